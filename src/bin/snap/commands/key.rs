@@ -1,0 +1,66 @@
+//! `snap key`: the passwords of an encrypted repository. Each opens the same master key.
+
+use serde_json::{Value, json};
+use snap_backup::Result;
+use snap_backup::ops::key::{self, Slot};
+use snap_backup::store::repository::Repository;
+
+use super::Context;
+use crate::args::Key;
+use crate::output::{self, failed, printable};
+use crate::password;
+use crate::report::Outcome;
+
+pub(super) fn run(context: &Context, args: &Key) -> Result<Outcome> {
+    context.with(|repo| {
+        let (action, id) = match args {
+            Key::List => {
+                list(context, repo)?;
+                return Ok(Outcome::Done);
+            }
+            Key::Add(args) => ("added", key::add(repo, &password::new(&args.new)?, &args.label)?),
+            Key::Remove { id } => ("removed", key::remove(repo, id)?),
+            Key::Passwd(args) => ("changed", key::change(repo, &password::new(args)?)?),
+        };
+        if context.global.json {
+            output::tell(&json!({"message_type": "key", "action": action, "id": id.hex()}).to_string())?;
+        } else if context.talks() {
+            let text = match action {
+                "changed" => format!("password changed; the key slot is now {}", id.short()),
+                action => format!("key slot {} {action}", id.short()),
+            };
+            output::tell(&text)?;
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn list(context: &Context, repo: &Repository) -> Result<()> {
+    let slots = key::list(repo)?;
+    output::emit(|out| {
+        if context.global.json {
+            let all = slots.iter().map(value).collect();
+            return writeln!(out, "{}", Value::Array(all)).map_err(failed);
+        }
+        for slot in &slots {
+            let mark = if slot.current { '*' } else { ' ' };
+            let (id, created) = (slot.id.short(), output::local(slot.created));
+            let (user, host, label) = (printable(&slot.user), printable(&slot.host), printable(&slot.label));
+            let line = format!("{mark}{id}  {created}  {user}@{host}  {label}");
+            writeln!(out, "{}", line.trim_end()).map_err(failed)?;
+        }
+        Ok(())
+    })
+}
+
+fn value(slot: &Slot) -> Value {
+    json!({
+        "id": slot.id.hex(),
+        "short_id": slot.id.short(),
+        "current": slot.current,
+        "hostName": slot.host,
+        "userName": slot.user,
+        "created": output::rfc3339(slot.created),
+        "label": slot.label,
+    })
+}

@@ -1,0 +1,93 @@
+//! `snap ls`: lists what a snapshot holds. Names go out as the bytes they are.
+
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+use snap_backup::Result;
+use snap_backup::model::entry::{Entry, Kind};
+use snap_backup::ops::ls;
+use snap_backup::store::snapshots;
+
+use super::Context;
+use crate::args;
+use crate::output::{self, failed};
+use crate::report::Outcome;
+
+pub(super) fn run(context: &Context, args: &args::Ls) -> Result<Outcome> {
+    context.with(|repo| {
+        output::emit(|out| {
+            if context.global.json {
+                let (snapshot, _) = snapshots::resolve(repo, &args.selector)?;
+                let mut head = output::snapshot(&snapshot);
+                head.insert("message_type".to_owned(), "snapshot".into());
+                writeln!(out, "{}", Value::Object(head)).map_err(failed)?;
+            }
+            ls::run(repo, &args.selector, true, &mut |path, entry| {
+                let result = match (context.global.json, args.long) {
+                    (true, _) => writeln!(out, "{}", Value::Object(node(path, entry))),
+                    (false, true) => long(out, path, entry),
+                    (false, false) => out.write_all(path).and_then(|()| out.write_all(b"\n")),
+                };
+                result.map_err(failed)
+            })?;
+            Ok(())
+        })?;
+        Ok(Outcome::Done)
+    })
+}
+
+fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
+    let meta = &entry.meta;
+    let user = meta.user.as_ref().map_or_else(|| meta.uid.to_string(), |name| output::printable(name));
+    let group = meta.group.as_ref().map_or_else(|| meta.gid.to_string(), |name| output::printable(name));
+    let size = match entry.kind {
+        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => format!("{major}, {minor}"),
+        _ => entry.size().to_string(),
+    };
+    let (permissions, time) = (output::permissions(entry), output::local(meta.mtime));
+    write!(out, "{permissions} {user:<8} {group:<8} {size:>12} {time} ")?;
+    out.write_all(path)?;
+    if let Kind::Symlink { target } = &entry.kind {
+        out.write_all(b" -> ")?;
+        out.write_all(target)?;
+    }
+    out.write_all(b"\n")
+}
+
+fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
+    let meta = &entry.meta;
+    let mut map = Map::new();
+    let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
+    put("message_type", "node".into());
+    put("name", String::from_utf8_lossy(&entry.name).into());
+    put("type", kind(entry).into());
+    put("uid", meta.uid.into());
+    put("gid", meta.gid.into());
+    put("user", json!(meta.user.as_deref()));
+    put("group", json!(meta.group.as_deref()));
+    put("mode", meta.mode.into());
+    put("permissions", output::permissions(entry).into());
+    put("mtime", output::rfc3339(meta.mtime).into());
+    put("ctime", output::rfc3339(meta.ctime).into());
+    if entry.is_file() {
+        put("size", entry.size().into());
+    }
+    output::put_bytes(&mut map, "path", path);
+    if let Kind::Symlink { target } = &entry.kind {
+        output::put_bytes(&mut map, "linktarget", target);
+    }
+    map
+}
+
+/// restic's words.
+fn kind(entry: &Entry) -> &'static str {
+    match entry.kind {
+        Kind::File { .. } => "file",
+        Kind::Dir { .. } => "dir",
+        Kind::Symlink { .. } => "symlink",
+        Kind::Fifo => "fifo",
+        Kind::Socket => "socket",
+        Kind::CharDevice { .. } => "chardev",
+        Kind::BlockDevice { .. } => "dev",
+    }
+}

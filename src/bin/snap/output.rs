@@ -1,0 +1,238 @@
+//! How values look, for people and in JSON, and the only way to standard output and standard error.
+
+use std::io::{self, BufWriter, Write};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+use snap_backup::model::entry::{Entry, Kind, Time};
+use snap_backup::model::manifest::Counts;
+use snap_backup::store::snapshots::Snapshot;
+use snap_backup::{Error, Result};
+
+use crate::report;
+
+/// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics.
+pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    write(&mut out)?;
+    out.flush().map_err(failed)
+}
+
+/// Prints lines after work whose result must show in the exit code even if nobody reads them.
+pub(crate) fn tell(text: &str) -> Result<()> {
+    match emit(|out| writeln!(out, "{text}").map_err(failed)) {
+        Err(error) if report::is_broken_pipe(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// For `map_err` on a write to standard output.
+pub(crate) fn failed(source: io::Error) -> Error {
+    Error::io("write", "standard output")(source)
+}
+
+/// One line on standard error. If that is gone too, there is nobody left to tell.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// A warning, for people or for a program.
+pub(crate) fn warn(json: bool, message: &str) {
+    let message = printable(message);
+    if json {
+        complain(&json!({"message_type": "warning", "message": message}).to_string());
+    } else {
+        complain(&format!("snap: warning: {message}"));
+    }
+}
+
+/// Text without characters that would steer a terminal: names come from anywhere.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// A path for a person.
+pub(crate) fn path(bytes: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(bytes))
+}
+
+/// `12.3 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+        // 1023.95 would be rounded to 1024.0.
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `0.42 s`, `1:02:03`.
+pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.2} s");
+    }
+    let whole = seconds as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+fn timestamp(time: Time) -> Option<Timestamp> {
+    Timestamp::new(time.sec, i32::try_from(time.nanos).ok()?).ok()
+}
+
+/// Local time for people.
+pub(crate) fn local(time: Time) -> String {
+    match timestamp(time) {
+        Some(stamp) => stamp.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        None => format!("@{}", time.sec),
+    }
+}
+
+/// RFC 3339 in UTC for programs.
+pub(crate) fn rfc3339(time: Time) -> String {
+    timestamp(time).map_or_else(|| format!("@{}", time.sec), |stamp| stamp.to_string())
+}
+
+/// `drwxr-xr-x`, as `ls -l` has it.
+pub(crate) fn permissions(entry: &Entry) -> String {
+    let mode = entry.meta.mode;
+    let kind = match entry.kind {
+        Kind::File { .. } => '-',
+        Kind::Dir { .. } => 'd',
+        Kind::Symlink { .. } => 'l',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+        Kind::CharDevice { .. } => 'c',
+        Kind::BlockDevice { .. } => 'b',
+    };
+    let mut text = String::from(kind);
+    for (shift, special, mark) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (mode & special != 0, bits & 1 != 0) {
+            (true, true) => mark,
+            (true, false) => mark.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+/// Files of a snapshot.
+pub(crate) fn files(counts: &Counts) -> u64 {
+    counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unchanged)
+}
+
+/// The numbers of a run under restic's names.
+pub(crate) fn counts(counts: &Counts) -> Map<String, Value> {
+    let pairs = [
+        ("files_new", counts.files_new),
+        ("files_changed", counts.files_changed),
+        ("files_unmodified", counts.files_unchanged),
+        ("files_removed", counts.files_removed),
+        ("dirs_total", counts.dirs),
+        ("others_total", counts.others),
+        ("data_added", counts.bytes_added),
+        ("data_added_packed", counts.bytes_stored),
+        ("total_files_processed", files(counts)),
+        ("total_bytes_processed", counts.bytes_total),
+        ("bytes_read", counts.bytes_read),
+        ("errors", counts.errors),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+/// A snapshot under restic's names.
+pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
+    let manifest = &snapshot.manifest;
+    let mut summary = counts(&manifest.counts);
+    summary.insert("backup_start".to_owned(), rfc3339(manifest.started).into());
+    summary.insert("backup_end".to_owned(), rfc3339(manifest.ended).into());
+    let paths: Vec<_> =
+        manifest.sources.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+    let value = json!({
+        "id": snapshot.id.hex(),
+        "short_id": snapshot.id.short(),
+        "time": rfc3339(manifest.started),
+        "parent": manifest.parent.map(|id| id.hex()),
+        "tree": manifest.root.hex(),
+        "paths": paths,
+        "hostname": manifest.host,
+        "username": manifest.user,
+        "tags": manifest.tags,
+        "kind": manifest.kind.to_string(),
+        "based_on": manifest.based_on.map(|id| id.hex()),
+        "partial": manifest.partial,
+        "program_version": manifest.program,
+        "summary": summary,
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Puts bytes under `name`; if they are not UTF-8, lossily, and exactly under `name_b64`.
+pub(crate) fn put_bytes(map: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    map.insert(name.to_owned(), String::from_utf8_lossy(bytes).into());
+    if std::str::from_utf8(bytes).is_err() {
+        map.insert(format!("{name}_b64"), base64(bytes).into());
+    }
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits =
+            (0..3).fold(0_usize, |bits, i| bits << 8 | usize::from(group.get(i).copied().unwrap_or(0)));
+        for (i, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+            text.push(if i <= group.len() { char::from(DIGITS[bits >> shift & 63]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{base64, printable, size};
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn sizes_never_round_to_a_thousand_and_twenty_four() {
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1024), "1.0 KiB");
+        assert_eq!(size(1024 * 1024 - 1), "1.0 MiB");
+        assert_eq!(size(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn no_escape_sequence_reaches_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb"), "a\\u{1b}[2Jb");
+    }
+}

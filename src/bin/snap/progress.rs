@@ -1,0 +1,260 @@
+//! Draws what a verb does: one line on a terminal, a status object per second in JSON, nothing when piped.
+//! Events only add to atomics; one thread draws, so that watching costs the work nothing.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use snap_backup::observe::{Event, Observer};
+use snap_backup::{Error, Result};
+
+use crate::args::Global;
+use crate::{output, report};
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+struct Counters {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    expected_files: AtomicU64,
+    expected_bytes: AtomicU64,
+    current: Mutex<Vec<u8>>,
+}
+
+/// Watches one verb. Dropped before the summary is printed: the line is gone then.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    verb: &'static str,
+    json: bool,
+    quiet: bool,
+    verbose: u8,
+    counters: Arc<Counters>,
+    bar: Option<ProgressBar>,
+    ticker: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// Begins to watch; `status` says whether the verb tells its progress in JSON.
+    pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
+        let counters = Arc::<Counters>::default();
+        let draw = !global.json && !global.quiet && io::stderr().is_terminal();
+        let bar = draw.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.with_style(
+                ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+            )
+        });
+        let ticker = if let Some(bar) = bar.clone() {
+            let mut rate = Rate::default();
+            spawn(&counters, Duration::from_millis(100), move |counters, seconds| {
+                bar.set_message(line(verb, counters, seconds, &mut rate));
+                bar.tick();
+            })
+        } else if global.json && status && !global.quiet {
+            spawn(&counters, Duration::from_secs(1), move |counters, seconds| {
+                // A reader that left is found out when the summary is printed.
+                let _ = writeln!(io::stdout().lock(), "{}", status_object(verb, counters, seconds));
+            })
+        } else {
+            None
+        };
+        Self { verb, json: global.json, quiet: global.quiet, verbose: global.verbose, counters, bar, ticker }
+    }
+
+    /// Prints something on standard error without tearing the line.
+    fn aside(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn item(&self, action: &str, path: &[u8], size: u64) {
+        let needed = if action == "unchanged" { 2 } else { 1 };
+        if self.verbose < needed {
+            return;
+        }
+        if self.json {
+            let item = String::from_utf8_lossy(path);
+            let value =
+                json!({"message_type": "verbose_status", "action": action, "item": item, "data_size": size});
+            let _ = writeln!(io::stdout().lock(), "{value}");
+        } else {
+            let text = format!("{action:<9} {} ({})", output::path(path), output::size(size));
+            self.aside(|| output::complain(&text));
+        }
+    }
+
+    fn problem(&self, path: &[u8], why: &str) {
+        if self.json {
+            let item = String::from_utf8_lossy(path);
+            let error = json!({"message": why});
+            let value = json!({"message_type": "error", "error": error, "during": self.verb, "item": item});
+            output::complain(&value.to_string());
+        } else {
+            self.aside(|| output::warn(false, &format!("{}: {why}", String::from_utf8_lossy(path))));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        if !self.json && !self.quiet {
+            self.aside(|| output::complain(&format!("snap: {}", output::printable(text))));
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn notice(&self, event: Event<'_>) {
+        match event {
+            Event::Expect { files, bytes } => {
+                self.counters.expected_files.store(files, Ordering::Relaxed);
+                self.counters.expected_bytes.store(bytes, Ordering::Relaxed);
+            }
+            Event::Done { files, bytes } => {
+                self.counters.files.fetch_add(files, Ordering::Relaxed);
+                self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Event::Working { path } => {
+                // Never waits: whoever holds the lock shows a path that is as good.
+                if self.ticker.is_some()
+                    && let Ok(mut current) = self.counters.current.try_lock()
+                {
+                    current.clear();
+                    current.extend_from_slice(path);
+                }
+            }
+            Event::Item { action, path, size } => self.item(action, path, size),
+            Event::Problem { path, why } => self.problem(path, why),
+            Event::Warning(text) => self.aside(|| output::warn(self.json, text)),
+            Event::Note(text) => self.note(text),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.ticker.take() {
+            drop(stop);
+            // A ticker that panicked has only spoilt its line.
+            let _ = thread.join();
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Calls `draw` every `period` until the sender is dropped. Without a thread there is no progress, only work.
+fn spawn(
+    counters: &Arc<Counters>,
+    period: Duration,
+    mut draw: impl FnMut(&Counters, f64) + Send + 'static,
+) -> Option<(Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel::<()>();
+    let counters = Arc::clone(counters);
+    let began = Instant::now();
+    let work = move || {
+        while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+            draw(&counters, began.elapsed().as_secs_f64());
+        }
+    };
+    std::thread::Builder::new().name("progress".to_owned()).spawn(work).ok().map(|thread| (stop, thread))
+}
+
+/// Bytes per second, smoothed over a few seconds.
+#[derive(Debug, Default)]
+struct Rate {
+    bytes: u64,
+    at: f64,
+    value: f64,
+}
+
+impl Rate {
+    fn update(&mut self, bytes: u64, at: f64) -> f64 {
+        let span = at - self.at;
+        if span > 0.0 {
+            let now = bytes.saturating_sub(self.bytes) as f64 / span;
+            let weight = if self.at == 0.0 { 1.0 } else { 1.0 - (-span / 3.0).exp() };
+            self.value += (now - self.value) * weight;
+            (self.bytes, self.at) = (bytes, at);
+        }
+        self.value
+    }
+}
+
+fn line(verb: &str, counters: &Counters, seconds: f64, rate: &mut Rate) -> String {
+    let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let (files, bytes) = (get(&counters.files), get(&counters.bytes));
+    let (all_files, all_bytes) = (get(&counters.expected_files), get(&counters.expected_bytes));
+    let rate = rate.update(bytes, seconds);
+    let mut text = format!("{verb} {} ", output::duration(seconds.floor()).replace(".00", ""));
+    if all_files > files {
+        text += &format!(" {files}/{all_files} files");
+    } else {
+        text += &format!(" {files} files");
+    }
+    text += &format!("  {}", output::size(bytes));
+    if all_bytes > bytes {
+        text += &format!(" of {} ({:.0}%)", output::size(all_bytes), bytes as f64 / all_bytes as f64 * 100.0);
+    }
+    text += &format!("  {}/s", output::size(rate as u64));
+    if all_bytes > bytes && rate >= 1.0 {
+        let left = (all_bytes - bytes) as f64 / rate;
+        text += &format!("  ETA {}", output::duration(left.ceil()).replace(".00", ""));
+    }
+    if let Ok(current) = counters.current.lock() {
+        text += &format!("  {}", output::path(&current));
+    }
+    text
+}
+
+fn status_object(verb: &str, counters: &Counters, seconds: f64) -> serde_json::Value {
+    let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let (files, bytes) = (get(&counters.files), get(&counters.bytes));
+    let all = get(&counters.expected_bytes);
+    let part = if all == 0 { 0.0 } else { (bytes as f64 / all as f64).min(1.0) };
+    let (files_name, bytes_name) =
+        if verb == "restore" { ("files_restored", "bytes_restored") } else { ("files_done", "bytes_done") };
+    let mut value = json!({
+        "message_type": "status",
+        "seconds_elapsed": seconds as u64,
+        "percent_done": part,
+        "total_files": get(&counters.expected_files),
+        "total_bytes": all,
+        files_name: files,
+        bytes_name: bytes,
+    });
+    if let (Some(map), Ok(current)) = (value.as_object_mut(), counters.current.lock()) {
+        if part > 0.0 {
+            map.insert("seconds_remaining".to_owned(), ((seconds / part - seconds) as u64).into());
+        }
+        if !current.is_empty() {
+            map.insert("current_files".to_owned(), json!([String::from_utf8_lossy(&current)]));
+        }
+    }
+    value
+}
+
+/// A flag that the first SIGINT or SIGTERM raises; the second ends the process at once. Set up only where
+/// work can stop in good order: elsewhere the system's way is the right one.
+pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal must find the flag down.
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(report::INTERRUPTED),
+            Arc::clone(&stop),
+        )
+        .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+        .map_err(Error::io("watch for", "signals"))?;
+    }
+    Ok(stop)
+}

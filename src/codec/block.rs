@@ -1,0 +1,126 @@
+//! Blocks: chunks one after the other, compressed together and sealed together.
+
+use crate::codec::cipher::OVERHEAD;
+use crate::codec::cipher::Ring;
+use crate::codec::compress::Codec;
+use crate::codec::compress::Packer;
+use crate::codec::compress::Unpacker;
+use crate::codec::hash::ChunkType;
+use crate::model::config::FORMAT;
+use crate::model::id::ChunkId;
+use crate::model::malformed::Malformed;
+
+/// Most plain bytes of a block: its length is bounded by this before memory is taken.
+pub const MAX_PLAIN: u32 = 64 << 20;
+
+/// A block ready for a pack.
+#[derive(Debug, Clone)]
+pub struct SealedBlock {
+    /// Type of all its chunks.
+    pub kind: ChunkType,
+    /// How it is packed.
+    pub codec: Codec,
+    /// Plain bytes: the sum of its chunks' lengths.
+    pub plain: u32,
+    /// Its chunks in order.
+    pub chunks: Vec<(ChunkId, u32)>,
+    /// Nonce, sealed bytes, tag.
+    pub sealed: Vec<u8>,
+}
+
+/// Compresses, seals and verifies blocks; one per worker.
+#[derive(Debug)]
+pub struct BlockSealer {
+    ring: Ring,
+    packer: Packer,
+    opener: BlockOpener,
+    packed: Vec<u8>,
+    copy: Vec<u8>,
+    check: Vec<u8>,
+}
+
+impl BlockSealer {
+    /// For a repository, at a compression level.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub fn new(ring: Ring, level: i32) -> Result<Self, Malformed> {
+        let opener = BlockOpener::new(ring.clone())?;
+        let packer = Packer::new(level)?;
+        Ok(Self { ring, packer, opener, packed: Vec::new(), copy: Vec::new(), check: Vec::new() })
+    }
+
+    /// Seals `plain`. The result is opened and compared before it is returned: compressors and memory have
+    /// both spoiled backups that nobody read back.
+    ///
+    /// # Errors
+    /// When anything fails, the comparison included.
+    pub fn seal(
+        &mut self,
+        kind: ChunkType,
+        plain: &[u8],
+        chunks: Vec<(ChunkId, u32)>,
+    ) -> Result<SealedBlock, Malformed> {
+        let len = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_PLAIN);
+        let len = len.ok_or(Malformed::because("a block too large"))?;
+        let codec = self.packer.pack(plain, &mut self.packed)?;
+        let mut sealed = Vec::with_capacity(self.packed.len() + OVERHEAD);
+        self.ring.block(kind).seal(&aad(&self.ring, kind, codec, len), &self.packed, &mut sealed)?;
+        self.copy.clear();
+        self.copy.extend_from_slice(&sealed);
+        self.opener.open(kind, codec, len, &mut self.copy, &mut self.check)?;
+        if self.check != plain {
+            return Err(Malformed::because(
+                "a block that does not read back as it was written: check this machine's memory",
+            ));
+        }
+        Ok(SealedBlock { kind, codec, plain: len, chunks, sealed })
+    }
+}
+
+/// Opens blocks; one per worker.
+#[derive(Debug)]
+pub struct BlockOpener {
+    ring: Ring,
+    unpacker: Unpacker,
+}
+
+impl BlockOpener {
+    /// For a repository.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub fn new(ring: Ring) -> Result<Self, Malformed> {
+        Ok(Self { ring, unpacker: Unpacker::new()? })
+    }
+
+    /// Replaces `plain` by what `sealed` holds. `sealed` is scratch afterwards.
+    ///
+    /// # Errors
+    /// When it is not what was sealed.
+    pub fn open(
+        &mut self,
+        kind: ChunkType,
+        codec: Codec,
+        len: u32,
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        if len > MAX_PLAIN {
+            return Err(Malformed::because("a block that claims to be too large"));
+        }
+        let packed = self.ring.block(kind).open(&aad(&self.ring, kind, codec, len), sealed)?;
+        self.unpacker.unpack(codec, packed, len as usize, plain)
+    }
+}
+
+/// What a block is bound to. Not its place: collecting moves whole blocks between packs.
+fn aad(ring: &Ring, kind: ChunkType, codec: Codec, len: u32) -> Vec<u8> {
+    let mut aad = Vec::with_capacity(32);
+    aad.extend_from_slice(b"SNAPBL");
+    aad.extend_from_slice(&FORMAT.to_le_bytes());
+    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(&[kind.byte(), codec.byte()]);
+    aad.extend_from_slice(&len.to_le_bytes());
+    aad
+}

@@ -1,0 +1,27 @@
+//! Splitting long sequences of records content-defined, so that one changed record rewrites one piece.
+
+/// No piece but the last is smaller. Bytes of records.
+const MIN: usize = 32 << 10;
+/// Mean length beyond the minimum.
+const SPREAD: u64 = 64 << 10;
+/// No piece is larger, but for one record that is.
+const MAX: usize = 256 << 10;
+
+/// Decides where a piece ends.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    len: usize,
+}
+
+impl Splitter {
+    /// Tells of a record of `bytes` bytes whose keyed hash is `hash`; true when the piece ends behind it.
+    /// A long record is as likely to end a piece as the short ones in its place would be.
+    pub fn ends_after(&mut self, hash: u64, bytes: usize) -> bool {
+        self.len += bytes;
+        let ends = self.len >= MAX || self.len >= MIN && hash % SPREAD < bytes as u64;
+        if ends {
+            self.len = 0;
+        }
+        ends
+    }
+}

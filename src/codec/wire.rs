@@ -1,0 +1,43 @@
+//! serde values as postcard bytes. The only user of postcard.
+//!
+//! postcard is not self-describing: a struct that was ever written never changes; enums grow at the end only.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::model::malformed::Malformed;
+
+/// Bytes of a value.
+///
+/// # Errors
+/// When a value has a part that cannot be written, which no type of this crate has.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Malformed> {
+    postcard::to_stdvec(value).map_err(|err| Malformed::with(err.to_string()))
+}
+
+/// Appends the bytes of a value.
+///
+/// # Errors
+/// As [`encode`].
+pub fn append<T: Serialize>(value: &T, out: Vec<u8>) -> Result<Vec<u8>, Malformed> {
+    postcard::to_extend(value, out).map_err(|err| Malformed::with(err.to_string()))
+}
+
+/// The value of exactly these bytes.
+///
+/// # Errors
+/// When they do not parse or something is left over.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malformed> {
+    match take(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(Malformed::because("bytes left over")),
+    }
+}
+
+/// The value at the front, and the rest.
+///
+/// # Errors
+/// When the front does not parse.
+pub fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), Malformed> {
+    postcard::take_from_bytes(bytes).map_err(|err| Malformed::with(err.to_string()))
+}

@@ -1,0 +1,139 @@
+//! What can go wrong, said so that a person knows what to do next.
+
+use std::io;
+use std::path::Path;
+
+use crate::model::malformed::Malformed;
+
+/// `Result` with this crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was being done to what, and why it failed. A cause speaks for itself through `source()`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused an operation.
+    #[error("cannot {doing} {what}")]
+    Io {
+        /// A verb: "read", "publish".
+        doing: &'static str,
+        /// A path or an object.
+        what: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// An object that should be there is not.
+    #[error("{what} is missing")]
+    Missing {
+        /// Path of the object within the repository.
+        what: String,
+    },
+    /// An object's bytes are not what was written.
+    #[error("{what} is damaged")]
+    Damaged {
+        /// Path of the object within the repository, or a chunk.
+        what: String,
+        /// What does not fit.
+        source: Malformed,
+    },
+    /// There is no repository.
+    #[error("there is no repository at {location}")]
+    NoRepository {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// There is one already.
+    #[error("cannot make a repository at {location}: {why}")]
+    CannotInit {
+        /// Where.
+        location: String,
+        /// Why not.
+        why: String,
+    },
+    /// No key slot opens with the password.
+    #[error("wrong password for the repository at {location}")]
+    WrongPassword {
+        /// Which.
+        location: String,
+    },
+    /// The repository is encrypted and no password was given.
+    #[error("the repository at {location} is encrypted and no password was given")]
+    NoPassword {
+        /// Which.
+        location: String,
+    },
+    /// Written by a newer program.
+    #[error("{what} has format {found}; this program knows formats up to {known}")]
+    NewerFormat {
+        /// Which object.
+        what: String,
+        /// Its version.
+        found: u16,
+        /// The newest known here.
+        known: u16,
+    },
+    /// Something that must not be believed.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A selector that names no snapshot, or more than one.
+    #[error("no snapshot for '{selector}': {why}")]
+    NoSnapshot {
+        /// As given.
+        selector: String,
+        /// Why.
+        why: String,
+    },
+    /// Asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// Another thread of this run failed first.
+    #[error("stopped after another error")]
+    Stopped,
+}
+
+impl Error {
+    /// For `map_err`: names the operation and its object.
+    pub fn io(doing: &'static str, what: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, what: what.as_ref().display().to_string(), source }
+    }
+
+    /// For `map_err` on a decoder: names whose bytes they were.
+    pub fn damaged(what: impl Into<String>) -> impl FnOnce(Malformed) -> Self {
+        move |source| Self::Damaged { what: what.into(), source }
+    }
+
+    /// Whether the object was simply not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+
+    /// Whether stored bytes are wrong or gone, as opposed to a failure of this machine.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Damaged { .. })
+    }
+
+    /// The next command to run, if one helps.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoRepository { .. } => {
+                Some("make one with `snap init`, or name another with -r or SNAP_REPO")
+            }
+            Self::WrongPassword { .. } => Some("`snap key list` names the key slots; check SNAP_PASSWORD"),
+            Self::NoPassword { .. } => {
+                Some("give one with --password-file, --password-command or SNAP_PASSWORD")
+            }
+            Self::NewerFormat { .. } => Some("use a newer snap"),
+            Self::Missing { .. } | Self::Damaged { .. } => Some(
+                "run `snap check --read-data` to see what is affected; the next backup stores again what the source still has",
+            ),
+            Self::NoSnapshot { .. } => Some("`snap snapshots` lists them"),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space and run the same command again; nothing committed was lost")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What is remembered about one file, directory or link.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::id::ChunkId;
+use crate::model::malformed::Malformed;
+
+/// An instant: seconds since 1970 (negative before) and nanoseconds within the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+pub struct Time {
+    /// Whole seconds since the epoch.
+    pub sec: i64,
+    /// Nanoseconds, below 1 000 000 000.
+    pub nanos: u32,
+}
+
+impl Time {
+    /// The present, by this machine's clock. For people and for hints; never for safety.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { sec: since.as_secs().try_into().unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+    }
+}
+
+/// A piece of a file's content, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// Bytes stored as a chunk.
+    Chunk {
+        /// Names the bytes.
+        id: ChunkId,
+        /// How many bytes.
+        len: u32,
+    },
+    /// A run of zeros that is a hole in the file.
+    Hole {
+        /// How many bytes.
+        len: u64,
+    },
+}
+
+impl Part {
+    /// Bytes of the file that this part covers.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Chunk { len, .. } => u64::from(*len),
+            Self::Hole { len } => *len,
+        }
+    }
+
+    /// Whether the part covers nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where a file's parts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Here.
+    Parts(Vec<Part>),
+    /// In a list of their own, split content-defined; this names its root.
+    List(ChunkId),
+}
+
+/// What kind of thing an entry is, with what only that kind has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Its parts; their lengths add up to `size`.
+        content: Content,
+    },
+    /// A directory.
+    Dir {
+        /// Root of the tree of its entries.
+        tree: ChunkId,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Raw bytes of the target; never interpreted.
+        target: Vec<u8>,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+}
+
+/// Everything about an entry but its name and kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Meta {
+    /// Permission bits with setuid, setgid and sticky (07777).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Owner's name where the system knew one.
+    pub user: Option<Arc<str>>,
+    /// Group's name where the system knew one.
+    pub group: Option<Arc<str>>,
+    /// Last change of the content.
+    pub mtime: Time,
+    /// Last change of the inode; compared, never restored.
+    pub ctime: Time,
+    /// Entries of one snapshot with the same non-zero number are hard links of one file.
+    pub link: u64,
+    /// See [`flags`].
+    pub flags: u32,
+    /// Later additions: (tag, bytes). An odd tag must be understood, an even one may be ignored.
+    pub extra: Vec<(u16, Vec<u8>)>,
+}
+
+/// Bits of [`Meta::flags`].
+pub mod flags {
+    /// A directory that is only the way to a source: its times are not recorded.
+    pub const PASSAGE: u32 = 1;
+    /// The file changed each time it was read; the content may mix versions.
+    pub const CHANGED_WHILE_READ: u32 = 2;
+    /// All bits this version knows.
+    pub const KNOWN: u32 = PASSAGE | CHANGED_WHILE_READ;
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Raw bytes of the name: see [`check_name`].
+    pub name: Vec<u8>,
+    /// Kind and content.
+    pub kind: Kind,
+    /// The rest.
+    pub meta: Meta,
+}
+
+impl Entry {
+    /// Size for people and summaries: bytes of a file, 0 for everything else.
+    pub fn size(&self) -> u64 {
+        match &self.kind {
+            Kind::File { size, .. } => *size,
+            _ => 0,
+        }
+    }
+
+    /// Whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        matches!(self.kind, Kind::Dir { .. })
+    }
+
+    /// Whether this is a regular file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File { .. })
+    }
+}
+
+/// A name that may stand in a directory: not empty, not `.` or `..`, at most 255 bytes, no `/`, no NUL.
+///
+/// # Errors
+/// When it is none.
+pub fn check_name(name: &[u8]) -> Result<(), Malformed> {
+    if name.is_empty() || name == b"." || name == b".." || name.len() > 255 {
+        return Err(Malformed::because("a name that no directory can hold"));
+    }
+    if name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+        return Err(Malformed::because("a name with a slash or a NUL in it"));
+    }
+    Ok(())
+}

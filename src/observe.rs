@@ -1,0 +1,62 @@
+//! All that a caller may watch while work goes on. Numbers of record are in summaries; these only draw.
+
+/// Something that happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The scan knows this much so far.
+    Expect {
+        /// Files to do.
+        files: u64,
+        /// Bytes to do.
+        bytes: u64,
+    },
+    /// Done since the last event.
+    Done {
+        /// Files.
+        files: u64,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Work on this file began.
+    Working {
+        /// Stored path.
+        path: &'a [u8],
+    },
+    /// An entry was handled; `-v` prints it.
+    Item {
+        /// `new`, `changed`, `unchanged`, `removed`, `restored`, `skipped`.
+        action: &'static str,
+        /// Stored path.
+        path: &'a [u8],
+        /// Bytes.
+        size: u64,
+    },
+    /// An entry could not be handled; work goes on.
+    Problem {
+        /// What.
+        path: &'a [u8],
+        /// Why.
+        why: &'a str,
+    },
+    /// Something a person should read; work goes on.
+    Warning(&'a str),
+    /// Something a person may like to read.
+    Note(&'a str),
+}
+
+/// Watches. One method: a new event breaks nobody.
+pub trait Observer: Sync {
+    /// Called from any thread; must be quick.
+    fn notice(&self, event: Event<'_>);
+}
+
+impl Observer for () {
+    fn notice(&self, _: Event<'_>) {}
+}
+
+impl<F: Fn(Event<'_>) + Sync> Observer for F {
+    fn notice(&self, event: Event<'_>) {
+        self(event);
+    }
+}

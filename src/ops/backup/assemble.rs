@@ -1,0 +1,393 @@
+//! The assembler: owns dedup, puts files' parts in order, builds trees bottom-up.
+//!
+//! A directory's entries arrive in order of name, but the content of some comes later. Each open directory keeps
+//! a queue whose head is written as soon as it is known, so memory follows what is in flight, not what is there.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Scope;
+
+use crossbeam_channel::Receiver;
+
+use crate::codec::hash::ChunkType;
+use crate::codec::list::ListBuilder;
+use crate::codec::tree::DirBuilder;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Part;
+use crate::model::entry::flags;
+use crate::model::id::ChunkId;
+use crate::model::manifest::Counts;
+use crate::model::record::SessionKind;
+use crate::observe::Event;
+use crate::ops::backup::Assembled;
+use crate::ops::backup::Run;
+use crate::ops::backup::parent;
+use crate::ops::backup::read::Batch;
+use crate::ops::backup::read::Outcome;
+use crate::ops::backup::read::Step;
+use crate::store::index::Index;
+use crate::store::session::Session;
+use crate::store::sink::Sink;
+
+/// What the walk found out about a file before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Was {
+    /// Not in the parent.
+    New,
+    /// In the parent, as something else.
+    Changed,
+}
+
+/// What arrives from the walk and the readers.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A directory begins inside `dir`; `known` are the pieces that its tree has in a trusted parent.
+    Enter { seq: u64, dir: Option<u64>, known: Vec<ChunkId> },
+    /// An entry that is complete.
+    Entry { dir: u64, entry: Entry, unchanged: bool },
+    /// A file whose content follows from a reader, as `seq`.
+    File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Was },
+    /// A directory ends; its own entry but for the tree. The root has none.
+    Leave { seq: u64, entry: Option<Entry> },
+    /// Chunks.
+    Batch(Batch),
+}
+
+#[derive(Debug)]
+enum Pending {
+    Ready(Entry),
+    Waiting(u64),
+}
+
+#[derive(Debug)]
+struct OpenDir {
+    queue: VecDeque<Pending>,
+    builder: DirBuilder,
+    known: Vec<ChunkId>,
+    parent: Option<u64>,
+    closed: Option<Option<Entry>>,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    dir: u64,
+    entry: Entry,
+    path: Vec<u8>,
+    was: Was,
+    list: ListBuilder,
+}
+
+/// Where chunks go: nowhere in a dry run, else to a sink that is opened, with its session, at the first new one.
+struct Store<'run, 'scope, 'env> {
+    run: &'env Run<'run>,
+    scope: &'scope Scope<'scope, 'env>,
+    session: Option<Session>,
+    sink: Option<Sink<'scope>>,
+    dry: HashSet<ChunkId>,
+    dry_added: u64,
+}
+
+struct Assembler<'run, 'scope, 'env> {
+    store: Store<'run, 'scope, 'env>,
+    dirs: HashMap<u64, OpenDir>,
+    files: HashMap<u64, OpenFile>,
+    /// Files' chunks may overtake the walk's word of the file.
+    early: HashMap<u64, Vec<Step>>,
+    resolved: HashMap<u64, Option<Entry>>,
+    root: Option<ChunkId>,
+    counts: Counts,
+}
+
+/// Assembles until the walk and all readers have ended.
+pub(super) fn work<'run, 'scope, 'env>(
+    run: &'env Run<'run>,
+    messages: &Receiver<Message>,
+    scope: &'scope Scope<'scope, 'env>,
+) -> Result<Assembled> {
+    let store = Store { run, scope, session: None, sink: None, dry: HashSet::new(), dry_added: 0 };
+    let mut all = Assembler {
+        store,
+        dirs: HashMap::new(),
+        files: HashMap::new(),
+        early: HashMap::new(),
+        resolved: HashMap::new(),
+        root: None,
+        counts: Counts::default(),
+    };
+    let mut result = Ok(());
+    for message in messages {
+        // After a failure the channel is drained, so that nobody waits for it.
+        if result.is_ok() {
+            result = all.take(message);
+            if result.is_err() {
+                run.failed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+    let finished = all.store.finish();
+    match (result, finished) {
+        // A sink that failed says so itself; whoever fed it only noticed.
+        (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(()), Err(err)) => Err(err),
+        (Ok(()), Ok((session, added))) => {
+            all.counts.bytes_added = added;
+            let root = all.root.ok_or(Error::Stopped)?;
+            Ok(Assembled { root, session, counts: all.counts })
+        }
+    }
+}
+
+impl Assembler<'_, '_, '_> {
+    fn take(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Enter { seq, dir, known } => {
+                let open = OpenDir {
+                    queue: VecDeque::new(),
+                    builder: DirBuilder::default(),
+                    known,
+                    parent: dir,
+                    closed: None,
+                };
+                self.dirs.insert(seq, open);
+                if let Some(dir) = dir {
+                    self.queue(dir, Pending::Waiting(seq))?;
+                }
+                Ok(())
+            }
+            Message::Entry { dir, entry, unchanged } => {
+                self.count(&entry, unchanged);
+                self.queue(dir, Pending::Ready(entry))
+            }
+            Message::File { seq, dir, entry, path, was } => {
+                self.files.insert(seq, OpenFile { dir, entry, path, was, list: ListBuilder::default() });
+                self.queue(dir, Pending::Waiting(seq))?;
+                let early = self.early.remove(&seq).unwrap_or_default();
+                early.into_iter().try_for_each(|step| self.step(step))
+            }
+            Message::Leave { seq, entry } => {
+                if let Some(dir) = self.dirs.get_mut(&seq) {
+                    dir.closed = Some(entry);
+                }
+                self.drain(seq)
+            }
+            Message::Batch(batch) => self.batch(batch),
+        }
+    }
+
+    fn count(&mut self, entry: &Entry, unchanged: bool) {
+        match &entry.kind {
+            Kind::File { size, .. } => {
+                self.counts.files_unchanged += u64::from(unchanged);
+                self.counts.bytes_total += size;
+                self.store.run.observer.notice(Event::Done { files: 1, bytes: *size });
+            }
+            Kind::Dir { .. } => {}
+            _ => self.counts.others += 1,
+        }
+    }
+
+    fn queue(&mut self, dir: u64, pending: Pending) -> Result<()> {
+        let Some(open) = self.dirs.get_mut(&dir) else { return Ok(()) };
+        let idle = open.queue.is_empty();
+        match pending {
+            Pending::Ready(entry) if idle => {
+                let (store, known) = (&mut self.store, &open.known);
+                let namer = store.run.repo.namer();
+                open.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known))
+            }
+            pending => {
+                open.queue.push_back(pending);
+                Ok(())
+            }
+        }
+    }
+
+    fn batch(&mut self, batch: Batch) -> Result<()> {
+        let mut rest = batch.plain.as_slice();
+        for step in batch.steps {
+            if let Step::Chunk { id, len, .. } = &step {
+                let (chunk, behind) = rest.split_at_checked(*len as usize).ok_or(Error::Stopped)?;
+                rest = behind;
+                self.counts.bytes_read += chunk.len() as u64;
+                self.store.run.observer.notice(Event::Done { files: 0, bytes: chunk.len() as u64 });
+                self.store.put(ChunkType::Data, *id, chunk)?;
+            }
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step) -> Result<()> {
+        let (Step::Chunk { seq, .. } | Step::End { seq, .. }) = &step;
+        let seq = *seq;
+        let Some(file) = self.files.get_mut(&seq) else {
+            self.early.entry(seq).or_default().push(step);
+            return Ok(());
+        };
+        match step {
+            Step::Chunk { id, len, .. } => {
+                let store = &mut self.store;
+                file.list.push(Part::Chunk { id, len }, &mut |bytes| store.put_tree(bytes, &[]))
+            }
+            Step::End { outcome: Outcome::Again, .. } => {
+                file.list = ListBuilder::default();
+                Ok(())
+            }
+            Step::End { outcome, .. } => self.end_file(seq, outcome),
+        }
+    }
+
+    fn end_file(&mut self, seq: u64, outcome: Outcome) -> Result<()> {
+        let Some(file) = self.files.remove(&seq) else { return Ok(()) };
+        let OpenFile { dir, mut entry, path, was, list } = file;
+        let run = self.store.run;
+        let entry = match outcome {
+            Outcome::Done { size, times, changed } => {
+                let store = &mut self.store;
+                let content = list.finish(&mut |bytes| store.put_tree(bytes, &[]))?;
+                entry.kind = Kind::File { size, content };
+                if let Some((mtime, ctime)) = times {
+                    (entry.meta.mtime, entry.meta.ctime) = (mtime, ctime);
+                }
+                if changed {
+                    entry.meta.flags |= flags::CHANGED_WHILE_READ;
+                    let path = String::from_utf8_lossy(&path);
+                    run.observer.notice(Event::Warning(&format!("{path} changed while it was being read")));
+                }
+                self.counts.bytes_total += size;
+                let (count, action) = match was {
+                    Was::New => (&mut self.counts.files_new, "new"),
+                    Was::Changed => (&mut self.counts.files_changed, "changed"),
+                };
+                *count += 1;
+                run.observer.notice(Event::Item { action, path: &path, size });
+                run.observer.notice(Event::Done { files: 1, bytes: 0 });
+                Some(entry)
+            }
+            Outcome::Failed(why) => {
+                run.problem(&path, &why);
+                None
+            }
+            Outcome::Vanished | Outcome::Again => {
+                if !run.stopping() {
+                    let path = String::from_utf8_lossy(&path);
+                    run.observer.notice(Event::Warning(&format!("{path} vanished before it could be read")));
+                }
+                None
+            }
+        };
+        self.resolved.insert(seq, entry);
+        self.drain(dir)
+    }
+
+    /// Writes what is known at the head of a directory's queue; ends the directory, and so its parents, if that
+    /// was all.
+    fn drain(&mut self, seq: u64) -> Result<()> {
+        let mut at = Some(seq);
+        while let Some(seq) = at.take() {
+            let Some(dir) = self.dirs.get_mut(&seq) else { return Ok(()) };
+            let (store, known) = (&mut self.store, &dir.known);
+            let namer = store.run.repo.namer();
+            while let Some(head) = dir.queue.pop_front() {
+                let entry = match head {
+                    Pending::Ready(entry) => Some(entry),
+                    Pending::Waiting(waited) => match self.resolved.remove(&waited) {
+                        Some(entry) => entry,
+                        None => {
+                            dir.queue.push_front(Pending::Waiting(waited));
+                            return Ok(());
+                        }
+                    },
+                };
+                if let Some(entry) = entry {
+                    dir.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known))?;
+                }
+            }
+            if dir.closed.is_none() {
+                return Ok(());
+            }
+            at = self.end_dir(seq)?;
+        }
+        Ok(())
+    }
+
+    fn end_dir(&mut self, seq: u64) -> Result<Option<u64>> {
+        let Some(dir) = self.dirs.remove(&seq) else { return Ok(None) };
+        let (store, known) = (&mut self.store, &dir.known);
+        let tree = dir.builder.finish(&mut |bytes| store.put_tree(bytes, known))?;
+        match dir.closed.flatten() {
+            Some(mut entry) => {
+                entry.kind = Kind::Dir { tree };
+                self.counts.dirs += 1;
+                self.resolved.insert(seq, Some(entry));
+            }
+            None => self.root = Some(tree),
+        }
+        Ok(dir.parent)
+    }
+}
+
+impl<'scope, 'env> Store<'_, 'scope, 'env>
+where
+    'env: 'scope,
+{
+    fn put_tree(&mut self, bytes: &[u8], known: &[ChunkId]) -> Result<ChunkId> {
+        let id = self.run.repo.namer().name(ChunkType::Tree, bytes);
+        if !known.contains(&id) {
+            self.put(ChunkType::Tree, id, bytes)?;
+        }
+        Ok(id)
+    }
+
+    fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
+        if self.run.options.dry_run {
+            if self.run.index.find(kind, &id).is_none() && self.dry.insert(id) {
+                self.dry_added += plain.len() as u64;
+            }
+            return Ok(());
+        }
+        if self.sink.is_none() {
+            self.open()?;
+        }
+        let sink = self.sink.as_mut().ok_or(Error::Stopped)?;
+        sink.put(kind, id, plain).map(|_| ())
+    }
+
+    /// W1 and W2: the session is visible before the listings that dedup relies on.
+    fn open(&mut self) -> Result<()> {
+        let run = self.run;
+        let (session, sight) =
+            Session::open(run.repo.shared_storage(), run.repo.ring(), SessionKind::Writer)?;
+        if let Some(parent) = run.basis.compare.as_ref().filter(|_| run.basis.trusted)
+            && (!sight.vouches_for(&parent.id) || !parent::is_listed(run.repo, &parent.id)?)
+        {
+            run.distrust.store(true, Ordering::Relaxed);
+            return Err(Error::Stopped);
+        }
+        let index = if sight == *run.index.sight() {
+            Arc::clone(&run.index)
+        } else {
+            Arc::new(Index::load(run.repo, sight)?)
+        };
+        let level = run.options.level.unwrap_or(run.repo.config().level);
+        self.sink = Some(Sink::start(self.scope, run.repo, session.id, index, level, &run.stored));
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// Makes everything durable; then tells this machine's view.
+    fn finish(&mut self) -> Result<(Option<Session>, u64)> {
+        let Some(sink) = self.sink.take() else { return Ok((None, self.dry_added)) };
+        let added = sink.added();
+        let written = sink.finish()?;
+        if let Some(view) = self.run.repo.view() {
+            view.add(written.packs.iter().map(|pack| (&pack.id, pack.len, &pack.table)));
+        }
+        Ok((self.session.take(), added))
+    }
+}

@@ -1,0 +1,110 @@
+//! `key`: several passwords for one repository.
+
+use zeroize::Zeroizing;
+
+use crate::codec::slot;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::id::KeyId;
+use crate::store::keys;
+use crate::store::repository::Repository;
+use crate::store::storage::Area;
+
+/// A key slot, for people.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// Its name.
+    pub id: KeyId,
+    /// Whether it opened the repository now.
+    pub current: bool,
+    /// Where it was made.
+    pub host: String,
+    /// By whom.
+    pub user: String,
+    /// When.
+    pub created: Time,
+    /// What for.
+    pub label: String,
+}
+
+/// All slots. A damaged one is a warning.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
+    let mut slots = Vec::new();
+    for (name, found) in keys::all(repo.storage())? {
+        let label = found.and_then(|(id, bytes)| {
+            let label =
+                slot::label(&bytes, &repo.ring().meta).map_err(Error::damaged(Area::Keys.path(&name)))?;
+            Ok((id, label))
+        });
+        match label {
+            Ok((id, label)) => slots.push(Slot {
+                id,
+                current: repo.slot() == Some(id),
+                host: label.host,
+                user: label.user,
+                created: label.created,
+                label: label.label,
+            }),
+            Err(err) => repo.warn(err.to_string()),
+        }
+    }
+    Ok(slots)
+}
+
+/// Adds a password.
+///
+/// # Errors
+/// When the repository is not encrypted, or the slot could not be made durable.
+pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Result<KeyId> {
+    if repo.slot().is_none() {
+        return Err(Error::Usage("an unencrypted repository has no passwords".into()));
+    }
+    if password.is_empty() {
+        return Err(Error::Usage("an empty password protects nothing".into()));
+    }
+    keys::add(repo.storage(), repo.ring(), repo.master(), password.as_bytes(), label)
+}
+
+/// Removes a slot; never the one in use.
+///
+/// # Errors
+/// When the prefix names none, several, or the slot in use.
+pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
+    let listed = repo.storage().list(Area::Keys)?;
+    let ids: Vec<KeyId> = listed.iter().filter_map(|found| KeyId::parse(&found.name).ok()).collect();
+    let mut found = ids.iter().filter(|id| id.hex().starts_with(prefix));
+    let (Some(id), None) = (found.next().filter(|_| !prefix.is_empty()), found.next()) else {
+        return Err(Error::Usage(format!(
+            "'{prefix}' does not name exactly one key slot; see `snap key list`"
+        )));
+    };
+    if repo.slot() == Some(*id) {
+        let why = "that slot opened the repository just now; open it with another password to remove it";
+        return Err(Error::Refused(why.into()));
+    }
+    drop_slot(repo, *id)
+}
+
+/// Changes the password that opened the repository: the new slot is durable before the old one goes.
+///
+/// # Errors
+/// As [`add`].
+pub fn change(repo: &Repository, password: &Zeroizing<String>) -> Result<KeyId> {
+    let old = repo.slot();
+    let label = list(repo)?.into_iter().find(|slot| slot.current).map(|slot| slot.label).unwrap_or_default();
+    let new = add(repo, password, &label)?;
+    if let Some(old) = old {
+        drop_slot(repo, old)?;
+    }
+    Ok(new)
+}
+
+fn drop_slot(repo: &Repository, id: KeyId) -> Result<KeyId> {
+    repo.storage().remove(Area::Keys, &id.hex())?;
+    repo.storage().sync(Area::Keys)?;
+    Ok(id)
+}

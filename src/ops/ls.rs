@@ -1,0 +1,76 @@
+//! `ls`: the entries of a snapshot.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::id::ChunkId;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::session::Sight;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trees::DirStream;
+use crate::store::trees::MAX_NESTING;
+
+/// Calls `each` for every entry below what the selector names, in order; for a file, for itself. Only the first
+/// level unless `recursive`.
+///
+/// # Errors
+/// When the selector names nothing or a tree is damaged.
+pub fn run(
+    repo: &Repository,
+    selector: &str,
+    recursive: bool,
+    each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
+) -> Result<Snapshot> {
+    let (snapshot, path) = snapshots::resolve(repo, selector)?;
+    let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
+    let mut reader = ChunkReader::new(repo, index)?;
+    let start = path.unwrap_or_default();
+    let mut tree = snapshot.manifest.root;
+    for part in start.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        match crate::store::trees::child(&mut reader, tree, part)? {
+            Some(Entry { kind: Kind::Dir { tree: below }, .. }) => tree = below,
+            Some(entry) if start.ends_with(part) => {
+                each(&start, &entry)?;
+                return Ok(snapshot);
+            }
+            _ => {
+                let why = format!("it holds no {}", String::from_utf8_lossy(&start));
+                return Err(Error::NoSnapshot { selector: selector.to_owned(), why });
+            }
+        }
+    }
+    walk(&mut reader, tree, start, recursive, each)?;
+    Ok(snapshot)
+}
+
+fn walk(
+    reader: &mut ChunkReader,
+    tree: ChunkId,
+    start: Vec<u8>,
+    recursive: bool,
+    each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
+) -> Result<()> {
+    let mut open = vec![(start, DirStream::new(tree))];
+    while let Some((base, dir)) = open.last_mut() {
+        let Some(entry) = dir.next(reader)? else {
+            open.pop();
+            continue;
+        };
+        let path =
+            if base.is_empty() { entry.name.clone() } else { [base, b"/".as_slice(), &entry.name].concat() };
+        each(&path, &entry)?;
+        if let Kind::Dir { tree } = entry.kind
+            && recursive
+            && open.len() < MAX_NESTING
+        {
+            open.push((path, DirStream::new(tree)));
+        }
+    }
+    Ok(())
+}

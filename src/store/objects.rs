@@ -1,0 +1,79 @@
+//! Typed access to the small objects of a repository.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::codec::cipher::Ring;
+use crate::codec::envelope;
+use crate::codec::envelope::BadHeader;
+use crate::codec::envelope::Magic;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::config::FORMAT;
+use crate::model::malformed::Malformed;
+use crate::store::storage::Area;
+use crate::store::storage::Created;
+use crate::store::storage::Storage;
+
+/// Turns a header that cannot be read into an error that names the object.
+///
+/// # Errors
+/// When the header is malformed or newer than this program.
+pub fn check_header(area: Area, name: &str, bytes: &[u8]) -> Result<Magic> {
+    envelope::magic_of(bytes).map_err(|bad| match bad {
+        BadHeader::Malformed(why) => Error::Damaged { what: area.path(name), source: why },
+        BadHeader::Newer(found) => Error::NewerFormat { what: area.path(name), found, known: FORMAT },
+    })
+}
+
+/// The value of an object whose bytes are at hand. `bound` is the name it was sealed under.
+///
+/// # Errors
+/// When it is not what was written.
+pub fn open<T>(ring: &Ring, magic: Magic, area: Area, name: &str, bound: &str, bytes: Vec<u8>) -> Result<T>
+where
+    T: for<'a> Deserialize<'a>,
+{
+    check_header(area, name, &bytes)?;
+    envelope::open(ring, magic, bound, bytes).map_err(Error::damaged(area.path(name)))
+}
+
+/// Reads an object.
+///
+/// # Errors
+/// When it is not there or not what was written.
+pub fn read<T>(storage: &dyn Storage, ring: &Ring, magic: Magic, area: Area, name: &str) -> Result<T>
+where
+    T: for<'a> Deserialize<'a>,
+{
+    let bytes = storage.read(area, name, envelope::MAX_OBJECT)?;
+    open(ring, magic, area, name, name, bytes)
+}
+
+/// The bytes of an object.
+///
+/// # Errors
+/// When it cannot be sealed.
+pub fn close<T: Serialize>(ring: &Ring, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
+    envelope::close(ring, magic, name, value).map_err(Error::damaged(format!("{name}, being written,")))
+}
+
+/// Creates an object unless the name is taken.
+///
+/// # Errors
+/// When it could not be made durable.
+pub fn create<T: Serialize>(
+    storage: &dyn Storage,
+    ring: &Ring,
+    magic: Magic,
+    area: Area,
+    name: &str,
+    value: &T,
+) -> Result<Created> {
+    storage.create(area, name, &[&close(ring, magic, name, value)?])
+}
+
+/// For names made by this program: a name that does not parse is somebody else's file.
+pub fn unknown_name(area: Area, name: &str) -> Error {
+    Error::Damaged { what: area.path(name), source: Malformed::because("a name that snap does not write") }
+}

@@ -1,0 +1,87 @@
+//! Packs in storage: written whole, named by their hash, read by table and block.
+
+use crate::codec::block::SealedBlock;
+use crate::codec::cipher::Ring;
+use crate::codec::hash::ChunkType;
+use crate::codec::hash::Hasher;
+use crate::codec::pack;
+use crate::codec::pack::ENDS;
+use crate::codec::pack::Ends;
+use crate::codec::pack::Table;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
+use crate::model::malformed::Malformed;
+use crate::store::storage::Area;
+use crate::store::storage::Created;
+use crate::store::storage::Storage;
+
+/// A pack that is complete and durable.
+#[derive(Debug)]
+pub struct StoredPack {
+    /// Its name.
+    pub id: PackId,
+    /// Its length.
+    pub len: u64,
+    /// What it holds.
+    pub table: Table,
+}
+
+/// Writes blocks of one type as a pack.
+///
+/// # Errors
+/// When it could not be made durable. A name that exists is an error: packs are random, so it cannot be ours.
+pub fn write(
+    storage: &dyn Storage,
+    ring: &Ring,
+    kind: ChunkType,
+    session: SnapshotId,
+    blocks: Vec<SealedBlock>,
+) -> Result<StoredPack> {
+    let frame =
+        pack::frame(ring, kind, session, &blocks).map_err(Error::damaged("a pack, being written,"))?;
+    let mut parts: Vec<&[u8]> = vec![&frame.head];
+    parts.extend(blocks.iter().map(|block| block.sealed.as_slice()));
+    parts.push(&frame.tail);
+    let mut hasher = Hasher::default();
+    parts.iter().for_each(|part| hasher.update(part));
+    let id = PackId::new(hasher.finish());
+    let len = parts.iter().map(|part| part.len() as u64).sum();
+    if storage.create(Area::Packs, &id.hex(), &parts)? == Created::Exists {
+        return Err(Error::Refused(format!("pack {id} exists before it was written")));
+    }
+    let start = frame.head.len() as u32;
+    Ok(StoredPack { id, len, table: Table::of_blocks(kind, session, start, blocks) })
+}
+
+/// A pack's table, from the front or, where that is damaged, from the end.
+///
+/// # Errors
+/// When neither is whole.
+pub fn read_table(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> Result<Table> {
+    let front = table_at(storage, ring, id, len, false);
+    match front {
+        Err(err) if err.is_damage() => table_at(storage, ring, id, len, true).map_err(|_| err),
+        other => other,
+    }
+}
+
+/// One of a pack's two tables.
+///
+/// # Errors
+/// When it is damaged or cannot be read.
+pub fn table_at(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
+    let name = id.hex();
+    let damaged = || Error::damaged(Area::Packs.path(&name));
+    let short = Malformed::because("too short for a pack");
+    let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
+    let mut ends = [0u8; ENDS];
+    storage.read_range(Area::Packs, &name, if at_end { tail } else { 0 }, &mut ends)?;
+    let ends = Ends::parse(&ends, len).map_err(damaged())?;
+    let table = u64::from(ends.table_len);
+    let start = if at_end { tail.checked_sub(table).ok_or(short).map_err(damaged())? } else { ENDS as u64 };
+    let mut sealed = vec![0u8; ends.table_len as usize];
+    storage.read_range(Area::Packs, &name, start, &mut sealed)?;
+    ends.open_table(ring, sealed).map_err(damaged())
+}

@@ -1,0 +1,189 @@
+//! Manifests: list, find by what a person types, commit. A commit is the instant a snapshot exists.
+
+use jiff::civil::Date;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::codec::envelope;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::store::objects;
+use crate::store::repository::Repository;
+use crate::store::storage::Area;
+use crate::store::storage::Created;
+
+/// A committed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What it says.
+    pub manifest: Manifest,
+}
+
+/// Everything in `snapshots/`, each in its state.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Snapshots, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Manifests that cannot be read: (name, why).
+    pub unreadable: Vec<(String, Error)>,
+}
+
+/// Reads all manifests; one that is damaged stands beside the others.
+///
+/// # Errors
+/// When the store fails.
+pub fn list_all(repo: &Repository) -> Result<Listing> {
+    let mut listing = Listing::default();
+    for found in repo.storage().list(Area::Snapshots)? {
+        match load(repo, &found.name) {
+            Ok(Some(snapshot)) => listing.snapshots.push(snapshot),
+            Ok(None) => {}
+            Err(err) if err.is_missing() => {}
+            Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
+                listing.unreadable.push((found.name, err));
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    listing.snapshots.sort_by_key(|snapshot| (snapshot.manifest.started, snapshot.id));
+    Ok(listing)
+}
+
+/// All readable snapshots, oldest first. An unreadable one is a warning.
+///
+/// # Errors
+/// When the store fails.
+pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
+    let listing = list_all(repo)?;
+    for (_, err) in &listing.unreadable {
+        repo.warn(format!("{err}: that snapshot cannot be used"));
+    }
+    Ok(listing.snapshots)
+}
+
+/// One manifest; `None` where a fence has the name.
+fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
+    let decode = |bytes: Vec<u8>| {
+        let manifest: Manifest =
+            objects::open(repo.ring(), envelope::MANIFEST, Area::Snapshots, name, name, bytes)?;
+        let known = manifest.extra.iter().all(|(tag, _)| tag % 2 == 0);
+        known.then_some(Snapshot { id, manifest }).ok_or(Error::NewerFormat {
+            what: Area::Snapshots.path(name),
+            found: crate::model::config::FORMAT + 1,
+            known: crate::model::config::FORMAT,
+        })
+    };
+    if let Some(bytes) = repo.cache().object(name) {
+        match decode(bytes) {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(_) => repo.cache().drop_object(name),
+        }
+    }
+    let bytes = repo.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT)?;
+    if objects::check_header(Area::Snapshots, name, &bytes)? == envelope::FENCE {
+        return Ok(None);
+    }
+    let snapshot = decode(bytes.clone())?;
+    repo.cache().keep_object(name, &bytes);
+    Ok(Some(snapshot))
+}
+
+/// Reads a manifest from the repository itself, whatever this machine keeps of it.
+///
+/// # Errors
+/// When it is not whole.
+pub fn verify(repo: &Repository, name: &str) -> Result<()> {
+    repo.cache().drop_object(name);
+    load(repo, name).map(|_| ())
+}
+
+/// Commits: creates the manifest under its session's name. False when a fence has the name.
+///
+/// # Errors
+/// When it could not be made durable.
+pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<bool> {
+    let name = id.hex();
+    let bytes = objects::close(repo.ring(), envelope::MANIFEST, &name, manifest)?;
+    if repo.storage().create(Area::Snapshots, &name, &[&bytes])? == Created::New {
+        repo.cache().keep_object(&name, &bytes);
+        return Ok(true);
+    }
+    // A retry that finds its own bytes there has committed.
+    Ok(repo.storage().read(Area::Snapshots, &name, envelope::MAX_OBJECT)? == bytes)
+}
+
+/// The snapshot that a person means, and the path behind the colon.
+///
+/// # Errors
+/// `NoSnapshot` says why there is none.
+pub fn resolve(repo: &Repository, selector: &str) -> Result<(Snapshot, Option<Vec<u8>>)> {
+    let all = list(repo)?;
+    if let Ok(snapshot) = pick(&all, selector) {
+        return Ok((snapshot, None));
+    }
+    // Times hold colons as well, so the longest selector that names a snapshot wins.
+    for (at, _) in selector.rmatch_indices(':') {
+        let (name, path) = selector.split_at(at);
+        if let Ok(snapshot) = pick(&all, name) {
+            let path = path.trim_start_matches(':').trim_matches('/');
+            return Ok((snapshot, Some(path.as_bytes().to_vec()).filter(|path| !path.is_empty())));
+        }
+    }
+    pick(&all, selector.split(':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
+}
+
+fn pick(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
+    let none = |why: &str| Error::NoSnapshot { selector: selector.to_owned(), why: why.to_owned() };
+    let complete: Vec<&Snapshot> = all.iter().filter(|snapshot| !snapshot.manifest.partial).collect();
+    if let Some(rest) = selector.strip_prefix("latest") {
+        let back = match rest.strip_prefix('~') {
+            None if rest.is_empty() => 0,
+            Some(number) => number.parse::<usize>().map_err(|_| none("latest~N takes a number"))?,
+            None => return Err(none("not latest, latest~N, an id or a time")),
+        };
+        let found =
+            complete.iter().rev().nth(back).ok_or_else(|| none("there are not that many snapshots"))?;
+        return Ok((*found).clone());
+    }
+    if selector.len() >= 2 && selector.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let lower = selector.to_ascii_lowercase();
+        let mut found = all.iter().filter(|snapshot| snapshot.id.hex().starts_with(&lower));
+        return match (found.next(), found.next()) {
+            (Some(only), None) => Ok(only.clone()),
+            (Some(_), Some(_)) => Err(none("more than one id begins so")),
+            _ => Err(none("no id begins so")),
+        };
+    }
+    let limit = instant(selector).ok_or_else(|| none("not latest, latest~N, an id or a time"))?;
+    let mut before = complete.iter().rev().filter(|snapshot| snapshot.manifest.started.sec <= limit);
+    before.next().map(|found| (*found).clone()).ok_or_else(|| none("there is none at or before that time"))
+}
+
+/// Seconds since 1970 of the last instant that a time names: a date means its whole day, here.
+fn instant(text: &str) -> Option<i64> {
+    if let Ok(date) = text.parse::<Date>()
+        && text.len() == 10
+    {
+        let end = TimeZone::system().to_timestamp(date.tomorrow().ok()?.at(0, 0, 0, 0)).ok()?;
+        return Some(end.as_second() - 1);
+    }
+    // The old script's names: 2026-11-24T02-00-00-000Z.
+    let old = text.split_once('T').filter(|(_, time)| time.len() == 13 && time.ends_with('Z'));
+    if let Some((date, time)) = old {
+        let fields: Vec<&str> = time.trim_end_matches('Z').split('-').collect();
+        if let [hour, minute, second, _] = fields.as_slice() {
+            let utc = format!("{date}T{hour}:{minute}:{second}Z");
+            return utc.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+        }
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Some(at.as_second());
+    }
+    let local = TimeZone::system().to_timestamp(text.parse::<DateTime>().ok()?).ok()?;
+    Some(local.as_second())
+}

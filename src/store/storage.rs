@@ -1,0 +1,149 @@
+//! The outside world as the repository sees it: one narrow trait.
+
+use std::fmt;
+
+use crate::error::Result;
+
+/// The folders of a repository. See docs/format.md, "Layout".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Area {
+    /// Generations of the configuration.
+    Config,
+    /// Key slots.
+    Keys,
+    /// Packs; spread over 256 folders by the first byte of the name.
+    Packs,
+    /// Merged tables.
+    Index,
+    /// Manifests and fences.
+    Snapshots,
+    /// Forgotten manifests.
+    Trash,
+    /// Running sessions.
+    Sessions,
+    /// Collections.
+    Gc,
+    /// What was found damaged.
+    Damage,
+}
+
+impl Area {
+    /// All areas.
+    pub const ALL: [Self; 9] = [
+        Self::Config,
+        Self::Keys,
+        Self::Packs,
+        Self::Index,
+        Self::Snapshots,
+        Self::Trash,
+        Self::Sessions,
+        Self::Gc,
+        Self::Damage,
+    ];
+
+    /// Folder name.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Keys => "keys",
+            Self::Packs => "packs",
+            Self::Index => "index",
+            Self::Snapshots => "snapshots",
+            Self::Trash => "trash",
+            Self::Sessions => "sessions",
+            Self::Gc => "gc",
+            Self::Damage => "damage",
+        }
+    }
+
+    /// Path of an object within the repository, for messages and for stores that have paths.
+    pub fn path(self, name: &str) -> String {
+        match (self, name.get(..2)) {
+            (Self::Packs, Some(shard)) => format!("packs/{shard}/{name}"),
+            _ => format!("{}/{name}", self.folder()),
+        }
+    }
+}
+
+/// An object that a listing found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Name within its area.
+    pub name: String,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// What a create-if-absent found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The object is new, complete and durable.
+    New,
+    /// An object of that name was there and is untouched.
+    Exists,
+}
+
+/// Keeps a session visibly alive for as long as it is held (on a local disk: an flock on its file).
+pub trait Hold: Send + Sync + fmt::Debug {}
+
+/// Where a repository lies. Every implementation passes the same conformance suite.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// For people, and to recognise the place again.
+    fn location(&self) -> String;
+
+    /// All objects of an area, in order of name. An area never written to is empty.
+    ///
+    /// # Errors
+    /// Whenever the listing may be incomplete: an error is never an empty list.
+    fn list(&self, area: Area) -> Result<Vec<Listed>>;
+
+    /// A whole object.
+    ///
+    /// # Errors
+    /// `Missing` when there is none; `Damaged` when it is longer than `limit` bytes (nothing is allocated then).
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>>;
+
+    /// Fills `out` from `offset`.
+    ///
+    /// # Errors
+    /// `Missing` when there is no object, `Damaged` when it ends before `out` is full.
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()>;
+
+    /// Creates an object from `parts`, one after the other, if the name is free. On return it is complete and
+    /// durable; before, nobody sees it. Exactly one of several callers gets `New`.
+    ///
+    /// # Errors
+    /// When it could not be made durable. It is then not there, or its state is unknown: never retry the sync.
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created>;
+
+    /// Like `create`, and the object is held until the returned value is dropped.
+    ///
+    /// # Errors
+    /// As `create`; an existing name is an error.
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>>;
+
+    /// Writes an object whether or not the name is free. Only for heartbeats and what a collector saw of them.
+    /// A reader sees the old bytes or the new, never a mixture. Not necessarily durable.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Whether somebody holds the object. `None` where the store cannot tell.
+    ///
+    /// # Errors
+    /// When the object could not be looked at, but for its being missing: `Some(false)`.
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>>;
+
+    /// Removes an object; none there is no error.
+    ///
+    /// # Errors
+    /// When it is still there.
+    fn remove(&self, area: Area, name: &str) -> Result<()>;
+
+    /// Makes removals in an area durable.
+    ///
+    /// # Errors
+    /// When they may not be.
+    fn sync(&self, area: Area) -> Result<()>;
+}

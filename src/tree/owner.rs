@@ -1,0 +1,227 @@
+//! Owners, modes and times of restored things, as far as this process may set them.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use crate::model::entry::Meta;
+use crate::model::entry::Time;
+
+/// How many things could not be given what the snapshot says, because this user may not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Owners or groups.
+    pub owners: u64,
+    /// Modes, or the setuid and setgid bits of one whose owner does not match.
+    pub modes: u64,
+    /// Device nodes, not made at all.
+    pub devices: u64,
+    /// Times of things that belong to somebody else.
+    pub times: u64,
+}
+
+impl LeftOut {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.owners + self.modes + self.devices + self.times
+    }
+}
+
+/// Counts for [`LeftOut`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    owners: AtomicU64,
+    modes: AtomicU64,
+    devices: AtomicU64,
+    times: AtomicU64,
+}
+
+/// Who this process is, and who the snapshot's owners are here.
+pub(crate) struct Owners {
+    euid: u32,
+    egid: u32,
+    numeric: bool,
+    wanted: bool,
+    users: Mutex<HashMap<Arc<str>, Option<u32>>>,
+    groups: Mutex<HashMap<Arc<str>, Option<u32>>>,
+    counters: Counters,
+}
+
+/// Which of a thing's owners are now what the snapshot says.
+#[derive(Clone, Copy)]
+pub(crate) struct Matches {
+    user: bool,
+    group: bool,
+}
+
+impl Owners {
+    pub(crate) fn new(numeric: bool, wanted: bool) -> Self {
+        Self {
+            euid: rustix::process::geteuid().as_raw(),
+            egid: rustix::process::getegid().as_raw(),
+            numeric,
+            wanted,
+            users: Mutex::default(),
+            groups: Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.euid == 0
+    }
+
+    /// Owners of something this process just made in a directory without setgid.
+    pub(crate) fn fresh(&self) -> (u32, u32) {
+        (self.euid, self.egid)
+    }
+
+    pub(crate) fn left_out(&self) -> LeftOut {
+        let Counters { owners, modes, devices, times } = &self.counters;
+        LeftOut {
+            owners: owners.load(Ordering::Relaxed),
+            modes: modes.load(Ordering::Relaxed),
+            devices: devices.load(Ordering::Relaxed),
+            times: times.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn count_device(&self) {
+        self.counters.devices.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets the owners through `chown`, unless `current` are the right ones.
+    pub(crate) fn set(
+        &self,
+        meta: &Meta,
+        current: Option<(u32, u32)>,
+        chown: impl Fn(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
+    ) -> Result<Matches, Errno> {
+        let (uid, gid) = (self.uid(meta), self.gid(meta));
+        if let Some((user, group)) = current {
+            let matches = Matches { user: user == uid, group: group == gid };
+            if !self.wanted || matches.user && matches.group {
+                return Ok(matches);
+            }
+        } else if !self.wanted {
+            return Ok(Matches { user: self.euid == uid, group: false });
+        }
+        let (user, group) = (known(uid).map(Uid::from_raw), known(gid).map(Gid::from_raw));
+        match chown(user, group) {
+            Ok(()) => return Ok(Matches { user: user.is_some(), group: group.is_some() }),
+            Err(error) if !not_allowed(error) => return Err(error),
+            Err(_) => {}
+        }
+        self.counters.owners.fetch_add(1, Ordering::Relaxed);
+        // An ordinary user may still hand a file to a group of their own.
+        let group = group.is_some() && chown(None, group).is_ok();
+        Ok(Matches { user: self.euid == uid, group })
+    }
+
+    /// Sets the mode through `chmod`; setuid and setgid only where the owner is the snapshot's.
+    pub(crate) fn set_mode(
+        &self,
+        meta: &Meta,
+        matches: Matches,
+        chmod: impl Fn(Mode) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let mut mode = Mode::from_bits_truncate(meta.mode & 0o7777);
+        let whole = mode;
+        if !matches.user {
+            mode.remove(Mode::SUID);
+        }
+        if !matches.group {
+            mode.remove(Mode::SGID);
+        }
+        let result = chmod(mode);
+        if mode != whole || result.is_err_and(not_allowed) {
+            self.counters.modes.fetch_add(1, Ordering::Relaxed);
+        }
+        result.or_else(pardon)
+    }
+
+    /// Sets the times through `utimens`.
+    pub(crate) fn set_times(
+        &self,
+        meta: &Meta,
+        utimens: impl Fn(&Timestamps) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let time = timespec(meta.mtime);
+        let result = utimens(&Timestamps { last_access: time, last_modification: time });
+        if result.is_err_and(not_allowed) {
+            self.counters.times.fetch_add(1, Ordering::Relaxed);
+        }
+        result.or_else(pardon)
+    }
+
+    /// Owner, mode and, if `times`, times of an open file or directory.
+    pub(crate) fn set_all(
+        &self,
+        fd: BorrowedFd<'_>,
+        meta: &Meta,
+        current: Option<(u32, u32)>,
+        times: bool,
+    ) -> Result<(), Errno> {
+        let matches = self.set(meta, current, |user, group| rustix::fs::fchown(fd, user, group))?;
+        self.set_mode(meta, matches, |mode| rustix::fs::fchmod(fd, mode))?;
+        if times {
+            self.set_times(meta, |times| rustix::fs::futimens(fd, times))?;
+        }
+        Ok(())
+    }
+
+    fn uid(&self, meta: &Meta) -> u32 {
+        self.by_name(&self.users, meta.user.as_ref(), |name| {
+            uzers::get_user_by_name(name).map(|user| user.uid())
+        })
+        .unwrap_or(meta.uid)
+    }
+
+    fn gid(&self, meta: &Meta) -> u32 {
+        self.by_name(&self.groups, meta.group.as_ref(), |name| {
+            uzers::get_group_by_name(name).map(|group| group.gid())
+        })
+        .unwrap_or(meta.gid)
+    }
+
+    fn by_name(
+        &self,
+        cache: &Mutex<HashMap<Arc<str>, Option<u32>>>,
+        name: Option<&Arc<str>>,
+        ask: impl FnOnce(&str) -> Option<u32>,
+    ) -> Option<u32> {
+        let name = name.filter(|_| !self.numeric)?;
+        let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = cache.get(name) {
+            return *number;
+        }
+        let number = ask(name);
+        cache.insert(Arc::clone(name), number);
+        number
+    }
+}
+
+/// The all-ones id means "leave as is" to the system, so nothing can be given to it.
+fn known(id: u32) -> Option<u32> {
+    (id != u32::MAX).then_some(id)
+}
+
+/// Errors that mean that this user, or this file system, cannot have it so.
+fn not_allowed(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP)
+}
+
+/// Turns those into success.
+fn pardon(error: Errno) -> Result<(), Errno> {
+    if not_allowed(error) { Ok(()) } else { Err(error) }
+}
+
+/// For the system, which gives some values beyond the nanoseconds a special meaning.
+fn timespec(time: Time) -> Timespec {
+    let nanos = if time.nanos < 1_000_000_000 { time.nanos } else { 0 };
+    Timespec { tv_sec: time.sec, tv_nsec: nanos.into() }
+}

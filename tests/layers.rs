@@ -1,0 +1,131 @@
+//! The house's rules, read from the source: who may name whom, and which module alone may name a crate.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Ground floor first. A module may name its own folder and any floor below; never a neighbour.
+const FLOORS: &[&[&str]] = &[&["model"], &["error"], &["observe", "codec"], &["store", "tree"], &["ops"]];
+
+/// A crate, and the one file or folder of the library that may name it.
+const ONE_MODULE_EACH: &[(&str, &str)] = &[
+    ("fastcdc", "codec/chunker.rs"),
+    ("zstd", "codec/compress.rs"),
+    ("postcard", "codec/wire.rs"),
+    ("ring", "codec/cipher.rs"),
+    ("argon2", "codec/kdf.rs"),
+    ("sha2", "codec/hash.rs"),
+    ("hmac", "codec/hash.rs"),
+    ("sled", "store/view.rs"),
+    ("walkdir", "tree"),
+    ("clap", "bin"),
+    ("indicatif", "bin"),
+];
+
+#[test]
+fn modules_only_look_down() {
+    for (file, code) in sources() {
+        let Some(user) = top_module(&file) else { continue };
+        assert!(floor(&user) < FLOORS.len(), "{}: `{user}` is on no floor", file.display());
+        for used in names_after(&code, "crate::") {
+            let allowed = used == user || floor(&used) < floor(&user);
+            assert!(allowed, "{}: `{user}` looks up or sideways at `{used}`", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_op_knows_another() {
+    for (file, code) in sources() {
+        let Some(op) = op_of(&file) else { continue };
+        for used in names_after(&code, "crate::ops::") {
+            assert_eq!(used, op, "{}: the op `{op}` imports the op `{used}`", file.display());
+        }
+    }
+}
+
+#[test]
+fn each_foreign_crate_has_one_home() {
+    for (file, code) in sources() {
+        for (name, home) in ONE_MODULE_EACH {
+            let at_home = file.starts_with(home) || (*home != "bin" && file.starts_with("bin"));
+            assert!(at_home || !names_crate(&code, name), "{}: only {home} may name {name}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_homes_exist() {
+    for (name, home) in ONE_MODULE_EACH {
+        assert!(src().join(home).exists(), "{home}, the home of {name}, is gone");
+    }
+}
+
+#[test]
+fn a_longer_word_is_not_a_crate() {
+    assert!(!names_crate("String::new()", "ring"));
+    assert!(names_crate("use ring::aead;", "ring"));
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Every source file, relative to `src`, with its code: no unit tests, no comment lines.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    collect(&src(), &mut found);
+    assert!(!found.is_empty(), "no source was found");
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let code = fs::read_to_string(&path).unwrap();
+            found.push((path.strip_prefix(src()).unwrap().to_owned(), without_tests_and_comments(&code)));
+        }
+    }
+}
+
+fn without_tests_and_comments(code: &str) -> String {
+    let code = code.split("#[cfg(test)]").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// `None` for lib.rs and the binary.
+fn top_module(file: &Path) -> Option<String> {
+    let name = first_part(file);
+    (name != "lib" && name != "bin").then_some(name)
+}
+
+/// `None` outside `ops`, and for the list of them.
+fn op_of(file: &Path) -> Option<String> {
+    let name = first_part(file.strip_prefix("ops").ok()?);
+    (name != "mod").then_some(name)
+}
+
+fn first_part(file: &Path) -> String {
+    let part = file.iter().next().unwrap();
+    Path::new(part).file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+fn floor(module: &str) -> usize {
+    FLOORS.iter().position(|names| names.contains(&module)).unwrap_or(usize::MAX)
+}
+
+fn names_after(code: &str, prefix: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    code.split(prefix).skip(1).map(name).collect()
+}
+
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}

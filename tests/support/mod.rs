@@ -1,0 +1,349 @@
+//! A place to back up and restore in, the real binary in a clean environment, and a strict eye for trees.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::fs;
+use std::fs::Metadata;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+/// What all sandboxes lock their repositories with.
+pub const PASSWORD: &str = "try";
+
+/// `src/` to back up, `repo/`, `cache/` and `out/`, in a directory of its own.
+pub struct Sandbox {
+    dir: tempfile::TempDir,
+    password: Option<String>,
+}
+
+/// What a run of the binary left.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Sandbox {
+    /// With an encrypted repository and an empty `src/`.
+    pub fn new() -> Self {
+        let sandbox = Self::bare();
+        sandbox.ok(&["init"]);
+        sandbox
+    }
+
+    /// With a repository that needs no password.
+    pub fn open() -> Self {
+        let sandbox = Self { password: None, ..Self::bare() };
+        sandbox.ok(&["init", "--no-encryption"]);
+        sandbox
+    }
+
+    /// With files.
+    pub fn with_tree(tree: &[(&str, &str)]) -> Self {
+        let sandbox = Self::new();
+        sandbox.write(tree);
+        sandbox
+    }
+
+    /// Without a repository.
+    pub fn bare() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["src", "cache", "out"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self { dir, password: Some(PASSWORD.to_owned()) }
+    }
+
+    /// Another password from here on.
+    pub fn set_password(&mut self, password: Option<&str>) {
+        self.password = password.map(str::to_owned);
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn src(&self) -> PathBuf {
+        self.path("src")
+    }
+
+    /// Writes files below `src/`; a name that ends in a slash is a directory.
+    pub fn write(&self, tree: &[(&str, &str)]) {
+        for (name, text) in tree {
+            let path = self.src().join(name);
+            if name.ends_with('/') {
+                fs::create_dir_all(path).unwrap();
+            } else {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+        }
+    }
+
+    /// The binary, in a clean environment, standing beside `src/`.
+    pub fn bin(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
+        command.env_clear().current_dir(self.dir.path()).env("SNAP_CACHE_DIR", self.path("cache"));
+        if let Some(password) = &self.password {
+            command.env("SNAP_PASSWORD", password);
+        }
+        command
+    }
+
+    /// The binary on this sandbox's repository.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bin();
+        command.args(["-r", "repo"]).args(args);
+        command
+    }
+
+    /// Runs to the end, whatever the end is.
+    pub fn snap(&self, args: &[&str]) -> Outcome {
+        finish(self.command(args), b"")
+    }
+
+    /// Runs; must succeed.
+    pub fn ok(&self, args: &[&str]) -> Outcome {
+        self.snap(args).expect(0)
+    }
+
+    /// Backs up `src`; must succeed. The snapshot it made, if it made one.
+    pub fn try_backup(&self, args: &[&str]) -> Option<String> {
+        let before = self.snapshot_names();
+        self.ok(&[&["backup"], args, &["src"]].concat());
+        let made = self.snapshot_names().difference(&before).cloned().collect::<Vec<_>>();
+        assert!(made.len() <= 1, "one run made {made:?}");
+        made.first().cloned()
+    }
+
+    /// Backs up `src`; must succeed and make a snapshot.
+    pub fn backup(&self, args: &[&str]) -> String {
+        self.try_backup(args).unwrap_or_else(|| panic!("backup {args:?} made no snapshot"))
+    }
+
+    /// Restores into a new directory under `out/`; where that is.
+    pub fn restore(&self, selector: &str, args: &[&str]) -> PathBuf {
+        let target = self.new_target();
+        self.ok(&[&["restore", selector, "--target", target.to_str().unwrap()], args].concat());
+        target
+    }
+
+    /// A name under `out/` that nothing has yet.
+    pub fn new_target(&self) -> PathBuf {
+        let taken = fs::read_dir(self.path("out")).unwrap().count();
+        let target = self.path("out").join(taken.to_string());
+        fs::create_dir(&target).unwrap();
+        target
+    }
+
+    /// `selector` must restore to exactly the tree at `original`.
+    pub fn assert_restores(&self, selector: &str, original: &Path) {
+        let target = self.restore(selector, &[]);
+        assert_same(original, &target.join("src"));
+        fs::remove_dir_all(target.join("src")).unwrap();
+    }
+
+    pub fn assert_clean(&self) {
+        self.ok(&["check", "--read-data"]);
+    }
+
+    /// Names of the objects in `snapshots/`.
+    pub fn snapshot_names(&self) -> BTreeSet<String> {
+        let names = self.objects("snapshots").into_iter();
+        names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    /// Files of a folder of the repository, sorted.
+    pub fn objects(&self, area: &str) -> Vec<PathBuf> {
+        files_below(&self.path("repo").join(area))
+    }
+
+    /// Every file of the repository with its length.
+    pub fn listing(&self) -> BTreeMap<PathBuf, u64> {
+        let sized = |path: PathBuf| (path.clone(), fs::metadata(path).unwrap().len());
+        self.objects("").into_iter().map(sized).collect()
+    }
+
+    /// This machine's view of the repository.
+    pub fn view(&self) -> PathBuf {
+        let caches = fs::read_dir(self.path("cache")).unwrap().map(|entry| entry.unwrap().path().join("view"));
+        let views = caches.filter(|path| path.is_dir()).collect::<Vec<_>>();
+        assert_eq!(views.len(), 1, "one repository, one view");
+        views[0].clone()
+    }
+}
+
+impl Outcome {
+    /// Must have ended so.
+    pub fn expect(self, code: i32) -> Self {
+        self.expect_one_of(&[code])
+    }
+
+    /// Must have ended in one of these ways.
+    pub fn expect_one_of(self, codes: &[i32]) -> Self {
+        assert!(codes.contains(&self.code), "wanted exit {codes:?}, got {}\n{}", self.code, self.all());
+        assert!(!self.stderr.contains("panicked"), "a panic reached the user:\n{}", self.stderr);
+        self
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Both streams.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.text(), self.stderr)
+    }
+
+    /// The answer as one JSON value.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
+    }
+
+    /// The summary among the answer's lines of JSON.
+    pub fn summary(&self) -> serde_json::Value {
+        let text = self.text();
+        let parse = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let summary = text.lines().map(parse).find(|value| value["message_type"] == "summary");
+        summary.unwrap_or_else(|| panic!("no summary in {text}"))
+    }
+
+    pub fn warnings(&self) -> usize {
+        self.stderr.lines().filter(|line| line.to_lowercase().contains("warning")).count()
+    }
+}
+
+/// Runs a command with something on its standard input.
+pub fn finish(mut command: Command, input: &[u8]) -> Outcome {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that refuses early closes its input: not this function's business.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Copies a tree with all that `compare_trees` looks at.
+pub fn copy_tree(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "cp -a {} {}", from.display(), to.display());
+}
+
+pub fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Regular files at any depth, sorted; nothing when the folder is not there.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let paths = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().flatten();
+    paths.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect()
+}
+
+pub fn assert_same(a: &Path, b: &Path) {
+    let differences = compare_trees(a, b);
+    let shown = differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(differences.is_empty(), "{} and {} differ:\n{shown}", a.display(), b.display());
+}
+
+/// Every way in which two trees differ: names, kinds, bytes, modes, times, owners, link targets, hard links.
+pub fn compare_trees(a: &Path, b: &Path) -> Vec<String> {
+    let (left, right) = (nodes(a), nodes(b));
+    let mut differences = Vec::new();
+    for name in left.keys().chain(right.keys()).collect::<BTreeSet<_>>() {
+        match (left.get(name), right.get(name)) {
+            (Some(one), Some(other)) => compare_nodes(name, one, other, &mut differences),
+            (Some(_), None) => differences.push(format!("{}: only on the left", name.display())),
+            _ => differences.push(format!("{}: only on the right", name.display())),
+        }
+    }
+    differences
+}
+
+struct Node {
+    path: PathBuf,
+    metadata: Metadata,
+    /// The first name of the file that this name is a hard link of.
+    link: PathBuf,
+}
+
+fn nodes(root: &Path) -> BTreeMap<PathBuf, Node> {
+    let mut first = HashMap::new();
+    let mut nodes = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
+        let entry = entry.unwrap();
+        let name = entry.path().strip_prefix(root).unwrap().to_owned();
+        let metadata = fs::symlink_metadata(entry.path()).unwrap();
+        let link = first.entry((metadata.dev(), metadata.ino())).or_insert(name.clone()).clone();
+        nodes.insert(name, Node { path: entry.into_path(), metadata, link });
+    }
+    nodes
+}
+
+fn compare_nodes(name: &Path, a: &Node, b: &Node, differences: &mut Vec<String>) {
+    let (left, right) = (&a.metadata, &b.metadata);
+    let mut differ = |what: &str, one: String, other: String| {
+        if one != other {
+            differences.push(format!("{}: {what} {one} and {other}", name.display()));
+        }
+    };
+    let time = |metadata: &Metadata| format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec());
+    differ("kind and mode", format!("{:o}", left.mode()), format!("{:o}", right.mode()));
+    differ("owner", format!("{}:{}", left.uid(), left.gid()), format!("{}:{}", right.uid(), right.gid()));
+    differ("mtime", time(left), time(right));
+    differ("hard link", a.link.display().to_string(), b.link.display().to_string());
+    if left.is_symlink() && right.is_symlink() {
+        differ("target", target(&a.path), target(&b.path));
+    }
+    if left.is_file() && right.is_file() {
+        differ("length", left.len().to_string(), right.len().to_string());
+        if fs::read(&a.path).unwrap() != fs::read(&b.path).unwrap() {
+            differences.push(format!("{}: bytes differ", name.display()));
+        }
+    }
+}
+
+fn target(path: &Path) -> String {
+    format!("{:?}", fs::read_link(path).unwrap())
+}
+
+/// A small generator with a memory of one number: the same seed, the same story.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 11) % end
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let words = std::iter::repeat_with(|| self.next().to_le_bytes());
+        words.take(len.div_ceil(8)).flatten().take(len).collect()
+    }
+}
