@@ -174,7 +174,8 @@ impl Sandbox {
 
     /// This machine's view of the repository.
     pub fn view(&self) -> PathBuf {
-        let caches = fs::read_dir(self.path("cache")).unwrap().map(|entry| entry.unwrap().path().join("view"));
+        let caches =
+            fs::read_dir(self.path("cache")).unwrap().map(|entry| entry.unwrap().path().join("view"));
         let views = caches.filter(|path| path.is_dir()).collect::<Vec<_>>();
         assert_eq!(views.len(), 1, "one repository, one view");
         views[0].clone()

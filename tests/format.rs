@@ -1,0 +1,60 @@
+//! Repositories of every format version ever written must open, check and restore. A new version adds a folder
+//! under `fixtures/`; none is ever changed.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::ops::cat;
+use snap_backup::ops::check;
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots;
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let there = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &there);
+        } else {
+            fs::copy(entry.path(), there).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
+    let mut opened = 0;
+    for version in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).unwrap() {
+        let version = version.unwrap();
+        if !version.file_type().unwrap().is_dir() {
+            continue;
+        }
+        for golden in fs::read_dir(version.path()).unwrap() {
+            let golden = golden.unwrap();
+            let scratch = tempfile::tempdir().unwrap();
+            copy(&golden.path(), scratch.path());
+            let password = (golden.file_name() == "encrypted").then(|| "golden".to_owned().into());
+            let storage = Arc::new(LocalStorage::new(scratch.path()));
+            let repo = Repository::open(storage, &Access { password, cache: None }).unwrap();
+            let options = check::Options { read_data: true, subset: None };
+            let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
+            assert!(report.errors.is_empty(), "{:?}: {:?}", golden.path(), report.errors);
+            let all = snapshots::list(&repo).unwrap();
+            assert_eq!(all.len(), 1);
+            assert_eq!(all[0].manifest.host, "golden");
+            for (path, bytes) in [("hello.txt", b"hello\n".to_vec()), ("dir/x.txt", vec![b'x'; 300_000])] {
+                let mut out = Vec::new();
+                cat::run(&repo, &format!("latest:tree/{path}"), &mut out).unwrap();
+                assert!(out == bytes, "{path} of {:?}", golden.path());
+            }
+            opened += 1;
+        }
+    }
+    assert_eq!(opened, 2);
+}
