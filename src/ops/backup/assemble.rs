@@ -36,12 +36,12 @@ use crate::store::session::Session;
 use crate::store::sink::Sink;
 
 /// What the walk found out about a file before it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Was {
     /// Not in the parent.
     New,
-    /// In the parent, as something else.
-    Changed,
+    /// In the parent, maybe as something else.
+    There(Box<Entry>),
 }
 
 /// What arrives from the walk and the readers.
@@ -262,7 +262,11 @@ impl Assembler<'_, '_, '_> {
                 self.counts.bytes_total += size;
                 let (count, action) = match was {
                     Was::New => (&mut self.counts.files_new, "new"),
-                    Was::Changed => (&mut self.counts.files_changed, "changed"),
+                    // Read because its times could not be trusted, and found the same.
+                    Was::There(before) if is_same(&before, &entry) => {
+                        (&mut self.counts.files_unchanged, "unchanged")
+                    }
+                    Was::There(_) => (&mut self.counts.files_changed, "changed"),
                 };
                 *count += 1;
                 run.observer.notice(Event::Item { action, path: &path, size });
@@ -330,6 +334,13 @@ impl Assembler<'_, '_, '_> {
         }
         Ok(dir.parent)
     }
+}
+
+/// Whether two entries differ in nothing that restore would show.
+fn is_same(before: &Entry, now: &Entry) -> bool {
+    let (old, new) = (&before.meta, &now.meta);
+    before.kind == now.kind
+        && (old.mode, old.uid, old.gid, old.mtime) == (new.mode, new.uid, new.gid, new.mtime)
 }
 
 impl<'scope, 'env> Store<'_, 'scope, 'env>

@@ -155,7 +155,7 @@ impl Walker<'_, '_> {
         };
         let kind = Kind::File { size: 0, content: crate::model::entry::Content::Parts(Vec::new()) };
         let before = self.before(name)?;
-        let was = if before.is_some() { Was::Changed } else { Was::New };
+        let was = before.map_or(Was::New, |before| Was::There(Box::new(before)));
         let command = self.run.options.stdin.as_ref().and_then(|stdin| stdin.command.clone());
         self.read(Entry { name: name.to_vec(), kind, meta }, Input::Stream(command), was)
     }
@@ -267,7 +267,7 @@ impl Walker<'_, '_> {
             observer.notice(Event::Item { action: "unchanged", path: stored, size });
             return self.send(Message::Entry { dir: self.dir(), entry, unchanged: true });
         }
-        let was = if before.is_some() { Was::Changed } else { Was::New };
+        let was = before.map_or(Was::New, |before| Was::There(Box::new(before)));
         self.read(entry, Input::File { path: path.to_path_buf(), size }, was)
     }
 
