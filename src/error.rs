@@ -78,6 +78,9 @@ pub enum Error {
     /// The request makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// There was nothing to back up, or what there was is not whole: no snapshot was made.
+    #[error("nothing was backed up: {0}")]
+    NothingRead(String),
     /// A selector that names no snapshot, or more than one.
     #[error("no snapshot for '{selector}': {why}")]
     NoSnapshot {

@@ -94,7 +94,8 @@ impl Story {
         self.told.push(format!("action {action} on {shown}"));
         match action {
             0 | 1 => {
-                let len = self.random.below(*self.random_size());
+                let most = *self.random.pick(&[1, 100, 20_000, 400_000]);
+                let len = self.random.below(most);
                 fs::write(fresh, self.bytes(len)).unwrap();
             }
             2 => {
@@ -119,10 +120,6 @@ impl Story {
         let folders = folders.collect::<Vec<_>>();
         let folder = self.random.pick(&folders).clone();
         folder.join(format!("n{}", self.random.next()))
-    }
-
-    fn random_size(&mut self) -> &'static u64 {
-        self.random.pick(&[1, 100, 20_000, 400_000])
     }
 
     fn bytes(&mut self, len: u64) -> Vec<u8> {

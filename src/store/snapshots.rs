@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use crate::codec::envelope;
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
 use crate::store::objects;
@@ -160,30 +161,37 @@ fn pick(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
         };
     }
     let limit = instant(selector).ok_or_else(|| none("not latest, latest~N, an id or a time"))?;
-    let mut before = complete.iter().rev().filter(|snapshot| snapshot.manifest.started.sec <= limit);
+    let mut before = complete.iter().rev().filter(|snapshot| snapshot.manifest.started <= limit);
     before.next().map(|found| (*found).clone()).ok_or_else(|| none("there is none at or before that time"))
 }
 
-/// Seconds since 1970 of the last instant that a time names: a date means its whole day, here.
-fn instant(text: &str) -> Option<i64> {
+/// The last instant that a time names: a date means its whole day, here; whole seconds mean all of the second.
+fn instant(text: &str) -> Option<Time> {
+    let at = timestamp(text)?;
+    let fine = text.contains('.') || text.matches('-').count() == 5 && text.ends_with('Z');
+    let nanos = u32::try_from(at.subsec_nanosecond()).unwrap_or(0);
+    let rest = if text.contains('.') { 0 } else { 999_999 };
+    Some(Time { sec: at.as_second(), nanos: if fine { nanos + rest } else { 999_999_999 } })
+}
+
+fn timestamp(text: &str) -> Option<jiff::Timestamp> {
     if let Ok(date) = text.parse::<Date>()
         && text.len() == 10
     {
         let end = TimeZone::system().to_timestamp(date.tomorrow().ok()?.at(0, 0, 0, 0)).ok()?;
-        return Some(end.as_second() - 1);
+        return jiff::Timestamp::new(end.as_second() - 1, 0).ok();
     }
     // The old script's names: 2026-11-24T02-00-00-000Z.
     let old = text.split_once('T').filter(|(_, time)| time.len() == 13 && time.ends_with('Z'));
     if let Some((date, time)) = old {
         let fields: Vec<&str> = time.trim_end_matches('Z').split('-').collect();
-        if let [hour, minute, second, _] = fields.as_slice() {
-            let utc = format!("{date}T{hour}:{minute}:{second}Z");
-            return utc.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+        if let [hour, minute, second, milli] = fields.as_slice() {
+            let utc = format!("{date}T{hour}:{minute}:{second}.{milli}Z");
+            return utc.parse::<jiff::Timestamp>().ok();
         }
     }
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        return Some(at.as_second());
+        return Some(at);
     }
-    let local = TimeZone::system().to_timestamp(text.parse::<DateTime>().ok()?).ok()?;
-    Some(local.as_second())
+    TimeZone::system().to_timestamp(text.parse::<DateTime>().ok()?).ok()
 }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// First bytes of a `CACHEDIR.TAG` that means it.
-const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06885806bc55";
+const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// Directories whose `.gitignore` is remembered before all are forgotten.
 const REMEMBERED: usize = 8192;
 

@@ -273,6 +273,8 @@ impl Assembler<'_, '_, '_> {
                 run.observer.notice(Event::Done { files: 1, bytes: 0 });
                 Some(entry)
             }
+            // A stream is the whole snapshot: half of one must not pass for a backup.
+            Outcome::Failed(why) if run.options.stdin.is_some() => return Err(Error::NothingRead(why)),
             Outcome::Failed(why) => {
                 run.problem(&path, &why);
                 None

@@ -224,7 +224,7 @@ fn plan_of(options: &Options) -> Result<Plan> {
         let plan = plan::plan(&options.sources, options.store_as.as_deref())?;
         // One source may be missing; all missing is a mistake.
         let there = options.sources.iter().any(|path| path.symlink_metadata().is_ok());
-        return if there { Ok(plan) } else { Err(Error::Usage(no_source(&options.sources))) };
+        return if there { Ok(plan) } else { Err(Error::NothingRead(no_source(&options.sources))) };
     };
     if !options.sources.is_empty() {
         return Err(Error::Usage("standard input takes no paths beside it".into()));
@@ -242,7 +242,7 @@ fn plan_of(options: &Options) -> Result<Plan> {
 
 fn no_source(sources: &[PathBuf]) -> String {
     let names: Vec<String> = sources.iter().map(|path| path.display().to_string()).collect();
-    format!("nothing to back up: {} cannot be found", names.join(", "))
+    format!("{} cannot be found", names.join(", "))
 }
 
 /// Runs the pipeline once.
