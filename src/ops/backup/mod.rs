@@ -1,7 +1,7 @@
 //! `backup`: walk, compare with the parent, read and cut, dedup, seal, pack, trees, manifest.
 //!
-//! Threads: the caller's walks and compares ([`walk`]); readers read, cut and name chunks ([`read`]); one
-//! assembler owns dedup and builds trees bottom-up ([`assemble`]); the sink's workers seal and write. Data flows
+//! Threads: the caller's walks and compares (`walk`); readers read, cut and name chunks (`read`); one
+//! assembler owns dedup and builds trees bottom-up (`assemble`); the sink's workers seal and write. Data flows
 //! one way through bounded channels.
 
 mod assemble;
