@@ -38,7 +38,10 @@ use crate::store::snapshots;
 use crate::store::storage::Area;
 use crate::store::trees;
 use crate::store::trees::DirStream;
-use crate::store::trees::MAX_NESTING;
+
+/// Directories inside one another that are followed: the walk is recursive, and a hostile tree must not exhaust
+/// the stack.
+const DEEPEST: usize = 1000;
 
 /// Which packs to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -266,8 +269,15 @@ impl Checker<'_> {
                 [&base, b"/".as_slice(), &entry.name].concat()
             };
             match &entry.kind {
-                Kind::Dir { tree } if depth < MAX_NESTING / 8 => {
+                Kind::Dir { tree } if depth < DEEPEST => {
                     whole &= self.tree(reader, bad, *tree, path, snapshot, depth + 1)?;
+                }
+                Kind::Dir { .. } => {
+                    whole = false;
+                    let base = String::from_utf8_lossy(&base);
+                    self.error(format!(
+                        "{snapshot}: below /{base}: {DEEPEST} directories deep, further than check follows"
+                    ));
                 }
                 Kind::File { size, content } => {
                     if let Err(err) = file(reader, bad, *size, content) {

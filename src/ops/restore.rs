@@ -347,9 +347,10 @@ impl<'a, 'j> Walk<'a, 'j> {
             match entry.kind {
                 Kind::Dir { tree } => {
                     let taken = self.selection.takes(&path, true);
-                    if (taken || self.selection.may_hold(&path))
-                        && open.len() < MAX_NESTING
-                        && self.dir(&path, entry.meta, taken)
+                    if open.len() >= MAX_NESTING {
+                        let why = Error::Refused("too many directories inside one another".into());
+                        self.job.problem(&path, &why);
+                    } else if (taken || self.selection.may_hold(&path)) && self.dir(&path, entry.meta, taken)
                     {
                         open.push((path, DirStream::new(tree)));
                     }
