@@ -108,6 +108,17 @@ impl Error {
         move |source| Self::Damaged { what: what.into(), source }
     }
 
+    /// The message with all its causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text = format!("{text}: {inner}");
+            cause = inner.source();
+        }
+        text
+    }
+
     /// Whether the object was simply not there.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. })

@@ -141,7 +141,7 @@ impl Checker<'_> {
     }
 
     fn pack_error(&mut self, pack: PackId, err: &Error) {
-        let text = chain(err);
+        let text = err.chain();
         self.damage.push((Damaged::Pack(pack), text.clone()));
         self.error(text);
     }
@@ -156,18 +156,18 @@ impl Checker<'_> {
         }
         for (_, slot) in keys::all(self.repo.storage())? {
             if let Err(err) = slot {
-                self.error(chain(&err));
+                self.error(err.chain());
             }
         }
         for found in self.repo.storage().list(Area::Config)? {
             if let Err(err) = self.repo.check_config(&found.name) {
-                self.error(chain(&err));
+                self.error(err.chain());
             }
         }
         for found in self.repo.storage().list(Area::Snapshots)? {
             match snapshots::verify(self.repo, &found.name) {
                 Err(err) if err.is_missing() => {}
-                Err(err @ Error::Damaged { .. }) => self.error(chain(&err)),
+                Err(err @ Error::Damaged { .. }) => self.error(err.chain()),
                 other => other?,
             }
         }
@@ -177,7 +177,7 @@ impl Checker<'_> {
             let opened: Result<crate::model::manifest::Manifest> =
                 objects::open(self.repo.ring(), envelope::MANIFEST, Area::Trash, &found.name, bound, bytes);
             if let Err(err) = opened {
-                self.error(chain(&err));
+                self.error(err.chain());
             }
         }
         Ok(())
@@ -253,11 +253,11 @@ impl Checker<'_> {
                 Ok(None) => break,
                 Err(err) if err.is_damage() => {
                     whole = false;
-                    self.damage.push((Damaged::Chunk(tree), chain(&err)));
+                    self.damage.push((Damaged::Chunk(tree), err.chain()));
                     self.error(format!(
                         "{snapshot}: directory /{}: {}",
                         String::from_utf8_lossy(&base),
-                        chain(&err)
+                        err.chain()
                     ));
                     break;
                 }
@@ -286,12 +286,12 @@ impl Checker<'_> {
                         }
                         whole = false;
                         if let Error::Missing { .. } = &err {
-                            self.damage.push((Damaged::Chunk(tree), chain(&err)));
+                            self.damage.push((Damaged::Chunk(tree), err.chain()));
                         }
                         self.error(format!(
                             "{snapshot}: /{}: {}",
                             String::from_utf8_lossy(&path),
-                            chain(&err)
+                            err.chain()
                         ));
                     }
                 }
@@ -408,15 +408,4 @@ fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<Vec<(PackId
         }
     }
     Ok(all)
-}
-
-/// An error with its causes in one line.
-fn chain(err: &Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = std::error::Error::source(err);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

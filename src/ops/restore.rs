@@ -147,12 +147,7 @@ impl Job<'_> {
         if err.is_damage() {
             self.damage.store(true, Ordering::Relaxed);
         }
-        let mut why = err.to_string();
-        let mut cause = std::error::Error::source(err);
-        while let Some(inner) = cause {
-            why = format!("{why}: {inner}");
-            cause = inner.source();
-        }
+        let why = err.chain();
         self.observer.notice(Event::Problem { path, why: &why });
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_vec(), why));
     }
