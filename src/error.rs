@@ -62,6 +62,14 @@ pub enum Error {
         /// Which.
         location: String,
     },
+    /// An archive that cannot be read as one, or not safely.
+    #[error("cannot import {what}")]
+    Archive {
+        /// The member.
+        what: String,
+        /// What does not fit.
+        source: Malformed,
+    },
     /// Written by a newer program.
     #[error("{what} has format {found}; this program knows formats up to {known}")]
     NewerFormat {
@@ -89,6 +97,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// What would be forgotten must not be, or nothing says what to keep.
+    #[error("nothing was forgotten: {0}")]
+    Retention(String),
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -129,19 +140,28 @@ impl Error {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. })
     }
 
+    /// Whether there was no room.
+    pub fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+
     /// The next command to run, if one helps.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoRepository { .. } => {
                 Some("make one with `snap init`, or name another with -r or SNAP_REPO")
             }
-            Self::WrongPassword { .. } => Some("`snap key list` names the key slots; check SNAP_PASSWORD"),
+            Self::WrongPassword { .. } => Some(
+                "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command",
+            ),
             Self::NoPassword { .. } => {
                 Some("give one with --password-file, --password-command or SNAP_PASSWORD")
             }
             Self::NewerFormat { .. } => Some("use a newer snap"),
             Self::Missing { .. } | Self::Damaged { .. } => Some(
-                "run `snap check --read-data` to see what is affected; the next backup stores again what the source still has",
+                "`snap check --read-data` says what is affected; the next backup stores again what the source still has; \
+                 `snap repair` saves the rest (docs/repair.md)",
             ),
             Self::NoSnapshot { .. } => Some("`snap snapshots` lists them"),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

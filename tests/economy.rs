@@ -1,6 +1,8 @@
 //! What a run costs, counted: store calls and bytes, never time.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,12 +10,17 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::fs::inotify;
 use snap_backup::Result;
-use snap_backup::ops::backup;
+use snap_backup::model::manifest::Counts;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::backup::Options;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::repository::Access;
 use snap_backup::store::repository::InitOptions;
 use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Created;
 use snap_backup::store::storage::Hold;
@@ -92,19 +99,19 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
     std::thread::sleep(Duration::from_millis(2500));
     let storage = Arc::new(Counting::default());
     let cache = Some(home.path().join("cache"));
-    let options = backup::Options { sources: vec![source], ..backup::Options::default() };
-    let stop = AtomicBool::new(false);
+    let options = Options { sources: vec![source], ..Options::default() };
+    let stop = Arc::new(AtomicBool::new(false));
     let init =
         InitOptions { password: Some("p".to_owned().into()), cache: cache.clone(), ..InitOptions::default() };
     let first = Repository::init(storage.clone(), &init).unwrap();
-    let made = backup::run(&first, &options, &(), &stop).unwrap();
+    let made = Backup::begin(options.clone(), None, &stop).unwrap().run(&first, &()).unwrap();
     assert_eq!((made.counts.files_new, made.problems.len()), (400, 0));
     drop(first);
 
     storage.take();
     let access = Access { password: Some("p".to_owned().into()), cache };
     let repo = Repository::open(storage.clone(), &access).unwrap();
-    let again = backup::run(&repo, &options, &(), &stop).unwrap();
+    let again = Backup::begin(options.clone(), None, &stop).unwrap().run(&repo, &()).unwrap();
     let (reads, tree_reads, writes) = storage.take();
     assert_eq!((again.counts.files_unchanged, again.counts.bytes_read), (400, 0));
     assert!(again.snapshot.is_none() && again.newest == made.snapshot);
@@ -112,4 +119,147 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
     assert!(reads <= 10, "{reads} store calls");
     assert!(tree_reads <= 2, "{tree_reads} reads of tree blocks");
     assert_eq!(repo.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn an_unchanged_run_opens_no_file_of_the_source() {
+    let home = tempfile::tempdir().unwrap();
+    let source = home.path().join("src");
+    fs::create_dir(&source).unwrap();
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    for name in ["a", "b", "c"] {
+        let path = source.join(name);
+        fs::write(&path, name).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    }
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    for name in ["a", "b", "c"] {
+        inotify::add_watch(&watch, source.join(name), inotify::WatchFlags::OPEN).unwrap();
+    }
+    let opened = || {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&watch, &mut buffer);
+        std::iter::from_fn(|| reader.next().ok().map(|_| ())).count()
+    };
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    let repo = Repository::init(storage, &InitOptions::default()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    // The files' ctime is of now: without it, only their mtime says how old they are.
+    let options = Options { sources: vec![source], ignore_ctime: true, ..Options::default() };
+    let run = || Backup::begin(options.clone(), None, &stop).unwrap().run(&repo, &()).unwrap();
+    run();
+    assert_eq!(opened(), 3, "the watch sees each file opened once");
+    let again = run();
+    assert_eq!((again.counts.files_unchanged, opened()), (3, 0));
+}
+
+/// System calls that look at the tree, counted from outside: one statx for each entry, no attribute is asked for and
+/// no file opened.
+#[test]
+fn an_unchanged_run_asks_once_for_each_entry() {
+    let sandbox = support::Sandbox::open();
+    for dir in 0..10 {
+        (0..20).for_each(|file| sandbox.write(&[(&format!("d{dir}/f{file}-of-the-tree"), "text")]));
+    }
+    let traced = |log: &str| {
+        let mut command = std::process::Command::new("strace");
+        let bin = sandbox.command(&["backup", "src"]);
+        let calls = "trace=%file,flistxattr,fgetxattr,lseek";
+        command.args(["-f", "-qq", "-e", calls, "-o", log]).arg(bin.get_program()).args(bin.get_args());
+        command.current_dir(sandbox.path("")).env_clear();
+        bin.get_envs().filter_map(|(name, value)| Some((name, value?))).for_each(|(name, value)| {
+            command.env(name, value);
+        });
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    let log = sandbox.path("log");
+    if !traced(log.to_str().unwrap()) {
+        support::skipped("no strace, or it may not trace");
+        return;
+    }
+    // Younger files are read again on purpose.
+    std::thread::sleep(Duration::from_millis(2500));
+    sandbox.ok(&["backup", "--allow-empty", "src"]);
+    assert!(traced(log.to_str().unwrap()));
+    let log = fs::read_to_string(log).unwrap();
+    let count = |call: &str, what: &str| {
+        log.lines().filter(|line| line.contains(call) && line.contains(what)).count()
+    };
+    assert_eq!(count("statx(", "-of-the-tree"), 200, "{log}");
+    for call in ["open", "listxattr", "getxattr", "lseek", "readlink"] {
+        assert_eq!(count(call, "-of-the-tree"), 0, "{call}");
+    }
+    assert_eq!(count("listxattr", ""), count("listxattr", "ENOENT"), "{log}");
+}
+
+/// What is passed over because it is as in the parent has to come out as if it had been looked at.
+#[test]
+fn an_incremental_has_the_tree_of_a_full_to_the_byte() {
+    let home = tempfile::tempdir().unwrap();
+    let source = home.path().join("src");
+    let path = |name: &str| source.join(name);
+    for dir in ["all/same/deep", "first", "last", "gone", "link", "late/deep/er", "empty"] {
+        fs::create_dir_all(path(dir)).unwrap();
+    }
+    for name in
+        ["all/same/a", "all/same/deep/b", "all/z", "top", "late/deep/er/c", "late/deep/er/d", "late/a"]
+    {
+        fs::write(path(name), name).unwrap();
+    }
+    for (dir, file) in
+        ["first", "last", "gone", "link"].iter().flat_map(|dir| [(dir, "1"), (dir, "2"), (dir, "3")])
+    {
+        fs::write(path(dir).join(file), file).unwrap();
+    }
+    std::os::unix::fs::symlink("1", path("link/0")).unwrap();
+    // Younger files are read again on purpose.
+    std::thread::sleep(Duration::from_millis(2500));
+    let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
+    let run = |kind| {
+        let options = Options { sources: vec![source.clone()], kind, ..Options::default() };
+        let made = Backup::begin(options, None, &Arc::default()).unwrap().run(&repo, &()).unwrap();
+        let made_of = snapshots::load(&repo, &made.snapshot.unwrap().hex()).unwrap().unwrap();
+        (made_of.manifest.root, made.counts)
+    };
+    run(SnapshotKind::Full);
+    fs::write(path("first/1"), "other").unwrap();
+    fs::write(path("last/3"), "other").unwrap();
+    fs::write(path("late/deep/er/d"), "other").unwrap();
+    fs::remove_file(path("gone/2")).unwrap();
+    fs::remove_file(path("link/0")).unwrap();
+    std::os::unix::fs::symlink("2", path("link/0")).unwrap();
+    let (root, counts) = run(SnapshotKind::Incremental);
+    let unread = [counts.files_new, counts.files_changed, counts.files_removed, counts.files_unchanged];
+    assert_eq!(unread, [0, 3, 1, 15], "new, changed, removed, unchanged");
+    let (whole, all) = run(SnapshotKind::Full);
+    assert_eq!(root, whole);
+    let sums = |counts: &Counts| (counts.dirs, counts.others, counts.bytes_total);
+    assert_eq!(sums(&counts), sums(&all));
+}
+
+#[test]
+fn the_little_that_a_run_with_a_parent_adds_is_packed_harder() {
+    let home = tempfile::tempdir().unwrap();
+    let source = home.path().join("src");
+    let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
+    let mut random = support::Random::new(5);
+    // Different words each time, out of the same sentences.
+    let mut text = || -> String {
+        let sentences: Vec<String> = (0..400).map(|_| format!("{:x} ", random.next()).repeat(2)).collect();
+        (0..20_000).map(|_| random.pick(&sentences).as_str()).collect()
+    };
+    let mut stored = |level| {
+        fs::create_dir_all(&source).unwrap();
+        fs::write(source.join("text"), text()).unwrap();
+        let options = Options { sources: vec![source.clone()], level, ..Options::default() };
+        let made = Backup::begin(options, None, &Arc::default()).unwrap().run(&repo, &()).unwrap();
+        made.counts.bytes_stored as f64
+    };
+    let (first, second, as_asked) = (stored(None), stored(None), stored(Some(3)));
+    assert!(second < 0.97 * first, "{first} at first, then {second}");
+    assert!(
+        (as_asked / first - 1.0).abs() < 0.02,
+        "{first} at first, {as_asked} where the level is asked for"
+    );
 }

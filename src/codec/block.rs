@@ -63,13 +63,12 @@ impl BlockSealer {
     ) -> Result<SealedBlock, Malformed> {
         let len = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_PLAIN);
         let len = len.ok_or(Malformed::because("a block too large"))?;
-        let codec = self.packer.pack(plain, &mut self.packed)?;
-        let mut sealed = Vec::with_capacity(self.packed.len() + OVERHEAD);
-        self.ring.block(kind).seal(&aad(&self.ring, kind, codec, len), &self.packed, &mut sealed)?;
+        let (codec, packed) = self.packer.pack(plain, &mut self.packed)?;
+        let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
+        self.ring.block(kind).seal(&aad(&self.ring, kind, codec, len), packed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
-        self.opener.open(kind, codec, len, &mut self.copy, &mut self.check)?;
-        if self.check != plain {
+        if self.opener.read(kind, codec, len, &mut self.copy, &mut self.check)? != plain {
             return Err(Malformed::because(
                 "a block that does not read back as it was written: check this machine's memory",
             ));
@@ -106,11 +105,41 @@ impl BlockOpener {
         sealed: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
+        let packed = self.unseal(kind, codec, len, sealed)?;
+        self.unpacker.unpack(codec, packed, len as usize, plain)
+    }
+
+    /// The plain bytes, where they come to lie: those of a raw block in `sealed`, others in `space`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read<'a>(
+        &mut self,
+        kind: ChunkType,
+        codec: Codec,
+        len: u32,
+        sealed: &'a mut [u8],
+        space: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], Malformed> {
+        let packed = self.unseal(kind, codec, len, sealed)?;
+        if codec == Codec::Raw && packed.len() == len as usize {
+            return Ok(packed);
+        }
+        self.unpacker.unpack(codec, packed, len as usize, space)?;
+        Ok(space)
+    }
+
+    fn unseal<'a>(
+        &self,
+        kind: ChunkType,
+        codec: Codec,
+        len: u32,
+        sealed: &'a mut [u8],
+    ) -> Result<&'a [u8], Malformed> {
         if len > MAX_PLAIN {
             return Err(Malformed::because("a block that claims to be too large"));
         }
-        let packed = self.ring.block(kind).open(&aad(&self.ring, kind, codec, len), sealed)?;
-        self.unpacker.unpack(codec, packed, len as usize, plain)
+        self.ring.block(kind).open(&aad(&self.ring, kind, codec, len), sealed).map(|packed| &*packed)
     }
 }
 

@@ -187,8 +187,36 @@ fn checksum(aad: &[u8], plain: &[u8]) -> [u8; TAG] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::any;
+    use proptest::prop_assert_eq;
+    use proptest::proptest;
+    use xaes_256_gcm::Xaes256Gcm;
+    use xaes_256_gcm::aead::Aead;
+    use xaes_256_gcm::aead::Payload;
+
     use super::*;
     use crate::model::id::hex;
+
+    proptest! {
+        #[test]
+        fn another_implementation_opens_what_is_sealed_and_seals_what_opens(
+            key in any::<[u8; 32]>(),
+            nonce in any::<[u8; NONCE]>(),
+            aad in vec(any::<u8>(), 0..80),
+            plain in vec(any::<u8>(), 0..600),
+        ) {
+            let ours = Cipher::new(CipherKind::Xaes256Gcm, Key::new(key));
+            let theirs = Xaes256Gcm::new(&key.into());
+            let mut sealed = Vec::new();
+            ours.seal_with(&nonce, &aad, &plain, &mut sealed).unwrap();
+            let body = theirs.encrypt(&nonce.into(), Payload { msg: &plain, aad: &aad }).unwrap();
+            prop_assert_eq!(&sealed, &[&nonce[..], &body].concat());
+            let opened = theirs.decrypt(&nonce.into(), Payload { msg: &sealed[NONCE..], aad: &aad }).unwrap();
+            prop_assert_eq!(&opened, &plain);
+            prop_assert_eq!(ours.open(&aad, &mut sealed).unwrap(), plain);
+        }
+    }
 
     fn sealed(key: u8, aad: &[u8]) -> String {
         let cipher = Cipher::new(CipherKind::Xaes256Gcm, Key::new([key; 32]));

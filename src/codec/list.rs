@@ -69,7 +69,7 @@ impl ListBuilder {
             Part::Hole { len } => len.wrapping_mul(0x9E37_79B9_7F4A_7C15),
         };
         self.parts.push(part);
-        if self.splitter.ends_after(hash, 36) {
+        if self.splitter.ends_after(36, || hash) {
             self.close_leaf(put)?;
         }
         Ok(())
@@ -101,7 +101,7 @@ impl ListBuilder {
             let mut splitter = Splitter::default();
             for kid in kids {
                 open.push(kid);
-                if splitter.ends_after(kid.id.prefix(), 38) {
+                if splitter.ends_after(38, || kid.id.prefix()) {
                     above.push(close_index(&mut open, put)?);
                 }
             }

@@ -101,8 +101,8 @@ pub fn frame(
         })
         .collect();
     let plain = wire::encode(&rows)?;
-    let mut packed = Vec::new();
-    let codec = Packer::new(3)?.pack(&plain, &mut packed)?;
+    let mut space = Vec::new();
+    let (codec, packed) = Packer::new(3)?.pack(&plain, &mut space)?;
     let table_plain = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_TABLE);
     let table_plain = table_plain.ok_or(Malformed::because("a pack table too large"))?;
     let area: u64 = blocks.iter().map(|block| block.sealed.len() as u64).sum();
@@ -120,7 +120,7 @@ pub fn frame(
     fields.extend_from_slice(&noise);
     ends.copy_from_slice(&fields);
     let mut head = ends.to_vec();
-    ring.meta.seal(&table_aad(ring, &ends), &packed, &mut head)?;
+    ring.meta.seal(&table_aad(ring, &ends), packed, &mut head)?;
     let mut tail = head.get(ENDS..).unwrap_or_default().to_vec();
     tail.extend_from_slice(&TAIL_MAGIC);
     tail.extend_from_slice(ends.get(6..).unwrap_or_default());
@@ -133,6 +133,23 @@ impl Ends {
     /// # Errors
     /// When it is none, or the lengths do not add up to the file's.
     pub fn parse(bytes: &[u8; ENDS], file_len: u64) -> Result<Self, Malformed> {
+        let ends = Self::claims(bytes)?;
+        match ends.pack_len() == file_len {
+            true => Ok(ends),
+            false => Err(Malformed::because("a pack of another length than it says")),
+        }
+    }
+
+    /// Bytes of the pack that these are the ends of.
+    pub fn pack_len(&self) -> u64 {
+        (ENDS as u64 + u64::from(self.table_len)) * 2 + self.area
+    }
+
+    /// Parses a preamble or a trailer of what may no longer be as long as it says.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn claims(bytes: &[u8; ENDS]) -> Result<Self, Malformed> {
         let (magic, _) = bytes.split_at(6);
         if magic != HEAD_MAGIC && magic != TAIL_MAGIC {
             return Err(Malformed::because("not a pack"));
@@ -156,9 +173,6 @@ impl Ends {
         session.copy_from_slice(&bytes[32..48]);
         if table_plain > MAX_TABLE || table_len > MAX_TABLE + OVERHEAD as u32 || area > MAX_PACK {
             return Err(Malformed::because("a pack that claims to be too large"));
-        }
-        if (ENDS as u64 + u64::from(table_len)) * 2 + area != file_len {
-            return Err(Malformed::because("a pack of another length than it says"));
         }
         let mut aad = *bytes;
         aad[..6].copy_from_slice(&HEAD_MAGIC);

@@ -14,11 +14,11 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Tells of a record of `bytes` bytes whose keyed hash is `hash`; true when the piece ends behind it.
-    /// A long record is as likely to end a piece as the short ones in its place would be.
-    pub fn ends_after(&mut self, hash: u64, bytes: usize) -> bool {
+    /// Tells of a record of `bytes` bytes, whose keyed hash is asked for only where it decides; true when the piece
+    /// ends behind it. A long record is as likely to end a piece as the short ones in its place would be.
+    pub fn ends_after(&mut self, bytes: usize, hash: impl FnOnce() -> u64) -> bool {
         self.len += bytes;
-        let ends = self.len >= MAX || self.len >= MIN && hash % SPREAD < bytes as u64;
+        let ends = self.len >= MAX || self.len >= MIN && hash() % SPREAD < bytes as u64;
         if ends {
             self.len = 0;
         }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 use serde_bytes::Bytes;
 
+use crate::codec::extra;
 use crate::codec::hash::Namer;
 use crate::codec::pieces::Splitter;
 use crate::codec::wire;
@@ -148,12 +149,13 @@ impl DirBuilder {
             self.first.clone_from(&entry.name);
         }
         self.count += 1;
+        let written = Error::damaged("a tree being written");
         let row = to_wire(entry, &mut self.names);
         let body = std::mem::take(&mut self.body);
-        self.body = wire::append(&row, body).map_err(Error::damaged("a tree being written"))?;
+        self.body = row.and_then(|row| wire::append(&row, body)).map_err(written)?;
         // The hash is needed only where a piece may end: most directories are one short piece.
         let len = self.body.len() - before;
-        if self.splitter.ends_after(namer.tag(b"split", &entry.name), len) {
+        if self.splitter.ends_after(len, || namer.tag(b"split", &entry.name)) {
             self.close_leaf(put)?;
         }
         Ok(())
@@ -190,7 +192,7 @@ impl DirBuilder {
             let mut open = Vec::new();
             let mut splitter = Splitter::default();
             for kid in kids {
-                let ends = splitter.ends_after(kid.id.prefix(), 40 + kid.first.len());
+                let ends = splitter.ends_after(40 + kid.first.len(), || kid.id.prefix());
                 open.push(kid);
                 if ends {
                     above.push(close_index(&mut open, put)?);
@@ -213,7 +215,7 @@ fn close_index(open: &mut Vec<DirKid>, put: &mut dyn FnMut(&[u8]) -> Result<Chun
     Ok(DirKid { first, id, entries })
 }
 
-fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> EntryV1<'a> {
+fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, Malformed> {
     let kind = match &entry.kind {
         Kind::File { size, content: Content::Parts(parts) } => {
             KindV1::File { size: *size, parts: Cow::Borrowed(parts) }
@@ -227,7 +229,7 @@ fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> EntryV1<'a> {
         Kind::BlockDevice { major, minor } => KindV1::BlockDevice { major: *major, minor: *minor },
     };
     let meta = &entry.meta;
-    EntryV1 {
+    Ok(EntryV1 {
         name: Bytes::new(&entry.name),
         kind,
         mode: meta.mode,
@@ -239,17 +241,14 @@ fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> EntryV1<'a> {
         ctime: meta.ctime,
         link: meta.link,
         flags: meta.flags,
-        extra: meta.extra.iter().map(|(tag, bytes)| (*tag, ByteBuf::from(bytes.clone()))).collect(),
-    }
+        extra: extra::to_wire(meta)?,
+    })
 }
 
 fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, Malformed> {
     let kind = match row.kind {
         KindV1::File { size, parts } => {
-            let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
-            if sum != Some(size) {
-                return Err(Malformed::because("a file whose parts are not its size"));
-            }
+            extra::check_sum(&parts, size)?;
             Kind::File { size, content: Content::Parts(parts.into_owned()) }
         }
         KindV1::FileList { size, list } => Kind::File { size, content: Content::List(list) },
@@ -267,26 +266,24 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, Malformed> {
         }
     };
     let sound = row.mode <= 0o7777 && row.mtime.nanos < 1_000_000_000 && row.ctime.nanos < 1_000_000_000;
-    if !sound || row.flags & !flags::KNOWN != 0 || row.extra.iter().any(|(tag, _)| tag % 2 == 1) {
+    if !sound || row.flags & !flags::KNOWN != 0 {
         return Err(Malformed::because("an entry that needs a newer program"));
     }
-    check_name(row.name)?;
-    Ok(Entry {
-        name: row.name.to_vec(),
-        kind,
-        meta: Meta {
-            mode: row.mode,
-            uid: row.uid,
-            gid: row.gid,
-            user: name_of(row.user)?,
-            group: name_of(row.group)?,
-            mtime: row.mtime,
-            ctime: row.ctime,
-            link: row.link,
-            flags: row.flags,
-            extra: row.extra.into_iter().map(|(tag, bytes)| (tag, bytes.into_vec())).collect(),
-        },
-    })
+    check_name(row.name).map_err(|why| Malformed::with(format!("{why}: {}", shown(row.name))))?;
+    let mut meta = Meta {
+        mode: row.mode,
+        uid: row.uid,
+        gid: row.gid,
+        user: name_of(row.user)?,
+        group: name_of(row.group)?,
+        mtime: row.mtime,
+        ctime: row.ctime,
+        link: row.link,
+        flags: row.flags,
+        ..Meta::default()
+    };
+    extra::from_wire(row.extra, &mut meta)?;
+    Ok(Entry { name: row.name.to_vec(), kind, meta })
 }
 
 /// The first byte of a tree chunk says what kind of piece it is.
@@ -314,6 +311,11 @@ impl DirPiece {
     }
 }
 
+/// A name that need not be one, for people.
+fn shown(name: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(name.get(..300).unwrap_or(name)))
+}
+
 fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, Malformed> {
     let ((names, count), mut rest): ((Vec<&str>, u32), &[u8]) = wire::take(bytes)?;
     let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
@@ -323,7 +325,7 @@ fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, Malformed> {
         rest = behind;
         let entry = from_wire(row, &names)?;
         if entries.last().is_some_and(|last| last.name >= entry.name) {
-            return Err(Malformed::because("a directory out of order"));
+            return Err(Malformed::with(format!("a directory out of order at {}", shown(&entry.name))));
         }
         entries.push(entry);
     }

@@ -65,6 +65,49 @@ pub enum Content {
     List(ChunkId),
 }
 
+/// Directories inside one another; deeper ones are neither backed up nor restored.
+pub const MAX_NESTING: usize = 8192;
+/// Bytes of a stored path; longer ones are not backed up.
+pub const MAX_PATH: usize = 64 << 10;
+
+/// Most bytes of a value of an extended attribute, and of all that stand in one entry: the system's own limit.
+pub const MAX_XATTR: u64 = 64 << 10;
+/// Most bytes of the names of one entry's extended attributes together: the system's own limit.
+pub const MAX_XATTR_NAMES: usize = 64 << 10;
+
+/// An extended attribute. POSIX ACLs and capabilities are such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Xattr {
+    /// Raw bytes with the namespace, as in `user.comment`: 1 to 255, no NUL.
+    pub name: Vec<u8>,
+    /// Its value.
+    pub value: XattrValue,
+}
+
+/// Where the value of an extended attribute is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum XattrValue {
+    /// Here.
+    Inline(Vec<u8>),
+    /// In chunks of data, as a file's content is.
+    Content {
+        /// Bytes, at most [`MAX_XATTR`].
+        size: u64,
+        /// Its parts; their lengths add up to `size`.
+        content: Content,
+    },
+}
+
+impl XattrValue {
+    /// Bytes of the value.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Content { size, .. } => *size,
+        }
+    }
+}
+
 /// What kind of thing an entry is, with what only that kind has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -126,8 +169,24 @@ pub struct Meta {
     pub link: u64,
     /// See [`flags`].
     pub flags: u32,
+    /// Extended attributes, names ascending.
+    pub xattrs: Vec<Xattr>,
+    /// When the file system made it, where that is known; never restored.
+    pub born: Option<Time>,
+    /// See [`attrs`].
+    pub attrs: u32,
+    /// 0 but where a repair could not save all of it: then how many bytes of a file are zeros for what was lost, or
+    /// how many pieces a directory lacks; at least 1.
+    pub lost: u64,
     /// Later additions: (tag, bytes). An odd tag must be understood, an even one may be ignored.
     pub extra: Vec<(u16, Vec<u8>)>,
+}
+
+impl Meta {
+    /// What to say of an entry that a repair could not save all of.
+    pub fn loss(&self) -> Option<&'static str> {
+        (self.lost > 0).then_some("not all of it could be saved when the repository was repaired")
+    }
 }
 
 /// Bits of [`Meta::flags`].
@@ -138,6 +197,22 @@ pub mod flags {
     pub const CHANGED_WHILE_READ: u32 = 2;
     /// All bits this version knows.
     pub const KNOWN: u32 = PASSAGE | CHANGED_WHILE_READ;
+}
+
+/// Bits of [`Meta::attrs`], inode flags with the numbers that Linux gives them. Others are kept and not restored.
+pub mod attrs {
+    /// The file system compresses it.
+    pub const COMPRESSED: u32 = 0x04;
+    /// Nothing about it can be changed.
+    pub const IMMUTABLE: u32 = 0x10;
+    /// It can only grow.
+    pub const APPEND: u32 = 0x20;
+    /// `dump` passes it by.
+    pub const NODUMP: u32 = 0x40;
+    /// All that are recorded and restored.
+    pub const KNOWN: u32 = COMPRESSED | IMMUTABLE | APPEND | NODUMP;
+    /// Those that stand in the way of any further change.
+    pub const LOCKS: u32 = IMMUTABLE | APPEND;
 }
 
 /// One entry of a directory.
@@ -158,6 +233,20 @@ impl Entry {
             Kind::File { size, .. } => *size,
             _ => 0,
         }
+    }
+
+    /// Everything of it that lies in chunks: the content of a file, then values of extended attributes, each with
+    /// its length. Whoever asks what an entry needs must ask here, so that nothing is forgotten.
+    pub fn contents(&self) -> impl Iterator<Item = (u64, &Content)> {
+        let own = match &self.kind {
+            Kind::File { size, content } => Some((*size, content)),
+            _ => None,
+        };
+        let values = self.meta.xattrs.iter().filter_map(|xattr| match &xattr.value {
+            XattrValue::Content { size, content } => Some((*size, content)),
+            XattrValue::Inline(_) => None,
+        });
+        own.into_iter().chain(values)
     }
 
     /// Whether this is a directory.
@@ -183,4 +272,30 @@ pub fn check_name(name: &[u8]) -> Result<(), Malformed> {
         return Err(Malformed::because("a name with a slash or a NUL in it"));
     }
     Ok(())
+}
+
+/// Extended attributes that may stand in an entry: their names 1 to 255 bytes without a NUL and ascending, values
+/// and all together within [`MAX_XATTR`] and [`MAX_XATTR_NAMES`].
+///
+/// # Errors
+/// When they may not.
+pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), Malformed> {
+    let named = |xattr: &Xattr| matches!(xattr.name.len(), 1..=255) && !xattr.name.contains(&0);
+    if !xattrs.iter().all(named) || !xattrs.is_sorted_by(|a, b| a.name < b.name) {
+        return Err(Malformed::because("extended attributes with impossible names or out of order"));
+    }
+    let names: usize = xattrs.iter().map(|xattr| xattr.name.len()).sum();
+    let mut inline = 0;
+    for xattr in xattrs {
+        if let XattrValue::Inline(bytes) = &xattr.value {
+            inline += bytes.len() as u64;
+        }
+        if xattr.value.size() > MAX_XATTR {
+            return Err(Malformed::because("an extended attribute of absurd size"));
+        }
+    }
+    match names <= MAX_XATTR_NAMES && inline <= MAX_XATTR {
+        true => Ok(()),
+        false => Err(Malformed::because("extended attributes of absurd size")),
+    }
 }

@@ -94,4 +94,9 @@ impl Manifest {
     pub fn same_set(&self, host: &str, sources: &[ByteBuf]) -> bool {
         self.host == host && self.sources == sources
     }
+
+    /// Whether it has all of these tags; an empty one means that it has none at all.
+    pub fn has_tags(&self, tags: &[String]) -> bool {
+        tags.iter().all(|tag| if tag.is_empty() { self.tags.is_empty() } else { self.tags.contains(tag) })
+    }
 }

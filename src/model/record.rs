@@ -89,7 +89,7 @@ pub struct DamageRecord {
 }
 
 /// What a damage record is about; its id is the record's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Damaged {
     /// A pack that fails its own checks.
     Pack(PackId),

@@ -3,46 +3,46 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::codec::hash::ChunkType;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::entry::Kind;
-use crate::model::entry::Part;
+use crate::model::malformed::Malformed;
 use crate::store::chunks::ChunkReader;
 use crate::store::index::Index;
 use crate::store::repository::Repository;
 use crate::store::session::Sight;
 use crate::store::snapshots;
+use crate::store::stream;
 use crate::store::trees;
+use crate::store::trees::Budget;
 
 /// Writes the file that `SEL:path` names to `out`.
 ///
 /// # Errors
-/// When there is none, it is damaged (what was written until then is right), or `out` fails.
+/// When there is none, it is damaged (what was written until then is right), a repair could not save all of it (zeros
+/// stand for what is lost), or `out` fails.
 pub fn run(repo: &Repository, selector: &str, out: &mut dyn Write) -> Result<()> {
     let (snapshot, path) = snapshots::resolve(repo, selector)?;
     let path = path.ok_or_else(|| Error::Usage(format!("{selector} names no file: use SNAPSHOT:path")))?;
     let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
     let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
-    let mut chunks = ChunkReader::new(repo, index)?;
-    let shown = String::from_utf8_lossy(&path).into_owned();
-    let Some(Entry { kind: Kind::File { size, content }, .. }) =
-        trees::lookup(&mut reader, snapshot.manifest.root, &path)?
-    else {
-        return Err(Error::NoSnapshot {
-            selector: selector.to_owned(),
-            why: format!("it holds no file {shown}"),
-        });
+    let found = trees::lookup(&mut reader, snapshot.manifest.root, &path)?;
+    if let Some(entry) = &found {
+        Budget::of(&snapshot.manifest.counts).take(&path, entry)?;
+    }
+    let Some(Entry { kind: Kind::File { size, content }, meta, .. }) = found else {
+        let why = format!("it holds no file {}", String::from_utf8_lossy(&path));
+        return Err(Error::NoSnapshot { selector: selector.to_owned(), why });
     };
-    trees::each_part(&mut reader, size, &content, &mut |part| match part {
-        Part::Chunk { id, .. } => {
-            let bytes = chunks.get(ChunkType::Data, &id)?;
-            out.write_all(&bytes).map_err(Error::io("write", "the output"))
-        }
-        Part::Hole { len } => {
-            let mut zeros = std::io::Read::take(std::io::repeat(0), len);
-            std::io::copy(&mut zeros, out).map(|_| ()).map_err(Error::io("write", "the output"))
-        }
-    })
+    let plan = |feed: &mut stream::Feed<'_>| {
+        feed.at(&path)?;
+        let planned = trees::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
+        planned.map_err(|err| stream::belonging(&path, err))
+    };
+    stream::run(repo, &index, plan, &mut |bytes| {
+        out.write_all(bytes).map_err(Error::io("write", "the output"))
+    })?;
+    let what = || String::from_utf8_lossy(&path).into_owned();
+    meta.loss().map_or(Ok(()), |why| Err(Error::Damaged { what: what(), source: Malformed::because(why) }))
 }

@@ -63,10 +63,13 @@ pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Resu
     if repo.slot().is_none() {
         return Err(Error::Usage("an unencrypted repository has no passwords".into()));
     }
+    repo.may_write()?;
     if password.is_empty() {
         return Err(Error::Usage("an empty password protects nothing".into()));
     }
-    keys::add(repo.storage(), repo.ring(), repo.master(), password.as_bytes(), label)
+    let id = keys::add(repo.storage(), repo.ring(), repo.master(), password.as_bytes(), label)?;
+    repo.cache().note(&Area::Keys.path(&id.hex()), true);
+    Ok(id)
 }
 
 /// Removes a slot; never the one in use.
@@ -74,6 +77,7 @@ pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Resu
 /// # Errors
 /// When the prefix names none, several, or the slot in use.
 pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
+    repo.may_write()?;
     let listed = repo.storage().list(Area::Keys)?;
     let ids: Vec<KeyId> = listed.iter().filter_map(|found| KeyId::parse(&found.name).ok()).collect();
     let mut found = ids.iter().filter(|id| id.hex().starts_with(prefix));
@@ -106,5 +110,6 @@ pub fn change(repo: &Repository, password: &Zeroizing<String>) -> Result<KeyId> 
 fn drop_slot(repo: &Repository, id: KeyId) -> Result<KeyId> {
     repo.storage().remove(Area::Keys, &id.hex())?;
     repo.storage().sync(Area::Keys)?;
+    repo.cache().note(&Area::Keys.path(&id.hex()), false);
     Ok(id)
 }

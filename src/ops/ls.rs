@@ -13,6 +13,8 @@ use crate::store::repository::Repository;
 use crate::store::session::Sight;
 use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
+use crate::store::stream::belonging;
+use crate::store::trees::Budget;
 use crate::store::trees::DirStream;
 use crate::store::trees::MAX_NESTING;
 
@@ -23,11 +25,11 @@ use crate::store::trees::MAX_NESTING;
 /// When the selector names nothing or a tree is damaged.
 pub fn run(
     repo: &Repository,
-    selector: &str,
+    selector: impl AsRef<[u8]>,
     recursive: bool,
     each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<Snapshot> {
-    let (snapshot, path) = snapshots::resolve(repo, selector)?;
+    let (snapshot, path) = snapshots::resolve(repo, &selector)?;
     let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
     let mut reader = ChunkReader::new(repo, index)?;
     let start = path.unwrap_or_default();
@@ -40,13 +42,21 @@ pub fn run(
                 return Ok(snapshot);
             }
             _ => {
-                let why = format!("it holds no {}", String::from_utf8_lossy(&start));
-                return Err(Error::NoSnapshot { selector: selector.to_owned(), why });
+                let why = format!("it holds no '{}'", String::from_utf8_lossy(&start));
+                return Err(Error::NoSnapshot { selector: shown(selector.as_ref()), why });
             }
         }
     }
-    walk(&mut reader, tree, start, recursive, each)?;
+    let mut budget = Budget::of(&snapshot.manifest.counts);
+    walk(&mut reader, tree, start, recursive, &mut |path, entry| {
+        budget.take(path, entry)?;
+        each(path, entry)
+    })?;
     Ok(snapshot)
+}
+
+fn shown(selector: &[u8]) -> String {
+    String::from_utf8_lossy(selector).into_owned()
 }
 
 fn walk(
@@ -58,7 +68,7 @@ fn walk(
 ) -> Result<()> {
     let mut open = vec![(start, DirStream::new(tree))];
     while let Some((base, dir)) = open.last_mut() {
-        let Some(entry) = dir.next(reader)? else {
+        let Some(entry) = dir.next(reader).map_err(|err| belonging(base, err))? else {
             open.pop();
             continue;
         };
@@ -67,8 +77,11 @@ fn walk(
         each(&path, &entry)?;
         if let Kind::Dir { tree } = entry.kind
             && recursive
-            && open.len() < MAX_NESTING
         {
+            if open.len() >= MAX_NESTING {
+                let path = String::from_utf8_lossy(&path).into_owned();
+                return Err(Error::Refused(format!("{path}: too many directories inside one another")));
+            }
             open.push((path, DirStream::new(tree)));
         }
     }

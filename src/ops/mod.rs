@@ -1,8 +1,24 @@
 //! What a person asks for, one file per verb. An op never imports another op.
 
 pub mod backup;
+pub mod browse;
 pub mod cat;
 pub mod check;
+pub mod diff;
+pub mod drill;
+pub mod du;
+pub mod export;
+pub mod find;
+pub mod forget;
+pub mod gc;
+pub mod history;
+pub mod import;
 pub mod key;
 pub mod ls;
+pub mod mount;
+pub mod repair;
 pub mod restore;
+pub mod rewrite;
+pub mod schedule;
+pub mod stats;
+pub mod status;

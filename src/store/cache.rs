@@ -60,9 +60,22 @@ impl Cache {
 
     /// What was last seen at this location.
     pub fn known(&self) -> Option<Known> {
-        let text = fs::read_to_string(self.base.as_ref()?.join("known").join(&self.place)).ok()?;
+        let text = fs::read_to_string(self.known_file()?).ok()?;
         let (repo, mode) = text.trim().split_once(' ')?;
         Some(Known { repo: RepoId::parse(repo).ok()?, encrypted: mode == "encrypted" })
+    }
+
+    /// The file that says what was last seen at this location, for a person who has to remove it.
+    pub fn known_file(&self) -> Option<PathBuf> {
+        Some(self.base.as_ref()?.join("known").join(&self.place))
+    }
+
+    /// Forgets what was last seen at this location.
+    pub fn forget_place(&self) {
+        if let Some(file) = self.known_file() {
+            // What stays is noticed, and named, when the repository is opened.
+            let _ = fs::remove_file(file);
+        }
     }
 
     /// Remembers what is at this location.
@@ -83,6 +96,15 @@ impl Cache {
         Remembered { objects: text.lines().map(str::to_owned).collect() }
     }
 
+    /// Notes what this machine itself has made (`here`) or removed, so that a later look misses just what others took.
+    pub fn note(&self, object: &str, here: bool) {
+        let mut seen = self.remembered();
+        let changed = if here { seen.objects.insert(object.to_owned()) } else { seen.objects.remove(object) };
+        if changed {
+            self.remember(&seen);
+        }
+    }
+
     /// Replaces what was seen.
     pub fn remember(&self, seen: &Remembered) {
         let Some(dir) = &self.dir else { return };
@@ -92,6 +114,18 @@ impl Cache {
         let text: String = seen.objects.iter().map(|name| format!("{name}\n")).collect();
         let _ = fs::create_dir_all(dir);
         let _ = replace(&dir.join("seen"), text.as_bytes());
+    }
+
+    /// A text that was kept under this name.
+    pub fn text(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.dir.as_ref()?.join(name)).ok()
+    }
+
+    /// Keeps a text instead of the one before.
+    pub fn keep_text(&self, name: &str, text: &str) {
+        let Some(dir) = &self.dir else { return };
+        let _ = fs::create_dir_all(dir);
+        let _ = replace(&dir.join(name), text.as_bytes());
     }
 
     /// The bytes of a small immutable object read before.

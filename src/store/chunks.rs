@@ -1,6 +1,7 @@
 //! Reading chunks: a block is fetched, opened and unpacked, and every chunk taken from it must have its id.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::block::BlockOpener;
@@ -13,12 +14,18 @@ use crate::model::malformed::Malformed;
 use crate::store::index::BlockAt;
 use crate::store::index::Index;
 use crate::store::index::Location;
+use crate::store::reading::Reading;
 use crate::store::repository::Repository;
 use crate::store::storage::Area;
 use crate::store::storage::Storage;
 
-/// Decoded blocks kept: neighbours in a tree lie in few blocks.
-const KEPT: usize = 12;
+/// Decoded blocks kept, of whatever size: neighbours in a tree lie in few blocks.
+const KEPT: usize = 6;
+/// Bytes up to which more are kept: a snapshot in which little changed has a small block of its own, and who walks
+/// through many snapshots at once comes back to each of these in every directory.
+const KEPT_BYTES: usize = 12 << 20;
+/// Never more than this.
+const KEPT_MOST: usize = 1024;
 
 /// Reads blocks; one per thread.
 #[derive(Debug)]
@@ -43,8 +50,7 @@ impl BlockReader {
     /// # Errors
     /// When the pack is gone or the block is damaged.
     pub fn read(&mut self, index: &Index, at: BlockAt, plain: &mut Vec<u8>) -> Result<()> {
-        let place =
-            index.place(at).ok_or_else(|| Error::Missing { what: "a block of an unknown pack".into() })?;
+        let place = index.place(at)?;
         let name = place.pack.hex();
         self.sealed.resize(place.stored as usize, 0);
         self.storage.read_range(Area::Packs, &name, u64::from(place.offset), &mut self.sealed)?;
@@ -79,7 +85,49 @@ pub struct ChunkReader {
     reader: BlockReader,
     namer: Namer,
     index: Arc<Index>,
-    kept: VecDeque<(BlockAt, Arc<Vec<u8>>)>,
+    /// Lists again what turns out to be gone.
+    reading: Option<Arc<Reading>>,
+    kept: Kept,
+}
+
+/// Decoded blocks, the one not used for longest going first.
+#[derive(Debug, Default)]
+struct Kept {
+    blocks: HashMap<BlockAt, (Arc<Vec<u8>>, u64)>,
+    /// By the number of their last use.
+    order: BTreeMap<u64, BlockAt>,
+    uses: u64,
+    bytes: usize,
+}
+
+impl Kept {
+    fn get(&mut self, at: BlockAt) -> Option<Arc<Vec<u8>>> {
+        let (block, last) = self.blocks.get_mut(&at)?;
+        // Most of the time it is the one that was used last.
+        if *last != self.uses {
+            self.uses += 1;
+            self.order.remove(last);
+            self.order.insert(self.uses, at);
+            *last = self.uses;
+        }
+        Some(Arc::clone(block))
+    }
+
+    fn put(&mut self, at: BlockAt, block: &Arc<Vec<u8>>) {
+        self.uses += 1;
+        self.bytes += block.len();
+        self.blocks.insert(at, (Arc::clone(block), self.uses));
+        self.order.insert(self.uses, at);
+        while self.is_too_much()
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.bytes -= self.blocks.remove(&oldest).map_or(0, |(block, _)| block.len());
+        }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.blocks.len() > KEPT && (self.bytes > KEPT_BYTES || self.blocks.len() > KEPT_MOST)
+    }
 }
 
 impl ChunkReader {
@@ -89,7 +137,16 @@ impl ChunkReader {
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository, index: Arc<Index>) -> Result<Self> {
         let reader = BlockReader::new(repo)?;
-        Ok(Self { reader, namer: repo.namer().clone(), index, kept: VecDeque::new() })
+        Ok(Self { reader, namer: repo.namer().clone(), index, reading: None, kept: Kept::default() })
+    }
+
+    /// R1: over an index that follows what collectors move.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up or the repository cannot be read.
+    pub fn following(reading: &Arc<Reading>) -> Result<Self> {
+        let reader = Self::new(reading.repo(), reading.index()?)?;
+        Ok(Self { reading: Some(Arc::clone(reading)), ..reader })
     }
 
     /// The index it reads through.
@@ -97,21 +154,40 @@ impl ChunkReader {
         &self.index
     }
 
-    /// A chunk's bytes. Where one copy is damaged, the others are tried.
+    /// A chunk's bytes. Where one copy is damaged, the others are tried; where all are gone, those that came since.
     ///
     /// # Errors
     /// When no copy is whole.
     pub fn get(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
+        loop {
+            match self.get_listed(kind, id) {
+                Err(err) if err.is_damage() && self.list_again()? => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// R1: whether there is more than was listed.
+    fn list_again(&mut self) -> Result<bool> {
+        let Some(reading) = &self.reading else { return Ok(false) };
+        let Some(index) = reading.after(&self.index)? else { return Ok(false) };
+        self.index = index;
+        self.kept = Kept::default();
+        Ok(true)
+    }
+
+    fn get_listed(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
         let missing = || Error::Missing { what: format!("chunk {}", id.short()) };
         let index = Arc::clone(&self.index);
-        let first = index.find_any(kind, id).ok_or_else(missing)?;
+        let first = index.find_any(kind, id)?.ok_or_else(missing)?;
         let failed = match self.at(kind, id, &first) {
             Ok(bytes) => return Ok(bytes),
             Err(err) if err.is_damage() => err,
             Err(err) => return Err(err),
         };
-        let mut others = index.copies(kind, id).filter(|copy| copy.0 != first);
-        others.find_map(|copy| self.at(kind, id, &copy.0).ok()).ok_or(failed)
+        let copies = index.copies(kind, id)?;
+        let mut others = copies.iter().map(|copy| &copy.location).filter(|location| **location != first);
+        others.find_map(|location| self.at(kind, id, location).ok()).ok_or(failed)
     }
 
     fn at(&mut self, kind: ChunkType, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
@@ -120,16 +196,13 @@ impl ChunkReader {
     }
 
     fn block(&mut self, at: BlockAt) -> Result<Arc<Vec<u8>>> {
-        if let Some((_, block)) = self.kept.iter().find(|(kept, _)| *kept == at) {
-            return Ok(Arc::clone(block));
+        if let Some(block) = self.kept.get(at) {
+            return Ok(block);
         }
         let mut plain = Vec::new();
         self.reader.read(&self.index, at, &mut plain)?;
         let block = Arc::new(plain);
-        if self.kept.len() >= KEPT {
-            self.kept.pop_front();
-        }
-        self.kept.push_back((at, Arc::clone(&block)));
+        self.kept.put(at, &block);
         Ok(block)
     }
 }

@@ -1,17 +1,37 @@
-//! Chunk id to place. The packs' own tables are the truth, the fresh listing rules; sled only saves reading them.
+//! Chunk id to place. The packs' own tables are the truth and the fresh listing rules; what this machine's view holds
+//! only says where to look.
+//!
+//! Few or recent chunks have their rows in memory. Beyond the limit set at opening they move into runs in the view, which takes
+//! about twelve bits of memory for each chunk, and only where new ones are to be told from known ones.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use crate::codec::compress::Codec;
 use crate::codec::hash::ChunkType;
 use crate::codec::pack::Table;
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
+use crate::store::covered::Covered;
 use crate::store::packs;
-use crate::store::packs::StoredPack;
 use crate::store::repository::Repository;
+use crate::store::rows;
+use crate::store::rows::Row;
+use crate::store::runs;
+use crate::store::runs::Broken;
+use crate::store::runs::Run;
 use crate::store::session::Sight;
+use crate::store::shelf::Merge;
+use crate::store::shelf::PackInfo;
+use crate::store::shelf::Shelf;
+use crate::store::shelf::Source;
+use crate::store::tables::Kept;
 
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +53,20 @@ pub struct BlockAt {
     pub block: u32,
 }
 
+impl BlockAt {
+    /// In no pack of any index: what is looked for there has to be found anew.
+    pub const NOWHERE: Self = Self { pack: u32::MAX, block: u32::MAX };
+}
+
+/// A copy of a chunk, by where its pack's table has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkAt {
+    /// Which pack.
+    pub pack: u32,
+    /// Which of its chunks, counted through its blocks.
+    pub nth: u32,
+}
+
 /// What reading a block takes.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockPlace {
@@ -50,68 +84,91 @@ pub struct BlockPlace {
     pub codec: Codec,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    prefix: u64,
-    at: BlockAt,
-    nth: u32,
-}
-
-#[derive(Debug)]
-struct Loaded {
-    id: PackId,
-    len: u64,
-    table: Table,
-    /// Condemned or damaged: may be read where nothing else holds a chunk, never written against.
-    shunned: bool,
+/// One copy of a chunk, for those who keep an account of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy {
+    /// Its number among all copies of this index: they are counted pack by pack.
+    pub row: usize,
+    /// Where it lies.
+    pub location: Location,
+    /// As its pack is.
+    pub shunned: bool,
 }
 
 /// All chunks of the packs that a [`Sight`] lists.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Index {
     sight: Sight,
-    packs: Vec<Loaded>,
+    shelf: Shelf,
+    /// Of packs that are in no run, in order.
     rows: Vec<Row>,
-    /// Chunks of packs written since, newest last.
-    fresh: HashMap<ChunkId, Location>,
+    /// Look-ups of chunks that may be new.
+    asked: AtomicU32,
     /// Packs whose tables could not be read: (object, why).
-    pub unreadable: Vec<(PackId, crate::error::Error)>,
+    pub unreadable: Vec<(PackId, Error)>,
 }
 
 impl Index {
-    /// Loads every listed pack's table, from this machine's view where it has it.
+    /// Looks at every listed pack: whether this machine's view has its rows, else reads its table.
     ///
     /// # Errors
     /// When the store fails. A damaged table only takes its own chunks out.
-    pub fn load(repo: &Repository, sight: Sight) -> Result<Self> {
-        let mut loaded = Vec::with_capacity(sight.packs.len());
-        let mut learned = Vec::new();
-        let mut unreadable = Vec::new();
-        let view = if sight.packs.is_empty() { None } else { repo.view() };
-        for (id, len) in &sight.packs {
-            let shunned = sight.condemned.contains(id) || sight.damaged.contains(id);
-            let table = match view.and_then(|view| view.table(id, *len)) {
-                Some(table) => table,
-                None => match packs::read_table(repo.storage(), repo.ring(), id, *len) {
-                    Ok(table) => {
-                        learned.push(loaded.len());
-                        table
-                    }
-                    Err(err) if err.is_damage() => {
-                        unreadable.push((*id, err));
-                        continue;
-                    }
-                    Err(err) => return Err(err),
-                },
-            };
-            loaded.push(Loaded { id: *id, len: *len, table, shunned });
+    pub fn load(repo: &Repository, mut sight: Sight) -> Result<Self> {
+        let mut shelf = Shelf::new(Source::of(repo));
+        let known = open_runs(&mut shelf, &sight);
+        let listed = std::mem::take(&mut sight.packs);
+        let mut index = Self { sight, shelf, ..Self::default() };
+        let (mut pending, mut learned) = (Vec::new(), HashSet::new());
+        for ((number, (id, len)), covered) in (0..).zip(&listed).zip(known) {
+            if let Some(covered) = covered {
+                index.shelf.packs.push(index.info(&covered, true));
+                continue;
+            }
+            let (kept, readable) = index.learn(repo, id, *len, &mut learned)?;
+            let info = index.info(&covered_by(*id, *len, &kept), readable);
+            index.shelf.packs.push(info);
+            index.rows.extend(rows::of_pack(number, kept.ids()));
+            pending.push((number, kept));
+            if index.rows.len() >= index.shelf.limits().rows {
+                index.shelf.spill(&mut pending, &mut index.rows);
+            }
         }
-        if let Some(view) = view.filter(|_| !learned.is_empty()) {
-            let new = learned.iter().filter_map(|at| loaded.get(*at));
-            view.add(new.map(|pack| (&pack.id, pack.len, &pack.table)));
+        index.shelf.settle(&pending, |id| learned.contains(id));
+        index.sight.packs = listed;
+        index.rows.sort_unstable();
+        index.shelf.merge_runs();
+        Ok(index)
+    }
+
+    /// A pack's table, from the view or from the pack; an empty one, and false, where it is damaged.
+    fn learn(
+        &mut self,
+        repo: &Repository,
+        id: &PackId,
+        len: u64,
+        learned: &mut HashSet<PackId>,
+    ) -> Result<(Arc<Kept>, bool)> {
+        if let Some(table) = self.shelf.view().and_then(|view| view.table(id, len)) {
+            return Ok((Arc::new(Kept::new(table)), true));
         }
-        let rows = rows_of(&loaded);
-        Ok(Self { sight, packs: loaded, rows, fresh: HashMap::new(), unreadable })
+        match packs::read_table(repo.storage(), repo.ring(), id, len) {
+            Ok(table) => {
+                learned.insert(*id);
+                Ok((Arc::new(Kept::new(table)), true))
+            }
+            Err(err) if err.is_damage() => {
+                self.unreadable.push((*id, err));
+                let session = SnapshotId::new([0; 16]);
+                let empty = Table { kind: ChunkType::Data, session, blocks: Vec::new() };
+                Ok((Arc::new(Kept::new(empty)), false))
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    fn info(&self, pack: &Covered, readable: bool) -> PackInfo {
+        let shunned = self.sight.condemned.contains(&pack.id) || self.sight.damaged.contains(&pack.id);
+        PackInfo { shunned: shunned || !readable, ..self.shelf.info(pack) }
     }
 
     /// What it was loaded from.
@@ -121,77 +178,197 @@ impl Index {
 
     /// How many chunks the listed packs hold, copies counted.
     pub fn chunks(&self) -> u64 {
-        self.rows.len() as u64
+        self.shelf.packs.iter().map(|pack| u64::from(pack.chunks)).sum()
     }
 
     /// A copy that may be written against.
-    pub fn find(&self, kind: ChunkType, id: &ChunkId) -> Option<Location> {
-        self.fresh.get(id).copied().or_else(|| self.copies(kind, id).find(|copy| !copy.1).map(|copy| copy.0))
+    ///
+    /// # Errors
+    /// When a table could not be read.
+    pub fn find(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Location>> {
+        let asked = self.asked.load(Ordering::Relaxed);
+        if asked < self.shelf.limits().before_sieve {
+            self.asked.store(asked + 1, Ordering::Relaxed);
+        }
+        self.search(kind, id, asked >= self.shelf.limits().before_sieve)
     }
 
     /// A copy to read: a good one where there is one, else any.
-    pub fn find_any(&self, kind: ChunkType, id: &ChunkId) -> Option<Location> {
-        self.find(kind, id).or_else(|| self.copies(kind, id).next().map(|copy| copy.0))
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_any(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Location>> {
+        if let Some(found) = self.search(kind, id, false)? {
+            return Ok(Some(found));
+        }
+        Ok(self.copies(kind, id)?.first().map(|copy| copy.location))
     }
 
-    /// All copies in listed packs, for when one turns out damaged.
-    pub fn copies(&self, kind: ChunkType, id: &ChunkId) -> impl Iterator<Item = (Location, bool)> {
+    fn search(&self, kind: ChunkType, id: &ChunkId, sieved: bool) -> Result<Option<Location>> {
+        if !self.shelf.runs.is_empty()
+            && let Some(copy) = self.shelf.near(kind, id).filter(|copy| !copy.shunned)
+        {
+            return Ok(Some(copy.location));
+        }
         let prefix = id.prefix();
-        let start = self.rows.partition_point(|row| row.prefix < prefix);
-        let rows = self.rows.iter().skip(start).take_while(move |row| row.prefix == prefix);
-        let wanted = *id;
-        rows.filter_map(move |row| {
-            let pack = self.packs.get(row.at.pack as usize).filter(|pack| pack.table.kind == kind)?;
-            let chunks = &pack.table.blocks.get(row.at.block as usize)?.chunks;
-            let (found, len) = chunks.get(row.nth as usize)?;
-            let start = chunks.iter().take(row.nth as usize).map(|(_, len)| len).sum();
-            (*found == wanted).then_some((Location { block: row.at, start, len: *len }, pack.shunned))
-        })
+        for row in rows::with_prefix(&self.rows, prefix) {
+            if let Some(copy) = self.shelf.copy(*row, kind, id)?.filter(|copy| !copy.shunned) {
+                return Ok(Some(copy.location));
+            }
+        }
+        for run in &self.shelf.runs {
+            if sieved && self.shelf.view().is_some_and(|view| !run.passes(view, prefix)) {
+                continue;
+            }
+            for row in self.shelf.rows_in(run, prefix)? {
+                if let Some(copy) = self.shelf.copy(row, kind, id)?.filter(|copy| !copy.shunned) {
+                    return Ok(Some(copy.location));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A good copy near what was asked for last, if there is one: costs no reading.
+    pub fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
+        self.shelf.near(kind, id).filter(|copy| !copy.shunned)
+    }
+
+    /// All copies in listed packs, in order of their packs.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn copies(&self, kind: ChunkType, id: &ChunkId) -> Result<Vec<Copy>> {
+        let prefix = id.prefix();
+        let mut found = Vec::new();
+        for row in rows::with_prefix(&self.rows, prefix) {
+            found.extend(self.shelf.copy(*row, kind, id)?);
+        }
+        for run in &self.shelf.runs {
+            for row in self.shelf.rows_in(run, prefix)? {
+                found.extend(self.shelf.copy(row, kind, id)?);
+            }
+        }
+        found.sort_unstable_by_key(|copy| copy.row);
+        Ok(found)
+    }
+
+    /// All copies that may be of one chunk at a time: they share eight bytes of their ids, and only [`Self::chunk`] knows
+    /// the rest. False: this machine's view broke on the way, and what was said is not all; ask again from the start.
+    ///
+    /// # Errors
+    /// When a table could not be read, and what `each` returns.
+    pub fn each_group(&self, each: &mut dyn FnMut(&[ChunkAt]) -> Result<()>) -> Result<bool> {
+        let view = self.shelf.view();
+        let mut sources: Vec<Box<dyn Iterator<Item = std::result::Result<Row, Broken>> + '_>> =
+            vec![Box::new(self.rows.iter().map(|row| Ok(*row)))];
+        for run in &self.shelf.runs {
+            sources.extend(view.map(|view| Box::new(run.rows(view)) as Box<_>));
+        }
+        let mut group: Vec<ChunkAt> = Vec::new();
+        let mut prefix = None;
+        for row in Merge::new(sources) {
+            let Ok(row) = row else {
+                self.shelf.runs.iter().try_for_each(|run| self.shelf.rescue(run))?;
+                return Ok(false);
+            };
+            if prefix != Some(row.prefix) && !group.is_empty() {
+                group.sort_unstable();
+                each(&group)?;
+                group.clear();
+            }
+            prefix = Some(row.prefix);
+            group.push(ChunkAt { pack: row.pack, nth: row.nth });
+        }
+        group.sort_unstable();
+        if !group.is_empty() {
+            each(&group)?;
+        }
+        Ok(true)
+    }
+
+    /// Type, id and copy of a chunk by its place; `None` where the table is damaged.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn chunk(&self, at: ChunkAt) -> Result<Option<(ChunkType, ChunkId, Copy)>> {
+        let ChunkAt { pack, nth } = at;
+        let (Some(info), table) = (self.shelf.packs.get(pack as usize), self.shelf.table(pack)) else {
+            return Ok(None);
+        };
+        let table = match table {
+            Ok(table) => table,
+            Err(err) if err.is_damage() => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        let Some(id) = table.spot(nth).map(|spot| *spot.id) else { return Ok(None) };
+        let copy = self.shelf.copy(Row { prefix: id.prefix(), pack, nth }, info.kind, &id)?;
+        Ok(copy.map(|copy| (info.kind, id, copy)))
+    }
+
+    /// All listed packs; a [`BlockAt`] counts in this order.
+    pub fn packs(&self) -> &[PackInfo] {
+        &self.shelf.packs
+    }
+
+    /// What a pack holds.
+    ///
+    /// # Errors
+    /// When its table is damaged or cannot be read.
+    pub fn table(&self, pack: u32) -> Result<Arc<Kept>> {
+        self.shelf.table(pack)
     }
 
     /// What reading a block takes.
-    pub fn place(&self, at: BlockAt) -> Option<BlockPlace> {
-        let pack = self.packs.get(at.pack as usize)?;
-        let row = pack.table.blocks.get(at.block as usize)?;
-        Some(BlockPlace {
+    ///
+    /// # Errors
+    /// When there is no such block, or as [`Self::table`].
+    pub fn place(&self, at: BlockAt) -> Result<BlockPlace> {
+        let missing = || Error::Missing { what: "a block of an unknown pack".into() };
+        let pack = self.shelf.packs.get(at.pack as usize).ok_or_else(missing)?;
+        let kept = self.shelf.table(at.pack)?;
+        let row = kept.table.blocks.get(at.block as usize).ok_or_else(missing)?;
+        Ok(BlockPlace {
             pack: pack.id,
-            kind: pack.table.kind,
+            kind: pack.kind,
             offset: row.offset,
             stored: row.stored,
             plain: row.plain,
             codec: row.codec,
         })
     }
-
-    /// All packs with their tables.
-    pub fn tables(&self) -> impl Iterator<Item = (&PackId, u64, &Table)> {
-        self.packs.iter().map(|pack| (&pack.id, pack.len, &pack.table))
-    }
-
-    /// Adds a pack that this run wrote.
-    pub fn add(&mut self, pack: StoredPack) {
-        let number = self.packs.len() as u32;
-        for (nth, block) in pack.table.blocks.iter().enumerate() {
-            let mut start = 0;
-            for (id, len) in &block.chunks {
-                let at = BlockAt { pack: number, block: nth as u32 };
-                self.fresh.insert(*id, Location { block: at, start, len: *len });
-                start += len;
-            }
-        }
-        self.packs.push(Loaded { id: pack.id, len: pack.len, table: pack.table, shunned: false });
-    }
 }
 
-fn rows_of(packs: &[Loaded]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (pack, loaded) in packs.iter().enumerate() {
-        for (block, row) in loaded.table.blocks.iter().enumerate() {
-            let at = BlockAt { pack: pack as u32, block: block as u32 };
-            let ids = row.chunks.iter().enumerate();
-            rows.extend(ids.map(|(nth, (id, _))| Row { prefix: id.prefix(), at, nth: nth as u32 }));
-        }
+/// Opens the view's runs; gives what they know of each listed pack.
+fn open_runs(shelf: &mut Shelf, sight: &Sight) -> Vec<Option<Covered>> {
+    let mut known: Vec<Option<Covered>> = vec![None; sight.packs.len()];
+    let Some(view) = shelf.view().cloned() else { return known };
+    // Where nothing is listed, as for who does not read yet, nothing is known to be gone.
+    let heads = if known.is_empty() { Vec::new() } else { runs::list(&view) };
+    if heads.is_empty() {
+        return known;
     }
-    rows.sort_unstable_by_key(|row| (row.prefix, row.at.pack, row.at.block, row.nth));
-    rows
+    let numbers: HashMap<PackId, usize> = sight.packs.iter().map(|(id, _)| *id).zip(0..).collect();
+    for head in heads {
+        let id = head.id();
+        let run = Run::open(&view, head, |pack| {
+            // Listed, with the recorded length, and in no other run: else its rows do not count.
+            let number = *numbers.get(&pack.id)?;
+            let slot = known.get_mut(number).filter(|slot| slot.is_none())?;
+            sight.packs.get(number).filter(|(_, len)| *len == pack.len)?;
+            *slot = Some(pack.clone());
+            Some(number as u32)
+        });
+        if run.is_none() {
+            shelf.warn_of_damage();
+            runs::forget(&view, id);
+        }
+        shelf.runs.extend(run);
+    }
+    known
+}
+
+pub(in crate::store) fn covered_by(id: PackId, len: u64, kept: &Kept) -> Covered {
+    let (kind, session) = (kept.table.kind.byte(), kept.table.session);
+    Covered { id, len, kind, session, chunks: kept.chunks(), table: None }
 }

@@ -9,13 +9,14 @@ use std::sync::Weak;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::entry::Time;
 use crate::model::malformed::Malformed;
-use crate::store::local::check_name;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Hold;
 use crate::store::storage::Listed;
 use crate::store::storage::Storage;
+use crate::store::storage::check_name;
 
 type Objects = BTreeMap<(Area, String), Object>;
 
@@ -24,6 +25,13 @@ type Objects = BTreeMap<(Area, String), Object>;
 struct Object {
     bytes: Vec<u8>,
     holder: Weak<()>,
+    modified: Option<Time>,
+}
+
+impl Object {
+    fn new(bytes: Vec<u8>, holder: Weak<()>) -> Self {
+        Self { bytes, holder, modified: Some(Time::now()) }
+    }
 }
 
 /// Alive as long as the holder is.
@@ -49,6 +57,13 @@ impl MemoryStorage {
     /// Sets the bytes of an object whatever was there, so that tests can damage it. Its holder keeps it.
     pub fn put(&self, area: Area, name: &str, bytes: Vec<u8>) {
         self.lock().entry((area, name.to_owned())).or_default().bytes = bytes;
+    }
+
+    /// Sets when an object was written, so that tests need not wait.
+    pub fn date(&self, area: Area, name: &str, modified: Time) {
+        if let Some(object) = self.lock().get_mut(&(area, name.to_owned())) {
+            object.modified = Some(modified);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
@@ -86,7 +101,11 @@ impl Storage for MemoryStorage {
         let objects = self.lock();
         let of_area = objects.range((area, String::new())..).take_while(|((of, _), _)| *of == area);
         Ok(of_area
-            .map(|((_, name), object)| Listed { name: name.clone(), len: object.bytes.len() as u64 })
+            .map(|((_, name), object)| Listed {
+                name: name.clone(),
+                len: object.bytes.len() as u64,
+                modified: object.modified,
+            })
             .collect())
     }
 
@@ -116,12 +135,12 @@ impl Storage for MemoryStorage {
     }
 
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
-        self.insert(area, name, Object { bytes: parts.concat(), holder: Weak::new() })
+        self.insert(area, name, Object::new(parts.concat(), Weak::new()))
     }
 
     fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
         let alive = Arc::new(());
-        let object = Object { bytes: bytes.to_vec(), holder: Arc::downgrade(&alive) };
+        let object = Object::new(bytes.to_vec(), Arc::downgrade(&alive));
         match self.insert(area, name, object)? {
             Created::New => Ok(Box::new(MemoryHold { _alive: alive })),
             Created::Exists => {
@@ -132,7 +151,7 @@ impl Storage for MemoryStorage {
 
     fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
         check_name(area, name)?;
-        let object = Object { bytes: bytes.to_vec(), holder: Weak::new() };
+        let object = Object::new(bytes.to_vec(), Weak::new());
         self.lock().insert((area, name.to_owned()), object);
         Ok(())
     }

@@ -17,6 +17,9 @@ use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Storage;
 
+/// Bytes read at once to hash a pack.
+const SPAN: u64 = 1 << 20;
+
 /// A pack that is complete and durable.
 #[derive(Debug)]
 pub struct StoredPack {
@@ -84,4 +87,27 @@ pub fn table_at(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64, at_en
     let mut sealed = vec![0u8; ends.table_len as usize];
     storage.read_range(Area::Packs, &name, start, &mut sealed)?;
     ends.open_table(ring, sealed).map_err(damaged())
+}
+
+/// The hash of a pack's bytes as they are.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
+    let (name, mut hasher, mut span) = (id.hex(), Hasher::default(), Vec::new());
+    let mut at = 0u64;
+    while at < len {
+        let some = SPAN.min(len - at);
+        span.resize(some as usize, 0);
+        storage.read_range(Area::Packs, &name, at, &mut span)?;
+        hasher.update(&span);
+        at += some;
+    }
+    Ok(hasher.finish())
+}
+
+/// What is wrong with a pack whose bytes do not hash to its name.
+pub fn not_its_name(id: &PackId) -> Error {
+    let source = Malformed::because("its bytes do not hash to its name");
+    Error::Damaged { what: Area::Packs.path(&id.hex()), source }
 }

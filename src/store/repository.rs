@@ -1,6 +1,7 @@
 //! Making and opening repositories; hands out the parts.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -9,7 +10,6 @@ use std::sync::PoisonError;
 
 use zeroize::Zeroizing;
 
-use crate::codec::chunker;
 use crate::codec::chunker::Chunker;
 use crate::codec::cipher;
 use crate::codec::cipher::Ring;
@@ -21,21 +21,23 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::config::CipherKind;
 use crate::model::config::Config;
-use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::id::RepoId;
 use crate::model::malformed::Malformed;
 use crate::store::cache::Cache;
 use crate::store::cache::Known;
 use crate::store::cache::Remembered;
+use crate::store::config::check_features;
+use crate::store::config::new_config;
+use crate::store::config::newest_config;
+use crate::store::config::read_config;
 use crate::store::keys;
 use crate::store::objects;
+use crate::store::shelf::Limits;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Storage;
 use crate::store::view::View;
-
-const MAX_CONFIG: u64 = 1 << 20;
 
 /// What opening a repository takes.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +46,20 @@ pub struct Access {
     pub password: Option<Zeroizing<String>>,
     /// Where this machine keeps what it remembers; `None`: nowhere.
     pub cache: Option<PathBuf>,
+}
+
+/// What a person should read, each sentence once.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Notes a sentence.
+    pub(in crate::store) fn add(&self, text: String) {
+        let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
 }
 
 /// Average chunk size.
@@ -69,16 +85,30 @@ pub struct InitOptions {
     pub level: i32,
     /// As in [`Access`].
     pub cache: Option<PathBuf>,
+    /// Seconds for which a forgotten snapshot can be brought back.
+    pub undelete_window: u64,
+    /// Seconds without a heartbeat after which a session counts as dead.
+    pub stale_after: u64,
 }
+
+/// The compression level of a repository made without another.
+pub const DEFAULT_LEVEL: i32 = 3;
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { password: None, chunker: ChunkerProfile::default(), level: 3, cache: None }
+        Self {
+            password: None,
+            chunker: ChunkerProfile::default(),
+            level: DEFAULT_LEVEL,
+            cache: None,
+            undelete_window: 24 * 3600,
+            stale_after: 3600,
+        }
     }
 }
 
-/// An open repository.
-#[derive(Debug)]
+/// An open repository. Cheap to clone; clones share the view and the warnings.
+#[derive(Debug, Clone)]
 pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
@@ -88,8 +118,9 @@ pub struct Repository {
     master: Key,
     slot: Option<KeyId>,
     cache: Cache,
-    view: OnceLock<Option<View>>,
-    warnings: Mutex<Vec<String>>,
+    view: Arc<OnceLock<Option<Arc<View>>>>,
+    limits: Limits,
+    warnings: Warnings,
 }
 
 impl Repository {
@@ -102,6 +133,8 @@ impl Repository {
         if Self::exists(storage.as_ref())? {
             return Err(cannot("there is one already"));
         }
+        // Whoever makes a repository here knows that it is another one than before.
+        Cache::new(options.cache.as_deref(), &storage.location(), None).forget_place();
         let random = || -> Result<[u8; 32]> {
             let mut bytes = [0u8; 32];
             cipher::random(&mut bytes).map_err(Error::damaged("a new key"))?;
@@ -121,7 +154,13 @@ impl Repository {
         if storage.create(Area::Config, "1", &[&bytes])? == Created::Exists {
             return Err(cannot("somebody else made one just now"));
         }
-        Self::open(storage, &Access { password: options.password.clone(), cache: options.cache.clone() })
+        let access = Access { password: options.password.clone(), cache: options.cache.clone() };
+        let repo = Self::open(storage, &access)?;
+        repo.cache.note(&Area::Config.path("1"), true);
+        if let Some(slot) = repo.slot {
+            repo.cache.note(&Area::Keys.path(&slot.hex()), true);
+        }
+        Ok(repo)
     }
 
     /// Whether there is a repository.
@@ -140,6 +179,20 @@ impl Repository {
         Ok(newest_config(storage)?.1.cipher != CipherKind::None)
     }
 
+    /// Which repository is there, as it says itself: nothing is opened.
+    ///
+    /// # Errors
+    /// `NoRepository` when there is none.
+    pub fn id_at(storage: &dyn Storage) -> Result<RepoId> {
+        Ok(newest_config(storage)?.1.repo)
+    }
+
+    /// Whether this machine remembers an encrypted repository at the place: whoever makes one there without being
+    /// asked to must not make it unencrypted.
+    pub fn was_encrypted(storage: &dyn Storage, cache: Option<&Path>) -> bool {
+        Cache::new(cache, &storage.location(), None).known().is_some_and(|known| known.encrypted)
+    }
+
     /// Opens a repository.
     ///
     /// # Errors
@@ -150,7 +203,7 @@ impl Repository {
         check_features(&config)?;
         let cache = Cache::new(access.cache.as_deref(), &location, Some(&config.repo));
         let encrypted = config.cipher != CipherKind::None;
-        check_known(&cache, &config, encrypted, &location)?;
+        check_known(&cache, encrypted, &location)?;
         let (slot, master) = match (&config.open_master, &access.password) {
             (Some(master), _) if !encrypted => (None, Key::new(*master)),
             (_, None) => return Err(Error::NoPassword { location }),
@@ -177,8 +230,9 @@ impl Repository {
             master,
             slot,
             cache,
-            view: OnceLock::new(),
-            warnings: Mutex::default(),
+            view: Arc::default(),
+            limits: Limits::default(),
+            warnings: Warnings::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
         Ok(repo)
@@ -199,6 +253,20 @@ impl Repository {
             what: Area::Config.path(name),
             source: Malformed::because("its check does not fit"),
         })
+    }
+
+    /// Whether this program may write here.
+    ///
+    /// # Errors
+    /// When the repository uses a feature that only those who know it may write beside.
+    pub fn may_write(&self) -> Result<()> {
+        if self.config.ro_compat == 0 {
+            return Ok(());
+        }
+        Err(Error::Refused(
+            "the repository uses a feature that this version can read beside but not write: use a newer snap"
+                .into(),
+        ))
     }
 
     /// What is fixed and what is set.
@@ -251,27 +319,57 @@ impl Repository {
         &self.cache
     }
 
-    /// This machine's view of the tables, opened when first asked for.
-    pub fn view(&self) -> Option<&View> {
+    /// This machine's view of the packs, opened when first asked for.
+    pub fn view(&self) -> Option<&Arc<View>> {
         let open = || {
-            let (view, warning) = View::open(&self.cache.view_dir()?, &self.config.repo);
+            let (view, warning) = View::open(&self.cache.view_dir()?, &self.config.repo, &self.namer);
             warning.into_iter().for_each(|text| self.warn(text));
-            view
+            view.map(Arc::new)
         };
         self.view.get_or_init(open).as_ref()
     }
 
+    /// The same repository, its view closed until it is asked for: of this machine's programs only one at a time has it
+    /// open, so whoever stays for long opens one for each piece of work and lets go of it.
+    pub fn afresh(&self) -> Self {
+        Self { view: Arc::default(), ..self.clone() }
+    }
+
+    /// Throws this machine's view away, before it is first asked for: it is then made anew.
+    ///
+    /// # Errors
+    /// When somebody uses it, or it cannot be removed.
+    pub fn renew_view(&self) -> Result<()> {
+        if self.view.get().is_some() {
+            return Err(Error::Refused("this machine's index cache is in use".into()));
+        }
+        let Some(dir) = self.cache.view_dir() else { return Ok(()) };
+        View::discard(&dir, &self.config.repo, &self.namer).map_err(Error::Refused)
+    }
+
+    /// What an index may take of this machine's memory.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Sets what an index may take of this machine's memory.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Notes something a person should read.
     pub fn warn(&self, text: String) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        if !warnings.contains(&text) {
-            warnings.push(text);
-        }
+        self.warnings.add(text);
+    }
+
+    /// Where warnings are noted, for those who outlive a borrow of this.
+    pub(in crate::store) fn warnings_kept(&self) -> &Warnings {
+        &self.warnings
     }
 
     /// Takes what was noted.
     pub fn warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Names that stood here when this machine last looked and are gone now; remembers today's.
@@ -290,83 +388,14 @@ impl Repository {
     }
 }
 
-fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> Config {
-    let cipher = if options.password.is_some() { CipherKind::Xaes256Gcm } else { CipherKind::None };
-    Config {
-        repo,
-        generation: 1,
-        created: Time::now(),
-        incompat: 0,
-        ro_compat: 0,
-        cipher,
-        open_master: options.password.is_none().then(|| *master.bytes()),
-        chunker: match options.chunker {
-            ChunkerProfile::K64 => chunker::K64,
-            ChunkerProfile::K256 => chunker::K256,
-            ChunkerProfile::M1 => chunker::M1,
-        },
-        block_target: 1 << 20,
-        data_pack: 32 << 20,
-        tree_pack: 8 << 20,
-        level: options.level,
-        undelete_window: 24 * 3600,
-        stale_after: 3600,
-        extra: Vec::new(),
-    }
-}
-
-/// The newest generation that is whole, its bytes, and what is wrong with newer ones.
-fn newest_config(storage: &dyn Storage) -> Result<(Vec<u8>, Config, Vec<String>)> {
-    let mut numbers: Vec<u32> =
-        storage.list(Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
-    numbers.sort_unstable();
-    let mut trouble = Vec::new();
-    let mut first = None;
-    for number in numbers.iter().rev() {
-        match read_config(storage, *number) {
-            Ok((bytes, config)) => return Ok((bytes, config, trouble)),
-            Err(err) if err.is_damage() => {
-                trouble.push(format!("{err}; an older generation is used"));
-                first.get_or_insert(err);
-            }
-            Err(err) => return Err(err),
-        }
-    }
-    Err(first.unwrap_or(Error::NoRepository { location: storage.location() }))
-}
-
-fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>, Config)> {
-    let name = number.to_string();
-    let bytes = storage.read(Area::Config, &name, MAX_CONFIG)?;
-    objects::check_header(Area::Config, &name, &bytes)?;
-    let config = slot::open_config(&bytes).map_err(Error::damaged(Area::Config.path(&name)))?;
-    if config.generation == number {
-        return Ok((bytes, config));
-    }
-    let source = Malformed::because("a generation under another's name");
-    Err(Error::Damaged { what: Area::Config.path(&name), source })
-}
-
-fn check_features(config: &Config) -> Result<()> {
-    if config.incompat != 0 || config.extra.iter().any(|(tag, _)| tag % 2 == 1) {
-        return Err(Error::Refused("the repository uses a feature that this version does not know".into()));
-    }
-    Ok(())
-}
-
-/// A repository that was encrypted must not come back unencrypted, or as another, without a word.
-fn check_known(cache: &Cache, config: &Config, encrypted: bool, location: &str) -> Result<()> {
-    let Some(known) = cache.known() else { return Ok(()) };
-    if known.encrypted && !encrypted {
-        return Err(Error::Refused(format!(
-            "the repository at {location} was encrypted when this machine last saw it, and is not now: \
-             somebody may have swapped it. If you made a new one there, remove {} from the cache's folder `known`",
-            known.repo
-        )));
-    }
-    if known.repo != config.repo && known.encrypted {
-        // Another encrypted repository needs its own password, so this is no way in; the person should know.
-        return Ok(());
-    }
-    Ok(())
+/// A repository that was encrypted must not come back unencrypted without a word. Another encrypted one needs its own
+/// password, so that is no way in.
+fn check_known(cache: &Cache, encrypted: bool, location: &str) -> Result<()> {
+    let swapped = cache.known().is_some_and(|known| known.encrypted) && !encrypted;
+    let Some(file) = cache.known_file().filter(|_| swapped) else { return Ok(()) };
+    Err(Error::Refused(format!(
+        "the repository at {location} was encrypted when this machine last saw it, and is not now: \
+         somebody may have swapped it. If you know that it is the right one, remove {}",
+        file.display()
+    )))
 }

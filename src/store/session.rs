@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,22 +20,31 @@ use crate::model::entry::Time;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::model::record::Beat;
-use crate::model::record::DamageRecord;
-use crate::model::record::Damaged;
-use crate::model::record::GcRecord;
 use crate::model::record::SessionKind;
 use crate::model::record::SessionRecord;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::collections;
+use crate::store::collections::Collection;
+use crate::store::damage;
 use crate::store::objects;
+use crate::store::repository::Repository;
 use crate::store::storage::Area;
 use crate::store::storage::Hold;
 use crate::store::storage::Storage;
+use crate::store::trash;
 
-/// Five minutes: a tenth of the time after which a collector may take a silent session for dead.
-const BEAT_EVERY: Duration = Duration::from_secs(300);
+/// Beats within the time after which a collector may take a silent session for dead.
+const BEATS: u32 = 12;
 
 /// This machine's name.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The kernel's id of this boot; empty where it has none.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// The name of whoever runs this.
@@ -59,8 +71,8 @@ pub struct Sight {
     pub gc_seen: u64,
     /// Packs of unfinished collections.
     pub condemned: HashSet<PackId>,
-    /// Roots of each unfinished collection.
-    pub roots: Vec<Vec<SnapshotId>>,
+    /// Unfinished collections, oldest first.
+    pub unfinished: Vec<Collection>,
     /// Packs found damaged.
     pub damaged: HashSet<PackId>,
     /// Whether any damage record stands.
@@ -75,46 +87,53 @@ impl Sight {
     /// # Errors
     /// When a listing or a record could not be read: an error is never an empty list.
     pub fn look(storage: &dyn Storage, ring: &Ring, seen: impl FnOnce(u64) -> Result<()>) -> Result<Self> {
-        let first = storage.list(Area::Gc)?;
-        let gc_seen = first.iter().filter_map(|found| gc_number(&found.name)).max().unwrap_or(0);
+        let gc_seen = collections::highest(storage)?;
         // An empty first listing is followed by the second one as well: a record may have come in between.
-        let second = storage.list(Area::Gc)?;
-        let done: HashSet<&str> =
-            second.iter().filter_map(|found| found.name.strip_suffix(".done")).collect();
-        let mut sight = Self { gc_seen, ..Self::default() };
-        for found in
-            second.iter().filter(|found| !found.name.contains('.') && !done.contains(found.name.as_str()))
-        {
-            let record: GcRecord = objects::read(storage, ring, envelope::GC, Area::Gc, &found.name)?;
-            sight.condemned.extend(record.condemned);
-            sight.roots.push(record.roots);
-        }
+        let unfinished = collections::unfinished(storage, ring)?;
+        let condemned = unfinished.iter().flat_map(|one| one.record.condemned.iter().copied()).collect();
+        let mut sight = Self { gc_seen, condemned, unfinished, ..Self::default() };
         seen(gc_seen)?;
-        for found in storage.list(Area::Damage)? {
+        for (name, record) in damage::list(storage, ring)? {
             sight.any_damage = true;
-            let record: DamageRecord =
-                objects::read(storage, ring, envelope::DAMAGE, Area::Damage, &found.name)?;
-            if let Damaged::Pack(pack) = record.what {
-                sight.damaged.insert(pack);
-            }
+            sight.damaged.extend(damage::pack_of(&name, record.as_ref()));
         }
-        for found in storage.list(Area::Packs)? {
-            if let Ok(id) = PackId::parse(&found.name) {
-                sight.packs.push((id, found.len));
-            }
-        }
+        sight.packs = Self::packs(storage)?;
         Ok(sight)
+    }
+
+    /// For readers. Where a record of collecting or of damage cannot be read, listed packs are taken as they are: nobody
+    /// can collect by it.
+    ///
+    /// # Errors
+    /// When something cannot be listed.
+    pub fn look_to_read(storage: &dyn Storage, ring: &Ring) -> Result<Self> {
+        match Self::look(storage, ring, |_| Ok(())) {
+            Err(err) if err.is_damage() => Ok(Self { packs: Self::packs(storage)?, ..Self::default() }),
+            other => other,
+        }
+    }
+
+    /// All listed packs with their lengths.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn packs(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
+        let listed = storage.list(Area::Packs)?;
+        Ok(listed.iter().filter_map(|found| Some((PackId::parse(&found.name).ok()?, found.len))).collect())
+    }
+
+    /// Whether every pack that an earlier sight let be written against still may.
+    pub fn still_has(&self, earlier: &Self) -> bool {
+        let packs: HashSet<PackId> = self.packs.iter().map(|(id, _)| *id).collect();
+        let usable = |sight: &Self, id| !sight.condemned.contains(id) && !sight.damaged.contains(id);
+        let mut before = earlier.packs.iter().map(|(id, _)| id).filter(|id| usable(earlier, id));
+        before.all(|id| packs.contains(id) && usable(self, id))
     }
 
     /// W2: whether what this snapshot holds may be reused without looking.
     pub fn vouches_for(&self, parent: &SnapshotId) -> bool {
-        !self.any_damage && self.roots.iter().all(|roots| roots.contains(parent))
+        !self.any_damage && self.unfinished.iter().all(|one| one.record.roots.contains(parent))
     }
-}
-
-/// The number of a collection's record or of its end.
-pub fn gc_number(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.split('.').next()?, 16).ok()
 }
 
 /// A session, visible in the repository until it is closed.
@@ -124,7 +143,20 @@ pub struct Session {
     pub id: SnapshotId,
     storage: Arc<dyn Storage>,
     hold: Option<Box<dyn Hold>>,
+    pulse: Arc<Pulse>,
     heart: Option<Heart>,
+}
+
+/// What the heartbeats say, shared with the thread that gives them.
+#[derive(Debug)]
+struct Pulse {
+    storage: Arc<dyn Storage>,
+    ring: Ring,
+    id: SnapshotId,
+    said: Mutex<Beat>,
+    /// What a reader reads, once it has said so.
+    reads: Mutex<Option<Vec<SnapshotId>>>,
+    noticed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -138,25 +170,85 @@ impl Session {
     ///
     /// # Errors
     /// When the session could not be made durable or the repository could not be read.
-    pub fn open(storage: &Arc<dyn Storage>, ring: &Ring, kind: SessionKind) -> Result<(Self, Sight)> {
+    pub fn open(repo: &Repository, kind: SessionKind) -> Result<(Self, Sight)> {
+        if kind != SessionKind::Reader {
+            repo.may_write()?;
+        }
+        let (storage, ring) = (repo.shared_storage(), repo.ring());
         let id = new_id()?;
         let record = SessionRecord {
             kind,
             host: host_name(),
-            boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            boot: boot_id(),
             pid: std::process::id(),
             started: Time::now(),
         };
         let bytes = objects::close(ring, envelope::SESSION, &id.hex(), &record)?;
         let hold = storage.create_held(Area::Sessions, &id.hex(), &bytes)?;
-        let mut session = Self { id, storage: Arc::clone(storage), hold: Some(hold), heart: None };
-        let sight =
-            Sight::look(storage.as_ref(), ring, |gc_seen| beat(storage.as_ref(), ring, id, 1, gc_seen))?;
-        session.heart = Some(Heart::start(Arc::clone(storage), ring.clone(), id, sight.gc_seen));
+        let pulse = Arc::new(Pulse {
+            storage: Arc::clone(storage),
+            ring: ring.clone(),
+            id,
+            said: Mutex::new(Beat { count: 0, gc_seen: 0 }),
+            reads: Mutex::default(),
+            noticed: AtomicU64::new(0),
+        });
+        let storage = Arc::clone(storage);
+        let mut session = Self { id, storage, hold: Some(hold), pulse, heart: None };
+        let sight = Sight::look(session.storage.as_ref(), ring, |gc_seen| session.pulse.beat(gc_seen))?;
+        let every = Duration::from_secs(repo.config().stale_after) / BEATS;
+        session.heart = Some(Heart::start(Arc::clone(&session.pulse), every));
         Ok((session, sight))
+    }
+
+    /// R1: a reader is a session; where none can be made it reads without one, and says so. So it does where a record of
+    /// collecting or of damage cannot be read: nobody can collect by it then.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn open_to_read(repo: &Repository, observer: &dyn Observer) -> Result<(Option<Self>, Sight)> {
+        match Self::open(repo, SessionKind::Reader) {
+            Ok((session, sight)) => Ok((Some(session), sight)),
+            Err(Error::Io { .. }) => {
+                observer.notice(Event::Warning(
+                    "the repository cannot be written to: reading without a session, so do not run gc meanwhile",
+                ));
+                Ok((None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?))
+            }
+            Err(err) if err.is_damage() => {
+                observer.notice(Event::Warning(&format!("{}: reading all the same", err.chain())));
+                Ok((None, Sight::look_to_read(repo.storage(), repo.ring())?))
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Says at once that collections up to this one have been seen: nothing that this session still goes by was
+    /// found before them.
+    ///
+    /// # Errors
+    /// When it could not be said.
+    pub fn has_seen(&self, gc_seen: u64) -> Result<()> {
+        if gc_seen > self.pulse.said().gc_seen { self.pulse.beat(gc_seen) } else { Ok(()) }
+    }
+
+    /// R1: what a reader reads from now on, instead of what it has read. Until this is said, every collection that begins
+    /// later waits for its end; from then on, only those that would take something from these snapshots.
+    pub fn reads(&self, snapshots: &[SnapshotId]) {
+        *self.pulse.reads() = Some(snapshots.to_vec());
+    }
+
+    /// The highest collection that a heartbeat of this reader has met.
+    pub fn noticed(&self) -> u64 {
+        self.pulse.noticed.load(Ordering::Relaxed)
+    }
+
+    /// A heartbeat ahead of time.
+    ///
+    /// # Errors
+    /// When it could not be given.
+    pub fn beat(&self) -> Result<()> {
+        self.pulse.turn()
     }
 
     /// Ends it: the heartbeat goes first, the session last.
@@ -186,26 +278,69 @@ impl Drop for Session {
     }
 }
 
-fn beat(storage: &dyn Storage, ring: &Ring, id: SnapshotId, count: u64, gc_seen: u64) -> Result<()> {
-    let name = format!("{id}.beat");
-    let bytes = objects::close(ring, envelope::BEAT, &name, &Beat { count, gc_seen })?;
-    storage.replace(Area::Sessions, &name, &bytes)
+impl Pulse {
+    fn said(&self) -> MutexGuard<'_, Beat> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reads(&self) -> MutexGuard<'_, Option<Vec<SnapshotId>>> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// R1: a heartbeat. A reader looks at the collections first, and says of those that leave it all it needs that it
+    /// has seen them.
+    fn turn(&self) -> Result<()> {
+        // Held until it is said: what is to be read next is not named in between.
+        let reads = self.reads();
+        let seen = reads.as_ref().map_or(0, |reads| self.may_have_seen(reads).unwrap_or(0));
+        self.beat(seen)
+    }
+
+    /// The highest collection, if no unfinished one takes anything from these snapshots: it marked from them, or they
+    /// stand unpurged, and whoever sweeps it looks at the roots again. 0 otherwise.
+    fn may_have_seen(&self, reads: &[SnapshotId]) -> Result<u64> {
+        let storage = self.storage.as_ref();
+        let highest = collections::highest(storage)?;
+        self.noticed.fetch_max(highest, Ordering::Relaxed);
+        if highest <= self.said().gc_seen {
+            return Ok(0);
+        }
+        for collection in collections::unfinished(storage, &self.ring)? {
+            for id in reads.iter().filter(|id| !collection.record.roots.contains(id)) {
+                if !trash::is_root_beside(storage, id, &collection.record)? {
+                    return Ok(0);
+                }
+            }
+        }
+        Ok(highest)
+    }
+
+    /// One more beat. What has been seen once is never taken back.
+    fn beat(&self, gc_seen: u64) -> Result<()> {
+        let mut said = self.said();
+        let next = Beat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
+        let name = format!("{}.beat", self.id);
+        let bytes = objects::close(&self.ring, envelope::BEAT, &name, &next)?;
+        self.storage.replace(Area::Sessions, &name, &bytes)?;
+        *said = next;
+        Ok(())
+    }
 }
 
 impl Heart {
-    fn start(storage: Arc<dyn Storage>, ring: Ring, id: SnapshotId, gc_seen: u64) -> Self {
+    fn start(pulse: Arc<Pulse>, every: Duration) -> Self {
+        // A repository that says 0 must not make this spin.
+        let every = every.max(Duration::from_millis(50));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut count = 1;
             let mut stopped = signal.0.lock().unwrap_or_else(PoisonError::into_inner);
             while !*stopped {
-                let wait = signal.1.wait_timeout(stopped, BEAT_EVERY).unwrap_or_else(PoisonError::into_inner);
+                let wait = signal.1.wait_timeout(stopped, every).unwrap_or_else(PoisonError::into_inner);
                 stopped = wait.0;
                 if wait.1.timed_out() && !*stopped {
-                    count += 1;
                     // A missed beat costs at worst a fence and a re-check.
-                    let _ = beat(storage.as_ref(), &ring, id, count, gc_seen);
+                    let _ = pulse.turn();
                 }
             }
         });

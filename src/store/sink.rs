@@ -1,9 +1,9 @@
 //! Writing chunks: dedup, blocks, packs. Exactly one thread owns a [`Sink`], so dedup needs no lock.
 //!
 //! The pipeline has no cycle: the owner hands full blocks to the sealing workers, they hand sealed blocks to the
-//! one writer, and every channel is bounded.
+//! one packer, it hands complete packs to the one writer, and every channel is bounded. Only empty buffers go back,
+//! and nobody waits for one.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -13,6 +13,7 @@ use std::thread::ScopedJoinHandle;
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
+use crossbeam_channel::unbounded;
 
 use crate::codec::block::BlockSealer;
 use crate::codec::block::SealedBlock;
@@ -21,29 +22,68 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
+use crate::store::fresh::Fresh;
 use crate::store::index::Index;
 use crate::store::packs;
 use crate::store::packs::StoredPack;
 use crate::store::repository::Repository;
+use crate::store::shelf::Source;
 
 #[derive(Debug)]
 struct OpenBlock {
     kind: ChunkType,
+    /// The block, then bytes without meaning.
     plain: Vec<u8>,
+    len: usize,
     chunks: Vec<(ChunkId, u32)>,
+    /// To be packed at [`HARDER`].
+    harder: bool,
 }
 
 impl OpenBlock {
-    fn new(kind: ChunkType) -> Self {
-        Self { kind, plain: Vec::new(), chunks: Vec::new() }
+    /// In a buffer that was used before, if there is one.
+    fn new(kind: ChunkType, mut plain: Vec<u8>) -> Self {
+        plain.clear();
+        Self { kind, plain, len: 0, chunks: Vec::new(), harder: false }
+    }
+}
+
+/// Blocks of one type that become a pack.
+struct OpenPack {
+    kind: ChunkType,
+    target: u64,
+    size: u64,
+    blocks: Vec<SealedBlock>,
+}
+
+/// The level at which little is packed.
+const HARDER: i32 = 9;
+
+/// How hard blocks are packed.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Compression level.
+    pub level: i32,
+    /// So many bytes of data, the first ones, are packed at level 9 if that is more. Where little is new, as in most
+    /// runs that have a parent, that costs little; and it never costs more than for so many bytes.
+    pub harder: u64,
+}
+
+impl Effort {
+    fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
+        if block.kind == ChunkType::Data && self.level < HARDER && self.harder > 0 {
+            self.harder = self.harder.saturating_sub(block.len as u64);
+            block.harder = true;
+        }
+        blocks.send(block).map_err(|_| Error::Stopped)
     }
 }
 
 /// What a sink has written, once it is all durable.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// The packs.
-    pub packs: Vec<StoredPack>,
+    /// How many packs.
+    pub packs: u64,
     /// Their bytes.
     pub bytes: u64,
 }
@@ -53,12 +93,20 @@ pub struct Written {
 pub struct Sink<'scope> {
     index: Arc<Index>,
     /// Put by this run, whether or not it is in a pack yet.
-    ours: HashSet<ChunkId>,
+    ours: Fresh,
+    /// Packs that have become durable. Without a bound: nobody waits for who reads this.
+    landed: Receiver<StoredPack>,
     data: OpenBlock,
     tree: OpenBlock,
     target: usize,
     blocks: Sender<OpenBlock>,
+    effort: Effort,
+    /// Buffers of blocks that are sealed.
+    empty: Receiver<Vec<u8>>,
+    /// For blocks that are sealed already.
+    sealed: Sender<SealedBlock>,
     sealers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
+    packer: ScopedJoinHandle<'scope, Result<()>>,
     writer: ScopedJoinHandle<'scope, Result<Written>>,
     added: u64,
 }
@@ -70,27 +118,38 @@ impl<'scope> Sink<'scope> {
         repo: &'env Repository,
         session: SnapshotId,
         index: Arc<Index>,
-        level: i32,
+        effort: Effort,
         stored: &'env AtomicU64,
     ) -> Self {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
-        let (to_write, sealed) = bounded::<SealedBlock>(workers);
+        let (to_pack, sealed) = bounded::<SealedBlock>(workers);
+        // No room: at most one pack is complete and waits, while the one before it is written and synced.
+        let (to_write, packs) = bounded::<OpenPack>(0);
+        let (back, empty) = bounded::<Vec<u8>>(2 * workers);
+        let (land, landed) = unbounded::<StoredPack>();
         let sealers = (0..workers)
             .map(|_| {
-                let (to_seal, to_write) = (to_seal.clone(), to_write.clone());
-                scope.spawn(move || seal_all(repo, level, &to_seal, &to_write))
+                let (to_seal, to_pack, back) = (to_seal.clone(), to_pack.clone(), back.clone());
+                scope.spawn(move || seal_all(repo, effort.level, &to_seal, &to_pack, &back))
             })
             .collect();
-        let writer = scope.spawn(move || write_all(repo, session, &sealed, stored));
+        let sealed_in = to_pack.clone();
+        let packer = scope.spawn(move || pack_all(repo, &sealed, &to_write));
+        let writer = scope.spawn(move || write_all(repo, session, &packs, stored, &land));
         Self {
             index,
-            ours: HashSet::new(),
-            data: OpenBlock::new(ChunkType::Data),
-            tree: OpenBlock::new(ChunkType::Tree),
+            ours: Fresh::new(Source::of(repo)),
+            landed,
+            data: OpenBlock::new(ChunkType::Data, Vec::new()),
+            tree: OpenBlock::new(ChunkType::Tree, Vec::new()),
             target: repo.config().block_target as usize,
             blocks,
+            effort,
+            empty,
+            sealed: sealed_in,
             sealers,
+            packer,
             writer,
             added: 0,
         }
@@ -106,15 +165,22 @@ impl<'scope> Sink<'scope> {
         self.added
     }
 
+    fn land(&mut self) {
+        while let Ok(pack) = self.landed.try_recv() {
+            self.ours.landed(pack);
+        }
+    }
+
     /// Stores a chunk unless it is stored. True when it was new. The caller has named it.
     ///
     /// # Errors
-    /// `Stopped` when a worker has failed: [`Self::finish`] says why.
+    /// `Stopped` when a worker has failed: [`Self::finish`] says why. When a table could not be read.
     pub fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<bool> {
-        if self.ours.contains(&id) || self.index.find(kind, &id).is_some() {
+        self.land();
+        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
-        self.ours.insert(id);
+        self.ours.add(id);
         self.added += plain.len() as u64;
         let block = match kind {
             ChunkType::Data => &mut self.data,
@@ -124,12 +190,56 @@ impl<'scope> Sink<'scope> {
             block.plain.reserve_exact(self.target + plain.len());
         }
         block.plain.extend_from_slice(plain);
+        block.len += plain.len();
         block.chunks.push((id, plain.len() as u32));
-        if block.plain.len() >= self.target {
-            let full = std::mem::replace(block, OpenBlock::new(kind));
-            self.blocks.send(full).map_err(|_| Error::Stopped)?;
+        if block.len >= self.target {
+            let next = OpenBlock::new(kind, self.empty.try_recv().unwrap_or_default());
+            let full = std::mem::replace(block, next);
+            self.effort.send(full, &self.blocks)?;
         }
         Ok(true)
+    }
+
+    /// Takes chunks that lie one after the other at the front of `plain` as a block of its own, without copying them,
+    /// if they are enough for one and each is new: true then, and `plain` is a buffer to go on with. The caller has
+    /// named them.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_whole(
+        &mut self,
+        kind: ChunkType,
+        chunks: &[(ChunkId, u32)],
+        plain: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let len: usize = chunks.iter().map(|(_, len)| *len as usize).sum();
+        if len < self.target || len > plain.len() {
+            return Ok(false);
+        }
+        self.land();
+        for (at, (id, _)) in chunks.iter().enumerate() {
+            if self.ours.has(kind, id)? || self.index.find(kind, id)?.is_some() {
+                // Those before it are not stored yet: that is for `put`.
+                chunks.iter().take(at).for_each(|(id, _)| self.ours.take_back(id));
+                return Ok(false);
+            }
+            self.ours.add(*id);
+        }
+        self.added += len as u64;
+        let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
+        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false };
+        self.effort.send(block, &self.blocks).map(|()| true)
+    }
+
+    /// Stores a block as it is. Its chunks are then taken for stored.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_block(&mut self, block: SealedBlock) -> Result<()> {
+        self.land();
+        block.chunks.iter().for_each(|(id, _)| self.ours.add(*id));
+        self.added += u64::from(block.plain);
+        self.sealed.send(block).map_err(|_| Error::Stopped)
     }
 
     /// Writes what is left and waits until all is durable.
@@ -137,17 +247,23 @@ impl<'scope> Sink<'scope> {
     /// # Errors
     /// The first failure of a worker.
     pub fn finish(self) -> Result<Written> {
+        let Self {
+            data, tree, blocks, mut effort, sealed, sealers, packer, writer, landed, mut ours, ..
+        } = self;
         let mut failed = None;
-        for block in [self.data, self.tree] {
-            if !block.plain.is_empty() && self.blocks.send(block).is_err() {
+        for block in [data, tree] {
+            if block.len > 0 && effort.send(block, &blocks).is_err() {
                 failed = Some(Error::Stopped);
             }
         }
-        drop(self.blocks);
-        let sealed = self.sealers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped)));
+        drop((blocks, sealed));
+        let sealed = sealers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped)));
         let sealed: Vec<Result<()>> = sealed.collect();
-        let written = self.writer.join().unwrap_or(Err(Error::Stopped));
-        let errors = sealed.into_iter().filter_map(Result::err).chain(failed);
+        let packed = packer.join().unwrap_or(Err(Error::Stopped));
+        let written = writer.join().unwrap_or(Err(Error::Stopped));
+        landed.iter().for_each(|pack| ours.landed(pack));
+        ours.settle();
+        let errors = sealed.into_iter().chain([packed]).filter_map(Result::err).chain(failed);
         match written {
             // The writer's own failure is the cause of the others'.
             Err(err) if !matches!(err, Error::Stopped) => Err(err),
@@ -164,12 +280,46 @@ fn seal_all(
     level: i32,
     blocks: &Receiver<OpenBlock>,
     out: &Sender<SealedBlock>,
+    back: &Sender<Vec<u8>>,
 ) -> Result<()> {
     let failed = || Error::damaged("a block, being written,");
     let mut sealer = BlockSealer::new(repo.ring().clone(), level).map_err(failed())?;
+    let mut harder = None;
     for block in blocks {
-        let sealed = sealer.seal(block.kind, &block.plain, block.chunks).map_err(failed())?;
+        let plain = block.plain.get(..block.len).unwrap_or_default();
+        let sealer = match (block.harder, &mut harder) {
+            (false, _) => &mut sealer,
+            (true, Some(harder)) => harder,
+            (true, none) => none.insert(BlockSealer::new(repo.ring().clone(), HARDER).map_err(failed())?),
+        };
+        let sealed = sealer.seal(block.kind, plain, block.chunks).map_err(failed())?;
+        // Where nobody wants it, it is freed.
+        let _ = back.try_send(block.plain);
         out.send(sealed).map_err(|_| Error::Stopped)?;
+    }
+    Ok(())
+}
+
+fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<OpenPack>) -> Result<()> {
+    let config = repo.config();
+    let new = |kind| {
+        let target = u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
+        OpenPack { kind, target, size: 0, blocks: Vec::new() }
+    };
+    let (mut data, mut tree) = (new(ChunkType::Data), new(ChunkType::Tree));
+    for block in blocks {
+        let open = if block.kind == ChunkType::Data { &mut data } else { &mut tree };
+        open.size += block.sealed.len() as u64;
+        open.blocks.push(block);
+        if open.size >= open.target {
+            let full = std::mem::replace(open, new(open.kind));
+            out.send(full).map_err(|_| Error::Stopped)?;
+        }
+    }
+    for rest in [data, tree] {
+        if !rest.blocks.is_empty() {
+            out.send(rest).map_err(|_| Error::Stopped)?;
+        }
     }
     Ok(())
 }
@@ -177,37 +327,18 @@ fn seal_all(
 fn write_all(
     repo: &Repository,
     session: SnapshotId,
-    blocks: &Receiver<SealedBlock>,
+    packs: &Receiver<OpenPack>,
     stored: &AtomicU64,
+    land: &Sender<StoredPack>,
 ) -> Result<Written> {
     let mut written = Written::default();
-    let mut open = [(ChunkType::Data, repo.config().data_pack), (ChunkType::Tree, repo.config().tree_pack)]
-        .map(|(kind, target)| (kind, u64::from(target), 0u64, Vec::<SealedBlock>::new()));
-    let mut write = |kind, blocks: Vec<SealedBlock>| -> Result<()> {
-        let pack = packs::write(repo.storage(), repo.ring(), kind, session, blocks)?;
+    for pack in packs {
+        let pack = packs::write(repo.storage(), repo.ring(), pack.kind, session, pack.blocks)?;
         written.bytes += pack.len;
         stored.store(written.bytes, Ordering::Relaxed);
-        written.packs.push(pack);
-        Ok(())
-    };
-    for block in blocks {
-        for (kind, target, size, waiting) in &mut open {
-            if *kind != block.kind {
-                continue;
-            }
-            *size += block.sealed.len() as u64;
-            waiting.push(block);
-            if *size >= *target {
-                *size = 0;
-                write(*kind, std::mem::take(waiting))?;
-            }
-            break;
-        }
-    }
-    for (kind, _, _, waiting) in open {
-        if !waiting.is_empty() {
-            write(kind, waiting)?;
-        }
+        written.packs += 1;
+        // After a failure elsewhere nobody takes it.
+        let _ = land.send(pack);
     }
     Ok(written)
 }

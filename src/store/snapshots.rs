@@ -10,10 +10,12 @@ use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
+use crate::model::record::Fence;
 use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
+use crate::store::storage::Listed;
 
 /// A committed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub struct Listing {
 pub fn list_all(repo: &Repository) -> Result<Listing> {
     let mut listing = Listing::default();
     for found in repo.storage().list(Area::Snapshots)? {
-        match load(repo, &found.name) {
+        match load_listed(repo, &found) {
             Ok(Some(snapshot)) => listing.snapshots.push(snapshot),
             Ok(None) => {}
             Err(err) if err.is_missing() => {}
@@ -66,41 +68,73 @@ pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
     Ok(listing.snapshots)
 }
 
-/// One manifest; `None` where a fence has the name.
-fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
-    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
-    let decode = |bytes: Vec<u8>| {
-        let manifest: Manifest =
-            objects::open(repo.ring(), envelope::MANIFEST, Area::Snapshots, name, name, bytes)?;
-        let known = manifest.extra.iter().all(|(tag, _)| tag % 2 == 0);
-        known.then_some(Snapshot { id, manifest }).ok_or(Error::NewerFormat {
-            what: Area::Snapshots.path(name),
-            found: crate::model::config::FORMAT + 1,
-            known: crate::model::config::FORMAT,
-        })
-    };
-    if let Some(bytes) = repo.cache().object(name) {
-        match decode(bytes) {
-            Ok(snapshot) => return Ok(Some(snapshot)),
-            Err(_) => repo.cache().drop_object(name),
-        }
+/// As [`load`]; what this machine keeps of it counts only if it is as long as what is listed: a fence may have taken
+/// the name since. It stays all the same: where what is listed is damaged, it is the last whole copy.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_listed(repo: &Repository, listed: &Listed) -> Result<Option<Snapshot>> {
+    match repo.cache().object(&listed.name).is_some_and(|kept| kept.len() as u64 != listed.len) {
+        true => load_stored(repo, &listed.name),
+        false => load(repo, &listed.name),
     }
+}
+
+/// One manifest; `None` where a fence has the name.
+///
+/// # Errors
+/// When it is gone, damaged or newer.
+pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
+    match kept(repo, &id) {
+        Some(snapshot) => Ok(Some(snapshot)),
+        None => load_stored(repo, name),
+    }
+}
+
+fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
     let bytes = repo.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT)?;
     if objects::check_header(Area::Snapshots, name, &bytes)? == envelope::FENCE {
+        repo.cache().drop_object(name);
         return Ok(None);
     }
-    let snapshot = decode(bytes.clone())?;
+    let snapshot = decode(repo, id, bytes.clone())?;
     repo.cache().keep_object(name, &bytes);
     Ok(Some(snapshot))
 }
 
-/// Reads a manifest from the repository itself, whatever this machine keeps of it.
+/// What this machine keeps of a manifest, if that is whole.
+pub fn kept(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
+    decode(repo, *id, repo.cache().object(&id.hex())?).ok()
+}
+
+fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot> {
+    let name = id.hex();
+    let manifest: Manifest =
+        objects::open(repo.ring(), envelope::MANIFEST, Area::Snapshots, &name, &name, bytes)?;
+    manifest.is_understood().then_some(Snapshot { id, manifest }).ok_or(Error::NewerFormat {
+        what: Area::Snapshots.path(&name),
+        found: crate::model::config::FORMAT + 1,
+        known: crate::model::config::FORMAT,
+    })
+}
+
+/// Reads a manifest from the repository itself, whatever this machine keeps of it: that may be the last whole copy, and
+/// stays.
 ///
 /// # Errors
 /// When it is not whole.
 pub fn verify(repo: &Repository, name: &str) -> Result<()> {
-    repo.cache().drop_object(name);
-    load(repo, name).map(|_| ())
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
+    let bytes = repo.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT)?;
+    match objects::check_header(Area::Snapshots, name, &bytes)? {
+        envelope::FENCE => {
+            let _: Fence = objects::open(repo.ring(), envelope::FENCE, Area::Snapshots, name, name, bytes)?;
+            Ok(())
+        }
+        _ => decode(repo, id, bytes).map(|_| ()),
+    }
 }
 
 /// Commits: creates the manifest under its session's name. False when a fence has the name.
@@ -112,30 +146,42 @@ pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<
     let bytes = objects::close(repo.ring(), envelope::MANIFEST, &name, manifest)?;
     if repo.storage().create(Area::Snapshots, &name, &[&bytes])? == Created::New {
         repo.cache().keep_object(&name, &bytes);
+        repo.cache().note(&Area::Snapshots.path(&name), true);
         return Ok(true);
     }
     // A retry that finds its own bytes there has committed.
     Ok(repo.storage().read(Area::Snapshots, &name, envelope::MAX_OBJECT)? == bytes)
 }
 
-/// The snapshot that a person means, and the path behind the colon.
+/// The snapshot that a person means, and the path behind the colon, which may be any bytes.
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
-pub fn resolve(repo: &Repository, selector: &str) -> Result<(Snapshot, Option<Vec<u8>>)> {
+pub fn resolve(repo: &Repository, selector: impl AsRef<[u8]>) -> Result<(Snapshot, Option<Vec<u8>>)> {
+    let selector = selector.as_ref();
     let all = list(repo)?;
-    if let Ok(snapshot) = pick(&all, selector) {
+    let pick = |name: &[u8]| pick(&all, &String::from_utf8_lossy(name));
+    if let Ok(snapshot) = pick(selector) {
         return Ok((snapshot, None));
     }
     // Times hold colons as well, so the longest selector that names a snapshot wins.
-    for (at, _) in selector.rmatch_indices(':') {
+    for (at, _) in selector.iter().enumerate().rev().filter(|(_, byte)| **byte == b':') {
         let (name, path) = selector.split_at(at);
-        if let Ok(snapshot) = pick(&all, name) {
-            let path = path.trim_start_matches(':').trim_matches('/');
-            return Ok((snapshot, Some(path.as_bytes().to_vec()).filter(|path| !path.is_empty())));
+        if let Ok(snapshot) = pick(name) {
+            let path = behind(path);
+            return Ok((snapshot, Some(path.to_vec()).filter(|path| !path.is_empty())));
         }
     }
-    pick(&all, selector.split(':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
+    pick(selector.split(|byte| *byte == b':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
+}
+
+/// The path that a colon and slashes stand around.
+fn behind(colon: &[u8]) -> &[u8] {
+    let mut path = colon.strip_prefix(b":").unwrap_or(colon);
+    while let [b'/', rest @ ..] | [rest @ .., b'/'] = path {
+        path = rest;
+    }
+    path
 }
 
 fn pick(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
@@ -163,6 +209,17 @@ fn pick(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
     let limit = instant(selector).ok_or_else(|| none("not latest, latest~N, an id or a time"))?;
     let mut before = complete.iter().rev().filter(|snapshot| snapshot.manifest.started <= limit);
     before.next().map(|found| (*found).clone()).ok_or_else(|| none("there is none at or before that time"))
+}
+
+/// The time that a text means: RFC 3339, a local date (its beginning) or date and time, or the old script's
+/// `2026-11-24T02-00-00-000Z`.
+pub fn time_of(text: &str) -> Option<Time> {
+    let date = text.parse::<Date>().ok().filter(|_| text.len() == 10);
+    let at = match date {
+        Some(date) => TimeZone::system().to_timestamp(date.at(0, 0, 0, 0)).ok()?,
+        None => timestamp(text)?,
+    };
+    Some(Time { sec: at.as_second(), nanos: u32::try_from(at.subsec_nanosecond()).ok()? })
 }
 
 /// The last instant that a time names: a date means its whole day, here; whole seconds mean all of the second.

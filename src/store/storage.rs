@@ -2,7 +2,12 @@
 
 use std::fmt;
 
+use crate::error::Error;
 use crate::error::Result;
+use crate::model::entry::Time;
+
+/// Most bytes of an object that is moved by being read and written: a little more than any pack.
+const MAX_MOVED: u64 = (1 << 30) + (128 << 20);
 
 /// The folders of a repository. See docs/format.md, "Layout".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,11 +30,13 @@ pub enum Area {
     Gc,
     /// What was found damaged.
     Damage,
+    /// Damaged packs, moved aside when what could be read of them had been written anew. Nobody reads these.
+    Quarantine,
 }
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Config,
         Self::Keys,
         Self::Packs,
@@ -39,6 +46,7 @@ impl Area {
         Self::Sessions,
         Self::Gc,
         Self::Damage,
+        Self::Quarantine,
     ];
 
     /// Folder name.
@@ -53,6 +61,7 @@ impl Area {
             Self::Sessions => "sessions",
             Self::Gc => "gc",
             Self::Damage => "damage",
+            Self::Quarantine => "quarantine",
         }
     }
 
@@ -72,6 +81,9 @@ pub struct Listed {
     pub name: String,
     /// Bytes.
     pub len: u64,
+    /// When it was written, by the store's clock; `None` where the store does not say. For people and for the
+    /// undelete window; never for safety.
+    pub modified: Option<Time>,
 }
 
 /// What a create-if-absent found.
@@ -81,6 +93,15 @@ pub enum Created {
     New,
     /// An object of that name was there and is untouched.
     Exists,
+}
+
+/// The room of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that may still be written.
+    pub free: u64,
+    /// Bytes of all.
+    pub total: u64,
 }
 
 /// Keeps a session visibly alive for as long as it is held (on a local disk: an flock on its file).
@@ -135,15 +156,75 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// When the object could not be looked at, but for its being missing: `Some(false)`.
     fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>>;
 
+    /// What kind of store this is, if it cannot promise what collecting beside others needs: that of several callers
+    /// exactly one creates a name, that a listing holds what others created before it, and that a lock is seen by all.
+    /// `None`: it promises that.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    fn distrust(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Moves an object to another area under a name that is free there, durably. Cut short, it may stand in both.
+    ///
+    /// # Errors
+    /// `Missing` when there is none; when it could not be made durable in its new place.
+    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+        let bytes = self.read(from.0, from.1, MAX_MOVED)?;
+        let created = self.create(to.0, to.1, &[&bytes])?;
+        // Its own bytes there: it was cut short before.
+        if created == Created::Exists && self.read(to.0, to.1, MAX_MOVED)? != bytes {
+            return Ok(Created::Exists);
+        }
+        self.remove(from.0, from.1)?;
+        self.sync(from.0)?;
+        Ok(Created::New)
+    }
+
     /// Removes an object; none there is no error.
     ///
     /// # Errors
     /// When it is still there.
     fn remove(&self, area: Area, name: &str) -> Result<()>;
 
+    /// Gives back the space kept for a full disk, so that something can be forgotten and collected there. Stores
+    /// without a limit of their own keep none.
+    ///
+    /// # Errors
+    /// When it could not be given back.
+    fn release_reserve(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Keeps some space for a full disk, unless it is kept already. Best effort.
+    fn keep_reserve(&self) {}
+
+    /// How much room there is; `None` where the store does not say.
+    fn room(&self) -> Option<Room> {
+        None
+    }
+
+    /// Removes what writers that are gone have left behind and nobody can see: temporary files.
+    ///
+    /// # Errors
+    /// When some of it is still there.
+    fn tidy(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes removals in an area durable.
     ///
     /// # Errors
     /// When they may not be.
     fn sync(&self, area: Area) -> Result<()>;
+}
+
+/// Refuses what cannot be an object's name, before it becomes a path: names may come from damaged objects.
+pub(crate) fn check_name(area: Area, name: &str) -> Result<()> {
+    let unsharded = area == Area::Packs && name.get(..2).is_none();
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || unsharded {
+        return Err(Error::Missing { what: area.path(name) });
+    }
+    Ok(())
 }

@@ -1,7 +1,14 @@
 //! The user's files: which to take, how to read them, how to write them. Knows nothing of the store.
 
+mod extra;
 pub mod filter;
+pub mod long;
 pub mod owner;
 pub mod plan;
+pub mod scratch;
 pub mod source;
+pub mod survey;
 pub mod target;
+pub mod trail;
+pub mod whole;
+pub mod xattr;

@@ -5,11 +5,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::fs::{FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::model::entry::Meta;
 use crate::model::entry::Time;
+use crate::model::entry::flags;
+use crate::tree::extra;
+use crate::tree::extra::Thing;
 
 /// How many things could not be given what the snapshot says, because this user may not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,12 +25,16 @@ pub struct LeftOut {
     pub devices: u64,
     /// Times of things that belong to somebody else.
     pub times: u64,
+    /// Extended attributes, ACLs among them.
+    pub xattrs: u64,
+    /// Inode flags of so many things.
+    pub attrs: u64,
 }
 
 impl LeftOut {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.owners + self.modes + self.devices + self.times
+        self.owners + self.modes + self.devices + self.times + self.xattrs + self.attrs
     }
 }
 
@@ -38,6 +45,8 @@ pub(crate) struct Counters {
     modes: AtomicU64,
     devices: AtomicU64,
     times: AtomicU64,
+    xattrs: AtomicU64,
+    attrs: AtomicU64,
 }
 
 /// Who this process is, and who the snapshot's owners are here.
@@ -81,12 +90,14 @@ impl Owners {
     }
 
     pub(crate) fn left_out(&self) -> LeftOut {
-        let Counters { owners, modes, devices, times } = &self.counters;
+        let Counters { owners, modes, devices, times, xattrs, attrs } = &self.counters;
         LeftOut {
             owners: owners.load(Ordering::Relaxed),
             modes: modes.load(Ordering::Relaxed),
             devices: devices.load(Ordering::Relaxed),
             times: times.load(Ordering::Relaxed),
+            xattrs: xattrs.load(Ordering::Relaxed),
+            attrs: attrs.load(Ordering::Relaxed),
         }
     }
 
@@ -129,14 +140,7 @@ impl Owners {
         matches: Matches,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        let mut mode = Mode::from_bits_truncate(meta.mode & 0o7777);
-        let whole = mode;
-        if !matches.user {
-            mode.remove(Mode::SUID);
-        }
-        if !matches.group {
-            mode.remove(Mode::SGID);
-        }
+        let (mode, whole) = (mode_for(meta, matches), Mode::from_bits_truncate(meta.mode & 0o7777));
         let result = chmod(mode);
         if mode != whole || result.is_err_and(not_allowed) {
             self.counters.modes.fetch_add(1, Ordering::Relaxed);
@@ -158,7 +162,47 @@ impl Owners {
         result.or_else(pardon)
     }
 
+    /// Whether nothing is left to set of what `set_all` would. An owner that this user cannot give is counted.
+    pub(crate) fn is_set(&self, found: &Stat, meta: &Meta) -> bool {
+        let matches = Matches { user: found.st_uid == self.uid(meta), group: found.st_gid == self.gid(meta) };
+        if self.wanted && !(matches.user && matches.group) {
+            if self.is_root() {
+                return false;
+            }
+            self.counters.owners.fetch_add(1, Ordering::Relaxed);
+        }
+        let is_link = FileType::from_raw_mode(found.st_mode).is_symlink();
+        let mode = (found.st_mode & 0o7777) == mode_for(meta, matches).bits();
+        let mtime = (found.st_mtime, u64::from(meta.mtime.nanos)) == (meta.mtime.sec, found.st_mtime_nsec);
+        (mode || is_link) && (mtime || meta.flags & flags::PASSAGE != 0)
+    }
+
     /// Owner, mode and, if `times`, times of an open file or directory.
+    /// Sets extended attributes, and the mode through `chmod` between them: attributes need a file that may be
+    /// written to, and an ACL has the last word on the mode. Nothing changes the owner after this: that would take
+    /// capabilities away.
+    pub(crate) fn set_xattrs_and_mode(
+        &self,
+        thing: Thing<'_>,
+        meta: &Meta,
+        matches: Matches,
+        chmod: impl Fn(Mode) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let plain = extra::set_plain(thing, &meta.xattrs)?;
+        self.set_mode(meta, matches, chmod)?;
+        let acls = extra::set_acls(thing, &meta.xattrs)?;
+        self.counters.xattrs.fetch_add(plain + acls, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets the inode flags that `mask` names.
+    pub(crate) fn set_attrs(&self, fd: BorrowedFd<'_>, wanted: u32, mask: u32) -> Result<(), Errno> {
+        let left_out = extra::set_attrs(fd, wanted, mask)?;
+        self.counters.attrs.fetch_add(left_out, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Owner, extended attributes, mode and, if `times`, times of an open file or directory.
     pub(crate) fn set_all(
         &self,
         fd: BorrowedFd<'_>,
@@ -167,21 +211,23 @@ impl Owners {
         times: bool,
     ) -> Result<(), Errno> {
         let matches = self.set(meta, current, |user, group| rustix::fs::fchown(fd, user, group))?;
-        self.set_mode(meta, matches, |mode| rustix::fs::fchmod(fd, mode))?;
+        self.set_xattrs_and_mode(Thing::Open(fd), meta, matches, |mode| rustix::fs::fchmod(fd, mode))?;
         if times {
             self.set_times(meta, |times| rustix::fs::futimens(fd, times))?;
         }
         Ok(())
     }
 
-    fn uid(&self, meta: &Meta) -> u32 {
+    /// The number of its user here.
+    pub(crate) fn uid(&self, meta: &Meta) -> u32 {
         self.by_name(&self.users, meta.user.as_ref(), |name| {
             uzers::get_user_by_name(name).map(|user| user.uid())
         })
         .unwrap_or(meta.uid)
     }
 
-    fn gid(&self, meta: &Meta) -> u32 {
+    /// The number of its group here.
+    pub(crate) fn gid(&self, meta: &Meta) -> u32 {
         self.by_name(&self.groups, meta.group.as_ref(), |name| {
             uzers::get_group_by_name(name).map(|group| group.gid())
         })
@@ -202,6 +248,27 @@ impl Owners {
         let number = ask(name);
         cache.insert(Arc::clone(name), number);
         number
+    }
+}
+
+/// Setuid and setgid count only where the owner is the snapshot's.
+fn mode_for(meta: &Meta, matches: Matches) -> Mode {
+    let mut mode = Mode::from_bits_truncate(meta.mode & 0o7777);
+    if !matches.user {
+        mode.remove(Mode::SUID);
+    }
+    if !matches.group {
+        mode.remove(Mode::SGID);
+    }
+    mode
+}
+
+/// The number of a user (true) or group of this machine.
+pub fn id_of(user: bool, name: &str) -> Option<u32> {
+    if user {
+        uzers::get_user_by_name(name).map(|found| found.uid())
+    } else {
+        uzers::get_group_by_name(name).map(|found| found.gid())
     }
 }
 

@@ -34,6 +34,14 @@ pub struct Plan {
     pub sources: Vec<Vec<u8>>,
 }
 
+impl Plan {
+    /// Of one entry that is not a file but a stream.
+    pub fn stream(name: &[u8]) -> Self {
+        let root = Place::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
+        Self { root, sources: vec![[b"/", name].concat()] }
+    }
+}
+
 /// Stored paths are as given: `src` stays `src`, `/etc` becomes `etc`, `.` parts vanish, a path with `..` is
 /// made absolute first.
 ///

@@ -1,24 +1,192 @@
-//! Reading a live tree: what the system says of an entry, and the sorted walk. The only user of walkdir.
+//! Reading a live tree: what is in a directory, and what the system says of an entry. The only user of walkdir.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::AtFlags;
+use rustix::fs::CWD;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::RawDir;
+use rustix::fs::Stat;
+use rustix::fs::StatxFlags;
+use rustix::fs::StatxTimestamp;
+use rustix::io::Errno;
+use rustix::io::retry_on_intr;
+use rustix::path::Arg;
 use walkdir::WalkDir;
 
 use crate::model::entry::Content;
 use crate::model::entry::Kind;
 use crate::model::entry::Meta;
 use crate::model::entry::Time;
+use crate::model::entry::attrs;
 use crate::model::id::ChunkId;
+use crate::tree::long;
 
-/// Walks below `root`, directories before their contents, names in order of their bytes. Follows no links.
+/// Walks below `root`, directories before their contents. Follows no links. For what no backup is made of: see `survey`.
 pub fn walk(root: &Path, one_file_system: bool) -> walkdir::IntoIter {
-    WalkDir::new(root).follow_links(false).same_file_system(one_file_system).sort_by_file_name().into_iter()
+    WalkDir::new(root).follow_links(false).same_file_system(one_file_system).into_iter()
+}
+
+/// What a listing takes at a time: as much as the system's own library asks for.
+const LISTED: usize = 32 << 10;
+
+/// Opens a directory, which must not be a link, to list it and look at what is in it.
+///
+/// # Errors
+/// When there is none or this user may not read it.
+pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    long::open(path, LISTING)
+}
+
+/// Opens a directory in another, which must not be a link.
+///
+/// # Errors
+/// As [`open_dir`].
+pub fn open_dir_in(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    Ok(retry_on_intr(|| rustix::fs::openat(&dir, name, LISTING, Mode::empty()))?)
+}
+
+const LISTING: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Names in a directory, in order of their bytes. `space` is what a listing is read into.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn names(dir: &OwnedFd, space: &mut Vec<u8>) -> io::Result<Vec<Vec<u8>>> {
+    space.clear();
+    space.reserve(LISTED);
+    let mut names = Vec::new();
+    let mut listing = RawDir::new(dir, space.spare_capacity_mut());
+    while let Some(entry) = listing.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// What the system says of an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Inode {
+    /// Kind and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of a file.
+    pub size: u64,
+    /// What it takes up, in units of 512 bytes.
+    pub blocks: u64,
+    /// Last change of the content.
+    pub mtime: Time,
+    /// Last change of the inode.
+    pub ctime: Time,
+    /// When it was made, where that is known.
+    pub born: Option<Time>,
+    /// Inode flags that are recorded.
+    pub attrs: u32,
+    /// Major and minor number of the device that it is.
+    pub device: (u32, u32),
+    /// Device that it lies on, and its number there.
+    pub id: (u64, u64),
+    /// Names that it has.
+    pub links: u32,
+}
+
+impl Inode {
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        FileType::from_raw_mode(self.mode).is_file()
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        FileType::from_raw_mode(self.mode).is_dir()
+    }
+
+    /// Its place, if it has further names.
+    pub fn further_names(&self) -> Option<(u64, u64)> {
+        (self.links > 1 && !self.is_dir()).then_some(self.id)
+    }
+}
+
+/// What the system says of an entry of a directory, be it a link. One call, and nothing is opened.
+///
+/// # Errors
+/// When there is none or this user may not look.
+pub fn look(dir: impl AsFd, name: impl Arg + Copy) -> io::Result<Inode> {
+    ask(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
+}
+
+/// What the system says of an open file.
+///
+/// # Errors
+/// When it fails.
+pub fn look_open(file: impl AsFd) -> io::Result<Inode> {
+    ask(file, "", AtFlags::EMPTY_PATH)
+}
+
+/// What the system says of what a path leads to.
+///
+/// # Errors
+/// As [`look`].
+pub fn follow(path: &Path) -> io::Result<Inode> {
+    ask(CWD, path, AtFlags::empty())
+}
+
+fn ask(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode> {
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let found = match rustix::fs::statx(&dir, name, how, wanted) {
+        // Before Linux 4.11, and in some sandboxes.
+        Err(Errno::NOSYS | Errno::PERM) => return Ok(without_birth(&rustix::fs::statat(&dir, name, how)?)),
+        other => other?,
+    };
+    let instant = |at: StatxTimestamp| time(at.tv_sec, at.tv_nsec.into());
+    let has_birth = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+    Ok(Inode {
+        mode: found.stx_mode.into(),
+        uid: found.stx_uid,
+        gid: found.stx_gid,
+        size: found.stx_size,
+        blocks: found.stx_blocks,
+        mtime: instant(found.stx_mtime),
+        ctime: instant(found.stx_ctime),
+        born: has_birth.then(|| instant(found.stx_btime)),
+        // The numbers of these flags are those of the flags of the inode.
+        attrs: found.stx_attributes.bits() as u32 & attrs::KNOWN,
+        device: (found.stx_rdev_major, found.stx_rdev_minor),
+        id: (rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino),
+        links: found.stx_nlink,
+    })
+}
+
+fn without_birth(found: &Stat) -> Inode {
+    Inode {
+        mode: found.st_mode,
+        uid: found.st_uid,
+        gid: found.st_gid,
+        size: u64::try_from(found.st_size).unwrap_or(0),
+        blocks: u64::try_from(found.st_blocks).unwrap_or(0),
+        mtime: time(found.st_mtime, found.st_mtime_nsec as i64),
+        ctime: time(found.st_ctime, found.st_ctime_nsec as i64),
+        born: None,
+        attrs: 0,
+        device: (rustix::fs::major(found.st_rdev), rustix::fs::minor(found.st_rdev)),
+        id: (found.st_dev, found.st_ino),
+        links: u32::try_from(found.st_nlink).unwrap_or(u32::MAX),
+    }
 }
 
 /// Turns what the system says into what is stored; remembers names of users and groups.
@@ -26,26 +194,46 @@ pub fn walk(root: &Path, one_file_system: bool) -> walkdir::IntoIter {
 pub struct Describer {
     users: HashMap<u32, Option<Arc<str>>>,
     groups: HashMap<u32, Option<Arc<str>>>,
+    /// Of the last entry: most have the same.
+    last: Option<Owners>,
+}
+
+#[derive(Debug, Clone)]
+struct Owners {
+    uid: u32,
+    gid: u32,
+    user: Option<Arc<str>>,
+    group: Option<Arc<str>>,
 }
 
 impl Describer {
-    /// Everything but kind, name and hard-link group.
-    pub fn meta(&mut self, found: &Metadata) -> Meta {
-        let (uid, gid) = (found.uid(), found.gid());
+    fn owners(&mut self, uid: u32, gid: u32) -> Owners {
+        if let Some(last) = self.last.as_ref().filter(|last| (last.uid, last.gid) == (uid, gid)) {
+            return last.clone();
+        }
         let user = self.users.entry(uid).or_insert_with(|| {
             uzers::get_user_by_uid(uid).map(|user| Arc::from(user.name().to_string_lossy().as_ref()))
         });
         let group = self.groups.entry(gid).or_insert_with(|| {
             uzers::get_group_by_gid(gid).map(|group| Arc::from(group.name().to_string_lossy().as_ref()))
         });
+        let found = Owners { uid, gid, user: user.clone(), group: group.clone() };
+        self.last.insert(found).clone()
+    }
+
+    /// Everything but kind, name and hard-link group.
+    pub fn meta(&mut self, found: &Inode) -> Meta {
+        let Owners { uid, gid, user, group } = self.owners(found.uid, found.gid);
         Meta {
-            mode: found.mode() & 0o7777,
+            mode: found.mode & 0o7777,
             uid,
             gid,
-            user: user.clone(),
-            group: group.clone(),
-            mtime: time(found.mtime(), found.mtime_nsec()),
-            ctime: time(found.ctime(), found.ctime_nsec()),
+            user,
+            group,
+            mtime: found.mtime,
+            ctime: found.ctime,
+            born: found.born,
+            attrs: found.attrs,
             ..Meta::default()
         }
     }
@@ -56,28 +244,22 @@ pub fn time(sec: i64, nanos: i64) -> Time {
     Time { sec, nanos: u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000).unwrap_or(0) }
 }
 
-/// Kind of an entry, without a file's content or a directory's tree.
+/// Kind of an entry of a directory, without a file's content or a directory's tree.
 ///
 /// # Errors
 /// When a link cannot be read, or the kind is one that nobody stores.
-pub fn kind(path: &Path, found: &Metadata) -> std::io::Result<Kind> {
-    let kind = found.file_type();
-    let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-    Ok(if kind.is_file() {
-        Kind::File { size: found.len(), content: Content::Parts(Vec::new()) }
-    } else if kind.is_dir() {
-        Kind::Dir { tree: ChunkId::new([0; 32]) }
-    } else if kind.is_symlink() {
-        Kind::Symlink { target: std::fs::read_link(path)?.as_os_str().as_bytes().to_vec() }
-    } else if kind.is_fifo() {
-        Kind::Fifo
-    } else if kind.is_socket() {
-        Kind::Socket
-    } else if kind.is_char_device() {
-        Kind::CharDevice { major, minor }
-    } else if kind.is_block_device() {
-        Kind::BlockDevice { major, minor }
-    } else {
-        return Err(std::io::Error::other("an unknown kind of file"));
+pub fn kind(dir: impl AsFd, name: impl Arg, found: &Inode) -> io::Result<Kind> {
+    let (major, minor) = found.device;
+    Ok(match FileType::from_raw_mode(found.mode) {
+        FileType::RegularFile => Kind::File { size: found.size, content: Content::Parts(Vec::new()) },
+        FileType::Directory => Kind::Dir { tree: ChunkId::new([0; 32]) },
+        FileType::Symlink => {
+            Kind::Symlink { target: rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes() }
+        }
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+        FileType::CharacterDevice => Kind::CharDevice { major, minor },
+        FileType::BlockDevice => Kind::BlockDevice { major, minor },
+        FileType::Unknown => return Err(io::Error::other("an unknown kind of file")),
     })
 }

@@ -1,6 +1,19 @@
 //! A place to back up and restore in, the real binary in a clean environment, and a strict eye for trees.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod cut;
+pub mod dates;
+pub mod disk;
+pub mod hooked;
+pub mod library;
+pub mod paced;
+pub mod sftp;
+pub mod stage;
+pub mod torture;
+pub mod trace;
+pub mod verdict;
+pub mod world;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -92,6 +105,7 @@ impl Sandbox {
     pub fn bin(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
         command.env_clear().current_dir(self.dir.path()).env("SNAP_CACHE_DIR", self.path("cache"));
+        command.env("SNAP_STATE_DIR", self.path("state"));
         if let Some(password) = &self.password {
             command.env("SNAP_PASSWORD", password);
         }
@@ -155,10 +169,11 @@ impl Sandbox {
         self.ok(&["check", "--read-data"]);
     }
 
-    /// Names of the objects in `snapshots/`.
+    /// Names of the objects in `snapshots/`; a temporary file is none.
     pub fn snapshot_names(&self) -> BTreeSet<String> {
         let names = self.objects("snapshots").into_iter();
-        names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+        let names = names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+        names.filter(|name| !name.starts_with('.')).collect()
     }
 
     /// Files of a folder of the repository, sorted.
@@ -220,6 +235,17 @@ impl Outcome {
     pub fn warnings(&self) -> usize {
         self.stderr.lines().filter(|line| line.to_lowercase().contains("warning")).count()
     }
+}
+
+/// Whether the long versions of tests are wanted: `SNAP_TEST_LONG` is set.
+pub fn is_long() -> bool {
+    std::env::var_os("SNAP_TEST_LONG").is_some()
+}
+
+/// Says loudly that a test, or a part of it, was not run, and why.
+#[allow(clippy::print_stderr, reason = "a test that does nothing must not look like one that passed")]
+pub fn skipped(why: &str) {
+    eprintln!("\n*** SKIPPED: {why} ***\n");
 }
 
 /// Runs a command with something on its standard input.

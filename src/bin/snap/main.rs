@@ -1,17 +1,36 @@
 //! The program `snap`: parses, runs, and turns the result into an exit code. Everything else is a library call.
 
 mod args;
+mod chart;
 mod commands;
+mod config;
+mod legacy;
+#[cfg(feature = "mount")]
+mod mount;
+mod notify;
 mod output;
 mod password;
 mod progress;
+mod record;
+#[cfg(test)]
+mod reference;
 mod report;
+mod retention;
+mod schedule;
+#[cfg(feature = "serve")]
+mod serve;
+mod shell;
+mod signals;
+mod threads;
+mod times;
+mod values;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    signals::outlive_limits();
     match args::Cli::try_parse() {
         Ok(cli) => {
             let json = cli.global.json;

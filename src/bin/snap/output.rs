@@ -81,6 +81,26 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// Rows as lines, columns as wide as their widest cell; those with numbers to the right.
+pub(crate) fn columns<const N: usize>(
+    rows: &[[String; N]],
+    is_number: impl Fn(usize) -> bool,
+) -> Vec<String> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            if is_number(column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
 /// `0.42 s`, `1:02:03`.
 pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
@@ -93,6 +113,11 @@ pub(crate) fn duration(seconds: f64) -> String {
 
 fn timestamp(time: Time) -> Option<Timestamp> {
     Timestamp::new(time.sec, i32::try_from(time.nanos).ok()?).ok()
+}
+
+/// An instant as the library has it.
+pub(crate) fn time(at: Timestamp) -> Time {
+    Time { sec: at.as_second(), nanos: u32::try_from(at.subsec_nanosecond()).unwrap_or_default() }
 }
 
 /// Local time for people.
@@ -180,6 +205,10 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
         "kind": manifest.kind.to_string(),
         "based_on": manifest.based_on.map(|id| id.hex()),
         "partial": manifest.partial,
+        "description": manifest.description(),
+        "pinned": manifest.is_pinned(),
+        "expires": manifest.expires().map(rfc3339),
+        "original": manifest.original().map(|id| id.hex()),
         "program_version": manifest.program,
         "summary": summary,
     });
@@ -197,8 +226,19 @@ pub(crate) fn put_bytes(map: &mut Map<String, Value>, name: &str, bytes: &[u8]) 
     }
 }
 
+/// Without what stands between `//` and `@`: user and password of a URL.
+pub(crate) fn redacted(text: &str) -> String {
+    let Some((before, after)) = text.split_once("://") else { return text.to_owned() };
+    let end = after.find('/').unwrap_or(after.len());
+    let (authority, path) = after.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{before}://(hidden)@{host}{path}"),
+        None => text.to_owned(),
+    }
+}
+
 /// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

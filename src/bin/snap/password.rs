@@ -2,13 +2,24 @@
 
 use std::env;
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use clap::Args;
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
-use crate::args::{Global, NewPassword};
+use crate::args::Global;
+use crate::output;
+
+/// Where a new password comes from.
+#[derive(Debug, Args)]
+pub(crate) struct NewPassword {
+    /// Read the new password from this file (else SNAP_NEW_PASSWORD, else it is asked for)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_password_file: Option<PathBuf>,
+}
 
 type Password = Zeroizing<String>;
 
@@ -25,6 +36,10 @@ pub(crate) fn is_given(global: &Global) -> bool {
 
 /// The password of a repository that exists.
 pub(crate) fn existing(global: &Global) -> Result<Option<Password>> {
+    #[cfg(feature = "mount")]
+    if crate::mount::is_child() {
+        return crate::mount::password();
+    }
     find(global, || ask("password: "))
 }
 
@@ -34,9 +49,9 @@ pub(crate) fn first(global: &Global) -> Result<Option<Password>> {
 }
 
 /// The password that is to be added.
-pub(crate) fn new(args: &NewPassword) -> Result<Password> {
+pub(crate) fn new(args: &NewPassword, json: bool) -> Result<Password> {
     if let Some(path) = &args.new_password_file {
-        return from_file(path);
+        return from_file(path, json);
     }
     if let Some(password) = from_variable(NEW_VARIABLE) {
         return Ok(password);
@@ -52,7 +67,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
         return Ok(None);
     }
     if let Some(path) = global.password_file() {
-        return from_file(path).map(Some);
+        return from_file(path, global.json).map(Some);
     }
     if let Some(command) = global.password_command() {
         return from_command(command).map(Some);
@@ -63,7 +78,18 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
     if io::stdin().is_terminal() { prompt().map(Some) } else { Ok(None) }
 }
 
-fn from_file(path: &Path) -> Result<Password> {
+/// What is to be said of a password file that everybody may read.
+pub(crate) fn exposed(path: &Path) -> Option<String> {
+    let mode = path.metadata().ok().filter(|meta| meta.is_file())?.mode();
+    let path = path.display();
+    (mode & 0o007 != 0)
+        .then(|| format!("the password file {path} is open to everybody: `chmod 600 {path}` closes it"))
+}
+
+fn from_file(path: &Path, json: bool) -> Result<Password> {
+    if let Some(warning) = exposed(path) {
+        output::warn(json, &warning);
+    }
     let bytes = Zeroizing::new(std::fs::read(path).map_err(Error::io("read the password file", path))?);
     checked(&bytes, &format!("the password file {}", path.display()))
 }

@@ -4,18 +4,19 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use snap_backup::observe::{Event, Observer};
 use snap_backup::{Error, Result};
 
 use crate::args::Global;
-use crate::{output, report};
+use crate::schedule::child;
+use crate::{output, report, signals};
 
 /// What has happened so far.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub(crate) struct Progress {
     json: bool,
     quiet: bool,
     verbose: u8,
+    /// What is done is the answer, not a message.
+    lists: bool,
     counters: Arc<Counters>,
     bar: Option<ProgressBar>,
     ticker: Option<(Sender<()>, JoinHandle<()>)>,
@@ -64,7 +67,15 @@ impl Progress {
         } else {
             None
         };
-        Self { verb, json: global.json, quiet: global.quiet, verbose: global.verbose, counters, bar, ticker }
+        let (json, quiet, verbose) = (global.json, global.quiet, global.verbose);
+        Self { verb, json, quiet, verbose, lists: false, counters, bar, ticker }
+    }
+
+    /// With `on`, every item is part of the answer: what would be done is what was asked for.
+    pub(crate) fn listing(mut self, on: bool) -> Self {
+        self.lists = on;
+        self.verbose += u8::from(on && !self.quiet);
+        self
     }
 
     /// Prints something on standard error without tearing the line.
@@ -87,7 +98,11 @@ impl Progress {
             let _ = writeln!(io::stdout().lock(), "{value}");
         } else {
             let text = format!("{action:<9} {} ({})", output::path(path), output::size(size));
-            self.aside(|| output::complain(&text));
+            self.aside(|| match self.lists {
+                // A reader that left is found out when the summary is printed.
+                true => drop(writeln!(io::stdout().lock(), "{text}")),
+                false => output::complain(&text),
+            });
         }
     }
 
@@ -242,11 +257,21 @@ fn status_object(verb: &str, counters: &Counters, seconds: f64) -> serde_json::V
     value
 }
 
-/// A flag that the first SIGINT or SIGTERM raises; the second ends the process at once. Set up only where
-/// work can stop in good order: elsewhere the system's way is the right one.
+/// A flag that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process at once. Set up only where
+/// work can stop in good order: elsewhere the system's way is the right one. It is one for the whole process: what
+/// comes after the work that was stopped does not begin.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    static STOP: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
+    let mut known = STOP.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(stop) = &*known {
+        return Ok(Arc::clone(stop));
+    }
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    // Under nohup, whoever hangs up ends nothing.
+    for signal in [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|signal| *signal != SIGHUP || !signals::is_ignored(*signal))
+    {
         // In this order: the first signal must find the flag down.
         signal_hook::flag::register_conditional_shutdown(
             signal,
@@ -256,5 +281,10 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
         .map_err(Error::io("watch for", "signals"))?;
     }
+    if child::follows() {
+        signal_hook::flag::register(child::ORPHANED, Arc::clone(&stop))
+            .map_err(Error::io("watch for", "signals"))?;
+    }
+    *known = Some(Arc::clone(&stop));
     Ok(stop)
 }

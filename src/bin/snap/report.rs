@@ -21,18 +21,36 @@ pub(crate) enum Outcome {
     Damage,
     /// Stopped by a signal after saving what there was.
     Interrupted,
+    /// Failed with this code, which has been told: others of the same call may have gone well.
+    Failed(u8),
+    /// A set is older than it may be.
+    Overdue,
 }
 
 /// What a second signal exits with; see `progress::stop_on_signals`.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Outcome {
+    /// The worse of two.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let rank = |outcome| match outcome {
+            Self::Done => 0,
+            Self::Problems | Self::Overdue => 1,
+            Self::Failed(_) => 2,
+            Self::Damage => 3,
+            Self::Interrupted => 4,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+
     fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Problems => 3,
             Self::Damage => 20,
             Self::Interrupted => INTERRUPTED,
+            Self::Failed(code) => code,
+            Self::Overdue => 23,
         }
     }
 }
@@ -44,8 +62,16 @@ pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => return ExitCode::SUCCESS,
         Err(error) => error,
     };
-    let code = code(&error);
-    let message = output::printable(&message(&error));
+    ExitCode::from(tell(&error, None, json))
+}
+
+/// Tells an error, of a set if it is one's, and gives its code.
+pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
+    let code = code(error);
+    let mut message = output::printable(&message(error));
+    if let Some(set) = set {
+        message = format!("{set}: {message}");
+    }
     if json {
         output::complain(
             &json!({"message_type": "exit_error", "code": code, "message": message}).to_string(),
@@ -56,7 +82,7 @@ pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
             output::complain(&format!("snap: hint: {hint}"));
         }
     }
-    ExitCode::from(code)
+    code
 }
 
 /// clap's own word: help and version are no errors.
@@ -71,13 +97,22 @@ pub(crate) fn is_broken_pipe(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// What the process exits with.
+pub(crate) fn exit_code(result: &Result<Outcome>) -> u8 {
+    match result {
+        Ok(outcome) => outcome.code(),
+        Err(error) if is_broken_pipe(error) => 0,
+        Err(error) => code(error),
+    }
+}
+
 fn code(error: &Error) -> u8 {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
     match error {
         Error::Usage(_) => 2,
         Error::NoRepository { .. } => 10,
         Error::WrongPassword { .. } | Error::NoPassword { .. } => 12,
-        Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => 21,
+        Error::Retention(_) => 22,
+        error if error.is_full() => 21,
         Error::Interrupted => INTERRUPTED,
         error if error.is_damage() => 20,
         _ => 1,

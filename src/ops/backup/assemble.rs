@@ -1,17 +1,17 @@
-//! The assembler: owns dedup, puts files' parts in order, builds trees bottom-up.
+//! The assembler: the one owner of dedup (`put`), puts files' parts in order, builds trees bottom-up.
 //!
 //! A directory's entries arrive in order of name, but the content of some comes later. Each open directory keeps
 //! a queue whose head is written as soon as it is known, so memory follows what is in flight, not what is there.
 
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Scope;
 
 use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
 
+use crate::codec::attributes::Value;
 use crate::codec::hash::ChunkType;
 use crate::codec::list::ListBuilder;
 use crate::codec::tree::DirBuilder;
@@ -19,21 +19,19 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::entry::Kind;
+use crate::model::entry::Meta;
 use crate::model::entry::Part;
 use crate::model::entry::flags;
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
-use crate::model::record::SessionKind;
 use crate::observe::Event;
 use crate::ops::backup::Assembled;
 use crate::ops::backup::Run;
-use crate::ops::backup::parent;
+use crate::ops::backup::attempt::Seen;
+use crate::ops::backup::put::Store;
 use crate::ops::backup::read::Batch;
 use crate::ops::backup::read::Outcome;
 use crate::ops::backup::read::Step;
-use crate::store::index::Index;
-use crate::store::session::Session;
-use crate::store::sink::Sink;
 
 /// What the walk found out about a file before it is read.
 #[derive(Debug)]
@@ -49,17 +47,22 @@ pub(super) enum Was {
 pub(super) enum Message {
     /// A directory begins inside `dir`; `known` are the pieces that its tree has in a trusted parent.
     Enter { seq: u64, dir: Option<u64>, known: Vec<ChunkId> },
-    /// An entry that is complete.
-    Entry { dir: u64, entry: Entry, unchanged: bool },
+    /// An entry that is complete, and counted.
+    Entry { dir: u64, entry: Entry },
+    /// All is as in the parent.
+    Root { tree: ChunkId },
     /// A file whose content follows from a reader, as `seq`.
     File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Was },
     /// A directory ends; its own entry but for the tree. The root has none.
     Leave { seq: u64, entry: Option<Entry> },
     /// Chunks.
     Batch(Batch),
+    /// The value of an extended attribute of an entry that follows.
+    Value(Value),
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are entries")]
 enum Pending {
     Ready(Entry),
     Waiting(u64),
@@ -83,16 +86,6 @@ struct OpenFile {
     list: ListBuilder,
 }
 
-/// Where chunks go: nowhere in a dry run, else to a sink that is opened, with its session, at the first new one.
-struct Store<'run, 'scope, 'env> {
-    run: &'env Run<'run>,
-    scope: &'scope Scope<'scope, 'env>,
-    session: Option<Session>,
-    sink: Option<Sink<'scope>>,
-    dry: HashSet<ChunkId>,
-    dry_added: u64,
-}
-
 struct Assembler<'run, 'scope, 'env> {
     store: Store<'run, 'scope, 'env>,
     dirs: HashMap<u64, OpenDir>,
@@ -107,10 +100,11 @@ struct Assembler<'run, 'scope, 'env> {
 /// Assembles until the walk and all readers have ended.
 pub(super) fn work<'run, 'scope, 'env>(
     run: &'env Run<'run>,
-    messages: &Receiver<Message>,
+    messages: &Receiver<Vec<Message>>,
+    buffers: &Sender<Vec<u8>>,
     scope: &'scope Scope<'scope, 'env>,
 ) -> Result<Assembled> {
-    let store = Store { run, scope, session: None, sink: None, dry: HashSet::new(), dry_added: 0 };
+    let store = Store::new(run, scope);
     let mut all = Assembler {
         store,
         dirs: HashMap::new(),
@@ -121,13 +115,22 @@ pub(super) fn work<'run, 'scope, 'env>(
         counts: Counts::default(),
     };
     let mut result = Ok(());
-    for message in messages {
-        // After a failure the channel is drained, so that nobody waits for it.
+    for mut message in messages.iter().flatten() {
+        // After a failure the channel is drained and buffers go back, so that nobody waits for them.
+        let mut buffer = match &mut message {
+            Message::Batch(batch) => std::mem::take(&mut batch.plain),
+            _ => Vec::new(),
+        };
+        let goes_round = !buffer.is_empty();
         if result.is_ok() {
-            result = all.take(message);
+            result = all.take(message, &mut buffer);
             if result.is_err() {
                 run.failed.store(true, Ordering::Relaxed);
             }
+        }
+        if goes_round {
+            // There is room for every buffer; nobody takes one when the readers are gone.
+            let _ = buffers.try_send(buffer);
         }
     }
     let finished = all.store.finish();
@@ -143,7 +146,7 @@ pub(super) fn work<'run, 'scope, 'env>(
 }
 
 impl Assembler<'_, '_, '_> {
-    fn take(&mut self, message: Message) -> Result<()> {
+    fn take(&mut self, message: Message, plain: &mut Vec<u8>) -> Result<()> {
         match message {
             Message::Enter { seq, dir, known } => {
                 let open = OpenDir {
@@ -159,9 +162,10 @@ impl Assembler<'_, '_, '_> {
                 }
                 Ok(())
             }
-            Message::Entry { dir, entry, unchanged } => {
-                self.count(&entry, unchanged);
-                self.queue(dir, Pending::Ready(entry))
+            Message::Entry { dir, entry } => self.queue(dir, Pending::Ready(entry)),
+            Message::Root { tree } => {
+                self.root = Some(tree);
+                Ok(())
             }
             Message::File { seq, dir, entry, path, was } => {
                 self.files.insert(seq, OpenFile { dir, entry, path, was, list: ListBuilder::default() });
@@ -175,19 +179,8 @@ impl Assembler<'_, '_, '_> {
                 }
                 self.drain(seq)
             }
-            Message::Batch(batch) => self.batch(batch),
-        }
-    }
-
-    fn count(&mut self, entry: &Entry, unchanged: bool) {
-        match &entry.kind {
-            Kind::File { size, .. } => {
-                self.counts.files_unchanged += u64::from(unchanged);
-                self.counts.bytes_total += size;
-                self.store.run.observer.notice(Event::Done { files: 1, bytes: *size });
-            }
-            Kind::Dir { .. } => {}
-            _ => self.counts.others += 1,
+            Message::Batch(batch) => self.batch(batch, plain),
+            Message::Value(Value { id, bytes }) => self.store.put(ChunkType::Data, id, &bytes),
         }
     }
 
@@ -207,23 +200,28 @@ impl Assembler<'_, '_, '_> {
         }
     }
 
-    fn batch(&mut self, batch: Batch) -> Result<()> {
-        let mut rest = batch.plain.as_slice();
-        for step in batch.steps {
-            if let Step::Chunk { id, len, .. } = &step {
+    fn batch(&mut self, batch: Batch, plain: &mut Vec<u8>) -> Result<()> {
+        let chunks = batch.steps.iter().filter_map(|step| match step {
+            Step::Chunk { id, len, .. } => Some((*id, *len)),
+            _ => None,
+        });
+        let chunks: Vec<(ChunkId, u32)> = chunks.collect();
+        if !self.store.put_whole(&chunks, plain)? {
+            let mut rest = plain.as_slice();
+            for (id, len) in &chunks {
                 let (chunk, behind) = rest.split_at_checked(*len as usize).ok_or(Error::Stopped)?;
                 rest = behind;
-                self.counts.bytes_read += chunk.len() as u64;
-                self.store.run.observer.notice(Event::Done { files: 0, bytes: chunk.len() as u64 });
                 self.store.put(ChunkType::Data, *id, chunk)?;
             }
-            self.step(step)?;
         }
-        Ok(())
+        let bytes = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+        self.counts.bytes_read += bytes;
+        self.store.run.observer.notice(Event::Done { files: 0, bytes });
+        batch.steps.into_iter().try_for_each(|step| self.step(step))
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
-        let (Step::Chunk { seq, .. } | Step::End { seq, .. }) = &step;
+        let (Step::Chunk { seq, .. } | Step::Hole { seq, .. } | Step::End { seq, .. }) = &step;
         let seq = *seq;
         let Some(file) = self.files.get_mut(&seq) else {
             self.early.entry(seq).or_default().push(step);
@@ -233,6 +231,11 @@ impl Assembler<'_, '_, '_> {
             Step::Chunk { id, len, .. } => {
                 let store = &mut self.store;
                 file.list.push(Part::Chunk { id, len }, &mut |bytes| store.put_tree(bytes, &[]))
+            }
+            Step::Hole { len, .. } => {
+                let store = &mut self.store;
+                store.run.observer.notice(Event::Done { files: 0, bytes: len });
+                file.list.push(Part::Hole { len }, &mut |bytes| store.put_tree(bytes, &[]))
             }
             Step::End { outcome: Outcome::Again, .. } => {
                 file.list = ListBuilder::default();
@@ -247,14 +250,15 @@ impl Assembler<'_, '_, '_> {
         let OpenFile { dir, mut entry, path, was, list } = file;
         let run = self.store.run;
         let entry = match outcome {
-            Outcome::Done { size, times, changed } => {
+            Outcome::Done { size, seen, changed } => {
                 let store = &mut self.store;
                 let content = list.finish(&mut |bytes| store.put_tree(bytes, &[]))?;
                 entry.kind = Kind::File { size, content };
-                if let Some((mtime, ctime)) = times {
-                    (entry.meta.mtime, entry.meta.ctime) = (mtime, ctime);
+                if let Some(seen) = seen {
+                    take_over(run, &mut entry, &path, *seen);
                 }
                 if changed {
+                    run.changing.fetch_add(1, Ordering::Relaxed);
                     entry.meta.flags |= flags::CHANGED_WHILE_READ;
                     let path = String::from_utf8_lossy(&path);
                     run.observer.notice(Event::Warning(&format!("{path} changed while it was being read")));
@@ -280,10 +284,7 @@ impl Assembler<'_, '_, '_> {
                 None
             }
             Outcome::Vanished | Outcome::Again => {
-                if !run.stopping() {
-                    let path = String::from_utf8_lossy(&path);
-                    run.observer.notice(Event::Warning(&format!("{path} vanished before it could be read")));
-                }
+                run.vanished(&path);
                 None
             }
         };
@@ -329,7 +330,6 @@ impl Assembler<'_, '_, '_> {
         match dir.closed.flatten() {
             Some(mut entry) => {
                 entry.kind = Kind::Dir { tree };
-                self.counts.dirs += 1;
                 self.resolved.insert(seq, Some(entry));
             }
             None => self.root = Some(tree),
@@ -343,64 +343,12 @@ fn is_same(before: &Entry, now: &Entry) -> bool {
     let (old, new) = (&before.meta, &now.meta);
     before.kind == now.kind
         && (old.mode, old.uid, old.gid, old.mtime) == (new.mode, new.uid, new.gid, new.mtime)
+        && (&old.xattrs, old.attrs) == (&new.xattrs, new.attrs)
 }
 
-impl<'scope, 'env> Store<'_, 'scope, 'env>
-where
-    'env: 'scope,
-{
-    fn put_tree(&mut self, bytes: &[u8], known: &[ChunkId]) -> Result<ChunkId> {
-        let id = self.run.repo.namer().name(ChunkType::Tree, bytes);
-        if !known.contains(&id) {
-            self.put(ChunkType::Tree, id, bytes)?;
-        }
-        Ok(id)
-    }
-
-    fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
-        if self.run.options.dry_run {
-            if self.run.index.find(kind, &id).is_none() && self.dry.insert(id) {
-                self.dry_added += plain.len() as u64;
-            }
-            return Ok(());
-        }
-        if self.sink.is_none() {
-            self.open()?;
-        }
-        let sink = self.sink.as_mut().ok_or(Error::Stopped)?;
-        sink.put(kind, id, plain).map(|_| ())
-    }
-
-    /// W1 and W2: the session is visible before the listings that dedup relies on.
-    fn open(&mut self) -> Result<()> {
-        let run = self.run;
-        let (session, sight) =
-            Session::open(run.repo.shared_storage(), run.repo.ring(), SessionKind::Writer)?;
-        if let Some(parent) = run.basis.compare.as_ref().filter(|_| run.basis.trusted)
-            && (!sight.vouches_for(&parent.id) || !parent::is_listed(run.repo, &parent.id)?)
-        {
-            run.distrust.store(true, Ordering::Relaxed);
-            return Err(Error::Stopped);
-        }
-        let index = if sight == *run.index.sight() {
-            Arc::clone(&run.index)
-        } else {
-            Arc::new(Index::load(run.repo, sight)?)
-        };
-        let level = run.options.level.unwrap_or(run.repo.config().level);
-        self.sink = Some(Sink::start(self.scope, run.repo, session.id, index, level, &run.stored));
-        self.session = Some(session);
-        Ok(())
-    }
-
-    /// Makes everything durable; then tells this machine's view.
-    fn finish(&mut self) -> Result<(Option<Session>, u64)> {
-        let Some(sink) = self.sink.take() else { return Ok((None, self.dry_added)) };
-        let added = sink.added();
-        let written = sink.finish()?;
-        if let Some(view) = self.run.repo.view() {
-            view.add(written.packs.iter().map(|pack| (&pack.id, pack.len, &pack.table)));
-        }
-        Ok((self.session.take(), added))
-    }
+/// What the walk saw may have been replaced since: only what was read counts.
+fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: Seen) {
+    let link = if seen.same { entry.meta.link } else { 0 };
+    entry.meta = Meta { link, ..seen.meta };
+    run.incomplete(path, entry, &seen.problems);
 }

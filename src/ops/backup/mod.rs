@@ -1,13 +1,18 @@
 //! `backup`: walk, compare with the parent, read and cut, dedup, seal, pack, trees, manifest.
 //!
-//! Threads: the caller's walks and compares (`walk`); readers read, cut and name chunks (`read`); one
-//! assembler owns dedup and builds trees bottom-up (`assemble`); the sink's workers seal and write. Data flows
-//! one way through bounded channels.
+//! Threads: the survey walks the sources (`tree::survey`); the caller's compares with the parent (`compare`, `untold`);
+//! readers read, cut and name chunks (`read`); one assembler owns dedup and builds trees bottom-up (`assemble`); the
+//! sink's workers seal and write. Data flows one way through bounded channels.
 
 mod assemble;
+mod attempt;
+mod commit;
+mod compare;
 mod parent;
+mod put;
 mod read;
-mod walk;
+mod reuse;
+mod untold;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,13 +28,12 @@ use serde_bytes::ByteBuf;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::entry::Entry;
 use crate::model::entry::Time;
 use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Counts;
-use crate::model::manifest::Manifest;
 use crate::model::manifest::SnapshotKind;
-use crate::model::record::SessionKind;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::ops::backup::parent::Basis;
@@ -38,12 +42,12 @@ use crate::store::repository::Repository;
 use crate::store::session;
 use crate::store::session::Session;
 use crate::store::session::Sight;
-use crate::store::snapshots;
 use crate::tree::filter::Filter;
 use crate::tree::filter::FilterOptions;
 use crate::tree::plan;
-use crate::tree::plan::Place;
 use crate::tree::plan::Plan;
+use crate::tree::survey::Survey;
+use crate::tree::survey::SurveyOptions;
 
 /// What standard input or a command's output is stored as.
 #[derive(Debug, Clone)]
@@ -63,6 +67,10 @@ pub struct Options {
     pub kind: SnapshotKind,
     /// Labels.
     pub tags: Vec<String>,
+    /// What a person says of the snapshot.
+    pub description: Option<String>,
+    /// When it may go, whatever rules say.
+    pub expires: Option<Time>,
     /// Instead of this machine's name.
     pub host: Option<String>,
     /// What to leave out.
@@ -83,6 +91,22 @@ pub struct Options {
     pub store_as: Option<Vec<u8>>,
     /// Store a stream instead of files.
     pub stdin: Option<Stdin>,
+    /// Folders that stay out: what this machine keeps of its runs would change with each of them.
+    pub leave_out: Vec<PathBuf>,
+}
+
+impl Options {
+    /// Host and absolute sources: what makes snapshots states of the same thing.
+    ///
+    /// # Errors
+    /// When the options contradict one another.
+    pub fn set(&self) -> Result<(String, Vec<Vec<u8>>)> {
+        let sources = match &self.stdin {
+            Some(stdin) => Plan::stream(&stdin.name).sources,
+            None => plan::plan(&self.sources, self.store_as.as_deref())?.sources,
+        };
+        Ok((self.host.clone().unwrap_or_else(session::host_name), sources))
+    }
 }
 
 impl Default for Options {
@@ -91,6 +115,8 @@ impl Default for Options {
             sources: Vec::new(),
             kind: SnapshotKind::Incremental,
             tags: Vec::new(),
+            description: None,
+            expires: None,
             host: None,
             filter: FilterOptions::default(),
             one_file_system: false,
@@ -101,6 +127,7 @@ impl Default for Options {
             level: None,
             store_as: None,
             stdin: None,
+            leave_out: Vec::new(),
         }
     }
 }
@@ -122,8 +149,14 @@ pub struct Summary {
     pub partial: bool,
     /// What could not be read, and why.
     pub problems: Vec<(Vec<u8>, String)>,
+    /// Entries that were gone before they could be read.
+    pub vanished: u64,
+    /// Files that changed each time they were read: stored, and marked as such.
+    pub changing: u64,
     /// The snapshot that an unchanged run equals.
     pub newest: Option<SnapshotId>,
+    /// Bytes of all packs: those listed at the beginning, and what this run stored.
+    pub repository_bytes: u64,
 }
 
 /// What all threads of one run share.
@@ -132,7 +165,6 @@ struct Run<'a> {
     options: &'a Options,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
-    filter: Filter,
     basis: &'a Basis,
     /// The listing that the run began with.
     index: Arc<Index>,
@@ -143,6 +175,8 @@ struct Run<'a> {
     /// The parent turned out not to vouch for what it holds: begin again, looking everything up.
     distrust: AtomicBool,
     stored: AtomicU64,
+    vanished: AtomicU64,
+    changing: AtomicU64,
 }
 
 impl Run<'_> {
@@ -150,6 +184,23 @@ impl Run<'_> {
         self.observer.notice(Event::Problem { path, why });
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.push((path.to_vec(), why.to_owned()));
+    }
+
+    /// An entry is gone, unless the run is merely ending early.
+    fn vanished(&self, path: &[u8]) {
+        if !self.stopping() {
+            self.vanished.fetch_add(1, Ordering::Relaxed);
+            let path = String::from_utf8_lossy(path);
+            self.observer.notice(Event::Warning(&format!("{path} vanished before it could be read")));
+        }
+    }
+
+    /// Attributes of an entry could not be read. Without its ctime the next run asks again.
+    fn incomplete(&self, path: &[u8], entry: &mut Entry, problems: &[String]) {
+        if !problems.is_empty() {
+            entry.meta.ctime = Time::default();
+        }
+        problems.iter().for_each(|why| self.problem(path, why));
     }
 
     fn stopping(&self) -> bool {
@@ -164,58 +215,105 @@ struct Assembled {
     counts: Counts,
 }
 
-/// Backs up.
-///
-/// # Errors
-/// When nothing could be read, the repository fails, or the run was interrupted before anything was stored.
-/// Single entries that cannot be read are listed in the summary.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Summary> {
-    let clock = Instant::now();
-    let plan = plan_of(options)?;
-    let host = options.host.clone().unwrap_or_else(session::host_name);
-    let sources: Vec<ByteBuf> = plan.sources.iter().map(|path| ByteBuf::from(path.clone())).collect();
-    let mut basis = parent::choose(repo, options, &host, &sources)?;
-    if basis.became_full {
-        let asked = options.kind;
-        observer.notice(Event::Note(&format!(
-            "no snapshot to compare with yet: this {asked} backup becomes a full"
-        )));
+/// Where the content comes from.
+enum Source<'a> {
+    Files(Survey),
+    Stream(&'a Stdin),
+}
+
+/// A backup whose walk may have begun.
+#[derive(Debug)]
+pub struct Backup {
+    options: Options,
+    plan: Plan,
+    own: Option<PathBuf>,
+    stop: Arc<AtomicBool>,
+    survey: Option<Survey>,
+    clock: Instant,
+}
+
+impl Backup {
+    /// Begins to walk the sources, while the repository is still to be opened. `own` is the repository's folder,
+    /// which stays out. When `stop` becomes true, the run ends early.
+    ///
+    /// # Errors
+    /// When the options contradict one another, or no source exists.
+    pub fn begin(options: Options, own: Option<PathBuf>, stop: &Arc<AtomicBool>) -> Result<Self> {
+        let clock = Instant::now();
+        let plan = plan_of(&options)?;
+        let mut begun = Self { options, plan, own, stop: Arc::clone(stop), survey: None, clock };
+        if begun.options.stdin.is_none() {
+            begun.survey = Some(begun.survey()?);
+        }
+        Ok(begun)
     }
-    loop {
-        let started = Time::now();
-        let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
-        basis.trusted &= basis.compare.as_ref().is_none_or(|parent| sight.vouches_for(&parent.id));
-        let index = Arc::new(Index::load(repo, sight)?);
-        for (pack, why) in &index.unreadable {
-            repo.warn(format!("{why}: pack {} is not used", pack.short()));
-        }
-        let run = Run {
-            repo,
-            options,
-            observer,
-            stop,
-            filter: Filter::new(&options.filter)?,
-            basis: &basis,
-            index,
-            started,
-            problems: Mutex::default(),
-            failed: AtomicBool::new(false),
-            distrust: AtomicBool::new(false),
-            stored: AtomicU64::new(0),
+
+    fn survey(&self) -> Result<Survey> {
+        let options = SurveyOptions {
+            filter: Filter::new(&self.options.filter)?,
+            one_file_system: self.options.one_file_system,
+            own: self.own.iter().chain(&self.options.leave_out).cloned().collect(),
         };
-        let assembled = assemble_all(&run, &plan);
-        if run.distrust.load(Ordering::Relaxed) {
-            basis.trusted = false;
-            continue;
+        Ok(Survey::start(self.plan.clone(), options, &self.stop))
+    }
+
+    /// Backs up.
+    ///
+    /// # Errors
+    /// When nothing could be read, the repository fails, or the run was interrupted before anything was stored.
+    /// Single entries that cannot be read are listed in the summary.
+    pub fn run(mut self, repo: &Repository, observer: &dyn Observer) -> Result<Summary> {
+        let host = self.options.host.clone().unwrap_or_else(session::host_name);
+        let sources: Vec<ByteBuf> =
+            self.plan.sources.iter().map(|path| ByteBuf::from(path.clone())).collect();
+        let mut basis = parent::choose(repo, &self.options, &host, &sources)?;
+        if basis.became_full {
+            let asked = self.options.kind;
+            observer.notice(Event::Note(&format!(
+                "no snapshot to compare with yet: this {asked} backup becomes a full"
+            )));
         }
-        let mut summary = publish(&run, assembled?, &host, &sources)?;
-        summary.seconds = clock.elapsed().as_secs_f64();
-        return Ok(summary);
+        loop {
+            let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+            basis.trusted &= basis.compare.as_ref().is_none_or(|parent| sight.vouches_for(&parent.id));
+            let index = Arc::new(Index::load(repo, sight)?);
+            for (pack, why) in &index.unreadable {
+                repo.warn(format!("{why}: pack {} is not used", pack.short()));
+            }
+            let survey = self.survey.take();
+            let (source, started) = match &self.options.stdin {
+                Some(stdin) => (Source::Stream(stdin), Time::now()),
+                None => {
+                    let survey = survey.map_or_else(|| self.survey(), Ok)?;
+                    let started = survey.started;
+                    (Source::Files(survey), started)
+                }
+            };
+            let run = Run {
+                repo,
+                options: &self.options,
+                observer,
+                stop: &self.stop,
+                basis: &basis,
+                index,
+                started,
+                problems: Mutex::default(),
+                failed: AtomicBool::new(false),
+                distrust: AtomicBool::new(false),
+                stored: AtomicU64::new(0),
+                vanished: AtomicU64::new(0),
+                changing: AtomicU64::new(0),
+            };
+            let published = assemble_all(&run, source)
+                .and_then(|assembled| commit::publish(&run, assembled, &host, &sources));
+            if run.distrust.load(Ordering::Relaxed) {
+                basis.trusted = false;
+                continue;
+            }
+            let mut summary = published?;
+            summary.seconds = self.clock.elapsed().as_secs_f64();
+            return Ok(summary);
+        }
     }
 }
 
@@ -229,15 +327,9 @@ fn plan_of(options: &Options) -> Result<Plan> {
     if !options.sources.is_empty() {
         return Err(Error::Usage("standard input takes no paths beside it".into()));
     }
-    let name = stdin.name.clone();
-    crate::model::entry::check_name(&name)
+    crate::model::entry::check_name(&stdin.name)
         .map_err(|why| Error::Usage(format!("the name of the stream: {why}")))?;
-    let path = PathBuf::from("/").join(std::ffi::OsStr::new(&String::from_utf8_lossy(&name).into_owned()));
-    let below = [(name.clone(), Place::Source(path))].into();
-    Ok(Plan {
-        root: Place::Passage { path: PathBuf::from("/"), below },
-        sources: vec![[b"/", &*name].concat()],
-    })
+    Ok(Plan::stream(&stdin.name))
 }
 
 fn no_source(sources: &[PathBuf]) -> String {
@@ -246,102 +338,37 @@ fn no_source(sources: &[PathBuf]) -> String {
 }
 
 /// Runs the pipeline once.
-fn assemble_all(run: &Run<'_>, plan: &Plan) -> Result<Assembled> {
+fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
     let readers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let (jobs_in, jobs) = bounded::<read::Job>(8192);
-    let (events_in, events) = bounded::<assemble::Message>(256);
+    let (events_in, events) = bounded::<Vec<assemble::Message>>(64);
+    let read::Buffers { empty, back } = read::Buffers::new(readers);
     std::thread::scope(|scope| {
         for _ in 0..readers {
-            let (jobs, events) = (jobs.clone(), events_in.clone());
-            scope.spawn(move || read::work(run, &jobs, &events));
+            let (jobs, empty, events) = (jobs.clone(), empty.clone(), events_in.clone());
+            scope.spawn(move || read::work(run, &jobs, &empty, &events));
         }
-        drop(jobs);
+        drop((jobs, empty));
         let assembler = scope.spawn(move || {
-            let result = assemble::work(run, &events, scope);
+            let result = assemble::work(run, &events, &back, scope);
             if result.is_err() {
                 run.failed.store(true, Ordering::Relaxed);
             }
             result
         });
-        let walked = walk::work(run, plan, &jobs_in, &events_in);
-        drop((jobs_in, events_in));
-        if walked.is_err() {
+        let compared = compare::work(run, &source, &jobs_in, &events_in);
+        // After a failure this ends the survey, too.
+        drop((jobs_in, events_in, source));
+        if compared.is_err() {
             run.failed.store(true, Ordering::Relaxed);
         }
         let assembled = assembler.join().unwrap_or(Err(Error::Stopped));
-        match (walked, assembled) {
-            (Ok(removed), Ok(mut assembled)) => {
-                assembled.counts.files_removed = removed;
+        match (compared, assembled) {
+            (Ok(tally), Ok(mut assembled)) => {
+                tally.add_to(&mut assembled.counts);
                 Ok(assembled)
             }
             (Err(err), Err(Error::Stopped)) | (_, Err(err)) | (Err(err), Ok(_)) => Err(err),
         }
     })
-}
-
-/// Commits, unless there is nothing to say.
-fn publish(run: &Run<'_>, assembled: Assembled, host: &str, sources: &[ByteBuf]) -> Result<Summary> {
-    let Assembled { root, session, mut counts } = assembled;
-    let problems = std::mem::take(&mut *run.problems.lock().unwrap_or_else(PoisonError::into_inner));
-    counts.errors = problems.len() as u64;
-    counts.bytes_stored = run.stored.load(Ordering::Relaxed);
-    let basis = run.basis;
-    let partial = run.stop.load(Ordering::Relaxed);
-    let mut summary = Summary {
-        snapshot: None,
-        kind: basis.kind,
-        parent: basis.parent,
-        counts,
-        seconds: 0.0,
-        partial,
-        problems,
-        newest: basis.newest.as_ref().map(|newest| newest.id),
-    };
-    let same = basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root);
-    let silent = same && basis.kind != SnapshotKind::Full && !run.options.allow_empty;
-    if run.options.dry_run || silent && !partial {
-        return Ok(summary);
-    }
-    if partial && session.is_none() {
-        return Err(Error::Interrupted);
-    }
-    let manifest = Manifest {
-        kind: basis.kind,
-        parent: basis.parent,
-        based_on: basis.based_on,
-        started: run.started,
-        ended: Time::now(),
-        host: host.to_owned(),
-        user: session::user_name(),
-        sources: sources.to_vec(),
-        tags: run.options.tags.clone(),
-        root,
-        counts,
-        partial,
-        program: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
-        extra: Vec::new(),
-    };
-    let session = match session {
-        Some(session) => session,
-        None => Session::open(run.repo.shared_storage(), run.repo.ring(), SessionKind::Writer)?.0,
-    };
-    summary.snapshot = Some(commit(run, session, &manifest)?);
-    // Off the commit path, best effort: notes what is there now, so that a later check can miss it.
-    let _ = run.repo.vanished();
-    Ok(summary)
-}
-
-/// W3. A fence means that a collector took this session for dead: everything the snapshot needs is looked up
-/// again under a new session before it is committed there.
-fn commit(run: &Run<'_>, session: Session, manifest: &Manifest) -> Result<SnapshotId> {
-    if snapshots::commit(run.repo, session.id, manifest)? {
-        let id = session.id;
-        session.close()?;
-        return Ok(id);
-    }
-    let (next, sight) = Session::open(run.repo.shared_storage(), run.repo.ring(), SessionKind::Writer)?;
-    let index = Arc::new(Index::load(run.repo, sight)?);
-    parent::stands(run.repo, &index, &manifest.root)?;
-    drop(session);
-    commit(run, next, manifest)
 }

@@ -1,26 +1,14 @@
 //! What a run is compared with, and what may be believed of it.
 
-use std::sync::Arc;
-
 use serde_bytes::ByteBuf;
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
 use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Kind;
-use crate::model::entry::Part;
-use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::SnapshotKind;
 use crate::ops::backup::Options;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
 use crate::store::repository::Repository;
 use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
-use crate::store::trees;
-use crate::store::trees::DirStream;
 
 /// What a run stands on.
 #[derive(Debug)]
@@ -78,54 +66,4 @@ pub(super) fn choose(repo: &Repository, options: &Options, host: &str, sources: 
         trusted: true,
         newest: newest.cloned(),
     })
-}
-
-/// Whether the parent is still there, for a session that has just begun.
-pub(super) fn is_listed(repo: &Repository, parent: &SnapshotId) -> Result<bool> {
-    let listed = repo.storage().list(crate::store::storage::Area::Snapshots)?;
-    Ok(listed.iter().any(|found| found.name == parent.hex()))
-}
-
-/// Whether everything that a root needs may be written against.
-///
-/// # Errors
-/// Says what is lost.
-pub(super) fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<()> {
-    let mut reader = ChunkReader::new(repo, Arc::clone(index))?;
-    let mut open = vec![DirStream::new(*root)];
-    let lost =
-        || Error::Refused("another process took this run for dead and collected what it had stored".into());
-    while let Some(dir) = open.last_mut() {
-        let Some(entry) = dir.next(&mut reader)? else {
-            let sound = dir.pieces.iter().all(|id| index.find(ChunkType::Tree, id).is_some());
-            if !sound {
-                return Err(lost());
-            }
-            open.pop();
-            continue;
-        };
-        match &entry.kind {
-            Kind::Dir { tree } => open.push(DirStream::new(*tree)),
-            Kind::File { size, content } if !content_stands(&mut reader, *size, content)? => {
-                return Err(lost());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Whether every chunk of a file may be written against.
-pub(super) fn content_stands(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<bool> {
-    let index = Arc::clone(reader.index());
-    let mut sound = true;
-    let pieces = trees::list_pieces(reader, content)?;
-    sound &= pieces.iter().all(|id| index.find(ChunkType::Tree, id).is_some());
-    trees::each_part(reader, size, content, &mut |part| {
-        if let Part::Chunk { id, .. } = part {
-            sound &= index.find(ChunkType::Data, &id).is_some();
-        }
-        Ok(())
-    })?;
-    Ok(sound)
 }

@@ -1,25 +1,23 @@
 //! Readers: open, read, cut, name. Chunks travel in batches of about a block, small files together.
 
-use std::fs::File;
 use std::io;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
+use crossbeam_channel::bounded;
 
+use crate::codec::attributes::Value;
 use crate::codec::hash::ChunkType;
-use crate::model::entry::Time;
 use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::ops::backup::assemble::Message;
-use crate::tree::source;
+use crate::ops::backup::attempt::Seen;
+use crate::tree::source::Describer;
 
-/// Plain bytes after which a batch is sent on.
-const BATCH: usize = 1 << 20;
+/// Plain bytes after which a batch is sent on: a block of its own, as new repositories have them.
+const BATCH: usize = 2 << 20;
 
 /// What to read.
 #[derive(Debug)]
@@ -30,6 +28,8 @@ pub(super) enum Input {
         path: PathBuf,
         /// Its length then.
         size: u64,
+        /// Device and inode, if it had further names.
+        inode: Option<(u64, u64)>,
     },
     /// Standard input or a command's output.
     Stream(Option<Vec<std::ffi::OsString>>),
@@ -49,8 +49,8 @@ pub(super) enum Outcome {
     Done {
         /// Bytes read.
         size: u64,
-        /// What the system said before the reading began: (mtime, ctime).
-        times: Option<(Time, Time)>,
+        /// What the system said of it; nothing of a stream.
+        seen: Option<Box<Seen>>,
         /// It changed each time it was read.
         changed: bool,
     },
@@ -65,7 +65,7 @@ pub(super) enum Outcome {
 /// Chunks of some files, and which of the files ended with them.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Chunks one after the other.
+    /// Chunks one after the other, then bytes without meaning; empty, or one of the [`Buffers`].
     pub(super) plain: Vec<u8>,
     /// What happened, in order.
     pub(super) steps: Vec<Step>,
@@ -76,20 +76,54 @@ pub(super) struct Batch {
 pub(super) enum Step {
     /// The next `len` bytes of the batch are a chunk of this file.
     Chunk { seq: u64, id: ChunkId, len: u32 },
+    /// What follows in this file is a hole.
+    Hole { seq: u64, len: u64 },
     /// A file ended.
     End { seq: u64, outcome: Outcome },
 }
 
-struct Reader<'a> {
-    run: &'a Run<'a>,
-    out: &'a Sender<Message>,
-    batch: Batch,
-    buffer: Vec<u8>,
+/// Buffers that go round: readers fill them, the assembler empties them and gives them back. Their number bounds
+/// what is read ahead.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    /// For readers.
+    pub(super) empty: Receiver<Vec<u8>>,
+    /// For the assembler.
+    pub(super) back: Sender<Vec<u8>>,
+}
+
+impl Buffers {
+    /// For so many readers.
+    pub(super) fn new(readers: usize) -> Self {
+        let count = 2 * readers + 2;
+        let (back, empty) = bounded(count);
+        for _ in 0..count {
+            // There is room for all of them.
+            let _ = back.try_send(Vec::new());
+        }
+        Self { empty, back }
+    }
+}
+
+pub(super) struct Reader<'a> {
+    pub(super) run: &'a Run<'a>,
+    empty: &'a Receiver<Vec<u8>>,
+    out: &'a Sender<Vec<Message>>,
+    pub(super) batch: Batch,
+    pub(super) describer: Describer,
+    /// Bytes of the batch that are chunks already.
+    used: usize,
 }
 
 /// Reads until there are no more jobs.
-pub(super) fn work(run: &Run<'_>, jobs: &Receiver<Job>, out: &Sender<Message>) {
-    let mut reader = Reader { run, out, batch: Batch::default(), buffer: Vec::new() };
+pub(super) fn work(
+    run: &Run<'_>,
+    jobs: &Receiver<Job>,
+    empty: &Receiver<Vec<u8>>,
+    out: &Sender<Vec<Message>>,
+) {
+    let (batch, describer) = (Batch::default(), Describer::default());
+    let mut reader = Reader { run, empty, out, batch, describer, used: 0 };
     loop {
         // A batch must not wait for the next job: the assembler may need it to go on.
         let job = match jobs.try_recv() {
@@ -103,7 +137,7 @@ pub(super) fn work(run: &Run<'_>, jobs: &Receiver<Job>, out: &Sender<Message>) {
             }
         };
         reader.file(job);
-        if reader.batch.plain.len() >= BATCH || reader.batch.steps.len() >= 1024 {
+        if reader.batch.steps.len() >= 1024 {
             reader.flush();
         }
     }
@@ -112,13 +146,31 @@ pub(super) fn work(run: &Run<'_>, jobs: &Receiver<Job>, out: &Sender<Message>) {
 impl Reader<'_> {
     fn flush(&mut self) {
         if !self.batch.steps.is_empty() {
+            self.used = 0;
             let batch = std::mem::take(&mut self.batch);
             // The assembler is gone only when it has failed; the job loop drains then.
-            let _ = self.out.send(Message::Batch(batch));
+            let _ = self.out.send(vec![Message::Batch(batch)]);
         }
     }
 
-    fn end(&mut self, seq: u64, outcome: Outcome) {
+    /// An empty buffer; waits for the assembler where there is none.
+    fn buffer(&self) -> io::Result<Vec<u8>> {
+        let gone = |_| io::Error::from(io::ErrorKind::NotFound);
+        let mut buffer = self.empty.recv().map_err(gone)?;
+        // Once each: they keep their length.
+        buffer.resize(BATCH + self.run.repo.chunker().max(), 0);
+        Ok(buffer)
+    }
+
+    /// Sends values of extended attributes on, ahead of the file that has them.
+    pub(super) fn values(&mut self, values: Vec<Value>) {
+        if !values.is_empty() {
+            // As in `flush`.
+            let _ = self.out.send(values.into_iter().map(Message::Value).collect());
+        }
+    }
+
+    pub(super) fn end(&mut self, seq: u64, outcome: Outcome) {
         self.batch.steps.push(Step::End { seq, outcome });
     }
 
@@ -129,79 +181,47 @@ impl Reader<'_> {
         }
         let outcome = match job.input {
             Input::Stream(command) => self.stream(seq, command),
-            Input::File { path, size } => self.attempts(seq, &path, size),
+            Input::File { path, size, inode } => self.attempts(seq, &path, size, inode),
         };
         let outcome = outcome.unwrap_or_else(|err| match err.kind() {
-            io::ErrorKind::NotFound => Outcome::Vanished,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Outcome::Vanished,
             _ => Outcome::Failed(err.to_string()),
         });
         self.end(seq, outcome);
     }
 
-    /// Reads a file; once more if it changed meanwhile.
-    fn attempts(&mut self, seq: u64, path: &std::path::Path, size: u64) -> io::Result<Outcome> {
-        for last in [false, true] {
-            let mut file = open(path)?;
-            let before = file.metadata()?;
-            if !before.is_file() {
-                return Err(io::Error::other("it is no regular file any more"));
-            }
-            let read = self.chunks(seq, &mut file, before.len().max(size))?;
-            let after = file.metadata()?;
-            let stamp = |found: &std::fs::Metadata| {
-                (found.len(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec())
-            };
-            let changed = stamp(&before) != stamp(&after) || read != before.len();
-            if !changed || last {
-                let mtime = source::time(before.mtime(), before.mtime_nsec());
-                let ctime = source::time(before.ctime(), before.ctime_nsec());
-                return Ok(Outcome::Done { size: read, times: Some((mtime, ctime)), changed });
-            }
-            self.end(seq, Outcome::Again);
-        }
-        Err(io::Error::other("not read"))
-    }
-
     fn stream(&mut self, seq: u64, command: Option<Vec<std::ffi::OsString>>) -> io::Result<Outcome> {
         let Some(command) = command else {
             let size = self.chunks(seq, &mut io::stdin().lock(), u64::MAX)?;
-            return Ok(Outcome::Done { size, times: None, changed: false });
+            return Ok(Outcome::Done { size, seen: None, changed: false });
         };
         let (program, args) = command.split_first().ok_or(io::Error::other("no command given"))?;
+        let mut command = std::process::Command::new(program);
+        let started = command.args(args).stdout(std::process::Stdio::piped()).spawn();
         let mut child =
-            std::process::Command::new(program).args(args).stdout(std::process::Stdio::piped()).spawn()?;
+            started.map_err(|err| io::Error::other(format!("the command cannot start: {err}")))?;
         let mut output = child.stdout.take().ok_or(io::Error::other("no output"))?;
         let size = self.chunks(seq, &mut output, u64::MAX)?;
         let status = child.wait()?;
         if status.success() {
-            return Ok(Outcome::Done { size, times: None, changed: false });
+            return Ok(Outcome::Done { size, seen: None, changed: false });
         }
         Ok(Outcome::Failed(format!("the command failed: {status}")))
     }
 
-    /// Reads to the end; cuts and names what comes.
-    fn chunks(&mut self, seq: u64, input: &mut dyn Read, expected: u64) -> io::Result<u64> {
+    /// Reads to the end; cuts and names what comes, where it was read to.
+    pub(super) fn chunks(&mut self, seq: u64, input: &mut dyn Read, expected: u64) -> io::Result<u64> {
         let max = self.run.repo.chunker().max();
         let mut total = 0u64;
-        let mut start = 0;
-        let mut end = 0;
+        let mut end = self.used;
         let mut eof = false;
-        // One byte more than expected, so that a file of the expected length shows its end in the first read.
-        let room = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(1).clamp(4096, 4 * max);
-        if self.buffer.len() < room {
-            self.buffer.resize(room, 0);
-        }
         loop {
-            while !eof && end - start < max {
-                if self.buffer.len() - end < max.min(room) && start > 0 {
-                    self.buffer.copy_within(start..end, 0);
-                    end -= start;
-                    start = 0;
+            while !eof && end - self.used < max {
+                if self.batch.plain.is_empty() {
+                    self.batch.plain = self.buffer()?;
                 }
-                if end == self.buffer.len() {
-                    self.buffer.resize(4 * max, 0);
-                }
-                let free = self.buffer.get_mut(end..).unwrap_or_default();
+                // Never empty: less than a batch is used, and less than `max` waits behind it.
+                let free = self.batch.plain.get_mut(end..).unwrap_or_default();
                 match input.read(free) {
                     Ok(0) => eof = true,
                     Ok(count) => {
@@ -214,35 +234,36 @@ impl Reader<'_> {
                     Err(err) => return Err(err),
                 }
             }
-            if start == end {
+            if self.used == end {
                 return Ok(total);
             }
-            let ahead = self.buffer.get(start..end).unwrap_or_default();
+            let ahead = self.batch.plain.get(self.used..end).unwrap_or_default();
             let len = self.run.repo.chunker().cut(ahead);
-            let chunk = ahead.get(..len).unwrap_or_default();
-            let id = self.run.repo.namer().name(ChunkType::Data, chunk);
-            if self.batch.plain.capacity() == 0 {
-                self.batch.plain.reserve_exact(BATCH + max);
-            }
-            self.batch.plain.extend_from_slice(chunk);
+            let id = self.run.repo.namer().name(ChunkType::Data, ahead.get(..len).unwrap_or_default());
             self.batch.steps.push(Step::Chunk { seq, id, len: len as u32 });
-            start += len;
-            if self.batch.plain.len() >= BATCH {
-                self.flush();
-                if self.run.stopping() {
-                    return Err(io::ErrorKind::NotFound.into());
-                }
+            self.used += len;
+            if self.used >= BATCH {
+                end = self.turn_over(end)?;
             }
         }
     }
-}
 
-/// Opens without following a link that was put in a file's place, and without touching its access time where
-/// that is allowed.
-fn open(path: &std::path::Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(rustix::io::Errno::PERM) => Ok(rustix::fs::open(path, flags, Mode::empty())?.into()),
-        opened => Ok(opened?.into()),
+    /// Sends the full batch on; what was read beyond its last chunk begins the next. Returns where that ends.
+    fn turn_over(&mut self, end: usize) -> io::Result<usize> {
+        let mut next = Vec::new();
+        let rest = self.batch.plain.get(self.used..end).unwrap_or_default();
+        if !rest.is_empty() {
+            next = self.buffer()?;
+            if let Some(start) = next.get_mut(..rest.len()) {
+                start.copy_from_slice(rest);
+            }
+        }
+        let waiting = rest.len();
+        self.flush();
+        self.batch.plain = next;
+        if self.run.stopping() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(waiting)
     }
 }

@@ -5,92 +5,272 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::Value;
+use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::backup::{self, Options, Stdin, Summary};
+use snap_backup::store::journal::{Numbers, Record};
 use snap_backup::store::repository::{ChunkerProfile, Repository};
+use snap_backup::store::storage::Storage;
 use snap_backup::tree::filter::FilterOptions;
 use snap_backup::{Error, Result};
 
-use super::{Context, init, outcome};
-use crate::args;
+use super::around::Job;
+use super::{Context, init, outcome, sets};
+use crate::config::Set;
+use crate::legacy::Legacy;
 use crate::output::{self, count, duration, size};
+use crate::password;
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
+use crate::times;
+use crate::values;
 
-/// What a new repository gets when no --compression is given.
-const LEVEL: i32 = 3;
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Read every byte again, whatever the timestamps say
+    #[arg(long, conflicts_with_all = ["incremental", "differential"])]
+    pub(crate) full: bool,
+    /// Compare with the newest snapshot of the same host and sources (the default)
+    #[arg(long, conflicts_with = "differential")]
+    pub(crate) incremental: bool,
+    /// Compare with the newest full snapshot
+    #[arg(long)]
+    pub(crate) differential: bool,
+    /// Make the repository if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// With --init: make it without encryption
+    #[arg(long, requires = "init")]
+    pub(crate) no_encryption: bool,
+    /// Save this set of the configuration; given twice: both. Without it, and without PATHs, all sets
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["paths", "files_from", "stdin", "stdin_from_command", "store_as"])]
+    pub(crate) set: Vec<String>,
+    /// Label the snapshot
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// Say what the snapshot is for
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// Let it be forgotten after this, whatever rules say: a date, a time, or so long from now (30d)
+    #[arg(long, value_name = "WHEN", value_parser = times::future)]
+    pub(crate) expires: Option<Time>,
+    /// Record this host name instead of the machine's
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// Leave out what matches
+    #[arg(short = 'e', long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Like --exclude, upper and lower case alike
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) iexclude: Vec<String>,
+    /// Read patterns from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exclude_file: Vec<PathBuf>,
+    /// Leave out directories that hold FILE (beginning with HEADER)
+    #[arg(long, value_name = "FILE[:HEADER]")]
+    pub(crate) exclude_if_present: Vec<String>,
+    /// Leave out directories with a CACHEDIR.TAG
+    #[arg(long)]
+    pub(crate) exclude_caches: bool,
+    /// Leave out files larger than this (K, M, G and T are powers of 1024)
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) exclude_larger_than: Option<u64>,
+    /// Obey .gitignore files
+    #[arg(long)]
+    pub(crate) gitignore: bool,
+    /// Stay within the file systems of the sources
+    #[arg(short = 'x', long)]
+    pub(crate) one_file_system: bool,
+    /// Read sources from a file, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Vec<PathBuf>,
+    /// Save what comes from standard input as one file
+    #[arg(long, conflicts_with_all = ["stdin_from_command", "files_from", "paths"])]
+    pub(crate) stdin: bool,
+    /// The name of that file
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub(crate) stdin_filename: OsString,
+    /// Save what a command prints as one file: -- COMMAND ARGUMENT...
+    #[arg(long, requires = "paths", conflicts_with = "files_from")]
+    pub(crate) stdin_from_command: bool,
+    /// Compare with this snapshot
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "full")]
+    pub(crate) parent: Option<String>,
+    /// Do not take a file for changed because its ctime is
+    #[arg(long)]
+    pub(crate) ignore_ctime: bool,
+    /// Save a snapshot even if nothing changed
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Store the source under this path
+    #[arg(long = "as", value_name = "PATH")]
+    pub(crate) store_as: Option<OsString>,
+    /// Compression: fast, default, best, none or a zstd level
+    #[arg(long, value_name = "LEVEL", value_parser = values::level)]
+    pub(crate) compression: Option<i32>,
+    /// What to save
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<OsString>,
+}
 
-pub(super) fn run(context: &Context, args: &args::Backup) -> Result<Outcome> {
-    let options = options(args)?;
-    let repo = open(context, args)?;
+impl Backup {
+    /// Whether it says what to save.
+    fn names_sources(&self) -> bool {
+        self.stdin || !self.paths.is_empty() || !self.files_from.is_empty()
+    }
+}
+
+pub(super) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
+    let sets = sets::chosen(context, &args.set, !args.names_sources())?;
+    if sets.is_empty() {
+        return one(context, args);
+    }
+    let kind = |set: &Set| kind(args, Some(set)).to_string();
+    let job = Job { verb: "backup", kind: Some(&kind), dry_run: args.dry_run };
+    sets::each(context, &sets, job, |context| one(context, args))
+}
+
+/// What was named, or a set.
+fn one(context: &Context, args: &Backup) -> Result<Outcome> {
+    let legacy = context.legacy.as_ref().filter(|_| !args.names_sources());
+    let kind = kind(args, context.set.as_ref());
+    context.begin("backup", args.dry_run, |record| record.kind = Some(kind.to_string()));
+    let mut options = options(context, args, legacy)?;
+    options.leave_out.extend(context.global.state().into_iter().chain(context.global.cache()));
+    if let Ok((host, sources)) = options.set() {
+        context.recorder.note(|record| record.set_sources(&host, &sources));
+    }
+    context.recorder.tell();
+    // The old script's sources need not all be there.
+    let optional = legacy.map_or(Ok(Vec::new()), Legacy::missing)?;
+    let (repo, begun) = open(context, args, &options)?;
     context.watch(&repo, |repo| {
-        let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "backup", true);
-        let result = backup::run(repo, &options, &progress, &stop);
+        let result = begun.run(repo, &progress);
         drop(progress);
-        let summary = result?;
+        let mut summary = result?;
+        context.recorder.note(|record| record_of(&summary, record));
         if context.global.json {
-            output::tell(&json(&summary, options.dry_run).to_string())?;
+            output::tell(&json(context, &summary, options.dry_run).to_string())?;
         } else if context.talks() {
             output::tell(&human(&summary, &options))?;
         }
+        summary.problems.retain(|(path, _)| !optional.contains(path));
         Ok(if summary.partial { Outcome::Interrupted } else { outcome(&summary.problems) })
     })
 }
 
-fn open(context: &Context, args: &args::Backup) -> Result<Repository> {
+/// The walk begins as soon as nobody has to be asked for anything more: deriving a key takes a while.
+fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Repository, backup::Backup)> {
     let storage = context.storage()?;
-    if !args.init || Repository::exists(&*storage)? {
-        return context.open(storage);
+    let begin = |storage: &dyn Storage| {
+        backup::Backup::begin(options.clone(), Some(storage.location().into()), &stop_on_signals()?)
+    };
+    let entry = context.entry();
+    let makes = args.init || context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.init);
+    if !makes || Repository::exists(&*storage)? {
+        let access = context.access(&*storage)?;
+        let begun = begin(&*storage)?;
+        return Ok((Repository::open(storage, &access)?, begun));
     }
     if args.dry_run {
-        return Err(Error::Usage(
-            "--init would make a repository and --dry-run writes nothing: leave out one".into(),
-        ));
+        return Err(Error::Usage(format!(
+            "there is no repository at {} yet, and --dry-run makes none: run without it first",
+            storage.location()
+        )));
     }
-    let level = args.compression.unwrap_or(LEVEL);
-    let repo = init::create(context, storage, args.no_encryption, ChunkerProfile::default(), level)?;
+    let level = level(context, args).unwrap_or(init::LEVEL);
+    // The old script asked for no password; nor is one asked for in its place.
+    let asked_for = args.no_encryption || entry.is_some_and(|entry| entry.no_encryption);
+    let unasked = context.legacy_alone().is_some() && !args.init && !password::is_given(&context.global);
+    let no_encryption = asked_for || unasked;
+    if no_encryption && Repository::was_encrypted(&*storage, context.global.cache().as_deref()) {
+        return Err(Error::Refused(format!(
+            "there was an encrypted repository at {} when this machine last looked, and there is none now: look \
+             whether its disk is there; `snap init` makes a new one",
+            storage.location()
+        )));
+    }
+    let repo = init::create(context, storage, no_encryption, ChunkerProfile::default(), level)?;
     if context.talks() && !context.global.json {
-        output::tell(&init::made(&repo, args.no_encryption))?;
+        output::tell(&init::made(&repo, no_encryption))?;
     }
-    Ok(repo)
+    let begun = begin(repo.storage())?;
+    Ok((repo, begun))
 }
 
-fn options(args: &args::Backup) -> Result<Options> {
-    let (sources, stdin) = sources(args)?;
-    let kind = match (args.full, args.differential) {
-        (true, _) => SnapshotKind::Full,
-        (_, true) => SnapshotKind::Differential,
-        _ => SnapshotKind::Incremental,
+fn level(context: &Context, args: &Backup) -> Option<i32> {
+    let of_set = || context.set.as_ref().and_then(|set| set.table.level("compression"));
+    args.compression.or_else(of_set).or_else(|| context.entry().and_then(|entry| entry.compression))
+}
+
+fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<Options> {
+    let set = context.set.as_ref();
+    let (sources, stdin) = match (set, legacy) {
+        (Some(set), _) => (set.sources(), None),
+        (None, Some(legacy)) => (legacy.sources.clone(), None),
+        (None, None) => sources(args)?,
     };
-    let filter = FilterOptions {
-        exclude: args.exclude.clone(),
-        iexclude: args.iexclude.clone(),
-        exclude_files: args.exclude_file.clone(),
-        exclude_if_present: args.exclude_if_present.clone(),
-        exclude_caches: args.exclude_caches,
-        larger_than: args.exclude_larger_than,
-        gitignore: args.gitignore,
-    };
+    let on = |name: &str| set.and_then(|set| set.table.bool(name)).unwrap_or_default();
     Ok(Options {
         sources,
-        kind,
-        tags: args.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect(),
-        host: args.host.clone(),
-        filter,
-        one_file_system: args.one_file_system,
+        kind: kind(args, set),
+        tags: tags(args, set),
+        description: args.description.clone(),
+        expires: args.expires,
+        host: args.host.clone().or_else(|| set.and_then(Set::host)),
+        filter: filter(args, set),
+        one_file_system: args.one_file_system || on("one-file-system"),
         parent: args.parent.clone(),
-        ignore_ctime: args.ignore_ctime,
-        allow_empty: args.allow_empty,
+        ignore_ctime: args.ignore_ctime || on("ignore-ctime"),
+        allow_empty: args.allow_empty || on("allow-empty"),
         dry_run: args.dry_run,
-        level: args.compression,
+        level: level(context, args),
         store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()),
         stdin,
+        leave_out: Vec::new(),
     })
 }
 
-fn sources(args: &args::Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {
+fn kind(args: &Backup, set: Option<&Set>) -> SnapshotKind {
+    match (args.full, args.incremental, args.differential) {
+        (true, ..) => SnapshotKind::Full,
+        (_, true, _) => SnapshotKind::Incremental,
+        (.., true) => SnapshotKind::Differential,
+        _ => set.map_or(SnapshotKind::Incremental, Set::kind),
+    }
+}
+
+/// Those given come to those of the set.
+fn tags(args: &Backup, set: Option<&Set>) -> Vec<String> {
+    let mut tags = set.map(Set::tags).unwrap_or_default();
+    for tag in args.tags.iter().filter(|tag| !tag.is_empty()) {
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+    tags
+}
+
+/// What is given comes to what the set says.
+fn filter(args: &Backup, set: Option<&Set>) -> FilterOptions {
+    let mut filter = set.map(Set::filter).unwrap_or_default();
+    filter.exclude.extend(args.exclude.iter().cloned());
+    filter.iexclude.extend(args.iexclude.iter().cloned());
+    filter.exclude_files.extend(args.exclude_file.iter().cloned());
+    filter.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
+    filter.exclude_caches |= args.exclude_caches;
+    filter.larger_than = args.exclude_larger_than.or(filter.larger_than);
+    filter.gitignore |= args.gitignore;
+    filter
+}
+
+fn sources(args: &Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {
     if args.stdin || args.stdin_from_command {
         let command = args.stdin_from_command.then(|| args.paths.clone());
         return Ok((Vec::new(), Some(Stdin { name: args.stdin_filename.as_bytes().to_vec(), command })));
@@ -100,7 +280,7 @@ fn sources(args: &args::Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {
         sources.extend(lines(list)?);
     }
     if sources.is_empty() {
-        return Err(Error::Usage("nothing to save: name a PATH, --files-from or --stdin".to_owned()));
+        return Err(Error::Usage("nothing to save: name a PATH, --files-from or --stdin, or sets in snap.toml (`snap config init`)".to_owned()));
     }
     Ok((sources, None))
 }
@@ -117,15 +297,41 @@ fn lines(list: &Path) -> Result<Vec<PathBuf>> {
     Ok(lines.map(|line| OsString::from_vec(line.to_vec()).into()).collect())
 }
 
-fn json(summary: &Summary, dry_run: bool) -> Value {
+/// What this machine remembers of the run.
+fn record_of(summary: &Summary, record: &mut Record) {
+    let counts = &summary.counts;
+    record.made = Some(summary.kind.to_string());
+    record.unchanged = summary.snapshot.is_none() && !summary.partial;
+    record.snapshot = summary.snapshot.or(summary.newest).map(|id| id.hex());
+    record.numbers = Numbers {
+        files: Some(output::files(counts)),
+        bytes: Some(counts.bytes_total),
+        bytes_read: Some(counts.bytes_read),
+        bytes_added: Some(counts.bytes_added),
+        bytes_stored: Some(counts.bytes_stored),
+        problems: Some(summary.problems.len() as u64),
+        repository_bytes: Some(summary.repository_bytes),
+        ..Numbers::default()
+    };
+    if let Some((path, why)) = summary.problems.first() {
+        record.set_error(&format!("{}: {why}", String::from_utf8_lossy(path)));
+    }
+}
+
+fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     let mut map = output::counts(&summary.counts);
     let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
+    if let Some(set) = &context.set {
+        put("set", set.name.clone().into());
+    }
     put("message_type", "summary".into());
     put("total_duration", summary.seconds.into());
     put("kind", summary.kind.to_string().into());
     put("parent", summary.parent.map(|id| id.hex()).into());
     put("dry_run", dry_run.into());
     put("partial", summary.partial.into());
+    put("files_vanished", summary.vanished.into());
+    put("files_changed_while_read", summary.changing.into());
     if let Some(id) = summary.snapshot {
         put("snapshot_id", id.hex().into());
     }
@@ -154,6 +360,12 @@ fn human(summary: &Summary, options: &Options) -> String {
         text += &format!(" (ratio {:.2})", counts.bytes_added as f64 / counts.bytes_stored as f64);
     }
     text += &format!("\ntime:    {}", duration(summary.seconds));
+    if summary.vanished > 0 {
+        text += &format!("\n{} vanished before being read", count(summary.vanished, "item", "items"));
+    }
+    if summary.changing > 0 {
+        text += &format!("\n{} changed while being read", count(summary.changing, "file", "files"));
+    }
     if !summary.problems.is_empty() {
         let number = summary.problems.len() as u64;
         text +=

@@ -1,14 +1,21 @@
 //! `snap cat`: prints a file of a snapshot.
 
+use clap::Args;
 use snap_backup::Result;
 use snap_backup::ops::cat;
 
 use super::Context;
-use crate::args;
 use crate::output;
 use crate::report::Outcome;
 
-pub(super) fn run(context: &Context, args: &args::Cat) -> Result<Outcome> {
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    /// Which file
+    #[arg(value_name = "SNAPSHOT:PATH")]
+    pub(crate) selector: String,
+}
+
+pub(super) fn run(context: &Context, args: &Cat) -> Result<Outcome> {
     context.with(|repo| output::emit(|out| cat::run(repo, &args.selector, out)))?;
     Ok(Outcome::Done)
 }

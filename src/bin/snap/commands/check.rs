@@ -1,17 +1,68 @@
 //! `snap check`: verifies the repository.
 
+use std::time::Duration;
+
+use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
-use snap_backup::ops::check::{self, Options, Report};
+use snap_backup::ops::check::scrub::Budget;
+use snap_backup::ops::check::{self, Options, Report, Subset};
 
-use super::Context;
-use crate::args;
+use super::around::Job;
+use super::{Context, scrub, sets};
 use crate::output::{self, count, printable, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
+use crate::values;
 
-pub(super) fn run(context: &Context, args: args::Check) -> Result<Outcome> {
-    let options = Options { read_data: args.read_data, subset: args.read_data_subset };
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Check the repository of this set of the configuration, and as much data as it says; given twice: both
+    #[arg(long, value_name = "NAME")]
+    pub(crate) set: Vec<String>,
+    /// Read both tables of every pack, whatever this machine remembers of them
+    #[arg(long)]
+    pub(crate) tables: bool,
+    /// Only compare packs and key slots with their names, the least recently verified first: needs no password
+    #[arg(long, conflicts_with_all = ["set", "tables", "read_data", "read_data_subset"])]
+    pub(crate) scrub: bool,
+    /// Leave out what this machine has verified within this time, as 30d
+    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "scrub")]
+    pub(crate) max_age: Option<Duration>,
+    /// Read at most this many bytes (10G), or for this long (10m; a lower-case m is minutes)
+    #[arg(long, value_name = "SIZE|TIME", value_parser = budget, requires = "scrub")]
+    pub(crate) budget: Option<Budget>,
+    /// Read all data, not only the structure
+    #[arg(long)]
+    pub(crate) read_data: bool,
+    /// Read a part of the data: the n-th of t parts, a percentage, or a size
+    #[arg(long, value_name = "N/T|P%|SIZE", value_parser = values::subset, conflicts_with = "read_data")]
+    pub(crate) read_data_subset: Option<Subset>,
+}
+
+pub(super) fn run(context: &Context, args: Check) -> Result<Outcome> {
+    if args.scrub {
+        return scrub::run(context, args.max_age, args.budget);
+    }
+    let sets = sets::chosen(context, &args.set, false)?;
+    if sets.is_empty() {
+        return one(context, &args);
+    }
+    let job = Job { verb: "check", kind: None, dry_run: false };
+    sets::each(context, &sets, job, |context| one(context, &args))
+}
+
+fn one(context: &Context, args: &Check) -> Result<Outcome> {
+    let given = Options { read_data: args.read_data, subset: args.read_data_subset, tables: args.tables };
+    let options = match &context.set {
+        Some(set) if !given.read_data && given.subset.is_none() => {
+            Options { tables: args.tables, ..set.check() }
+        }
+        _ => given,
+    };
+    let reads = options.read_data || options.subset.is_some();
+    context.begin("check", false, |record| record.read_data = reads);
+    context.recorder.tell();
     let report = context.with(|repo| {
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "check", false);
@@ -19,6 +70,11 @@ pub(super) fn run(context: &Context, args: args::Check) -> Result<Outcome> {
         drop(progress);
         result
     })?;
+    context.recorder.note(|record| {
+        record.numbers.bytes_read = Some(report.bytes_read);
+        record.numbers.problems = Some(report.errors.len() as u64);
+        report.errors.iter().take(1).for_each(|error| record.set_error(error));
+    });
     for warning in &report.warnings {
         output::warn(context.global.json, warning);
     }
@@ -35,12 +91,25 @@ fn print(context: &Context, report: &Report) -> Result<()> {
     for error in &report.errors {
         output::complain(&format!("snap: error: {}", printable(error)));
     }
+    if report.more > 0 {
+        output::complain(&format!("snap: error: and {} more", report.more));
+    }
+    for (id, entries) in &report.affected {
+        let entries = count(*entries, "entry", "entries");
+        output::complain(&format!("snap: error: snapshot {}: {entries} affected", id.short()));
+    }
+    if !report.errors.is_empty() {
+        output::complain(
+            "snap: hint: back up again, which stores anew what the sources still have; then `snap repair packs`, and \
+             `snap repair snapshots` for what is lost all the same (docs/repair.md)",
+        );
+    }
     if !context.talks() {
         return Ok(());
     }
     let read =
         if report.bytes_read > 0 { format!("; {} read", size(report.bytes_read)) } else { String::new() };
-    let verdict = match report.errors.len() as u64 {
+    let verdict = match report.errors.len() as u64 + report.more {
         0 => "no errors were found".to_owned(),
         number => count(number, "error was found", "errors were found"),
     };
@@ -59,10 +128,16 @@ fn print_json(report: &Report) -> Result<()> {
             &json!({"message_type": "error", "error": error, "during": "check", "item": ""}).to_string(),
         );
     }
+    let affected: Vec<_> = report
+        .affected
+        .iter()
+        .map(|(id, entries)| json!({"snapshot": id.hex(), "entries": entries}))
+        .collect();
     let summary = json!({
         "message_type": "summary",
-        "num_errors": report.errors.len(),
+        "num_errors": report.errors.len() as u64 + report.more,
         "errors": report.errors,
+        "affected": affected,
         "warnings": report.warnings,
         "snapshots": report.snapshots,
         "packs": report.packs,
@@ -70,4 +145,11 @@ fn print_json(report: &Report) -> Result<()> {
         "bytes_read": report.bytes_read,
     });
     output::tell(&summary.to_string())
+}
+
+fn budget(text: &str) -> Result<Budget, String> {
+    if let Ok(time) = values::duration(text) {
+        return Ok(Budget::Time(time));
+    }
+    values::size(text).map(Budget::Bytes).map_err(|_| "a size like 10G or a time like 30m".to_owned())
 }

@@ -2,18 +2,38 @@
 
 use std::sync::Arc;
 
+use clap::Args;
 use serde_json::json;
 use snap_backup::store::repository::{ChunkerProfile, InitOptions, Repository};
 use snap_backup::store::storage::Storage;
 use snap_backup::{Error, Result};
 
 use super::Context;
-use crate::args;
 use crate::report::Outcome;
+use crate::values;
 use crate::{output, password};
 
-pub(super) fn run(context: &Context, args: &args::Init) -> Result<Outcome> {
-    let repo = create(context, context.storage()?, args.no_encryption, args.chunker, args.compression)?;
+/// What a new repository gets where nothing says how well it is to compress.
+pub(super) const LEVEL: i32 = 3;
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Make a repository that anyone who can read it can read
+    #[arg(long)]
+    pub(crate) no_encryption: bool,
+    /// Average size of chunks: 64K, 256K or 1M
+    #[arg(long, value_name = "SIZE", default_value = "64K", value_parser = chunker)]
+    pub(crate) chunker: ChunkerProfile,
+    /// Default compression: fast, default, best, none or a zstd level (default: default)
+    #[arg(long, value_name = "LEVEL", value_parser = values::level)]
+    pub(crate) compression: Option<i32>,
+}
+
+pub(super) fn run(context: &Context, args: &Init) -> Result<Outcome> {
+    let no_encryption = args.no_encryption || context.entry().is_some_and(|entry| entry.no_encryption);
+    let level =
+        args.compression.or_else(|| context.entry().and_then(|entry| entry.compression)).unwrap_or(LEVEL);
+    let repo = create(context, context.storage()?, no_encryption, args.chunker, level)?;
     context.watch(&repo, |repo| {
         let id = repo.config().repo;
         if context.global.json {
@@ -22,7 +42,7 @@ pub(super) fn run(context: &Context, args: &args::Init) -> Result<Outcome> {
                     .to_string(),
             )?;
         } else if context.talks() {
-            output::tell(&made(repo, args.no_encryption))?;
+            output::tell(&made(repo, no_encryption))?;
         }
         Ok(Outcome::Done)
     })
@@ -51,7 +71,9 @@ pub(super) fn create(
                 .to_owned(),
         ));
     };
-    Repository::init(storage, &InitOptions { password, chunker, level, cache: context.global.cache() })
+    let cache = context.global.cache();
+    let options = InitOptions { password, chunker, level, cache, ..InitOptions::default() };
+    Repository::init(storage, &options)
 }
 
 /// What a person should know about a repository just made.
@@ -66,4 +88,13 @@ pub(super) fn made(repo: &Repository, no_encryption: bool) -> String {
         repo.config().repo.short(),
         output::printable(&repo.location())
     )
+}
+
+fn chunker(text: &str) -> Result<ChunkerProfile, String> {
+    match text.to_ascii_uppercase().trim_end_matches("IB") {
+        "64K" => Ok(ChunkerProfile::K64),
+        "256K" => Ok(ChunkerProfile::K256),
+        "1M" => Ok(ChunkerProfile::M1),
+        _ => Err("one of 64K, 256K and 1M".to_owned()),
+    }
 }

@@ -1,15 +1,39 @@
 //! `snap key`: the passwords of an encrypted repository. Each opens the same master key.
 
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::ops::key::{self, Slot};
 use snap_backup::store::repository::Repository;
 
 use super::Context;
-use crate::args::Key;
 use crate::output::{self, failed, printable};
-use crate::password;
+use crate::password::{self, NewPassword};
 use crate::report::Outcome;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Add a password
+    Add(NewKey),
+    /// List key slots
+    List,
+    /// Remove a password, not the one in use
+    Remove {
+        /// Beginning of the id of the slot
+        id: String,
+    },
+    /// Change the password in use
+    Passwd(NewPassword),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewKey {
+    /// What the password is for
+    #[arg(long, default_value = "")]
+    pub(crate) label: String,
+    #[command(flatten)]
+    pub(crate) new: NewPassword,
+}
 
 pub(super) fn run(context: &Context, args: &Key) -> Result<Outcome> {
     context.with(|repo| {
@@ -18,9 +42,11 @@ pub(super) fn run(context: &Context, args: &Key) -> Result<Outcome> {
                 list(context, repo)?;
                 return Ok(Outcome::Done);
             }
-            Key::Add(args) => ("added", key::add(repo, &password::new(&args.new)?, &args.label)?),
+            Key::Add(args) => {
+                ("added", key::add(repo, &password::new(&args.new, context.global.json)?, &args.label)?)
+            }
             Key::Remove { id } => ("removed", key::remove(repo, id)?),
-            Key::Passwd(args) => ("changed", key::change(repo, &password::new(args)?)?),
+            Key::Passwd(args) => ("changed", key::change(repo, &password::new(args, context.global.json)?)?),
         };
         if context.global.json {
             output::tell(&json!({"message_type": "key", "action": action, "id": id.hex()}).to_string())?;

@@ -2,18 +2,28 @@
 
 use std::io::Write;
 
+use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::Result;
-use snap_backup::model::entry::{Entry, Kind};
+use snap_backup::model::entry::{Entry, Kind, flags};
 use snap_backup::ops::ls;
 use snap_backup::store::snapshots;
 
 use super::Context;
-use crate::args;
 use crate::output::{self, failed};
 use crate::report::Outcome;
 
-pub(super) fn run(context: &Context, args: &args::Ls) -> Result<Outcome> {
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// latest, latest~N, an id prefix or a time, with :PATH for a part
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub(crate) selector: String,
+    /// With permissions (and ! if it changed each time it was read), owner, size and time
+    #[arg(short, long)]
+    pub(crate) long: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
     context.with(|repo| {
         output::emit(|out| {
             if context.global.json {
@@ -36,7 +46,7 @@ pub(super) fn run(context: &Context, args: &args::Ls) -> Result<Outcome> {
     })
 }
 
-fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
+pub(super) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
     let meta = &entry.meta;
     let user = meta.user.as_ref().map_or_else(|| meta.uid.to_string(), |name| output::printable(name));
     let group = meta.group.as_ref().map_or_else(|| meta.gid.to_string(), |name| output::printable(name));
@@ -45,7 +55,8 @@ fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> 
         _ => entry.size().to_string(),
     };
     let (permissions, time) = (output::permissions(entry), output::local(meta.mtime));
-    write!(out, "{permissions} {user:<8} {group:<8} {size:>12} {time} ")?;
+    let mark = if may_mix_versions(entry) { "!" } else { "" };
+    write!(out, "{permissions}{mark} {user:<8} {group:<8} {size:>12} {time} ")?;
     out.write_all(path)?;
     if let Kind::Symlink { target } = &entry.kind {
         out.write_all(b" -> ")?;
@@ -54,7 +65,11 @@ fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> 
     out.write_all(b"\n")
 }
 
-fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
+fn may_mix_versions(entry: &Entry) -> bool {
+    entry.meta.flags & flags::CHANGED_WHILE_READ != 0
+}
+
+pub(super) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     let meta = &entry.meta;
     let mut map = Map::new();
     let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
@@ -71,6 +86,9 @@ fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     put("ctime", output::rfc3339(meta.ctime).into());
     if entry.is_file() {
         put("size", entry.size().into());
+    }
+    if may_mix_versions(entry) {
+        put("changed_while_read", true.into());
     }
     output::put_bytes(&mut map, "path", path);
     if let Kind::Symlink { target } = &entry.kind {

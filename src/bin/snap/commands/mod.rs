@@ -1,56 +1,298 @@
 //! One file per verb: open, call the library, print.
 
+mod around;
 mod backup;
 mod cat;
 mod check;
+mod cleanup;
+mod config;
+mod daemon;
+mod diff;
+mod drill;
+mod du;
+mod export;
+mod find;
+mod forget;
+pub(crate) mod gc;
+mod history;
+mod import;
 mod init;
 mod key;
 mod ls;
+#[cfg(feature = "mount")]
+mod mount;
+mod pages;
+mod repair;
 mod restore;
+mod rewrite;
+mod schedule;
+mod scrub;
+#[cfg(feature = "serve")]
+mod serve;
+mod sets;
+mod show;
 mod snapshots;
+mod stats;
+mod status;
+mod undelete;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use clap::Subcommand;
+use snap_backup::model::config::CipherKind;
+use snap_backup::store::journal::Record;
 use snap_backup::store::local::LocalStorage;
 use snap_backup::store::repository::{Access, Repository};
+use snap_backup::store::sftp::SftpStorage;
+use snap_backup::store::sftp::place::Place;
 use snap_backup::store::storage::Storage;
 use snap_backup::{Error, Result};
 
-use crate::args::{Cli, Global, Verb};
+use crate::args::{Cli, Global};
+use crate::config::{Config, Entry, Set};
+use crate::legacy::Legacy;
+use crate::record::Recorder;
 use crate::report::Outcome;
-use crate::{output, password};
+use crate::retention::{Cleanup, Forget};
+use crate::schedule::child::follow_parent;
+use crate::{output, password, threads};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a repository
+    Init(init::Init),
+    /// Save files and directories as a new snapshot
+    Backup(Box<backup::Backup>),
+    /// List snapshots
+    #[command(visible_alias = "list")]
+    Snapshots(snapshots::Snapshots),
+    /// List what a snapshot holds
+    Ls(ls::Ls),
+    /// Print a file of a snapshot
+    #[command(visible_alias = "dump")]
+    Cat(cat::Cat),
+    /// Write a snapshot, or a part of it, to a directory
+    Restore(restore::Restore),
+    /// Show the snapshots as directories
+    #[cfg(feature = "mount")]
+    Mount(mount::Mount),
+    /// Write a snapshot, or a part of it, as a tar archive
+    Export(export::Export),
+    /// Read a tar archive, or the directory of the script that snap replaces, into snapshots
+    Import(Box<import::Import>),
+    /// Say what differs between two snapshots, or between a snapshot and a directory
+    Diff(diff::Diff),
+    /// Look for files by name, time, size, kind or content, in all snapshots
+    Find(Box<find::Find>),
+    /// Say what versions of a file there are, and restore one
+    History(history::History),
+    /// Say which directories fill a snapshot, or the repository
+    Du(du::Du),
+    /// Verify the repository
+    Check(check::Check),
+    /// Restore a sample to a scratch directory and compare it
+    Drill(drill::DrillArgs),
+    /// Save what can be saved of a damaged repository
+    #[command(subcommand)]
+    Repair(repair::Repair),
+    /// Forget snapshots, by name or by what to keep: they can be brought back until a collection purges them
+    Forget(Box<Forget>),
+    /// Say how much there is, how small it is stored, and whose it is
+    Stats(stats::Stats),
+    /// Show snapshots to a browser and to WebDAV, read only
+    #[cfg(feature = "serve")]
+    Serve(serve::Serve),
+    /// Say how long ago what was backed up, and what is wrong
+    Status(status::Status),
+    /// Take paths out of snapshots, or change what they say of themselves
+    Rewrite(Box<rewrite::Rewrite>),
+    /// Change the tags of snapshots
+    Tag(rewrite::Tag),
+    /// Let no rule forget snapshots
+    Pin(rewrite::Pin),
+    /// Let rules forget pinned snapshots again
+    Unpin(rewrite::Pin),
+    /// Bring forgotten snapshots back, or list them
+    Undelete(undelete::Undelete),
+    /// Delete what no snapshot needs, beside whatever else is running
+    #[command(visible_alias = "prune")]
+    Gc(gc::Collect),
+    /// Forget what nothing says to keep, then collect
+    Cleanup(Box<Cleanup>),
+    /// Make, check and explain the configuration
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Print what a shell needs to complete snap's command line
+    Completions(pages::Completions),
+    /// Write the manual pages
+    Man(pages::Pages),
+    /// Keep the schedule: run what is due when it is due, in the foreground
+    Daemon(daemon::Daemon),
+    /// Show the schedule, run what is due, or have the system do so
+    #[command(subcommand)]
+    Schedule(schedule::Verb),
+    /// Manage the passwords of an encrypted repository
+    #[command(subcommand)]
+    Key(key::Key),
+}
 
 /// Runs the verb.
 pub(crate) fn run(cli: Cli) -> Result<Outcome> {
-    let context = Context { global: cli.global };
-    match cli.verb {
-        Verb::Init(args) => init::run(&context, &args),
-        Verb::Backup(args) => backup::run(&context, &args),
-        Verb::Snapshots(args) => snapshots::run(&context, &args),
-        Verb::Ls(args) => ls::run(&context, &args),
-        Verb::Cat(args) => cat::run(&context, &args),
-        Verb::Restore(args) => restore::run(&context, args),
-        Verb::Check(args) => check::run(&context, args),
-        Verb::Key(args) => key::run(&context, &args),
+    follow_parent();
+    // What helps where the configuration is wrong must not need it.
+    match &cli.verb {
+        Verb::Config(args) => return config::run(&cli.global, args),
+        Verb::Completions(args) => return pages::completions(args),
+        Verb::Man(args) => return pages::man(&cli.global, args),
+        _ => {}
+    }
+    threads::check()?;
+    let config = Config::load(&cli.global)?;
+    let context = Context::new(cli.global, config);
+    let result = dispatch(&context, cli.verb);
+    context.recorder.end(&result);
+    result
+}
+
+fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
+    match verb {
+        Verb::Daemon(args) => daemon::run(context, &args),
+        Verb::Schedule(args) => schedule::run(context, &args),
+        Verb::Config(args) => config::run(&context.given, &args),
+        Verb::Init(args) => init::run(context, &args),
+        Verb::Backup(args) => backup::run(context, &args),
+        Verb::Snapshots(args) => snapshots::run(context, &args),
+        Verb::Ls(args) => ls::run(context, &args),
+        Verb::Cat(args) => cat::run(context, &args),
+        Verb::Restore(args) => restore::run(context, args),
+        #[cfg(feature = "mount")]
+        Verb::Mount(args) => mount::run(context, &args),
+        Verb::Check(args) => check::run(context, args),
+        Verb::Repair(args) => repair::run(context, args),
+        Verb::Export(args) => export::run(context, &args),
+        Verb::Diff(args) => diff::run(context, &args),
+        Verb::Find(args) => find::run(context, *args),
+        Verb::History(args) => history::run(context, &args),
+        Verb::Du(args) => du::run(context, &args),
+        Verb::Rewrite(args) => rewrite::run(context, &args),
+        Verb::Tag(args) => rewrite::tag(context, &args),
+        Verb::Pin(args) => rewrite::pin(context, &args, true),
+        Verb::Unpin(args) => rewrite::pin(context, &args, false),
+        Verb::Import(args) => import::run(context, &args),
+        Verb::Forget(args) => forget::run(context, &args),
+        Verb::Stats(args) => stats::run(context, &args),
+        #[cfg(feature = "serve")]
+        Verb::Serve(args) => serve::run(context, &args),
+        Verb::Status(args) => status::run(context, &args),
+        Verb::Drill(args) => drill::run(context, &args),
+        Verb::Completions(args) => pages::completions(&args),
+        Verb::Man(args) => pages::man(&context.given, &args),
+        Verb::Undelete(args) => undelete::run(context, &args),
+        Verb::Gc(args) => gc::run(context, &args),
+        Verb::Cleanup(args) => cleanup::run(context, &args),
+        Verb::Key(args) => key::run(context, &args),
     }
 }
 
 /// What every verb may need of the global options.
 struct Context {
+    /// What was given.
+    given: Global,
+    /// That, with what the configuration says where nothing was given.
     global: Global,
+    config: Rc<Config>,
+    /// The set that the work is for.
+    set: Option<Set>,
+    /// What the old script's variables say.
+    legacy: Option<Legacy>,
+    /// Writes down what this run does.
+    recorder: Recorder,
 }
 
 impl Context {
-    /// The storage that -r names; it need not hold a repository yet.
-    fn storage(&self) -> Result<Arc<dyn Storage>> {
-        let repo = self.global.repo.as_deref().unwrap_or_default();
-        if repo.is_empty() {
-            return Err(Error::Usage("no repository given: name one with -r REPO or SNAP_REPO".to_owned()));
+    /// From here on this run is one that `status` tells of, unless it is a dry one. To be called before anything can
+    /// fail; where the repository has no name there is nothing to tell of.
+    fn begin(&self, verb: &str, dry_run: bool, fill: impl FnOnce(&mut Record)) {
+        if let Ok(storage) = self.storage()
+            && !dry_run
+        {
+            self.recorder.begin(verb, &storage.location(), |record| {
+                record.set = self.set.as_ref().map(|set| set.name.clone());
+                record.due = self.due();
+                fill(record);
+            });
         }
-        Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
+    }
+
+    fn new(given: Global, config: Config) -> Self {
+        let global = config.complete(&given, None);
+        let recorder = Recorder::new(&global);
+        Self {
+            given,
+            global,
+            config: Rc::new(config),
+            set: None,
+            legacy: Legacy::from_environment(),
+            recorder,
+        }
+    }
+
+    /// The same for one set: what the old script's variables say counts no more.
+    fn for_set(&self, set: &Set) -> Self {
+        let global = self.config.complete(&self.given, Some(set));
+        let given = self.given.clone();
+        let (config, recorder) = (Rc::clone(&self.config), Recorder::new(&global));
+        Self { given, global, config, set: Some(set.clone()), legacy: None, recorder }
+    }
+
+    /// The same once more.
+    fn again(&self) -> Self {
+        let (given, global, config) = (self.given.clone(), self.global.clone(), Rc::clone(&self.config));
+        let recorder = Recorder::new(&global);
+        Self { given, global, config, set: self.set.clone(), legacy: Legacy::from_environment(), recorder }
+    }
+
+    /// The same for a repository, by its name in the configuration or where it is.
+    fn for_repository(&self, name: &str) -> Self {
+        let given = Global { repo: Some(name.into()), ..self.given.clone() };
+        let global = self.config.complete(&given, None);
+        let (config, recorder) = (Rc::clone(&self.config), Recorder::new(&global));
+        Self { given, global, config, set: None, legacy: None, recorder }
+    }
+
+    /// What the configuration says of the repository.
+    fn entry(&self) -> Option<&Entry> {
+        self.config.entry(self.global.repo.as_deref()?)
+    }
+
+    /// The storage that -r, SNAP_REPO or the old script's variable names; it need not hold a repository yet.
+    fn storage(&self) -> Result<Arc<dyn Storage>> {
+        let named = self.global.repo.as_deref().filter(|repo| !repo.is_empty());
+        let repo = named.or(self.legacy.as_ref().map(|legacy| legacy.repository.as_os_str()));
+        let repo = repo.ok_or_else(|| {
+            Error::Usage(
+                "no repository given: name one with -r REPO or SNAP_REPO, or in snap.toml (`snap config init`)"
+                    .to_owned(),
+            )
+        })?;
+        if !Place::is_meant(repo.as_bytes()) {
+            return Ok(Arc::new(LocalStorage::new(local_path(repo)?)));
+        }
+        let name = output::path(repo.as_bytes());
+        let place = repo.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(Place::parse);
+        let place =
+            place.map_err(|why| Error::Usage(format!("{name} is no place for a repository: {why}")))?;
+        Ok(Arc::new(SftpStorage::new(place, self.global.ssh_command())))
+    }
+
+    /// What the old script's variables say, where they alone name the repository.
+    fn legacy_alone(&self) -> Option<&Legacy> {
+        let named = self.global.repo.as_deref().is_some_and(|repo| !repo.is_empty());
+        self.legacy.as_ref().filter(|_| !named)
     }
 
     /// Opens the repository, runs `work`, and says what the repository warned of meanwhile.
@@ -61,6 +303,7 @@ impl Context {
 
     /// As `with`, for a repository that is open.
     fn watch<T>(&self, repo: &Repository, work: impl FnOnce(&Repository) -> Result<T>) -> Result<T> {
+        self.warn_of_openness(repo);
         self.pass_on_warnings(repo);
         let result = work(repo);
         self.pass_on_warnings(repo);
@@ -68,7 +311,26 @@ impl Context {
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Repository> {
-        let password = if Repository::is_encrypted(&*storage)? {
+        let access = self.access(&*storage)?;
+        Repository::open(storage, &access)
+    }
+
+    /// The script knew no encryption, so nobody chose to have none: every run says so.
+    fn warn_of_openness(&self, repo: &Repository) {
+        if self.legacy_alone().is_some() && repo.config().cipher == CipherKind::None {
+            output::warn(
+                self.global.json,
+                &format!(
+                    "the repository at {} is not encrypted: whoever can read it can read what is saved in it",
+                    repo.location()
+                ),
+            );
+        }
+    }
+
+    /// What opening takes; may ask for a password.
+    fn access(&self, storage: &dyn Storage) -> Result<Access> {
+        let password = if Repository::is_encrypted(storage)? {
             password::existing(&self.global)?
         } else if password::is_given(&self.global) {
             return Err(Error::Refused(
@@ -79,7 +341,7 @@ impl Context {
         } else {
             None
         };
-        Repository::open(storage, &Access { password, cache: self.global.cache() })
+        Ok(Access { password, cache: self.global.cache() })
     }
 
     fn pass_on_warnings(&self, repo: &Repository) {
@@ -103,7 +365,7 @@ fn local_path(repo: &OsStr) -> Result<&Path> {
     if bytes.windows(3).any(|part| part == b"://") {
         let name = output::path(bytes);
         return Err(Error::Usage(format!(
-            "{name} is not a directory: only plain paths and file:// are known"
+            "{name} is no place for a repository: plain paths, file:// and sftp:// are known"
         )));
     }
     Ok(Path::new(repo))

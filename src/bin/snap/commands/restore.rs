@@ -1,30 +1,89 @@
 //! `snap restore`: writes a snapshot to a directory.
 
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::ops::restore::{self, Options, Summary};
 
 use super::{Context, outcome};
-use crate::args;
 use crate::output::{self, count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
 
-pub(super) fn run(context: &Context, args: args::Restore) -> Result<Outcome> {
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// latest, latest~N, an id prefix or a time, with :PATH for a part
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub(crate) selector: String,
+    /// Where to
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) target: PathBuf,
+    /// Only what matches
+    #[arg(short, long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
+    /// Not what matches
+    #[arg(short, long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Set owners by number, not by name
+    #[arg(long)]
+    pub(crate) numeric_ids: bool,
+    /// Leave owners as they come
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+    /// Make holes of zeros
+    #[arg(long)]
+    pub(crate) sparse: bool,
+    /// Which files that are there may be changed
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Overwrite::Always)]
+    pub(crate) overwrite: Overwrite,
+    /// Remove what is in the target and not in the snapshot, as far as it is selected
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Read back what was written
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Write nothing, list what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Overwrite {
+    /// All; what is right already is not written
+    Always,
+    /// All but those with the snapshot's size and time, which are not read
+    IfChanged,
+    /// Those that are older than in the snapshot
+    IfNewer,
+    /// None
+    Never,
+}
+
+pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
     let options = Options {
         selector: args.selector,
         target: args.target,
         include: args.include,
         exclude: args.exclude,
+        only: None,
         numeric_ids: args.numeric_ids,
         no_owner: args.no_owner,
         sparse: args.sparse,
+        overwrite: match args.overwrite {
+            Overwrite::Always => restore::Overwrite::Always,
+            Overwrite::IfChanged => restore::Overwrite::IfChanged,
+            Overwrite::IfNewer => restore::Overwrite::IfNewer,
+            Overwrite::Never => restore::Overwrite::Never,
+        },
+        delete: args.delete,
         dry_run: args.dry_run,
         verify: args.verify,
     };
     context.with(|repo| {
         let stop = stop_on_signals()?;
-        let progress = Progress::start(&context.global, "restore", true);
+        let progress = Progress::start(&context.global, "restore", true).listing(options.dry_run);
         let result = restore::run(repo, &options, &progress, &stop);
         drop(progress);
         let summary = result?;
@@ -41,10 +100,19 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
     json!({
         "message_type": "summary",
         "snapshot_id": summary.snapshot.hex(),
-        "files_restored": summary.files,
+        "total_files": summary.files,
+        "total_bytes": summary.bytes,
+        "files_restored": summary.files_written,
         "dirs_restored": summary.dirs,
         "others_restored": summary.others,
-        "bytes_restored": summary.bytes,
+        "bytes_restored": summary.bytes_written,
+        "created": summary.created,
+        "updated": summary.updated,
+        "unchanged": summary.unchanged,
+        "kept": summary.kept,
+        "files_skipped": summary.unchanged + summary.kept,
+        "files_deleted": summary.deleted,
+        "files_changed_while_read": summary.changing,
         "left_out": summary.left_out,
         "problems": summary.problems.len(),
         "damage": summary.damage,
@@ -65,8 +133,21 @@ fn human(summary: &Summary, options: &Options) -> String {
         output::printable(&options.target.display().to_string()),
         duration(summary.seconds),
     );
+    if summary.updated + summary.unchanged + summary.kept + summary.deleted > 0 || options.dry_run {
+        text += &format!(
+            "\n{} created, {} updated, {} unchanged, {} kept, {} deleted; {} {}",
+            summary.created,
+            summary.updated,
+            summary.unchanged,
+            summary.kept,
+            summary.deleted,
+            size(summary.bytes_written),
+            if options.dry_run { "to write" } else { "written" },
+        );
+    }
     if summary.left_out > 0 {
-        text += &format!("\n{} left out", count(summary.left_out, "item was", "items were"));
+        let left_out = count(summary.left_out, "owner, mode or device was", "owners, modes or devices were");
+        text += &format!("\n{left_out} left out: this user may not set them");
     }
     if !summary.problems.is_empty() {
         let number = summary.problems.len() as u64;

@@ -1,18 +1,28 @@
 //! `snap snapshots`: lists them.
 
 use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt;
 
+use clap::Args;
 use serde_json::Value;
+use snap_backup::Result;
+use snap_backup::model::manifest::Manifest;
 use snap_backup::store::snapshots::{self, Snapshot};
-use snap_backup::{Error, Result};
 
 use super::Context;
-use crate::args;
 use crate::output::{self, failed};
 use crate::report::Outcome;
+use crate::retention::Filters;
 
-pub(super) fn run(context: &Context, args: &args::Snapshots) -> Result<Outcome> {
+#[derive(Debug, Args)]
+pub(crate) struct Snapshots {
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+    /// Only the newest N of each host and set of sources
+    #[arg(long, value_name = "N")]
+    pub(crate) latest: Option<usize>,
+}
+
+pub(super) fn run(context: &Context, args: &Snapshots) -> Result<Outcome> {
     let list = context.with(|repo| select(snapshots::list(repo)?, args))?;
     if context.global.json {
         let all = list.iter().map(|snapshot| Value::Object(output::snapshot(snapshot))).collect();
@@ -32,22 +42,9 @@ pub(super) fn run(context: &Context, args: &args::Snapshots) -> Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-fn select(mut list: Vec<Snapshot>, args: &args::Snapshots) -> Result<Vec<Snapshot>> {
-    let mut paths = Vec::new();
-    for path in &args.path {
-        paths.push(std::path::absolute(path).map_err(Error::io("make absolute", path))?);
-    }
-    list.retain(|Snapshot { manifest, .. }| {
-        let has = |tag: &str| {
-            if tag.is_empty() { manifest.tags.is_empty() } else { manifest.tags.iter().any(|t| t == tag) }
-        };
-        (args.host.is_empty() || args.host.contains(&manifest.host))
-            && (args.tag.is_empty() || args.tag.iter().any(|tags| tags.split(',').all(has)))
-            && (paths.is_empty()
-                || paths.iter().any(|path| {
-                    manifest.sources.iter().any(|source| source[..] == *path.as_os_str().as_bytes())
-                }))
-    });
+fn select(mut list: Vec<Snapshot>, args: &Snapshots) -> Result<Vec<Snapshot>> {
+    let selection = args.filters.selection()?;
+    list.retain(|snapshot| selection.admits(&snapshot.manifest));
     if let Some(latest) = args.latest {
         let mut seen: HashMap<_, usize> = HashMap::new();
         let mut keep: Vec<bool> = Vec::with_capacity(list.len());
@@ -61,23 +58,21 @@ fn select(mut list: Vec<Snapshot>, args: &args::Snapshots) -> Result<Vec<Snapsho
     Ok(list)
 }
 
-/// Columns as wide as their widest cell; numbers to the right.
 fn table(list: &[Snapshot]) -> Vec<String> {
     let head = ["ID", "Time", "Host", "Kind", "Files", "Size", "Added", "Tags", "Paths"].map(str::to_owned);
     let rows: Vec<[String; 9]> = std::iter::once(head).chain(list.iter().map(row)).collect();
-    let mut widths = [0; 9];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
+    let is_number = |column| matches!(column, 4..=6);
+    if list.iter().all(|snapshot| snapshot.manifest.description().is_none()) {
+        return output::columns(&rows, is_number);
     }
-    let line = |row: &[String; 9]| {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            if matches!(column, 4..=6) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+    let descriptions =
+        list.iter().map(|one| output::printable(one.manifest.description().unwrap_or_default()));
+    let descriptions = std::iter::once("Description".to_owned()).chain(descriptions);
+    let mut wide: Vec<[String; 10]> = Vec::with_capacity(rows.len());
+    for ([a, b, c, d, e, f, g, h, i], description) in rows.into_iter().zip(descriptions) {
+        wide.push([a, b, c, d, e, f, g, h, i, description]);
+    }
+    output::columns(&wide, is_number)
 }
 
 fn row(Snapshot { id, manifest }: &Snapshot) -> [String; 9] {
@@ -86,11 +81,23 @@ fn row(Snapshot { id, manifest }: &Snapshot) -> [String; 9] {
         id.short(),
         output::local(manifest.started),
         output::printable(&manifest.host),
-        format!("{}{}", manifest.kind, if manifest.partial { " (partial)" } else { "" }),
+        format!("{}{}", manifest.kind, marks(manifest)),
         output::files(&manifest.counts).to_string(),
         output::size(manifest.counts.bytes_total),
         output::size(manifest.counts.bytes_stored),
         output::printable(&manifest.tags.join(",")),
         paths.join(", "),
     ]
+}
+
+/// What rules of retention see in it beside its age.
+fn marks(manifest: &Manifest) -> String {
+    let expires = manifest.expires().map(|at| format!("expires {}", output::local(at)));
+    let marks = [
+        manifest.partial.then(|| "partial".to_owned()),
+        manifest.is_pinned().then(|| "pinned".to_owned()),
+        expires,
+    ];
+    let marks: Vec<String> = marks.into_iter().flatten().collect();
+    if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) }
 }

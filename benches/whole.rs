@@ -1,0 +1,86 @@
+//! A backup and a restore from end to end, as the command makes them: an encrypted repository on disk, synced.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use criterion::BatchSize;
+use criterion::Criterion;
+use criterion::Throughput;
+use criterion::criterion_group;
+use criterion::criterion_main;
+use snap_backup::ops::backup;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::check;
+use snap_backup::ops::restore;
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+
+mod sample;
+
+/// An empty repository, open: what the password costs is not counted.
+fn repository(at: &Path) -> Repository {
+    let options = InitOptions { password: Some("bench".to_owned().into()), ..InitOptions::default() };
+    Repository::init(Arc::new(LocalStorage::new(at)), &options).unwrap()
+}
+
+fn back_up(repo: &Repository, source: &Path) -> backup::Summary {
+    let options = backup::Options { sources: vec![source.to_path_buf()], ..backup::Options::default() };
+    let summary = Backup::begin(options, None, &Arc::default()).unwrap().run(repo, &()).unwrap();
+    assert!(summary.problems.is_empty());
+    summary
+}
+
+fn restore(repo: &Repository, target: PathBuf) {
+    let options = restore::Options { selector: "latest".to_owned(), target, ..restore::Options::default() };
+    let summary = restore::run(repo, &options, &(), &AtomicBool::new(false)).unwrap();
+    assert!(summary.problems.is_empty() && summary.files == sample::FILES);
+}
+
+fn whole(c: &mut Criterion) {
+    let home = tempfile::tempdir().unwrap();
+    let source = home.path().join("source");
+    let bytes = sample::tree(&source);
+    // What was written within two seconds of a backup is read again by the next.
+    std::thread::sleep(Duration::from_millis(2100));
+    let dir = || tempfile::tempdir_in(home.path()).unwrap();
+    let mut group = c.benchmark_group("whole");
+    group.throughput(Throughput::Bytes(bytes)).sample_size(10).measurement_time(Duration::from_secs(3));
+    group.bench_function("first backup", |b| {
+        let fresh = || {
+            let dir = dir();
+            (repository(&dir.path().join("repo")), dir)
+        };
+        b.iter_batched(fresh, |(repo, dir)| (back_up(&repo, &source), repo, dir), BatchSize::PerIteration)
+    });
+    let kept = dir();
+    let repo = repository(&kept.path().join("repo"));
+    assert!(back_up(&repo, &source).snapshot.is_some());
+    group.bench_function("unchanged backup", |b| {
+        b.iter(|| assert!(back_up(&repo, &source).snapshot.is_none()))
+    });
+    group.bench_function("check of all data", |b| {
+        let options = check::Options { read_data: true, ..check::Options::default() };
+        b.iter(|| {
+            assert!(check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap().errors.is_empty())
+        })
+    });
+    group.bench_function("restore", |b| {
+        b.iter_batched(
+            dir,
+            |dir| {
+                restore(&repo, dir.path().join("out"));
+                dir
+            },
+            BatchSize::PerIteration,
+        )
+    });
+    group.finish();
+}
+
+criterion_group!(benches, whole);
+criterion_main!(benches);

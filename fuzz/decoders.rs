@@ -1,0 +1,371 @@
+//! What is fuzzed: for each kind of bytes that somebody else may have written, everything that reads them. A decoder
+//! says no or gives a value; what it gives must be worth its promises, and come out as the same bytes or value again.
+//!
+//! Shared by the fuzz targets and by `tests/corpus.rs`, which gives the stored inputs to the same functions.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Debug;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::Serialize;
+use snap_backup::codec::block::BlockOpener;
+use snap_backup::codec::chunker::Chunker;
+use snap_backup::codec::cipher::OVERHEAD;
+use snap_backup::codec::cipher::Ring;
+use snap_backup::codec::compress;
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::envelope;
+use snap_backup::codec::gzip;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::hash::Key;
+use snap_backup::codec::hash::Namer;
+use snap_backup::codec::hash::SubKeys;
+use snap_backup::codec::list::ListPiece;
+use snap_backup::codec::pack::ENDS;
+use snap_backup::codec::pack::Ends;
+use snap_backup::codec::pack::Table;
+use snap_backup::codec::slot;
+use snap_backup::codec::slot::SlotLabel;
+use snap_backup::codec::tar::acl;
+use snap_backup::codec::tar::flags;
+use snap_backup::codec::tar::pax;
+use snap_backup::codec::tar::read::Next;
+use snap_backup::codec::tar::read::Reader;
+use snap_backup::codec::tree::DirBuilder;
+use snap_backup::codec::tree::DirPiece;
+use snap_backup::codec::wire;
+use snap_backup::model::config::CipherKind;
+use snap_backup::model::config::Config;
+use snap_backup::model::entry::check_name;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::RepoId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::Manifest;
+use snap_backup::model::record::Beat;
+use snap_backup::model::record::DamageRecord;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::GcRecord;
+use snap_backup::model::record::Seen;
+use snap_backup::model::record::SessionRecord;
+use snap_backup::store::sftp::wire as sftp;
+use snap_backup::store::sftp::wire::Reply;
+use snap_backup::tree::filter::Filter;
+use snap_backup::tree::filter::FilterOptions;
+use snap_backup::tree::filter::Selection;
+
+/// A target: its name, and what takes the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them; each has a file in `fuzz_targets/` and a folder in `corpus/`.
+pub const TARGETS: [Target; 15] = [
+    ("archive", archive),
+    ("attributes", attributes),
+    ("block", block),
+    ("cached", cached),
+    ("compressed", compressed),
+    ("config", config),
+    ("envelope", sealed_object),
+    ("filter", filter),
+    ("key_slot", key_slot),
+    ("manifest", manifest),
+    ("pack_ends", pack_ends),
+    ("pack_table", pack_table),
+    ("records", records),
+    ("sftp", sftp_packet),
+    ("tree", tree),
+];
+
+/// Most bytes that a target unpacks: a small input may be a large archive.
+const MOST: u64 = 4 << 20;
+
+fn keys() -> SubKeys {
+    SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]))
+}
+
+/// The keys of the golden files.
+fn ring(kind: CipherKind) -> Ring {
+    Ring::new(kind, RepoId::new([2; 16]), &keys())
+}
+
+/// A value that was read is written and read as the same value.
+fn again<T>(bytes: &[u8]) -> Option<T>
+where
+    T: for<'a> Deserialize<'a> + Serialize + PartialEq + Debug,
+{
+    let value: T = wire::decode(bytes).ok()?;
+    let written = wire::encode(&value).expect("what was read can be written");
+    assert_eq!(wire::decode::<T>(&written).ok().as_ref(), Some(&value));
+    Some(value)
+}
+
+/// The body of a manifest.
+pub fn manifest(bytes: &[u8]) {
+    if let Some(manifest) = again::<Manifest>(bytes) {
+        let _ = manifest.same_set(&manifest.host, &manifest.sources);
+    }
+}
+
+/// A configuration as it stands in a repository, and its body alone.
+pub fn config(bytes: &[u8]) {
+    let body = again::<Config>(bytes);
+    let whole = slot::open_config(bytes).ok();
+    let _ = slot::check_config(bytes, &keys().config);
+    for config in body.into_iter().chain(whole) {
+        if let Ok(chunker) = Chunker::new(config.chunker, &keys().gear) {
+            let zeros = vec![0; chunker.max().min(1 << 20)];
+            let cut = chunker.cut(&zeros);
+            assert!(cut > 0 && cut <= zeros.len(), "a chunk of {cut} bytes");
+        }
+        let _ = slot::close_config(&config, &keys().config).expect("what was read can be written");
+    }
+}
+
+/// What a server over SFTP answers: no more than its bytes may come of it.
+pub fn sftp_packet(bytes: &[u8]) {
+    let _ = sftp::extensions(bytes);
+    if let Ok((_, Reply::Names(names))) = sftp::reply(bytes) {
+        assert!(names.len() <= bytes.len() / 12, "more names than bytes for them");
+    }
+}
+
+/// A key slot. No key is derived, as that takes long: costs that nobody could bear must be refused.
+pub fn key_slot(bytes: &[u8]) {
+    let _ = slot::repo_of(bytes);
+    for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
+        let _ = slot::label(bytes, &ring(kind).meta);
+    }
+    let _ = again::<SlotLabel>(bytes);
+    let number = |at: usize| {
+        bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |four| u32::from_le_bytes(*four))
+    };
+    let (memory, passes, lanes) = (number(12), number(16), number(20));
+    let bearable =
+        (8 << 10..=2 << 20).contains(&memory) && (1..=16).contains(&passes) && (1..=16).contains(&lanes);
+    if !bearable {
+        let opened = slot::open(bytes, b"golden");
+        assert!(opened.is_err(), "a key at costs of {memory} KiB, {passes} passes, {lanes} lanes");
+    }
+}
+
+/// The bodies of the small records: the first byte says of which.
+pub fn records(bytes: &[u8]) {
+    let Some((which, body)) = bytes.split_first() else { return };
+    match which % 6 {
+        0 => drop(again::<SessionRecord>(body)),
+        1 => drop(again::<Beat>(body)),
+        2 => drop(again::<Seen>(body)),
+        3 => drop(again::<Fence>(body)),
+        4 => drop(again::<GcRecord>(body)),
+        _ => drop(again::<DamageRecord>(body)),
+    }
+    if let Ok(text) = std::str::from_utf8(body) {
+        let _ = (SnapshotId::parse(text), PackId::parse(text), ChunkId::parse(text), RepoId::parse(text));
+    }
+}
+
+/// A whole small object, as it lies in a repository.
+pub fn sealed_object(bytes: &[u8]) {
+    let _ = envelope::magic_of(bytes);
+    for ring in [ring(CipherKind::None), ring(CipherKind::Xaes256Gcm)] {
+        let _ = envelope::open::<Manifest>(&ring, envelope::MANIFEST, "name", bytes.to_vec());
+        let _ = envelope::open::<SessionRecord>(&ring, envelope::SESSION, "name", bytes.to_vec());
+        let _ = envelope::open::<Beat>(&ring, envelope::BEAT, "name", bytes.to_vec());
+        let _ = envelope::open::<GcRecord>(&ring, envelope::GC, "name", bytes.to_vec());
+        let _ = envelope::open::<DamageRecord>(&ring, envelope::DAMAGE, "name", bytes.to_vec());
+    }
+}
+
+/// The fixed bytes at either end of a pack, and the length of its file.
+pub fn pack_ends(bytes: &[u8]) {
+    let Some((ends, rest)) = bytes.split_first_chunk::<ENDS>() else { return };
+    let Some(len) = rest.first_chunk::<8>() else { return };
+    let file_len = u64::from_le_bytes(*len);
+    if let Ok(ends) = Ends::parse(ends, file_len) {
+        assert!(u64::from(ends.table_len) * 2 <= file_len, "tables longer than their pack");
+        let sealed = rest.get(8..).unwrap_or_default().to_vec();
+        let _ = ends.open_table(&ring(CipherKind::None), sealed);
+    }
+}
+
+/// A pack's table, sealed rightly: codec, plain length, bytes of blocks, and what is packed.
+pub fn pack_table(bytes: &[u8]) {
+    let Some((head, packed)) = bytes.split_first_chunk::<9>() else { return };
+    let number =
+        |at: usize| head.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |n| u32::from_le_bytes(*n));
+    let raw = head[0] % 2 == 0;
+    let plain = if raw { packed.len() as u32 } else { number(1) % (32 << 20) };
+    let area = number(5) % (1 << 30);
+    let table = (packed.len() + OVERHEAD) as u32;
+    let codec = if raw { Codec::Raw } else { Codec::Zstd };
+    let mut ends = b"SNAPPK\x01\0".to_vec();
+    ends.extend([ChunkType::Data.byte(), 0, codec.byte(), 0]);
+    ends.extend([plain.to_le_bytes(), table.to_le_bytes(), area.to_le_bytes()].concat());
+    ends.resize(ENDS, 0);
+    let Some(ends) = ends.first_chunk::<ENDS>() else { return };
+    let file_len = 2 * (ENDS as u64 + u64::from(table)) + u64::from(area);
+    let parsed = Ends::parse(ends, file_len).expect("these ends are right");
+    let ring = ring(CipherKind::None);
+    let aad = [&b"table"[..], ring.repo.as_bytes(), ends].concat();
+    let mut sealed = Vec::new();
+    ring.meta.seal(&aad, packed, &mut sealed).expect("sealing");
+    if let Ok(table) = parsed.open_table(&ring, sealed) {
+        for block in &table.blocks {
+            let end = u64::from(block.offset) + u64::from(block.stored);
+            assert!(end <= file_len, "a block beyond its pack");
+            let sum: u64 = block.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+            assert_eq!(sum, u64::from(block.plain), "chunks that do not fill their block");
+        }
+        let kept = table.to_cached().expect("what was read can be written");
+        let back = Table::from_cached(&kept).expect("what was written can be read");
+        assert_eq!(back.blocks.len(), table.blocks.len());
+    }
+}
+
+/// A table as this machine's view keeps it.
+pub fn cached(bytes: &[u8]) {
+    if let Ok(table) = Table::from_cached(bytes) {
+        let written = table.to_cached().expect("what was read can be written");
+        assert_eq!(Table::from_cached(&written).ok(), Some(table));
+    }
+}
+
+/// A block, sealed rightly: kind and codec, plain length, and what is packed.
+pub fn block(bytes: &[u8]) {
+    let Some((head, packed)) = bytes.split_first_chunk::<5>() else { return };
+    let kind = if head[0] & 1 == 0 { ChunkType::Data } else { ChunkType::Tree };
+    let codec = if head[0] & 2 == 0 { Codec::Raw } else { Codec::Zstd };
+    let claimed = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+    let len = if head[0] & 4 == 0 { packed.len() as u32 } else { claimed };
+    let ring = ring(CipherKind::None);
+    let mut aad = b"SNAPBL\x01\0".to_vec();
+    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(&[kind.byte(), codec.byte()]);
+    aad.extend_from_slice(&len.to_le_bytes());
+    let mut sealed = Vec::new();
+    ring.block(kind).seal(&aad, packed, &mut sealed).expect("sealing");
+    let mut opener = BlockOpener::new(ring).expect("zstd");
+    let (mut plain, mut space) = (Vec::new(), Vec::new());
+    let opened = opener.open(kind, codec, len, &mut sealed.clone(), &mut plain);
+    let read = opener.read(kind, codec, len, &mut sealed, &mut space);
+    assert_eq!(opened.is_ok(), read.is_ok());
+    if let Ok(read) = read {
+        assert!(read == plain && plain.len() == len as usize, "two ways to read a block, two answers");
+    }
+}
+
+/// A tree chunk: a piece of a directory or of a list.
+pub fn tree(bytes: &[u8]) {
+    if let Ok(DirPiece::Leaf(entries)) = DirPiece::decode(bytes) {
+        assert!(entries.is_sorted_by(|a, b| a.name < b.name), "out of order");
+        let mut pieces = BTreeMap::new();
+        let count = Cell::new(0u8);
+        let mut put = |piece: &[u8]| {
+            count.set(count.get().wrapping_add(1));
+            let id = ChunkId::new([count.get(); 32]);
+            pieces.insert(id, piece.to_vec());
+            Ok(id)
+        };
+        let namer = Namer::new(&keys().id);
+        let mut builder = DirBuilder::default();
+        for entry in &entries {
+            check_name(&entry.name).expect("a name that is none");
+            builder.push(entry, &namer, &mut put).expect("what was read can be written");
+        }
+        let root = builder.finish(&mut put).expect("what was read can be written");
+        if pieces.len() == 1 {
+            let written = DirPiece::decode(&pieces[&root]).expect("what was written can be read");
+            assert!(matches!(written, DirPiece::Leaf(back) if back == entries), "another directory");
+        }
+    }
+    let _ = ListPiece::decode(bytes);
+}
+
+/// A tar archive, plain.
+pub fn archive(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    let mut buffer = [0; 4096];
+    let mut total = 0;
+    while let Ok(Some(next)) = reader.advance() {
+        if let Next::Member(found) = next
+            && let Some(segments) = &found.segments
+        {
+            let _ = format!("{segments:?}");
+        }
+        while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            total += count;
+            assert!(total <= bytes.len(), "more content than there are bytes");
+        }
+    }
+    let _ = reader.drain();
+}
+
+/// Somebody's gzip or zstd file.
+pub fn compressed(bytes: &[u8]) {
+    let _ = gzip::plain(bytes).take(MOST).read_to_end(&mut Vec::new());
+    if let Ok(plain) = compress::plain(bytes) {
+        let _ = plain.take(MOST).read_to_end(&mut Vec::new());
+    }
+}
+
+/// What archives say of a member's attributes: records, times, ACLs and flags.
+pub fn attributes(bytes: &[u8]) {
+    let _ = pax::records(bytes);
+    if let Ok(time) = pax::parse_time(bytes) {
+        assert_eq!(pax::parse_time(pax::time_text(time).as_bytes()).ok(), Some(time), "another time");
+    }
+    if let Some(text) = acl::to_text(bytes) {
+        // In the order that the system wants, whatever it was.
+        let sorted = acl::from_text(&text, &|_, _| None).expect("what was written can be read");
+        let text = acl::to_text(&sorted).expect("what was written is an ACL");
+        assert_eq!(acl::from_text(&text, &|_, _| None).ok(), Some(sorted), "another ACL");
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = acl::from_text(text, &|_, name| name.len().try_into().ok());
+    }
+    let known = flags::from_text(bytes);
+    assert_eq!(flags::from_text(flags::to_text(known).as_bytes()), known, "other flags");
+}
+
+/// Patterns, one in a line behind a letter that says of what kind, and paths to try them on.
+pub fn filter(bytes: &[u8]) {
+    let mut options = FilterOptions::default();
+    let (mut include, mut exclude, mut paths) = (Vec::new(), Vec::new(), vec![&b"src/a.log"[..]]);
+    for line in bytes.split(|byte| *byte == b'\n').take(16) {
+        let Some((kind, text)) = line.split_first() else { continue };
+        let pattern = String::from_utf8_lossy(text).into_owned();
+        match kind {
+            b'x' => options.exclude.push(pattern),
+            b'i' => options.iexclude.push(pattern),
+            b'm' => options.exclude_if_present.push(pattern),
+            b'+' => include.push(pattern),
+            b'-' => exclude.push(pattern),
+            _ => paths.push(text),
+        }
+    }
+    if let Ok(filter) = Filter::new(&options) {
+        for path in &paths {
+            let _ = filter.excludes(Path::new(OsStr::from_bytes(path)), path, true, 1);
+        }
+        let _ = filter.is_empty();
+    }
+    if let Ok(selection) = Selection::new(&include, &exclude) {
+        for path in &paths {
+            // What is taken must be reached: each directory on the way to it may hold something.
+            if selection.takes(path, false) {
+                let ways =
+                    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
+                let closed = ways.clone().find(|way| !selection.may_hold(way));
+                let sane = !path.starts_with(b"/") && !path.windows(2).any(|two| two == b"//");
+                let sane = sane && !include.iter().chain(&exclude).any(|text| text.contains('!'));
+                let excluded = ways.into_iter().any(|way| !selection.takes(way, true) && include.is_empty());
+                assert!(closed.is_none() || !sane || excluded, "{closed:?} is said to hold nothing");
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `snap cleanup`: forgets what no rule keeps, then collects.
+
+use snap_backup::ops::forget::policy::Rule;
+use snap_backup::ops::forget::{self, PolicyOptions};
+use snap_backup::ops::gc as collect;
+use snap_backup::store::repository::Repository;
+use snap_backup::{Error, Result};
+
+use super::around::Job;
+use super::forget as forgetting;
+use super::{Context, gc, sets};
+use crate::output;
+use crate::report::Outcome;
+use crate::retention::Cleanup;
+
+/// Told, with the plan, where nothing says what to keep.
+const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
+    --keep-within 30d ...), in snap.toml ([sets.NAME.keep]), \
+    or by BACKUP_RETENTION_DAYS";
+
+pub(super) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
+    let otherwise = args.filters.is_empty() && args.keep.rules().is_empty();
+    let sets = sets::with_rules(context, &args.set, otherwise)?;
+    if sets.is_empty() {
+        return one(context, args, true);
+    }
+    // A collection looks at the whole repository: one is enough for all its sets.
+    let place = |set| context.for_set(set).global.repo;
+    let collects = |at: usize| {
+        let later = sets.get(at + 1..).unwrap_or_default();
+        sets.get(at).is_none_or(|set| later.iter().all(|other| place(other) != place(set)))
+    };
+    let mut number = 0..;
+    let job = Job { verb: "cleanup", kind: None, dry_run: args.collect.dry_run };
+    sets::each(context, &sets, job, |context| one(context, args, number.next().is_none_or(collects)))
+}
+
+/// A set, or the repository; `collects` unless another set of the same repository is still to come.
+fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
+    context.begin("cleanup", args.collect.dry_run, |_| {});
+    context.recorder.tell();
+    let options = PolicyOptions {
+        selection: sets::selection(context, &args.filters)?,
+        group_by: args.group_by,
+        rules: rules(context, args)?,
+        dry_run: args.collect.dry_run,
+    };
+    let collecting = gc::options(&args.collect);
+    context.with(|repo| {
+        if !options.rules.iter().any(Rule::says_something) {
+            return refuse(context, repo, &options, collecting);
+        }
+        let going = forgetting::by_policy(context, repo, &options)?;
+        if options.dry_run {
+            forgetting::foresee(context, repo, &going)?;
+        }
+        if collects { gc::collect(context, repo, &collecting) } else { Ok(Outcome::Done) }
+    })
+}
+
+/// The given rules; where none but a number of fulls is given, the old script's, if its variables are set.
+fn rules(context: &Context, args: &Cleanup) -> Result<Vec<Rule>> {
+    let given = sets::rules(context, args.keep.rules());
+    let fulls = args.keep.fulls();
+    if given.iter().any(|rule| !matches!(rule, Rule::Full(_))) {
+        return Ok(given);
+    }
+    match &context.legacy {
+        Some(legacy) => {
+            let old = legacy.rules(fulls, context.legacy_alone().is_some())?;
+            Ok(if old.is_empty() { given } else { old })
+        }
+        None => Ok(given),
+    }
+}
+
+/// Shows what there is and what a collection would free; writes nothing.
+fn refuse(
+    context: &Context,
+    repo: &Repository,
+    options: &PolicyOptions,
+    collecting: collect::Options,
+) -> Result<Outcome> {
+    forgetting::tell(context, &forget::plan(repo, options)?, false)?;
+    gc::collect(context, repo, &collect::Options { dry_run: true, ..collecting })?;
+    if context.talks() && !context.global.json {
+        output::tell("nothing written")?;
+    }
+    Err(Error::Retention(NO_RULE.to_owned()))
+}

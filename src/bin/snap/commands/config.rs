@@ -1,0 +1,159 @@
+//! `snap config`: makes, checks and explains the configuration.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use snap_backup::{Error, Result};
+
+use super::{Context, sets, show};
+use crate::args::Global;
+use crate::config::{Config, find, places, schema, told};
+use crate::notify::{self, End};
+use crate::output::{self, count};
+use crate::password;
+use crate::report::Outcome;
+
+/// What a new file says.
+const TEMPLATE: &str = include_str!("../config/template.toml");
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Write a first configuration, to be filled in
+    Init(Init),
+    /// Say what is wrong with the configuration, with line and column
+    Check,
+    /// Print what holds, and where each value comes from
+    Show(Show),
+    /// Print the JSON schema of the configuration, for editors
+    Schema,
+    /// Tell every receiver of notifications something, to see that it hears
+    TestNotify(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where to; - is standard output; else --config, else the user's, for root /etc/snap/snap.toml
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Only this set
+    #[arg(long, value_name = "NAME")]
+    pub(crate) set: Vec<String>,
+}
+
+pub(super) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
+    match verb {
+        Verb::Init(args) => init(global, args),
+        Verb::Check => check(global),
+        Verb::Show(args) => show::run(global, &Config::load(global)?, &args.set),
+        Verb::TestNotify(args) => test_notify(global, &args.set),
+        Verb::Schema => {
+            let text = serde_json::to_string_pretty(&schema());
+            output::tell(&text.map_err(|err| Error::io("describe", "the configuration")(err.into()))?)?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn init(global: &Global, args: &Init) -> Result<Outcome> {
+    let file = match args.output.clone().or_else(|| global.config().map(Path::to_path_buf)) {
+        Some(file) if file == Path::new("-") => {
+            output::tell(TEMPLATE.trim_end())?;
+            return Ok(Outcome::Done);
+        }
+        Some(file) => file,
+        None => own_place()?,
+    };
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
+    }
+    // It may come to name a URL that is a secret.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+    let mut made = made.map_err(Error::io("make the configuration", &file))?;
+    made.write_all(TEMPLATE.as_bytes()).map_err(Error::io("write", &file))?;
+    output::tell(&format!("wrote {}: fill it in, then run `snap config check`", file.display()))?;
+    Ok(Outcome::Done)
+}
+
+/// The machine's place for root, the user's for others.
+fn own_place() -> Result<PathBuf> {
+    let mut places = places().into_iter().skip(1);
+    let place = if rustix::process::geteuid().is_root() { places.last() } else { places.next() };
+    place.ok_or_else(|| {
+        Error::Usage("there is no place for the configuration: name one with --output".to_owned())
+    })
+}
+
+fn check(global: &Global) -> Result<Outcome> {
+    let Some(file) = find(global)? else {
+        let looked: Vec<String> = places().iter().map(|place| place.display().to_string()).collect();
+        return Err(Error::Usage(format!("there is no configuration: looked for {}", looked.join(", "))));
+    };
+    let (config, complaints) = Config::of_file(&file, global.profile())?;
+    for complaint in &complaints {
+        output::complain(&output::printable(&format!("snap: {}", told(&file, complaint))));
+    }
+    if !complaints.is_empty() {
+        let number = count(complaints.len() as u64, "thing is", "things are");
+        return Err(Error::Usage(format!("{number} wrong with {}", file.display())));
+    }
+    for warning in warnings(&config) {
+        output::warn(global.json, &warning);
+    }
+    let repositories = count(config.repositories().len() as u64, "repository", "repositories");
+    let sets = count(config.sets().len() as u64, "set", "sets");
+    output::tell(&format!("{} is right: {repositories}, {sets}", file.display()))?;
+    Ok(Outcome::Done)
+}
+
+/// What is allowed and yet probably not meant.
+fn warnings(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in config.repositories() {
+        let Some(file) = &entry.password_file else { continue };
+        match file.symlink_metadata() {
+            Err(err) => found.push(format!("the password file {}: {err}", file.display())),
+            Ok(_) => found.extend(password::exposed(file)),
+        }
+    }
+    for set in config.sets() {
+        let gone = set.sources().into_iter().filter(|source| source.symlink_metadata().is_err());
+        found.extend(gone.map(|source| format!("set {}: there is no {}", set.name, source.display())));
+        if set.table.at("schedule.cleanup").is_some() && set.rules().is_empty() {
+            found.push(format!("set {}: `schedule.cleanup` has nothing to go by: `keep` is empty", set.name));
+        }
+    }
+    found
+}
+
+fn test_notify(global: &Global, names: &[String]) -> Result<Outcome> {
+    let context = Context::new(global.clone(), Config::load(global)?);
+    let sets = sets::chosen(&context, names, true)?;
+    let (mut told, mut deaf) = (0, 0);
+    for set in &sets {
+        let mut tale = context.for_set(set).tale("backup", None);
+        tale.end = Some(End { error: Some("this is only a test".to_owned()), ..End::default() });
+        for (receiver, result) in notify::test(&tale) {
+            let why = match result {
+                Ok(()) => "told".to_owned(),
+                Err(why) => {
+                    deaf += 1;
+                    format!("not told: {why}")
+                }
+            };
+            told += 1;
+            output::tell(&output::printable(&format!("{}: {receiver}: {why}", set.name)))?;
+        }
+    }
+    match (told, deaf) {
+        (0, _) => Err(Error::Usage("nobody is to be told of anything: `notify` is empty".to_owned())),
+        (_, 0) => Ok(Outcome::Done),
+        _ => Ok(Outcome::Failed(1)),
+    }
+}

@@ -1,0 +1,118 @@
+//! `snap daemon`: keeps the schedule in the foreground.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use snap_backup::ops::forget::policy::Rule;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use super::status::serve;
+use crate::config::{Config, Set};
+use crate::notify;
+use crate::output::{self, count};
+use crate::report::Outcome;
+use crate::schedule::keeper::Keeper;
+use crate::schedule::memory::Memory;
+use crate::schedule::{self, Planned};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "SIGTERM and SIGINT stop it in good order, SIGHUP makes it read the configuration again."
+)]
+pub(crate) struct Daemon {
+    /// Answer Prometheus at this address; a port alone answers this machine only
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = serve::address)]
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+pub(super) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
+    let memory = memory(context)?;
+    let planned = planned(context)?;
+    let Some(_lock) = memory.lock()? else {
+        return Err(Error::Usage("another process keeps this schedule already".to_owned()));
+    };
+    if context.talks() && !context.global.json {
+        let number = count(planned.len() as u64, "job", "jobs");
+        output::complain(&format!("snap: keeping the schedule of {number}; `snap schedule show` lists them"));
+    }
+    if let Some(address) = args.metrics {
+        let bound = serve::serve(address, calling(context))?;
+        if context.talks() && !context.global.json {
+            output::complain(&format!("snap: metrics are at http://{bound}/metrics"));
+        }
+    }
+    let silenced = |planned: &Planned, why: &str| silenced(context, planned, why);
+    let mut keeper = Keeper::new(calling(context), planned, &memory, &silenced)?;
+    keeper.keep(&|| {
+        let config = Config::load(&context.given)?;
+        self::planned(&Context::new(context.given.clone(), config))
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// The jobs that there are.
+///
+/// # Errors
+/// When there is none: a schedule of nothing would be a mistake that nobody notices.
+pub(super) fn planned(context: &Context) -> Result<Vec<Planned>> {
+    let lane = |set: Option<&Set>| {
+        let storage = set.map_or_else(|| context.storage(), |set| context.for_set(set).storage());
+        storage.map(|storage| storage.location()).unwrap_or_default()
+    };
+    let planned = schedule::plan(&context.config, lane, by_itself(context)?);
+    if planned.is_empty() {
+        let where_from = match &context.config.file {
+            Some(file) => format!("{} has no set with a schedule", file.display()),
+            None => "there is no snap.toml (`snap config init` makes one), and none of the old script's variables is set"
+                .to_owned(),
+        };
+        return Err(Error::Usage(format!("there is nothing to run: {where_from}")));
+    }
+    Ok(planned)
+}
+
+/// Without sets: whether the old script's variables name what to save, and if so, whether they say what to keep.
+fn by_itself(context: &Context) -> Result<Option<bool>> {
+    let Some(legacy) = &context.legacy else { return Ok(None) };
+    let rules = legacy.rules(None, context.legacy_alone().is_some())?;
+    Ok(Some(rules.iter().any(Rule::says_something)))
+}
+
+/// What the jobs are called with: what this call was given, the file by its full name.
+pub(super) fn calling(context: &Context) -> crate::args::Global {
+    let mut global = context.given.clone();
+    if let Some(file) = &context.config.file {
+        global.config = Some(file.clone().into());
+    }
+    global
+}
+
+/// What the schedule remembers: of this file and profile, or of the old script's variables in this directory.
+pub(super) fn memory(context: &Context) -> Result<Memory> {
+    let dir = context.global.state().ok_or_else(|| {
+        Error::Usage(
+            "there is no place for what the schedule remembers: give one with SNAP_STATE_DIR".to_owned(),
+        )
+    })?;
+    let of = match &context.config.file {
+        Some(file) => {
+            let profile =
+                context.config.profile.as_deref().map(|name| format!(" -P {name}")).unwrap_or_default();
+            format!("{}{profile}", file.display())
+        }
+        None => {
+            let here = std::env::current_dir().map_err(Error::io("find", "the working directory"))?;
+            format!("the old script in {}", here.display())
+        }
+    };
+    let dir = std::path::absolute(&dir).map_err(Error::io("make absolute", &dir))?;
+    Ok(Memory::new(dir, of))
+}
+
+/// A job that was killed told nobody: so it is done here.
+pub(super) fn silenced(context: &Context, planned: &Planned, why: &str) {
+    let Some(set) = &planned.set else { return };
+    let context = context.for_set(set);
+    notify::of_a_silent_end(&context.tale(planned.verb(), Some(planned.what)), why);
+}

@@ -1,0 +1,135 @@
+//! `snap diff`: says what differs. Names go out as the bytes they are.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use snap_backup::Result;
+use snap_backup::ops::diff::{self, Change, Difference, Options, Summary, Totals};
+
+use super::{Context, outcome};
+use crate::output::{self, count, failed, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+
+#[derive(Debug, Args)]
+#[command(after_help = "+ added, - removed, M content changed, T type changed, U only metadata changed")]
+pub(crate) struct Diff {
+    /// The one to begin with, with :PATH for a part
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub(crate) before: String,
+    /// Another one, or a directory as it is now: what begins with / or ./, or is no snapshot
+    #[arg(value_name = "SNAPSHOT[:PATH]|DIR")]
+    pub(crate) after: PathBuf,
+    /// Leave out what differs in metadata only
+    #[arg(long)]
+    pub(crate) no_metadata: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
+    let options = Options { before: args.before.clone().into_bytes(), after: args.after.clone() };
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let mut result = Ok(Outcome::Done);
+        output::emit(|out| {
+            let progress = Progress::start(&context.global, "diff", false);
+            let summary = diff::run(
+                repo,
+                &options,
+                &mut |difference| {
+                    if args.no_metadata && difference.change == Change::Metadata {
+                        return Ok(());
+                    }
+                    if context.global.json {
+                        return writeln!(out, "{}", Value::Object(object(difference))).map_err(failed);
+                    }
+                    line(out, difference, context.global.verbose > 0).map_err(failed)
+                },
+                &progress,
+                &stop,
+            );
+            drop(progress);
+            let summary = summary?;
+            result = Ok(outcome(&summary.problems));
+            if context.global.json {
+                writeln!(out, "{}", statistics(&summary)).map_err(failed)
+            } else if context.talks() {
+                writeln!(out, "{}", human(&summary)).map_err(failed)
+            } else {
+                Ok(())
+            }
+        })?;
+        result
+    })
+}
+
+fn line(out: &mut dyn Write, difference: &Difference<'_>, verbose: bool) -> io::Result<()> {
+    write!(out, "{}    ", difference.change.letter())?;
+    out.write_all(difference.path)?;
+    if difference.entry.is_dir() {
+        out.write_all(b"/")?;
+    }
+    if verbose && !difference.fields.is_empty() {
+        write!(out, " ({})", difference.fields.join(", "))?;
+    }
+    out.write_all(b"\n")
+}
+
+fn object(difference: &Difference<'_>) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("message_type".to_owned(), "change".into());
+    output::put_bytes(&mut map, "path", difference.path);
+    map.insert("modifier".to_owned(), difference.change.letter().to_string().into());
+    if !difference.fields.is_empty() {
+        map.insert("metadata".to_owned(), difference.fields.clone().into());
+    }
+    map
+}
+
+fn totals(totals: &Totals) -> Value {
+    json!({"files": totals.files, "dirs": totals.dirs, "others": totals.others, "bytes": totals.bytes})
+}
+
+fn statistics(summary: &Summary) -> Value {
+    json!({
+        "message_type": "statistics",
+        "source_snapshot": summary.before.hex(),
+        "target_snapshot": summary.after.map(|id| id.hex()),
+        "changed_files": summary.content,
+        "changed_types": summary.types,
+        "changed_metadata": summary.metadata,
+        "added": totals(&summary.added),
+        "removed": totals(&summary.removed),
+        "problems": summary.problems.len(),
+    })
+}
+
+/// The numbers, with the letters beside them for whoever sees them for the first time.
+fn human(summary: &Summary) -> String {
+    let part = |totals: &Totals| {
+        format!(
+            "{}, {} and {} ({})",
+            count(totals.files, "file", "files"),
+            count(totals.dirs, "directory", "directories"),
+            count(totals.others, "other", "others"),
+            size(totals.bytes)
+        )
+    };
+    if summary.is_same() && summary.problems.is_empty() {
+        return "no difference".to_owned();
+    }
+    let mut text = format!(
+        "+ added:            {}\n- removed:          {}\nM content changed:  {}\nT type changed:     {}\nU metadata changed: {}",
+        part(&summary.added),
+        part(&summary.removed),
+        summary.content,
+        summary.types,
+        summary.metadata,
+    );
+    if !summary.problems.is_empty() {
+        let number = summary.problems.len() as u64;
+        text += &format!("\n{} not be read: see the warnings", count(number, "path could", "paths could"));
+    }
+    text
+}

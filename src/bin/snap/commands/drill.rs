@@ -1,0 +1,281 @@
+//! `snap drill`: restores a sample and compares it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use snap_backup::ops::drill::{Chosen, Compared, Drill, Options, Sample};
+use snap_backup::ops::restore;
+use snap_backup::store::journal::Journal;
+use snap_backup::store::repository::Repository;
+use snap_backup::tree::scratch::Scratch;
+use snap_backup::{Error, Result};
+
+use super::around::Job;
+use super::{Context, sets};
+use crate::output::{self, count, printable, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::retention::Filters;
+use crate::values;
+
+#[derive(Debug, Args)]
+pub(crate) struct DrillArgs {
+    /// Of these snapshots; without any, of the newest of each host and its sources and of one of the recent ones
+    #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    pub(crate) snapshots: Vec<String>,
+    /// Of this set of the configuration; given twice: of both
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["snapshots", "Filters"])]
+    pub(crate) set: Vec<String>,
+    /// So many files in all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) files: u64,
+    /// So many bytes in all; a larger file is never part of the sample
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = values::size)]
+    pub(crate) bytes: u64,
+    /// Stop after this time
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = values::duration)]
+    pub(crate) time: Duration,
+    /// How many of each host and its sources are recent
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) recent: usize,
+    /// Restore to a directory in this one, and remove it afterwards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Report {
+    snapshots: u64,
+    compared: Compared,
+    too_large: u64,
+    /// What could not be restored for another reason than damage.
+    problems: u64,
+    damage: bool,
+    timed_out: bool,
+    cursor: u64,
+}
+
+pub(super) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
+    let sets = sets::chosen(context, &args.set, false)?;
+    if sets.is_empty() {
+        return all(context, args);
+    }
+    let job = Job { verb: "drill", kind: None, dry_run: false };
+    sets::each(context, &sets, job, |context| all(context, args))
+}
+
+/// What was named, or a set.
+fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
+    context.begin("drill", false, |_| {});
+    context.recorder.tell();
+    let options = Options {
+        selectors: args.snapshots.clone(),
+        selection: sets::selection(context, &args.filters)?,
+        recent: args.recent,
+        files: args.files,
+        bytes: args.bytes,
+        cursor: cursor(context),
+    };
+    let report = context.with(|repo| practise(context, repo, args, &options))?;
+    note(context, &report);
+    tell(context, &report)?;
+    if report.compared.files == 0 && !report.damage && report.problems == 0 {
+        nothing(&report, args)?;
+    }
+    Ok(match (report.damage, report.problems) {
+        (true, _) => Outcome::Damage,
+        (false, 0) => Outcome::Done,
+        (false, _) => Outcome::Problems,
+    })
+}
+
+/// A drill that tried nothing has shown nothing.
+fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
+    if report.timed_out {
+        return Err(Error::Refused(format!(
+            "no file was tried within {} s: give more --time",
+            args.time.as_secs()
+        )));
+    }
+    if report.too_large > 0 {
+        let number = count(report.too_large, "file is", "files are");
+        return Err(Error::Refused(format!(
+            "no file was tried: {number} larger than {}: give more --bytes",
+            size(args.bytes)
+        )));
+    }
+    Ok(())
+}
+
+/// Where the last drill of this repository ended.
+fn cursor(context: &Context) -> u64 {
+    let known = || {
+        let location = context.storage().ok()?.location();
+        let runs = Journal::new(context.global.state()?).read().ok()?.runs;
+        runs.iter()
+            .rev()
+            .filter(|run| run.verb == "drill" && run.repository == location)
+            .find_map(|run| run.cursor)
+    };
+    known().unwrap_or_default()
+}
+
+fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Options) -> Result<Report> {
+    let stop = stop_on_signals()?;
+    let late = alarm(args.time, &stop);
+    let progress = Progress::start(&context.global, "drill", true);
+    let drill = Drill::begin(repo, &progress)?;
+    let mut report = Report { cursor: options.cursor, ..Report::default() };
+    let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let scratch = Scratch::new(&parent)?;
+    let result = drill.choose(options, &stop).and_then(|chosen| {
+        choose_told(context, &mut report, &chosen);
+        for (number, sample) in chosen.samples.iter().enumerate() {
+            let target = scratch.path().join(number.to_string());
+            one(context, repo, &drill, sample, (target, &progress, &stop), &mut report)?;
+        }
+        report.cursor = chosen.cursor;
+        Ok(())
+    });
+    drop(progress);
+    let (removed, ended) = (scratch.remove(), drill.end());
+    match result {
+        Err(Error::Interrupted) if late.load(Ordering::Relaxed) => report.timed_out = true,
+        other => other?,
+    }
+    removed.and(ended)?;
+    Ok(report)
+}
+
+/// Stops the work after a while, and says that it was this.
+fn alarm(time: Duration, stop: &Arc<AtomicBool>) -> Arc<AtomicBool> {
+    let late = Arc::new(AtomicBool::new(false));
+    let (stop, rung) = (Arc::clone(stop), Arc::clone(&late));
+    // It ends with the process.
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        if !stop.load(Ordering::Relaxed) {
+            rung.store(true, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    late
+}
+
+fn choose_told(context: &Context, report: &mut Report, chosen: &Chosen) {
+    report.too_large = chosen.too_large;
+    for (snapshot, why) in &chosen.damaged {
+        wrong(context, report, &format!("snapshot {snapshot}: {why}"), true);
+    }
+}
+
+fn one(
+    context: &Context,
+    repo: &Repository,
+    drill: &Drill,
+    sample: &Sample,
+    (target, progress, stop): (PathBuf, &Progress, &AtomicBool),
+    report: &mut Report,
+) -> Result<()> {
+    std::fs::create_dir(&target).map_err(Error::io("make the directory", &target))?;
+    let options = restore::Options {
+        selector: sample.snapshot.id.hex(),
+        target: target.clone(),
+        only: Some(sample.paths()),
+        ..restore::Options::default()
+    };
+    let short = sample.snapshot.id.short();
+    let restored = restore::run(repo, &options, progress, stop)?;
+    let compared = drill.compare(sample, &target, stop)?;
+    report.snapshots += 1;
+    report.compared.files += compared.files;
+    report.compared.bytes += compared.bytes;
+    report.compared.live += compared.live;
+    let whys = restored.problems.iter().chain(&compared.wrong);
+    let first = restored.problems.len();
+    for (number, (path, why)) in whys.enumerate() {
+        // What is not restored is not what was stored, either: it is told once.
+        let told = number >= first && restored.problems.iter().any(|(known, _)| known == path);
+        if !told {
+            let damage = number >= first || restored.damage;
+            wrong(context, report, &format!("{short}:{}: {why}", output::path(path)), damage);
+        }
+    }
+    Ok(())
+}
+
+/// Names what is wrong at once: it is the reason for the exit code.
+fn wrong(context: &Context, report: &mut Report, what: &str, damage: bool) {
+    report.damage |= damage;
+    report.problems += 1;
+    context.recorder.note(|record| {
+        if record.error.is_none() {
+            record.set_error(what);
+        }
+    });
+    if context.global.json {
+        let error = json!({"message": what});
+        let object = json!({"message_type": "error", "error": error, "during": "drill", "item": ""});
+        output::complain(&object.to_string());
+    } else {
+        output::complain(&format!("snap: error: {}", printable(what)));
+    }
+}
+
+fn note(context: &Context, report: &Report) {
+    context.recorder.note(|record| {
+        record.cursor = Some(report.cursor);
+        record.numbers.files = Some(report.compared.files);
+        record.numbers.bytes = Some(report.compared.bytes);
+        record.numbers.compared = Some(report.compared.live);
+        record.numbers.problems = Some(report.problems);
+    });
+}
+
+fn tell(context: &Context, report: &Report) -> Result<()> {
+    let Compared { files, bytes, live, .. } = &report.compared;
+    if context.global.json {
+        let summary = json!({
+            "message_type": "summary",
+            "snapshots": report.snapshots,
+            "files": files,
+            "bytes": bytes,
+            "files_compared_with_source": live,
+            "files_too_large": report.too_large,
+            "num_errors": report.problems,
+            "damage": report.damage,
+            "timed_out": report.timed_out,
+        });
+        return output::tell(&summary.to_string());
+    }
+    if !context.talks() {
+        return Ok(());
+    }
+    let mut text = format!(
+        "restored and compared {} ({}) of {}; {live} of them with the source, too",
+        count(*files, "file", "files"),
+        size(*bytes),
+        count(report.snapshots, "snapshot", "snapshots"),
+    );
+    if report.too_large > 0 {
+        text += &format!(
+            "\n{} larger than --bytes: never part of a sample",
+            count(report.too_large, "file is", "files are")
+        );
+    }
+    if report.timed_out {
+        text += "\nthe time was up: the next drill goes on from the same place";
+    }
+    text += &match report.problems {
+        0 => "\nnothing was wrong".to_owned(),
+        number => format!("\n{}", count(number, "error was found", "errors were found")),
+    };
+    output::tell(&text)
+}

@@ -1,0 +1,185 @@
+//! `snap du`: which directories fill a snapshot, or the repository.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+use snap_backup::Result;
+use snap_backup::ops::du::{self, Line, Options, Report};
+use snap_backup::store::selection::Choice;
+
+use super::Context;
+use crate::output::{self, count, failed, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::retention::Filters;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Size: to restore the newest snapshot. Stored: what the chosen snapshots need of the repository, \
+    each chunk once. Growth: what of that is newer than the oldest of them, or than --since. Unique: what no other \
+    snapshot needs."
+)]
+pub(crate) struct Du {
+    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a directory; without any, all snapshots
+    #[arg(value_name = "SNAPSHOT[:PATH]", conflicts_with = "Filters")]
+    snapshots: Vec<String>,
+    /// Only below this stored directory
+    #[arg(long, value_name = "PATH")]
+    below: Option<OsString>,
+    /// Growth is what this snapshot does not need
+    #[arg(long, value_name = "SNAPSHOT")]
+    since: Option<String>,
+    /// Levels of directories to show
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    depth: usize,
+    /// Also say what no other snapshot needs
+    #[arg(long)]
+    unique: bool,
+    /// Largest first by this, or in order of paths
+    #[arg(long, value_name = "COLUMN")]
+    sort: Option<Column>,
+    /// Show only the first N
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+/// What lines are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Column {
+    /// The path
+    Path,
+    /// Bytes to restore
+    Size,
+    /// Bytes in the repository
+    Stored,
+    /// Bytes that came since
+    Growth,
+    /// Bytes that no other snapshot needs
+    Unique,
+}
+
+pub(super) fn run(context: &Context, args: &Du) -> Result<Outcome> {
+    let options = Options {
+        choice: Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? },
+        below: args.below.clone().map(OsStringExt::into_vec).unwrap_or_default(),
+        since: args.since.clone(),
+        depth: args.depth,
+        unique: args.unique,
+    };
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let progress = Progress::start(&context.global, "du", false);
+        let report = du::run(repo, &options, &progress, &stop);
+        drop(progress);
+        let report = report?;
+        if report.missing > 0 {
+            let missing = count(report.missing, "chunk", "chunks");
+            let text = format!("{missing} of them are in no pack: run `snap check --read-data`");
+            output::warn(context.global.json, &text);
+        }
+        let lines = sorted(&report, args);
+        output::emit(|out| {
+            let shown: Vec<String> = match context.global.json {
+                true => json(&report, &lines, args.unique),
+                false => human(context, &report, &lines, args.unique),
+            };
+            shown.iter().try_for_each(|line| writeln!(out, "{line}").map_err(failed))
+        })?;
+        Ok(if report.missing > 0 { Outcome::Damage } else { Outcome::Done })
+    })
+}
+
+/// All but the start, which is the total.
+fn sorted<'a>(report: &'a Report, args: &Du) -> Vec<&'a Line> {
+    let by = args.sort.unwrap_or(if report.since.is_some() { Column::Growth } else { Column::Stored });
+    let mut lines: Vec<&Line> = report.lines.iter().skip(1).collect();
+    let key = |line: &Line| match by {
+        Column::Path => 0,
+        Column::Size => line.sums.size,
+        Column::Stored => line.sums.stored,
+        Column::Growth => line.sums.grown,
+        Column::Unique => line.sums.unique,
+    };
+    // Of equals, in order of paths.
+    lines.sort_by_key(|line| std::cmp::Reverse(key(line)));
+    lines.truncate(args.top.unwrap_or(usize::MAX));
+    lines
+}
+
+fn human(context: &Context, report: &Report, lines: &[&Line], unique: bool) -> Vec<String> {
+    let (grows, start) = (report.since.is_some(), report.lines.first());
+    let head = ["Size", "Files", "Stored", "Growth", "Unique", "Path"].map(str::to_owned);
+    let cells = |line: &Line, path: String| {
+        let sums = &line.sums;
+        [
+            size(sums.size),
+            sums.files.to_string(),
+            size(sums.stored),
+            size(sums.grown),
+            size(sums.unique),
+            path,
+        ]
+    };
+    let mut rows = vec![head];
+    rows.extend(lines.iter().map(|line| cells(line, format!("{}/", output::path(&line.path)))));
+    let total = |path: &[u8]| if path.is_empty() { "total".into() } else { output::path(path) };
+    rows.extend(start.map(|line| cells(line, total(&line.path))));
+    let mut shown = match (grows, unique) {
+        (true, true) => output::columns(&rows, |column| column < 5),
+        (true, false) => only(&rows, [0, 1, 2, 3, 5]),
+        (false, true) => only(&rows, [0, 1, 2, 4, 5]),
+        (false, false) => only(&rows, [0, 1, 2, 5]),
+    };
+    if context.talks() {
+        let mut text = count(report.snapshots as u64, "snapshot", "snapshots");
+        if let Some([one]) = report.since.as_deref() {
+            text += &format!("; growth since {} of {}", one.id.short(), output::local(one.manifest.started));
+        } else if let Some(since) = &report.since {
+            text += &format!("; growth since the oldest of each of {} hosts and sources", since.len());
+        }
+        shown.push(text);
+    }
+    shown
+}
+
+/// Only these columns; the last is text.
+fn only<const N: usize>(rows: &[[String; 6]], columns: [usize; N]) -> Vec<String> {
+    let cell = |row: &[String; 6], column: usize| row.get(column).cloned().unwrap_or_default();
+    let rows: Vec<[String; N]> = rows.iter().map(|row| columns.map(|column| cell(row, column))).collect();
+    output::columns(&rows, |column| column + 1 < N)
+}
+
+fn json(report: &Report, lines: &[&Line], unique: bool) -> Vec<String> {
+    let object = |line: &Line, kind: &str| {
+        let mut map = Map::new();
+        map.insert("message_type".to_owned(), kind.into());
+        output::put_bytes(&mut map, "path", &line.path);
+        let sums = &line.sums;
+        map.insert("files".to_owned(), sums.files.into());
+        map.insert("size".to_owned(), sums.size.into());
+        map.insert("stored".to_owned(), sums.stored.into());
+        if report.since.is_some() {
+            map.insert("size_before".to_owned(), sums.size_before.into());
+            map.insert("growth".to_owned(), sums.grown.into());
+        }
+        if unique {
+            map.insert("unique".to_owned(), sums.unique.into());
+        }
+        map
+    };
+    let mut shown: Vec<String> =
+        lines.iter().map(|line| Value::Object(object(line, "directory")).to_string()).collect();
+    if let Some(start) = report.lines.first() {
+        let mut map = object(start, "summary");
+        map.insert("snapshots".to_owned(), report.snapshots.into());
+        let since = report.since.iter().flatten().map(|one| one.id.hex()).collect::<Vec<_>>();
+        map.insert("since".to_owned(), json!(since));
+        map.insert("chunks_missing".to_owned(), report.missing.into());
+        shown.push(Value::Object(map).to_string());
+    }
+    shown
+}

@@ -1,0 +1,159 @@
+//! `snap export`: writes a snapshot as a tar archive.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use serde_json::{Value, json};
+use snap_backup::ops::export::{self, Format, Options, Summary};
+use snap_backup::store::repository::Repository;
+use snap_backup::tree::whole::WholeFile;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use crate::output::{self, count, duration, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// latest, latest~N, an id prefix or a time, with :PATH for a part
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub(crate) selector: String,
+    /// The archive; - or nothing is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// tar, tar.gz or tar.zst; else as the file's name ends, else tar.gz
+    #[arg(long, value_name = "FORMAT", value_parser = named)]
+    pub(crate) format: Option<Format>,
+    /// Level of compression: 1 to 12 of tar.gz (else 6), 1 to 19 of tar.zst (else 3)
+    #[arg(long, value_name = "N")]
+    pub(crate) level: Option<i32>,
+    /// Only what changed since the snapshot's parent, and first .snap-deleted, a list of what is gone
+    #[arg(long)]
+    pub(crate) delta: bool,
+    /// As --delta, since this snapshot
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "delta")]
+    pub(crate) since: Option<String>,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Export) -> Result<Outcome> {
+    let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if file.is_none() && io::stdout().is_terminal() {
+        return Err(Error::Usage(
+            "an archive would be written to the terminal: name a file with -o, or pipe it somewhere".into(),
+        ));
+    }
+    if file.is_none() && context.global.json {
+        return Err(Error::Usage(
+            "the archive itself goes to standard output: name a file with -o to get JSON there".into(),
+        ));
+    }
+    let options = Options {
+        selector: args.selector.clone().into_bytes(),
+        delta: args.delta,
+        since: args.since.clone(),
+        format: format(args, file)?,
+        level: args.level,
+    };
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let summary = match file {
+            Some(path) => {
+                let mut whole = WholeFile::create(path, args.force)?;
+                let summary = write(context, repo, &options, &mut whole, &stop)?;
+                whole.publish()?;
+                summary
+            }
+            None => {
+                // Standard output's own buffer looks for ends of lines, of which an archive has none.
+                let out = io::stdout().as_fd().try_clone_to_owned().map_err(output::failed)?;
+                write(context, repo, &options, &mut File::from(out), &stop)?
+            }
+        };
+        if context.global.json {
+            output::tell(&json(&summary).to_string())?;
+        } else if context.talks() && file.is_some() {
+            output::tell(&human(&summary, file))?;
+        } else if context.talks() {
+            output::complain(&human(&summary, file));
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn write(
+    context: &Context,
+    repo: &Repository,
+    options: &Options,
+    out: &mut (dyn Write + Send),
+    stop: &AtomicBool,
+) -> Result<Summary> {
+    let progress = Progress::start(&context.global, "export", true);
+    export::run(repo, options, out, &progress, stop)
+}
+
+/// What was asked for, else what the file's name says, else gzip.
+fn format(args: &Export, file: Option<&Path>) -> Result<Format> {
+    if let Some(format) = args.format {
+        return Ok(format);
+    }
+    let Some(file) = file else { return Ok(Format::default()) };
+    let named = file.extension().and_then(|_| Format::of_name(file.as_os_str().as_bytes()));
+    let plain = file.extension().is_none();
+    named.or(plain.then(Format::default)).ok_or_else(|| {
+        let name = output::printable(&file.display().to_string());
+        Error::Usage(format!("the end of {name} names no format: say --format tar, tar.gz or tar.zst"))
+    })
+}
+
+fn json(summary: &Summary) -> Value {
+    let counts = &summary.counts;
+    json!({
+        "message_type": "summary",
+        "snapshot_id": summary.snapshot.hex(),
+        "since": summary.since.map(|id| id.hex()),
+        "files_exported": counts.files,
+        "dirs_exported": counts.dirs,
+        "others_exported": counts.others,
+        "bytes_exported": counts.bytes,
+        "archive_bytes": counts.archive_bytes,
+        "left_out": counts.left_out,
+        "deleted": counts.deleted,
+        "total_duration": summary.seconds,
+    })
+}
+
+fn human(summary: &Summary, file: Option<&Path>) -> String {
+    let counts = &summary.counts;
+    let to = file
+        .map_or_else(String::new, |file| format!(" to {}", output::printable(&file.display().to_string())));
+    let mut text = format!(
+        "exported {}, {} and {} ({}) of snapshot {}{to} in {}",
+        count(counts.files, "file", "files"),
+        count(counts.dirs, "directory", "directories"),
+        count(counts.others, "other", "others"),
+        size(counts.bytes),
+        summary.snapshot.short(),
+        duration(summary.seconds),
+    );
+    if let Some(since) = summary.since {
+        let deleted = count(counts.deleted, "path is gone", "paths are gone");
+        text += &format!("\nonly what changed since snapshot {}; {deleted}", since.short());
+    }
+    if counts.left_out > 0 {
+        text += &format!("\n{} left out", count(counts.left_out, "socket was", "sockets were"));
+    }
+    text
+}
+
+fn named(text: &str) -> Result<Format, String> {
+    Format::of_name(format!(".{text}").as_bytes()).ok_or_else(|| "one of tar, tar.gz and tar.zst".to_owned())
+}

@@ -1,0 +1,190 @@
+//! `snap find`: says where a file is, and in which snapshots. Names go out as the bytes they are.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use snap_backup::model::entry::{Entry, Time};
+use snap_backup::model::numbers::Numbers;
+use snap_backup::ops::find::{self, Match, Options, Type};
+use snap_backup::store::selection::Choice;
+use snap_backup::store::snapshots::Snapshot;
+use snap_backup::{Error, Result};
+
+use super::{Context, ls};
+use crate::output::{self, count, failed};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::retention::Filters;
+use crate::times;
+use crate::values;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A pattern without a slash is held against the name, one with a slash against as many last \
+    parts of the path; /src/*.c begins at the root of the snapshot, ** stands for any number of parts."
+)]
+pub(crate) struct Find {
+    /// Globs; any is enough
+    #[arg(value_name = "PATTERN")]
+    patterns: Vec<String>,
+    /// Patterns are regular expressions, searched for in the whole path
+    #[arg(long)]
+    regex: bool,
+    /// Patterns ignore case
+    #[arg(short, long = "iname", visible_alias = "ignore-case")]
+    ignore_case: bool,
+    /// Changed at or after this: a date, a time, or an age (30d)
+    #[arg(short = 'O', long, visible_alias = "oldest", value_name = "WHEN", value_parser = times::past)]
+    newer: Option<Time>,
+    /// Changed before this: a date, a time, or an age (30d)
+    #[arg(short = 'N', long, visible_alias = "newest", value_name = "WHEN", value_parser = times::past)]
+    older: Option<Time>,
+    /// Files of more bytes
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    larger: Option<u64>,
+    /// Files of fewer bytes
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    smaller: Option<u64>,
+    /// f file, d directory, l link, p pipe, s socket, c and b device; several with commas
+    #[arg(long = "type", value_name = "TYPES", value_parser = kind, value_delimiter = ',')]
+    types: Vec<Type>,
+    /// Files and directories that need the chunk whose id begins so
+    #[arg(long, visible_alias = "blob", value_name = "ID")]
+    chunk: Option<String>,
+    /// Files with the same bytes as this one, whatever they are called
+    #[arg(long, value_name = "FILE")]
+    content: Option<PathBuf>,
+    /// With permissions and owner
+    #[arg(short, long)]
+    long: bool,
+    /// Only in this snapshot: latest, latest~N, the beginning of an id, or a time; given twice: in both
+    #[arg(short, long = "snapshot", value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    snapshots: Vec<String>,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+fn kind(text: &str) -> Result<Type, String> {
+    match text {
+        "f" | "file" => Ok(Type::File),
+        "d" | "dir" => Ok(Type::Dir),
+        "l" | "symlink" => Ok(Type::Symlink),
+        "p" | "fifo" => Ok(Type::Fifo),
+        "s" | "socket" => Ok(Type::Socket),
+        "c" | "chardev" => Ok(Type::CharDevice),
+        "b" | "dev" => Ok(Type::BlockDevice),
+        _ => Err("f, d, l, p, s, c and b, with commas between".to_owned()),
+    }
+}
+
+pub(super) fn run(context: &Context, args: Find) -> Result<Outcome> {
+    let options = Options {
+        choice: Choice { selectors: args.snapshots, selection: args.filters.selection()? },
+        patterns: args.patterns,
+        regex: args.regex,
+        ignore_case: args.ignore_case,
+        newer: args.newer,
+        older: args.older,
+        larger: args.larger,
+        smaller: args.smaller,
+        types: args.types,
+        chunk: args.chunk,
+        content: args.content,
+    };
+    let by_limits = [options.larger, options.smaller].iter().any(Option::is_some)
+        || [options.newer, options.older].iter().any(Option::is_some);
+    let by_content = options.chunk.is_some() || options.content.is_some();
+    if options.patterns.is_empty() && options.types.is_empty() && !by_limits && !by_content {
+        return Err(Error::Usage("nothing to look for: give a pattern, or --newer, --larger ...".to_owned()));
+    }
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let mut result = Ok(Outcome::Done);
+        output::emit(|out| {
+            let progress = Progress::start(&context.global, "find", false);
+            let mut head = context.talks() && !context.global.json;
+            let summary = find::run(
+                repo,
+                &options,
+                &mut |found| {
+                    if context.global.json {
+                        return writeln!(out, "{}", Value::Object(object(found))).map_err(failed);
+                    }
+                    if std::mem::take(&mut head) {
+                        writeln!(out, "{HEAD}").map_err(failed)?;
+                    }
+                    line(out, found, args.long).map_err(failed)
+                },
+                &progress,
+                &stop,
+            );
+            drop(progress);
+            let summary = summary?;
+            result = Ok(if summary.problems.is_empty() { Outcome::Done } else { Outcome::Damage });
+            if context.global.json {
+                let value = json!({
+                    "message_type": "summary",
+                    "snapshots": summary.snapshots,
+                    "matches": summary.matches,
+                    "problems": summary.problems.len(),
+                });
+                writeln!(out, "{value}").map_err(failed)
+            } else if context.talks() {
+                let matches = count(summary.matches, "match", "matches");
+                let snapshots = count(summary.snapshots, "snapshot", "snapshots");
+                writeln!(out, "{matches} in {snapshots}").map_err(failed)
+            } else {
+                Ok(())
+            }
+        })?;
+        result
+    })
+}
+
+const HEAD: &str = "Snapshots           Count  Modified                   Size  Path";
+
+/// The first and the last snapshot that have it so.
+pub(super) fn range(snapshots: &[Snapshot], among: &Numbers) -> String {
+    let short = |number: Option<usize>| {
+        number.and_then(|at| snapshots.get(at)).map(|found| found.id.short()).unwrap_or_default()
+    };
+    let (first, last) = (short(among.first()), short(among.last()));
+    if among.count() == 1 { first } else { format!("{first}..{last}") }
+}
+
+/// As `range`, for programs: every run of neighbours, and how many there are in all.
+pub(super) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], among: &Numbers) {
+    let id = |number: usize| snapshots.get(number).map(|found| found.id.hex());
+    let runs: Vec<Value> =
+        among.runs().into_iter().map(|(first, last)| json!([id(first), id(last)])).collect();
+    map.insert("first".to_owned(), json!(among.first().and_then(id)));
+    map.insert("last".to_owned(), json!(among.last().and_then(id)));
+    map.insert("count".to_owned(), among.count().into());
+    map.insert("ranges".to_owned(), runs.into());
+}
+
+/// Size for people: only files have one.
+pub(super) fn shown_size(entry: &Entry) -> String {
+    if entry.is_file() { output::size(entry.size()) } else { "-".to_owned() }
+}
+
+fn line(out: &mut dyn Write, found: &Match<'_>, long: bool) -> io::Result<()> {
+    let range = range(found.snapshots, found.among);
+    write!(out, "{range:<18}  {:>5}  ", found.among.count())?;
+    if long {
+        return ls::long(out, found.path, found.entry);
+    }
+    let (time, size) = (output::local(found.entry.meta.mtime), shown_size(found.entry));
+    write!(out, "{time}  {size:>10}  ")?;
+    out.write_all(found.path)?;
+    out.write_all(if found.entry.is_dir() { b"/\n" } else { b"\n" })
+}
+
+fn object(found: &Match<'_>) -> Map<String, Value> {
+    let mut map = ls::node(found.path, found.entry);
+    map.insert("message_type".to_owned(), "match".into());
+    put_range(&mut map, found.snapshots, found.among);
+    map
+}

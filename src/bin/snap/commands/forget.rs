@@ -1,0 +1,255 @@
+//! `snap forget`: moves snapshots to the trash.
+
+use serde_json::{Value, json};
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::forget::groups::Group;
+use snap_backup::ops::forget::policy::Decision;
+use snap_backup::ops::forget::{self, Forgotten, Options, PolicyOptions};
+use snap_backup::ops::gc as collect;
+use snap_backup::ops::stats;
+use snap_backup::store::repository::Repository;
+use snap_backup::{Error, Result};
+
+use super::around::Job;
+use super::{Context, gc, sets};
+use crate::output::{self, count};
+use crate::progress::stop_on_signals;
+use crate::report::Outcome;
+use crate::retention;
+
+/// What is told where nothing says what to keep.
+const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
+    --keep-within 30d ...) or name snapshots";
+
+pub(super) fn run(context: &Context, args: &retention::Forget) -> Result<Outcome> {
+    let otherwise = args.snapshots.is_empty() && args.filters.is_empty() && args.keep.rules().is_empty();
+    let sets = sets::with_rules(context, &args.set, otherwise)?;
+    if sets.is_empty() {
+        return one(context, args);
+    }
+    let job = Job { verb: "forget", kind: None, dry_run: args.dry_run };
+    sets::each(context, &sets, job, |context| one(context, args))
+}
+
+fn one(context: &Context, args: &retention::Forget) -> Result<Outcome> {
+    context.begin("forget", args.dry_run, |_| {});
+    context.recorder.tell();
+    context.with(|repo| {
+        if args.snapshots.is_empty() {
+            let options = PolicyOptions {
+                selection: sets::selection(context, &args.filters)?,
+                group_by: args.group_by,
+                rules: sets::rules(context, args.keep.rules()),
+                dry_run: args.dry_run,
+            };
+            let going = by_policy(context, repo, &options)?;
+            // The answer in JSON is one array, as restic's, unless a collection follows.
+            if args.dry_run && (args.prune || !context.global.json) {
+                foresee(context, repo, &going)?;
+            }
+        } else {
+            let going = by_name(context, repo, args)?;
+            if args.dry_run {
+                foresee(context, repo, &going)?;
+            }
+        }
+        if args.prune {
+            let options = collect::Options { dry_run: args.dry_run, ..collect::Options::default() };
+            return gc::collect(context, repo, &options);
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn by_name(context: &Context, repo: &Repository, args: &retention::Forget) -> Result<Vec<SnapshotId>> {
+    let options = Options {
+        selectors: args.snapshots.clone(),
+        allow_remove_all: args.allow_remove_all,
+        force: args.force,
+        dry_run: args.dry_run,
+    };
+    let forgotten = forget::run(repo, &options)?;
+    context.recorder.note(|record| record.numbers.forgotten = Some(forgotten.len() as u64));
+    if context.global.json {
+        print_json(&forgotten, args.dry_run)?;
+    } else if context.talks() {
+        print(&forgotten, args.dry_run)?;
+    }
+    Ok(forgotten.iter().map(|one| one.id).collect())
+}
+
+fn print(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
+    for one in forgotten {
+        let when = one.manifest.as_ref().map_or_else(
+            || "unreadable".to_owned(),
+            |manifest| format!("{} of {}", manifest.kind, output::local(manifest.started)),
+        );
+        let done = if dry_run { "would forget" } else { "forgot" };
+        output::tell(&format!("{done} snapshot {} ({when})", one.id.short()))?;
+    }
+    output::tell(&ending(forgotten.len(), dry_run))
+}
+
+fn print_json(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
+    let ids: Vec<String> = forgotten.iter().map(|one| one.id.hex()).collect();
+    output::tell(&json!({"message_type": "summary", "forgotten": ids, "dry_run": dry_run}).to_string())
+}
+
+fn ending(number: usize, dry_run: bool) -> String {
+    let number = count(number as u64, "snapshot", "snapshots");
+    if dry_run {
+        format!("dry run: {number} would be forgotten; nothing written")
+    } else {
+        format!("{number} forgotten: `snap undelete` brings them back until `snap gc` purges them")
+    }
+}
+
+/// Forgets what no rule keeps, and tells of every snapshot why it stays or goes. Which go.
+pub(super) fn by_policy(
+    context: &Context,
+    repo: &Repository,
+    options: &PolicyOptions,
+) -> Result<Vec<SnapshotId>> {
+    let groups = forget::by_policy(repo, options).map_err(|err| match err {
+        Error::Retention(_) => Error::Retention(NO_RULE.to_owned()),
+        other => other,
+    })?;
+    tell(context, &groups, true)?;
+    let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
+    let going: Vec<SnapshotId> = going.map(|one| one.snapshot.id).collect();
+    context.recorder.note(|record| record.numbers.forgotten = Some(going.len() as u64));
+    if context.talks() && !context.global.json {
+        match going.len() {
+            0 => output::tell("nothing to forget")?,
+            number => output::tell(&ending(number, options.dry_run))?,
+        }
+    }
+    Ok(going)
+}
+
+/// What forgetting these would free, which a collection that writes nothing cannot know.
+pub(super) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]) -> Result<()> {
+    if going.is_empty() {
+        return Ok(());
+    }
+    let freed = match stats::freed(repo, going, &*stop_on_signals()?) {
+        // What goes is known all the same.
+        Err(err) if err.is_damage() => {
+            let text = format!("what comes back is not known: {}", err.chain());
+            output::warn(context.global.json, &text);
+            return Ok(());
+        }
+        freed => freed?,
+    };
+    if context.global.json {
+        let value = json!({
+            "message_type": "forecast",
+            "snapshots": going.len(),
+            "bytes": freed.only.plain,
+            "bytes_stored": freed.only.stored,
+            "bytes_freed": freed.bytes,
+        });
+        return output::tell(&value.to_string());
+    }
+    if !context.talks() {
+        return Ok(());
+    }
+    output::tell(&format!(
+        "{} of packs only for them: that comes back when they are purged, after a day or with --empty-trash",
+        output::size(freed.bytes)
+    ))
+}
+
+/// Every snapshot with its reasons; restic's shape in JSON. Unless it is `decided`, what no rule keeps stays as well:
+/// there was none.
+pub(super) fn tell(context: &Context, groups: &[Group], decided: bool) -> Result<()> {
+    if context.global.json {
+        let groups: Vec<Value> = groups.iter().map(|group| json_of(group, decided)).collect();
+        return output::tell(&Value::from(groups).to_string());
+    }
+    if !context.talks() {
+        return Ok(());
+    }
+    for group in groups {
+        output::tell(&human(group, decided))?;
+    }
+    Ok(())
+}
+
+fn human(group: &Group, decided: bool) -> String {
+    let (all, staying) = (group.decisions.len(), group.decisions.iter().filter(|one| one.stays()).count());
+    let mut text = title(group);
+    text += &if decided { format!(": keep {staying} of {all}") } else { format!(": {all}") };
+    for one in &group.decisions {
+        let (id, manifest) = (one.snapshot.id.short(), &one.snapshot.manifest);
+        let started = output::local(manifest.started);
+        let word = match (one.stays(), decided) {
+            (true, _) => "keep",
+            (false, true) => "forget",
+            (false, false) => "?",
+        };
+        let kind = manifest.kind.to_string();
+        text += &format!("\n  {word:<6}  {id}  {started}  {kind:<12}  {}", why(one, decided));
+    }
+    text
+}
+
+/// `host vm, paths /a /b`.
+fn title(group: &Group) -> String {
+    let key = &group.key;
+    let mut parts = Vec::new();
+    if let Some(host) = &key.host {
+        parts.push(format!("host {}", output::printable(host)));
+    }
+    if let Some(paths) = &key.paths {
+        let paths: Vec<String> = paths.iter().map(|path| output::path(path)).collect();
+        parts.push(format!("paths {}", paths.join(" ")));
+    }
+    if let Some(tags) = &key.tags {
+        parts.push(format!("tags [{}]", output::printable(&tags.join(", "))));
+    }
+    if parts.is_empty() { "all snapshots".to_owned() } else { parts.join(", ") }
+}
+
+fn why(decision: &Decision, decided: bool) -> String {
+    if decision.stays() {
+        let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+        return output::printable(&reasons.join("; "));
+    }
+    let expired = decision.expired.map(|at| format!("expired at {}", output::local(at)));
+    let rule = if decided { "no rule keeps it" } else { "no rule was given" };
+    let rule = expired.as_deref().unwrap_or(rule);
+    match &decision.successor {
+        Some((by, at)) => format!("{rule}; replaced by {} at {}", by.short(), output::local(*at)),
+        None => rule.to_owned(),
+    }
+}
+
+fn json_of(group: &Group, decided: bool) -> Value {
+    let part = |stays: bool| -> Vec<Value> {
+        let chosen = group.decisions.iter().filter(|one| (one.stays() || !decided) == stays);
+        chosen.map(|one| Value::Object(output::snapshot(&one.snapshot))).collect()
+    };
+    let reasons = group.decisions.iter().filter(|one| one.stays()).map(|one| {
+        let matches: Vec<String> = one.reasons.iter().map(ToString::to_string).collect();
+        json!({"snapshot": output::snapshot(&one.snapshot), "matches": matches})
+    });
+    let replaced = group.decisions.iter().filter(|one| !one.stays()).filter_map(|one| {
+        let (by, at) = one.successor?;
+        let time = output::rfc3339(at);
+        Some(json!({"id": one.snapshot.id.hex(), "by": by.hex(), "time": time}))
+    });
+    let key = &group.key;
+    let paths = key.paths.as_ref().map(|paths| {
+        paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect::<Vec<String>>()
+    });
+    json!({
+        "host": key.host,
+        "paths": paths,
+        "tags": key.tags,
+        "keep": part(true),
+        "remove": part(false),
+        "reasons": reasons.collect::<Vec<Value>>(),
+        "replaced": replaced.collect::<Vec<Value>>(),
+    })
+}

@@ -1,0 +1,148 @@
+//! `snap gc`: deletes what no snapshot needs.
+
+use clap::Args;
+use serde_json::json;
+use snap_backup::Result;
+use snap_backup::ops::gc::{self, MaxUnused, Options, Report};
+use snap_backup::store::repository::Repository;
+
+use super::Context;
+use crate::output::{self, count, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::values;
+
+/// How to collect.
+#[derive(Debug, Args)]
+pub(crate) struct Collect {
+    /// How much may stay that nobody needs: a percentage of the repository, a size, or unlimited
+    #[arg(long, value_name = "P%|SIZE", default_value = "5%", value_parser = max_unused)]
+    pub(crate) max_unused: MaxUnused,
+    /// Rewrite at most this many bytes of packs
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) max_repack: Option<u64>,
+    /// Purge forgotten snapshots now, however recently they were forgotten
+    #[arg(long)]
+    pub(crate) empty_trash: bool,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Collect) -> Result<Outcome> {
+    context.begin("gc", args.dry_run, |_| {});
+    context.recorder.tell();
+    context.with(|repo| collect(context, repo, &options(args)))
+}
+
+/// What was asked for.
+pub(super) fn options(args: &Collect) -> Options {
+    Options {
+        max_unused: args.max_unused,
+        max_repack: args.max_repack,
+        empty_trash: args.empty_trash,
+        dry_run: args.dry_run,
+    }
+}
+
+/// Collects and says what came of it.
+pub(super) fn collect(context: &Context, repo: &Repository, options: &Options) -> Result<Outcome> {
+    let stop = stop_on_signals()?;
+    let progress = Progress::start(&context.global, "gc", false);
+    let result = gc::run(repo, options, &progress, &stop);
+    drop(progress);
+    let report = result?;
+    context.recorder.note(|record| {
+        let after = report.before.saturating_add(report.bytes_written).saturating_sub(report.bytes_deleted);
+        record.numbers.bytes_deleted = Some(report.bytes_deleted);
+        record.numbers.bytes_stored = Some(report.bytes_written);
+        record.numbers.repository_bytes = Some(after);
+    });
+    if report.lost > 0 {
+        let lost = count(report.lost, "chunk", "chunks");
+        let text = format!("{lost} that snapshots need are missing or damaged: run `snap check --read-data`");
+        output::warn(context.global.json, &text);
+        context.recorder.note(|record| record.set_error(&text));
+    }
+    if context.global.json {
+        output::tell(&json(&report, options.dry_run).to_string())?;
+    } else if context.talks() {
+        output::tell(&human(&report, options.dry_run))?;
+    }
+    Ok(if report.lost > 0 { Outcome::Damage } else { Outcome::Done })
+}
+
+fn human(report: &Report, dry_run: bool) -> String {
+    let freed = report.bytes_deleted.saturating_sub(report.bytes_written);
+    let packs = count(report.packs_deleted, "pack", "packs");
+    let mut text = if dry_run {
+        format!("dry run: would free about {} of {} ({packs}", size(freed), size(report.before))
+    } else {
+        format!("freed {} of {} ({packs} deleted", size(freed), size(report.before))
+    };
+    if report.packs_moved > 0 {
+        text += &format!(", {} rewritten", report.packs_moved);
+    }
+    text += ")";
+    if report.purged > 0 {
+        text += &format!("\n{} purged for good", count(report.purged, "snapshot", "snapshots"));
+    }
+    if report.rescued > 0 {
+        text += &format!("\n{} turned out needed and stayed", count(report.rescued, "pack", "packs"));
+    }
+    if report.unused > 0 {
+        text += &format!("\nabout {} that nobody needs stay for now", size(report.unused));
+    }
+    if report.in_trash > 0 {
+        text += &format!(
+            "\nlater: {} in the trash, {} only in them; --empty-trash purges them now",
+            count(report.in_trash, "snapshot", "snapshots"),
+            size(report.trash_plain),
+        );
+    }
+    if !report.waiting_for.is_empty() {
+        text += &format!(
+            "\nlater: {} ({}) when these have ended: {}; the next run deletes them",
+            count(report.later.0, "pack", "packs"),
+            size(report.later.1),
+            report.waiting_for.join(", "),
+        );
+    }
+    if report.no_room {
+        text += "\nthe disk is full: nothing was rewritten; run `snap gc` again now that there is room";
+    }
+    text
+}
+
+fn json(report: &Report, dry_run: bool) -> serde_json::Value {
+    json!({
+        "message_type": "summary",
+        "bytes_before": report.before,
+        "packs_deleted": report.packs_deleted,
+        "bytes_deleted": report.bytes_deleted,
+        "packs_rewritten": report.packs_moved,
+        "bytes_written": report.bytes_written,
+        "packs_rescued": report.rescued,
+        "snapshots_purged": report.purged,
+        "bytes_unused": report.unused,
+        "snapshots_in_trash": report.in_trash,
+        "trash_plain_bytes": report.trash_plain,
+        "packs_later": report.later.0,
+        "bytes_later": report.later.1,
+        "waiting_for": report.waiting_for,
+        "chunks_lost": report.lost,
+        "dry_run": dry_run,
+    })
+}
+
+fn max_unused(text: &str) -> Result<MaxUnused, String> {
+    let wrong = || "a percentage below 100%, a size, or unlimited".to_owned();
+    if text == "unlimited" {
+        return Ok(MaxUnused::Unlimited);
+    }
+    let Some(percent) = text.strip_suffix('%') else { return values::size(text).map(MaxUnused::Bytes) };
+    match percent.trim().parse::<f64>() {
+        Ok(percent) if (0.0..100.0).contains(&percent) => Ok(MaxUnused::Share(percent / 100.0)),
+        _ => Err(wrong()),
+    }
+}

@@ -1,0 +1,208 @@
+//! `snap history`: what versions of a path there are, and one of them back.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use serde_json::{Value, json};
+use snap_backup::ops::history::{self, Options, Report};
+use snap_backup::ops::restore;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::Choice;
+use snap_backup::store::versions::Version;
+use snap_backup::{Error, Result};
+
+use super::{Context, find, ls, outcome};
+use crate::output::{self, count};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::retention::Filters;
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// As stored: src/lib.rs, etc/hosts
+    #[arg(value_name = "PATH")]
+    stored: PathBuf,
+    /// Write a version here, under this name; nothing may be there
+    #[arg(long, value_name = "NAME")]
+    restore_as: Option<PathBuf>,
+    /// Which version, by its number; without it, the newest
+    #[arg(long, value_name = "N", requires = "restore_as")]
+    number: Option<usize>,
+    /// Only in this snapshot: latest, latest~N, the beginning of an id, or a time; given twice: in both
+    #[arg(short, long = "snapshot", value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    snapshots: Vec<String>,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+pub(super) fn run(context: &Context, args: &History) -> Result<Outcome> {
+    let options = Options {
+        choice: Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? },
+        path: args.stored.clone().into_os_string().into_vec(),
+    };
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let progress = Progress::start(&context.global, "history", false);
+        let report = history::run(repo, &options, &progress, &stop);
+        drop(progress);
+        let report = report?;
+        if let Some(name) = &args.restore_as {
+            let version = chosen(&report, args.number)?;
+            return restore_as(context, repo, &report, version, name, &stop);
+        }
+        if context.global.json {
+            output::tell(&json(&report))?;
+        } else {
+            output::tell(&human(context, &report))?;
+        }
+        Ok(if report.problems.is_empty() { Outcome::Done } else { Outcome::Damage })
+    })
+}
+
+/// Numbers count from 1, as they are shown.
+fn chosen(report: &Report, number: Option<usize>) -> Result<&Version> {
+    let wanted = match number {
+        Some(number) => number.checked_sub(1).and_then(|at| report.versions.get(at)),
+        None => report.versions.iter().max_by_key(|version| version.among.last()),
+    };
+    wanted.ok_or_else(|| {
+        Error::Usage(format!("there is no such version: they are 1 to {}", report.versions.len()))
+    })
+}
+
+fn human(context: &Context, report: &Report) -> String {
+    let head = ["#", "Snapshots", "Count", "First", "Modified", "Mode", "Size"].map(str::to_owned);
+    let row = |(number, Version { entry, among }): (usize, &Version)| {
+        let first = among.first().and_then(|at| report.snapshots.get(at));
+        [
+            number.to_string(),
+            find::range(&report.snapshots, among),
+            among.count().to_string(),
+            first.map(|one| output::local(one.manifest.started)).unwrap_or_default(),
+            output::local(entry.meta.mtime),
+            output::permissions(entry),
+            find::shown_size(entry),
+        ]
+    };
+    let rows: Vec<[String; 7]> = std::iter::once(head).chain((1..).zip(&report.versions).map(row)).collect();
+    let mut lines = output::columns(&rows, |column| matches!(column, 0 | 2 | 6));
+    for snapshot in report.gone.iter().filter_map(|number| report.snapshots.get(*number)) {
+        let when = output::local(snapshot.manifest.started);
+        lines.push(format!("gone since snapshot {} of {when}", snapshot.id.short()));
+    }
+    if context.talks() {
+        let versions = count(report.versions.len() as u64, "version", "versions");
+        let snapshots = count(report.snapshots.len() as u64, "snapshot", "snapshots");
+        lines.push(format!("{versions} of {} in {snapshots}", output::path(&report.path)));
+    }
+    lines.join("\n")
+}
+
+fn json(report: &Report) -> String {
+    let mut lines = Vec::new();
+    for (number, Version { entry, among }) in (1_u64..).zip(&report.versions) {
+        let mut map = ls::node(&report.path, entry);
+        map.insert("message_type".to_owned(), "version".into());
+        map.insert("version".to_owned(), number.into());
+        let first = among.first().and_then(|at| report.snapshots.get(at));
+        map.insert("first_time".to_owned(), json!(first.map(|one| output::rfc3339(one.manifest.started))));
+        find::put_range(&mut map, &report.snapshots, among);
+        lines.push(Value::Object(map).to_string());
+    }
+    let gone = report.gone.iter().filter_map(|number| report.snapshots.get(*number));
+    let summary = json!({
+        "message_type": "summary",
+        "versions": report.versions.len(),
+        "snapshots": report.snapshots.len(),
+        "gone_since": gone.map(|snapshot| snapshot.id.hex()).collect::<Vec<_>>(),
+        "problems": report.problems.len(),
+    });
+    lines.push(summary.to_string());
+    lines.join("\n")
+}
+
+/// Restores beside the name and moves there, so that nobody sees half of it and nothing is written over.
+fn restore_as(
+    context: &Context,
+    repo: &Repository,
+    report: &Report,
+    version: &Version,
+    name: &Path,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let snapshot = version.among.last().and_then(|at| report.snapshots.get(at)).ok_or(Error::Stopped)?;
+    let path = String::from_utf8(report.path.clone()).map_err(|_| {
+        Error::Usage("this name is not UTF-8: restore it with `snap restore SNAPSHOT --include`".to_owned())
+    })?;
+    if fs::symlink_metadata(name).is_ok() {
+        return Err(Error::Usage(format!("{} is there already: name another", name.display())));
+    }
+    let base = name.file_name().map(|base| base.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = name.with_file_name(format!(".{base}.{}-snap", std::process::id()));
+    fs::create_dir(&beside).map_err(Error::io("create", &beside))?;
+    let restored = restore_into(context, repo, &format!("{}:{path}", snapshot.id.hex()), &beside, stop);
+    let moved = match &restored {
+        Ok(summary) if summary.problems.is_empty() => move_out(&beside, version, &report.path, name),
+        _ => Ok(()),
+    };
+    let removed = fs::remove_dir_all(&beside).map_err(Error::io("remove", &beside));
+    let summary = restored?;
+    moved?;
+    if !version.entry.is_dir() || !summary.problems.is_empty() {
+        removed?;
+    }
+    if context.global.json {
+        let value = json!({
+            "message_type": "summary",
+            "snapshot_id": snapshot.id.hex(),
+            "restored_as": name.to_string_lossy(),
+            "total_bytes": summary.bytes,
+            "problems": summary.problems.len(),
+        });
+        output::tell(&value.to_string())?;
+    } else if context.talks() && summary.problems.is_empty() {
+        let (path, name) = (output::path(&report.path), output::printable(&name.to_string_lossy()));
+        output::tell(&format!("restored {path} of snapshot {} as {name}", snapshot.id.short()))?;
+    }
+    Ok(if summary.damage { Outcome::Damage } else { outcome(&summary.problems) })
+}
+
+fn restore_into(
+    context: &Context,
+    repo: &Repository,
+    selector: &str,
+    target: &Path,
+    stop: &AtomicBool,
+) -> Result<restore::Summary> {
+    let options = restore::Options {
+        selector: selector.to_owned(),
+        target: target.to_path_buf(),
+        ..restore::Options::default()
+    };
+    let progress = Progress::start(&context.global, "restore", true);
+    restore::run(repo, &options, &progress, stop)
+}
+
+/// A directory's content was restored into `beside` itself.
+fn move_out(beside: &Path, version: &Version, path: &[u8], name: &Path) -> Result<()> {
+    let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let from = match version.entry.is_dir() {
+        true => beside.to_path_buf(),
+        false => beside.join(OsString::from_vec(base.to_vec())),
+    };
+    rename_new(&from, name).map_err(Error::io("write", name))
+}
+
+/// Moves, unless the name has been taken meanwhile; where a file system cannot say so, it was free a moment ago.
+fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+        other => Ok(other?),
+    }
+}

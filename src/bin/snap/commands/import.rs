@@ -1,0 +1,198 @@
+//! `snap import`: reads an archive, or the old script's directory, into snapshots.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use serde_json::{Value, json};
+use snap_backup::model::entry::Time;
+use snap_backup::ops::import::{self, LegacyOptions, LegacySummary, Options, Summary};
+use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots;
+use snap_backup::{Error, Result};
+
+use super::{Context, outcome};
+use crate::output::{self, count, duration, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::values;
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// A tar, tar.gz or tar.zst; - is standard input
+    #[arg(value_name = "ARCHIVE", required_unless_present = "legacy", conflicts_with = "legacy")]
+    pub(crate) archive: Option<PathBuf>,
+    /// The directory of the old script: every backup of its chain becomes a snapshot
+    #[arg(long, value_name = "DIR")]
+    pub(crate) legacy: Option<PathBuf>,
+    /// With --legacy: a source as the script had it, seen from here (else what its variables say): the snapshots
+    /// join the set of these
+    #[arg(long = "source", value_name = "PATH", requires = "legacy")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// Store the members below this path
+    #[arg(long = "as", value_name = "PATH", conflicts_with = "legacy")]
+    pub(crate) store_as: Option<OsString>,
+    /// Record this time instead of now
+    #[arg(long, value_name = "TIME", conflicts_with = "legacy")]
+    pub(crate) time: Option<String>,
+    /// Label the snapshot
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// Record this host name instead of the machine's
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// Compression: fast, default, best, none or a zstd level
+    #[arg(long, value_name = "LEVEL", value_parser = values::level)]
+    pub(crate) compression: Option<i32>,
+    /// Read everything and write nothing: say what would be imported
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Import) -> Result<Outcome> {
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        match (&args.legacy, &args.archive) {
+            (Some(dir), _) => legacy(context, repo, args, dir, &stop),
+            (None, Some(archive)) => one(context, repo, args, archive, &stop),
+            (None, None) => Err(Error::Usage("nothing to import: name an archive, or --legacy DIR".into())),
+        }
+    })
+}
+
+fn one(
+    context: &Context,
+    repo: &Repository,
+    args: &Import,
+    archive: &Path,
+    stop: &Arc<AtomicBool>,
+) -> Result<Outcome> {
+    let is_stdin = archive == Path::new("-");
+    let input: Box<dyn Read + Send> = if is_stdin {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(archive).map_err(Error::io("read", archive))?)
+    };
+    let path = if is_stdin {
+        "/stdin".into()
+    } else {
+        std::fs::canonicalize(archive).map_err(Error::io("find", archive))?
+    };
+    let options = Options {
+        source: path.as_os_str().as_bytes().to_vec(),
+        store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()).unwrap_or_default(),
+        tags: args.tags.clone(),
+        host: args.host.clone(),
+        time: args.time.as_deref().map(time).transpose()?,
+        level: args.compression,
+        memory: None,
+        dry_run: args.dry_run,
+    };
+    let progress = Progress::start(&context.global, "import", true);
+    let result = import::run(repo, &options, input, &progress, stop);
+    drop(progress);
+    let summary = result?;
+    if context.global.json {
+        output::tell(&json(&summary).to_string())?;
+    } else if context.talks() {
+        output::tell(&human(&summary))?;
+    }
+    Ok(outcome(&summary.problems))
+}
+
+fn time(text: &str) -> Result<Time> {
+    snapshots::time_of(text)
+        .ok_or_else(|| Error::Usage(format!("{text} is no time: write 2026-11-24T02:00:00Z, or a date")))
+}
+
+fn legacy(
+    context: &Context,
+    repo: &Repository,
+    args: &Import,
+    dir: &Path,
+    stop: &Arc<AtomicBool>,
+) -> Result<Outcome> {
+    // The script's own variables name its sources as well.
+    let given = context.legacy.as_ref().filter(|_| args.sources.is_empty());
+    let sources = given.map_or(&args.sources, |legacy| &legacy.sources);
+    let options = LegacyOptions {
+        dir: dir.to_path_buf(),
+        sources: sources.clone(),
+        tags: args.tags.clone(),
+        host: args.host.clone(),
+        level: args.compression,
+        memory: None,
+        dry_run: args.dry_run,
+    };
+    let progress = Progress::start(&context.global, "import", true);
+    let result = import::run_legacy(repo, &options, &progress, stop);
+    drop(progress);
+    let summary = result?;
+    if context.global.json {
+        output::tell(&legacy_json(&summary, options.dry_run).to_string())?;
+    } else if context.talks() {
+        output::tell(&legacy_human(&summary, options.dry_run))?;
+    }
+    Ok(outcome(&summary.problems))
+}
+
+fn json(summary: &Summary) -> Value {
+    let mut map = output::counts(&summary.counts);
+    map.insert("message_type".to_owned(), "summary".into());
+    map.insert("snapshot_id".to_owned(), summary.snapshot.map(|id| id.hex()).into());
+    map.insert("dry_run".to_owned(), summary.snapshot.is_none().into());
+    map.insert("total_duration".to_owned(), summary.seconds.into());
+    Value::Object(map)
+}
+
+fn human(summary: &Summary) -> String {
+    let counts = &summary.counts;
+    let mut text = format!(
+        "imported {}, {} and {} ({}) in {}\nadded:   {}, stored as {}",
+        count(counts.files_new, "file", "files"),
+        count(counts.dirs, "directory", "directories"),
+        count(counts.others, "other", "others"),
+        size(counts.bytes_total),
+        duration(summary.seconds),
+        size(counts.bytes_added),
+        size(counts.bytes_stored),
+    );
+    if !summary.problems.is_empty() {
+        let number = summary.problems.len() as u64;
+        text += &format!("\n{number} not or not wholly imported: see the warnings");
+    }
+    text + &match summary.snapshot {
+        Some(id) => format!("\nsnapshot {} saved", id.short()),
+        None => "\ndry run: nothing written; a snapshot would be saved".to_owned(),
+    }
+}
+
+fn legacy_json(summary: &LegacySummary, dry_run: bool) -> Value {
+    let made: Vec<String> = summary.made.iter().map(|id| id.hex()).collect();
+    json!({
+        "message_type": "summary",
+        "dry_run": dry_run,
+        "imported": summary.imported,
+        "snapshots": made,
+        "skipped": summary.skipped,
+        "problems": summary.problems.len(),
+    })
+}
+
+fn legacy_human(summary: &LegacySummary, dry_run: bool) -> String {
+    let saved = match dry_run {
+        true => format!("dry run: {} be saved", count(summary.imported, "snapshot would", "snapshots would")),
+        false => format!("{} saved", count(summary.imported, "snapshot was", "snapshots were")),
+    };
+    let mut text = format!("{saved}, {} there already", count(summary.skipped, "was", "were"));
+    if !summary.problems.is_empty() {
+        let number = summary.problems.len() as u64;
+        text += &format!("\n{}: see the warnings", count(number, "problem", "problems"));
+    }
+    text
+}

@@ -1,0 +1,71 @@
+//! `snap mount`: shows the snapshots as directories.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use snap_backup::Result;
+use snap_backup::ops::mount::Options;
+
+use super::Context;
+use crate::mount;
+use crate::output;
+use crate::report::Outcome;
+use crate::retention::Filters;
+
+#[derive(Debug, Args)]
+pub(crate) struct Mount {
+    /// An empty directory
+    #[arg(value_name = "DIR")]
+    pub(crate) target: PathBuf,
+    /// Stay in the foreground until it is unmounted
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+    /// Let other users in, as far as modes and ACLs let them
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+    /// Show owners by number, not by name
+    #[arg(long)]
+    pub(crate) numeric_ids: bool,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+}
+
+pub(super) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
+    let target = mount::check(&args.target)?;
+    let log = mount::log(context.global.state());
+    let options = Options { selection: args.filters.selection()?, numeric_ids: args.numeric_ids };
+    let how = mount::how_to_unmount(&target);
+    if args.foreground || mount::is_child() {
+        context.with(|repo| {
+            mount::serve(repo, &target, options, args.allow_other, || {
+                if mount::is_child() {
+                    return mount::ready(log.as_deref());
+                }
+                tell(
+                    context,
+                    &target,
+                    None,
+                    &format!("mounted at {}; `{how}` or Ctrl-C unmounts it", target.display()),
+                )
+            })
+        })?;
+        return Ok(Outcome::Done);
+    }
+    let access = context.access(&*context.storage()?)?;
+    let id = match mount::start(access.password.as_ref().map(|password| password.as_str()))? {
+        Ok(id) => id,
+        Err(ended) => return Ok(ended),
+    };
+    tell(context, &target, Some(id), &format!("mounted at {}; `{how}` unmounts it", target.display()))?;
+    Ok(Outcome::Done)
+}
+
+fn tell(context: &Context, target: &std::path::Path, pid: Option<u32>, text: &str) -> Result<()> {
+    if context.global.json {
+        let pid = pid.unwrap_or_else(std::process::id);
+        let line = json!({"message_type": "mounted", "target": target.display().to_string(), "pid": pid});
+        return output::tell(&line.to_string());
+    }
+    if context.talks() { output::tell(text) } else { Ok(()) }
+}

@@ -1,0 +1,227 @@
+//! `snap repair`: saves what can be saved. It only ever adds: what it replaces stays in quarantine or in the trash.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use snap_backup::Result;
+use snap_backup::ops::repair::packs::Fate as PackFate;
+use snap_backup::ops::repair::snapshots::{Fate, Item};
+use snap_backup::ops::repair::{index, packs, snapshots};
+
+use super::Context;
+use crate::output::{self, count, printable, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Repair {
+    /// Make this machine's index cache anew from the packs
+    Index(DryRun),
+    /// Write what can be read of damaged packs into new ones, and move the damaged ones aside
+    Packs(Named),
+    /// Replace snapshots that lost something by what is left of them
+    Snapshots(Named),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DryRun {
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The beginnings of names; without any, all that are known to be damaged
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// Say what would be done, and write nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, args: Repair) -> Result<Outcome> {
+    let stop = stop_on_signals()?;
+    let progress = || Progress::start(&context.global, "repair", false);
+    match args {
+        Repair::Index(DryRun { dry_run }) => {
+            let report = context.with(|repo| index::run(repo, dry_run, &progress(), &stop))?;
+            tell_index(context, &report, dry_run)
+        }
+        Repair::Packs(Named { ids, dry_run }) => {
+            let options = packs::Options { ids, dry_run };
+            let report = context.with(|repo| packs::run(repo, &options, &progress(), &stop))?;
+            tell_packs(context, &report, dry_run)
+        }
+        Repair::Snapshots(Named { ids, dry_run }) => {
+            let options = snapshots::Options { ids, dry_run };
+            let report = context.with(|repo| snapshots::run(repo, &options, &progress(), &stop))?;
+            tell_snapshots(context, &report, dry_run)
+        }
+    }
+}
+
+fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Result<Outcome> {
+    let outcome = if report.unreadable.is_empty() { Outcome::Done } else { Outcome::Damage };
+    if context.global.json {
+        let summary = json!({
+            "message_type": "summary",
+            "packs": report.packs,
+            "chunks": report.chunks,
+            "unreadable": report.unreadable,
+            "wrong_in_cache": report.wrong,
+            "dry_run": dry_run,
+        });
+        return output::tell(&summary.to_string()).map(|()| outcome);
+    }
+    for why in &report.unreadable {
+        output::complain(&format!("snap: error: {}: run `snap repair packs`", printable(why)));
+    }
+    if context.talks() {
+        let read = format!(
+            "{} of {}",
+            count(report.chunks, "chunk", "chunks"),
+            count(report.packs, "pack", "packs")
+        );
+        output::tell(&match dry_run {
+            false => format!("made this machine's index cache anew: {read}"),
+            true => format!("dry run: would read {read}; the cache is wrong about {}", report.wrong),
+        })?;
+    }
+    Ok(outcome)
+}
+
+fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Result<Outcome> {
+    let outcome = if report.has_lost() { Outcome::Problems } else { Outcome::Done };
+    if context.global.json {
+        let all: Vec<_> = report
+            .packs
+            .iter()
+            .map(|(id, fate)| match fate {
+                PackFate::Whole => json!({"id": id.hex(), "fate": "whole"}),
+                PackFate::Condemned => json!({"id": id.hex(), "fate": "condemned"}),
+                PackFate::Salvaged { saved, bytes, lost, unknown, aside } => json!({
+                    "id": id.hex(), "fate": "salvaged", "chunks_saved": saved, "bytes_saved": bytes,
+                    "chunks_lost": lost, "unknown": unknown, "quarantine": aside,
+                }),
+            })
+            .collect();
+        let summary = json!({
+            "message_type": "summary",
+            "packs": all,
+            "bytes_written": report.bytes_written,
+            "dry_run": dry_run,
+        });
+        return output::tell(&summary.to_string()).map(|()| outcome);
+    }
+    if !context.talks() {
+        return Ok(outcome);
+    }
+    for (id, fate) in &report.packs {
+        output::tell(&pack(&id.short(), fate, dry_run))?;
+    }
+    if report.packs.is_empty() {
+        output::tell("no pack here is known to be damaged; `snap check --read-data` looks for damage")?;
+    }
+    if report.has_lost() || report.gone > 0 {
+        output::tell(
+            "next: back up again, which stores anew what the sources still have; then `snap check`, and \
+             `snap repair snapshots` for what is lost all the same",
+        )?;
+    }
+    Ok(outcome)
+}
+
+fn pack(id: &str, fate: &PackFate, dry_run: bool) -> String {
+    match fate {
+        PackFate::Whole => format!("pack {id} is whole"),
+        PackFate::Condemned => format!("pack {id} is being collected: run `snap gc`, then this again"),
+        PackFate::Salvaged { unknown: true, aside, .. } => {
+            let does = if dry_run { "would be" } else { "was" };
+            format!(
+                "pack {id}: neither of its tables can be read, nothing could be saved; it {does} moved to {aside}"
+            )
+        }
+        PackFate::Salvaged { saved, bytes, lost, aside, .. } => {
+            let (saves, does) = if dry_run { ("would save", "would be") } else { ("saved", "was") };
+            let saved = count(*saved, "chunk", "chunks");
+            format!("pack {id}: {saves} {saved} ({}), {lost} lost; it {does} moved to {aside}", size(*bytes))
+        }
+    }
+}
+
+fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) -> Result<Outcome> {
+    let all_back = report.items.iter().all(|item| item.fate == Fate::Recovered);
+    let outcome = if all_back { Outcome::Done } else { Outcome::Problems };
+    if context.global.json {
+        let items: Vec<_> = report.items.iter().map(item_json).collect();
+        let summary = json!({
+            "message_type": "summary",
+            "snapshots": report.looked_at,
+            "damaged": items,
+            "dry_run": dry_run,
+        });
+        return output::tell(&summary.to_string()).map(|()| outcome);
+    }
+    for item in &report.items {
+        let short: String = item.id.chars().take(8).collect();
+        for (path, why) in &item.losses.told {
+            let path = printable(&String::from_utf8_lossy(path));
+            output::complain(&format!("snap: snapshot {short}: /{path}: {}", printable(why)));
+        }
+        let more = item.losses.entries - item.losses.told.len() as u64;
+        if more > 0 {
+            output::complain(&format!("snap: snapshot {short}: and {more} more"));
+        }
+        output::tell(&printable(&verdict(&short, item, dry_run)))?;
+    }
+    if report.items.is_empty() && context.talks() {
+        let looked = count(report.looked_at, "snapshot", "snapshots");
+        output::tell(&format!("{looked} looked at: none lacks anything"))?;
+    }
+    Ok(outcome)
+}
+
+fn verdict(short: &str, item: &Item, dry_run: bool) -> String {
+    let lost =
+        format!("{} ({}) lost", count(item.losses.entries, "entry", "entries"), size(item.losses.bytes));
+    let back = format!("the original is in the trash (`snap undelete {short}`)");
+    match &item.fate {
+        Fate::Replaced(Some(new)) => format!("snapshot {short}: {lost}; replaced by {}, {back}", new.short()),
+        Fate::Recovered => {
+            let does = if dry_run { "would be" } else { "was" };
+            format!(
+                "snapshot {short}: its manifest is damaged; it {does} put back from what this machine kept of it"
+            )
+        }
+        Fate::Replaced(None) => format!("snapshot {short}: {lost}; would be replaced by what is left"),
+        Fate::Empty => {
+            format!("snapshot {short}: nothing of it can be read: `snap forget {short}` forgets it")
+        }
+        Fate::Unreadable(why) => {
+            format!("snapshot {short}: {why}: `snap forget {short}` forgets it")
+        }
+    }
+}
+
+fn item_json(item: &Item) -> serde_json::Value {
+    let (fate, new) = match &item.fate {
+        Fate::Replaced(new) => ("replaced", *new),
+        Fate::Recovered => ("recovered", None),
+        Fate::Empty => ("empty", None),
+        Fate::Unreadable(_) => ("unreadable", None),
+    };
+    let told: Vec<_> = item
+        .losses
+        .told
+        .iter()
+        .map(|(path, why)| json!({"path": String::from_utf8_lossy(path), "error": why}))
+        .collect();
+    json!({
+        "id": item.id,
+        "fate": fate,
+        "replaced_by": new.map(|new| new.hex()),
+        "entries_lost": item.losses.entries,
+        "bytes_lost": item.losses.bytes,
+        "lost": told,
+    })
+}

@@ -1,0 +1,229 @@
+//! `snap rewrite`, `snap tag`, `snap pin` and `snap unpin`: snapshots that say something else of themselves, or lack some
+//! paths.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use snap_backup::model::entry::Time;
+use snap_backup::ops::rewrite::{self, Change, Options, Report, Rewritten};
+use snap_backup::store::selection::Choice;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use crate::output::{self, count, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::retention::Filters;
+use crate::times;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The new snapshots have new ids; the old ones go to the trash, as if forgotten: `snap undelete` \
+    brings them back until a collection purges them."
+)]
+pub(crate) struct Rewrite {
+    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    snapshots: Vec<String>,
+    /// Take out what matches; a leading slash means the root of the snapshot
+    #[arg(short = 'e', long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Read such patterns from a file, one a line
+    #[arg(long, value_name = "FILE")]
+    exclude_file: Vec<PathBuf>,
+    /// Another host name
+    #[arg(long, value_name = "HOST")]
+    new_host: Option<String>,
+    /// Another description; '' for none
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Let them be forgotten after this, whatever rules say: a date, a time, so long from now (30d), or never
+    #[arg(long, value_name = "WHEN", value_parser = expiry)]
+    expires: Option<Expiry>,
+    /// More tags
+    #[arg(long = "add-tag", value_name = "TAG", value_delimiter = ',')]
+    add_tags: Vec<String>,
+    /// None of these tags
+    #[arg(long = "remove-tag", value_name = "TAG", value_delimiter = ',')]
+    remove_tags: Vec<String>,
+    /// Exactly these tags; '' for none
+    #[arg(long = "set-tag", value_name = "TAG", value_delimiter = ',', conflicts_with_all = ["add_tags", "remove_tags"])]
+    set_tags: Option<Vec<String>>,
+    /// Take paths from pinned snapshots as well
+    #[arg(long)]
+    force: bool,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tag {
+    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    snapshots: Vec<String>,
+    /// More tags
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    add: Vec<String>,
+    /// None of these
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    remove: Vec<String>,
+    /// Exactly these; '' for none
+    #[arg(long, value_name = "TAG", value_delimiter = ',', conflicts_with_all = ["add", "remove"])]
+    set: Option<Vec<String>>,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pin {
+    /// latest, latest~N, the beginning of an id, or a time
+    #[arg(value_name = "SNAPSHOT", required = true)]
+    snapshots: Vec<String>,
+}
+
+/// When something may go; `None`: never because of that.
+#[derive(Debug, Clone, Copy)]
+struct Expiry(Option<Time>);
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    match text {
+        "never" => Ok(Expiry(None)),
+        _ => times::future(text).map(|at| Expiry(Some(at))),
+    }
+}
+
+pub(super) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
+    let mut exclude = args.exclude.clone();
+    for file in &args.exclude_file {
+        exclude.extend(patterns(file)?);
+    }
+    let change = Change {
+        host: args.new_host.clone(),
+        description: args.description.clone(),
+        set_tags: args.set_tags.clone(),
+        add_tags: args.add_tags.clone(),
+        remove_tags: args.remove_tags.clone(),
+        pinned: None,
+        expires: args.expires.map(|Expiry(at)| at),
+    };
+    if exclude.is_empty() && is_nothing(&change) {
+        let why = "nothing to change: give --exclude, --new-host, --description, --expires or tags";
+        return Err(Error::Usage(why.to_owned()));
+    }
+    let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
+    let options = Options { choice, change, exclude, force: args.force, dry_run: args.dry_run };
+    apply(context, &options)
+}
+
+pub(super) fn tag(context: &Context, args: &Tag) -> Result<Outcome> {
+    let change = Change {
+        set_tags: args.set.clone(),
+        add_tags: args.add.clone(),
+        remove_tags: args.remove.clone(),
+        ..Change::default()
+    };
+    if is_nothing(&change) {
+        return Err(Error::Usage("nothing to change: give --add, --remove or --set".to_owned()));
+    }
+    let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
+    apply(context, &Options { choice, change, dry_run: args.dry_run, ..Options::default() })
+}
+
+pub(super) fn pin(context: &Context, args: &Pin, pinned: bool) -> Result<Outcome> {
+    let choice = Choice { selectors: args.snapshots.clone(), ..Choice::default() };
+    let change = Change { pinned: Some(pinned), ..Change::default() };
+    apply(context, &Options { choice, change, ..Options::default() })
+}
+
+fn is_nothing(change: &Change) -> bool {
+    let said = change.host.is_some() || change.description.is_some() || change.expires.is_some();
+    let tags = change.set_tags.is_some() || !change.add_tags.is_empty() || !change.remove_tags.is_empty();
+    !said && !tags && change.pinned.is_none()
+}
+
+/// As `backup --exclude-file` reads them.
+fn patterns(file: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+fn apply(context: &Context, options: &Options) -> Result<Outcome> {
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let progress = Progress::start(&context.global, "rewrite", false);
+        let report = rewrite::run(repo, options, &progress, &stop);
+        drop(progress);
+        let report = report?;
+        let met = report.rewritten.iter().filter(|one| one.new.is_none() && !options.dry_run);
+        let met: Vec<String> = met.map(|one| one.old.id.short()).collect();
+        if context.global.json {
+            output::tell(&json(&report, options.dry_run).to_string())?;
+        } else if context.talks() {
+            output::tell(&human(&report, options))?;
+        }
+        for id in &met {
+            let text = format!("somebody else forgot or rewrote snapshot {id} meanwhile: that stands");
+            output::warn(context.global.json, &text);
+        }
+        Ok(if met.is_empty() { Outcome::Done } else { Outcome::Problems })
+    })
+}
+
+fn human(report: &Report, options: &Options) -> String {
+    let mut lines: Vec<String> = report.rewritten.iter().map(|one| line(one, options.dry_run)).collect();
+    let rewritten = count(report.rewritten.len() as u64, "snapshot", "snapshots");
+    let unchanged = report.unchanged;
+    lines.push(match (report.rewritten.is_empty(), options.dry_run) {
+        (true, _) => format!("nothing to change in {}", count(unchanged, "snapshot", "snapshots")),
+        (_, true) => format!("dry run: {rewritten} would be rewritten, {unchanged} stay; nothing written"),
+        (_, false) => format!("{rewritten} rewritten, {unchanged} stay"),
+    });
+    lines.join("\n")
+}
+
+fn line(one: &Rewritten, dry_run: bool) -> String {
+    let (id, when) = (one.old.id.short(), output::local(one.old.manifest.started));
+    let mut text = match one.new {
+        Some(new) => format!("snapshot {id} of {when} is now {}", new.short()),
+        None if dry_run => format!("snapshot {id} of {when} would be rewritten"),
+        None => format!("snapshot {id} of {when} was gone"),
+    };
+    let dropped = &one.dropped;
+    if dropped.files + dropped.dirs + dropped.others > 0 {
+        text += &format!(
+            ", without {}, {} and {} ({})",
+            count(dropped.files, "file", "files"),
+            count(dropped.dirs, "directory", "directories"),
+            count(dropped.others, "other", "others"),
+            size(dropped.bytes)
+        );
+    }
+    text
+}
+
+fn json(report: &Report, dry_run: bool) -> Value {
+    let one = |one: &Rewritten| {
+        json!({
+            "old": one.old.id.hex(),
+            "new": one.new.map(|id| id.hex()),
+            "files_dropped": one.dropped.files,
+            "dirs_dropped": one.dropped.dirs,
+            "others_dropped": one.dropped.others,
+            "bytes_dropped": one.dropped.bytes,
+        })
+    };
+    json!({
+        "message_type": "summary",
+        "rewritten": report.rewritten.iter().map(one).collect::<Vec<_>>(),
+        "unchanged": report.unchanged,
+        "dry_run": dry_run,
+    })
+}

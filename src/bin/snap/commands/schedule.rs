@@ -1,0 +1,172 @@
+//! `snap schedule`: shows what runs when, runs what is due, and has the system call it.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+use snap_backup::{Error, Result};
+
+use super::{Context, daemon};
+use crate::output::{self, columns};
+use crate::password;
+use crate::report::Outcome;
+use crate::schedule::Planned;
+use crate::schedule::keeper::{Keeper, told};
+use crate::schedule::units::{self, Wanted};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List the jobs with their next times
+    Show(Show),
+    /// Run what is due, once: for a timer, or cron
+    Run,
+    /// Have the system run the schedule: a systemd service and timer, or a line in the crontab
+    Install(Install),
+    /// Undo `install`
+    Remove(Install),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// How many times of each job
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 1)]
+    pub(crate) count: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// A service that runs `snap daemon`, instead of a timer that runs `snap schedule run` every five minutes
+    #[arg(long)]
+    pub(crate) daemon: bool,
+    /// For this user; what root installs is otherwise for the machine
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) user: bool,
+    /// For the machine
+    #[arg(long)]
+    pub(crate) system: bool,
+    /// A line in the crontab even where there is systemd
+    #[arg(long, conflicts_with_all = ["daemon", "user", "system"])]
+    pub(crate) cron: bool,
+    /// Units even where systemd does not run the machine
+    #[arg(long, conflicts_with = "cron")]
+    pub(crate) systemd: bool,
+    /// Change nothing, print what would be written and run
+    #[arg(short = 'n', long, visible_alias = "print")]
+    pub(crate) dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, verb: &Verb) -> Result<Outcome> {
+    match verb {
+        Verb::Show(args) => show(context, args),
+        Verb::Run => pass(context),
+        Verb::Install(args) => {
+            // What nothing would come of is not installed.
+            daemon::planned(context)?;
+            lacking(context)?;
+            units::install(&wanted(context, args)?, args.dry_run)?;
+            Ok(Outcome::Done)
+        }
+        Verb::Remove(args) => {
+            units::remove(&wanted(context, args)?, args.dry_run)?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn show(context: &Context, args: &Show) -> Result<Outcome> {
+    let planned = daemon::planned(context)?;
+    let mut times: Vec<(Timestamp, &Planned)> = Vec::new();
+    for one in &planned {
+        let mut at = Timestamp::now();
+        for _ in 0..args.count {
+            let Some(next) = one.job.cron.after(at, &one.job.zone) else { break };
+            times.push((next, one));
+            at = next;
+        }
+    }
+    times.sort_by_key(|(at, _)| *at);
+    if context.global.json {
+        for (at, one) in times {
+            let set = one.set.as_ref().map(|set| set.name.as_str());
+            let value = json!({
+                "message_type": "job",
+                "next": at.to_string(),
+                "set": set,
+                "job": one.what,
+                "cron": one.job.cron.as_str(),
+                "time_zone": one.job.zone.iana_name(),
+                "repository": one.job.lane,
+                "jitter_seconds": one.job.jitter.as_secs(),
+            });
+            output::tell(&value.to_string())?;
+        }
+        return Ok(Outcome::Done);
+    }
+    let mut rows = vec![["Next", "Set", "Job", "Expression", "Repository"].map(str::to_owned)];
+    for (at, one) in times {
+        let set = one.set.as_ref().map_or_else(|| "(old script)".to_owned(), |set| set.name.clone());
+        let cron = one.job.cron.as_str().to_owned();
+        rows.push([
+            told(at, &one.job.zone),
+            set,
+            one.what.to_owned(),
+            cron,
+            output::printable(&one.job.lane),
+        ]);
+    }
+    output::tell(&columns(&rows, |_| false).join("\n"))?;
+    Ok(Outcome::Done)
+}
+
+fn pass(context: &Context) -> Result<Outcome> {
+    let memory = daemon::memory(context)?;
+    let planned = daemon::planned(context)?;
+    let Some(_lock) = memory.lock()? else {
+        if context.talks() && !context.global.json {
+            output::tell("another process keeps this schedule already: nothing done")?;
+        }
+        return Ok(Outcome::Done);
+    };
+    let silenced = |planned: &Planned, why: &str| daemon::silenced(context, planned, why);
+    let mut keeper = Keeper::new(daemon::calling(context), planned, &memory, &silenced)?;
+    keeper.pass()?;
+    match (keeper.was_stopped(), keeper.failures()) {
+        (true, _) => Ok(Outcome::Interrupted),
+        // What went wrong has been told by each of them.
+        (false, 0) => Ok(Outcome::Done),
+        (false, _) => Ok(Outcome::Failed(1)),
+    }
+}
+
+/// What this call has from its environment the installed one will not have.
+fn lacking(context: &Context) -> Result<()> {
+    if context.config.file.is_none() {
+        return Err(Error::Usage(
+            "only a snap.toml can be installed: variables of the environment are not there when the system runs it \
+             (`snap config init` makes one)"
+                .to_owned(),
+        ));
+    }
+    if password::is_given(&context.given) {
+        let text = "the password that is given here will not be there when the system runs it: put a password-file or a \
+             password-command into the configuration";
+        output::warn(context.global.json, text);
+    }
+    Ok(())
+}
+
+fn wanted(context: &Context, args: &Install) -> Result<Wanted> {
+    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    let root = rustix::process::geteuid().is_root();
+    Ok(Wanted {
+        program,
+        config: context.config.file.clone(),
+        profile: context.config.profile.clone(),
+        state: context.given.state_dir.clone().filter(|dir| !dir.is_empty()).map(Into::into),
+        daemon: args.daemon,
+        system: args.system || root && !args.user,
+        // The folder is there if, and only if, systemd runs the machine.
+        cron: args.cron || !args.systemd && !Path::new("/run/systemd/system").is_dir(),
+    })
+}

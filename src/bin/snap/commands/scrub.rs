@@ -1,0 +1,81 @@
+//! `snap check --scrub`: whether packs and key slots are what their names say.
+
+use std::time::Duration;
+
+use serde_json::json;
+use snap_backup::Result;
+use snap_backup::ops::check::scrub::{self, Budget, Options, Report};
+use snap_backup::store::repository::Repository;
+
+use super::Context;
+use crate::output::{self, count, printable, size};
+use crate::password;
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+
+pub(super) fn run(context: &Context, max_age: Option<Duration>, budget: Option<Budget>) -> Result<Outcome> {
+    let options = Options { max_age, budget };
+    let storage = context.storage()?;
+    context.begin("check", false, |_| {});
+    // What is found can be written down only with the keys; nothing is asked for.
+    let open = !Repository::is_encrypted(&*storage)? || password::is_given(&context.global);
+    let repo = open.then(|| context.open(std::sync::Arc::clone(&storage))).transpose()?;
+    let stop = stop_on_signals()?;
+    let cache = context.global.cache();
+    let progress = Progress::start(&context.global, "scrub", false);
+    let result = scrub::run(&*storage, cache.as_deref(), repo.as_ref(), &options, &progress, &stop);
+    drop(progress);
+    let report = result?;
+    context.recorder.note(|record| {
+        record.numbers.bytes_read = Some(report.bytes);
+        record.numbers.problems = Some(report.errors.len() as u64);
+        report.errors.iter().take(1).for_each(|error| record.set_error(error));
+    });
+    tell(context, &report, repo.is_some())?;
+    Ok(if report.errors.is_empty() { Outcome::Done } else { Outcome::Damage })
+}
+
+fn tell(context: &Context, report: &Report, written_down: bool) -> Result<()> {
+    if context.global.json {
+        let summary = json!({
+            "message_type": "summary",
+            "num_errors": report.errors.len(),
+            "errors": report.errors,
+            "packs": report.packs,
+            "packs_read": report.read,
+            "bytes_read": report.bytes,
+            "packs_recent": report.recent,
+            "packs_later": report.later,
+        });
+        return output::tell(&summary.to_string());
+    }
+    for error in &report.errors {
+        output::complain(&format!("snap: error: {}", printable(error)));
+    }
+    if !report.errors.is_empty() {
+        output::complain(match written_down {
+            true => {
+                "snap: hint: `snap check` says what is affected; then back up again, and `snap repair packs` (docs/repair.md)"
+            }
+            false => {
+                "snap: hint: with the password, `snap check --read-data` writes the damage down and says what is affected"
+            }
+        });
+    }
+    if !context.talks() {
+        return Ok(());
+    }
+    let mut text = format!(
+        "verified {} of {} ({} read)",
+        report.read,
+        count(report.packs, "pack", "packs"),
+        size(report.bytes)
+    );
+    if report.recent > 0 {
+        text += &format!("; {} verified recently", report.recent);
+    }
+    if report.later > 0 {
+        text += &format!("; {} left for the next run", report.later);
+    }
+    output::tell(&text)
+}

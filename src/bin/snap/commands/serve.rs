@@ -1,0 +1,101 @@
+//! `snap serve`: shows snapshots to a browser and to WebDAV.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use snap_backup::{Error, Result};
+use zeroize::Zeroizing;
+
+use super::{Context, status};
+use crate::output;
+use crate::password;
+use crate::progress::stop_on_signals;
+use crate::report::Outcome;
+use crate::serve::{Server, Settings, is_strong};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The address that is printed holds a token: whoever knows it can read all snapshots until this ends. WebDAV \
+    is at /dav/, with any user and the token as password. SIGINT and SIGTERM stop it in good order."
+)]
+pub(crate) struct Serve {
+    /// Listen at this port; 0 is any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Listen at this address instead of this machine's own; what is sent is not encrypted
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) listen: IpAddr,
+    /// Read the token from this file (20 letters, digits, -, _, . and ~ at least) instead of making one up
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// A name that this machine may be asked for by, beside addresses and localhost; can be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
+    let token = args.token_file.as_deref().map(|path| token(context, path)).transpose()?;
+    let is_given = token.is_some();
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let global = context.given.clone();
+        let settings = Settings {
+            address: SocketAddr::new(args.listen, args.port),
+            token,
+            names: args.allow_host.clone(),
+            json: context.global.json,
+            status: Box::new(move |repo| status::text_of(&global, repo)),
+        };
+        let server = Server::bind(repo, settings)?;
+        if !args.listen.is_loopback() {
+            let text = "other machines are answered too, and nothing is encrypted: whoever sees the traffic sees the token";
+            output::warn(context.global.json, text);
+        }
+        announce(context, &server, is_given)?;
+        server.run(&stop)?;
+        Ok(Outcome::Done)
+    })
+}
+
+/// A token that lies in a file is not printed: it is there again tomorrow, and what is printed may be logged.
+fn announce(context: &Context, server: &Server, is_given: bool) -> Result<()> {
+    let mut address = server.address();
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let base = format!("http://{address}/");
+    let url = if is_given { base.clone() } else { format!("{base}?token={}", server.token()) };
+    if context.global.json {
+        let line = json!({"message_type": "serving", "url": url, "webdav": format!("{base}dav/")});
+        return output::tell(&line.to_string());
+    }
+    output::tell(&url)?;
+    if context.talks() && is_given {
+        output::complain("snap: add ?token= and the token; stop with Ctrl-C");
+    } else if context.talks() {
+        output::complain("snap: whoever has this address can read all snapshots; stop with Ctrl-C");
+    }
+    Ok(())
+}
+
+fn token(context: &Context, path: &Path) -> Result<Zeroizing<String>> {
+    if let Some(warning) = password::exposed(path) {
+        output::warn(context.global.json, &warning.replacen("password", "token", 1));
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io("read the token file", path))?;
+    let text = Zeroizing::new(text);
+    let token = text.trim();
+    match is_strong(token) {
+        true => Ok(Zeroizing::new(token.to_owned())),
+        false => Err(Error::Usage(format!(
+            "the token in {} will not do: it takes at least 20 letters, digits, -, _, . and ~, as \
+             `openssl rand -hex 32` gives them",
+            path.display()
+        ))),
+    }
+}

@@ -1,0 +1,75 @@
+//! Work for the sets of the configuration, one after the other: one that fails keeps no other from its turn.
+
+use snap_backup::ops::forget::policy::Rule;
+use snap_backup::store::selection::Selection;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use super::around::{self, Job};
+use crate::config::Set;
+use crate::output;
+use crate::report::{self, Outcome};
+use crate::retention::Filters;
+
+/// The sets of these names; where there are none and nothing else says what is meant, `otherwise`, all.
+pub(super) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
+    if names.is_empty() && !otherwise {
+        return Ok(Vec::new());
+    }
+    if names.is_empty() { Ok(context.config.sets().to_vec()) } else { context.config.named_sets(names) }
+}
+
+/// The same for retention: a set that is not named and says nothing of it is left alone.
+pub(super) fn with_rules(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
+    let mut sets = chosen(context, names, otherwise)?;
+    if names.is_empty() {
+        sets.retain(|set| !set.rules().is_empty());
+    }
+    Ok(sets)
+}
+
+/// Does the work for each. The worst of what came of it.
+pub(super) fn each(
+    context: &Context,
+    sets: &[Set],
+    job: Job<'_>,
+    mut work: impl FnMut(&Context) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let mut run = |set: &Set| {
+        let context = context.for_set(set);
+        around::run(&context, job, || work(&context))
+    };
+    if let [only] = sets {
+        return run(only);
+    }
+    let mut worst = Outcome::Done;
+    for set in sets {
+        if context.talks() && !context.global.json {
+            output::tell(&format!("set {}", set.name))?;
+        }
+        let outcome = match run(set) {
+            Ok(outcome) => outcome,
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) if report::is_broken_pipe(&error) => return Err(error),
+            Err(error) => Outcome::Failed(report::tell(&error, Some(&set.name), context.global.json)),
+        };
+        worst = worst.worse(outcome);
+        if outcome == Outcome::Interrupted {
+            break;
+        }
+    }
+    Ok(worst)
+}
+
+/// The snapshots of the set, else those that the filters choose.
+pub(super) fn selection(context: &Context, filters: &Filters) -> Result<Selection> {
+    context.set.as_ref().map_or_else(|| filters.selection(), |set| Ok(set.selection()))
+}
+
+/// The rules that were given, else those of the set.
+pub(super) fn rules(context: &Context, given: Vec<Rule>) -> Vec<Rule> {
+    match &context.set {
+        Some(set) if given.is_empty() => set.rules(),
+        _ => given,
+    }
+}

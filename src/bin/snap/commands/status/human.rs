@@ -1,0 +1,163 @@
+//! The status for people.
+
+use snap_backup::model::entry::Time;
+use snap_backup::ops::status::{Good, Report, SetStatus, Work};
+use snap_backup::store::journal::{Name, Record, State};
+
+use crate::output::{self, count, printable, size};
+
+/// All of it.
+pub(super) fn text(reports: &[Report], now: Time) -> String {
+    reports.iter().map(|report| repository(report, now)).collect::<Vec<String>>().join("\n\n")
+}
+
+fn repository(report: &Report, now: Time) -> String {
+    let mut lines = vec![format!("repository {}", printable(&report.location))];
+    if let Some(trouble) = &report.trouble {
+        lines.push(format!("  not to be seen now, what follows is remembered: {}", printable(trouble)));
+    } else if !report.opened {
+        lines.push("  no password at hand: what other machines saved is not seen".to_owned());
+    }
+    lines.extend(room(report));
+    lines.extend(report.works.iter().map(|found| work(found, now)));
+    if report.work("check").is_none() {
+        lines.push("  check    never, as far as this machine knows".to_owned());
+    }
+    if report.sets.is_empty() {
+        lines.push("  no set is known here".to_owned());
+    }
+    for found in &report.sets {
+        lines.extend(set(found, now));
+    }
+    lines.join("\n")
+}
+
+fn room(report: &Report) -> Option<String> {
+    let bytes = report.bytes?;
+    let mut text = format!("  size     {}", size(bytes));
+    if let Some(growth) = report.growth {
+        let (word, rate) = if growth.bytes_per_day < 0.0 { ("shrinks", -1.0) } else { ("grows", 1.0) };
+        text += &format!(", {word} {} a day", size((growth.bytes_per_day * rate) as u64));
+    }
+    if let Some(room) = report.room {
+        text += &format!("; {} of {} free", size(room.free), size(room.total));
+    }
+    if let Some(days) = report.days_left() {
+        text += &format!(", enough for {}", count(days as u64, "day", "days"));
+    }
+    Some(text)
+}
+
+fn work(work: &Work, now: Time) -> String {
+    let mut text = match &work.good {
+        Some(good) => format!("  {:<8} {} ({})", work.verb, when(good.start, now), what(good)),
+        None => format!("  {:<8} never went well", work.verb),
+    };
+    if let Some(bad) = work.bad.as_ref().filter(|_| work.is_failing()) {
+        text += &format!("\n  {:<8} FAILED {}: {}", work.verb, when(bad.start, now), why(bad));
+    }
+    text
+}
+
+fn what(run: &Record) -> String {
+    let numbers = &run.numbers;
+    match run.verb.as_str() {
+        "check" if run.read_data => format!("{} read", size(numbers.bytes_read.unwrap_or_default())),
+        "check" => "structure only".to_owned(),
+        "drill" => format!(
+            "{} restored, {} compared with the source",
+            count(numbers.files.unwrap_or_default(), "file", "files"),
+            numbers.compared.unwrap_or_default()
+        ),
+        "forget" => {
+            format!("{} forgotten", count(numbers.forgotten.unwrap_or_default(), "snapshot", "snapshots"))
+        }
+        _ => format!("{} deleted", size(numbers.bytes_deleted.unwrap_or_default())),
+    }
+}
+
+fn set(set: &SetStatus, now: Time) -> Vec<String> {
+    let mut lines = vec![title(set)];
+    match set.age {
+        None => lines.push(format!("    no good backup is known{}", overdue(set))),
+        Some(_) => {
+            for (at, one) in set.good.iter().enumerate() {
+                lines.push(format!(
+                    "    {}{}",
+                    good(one, now),
+                    if at == 0 { overdue(set) } else { String::new() }
+                ));
+            }
+        }
+    }
+    if let Some(running) = &set.running {
+        lines.push(format!("    running since {}", when(running.start, now)));
+    }
+    if let Some(failure) = &set.failure {
+        let word = if set.is_failing() { "FAILED" } else { "failed, and went well since:" };
+        lines.push(format!("    {word} {}: {}", when(failure.start, now), why(failure)));
+    }
+    if let Some(next) = set.next {
+        lines.push(format!("    next run {}", output::local(next)));
+    }
+    lines
+}
+
+fn title(set: &SetStatus) -> String {
+    let paths = set.sources.iter().map(|name: &Name| output::path(name.as_bytes())).collect::<Vec<_>>();
+    let mut text = match &set.name {
+        Some(name) => format!("  set {}: ", printable(name)),
+        None => "  set ".to_owned(),
+    };
+    text += &format!("{} of {}", paths.join(", "), printable(&set.host));
+    if set.more_sources > 0 {
+        text += &format!(", and {} more", set.more_sources);
+    }
+    text
+}
+
+fn good(good: &Good, now: Time) -> String {
+    let short: String = good.snapshot.chars().take(8).collect();
+    let mut text = format!("{:<12} {} (snapshot {short}", good.kind, when(good.at, now));
+    if good.unchanged {
+        text += ", nothing had changed since";
+    }
+    if good.problems > 0 {
+        text += &format!(", without {}", count(good.problems, "item", "items"));
+    }
+    text + ")"
+}
+
+fn overdue(set: &SetStatus) -> String {
+    match set.max_age.filter(|_| set.is_overdue()) {
+        Some(limit) => format!("  OVERDUE: older than {}", long(limit)),
+        None => String::new(),
+    }
+}
+
+fn why(run: &Record) -> String {
+    let text = match (run.state(), &run.error) {
+        (_, Some(error)) => error.clone(),
+        (State::Lost, None) => "it was killed, or the machine stopped".to_owned(),
+        (_, None) => format!("exit code {}", run.exit.unwrap_or_default()),
+    };
+    printable(&text)
+}
+
+fn when(at: Time, now: Time) -> String {
+    let age = u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0);
+    format!("{}, {} ago", output::local(at), long(age))
+}
+
+/// The two largest units.
+fn long(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, 0) => format!("{hours} h"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, 0, _) => format!("{days} d"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}

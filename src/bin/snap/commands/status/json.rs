@@ -1,0 +1,90 @@
+//! The status for programs.
+
+use serde_json::{Value, json};
+use snap_backup::model::entry::Time;
+use snap_backup::ops::status::{Good, Report, SetStatus, Work};
+use snap_backup::store::journal::{Name, Record, State};
+
+use crate::output;
+
+/// One object.
+pub(super) fn of(reports: &[Report], now: Time) -> Value {
+    json!({
+        "message_type": "summary",
+        "time": output::rfc3339(now),
+        "overdue": reports.iter().any(Report::is_overdue),
+        "repositories": reports.iter().map(repository).collect::<Vec<Value>>(),
+    })
+}
+
+fn repository(report: &Report) -> Value {
+    json!({
+        "repository": report.location,
+        "trouble": report.trouble,
+        "manifests_read": report.opened,
+        "sets": report.sets.iter().map(set).collect::<Vec<Value>>(),
+        "works": report.works.iter().map(work).collect::<Vec<Value>>(),
+        "bytes": report.bytes,
+        "bytes_per_day": report.growth.map(|growth| growth.bytes_per_day),
+        "disk_free": report.room.map(|room| room.free),
+        "disk_total": report.room.map(|room| room.total),
+        "days_left": report.days_left(),
+    })
+}
+
+fn set(set: &SetStatus) -> Value {
+    json!({
+        "set": set.name,
+        "set_id": set.id,
+        "hostname": set.host,
+        "paths": set.sources.iter().map(path).collect::<Vec<String>>(),
+        "more_paths": set.more_sources,
+        "good": set.good.iter().map(good).collect::<Vec<Value>>(),
+        "age": set.age,
+        "max_age": set.max_age,
+        "overdue": set.is_overdue(),
+        "failing": set.is_failing(),
+        "failure": set.failure.as_ref().map(run),
+        "running": set.running.as_ref().map(run),
+        "next_run": set.next.map(output::rfc3339),
+    })
+}
+
+fn path(name: &Name) -> String {
+    String::from_utf8_lossy(name.as_bytes()).into_owned()
+}
+
+fn good(good: &Good) -> Value {
+    json!({
+        "kind": good.kind,
+        "time": output::rfc3339(good.at),
+        "snapshot_id": good.snapshot,
+        "unchanged": good.unchanged,
+        "errors": good.problems,
+    })
+}
+
+fn work(work: &Work) -> Value {
+    json!({
+        "verb": work.verb,
+        "good": work.good.as_ref().map(run),
+        "bad": work.bad.as_ref().map(run),
+        "failing": work.is_failing(),
+    })
+}
+
+fn run(run: &Record) -> Value {
+    json!({
+        "verb": run.verb,
+        "kind": run.kind,
+        "start": output::rfc3339(run.start),
+        "end": run.end.map(output::rfc3339),
+        "ending": match run.state() {
+            State::Running => "running".to_owned(),
+            State::Lost => "lost".to_owned(),
+            State::Ended(ending) => format!("{ending:?}").to_lowercase(),
+        },
+        "exit": run.exit,
+        "error": run.error,
+    })
+}

@@ -1,0 +1,247 @@
+//! `snap status`: how long ago what was backed up, and what is wrong.
+
+mod human;
+mod json;
+mod metrics;
+pub(super) mod serve;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use snap_backup::model::entry::Time;
+use snap_backup::ops::status::{self, Options, Report, Wanted};
+use snap_backup::store::journal::{self, History, Journal, Name};
+use snap_backup::store::repository::Repository;
+use snap_backup::store::session;
+use snap_backup::store::storage::Storage;
+use snap_backup::tree::plan;
+use snap_backup::tree::whole::WholeFile;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use crate::args::Global;
+use crate::config::{Config, Set};
+use crate::output::{self, failed};
+use crate::report::Outcome;
+use crate::schedule;
+use crate::{password, values};
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Exit with 23 when the last good backup of a set is older than this: 26h, 8d, 1d12h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) max_age: Option<Duration>,
+    /// Of this machine's sets and those of this host; can be given more than once
+    #[arg(long, value_name = "HOST", conflicts_with = "all_hosts")]
+    pub(crate) host: Vec<String>,
+    /// Of all machines that save to the repository
+    #[arg(long)]
+    pub(crate) all_hosts: bool,
+    /// Write metrics for Prometheus to this file, as its textfile collector reads them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prometheus: Option<PathBuf>,
+}
+
+pub(super) fn run(context: &Context, args: &Status) -> Result<Outcome> {
+    let reports = gather(context, args, true)?;
+    let now = Time::now();
+    if let Some(path) = &args.prometheus {
+        publish(path, &metrics::text(&reports, now))?;
+    }
+    if context.global.json {
+        output::tell(&json::of(&reports, now).to_string())?;
+    } else if context.talks() || args.prometheus.is_none() {
+        output::emit(|out| writeln!(out, "{}", human::text(&reports, now)).map_err(failed))?;
+    }
+    Ok(verdict(&reports))
+}
+
+/// The metrics, of what needs no key: nobody waits for one to be derived at each scrape.
+fn metrics_of(global: &Global) -> Result<String> {
+    let context = Context::new(global.clone(), Config::load(global)?);
+    let args = Status { max_age: None, host: Vec::new(), all_hosts: false, prometheus: None };
+    Ok(metrics::text(&gather(&context, &args, false)?, Time::now()))
+}
+
+/// The status of one repository that is open, of all machines that save to it, for those who have no terminal.
+#[cfg(feature = "serve")]
+pub(super) fn text_of(global: &Global, repo: &Repository) -> Result<String> {
+    let context = Context::new(global.clone(), Config::load(global)?);
+    let history = history(&context)?;
+    let mut places = places(&context, &history)?.into_iter();
+    let place = places.find(|place| place.storage.location() == repo.location());
+    let now = Time::now();
+    let wanted = place.map(|place| place.wanted).unwrap_or_default();
+    let options = Options { wanted, now, ..Options::default() };
+    Ok(human::text(&[status::look(repo.storage(), Some(repo), &history, &options)], now))
+}
+
+/// Damage that the last check or drill found goes before what is overdue.
+fn verdict(reports: &[Report]) -> Outcome {
+    let found = |report: &Report, verb: &str| report.work(verb).is_some_and(is_damage);
+    if reports.iter().any(|report| found(report, "check") || found(report, "drill")) {
+        Outcome::Damage
+    } else if reports.iter().any(Report::is_overdue) {
+        Outcome::Overdue
+    } else {
+        Outcome::Done
+    }
+}
+
+/// Whether its last run found damage.
+fn is_damage(work: &status::Work) -> bool {
+    use snap_backup::store::journal::{Ending, State};
+    let found = |run: &snap_backup::store::journal::Record| run.state() == State::Ended(Ending::Damage);
+    work.is_failing() && work.bad.as_ref().is_some_and(found)
+}
+
+/// A repository to look at, and what opens it.
+struct Place {
+    context: Context,
+    storage: Arc<dyn Storage>,
+    /// Sets that should be in it.
+    wanted: Vec<Wanted>,
+}
+
+/// Looks at the repository that is named, else at all of the configuration, else at all that this machine has used. With
+/// `opens`, what needs the key is looked at where a password is at hand; nobody is asked for one.
+fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> {
+    let history = history(context)?;
+    let mut hosts = args.host.clone();
+    if !args.all_hosts {
+        hosts.push(session::host_name());
+    }
+    // Who has named sets means these: one that was renamed or let go would be overdue for ever.
+    let only_wanted = !context.config.sets().is_empty() && args.host.is_empty() && !args.all_hosts;
+    let options = Options {
+        hosts,
+        max_age: args.max_age.map(|age| age.as_secs()),
+        now: Time::now(),
+        ..Options::default()
+    };
+    let mut reports = Vec::new();
+    for place in places(context, &history)? {
+        let only_wanted = only_wanted && !place.wanted.is_empty();
+        let options = Options { wanted: place.wanted, only_wanted, ..options.clone() };
+        let repo = if opens { open(&place.context, &place.storage) } else { None };
+        reports.push(status::look(&*place.storage, repo.as_ref(), &history, &options));
+        if let Some(repo) = &repo {
+            context.pass_on_warnings(repo);
+        }
+    }
+    refuse_nothing(&reports)?;
+    Ok(reports)
+}
+
+/// One repository that is not there, and that nothing is known of, is a mistake.
+fn refuse_nothing(reports: &[Report]) -> Result<()> {
+    match reports {
+        [only] if only.trouble.is_some() && only.sets.is_empty() && only.works.is_empty() => {
+            Err(Error::NoRepository { location: only.location.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn history(context: &Context) -> Result<History> {
+    let Some(dir) = context.global.state() else {
+        let why = "this user has no place for the records of runs: give one with SNAP_STATE_DIR";
+        output::warn(context.global.json, why);
+        return Ok(History::default());
+    };
+    let journal = Journal::new(dir);
+    let history = journal.read()?;
+    if history.unreadable > 0 {
+        let lines = output::count(history.unreadable, "line", "lines");
+        let file = journal.file();
+        let text = format!("{lines} of the run records in {} cannot be read", file.display());
+        output::warn(context.global.json, &text);
+    }
+    Ok(history)
+}
+
+fn places(context: &Context, history: &History) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    let named = context.given.repo.as_deref().is_some_and(|repo| !repo.is_empty());
+    let configured = !context.config.repositories().is_empty() || !context.config.sets().is_empty();
+    if named || !configured && (context.global.repo.is_some() || context.legacy.is_some()) {
+        add(&mut places, context.again())?;
+    } else {
+        for entry in context.config.repositories() {
+            add(&mut places, context.for_repository(&entry.name))?;
+        }
+    }
+    for set in context.config.sets() {
+        let of_set = context.for_set(set);
+        let wanted = wanted(set)?;
+        // With a repository named, only sets that are saved there.
+        let location = of_set.storage()?.location();
+        if !named || places.iter().any(|place| place.storage.location() == location) {
+            add(&mut places, of_set)?.wanted.push(wanted);
+        }
+    }
+    if places.is_empty() {
+        let used: BTreeSet<&str> = history.runs.iter().map(|run| run.repository.as_str()).collect();
+        for location in used {
+            add(&mut places, context.for_repository(location))?;
+        }
+    }
+    if places.is_empty() {
+        return Err(Error::Usage(
+            "no repository given, and this machine remembers no run: name one with -r REPO or SNAP_REPO"
+                .into(),
+        ));
+    }
+    Ok(places)
+}
+
+/// The place of that repository: what opens it for the first that names it opens it for all.
+fn add(places: &mut Vec<Place>, context: Context) -> Result<&mut Place> {
+    let storage = context.storage()?;
+    let location = storage.location();
+    let at = places.iter().position(|place| place.storage.location() == location).unwrap_or(places.len());
+    if at == places.len() {
+        places.push(Place { context, storage, wanted: Vec::new() });
+    }
+    places.get_mut(at).ok_or(Error::Stopped)
+}
+
+fn wanted(set: &Set) -> Result<Wanted> {
+    let host = set.host().unwrap_or_else(session::host_name);
+    let sources = plan::plan(&set.sources(), None)?.sources;
+    Ok(Wanted {
+        name: set.name.clone(),
+        id: journal::set_id(&host, &sources),
+        host,
+        sources: sources.iter().map(|path| Name::of(path)).collect(),
+        max_age: set.max_age().map(|age| age.as_secs()),
+        next: schedule::next(set, jiff::Timestamp::now()).map(output::time),
+    })
+}
+
+/// `None` where there is no password at hand, or it does not fit: that is said, and the rest still shown.
+fn open(context: &Context, storage: &Arc<dyn Storage>) -> Option<Repository> {
+    let encrypted = Repository::is_encrypted(&**storage).ok()?;
+    if encrypted && !password::is_given(&context.global) {
+        return None;
+    }
+    match context.open(Arc::clone(storage)) {
+        Ok(repo) => Some(repo),
+        Err(error) => {
+            let text = format!("{}; only what needs no key is shown", error.chain());
+            output::warn(context.global.json, &text);
+            None
+        }
+    }
+}
+
+/// Whoever reads the file reads a whole one.
+fn publish(path: &Path, text: &str) -> Result<()> {
+    let mut file = WholeFile::create(path, true)?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
+    file.publish()
+}

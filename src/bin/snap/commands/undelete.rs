@@ -1,0 +1,58 @@
+//! `snap undelete`: brings forgotten snapshots back.
+
+use clap::Args;
+use serde_json::json;
+use snap_backup::Result;
+use snap_backup::ops::forget;
+
+use super::Context;
+use crate::output;
+use crate::report::Outcome;
+
+#[derive(Debug, Args)]
+pub(crate) struct Undelete {
+    /// The beginning of an id; without any, what can be brought back is listed
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Undelete) -> Result<Outcome> {
+    context.with(|repo| {
+        if args.ids.is_empty() {
+            return list(context, &forget::trashed(repo)?);
+        }
+        let back = forget::undelete(repo, &args.ids)?;
+        if context.global.json {
+            let ids: Vec<String> = back.iter().map(|id| id.hex()).collect();
+            output::tell(&json!({"message_type": "summary", "undeleted": ids}).to_string())?;
+        } else if context.talks() {
+            for id in &back {
+                output::tell(&format!("snapshot {} is back", id.short()))?;
+            }
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+type Trashed = (snap_backup::store::trash::Entry, snap_backup::store::snapshots::Snapshot);
+
+fn list(context: &Context, trashed: &[Trashed]) -> Result<Outcome> {
+    if context.global.json {
+        let all: Vec<_> = trashed.iter().map(|(_, snapshot)| output::snapshot(snapshot)).collect();
+        output::tell(&serde_json::Value::from_iter(all).to_string())?;
+        return Ok(Outcome::Done);
+    }
+    for (entry, snapshot) in trashed {
+        let forgotten = entry.at.map_or_else(|| "some time ago".to_owned(), output::local);
+        output::tell(&format!(
+            "{}  {}  {}  forgotten {forgotten}",
+            snapshot.id.short(),
+            output::local(snapshot.manifest.started),
+            snapshot.manifest.kind
+        ))?;
+    }
+    if trashed.is_empty() && context.talks() {
+        output::tell("nothing in the trash")?;
+    }
+    Ok(Outcome::Done)
+}

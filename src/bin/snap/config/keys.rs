@@ -1,0 +1,220 @@
+//! Every key that the file knows: its kind, its default and what it is for. Checking, `config show` and
+//! `config schema` read this list and know no key by themselves.
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// Text that is never shown.
+    Secret,
+    /// A command for the shell, which substitutes variables itself.
+    Command,
+    /// As `Command`, never shown.
+    SecretCommand,
+    /// A path; a relative one begins at the file's folder.
+    Path,
+    /// A repository: a name, or where it is.
+    Repository,
+    /// Where a repository is.
+    Location,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Number,
+    /// `90s`, `10m`, `26h`, `2d`, `1w`.
+    Duration,
+    /// Bytes, with K, M, G or T.
+    Size,
+    /// `2y5m7d3h`, as `--keep-within` has it.
+    Age,
+    /// A number of snapshots, or `unlimited`.
+    Count,
+    /// A level of compression.
+    Level,
+    /// How much of the data a check reads.
+    Data,
+    /// A cron expression, or `off`.
+    Cron,
+    /// The name of a time zone.
+    Zone,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Some of the kind; one alone needs no brackets.
+    List(&'static Kind),
+    /// A table of these keys.
+    Table(&'static [Key]),
+    /// Tables of these keys, each under a name of its own.
+    Named(&'static [Key]),
+}
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// What holds when it is not there, as TOML; empty where that is nothing.
+    pub(crate) default: &'static str,
+    pub(crate) help: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key { name, kind, default, help }
+}
+
+/// Kinds of backup.
+pub(crate) const KINDS: &[&str] = &["full", "incremental", "differential"];
+/// What hooks may stand around.
+pub(crate) const JOBS: &[&str] = &["backup", "cleanup", "forget", "check", "drill"];
+/// What there is to tell of.
+pub(crate) const EVENTS: &[&str] = &["failure", "problems", "recovery", "success"];
+
+/// The whole file.
+pub(crate) const TOP: &[Key] = &[
+    key(
+        "repository",
+        Kind::Repository,
+        "",
+        "The repository where nothing else names one: a name from [repositories], or a location",
+    ),
+    key("cache-dir", Kind::Path, "", "As --cache-dir"),
+    key("state-dir", Kind::Path, "", "As --state-dir"),
+    key("repositories", Kind::Named(REPOSITORY), "", "Repositories by name: -r NAME"),
+    key("defaults", Kind::Table(SET), "", "What holds in every set that does not say otherwise"),
+    key("sets", Kind::Named(SET), "", "What is backed up, by name: --set NAME"),
+    key(
+        "profiles",
+        Kind::Named(PROFILE),
+        "",
+        "What -P NAME puts over the rest of the file: any of the keys above",
+    ),
+];
+
+/// What a profile may hold: all but profiles.
+const PROFILE: &[Key] = &[
+    key("repository", Kind::Repository, "", "As above"),
+    key("cache-dir", Kind::Path, "", "As above"),
+    key("state-dir", Kind::Path, "", "As above"),
+    key("repositories", Kind::Named(REPOSITORY), "", "As above"),
+    key("defaults", Kind::Table(SET), "", "As above"),
+    key("sets", Kind::Named(SET), "", "As above"),
+];
+
+/// A repository.
+pub(crate) const REPOSITORY: &[Key] = &[
+    key("location", Kind::Location, "", "Where it is, as -r takes it"),
+    key("password-file", Kind::Path, "", "As --password-file"),
+    key("password-command", Kind::SecretCommand, "", "As --password-command"),
+    key("init", Kind::Bool, "false", "A backup makes it if it is not there, as --init"),
+    key("no-encryption", Kind::Bool, "false", "It is made without encryption"),
+    key("compression", Kind::Level, "\"default\"", "How well it compresses, where the set does not say"),
+];
+
+/// A set.
+pub(crate) const SET: &[Key] = &[
+    key("repository", Kind::Repository, "", "Where to: a name from [repositories], or a location"),
+    key("sources", Kind::List(&Kind::Path), "", "What is saved"),
+    key("exclude", Kind::List(&Kind::Text), "[]", "As --exclude"),
+    key("iexclude", Kind::List(&Kind::Text), "[]", "As --iexclude"),
+    key("exclude-file", Kind::List(&Kind::Path), "[]", "As --exclude-file"),
+    key("exclude-if-present", Kind::List(&Kind::Text), "[]", "As --exclude-if-present"),
+    key("exclude-caches", Kind::Bool, "false", "As --exclude-caches"),
+    key("exclude-larger-than", Kind::Size, "", "As --exclude-larger-than"),
+    key("gitignore", Kind::Bool, "false", "As --gitignore"),
+    key("one-file-system", Kind::Bool, "false", "As --one-file-system"),
+    key("ignore-ctime", Kind::Bool, "false", "As --ignore-ctime"),
+    key("allow-empty", Kind::Bool, "false", "As --allow-empty"),
+    key("tags", Kind::List(&Kind::Text), "[]", "As --tag"),
+    key("host", Kind::Text, "", "As --host; the machine's name if not given"),
+    key("kind", Kind::Choice(KINDS), "\"incremental\"", "The kind of backup where the call does not say"),
+    key("compression", Kind::Level, "", "As --compression"),
+    key(
+        "check-data",
+        Kind::Data,
+        "\"none\"",
+        "How much of the data `check --set` reads: none, all, N/T, a percentage or a size",
+    ),
+    key("max-age", Kind::Duration, "", "The age of the last good backup from which on the set is overdue"),
+    key("keep", Kind::Table(KEEP), "", "What `forget` and `cleanup` keep"),
+    key("schedule", Kind::Table(SCHEDULE), "", "When `daemon` and `schedule run` do what"),
+    key("hooks", Kind::Table(HOOKS), "", "Commands around a run"),
+    key("notify", Kind::Table(NOTIFY), "", "Whom to tell"),
+];
+
+const KEEP: &[Key] = &[
+    key("last", Kind::Count, "", "As --keep-last"),
+    key("hourly", Kind::Count, "", "As --keep-hourly"),
+    key("daily", Kind::Count, "", "As --keep-daily"),
+    key("weekly", Kind::Count, "", "As --keep-weekly"),
+    key("monthly", Kind::Count, "", "As --keep-monthly"),
+    key("yearly", Kind::Count, "", "As --keep-yearly"),
+    key("within", Kind::Age, "", "As --keep-within"),
+    key("within-hourly", Kind::Age, "", "As --keep-within-hourly"),
+    key("within-daily", Kind::Age, "", "As --keep-within-daily"),
+    key("within-weekly", Kind::Age, "", "As --keep-within-weekly"),
+    key("within-monthly", Kind::Age, "", "As --keep-within-monthly"),
+    key("within-yearly", Kind::Age, "", "As --keep-within-yearly"),
+    key("full", Kind::Count, "", "As --keep-full"),
+    key(
+        "tags",
+        Kind::List(&Kind::Text),
+        "[]",
+        "As --keep-tag; each item may be several tags with commas between",
+    ),
+];
+
+const SCHEDULE: &[Key] = &[
+    key("enabled", Kind::Bool, "true", "Whether the set is run by itself at all"),
+    key("full", Kind::Cron, "", "When a full backup is made"),
+    key("incremental", Kind::Cron, "", "When an incremental backup is made"),
+    key("differential", Kind::Cron, "", "When a differential backup is made"),
+    key("cleanup", Kind::Cron, "", "When `cleanup` runs"),
+    key("check", Kind::Cron, "", "When `check` runs"),
+    key("drill", Kind::Cron, "", "When `drill` runs"),
+    key("time-zone", Kind::Zone, "", "The zone of these times; the machine's if not given"),
+    key(
+        "jitter",
+        Kind::Duration,
+        "\"0s\"",
+        "A start is put off by up to so much, each by another part of it",
+    ),
+    key("catch-up", Kind::Bool, "true", "What was missed is made up for, once"),
+    key("retries", Kind::Number, "3", "How often a run that failed is tried again"),
+    key(
+        "retry-wait",
+        Kind::Duration,
+        "\"1m\"",
+        "How long before the first retry; each next one waits twice as long, at most 1h",
+    ),
+];
+
+const HOOKS: &[Key] = &[
+    key("before", Kind::List(&Kind::Command), "[]", "Run before; one that fails stops the run"),
+    key("after", Kind::List(&Kind::Command), "[]", "Run after success"),
+    key("on-failure", Kind::List(&Kind::Command), "[]", "Run after failure"),
+    key("finally", Kind::List(&Kind::Command), "[]", "Run at the end, however it ended"),
+    key("timeout", Kind::Duration, "\"1h\"", "How long one command may take"),
+    key("jobs", Kind::List(&Kind::Choice(JOBS)), "[\"backup\"]", "What they stand around"),
+];
+
+const NOTIFY: &[Key] = &[
+    key("on", Kind::List(&Kind::Choice(EVENTS)), "[\"failure\", \"problems\", \"recovery\"]", "What is told"),
+    key("command", Kind::Command, "", "A command that is told through SNAP_* variables"),
+    key("webhook", Kind::Secret, "", "A URL to which a JSON object is posted"),
+    key(
+        "ping",
+        Kind::Secret,
+        "",
+        "A URL that is asked for at the end of a backup, with /start at its beginning and /fail after failure",
+    ),
+    key("mail", Kind::List(&Kind::Text), "[]", "Addresses that get a mail"),
+    key("sendmail", Kind::Path, "\"/usr/sbin/sendmail\"", "The program that sends it"),
+    key("timeout", Kind::Duration, "\"10s\"", "How long each of them may take"),
+];
+
+/// Of some keys the one that was probably meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
+    let near = known.map(|other| (strsim::damerau_levenshtein(&plain(name), &plain(other)), other)).min()?;
+    (near.0 <= 2.max(name.len() / 3)).then_some(near.1)
+}

@@ -1,0 +1,85 @@
+//! Which repository a call means, and what opens it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::node::Table;
+use super::{Config, Set};
+use crate::args::Global;
+use crate::password;
+
+/// A repository with a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// As `-r` takes it.
+    pub(crate) location: Option<OsString>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) password_command: Option<OsString>,
+    /// A backup makes it if it is not there.
+    pub(crate) init: bool,
+    /// It is made without encryption.
+    pub(crate) no_encryption: bool,
+    pub(crate) compression: Option<i32>,
+}
+
+impl Entry {
+    pub(super) fn new(name: &str, table: &Table) -> Self {
+        Self {
+            name: name.to_owned(),
+            location: table.location("location"),
+            password_file: table.path("password-file").map(Path::to_path_buf),
+            password_command: table.text("password-command").map(OsString::from),
+            init: table.bool("init").unwrap_or_default(),
+            no_encryption: table.bool("no-encryption").unwrap_or_default(),
+            compression: table.level("compression"),
+        }
+    }
+
+    /// Whether it is what this text, given as a location, names.
+    pub(super) fn is_at(&self, named: &str) -> bool {
+        let Some(location) = &self.location else { return false };
+        if named.contains(':') || location.as_bytes().contains(&b':') {
+            return location == named;
+        }
+        let absolute =
+            |path: &Path| std::path::absolute(path).ok().map(|path| path.components().collect::<PathBuf>());
+        absolute(Path::new(named)).is_some_and(|path| absolute(Path::new(location)) == Some(path))
+    }
+}
+
+impl Config {
+    /// What is meant where nothing names a repository: what the top says, or the only one there is.
+    pub(crate) fn default_repository(&self) -> Option<OsString> {
+        let only = match self.repositories() {
+            [only] => Some(OsString::from(&only.name)),
+            _ => None,
+        };
+        self.root.location("repository").or(only)
+    }
+
+    /// The entry that a name or a location means.
+    pub(crate) fn entry(&self, named: &OsStr) -> Option<&Entry> {
+        named.to_str().and_then(|named| self.repository(named))
+    }
+
+    /// The options with what the file says where flags and variables say nothing.
+    pub(crate) fn complete(&self, given: &Global, set: Option<&Set>) -> Global {
+        let mut global = given.clone();
+        let named = given.repo.clone().filter(|repo| !repo.is_empty());
+        let named = named.or_else(|| set.and_then(Set::repository)).or_else(|| self.default_repository());
+        if let Some(named) = named {
+            let entry = self.entry(&named);
+            global.repo = Some(entry.and_then(|entry| entry.location.clone()).unwrap_or(named));
+            if let Some(entry) = entry.filter(|_| !given.insecure_no_password && !password::is_given(given)) {
+                global.password_file = entry.password_file.clone().map(Into::into);
+                global.password_command = entry.password_command.clone();
+            }
+        }
+        let path = |name: &str| self.root.path(name).map(|path| path.as_os_str().to_owned());
+        global.cache_dir = global.cache_dir.filter(|dir| !dir.is_empty()).or_else(|| path("cache-dir"));
+        global.state_dir = global.state_dir.filter(|dir| !dir.is_empty()).or_else(|| path("state-dir"));
+        global
+    }
+}

@@ -1,0 +1,54 @@
+//! The file's keys as a JSON schema, for editors.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{self, Key, Kind};
+
+/// Draft 2020-12.
+pub(crate) fn schema() -> Value {
+    let mut whole = object(keys::TOP);
+    if let Some(map) = whole.as_object_mut() {
+        map.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
+        map.insert("title".to_owned(), "snap.toml".into());
+    }
+    whole
+}
+
+fn object(keys: &[Key]) -> Value {
+    let mut properties = Map::new();
+    for key in keys {
+        let mut value = of(&key.kind);
+        if let Some(map) = value.as_object_mut() {
+            map.insert("description".to_owned(), key.help.into());
+            if let Some(default) = default(key) {
+                map.insert("default".to_owned(), default);
+            }
+        }
+        properties.insert(key.name.to_owned(), value);
+    }
+    json!({"type": "object", "additionalProperties": false, "properties": properties})
+}
+
+/// Defaults are written so that they are JSON as well as TOML.
+fn default(key: &Key) -> Option<Value> {
+    serde_json::from_str(key.default).ok()
+}
+
+fn of(kind: &Kind) -> Value {
+    match kind {
+        Kind::Bool => json!({"type": "boolean"}),
+        Kind::Number => json!({"type": "integer", "minimum": 0}),
+        Kind::Count | Kind::Level | Kind::Size => json!({"type": ["integer", "string"]}),
+        Kind::Duration => {
+            json!({"type": "string", "pattern": "^([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"})
+        }
+        Kind::Choice(words) => json!({"type": "string", "enum": words}),
+        Kind::List(kind) => {
+            let item = of(kind);
+            json!({"oneOf": [item, {"type": "array", "items": item}]})
+        }
+        Kind::Table(keys) => object(keys),
+        Kind::Named(keys) => json!({"type": "object", "additionalProperties": object(keys)}),
+        _ => json!({"type": "string"}),
+    }
+}

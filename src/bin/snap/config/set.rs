@@ -1,0 +1,126 @@
+//! A set: what is backed up together, and what goes with it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::ops::check;
+use snap_backup::ops::forget::policy::{Period, Rule};
+use snap_backup::store::selection::Selection;
+use snap_backup::store::session;
+use snap_backup::tree::filter::FilterOptions;
+use snap_backup::tree::plan;
+
+use super::node::Table;
+use crate::{retention, values};
+
+/// A set of the file, its defaults filled in.
+#[derive(Debug, Clone)]
+pub(crate) struct Set {
+    pub(crate) name: String,
+    pub(crate) table: Table,
+}
+
+impl Set {
+    pub(super) fn new(name: &str, table: Table) -> Self {
+        Self { name: name.to_owned(), table }
+    }
+
+    /// The name of its repository, or where that is.
+    pub(crate) fn repository(&self) -> Option<OsString> {
+        self.table.location("repository")
+    }
+
+    /// Absolute paths.
+    pub(crate) fn sources(&self) -> Vec<PathBuf> {
+        self.table.paths("sources")
+    }
+
+    pub(crate) fn tags(&self) -> Vec<String> {
+        self.table.texts("tags").into_iter().filter(|tag| !tag.is_empty()).collect()
+    }
+
+    /// The host that its snapshots name.
+    pub(crate) fn host(&self) -> Option<String> {
+        self.table.text("host").filter(|host| !host.is_empty()).map(str::to_owned)
+    }
+
+    /// The kind of a backup that nobody says more of.
+    pub(crate) fn kind(&self) -> SnapshotKind {
+        match self.table.text("kind") {
+            Some("full") => SnapshotKind::Full,
+            Some("differential") => SnapshotKind::Differential,
+            _ => SnapshotKind::Incremental,
+        }
+    }
+
+    /// What stays out.
+    pub(crate) fn filter(&self) -> FilterOptions {
+        let on = |name: &str| self.table.bool(name).unwrap_or_default();
+        FilterOptions {
+            exclude: self.table.texts("exclude"),
+            iexclude: self.table.texts("iexclude"),
+            exclude_files: self.table.paths("exclude-file"),
+            exclude_if_present: self.table.texts("exclude-if-present"),
+            exclude_caches: on("exclude-caches"),
+            larger_than: self.table.number("exclude-larger-than"),
+            gitignore: on("gitignore"),
+        }
+    }
+
+    /// The age of the last good backup from which on it is overdue.
+    #[allow(dead_code, reason = "for `status`")]
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.table.duration("max-age")
+    }
+
+    /// What a check of it reads beside the structure.
+    pub(crate) fn check(&self) -> check::Options {
+        let data = self.table.text("check-data").unwrap_or("none");
+        let (read_data, subset) = (data == "all", values::subset(data).ok());
+        check::Options { read_data, subset, ..check::Options::default() }
+    }
+
+    /// Snapshots of this set and of no other: host and sources are the same, and it has the tags.
+    pub(crate) fn selection(&self) -> Selection {
+        use std::os::unix::ffi::OsStrExt;
+        let tags = self.tags();
+        // As a backup stores them.
+        let planned = plan::plan(&self.sources(), None).map(|plan| plan.sources);
+        let raw = || self.sources().iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
+        let sources = planned.unwrap_or_else(|_| raw());
+        Selection {
+            hosts: vec![self.host().unwrap_or_else(session::host_name)],
+            tags: if tags.is_empty() { Vec::new() } else { vec![tags] },
+            sources: Some(sources),
+            ..Selection::default()
+        }
+    }
+
+    /// What is kept of it.
+    pub(crate) fn rules(&self) -> Vec<Rule> {
+        let count = |name: &str| self.table.count(&format!("keep.{name}"));
+        let age = |name: &str| self.table.age(&format!("keep.{name}"));
+        let every = |name: &str, period| count(name).map(|number| Rule::Every(period, number));
+        let within = |name: &str, period| age(name).map(|age| Rule::WithinEvery(period, age));
+        let rules = [
+            count("last").map(Rule::Last),
+            every("hourly", Period::Hour),
+            every("daily", Period::Day),
+            every("weekly", Period::Week),
+            every("monthly", Period::Month),
+            every("yearly", Period::Year),
+            age("within").map(Rule::Within),
+            within("within-hourly", Period::Hour),
+            within("within-daily", Period::Day),
+            within("within-weekly", Period::Week),
+            within("within-monthly", Period::Month),
+            within("within-yearly", Period::Year),
+            count("full").map(Rule::Full),
+        ];
+        let tags = self.table.texts("keep.tags");
+        let tags = tags.iter().map(|tags| Rule::Tags(retention::list(tags)));
+        rules.into_iter().flatten().chain(tags).collect()
+    }
+}

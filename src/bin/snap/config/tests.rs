@@ -1,0 +1,185 @@
+//! The file as a value: no disk, no environment.
+
+use std::path::Path;
+
+use super::{Complaint, Config, keys, schema};
+use crate::config::keys::{Key, Kind};
+
+const WHOLE: &str = r#"
+repository = "home"
+[repositories.home]
+location = "store"
+password-file = "secret/password"
+[repositories.away]
+location = "sftp:me@example.org:/srv/snap"
+[defaults]
+exclude = ["*.tmp"]
+[defaults.keep]
+daily = 7
+[defaults.schedule]
+full = "0 1 * * SUN"
+jitter = "${JITTER:-5m}"
+[sets.documents]
+sources = ["~/x/../documents", "/srv/${NAME}"]
+tags = "one"
+[sets.documents.keep]
+last = "unlimited"
+[sets.documents.schedule]
+full = "off"
+incremental = "0 2 * * 1-6"
+[sets.music]
+repository = "away"
+sources = ["music/"]
+exclude = ["*.wav"]
+[profiles.fast]
+[profiles.fast.defaults]
+compression = "fast"
+[profiles.fast.sets.music]
+exclude = ["${NEVER_SET}"]
+"#;
+
+fn read(text: &str, profile: Option<&str>) -> (Config, Vec<Complaint>) {
+    Config::of_text(text, Path::new("/etc/snap"), profile, &|name| {
+        (name == "NAME").then(|| "mail".to_owned())
+    })
+}
+
+fn good(text: &str, profile: Option<&str>) -> Config {
+    let (config, complaints) = read(text, profile);
+    assert_eq!(complaints, []);
+    config
+}
+
+fn only(text: &str) -> (usize, usize, String) {
+    let (_, complaints) = read(text, None);
+    let [one] = &complaints[..] else { panic!("not one complaint: {complaints:?}") };
+    (one.line, one.column, one.what.clone())
+}
+
+#[test]
+fn sets_have_the_defaults_that_they_do_not_change() {
+    let config = good(WHOLE, None);
+    let names: Vec<&str> = config.sets().iter().map(|set| set.name.as_str()).collect();
+    assert_eq!(names, ["documents", "music"]);
+    let (documents, music) = (&config.sets()[0], &config.sets()[1]);
+    assert_eq!(documents.table.texts("exclude"), ["*.tmp"]);
+    assert_eq!(music.table.texts("exclude"), ["*.wav"]);
+    assert_eq!(documents.tags(), ["one"]);
+    assert_eq!(documents.rules().len(), 2, "keep is put together key by key");
+    assert_eq!(music.rules().len(), 1);
+    assert!(documents.table.cron("schedule.full").unwrap().is_none(), "off wins over the default");
+    assert_eq!(music.table.cron("schedule.full").unwrap().unwrap().as_str(), "0 1 * * SUN");
+    assert_eq!(music.table.duration("schedule.jitter").unwrap().as_secs(), 300);
+}
+
+#[test]
+fn relative_paths_begin_at_the_file() {
+    let config = good(WHOLE, None);
+    let home = config.repository("home").unwrap();
+    assert_eq!(home.location.as_deref().unwrap(), "/etc/snap/store");
+    assert_eq!(home.password_file.as_deref().unwrap(), Path::new("/etc/snap/secret/password"));
+    assert_eq!(config.repository("/etc/snap/store/").unwrap().name, "home", "found by its place as well");
+    assert_eq!(
+        config.repository("away").unwrap().location.as_deref().unwrap(),
+        "sftp:me@example.org:/srv/snap"
+    );
+    assert_eq!(config.sets()[1].sources(), [Path::new("/etc/snap/music")]);
+    assert_eq!(config.sets()[0].sources()[1], Path::new("/srv/mail"));
+}
+
+#[test]
+fn a_profile_goes_over_the_rest_and_others_sleep() {
+    assert_eq!(good(WHOLE, None).sets()[1].table.level("compression"), None);
+    let (_, complaints) = read(WHOLE, Some("fast"));
+    assert!(complaints[0].what.contains("NEVER_SET is not set"), "{complaints:?}");
+    let fast = good(&WHOLE.replace("${NEVER_SET}", "*.flac"), Some("fast"));
+    assert_eq!(fast.sets()[1].table.texts("exclude"), ["*.flac"]);
+    assert_eq!(fast.sets()[1].table.level("compression"), Some(1), "not seen in a set that is there already");
+    assert_eq!(fast.sets()[1].repository().unwrap(), "away");
+    let (_, complaints) = read(WHOLE, Some("fats"));
+    assert_eq!(complaints[0].what, "there is no profile `fats`: did you mean `fast`?");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_line_column_and_a_guess() {
+    for (text, line, column, part) in [
+        (
+            "[sets.a]\nsorces = [\"/x\"]\nsources = \"/x\"",
+            2,
+            1,
+            "unknown key `sorces` in [sets.a]: did you mean `sources`?",
+        ),
+        ("[sets.a]\nsources = \"/x\"\nkeep.dayly = 1", 3, 6, "did you mean `daily`?"),
+        ("  nonsense = 1", 1, 3, "unknown key `nonsense`: known are repository"),
+        ("[sets.a]\nsources = 7", 2, 11, "`sets.a.sources` is to be a text, not a number"),
+        ("[sets.a]\nsources = \"/x\"\nexclude-caches = \"yes\"", 3, 18, "true or false"),
+        ("[sets.a]\nsources = \"/x\"\nmax-age = \"2y\"", 3, 11, "`sets.a.max-age` = \"2y\""),
+        ("[sets.a]\nsources = \"/x\"\nschedule.full = \"0 25 * * *\"", 3, 17, "no cron expression"),
+        ("[sets.a]\nsources = \"/x\"\nschedule.full = \"0 0 30 2 *\"", 3, 17, "it never comes"),
+        ("[sets.a]\nsources = \"/x\"\nschedule.time-zone = \"Europe/Nowhere\"", 3, 22, "a time zone"),
+        ("[sets.a]\nsources = \"/x\"\nkind = \"ful\"", 3, 8, "did you mean full?"),
+        ("[sets.a]\nsources = \"/${WHO}\"", 2, 11, "the variable WHO is not set"),
+        ("[sets.a]\ntags = \"x\"", 1, 1, "the set `a` has no sources"),
+        (
+            "[repositories.home]\nlocation = \"/r\"\n[sets.a]\nsources = \"/x\"\nrepository = \"hme\"",
+            5,
+            14,
+            "did you mean `home`?",
+        ),
+        ("[repositories.home]\npassword-file = \"/p\"", 1, 1, "has no location"),
+        (
+            "[repositories.home]\nlocation = \"/r\"\npassword = \"hunter2\"",
+            3,
+            1,
+            "a password does not belong into this file",
+        ),
+        ("[sets.a\nsources = 1", 1, 8, ""),
+        ("[sets.\"a b\"]\nsources = \"/x\"", 1, 7, "is no name"),
+        ("[sets.\"ä\"]\nsources = \"/ö\"\ntags = \"ü\"\nx = 1 # ü", 4, 1, "unknown key `x`"),
+        ("[profiles.p.sets.a]\nsorces = 1", 2, 1, "did you mean `sources`?"),
+    ] {
+        let (at_line, at_column, what) = only(text);
+        assert!(what.contains(part), "{text}\n{what}");
+        assert!(!what.contains("hunter2"), "{what}");
+        assert_eq!((at_line, at_column), (line, column), "{text}\n{what}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown_because_they_are_wrong() {
+    let (_, _, what) = only("[sets.a]\nsources = \"/x\"\nnotify.webhook = \"\"");
+    assert_eq!(what, "`sets.a.notify.webhook`: it is empty");
+    let (_, _, what) = only("[repositories.a]\nlocation = \"/r\"\npassword-command = 7");
+    assert_eq!(what, "`repositories.a.password-command` is to be a text, not a number");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let (_, complaints) = read("a = 1\nb = 2\n[sets.x]\nc = 3", None);
+    let places: Vec<_> = complaints.iter().map(|one| (one.line, one.column)).collect();
+    assert_eq!(places, [(1, 1), (2, 1), (4, 1)]);
+}
+
+#[test]
+fn the_template_is_right_and_every_key_is_in_the_schema() {
+    good(include_str!("template.toml"), None);
+    let schema = schema();
+    check(keys::TOP, &schema);
+}
+
+/// The schema knows exactly the keys, and each default is one that the file would take.
+fn check(keys: &[Key], schema: &serde_json::Value) {
+    let properties = schema["properties"].as_object().unwrap();
+    assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(properties.len(), keys.len());
+    for key in keys {
+        let property = &properties[key.name];
+        assert_eq!(property["description"], key.help);
+        assert_eq!(property.get("default").is_some(), !key.default.is_empty(), "{}", key.name);
+        match key.kind {
+            Kind::Table(keys) => check(keys, property),
+            Kind::Named(keys) => check(keys, &property["additionalProperties"]),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The talk with the kernel: each call of FUSE is a call of [`Mount`]. The only user of fuser.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+use snap_backup::model::entry::Time;
+use snap_backup::ops::mount::{Answer, Attributes, Fault, Mount, Type};
+
+/// For how long the kernel need not ask again: what is in a snapshot never changes, ...
+const LONG: Duration = Duration::from_secs(24 * 3600);
+/// ... and which snapshots there are may change at any time.
+const SHORT: Duration = Duration::from_secs(1);
+/// Bytes of the blocks that `statfs` counts in, and that programs may like to read.
+const BLOCK: u32 = 4096;
+/// The most that the kernel writes at once; it never does.
+const WRITE: u32 = 128 << 10;
+/// `ioctl`s that ask for inode flags, for programs of 64 and of 32 bits.
+const GET_FLAGS: [u32; 2] = [0x8008_6601, 0x8004_6601];
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
+/// A [`Mount`] as fuser wants it.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) mount: Arc<Mount>,
+    /// Modes and ACLs count, as others may come in.
+    pub(super) permissions: bool,
+}
+
+impl Filesystem for Kernel {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // A kernel that cannot do one of these does without.
+        let _ = config.set_max_write(WRITE);
+        for wanted in [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ] {
+            let _ = config.add_capabilities(wanted);
+        }
+        if self.permissions {
+            let _ = config.add_capabilities(InitFlags::FUSE_POSIX_ACL);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.mount.lookup(parent.0, name.as_bytes()) {
+            Ok(found) => reply.entry(&lasting(&found), &attr(&found), Generation(0)),
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, times: u64) {
+        self.mount.forget(ino.0, times);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.mount.attributes(ino.0) {
+            Ok(found) => reply.attr(&lasting(&found), &attr(&found)),
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.mount.readlink(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        opened(self.mount.open_file(ino.0), FopenFlags::FOPEN_KEEP_CACHE, reply);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.mount.read(fh.0, offset, size) {
+            Ok(bytes) => reply.data(&bytes),
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        fh: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.mount.release(fh.0);
+        reply.ok();
+    }
+
+    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let handle = self.mount.open_dir(ino.0);
+        let flags = match handle {
+            Ok(handle) if self.mount.lasts(handle) => {
+                FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR
+            }
+            _ => FopenFlags::empty(),
+        };
+        opened(handle, flags, reply);
+    }
+
+    fn readdir(&self, _: &Request, _: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = self.mount.list(fh.0, offset, false, &mut |one| {
+            !reply.add(INodeNo(one.ino), one.next, kind(one.kind), OsStr::from_bytes(one.name))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = self.mount.list(fh.0, offset, true, &mut |one| {
+            let name = OsStr::from_bytes(one.name);
+            let (ttl, attr) = match &one.attributes {
+                Some(found) => (lasting(found), attr(found)),
+                None => (Duration::ZERO, dot(one.ino)),
+            };
+            !reply.add(INodeNo(one.ino), one.next, name, &ttl, &attr, Generation(0))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, fh: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.mount.release(fh.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        match self.mount.stored() {
+            Ok(bytes) => {
+                reply.statfs(bytes.div_ceil(u64::from(BLOCK)), 0, 0, 0, 0, BLOCK, 255, BLOCK);
+            }
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        value(self.mount.xattr(ino.0, name.as_bytes()), size, reply);
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let names = self
+            .mount
+            .xattr_names(ino.0)
+            .map(|names| names.into_iter().flat_map(|name| name.into_iter().chain([0])).collect());
+        value(names, size, reply);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        cmd: u32,
+        _: &[u8],
+        out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        if !GET_FLAGS.contains(&cmd) {
+            return reply.error(Errno::ENOTTY);
+        }
+        match self.mount.flags(ino.0) {
+            Ok(flags) => {
+                let bytes = u64::from(flags).to_ne_bytes();
+                reply.ioctl(0, bytes.get(..out_size as usize).unwrap_or(&bytes));
+            }
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let found = match (u64::try_from(offset), whence) {
+            (Ok(from), SEEK_DATA) => self.mount.seek(fh.0, from, true),
+            (Ok(from), SEEK_HOLE) => self.mount.seek(fh.0, from, false),
+            (Err(_), _) => Err(Fault::Beyond),
+            _ => Err(Fault::Invalid),
+        };
+        match found.and_then(|at| i64::try_from(at).map_err(|_| Fault::Beyond)) {
+            Ok(at) => reply.offset(at),
+            Err(fault) => reply.error(errno(fault)),
+        }
+    }
+}
+
+fn opened(handle: Answer<u64>, flags: FopenFlags, reply: ReplyOpen) {
+    match handle {
+        Ok(handle) => reply.opened(FileHandle(handle), flags),
+        Err(fault) => reply.error(errno(fault)),
+    }
+}
+
+/// Whoever gives no room asks how much it takes.
+fn value(value: Answer<Vec<u8>>, room: u32, reply: ReplyXattr) {
+    match value {
+        Ok(bytes) if room == 0 => reply.size(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
+        Ok(bytes) if bytes.len() > room as usize => reply.error(Errno::ERANGE),
+        Ok(bytes) => reply.data(&bytes),
+        Err(fault) => reply.error(errno(fault)),
+    }
+}
+
+fn errno(fault: Fault) -> Errno {
+    match fault {
+        Fault::NoEntry => Errno::ENOENT,
+        Fault::NotDir => Errno::ENOTDIR,
+        Fault::IsDir => Errno::EISDIR,
+        Fault::Invalid => Errno::EINVAL,
+        Fault::NoData => Errno::NO_XATTR,
+        Fault::Beyond => Errno::ENXIO,
+        Fault::Stale => Errno::ESTALE,
+        Fault::Io => Errno::EIO,
+    }
+}
+
+fn lasting(found: &Attributes) -> Duration {
+    if found.lasts { LONG } else { SHORT }
+}
+
+fn attr(found: &Attributes) -> FileAttr {
+    let mtime = time(found.mtime);
+    FileAttr {
+        ino: INodeNo(found.ino),
+        size: found.size,
+        blocks: found.blocks,
+        atime: mtime,
+        mtime,
+        ctime: time(found.ctime),
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: kind(found.kind),
+        // All that is not the kind: it fits.
+        perm: u16::try_from(found.mode & 0o7777).unwrap_or(0),
+        nlink: found.links,
+        uid: found.uid,
+        gid: found.gid,
+        rdev: device(found.device),
+        blksize: BLOCK,
+        flags: 0,
+    }
+}
+
+/// Of `.` and `..` the kernel takes the number and the kind.
+fn dot(ino: u64) -> FileAttr {
+    let epoch = SystemTime::UNIX_EPOCH;
+    FileAttr {
+        ino: INodeNo(ino),
+        size: 0,
+        blocks: 0,
+        atime: epoch,
+        mtime: epoch,
+        ctime: epoch,
+        crtime: epoch,
+        kind: FileType::Directory,
+        perm: 0o755,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: BLOCK,
+        flags: 0,
+    }
+}
+
+fn kind(kind: Type) -> FileType {
+    match kind {
+        Type::File => FileType::RegularFile,
+        Type::Dir => FileType::Directory,
+        Type::Symlink => FileType::Symlink,
+        Type::Fifo => FileType::NamedPipe,
+        Type::Socket => FileType::Socket,
+        Type::CharDevice => FileType::CharDevice,
+        Type::BlockDevice => FileType::BlockDevice,
+    }
+}
+
+/// A time that this system cannot tell becomes 1970.
+fn time(time: Time) -> SystemTime {
+    let whole = Duration::from_secs(time.sec.unsigned_abs());
+    let second = match time.sec < 0 {
+        true => SystemTime::UNIX_EPOCH.checked_sub(whole),
+        false => SystemTime::UNIX_EPOCH.checked_add(whole),
+    };
+    let exact = second.and_then(|second| second.checked_add(Duration::from_nanos(time.nanos.into())));
+    exact.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// As the kernel takes devices from FUSE (`new_decode_dev` in its `kdev_t.h`): twelve bits of the major number between
+/// eight and twelve of the minor.
+fn device((major, minor): (u32, u32)) -> u32 {
+    (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xf_ff00) << 12)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_keep_their_nanoseconds() {
+        let before = time(Time { sec: -2, nanos: 750_000_000 });
+        assert_eq!(SystemTime::UNIX_EPOCH.duration_since(before).unwrap(), Duration::from_millis(1250));
+        assert_eq!(time(Time { sec: i64::MAX, nanos: 999_999_999 }), {
+            let most =
+                SystemTime::UNIX_EPOCH.checked_add(Duration::new(i64::MAX.unsigned_abs(), 999_999_999));
+            most.unwrap_or(SystemTime::UNIX_EPOCH)
+        });
+    }
+
+    #[test]
+    fn devices_have_both_their_numbers() {
+        assert_eq!(device((1, 3)), 0x103);
+        assert_eq!(device((0xabc, 0x1_2345)), 0x123a_bc45);
+    }
+}

@@ -1,0 +1,172 @@
+//! `snap mount`: a file system that the kernel asks this process for, in the foreground or in a process of its own.
+
+mod background;
+mod fuse;
+mod target;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use fuser::{Config, INodeNo, MountOption, Session, SessionACL};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use snap_backup::observe::{Event, Observer};
+use snap_backup::ops::mount::{Mount, Options};
+use snap_backup::store::repository::Repository;
+use snap_backup::{Error, Result};
+
+pub(crate) use background::{is_child, log, password, ready, start};
+pub(crate) use target::{check, how_to_unmount};
+
+use crate::output;
+use crate::signals;
+
+/// How often new and forgotten snapshots are looked for when nobody asks.
+const TICK: Duration = Duration::from_secs(10);
+/// How long whoever has something open may go on reading when the end is asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Inodes that the kernel may know of before it is asked to forget some: each takes memory here.
+const INODES: usize = 500_000;
+
+/// What ends the waiting.
+enum Happened {
+    Signal,
+    /// It was unmounted.
+    End(io::Result<()>),
+}
+
+/// Mounts, says when it is there, and stays until it is unmounted or a signal says so.
+pub(crate) fn serve(
+    repo: &Repository,
+    target: &Path,
+    options: Options,
+    allow_other: bool,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let (events, happened) = channel();
+    watch_signals(&events)?;
+    let mount = Arc::new(Mount::open(repo, options, Box::new(log_of(target)))?);
+    let kernel = fuse::Kernel { mount: Arc::clone(&mount), permissions: allow_other };
+    let session = match Session::new(kernel, target, &config(repo, allow_other)) {
+        Ok(session) => session,
+        Err(err) => {
+            mount.leave()?;
+            return Err(target::failed(target, err));
+        }
+    };
+    let notifier = session.notifier();
+    let tick = || {
+        mount.tick();
+        for (parent, name) in mount.surplus(INODES) {
+            // One that it has forgotten meanwhile is as well.
+            let _ = notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(&name));
+        }
+    };
+    let run = move || {
+        // Nobody hears it only when the process ends.
+        let _ = events.send(Happened::End(session.run()));
+    };
+    std::thread::Builder::new().name("fuse".into()).spawn(run).map_err(Error::io("start", "a thread"))?;
+    let served = ready().and_then(|()| wait(&tick, &happened));
+    let ended = match served {
+        Ok(Some(end)) => end.map_err(Error::io("serve", target)),
+        // The session ends when the last reader has, or with this process.
+        Ok(None) => unmount(target, &mount, &happened),
+        Err(err) => unmount(target, &mount, &happened).and(Err(err)),
+    };
+    mount.leave().and(ended)
+}
+
+fn config(repo: &Repository, allow_other: bool) -> Config {
+    // Commas and backslashes would end the name where the system reads it.
+    let name: String =
+        repo.location().chars().filter(|letter| !matches!(letter, ',' | '\\' | '\0')).collect();
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::RO,
+        MountOption::FSName(name),
+        MountOption::Subtype("snap".to_owned()),
+        MountOption::NoAtime,
+    ];
+    if allow_other {
+        config.acl = SessionACL::All;
+        config.mount_options.push(MountOption::DefaultPermissions);
+    }
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    config.n_threads = Some((2 * processors).clamp(4, 16));
+    config.clone_fd = cfg!(target_os = "linux");
+    config
+}
+
+fn watch_signals(events: &Sender<Happened>) -> Result<()> {
+    let cannot = |err| Error::io("watch for", "signals")(err);
+    // Under nohup, whoever hangs up ends nothing.
+    let hangs_up = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
+    let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangs_up)).map_err(cannot)?;
+    let events = events.clone();
+    let forward = move || {
+        for _ in signals.forever() {
+            if events.send(Happened::Signal).is_err() {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(forward).map(drop).map_err(cannot)
+}
+
+/// How it ended when it was unmounted; `None` when a signal asks for the end.
+fn wait(tick: &dyn Fn(), happened: &Receiver<Happened>) -> Result<Option<io::Result<()>>> {
+    loop {
+        match happened.recv_timeout(TICK) {
+            Ok(Happened::End(end)) => return Ok(Some(end)),
+            Ok(Happened::Signal) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => tick(),
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
+        }
+    }
+}
+
+/// Takes the mount out of the tree; whoever has something open may go on for a while, or until the next signal.
+fn unmount(target: &Path, mount: &Mount, happened: &Receiver<Happened>) -> Result<()> {
+    target::unmount(target).map_err(Error::io("unmount", target))?;
+    match happened.recv_timeout(GRACE) {
+        Ok(Happened::End(end)) => end.map_err(Error::io("serve", target)),
+        Ok(Happened::Signal) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+        Err(RecvTimeoutError::Timeout) => {
+            let files = output::count(mount.open_count(), "file", "files");
+            let text = format!("{files} or directories are still open: reading from them ends now");
+            log_of(target).notice(Event::Warning(&text));
+            Ok(())
+        }
+    }
+}
+
+/// Problems on standard error; in the background with when and where, as several mounts write into one file.
+struct Log(Option<PathBuf>);
+
+fn log_of(target: &Path) -> Log {
+    Log(is_child().then(|| target.to_path_buf()))
+}
+
+impl Observer for Log {
+    fn notice(&self, event: Event<'_>) {
+        let text = match event {
+            Event::Problem { path, why } => format!("{}: {}", output::path(path), output::printable(why)),
+            Event::Warning(text) => format!("warning: {}", output::printable(text)),
+            _ => return,
+        };
+        match &self.0 {
+            None => output::complain(&format!("snap: {text}")),
+            Some(target) => {
+                let now = output::local(snap_backup::model::entry::Time::now());
+                output::complain(&format!("{now} {}: {text}", target.display()));
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Requests to receivers. The only module that names ureq. A URL is a secret: no message holds it.
+
+use std::time::Duration;
+
+/// Asks for a URL, or posts to it; redirects are followed.
+///
+/// # Errors
+/// Why it was not taken, without the URL.
+pub(super) fn send(url: &str, body: Option<(&str, &[u8])>, timeout: Duration) -> Result<(), String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .user_agent(concat!("snap/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    let sent = match body {
+        None => agent.get(url).call(),
+        Some((kind, bytes)) => agent.post(url).header("Content-Type", kind).send(bytes),
+    };
+    sent.map(drop).map_err(|err| told(&err))
+}
+
+fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::StatusCode(code) => format!("it answered {code}"),
+        ureq::Error::Timeout(_) => "it did not answer in time".to_owned(),
+        ureq::Error::HostNotFound => "its host is not known".to_owned(),
+        ureq::Error::ConnectionFailed => "no connection".to_owned(),
+        ureq::Error::Io(err) => err.to_string(),
+        ureq::Error::TooManyRedirects => "too many redirects".to_owned(),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "no safe connection (TLS)".to_owned(),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "it is no URL".to_owned(),
+        _ => "the request failed".to_owned(),
+    }
+}

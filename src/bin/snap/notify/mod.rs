@@ -1,0 +1,216 @@
+//! Tells of failures and recoveries. A receiver that is dead, slow or wrong is a warning: it never fails a run, and none
+//! waits for another.
+
+mod http;
+mod tale;
+
+use std::process::Command;
+use std::thread::JoinHandle;
+
+use snap_backup::store::journal::{Journal, Record, State};
+
+use crate::args::Global;
+use crate::output;
+use crate::shell::{self, Trouble};
+pub(crate) use tale::{End, Tale};
+
+/// Seconds that a receiver has if the file does not say.
+const TIMEOUT: u64 = 10;
+
+/// The ping of a beginning, on its way.
+#[must_use]
+pub(crate) struct Begun(Option<JoinHandle<Result<(), String>>>);
+
+/// A backup begins: only the ping wants to know. It is not waited for.
+pub(crate) fn begin(tale: &Tale) -> Begun {
+    let Some(url) = ping_of(tale) else { return Begun(None) };
+    let (url, timeout) = (below(url, "start"), tale.timeout("notify", TIMEOUT));
+    Begun(
+        std::thread::Builder::new()
+            .name("ping".to_owned())
+            .spawn(move || http::send(&url, None, timeout))
+            .ok(),
+    )
+}
+
+/// A run has ended: whoever is to know of such an end is told.
+pub(crate) fn end(tale: &Tale, begun: Begun, global: &Global, due: Option<snap_backup::model::entry::Time>) {
+    // The end must not arrive before the beginning.
+    if let Some(Ok(Err(why))) = begun.0.map(JoinHandle::join) {
+        warn(tale, "ping", &why);
+    }
+    let code = tale.end.as_ref().map_or(0, |end| end.code);
+    if tale.status() == Some("interrupted") || tale.order.is_tried_again(code) {
+        return;
+    }
+    let event = match tale.status() {
+        Some("success") if was_bad(tale, global, due) => "recovery",
+        Some(status) => status,
+        None => return,
+    };
+    tell(tale, event);
+}
+
+/// A process that was killed could tell nobody.
+pub(crate) fn of_a_silent_end(tale: &Tale, why: &str) {
+    let mut tale = tale.clone();
+    tale.end = Some(End {
+        code: 1,
+        error: Some(format!("the process ended without a word: {why}")),
+        ..End::default()
+    });
+    tell(&tale, "failure");
+}
+
+/// Everybody, whatever is told otherwise. Each receiver, and why it did not take it.
+pub(crate) fn test(tale: &Tale) -> Vec<(&'static str, Result<(), String>)> {
+    let mut all = send(tale, "test");
+    if let Some(url) = tale.table.text("notify.ping") {
+        all.push(("ping", http::send(url, None, tale.timeout("notify", TIMEOUT))));
+    }
+    all
+}
+
+fn tell(tale: &Tale, event: &'static str) {
+    let ping = ping_of(tale).map(str::to_owned);
+    std::thread::scope(|scope| {
+        let ping = ping.as_deref().map(|url| {
+            scope.spawn(move || {
+                let timeout = tale.timeout("notify", TIMEOUT);
+                match event {
+                    "failure" => {
+                        let text = tale.text(event);
+                        http::send(
+                            &below(url, "fail"),
+                            Some(("text/plain; charset=utf-8", text.as_bytes())),
+                            timeout,
+                        )
+                    }
+                    _ => http::send(url, None, timeout),
+                }
+            })
+        });
+        let wanted = tale.table.texts("notify.on");
+        let default = ["failure", "problems", "recovery"].map(str::to_owned);
+        let is_wanted = if wanted.is_empty() {
+            default.contains(&event.to_owned())
+        } else {
+            wanted.iter().any(|one| one == event)
+        };
+        let sent = if is_wanted { send(tale, event) } else { Vec::new() };
+        for (receiver, why) in sent.into_iter().filter_map(|(receiver, sent)| Some((receiver, sent.err()?))) {
+            warn(tale, receiver, &why);
+        }
+        if let Some(Ok(Err(why))) = ping.map(std::thread::ScopedJoinHandle::join) {
+            warn(tale, "ping", &why);
+        }
+    });
+}
+
+/// What a receiver said; `None` where there is no such receiver.
+type Sending<'a> = std::thread::ScopedJoinHandle<'a, Option<Result<(), String>>>;
+
+/// To all but the ping, at once.
+fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
+    let timeout = tale.timeout("notify", TIMEOUT);
+    let webhook = || {
+        let url = tale.table.text("notify.webhook")?;
+        let body = tale.json(event).to_string();
+        Some(http::send(url, Some(("application/json", body.as_bytes())), timeout))
+    };
+    let command = || {
+        let mut command = shell::shell(tale.table.text("notify.command")?);
+        command.env("SNAP_EVENT", event).envs(tale.variables());
+        Some(shell::run(command, b"", timeout, None).map_err(words))
+    };
+    let mail = || {
+        let to = tale.table.texts("notify.mail");
+        let program =
+            tale.table.path("notify.sendmail").unwrap_or(std::path::Path::new("/usr/sbin/sendmail"));
+        if to.is_empty() {
+            return None;
+        }
+        let mut command = Command::new(program);
+        command.args(["-i", "-t"]);
+        Some(shell::run(command, mail(tale, event, &to).as_bytes(), timeout, None).map_err(words))
+    };
+    std::thread::scope(|scope| {
+        let threads: [(_, Sending<'_>); 3] = [
+            ("webhook", scope.spawn(webhook)),
+            ("command", scope.spawn(command)),
+            ("mail", scope.spawn(mail)),
+        ];
+        let ended = |thread: Sending<'_>| {
+            thread.join().unwrap_or_else(|_| Some(Err("it came to a bad end".to_owned())))
+        };
+        threads.into_iter().filter_map(|(name, thread)| Some((name, ended(thread)?))).collect()
+    })
+}
+
+fn mail(tale: &Tale, event: &str, to: &[String]) -> String {
+    let line = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    let mut subject = line(&tale.headline(event));
+    if !subject.is_ascii() {
+        subject = format!("=?UTF-8?B?{}?=", output::base64(subject.as_bytes()));
+    }
+    format!(
+        "To: {}\nSubject: {subject}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
+         Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{}",
+        to.iter().map(|address| line(address)).collect::<Vec<_>>().join(", "),
+        tale.text(event)
+    )
+}
+
+/// Only backups are pinged for: a cleanup that goes well must not hide that no backup was made.
+fn ping_of(tale: &Tale) -> Option<&str> {
+    tale.table.text("notify.ping").filter(|_| tale.verb == "backup")
+}
+
+/// The URL with another part at the end of its path.
+fn below(url: &str, part: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let (path, rest) = url.split_at(end);
+    format!("{}/{part}{rest}", path.trim_end_matches('/'))
+}
+
+/// Whether the run before this one, of the same set and verb, came to a bad end. Attempts at the same time are one run;
+/// what was interrupted says nothing.
+fn was_bad(tale: &Tale, global: &Global, due: Option<snap_backup::model::entry::Time>) -> bool {
+    let Some(dir) = global.state() else { return false };
+    let Ok(history) = Journal::new(dir).read() else { return false };
+    let same = |run: &&Record| run.set.as_deref() == Some(&tale.set) && run.verb == tale.verb;
+    let other = |run: &&Record| due.is_none() || run.due != due;
+    let ended = |run: &&Record| {
+        use snap_backup::store::journal::Ending;
+        !matches!(run.state(), State::Running | State::Ended(Ending::Interrupted))
+    };
+    // This run is still one that runs.
+    history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(Record::is_bad)
+}
+
+fn warn(tale: &Tale, receiver: &str, why: &str) {
+    output::warn(tale.json, &format!("{}: the {receiver} was not told: {why}", tale.set));
+}
+
+fn words(trouble: Trouble) -> String {
+    match trouble {
+        Trouble::Failed(why) => why,
+        Trouble::Stopped => "stopped".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::below;
+
+    #[test]
+    fn a_part_goes_to_the_path_of_a_url() {
+        for (url, wanted) in [
+            ("https://x/uuid", "https://x/uuid/start"),
+            ("https://x/uuid/", "https://x/uuid/start"),
+            ("https://x/a?b=c/d", "https://x/a/start?b=c/d"),
+        ] {
+            assert_eq!(below(url, "start"), wanted);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What runs by itself: jobs from the configuration, and the process that starts them.
+
+pub(crate) mod child;
+pub(crate) mod keeper;
+pub(crate) mod memory;
+pub(crate) mod systemd;
+pub(crate) mod units;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use snap_backup::ops::schedule::agenda::Job;
+use snap_backup::ops::schedule::cron::Cron;
+
+use crate::config::{Config, Set};
+
+/// The old script's times: what holds where a set, or the whole file, has none of its own.
+const FULL: &str = "0 1 * * 0";
+const INCREMENTAL: &str = "0 2 * * 1-6";
+const CLEANUP: &str = "0 3 * * 1";
+
+/// What a job does, in the order in which jobs of the same time are begun.
+const WHATS: &[&str] = &["full", "incremental", "differential", "cleanup", "check", "drill"];
+
+/// A job, and what is called for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) job: Job,
+    /// `None`: what the old script's variables name.
+    pub(crate) set: Option<Set>,
+    /// `full`, `cleanup` ...
+    pub(crate) what: &'static str,
+}
+
+impl Planned {
+    /// The arguments of the call. No secret is among them: those go by the environment.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let mut all: Vec<OsString> = match self.what {
+            "full" | "incremental" | "differential" => {
+                vec!["backup".into(), format!("--{}", self.what).into()]
+            }
+            verb => vec![verb.into()],
+        };
+        if let Some(set) = &self.set {
+            all.extend(["--set".into(), OsString::from(&set.name)]);
+        }
+        all
+    }
+
+    /// As the records of runs name the verb.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self.what {
+            "full" | "incremental" | "differential" => "backup",
+            verb => verb,
+        }
+    }
+}
+
+/// All jobs. `lane` tells the repository of a set; `by_itself` says that there is something to save, and something to
+/// clean up by, even without sets.
+pub(crate) fn plan(
+    config: &Config,
+    lane: impl Fn(Option<&Set>) -> String,
+    by_itself: Option<bool>,
+) -> Vec<Planned> {
+    let mut all = Vec::new();
+    for set in config.sets() {
+        if set.table.bool("schedule.enabled").unwrap_or(true) {
+            all.extend(of_set(set, &lane(Some(set))));
+        }
+    }
+    if let Some(cleans) = by_itself.filter(|_| config.sets().is_empty()) {
+        for (what, cron) in default_times(cleans) {
+            let job = job(what.to_owned(), lane(None), cron, None);
+            all.push(Planned { job, set: None, what });
+        }
+    }
+    all
+}
+
+/// When a set is run next, whatever for.
+pub(crate) fn next(set: &Set, now: Timestamp) -> Option<Timestamp> {
+    let enabled = set.table.bool("schedule.enabled").unwrap_or(true);
+    let all = if enabled { of_set(set, "") } else { Vec::new() };
+    all.iter().filter_map(|one| one.job.cron.after(now, &one.job.zone)).min()
+}
+
+fn of_set(set: &Set, lane: &str) -> Vec<Planned> {
+    let given = |what: &str| set.table.cron(&format!("schedule.{what}"));
+    let times: Vec<(&'static str, Cron)> = if WHATS.iter().all(|what| given(what).is_none()) {
+        default_times(!set.rules().is_empty())
+    } else {
+        WHATS.iter().filter_map(|what| Some((*what, given(what)??.clone()))).collect()
+    };
+    let planned = |(what, cron): (&'static str, Cron)| {
+        let job = job(format!("{}/{what}", set.name), lane.to_owned(), cron, Some(set));
+        Planned { job, set: Some(set.clone()), what }
+    };
+    times.into_iter().map(planned).collect()
+}
+
+fn default_times(cleans: bool) -> Vec<(&'static str, Cron)> {
+    let all = [("full", FULL), ("incremental", INCREMENTAL), ("cleanup", CLEANUP)];
+    let wanted = all.into_iter().filter(|(what, _)| cleans || *what != "cleanup");
+    wanted.filter_map(|(what, text)| Some((what, Cron::parse(text).ok()?))).collect()
+}
+
+fn job(name: String, lane: String, cron: Cron, set: Option<&Set>) -> Job {
+    let table = set.map(|set| &set.table);
+    let duration = |key: &str| table.and_then(|table| table.duration(key));
+    Job {
+        name,
+        lane,
+        cron,
+        zone: table
+            .and_then(|table| table.zone("schedule.time-zone"))
+            .cloned()
+            .unwrap_or_else(TimeZone::system),
+        jitter: duration("schedule.jitter").unwrap_or_default(),
+        catch_up: table.and_then(|table| table.bool("schedule.catch-up")).unwrap_or(true),
+        retries: table
+            .and_then(|table| table.number("schedule.retries"))
+            .map_or(3, |number| u32::try_from(number).unwrap_or(u32::MAX)),
+        retry_wait: duration("schedule.retry-wait").unwrap_or(Duration::from_secs(60)),
+    }
+}

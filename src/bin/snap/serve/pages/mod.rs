@@ -1,0 +1,137 @@
+//! Pages: plain HTML without scripts. All text goes through maud, which escapes it.
+
+mod browse;
+mod chart;
+mod compare;
+mod search;
+mod snapshots;
+mod stats;
+mod status;
+mod versions;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use hyper::Response;
+use maud::{DOCTYPE, Markup, html};
+use snap_backup::model::entry::{Entry, Kind, Time};
+use snap_backup::store::snapshots::Snapshot;
+
+pub(super) use browse::page as browse;
+pub(super) use compare::page as compare;
+pub(super) use search::page as search;
+pub(super) use snapshots::page as snapshots;
+pub(super) use stats::page as stats;
+pub(super) use status::page as status;
+pub(super) use versions::page as versions;
+
+use super::asked::{Asked, shown_at};
+use super::desk::Visit;
+use super::reply::{self, Body, Refusal};
+use super::site::Site;
+use crate::output;
+
+/// Builds a page. The flag is raised when nobody waits for it any more.
+pub(super) type Shown = fn(&Site, &Visit, &Asked, &Arc<AtomicBool>) -> Result<Markup, Refusal>;
+
+const PLACES: [(&str, &str); 4] =
+    [("/", "Snapshots"), ("/search", "Search"), ("/stats", "Statistics"), ("/status", "Status")];
+
+/// The frame of all pages. `here` is the place that the page belongs to.
+fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · snap" }
+                link rel="icon" type="image/svg+xml" href="/icon.svg";
+                link rel="stylesheet" href="/style.css";
+            }
+            body {
+                a.skip href="#main" { "Skip to content" }
+                header {
+                    a.brand href="/" { "snap " span.where { bdi { (output::printable(site)) } } }
+                    nav aria-label="Pages" {
+                        @for (at, name) in PLACES {
+                            @if at == here { a href=(at) aria-current="page" { (name) } }
+                            @else { a href=(at) { (name) } }
+                        }
+                    }
+                }
+                main #main tabindex="-1" { h1 { (title) } (content) }
+                footer { "Read only. WebDAV: " code { "/dav/" } ", any user, the token as password." }
+            }
+        }
+    }
+}
+
+/// A page that says why there is none.
+pub(super) fn refusal(site: &str, refusal: &Refusal) -> Response<Body> {
+    let title = refusal.status.canonical_reason().unwrap_or("Error");
+    let content = html! { p.bad role="alert" { (output::printable(&refusal.why)) } p { a href="/" { "All snapshots" } } };
+    reply::page(refusal.status, frame(site, title, "", content))
+}
+
+/// A name or a path, whatever it is made of; a line may end behind a slash.
+fn name(bytes: &[u8]) -> Markup {
+    let shown = output::path(bytes);
+    let mut parts = shown.split_inclusive('/');
+    html! { bdi { (parts.next().unwrap_or_default()) @for part in parts { wbr; (part) } } }
+}
+
+/// A time, so that programs understand it too; a line may end between its day and its hour.
+fn time(at: Time) -> Markup {
+    let shown = output::local(at);
+    let mut parts = shown.split(' ');
+    html! {
+        time datetime=(output::rfc3339(at)) {
+            span { (parts.next().unwrap_or_default()) } @for part in parts { " " span { (part) } }
+        }
+    }
+}
+
+/// A size; the exact one is shown on hovering.
+fn size(bytes: u64) -> Markup {
+    html! { span title={ (bytes) " bytes" } { (output::size(bytes)) } }
+}
+
+/// Size of a file, nothing of anything else.
+fn size_of(entry: &Entry) -> Markup {
+    if entry.is_file() {
+        size(entry.size())
+    } else {
+        html! { "–" }
+    }
+}
+
+/// A link to a snapshot.
+fn link(snapshot: &Snapshot) -> Markup {
+    html! { a.id href=(shown_at(&snapshot.id, b"")) { (snapshot.id.short()) } }
+}
+
+/// What kind of thing it is, where its name alone does not say.
+fn kind(entry: &Entry) -> &'static str {
+    match entry.kind {
+        Kind::File { .. } => "file",
+        Kind::Dir { .. } => "directory",
+        Kind::Symlink { .. } => "link",
+        Kind::Fifo => "pipe",
+        Kind::Socket => "socket",
+        Kind::CharDevice { .. } | Kind::BlockDevice { .. } => "device",
+    }
+}
+
+/// What was met on the way, and could not be read.
+fn problems(problems: &[(Vec<u8>, String)]) -> Markup {
+    html! {
+        @if !problems.is_empty() {
+            div.bad role="alert" {
+                p { "Not all could be read. " code { "snap check --read-data" } " says what is affected." }
+                ul { @for (path, why) in problems.iter().take(20) { li { (name(path)) ": " (output::printable(why)) } } }
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! How long ago what was backed up, and what is wrong: as `snap status` says it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use maud::{Markup, html};
+
+use super::frame;
+use crate::serve::asked::Asked;
+use crate::serve::desk::Visit;
+use crate::serve::reply::Refusal;
+use crate::serve::site::Site;
+
+pub(crate) fn page(site: &Site, visit: &Visit, _: &Asked, _: &Arc<AtomicBool>) -> Result<Markup, Refusal> {
+    let text = site.status(visit)?;
+    Ok(frame(&site.title, "Status", "/status", html! { pre.status tabindex="0" { (text) } }))
+}

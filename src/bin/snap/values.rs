@@ -1,0 +1,106 @@
+//! Values of options that several verbs take, as people write them.
+
+use std::time::Duration;
+
+use snap_backup::codec::compress::NO_COMPRESSION;
+use snap_backup::ops::check::Subset;
+
+/// A level of compression, by name or number.
+pub(crate) fn level(text: &str) -> Result<i32, String> {
+    match text {
+        "none" => Ok(NO_COMPRESSION),
+        "fast" => Ok(1),
+        "default" => Ok(3),
+        "best" => Ok(19),
+        number => match number.parse() {
+            Ok(level) if (1..=22).contains(&level) => Ok(level),
+            _ => Err("one of fast, default, best, none and the numbers 1 to 22".to_owned()),
+        },
+    }
+}
+
+/// A number of bytes, with a unit of powers of 1024 behind it if one likes.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "a number of bytes, with K, M, G or T for powers of 1024".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let shift = match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        "T" | "TB" | "TIB" => 40,
+        _ => return Err(wrong()),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(1 << shift).ok_or_else(wrong);
+    }
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    // A fraction is for people: a cast that saturates is exact enough.
+    Ok((number * (1_u64 << shift) as f64) as u64)
+}
+
+/// A part of the data.
+pub(crate) fn subset(text: &str) -> Result<Subset, String> {
+    let wrong = || "N/T with N from 1 to T, a percentage up to 100%, or a size".to_owned();
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+        return if percent > 0.0 && percent <= 100.0 { Ok(Subset::Percent(percent)) } else { Err(wrong()) };
+    }
+    if let Some((index, of)) = text.split_once('/') {
+        let (index, of) = (index.parse().map_err(|_| wrong())?, of.parse().map_err(|_| wrong())?);
+        return if 1 <= index && index <= of { Ok(Subset::Part { index, of }) } else { Err(wrong()) };
+    }
+    match size(text) {
+        Ok(bytes) if bytes > 0 => Ok(Subset::Bytes(bytes)),
+        _ => Err(wrong()),
+    }
+}
+
+/// A length of time: `90s`, `10m`, `26h`, `2d`, `1w`, or several of these, the largest first.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "numbers with s, m, h, d or w behind: 90s, 10m, 1d12h".to_owned();
+    let mut units = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].into_iter();
+    let (mut seconds, mut rest) = (0_u64, text);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, from) = rest.split_at(end);
+        let unit = from.chars().next().ok_or_else(wrong)?;
+        let (_, length) = units.find(|(known, _)| *known == unit).ok_or_else(wrong)?;
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        // Longer than a century is a slip of the finger.
+        let part = number.checked_mul(length).filter(|part| *part <= 3_153_600_000).ok_or_else(wrong)?;
+        seconds += part;
+        rest = from.get(1..).unwrap_or_default();
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{duration, size};
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(size("10"), Ok(10));
+        assert_eq!(size("1.5K"), Ok(1536));
+        assert_eq!(size("2MiB"), Ok(2 << 20));
+        assert!(["", "K", "1X", "-1", "1..2", "99999999T"].iter().all(|text| size(text).is_err()));
+    }
+
+    #[test]
+    fn lengths_of_time_add_up() {
+        for (text, seconds) in
+            [("0s", 0), ("90s", 90), ("10m", 600), ("26h", 93_600), ("1w2d3h4m5s", 788_645)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in
+            ["", "10", "m", "1m1h", "1h1h", "-1s", "1.5h", "1y", "99999999999999999999s", "9999999999w"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! gzip (RFC 1952): whole members out, streams of members in. The only user of libdeflate and flate2.
+
+use std::fmt;
+use std::io;
+use std::io::BufRead;
+use std::io::Read;
+
+use flate2::bufread::GzDecoder;
+use libdeflater::CompressionLvl;
+use libdeflater::Compressor;
+
+use crate::model::malformed::Malformed;
+
+/// Compresses piece after piece, each as a member of its own: one after the other they are one gzip file.
+pub struct GzipPacker {
+    inner: Compressor,
+}
+
+impl fmt::Debug for GzipPacker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GzipPacker")
+    }
+}
+
+impl GzipPacker {
+    /// At a level from 1 to 12.
+    ///
+    /// # Errors
+    /// When there is no such level.
+    pub fn new(level: i32) -> Result<Self, Malformed> {
+        let level = CompressionLvl::new(level).map_err(|_| Malformed::because("no such level of gzip"))?;
+        Ok(Self { inner: Compressor::new(level) })
+    }
+
+    /// Replaces `out` by a member that holds `plain`. No name and no time is in it.
+    ///
+    /// # Errors
+    /// When compressing fails.
+    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+        out.resize(self.inner.gzip_compress_bound(plain.len()), 0);
+        let packed = self.inner.gzip_compress(plain, out);
+        out.truncate(packed.map_err(|err| Malformed::with(err.to_string()))?);
+        Ok(())
+    }
+}
+
+/// The plain bytes of one or more members. Zeros behind a member, as tapes and disks add them, mean nothing.
+pub fn plain<'a, R: BufRead + Send + 'a>(input: R) -> Box<dyn Read + Send + 'a> {
+    Box::new(Members { now: Some(GzDecoder::new(input)) })
+}
+
+struct Members<R> {
+    /// `None` at the end.
+    now: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.now else { return Ok(0) };
+            let count = member.read(out)?;
+            if count > 0 || out.is_empty() {
+                return Ok(count);
+            }
+            let Some(mut input) = self.now.take().map(GzDecoder::into_inner) else { return Ok(0) };
+            loop {
+                let ahead = input.fill_buf()?;
+                if ahead.is_empty() {
+                    return Ok(0);
+                }
+                match ahead.iter().take_while(|byte| **byte == 0).count() {
+                    0 => break,
+                    zeros => input.consume(zeros),
+                }
+            }
+            self.now = Some(GzDecoder::new(input));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        // A small buffer, so that members end in the middle of one and zeros fill more than one.
+        plain(io::BufReader::with_capacity(7, bytes)).read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn members_follow_one_another_with_zeros_between_and_behind() {
+        let mut packer = GzipPacker::new(6).unwrap();
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        packer.pack(b"one ", &mut first).unwrap();
+        packer.pack(b"two", &mut second).unwrap();
+        for zeros in [0, 1, 6, 7, 8, 1000] {
+            let gap = vec![0; zeros];
+            let bytes = [&first, &gap[..], &second, &gap[..]].concat();
+            assert_eq!(unpack(&bytes).unwrap(), b"one two", "{zeros}");
+        }
+        assert!(unpack(&[&first[..], b"garbage"].concat()).is_err());
+        assert!(unpack(&first[..first.len() - 1]).is_err(), "cut");
+        let mut wrong = first.clone();
+        let at = wrong.len() - 7;
+        wrong[at] ^= 1;
+        assert!(unpack(&wrong).is_err(), "a wrong check value");
+    }
+}

@@ -1,0 +1,144 @@
+//! Blocks from the input: headers that are checked, texts of bounded length, and what is wrong when they are not there.
+
+use std::io;
+use std::io::Read;
+
+use crate::codec::tar::BLOCK;
+use crate::codec::tar::field;
+use crate::codec::tar::padding;
+use crate::codec::tar::read::MAX_NAME;
+use crate::codec::tar::read::Reader;
+use crate::codec::tar::read::field_number;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::malformed::Malformed;
+
+impl<R: Read> Reader<R> {
+    /// A header that is one; `None` at the end of the archive.
+    pub(super) fn header(&mut self) -> Result<Option<[u8; BLOCK]>> {
+        let Some(head) = self.block()? else {
+            return self.fail(match self.members {
+                0 => "this is no tar archive, or there is nothing of it",
+                _ => {
+                    "the archive ends behind it without a mark of its end, so it may be cut short: if it never \
+                     had one, add 1024 zeros to the plain tar and import that"
+                }
+            });
+        };
+        if head.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let (start, len) = field::SUM;
+        let sum = |value: &dyn Fn(u8) -> i64| -> i64 {
+            let plain = |(at, byte): (usize, &u8)| {
+                value(if (start..start + len).contains(&at) { b' ' } else { *byte })
+            };
+            head.iter().enumerate().map(plain).sum()
+        };
+        let wanted = field_number(&head, field::SUM).unwrap_or(-1);
+        let (unsigned, signed) = (sum(&|byte| i64::from(byte)), sum(&|byte| i64::from(byte as i8)));
+        if wanted == unsigned || wanted == signed {
+            return Ok(Some(head));
+        }
+        if self.members == 0 {
+            return self.fail("this is no tar archive, or its first header is damaged");
+        }
+        self.fail("the header behind this member is damaged")
+    }
+
+    /// The next whole block; `None` where the input ends before it.
+    pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
+        let mut block = [0u8; BLOCK];
+        let mut filled = 0;
+        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.input.read(rest) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(self.cut_short()),
+                Ok(count) => filled += count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(broken(&self.path, err)),
+            }
+        }
+        Ok(Some(block))
+    }
+
+    /// The content of a header that is about the next one.
+    pub(super) fn text(&mut self, size: u64, most: u64) -> Result<Vec<u8>> {
+        if size > most {
+            return self.fail("an extended header of absurd length");
+        }
+        self.left = size;
+        self.padding = padding(size);
+        let mut bytes = Vec::new();
+        let mut piece = [0u8; BLOCK];
+        loop {
+            match self.read(&mut piece)? {
+                0 => break,
+                count => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
+            }
+        }
+        self.pass_over()?;
+        Ok(bytes)
+    }
+
+    pub(super) fn long_name(&mut self, size: u64) -> Result<Vec<u8>> {
+        let mut name = self.text(size, MAX_NAME)?;
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        name.truncate(end);
+        Ok(name)
+    }
+
+    pub(super) fn pass_over(&mut self) -> Result<()> {
+        // Padding that is cut off at the very end harms nobody.
+        let mut buffer = [0u8; 16 << 10];
+        while self.left > 0 {
+            self.read(&mut buffer)?;
+        }
+        while self.padding > 0 {
+            let most = self.padding as usize;
+            match self.input.read(buffer.get_mut(..most).unwrap_or_default()) {
+                Ok(0) => self.padding = 0,
+                Ok(count) => self.padding -= count as u64,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(broken(&self.path, err)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn cut_short(&self) -> Error {
+        bad(&self.path, Malformed::because("the archive ends in the middle of it"))
+    }
+
+    pub(super) fn fail<T>(&self, why: &'static str) -> Result<T> {
+        Err(bad(&self.path, Malformed::because(why)))
+    }
+
+    pub(super) fn checked<T>(&self, result: Result<T, Malformed>) -> Result<T> {
+        result.map_err(|why| bad(&self.path, why))
+    }
+}
+
+pub(super) fn bad(path: &[u8], source: Malformed) -> Error {
+    let what = match path {
+        b"" => "the archive".to_owned(),
+        path => String::from_utf8_lossy(path).into_owned(),
+    };
+    Error::Archive { what, source }
+}
+
+/// Whatever is wrong with the input is the archive's: an import of many goes on with the next. An input may wrap an
+/// error that says all itself.
+pub(super) fn broken(path: &[u8], err: io::Error) -> Error {
+    let err = match err.downcast::<Error>() {
+        Ok(told) => return told,
+        Err(err) => err,
+    };
+    match err.kind() {
+        io::ErrorKind::UnexpectedEof => bad(path, Malformed::because("the archive ends in the middle of it")),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
+            bad(path, Malformed::with(format!("the archive is damaged here: {err}")))
+        }
+        _ => bad(path, Malformed::with(format!("it cannot be read further: {err}"))),
+    }
+}

@@ -1,0 +1,262 @@
+//! Reading members in order: headers of every kind that tar has had. Every length is bounded before memory is
+//! taken; what an archive says about itself is believed only as far as its bytes go.
+
+mod blocks;
+mod extended;
+mod holes;
+
+use std::io;
+use std::io::Read;
+
+use crate::codec::tar::BLOCK;
+use crate::codec::tar::Member;
+use crate::codec::tar::Node;
+use crate::codec::tar::field;
+use crate::codec::tar::number;
+use crate::codec::tar::padding;
+use crate::codec::tar::read::blocks::broken;
+use crate::codec::tar::read::extended::Extended;
+use crate::codec::tar::sparse;
+use crate::codec::tar::sparse::Segments;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::malformed::Malformed;
+
+/// Most bytes of one extended header or long name: names, attributes and old maps of holes fit many times.
+const MAX_EXTENDED: u64 = 16 << 20;
+/// Most bytes of a name.
+const MAX_NAME: u64 = 1 << 20;
+
+/// A member; its content is read through the [`Reader`].
+#[derive(Debug)]
+pub struct Found {
+    /// All but the content.
+    pub member: Member,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Where its data lies, if it has holes.
+    pub segments: Option<Segments>,
+}
+
+/// What comes next in an archive.
+#[derive(Debug)]
+pub enum Next {
+    /// A member.
+    Member(Box<Found>),
+    /// A member of a kind that cannot be stored: (path, why).
+    Skipped(Vec<u8>, String),
+}
+
+/// Reads one archive from its plain bytes.
+pub struct Reader<R> {
+    input: R,
+    /// Bytes of the present member's content not read yet, and of the padding behind it.
+    left: u64,
+    padding: u64,
+    /// Records that hold for all members that follow.
+    global: Extended,
+    members: u64,
+    /// What the present member is called, for errors.
+    path: Vec<u8>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Of the plain bytes of an archive.
+    pub fn new(input: R) -> Self {
+        Self { input, left: 0, padding: 0, global: Extended::default(), members: 0, path: Vec::new() }
+    }
+
+    /// The next member. What was not read of the one before is passed over.
+    ///
+    /// # Errors
+    /// When the archive ends in the middle or is none; the error names the member.
+    pub fn advance(&mut self) -> Result<Option<Next>> {
+        self.pass_over()?;
+        let mut extended = self.global.clone();
+        loop {
+            let Some(head) = self.header()? else { return Ok(None) };
+            let size = self.checked(
+                u64::try_from(self.checked(field_number(&head, field::SIZE))?)
+                    .map_err(|_| Malformed::because("a member of negative length")),
+            )?;
+            match head.get(field::TYPE.0) {
+                Some(b'x' | b'X') => {
+                    let bytes = self.text(size, MAX_EXTENDED)?;
+                    let taken = extended.take(&bytes);
+                    self.checked(taken)?;
+                }
+                Some(b'g') => {
+                    let bytes = self.text(size, MAX_EXTENDED)?;
+                    let mut global = Extended::default();
+                    let taken = global.take(&bytes);
+                    self.checked(taken)?;
+                    self.global.adopt(&global);
+                    extended.adopt(&global);
+                }
+                Some(b'L') => extended.path = Some(self.long_name(size)?),
+                Some(b'K') => extended.link = Some(self.long_name(size)?),
+                // A volume's label.
+                Some(b'V') => {
+                    self.left = size;
+                    self.padding = padding(size);
+                    self.pass_over()?;
+                }
+                _ => return self.member(&head, size, extended).map(Some),
+            }
+        }
+    }
+
+    /// Reads content of the present member; 0 at its end.
+    ///
+    /// # Errors
+    /// When the archive ends before the member does.
+    pub fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(out.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        let out = out.get_mut(..most).unwrap_or_default();
+        let count = loop {
+            match self.input.read(out) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(broken(&self.path, err)),
+                Ok(0) => return Err(self.cut_short()),
+                Ok(count) => break count,
+            }
+        };
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    /// Reads to the end of the input, so that a check value at its end is checked. True if anything but zeros
+    /// stands behind the end of the archive.
+    ///
+    /// # Errors
+    /// When the input is damaged there.
+    pub fn drain(&mut self) -> Result<bool> {
+        let mut more = false;
+        let mut buffer = vec![0u8; 64 << 10];
+        loop {
+            match self.input.read(&mut buffer) {
+                Ok(0) => return Ok(more),
+                Ok(count) => more |= buffer.iter().take(count).any(|byte| *byte != 0),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(broken(b"", err)),
+            }
+        }
+    }
+
+    fn member(&mut self, head: &[u8; BLOCK], size: u64, mut extended: Extended) -> Result<Next> {
+        self.members += 1;
+        let mut words = extended.sparse.take();
+        let name = words.as_mut().and_then(|words| words.name.take()).or(extended.path.take());
+        self.path = name.unwrap_or_else(|| header_name(head));
+        let kind = *head.get(field::TYPE.0).unwrap_or(&0);
+        let is_dir = kind == b'5' || kind == b'D' || matches!(kind, 0 | b'0') && self.path.ends_with(b"/");
+        while self.path.len() > 1 && self.path.ends_with(b"/") {
+            self.path.pop();
+        }
+        let size = extended.size.unwrap_or(size);
+        // Links have no content, whatever their header says.
+        self.left = if matches!(kind, b'1' | b'2') { 0 } else { size };
+        self.padding = padding(self.left);
+        let link = || extended.link.clone().unwrap_or_else(|| trimmed(head, field::LINK).to_vec());
+        let node = match kind {
+            _ if is_dir => Node::Dir,
+            0 | b'0' | b'7' | b'S' => Node::File,
+            b'1' => Node::HardLink(link()),
+            b'2' => Node::Symlink(link()),
+            b'3' | b'4' => {
+                let major = self.device(head, field::MAJOR, extended.major)?;
+                let minor = self.device(head, field::MINOR, extended.minor)?;
+                if kind == b'3' {
+                    Node::CharDevice { major, minor }
+                } else {
+                    Node::BlockDevice { major, minor }
+                }
+            }
+            b'6' => Node::Fifo,
+            b'M' => {
+                return self.fail("the rest of a file that began on another volume: join the volumes first");
+            }
+            other => {
+                let why = format!("a member of unknown type {:?}", char::from(other));
+                return Ok(Next::Skipped(self.path.clone(), why));
+            }
+        };
+        let member = self.describe(head, node, extended)?;
+        let mut found = Found { member, size: self.left, segments: None };
+        if kind == b'S' {
+            self.old_sparse(head, &mut found)?;
+        } else if let Some(words) = words.filter(|_| found.member.node == Node::File) {
+            self.new_sparse(*words, &mut found)?;
+        }
+        if let Some(segments) = &found.segments {
+            self.checked(sparse::check(segments, found.size))?;
+            if segments.iter().map(|(_, len)| len).sum::<u64>() != self.left {
+                return self.fail("a map of holes that does not fit the data");
+            }
+        }
+        Ok(Next::Member(Box::new(found)))
+    }
+
+    fn describe(&self, head: &[u8; BLOCK], node: Node, extended: Extended) -> Result<Member> {
+        let owner = |place, given: Option<u32>| -> Result<u32> {
+            if let Some(given) = given {
+                return Ok(given);
+            }
+            let found = self.checked(field_number(head, place))?;
+            // Some writers put -1 or -2 for nobody.
+            let wrapped = u32::try_from(found).or(i32::try_from(found).map(|found| found as u32));
+            self.checked(wrapped.map_err(|_| Malformed::because("an owner of absurd number")))
+        };
+        let mode = self.checked(field_number(head, field::MODE))?;
+        let mtime = match extended.mtime {
+            Some(time) => time,
+            None => Time { sec: self.checked(field_number(head, field::MTIME))?, nanos: 0 },
+        };
+        let has_names = head.get(257..262) == Some(b"ustar");
+        let name = |place| if has_names { trimmed(head, place).to_vec() } else { Vec::new() };
+        Ok(Member {
+            path: self.path.clone(),
+            node,
+            mode: (mode & 0o7777) as u32,
+            uid: owner(field::UID, extended.uid)?,
+            gid: owner(field::GID, extended.gid)?,
+            user: extended.user.unwrap_or_else(|| name(field::USER)),
+            group: extended.group.unwrap_or_else(|| name(field::GROUP)),
+            mtime,
+            xattrs: extended.xattrs.into_iter().collect(),
+            acls: extended.acls,
+            flags: extended.flags,
+            born: extended.born,
+        })
+    }
+
+    fn device(&self, head: &[u8; BLOCK], place: (usize, usize), given: Option<u32>) -> Result<u32> {
+        if let Some(given) = given {
+            return Ok(given);
+        }
+        let found = self.checked(field_number(head, place))?;
+        self.checked(u32::try_from(found).map_err(|_| Malformed::because("a device of absurd number")))
+    }
+}
+
+fn field_number(head: &[u8; BLOCK], (start, len): (usize, usize)) -> Result<i64, Malformed> {
+    number::parse(head.get(start..start + len).unwrap_or_default())
+}
+
+fn trimmed(head: &[u8; BLOCK], (start, len): (usize, usize)) -> &[u8] {
+    let field = head.get(start..start + len).unwrap_or_default();
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Name of a header; POSIX headers have its beginning in a field of their own.
+fn header_name(head: &[u8; BLOCK]) -> Vec<u8> {
+    let name = trimmed(head, field::NAME);
+    let prefix = trimmed(head, field::PREFIX);
+    if head.get(257..263) == Some(b"ustar\0") && !prefix.is_empty() {
+        return [prefix, b"/", name].concat();
+    }
+    name.to_vec()
+}

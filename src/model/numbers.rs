@@ -1,0 +1,122 @@
+//! A set of small numbers: which of many snapshots.
+
+/// Small numbers, each once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Numbers {
+    /// Sixty-four each, the last one not zero.
+    words: Vec<u64>,
+}
+
+impl Numbers {
+    /// Adds one.
+    pub fn insert(&mut self, number: usize) {
+        let at = number / 64;
+        if at >= self.words.len() {
+            self.words.resize(at + 1, 0);
+        }
+        if let Some(word) = self.words.get_mut(at) {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    /// Adds those of another set.
+    pub fn add(&mut self, other: &Self) {
+        if other.words.len() > self.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
+    /// Whether one is in it.
+    pub fn has(&self, number: usize) -> bool {
+        self.words.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// How many are in both.
+    pub fn common(&self, other: &Self) -> u64 {
+        self.words.iter().zip(&other.words).map(|(a, b)| u64::from((a & b).count_ones())).sum()
+    }
+
+    /// Whether any is in both.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).any(|(a, b)| a & b != 0)
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// All of them, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        (0..).zip(&self.words).flat_map(|(at, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros() as usize;
+                (rest != 0).then(|| {
+                    rest &= rest - 1;
+                    at * 64 + bit
+                })
+            })
+        })
+    }
+
+    /// The lowest.
+    pub fn first(&self) -> Option<usize> {
+        self.iter().next()
+    }
+
+    /// The highest.
+    pub fn last(&self) -> Option<usize> {
+        let (at, word) = self.words.iter().enumerate().next_back()?;
+        Some(at * 64 + 63 - word.leading_zeros() as usize)
+    }
+
+    /// Runs of neighbours, each its first and its last.
+    pub fn runs(&self) -> Vec<(usize, usize)> {
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for number in self.iter() {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => runs.push((number, number)),
+            }
+        }
+        runs
+    }
+}
+
+impl FromIterator<usize> for Numbers {
+    fn from_iter<I: IntoIterator<Item = usize>>(numbers: I) -> Self {
+        let mut set = Self::default();
+        numbers.into_iter().for_each(|number| set.insert(number));
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Numbers;
+
+    #[test]
+    fn a_set_gives_back_what_went_in() {
+        let given = [0, 1, 63, 64, 65, 199];
+        let mut set: Numbers = given.into_iter().rev().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), given);
+        assert_eq!((set.count(), set.first(), set.last()), (6, Some(0), Some(199)));
+        assert_eq!(set.runs(), [(0, 1), (63, 65), (199, 199)]);
+        assert!(set.has(63) && !set.has(62) && !set.has(5000));
+        let other: Numbers = [1, 2, 300].into_iter().collect();
+        assert!(set.meets(&other) && set.common(&other) == 1);
+        set.add(&other);
+        assert_eq!(set.last(), Some(300));
+        assert_eq!(Numbers::default().last(), None);
+        assert!(!Numbers::default().meets(&set) && Numbers::default().is_empty());
+    }
+}

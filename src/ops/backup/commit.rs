@@ -1,0 +1,103 @@
+//! The end of a run: nothing to say, or a manifest that is valid under a session that is.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use serde_bytes::ByteBuf;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::id::ChunkId;
+use crate::model::manifest::Manifest;
+use crate::model::manifest::SnapshotKind;
+use crate::model::record::SessionKind;
+use crate::ops::backup::Assembled;
+use crate::ops::backup::Run;
+use crate::ops::backup::Summary;
+use crate::store::commit;
+use crate::store::index::Index;
+use crate::store::session;
+use crate::store::session::Session;
+use crate::store::standing;
+
+/// Commits, unless there is nothing to say.
+pub(super) fn publish(
+    run: &Run<'_>,
+    assembled: Assembled,
+    host: &str,
+    sources: &[ByteBuf],
+) -> Result<Summary> {
+    let Assembled { root, session, mut counts } = assembled;
+    let problems = std::mem::take(&mut *run.problems.lock().unwrap_or_else(PoisonError::into_inner));
+    counts.errors = problems.len() as u64;
+    counts.bytes_stored = run.stored.load(Ordering::Relaxed);
+    let basis = run.basis;
+    let partial = run.stop.load(Ordering::Relaxed);
+    let mut summary = Summary {
+        snapshot: None,
+        kind: basis.kind,
+        parent: basis.parent,
+        counts,
+        seconds: 0.0,
+        partial,
+        problems,
+        vanished: run.vanished.load(Ordering::Relaxed),
+        changing: run.changing.load(Ordering::Relaxed),
+        newest: basis.newest.as_ref().map(|newest| newest.id),
+        repository_bytes: listed_bytes(run) + counts.bytes_stored,
+    };
+    let same = basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root);
+    let silent = same && basis.kind != SnapshotKind::Full && !run.options.allow_empty;
+    if run.options.dry_run || silent && !partial {
+        return Ok(summary);
+    }
+    if partial && session.is_none() {
+        return Err(Error::Interrupted);
+    }
+    let mut manifest = Manifest {
+        kind: basis.kind,
+        parent: basis.parent,
+        based_on: basis.based_on,
+        started: run.started,
+        ended: Time::now(),
+        host: host.to_owned(),
+        user: session::user_name(),
+        sources: sources.to_vec(),
+        tags: run.options.tags.clone(),
+        root,
+        counts,
+        partial,
+        program: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
+        extra: Vec::new(),
+    };
+    manifest
+        .set_description(run.options.description.as_deref())
+        .map_err(|why| Error::Usage(why.to_string()))?;
+    manifest.set_expires(run.options.expires);
+    let session = match session {
+        Some(session) => session,
+        None => session_for_reused(run, &root)?,
+    };
+    summary.snapshot = Some(commit::commit(run.repo, session, &manifest)?);
+    Ok(summary)
+}
+
+/// W1 and W2 for a run that stored nothing: all that its root needs was found before there was a session.
+fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
+    let (session, sight) = Session::open(run.repo, SessionKind::Writer)?;
+    let believed = match run.basis.compare.as_ref().filter(|_| run.basis.trusted) {
+        Some(parent) => sight.vouches_for(&parent.id) && standing::is_listed(run.repo, &parent.id)?,
+        None => false,
+    };
+    if believed || standing::stands(run.repo, &Arc::new(Index::load(run.repo, sight)?), root)? {
+        return Ok(session);
+    }
+    run.distrust.store(true, Ordering::Relaxed);
+    Err(Error::Stopped)
+}
+
+fn listed_bytes(run: &Run<'_>) -> u64 {
+    run.index.packs().iter().map(|pack| pack.len).sum()
+}

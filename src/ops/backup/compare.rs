@@ -1,0 +1,386 @@
+//! The comparer: lays what the walk finds beside the parent's entries, and says what to read.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Meta;
+use crate::model::id::ChunkId;
+use crate::model::manifest::Counts;
+use crate::observe::Event;
+use crate::ops::backup::Run;
+use crate::ops::backup::Source;
+use crate::ops::backup::Stdin;
+use crate::ops::backup::assemble::Message;
+use crate::ops::backup::assemble::Was;
+use crate::ops::backup::read::Input;
+use crate::ops::backup::read::Job;
+use crate::ops::backup::untold::Untold;
+use crate::store::chunks::ChunkReader;
+use crate::store::trees::DirStream;
+use crate::tree::survey::Found;
+use crate::tree::trail::Trail;
+
+/// Messages that travel together: waking the assembler for each costs more than the comparing.
+const TOGETHER: usize = 128;
+
+/// A directory of the parent, read along with the live one.
+struct Before {
+    stream: DirStream,
+    /// The next entry that the walk has not come to.
+    ahead: Option<Entry>,
+}
+
+/// A directory that the walk is in.
+pub(super) struct Open {
+    pub(super) seq: u64,
+    before: Option<Before>,
+    /// Its own entry.
+    entry: Entry,
+    /// The assembler knows of it.
+    pub(super) told: bool,
+    /// As long as it does not.
+    pub(super) untold: Option<Untold>,
+}
+
+/// What is counted here: entries taken over from the parent, and all that are not read.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) removed: u64,
+    pub(super) unchanged: u64,
+    pub(super) bytes: u64,
+    pub(super) dirs: u64,
+    pub(super) others: u64,
+}
+
+impl Tally {
+    pub(super) fn add_to(&self, counts: &mut Counts) {
+        counts.files_removed += self.removed;
+        counts.files_unchanged += self.unchanged;
+        counts.bytes_total += self.bytes;
+        counts.dirs += self.dirs;
+        counts.others += self.others;
+    }
+}
+
+pub(super) struct Comparer<'a, 'run> {
+    pub(super) run: &'a Run<'run>,
+    jobs: &'a Sender<Job>,
+    out: &'a Sender<Vec<Message>>,
+    waiting: Vec<Message>,
+    pub(super) reader: ChunkReader,
+    links: HashMap<(u64, u64), u64>,
+    seq: u64,
+    tally: Tally,
+    pub(super) trail: Trail,
+    /// Those of which nobody has been told come after all others.
+    pub(super) stack: Vec<Open>,
+}
+
+/// Compares everything.
+pub(super) fn work(
+    run: &Run<'_>,
+    source: &Source<'_>,
+    jobs: &Sender<Job>,
+    out: &Sender<Vec<Message>>,
+) -> Result<Tally> {
+    let mut comparer = Comparer {
+        run,
+        jobs,
+        out,
+        waiting: Vec::with_capacity(TOGETHER),
+        reader: ChunkReader::new(run.repo, Arc::clone(&run.index))?,
+        links: HashMap::new(),
+        seq: 0,
+        tally: Tally::default(),
+        trail: Trail::default(),
+        stack: Vec::new(),
+    };
+    match source {
+        Source::Files(survey) => {
+            for found in survey.found.iter().flatten() {
+                comparer.take(found)?;
+            }
+        }
+        Source::Stream(stdin) => {
+            let kind = Kind::Dir { tree: ChunkId::new([0; 32]) };
+            comparer.enter(Entry { name: Vec::new(), kind, meta: Meta::default() }, None)?;
+            comparer.stream(stdin)?;
+            comparer.leave()?;
+        }
+    }
+    comparer.flush()?;
+    Ok(comparer.tally)
+}
+
+impl Comparer<'_, '_> {
+    pub(super) fn send(&mut self, message: Message) -> Result<()> {
+        self.waiting.push(message);
+        if self.waiting.len() < TOGETHER { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let together = std::mem::replace(&mut self.waiting, Vec::with_capacity(TOGETHER));
+        self.out.send(together).map_err(|_| Error::Stopped)
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    pub(super) fn stored(&self, name: &[u8]) -> Vec<u8> {
+        self.trail.stored_of(name)
+    }
+
+    pub(super) fn dir(&self) -> u64 {
+        self.stack.last().map_or(0, |open| open.seq)
+    }
+
+    fn take(&mut self, found: Found) -> Result<()> {
+        match found {
+            Found::Enter(entry, place) => self.enter(entry, place),
+            Found::Leave => self.leave(),
+            Found::Entry(entry, inode) => self.entry(entry, None, inode),
+            Found::Lone(entry, path, inode) => self.entry(entry, Some(&path), inode),
+            Found::Problem(path, why) => {
+                self.run.problem(&path, &why);
+                Ok(())
+            }
+            Found::Vanished(path) => {
+                self.run.vanished(&path);
+                Ok(())
+            }
+        }
+    }
+
+    /// The one entry of a snapshot of a stream.
+    fn stream(&mut self, stdin: &Stdin) -> Result<()> {
+        let meta = Meta {
+            mode: 0o600,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            mtime: self.run.started,
+            ctime: self.run.started,
+            ..Meta::default()
+        };
+        let kind = Kind::File { size: 0, content: Content::Parts(Vec::new()) };
+        let entry = Entry { name: stdin.name.clone(), kind, meta };
+        let was = self.before(&entry.name)?.map_or(Was::New, |before| Was::There(Box::new(before)));
+        self.read(entry, Input::Stream(stdin.command.clone()), was)
+    }
+
+    fn enter(&mut self, mut entry: Entry, place: Option<PathBuf>) -> Result<()> {
+        let mut tree = self.run.basis.compare.as_ref().map(|parent| parent.manifest.root);
+        let mut same = true;
+        if !self.stack.is_empty() {
+            let before = self.before(&entry.name)?;
+            self.attributes(&mut entry, before.as_ref(), place.as_deref())?;
+            same = before.as_ref().is_some_and(|before| before.meta == entry.meta);
+            tree = before.and_then(|before| match before.kind {
+                Kind::Dir { tree } => Some(tree),
+                _ => None,
+            });
+        }
+        self.trail.enter(&entry.name, place.as_deref());
+        let (before, known) = self.before_of(tree)?;
+        let seq = self.next_seq();
+        let trusted = self.run.basis.trusted && before.is_some();
+        let untold = tree.filter(|_| trusted).map(|tree| Untold { tree, known, entries: 0, same });
+        self.stack.push(Open { seq, before, entry, told: false, untold });
+        if trusted { Ok(()) } else { self.tell() }
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        while let Some(entry) =
+            self.stack.last_mut().and_then(|open| open.before.as_mut()).and_then(|parent| parent.ahead.take())
+        {
+            self.advance()?;
+            self.gone(&entry)?;
+        }
+        let Some(Open { seq, mut entry, untold, .. }) = self.stack.pop() else { return Ok(()) };
+        self.trail.leave();
+        self.tally.dirs += u64::from(!self.stack.is_empty());
+        let Some(untold) = untold else {
+            let entry = (!self.stack.is_empty()).then_some(entry);
+            return self.send(Message::Leave { seq, entry });
+        };
+        if self.stack.is_empty() {
+            return self.send(Message::Root { tree: untold.tree });
+        }
+        entry.kind = Kind::Dir { tree: untold.tree };
+        self.complete(entry, untold.same)
+    }
+
+    fn entry(&mut self, mut entry: Entry, path: Option<&Path>, inode: Option<(u64, u64)>) -> Result<()> {
+        if let Some(inode) = inode {
+            let label = self.run.repo.namer().tag(b"link", &self.stored(&entry.name));
+            entry.meta.link = *self.links.entry(inode).or_insert(label.max(1));
+        }
+        let before = self.before(&entry.name)?;
+        if let Kind::File { size, .. } = entry.kind {
+            return self.file(entry, path, size, before, inode);
+        }
+        self.attributes(&mut entry, before.as_ref(), path)?;
+        self.tally.others += 1;
+        let same = before.is_some_and(|before| before == entry);
+        self.complete(entry, same)
+    }
+
+    fn file(
+        &mut self,
+        mut entry: Entry,
+        path: Option<&Path>,
+        size: u64,
+        before: Option<Entry>,
+        inode: Option<(u64, u64)>,
+    ) -> Result<()> {
+        self.run.observer.notice(Event::Expect { files: 1, bytes: size });
+        let place = |trail: &Trail| path.map_or_else(|| trail.place_of(&entry.name), Path::to_path_buf);
+        let Some(before) = before else {
+            let input = Input::File { path: place(&self.trail), size, inode };
+            return self.read(entry, input, Was::New);
+        };
+        if self.is_unchanged(&before, &entry, size) && self.may_reuse(&before)? {
+            self.attributes(&mut entry, Some(&before), path)?;
+            entry.kind = before.kind;
+            return self.unchanged(entry, &before.meta);
+        }
+        let input = Input::File { path: place(&self.trail), size, inode };
+        self.read(entry, input, Was::There(Box::new(before)))
+    }
+
+    fn unchanged(&mut self, entry: Entry, before: &Meta) -> Result<()> {
+        let size = entry.size();
+        self.tally.unchanged += 1;
+        self.tally.bytes += size;
+        let observer = self.run.observer;
+        self.trail.with(&entry.name, |path| observer.notice(Event::Item { action: "unchanged", path, size }));
+        observer.notice(Event::Done { files: 1, bytes: size });
+        let same = entry.meta == *before;
+        self.complete(entry, same)
+    }
+
+    fn read(&mut self, entry: Entry, input: Input, was: Was) -> Result<()> {
+        let seq = self.next_seq();
+        let path = self.stored(&entry.name);
+        self.run.observer.notice(Event::Working { path: &path });
+        self.tell()?;
+        let dir = self.dir();
+        self.send(Message::File { seq, dir, entry, path, was })?;
+        self.jobs.send(Job { seq, input }).map_err(|_| Error::Stopped)
+    }
+
+    /// Begins a directory of the parent; also those pieces of its tree that are known by then.
+    fn before_of(&mut self, tree: Option<ChunkId>) -> Result<(Option<Before>, Vec<ChunkId>)> {
+        let Some(tree) = tree else { return Ok((None, Vec::new())) };
+        let mut stream = DirStream::new(tree);
+        match stream.next(&mut self.reader) {
+            Ok(ahead) => {
+                let mut known = stream.pieces.clone();
+                known.extend(stream.announced());
+                known.push(tree);
+                Ok((Some(Before { stream, ahead }), known))
+            }
+            Err(err) if err.is_damage() => {
+                self.lost(&err);
+                Ok((None, Vec::new()))
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    fn lost(&self, err: &Error) {
+        let path = String::from_utf8_lossy(self.trail.stored());
+        self.run
+            .observer
+            .notice(Event::Warning(&format!("the parent's /{path} cannot be read ({err}): reading it anew")));
+    }
+
+    /// The parent's entry of this name in the open directory; those before it are gone.
+    fn before(&mut self, name: &[u8]) -> Result<Option<Entry>> {
+        loop {
+            let Some(parent) = self.stack.last_mut().and_then(|open| open.before.as_mut()) else {
+                return Ok(None);
+            };
+            match parent.ahead.as_ref().map(|ahead| ahead.name.as_slice().cmp(name)) {
+                None | Some(std::cmp::Ordering::Greater) => return Ok(None),
+                order => {
+                    let entry = parent.ahead.take();
+                    self.advance()?;
+                    match entry {
+                        Some(entry) if order == Some(std::cmp::Ordering::Less) => self.gone(&entry)?,
+                        entry => return Ok(entry),
+                    }
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        let Some(open) = self.stack.last_mut() else { return Ok(()) };
+        let Some(parent) = open.before.as_mut() else { return Ok(()) };
+        match parent.stream.next(&mut self.reader) {
+            Ok(ahead) => parent.ahead = ahead,
+            Err(err) if err.is_damage() => {
+                open.before = None;
+                self.lost(&err);
+                // However much was found again: nobody knows what else the parent has.
+                self.tell()?;
+            }
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    /// An entry of the parent that the walk was kept from coming to.
+    fn kept(&mut self, entry: &Entry) -> Result<()> {
+        match &entry.kind {
+            Kind::File { size, .. } => {
+                self.tally.unchanged += 1;
+                self.tally.bytes += size;
+                self.run.observer.notice(Event::Done { files: 1, bytes: *size });
+            }
+            Kind::Dir { .. } => {}
+            _ => self.tally.others += 1,
+        }
+        self.complete(entry.clone(), true)
+    }
+
+    /// An entry that only the parent has: gone, unless the walk was interrupted before it came there.
+    fn gone(&mut self, entry: &Entry) -> Result<()> {
+        if self.run.stopping() {
+            return if self.run.basis.trusted { self.kept(entry) } else { Ok(()) };
+        }
+        self.tell()?;
+        let stored = self.stored(&entry.name);
+        self.run.observer.notice(Event::Item { action: "removed", path: &stored, size: entry.size() });
+        self.tally.removed += u64::from(entry.is_file());
+        let mut todo: Vec<DirStream> = Vec::new();
+        if let Kind::Dir { tree } = &entry.kind {
+            todo.push(DirStream::new(*tree));
+        }
+        while let Some(dir) = todo.last_mut() {
+            match dir.next(&mut self.reader) {
+                Ok(Some(Entry { kind: Kind::Dir { tree }, .. })) => todo.push(DirStream::new(tree)),
+                Ok(Some(entry)) => self.tally.removed += u64::from(entry.is_file()),
+                Ok(None) => {
+                    todo.pop();
+                }
+                Err(err) if err.is_damage() => {
+                    todo.pop();
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! What may be taken from the parent without another look.
+
+use std::path::Path;
+
+use crate::codec::attributes;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Time;
+use crate::model::entry::flags;
+use crate::ops::backup::assemble::Message;
+use crate::ops::backup::compare::Comparer;
+use crate::store::standing;
+use crate::tree::xattr;
+use crate::tree::xattr::Attributes;
+
+impl Comparer<'_, '_> {
+    /// Extended attributes of what is not read itself: the parent's while its inode has not changed since.
+    pub(super) fn attributes(
+        &mut self,
+        entry: &mut Entry,
+        before: Option<&Entry>,
+        place: Option<&Path>,
+    ) -> Result<()> {
+        if let Some(before) = before
+            && self.has_same_inode(before, entry)
+            && self.may_reuse(before)?
+        {
+            entry.meta.xattrs.clone_from(&before.meta.xattrs);
+            return Ok(());
+        }
+        let found = match place {
+            Some(place) => xattr::of_path(place),
+            None => xattr::of_path(&self.trail.place_of(&entry.name)),
+        };
+        let found =
+            found.unwrap_or_else(|err| Attributes { problems: vec![err.to_string()], values: Vec::new() });
+        let (xattrs, values) = attributes::lay_out(self.run.repo.namer(), found.values);
+        entry.meta.xattrs = xattrs;
+        if !found.problems.is_empty() {
+            let stored = self.stored(&entry.name);
+            self.run.incomplete(&stored, entry, &found.problems);
+        }
+        values.into_iter().try_for_each(|value| self.send(Message::Value(value)))
+    }
+
+    /// What changed since may have the same times as when it was looked at.
+    fn is_safely_past(&self, time: Time) -> bool {
+        let started = self.run.basis.compare.as_ref().map(|parent| parent.manifest.started);
+        started
+            .is_some_and(|started| time < Time { sec: started.sec.saturating_sub(2), nanos: started.nanos })
+    }
+
+    /// Kind and ctime, and that safely before the parent began: whatever sets an attribute sets the ctime. The
+    /// times of a passage are not known.
+    fn has_same_inode(&self, before: &Entry, now: &Entry) -> bool {
+        let (old, new) = (&before.meta, &now.meta);
+        std::mem::discriminant(&before.kind) == std::mem::discriminant(&now.kind)
+            && (old.flags | new.flags) & flags::PASSAGE == 0
+            && old.ctime == new.ctime
+            && self.is_safely_past(new.ctime)
+    }
+
+    /// Size, mtime, ctime and kind, and both times safely before the parent began.
+    pub(super) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
+        let (old, new) = (&before.meta, &now.meta);
+        before.is_file()
+            && before.size() == size
+            && old.flags & flags::CHANGED_WHILE_READ == 0
+            && old.mtime == new.mtime
+            && self.is_safely_past(new.mtime)
+            && (self.run.options.ignore_ctime || self.has_same_inode(before, now))
+    }
+
+    /// W2: what an untrusted parent holds is looked up, chunk by chunk. What a repair could not save is read again.
+    pub(super) fn may_reuse(&mut self, before: &Entry) -> Result<bool> {
+        if before.meta.lost != 0 {
+            return Ok(false);
+        }
+        if self.run.basis.trusted {
+            return Ok(true);
+        }
+        match standing::entry_stands(&mut self.reader, before) {
+            Err(err) if err.is_damage() => Ok(false),
+            other => other,
+        }
+    }
+}

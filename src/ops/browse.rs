@@ -1,0 +1,160 @@
+//! Looking around in snapshots for as long as somebody does: what a directory holds, page by page, what a path is, and
+//! bytes of files from anywhere. One session (R1) for all of it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Meta;
+use crate::model::id::ChunkId;
+use crate::model::id::SnapshotId;
+use crate::observe::Observer;
+use crate::store::chunks::ChunkReader;
+use crate::store::parts;
+use crate::store::reading::Reading;
+use crate::store::repository::Repository;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trees;
+use crate::store::trees::DirStream;
+
+/// Readers that are kept, each with the blocks that it read last, while nobody uses them.
+const KEPT: usize = 2;
+
+/// Snapshots that are looked around in.
+#[derive(Debug)]
+pub struct Browser {
+    readers: Mutex<Vec<ChunkReader>>,
+    reading: Arc<Reading>,
+    snapshots: Vec<Snapshot>,
+    places: HashMap<SnapshotId, usize>,
+}
+
+/// Some entries of a directory.
+#[derive(Debug)]
+pub struct Page {
+    /// In order of their names' bytes.
+    pub entries: Vec<Entry>,
+    /// The name of the first one that did not fit.
+    pub next: Option<Vec<u8>>,
+}
+
+impl Browser {
+    /// Opens a session that reads all snapshots there are.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
+        // R1: the session stands before the listing.
+        let reading = Arc::new(Reading::open(repo, observer)?);
+        let snapshots = snapshots::list(repo)?;
+        let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+        reading.begin(&ids)?;
+        let places = ids.into_iter().enumerate().map(|(at, id)| (id, at)).collect();
+        Ok(Self { readers: Mutex::default(), reading, snapshots, places })
+    }
+
+    /// All that stood when this was opened, oldest first.
+    pub fn snapshots(&self) -> &[Snapshot] {
+        &self.snapshots
+    }
+
+    /// One of them.
+    pub fn snapshot(&self, id: &SnapshotId) -> Option<&Snapshot> {
+        self.places.get(id).and_then(|at| self.snapshots.get(*at))
+    }
+
+    /// The newest one before it of the same host and sources.
+    pub fn before(&self, snapshot: &Snapshot) -> Option<&Snapshot> {
+        let manifest = &snapshot.manifest;
+        let older = self.places.get(&snapshot.id).and_then(|at| self.snapshots.get(..*at))?;
+        older.iter().rev().find(|one| one.manifest.same_set(&manifest.host, &manifest.sources))
+    }
+
+    /// What a path is in a snapshot, `None` if it is not there; the empty path is all of it.
+    ///
+    /// # Errors
+    /// When a tree is damaged or the repository cannot be read.
+    pub fn entry(&self, snapshot: &Snapshot, path: &[u8]) -> Result<Option<Entry>> {
+        let tree = snapshot.manifest.root;
+        if path.iter().all(|byte| *byte == b'/') {
+            return Ok(Some(Entry { name: Vec::new(), kind: Kind::Dir { tree }, meta: Meta::default() }));
+        }
+        self.with(|reader| trees::lookup(reader, tree, path))
+    }
+
+    /// At most `most` entries of a directory, from this name on.
+    ///
+    /// # Errors
+    /// As [`Self::entry`].
+    pub fn page(&self, tree: ChunkId, from: &[u8], most: usize) -> Result<Page> {
+        self.with(|reader| {
+            let mut dir = DirStream::starting(tree, from);
+            let mut page = Page { entries: Vec::new(), next: None };
+            while let Some(entry) = dir.next(reader)? {
+                if page.entries.len() >= most {
+                    page.next = Some(entry.name);
+                    break;
+                }
+                page.entries.push(entry);
+            }
+            Ok(page)
+        })
+    }
+
+    /// Bytes of a range of a file, which is held in memory: holes as zeros.
+    ///
+    /// # Errors
+    /// As [`Self::entry`]; when the file has fewer bytes.
+    pub fn read(&self, size: u64, content: &Content, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.with(|reader| {
+            parts::read_range(reader, size, content, range.clone(), &mut |some| {
+                bytes.extend_from_slice(some);
+                Ok(())
+            })
+        })?;
+        match bytes.len() as u64 == range.end.saturating_sub(range.start) {
+            true => Ok(bytes),
+            false => Err(trees::bad("a file whose parts are not its size")),
+        }
+    }
+
+    /// A heartbeat ahead of time.
+    ///
+    /// # Errors
+    /// When it could not be given.
+    pub fn beat(&self) -> Result<()> {
+        self.reading.beat()
+    }
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    /// When it is still visible.
+    pub fn close(self) -> Result<()> {
+        drop(self.readers);
+        Arc::into_inner(self.reading).map_or(Ok(()), Reading::close)
+    }
+
+    /// Lends a reader, one that is at hand if there is one.
+    fn with<T>(&self, work: impl FnOnce(&mut ChunkReader) -> Result<T>) -> Result<T> {
+        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut reader = match kept {
+            Some(reader) => reader,
+            None => ChunkReader::following(&self.reading)?,
+        };
+        let done = work(&mut reader);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < KEPT {
+            readers.push(reader);
+        }
+        done
+    }
+}

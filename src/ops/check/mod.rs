@@ -1,0 +1,226 @@
+//! `check`: whether everything that a snapshot needs is there and what it should be.
+//!
+//! `small` reads the small objects, `packs` the packs as deep as was asked for, `walk` follows every snapshot and names
+//! what damage touches. `scrub` is a check of its own, which needs no key.
+
+mod packs;
+pub mod scrub;
+mod small;
+mod walk;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
+use crate::model::record::Damaged;
+use crate::model::record::SessionKind;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::damage;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::session;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+
+/// Most findings that are told one by one, and most that are written down.
+const MOST: usize = 1000;
+
+/// Which packs to read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Subset {
+    /// One of `of` parts, counted from 1; all parts together are all packs.
+    Part {
+        /// Which.
+        index: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// A random share.
+    Percent(f64),
+    /// Random packs of about so many bytes.
+    Bytes(u64),
+}
+
+/// How deep to look.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Read and verify every byte of every pack.
+    pub read_data: bool,
+    /// Only of these packs.
+    pub subset: Option<Subset>,
+    /// Read both tables of every pack, whatever this machine knows of them.
+    pub tables: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Snapshots whose trees were walked.
+    pub snapshots: u64,
+    /// Packs listed.
+    pub packs: u64,
+    /// Chunks in them, copies counted.
+    pub chunks: u64,
+    /// Bytes of packs read whole.
+    pub bytes_read: u64,
+    /// What is wrong; each names its object. The first thousand.
+    pub errors: Vec<String>,
+    /// How many more there are.
+    pub more: u64,
+    /// Snapshots that damage touches, and how many of their entries.
+    pub affected: Vec<(SnapshotId, u64)>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+struct Checker<'a> {
+    repo: &'a Repository,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    report: Report,
+    /// What is to be written down, and why.
+    damage: Vec<(Damaged, String)>,
+    noted: HashSet<Damaged>,
+    /// Packs whose chunks count as lost.
+    bad: HashSet<PackId>,
+}
+
+/// Checks.
+///
+/// # Errors
+/// When the store fails or the run was interrupted; what is wrong with the repository is in the report.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let reader = Session::open(repo, SessionKind::Reader);
+    let (session, sight) = match reader {
+        Ok((session, sight)) => (Some(session), sight),
+        Err(Error::Io { .. }) => (None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?),
+        Err(err) => return Err(err),
+    };
+    let mut checker = Checker {
+        repo,
+        observer,
+        stop,
+        report: Report::default(),
+        damage: Vec::new(),
+        noted: HashSet::new(),
+        bad: HashSet::new(),
+    };
+    checker.small_objects()?;
+    let index = Arc::new(Index::load(repo, sight)?);
+    checker.report.packs = index.sight().packs.len() as u64;
+    checker.report.chunks = index.chunks();
+    for (pack, why) in &index.unreadable {
+        checker.pack_error(*pack, why);
+    }
+    let whole = checker.packs(&index, options)?;
+    checker.standing_records(&index, &whole)?;
+    checker.walk_snapshots(&index)?;
+    let by = session.as_ref().map_or_else(session::new_id, |session| Ok(session.id))?;
+    checker.record(by);
+    checker.report.warnings.extend(repo.warnings());
+    if let Some(session) = session {
+        session.close()?;
+    }
+    Ok(checker.report)
+}
+
+impl Checker<'_> {
+    fn error(&mut self, text: String) {
+        if self.report.errors.contains(&text) {
+            return;
+        }
+        match self.report.errors.len() < MOST {
+            true => self.report.errors.push(text),
+            false => self.report.more += 1,
+        }
+    }
+
+    fn note(&mut self, what: Damaged, why: String) {
+        if self.noted.len() < MOST && self.noted.insert(what) {
+            self.damage.push((what, why));
+        }
+    }
+
+    fn pack_error(&mut self, pack: PackId, err: &Error) {
+        let text = err.chain();
+        self.bad.insert(pack);
+        self.note(Damaged::Pack(pack), text.clone());
+        self.error(text);
+    }
+
+    /// Reads packs as deep as was asked for; what is wrong with one is a finding. Returns those that are whole.
+    fn packs(&mut self, index: &Index, options: &Options) -> Result<HashSet<PackId>> {
+        let read = options.read_data || options.subset.is_some();
+        if !read && !options.tables {
+            return Ok(HashSet::new());
+        }
+        let depth = if read { packs::Depth::All } else { packs::Depth::Tables };
+        let chosen = packs::choose(&index.sight().packs, options.subset)?;
+        let bytes = chosen.iter().map(|(_, len)| len).sum();
+        self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
+        let mut whole: HashSet<PackId> = chosen.iter().map(|(id, _)| *id).collect();
+        for (id, err) in packs::verify_all(self.repo, &chosen, depth, self.observer, self.stop)? {
+            whole.remove(&id);
+            if err.is_missing() && !is_listed(self.repo, &id)? {
+                self.moved(&id);
+                continue;
+            }
+            self.pack_error(id, &err);
+        }
+        if !read {
+            return Ok(HashSet::new());
+        }
+        self.report.bytes_read += bytes;
+        Ok(whole)
+    }
+
+    fn moved(&mut self, id: &PackId) {
+        let text = format!("pack {} was moved by another process before it was looked at", id.short());
+        self.report.warnings.push(text);
+    }
+
+    /// What was found damaged before and still stands is damaged still, unless it has just been read whole.
+    fn standing_records(&mut self, index: &Index, whole: &HashSet<PackId>) -> Result<()> {
+        for (name, record) in damage::list(self.repo.storage(), self.repo.ring())? {
+            let Some(pack) = damage::pack_of(&name, record.as_ref()) else { continue };
+            let listed = index.sight().packs.iter().any(|(id, _)| *id == pack);
+            if !listed || self.bad.contains(&pack) {
+                continue;
+            }
+            if whole.contains(&pack) {
+                let text = format!("pack {} was found damaged once and is whole now", pack.short());
+                self.report.warnings.push(format!("{text}: `snap repair packs` ends the record of it"));
+                continue;
+            }
+            self.bad.insert(pack);
+            let why = record.map_or_else(|| "its record cannot be read".to_owned(), |record| record.why);
+            self.error(format!("pack {} was found damaged before: {why}", pack.short()));
+        }
+        Ok(())
+    }
+
+    /// Leaves records, so that the next backup stores again what its source still has. Best effort: the
+    /// repository may be read-only.
+    fn record(&self, by: SnapshotId) {
+        if self.repo.may_write().is_err() {
+            return;
+        }
+        for (what, why) in &self.damage {
+            let _ = damage::note(self.repo, by, *what, why.clone());
+        }
+    }
+}
+
+fn is_listed(repo: &Repository, id: &PackId) -> Result<bool> {
+    Ok(Sight::packs(repo.storage())?.iter().any(|(listed, _)| listed == id))
+}

@@ -1,0 +1,233 @@
+//! Reading packs whole, on all cores: the hash of each file, both tables, each block, each chunk's id.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use crate::codec::block::BlockOpener;
+use crate::codec::hash;
+use crate::codec::hash::ChunkType;
+use crate::codec::hash::Hasher;
+use crate::codec::pack::BlockRow;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::malformed::Malformed;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::check::Subset;
+use crate::store::packs;
+use crate::store::repository::Repository;
+use crate::store::session;
+use crate::store::storage::Area;
+
+/// Bytes read at once: what a worker holds, whatever the size of packs. A block that is longer is read whole.
+const SPAN: u64 = 4 << 20;
+
+/// How much of a pack is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Both tables.
+    Tables,
+    /// Every byte.
+    All,
+}
+
+/// Chooses which packs are read.
+pub(super) fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<Vec<(PackId, u64)>> {
+    let mut all = packs.to_vec();
+    let Some(subset) = subset else { return Ok(all) };
+    // By a random order, so that repeated small checks reach everything.
+    let salt = session::new_id()?;
+    let draw = |id: &PackId| hash::sha256(&[salt.as_bytes().as_slice(), id.as_bytes()].concat());
+    match subset {
+        Subset::Part { index, of } => {
+            all.retain(|(id, _)| id.prefix() % of.max(1) == index.saturating_sub(1));
+        }
+        Subset::Percent(percent) => {
+            all.sort_by_key(|(id, _)| draw(id));
+            let count = (all.len() as f64 * percent.clamp(0.0, 100.0) / 100.0).ceil() as usize;
+            all.truncate(count);
+        }
+        Subset::Bytes(bytes) => {
+            all.sort_by_key(|(id, _)| draw(id));
+            let mut sum = 0;
+            all.retain(|(_, len)| {
+                let take = sum < bytes;
+                sum += len;
+                take
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Reads these packs; returns those that are not whole, in the given order, and why.
+///
+/// # Errors
+/// When the store fails or the run was interrupted.
+pub(super) fn verify_all(
+    repo: &Repository,
+    chosen: &[(PackId, u64)],
+    depth: Depth,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Vec<(PackId, Error)>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let found = some(repo, chosen, depth, &next, observer, stop);
+        if found.is_err() {
+            // Nobody begins another pack.
+            next.store(chosen.len(), Ordering::Relaxed);
+        }
+        found
+    };
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(chosen.len());
+    let mut found: Vec<(usize, Error)> = Vec::new();
+    std::thread::scope(|scope| -> Result<()> {
+        let all: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        all.into_iter().try_for_each(|worker| {
+            found.extend(worker.join().unwrap_or(Err(Error::Stopped))?);
+            Ok(())
+        })
+    })?;
+    found.sort_by_key(|(at, _)| *at);
+    Ok(found.into_iter().filter_map(|(at, err)| Some((chosen.get(at)?.0, err))).collect())
+}
+
+/// A worker: takes the next pack until none is left. Returns the places of those that are not whole.
+fn some(
+    repo: &Repository,
+    chosen: &[(PackId, u64)],
+    depth: Depth,
+    next: &AtomicUsize,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Vec<(usize, Error)>> {
+    let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+    let mut verifier = Verifier { repo, opener, span: Vec::new(), plain: Vec::new() };
+    let mut found = Vec::new();
+    loop {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        let Some((id, len)) = chosen.get(at) else { return Ok(found) };
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let found_so = match depth {
+            Depth::All => verifier.pack(id, *len),
+            Depth::Tables => verifier.tables(id, *len),
+        };
+        match found_so {
+            Ok(()) => {}
+            Err(err) if err.is_damage() => found.push((at, err)),
+            Err(err) => return Err(err),
+        }
+        observer.notice(Event::Done { files: 1, bytes: *len });
+    }
+}
+
+struct Verifier<'a> {
+    repo: &'a Repository,
+    opener: BlockOpener,
+    span: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Verifier<'_> {
+    /// Both tables, and what this machine keeps of them.
+    fn tables(&self, id: &PackId, len: u64) -> Result<()> {
+        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let table = packs::table_at(storage, ring, id, len, false)?;
+        let damaged =
+            |why| Error::Damaged { what: Area::Packs.path(&id.hex()), source: Malformed::because(why) };
+        if table != packs::table_at(storage, ring, id, len, true)? {
+            return Err(damaged("its two tables differ"));
+        }
+        let kept = self.repo.view().and_then(|view| view.table(id, len));
+        if kept.is_some_and(|kept| kept != table) {
+            self.repo.warn(format!(
+                "this machine's index cache contradicts pack {}: run `snap repair index`",
+                id.short()
+            ));
+        }
+        Ok(())
+    }
+
+    fn pack(&mut self, id: &PackId, len: u64) -> Result<()> {
+        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let name = id.hex();
+        let damaged = |source| Error::Damaged { what: Area::Packs.path(&name), source };
+        let table = match packs::table_at(storage, ring, id, len, false) {
+            Err(err) if !err.is_damage() => return Err(err),
+            other => other,
+        };
+        let rows = table.as_ref().map_or(&[][..], |table| &table.blocks);
+        let (hash, wrong) =
+            self.read(&name, len, table.as_ref().map_or(ChunkType::Data, |table| table.kind), rows)?;
+        // Of all that may be wrong with a pack this says most: it is not what was written.
+        if hash != *id.as_bytes() {
+            return Err(damaged(Malformed::because("its bytes do not hash to its name")));
+        }
+        if table? != packs::table_at(storage, ring, id, len, true)? {
+            return Err(damaged(Malformed::because("its two tables differ")));
+        }
+        wrong.map_or(Ok(()), |wrong| Err(damaged(wrong)))
+    }
+
+    /// Reads a pack once, from its beginning to its end: its hash, and the first block that is not what `rows` say.
+    fn read(
+        &mut self,
+        name: &str,
+        len: u64,
+        kind: ChunkType,
+        mut rows: &[BlockRow],
+    ) -> Result<([u8; 32], Option<Malformed>)> {
+        let mut hasher = Hasher::default();
+        let mut wrong = None;
+        let mut at = 0u64;
+        while at < len {
+            let (blocks, end) = span(rows, at, len);
+            self.span.resize((end - at) as usize, 0);
+            self.repo.storage().read_range(Area::Packs, name, at, &mut self.span)?;
+            hasher.update(&self.span);
+            let (within, behind) = rows.split_at(blocks);
+            for row in within {
+                wrong = wrong.or_else(|| self.block(kind, row, at).err());
+            }
+            (rows, at) = (behind, end);
+        }
+        Ok((hasher.finish(), wrong))
+    }
+
+    /// A block of the span that begins at `from`, which is scratch afterwards.
+    fn block(&mut self, kind: ChunkType, row: &BlockRow, from: u64) -> Result<(), Malformed> {
+        let start = (u64::from(row.offset) - from) as usize;
+        let sealed = self.span.get_mut(start..start + row.stored as usize);
+        let sealed = sealed.ok_or(Malformed::because("a block past its end"))?;
+        let mut rest = self.opener.read(kind, row.codec, row.plain, sealed, &mut self.plain)?;
+        for (id, len) in &row.chunks {
+            let (chunk, behind) =
+                rest.split_at_checked(*len as usize).ok_or(Malformed::because("a chunk past its block"))?;
+            rest = behind;
+            if self.repo.namer().name(kind, chunk) != *id {
+                return Err(Malformed::with(format!("chunk {} does not have its id", id.short())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many of the blocks that are left, and bytes up to where, are read together from `at`. The table has said that
+/// blocks lie one behind the other.
+fn span(rows: &[BlockRow], at: u64, len: u64) -> (usize, u64) {
+    let end_of = |row: &BlockRow| u64::from(row.offset) + u64::from(row.stored);
+    match rows.first() {
+        None => (0, len.min(at + SPAN)),
+        Some(first) if u64::from(first.offset) > at => (0, u64::from(first.offset).min(at + SPAN)),
+        Some(first) => {
+            let more = rows.iter().skip(1).take_while(|row| end_of(row) - at <= SPAN);
+            let (count, last) = more.fold((1, first), |(count, _), row| (count + 1, row));
+            (count, end_of(last))
+        }
+    }
+}

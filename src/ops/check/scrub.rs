@@ -1,0 +1,182 @@
+//! `check --scrub`: whether packs and key slots hash to their names. It needs no key, so whoever keeps the disk can run it.
+//! What was verified when is remembered in this machine's cache, as the repository holds nothing that was written without
+//! its key: the least recently verified packs come first, whoever asks for a part.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::id::PackId;
+use crate::model::record::Damaged;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::cache::Cache;
+use crate::store::damage;
+use crate::store::keys;
+use crate::store::packs;
+use crate::store::repository::Repository;
+use crate::store::session;
+use crate::store::session::Sight;
+use crate::store::storage::Storage;
+
+/// Packs between two times that is remembered what was verified.
+const NOTED: usize = 64;
+
+/// When to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// After so many bytes.
+    Bytes(u64),
+    /// After so long.
+    Time(Duration),
+}
+
+/// What to verify.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Leave out what was verified within this time.
+    pub max_age: Option<Duration>,
+    /// How much.
+    pub budget: Option<Budget>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Packs listed.
+    pub packs: u64,
+    /// Packs read.
+    pub read: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs left out as verified within `max_age`.
+    pub recent: u64,
+    /// Packs that the budget left for another run.
+    pub later: u64,
+    /// What is wrong; each names its object.
+    pub errors: Vec<String>,
+}
+
+/// When packs were verified last, by this machine's clock: seconds since 1970.
+type Verified = BTreeMap<PackId, i64>;
+
+/// Verifies. With the repository open as well, damage is written down in it.
+///
+/// # Errors
+/// When the store fails, there is no repository, or the run was interrupted; what was verified until then is remembered.
+pub fn run(
+    storage: &dyn Storage,
+    cache: Option<&Path>,
+    repo: Option<&Repository>,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let cache = Cache::new(cache, &storage.location(), Some(&Repository::id_at(storage)?));
+    let mut report = Report::default();
+    report.errors.extend(keys::all(storage)?.into_iter().filter_map(|(_, slot)| Some(slot.err()?.chain())));
+    let listed = Sight::packs(storage)?;
+    report.packs = listed.len() as u64;
+    let mut verified = remembered(&cache, &listed);
+    let todo = todo(&listed, &verified, options, &mut report);
+    observer.notice(Event::Expect { files: todo.len() as u64, bytes: todo.iter().map(|pack| pack.1).sum() });
+    let began = Instant::now();
+    let mut result = Ok(());
+    for (at, (id, len)) in todo.iter().enumerate() {
+        if is_spent(options.budget, report.bytes, began) {
+            report.later = (todo.len() - at) as u64;
+            break;
+        }
+        if stop.load(Ordering::Relaxed) {
+            result = Err(Error::Interrupted);
+            break;
+        }
+        result = one(storage, repo, (id, *len), &mut verified, &mut report);
+        if result.is_err() {
+            break;
+        }
+        observer.notice(Event::Done { files: 1, bytes: *len });
+        if at % NOTED == NOTED - 1 {
+            remember(&cache, &verified);
+        }
+    }
+    remember(&cache, &verified);
+    result.map(|()| report)
+}
+
+fn is_spent(budget: Option<Budget>, bytes: u64, began: Instant) -> bool {
+    match budget {
+        None => false,
+        Some(Budget::Bytes(most)) => bytes >= most,
+        Some(Budget::Time(most)) => began.elapsed() >= most,
+    }
+}
+
+/// The packs to verify, the least recently verified first. A time to come is none.
+fn todo(
+    listed: &[(PackId, u64)],
+    verified: &Verified,
+    options: &Options,
+    report: &mut Report,
+) -> Vec<(PackId, u64)> {
+    let now = Time::now().sec;
+    let when = |id: &PackId| verified.get(id).copied().filter(|at| *at <= now);
+    let oldest = options.max_age.map(|age| now.saturating_sub(age.as_secs().try_into().unwrap_or(i64::MAX)));
+    let is_recent = |id: &PackId| oldest.zip(when(id)).is_some_and(|(oldest, at)| at > oldest);
+    let mut todo: Vec<(PackId, u64)> = listed.iter().filter(|(id, _)| !is_recent(id)).copied().collect();
+    report.recent = (listed.len() - todo.len()) as u64;
+    todo.sort_by_key(|(id, _)| (when(id), *id));
+    todo
+}
+
+fn one(
+    storage: &dyn Storage,
+    repo: Option<&Repository>,
+    (id, len): (&PackId, u64),
+    verified: &mut Verified,
+    report: &mut Report,
+) -> Result<()> {
+    let sound = packs::hash(storage, id, len).and_then(|hash| match hash == *id.as_bytes() {
+        true => Ok(()),
+        false => Err(packs::not_its_name(id)),
+    });
+    match sound {
+        Ok(()) => _ = verified.insert(*id, Time::now().sec),
+        // Collected since it was listed.
+        Err(err) if err.is_missing() => return Ok(()),
+        Err(err) if err.is_damage() => {
+            // Whoever asks again hears of it again.
+            verified.remove(id);
+            report.errors.push(err.chain());
+            if let Some(repo) = repo.filter(|repo| repo.may_write().is_ok()) {
+                // Best effort: the repository may be read-only.
+                let _ = damage::note(repo, session::new_id()?, Damaged::Pack(*id), err.chain());
+            }
+        }
+        Err(err) => return Err(err),
+    }
+    report.read += 1;
+    report.bytes += len;
+    Ok(())
+}
+
+fn remembered(cache: &Cache, listed: &[(PackId, u64)]) -> Verified {
+    let text = cache.text("verified").unwrap_or_default();
+    let known = text.lines().filter_map(|line| {
+        let (id, at) = line.split_once(' ')?;
+        Some((PackId::parse(id).ok()?, at.parse::<i64>().ok()?))
+    });
+    let known: Verified = known.collect();
+    listed.iter().filter_map(|(id, _)| Some((*id, *known.get(id)?))).collect()
+}
+
+fn remember(cache: &Cache, verified: &Verified) {
+    let lines = verified.iter().map(|(id, at)| format!("{} {at}\n", id.hex()));
+    cache.keep_text("verified", &lines.collect::<String>());
+}

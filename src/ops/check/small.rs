@@ -1,0 +1,111 @@
+//! The small objects: each is read from the store itself, whatever this machine keeps of it.
+
+use serde::Deserialize;
+
+use crate::codec::envelope;
+use crate::codec::envelope::Magic;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::manifest::Manifest;
+use crate::model::record::Beat;
+use crate::model::record::DamageRecord;
+use crate::model::record::GcRecord;
+use crate::model::record::Seen;
+use crate::model::record::SessionRecord;
+use crate::ops::check::Checker;
+use crate::store::keys;
+use crate::store::objects;
+use crate::store::snapshots;
+use crate::store::storage::Area;
+
+impl Checker<'_> {
+    /// Configurations, key slots, manifests, trash, and the records by which processes see each other.
+    pub(super) fn small_objects(&mut self) -> Result<()> {
+        let vanished = self.repo.vanished()?;
+        for name in vanished {
+            self.report
+                .warnings
+                .push(format!("{name} was here when this machine last looked and is gone now"));
+        }
+        for (_, slot) in keys::all(self.repo.storage())? {
+            if let Err(err) = slot {
+                self.error(err.chain());
+            }
+        }
+        for found in self.repo.storage().list(Area::Config)? {
+            if let Err(err) = self.repo.check_config(&found.name) {
+                self.error(err.chain());
+            }
+        }
+        for found in self.repo.storage().list(Area::Snapshots)? {
+            self.finding(snapshots::verify(self.repo, &found.name))?;
+        }
+        for found in self.repo.storage().list(Area::Trash)? {
+            let bound = found.name.split('.').next().unwrap_or_default().to_owned();
+            self.object::<Manifest>(envelope::MANIFEST, Area::Trash, &found.name, &bound)?;
+        }
+        self.records()
+    }
+
+    fn records(&mut self) -> Result<()> {
+        let storage = self.repo.storage();
+        for found in storage.list(Area::Gc)? {
+            match found.name.ends_with(".done") {
+                true => self.object::<()>(envelope::GC_DONE, Area::Gc, &found.name, &found.name)?,
+                false => self.object::<GcRecord>(envelope::GC, Area::Gc, &found.name, &found.name)?,
+            }
+        }
+        for found in storage.list(Area::Damage)? {
+            self.object::<DamageRecord>(envelope::DAMAGE, Area::Damage, &found.name, &found.name)?;
+        }
+        for found in storage.list(Area::Sessions)? {
+            let (area, name) = (Area::Sessions, &found.name);
+            match name.split_once('.').map(|(_, end)| end) {
+                None => self.object::<SessionRecord>(envelope::SESSION, area, name, name)?,
+                Some("beat") => self.fleeting::<Beat>(envelope::BEAT, name)?,
+                Some("seen") => self.fleeting::<Seen>(envelope::SEEN, name)?,
+                Some(_) => self.error(objects::unknown_name(area, name).chain()),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a session writes again and again without waiting for the disk: a cut of the power may leave half of it, and
+    /// whoever cannot read it takes it for none, so it is told and is no damage.
+    fn fleeting<T>(&mut self, magic: Magic, name: &str) -> Result<()>
+    where
+        T: for<'a> Deserialize<'a>,
+    {
+        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let bytes = storage.read(Area::Sessions, name, envelope::MAX_OBJECT);
+        match bytes.and_then(|bytes| objects::open::<T>(ring, magic, Area::Sessions, name, name, bytes)) {
+            Err(err @ Error::Damaged { .. }) => {
+                self.report.warnings.push(format!("{}; it counts as none", err.chain()));
+                Ok(())
+            }
+            other => self.finding(other.map(|_| ())),
+        }
+    }
+
+    fn object<T>(&mut self, magic: Magic, area: Area, name: &str, bound: &str) -> Result<()>
+    where
+        T: for<'a> Deserialize<'a>,
+    {
+        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let bytes = storage.read(area, name, envelope::MAX_OBJECT);
+        let opened = bytes.and_then(|bytes| objects::open::<T>(ring, magic, area, name, bound, bytes));
+        self.finding(opened.map(|_| ()))
+    }
+
+    /// Damage is a finding; what went since it was listed is none.
+    fn finding(&mut self, read: Result<()>) -> Result<()> {
+        match read {
+            Err(err) if err.is_missing() => Ok(()),
+            Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
+                self.error(err.chain());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}

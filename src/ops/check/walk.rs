@@ -1,0 +1,198 @@
+//! Following every snapshot down to its chunks, and naming what damage touches.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Part;
+use crate::model::id::ChunkId;
+use crate::model::id::PackId;
+use crate::model::record::Damaged;
+use crate::ops::check::Checker;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::session::Sight;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trees;
+use crate::store::trees::Budget;
+use crate::store::trees::DirStream;
+use crate::store::trees::MAX_NESTING;
+
+/// A directory that the walk is in.
+struct Walked {
+    tree: ChunkId,
+    stream: DirStream,
+    /// Length of its path.
+    path: usize,
+    /// Nothing below it is missing, so far.
+    whole: bool,
+}
+
+/// The walk of one snapshot.
+struct Walk<'c, 'a> {
+    checker: &'c mut Checker<'a>,
+    reader: &'c mut ChunkReader,
+    /// For what is to be read while the other one is at a list.
+    spare: &'c mut ChunkReader,
+    /// Directories walked, and whether all below them is there: those that are whole are walked once for all.
+    seen: &'c mut HashMap<ChunkId, bool>,
+    name: String,
+    affected: u64,
+}
+
+impl Checker<'_> {
+    pub(super) fn walk_snapshots(&mut self, index: &Arc<Index>) -> Result<()> {
+        let mut reader = ChunkReader::new(self.repo, Arc::clone(index))?;
+        let mut spare = ChunkReader::new(self.repo, Arc::clone(index))?;
+        let mut seen = HashMap::new();
+        for snapshot in snapshots::list_all(self.repo)?.snapshots {
+            self.report.snapshots += 1;
+            let name = format!("snapshot {}", snapshot.id.short());
+            let mut walk = Walk {
+                checker: self,
+                reader: &mut reader,
+                spare: &mut spare,
+                seen: &mut seen,
+                name,
+                affected: 0,
+            };
+            walk.all(&snapshot)?;
+            if walk.affected > 0 {
+                let affected = walk.affected;
+                self.report.affected.push((snapshot.id, affected));
+            }
+        }
+        // What another process moved meanwhile is not lost.
+        let now: HashSet<PackId> = Sight::packs(self.repo.storage())?.iter().map(|(id, _)| *id).collect();
+        let moved = index.sight().packs.iter().any(|(id, _)| !now.contains(id));
+        match moved && !self.report.affected.is_empty() {
+            true => {
+                let why = "packs were moved by another process meanwhile: run the check again";
+                Err(Error::Refused(why.into()))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Not recursive: a hostile tree must not exhaust the stack.
+    fn all(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let mut budget = Budget::of(&snapshot.manifest.counts);
+        let mut path = Vec::new();
+        let mut open: Vec<Walked> = Vec::new();
+        self.descend(&mut open, snapshot.manifest.root, &path);
+        while let Some(dir) = open.last_mut() {
+            if self.checker.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            path.truncate(dir.path);
+            let entry = match dir.stream.next(self.reader) {
+                Ok(Some(entry)) => entry,
+                Err(err) if !err.is_damage() => return Err(err),
+                ended => {
+                    if let Err(err) = ended {
+                        dir.whole = false;
+                        let tree = dir.tree;
+                        self.checker.note(Damaged::Chunk(tree), err.chain());
+                        self.tell(&path, &format!("directory: {}", err.chain()));
+                    }
+                    if let Some(Walked { tree, whole, .. }) = open.pop() {
+                        self.seen.insert(tree, whole);
+                        open.last_mut().into_iter().for_each(|above| above.whole &= whole);
+                    }
+                    continue;
+                }
+            };
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&entry.name);
+            if let Err(err) = budget.take(&path, &entry) {
+                self.tell(&path, &err.chain());
+                return Ok(());
+            }
+            let tree = dir.tree;
+            if !self.entry(&entry, tree, &path)? {
+                open.last_mut().into_iter().for_each(|dir| dir.whole = false);
+            }
+            if let Kind::Dir { tree } = entry.kind {
+                self.descend(&mut open, tree, &path);
+            }
+        }
+        Ok(())
+    }
+
+    /// One entry that is not whole.
+    fn tell(&mut self, path: &[u8], why: &str) {
+        self.affected += 1;
+        self.checker.error(format!("{}: /{}: {why}", self.name, String::from_utf8_lossy(path)));
+    }
+
+    /// Goes into a directory that is not known to be whole.
+    fn descend(&mut self, open: &mut Vec<Walked>, tree: ChunkId, path: &[u8]) {
+        if self.seen.get(&tree) == Some(&true) {
+            return;
+        }
+        if open.len() < MAX_NESTING {
+            open.push(Walked { tree, stream: DirStream::new(tree), path: path.len(), whole: true });
+            return;
+        }
+        self.tell(path, "too many directories inside one another: what lies below is not checked");
+        open.last_mut().into_iter().for_each(|above| above.whole = false);
+    }
+
+    /// What an entry itself needs; false when some of it is gone.
+    fn entry(&mut self, entry: &Entry, tree: ChunkId, path: &[u8]) -> Result<bool> {
+        let mut lost = None;
+        for (size, content) in entry.contents() {
+            match stands(self.reader, self.spare, &self.checker.bad, size, content) {
+                Ok(()) => {}
+                Err(err) if err.is_damage() => {
+                    if err.is_missing() {
+                        self.checker.note(Damaged::Chunk(tree), err.chain());
+                    }
+                    lost.get_or_insert(err);
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        let Some(err) = lost else { return Ok(true) };
+        self.tell(path, &err.chain());
+        Ok(false)
+    }
+}
+
+/// Whether every chunk of a file lies in a pack that is whole as far as is known, or can be read all the same.
+fn stands(
+    reader: &mut ChunkReader,
+    spare: &mut ChunkReader,
+    bad: &HashSet<PackId>,
+    size: u64,
+    content: &Content,
+) -> Result<()> {
+    let index = Arc::clone(reader.index());
+    trees::each_part(reader, size, content, &mut |part| {
+        let Part::Chunk { id, .. } = part else { return Ok(()) };
+        let good = |pack: u32| index.packs().get(pack as usize).is_some_and(|pack| !bad.contains(&pack.id));
+        if index.near(ChunkType::Data, &id).is_some_and(|copy| good(copy.location.block.pack)) {
+            return Ok(());
+        }
+        let copies = index.copies(ChunkType::Data, &id)?;
+        if copies.is_empty() {
+            return Err(Error::Missing { what: format!("chunk {}", id.short()) });
+        }
+        if copies.iter().any(|copy| good(copy.location.block.pack)) {
+            return Ok(());
+        }
+        spare.get(ChunkType::Data, &id).map(|_| ())
+    })
+}

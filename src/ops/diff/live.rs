@@ -1,0 +1,151 @@
+//! The live side of a comparison.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::OFlags;
+
+use crate::codec::attributes;
+use crate::codec::hash::Namer;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::store::chunks::ChunkReader;
+use crate::store::holds;
+use crate::store::pairs::Side;
+use crate::store::repository::Repository;
+use crate::tree::filter::Filter;
+use crate::tree::filter::FilterOptions;
+use crate::tree::long;
+use crate::tree::plan;
+use crate::tree::survey::Found;
+use crate::tree::survey::Survey;
+use crate::tree::survey::SurveyOptions;
+use crate::tree::trail::Trail;
+use crate::tree::xattr;
+
+/// A directory, walked as a backup would.
+pub(super) struct Live<'a> {
+    namer: &'a Namer,
+    survey: Survey,
+    trail: Trail,
+    ready: VecDeque<Found>,
+    links: HashMap<(u64, u64), u64>,
+    problems: Vec<(Vec<u8>, String)>,
+}
+
+impl<'a> Live<'a> {
+    pub(super) fn new(namer: &'a Namer, dir: &Path, stop: &Arc<AtomicBool>) -> Result<Self> {
+        if !std::fs::metadata(dir).map_err(Error::io("look at", dir))?.is_dir() {
+            return Err(Error::Usage(format!("{} is no directory", dir.display())));
+        }
+        // A link is followed: the directory is meant.
+        let dir = std::fs::canonicalize(dir).map_err(Error::io("look at", dir))?;
+        let plan = plan::plan(std::slice::from_ref(&dir), Some(b"/"))?;
+        let options = SurveyOptions {
+            filter: Filter::new(&FilterOptions::default())?,
+            one_file_system: false,
+            own: Vec::new(),
+        };
+        let survey = Survey::start(plan, options, stop);
+        let (ready, links, problems) = (VecDeque::new(), HashMap::new(), Vec::new());
+        let mut live = Self { namer, survey, trail: Trail::default(), ready, links, problems };
+        live.trail.enter(b"", Some(&dir));
+        // The root itself.
+        live.found();
+        Ok(live)
+    }
+
+    fn found(&mut self) -> Option<Found> {
+        while self.ready.is_empty() {
+            self.ready.extend(self.survey.found.recv().ok()?);
+        }
+        self.ready.pop_front()
+    }
+
+    /// Brings the extended attributes in, laid out as a backup would, so that equal ones are equal.
+    fn attributes(&mut self, entry: &mut Entry, place: Option<&Path>) {
+        let place = place.map_or_else(|| self.trail.place_of(&entry.name), PathBuf::from);
+        let found = match xattr::of_path(&place) {
+            Ok(found) => found,
+            Err(err) => xattr::Attributes { values: Vec::new(), problems: vec![err.to_string()] },
+        };
+        entry.meta.xattrs = attributes::lay_out(self.namer, found.values).0;
+        let path = place.as_os_str().as_bytes();
+        self.problems.extend(found.problems.into_iter().map(|why| (path.to_vec(), why)));
+    }
+}
+
+impl Side for Live<'_> {
+    fn next(&mut self) -> Result<Option<Entry>> {
+        loop {
+            match self.found() {
+                None => return Ok(None),
+                Some(Found::Leave) => {
+                    self.trail.leave();
+                    return Ok(None);
+                }
+                Some(Found::Enter(mut entry, place)) => {
+                    self.attributes(&mut entry, place.as_deref());
+                    self.trail.enter(&entry.name, place.as_deref());
+                    return Ok(Some(entry));
+                }
+                Some(Found::Entry(mut entry, inode)) => {
+                    self.attributes(&mut entry, None);
+                    if let Some(inode) = inode {
+                        let next = self.links.len() as u64 + 1;
+                        entry.meta.link = *self.links.entry(inode).or_insert(next);
+                    }
+                    return Ok(Some(entry));
+                }
+                Some(Found::Problem(path, why)) => self.problems.push((path, why)),
+                // What vanished is not there, and only sources can stand alone.
+                Some(Found::Vanished(_) | Found::Lone(..)) => {}
+            }
+        }
+    }
+
+    fn enter(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
+
+    fn pass(&mut self) -> Result<()> {
+        let mut depth = 1;
+        while depth > 0 {
+            match self.found() {
+                None => return Ok(()),
+                Some(Found::Enter(..)) => depth += 1,
+                Some(Found::Leave) => depth -= 1,
+                Some(_) => {}
+            }
+        }
+        self.trail.leave();
+        Ok(())
+    }
+
+    fn problems(&mut self) -> Vec<(Vec<u8>, String)> {
+        std::mem::take(&mut self.problems)
+    }
+}
+
+/// Whether a live file holds what is stored: each part is read and named.
+pub(super) fn holds(
+    repo: &Repository,
+    reader: &mut ChunkReader,
+    dir: &Path,
+    path: &[u8],
+    size: u64,
+    content: &Content,
+) -> Result<bool> {
+    let path = dir.join(OsStr::from_bytes(path));
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut file = std::fs::File::from(long::open(&path, flags).map_err(Error::io("read", &path))?);
+    holds::holds(repo.namer(), reader, (&mut file, &path), size, content)
+}

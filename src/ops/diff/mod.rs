@@ -1,0 +1,343 @@
+//! `diff`: what differs between two snapshots, or between a snapshot and a live directory. Trees with the same id
+//! are not read. A live file's content is read, whatever its times say, and named piece by piece as the snapshot has
+//! it: nothing but trees is read from the repository.
+
+mod live;
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::change;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::id::SnapshotId;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::diff::live::Live;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::pairs;
+use crate::store::pairs::Budgets;
+use crate::store::pairs::One;
+use crate::store::pairs::Pair;
+use crate::store::pairs::Side;
+use crate::store::pairs::Stored;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::snapshots;
+use crate::store::trees;
+
+/// What to compare.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `SNAPSHOT[:path]`; the path may be any bytes.
+    pub before: Vec<u8>,
+    /// `SNAPSHOT[:path]`, or a directory: what begins with `/`, `./` or `../`, and what is a directory and no snapshot.
+    pub after: PathBuf,
+}
+
+/// How a path differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Only the second has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// Another kind of thing.
+    Type,
+    /// Another content: bytes of a file, target of a link, numbers of a device.
+    Content,
+    /// Only metadata.
+    Metadata,
+}
+
+impl Change {
+    /// restic's letter.
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Added => '+',
+            Self::Removed => '-',
+            Self::Type => 'T',
+            Self::Content => 'M',
+            Self::Metadata => 'U',
+        }
+    }
+}
+
+/// A path that differs.
+#[derive(Debug)]
+pub struct Difference<'a> {
+    /// Relative to what is compared.
+    pub path: &'a [u8],
+    /// How.
+    pub change: Change,
+    /// Which metadata differ, beside whatever else does.
+    pub fields: Vec<&'static str>,
+    /// What it is now or, where it is gone, was.
+    pub entry: &'a Entry,
+}
+
+/// Things counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub dirs: u64,
+    /// Links and special files.
+    pub others: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+}
+
+impl Totals {
+    fn add(&mut self, entry: &Entry) {
+        match entry.kind {
+            Kind::File { .. } => self.files += 1,
+            Kind::Dir { .. } => self.dirs += 1,
+            _ => self.others += 1,
+        }
+        self.bytes += entry.size();
+    }
+
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.files + self.dirs + self.others
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Summary {
+    /// The first snapshot.
+    pub before: SnapshotId,
+    /// The second; `None` for a directory.
+    pub after: Option<SnapshotId>,
+    /// Only in the second.
+    pub added: Totals,
+    /// Only in the first.
+    pub removed: Totals,
+    /// Paths with another content.
+    pub content: u64,
+    /// Paths with another kind of thing.
+    pub types: u64,
+    /// Paths with other metadata only.
+    pub metadata: u64,
+    /// What could not be read in the directory, and why.
+    pub problems: Vec<(Vec<u8>, String)>,
+}
+
+impl Summary {
+    /// Whether nothing differs, of what could be read.
+    pub fn is_same(&self) -> bool {
+        self.added.count() + self.removed.count() + self.content + self.types + self.metadata == 0
+    }
+}
+
+/// First path of each group of hard links on either side. Groups are the same when these are.
+#[derive(Debug, Default)]
+struct Links(HashMap<u64, Vec<u8>>);
+
+impl Links {
+    fn first(&mut self, entry: &Entry, path: &[u8]) -> Vec<u8> {
+        match entry.meta.link {
+            0 => path.to_vec(),
+            link => self.0.entry(link).or_insert_with(|| path.to_vec()).clone(),
+        }
+    }
+}
+
+struct Comparer<'a> {
+    repo: &'a Repository,
+    reader: ChunkReader,
+    /// The second tree, if it is live.
+    live: Option<PathBuf>,
+    links: (Links, Links),
+    budgets: Budgets,
+    summary: Summary,
+}
+
+/// Calls `each` for every path that differs, in order.
+///
+/// # Errors
+/// When a selector names nothing, something stored is damaged, or the run was interrupted. What cannot be read in a
+/// live directory is listed in the summary.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
+    observer: &dyn Observer,
+    stop: &Arc<AtomicBool>,
+) -> Result<Summary> {
+    let (before, path) = snapshots::resolve(repo, &options.before)?;
+    let second = second(repo, &options.after)?;
+    let (session, sight) = Session::open_to_read(repo, observer)?;
+    let index = Arc::new(Index::load(repo, sight)?);
+    let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
+    let mut side = |snapshot: &snapshots::Snapshot, path: Option<&[u8]>, given: &str| {
+        side(repo, &index, &mut reader, snapshot, path, given)
+    };
+    let mut first = side(&before, path.as_deref(), &String::from_utf8_lossy(&options.before))?;
+    let mut budgets = Budgets::of(Some(&before), None);
+    let (mut other, after, live): (Box<dyn Side>, _, _) = match second {
+        Second::Stored(after, path) => {
+            budgets = Budgets::of(Some(&before), Some(&after));
+            (side(&after, path.as_deref(), &options.after.to_string_lossy())?, Some(after.id), None)
+        }
+        Second::Live(dir) => (Box::new(Live::new(repo.namer(), &dir, stop)?), None, Some(dir)),
+    };
+    let summary = Summary {
+        before: before.id,
+        after,
+        added: Totals::default(),
+        removed: Totals::default(),
+        content: 0,
+        types: 0,
+        metadata: 0,
+        problems: Vec::new(),
+    };
+    let mut comparer = Comparer { repo, reader, live, links: Default::default(), budgets, summary };
+    pairs::walk(&mut *first, &mut *other, &mut |pair| {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        comparer.pair(&pair, each, observer)
+    })?;
+    for (path, why) in other.problems() {
+        observer.notice(Event::Problem { path: &path, why: &why });
+        comparer.summary.problems.push((path, why));
+    }
+    if let Some(session) = session {
+        session.close()?;
+    }
+    // A walk that was told to stop ends as if there were no more.
+    if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(comparer.summary) }
+}
+
+enum Second {
+    Stored(Box<snapshots::Snapshot>, Option<Vec<u8>>),
+    Live(PathBuf),
+}
+
+fn second(repo: &Repository, given: &Path) -> Result<Second> {
+    let text = given.to_string_lossy();
+    let is_path = text.starts_with('/')
+        || text == "."
+        || text == ".."
+        || text.starts_with("./")
+        || text.starts_with("../");
+    if is_path {
+        return Ok(Second::Live(given.to_path_buf()));
+    }
+    match snapshots::resolve(repo, given.as_os_str().as_bytes()) {
+        Ok((snapshot, path)) => Ok(Second::Stored(Box::new(snapshot), path)),
+        Err(Error::NoSnapshot { .. }) if given.is_dir() => Ok(Second::Live(given.to_path_buf())),
+        Err(err) => Err(err),
+    }
+}
+
+fn side(
+    repo: &Repository,
+    index: &Arc<Index>,
+    reader: &mut ChunkReader,
+    snapshot: &snapshots::Snapshot,
+    path: Option<&[u8]>,
+    given: &str,
+) -> Result<Box<dyn Side>> {
+    let Some(path) = path else { return Ok(Box::new(Stored::new(repo, index, snapshot.manifest.root)?)) };
+    let found = trees::lookup(reader, snapshot.manifest.root, path)?.ok_or_else(|| {
+        let why = format!("it holds no {}", String::from_utf8_lossy(path));
+        Error::NoSnapshot { selector: given.to_owned(), why }
+    })?;
+    match found.kind {
+        Kind::Dir { tree } => Ok(Box::new(Stored::new(repo, index, tree)?)),
+        // Two files are compared whatever they are called.
+        _ => Ok(Box::new(One(Some(Entry { name: b"file".to_vec(), ..found })))),
+    }
+}
+
+impl Comparer<'_> {
+    fn pair(
+        &mut self,
+        pair: &Pair<'_>,
+        each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
+        observer: &dyn Observer,
+    ) -> Result<bool> {
+        self.budgets.take(pair)?;
+        observer.notice(Event::Working { path: pair.path });
+        let first = pair.before.map(|entry| self.links.0.first(entry, pair.path));
+        let second = pair.after.map(|entry| self.links.1.first(entry, pair.path));
+        let (change, fields, entry) = match (pair.before, pair.after) {
+            (Some(before), None) => (Some(Change::Removed), Vec::new(), before),
+            (None, Some(after)) => (Some(Change::Added), Vec::new(), after),
+            (Some(before), Some(after)) => {
+                let mut fields = change::metadata(&before.meta, &after.meta);
+                if first != second {
+                    fields.push("links");
+                }
+                let change = self.change(pair.path, before, after, !fields.is_empty(), observer)?;
+                (change, fields, after)
+            }
+            (None, None) => return Ok(false),
+        };
+        if let Some(change) = change {
+            self.count(change, entry);
+            each(&Difference { path: pair.path, change, fields, entry })?;
+        }
+        Ok(!pair.same_tree())
+    }
+
+    fn count(&mut self, change: Change, entry: &Entry) {
+        let summary = &mut self.summary;
+        match change {
+            Change::Added => summary.added.add(entry),
+            Change::Removed => summary.removed.add(entry),
+            Change::Type => summary.types += 1,
+            Change::Content => summary.content += 1,
+            Change::Metadata => summary.metadata += 1,
+        }
+    }
+
+    fn change(
+        &mut self,
+        path: &[u8],
+        before: &Entry,
+        after: &Entry,
+        metadata: bool,
+        observer: &dyn Observer,
+    ) -> Result<Option<Change>> {
+        if !change::same_type(before, after) {
+            return Ok(Some(Change::Type));
+        }
+        let same = match (&self.live, &before.kind) {
+            (Some(dir), Kind::File { size, content }) => {
+                observer.notice(Event::Done { files: 1, bytes: after.size() });
+                let read = *size == after.size();
+                match read.then(|| live::holds(self.repo, &mut self.reader, dir, path, *size, content)) {
+                    None => false,
+                    Some(Ok(same)) => same,
+                    Some(Err(err)) if err.is_damage() => return Err(err),
+                    Some(Err(err)) => {
+                        let why = err.chain();
+                        observer.notice(Event::Problem { path, why: &why });
+                        self.summary.problems.push((path.to_vec(), why));
+                        true
+                    }
+                }
+            }
+            _ => change::same_content(before, after),
+        };
+        Ok(match (same, metadata) {
+            (false, _) => Some(Change::Content),
+            (true, true) => Some(Change::Metadata),
+            (true, false) => None,
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! Which files of which snapshots.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::codec::cipher;
+use crate::codec::hash;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::ops::drill::Chosen;
+use crate::ops::drill::Options;
+use crate::ops::drill::Sample;
+use crate::store::chunks::ChunkReader;
+use crate::store::reading::Reading;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trees::Budget;
+use crate::store::trees::DirStream;
+use crate::store::trees::MAX_NESTING;
+
+pub(super) fn choose(reading: &Arc<Reading>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
+    let snapshots = snapshots_of(reading, options)?;
+    let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+    reading.begin(&ids)?;
+    let mut reader = ChunkReader::following(reading)?;
+    let parts = (snapshots.len() as u64).max(1);
+    let number = usize::try_from((options.files / parts).max(1)).unwrap_or(usize::MAX);
+    let mut chosen = Chosen { cursor: options.cursor, ..Chosen::default() };
+    // How far on the ring every snapshot has come.
+    let mut arc: Option<u64> = None;
+    for snapshot in snapshots {
+        let mut ring = Ring::new(options, number);
+        match walk(&mut reader, &snapshot, stop, &mut |path, entry| ring.offer(path, entry)) {
+            Ok(()) => {}
+            Err(err) if err.is_damage() => {
+                chosen.damaged.push((snapshot.id.short(), err.chain()));
+                continue;
+            }
+            Err(err) => return Err(err),
+        }
+        chosen.too_large += ring.too_large;
+        let (files, end) = ring.take(options.bytes / parts);
+        // Where a snapshot has no more files than were taken, its whole ring had its turn.
+        if let Some(end) = end {
+            arc = Some(arc.map_or(end, |arc| arc.min(end)));
+        }
+        if !files.is_empty() {
+            chosen.samples.push(Sample { snapshot, files });
+        }
+    }
+    chosen.cursor = options.cursor.wrapping_add(arc.map_or(0, |arc| arc.wrapping_add(1)));
+    Ok(chosen)
+}
+
+/// The named ones; else of each set the newest, and one of those that are recent, by lot.
+fn snapshots_of(reading: &Reading, options: &Options) -> Result<Vec<Snapshot>> {
+    let repo = reading.repo();
+    if !options.selectors.is_empty() {
+        let named = options.selectors.iter().map(|selector| Ok(snapshots::resolve(repo, selector)?.0));
+        let mut named = named.collect::<Result<Vec<Snapshot>>>()?;
+        named.sort_by_key(|snapshot| snapshot.id);
+        named.dedup_by_key(|snapshot| snapshot.id);
+        return Ok(named);
+    }
+    let mut sets: HashMap<_, Vec<Snapshot>> = HashMap::new();
+    let mut order = Vec::new();
+    for snapshot in snapshots::list(repo)?.into_iter().rev() {
+        if snapshot.manifest.partial || !options.selection.admits(&snapshot.manifest) {
+            continue;
+        }
+        let key = (snapshot.manifest.host.clone(), snapshot.manifest.sources.clone());
+        let set = sets.entry(key.clone()).or_insert_with(|| {
+            order.push(key);
+            Vec::new()
+        });
+        if set.len() < options.recent.max(1) {
+            set.push(snapshot);
+        }
+    }
+    let mut taken = Vec::new();
+    for key in order {
+        let mut set = sets.remove(&key).unwrap_or_default();
+        if set.len() > 1 {
+            let older = set.len() - 1;
+            taken.push(set.swap_remove(1 + random()? as usize % older));
+        }
+        taken.extend(set.into_iter().next());
+    }
+    if taken.is_empty() {
+        let why = "there is no complete snapshot to try".to_owned();
+        return Err(Error::NoSnapshot { selector: "any".to_owned(), why });
+    }
+    Ok(taken)
+}
+
+fn random() -> Result<u32> {
+    let mut bytes = [0; 4];
+    cipher::random(&mut bytes).map_err(Error::damaged("a lot"))?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+/// The files that come next behind the cursor; never more are kept than may be taken.
+struct Ring {
+    cursor: u64,
+    number: usize,
+    largest: u64,
+    /// By how far behind the cursor they are.
+    next: BTreeMap<(u64, Vec<u8>), Entry>,
+    too_large: u64,
+    /// Not all are kept.
+    left_out: bool,
+}
+
+impl Ring {
+    fn new(options: &Options, number: usize) -> Self {
+        Self {
+            cursor: options.cursor,
+            number,
+            largest: options.bytes,
+            next: BTreeMap::new(),
+            too_large: 0,
+            left_out: false,
+        }
+    }
+
+    fn offer(&mut self, path: &[u8], entry: &Entry) {
+        if entry.size() > self.largest {
+            self.too_large += 1;
+            return;
+        }
+        let way = place(path).wrapping_sub(self.cursor);
+        if self.next.len() >= self.number {
+            self.left_out = true;
+            if self.next.last_key_value().is_some_and(|((farthest, _), _)| way >= *farthest) {
+                return;
+            }
+            self.next.pop_last();
+        }
+        self.next.insert((way, path.to_vec()), entry.clone());
+    }
+
+    /// Those that fit, one at least, and how far the last of them is; `None` where they are all there are.
+    fn take(self, room: u64) -> (Vec<(Vec<u8>, Entry)>, Option<u64>) {
+        let (mut files, mut bytes, mut end) = (Vec::new(), 0u64, None);
+        let mut left_out = self.left_out;
+        for ((way, path), entry) in self.next {
+            bytes = bytes.saturating_add(entry.size());
+            if bytes > room && !files.is_empty() {
+                left_out = true;
+                break;
+            }
+            end = Some(way);
+            files.push((path, entry));
+        }
+        (files, end.filter(|_| left_out))
+    }
+}
+
+/// Where a path is on the ring.
+fn place(path: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash::sha256(path);
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Calls `each` for every regular file.
+fn walk(
+    reader: &mut ChunkReader,
+    snapshot: &Snapshot,
+    stop: &AtomicBool,
+    each: &mut dyn FnMut(&[u8], &Entry),
+) -> Result<()> {
+    let mut budget = Budget::of(&snapshot.manifest.counts);
+    let mut open = vec![(Vec::new(), DirStream::new(snapshot.manifest.root))];
+    while let Some((base, dir)) = open.last_mut() {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Some(entry) = dir.next(reader)? else {
+            open.pop();
+            continue;
+        };
+        let path: Vec<u8> =
+            if base.is_empty() { entry.name.clone() } else { [base, b"/".as_slice(), &entry.name].concat() };
+        budget.take(&path, &entry)?;
+        match entry.kind {
+            Kind::Dir { tree } if open.len() < MAX_NESTING => open.push((path, DirStream::new(tree))),
+            Kind::File { .. } => each(&path, &entry),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entry::Content;
+    use crate::model::entry::Meta;
+
+    fn file(size: u64) -> Entry {
+        let kind = Kind::File { size, content: Content::Parts(Vec::new()) };
+        Entry { name: b"x".to_vec(), kind, meta: Meta::default() }
+    }
+
+    /// The paths of one drill, and where the next begins.
+    fn drill(sizes: &[u64], number: usize, room: u64, cursor: u64) -> (Vec<Vec<u8>>, u64, u64) {
+        let options = Options {
+            selectors: Vec::new(),
+            selection: crate::store::selection::Selection::default(),
+            recent: 1,
+            files: 0,
+            bytes: 100,
+            cursor,
+        };
+        let mut ring = Ring::new(&options, number);
+        for (at, size) in sizes.iter().enumerate() {
+            ring.offer(format!("file {at}").as_bytes(), &file(*size));
+        }
+        let too_large = ring.too_large;
+        let (files, end) = ring.take(room);
+        let next = cursor.wrapping_add(end.map_or(0, |end| end.wrapping_add(1)));
+        (files.into_iter().map(|(path, _)| path).collect(), next, too_large)
+    }
+
+    #[test]
+    fn every_file_has_its_turn_once_in_a_round() {
+        let sizes: Vec<u64> = (0..100).map(|at| at % 60).collect();
+        let (mut seen, mut cursor) = (Vec::new(), 12_345);
+        while seen.len() < 100 {
+            let (files, next, _) = drill(&sizes, 7, 90, cursor);
+            assert!(!files.is_empty() && files.len() <= 7);
+            seen.extend(files);
+            cursor = next;
+        }
+        let mut once = seen[..100].to_vec();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), 100);
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_counted_and_what_is_few_is_taken_whole() {
+        let (files, next, too_large) = drill(&[1, 2, 101], 7, 90, 5);
+        assert_eq!((files.len(), next, too_large), (2, 5, 1));
+        // Alone it may take all the room there is.
+        assert_eq!(drill(&[100, 100], 7, 10, 5).0.len(), 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! Whether what was restored is what was stored, and that what the source still holds.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::OFlags;
+
+use crate::codec::hash::Namer;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Time;
+use crate::ops::drill::Compared;
+use crate::ops::drill::Sample;
+use crate::store::chunks::ChunkReader;
+use crate::store::holds;
+use crate::store::reading::Reading;
+use crate::store::session;
+use crate::tree::long;
+use crate::tree::source;
+use crate::tree::source::Inode;
+use crate::tree::target;
+
+/// Seconds before the run began from which on a change may have come after the reading.
+const RACY: i64 = 2;
+
+pub(super) fn compare(
+    reading: &Arc<Reading>,
+    sample: &Sample,
+    target: &Path,
+    stop: &AtomicBool,
+) -> Result<Compared> {
+    let mut reader = ChunkReader::following(reading)?;
+    let namer = reading.repo().namer();
+    let manifest = &sample.snapshot.manifest;
+    let here = manifest.host == session::host_name();
+    let mut compared = Compared::default();
+    for (path, entry) in &sample.files {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Kind::File { size, content } = &entry.kind else { continue };
+        let place = target.join(OsStr::from_bytes(path));
+        match is_restored(namer, &mut reader, &place, *size, content) {
+            Ok(true) => {}
+            Ok(false) => {
+                compared.wrong.push((path.clone(), "what was restored is not what was stored".to_owned()));
+                continue;
+            }
+            Err(err) => {
+                compared.wrong.push((path.clone(), err.chain()));
+                continue;
+            }
+        }
+        compared.files += 1;
+        compared.bytes += *size;
+        let settled = entry.meta.ctime.sec < manifest.started.sec - RACY
+            && entry.meta.mtime.sec < manifest.started.sec - RACY
+            && entry.meta.ctime != Time::default();
+        if !(here && settled) {
+            continue;
+        }
+        let sources = manifest.sources.iter().map(|source| source.as_slice());
+        match live(namer, &mut reader, sources, path, entry) {
+            Some(true) => compared.live += 1,
+            Some(false) => {
+                let why =
+                    "the source has the same size and times and other bytes: it or its backup went wrong";
+                compared.wrong.push((path.clone(), why.to_owned()));
+            }
+            None => {}
+        }
+    }
+    Ok(compared)
+}
+
+/// Reads from the disk, not from memory.
+fn is_restored(
+    namer: &Namer,
+    reader: &mut ChunkReader,
+    place: &Path,
+    size: u64,
+    content: &Content,
+) -> Result<bool> {
+    let mut file = open(place).map_err(Error::io("read back", place))?;
+    target::forget_cached(&file);
+    holds::holds(namer, reader, (&mut file, place), size, content)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    long::open(path, flags).map(File::from)
+}
+
+/// Whether the source still holds it; `None` where it has changed since, is gone, or cannot be read.
+fn live<'a>(
+    namer: &Namer,
+    reader: &mut ChunkReader,
+    sources: impl Iterator<Item = &'a [u8]>,
+    stored: &[u8],
+    entry: &Entry,
+) -> Option<bool> {
+    let Kind::File { size, content } = &entry.kind else { return None };
+    let unchanged = |found: &Inode| {
+        found.is_file()
+            && found.size == *size
+            && found.mtime == entry.meta.mtime
+            && found.ctime == entry.meta.ctime
+    };
+    for place in sources.flat_map(|source| places(source, stored)) {
+        let Ok(mut file) = open(&place) else { continue };
+        if !source::look_open(&file).is_ok_and(|found| unchanged(&found)) {
+            continue;
+        }
+        let same = holds::holds(namer, reader, (&mut file, &place), *size, content).ok()?;
+        // It may have changed while it was read.
+        return (same || source::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
+    }
+    None
+}
+
+/// Where a stored path may come from: sources are stored as they were given, of which the end of the absolute path is
+/// known. A wrong guess does no harm: its times would be others.
+fn places(source: &[u8], stored: &[u8]) -> Vec<PathBuf> {
+    let parts = |path: &[u8]| -> Vec<Vec<u8>> {
+        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    let (whole, path) = (parts(source), parts(stored));
+    let fits = |end: &usize| whole.get(whole.len() - end..).is_some_and(|tail| path.starts_with(tail));
+    let rest = |end: usize| -> PathBuf {
+        let below = path.iter().skip(end).map(|part| OsStr::from_bytes(part));
+        Path::new(OsStr::from_bytes(source)).join(below.collect::<PathBuf>())
+    };
+    (1..=whole.len()).rev().filter(fits).map(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_path_leads_back_to_its_source() {
+        let of = |source: &str, stored: &str| {
+            places(source.as_bytes(), stored.as_bytes())
+                .iter()
+                .map(|path| path.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("/home/me/src", "src/a/b"), ["/home/me/src/a/b"]);
+        assert_eq!(of("/home/me/src", "home/me/src/a"), ["/home/me/src/a"]);
+        assert_eq!(of("/home/me/file", "file"), ["/home/me/file/"]);
+        assert_eq!(of("/a/a", "a/a/a"), ["/a/a/a", "/a/a/a/a"]);
+        assert_eq!(of("/home/me/src", "other/a"), [""; 0]);
+    }
+}

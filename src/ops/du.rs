@@ -1,0 +1,402 @@
+//! `du`: which directories the bytes are in: to restore, in the repository, and how fast they grow. All chosen snapshots
+//! are walked at once, each distinct tree read once; each chunk counts once, where the walk meets it first.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Part;
+use crate::model::id::ChunkId;
+use crate::model::numbers::Numbers;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::chunks::ChunkReader;
+use crate::store::graph;
+use crate::store::index::Index;
+use crate::store::past;
+use crate::store::past::Past;
+use crate::store::repository::Repository;
+use crate::store::selection::Choice;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trees;
+use crate::store::versions;
+use crate::store::versions::Version;
+use crate::store::versions::Visitor;
+
+/// Of what.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `SNAPSHOT[:path]`, all of the same path; none: all snapshots that the choice's selection admits.
+    pub choice: Choice,
+    /// Below this stored path, where no selector names one.
+    pub below: Vec<u8>,
+    /// Growth is what this snapshot has not; without it, what the oldest chosen one of each host and sources has not.
+    pub since: Option<String>,
+    /// Levels of directories to tell apart below the start.
+    pub depth: usize,
+    /// Also find out what no other snapshot needs: reads the trees of all of them.
+    pub unique: bool,
+}
+
+/// The numbers of a directory and of all below it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Files in the newest chosen snapshot of each host and sources; one with several names counts once.
+    pub files: u64,
+    /// Their bytes.
+    pub size: u64,
+    /// The same of the snapshots that growth counts from.
+    pub size_before: u64,
+    /// Stored bytes that the chosen snapshots need here, of files and of directories. What is also needed elsewhere counts
+    /// where it comes first.
+    pub stored: u64,
+    /// Those of them that the snapshots which growth counts from do not need.
+    pub grown: u64,
+    /// Those of them that no other snapshot needs.
+    pub unique: u64,
+}
+
+/// A directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// As stored; empty for all of a snapshot.
+    pub path: Vec<u8>,
+    /// Its numbers.
+    pub sums: Sums,
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How many snapshots were chosen.
+    pub snapshots: usize,
+    /// From which snapshots growth counts; `None` if that is the only chosen one, and there is none.
+    pub since: Option<Vec<Snapshot>>,
+    /// The start, and all below that was to be told apart, in order of paths.
+    pub lines: Vec<Line>,
+    /// Chunks that are needed and no pack holds.
+    pub missing: u64,
+}
+
+/// Which of the snapshots that are walked are what.
+struct Roles {
+    chosen: Numbers,
+    /// Of which sizes are counted.
+    newest: Numbers,
+    since: Numbers,
+    others: Numbers,
+}
+
+/// Counts.
+///
+/// # Errors
+/// When a selector names nothing, no snapshot holds the path, a tree is damaged, the store fails, or the run was
+/// interrupted.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let (choice, start) = start(repo, options)?;
+    let since = match &options.since {
+        Some(selector) => Some(snapshots::resolve(repo, selector)?.0.id),
+        None => None,
+    };
+    let mut chosen = HashSet::new();
+    let mut past = Past::open(repo, observer, |all| {
+        let places = choice.places(repo, all)?;
+        chosen.extend(places.iter().filter_map(|at| all.get(*at)).map(|one| one.id));
+        let wanted = |(_, one): &(usize, &Snapshot)| {
+            options.unique || chosen.contains(&one.id) || since == Some(one.id)
+        };
+        Ok(all.iter().enumerate().filter(wanted).map(|(at, _)| at).collect())
+    })?;
+    let numbers = |wanted: &dyn Fn(&Snapshot) -> bool| -> Numbers {
+        past.snapshots.iter().enumerate().filter(|(_, one)| wanted(one)).map(|(at, _)| at).collect()
+    };
+    let mut roles = Roles {
+        chosen: numbers(&|one| chosen.contains(&one.id)),
+        newest: Numbers::default(),
+        since: numbers(&|one| since == Some(one.id)),
+        others: numbers(&|one| options.unique && !chosen.contains(&one.id)),
+    };
+    for set in past.sets() {
+        let ours: Vec<usize> = set.iter().filter(|at| roles.chosen.has(*at)).collect();
+        let (first, last) = (ours.first().copied(), ours.last().copied());
+        last.into_iter().for_each(|at| roles.newest.insert(at));
+        if since.is_none() {
+            first.filter(|_| first != last).into_iter().for_each(|at| roles.since.insert(at));
+        }
+    }
+    let report = count(&mut past, &roles, &start, options.depth, observer, stop)?;
+    let grows = !roles.since.is_empty();
+    let bases = past.snapshots.iter().enumerate().filter(|(at, _)| roles.since.has(*at));
+    let since = grows.then(|| bases.map(|(_, one)| one.clone()).collect());
+    past.close()?;
+    Ok(Report { since, snapshots: chosen.len(), ..report })
+}
+
+/// Whole snapshots, and the one path that is meant in all of them.
+fn start(repo: &Repository, options: &Options) -> Result<(Choice, Vec<u8>)> {
+    let mut start = past::stored_path(&options.below)?;
+    let mut choice = options.choice.clone();
+    for (number, selector) in choice.selectors.iter_mut().enumerate() {
+        let (snapshot, path) = snapshots::resolve(repo, &*selector)?;
+        let path = past::stored_path(&path.unwrap_or_default())?;
+        let path = if path.is_empty() { past::stored_path(&options.below)? } else { path };
+        if number > 0 && path != start {
+            return Err(Error::Usage(format!("{selector}: one directory can be asked for at a time")));
+        }
+        start = path;
+        *selector = snapshot.id.hex();
+    }
+    Ok((choice, start))
+}
+
+fn count(
+    past: &mut Past,
+    roles: &Roles,
+    start: &[u8],
+    depth: usize,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let mut bounds = past.bounds(stop);
+    let mut trees = past.roots();
+    // What is needed outside of the start counts there for those of whom it is asked whether they need it at all.
+    let all = !roles.since.is_empty() || !roles.others.is_empty();
+    let base = if all { b"" } else { start };
+    let mut first = Vec::new();
+    if !start.is_empty() {
+        let mut lost = |_: &[u8], err| Err(err);
+        let mut way = past.bounds(stop);
+        first = versions::look_up(&mut past.reader, trees.clone(), start, &mut lost, &mut way)?;
+        if !all {
+            trees = versions::trees_of(&first);
+        }
+        if !first.iter().any(|version| version.among.meets(&roles.chosen)) {
+            let selector = String::from_utf8_lossy(start).into_owned();
+            return Err(Error::NoSnapshot { selector, why: "none of the chosen ones holds it".into() });
+        }
+    }
+    let index = Arc::clone(past.reader.index());
+    let mut counter = Counter {
+        roles,
+        observer,
+        reader: past.another_reader()?,
+        start,
+        depth,
+        nodes: vec![Line { path: start.to_vec(), sums: Sums::default() }],
+        places: HashMap::from([(start.to_vec(), 0)]),
+        rows: Rows { index: Arc::clone(&index), rows: Vec::new(), missing: HashSet::new() },
+        links: HashSet::new(),
+    };
+    if !all {
+        counter.entries(Some(0), &first)?;
+    }
+    versions::walk(&mut past.reader, base, trees, &mut counter, &mut bounds)?;
+    counter.finish()
+}
+
+/// Takes what the walk finds.
+struct Counter<'a> {
+    roles: &'a Roles,
+    observer: &'a dyn Observer,
+    reader: ChunkReader,
+    start: &'a [u8],
+    depth: usize,
+    nodes: Vec<Line>,
+    /// Of each directory that is told apart.
+    places: HashMap<Vec<u8>, u32>,
+    rows: Rows,
+    /// Groups of hard links that have counted, and in which snapshot.
+    links: HashSet<(usize, u64)>,
+}
+
+/// What is known of each row of the index.
+struct Rows {
+    index: Arc<Index>,
+    rows: Vec<Row>,
+    missing: HashSet<ChunkId>,
+}
+
+/// Who needs a chunk: the node that it counts for plus one (0: no chosen snapshot needs it), and marks.
+#[derive(Clone, Copy, Default)]
+struct Row(u32);
+
+const SINCE: u32 = 1 << 31;
+const OTHERS: u32 = 1 << 30;
+const NODE: u32 = OTHERS - 1;
+
+impl Rows {
+    fn need(
+        &mut self,
+        kind: ChunkType,
+        id: &ChunkId,
+        node: Option<u32>,
+        roles: &Roles,
+        among: &Numbers,
+    ) -> Result<()> {
+        let Some(copy) = self.index.copies(kind, id)?.into_iter().next() else {
+            self.missing.insert(*id);
+            return Ok(());
+        };
+        if copy.row >= self.rows.len() {
+            self.rows.resize(copy.row + 1, Row::default());
+        }
+        let Some(Row(row)) = self.rows.get_mut(copy.row) else { return Ok(()) };
+        if let Some(node) = node
+            && *row & NODE == 0
+            && among.meets(&roles.chosen)
+        {
+            *row |= (node + 1) & NODE;
+        }
+        if among.meets(&roles.since) {
+            *row |= SINCE;
+        }
+        if among.meets(&roles.others) {
+            *row |= OTHERS;
+        }
+        Ok(())
+    }
+}
+
+impl Visitor for Counter<'_> {
+    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+        self.observer.notice(Event::Working { path });
+        let node = if path == self.start { Some(0) } else { self.node_of(above(path)) };
+        let is_dir = |version: &Version| version.entry.is_dir() && version.among.meets(&self.roles.chosen);
+        let below =
+            parts(path).checked_sub(parts(self.start)).filter(|below| (1..=self.depth).contains(below));
+        if node.is_some() && below.is_some() && versions.iter().any(is_dir) {
+            let number = u32::try_from(self.nodes.len()).ok().filter(|number| *number < NODE - 1);
+            let number = number.ok_or_else(|| Error::Refused("too many directories to tell apart".into()))?;
+            self.nodes.push(Line { path: path.to_vec(), sums: Sums::default() });
+            self.places.insert(path.to_vec(), number);
+        }
+        self.entries(node, versions)?;
+        Ok(true)
+    }
+
+    fn piece(&mut self, dir: &[u8], id: &ChunkId, among: &Numbers) -> Result<()> {
+        let node = self.node_of(dir);
+        self.rows.need(ChunkType::Tree, id, node, self.roles, among)
+    }
+}
+
+impl Counter<'_> {
+    /// The innermost directory that is told apart and holds this one, or is it; `None` outside of the start.
+    fn node_of(&self, dir: &[u8]) -> Option<u32> {
+        let mut dir = dir;
+        loop {
+            if let Some(node) = self.places.get(dir) {
+                return Some(*node);
+            }
+            if dir.is_empty() {
+                return None;
+            }
+            dir = above(dir);
+        }
+    }
+
+    fn entries(&mut self, node: Option<u32>, versions: &[Version]) -> Result<()> {
+        for Version { entry, among } in versions {
+            if let Some(node) = node {
+                self.sizes(node, entry, among);
+            }
+            for (size, content) in entry.contents() {
+                self.content(node, size, content, among)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the sizes of a file for each snapshot whose sizes count.
+    fn sizes(&mut self, node: u32, entry: &Entry, among: &Numbers) {
+        if !entry.is_file() {
+            return;
+        }
+        let link = entry.meta.link;
+        let (mut now, mut before) = (among.common(&self.roles.newest), among.common(&self.roles.since));
+        if link != 0 {
+            let links = &mut self.links;
+            let mut new = |of: &Numbers, mark: usize| {
+                let both = among.iter().filter(|number| of.has(*number));
+                both.filter(|number| links.insert((number * 2 + mark, link))).count() as u64
+            };
+            (now, before) = (new(&self.roles.newest, 0), new(&self.roles.since, 1));
+        }
+        if let Some(Line { sums, .. }) = self.nodes.get_mut(node as usize) {
+            sums.files = sums.files.saturating_add(now);
+            sums.size = sums.size.saturating_add(entry.size().saturating_mul(now));
+            sums.size_before = sums.size_before.saturating_add(entry.size().saturating_mul(before));
+        }
+    }
+
+    fn content(&mut self, node: Option<u32>, size: u64, content: &Content, among: &Numbers) -> Result<()> {
+        let (rows, roles) = (&mut self.rows, self.roles);
+        for id in trees::list_pieces(&mut self.reader, content)? {
+            rows.need(ChunkType::Tree, &id, node, roles, among)?;
+        }
+        trees::each_part(&mut self.reader, size, content, &mut |part| match part {
+            Part::Chunk { id, .. } => rows.need(ChunkType::Data, &id, node, roles, among),
+            Part::Hole { .. } => Ok(()),
+        })
+    }
+
+    /// Shares out the stored bytes; what a directory has, those above it have.
+    fn finish(mut self) -> Result<Report> {
+        let Rows { index, rows, missing } = &self.rows;
+        let nodes = &mut self.nodes;
+        graph::each_copy(index, &mut |row, share| {
+            let Row(row) = rows.get(row as usize).copied().unwrap_or_default();
+            let Some(node) = (row & NODE).checked_sub(1) else { return };
+            let Some(Line { sums, .. }) = nodes.get_mut(node as usize) else { return };
+            sums.stored += share.stored;
+            if row & SINCE == 0 {
+                sums.grown += share.stored;
+            }
+            if row & OTHERS == 0 {
+                sums.unique += share.stored;
+            }
+        })?;
+        // Whoever holds a directory comes before it.
+        for at in (1..self.nodes.len()).rev() {
+            let Some(Line { path, sums }) = self.nodes.get(at).cloned() else { continue };
+            if let Some(line) = self.node_of(above(&path)).and_then(|node| self.nodes.get_mut(node as usize))
+            {
+                line.sums.add(&sums);
+            }
+        }
+        let lines = self.nodes;
+        Ok(Report { snapshots: 0, since: None, lines, missing: missing.len() as u64 })
+    }
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        self.files = self.files.saturating_add(other.files);
+        self.size = self.size.saturating_add(other.size);
+        self.size_before = self.size_before.saturating_add(other.size_before);
+        self.stored += other.stored;
+        self.grown += other.grown;
+        self.unique += other.unique;
+    }
+}
+
+/// The directory that a path is in.
+fn above(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(&[], |at| path.split_at(at).0)
+}
+
+fn parts(path: &[u8]) -> usize {
+    if path.is_empty() { 0 } else { path.iter().filter(|byte| **byte == b'/').count() + 1 }
+}

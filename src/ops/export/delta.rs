@@ -1,0 +1,70 @@
+//! What a delta holds: found out before its first member is written, since the list of what is gone comes first.
+
+use std::collections::HashSet;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::change;
+use crate::model::entry::Entry;
+use crate::ops::export::DELETED;
+use crate::store::pairs;
+use crate::store::pairs::Budgets;
+use crate::store::pairs::Pair;
+use crate::store::pairs::Side;
+
+/// What has to be known of a delta before it is written.
+#[derive(Debug, Default)]
+pub(super) struct Delta {
+    /// Paths that are gone, or something else now, each followed by a NUL: to be removed before the rest is
+    /// extracted.
+    pub(super) deleted: Vec<u8>,
+    /// How many.
+    pub(super) count: u64,
+    /// Groups of hard links of which some name changed: all their names belong to the delta, since a link can
+    /// only be made to what is in it.
+    links: HashSet<u64>,
+}
+
+impl Delta {
+    pub(super) fn find(before: &mut dyn Side, after: &mut dyn Side, mut budgets: Budgets) -> Result<Self> {
+        let mut delta = Self::default();
+        pairs::walk(before, after, &mut |pair| {
+            budgets.take(&pair)?;
+            if pair.path == DELETED && pair.after.is_some() {
+                let name = String::from_utf8_lossy(DELETED);
+                return Err(Error::Refused(format!("there is an entry {name}, where a delta has its list")));
+            }
+            let retyped = pair.before.zip(pair.after).is_some_and(|(a, b)| !change::same_type(a, b));
+            if pair.after.is_none() || retyped {
+                delta.deleted.extend_from_slice(pair.path);
+                delta.deleted.push(0);
+                delta.count += 1;
+            }
+            if let Some(after) = pair.after
+                && after.meta.link != 0
+                && is_changed(pair.before, after)
+            {
+                delta.links.insert(after.meta.link);
+            }
+            Ok(pair.after.is_some_and(Entry::is_dir) && !pair.same_tree())
+        })?;
+        Ok(delta)
+    }
+
+    pub(super) fn takes(&self, pair: &Pair<'_>, after: &Entry) -> bool {
+        is_changed(pair.before, after) || self.links.contains(&after.meta.link)
+    }
+
+    /// Whether a directory may hold something that the delta takes.
+    pub(super) fn may_hold(&self, pair: &Pair<'_>) -> bool {
+        !self.links.is_empty() || !pair.same_tree()
+    }
+}
+
+fn is_changed(before: Option<&Entry>, after: &Entry) -> bool {
+    before.is_none_or(|before| {
+        !change::same_content(before, after)
+            || !change::metadata(&before.meta, &after.meta).is_empty()
+            || before.meta.link != after.meta.link
+    })
+}

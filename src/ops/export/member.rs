@@ -1,0 +1,85 @@
+//! From entries to members of an archive.
+
+use crate::codec::tar::Member;
+use crate::codec::tar::Node;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Time;
+use crate::model::entry::XattrValue;
+use crate::model::entry::flags;
+use crate::store::chunks::ChunkReader;
+use crate::store::trees;
+
+/// The member of an entry, as `node`; `started` dates what has no time of its own.
+///
+/// # Errors
+/// When the value of an extended attribute is damaged.
+pub(super) fn of(
+    entry: &Entry,
+    path: &[u8],
+    node: Node,
+    started: Time,
+    reader: &mut ChunkReader,
+) -> Result<Member> {
+    let meta = &entry.meta;
+    let passage = meta.flags & flags::PASSAGE != 0;
+    let name =
+        |name: Option<&std::sync::Arc<str>>| name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+    // A further name of a file has no metadata of its own.
+    let mut xattrs = Vec::new();
+    if !matches!(node, Node::HardLink(_)) {
+        let whole = trees::load_xattrs(reader, meta)?;
+        let inline = whole.xattrs.iter().filter_map(|xattr| match &xattr.value {
+            XattrValue::Inline(bytes) => Some((xattr.name.clone(), bytes.clone())),
+            XattrValue::Content { .. } => None,
+        });
+        xattrs.extend(inline);
+    }
+    let flags = if matches!(node, Node::HardLink(_)) { 0 } else { meta.attrs };
+    Ok(Member {
+        path: path.to_vec(),
+        node,
+        mode: meta.mode,
+        uid: meta.uid,
+        gid: meta.gid,
+        user: name(meta.user.as_ref()),
+        group: name(meta.group.as_ref()),
+        mtime: if passage { started } else { meta.mtime },
+        xattrs,
+        acls: Vec::new(),
+        flags,
+        born: None,
+    })
+}
+
+/// What an entry is in an archive; `None` for a socket.
+pub(super) fn node(kind: &Kind) -> Option<Node> {
+    Some(match kind {
+        Kind::File { .. } => Node::File,
+        Kind::Dir { .. } => Node::Dir,
+        Kind::Symlink { target } => Node::Symlink(target.clone()),
+        Kind::Fifo => Node::Fifo,
+        Kind::Socket => return None,
+        Kind::CharDevice { major, minor } => Node::CharDevice { major: *major, minor: *minor },
+        Kind::BlockDevice { major, minor } => Node::BlockDevice { major: *major, minor: *minor },
+    })
+}
+
+/// The list of what is gone.
+pub(super) fn list(path: &[u8], started: Time) -> Member {
+    Member {
+        path: path.to_vec(),
+        node: Node::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        user: Vec::new(),
+        group: Vec::new(),
+        mtime: started,
+        xattrs: Vec::new(),
+        acls: Vec::new(),
+        flags: 0,
+        born: None,
+    }
+}

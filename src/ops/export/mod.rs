@@ -1,0 +1,198 @@
+//! `export`: a snapshot, or a part of it, as a tar archive. The same snapshot gives the same bytes.
+//!
+//! One thread walks the tree and says what comes next (`walk`), workers read and decode blocks ahead of it
+//! (`store::stream`), and the archive is compressed in pieces on all cores (`pack`).
+
+mod delta;
+mod member;
+mod pack;
+mod walk;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::id::ChunkId;
+use crate::model::id::SnapshotId;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::export::walk::Walk;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::pairs::Budgets;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::stream;
+use crate::store::trees;
+
+pub use crate::ops::export::pack::Format;
+
+/// The member of a delta that lists what is gone: paths, each followed by a NUL. It comes first.
+pub const DELETED: &[u8] = b".snap-deleted";
+
+/// What to export, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `SNAPSHOT[:path]`; the path may be any bytes.
+    pub selector: Vec<u8>,
+    /// Only what changed since the snapshot's parent, and a list of what is gone.
+    pub delta: bool,
+    /// As `delta`, since this snapshot.
+    pub since: Option<String>,
+    /// Shape of the archive.
+    pub format: Format,
+    /// Of compression; `None`: the format's default.
+    pub level: Option<i32>,
+}
+
+/// What was exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub dirs: u64,
+    /// Links and special files.
+    pub others: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Bytes of the archive before compression.
+    pub archive_bytes: u64,
+    /// Sockets, which no archive can hold.
+    pub left_out: u64,
+    /// Paths in the list of what is gone.
+    pub deleted: u64,
+}
+
+/// What an export did.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// What a delta is relative to.
+    pub since: Option<SnapshotId>,
+    /// Numbers.
+    pub counts: Counts,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What an export begins at.
+enum Root {
+    /// What is in a directory.
+    Tree(ChunkId),
+    /// One entry.
+    Lone(Box<Entry>),
+}
+
+/// Writes an archive to `out`. When `stop` becomes true, the run ends early with an error.
+///
+/// # Errors
+/// When the selector names nothing, something stored is damaged, `out` fails or the run was interrupted: what was
+/// written is then no whole archive.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    out: &mut (dyn Write + Send),
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Summary> {
+    let clock = Instant::now();
+    let (lowest, default, highest) = options.format.levels();
+    let level = options.level.unwrap_or(default);
+    if !(lowest..=highest).contains(&level) {
+        return Err(Error::Usage(format!("levels of this format are {lowest} to {highest}")));
+    }
+    let (snapshot, path) = snapshots::resolve(repo, &options.selector)?;
+    let since = earlier(repo, options, &snapshot, observer)?;
+    let (session, sight) = Session::open_to_read(repo, observer)?;
+    let index = Arc::new(Index::load(repo, sight)?);
+    let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
+    let path = path.unwrap_or_default();
+    let root = root_at(&mut reader, &snapshot, &path)?.ok_or_else(|| Error::NoSnapshot {
+        selector: String::from_utf8_lossy(&options.selector).into_owned(),
+        why: format!("it holds no {}", String::from_utf8_lossy(&path)),
+    })?;
+    let mut before = None;
+    if let Some(since) = &since {
+        before = root_at(&mut reader, since, &path)?;
+    }
+    expect(observer, &snapshot, &path, options);
+    let budgets = Budgets::of(since.as_ref(), Some(&snapshot));
+    let mut walk = Walk::new(repo, &index, reader, observer, stop, snapshot.manifest.started, budgets)?;
+    let is_delta = options.delta || options.since.is_some();
+    let mut archive_bytes = 0;
+    pack::packed(options.format, level, out, |write| {
+        let plan = |feed: &mut stream::Feed<'_>| walk.all(feed, &root, before.as_ref(), is_delta);
+        stream::run(repo, &index, plan, &mut |bytes| {
+            archive_bytes += bytes.len() as u64;
+            observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
+            write(bytes)
+        })
+    })?;
+    let counts = Counts { archive_bytes, ..walk.counts };
+    if let Some(session) = session {
+        session.close()?;
+    }
+    let since = since.map(|since| since.id);
+    Ok(Summary { snapshot: snapshot.id, since, counts, seconds: clock.elapsed().as_secs_f64() })
+}
+
+fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &Options) {
+    let counts = &snapshot.manifest.counts;
+    if path.is_empty() && !options.delta && options.since.is_none() {
+        let files = counts.files_new + counts.files_changed + counts.files_unchanged;
+        observer.notice(Event::Expect { files, bytes: counts.bytes_total });
+    }
+}
+
+/// The snapshot that a delta is relative to.
+fn earlier(
+    repo: &Repository,
+    options: &Options,
+    snapshot: &Snapshot,
+    observer: &dyn Observer,
+) -> Result<Option<Snapshot>> {
+    if let Some(since) = &options.since {
+        let (since, path) = snapshots::resolve(repo, since)?;
+        let whole = path.is_none().then_some(since);
+        return whole.map(Some).ok_or_else(|| Error::Usage("--since takes a whole snapshot".into()));
+    }
+    if !options.delta {
+        return Ok(None);
+    }
+    let Some(parent) = snapshot.manifest.parent else {
+        observer.notice(Event::Note(&format!(
+            "snapshot {} has no parent: the delta is all of it",
+            snapshot.id.short()
+        )));
+        return Ok(None);
+    };
+    let gone = || Error::NoSnapshot {
+        selector: parent.short(),
+        why: format!("the parent of {} is gone: name another with --since", snapshot.id.short()),
+    };
+    match snapshots::load(repo, &parent.hex()) {
+        Ok(found) => found.map(Some).ok_or_else(gone),
+        Err(err) if err.is_missing() => Err(gone()),
+        Err(err) => Err(err),
+    }
+}
+
+fn root_at(reader: &mut ChunkReader, snapshot: &Snapshot, path: &[u8]) -> Result<Option<Root>> {
+    if path.is_empty() {
+        return Ok(Some(Root::Tree(snapshot.manifest.root)));
+    }
+    let found = trees::lookup(reader, snapshot.manifest.root, path)?;
+    Ok(found.map(|entry| match entry.kind {
+        Kind::Dir { tree } => Root::Tree(tree),
+        _ => Root::Lone(Box::new(entry)),
+    }))
+}

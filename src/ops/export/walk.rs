@@ -1,0 +1,291 @@
+//! The walk over a snapshot: which members come in which order, and the bytes between their contents.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::codec::tar::Node;
+use crate::codec::tar::padding;
+use crate::codec::tar::sparse;
+use crate::codec::tar::sparse::MapText;
+use crate::codec::tar::write;
+use crate::codec::tar::write::Stored as Size;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Part;
+use crate::model::entry::Time;
+use crate::model::id::ChunkId;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::export::Counts;
+use crate::ops::export::DELETED;
+use crate::ops::export::Root;
+use crate::ops::export::delta::Delta;
+use crate::ops::export::member;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::pairs;
+use crate::store::pairs::Budgets;
+use crate::store::pairs::Nothing;
+use crate::store::pairs::Pair;
+use crate::store::pairs::Side;
+use crate::store::pairs::Stored;
+use crate::store::repository::Repository;
+use crate::store::stream;
+use crate::store::stream::Feed;
+use crate::store::trees;
+
+/// Bytes of a map of holes that travel together.
+const MAP_PIECE: usize = 32 << 10;
+
+pub(super) struct Walk<'a> {
+    repo: &'a Repository,
+    index: &'a Arc<Index>,
+    reader: ChunkReader,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    started: Time,
+    /// First path of each group of hard links.
+    links: HashMap<u64, Vec<u8>>,
+    /// Directories that the walk is in, and whether they are written: a delta has only those with a change below.
+    above: Vec<(Vec<u8>, Entry, bool)>,
+    /// What the snapshot may hold, and what it is compared with.
+    budgets: Budgets,
+    pub(super) counts: Counts,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        repo: &'a Repository,
+        index: &'a Arc<Index>,
+        reader: ChunkReader,
+        observer: &'a dyn Observer,
+        stop: &'a AtomicBool,
+        started: Time,
+        budgets: Budgets,
+    ) -> Result<Self> {
+        let counts =
+            Counts { files: 0, dirs: 0, others: 0, bytes: 0, archive_bytes: 0, left_out: 0, deleted: 0 };
+        let (links, above) = (HashMap::new(), Vec::new());
+        Ok(Self { repo, index, reader, observer, stop, started, links, above, budgets, counts })
+    }
+
+    /// The whole archive.
+    pub(super) fn all(
+        &mut self,
+        feed: &mut Feed<'_>,
+        root: &Root,
+        before: Option<&Root>,
+        is_delta: bool,
+    ) -> Result<()> {
+        match root {
+            Root::Lone(_) if is_delta => {
+                return Err(Error::Usage("a delta is of a whole snapshot or a directory in it".into()));
+            }
+            Root::Lone(entry) => {
+                self.budgets.after.take(&entry.name, entry)?;
+                self.entry(feed, &entry.name, entry)?;
+            }
+            Root::Tree(tree) => self.tree(feed, *tree, before, is_delta)?,
+        }
+        feed.bytes(write::END.to_vec())
+    }
+
+    fn tree(
+        &mut self,
+        feed: &mut Feed<'_>,
+        tree: ChunkId,
+        before: Option<&Root>,
+        is_delta: bool,
+    ) -> Result<()> {
+        let mut delta = None;
+        if is_delta {
+            let found = Delta::find(&mut *self.side(before)?, &mut *self.stored(tree)?, self.budgets)?;
+            self.deleted(feed, &found)?;
+            delta = Some(found);
+        }
+        let (mut old, mut new) = (self.side(before)?, self.stored(tree)?);
+        pairs::walk(&mut *old, &mut *new, &mut |pair| self.pair(feed, &pair, delta.as_ref()))
+    }
+
+    /// The list of what is gone: as the first member, so that it can be used while the rest arrives.
+    fn deleted(&mut self, feed: &mut Feed<'_>, delta: &Delta) -> Result<()> {
+        let mut bytes = Vec::new();
+        let len = delta.deleted.len() as u64;
+        write::member(&member::list(DELETED, self.started), Size::Plain(len), &mut bytes);
+        bytes.extend_from_slice(&delta.deleted);
+        self.counts.deleted = delta.count;
+        feed.bytes(bytes)?;
+        feed.zeros(padding(len))
+    }
+
+    fn stored(&self, tree: ChunkId) -> Result<Box<dyn Side>> {
+        Ok(Box::new(Stored::new(self.repo, self.index, tree)?))
+    }
+
+    fn side(&self, root: Option<&Root>) -> Result<Box<dyn Side>> {
+        match root {
+            Some(Root::Tree(tree)) => self.stored(*tree),
+            _ => Ok(Box::new(Nothing)),
+        }
+    }
+
+    /// One path; true when the walk is to go into it.
+    fn pair(&mut self, feed: &mut Feed<'_>, pair: &Pair<'_>, delta: Option<&Delta>) -> Result<bool> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let inside = |dir: &[u8]| pair.path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"));
+        while self.above.last().is_some_and(|(dir, ..)| !inside(dir)) {
+            self.above.pop();
+        }
+        self.budgets.take(pair)?;
+        let Some(after) = pair.after else {
+            self.write_above(feed)?;
+            return Ok(false);
+        };
+        let taken = delta.is_none_or(|delta| delta.takes(pair, after));
+        if after.is_dir() {
+            self.above.push((pair.path.to_vec(), after.clone(), false));
+        }
+        if taken {
+            self.write_above(feed)?;
+            if !after.is_dir() {
+                self.entry(feed, pair.path, after)?;
+            }
+        }
+        Ok(after.is_dir() && delta.is_none_or(|delta| delta.may_hold(pair)))
+    }
+
+    /// Writes the directories above that are not written yet.
+    fn write_above(&mut self, feed: &mut Feed<'_>) -> Result<()> {
+        let mut above = std::mem::take(&mut self.above);
+        for (path, dir, written) in above.iter_mut().filter(|(_, _, written)| !written) {
+            *written = true;
+            self.entry(feed, path, dir)?;
+        }
+        self.above = above;
+        Ok(())
+    }
+
+    fn entry(&mut self, feed: &mut Feed<'_>, path: &[u8], entry: &Entry) -> Result<()> {
+        let Some(mut node) = member::node(&entry.kind) else {
+            self.counts.left_out += 1;
+            let shown = String::from_utf8_lossy(path);
+            self.observer.notice(Event::Warning(&format!("{shown} is a socket, which no archive can hold")));
+            return Ok(());
+        };
+        self.observer.notice(Event::Working { path });
+        let mut size = entry.size();
+        if entry.meta.link != 0 {
+            match self.links.get(&entry.meta.link) {
+                Some(first) => (node, size) = (Node::HardLink(first.clone()), 0),
+                None => {
+                    self.links.insert(entry.meta.link, path.to_vec());
+                }
+            }
+        }
+        match &entry.kind {
+            Kind::File { .. } => self.counts.files += 1,
+            Kind::Dir { .. } => self.counts.dirs += 1,
+            _ => self.counts.others += 1,
+        }
+        self.counts.bytes += size;
+        let written = match (&entry.kind, &node) {
+            (Kind::File { size, content }, Node::File) => self.file(feed, path, entry, *size, content),
+            _ => self.head(feed, path, entry, node, Size::Plain(0)),
+        };
+        written.map_err(|err| stream::belonging(path, err))?;
+        if let Some(why) = entry.meta.loss() {
+            let why = format!("/{}: {why}", String::from_utf8_lossy(path));
+            self.observer.notice(Event::Warning(&why));
+        }
+        self.observer.notice(Event::Item { action: "exported", path, size });
+        self.observer.notice(Event::Done { files: u64::from(entry.is_file()), bytes: 0 });
+        Ok(())
+    }
+
+    fn head(
+        &mut self,
+        feed: &mut Feed<'_>,
+        path: &[u8],
+        entry: &Entry,
+        node: Node,
+        size: Size,
+    ) -> Result<()> {
+        let mut bytes = Vec::new();
+        let member = member::of(entry, path, node, self.started, &mut self.reader)?;
+        write::member(&member, size, &mut bytes);
+        feed.bytes(bytes)
+    }
+
+    fn file(
+        &mut self,
+        feed: &mut Feed<'_>,
+        path: &[u8],
+        entry: &Entry,
+        size: u64,
+        content: &Content,
+    ) -> Result<()> {
+        let mut map = MapText::default();
+        let (mut data, mut holes) = (0, false);
+        self.segments(size, content, &mut |offset, len| {
+            holes |= len != size || offset != 0;
+            data += len;
+            map.add(offset, len);
+            Ok(())
+        })?;
+        feed.at(path)?;
+        if !holes {
+            self.head(feed, path, entry, Node::File, Size::Plain(size))?;
+        } else {
+            let text = map.bytes();
+            let stored = text + padding(text) + data;
+            self.head(feed, path, entry, Node::File, Size::Sparse { real: size, stored })?;
+            self.map(feed, &map, size, content)?;
+            feed.zeros(padding(text))?;
+        }
+        trees::each_part(&mut self.reader, size, content, &mut |part| match part {
+            Part::Hole { .. } => Ok(()),
+            part => feed.part(&part),
+        })?;
+        feed.zeros(padding(data))
+    }
+
+    /// The map of a file's data: its text can be long, so it is made twice rather than kept.
+    fn map(&mut self, feed: &mut Feed<'_>, map: &MapText, size: u64, content: &Content) -> Result<()> {
+        let mut text = map.head().into_bytes();
+        self.segments(size, content, &mut |offset, len| {
+            text.extend_from_slice(sparse::line(offset).as_bytes());
+            text.extend_from_slice(sparse::line(len).as_bytes());
+            if text.len() < MAP_PIECE { Ok(()) } else { feed.bytes(std::mem::take(&mut text)) }
+        })?;
+        feed.bytes(text)
+    }
+
+    /// Calls `each` for every run of data between holes, and for the end of a file that ends in one, or is empty.
+    fn segments(
+        &mut self,
+        size: u64,
+        content: &Content,
+        each: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let (mut start, mut at) = (0u64, 0u64);
+        trees::each_part(&mut self.reader, size, content, &mut |part| {
+            let here = at;
+            at += part.len();
+            if let Part::Hole { .. } = part {
+                if here > start {
+                    each(start, here - start)?;
+                }
+                start = at;
+            }
+            Ok(())
+        })?;
+        each(start, at - start)
+    }
+}

@@ -1,0 +1,161 @@
+//! Finding by what is stored: a chunk's id, or the bytes of a file on disk.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use crate::codec::hash::ChunkType;
+use crate::codec::hash::Namer;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Part;
+use crate::model::id::ChunkId;
+use crate::ops::find::Options;
+use crate::store::chunks::ChunkReader;
+use crate::store::past::Past;
+use crate::store::repository::Repository;
+use crate::store::trees;
+
+/// Fewest digits of a chunk's id.
+const MIN_DIGITS: usize = 4;
+/// Bytes that are compared with a hole at a time.
+const PIECE: u64 = 256 << 10;
+
+/// Content that is asked for.
+pub(super) struct Wanted {
+    chunk: Option<String>,
+    live: Option<Live>,
+    reader: ChunkReader,
+}
+
+/// A file on disk. The stored parts of a file say how it was cut, so that the cuts of any version of snap can be
+/// compared; what was named once is remembered.
+struct Live {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    namer: Namer,
+    named: HashMap<(u64, u32), ChunkId>,
+}
+
+impl Wanted {
+    pub(super) fn new(repo: &Repository, past: &Past, options: &Options) -> Result<Self> {
+        let chunk = options.chunk.as_ref().map(|text| text.to_ascii_lowercase());
+        let is_id = |text: &String| {
+            (MIN_DIGITS..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        if let Some(text) = chunk.as_ref().filter(|text| !is_id(text)) {
+            return Err(Error::Usage(format!(
+                "'{text}' does not begin the id of a chunk: {MIN_DIGITS} to 64 hex digits"
+            )));
+        }
+        let live = options.content.as_ref().map(|path| Live::open(repo, path.clone())).transpose()?;
+        Ok(Self { chunk, live, reader: past.another_reader()? })
+    }
+
+    /// Whether an entry has it.
+    pub(super) fn is_in(&mut self, entry: &Entry) -> Result<bool> {
+        if let Some(live) = &mut self.live {
+            let Kind::File { size, content } = &entry.kind else { return Ok(false) };
+            if *size != live.size || !live.is(&mut self.reader, content)? {
+                return Ok(false);
+            }
+        }
+        match self.chunk.clone() {
+            Some(chunk) => self.needs(entry, &chunk),
+            None => Ok(true),
+        }
+    }
+
+    fn needs(&mut self, entry: &Entry, chunk: &str) -> Result<bool> {
+        let begins = |id: &ChunkId| id.hex().starts_with(chunk);
+        if let Kind::Dir { tree } = &entry.kind
+            && begins(tree)
+        {
+            return Ok(true);
+        }
+        for (size, content) in entry.contents() {
+            if trees::list_pieces(&mut self.reader, content)?.iter().any(begins) {
+                return Ok(true);
+            }
+            let mut found = false;
+            trees::each_part(&mut self.reader, size, content, &mut |part| {
+                found = found || matches!(part, Part::Chunk { id, .. } if begins(&id));
+                Ok(())
+            })?;
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Live {
+    fn open(repo: &Repository, path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let found = file.metadata().map_err(Error::io("read", &path))?;
+        if !found.is_file() {
+            return Err(Error::Usage(format!("{}: only a file's content can be looked for", path.display())));
+        }
+        let namer = repo.namer().clone();
+        Ok(Self { path, file, size: found.len(), namer, named: HashMap::new() })
+    }
+
+    /// Whether a stored file of the same size has the same bytes.
+    fn is(&mut self, reader: &mut ChunkReader, content: &Content) -> Result<bool> {
+        let (mut at, mut same) = (0, true);
+        trees::each_part(reader, self.size, content, &mut |part| {
+            if same {
+                same = match &part {
+                    Part::Chunk { .. } if !trees::is_bearable(&part) => {
+                        return Err(Error::Refused("a chunk of absurd size".into()));
+                    }
+                    Part::Chunk { id, len } => self.name(at, *len)? == Some(*id),
+                    Part::Hole { len } => self.is_zero(at, *len)?,
+                };
+            }
+            at += part.len();
+            Ok(())
+        })?;
+        Ok(same)
+    }
+
+    /// The id of some of its bytes; `None` where it has become shorter.
+    fn name(&mut self, at: u64, len: u32) -> Result<Option<ChunkId>> {
+        if let Some(id) = self.named.get(&(at, len)) {
+            return Ok(Some(*id));
+        }
+        let mut bytes = vec![0; len as usize];
+        if !self.fill(at, &mut bytes)? {
+            return Ok(None);
+        }
+        let id = self.namer.name(ChunkType::Data, &bytes);
+        self.named.insert((at, len), id);
+        Ok(Some(id))
+    }
+
+    fn is_zero(&self, at: u64, len: u64) -> Result<bool> {
+        let mut done = 0;
+        while done < len {
+            let mut bytes = vec![0; (len - done).min(PIECE) as usize];
+            if !self.fill(at + done, &mut bytes)? || bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            done += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
+    fn fill(&self, at: u64, bytes: &mut [u8]) -> Result<bool> {
+        match self.file.read_exact_at(bytes, at) {
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            other => other.map(|()| true).map_err(Error::io("read", &self.path)),
+        }
+    }
+}

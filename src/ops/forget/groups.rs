@@ -1,0 +1,76 @@
+//! Which snapshots a policy weighs against one another.
+
+use std::collections::BTreeMap;
+
+use serde_bytes::ByteBuf;
+
+use crate::ops::forget::policy;
+use crate::ops::forget::policy::Decision;
+use crate::ops::forget::policy::Now;
+use crate::ops::forget::policy::Rule;
+use crate::store::selection::Selection;
+use crate::store::snapshots::Snapshot;
+
+/// What the snapshots of a group have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupBy {
+    /// The machine.
+    pub host: bool,
+    /// The sources.
+    pub paths: bool,
+    /// The tags.
+    pub tags: bool,
+}
+
+impl Default for GroupBy {
+    fn default() -> Self {
+        Self { host: true, paths: true, tags: false }
+    }
+}
+
+/// What a group has in common; `None` where it may differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The machine.
+    pub host: Option<String>,
+    /// The sources.
+    pub paths: Option<Vec<ByteBuf>>,
+    /// The tags, sorted.
+    pub tags: Option<Vec<String>>,
+}
+
+impl Key {
+    fn of(snapshot: &Snapshot, by: GroupBy) -> Self {
+        let manifest = &snapshot.manifest;
+        let mut tags = manifest.tags.clone();
+        tags.sort();
+        tags.dedup();
+        Self {
+            host: by.host.then(|| manifest.host.clone()),
+            paths: by.paths.then(|| manifest.sources.clone()),
+            tags: by.tags.then_some(tags),
+        }
+    }
+}
+
+/// A group, and what becomes of each of its snapshots, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// What they have in common.
+    pub key: Key,
+    /// What becomes of them.
+    pub decisions: Vec<Decision>,
+}
+
+/// Decides for each group of the selected snapshots; `all` are those of the repository, oldest first.
+pub fn decide(all: &[Snapshot], selection: &Selection, by: GroupBy, rules: &[Rule], now: &Now) -> Vec<Group> {
+    let mut groups: BTreeMap<Key, Vec<&Snapshot>> = BTreeMap::new();
+    for snapshot in all.iter().filter(|snapshot| selection.admits(&snapshot.manifest)) {
+        groups.entry(Key::of(snapshot, by)).or_default().push(snapshot);
+    }
+    let decided = |(key, group): (Key, Vec<&Snapshot>)| {
+        let decisions = policy::decide(&group, all, rules, now);
+        Group { key, decisions }
+    };
+    groups.into_iter().map(decided).collect()
+}

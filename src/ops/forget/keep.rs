@@ -1,0 +1,67 @@
+//! Forgetting what no rule keeps.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::ops::forget;
+use crate::ops::forget::groups;
+use crate::ops::forget::groups::Group;
+use crate::ops::forget::groups::GroupBy;
+use crate::ops::forget::policy::Now;
+use crate::ops::forget::policy::Rule;
+use crate::store::repository::Repository;
+use crate::store::selection::Selection;
+use crate::store::snapshots;
+use crate::store::trash;
+
+/// What to keep, of what.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyOptions {
+    /// Snapshots of nothing else are touched.
+    pub selection: Selection,
+    /// Rules count within each group.
+    pub group_by: GroupBy,
+    /// What any of these keeps stays.
+    pub rules: Vec<Rule>,
+    /// Write nothing.
+    pub dry_run: bool,
+}
+
+/// Forgets what no rule keeps. Says of every selected snapshot what became of it, and why.
+///
+/// # Errors
+/// `Retention` when no rule says anything: then nothing says what to keep. Otherwise when the store fails.
+pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
+    if !options.rules.iter().any(Rule::says_something) {
+        return Err(Error::Retention("nothing says what to keep".into()));
+    }
+    // W1: the session stands before the listing.
+    let session = match options.dry_run {
+        true => None,
+        false => Some(forget::open(repo)?),
+    };
+    let groups = plan(repo, options)?;
+    if let Some(session) = session {
+        for decision in groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays()) {
+            match trash::forget(repo, &session, &decision.snapshot.id) {
+                // Somebody else forgot it meanwhile.
+                Err(err) if err.is_missing() => {}
+                other => other?,
+            }
+        }
+        session.close()?;
+    }
+    Ok(groups)
+}
+
+/// What [`by_policy`] decides, with any rules or none; nothing is written.
+///
+/// # Errors
+/// When the store fails.
+pub fn plan(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
+    let listing = snapshots::list_all(repo)?;
+    for (_, err) in &listing.unreadable {
+        repo.warn(format!("{}: no rule counts that snapshot, and it stays", err.chain()));
+    }
+    let PolicyOptions { selection, group_by, rules, .. } = options;
+    Ok(groups::decide(&listing.snapshots, selection, *group_by, rules, &Now::here()))
+}

@@ -1,0 +1,200 @@
+//! What becomes of each pack, given what is needed.
+
+use std::collections::BTreeSet;
+use std::collections::HashSet;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
+use crate::ops::gc::MaxUnused;
+use crate::ops::gc::Options;
+use crate::ops::gc::keep::keep;
+use crate::ops::gc::mark::Bits;
+use crate::store::index::BlockAt;
+use crate::store::index::Index;
+use crate::store::shelf::PackInfo;
+
+/// A pack below this share of its target is small.
+const SMALL: u64 = 4;
+/// So many small packs of one type are worth merging.
+const MANY_SMALL: usize = 32;
+
+/// What becomes of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It stays as it is.
+    Keep,
+    /// Nothing in it is needed.
+    Drop,
+    /// What is needed of it is written anew.
+    Move,
+}
+
+/// One pack's account.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Account {
+    pub(super) fate: Fate,
+    /// Stored bytes that hold nothing needed, about.
+    pub(super) dead: u64,
+}
+
+/// The plan for all packs.
+pub(super) struct Plan {
+    /// In the order of the index.
+    pub(super) packs: Vec<Account>,
+    /// Rows of the copies that stay or move: one for each needed chunk.
+    pub(super) kept: Bits,
+    /// Kept copies instead of which another is given up: they must be looked at first.
+    pub(super) chosen: BTreeSet<BlockAt>,
+    /// Stored bytes in packs that stay which nobody needs, about.
+    pub(super) unused: u64,
+    /// Blocks with at most this share of dead bytes move whole.
+    pub(super) whole: f64,
+}
+
+impl Plan {
+    fn with<'a>(&'a self, index: &'a Index, fate: Fate) -> impl Iterator<Item = &'a PackInfo> {
+        let packs = index.packs().iter().zip(&self.packs);
+        packs.filter(move |(_, account)| account.fate == fate).map(|(pack, _)| pack)
+    }
+
+    /// The packs with this fate.
+    pub(super) fn packs_of(&self, index: &Index, fate: Fate) -> Vec<PackId> {
+        self.with(index, fate).map(|pack| pack.id).collect()
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes_of(&self, index: &Index, fate: Fate) -> u64 {
+        self.with(index, fate).map(|pack| pack.len).sum()
+    }
+}
+
+/// Decides.
+///
+/// # Errors
+/// When a table could not be read, or this machine's view contradicts the packs.
+pub(super) fn plan(
+    index: &Index,
+    needed: &Bits,
+    live: &HashSet<SnapshotId>,
+    targets: impl Fn(ChunkType) -> u64,
+    options: &Options,
+) -> Result<Plan> {
+    let (kept, chosen) = keep(index, needed, live)?;
+    let mut packs = Vec::with_capacity(index.packs().len());
+    for (number, pack) in (0..).zip(index.packs()) {
+        packs.push(account(index, number, &kept, live.contains(&pack.session))?);
+    }
+    let total: u64 = index.packs().iter().map(|pack| pack.len).sum();
+    let limit = match options.max_unused {
+        MaxUnused::Share(share) => (total as f64 * share) as u64,
+        MaxUnused::Bytes(bytes) => bytes,
+        MaxUnused::Unlimited => u64::MAX,
+    };
+    let mut budget = options.max_repack.unwrap_or(u64::MAX);
+    let unused = choose(index, &mut packs, live, limit, &mut budget);
+    merge_small(index, &mut packs, live, &targets, &mut budget);
+    let whole = match options.max_unused {
+        MaxUnused::Share(share) => share,
+        MaxUnused::Bytes(0) => 0.0,
+        MaxUnused::Bytes(_) | MaxUnused::Unlimited => 0.05,
+    };
+    Ok(Plan { packs, kept, chosen, unused, whole })
+}
+
+fn account(index: &Index, number: u32, kept: &Bits, running: bool) -> Result<Account> {
+    let stays = Account { fate: Fate::Keep, dead: 0 };
+    let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
+    // Condemned ones have their own collection; damaged ones wait for repair.
+    if pack.shunned || running {
+        return Ok(stays);
+    }
+    let table = match index.table(number) {
+        Ok(table) => table,
+        Err(err) if err.is_damage() => return Ok(stays),
+        Err(err) => return Err(err),
+    };
+    let (mut dead, mut needed) = (0.0f64, false);
+    for (block, first) in table.blocks() {
+        let chunks = block.chunks.iter().zip(pack.first + first as usize..);
+        let live: u64 = chunks.filter(|(_, row)| kept.has(*row)).map(|((_, len), _)| u64::from(*len)).sum();
+        needed |= block.chunks.iter().zip(pack.first + first as usize..).any(|(_, row)| kept.has(row));
+        dead += f64::from(block.stored) * (1.0 - live as f64 / f64::from(block.plain.max(1)));
+    }
+    let fate = if needed { Fate::Keep } else { Fate::Drop };
+    Ok(Account { fate, dead: dead.max(0.0) as u64 })
+}
+
+/// Moves packs, the deadest first, until what stays unused is within the limit. Returns what stays unused.
+fn choose(
+    index: &Index,
+    packs: &mut [Account],
+    live: &HashSet<SnapshotId>,
+    limit: u64,
+    budget: &mut u64,
+) -> u64 {
+    let mut unused: u64 = packs.iter().filter(|pack| pack.fate == Fate::Keep).map(|pack| pack.dead).sum();
+    let mut candidates: Vec<usize> = (0..packs.len())
+        .filter(|at| {
+            let touchable =
+                index.packs().get(*at).is_some_and(|pack| !pack.shunned && !live.contains(&pack.session));
+            touchable && packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep && pack.dead > 0)
+        })
+        .collect();
+    let share = |at: &usize| {
+        let len = index.packs().get(*at).map_or(1, |pack| pack.len.max(1));
+        packs.get(*at).map_or(0, |pack| pack.dead.saturating_mul(1_000_000) / len)
+    };
+    candidates.sort_by_key(|at| std::cmp::Reverse(share(at)));
+    for at in candidates {
+        if unused <= limit {
+            break;
+        }
+        let len = index.packs().get(at).map_or(0, |pack| pack.len);
+        if len > *budget {
+            continue;
+        }
+        if let Some(pack) = packs.get_mut(at) {
+            pack.fate = Fate::Move;
+            unused -= pack.dead;
+            *budget -= len;
+        }
+    }
+    unused
+}
+
+/// Many small packs, as daily runs leave them, become few.
+fn merge_small(
+    index: &Index,
+    packs: &mut [Account],
+    live: &HashSet<SnapshotId>,
+    targets: &impl Fn(ChunkType) -> u64,
+    budget: &mut u64,
+) {
+    for kind in [ChunkType::Data, ChunkType::Tree] {
+        let small: Vec<usize> = index
+            .packs()
+            .iter()
+            .enumerate()
+            .filter(|(_, pack)| {
+                pack.kind == kind
+                    && !pack.shunned
+                    && !live.contains(&pack.session)
+                    && pack.len * SMALL < targets(kind)
+            })
+            .map(|(at, _)| at)
+            .filter(|at| packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep))
+            .collect();
+        let bytes: u64 = small.iter().filter_map(|at| index.packs().get(*at)).map(|pack| pack.len).sum();
+        if small.len() < MANY_SMALL || bytes > *budget {
+            continue;
+        }
+        *budget -= bytes;
+        for at in small {
+            if let Some(pack) = packs.get_mut(at) {
+                pack.fate = Fate::Move;
+            }
+        }
+    }
+}

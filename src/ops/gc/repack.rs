@@ -1,0 +1,201 @@
+//! Moving what is needed out of packs that go. What is moved is opened and named first: a collection must never be
+//! the moment at which damage becomes final.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::codec::block::BlockOpener;
+use crate::codec::block::SealedBlock;
+use crate::codec::pack::BlockRow;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::model::malformed::Malformed;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::gc::plan::Fate;
+use crate::ops::gc::plan::Plan;
+use crate::store::index::BlockAt;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::shelf::PackInfo;
+use crate::store::sink::Effort;
+use crate::store::sink::Sink;
+use crate::store::sink::Written;
+use crate::store::storage::Area;
+
+/// What moving takes.
+pub(super) struct Mover<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) index: &'a Index,
+    pub(super) plan: &'a Plan,
+    pub(super) session: SnapshotId,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) stop: &'a AtomicBool,
+}
+
+/// What was moved, and which packs turned out damaged: those stay.
+#[derive(Default)]
+pub(super) struct Moved {
+    pub(super) written: Written,
+    pub(super) damaged: Vec<(usize, Error)>,
+    /// Bytes of packs that were moved from.
+    pub(super) read: u64,
+}
+
+impl Mover<'_> {
+    /// Writes what is needed of all packs that move, and waits until it is durable.
+    pub(super) fn run(&self) -> Result<Moved> {
+        // Blocks move as they are; few are packed again.
+        let effort = Effort { level: self.repo.config().level, harder: 0 };
+        let stored = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            let mut moved = Moved::default();
+            // Dedup has been decided: an empty index lets everything through.
+            let nothing = Arc::new(Index::default());
+            let mut sink = Sink::start(scope, self.repo, self.session, nothing, effort, &stored);
+            let mut failed = None;
+            for (at, pack) in self.index.packs().iter().enumerate() {
+                if self.plan.packs.get(at).is_none_or(|account| account.fate != Fate::Move) {
+                    continue;
+                }
+                if self.stop.load(Ordering::Relaxed) {
+                    failed = Some(Error::Interrupted);
+                    break;
+                }
+                match self.pack(at as u32, pack, &mut sink) {
+                    Ok(()) => {}
+                    // Gone since it was listed is no damage.
+                    Err(err) if err.is_damage() && !err.is_missing() => moved.damaged.push((at, err)),
+                    Err(err) => {
+                        failed = Some(err);
+                        break;
+                    }
+                }
+                moved.read += pack.len;
+                self.observer.notice(Event::Done { files: 1, bytes: pack.len });
+            }
+            match (sink.finish(), failed) {
+                // A sink that failed says so itself; whoever fed it only noticed.
+                (Err(err), None | Some(Error::Stopped)) => Err(err),
+                (_, Some(err)) => Err(err),
+                (Ok(written), None) => Ok(Moved { written, ..moved }),
+            }
+        })
+    }
+
+    fn pack(&self, at: u32, pack: &PackInfo, sink: &mut Sink<'_>) -> Result<()> {
+        let mut opener =
+            BlockOpener::new(self.repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+        let mut plain = Vec::new();
+        let kept = self.index.table(at)?;
+        for (row, first) in kept.blocks() {
+            let live = self.live(pack.first + first as usize, row);
+            let bytes: u64 = row
+                .chunks
+                .iter()
+                .zip(&live)
+                .filter(|(_, live)| **live)
+                .map(|((_, len), _)| u64::from(*len))
+                .sum();
+            if bytes == 0 {
+                continue;
+            }
+            let sealed = open(self.repo, &mut opener, pack, row, &mut plain)?;
+            let sound = self.sound(pack, row, &plain, &live)?;
+            let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
+            if sound && dead <= self.plan.whole {
+                sink.put_block(SealedBlock {
+                    kind: pack.kind,
+                    codec: row.codec,
+                    plain: row.plain,
+                    chunks: row.chunks.clone(),
+                    sealed,
+                })?;
+                continue;
+            }
+            let mut start = 0usize;
+            for ((id, len), live) in row.chunks.iter().zip(&live) {
+                let chunk = plain.get(start..start + *len as usize).unwrap_or_default();
+                start += *len as usize;
+                if *live {
+                    sink.put(pack.kind, *id, chunk)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which chunks of a block are kept copies.
+    fn live(&self, first: usize, row: &BlockRow) -> Vec<bool> {
+        (first..).take(row.chunks.len()).map(|chunk| self.plan.kept.has(chunk)).collect()
+    }
+
+    /// Whether every chunk has its id; an error when a needed one has not.
+    fn sound(&self, pack: &PackInfo, row: &BlockRow, plain: &[u8], live: &[bool]) -> Result<bool> {
+        let mut rest = plain;
+        let mut all = true;
+        for ((id, len), live) in row.chunks.iter().zip(live) {
+            let (chunk, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
+            rest = behind;
+            if self.repo.namer().name(pack.kind, chunk) == *id {
+                continue;
+            }
+            if *live {
+                let source = Malformed::with(format!("chunk {} does not have its id", id.short()));
+                return Err(Error::Damaged { what: Area::Packs.path(&pack.id.hex()), source });
+            }
+            all = false;
+        }
+        Ok(all)
+    }
+}
+
+/// Reads a block: its sealed bytes, and the plain ones in `plain`.
+fn open(
+    repo: &Repository,
+    opener: &mut BlockOpener,
+    pack: &PackInfo,
+    row: &BlockRow,
+    plain: &mut Vec<u8>,
+) -> Result<Vec<u8>> {
+    let name = pack.id.hex();
+    let mut sealed = vec![0u8; row.stored as usize];
+    repo.storage().read_range(Area::Packs, &name, u64::from(row.offset), &mut sealed)?;
+    let mut scratch = sealed.clone();
+    opener
+        .open(pack.kind, row.codec, row.plain, &mut scratch, plain)
+        .map_err(Error::damaged(Area::Packs.path(&name)))?;
+    Ok(sealed)
+}
+
+/// Looks at blocks that are kept instead of other copies; the packs of those that are not whole.
+pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Result<Vec<(usize, Error)>> {
+    let mut opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+    let (mut plain, mut damaged) = (Vec::new(), Vec::new());
+    for at in blocks {
+        let Some(pack) = index.packs().get(at.pack as usize) else { continue };
+        let read = index.table(at.pack).and_then(|kept| {
+            let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
+            open(repo, &mut opener, pack, row, &mut plain)?;
+            let mut rest = plain.as_slice();
+            for (id, len) in &row.chunks {
+                let (chunk, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
+                rest = behind;
+                if repo.namer().name(pack.kind, chunk) != *id {
+                    let source = Malformed::with(format!("chunk {} does not have its id", id.short()));
+                    return Err(Error::Damaged { what: Area::Packs.path(&pack.id.hex()), source });
+                }
+            }
+            Ok(())
+        });
+        match read {
+            Ok(()) => {}
+            Err(err) if err.is_damage() && !err.is_missing() => damaged.push((at.pack as usize, err)),
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(damaged)
+}

@@ -1,0 +1,152 @@
+//! Sweeping: what a collection condemned is deleted, once nobody can need it (rules C4 and C5).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
+use crate::ops::gc::mark::Marker;
+use crate::store::collections;
+use crate::store::collections::Collection;
+use crate::store::index::Index;
+use crate::store::liveness;
+use crate::store::liveness::Other;
+use crate::store::repository::Repository;
+use crate::store::roots;
+use crate::store::session::Sight;
+use crate::store::storage::Area;
+use crate::store::trash;
+use crate::store::trash::Entry;
+
+/// How a sweep ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Swept {
+    /// All of it is gone, but for what was rescued.
+    Done(Deleted),
+    /// These might still need some of it.
+    Waiting(Vec<String>),
+    /// Somebody else has ended it, or its number was used before and it never counted.
+    Over,
+}
+
+/// What a sweep deleted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Deleted {
+    pub(super) packs: u64,
+    pub(super) bytes: u64,
+    pub(super) rescued: u64,
+}
+
+/// C4: who keeps a collection from being swept: whoever had not seen it. On a store that cannot promise what that rests
+/// on, everybody.
+///
+/// # Errors
+/// When the store cannot be looked at.
+pub(super) fn waits_for(repo: &Repository, others: &[Other], number: u64) -> Result<Vec<String>> {
+    let distrust = repo.storage().distrust()?;
+    let waiting = others.iter().filter(|other| !other.dead && (distrust.is_some() || other.gc_seen < number));
+    let waiting: Vec<String> = waiting.map(Other::describe).collect();
+    if let Some(kind) = distrust.filter(|_| !waiting.is_empty()) {
+        repo.warn(format!(
+            "the repository lies on {kind}: nothing is deleted there while anybody else is at work"
+        ));
+    }
+    Ok(waiting)
+}
+
+/// Sweeps one collection, whoever published it.
+pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &Collection) -> Result<Swept> {
+    let number = collection.number;
+    let others = liveness::others(repo, Some(&own), true)?;
+    let waiting = waits_for(repo, &others, number)?;
+    if !waiting.is_empty() {
+        return Ok(Swept::Waiting(waiting));
+    }
+    // C4: whoever is dead is fenced before anything is deleted. Who comes now sees this collection.
+    for dead in others.iter().filter(|other| other.dead) {
+        liveness::bury(repo, dead, own, number)?;
+    }
+    let rescued = rescue(repo, collection)?;
+    // C4: only now is it known that what was rescued was looked for while the collection stood. Whoever slept through
+    // its end would find its packs in use; whoever is put to sleep from here on deletes what all others do.
+    if !collections::stands(repo.storage(), repo.ring(), collection)? {
+        return Ok(Swept::Over);
+    }
+    purge(repo, own, collection, &others)?;
+    let gone: Vec<PackId> =
+        collection.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
+    let mut deleted = delete(repo, &gone)?;
+    deleted.rescued = rescued.len() as u64;
+    collections::finish(repo.storage(), repo.ring(), number)?;
+    if let Some(view) = repo.view() {
+        view.drop_tables(gone.iter());
+    }
+    Ok(Swept::Done(deleted))
+}
+
+/// Deletes packs, durably.
+fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
+    let mut deleted = Deleted::default();
+    if gone.is_empty() {
+        return Ok(deleted);
+    }
+    let lengths = repo.storage().list(Area::Packs)?;
+    for pack in gone {
+        let name = pack.hex();
+        repo.storage().remove(Area::Packs, &name)?;
+        if let Ok(at) = lengths.binary_search_by(|found| found.name.as_str().cmp(&name)) {
+            deleted.packs += 1;
+            deleted.bytes += lengths.get(at).map_or(0, |found| found.len);
+        }
+    }
+    repo.storage().sync(Area::Packs)?;
+    Ok(deleted)
+}
+
+/// Every condemned pack with a chunk that a root needs which the collection did not mark from, and of which there is
+/// no copy elsewhere. Never a choice among condemned copies: two sweepers must come to the same.
+pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashSet<PackId>> {
+    let record = &collection.record;
+    let purged = |entry: &Entry| record.purged.contains(&(entry.id, entry.by));
+    let roots = roots::settled(repo)?;
+    let mut new = Vec::new();
+    for snapshot in roots.standing.values().filter(|snapshot| !record.roots.contains(&snapshot.id)) {
+        new.push(snapshot.manifest.root);
+    }
+    for entry in roots.trash.iter().filter(|entry| !purged(entry) && !record.roots.contains(&entry.id)) {
+        // Whoever purges it by a later record has to end this one first, so a failure is one.
+        new.push(trash::read(repo, entry)?.manifest.root);
+    }
+    let mut rescued = HashSet::new();
+    if new.is_empty() {
+        return Ok(rescued);
+    }
+    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+    let index = Arc::new(Index::load(repo, sight)?);
+    let mut marker = Marker::new(repo, &index)?;
+    for root in &new {
+        marker.root(root)?;
+    }
+    for lost in marker.lost.iter().filter(|lost| lost.shunned) {
+        for copy in index.copies(lost.kind, &lost.id)? {
+            if let Some(pack) = index.packs().get(copy.location.block.pack as usize)
+                && record.condemned.contains(&pack.id)
+            {
+                rescued.insert(pack.id);
+            }
+        }
+    }
+    Ok(rescued)
+}
+
+/// C5: purged entries go. A writer that is still there must not commit its purged snapshot once more.
+fn purge(repo: &Repository, own: SnapshotId, collection: &Collection, others: &[Other]) -> Result<()> {
+    for (id, by) in &collection.record.purged {
+        if others.iter().any(|other| other.id == *id) {
+            liveness::close_name(repo, id, own, collection.number)?;
+        }
+        repo.storage().remove(Area::Trash, &Entry { id: *id, by: *by, at: None }.name())?;
+    }
+    if collection.record.purged.is_empty() { Ok(()) } else { repo.storage().sync(Area::Trash) }
+}

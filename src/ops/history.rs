@@ -1,0 +1,116 @@
+//! `history`: every distinct version of one path over many snapshots, and which of them have it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::change;
+use crate::model::entry::Entry;
+use crate::model::numbers::Numbers;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::past;
+use crate::store::past::Past;
+use crate::store::repository::Repository;
+use crate::store::selection::Choice;
+use crate::store::snapshots::Snapshot;
+use crate::store::versions;
+use crate::store::versions::Version;
+
+/// Of what.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// In which snapshots.
+    pub choice: Choice,
+    /// As stored; slashes around it mean nothing.
+    pub path: Vec<u8>,
+}
+
+/// The versions.
+#[derive(Debug)]
+pub struct Report {
+    /// All that were looked through, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// The path, as stored.
+    pub path: Vec<u8>,
+    /// Distinct versions in order of the first snapshot that has them. The entry is that of the newest which does.
+    pub versions: Vec<Version>,
+    /// For each host and sources that had it and no longer do: the first snapshot without it.
+    pub gone: Vec<usize>,
+    /// What could not be read because of damage, and why.
+    pub problems: Vec<(Vec<u8>, String)>,
+}
+
+/// Looks.
+///
+/// # Errors
+/// When a selector names nothing, no snapshot holds the path, the store fails, or the run was interrupted. What is
+/// damaged is listed in the report.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let path = past::stored_path(&options.path)?;
+    let mut past = Past::of(repo, observer, &options.choice)?;
+    let (trees, mut bounds) = (past.roots(), past.bounds(stop));
+    let mut problems = Vec::new();
+    let mut lost = |dir: &[u8], err: Error| {
+        let why = err.chain();
+        observer.notice(Event::Problem { path: dir, why: &why });
+        problems.push((dir.to_vec(), why));
+        Ok(())
+    };
+    let found = versions::look_up(&mut past.reader, trees, &path, &mut lost, &mut bounds)?;
+    if found.is_empty() && problems.is_empty() {
+        let selector = String::from_utf8_lossy(&path).into_owned();
+        let why = "none that was looked through holds it; `snap find NAME` looks everywhere".into();
+        return Err(Error::NoSnapshot { selector, why });
+    }
+    let versions = group(found);
+    let gone = gone(&past, &versions);
+    let snapshots = past.snapshots.clone();
+    past.close()?;
+    Ok(Report { snapshots, path, versions, gone, problems })
+}
+
+/// Versions that a person can tell apart.
+fn group(found: Vec<Version>) -> Vec<Version> {
+    let mut groups: Vec<Version> = Vec::new();
+    for version in found {
+        match groups.iter_mut().find(|known| is_same(&known.entry, &version.entry)) {
+            Some(known) => {
+                if version.among.last() > known.among.last() {
+                    known.entry = version.entry;
+                }
+                Arc::make_mut(&mut known.among).add(&version.among);
+            }
+            None => groups.push(version),
+        }
+    }
+    groups
+}
+
+/// A directory is another version when anything in it is.
+fn is_same(a: &Entry, b: &Entry) -> bool {
+    let content = change::same_content(a, b) && (!a.is_dir() || a.kind == b.kind);
+    change::same_type(a, b) && content && change::metadata(&a.meta, &b.meta).is_empty()
+}
+
+fn gone(past: &Past, versions: &[Version]) -> Vec<usize> {
+    let mut having = Numbers::default();
+    versions.iter().for_each(|version| having.add(&version.among));
+    let mut gone = Numbers::default();
+    for set in past.sets() {
+        // A partial snapshot holds what its run came to.
+        let whole = |number: &usize| past.snapshots.get(*number).is_some_and(|one| !one.manifest.partial);
+        let last = set.iter().filter(|number| having.has(*number)).last();
+        let after = last.and_then(|last| set.iter().filter(whole).find(|number| *number > last));
+        if let Some(number) = after {
+            gone.insert(number);
+        }
+    }
+    gone.iter().collect()
+}

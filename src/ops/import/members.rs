@@ -1,0 +1,335 @@
+//! From members of an archive to entries: names are checked and placed, content is cut and stored as it comes.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::codec::attributes;
+use crate::codec::hash::ChunkType;
+use crate::codec::list::ListBuilder;
+use crate::codec::tar::Member;
+use crate::codec::tar::Node as TarNode;
+use crate::codec::tar::acl;
+use crate::codec::tar::read::Found;
+use crate::codec::tar::read::Next;
+use crate::codec::tar::read::Reader;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Kind;
+use crate::model::entry::MAX_NESTING;
+use crate::model::entry::MAX_PATH;
+use crate::model::entry::Meta;
+use crate::model::entry::Part;
+use crate::model::entry::Time;
+use crate::model::entry::Xattr;
+use crate::model::entry::XattrValue;
+use crate::model::entry::check_name;
+use crate::model::entry::check_xattrs;
+use crate::model::malformed::Malformed;
+use crate::observe::Event;
+use crate::ops::import::out::Out;
+use crate::ops::import::take::Work;
+use crate::ops::import::tree::Names;
+use crate::ops::import::tree::Node;
+use crate::ops::import::tree::Tree;
+use crate::ops::import::tree::no_tree;
+use crate::tree::owner;
+
+/// Longest target of a link: the system has no longer ones.
+const MAX_TARGET: usize = 4095;
+/// Bytes read at once, beside the longest chunk.
+const BUFFER: usize = 1 << 20;
+
+/// Where a member of these names belongs.
+pub(super) type Place<'a> = &'a dyn Fn(Names) -> Names;
+
+/// Takes an archive into a tree.
+pub(super) struct Intake<'a, 'scope> {
+    work: Work<'a>,
+    pub(super) out: Out<'scope>,
+    pub(super) tree: Tree,
+    /// Bytes read of files.
+    pub(super) read: u64,
+    /// Members that cannot be stored or not wholly, and why; and the bytes of memory that these take.
+    pub(super) problems: Vec<(Vec<u8>, String)>,
+    weight: u64,
+    names: HashMap<Vec<u8>, Arc<str>>,
+    buffer: Vec<u8>,
+}
+
+impl<'a, 'scope> Intake<'a, 'scope> {
+    pub(super) fn new(work: Work<'a>, out: Out<'scope>, mut tree: Tree) -> Self {
+        tree.begin();
+        let (problems, names, buffer) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { work, out, tree, read: 0, problems, weight: 0, names, buffer }
+    }
+
+    /// Takes all members. `place` says where each belongs.
+    pub(super) fn archive(&mut self, input: impl Read, place: Place<'_>) -> Result<()> {
+        let observer = self.work.observer;
+        let mut reader = Reader::new(input);
+        let mut any = false;
+        while let Some(next) = reader.advance()? {
+            if self.work.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            any = true;
+            match next {
+                Next::Skipped(path, why) => {
+                    self.problem(&path, why);
+                    self.check_weight().map_err(|why| bad(&path, why))?;
+                }
+                Next::Member(found) => self.member(*found, &mut reader, place)?,
+            }
+        }
+        if reader.drain()? {
+            observer.notice(Event::Warning("what stands behind the end of the archive is left out"));
+        }
+        if !any {
+            observer.notice(Event::Warning("the archive is empty"));
+        }
+        Ok(())
+    }
+
+    fn problem(&mut self, path: &[u8], why: String) {
+        self.work.observer.notice(Event::Problem { path, why: &why });
+        self.weight += (path.len() + why.len() + 64) as u64;
+        self.problems.push((path.to_vec(), why));
+    }
+
+    fn check_weight(&self) -> Result<(), Malformed> {
+        let most = self.work.memory;
+        if self.tree.weight + self.weight <= most {
+            return Ok(());
+        }
+        let why = format!(
+            "names and metadata of the archive so far take more than {} MiB of memory, which is half of what there is",
+            most >> 20
+        );
+        Err(Malformed::with(why))
+    }
+
+    fn member<R: Read>(&mut self, found: Found, reader: &mut Reader<R>, place: Place<'_>) -> Result<()> {
+        let Found { member, size, segments } = found;
+        let observer = self.work.observer;
+        let path = member.path.as_slice();
+        let names = names_of(path).map_err(|why| bad(path, why))?;
+        if names.is_empty() {
+            // The place itself, which every archive of `.` begins with: a snapshot's root has no metadata.
+            return match member.node {
+                TarNode::Dir => Ok(()),
+                _ => Err(bad(path, Malformed::because("a member without a name"))),
+            };
+        }
+        let names = place(names);
+        observer.notice(Event::Working { path });
+        let taken = if let TarNode::HardLink(target) = &member.node {
+            names_of(target).and_then(|to| self.tree.link(&names, &place(to)))
+        } else {
+            let kind = match &member.node {
+                TarNode::File => {
+                    let content = self.content(reader, size, segments.as_deref())?;
+                    Kind::File { size, content }
+                }
+                node => kind(node).map_err(|why| bad(path, why))?,
+            };
+            let meta = self.meta(&member)?;
+            self.tree.insert(&names, Node::new(kind, meta))
+        };
+        if taken.and_then(|lost| self.check_weight().map(|()| lost)).map_err(|why| bad(path, why))? {
+            let shown = String::from_utf8_lossy(path);
+            observer.notice(Event::Warning(&format!("{shown} replaces a directory and all that was in it")));
+        }
+        observer.notice(Event::Item { action: "imported", path, size });
+        observer.notice(Event::Done { files: u64::from(member.node == TarNode::File), bytes: 0 });
+        Ok(())
+    }
+
+    fn meta(&mut self, member: &Member) -> Result<Meta> {
+        let mut values = Vec::with_capacity(member.xattrs.len());
+        for (name, value) in &member.xattrs {
+            let alone = Xattr { name: name.clone(), value: XattrValue::Inline(value.clone()) };
+            match check_xattrs(&[alone]) {
+                Ok(()) => values.push((name.clone(), value.clone())),
+                Err(why) => {
+                    let name: String = String::from_utf8_lossy(name).chars().take(100).collect();
+                    self.problem(&member.path, format!("without its attribute {name}: {why}"));
+                }
+            }
+        }
+        for (name, text) in &member.acls {
+            match acl::from_text(text, &owner::id_of) {
+                Ok(bytes) => {
+                    values.retain(|(known, _)| known != name);
+                    values.push((name.to_vec(), bytes));
+                }
+                Err(why) => self.problem(&member.path, format!("without its ACL: {why}")),
+            }
+        }
+        values.sort();
+        let (xattrs, large) = attributes::lay_out(self.work.repo.namer(), values);
+        check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
+        for value in large {
+            self.out.put(ChunkType::Data, value.id, &value.bytes)?;
+        }
+        Ok(Meta {
+            mode: member.mode,
+            uid: member.uid,
+            gid: member.gid,
+            user: self.name(&member.user),
+            group: self.name(&member.group),
+            mtime: member.mtime,
+            ctime: Time::default(),
+            attrs: member.flags,
+            born: member.born,
+            xattrs,
+            ..Meta::default()
+        })
+    }
+
+    /// A name that is shared; one that is no text is none.
+    fn name(&mut self, bytes: &[u8]) -> Option<Arc<str>> {
+        if let Some(name) = self.names.get(bytes) {
+            return Some(Arc::clone(name));
+        }
+        let name: Arc<str> = Arc::from(std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())?);
+        // Hostile archives may have one for each member.
+        if self.names.len() < 4096 {
+            self.names.insert(bytes.to_vec(), Arc::clone(&name));
+        }
+        Some(name)
+    }
+
+    /// Stores a file's content: what is there, and holes as such.
+    fn content<R: Read>(
+        &mut self,
+        reader: &mut Reader<R>,
+        size: u64,
+        segments: Option<&[(u64, u64)]>,
+    ) -> Result<Content> {
+        let mut list = ListBuilder::default();
+        let Some(segments) = segments else {
+            self.cut(&mut Body(reader), &mut list)?;
+            return self.finish(list);
+        };
+        let mut at = 0;
+        let pieces = segments.iter().copied().filter(|(_, len)| *len > 0);
+        for (offset, len) in pieces.chain([(size, 0)]) {
+            if offset > at {
+                self.push(&mut list, Part::Hole { len: offset - at })?;
+            }
+            self.cut(&mut Body(reader).take(len), &mut list)?;
+            at = offset + len;
+        }
+        self.finish(list)
+    }
+
+    fn push(&mut self, list: &mut ListBuilder, part: Part) -> Result<()> {
+        let (repo, out) = (self.work.repo, &mut self.out);
+        list.push(part, &mut |bytes| out.put_tree(repo, bytes))
+    }
+
+    fn finish(&mut self, list: ListBuilder) -> Result<Content> {
+        let (repo, out) = (self.work.repo, &mut self.out);
+        let mut content = list.finish(&mut |bytes| out.put_tree(repo, bytes))?;
+        if let Content::Parts(parts) = &mut content {
+            parts.shrink_to_fit();
+        }
+        Ok(content)
+    }
+
+    /// Cuts and stores all that `input` gives.
+    fn cut(&mut self, input: &mut dyn Read, list: &mut ListBuilder) -> Result<()> {
+        let max = self.work.repo.chunker().max();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER + max, 0);
+        let (mut start, mut end, mut eof) = (0, 0, false);
+        loop {
+            while !eof && end - start < max {
+                if end == buffer.len() {
+                    buffer.copy_within(start..end, 0);
+                    (start, end) = (0, end - start);
+                }
+                let free = buffer.get_mut(end..).unwrap_or_default();
+                let count = input.read(free).map_err(told)?;
+                eof = count == 0;
+                end += count;
+            }
+            if start == end {
+                break;
+            }
+            let ahead = buffer.get(start..end).unwrap_or_default();
+            let len = self.work.repo.chunker().cut(ahead);
+            let chunk = ahead.get(..len).unwrap_or_default();
+            let id = self.work.repo.namer().name(ChunkType::Data, chunk);
+            self.out.put(ChunkType::Data, id, chunk)?;
+            self.read += len as u64;
+            self.work.observer.notice(Event::Done { files: 0, bytes: len as u64 });
+            start += len;
+            self.push(list, Part::Chunk { id, len: len as u32 })?;
+            if self.work.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+}
+
+fn bad(path: &[u8], source: Malformed) -> Error {
+    let what = if path.is_empty() { "the archive".into() } else { String::from_utf8_lossy(path) };
+    Error::Archive { what: what.into_owned(), source }
+}
+
+/// The content of a member as a stream; its errors keep what they say.
+struct Body<'r, R>(&'r mut Reader<R>);
+
+impl<R: Read> Read for Body<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(out).map_err(std::io::Error::other)
+    }
+}
+
+/// The error that `Body` has wrapped.
+fn told(err: std::io::Error) -> Error {
+    match err.downcast::<Error>() {
+        Ok(err) => err,
+        Err(err) => Error::io("read", "the archive")(err),
+    }
+}
+
+fn kind(node: &TarNode) -> Result<Kind, Malformed> {
+    Ok(match node {
+        TarNode::File | TarNode::HardLink(_) => return Err(Malformed::because("a file without content")),
+        TarNode::Dir => no_tree(),
+        TarNode::Symlink(target) if target.is_empty() || target.contains(&0) || target.len() > MAX_TARGET => {
+            return Err(Malformed::because("a link with a target that no link can have"));
+        }
+        TarNode::Symlink(target) => Kind::Symlink { target: target.clone() },
+        TarNode::Fifo => Kind::Fifo,
+        TarNode::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },
+        TarNode::BlockDevice { major, minor } => Kind::BlockDevice { major: *major, minor: *minor },
+    })
+}
+
+/// Names from the root down. A slash in front and `.` mean nothing; `..` is refused, as is what no file can be
+/// called.
+pub(super) fn names_of(path: &[u8]) -> Result<Names, Malformed> {
+    let mut names = Vec::new();
+    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
+        if name == b".." {
+            return Err(Malformed::because("a path with `..` leads outside"));
+        }
+        check_name(name)?;
+        names.push(name.to_vec());
+    }
+    if names.len() >= MAX_NESTING {
+        return Err(Malformed::because("too many directories inside one another"));
+    }
+    if names.iter().map(|name| name.len() + 1).sum::<usize>() > MAX_PATH {
+        return Err(Malformed::because("a path of absurd length"));
+    }
+    Ok(names)
+}

@@ -1,0 +1,184 @@
+//! One archive on top of a tree, and the commit of what comes of it.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use serde_bytes::ByteBuf;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::id::ChunkId;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Counts;
+use crate::model::manifest::Manifest;
+use crate::model::manifest::SnapshotKind;
+use crate::model::record::SessionKind;
+use crate::observe::Observer;
+use crate::ops::import::input;
+use crate::ops::import::members::Intake;
+use crate::ops::import::members::Place;
+use crate::ops::import::out::Out;
+use crate::ops::import::tree::Tree;
+use crate::store::commit;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::session;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+use crate::store::sink::Effort;
+use crate::store::sink::Sink;
+use crate::store::snapshots;
+use crate::store::standing;
+
+/// What of a manifest does not come from the archive.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) kind: SnapshotKind,
+    pub(super) parent: Option<SnapshotId>,
+    pub(super) based_on: Option<SnapshotId>,
+    pub(super) started: Time,
+    pub(super) host: String,
+    pub(super) sources: Vec<ByteBuf>,
+    pub(super) tags: Vec<String>,
+    pub(super) level: Option<i32>,
+}
+
+/// What became of an archive.
+pub(super) struct Taken {
+    /// None in a dry run.
+    pub(super) snapshot: Option<SnapshotId>,
+    pub(super) counts: Counts,
+    pub(super) problems: Vec<(Vec<u8>, String)>,
+}
+
+/// What came of an archive before it is committed.
+struct Stored {
+    root: ChunkId,
+    counts: Counts,
+    problems: Vec<(Vec<u8>, String)>,
+    tree: Tree,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) stop: &'a Arc<AtomicBool>,
+    /// Most bytes of memory for names and metadata.
+    pub(super) memory: u64,
+    pub(super) dry_run: bool,
+}
+
+impl Work<'_> {
+    /// Reads an archive on top of a tree, which is that of the record's parent, and commits.
+    pub(super) fn take(
+        &self,
+        archive: Box<dyn Read + Send>,
+        base: Tree,
+        place: Place<'_>,
+        record: &Record,
+    ) -> Result<(Taken, Tree)> {
+        let repo = self.repo;
+        let (session, sight) = match self.dry_run {
+            true => (None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?),
+            false => {
+                Session::open(repo, SessionKind::Writer).map(|(session, sight)| (Some(session), sight))?
+            }
+        };
+        let index = Arc::new(Index::load(repo, sight)?);
+        for (pack, why) in &index.unreadable {
+            repo.warn(format!("{why}: pack {} is not used", pack.short()));
+        }
+        if let (Some(parent), Some(_)) = (&record.parent, &session) {
+            self.may_build_on(parent, &index)?;
+        }
+        let session_id = session.as_ref().map(|session| session.id);
+        let stored = self.read(archive, base, place, session_id, &index, record.level)?;
+        let Stored { root, counts, problems, tree } = stored;
+        let mut snapshot = None;
+        if let Some(session) = session {
+            snapshot = Some(commit::commit(repo, session, &manifest(record, root, counts))?);
+        }
+        Ok((Taken { snapshot, counts, problems }, tree))
+    }
+
+    /// W2: what the tree in memory refers to was found under earlier sessions.
+    fn may_build_on(&self, parent: &SnapshotId, index: &Arc<Index>) -> Result<()> {
+        let gone = || {
+            Error::Refused(format!(
+                "snapshot {}, on which the next one builds, was removed meanwhile: run it again",
+                parent.short()
+            ))
+        };
+        if !standing::is_listed(self.repo, parent)? {
+            return Err(gone());
+        }
+        if index.sight().vouches_for(parent) {
+            return Ok(());
+        }
+        let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
+        match standing::stands(self.repo, index, &parent.manifest.root)? {
+            true => Ok(()),
+            false => Err(gone()),
+        }
+    }
+
+    /// Stores all of an archive, and the tree.
+    fn read(
+        &self,
+        archive: Box<dyn Read + Send>,
+        base: Tree,
+        place: Place<'_>,
+        session: Option<SnapshotId>,
+        index: &Arc<Index>,
+        level: Option<i32>,
+    ) -> Result<Stored> {
+        let repo = self.repo;
+        let input = input::plain(archive, self.stop);
+        let stored = AtomicU64::new(0);
+        let effort = Effort { level: level.unwrap_or(repo.config().level), harder: 0 };
+        let mut done = std::thread::scope(|scope| {
+            let out = match session {
+                Some(session) => {
+                    Out::Sink(Sink::start(scope, repo, session, Arc::clone(index), effort, &stored))
+                }
+                None => Out::dry(Arc::clone(index)),
+            };
+            let mut intake = Intake::new(*self, out, base);
+            let taken = intake.archive(input, place).and_then(|()| {
+                let Intake { tree, out, .. } = &mut intake;
+                tree.store(repo.namer(), &mut |bytes| out.put_tree(repo, bytes))
+            });
+            let Intake { tree, out, problems, read, .. } = intake;
+            let ((root, counts), added) = out.finish(taken)?;
+            let counts =
+                Counts { bytes_read: read, bytes_added: added, errors: problems.len() as u64, ..counts };
+            Ok::<_, Error>(Stored { root, counts, problems, tree })
+        })?;
+        done.counts.bytes_stored = stored.load(Ordering::Relaxed);
+        Ok(done)
+    }
+}
+
+fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
+    Manifest {
+        kind: record.kind,
+        parent: record.parent,
+        based_on: record.based_on,
+        started: record.started,
+        ended: Time::now().max(record.started),
+        host: record.host.clone(),
+        user: session::user_name(),
+        sources: record.sources.clone(),
+        tags: record.tags.clone(),
+        root,
+        counts,
+        partial: false,
+        program: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
+        extra: Vec::new(),
+    }
+}

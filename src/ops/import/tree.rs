@@ -1,0 +1,341 @@
+//! A tree being gathered in any order: an archive's members are not sorted. Their metadata stand in memory, content is
+//! stored as it comes.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::btree_map::Iter;
+use std::sync::Arc;
+
+use crate::codec::hash::Namer;
+use crate::codec::tree::DirBuilder;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Meta;
+use crate::model::entry::Part;
+use crate::model::entry::Xattr;
+use crate::model::entry::XattrValue;
+use crate::model::entry::flags;
+use crate::model::id::ChunkId;
+use crate::model::malformed::Malformed;
+use crate::model::manifest::Counts;
+
+/// Names from the root down.
+pub(super) type Names = Vec<Vec<u8>>;
+
+/// One entry but for its name; a directory's tree is not known before all is gathered.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) kind: Kind,
+    pub(super) meta: Meta,
+    /// Names with the same non-zero number are hard links.
+    group: u64,
+    /// The archive it came from: see [`Tree::begin`].
+    round: u32,
+    below: BTreeMap<Box<[u8]>, Arc<Node>>,
+}
+
+impl Node {
+    pub(super) fn new(kind: Kind, meta: Meta) -> Self {
+        Self { kind, meta, group: 0, round: 0, below: BTreeMap::new() }
+    }
+
+    /// A directory that nobody has told of.
+    pub(super) fn passage() -> Self {
+        Self::new(no_tree(), Meta { mode: 0o755, flags: flags::PASSAGE, ..Meta::default() })
+    }
+
+    /// As one of the names of a file.
+    pub(super) fn in_group(mut self, group: u64) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// Puts something into a directory that nobody else has yet.
+    pub(super) fn put(&mut self, name: Vec<u8>, node: Self) {
+        self.below.insert(name.into(), Arc::new(node));
+    }
+
+    fn is_dir(&self) -> bool {
+        matches!(self.kind, Kind::Dir { .. })
+    }
+
+    /// Bytes of memory that it takes under this name, what is below it not counted.
+    fn weight(&self, name: &[u8]) -> u64 {
+        let content = |content: &Content| match content {
+            Content::Parts(parts) => parts.capacity() * size_of::<Part>(),
+            Content::List(_) => 0,
+        };
+        let own = match &self.kind {
+            Kind::File { content: parts, .. } => content(parts),
+            Kind::Symlink { target } => target.len(),
+            _ => 0,
+        };
+        let xattr = |xattr: &Xattr| {
+            let value = match &xattr.value {
+                XattrValue::Inline(bytes) => bytes.len(),
+                XattrValue::Content { content: parts, .. } => content(parts),
+            };
+            size_of::<Xattr>() + xattr.name.len() + value
+        };
+        // What the allocator and the map add to each.
+        let around = 96 + name.len();
+        (size_of::<Self>() + around + own + self.meta.xattrs.iter().map(xattr).sum::<usize>()) as u64
+    }
+}
+
+impl Drop for Node {
+    /// Not by recursion: thousands of directories inside one another would end the stack.
+    fn drop(&mut self) {
+        let mut todo: Vec<Arc<Node>> = std::mem::take(&mut self.below).into_values().collect();
+        while let Some(node) = todo.pop() {
+            if let Some(mut node) = Arc::into_inner(node) {
+                todo.extend(std::mem::take(&mut node.below).into_values());
+            }
+        }
+    }
+}
+
+/// Cheap to clone: what is the same is shared.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    root: Arc<Node>,
+    groups: u64,
+    round: u32,
+    /// Bytes of memory, about.
+    pub(super) weight: u64,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { root: Arc::new(Node::passage()), groups: 0, round: 0, weight: 0 }
+    }
+}
+
+impl Tree {
+    /// Of a root whose hard links are numbered up to `groups`.
+    pub(super) fn of(root: Node, groups: u64) -> Self {
+        let weight = weight_below(&root);
+        Self { root: Arc::new(root), groups, round: 0, weight }
+    }
+
+    /// What is inserted from now on is of another archive than what is there.
+    pub(super) fn begin(&mut self) {
+        self.round += 1;
+    }
+
+    /// Adds an entry; a later one replaces an earlier one. Directories above that nobody has told of are made up.
+    /// True if it took the place of a directory with something in it.
+    pub(super) fn insert(&mut self, names: &Names, mut node: Node) -> Result<bool, Malformed> {
+        let nameless = Malformed::because("an entry without a name");
+        let (name, above) = names.split_last().ok_or(nameless)?;
+        node.round = self.round;
+        let dir = self.dir(above)?;
+        let mut freed = 0;
+        let mut lost = false;
+        if let Some(old) = dir.below.get_mut(name.as_slice()) {
+            freed = old.weight(name);
+            if old.is_dir() && node.is_dir() {
+                node.below = std::mem::take(&mut Arc::make_mut(old).below);
+            } else if old.is_dir() {
+                freed += weight_below(old);
+                lost = !old.below.is_empty();
+            }
+        }
+        let taken = node.weight(name);
+        dir.below.insert(name.as_slice().into(), Arc::new(node));
+        self.weight = (self.weight + taken).saturating_sub(freed);
+        Ok(lost)
+    }
+
+    /// Adds another name of an entry. True as of [`Self::insert`].
+    pub(super) fn link(&mut self, names: &Names, to: &Names) -> Result<bool, Malformed> {
+        let bad = |what: &str| Malformed::with(format!("a hard link to {}, {what}", shown(to)));
+        match self.get(to) {
+            None => return Err(bad("which is not there")),
+            Some(target) if target.is_dir() => return Err(bad("which is a directory")),
+            Some(_) if names == to => return Ok(false),
+            Some(_) => {}
+        }
+        let next = self.groups + 1;
+        let (name, above) = to.split_last().ok_or_else(|| bad("which is no file"))?;
+        let target = self.dir(above)?.below.get_mut(name.as_slice());
+        let target = target.map(Arc::make_mut).ok_or_else(|| bad("which is not there"))?;
+        let fresh = target.group == 0;
+        if fresh {
+            target.group = next;
+        }
+        let node = target.clone();
+        self.groups += u64::from(fresh);
+        self.insert(names, node)
+    }
+
+    /// First names of all there is.
+    pub(super) fn roots(&self) -> Vec<Vec<u8>> {
+        self.root.below.keys().map(|name| name.to_vec()).collect()
+    }
+
+    fn get(&self, names: &Names) -> Option<&Node> {
+        names.iter().try_fold(&*self.root, |dir, name| dir.below.get(name.as_slice()).map(|node| &**node))
+    }
+
+    /// The directory of these names. What is no directory is in the way, unless an earlier archive had it: there it has
+    /// become one since.
+    fn dir(&mut self, names: &[Vec<u8>]) -> Result<&mut Node, Malformed> {
+        let Self { root, round, weight, .. } = self;
+        let mut dir = Arc::make_mut(root);
+        for (depth, name) in names.iter().enumerate() {
+            let blocked = match dir.below.get(name.as_slice()) {
+                Some(node) if node.is_dir() => false,
+                Some(node) if node.round == *round => {
+                    let way = names.get(..=depth).unwrap_or_default();
+                    return Err(Malformed::with(format!(
+                        "it lies below {}, which is no directory",
+                        shown(way)
+                    )));
+                }
+                _ => true,
+            };
+            if blocked {
+                let mut passage = Node::passage();
+                passage.round = *round;
+                *weight += passage.weight(name);
+                dir.below.insert(name.as_slice().into(), Arc::new(passage));
+            }
+            let next = dir.below.get_mut(name.as_slice());
+            dir = next.map(Arc::make_mut).ok_or(Malformed::because("a directory that is not there"))?;
+        }
+        Ok(dir)
+    }
+
+    /// Stores the directories from the bottom up; also how much there is.
+    pub(super) fn store(
+        &self,
+        namer: &Namer,
+        put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
+    ) -> Result<(ChunkId, Counts)> {
+        let links = self.links(namer);
+        let mut counts = Counts::default();
+        let mut open = vec![(None, DirBuilder::default())];
+        for step in Walk::new(&self.root) {
+            let (name, node) = match step {
+                Step::Leave => {
+                    close(&mut open, namer, put)?;
+                    continue;
+                }
+                Step::Node(name, node) => (name, node),
+            };
+            let mut meta = node.meta.clone();
+            meta.link = links.get(&node.group).copied().unwrap_or(0);
+            let entry = Entry { name: name.to_vec(), kind: node.kind.clone(), meta };
+            match entry.kind {
+                Kind::Dir { .. } => {
+                    counts.dirs += 1;
+                    open.push((Some(entry), DirBuilder::default()));
+                    continue;
+                }
+                Kind::File { size, .. } => {
+                    let is_new = node.round == self.round;
+                    counts.files_new += u64::from(is_new);
+                    counts.files_unchanged += u64::from(!is_new);
+                    counts.bytes_total = counts.bytes_total.saturating_add(size);
+                }
+                _ => counts.others += 1,
+            }
+            if let Some((_, builder)) = open.last_mut() {
+                builder.push(&entry, namer, put)?;
+            }
+        }
+        let root = open.pop().map(|(_, builder)| builder).unwrap_or_default();
+        Ok((root.finish(put)?, counts))
+    }
+
+    /// What the format calls each group: by its first path, as a backup does. A group of one is none.
+    fn links(&self, namer: &Namer) -> HashMap<u64, u64> {
+        let mut found: HashMap<u64, (u64, u64)> = HashMap::new();
+        let mut path = Vec::new();
+        let mut ends = Vec::new();
+        for step in Walk::new(&self.root).take_while(|_| self.groups > 0) {
+            let Step::Node(name, node) = step else {
+                path.truncate(ends.pop().unwrap_or(0));
+                continue;
+            };
+            let end = path.len();
+            if end > 0 {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+            if node.group != 0 {
+                found.entry(node.group).or_insert_with(|| (namer.tag(b"link", &path).max(1), 0)).1 += 1;
+            }
+            match node.is_dir() {
+                true => ends.push(end),
+                false => path.truncate(end),
+            }
+        }
+        found.into_iter().filter(|(_, (_, names))| *names > 1).map(|(group, (tag, _))| (group, tag)).collect()
+    }
+}
+
+/// Ends the innermost directory and puts it into the one above.
+fn close(
+    open: &mut Vec<(Option<Entry>, DirBuilder)>,
+    namer: &Namer,
+    put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
+) -> Result<()> {
+    let Some((entry, builder)) = open.pop() else { return Ok(()) };
+    let tree = builder.finish(put)?;
+    if let (Some(mut entry), Some((_, above))) = (entry, open.last_mut()) {
+        entry.kind = Kind::Dir { tree };
+        above.push(&entry, namer, put)?;
+    }
+    Ok(())
+}
+
+/// All there is, in order of names; a directory comes before what is in it.
+struct Walk<'a>(Vec<Iter<'a, Box<[u8]>, Arc<Node>>>);
+
+enum Step<'a> {
+    Node(&'a [u8], &'a Node),
+    /// The innermost directory ends.
+    Leave,
+}
+
+impl<'a> Walk<'a> {
+    fn new(root: &'a Node) -> Self {
+        Self(vec![root.below.iter()])
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Step<'a>;
+
+    fn next(&mut self) -> Option<Step<'a>> {
+        let Some((name, node)) = self.0.last_mut()?.next() else {
+            self.0.pop();
+            return (!self.0.is_empty()).then_some(Step::Leave);
+        };
+        if node.is_dir() {
+            self.0.push(node.below.iter());
+        }
+        Some(Step::Node(name, node))
+    }
+}
+
+fn weight_below(node: &Node) -> u64 {
+    let weights = Walk::new(node).map(|step| match step {
+        Step::Node(name, node) => node.weight(name),
+        Step::Leave => 0,
+    });
+    weights.sum()
+}
+
+/// A directory whose tree is not known yet.
+pub(super) fn no_tree() -> Kind {
+    Kind::Dir { tree: ChunkId::new([0; 32]) }
+}
+
+fn shown(names: &[Vec<u8>]) -> String {
+    String::from_utf8_lossy(&names.join(&b'/')).into_owned()
+}

@@ -1,0 +1,75 @@
+//! How many names hard-linked files of a snapshot have: counted when first asked for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::model::entry::Kind;
+use crate::model::id::ChunkId;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::store::dirs;
+use crate::store::shared::SharedReader;
+use crate::store::trees::Budget;
+
+/// Snapshots with more entries are not gone through for this: of their linked files it is said that they have two names,
+/// which is what programs want to know.
+const MOST: u64 = 250_000;
+/// Snapshots whose numbers are kept.
+const KEPT: usize = 4;
+/// More than this is said of no file.
+const SEVERAL: u32 = 2;
+
+type Names = HashMap<u64, u32>;
+
+/// Numbers of names, the latest asked for last.
+#[derive(Debug, Default)]
+pub(super) struct Links(Mutex<Vec<(SnapshotId, Arc<Names>)>>);
+
+impl Links {
+    /// How many names the file of this label has; at least two.
+    pub(super) fn of(&self, reader: &SharedReader, id: &SnapshotId, manifest: &Manifest, link: u64) -> u32 {
+        let counts = &manifest.counts;
+        let files =
+            [counts.files_new, counts.files_changed, counts.files_unchanged, counts.dirs, counts.others];
+        if files.into_iter().fold(0, u64::saturating_add) > MOST {
+            return SEVERAL;
+        }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().find(|(known, _)| known == id).map(|(_, names)| Arc::clone(names));
+        let names = known.unwrap_or_else(|| {
+            let names = Arc::new(count(reader, manifest));
+            if kept.len() >= KEPT {
+                kept.remove(0);
+            }
+            kept.push((*id, Arc::clone(&names)));
+            names
+        });
+        names.get(&link).map_or(SEVERAL, |number| (*number).max(SEVERAL))
+    }
+}
+
+/// Names in what can be read.
+fn count(reader: &SharedReader, manifest: &Manifest) -> Names {
+    let mut names = Names::new();
+    let mut budget = Budget::of(&manifest.counts);
+    let mut todo: Vec<ChunkId> = vec![manifest.root];
+    while let Some(tree) = todo.pop() {
+        let read = dirs::each_from(reader, &tree, 0, &mut |_, entry| {
+            if let Kind::Dir { tree } = entry.kind {
+                todo.push(tree);
+            } else if entry.meta.link != 0 {
+                let number = names.entry(entry.meta.link).or_default();
+                *number = number.saturating_add(1);
+            }
+            budget.take(&entry.name, entry).is_ok()
+        });
+        // What cannot be read has names that nobody can see.
+        drop(read);
+        if budget.is_spent() {
+            break;
+        }
+    }
+    names
+}

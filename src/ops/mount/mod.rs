@@ -1,0 +1,374 @@
+//! `mount`: snapshots as a file system that is only read. This is all of it but the talk with the kernel: whoever has a
+//! protocol of files calls [`Mount`].
+//!
+//! `shown` looks up which snapshots there are, `names` says what they are called, `virtuals` what is above them.
+//! `inodes` knows what the kernel knows of; an entry is kept as its place in its directory and decoded when it is asked
+//! for (`store::shared`). `handles` are what is open.
+
+mod attributes;
+mod handles;
+mod inodes;
+mod links;
+mod names;
+mod read;
+mod shown;
+mod trim;
+mod virtuals;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Time;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::dirs;
+use crate::store::reading::Reading;
+use crate::store::repository::Repository;
+use crate::store::selection::Selection;
+use crate::store::shared::SharedReader;
+use crate::tree::owner::Owners;
+
+pub use attributes::Attributes;
+pub use attributes::Type;
+pub use inodes::TOP;
+pub use read::List;
+pub use read::Listed;
+
+use handles::Handles;
+use inodes::Dir;
+use inodes::Inodes;
+use inodes::Known;
+use inodes::Numbers;
+use links::Links;
+use shown::Shown;
+use shown::Watch;
+use virtuals::Child;
+use virtuals::Virtual;
+
+/// After so long without a call the index and all that is kept are let go of.
+const REST: Duration = Duration::from_secs(30);
+/// Problems that are told of, each once; a file system that lacks half of its chunks need not say so of every file.
+const TOLD: usize = 1000;
+
+/// What to show, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which snapshots.
+    pub selection: Selection,
+    /// Owners by number, not by name.
+    pub numeric_ids: bool,
+}
+
+/// Why something cannot be done; what the system has numbers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such name.
+    NoEntry,
+    /// What is not a directory is taken for one.
+    NotDir,
+    /// A directory is taken for a file.
+    IsDir,
+    /// Not a symbolic link, or no such place to seek to.
+    Invalid,
+    /// No such attribute.
+    NoData,
+    /// Beyond the end.
+    Beyond,
+    /// Nobody was told of this inode, or nothing is open under this number.
+    Stale,
+    /// It cannot be read; the observer has been told why.
+    Io,
+}
+
+/// A result with it.
+pub type Answer<T> = std::result::Result<T, Fault>;
+
+/// Snapshots as a file system. All calls may come from any thread.
+pub struct Mount {
+    repo: Repository,
+    observer: Box<dyn Observer + Send>,
+    numbers: Numbers,
+    owners: Owners,
+    opened: Time,
+    begun: Instant,
+    /// Milliseconds after `begun` of the last call.
+    used: AtomicU64,
+    watch: Mutex<Watch>,
+    inodes: Mutex<Inodes>,
+    handles: Handles,
+    links: Links,
+    told: Mutex<HashSet<(Vec<u8>, String)>>,
+    reader: SharedReader,
+    reading: Arc<Reading>,
+}
+
+impl Mount {
+    /// Opens a session, and looks which snapshots there are.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn open(repo: &Repository, options: Options, observer: Box<dyn Observer + Send>) -> Result<Self> {
+        let reading = Arc::new(Reading::open_to_stay(repo, &*observer)?);
+        let patience = Duration::from_secs(repo.config().stale_after);
+        let mount = Self {
+            repo: repo.clone(),
+            observer,
+            numbers: Numbers::new(repo.namer()),
+            owners: Owners::new(options.numeric_ids, true),
+            opened: Time::now(),
+            begun: Instant::now(),
+            used: AtomicU64::new(0),
+            watch: Mutex::new(Watch::new(options.selection, patience)),
+            inodes: Mutex::new(Inodes::new()),
+            handles: Handles::default(),
+            links: Links::default(),
+            told: Mutex::default(),
+            reader: SharedReader::new(&reading)?,
+            reading,
+        };
+        mount.look(true)?;
+        Ok(mount)
+    }
+
+    /// To be called every few seconds: looks for new and forgotten snapshots, and rests when nobody has called.
+    pub fn tick(&self) {
+        if let Err(err) = self.look(true) {
+            self.tell(b"snapshots", &err);
+        }
+        let now = self.begun.elapsed();
+        if now.saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed))) >= REST {
+            self.reader.rest();
+        }
+        for warning in self.repo.warnings() {
+            self.observer.notice(Event::Warning(&warning));
+        }
+    }
+
+    /// How many files and directories are open.
+    pub fn open_count(&self) -> u64 {
+        self.handles.count()
+    }
+
+    /// How many inodes the kernel knows of.
+    pub fn inodes(&self) -> usize {
+        self.known().count()
+    }
+
+    /// Ends the session; calls may still come, and may find that what they want is gone.
+    ///
+    /// # Errors
+    /// When it is still visible.
+    pub fn leave(&self) -> Result<()> {
+        self.reading.leave()
+    }
+
+    /// The entry of a name in a directory. The kernel is told of it, and says so when it forgets it.
+    ///
+    /// # Errors
+    /// `NoEntry`, `NotDir`, or as the others.
+    pub fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Attributes> {
+        self.call();
+        let (dir, above) = self.directory(parent)?;
+        let Some(dir) = dir else {
+            let shown = self.shown()?;
+            let name = std::str::from_utf8(name).map_err(|_| Fault::NoEntry)?;
+            let child = above.child(name, &shown).ok_or(Fault::NoEntry)?;
+            return self.introduce(parent, name, &child, &shown, true);
+        };
+        let found = self.told(|| self.path(dir.ino), dirs::find(&self.reader, &dir.tree, name))?;
+        let (place, entry) = found.ok_or(Fault::NoEntry)?;
+        self.introduce_entry(&dir, place, &entry)
+    }
+
+    /// The kernel forgets so many of the times that it was told of an inode.
+    pub fn forget(&self, ino: u64, times: u64) {
+        self.known().forget(ino, times);
+    }
+
+    /// What `stat` says of an inode.
+    ///
+    /// # Errors
+    /// `Stale`, or as the others.
+    pub fn attributes(&self, ino: u64) -> Answer<Attributes> {
+        self.call();
+        let known = self.known().known(ino).ok_or(Fault::Stale)?;
+        match known {
+            Known::Virtual(what) => Ok(self.of_virtual(ino, &what)),
+            Known::Root(snapshot) => Ok(self.of_root(ino, snapshot.manifest.started)),
+            Known::Entry(dir, place) => {
+                let entry = self.entry(&dir, place)?;
+                Ok(self.of_entry(ino, &dir, &entry))
+            }
+        }
+    }
+
+    /// Where a symbolic link points to.
+    ///
+    /// # Errors
+    /// `Invalid` when it is none, or as the others.
+    pub fn readlink(&self, ino: u64) -> Answer<Vec<u8>> {
+        self.call();
+        let known = self.known().known(ino).ok_or(Fault::Stale)?;
+        match known {
+            Known::Virtual(what) => match &*what {
+                Virtual::Link(target) => Ok(target.clone().into_bytes()),
+                _ => Err(Fault::Invalid),
+            },
+            Known::Root(_) => Err(Fault::Invalid),
+            Known::Entry(dir, place) => match &self.entry(&dir, place)?.kind {
+                crate::model::entry::Kind::Symlink { target } => Ok(target.clone()),
+                _ => Err(Fault::Invalid),
+            },
+        }
+    }
+
+    /// Bytes that the repository's packs take.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn stored(&self) -> Answer<u64> {
+        self.call();
+        let index = self.told(Vec::new, self.reading.index())?;
+        Ok(index.packs().iter().map(|pack| pack.len).fold(0, u64::saturating_add))
+    }
+
+    fn call(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(now, Ordering::Relaxed);
+    }
+
+    fn look(&self, now: bool) -> Result<Arc<Shown>> {
+        self.watch().look(&self.repo, &self.reading, &*self.observer, now)
+    }
+
+    fn shown(&self) -> Answer<Arc<Shown>> {
+        self.told(|| b"snapshots".to_vec(), self.look(false))
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Inodes> {
+        self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A directory: of a snapshot, or else the one above them.
+    fn directory(&self, ino: u64) -> Answer<(Option<Dir>, Arc<Virtual>)> {
+        let known = self.known();
+        if let Some(dir) = known.dir(ino) {
+            return Ok((Some(dir), Arc::new(Virtual::Top)));
+        }
+        match known.known(ino) {
+            Some(Known::Virtual(what)) if !what.is_link() => Ok((None, what)),
+            Some(_) => Err(Fault::NotDir),
+            None => Err(Fault::Stale),
+        }
+    }
+
+    fn entry(&self, dir: &Dir, place: u64) -> Answer<Arc<Entry>> {
+        let found = self.told(|| self.path(dir.ino), dirs::at(&self.reader, &dir.tree, place))?;
+        found.ok_or(Fault::Stale)
+    }
+
+    /// Tells the kernel of something above the entries.
+    fn introduce(
+        &self,
+        parent: u64,
+        name: &str,
+        child: &Child,
+        shown: &Shown,
+        add: bool,
+    ) -> Answer<Attributes> {
+        match child {
+            Child::Virtual(what) => {
+                let ino = self.numbers.of_virtual(parent, name, what);
+                self.known().add_virtual(ino, what);
+                Ok(self.of_virtual(ino, what))
+            }
+            Child::Snapshot(name) => {
+                let snapshot = shown.snapshots.get(name).ok_or(Fault::NoEntry)?;
+                let ino = self.numbers.of_root(&snapshot.id);
+                if add {
+                    self.known().add_root(ino, snapshot, name);
+                }
+                Ok(self.of_root(ino, snapshot.manifest.started))
+            }
+        }
+    }
+
+    fn introduce_entry(&self, dir: &Dir, place: u64, entry: &Entry) -> Answer<Attributes> {
+        let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);
+        let attributes = self.of_entry(ino, dir, entry);
+        if !self.known().add_entry(ino, dir, place, entry) {
+            let why = Error::Refused("another entry has the number that is made of its name".into());
+            self.tell(&[&self.path(dir.ino), b"/".as_slice(), &entry.name].concat(), &why);
+            return Err(Fault::Io);
+        }
+        Ok(attributes)
+    }
+
+    fn of_virtual(&self, ino: u64, what: &Virtual) -> Attributes {
+        let (kind, size) = match what {
+            Virtual::Link(target) => (Type::Symlink, target.len() as u64),
+            _ => (Type::Dir, 0),
+        };
+        attributes::of_virtual(ino, kind, size, &self.owners, self.opened)
+    }
+
+    fn of_root(&self, ino: u64, begun: Time) -> Attributes {
+        attributes::of_virtual(ino, Type::Dir, 0, &self.owners, begun)
+    }
+
+    fn of_entry(&self, ino: u64, dir: &Dir, entry: &Entry) -> Attributes {
+        let links = match entry.meta.link {
+            0 => 1,
+            _ if entry.is_dir() => 1,
+            link => self.links.of(&self.reader, &dir.snapshot.id, &dir.snapshot.manifest, link),
+        };
+        attributes::of_entry(ino, entry, &self.owners, links, dir.snapshot.manifest.started)
+    }
+
+    /// Where a directory is, for people.
+    fn path(&self, ino: u64) -> Vec<u8> {
+        self.known().path(ino)
+    }
+
+    /// A failure becomes `Io`, and is told of.
+    fn told<T>(&self, path: impl FnOnce() -> Vec<u8>, result: Result<T>) -> Answer<T> {
+        result.map_err(|err| {
+            self.tell(&path(), &err);
+            Fault::Io
+        })
+    }
+
+    fn tell(&self, path: &[u8], err: &Error) {
+        let why = err.chain();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() > TOLD || !told.insert((path.to_vec(), why.clone())) {
+            return;
+        }
+        if told.len() > TOLD {
+            self.observer.notice(Event::Warning("there are more problems than are told of"));
+            return;
+        }
+        drop(told);
+        self.observer.notice(Event::Problem { path, why: &why });
+    }
+}
+
+impl std::fmt::Debug for Mount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mount").field("reading", &self.reading).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,283 @@
+//! Reading: what directories list, bytes of files, extended attributes.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Xattr;
+use crate::model::entry::XattrValue;
+use crate::ops::mount::Answer;
+use crate::ops::mount::Attributes;
+use crate::ops::mount::Fault;
+use crate::ops::mount::Mount;
+use crate::ops::mount::Type;
+use crate::ops::mount::handles::Open;
+use crate::ops::mount::handles::OpenFile;
+use crate::ops::mount::inodes::Dir;
+use crate::ops::mount::inodes::Known;
+use crate::ops::mount::virtuals::Child;
+use crate::store::dirs;
+use crate::store::shared::Pace;
+
+/// Places of a listing before the first entry: `.` and `..`.
+const DOTS: u64 = 2;
+
+/// An entry of a listing.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// Number of its inode.
+    pub ino: u64,
+    /// Kind of thing.
+    pub kind: Type,
+    /// Name.
+    pub name: &'a [u8],
+    /// Where the listing goes on behind it.
+    pub next: u64,
+    /// What `stat` says of it, where that was asked for: then the kernel has been told of it. Never of `.` and `..`.
+    pub attributes: Option<Attributes>,
+}
+
+/// What a directory is listed into; false: it is full, and has not taken this one.
+pub type List<'a> = &'a mut dyn FnMut(&Listed<'_>) -> bool;
+
+impl Mount {
+    /// Opens a directory to be listed.
+    ///
+    /// # Errors
+    /// `NotDir`, `Stale`, `Io`.
+    pub fn open_dir(&self, ino: u64) -> Answer<u64> {
+        self.call();
+        let (dir, above) = self.directory(ino)?;
+        let open = match dir {
+            Some(dir) => Open::Dir(dir),
+            None => {
+                let shown = self.shown()?;
+                let number = |name: &str, child: &Child| match child {
+                    Child::Virtual(what) => self.numbers.of_virtual(ino, name, what),
+                    Child::Snapshot(name) => {
+                        shown.snapshots.get(name).map_or(0, |snapshot| self.numbers.of_root(&snapshot.id))
+                    }
+                };
+                let names = above.names(&shown).into_iter();
+                let children = names.filter_map(|name| {
+                    let child = above.child(&name, &shown)?;
+                    let ino = number(&name, &child);
+                    Some((name, ino, child))
+                });
+                Open::Virtual { ino, children: children.collect() }
+            }
+        };
+        Ok(self.add(open))
+    }
+
+    /// Whether what is listed there can never be anything else.
+    pub fn lasts(&self, handle: u64) -> bool {
+        self.handles.get(handle).is_some_and(|open| matches!(&*open, Open::Dir(_)))
+    }
+
+    /// Lists an open directory from a place on; with attributes only if they are wanted.
+    ///
+    /// # Errors
+    /// `Stale`, `Io`.
+    pub fn list(&self, handle: u64, from: u64, attributes: bool, list: List<'_>) -> Answer<()> {
+        self.call();
+        let open = self.handles.get(handle).ok_or(Fault::Stale)?;
+        let (ino, parent) = match &*open {
+            Open::Dir(dir) => (dir.ino, dir.parent),
+            Open::Virtual { ino, .. } => (*ino, super::TOP),
+            Open::File(_) => return Err(Fault::NotDir),
+        };
+        for (at, name, ino) in [(0, b".".as_slice(), ino), (1, b"..", parent)] {
+            let dot = Listed { ino, kind: Type::Dir, name, next: at + 1, attributes: None };
+            if at >= from && !list(&dot) {
+                return Ok(());
+            }
+        }
+        let from = from.saturating_sub(DOTS);
+        match &*open {
+            Open::Dir(dir) => self.list_entries(dir, from, attributes, list),
+            Open::Virtual { children, .. } => self.list_virtual(ino, children, from, attributes, list),
+            Open::File(_) => Err(Fault::NotDir),
+        }
+    }
+
+    fn list_entries(&self, dir: &Dir, from: u64, attributes: bool, list: List<'_>) -> Answer<()> {
+        let mut fault = None;
+        let read = dirs::each_from(&self.reader, &dir.tree, from, &mut |place, entry| {
+            let next = place.saturating_add(DOTS + 1);
+            if !attributes {
+                let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);
+                let kind = Type::of(entry);
+                return list(&Listed { ino, kind, name: &entry.name, next, attributes: None });
+            }
+            match self.introduce_entry(dir, place, entry) {
+                Err(why) => {
+                    fault = Some(why);
+                    false
+                }
+                Ok(attributes) => {
+                    let (ino, kind) = (attributes.ino, attributes.kind);
+                    let attributes = Some(attributes);
+                    let taken = list(&Listed { ino, kind, name: &entry.name, next, attributes });
+                    if !taken {
+                        self.forget(ino, 1);
+                    }
+                    taken
+                }
+            }
+        });
+        self.told(|| self.path(dir.ino), read)?;
+        fault.map_or(Ok(()), Err)
+    }
+
+    fn list_virtual(
+        &self,
+        parent: u64,
+        children: &[(String, u64, Child)],
+        from: u64,
+        attributes: bool,
+        list: List<'_>,
+    ) -> Answer<()> {
+        let shown = self.shown()?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        for ((name, ino, child), next) in children.iter().zip(DOTS + 1..).skip(from) {
+            let kind = match child {
+                Child::Virtual(what) if what.is_link() => Type::Symlink,
+                _ => Type::Dir,
+            };
+            let told = match attributes {
+                // One that went meanwhile is listed no more.
+                true => match self.introduce(parent, name, child, &shown, true) {
+                    Err(_) => continue,
+                    Ok(attributes) => Some(attributes),
+                },
+                false => None,
+            };
+            if !list(&Listed { ino: *ino, kind, name: name.as_bytes(), next, attributes: told }) {
+                if attributes {
+                    self.forget(*ino, 1);
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `IsDir`, `Stale`, `Io`.
+    pub fn open_file(&self, ino: u64) -> Answer<u64> {
+        self.call();
+        let known = self.known().known(ino).ok_or(Fault::Stale)?;
+        let Known::Entry(dir, place) = known else { return Err(Fault::IsDir) };
+        let entry = self.entry(&dir, place)?;
+        match &entry.kind {
+            Kind::File { size, content } => Ok(self.add(Open::File(OpenFile {
+                snapshot: dir.snapshot.id,
+                size: *size,
+                content: content.clone(),
+                pace: Pace::default(),
+                parent: dir.ino,
+                name: entry.name.clone(),
+            }))),
+            Kind::Dir { .. } => Err(Fault::IsDir),
+            _ => Err(Fault::Invalid),
+        }
+    }
+
+    fn add(&self, open: Open) -> u64 {
+        if let Some(id) = open.snapshot() {
+            self.watch().opened(id);
+        }
+        self.handles.add(open)
+    }
+
+    /// Closes what is open under a number.
+    pub fn release(&self, handle: u64) {
+        if let Some(id) = self.handles.remove(handle).and_then(|open| open.snapshot()) {
+            self.watch().closed(id);
+        }
+    }
+
+    /// Bytes of an open file; less than asked for only at its end.
+    ///
+    /// # Errors
+    /// `Stale`, `Io`.
+    pub fn read(&self, handle: u64, offset: u64, len: u32) -> Answer<Vec<u8>> {
+        self.call();
+        let open = self.handles.get(handle).ok_or(Fault::Stale)?;
+        let Open::File(file) = &*open else { return Err(Fault::IsDir) };
+        let range = offset..offset.saturating_add(u64::from(len));
+        let read = self.reader.read(file.size, &file.content, range, &file.pace);
+        self.told(|| self.path_of(file), read)
+    }
+
+    /// Where, from an offset on, an open file has data (or else a hole).
+    ///
+    /// # Errors
+    /// `Beyond` where there is none, `Stale`, `Io`.
+    pub fn seek(&self, handle: u64, from: u64, data: bool) -> Answer<u64> {
+        self.call();
+        let open = self.handles.get(handle).ok_or(Fault::Stale)?;
+        let Open::File(file) = &*open else { return Err(Fault::Invalid) };
+        let found = self.reader.seek(file.size, &file.content, from, data);
+        self.told(|| self.path_of(file), found)?.ok_or(Fault::Beyond)
+    }
+
+    /// Names of extended attributes.
+    ///
+    /// # Errors
+    /// `Stale`, `Io`.
+    pub fn xattr_names(&self, ino: u64) -> Answer<Vec<Vec<u8>>> {
+        let entry = self.with_xattrs(ino)?;
+        Ok(entry.iter().flat_map(|(entry, _)| &entry.meta.xattrs).map(|xattr| xattr.name.clone()).collect())
+    }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// `NoData` when there is none of this name, `Stale`, `Io`.
+    pub fn xattr(&self, ino: u64, name: &[u8]) -> Answer<Vec<u8>> {
+        let (entry, dir) = self.with_xattrs(ino)?.ok_or(Fault::NoData)?;
+        let found = entry.meta.xattrs.iter().find(|xattr| xattr.name == name).ok_or(Fault::NoData)?;
+        self.told(|| self.path_in(dir.ino, &entry.name), self.value(found))
+    }
+
+    /// Inode flags, as Linux numbers them.
+    ///
+    /// # Errors
+    /// `Stale`, `Io`.
+    pub fn flags(&self, ino: u64) -> Answer<u32> {
+        Ok(self.with_xattrs(ino)?.map_or(0, |(entry, _)| entry.meta.attrs))
+    }
+
+    /// What is above the snapshots has none.
+    fn with_xattrs(&self, ino: u64) -> Answer<Option<(Arc<Entry>, Dir)>> {
+        self.call();
+        let known = self.known().known(ino).ok_or(Fault::Stale)?;
+        let Known::Entry(dir, place) = known else { return Ok(None) };
+        Ok(Some((self.entry(&dir, place)?, dir)))
+    }
+
+    fn value(&self, xattr: &Xattr) -> Result<Vec<u8>> {
+        match &xattr.value {
+            XattrValue::Inline(bytes) => Ok(bytes.clone()),
+            XattrValue::Content { size, content } => {
+                let value = self.reader.read(*size, content, 0..*size, &Pace::default())?;
+                // Its size was bounded when the entry was decoded.
+                (value.len() as u64 == *size).then_some(value).ok_or(Error::Stopped)
+            }
+        }
+    }
+
+    fn path_of(&self, file: &OpenFile) -> Vec<u8> {
+        self.path_in(file.parent, &file.name)
+    }
+
+    fn path_in(&self, dir: u64, name: &[u8]) -> Vec<u8> {
+        [&self.path(dir), b"/".as_slice(), name].concat()
+    }
+}

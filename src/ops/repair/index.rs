@@ -1,0 +1,70 @@
+//! `repair index`: this machine's view, made anew from the packs' own tables.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::index::Index;
+use crate::store::packs;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Packs listed.
+    pub packs: u64,
+    /// Chunks in them, copies counted.
+    pub chunks: u64,
+    /// Packs of which neither table can be read, and why.
+    pub unreadable: Vec<String>,
+    /// Packs of which this machine remembers something else than they say.
+    pub wrong: u64,
+}
+
+/// Rebuilds the view; in a dry run it is compared with the packs and left as it is.
+///
+/// # Errors
+/// When the store fails, another process uses the view, or the run was interrupted.
+pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
+    let (session, sight) = Session::open_to_read(repo, observer)?;
+    let report = if dry_run { compare(repo, &sight, observer, stop)? } else { rebuild(repo, sight)? };
+    session.map_or(Ok(()), Session::close)?;
+    Ok(report)
+}
+
+fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
+    repo.renew_view()?;
+    let index = Index::load(repo, sight)?;
+    let unreadable = index.unreadable.iter().map(|(_, err)| err.chain()).collect();
+    Ok(Report { packs: index.packs().len() as u64, chunks: index.chunks(), unreadable, wrong: 0 })
+}
+
+fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
+    let mut report = Report { packs: sight.packs.len() as u64, ..Report::default() };
+    observer.notice(Event::Expect { files: report.packs, bytes: 0 });
+    for (id, len) in &sight.packs {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        observer.notice(Event::Done { files: 1, bytes: 0 });
+        let table = match packs::read_table(repo.storage(), repo.ring(), id, *len) {
+            Ok(table) => table,
+            // Moved since it was listed.
+            Err(err) if err.is_missing() => continue,
+            Err(err) if err.is_damage() => {
+                report.unreadable.push(err.chain());
+                continue;
+            }
+            Err(err) => return Err(err),
+        };
+        report.chunks += table.blocks.iter().map(|block| block.chunks.len() as u64).sum::<u64>();
+        let kept = repo.view().and_then(|view| view.table_of(id));
+        report.wrong += u64::from(kept.is_some_and(|kept| kept != (*len, table)));
+    }
+    Ok(report)
+}

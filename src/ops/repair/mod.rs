@@ -1,0 +1,11 @@
+//! `repair`: only ever adds. What can still be read is written anew, what it was read from is moved aside, and what is
+//! lost is marked as lost. See docs/repair.md.
+//!
+//! `index` rebuilds this machine's view, `packs` saves what damaged packs hold (`salvage` reads one), `snapshots` makes
+//! snapshots of what is left of those that lost something (`rewrite` makes one tree).
+
+pub mod index;
+pub mod packs;
+mod rewrite;
+mod salvage;
+pub mod snapshots;

@@ -1,0 +1,259 @@
+//! `repair packs`: what can be read of damaged packs is written into new ones, and the originals are moved aside.
+//!
+//! Why this may run beside everybody else: the new packs are durable, and their writer's session stands, before a damaged
+//! one leaves `packs/`; and every chunk that can be read is written, whether or not it lies elsewhere too, since a collection
+//! that began before the damage was known may keep just this copy. So whoever finds the old one gone finds the new one by
+//! listing again, and a collection does not touch it until the old one is gone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::malformed::Malformed;
+use crate::model::record::Damaged;
+use crate::model::record::SessionKind;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::repair::salvage::Salvage;
+use crate::ops::repair::salvage::Salvager;
+use crate::store::damage;
+use crate::store::index::Index;
+use crate::store::packs;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+use crate::store::sink::Effort;
+use crate::store::sink::Sink;
+use crate::store::storage::Area;
+use crate::store::storage::Created;
+
+/// Copies of one damaged pack that may stand in quarantine.
+const MOST_COPIES: usize = 1000;
+
+/// Which packs, and whether to write.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Beginnings of packs' names; none: all that are known to be damaged.
+    pub ids: Vec<String>,
+    /// Write nothing.
+    pub dry_run: bool,
+}
+
+/// What became of one pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is whole: a record that it is damaged was ended.
+    Whole,
+    /// It was written anew as far as it can be read, and moved aside.
+    Salvaged {
+        /// Chunks saved.
+        saved: u64,
+        /// Their plain bytes.
+        bytes: u64,
+        /// Chunks lost.
+        lost: u64,
+        /// Neither of its tables can be read, so nobody knows what was in it.
+        unknown: bool,
+        /// Where the original is now.
+        aside: String,
+    },
+    /// A collection has condemned it.
+    Condemned,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Each pack that was looked at.
+    pub packs: Vec<(PackId, Fate)>,
+    /// Bytes of the packs written.
+    pub bytes_written: u64,
+    /// Damage that is known of packs that are gone.
+    pub gone: u64,
+}
+
+impl Report {
+    /// Whether something is lost.
+    pub fn has_lost(&self) -> bool {
+        let lost =
+            |fate: &Fate| matches!(fate, Fate::Salvaged { lost, unknown, .. } if *lost > 0 || *unknown);
+        self.packs.iter().any(|(_, fate)| lost(fate))
+    }
+}
+
+/// Repairs.
+///
+/// # Errors
+/// When the store fails, a name is none of a pack, or the run was interrupted. The originals are then where they were.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let (session, sight) = match options.dry_run {
+        true => (None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?),
+        // W1: a writer.
+        false => {
+            let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+            (Some(session), sight)
+        }
+    };
+    let mut run = Run { repo, observer, stop, session: session.as_ref(), report: Report::default() };
+    run.all(&sight, &options.ids)?;
+    let report = run.report;
+    session.map_or(Ok(()), Session::close)?;
+    Ok(report)
+}
+
+struct Run<'a> {
+    repo: &'a Repository,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    /// `None` in a dry run.
+    session: Option<&'a Session>,
+    report: Report,
+}
+
+impl Run<'_> {
+    fn all(&mut self, sight: &Sight, ids: &[String]) -> Result<()> {
+        let listed = |id: &PackId| sight.packs.iter().any(|(found, _)| found == id);
+        self.report.gone = sight.damaged.iter().filter(|id| !listed(id)).count() as u64;
+        let chosen = if ids.is_empty() { known(self.repo, sight)? } else { named(sight, ids)? };
+        let bytes = chosen.iter().map(|(_, len)| len).sum();
+        self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
+        let mut damaged = Vec::new();
+        for (id, len) in chosen {
+            self.check_stop()?;
+            if sight.condemned.contains(&id) {
+                self.report.packs.push((id, Fate::Condemned));
+                continue;
+            }
+            match self.verify(&id, len) {
+                Ok(()) => {
+                    if self.session.is_some() {
+                        damage::end(self.repo, &id.hex())?;
+                    }
+                    self.observer.notice(Event::Done { files: 1, bytes: len });
+                    self.report.packs.push((id, Fate::Whole));
+                }
+                Err(err) if err.is_missing() => {}
+                Err(err) if err.is_damage() => damaged.push((id, len, err)),
+                Err(err) => return Err(err),
+            }
+        }
+        if damaged.is_empty() { Ok(()) } else { self.salvage(&damaged) }
+    }
+
+    /// Whether a pack is what was written, and can be read.
+    fn verify(&self, id: &PackId, len: u64) -> Result<()> {
+        let bad = |why| Error::Damaged { what: Area::Packs.path(&id.hex()), source: Malformed::because(why) };
+        if packs::hash(self.repo.storage(), id, len)? != *id.as_bytes() {
+            return Err(packs::not_its_name(id));
+        }
+        let salvage = Salvager::new(self.repo)?.pack(id, len, &mut None)?;
+        if salvage.is_whole() { Ok(()) } else { Err(bad("not all of it can be read")) }
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn salvage(&mut self, damaged: &[(PackId, u64, Error)]) -> Result<()> {
+        if let Some(session) = self.session {
+            // From here on nobody writes against them.
+            for (id, _, why) in damaged {
+                damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain())?;
+            }
+        }
+        let stored = AtomicU64::new(0);
+        let (salvaged, written) = std::thread::scope(|scope| {
+            // An empty index lets everything through.
+            let nothing = Arc::new(Index::default());
+            let effort = Effort { level: self.repo.config().level, harder: 0 };
+            let mut sink = self
+                .session
+                .map(|session| Sink::start(scope, self.repo, session.id, nothing, effort, &stored));
+            let salvaged = self.read(damaged, &mut sink);
+            match (sink.map(Sink::finish), salvaged) {
+                // A sink that failed says so itself; whoever fed it only noticed.
+                (Some(Err(err)), Ok(_) | Err(Error::Stopped)) => Err(err),
+                (_, Err(err)) => Err(err),
+                (None, Ok(salvaged)) => Ok((salvaged, 0)),
+                (Some(Ok(written)), Ok(salvaged)) => Ok((salvaged, written.bytes)),
+            }
+        })?;
+        self.report.bytes_written = written;
+        for ((id, ..), salvage) in damaged.iter().zip(&salvaged) {
+            // What was saved is durable by now.
+            let aside = if self.session.is_some() { set_aside(self.repo, id)? } else { id.hex() };
+            if self.session.is_some() && salvage.is_whole() {
+                damage::end(self.repo, &id.hex())?;
+            }
+            let fate = Fate::Salvaged {
+                saved: salvage.saved,
+                bytes: salvage.saved_bytes,
+                lost: salvage.lost.len() as u64,
+                unknown: salvage.unknown,
+                aside: Area::Quarantine.path(&aside),
+            };
+            self.report.packs.push((*id, fate));
+        }
+        Ok(())
+    }
+
+    fn read(&self, damaged: &[(PackId, u64, Error)], sink: &mut Option<Sink<'_>>) -> Result<Vec<Salvage>> {
+        let mut salvager = Salvager::new(self.repo)?;
+        let each = damaged.iter().map(|(id, len, _)| {
+            self.check_stop()?;
+            let salvage = salvager.pack(id, *len, sink)?;
+            self.observer.notice(Event::Done { files: 1, bytes: *len });
+            Ok(salvage)
+        });
+        each.collect()
+    }
+}
+
+/// Packs that a record names, and those of which no table can be read.
+fn known(repo: &Repository, sight: &Sight) -> Result<Vec<(PackId, u64)>> {
+    let index = Index::load(repo, sight.clone())?;
+    let mut known: BTreeSet<PackId> = index.unreadable.iter().map(|(id, _)| *id).collect();
+    known.extend(&sight.damaged);
+    Ok(sight.packs.iter().filter(|(id, _)| known.contains(id)).copied().collect())
+}
+
+fn named(sight: &Sight, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
+    let mut chosen = BTreeSet::new();
+    for id in ids {
+        let start = id.to_ascii_lowercase();
+        let mut found = sight.packs.iter().filter(|(pack, _)| pack.hex().starts_with(&start));
+        match (found.next(), found.next()) {
+            (Some(only), None) => chosen.insert(*only),
+            (Some(_), Some(_)) => return Err(Error::Usage(format!("more than one pack begins with {id}"))),
+            _ => return Err(Error::Usage(format!("no pack begins with {id}"))),
+        };
+    }
+    Ok(chosen.into_iter().collect())
+}
+
+/// Moves a pack aside, durably; the name it has there.
+fn set_aside(repo: &Repository, id: &PackId) -> Result<String> {
+    let name = id.hex();
+    for number in 0..MOST_COPIES {
+        let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };
+        match repo.storage().move_to((Area::Packs, &name), (Area::Quarantine, &aside)) {
+            Ok(Created::New) => return Ok(aside),
+            // Another damaged copy of it was moved there before.
+            Ok(Created::Exists) => {}
+            // Another repair was faster: it has saved what this one has.
+            Err(err) if err.is_missing() => return Ok(aside),
+            Err(err) => return Err(err),
+        }
+    }
+    Err(Error::Refused(format!("{MOST_COPIES} copies of pack {} stand in quarantine", id.short())))
+}

@@ -1,0 +1,340 @@
+//! What is left of a tree: which entries lost something, and the tree without what they lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::codec::hash::ChunkType;
+use crate::codec::list::ListBuilder;
+use crate::codec::list::ListPiece;
+use crate::codec::tree::DirBuilder;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Part;
+use crate::model::entry::XattrValue;
+use crate::model::id::ChunkId;
+use crate::model::manifest::Manifest;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::sink::Sink;
+use crate::store::trees::Budget;
+use crate::store::trees::DirStream;
+use crate::store::trees::MAX_NESTING;
+
+/// Most losses that are told one by one.
+const MOST: usize = 1000;
+/// Pieces of a file's list above one another; as readers have it.
+const MAX_DEPTH: usize = 8;
+
+/// What a snapshot lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Paths and what is wrong with each: the first thousand.
+    pub told: Vec<(Vec<u8>, String)>,
+    /// Entries that lost something or are gone.
+    pub entries: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+}
+
+impl Losses {
+    fn tell(&mut self, path: &[u8], why: String) {
+        self.entries += 1;
+        if self.told.len() < MOST {
+            self.told.push((path.to_vec(), why));
+        }
+    }
+}
+
+/// Walks trees over one index.
+pub(super) struct Rewriter<'a, 'scope> {
+    repo: &'a Repository,
+    index: Arc<Index>,
+    reader: ChunkReader,
+    /// For file data, while the reader is at a list.
+    spare: ChunkReader,
+    /// Directories below which nothing is lost.
+    whole: HashMap<ChunkId, bool>,
+    /// Where new pieces go; nowhere while one only looks.
+    pub(super) sink: Option<Sink<'scope>>,
+    stop: &'a AtomicBool,
+}
+
+/// A directory that a walk is in.
+struct Open {
+    tree: ChunkId,
+    stream: DirStream,
+    builder: DirBuilder,
+    /// Its entry in the directory above.
+    entry: Option<Entry>,
+    path: usize,
+    /// Pieces of it that cannot be read.
+    lost: u64,
+    /// Nothing below it is lost.
+    whole: bool,
+}
+
+/// What became of an entry's content.
+struct Fixed {
+    content: Content,
+    lost: u64,
+}
+
+impl<'a, 'scope> Rewriter<'a, 'scope> {
+    pub(super) fn new(repo: &'a Repository, index: &Arc<Index>, stop: &'a AtomicBool) -> Result<Self> {
+        Ok(Self {
+            repo,
+            index: Arc::clone(index),
+            reader: ChunkReader::new(repo, Arc::clone(index))?,
+            spare: ChunkReader::new(repo, Arc::clone(index))?,
+            whole: HashMap::new(),
+            sink: None,
+            stop,
+        })
+    }
+
+    /// What a snapshot lost, and the root of what is left; `None` where that is nothing at all. Without a loss it is the
+    /// root that it has.
+    ///
+    /// # Errors
+    /// When the store fails or the run was interrupted.
+    pub(super) fn snapshot(&mut self, manifest: &Manifest) -> Result<(Option<ChunkId>, Losses)> {
+        let (mut losses, mut path) = (Losses::default(), Vec::new());
+        let mut budget = Budget::of(&manifest.counts);
+        let mut open = vec![self.enter(manifest.root, None, 0)];
+        let mut entries = 0u64;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let depth = open.len();
+            let Some(dir) = open.last_mut() else { return Ok((None, losses)) };
+            path.truncate(dir.path);
+            let entry = match dir.stream.next(&mut self.reader) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => {
+                    let Some(done) = open.pop() else { continue };
+                    if let Some(root) = self.leave(done, open.last_mut())? {
+                        let nothing = entries == 0 && losses.entries > 0;
+                        return Ok(((!nothing).then_some(root), losses));
+                    }
+                    continue;
+                }
+                Err(err) if err.is_damage() => {
+                    dir.lost += 1;
+                    dir.whole = false;
+                    losses.tell(&path, format!("directory: {}", err.chain()));
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
+            entries += 1;
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&entry.name);
+            if let Err(err) = budget.take(&path, &entry) {
+                dir.whole = false;
+                losses.tell(&path, err.chain());
+                // A tree without end: what was read of this directory is what is left.
+                dir.lost += 1;
+                dir.stream = DirStream::empty();
+                continue;
+            }
+            if let Kind::Dir { tree } = entry.kind {
+                let known = self.whole.get(&tree).copied().unwrap_or_default();
+                if !known && depth < MAX_NESTING {
+                    let entered = self.enter(tree, Some(entry), path.len());
+                    open.push(entered);
+                    continue;
+                }
+            }
+            let fixed = self.fix(entry, &path, &mut losses)?;
+            let Some(dir) = open.last_mut() else { continue };
+            dir.whole &= fixed.as_ref().is_some_and(|(_, whole)| *whole);
+            if let Some((entry, _)) = fixed {
+                let (sink, namer) = (&mut self.sink, self.repo.namer());
+                dir.builder.push(&entry, namer, &mut |bytes| put(self.repo, sink, bytes))?;
+            }
+        }
+    }
+
+    fn enter(&self, tree: ChunkId, entry: Option<Entry>, path: usize) -> Open {
+        let (stream, builder) = (DirStream::new(tree), DirBuilder::default());
+        Open { tree, stream, builder, entry, path, lost: 0, whole: true }
+    }
+
+    /// Ends a directory: its entry goes to the one above; the root's tree is given.
+    fn leave(&mut self, done: Open, above: Option<&mut Open>) -> Result<Option<ChunkId>> {
+        let Open { tree, builder, entry, lost, whole, .. } = done;
+        let (repo, sink) = (self.repo, &mut self.sink);
+        self.whole.insert(tree, whole);
+        let tree = if whole { tree } else { builder.finish(&mut |bytes| put(repo, sink, bytes))? };
+        let (Some(mut entry), Some(above)) = (entry, above) else { return Ok(Some(tree)) };
+        entry.kind = Kind::Dir { tree };
+        entry.meta.lost = entry.meta.lost.saturating_add(lost);
+        above.whole &= whole;
+        above.builder.push(&entry, repo.namer(), &mut |bytes| put(repo, sink, bytes))?;
+        Ok(None)
+    }
+
+    /// An entry without what it lost, and whether that was nothing; `None` where nothing is left of it.
+    fn fix(&mut self, mut entry: Entry, path: &[u8], losses: &mut Losses) -> Result<Option<(Entry, bool)>> {
+        let mut lost = 0;
+        let (size, fixed) = match &entry.kind {
+            Kind::File { size, content } => (*size, Some(self.content(*size, content)?)),
+            _ => (0, None),
+        };
+        if let Some(Fixed { content, lost: bytes }) = fixed.filter(|fixed| fixed.lost > 0) {
+            losses.bytes += bytes;
+            if bytes == size {
+                losses.tell(path, format!("all of its {size} bytes are lost"));
+                return Ok(None);
+            }
+            losses.tell(path, format!("{bytes} of its {size} bytes are lost: zeros stand for them"));
+            lost += bytes;
+            entry.kind = Kind::File { size, content };
+        }
+        for xattr in std::mem::take(&mut entry.meta.xattrs) {
+            if let XattrValue::Content { size, content } = &xattr.value
+                && self.content(*size, content)?.lost > 0
+            {
+                losses.tell(path, format!("attribute {} is lost", String::from_utf8_lossy(&xattr.name)));
+                lost += 1;
+                continue;
+            }
+            entry.meta.xattrs.push(xattr);
+        }
+        entry.meta.lost = entry.meta.lost.saturating_add(lost);
+        Ok(Some((entry, lost == 0)))
+    }
+
+    /// A content with holes for what is lost of it.
+    fn content(&mut self, size: u64, content: &Content) -> Result<Fixed> {
+        if let Content::Parts(parts) = content
+            && self.all_there(parts)?
+        {
+            return Ok(Fixed { content: content.clone(), lost: 0 });
+        }
+        let mut list = Patched::default();
+        let root = match content {
+            Content::Parts(parts) => {
+                self.parts(parts, &mut list)?;
+                None
+            }
+            Content::List(root) => Some((*root, 0, size)),
+        };
+        let mut todo: Vec<(ChunkId, usize, u64)> = root.into_iter().collect();
+        while let Some((id, depth, len)) = todo.pop() {
+            let piece = match self.reader.get(ChunkType::Tree, &id) {
+                Ok(bytes) => ListPiece::decode(&bytes).ok().filter(|piece| covers(piece, len)),
+                Err(err) if err.is_damage() => None,
+                Err(err) => return Err(err),
+            };
+            match piece {
+                Some(ListPiece::Leaf(parts)) => self.parts(&parts, &mut list)?,
+                Some(ListPiece::Index(kids)) if depth < MAX_DEPTH => {
+                    todo.extend(kids.iter().rev().map(|kid| (kid.id, depth + 1, kid.len)));
+                }
+                _ => list.lose(len),
+            }
+        }
+        let (repo, sink) = (self.repo, &mut self.sink);
+        list.finish(&mut |bytes| put(repo, sink, bytes))
+    }
+
+    fn all_there(&mut self, parts: &[Part]) -> Result<bool> {
+        for part in parts {
+            if let Part::Chunk { id, .. } = part
+                && !self.is_there(id)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn parts(&mut self, parts: &[Part], list: &mut Patched) -> Result<()> {
+        for part in parts {
+            let keep = match part {
+                Part::Chunk { id, .. } => self.is_there(id)?,
+                Part::Hole { .. } => true,
+            };
+            if keep {
+                let (repo, sink) = (self.repo, &mut self.sink);
+                list.keep(*part, &mut |bytes| put(repo, sink, bytes))?;
+            } else {
+                list.lose(part.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a chunk lies in a good pack, or can be read all the same.
+    fn is_there(&mut self, id: &ChunkId) -> Result<bool> {
+        if self.index.near(ChunkType::Data, id).is_some() || self.index.find(ChunkType::Data, id)?.is_some() {
+            return Ok(true);
+        }
+        match self.spare.get(ChunkType::Data, id) {
+            Ok(_) => Ok(true),
+            Err(err) if err.is_damage() => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+/// The parts of a content, with holes for what is lost.
+#[derive(Default)]
+struct Patched {
+    list: ListBuilder,
+    /// Lost bytes that are not in the list yet: what lies together becomes one hole.
+    pending: u64,
+    lost: u64,
+}
+
+impl Patched {
+    fn lose(&mut self, len: u64) {
+        self.pending += len;
+        self.lost += len;
+    }
+
+    fn keep(&mut self, part: Part, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+        self.flush(put)?;
+        self.list.push(part, put)
+    }
+
+    fn flush(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+        match std::mem::take(&mut self.pending) {
+            0 => Ok(()),
+            len => self.list.push(Part::Hole { len }, put),
+        }
+    }
+
+    fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<Fixed> {
+        self.flush(put)?;
+        Ok(Fixed { content: self.list.finish(put)?, lost: self.lost })
+    }
+}
+
+/// Whether a piece covers as many bytes as is said where it is named.
+fn covers(piece: &ListPiece, len: u64) -> bool {
+    let lengths: Vec<u64> = match piece {
+        ListPiece::Leaf(parts) => parts.iter().map(Part::len).collect(),
+        ListPiece::Index(kids) => kids.iter().map(|kid| kid.len).collect(),
+    };
+    lengths.iter().try_fold(0u64, |sum, len| sum.checked_add(*len).filter(|_| *len > 0)) == Some(len)
+}
+
+/// Names a tree chunk, and stores it if anything is to be stored.
+fn put(repo: &Repository, sink: &mut Option<Sink<'_>>, bytes: &[u8]) -> Result<ChunkId> {
+    let id = repo.namer().name(ChunkType::Tree, bytes);
+    if let Some(sink) = sink {
+        sink.put(ChunkType::Tree, id, bytes)?;
+    }
+    Ok(id)
+}

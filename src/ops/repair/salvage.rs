@@ -1,0 +1,141 @@
+//! What can still be read of a damaged pack.
+
+use crate::codec::block::BlockOpener;
+use crate::codec::block::SealedBlock;
+use crate::codec::pack::BlockRow;
+use crate::codec::pack::ENDS;
+use crate::codec::pack::Ends;
+use crate::codec::pack::Table;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::model::id::PackId;
+use crate::store::repository::Repository;
+use crate::store::sink::Sink;
+use crate::store::storage::Area;
+
+/// Reads damaged packs; one for all.
+pub(super) struct Salvager<'a> {
+    repo: &'a Repository,
+    opener: BlockOpener,
+    plain: Vec<u8>,
+}
+
+/// What became of a pack's chunks.
+#[derive(Debug, Default)]
+pub(super) struct Salvage {
+    /// Neither of its tables can be read, nor does this machine know what was in it.
+    pub(super) unknown: bool,
+    pub(super) saved: u64,
+    pub(super) saved_bytes: u64,
+    /// Chunks that cannot be read.
+    pub(super) lost: Vec<ChunkId>,
+}
+
+impl Salvage {
+    /// Nothing of the pack was lost.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.unknown && self.lost.is_empty()
+    }
+}
+
+impl<'a> Salvager<'a> {
+    pub(super) fn new(repo: &'a Repository) -> Result<Self> {
+        let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+        Ok(Self { repo, opener, plain: Vec::new() })
+    }
+
+    /// Every chunk of the pack that can be read goes to the sink, if there is one. Whoever it was stored for may have
+    /// given up another copy since, so what is stored elsewhere goes there as well.
+    ///
+    /// # Errors
+    /// When the store fails otherwise than by what it holds, or the sink does.
+    pub(super) fn pack(&mut self, id: &PackId, len: u64, sink: &mut Option<Sink<'_>>) -> Result<Salvage> {
+        let mut salvage = Salvage::default();
+        let Some(table) = self.table(id, len)? else {
+            return Ok(Salvage { unknown: true, ..salvage });
+        };
+        for row in &table.blocks {
+            let sealed = self.block(id, &table, row)?;
+            let good = self.good(&table, row, sealed.is_some());
+            let all = good.iter().all(|good| *good);
+            for ((chunk, len), good) in row.chunks.iter().zip(&good) {
+                match good {
+                    true => {
+                        salvage.saved += 1;
+                        salvage.saved_bytes += u64::from(*len);
+                    }
+                    false => salvage.lost.push(*chunk),
+                }
+            }
+            let (Some(sink), Some(sealed)) = (sink.as_mut(), sealed) else { continue };
+            if all {
+                let (kind, codec, plain) = (table.kind, row.codec, row.plain);
+                sink.put_block(SealedBlock { kind, codec, plain, chunks: row.chunks.clone(), sealed })?;
+                continue;
+            }
+            let mut rest = self.plain.as_slice();
+            for ((chunk, len), good) in row.chunks.iter().zip(&good) {
+                let (bytes, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
+                rest = behind;
+                if *good {
+                    sink.put(table.kind, *chunk, bytes)?;
+                }
+            }
+        }
+        Ok(salvage)
+    }
+
+    /// A block's sealed bytes, if they can be read and opened; its plain ones are then at hand.
+    fn block(&mut self, id: &PackId, table: &Table, row: &BlockRow) -> Result<Option<Vec<u8>>> {
+        let mut sealed = vec![0u8; row.stored as usize];
+        let read = self.repo.storage().read_range(Area::Packs, &id.hex(), u64::from(row.offset), &mut sealed);
+        match read {
+            Ok(()) => {}
+            // Gone altogether is not damage of a block.
+            Err(err) if err.is_damage() && !err.is_missing() => return Ok(None),
+            Err(err) => return Err(err),
+        }
+        let mut scratch = sealed.clone();
+        let opened = self.opener.open(table.kind, row.codec, row.plain, &mut scratch, &mut self.plain);
+        Ok(opened.is_ok().then_some(sealed))
+    }
+
+    /// Which chunks of the block at hand have their ids.
+    fn good(&self, table: &Table, row: &BlockRow, opened: bool) -> Vec<bool> {
+        let mut rest = if opened { self.plain.as_slice() } else { &[] };
+        let each = row.chunks.iter().map(|(id, len)| {
+            let (bytes, behind) = rest.split_at_checked(*len as usize)?;
+            rest = behind;
+            (self.repo.namer().name(table.kind, bytes) == *id).then_some(())
+        });
+        each.map(|good| good.is_some()).collect()
+    }
+
+    /// Its table: the one at its front, the one at its end, or what this machine remembers of it. None of them is
+    /// believed further than that a chunk has its id.
+    fn table(&self, id: &PackId, len: u64) -> Result<Option<Table>> {
+        for at_end in [false, true] {
+            match self.table_at(id, len, at_end) {
+                Ok(table) => return Ok(Some(table)),
+                Err(err) if err.is_damage() && !err.is_missing() => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(self.repo.view().and_then(|view| view.table_of(id)).map(|(_, table)| table))
+    }
+
+    /// As [`crate::store::packs::table_at`], of a pack that need not be as long as it says.
+    fn table_at(&self, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
+        let (storage, name) = (self.repo.storage(), id.hex());
+        let damaged = || Error::damaged(Area::Packs.path(&name));
+        let at = if at_end { len.saturating_sub(ENDS as u64) } else { 0 };
+        let mut ends = [0u8; ENDS];
+        storage.read_range(Area::Packs, &name, at, &mut ends)?;
+        let ends = Ends::claims(&ends).map_err(damaged())?;
+        let start = if at_end { at.saturating_sub(u64::from(ends.table_len)) } else { ENDS as u64 };
+        let mut sealed = vec![0u8; ends.table_len as usize];
+        storage.read_range(Area::Packs, &name, start, &mut sealed)?;
+        ends.open_table(self.repo.ring(), sealed).map_err(damaged())
+    }
+}

@@ -1,0 +1,242 @@
+//! `repair snapshots`: a snapshot that lost something is replaced by what is left of it; the original goes to the trash.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+
+use serde_bytes::ByteBuf;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::model::record::SessionKind;
+use crate::observe::Observer;
+pub use crate::ops::repair::rewrite::Losses;
+use crate::ops::repair::rewrite::Rewriter;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+use crate::store::sink::Effort;
+use crate::store::sink::Sink;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trash;
+
+/// Row of a manifest's `extra`: the snapshot of which this one is what was left.
+const REPAIRED: u16 = 32;
+
+/// Which snapshots, and whether to write.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Beginnings of ids; none: all.
+    pub ids: Vec<String>,
+    /// Write nothing.
+    pub dry_run: bool,
+}
+
+/// What became of a snapshot that is not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// This one takes its place; `None` in a dry run.
+    Replaced(Option<SnapshotId>),
+    /// Its manifest was damaged, and this machine has kept it: it is back as it was.
+    Recovered,
+    /// Nothing is left of it but its name.
+    Empty,
+    /// Its manifest cannot be read, and this machine has not kept it.
+    Unreadable(String),
+}
+
+/// A snapshot that is not whole.
+#[derive(Debug)]
+pub struct Item {
+    /// Which.
+    pub id: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// What it lost.
+    pub losses: Losses,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Snapshots looked at.
+    pub looked_at: u64,
+    /// Those that are not whole.
+    pub items: Vec<Item>,
+}
+
+/// A snapshot to be looked at; `true` if its manifest is this machine's copy.
+type Candidate = (Snapshot, bool);
+
+/// Repairs.
+///
+/// # Errors
+/// When the store fails, a name is none of a snapshot, or the run was interrupted.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let mut report = Report::default();
+    let candidates = candidates(repo, &options.ids, &mut report)?;
+    report.looked_at = (candidates.len() + report.items.len()) as u64;
+    let (session, sight) = Session::open_to_read(repo, observer)?;
+    let damaged = look(repo, sight, &candidates, stop)?;
+    session.map_or(Ok(()), Session::close)?;
+    for (at, losses) in damaged {
+        let Some((snapshot, kept)) = candidates.get(at) else { continue };
+        let lost = losses.entries > 0;
+        if *kept {
+            if !options.dry_run {
+                recover(repo, &snapshot.id)?;
+            }
+            let (id, fate) = (snapshot.id.hex(), Fate::Recovered);
+            report.items.push(Item { id, fate, losses: Losses::default() });
+        }
+        if lost {
+            let (fate, losses) = match options.dry_run {
+                true => (Fate::Replaced(None), losses),
+                false => replace(repo, snapshot, stop)?,
+            };
+            report.items.push(Item { id: snapshot.id.hex(), fate, losses });
+        }
+    }
+    Ok(report)
+}
+
+/// The snapshots to look at. Of one whose manifest cannot be read this machine may have kept it.
+fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<Vec<Candidate>> {
+    let listing = snapshots::list_all(repo)?;
+    let all = listing.snapshots.iter().map(|snapshot| snapshot.id.hex());
+    let names: Vec<String> = all.chain(listing.unreadable.iter().map(|(name, _)| name.clone())).collect();
+    for id in ids {
+        let found = names.iter().filter(|name| name.starts_with(&id.to_ascii_lowercase())).count();
+        if found != 1 {
+            let why = if found == 0 { "no id begins so" } else { "more than one id begins so" };
+            return Err(Error::NoSnapshot { selector: id.clone(), why: why.into() });
+        }
+    }
+    let wanted =
+        |name: &str| ids.is_empty() || ids.iter().any(|id| name.starts_with(&id.to_ascii_lowercase()));
+    let mut chosen = Vec::new();
+    for snapshot in listing.snapshots.into_iter().filter(|snapshot| wanted(&snapshot.id.hex())) {
+        // What this machine keeps of a manifest must not hide that the repository's own is damaged.
+        let kept = match snapshots::verify(repo, &snapshot.id.hex()) {
+            Ok(()) => false,
+            Err(err) if err.is_missing() => continue,
+            Err(err) if err.is_damage() => true,
+            Err(err) => return Err(err),
+        };
+        chosen.push((snapshot, kept));
+    }
+    for (name, err) in listing.unreadable.into_iter().filter(|(name, _)| wanted(name)) {
+        let kept = SnapshotId::parse(&name).ok().and_then(|id| snapshots::kept(repo, &id));
+        if let Some(snapshot) = kept {
+            chosen.push((snapshot, true));
+            continue;
+        }
+        let fate = Fate::Unreadable(err.chain());
+        report.items.push(Item { id: name, fate, losses: Losses::default() });
+    }
+    Ok(chosen)
+}
+
+/// Which of the snapshots need to be replaced, and what they lost.
+fn look(
+    repo: &Repository,
+    sight: Sight,
+    candidates: &[Candidate],
+    stop: &AtomicBool,
+) -> Result<Vec<(usize, Losses)>> {
+    let index = Arc::new(Index::load(repo, sight)?);
+    let mut rewriter = Rewriter::new(repo, &index, stop)?;
+    let mut damaged = Vec::new();
+    for (at, (snapshot, kept)) in candidates.iter().enumerate() {
+        let (_, losses) = rewriter.snapshot(&snapshot.manifest)?;
+        if losses.entries > 0 || *kept {
+            damaged.push((at, losses));
+        }
+    }
+    Ok(damaged)
+}
+
+/// Puts this machine's copy of a manifest in the place of the damaged one.
+fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
+    let Some(bytes) = repo.cache().object(&id.hex()) else { return Ok(()) };
+    let (session, _) = Session::open(repo, SessionKind::Writer)?;
+    trash::put_back(repo, &session, id, &bytes)?;
+    session.close()
+}
+
+/// Commits what is left of a snapshot, then forgets it.
+fn replace(repo: &Repository, original: &Snapshot, stop: &AtomicBool) -> Result<(Fate, Losses)> {
+    // W1: the name of the new snapshot is this session's.
+    let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+    let packs = sight.packs.clone();
+    let index = Arc::new(Index::load(repo, sight)?);
+    let stored = AtomicU64::new(0);
+    let (root, losses) = std::thread::scope(|scope| {
+        let mut rewriter = Rewriter::new(repo, &index, stop)?;
+        let effort = Effort { level: repo.config().level, harder: 0 };
+        rewriter.sink = Some(Sink::start(scope, repo, session.id, Arc::clone(&index), effort, &stored));
+        let rewritten = rewriter.snapshot(&original.manifest);
+        let finished = rewriter.sink.take().map_or(Ok(()), |sink| sink.finish().map(|_| ()));
+        match (rewritten, finished) {
+            (Ok(_) | Err(Error::Stopped), Err(err)) => Err(err),
+            (rewritten, _) => rewritten,
+        }
+    })?;
+    let now: HashSet<PackId> = Sight::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
+    if losses.entries > 0 && packs.iter().any(|(id, _)| !now.contains(id)) {
+        let why = "packs were moved by another process meanwhile: run the repair again";
+        return Err(Error::Refused(why.into()));
+    }
+    let Some(root) = root else {
+        session.close()?;
+        return Ok((Fate::Empty, losses));
+    };
+    let id = match standing(repo, &original.id, root)? {
+        Some(id) => id,
+        None => {
+            commit(repo, &session, &manifest(original, root, &losses))?;
+            session.id
+        }
+    };
+    trash::forget(repo, &session, &original.id)?;
+    session.close()?;
+    Ok((Fate::Replaced(Some(id)), losses))
+}
+
+/// What stands of an earlier run that was cut short before it forgot the original.
+fn standing(repo: &Repository, original: &SnapshotId, root: ChunkId) -> Result<Option<SnapshotId>> {
+    let of_it = |one: &Snapshot| {
+        let row = (REPAIRED, ByteBuf::from(original.as_bytes().to_vec()));
+        one.manifest.root == root && one.manifest.extra.contains(&row)
+    };
+    Ok(snapshots::list_all(repo)?.snapshots.iter().find(|one| of_it(one)).map(|one| one.id))
+}
+
+fn manifest(original: &Snapshot, root: ChunkId, losses: &Losses) -> Manifest {
+    let mut manifest = Manifest { root, ..original.manifest.clone() };
+    manifest.counts.errors = manifest.counts.errors.saturating_add(losses.entries);
+    manifest.program = concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned();
+    manifest.extra.retain(|(tag, _)| *tag != REPAIRED);
+    manifest.extra.push((REPAIRED, ByteBuf::from(original.id.as_bytes().to_vec())));
+    manifest
+}
+
+fn commit(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<()> {
+    if snapshots::commit(repo, session.id, manifest)? {
+        return Ok(());
+    }
+    // W3: a fence. Nothing was forgotten, so nothing is lost by giving up.
+    Err(Error::Refused("another process took this run for dead: run it again".into()))
+}

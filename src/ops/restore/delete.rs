@@ -1,0 +1,142 @@
+//! `--delete`: removes what the snapshot does not hold. It comes after everything else, and only if all of that went
+//! well; it knows the snapshot's names from the same trees, which are read once more.
+
+use std::iter::Peekable;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Kind;
+use crate::model::entry::Meta;
+use crate::model::id::ChunkId;
+use crate::ops::restore::Job;
+use crate::ops::restore::rules;
+use crate::ops::restore::rules::Did;
+use crate::store::chunks::ChunkReader;
+use crate::store::trees::DirStream;
+use crate::tree::target::Clearing;
+
+/// A directory of both, the snapshot and the target.
+struct Level {
+    base: Vec<u8>,
+    dir: DirStream,
+    /// Its attributes, to be set once more if something goes.
+    meta: Option<Meta>,
+    /// Names in the target, ascending as the snapshot's are.
+    names: Peekable<std::vec::IntoIter<Vec<u8>>>,
+    extra: Vec<Vec<u8>>,
+}
+
+impl Job<'_> {
+    /// Removes what is selected, in the target and not in the tree.
+    pub(super) fn delete(&self, reader: &mut ChunkReader, root: ChunkId) -> Result<()> {
+        let mut open = Vec::new();
+        self.enter(&mut open, Vec::new(), root, None);
+        while let Some(level) = open.last_mut() {
+            self.check_stop()?;
+            let entry = match level.dir.next(reader) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => {
+                    open.pop().map_or(Ok(()), |level| self.clear_extra(level))?;
+                    continue;
+                }
+                Err(err) if err.is_damage() => {
+                    // Nobody knows what else it holds: nothing of it goes.
+                    self.problem(&level.base, &err);
+                    open.pop();
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
+            while let Some(name) = level.names.next_if(|name| *name < entry.name) {
+                level.extra.push(name);
+            }
+            let there = level.names.next_if(|name| *name == entry.name).is_some();
+            let path = join(&level.base, &entry.name);
+            if let Kind::Dir { tree } = entry.kind
+                && there
+                && (self.selection.takes(&path, true) || self.selection.may_hold(&path))
+            {
+                self.enter(&mut open, path, tree, Some(entry.meta));
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&self, open: &mut Vec<Level>, base: Vec<u8>, tree: ChunkId, meta: Option<Meta>) {
+        let names = match self.target.as_ref().map(|target| target.names(&base)) {
+            Some(Ok(Some(names))) => names,
+            Some(Ok(None)) | None => return,
+            Some(Err(err)) => return self.problem(&base, &err),
+        };
+        let names = names.into_iter().peekable();
+        open.push(Level { base, dir: DirStream::new(tree), meta, names, extra: Vec::new() });
+    }
+
+    /// Removes what only the target has in a directory. That dates it anew, and its mode may forbid it: such a
+    /// directory is opened again, and finished again.
+    fn clear_extra(&self, level: Level) -> Result<()> {
+        let Level { base, meta, names, extra, .. } = level;
+        let mut extra = extra.into_iter().chain(names).peekable();
+        let Some(meta) = meta.filter(|_| extra.peek().is_some() && !self.options.dry_run) else {
+            return extra.try_for_each(|name| self.clear(&join(&base, &name)));
+        };
+        let found = match self.existing(&base, false) {
+            Ok(found) => found,
+            Err(err) => {
+                self.problem(&base, &err);
+                return Ok(());
+            }
+        };
+        let (rule, taken) = (self.options.overwrite, self.selection.takes(&base, true));
+        let sets = found.is_none_or(|found| rule.sets_dir(&found, taken));
+        if !self.step(&base, |target| target.make_dir(&base)) {
+            return Ok(());
+        }
+        extra.try_for_each(|name| self.clear(&join(&base, &name)))?;
+        if sets && rules::lets_its_owner_in(&meta) {
+            self.finish_dir(&base, &meta);
+        }
+        Ok(())
+    }
+
+    /// Removes an entry with all below it, as far as it is selected.
+    fn clear(&self, path: &[u8]) -> Result<()> {
+        self.target()?.clear(path, self.options.dry_run, &mut Remover(self))
+    }
+
+    /// A directory stands where something else belongs: only `--delete` may remove what is in it.
+    pub(super) fn make_way(&self, path: &[u8]) -> Result<()> {
+        if self.options.delete {
+            return self.clear(path);
+        }
+        let empty = self.target()?.names(path)?.is_none_or(|names| names.is_empty());
+        empty.then_some(()).ok_or_else(|| {
+            let path = String::from_utf8_lossy(path);
+            Error::Refused(format!("{path} is a directory with something in it (--delete would remove it)"))
+        })
+    }
+}
+
+struct Remover<'a, 'j>(&'a Job<'j>);
+
+impl Clearing for Remover<'_, '_> {
+    fn takes(&self, path: &[u8], is_dir: bool) -> bool {
+        self.0.selection.takes(path, is_dir)
+    }
+
+    fn may_hold(&self, dir: &[u8]) -> bool {
+        self.0.selection.may_hold(dir)
+    }
+
+    fn gone(&mut self, path: &[u8], size: u64) {
+        self.0.did(Did::Deleted, path, size);
+    }
+
+    fn stays(&mut self, path: &[u8], err: Error) {
+        self.0.problem(path, &err);
+    }
+}
+
+pub(super) fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
+    if base.is_empty() { name.to_vec() } else { [base, b"/", name].concat() }
+}

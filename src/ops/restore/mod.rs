@@ -1,0 +1,363 @@
+//! `restore`: look at what is there, plan by block what differs, read and decode each block once, write it to all its
+//! places.
+//!
+//! It goes window by window. Of each, directories come first (open to their owner alone), files as their blocks arrive,
+//! links when files are there, and last the own metadata of directories in which nothing more is to come, deepest
+//! first. In the end what the snapshot does not hold goes, if that is wanted, and what must not change is locked.
+//!
+//! `walk` goes through the snapshot, `rules` say what may be overwritten. Files are collected in a `window`; `survey`
+//! compares them with what is there, `write` fills them block by block, `verify` reads them back. `nodes` makes what is
+//! no file, `delete` removes.
+
+mod delete;
+mod nodes;
+mod rules;
+mod survey;
+mod verify;
+mod walk;
+mod window;
+mod write;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Meta;
+use crate::model::id::ChunkId;
+use crate::model::id::SnapshotId;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::chunks::ChunkReader;
+use crate::store::reading::Reading;
+use crate::store::repository::Repository;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trees;
+use crate::store::trees::Budget;
+use crate::tree::filter::Selection;
+use crate::tree::target::Target;
+use crate::tree::target::TargetOptions;
+
+pub use rules::Overwrite;
+
+use rules::Did;
+use walk::Walk;
+
+/// What to restore, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `SNAPSHOT[:path]`.
+    pub selector: String,
+    /// Where to.
+    pub target: PathBuf,
+    /// Only these.
+    pub include: Vec<String>,
+    /// Not these.
+    pub exclude: Vec<String>,
+    /// Instead of patterns: exactly these stored paths, and the directories above them.
+    pub only: Option<BTreeSet<Vec<u8>>>,
+    /// Owners by number, not by name.
+    pub numeric_ids: bool,
+    /// Leave owners alone.
+    pub no_owner: bool,
+    /// Write runs of zeros as holes.
+    pub sparse: bool,
+    /// What may be changed that is there already.
+    pub overwrite: Overwrite,
+    /// Remove what is selected, in the target and not in the snapshot.
+    pub delete: bool,
+    /// Write nothing, not even the target.
+    pub dry_run: bool,
+    /// Read everything back and compare.
+    pub verify: bool,
+}
+
+/// What was restored, or would be.
+#[derive(Debug)]
+pub struct Summary {
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Files selected.
+    pub files: u64,
+    /// Directories selected.
+    pub dirs: u64,
+    /// Links and special files selected.
+    pub others: u64,
+    /// Bytes of the files selected.
+    pub bytes: u64,
+    /// Files selected that changed each time they were read: they may mix versions.
+    pub changing: u64,
+    /// Files, links and special files that were not there.
+    pub created: u64,
+    /// That differed.
+    pub updated: u64,
+    /// That were as in the snapshot.
+    pub unchanged: u64,
+    /// That `overwrite` protects.
+    pub kept: u64,
+    /// Removed, directories counted.
+    pub deleted: u64,
+    /// Files written, renamed or given attributes.
+    pub files_written: u64,
+    /// Bytes of files written.
+    pub bytes_written: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// What could not be restored, and why.
+    pub problems: Vec<(Vec<u8>, String)>,
+    /// Some of that because of damage in the repository.
+    pub damage: bool,
+    /// Owners, modes, times and devices that this user may not set.
+    pub left_out: u64,
+}
+
+/// Numbers that many threads add to.
+#[derive(Default)]
+struct Tally {
+    created: AtomicU64,
+    updated: AtomicU64,
+    unchanged: AtomicU64,
+    kept: AtomicU64,
+    deleted: AtomicU64,
+    files_written: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+struct Job<'a> {
+    repo: &'a Repository,
+    options: &'a Options,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    reading: Arc<Reading>,
+    selection: Selection,
+    /// `None` in a dry run to a place that is not there.
+    target: Option<Target>,
+    tally: Tally,
+    /// For values of extended attributes that lie in chunks.
+    values: Mutex<ChunkReader>,
+    problems: Mutex<Vec<(Vec<u8>, String)>>,
+    damage: AtomicBool,
+    /// First names of hard links that are not what they should be, and whether that is a problem: a device that this
+    /// user may not make is none.
+    lost: Mutex<HashMap<Vec<u8>, bool>>,
+}
+
+impl Job<'_> {
+    fn problem(&self, path: &[u8], err: &Error) {
+        if err.is_damage() {
+            self.damage.store(true, Ordering::Relaxed);
+        }
+        self.note(path, err.chain());
+    }
+
+    /// A problem that is no damage to what is stored.
+    fn note(&self, path: &[u8], why: String) {
+        self.observer.notice(Event::Problem { path, why: &why });
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_vec(), why));
+    }
+
+    /// All that is to be set, with values from chunks: only as long as it is needed.
+    fn whole<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
+        trees::load_xattrs(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner), meta)
+    }
+
+    /// Runs one step on the target; a failure is a problem of that path.
+    fn step(&self, path: &[u8], work: impl FnOnce(&Target) -> Result<()>) -> bool {
+        if self.options.dry_run {
+            return true;
+        }
+        let result = self.target().and_then(work);
+        if let Err(err) = &result {
+            self.problem(path, err);
+        }
+        result.is_ok()
+    }
+
+    fn target(&self) -> Result<&Target> {
+        self.target.as_ref().ok_or_else(|| Error::Refused("a dry run has nowhere to write to".into()))
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Counts and tells.
+    fn did(&self, did: Did, path: &[u8], size: u64) {
+        let tally = &self.tally;
+        let number = match did {
+            Did::Created => &tally.created,
+            Did::Updated => &tally.updated,
+            Did::Unchanged => &tally.unchanged,
+            Did::Kept => &tally.kept,
+            Did::Deleted => &tally.deleted,
+        };
+        number.fetch_add(1, Ordering::Relaxed);
+        self.tell(did, path, size);
+    }
+
+    fn tell(&self, did: Did, path: &[u8], size: u64) {
+        self.observer.notice(Event::Item { action: did.word(), path, size });
+    }
+
+    /// What is at this path is not what the snapshot says: no other name may become one of it.
+    fn lose(&self, path: &[u8], link: u64, is_problem: bool) {
+        if link != 0 {
+            self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), is_problem);
+        }
+    }
+
+    fn is_lost(&self, path: &[u8]) -> Option<bool> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
+    }
+}
+
+/// Restores.
+///
+/// # Errors
+/// When the selector names nothing, the target cannot be opened, or the run was interrupted. Single entries are
+/// listed in the summary.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Summary> {
+    let clock = Instant::now();
+    let selection = match &options.only {
+        Some(paths) => Selection::only(paths.clone())?,
+        None => Selection::new(&options.include, &options.exclude)?,
+    };
+    refuse_to_empty_the_machine(options)?;
+    // R1: a session before the choice, the packs after it.
+    let reading = Arc::new(Reading::open(repo, observer)?);
+    let (snapshot, path) = snapshots::resolve(repo, &options.selector)?;
+    reading.begin(&[snapshot.id])?;
+    let mut reader = ChunkReader::following(&reading)?;
+    let start = match &path {
+        None => None,
+        Some(path) => Some(trees::lookup(&mut reader, snapshot.manifest.root, path)?.ok_or_else(|| {
+            let why = format!("it holds no '{}'", String::from_utf8_lossy(path));
+            Error::NoSnapshot { selector: options.selector.clone(), why }
+        })?),
+    };
+    let job = Job {
+        repo,
+        options,
+        observer,
+        stop,
+        reading: Arc::clone(&reading),
+        selection,
+        target: open_target(options)?,
+        tally: Tally::default(),
+        values: Mutex::new(ChunkReader::following(&reading)?),
+        problems: Mutex::default(),
+        damage: AtomicBool::new(false),
+        lost: Mutex::default(),
+    };
+    let counts = &snapshot.manifest.counts;
+    if path.is_none() && options.include.is_empty() && options.only.is_none() {
+        let files = counts.files_new + counts.files_changed + counts.files_unchanged;
+        observer.notice(Event::Expect { files, bytes: counts.bytes_total });
+    }
+    let summary = job.run(&snapshot, start, &mut reader)?;
+    drop(reader);
+    if let Some(reading) = Arc::into_inner(reading) {
+        reading.close()?;
+    }
+    Ok(Summary { seconds: clock.elapsed().as_secs_f64(), ..summary })
+}
+
+impl Job<'_> {
+    fn run(self, snapshot: &Snapshot, start: Option<Entry>, reader: &mut ChunkReader) -> Result<Summary> {
+        let root = snapshot.manifest.root;
+        let top = match &start {
+            None => Some(root),
+            Some(Entry { kind: Kind::Dir { tree }, .. }) => Some(*tree),
+            Some(_) => None,
+        };
+        let mut walk = Walk::new(&self, reader, Budget::of(&snapshot.manifest.counts));
+        walk.all(root, start)?;
+        let (files, dirs, others, bytes) = (walk.files, walk.dirs, walk.others, walk.bytes);
+        let changing = walk.changing;
+        if let Some(top) = top.filter(|_| self.options.delete) {
+            self.delete_if_all_is_well(walk.reader(), top, files + dirs + others)?;
+        }
+        walk.close();
+        let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        Ok(Summary {
+            snapshot: snapshot.id,
+            files,
+            dirs,
+            others,
+            bytes,
+            changing,
+            created: number(&self.tally.created),
+            updated: number(&self.tally.updated),
+            unchanged: number(&self.tally.unchanged),
+            kept: number(&self.tally.kept),
+            deleted: number(&self.tally.deleted),
+            files_written: number(&self.tally.files_written),
+            bytes_written: number(&self.tally.bytes_written),
+            seconds: 0.0,
+            left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),
+            problems: self.problems.into_inner().unwrap_or_else(PoisonError::into_inner),
+            damage: self.damage.into_inner(),
+        })
+    }
+
+    /// Gives a directory its attributes.
+    fn finish_dir(&self, path: &[u8], meta: &Meta) {
+        self.step(path, |target| target.finish_dir(path, &*self.whole(meta)?));
+    }
+
+    /// A restore that is not whole, or selects nothing, is no ground to remove anything.
+    fn delete_if_all_is_well(&self, reader: &mut ChunkReader, top: ChunkId, taken: u64) -> Result<()> {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if taken == 0 {
+            let why = "the selection takes nothing from the snapshot, so nothing was deleted either";
+            return Err(Error::Refused(why.into()));
+        }
+        if problems > 0 {
+            self.observer.notice(Event::Warning("not everything could be restored, so nothing was deleted"));
+            return Ok(());
+        }
+        self.delete(reader, top)
+    }
+}
+
+/// `None` in a dry run if it is not there.
+fn open_target(options: &Options) -> Result<Option<Target>> {
+    if options.dry_run && std::fs::symlink_metadata(&options.target).is_err() {
+        return Ok(None);
+    }
+    let target = TargetOptions {
+        numeric_ids: options.numeric_ids,
+        owner: !options.no_owner,
+        sparse: options.sparse,
+        writes: !options.dry_run,
+    };
+    Target::open(&options.target, target).map(Some)
+}
+
+/// Whatever is on a machine and not in the snapshot would go.
+fn refuse_to_empty_the_machine(options: &Options) -> Result<()> {
+    let is_root = std::fs::canonicalize(&options.target).is_ok_and(|target| target.parent().is_none());
+    if options.delete && is_root && options.include.is_empty() {
+        let why =
+            "--delete with / as the target needs --include: it would remove all that is not in the snapshot";
+        return Err(Error::Usage(why.into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Reads back what was restored, and compares it with the snapshot's ids: from the disk, not from memory.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::PoisonError;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Part;
+use crate::ops::restore::Job;
+use crate::ops::restore::survey::Plan;
+use crate::ops::restore::window::Planned;
+use crate::ops::restore::window::Segment;
+use crate::ops::restore::window::State;
+use crate::ops::restore::window::Window;
+use crate::ops::restore::window::share_out;
+use crate::tree::target;
+
+impl Job<'_> {
+    /// Every file of the window but those that were kept or have failed.
+    pub(super) fn verify(&self, window: &Window) -> Result<()> {
+        self.target()?.sync()?;
+        share_out(window.segments.len(), |next| {
+            let mut buffer = Vec::new();
+            while let Some(segment) = next().and_then(|number| window.segments.get(number)) {
+                self.check_stop()?;
+                if let Err(err) = self.compare(window, segment, &mut buffer) {
+                    self.fail(&segment.file, &err);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn compare(&self, window: &Window, segment: &Segment, buffer: &mut Vec<u8>) -> Result<()> {
+        let Some(file) = self.to_read_back(&segment.file)? else { return Ok(()) };
+        target::forget_cached(&file);
+        let differs = || Error::Refused("what was written reads back differently".into());
+        for (_, at, part) in window.parts(segment) {
+            let sound = match part {
+                Part::Hole { len } => target::is_zero(&file, at, len),
+                Part::Chunk { id, len } => {
+                    buffer.resize(len as usize, 0);
+                    let read = file.read_exact_at(buffer, at);
+                    read.map(|()| self.repo.namer().name(ChunkType::Data, buffer) == id)
+                }
+            };
+            let shown = self.options.target.join(String::from_utf8_lossy(&segment.file.path).as_ref());
+            if !sound.map_err(Error::io("read back", shown))? {
+                return Err(differs());
+            }
+        }
+        let len = file.metadata().map_err(Error::io("look at", "what was written"))?.len();
+        let whole = !segment.last || len == segment.file.size;
+        whole.then_some(()).ok_or_else(differs)
+    }
+
+    fn to_read_back(&self, file: &Planned) -> Result<Option<File>> {
+        if matches!(file.plan.get(), Some(Plan::Keep) | None) {
+            return Ok(None);
+        }
+        let open = match &*file.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Failed => return Ok(None),
+            State::Open(open) => Some(Arc::clone(open)),
+            State::Waiting | State::Done => None,
+        };
+        match open {
+            Some(open) => open.read_back(self.target()?).map(Some),
+            None => self.target()?.read(&file.path, None).map(Some),
+        }
+    }
+}

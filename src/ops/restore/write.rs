@@ -1,0 +1,180 @@
+//! Fills a window's files: workers take block after block, and a file whose last part is written gets its name.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Part;
+use crate::model::id::ChunkId;
+use crate::observe::Event;
+use crate::ops::restore::Job;
+use crate::ops::restore::rules::Did;
+use crate::ops::restore::survey::Plan;
+use crate::ops::restore::window::Planned;
+use crate::ops::restore::window::State;
+use crate::ops::restore::window::Use;
+use crate::ops::restore::window::Window;
+use crate::ops::restore::window::share_out;
+use crate::store::chunks;
+use crate::store::chunks::BlockReader;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::index::Location;
+use crate::tree::target::NewFile;
+
+impl Job<'_> {
+    /// Reads and decodes each block once, and writes it to all its places.
+    pub(super) fn fill(&self, index: &Index, window: &Window, uses: &[Use]) -> Result<()> {
+        let blocks: Vec<&[Use]> = uses.chunk_by(|a, b| a.block == b.block).collect();
+        share_out(blocks.len(), |next| {
+            let mut reader = BlockReader::new(self.repo)?;
+            let mut spare = ChunkReader::following(&self.reading)?;
+            let mut plain = Vec::new();
+            while let Some(uses) = next().and_then(|number| blocks.get(number)) {
+                self.check_stop()?;
+                let Some(first) = uses.first() else { continue };
+                let read = reader.read(index, first.block, &mut plain).is_ok();
+                self.block(window, uses, read.then_some(plain.as_slice()), &mut spare);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Writes a block's chunks; those that are not what their ids say come from `spare`, if another copy is whole or
+    /// they were moved.
+    fn block(&self, window: &Window, uses: &[Use], plain: Option<&[u8]>, spare: &mut ChunkReader) {
+        let mut sound: Option<ChunkId> = None;
+        for one in uses {
+            let segment = window.segments.get(one.segment as usize);
+            let (Some(segment), Some((at, Part::Chunk { id, len }))) = (segment, window.part(one.part))
+            else {
+                continue;
+            };
+            let bytes = match plain {
+                Some(plain) if sound == Some(id) => {
+                    plain.get(one.start as usize..one.start as usize + len as usize)
+                }
+                Some(plain) => {
+                    let location = Location { block: one.block, start: one.start, len };
+                    chunks::slice(self.repo.namer(), ChunkType::Data, &id, plain, &location).ok()
+                }
+                None => None,
+            };
+            if let Some(bytes) = bytes {
+                sound = Some(id);
+                self.write(&segment.file, at, bytes);
+                continue;
+            }
+            match spare.get(ChunkType::Data, &id) {
+                Ok(bytes) => self.write(&segment.file, at, &bytes),
+                Err(err) => self.fail(&segment.file, &err),
+            }
+        }
+    }
+
+    fn write(&self, file: &Planned, at: u64, bytes: &[u8]) {
+        let open = match self.open(file) {
+            Ok(Some(open)) => open,
+            Ok(None) => return,
+            Err(err) => return self.fail(file, &err),
+        };
+        if let Err(err) = open.write_at(at, bytes) {
+            return self.fail(file, &err);
+        }
+        drop(open);
+        self.tally.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
+        self.count_down(file);
+    }
+
+    /// One thing less to do for this file.
+    pub(super) fn count_down(&self, file: &Planned) {
+        if file.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.finish(file);
+        }
+    }
+
+    /// The file to write to; `None` if it is not to be written any more.
+    pub(super) fn open(&self, file: &Planned) -> Result<Option<Arc<NewFile>>> {
+        let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Waiting = *state {
+            let (target, size) = (self.target()?, file.size);
+            let new = match file.plan.get() {
+                // A file in one window of which nothing is right needs nothing of the old one.
+                Some(Plan::Mend(existing))
+                    if file.agrees.load(Ordering::Relaxed) || file.spans.load(Ordering::Relaxed) =>
+                {
+                    let stays = Plan::may_stay(existing, self.options.overwrite);
+                    target.mend(&file.path, size, existing, stays)?
+                }
+                _ => target.new_file(&file.path, size)?,
+            };
+            *state = State::Open(Arc::new(new));
+        }
+        Ok(match &*state {
+            State::Open(open) => Some(Arc::clone(open)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn fail(&self, file: &Planned, err: &Error) {
+        let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*state, State::Failed) {
+            *state = State::Failed;
+            drop(state);
+            self.lose(&file.path, file.meta.link, true);
+            self.problem(&file.path, err);
+        }
+    }
+
+    /// All parts are written: gives the file its name and attributes.
+    fn finish(&self, file: &Planned) {
+        let done = match self.finished(file) {
+            Ok(Some(did)) => did,
+            Ok(None) => return,
+            Err(err) => return self.fail(file, &err),
+        };
+        if matches!(done, Did::Created | Did::Updated) {
+            self.tally.files_written.fetch_add(1, Ordering::Relaxed);
+        }
+        self.observer.notice(Event::Done { files: 1, bytes: 0 });
+        self.did(done, &file.path, file.size);
+    }
+
+    fn finished(&self, file: &Planned) -> Result<Option<Did>> {
+        let was = {
+            let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*state {
+                State::Failed | State::Done => return Ok(None),
+                State::Waiting | State::Open(_) => std::mem::replace(&mut *state, State::Done),
+            }
+        };
+        let plan = file.plan.get().copied().unwrap_or(Plan::Create(None));
+        let open = match (was, plan) {
+            (_, Plan::Keep) => return Ok(Some(Did::Kept)),
+            (State::Waiting, Plan::Trust(existing) | Plan::Mend(existing)) => {
+                return self.settle(file, &existing).map(Some);
+            }
+            (State::Waiting, Plan::Create(found)) if self.options.dry_run => {
+                if found.is_some_and(|found| found.is_dir()) {
+                    self.make_way(&file.path)?;
+                }
+                return Ok(Some(found.map_or(Did::Created, |_| Did::Updated)));
+            }
+            (State::Open(open), _) => open,
+            (_, _) => Arc::new(self.target()?.new_file(&file.path, file.size)?),
+        };
+        // Whoever wrote the last part holds the last reference: the others dropped theirs before counting down.
+        let open = Arc::into_inner(open).ok_or(Error::Stopped)?;
+        match plan {
+            Plan::Create(Some(found)) if found.is_dir() => self.make_way(&file.path)?,
+            _ => {}
+        }
+        open.finish(&*self.whole(&file.meta)?)?;
+        Ok(Some(if matches!(plan, Plan::Create(None)) { Did::Created } else { Did::Updated }))
+    }
+}

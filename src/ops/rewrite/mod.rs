@@ -1,0 +1,245 @@
+//! `rewrite`, `tag`, `pin`: a snapshot becomes another one that says something else of itself, or lacks some paths. The
+//! new manifest stands before the old one goes to the trash; trees in which nothing changed keep their ids.
+
+mod trees;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::id::ChunkId;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Counts;
+use crate::model::manifest::Manifest;
+use crate::model::record::SessionKind;
+use crate::observe::Observer;
+pub use crate::ops::rewrite::trees::Dropped;
+use crate::ops::rewrite::trees::Rebuilt;
+use crate::store::index::Index;
+use crate::store::past::Past;
+use crate::store::repository::Repository;
+use crate::store::selection::Choice;
+use crate::store::session::Session;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::standing;
+use crate::store::trash;
+
+/// Sessions that are opened for one snapshot, each because the one before was taken for dead.
+const ATTEMPTS: usize = 3;
+
+/// What snapshots shall say of themselves; nothing given leaves all as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Another machine.
+    pub host: Option<String>,
+    /// Something else; empty: nothing.
+    pub description: Option<String>,
+    /// Exactly these tags.
+    pub set_tags: Option<Vec<String>>,
+    /// These tags as well.
+    pub add_tags: Vec<String>,
+    /// None of these.
+    pub remove_tags: Vec<String>,
+    /// Never forgotten by rules; or forgotten again.
+    pub pinned: Option<bool>,
+    /// Forgotten after this, whatever rules say; `Some(None)`: never for that.
+    pub expires: Option<Option<Time>>,
+}
+
+/// What to rewrite.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which snapshots.
+    pub choice: Choice,
+    /// What they say.
+    pub change: Change,
+    /// Patterns of paths that they shall not hold; a leading slash means the root of the snapshot.
+    pub exclude: Vec<String>,
+    /// Also take paths from pinned ones.
+    pub force: bool,
+    /// Write nothing.
+    pub dry_run: bool,
+}
+
+/// What became of a snapshot that is no longer as it was.
+#[derive(Debug, Clone)]
+pub struct Rewritten {
+    /// As it was.
+    pub old: Snapshot,
+    /// Its name now; `None` in a dry run, or where somebody else forgot or rewrote it meanwhile.
+    pub new: Option<SnapshotId>,
+    /// What it no longer holds.
+    pub dropped: Dropped,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Oldest first.
+    pub rewritten: Vec<Rewritten>,
+    /// How many stay as they were: nothing in them is other than was asked for.
+    pub unchanged: u64,
+}
+
+/// Rewrites. What is done when it fails stays done; running it again does the rest.
+///
+/// # Errors
+/// When a selector names nothing, a pattern is none, paths are to be taken from a pinned snapshot without force, a tree is
+/// damaged, something that a snapshot needs is being collected, the store fails, or the run was interrupted.
+pub fn run(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let mut past = Past::of(repo, observer, &options.choice)?;
+    if !options.exclude.is_empty() && !options.force {
+        refuse_pinned(&past.snapshots)?;
+    }
+    let rebuilt = match options.exclude.is_empty() {
+        true => Rebuilt::default(),
+        false => trees::rebuild(repo, &mut past, options, observer, stop)?,
+    };
+    let snapshots = std::mem::take(&mut past.snapshots);
+    let mut report = Report::default();
+    for (number, old) in snapshots.into_iter().enumerate() {
+        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let dropped = rebuilt.dropped.get(number).copied().unwrap_or_default();
+        let root = rebuilt.roots.get(&old.manifest.root).copied().unwrap_or(old.manifest.root);
+        let manifest = rewritten(&old, &options.change, root, &dropped)?;
+        if manifest == old.manifest {
+            report.unchanged += 1;
+            continue;
+        }
+        let new = match options.dry_run {
+            true => None,
+            false => replace(repo, &old, manifest, &rebuilt)?,
+        };
+        report.rewritten.push(Rewritten { old, new, dropped });
+    }
+    past.close()?;
+    if let Some(session) = rebuilt.session {
+        session.close()?;
+    }
+    Ok(report)
+}
+
+fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
+    let Some(pinned) = snapshots.iter().find(|one| one.manifest.is_pinned()) else { return Ok(()) };
+    Err(Error::Retention(format!(
+        "snapshot {} is pinned: nothing is taken from it without --force",
+        pinned.id.short()
+    )))
+}
+
+/// What a snapshot shall say.
+fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &Dropped) -> Result<Manifest> {
+    let mut manifest = old.manifest.clone();
+    if let Some(host) = &change.host {
+        manifest.host.clone_from(host);
+    }
+    if let Some(text) = &change.description {
+        manifest.set_description(Some(text)).map_err(|why| Error::Usage(why.to_string()))?;
+    }
+    if let Some(tags) = &change.set_tags {
+        manifest.tags.clone_from(tags);
+    }
+    manifest.tags.extend(change.add_tags.iter().cloned());
+    manifest.tags.retain(|tag| !tag.is_empty() && !change.remove_tags.contains(tag));
+    let mut seen = Vec::new();
+    manifest.tags.retain(|tag| {
+        let new = !seen.contains(tag);
+        seen.push(tag.clone());
+        new
+    });
+    if let Some(pinned) = change.pinned {
+        manifest.set_pinned(pinned);
+    }
+    if let Some(at) = change.expires {
+        manifest.set_expires(at);
+    }
+    if root != manifest.root {
+        manifest.root = root;
+        manifest.counts = without(&manifest.counts, dropped);
+    }
+    if manifest != old.manifest {
+        manifest.set_original(old.id);
+    }
+    Ok(manifest)
+}
+
+/// Nobody knows any more in which way the run had met what is gone: unchanged files count as gone first.
+fn without(counts: &Counts, dropped: &Dropped) -> Counts {
+    let mut counts = *counts;
+    let mut left = dropped.files;
+    for files in [&mut counts.files_unchanged, &mut counts.files_changed, &mut counts.files_new] {
+        let part = left.min(*files);
+        *files -= part;
+        left -= part;
+    }
+    counts.dirs = counts.dirs.saturating_sub(dropped.dirs);
+    counts.others = counts.others.saturating_sub(dropped.others);
+    counts.bytes_total = counts.bytes_total.saturating_sub(dropped.bytes);
+    counts
+}
+
+/// Commits the new one and forgets the old one, in this order. `None`: somebody else forgot or rewrote that meanwhile, and
+/// what they did stands.
+fn replace(
+    repo: &Repository,
+    old: &Snapshot,
+    manifest: Manifest,
+    rebuilt: &Rebuilt,
+) -> Result<Option<SnapshotId>> {
+    for _ in 0..ATTEMPTS {
+        // W1, W2: all that the new one names is there for this session, and will be.
+        let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+        if !standing::is_listed(repo, &old.id)? {
+            session.close()?;
+            return Ok(None);
+        }
+        let vouched = sight.vouches_for(&old.id);
+        if !vouched || !rebuilt.written.is_empty() {
+            let index = Arc::new(Index::load(repo, sight)?);
+            let sound = match vouched {
+                true => all_found(&index, &rebuilt.written)?,
+                false => standing::stands(repo, &index, &manifest.root)?,
+            };
+            if !sound {
+                let why = "something that it needs is damaged or being collected";
+                return Err(Error::Refused(format!("snapshot {} stays as it is: {why}", old.id.short())));
+            }
+        }
+        if !snapshots::commit(repo, session.id, &manifest)? {
+            // W3: a fence. Nothing was said; again under another name.
+            continue;
+        }
+        let new = session.id;
+        let forgotten = match trash::forget(repo, &session, &old.id) {
+            Err(err) if err.is_missing() => {
+                trash::forget(repo, &session, &new)?;
+                None
+            }
+            other => other.map(|()| Some(new))?,
+        };
+        session.close()?;
+        return Ok(forgotten);
+    }
+    Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
+}
+
+fn all_found(index: &Index, trees: &HashSet<ChunkId>) -> Result<bool> {
+    for id in trees {
+        if index.find(ChunkType::Tree, id)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

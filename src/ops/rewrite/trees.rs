@@ -1,0 +1,257 @@
+//! Trees without some paths: all snapshots are walked at once, and only directories in or below which something goes are
+//! written anew.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+
+use crate::codec::hash::ChunkType;
+use crate::codec::hash::Namer;
+use crate::codec::tree::DirBuilder;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::id::ChunkId;
+use crate::model::numbers::Numbers;
+use crate::model::record::SessionKind;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::rewrite::Options;
+use crate::store::chunks::ChunkReader;
+use crate::store::index::Index;
+use crate::store::past::Past;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::sink::Effort;
+use crate::store::sink::Sink;
+use crate::store::trees::DirStream;
+use crate::store::versions;
+use crate::store::versions::Tree;
+use crate::store::versions::Version;
+use crate::store::versions::Visitor;
+use crate::tree::filter::Selection;
+
+/// What a snapshot no longer holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub dirs: u64,
+    /// Links and special files.
+    pub others: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+}
+
+impl Dropped {
+    fn add(&mut self, entry: &Entry) {
+        match entry.kind {
+            Kind::File { .. } => self.files += 1,
+            Kind::Dir { .. } => self.dirs += 1,
+            _ => self.others += 1,
+        }
+        self.bytes = self.bytes.saturating_add(entry.size());
+    }
+}
+
+/// Trees written anew.
+#[derive(Debug, Default)]
+pub(super) struct Rebuilt {
+    /// New roots for old ones.
+    pub(super) roots: HashMap<ChunkId, ChunkId>,
+    /// What each snapshot loses.
+    pub(super) dropped: Vec<Dropped>,
+    /// All that was named anew, stored now or before.
+    pub(super) written: HashSet<ChunkId>,
+    /// Who wrote it. It stands until all snapshots are committed, so that no collector takes its packs.
+    pub(super) session: Option<Session>,
+}
+
+/// Writes trees without what the options exclude.
+pub(super) fn rebuild(
+    repo: &Repository,
+    past: &mut Past,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Rebuilt> {
+    let selection = Selection::new(&[], &options.exclude)?;
+    let run = |past: &mut Past, put: &mut Put<'_>| {
+        let (trees, mut bounds) = (past.roots(), past.bounds(stop));
+        let mut builder = Builder {
+            selection: &selection,
+            namer: repo.namer(),
+            observer,
+            reader: past.another_reader()?,
+            put,
+            open: HashMap::new(),
+            dropping: None,
+            maybe: HashSet::new(),
+            roots: HashMap::new(),
+            dropped: vec![Dropped::default(); past.snapshots.len()],
+        };
+        versions::walk(&mut past.reader, b"", trees, &mut builder, &mut bounds)?;
+        Ok((builder.roots, builder.dropped))
+    };
+    let mut written = HashSet::new();
+    if options.dry_run {
+        let (roots, dropped) = run(past, &mut |bytes| Ok(repo.namer().name(ChunkType::Tree, bytes)))?;
+        return Ok(Rebuilt { roots, dropped, written, session: None });
+    }
+    let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+    let index = Arc::new(Index::load(repo, sight)?);
+    let stored = AtomicU64::new(0);
+    let effort = Effort { level: repo.config().level, harder: 0 };
+    let (roots, dropped) = std::thread::scope(|scope| {
+        let mut sink = Sink::start(scope, repo, session.id, index, effort, &stored);
+        let made = run(past, &mut |bytes| {
+            let id = repo.namer().name(ChunkType::Tree, bytes);
+            if written.insert(id) {
+                sink.put(ChunkType::Tree, id, bytes)?;
+            }
+            Ok(id)
+        });
+        // A sink that failed says so itself; whoever fed it only noticed.
+        sink.finish()?;
+        made
+    })?;
+    Ok(Rebuilt { roots, dropped, written, session: Some(session) })
+}
+
+type Put<'a> = dyn FnMut(&[u8]) -> Result<ChunkId> + 'a;
+
+/// What is known of a directory that the walk is in.
+#[derive(Default)]
+struct Open {
+    /// Trees of these are not as they were.
+    touched: Numbers,
+    /// Names that go.
+    gone: HashSet<Vec<u8>>,
+    /// Directories in it that are not as they were; `None` where they go.
+    changed: HashMap<(Vec<u8>, ChunkId), Option<ChunkId>>,
+}
+
+struct Builder<'a, 'p> {
+    selection: &'a Selection,
+    namer: &'a Namer,
+    observer: &'a dyn Observer,
+    reader: ChunkReader,
+    put: &'a mut Put<'p>,
+    open: HashMap<Vec<u8>, Open>,
+    /// What is below this goes with it.
+    dropping: Option<Vec<u8>>,
+    /// Directories that stay only for what is taken below them.
+    maybe: HashSet<Vec<u8>>,
+    roots: HashMap<ChunkId, ChunkId>,
+    dropped: Vec<Dropped>,
+}
+
+impl Visitor for Builder<'_, '_> {
+    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+        self.observer.notice(Event::Working { path });
+        if self.dropping.is_some() {
+            self.count(versions);
+            return Ok(true);
+        }
+        let has_dir = versions.iter().any(|version| version.entry.is_dir());
+        if self.selection.takes(path, has_dir) {
+            return Ok(true);
+        }
+        if has_dir && self.selection.may_hold(path) {
+            self.maybe.insert(path.to_vec());
+            return Ok(true);
+        }
+        self.count(versions);
+        let (dir, name) = split(path);
+        let open = self.open.entry(dir.to_vec()).or_default();
+        open.gone.insert(name.to_vec());
+        versions.iter().for_each(|version| open.touched.add(&version.among));
+        if has_dir {
+            self.dropping = Some(path.to_vec());
+        }
+        Ok(has_dir)
+    }
+
+    fn leave(&mut self, dir: &[u8], trees: &[Tree]) -> Result<()> {
+        if self.dropping.as_deref() == Some(dir) {
+            self.dropping = None;
+        }
+        let maybe = self.maybe.remove(dir);
+        let open = match self.open.remove(dir) {
+            None if !maybe => return Ok(()),
+            open => open.unwrap_or_default(),
+        };
+        for Tree { id, among } in trees {
+            let touched = among.meets(&open.touched);
+            if !touched && !maybe {
+                continue;
+            }
+            let (new, is_empty) = match touched {
+                true => self.build(id, &open)?,
+                false => (*id, DirStream::new(*id).next(&mut self.reader)?.is_none()),
+            };
+            if dir.is_empty() {
+                self.roots.insert(*id, new);
+                continue;
+            }
+            let goes = maybe && is_empty;
+            if !touched && !goes {
+                continue;
+            }
+            if goes {
+                among.iter().for_each(|number| {
+                    self.dropped.get_mut(number).into_iter().for_each(|one| one.dirs += 1)
+                });
+            }
+            let (above, name) = split(dir);
+            let above = self.open.entry(above.to_vec()).or_default();
+            above.changed.insert((name.to_vec(), *id), (!goes).then_some(new));
+            above.touched.add(among);
+        }
+        Ok(())
+    }
+}
+
+impl Builder<'_, '_> {
+    fn count(&mut self, versions: &[Version]) {
+        for Version { entry, among } in versions {
+            for number in among.iter() {
+                if let Some(dropped) = self.dropped.get_mut(number) {
+                    dropped.add(entry);
+                }
+            }
+        }
+    }
+
+    /// The new tree, and whether nothing is in it.
+    fn build(&mut self, tree: &ChunkId, open: &Open) -> Result<(ChunkId, bool)> {
+        let mut old = DirStream::new(*tree);
+        let mut new = DirBuilder::default();
+        let mut is_empty = true;
+        while let Some(mut entry) = old.next(&mut self.reader)? {
+            if open.gone.contains(&entry.name) {
+                continue;
+            }
+            if let Kind::Dir { tree } = &mut entry.kind
+                && let Some(changed) = open.changed.get(&(entry.name.clone(), *tree))
+            {
+                let Some(changed) = changed else { continue };
+                *tree = *changed;
+            }
+            is_empty = false;
+            new.push(&entry, self.namer, self.put)?;
+        }
+        Ok((new.finish(self.put)?, is_empty))
+    }
+}
+
+/// The directory that a path is in, and its name there.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+        None => (&[], path),
+    }
+}

@@ -1,0 +1,140 @@
+//! What forgetting snapshots frees, before it is done. Where a block holds what goes and what stays, both are compressed
+//! alone: how much of a block a chunk takes does not follow from its length.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::codec::block::BlockSealer;
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::ops::stats::Seen;
+use crate::ops::stats::owner;
+use crate::store::chunks::BlockReader;
+use crate::store::graph;
+use crate::store::graph::Amount;
+use crate::store::graph::Owner;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+
+/// What comes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// What only these snapshots need, by shares of the blocks that hold it.
+    pub only: Amount,
+    /// Bytes of packs that come back when they are purged and all that nobody needs is collected.
+    pub bytes: u64,
+}
+
+/// What comes back when these snapshots are forgotten, taken together, and a collection purges them and rewrites all that
+/// is not wholly needed (`--empty-trash --max-unused 0`). What came back without that is not counted. An id that names no
+/// snapshot counts for nothing.
+///
+/// # Errors
+/// When a tree or a block cannot be read, the store fails or the run was interrupted.
+pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result<Freed> {
+    let seen = Seen::look(repo, stop)?;
+    let (mut going, mut staying) = (Vec::new(), Vec::new());
+    for (snapshot, root) in seen.all.iter().zip(&seen.roots) {
+        if ids.contains(&snapshot.id) { &mut going } else { &mut staying }.push(*root);
+    }
+    let (going, staying) = (seen.graph.owners(&going), seen.graph.owners(&staying));
+    let fate = |row: u32| match (owner(&staying, row), owner(&going, row)) {
+        (Owner::Nobody, Owner::Nobody) => Fate::Waste,
+        (Owner::Nobody, _) => Fate::Goes,
+        _ => Fate::Stays,
+    };
+    let mut scale = Scale::new(repo, &seen.index)?;
+    let mut freed = Freed::default();
+    let mut mixed = Vec::new();
+    graph::each_block(&seen.index, &mut |block| {
+        let fates: Vec<Fate> = block.rows.clone().map(fate).collect();
+        let goes = fates.iter().filter(|fate| **fate == Fate::Goes).count() as u64;
+        if goes == 0 {
+            return;
+        }
+        for (share, fate) in block.shares().zip(&fates) {
+            if *fate == Fate::Goes {
+                freed.only.add(share);
+            }
+        }
+        freed.bytes += block.frame * goes / fates.len().max(1) as u64;
+        match goes == fates.len() as u64 {
+            true => freed.bytes += block.stored,
+            false => mixed.push((block.at, block.lens.clone(), fates, block.stored)),
+        }
+    })?;
+    for (at, lens, fates, stored) in mixed {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        freed.bytes += scale.weigh(at, &lens, &fates, stored)?;
+    }
+    seen.close()?;
+    Ok(freed)
+}
+
+/// What becomes of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Goes,
+    /// Nobody needs it now.
+    Waste,
+}
+
+/// Weighs parts of blocks.
+struct Scale<'a> {
+    index: &'a Index,
+    reader: BlockReader,
+    sealer: BlockSealer,
+    plain: Vec<u8>,
+}
+
+impl<'a> Scale<'a> {
+    fn new(repo: &Repository, index: &'a Index) -> Result<Self> {
+        let sealer = BlockSealer::new(repo.ring().clone(), repo.config().level);
+        let sealer = sealer.map_err(Error::damaged("a block sealer"))?;
+        Ok(Self { index, reader: BlockReader::new(repo)?, sealer, plain: Vec::new() })
+    }
+
+    /// By how much the block shrinks.
+    fn weigh(&mut self, at: graph::BlockAt, lens: &[u32], fates: &[Fate], stored: u64) -> Result<u64> {
+        let mut plain = std::mem::take(&mut self.plain);
+        self.reader.read(self.index, at, &mut plain)?;
+        let kind = self.index.place(at)?.kind;
+        let without = self.sealed(kind, &plain, lens, fates, &[Fate::Stays])?;
+        let with = match fates.contains(&Fate::Waste) {
+            true => self.sealed(kind, &plain, lens, fates, &[Fate::Stays, Fate::Goes])?,
+            false => stored,
+        };
+        self.plain = plain;
+        Ok(with.saturating_sub(without))
+    }
+
+    /// Stored bytes of a block of these chunks alone.
+    fn sealed(
+        &mut self,
+        kind: ChunkType,
+        plain: &[u8],
+        lens: &[u32],
+        fates: &[Fate],
+        of: &[Fate],
+    ) -> Result<u64> {
+        let (mut rest, mut part) = (plain, Vec::new());
+        for (len, fate) in lens.iter().zip(fates) {
+            let Some((chunk, behind)) = rest.split_at_checked(*len as usize) else { break };
+            rest = behind;
+            if of.contains(fate) {
+                part.extend_from_slice(chunk);
+            }
+        }
+        if part.is_empty() {
+            return Ok(0);
+        }
+        let block =
+            self.sealer.seal(kind, &part, Vec::new()).map_err(Error::damaged("a block being weighed"))?;
+        Ok(block.sealed.len() as u64)
+    }
+}

@@ -1,0 +1,236 @@
+//! `stats`: how much there is, how small it is stored, whose it is, and what of it is waste. Exact: every distinct tree
+//! is read once and every chunk counted once.
+
+mod freed;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::model::record::SessionKind;
+pub use crate::ops::stats::freed::Freed;
+pub use crate::ops::stats::freed::freed;
+use crate::store::graph;
+use crate::store::graph::Amount;
+use crate::store::graph::Graph;
+use crate::store::graph::Owner;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::selection::Choice;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::trash;
+
+/// Of what.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which snapshots.
+    pub choice: Choice,
+}
+
+/// One snapshot's numbers.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Which.
+    pub snapshot: Snapshot,
+    /// What no older snapshot of the repository needs.
+    pub added: Amount,
+    /// What no other snapshot of the repository needs: forgetting this one alone frees it.
+    pub unique: Amount,
+}
+
+/// All packs, down to the byte: `needed + trash + unused + frame` are `bytes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Packs {
+    /// How many.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Stored bytes that standing snapshots need.
+    pub needed: u64,
+    /// Stored bytes that only forgotten snapshots need.
+    pub trash: u64,
+    /// Stored bytes that nobody needs, second copies counted.
+    pub unused: u64,
+    /// Tables and frames.
+    pub frame: u64,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The chosen snapshots, oldest first.
+    pub lines: Vec<Line>,
+    /// Files in them, each counted in each snapshot.
+    pub files: u64,
+    /// Bytes of those files: what restoring all of them writes.
+    pub raw: u64,
+    /// What they need, each chunk once.
+    pub needed: Amount,
+    /// Of the whole repository.
+    pub packs: Packs,
+    /// Chunks that they, or others, need and no pack holds.
+    pub missing: u64,
+}
+
+/// Counts.
+///
+/// # Errors
+/// When a selector names nothing, a tree cannot be read, the store fails or the run was interrupted.
+pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Report> {
+    let mut seen = Seen::look(repo, stop)?;
+    let chosen = options.choice.places(repo, &seen.all)?;
+    let forgotten = forgotten(repo, &seen.all, &mut seen.graph)?;
+    let wanted: Vec<u32> = chosen.iter().filter_map(|at| seen.roots.get(*at).copied()).collect();
+    let needs = Needs {
+        all: seen.graph.owners(&seen.roots),
+        chosen: seen.graph.owners(&wanted),
+        trash: seen.graph.owners(&forgotten),
+    };
+    let report = count(&seen, &chosen, &needs)?;
+    seen.close()?;
+    Ok(report)
+}
+
+/// A repository at one moment, with what every standing snapshot needs.
+struct Seen<'a> {
+    session: Option<Session>,
+    index: Arc<Index>,
+    /// Oldest first.
+    all: Vec<Snapshot>,
+    /// Of each of them.
+    roots: Vec<u32>,
+    graph: Graph<'a>,
+}
+
+impl<'a> Seen<'a> {
+    fn look(repo: &Repository, stop: &'a AtomicBool) -> Result<Self> {
+        let session = match Session::open(repo, SessionKind::Reader) {
+            Ok((session, _)) => Some(session),
+            // A medium that cannot be written to can still be read.
+            Err(Error::Io { .. }) => None,
+            Err(err) => return Err(err),
+        };
+        let all = snapshots::list(repo)?;
+        // Only now: the packs of a snapshot that was committed since the session began must be among them.
+        let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+        let index = Arc::new(Index::load(repo, sight)?);
+        for (pack, why) in &index.unreadable {
+            repo.warn(format!("{}: pack {} is not counted", why.chain(), pack.short()));
+        }
+        let mut graph = Graph::new(repo, &index, stop)?;
+        let mut roots = Vec::with_capacity(all.len());
+        for snapshot in &all {
+            roots.push(graph.learn(&snapshot.manifest.root).map_err(|err| of(&snapshot.id, err))?);
+        }
+        Ok(Self { session, index, all, roots, graph })
+    }
+
+    fn close(self) -> Result<()> {
+        self.session.map_or(Ok(()), Session::close)
+    }
+}
+
+fn owner(of: &[Owner], row: u32) -> Owner {
+    of.get(row as usize).copied().unwrap_or(Owner::Nobody)
+}
+
+/// Names the snapshot whose tree cannot be read.
+fn of(id: &SnapshotId, err: Error) -> Error {
+    match err {
+        Error::Missing { what } => Error::Missing { what: format!("{what} of snapshot {}", id.short()) },
+        Error::Damaged { what, source } => {
+            Error::Damaged { what: format!("{what} of snapshot {}", id.short()), source }
+        }
+        other => other,
+    }
+}
+
+/// Roots of snapshots that are only in the trash. One that cannot be read is not counted.
+fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut Graph<'_>) -> Result<Vec<u32>> {
+    let mut seen: BTreeSet<SnapshotId> = all.iter().map(|snapshot| snapshot.id).collect();
+    let mut roots = Vec::new();
+    for entry in trash::list(repo)? {
+        if !seen.insert(entry.id) {
+            continue;
+        }
+        let root = trash::read(repo, &entry).and_then(|snapshot| graph.learn(&snapshot.manifest.root));
+        match root {
+            Ok(root) => roots.push(root),
+            Err(err) if err.is_damage() => {
+                repo.warn(format!(
+                    "{}: what only forgotten snapshot {} needs counts as unused",
+                    err.chain(),
+                    entry.id.short()
+                ));
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(roots)
+}
+
+/// Who needs each row.
+struct Needs {
+    /// Of all standing snapshots, oldest first.
+    all: Vec<Owner>,
+    /// Of the chosen ones.
+    chosen: Vec<Owner>,
+    /// Of those in the trash.
+    trash: Vec<Owner>,
+}
+
+fn count(seen: &Seen<'_>, chosen: &[usize], needs: &Needs) -> Result<Report> {
+    let Seen { index, all, .. } = seen;
+    let mut report = Report { missing: seen.graph.missing(), ..Report::default() };
+    let (mut added, mut unique) = (vec![Amount::default(); all.len()], vec![Amount::default(); all.len()]);
+    let credit = |amounts: &mut [Amount], number: u32, share: Amount| {
+        if let Some(amount) = amounts.get_mut(number as usize) {
+            amount.add(share);
+        }
+    };
+    let mut blocks = 0;
+    graph::each_copy(index, &mut |row, share| {
+        blocks += share.stored;
+        match owner(&needs.all, row) {
+            Owner::Only(number) => {
+                credit(&mut added, number, share);
+                credit(&mut unique, number, share);
+                report.packs.needed += share.stored;
+            }
+            Owner::First(number) => {
+                credit(&mut added, number, share);
+                report.packs.needed += share.stored;
+            }
+            Owner::Nobody if owner(&needs.trash, row) != Owner::Nobody => report.packs.trash += share.stored,
+            Owner::Nobody => report.packs.unused += share.stored,
+        }
+        if owner(&needs.chosen, row) != Owner::Nobody {
+            report.needed.add(share);
+        }
+    })?;
+    for (_, len) in &index.sight().packs {
+        report.packs.packs += 1;
+        report.packs.bytes += len;
+    }
+    report.packs.frame = report.packs.bytes.saturating_sub(blocks);
+    for at in chosen {
+        let (Some(snapshot), Some(added), Some(unique)) = (all.get(*at), added.get(*at), unique.get(*at))
+        else {
+            continue;
+        };
+        let counts = &snapshot.manifest.counts;
+        // As a manifest says: it may say anything.
+        for files in [counts.files_new, counts.files_changed, counts.files_unchanged] {
+            report.files = report.files.saturating_add(files);
+        }
+        report.raw = report.raw.saturating_add(counts.bytes_total);
+        report.lines.push(Line { snapshot: snapshot.clone(), added: *added, unique: *unique });
+    }
+    Ok(report)
+}

@@ -1,0 +1,143 @@
+//! What is known of each set.
+
+use crate::model::entry::Time;
+use crate::ops::status::AHEAD;
+use crate::ops::status::Good;
+use crate::ops::status::Options;
+use crate::ops::status::SetStatus;
+use crate::ops::status::Standing;
+use crate::ops::status::Wanted;
+use crate::store::journal;
+use crate::store::journal::Name;
+use crate::store::journal::Record;
+use crate::store::journal::State;
+use crate::store::snapshots::Snapshot;
+use crate::store::storage::Storage;
+
+pub(super) fn of(
+    storage: &dyn Storage,
+    standing: &Standing,
+    runs: &[&Record],
+    options: &Options,
+) -> Vec<SetStatus> {
+    let mut sets: Vec<SetStatus> = options.wanted.iter().map(wanted).collect();
+    let backups = || runs.iter().copied().filter(|run| run.verb == "backup");
+    for run in backups() {
+        let Some(id) = &run.set_id else { continue };
+        if !sets.iter().any(|set| set.id == *id) {
+            sets.push(SetStatus {
+                more_sources: run.more_sources,
+                ..new(id, &run.host, run.sources.clone())
+            });
+        }
+    }
+    if let Standing::Manifests(all) = standing {
+        for snapshot in all {
+            let id = id_of(snapshot);
+            if !sets.iter().any(|set| set.id == id) {
+                let sources = snapshot.manifest.sources.iter().map(|path| Name::of(path)).collect();
+                sets.push(new(&id, &snapshot.manifest.host, sources));
+            }
+        }
+    }
+    let wanted = |set: &SetStatus| set.name.is_some();
+    sets.retain(|set| {
+        wanted(set) || !options.only_wanted && (options.hosts.is_empty() || options.hosts.contains(&set.host))
+    });
+    for set in &mut sets {
+        let of_set: Vec<&Record> = backups().filter(|run| is_of(run, set)).collect();
+        set.running = of_set.iter().rev().find(|run| run.state() == State::Running).map(|run| (*run).clone());
+        set.failure = of_set.iter().rev().find(|run| run.is_bad()).map(|run| (*run).clone());
+        set.good = good(storage, standing, &of_set, set, options.now);
+        set.age = set.good.first().map(|good| age(good.at, options.now));
+        set.max_age = set.max_age.or(options.max_age);
+    }
+    sets
+}
+
+fn new(id: &str, host: &str, sources: Vec<Name>) -> SetStatus {
+    SetStatus {
+        id: id.to_owned(),
+        name: None,
+        host: host.to_owned(),
+        sources,
+        more_sources: 0,
+        good: Vec::new(),
+        failure: None,
+        running: None,
+        age: None,
+        max_age: None,
+        next: None,
+    }
+}
+
+fn wanted(wanted: &Wanted) -> SetStatus {
+    SetStatus {
+        name: Some(wanted.name.clone()),
+        max_age: wanted.max_age,
+        next: wanted.next,
+        ..new(&wanted.id, &wanted.host, wanted.sources.clone())
+    }
+}
+
+/// A run that failed before it knew its sources may still know its set's name.
+fn is_of(run: &Record, set: &SetStatus) -> bool {
+    match &run.set_id {
+        Some(id) => *id == set.id,
+        None => run.set.is_some() && run.set == set.name,
+    }
+}
+
+fn id_of(snapshot: &Snapshot) -> String {
+    journal::set_id(&snapshot.manifest.host, &snapshot.manifest.sources)
+}
+
+/// The newest of each kind whose snapshot stands, newest first.
+fn good(
+    storage: &dyn Storage,
+    standing: &Standing,
+    runs: &[&Record],
+    set: &SetStatus,
+    now: Time,
+) -> Vec<Good> {
+    let mut all: Vec<Good> = runs.iter().filter(|run| run.is_good()).filter_map(|run| of_run(run)).collect();
+    if let Standing::Manifests(snapshots) = standing {
+        let of_set = snapshots.iter().filter(|found| !found.manifest.partial && id_of(found) == set.id);
+        all.extend(of_set.map(of_snapshot));
+    }
+    all.retain(|good| good.at.sec <= now.sec.saturating_add(AHEAD));
+    // The same run is known twice: its record began first.
+    all.sort_by_key(|good| std::cmp::Reverse(good.at));
+    let mut newest: Vec<Good> = Vec::new();
+    for good in all {
+        if !newest.iter().any(|known| known.kind == good.kind) && standing.has(storage, &good.snapshot) {
+            newest.push(good);
+        }
+    }
+    newest
+}
+
+fn of_run(run: &Record) -> Option<Good> {
+    Some(Good {
+        at: run.start,
+        kind: run.made.clone()?,
+        snapshot: run.snapshot.clone()?,
+        unchanged: run.unchanged,
+        problems: run.numbers.problems.unwrap_or_default(),
+    })
+}
+
+fn of_snapshot(snapshot: &Snapshot) -> Good {
+    Good {
+        at: snapshot.manifest.started,
+        kind: snapshot.manifest.kind.to_string(),
+        snapshot: snapshot.id.hex(),
+        unchanged: false,
+        problems: snapshot.manifest.counts.errors,
+    }
+}
+
+/// Whole seconds; what is a little ahead is new.
+fn age(at: Time, now: Time) -> u64 {
+    u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0)
+}

@@ -1,0 +1,36 @@
+//! Committing a snapshot whose chunks are durable.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::model::record::SessionKind;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::snapshots;
+use crate::store::standing;
+
+/// W3. A fence means that a collector took this session for dead: everything the snapshot needs is looked up
+/// again under a new session before it is committed there.
+///
+/// # Errors
+/// When it could not be made durable, or what it needs is gone.
+pub fn commit(repo: &Repository, session: Session, manifest: &Manifest) -> Result<SnapshotId> {
+    if snapshots::commit(repo, session.id, manifest)? {
+        let id = session.id;
+        session.close()?;
+        return Ok(id);
+    }
+    let (next, sight) = Session::open(repo, SessionKind::Writer)?;
+    let index = Arc::new(Index::load(repo, sight)?);
+    if !standing::stands(repo, &index, &manifest.root)? {
+        return Err(Error::Refused(
+            "another process took this run for dead and collected what it had stored: run it again".into(),
+        ));
+    }
+    drop(session);
+    commit(repo, next, manifest)
+}

@@ -1,0 +1,83 @@
+//! Generations of the configuration: the newest whole one wins.
+
+use crate::codec::chunker;
+use crate::codec::hash::Key;
+use crate::codec::slot;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::config::CipherKind;
+use crate::model::config::Config;
+use crate::model::entry::Time;
+use crate::model::id::RepoId;
+use crate::model::malformed::Malformed;
+use crate::store::objects;
+use crate::store::repository::ChunkerProfile;
+use crate::store::repository::InitOptions;
+use crate::store::storage::Area;
+use crate::store::storage::Storage;
+
+const MAX_CONFIG: u64 = 1 << 20;
+
+pub(super) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> Config {
+    let cipher = if options.password.is_some() { CipherKind::Xaes256Gcm } else { CipherKind::None };
+    Config {
+        repo,
+        generation: 1,
+        created: Time::now(),
+        incompat: 0,
+        ro_compat: 0,
+        cipher,
+        open_master: options.password.is_none().then(|| *master.bytes()),
+        chunker: match options.chunker {
+            ChunkerProfile::K64 => chunker::K64,
+            ChunkerProfile::K256 => chunker::K256,
+            ChunkerProfile::M1 => chunker::M1,
+        },
+        block_target: 2 << 20,
+        data_pack: 32 << 20,
+        tree_pack: 8 << 20,
+        level: options.level,
+        undelete_window: options.undelete_window,
+        stale_after: options.stale_after,
+        extra: Vec::new(),
+    }
+}
+
+/// The newest generation that is whole, its bytes, and what is wrong with newer ones.
+pub(super) fn newest_config(storage: &dyn Storage) -> Result<(Vec<u8>, Config, Vec<String>)> {
+    let mut numbers: Vec<u32> =
+        storage.list(Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
+    numbers.sort_unstable();
+    let mut trouble = Vec::new();
+    let mut first = None;
+    for number in numbers.iter().rev() {
+        match read_config(storage, *number) {
+            Ok((bytes, config)) => return Ok((bytes, config, trouble)),
+            Err(err) if err.is_damage() => {
+                trouble.push(format!("{err}; an older generation is used"));
+                first.get_or_insert(err);
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    Err(first.unwrap_or(Error::NoRepository { location: storage.location() }))
+}
+
+pub(super) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>, Config)> {
+    let name = number.to_string();
+    let bytes = storage.read(Area::Config, &name, MAX_CONFIG)?;
+    objects::check_header(Area::Config, &name, &bytes)?;
+    let config = slot::open_config(&bytes).map_err(Error::damaged(Area::Config.path(&name)))?;
+    if config.generation == number {
+        return Ok((bytes, config));
+    }
+    let source = Malformed::because("a generation under another's name");
+    Err(Error::Damaged { what: Area::Config.path(&name), source })
+}
+
+pub(super) fn check_features(config: &Config) -> Result<()> {
+    if config.incompat != 0 || config.extra.iter().any(|(tag, _)| tag % 2 == 1) {
+        return Err(Error::Refused("the repository uses a feature that this version does not know".into()));
+    }
+    Ok(())
+}

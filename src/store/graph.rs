@@ -1,0 +1,294 @@
+//! Which chunk names which, below the roots of snapshots: each distinct tree is read once, however many share it.
+//!
+//! Chunks are known by the row of their first copy in the index. Memory: four bytes for each row, and four for each
+//! time that a distinct tree names a chunk.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::codec::hash::ChunkType;
+use crate::codec::list::ListPiece;
+use crate::codec::tree::DirPiece;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::Part;
+use crate::model::id::ChunkId;
+use crate::store::chunks::ChunkReader;
+pub use crate::store::index::BlockAt;
+use crate::store::index::Index;
+use crate::store::repository::Repository;
+
+/// A chunk, as the tree that names it means it.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    /// A piece of a directory.
+    Dir(ChunkId),
+    /// A piece of a list of parts.
+    List(ChunkId),
+    /// Bytes of a file.
+    Data(ChunkId),
+}
+
+impl Need {
+    fn name(&self) -> (ChunkType, &ChunkId) {
+        match self {
+            Self::Dir(id) | Self::List(id) => (ChunkType::Tree, id),
+            Self::Data(id) => (ChunkType::Data, id),
+        }
+    }
+}
+
+/// Chunks, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub chunks: u64,
+    /// Their plain bytes.
+    pub plain: u64,
+    /// Their share of the stored blocks that hold them.
+    pub stored: u64,
+}
+
+impl Amount {
+    /// Counts others as well.
+    pub fn add(&mut self, other: Self) {
+        self.chunks += other.chunks;
+        self.plain += other.plain;
+        self.stored += other.stored;
+    }
+}
+
+/// Who needs a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody.
+    Nobody,
+    /// Only the root with this number.
+    Only(u32),
+    /// This one and some after it.
+    First(u32),
+}
+
+/// What has been learned of the trees below some roots.
+#[derive(Debug)]
+pub struct Graph<'a> {
+    index: Arc<Index>,
+    reader: ChunkReader,
+    stop: &'a AtomicBool,
+    /// Row of each tree piece that was read, and what it names among `edges`.
+    pieces: HashMap<u32, Range<usize>>,
+    /// Rows.
+    edges: Vec<u32>,
+    missing: HashSet<ChunkId>,
+}
+
+impl<'a> Graph<'a> {
+    /// Of nothing yet.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub fn new(repo: &Repository, index: &Arc<Index>, stop: &'a AtomicBool) -> Result<Self> {
+        let reader = ChunkReader::new(repo, Arc::clone(index))?;
+        Ok(Self {
+            index: Arc::clone(index),
+            reader,
+            stop,
+            pieces: HashMap::new(),
+            edges: Vec::new(),
+            missing: HashSet::new(),
+        })
+    }
+
+    /// Reads what lies below a root and is not known yet. Its row.
+    ///
+    /// # Errors
+    /// When a tree is missing or damaged: nobody knows then what lies below it. Also when asked to stop.
+    pub fn learn(&mut self, root: &ChunkId) -> Result<u32> {
+        let first = Need::Dir(*root);
+        let row = self.row(&first)?.ok_or_else(|| missing_tree(root))?;
+        let mut todo = vec![(row, first)];
+        while let Some((row, need)) = todo.pop() {
+            if self.pieces.contains_key(&row) {
+                continue;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let start = self.edges.len();
+            for need in self.named_by(&need)? {
+                match (self.row(&need)?, need) {
+                    (Some(row), Need::Data(_)) => self.edges.push(row),
+                    (Some(row), need) => {
+                        self.edges.push(row);
+                        todo.push((row, need));
+                    }
+                    (None, Need::Data(id)) => {
+                        self.missing.insert(id);
+                    }
+                    (None, Need::Dir(id) | Need::List(id)) => return Err(missing_tree(&id)),
+                }
+            }
+            self.pieces.insert(row, start..self.edges.len());
+        }
+        Ok(row)
+    }
+
+    /// Files' chunks that trees name and no pack holds.
+    pub fn missing(&self) -> u64 {
+        self.missing.len() as u64
+    }
+
+    /// Who of the roots, counted in this order, needs each row. Rows beyond the end are nobody's.
+    pub fn owners(&self, roots: &[u32]) -> Vec<Owner> {
+        let mut owners = Vec::new();
+        for (number, root) in (0..).zip(roots) {
+            let mut todo = vec![*root];
+            while let Some(row) = todo.pop() {
+                let at = row as usize;
+                if at >= owners.len() {
+                    owners.resize(at + 1, Owner::Nobody);
+                }
+                let Some(owner) = owners.get_mut(at) else { continue };
+                *owner = match *owner {
+                    Owner::Nobody => Owner::Only(number),
+                    Owner::Only(other) if other != number => Owner::First(other),
+                    // Whatever lies below has been seen in the same way.
+                    Owner::Only(_) | Owner::First(_) => continue,
+                };
+                if let Some(named) = self.pieces.get(&row) {
+                    todo.extend_from_slice(self.edges.get(named.clone()).unwrap_or_default());
+                }
+            }
+        }
+        owners
+    }
+
+    fn row(&self, need: &Need) -> Result<Option<u32>> {
+        let (kind, id) = need.name();
+        let copies = self.index.copies(kind, id)?;
+        Ok(copies.first().and_then(|copy| u32::try_from(copy.row).ok()))
+    }
+
+    fn named_by(&mut self, need: &Need) -> Result<Vec<Need>> {
+        let (kind, id) = need.name();
+        let bytes = self.reader.get(kind, id)?;
+        let damaged = || Error::damaged(format!("tree {}", id.short()));
+        match need {
+            Need::Dir(_) => match DirPiece::decode(&bytes).map_err(damaged())? {
+                DirPiece::Index(kids) => Ok(kids.iter().map(|kid| Need::Dir(kid.id)).collect()),
+                DirPiece::Leaf(entries) => Ok(entries.iter().flat_map(needs_of).collect()),
+            },
+            Need::List(_) => match ListPiece::decode(&bytes).map_err(damaged())? {
+                ListPiece::Index(kids) => Ok(kids.iter().map(|kid| Need::List(kid.id)).collect()),
+                ListPiece::Leaf(parts) => Ok(data_of(&parts)),
+            },
+            Need::Data(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A block of a listed pack.
+#[derive(Debug)]
+pub struct Block {
+    /// Where it lies.
+    pub at: BlockAt,
+    /// Rows of its chunks.
+    pub rows: Range<u32>,
+    /// Their plain bytes.
+    pub lens: Vec<u32>,
+    /// Its stored bytes.
+    pub stored: u64,
+    /// Its plain bytes.
+    pub plain: u64,
+    /// Its part, by its number of chunks, of the tables and the frame of its pack.
+    pub frame: u64,
+}
+
+impl Block {
+    /// Each chunk's share of the stored bytes, by its length; together they are all of them.
+    pub fn shares(&self) -> impl Iterator<Item = Amount> {
+        let (stored, plain) = (self.stored, self.plain.max(1));
+        let share = move |upto: u64| stored * upto / plain;
+        let mut start = 0;
+        self.lens.iter().map(move |len| {
+            let (before, len) = (share(start), u64::from(*len));
+            start += len;
+            Amount { chunks: 1, plain: len, stored: share(start) - before }
+        })
+    }
+}
+
+/// Calls `each` for every block of the listed packs.
+///
+/// # Errors
+/// When a table could not be read; one that is damaged has no blocks.
+pub fn each_block(index: &Index, each: &mut dyn FnMut(&Block)) -> Result<()> {
+    for (number, pack) in (0..).zip(index.packs()) {
+        let table = match index.table(number) {
+            Ok(table) => table,
+            Err(err) if err.is_damage() => continue,
+            Err(err) => return Err(err),
+        };
+        let stored: u64 = table.blocks().map(|(block, _)| u64::from(block.stored)).sum();
+        let frame = pack.len.saturating_sub(stored);
+        let all = u64::from(pack.chunks).max(1);
+        for (nth, (block, first)) in (0..).zip(table.blocks()) {
+            let (first, chunks) = (pack.first + first as usize, block.chunks.len());
+            let (Ok(first), Ok(end)) = (u32::try_from(first), u32::try_from(first + chunks)) else {
+                continue;
+            };
+            each(&Block {
+                at: BlockAt { pack: number, block: nth },
+                rows: first..end,
+                lens: block.chunks.iter().map(|(_, len)| *len).collect(),
+                stored: u64::from(block.stored),
+                plain: u64::from(block.plain),
+                frame: frame * chunks as u64 / all,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Calls `each` for every copy of a chunk in the listed packs: its row, and its share of its block.
+///
+/// # Errors
+/// As [`each_block`].
+pub fn each_copy(index: &Index, each: &mut dyn FnMut(u32, Amount)) -> Result<()> {
+    each_block(index, &mut |block| {
+        block.rows.clone().zip(block.shares()).for_each(|(row, share)| each(row, share));
+    })
+}
+
+fn needs_of(entry: &Entry) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if let Kind::Dir { tree } = &entry.kind {
+        needs.push(Need::Dir(*tree));
+    }
+    for (_, content) in entry.contents() {
+        match content {
+            Content::List(list) => needs.push(Need::List(*list)),
+            Content::Parts(parts) => needs.extend(data_of(parts)),
+        }
+    }
+    needs
+}
+
+fn data_of(parts: &[Part]) -> Vec<Need> {
+    let chunks = parts.iter().filter_map(|part| match part {
+        Part::Chunk { id, .. } => Some(Need::Data(*id)),
+        Part::Hole { .. } => None,
+    });
+    chunks.collect()
+}
+
+fn missing_tree(id: &ChunkId) -> Error {
+    Error::Missing { what: format!("tree {}", id.short()) }
+}

@@ -1,0 +1,36 @@
+//! Space that is kept for a full disk: a file whose blocks are given back then. It holds nothing.
+
+use std::fs;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::FallocateFlags;
+
+use crate::store::local::files::TEMP;
+
+const RESERVE: &str = "reserve";
+/// Its bytes: room for a session, a record and the fences of a collection.
+const RESERVED: u64 = 8 << 20;
+
+/// Where it is.
+pub(super) fn path(root: &Path) -> PathBuf {
+    root.join(RESERVE)
+}
+
+/// Makes it, unless it is there.
+pub(super) fn keep(root: &Path) -> io::Result<()> {
+    let path = path(root);
+    if path.metadata().is_ok_and(|found| found.len() >= RESERVED) {
+        return Ok(());
+    }
+    let temp = root.join(format!("{TEMP}{RESERVE}-{}", std::process::id()));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
+    let kept = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED);
+    // Where blocks cannot be had without writing them, there is no reserve: zeros may be compressed away.
+    kept.map_err(io::Error::from).and_then(|()| fs::rename(&temp, &path)).inspect_err(|_| {
+        let _ = fs::remove_file(&temp);
+    })
+}

@@ -1,0 +1,559 @@
+//! A repository on another machine, through the system's ssh: keys, agents and configuration are ssh's own. An object is
+//! written under a temporary name, synced, and renamed to a name that must be free; then it is synced once more, which
+//! makes the new name durable on file systems that keep a journal.
+//!
+//! A connection that is lost is made again, and what was asked is asked again: every request may be made twice.
+
+mod channel;
+mod files;
+pub mod place;
+pub mod wire;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::malformed::Malformed;
+use crate::store::sftp::channel::Channel;
+use crate::store::sftp::channel::Fail;
+use crate::store::sftp::channel::unexpected;
+use crate::store::sftp::files::File;
+use crate::store::sftp::place::Place;
+use crate::store::sftp::wire::Attributes;
+use crate::store::sftp::wire::Reply;
+use crate::store::sftp::wire::Request;
+use crate::store::storage::Area;
+use crate::store::storage::Created;
+use crate::store::storage::Hold;
+use crate::store::storage::Listed;
+use crate::store::storage::Room;
+use crate::store::storage::Storage;
+use crate::store::storage::check_name;
+
+const TEMP: &str = ".tmp-";
+/// A temporary file this old is nobody's; a day more than on a local disk, because two clocks are compared.
+const ABANDONED: Duration = Duration::from_secs(48 * 3600);
+/// For so long a lost connection is made again.
+const PATIENCE: Duration = Duration::from_secs(300);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Free bytes below which a write that fails has filled the disk.
+const NEXT_TO_NOTHING: u64 = 1 << 20;
+
+/// A directory of a server that speaks SFTP.
+pub struct SftpStorage {
+    place: Place,
+    /// The program that is run as ssh is.
+    ssh: String,
+    channel: Mutex<Link>,
+    /// Folders that are known to be there.
+    folders: Mutex<HashSet<String>>,
+    /// Whether a rename leaves a name alone that is taken, once somebody has tried.
+    exclusive: OnceLock<bool>,
+}
+
+#[derive(Default)]
+struct Link {
+    open: Option<Arc<Channel>>,
+    /// There was one: then a lost one is made again.
+    been: bool,
+}
+
+impl fmt::Debug for SftpStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SftpStorage({})", self.place)
+    }
+}
+
+/// Nothing holds an object there: who is at work shows by its heartbeat.
+#[derive(Debug)]
+struct Unheld;
+
+impl Hold for Unheld {}
+
+/// Of one attempt.
+enum Trouble {
+    Fail(Fail),
+    Final(Error),
+}
+
+impl From<Fail> for Trouble {
+    fn from(fail: Fail) -> Self {
+        Self::Fail(fail)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SftpStorage {
+    /// The repository at `place`. `ssh` is a command of the shell that takes ssh's arguments: `ssh`, unless somebody says
+    /// otherwise. Touches nothing.
+    pub fn new(place: Place, ssh: impl Into<String>) -> Self {
+        Self {
+            place,
+            ssh: ssh.into(),
+            channel: Mutex::default(),
+            folders: Mutex::default(),
+            exclusive: OnceLock::new(),
+        }
+    }
+
+    /// An interrupt is for snap, which saves what there is and needs the line for that; who ignores a signal passes that
+    /// on to the programs that it becomes.
+    fn command(&self) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("trap '' INT HUP TERM; exec {} \"$@\"", self.ssh), "ssh"]);
+        command.args(self.place.arguments());
+        command
+    }
+
+    fn channel(&self) -> Result<Arc<Channel>, Fail> {
+        let mut link = lock(&self.channel);
+        if let Some(channel) = &link.open {
+            return Ok(Arc::clone(channel));
+        }
+        let channel = Channel::open(self.command())?;
+        if !channel.knows("posix-rename@openssh.com") {
+            return Err(Fail::Status {
+                code: wire::FAILURE,
+                message: "the server cannot replace a file at once (posix-rename@openssh.com)".into(),
+            });
+        }
+        let channel = Arc::new(channel);
+        *link = Link { open: Some(Arc::clone(&channel)), been: true };
+        Ok(channel)
+    }
+
+    /// Forgets a channel that is lost; true if there ever was one.
+    fn lose(&self, lost: Option<&Arc<Channel>>) -> bool {
+        let mut link = lock(&self.channel);
+        if let (Some(open), Some(lost)) = (&link.open, lost)
+            && Arc::ptr_eq(open, lost)
+        {
+            link.open = None;
+        }
+        link.been
+    }
+
+    /// Does `work`, and again on a new connection as long as patience lasts. `work` is told whether it may have been done
+    /// before.
+    fn with<T>(
+        &self,
+        doing: &'static str,
+        what: &str,
+        mut work: impl FnMut(&Channel, bool) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let (begun, mut wait, mut again) = (Instant::now(), FIRST_WAIT, false);
+        loop {
+            let channel = self.channel();
+            let outcome = match &channel {
+                Ok(channel) => work(channel, again),
+                Err(_) => Err(Trouble::Fail(Fail::Lost(String::new()))),
+            };
+            let why = match (outcome, &channel) {
+                (Ok(done), _) => return Ok(done),
+                (Err(Trouble::Final(err)), _) => return Err(err),
+                (_, Err(Fail::Status { code, message })) => {
+                    return Err(self.refused(doing, what, *code, message));
+                }
+                (_, Err(Fail::Lost(why))) => why.clone(),
+                (Err(Trouble::Fail(Fail::Lost(why))), _) => why,
+                (Err(Trouble::Fail(Fail::Status { code, message })), _) => {
+                    return Err(self.refused(doing, what, code, &message));
+                }
+            };
+            let been = self.lose(channel.as_ref().ok());
+            if !been || begun.elapsed() + wait > PATIENCE {
+                let gone = io::Error::new(io::ErrorKind::ConnectionAborted, why);
+                return Err(match been {
+                    true => Error::io(doing, self.full(what))(gone),
+                    false => Error::io("reach", self.place.to_string())(gone),
+                });
+            }
+            std::thread::sleep(wait);
+            (wait, again) = ((wait * 2).min(LONGEST_WAIT), true);
+        }
+    }
+
+    /// An object's path with its server, for messages.
+    fn full(&self, what: &str) -> String {
+        format!("{}/{what}", self.place)
+    }
+
+    fn refused(&self, doing: &'static str, what: &str, code: u32, message: &str) -> Error {
+        let kind = match code {
+            wire::PERMISSION_DENIED => io::ErrorKind::PermissionDenied,
+            wire::NO_SUCH_FILE => io::ErrorKind::NotFound,
+            _ => io::ErrorKind::Other,
+        };
+        let words = if message.is_empty() { "the server does not say why" } else { message };
+        Error::io(doing, self.full(what))(io::Error::new(kind, words.to_owned()))
+    }
+
+    fn is_full(&self, channel: &Channel) -> bool {
+        self.room_by(channel).is_some_and(|room| room.free < NEXT_TO_NOTHING)
+    }
+
+    fn room_by(&self, channel: &Channel) -> Option<Room> {
+        if !channel.knows("statvfs@openssh.com") {
+            return None;
+        }
+        let reply = channel.ask(&Request::Room { path: self.place.directory() }).ok()?;
+        let Reply::Extended(bytes) = reply else { return None };
+        let (free, total) = wire::room(&bytes).ok()?;
+        Some(Room { free, total })
+    }
+
+    fn path(&self, area: Area, name: &str) -> Result<String> {
+        check_name(area, name)?;
+        Ok(format!("{}/{}", self.place.directory(), area.path(name)))
+    }
+
+    fn folder(&self, area: Area) -> String {
+        format!("{}/{}", self.place.directory(), area.folder())
+    }
+
+    /// Makes a folder and those above it, unless it is known to be there.
+    fn ensure_folder(&self, channel: &Channel, folder: &str) -> Result<(), Trouble> {
+        if lock(&self.folders).contains(folder) {
+            return Ok(());
+        }
+        match channel.ask(&Request::Stat { path: folder }) {
+            Ok(Reply::Attributes(_)) => {}
+            Ok(other) => return Err(unexpected(&other).into()),
+            Err(Fail::Status { code: wire::NO_SUCH_FILE, .. }) => {
+                if let Some((above, _)) = folder.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
+                    self.ensure_folder(channel, above)?;
+                }
+                let made = channel.order(&Request::MakeFolder { path: folder });
+                // Somebody else was faster; or it cannot be made, and then what goes into it says so.
+                if let Err(fail @ Fail::Lost(_)) = made {
+                    return Err(fail.into());
+                }
+            }
+            Err(fail) => return Err(fail.into()),
+        }
+        lock(&self.folders).insert(folder.to_owned());
+        Ok(())
+    }
+
+    /// A temporary file beside `path`, open, with `parts` in it.
+    fn temp<'a>(
+        &self,
+        channel: &'a Channel,
+        path: &str,
+        parts: &[&[u8]],
+    ) -> Result<(File<'a>, String), Trouble> {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.ensure_folder(channel, folder)?;
+        let mut lot = [0; 8];
+        getrandom::fill(&mut lot).map_err(|_| Fail::Lost("there is no randomness".into()))?;
+        let temp = format!("{folder}/{TEMP}{:016x}", u64::from_le_bytes(lot));
+        let file = File::open(channel, &temp, wire::CREATE).inspect_err(|_| {
+            // It may be gone since.
+            lock(&self.folders).remove(folder);
+        })?;
+        match file.write(parts) {
+            Ok(()) => Ok((file, temp)),
+            Err(fail) => {
+                // Before what was written gives its room back: the protocol has no word for a full disk.
+                let full = matches!(fail, Fail::Status { .. }) && self.is_full(channel);
+                drop(channel.send(&Request::Remove { path: &temp }));
+                match full {
+                    true => {
+                        let place = format!("{}: {path}", self.place);
+                        Err(Trouble::Final(Error::io("write", place)(io::ErrorKind::StorageFull.into())))
+                    }
+                    false => Err(fail.into()),
+                }
+            }
+        }
+    }
+
+    /// Whether a rename onto a name that is taken fails, as the protocol says.
+    fn is_exclusive(&self) -> Result<bool> {
+        if let Some(known) = self.exclusive.get() {
+            return Ok(*known);
+        }
+        let folder = self.folder(Area::Sessions);
+        let found = self.with("try a rename in", Area::Sessions.folder(), |channel, _| {
+            let path = format!("{folder}/probe");
+            let (_one, first) = self.temp(channel, &path, &[b"1"])?;
+            let (_two, second) = self.temp(channel, &path, &[b"2"])?;
+            let renamed = channel.order(&Request::Rename { from: &first, to: &second });
+            for path in [&first, &second] {
+                drop(channel.send(&Request::Remove { path }));
+            }
+            match renamed {
+                Ok(()) => Ok(false),
+                Err(Fail::Status { .. }) => Ok(true),
+                Err(fail) => Err(fail.into()),
+            }
+        })?;
+        Ok(*self.exclusive.get_or_init(|| found))
+    }
+
+    fn is_there(&self, channel: &Channel, path: &str) -> Result<bool, Trouble> {
+        match channel.ask(&Request::Stat { path }) {
+            Ok(Reply::Attributes(_)) => Ok(true),
+            Ok(other) => Err(unexpected(&other).into()),
+            Err(Fail::Status { code: wire::NO_SUCH_FILE, .. }) => Ok(false),
+            Err(fail) => Err(fail.into()),
+        }
+    }
+
+    /// Opens an object and runs `work` on it.
+    fn reading<T>(
+        &self,
+        area: Area,
+        name: &str,
+        mut work: impl FnMut(&File<'_>) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        self.with("read", &what, |channel, _| {
+            let file = match File::open(channel, &path, wire::READ) {
+                Err(Fail::Status { code: wire::NO_SUCH_FILE, .. }) => {
+                    return Err(Trouble::Final(Error::Missing { what: what.clone() }));
+                }
+                opened => opened?,
+            };
+            work(&file)
+        })
+    }
+
+    /// Renames where the new name must be free; [`Created::Exists`] where it is not.
+    fn rename(&self, channel: &Channel, from: &str, to: &str) -> Result<Created, Trouble> {
+        match channel.order(&Request::Rename { from, to }) {
+            Ok(()) => Ok(Created::New),
+            Err(fail @ Fail::Lost(_)) => Err(fail.into()),
+            // There is no word for a name that is taken.
+            Err(fail) => match self.is_there(channel, to)? {
+                true => Ok(Created::Exists),
+                false => Err(fail.into()),
+            },
+        }
+    }
+}
+
+fn damaged(what: String, why: &'static str) -> Trouble {
+    Trouble::Final(Error::Damaged { what, source: Malformed::because(why) })
+}
+
+impl Storage for SftpStorage {
+    fn location(&self) -> String {
+        self.place.to_string()
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        let folder = self.folder(area);
+        let entries = self.with("list", area.folder(), |channel, _| {
+            let entries = files::list(channel, std::slice::from_ref(&folder))?;
+            if area != Area::Packs {
+                return Ok(entries);
+            }
+            let shards = entries.into_iter().flatten().filter(|(_, found)| found.is_folder());
+            let shards: Vec<String> = shards
+                .filter_map(|(name, _)| String::from_utf8(name).ok())
+                .filter(|name| !name.starts_with('.'))
+                .map(|name| format!("{folder}/{name}"))
+                .collect();
+            let found = files::list(channel, &shards)?;
+            let here = |shard: &String, name: &[u8]| {
+                // Packs in a folder where nobody would look for them are none.
+                let shard = shard.rsplit_once('/').map_or("", |(_, shard)| shard).as_bytes();
+                name.get(..2) == Some(shard)
+            };
+            let kept = shards
+                .iter()
+                .zip(found)
+                .map(|(shard, entries)| entries.into_iter().filter(|(name, _)| here(shard, name)).collect());
+            Ok(kept.collect())
+        })?;
+        let mut listed = Vec::new();
+        for (name, found) in entries.into_iter().flatten().filter(|(_, found)| found.is_file()) {
+            let Ok(name) = String::from_utf8(name) else { continue };
+            if check_name(area, &name).is_err() {
+                continue;
+            }
+            let Attributes { size: Some(len), modified, .. } = found else {
+                return Err(self.refused("list", area.folder(), 0, "the server says no sizes"));
+            };
+            let modified = modified.map(|sec| Time { sec: i64::from(sec), nanos: 0 });
+            listed.push(Listed { name, len, modified });
+        }
+        listed.sort();
+        Ok(listed)
+    }
+
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.reading(area, name, |file| {
+            let len = file.len()?;
+            if len > limit {
+                return Err(damaged(area.path(name), "longer than any such object can be"));
+            }
+            let mut bytes = Vec::new();
+            let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
+            reserved.map_err(|_| {
+                Trouble::Final(Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into()))
+            })?;
+            bytes.resize(len as usize, 0);
+            match file.read(0, &mut bytes)? {
+                true => Ok(bytes),
+                false => Err(damaged(area.path(name), "shorter than it was a moment ago")),
+            }
+        })
+    }
+
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        // A server may take an offset that no file can have for a failure of its own.
+        let possible = offset.checked_add(out.len() as u64).is_some_and(|end| end <= i64::MAX as u64);
+        self.reading(area, name, |file| {
+            if out.is_empty() || possible && file.read(offset, out)? {
+                return Ok(());
+            }
+            Err(damaged(area.path(name), "shorter than it should be"))
+        })
+    }
+
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        // Before there is a repository that would rest on it.
+        if area == Area::Config && !self.is_exclusive()? {
+            let why =
+                format!("the server at {} overwrites a file when another one gets its name", self.place);
+            return Err(Error::Refused(why));
+        }
+        let mut doubt = false;
+        let created = self.with("write", &what, |channel, again| {
+            let (file, temp) = self.temp(channel, &path, parts)?;
+            let renamed =
+                file.sync().map_err(Trouble::from).and_then(|()| self.rename(channel, &temp, &path));
+            match renamed {
+                Ok(Created::New) => file.sync()?,
+                _ => drop(channel.send(&Request::Remove { path: &temp })),
+            }
+            doubt = again;
+            renamed
+        })?;
+        // The line was lost in between: what is there may be what came before it was.
+        if created == Created::Exists && doubt {
+            let len = parts.iter().map(|part| part.len() as u64).sum();
+            let there = self.read(area, name, len);
+            if there.is_ok_and(|there| there == parts.concat()) {
+                return Ok(Created::New);
+            }
+        }
+        Ok(created)
+    }
+
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        match self.create(area, name, &[bytes])? {
+            Created::New => Ok(Box::new(Unheld)),
+            Created::Exists => {
+                Err(Error::io("create", self.full(&area.path(name)))(io::ErrorKind::AlreadyExists.into()))
+            }
+        }
+    }
+
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(area, name)?;
+        self.with("write", &area.path(name), |channel, _| {
+            let (_file, temp) = self.temp(channel, &path, &[bytes])?;
+            let replaced = channel.order(&Request::Replace { from: &temp, to: &path });
+            Ok(replaced.inspect_err(|_| drop(channel.send(&Request::Remove { path: &temp })))?)
+        })
+    }
+
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        let path = self.path(area, name)?;
+        let there = self.with("look at", &area.path(name), |channel, _| self.is_there(channel, &path))?;
+        Ok(if there { None } else { Some(false) })
+    }
+
+    fn distrust(&self) -> Result<Option<String>> {
+        Ok((!self.is_exclusive()?).then(|| "an SFTP server whose renames overwrite".to_owned()))
+    }
+
+    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+        let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
+        self.with("move", &from.0.path(from.1), |channel, again| {
+            if !self.is_there(channel, &old)? {
+                return match again && self.is_there(channel, &new)? {
+                    true => Ok(Created::New),
+                    false => Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) })),
+                };
+            }
+            self.ensure_folder(channel, new.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+            let created = self.rename(channel, &old, &new)?;
+            File::open(channel, &new, wire::READ)?.sync()?;
+            Ok(created)
+        })
+    }
+
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        let path = self.path(area, name)?;
+        self.with("remove", &area.path(name), |channel, _| {
+            match channel.order(&Request::Remove { path: &path }) {
+                Err(Fail::Status { code: wire::NO_SUCH_FILE, .. }) => Ok(()),
+                removed => Ok(removed?),
+            }
+        })
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.room_by(&*self.channel().ok()?)
+    }
+
+    fn tidy(&self) -> Result<()> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let oldest = now.saturating_sub(ABANDONED.as_secs());
+        for area in Area::ALL {
+            let folder = self.folder(area);
+            self.with("tidy", area.folder(), |channel, _| {
+                let mut folders = vec![folder.clone()];
+                if area == Area::Packs {
+                    let shards = files::list(channel, &folders)?.into_iter().flatten();
+                    let shards = shards.filter(|(name, found)| found.is_folder() && !name.starts_with(b"."));
+                    let names = shards.filter_map(|(name, _)| String::from_utf8(name).ok());
+                    folders = names.map(|name| format!("{folder}/{name}")).collect();
+                }
+                for (folder, entries) in folders.iter().zip(files::list(channel, &folders)?) {
+                    for (name, found) in entries {
+                        let old = found.modified.is_some_and(|at| u64::from(at) < oldest) && found.is_file();
+                        let name = String::from_utf8_lossy(&name);
+                        if old && name.starts_with(TEMP) {
+                            let _ = channel.order(&Request::Remove { path: &format!("{folder}/{name}") });
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A new file is synced: a journal that has it has all that came before.
+    fn sync(&self, area: Area) -> Result<()> {
+        let path = format!("{}/sync", self.folder(area));
+        self.with("sync", area.folder(), |channel, _| {
+            let (file, temp) = self.temp(channel, &path, &[])?;
+            let synced = file.sync();
+            drop(channel.send(&Request::Remove { path: &temp }));
+            Ok(synced?)
+        })
+    }
+}

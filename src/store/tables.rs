@@ -1,0 +1,196 @@
+//! Decoded tables, as many as a budget holds: the least recently used goes first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::codec::pack::BlockRow;
+use crate::codec::pack::Table;
+use crate::model::id::ChunkId;
+
+/// A table, and how to count through it.
+#[derive(Debug)]
+pub struct Kept {
+    /// What the pack holds.
+    pub table: Table,
+    /// Number of each block's first chunk.
+    firsts: Vec<u32>,
+}
+
+/// A chunk in a table.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Spot<'a> {
+    pub(in crate::store) id: &'a ChunkId,
+    /// Which block.
+    pub(in crate::store) block: u32,
+    /// Where in the plain block.
+    pub(in crate::store) start: u32,
+    pub(in crate::store) len: u32,
+}
+
+impl Kept {
+    /// Wraps a table.
+    pub fn new(table: Table) -> Self {
+        let mut next = 0u32;
+        let firsts = table.blocks.iter().map(|block| {
+            let first = next;
+            next = next.saturating_add(block.chunks.len() as u32);
+            first
+        });
+        let firsts = firsts.collect();
+        Self { table, firsts }
+    }
+
+    /// How many chunks there are.
+    pub fn chunks(&self) -> u32 {
+        let last = self.firsts.last().zip(self.table.blocks.last());
+        last.map_or(0, |(first, block)| first.saturating_add(block.chunks.len() as u32))
+    }
+
+    /// A block, and the number of its first chunk.
+    pub fn block(&self, number: u32) -> Option<(&BlockRow, u32)> {
+        self.table.blocks.get(number as usize).zip(self.firsts.get(number as usize).copied())
+    }
+
+    /// All blocks, each with the number of its first chunk.
+    pub fn blocks(&self) -> impl Iterator<Item = (&BlockRow, u32)> {
+        self.table.blocks.iter().zip(self.firsts.iter().copied())
+    }
+
+    /// The chunk of a number.
+    pub(in crate::store) fn spot(&self, nth: u32) -> Option<Spot<'_>> {
+        let block = self.firsts.partition_point(|first| *first <= nth).checked_sub(1)?;
+        let (row, first) = self.block(block as u32)?;
+        let inside = nth.checked_sub(first)? as usize;
+        let (id, len) = row.chunks.get(inside)?;
+        let start = row.chunks.iter().take(inside).map(|(_, len)| len).sum();
+        Some(Spot { id, block: block as u32, start, len: *len })
+    }
+
+    /// All ids in order.
+    pub(in crate::store) fn ids(&self) -> impl Iterator<Item = &ChunkId> {
+        self.table.blocks.iter().flat_map(|block| block.chunks.iter().map(|(id, _)| id))
+    }
+
+    /// Bytes that it takes, about.
+    fn bytes(&self) -> usize {
+        200 + self.table.blocks.len() * 56 + self.chunks() as usize * size_of::<(ChunkId, u32)>()
+    }
+}
+
+/// Tables at hand.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Tables {
+    used: usize,
+    clock: u64,
+    kept: HashMap<u32, (u64, Arc<Kept>)>,
+    /// Chunks of those tables whose rows are not in memory. Neighbours in a tree lie in few packs, so most of what is
+    /// asked for next is here, and no row need be read for it.
+    near: HashMap<u64, (u32, u32)>,
+}
+
+impl Tables {
+    /// A table that is at hand.
+    pub(in crate::store) fn get(&mut self, pack: u32) -> Option<Arc<Kept>> {
+        self.clock += 1;
+        let (used, kept) = self.kept.get_mut(&pack)?;
+        *used = self.clock;
+        Some(Arc::clone(kept))
+    }
+
+    /// The place of a chunk with this prefix, in a table that is at hand.
+    pub(in crate::store) fn near(&mut self, prefix: u64) -> Option<(u32, u32, Arc<Kept>)> {
+        let (pack, nth) = self.near.get(&prefix).copied()?;
+        self.get(pack).map(|kept| (pack, nth, kept))
+    }
+
+    /// Keeps a table, within `budget` bytes; `near`: with its chunks.
+    pub(in crate::store) fn put(&mut self, pack: u32, table: &Arc<Kept>, near: bool, budget: usize) {
+        self.drop_until(budget.saturating_sub(cost(table)));
+        self.clock += 1;
+        if let Some((_, before)) = self.kept.insert(pack, (self.clock, Arc::clone(table))) {
+            self.used -= cost(&before);
+        }
+        self.used += cost(table);
+        if near {
+            self.near.extend(table.ids().zip(0..).map(|(id, nth)| (id.prefix(), (pack, nth))));
+        }
+    }
+
+    fn drop_until(&mut self, budget: usize) {
+        while self.used > budget {
+            let oldest = self.kept.iter().min_by_key(|(_, (used, _))| *used).map(|(pack, _)| *pack);
+            let Some((pack, (_, table))) = oldest.and_then(|pack| self.kept.remove_entry(&pack)) else {
+                return;
+            };
+            self.used -= cost(&table);
+            if self.near.is_empty() {
+                continue;
+            }
+            for id in table.ids() {
+                let prefix = id.prefix();
+                if self.near.get(&prefix).is_some_and(|(of, _)| *of == pack) {
+                    self.near.remove(&prefix);
+                }
+            }
+        }
+    }
+}
+
+/// With its chunks' entries in `near`, which take about as much again.
+fn cost(table: &Kept) -> usize {
+    table.bytes() + table.chunks() as usize * 28
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::compress::Codec;
+    use crate::codec::hash::ChunkType;
+    use crate::model::id::SnapshotId;
+
+    fn table(first: u8, blocks: &[usize]) -> Arc<Kept> {
+        let mut number = 0u8;
+        let mut chunk = || {
+            number += 1;
+            let mut id = [first; 32];
+            id[7] = number;
+            (ChunkId::new(id), 10)
+        };
+        let row = |chunks: usize, chunk: &mut dyn FnMut() -> (ChunkId, u32)| BlockRow {
+            offset: 0,
+            stored: 0,
+            plain: 10 * chunks as u32,
+            codec: Codec::from_byte(0).unwrap(),
+            chunks: (0..chunks).map(|_| chunk()).collect(),
+        };
+        let blocks = blocks.iter().map(|chunks| row(*chunks, &mut chunk)).collect();
+        let session = SnapshotId::new([0; 16]);
+        Arc::new(Kept::new(Table { kind: ChunkType::Data, session, blocks }))
+    }
+
+    #[test]
+    fn a_number_leads_to_its_block_and_its_place_in_it() {
+        let table = table(1, &[2, 0, 3]);
+        let places: Vec<_> = (0..6).map(|nth| table.spot(nth).map(|spot| (spot.block, spot.start))).collect();
+        assert_eq!(places, [Some((0, 0)), Some((0, 10)), Some((2, 0)), Some((2, 10)), Some((2, 20)), None]);
+        assert_eq!(table.chunks(), 5);
+        assert!(table.spot(2).is_some_and(|spot| spot.id.as_bytes()[7] == 3));
+    }
+
+    #[test]
+    fn the_least_recently_used_table_goes_with_its_chunks() {
+        let tables = [1, 2, 3].map(|first| table(first, &[4]));
+        let budget = cost(&tables[0]) * 2;
+        let mut kept = Tables::default();
+        kept.put(1, &tables[0], true, budget);
+        kept.put(2, &tables[1], true, budget);
+        assert!(kept.get(1).is_some());
+        kept.put(3, &tables[2], true, budget);
+        assert!(kept.get(1).is_some() && kept.get(2).is_none() && kept.get(3).is_some());
+        let near = |first: u8, kept: &mut Tables| {
+            kept.near(table(first, &[1]).ids().next().unwrap().prefix()).map(|(pack, nth, _)| (pack, nth))
+        };
+        assert_eq!([1, 2, 3].map(|first| near(first, &mut kept)), [Some((1, 0)), None, Some((3, 0))]);
+        assert!(kept.used <= budget);
+    }
+}

@@ -1,0 +1,64 @@
+//! From one open file to another: by sharing blocks, by the system's copying, by reading and writing.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+/// Bytes read at once where the system does not copy by itself.
+const STRIDE: usize = 256 << 10;
+
+/// Makes `to` share all blocks of `from`.
+pub(super) fn share(from: &File, to: &File) -> Result<(), Errno> {
+    rustix::fs::ioctl_ficlone(to, from)
+}
+
+/// Copies the first `len` bytes, holes as holes.
+pub(super) fn bytes(from: &File, to: &File, len: u64) -> io::Result<()> {
+    let mut at = 0;
+    while at < len {
+        let (start, end) = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => return Ok(()),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => (at, len),
+            start => {
+                let start = start?;
+                (start, rustix::fs::seek(from, SeekFrom::Hole(start))?.min(len))
+            }
+        };
+        range(from, to, start, end)?;
+        at = end.max(at + 1);
+    }
+    Ok(())
+}
+
+fn range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+    let (mut read, mut written) = (start, start);
+    while read < end {
+        let left = usize::try_from(end - read).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), left) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => {
+                return by_hand(from, to, read, end);
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+fn by_hand(from: &File, to: &File, mut at: u64, end: u64) -> io::Result<()> {
+    let mut buffer = vec![0u8; STRIDE];
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(STRIDE).min(STRIDE);
+        let read = from.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at)?;
+        if read == 0 {
+            return Ok(());
+        }
+        to.write_all_at(buffer.get(..read).unwrap_or_default(), at)?;
+        at += read as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What holds no bytes of its own: symbolic links, further names of files, pipes, sockets, devices.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::Stat;
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Kind;
+use crate::model::entry::Meta;
+use crate::tree::extra::Thing;
+use crate::tree::target::Target;
+use crate::tree::target::remove::chmod_by_name;
+use crate::tree::target::root::Shared;
+use crate::tree::target::temp::Temp;
+use crate::tree::xattr::path_in;
+
+impl Target {
+    /// Makes a symbolic link in place of what is there.
+    ///
+    /// # Errors
+    /// When the path is refused or the system says no.
+    pub fn symlink(&self, path: &[u8], target: &[u8], meta: &Meta) -> Result<()> {
+        let shared = &self.shared;
+        let (dir, _) = shared.place(path)?;
+        let temp = Temp::new(shared, dir);
+        let (fd, name) = (&temp.dir.fd, temp.name.as_str());
+        rustix::fs::symlinkat(target, fd, name).map_err(shared.at("create", path))?;
+        let temp = temp.arm();
+        shared.attributes(&temp, meta, |_| Ok(())).map_err(shared.at("set owner and times of", path))?;
+        temp.publish(path)
+    }
+
+    /// Makes `path` another name of what is at `existing`.
+    ///
+    /// # Errors
+    /// When a path is refused or the system says no.
+    pub fn hard_link(&self, existing: &[u8], path: &[u8]) -> Result<()> {
+        let shared = &self.shared;
+        let (from, from_name) = shared.place(existing)?;
+        let (dir, name) = shared.place(path)?;
+        let first = from.stat(from_name).map_err(shared.at("look at", existing))?;
+        let same = |other: Stat| (other.st_dev, other.st_ino) == (first.st_dev, first.st_ino);
+        if dir.stat(name).is_ok_and(same) {
+            return Ok(());
+        }
+        let temp = Temp::new(shared, dir);
+        rustix::fs::linkat(&from.fd, from_name, &temp.dir.fd, temp.name.as_str(), AtFlags::empty())
+            .map_err(shared.at("link", path))?;
+        temp.arm().publish(path)
+    }
+
+    /// Makes a pipe, a socket or a device in place of what is there. A device that this user may not make
+    /// is counted and left out; whether it was made.
+    ///
+    /// # Errors
+    /// When the path is refused or the system says no.
+    pub fn special(&self, path: &[u8], kind: &Kind, meta: &Meta) -> Result<bool> {
+        let shared = &self.shared;
+        let (file_type, device) = match kind {
+            Kind::Fifo => (FileType::Fifo, None),
+            Kind::Socket => (FileType::Socket, None),
+            Kind::CharDevice { major, minor } => (FileType::CharacterDevice, Some((*major, *minor))),
+            Kind::BlockDevice { major, minor } => (FileType::BlockDevice, Some((*major, *minor))),
+            Kind::File { .. } | Kind::Dir { .. } | Kind::Symlink { .. } => {
+                return Err(Error::Refused(format!("{} is no special file", shared.show(path).display())));
+            }
+        };
+        let (dir, _) = shared.place(path)?;
+        if device.is_some() && !shared.owners.is_root() {
+            shared.owners.count_device();
+            return Ok(false);
+        }
+        let temp = Temp::new(shared, dir);
+        let number = device.map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
+        let mode = Mode::RUSR | Mode::WUSR;
+        match rustix::fs::mknodat(&temp.dir.fd, temp.name.as_str(), file_type, mode, number) {
+            Err(Errno::PERM) if device.is_some() => {
+                shared.owners.count_device();
+                return Ok(false);
+            }
+            other => other.map_err(shared.at("create", path))?,
+        }
+        let temp = temp.arm();
+        let chmod = |mode| chmod_by_name(&temp.dir.fd, temp.name.as_bytes(), mode);
+        shared.attributes(&temp, meta, chmod).map_err(shared.at("set the attributes of", path))?;
+        temp.publish(path)?;
+        Ok(true)
+    }
+}
+
+impl Shared {
+    /// Attributes of something that cannot be opened; `chmod` where it has a mode.
+    fn attributes(
+        &self,
+        temp: &Temp,
+        meta: &Meta,
+        chmod: impl Fn(Mode) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let (fd, name) = (&temp.dir.fd, temp.name.as_str());
+        let matches = self.owners.set(meta, self.fresh(&temp.dir), |user, group| {
+            rustix::fs::chownat(fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+        })?;
+        let path = path_in(fd.as_fd(), name.as_bytes());
+        self.owners.set_xattrs_and_mode(Thing::Named(&path), meta, matches, chmod)?;
+        self.owners.set_times(meta, |times| rustix::fs::utimensat(fd, name, times, AtFlags::SYMLINK_NOFOLLOW))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::tree::target::support::meta;
+    use crate::tree::target::support::target;
+    use crate::tree::target::support::write;
+
+    #[test]
+    fn hard_links_share_an_inode_and_pipes_are_pipes() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(dir.path());
+        write(&target, b"a", b"1").unwrap();
+        write(&target, b"b", b"2").unwrap();
+        target.hard_link(b"a", b"b").unwrap();
+        target.hard_link(b"a", b"b").unwrap();
+        let inode = |name| fs::metadata(dir.path().join(name)).unwrap().ino();
+        assert_eq!(inode("a"), inode("b"));
+        target.special(b"a", &Kind::Fifo, &meta(0o622)).unwrap();
+        let found = fs::symlink_metadata(dir.path().join("a")).unwrap();
+        assert!(found.file_type().is_fifo());
+        assert_eq!(found.mode() & 0o7777, 0o622);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,272 @@
+//! The root of the target, and the ways down from it: opened without ever leaving it or following a link.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::ResolveFlags;
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::check_name;
+use crate::tree::owner::Owners;
+use crate::tree::target::TargetOptions;
+use crate::tree::target::dirs::DIR_FLAGS;
+use crate::tree::target::dirs::Dir;
+use crate::tree::target::open::Limits;
+use crate::tree::target::open::Pool;
+use crate::tree::target::temp;
+
+/// The system takes no path of 4096 bytes; well below it, one call opens a stretch of it.
+const LONG_PATH: usize = 3000;
+
+/// What the target and its unfinished files have in common.
+pub(super) struct Shared {
+    root: PathBuf,
+    top: Arc<Dir>,
+    pub(super) sparse: bool,
+    pub(super) owners: Owners,
+    open: Mutex<Vec<(Vec<u8>, Arc<Dir>)>>,
+    /// Directories kept open at hand.
+    kept_open: usize,
+    pub(super) pool: Pool,
+    /// What is to be made immutable or append-only in the end, and all its flags.
+    pub(super) locks: Mutex<Vec<(Vec<u8>, u32)>>,
+    one_by_one: AtomicBool,
+    /// As long as the file system has not said that it cannot share blocks.
+    pub(super) clones: AtomicBool,
+    /// No other run writes to this target: what looks like one's leftovers is.
+    pub(super) alone: bool,
+    /// Of temporary names.
+    pub(super) prefix: String,
+    counter: AtomicU64,
+}
+
+impl Shared {
+    /// Opens the root.
+    pub(super) fn open(root: &Path, options: TargetOptions) -> Result<Self> {
+        let limits = Limits::raise();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(sys("open", root))?;
+        let top = Arc::new(Dir::new(fd).map_err(sys("look at", root))?);
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other).map_err(Error::io("read", "random bytes"))?;
+        Ok(Self {
+            root: root.to_owned(),
+            alone: options.writes && is_alone(&top),
+            top,
+            sparse: options.sparse,
+            owners: Owners::new(options.numeric_ids, options.owner),
+            open: Mutex::default(),
+            kept_open: limits.dirs,
+            pool: Pool::new(limits.files),
+            locks: Mutex::default(),
+            one_by_one: AtomicBool::new(false),
+            clones: AtomicBool::new(true),
+            prefix: temp::prefix(u64::from_ne_bytes(random)),
+            counter: AtomicU64::new(0),
+        })
+    }
+
+    /// For people.
+    pub(super) fn show(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() { self.root.clone() } else { self.root.join(OsStr::from_bytes(path)) }
+    }
+
+    /// For `map_err`.
+    pub(super) fn at(&self, doing: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Error {
+        move |errno| Error::io(doing, self.show(path))(errno.into())
+    }
+
+    /// A name that nothing has.
+    pub(super) fn temp(&self) -> String {
+        format!("{}{}", self.prefix, self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The open directory that holds the path, and the path's name in it.
+    pub(super) fn place<'a>(&self, path: &'a [u8]) -> Result<(Arc<Dir>, &'a [u8])> {
+        let mut parts = path.rsplitn(2, |byte| *byte == b'/');
+        let name = parts.next().unwrap_or_default();
+        self.check(path, name)?;
+        let parent = match parts.next() {
+            Some([]) => return Err(refused(path, "an absolute path")),
+            other => other.unwrap_or_default(),
+        };
+        Ok((self.dir(parent)?, name))
+    }
+
+    fn check(&self, path: &[u8], name: &[u8]) -> Result<()> {
+        check_name(name).map_err(|why| refused(path, &why.to_string()))
+    }
+
+    pub(super) fn dir(&self, path: &[u8]) -> Result<Arc<Dir>> {
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.top));
+        }
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(index) = open.iter().rposition(|(known, _)| known == path) {
+                let hit = open.remove(index);
+                let dir = Arc::clone(&hit.1);
+                open.push(hit);
+                return Ok(dir);
+            }
+        }
+        path.split(|byte| *byte == b'/').try_for_each(|name| self.check(path, name))?;
+        let fd = self.open_dir(path).map_err(self.at("open", path))?;
+        let dir = Arc::new(Dir::new(fd).map_err(self.at("look at", path))?);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= self.kept_open {
+            open.remove(0);
+        }
+        open.push((path.to_vec(), Arc::clone(&dir)));
+        Ok(dir)
+    }
+
+    /// Opens without ever leaving the root or following a link.
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let mut current: Option<OwnedFd> = None;
+        for stretch in stretches(path) {
+            let above = current.as_ref().unwrap_or(&self.top.fd);
+            current = Some(self.open_stretch(above, stretch)?);
+        }
+        current.ok_or(Errno::NOENT)
+    }
+
+    fn open_stretch(&self, above: &OwnedFd, stretch: &[u8]) -> Result<OwnedFd, Errno> {
+        if !self.one_by_one.load(Ordering::Relaxed) {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match rustix::fs::openat2(above, stretch, DIR_FLAGS, Mode::empty(), resolve) {
+                // Some sandboxes say EPERM for calls they do not know.
+                Err(Errno::NOSYS | Errno::PERM) => self.one_by_one.store(true, Ordering::Relaxed),
+                // Somebody moves things about: smaller steps do not mind.
+                Err(Errno::AGAIN) => {}
+                other => return other,
+            }
+        }
+        let mut current: Option<OwnedFd> = None;
+        for name in stretch.split(|byte| *byte == b'/') {
+            let above = current.as_ref().unwrap_or(above);
+            let next = rustix::fs::openat(above, name, DIR_FLAGS, Mode::empty())?;
+            current = Some(next);
+        }
+        current.ok_or(Errno::NOENT)
+    }
+
+    /// Forgets open directories at and below the path.
+    pub(super) fn forget(&self, path: &[u8]) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(known, _)| {
+            known.strip_prefix(path).is_none_or(|rest| !rest.is_empty() && !rest.starts_with(b"/"))
+        });
+    }
+
+    /// Owners of what is made in this directory, if they are known.
+    pub(super) fn fresh(&self, dir: &Dir) -> Option<(u32, u32)> {
+        (!dir.setgid).then(|| self.owners.fresh())
+    }
+}
+
+/// Whether no other run writes here. While this one lasts, others see that it is there.
+fn is_alone(top: &Dir) -> bool {
+    let alone = rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+    // Where the system keeps no such locks, nobody is taken to be alone.
+    rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockShared).is_ok() && alone
+}
+
+/// A path in pieces that the system takes.
+fn stretches(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let cut = match all.get(..LONG_PATH) {
+            Some(start) => start.iter().rposition(|byte| *byte == b'/'),
+            None => None,
+        };
+        let (stretch, behind) = match cut {
+            Some(at) => (all.get(..at)?, all.get(at + 1..)),
+            None => (all, None),
+        };
+        rest = behind;
+        Some(stretch)
+    })
+}
+
+/// A path that must not be believed.
+fn refused(path: &[u8], why: &str) -> Error {
+    Error::Refused(format!("path {:?}: {why}", OsStr::from_bytes(path)))
+}
+
+/// For `map_err` on a path outside the target.
+fn sys(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::io(doing, path)(errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::tree::target::support::Everything;
+    use crate::tree::target::support::target;
+    use crate::tree::target::support::write;
+
+    #[test]
+    fn a_planted_symlink_lets_nothing_out() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for one_by_one in [false, true] {
+            let target = target(dir.path());
+            target.shared.one_by_one.store(one_by_one, Ordering::Relaxed);
+            let link = dir.path().join("d");
+            symlink(outside.path(), &link).unwrap();
+            assert!(write(&target, b"d/f", b"x").is_err());
+            assert!(target.make_dir(b"d/sub").is_err());
+            target.make_dir(b"d").unwrap();
+            write(&target, b"d/f", b"x").unwrap();
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+            assert_eq!(fs::read(link.join("f")).unwrap(), b"x");
+            fs::remove_dir_all(&link).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(&dir.path().join("deep/root"));
+        for path in [&b"../x"[..], b"/x", b"a/../x", b".", b"..", b"", b"a//b", b"a/"] {
+            assert!(matches!(target.new_file(path, 0), Err(Error::Refused(_))), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_longer_than_the_system_takes_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(dir.path());
+        let mut path = Vec::new();
+        for _ in 0..40 {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend([b'n'; 200]);
+            target.make_dir(&path).unwrap();
+        }
+        path.extend(b"/f");
+        write(&target, &path, b"deep").unwrap();
+        target.clear(&[b'n'; 200], false, &mut Everything).unwrap();
+        write(&target, &[b'n'; 200], b"flat").unwrap();
+    }
+}

@@ -1,0 +1,118 @@
+//! A length that somebody wrote is not memory to take. Alone in its program, because it looks at the whole of it.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use serde_bytes::ByteBuf;
+use snap_backup::codec::hash::Key;
+use snap_backup::codec::hash::Namer;
+use snap_backup::codec::list::ListPiece;
+use snap_backup::codec::pack::Table;
+use snap_backup::codec::slot;
+use snap_backup::codec::tree::DirBuilder;
+use snap_backup::codec::tree::DirPiece;
+use snap_backup::codec::wire;
+use snap_backup::model::entry::Content;
+use snap_backup::model::entry::Entry;
+use snap_backup::model::entry::Kind;
+use snap_backup::model::entry::Meta;
+use snap_backup::model::entry::Part;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::Counts;
+use snap_backup::model::manifest::Manifest;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::GcRecord;
+
+/// Elements of 16 bytes and more: any of these would be a gigabyte or beyond all memory.
+const LENGTHS: [u64; 4] = [1 << 26, u32::MAX as u64, 1 << 60, u64::MAX];
+
+/// The most address space that this program ever had, in KiB: it grows even where memory is taken and not used.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The bytes with every place taken for a length in turn.
+fn claiming(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..bytes.len()).flat_map(move |at| {
+        let claim = |length| [&bytes[..at], &wire::encode(&length).unwrap(), &bytes[at + 1..]].concat();
+        LENGTHS.map(claim)
+    })
+}
+
+#[test]
+fn no_decoder_takes_memory_for_what_is_not_there() {
+    let before = peak();
+    for piece in claiming(&leaf()) {
+        let _ = DirPiece::decode(&piece);
+        let _ = ListPiece::decode(&[&[3], &piece[1..]].concat());
+        let _ = ListPiece::decode(&[&[4], &piece[1..]].concat());
+        let _ = DirPiece::decode(&[&[2], &piece[1..]].concat());
+    }
+    for body in claiming(&wire::encode(&manifest()).unwrap()) {
+        let _ = wire::decode::<Manifest>(&body);
+    }
+    for body in claiming(&wire::encode(&collection()).unwrap()) {
+        let _ = wire::decode::<GcRecord>(&body);
+    }
+    let row = (100u32, 5u32, 0u8, vec![(ChunkId::new([4; 32]), 5u32)]);
+    for body in claiming(&wire::encode(&(1u8, SnapshotId::new([1; 16]), 64u32, vec![row])).unwrap()) {
+        let _ = Table::from_cached(&body);
+    }
+    assert!(slot::open(&greedy_slot(), b"password").is_err());
+    let taken = peak() - before;
+    assert!(taken < 256 << 10, "{taken} KiB were taken");
+}
+
+fn leaf() -> Vec<u8> {
+    let namer = Namer::new(&Key::new([1; 32]));
+    let content = Content::Parts(vec![Part::Chunk { id: ChunkId::new([4; 32]), len: 5 }]);
+    let meta = Meta { user: Some("ada".into()), extra: vec![(2, b"x".to_vec())], ..Meta::default() };
+    let entry = Entry { name: b"a".to_vec(), kind: Kind::File { size: 5, content }, meta };
+    let mut piece = Vec::new();
+    let mut put = |bytes: &[u8]| {
+        piece = bytes.to_vec();
+        Ok(ChunkId::new([0; 32]))
+    };
+    let mut builder = DirBuilder::default();
+    builder.push(&entry, &namer, &mut put).unwrap();
+    builder.finish(&mut put).unwrap();
+    piece
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        kind: SnapshotKind::Full,
+        parent: None,
+        based_on: None,
+        started: Time::default(),
+        ended: Time::default(),
+        host: "attic".into(),
+        user: "ada".into(),
+        sources: vec![ByteBuf::from("/etc")],
+        tags: vec!["nightly".into()],
+        root: ChunkId::new([4; 32]),
+        counts: Counts::default(),
+        partial: false,
+        program: "snap".into(),
+        extra: vec![(2, ByteBuf::from("later"))],
+    }
+}
+
+fn collection() -> GcRecord {
+    let by = SnapshotId::new([1; 16]);
+    let condemned = vec![PackId::new([5; 32])];
+    GcRecord { by, at: Time::default(), condemned, roots: vec![by], purged: vec![(by, by)] }
+}
+
+/// Asks for 2 GiB and a little more, which is more than is ever granted.
+fn greedy_slot() -> Vec<u8> {
+    let mut slot = b"SNAPKY\x01\0\x01\0\0\0".to_vec();
+    slot.extend([(2u32 << 20) + 8, 1, 1].map(u32::to_le_bytes).concat());
+    slot.resize(400, 0);
+    slot
+}

@@ -1,0 +1,104 @@
+//! Keys and trust.
+
+use std::fs;
+
+use crate::support::PASSWORD;
+use crate::support::Sandbox;
+use crate::support::chmod;
+use crate::support::copy_tree;
+use crate::support::finish;
+
+#[test]
+fn a_second_password_opens_until_it_is_removed() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let first = sandbox.objects("keys");
+    fs::write(sandbox.path("new"), "second\n").unwrap();
+    sandbox.ok(&["key", "add", "--new-password-file", "new"]);
+    let both = sandbox.objects("keys");
+    let added = both.iter().find(|key| !first.contains(key)).unwrap();
+    let added = added.file_name().unwrap().to_str().unwrap();
+    let list = sandbox.ok(&["key", "list", "--json"]).json();
+    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
+
+    sandbox.set_password(Some("second"));
+    sandbox.assert_restores("latest", &sandbox.src());
+    assert_ne!(sandbox.snap(&["key", "remove", added]).code, 0, "the key in use must stay");
+    sandbox.set_password(Some(PASSWORD));
+    sandbox.ok(&["key", "remove", added]);
+    assert_eq!(sandbox.objects("keys"), first);
+    sandbox.set_password(Some("second"));
+    sandbox.snap(&["snapshots"]).expect(12);
+}
+
+#[test]
+fn a_changed_password_replaces_the_old_one() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let mut command = sandbox.command(&["key", "passwd"]);
+    command.env("SNAP_NEW_PASSWORD", "changed");
+    finish(command, b"").expect(0);
+    sandbox.snap(&["snapshots"]).expect(12);
+    sandbox.set_password(Some("changed"));
+    sandbox.assert_restores("latest", &sandbox.src());
+    assert_eq!(sandbox.objects("keys").len(), 1);
+}
+
+#[test]
+fn a_password_may_come_from_a_file_or_a_command() {
+    let mut sandbox = Sandbox::new();
+    sandbox.set_password(None);
+    fs::write(sandbox.path("password"), format!("{PASSWORD}\n")).unwrap();
+    sandbox.ok(&["snapshots", "--password-file", "password"]);
+    let mut command = sandbox.command(&["snapshots", "--password-command", "echo try"]);
+    command.env("PATH", "/usr/bin:/bin");
+    finish(command, b"").expect(0);
+}
+
+#[test]
+fn an_unencrypted_stranger_in_an_encrypted_repository_s_place_is_refused() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let stranger = Sandbox::open();
+    fs::remove_dir_all(sandbox.path("repo")).unwrap();
+    copy_tree(&stranger.path("repo"), &sandbox.path("repo"));
+    let before = sandbox.listing();
+    for password in [Some(PASSWORD), None] {
+        sandbox.set_password(password);
+        assert_ne!(sandbox.snap(&["backup", "src"]).code, 0, "with {password:?}");
+        assert_ne!(sandbox.snap(&["snapshots"]).code, 0, "with {password:?}");
+    }
+    assert_eq!(sandbox.listing(), before);
+    // The file that the message names is the one to remove.
+    let said = sandbox.snap(&["snapshots"]).expect(1).stderr;
+    assert!(said.contains("was encrypted"), "{said}");
+    fs::remove_file(said.split("remove ").nth(1).unwrap().lines().next().unwrap().trim()).unwrap();
+    sandbox.ok(&["snapshots"]);
+}
+
+#[test]
+fn a_newer_format_is_refused_by_its_number() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    let config = &sandbox.objects("config")[0];
+    let mut bytes = fs::read(config).unwrap();
+    bytes[6..8].copy_from_slice(&4711_u16.to_le_bytes());
+    chmod(config, 0o600);
+    fs::write(config, bytes).unwrap();
+    for args in [&["snapshots"][..], &["backup", "src"]] {
+        let outcome = sandbox.snap(args);
+        assert_ne!(outcome.code, 0);
+        assert!(outcome.stderr.contains("4711"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn only_init_makes_an_unencrypted_repository_where_an_encrypted_one_was() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    fs::rename(sandbox.path("repo"), sandbox.path("true")).unwrap();
+    sandbox.set_password(None);
+    let outcome = sandbox.snap(&["backup", "--init", "--no-encryption", "src"]).expect(1);
+    assert!(outcome.stderr.contains("its disk"), "{}", outcome.stderr);
+    assert!(!sandbox.path("repo/config").exists());
+    sandbox.ok(&["init", "--no-encryption"]);
+    sandbox.ok(&["backup", "src"]);
+}

@@ -1,0 +1,37 @@
+//! Laws of the codecs, tried on values and bytes that nobody thought of.
+#![allow(clippy::unwrap_used)]
+
+mod chunks;
+mod hostile;
+mod packs;
+mod slots;
+mod trees;
+mod values;
+mod wires;
+
+use snap_backup::codec::cipher::Ring;
+use snap_backup::codec::hash::Key;
+use snap_backup::codec::hash::Namer;
+use snap_backup::codec::hash::SubKeys;
+use snap_backup::model::config::CipherKind;
+use snap_backup::model::id::RepoId;
+
+fn keys() -> SubKeys {
+    SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]))
+}
+
+fn ring(kind: CipherKind) -> Ring {
+    Ring::new(kind, RepoId::new([2; 16]), &keys())
+}
+
+fn namer() -> Namer {
+    Namer::new(&keys().id)
+}
+
+/// A copy with one bit flipped; any number will do.
+fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
+    let mut bad = bytes.to_vec();
+    let bit = bit % (bytes.len() * 8);
+    bad[bit / 8] ^= 1 << (bit % 8);
+    bad
+}

@@ -1,0 +1,225 @@
+//! Webhooks, pings, mails and commands: what they are told, and that none of them can harm a backup.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+
+use serde_json::Value;
+
+use super::Daemon;
+use super::REPO;
+use super::command;
+use super::ended;
+use super::let_pass;
+use super::place;
+use super::run;
+
+/// A receiver that takes requests and answers as told.
+struct Listener {
+    port: u16,
+    requests: Receiver<(String, String, String)>,
+}
+
+fn receive(answers: &[u16]) -> Listener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (send, requests) = mpsc::channel();
+    let mut answers: VecDeque<u16> = answers.iter().copied().collect();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut first, mut len, mut kind) = (String::new(), 0, String::new());
+            stream.read_line(&mut first).unwrap();
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                let lower = line.trim().to_ascii_lowercase();
+                if lower.is_empty() {
+                    break;
+                }
+                if let Some(value) = lower.strip_prefix("content-length:") {
+                    len = value.trim().parse().unwrap();
+                }
+                if let Some(value) = lower.strip_prefix("content-type:") {
+                    kind = value.trim().to_owned();
+                }
+            }
+            let mut body = vec![0; len];
+            stream.read_exact(&mut body).unwrap();
+            // Known here before the other side knows that it is done.
+            let first = first.trim().trim_end_matches(" HTTP/1.1").to_owned();
+            if send.send((first, kind, String::from_utf8(body).unwrap())).is_err() {
+                return;
+            }
+            let code = answers.pop_front().unwrap_or(200);
+            let answer = format!("HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            // A client that is gone has had enough.
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    Listener { port, requests }
+}
+
+impl Listener {
+    fn all(&self) -> Vec<(String, String, String)> {
+        self.requests.try_iter().collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.all().into_iter().map(|(line, ..)| line).collect()
+    }
+}
+
+#[test]
+fn receivers_get_exactly_the_documented_requests() {
+    let (hook, ping) = (receive(&[]), receive(&[]));
+    let sandbox = place(&format!(
+        "{REPO}[sets.docs]\nsources = [\"docs\"]\nkind = \"full\"\nkeep.last = 1\n[sets.docs.notify]\n\
+         webhook = \"http://127.0.0.1:{}/hook?key=token\"\nping = \"http://127.0.0.1:{}/uuid\"\n\
+         command = \"echo $SNAP_EVENT $SNAP_SET $SNAP_JOB $SNAP_EXIT_CODE >> told\"\n\
+         mail = [\"root\", \"me@example.org\"]\nsendmail = \"sendmail\"\n",
+        hook.port, ping.port
+    ));
+    fs::write(sandbox.path("sendmail"), "#!/bin/sh\necho \"$@\" >> mails\ncat >> mails\n").unwrap();
+    fs::set_permissions(sandbox.path("sendmail"), fs::Permissions::from_mode(0o755)).unwrap();
+    let told = || fs::read_to_string(sandbox.path("told")).unwrap_or_default();
+
+    // Success is the ping's alone.
+    run(&sandbox, &["backup", "--set", "docs"]).expect(0);
+    assert_eq!(
+        (ping.lines(), hook.lines()),
+        (vec!["GET /uuid/start".to_owned(), "GET /uuid".to_owned()], vec![])
+    );
+    assert_eq!(told(), "");
+
+    // Failure is everybody's.
+    fs::rename(sandbox.path("docs"), sandbox.path("away")).unwrap();
+    run(&sandbox, &["backup", "--set", "docs"]).expect(1);
+    let pings = ping.all();
+    assert_eq!(pings[0].0, "GET /uuid/start");
+    assert_eq!((pings[1].0.as_str(), pings[1].1.as_str()), ("POST /uuid/fail", "text/plain; charset=utf-8"));
+    assert!(pings[1].2.contains("nothing was backed up") && pings.len() == 2, "{pings:?}");
+    let posts = hook.all();
+    assert_eq!(
+        (posts.len(), posts[0].0.as_str(), posts[0].1.as_str()),
+        (1, "POST /hook?key=token", "application/json")
+    );
+    let body: Value = serde_json::from_str(&posts[0].2).unwrap();
+    let mut keys: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let documented = [
+        "attempt",
+        "error",
+        "event",
+        "exit_code",
+        "host",
+        "job",
+        "kind",
+        "program",
+        "repository",
+        "seconds",
+        "set",
+        "snapshot",
+        "started",
+        "status",
+    ];
+    assert_eq!(keys, documented);
+    for (key, value) in [
+        ("event", "failure"),
+        ("set", "docs"),
+        ("job", "backup"),
+        ("kind", "full"),
+        ("repository", "main"),
+        ("status", "failure"),
+    ] {
+        assert_eq!(body[key], value, "{body}");
+    }
+    assert_eq!((&body["exit_code"], &body["snapshot"]), (&Value::from(1), &Value::Null));
+    assert!(body["error"].as_str().unwrap().contains("nothing was backed up"));
+    assert_eq!(told(), "failure docs backup 1\n");
+    let mails = fs::read_to_string(sandbox.path("mails")).unwrap();
+    assert!(
+        mails.starts_with("-i -t\nTo: root, me@example.org\nSubject: [snap] failure: backup of docs on "),
+        "{mails}"
+    );
+    assert!(
+        mails.contains("\n\nevent:      failure\n") && mails.contains("nothing was backed up"),
+        "{mails}"
+    );
+
+    // Recovery is told once.
+    fs::rename(sandbox.path("away"), sandbox.path("docs")).unwrap();
+    for _ in 0..2 {
+        run(&sandbox, &["backup", "--set", "docs"]).expect(0);
+    }
+    assert_eq!(ping.lines(), ["GET /uuid/start", "GET /uuid", "GET /uuid/start", "GET /uuid"]);
+    let events: Vec<Value> = hook
+        .all()
+        .iter()
+        .map(|(.., body)| serde_json::from_str::<Value>(body).unwrap()["event"].clone())
+        .collect();
+    assert_eq!(events, ["recovery"]);
+    assert_eq!(told(), "failure docs backup 1\nrecovery docs backup 0\n");
+
+    // A cleanup that goes well says nothing of backups; a dry run says nothing at all.
+    run(&sandbox, &["cleanup", "--set", "docs"]).expect(0);
+    run(&sandbox, &["backup", "--set", "docs", "-n"]).expect(0);
+    assert_eq!((ping.lines(), hook.lines()), (vec![], vec![]));
+    let shown = run(&sandbox, &["config", "test-notify"]).expect(0).text();
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    assert!(told().ends_with("test docs backup 0\n"));
+    assert_eq!((ping.lines(), hook.lines().len()), (vec!["GET /uuid".to_owned()], 1));
+    assert!(!shown.contains("token") && !shown.contains("uuid"), "{shown}");
+}
+
+#[test]
+fn a_receiver_that_is_dead_or_angry_fails_nothing() {
+    // One that takes connections and never answers, one that answers 500, one that is not there.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let angry = receive(&[500; 9]);
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (port, why) in [(silent.local_addr().unwrap().port(), "in time"), (angry.port, "500"), (gone, "")] {
+        let sandbox = place(&format!(
+            "{REPO}[sets.docs]\nsources = [\"docs\"]\n[sets.docs.notify]\nwebhook = \"http://127.0.0.1:{port}/token\"\n\
+             ping = \"http://127.0.0.1:{port}/token\"\ntimeout = \"1s\"\non = \"success\"\n\
+             command = \"exit 3\"\nmail = \"root\"\nsendmail = \"/nonexistent/sendmail\"\n"
+        ));
+        let outcome = run(&sandbox, &["backup"]).expect(0);
+        assert!(outcome.text().contains("saved"), "{}", outcome.text());
+        for receiver in ["webhook", "ping", "command", "mail"] {
+            let line = format!("docs: the {receiver} was not told: ");
+            assert!(outcome.stderr.contains(&line), "{receiver}: {}", outcome.stderr);
+        }
+        assert!(outcome.stderr.contains(why) && !outcome.stderr.contains("token"), "{}", outcome.stderr);
+        run(&sandbox, &["config", "test-notify"]).expect(1);
+    }
+}
+
+#[test]
+fn a_failure_that_is_tried_again_is_told_when_it_is_final() {
+    let hook = receive(&[]);
+    let sandbox = place(&format!(
+        "{REPO}[sets.docs]\nsources = \"docs\"\nhooks.before = \"echo $SNAP_ATTEMPT of $SNAP_ATTEMPTS >> log; exit 1\"\n\
+         notify.webhook = \"http://127.0.0.1:{}/\"\n\
+         schedule = {{ full = \"0 0 1 1 *\", retries = 2, retry-wait = \"0s\" }}\n",
+        hook.port
+    ));
+    run(&sandbox, &["schedule", "run"]).expect(0);
+    let_pass(&sandbox, 400 * 24);
+    let daemon = Daemon::start(command(&sandbox, &["daemon"]));
+    let said: Vec<String> = (0..3).flat_map(|_| daemon.wait_for("docs/full: exit code 1")).collect();
+    daemon.signal("-TERM");
+    drop(daemon.end());
+    let again = said.iter().filter(|line| line.contains("; again at ")).count();
+    assert_eq!(again, 2, "{said:#?}");
+    assert_eq!(fs::read_to_string(sandbox.path("log")).unwrap(), "1 of 3\n2 of 3\n3 of 3\n");
+    assert_eq!(hook.all().len(), 1);
+    assert_eq!(ended(&sandbox).len(), 3);
+}

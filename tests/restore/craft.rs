@@ -1,0 +1,138 @@
+//! Snapshots that no backup makes, put into a repository with the library's own encoder.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::tree::DirBuilder;
+use snap_backup::model::entry::Content;
+use snap_backup::model::entry::Entry;
+use snap_backup::model::entry::Kind;
+use snap_backup::model::entry::Meta;
+use snap_backup::model::entry::Part;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::manifest::Counts;
+use snap_backup::model::manifest::Manifest;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::SessionKind;
+use snap_backup::store::index::Index;
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Session;
+use snap_backup::store::sink::Effort;
+use snap_backup::store::sink::Sink;
+use snap_backup::store::snapshots;
+
+use crate::support::Sandbox;
+
+pub struct Craft<'a, 's> {
+    repo: &'a Repository,
+    sink: Sink<'s>,
+}
+
+/// The sandbox's repository, which must be an open one.
+pub fn open(sandbox: &Sandbox) -> Repository {
+    let storage = Arc::new(LocalStorage::new(sandbox.path("repo")));
+    Repository::open(storage, &Access { password: None, cache: Some(sandbox.path("cache")) }).unwrap()
+}
+
+/// Commits a snapshot of the root that `build` returns.
+pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft<'_, '_>) -> ChunkId) {
+    let (session, sight) = Session::open(repo, SessionKind::Writer).unwrap();
+    let index = Arc::new(Index::load(repo, sight).unwrap());
+    let stored = AtomicU64::new(0);
+    let root = std::thread::scope(|scope| {
+        let sink = Sink::start(scope, repo, session.id, index, Effort { level: 1, harder: 0 }, &stored);
+        let mut craft = Craft { repo, sink };
+        let root = build(&mut craft);
+        craft.sink.finish().unwrap();
+        root
+    });
+    let manifest = Manifest {
+        kind: SnapshotKind::Full,
+        parent: None,
+        based_on: None,
+        started: Time::now(),
+        ended: Time::now(),
+        host: "elsewhere".into(),
+        user: "mallory".into(),
+        sources: Vec::new(),
+        tags: Vec::new(),
+        root,
+        counts,
+        partial: false,
+        program: "none".into(),
+        extra: Vec::new(),
+    };
+    assert!(snapshots::commit(repo, session.id, &manifest).unwrap());
+    session.close().unwrap();
+}
+
+impl Craft<'_, '_> {
+    pub fn data(&mut self, bytes: &[u8]) -> Part {
+        let id = self.repo.namer().name(ChunkType::Data, bytes);
+        self.sink.put(ChunkType::Data, id, bytes).unwrap();
+        Part::Chunk { id, len: bytes.len().try_into().unwrap() }
+    }
+
+    /// Any bytes as a piece of a tree.
+    pub fn piece(&mut self, bytes: &[u8]) -> ChunkId {
+        let id = self.repo.namer().name(ChunkType::Tree, bytes);
+        self.sink.put(ChunkType::Tree, id, bytes).unwrap();
+        id
+    }
+
+    /// A directory of entries in the order in which they are given.
+    pub fn dir(&mut self, entries: &[Entry]) -> ChunkId {
+        self.forged(entries, b"", b"")
+    }
+
+    /// A directory in whose one piece some bytes are replaced by others.
+    pub fn forged(&mut self, entries: &[Entry], from: &[u8], to: &[u8]) -> ChunkId {
+        let namer = self.repo.namer().clone();
+        let mut put = |bytes: &[u8]| Ok(self.piece(&replaced(bytes, from, to)));
+        let mut builder = DirBuilder::default();
+        for entry in entries {
+            builder.push(entry, &namer, &mut put).unwrap();
+        }
+        builder.finish(&mut put).unwrap()
+    }
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = (!from.is_empty()).then(|| bytes.windows(from.len()).position(|window| window == from));
+    match at.flatten() {
+        Some(at) => [&bytes[..at], to, &bytes[at + from.len()..]].concat(),
+        None => bytes.to_vec(),
+    }
+}
+
+pub fn entry(name: &str, kind: Kind) -> Entry {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mode = if matches!(kind, Kind::Dir { .. }) { 0o755 } else { 0o644 };
+    let mtime = Time { sec: 1_700_000_000, nanos: 0 };
+    Entry { name: name.into(), kind, meta: Meta { mode, uid, gid, mtime, ..Meta::default() } }
+}
+
+pub fn file(name: &str, parts: &[Part]) -> Entry {
+    let size = parts.iter().map(Part::len).sum();
+    entry(name, Kind::File { size, content: Content::Parts(parts.to_vec()) })
+}
+
+pub fn dir(name: &str, tree: ChunkId) -> Entry {
+    entry(name, Kind::Dir { tree })
+}
+
+/// What a manifest counts.
+pub fn counts(files: u64, dirs: u64, bytes: u64) -> Counts {
+    Counts { files_new: files, dirs, bytes_total: bytes, ..Counts::default() }
+}
+
+/// Everything below a directory, sorted.
+pub fn listing(root: &Path) -> Vec<String> {
+    let all = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+    all.map(|entry| entry.unwrap().path().strip_prefix(root).unwrap().display().to_string()).collect()
+}

@@ -1,0 +1,37 @@
+//! Sees what is done to a tree: opened for writing, written, made, moved, removed, given attributes.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustix::fs::inotify;
+use rustix::fs::inotify::CreateFlags;
+use rustix::fs::inotify::WatchFlags;
+
+pub struct Watch(File);
+
+impl Watch {
+    /// Of a directory and all below it that is there now.
+    pub fn of(root: &Path) -> Self {
+        let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        let what = WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO;
+        for entry in walkdir::WalkDir::new(root) {
+            let entry = entry.unwrap();
+            if entry.file_type().is_dir() {
+                inotify::add_watch(&fd, entry.path(), what).unwrap();
+            }
+        }
+        Self(File::from(fd))
+    }
+
+    /// Whether nothing happened.
+    pub fn is_calm(&mut self) -> bool {
+        self.0.read(&mut [0; 4096]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+}

@@ -1,0 +1,329 @@
+//! A year of a clock that nobody waits for.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::civil::date;
+use jiff::tz::TimeZone;
+use snap_backup::ops::schedule::agenda::Agenda;
+use snap_backup::ops::schedule::agenda::End;
+use snap_backup::ops::schedule::agenda::Job;
+use snap_backup::ops::schedule::agenda::Skip;
+use snap_backup::ops::schedule::agenda::State;
+use snap_backup::ops::schedule::agenda::Step;
+use snap_backup::ops::schedule::cron::Cron;
+
+fn zone() -> TimeZone {
+    TimeZone::get("Europe/Berlin").unwrap()
+}
+
+fn at(civil: DateTime) -> Timestamp {
+    civil.to_zoned_datetime(zone()).unwrap().timestamp()
+}
+
+fn job(name: &str, lane: &str, cron: &str) -> Job {
+    Job {
+        name: name.to_owned(),
+        lane: lane.to_owned(),
+        cron: Cron::parse(cron).unwrap(),
+        zone: zone(),
+        jitter: Duration::ZERO,
+        catch_up: true,
+        retries: 3,
+        retry_wait: Duration::from_secs(60),
+    }
+}
+
+/// What happened: starts as (job, due, started), skips as (job, times, why).
+#[derive(Default)]
+struct World {
+    starts: Vec<(String, Timestamp, Timestamp)>,
+    skips: Vec<(String, u64, Skip)>,
+    missed: BTreeMap<String, u64>,
+    /// What runs, and until when.
+    running: Vec<(Timestamp, String, String)>,
+}
+
+impl World {
+    fn dues(&self, name: &str) -> Vec<Timestamp> {
+        self.starts.iter().filter(|(job, ..)| job == name).map(|(_, due, _)| *due).collect()
+    }
+
+    fn skipped(&self, name: &str, wanted: Skip) -> u64 {
+        self.skips
+            .iter()
+            .filter(|(job, _, why)| job == name && *why == wanted)
+            .map(|(_, times, _)| times)
+            .sum()
+    }
+
+    fn tick(
+        &mut self,
+        agenda: &mut Agenda,
+        now: Timestamp,
+        lasts: &dyn Fn(&str, Timestamp) -> SignedDuration,
+    ) {
+        for step in agenda.tick(now) {
+            match step {
+                Step::Start { job, due, missed, .. } => {
+                    let job = &agenda.jobs()[job];
+                    assert!(self.running.iter().all(|(_, _, lane)| *lane != job.lane), "two in {}", job.lane);
+                    self.starts.push((job.name.clone(), due, now));
+                    *self.missed.entry(job.name.clone()).or_default() += missed;
+                    self.running.push((now + lasts(&job.name, due), job.name.clone(), job.lane.clone()));
+                }
+                Step::Skip { job, times, why, .. } => {
+                    self.skips.push((agenda.jobs()[job].name.clone(), times, why));
+                }
+            }
+        }
+    }
+
+    /// Lets the clock go on to `end`, from one thing that happens to the next.
+    fn run(
+        &mut self,
+        agenda: &mut Agenda,
+        mut now: Timestamp,
+        end: Timestamp,
+        lasts: &dyn Fn(&str, Timestamp) -> SignedDuration,
+    ) {
+        loop {
+            self.tick(agenda, now, lasts);
+            let ended = self.running.iter().map(|(until, ..)| *until).min();
+            let Some(next) = agenda.next(now).into_iter().chain(ended).min() else { return };
+            if next > end {
+                return;
+            }
+            assert!(next > now || ended == Some(now), "the clock stands still at {now}");
+            now = next;
+            let (over, running) = self.running.drain(..).partition(|(until, ..)| *until <= now);
+            self.running = running;
+            for (_, name, _) in over {
+                agenda.finish(&name, now, End::Done);
+            }
+        }
+    }
+}
+
+/// All days of 2028, at a time; where the clock change leaves it out, when the change has been made.
+fn days(time: impl Fn(DateTime) -> Option<DateTime>) -> Vec<Timestamp> {
+    let mut found = Vec::new();
+    let mut day = date(2028, 1, 1);
+    while day.year() == 2028 {
+        if let Some(civil) = time(day.at(0, 0, 0, 0)) {
+            let gap = date(2028, 3, 26).at(2, 0, 0, 0) <= civil && civil < date(2028, 3, 26).at(3, 0, 0, 0);
+            found.push(at(if gap { date(2028, 3, 26).at(3, 0, 0, 0) } else { civil }));
+        }
+        day = day.tomorrow().unwrap();
+    }
+    found
+}
+
+#[test]
+fn in_a_year_every_time_is_run_for_once() {
+    let (from, to) = (at(date(2028, 1, 1).at(0, 0, 0, 0)), at(date(2028, 12, 31).at(23, 59, 59, 0)));
+    let asleep = (at(date(2028, 6, 9).at(12, 10, 0, 0)), at(date(2028, 6, 12).at(12, 0, 0, 0)));
+    let jobs = vec![
+        job("full", "a", "0 1 * * 0"),
+        job("incremental", "a", "0 2 * * 1-6"),
+        job("cleanup", "a", "0 3 * * 1"),
+        job("in the gap", "b", "30 2 * * 0"),
+        job("hourly", "c", "15 * * * *"),
+        job("leap", "b", "0 4 29 2 *"),
+        job("slow", "d", "*/30 * * * *"),
+    ];
+    // Slow takes longer than its interval on one day; the full holds up what comes after it.
+    let busy = (at(date(2028, 9, 1).at(0, 0, 0, 0)), at(date(2028, 9, 2).at(0, 0, 0, 0)));
+    let lasts = |name: &str, due: Timestamp| match name {
+        "slow" if busy.0 <= due && due < busy.1 => SignedDuration::from_mins(45),
+        "full" => SignedDuration::from_hours(3),
+        _ => SignedDuration::from_mins(2),
+    };
+    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let mut world = World::default();
+    world.run(&mut agenda, from, asleep.0, &lasts);
+    assert!(world.running.is_empty());
+    // The machine is off, not only asleep: what is remembered is all that there is.
+    let states: BTreeMap<String, State> = agenda.states().clone();
+    let mut agenda = Agenda::new(jobs, states, asleep.1, "seed");
+    world.run(&mut agenda, asleep.1, to, &lasts);
+
+    let weekday = |civil: DateTime| civil.weekday().to_sunday_zero_offset();
+    let all = |name: &str| match name {
+        "full" => days(|day| (weekday(day) == 0).then(|| day.with().hour(1).build().unwrap())),
+        "incremental" => days(|day| (weekday(day) != 0).then(|| day.with().hour(2).build().unwrap())),
+        "cleanup" => days(|day| (weekday(day) == 1).then(|| day.with().hour(3).build().unwrap())),
+        "in the gap" => {
+            days(|day| (weekday(day) == 0).then(|| day.with().hour(2).minute(30).build().unwrap()))
+        }
+        "leap" => vec![at(date(2028, 2, 29).at(4, 0, 0, 0))],
+        "hourly" => (0..366 * 24).map(|hour| from + SignedDuration::from_mins(hour * 60 + 15)).collect(),
+        _ => (1..366 * 48).map(|half| from + SignedDuration::from_mins(half * 30)).collect::<Vec<_>>(),
+    };
+    let off = |due: &Timestamp| asleep.0 < *due && *due <= asleep.1;
+    for name in ["full", "incremental", "cleanup", "in the gap", "leap", "hourly"] {
+        let (mut expected, missed): (Vec<_>, Vec<_>) = all(name).into_iter().partition(|due| !off(due));
+        expected.extend(missed.last());
+        expected.sort();
+        assert_eq!(world.dues(name), expected, "{name}");
+        let made_up = missed.len().saturating_sub(1) as u64;
+        assert_eq!(world.missed[name], made_up, "{name}: once, not once for each, and said how many");
+        assert_eq!(world.skips.iter().filter(|(job, ..)| job == name).count(), 0, "{name}");
+    }
+    // Of 48 times of the busy day, each that came while a run was on was skipped and reported; none is lost from the books.
+    let slow = all("slow");
+    let skipped = world.skipped("slow", Skip::Running);
+    assert!((23..=25).contains(&skipped), "{skipped}");
+    assert_eq!(world.dues("slow").len() as u64 + skipped + world.missed["slow"], slow.len() as u64);
+    let mut once = world.dues("slow");
+    once.dedup();
+    assert_eq!(once.len(), world.dues("slow").len(), "a time was run for twice");
+}
+
+#[test]
+fn jobs_of_one_repository_wait_for_each_other_in_the_order_of_their_times() {
+    let from = at(date(2028, 1, 2).at(0, 0, 0, 0));
+    let jobs =
+        vec![job("later", "a", "20 1 * * *"), job("long", "a", "0 1 * * *"), job("other", "b", "30 1 * * *")];
+    let mut agenda = Agenda::new(jobs, BTreeMap::new(), from, "seed");
+    let mut world = World::default();
+    let lasts = |name: &str, _: Timestamp| SignedDuration::from_mins(if name == "long" { 60 } else { 1 });
+    world.run(&mut agenda, from, at(date(2028, 1, 2).at(12, 0, 0, 0)), &lasts);
+    let started: Vec<(&str, i64)> = world
+        .starts
+        .iter()
+        .map(|(name, _, start)| (name.as_str(), start.duration_since(from).as_mins()))
+        .collect();
+    assert_eq!(started, [("long", 60), ("other", 90), ("later", 120)]);
+}
+
+#[test]
+fn what_was_missed_is_left_alone_where_it_is_not_to_be_made_up_for() {
+    let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
+    let jobs = vec![Job { catch_up: false, ..job("a", "a", "0 2 * * *") }];
+    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let morning = at(date(2028, 1, 5).at(9, 0, 0, 0));
+    let due = at(date(2028, 1, 5).at(2, 0, 0, 0));
+    assert_eq!(agenda.tick(morning), [Step::Skip { job: 0, due, times: 3, why: Skip::Missed }]);
+    let next = at(date(2028, 1, 6).at(2, 4, 0, 0));
+    assert!(
+        matches!(agenda.tick(next)[..], [Step::Start { missed: 0, .. }]),
+        "a few minutes late is in time"
+    );
+}
+
+#[test]
+fn what_was_cut_off_is_begun_again_and_counted_once() {
+    let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
+    let jobs = vec![job("a", "a", "0 2 * * *")];
+    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
+    assert_eq!(agenda.tick(due), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
+    // The machine stops here: what was remembered before the start is all that is left.
+    let left = serde_json::to_string(agenda.states()).unwrap();
+    let morning = at(date(2028, 1, 3).at(9, 0, 0, 0));
+    let mut agenda = Agenda::new(jobs, serde_json::from_str(&left).unwrap(), morning, "seed");
+    assert_eq!(agenda.tick(morning), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
+    assert_eq!(agenda.tick(morning), [], "it runs already");
+    assert_eq!(agenda.finish("a", morning, End::Interrupted), None);
+    assert_eq!(
+        agenda.tick(morning),
+        [Step::Start { job: 0, due, attempt: 1, missed: 0 }],
+        "stopped is still owed"
+    );
+    agenda.finish("a", morning, End::Done);
+    assert_eq!(agenda.tick(morning), []);
+}
+
+#[test]
+fn a_failure_is_tried_again_after_ever_longer_waits_and_then_no_more() {
+    let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
+    let mut agenda = Agenda::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::new(), from, "seed");
+    let mut now = at(date(2028, 1, 3).at(2, 0, 0, 0));
+    let mut waits = Vec::new();
+    for attempt in 1..=4 {
+        assert!(matches!(agenda.tick(now)[..], [Step::Start { attempt: said, .. }] if said == attempt));
+        let Some(again) = agenda.finish("a", now, End::Failed) else { break };
+        assert_eq!(agenda.tick(now), [], "not before its time");
+        assert_eq!(agenda.next(now), Some(again));
+        waits.push(again.duration_since(now).as_secs());
+        now = again;
+    }
+    assert_eq!(waits, [60, 120, 240]);
+    assert_eq!(agenda.tick(now), []);
+    assert_eq!(agenda.next(now), Some(at(date(2028, 1, 4).at(2, 0, 0, 0))));
+}
+
+#[test]
+fn a_new_time_takes_the_place_of_a_retry() {
+    let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
+    let jobs = vec![Job { retry_wait: Duration::from_secs(7200), ..job("a", "a", "0 * * * *") }];
+    let mut agenda = Agenda::new(jobs, BTreeMap::new(), from, "seed");
+    let one = at(date(2028, 1, 3).at(1, 0, 0, 0));
+    assert_eq!(agenda.tick(one).len(), 1);
+    assert!(agenda.finish("a", one, End::Failed).is_some());
+    let two = at(date(2028, 1, 3).at(2, 0, 0, 0));
+    assert_eq!(agenda.tick(two), [Step::Start { job: 0, due: two, attempt: 1, missed: 0 }]);
+    agenda.finish("a", two, End::Done);
+    assert_eq!(agenda.tick(at(date(2028, 1, 3).at(2, 59, 0, 0))), []);
+}
+
+#[test]
+fn jitter_puts_off_by_less_than_it_says_and_always_by_the_same() {
+    let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
+    let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
+    let start_of = |seed: &str| {
+        let jobs = vec![Job { jitter: Duration::from_secs(600), ..job("a", "a", "0 2 * * *") }];
+        let mut agenda = Agenda::new(jobs, BTreeMap::new(), from, seed);
+        let start = agenda.next(from).unwrap();
+        assert_eq!(agenda.tick(start - SignedDuration::from_secs(1)), []);
+        assert!(matches!(agenda.tick(start)[..], [Step::Start { due: said, .. }] if said == due));
+        let by = start.duration_since(due).as_secs();
+        assert!((0..=600).contains(&by), "{by}");
+        by
+    };
+    let all: Vec<i64> = (0..20).map(|seed| start_of(&seed.to_string())).collect();
+    assert_eq!(all, (0..20).map(|seed| start_of(&seed.to_string())).collect::<Vec<_>>());
+    assert!(all.iter().collect::<std::collections::BTreeSet<_>>().len() > 10, "{all:?}");
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
+    let now = at(date(2028, 1, 3).at(0, 0, 0, 0));
+    let ahead = State { handled: at(date(2031, 1, 1).at(0, 0, 0, 0)), open: None };
+    let mut agenda =
+        Agenda::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::from([("a".to_owned(), ahead)]), now, "");
+    let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
+    assert_eq!(agenda.next(now), Some(due));
+    assert_eq!(agenda.tick(due).len(), 1);
+}
+
+#[test]
+fn other_jobs_leave_alone_what_runs() {
+    let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
+    let mut agenda = Agenda::new(vec![job("a", "x", "0 1 * * *")], BTreeMap::new(), from, "");
+    let one = at(date(2028, 1, 3).at(1, 0, 0, 0));
+    assert_eq!(agenda.tick(one).len(), 1);
+    agenda.replace(vec![job("a", "x", "30 1 * * *"), job("b", "x", "15 1 * * *")], one);
+    let two = at(date(2028, 1, 3).at(2, 0, 0, 0));
+    assert!(
+        matches!(agenda.tick(two)[..], [Step::Skip { job: 0, why: Skip::Running, .. }]),
+        "the lane is taken"
+    );
+    agenda.finish("a", two, End::Done);
+    assert!(matches!(agenda.tick(two)[..], [Step::Start { job: 1, .. }]));
+}
+
+#[test]
+fn expressions_that_are_none_or_never_come_are_refused() {
+    for text in ["", "x", "* * * *", "60 * * * *", "0 0 30 2 *", "0 0 * * 8", "@never", "0 0 0 0 0 0 0"] {
+        assert!(Cron::parse(text).is_err(), "{text}");
+    }
+    for text in ["@daily", "*/5 * * * *", "*/2 * * * * *", "0 9 * * MON#1", "0 0 L * *", "0 1 * * SUN"] {
+        assert!(Cron::parse(text).is_ok(), "{text}");
+    }
+}

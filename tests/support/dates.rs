@@ -1,0 +1,33 @@
+//! Snapshots of other days: nobody can wait for them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use snap_backup::model::entry::Time;
+use snap_backup::model::record::SessionKind;
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Session;
+use snap_backup::store::snapshots;
+use snap_backup::store::storage::Area;
+
+/// Days from now; negative before it.
+pub fn days(number: i64) -> Time {
+    let now = Time::now();
+    Time { sec: now.sec + number * 86_400, ..now }
+}
+
+/// Lets a snapshot have begun at another time. Its name now.
+pub fn redate(repo: &Path, password: Option<&str>, id: &str, started: Time) -> String {
+    let access = Access { password: password.map(|text| text.to_owned().into()), cache: None };
+    let repo = Repository::open(Arc::new(LocalStorage::new(repo)), &access).unwrap();
+    let mut manifest = snapshots::load(&repo, id).unwrap().unwrap().manifest;
+    (manifest.started, manifest.ended) = (started, started);
+    let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
+    assert!(snapshots::commit(&repo, session.id, &manifest).unwrap());
+    repo.storage().remove(Area::Snapshots, id).unwrap();
+    let name = session.id.hex();
+    session.close().unwrap();
+    name
+}

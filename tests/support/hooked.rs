@@ -1,0 +1,119 @@
+//! A store in memory that remembers every call, and lets something else happen right before a chosen one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use snap_backup::Result;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Created;
+use snap_backup::store::storage::Hold;
+use snap_backup::store::storage::Listed;
+use snap_backup::store::storage::Storage;
+
+/// What is done to an object, or to an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    List,
+    Read,
+    Create,
+    Replace,
+    Remove,
+}
+
+/// One call: the name is empty for a listing.
+pub type Call = (Act, Area, String);
+
+type Work = Box<dyn FnOnce(&MemoryStorage, &str) + Send>;
+
+/// Calls go on to `inner`, which others may use beside it without being noticed.
+#[derive(Default)]
+pub struct Hooked {
+    pub inner: Arc<MemoryStorage>,
+    /// It promises nothing of what collecting beside others needs.
+    pub distrusted: AtomicBool,
+    calls: Mutex<Vec<Call>>,
+    hooks: Mutex<Vec<(Act, Area, Work)>>,
+}
+
+impl Hooked {
+    /// Right before the next call of this kind, once, `work` is given the store and the name of the object. Of
+    /// several hooks for one kind of call, each takes a call of its own, in the order in which they were set.
+    pub fn before(&self, act: Act, area: Area, work: impl FnOnce(&MemoryStorage, &str) + Send + 'static) {
+        self.hooks.lock().unwrap().push((act, area, Box::new(work)));
+    }
+
+    /// The calls since this was last asked.
+    pub fn calls(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    /// Whether every hook has had its call.
+    pub fn is_spent(&self) -> bool {
+        self.hooks.lock().unwrap().is_empty()
+    }
+
+    fn note(&self, act: Act, area: Area, name: &str) {
+        let due = {
+            let mut hooks = self.hooks.lock().unwrap();
+            let at = hooks.iter().position(|hook| (hook.0, hook.1) == (act, area));
+            at.map(|at| hooks.remove(at).2)
+        };
+        if let Some(work) = due {
+            work(&self.inner, name);
+        }
+        self.calls.lock().unwrap().push((act, area, name.to_owned()));
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+impl Storage for Hooked {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        self.note(Act::List, area, "");
+        self.inner.list(area)
+    }
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.note(Act::Read, area, name);
+        self.inner.read(area, name, limit)
+    }
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.note(Act::Read, area, name);
+        self.inner.read_range(area, name, offset, out)
+    }
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        self.note(Act::Create, area, name);
+        self.inner.create(area, name, parts)
+    }
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        self.note(Act::Create, area, name);
+        self.inner.create_held(area, name, bytes)
+    }
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        self.note(Act::Replace, area, name);
+        self.inner.replace(area, name, bytes)
+    }
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        if self.distrusted.load(Ordering::Relaxed) { Ok(None) } else { self.inner.is_held(area, name) }
+    }
+    fn distrust(&self) -> Result<Option<String>> {
+        Ok(self.distrusted.load(Ordering::Relaxed).then(|| "a store of hearsay".to_owned()))
+    }
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        self.note(Act::Remove, area, name);
+        self.inner.remove(area, name)
+    }
+    fn sync(&self, area: Area) -> Result<()> {
+        self.inner.sync(area)
+    }
+}

@@ -1,0 +1,123 @@
+//! Backups, restores and checks through the library, as the command makes them: the repository opened anew each
+//! time, with a cache of its own.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::Result;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::backup;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::check;
+use snap_backup::ops::restore;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots;
+use snap_backup::store::storage::Storage;
+
+use super::compare_trees;
+
+/// A directory with sources in it, and a repository that lies elsewhere.
+pub struct Library {
+    home: tempfile::TempDir,
+    storage: Arc<dyn Storage>,
+    password: Option<String>,
+}
+
+impl Library {
+    /// Makes the repository: encrypted if there is a password.
+    pub fn on(storage: Arc<dyn Storage>, password: Option<&str>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let library = Self { home, storage, password: password.map(str::to_owned) };
+        let Access { password, cache } = library.access();
+        let options = InitOptions { password, cache, ..InitOptions::default() };
+        Repository::init(Arc::clone(&library.storage), &options).unwrap();
+        library
+    }
+
+    fn access(&self) -> Access {
+        Access { password: self.password.clone().map(Into::into), cache: Some(self.cache()) }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.path("cache")
+    }
+
+    pub fn open(&self) -> Repository {
+        Repository::open(Arc::clone(&self.storage), &self.access()).unwrap()
+    }
+
+    /// Backs up a source, stored under its name.
+    pub fn try_backup(&self, source: &str, options: backup::Options) -> Result<backup::Summary> {
+        let store_as = Some(source.as_bytes().to_vec());
+        let options = backup::Options { sources: vec![self.path(source)], store_as, ..options };
+        let stop = Arc::new(AtomicBool::new(false));
+        Backup::begin(options, None, &stop)?.run(&self.open(), &())
+    }
+
+    /// Backs up; must succeed without a problem.
+    pub fn backup(&self, source: &str, options: backup::Options) -> backup::Summary {
+        let summary = self.try_backup(source, options).unwrap_or_else(|err| panic!("{}", err.chain()));
+        assert_eq!(summary.problems, []);
+        summary
+    }
+
+    /// The snapshots there are, oldest first.
+    pub fn snapshots(&self) -> Vec<SnapshotId> {
+        snapshots::list(&self.open()).unwrap().iter().map(|snapshot| snapshot.id).collect()
+    }
+
+    /// Every way in which the restored snapshot of a source differs from `original`.
+    pub fn differences(
+        &self,
+        repo: &Repository,
+        id: SnapshotId,
+        source: &str,
+        original: &Path,
+    ) -> Vec<String> {
+        let target = tempfile::tempdir_in(self.home.path()).unwrap();
+        let options = restore::Options {
+            selector: id.hex(),
+            target: target.path().to_path_buf(),
+            ..restore::Options::default()
+        };
+        match restore::run(repo, &options, &(), &AtomicBool::new(false)) {
+            Err(err) => vec![err.chain()],
+            Ok(summary) if !summary.problems.is_empty() => {
+                let told = summary.problems.iter();
+                told.map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path))).collect()
+            }
+            Ok(_) => compare_trees(original, &target.path().join(source)),
+        }
+    }
+
+    /// A snapshot of a source must restore to what the source is now.
+    pub fn assert_restores(&self, id: Option<SnapshotId>, source: &str) {
+        let Some(id) = id else { panic!("no snapshot was made") };
+        let differences = self.differences(&self.open(), id, source, &self.path(source));
+        assert!(differences.is_empty(), "{}: {differences:#?}", id.short());
+    }
+
+    /// What `check --read-data` complains of.
+    pub fn errors(&self) -> Vec<String> {
+        let options = check::Options { read_data: true, ..check::Options::default() };
+        check::run(&self.open(), &options, &(), &AtomicBool::new(false)).unwrap().errors
+    }
+
+    /// Writes files below a source.
+    pub fn write(&self, source: &str, tree: &[(&str, &[u8])]) {
+        for (name, bytes) in tree {
+            let path = self.path(source).join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A repository in memory for staging what happens between two calls of a collector.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::SessionKind;
+use snap_backup::model::record::SessionRecord;
+use snap_backup::ops::backup;
+use snap_backup::ops::forget;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::gc::Report;
+use snap_backup::store::objects;
+use snap_backup::store::session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use super::Random;
+use super::hooked::Hooked;
+use super::library::Library;
+
+/// A repository in memory, and the library to use it with.
+pub struct Stage {
+    pub library: Library,
+    pub storage: Arc<Hooked>,
+}
+
+impl Stage {
+    pub fn new() -> Arc<Self> {
+        let storage = Arc::new(Hooked::default());
+        Arc::new(Self { library: Library::on(storage.clone(), None), storage })
+    }
+
+    /// A file of its own for each seed.
+    pub fn write(&self, source: &str, seeds: &[u64]) {
+        let _ = fs::remove_dir_all(self.library.path(source));
+        for seed in seeds {
+            self.library.write(source, &[(&format!("f{seed}"), &Random::new(*seed).bytes(100_000))]);
+        }
+    }
+
+    pub fn backup(&self, source: &str) -> SnapshotId {
+        self.library.backup(source, backup::Options::default()).snapshot.unwrap()
+    }
+
+    pub fn forget(&self, id: SnapshotId) {
+        let options = forget::Options {
+            selectors: vec![id.hex()],
+            allow_remove_all: true,
+            ..forget::Options::default()
+        };
+        forget::run(&self.library.open(), &options).unwrap();
+    }
+
+    pub fn gc(&self) -> Report {
+        let options =
+            gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+        let report = gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false));
+        report.unwrap_or_else(|err| panic!("{}", err.chain()))
+    }
+
+    /// Collects, but purges nothing.
+    pub fn gc_without_purge(&self) -> Report {
+        let options = gc::Options { max_unused: MaxUnused::Bytes(0), ..gc::Options::default() };
+        let report = gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false));
+        report.unwrap_or_else(|err| panic!("{}", err.chain()))
+    }
+
+    /// A session of a process that is gone.
+    pub fn stand(&self, id: SnapshotId) {
+        self.stand_on(id, session::host_name());
+    }
+
+    /// A session of a writer on some machine: on another one nobody can tell at once that it is gone.
+    pub fn stand_on(&self, id: SnapshotId, host: String) {
+        let repo = self.library.open();
+        let record = SessionRecord {
+            kind: SessionKind::Writer,
+            host,
+            boot: session::boot_id(),
+            pid: 1,
+            started: Time::now(),
+        };
+        let (storage, ring) = (repo.storage(), repo.ring());
+        objects::create(storage, ring, envelope::SESSION, Area::Sessions, &id.hex(), &record).unwrap();
+    }
+
+    pub fn names(&self, area: Area) -> Vec<String> {
+        self.storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.storage.inner.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+    }
+
+    /// All that stands is whole.
+    pub fn assert_sound(&self) {
+        assert!(self.storage.is_spent(), "the run never came to the moment that was staged");
+        assert_eq!(self.library.errors(), Vec::<String>::new());
+        assert_eq!(self.names(Area::Sessions), Vec::<String>::new(), "a session was left behind");
+    }
+}

@@ -1,0 +1,115 @@
+//! What must hold of a repository on disk after anything at all went wrong: told through the library, so that many
+//! repositories can be judged in a short time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::Result;
+use snap_backup::ops::backup;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::check;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::restore;
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots;
+
+use super::compare_trees;
+
+/// What was promised.
+#[derive(Debug, Clone, Default)]
+pub struct Promises {
+    /// Snapshots that must stand, and the tree that each must restore to.
+    pub stand: BTreeMap<String, PathBuf>,
+    /// Snapshots that may stand or not, for they were being forgotten.
+    pub may_stand: BTreeMap<String, PathBuf>,
+    /// The beginning of the name of one that was acknowledged.
+    pub made: Option<String>,
+    /// What a snapshot of another name must restore to: one that was being made.
+    pub source: PathBuf,
+    /// The name of the sources in the snapshots.
+    pub name: String,
+}
+
+/// Opens an unencrypted repository, without a cache: what it remembers is no part of what was promised.
+pub fn open(repo: &Path) -> Result<Repository> {
+    Repository::open(Arc::new(LocalStorage::new(repo)), &Access::default())
+}
+
+impl Promises {
+    /// Every broken promise of a repository, before anybody helps it, and after a backup and a collection.
+    pub fn broken(&self, repo: &Path, scratch: &Path) -> Vec<String> {
+        let mut broken = self.broken_now(repo, scratch);
+        if broken.is_empty() {
+            broken.extend(self.broken_later(repo, scratch).unwrap_or_else(|err| vec![err.chain()]));
+        }
+        broken
+    }
+
+    pub fn broken_now(&self, repo: &Path, scratch: &Path) -> Vec<String> {
+        let repo = match open(repo) {
+            Ok(repo) => repo,
+            Err(err) => return vec![err.chain()],
+        };
+        let mut broken = self.look(&repo, scratch).unwrap_or_else(|err| vec![err.chain()]);
+        let options = check::Options { read_data: true, ..check::Options::default() };
+        match check::run(&repo, &options, &(), &AtomicBool::new(false)) {
+            Ok(report) => broken.extend(report.errors.iter().map(|error| format!("check: {error}"))),
+            Err(err) => broken.push(format!("check: {}", err.chain())),
+        }
+        broken
+    }
+
+    fn look(&self, repo: &Repository, scratch: &Path) -> Result<Vec<String>> {
+        let listing = snapshots::list_all(repo)?;
+        let mut broken: Vec<String> =
+            listing.unreadable.iter().map(|(name, err)| format!("{name}: {}", err.chain())).collect();
+        let standing: Vec<String> = listing.snapshots.iter().map(|snapshot| snapshot.id.hex()).collect();
+        broken
+            .extend(self.stand.keys().filter(|id| !standing.contains(id)).map(|id| format!("{id} is gone")));
+        let missed = self.made.iter().filter(|made| !standing.iter().any(|id| id.starts_with(made.as_str())));
+        broken.extend(missed.map(|made| format!("{made} was acknowledged and is gone")));
+        for id in &standing {
+            let original = self.stand.get(id).or(self.may_stand.get(id)).unwrap_or(&self.source);
+            let target = tempfile::tempdir_in(scratch).unwrap();
+            let options = restore::Options {
+                selector: id.clone(),
+                target: target.path().to_path_buf(),
+                ..restore::Options::default()
+            };
+            let restored = restore::run(repo, &options, &(), &AtomicBool::new(false))?;
+            let told = restored.problems.iter();
+            broken.extend(told.map(|(path, why)| format!("{id}: {}: {why}", String::from_utf8_lossy(path))));
+            let differences = compare_trees(original, &target.path().join(&self.name));
+            broken.extend(differences.iter().map(|what| format!("{id}: {what}")));
+        }
+        Ok(broken)
+    }
+
+    /// The next runs need no help, and wait for nobody.
+    fn broken_later(&self, repo: &Path, scratch: &Path) -> Result<Vec<String>> {
+        let options = backup::Options {
+            sources: vec![self.source.clone()],
+            store_as: Some(self.name.clone().into_bytes()),
+            allow_empty: true,
+            ..backup::Options::default()
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let made = Backup::begin(options, None, &stop)?.run(&open(repo)?, &())?;
+        let mut broken: Vec<String> =
+            made.problems.iter().map(|(_, why)| format!("next backup: {why}")).collect();
+        let options =
+            gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+        let report = gc::run(&open(repo)?, &options, &(), &stop)?;
+        broken.extend(report.waiting_for.iter().map(|who| format!("gc waits for {who}")));
+        broken.extend(
+            self.broken_now(repo, scratch).iter().map(|what| format!("after a backup and gc: {what}")),
+        );
+        Ok(broken)
+    }
+}

@@ -1,0 +1,212 @@
+//! Sources on disk and a small repository, from which every story begins.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use snap_backup::Result;
+use snap_backup::codec::cipher::Ring;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::ops::backup;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::check;
+use snap_backup::ops::forget;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::restore;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use super::Random;
+use super::compare_trees;
+
+/// In the beginning there are snapshots `old` (of a, b, c), `dad` (of a, d) and `keep` (of c, e); `a` and `c` lie in
+/// two packs each. Further sources wait to be backed up.
+pub struct World {
+    home: tempfile::TempDir,
+    start: Vec<(Area, String, Vec<u8>)>,
+    pub ring: Ring,
+    pub ids: BTreeMap<&'static str, SnapshotId>,
+}
+
+const SOURCES: &[(&str, &[u64])] = &[
+    ("old", &[1, 2, 3]),
+    ("dad", &[1, 4]),
+    ("keep", &[3, 5]),
+    ("ab", &[1, 2]),
+    ("new", &[1, 6, 7]),
+    ("new2", &[1, 6, 7]),
+];
+
+impl World {
+    pub fn new() -> Self {
+        let shm = Path::new("/dev/shm");
+        let home = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
+        for (name, seeds) in SOURCES {
+            for seed in *seeds {
+                let path = home.path().join(name).join(format!("f{seed}"));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, Random::new(*seed).bytes(3000)).unwrap();
+                let age = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+                fs::File::options().write(true).open(&path).unwrap().set_modified(age).unwrap();
+            }
+        }
+        let storage = Arc::new(MemoryStorage::default());
+        let repo = Repository::init(storage.clone(), &InitOptions::default()).unwrap();
+        let mut world = Self { home, start: Vec::new(), ring: repo.ring().clone(), ids: BTreeMap::new() };
+        // Each in packs of its own, as writers at one time leave them.
+        let mut packs = Vec::new();
+        for name in ["old", "dad", "keep"] {
+            let id = world.backup(storage.clone(), name, SnapshotKind::Full).unwrap().unwrap();
+            world.ids.insert(name, id);
+            for found in storage.list(Area::Packs).unwrap() {
+                packs.push((found.name.clone(), storage.get(Area::Packs, &found.name).unwrap()));
+                storage.remove(Area::Packs, &found.name).unwrap();
+            }
+        }
+        packs.into_iter().for_each(|(name, bytes)| storage.put(Area::Packs, &name, bytes));
+        for area in Area::ALL {
+            for found in storage.list(area).unwrap() {
+                let bytes = storage.get(area, &found.name).unwrap();
+                world.start.push((area, found.name, bytes));
+            }
+        }
+        world
+    }
+
+    pub fn storage(&self) -> MemoryStorage {
+        let storage = MemoryStorage::default();
+        for (area, name, bytes) in &self.start {
+            storage.create(*area, name, &[bytes]).unwrap();
+        }
+        storage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub fn backup(
+        &self,
+        storage: Arc<dyn Storage>,
+        source: &str,
+        kind: SnapshotKind,
+    ) -> Result<Option<SnapshotId>> {
+        let options = backup::Options {
+            sources: vec![self.path(source)],
+            store_as: Some(source.as_bytes().to_vec()),
+            kind,
+            ignore_ctime: true,
+            allow_empty: true,
+            ..backup::Options::default()
+        };
+        let begun = Backup::begin(options, None, &Arc::new(AtomicBool::new(false)))?;
+        Ok(begun.run(&Repository::open(storage, &Access::default())?, &())?.snapshot)
+    }
+
+    pub fn gc(&self, storage: Arc<dyn Storage>) -> Result<gc::Report> {
+        let options =
+            gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+        gc::run(&Repository::open(storage, &Access::default())?, &options, &(), &AtomicBool::new(false))
+    }
+
+    /// How the restored snapshot differs from a source.
+    pub fn restore(&self, storage: Arc<dyn Storage>, id: SnapshotId, source: &str) -> Result<Vec<String>> {
+        let target = tempfile::tempdir_in(self.home.path()).unwrap();
+        let options = restore::Options {
+            selector: id.hex(),
+            target: target.path().to_path_buf(),
+            ..restore::Options::default()
+        };
+        let repo = Repository::open(storage, &Access::default())?;
+        let summary = restore::run(&repo, &options, &(), &AtomicBool::new(false))?;
+        if summary.problems.is_empty() {
+            return Ok(compare_trees(&self.path(source), &target.path().join(source)));
+        }
+        Ok(summary
+            .problems
+            .iter()
+            .map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path)))
+            .collect())
+    }
+
+    pub fn forget(&self, storage: Arc<dyn Storage>, name: &str) -> Result<()> {
+        let selectors = vec![self.ids[name].hex()];
+        let options = forget::Options { selectors, allow_remove_all: true, ..forget::Options::default() };
+        forget::run(&Repository::open(storage, &Access::default())?, &options).map(|_| ())
+    }
+
+    pub fn undelete(&self, storage: Arc<dyn Storage>, name: &str) -> Result<Vec<SnapshotId>> {
+        forget::undelete(&Repository::open(storage, &Access::default())?, &[self.ids[name].hex()])
+    }
+
+    /// Everything that stands now.
+    pub fn standing(&self, storage: Arc<dyn Storage>) -> Vec<SnapshotId> {
+        let repo = Repository::open(storage, &Access::default()).unwrap();
+        snapshots::list(&repo).unwrap().iter().map(|snapshot| snapshot.id).collect()
+    }
+
+    /// What is wrong with what stands: each snapshot must restore to its source, and every byte be whole.
+    pub fn wrong(&self, storage: &Arc<MemoryStorage>) -> Vec<String> {
+        let repo = Repository::open(storage.clone(), &Access::default()).unwrap();
+        let listing = snapshots::list_all(&repo).unwrap();
+        let mut wrong: Vec<String> =
+            listing.unreadable.iter().map(|(name, err)| format!("{name}: {}", err.chain())).collect();
+        for snapshot in &listing.snapshots {
+            let source = String::from_utf8(snapshot.manifest.sources[0].to_vec()).unwrap();
+            let source = source.rsplit('/').next().unwrap();
+            match self.restore(storage.clone(), snapshot.id, source) {
+                Ok(differences) => {
+                    wrong.extend(differences.iter().map(|what| format!("{source}: {what}")));
+                }
+                Err(err) => wrong.push(format!("{source}: {}", err.chain())),
+            }
+        }
+        let options = check::Options { read_data: true, ..check::Options::default() };
+        let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
+        wrong.extend(report.errors);
+        wrong
+    }
+
+    /// What is wrong with the next runs: they must need no help and wait for nobody.
+    pub fn wrong_later(&self, storage: &Arc<MemoryStorage>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        // Whoever was killed is found dead by the first; the last has nothing to wait for.
+        for _ in 0..3 {
+            match self.gc(storage.clone()) {
+                Ok(report) if report.waiting_for.is_empty() => {}
+                Ok(report) => wrong.push(format!("the next gc waits for {:?}", report.waiting_for)),
+                Err(err) => wrong.push(format!("the next gc: {}", err.chain())),
+            }
+        }
+        wrong.extend(self.wrong(storage));
+        let left = storage.list(Area::Sessions).unwrap();
+        wrong.extend(left.iter().map(|found| format!("session {} is left", found.name)));
+        if self.standing(storage.clone()).is_empty() && !storage.list(Area::Packs).unwrap().is_empty() {
+            wrong.push("packs are left that nobody needs".to_owned());
+        }
+        wrong
+    }
+}
+
+/// A store that holds what another does, and knows nobody's locks: all who hold them are gone.
+pub fn copy_of(storage: &MemoryStorage) -> Arc<MemoryStorage> {
+    let copy = Arc::new(MemoryStorage::default());
+    for area in Area::ALL {
+        for found in storage.list(area).unwrap() {
+            copy.create(area, &found.name, &[&storage.get(area, &found.name).unwrap()]).unwrap();
+        }
+    }
+    copy
+}
