@@ -33,8 +33,16 @@ pub(crate) struct Global {
     /// Put this profile over the rest of the configuration
     #[arg(short = 'P', long, global = true, env = "SNAP_PROFILE", value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// The repository: its name in the configuration, a directory, file://DIRECTORY, or sftp://[USER@]HOST[:PORT]/PATH
-    #[arg(short, long, global = true, env = "SNAP_REPO", value_name = "REPO")]
+    /// The repository: its name in the configuration, a directory, or a URL
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "SNAP_REPO",
+        value_name = "REPO",
+        help = "The repository: its name in the configuration, a directory, file://DIRECTORY, or \
+            sftp://[USER@]HOST[:PORT]/PATH"
+    )]
     pub(crate) repo: Option<OsString>,
     /// Read the password from this file
     #[arg(long, global = true, env = "SNAP_PASSWORD_FILE", value_name = "FILE")]
