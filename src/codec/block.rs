@@ -13,6 +13,8 @@ use crate::model::malformed::Malformed;
 /// Most plain bytes of a block: its length is bounded by this before memory is taken.
 pub const MAX_PLAIN: u32 = 64 << 20;
 
+const DIFFERS: &str = "a block that does not read back as it was written: check this machine's memory";
+
 /// A block ready for a pack.
 #[derive(Debug, Clone)]
 pub struct SealedBlock {
@@ -69,9 +71,7 @@ impl BlockSealer {
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
         if self.opener.read(kind, codec, len, &mut self.copy, &mut self.check)? != plain {
-            return Err(Malformed::because(
-                "a block that does not read back as it was written: check this machine's memory",
-            ));
+            return Err(Malformed::because(DIFFERS));
         }
         Ok(SealedBlock { kind, codec, plain: len, chunks, sealed })
     }
@@ -127,6 +127,29 @@ impl BlockOpener {
         }
         self.unpacker.unpack(codec, packed, len as usize, space)?;
         Ok(space)
+    }
+
+    /// The block as another repository would have sealed it; what is packed stays packed as it is, and so must be what is
+    /// named. It is opened again and compared, as a new one is. `sealed` is scratch afterwards.
+    ///
+    /// # Errors
+    /// When it is not what was sealed, or anything fails, the comparison included.
+    pub fn reseal(
+        &self,
+        to: &Ring,
+        kind: ChunkType,
+        codec: Codec,
+        len: u32,
+        sealed: &mut [u8],
+    ) -> Result<Vec<u8>, Malformed> {
+        let packed = self.unseal(kind, codec, len, sealed)?;
+        let mut resealed = Vec::with_capacity(packed.len() + OVERHEAD);
+        let aad = aad(to, kind, codec, len);
+        to.block(kind).seal(&aad, packed, &mut resealed)?;
+        if to.block(kind).open(&aad, &mut resealed.clone())? != packed {
+            return Err(Malformed::because(DIFFERS));
+        }
+        Ok(resealed)
     }
 
     fn unseal<'a>(

@@ -156,24 +156,31 @@ pub struct SubKeys {
 impl SubKeys {
     /// Derives all of them.
     pub fn derive(master: &Key, repo: &RepoId) -> Self {
-        let hkdf = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
-        let key = |label: &[u8]| {
+        Self::derive_in(master, repo, repo)
+    }
+
+    /// Derives those of a repository whose chunks are named and cut as in the repository `family`, which has the same
+    /// master key.
+    pub fn derive_in(master: &Key, repo: &RepoId, family: &RepoId) -> Self {
+        let own = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
+        let shared = Hkdf::<Sha256>::new(Some(family.as_bytes()), master.bytes());
+        let key = |hkdf: &Hkdf<Sha256>, label: &[u8]| {
             let mut out = Zeroizing::new([0u8; 32]);
             // 32 bytes are far below HKDF's limit of 255 hashes, the only error there is.
             let _ = hkdf.expand(label, out.as_mut());
             Key(out)
         };
         let mut stream = Zeroizing::new([0u8; 2048]);
-        let _ = hkdf.expand(b"snap/1 gear", stream.as_mut());
+        let _ = shared.expand(b"snap/1 gear", stream.as_mut());
         let mut gear = Box::new([0u64; 256]);
         for (slot, bytes) in gear.iter_mut().zip(stream.as_chunks::<8>().0) {
             *slot = u64::from_le_bytes(*bytes);
         }
         Self {
-            id: key(b"snap/1 id"),
-            data: key(b"snap/1 data"),
-            meta: key(b"snap/1 meta"),
-            config: key(b"snap/1 config"),
+            id: key(&shared, b"snap/1 id"),
+            data: key(&own, b"snap/1 data"),
+            meta: key(&own, b"snap/1 meta"),
+            config: key(&own, b"snap/1 config"),
             gear,
         }
     }
@@ -187,6 +194,15 @@ mod tests {
     fn a_file_with_the_bytes_of_a_tree_has_another_name() {
         let namer = Namer::new(&Key::new([7; 32]));
         assert_ne!(namer.name(ChunkType::Data, b"x"), namer.name(ChunkType::Tree, b"x"));
+    }
+
+    #[test]
+    fn a_sibling_names_and_cuts_alike_and_seals_with_keys_of_its_own() {
+        let (master, one, two) = (Key::new([1; 32]), RepoId::new([2; 16]), RepoId::new([3; 16]));
+        let (a, b) = (SubKeys::derive(&master, &one), SubKeys::derive_in(&master, &two, &one));
+        assert_eq!((a.id.bytes(), &a.gear), (b.id.bytes(), &b.gear));
+        assert!(a.data.bytes() != b.data.bytes() && a.meta.bytes() != b.meta.bytes());
+        assert_ne!(a.config.bytes(), b.config.bytes());
     }
 
     #[test]

@@ -67,3 +67,29 @@ pub struct Config {
     /// Later additions: (tag, bytes). An odd tag must be understood, an even one may be ignored.
     pub extra: Vec<(u16, ByteBuf)>,
 }
+
+/// The repository whose chunks have the same names: 16 bytes, its id.
+const FAMILY: u16 = 1;
+
+impl Config {
+    /// The repository after which chunks are named and cut: itself, unless it was made to share chunks with another.
+    pub fn family(&self) -> RepoId {
+        let row = self.extra.iter().find(|(tag, _)| *tag == FAMILY);
+        row.and_then(|(_, bytes)| bytes.as_slice().try_into().ok()).map_or(self.repo, RepoId::new)
+    }
+
+    /// Names and cuts chunks as another repository does.
+    pub fn set_family(&mut self, family: RepoId) {
+        self.extra.retain(|(tag, _)| *tag != FAMILY);
+        let at = self.extra.partition_point(|(tag, _)| *tag < FAMILY);
+        self.extra.insert(at, (FAMILY, ByteBuf::from(family.as_bytes().to_vec())));
+    }
+
+    /// Whether all that must be understood is.
+    pub fn is_understood(&self) -> bool {
+        self.extra.iter().all(|(tag, bytes)| match *tag {
+            FAMILY => bytes.len() == 16,
+            tag => tag % 2 == 0,
+        })
+    }
+}

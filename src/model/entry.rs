@@ -25,7 +25,7 @@ impl Time {
 }
 
 /// A piece of a file's content, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Part {
     /// Bytes stored as a chunk.
     Chunk {
@@ -57,7 +57,7 @@ impl Part {
 }
 
 /// Where a file's parts are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Content {
     /// Here.
     Parts(Vec<Part>),
@@ -243,6 +243,19 @@ impl Entry {
             _ => None,
         };
         let values = self.meta.xattrs.iter().filter_map(|xattr| match &xattr.value {
+            XattrValue::Content { size, content } => Some((*size, content)),
+            XattrValue::Inline(_) => None,
+        });
+        own.into_iter().chain(values)
+    }
+
+    /// The same, to be changed.
+    pub fn contents_mut(&mut self) -> impl Iterator<Item = (u64, &mut Content)> {
+        let own = match &mut self.kind {
+            Kind::File { size, content } => Some((*size, content)),
+            _ => None,
+        };
+        let values = self.meta.xattrs.iter_mut().filter_map(|xattr| match &mut xattr.value {
             XattrValue::Content { size, content } => Some((*size, content)),
             XattrValue::Inline(_) => None,
         });

@@ -6,6 +6,7 @@
 use serde_bytes::ByteBuf;
 
 use crate::model::entry::Time;
+use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::model::malformed::Malformed;
 use crate::model::manifest::Manifest;
@@ -18,6 +19,8 @@ const DESCRIPTION: u16 = 4;
 const EXPIRES: u16 = 6;
 /// The snapshot that it was before it was rewritten for the first time.
 const ORIGINAL: u16 = 8;
+/// The snapshot of another repository that it is a copy of, and its root tree when it was copied.
+const COPIED: u16 = 10;
 
 /// Most bytes of a description.
 pub const MAX_DESCRIPTION: usize = 4096;
@@ -74,6 +77,19 @@ impl Manifest {
         if self.original().is_none() {
             self.set_note(ORIGINAL, Some(id.as_bytes().to_vec()));
         }
+    }
+
+    /// The snapshot of another repository that it was copied from, and the root tree that it got then: it may have been
+    /// rewritten since.
+    pub fn copied(&self) -> Option<(SnapshotId, ChunkId)> {
+        let (id, root) = self.note(COPIED)?.split_first_chunk::<16>()?;
+        Some((SnapshotId::new(*id), ChunkId::new(root.try_into().ok()?)))
+    }
+
+    /// It is a copy, as it stands.
+    pub fn set_copied(&mut self, from: SnapshotId) {
+        let bytes = [from.as_bytes().as_slice(), self.root.as_bytes()].concat();
+        self.set_note(COPIED, Some(bytes));
     }
 
     /// Whether all that must be understood is.

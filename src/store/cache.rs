@@ -47,8 +47,12 @@ impl Cache {
     pub fn new(base: Option<&Path>, location: &str, repo: Option<&RepoId>) -> Self {
         let base = base.map(Path::to_path_buf);
         let dir = base.as_ref().zip(repo).map(|(base, repo)| base.join(repo.hex()));
-        let place = hex(&hash::sha256(location.as_bytes())).chars().take(32).collect();
-        Self { base, dir, place }
+        Self { base, dir, place: place_of(location) }
+    }
+
+    /// For the same repository at another location.
+    pub fn elsewhere(&self, location: &str) -> Self {
+        Self { place: place_of(location), ..self.clone() }
     }
 
     /// Folder of the sled view, made if need be.
@@ -91,8 +95,7 @@ impl Cache {
 
     /// Manifests, key slots and configurations seen here before.
     pub fn remembered(&self) -> Remembered {
-        let text =
-            self.dir.as_ref().and_then(|dir| fs::read_to_string(dir.join("seen")).ok()).unwrap_or_default();
+        let text = self.seen_file().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
         Remembered { objects: text.lines().map(str::to_owned).collect() }
     }
 
@@ -105,15 +108,20 @@ impl Cache {
         }
     }
 
+    /// Of this place: of a copy elsewhere, other things are there.
+    fn seen_file(&self) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(format!("seen-{}", self.place)))
+    }
+
     /// Replaces what was seen.
     pub fn remember(&self, seen: &Remembered) {
-        let Some(dir) = &self.dir else { return };
+        let (Some(dir), Some(file)) = (&self.dir, self.seen_file()) else { return };
         if self.remembered() == *seen {
             return;
         }
         let text: String = seen.objects.iter().map(|name| format!("{name}\n")).collect();
         let _ = fs::create_dir_all(dir);
-        let _ = replace(&dir.join("seen"), text.as_bytes());
+        let _ = replace(&file, text.as_bytes());
     }
 
     /// A text that was kept under this name.
@@ -146,6 +154,10 @@ impl Cache {
             let _ = fs::remove_file(dir.join("objects").join(name));
         }
     }
+}
+
+fn place_of(location: &str) -> String {
+    hex(&hash::sha256(location.as_bytes())).chars().take(32).collect()
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

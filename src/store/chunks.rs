@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::block::BlockOpener;
+use crate::codec::block::SealedBlock;
+use crate::codec::cipher::Ring;
 use crate::codec::hash::ChunkType;
 use crate::codec::hash::Namer;
 use crate::error::Error;
@@ -12,6 +14,7 @@ use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::malformed::Malformed;
 use crate::store::index::BlockAt;
+use crate::store::index::BlockPlace;
 use crate::store::index::Index;
 use crate::store::index::Location;
 use crate::store::reading::Reading;
@@ -51,12 +54,40 @@ impl BlockReader {
     /// When the pack is gone or the block is damaged.
     pub fn read(&mut self, index: &Index, at: BlockAt, plain: &mut Vec<u8>) -> Result<()> {
         let place = index.place(at)?;
-        let name = place.pack.hex();
+        self.fetch(&place)?;
+        self.open(&place, plain)
+    }
+
+    /// As [`Self::read`]; gives the block as it would lie in another repository as well.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_for(
+        &mut self,
+        to: &Ring,
+        index: &Index,
+        at: BlockAt,
+        plain: &mut Vec<u8>,
+    ) -> Result<SealedBlock> {
+        let place = index.place(at)?;
+        self.fetch(&place)?;
+        let mut scratch = self.sealed.clone();
+        let (kind, codec, len) = (place.kind, place.codec, place.plain);
+        let sealed = self.opener.reseal(to, kind, codec, len, &mut scratch);
+        let sealed = sealed.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
+        self.open(&place, plain)?;
+        Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), sealed })
+    }
+
+    fn fetch(&mut self, place: &BlockPlace) -> Result<()> {
         self.sealed.resize(place.stored as usize, 0);
-        self.storage.read_range(Area::Packs, &name, u64::from(place.offset), &mut self.sealed)?;
+        self.storage.read_range(Area::Packs, &place.pack.hex(), u64::from(place.offset), &mut self.sealed)
+    }
+
+    fn open(&mut self, place: &BlockPlace, plain: &mut Vec<u8>) -> Result<()> {
         self.opener
             .open(place.kind, place.codec, place.plain, &mut self.sealed, plain)
-            .map_err(Error::damaged(Area::Packs.path(&name)))
+            .map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))
     }
 }
 

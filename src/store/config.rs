@@ -2,6 +2,7 @@
 
 use crate::codec::chunker;
 use crate::codec::hash::Key;
+use crate::codec::hash::SubKeys;
 use crate::codec::slot;
 use crate::error::Error;
 use crate::error::Result;
@@ -10,9 +11,9 @@ use crate::model::config::Config;
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 use crate::model::malformed::Malformed;
+use crate::store::init::ChunkerProfile;
+use crate::store::init::InitOptions;
 use crate::store::objects;
-use crate::store::repository::ChunkerProfile;
-use crate::store::repository::InitOptions;
 use crate::store::storage::Area;
 use crate::store::storage::Storage;
 
@@ -75,8 +76,13 @@ pub(super) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     Err(Error::Damaged { what: Area::Config.path(&name), source })
 }
 
+/// Its keys.
+pub(super) fn keys_of(master: &Key, config: &Config) -> SubKeys {
+    SubKeys::derive_in(master, &config.repo, &config.family())
+}
+
 pub(super) fn check_features(config: &Config) -> Result<()> {
-    if config.incompat != 0 || config.extra.iter().any(|(tag, _)| tag % 2 == 1) {
+    if config.incompat != 0 || !config.is_understood() {
         return Err(Error::Refused("the repository uses a feature that this version does not know".into()));
     }
     Ok(())

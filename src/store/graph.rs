@@ -27,7 +27,7 @@ use crate::store::repository::Repository;
 
 /// A chunk, as the tree that names it means it.
 #[derive(Debug, Clone, Copy)]
-enum Need {
+pub enum Need {
     /// A piece of a directory.
     Dir(ChunkId),
     /// A piece of a list of parts.
@@ -37,10 +37,30 @@ enum Need {
 }
 
 impl Need {
-    fn name(&self) -> (ChunkType, &ChunkId) {
+    /// Its type and id.
+    pub fn name(&self) -> (ChunkType, &ChunkId) {
         match self {
             Self::Dir(id) | Self::List(id) => (ChunkType::Tree, id),
             Self::Data(id) => (ChunkType::Data, id),
+        }
+    }
+
+    /// What it names itself.
+    ///
+    /// # Errors
+    /// When its bytes are none of a tree.
+    pub fn named_in(&self, bytes: &[u8]) -> Result<Vec<Self>> {
+        let damaged = || Error::damaged(format!("tree {}", self.name().1.short()));
+        match self {
+            Self::Dir(_) => match DirPiece::decode(bytes).map_err(damaged())? {
+                DirPiece::Index(kids) => Ok(kids.iter().map(|kid| Self::Dir(kid.id)).collect()),
+                DirPiece::Leaf(entries) => Ok(entries.iter().flat_map(needs_of).collect()),
+            },
+            Self::List(_) => match ListPiece::decode(bytes).map_err(damaged())? {
+                ListPiece::Index(kids) => Ok(kids.iter().map(|kid| Self::List(kid.id)).collect()),
+                ListPiece::Leaf(parts) => Ok(data_of(&parts)),
+            },
+            Self::Data(_) => Ok(Vec::new()),
         }
     }
 }
@@ -122,7 +142,9 @@ impl<'a> Graph<'a> {
                 return Err(Error::Interrupted);
             }
             let start = self.edges.len();
-            for need in self.named_by(&need)? {
+            let (kind, id) = need.name();
+            let bytes = self.reader.get(kind, id)?;
+            for need in need.named_in(&bytes)? {
                 match (self.row(&need)?, need) {
                     (Some(row), Need::Data(_)) => self.edges.push(row),
                     (Some(row), need) => {
@@ -174,23 +196,6 @@ impl<'a> Graph<'a> {
         let (kind, id) = need.name();
         let copies = self.index.copies(kind, id)?;
         Ok(copies.first().and_then(|copy| u32::try_from(copy.row).ok()))
-    }
-
-    fn named_by(&mut self, need: &Need) -> Result<Vec<Need>> {
-        let (kind, id) = need.name();
-        let bytes = self.reader.get(kind, id)?;
-        let damaged = || Error::damaged(format!("tree {}", id.short()));
-        match need {
-            Need::Dir(_) => match DirPiece::decode(&bytes).map_err(damaged())? {
-                DirPiece::Index(kids) => Ok(kids.iter().map(|kid| Need::Dir(kid.id)).collect()),
-                DirPiece::Leaf(entries) => Ok(entries.iter().flat_map(needs_of).collect()),
-            },
-            Need::List(_) => match ListPiece::decode(&bytes).map_err(damaged())? {
-                ListPiece::Index(kids) => Ok(kids.iter().map(|kid| Need::List(kid.id)).collect()),
-                ListPiece::Leaf(parts) => Ok(data_of(&parts)),
-            },
-            Need::Data(_) => Ok(Vec::new()),
-        }
     }
 }
 

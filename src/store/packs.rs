@@ -20,6 +20,9 @@ use crate::store::storage::Storage;
 /// Bytes read at once to hash a pack.
 const SPAN: u64 = 1 << 20;
 
+/// Copies of one damaged pack that may stand in quarantine.
+const MOST_COPIES: usize = 1000;
+
 /// A pack that is complete and durable.
 #[derive(Debug)]
 pub struct StoredPack {
@@ -110,4 +113,24 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
 pub fn not_its_name(id: &PackId) -> Error {
     let source = Malformed::because("its bytes do not hash to its name");
     Error::Damaged { what: Area::Packs.path(&id.hex()), source }
+}
+
+/// Moves a damaged pack to quarantine, durably; the name it has there.
+///
+/// # Errors
+/// When it could not be made durable there.
+pub fn set_aside(storage: &dyn Storage, id: &PackId) -> Result<String> {
+    let name = id.hex();
+    for number in 0..MOST_COPIES {
+        let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };
+        match storage.move_to((Area::Packs, &name), (Area::Quarantine, &aside)) {
+            Ok(Created::New) => return Ok(aside),
+            // Another damaged copy of it was moved there before.
+            Ok(Created::Exists) => {}
+            // Another repair was faster: it has saved what this one has.
+            Err(err) if err.is_missing() => return Ok(aside),
+            Err(err) => return Err(err),
+        }
+    }
+    Err(Error::Refused(format!("{MOST_COPIES} copies of pack {} stand in quarantine", id.short())))
 }

@@ -11,11 +11,9 @@ use std::sync::PoisonError;
 use zeroize::Zeroizing;
 
 use crate::codec::chunker::Chunker;
-use crate::codec::cipher;
 use crate::codec::cipher::Ring;
 use crate::codec::hash::Key;
 use crate::codec::hash::Namer;
-use crate::codec::hash::SubKeys;
 use crate::codec::slot;
 use crate::error::Error;
 use crate::error::Result;
@@ -28,14 +26,16 @@ use crate::store::cache::Cache;
 use crate::store::cache::Known;
 use crate::store::cache::Remembered;
 use crate::store::config::check_features;
-use crate::store::config::new_config;
+use crate::store::config::keys_of;
 use crate::store::config::newest_config;
 use crate::store::config::read_config;
+pub use crate::store::init::ChunkerProfile;
+pub use crate::store::init::DEFAULT_LEVEL;
+pub use crate::store::init::InitOptions;
 use crate::store::keys;
 use crate::store::objects;
 use crate::store::shelf::Limits;
 use crate::store::storage::Area;
-use crate::store::storage::Created;
 use crate::store::storage::Storage;
 use crate::store::view::View;
 
@@ -62,51 +62,6 @@ impl Warnings {
     }
 }
 
-/// Average chunk size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ChunkerProfile {
-    /// 64 KiB.
-    #[default]
-    K64,
-    /// 256 KiB.
-    K256,
-    /// 1 MiB.
-    M1,
-}
-
-/// What making a repository takes.
-#[derive(Debug, Clone)]
-pub struct InitOptions {
-    /// `None`: not encrypted.
-    pub password: Option<Zeroizing<String>>,
-    /// Average chunk size.
-    pub chunker: ChunkerProfile,
-    /// Compression level.
-    pub level: i32,
-    /// As in [`Access`].
-    pub cache: Option<PathBuf>,
-    /// Seconds for which a forgotten snapshot can be brought back.
-    pub undelete_window: u64,
-    /// Seconds without a heartbeat after which a session counts as dead.
-    pub stale_after: u64,
-}
-
-/// The compression level of a repository made without another.
-pub const DEFAULT_LEVEL: i32 = 3;
-
-impl Default for InitOptions {
-    fn default() -> Self {
-        Self {
-            password: None,
-            chunker: ChunkerProfile::default(),
-            level: DEFAULT_LEVEL,
-            cache: None,
-            undelete_window: 24 * 3600,
-            stale_after: 3600,
-        }
-    }
-}
-
 /// An open repository. Cheap to clone; clones share the view and the warnings.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -124,45 +79,6 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Makes a repository: the key slot first, the configuration last; with it, it exists.
-    ///
-    /// # Errors
-    /// When there is one, or it could not be made durable.
-    pub fn init(storage: Arc<dyn Storage>, options: &InitOptions) -> Result<Self> {
-        let cannot = |why: &str| Error::CannotInit { location: storage.location(), why: why.to_owned() };
-        if Self::exists(storage.as_ref())? {
-            return Err(cannot("there is one already"));
-        }
-        // Whoever makes a repository here knows that it is another one than before.
-        Cache::new(options.cache.as_deref(), &storage.location(), None).forget_place();
-        let random = || -> Result<[u8; 32]> {
-            let mut bytes = [0u8; 32];
-            cipher::random(&mut bytes).map_err(Error::damaged("a new key"))?;
-            Ok(bytes)
-        };
-        let master = Key::new(random()?);
-        let mut id = [0u8; 16];
-        cipher::random(&mut id).map_err(Error::damaged("a new repository id"))?;
-        let config = new_config(RepoId::new(id), &master, options);
-        let subkeys = SubKeys::derive(&master, &config.repo);
-        let ring = Ring::new(config.cipher, config.repo, &subkeys);
-        if let Some(password) = &options.password {
-            keys::add(storage.as_ref(), &ring, &master, password.as_bytes(), "")?;
-        }
-        let bytes = slot::close_config(&config, &subkeys.config)
-            .map_err(Error::damaged("the configuration, being written,"))?;
-        if storage.create(Area::Config, "1", &[&bytes])? == Created::Exists {
-            return Err(cannot("somebody else made one just now"));
-        }
-        let access = Access { password: options.password.clone(), cache: options.cache.clone() };
-        let repo = Self::open(storage, &access)?;
-        repo.cache.note(&Area::Config.path("1"), true);
-        if let Some(slot) = repo.slot {
-            repo.cache.note(&Area::Keys.path(&slot.hex()), true);
-        }
-        Ok(repo)
-    }
-
     /// Whether there is a repository.
     ///
     /// # Errors
@@ -212,7 +128,7 @@ impl Repository {
                 (Some(id), key)
             }
         };
-        let subkeys = SubKeys::derive(&master, &config.repo);
+        let subkeys = keys_of(&master, &config);
         let what = Area::Config.path(&config.generation.to_string());
         if !slot::check_config(&bytes, &subkeys.config) {
             return Err(Error::Damaged { what, source: Malformed::because("its check does not fit") });
@@ -238,6 +154,30 @@ impl Repository {
         Ok(repo)
     }
 
+    /// The same repository where a copy of it lies, object for object.
+    ///
+    /// # Errors
+    /// When there is none, or another one.
+    pub fn elsewhere(&self, storage: Arc<dyn Storage>) -> Result<Self> {
+        let location = storage.location();
+        let (bytes, config, trouble) = newest_config(storage.as_ref())?;
+        check_features(&config)?;
+        if config.repo != self.config.repo
+            || !slot::check_config(&bytes, &keys_of(&self.master, &config).config)
+        {
+            return Err(Error::Refused(format!(
+                "at {location} is another repository than at {}",
+                self.location()
+            )));
+        }
+        let cache = self.cache.elsewhere(&location);
+        cache.remember_place(Known { repo: config.repo, encrypted: config.cipher != CipherKind::None });
+        let view = Arc::default();
+        let repo = Self { storage, config, cache, view, warnings: Warnings::default(), ..self.clone() };
+        trouble.into_iter().for_each(|text| repo.warn(text));
+        Ok(repo)
+    }
+
     /// Whether a generation of the configuration is whole and this repository's.
     ///
     /// # Errors
@@ -245,7 +185,7 @@ impl Repository {
     pub fn check_config(&self, name: &str) -> Result<()> {
         let number = name.parse().map_err(|_| objects::unknown_name(Area::Config, name))?;
         let (bytes, config) = read_config(self.storage(), number)?;
-        let key = SubKeys::derive(&self.master, &self.config.repo).config;
+        let key = keys_of(&self.master, &self.config).config;
         if config.repo == self.config.repo && slot::check_config(&bytes, &key) {
             return Ok(());
         }

@@ -120,7 +120,7 @@ fn assert_same_answers(name: &str, harm: impl Fn(&Sandbox)) {
 fn view(sandbox: &Sandbox) -> std::path::PathBuf {
     let caches = fs::read_dir(sandbox.path("cache")).unwrap().map(|entry| entry.unwrap().path());
     let mut caches = caches.filter(|path| !path.ends_with("known") && path.is_dir());
-    caches.find(|path| path.join("seen").exists()).unwrap().join("view")
+    caches.find(|path| path.join("objects").exists()).unwrap().join("view")
 }
 
 #[test]

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser};
 use snap_backup::store::journal;
 
 use crate::commands::Verb;
+use crate::password;
 
 /// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
 #[derive(Debug, Parser)]
@@ -59,6 +60,9 @@ pub(crate) struct Global {
     /// The shell command that reaches sftp:// repositories, put before ssh's arguments; ssh unless given
     #[arg(long, global = true, env = "SNAP_SSH_COMMAND", value_name = "COMMAND")]
     pub(crate) ssh_command: Option<String>,
+    /// The variable that may hold the password.
+    #[arg(skip = password::VARIABLE)]
+    pub(crate) password_variable: &'static str,
     /// Use no password, even if one is given elsewhere: for a repository without encryption
     #[arg(long, global = true)]
     pub(crate) insecure_no_password: bool,

@@ -23,7 +23,7 @@ pub(crate) struct NewPassword {
 
 type Password = Zeroizing<String>;
 
-const VARIABLE: &str = "SNAP_PASSWORD";
+pub(crate) const VARIABLE: &str = "SNAP_PASSWORD";
 const NEW_VARIABLE: &str = "SNAP_NEW_PASSWORD";
 
 /// Whether a flag or a variable gives a password: a prompt is not counted.
@@ -31,7 +31,7 @@ pub(crate) fn is_given(global: &Global) -> bool {
     !global.insecure_no_password
         && (global.password_file().is_some()
             || global.password_command().is_some()
-            || from_variable(VARIABLE).is_some())
+            || from_variable(global.password_variable).is_some())
 }
 
 /// The password of a repository that exists.
@@ -72,7 +72,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
     if let Some(command) = global.password_command() {
         return from_command(command).map(Some);
     }
-    if let Some(password) = from_variable(VARIABLE) {
+    if let Some(password) = from_variable(global.password_variable) {
         return Ok(Some(password));
     }
     if io::stdin().is_terminal() { prompt().map(Some) } else { Ok(None) }

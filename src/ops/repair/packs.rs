@@ -30,10 +30,6 @@ use crate::store::session::Sight;
 use crate::store::sink::Effort;
 use crate::store::sink::Sink;
 use crate::store::storage::Area;
-use crate::store::storage::Created;
-
-/// Copies of one damaged pack that may stand in quarantine.
-const MOST_COPIES: usize = 1000;
 
 /// Which packs, and whether to write.
 #[derive(Debug, Clone, Default)]
@@ -191,7 +187,8 @@ impl Run<'_> {
         self.report.bytes_written = written;
         for ((id, ..), salvage) in damaged.iter().zip(&salvaged) {
             // What was saved is durable by now.
-            let aside = if self.session.is_some() { set_aside(self.repo, id)? } else { id.hex() };
+            let aside =
+                if self.session.is_some() { packs::set_aside(self.repo.storage(), id)? } else { id.hex() };
             if self.session.is_some() && salvage.is_whole() {
                 damage::end(self.repo, &id.hex())?;
             }
@@ -239,21 +236,4 @@ fn named(sight: &Sight, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
         };
     }
     Ok(chosen.into_iter().collect())
-}
-
-/// Moves a pack aside, durably; the name it has there.
-fn set_aside(repo: &Repository, id: &PackId) -> Result<String> {
-    let name = id.hex();
-    for number in 0..MOST_COPIES {
-        let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };
-        match repo.storage().move_to((Area::Packs, &name), (Area::Quarantine, &aside)) {
-            Ok(Created::New) => return Ok(aside),
-            // Another damaged copy of it was moved there before.
-            Ok(Created::Exists) => {}
-            // Another repair was faster: it has saved what this one has.
-            Err(err) if err.is_missing() => return Ok(aside),
-            Err(err) => return Err(err),
-        }
-    }
-    Err(Error::Refused(format!("{MOST_COPIES} copies of pack {} stand in quarantine", id.short())))
 }

@@ -17,6 +17,7 @@ use snap_backup::tree::filter::FilterOptions;
 use snap_backup::{Error, Result};
 
 use super::around::Job;
+use super::mirror::Mirrors;
 use super::{Context, init, outcome, sets};
 use crate::config::Set;
 use crate::legacy::Legacy;
@@ -113,6 +114,9 @@ pub(crate) struct Backup {
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
+    /// Keep a second copy of the repository here as well, as `snap sync` would; given twice: two
+    #[arg(long, value_name = "REPO")]
+    pub(crate) mirror: Vec<OsString>,
     /// What to save
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<OsString>,
@@ -149,6 +153,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
     // The old script's sources need not all be there.
     let optional = legacy.map_or(Ok(Vec::new()), Legacy::missing)?;
     let (repo, begun) = open(context, args, &options)?;
+    let (repo, mirrors) = mirrors(context, args, repo)?;
     context.watch(&repo, |repo| {
         let progress = Progress::start(&context.global, "backup", true);
         let result = begun.run(repo, &progress);
@@ -161,7 +166,10 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
             output::tell(&human(&summary, &options))?;
         }
         summary.problems.retain(|(path, _)| !optional.contains(path));
-        Ok(if summary.partial { Outcome::Interrupted } else { outcome(&summary.problems) })
+        if summary.partial {
+            return Ok(Outcome::Interrupted);
+        }
+        Ok(outcome(&summary.problems).worse(mirrors.end(context, repo)?))
     })
 }
 
@@ -202,6 +210,16 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
     }
     let begun = begin(repo.storage())?;
     Ok((repo, begun))
+}
+
+/// Those given, or else those of the set.
+fn mirrors(context: &Context, args: &Backup, repo: Repository) -> Result<(Repository, Mirrors)> {
+    let names = match (args.mirror.is_empty(), context.set.as_ref()) {
+        _ if args.dry_run => Vec::new(),
+        (true, Some(set)) => set.mirrors(),
+        _ => args.mirror.clone(),
+    };
+    Mirrors::begin(context, repo, &names, args.init || context.entry().is_some_and(|entry| entry.init))
 }
 
 fn level(context: &Context, args: &Backup) -> Option<i32> {

@@ -6,6 +6,7 @@ mod cat;
 mod check;
 mod cleanup;
 mod config;
+mod copy;
 mod daemon;
 mod diff;
 mod drill;
@@ -19,8 +20,10 @@ mod import;
 mod init;
 mod key;
 mod ls;
+mod mirror;
 #[cfg(feature = "mount")]
 mod mount;
+mod other;
 mod pages;
 mod repair;
 mod restore;
@@ -34,9 +37,10 @@ mod show;
 mod snapshots;
 mod stats;
 mod status;
+mod sync;
 mod undelete;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -90,6 +94,10 @@ pub(crate) enum Verb {
     Find(Box<find::Find>),
     /// Say what versions of a file there are, and restore one
     History(history::History),
+    /// Copy snapshots into another repository
+    Copy(Box<copy::Copy>),
+    /// Keep a second copy of the repository elsewhere
+    Sync(sync::Sync),
     /// Say which directories fill a snapshot, or the repository
     Du(du::Du),
     /// Verify the repository
@@ -178,6 +186,8 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Find(args) => find::run(context, *args),
         Verb::History(args) => history::run(context, &args),
         Verb::Du(args) => du::run(context, &args),
+        Verb::Copy(args) => copy::run(context, &args),
+        Verb::Sync(args) => sync::run(context, &args),
         Verb::Rewrite(args) => rewrite::run(context, &args),
         Verb::Tag(args) => rewrite::tag(context, &args),
         Verb::Pin(args) => rewrite::pin(context, &args, true),
@@ -257,7 +267,7 @@ impl Context {
     }
 
     /// The same for a repository, by its name in the configuration or where it is.
-    fn for_repository(&self, name: &str) -> Self {
+    fn for_repository(&self, name: impl Into<OsString>) -> Self {
         let given = Global { repo: Some(name.into()), ..self.given.clone() };
         let global = self.config.complete(&given, None);
         let (config, recorder) = (Rc::clone(&self.config), Recorder::new(&global));

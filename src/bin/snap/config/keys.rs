@@ -113,6 +113,12 @@ pub(crate) const REPOSITORY: &[Key] = &[
 /// A set.
 pub(crate) const SET: &[Key] = &[
     key("repository", Kind::Repository, "", "Where to: a name from [repositories], or a location"),
+    key(
+        "mirror",
+        Kind::List(&Kind::Repository),
+        "[]",
+        "Where a second copy of the repository is kept, as --mirror",
+    ),
     key("sources", Kind::List(&Kind::Path), "", "What is saved"),
     key("exclude", Kind::List(&Kind::Text), "[]", "As --exclude"),
     key("iexclude", Kind::List(&Kind::Text), "[]", "As --iexclude"),

@@ -129,6 +129,16 @@ impl Table {
         }
     }
 
+    /// Names of repositories, or where they are.
+    pub(crate) fn locations(&self, path: &str) -> Vec<OsString> {
+        let one = |node: &Node| match &node.value {
+            Value::Path(path) => Some(path.clone().into()),
+            Value::Text(text) => Some(text.into()),
+            _ => None,
+        };
+        self.list(path).iter().filter_map(one).collect()
+    }
+
     pub(crate) fn bool(&self, path: &str) -> Option<bool> {
         match self.at(path)?.value {
             Value::Bool(on) => Some(on),

@@ -32,6 +32,11 @@ impl Set {
         self.table.location("repository")
     }
 
+    /// Where second copies of it are kept.
+    pub(crate) fn mirrors(&self) -> Vec<OsString> {
+        self.table.locations("mirror")
+    }
+
     /// Absolute paths.
     pub(crate) fn sources(&self) -> Vec<PathBuf> {
         self.table.paths("sources")

@@ -1,0 +1,131 @@
+//! `snap copy`: snapshots into another repository.
+
+use clap::Args;
+use serde_json::{Value, json};
+use snap_backup::Result;
+use snap_backup::ops::copy::{self, Copied, Options, Report};
+use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::Choice;
+
+use super::Context;
+use super::other::Other;
+use crate::output::{self, count, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+use crate::retention::Filters;
+use crate::values;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A snapshot that is there already is not copied again, so a run that was cut short goes on where it was. \
+    A repository made with --init names its chunks like the first one: blocks are then copied as they are packed."
+)]
+pub(crate) struct Copy {
+    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    snapshots: Vec<String>,
+    #[command(flatten)]
+    other: Other,
+    /// Make it if there is none
+    #[arg(long)]
+    init: bool,
+    /// With --init: make it without encryption
+    #[arg(long, requires = "init")]
+    no_encryption: bool,
+    /// Compression of what has to be packed anew: fast, default, best, none or a zstd level
+    #[arg(long, value_name = "LEVEL", value_parser = values::level)]
+    compression: Option<i32>,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+pub(super) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
+    context.begin("copy", args.dry_run, |_| {});
+    context.recorder.tell();
+    let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
+    let options = Options { choice, level: args.compression, dry_run: args.dry_run };
+    let other = args.other.context(context);
+    context.with(|from| {
+        let storage = other.storage()?;
+        let to = match args.init && !args.dry_run && !Repository::exists(&*storage)? {
+            true => Other::make(&other, storage, from, args.no_encryption)?,
+            false => other.open(storage)?,
+        };
+        other.watch(&to, |to| {
+            let stop = stop_on_signals()?;
+            let progress = Progress::start(&context.global, "copy", true);
+            let result = copy::run(from, to, &options, &progress, &stop);
+            drop(progress);
+            let report = result?;
+            context.recorder.note(|record| {
+                let sum = |of: fn(&Copied) -> u64| report.copied.iter().map(of).sum::<u64>();
+                record.numbers.bytes_added = Some(sum(|one| one.bytes_added));
+                record.numbers.bytes_stored = Some(sum(|one| one.bytes_stored));
+            });
+            for (snapshot, why) in &report.damaged {
+                let text = format!("snapshot {} was not copied: {}", snapshot.id.short(), why.chain());
+                output::warn(context.global.json, &text);
+                context.recorder.note(|record| record.set_error(&text));
+            }
+            if context.global.json {
+                output::tell(&json(&report, args.dry_run).to_string())?;
+            } else if context.talks() {
+                output::tell(&human(&report, to, args.dry_run))?;
+            }
+            Ok(if report.damaged.is_empty() { Outcome::Done } else { Outcome::Damage })
+        })
+    })
+}
+
+fn human(report: &Report, to: &Repository, dry_run: bool) -> String {
+    let mut lines: Vec<String> = report.copied.iter().map(|one| line(one, dry_run)).collect();
+    let copied = count(report.copied.len() as u64, "snapshot", "snapshots");
+    let place = output::printable(&to.location());
+    let there = report.there;
+    lines.push(match (report.copied.is_empty(), dry_run) {
+        (true, _) => {
+            format!("nothing to copy to {place}: {} there", count(there, "snapshot is", "snapshots are"))
+        }
+        (_, true) => {
+            format!("dry run: {copied} would be copied to {place}, {there} are there; nothing written")
+        }
+        (_, false) => format!("{copied} copied to {place}, {there} were there"),
+    });
+    lines.join("\n")
+}
+
+fn line(one: &Copied, dry_run: bool) -> String {
+    let (id, when) = (one.old.id.short(), output::local(one.old.manifest.started));
+    match one.new {
+        Some(new) => format!(
+            "snapshot {id} of {when} is {} there: {} added, stored as {}",
+            new.short(),
+            size(one.bytes_added),
+            size(one.bytes_stored)
+        ),
+        None if dry_run => format!("snapshot {id} of {when} would be copied"),
+        None => format!("snapshot {id} of {when} was not copied"),
+    }
+}
+
+fn json(report: &Report, dry_run: bool) -> Value {
+    let one = |one: &Copied| {
+        json!({
+            "old": one.old.id.hex(),
+            "new": one.new.map(|id| id.hex()),
+            "bytes_added": one.bytes_added,
+            "bytes_stored": one.bytes_stored,
+        })
+    };
+    json!({
+        "message_type": "summary",
+        "copied": report.copied.iter().map(one).collect::<Vec<_>>(),
+        "there": report.there,
+        "damaged": report.damaged.iter().map(|(snapshot, _)| snapshot.id.hex()).collect::<Vec<_>>(),
+        "blocks_as_they_are": report.alike,
+        "dry_run": dry_run,
+    })
+}

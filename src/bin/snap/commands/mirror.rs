@@ -1,0 +1,87 @@
+//! `backup --mirror`: a second copy of the repository is kept as the first one is written.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use snap_backup::ops::sync::Options;
+use snap_backup::store::mirror::Mirrored;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::storage::Storage;
+use snap_backup::{Error, Result};
+
+use super::{Context, sync};
+use crate::output;
+use crate::report::Outcome;
+
+/// The second copies of one run. That one of them fails is a problem, and none of the first repository's.
+#[derive(Default)]
+pub(super) struct Mirrors {
+    there: Vec<Arc<dyn Storage>>,
+    /// As far as it gets packs while they are written.
+    live: Option<Arc<Mirrored>>,
+    problems: RefCell<Vec<String>>,
+}
+
+impl Mirrors {
+    /// Looks which of them are there, and makes those that are not if that is wanted; the repository then writes its packs to
+    /// one of them as well. Further ones are given them afterwards.
+    pub(super) fn begin(
+        context: &Context,
+        repo: Repository,
+        names: &[OsString],
+        init: bool,
+    ) -> Result<(Repository, Self)> {
+        let mut mirrors = Self::default();
+        for name in names {
+            match one(context, &repo, name, init) {
+                Ok(storage) => mirrors.there.push(storage),
+                Err(err @ Error::Interrupted) => return Err(err),
+                Err(err) => mirrors.problems.get_mut().push(err.chain()),
+            }
+        }
+        let Some(second) = mirrors.there.first() else { return Ok((repo, mirrors)) };
+        let live = Arc::new(Mirrored::new(Arc::clone(repo.shared_storage()), Arc::clone(second)));
+        mirrors.live = Some(Arc::clone(&live));
+        Ok((repo.elsewhere(live)?, mirrors))
+    }
+
+    /// Brings what they lack, and tells what went wrong.
+    pub(super) fn end(&self, context: &Context, repo: &Repository) -> Result<Outcome> {
+        let mut problems = self.problems.take();
+        if let Some(err) = self.live.as_ref().and_then(|live| live.failed()) {
+            let text = format!("a pack could not be written to the mirror at once: {}", err.chain());
+            output::warn(context.global.json, &text);
+        }
+        for second in &self.there {
+            let place = output::printable(&second.location());
+            match sync::bring(context, repo, second, &Options::default()) {
+                Ok(report) if report.damaged.is_empty() => {}
+                Ok(_) => problems.push(format!("the mirror at {place} lacks damaged packs")),
+                Err(err @ Error::Interrupted) => return Err(err),
+                Err(err) => problems.push(format!("the mirror at {place} is behind: {}", err.chain())),
+            }
+        }
+        for problem in &problems {
+            output::warn(context.global.json, problem);
+            context.recorder.note(|record| record.set_error(problem));
+        }
+        Ok(if problems.is_empty() { Outcome::Done } else { Outcome::Problems })
+    }
+}
+
+fn one(context: &Context, repo: &Repository, name: &OsString, init: bool) -> Result<Arc<dyn Storage>> {
+    let storage = context.for_repository(name).storage()?;
+    let place = output::printable(&storage.location());
+    sync::not_itself(repo, &*storage)?;
+    if !Repository::exists(&*storage)? && init {
+        sync::bring(context, repo, &storage, &Options::default())?;
+    }
+    sync::there(&*storage, "`snap sync --init` makes one")?;
+    if Repository::id_at(&*storage)? != repo.config().repo {
+        return Err(Error::Refused(format!(
+            "at {place} is another repository, and no mirror of this one: `snap copy` copies snapshots into it"
+        )));
+    }
+    Ok(storage)
+}

@@ -1,0 +1,154 @@
+//! `snap sync`: a second copy of the repository, object for object; also what `backup --mirror` ends with.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::{Value, json};
+use snap_backup::ops::gc::{self, MaxUnused};
+use snap_backup::ops::sync::{self, Options, Report};
+use snap_backup::store::repository::Repository;
+use snap_backup::store::storage::Storage;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use crate::output::{self, count, size};
+use crate::progress::{Progress, stop_on_signals};
+use crate::report::Outcome;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Both are the same repository afterwards: the same passwords open them, and either may be lost. Nobody \
+    else should back up to the second one. A run that was cut short goes on where it was."
+)]
+pub(crate) struct Sync {
+    /// Where to: a name in the configuration, a directory, or a URL, as -r takes it
+    #[arg(long, value_name = "REPO")]
+    to: OsString,
+    /// Make the copy if there is none
+    #[arg(long)]
+    init: bool,
+    /// Also forget there what has been forgotten here, take away passwords that are not here, and collect
+    #[arg(long)]
+    delete: bool,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
+    context.begin("sync", args.dry_run, |_| {});
+    context.recorder.tell();
+    context.with(|from| {
+        let to = context.for_repository(&args.to).storage()?;
+        not_itself(from, &*to)?;
+        if !args.init && !args.dry_run {
+            there(&*to, "--init makes one")?;
+        }
+        let options = Options { delete: args.delete, dry_run: args.dry_run };
+        let report = bring(context, from, &to, &options)?;
+        let freed = if args.delete && !args.dry_run { collect(context, from, &to)? } else { 0 };
+        if context.global.json {
+            output::tell(&json(&report, freed, args.dry_run).to_string())?;
+        } else if context.talks() {
+            output::tell(&human(&report, &*to, freed, args.dry_run))?;
+        }
+        Ok(if report.damaged.is_empty() { Outcome::Done } else { Outcome::Damage })
+    })
+}
+
+pub(super) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
+    if from.location() != to.location() {
+        return Ok(());
+    }
+    let place = output::printable(&to.location());
+    Err(Error::Refused(format!("{place} is the repository itself, and no copy of it")))
+}
+
+/// A disk that is not mounted must not be taken for an empty place.
+pub(super) fn there(to: &dyn Storage, how: &str) -> Result<()> {
+    if Repository::exists(to)? {
+        return Ok(());
+    }
+    let place = output::printable(&to.location());
+    Err(Error::Refused(format!("there is no copy of the repository at {place} yet: {how}")))
+}
+
+/// Copies, and tells of what is damaged.
+pub(super) fn bring(
+    context: &Context,
+    from: &Repository,
+    to: &Arc<dyn Storage>,
+    options: &Options,
+) -> Result<Report> {
+    let stop = stop_on_signals()?;
+    let progress = Progress::start(&context.global, "sync", true);
+    let result = sync::run(from, to, options, &progress, &stop);
+    drop(progress);
+    let report = result?;
+    context.recorder.note(|record| {
+        let before = record.numbers.bytes_stored.unwrap_or_default();
+        record.numbers.bytes_stored = Some(before + report.bytes);
+    });
+    for (pack, why) in &report.damaged {
+        let text = format!("pack {} was not copied: {}: run `snap repair packs`", pack.short(), why.chain());
+        output::warn(context.global.json, &text);
+        context.recorder.note(|record| record.set_error(&text));
+    }
+    Ok(report)
+}
+
+/// Frees what nobody needs there any more. Nothing is packed anew: the packs there are those that are here.
+fn collect(context: &Context, from: &Repository, to: &Arc<dyn Storage>) -> Result<u64> {
+    let to = from.elsewhere(Arc::clone(to))?;
+    context.watch(&to, |to| {
+        let stop = stop_on_signals()?;
+        let progress = Progress::start(&context.global, "gc", false);
+        let options = gc::Options { max_unused: MaxUnused::Unlimited, ..gc::Options::default() };
+        let report = gc::run(to, &options, &progress, &stop)?;
+        Ok(report.bytes_deleted)
+    })
+}
+
+fn human(report: &Report, to: &dyn Storage, freed: u64, dry_run: bool) -> String {
+    let place = output::printable(&to.location());
+    let packs = format!("{} ({})", count(report.packs, "pack", "packs"), size(report.bytes));
+    let snapshots = count(report.snapshots, "snapshot", "snapshots");
+    if dry_run {
+        return format!("dry run: {packs} and {snapshots} would be copied to {place}; nothing written");
+    }
+    let mut text = match report.packs + report.snapshots {
+        0 => format!("nothing to copy: all of it is at {place}"),
+        _ => format!("{packs} and {snapshots} copied to {place}"),
+    };
+    if report.healed > 0 {
+        text +=
+            &format!("\n{} damaged there, and whole again", count(report.healed, "pack was", "packs were"));
+    }
+    if report.forgotten > 0 {
+        text += &format!("\n{} forgotten there", count(report.forgotten, "snapshot", "snapshots"));
+    }
+    if report.keys_removed > 0 {
+        text += &format!("\n{} taken away there", count(report.keys_removed, "password", "passwords"));
+    }
+    if freed > 0 {
+        text += &format!("\n{} freed there", size(freed));
+    }
+    text
+}
+
+fn json(report: &Report, freed: u64, dry_run: bool) -> Value {
+    json!({
+        "message_type": "summary",
+        "made": report.made && !dry_run,
+        "packs": report.packs,
+        "bytes": report.bytes,
+        "packs_healed": report.healed,
+        "snapshots": report.snapshots,
+        "forgotten": report.forgotten,
+        "passwords_removed": report.keys_removed,
+        "bytes_freed": freed,
+        "damaged": report.damaged.iter().map(|(pack, _)| pack.hex()).collect::<Vec<_>>(),
+        "dry_run": dry_run,
+    })
+}

@@ -1,0 +1,257 @@
+//! Between repositories that name chunks alike: what the other one lacks is moved block by block, packed as it is.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Sender;
+use crossbeam_channel::bounded;
+
+use crate::codec::block::SealedBlock;
+use crate::codec::cipher::Ring;
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::model::numbers::Numbers;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::chunks::BlockReader;
+use crate::store::chunks::ChunkReader;
+use crate::store::graph::Need;
+use crate::store::index::BlockAt;
+use crate::store::index::Index;
+use crate::store::past::Past;
+use crate::store::repository::Repository;
+use crate::store::sink::Sink;
+use crate::store::snapshots::Snapshot;
+
+/// Share of a block's bytes that must be wanted for it to be moved whole; what of it is not wanted is stored for nothing.
+const WHOLE: f64 = 0.8;
+/// Blocks read at once, and as many that wait: reading from afar takes its time.
+const READERS: usize = 4;
+
+/// Copies snapshots one after the other.
+pub(super) struct Alike<'a> {
+    from: &'a Repository,
+    /// Reads here, also what a collector has moved or one copy of which is damaged.
+    reader: ChunkReader,
+    /// Pieces of trees that are there, with all that is below them, as long as the snapshots before are.
+    seen: HashSet<ChunkId>,
+}
+
+/// A block on its way.
+enum Moved {
+    Whole(SealedBlock),
+    /// Chunks of it that are wanted, as they are to be read.
+    Single(ChunkType, Vec<ChunkId>),
+    /// The same with their bytes.
+    Plain(ChunkType, Vec<(ChunkId, Vec<u8>)>),
+}
+
+/// A block of which something is wanted.
+struct Job {
+    at: BlockAt,
+    kind: ChunkType,
+    /// Row of its first chunk.
+    first: usize,
+}
+
+impl<'a> Alike<'a> {
+    /// From these snapshots.
+    pub(super) fn new(from: &'a Repository, past: &Past) -> Result<Self> {
+        Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new() })
+    }
+
+    /// Stores what a snapshot needs and the sink's index does not have; its root. `vouched`: those that were copied before it
+    /// stand there, and all that they hold may be reused.
+    pub(super) fn copy(
+        &mut self,
+        to: &Repository,
+        old: &Snapshot,
+        vouched: bool,
+        sink: &mut Sink<'_>,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<ChunkId> {
+        if !vouched {
+            self.seen.clear();
+        }
+        let root = old.manifest.root;
+        let wanted = self.wanted(&root, sink.index().as_ref(), stop);
+        let here = Arc::clone(self.reader.index());
+        let moved = wanted.and_then(|wanted| self.move_all(&here, &wanted, to.ring(), sink, observer, stop));
+        if moved.is_err() {
+            // Some of what was seen is not there after all.
+            self.seen.clear();
+        }
+        moved.map(|()| root)
+    }
+
+    /// Rows of the chunks that are lacking there.
+    fn wanted(&mut self, root: &ChunkId, there: &Index, stop: &AtomicBool) -> Result<Numbers> {
+        let mut wanted = Numbers::default();
+        let mut todo = vec![Need::Dir(*root)];
+        while let Some(need) = todo.pop() {
+            let (kind, id) = need.name();
+            if kind == ChunkType::Tree && self.seen.contains(id) {
+                continue;
+            }
+            if there.find(kind, id)?.is_none() {
+                wanted.insert(self.row(kind, id)?);
+            }
+            if kind == ChunkType::Tree {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                self.seen.insert(*id);
+                let bytes = self.reader.get(kind, id)?;
+                todo.extend(need.named_in(&bytes)?);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn row(&self, kind: ChunkType, id: &ChunkId) -> Result<usize> {
+        let index = self.reader.index();
+        if let Some(copy) = index.near(kind, id) {
+            return Ok(copy.row);
+        }
+        let copies = index.copies(kind, id)?;
+        let good = copies.iter().find(|copy| !copy.shunned).or(copies.first());
+        good.map(|copy| copy.row).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
+    }
+
+    fn move_all(
+        &mut self,
+        here: &Index,
+        wanted: &Numbers,
+        ring: &Ring,
+        sink: &mut Sink<'_>,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let jobs = jobs(here, wanted)?;
+        let work = Work { from: self.from, here, wanted, ring, jobs: &jobs };
+        let next = AtomicUsize::new(0);
+        let (out, moved) = bounded(READERS);
+        std::thread::scope(|scope| {
+            for _ in 0..READERS.min(jobs.len()) {
+                let (out, work, next) = (out.clone(), &work, &next);
+                scope.spawn(move || work.run(next, &out));
+            }
+            drop(out);
+            for one in moved {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                let bytes = self.put(one?, sink)?;
+                observer.notice(Event::Done { files: 0, bytes });
+            }
+            Ok(())
+        })
+    }
+
+    fn put(&mut self, moved: Moved, sink: &mut Sink<'_>) -> Result<u64> {
+        match moved {
+            Moved::Whole(block) => {
+                let bytes = u64::from(block.plain);
+                sink.put_block(block).map(|()| bytes)
+            }
+            Moved::Plain(kind, chunks) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
+                sink.put(kind, *id, bytes)?;
+                Ok(sum + bytes.len() as u64)
+            }),
+            // What was here is damaged or has moved: the reader looks for other copies.
+            Moved::Single(kind, chunks) => chunks.iter().try_fold(0, |sum, id| {
+                let bytes = self.reader.get(kind, id)?;
+                sink.put(kind, *id, &bytes)?;
+                Ok(sum + bytes.len() as u64)
+            }),
+        }
+    }
+}
+
+/// Blocks of which something is wanted, as they lie.
+fn jobs(here: &Index, wanted: &Numbers) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for (number, pack) in (0..).zip(here.packs()) {
+        let any = |first: usize, chunks: usize| (first..).take(chunks).any(|row| wanted.has(row));
+        if !any(pack.first, pack.chunks as usize) {
+            continue;
+        }
+        let table = here.table(number)?;
+        for (nth, (row, first)) in (0..).zip(table.blocks()) {
+            let first = pack.first + first as usize;
+            if any(first, row.chunks.len()) {
+                jobs.push(Job { at: BlockAt { pack: number, block: nth }, kind: pack.kind, first });
+            }
+        }
+    }
+    Ok(jobs)
+}
+
+/// What the threads that read share.
+struct Work<'a> {
+    from: &'a Repository,
+    here: &'a Index,
+    wanted: &'a Numbers,
+    /// Of the other repository.
+    ring: &'a Ring,
+    jobs: &'a [Job],
+}
+
+impl Work<'_> {
+    fn run(&self, next: &AtomicUsize, out: &Sender<Result<Moved>>) {
+        let mut reader = match BlockReader::new(self.from) {
+            Ok(reader) => reader,
+            Err(err) => return drop(out.send(Err(err))),
+        };
+        let mut plain = Vec::new();
+        while let Some(job) = self.jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if out.send(self.one(job, &mut reader, &mut plain)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn one(&self, job: &Job, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
+        let table = self.here.table(job.at.pack)?;
+        let chunks = table.block(job.at.block).map_or(&[][..], |(row, _)| &row.chunks);
+        match reader.read_for(self.ring, self.here, job.at, plain) {
+            Ok(block) => Ok(self.sort(job, block, chunks, plain)),
+            Err(err) if err.is_damage() => Ok(self.singly(job, chunks)),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Whole or in parts; what is wanted must have its id.
+    fn sort(&self, job: &Job, block: SealedBlock, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
+        let (mut rest, mut chunks) = (plain, Vec::new());
+        let (mut sound, mut bytes) = (true, 0u64);
+        for (row, (id, len)) in (job.first..).zip(all) {
+            let (chunk, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
+            rest = behind;
+            let (wanted, right) = (self.wanted.has(row), self.from.namer().name(job.kind, chunk) == *id);
+            sound &= right;
+            if wanted && !right {
+                return self.singly(job, all);
+            }
+            if wanted {
+                bytes += u64::from(*len);
+                chunks.push((*id, chunk));
+            }
+        }
+        if sound && bytes as f64 >= WHOLE * f64::from(block.plain) {
+            return Moved::Whole(SealedBlock { chunks: all.to_vec(), ..block });
+        }
+        Moved::Plain(job.kind, chunks.into_iter().map(|(id, chunk)| (id, chunk.to_vec())).collect())
+    }
+
+    fn singly(&self, job: &Job, all: &[(ChunkId, u32)]) -> Moved {
+        let wanted = (job.first..).zip(all).filter(|(row, _)| self.wanted.has(*row));
+        Moved::Single(job.kind, wanted.map(|(_, (id, _))| *id).collect())
+    }
+}

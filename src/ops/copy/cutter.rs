@@ -1,0 +1,73 @@
+//! Bytes of files, as they come, into chunks of the other repository.
+
+use crate::codec::hash::ChunkType;
+use crate::codec::list::ListBuilder;
+use crate::error::Result;
+use crate::model::entry::Content;
+use crate::model::entry::Part;
+use crate::model::id::ChunkId;
+use crate::store::repository::Repository;
+use crate::store::sink::Sink;
+
+/// A file being cut, one after the other.
+pub(super) struct Cutter<'a> {
+    repo: &'a Repository,
+    list: ListBuilder,
+    /// Bytes that are not cut yet.
+    rest: Vec<u8>,
+}
+
+/// Stores a piece of a tree or of a list.
+pub(super) fn put_tree(repo: &Repository, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<ChunkId> {
+    let id = repo.namer().name(ChunkType::Tree, bytes);
+    sink.put(ChunkType::Tree, id, bytes)?;
+    Ok(id)
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(repo: &'a Repository) -> Self {
+        Self { repo, list: ListBuilder::default(), rest: Vec::new() }
+    }
+
+    /// More bytes.
+    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<()> {
+        self.rest.extend_from_slice(bytes);
+        // Several chunks at once, so that what is left is seldom moved to the front.
+        if self.rest.len() < 4 * self.repo.chunker().max() { Ok(()) } else { self.cut(sink, false) }
+    }
+
+    /// A hole: the data before it ends there.
+    pub(super) fn hole(&mut self, len: u64, sink: &mut Sink<'_>) -> Result<()> {
+        self.cut(sink, true)?;
+        self.part(Part::Hole { len }, sink)
+    }
+
+    /// What stands in the entry; the next file may begin.
+    pub(super) fn end(&mut self, sink: &mut Sink<'_>) -> Result<Content> {
+        self.cut(sink, true)?;
+        let repo = self.repo;
+        std::mem::take(&mut self.list).finish(&mut |bytes| put_tree(repo, sink, bytes))
+    }
+
+    fn cut(&mut self, sink: &mut Sink<'_>, to_the_end: bool) -> Result<()> {
+        let chunker = self.repo.chunker();
+        let rest = std::mem::take(&mut self.rest);
+        let mut ahead = rest.as_slice();
+        while ahead.len() >= chunker.max() || to_the_end && !ahead.is_empty() {
+            let (chunk, behind) = ahead.split_at(chunker.cut(ahead));
+            let id = self.repo.namer().name(ChunkType::Data, chunk);
+            sink.put(ChunkType::Data, id, chunk)?;
+            self.part(Part::Chunk { id, len: chunk.len() as u32 }, sink)?;
+            ahead = behind;
+        }
+        let left = ahead.len();
+        self.rest = rest;
+        self.rest.drain(..self.rest.len() - left);
+        Ok(())
+    }
+
+    fn part(&mut self, part: Part, sink: &mut Sink<'_>) -> Result<()> {
+        let repo = self.repo;
+        self.list.push(part, &mut |bytes| put_tree(repo, sink, bytes))
+    }
+}

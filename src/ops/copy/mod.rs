@@ -1,0 +1,285 @@
+//! `copy`: snapshots into another repository, each committed there by itself, so that a run that is cut short has copied
+//! those before.
+//!
+//! Where both repositories name chunks alike, what the other one lacks is moved block by block as it is packed (`alike`);
+//! where they do not, files are cut, named and packed anew (`anew`), but for what the last copy of the same files has.
+
+mod alike;
+mod anew;
+mod cutter;
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::model::record::SessionKind;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::ops::copy::alike::Alike;
+use crate::store::commit;
+use crate::store::index::Index;
+use crate::store::past::Past;
+use crate::store::repository::Repository;
+use crate::store::selection::Choice;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+use crate::store::sink::Effort;
+use crate::store::sink::Sink;
+use crate::store::sink::Written;
+use crate::store::snapshots;
+use crate::store::snapshots::Snapshot;
+use crate::store::storage::Area;
+
+/// What to copy.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which snapshots; partial ones only by name.
+    pub choice: Choice,
+    /// Instead of the other repository's compression level; what stays packed as it is is not packed again.
+    pub level: Option<i32>,
+    /// Write nothing.
+    pub dry_run: bool,
+}
+
+/// A snapshot that was not there yet.
+#[derive(Debug)]
+pub struct Copied {
+    /// As it is here.
+    pub old: Snapshot,
+    /// Its name there; `None` in a dry run.
+    pub new: Option<SnapshotId>,
+    /// Plain bytes that the other repository lacked.
+    pub bytes_added: u64,
+    /// Bytes of the packs that were written there.
+    pub bytes_stored: u64,
+}
+
+/// The answer.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Oldest first.
+    pub copied: Vec<Copied>,
+    /// How many were there.
+    pub there: u64,
+    /// Those that could not be copied because something of them is damaged or missing.
+    pub damaged: Vec<(Snapshot, Error)>,
+    /// Whether blocks were moved as they are.
+    pub alike: bool,
+}
+
+/// Whether both repositories name and cut chunks alike.
+pub fn are_alike(from: &Repository, to: &Repository) -> bool {
+    let probe = |repo: &Repository| repo.namer().name(ChunkType::Data, b"");
+    probe(from) == probe(to) && from.config().chunker == to.config().chunker
+}
+
+/// Copies what is not there yet.
+///
+/// # Errors
+/// When a selector names nothing, both are the same repository, a store fails, or the run was interrupted. What was copied
+/// before stays.
+pub fn run(
+    from: &Repository,
+    to: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    if from.config().repo == to.config().repo {
+        let why = "both are the same repository, or one is a copy of the other object by object: `snap sync` copies those";
+        return Err(Error::Refused(why.into()));
+    }
+    if !options.dry_run {
+        to.may_write()?;
+    }
+    let there = snapshots::list(to)?;
+    let mut known = Known::of(&there);
+    let mut wanted = HashSet::new();
+    // Those that are there already are read as well: they tell what of the others is there.
+    let past = Past::open(from, observer, |all| {
+        let mut places = options.choice.places(from, all)?;
+        let named = !options.choice.selectors.is_empty();
+        places.retain(|at| all.get(*at).is_some_and(|one| named || !one.manifest.partial));
+        wanted.extend(places.iter().filter_map(|at| all.get(*at)).map(|one| one.id));
+        let pairs = (0..all.len()).filter(|at| all.get(*at).is_some_and(|one| known.there(one).is_some()));
+        Ok(places.into_iter().chain(pairs).collect())
+    })?;
+    let mut report = Report { alike: are_alike(from, to), ..Report::default() };
+    let chosen: Vec<Snapshot> =
+        past.snapshots.iter().filter(|one| wanted.contains(&one.id)).cloned().collect();
+    let new: Vec<&Snapshot> = chosen.iter().filter(|one| known.there(one).is_none()).collect();
+    report.there = (chosen.len() - new.len()) as u64;
+    let bytes = if report.alike { 0 } else { new.iter().map(|one| one.manifest.counts.bytes_total).sum() };
+    observer.notice(Event::Expect { files: new.len() as u64, bytes });
+    let alike = report.alike.then(|| Alike::new(from, &past)).transpose()?;
+    let mut run = Run { from, to, options, observer, stop, past: &past, alike, new: Vec::new() };
+    for old in new {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        if options.dry_run {
+            report.copied.push(Copied { old: old.clone(), new: None, bytes_added: 0, bytes_stored: 0 });
+            continue;
+        }
+        match run.one(old, &known) {
+            Ok((copied, root)) => {
+                if let Some(id) = copied.new {
+                    known.add(old.id, id, root);
+                }
+                report.copied.push(copied);
+            }
+            Err(err) if err.is_damage() => report.damaged.push((old.clone(), err)),
+            Err(err) => return Err(err),
+        }
+        observer.notice(Event::Done { files: 1, bytes: 0 });
+    }
+    drop(run);
+    past.close()?;
+    Ok(report)
+}
+
+/// Which snapshots are in the other repository.
+#[derive(Debug, Default)]
+struct Known {
+    /// By what they were copied from, in either direction: their names there.
+    copies: HashMap<SnapshotId, SnapshotId>,
+    /// Those that are as they were copied, and their roots there.
+    whole: HashMap<SnapshotId, (SnapshotId, ChunkId)>,
+}
+
+impl Known {
+    fn of(there: &[Snapshot]) -> Self {
+        let mut known = Self::default();
+        for one in there {
+            known.copies.insert(one.id, one.id);
+            if let Some((origin, root)) = one.manifest.copied() {
+                known.copies.insert(origin, one.id);
+                if root == one.manifest.root {
+                    known.whole.insert(origin, (one.id, root));
+                }
+            }
+        }
+        known
+    }
+
+    fn add(&mut self, old: SnapshotId, new: SnapshotId, root: ChunkId) {
+        self.copies.insert(old, new);
+        self.whole.insert(old, (new, root));
+    }
+
+    /// Its name there: of a copy of it, of what it is a copy of, or of another copy of the same.
+    fn there(&self, snapshot: &Snapshot) -> Option<SnapshotId> {
+        let origin = || self.copies.get(&snapshot.manifest.copied()?.0);
+        self.copies.get(&snapshot.id).or_else(origin).copied()
+    }
+}
+
+/// A snapshot that is in both, and its root there.
+struct Base<'a> {
+    old: &'a Snapshot,
+    root: ChunkId,
+}
+
+struct Run<'a> {
+    from: &'a Repository,
+    to: &'a Repository,
+    options: &'a Options,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    past: &'a Past,
+    /// `None` where chunks are named otherwise.
+    alike: Option<Alike<'a>>,
+    /// Names there of those that this run has copied.
+    new: Vec<SnapshotId>,
+}
+
+impl<'a> Run<'a> {
+    /// W1 to W3 for each snapshot: a session, what is lacking, and the commit.
+    fn one(&mut self, old: &Snapshot, known: &Known) -> Result<(Copied, ChunkId)> {
+        let (session, sight) = Session::open(self.to, SessionKind::Writer)?;
+        let base = self.base(old, known, &sight)?;
+        let vouched = self.stand(&self.new, &sight)?;
+        let index = Arc::new(Index::load(self.to, sight)?);
+        let stored = AtomicU64::new(0);
+        let level = self.options.level.unwrap_or(self.to.config().level);
+        let effort = Effort { level, harder: 0 };
+        let (root, added, written) = std::thread::scope(|scope| {
+            let mut sink = Sink::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored);
+            let root = match &mut self.alike {
+                Some(alike) => alike.copy(self.to, old, vouched, &mut sink, self.observer, self.stop),
+                None => {
+                    let work = anew::Work {
+                        from: self.from,
+                        to: self.to,
+                        past: self.past,
+                        observer: self.observer,
+                        stop: self.stop,
+                    };
+                    work.copy(old, base.as_ref(), &index, &mut sink)
+                }
+            };
+            let added = sink.added();
+            // A sink that failed says so itself; whoever fed it only noticed.
+            match (root, sink.finish()) {
+                (Err(Error::Stopped) | Ok(_), Err(err)) | (Err(err), _) => {
+                    Err::<(ChunkId, u64, Written), _>(err)
+                }
+                (Ok(root), Ok(written)) => Ok((root, added, written)),
+            }
+        })?;
+        let manifest = manifest(old, root, known, added, written.bytes);
+        let new = commit::commit(self.to, session, &manifest)?;
+        self.new.push(new);
+        Ok((
+            Copied { old: old.clone(), new: Some(new), bytes_added: added, bytes_stored: written.bytes },
+            root,
+        ))
+    }
+
+    /// W2: the newest snapshot of the same set that is in both, if what it holds there may be reused.
+    fn base(&self, old: &Snapshot, known: &Known, sight: &Sight) -> Result<Option<Base<'a>>> {
+        let same = |one: &Snapshot| one.manifest.same_set(&old.manifest.host, &old.manifest.sources);
+        let pairs = self.past.snapshots.iter().rev().filter(|one| same(one) && one.id != old.id);
+        for pair in pairs {
+            let Some((new, root)) = known.whole.get(&pair.id) else { continue };
+            if self.stand(&[*new], sight)? {
+                return Ok(Some(Base { old: pair, root: *root }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// W2: whether all of these are there, and what they hold may be reused.
+    fn stand(&self, there: &[SnapshotId], sight: &Sight) -> Result<bool> {
+        if !there.iter().all(|id| sight.vouches_for(id)) {
+            return Ok(false);
+        }
+        let listed = self.to.storage().list(Area::Snapshots)?;
+        let names: HashSet<String> = listed.into_iter().map(|found| found.name).collect();
+        Ok(there.iter().all(|id| names.contains(&id.hex())))
+    }
+}
+
+/// What it says there: as here, but for what the run there came to.
+fn manifest(old: &Snapshot, root: ChunkId, known: &Known, added: u64, stored: u64) -> Manifest {
+    let there = |id: Option<SnapshotId>| id.and_then(|id| known.copies.get(&id).copied());
+    let mut manifest = Manifest {
+        parent: there(old.manifest.parent),
+        based_on: there(old.manifest.based_on),
+        root,
+        ..old.manifest.clone()
+    };
+    manifest.counts.bytes_added = added;
+    manifest.counts.bytes_stored = stored;
+    manifest.set_copied(old.id);
+    manifest
+}
