@@ -71,6 +71,19 @@ fn sftp_conforms() {
     }
 }
 
+/// The same through ssh itself.
+#[test]
+fn sftp_through_ssh_conforms() {
+    let Some(server) = support::sftp::Sshd::start() else { return };
+    for (name, check) in CONFORMANCE {
+        println!("{name}");
+        let dir = tempfile::tempdir().unwrap();
+        let place = format!("sftp://root@127.0.0.1:{}{}/deep/repo", server.port, dir.path().display());
+        check(&SftpStorage::new(Place::parse(&place).unwrap(), server.command()));
+        assert_eq!(temps(dir.path()), 0, "{name} left a temporary file");
+    }
+}
+
 fn temps(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     let count = |entry: fs::DirEntry| match entry.file_type().unwrap().is_dir() {

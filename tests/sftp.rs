@@ -232,3 +232,30 @@ fn requests(mut bytes: &[u8]) -> Vec<u8> {
     }
     kinds
 }
+
+/// Keys, ports and what goes over the line are ssh's own.
+#[test]
+fn a_repository_behind_ssh_itself_is_written_and_read() {
+    let Some(server) = support::sftp::Sshd::start() else { return };
+    let sandbox = Sandbox::bare();
+    sandbox.write(&[("a", "hello"), ("d/b", "deep")]);
+    fs::write(sandbox.path("src/big"), Random::new(1).bytes(3_000_000)).unwrap();
+    let url = format!("sftp://root@127.0.0.1:{}{}", server.port, sandbox.path("far/repo").display());
+    let snap = |args: &[&str]| {
+        let mut command = sandbox.bin();
+        command.args(["-r", &url]).args(args).env("SNAP_SSH_COMMAND", server.command());
+        command.env("PATH", "/usr/bin:/bin");
+        finish(command, b"")
+    };
+    snap(&["backup", "--init", "src"]).expect(0);
+    snap(&["check", "--read-data"]).expect(0);
+    snap(&["restore", "latest", "--target", "out/there"]).expect(0);
+    support::assert_same(&sandbox.src(), &sandbox.path("out/there/src"));
+    let refused = {
+        let mut command = sandbox.bin();
+        let nobody = server.command().replace("/user ", "/host ");
+        command.args(["-r", &url, "snapshots"]).env("SNAP_SSH_COMMAND", nobody).env("PATH", "/usr/bin:/bin");
+        finish(command, b"").expect(1)
+    };
+    assert!(refused.stderr.contains("Permission denied"), "{}", refused.stderr);
+}

@@ -1,6 +1,13 @@
-//! A server of OpenSSH's on two pipes: what snap runs as ssh.
+//! A server of OpenSSH's on two pipes: what snap runs as ssh; and a whole one behind ssh.
 
+use std::fs;
+use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
 
 /// The command that is run as ssh, if there is a server.
 pub fn server() -> Option<String> {
@@ -12,4 +19,67 @@ pub fn server() -> Option<String> {
     }
     // The shell takes ssh's arguments for its own names.
     found.map(|server| format!("sh -c 'exec {server}'"))
+}
+
+/// A server of ssh on this machine's loopback, with keys made for it; ends with this.
+pub struct Sshd {
+    dir: tempfile::TempDir,
+    child: Child,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Sshd {
+    /// Starts one, if there is one; that takes root, as ssh's server becomes who logs in.
+    pub fn start() -> Option<Self> {
+        let sshd =
+            ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|place| Path::new(place).exists());
+        let (Some(sshd), true) = (sshd, rustix::process::geteuid().is_root()) else {
+            super::skipped("no sshd (Debian: openssh-server), or not root: nothing is tried over a real ssh");
+            return None;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["host", "user"] {
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join(name));
+            assert!(keygen.status().unwrap().success(), "ssh-keygen");
+        }
+        // Where the server leaves its privileges behind.
+        fs::create_dir_all("/run/sshd").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let here = dir.path().display();
+        let config = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey {here}/host\nPidFile none\nStrictModes no\nUsePAM no\n\
+             AuthorizedKeysFile {here}/user.pub\nPermitRootLogin prohibit-password\nMaxStartups 100\n\
+             Subsystem sftp internal-sftp\n"
+        );
+        fs::write(dir.path().join("sshd_config"), config).unwrap();
+        let mut command = Command::new(sshd);
+        command.arg("-D").arg("-e").arg("-f").arg(dir.path().join("sshd_config"));
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let server = Self { dir, child, port };
+        let is_up = |_| {
+            std::thread::sleep(Duration::from_millis(50));
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        };
+        assert!((0..200).any(is_up), "{}", fs::read_to_string(server.dir.path().join("log")).unwrap());
+        Some(server)
+    }
+
+    /// What snap runs as ssh to get there.
+    pub fn command(&self) -> String {
+        let here = self.dir.path().display();
+        format!(
+            "ssh -F none -i {here}/user -oBatchMode=yes -oStrictHostKeyChecking=accept-new \
+             -oUserKnownHostsFile={here}/known -oLogLevel=ERROR"
+        )
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
