@@ -8,10 +8,16 @@ use std::path::Path;
 use std::sync::Barrier;
 
 use snap_backup::Error;
+#[cfg(feature = "cloud")]
+use snap_backup::store::cloud::CloudStorage;
+#[cfg(feature = "cloud")]
+use snap_backup::store::cloud::Options;
+#[cfg(feature = "cloud")]
+use snap_backup::store::cloud::place::Place;
 use snap_backup::store::local::LocalStorage;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::sftp::SftpStorage;
-use snap_backup::store::sftp::place::Place;
+use snap_backup::store::sftp::place::Place as SftpPlace;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Created;
 use snap_backup::store::storage::Storage;
@@ -66,7 +72,7 @@ fn sftp_conforms() {
         println!("{name}");
         let dir = tempfile::tempdir().unwrap();
         let place = format!("sftp://nowhere{}/deep/repo", dir.path().display());
-        check(&SftpStorage::new(Place::parse(&place).unwrap(), &server));
+        check(&SftpStorage::new(SftpPlace::parse(&place).unwrap(), &server));
         assert_eq!(temps(dir.path()), 0, "{name} left a temporary file");
     }
 }
@@ -79,8 +85,42 @@ fn sftp_through_ssh_conforms() {
         println!("{name}");
         let dir = tempfile::tempdir().unwrap();
         let place = format!("sftp://root@127.0.0.1:{}{}/deep/repo", server.port, dir.path().display());
-        check(&SftpStorage::new(Place::parse(&place).unwrap(), server.command()));
+        check(&SftpStorage::new(SftpPlace::parse(&place).unwrap(), server.command()));
         assert_eq!(temps(dir.path()), 0, "{name} left a temporary file");
+    }
+}
+
+/// A server that refuses names that are taken.
+#[cfg(feature = "cloud")]
+#[test]
+fn s3_conforms_on_moto() {
+    let Some(server) = support::servers::Server::moto() else { return };
+    conforms_on(&server, None);
+}
+
+/// A server that overwrites: then no store can have one winner, and it has to say so.
+#[cfg(feature = "cloud")]
+#[test]
+fn s3_conforms_on_rclone_but_for_its_having_several_winners() {
+    let Some(server) = support::servers::Server::rclone_s3(true) else { return };
+    conforms_on(&server, Some("one winner"));
+}
+
+#[cfg(feature = "cloud")]
+#[allow(clippy::print_stdout, reason = "shown where it fails")]
+fn conforms_on(server: &support::servers::Server, lacks: Option<&str>) {
+    for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
+        println!("{name}");
+        let place = Place::parse(&format!("s3://bucket/deep/{number}")).unwrap();
+        let options = Options { variables: server.variables(), ..Options::default() };
+        let store = CloudStorage::new(place, options).unwrap();
+        if lacks == Some(name) {
+            let said = store.distrust().unwrap().unwrap();
+            assert!(said.contains("no create-if-absent"), "{said}");
+            continue;
+        }
+        check(&store);
+        assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
     }
 }
 

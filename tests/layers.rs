@@ -30,6 +30,8 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("fuser", "bin"),
     ("croner", "ops/schedule/cron.rs"),
     ("ureq", "bin"),
+    ("ureq", "store/http.rs"),
+    ("object_store", "store/cloud"),
     ("toml", "bin"),
     ("tokio", "bin/snap/serve"),
     ("hyper", "bin/snap/serve"),

@@ -107,6 +107,12 @@ pub struct Room {
 /// Keeps a session visibly alive for as long as it is held (on a local disk: an flock on its file).
 pub trait Hold: Send + Sync + fmt::Debug {}
 
+/// Of stores where nothing holds an object: who is at work shows by its heartbeat.
+#[derive(Debug)]
+pub(crate) struct Unheld;
+
+impl Hold for Unheld {}
+
 /// Where a repository lies. Every implementation passes the same conformance suite.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// For people, and to recognise the place again.

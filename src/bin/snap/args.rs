@@ -2,12 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{ArgAction, Args, Parser};
 use snap_backup::store::journal;
+use snap_backup::store::limit::Limits;
 
 use crate::commands::Verb;
 use crate::password;
+use crate::values;
 
 /// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
 #[derive(Debug, Parser)]
@@ -34,16 +37,9 @@ pub(crate) struct Global {
     /// Put this profile over the rest of the configuration
     #[arg(short = 'P', long, global = true, env = "SNAP_PROFILE", value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// The repository: its name in the configuration, a directory, or a URL
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "SNAP_REPO",
-        value_name = "REPO",
-        help = "The repository: its name in the configuration, a directory, file://DIRECTORY, or \
-            sftp://[USER@]HOST[:PORT]/PATH"
-    )]
+    /// The repository: its name in the configuration, a directory, file://DIRECTORY, sftp://HOST/PATH,
+    /// s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH
+    #[arg(short, long, global = true, env = "SNAP_REPO", value_name = "REPO")]
     pub(crate) repo: Option<OsString>,
     /// Read the password from this file
     #[arg(long, global = true, env = "SNAP_PASSWORD_FILE", value_name = "FILE")]
@@ -60,6 +56,12 @@ pub(crate) struct Global {
     /// The shell command that reaches sftp:// repositories, put before ssh's arguments; ssh unless given
     #[arg(long, global = true, env = "SNAP_SSH_COMMAND", value_name = "COMMAND")]
     pub(crate) ssh_command: Option<String>,
+    /// Send no more to a repository that is not a directory: KiB a second, or with a unit (500K, 2M)
+    #[arg(long, global = true, env = "SNAP_LIMIT_UPLOAD", value_name = "RATE", value_parser = values::rate)]
+    pub(crate) limit_upload: Option<u64>,
+    /// Receive no more from there
+    #[arg(long, global = true, env = "SNAP_LIMIT_DOWNLOAD", value_name = "RATE", value_parser = values::rate)]
+    pub(crate) limit_download: Option<u64>,
     /// The variable that may hold the password.
     #[arg(skip = password::VARIABLE)]
     pub(crate) password_variable: &'static str,
@@ -107,6 +109,11 @@ impl Global {
     /// What is run as ssh is.
     pub(crate) fn ssh_command(&self) -> &str {
         self.ssh_command.as_deref().filter(|command| !command.is_empty()).unwrap_or("ssh")
+    }
+
+    /// How fast a repository elsewhere is written and read.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::new(Limits::new(self.limit_upload, self.limit_download))
     }
 
     /// Where local state is kept, if not in the user's cache directory.

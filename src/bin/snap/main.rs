@@ -10,6 +10,7 @@ mod mount;
 mod notify;
 mod output;
 mod password;
+mod place;
 mod progress;
 mod record;
 #[cfg(test)]

@@ -40,6 +40,17 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     Ok((number * (1_u64 << shift) as f64) as u64)
 }
 
+/// Bytes a second: a number of KiB, or a size; nothing and 0 are no limit.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    let wrong = |_| "a number of KiB a second, or one with K, M or G behind it".to_owned();
+    let kib = text.ends_with(|c: char| c.is_ascii_digit());
+    match text {
+        "" => Ok(0),
+        text if kib => size(&format!("{text}K")).map_err(wrong),
+        text => size(text).map_err(wrong),
+    }
+}
+
 /// A part of the data.
 pub(crate) fn subset(text: &str) -> Result<Subset, String> {
     let wrong = || "N/T with N from 1 to T, a percentage up to 100%, or a size".to_owned();
@@ -80,7 +91,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{duration, size};
+    use super::{duration, rate, size};
 
     #[test]
     fn sizes_are_powers_of_1024() {
@@ -88,6 +99,16 @@ mod tests {
         assert_eq!(size("1.5K"), Ok(1536));
         assert_eq!(size("2MiB"), Ok(2 << 20));
         assert!(["", "K", "1X", "-1", "1..2", "99999999T"].iter().all(|text| size(text).is_err()));
+    }
+
+    #[test]
+    fn rates_are_kib_unless_they_have_a_unit() {
+        for (text, bytes) in
+            [("", 0), ("0", 0), ("100", 102_400), ("1.5", 1536), ("2M", 2 << 20), ("500B", 500)]
+        {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        assert!(["fast", "-1", "1X"].iter().all(|text| rate(text).is_err()));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
 
+use crate::store::limit::Limits;
+use crate::store::limit::PIECE;
 use crate::store::sftp::wire;
 use crate::store::sftp::wire::Reply;
 use crate::store::sftp::wire::Request;
@@ -54,6 +56,7 @@ pub(super) struct Channel {
     extensions: Vec<String>,
     /// Bytes of one read, and of one write.
     sizes: (u64, u64),
+    limits: Arc<Limits>,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +79,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Channel {
     /// Starts the command and greets the server behind it.
-    pub(super) fn open(mut command: Command) -> Result<Self, Fail> {
+    pub(super) fn open(mut command: Command, limits: Arc<Limits>) -> Result<Self, Fail> {
         let lost = |err: io::Error| Fail::Lost(format!("ssh cannot be started: {err}"));
         // What ssh has to say (a host key that changed, a key that is not taken) is for the person at the terminal.
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(lost)?;
@@ -107,7 +110,7 @@ impl Channel {
         let heard = std::thread::Builder::new().name("sftp".into()).spawn(move || hear(&mut output, &hears));
         heard.map_err(|err| Fail::Lost(format!("no thread to listen with: {err}")))?;
         let (child, input) = (Mutex::new(child), Mutex::new(Some(input)));
-        let mut channel = Self { child, input, shared, extensions, sizes: (ALWAYS, ALWAYS) };
+        let mut channel = Self { child, input, shared, extensions, sizes: (ALWAYS, ALWAYS), limits };
         if channel.knows("limits@openssh.com")
             && let Reply::Extended(bytes) = channel.ask(&Request::Limits)?
             && let Ok((read, write)) = wire::limits(&bytes)
@@ -125,12 +128,17 @@ impl Channel {
 
     /// Bytes of one read.
     pub(super) fn read_size(&self) -> u64 {
-        self.sizes.0
+        if self.limits.shapes_receiving() { PIECE as u64 } else { self.sizes.0 }
     }
 
     /// Bytes of one write.
     pub(super) fn write_size(&self) -> u64 {
-        self.sizes.1
+        if self.limits.shapes_sending() { PIECE as u64 } else { self.sizes.1 }
+    }
+
+    /// How fast bytes of files may go.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Sends a request. Never waits for an answer.

@@ -43,6 +43,7 @@ impl<'a> File<'a> {
             {
                 first.done()?;
             }
+            self.channel.limits().send(bytes.len());
             sent.push_back(self.channel.send(&Request::Write { handle: &self.handle, offset, bytes })?);
             offset += bytes.len() as u64;
         }
@@ -79,6 +80,8 @@ impl<'a> File<'a> {
                 return Ok(false);
             }
             let len = part.len();
+            // What is not asked for does not come.
+            self.channel.limits().receive(len);
             sent.push_back((self.ask(at, len)?, at, part));
             at += len as u64;
         }

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::malformed::Malformed;
+use crate::store::limit::Limits;
 use crate::store::sftp::channel::Channel;
 use crate::store::sftp::channel::Fail;
 use crate::store::sftp::channel::unexpected;
@@ -40,6 +41,7 @@ use crate::store::storage::Hold;
 use crate::store::storage::Listed;
 use crate::store::storage::Room;
 use crate::store::storage::Storage;
+use crate::store::storage::Unheld;
 use crate::store::storage::check_name;
 
 const TEMP: &str = ".tmp-";
@@ -62,6 +64,7 @@ pub struct SftpStorage {
     folders: Mutex<HashSet<String>>,
     /// Whether a rename leaves a name alone that is taken, once somebody has tried.
     exclusive: OnceLock<bool>,
+    limits: Arc<Limits>,
 }
 
 #[derive(Default)]
@@ -76,12 +79,6 @@ impl fmt::Debug for SftpStorage {
         write!(f, "SftpStorage({})", self.place)
     }
 }
-
-/// Nothing holds an object there: who is at work shows by its heartbeat.
-#[derive(Debug)]
-struct Unheld;
-
-impl Hold for Unheld {}
 
 /// Of one attempt.
 enum Trouble {
@@ -109,7 +106,14 @@ impl SftpStorage {
             channel: Mutex::default(),
             folders: Mutex::default(),
             exclusive: OnceLock::new(),
+            limits: Arc::default(),
         }
+    }
+
+    /// The same, no faster than that.
+    #[must_use]
+    pub fn limited(self, limits: Arc<Limits>) -> Self {
+        Self { limits, ..self }
     }
 
     /// An interrupt is for snap, which saves what there is and needs the line for that; who ignores a signal passes that
@@ -126,7 +130,7 @@ impl SftpStorage {
         if let Some(channel) = &link.open {
             return Ok(Arc::clone(channel));
         }
-        let channel = Channel::open(self.command())?;
+        let channel = Channel::open(self.command(), Arc::clone(&self.limits))?;
         if !channel.knows("posix-rename@openssh.com") {
             return Err(Fail::Status {
                 code: wire::FAILURE,

@@ -73,7 +73,20 @@ pub(super) fn create(
     };
     let cache = context.global.cache();
     let options = InitOptions { password, chunker, level, cache, ..InitOptions::default() };
-    Repository::init(storage, &options)
+    let repo = Repository::init(Arc::clone(&storage), &options).map_err(|err| match err {
+        // What is missing is more than the repository.
+        Error::NoRepository { location } => {
+            let (place, why) = location.split_once(": ").unwrap_or((&location, "it cannot be made there"));
+            Error::CannotInit { location: place.to_owned(), why: why.to_owned() }
+        }
+        other => other,
+    })?;
+    if let Some(kind) = storage.distrust()? {
+        let warning =
+            format!("the repository lies on {kind}: nothing is deleted there while anybody else is at work");
+        output::warn(context.global.json, &warning);
+    }
+    Ok(repo)
 }
 
 /// What a person should know about a repository just made.

@@ -40,19 +40,14 @@ mod status;
 mod sync;
 mod undelete;
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use clap::Subcommand;
 use snap_backup::model::config::CipherKind;
 use snap_backup::store::journal::Record;
-use snap_backup::store::local::LocalStorage;
 use snap_backup::store::repository::{Access, Repository};
-use snap_backup::store::sftp::SftpStorage;
-use snap_backup::store::sftp::place::Place;
 use snap_backup::store::storage::Storage;
 use snap_backup::{Error, Result};
 
@@ -63,7 +58,7 @@ use crate::record::Recorder;
 use crate::report::Outcome;
 use crate::retention::{Cleanup, Forget};
 use crate::schedule::child::follow_parent;
-use crate::{output, password, threads};
+use crate::{output, password, place, threads};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -289,14 +284,7 @@ impl Context {
                     .to_owned(),
             )
         })?;
-        if !Place::is_meant(repo.as_bytes()) {
-            return Ok(Arc::new(LocalStorage::new(local_path(repo)?)));
-        }
-        let name = output::path(repo.as_bytes());
-        let place = repo.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(Place::parse);
-        let place =
-            place.map_err(|why| Error::Usage(format!("{name} is no place for a repository: {why}")))?;
-        Ok(Arc::new(SftpStorage::new(place, self.global.ssh_command())))
+        place::open(repo, &self.global)
     }
 
     /// What the old script's variables say, where they alone name the repository.
@@ -364,21 +352,6 @@ impl Context {
     fn talks(&self) -> bool {
         !self.global.quiet
     }
-}
-
-/// The directory that a repository's name means.
-fn local_path(repo: &OsStr) -> Result<&Path> {
-    let bytes = repo.as_bytes();
-    if let Some(path) = bytes.strip_prefix(b"file://") {
-        return Ok(Path::new(OsStr::from_bytes(path)));
-    }
-    if bytes.windows(3).any(|part| part == b"://") {
-        let name = output::path(bytes);
-        return Err(Error::Usage(format!(
-            "{name} is no place for a repository: plain paths, file:// and sftp:// are known"
-        )));
-    }
-    Ok(Path::new(repo))
 }
 
 /// Done, or done with problems.

@@ -106,6 +106,8 @@ pub(crate) fn start(
         ("SNAP_PASSWORD_FILE", &global.password_file),
         ("SNAP_PASSWORD_COMMAND", &global.password_command),
         ("SNAP_SSH_COMMAND", &global.ssh_command.clone().map(Into::into)),
+        ("SNAP_LIMIT_UPLOAD", &global.limit_upload.map(|rate| format!("{rate}B").into())),
+        ("SNAP_LIMIT_DOWNLOAD", &global.limit_download.map(|rate| format!("{rate}B").into())),
         ("SNAP_CACHE_DIR", &global.cache_dir),
         ("SNAP_STATE_DIR", &global.state_dir),
     ] {

@@ -1,0 +1,64 @@
+//! Where repositories lie: what `-r` takes, and what opens it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+#[cfg(feature = "cloud")]
+use snap_backup::store::cloud::{self, CloudStorage};
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::sftp::{self, SftpStorage};
+use snap_backup::store::storage::Storage;
+use snap_backup::{Error, Result};
+
+use crate::args::Global;
+use crate::output;
+
+/// The storage at a place; it need not hold a repository yet.
+///
+/// # Errors
+/// When the text means no place, or the environment does not say how to reach it.
+pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
+    let bytes = repo.as_bytes();
+    if sftp::place::Place::is_meant(bytes) {
+        let place = parsed(repo, sftp::place::Place::parse)?;
+        return Ok(Arc::new(SftpStorage::new(place, global.ssh_command()).limited(global.limits())));
+    }
+    #[cfg(feature = "cloud")]
+    if cloud::place::Place::is_meant(bytes) {
+        let place = parsed(repo, cloud::place::Place::parse)?;
+        return Ok(Arc::new(CloudStorage::new(place, cloud_options(global))?));
+    }
+    Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
+}
+
+fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T> {
+    let place = repo.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse);
+    place.map_err(|why| {
+        let name = output::path(repo.as_bytes());
+        Error::Usage(format!("{name} is no place for a repository: {why}"))
+    })
+}
+
+#[cfg(feature = "cloud")]
+fn cloud_options(global: &Global) -> cloud::Options {
+    let text = |text: std::ffi::OsString| text.into_string().ok();
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    cloud::Options { variables: variables.collect(), limits: global.limits(), ..Default::default() }
+}
+
+/// The directory that a repository's name means.
+fn local_path(repo: &OsStr) -> Result<&Path> {
+    let bytes = repo.as_bytes();
+    if let Some(path) = bytes.strip_prefix(b"file://") {
+        return Ok(Path::new(OsStr::from_bytes(path)));
+    }
+    if bytes.windows(3).any(|part| part == b"://") {
+        let name = output::path(bytes);
+        return Err(Error::Usage(format!(
+            "{name} is no place for a repository: plain paths, file://, sftp://, s3://, gs:// and az:// are known"
+        )));
+    }
+    Ok(Path::new(repo))
+}

