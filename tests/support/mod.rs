@@ -7,6 +7,7 @@ pub mod disk;
 pub mod hooked;
 pub mod library;
 pub mod paced;
+pub mod proxy;
 pub mod servers;
 pub mod sftp;
 pub mod stage;

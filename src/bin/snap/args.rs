@@ -37,8 +37,8 @@ pub(crate) struct Global {
     /// Put this profile over the rest of the configuration
     #[arg(short = 'P', long, global = true, env = "SNAP_PROFILE", value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// The repository: its name in the configuration, a directory, file://DIRECTORY, sftp://HOST/PATH,
-    /// s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH
+    /// The repository: its name in the configuration, a directory, file://DIRECTORY, sftp://HOST/PATH, s3://BUCKET/PATH,
+    /// gs://BUCKET/PATH or az://CONTAINER/PATH
     #[arg(short, long, global = true, env = "SNAP_REPO", value_name = "REPO")]
     pub(crate) repo: Option<OsString>,
     /// Read the password from this file
