@@ -135,6 +135,11 @@ impl Error {
         matches!(self, Self::Missing { .. })
     }
 
+    /// Whether whoever asked may not do that.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether stored bytes are wrong or gone, as opposed to a failure of this machine.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. })

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::Barrier;
 
 use snap_backup::Error;
@@ -16,6 +17,9 @@ use snap_backup::store::cloud::Options;
 use snap_backup::store::cloud::place::Place;
 use snap_backup::store::local::LocalStorage;
 use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::patience::Patience;
+use snap_backup::store::rest::RestStorage;
+use snap_backup::store::rest::place::Place as RestPlace;
 use snap_backup::store::sftp::SftpStorage;
 use snap_backup::store::sftp::place::Place as SftpPlace;
 use snap_backup::store::storage::Area;
@@ -104,6 +108,26 @@ fn s3_conforms_on_moto() {
 fn s3_conforms_on_rclone_but_for_its_having_several_winners() {
     let Some(server) = support::servers::Server::rclone_s3(true) else { return };
     conforms_on(&server, Some("one winner"));
+}
+
+/// REST servers let several writers win; rclone's overwrites.
+#[test]
+fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
+    for signed in [&[][..], &["--user", "me", "--pass", "it's"]] {
+        let Some(server) = support::servers::Server::rclone_rest(true, signed) else { return };
+        for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
+            println!("{name}");
+            let login = if signed.is_empty() { "" } else { "me:it's@" };
+            let place = format!("rest:http://{login}127.0.0.1:{}/deep/{number}/", server.port());
+            let place = RestPlace::parse(&place).unwrap();
+            let store = RestStorage::new(place, Arc::default(), Patience::default());
+            assert!(!store.location().contains("it's"));
+            match name {
+                "one winner" => assert!(store.distrust().unwrap().is_some()),
+                _ => check(&store),
+            }
+        }
+    }
 }
 
 #[cfg(feature = "cloud")]

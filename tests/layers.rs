@@ -17,6 +17,7 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("postcard", "codec/wire.rs"),
     ("serde_json", "store/journal"),
     ("serde_json", "ops/import/metadata.rs"),
+    ("serde_json", "store/rest"),
     ("ring", "codec/cipher.rs"),
     ("argon2", "codec/kdf.rs"),
     ("sha2", "codec/hash.rs"),

@@ -218,6 +218,38 @@ fn credentials_that_expire_and_a_bucket_that_vanishes_end_a_run_that_can_be_done
     assert_eq!(snapshots.as_array().unwrap().len(), 3, "one for each run that went through");
 }
 
+/// What a policy allows that knows put, get and list.
+#[test]
+fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collection_waiting() {
+    let Some(line) = Line::new() else { return };
+    let forbid = || {
+        line.proxy.set(|request| match request.starts_with("DELETE") {
+            true => Fate::Say("403 Forbidden", "AccessDenied"),
+            false => Fate::Pass,
+        });
+    };
+    forbid();
+    line.snap(&["init"]).expect(0);
+    line.snap(&["backup", "src"]).expect(0);
+    line.sandbox.write(&[("a", "changed")]);
+    line.snap(&["backup", "src"]).expect(0);
+    line.snap(&["check", "--read-data"]).expect(0);
+    let target = line.sandbox.new_target();
+    line.snap(&["restore", "latest", "--target", target.to_str().unwrap()]).expect(0);
+    line.snap(&["tag", "latest", "--add", "kept"]).expect_one_of(&[0, 1]);
+    let said = line.snap(&["forget", "latest~1"]).expect(1).stderr;
+    assert!(said.contains("AccessDenied"), "{said}");
+    // Whoever may delete collects at once, loses nothing, and clears up.
+    line.proxy.set(|_| Fate::Pass);
+    let collected = line.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0).all();
+    assert!(!collected.contains("later"), "{collected}");
+    let left = line.store(Limits::default()).list(Area::Sessions).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    let snapshots = line.snap(&["snapshots", "--json"]).expect(0).json();
+    assert!(snapshots.as_array().unwrap().len() >= 2, "{snapshots}");
+    line.assert_whole();
+}
+
 #[test]
 fn limits_hold_for_what_goes_and_for_what_comes() {
     let Some(line) = Line::new() else { return };

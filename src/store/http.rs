@@ -8,7 +8,8 @@ use std::time::Duration;
 use ureq::SendBody;
 use ureq::http;
 use ureq::http::HeaderMap;
-use ureq::http::Method;
+pub(crate) use ureq::http::HeaderValue;
+pub(crate) use ureq::http::Method;
 use ureq::http::Request;
 pub(crate) use ureq::http::StatusCode;
 use ureq::http::header::CONTENT_LENGTH;
@@ -90,7 +91,21 @@ impl Http {
     }
 }
 
+/// A request for a URL.
+pub(crate) fn request(method: Method, url: &str) -> http::request::Parts {
+    let mut head = Request::new(()).into_parts().0;
+    head.method = method;
+    // What is no URL is refused when it is asked for.
+    head.uri = url.parse().unwrap_or_default();
+    head
+}
+
 impl Answer {
+    /// Bytes that will come, if the server says so.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
     /// Whether it was done.
     pub(crate) fn is_good(&self) -> bool {
         self.status.is_success()

@@ -49,7 +49,8 @@ impl Other {
 /// When they cannot be listed: then nobody may be taken for absent.
 pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Other>> {
     let mut others = Vec::new();
-    for found in repo.storage().list(Area::Sessions)? {
+    let listed = repo.storage().list(Area::Sessions)?;
+    for found in &listed {
         let Ok(id) = SnapshotId::parse(&found.name) else { continue };
         if Some(&id) == own {
             continue;
@@ -65,10 +66,21 @@ pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result
         };
         let beat = beat(repo, &id)?;
         let count = beat.map_or(0, |beat| beat.count);
-        let dead = is_dead(repo, &id, record.as_ref(), count, note)?;
+        let end = format!("{id}{}", session::END);
+        let ended = listed.iter().any(|other| other.name == end) && has_ended(repo, &end)?;
+        let dead = ended || is_dead(repo, &id, record.as_ref(), count, note)?;
         others.push(Other { id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead });
     }
     Ok(others)
+}
+
+/// Whether a session's last word is its own. It will commit nothing, and cannot: it is buried like any that is dead.
+fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
+    match objects::read::<Beat>(repo.storage(), repo.ring(), envelope::BEAT, Area::Sessions, name) {
+        Ok(_) => Ok(true),
+        Err(err) if err.is_damage() => Ok(false),
+        Err(err) => Err(err),
+    }
 }
 
 /// Absent or unreadable is none: a session that has not said what it saw has seen nothing.
@@ -151,7 +163,8 @@ pub fn bury(repo: &Repository, dead: &Other, by: SnapshotId, gc: u64) -> Result<
     if dead.writes() {
         fence(repo, &dead.id, by, gc)?;
     }
-    for name in [format!("{}.beat", dead.id), format!("{}.seen", dead.id), dead.id.hex()] {
+    let id = dead.id;
+    for name in [format!("{id}.beat"), format!("{id}.seen"), id.hex(), format!("{id}{}", session::END)] {
         repo.storage().remove(Area::Sessions, &name)?;
     }
     Ok(())

@@ -33,6 +33,7 @@ pub mod patience;
 pub mod reading;
 mod recent;
 pub mod repository;
+pub mod rest;
 pub mod roots;
 pub mod rows;
 mod runs;

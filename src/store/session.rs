@@ -37,6 +37,9 @@ use crate::store::trash;
 /// Beats within the time after which a collector may take a silent session for dead.
 const BEATS: u32 = 12;
 
+/// What the name of a session's last word ends with, where it could not remove itself.
+pub const END: &str = ".end";
+
 /// This machine's name.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -264,8 +267,11 @@ impl Session {
         if let Some(heart) = self.heart.take() {
             heart.stop();
         }
-        self.storage.remove(Area::Sessions, &format!("{}.beat", self.id))?;
-        self.storage.remove(Area::Sessions, &self.id.hex())?;
+        let beat = self.storage.remove(Area::Sessions, &format!("{}.beat", self.id));
+        match beat.and_then(|()| self.storage.remove(Area::Sessions, &self.id.hex())) {
+            Err(err) if err.is_forbidden() => self.pulse.say_that_it_ended()?,
+            removed => removed?,
+        }
         drop(hold);
         Ok(())
     }
@@ -324,6 +330,12 @@ impl Pulse {
         self.storage.replace(Area::Sessions, &name, &bytes)?;
         *said = next;
         Ok(())
+    }
+
+    /// Where nothing may be removed: whoever may clears up.
+    fn say_that_it_ended(&self) -> Result<()> {
+        let (name, last) = (format!("{}{END}", self.id), *self.said());
+        objects::create(&*self.storage, &self.ring, envelope::BEAT, Area::Sessions, &name, &last).map(drop)
     }
 }
 

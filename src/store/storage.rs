@@ -226,6 +226,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn sync(&self, area: Area) -> Result<()>;
 }
 
+/// Whether the parts, one after the other, are these bytes.
+pub(crate) fn are(parts: &[&[u8]], bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    let all = parts.iter().all(|part| rest.strip_prefix(*part).map(|behind| rest = behind).is_some());
+    all && rest.is_empty()
+}
+
 /// Refuses what cannot be an object's name, before it becomes a path: names may come from damaged objects.
 pub(crate) fn check_name(area: Area, name: &str) -> Result<()> {
     let unsharded = area == Area::Packs && name.get(..2).is_none();

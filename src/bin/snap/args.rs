@@ -38,7 +38,7 @@ pub(crate) struct Global {
     #[arg(short = 'P', long, global = true, env = "SNAP_PROFILE", value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// The repository: its name in the configuration, a directory, file://DIRECTORY, sftp://HOST/PATH, s3://BUCKET/PATH,
-    /// gs://BUCKET/PATH or az://CONTAINER/PATH
+    /// gs://BUCKET/PATH, az://CONTAINER/PATH or rest:https://HOST/PATH
     #[arg(short, long, global = true, env = "SNAP_REPO", value_name = "REPO")]
     pub(crate) repo: Option<OsString>,
     /// Read the password from this file

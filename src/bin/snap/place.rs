@@ -8,6 +8,8 @@ use std::sync::Arc;
 #[cfg(feature = "cloud")]
 use snap_backup::store::cloud::{self, CloudStorage};
 use snap_backup::store::local::LocalStorage;
+use snap_backup::store::patience::Patience;
+use snap_backup::store::rest::{self, RestStorage};
 use snap_backup::store::sftp::{self, SftpStorage};
 use snap_backup::store::storage::Storage;
 use snap_backup::{Error, Result};
@@ -30,15 +32,32 @@ pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
         let place = parsed(repo, cloud::place::Place::parse)?;
         return Ok(Arc::new(CloudStorage::new(place, cloud_options(global))?));
     }
+    if rest::place::Place::is_meant(bytes) {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (user, password) = (variable("SNAP_REST_USERNAME"), variable("SNAP_REST_PASSWORD"));
+        let place = parsed(repo, rest::place::Place::parse)?.with_login(user, password);
+        return Ok(Arc::new(RestStorage::new(place, global.limits(), Patience::default())));
+    }
     Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
 }
 
 fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T> {
     let place = repo.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse);
     place.map_err(|why| {
-        let name = output::path(repo.as_bytes());
+        // It may hold a password.
+        let name = match bytes_before_login(repo.as_bytes()) {
+            Some(scheme) => format!("{}...", output::path(scheme)),
+            None => output::path(repo.as_bytes()),
+        };
         Error::Usage(format!("{name} is no place for a repository: {why}"))
     })
+}
+
+/// What stands before a user and a password, if there may be a password.
+fn bytes_before_login(repo: &[u8]) -> Option<&[u8]> {
+    let at = repo.iter().position(|byte| *byte == b'@')?;
+    let scheme = repo.windows(3).position(|part| part == b"://")? + 3;
+    repo.get(scheme..at)?.contains(&b':').then(|| repo.get(..scheme))?
 }
 
 #[cfg(feature = "cloud")]
@@ -57,7 +76,7 @@ fn local_path(repo: &OsStr) -> Result<&Path> {
     if bytes.windows(3).any(|part| part == b"://") {
         let name = output::path(bytes);
         return Err(Error::Usage(format!(
-            "{name} is no place for a repository: plain paths, file://, sftp://, s3://, gs:// and az:// are known"
+            "{name} is no place for a repository: plain paths, file://, sftp://, s3://, gs://, az:// and rest: are known"
         )));
     }
     Ok(Path::new(repo))

@@ -62,7 +62,7 @@ impl Checker<'_> {
             let (area, name) = (Area::Sessions, &found.name);
             match name.split_once('.').map(|(_, end)| end) {
                 None => self.object::<SessionRecord>(envelope::SESSION, area, name, name)?,
-                Some("beat") => self.fleeting::<Beat>(envelope::BEAT, name)?,
+                Some("beat" | "end") => self.fleeting::<Beat>(envelope::BEAT, name)?,
                 Some("seen") => self.fleeting::<Seen>(envelope::SEEN, name)?,
                 Some(_) => self.error(objects::unknown_name(area, name).chain()),
             }

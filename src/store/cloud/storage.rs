@@ -25,6 +25,7 @@ use crate::store::storage::Hold;
 use crate::store::storage::Listed;
 use crate::store::storage::Storage;
 use crate::store::storage::Unheld;
+use crate::store::storage::are;
 use crate::store::storage::check_name;
 
 impl CloudStorage {
@@ -70,11 +71,7 @@ impl CloudStorage {
 
     fn holds(&self, area: Area, name: &str, parts: &[&[u8]]) -> bool {
         let len = parts.iter().map(|part| part.len() as u64).sum();
-        self.read(area, name, len).is_ok_and(|there| {
-            let mut rest = there.as_slice();
-            parts.iter().all(|part| rest.strip_prefix(*part).map(|after| rest = after).is_some())
-                && rest.is_empty()
-        })
+        self.read(area, name, len).is_ok_and(|there| are(parts, &there))
     }
 }
 

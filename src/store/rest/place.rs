@@ -1,0 +1,158 @@
+//! `rest:http://user:password@host:port/path/`: a server that speaks restic's REST protocol.
+
+use std::fmt;
+
+/// A repository on such a server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Without user and password, and with a slash at its end.
+    url: String,
+    login: Option<(String, String)>,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Place({self})")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rest:{}", self.url.trim_end_matches('/'))
+    }
+}
+
+impl Place {
+    /// Whether a text means a place of this kind, well written or not.
+    pub fn is_meant(text: &[u8]) -> bool {
+        text.starts_with(b"rest:")
+    }
+
+    /// Reads `rest:http[s]://[USER[:PASSWORD]@]HOST[:PORT]/PATH`.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = text.strip_prefix("rest:").ok_or("it does not begin with rest:")?;
+        let (scheme, rest) = url.split_once("://").ok_or("it is written rest:https://host/path")?;
+        if !matches!(scheme, "http" | "https") {
+            return Err("http and https are spoken: rest:https://host/path".into());
+        }
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, host) = match authority.rsplit_once('@') {
+            Some((login, host)) => (Some(login.split_once(':').unwrap_or((login, ""))), host),
+            None => (None, authority),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        if host.is_empty() || !host.chars().all(plain) {
+            return Err("it names no host: rest:https://host/path".into());
+        }
+        let path = path.trim_matches('/');
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#');
+        if !path.chars().all(plain) || path.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err("its path must be written as in a URL, without . and ..".into());
+        }
+        let end = if path.is_empty() { "" } else { "/" };
+        let login = login.map(|(user, password)| (unescaped(user), unescaped(password)));
+        Ok(Self { url: format!("{scheme}://{host}/{path}{end}"), login })
+    }
+
+    /// The same with a user and a password, if it has none of its own.
+    #[must_use]
+    pub fn with_login(mut self, user: Option<String>, password: Option<String>) -> Self {
+        if self.login.is_none() && (user.is_some() || password.is_some()) {
+            self.login = Some((user.unwrap_or_default(), password.unwrap_or_default()));
+        }
+        self
+    }
+
+    pub(super) fn url(&self, what: &str) -> String {
+        format!("{}{what}", self.url)
+    }
+
+    /// What a request says of who asks (RFC 7617).
+    pub(super) fn authorization(&self) -> Option<String> {
+        let (user, password) = self.login.as_ref()?;
+        Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes())))
+    }
+}
+
+fn unescaped(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let code =
+            behind.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        match code.filter(|_| *first == b'%') {
+            Some(byte) => {
+                out.push(byte);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let number =
+            (0..3).fold(0_usize, |sum, at| sum << 8 | usize::from(three.get(at).copied().unwrap_or(0)));
+        for digit in 0..4 {
+            let at = number >> (18 - 6 * digit) & 63;
+            out.push(if digit > three.len() { '=' } else { DIGITS.get(at).copied().map_or('=', char::from) });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_written_without_their_secrets() {
+        for (text, shown, url, login) in [
+            ("rest:http://h:8000/a/b/", "rest:http://h:8000/a/b", "http://h:8000/a/b/x", None),
+            ("rest:https://h", "rest:https://h", "https://h/x", None),
+            ("rest:https://me:p%40ss@h/r", "rest:https://h/r", "https://h/r/x", Some("Basic bWU6cEBzcw==")),
+        ] {
+            let place = Place::parse(text).unwrap();
+            assert_eq!((place.to_string().as_str(), place.url("x").as_str()), (shown, url));
+            assert_eq!(place.authorization().as_deref(), login);
+            assert!(!format!("{place:?}").contains("ss"));
+        }
+        let place = Place::parse("rest:http://h/").unwrap().with_login(Some("u".into()), Some("pw".into()));
+        assert_eq!(place.authorization().as_deref(), Some("Basic dTpwdw=="));
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for text in [
+            "rest:h/a",
+            "rest:ftp://h/a",
+            "rest:http:///a",
+            "rest:http://h/../a",
+            "rest:http://h/a?b",
+            "http://h",
+        ] {
+            assert!(Place::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_is_as_in_the_standard() {
+        // RFC 4648, section 10.
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+}
