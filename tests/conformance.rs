@@ -99,7 +99,7 @@ fn sftp_through_ssh_conforms() {
 #[test]
 fn s3_conforms_on_moto() {
     let Some(server) = support::servers::Server::moto() else { return };
-    conforms_on(&server, None);
+    conforms_on("s3", &server.variables(), None);
 }
 
 /// A server that overwrites: then no store can have one winner, and it has to say so.
@@ -107,7 +107,14 @@ fn s3_conforms_on_moto() {
 #[test]
 fn s3_conforms_on_rclone_but_for_its_having_several_winners() {
     let Some(server) = support::servers::Server::rclone_s3(true) else { return };
-    conforms_on(&server, Some("one winner"));
+    conforms_on("s3", &server.variables(), Some("one winner"));
+}
+
+#[cfg(feature = "cloud")]
+#[test]
+fn az_conforms_on_azurite() {
+    let Some(server) = support::servers::Server::azurite() else { return };
+    conforms_on("az", &server.azure_variables(), None);
 }
 
 /// REST servers let several writers win; rclone's overwrites.
@@ -132,11 +139,11 @@ fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
 
 #[cfg(feature = "cloud")]
 #[allow(clippy::print_stdout, reason = "shown where it fails")]
-fn conforms_on(server: &support::servers::Server, lacks: Option<&str>) {
+fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>) {
     for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
         println!("{name}");
-        let place = Place::parse(&format!("s3://bucket/deep/{number}")).unwrap();
-        let options = Options { variables: server.variables(), ..Options::default() };
+        let place = Place::parse(&format!("{scheme}://bucket/deep/{number}")).unwrap();
+        let options = Options { variables: variables.to_vec(), ..Options::default() };
         let store = CloudStorage::new(place, options).unwrap();
         if lacks == Some(name) {
             let said = store.distrust().unwrap().unwrap();
@@ -222,7 +229,8 @@ fn ranges(store: &dyn Storage) {
     assert_eq!(read(99, 0).unwrap(), b"");
     for (offset, len) in [(9, 2), (10, 1), (99, 1), (0, 11), (i64::MAX as u64, 1), (u64::MAX, 1)] {
         let error = read(offset, len).unwrap_err();
-        assert!(matches!(error, Error::Damaged { what, .. } if what == "packs/aa/aa11"));
+        let said = error.chain();
+        assert!(matches!(error, Error::Damaged { what, .. } if what == "packs/aa/aa11"), "{said}");
     }
 }
 

@@ -11,6 +11,21 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+/// The key that azurite is delivered with.
+const AZURE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+const MAKE_CONTAINER: &str = "
+import sys, hmac, hashlib, base64, email.utils, urllib.request
+url, key = sys.argv[1:]
+date = email.utils.formatdate(usegmt=True)
+path = '/devstoreaccount1/bucket'
+text = 'PUT' + '\\n' * 12 + f'x-ms-date:{date}\\nx-ms-version:2021-08-06\\n/devstoreaccount1{path}\\nrestype:container'
+sign = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+headers = {'x-ms-date': date, 'x-ms-version': '2021-08-06', 'Authorization': f'SharedKey devstoreaccount1:{sign}'}
+urllib.request.urlopen(urllib.request.Request(url + path + '?restype=container', method='PUT', headers=headers))
+";
+
 /// A server that keeps objects.
 pub struct Server {
     child: Child,
@@ -69,6 +84,33 @@ impl Server {
             command.args(more);
             command
         }))
+    }
+
+    /// azurite: Azure Blob Storage in memory, with one container.
+    pub fn azurite() -> Option<Self> {
+        has("azurite-blob", &["--version"], "azurite from npm: Azure is not tried")?;
+        has("python3", &["--version"], "python3: Azure is not tried")?;
+        let server = Self::start(|port, _| {
+            let mut command = Command::new("azurite-blob");
+            command.args(["--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--blobPort"]);
+            command.arg(port.to_string());
+            command
+        });
+        // Only who signs may make a container.
+        let made = Command::new("python3").args(["-c", MAKE_CONTAINER, &server.url(), AZURE_KEY]).status();
+        assert!(made.unwrap().success());
+        Some(server)
+    }
+
+    /// The variables that lead snap to it.
+    pub fn azure_variables(&self) -> Vec<(String, String)> {
+        let endpoint = format!("{}/devstoreaccount1", self.url());
+        let variables = [
+            ("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1"),
+            ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY),
+            ("AZURE_ENDPOINT", &endpoint),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
     }
 
     fn start(command: impl Fn(u16, &Path) -> Command) -> Self {

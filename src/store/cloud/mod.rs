@@ -117,13 +117,17 @@ impl CloudStorage {
             Ok(done) => Ok(Ok(done)),
             Err(err) => match judge(&self.line, doing, what, &err) {
                 No::Trouble(trouble) => Err(trouble),
+                no @ No::Unclear(_) => Err(self.odd(doing, what, &no).into()),
                 other => Ok(Err(other)),
             },
         })
     }
 
     fn odd(&self, doing: &'static str, what: &str, no: &No) -> Error {
-        let why = format!("the server's answer makes no sense here ({no:?})");
+        let why = match no {
+            No::Unclear(why) => why.clone(),
+            no => format!("the server's answer makes no sense here ({no:?})"),
+        };
         Error::io(doing, self.line.full(what))(io::Error::other(why))
     }
 
@@ -134,6 +138,11 @@ impl CloudStorage {
             Err(No::Missing) => Ok(None),
             Err(no) => Err(self.odd("look at", what, &no)),
         }
+    }
+
+    fn ends_before(&self, path: &Path, what: &str, range: Option<&Range<u64>>) -> bool {
+        let end = range.map_or(0, |range| range.end);
+        self.head(path, what).is_ok_and(|there| there.is_some_and(|meta| meta.size < end))
     }
 
     /// Reads an object, or a part of it; `take` gets what comes, and all from the start where that was cut short.
@@ -150,7 +159,11 @@ impl CloudStorage {
                 No::Trouble(trouble) => trouble,
                 No::Missing => Trouble::Final(Error::Missing { what: what.clone() }),
                 No::TooShort => Trouble::Final(short(&what)),
-                no @ No::Taken => Trouble::Final(self.odd("read", &what, &no)),
+                // Not all say clearly that an object ends before.
+                No::Unclear(_) if self.ends_before(&path, &what, range.as_ref()) => {
+                    Trouble::Final(short(&what))
+                }
+                no => Trouble::Final(self.odd("read", &what, &no)),
             };
             let options = GetOptions { range: range.clone().map(Into::into), ..GetOptions::default() };
             let found = wait(self.store.get_opts(&path, options)).map_err(trouble)?;

@@ -18,6 +18,8 @@ pub(super) enum No {
     Taken,
     /// The object ends before what was asked for.
     TooShort,
+    /// Not a word of a server's: an answer that is none.
+    Unclear(String),
     /// Anything else.
     Trouble(Trouble),
 }
@@ -50,8 +52,11 @@ pub(super) fn judge(line: &Line, doing: &'static str, what: &str, err: &object_s
         }
         cause = inner.source();
     }
-    // Not a word of a server's: variables that say nothing of use, an answer that is none.
-    failed(line, doing, what, io::ErrorKind::Other, err.to_string())
+    match err {
+        // Azure deletes in a batch, whose parts have answers of their own.
+        object_store::Error::NotFound { .. } => No::Missing,
+        other => No::Unclear(other.to_string()),
+    }
 }
 
 fn of_answer(line: &Line, doing: &'static str, what: &str, refused: &Refused) -> No {

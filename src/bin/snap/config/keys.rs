@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Duration,
     /// Bytes, with K, M, G or T.
     Size,
+    /// KiB a second, or bytes a second with a unit.
+    Rate,
     /// `2y5m7d3h`, as `--keep-within` has it.
     Age,
     /// A number of snapshots, or `unlimited`.
@@ -105,6 +107,8 @@ pub(crate) const REPOSITORY: &[Key] = &[
     key("location", Kind::Location, "", "Where it is, as -r takes it"),
     key("password-file", Kind::Path, "", "As --password-file"),
     key("password-command", Kind::SecretCommand, "", "As --password-command"),
+    key("limit-upload", Kind::Rate, "", "As --limit-upload"),
+    key("limit-download", Kind::Rate, "", "As --limit-download"),
     key("init", Kind::Bool, "false", "A backup makes it if it is not there, as --init"),
     key("no-encryption", Kind::Bool, "false", "It is made without encryption"),
     key("compression", Kind::Level, "\"default\"", "How well it compresses, where the set does not say"),

@@ -89,7 +89,10 @@ impl<'a> Reader<'a> {
                 (Value::List(vec![item]), String::new())
             }
             (Kind::Bool, DeValue::Boolean(on)) => (Value::Bool(*on), on.to_string()),
-            (Kind::Number | Kind::Count | Kind::Size | Kind::Level, DeValue::Integer(number)) => {
+            (
+                Kind::Number | Kind::Count | Kind::Size | Kind::Rate | Kind::Level,
+                DeValue::Integer(number),
+            ) => {
                 let text = number.to_string();
                 (self.scalar(&text, kind, at, path)?, text)
             }
@@ -202,7 +205,7 @@ fn wanted(kind: &Kind) -> &'static str {
         Kind::List(_) => "a list of texts",
         Kind::Table(_) => "a table",
         Kind::Named(_) => "a table of tables",
-        Kind::Count | Kind::Size | Kind::Level => "a number or a text",
+        Kind::Count | Kind::Size | Kind::Rate | Kind::Level => "a number or a text",
         _ => "a text",
     }
 }
@@ -228,6 +231,7 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
         Kind::Number => Value::Number(text.parse().map_err(|_| "a whole number from 0 on".to_owned())?),
         Kind::Duration => Value::Duration(values::duration(text)?),
         Kind::Size => Value::Size(values::size(text)?),
+        Kind::Rate => Value::Size(values::rate(text)?),
         Kind::Age => Value::Age(retention::age(text)?),
         Kind::Count => Value::Count(retention::number(text)?),
         Kind::Level => Value::Level(values::level(text)?),

@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     /// It is made without encryption.
     pub(crate) no_encryption: bool,
     pub(crate) compression: Option<i32>,
+    /// Bytes a second, up and down.
+    limits: [Option<u64>; 2],
 }
 
 impl Entry {
@@ -34,6 +36,7 @@ impl Entry {
             init: table.bool("init").unwrap_or_default(),
             no_encryption: table.bool("no-encryption").unwrap_or_default(),
             compression: table.level("compression"),
+            limits: ["limit-upload", "limit-download"].map(|name| table.number(name)),
         }
     }
 
@@ -72,6 +75,9 @@ impl Config {
         if let Some(named) = named {
             let entry = self.entry(&named);
             global.repo = Some(entry.and_then(|entry| entry.location.clone()).unwrap_or(named));
+            let [up, down] = entry.map(|entry| entry.limits).unwrap_or_default();
+            global.limit_upload = given.limit_upload.or(up);
+            global.limit_download = given.limit_download.or(down);
             if let Some(entry) = entry.filter(|_| !given.insecure_no_password && !password::is_given(given)) {
                 global.password_file = entry.password_file.clone().map(Into::into);
                 global.password_command = entry.password_command.clone();
