@@ -14,6 +14,7 @@ use std::io;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::malformed::Malformed;
 use crate::store::cloud::place::Place;
+use crate::store::cloud::probe::Tried;
 use crate::store::cloud::service::wait;
 use crate::store::cloud::trouble::No;
 use crate::store::cloud::trouble::judge;
@@ -53,8 +55,10 @@ pub struct CloudStorage {
     place: Place,
     store: Box<dyn ObjectStore>,
     line: Arc<Line>,
-    /// What the server does not promise; known once something was written.
+    /// What the server does not promise; known once it was tried.
     lacks: OnceLock<Option<&'static str>>,
+    /// A session that this process has created, to try it with before anything else is.
+    tried: Mutex<Option<Tried>>,
 }
 
 /// What comes when an object is read.
@@ -93,7 +97,7 @@ impl CloudStorage {
         let store = place.open(&options.variables, &http);
         let store = store
             .map_err(|err| Error::Usage(format!("{place} cannot be reached: {err} (docs/remote.md)")))?;
-        Ok(Self { place, store, line, lacks: OnceLock::new() })
+        Ok(Self { place, store, line, lacks: OnceLock::new(), tried: Mutex::default() })
     }
 
     fn path(&self, area: Area, name: &str) -> Result<Path> {

@@ -1,9 +1,11 @@
 //! What a server promises is tried, not believed: whether a name that is taken is refused, and whether a listing holds
 //! what was just written.
 
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
 use object_store::PutMode;
 use object_store::PutPayload;
-use object_store::path::Path;
 
 use crate::error::Result;
 use crate::store::cloud::CloudStorage;
@@ -19,23 +21,57 @@ const OVERWRITES: &str = "an object store that overwrites what should stand (no 
 /// A server whose listings come late.
 const LATE: &str = "an object store whose listings lack what was just written";
 
+/// An object to try it with.
+pub(super) struct Tried {
+    area: Area,
+    name: String,
+    payload: PutPayload,
+}
+
 impl CloudStorage {
     /// Whether a second writer of a name may have won, as far as is known.
     pub(super) fn overwrites(&self) -> bool {
         self.lacks.get().is_some_and(|lacks| *lacks == Some(OVERWRITES))
     }
 
-    /// With an object that this process has just created: the same bytes under the same name must be refused, and do no
-    /// harm where they are not.
-    pub(super) fn probe(&self, area: Area, name: &str, path: &Path, payload: &PutPayload) -> Result<()> {
+    /// A small object was created. A session tells of nothing to come: who only reads asks for no more.
+    pub(super) fn created(&self, area: Area, name: &str, payload: &PutPayload) -> Result<()> {
         if self.lacks.get().is_some() || payload.content_length() > MOST_TRIED {
             return Ok(());
         }
-        let (again, _) = self.put(path, &area.path(name), payload, PutMode::Create)?;
+        let tried = Tried { area, name: name.to_owned(), payload: payload.clone() };
+        if area != Area::Sessions {
+            return self.probe(&tried);
+        }
+        *self.tried() = Some(tried);
+        Ok(())
+    }
+
+    /// Before another object is created: what there is to try, is tried.
+    pub(super) fn creating(&self) -> Result<()> {
+        let tried = if self.lacks.get().is_some() { None } else { self.tried().take() };
+        tried.map_or(Ok(()), |tried| self.probe(&tried))
+    }
+
+    /// What is gone is nothing to try with.
+    pub(super) fn removing(&self, area: Area, name: &str) {
+        self.tried().take_if(|tried| tried.area == area && tried.name == name);
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Option<Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With an object that this process has created: the same bytes under the same name must be refused, and do no
+    /// harm where they are not.
+    fn probe(&self, tried: &Tried) -> Result<()> {
+        let Tried { area, name, payload } = tried;
+        let path = self.path(*area, name)?;
+        let (again, _) = self.put(&path, &area.path(name), payload, PutMode::Create)?;
         let lacks = match again {
             Created::New => Some(OVERWRITES),
             Created::Exists => {
-                let listed = self.list(area)?.iter().any(|found| found.name == name);
+                let listed = self.list(*area)?.iter().any(|found| found.name == *name);
                 (!listed).then_some(LATE)
             }
         };
@@ -45,6 +81,7 @@ impl CloudStorage {
 
     /// What the server lacks. Where nothing was written yet, something is, and removed again.
     pub(super) fn lacks(&self) -> Result<Option<&'static str>> {
+        self.creating()?;
         if self.lacks.get().is_none() {
             let mut lot = [0; 8];
             let random = crate::codec::cipher::random(&mut lot);

@@ -147,6 +147,7 @@ impl Storage for CloudStorage {
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
         let (path, what) = (self.path(area, name)?, area.path(name));
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        self.creating()?;
         if len > LARGE {
             return self.put_in_parts(&path, &what, parts, len);
         }
@@ -160,7 +161,7 @@ impl Storage for CloudStorage {
             return Ok(Created::New);
         }
         if created == Created::New {
-            self.probe(area, name, &path, &payload)?;
+            self.created(area, name, &payload)?;
         }
         Ok(created)
     }
@@ -212,6 +213,7 @@ impl Storage for CloudStorage {
 
     fn remove(&self, area: Area, name: &str) -> Result<()> {
         let (path, what) = (self.path(area, name)?, area.path(name));
+        self.removing(area, name);
         match self.ask("remove", &what, async |_| self.store.delete(&path).await)? {
             Ok(()) | Err(No::Missing) => Ok(()),
             Err(no) => Err(self.odd("remove", &what, &no)),
