@@ -151,6 +151,18 @@ impl Error {
         matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
     }
 
+    /// The same error once more, if it is that there was no room: one of many threads meets it, and the run ends with it.
+    pub fn if_full(&self) -> Option<Self> {
+        match self {
+            Self::Io { doing, what, source } if self.is_full() => {
+                let source =
+                    source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+                Some(Self::Io { doing, what: what.clone(), source })
+            }
+            _ => None,
+        }
+    }
+
     /// The next command to run, if one helps.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -169,7 +181,7 @@ impl Error {
                  `snap repair` saves the rest (docs/repair.md)",
             ),
             Self::NoSnapshot { .. } => Some("`snap snapshots` lists them"),
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::Io { .. } if self.is_full() => {
                 Some("free some space and run the same command again; nothing committed was lost")
             }
             _ => None,

@@ -293,6 +293,10 @@ fn a_damaged_record_of_a_collection_is_named_and_one_that_has_not_ended_stops_wh
             assert!(report.contains(&format!("gc/{}", name(record))), "{harm:?}: {report}");
             sandbox.snap(&["backup", "src"]).expect(if ended { 0 } else { 20 });
             sandbox.snap(&["snapshots"]).expect(0);
+            sandbox.snap(&["repair", "gc"]).expect(0);
+            sandbox.ok(&["backup", "src"]);
+            sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+            sandbox.assert_clean();
         }
     }
 }

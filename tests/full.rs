@@ -131,6 +131,28 @@ fn a_disk_that_fills_at_any_point_of_a_run_keeps_all_that_was_there() {
     }
 }
 
+#[test]
+fn a_restore_to_a_full_disk_says_so_once() {
+    let mut sandbox = Sandbox::bare();
+    sandbox.set_password(None);
+    sandbox.ok(&["init", "--no-encryption"]);
+    let seeds: Vec<u64> = (0..60).collect();
+    write(&sandbox, &seeds);
+    sandbox.backup(&[]);
+    let target = sandbox.path("out");
+    for kib in [16, 64, 1 << 10, 3 << 10] {
+        let Some(disk) = Disk::mount(&target, kib) else { return };
+        let outcome = sandbox.snap(&["restore", "latest", "--target", "out"]).expect(21);
+        let complaints: Vec<&str> =
+            outcome.stderr.lines().filter(|line| line.starts_with("snap: ")).collect();
+        assert_eq!(complaints.len(), 2, "{kib}: an error and a hint: {}", outcome.stderr);
+        assert!(complaints[0].contains("No space left") && complaints[1].contains("free some space"));
+        disk.resize(64 << 10);
+        sandbox.ok(&["restore", "latest", "--target", "out"]);
+        assert_eq!(support::compare_trees(&sandbox.src(), &target.join("src")), Vec::<String>::new());
+    }
+}
+
 /// KiB that a tmpfs holds now.
 fn used(at: &Path) -> u64 {
     let found = rustix::fs::statvfs(at).unwrap();

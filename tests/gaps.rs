@@ -101,9 +101,11 @@ enum Op {
     Undelete,
     Gc,
     Restore,
+    /// Of a pack that is damaged in the beginning.
+    Repair,
 }
 
-const ALL: [Op; 6] = [Op::Backup, Op::Other, Op::Forget, Op::Undelete, Op::Gc, Op::Restore];
+const ALL: [Op; 7] = [Op::Backup, Op::Other, Op::Forget, Op::Undelete, Op::Gc, Op::Restore, Op::Repair];
 
 /// What was acknowledged. Whatever fails must say so; only then nothing was promised.
 fn run(world: &World, storage: Arc<dyn Storage>, op: Op, promised: &Mutex<BTreeSet<String>>) -> Result<()> {
@@ -118,20 +120,24 @@ fn run(world: &World, storage: Arc<dyn Storage>, op: Op, promised: &Mutex<BTreeS
             assert_eq!(differences, Vec::<String>::new(), "a restore lost something");
             Vec::new()
         }
+        Op::Repair => world.repair(storage).map(|()| Vec::new())?,
     };
     promised.lock().unwrap().extend(made.iter().map(|id| id.hex()));
     Ok(())
 }
 
-/// The repository with `old` forgotten.
-fn begin(world: &World) -> Arc<MemoryStorage> {
-    let storage = Arc::new(world.storage());
+/// The repository with `old` forgotten, and with a damaged pack if somebody is to repair it.
+fn begin(world: &World, ops: &[Op]) -> Arc<MemoryStorage> {
+    let is_damaged = ops.contains(&Op::Repair);
+    let storage = Arc::new(if is_damaged { world.damaged() } else { world.storage() });
     world.forget(storage.clone(), "old").unwrap();
     storage
 }
 
 fn judge(world: &World, storage: &MemoryStorage, promised: &BTreeSet<String>, forgotten: bool, story: &str) {
     let storage = copy_of(storage);
+    // Where it was cut short, another one finishes it.
+    world.repair(storage.clone()).unwrap_or_else(|err| panic!("{story}: {}", err.chain()));
     let mut wrong = world.wrong(&storage);
     wrong.extend(world.wrong_later(&storage));
     let standing: BTreeSet<String> = world.standing(storage).iter().map(|id| id.hex()).collect();
@@ -149,7 +155,7 @@ fn a_whole_operation_between_any_two_calls_of_another_harms_neither() {
     for outer in ALL {
         for inner in ALL {
             for at in 0.. {
-                let storage = begin(&world);
+                let storage = begin(&world, &[outer, inner]);
                 let promised = Arc::new(Mutex::new(BTreeSet::new()));
                 let (other, beside) = (Arc::clone(&world), storage.clone());
                 let promise = Arc::clone(&promised);
@@ -189,7 +195,7 @@ fn whatever_is_cut_short_anywhere_needs_no_help() {
     let world = World::new();
     for op in ALL {
         for at in 0.. {
-            let storage = begin(&world);
+            let storage = begin(&world, &[op]);
             let gap = Arc::new(Gap { inner: storage.clone(), state: Mutex::new((0, None)), at, cut: true });
             let promised = Mutex::new(BTreeSet::new());
             let done = run(&world, gap, op, &promised);
@@ -201,4 +207,34 @@ fn whatever_is_cut_short_anywhere_needs_no_help() {
             }
         }
     }
+}
+
+/// Cut short anywhere, half swept too, and then its record is lost.
+#[test]
+fn a_collection_whose_record_is_lost_is_given_up_without_harm() {
+    let world = World::new();
+    let mut given_up = 0;
+    for at in 0.. {
+        let storage = begin(&world, &[Op::Gc]);
+        let gap = Arc::new(Gap { inner: storage.clone(), state: Mutex::new((0, None)), at, cut: true });
+        let done = run(&world, gap, Op::Gc, &Mutex::default()).is_ok();
+        let story = format!("cut at change {at}");
+        let storage = copy_of(&storage);
+        let records = storage.list(Area::Gc).unwrap();
+        if records.len() == 1 {
+            let name = &records[0].name;
+            let mut bytes = storage.get(Area::Gc, name).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            storage.put(Area::Gc, name, bytes);
+            assert!(world.gc(storage.clone()).is_err(), "{story}: nobody knows what it condemned");
+            let report = world.repair_gc(storage.clone()).unwrap();
+            assert_eq!(report.given_up, Some(1), "{story}");
+            given_up += 1;
+        }
+        judge(&world, &storage, &BTreeSet::new(), false, &story);
+        if done {
+            break;
+        }
+    }
+    assert!(given_up > 3, "{given_up}");
 }

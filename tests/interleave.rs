@@ -34,12 +34,15 @@ enum Act {
     Undelete(&'static str),
     Gc,
     Restore(&'static str),
+    /// Repairs the pack that is damaged in the beginning, where anybody does.
+    Repair,
 }
 
 use Act::Backup as B;
 use Act::Forget;
 use Act::Full;
 use Act::Gc;
+use Act::Repair;
 use Act::Restore;
 use Act::Undelete;
 
@@ -55,6 +58,9 @@ const CASTS: &[&[&[Act]]] = &[
     &[&[Forget("old"), Undelete("old")], &[Gc, Gc], &[B("ab")]],
     &[&[Forget("old")], &[Undelete("old")], &[Gc], &[Gc]],
     &[&[Forget("old")], &[Forget("old"), Undelete("old")], &[Gc]],
+    // A damaged pack, and two who repair it.
+    &[&[Repair], &[Repair], &[B("ab")], &[Gc]],
+    &[&[Forget("old"), Repair], &[Repair, Gc], &[Gc], &[Restore("dad"), Restore("keep")]],
     // Everybody.
     &[&[Forget("dad"), B("ab")], &[B("dad")], &[Gc], &[Restore("dad")]],
     &[&[Forget("old")], &[B("new")], &[B("ab")], &[Gc], &[Restore("old"), Restore("keep")]],
@@ -98,6 +104,15 @@ fn act(world: &World, storage: Arc<dyn Storage>, act: Act, weather: &Weather, pr
                 promises.lock().unwrap().wrong.push(format!("gc: {}", err.chain()));
             }
         }
+        Act::Repair => {
+            if let Err(err) = world.repair(storage)
+                && weather.kill.is_none()
+                && weather.late == 0
+                && !weather.hasty
+            {
+                promises.lock().unwrap().wrong.push(format!("repair: {}", err.chain()));
+            }
+        }
         Act::Restore(name) => {
             let id = world.ids[name];
             let result = world.restore(storage, id, name);
@@ -127,6 +142,9 @@ fn judge(world: &World, crossing: &Crossing, promises: Promises) -> Vec<String> 
         }
     };
     miss(&mut wrong, "at once");
+    if let Err(err) = world.repair(storage.clone()) {
+        wrong.push(format!("the next repair: {}", err.chain()));
+    }
     wrong.extend(world.wrong(&storage));
     wrong.extend(world.wrong_later(&storage));
     miss(&mut wrong, "after the next gc");
@@ -142,7 +160,9 @@ fn play(world: &World, seed: u64) -> Vec<String> {
     let kill = (random.below(4) == 0).then(|| (victim, usize::try_from(random.below(60)).unwrap()));
     let late = if random.below(4) == 0 { 40 } else { 0 };
     let weather = Weather { seed, order, hasty, kill, late };
-    let crossing = Crossing::new(world.storage(), world.ring.clone(), weather.clone());
+    let is_damaged = cast.iter().any(|script| script.iter().any(|act| matches!(act, Act::Repair)));
+    let begin = if is_damaged { world.damaged() } else { world.storage() };
+    let crossing = Crossing::new(begin, world.ring.clone(), weather.clone());
     let promises = Mutex::new(Promises::default());
     let participants = cast.iter().enumerate().map(|(who, script)| {
         let door = crossing.door(who);

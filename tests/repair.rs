@@ -11,13 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::SessionKind;
 use snap_backup::ops::backup;
 use snap_backup::ops::check;
+use snap_backup::ops::repair::collections;
 use snap_backup::ops::repair::packs;
 use snap_backup::ops::repair::snapshots;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::repository::Access;
 use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Session;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Storage;
 use support::Random;
@@ -408,6 +411,29 @@ fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next
     }
     assert!(finished, "never came to its end");
     drop(library);
+}
+
+#[test]
+fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
+    let (library, storage) = library();
+    let repo = library.open();
+    let (collector, _) = Session::open(&repo, SessionKind::Collector).unwrap();
+    let (writer, _) = Session::open(&repo, SessionKind::Writer).unwrap();
+    let (number, nonsense) = (format!("{:016x}", 7), b"no record".to_vec());
+    storage.put(Area::Gc, &number, nonsense);
+    let refused = collections::run(&repo, false).unwrap_err().chain();
+    assert!(refused.contains("may be deleting") && refused.contains("repair gc"), "{refused}");
+    assert_eq!(names(&storage, Area::Gc), [number.as_str()], "nothing was written");
+    collector.close().unwrap();
+    // Writers delete nothing.
+    let report = collections::run(&repo, false).unwrap();
+    assert_eq!((report.given_up, report.unreadable.len()), (Some(7), 1));
+    writer.close().unwrap();
+    let [record, end] = [format!("{:016x}", 8), format!("{:016x}.done", 8)];
+    assert_eq!(names(&storage, Area::Gc), [record, end], "a number is never used twice");
+    assert_eq!(collections::run(&repo, false).unwrap().unreadable, Vec::<String>::new());
+    library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
+    assert_eq!(library.errors(), Vec::<String>::new());
 }
 
 /// A collection that began before the damage was known gives up the good copy of what it keeps in the damaged pack: what

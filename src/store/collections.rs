@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::codec::cipher::Ring;
 use crate::codec::envelope;
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::record::GcRecord;
 use crate::store::objects;
@@ -60,6 +61,49 @@ pub fn unfinished(storage: &dyn Storage, ring: &Ring) -> Result<Vec<Collection>>
         }
     }
     Ok(unfinished)
+}
+
+/// What of all this cannot be read.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    /// Names of records and ends, and why.
+    pub objects: Vec<(String, Error)>,
+    /// The number of the one that has not ended, if it is among them.
+    pub open: Option<u64>,
+}
+
+/// Looks at every record and every end.
+///
+/// # Errors
+/// When they cannot be listed, or one is newer than this program, or the store fails.
+pub fn unreadable(storage: &dyn Storage, ring: &Ring) -> Result<Unreadable> {
+    let listed = storage.list(Area::Gc)?;
+    let mut found = Unreadable::default();
+    for Listed { name, .. } in &listed {
+        let read = match name.ends_with(DONE) {
+            true => objects::read(storage, ring, envelope::GC_DONE, Area::Gc, name),
+            false => objects::read::<GcRecord>(storage, ring, envelope::GC, Area::Gc, name).map(|_| ()),
+        };
+        match read {
+            Err(err) if err.is_missing() => {}
+            Err(err) if err.is_damage() => {
+                found.open = found.open.or(number(name).filter(|number| is_open(&listed, *number)));
+                found.objects.push((name.clone(), err));
+            }
+            other => other?,
+        }
+    }
+    Ok(found)
+}
+
+/// Ends a collection whose record cannot be read: what it condemned, and was not deleted yet, is in use again. Nobody
+/// may be sweeping it.
+///
+/// # Errors
+/// When the end could not be made durable.
+pub fn give_up(storage: &dyn Storage, ring: &Ring, number: u64) -> Result<()> {
+    let name = format!("{}{DONE}", name_of(number));
+    objects::create(storage, ring, envelope::GC_DONE, Area::Gc, &name, &()).map(|_| ())
 }
 
 /// Whether the listing holds this record, without an end, and none of a higher number.

@@ -12,6 +12,7 @@ use crate::model::record::Damaged;
 use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::store::storage::Area;
+use crate::store::storage::Created;
 use crate::store::storage::Storage;
 
 /// All records by their names. One that cannot be read itself still says by its name what it is about.
@@ -53,11 +54,10 @@ pub fn name_of(what: &Damaged) -> String {
 ///
 /// # Errors
 /// When it could not be made durable.
-pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<()> {
+pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<Created> {
     let record = DamageRecord { what, by, at: Time::now(), why };
     let (storage, ring) = (repo.storage(), repo.ring());
-    objects::create(storage, ring, envelope::DAMAGE, Area::Damage, &name_of(&what), &record)?;
-    Ok(())
+    objects::create(storage, ring, envelope::DAMAGE, Area::Damage, &name_of(&what), &record)
 }
 
 /// Ends a record.

@@ -37,6 +37,11 @@ impl Other {
         }
     }
 
+    /// Whether it may be deleting what a collection condemned; one that cannot be read may.
+    fn collects(&self) -> bool {
+        self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Collector)
+    }
+
     /// Whether it could still commit; one that cannot be read could.
     fn writes(&self) -> bool {
         self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Writer)
@@ -48,6 +53,28 @@ impl Other {
 /// # Errors
 /// When they cannot be listed: then nobody may be taken for absent.
 pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Other>> {
+    others_after(repo, own, note, 1)
+}
+
+/// Who may be in the middle of a sweep: collectors that are not dead, and on a store that is not trusted anybody. A fence
+/// does not stop one that wakes up again, so a heart must stand still for long before it is taken for dead.
+///
+/// # Errors
+/// As [`others`].
+pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Other>> {
+    let distrusted = repo.storage().distrust()?.is_some();
+    let mut others = others_after(repo, Some(own), true, DISTRUSTED)?;
+    others.retain(|other| !other.dead && (distrusted || other.collects()));
+    Ok(others)
+}
+
+/// As [`others`], with a heart that must stand still for so many times as long as the repository says.
+fn others_after(
+    repo: &Repository,
+    own: Option<&SnapshotId>,
+    note: bool,
+    patience: u64,
+) -> Result<Vec<Other>> {
     let mut others = Vec::new();
     let listed = repo.storage().list(Area::Sessions)?;
     for found in &listed {
@@ -68,7 +95,7 @@ pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result
         let count = beat.map_or(0, |beat| beat.count);
         let end = format!("{id}{}", session::END);
         let ended = listed.iter().any(|other| other.name == end) && has_ended(repo, &end)?;
-        let dead = ended || is_dead(repo, &id, record.as_ref(), count, note)?;
+        let dead = ended || is_dead(repo, &id, record.as_ref(), (count, note), patience)?;
         others.push(Other { id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead });
     }
     Ok(others)
@@ -102,8 +129,8 @@ fn is_dead(
     repo: &Repository,
     id: &SnapshotId,
     record: Option<&SessionRecord>,
-    count: u64,
-    note: bool,
+    (count, note): (u64, bool),
+    patience: u64,
 ) -> Result<bool> {
     let held = repo.storage().is_held(Area::Sessions, &id.hex())?;
     let here = record.is_some_and(|record| {
@@ -121,7 +148,7 @@ fn is_dead(
         Err(err) => return Err(err),
     };
     if let Some(seen) = seen.filter(|seen| seen.count == count && seen.at.sec <= now.sec) {
-        let times = if repo.storage().distrust()?.is_some() { DISTRUSTED } else { 1 };
+        let times = if repo.storage().distrust()?.is_some() { DISTRUSTED } else { patience };
         let silent = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
         return Ok(silent >= repo.config().stale_after.saturating_mul(times));
     }

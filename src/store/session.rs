@@ -174,6 +174,26 @@ impl Session {
     /// # Errors
     /// When the session could not be made durable or the repository could not be read.
     pub fn open(repo: &Repository, kind: SessionKind) -> Result<(Self, Sight)> {
+        let mut session = Self::appear(repo, kind)?;
+        let storage = session.storage.as_ref();
+        let sight = Sight::look(storage, repo.ring(), |gc_seen| session.pulse.beat(gc_seen))?;
+        session.live(repo);
+        Ok((session, sight))
+    }
+
+    /// Becomes visible and does not look: for whoever comes because the records of collecting cannot be read. It has seen
+    /// no collection, so whoever wants to sweep one waits for it.
+    ///
+    /// # Errors
+    /// When the session could not be made durable.
+    pub fn open_blind(repo: &Repository, kind: SessionKind) -> Result<Self> {
+        let mut session = Self::appear(repo, kind)?;
+        session.pulse.beat(0)?;
+        session.live(repo);
+        Ok(session)
+    }
+
+    fn appear(repo: &Repository, kind: SessionKind) -> Result<Self> {
         if kind != SessionKind::Reader {
             repo.may_write()?;
         }
@@ -197,11 +217,12 @@ impl Session {
             noticed: AtomicU64::new(0),
         });
         let storage = Arc::clone(storage);
-        let mut session = Self { id, storage, hold: Some(hold), pulse, heart: None };
-        let sight = Sight::look(session.storage.as_ref(), ring, |gc_seen| session.pulse.beat(gc_seen))?;
+        Ok(Self { id, storage, hold: Some(hold), pulse, heart: None })
+    }
+
+    fn live(&mut self, repo: &Repository) {
         let every = Duration::from_secs(repo.config().stale_after) / BEATS;
-        session.heart = Some(Heart::start(Arc::clone(&session.pulse), every));
-        Ok((session, sight))
+        self.heart = Some(Heart::start(Arc::clone(&self.pulse), every));
     }
 
     /// R1: a reader is a session; where none can be made it reads without one, and says so. So it does where a record of

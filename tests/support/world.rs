@@ -11,16 +11,24 @@ use std::time::SystemTime;
 
 use snap_backup::Result;
 use snap_backup::codec::cipher::Ring;
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::DamageRecord;
+use snap_backup::model::record::Damaged;
 use snap_backup::ops::backup;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::check;
 use snap_backup::ops::forget;
 use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::repair::collections;
+use snap_backup::ops::repair::packs;
 use snap_backup::ops::restore;
 use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::objects;
 use snap_backup::store::repository::Access;
 use snap_backup::store::repository::InitOptions;
 use snap_backup::store::repository::Repository;
@@ -91,6 +99,37 @@ impl World {
             storage.create(*area, name, &[bytes]).unwrap();
         }
         storage
+    }
+
+    /// As in the beginning, but one of the two tables of the pack of `old` is damaged, and known to be: nothing of it is
+    /// lost.
+    pub fn damaged(&self) -> MemoryStorage {
+        let storage = self.storage();
+        let packs = storage.list(Area::Packs).unwrap();
+        let name = packs.into_iter().max_by_key(|found| found.len).unwrap().name;
+        let mut bytes = storage.get(Area::Packs, &name).unwrap();
+        *bytes.iter_mut().nth_back(100).unwrap() ^= 1;
+        storage.put(Area::Packs, &name, bytes);
+        let record = DamageRecord {
+            what: Damaged::Pack(PackId::parse(&name).unwrap()),
+            by: self.ids["old"],
+            at: Time::now(),
+            why: "for a test".to_owned(),
+        };
+        objects::create(&storage, &self.ring, envelope::DAMAGE, Area::Damage, &name, &record).unwrap();
+        storage
+    }
+
+    /// Nothing may be lost by it.
+    pub fn repair(&self, storage: Arc<dyn Storage>) -> Result<()> {
+        let repo = Repository::open(storage, &Access::default())?;
+        let report = packs::run(&repo, &packs::Options::default(), &(), &AtomicBool::new(false))?;
+        assert!(!report.has_lost(), "{report:?}");
+        Ok(())
+    }
+
+    pub fn repair_gc(&self, storage: Arc<dyn Storage>) -> Result<collections::Report> {
+        collections::run(&Repository::open(storage, &Access::default())?, false)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -2,8 +2,10 @@
 //! lost is marked as lost. See docs/repair.md.
 //!
 //! `index` rebuilds this machine's view, `packs` saves what damaged packs hold (`salvage` reads one), `snapshots` makes
-//! snapshots of what is left of those that lost something (`rewrite` makes one tree).
+//! snapshots of what is left of those that lost something (`rewrite` makes one tree), `collections` gives up a collection
+//! whose record cannot be read.
 
+pub mod collections;
 pub mod index;
 pub mod packs;
 mod rewrite;

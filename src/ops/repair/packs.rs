@@ -60,6 +60,9 @@ pub enum Fate {
     },
     /// A collection has condemned it.
     Condemned,
+    /// Another process moved it away meanwhile: a repair that was faster has saved what can be read of it, and what a
+    /// collection deleted nobody needs.
+    Gone,
 }
 
 /// What was done.
@@ -138,7 +141,7 @@ impl Run<'_> {
                     self.observer.notice(Event::Done { files: 1, bytes: len });
                     self.report.packs.push((id, Fate::Whole));
                 }
-                Err(err) if err.is_missing() => {}
+                Err(err) if err.is_missing() => self.report.packs.push((id, Fate::Gone)),
                 Err(err) if err.is_damage() => damaged.push((id, len, err)),
                 Err(err) => return Err(err),
             }
@@ -161,12 +164,8 @@ impl Run<'_> {
     }
 
     fn salvage(&mut self, damaged: &[(PackId, u64, Error)]) -> Result<()> {
-        if let Some(session) = self.session {
-            // From here on nobody writes against them.
-            for (id, _, why) in damaged {
-                damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain())?;
-            }
-        }
+        // From here on nobody writes against them.
+        let noted = self.note(damaged)?;
         let stored = AtomicU64::new(0);
         let (salvaged, written) = std::thread::scope(|scope| {
             // An empty index lets everything through.
@@ -185,7 +184,15 @@ impl Run<'_> {
             }
         })?;
         self.report.bytes_written = written;
-        for ((id, ..), salvage) in damaged.iter().zip(&salvaged) {
+        for (((id, ..), salvage), noted) in damaged.iter().zip(&salvaged).zip(noted) {
+            let Some(salvage) = salvage else {
+                // Whoever moved it had ended the record of it, and it was made again only by this run.
+                if noted == Created::New {
+                    damage::end(self.repo, &id.hex())?;
+                }
+                self.report.packs.push((*id, Fate::Gone));
+                continue;
+            };
             // What was saved is durable by now.
             let aside =
                 if self.session.is_some() { packs::set_aside(self.repo.storage(), id)? } else { id.hex() };
@@ -204,11 +211,29 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn read(&self, damaged: &[(PackId, u64, Error)], sink: &mut Option<Sink<'_>>) -> Result<Vec<Salvage>> {
+    /// Writes down which packs are damaged; for each, whether that was new. Nothing in a dry run.
+    fn note(&self, damaged: &[(PackId, u64, Error)]) -> Result<Vec<Created>> {
+        let each = damaged.iter().map(|(id, _, why)| match self.session {
+            Some(session) => damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain()),
+            None => Ok(Created::Exists),
+        });
+        each.collect()
+    }
+
+    /// What can be read of each; `None` of one that went meanwhile.
+    fn read(
+        &self,
+        damaged: &[(PackId, u64, Error)],
+        sink: &mut Option<Sink<'_>>,
+    ) -> Result<Vec<Option<Salvage>>> {
         let mut salvager = Salvager::new(self.repo)?;
         let each = damaged.iter().map(|(id, len, _)| {
             self.check_stop()?;
-            let salvage = salvager.pack(id, *len, sink)?;
+            let salvage = match salvager.pack(id, *len, sink) {
+                // What has gone to the sink by then is stored once more, and the next collection clears that up.
+                Err(err) if err.is_missing() => None,
+                other => Some(other?),
+            };
             self.observer.notice(Event::Done { files: 1, bytes: *len });
             Ok(salvage)
         });

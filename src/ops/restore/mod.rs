@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -148,6 +149,8 @@ struct Job<'a> {
     /// For values of extended attributes that lie in chunks.
     values: Mutex<ChunkReader>,
     problems: Mutex<Vec<(Vec<u8>, String)>>,
+    /// The target has no room left: that ends the run, since whatever comes next would fail as well.
+    full: Mutex<Option<Error>>,
     damage: AtomicBool,
     /// First names of hard links that are not what they should be, and whether that is a problem: a device that this
     /// user may not make is none.
@@ -156,6 +159,10 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn problem(&self, path: &[u8], err: &Error) {
+        if let Some(full) = err.if_full() {
+            self.full().get_or_insert(full);
+            return;
+        }
         if err.is_damage() {
             self.damage.store(true, Ordering::Relaxed);
         }
@@ -190,7 +197,16 @@ impl Job<'_> {
     }
 
     fn check_stop(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        match (self.stop.load(Ordering::Relaxed), self.full().is_some()) {
+            (true, _) => Err(Error::Interrupted),
+            // Which error it was is said once, at the end.
+            (false, true) => Err(Error::Stopped),
+            (false, false) => Ok(()),
+        }
+    }
+
+    fn full(&self) -> MutexGuard<'_, Option<Error>> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts and tells.
@@ -226,8 +242,8 @@ impl Job<'_> {
 /// Restores.
 ///
 /// # Errors
-/// When the selector names nothing, the target cannot be opened, or the run was interrupted. Single entries are
-/// listed in the summary.
+/// When the selector names nothing, the target cannot be opened or is full, or the run was interrupted. Single entries
+/// are listed in the summary.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -263,6 +279,7 @@ pub fn run(
         tally: Tally::default(),
         values: Mutex::new(ChunkReader::following(&reading)?),
         problems: Mutex::default(),
+        full: Mutex::default(),
         damage: AtomicBool::new(false),
         lost: Mutex::default(),
     };
@@ -288,13 +305,19 @@ impl Job<'_> {
             Some(_) => None,
         };
         let mut walk = Walk::new(&self, reader, Budget::of(&snapshot.manifest.counts));
-        walk.all(root, start)?;
+        match (walk.all(root, start), self.full().take()) {
+            (Ok(()) | Err(Error::Stopped), Some(full)) => return Err(full),
+            (walked, _) => walked?,
+        }
         let (files, dirs, others, bytes) = (walk.files, walk.dirs, walk.others, walk.bytes);
         let changing = walk.changing;
         if let Some(top) = top.filter(|_| self.options.delete) {
             self.delete_if_all_is_well(walk.reader(), top, files + dirs + others)?;
         }
         walk.close();
+        if let Some(full) = self.full().take() {
+            return Err(full);
+        }
         let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
         Ok(Summary {
             snapshot: snapshot.id,

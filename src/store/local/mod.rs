@@ -285,7 +285,11 @@ impl Storage for LocalStorage {
             return Err(Error::Missing { what: from.0.path(from.1) });
         }
         self.ensure_folder(parent(&new))?;
-        let created = rename_free(&old, &new)?;
+        let created = rename_free(&old, &new).map_err(|err| match old.exists() {
+            true => err,
+            // Somebody else was faster.
+            false => Error::Missing { what: from.0.path(from.1) },
+        })?;
         // The new name first: what is lost in between must not be both.
         sync_folder(parent(&new))?;
         sync_folder(parent(&old))?;

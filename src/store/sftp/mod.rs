@@ -502,7 +502,13 @@ impl Storage for SftpStorage {
                 };
             }
             self.ensure_folder(channel, new.rsplit_once('/').map_or("", |(folder, _)| folder))?;
-            let created = self.rename(channel, &old, &new)?;
+            let created = match self.rename(channel, &old, &new) {
+                // Somebody else was faster.
+                Err(Trouble::Fail(Fail::Status { .. })) if !self.is_there(channel, &old)? => {
+                    return Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) }));
+                }
+                other => other?,
+            };
             File::open(channel, &new, wire::READ)?.sync()?;
             Ok(created)
         })

@@ -5,7 +5,7 @@ use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::repair::packs::Fate as PackFate;
 use snap_backup::ops::repair::snapshots::{Fate, Item};
-use snap_backup::ops::repair::{index, packs, snapshots};
+use snap_backup::ops::repair::{collections, index, packs, snapshots};
 
 use super::Context;
 use crate::output::{self, count, printable, size};
@@ -20,6 +20,8 @@ pub(crate) enum Repair {
     Packs(Named),
     /// Replace snapshots that lost something by what is left of them
     Snapshots(Named),
+    /// Give up a collection whose record cannot be read: what it did not delete yet stays
+    Gc(DryRun),
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +59,47 @@ pub(super) fn run(context: &Context, args: Repair) -> Result<Outcome> {
             let report = context.with(|repo| snapshots::run(repo, &options, &progress(), &stop))?;
             tell_snapshots(context, &report, dry_run)
         }
+        Repair::Gc(DryRun { dry_run }) => {
+            let report = context.with(|repo| collections::run(repo, dry_run))?;
+            tell_collections(context, &report, dry_run)
+        }
     }
+}
+
+fn tell_collections(context: &Context, report: &collections::Report, dry_run: bool) -> Result<Outcome> {
+    if context.global.json {
+        let summary = json!({
+            "message_type": "summary",
+            "unreadable": report.unreadable,
+            "given_up": report.given_up,
+            "left_to_gc": report.left_to_gc,
+            "dry_run": dry_run,
+        });
+        return output::tell(&summary.to_string()).map(|()| Outcome::Done);
+    }
+    for why in &report.unreadable {
+        output::complain(&format!("snap: {}", printable(why)));
+    }
+    if !context.talks() {
+        return Ok(Outcome::Done);
+    }
+    output::tell(&match (report.given_up, dry_run) {
+        _ if report.unreadable.is_empty() => "every record of a collection can be read".to_owned(),
+        (Some(number), true) => {
+            format!("collection {number} would be given up: nothing more of it would be deleted")
+        }
+        (Some(number), false) => {
+            format!(
+                "collection {number} was given up: what it did not delete yet stays, and the next `snap gc` looks at it anew"
+            )
+        }
+        (None, _) if report.left_to_gc => {
+            "another collection is unfinished: `snap gc` ends it, and clears this away".to_owned()
+        }
+        (None, true) => "it has ended: its record would be cleared away".to_owned(),
+        (None, false) => "it had ended: its record was cleared away".to_owned(),
+    })?;
+    Ok(Outcome::Done)
 }
 
 fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Result<Outcome> {
@@ -99,6 +141,7 @@ fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Resul
             .map(|(id, fate)| match fate {
                 PackFate::Whole => json!({"id": id.hex(), "fate": "whole"}),
                 PackFate::Condemned => json!({"id": id.hex(), "fate": "condemned"}),
+                PackFate::Gone => json!({"id": id.hex(), "fate": "gone"}),
                 PackFate::Salvaged { saved, bytes, lost, unknown, aside } => json!({
                     "id": id.hex(), "fate": "salvaged", "chunks_saved": saved, "bytes_saved": bytes,
                     "chunks_lost": lost, "unknown": unknown, "quarantine": aside,
@@ -135,6 +178,11 @@ fn pack(id: &str, fate: &PackFate, dry_run: bool) -> String {
     match fate {
         PackFate::Whole => format!("pack {id} is whole"),
         PackFate::Condemned => format!("pack {id} is being collected: run `snap gc`, then this again"),
+        PackFate::Gone => {
+            format!(
+                "pack {id} was repaired or collected by another process meanwhile: `snap check` says what is lost"
+            )
+        }
         PackFate::Salvaged { unknown: true, aside, .. } => {
             let does = if dry_run { "would be" } else { "was" };
             format!(

@@ -1,0 +1,93 @@
+//! `repair gc`: goes on where the record of a collection cannot be read, so that nobody knows what it condemned.
+//!
+//! Its end is written, and nothing is deleted. Why that is safe: whatever it condemned and still lies there is whole, and
+//! is in use again from then on. What it had deleted by then nobody needed: a sweep begins to delete when every session
+//! that had not seen the record has ended or was fenced, what new roots needed was rescued, and what it purged is out of
+//! the trash before the first pack goes. So all that must not happen is that somebody deletes packs after they are in use
+//! again: whoever might still be sweeping is waited for, and whoever wants to begin waits for this session, which has seen
+//! no collection. Then an empty collection takes the next number and clears away what cannot be read: numbers are never
+//! used twice.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::record::GcRecord;
+use crate::model::record::SessionKind;
+use crate::store::collections;
+use crate::store::collections::Unreadable;
+use crate::store::liveness;
+use crate::store::liveness::Other;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+
+/// What was found and done.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Why each record or end that cannot be read cannot be.
+    pub unreadable: Vec<String>,
+    /// The collection that was given up, or would be.
+    pub given_up: Option<u64>,
+    /// Another collection is unfinished and can be read: when `gc` has ended it, what is unreadable goes as well.
+    pub left_to_gc: bool,
+}
+
+/// Repairs; in a dry run it only looks.
+///
+/// # Errors
+/// When the store fails, a record is newer than this program, or somebody may be sweeping.
+pub fn run(repo: &Repository, dry_run: bool) -> Result<Report> {
+    let found = look(repo)?;
+    if dry_run || found.objects.is_empty() {
+        return Ok(report(&found, false));
+    }
+    let session = Session::open_blind(repo, SessionKind::Collector)?;
+    let sweepers = liveness::sweepers(repo, &session.id)?;
+    if !sweepers.is_empty() {
+        let whom: Vec<String> = sweepers.iter().map(Other::describe).collect();
+        return Err(Error::Refused(format!(
+            "{} may be deleting what the unreadable collection condemned: run `snap repair gc` again when that has ended",
+            whom.join(", ")
+        )));
+    }
+    // Whoever was sweeping may have ended it meanwhile.
+    let found = look(repo)?;
+    let report = clear(repo, &session, &found)?;
+    session.close()?;
+    Ok(report)
+}
+
+fn look(repo: &Repository) -> Result<Unreadable> {
+    collections::unreadable(repo.storage(), repo.ring())
+}
+
+fn report(found: &Unreadable, left_to_gc: bool) -> Report {
+    let unreadable = found.objects.iter().map(|(_, err)| err.chain()).collect();
+    Report { unreadable, given_up: found.open, left_to_gc }
+}
+
+fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Report> {
+    let (storage, ring) = (repo.storage(), repo.ring());
+    if found.objects.is_empty() {
+        return Ok(report(found, false));
+    }
+    if let Some(number) = found.open {
+        collections::give_up(storage, ring, number)?;
+    }
+    if !collections::unfinished(storage, ring)?.is_empty() {
+        return Ok(report(found, true));
+    }
+    let number = collections::highest(storage)? + 1;
+    let nothing = GcRecord {
+        by: session.id,
+        at: Time::now(),
+        condemned: Vec::new(),
+        roots: Vec::new(),
+        purged: Vec::new(),
+    };
+    // A number that is taken: that collection clears up when it ends.
+    let ours = collections::publish(storage, ring, number, &nothing)?;
+    if ours {
+        collections::finish(storage, ring, number)?;
+    }
+    Ok(report(found, !ours))
+}
