@@ -29,6 +29,9 @@ use snap_backup::codec::list::ListPiece;
 use snap_backup::codec::pack::ENDS;
 use snap_backup::codec::pack::Ends;
 use snap_backup::codec::pack::Table;
+use snap_backup::codec::parity;
+use snap_backup::codec::parity::Layout;
+use snap_backup::codec::parity::Sums;
 use snap_backup::codec::slot;
 use snap_backup::codec::slot::SlotLabel;
 use snap_backup::codec::tar::acl;
@@ -63,7 +66,7 @@ use snap_backup::tree::filter::Selection;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; each has a file in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("archive", archive),
     ("attributes", attributes),
     ("block", block),
@@ -76,6 +79,7 @@ pub const TARGETS: [Target; 15] = [
     ("manifest", manifest),
     ("pack_ends", pack_ends),
     ("pack_table", pack_table),
+    ("parity", parity_sidecar),
     ("records", records),
     ("sftp", sftp_packet),
     ("tree", tree),
@@ -190,6 +194,29 @@ pub fn pack_ends(bytes: &[u8]) {
         assert!(u64::from(ends.table_len) * 2 <= file_len, "tables longer than their pack");
         let sealed = rest.get(8..).unwrap_or_default().to_vec();
         let _ = ends.open_table(&ring(CipherKind::None), sealed);
+    }
+}
+
+/// A sidecar, and behind it the bytes of its pack: at most a shard for each of its parity's numbers is made room for.
+pub fn parity_sidecar(bytes: &[u8]) {
+    let Some(layout) = bytes.first_chunk().and_then(|header| Layout::decode(header).ok()) else { return };
+    assert_eq!(bytes.first_chunk(), Some(&layout.encode()), "another header");
+    assert!(layout.sidecar_len() <= parity::MAX_SIDECAR && layout.padded_len() as u64 <= parity::MAX_PACK);
+    let at = layout.parity_at() as usize;
+    let Some(sums) = bytes.get(parity::HEADER..at) else { return };
+    let Ok(sums) = Sums::decode(&layout, sums) else { return };
+    let Some(rest) = bytes.get(at..) else { return };
+    let shards = rest.len().min(layout.parity_len() as usize);
+    let (shards, rest) = rest.split_at(shards);
+    let mut shards = shards.to_vec();
+    shards.resize(layout.parity_len() as usize, 0);
+    let mut pack = rest.get(at..).unwrap_or_default().to_vec();
+    pack.resize(layout.padded_len(), 0);
+    let before = pack.clone();
+    if let Ok(rebuilt) = parity::rebuild(&layout, &sums, &mut pack, &shards) {
+        assert_eq!(rebuilt.is_empty(), before == pack, "something else was changed");
+        let again = parity::rebuild(&layout, &sums, &mut pack, &shards);
+        assert_eq!(again, Ok(Vec::new()), "what was rebuilt is not what it should be");
     }
 }
 

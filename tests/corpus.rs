@@ -73,9 +73,10 @@ fn seeds_come_from_the_golden_files() {
             }
             "key-slot" => seed("key_slot", &title, &bytes),
             "pack" => pack(&title, &bytes),
+            "parity" => parities(&bytes),
             _ => seed("envelope", &title, &bytes),
         }
-        if cipher != "open" || matches!(name, "config" | "key-slot" | "pack") {
+        if cipher != "open" || matches!(name, "config" | "key-slot" | "pack" | "parity") {
             continue;
         }
         // An open object: nonce, body, tag.
@@ -107,6 +108,22 @@ fn pack(title: &str, bytes: &[u8]) {
         let packed = &bytes[64 + 24..64 + table - 16];
         let head = [&[bytes[10]], &bytes[12..16], &bytes[20..24]].concat();
         seed("pack_table", title, &[&head, packed].concat());
+    }
+}
+
+/// The golden sidecar, and small ones with a damaged pack behind them.
+fn parities(golden: &[u8]) {
+    use snap_backup::codec::hash::sha256;
+    use snap_backup::codec::parity::Layout;
+    use snap_backup::model::id::PackId;
+
+    seed("parity", "golden", golden);
+    for (len, damaged) in [(100, 1), (100, 0), (9000, 1), (9000, 2), (9000, 3)] {
+        let mut bytes: Vec<u8> = (0..len).map(|at: usize| (at % 251) as u8).collect();
+        let layout = Layout::new(PackId::new(sha256(&bytes)), len as u64, 50).unwrap();
+        let sidecar = snap_backup::codec::parity::sidecar(&layout, &[&bytes]).unwrap().concat();
+        (0..damaged).for_each(|at| bytes[at * 4096 + 7] ^= 1);
+        seed("parity", &format!("{len}-{damaged}"), &[sidecar, bytes].concat());
     }
 }
 

@@ -192,15 +192,24 @@ fn allow(op: Op, other: Op, err: &Error) {
 
 #[test]
 fn whatever_is_cut_short_anywhere_needs_no_help() {
-    let world = World::new();
+    cut_anywhere(&World::new());
+}
+
+/// Sidecars are written and removed by all of them: in the end every pack has its own, and there is none without a pack.
+#[test]
+fn the_same_where_there_is_parity() {
+    cut_anywhere(&World::with_parity(50));
+}
+
+fn cut_anywhere(world: &World) {
     for op in ALL {
         for at in 0.. {
-            let storage = begin(&world, &[op]);
+            let storage = begin(world, &[op]);
             let gap = Arc::new(Gap { inner: storage.clone(), state: Mutex::new((0, None)), at, cut: true });
             let promised = Mutex::new(BTreeSet::new());
-            let done = run(&world, gap, op, &promised);
+            let done = run(world, gap, op, &promised);
             let story = format!("{op:?} cut at change {at}");
-            judge(&world, &storage, &promised.lock().unwrap(), op == Op::Forget, &story);
+            judge(world, &storage, &promised.lock().unwrap(), op == Op::Forget, &story);
             if done.is_ok() {
                 assert!(at > 2, "{story}: it changes more than that");
                 break;

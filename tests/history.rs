@@ -476,8 +476,8 @@ fn write(repo: &Repository, chunks: &[(ChunkId, Vec<u8>)]) {
     let listed = chunks.iter().map(|(id, bytes)| (*id, bytes.len() as u32)).collect();
     let block = sealer.seal(ChunkType::Tree, &plain, listed).unwrap();
     let session = snap_backup::store::session::new_id().unwrap();
-    snap_backup::store::packs::write(repo.storage(), repo.ring(), ChunkType::Tree, session, vec![block])
-        .unwrap();
+    let kind = (ChunkType::Tree, session);
+    let _ = snap_backup::store::packs::write(repo.storage(), repo.ring(), kind, vec![block], 0).unwrap();
 }
 
 fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {

@@ -19,6 +19,7 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("serde_json", "ops/import/metadata.rs"),
     ("serde_json", "store/rest"),
     ("ring", "codec/cipher.rs"),
+    ("reed_solomon_simd", "codec/parity.rs"),
     ("argon2", "codec/kdf.rs"),
     ("sha2", "codec/hash.rs"),
     ("hmac", "codec/hash.rs"),

@@ -12,6 +12,7 @@ pub mod hash;
 pub mod kdf;
 pub mod list;
 pub mod pack;
+pub mod parity;
 pub mod pieces;
 pub mod slot;
 pub mod tar;

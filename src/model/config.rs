@@ -70,6 +70,8 @@ pub struct Config {
 
 /// The repository whose chunks have the same names: 16 bytes, its id.
 const FAMILY: u16 = 1;
+/// The share of parity: one byte, in percent.
+const PARITY: u16 = 4;
 
 impl Config {
     /// The repository after which chunks are named and cut: itself, unless it was made to share chunks with another.
@@ -80,9 +82,31 @@ impl Config {
 
     /// Names and cuts chunks as another repository does.
     pub fn set_family(&mut self, family: RepoId) {
-        self.extra.retain(|(tag, _)| *tag != FAMILY);
-        let at = self.extra.partition_point(|(tag, _)| *tag < FAMILY);
-        self.extra.insert(at, (FAMILY, ByteBuf::from(family.as_bytes().to_vec())));
+        self.put(FAMILY, family.as_bytes().to_vec());
+    }
+
+    /// Share of parity for new packs, in percent of their bytes; 0: none. What is not a share counts as none.
+    pub fn parity(&self) -> u8 {
+        let found = self.extra.iter().find(|(tag, _)| *tag == PARITY);
+        match found.map(|(_, bytes)| bytes.as_slice()) {
+            Some([share]) if *share <= 100 => *share,
+            _ => 0,
+        }
+    }
+
+    /// Sets it.
+    pub fn set_parity(&mut self, share: u8) {
+        self.extra.retain(|(tag, _)| *tag != PARITY);
+        if share > 0 {
+            self.put(PARITY, vec![share]);
+        }
+    }
+
+    /// Rows stay in order of their tags.
+    fn put(&mut self, tag: u16, bytes: Vec<u8>) {
+        self.extra.retain(|(known, _)| *known != tag);
+        let at = self.extra.partition_point(|(known, _)| *known < tag);
+        self.extra.insert(at, (tag, ByteBuf::from(bytes)));
     }
 
     /// Whether all that must be understood is.

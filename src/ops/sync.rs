@@ -28,6 +28,7 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::damage;
 use crate::store::packs;
+use crate::store::parity;
 use crate::store::repository::Repository;
 use crate::store::session::Session;
 use crate::store::session::Sight;
@@ -134,6 +135,7 @@ impl Run<'_> {
             let (session, sight) = Session::open(to, SessionKind::Writer)?;
             let lack = self.compare(Some((to, &sight)))?;
             self.packs(to, &sight, &lack.packs)?;
+            self.sidecars(to)?;
             if is_fenced(to, &session)? {
                 continue;
             }
@@ -260,6 +262,28 @@ impl Run<'_> {
             damage::end(to, &name)?;
         }
         Ok(stands)
+    }
+
+    /// Parity of packs that are there; a collection there removes what has lost its pack.
+    fn sidecars(&self, to: &Repository) -> Result<()> {
+        let sidecars = parity::list(self.from.storage())?;
+        if sidecars.is_empty() {
+            return Ok(());
+        }
+        let there: HashSet<PackId> = parity::list(to.storage())?.into_iter().map(|(id, _)| id).collect();
+        let packs: HashSet<PackId> = Sight::packs(to.storage())?.into_iter().map(|(id, _)| id).collect();
+        for (id, len) in sidecars.iter().filter(|(id, _)| packs.contains(id) && !there.contains(id)) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            match self.from.storage().read(Area::Parity, &id.hex(), *len) {
+                Ok(bytes) => to.storage().create(Area::Parity, &id.hex(), &[&bytes]).map(drop)?,
+                // What cannot be read here is written anew, here and there, by who looks after it.
+                Err(err) if err.is_damage() => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
     }
 
     fn manifests(&mut self, to: &Repository, lacking: &[Listed]) -> Result<()> {

@@ -17,8 +17,10 @@ use crate::store::index::BlockAt;
 use crate::store::index::BlockPlace;
 use crate::store::index::Index;
 use crate::store::index::Location;
+use crate::store::mender::Mender;
 use crate::store::reading::Reading;
 use crate::store::repository::Repository;
+use crate::store::repository::Warnings;
 use crate::store::storage::Area;
 use crate::store::storage::Storage;
 
@@ -34,6 +36,8 @@ const KEPT_MOST: usize = 1024;
 #[derive(Debug)]
 pub struct BlockReader {
     storage: Arc<dyn Storage>,
+    mender: Arc<Mender>,
+    warnings: Warnings,
     opener: BlockOpener,
     sealed: Vec<u8>,
 }
@@ -45,17 +49,22 @@ impl BlockReader {
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository) -> Result<Self> {
         let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
-        Ok(Self { storage: Arc::clone(repo.shared_storage()), opener, sealed: Vec::new() })
+        let (mender, warnings) = (Arc::clone(repo.mender()), repo.warnings_kept().clone());
+        Ok(Self { storage: Arc::clone(repo.shared_storage()), mender, warnings, opener, sealed: Vec::new() })
     }
 
-    /// Replaces `plain` by a block's bytes.
+    /// Replaces `plain` by a block's bytes. What is damaged of its pack is rebuilt, if the pack has parity for that.
     ///
     /// # Errors
     /// When the pack is gone or the block is damaged.
     pub fn read(&mut self, index: &Index, at: BlockAt, plain: &mut Vec<u8>) -> Result<()> {
         let place = index.place(at)?;
-        self.fetch(&place)?;
-        self.open(&place, plain)
+        let storage = Arc::clone(&self.storage);
+        let name = place.pack.hex();
+        let direct = |at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out);
+        let Err(met) = self.read_by(&direct, &place, plain) else { return Ok(()) };
+        let mended = self.mender.mend(storage.as_ref(), &self.warnings, &place.pack, met)?;
+        self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), &place, plain)
     }
 
     /// As [`Self::read`]; gives the block as it would lie in another repository as well.
@@ -70,21 +79,26 @@ impl BlockReader {
         plain: &mut Vec<u8>,
     ) -> Result<SealedBlock> {
         let place = index.place(at)?;
-        self.fetch(&place)?;
+        self.sealed.resize(place.stored as usize, 0);
+        let offset = u64::from(place.offset);
+        self.storage.read_range(Area::Packs, &place.pack.hex(), offset, &mut self.sealed)?;
         let mut scratch = self.sealed.clone();
         let (kind, codec, len) = (place.kind, place.codec, place.plain);
         let sealed = self.opener.reseal(to, kind, codec, len, &mut scratch);
         let sealed = sealed.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
-        self.open(&place, plain)?;
+        let opened = self.opener.open(kind, codec, len, &mut self.sealed, plain);
+        opened.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
         Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), sealed })
     }
 
-    fn fetch(&mut self, place: &BlockPlace) -> Result<()> {
+    fn read_by(
+        &mut self,
+        read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+        place: &BlockPlace,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
         self.sealed.resize(place.stored as usize, 0);
-        self.storage.read_range(Area::Packs, &place.pack.hex(), u64::from(place.offset), &mut self.sealed)
-    }
-
-    fn open(&mut self, place: &BlockPlace, plain: &mut Vec<u8>) -> Result<()> {
+        read(u64::from(place.offset), &mut self.sealed)?;
         self.opener
             .open(place.kind, place.codec, place.plain, &mut self.sealed, plain)
             .map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))

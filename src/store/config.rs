@@ -15,13 +15,14 @@ use crate::store::init::ChunkerProfile;
 use crate::store::init::InitOptions;
 use crate::store::objects;
 use crate::store::storage::Area;
+use crate::store::storage::Created;
 use crate::store::storage::Storage;
 
 const MAX_CONFIG: u64 = 1 << 20;
 
 pub(super) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> Config {
     let cipher = if options.password.is_some() { CipherKind::Xaes256Gcm } else { CipherKind::None };
-    Config {
+    let mut config = Config {
         repo,
         generation: 1,
         created: Time::now(),
@@ -41,14 +42,45 @@ pub(super) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> C
         undelete_window: options.undelete_window,
         stale_after: options.stale_after,
         extra: Vec::new(),
+    };
+    config.set_parity(options.parity);
+    config
+}
+
+/// Writes a new generation with another share of parity, unless it is that already. Whoever is at work goes by the one it
+/// has read.
+pub(super) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<Config> {
+    loop {
+        let (bytes, mut config, _) = newest_config(storage)?;
+        check_features(&config)?;
+        if !slot::check_config(&bytes, key) {
+            let what = Area::Config.path(&config.generation.to_string());
+            return Err(Error::Damaged { what, source: Malformed::because("its check does not fit") });
+        }
+        if config.parity() == share {
+            return Ok(config);
+        }
+        // Above damaged ones as well: their names are taken.
+        config.generation = numbers(storage)?.last().map_or(1, |last| last.saturating_add(1));
+        config.set_parity(share);
+        let bytes =
+            slot::close_config(&config, key).map_err(Error::damaged("the configuration, being written,"))?;
+        if storage.create(Area::Config, &config.generation.to_string(), &[&bytes])? == Created::New {
+            return Ok(config);
+        }
     }
+}
+
+fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
+    let mut numbers: Vec<u32> =
+        storage.list(Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// The newest generation that is whole, its bytes, and what is wrong with newer ones.
 pub(super) fn newest_config(storage: &dyn Storage) -> Result<(Vec<u8>, Config, Vec<String>)> {
-    let mut numbers: Vec<u32> =
-        storage.list(Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
-    numbers.sort_unstable();
+    let numbers = numbers(storage)?;
     let mut trouble = Vec::new();
     let mut first = None;
     for number in numbers.iter().rev() {

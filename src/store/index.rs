@@ -19,7 +19,6 @@ use crate::model::id::ChunkId;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::store::covered::Covered;
-use crate::store::packs;
 use crate::store::repository::Repository;
 use crate::store::rows;
 use crate::store::rows::Row;
@@ -106,6 +105,8 @@ pub struct Index {
     asked: AtomicU32,
     /// Packs whose tables could not be read: (object, why).
     pub unreadable: Vec<(PackId, Error)>,
+    /// Packs whose tables could be read only after they were rebuilt.
+    pub mended: Vec<PackId>,
 }
 
 impl Index {
@@ -151,10 +152,16 @@ impl Index {
         if let Some(table) = self.shelf.view().and_then(|view| view.table(id, len)) {
             return Ok((Arc::new(Kept::new(table)), true));
         }
-        match packs::read_table(repo.storage(), repo.ring(), id, len) {
-            Ok(table) => {
-                learned.insert(*id);
-                Ok((Arc::new(Kept::new(table)), true))
+        let (storage, warnings) = (repo.storage(), repo.warnings_kept());
+        match repo.mender().table(storage, warnings, repo.ring(), (id, len)) {
+            Ok((table, mended)) => {
+                if mended {
+                    self.mended.push(*id);
+                } else {
+                    learned.insert(*id);
+                }
+                // Nobody should write against what is damaged.
+                Ok((Arc::new(Kept::new(table)), !mended))
             }
             Err(err) if err.is_damage() => {
                 self.unreadable.push((*id, err));

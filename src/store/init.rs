@@ -51,6 +51,8 @@ pub struct InitOptions {
     pub undelete_window: u64,
     /// Seconds without a heartbeat after which a session counts as dead.
     pub stale_after: u64,
+    /// Share of parity, in percent; 0: none.
+    pub parity: u8,
     /// The repository whose chunks it names and cuts alike, so that what is copied between them stays packed as it is.
     pub kin: Option<Kin>,
 }
@@ -95,6 +97,7 @@ impl Default for InitOptions {
             cache: None,
             undelete_window: 24 * 3600,
             stale_after: 3600,
+            parity: 0,
             kin: None,
         }
     }

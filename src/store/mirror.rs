@@ -1,6 +1,6 @@
 //! Writing packs to two places at once: what `backup --mirror` does so that nothing is read again for the second one.
 //!
-//! Only packs go to both, as soon as they are made; whatever else a copy needs is brought afterwards (`ops/sync`), which also
+//! Only packs (and their parity) go to both, as soon as they are made; whatever else a copy needs is brought afterwards (`ops/sync`), which also
 //! finds what is lacking. So the second place may fail at any time, and the first one never waits for its mending.
 
 use std::fmt;
@@ -49,7 +49,7 @@ impl Mirrored {
 
 impl Storage for Mirrored {
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
-        if area != Area::Packs || self.failure().is_some() {
+        if !area.is_spread() || self.failure().is_some() {
             return self.first.create(area, name, parts);
         }
         std::thread::scope(|scope| {

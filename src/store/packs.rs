@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::model::malformed::Malformed;
+use crate::store::parity;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Storage;
@@ -34,17 +35,18 @@ pub struct StoredPack {
     pub table: Table,
 }
 
-/// Writes blocks of one type as a pack.
+/// Writes blocks of one type as a pack, and then its sidecar if there is to be a `share` of parity.
 ///
 /// # Errors
-/// When it could not be made durable. A name that exists is an error: packs are random, so it cannot be ours.
+/// When it could not be made durable. A name that exists is an error: packs are random, so it cannot be ours. That the
+/// sidecar could not be written is none, and stands beside the pack.
 pub fn write(
     storage: &dyn Storage,
     ring: &Ring,
-    kind: ChunkType,
-    session: SnapshotId,
+    (kind, session): (ChunkType, SnapshotId),
     blocks: Vec<SealedBlock>,
-) -> Result<StoredPack> {
+    share: u8,
+) -> Result<(StoredPack, Result<u64>)> {
     let frame =
         pack::frame(ring, kind, session, &blocks).map_err(Error::damaged("a pack, being written,"))?;
     let mut parts: Vec<&[u8]> = vec![&frame.head];
@@ -57,8 +59,9 @@ pub fn write(
     if storage.create(Area::Packs, &id.hex(), &parts)? == Created::Exists {
         return Err(Error::Refused(format!("pack {id} exists before it was written")));
     }
+    let sidecar = parity::write(storage, id, &parts, share);
     let start = frame.head.len() as u32;
-    Ok(StoredPack { id, len, table: Table::of_blocks(kind, session, start, blocks) })
+    Ok((StoredPack { id, len, table: Table::of_blocks(kind, session, start, blocks) }, sidecar))
 }
 
 /// A pack's table, from the front or, where that is damaged, from the end.
@@ -79,16 +82,31 @@ pub fn read_table(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> 
 /// When it is damaged or cannot be read.
 pub fn table_at(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
     let name = id.hex();
+    table_by(&|at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out), ring, id, len, at_end)
+}
+
+/// As [`table_at`], of a pack whose bytes come from `read`.
+///
+/// # Errors
+/// When it is damaged or cannot be read.
+pub fn table_by(
+    read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+    ring: &Ring,
+    id: &PackId,
+    len: u64,
+    at_end: bool,
+) -> Result<Table> {
+    let name = id.hex();
     let damaged = || Error::damaged(Area::Packs.path(&name));
     let short = Malformed::because("too short for a pack");
     let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
     let mut ends = [0u8; ENDS];
-    storage.read_range(Area::Packs, &name, if at_end { tail } else { 0 }, &mut ends)?;
+    read(if at_end { tail } else { 0 }, &mut ends)?;
     let ends = Ends::parse(&ends, len).map_err(damaged())?;
     let table = u64::from(ends.table_len);
     let start = if at_end { tail.checked_sub(table).ok_or(short).map_err(damaged())? } else { ENDS as u64 };
     let mut sealed = vec![0u8; ends.table_len as usize];
-    storage.read_range(Area::Packs, &name, start, &mut sealed)?;
+    read(start, &mut sealed)?;
     ends.open_table(ring, sealed).map_err(damaged())
 }
 

@@ -14,6 +14,7 @@ use crate::codec::chunker::Chunker;
 use crate::codec::cipher::Ring;
 use crate::codec::hash::Key;
 use crate::codec::hash::Namer;
+use crate::codec::parity::MAX_SHARE;
 use crate::codec::slot;
 use crate::error::Error;
 use crate::error::Result;
@@ -25,6 +26,7 @@ use crate::model::malformed::Malformed;
 use crate::store::cache::Cache;
 use crate::store::cache::Known;
 use crate::store::cache::Remembered;
+use crate::store::config;
 use crate::store::config::check_features;
 use crate::store::config::keys_of;
 use crate::store::config::newest_config;
@@ -33,6 +35,7 @@ pub use crate::store::init::ChunkerProfile;
 pub use crate::store::init::DEFAULT_LEVEL;
 pub use crate::store::init::InitOptions;
 use crate::store::keys;
+use crate::store::mender::Mender;
 use crate::store::objects;
 use crate::store::shelf::Limits;
 use crate::store::storage::Area;
@@ -76,6 +79,7 @@ pub struct Repository {
     view: Arc<OnceLock<Option<Arc<View>>>>,
     limits: Limits,
     warnings: Warnings,
+    mender: Arc<Mender>,
 }
 
 impl Repository {
@@ -149,6 +153,7 @@ impl Repository {
             view: Arc::default(),
             limits: Limits::default(),
             warnings: Warnings::default(),
+            mender: Arc::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
         Ok(repo)
@@ -172,8 +177,8 @@ impl Repository {
         }
         let cache = self.cache.elsewhere(&location);
         cache.remember_place(Known { repo: config.repo, encrypted: config.cipher != CipherKind::None });
-        let view = Arc::default();
-        let repo = Self { storage, config, cache, view, warnings: Warnings::default(), ..self.clone() };
+        let (view, mender, warnings) = Default::default();
+        let repo = Self { storage, config, cache, view, mender, warnings, ..self.clone() };
         trouble.into_iter().for_each(|text| repo.warn(text));
         Ok(repo)
     }
@@ -193,6 +198,26 @@ impl Repository {
             what: Area::Config.path(name),
             source: Malformed::because("its check does not fit"),
         })
+    }
+
+    /// Sets the share of parity, in percent, for packs to come: a new generation of the configuration.
+    ///
+    /// # Errors
+    /// When it is no share, this program may not write here, or it could not be made durable.
+    pub fn set_parity(&mut self, share: u8) -> Result<()> {
+        self.may_write()?;
+        if share > MAX_SHARE {
+            return Err(Error::Usage(format!("parity is a share of 0 to {MAX_SHARE} percent")));
+        }
+        let key = keys_of(&self.master, &self.config).config;
+        self.config = config::set_parity(self.storage(), &key, share)?;
+        self.cache.note(&Area::Config.path(&self.config.generation.to_string()), true);
+        Ok(())
+    }
+
+    /// What rebuilds damaged packs for those who read them.
+    pub fn mender(&self) -> &Arc<Mender> {
+        &self.mender
     }
 
     /// Whether this program may write here.

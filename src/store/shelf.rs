@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use crate::codec::cipher::Ring;
 use crate::codec::hash::ChunkType;
+use crate::codec::pack::Table;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::PackId;
@@ -16,7 +17,7 @@ use crate::store::covered::TableAt;
 use crate::store::index::BlockAt;
 use crate::store::index::Copy;
 use crate::store::index::Location;
-use crate::store::packs;
+use crate::store::mender::Mender;
 use crate::store::repository::Repository;
 use crate::store::repository::Warnings;
 use crate::store::rows;
@@ -58,6 +59,7 @@ pub(in crate::store) struct Source {
     pub(in crate::store) view: Option<Arc<View>>,
     pub(in crate::store) limits: Limits,
     pub(in crate::store) warnings: Warnings,
+    pub(in crate::store) mender: Arc<Mender>,
 }
 
 impl Source {
@@ -69,7 +71,14 @@ impl Source {
             view: repo.view().cloned(),
             limits: repo.limits(),
             warnings: repo.warnings_kept().clone(),
+            mender: Arc::clone(repo.mender()),
         }
+    }
+
+    /// A pack's own table.
+    fn table(&self, pack: &PackId, len: u64) -> Result<Table> {
+        let table = self.mender.table(self.storage.as_ref(), &self.warnings, &self.ring, (pack, len));
+        table.map(|(table, _)| table)
     }
 }
 
@@ -151,7 +160,7 @@ impl Shelf {
         });
         let table = match copied {
             Some(table) => table,
-            None => packs::read_table(source.storage.as_ref(), &source.ring, &info.id, info.len)?,
+            None => source.table(&info.id, info.len)?,
         };
         let kept = Arc::new(Kept::new(table));
         if kept.chunks() != info.chunks {

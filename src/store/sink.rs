@@ -86,6 +86,8 @@ pub struct Written {
     pub packs: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes of their parity.
+    pub parity: u64,
 }
 
 /// Takes chunks, each stored once however often it is offered.
@@ -333,7 +335,16 @@ fn write_all(
 ) -> Result<Written> {
     let mut written = Written::default();
     for pack in packs {
-        let pack = packs::write(repo.storage(), repo.ring(), pack.kind, session, pack.blocks)?;
+        let (kind, share) = (pack.kind, repo.config().parity());
+        let (pack, sidecar) = packs::write(repo.storage(), repo.ring(), (kind, session), pack.blocks, share)?;
+        match sidecar {
+            Ok(len) => written.parity += len,
+            // The pack is durable, and as good as it is without: the next collection writes what is missing.
+            Err(err) => repo.warn(format!(
+                "{}: what is saved is whole, but some of it has no parity; `snap repair parity` writes it",
+                err.chain()
+            )),
+        }
         written.bytes += pack.len;
         stored.store(written.bytes, Ordering::Relaxed);
         written.packs += 1;

@@ -18,6 +18,8 @@ pub enum Area {
     Keys,
     /// Packs; spread over 256 folders by the first byte of the name.
     Packs,
+    /// Sidecars of packs, from which these can be rebuilt; spread as they are.
+    Parity,
     /// Merged tables.
     Index,
     /// Manifests and fences.
@@ -36,10 +38,11 @@ pub enum Area {
 
 impl Area {
     /// All areas.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Config,
         Self::Keys,
         Self::Packs,
+        Self::Parity,
         Self::Index,
         Self::Snapshots,
         Self::Trash,
@@ -55,6 +58,7 @@ impl Area {
             Self::Config => "config",
             Self::Keys => "keys",
             Self::Packs => "packs",
+            Self::Parity => "parity",
             Self::Index => "index",
             Self::Snapshots => "snapshots",
             Self::Trash => "trash",
@@ -65,10 +69,15 @@ impl Area {
         }
     }
 
+    /// Whether its objects lie in 256 folders, by the first byte of their names.
+    pub const fn is_spread(self) -> bool {
+        matches!(self, Self::Packs | Self::Parity)
+    }
+
     /// Path of an object within the repository, for messages and for stores that have paths.
     pub fn path(self, name: &str) -> String {
-        match (self, name.get(..2)) {
-            (Self::Packs, Some(shard)) => format!("packs/{shard}/{name}"),
+        match name.get(..2) {
+            Some(shard) if self.is_spread() => format!("{}/{shard}/{name}", self.folder()),
             _ => format!("{}/{name}", self.folder()),
         }
     }
@@ -235,7 +244,7 @@ pub(crate) fn are(parts: &[&[u8]], bytes: &[u8]) -> bool {
 
 /// Refuses what cannot be an object's name, before it becomes a path: names may come from damaged objects.
 pub(crate) fn check_name(area: Area, name: &str) -> Result<()> {
-    let unsharded = area == Area::Packs && name.get(..2).is_none();
+    let unsharded = area.is_spread() && name.get(..2).is_none();
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || unsharded {
         return Err(Error::Missing { what: area.path(name) });
     }

@@ -4,6 +4,7 @@
 mod chunks;
 mod hostile;
 mod packs;
+mod parity;
 mod slots;
 mod trees;
 mod values;

@@ -8,6 +8,7 @@
 mod ids;
 mod locks;
 mod packs;
+mod parity;
 mod records;
 mod trees;
 

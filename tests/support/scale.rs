@@ -110,7 +110,7 @@ fn write_pack(
     let plain: Vec<u8> = numbers.clone().flat_map(u64::to_le_bytes).collect();
     let chunks: Vec<_> = numbers.map(|number| (chunk_id(repo, number), CHUNK)).collect();
     let block = sealer.seal(ChunkType::Data, &plain, chunks.clone()).unwrap();
-    packs::write(repo.storage(), repo.ring(), ChunkType::Data, session.id, vec![block]).unwrap();
+    let _ = packs::write(repo.storage(), repo.ring(), (ChunkType::Data, session.id), vec![block], 0).unwrap();
     chunks
 }
 

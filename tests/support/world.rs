@@ -59,6 +59,11 @@ const SOURCES: &[(&str, &[u64])] = &[
 
 impl World {
     pub fn new() -> Self {
+        Self::with_parity(0)
+    }
+
+    /// With sidecars beside packs.
+    pub fn with_parity(parity: u8) -> Self {
         let shm = Path::new("/dev/shm");
         let home = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
         for (name, seeds) in SOURCES {
@@ -71,7 +76,8 @@ impl World {
             }
         }
         let storage = Arc::new(MemoryStorage::default());
-        let repo = Repository::init(storage.clone(), &InitOptions::default()).unwrap();
+        let repo = InitOptions { parity, ..InitOptions::default() };
+        let repo = Repository::init(storage.clone(), &repo).unwrap();
         let mut world = Self { home, start: Vec::new(), ring: repo.ring().clone(), ids: BTreeMap::new() };
         // Each in packs of its own, as writers at one time leave them.
         let mut packs = Vec::new();
@@ -232,6 +238,12 @@ impl World {
         wrong.extend(self.wrong(storage));
         let left = storage.list(Area::Sessions).unwrap();
         wrong.extend(left.iter().map(|found| format!("session {} is left", found.name)));
+        let repo = Repository::open(storage.clone(), &Access::default()).unwrap();
+        let names =
+            |area| storage.list(area).unwrap().into_iter().map(|found| found.name).collect::<Vec<_>>();
+        if repo.config().parity() > 0 && names(Area::Packs) != names(Area::Parity) {
+            wrong.push(format!("packs {:?} have parity {:?}", names(Area::Packs), names(Area::Parity)));
+        }
         if self.standing(storage.clone()).is_empty() && !storage.list(Area::Packs).unwrap().is_empty() {
             wrong.push("packs are left that nobody needs".to_owned());
         }

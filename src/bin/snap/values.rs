@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use snap_backup::codec::compress::NO_COMPRESSION;
+use snap_backup::codec::parity::MAX_SHARE;
 use snap_backup::ops::check::Subset;
 
 /// A level of compression, by name or number.
@@ -48,6 +49,14 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
         "" => Ok(0),
         text if kib => size(&format!("{text}K")).map_err(wrong),
         text => size(text).map_err(wrong),
+    }
+}
+
+/// A share of parity, in percent.
+pub(crate) fn parity(text: &str) -> Result<u8, String> {
+    match text.strip_suffix('%').unwrap_or(text).trim().parse() {
+        Ok(share) if share <= MAX_SHARE => Ok(share),
+        _ => Err(format!("a whole percentage from 0% to {MAX_SHARE}%")),
     }
 }
 

@@ -1,9 +1,10 @@
 //! `check`: whether everything that a snapshot needs is there and what it should be.
 //!
 //! `small` reads the small objects, `packs` the packs as deep as was asked for, `walk` follows every snapshot and names
-//! what damage touches. `scrub` is a check of its own, which needs no key.
+//! what damage touches. `parity` looks at sidecars. `scrub` is a check of its own, which needs no key.
 
 mod packs;
+mod parity;
 pub mod scrub;
 mod small;
 mod walk;
@@ -122,7 +123,9 @@ pub fn run(
     for (pack, why) in &index.unreadable {
         checker.pack_error(*pack, why);
     }
+    checker.mended(&index);
     let whole = checker.packs(&index, options)?;
+    checker.parity(&index, options)?;
     checker.standing_records(&index, &whole)?;
     checker.walk_snapshots(&index)?;
     let by = session.as_ref().map_or_else(session::new_id, |session| Ok(session.id))?;

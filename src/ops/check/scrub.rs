@@ -1,4 +1,4 @@
-//! `check --scrub`: whether packs and key slots hash to their names. It needs no key, so whoever keeps the disk can run it.
+//! `check --scrub`: whether packs and key slots hash to their names, and sidecars are what was written. It needs no key, so whoever keeps the disk can run it.
 //! What was verified when is remembered in this machine's cache, as the repository holds nothing that was written without
 //! its key: the least recently verified packs come first, whoever asks for a part.
 
@@ -16,10 +16,12 @@ use crate::model::id::PackId;
 use crate::model::record::Damaged;
 use crate::observe::Event;
 use crate::observe::Observer;
+use crate::ops::check::parity;
 use crate::store::cache::Cache;
 use crate::store::damage;
 use crate::store::keys;
 use crate::store::packs;
+use crate::store::parity as sidecars;
 use crate::store::repository::Repository;
 use crate::store::session;
 use crate::store::session::Sight;
@@ -81,6 +83,7 @@ pub fn run(
     let cache = Cache::new(cache, &storage.location(), Some(&Repository::id_at(storage)?));
     let mut report = Report::default();
     report.errors.extend(keys::all(storage)?.into_iter().filter_map(|(_, slot)| Some(slot.err()?.chain())));
+    let sidecars: BTreeMap<PackId, u64> = sidecars::list(storage)?.into_iter().collect();
     let listed = Sight::packs(storage)?;
     report.packs = listed.len() as u64;
     let mut verified = remembered(&cache, &listed);
@@ -98,6 +101,9 @@ pub fn run(
             break;
         }
         result = one(storage, repo, (id, *len), &mut verified, &mut report);
+        if let (Ok(()), Some(sidecar)) = (&result, sidecars.get(id)) {
+            result = beside(storage, (id, *len), *sidecar, &mut report);
+        }
         if result.is_err() {
             break;
         }
@@ -163,6 +169,14 @@ fn one(
     }
     report.read += 1;
     report.bytes += len;
+    Ok(())
+}
+
+/// The sidecar of a pack: whether the pack is whole says nothing of it.
+fn beside(storage: &dyn Storage, pack: (&PackId, u64), sidecar: u64, report: &mut Report) -> Result<()> {
+    report.bytes += sidecar;
+    let verified = sidecars::verify(storage, pack, sidecar).map(|_| ());
+    report.errors.extend(parity::wrong(verified)?);
     Ok(())
 }
 

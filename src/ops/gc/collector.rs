@@ -18,6 +18,7 @@ use crate::ops::gc::Options;
 use crate::ops::gc::Report;
 use crate::ops::gc::damage;
 use crate::ops::gc::mark::Marker;
+use crate::ops::gc::parity;
 use crate::ops::gc::plan;
 use crate::ops::gc::plan::Fate;
 use crate::ops::gc::plan::Plan;
@@ -124,8 +125,9 @@ impl<'a> Collector<'a> {
     }
 
     fn end(self) -> Result<Report> {
-        let Self { repo, session, report, .. } = self;
+        let Self { repo, session, mut report, full, stop, .. } = self;
         if let Some(session) = session {
+            parity::tend(repo, session.id, full, &mut report, stop)?;
             let highest = collections::highest(repo.storage())?;
             let others = liveness::others(repo, Some(&session.id), true)?;
             for dead in others.iter().filter(|other| other.dead) {

@@ -3,13 +3,14 @@
 //!
 //! `collector` drives one run; `mark` finds what is needed, `keep` which copy of it stays, `plan` decides what becomes of
 //! each pack, `repack` moves what stays, `sweep` deletes. `window` says which
-//! forgotten snapshots are purged, `foresee` what a run would do.
+//! forgotten snapshots are purged, `foresee` what a run would do. `parity` sees to the sidecars in the end.
 
 mod collector;
 mod damage;
 mod foresee;
 mod keep;
 mod mark;
+mod parity;
 mod plan;
 mod repack;
 mod sweep;
@@ -84,6 +85,16 @@ pub struct Report {
     pub lost: u64,
     /// There was no room to move anything.
     pub no_room: bool,
+    /// Packs that lacked parity and have it now.
+    pub parity_written: u64,
+    /// Bytes of that.
+    pub parity_bytes: u64,
+    /// Packs that lack parity still.
+    pub parity_later: u64,
+    /// Sidecars that nothing needs any more.
+    pub parity_removed: u64,
+    /// Their bytes.
+    pub parity_freed: u64,
 }
 
 impl Report {

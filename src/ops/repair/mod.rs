@@ -3,11 +3,12 @@
 //!
 //! `index` rebuilds this machine's view, `packs` saves what damaged packs hold (`salvage` reads one), `snapshots` makes
 //! snapshots of what is left of those that lost something (`rewrite` makes one tree), `collections` gives up a collection
-//! whose record cannot be read.
+//! whose record cannot be read, `parity` writes sidecars.
 
 pub mod collections;
 pub mod index;
 pub mod packs;
+pub mod parity;
 mod rewrite;
 mod salvage;
 pub mod snapshots;

@@ -24,12 +24,14 @@ use crate::ops::repair::salvage::Salvager;
 use crate::store::damage;
 use crate::store::index::Index;
 use crate::store::packs;
+use crate::store::parity;
 use crate::store::repository::Repository;
 use crate::store::session::Session;
 use crate::store::session::Sight;
 use crate::store::sink::Effort;
 use crate::store::sink::Sink;
 use crate::store::storage::Area;
+use crate::store::storage::Created;
 
 /// Which packs, and whether to write.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +55,8 @@ pub enum Fate {
         bytes: u64,
         /// Chunks lost.
         lost: u64,
+        /// Some of it was rebuilt from its parity.
+        mended: bool,
         /// Neither of its tables can be read, so nobody knows what was in it.
         unknown: bool,
         /// Where the original is now.
@@ -198,11 +202,15 @@ impl Run<'_> {
                 if self.session.is_some() { packs::set_aside(self.repo.storage(), id)? } else { id.hex() };
             if self.session.is_some() && salvage.is_whole() {
                 damage::end(self.repo, &id.hex())?;
+                parity::remove(self.repo.storage(), id)?;
+            } else if self.session.is_some() {
+                keep_parity(self.repo, id, &aside)?;
             }
             let fate = Fate::Salvaged {
                 saved: salvage.saved,
                 bytes: salvage.saved_bytes,
                 lost: salvage.lost.len() as u64,
+                mended: salvage.mended,
                 unknown: salvage.unknown,
                 aside: Area::Quarantine.path(&aside),
             };
@@ -241,10 +249,20 @@ impl Run<'_> {
     }
 }
 
-/// Packs that a record names, and those of which no table can be read.
+/// Moves a pack's sidecar to where the pack is now: whoever reads more of that one day may have a use for it.
+fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
+    let (from, to) = (id.hex(), format!("{aside}.parity"));
+    match repo.storage().move_to((Area::Parity, &from), (Area::Quarantine, &to)) {
+        Err(err) if !err.is_missing() => Err(err),
+        _ => Ok(()),
+    }
+}
+
+/// Packs that a record names, and those of which no table can be read, or only after it was rebuilt.
 fn known(repo: &Repository, sight: &Sight) -> Result<Vec<(PackId, u64)>> {
     let index = Index::load(repo, sight.clone())?;
     let mut known: BTreeSet<PackId> = index.unreadable.iter().map(|(id, _)| *id).collect();
+    known.extend(&index.mended);
     known.extend(&sight.damaged);
     Ok(sight.packs.iter().filter(|(id, _)| known.contains(id)).copied().collect())
 }

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::PackId;
+use crate::store::packs;
+use crate::store::parity::Mended;
 use crate::store::repository::Repository;
 use crate::store::sink::Sink;
 use crate::store::storage::Area;
@@ -21,6 +23,31 @@ pub(super) struct Salvager<'a> {
     plain: Vec<u8>,
 }
 
+/// What of one pack can be rebuilt from its parity: tried once, when the first of it turns out to be damaged.
+struct Help<'a> {
+    repo: &'a Repository,
+    pack: &'a PackId,
+    tried: Option<Option<Mended>>,
+}
+
+impl Help<'_> {
+    /// `None` where there is none.
+    fn get(&mut self) -> Result<Option<&Mended>> {
+        if self.tried.is_none() {
+            self.tried = match Mended::of(self.repo.storage(), self.pack) {
+                Ok(mended) => Some(Some(mended)),
+                Err(err) if err.is_damage() => Some(None),
+                Err(err) => return Err(err),
+            };
+        }
+        Ok(self.tried.as_ref().and_then(Option::as_ref))
+    }
+
+    fn helped(&self) -> bool {
+        matches!(self.tried, Some(Some(_)))
+    }
+}
+
 /// What became of a pack's chunks.
 #[derive(Debug, Default)]
 pub(super) struct Salvage {
@@ -28,6 +55,8 @@ pub(super) struct Salvage {
     pub(super) unknown: bool,
     pub(super) saved: u64,
     pub(super) saved_bytes: u64,
+    /// Its bytes, or some of them, were rebuilt from its parity.
+    pub(super) mended: bool,
     /// Chunks that cannot be read.
     pub(super) lost: Vec<ChunkId>,
 }
@@ -52,11 +81,12 @@ impl<'a> Salvager<'a> {
     /// When the store fails otherwise than by what it holds, or the sink does.
     pub(super) fn pack(&mut self, id: &PackId, len: u64, sink: &mut Option<Sink<'_>>) -> Result<Salvage> {
         let mut salvage = Salvage::default();
-        let Some(table) = self.table(id, len)? else {
+        let mut help = Help { repo: self.repo, pack: id, tried: None };
+        let Some(table) = self.table(id, len, &mut help)? else {
             return Ok(Salvage { unknown: true, ..salvage });
         };
         for row in &table.blocks {
-            let sealed = self.block(id, &table, row)?;
+            let sealed = self.block(id, &table, row, &mut help)?;
             let good = self.good(&table, row, sealed.is_some());
             let all = good.iter().all(|good| *good);
             for ((chunk, len), good) in row.chunks.iter().zip(&good) {
@@ -83,22 +113,46 @@ impl<'a> Salvager<'a> {
                 }
             }
         }
+        salvage.mended = help.helped();
         Ok(salvage)
     }
 
-    /// A block's sealed bytes, if they can be read and opened; its plain ones are then at hand.
-    fn block(&mut self, id: &PackId, table: &Table, row: &BlockRow) -> Result<Option<Vec<u8>>> {
-        let mut sealed = vec![0u8; row.stored as usize];
-        let read = self.repo.storage().read_range(Area::Packs, &id.hex(), u64::from(row.offset), &mut sealed);
-        match read {
-            Ok(()) => {}
+    /// A block's sealed bytes, if they can be read and opened, or be rebuilt; its plain ones are then at hand.
+    fn block(
+        &mut self,
+        id: &PackId,
+        table: &Table,
+        row: &BlockRow,
+        help: &mut Help<'_>,
+    ) -> Result<Option<Vec<u8>>> {
+        let (repo, name) = (self.repo, id.hex());
+        let direct = |at, out: &mut [u8]| repo.storage().read_range(Area::Packs, &name, at, out);
+        match self.opened(table, row, &direct) {
+            Ok(sealed) => return Ok(Some(sealed)),
             // Gone altogether is not damage of a block.
-            Err(err) if err.is_damage() && !err.is_missing() => return Ok(None),
+            Err(err) if err.is_damage() && !err.is_missing() => {}
             Err(err) => return Err(err),
         }
+        let Some(found) = help.get()? else { return Ok(None) };
+        match self.opened(table, row, &|at, out: &mut [u8]| found.read(repo.storage(), at, out)) {
+            Err(err) if err.is_damage() && !err.is_missing() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn opened(
+        &mut self,
+        table: &Table,
+        row: &BlockRow,
+        read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+    ) -> Result<Vec<u8>> {
+        let mut sealed = vec![0u8; row.stored as usize];
+        read(u64::from(row.offset), &mut sealed)?;
         let mut scratch = sealed.clone();
-        let opened = self.opener.open(table.kind, row.codec, row.plain, &mut scratch, &mut self.plain);
-        Ok(opened.is_ok().then_some(sealed))
+        self.opener
+            .open(table.kind, row.codec, row.plain, &mut scratch, &mut self.plain)
+            .map_err(Error::damaged("a block"))?;
+        Ok(sealed)
     }
 
     /// Which chunks of the block at hand have their ids.
@@ -112,15 +166,19 @@ impl<'a> Salvager<'a> {
         each.map(|good| good.is_some()).collect()
     }
 
-    /// Its table: the one at its front, the one at its end, or what this machine remembers of it. None of them is
-    /// believed further than that a chunk has its id.
-    fn table(&self, id: &PackId, len: u64) -> Result<Option<Table>> {
+    /// Its table: the one at its front, the one at its end, what its parity makes of them, or what this machine remembers
+    /// of it. None of them is believed further than that a chunk has its id.
+    fn table(&self, id: &PackId, len: u64, help: &mut Help<'_>) -> Result<Option<Table>> {
         for at_end in [false, true] {
             match self.table_at(id, len, at_end) {
                 Ok(table) => return Ok(Some(table)),
                 Err(err) if err.is_damage() && !err.is_missing() => {}
                 Err(err) => return Err(err),
             }
+        }
+        if let Some(found) = help.get()? {
+            let read = |at, out: &mut [u8]| found.read(self.repo.storage(), at, out);
+            return packs::table_by(&read, self.repo.ring(), id, found.pack_len(), false).map(Some);
         }
         Ok(self.repo.view().and_then(|view| view.table_of(id)).map(|(_, table)| table))
     }

@@ -18,6 +18,7 @@ use crate::store::graph::Amount;
 use crate::store::graph::Graph;
 use crate::store::graph::Owner;
 use crate::store::index::Index;
+use crate::store::parity;
 use crate::store::repository::Repository;
 use crate::store::selection::Choice;
 use crate::store::session::Session;
@@ -59,6 +60,8 @@ pub struct Packs {
     pub unused: u64,
     /// Tables and frames.
     pub frame: u64,
+    /// Bytes of their parity, which are beside all these.
+    pub parity: u64,
 }
 
 /// The answer.
@@ -92,7 +95,8 @@ pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Re
         chosen: seen.graph.owners(&wanted),
         trash: seen.graph.owners(&forgotten),
     };
-    let report = count(&seen, &chosen, &needs)?;
+    let mut report = count(&seen, &chosen, &needs)?;
+    report.packs.parity = parity::list(repo.storage())?.iter().map(|(_, len)| len).sum();
     seen.close()?;
     Ok(report)
 }

@@ -34,13 +34,13 @@ impl CloudStorage {
         let folder = self.path_of(area.folder());
         let inside = meta.location.as_ref().strip_prefix(folder.as_ref())?.strip_prefix('/')?;
         let (shard, name) = match area {
-            Area::Packs => inside.split_once('/')?,
+            area if area.is_spread() => inside.split_once('/')?,
             _ => ("", inside),
         };
         // What lies where nobody would look for it is no object.
         let name = percent_decode_str(name).decode_utf8().ok()?.into_owned();
         if !name.starts_with(shard)
-            || shard.len() != 2 && area == Area::Packs
+            || shard.len() != 2 && area.is_spread()
             || check_name(area, &name).is_err()
         {
             return None;

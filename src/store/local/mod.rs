@@ -125,10 +125,10 @@ impl LocalStorage {
         }
     }
 
-    /// Folders that hold an area's objects: one, but for packs.
+    /// Folders that hold an area's objects: one, where they are not spread.
     fn folders(&self, area: Area) -> Result<Vec<PathBuf>> {
         let folder = self.root.join(area.folder());
-        if area != Area::Packs {
+        if !area.is_spread() {
             return Ok(vec![folder]);
         }
         let mut shards = Vec::new();
@@ -157,7 +157,7 @@ impl Storage for LocalStorage {
         let mut found = Vec::new();
         self.refresh(&self.root.join(area.folder()))?;
         for folder in self.folders(area)? {
-            if area == Area::Packs {
+            if area.is_spread() {
                 self.refresh(&folder)?;
             }
             for entry in read_folder(&folder)? {

@@ -25,7 +25,7 @@ pub(super) fn kind(area: Area) -> &'static str {
         Area::Keys | Area::Config => "keys",
         Area::Snapshots | Area::Trash => "snapshots",
         Area::Sessions | Area::Damage => "locks",
-        Area::Index | Area::Gc | Area::Quarantine => "index",
+        Area::Index | Area::Gc | Area::Quarantine | Area::Parity => "index",
     }
 }
 

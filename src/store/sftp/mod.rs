@@ -366,7 +366,7 @@ impl Storage for SftpStorage {
         let folder = self.folder(area);
         let entries = self.with("list", area.folder(), |channel, _| {
             let entries = files::list(channel, std::slice::from_ref(&folder))?;
-            if area != Area::Packs {
+            if !area.is_spread() {
                 return Ok(entries);
             }
             let shards = entries.into_iter().flatten().filter(|(_, found)| found.is_folder());
@@ -535,7 +535,7 @@ impl Storage for SftpStorage {
             let folder = self.folder(area);
             self.with("tidy", area.folder(), |channel, _| {
                 let mut folders = vec![folder.clone()];
-                if area == Area::Packs {
+                if area.is_spread() {
                     let shards = files::list(channel, &folders)?.into_iter().flatten();
                     let shards = shards.filter(|(name, found)| found.is_folder() && !name.starts_with(b"."));
                     let names = shards.filter_map(|(name, _)| String::from_utf8(name).ok());

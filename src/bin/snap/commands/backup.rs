@@ -45,6 +45,9 @@ pub(crate) struct Backup {
     /// With --init: make it without encryption
     #[arg(long, requires = "init")]
     pub(crate) no_encryption: bool,
+    /// With --init: keep parity of so many percent beside each pack
+    #[arg(long, value_name = "N%", requires = "init", value_parser = values::parity)]
+    pub(crate) parity: Option<u8>,
     /// Save this set of the configuration; given twice: both. Without it, and without PATHs, all sets
     #[arg(long, value_name = "NAME", conflicts_with_all = ["paths", "files_from", "stdin", "stdin_from_command", "store_as"])]
     pub(crate) set: Vec<String>,
@@ -204,7 +207,9 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
             storage.location()
         )));
     }
-    let repo = init::create(context, storage, no_encryption, ChunkerProfile::default(), level)?;
+    let parity = args.parity.unwrap_or(0);
+    let make = init::Make { no_encryption, chunker: ChunkerProfile::default(), level, parity };
+    let repo = init::create(context, storage, make)?;
     if context.talks() && !context.global.json {
         output::tell(&init::made(&repo, no_encryption))?;
     }

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 use snap_backup::{Error, Result};
 
 use super::{Context, sets, show};
@@ -15,6 +16,7 @@ use crate::notify::{self, End};
 use crate::output::{self, count};
 use crate::password;
 use crate::report::Outcome;
+use crate::values;
 
 /// What a new file says.
 const TEMPLATE: &str = include_str!("../config/template.toml");
@@ -29,6 +31,8 @@ pub(crate) enum Verb {
     Show(Show),
     /// Print the JSON schema of the configuration, for editors
     Schema,
+    /// Change a setting of the repository itself: it holds for everybody who writes there
+    Set(Set),
     /// Tell every receiver of notifications something, to see that it hears
     TestNotify(Show),
 }
@@ -47,8 +51,25 @@ pub(crate) struct Show {
     pub(crate) set: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// Which
+    #[arg(value_name = "SETTING")]
+    pub(crate) setting: Setting,
+    /// To what: of parity a percentage, or 0 for none
+    #[arg(value_name = "VALUE", value_parser = values::parity)]
+    pub(crate) value: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Setting {
+    /// Share of parity beside each new pack
+    Parity,
+}
+
 pub(super) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
     match verb {
+        Verb::Set(args) => set(&Context::new(global.clone(), Config::load(global)?), args),
         Verb::Init(args) => init(global, args),
         Verb::Check => check(global),
         Verb::Show(args) => show::run(global, &Config::load(global)?, &args.set),
@@ -58,6 +79,34 @@ pub(super) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
             output::tell(&text.map_err(|err| Error::io("describe", "the configuration")(err.into()))?)?;
             Ok(Outcome::Done)
         }
+    }
+}
+
+fn set(context: &Context, args: &Set) -> Result<Outcome> {
+    let Setting::Parity = args.setting;
+    let mut repo = context.open(context.storage()?)?;
+    let before = repo.config().parity();
+    repo.set_parity(args.value)?;
+    context.watch(&repo, |repo| {
+        if context.global.json {
+            let (now, generation) = (repo.config().parity(), repo.config().generation);
+            let told =
+                json!({"message_type": "setting", "parity": now, "before": before, "generation": generation});
+            output::tell(&told.to_string())?;
+        } else if context.talks() {
+            output::tell(&parity(before, args.value))?;
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn parity(before: u8, now: u8) -> String {
+    match (before, now) {
+        (before, now) if before == now => format!("parity was {now}% already"),
+        (_, 0) => "new packs get no parity; the next `snap gc` removes what there is".to_owned(),
+        _ => format!(
+            "new packs get {now}% of parity; `snap repair parity` sees to those that are there, and `snap gc` bit by bit"
+        ),
     }
 }
 

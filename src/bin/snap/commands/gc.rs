@@ -108,6 +108,18 @@ fn human(report: &Report, dry_run: bool) -> String {
             report.waiting_for.join(", "),
         );
     }
+    if report.parity_removed > 0 {
+        let sidecars = count(report.parity_removed, "pack", "packs");
+        text += &format!("\nparity of {sidecars} removed ({})", size(report.parity_freed));
+    }
+    if report.parity_written > 0 {
+        let packs = count(report.parity_written, "pack", "packs");
+        text += &format!("\nparity of {packs} written ({})", size(report.parity_bytes));
+    }
+    if report.parity_later > 0 {
+        let packs = count(report.parity_later, "pack", "packs");
+        text += &format!("\nlater: parity of {packs}; `snap repair parity` writes it now");
+    }
     if report.no_room {
         text += "\nthe disk is full: nothing was rewritten; run `snap gc` again now that there is room";
     }
@@ -131,6 +143,11 @@ fn json(report: &Report, dry_run: bool) -> serde_json::Value {
         "bytes_later": report.later.1,
         "waiting_for": report.waiting_for,
         "chunks_lost": report.lost,
+        "parity_written": report.parity_written,
+        "parity_bytes": report.parity_bytes,
+        "parity_removed": report.parity_removed,
+        "parity_bytes_removed": report.parity_freed,
+        "parity_later": report.parity_later,
         "dry_run": dry_run,
     })
 }

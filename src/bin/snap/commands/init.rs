@@ -27,13 +27,25 @@ pub(crate) struct Init {
     /// Default compression: fast, default, best, none or a zstd level (default: default)
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
+    /// Keep parity of so many percent beside each pack, so that a few bad sectors heal
+    #[arg(long, value_name = "N%", default_value = "0%", value_parser = values::parity)]
+    pub(crate) parity: u8,
+}
+
+/// What is fixed or first set when a repository is made.
+pub(super) struct Make {
+    pub(super) no_encryption: bool,
+    pub(super) chunker: ChunkerProfile,
+    pub(super) level: i32,
+    pub(super) parity: u8,
 }
 
 pub(super) fn run(context: &Context, args: &Init) -> Result<Outcome> {
     let no_encryption = args.no_encryption || context.entry().is_some_and(|entry| entry.no_encryption);
     let level =
         args.compression.or_else(|| context.entry().and_then(|entry| entry.compression)).unwrap_or(LEVEL);
-    let repo = create(context, context.storage()?, no_encryption, args.chunker, level)?;
+    let make = Make { no_encryption, chunker: args.chunker, level, parity: args.parity };
+    let repo = create(context, context.storage()?, make)?;
     context.watch(&repo, |repo| {
         let id = repo.config().repo;
         if context.global.json {
@@ -52,9 +64,7 @@ pub(super) fn run(context: &Context, args: &Init) -> Result<Outcome> {
 pub(super) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
-    no_encryption: bool,
-    chunker: ChunkerProfile,
-    level: i32,
+    Make { no_encryption, chunker, level, parity }: Make,
 ) -> Result<Repository> {
     let password = if no_encryption {
         if password::is_given(&context.global) {
@@ -72,7 +82,7 @@ pub(super) fn create(
         ));
     };
     let cache = context.global.cache();
-    let options = InitOptions { password, chunker, level, cache, ..InitOptions::default() };
+    let options = InitOptions { password, chunker, level, cache, parity, ..InitOptions::default() };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(|err| match err {
         // What is missing is more than the repository.
         Error::NoRepository { location } => {

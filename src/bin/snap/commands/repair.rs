@@ -5,7 +5,7 @@ use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::repair::packs::Fate as PackFate;
 use snap_backup::ops::repair::snapshots::{Fate, Item};
-use snap_backup::ops::repair::{collections, index, packs, snapshots};
+use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 
 use super::Context;
 use crate::output::{self, count, printable, size};
@@ -20,6 +20,8 @@ pub(crate) enum Repair {
     Packs(Named),
     /// Replace snapshots that lost something by what is left of them
     Snapshots(Named),
+    /// Write the parity that packs lack or that is damaged, and remove that of packs that are gone
+    Parity(DryRun),
     /// Give up a collection whose record cannot be read: what it did not delete yet stays
     Gc(DryRun),
 }
@@ -59,11 +61,57 @@ pub(super) fn run(context: &Context, args: Repair) -> Result<Outcome> {
             let report = context.with(|repo| snapshots::run(repo, &options, &progress(), &stop))?;
             tell_snapshots(context, &report, dry_run)
         }
+        Repair::Parity(DryRun { dry_run }) => {
+            let report = context.with(|repo| parity::run(repo, dry_run, &progress(), &stop))?;
+            tell_parity(context, &report, dry_run)
+        }
         Repair::Gc(DryRun { dry_run }) => {
             let report = context.with(|repo| collections::run(repo, dry_run))?;
             tell_collections(context, &report, dry_run)
         }
     }
+}
+
+fn tell_parity(context: &Context, report: &parity::Report, dry_run: bool) -> Result<Outcome> {
+    let outcome = if report.damaged.is_empty() { Outcome::Done } else { Outcome::Damage };
+    if context.global.json {
+        let summary = json!({
+            "message_type": "summary",
+            "parity": report.share,
+            "written": report.written,
+            "renewed": report.renewed,
+            "bytes_written": report.bytes,
+            "whole": report.whole,
+            "removed": report.removed,
+            "wrong": report.wrong,
+            "damaged_packs": report.damaged,
+            "dry_run": dry_run,
+        });
+        return output::tell(&summary.to_string()).map(|()| outcome);
+    }
+    for why in &report.wrong {
+        output::complain(&format!("snap: {}", printable(why)));
+    }
+    for why in &report.damaged {
+        output::complain(&format!("snap: error: {}: run `snap repair packs`", printable(why)));
+    }
+    if !context.talks() {
+        return Ok(outcome);
+    }
+    let share = match report.share {
+        0 => "no parity is kept here (`snap config set parity 10%` changes that)".to_owned(),
+        share => format!("parity of {share}%"),
+    };
+    let does = if dry_run { "dry run: " } else { "" };
+    output::tell(&format!(
+        "{does}{share}: {} written ({}), {} renewed, {} whole, {} of packs that are gone removed",
+        report.written,
+        size(report.bytes),
+        report.renewed,
+        report.whole,
+        report.removed
+    ))?;
+    Ok(outcome)
 }
 
 fn tell_collections(context: &Context, report: &collections::Report, dry_run: bool) -> Result<Outcome> {
@@ -142,9 +190,9 @@ fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Resul
                 PackFate::Whole => json!({"id": id.hex(), "fate": "whole"}),
                 PackFate::Condemned => json!({"id": id.hex(), "fate": "condemned"}),
                 PackFate::Gone => json!({"id": id.hex(), "fate": "gone"}),
-                PackFate::Salvaged { saved, bytes, lost, unknown, aside } => json!({
+                PackFate::Salvaged { saved, bytes, lost, mended, unknown, aside } => json!({
                     "id": id.hex(), "fate": "salvaged", "chunks_saved": saved, "bytes_saved": bytes,
-                    "chunks_lost": lost, "unknown": unknown, "quarantine": aside,
+                    "chunks_lost": lost, "rebuilt_from_parity": mended, "unknown": unknown, "quarantine": aside,
                 }),
             })
             .collect();
@@ -189,10 +237,12 @@ fn pack(id: &str, fate: &PackFate, dry_run: bool) -> String {
                 "pack {id}: neither of its tables can be read, nothing could be saved; it {does} moved to {aside}"
             )
         }
-        PackFate::Salvaged { saved, bytes, lost, aside, .. } => {
+        PackFate::Salvaged { saved, bytes, lost, mended, aside, .. } => {
             let (saves, does) = if dry_run { ("would save", "would be") } else { ("saved", "was") };
             let saved = count(*saved, "chunk", "chunks");
-            format!("pack {id}: {saves} {saved} ({}), {lost} lost; it {does} moved to {aside}", size(*bytes))
+            let how = if *mended { ", with the help of its parity" } else { "" };
+            let lost = format!("{lost} lost{how}; it {does} moved to {aside}");
+            format!("pack {id}: {saves} {saved} ({}), {lost}", size(*bytes))
         }
     }
 }

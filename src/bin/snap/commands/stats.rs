@@ -94,6 +94,9 @@ fn human(report: &Report, freed: Option<&Freed>) -> String {
         size(packs.unused),
         size(packs.frame)
     );
+    if packs.parity > 0 {
+        text += &format!("; beside them {} of parity", size(packs.parity));
+    }
     text
 }
 
@@ -165,6 +168,7 @@ fn json(report: &Report, freed: Option<&Freed>) -> Value {
         "packs_trash": packs.trash,
         "packs_unused": packs.unused,
         "packs_frame": packs.frame,
+        "parity_size": packs.parity,
         "chunks_missing": report.missing,
         "freed_if_forgotten": freed.map(|freed| freed.bytes),
         "snapshots": report.lines.iter().map(line).collect::<Vec<Value>>(),

@@ -1,0 +1,91 @@
+//! Sidecars, at the end of a collection: those of packs that are gone go as well, and packs that lack theirs get them, as
+//! far as a run may read.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::codec::parity::Layout;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
+use crate::model::record::Damaged;
+use crate::ops::gc::Report;
+use crate::store::damage;
+use crate::store::parity;
+use crate::store::repository::Repository;
+use crate::store::session::Sight;
+use crate::store::storage::Area;
+
+/// Bytes of packs that one run reads to write what is missing: some seconds' work. `repair parity` has no such limit.
+const MOST: u64 = 1 << 30;
+
+/// Does what is to be done. With `full` it only removes.
+///
+/// # Errors
+/// When the store fails or the run was interrupted.
+pub(super) fn tend(
+    repo: &Repository,
+    own: SnapshotId,
+    full: bool,
+    report: &mut Report,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let (storage, share) = (repo.storage(), repo.config().parity());
+    // Sidecars before packs: each is written after its pack.
+    let sidecars = parity::list(storage)?;
+    if sidecars.is_empty() && share == 0 {
+        return Ok(());
+    }
+    let sight = Sight::look(storage, repo.ring(), |_| Ok(()))?;
+    let packs: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
+    // Where there is to be no parity it stays for what may need it still.
+    let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !sight.damaged.contains(id);
+    for (id, len) in sidecars.iter().filter(|(id, _)| garbage(id)) {
+        parity::remove(storage, id)?;
+        report.parity_removed += 1;
+        report.parity_freed += len;
+    }
+    if report.parity_removed > 0 {
+        storage.sync(Area::Parity)?;
+    }
+    let has: HashSet<PackId> = sidecars.iter().map(|(id, _)| *id).collect();
+    let lacks = |(id, len): &&(PackId, u64)| {
+        !has.contains(id)
+            && !sight.condemned.contains(id)
+            && !sight.damaged.contains(id)
+            && Layout::new(*id, *len, share).is_some()
+    };
+    let mut left = if full { 0 } else { MOST };
+    for (id, len) in sight.packs.iter().filter(lacks) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        if *len > left {
+            report.parity_later += 1;
+            continue;
+        }
+        left -= len;
+        match parity::write_again(storage, *id, *len, share) {
+            Ok(bytes) => {
+                report.parity_written += 1;
+                report.parity_bytes += bytes;
+            }
+            Err(err) if err.is_missing() => {}
+            Err(err) if err.is_damage() => {
+                repo.warn(format!("{}: it gets no parity; run `snap repair packs`", err.chain()));
+                damage::note(repo, own, Damaged::Pack(*id), err.chain())?;
+            }
+            // What is saved is as good as it was.
+            Err(err) if err.is_full() => {
+                repo.warn(format!("{}: there is no room for parity", err.chain()));
+                left = 0;
+                report.parity_later += 1;
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}

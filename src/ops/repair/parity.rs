@@ -1,0 +1,137 @@
+//! `repair parity`: every pack gets the sidecar that it should have, and sidecars without a pack go.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use crate::codec::parity::Layout;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::model::record::Damaged;
+use crate::model::record::SessionKind;
+use crate::observe::Event;
+use crate::observe::Observer;
+use crate::store::damage;
+use crate::store::parity;
+use crate::store::repository::Repository;
+use crate::store::session::Session;
+use crate::store::session::Sight;
+use crate::store::storage::Area;
+
+/// What was done, or would be.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The share of parity that packs are to have, in percent; 0: none.
+    pub share: u8,
+    /// Packs that had no sidecar, and have one now.
+    pub written: u64,
+    /// Packs whose sidecar was damaged or of another share, and was written anew.
+    pub renewed: u64,
+    /// Bytes of all that was written; none in a dry run.
+    pub bytes: u64,
+    /// Sidecars that are what was written.
+    pub whole: u64,
+    /// Sidecars of packs that are gone.
+    pub removed: u64,
+    /// What is wrong with sidecars.
+    pub wrong: Vec<String>,
+    /// Packs that are damaged: they get none, and keep the one that they have.
+    pub damaged: Vec<String>,
+}
+
+/// Repairs; in a dry run it only looks, and takes packs to be what they were.
+///
+/// # Errors
+/// When the store fails or the run was interrupted; whatever was written until then is of use.
+pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
+    // A writer: what it reads is not deleted meanwhile.
+    let session = if dry_run { None } else { Some(Session::open(repo, SessionKind::Writer)?.0) };
+    let share = repo.config().parity();
+    let mut run = Run { repo, session: session.as_ref(), report: Report { share, ..Report::default() } };
+    run.all(observer, stop)?;
+    let report = run.report;
+    session.map_or(Ok(()), Session::close)?;
+    Ok(report)
+}
+
+struct Run<'a> {
+    repo: &'a Repository,
+    /// `None` in a dry run.
+    session: Option<&'a Session>,
+    report: Report,
+}
+
+impl Run<'_> {
+    fn all(&mut self, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
+        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        // Sidecars before packs: each is written after its pack.
+        let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
+        let sight = Sight::look(storage, ring, |_| Ok(()))?;
+        let there: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
+        for id in sidecars.keys().filter(|id| !there.contains_key(*id)) {
+            self.remove(id)?;
+        }
+        if self.report.removed > 0 && self.session.is_some() {
+            storage.sync(Area::Parity)?;
+        }
+        let bytes = sight.packs.iter().map(|(_, len)| len).sum();
+        observer.notice(Event::Expect { files: sight.packs.len() as u64, bytes });
+        for (id, len) in sight.packs.iter().filter(|(id, _)| !sight.condemned.contains(id)) {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            self.pack(id, *len, sidecars.get(id).copied())?;
+            observer.notice(Event::Done { files: 1, bytes: *len });
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &PackId) -> Result<()> {
+        self.report.removed += 1;
+        if self.session.is_some() { parity::remove(self.repo.storage(), id) } else { Ok(()) }
+    }
+
+    fn pack(&mut self, id: &PackId, len: u64, sidecar: Option<u64>) -> Result<()> {
+        let wanted = Layout::new(*id, len, self.report.share);
+        if let Some(sidecar) = sidecar {
+            match parity::verify(self.repo.storage(), (id, len), sidecar) {
+                // One of another share is as good while there is to be none.
+                Ok(found) if wanted.is_none_or(|wanted| wanted == found) => {
+                    self.report.whole += 1;
+                    return Ok(());
+                }
+                Ok(_) => {}
+                // Removed since it was listed.
+                Err(err) if err.is_missing() => {}
+                Err(err) if err.is_damage() => self.report.wrong.push(err.chain()),
+                Err(err) => return Err(err),
+            }
+        }
+        if wanted.is_none() {
+            return Ok(());
+        }
+        let written = match self.session {
+            Some(_) => parity::write_again(self.repo.storage(), *id, len, self.report.share),
+            None => Ok(0),
+        };
+        match written {
+            Ok(bytes) => {
+                self.report.bytes += bytes;
+                *(if sidecar.is_some() { &mut self.report.renewed } else { &mut self.report.written }) += 1;
+            }
+            Err(err) if err.is_missing() => {}
+            Err(err) if err.is_damage() => self.damaged(id, &err)?,
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, id: &PackId, why: &Error) -> Result<()> {
+        self.report.damaged.push(why.chain());
+        if let Some(session) = self.session {
+            damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain())?;
+        }
+        Ok(())
+    }
+}
