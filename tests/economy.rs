@@ -5,6 +5,8 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -16,16 +18,23 @@ use snap_backup::model::manifest::Counts;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::backup::Options;
+use snap_backup::store::index::Index;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::repository::Access;
 use snap_backup::store::repository::InitOptions;
 use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Sight;
 use snap_backup::store::snapshots;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Created;
 use snap_backup::store::storage::Hold;
 use snap_backup::store::storage::Listed;
 use snap_backup::store::storage::Storage;
+
+use support::Random;
+use support::hooked::Act;
+use support::hooked::Hooked;
+use support::library::Library;
 
 /// Counts what passes through.
 #[derive(Debug, Default)]
@@ -262,4 +271,37 @@ fn the_little_that_a_run_with_a_parent_adds_is_packed_harder() {
         (as_asked / first - 1.0).abs() < 0.02,
         "{first} at first, {as_asked} where the level is asked for"
     );
+}
+
+/// From afar each request takes its time, however little it brings.
+#[test]
+fn a_machine_that_knows_nothing_reads_each_table_once_and_several_at_a_time() {
+    let storage = Arc::new(Hooked::default());
+    let library = Library::on(storage.clone(), None);
+    for seed in 0..12 {
+        library.write("src", &[("file", &Random::new(seed).bytes(50_000))]);
+        library.backup("src", Options::default());
+    }
+    let packs = storage.inner.list(Area::Packs).unwrap().len();
+    let together = Arc::new((Mutex::new(0), Condvar::new()));
+    for _ in 0..2 {
+        let together = together.clone();
+        storage.before(Act::Read, Area::Packs, move |_, _| {
+            let mut here = together.0.lock().unwrap();
+            *here += 1;
+            together.1.notify_all();
+            // Whoever comes alone goes on after a while, and is seen to have been alone.
+            let both = together.1.wait_timeout_while(here, Duration::from_secs(20), |here| *here < 2);
+            assert!(!both.unwrap().1.timed_out(), "one table was waited for before the next was asked for");
+        });
+    }
+    storage.calls();
+    let stranger = Repository::open(storage.clone(), &Access::default()).unwrap();
+    let sight = Sight::look(stranger.storage(), stranger.ring(), |_| Ok(())).unwrap();
+    let index = Index::load(&stranger, sight).unwrap();
+    assert!(storage.is_spent());
+    assert_eq!(index.packs().len(), packs);
+    let reads =
+        storage.calls().into_iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs));
+    assert_eq!(reads.count(), packs);
 }

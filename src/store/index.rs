@@ -18,6 +18,8 @@ use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
+use crate::store::ahead::Ahead;
+use crate::store::ahead::Found;
 use crate::store::covered::Covered;
 use crate::store::repository::Repository;
 use crate::store::rows;
@@ -120,12 +122,14 @@ impl Index {
         let listed = std::mem::take(&mut sight.packs);
         let mut index = Self { sight, shelf, ..Self::default() };
         let (mut pending, mut learned) = (Vec::new(), HashSet::new());
+        let unknown = listed.iter().zip(&known).filter(|(_, covered)| covered.is_none());
+        let mut ahead = Ahead::new(repo, unknown.map(|(pack, _)| *pack).collect());
         for ((number, (id, len)), covered) in (0..).zip(&listed).zip(known) {
             if let Some(covered) = covered {
                 index.shelf.packs.push(index.info(&covered, true));
                 continue;
             }
-            let (kept, readable) = index.learn(repo, id, *len, &mut learned)?;
+            let (kept, readable) = index.learn(id, ahead.next(), &mut learned)?;
             let info = index.info(&covered_by(*id, *len, &kept), readable);
             index.shelf.packs.push(info);
             index.rows.extend(rows::of_pack(number, kept.ids()));
@@ -141,36 +145,31 @@ impl Index {
         Ok(index)
     }
 
-    /// A pack's table, from the view or from the pack; an empty one, and false, where it is damaged.
+    /// A pack's table as it was found; an empty one where it is damaged. False: nobody may write against it.
     fn learn(
         &mut self,
-        repo: &Repository,
         id: &PackId,
-        len: u64,
+        found: Result<Found>,
         learned: &mut HashSet<PackId>,
     ) -> Result<(Arc<Kept>, bool)> {
-        if let Some(table) = self.shelf.view().and_then(|view| view.table(id, len)) {
-            return Ok((Arc::new(Kept::new(table)), true));
-        }
-        let (storage, warnings) = (repo.storage(), repo.warnings_kept());
-        match repo.mender().table(storage, warnings, repo.ring(), (id, len)) {
-            Ok((table, mended)) => {
-                if mended {
-                    self.mended.push(*id);
-                } else {
-                    learned.insert(*id);
-                }
-                // Nobody should write against what is damaged.
-                Ok((Arc::new(Kept::new(table)), !mended))
+        let (table, sound) = match found {
+            Ok(Found::Kept(table)) => (table, true),
+            Ok(Found::Read(table)) => {
+                learned.insert(*id);
+                (table, true)
+            }
+            Ok(Found::Mended(table)) => {
+                self.mended.push(*id);
+                (table, false)
             }
             Err(err) if err.is_damage() => {
                 self.unreadable.push((*id, err));
                 let session = SnapshotId::new([0; 16]);
-                let empty = Table { kind: ChunkType::Data, session, blocks: Vec::new() };
-                Ok((Arc::new(Kept::new(empty)), false))
+                (Table { kind: ChunkType::Data, session, blocks: Vec::new() }, false)
             }
-            Err(err) => Err(err),
-        }
+            Err(err) => return Err(err),
+        };
+        Ok((Arc::new(Kept::new(table)), sound))
     }
 
     fn info(&self, pack: &Covered, readable: bool) -> PackInfo {

@@ -1,5 +1,6 @@
 //! The repository: storage, packs, index, sessions, snapshots.
 
+mod ahead;
 pub mod blocks;
 pub mod cache;
 pub mod chunks;

@@ -24,6 +24,9 @@ const SPAN: u64 = 1 << 20;
 /// Copies of one damaged pack that may stand in quarantine.
 const MOST_COPIES: usize = 1000;
 
+/// Bytes of a pack's front that are read at once: as many as the table of a pack of chunks of the usual size takes.
+const GUESS: u64 = 64 << 10;
+
 /// A pack that is complete and durable.
 #[derive(Debug)]
 pub struct StoredPack {
@@ -100,14 +103,36 @@ pub fn table_by(
     let damaged = || Error::damaged(Area::Packs.path(&name));
     let short = Malformed::because("too short for a pack");
     let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
-    let mut ends = [0u8; ENDS];
-    read(if at_end { tail } else { 0 }, &mut ends)?;
+    let (ends, behind) = if at_end { (ends_at(read, tail)?, Vec::new()) } else { front(read, tail)? };
     let ends = Ends::parse(&ends, len).map_err(damaged())?;
     let table = u64::from(ends.table_len);
     let start = if at_end { tail.checked_sub(table).ok_or(short).map_err(damaged())? } else { ENDS as u64 };
     let mut sealed = vec![0u8; ends.table_len as usize];
-    read(start, &mut sealed)?;
+    match behind.get(..sealed.len()) {
+        Some(table) => sealed.copy_from_slice(table),
+        None => read(start, &mut sealed)?,
+    }
     ends.open_table(ring, sealed).map_err(damaged())
+}
+
+fn ends_at(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; ENDS]> {
+    let mut ends = [0u8; ENDS];
+    read(at, &mut ends).map(|()| ends)
+}
+
+/// What a pack begins with, and some of what comes behind it up to `tail`: from afar one request takes as long as the
+/// other, and most tables come with the first.
+fn front(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, tail: u64) -> Result<([u8; ENDS], Vec<u8>)> {
+    let mut bytes = vec![0u8; GUESS.min(tail) as usize];
+    match read(0, &mut bytes) {
+        // It may lie behind the table.
+        Err(err) if err.is_damage() && !err.is_missing() => return Ok((ends_at(read, 0)?, Vec::new())),
+        read => read?,
+    }
+    match bytes.split_first_chunk::<ENDS>() {
+        Some((ends, behind)) => Ok((*ends, behind.to_vec())),
+        None => Ok((ends_at(read, 0)?, Vec::new())),
+    }
 }
 
 /// The hash of a pack's bytes as they are.
