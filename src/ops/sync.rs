@@ -86,7 +86,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Report> {
     // R1: what stands here stays until all is read.
-    let (reading, _) = Session::open_to_read(from, observer)?;
+    let reading = Session::stand_by(from, observer)?;
     let mut run = Run { from, options, observer, stop, report: Report::default() };
     if !Repository::exists(to.as_ref())? {
         run.report.made = true;

@@ -45,9 +45,9 @@ impl Reading {
     /// # Errors
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
-        let (session, sight) = Session::open_to_read(repo, observer)?;
-        let index = Arc::new(Index::load(repo, Sight { packs: Vec::new(), ..sight })?);
-        let now = Now { repo: repo.clone(), index: Some(index), idle: None };
+        let session = Session::stand_by(repo, observer)?;
+        // Nothing is listed yet.
+        let now = Now { repo: repo.clone(), index: Some(Arc::default()), idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
 
@@ -57,7 +57,7 @@ impl Reading {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_to_stay(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
-        let (session, _) = Session::open_to_read(repo, observer)?;
+        let session = Session::stand_by(repo, observer)?;
         let now = Now { repo: repo.afresh(), index: None, idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
@@ -94,7 +94,14 @@ impl Reading {
             session.reads(snapshots);
         }
         let mut now = self.now();
-        self.load(&mut now)
+        let index = self.load(&mut now)?;
+        drop(now);
+        // One that leaves these what they need shall not wait for the next heartbeat.
+        match &*self.open_session() {
+            Some(session) if !index.sight().unfinished.is_empty() => session.beat()?,
+            _ => {}
+        }
+        Ok(index)
     }
 
     /// The index as it is now: listed again if a collection began since, so that what moved is read where it went.
@@ -165,7 +172,13 @@ impl Reading {
     }
 
     fn load(&self, now: &mut Now) -> Result<Arc<Index>> {
-        let sight = Sight::look_to_read(self.repo.storage(), self.repo.ring())?;
+        let sight = match Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(())) {
+            Err(err) if err.is_damage() => {
+                self.repo.warn(format!("{}: reading all the same", err.chain()));
+                Sight { packs: Sight::packs(self.repo.storage())?, ..Sight::default() }
+            }
+            other => other?,
+        };
         let index = Arc::new(Index::load(&now.repo, sight)?);
         now.index = Some(Arc::clone(&index));
         now.idle = None;

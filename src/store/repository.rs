@@ -65,6 +65,21 @@ impl Warnings {
     }
 }
 
+/// A repository that is not opened yet.
+#[derive(Debug)]
+pub struct Found {
+    bytes: Vec<u8>,
+    config: Config,
+    trouble: Vec<String>,
+}
+
+impl Found {
+    /// Whether it says that it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.config.cipher != CipherKind::None
+    }
+}
+
 /// An open repository. Cheap to clone; clones share the view and the warnings.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -118,8 +133,25 @@ impl Repository {
     /// # Errors
     /// When there is none, it is newer, the password is wrong, or it is not the one this machine knew here.
     pub fn open(storage: Arc<dyn Storage>, access: &Access) -> Result<Self> {
+        let found = Self::find(storage.as_ref())?;
+        Self::open_found(storage, found, access)
+    }
+
+    /// What says that there is a repository: for those who must know whether it is encrypted before they open it.
+    ///
+    /// # Errors
+    /// `NoRepository` when there is none.
+    pub fn find(storage: &dyn Storage) -> Result<Found> {
+        newest_config(storage).map(|(bytes, config, trouble)| Found { bytes, config, trouble })
+    }
+
+    /// Opens what was found.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_found(storage: Arc<dyn Storage>, found: Found, access: &Access) -> Result<Self> {
         let location = storage.location();
-        let (bytes, config, trouble) = newest_config(storage.as_ref())?;
+        let Found { bytes, config, trouble } = found;
         check_features(&config)?;
         let cache = Cache::new(access.cache.as_deref(), &location, Some(&config.repo));
         let encrypted = config.cipher != CipherKind::None;

@@ -40,6 +40,9 @@ const BEATS: u32 = 12;
 /// What the name of a session's last word ends with, where it could not remove itself.
 pub const END: &str = ".end";
 
+const SESSIONLESS: &str =
+    "the repository cannot be written to: reading without a session, so do not run gc meanwhile";
+
 /// This machine's name.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -193,6 +196,25 @@ impl Session {
         Ok(session)
     }
 
+    /// R1: a reader that looks when it knows what it reads ([`Self::reads`]). Until then it has seen no collection, so every one
+    /// waits for it. `None`, and said, where no session can be made.
+    ///
+    /// # Errors
+    /// When it cannot be told whether one can.
+    pub fn stand_by(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
+        match Self::appear(repo, SessionKind::Reader) {
+            Ok(mut session) => {
+                session.live(repo);
+                Ok(Some(session))
+            }
+            Err(Error::Io { .. }) => {
+                observer.notice(Event::Warning(SESSIONLESS));
+                Ok(None)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
     fn appear(repo: &Repository, kind: SessionKind) -> Result<Self> {
         if kind != SessionKind::Reader {
             repo.may_write()?;
@@ -234,9 +256,7 @@ impl Session {
         match Self::open(repo, SessionKind::Reader) {
             Ok((session, sight)) => Ok((Some(session), sight)),
             Err(Error::Io { .. }) => {
-                observer.notice(Event::Warning(
-                    "the repository cannot be written to: reading without a session, so do not run gc meanwhile",
-                ));
+                observer.notice(Event::Warning(SESSIONLESS));
                 Ok((None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?))
             }
             Err(err) if err.is_damage() => {

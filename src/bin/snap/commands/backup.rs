@@ -185,9 +185,10 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
     let entry = context.entry();
     let makes = args.init || context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.init);
     if !makes || Repository::exists(&*storage)? {
-        let access = context.access(&*storage)?;
+        let found = Repository::find(&*storage)?;
+        let access = context.access(&found)?;
         let begun = begin(&*storage)?;
-        return Ok((Repository::open(storage, &access)?, begun));
+        return Ok((Repository::open_found(storage, found, &access)?, begun));
     }
     if args.dry_run {
         return Err(Error::Usage(format!(

@@ -47,7 +47,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use snap_backup::model::config::CipherKind;
 use snap_backup::store::journal::Record;
-use snap_backup::store::repository::{Access, Repository};
+use snap_backup::store::repository::{Access, Found, Repository};
 use snap_backup::store::storage::Storage;
 use snap_backup::{Error, Result};
 
@@ -309,8 +309,9 @@ impl Context {
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Repository> {
-        let access = self.access(&*storage)?;
-        Repository::open(storage, &access)
+        let found = Repository::find(&*storage)?;
+        let access = self.access(&found)?;
+        Repository::open_found(storage, found, &access)
     }
 
     /// The script knew no encryption, so nobody chose to have none: every run says so.
@@ -327,8 +328,8 @@ impl Context {
     }
 
     /// What opening takes; may ask for a password.
-    fn access(&self, storage: &dyn Storage) -> Result<Access> {
-        let password = if Repository::is_encrypted(storage)? {
+    fn access(&self, found: &Found) -> Result<Access> {
+        let password = if found.is_encrypted() {
             password::existing(&self.global)?
         } else if password::is_given(&self.global) {
             return Err(Error::Refused(

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::mount::Options;
+use snap_backup::store::repository::Repository;
 
 use super::Context;
 use crate::mount;
@@ -52,7 +53,7 @@ pub(super) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
         })?;
         return Ok(Outcome::Done);
     }
-    let access = context.access(&*context.storage()?)?;
+    let access = context.access(&Repository::find(&*context.storage()?)?)?;
     let id = match mount::start(access.password.as_ref().map(|password| password.as_str()))? {
         Ok(id) => id,
         Err(ended) => return Ok(ended),
