@@ -13,10 +13,10 @@ use crate::error::Result;
 use crate::model::id::PackId;
 use crate::store::repository::Repository;
 
-/// Tables read before any of them is taken.
-const WINDOW: usize = 64;
+/// Tables read before any of them is taken; they are in memory until then.
+const WINDOW: usize = 16;
 /// As many requests are under way at once.
-const THREADS: usize = 16;
+const THREADS: usize = WINDOW;
 /// Fewer are not worth a thread.
 const FEW: usize = 4;
 
