@@ -172,13 +172,8 @@ impl Reading {
     }
 
     fn load(&self, now: &mut Now) -> Result<Arc<Index>> {
-        let sight = match Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(())) {
-            Err(err) if err.is_damage() => {
-                self.repo.warn(format!("{}: reading all the same", err.chain()));
-                Sight { packs: Sight::packs(self.repo.storage())?, ..Sight::default() }
-            }
-            other => other?,
-        };
+        let (sight, met) = Sight::look_to_read(self.repo.storage(), self.repo.ring())?;
+        met.iter().for_each(|err| self.repo.warn(format!("{}: reading all the same", err.chain())));
         let index = Arc::new(Index::load(&now.repo, sight)?);
         now.index = Some(Arc::clone(&index));
         now.idle = None;

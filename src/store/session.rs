@@ -108,14 +108,16 @@ impl Sight {
     }
 
     /// For readers. Where a record of collecting or of damage cannot be read, listed packs are taken as they are: nobody
-    /// can collect by it.
+    /// can collect by it. Why it cannot be read is for people.
     ///
     /// # Errors
     /// When something cannot be listed.
-    pub fn look_to_read(storage: &dyn Storage, ring: &Ring) -> Result<Self> {
+    pub fn look_to_read(storage: &dyn Storage, ring: &Ring) -> Result<(Self, Option<Error>)> {
         match Self::look(storage, ring, |_| Ok(())) {
-            Err(err) if err.is_damage() => Ok(Self { packs: Self::packs(storage)?, ..Self::default() }),
-            other => other,
+            Err(err) if err.is_damage() => {
+                Ok((Self { packs: Self::packs(storage)?, ..Self::default() }, Some(err)))
+            }
+            other => Ok((other?, None)),
         }
     }
 
@@ -261,7 +263,7 @@ impl Session {
             }
             Err(err) if err.is_damage() => {
                 observer.notice(Event::Warning(&format!("{}: reading all the same", err.chain())));
-                Ok((None, Sight::look_to_read(repo.storage(), repo.ring())?))
+                Ok((None, Sight::look_to_read(repo.storage(), repo.ring())?.0))
             }
             Err(err) => Err(err),
         }
