@@ -26,12 +26,14 @@ use snap_backup::codec::hash::Key;
 use snap_backup::codec::hash::Namer;
 use snap_backup::codec::hash::SubKeys;
 use snap_backup::codec::list::ListPiece;
+use snap_backup::codec::pack;
 use snap_backup::codec::pack::ENDS;
 use snap_backup::codec::pack::Ends;
 use snap_backup::codec::pack::Table;
 use snap_backup::codec::parity;
 use snap_backup::codec::parity::Layout;
 use snap_backup::codec::parity::Sums;
+use snap_backup::codec::segment::Contents;
 use snap_backup::codec::slot;
 use snap_backup::codec::slot::SlotLabel;
 use snap_backup::codec::tar::acl;
@@ -66,7 +68,7 @@ use snap_backup::tree::filter::Selection;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; each has a file in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("archive", archive),
     ("attributes", attributes),
     ("block", block),
@@ -81,6 +83,7 @@ pub const TARGETS: [Target; 16] = [
     ("pack_table", pack_table),
     ("parity", parity_sidecar),
     ("records", records),
+    ("segment", segment),
     ("sftp", sftp_packet),
     ("tree", tree),
 ];
@@ -252,6 +255,41 @@ pub fn pack_table(bytes: &[u8]) {
         let back = Table::from_cached(&kept).expect("what was written can be read");
         assert_eq!(back.blocks.len(), table.blocks.len());
     }
+}
+
+/// A segment as it lies in a repository; what it says that it holds, alone; and what a pack begins with, alone.
+pub fn segment(bytes: &[u8]) {
+    let start = envelope::object_len(bytes).filter(|start| *start <= bytes.len() as u64);
+    let file_len = bytes.len() as u64;
+    for ring in [ring(CipherKind::None), ring(CipherKind::Xaes256Gcm)] {
+        let head = bytes.get(..start.unwrap_or_default() as usize).unwrap_or_default().to_vec();
+        let name = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
+        if let Ok(contents) = envelope::open::<Contents>(&ring, envelope::SEGMENT, name, head) {
+            parts(&contents, start.unwrap_or_default(), file_len);
+        }
+        let _ = pack::open_front(&ring, bytes, file_len);
+        // Lengths that fit what it says of itself.
+        if let Some(Ok(ends)) = bytes.first_chunk::<ENDS>().map(Ends::claims) {
+            let _ = pack::open_front(&ring, bytes, ends.pack_len());
+        }
+    }
+    if let Some(contents) = again::<Contents>(bytes) {
+        let all: u64 = contents.0.iter().map(|(_, _, len)| u64::from(*len)).sum();
+        parts(&contents, 0, all);
+        parts(&contents, u64::MAX, all);
+    }
+}
+
+/// They lie one behind the other and fill the file.
+fn parts(contents: &Contents, start: u64, file_len: u64) {
+    let Ok(parts) = contents.parts(start, file_len) else { return };
+    let mut at = start;
+    for part in parts {
+        assert_eq!(part.at, at, "a gap");
+        assert!(u64::from(part.len) <= part.pack_len, "more than the pack");
+        at += u64::from(part.len);
+    }
+    assert_eq!(at, file_len, "bytes of nothing");
 }
 
 /// A table as this machine's view keeps it.

@@ -5,4 +5,4 @@
 #[path = "../decoders.rs"]
 mod decoders;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::sftp(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| decoders::sftp_packet(bytes));

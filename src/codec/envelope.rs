@@ -31,6 +31,8 @@ pub const SEEN: Magic = *b"SNAPSN";
 pub const GC: Magic = *b"SNAPGC";
 /// The end of a collection.
 pub const GC_DONE: Magic = *b"SNAPGD";
+/// The beginning of a segment, in `index/`.
+pub const SEGMENT: Magic = *b"SNAPIX";
 /// Something damaged.
 pub const DAMAGE: Magic = *b"SNAPDM";
 
@@ -58,6 +60,12 @@ pub fn magic_of(bytes: &[u8]) -> Result<Magic, BadHeader> {
         0 => Err(BadHeader::Malformed(Malformed::because("format 0"))),
         newer => Err(BadHeader::Newer(newer)),
     }
+}
+
+/// Bytes of the object that begins so, as its header says; other bytes may lie behind it.
+pub fn object_len(bytes: &[u8]) -> Option<u64> {
+    let body = bytes.get(12..16)?.try_into().ok()?;
+    Some((HEADER + OVERHEAD) as u64 + u64::from(u32::from_le_bytes(body)))
 }
 
 fn short() -> BadHeader {

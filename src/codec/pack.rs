@@ -258,18 +258,36 @@ impl Table {
         Ok(Self { kind, session: cached.session, blocks })
     }
 
-    /// The table of blocks that were just framed behind `start` bytes.
-    pub fn of_blocks(kind: ChunkType, session: SnapshotId, start: u32, blocks: Vec<SealedBlock>) -> Self {
+    /// The table of blocks that were just framed behind `start` bytes, and their sealed bytes.
+    pub fn of_blocks(
+        kind: ChunkType,
+        session: SnapshotId,
+        start: u32,
+        blocks: Vec<SealedBlock>,
+    ) -> (Self, Vec<Vec<u8>>) {
         let mut offset = start;
         let rows = blocks.into_iter().map(|block| {
-            let stored = block.sealed.len() as u32;
-            let row =
-                BlockRow { offset, stored, plain: block.plain, codec: block.codec, chunks: block.chunks };
-            offset += stored;
-            row
+            let SealedBlock { plain, codec, chunks, sealed, .. } = block;
+            let row = BlockRow { offset, stored: sealed.len() as u32, plain, codec, chunks };
+            offset += row.stored;
+            (row, sealed)
         });
-        Self { kind, session, blocks: rows.collect() }
+        let (blocks, sealed) = rows.unzip();
+        (Self { kind, session, blocks }, sealed)
     }
+}
+
+/// The table in what a pack of `pack_len` bytes begins with, its first block excluded.
+///
+/// # Errors
+/// When it is not what was written, or of a pack of another length.
+pub fn open_front(ring: &Ring, front: &[u8], pack_len: u64) -> Result<Table, Malformed> {
+    let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(Malformed::because("too short"))?;
+    let ends = Ends::parse(ends, pack_len)?;
+    if sealed.len() as u64 != u64::from(ends.table_len) {
+        return Err(Malformed::because("a table of another length than it says"));
+    }
+    ends.open_table(ring, sealed.to_vec())
 }
 
 fn table_aad(ring: &Ring, ends: &[u8; ENDS]) -> Vec<u8> {

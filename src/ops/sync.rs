@@ -30,6 +30,7 @@ use crate::store::damage;
 use crate::store::packs;
 use crate::store::parity;
 use crate::store::repository::Repository;
+use crate::store::segments;
 use crate::store::session::Session;
 use crate::store::session::Sight;
 use crate::store::snapshots;
@@ -146,6 +147,7 @@ impl Run<'_> {
             if self.options.delete {
                 self.delete(to, &session)?;
             }
+            segments::tend(to, !self.options.delete)?;
             return session.close();
         }
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))

@@ -1,25 +1,21 @@
-//! Tables of packs that this machine has not seen yet, read ahead of whoever takes them in order: from afar each takes a
-//! while, however small it is.
+//! Tables of packs that this machine has not seen yet, read ahead of whoever takes them: from afar each takes a while,
+//! however small it is.
 
+use std::collections::HashSet;
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 
 use crate::codec::pack::Table;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::PackId;
+use crate::store::at_once;
 use crate::store::repository::Repository;
+use crate::store::segments::Fetching;
 
 /// Tables read before any of them is taken; they are in memory until then.
 const WINDOW: usize = 16;
 /// As many requests are under way at once.
 const THREADS: usize = WINDOW;
-/// Fewer are not worth a thread.
-const FEW: usize = 4;
-
 /// A table.
 pub(in crate::store) enum Found {
     /// A copy that this machine has kept.
@@ -30,67 +26,88 @@ pub(in crate::store) enum Found {
     Mended(Table),
 }
 
-type Slot = Mutex<Option<Result<Found>>>;
+/// A pack whose rows this machine does not have: its number in the listing, its name, its length.
+pub(in crate::store) type Unknown = (u32, PackId, u64);
 
-fn is_open(slot: &Slot) -> bool {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-}
-
-/// Reads tables in the order of their packs.
+/// Reads tables: those that segments have, and then each of the others, in the order of their packs.
 pub(in crate::store) struct Ahead<'a> {
     repo: &'a Repository,
-    todo: VecDeque<(PackId, u64)>,
-    ready: VecDeque<Result<Found>>,
+    segments: Option<Fetching<'a>>,
+    todo: VecDeque<Unknown>,
+    /// Of what is to do, what segments had.
+    done: HashSet<u32>,
+    ready: VecDeque<(u32, Result<Found>)>,
 }
 
 impl<'a> Ahead<'a> {
-    /// Of these packs, each with its length.
-    pub(in crate::store) fn new(repo: &'a Repository, packs: VecDeque<(PackId, u64)>) -> Self {
-        Self { repo, todo: packs, ready: VecDeque::new() }
-    }
-
-    /// The table of the next pack.
+    /// Of these packs; from their own tables alone, or also by segments.
     ///
     /// # Errors
-    /// When it is damaged and cannot be rebuilt, or cannot be read.
-    pub(in crate::store) fn next(&mut self) -> Result<Found> {
+    /// When segments cannot be listed.
+    pub(in crate::store) fn new(
+        repo: &'a Repository,
+        packs: VecDeque<Unknown>,
+        by_segments: bool,
+    ) -> Result<Self> {
+        let has = |id: &PackId, len| repo.view().is_some_and(|view| view.has_table(id, len));
+        let segments = match by_segments && repo.storage().is_far() {
+            true => {
+                let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
+                let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));
+                Some(Fetching::begin(repo, lacking.collect())?)
+            }
+            false => None,
+        };
+        Ok(Self { repo, segments, todo: packs, done: HashSet::new(), ready: VecDeque::new() })
+    }
+
+    /// The table of one more pack, with its number: what it is, or that it is damaged and cannot be rebuilt, or cannot be
+    /// read.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(in crate::store) fn next(&mut self) -> Result<Option<(u32, Result<Found>)>> {
         if self.ready.is_empty() {
-            let window = WINDOW.min(self.todo.len());
-            let packs: Vec<(PackId, u64)> = self.todo.drain(..window).collect();
-            self.ready = self.read(&packs);
+            self.fill()?;
         }
-        self.ready.pop_front().unwrap_or(Err(Error::Stopped))
+        Ok(self.ready.pop_front())
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        if let Some(segments) = &mut self.segments {
+            for (number, table) in segments.next()? {
+                self.done.insert(number);
+                self.ready.push_back((number, Ok(Found::Read(table))));
+            }
+            if !self.ready.is_empty() {
+                return Ok(());
+            }
+            self.segments = None;
+        }
+        let mut window = Vec::with_capacity(WINDOW);
+        while window.len() < WINDOW
+            && let Some(unknown) = self.todo.pop_front()
+        {
+            if !self.done.contains(&unknown.0) {
+                window.push(unknown);
+            }
+        }
+        self.ready = self.read(&window);
+        Ok(())
     }
 
     /// All of these, what this machine has kept first.
-    fn read(&self, packs: &[(PackId, u64)]) -> VecDeque<Result<Found>> {
-        let kept = packs.iter().map(|(id, len)| self.repo.view().and_then(|view| view.table(id, *len)));
-        let slots: Vec<Slot> =
-            kept.map(|table| Mutex::new(table.map(|table| Ok(Found::Kept(table))))).collect();
-        let missing = slots.iter().filter(|slot| is_open(slot)).count();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(((id, len), slot)) = {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                packs.get(at).zip(slots.get(at))
-            } {
-                if is_open(slot) {
-                    let found = self.one(id, *len);
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..THREADS.min(missing).max(1) {
-                // Where the system gives no thread, there is one less.
-                if missing < FEW || std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
+    fn read(&self, packs: &[Unknown]) -> VecDeque<(u32, Result<Found>)> {
+        let kept = packs.iter().map(|(_, id, len)| self.repo.view().and_then(|view| view.table(id, *len)));
+        let kept: Vec<Option<Table>> = kept.collect();
+        let missing = packs.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(pack, _)| *pack);
+        let missing: Vec<Unknown> = missing.collect();
+        let mut read = at_once::map(&missing, THREADS, |(_, id, len)| self.one(id, *len)).into_iter();
+        let found = packs.iter().zip(kept).map(|((number, ..), kept)| match kept {
+            Some(table) => (*number, Ok(Found::Kept(table))),
+            None => (*number, read.next().unwrap_or(Err(Error::Stopped))),
         });
-        let found = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-        found.map(|found| found.unwrap_or(Err(Error::Stopped))).collect()
+        found.collect()
     }
 
     fn one(&self, id: &PackId, len: u64) -> Result<Found> {

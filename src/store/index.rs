@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -112,32 +113,49 @@ pub struct Index {
 }
 
 impl Index {
-    /// Looks at every listed pack: whether this machine's view has its rows, else reads its table.
+    /// Looks at every listed pack: whether this machine's view has its rows, else reads its table, or a segment with it.
     ///
     /// # Errors
     /// When the store fails. A damaged table only takes its own chunks out.
-    pub fn load(repo: &Repository, mut sight: Sight) -> Result<Self> {
+    pub fn load(repo: &Repository, sight: Sight) -> Result<Self> {
+        Self::read(repo, sight, true)
+    }
+
+    /// As [`Self::load`], from the packs' own tables alone wherever this machine's view has nothing.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_from_packs(repo: &Repository, sight: Sight) -> Result<Self> {
+        Self::read(repo, sight, false)
+    }
+
+    fn read(repo: &Repository, mut sight: Sight, by_segments: bool) -> Result<Self> {
         let mut shelf = Shelf::new(Source::of(repo));
         let known = open_runs(&mut shelf, &sight);
         let listed = std::mem::take(&mut sight.packs);
         let mut index = Self { sight, shelf, ..Self::default() };
-        let (mut pending, mut learned) = (Vec::new(), HashSet::new());
-        let unknown = listed.iter().zip(&known).filter(|(_, covered)| covered.is_none());
-        let mut ahead = Ahead::new(repo, unknown.map(|(pack, _)| *pack).collect());
+        let mut unknown = VecDeque::new();
         for ((number, (id, len)), covered) in (0..).zip(&listed).zip(known) {
-            if let Some(covered) = covered {
-                index.shelf.packs.push(index.info(&covered, true));
-                continue;
+            if covered.is_none() {
+                unknown.push_back((number, *id, *len));
             }
-            let (kept, readable) = index.learn(id, ahead.next(), &mut learned)?;
+            let covered = covered.unwrap_or_else(|| covered_by(*id, *len, &Kept::new(nothing())));
+            index.shelf.packs.push(index.info(&covered, true));
+        }
+        let (mut pending, mut learned) = (Vec::new(), HashSet::new());
+        let mut ahead = Ahead::new(repo, unknown, by_segments)?;
+        while let Some((number, found)) = ahead.next()? {
+            let Some((id, len)) = listed.get(number as usize) else { continue };
+            let (kept, readable) = index.learn(id, found, &mut learned)?;
             let info = index.info(&covered_by(*id, *len, &kept), readable);
-            index.shelf.packs.push(info);
+            index.shelf.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
             index.rows.extend(rows::of_pack(number, kept.ids()));
             pending.push((number, kept));
             if index.rows.len() >= index.shelf.limits().rows {
                 index.shelf.spill(&mut pending, &mut index.rows);
             }
         }
+        index.shelf.count();
         index.shelf.settle(&pending, |id| learned.contains(id));
         index.sight.packs = listed;
         index.rows.sort_unstable();
@@ -164,8 +182,7 @@ impl Index {
             }
             Err(err) if err.is_damage() => {
                 self.unreadable.push((*id, err));
-                let session = SnapshotId::new([0; 16]);
-                (Table { kind: ChunkType::Data, session, blocks: Vec::new() }, false)
+                (nothing(), false)
             }
             Err(err) => return Err(err),
         };
@@ -372,6 +389,11 @@ fn open_runs(shelf: &mut Shelf, sight: &Sight) -> Vec<Option<Covered>> {
         shelf.runs.extend(run);
     }
     known
+}
+
+/// The table of a pack of which nothing is known.
+fn nothing() -> Table {
+    Table { kind: ChunkType::Data, session: SnapshotId::new([0; 16]), blocks: Vec::new() }
 }
 
 pub(in crate::store) fn covered_by(id: PackId, len: u64, kept: &Kept) -> Covered {

@@ -66,6 +66,10 @@ impl Storage for Mirrored {
         self.first.location()
     }
 
+    fn is_far(&self) -> bool {
+        self.first.is_far()
+    }
+
     fn list(&self, area: Area) -> Result<Vec<Listed>> {
         self.first.list(area)
     }

@@ -1,6 +1,7 @@
 //! The repository: storage, packs, index, sessions, snapshots.
 
 mod ahead;
+mod at_once;
 pub mod blocks;
 pub mod cache;
 pub mod chunks;
@@ -40,6 +41,7 @@ pub mod rest;
 pub mod roots;
 pub mod rows;
 mod runs;
+pub mod segments;
 pub mod selection;
 pub mod session;
 pub mod sftp;
@@ -57,3 +59,4 @@ pub mod trash;
 pub mod trees;
 pub mod versions;
 pub mod view;
+pub mod writing;

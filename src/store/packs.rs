@@ -7,6 +7,7 @@ use crate::codec::hash::Hasher;
 use crate::codec::pack;
 use crate::codec::pack::ENDS;
 use crate::codec::pack::Ends;
+use crate::codec::pack::Frame;
 use crate::codec::pack::Table;
 use crate::error::Error;
 use crate::error::Result;
@@ -36,6 +37,8 @@ pub struct StoredPack {
     pub len: u64,
     /// What it holds.
     pub table: Table,
+    /// What it begins with, up to its first block; empty where nobody needs it, as the store is near.
+    pub front: Vec<u8>,
 }
 
 /// Writes blocks of one type as a pack, and then its sidecar if there is to be a `share` of parity.
@@ -50,21 +53,25 @@ pub fn write(
     blocks: Vec<SealedBlock>,
     share: u8,
 ) -> Result<(StoredPack, Result<u64>)> {
-    let frame =
+    let Frame { head, tail } =
         pack::frame(ring, kind, session, &blocks).map_err(Error::damaged("a pack, being written,"))?;
-    let mut parts: Vec<&[u8]> = vec![&frame.head];
-    parts.extend(blocks.iter().map(|block| block.sealed.as_slice()));
-    parts.push(&frame.tail);
+    let (table, sealed) = Table::of_blocks(kind, session, head.len() as u32, blocks);
+    let front = if storage.is_far() { head.clone() } else { Vec::new() };
+    let parts: Vec<Vec<u8>> = std::iter::once(head).chain(sealed).chain([tail]).collect();
     let mut hasher = Hasher::default();
     parts.iter().for_each(|part| hasher.update(part));
     let id = PackId::new(hasher.finish());
     let len = parts.iter().map(|part| part.len() as u64).sum();
-    if storage.create(Area::Packs, &id.hex(), &parts)? == Created::Exists {
+    let (created, sidecar) = if share == 0 {
+        (storage.create_owned(Area::Packs, &id.hex(), parts)?, Ok(0))
+    } else {
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        (storage.create(Area::Packs, &id.hex(), &parts)?, parity::write(storage, id, &parts, share))
+    };
+    if created == Created::Exists {
         return Err(Error::Refused(format!("pack {id} exists before it was written")));
     }
-    let sidecar = parity::write(storage, id, &parts, share);
-    let start = frame.head.len() as u32;
-    Ok((StoredPack { id, len, table: Table::of_blocks(kind, session, start, blocks) }, sidecar))
+    Ok((StoredPack { id, len, table, front }, sidecar))
 }
 
 /// A pack's table, from the front or, where that is damaged, from the end.
@@ -101,38 +108,57 @@ pub fn table_by(
 ) -> Result<Table> {
     let name = id.hex();
     let damaged = || Error::damaged(Area::Packs.path(&name));
+    if !at_end {
+        return pack::open_front(ring, &front_by(read, &name, len)?, len).map_err(damaged());
+    }
     let short = Malformed::because("too short for a pack");
     let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
-    let (ends, behind) = if at_end { (ends_at(read, tail)?, Vec::new()) } else { front(read, tail)? };
-    let ends = Ends::parse(&ends, len).map_err(damaged())?;
-    let table = u64::from(ends.table_len);
-    let start = if at_end { tail.checked_sub(table).ok_or(short).map_err(damaged())? } else { ENDS as u64 };
+    let ends = Ends::parse(&ends_at(read, tail)?, len).map_err(damaged())?;
+    let start = tail.checked_sub(u64::from(ends.table_len)).ok_or(short).map_err(damaged())?;
     let mut sealed = vec![0u8; ends.table_len as usize];
-    match behind.get(..sealed.len()) {
-        Some(table) => sealed.copy_from_slice(table),
-        None => read(start, &mut sealed)?,
-    }
+    read(start, &mut sealed)?;
     ends.open_table(ring, sealed).map_err(damaged())
+}
+
+/// What a pack begins with, up to its first block, once its table has been opened.
+///
+/// # Errors
+/// When it is damaged or cannot be read.
+pub(in crate::store) fn front(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> Result<Vec<u8>> {
+    let name = id.hex();
+    let front = front_by(&|at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out), &name, len)?;
+    pack::open_front(ring, &front, len).map_err(Error::damaged(Area::Packs.path(&name)))?;
+    Ok(front)
+}
+
+/// Preamble and table as they stand in a pack's beginning. From afar one request takes as long as the other, and most tables
+/// come with the first.
+fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
+    let damaged = || Error::damaged(Area::Packs.path(name));
+    let tail = len.checked_sub(ENDS as u64).ok_or(Malformed::because("too short for a pack"));
+    let mut front = vec![0u8; GUESS.min(tail.map_err(damaged())?) as usize];
+    match read(0, &mut front) {
+        // It may lie behind the table.
+        Err(err) if err.is_damage() && !err.is_missing() => front.clear(),
+        read => read?,
+    }
+    let ends = match front.first_chunk::<ENDS>() {
+        Some(ends) => *ends,
+        None => ends_at(read, 0)?,
+    };
+    let table_len = Ends::parse(&ends, len).map_err(damaged())?.table_len as usize;
+    if front.len() < ENDS + table_len {
+        front = ends.to_vec();
+        front.resize(ENDS + table_len, 0);
+        read(ENDS as u64, front.get_mut(ENDS..).unwrap_or_default())?;
+    }
+    front.truncate(ENDS + table_len);
+    Ok(front)
 }
 
 fn ends_at(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; ENDS]> {
     let mut ends = [0u8; ENDS];
     read(at, &mut ends).map(|()| ends)
-}
-
-/// What a pack begins with, and some of what comes behind it up to `tail`: from afar one request takes as long as the
-/// other, and most tables come with the first.
-fn front(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, tail: u64) -> Result<([u8; ENDS], Vec<u8>)> {
-    let mut bytes = vec![0u8; GUESS.min(tail) as usize];
-    match read(0, &mut bytes) {
-        // It may lie behind the table.
-        Err(err) if err.is_damage() && !err.is_missing() => return Ok((ends_at(read, 0)?, Vec::new())),
-        read => read?,
-    }
-    match bytes.split_first_chunk::<ENDS>() {
-        Some((ends, behind)) => Ok((*ends, behind.to_vec())),
-        None => Ok((ends_at(read, 0)?, Vec::new())),
-    }
 }
 
 /// The hash of a pack's bytes as they are.

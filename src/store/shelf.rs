@@ -129,6 +129,15 @@ impl Shelf {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Numbers the copies, once all packs are known.
+    pub(in crate::store) fn count(&mut self) {
+        let mut first = 0;
+        for pack in &mut self.packs {
+            pack.first = first;
+            first += pack.chunks as usize;
+        }
+    }
+
     /// What is known of the next pack to be put on it.
     pub(in crate::store) fn info(&self, pack: &Covered) -> PackInfo {
         PackInfo {

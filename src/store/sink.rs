@@ -1,12 +1,11 @@
 //! Writing chunks: dedup, blocks, packs. Exactly one thread owns a [`Sink`], so dedup needs no lock.
 //!
 //! The pipeline has no cycle: the owner hands full blocks to the sealing workers, they hand sealed blocks to the
-//! one packer, it hands complete packs to the one writer, and every channel is bounded. Only empty buffers go back,
+//! one packer, it hands complete packs to whoever writes (`writing`), and every channel is bounded. Only empty buffers go back,
 //! and nobody waits for one.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::thread::Scope;
 use std::thread::ScopedJoinHandle;
 
@@ -24,10 +23,12 @@ use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::store::fresh::Fresh;
 use crate::store::index::Index;
-use crate::store::packs;
 use crate::store::packs::StoredPack;
 use crate::store::repository::Repository;
 use crate::store::shelf::Source;
+use crate::store::writing::FullPack;
+use crate::store::writing::Writing;
+use crate::store::writing::Written;
 
 #[derive(Debug)]
 struct OpenBlock {
@@ -56,6 +57,12 @@ struct OpenPack {
     blocks: Vec<SealedBlock>,
 }
 
+impl OpenPack {
+    fn close(self) -> FullPack {
+        FullPack { kind: self.kind, blocks: self.blocks }
+    }
+}
+
 /// The level at which little is packed.
 const HARDER: i32 = 9;
 
@@ -79,17 +86,6 @@ impl Effort {
     }
 }
 
-/// What a sink has written, once it is all durable.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// How many packs.
-    pub packs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Bytes of their parity.
-    pub parity: u64,
-}
-
 /// Takes chunks, each stored once however often it is offered.
 #[derive(Debug)]
 pub struct Sink<'scope> {
@@ -109,7 +105,8 @@ pub struct Sink<'scope> {
     sealed: Sender<SealedBlock>,
     sealers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     packer: ScopedJoinHandle<'scope, Result<()>>,
-    writer: ScopedJoinHandle<'scope, Result<Written>>,
+    writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
+    writing: Arc<Writing<'scope>>,
     added: u64,
 }
 
@@ -127,7 +124,7 @@ impl<'scope> Sink<'scope> {
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
         // No room: at most one pack is complete and waits, while the one before it is written and synced.
-        let (to_write, packs) = bounded::<OpenPack>(0);
+        let (to_write, packs) = bounded::<FullPack>(0);
         let (back, empty) = bounded::<Vec<u8>>(2 * workers);
         let (land, landed) = unbounded::<StoredPack>();
         let sealers = (0..workers)
@@ -138,7 +135,13 @@ impl<'scope> Sink<'scope> {
             .collect();
         let sealed_in = to_pack.clone();
         let packer = scope.spawn(move || pack_all(repo, &sealed, &to_write));
-        let writer = scope.spawn(move || write_all(repo, session, &packs, stored, &land));
+        let writing = Arc::new(Writing::new(repo, session, stored));
+        let writers = (0..writing.threads())
+            .map(|_| {
+                let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
+                scope.spawn(move || writing.work(&packs, &land))
+            })
+            .collect();
         Self {
             index,
             ours: Fresh::new(Source::of(repo)),
@@ -152,7 +155,8 @@ impl<'scope> Sink<'scope> {
             sealed: sealed_in,
             sealers,
             packer,
-            writer,
+            writers,
+            writing,
             added: 0,
         }
     }
@@ -250,7 +254,18 @@ impl<'scope> Sink<'scope> {
     /// The first failure of a worker.
     pub fn finish(self) -> Result<Written> {
         let Self {
-            data, tree, blocks, mut effort, sealed, sealers, packer, writer, landed, mut ours, ..
+            data,
+            tree,
+            blocks,
+            mut effort,
+            sealed,
+            sealers,
+            packer,
+            writers,
+            writing,
+            landed,
+            mut ours,
+            ..
         } = self;
         let mut failed = None;
         for block in [data, tree] {
@@ -262,19 +277,20 @@ impl<'scope> Sink<'scope> {
         let sealed = sealers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped)));
         let sealed: Vec<Result<()>> = sealed.collect();
         let packed = packer.join().unwrap_or(Err(Error::Stopped));
-        let written = writer.join().unwrap_or(Err(Error::Stopped));
+        let joined = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
+        // The cause of all others is a writer's own failure.
+        let written = joined.reduce(first_cause).unwrap_or(Ok(()));
         landed.iter().for_each(|pack| ours.landed(pack));
         ours.settle();
-        let errors = sealed.into_iter().chain([packed]).filter_map(Result::err).chain(failed);
-        match written {
-            // The writer's own failure is the cause of the others'.
-            Err(err) if !matches!(err, Error::Stopped) => Err(err),
-            other => match errors.reduce(|a, b| if matches!(a, Error::Stopped) { b } else { a }) {
-                Some(err) => Err(err),
-                None => other,
-            },
-        }
+        let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
+        std::iter::once(written).chain(others).reduce(first_cause).unwrap_or(Ok(()))?;
+        Ok(writing.finish())
     }
+}
+
+/// Of two ends the one that says why: who was stopped was stopped by somebody else's failure.
+fn first_cause(a: Result<()>, b: Result<()>) -> Result<()> {
+    if matches!(a, Ok(()) | Err(Error::Stopped)) && b.is_err() { b } else { a }
 }
 
 fn seal_all(
@@ -302,7 +318,7 @@ fn seal_all(
     Ok(())
 }
 
-fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<OpenPack>) -> Result<()> {
+fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<FullPack>) -> Result<()> {
     let config = repo.config();
     let new = |kind| {
         let target = u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
@@ -315,41 +331,13 @@ fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<Open
         open.blocks.push(block);
         if open.size >= open.target {
             let full = std::mem::replace(open, new(open.kind));
-            out.send(full).map_err(|_| Error::Stopped)?;
+            out.send(full.close()).map_err(|_| Error::Stopped)?;
         }
     }
     for rest in [data, tree] {
         if !rest.blocks.is_empty() {
-            out.send(rest).map_err(|_| Error::Stopped)?;
+            out.send(rest.close()).map_err(|_| Error::Stopped)?;
         }
     }
     Ok(())
-}
-
-fn write_all(
-    repo: &Repository,
-    session: SnapshotId,
-    packs: &Receiver<OpenPack>,
-    stored: &AtomicU64,
-    land: &Sender<StoredPack>,
-) -> Result<Written> {
-    let mut written = Written::default();
-    for pack in packs {
-        let (kind, share) = (pack.kind, repo.config().parity());
-        let (pack, sidecar) = packs::write(repo.storage(), repo.ring(), (kind, session), pack.blocks, share)?;
-        match sidecar {
-            Ok(len) => written.parity += len,
-            // The pack is durable, and as good as it is without: the next collection writes what is missing.
-            Err(err) => repo.warn(format!(
-                "{}: what is saved is whole, but some of it has no parity; `snap repair parity` writes it",
-                err.chain()
-            )),
-        }
-        written.bytes += pack.len;
-        stored.store(written.bytes, Ordering::Relaxed);
-        written.packs += 1;
-        // After a failure elsewhere nobody takes it.
-        let _ = land.send(pack);
-    }
-    Ok(written)
 }

@@ -152,6 +152,20 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// When it could not be made durable. It is then not there, or its state is unknown: never retry the sync.
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created>;
 
+    /// Like `create`, of bytes that may go to whoever sends them: then they need not be copied for that.
+    ///
+    /// # Errors
+    /// As `create`.
+    fn create_owned(&self, area: Area, name: &str, parts: Vec<Vec<u8>>) -> Result<Created> {
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        self.create(area, name, &parts)
+    }
+
+    /// Whether a line lies in between, so that each request takes a while however small it is.
+    fn is_far(&self) -> bool {
+        false
+    }
+
     /// Like `create`, and the object is held until the returned value is dropped.
     ///
     /// # Errors

@@ -149,6 +149,11 @@ impl View {
         self.table_of(id).filter(|(known, _)| *known == len).map(|(_, table)| table)
     }
 
+    /// Whether a pack's table was kept here; what is kept may still turn out not to be whole.
+    pub(in crate::store) fn has_table(&self, id: &PackId, len: u64) -> bool {
+        self.get(&key(b"m", id, 0)).is_some_and(|mark| mark.starts_with(&len.to_le_bytes()))
+    }
+
     /// A pack's length and table as they were when this machine last saw them, if they are here whole.
     pub fn table_of(&self, id: &PackId) -> Option<(u64, Table)> {
         let mark = self.get(&key(b"m", id, 0))?;

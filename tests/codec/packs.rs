@@ -57,7 +57,7 @@ proptest! {
         let area: usize = blocks.iter().map(|block| block.sealed.len()).sum();
         let len = frame.head.len() + area + frame.tail.len();
         let start = u32::try_from(frame.head.len()).unwrap();
-        let table = Table::of_blocks(ChunkType::Data, session, start, blocks);
+        let (table, _) = Table::of_blocks(ChunkType::Data, session, start, blocks);
         let (head, first) = frame.head.split_at(ENDS);
         let (second, tail) = frame.tail.split_at(frame.tail.len() - ENDS);
         prop_assert_eq!(opened(&ring, head, first, len), Ok(table.clone()));

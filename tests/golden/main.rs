@@ -10,6 +10,7 @@ mod locks;
 mod packs;
 mod parity;
 mod records;
+mod segments;
 mod trees;
 
 use std::fs;

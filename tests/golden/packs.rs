@@ -60,16 +60,16 @@ fn framed_today(cipher: CipherKind, pack: &[u8]) -> Vec<u8> {
     framed(cipher, blocks.collect::<Vec<_>>().first_chunk().unwrap())
 }
 
-fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
+pub(crate) fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
     golden(folder, "pack", || make(cipher))
 }
 
 /// Stored bytes of a table, of the two blocks, and of the whole file.
-const TABLE: usize = 150;
+pub(crate) const TABLE: usize = 150;
 const BLOCKS: [usize; 2] = [51, 59];
 const LENGTH: usize = 2 * (ENDS + TABLE) + BLOCKS[0] + BLOCKS[1];
 
-fn table() -> Table {
+pub(crate) fn table() -> Table {
     let [first, second] = chunks().map(|chunks| chunks.iter().map(|plain| named(plain)).collect());
     let start = (ENDS + TABLE) as u32;
     let blocks = vec![

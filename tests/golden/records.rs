@@ -38,7 +38,7 @@ use crate::ring;
 
 const OURS: SnapshotId = SnapshotId::new([0xa1; 16]);
 const THEIRS: SnapshotId = SnapshotId::new([0xb2; 16]);
-const ALL: [Magic; 8] = [
+const ALL: [Magic; 9] = [
     envelope::MANIFEST,
     envelope::FENCE,
     envelope::SESSION,
@@ -46,6 +46,7 @@ const ALL: [Magic; 8] = [
     envelope::SEEN,
     envelope::GC,
     envelope::GC_DONE,
+    envelope::SEGMENT,
     envelope::DAMAGE,
 ];
 

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use snap_backup::Error;
 use snap_backup::Result;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::storage::Area;
@@ -35,6 +36,10 @@ pub struct Hooked {
     pub inner: Arc<MemoryStorage>,
     /// It promises nothing of what collecting beside others needs.
     pub distrusted: AtomicBool,
+    /// It lies behind a line.
+    pub far: AtomicBool,
+    /// Nothing may be created there, or removed.
+    pub closed: Mutex<Option<Area>>,
     calls: Mutex<Vec<Call>>,
     hooks: Mutex<Vec<(Act, Area, Work)>>,
 }
@@ -54,6 +59,13 @@ impl Hooked {
     /// Whether every hook has had its call.
     pub fn is_spent(&self) -> bool {
         self.hooks.lock().unwrap().is_empty()
+    }
+
+    fn admit(&self, area: Area) -> Result<()> {
+        match *self.closed.lock().unwrap() == Some(area) {
+            true => Err(Error::Refused(format!("{} is closed", area.folder()))),
+            false => Ok(()),
+        }
     }
 
     fn note(&self, act: Act, area: Area, name: &str) {
@@ -92,6 +104,7 @@ impl Storage for Hooked {
         self.inner.read_range(area, name, offset, out)
     }
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        self.admit(area)?;
         self.note(Act::Create, area, name);
         self.inner.create(area, name, parts)
     }
@@ -106,10 +119,14 @@ impl Storage for Hooked {
     fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
         if self.distrusted.load(Ordering::Relaxed) { Ok(None) } else { self.inner.is_held(area, name) }
     }
+    fn is_far(&self) -> bool {
+        self.far.load(Ordering::Relaxed)
+    }
     fn distrust(&self) -> Result<Option<String>> {
         Ok(self.distrusted.load(Ordering::Relaxed).then(|| "a store of hearsay".to_owned()))
     }
     fn remove(&self, area: Area, name: &str) -> Result<()> {
+        self.admit(area)?;
         self.note(Act::Remove, area, name);
         self.inner.remove(area, name)
     }

@@ -24,6 +24,8 @@ use crate::observe::Observer;
 use crate::store::damage;
 use crate::store::index::Index;
 use crate::store::repository::Repository;
+use crate::store::segments;
+use crate::store::segments::Claims;
 use crate::store::session;
 use crate::store::session::Session;
 use crate::store::session::Sight;
@@ -165,14 +167,15 @@ impl Checker<'_> {
     fn packs(&mut self, index: &Index, options: &Options) -> Result<HashSet<PackId>> {
         let read = options.read_data || options.subset.is_some();
         if !read && !options.tables {
-            return Ok(HashSet::new());
+            return self.segments().map(|()| HashSet::new());
         }
+        let claims = Claims::of(self.repo)?;
         let depth = if read { packs::Depth::All } else { packs::Depth::Tables };
         let chosen = packs::choose(&index.sight().packs, options.subset)?;
         let bytes = chosen.iter().map(|(_, len)| len).sum();
         self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
         let mut whole: HashSet<PackId> = chosen.iter().map(|(id, _)| *id).collect();
-        for (id, err) in packs::verify_all(self.repo, &chosen, depth, self.observer, self.stop)? {
+        for (id, err) in packs::verify_all(self.repo, &chosen, (depth, &claims), self.observer, self.stop)? {
             whole.remove(&id);
             if err.is_missing() && !is_listed(self.repo, &id)? {
                 self.moved(&id);
@@ -180,11 +183,24 @@ impl Checker<'_> {
             }
             self.pack_error(id, &err);
         }
+        claims.wrong().into_values().for_each(|why| self.wrong_segment(&why));
         if !read {
             return Ok(HashSet::new());
         }
         self.report.bytes_read += bytes;
         Ok(whole)
+    }
+
+    /// Whether segments can be read; what they say is compared with packs where those are read.
+    fn segments(&mut self) -> Result<()> {
+        for (_, segment) in segments::all(self.repo)? {
+            segment.map_or_else(|err| self.wrong_segment(&err.chain()), drop);
+        }
+        Ok(())
+    }
+
+    fn wrong_segment(&mut self, why: &str) {
+        self.error(format!("{why}: `snap repair index` removes it"));
     }
 
     fn moved(&mut self, id: &PackId) {

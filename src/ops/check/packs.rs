@@ -18,6 +18,7 @@ use crate::observe::Observer;
 use crate::ops::check::Subset;
 use crate::store::packs;
 use crate::store::repository::Repository;
+use crate::store::segments::Claims;
 use crate::store::session;
 use crate::store::storage::Area;
 
@@ -69,13 +70,13 @@ pub(super) fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<
 pub(super) fn verify_all(
     repo: &Repository,
     chosen: &[(PackId, u64)],
-    depth: Depth,
+    (depth, claims): (Depth, &Claims),
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<(PackId, Error)>> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let found = some(repo, chosen, depth, &next, observer, stop);
+        let found = some(repo, chosen, (depth, claims), &next, observer, stop);
         if found.is_err() {
             // Nobody begins another pack.
             next.store(chosen.len(), Ordering::Relaxed);
@@ -99,13 +100,13 @@ pub(super) fn verify_all(
 fn some(
     repo: &Repository,
     chosen: &[(PackId, u64)],
-    depth: Depth,
+    (depth, claims): (Depth, &Claims),
     next: &AtomicUsize,
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Error)>> {
     let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
-    let mut verifier = Verifier { repo, opener, span: Vec::new(), plain: Vec::new() };
+    let mut verifier = Verifier { repo, claims, opener, span: Vec::new(), plain: Vec::new() };
     let mut found = Vec::new();
     loop {
         let at = next.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +129,7 @@ fn some(
 
 struct Verifier<'a> {
     repo: &'a Repository,
+    claims: &'a Claims,
     opener: BlockOpener,
     span: Vec<u8>,
     plain: Vec<u8>,
@@ -143,6 +145,7 @@ impl Verifier<'_> {
         if table != packs::table_at(storage, ring, id, len, true)? {
             return Err(damaged("its two tables differ"));
         }
+        self.claims.compare(id, len, &table);
         let kept = self.repo.view().and_then(|view| view.table(id, len));
         if kept.is_some_and(|kept| kept != table) {
             self.repo.warn(format!(
@@ -168,9 +171,11 @@ impl Verifier<'_> {
         if hash != *id.as_bytes() {
             return Err(damaged(Malformed::because("its bytes do not hash to its name")));
         }
-        if table? != packs::table_at(storage, ring, id, len, true)? {
+        let table = table?;
+        if table != packs::table_at(storage, ring, id, len, true)? {
             return Err(damaged(Malformed::because("its two tables differ")));
         }
+        self.claims.compare(id, len, &table);
         wrong.map_or(Ok(()), |wrong| Err(damaged(wrong)))
     }
 

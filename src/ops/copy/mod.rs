@@ -34,10 +34,10 @@ use crate::store::session::Session;
 use crate::store::session::Sight;
 use crate::store::sink::Effort;
 use crate::store::sink::Sink;
-use crate::store::sink::Written;
 use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
 use crate::store::storage::Area;
+use crate::store::writing::Written;
 
 /// What to copy.
 #[derive(Debug, Clone, Default)]

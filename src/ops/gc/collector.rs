@@ -33,6 +33,7 @@ use crate::store::liveness;
 use crate::store::repository::Repository;
 use crate::store::roots;
 use crate::store::roots::Roots;
+use crate::store::segments;
 use crate::store::session::Session;
 use crate::store::session::Sight;
 use crate::store::snapshots::Snapshot;
@@ -128,6 +129,7 @@ impl<'a> Collector<'a> {
         let Self { repo, session, mut report, full, stop, .. } = self;
         if let Some(session) = session {
             parity::tend(repo, session.id, full, &mut report, stop)?;
+            segments::tend(repo, false)?;
             let highest = collections::highest(repo.storage())?;
             let others = liveness::others(repo, Some(&session.id), true)?;
             for dead in others.iter().filter(|other| other.dead) {

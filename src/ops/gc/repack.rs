@@ -23,8 +23,8 @@ use crate::store::repository::Repository;
 use crate::store::shelf::PackInfo;
 use crate::store::sink::Effort;
 use crate::store::sink::Sink;
-use crate::store::sink::Written;
 use crate::store::storage::Area;
+use crate::store::writing::Written;
 
 /// What moving takes.
 pub(super) struct Mover<'a> {

@@ -10,6 +10,8 @@ use crate::observe::Observer;
 use crate::store::index::Index;
 use crate::store::packs;
 use crate::store::repository::Repository;
+use crate::store::segments;
+use crate::store::segments::Claims;
 use crate::store::session::Session;
 use crate::store::session::Sight;
 
@@ -24,6 +26,8 @@ pub struct Report {
     pub unreadable: Vec<String>,
     /// Packs of which this machine remembers something else than they say.
     pub wrong: u64,
+    /// Segments that are damaged or say something else than their packs; removed where the view is rebuilt.
+    pub segments: Vec<String>,
 }
 
 /// Rebuilds the view; in a dry run it is compared with the packs and left as it is.
@@ -39,13 +43,25 @@ pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &Ato
 
 fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
     repo.renew_view()?;
-    let index = Index::load(repo, sight)?;
-    let unreadable = index.unreadable.iter().map(|(_, err)| err.chain()).collect();
-    Ok(Report { packs: index.packs().len() as u64, chunks: index.chunks(), unreadable, wrong: 0 })
+    let index = Index::load_from_packs(repo, sight)?;
+    let unreadable: Vec<String> = index.unreadable.iter().map(|(_, err)| err.chain()).collect();
+    let claims = Claims::of(repo)?;
+    for (number, pack) in (0..).zip(index.packs()) {
+        match index.table(number) {
+            Ok(kept) => claims.compare(&pack.id, pack.len, &kept.table),
+            Err(err) if err.is_damage() => {}
+            Err(err) => return Err(err),
+        }
+    }
+    let wrong = claims.wrong();
+    segments::remove(repo, wrong.keys());
+    let segments = wrong.into_values().collect();
+    Ok(Report { packs: index.packs().len() as u64, chunks: index.chunks(), unreadable, wrong: 0, segments })
 }
 
 fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
     let mut report = Report { packs: sight.packs.len() as u64, ..Report::default() };
+    let claims = Claims::of(repo)?;
     observer.notice(Event::Expect { files: report.packs, bytes: 0 });
     for (id, len) in &sight.packs {
         if stop.load(Ordering::Relaxed) {
@@ -63,8 +79,10 @@ fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &Ato
             Err(err) => return Err(err),
         };
         report.chunks += table.blocks.iter().map(|block| block.chunks.len() as u64).sum::<u64>();
+        claims.compare(id, *len, &table);
         let kept = repo.view().and_then(|view| view.table_of(id));
         report.wrong += u64::from(kept.is_some_and(|kept| kept != (*len, table)));
     }
+    report.segments = claims.wrong().into_values().collect();
     Ok(report)
 }

@@ -50,28 +50,38 @@ impl CloudStorage {
     }
 
     /// Where servers do not refuse a name that is taken: looks first, and then whether what stands is what was written.
-    fn create_unprotected(
-        &self,
-        area: Area,
-        name: &str,
-        parts: &[&[u8]],
-        payload: &PutPayload,
-    ) -> Result<Created> {
+    fn create_unprotected(&self, area: Area, name: &str, payload: &PutPayload) -> Result<Created> {
         let (path, what) = (self.path(area, name)?, area.path(name));
         if self.head(&path, &what)?.is_some() {
             return Ok(Created::Exists);
         }
         self.put(&path, &what, payload, PutMode::Overwrite)?;
         // The name of a pack says what is in it.
-        if area == Area::Packs || self.holds(area, name, parts) {
+        if area == Area::Packs || self.holds(area, name, payload) {
             return Ok(Created::New);
         }
         Ok(Created::Exists)
     }
 
-    fn holds(&self, area: Area, name: &str, parts: &[&[u8]]) -> bool {
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        self.read(area, name, len).is_ok_and(|there| are(parts, &there))
+    fn create_whole(&self, area: Area, name: &str, payload: &PutPayload) -> Result<Created> {
+        if self.overwrites() {
+            return self.create_unprotected(area, name, payload);
+        }
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        let (created, doubt) = self.put(&path, &what, payload, PutMode::Create)?;
+        // An answer was lost in between: what is there may be what came before it was.
+        if created == Created::Exists && doubt && self.holds(area, name, payload) {
+            return Ok(Created::New);
+        }
+        if created == Created::New {
+            self.created(area, name, payload)?;
+        }
+        Ok(created)
+    }
+
+    fn holds(&self, area: Area, name: &str, payload: &PutPayload) -> bool {
+        let parts: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
+        self.read(area, name, payload.content_length() as u64).is_ok_and(|there| are(&parts, &there))
     }
 }
 
@@ -145,25 +155,25 @@ impl Storage for CloudStorage {
     }
 
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
-        let (path, what) = (self.path(area, name)?, area.path(name));
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         self.creating()?;
         if len > LARGE {
-            return self.put_in_parts(&path, &what, parts, len);
+            return self.put_in_parts(&self.path(area, name)?, &area.path(name), parts, len);
         }
-        let payload: PutPayload = parts.iter().map(|part| Bytes::copy_from_slice(part)).collect();
-        if self.overwrites() {
-            return self.create_unprotected(area, name, parts, &payload);
+        self.create_whole(area, name, &parts.iter().map(|part| Bytes::copy_from_slice(part)).collect())
+    }
+
+    fn create_owned(&self, area: Area, name: &str, parts: Vec<Vec<u8>>) -> Result<Created> {
+        if parts.iter().map(|part| part.len() as u64).sum::<u64>() > LARGE {
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            return self.create(area, name, &parts);
         }
-        let (created, doubt) = self.put(&path, &what, &payload, PutMode::Create)?;
-        // An answer was lost in between: what is there may be what came before it was.
-        if created == Created::Exists && doubt && self.holds(area, name, parts) {
-            return Ok(Created::New);
-        }
-        if created == Created::New {
-            self.created(area, name, &payload)?;
-        }
-        Ok(created)
+        self.creating()?;
+        self.create_whole(area, name, &parts.into_iter().map(Bytes::from).collect())
+    }
+
+    fn is_far(&self) -> bool {
+        true
     }
 
     fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {

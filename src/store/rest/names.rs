@@ -5,7 +5,7 @@ use crate::store::storage::Area;
 use crate::store::storage::check_name;
 
 /// What stands behind a name of 32 digits or fewer: no random id ends so.
-const TAGS: [(Area, &str, &str); 8] = [
+const TAGS: [(Area, &str, &str); 9] = [
     (Area::Config, "", "snap-config"),
     (Area::Snapshots, "", "snap-snapshot"),
     (Area::Sessions, "", "snap-session"),
@@ -14,6 +14,7 @@ const TAGS: [(Area, &str, &str); 8] = [
     (Area::Sessions, ".end", "snap-end"),
     (Area::Gc, "", "snap-gc"),
     (Area::Gc, ".done", "snap-gc-done"),
+    (Area::Index, "", "snap-segment"),
 ];
 /// What a name begins with that has another form; rest-server takes none of these.
 const FREE: &str = "snap-";

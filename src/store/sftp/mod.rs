@@ -464,6 +464,10 @@ impl Storage for SftpStorage {
         Ok(created)
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
         match self.create(area, name, &[bytes])? {
             Created::New => Ok(Box::new(Unheld)),

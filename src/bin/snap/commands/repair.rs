@@ -159,12 +159,19 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
             "chunks": report.chunks,
             "unreadable": report.unreadable,
             "wrong_in_cache": report.wrong,
+            "segments_removed": if dry_run { 0 } else { report.segments.len() },
+            "wrong_segments": report.segments,
             "dry_run": dry_run,
         });
         return output::tell(&summary.to_string()).map(|()| outcome);
     }
     for why in &report.unreadable {
         output::complain(&format!("snap: error: {}: run `snap repair packs`", printable(why)));
+    }
+    for why in &report.segments {
+        let what =
+            if dry_run { "it would be removed" } else { "it was removed, and the packs say it themselves" };
+        output::complain(&format!("snap: {}: {what}", printable(why)));
     }
     if context.talks() {
         let read = format!(

@@ -1,0 +1,79 @@
+//! What segments say of packs, to be compared with what those say themselves.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::codec::hash::sha256;
+use crate::codec::pack::Table;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::store::repository::Repository;
+use crate::store::segments::all;
+use crate::store::segments::is_finding;
+use crate::store::storage::Area;
+
+/// What all segments say.
+#[derive(Debug, Default)]
+pub struct Claims {
+    said: HashMap<PackId, Vec<Claim>>,
+    wrong: Mutex<BTreeMap<String, String>>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    segment: String,
+    pack_len: u64,
+    /// Of the table.
+    sum: [u8; 32],
+}
+
+impl Claims {
+    /// Reads all segments. Those that cannot be read are wrong.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn of(repo: &Repository) -> Result<Self> {
+        let mut claims = Self::default();
+        for (name, opened) in all(repo)? {
+            match opened.and_then(|segment| segment.tables(repo, |_| true)) {
+                Ok(tables) => tables.iter().for_each(|(part, table)| {
+                    let claim = Claim { segment: name.clone(), pack_len: part.pack_len, sum: sum(table) };
+                    claims.said.entry(part.pack).or_default().push(claim);
+                }),
+                Err(err) if err.is_missing() => {}
+                Err(err) if is_finding(&err) => claims.found(&name, err.chain()),
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(claims)
+    }
+
+    fn found(&self, segment: &str, why: String) {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.entry(segment.to_owned()).or_insert(why);
+    }
+
+    /// Compares with a pack's own table.
+    pub fn compare(&self, pack: &PackId, len: u64, table: &Table) {
+        let Some(claims) = self.said.get(pack) else { return };
+        let own = sum(table);
+        for claim in claims.iter().filter(|claim| claim.pack_len != len || claim.sum != own) {
+            let path = Area::Index.path(&claim.segment);
+            self.found(
+                &claim.segment,
+                format!("{path} says something else of pack {} than the pack", pack.short()),
+            );
+        }
+    }
+
+    /// Segments that are wrong, and why.
+    pub fn wrong(self) -> BTreeMap<String, String> {
+        self.wrong.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sum(table: &Table) -> [u8; 32] {
+    sha256(&table.to_cached().unwrap_or_default())
+}

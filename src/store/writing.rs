@@ -1,0 +1,117 @@
+//! Writing packs that are complete: one after the other to a disk, several at once where each waits for a line.
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
+
+use crate::codec::block::SealedBlock;
+use crate::codec::hash::ChunkType;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::store::packs;
+use crate::store::packs::StoredPack;
+use crate::store::repository::Repository;
+use crate::store::segments::Gathering;
+
+/// Packs on their way to a far store at once: while the answer to one is awaited, another fills the line. Each is in memory.
+const FAR: usize = 2;
+
+/// Blocks of one type that are a pack.
+pub(in crate::store) struct FullPack {
+    pub(in crate::store) kind: ChunkType,
+    pub(in crate::store) blocks: Vec<SealedBlock>,
+}
+
+/// What a sink has written, once it is all durable.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How many packs.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of their parity.
+    pub parity: u64,
+}
+
+/// What the threads that write have in common.
+#[derive(Debug)]
+pub(in crate::store) struct Writing<'a> {
+    repo: &'a Repository,
+    session: SnapshotId,
+    /// Grows as packs become durable.
+    stored: &'a AtomicU64,
+    written: Mutex<Written>,
+    gathering: Mutex<Gathering>,
+    failed: AtomicBool,
+}
+
+impl<'a> Writing<'a> {
+    pub(in crate::store) fn new(repo: &'a Repository, session: SnapshotId, stored: &'a AtomicU64) -> Self {
+        let (written, gathering, failed) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { repo, session, stored, written, gathering, failed }
+    }
+
+    /// How many threads are to write.
+    pub(in crate::store) fn threads(&self) -> usize {
+        if self.repo.storage().is_far() { FAR } else { 1 }
+    }
+
+    /// Writes packs until there are no more, or a thread has failed.
+    ///
+    /// # Errors
+    /// When a pack could not be made durable; `Stopped` where another thread says why.
+    pub(in crate::store) fn work(&self, packs: &Receiver<FullPack>, land: &Sender<StoredPack>) -> Result<()> {
+        for pack in packs {
+            if self.failed.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            self.one(pack, land).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    }
+
+    fn one(&self, pack: FullPack, land: &Sender<StoredPack>) -> Result<()> {
+        let (repo, share) = (self.repo, self.repo.config().parity());
+        let what = (pack.kind, self.session);
+        let (mut pack, sidecar) = packs::write(repo.storage(), repo.ring(), what, pack.blocks, share)?;
+        let parity = sidecar.unwrap_or_else(|err| {
+            // The pack is durable, and as good as it is without: the next collection writes what is missing.
+            repo.warn(format!(
+                "{}: what is saved is whole, but some of it has no parity; `snap repair parity` writes it",
+                err.chain()
+            ));
+            0
+        });
+        self.stored.fetch_add(pack.len, Ordering::Relaxed);
+        let mut written = lock(&self.written);
+        written.packs += 1;
+        written.bytes += pack.len;
+        written.parity += parity;
+        drop(written);
+        let front = std::mem::take(&mut pack.front);
+        let full = lock(&self.gathering).add(pack.id, pack.len, front);
+        if let Some(full) = full {
+            full.write(repo);
+        }
+        // After a failure elsewhere nobody takes it.
+        let _ = land.send(pack);
+        Ok(())
+    }
+
+    /// Once all threads are done.
+    pub(in crate::store) fn finish(&self) -> Written {
+        std::mem::take(&mut *lock(&self.gathering)).finish(self.repo);
+        std::mem::take(&mut *lock(&self.written))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
