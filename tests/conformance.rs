@@ -103,6 +103,19 @@ fn s3_conforms_on_moto() {
     conforms_on("s3", &server.variables(), None);
 }
 
+/// A server that looks whether a name is taken and writes then: two that come at once may both have it.
+#[cfg(feature = "cloud")]
+#[test]
+fn s3_conforms_on_s3s_but_for_those_who_come_at_once() {
+    let Some(server) = support::servers::Server::s3s() else { return };
+    for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
+        println!("{name}");
+        if name != "one winner" {
+            check(&cloud("s3", number, &server.variables()));
+        }
+    }
+}
+
 /// A server that overwrites: then no store can have one winner, and it has to say so.
 #[cfg(feature = "cloud")]
 #[test]
@@ -143,9 +156,7 @@ fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
 fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>) {
     for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
         println!("{name}");
-        let place = Place::parse(&format!("{scheme}://bucket/deep/{number}")).unwrap();
-        let options = Options { variables: variables.to_vec(), ..Options::default() };
-        let store = CloudStorage::new(place, options).unwrap();
+        let store = cloud(scheme, number, variables);
         if lacks == Some(name) {
             let said = store.distrust().unwrap().unwrap();
             assert!(said.contains("no create-if-absent"), "{said}");
@@ -154,6 +165,12 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
         check(&store);
         assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
     }
+}
+
+#[cfg(feature = "cloud")]
+fn cloud(scheme: &str, number: usize, variables: &[(String, String)]) -> CloudStorage {
+    let place = Place::parse(&format!("{scheme}://bucket/deep/{number}")).unwrap();
+    CloudStorage::new(place, Options { variables: variables.to_vec(), ..Options::default() }).unwrap()
 }
 
 fn temps(folder: &Path) -> usize {

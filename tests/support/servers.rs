@@ -53,6 +53,18 @@ impl Server {
         Some(server)
     }
 
+    /// s3s-fs: S3 over a folder, which refuses a name that is taken.
+    pub fn s3s() -> Option<Self> {
+        has("s3s-fs", &["--help"], "s3s-fs from crates.io: a second S3 that refuses names is not tried")?;
+        Some(Self::start(|port, dir| {
+            std::fs::create_dir_all(dir.join("data/bucket")).unwrap();
+            let mut command = Command::new("s3s-fs");
+            command.args(["--access-key", "key", "--secret-key", "secret", "--host", "127.0.0.1", "--port"]);
+            command.arg(port.to_string()).arg(dir.join("data"));
+            command
+        }))
+    }
+
     /// rclone's S3 over a folder, which overwrites a name that is taken. One that wants signed requests refuses others.
     pub fn rclone_s3(signed: bool) -> Option<Self> {
         has(
