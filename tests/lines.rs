@@ -51,11 +51,11 @@ impl Line {
     }
 
     fn store(&self, limits: Limits) -> CloudStorage {
-        let patience = Patience {
-            silence: Duration::from_millis(300),
-            total: Duration::from_secs(4),
-            first_wait: Duration::from_millis(5),
-        };
+        self.store_of(limits, Duration::from_millis(300), Duration::from_secs(4))
+    }
+
+    fn store_of(&self, limits: Limits, silence: Duration, total: Duration) -> CloudStorage {
+        let patience = Patience { silence, total, first_wait: Duration::from_millis(5) };
         let variables = s3_variables(&self.proxy.url());
         let options = Options { variables, limits: Arc::new(limits), patience };
         CloudStorage::new(Place::parse("s3://bucket/repo").unwrap(), options).unwrap()
@@ -282,4 +282,45 @@ fn an_unchanged_backup_makes_few_requests() {
     println!("{} requests: {seen:#?}", seen.len());
     assert!(seen.len() <= 20, "{} requests: {seen:#?}", seen.len());
     assert!(seen.iter().all(|request| !request.starts_with("PUT")), "something was written: {seen:#?}");
+}
+
+/// Whoever makes packs so large has them go up in parts, each of which is sent again by itself.
+#[test]
+fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_all() {
+    let Some(line) = Line::new() else { return };
+    let store = line.store_of(Limits::default(), Duration::from_secs(60), Duration::from_secs(120));
+    let (half, other) = (Random::new(4).bytes(65 << 20), Random::new(5).bytes(65 << 20));
+    // One part is lost on its way; of another the answer is.
+    let mut puts = 0;
+    line.proxy.set(move |request| {
+        puts += usize::from(request.starts_with("PUT"));
+        match puts {
+            2 if request.starts_with("PUT") => Fate::Reset,
+            4 if request.starts_with("PUT") => Fate::Lose,
+            _ => Fate::Pass,
+        }
+    });
+    line.proxy.seen();
+    assert_eq!(store.create(Area::Packs, "aa", &[&half, &other]).unwrap(), Created::New);
+    let parts = line.proxy.seen().iter().filter(|request| request.contains("partNumber")).count();
+    assert_eq!(parts, 5 + 2, "130 MiB in parts of 32 MiB, two of them twice");
+    assert!(store.read(Area::Packs, "aa", 130 << 20).unwrap() == [half.as_slice(), &other].concat());
+    assert_eq!(store.create(Area::Packs, "aa", &[&other, &half]).unwrap(), Created::Exists);
+    // It is there, though nobody was told.
+    let mut lost = false;
+    line.proxy.set(move |request| {
+        let completes = request.starts_with("POST") && request.contains("uploadId");
+        if completes && !std::mem::replace(&mut lost, true) { Fate::Lose } else { Fate::Pass }
+    });
+    assert_eq!(store.create(Area::Packs, "cc", &[&other, &half]).unwrap(), Created::New);
+    store.remove(Area::Packs, "cc").unwrap();
+    // One that is given up leaves nothing, and takes back what it has sent.
+    line.proxy.set(|request| match request.contains("partNumber=3") {
+        true => Fate::Say("403 Forbidden", "AccessDenied"),
+        false => Fate::Pass,
+    });
+    line.proxy.seen();
+    store.create(Area::Packs, "bb", &[&half, &other]).unwrap_err();
+    assert!(line.proxy.seen().iter().any(|request| request.starts_with("DELETE")));
+    assert_eq!(store.list(Area::Packs).unwrap().len(), 1);
 }

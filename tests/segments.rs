@@ -239,12 +239,23 @@ fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again()
     // Where nothing is to be done, nothing is.
     stage.gc();
     assert_eq!(stage.names(Area::Index), first);
-    // Of what the rest is too little for one.
+    // What is left is too little for one.
     ids[..11].iter().for_each(|id| stage.forget(*id));
     stage.gc();
-    let machine = Machine::new(&stage);
-    assert_knows_all(&stage, &machine.load());
-    stage.forget(ids[11]);
+    assert_eq!(stage.names(Area::Index), first);
+    assert_knows_all(&stage, &Machine::new(&stage).load());
+    // With others it is enough.
+    let more: Vec<SnapshotId> = (21..=32)
+        .map(|seed| {
+            write(&stage, seed, 2);
+            stage.backup("src")
+        })
+        .collect();
+    stage.gc();
+    let second = stage.names(Area::Index);
+    assert!(second.len() == 1 && second != first, "{second:?}");
+    assert_knows_all(&stage, &Machine::new(&stage).load());
+    more.iter().chain(&ids[11..]).for_each(|id| stage.forget(*id));
     stage.gc();
     assert_eq!(stage.names(Area::Packs), Vec::<String>::new());
     assert_eq!(stage.names(Area::Index), Vec::<String>::new());

@@ -9,75 +9,40 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::process::Stdio;
 
-use support::Outcome;
 use support::Random;
 use support::Sandbox;
+use support::far::Far;
 use support::finish;
 use support::skipped;
 
-/// A sandbox, and how its repository is reached.
-struct Far {
-    sandbox: Sandbox,
-    ssh: String,
+/// A sandbox, and a server on two pipes in place of ssh.
+fn far() -> Option<Far> {
+    let ssh = support::sftp::server()?;
+    Some(Far::new(|sandbox| {
+        let variables = [("SNAP_SSH_COMMAND", ssh.as_str()), ("PATH", "/usr/bin:/bin")];
+        let url = format!("sftp://me@nowhere{}", sandbox.path("far/repo").display());
+        (url, variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+    }))
 }
 
-impl Far {
-    fn new() -> Option<Self> {
-        let ssh = support::sftp::server()?;
-        let sandbox = Sandbox::bare();
-        sandbox.write(&[("a", "hello"), ("d/b", "deep")]);
-        fs::write(sandbox.path("src/big"), Random::new(1).bytes(3_000_000)).unwrap();
-        Some(Self { sandbox, ssh })
-    }
+/// What stands in the place of ssh.
+fn ssh(far: &mut Far) -> &mut String {
+    &mut far.variables[0].1
+}
 
-    fn url(&self) -> String {
-        format!("sftp://me@nowhere{}", self.sandbox.path("far/repo").display())
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.sandbox.bin();
-        command
-            .args(["-r", &self.url()])
-            .args(args)
-            .env("SNAP_SSH_COMMAND", &self.ssh)
-            .env("PATH", "/usr/bin:/bin");
-        command
-    }
-
-    fn snap(&self, args: &[&str]) -> Outcome {
-        finish(self.command(args), b"")
-    }
-
-    /// A script in the place of ssh.
-    fn script(&mut self, text: &str) {
-        let path = self.sandbox.path("ssh");
-        let server = std::mem::take(&mut self.ssh);
-        fs::write(&path, format!("#!/bin/sh\nserver() {{ {server}; }}\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        self.ssh = path.to_str().unwrap().to_owned();
-    }
+/// Puts a script there.
+fn script(far: &mut Far, text: &str) {
+    let path = far.sandbox.path("ssh");
+    let server = std::mem::take(ssh(far));
+    fs::write(&path, format!("#!/bin/sh\nserver() {{ {server}; }}\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().clone_into(ssh(far));
 }
 
 #[test]
 fn every_verb_works_on_another_machine() {
-    let Some(far) = Far::new() else { return };
-    far.snap(&["init"]).expect(0);
-    far.snap(&["backup", "src"]).expect(0);
-    far.sandbox.write(&[("a", "changed"), ("new", "file")]);
-    far.snap(&["backup", "src"]).expect(0);
-    assert!(far.snap(&["backup", "src"]).expect(0).text().contains("nothing changed"));
-    far.snap(&["check", "--read-data"]).expect(0);
-    assert_eq!(far.snap(&["cat", "latest~1:src/a"]).expect(0).text(), "hello");
-    far.snap(&["restore", "latest", "--target", "out/x"]).expect(0);
-    support::assert_same(&far.sandbox.src(), &far.sandbox.path("out/x/src"));
-    far.snap(&["tag", "latest", "--add", "kept"]).expect(0);
-    far.snap(&["forget", "latest~1"]).expect(0);
-    far.snap(&["undelete"]).expect(0);
-    far.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0);
-    far.snap(&["key", "passwd", "--new-password-file", "next"]).expect(1);
-    far.snap(&["repair", "index"]).expect(0);
-    far.snap(&["status"]).expect(0);
-    far.snap(&["check", "--read-data"]).expect(0);
+    let Some(far) = far() else { return };
+    far.bears_every_verb();
     // It is a repository as any: the disk of that machine reads it without SFTP.
     let mut there = far.sandbox.bin();
     there.args(["-r", "far/repo", "check", "--read-data"]);
@@ -87,39 +52,24 @@ fn every_verb_works_on_another_machine() {
 }
 
 #[test]
+fn copies_go_to_another_machine_and_come_from_there() {
+    let Some(far) = far() else { return };
+    far.bears_copies();
+}
+
+#[test]
 fn two_machines_back_up_while_a_third_collects() {
-    let Some(far) = Far::new() else { return };
-    far.snap(&["init"]).expect(0);
-    far.snap(&["backup", "src"]).expect(0);
-    far.snap(&["forget", "latest", "--allow-remove-all"]).expect(0);
-    let start = |name: &str, args: &[&str]| {
-        let mut command = far.command(args);
-        command.env("SNAP_CACHE_DIR", far.sandbox.path(&format!("cache-{name}")));
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    for round in 0..3 {
-        fs::write(far.sandbox.path("src/big"), Random::new(10 + round).bytes(2_000_000)).unwrap();
-        let children = [
-            start("one", &["backup", "--host", "one", "src"]),
-            start("two", &["backup", "--host", "two", "src"]),
-            start("three", &["gc", "--empty-trash", "--max-unused", "0"]),
-        ];
-        for child in children {
-            let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-    }
-    far.snap(&["check", "--read-data"]).expect(0);
-    far.snap(&["restore", "latest", "--target", "out/x"]).expect(0);
-    support::assert_same(&far.sandbox.src(), &far.sandbox.path("out/x/src"));
+    let Some(far) = far() else { return };
+    far.bears_two_machines_while_a_third_collects(2_000_000);
 }
 
 #[test]
 fn a_line_that_breaks_is_made_again_and_the_run_goes_on() {
-    let Some(mut far) = Far::new() else { return };
+    let Some(mut far) = far() else { return };
     far.snap(&["init"]).expect(0);
     // Each of the first three lines carries some requests and then is dead; the fourth stays.
-    far.script(
+    script(
+        &mut far,
         "n=$(cat lines 2>/dev/null || echo 0); echo $((n + 1)) > lines\n\
          case $n in 0) part=700 ;; 1) part=500000 ;; 2) part=2000000 ;; *) server; exit ;; esac\n\
          stdbuf -o0 head -c $part | server",
@@ -137,14 +87,14 @@ fn a_line_that_breaks_is_made_again_and_the_run_goes_on() {
 
 #[test]
 fn what_is_no_server_is_said_at_once() {
-    let Some(mut far) = Far::new() else { return };
-    let server = far.ssh.clone();
-    for (ssh, words) in [
+    let Some(mut far) = far() else { return };
+    let server = ssh(&mut far).clone();
+    for (command, words) in [
         ("sh -c 'exit 255'", "ssh ended with 255"),
         ("sh -c 'echo Welcome to this machine'", "what answers is no SFTP server"),
         ("/nowhere/ssh", "ssh ended with 127"),
     ] {
-        far.ssh = ssh.to_owned();
+        command.clone_into(ssh(&mut far));
         let outcome = far.snap(&["snapshots"]).expect(1);
         assert!(
             outcome.stderr.contains(words) && outcome.stderr.contains("sftp://me@nowhere"),
@@ -152,7 +102,7 @@ fn what_is_no_server_is_said_at_once() {
             outcome.stderr
         );
     }
-    far.ssh = server;
+    *ssh(&mut far) = server;
     far.snap(&["snapshots"]).expect(10);
     for place in ["sftp://host", "sftp://-oProxyCommand=x/a", "sftp://me:secret@host/a", "ftp://host/a"] {
         let mut command = far.sandbox.bin();
@@ -164,7 +114,7 @@ fn what_is_no_server_is_said_at_once() {
 
 #[test]
 fn a_full_disk_there_is_21_and_a_folder_that_may_not_be_written_is_said() {
-    let Some(far) = Far::new() else { return };
+    let Some(far) = far() else { return };
     let folder = far.sandbox.path("far");
     fs::create_dir(&folder).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&folder).status();
@@ -182,9 +132,9 @@ fn a_full_disk_there_is_21_and_a_folder_that_may_not_be_written_is_said() {
 /// An interrupt from the keyboard goes to all processes of the terminal, and the line is needed to save what there is.
 #[test]
 fn an_interrupt_saves_what_there_is_over_the_line_that_it_interrupts_too() {
-    let Some(mut far) = Far::new() else { return };
+    let Some(mut far) = far() else { return };
     far.snap(&["init"]).expect(0);
-    far.script("touch begun; server");
+    script(&mut far, "touch begun; server");
     for number in 0..40 {
         fs::write(far.sandbox.path(&format!("src/{number}")), Random::new(number).bytes(2_000_000)).unwrap();
     }
@@ -209,18 +159,18 @@ fn an_interrupt_saves_what_there_is_over_the_line_that_it_interrupts_too() {
 /// Each request costs the time that light takes to the server and back.
 #[test]
 fn an_unchanged_backup_makes_few_requests() {
-    let Some(mut far) = Far::new() else { return };
+    let Some(mut far) = far() else { return };
     // Younger files are read again on purpose.
     std::thread::sleep(std::time::Duration::from_millis(2500));
     far.snap(&["init"]).expect(0);
     far.snap(&["backup", "src"]).expect(0);
-    let server = far.ssh.clone();
-    far.script("tee requests | server");
+    let server = ssh(&mut far).clone();
+    script(&mut far, "tee requests | server");
     far.snap(&["backup", "src"]).expect(0);
     let kinds = requests(&fs::read(far.sandbox.path("requests")).unwrap());
     assert!(kinds.len() <= 60, "{} requests: {kinds:?}", kinds.len());
     assert!(!kinds.contains(&6), "something was written");
-    far.ssh = server;
+    *ssh(&mut far) = server;
 }
 
 /// The types of the packets in what went to a server.

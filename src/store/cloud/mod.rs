@@ -20,11 +20,13 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::GetOptions;
+use object_store::MultipartId;
 use object_store::ObjectMeta;
 use object_store::ObjectStore;
 use object_store::ObjectStoreExt;
 use object_store::PutMode;
 use object_store::PutPayload;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 
 use crate::error::Error;
@@ -53,13 +55,18 @@ const PART: usize = 32 << 20;
 /// A prefix of a bucket.
 pub struct CloudStorage {
     place: Place,
-    store: Box<dyn ObjectStore>,
+    store: Box<dyn Bucket>,
     line: Arc<Line>,
     /// What the server does not promise; known once it was tried.
     lacks: OnceLock<Option<&'static str>>,
     /// A session that this process has created, to try it with before anything else is.
     tried: Mutex<Option<Tried>>,
 }
+
+/// What is asked of a store's client.
+trait Bucket: ObjectStore + MultipartStore {}
+
+impl<T: ObjectStore + MultipartStore> Bucket for T {}
 
 /// What comes when an object is read.
 enum Came<'a> {
@@ -208,29 +215,41 @@ impl CloudStorage {
         if self.head(path, what)?.is_some() {
             return Ok(Created::Exists);
         }
-        let begun = self.ask("write", what, async |_| self.store.put_multipart(path).await)?;
-        let mut upload = begun.map_err(|no| self.odd("write", what, &no))?;
-        let mut source = Parts::new(parts);
-        let mut send = || -> Result<()> {
-            let mut left = len;
-            while left > 0 {
-                let mut part = vec![0; PART.min(usize::try_from(left).unwrap_or(PART))];
-                source.read_exact(&mut part).map_err(Error::io("write", self.line.full(what)))?;
-                left -= part.len() as u64;
-                let payload = PutPayload::from(Bytes::from(part));
-                // One that failed is none: what is sent again is numbered anew.
-                let sent = self.ask("write", what, async |_| upload.put_part(payload.clone()).await)?;
-                sent.map_err(|no| self.odd("write", what, &no))?;
-            }
-            let done = self.ask("write", what, async |_| upload.complete().await)?;
-            done.map(drop).map_err(|no| self.odd("write", what, &no))
-        };
-        let sent = send();
+        let begun = self.ask("write", what, async |_| self.store.create_multipart(path).await)?;
+        let upload = begun.map_err(|no| self.odd("write", what, &no))?;
+        let sent = self.send_parts((path, &upload), what, parts, len);
         if sent.is_err() {
             // What is left is in nobody's way: a rule of the bucket clears it up (docs/remote.md).
-            let _ = wait(upload.abort());
+            let _ = wait(self.store.abort_multipart(path, &upload));
         }
         sent.map(|()| Created::New)
+    }
+
+    fn send_parts(
+        &self,
+        (path, upload): (&Path, &MultipartId),
+        what: &str,
+        parts: &[&[u8]],
+        len: u64,
+    ) -> Result<()> {
+        let (mut source, mut left, mut sent) = (Parts::new(parts), len, Vec::new());
+        while left > 0 {
+            let mut part = vec![0; PART.min(usize::try_from(left).unwrap_or(PART))];
+            source.read_exact(&mut part).map_err(Error::io("write", self.line.full(what)))?;
+            left -= part.len() as u64;
+            let payload = PutPayload::from(Bytes::from(part));
+            // One that is sent again has its number still, and takes the place of what came of it before.
+            let put = async |_| self.store.put_part(path, upload, sent.len(), payload.clone()).await;
+            let part = self.ask("write", what, put)?;
+            sent.push(part.map_err(|no| self.odd("write", what, &no))?);
+        }
+        let complete = async |_| self.store.complete_multipart(path, upload, sent.clone()).await;
+        match self.ask("write", what, complete)? {
+            Ok(_) => Ok(()),
+            // The answer to the first try was lost: there is no such upload any more, as it is the object.
+            Err(No::Missing) if self.head(path, what)?.is_some_and(|there| there.size == len) => Ok(()),
+            Err(no) => Err(self.odd("write", what, &no)),
+        }
     }
 }
 

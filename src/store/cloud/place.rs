@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::RetryConfig;
 use object_store::aws::AmazonS3Builder;
 use object_store::aws::AmazonS3ConfigKey;
@@ -11,6 +10,7 @@ use object_store::aws::Checksum;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 
+use crate::store::cloud::Bucket;
 use crate::store::cloud::service::Connector;
 use crate::store::http::Http;
 
@@ -89,7 +89,7 @@ impl Place {
         &self,
         variables: &[(String, String)],
         http: &Arc<Http>,
-    ) -> object_store::Result<Box<dyn ObjectStore>> {
+    ) -> object_store::Result<Box<dyn Bucket>> {
         // What failed is asked again by whoever knows what it was for.
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let begin = self.kind.variables();
