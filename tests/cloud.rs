@@ -16,7 +16,7 @@ fn far(server: &Server) -> Far {
 #[test]
 fn every_verb_works_on_an_object_store() {
     let Some(server) = Server::moto() else { return };
-    far(&server).bears_every_verb();
+    far(&server).bears_every_verb(&["--parity", "20%"]);
 }
 
 #[test]

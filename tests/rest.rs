@@ -17,7 +17,7 @@ fn far(server: &Server) -> Far {
 fn every_verb_works_on_a_rest_server() {
     let Some(server) = Server::rclone_rest(false, &[]) else { return };
     let far = far(&server);
-    far.bears_every_verb();
+    far.bears_every_verb(&[]);
     // Stricter servers take no other names.
     for path in support::files_below(&server.folder()) {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -29,6 +29,14 @@ fn every_verb_works_on_a_rest_server() {
 fn copies_go_to_a_rest_server_and_come_from_there() {
     let Some(server) = Server::rclone_rest(false, &[]) else { return };
     far(&server).bears_copies();
+}
+
+/// Where names are free, as rclone's are.
+#[test]
+fn parity_goes_to_a_rest_server_too() {
+    let Some(server) = Server::rclone_rest(false, &[]) else { return };
+    far(&server).bears_every_verb(&["--parity", "20%"]);
+    assert!(!support::files_below(&server.folder().join("me/repo/index")).is_empty());
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn script(far: &mut Far, text: &str) {
 #[test]
 fn every_verb_works_on_another_machine() {
     let Some(far) = far() else { return };
-    far.bears_every_verb();
+    far.bears_every_verb(&["--parity", "20%"]);
     // It is a repository as any: the disk of that machine reads it without SFTP.
     let mut there = far.sandbox.bin();
     there.args(["-r", "far/repo", "check", "--read-data"]);

@@ -2,6 +2,7 @@
 
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
+use crate::store::tables::Kept;
 
 /// Bytes of one.
 pub(in crate::store) const COVERED: usize = 84;
@@ -26,6 +27,12 @@ pub(in crate::store) struct Covered {
 }
 
 impl Covered {
+    /// A pack with this table, of which the view has no copy.
+    pub(in crate::store) fn of(id: PackId, len: u64, kept: &Kept) -> Self {
+        let (kind, session) = (kept.table.kind.byte(), kept.table.session);
+        Self { id, len, kind, session, chunks: kept.chunks(), table: None }
+    }
+
     /// As it stands in a run.
     pub(in crate::store) fn to_bytes(&self) -> [u8; COVERED] {
         let mut bytes = Vec::with_capacity(COVERED);

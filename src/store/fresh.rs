@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::codec::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::ChunkId;
-use crate::store::index;
+use crate::store::covered::Covered;
 use crate::store::packs::StoredPack;
 use crate::store::rows;
 use crate::store::rows::Row;
@@ -77,7 +77,7 @@ impl Fresh {
     pub(in crate::store) fn landed(&mut self, pack: StoredPack) {
         let number = self.shelf.packs.len() as u32;
         let kept = Arc::new(Kept::new(pack.table));
-        let info = self.shelf.info(&index::covered_by(pack.id, pack.len, &kept));
+        let info = self.shelf.info(&Covered::of(pack.id, pack.len, &kept));
         self.shelf.packs.push(info);
         self.shelf.keep(number, &kept, false);
         for (id, row) in kept.ids().zip(rows::of_pack(number, kept.ids())) {

@@ -61,9 +61,10 @@ impl Far {
         format!("{}-second{end}", self.url.trim_end_matches('/'))
     }
 
-    pub fn bears_every_verb(&self) {
+    /// In a repository that is made so.
+    pub fn bears_every_verb(&self, init: &[&str]) {
         self.snap(&["snapshots"]).expect(10);
-        self.snap(&["init"]).expect(0);
+        self.snap(&[&["init"], init].concat()).expect(0);
         self.snap(&["init"]).expect(1);
         self.snap(&["backup", "src"]).expect(0);
         self.sandbox.write(&[("a", "changed"), ("new", "file")]);
