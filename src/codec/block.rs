@@ -6,6 +6,7 @@ use crate::codec::compress::Codec;
 use crate::codec::compress::Packer;
 use crate::codec::compress::Unpacker;
 use crate::codec::hash::ChunkType;
+use crate::codec::hash::Namer;
 use crate::model::config::FORMAT;
 use crate::model::id::ChunkId;
 use crate::model::malformed::Malformed;
@@ -28,6 +29,40 @@ pub struct SealedBlock {
     pub chunks: Vec<(ChunkId, u32)>,
     /// Nonce, sealed bytes, tag.
     pub sealed: Vec<u8>,
+}
+
+/// A chunk of a block that was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened<'a> {
+    /// What the table calls it.
+    pub id: ChunkId,
+    /// Its bytes; empty where the block ends before.
+    pub bytes: &'a [u8],
+    /// Whether the bytes have that name.
+    pub is_right: bool,
+}
+
+impl Opened<'_> {
+    /// What is to be said of one that is not right.
+    pub fn wrong(&self) -> Malformed {
+        Malformed::with(format!("chunk {} does not have its id", self.id.short()))
+    }
+}
+
+/// The chunks of the plain bytes of a block, as its pack's table has them.
+pub fn cut<'a>(
+    namer: &'a Namer,
+    kind: ChunkType,
+    chunks: &'a [(ChunkId, u32)],
+    plain: &'a [u8],
+) -> impl Iterator<Item = Opened<'a>> {
+    let mut rest = plain;
+    chunks.iter().map(move |(id, len)| {
+        let found = rest.split_at_checked(*len as usize);
+        let (bytes, behind) = found.unwrap_or((&[], &[]));
+        rest = behind;
+        Opened { id: *id, bytes, is_right: found.is_some() && namer.name(kind, bytes) == *id }
+    })
 }
 
 /// Compresses, seals and verifies blocks; one per worker.

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use crate::codec::block;
 use crate::codec::block::BlockOpener;
 use crate::codec::hash;
 use crate::codec::hash::ChunkType;
@@ -209,16 +210,9 @@ impl Verifier<'_> {
         let start = (u64::from(row.offset) - from) as usize;
         let sealed = self.span.get_mut(start..start + row.stored as usize);
         let sealed = sealed.ok_or(Malformed::because("a block past its end"))?;
-        let mut rest = self.opener.read(kind, row.codec, row.plain, sealed, &mut self.plain)?;
-        for (id, len) in &row.chunks {
-            let (chunk, behind) =
-                rest.split_at_checked(*len as usize).ok_or(Malformed::because("a chunk past its block"))?;
-            rest = behind;
-            if self.repo.namer().name(kind, chunk) != *id {
-                return Err(Malformed::with(format!("chunk {} does not have its id", id.short())));
-            }
-        }
-        Ok(())
+        let plain = self.opener.read(kind, row.codec, row.plain, sealed, &mut self.plain)?;
+        let wrong = block::cut(self.repo.namer(), kind, &row.chunks, plain).find(|chunk| !chunk.is_right);
+        wrong.map_or(Ok(()), |chunk| Err(chunk.wrong()))
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
 
+use crate::codec::block;
 use crate::codec::block::SealedBlock;
 use crate::codec::cipher::Ring;
 use crate::codec::hash::ChunkType;
@@ -229,19 +230,16 @@ impl Work<'_> {
 
     /// Whole or in parts; what is wanted must have its id.
     fn sort(&self, job: &Job, block: SealedBlock, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
-        let (mut rest, mut chunks) = (plain, Vec::new());
-        let (mut sound, mut bytes) = (true, 0u64);
-        for (row, (id, len)) in (job.first..).zip(all) {
-            let (chunk, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
-            rest = behind;
-            let (wanted, right) = (self.wanted.has(row), self.from.namer().name(job.kind, chunk) == *id);
-            sound &= right;
-            if wanted && !right {
+        let (mut sound, mut bytes, mut chunks) = (true, 0, Vec::new());
+        for (row, chunk) in (job.first..).zip(block::cut(self.from.namer(), job.kind, all, plain)) {
+            let wanted = self.wanted.has(row);
+            sound &= chunk.is_right;
+            if wanted && !chunk.is_right {
                 return self.singly(job, all);
             }
             if wanted {
-                bytes += u64::from(*len);
-                chunks.push((*id, chunk));
+                bytes += chunk.bytes.len();
+                chunks.push((chunk.id, chunk.bytes));
             }
         }
         if sound && bytes as f64 >= WHOLE * f64::from(block.plain) {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use crate::codec::block;
 use crate::codec::block::BlockOpener;
 use crate::codec::block::SealedBlock;
 use crate::codec::pack::BlockRow;
@@ -135,22 +136,18 @@ impl Mover<'_> {
 
     /// Whether every chunk has its id; an error when a needed one has not.
     fn sound(&self, pack: &PackInfo, row: &BlockRow, plain: &[u8], live: &[bool]) -> Result<bool> {
-        let mut rest = plain;
-        let mut all = true;
-        for ((id, len), live) in row.chunks.iter().zip(live) {
-            let (chunk, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
-            rest = behind;
-            if self.repo.namer().name(pack.kind, chunk) == *id {
-                continue;
-            }
-            if *live {
-                let source = Malformed::with(format!("chunk {} does not have its id", id.short()));
-                return Err(Error::Damaged { what: Area::Packs.path(&pack.id.hex()), source });
-            }
-            all = false;
+        let chunks = block::cut(self.repo.namer(), pack.kind, &row.chunks, plain);
+        let mut wrong = chunks.zip(live).filter(|(chunk, _)| !chunk.is_right).peekable();
+        let all = wrong.peek().is_none();
+        match wrong.find(|(_, live)| **live) {
+            None => Ok(all),
+            Some((chunk, _)) => Err(wrong_in(pack, chunk.wrong())),
         }
-        Ok(all)
     }
+}
+
+fn wrong_in(pack: &PackInfo, source: Malformed) -> Error {
+    Error::Damaged { what: Area::Packs.path(&pack.id.hex()), source }
 }
 
 /// Reads a block: its sealed bytes, and the plain ones in `plain`.
@@ -180,16 +177,9 @@ pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Re
         let read = index.table(at.pack).and_then(|kept| {
             let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
             open(repo, &mut opener, pack, row, &mut plain)?;
-            let mut rest = plain.as_slice();
-            for (id, len) in &row.chunks {
-                let (chunk, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
-                rest = behind;
-                if repo.namer().name(pack.kind, chunk) != *id {
-                    let source = Malformed::with(format!("chunk {} does not have its id", id.short()));
-                    return Err(Error::Damaged { what: Area::Packs.path(&pack.id.hex()), source });
-                }
-            }
-            Ok(())
+            let mut chunks = block::cut(repo.namer(), pack.kind, &row.chunks, &plain);
+            let wrong = chunks.find(|chunk| !chunk.is_right);
+            wrong.map_or(Ok(()), |chunk| Err(wrong_in(pack, chunk.wrong())))
         });
         match read {
             Ok(()) => {}

@@ -1,5 +1,6 @@
 //! What can still be read of a damaged pack.
 
+use crate::codec::block;
 use crate::codec::block::BlockOpener;
 use crate::codec::block::SealedBlock;
 use crate::codec::pack::BlockRow;
@@ -157,13 +158,8 @@ impl<'a> Salvager<'a> {
 
     /// Which chunks of the block at hand have their ids.
     fn good(&self, table: &Table, row: &BlockRow, opened: bool) -> Vec<bool> {
-        let mut rest = if opened { self.plain.as_slice() } else { &[] };
-        let each = row.chunks.iter().map(|(id, len)| {
-            let (bytes, behind) = rest.split_at_checked(*len as usize)?;
-            rest = behind;
-            (self.repo.namer().name(table.kind, bytes) == *id).then_some(())
-        });
-        each.map(|good| good.is_some()).collect()
+        let plain = if opened { self.plain.as_slice() } else { &[] };
+        block::cut(self.repo.namer(), table.kind, &row.chunks, plain).map(|chunk| chunk.is_right).collect()
     }
 
     /// Its table: the one at its front, the one at its end, what its parity makes of them, or what this machine remembers
