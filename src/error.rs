@@ -108,6 +108,18 @@ pub enum Error {
     Stopped,
 }
 
+/// How several threads of a run ended, as one: well, if all did, else by the error of the first that says why. Who was
+/// `Stopped` was stopped by somebody else's failure.
+///
+/// # Errors
+/// That of the first that says why.
+pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+    ends.into_iter().fold(Ok(()), |before, next| match (before, next) {
+        (Ok(()) | Err(Error::Stopped), Err(err)) => Err(err),
+        (before, _) => before,
+    })
+}
+
 impl Error {
     /// For `map_err`: names the operation and its object.
     pub fn io(doing: &'static str, what: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
@@ -186,5 +198,27 @@ impl Error {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_ends_the_first_that_says_why_is_told() {
+        let why = |text: &str| Err(Error::Refused(text.to_owned()));
+        let told = |ends: Vec<Result<()>>| together(ends).map_err(|err| err.chain());
+        assert_eq!(told(vec![]), Ok(()));
+        assert_eq!(told(vec![Ok(()), Ok(())]), Ok(()));
+        assert_eq!(
+            told(vec![Ok(()), why("one"), Err(Error::Stopped), why("two")]),
+            Err(Error::Refused("one".to_owned()).chain())
+        );
+        assert_eq!(
+            told(vec![Err(Error::Stopped), Ok(()), why("one")]),
+            Err(Error::Refused("one".to_owned()).chain())
+        );
+        assert_eq!(told(vec![Err(Error::Stopped), Ok(())]), Err(Error::Stopped.chain()));
     }
 }

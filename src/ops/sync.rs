@@ -21,6 +21,7 @@ use crate::codec::envelope;
 use crate::codec::hash;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::together;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::model::record::SessionKind;
@@ -239,8 +240,7 @@ impl Run<'_> {
             workers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped))).collect()
         });
         self.report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let failed = done.into_iter().filter_map(Result::err);
-        failed.reduce(|a, b| if matches!(a, Error::Stopped) { b } else { a }).map_or(Ok(()), Err)
+        together(done)
     }
 
     /// Copies a pack; what stands there in its place is damaged. Whether something did.

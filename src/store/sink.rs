@@ -19,6 +19,7 @@ use crate::codec::block::SealedBlock;
 use crate::codec::hash::ChunkType;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::together;
 use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::store::fresh::Fresh;
@@ -277,20 +278,15 @@ impl<'scope> Sink<'scope> {
         let sealed = sealers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped)));
         let sealed: Vec<Result<()>> = sealed.collect();
         let packed = packer.join().unwrap_or(Err(Error::Stopped));
-        let joined = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
-        // The cause of all others is a writer's own failure.
-        let written = joined.reduce(first_cause).unwrap_or(Ok(()));
+        let written = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
+        let written: Vec<Result<()>> = written.collect();
         landed.iter().for_each(|pack| ours.landed(pack));
         ours.settle();
+        // The cause of all others is mostly a writer's failure.
         let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
-        std::iter::once(written).chain(others).reduce(first_cause).unwrap_or(Ok(()))?;
+        together(written.into_iter().chain(others))?;
         Ok(writing.finish())
     }
-}
-
-/// Of two ends the one that says why: who was stopped was stopped by somebody else's failure.
-fn first_cause(a: Result<()>, b: Result<()>) -> Result<()> {
-    if matches!(a, Ok(()) | Err(Error::Stopped)) && b.is_err() { b } else { a }
 }
 
 fn seal_all(
