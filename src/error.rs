@@ -114,10 +114,13 @@ pub enum Error {
 /// # Errors
 /// That of the first that says why.
 pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
-    ends.into_iter().fold(Ok(()), |before, next| match (before, next) {
-        (Ok(()) | Err(Error::Stopped), Err(err)) => Err(err),
-        (before, _) => before,
-    })
+    let mut told = Ok(());
+    for end in ends {
+        if end.is_err() && matches!(told, Ok(()) | Err(Error::Stopped)) {
+            told = end;
+        }
+    }
+    told
 }
 
 impl Error {

@@ -10,9 +10,9 @@ use std::process::Command;
 use std::process::Stdio;
 
 use support::Random;
-use support::Sandbox;
 use support::far::Far;
 use support::finish;
+use support::sftp::Sshd;
 use support::skipped;
 
 /// A sandbox, and a server on two pipes in place of ssh.
@@ -23,6 +23,15 @@ fn far() -> Option<Far> {
         let url = format!("sftp://me@nowhere{}", sandbox.path("far/repo").display());
         (url, variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
     }))
+}
+
+/// A sandbox, and ssh itself.
+fn behind(server: &Sshd) -> Far {
+    Far::new(|sandbox| {
+        let variables = [("SNAP_SSH_COMMAND", server.command()), ("PATH", "/usr/bin:/bin".to_owned())];
+        let url = format!("sftp://root@127.0.0.1:{}{}", server.port, sandbox.path("far/repo").display());
+        (url, variables.map(|(name, value)| (name.to_owned(), value)).to_vec())
+    })
 }
 
 /// What stands in the place of ssh.
@@ -186,26 +195,40 @@ fn requests(mut bytes: &[u8]) -> Vec<u8> {
 /// Keys, ports and what goes over the line are ssh's own.
 #[test]
 fn a_repository_behind_ssh_itself_is_written_and_read() {
-    let Some(server) = support::sftp::Sshd::start() else { return };
-    let sandbox = Sandbox::bare();
-    sandbox.write(&[("a", "hello"), ("d/b", "deep")]);
-    fs::write(sandbox.path("src/big"), Random::new(1).bytes(3_000_000)).unwrap();
-    let url = format!("sftp://root@127.0.0.1:{}{}", server.port, sandbox.path("far/repo").display());
-    let snap = |args: &[&str]| {
-        let mut command = sandbox.bin();
-        command.args(["-r", &url]).args(args).env("SNAP_SSH_COMMAND", server.command());
-        command.env("PATH", "/usr/bin:/bin");
-        finish(command, b"")
-    };
-    snap(&["backup", "--init", "src"]).expect(0);
-    snap(&["check", "--read-data"]).expect(0);
-    snap(&["restore", "latest", "--target", "out/there"]).expect(0);
-    support::assert_same(&sandbox.src(), &sandbox.path("out/there/src"));
-    let refused = {
-        let mut command = sandbox.bin();
-        let nobody = server.command().replace("/user ", "/host ");
-        command.args(["-r", &url, "snapshots"]).env("SNAP_SSH_COMMAND", nobody).env("PATH", "/usr/bin:/bin");
-        finish(command, b"").expect(1)
-    };
+    let Some(server) = Sshd::start() else { return };
+    let mut far = behind(&server);
+    far.snap(&["backup", "--init", "src"]).expect(0);
+    far.snap(&["check", "--read-data"]).expect(0);
+    far.assert_restores();
+    let nobody = server.command().replace("/user ", "/host ");
+    *ssh(&mut far) = nobody;
+    let refused = far.snap(&["snapshots"]).expect(1);
     assert!(refused.stderr.contains("Permission denied"), "{}", refused.stderr);
+}
+
+/// What docs/remote.md puts into `authorized_keys`.
+#[test]
+fn an_account_that_may_remove_nothing_takes_backups() {
+    let words =
+        "restrict,command=\"internal-sftp -P remove,rmdir,symlink,hardlink,setstat,fsetstat,lsetstat\"";
+    let (Some(server), Some(free)) = (Sshd::with(words), support::sftp::server()) else { return };
+    let mut far = behind(&server);
+    far.snap(&["init"]).expect(0);
+    far.snap(&["backup", "src"]).expect(0);
+    far.sandbox.write(&[("a", "changed")]);
+    far.snap(&["backup", "src"]).expect(0);
+    far.snap(&["check", "--read-data"]).expect(0);
+    far.assert_restores();
+    far.snap(&["forget", "latest~1"]).expect(1);
+    let manifests = support::files_below(&far.sandbox.path("far/repo/snapshots"));
+    assert_eq!(manifests.len(), 2, "{manifests:?}");
+    // Whoever may remove clears up, and nothing that was left keeps it waiting.
+    *ssh(&mut far) = free;
+    let collected = far.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0).all();
+    assert!(!collected.contains("later"), "{collected}");
+    let mut sessions = support::files_below(&far.sandbox.path("far/repo/sessions"));
+    // Temporary files are nobody's after two days.
+    sessions.retain(|path| !path.to_string_lossy().contains("/.tmp-"));
+    assert!(sessions.is_empty(), "{sessions:?}");
+    far.assert_restores();
 }

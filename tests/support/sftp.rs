@@ -32,6 +32,11 @@ pub struct Sshd {
 impl Sshd {
     /// Starts one, if there is one; that takes root, as ssh's server becomes who logs in.
     pub fn start() -> Option<Self> {
+        Self::with("")
+    }
+
+    /// One that lets the key in with these words before it in `authorized_keys`.
+    pub fn with(words: &str) -> Option<Self> {
         let sshd =
             ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|place| Path::new(place).exists());
         let (Some(sshd), true) = (sshd, rustix::process::geteuid().is_root()) else {
@@ -44,13 +49,15 @@ impl Sshd {
             keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join(name));
             assert!(keygen.status().unwrap().success(), "ssh-keygen");
         }
+        let key = fs::read_to_string(dir.path().join("user.pub")).unwrap();
+        fs::write(dir.path().join("authorized_keys"), format!("{words} {key}")).unwrap();
         // Where the server leaves its privileges behind.
         fs::create_dir_all("/run/sshd").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let here = dir.path().display();
         let config = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {here}/host\nPidFile none\nStrictModes no\nUsePAM no\n\
-             AuthorizedKeysFile {here}/user.pub\nPermitRootLogin prohibit-password\nMaxStartups 100\n\
+             AuthorizedKeysFile {here}/authorized_keys\nPermitRootLogin prohibit-password\nMaxStartups 100\n\
              Subsystem sftp internal-sftp\n"
         );
         fs::write(dir.path().join("sshd_config"), config).unwrap();
