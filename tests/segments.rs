@@ -16,6 +16,7 @@ use snap_backup::codec::envelope;
 use snap_backup::codec::hash::ChunkType;
 use snap_backup::codec::hash::Key;
 use snap_backup::codec::hash::SubKeys;
+use snap_backup::codec::hash::sha256;
 use snap_backup::codec::pack;
 use snap_backup::codec::segment::Contents;
 use snap_backup::codec::slot;
@@ -24,12 +25,14 @@ use snap_backup::model::id::PackId;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::backup;
 use snap_backup::ops::repair::index;
+use snap_backup::ops::repair::index::WrongSegment;
 use snap_backup::ops::sync;
 use snap_backup::store::index::Index;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::objects;
 use snap_backup::store::repository::Access;
 use snap_backup::store::repository::Repository;
+use snap_backup::store::segments;
 use snap_backup::store::session::Sight;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Storage;
@@ -288,10 +291,18 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     let found = stage.library.errors();
     assert!(found.len() == 1 && found[0].contains("says something else of pack"), "{found:?}");
     let stop = AtomicBool::new(false);
-    let told = index::run(&stage.library.open(), true, &(), &stop).unwrap().segments;
-    assert!(told.len() == 1 && told[0].contains(&name), "{told:?}");
-    let removed = index::run(&stage.library.open(), false, &(), &stop).unwrap().segments;
-    assert_eq!(removed, told);
+    let told = |dry_run| index::run(&stage.library.open(), dry_run, &(), &stop).unwrap().segments;
+    let is_it = |told: &[WrongSegment], removed| {
+        told.len() == 1 && told[0].why.contains(&name) && told[0].removed == removed
+    };
+    let first = told(true);
+    assert!(is_it(&first, false), "{first:?}");
+    *stage.storage.closed.lock().unwrap() = Some(Area::Index);
+    let kept = told(false);
+    assert!(is_it(&kept, false), "it was not removed, and that is said: {kept:?}");
+    *stage.storage.closed.lock().unwrap() = None;
+    let last = told(false);
+    assert!(is_it(&last, true), "{last:?}");
     assert!(!stage.names(Area::Index).contains(&name));
     stage.assert_sound();
 }
@@ -352,17 +363,80 @@ fn packs_go_to_a_far_store_two_at_a_time() {
     }
 }
 
-/// A pack that cannot be written ends the run, whichever thread met it.
+/// A pack that cannot be written ends the run soon, whichever thread met it.
 #[test]
 fn of_several_threads_that_write_the_one_that_failed_is_heard() {
     let stage = stage();
     write(&stage, 1, 50);
-    *stage.storage.closed.lock().unwrap() = Some(Area::Packs);
-    let failed = stage.library.try_backup("src", backup::Options::default()).unwrap_err();
-    assert!(failed.chain().contains("packs is closed"), "{}", failed.chain());
-    *stage.storage.closed.lock().unwrap() = None;
+    for which in 0..3 {
+        *stage.storage.failing.lock().unwrap() = Some((Act::Create, Area::Packs, which));
+        stage.storage.calls();
+        let failed = stage.library.try_backup("src", backup::Options::default()).unwrap_err();
+        assert!(failed.chain().contains("packs fails"), "{}", failed.chain());
+        let calls = stage.storage.calls();
+        let sent = calls.iter().filter(|call| call.0 == Act::Create && call.1 == Area::Packs).count();
+        assert!(sent <= which + 3, "{sent} packs were sent, and the one after {which} failed");
+    }
     stage.backup("src");
     stage.assert_sound();
+}
+
+/// Whatever is wrong with the way to one: a sector of the server's disk, a policy.
+#[test]
+fn a_segment_that_cannot_be_read_stops_nobody() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    stage.backup("src");
+    for (act, which) in [(Act::List, 0), (Act::Read, 0), (Act::Read, 1)] {
+        let machine = Machine::new(&stage);
+        *stage.storage.failing.lock().unwrap() = Some((act, Area::Index, which));
+        assert_knows_all(&stage, &machine.load());
+        assert!(stage.storage.failing.lock().unwrap().is_none(), "{act:?} {which} did not come");
+        let said = machine.repo.warnings();
+        assert!(said.len() == 1 && said[0].contains("index fails"), "{said:?}");
+    }
+    let name = stage.names(Area::Index);
+    *stage.storage.failing.lock().unwrap() = Some((Act::Read, Area::Index, 0));
+    let found = stage.library.errors();
+    assert!(found.len() == 1 && found[0].contains(&name[0]), "{found:?}");
+    *stage.storage.failing.lock().unwrap() = Some((Act::List, Area::Index, 0));
+    stage.gc();
+    stage.assert_sound();
+}
+
+/// Where few packs fill a segment it is as full as any.
+#[test]
+fn segments_of_packs_with_long_tables_stay_as_they_are() {
+    let stage = stage();
+    let repo = stage.library.open();
+    for pack in 0..60u64 {
+        let ids = Random::new(pack).bytes(7000 * 32);
+        let chunks = ids.chunks(32).map(|id| (ChunkId::new(id.try_into().unwrap()), 1)).collect();
+        let (kind, codec) = (ChunkType::Data, Codec::Raw);
+        let block = SealedBlock { kind, codec, plain: 7000, chunks, sealed: vec![0; 7040] };
+        let blocks = std::slice::from_ref(&block);
+        let frame = pack::frame(repo.ring(), kind, SnapshotId::new([1; 16]), blocks).unwrap();
+        let parts = [frame.head.as_slice(), &block.sealed, &frame.tail];
+        let name = PackId::new(sha256(&parts.concat())).hex();
+        stage.storage.inner.create(Area::Packs, &name, &parts).unwrap();
+    }
+    let tend = || {
+        let may = segments::May { add: true, remove: true };
+        segments::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+        stage.names(Area::Index)
+    };
+    let first = tend();
+    assert!(first.len() >= 2, "{first:?}");
+    reads(&stage);
+    assert_eq!(tend(), first);
+    assert_eq!(reads(&stage).0, 0, "packs that are in segments were read again");
+    // Nothing goes where nothing may, and nothing comes where there is no room.
+    let packs = stage.names(Area::Packs);
+    packs.iter().for_each(|name| stage.storage.inner.remove(Area::Packs, name).unwrap());
+    let may = segments::May { add: true, remove: false };
+    segments::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+    assert_eq!(stage.names(Area::Index), first);
+    assert_eq!(tend(), Vec::<String>::new());
 }
 
 /// A listing of packs that is older than that of the segments would not have its packs.

@@ -32,6 +32,7 @@ use crate::store::packs;
 use crate::store::parity;
 use crate::store::repository::Repository;
 use crate::store::segments;
+use crate::store::segments::May;
 use crate::store::session::Session;
 use crate::store::session::Sight;
 use crate::store::snapshots;
@@ -148,7 +149,7 @@ impl Run<'_> {
             if self.options.delete {
                 self.delete(to, &session)?;
             }
-            segments::tend(to, !self.options.delete)?;
+            segments::tend(to, May { add: true, remove: self.options.delete }, self.stop)?;
             return session.close();
         }
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))

@@ -41,46 +41,36 @@ pub(in crate::store) struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     /// Of these packs; from their own tables alone, or also by segments.
-    ///
-    /// # Errors
-    /// When segments cannot be listed.
-    pub(in crate::store) fn new(
-        repo: &'a Repository,
-        packs: VecDeque<Unknown>,
-        by_segments: bool,
-    ) -> Result<Self> {
+    pub(in crate::store) fn new(repo: &'a Repository, packs: VecDeque<Unknown>, by_segments: bool) -> Self {
         let has = |id: &PackId, len| repo.view().is_some_and(|view| view.has_table(id, len));
         let segments = match by_segments && repo.storage().is_far() {
             true => {
                 let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
                 let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));
-                Some(Fetching::begin(repo, lacking.collect())?)
+                Some(Fetching::begin(repo, lacking.collect()))
             }
             false => None,
         };
-        Ok(Self { repo, segments, todo: packs, done: HashSet::new(), ready: VecDeque::new() })
+        Self { repo, segments, todo: packs, done: HashSet::new(), ready: VecDeque::new() }
     }
 
     /// The table of one more pack, with its number: what it is, or that it is damaged and cannot be rebuilt, or cannot be
     /// read.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub(in crate::store) fn next(&mut self) -> Result<Option<(u32, Result<Found>)>> {
+    pub(in crate::store) fn next(&mut self) -> Option<(u32, Result<Found>)> {
         if self.ready.is_empty() {
-            self.fill()?;
+            self.fill();
         }
-        Ok(self.ready.pop_front())
+        self.ready.pop_front()
     }
 
-    fn fill(&mut self) -> Result<()> {
+    fn fill(&mut self) {
         if let Some(segments) = &mut self.segments {
-            for (number, table) in segments.next()? {
+            for (number, table) in segments.next() {
                 self.done.insert(number);
                 self.ready.push_back((number, Ok(Found::Read(table))));
             }
             if !self.ready.is_empty() {
-                return Ok(());
+                return;
             }
             self.segments = None;
         }
@@ -93,7 +83,6 @@ impl<'a> Ahead<'a> {
             }
         }
         self.ready = self.read(&window);
-        Ok(())
     }
 
     /// All of these, what this machine has kept first.

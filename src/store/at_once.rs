@@ -8,9 +8,6 @@ use std::sync::atomic::Ordering;
 use crate::error::Error;
 use crate::error::Result;
 
-/// Fewer are not worth a thread.
-const FEW: usize = 4;
-
 /// What `work` makes of each, in order, by at most so many threads.
 pub(in crate::store) fn map<T: Sync, R: Send>(
     items: &[T],
@@ -31,7 +28,7 @@ pub(in crate::store) fn map<T: Sync, R: Send>(
     std::thread::scope(|scope| {
         for _ in 1..threads.min(items.len()).max(1) {
             // Where the system gives no thread, there is one less.
-            if items.len() < FEW || std::thread::Builder::new().spawn_scoped(scope, some).is_err() {
+            if std::thread::Builder::new().spawn_scoped(scope, some).is_err() {
                 break;
             }
         }

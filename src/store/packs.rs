@@ -62,15 +62,12 @@ pub fn write(
     parts.iter().for_each(|part| hasher.update(part));
     let id = PackId::new(hasher.finish());
     let len = parts.iter().map(|part| part.len() as u64).sum();
-    let (created, sidecar) = if share == 0 {
-        (storage.create_owned(Area::Packs, &id.hex(), parts)?, Ok(0))
-    } else {
-        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        (storage.create(Area::Packs, &id.hex(), &parts)?, parity::write(storage, id, &parts, share))
-    };
-    if created == Created::Exists {
+    let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let sidecar = parity::of_parts(id, &slices, share);
+    if storage.create_owned(Area::Packs, &id.hex(), parts)? == Created::Exists {
         return Err(Error::Refused(format!("pack {id} exists before it was written")));
     }
+    let sidecar = sidecar.and_then(|sidecar| parity::write(storage, id, &sidecar));
     Ok((StoredPack { id, len, table, front }, sidecar))
 }
 

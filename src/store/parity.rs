@@ -29,17 +29,27 @@ fn damaged(pack: &PackId) -> impl FnOnce(Malformed) -> Error {
     Error::damaged(Area::Parity.path(&pack.hex()))
 }
 
-/// Writes the sidecar of a pack whose bytes lie in `parts`; how many bytes it has. None is written where there is to be
-/// none, and an existing one is left: it can only be the same.
+/// The sidecar of a pack whose bytes lie in `parts`, in parts; none where there is to be none.
+///
+/// # Errors
+/// When it cannot be computed.
+pub fn of_parts(pack: PackId, parts: &[&[u8]], share: u8) -> Result<Vec<Vec<u8>>> {
+    let len = parts.iter().map(|part| part.len() as u64).sum();
+    let Some(layout) = Layout::new(pack, len, share) else { return Ok(Vec::new()) };
+    parity::sidecar(&layout, parts).map(Vec::from).map_err(damaged(&pack))
+}
+
+/// Writes a sidecar, whose pack is durable, if there is one; how many bytes it has. An existing one is left: it can only be
+/// the same.
 ///
 /// # Errors
 /// When it could not be made durable.
-pub fn write(storage: &dyn Storage, pack: PackId, parts: &[&[u8]], share: u8) -> Result<u64> {
-    let len = parts.iter().map(|part| part.len() as u64).sum();
-    let Some(layout) = Layout::new(pack, len, share) else { return Ok(0) };
-    let [head, parity, tail] = parity::sidecar(&layout, parts).map_err(damaged(&pack))?;
-    storage.create(Area::Parity, &pack.hex(), &[&head, &parity, &tail])?;
-    Ok(layout.sidecar_len())
+pub fn write(storage: &dyn Storage, pack: PackId, sidecar: &[Vec<u8>]) -> Result<u64> {
+    let parts: Vec<&[u8]> = sidecar.iter().map(Vec::as_slice).collect();
+    if !parts.is_empty() {
+        storage.create(Area::Parity, &pack.hex(), &parts)?;
+    }
+    Ok(parts.iter().map(|part| part.len() as u64).sum())
 }
 
 /// Writes the sidecar of a pack that is there, in the place of the one it has: then the new one is made first.

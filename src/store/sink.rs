@@ -124,7 +124,7 @@ impl<'scope> Sink<'scope> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
-        // No room: at most one pack is complete and waits, while the one before it is written and synced.
+        // No room: at most one pack is complete and waits, while those before it are written and synced.
         let (to_write, packs) = bounded::<FullPack>(0);
         let (back, empty) = bounded::<Vec<u8>>(2 * workers);
         let (land, landed) = unbounded::<StoredPack>();

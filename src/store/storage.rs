@@ -20,7 +20,7 @@ pub enum Area {
     Packs,
     /// Sidecars of packs, from which these can be rebuilt; spread as they are.
     Parity,
-    /// Merged tables.
+    /// Segments: what many packs begin with.
     Index,
     /// Manifests and fences.
     Snapshots,

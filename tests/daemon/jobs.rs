@@ -72,7 +72,9 @@ fn a_daemon_runs_two_sets_and_a_failing_hook_stops_only_its_own() {
     dues.dedup();
     assert_eq!(dues.len(), of("docs").len(), "a time was run for twice");
     let list = run(&sandbox, &["snapshots", "--json"]).expect(0).json();
-    assert_eq!(list.as_array().unwrap().len(), 1);
+    // One that was stopped may have saved what it had.
+    let complete = list.as_array().unwrap().iter().filter(|snapshot| snapshot["partial"] != true).count();
+    assert_eq!(complete, 1, "{list}");
 }
 
 #[test]

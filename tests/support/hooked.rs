@@ -40,6 +40,8 @@ pub struct Hooked {
     pub far: AtomicBool,
     /// Nothing may be created there, or removed.
     pub closed: Mutex<Option<Area>>,
+    /// A call of this kind fails, once, after so many others of its kind.
+    pub failing: Mutex<Option<(Act, Area, usize)>>,
     calls: Mutex<Vec<Call>>,
     hooks: Mutex<Vec<(Act, Area, Work)>>,
 }
@@ -61,10 +63,22 @@ impl Hooked {
         self.hooks.lock().unwrap().is_empty()
     }
 
-    fn admit(&self, area: Area) -> Result<()> {
-        match *self.closed.lock().unwrap() == Some(area) {
-            true => Err(Error::Refused(format!("{} is closed", area.folder()))),
-            false => Ok(()),
+    fn admit(&self, act: Act, area: Area) -> Result<()> {
+        let changes = matches!(act, Act::Create | Act::Remove);
+        if changes && *self.closed.lock().unwrap() == Some(area) {
+            return Err(Error::Refused(format!("{} is closed", area.folder())));
+        }
+        let mut failing = self.failing.lock().unwrap();
+        match &mut *failing {
+            Some((of, there, 0)) if (*of, *there) == (act, area) => {
+                *failing = None;
+                Err(Error::Refused(format!("{} fails", area.folder())))
+            }
+            Some((of, there, after)) if (*of, *there) == (act, area) => {
+                *after -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -93,27 +107,32 @@ impl Storage for Hooked {
     }
     fn list(&self, area: Area) -> Result<Vec<Listed>> {
         self.note(Act::List, area, "");
+        self.admit(Act::List, area)?;
         self.inner.list(area)
     }
     fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.note(Act::Read, area, name);
+        self.admit(Act::Read, area)?;
         self.inner.read(area, name, limit)
     }
     fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.note(Act::Read, area, name);
+        self.admit(Act::Read, area)?;
         self.inner.read_range(area, name, offset, out)
     }
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
-        self.admit(area)?;
         self.note(Act::Create, area, name);
+        self.admit(Act::Create, area)?;
         self.inner.create(area, name, parts)
     }
     fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
         self.note(Act::Create, area, name);
+        self.admit(Act::Create, area)?;
         self.inner.create_held(area, name, bytes)
     }
     fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
         self.note(Act::Replace, area, name);
+        self.admit(Act::Replace, area)?;
         self.inner.replace(area, name, bytes)
     }
     fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
@@ -126,8 +145,8 @@ impl Storage for Hooked {
         Ok(self.distrusted.load(Ordering::Relaxed).then(|| "a store of hearsay".to_owned()))
     }
     fn remove(&self, area: Area, name: &str) -> Result<()> {
-        self.admit(area)?;
         self.note(Act::Remove, area, name);
+        self.admit(Act::Remove, area)?;
         self.inner.remove(area, name)
     }
     fn sync(&self, area: Area) -> Result<()> {

@@ -193,8 +193,8 @@ impl Checker<'_> {
 
     /// Whether segments can be read; what they say is compared with packs where those are read.
     fn segments(&mut self) -> Result<()> {
-        for (_, segment) in segments::all(self.repo)? {
-            segment.map_or_else(|err| self.wrong_segment(&err.chain()), drop);
+        for (name, segment) in segments::all(self.repo)? {
+            segment.map_or_else(|err| self.wrong_segment(&segments::why(&name, &err)), drop);
         }
         Ok(())
     }

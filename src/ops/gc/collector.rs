@@ -34,6 +34,7 @@ use crate::store::repository::Repository;
 use crate::store::roots;
 use crate::store::roots::Roots;
 use crate::store::segments;
+use crate::store::segments::May;
 use crate::store::session::Session;
 use crate::store::session::Sight;
 use crate::store::snapshots::Snapshot;
@@ -129,7 +130,7 @@ impl<'a> Collector<'a> {
         let Self { repo, session, mut report, full, stop, .. } = self;
         if let Some(session) = session {
             parity::tend(repo, session.id, full, &mut report, stop)?;
-            segments::tend(repo, false)?;
+            segments::tend(repo, May { add: !full, remove: true }, stop)?;
             let highest = collections::highest(repo.storage())?;
             let others = liveness::others(repo, Some(&session.id), true)?;
             for dead in others.iter().filter(|other| other.dead) {

@@ -26,8 +26,17 @@ pub struct Report {
     pub unreadable: Vec<String>,
     /// Packs of which this machine remembers something else than they say.
     pub wrong: u64,
-    /// Segments that are damaged or say something else than their packs; removed where the view is rebuilt.
-    pub segments: Vec<String>,
+    /// Segments that are damaged or say something else than their packs.
+    pub segments: Vec<WrongSegment>,
+}
+
+/// A segment that is damaged or says something else than its packs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongSegment {
+    /// What is wrong; names it.
+    pub why: String,
+    /// It is gone now: not in a dry run, and not where it may not be removed.
+    pub removed: bool,
 }
 
 /// Rebuilds the view; in a dry run it is compared with the packs and left as it is.
@@ -53,9 +62,9 @@ fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
             Err(err) => return Err(err),
         }
     }
-    let wrong = claims.wrong();
-    segments::remove(repo, wrong.keys());
-    let segments = wrong.into_values().collect();
+    let wrong = claims.wrong().into_iter();
+    let segments =
+        wrong.map(|(name, why)| WrongSegment { why, removed: segments::remove(repo, &name) }).collect();
     Ok(Report { packs: index.packs().len() as u64, chunks: index.chunks(), unreadable, wrong: 0, segments })
 }
 
@@ -83,6 +92,7 @@ fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &Ato
         let kept = repo.view().and_then(|view| view.table_of(id));
         report.wrong += u64::from(kept.is_some_and(|kept| kept != (*len, table)));
     }
-    report.segments = claims.wrong().into_values().collect();
+    let wrong = claims.wrong().into_values();
+    report.segments = wrong.map(|why| WrongSegment { why, removed: false }).collect();
     Ok(report)
 }

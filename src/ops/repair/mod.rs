@@ -1,4 +1,4 @@
-//! `repair`: only ever adds. What can still be read is written anew, what it was read from is moved aside, and what is
+//! `repair`: only ever adds, but for wrong copies of what packs say (sidecars, segments). What can still be read is written anew, what it was read from is moved aside, and what is
 //! lost is marked as lost. See docs/repair.md.
 //!
 //! `index` rebuilds this machine's view, `packs` saves what damaged packs hold (`salvage` reads one), `snapshots` makes

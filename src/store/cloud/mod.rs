@@ -238,18 +238,25 @@ impl CloudStorage {
             source.read_exact(&mut part).map_err(Error::io("write", self.line.full(what)))?;
             left -= part.len() as u64;
             let payload = PutPayload::from(Bytes::from(part));
-            // One that is sent again has its number still, and takes the place of what came of it before.
+            // One that is sent again has its number still, where parts have numbers; elsewhere what came of the first is left out.
             let put = async |_| self.store.put_part(path, upload, sent.len(), payload.clone()).await;
             let part = self.ask("write", what, put)?;
             sent.push(part.map_err(|no| self.odd("write", what, &no))?);
         }
-        let complete = async |_| self.store.complete_multipart(path, upload, sent.clone()).await;
-        match self.ask("write", what, complete)? {
-            Ok(_) => Ok(()),
-            // The answer to the first try was lost: there is no such upload any more, as it is the object.
-            Err(No::Missing) if self.head(path, what)?.is_some_and(|there| there.size == len) => Ok(()),
-            Err(no) => Err(self.odd("write", what, &no)),
+        let mut again = false;
+        let done = self.ask("write", what, async |retry| {
+            again = retry;
+            self.store.complete_multipart(path, upload, sent.clone()).await
+        });
+        // Where the answer to the first try was lost there is no such upload any more, as it is the object; servers say that
+        // in different ways.
+        if again
+            && !matches!(done, Ok(Ok(_)))
+            && self.head(path, what)?.is_some_and(|there| there.size == len)
+        {
+            return Ok(());
         }
+        done?.map(drop).map_err(|no| self.odd("write", what, &no))
     }
 }
 

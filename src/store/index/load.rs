@@ -55,8 +55,8 @@ impl Index {
             index.shelf.packs.push(index.info(&covered, true));
         }
         let (mut pending, mut learned) = (Vec::new(), HashSet::new());
-        let mut ahead = Ahead::new(repo, unknown, by_segments)?;
-        while let Some((number, found)) = ahead.next()? {
+        let mut ahead = Ahead::new(repo, unknown, by_segments);
+        while let Some((number, found)) = ahead.next() {
             let Some((id, len)) = listed.get(number as usize) else { continue };
             let (kept, readable) = index.learn(id, found, &mut learned)?;
             let info = index.info(&Covered::of(*id, *len, &kept), readable);

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::model::id::PackId;
 use crate::store::repository::Repository;
 use crate::store::segments::all;
-use crate::store::segments::is_finding;
+use crate::store::segments::why;
 use crate::store::storage::Area;
 
 /// What all segments say.
@@ -33,7 +33,7 @@ impl Claims {
     /// Reads all segments. Those that cannot be read are wrong.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When they cannot be listed.
     pub fn of(repo: &Repository) -> Result<Self> {
         let mut claims = Self::default();
         for (name, opened) in all(repo)? {
@@ -43,8 +43,7 @@ impl Claims {
                     claims.said.entry(part.pack).or_default().push(claim);
                 }),
                 Err(err) if err.is_missing() => {}
-                Err(err) if is_finding(&err) => claims.found(&name, err.chain()),
-                Err(err) => return Err(err),
+                Err(err) => claims.found(&name, why(&name, &err)),
             }
         }
         Ok(claims)

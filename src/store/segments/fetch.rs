@@ -4,14 +4,12 @@ use std::collections::HashMap;
 
 use crate::codec::pack::Table;
 use crate::codec::segment::Part;
-use crate::error::Result;
 use crate::model::id::PackId;
 use crate::store::at_once;
 use crate::store::repository::Repository;
 use crate::store::segments::FEWEST;
 use crate::store::segments::Segment;
 use crate::store::segments::all;
-use crate::store::segments::is_finding;
 
 /// Segments in memory at once.
 const WINDOW: usize = 2;
@@ -29,16 +27,17 @@ pub(in crate::store) struct Fetching<'a> {
 }
 
 impl<'a> Fetching<'a> {
-    /// Looks for these packs, if they are many and the store is far.
-    ///
-    /// # Errors
-    /// When the store fails. What is wrong with a segment is said, and it counts as none.
-    pub(in crate::store) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Result<Self> {
+    /// Looks for these packs, if they are many and the store is far. What cannot be read is said, and counts as none.
+    pub(in crate::store) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Self {
         let mut fetching = Self { repo, lacking, segments: Vec::new() };
         if fetching.lacking.len() < FEWEST || !repo.storage().is_far() {
-            return Ok(fetching);
+            return fetching;
         }
-        for (name, opened) in all(repo)? {
+        let all = all(repo).unwrap_or_else(|err| {
+            repo.warn(format!("{}: reading the packs' own tables", err.chain()));
+            Vec::new()
+        });
+        for (name, opened) in all {
             match opened {
                 Ok(segment) => fetching.segments.push(segment),
                 Err(err) => fetching.warn(&name, &err.chain()),
@@ -47,14 +46,11 @@ impl<'a> Fetching<'a> {
         // One of two that hold the same is not read then.
         let Self { lacking, segments, .. } = &mut fetching;
         segments.sort_by_cached_key(|segment| wanted(segment, lacking).count());
-        Ok(fetching)
+        fetching
     }
 
     /// Some of them, each with its number; none where there are no more.
-    ///
-    /// # Errors
-    /// As [`Self::begin`].
-    pub(in crate::store) fn next(&mut self) -> Result<Vec<(u32, Table)>> {
+    pub(in crate::store) fn next(&mut self) -> Vec<(u32, Table)> {
         loop {
             let mut window = Vec::new();
             while window.len() < WINDOW
@@ -65,7 +61,7 @@ impl<'a> Fetching<'a> {
                 }
             }
             if window.is_empty() {
-                return Ok(Vec::new());
+                return Vec::new();
             }
             let (repo, lacking) = (self.repo, &self.lacking);
             let read =
@@ -77,12 +73,11 @@ impl<'a> Fetching<'a> {
                         self.lacking.remove(&part.pack).map(|(number, _)| (number, table))
                     })),
                     Err(err) if err.is_missing() => {}
-                    Err(err) if is_finding(&err) => self.warn(&segment.name, &err.chain()),
-                    Err(err) => return Err(err),
+                    Err(err) => self.warn(&segment.name, &err.chain()),
                 }
             }
             if !found.is_empty() {
-                return Ok(found);
+                return found;
             }
         }
     }

@@ -28,6 +28,7 @@ use crate::store::storage::Listed;
 pub use crate::store::segments::claims::Claims;
 pub(in crate::store) use crate::store::segments::fetch::Fetching;
 pub(in crate::store) use crate::store::segments::gather::Gathering;
+pub use crate::store::segments::tend::May;
 pub use crate::store::segments::tend::remove;
 pub use crate::store::segments::tend::tend;
 
@@ -54,7 +55,7 @@ pub struct Segment {
 /// All that are listed, each as it was found; those that went meanwhile are left out.
 ///
 /// # Errors
-/// When they cannot be listed, or one cannot be read: damage is none of this.
+/// When they cannot be listed. That one cannot be read is said in its place.
 pub fn all(repo: &Repository) -> Result<Vec<(String, Result<Segment>)>> {
     let listed = repo.storage().list(Area::Index)?;
     let opened = at_once::map(&listed, THREADS, |found| open(repo, found));
@@ -62,16 +63,16 @@ pub fn all(repo: &Repository) -> Result<Vec<(String, Result<Segment>)>> {
     for (found, opened) in listed.into_iter().zip(opened) {
         match opened {
             Err(err) if err.is_missing() => {}
-            Err(err) if !is_finding(&err) => return Err(err),
             opened => all.push((found.name, opened)),
         }
     }
     Ok(all)
 }
 
-/// Of the object, and not of the way to it.
-fn is_finding(err: &Error) -> bool {
-    err.is_damage() || matches!(err, Error::NewerFormat { .. })
+/// What is wrong with a segment, and with which.
+pub fn why(name: &str, err: &Error) -> String {
+    let text = err.chain();
+    if text.contains(name) { text } else { format!("{}: {text}", Area::Index.path(name)) }
 }
 
 fn open(repo: &Repository, found: &Listed) -> Result<Segment> {

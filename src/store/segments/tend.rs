@@ -2,13 +2,17 @@
 //! go as well.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::PackId;
 use crate::store::at_once;
 use crate::store::packs;
 use crate::store::repository::Repository;
 use crate::store::segments::FEWEST;
+use crate::store::segments::FULL;
 use crate::store::segments::Gathering;
 use crate::store::segments::Segment;
 use crate::store::segments::THREADS;
@@ -16,11 +20,30 @@ use crate::store::segments::all;
 use crate::store::session::Sight;
 use crate::store::storage::Area;
 
-/// Sees to the segments of a far store; with `add_only` none is removed.
+/// What may be done to segments.
+#[derive(Debug, Clone, Copy)]
+pub struct May {
+    /// There is room for new ones.
+    pub add: bool,
+    /// Those that nobody needs may go.
+    pub remove: bool,
+}
+
+/// Sees to the segments of a far store. Nobody needs them: what cannot be done is said, and is no failure.
 ///
 /// # Errors
-/// When the store fails.
-pub fn tend(repo: &Repository, add_only: bool) -> Result<()> {
+/// When the run was interrupted.
+pub fn tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
+    match try_tend(repo, may, stop) {
+        Err(err) if !matches!(err, Error::Interrupted) => {
+            repo.warn(format!("{}: nothing is lost, but segments are not as they should be", err.chain()));
+            Ok(())
+        }
+        ended => ended,
+    }
+}
+
+fn try_tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
     if !repo.storage().is_far() {
         return Ok(());
     }
@@ -30,7 +53,8 @@ pub fn tend(repo: &Repository, add_only: bool) -> Result<()> {
         match opened {
             Ok(segment) => segments.push(segment),
             Err(err) => {
-                repo.warn(format!("{}: segment {name} is removed", err.chain()));
+                let what = if may.remove { "is removed" } else { "is of no use" };
+                repo.warn(format!("{}: segment {name} {what}", err.chain()));
                 dropped.push(name);
             }
         }
@@ -38,41 +62,55 @@ pub fn tend(repo: &Repository, add_only: bool) -> Result<()> {
     let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
     let mut bare: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
     bare.retain(|id, _| !sight.condemned.contains(id) && !sight.damaged.contains(id));
-    let all_packs = bare.clone();
-    let alive = |segment: &Segment, packs: &HashMap<PackId, u64>| {
-        segment.parts.iter().filter(|part| packs.get(&part.pack) == Some(&part.pack_len)).count()
-    };
-    segments.sort_by_key(|segment| std::cmp::Reverse(alive(segment, &all_packs)));
-    let mut sparse = Vec::new();
-    for segment in &segments {
-        match alive(segment, &bare) {
-            0 => dropped.push(segment.name.clone()),
-            // Half of it is of no use to anybody.
-            some if some * 2 < segment.parts.len() || some < FEWEST => sparse.push(segment),
-            _ => {
-                for part in &segment.parts {
-                    bare.remove(&part.pack);
-                }
-            }
-        }
+    let sparse = take_covered(segments, &mut bare, &mut dropped);
+    if may.add && bare.len() >= FEWEST {
+        write(repo, &bare, stop)?;
+        dropped.extend(sparse);
     }
-    if bare.len() >= FEWEST {
-        write(repo, &bare)?;
-        dropped.extend(sparse.into_iter().map(|segment| segment.name.clone()));
-    }
-    if !add_only && !dropped.is_empty() {
+    if may.remove && !dropped.is_empty() {
         dropped.iter().try_for_each(|name| repo.storage().remove(Area::Index, name))?;
         repo.storage().sync(Area::Index)?;
     }
     Ok(())
 }
 
+/// Takes away from `bare` what segments hold that stay; those that hold nothing more are dropped. Returns those that are to
+/// be replaced once there is enough for others.
+fn take_covered(
+    mut segments: Vec<Segment>,
+    bare: &mut HashMap<PackId, u64>,
+    dropped: &mut Vec<String>,
+) -> Vec<String> {
+    let alive = |segment: &Segment, packs: &HashMap<PackId, u64>| {
+        segment.parts.iter().filter(|part| packs.get(&part.pack) == Some(&part.pack_len)).count()
+    };
+    segments.sort_by_cached_key(|segment| std::cmp::Reverse(alive(segment, bare)));
+    let mut sparse = Vec::new();
+    for segment in segments {
+        let some = alive(&segment, bare);
+        let is_small = segment.parts.len() < FEWEST && segment.len < FULL as u64;
+        if some == 0 {
+            dropped.push(segment.name);
+        } else if is_small || some * 2 < segment.parts.len() {
+            sparse.push(segment.name);
+        } else {
+            for part in &segment.parts {
+                bare.remove(&part.pack);
+            }
+        }
+    }
+    sparse
+}
+
 /// Segments of these packs; a few may be left over for the next time.
-fn write(repo: &Repository, packs: &HashMap<PackId, u64>) -> Result<()> {
+fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> Result<()> {
     let mut packs: Vec<(PackId, u64)> = packs.iter().map(|(id, len)| (*id, *len)).collect();
     packs.sort_unstable();
     let mut gathering = Gathering::default();
     for window in packs.chunks(THREADS) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
         let fronts =
             at_once::map(window, THREADS, |(id, len)| packs::front(repo.storage(), repo.ring(), id, *len));
         for ((id, len), front) in window.iter().zip(fronts) {
@@ -91,11 +129,8 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>) -> Result<()> {
     if gathering.is_worth_an_object() { gathering.try_write(repo) } else { Ok(()) }
 }
 
-/// Removes segments that were found wrong; where they may not be removed, that is said.
-pub fn remove<'a>(repo: &Repository, names: impl Iterator<Item = &'a String>) {
-    for name in names {
-        if let Err(err) = repo.storage().remove(Area::Index, name) {
-            repo.warn(format!("{}: what it says is wrong, and it has to go", err.chain()));
-        }
-    }
+/// Removes a segment that was found wrong; whether it is gone. Why not is said.
+pub fn remove(repo: &Repository, name: &str) -> bool {
+    let removed = repo.storage().remove(Area::Index, name);
+    removed.inspect_err(|err| repo.warn(err.chain())).is_ok()
 }

@@ -1,4 +1,5 @@
-//! `snap repair`: saves what can be saved. It only ever adds: what it replaces stays in quarantine or in the trash.
+//! `snap repair`: saves what can be saved. It only ever adds: what it replaces stays in quarantine or in the trash, but
+//! for sidecars and segments, which packs can make again.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -151,7 +152,12 @@ fn tell_collections(context: &Context, report: &collections::Report, dry_run: bo
 }
 
 fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Result<Outcome> {
-    let outcome = if report.unreadable.is_empty() { Outcome::Done } else { Outcome::Damage };
+    let stays = !dry_run && report.segments.iter().any(|segment| !segment.removed);
+    let outcome = match report.unreadable.is_empty() {
+        false => Outcome::Damage,
+        true if stays => Outcome::Problems,
+        true => Outcome::Done,
+    };
     if context.global.json {
         let summary = json!({
             "message_type": "summary",
@@ -159,8 +165,8 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
             "chunks": report.chunks,
             "unreadable": report.unreadable,
             "wrong_in_cache": report.wrong,
-            "segments_removed": if dry_run { 0 } else { report.segments.len() },
-            "wrong_segments": report.segments,
+            "wrong_segments": report.segments.iter().map(|segment| &segment.why).collect::<Vec<_>>(),
+            "segments_removed": report.segments.iter().filter(|segment| segment.removed).count(),
             "dry_run": dry_run,
         });
         return output::tell(&summary.to_string()).map(|()| outcome);
@@ -168,10 +174,13 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
     for why in &report.unreadable {
         output::complain(&format!("snap: error: {}: run `snap repair packs`", printable(why)));
     }
-    for why in &report.segments {
-        let what =
-            if dry_run { "it would be removed" } else { "it was removed, and the packs say it themselves" };
-        output::complain(&format!("snap: {}: {what}", printable(why)));
+    for segment in &report.segments {
+        let what = match (dry_run, segment.removed) {
+            (true, _) => "it would be removed",
+            (false, true) => "it was removed, and the packs say it themselves",
+            (false, false) => "it could not be removed",
+        };
+        output::complain(&format!("snap: {}: {what}", printable(&segment.why)));
     }
     if context.talks() {
         let read = format!(
