@@ -165,6 +165,23 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
         check(&store);
         assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
     }
+    let store = cloud(scheme, CONFORMANCE.len(), variables);
+    // Before anything else is written, as a session's beginning does.
+    assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
+    in_parts(&store);
+}
+
+/// What is too large for one request.
+#[cfg(feature = "cloud")]
+fn in_parts(store: &CloudStorage) {
+    let halves = [vec![1u8; 65 << 20], vec![2u8; 65 << 20]];
+    let parts = [halves[0].as_slice(), &halves[1]];
+    assert_eq!(store.create(Area::Packs, "aa", &parts).unwrap(), Created::New);
+    assert_eq!(store.create(Area::Packs, "aa", &[b"x"]).unwrap(), Created::Exists);
+    assert_eq!(store.create(Area::Packs, "aa", &parts).unwrap(), Created::Exists);
+    assert!(store.read(Area::Packs, "aa", 130 << 20).unwrap() == halves.concat());
+    store.remove(Area::Packs, "aa").unwrap();
+    assert_eq!(store.create_owned(Area::Packs, "aa", halves.into()).unwrap(), Created::New);
 }
 
 #[cfg(feature = "cloud")]
