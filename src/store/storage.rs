@@ -118,7 +118,7 @@ pub trait Hold: Send + Sync + fmt::Debug {}
 
 /// Of stores where nothing holds an object: who is at work shows by its heartbeat.
 #[derive(Debug)]
-pub(crate) struct Unheld;
+struct Unheld;
 
 impl Hold for Unheld {}
 
@@ -166,11 +166,20 @@ pub trait Storage: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Like `create`, and the object is held until the returned value is dropped.
+    /// Like `create`, and the object is held until the returned value is dropped; where there are no locks, nothing
+    /// holds it.
     ///
     /// # Errors
     /// As `create`; an existing name is an error.
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>>;
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        match self.create(area, name, &[bytes])? {
+            Created::New => Ok(Box::new(Unheld)),
+            Created::Exists => {
+                let full = format!("{}/{}", self.location(), area.path(name));
+                Err(Error::io("create", full)(std::io::ErrorKind::AlreadyExists.into()))
+            }
+        }
+    }
 
     /// Writes an object whether or not the name is free. Only for heartbeats and what a collector saw of them.
     /// A reader sees the old bytes or the new, never a mixture. Not necessarily durable.

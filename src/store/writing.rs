@@ -97,9 +97,7 @@ impl<'a> Writing<'a> {
         drop(written);
         let front = std::mem::take(&mut pack.front);
         let full = lock(&self.gathering).add(pack.id, pack.len, front);
-        if let Some(full) = full {
-            full.write(repo);
-        }
+        self.say(full.map_or(Ok(()), |full| full.write(repo)));
         // After a failure elsewhere nobody takes it.
         let _ = land.send(pack);
         Ok(())
@@ -107,8 +105,18 @@ impl<'a> Writing<'a> {
 
     /// Once all threads are done.
     pub(in crate::store) fn finish(&self) -> Written {
-        std::mem::take(&mut *lock(&self.gathering)).finish(self.repo);
+        self.say(std::mem::take(&mut *lock(&self.gathering)).finish(self.repo));
         std::mem::take(&mut *lock(&self.written))
+    }
+
+    /// Nobody needs a segment: where one cannot be written, that is only said.
+    fn say(&self, segment: Result<()>) {
+        if let Err(err) = segment {
+            self.repo.warn(format!(
+                "{}: nothing is lost, but machines that do not know this repository yet will need more requests",
+                err.chain()
+            ));
+        }
     }
 }
 

@@ -21,10 +21,8 @@ use crate::store::cloud::short;
 use crate::store::cloud::trouble::No;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
-use crate::store::storage::Hold;
 use crate::store::storage::Listed;
 use crate::store::storage::Storage;
-use crate::store::storage::Unheld;
 use crate::store::storage::are;
 use crate::store::storage::check_name;
 
@@ -174,16 +172,6 @@ impl Storage for CloudStorage {
 
     fn is_far(&self) -> bool {
         true
-    }
-
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
-        match self.create(area, name, &[bytes])? {
-            Created::New => Ok(Box::new(Unheld)),
-            Created::Exists => {
-                let full = self.line.full(&area.path(name));
-                Err(Error::io("create", full)(io::ErrorKind::AlreadyExists.into()))
-            }
-        }
     }
 
     fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {

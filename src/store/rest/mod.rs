@@ -30,10 +30,8 @@ use crate::store::patience::Trouble;
 use crate::store::rest::place::Place;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
-use crate::store::storage::Hold;
 use crate::store::storage::Listed;
 use crate::store::storage::Storage;
-use crate::store::storage::Unheld;
 use crate::store::storage::are;
 use crate::store::storage::check_name;
 
@@ -263,16 +261,6 @@ impl Storage for RestStorage {
 
     fn is_far(&self) -> bool {
         true
-    }
-
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
-        match self.create(area, name, &[bytes])? {
-            Created::New => Ok(Box::new(Unheld)),
-            Created::Exists => {
-                let full = self.line.full(&area.path(name));
-                Err(Error::io("create", full)(io::ErrorKind::AlreadyExists.into()))
-            }
-        }
     }
 
     fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {

@@ -27,10 +27,10 @@ pub(in crate::store) struct Fetching<'a> {
 }
 
 impl<'a> Fetching<'a> {
-    /// Looks for these packs, if they are many and the store is far. What cannot be read is said, and counts as none.
+    /// Looks for these packs, if they are many. What cannot be read is said, and counts as none.
     pub(in crate::store) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Self {
         let mut fetching = Self { repo, lacking, segments: Vec::new() };
-        if fetching.lacking.len() < FEWEST || !repo.storage().is_far() {
+        if fetching.lacking.len() < FEWEST {
             return fetching;
         }
         let all = all(repo).unwrap_or_else(|err| {

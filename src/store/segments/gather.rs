@@ -31,21 +31,11 @@ impl Gathering {
         (self.bytes >= FULL).then(|| std::mem::take(self))
     }
 
-    /// Writes the segment. Nobody needs it: where it cannot be written, that is only said.
-    pub(in crate::store) fn write(self, repo: &Repository) {
-        if let Err(err) = self.try_write(repo) {
-            repo.warn(format!(
-                "{}: nothing is lost, but machines that do not know this repository yet will need more requests",
-                err.chain()
-            ));
-        }
-    }
-
     /// Writes the segment.
     ///
     /// # Errors
     /// When it could not be made durable.
-    pub(in crate::store) fn try_write(self, repo: &Repository) -> Result<()> {
+    pub(in crate::store) fn write(self, repo: &Repository) -> Result<()> {
         let name = session::new_id()?.hex();
         let head = objects::close(repo.ring(), envelope::SEGMENT, &name, &Contents(self.contents))?;
         let parts = std::iter::once(head).chain(self.fronts).collect();
@@ -53,13 +43,10 @@ impl Gathering {
     }
 
     /// Writes what is left, if it is worth an object.
-    pub(in crate::store) fn finish(self, repo: &Repository) {
-        if self.fronts.len() >= FEWEST {
-            self.write(repo);
-        }
-    }
-
-    pub(in crate::store) fn is_worth_an_object(&self) -> bool {
-        self.fronts.len() >= FEWEST
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(in crate::store) fn finish(self, repo: &Repository) -> Result<()> {
+        if self.fronts.len() >= FEWEST { self.write(repo) } else { Ok(()) }
     }
 }

@@ -117,7 +117,7 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
             match front {
                 Ok(front) => {
                     if let Some(full) = gathering.add(*id, *len, front) {
-                        full.try_write(repo)?;
+                        full.write(repo)?;
                     }
                 }
                 // Whoever needs it asks the pack, and is told what is wrong with it.
@@ -126,7 +126,7 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
             }
         }
     }
-    if gathering.is_worth_an_object() { gathering.try_write(repo) } else { Ok(()) }
+    gathering.finish(repo)
 }
 
 /// Removes a segment that was found wrong; whether it is gone. Why not is said.

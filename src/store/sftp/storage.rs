@@ -19,11 +19,9 @@ use crate::store::sftp::wire::Attributes;
 use crate::store::sftp::wire::Request;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
-use crate::store::storage::Hold;
 use crate::store::storage::Listed;
 use crate::store::storage::Room;
 use crate::store::storage::Storage;
-use crate::store::storage::Unheld;
 use crate::store::storage::check_name;
 
 fn damaged(what: String, why: &'static str) -> Trouble {
@@ -139,15 +137,6 @@ impl Storage for SftpStorage {
 
     fn is_far(&self) -> bool {
         true
-    }
-
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
-        match self.create(area, name, &[bytes])? {
-            Created::New => Ok(Box::new(Unheld)),
-            Created::Exists => {
-                Err(Error::io("create", self.full(&area.path(name)))(io::ErrorKind::AlreadyExists.into()))
-            }
-        }
     }
 
     fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
