@@ -1,25 +1,15 @@
-//! What a user sees: the real binary, a directory, and the tree that comes back. One file per theme.
+//! The program as its users meet it: real processes, flags, output and exit codes.
 #![allow(clippy::unwrap_used)]
 
-mod answers;
-mod codes;
-mod config;
-mod history;
-mod keys;
-mod kinds;
-mod legacy;
-mod pages;
-mod places;
-mod retention;
-mod stats;
+mod daemon;
+mod export;
+mod guide;
+mod import;
+mod limits;
+mod metrics;
+mod mount;
+mod serve;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;
-mod trees;
-mod view;
-mod wrecks;
-
-use support::Sandbox;
-
-fn snapshots(sandbox: &Sandbox) -> Vec<serde_json::Value> {
-    sandbox.ok(&["snapshots", "--json"]).json().as_array().unwrap().clone()
-}
+mod verbs;

@@ -1,0 +1,173 @@
+//! Looking around in snapshots: pages of a directory, paths, bytes from anywhere in a file, for as long as it takes.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::support::Random;
+use crate::support::library::Library;
+use snap_backup::model::entry::Content;
+use snap_backup::model::entry::Entry;
+use snap_backup::model::entry::Kind;
+use snap_backup::ops::backup;
+use snap_backup::ops::browse::Browser;
+use snap_backup::ops::forget;
+use snap_backup::ops::gc;
+use snap_backup::ops::ls;
+use snap_backup::store::chunks::ChunkReader;
+use snap_backup::store::index::Index;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::session::Sight;
+use snap_backup::store::trees::DirStream;
+
+fn library() -> Library {
+    Library::on(Arc::new(MemoryStorage::default()), None)
+}
+
+fn names(entries: &[Entry]) -> Vec<Vec<u8>> {
+    entries.iter().map(|entry| entry.name.clone()).collect()
+}
+
+fn content(entry: Option<Entry>) -> (u64, Content) {
+    match entry.unwrap().kind {
+        Kind::File { size, content } => (size, content),
+        other => panic!("{other:?} is no file"),
+    }
+}
+
+#[test]
+fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() {
+    let library = library();
+    fs::create_dir_all(library.path("src/many")).unwrap();
+    for number in 0..3000 {
+        // Long names: a piece of a directory is measured in bytes.
+        fs::write(library.path("src/many").join(format!("file {number:05} {:0>200}", 0)), b"").unwrap();
+    }
+    library.backup("src", backup::Options::default());
+    let repo = library.open();
+    let browser = Browser::open(&repo, &()).unwrap();
+    let snapshot = browser.snapshots()[0].clone();
+    let Kind::Dir { tree } = browser.entry(&snapshot, b"src/many").unwrap().unwrap().kind else { panic!() };
+
+    let (mut paged, mut from) = (Vec::new(), Vec::new());
+    loop {
+        let page = browser.page(tree, &from, 700).unwrap();
+        assert!(page.entries.len() <= 700);
+        paged.extend(names(&page.entries));
+        let Some(next) = page.next else { break };
+        from = next;
+    }
+    let mut listed = Vec::new();
+    ls::run(&repo, "latest:src/many", false, &mut |_, entry| {
+        listed.push(entry.name.clone());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(paged, listed);
+
+    let index = Index::load(&repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap();
+    let mut reader = ChunkReader::new(&repo, Arc::new(index)).unwrap();
+    let mut all = DirStream::new(tree);
+    while all.next(&mut reader).unwrap().is_some() {}
+    for name in ["", "file 00000", "file 01499", "file 02999", "file 1", "z"] {
+        let mut dir = DirStream::starting(tree, name.as_bytes());
+        let found = dir.next(&mut reader).unwrap().map(|entry| entry.name);
+        let wanted = listed.iter().find(|one| one.as_slice() >= name.as_bytes()).cloned();
+        assert_eq!(found, wanted, "{name}");
+        assert!(dir.pieces.len() <= 3 && all.pieces.len() > 6, "{:?} of {:?}", dir.pieces, all.pieces);
+    }
+    browser.close().unwrap();
+}
+
+#[test]
+fn any_range_of_a_file_is_its_bytes() {
+    let library = library();
+    // More parts than stand in an entry: runs of data between holes; and one in an entry.
+    let path = library.path("src/holes");
+    library.write("src", &[("whole", &Random::new(1).bytes(700_000)), ("empty", b"")]);
+    let file = fs::File::create(&path).unwrap();
+    for run in 0..700 {
+        file.write_all_at(&Random::new(run).bytes(4096), run * 16_384).unwrap();
+    }
+    file.set_len(700 * 16_384 + 5).unwrap();
+    library.backup("src", backup::Options::default());
+    let browser = Browser::open(&library.open(), &()).unwrap();
+    let snapshot = &browser.snapshots()[0];
+    let mut random = Random::new(9);
+    for name in ["holes", "whole", "empty"] {
+        let bytes = fs::read(library.path("src").join(name)).unwrap();
+        let (size, content) = content(browser.entry(snapshot, format!("src/{name}").as_bytes()).unwrap());
+        assert_eq!((size, matches!(content, Content::List(_))), (bytes.len() as u64, name == "holes"));
+        let mut ranges = vec![0..size, 0..0, size..size, 0..size.min(1), size.saturating_sub(1)..size];
+        for _ in 0..40 {
+            let start = random.below(size + 1);
+            ranges.push(start..start + random.below((size - start).min(50_000) + 1));
+        }
+        for range in ranges {
+            let wanted = &bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+            assert!(browser.read(size, &content, range.clone()).unwrap() == wanted, "{name} {range:?}");
+        }
+        let beyond = browser.read(size, &content, 0..size + 1).unwrap_err();
+        assert!(beyond.is_damage(), "{beyond}");
+    }
+}
+
+#[test]
+fn a_path_may_be_any_bytes() {
+    let library = library();
+    let odd = std::ffi::OsStr::from_bytes(b"a\xff:b");
+    fs::create_dir_all(library.path("src").join(odd)).unwrap();
+    fs::write(library.path("src").join(odd).join("in"), b"1").unwrap();
+    library.backup("src", backup::Options::default());
+    let repo = library.open();
+    let mut seen = Vec::new();
+    let selector = [b"latest:/src/".as_slice(), odd.as_bytes(), b"/"].concat();
+    ls::run(&repo, selector, true, &mut |path, _| {
+        seen.push(path.to_vec());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(seen, [b"src/a\xff:b/in".to_vec()]);
+    let browser = Browser::open(&repo, &()).unwrap();
+    let snapshot = &browser.snapshots()[0];
+    assert!(browser.entry(snapshot, b"src/a\xff:b/in").unwrap().is_some());
+    assert!(browser.entry(snapshot, b"src/a\xff:b/in/x").unwrap().is_none());
+    assert!(browser.entry(snapshot, b"src/nothing").unwrap().is_none());
+    assert!(browser.entry(snapshot, b"/").unwrap().unwrap().is_dir());
+}
+
+#[test]
+fn a_file_that_is_read_on_and_on_follows_what_a_collection_moves() {
+    let library = library();
+    library.write("src", &[("kept", &Random::new(1).bytes(300_000))]);
+    library.write("src", &[("gone", &Random::new(2).bytes(3_000_000))]);
+    library.backup("src", backup::Options::default());
+    fs::remove_file(library.path("src/gone")).unwrap();
+    library.backup("src", backup::Options::default());
+    let [first, second] = library.snapshots()[..] else { panic!("two were made") };
+    let repo = library.open();
+    let stop = AtomicBool::new(false);
+    forget::run(&repo, &forget::Options { selectors: vec![first.hex()], ..Default::default() }).unwrap();
+
+    let browser = Browser::open(&repo, &()).unwrap();
+    let bytes = fs::read(library.path("src/kept")).unwrap();
+    let read = |browser: &Browser, range: std::ops::Range<u64>| {
+        let snapshot = browser.snapshot(&second).unwrap();
+        let (size, content) = content(browser.entry(snapshot, b"src/kept").unwrap());
+        browser.read(size, &content, range).unwrap()
+    };
+    assert!(read(&browser, 0..100) == bytes[..100]);
+    let options =
+        gc::Options { empty_trash: true, max_unused: gc::MaxUnused::Share(0.0), ..gc::Options::default() };
+    let collect = || gc::run(&library.open(), &options, &(), &stop).unwrap();
+    let first = collect();
+    assert!(first.packs_moved > 0 && first.packs_deleted == 0, "the browser has not seen it yet: {first:?}");
+    browser.beat().unwrap();
+    assert!(collect().packs_deleted > 0, "it is not waited for any longer");
+    assert!(read(&browser, 0..300_000) == bytes);
+    browser.close().unwrap();
+    assert_eq!(library.errors(), Vec::<String>::new());
+}

@@ -1,0 +1,435 @@
+//! Snapshots in another repository: what is there is what was here, nothing is brought twice, and nothing that is brought
+//! can be swept away under it.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use snap_backup::Error;
+use snap_backup::Result;
+use snap_backup::codec::envelope;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::GcRecord;
+use snap_backup::observe::Event;
+use snap_backup::ops::backup;
+use snap_backup::ops::check;
+use snap_backup::ops::copy;
+use snap_backup::ops::copy::Options;
+use snap_backup::ops::copy::Report;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::rewrite;
+use snap_backup::store::init::Kin;
+use snap_backup::store::objects;
+use snap_backup::store::packs;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::ChunkerProfile;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::Choice;
+use snap_backup::store::session;
+use snap_backup::store::snapshots;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::assert_same;
+use crate::support::copy_tree;
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::library::Library;
+
+/// A repository with a source, and another one.
+struct Pair {
+    library: Library,
+    from: Arc<Hooked>,
+    to: Arc<Hooked>,
+    cache: tempfile::TempDir,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Other {
+    /// Names chunks like the first.
+    Sibling,
+    /// Has keys and chunk sizes of its own.
+    Stranger,
+}
+
+impl Pair {
+    fn new(other: Other) -> Self {
+        let (from, to) = (Arc::new(Hooked::default()), Arc::new(Hooked::default()));
+        let library = Library::on(from.clone(), None);
+        let pair = Self { library, from, to, cache: tempfile::tempdir().unwrap() };
+        let kin = (other == Other::Sibling).then(|| Kin::of(&pair.library.open()));
+        let chunker = if kin.is_some() { ChunkerProfile::K64 } else { ChunkerProfile::K256 };
+        let options = InitOptions { kin, chunker, ..InitOptions::default() };
+        Repository::init(pair.to.clone(), &options).unwrap();
+        pair
+    }
+
+    fn there(&self) -> Repository {
+        let cache = Some(self.cache.path().to_path_buf());
+        Repository::open(self.to.clone(), &Access { password: None, cache }).unwrap()
+    }
+
+    /// A source of exactly these files, each of its own bytes, saved.
+    fn save(&self, files: &[(&str, u64, usize)]) -> SnapshotId {
+        let _ = fs::remove_dir_all(self.library.path("src"));
+        for (name, seed, len) in files {
+            self.library.write("src", &[(name, &Random::new(*seed).bytes(*len))]);
+        }
+        self.library.backup("src", backup::Options::default()).snapshot.unwrap()
+    }
+
+    fn try_copy(&self, options: &Options) -> Result<Report> {
+        copy::run(&self.library.open(), &self.there(), options, &(), &AtomicBool::new(false))
+    }
+
+    fn copy(&self) -> Report {
+        self.try_copy(&Options::default()).unwrap_or_else(|err| panic!("{}", err.chain()))
+    }
+
+    /// The newest snapshot there must be what the source is.
+    fn assert_there(&self) {
+        let newest = snapshots::list(&self.there()).unwrap().last().unwrap().id;
+        let source = self.library.path("src");
+        assert_eq!(self.library.differences(&self.there(), newest, "src", &source), [] as [String; 0]);
+        let options = check::Options { read_data: true, ..check::Options::default() };
+        let report = check::run(&self.there(), &options, &(), &AtomicBool::new(false)).unwrap();
+        assert_eq!(report.errors, [] as [String; 0]);
+    }
+
+    fn packs(&self, storage: &Hooked, repo: &Repository, kind: ChunkType) -> Vec<PackId> {
+        let listed = storage.inner.list(Area::Packs).unwrap();
+        let packs = listed.iter().map(|found| (PackId::parse(&found.name).unwrap(), found.len));
+        let is = |(id, len): &(PackId, u64)| {
+            packs::read_table(storage, repo.ring(), id, *len).unwrap().kind == kind
+        };
+        packs.filter(is).map(|(id, _)| id).collect()
+    }
+}
+
+const BOTH: [Other; 2] = [Other::Sibling, Other::Stranger];
+
+#[test]
+fn a_copied_snapshot_is_what_the_original_was_and_is_not_copied_again() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        pair.save(&[("a", 1, 300_000), ("d/b", 2, 10), ("d/e/c", 3, 2_000_000), ("empty", 4, 0)]);
+        let old = pair.save(&[
+            ("a", 1, 300_000),
+            ("d/b", 5, 20),
+            ("d/e/c", 3, 2_000_000),
+            ("d/a copy", 1, 300_000),
+        ]);
+        let report = pair.copy();
+        assert_eq!((report.copied.len(), report.there), (2, 0));
+        assert_eq!(report.alike, other == Other::Sibling);
+        assert_eq!(report.copied[1].old.id, old);
+        pair.assert_there();
+        pair.to.calls();
+        let again = pair.copy();
+        assert_eq!((again.copied.len(), again.there), (0, 2));
+        let wrote = pair.to.calls().into_iter().filter(|(act, ..)| matches!(act, Act::Create | Act::Replace));
+        assert_eq!(wrote.count(), 0, "a run with nothing to do wrote something");
+    }
+}
+
+#[test]
+fn what_a_copy_says_of_itself_is_what_the_original_said() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        let first = pair.save(&[("a", 1, 100)]);
+        let second = pair.save(&[("a", 2, 100)]);
+        pair.copy();
+        let here = snapshots::list(&pair.library.open()).unwrap();
+        let there = snapshots::list(&pair.there()).unwrap();
+        for (old, new) in here.iter().zip(&there) {
+            let (old, new) = (&old.manifest, &new.manifest);
+            assert_eq!((&old.host, &old.sources, old.started), (&new.host, &new.sources, new.started));
+            assert_eq!((&old.kind, old.counts.bytes_total), (&new.kind, new.counts.bytes_total));
+        }
+        assert_eq!([first, second], [here[0].id, here[1].id]);
+        assert_eq!(there[1].manifest.parent, Some(there[0].id), "the copy's parent is the parent's copy");
+        assert_eq!(there[1].manifest.copied().map(|(id, _)| id), Some(second));
+    }
+}
+
+#[test]
+fn what_the_last_copy_has_is_not_read_again() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        pair.save(&[("old", 1, 3_000_000), ("d/old", 2, 500_000)]);
+        pair.copy();
+        let known = pair.packs(&pair.from, &pair.library.open(), ChunkType::Data);
+        pair.save(&[("old", 1, 3_000_000), ("d/old", 2, 500_000), ("d/new", 3, 1000)]);
+        // Whoever reads it now fails.
+        known.iter().for_each(|id| pair.from.inner.remove(Area::Packs, &id.hex()).unwrap());
+        let report = pair.copy();
+        assert_eq!((report.copied.len(), report.damaged.len()), (1, 0));
+        assert!(report.copied[0].bytes_added < 10_000, "{}", report.copied[0].bytes_added);
+        pair.assert_there();
+    }
+}
+
+#[test]
+fn a_backup_to_the_other_repository_finds_what_was_copied_there() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        pair.save(&[("a", 1, 3_000_000), ("d/b", 2, 700_000)]);
+        pair.copy();
+        let sources = vec![pair.library.path("src")];
+        let options = backup::Options {
+            sources,
+            store_as: Some(b"elsewhere".to_vec()),
+            host: Some("another".into()),
+            ..backup::Options::default()
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let summary = backup::Backup::begin(options, None, &stop).unwrap().run(&pair.there(), &()).unwrap();
+        assert_eq!(summary.counts.bytes_read, 3_700_000);
+        assert!(summary.counts.bytes_added < 5000, "cut otherwise: {} bytes", summary.counts.bytes_added);
+    }
+}
+
+#[test]
+fn siblings_keep_blocks_as_they_are_packed_and_strangers_pack_anew() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        let text = "all work and no play makes jack a dull boy ".repeat(50_000);
+        pair.library.write("src", &[("text", text.as_bytes())]);
+        // Hardly packed here: level 1 there would not come to the same bytes.
+        let options = backup::Options { level: Some(19), ..backup::Options::default() };
+        pair.library.backup("src", options);
+        pair.try_copy(&Options { level: Some(1), ..Options::default() }).unwrap();
+        let bytes = |storage: &Hooked, repo: &Repository| -> u64 {
+            let packs = pair.packs(storage, repo, ChunkType::Data);
+            let len = |id: &PackId| storage.inner.get(Area::Packs, &id.hex()).unwrap().len() as u64;
+            let stored = |id: &PackId| -> u64 {
+                let table = packs::read_table(storage, repo.ring(), id, len(id)).unwrap();
+                table.blocks.iter().map(|block| u64::from(block.stored)).sum()
+            };
+            packs.iter().map(stored).sum()
+        };
+        let (here, there) = (bytes(&pair.from, &pair.library.open()), bytes(&pair.to, &pair.there()));
+        assert_eq!(here == there, other == Other::Sibling, "{here} bytes here, {there} there");
+        pair.assert_there();
+    }
+}
+
+#[test]
+fn a_copy_that_is_cut_short_goes_on_where_it_was() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        for seed in 1..4 {
+            pair.save(&[("a", seed, 200_000)]);
+        }
+        let stop = AtomicBool::new(false);
+        let after_the_first = |event: Event<'_>| {
+            if matches!(event, Event::Done { files: 1, .. }) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        let cut =
+            copy::run(&pair.library.open(), &pair.there(), &Options::default(), &after_the_first, &stop);
+        assert!(matches!(cut, Err(Error::Interrupted)));
+        assert_eq!(snapshots::list(&pair.there()).unwrap().len(), 1);
+        let report = pair.copy();
+        assert_eq!((report.copied.len(), report.there), (2, 1));
+        pair.assert_there();
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_does_not_keep_the_others_from_being_copied() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        let bad = pair.save(&[("a", 1, 200_000)]);
+        let lost = pair.packs(&pair.from, &pair.library.open(), ChunkType::Data);
+        pair.save(&[("a", 2, 200_000)]);
+        lost.iter().for_each(|id| pair.from.inner.remove(Area::Packs, &id.hex()).unwrap());
+        let report = pair.copy();
+        assert_eq!(report.damaged.iter().map(|(one, _)| one.id).collect::<Vec<_>>(), [bad]);
+        assert_eq!(report.copied.len(), 1);
+        pair.assert_there();
+    }
+}
+
+#[test]
+fn what_comes_back_is_known_to_be_there() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        pair.save(&[("a", 1, 1000)]);
+        pair.copy();
+        let back =
+            copy::run(&pair.there(), &pair.library.open(), &Options::default(), &(), &AtomicBool::new(false));
+        assert_eq!(back.unwrap().there, 1);
+        assert_eq!(pair.library.snapshots().len(), 1);
+    }
+}
+
+#[test]
+fn a_copy_from_which_something_was_taken_vouches_for_nothing() {
+    let pair = Pair::new(Other::Stranger);
+    pair.save(&[("d/keep", 1, 100_000), ("d/take", 2, 100_000)]);
+    pair.copy();
+    let without = rewrite::Options {
+        choice: Choice { selectors: vec!["latest".into()], ..Choice::default() },
+        exclude: vec!["take".into()],
+        ..rewrite::Options::default()
+    };
+    rewrite::run(&pair.there(), &without, &(), &AtomicBool::new(false)).unwrap();
+    let all = gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+    gc::run(&pair.there(), &all, &(), &AtomicBool::new(false)).unwrap();
+    pair.save(&[("d/keep", 1, 100_000), ("d/take", 2, 100_000), ("new", 3, 10)]);
+    assert_eq!(pair.copy().copied.len(), 1);
+    pair.assert_there();
+}
+
+/// A collector there takes the run for dead right before it commits, and sweeps what it has written.
+#[test]
+fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        pair.save(&[("a", 1, 200_000)]);
+        let ring = pair.there().ring().clone();
+        pair.to.before(Act::Create, Area::Snapshots, move |storage, name| {
+            let by = session::new_id().unwrap();
+            let fence = Fence { by, gc: 1, at: Time::now() };
+            objects::create(storage, &ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+            for found in storage.list(Area::Packs).unwrap() {
+                storage.remove(Area::Packs, &found.name).unwrap();
+            }
+        });
+        let err = pair.try_copy(&Options::default()).unwrap_err();
+        assert!(matches!(err, Error::Refused(_)), "{}", err.chain());
+        assert_eq!(snapshots::list(&pair.there()).unwrap().len(), 0);
+        pair.copy();
+        pair.assert_there();
+    }
+}
+
+/// W2: a collection there that does not count the last copy among its roots may take what it holds.
+#[test]
+fn what_a_collection_is_about_to_take_is_brought_again() {
+    for other in BOTH {
+        let pair = Pair::new(other);
+        pair.save(&[("a", 1, 400_000)]);
+        pair.copy();
+        let repo = pair.there();
+        let listed = pair.to.inner.list(Area::Packs).unwrap();
+        let condemned: Vec<PackId> = listed.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
+        let record = GcRecord {
+            by: session::new_id().unwrap(),
+            at: Time::now(),
+            condemned: condemned.clone(),
+            roots: Vec::new(),
+            purged: Vec::new(),
+        };
+        let name = format!("{:016x}", 1);
+        objects::create(&*pair.to, repo.ring(), envelope::GC, Area::Gc, &name, &record).unwrap();
+        pair.save(&[("a", 1, 400_000), ("b", 2, 10)]);
+        pair.copy();
+        condemned.iter().for_each(|id| pair.to.inner.remove(Area::Packs, &id.hex()).unwrap());
+        let done = format!("{:016x}.done", 1);
+        objects::create(&*pair.to, repo.ring(), envelope::GC_DONE, Area::Gc, &done, &()).unwrap();
+        let newest = snapshots::list(&pair.there()).unwrap().last().unwrap().id;
+        let source = pair.library.path("src");
+        assert_eq!(pair.library.differences(&pair.there(), newest, "src", &source), [] as [String; 0]);
+    }
+}
+
+#[test]
+fn a_key_that_stands_in_clear_opens_no_encrypted_repository() {
+    let locked = Arc::new(Hooked::default());
+    let options = InitOptions { password: Some("secret".to_owned().into()), ..InitOptions::default() };
+    let locked = Repository::init(locked, &options).unwrap();
+    let open = InitOptions { kin: Some(Kin::of(&locked)), ..InitOptions::default() };
+    let err = Repository::init(Arc::new(Hooked::default()), &open).unwrap_err();
+    assert!(matches!(err, Error::CannotInit { .. }), "{}", err.chain());
+}
+
+/// The same between two snapshots of one run.
+#[test]
+fn what_a_collection_takes_of_the_snapshot_before_is_brought_again() {
+    let pair = Pair::new(Other::Sibling);
+    pair.save(&[("d/a", 1, 400_000)]);
+    pair.library.write("src", &[("b", b"new")]);
+    pair.library.backup("src", backup::Options::default());
+    let ring = pair.there().ring().clone();
+    pair.to.before(Act::Create, Area::Sessions, |_, _| {});
+    pair.to.before(Act::Create, Area::Sessions, move |storage, _| {
+        let packs = storage.list(Area::Packs).unwrap();
+        let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
+        let (by, at) = (session::new_id().unwrap(), Time::now());
+        let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
+        objects::create(storage, &ring, envelope::GC, Area::Gc, &format!("{:016x}", 1), &record).unwrap();
+    });
+    let report = pair.copy();
+    assert!(pair.to.is_spent());
+    assert!(report.copied[1].bytes_added > 400_000, "{} bytes", report.copied[1].bytes_added);
+}
+
+// The command.
+
+#[test]
+fn the_command_makes_a_sibling_with_a_password_of_its_own() {
+    let sandbox = Sandbox::with_tree(&[("a", "one"), ("d/b", "two")]);
+    sandbox.backup(&[]);
+    let copy = |args: &[&str]| {
+        let mut command = sandbox.command(&[&["copy", "--to", "other"], args].concat());
+        command.env("SNAP_TO_PASSWORD", "another");
+        crate::support::finish(command, b"")
+    };
+    copy(&[]).expect(10);
+    copy(&["-n", "--init"]).expect(10);
+    let summary = copy(&["--init", "--json"]).expect(0).summary();
+    assert_eq!(summary["blocks_as_they_are"], true);
+    assert_eq!(summary["copied"].as_array().unwrap().len(), 1);
+    let there = |password: &str, args: &[&str]| {
+        let mut command = sandbox.bin();
+        command.env("SNAP_PASSWORD", password).args(["-r", "other"]).args(args);
+        crate::support::finish(command, b"")
+    };
+    there(crate::support::PASSWORD, &["snapshots"]).expect(12);
+    there("another", &["check", "--read-data"]).expect(0);
+    there("another", &["restore", "latest", "--target", "out/there"]).expect(0);
+    assert_same(&sandbox.src(), &sandbox.path("out/there/src"));
+}
+
+#[test]
+fn an_open_copy_of_a_locked_repository_has_keys_of_its_own() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    sandbox.backup(&[]);
+    let made = sandbox.ok(&["copy", "--to", "other", "--init", "--no-encryption", "--json"]);
+    assert_eq!(made.summary()["blocks_as_they_are"], false);
+    let again = sandbox.snap(&["copy", "--to", "other"]).expect(1);
+    assert!(again.stderr.contains("unencrypted"), "{}", again.stderr);
+    sandbox.ok(&["copy", "--to", "other", "--to-insecure-no-password"]);
+}
+
+#[test]
+fn snapshots_are_chosen_for_copying_as_everywhere() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    let first = sandbox.backup(&["--tag", "keep"]);
+    sandbox.write(&[("a", "two")]);
+    copy_tree(&sandbox.src(), &sandbox.path("second"));
+    let second = sandbox.backup(&[]);
+    let copied = |args: &[&str]| -> Vec<String> {
+        let summary = sandbox.ok(&[&["copy", "--to", "other", "--json"], args].concat()).summary();
+        let copied = summary["copied"].as_array().unwrap().clone();
+        copied.iter().map(|one| one["old"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(copied(&["--init", "--tag", "keep"]), [first]);
+    assert_eq!(copied(&["latest"]), [second]);
+    sandbox.snap(&["copy", "--to", "other", "nonsense"]).expect(1);
+    sandbox.snap(&["copy", "--to", "repo"]).expect(1);
+    sandbox.snap(&["copy"]).expect(2);
+}

@@ -1,0 +1,333 @@
+//! Everything comes back: what a file has, in the format and in both directions.
+#![allow(clippy::unwrap_used)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::UNIX_EPOCH;
+
+use crate::support::library::Library;
+use crate::support::torture;
+use crate::support::torture::Unlocked;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use snap_backup::model::entry::Entry;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::ops::backup;
+use snap_backup::ops::export;
+use snap_backup::ops::gc;
+use snap_backup::ops::ls;
+use snap_backup::ops::restore;
+use snap_backup::store::memory::MemoryStorage;
+
+fn library() -> Library {
+    Library::on(Arc::new(MemoryStorage::default()), None)
+}
+
+fn back_up(library: &Library, source: &Path) -> SnapshotId {
+    let options = backup::Options {
+        sources: vec![source.to_path_buf()],
+        store_as: Some(b"it".to_vec()),
+        ..backup::Options::default()
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let made = backup::Backup::begin(options, None, &stop).unwrap().run(&library.open(), &()).unwrap();
+    assert_eq!(made.problems, []);
+    made.snapshot.or(made.newest).unwrap()
+}
+
+/// Backs a directory up and restores it beside itself.
+fn round_trip(library: &Library, source: &Path, target: &Path) -> restore::Summary {
+    let (made, stop) = (back_up(library, source), AtomicBool::new(false));
+    let options = restore::Options {
+        selector: format!("{}:it", made.hex()),
+        target: target.to_path_buf(),
+        ..restore::Options::default()
+    };
+    let summary = restore::run(&library.open(), &options, &(), &stop).unwrap();
+    assert_eq!(summary.problems, []);
+    summary
+}
+
+#[test]
+fn a_tree_with_everything_comes_back_with_everything() {
+    if !torture::can_torture("a_tree_with_everything_comes_back_with_everything") {
+        return;
+    }
+    let home = Unlocked(tempfile::tempdir().unwrap());
+    let (source, target) = (home.path().join("source"), home.path().join("target"));
+    torture::torture(&source);
+    let library = library();
+    fs::create_dir(&target).unwrap();
+    let summary = round_trip(&library, &source, &target.join("it"));
+    assert_eq!(summary.left_out, 0);
+    // The root of what is restored is the target, whose own attributes are the caller's.
+    for name in fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().file_name()) {
+        let (left, right) = (source.join(&name), target.join("it").join(&name));
+        if left.is_dir() {
+            let differences = torture::differences(&left, &right);
+            assert!(differences.is_empty(), "{}:\n{}", name.display(), differences.join("\n"));
+        } else {
+            assert_eq!(fs::read(left).unwrap(), fs::read(right).unwrap());
+        }
+    }
+    // Once more over itself: nothing that is locked stands in the way.
+    let again = round_trip(&library, &source, &target.join("it"));
+    assert_eq!((again.problems.len(), again.left_out), (0, 0));
+    let differences = torture::differences(&source.join("locks"), &target.join("it/locks"));
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert_eq!(library.errors(), Vec::<String>::new());
+}
+
+/// Extracts an archive as the documentation says, with all that it holds.
+fn untar(tar: &str, args: &[&str], archive: &Path, target: &Path) -> bool {
+    let output = Command::new(tar).args(args).arg("-xpf").arg(archive).arg("-C").arg(target).output();
+    let Ok(output) = output else {
+        crate::support::skipped(&format!("there is no {tar}"));
+        return false;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let mut wrong = said.lines().filter(|line| !FORGIVEN.iter().any(|text| line.contains(text)));
+    assert_eq!(wrong.next(), None);
+    true
+}
+
+/// GNU tar finds times before 1970 and behind tomorrow odd, and sets them; inode flags it knows not. bsdtar goes down
+/// any path, but not to date a link there.
+const FORGIVEN: [&str; 5] = [
+    "implausibly old",
+    "in the future",
+    "SCHILY.fflags",
+    "/link: Can't restore time",
+    "delayed from previous",
+];
+
+const GNU: [&str; 4] = ["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*"];
+
+/// Backs a directory up and exports what is in it.
+fn archive(library: &Library, source: &Path) -> PathBuf {
+    let made = back_up(library, source);
+    let archive = library.path("it.tar");
+    let options = export::Options {
+        selector: format!("{}:it", made.hex()).into_bytes(),
+        format: export::Format::Tar,
+        ..export::Options::default()
+    };
+    let mut out = fs::File::create(&archive).unwrap();
+    export::run(&library.open(), &options, &mut out, &(), &AtomicBool::new(false)).unwrap();
+    archive
+}
+
+/// All but what no archive can hold: sockets, and inode flags, which tar does not set.
+#[test]
+fn a_tree_with_everything_comes_out_of_an_archive_with_everything() {
+    if !torture::can_torture("a_tree_with_everything_comes_out_of_an_archive_with_everything") {
+        return;
+    }
+    let home = Unlocked(tempfile::tempdir().unwrap());
+    let (source, target) = (home.path().join("source"), home.path().join("target"));
+    torture::torture(&source);
+    let library = library();
+    let archive = archive(&library, &source);
+    fs::create_dir(&target).unwrap();
+    assert!(untar("tar", &GNU, &archive, &target));
+    let mut differences = torture::differences_but_flags(&source, &target);
+    let sockets = differences.iter().filter(|line| line.contains("socket")).count();
+    // The root's own time is its maker's.
+    differences.retain(|line| !line.contains("socket") && !line.ends_with("t...... ./"));
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert_eq!(sockets, 1, "one was left out");
+}
+
+/// On tmpfs, which keeps times and attributes that ext4 has no room for.
+#[test]
+fn far_times_and_large_attributes_come_back() {
+    let Ok(home) = tempfile::tempdir_in("/dev/shm") else {
+        crate::support::skipped("no tmpfs at /dev/shm");
+        return;
+    };
+    let (source, target) = (home.path().join("source"), home.path().join("target"));
+    fs::create_dir_all(source.join("dir")).unwrap();
+    let large = crate::support::Random::new(1).bytes(60_000);
+    for name in ["file", "dir"] {
+        let path = source.join(name);
+        if !path.is_dir() {
+            fs::write(&path, "x").unwrap();
+        }
+        let set = rustix::fs::lsetxattr(&path, "user.large", &large, rustix::fs::XattrFlags::empty());
+        if set.is_err() {
+            crate::support::skipped("tmpfs takes no user attributes here");
+            return;
+        }
+        torture::set_xattr(&path, "user.small", b"1");
+        torture::set_times(&path, 253_402_300_800, 5);
+    }
+    let library = library();
+    round_trip(&library, &source, &target);
+    let extracted = home.path().join("extracted");
+    fs::create_dir(&extracted).unwrap();
+    let all = match untar("tar", &GNU, &archive(&library, &source), &extracted) {
+        true => vec![target, extracted],
+        false => vec![target],
+    };
+    for path in all.iter().flat_map(|dir| [dir.join("file"), dir.join("dir")]) {
+        let mut buffer = vec![0; 64 << 10];
+        let len = rustix::fs::lgetxattr(&path, "user.large", &mut buffer[..]).unwrap();
+        assert_eq!(buffer[..len], large);
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.mtime(), found.mtime_nsec()), (253_402_300_800, 5));
+    }
+    assert_eq!(library.errors(), Vec::<String>::new());
+}
+
+fn user_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
+    let set = rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty());
+    if let Err(err) = set {
+        crate::support::skipped(&format!("no user attributes of {} bytes here: {err}", value.len()));
+    }
+    set.is_ok()
+}
+
+#[test]
+fn a_collector_keeps_what_only_an_attribute_needs() {
+    let library = library();
+    library.write("src", &[("file", b"content")]);
+    if !user_attribute(&library.path("src/file"), "user.large", &crate::support::Random::new(2).bytes(3000)) {
+        return;
+    }
+    let first = library.backup("src", backup::Options::default()).snapshot;
+    let stop = AtomicBool::new(false);
+    // Whatever is not needed goes.
+    let collect = gc::Options { max_unused: gc::MaxUnused::Share(0.0), ..gc::Options::default() };
+    for _ in 0..3 {
+        gc::run(&library.open(), &collect, &(), &stop).unwrap();
+    }
+    assert_eq!(library.errors(), Vec::<String>::new());
+    let target = library.path("back");
+    let options = restore::Options {
+        selector: first.unwrap().hex(),
+        target: target.clone(),
+        ..restore::Options::default()
+    };
+    let summary = restore::run(&library.open(), &options, &(), &stop).unwrap();
+    assert_eq!((summary.problems.len(), summary.left_out), (0, 0));
+    let mut buffer = vec![0; 4096];
+    let len = rustix::fs::lgetxattr(target.join("src/file"), "user.large", &mut buffer[..]).unwrap();
+    assert_eq!(buffer[..len], crate::support::Random::new(2).bytes(3000));
+}
+
+#[test]
+fn a_changed_attribute_makes_a_snapshot_and_an_unchanged_one_does_not() {
+    let library = library();
+    library.write("src", &[("dir/file", b"content")]);
+    if !user_attribute(&library.path("src/dir/file"), "user.a", b"1") {
+        return;
+    }
+    let ids = |summary: backup::Summary| summary.snapshot;
+    assert!(ids(library.backup("src", backup::Options::default())).is_some());
+    assert_eq!(ids(library.backup("src", backup::Options::default())), None);
+    assert!(user_attribute(&library.path("src/dir"), "user.b", b"2"));
+    assert!(ids(library.backup("src", backup::Options::default())).is_some());
+    // Even where ctime is not believed: attributes are asked for where it differs.
+    assert!(user_attribute(&library.path("src/dir/file"), "user.a", b"3"));
+    let careless = backup::Options { ignore_ctime: true, ..backup::Options::default() };
+    let summary = library.backup("src", careless);
+    assert!(summary.snapshot.is_some());
+    let full = backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() };
+    let full = library.backup("src", full);
+    assert_eq!(full.counts.bytes_added, 0, "the full says the same");
+}
+
+#[test]
+fn birth_times_are_recorded() {
+    let library = library();
+    library.write("src", &[("file", b"content")]);
+    let Ok(born) = fs::metadata(library.path("src/file")).and_then(|found| found.created()) else {
+        return crate::support::skipped("nobody knows of birth times here");
+    };
+    library.backup("src", backup::Options::default());
+    let mut seen = None;
+    let mut look = |_: &[u8], entry: &Entry| {
+        seen = entry.meta.born;
+        Ok(())
+    };
+    ls::run(&library.open(), "latest:src/file", true, &mut look).unwrap();
+    let since = born.duration_since(UNIX_EPOCH).unwrap();
+    let wanted = Time { sec: since.as_secs().try_into().unwrap(), nanos: since.subsec_nanos() };
+    assert_eq!(seen, Some(wanted));
+}
+
+/// A chain of directories so deep that no path leads down to its end.
+fn deep(root: &Path, name: &[u8], depth: usize) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut dir = rustix::fs::open(root, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&dir, name, Mode::RWXU).unwrap();
+        dir = rustix::fs::openat(&dir, name, flags, Mode::empty()).unwrap();
+    }
+    let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&dir, "bottom", create, Mode::RUSR | Mode::WUSR).unwrap();
+    rustix::io::write(file, b"deep down").unwrap();
+    rustix::fs::symlinkat("to", &dir, "link").unwrap();
+}
+
+/// Bytes of the file at the end, and how many directories lead to it.
+fn bottom(root: &Path, name: &[u8]) -> (Vec<u8>, usize) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut dir = rustix::fs::open(root, flags, Mode::empty()).unwrap();
+    let mut depth = 0;
+    while let Ok(next) = rustix::fs::openat(&dir, name, flags, Mode::empty()) {
+        (dir, depth) = (next, depth + 1);
+    }
+    let Ok(file) = rustix::fs::openat(&dir, "bottom", OFlags::RDONLY, Mode::empty()) else {
+        return (Vec::new(), depth);
+    };
+    assert_eq!(rustix::fs::readlinkat(&dir, "link", Vec::new()).unwrap().to_bytes(), b"to");
+    let mut buffer = [0; 100];
+    let len = rustix::io::read(file, &mut buffer).unwrap();
+    (buffer[..len].to_vec(), depth)
+}
+
+#[test]
+fn paths_longer_than_the_system_takes_come_back() {
+    let library = library();
+    for (number, (name, depth)) in [(&[b'n'; 200][..], 60), (b"d", 5000)].into_iter().enumerate() {
+        let source = library.path(&format!("src{number}"));
+        let target = library.path(&format!("out{number}"));
+        fs::create_dir(&source).unwrap();
+        deep(&source, name, depth);
+        round_trip(&library, &source, &target);
+        assert_eq!(bottom(&target, name), (b"deep down".to_vec(), depth));
+        // GNU tar takes no path that the system does not; this one goes down step by step, and each time anew.
+        if depth > 100 {
+            continue;
+        }
+        let extracted = library.path(&format!("tar{number}"));
+        fs::create_dir(&extracted).unwrap();
+        if untar("bsdtar", &[], &archive(&library, &source), &extracted) {
+            assert_eq!(bottom(&extracted, name), (b"deep down".to_vec(), depth));
+        }
+        assert_eq!(library.errors(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_tree_deeper_than_any_restore_goes_is_named_and_left_out() {
+    let library = library();
+    let source = library.path("src");
+    fs::create_dir(&source).unwrap();
+    deep(&source, b"d", 8200);
+    let summary = library.try_backup("src", backup::Options::default()).unwrap();
+    assert_eq!(summary.problems.len(), 1);
+    assert!(summary.problems[0].1.contains("inside one another"), "{}", summary.problems[0].1);
+    assert_eq!(library.errors(), Vec::<String>::new());
+    assert!(Path::new(OsStr::from_bytes(&summary.problems[0].0)).starts_with(&source));
+}

@@ -1,0 +1,261 @@
+//! Files that change, shrink, go or cannot be read while they are backed up: never a silent mixture.
+//!
+//! A change is made when the first bytes of a file arrive: readers have only so many buffers, and the file is far
+//! longer than these, so it is surely being read then.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::chown;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::library::Library;
+use crate::support::torture::set_times;
+use snap_backup::observe::Event;
+use snap_backup::observe::Observer;
+use snap_backup::ops::backup;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::restore;
+use snap_backup::store::memory::MemoryStorage;
+
+/// Longer than all that readers may hold.
+const LONG: usize = 48 << 20;
+
+struct Story {
+    library: Library,
+    old: Vec<u8>,
+    new: Vec<u8>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let library = Library::on(Arc::new(MemoryStorage::default()), None);
+        let (old, new) = (Random::new(1).bytes(LONG), Random::new(2).bytes(LONG));
+        library.write("src", &[("a", b"before it"), ("long", &old), ("z", b"behind it")]);
+        Self { library, old, new }
+    }
+
+    /// Backs up; `change` is told, with their number, of chunks that arrive.
+    fn back_up(&self, change: impl Fn(u64, &Path) + Sync) -> backup::Summary {
+        let long = self.library.path("src/long");
+        let (far, seen) = (AtomicU64::new(0), AtomicU64::new(0));
+        let observer = |event: Event<'_>| {
+            if let Event::Done { files: 0, bytes } = event
+                && bytes > 10_000
+            {
+                far.fetch_add(bytes, Ordering::Relaxed);
+                change(seen.fetch_add(1, Ordering::Relaxed), &long);
+            }
+        };
+        let options = backup::Options {
+            sources: vec![self.library.path("src")],
+            store_as: Some(b"src".to_vec()),
+            ..backup::Options::default()
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        Backup::begin(options, None, &stop).unwrap().run(&self.library.open(), &observer).unwrap()
+    }
+
+    /// The long file as the newest snapshot has it.
+    fn restored(&self) -> (Vec<u8>, fs::Metadata) {
+        let (bytes, metadata, _) = self.restored_with(&());
+        (bytes, metadata)
+    }
+
+    fn restored_with(&self, observer: &dyn Observer) -> (Vec<u8>, fs::Metadata, restore::Summary) {
+        let target = tempfile::tempdir().unwrap();
+        let options = restore::Options {
+            selector: "latest".into(),
+            target: target.path().to_path_buf(),
+            ..restore::Options::default()
+        };
+        let summary =
+            restore::run(&self.library.open(), &options, observer, &AtomicBool::new(false)).unwrap();
+        assert_eq!(summary.problems, []);
+        let path = target.path().join("src/long");
+        assert_eq!(fs::read(target.path().join("src/z")).unwrap(), b"behind it");
+        (fs::read(&path).unwrap(), fs::metadata(path).unwrap(), summary)
+    }
+}
+
+#[test]
+fn a_file_that_changes_once_is_read_again() {
+    let story = Story::new();
+    let summary = story.back_up(|number, long| {
+        if number == 0 {
+            // Not shorter for a moment: a reader at the end of its buffers waits, and so sees all or nothing.
+            let file = fs::File::options().write(true).open(long).unwrap();
+            file.write_all_at(&story.new, 0).unwrap();
+            set_times(long, 1_000_000_000, 0);
+        }
+    });
+    assert_eq!((summary.problems.len(), summary.changing, summary.vanished), (0, 0, 0));
+    assert!(summary.counts.bytes_read > LONG as u64, "{:?}", summary.counts);
+    let (bytes, metadata) = story.restored();
+    assert!(bytes == story.new, "a mixture");
+    assert_eq!(metadata.mtime(), 1_000_000_000);
+}
+
+#[test]
+fn a_file_that_keeps_changing_is_stored_marked_and_read_again_next_time() {
+    let story = Story::new();
+    let summary =
+        story.back_up(|number, long| set_times(long, 1_000_000_000 + i64::try_from(number).unwrap(), 0));
+    assert_eq!((summary.problems.len(), summary.changing), (0, 1));
+    let told = Mutex::new(Vec::new());
+    let (bytes, _, restored) = story.restored_with(&|event: Event<'_>| {
+        if let Event::Warning(why) = event {
+            told.lock().unwrap().push(why.to_owned());
+        }
+    });
+    assert!(bytes == story.old);
+    let told = told.into_inner().unwrap();
+    assert_eq!((restored.changing, told.len()), (1, 1));
+    assert!(told[0].contains("src/long"), "{told:?}");
+    let again = story.back_up(|_, _| {});
+    assert_eq!((again.changing, again.counts.files_changed), (0, 1), "the mark goes");
+    assert!(again.counts.bytes_read >= LONG as u64);
+}
+
+#[test]
+fn a_file_that_is_cut_while_it_is_read_is_stored_as_it_is_then() {
+    let story = Story::new();
+    let summary = story.back_up(|number, long| {
+        if number == 0 {
+            fs::File::options().write(true).open(long).unwrap().set_len(1000).unwrap();
+        }
+    });
+    assert_eq!((summary.problems.len(), summary.changing), (0, 0));
+    assert!(story.restored().0 == story.old[..1000]);
+}
+
+#[test]
+fn a_file_that_is_replaced_while_it_is_read_is_all_new_or_all_old() {
+    let story = Story::new();
+    let other = story.library.path("other");
+    fs::write(&other, &story.new).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o640)).unwrap();
+    // The walk saw a file of two names: what came in its place is not one of them.
+    fs::hard_link(story.library.path("src/long"), story.library.path("src/second")).unwrap();
+    let summary = story.back_up(|number, long| {
+        if number == 0 {
+            fs::rename(&other, long).unwrap();
+        }
+    });
+    assert_eq!((summary.problems.len(), summary.changing), (0, 0));
+    let (bytes, metadata) = story.restored();
+    assert!(bytes == story.new || bytes == story.old, "a mixture");
+    // On a busy machine all may have been read before it was replaced.
+    if bytes == story.new {
+        assert_eq!((metadata.mode() & 0o7777, metadata.nlink()), (0o640, 1));
+    }
+}
+
+#[test]
+fn a_file_in_whose_place_a_link_was_put_is_named() {
+    let story = Story::new();
+    let summary = story.back_up(|number, long| {
+        if number == 0 {
+            fs::remove_file(long).unwrap();
+            symlink("/etc/passwd", long).unwrap();
+        }
+    });
+    assert_eq!((summary.problems.len(), summary.vanished), (1, 0));
+    assert_eq!(summary.problems[0].0, b"src/long");
+}
+
+#[test]
+fn what_is_gone_before_it_is_opened_is_counted() {
+    let story = Story::new();
+    let gone = story.library.path("src/z");
+    let observer = |event: Event<'_>| {
+        if matches!(event, Event::Working { path: b"src/z" }) {
+            fs::remove_file(&gone).unwrap();
+        }
+    };
+    let options = backup::Options {
+        sources: vec![story.library.path("src")],
+        store_as: Some(b"src".to_vec()),
+        ..backup::Options::default()
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let repo = story.library.open();
+    let summary = Backup::begin(options, None, &stop).unwrap().run(&repo, &observer).unwrap();
+    assert_eq!((summary.problems.len(), summary.vanished, summary.counts.files_new), (0, 1, 2));
+    assert_eq!(story.library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn what_fails_to_be_read_is_named_and_the_rest_is_saved() {
+    let sandbox = Sandbox::with_tree(&[("a", "1"), ("secret", "2"), ("closed/in", "3"), ("z", "4")]);
+    crate::support::chmod(&sandbox.src().join("secret"), 0o000);
+    crate::support::chmod(&sandbox.src().join("closed"), 0o000);
+    let mut command = sandbox.command(&["backup", "--json", "src"]);
+    if rustix::process::geteuid().is_root() {
+        // Root may read everything: somebody else is needed.
+        let home = sandbox.src().parent().unwrap().to_path_buf();
+        crate::support::chmod(&sandbox.src(), 0o755);
+        for entry in walkdir::WalkDir::new(&home) {
+            chown(entry.unwrap().path(), Some(65534), Some(65534)).unwrap();
+        }
+        command.uid(65534).gid(65534);
+    }
+    let outcome = crate::support::finish(command, b"").expect(3);
+    for name in ["secret", "closed"] {
+        assert!(outcome.stderr.contains(name), "{name} is not named:\n{}", outcome.stderr);
+    }
+    assert_eq!(outcome.summary()["files_new"], 2);
+    crate::support::chmod(&sandbox.src().join("closed"), 0o700);
+}
+
+/// This file is there, opens, and fails to be read: its first page is nobody's memory.
+#[test]
+fn an_error_of_the_disk_is_named_and_the_rest_is_saved() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    let outcome = sandbox.snap(&["backup", "--json", "src", "/proc/self/mem"]).expect(3);
+    assert!(outcome.stderr.contains("mem"), "{}", outcome.stderr);
+    assert_eq!(outcome.summary()["files_new"], 1);
+}
+
+/// The system fails to read one file, to list one directory, to open another file.
+#[test]
+fn whatever_fails_is_named_and_the_rest_is_saved() {
+    let strace =
+        |args: &[&str]| Command::new("strace").args(["-f", "-qq", "-o", "/dev/null"]).args(args).status();
+    if !strace(&["true"]).is_ok_and(|status| status.success()) {
+        return crate::support::skipped("errors of the disk: strace is not there or may not trace");
+    }
+    for (name, calls, when) in [("f", "read", "2+"), ("d", "getdents64", "1+"), ("g", "openat,openat2", "1+")]
+    {
+        let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/in", "2"), ("e/in", "3"), ("g", "4"), ("z", "5")]);
+        fs::write(sandbox.src().join("f"), Random::new(1).bytes(3 << 20)).unwrap();
+        let path = sandbox.src().join(name);
+        let snap = sandbox.command(&["backup", "--as", "src", sandbox.src().to_str().unwrap()]);
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&path);
+        traced.arg("-e").arg(format!("inject={calls}:error=EIO:when={when}")).arg(snap.get_program());
+        traced.args(snap.get_args()).current_dir(snap.get_current_dir().unwrap()).env_clear();
+        traced.envs(snap.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        traced.env("PATH", std::env::var_os("PATH").unwrap());
+        let outcome = crate::support::finish(traced, b"").expect(3);
+        let shown = format!("src/{name}: ");
+        assert!(outcome.stderr.contains(&shown), "{shown} in {}", outcome.stderr);
+        let listed = sandbox.ok(&["ls", "latest"]).text();
+        assert_eq!(listed.lines().count(), 8, "{calls}: {listed}");
+        let target = sandbox.restore("latest", &[]);
+        assert_eq!(fs::read(target.join("src/z")).unwrap(), b"5");
+        assert!(!target.join("src").join(name).is_file(), "{calls}: half of it was stored");
+    }
+}

@@ -1,0 +1,397 @@
+//! The index at its limits: rows that do not stay in memory, and a view of them that lies.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::support::scale;
+use crate::support::scale::CHUNK;
+use crate::support::scale::Shape;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::model::id::ChunkId;
+use snap_backup::ops::backup;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::check;
+use snap_backup::ops::forget;
+use snap_backup::ops::gc;
+use snap_backup::store::index::ChunkAt;
+use snap_backup::store::index::Index;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Sight;
+use snap_backup::store::shelf::Limits;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+const CHUNKS: u64 = 6000;
+/// Six thousand chunks are several runs, and hardly a table stays at hand.
+const SMALL: Limits = Limits { rows: 1000, tables: 64 << 10, before_sieve: 10 };
+
+/// A repository in memory, and a cache for it.
+struct Store {
+    home: tempfile::TempDir,
+    storage: Arc<MemoryStorage>,
+}
+
+impl Store {
+    fn new() -> Self {
+        let store = Self { home: tempfile::tempdir().unwrap(), storage: Arc::default() };
+        let init = InitOptions { cache: Some(store.cache()), ..InitOptions::default() };
+        Repository::init(store.storage.clone(), &init).unwrap();
+        store
+    }
+
+    fn with_chunks() -> Self {
+        let store = Self::new();
+        scale::make(&store.open(SMALL), Shape { per_pack: 100, packs: CHUNKS / 100, ..Shape::of(CHUNKS) });
+        store
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.home.path().join("cache")
+    }
+
+    fn open(&self, limits: Limits) -> Repository {
+        let access = Access { password: None, cache: Some(self.cache()) };
+        let mut repo = Repository::open(self.storage.clone(), &access).unwrap();
+        repo.set_limits(limits);
+        repo
+    }
+
+    fn without_cache(&self) -> Repository {
+        Repository::open(self.storage.clone(), &Access::default()).unwrap()
+    }
+
+    /// The view's values, through sled itself.
+    fn view(&self) -> sled::Db {
+        let mut dirs = fs::read_dir(self.cache()).unwrap().map(|dir| dir.unwrap().path().join("view"));
+        let dir = dirs.find(|dir| dir.is_dir()).unwrap();
+        // Threads of sled's may hold its lock for a moment after the last handle is gone.
+        let open = |_| {
+            let view = sled::open(&dir);
+            if view.is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            view.ok()
+        };
+        (0..200).find_map(open).expect("this machine's view stays locked")
+    }
+
+    /// Changes every value whose name begins so: in ways that sled knows nothing of.
+    fn lie(&self, prefix: &[u8], lie: Lie) {
+        let view = self.view();
+        let all: Vec<_> = view.scan_prefix(prefix).map(|row| row.unwrap()).collect();
+        assert!(!all.is_empty());
+        all.iter().for_each(|(key, value)| lie(&view, key, value));
+        view.flush().unwrap();
+    }
+
+    /// The view's files with this ending.
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let dirs = fs::read_dir(self.cache()).unwrap().map(|dir| dir.unwrap().path().join("view/runs"));
+        let files = dirs.filter(|dir| dir.is_dir()).flat_map(|dir| fs::read_dir(dir).unwrap());
+        let files = files.map(|file| file.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|found| found == ending)).collect()
+    }
+
+    fn harm(&self, ending: &str, harm: fn(&mut Vec<u8>)) {
+        let files = self.files(ending);
+        assert!(!files.is_empty());
+        for file in files {
+            let mut bytes = fs::read(&file).unwrap();
+            harm(&mut bytes);
+            fs::write(&file, bytes).unwrap();
+        }
+    }
+
+    fn packs(&self) -> Vec<String> {
+        self.storage.list(Area::Packs).unwrap().into_iter().map(|found| found.name).collect()
+    }
+}
+
+fn load(repo: &Repository) -> Index {
+    Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap()
+}
+
+/// Every chunk is found where its pack's table has it, and no other.
+fn assert_knows_all(repo: &Repository, index: &Index) {
+    for number in 0..CHUNKS {
+        let id = scale::chunk_id(repo, number);
+        let copies = index.copies(ChunkType::Data, &id).unwrap();
+        assert_eq!(copies.len(), 1, "chunk {number}");
+        let location = index.find(ChunkType::Data, &id).unwrap().unwrap();
+        assert_eq!((location, location.len), (copies[0].location, CHUNK));
+        // All chunks of a pack are of one length, in one block.
+        let at = ChunkAt { pack: location.block.pack, nth: location.start / CHUNK };
+        let (_, found, copy) = index.chunk(at).unwrap().unwrap();
+        assert_eq!((found, copy), (id, copies[0]));
+        assert!(index.find(ChunkType::Tree, &id).unwrap().is_none());
+    }
+    for number in CHUNKS..2 * CHUNKS {
+        assert!(index.find(ChunkType::Data, &scale::chunk_id(repo, number)).unwrap().is_none());
+    }
+}
+
+#[test]
+fn rows_beyond_memory_become_runs_and_every_chunk_is_found() {
+    let store = Store::with_chunks();
+    for _ in 0..2 {
+        let repo = store.open(SMALL);
+        assert_knows_all(&repo, &load(&repo));
+        assert_eq!(repo.warnings(), Vec::<String>::new());
+    }
+    let runs = store.files("rows").len();
+    assert!((1..=6).contains(&runs), "{runs} runs");
+    let plain = store.without_cache();
+    assert_knows_all(&plain, &load(&plain));
+}
+
+#[test]
+fn a_pack_that_is_gone_or_of_another_length_does_not_count() {
+    let store = Store::with_chunks();
+    load(&store.open(SMALL));
+    let packs = store.packs();
+    let before = load(&store.open(SMALL)).chunks();
+    store.storage.remove(Area::Packs, &packs[0]).unwrap();
+    let mut bytes = store.storage.get(Area::Packs, &packs[1]).unwrap();
+    bytes.push(0);
+    store.storage.put(Area::Packs, &packs[1], bytes);
+    let repo = store.open(SMALL);
+    let index = load(&repo);
+    assert_eq!(index.unreadable.len(), 1);
+    assert!(index.chunks() < before);
+    let known = (0..CHUNKS)
+        .filter(|number| index.find(ChunkType::Data, &scale::chunk_id(&repo, *number)).unwrap().is_some());
+    let plain = store.without_cache();
+    let truth = load(&plain);
+    let true_ones = (0..CHUNKS)
+        .filter(|number| truth.find(ChunkType::Data, &scale::chunk_id(&plain, *number)).unwrap().is_some());
+    assert_eq!(known.collect::<Vec<_>>(), true_ones.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_only_begins_like_a_chunk_is_not_taken_for_it() {
+    let store = Store::with_chunks();
+    for limits in [SMALL, Limits::default()] {
+        let repo = store.open(limits);
+        let index = load(&repo);
+        for number in 0..CHUNKS {
+            let mut id = *scale::chunk_id(&repo, number).as_bytes();
+            id[31] ^= 1;
+            assert!(index.find(ChunkType::Data, &ChunkId::new(id)).unwrap().is_none());
+            assert!(index.copies(ChunkType::Data, &ChunkId::new(id)).unwrap().is_empty());
+        }
+    }
+}
+
+type Lie = fn(&sled::Db, &[u8], &[u8]);
+
+/// What somebody or something may do to the values of a view behind sled's back.
+const LIES: [Lie; 3] = [
+    |view, key, value| {
+        let mut value = value.to_vec();
+        *value.last_mut().unwrap() ^= 1;
+        view.insert(key, value).unwrap();
+    },
+    // Under the name of another: each pack's table is its neighbour's.
+    |view, key, value| {
+        let next = view.get_gt(key).unwrap().map(|(next, _)| next);
+        if let Some(next) = next.filter(|next| next.len() == key.len()) {
+            view.insert(next, value).unwrap();
+        }
+    },
+    |view, key, _| {
+        view.remove(key).unwrap();
+    },
+];
+
+/// And to its files.
+const HARMS: [fn(&mut Vec<u8>); 6] = [
+    // The last row of each page leads elsewhere.
+    |bytes| (15..bytes.len()).step_by(PAGE).for_each(|at| bytes[at] ^= 1),
+    // Each page is whole, in another place.
+    |bytes| {
+        let most = bytes.len();
+        bytes.rotate_left(PAGE.min(most));
+    },
+    |bytes| {
+        let half = bytes.len() / 2;
+        bytes[..half].fill(0);
+    },
+    |bytes| bytes.truncate(bytes.len() / 2),
+    |bytes| bytes.clear(),
+    |bytes| bytes.push(0),
+];
+const PAGE: usize = 255 * 16 + 8;
+
+#[test]
+fn values_that_lie_are_not_believed() {
+    for lie in LIES {
+        for part in [b"t".as_slice(), b"m", b"runs"] {
+            let store = Store::with_chunks();
+            load(&store.open(SMALL));
+            // Some packs in no run, so that there are tables in sled as well.
+            scale::make(
+                &store.open(SMALL),
+                Shape { first: CHUNKS * 9, per_pack: 10, packs: 9, ..Shape::of(90) },
+            );
+            load(&store.open(SMALL));
+            store.lie(part, lie);
+            let repo = store.open(SMALL);
+            assert_knows_all(&repo, &load(&repo));
+            assert!(repo.warnings().len() <= 1);
+        }
+    }
+}
+
+#[test]
+fn files_that_lie_are_noticed_while_they_are_read() {
+    for harm in HARMS {
+        for ending in ["rows", "tables"] {
+            let store = Store::with_chunks();
+            load(&store.open(SMALL));
+            store.harm(ending, harm);
+            let repo = store.open(SMALL);
+            assert_knows_all(&repo, &load(&repo));
+            assert!(repo.warnings().len() <= 1);
+            drop(repo);
+            // And it does not stay so.
+            let repo = store.open(SMALL);
+            assert_knows_all(&repo, &load(&repo));
+            assert_eq!(repo.warnings(), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn going_through_all_rows_notices_what_is_lost() {
+    for harm in HARMS {
+        let store = Store::with_chunks();
+        load(&store.open(SMALL));
+        store.harm("rows", harm);
+        let repo = store.open(SMALL);
+        let index = load(&repo);
+        let count = || {
+            let mut rows = 0;
+            let mut each = |group: &[ChunkAt]| {
+                rows += group.len() as u64;
+                Ok(())
+            };
+            index.each_group(&mut each).unwrap().then_some(rows)
+        };
+        let rows = count().or_else(count);
+        assert_eq!(rows, Some(index.chunks()));
+        assert_eq!(repo.warnings().len(), 1);
+    }
+}
+
+#[test]
+fn a_view_that_another_process_holds_changes_nothing_but_speed() {
+    let store = Store::with_chunks();
+    load(&store.open(SMALL));
+    let held = store.view();
+    let repo = store.open(SMALL);
+    assert_knows_all(&repo, &load(&repo));
+    assert_eq!(repo.warnings().len(), 1);
+    drop(held);
+    let repo = store.open(SMALL);
+    assert_knows_all(&repo, &load(&repo));
+    assert_eq!(repo.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
+    let store = Store::new();
+    let source = store.home.path().join("src");
+    fs::create_dir(&source).unwrap();
+    // Blocks of one pack hold few of these, so packs land while the run goes on; each file comes twice, far apart.
+    let mut random = 7u64;
+    let mut bytes = || {
+        (0..9000)
+            .flat_map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random.to_le_bytes()
+            })
+            .collect::<Vec<u8>>()
+    };
+    for number in 0..900 {
+        let bytes = bytes();
+        fs::write(source.join(format!("a{number:04}")), &bytes).unwrap();
+        fs::write(source.join(format!("b{number:04}")), &bytes).unwrap();
+    }
+    let repo = store.open(Limits { rows: 300, ..SMALL });
+    let options = backup::Options { sources: vec![source], ..backup::Options::default() };
+    let stop = Arc::new(AtomicBool::new(false));
+    let summary = Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
+    assert_eq!((summary.counts.files_new, summary.problems.len()), (1800, 0));
+    let index = load(&repo);
+    let mut ids = BTreeSet::new();
+    let mut count = 0;
+    for pack in 0..index.packs().len() as u32 {
+        let table = index.table(pack).unwrap();
+        for (block, _) in table.blocks() {
+            count += block.chunks.len();
+            ids.extend(block.chunks.iter().map(|(id, _)| *id));
+        }
+    }
+    assert!(index.packs().len() > 2, "the run must go on after the first pack has landed");
+    assert_eq!(count, ids.len(), "a chunk was stored twice");
+    drop(index);
+    let options = check::Options { read_data: true, ..check::Options::default() };
+    assert_eq!(check::run(&repo, &options, &(), &stop).unwrap().errors, Vec::<String>::new());
+    drop(repo);
+    assert!(!store.files("rows").is_empty(), "nothing left memory");
+}
+
+/// Chunks of the first snapshot stay, those of the second go, and half of them are in both.
+fn forget_and_collect(store: &Store, repo: &Repository) -> (u64, u64, u64) {
+    let shape = |first| Shape { first, per_pack: 100, packs: 20, per_file: 5, files_per_dir: 50 };
+    let first = scale::make(repo, shape(0));
+    let second = scale::make(repo, shape(1000));
+    let options = forget::Options {
+        selectors: vec![second.hex()],
+        allow_remove_all: true,
+        ..forget::Options::default()
+    };
+    forget::run(repo, &options).unwrap();
+    let options =
+        gc::Options { empty_trash: true, max_unused: gc::MaxUnused::Bytes(0), ..gc::Options::default() };
+    let stop = AtomicBool::new(false);
+    let report = gc::run(repo, &options, &(), &stop).unwrap();
+    let options = check::Options { read_data: true, ..check::Options::default() };
+    let checked = check::run(repo, &options, &(), &stop).unwrap();
+    assert_eq!(checked.errors, Vec::<String>::new());
+    assert_eq!(checked.snapshots, 1);
+    let index = load(repo);
+    for number in 0..2000 {
+        assert_eq!(
+            index.copies(ChunkType::Data, &scale::chunk_id(repo, number)).unwrap().len(),
+            1,
+            "{number}"
+        );
+    }
+    for number in 2000..3000 {
+        assert!(
+            index.copies(ChunkType::Data, &scale::chunk_id(repo, number)).unwrap().is_empty(),
+            "{number}"
+        );
+    }
+    let _ = (first, store);
+    (report.packs_deleted, report.packs_moved, report.lost)
+}
+
+#[test]
+fn collecting_from_runs_comes_to_the_same_as_from_memory() {
+    let outcomes = [SMALL, Limits::default()].map(|limits| {
+        let store = Store::new();
+        let repo = store.open(limits);
+        forget_and_collect(&store, &repo)
+    });
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert!(outcomes[0].0 > 0 && outcomes[0].2 == 0);
+}

@@ -1,0 +1,24 @@
+//! The operations, called through the library.
+#![allow(clippy::unwrap_used)]
+
+mod browse;
+mod copy;
+mod diff;
+mod drill;
+mod fidelity;
+mod files_changing;
+mod history;
+mod index;
+mod io_budget;
+mod memory_large;
+mod memory_many_files;
+mod random_stories;
+mod restore;
+mod retention;
+mod rewrite;
+mod run_log;
+mod schedule;
+mod stats;
+#[path = "../support/mod.rs"]
+mod support;
+mod sync;

@@ -1,0 +1,36 @@
+//! Restores: into what is there already, over what must not be followed, from what must not be believed.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::type_complexity, unreachable_pub)]
+
+mod craft;
+mod delete;
+mod hostile;
+mod limits;
+mod links;
+mod modes;
+mod repair;
+mod resume;
+mod watch;
+
+use std::path::Path;
+
+use crate::support::Outcome;
+use crate::support::Sandbox;
+
+/// Restores to a directory with further arguments, whatever the end is.
+fn restore(sandbox: &Sandbox, target: &Path, args: &[&str]) -> Outcome {
+    sandbox.snap(&[&["restore", "latest", "--target", target.to_str().unwrap()], args].concat())
+}
+
+/// As `restore`; must succeed. The summary.
+fn summary(sandbox: &Sandbox, target: &Path, args: &[&str]) -> serde_json::Value {
+    restore(sandbox, target, &[args, &["--json"]].concat()).expect(0).summary()
+}
+
+/// Root may do what others may not, and some things can only be tried by root.
+fn is_root(why: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED, only root can: {why}");
+    }
+    root
+}

@@ -1,0 +1,41 @@
+//! Retention: what stays, what goes and why, decided without a repository and done with one.
+#![allow(clippy::unwrap_used)]
+
+mod laws;
+mod rules;
+mod store;
+
+use serde_bytes::ByteBuf;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::Counts;
+use snap_backup::model::manifest::Manifest;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::store::snapshots::Snapshot;
+
+/// `2026-11-24T02:00:00Z`.
+fn time(text: &str) -> Time {
+    Time { sec: text.parse::<jiff::Timestamp>().unwrap().as_second(), nanos: 0 }
+}
+
+/// Complete, of `/src` on `host`; the number is its name.
+fn snapshot(number: u8, started: Time, kind: SnapshotKind) -> Snapshot {
+    let manifest = Manifest {
+        kind,
+        parent: None,
+        based_on: None,
+        started,
+        ended: started,
+        host: "host".to_owned(),
+        user: "user".to_owned(),
+        sources: vec![ByteBuf::from(b"/src".to_vec())],
+        tags: Vec::new(),
+        root: ChunkId::new([0; 32]),
+        counts: Counts::default(),
+        partial: false,
+        program: String::new(),
+        extra: Vec::new(),
+    };
+    Snapshot { id: SnapshotId::new([number; 16]), manifest }
+}

@@ -1,0 +1,268 @@
+//! Each rule on one line of snapshots, and the cases that it must not get wrong.
+
+use jiff::tz::TimeZone;
+use serde_bytes::ByteBuf;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::manifest::SnapshotKind::Differential;
+use snap_backup::model::manifest::SnapshotKind::Full;
+use snap_backup::model::manifest::SnapshotKind::Incremental;
+use snap_backup::ops::forget::age::Age;
+use snap_backup::ops::forget::groups;
+use snap_backup::ops::forget::groups::Group;
+use snap_backup::ops::forget::groups::GroupBy;
+use snap_backup::ops::forget::policy::Count::All;
+use snap_backup::ops::forget::policy::Count::UpTo;
+use snap_backup::ops::forget::policy::Now;
+use snap_backup::ops::forget::policy::Period;
+use snap_backup::ops::forget::policy::Reason;
+use snap_backup::ops::forget::policy::Rule;
+use snap_backup::store::selection::Selection;
+use snap_backup::store::snapshots::Snapshot;
+
+use super::snapshot;
+use super::time;
+
+const NOW: &str = "2026-11-25T00:00:00Z";
+
+/// Numbered from 0.
+const LINE: [(&str, SnapshotKind); 8] = [
+    // A Monday of the first week of 2025.
+    ("2024-12-30T10:00:00Z", Full),
+    ("2025-01-01T10:00:00Z", Incremental),
+    ("2026-10-01T09:00:00Z", Full),
+    // A Monday.
+    ("2026-11-16T02:00:00Z", Full),
+    ("2026-11-22T02:00:00Z", Incremental),
+    ("2026-11-23T02:00:00Z", Incremental),
+    ("2026-11-24T02:00:00Z", Differential),
+    ("2026-11-24T02:30:00Z", Incremental),
+];
+
+fn line(times: &[(&str, SnapshotKind)]) -> Vec<Snapshot> {
+    let numbered = (0..).zip(times);
+    numbered.map(|(number, (at, kind))| snapshot(number, time(at), *kind)).collect()
+}
+
+fn decide(all: &[Snapshot], rules: &[Rule], now: &str, zone: TimeZone) -> Vec<Group> {
+    let now = Now::new(time(now), zone);
+    groups::decide(all, &Selection::default(), GroupBy::default(), rules, &now)
+}
+
+/// Numbers of those that stay.
+fn stay(groups: &[Group]) -> Vec<u8> {
+    let all = groups.iter().flat_map(|group| &group.decisions).filter(|one| one.stays());
+    let mut numbers: Vec<u8> = all.map(|one| one.snapshot.id.as_bytes()[0]).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn age(text: &str) -> Age {
+    Age::parse(text).unwrap()
+}
+
+#[test]
+fn each_rule_keeps_what_it_says() {
+    let every = Rule::Every;
+    let table: &[(Rule, &[u8])] = &[
+        (Rule::Last(UpTo(1)), &[7]),
+        (Rule::Last(UpTo(3)), &[5, 6, 7]),
+        (Rule::Last(All), &[0, 1, 2, 3, 4, 5, 6, 7]),
+        (every(Period::Hour, UpTo(2)), &[5, 7]),
+        (every(Period::Day, UpTo(2)), &[5, 7]),
+        (every(Period::Day, UpTo(3)), &[4, 5, 7]),
+        (every(Period::Week, UpTo(1)), &[7]),
+        (every(Period::Week, UpTo(2)), &[4, 7]),
+        // The first week of 2025 begins in 2024.
+        (every(Period::Week, UpTo(4)), &[1, 2, 4, 7]),
+        // Fewer weeks than asked for: the oldest stays as well.
+        (every(Period::Week, UpTo(5)), &[0, 1, 2, 4, 7]),
+        (every(Period::Week, All), &[0, 1, 2, 4, 7]),
+        (every(Period::Month, UpTo(2)), &[2, 7]),
+        (every(Period::Month, UpTo(4)), &[0, 1, 2, 7]),
+        (every(Period::Year, UpTo(2)), &[1, 7]),
+        (every(Period::Year, UpTo(3)), &[0, 1, 7]),
+        // Replaced on the 23rd at two, so it was the state at its midnight.
+        (Rule::Within(age("2d")), &[4, 5, 6, 7]),
+        (Rule::Within(age("24h")), &[5, 6, 7]),
+        (Rule::Within(age("0d")), &[7]),
+        // Number 1 was the state until October.
+        (Rule::Within(age("1m")), &[2, 3, 4, 5, 6, 7]),
+        (Rule::Within(age("2m")), &[1, 2, 3, 4, 5, 6, 7]),
+        (Rule::Within(age("1y10m")), &[1, 2, 3, 4, 5, 6, 7]),
+        (Rule::Within(age("1y11m")), &[0, 1, 2, 3, 4, 5, 6, 7]),
+        (Rule::Within(age("9999y")), &[0, 1, 2, 3, 4, 5, 6, 7]),
+        (Rule::WithinEvery(Period::Day, age("2d")), &[4, 5, 7]),
+        (Rule::WithinEvery(Period::Year, age("2d")), &[7]),
+        (Rule::Full(UpTo(1)), &[3, 7]),
+        (Rule::Full(UpTo(2)), &[2, 3, 7]),
+        (Rule::Full(All), &[0, 2, 3, 7]),
+        (Rule::Tags(vec!["a".into()]), &[2, 4, 7]),
+        (Rule::Tags(vec!["a".into(), "b".into()]), &[4, 7]),
+        (Rule::Tags(vec![String::new()]), &[0, 1, 3, 5, 6, 7]),
+        // Nothing is kept by it, but for the newest.
+        (Rule::Last(UpTo(0)), &[7]),
+    ];
+    let mut all = line(&LINE);
+    all[2].manifest.tags = vec!["a".into()];
+    all[4].manifest.tags = vec!["b".into(), "a".into()];
+    for (rule, expected) in table {
+        let groups = decide(&all, std::slice::from_ref(rule), NOW, TimeZone::UTC);
+        assert_eq!(stay(&groups), *expected, "{rule:?}");
+    }
+}
+
+#[test]
+fn a_week_across_new_year_is_one() {
+    let groups = decide(&line(&LINE), &[Rule::Every(Period::Week, UpTo(5))], NOW, TimeZone::UTC);
+    // Were it two, the first would be the newest of its own.
+    assert_eq!(groups[0].decisions[0].reasons, [Reason::Oldest(Period::Week)]);
+}
+
+#[test]
+fn the_old_scripts_rule_keeps_fulls_and_what_was_the_state_within_its_days() {
+    let all = line(&LINE);
+    let rules = |fulls| [Rule::Within(Age::days(2)), Rule::Full(fulls)];
+    assert_eq!(stay(&decide(&all, &rules(All), NOW, TimeZone::UTC)), [0, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(stay(&decide(&all, &rules(UpTo(1)), NOW, TimeZone::UTC)), [3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn what_any_rule_keeps_stays_and_every_reason_is_told() {
+    let all = line(&LINE);
+    let rules = [Rule::Last(UpTo(1)), Rule::Every(Period::Day, UpTo(1)), Rule::Full(All)];
+    let groups = decide(&all, &rules, NOW, TimeZone::UTC);
+    let decisions = &groups[0].decisions;
+    assert_eq!(decisions[7].reasons, [Reason::Last, Reason::Every(Period::Day), Reason::Newest]);
+    assert_eq!(decisions[3].reasons, [Reason::Full]);
+    assert!(!decisions[4].stays());
+    let (by, at) = decisions[4].successor.unwrap();
+    assert_eq!((by, at), (all[5].id, all[5].manifest.started));
+}
+
+#[test]
+fn a_state_that_stood_for_months_has_not_aged_before_it_is_replaced() {
+    let all = line(&[("2026-01-01T00:00:00Z", Full), ("2026-11-24T00:00:00Z", Incremental)]);
+    let within = [Rule::Within(age("7d"))];
+    assert_eq!(stay(&decide(&all, &within, "2026-11-25T00:00:00Z", TimeZone::UTC)), [0, 1]);
+    assert_eq!(stay(&decide(&all, &within, "2026-11-30T23:59:59Z", TimeZone::UTC)), [0, 1]);
+    assert_eq!(stay(&decide(&all, &within, "2026-12-01T00:00:00Z", TimeZone::UTC)), [1]);
+    // Backups that stopped: the last state stays for ever.
+    assert_eq!(stay(&decide(&all, &within, "2036-01-01T00:00:00Z", TimeZone::UTC)), [1]);
+}
+
+#[test]
+fn a_snapshot_from_the_future_makes_nothing_else_go() {
+    let mut times = LINE.to_vec();
+    times.push(("2099-01-01T00:00:00Z", Incremental));
+    times.push(("2099-01-02T00:00:00Z", Full));
+    let rules = [
+        Rule::Last(UpTo(2)),
+        Rule::Every(Period::Day, UpTo(1)),
+        Rule::Every(Period::Year, UpTo(1)),
+        Rule::Within(age("1d")),
+        Rule::Full(UpTo(1)),
+    ];
+    for rule in rules {
+        let without = stay(&decide(&line(&LINE), std::slice::from_ref(&rule), NOW, TimeZone::UTC));
+        let groups = decide(&line(&times), std::slice::from_ref(&rule), NOW, TimeZone::UTC);
+        assert_eq!(stay(&groups), [without, vec![8, 9]].concat(), "{rule:?}");
+        assert_eq!(groups[0].decisions[8].reasons, [Reason::Future]);
+    }
+}
+
+#[test]
+fn a_partial_snapshot_counts_for_nothing_and_stays() {
+    let mut all = line(&LINE);
+    all[7].manifest.partial = true;
+    all[5].manifest.partial = true;
+    let groups = decide(&all, &[Rule::Last(UpTo(2))], NOW, TimeZone::UTC);
+    assert_eq!(stay(&groups), [4, 5, 6, 7]);
+    assert_eq!(groups[0].decisions[7].reasons, [Reason::Partial]);
+    assert_eq!(groups[0].decisions[6].reasons, [Reason::Last, Reason::Newest]);
+    // Nor does it replace what was before it.
+    let groups = decide(&all, &[Rule::Within(age("23h"))], NOW, TimeZone::UTC);
+    assert_eq!(stay(&groups), [4, 5, 6, 7]);
+    assert_eq!(groups[0].decisions[4].successor.unwrap().0, all[6].id);
+}
+
+#[test]
+fn days_are_those_of_the_time_zone() {
+    let all = line(&[("2026-11-23T22:30:00Z", Full), ("2026-11-23T23:30:00Z", Full)]);
+    let daily = [Rule::Every(Period::Day, UpTo(2))];
+    let reasons = |zone: &str| {
+        let groups = decide(&all, &daily, NOW, TimeZone::get(zone).unwrap());
+        groups[0].decisions[0].reasons.clone()
+    };
+    assert_eq!(reasons("UTC"), [Reason::Oldest(Period::Day)]);
+    assert_eq!(reasons("Europe/Berlin"), [Reason::Every(Period::Day)]);
+}
+
+#[test]
+fn the_hour_that_is_set_back_is_two() {
+    let all = line(&[("2026-10-25T00:30:00Z", Full), ("2026-10-25T01:30:00Z", Full), (NOW, Full)]);
+    // Both are half past two in Berlin.
+    let groups =
+        decide(&all, &[Rule::Every(Period::Hour, UpTo(3))], NOW, TimeZone::get("Europe/Berlin").unwrap());
+    let hourly = vec![Reason::Every(Period::Hour)];
+    assert!(groups[0].decisions[..2].iter().all(|one| one.reasons == hourly), "{groups:#?}");
+}
+
+#[test]
+fn rules_count_within_groups_and_the_newest_of_each_set_stays_in_any() {
+    let mut all = line(&LINE);
+    all[2].manifest.host = "other".into();
+    all[3].manifest.host = "other".into();
+    all[4].manifest.sources = vec![ByteBuf::from(b"/else".to_vec())];
+    all[5].manifest.tags = vec!["a".into()];
+    let last = [Rule::Last(UpTo(1))];
+    let by = |host, paths, tags| {
+        let now = Now::new(time(NOW), TimeZone::UTC);
+        let groups = groups::decide(&all, &Selection::default(), GroupBy { host, paths, tags }, &last, &now);
+        (groups.len(), stay(&groups))
+    };
+    assert_eq!(by(true, true, false), (3, vec![3, 4, 7]));
+    assert_eq!(by(true, true, true), (4, vec![3, 4, 5, 7]));
+    // Without groups, one is the last; but no set may lose its newest.
+    assert_eq!(by(false, false, false), (1, vec![3, 4, 7]));
+}
+
+#[test]
+fn what_is_not_selected_is_not_touched_and_still_replaces() {
+    let mut all = line(&LINE);
+    all[4].manifest.tags = vec!["a".into()];
+    let selection = Selection { tags: vec![vec!["a".into()]], ..Selection::default() };
+    let now = Now::new(time(NOW), TimeZone::UTC);
+    let groups = groups::decide(&all, &selection, GroupBy::default(), &[Rule::Within(age("1d"))], &now);
+    assert_eq!(groups[0].decisions.len(), 1);
+    // It is the last with its tag, yet not the newest of its set: it was replaced on the 23rd.
+    assert_eq!(stay(&groups), Vec::<u8>::new());
+}
+
+#[test]
+fn filters_choose_as_restics_do() {
+    let mut one = snapshot(0, time(NOW), Full).manifest;
+    one.tags = vec!["a".into(), "b".into()];
+    one.sources = vec![ByteBuf::from(b"/x".to_vec()), ByteBuf::from(b"/y".to_vec())];
+    let tags = |lists: &[&[&str]]| Selection {
+        tags: lists.iter().map(|list| list.iter().map(|tag| (*tag).to_owned()).collect()).collect(),
+        ..Selection::default()
+    };
+    let paths = |paths: &[&str]| Selection {
+        paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+        ..Selection::default()
+    };
+    for (selection, admitted) in [
+        (tags(&[&["a"]]), true),
+        (tags(&[&["a", "b"]]), true),
+        (tags(&[&["a", "c"]]), false),
+        (tags(&[&["c"], &["b"]]), true),
+        (tags(&[&[""]]), false),
+        (paths(&["/x"]), true),
+        (paths(&["/x", "/y"]), true),
+        (paths(&["/x", "/z"]), false),
+        (Selection { hosts: vec!["other".into()], ..Selection::default() }, false),
+        (Selection { hosts: vec!["other".into(), "host".into()], ..Selection::default() }, true),
+    ] {
+        assert_eq!(selection.admits(&one), admitted, "{selection:?}");
+    }
+}

@@ -1,0 +1,262 @@
+//! What `stats` counts is what forgetting and collecting then really do.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use proptest::collection::vec;
+use proptest::prelude::ProptestConfig;
+use proptest::prelude::any;
+use proptest::prop_assert;
+use proptest::prop_assert_eq;
+use proptest::proptest;
+use snap_backup::Error;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::backup;
+use snap_backup::ops::forget;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::stats;
+use snap_backup::ops::stats::Report;
+use snap_backup::store::graph::Amount;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::Choice;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::library::Library;
+
+struct Stage {
+    library: Library,
+    storage: Arc<Hooked>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let storage = Arc::new(Hooked::default());
+        Self { library: Library::on(storage.clone(), None), storage }
+    }
+
+    /// A source of exactly these files, each of its own bytes, backed up.
+    fn backup(&self, source: &str, seeds: &[u64]) -> SnapshotId {
+        let _ = fs::remove_dir_all(self.library.path(source));
+        fs::create_dir(self.library.path(source)).unwrap();
+        for seed in seeds {
+            let name = format!("d{}/f{seed}", seed % 3);
+            self.library.write(source, &[(&name, &Random::new(*seed).bytes(50_000))]);
+        }
+        let options = backup::Options { allow_empty: true, ..backup::Options::default() };
+        self.library.backup(source, options).snapshot.unwrap()
+    }
+
+    fn forget(&self, id: SnapshotId) {
+        let options = forget::Options {
+            selectors: vec![id.hex()],
+            allow_remove_all: true,
+            ..forget::Options::default()
+        };
+        forget::run(&self.library.open(), &options).unwrap();
+    }
+
+    fn collect(&self) {
+        let options =
+            gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+        gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    }
+
+    /// Bytes of packs after a collection, done to a copy.
+    fn bytes_if_collected(&self) -> u64 {
+        let copy = Arc::new(MemoryStorage::default());
+        for area in Area::ALL {
+            for found in self.storage.inner.list(area).unwrap() {
+                copy.put(area, &found.name, self.storage.inner.get(area, &found.name).unwrap());
+            }
+        }
+        let options =
+            gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+        let repo = Repository::open(copy.clone(), &Access::default()).unwrap();
+        gc::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
+        copy.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+    }
+
+    fn stats(&self, selectors: &[&str]) -> Report {
+        let selectors = selectors.iter().map(|one| (*one).to_owned()).collect();
+        let options = stats::Options { choice: Choice { selectors, ..Choice::default() } };
+        stats::run(&self.library.open(), &options, &AtomicBool::new(false)).unwrap()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.storage.inner.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+    }
+}
+
+fn sum<'a>(amounts: impl Iterator<Item = &'a Amount>) -> Amount {
+    amounts.fold(Amount::default(), |mut sum, amount| {
+        sum.add(*amount);
+        sum
+    })
+}
+
+#[test]
+fn shared_chunks_belong_to_the_first_and_are_unique_to_none() {
+    let stage = Stage::new();
+    stage.backup("a", &[1, 2]);
+    stage.backup("b", &[2, 3]);
+    let report = stage.stats(&[]);
+    let plain = |amount: &Amount| amount.plain / 50_000;
+    let found: Vec<_> = report.lines.iter().map(|line| (plain(&line.added), plain(&line.unique))).collect();
+    assert_eq!(found, [(2, 1), (1, 1)]);
+    assert_eq!((report.files, report.raw, report.missing), (4, 200_000, 0));
+    assert_eq!(plain(&report.needed), 3);
+    let second = stage.stats(&["latest"]);
+    assert_eq!((second.lines.len(), plain(&second.needed), second.raw), (1, 2, 100_000));
+    assert_eq!(second.packs, report.packs, "packs are those of the repository, whatever was asked for");
+}
+
+#[test]
+fn an_empty_repository_counts_as_nothing() {
+    let report = Stage::new().stats(&[]);
+    assert_eq!(
+        (report.lines.len(), report.needed, report.packs),
+        (0, Amount::default(), stats::Packs::default())
+    );
+}
+
+#[test]
+fn a_backup_that_commits_meanwhile_is_no_damage() {
+    let stage = Arc::new(Stage::new());
+    stage.backup("a", &[1]);
+    let other = Arc::downgrade(&stage);
+    stage.storage.before(Act::List, Area::Snapshots, move |_, _| {
+        other.upgrade().unwrap().backup("b", &[2]);
+    });
+    let report = stage.stats(&[]);
+    assert!(stage.storage.is_spent());
+    assert_eq!((report.lines.len(), report.missing), (2, 0));
+}
+
+/// Not once for each snapshot that shares it.
+#[test]
+fn each_distinct_tree_is_read_once() {
+    let stage = Stage::new();
+    let reads = || {
+        stage.storage.calls();
+        stage.stats(&[]);
+        let calls = stage.storage.calls();
+        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs)).count()
+    };
+    stage.backup("src", &(0..40).collect::<Vec<u64>>());
+    let one = reads();
+    for step in 0..40_u8 {
+        stage.library.write("src", &[("step", &[step])]);
+        stage.library.backup("src", backup::Options::default());
+    }
+    // Each snapshot has two trees of its own, in one block, and shares the others, which are in another.
+    let many = reads();
+    assert!(many <= one + 40, "{one} reads for one snapshot, {many} for forty-one");
+    assert!(one > 0);
+}
+
+#[test]
+fn a_missing_file_chunk_is_counted_and_a_missing_tree_is_named() {
+    let stage = Stage::new();
+    let id = stage.backup("src", &[1]);
+    let packs = stage.storage.inner.list(Area::Packs).unwrap();
+    let biggest = packs.iter().max_by_key(|found| found.len).unwrap();
+    stage.storage.inner.remove(Area::Packs, &biggest.name).unwrap();
+    assert!(stage.stats(&[]).missing > 0);
+    for found in packs {
+        stage.storage.inner.remove(Area::Packs, &found.name).unwrap();
+    }
+    let failed = stats::run(&stage.library.open(), &stats::Options::default(), &AtomicBool::new(false));
+    let Err(Error::Missing { what }) = failed else { panic!("{failed:?}") };
+    assert!(what.contains(&id.short()), "{what}");
+}
+
+/// Files of a line of kinds: bytes that nothing compresses, or text of which some is shared between files.
+fn mixed(stage: &Stage, source: &str, files: &[(u8, bool, u16)]) -> SnapshotId {
+    let _ = fs::remove_dir_all(stage.library.path(source));
+    fs::create_dir(stage.library.path(source)).unwrap();
+    for (seed, text, kib) in files {
+        let len = usize::from(*kib) * 1024;
+        let bytes = match text {
+            true => {
+                (0..len / 8).flat_map(|at| format!("{:07} ", at * usize::from(*seed)).into_bytes()).collect()
+            }
+            false => Random::new(u64::from(*seed)).bytes(len),
+        };
+        stage.library.write(source, &[(&format!("d{}/f{seed}{text}", seed % 3), &bytes)]);
+    }
+    let options = backup::Options { allow_empty: true, ..backup::Options::default() };
+    stage.library.backup(source, options).snapshot.unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// To the hundredth and one small pack (what stays of a block is packed anew, and how well nobody knows), whatever lies beside it in its blocks, forgotten before or not.
+    #[test]
+    fn what_is_said_to_be_freed_is_freed(
+        sources in vec(vec((0..12_u8, any::<bool>(), 1..600_u16), 0..6), 2..6),
+        marks in vec(any::<[bool; 2]>(), 6),
+    ) {
+        let stage = Stage::new();
+        let ids: Vec<SnapshotId> = sources.iter().map(|files| mixed(&stage, "src", files)).collect();
+        // Waste and trash that are none of these snapshots' business.
+        let early: Vec<SnapshotId> = ids.iter().zip(&marks).filter(|(_, [_, early])| *early).map(|(id, _)| *id).collect();
+        let going: Vec<SnapshotId> =
+            ids.iter().zip(&marks).filter(|(_, [going, early])| *going && !early).map(|(id, _)| *id).collect();
+        early.iter().for_each(|id| stage.forget(*id));
+        let stop = AtomicBool::new(false);
+        let said = stats::freed(&stage.library.open(), &going, &stop).unwrap();
+        // What a collection would free without them, on a copy.
+        let without = stage.bytes_if_collected();
+        going.iter().for_each(|id| stage.forget(*id));
+        stage.collect();
+        let freed = without.saturating_sub(stage.bytes());
+        let slack = freed / 100 + 8192;
+        prop_assert!(said.bytes.abs_diff(freed) <= slack, "said {}, freed {freed}", said.bytes);
+    }
+
+    #[test]
+    fn what_is_unique_is_what_forgetting_frees(
+        sources in vec(vec(0..8_u64, 0..6), 1..5),
+        goes in any::<proptest::sample::Index>(),
+    ) {
+        let stage = Stage::new();
+        for (number, seeds) in sources.iter().enumerate() {
+            stage.backup(&format!("s{}", number % 2), seeds);
+        }
+        let before = stage.stats(&[]);
+        let packs = before.packs;
+        prop_assert_eq!(packs.bytes, stage.bytes());
+        prop_assert_eq!(packs.needed + packs.trash + packs.unused + packs.frame, packs.bytes);
+        prop_assert_eq!(sum(before.lines.iter().map(|line| &line.added)), before.needed);
+        prop_assert_eq!(packs.needed, before.needed.stored);
+
+        let ids: Vec<SnapshotId> = before.lines.iter().map(|line| line.snapshot.id).collect();
+        let stop = AtomicBool::new(false);
+        prop_assert_eq!(stats::freed(&stage.library.open(), &ids, &stop).unwrap().only, before.needed);
+        let gone = goes.get(&before.lines);
+        let alone = stats::freed(&stage.library.open(), &[gone.snapshot.id], &stop).unwrap().only;
+        prop_assert_eq!(alone, gone.unique);
+        stage.forget(gone.snapshot.id);
+        let after = stage.stats(&[]);
+        prop_assert_eq!(after.needed.plain + gone.unique.plain, before.needed.plain);
+        prop_assert_eq!(after.packs.needed + gone.unique.stored, before.packs.needed);
+        prop_assert_eq!(after.packs.trash, before.packs.trash + gone.unique.stored);
+
+        stage.collect();
+        let collected = stage.stats(&[]);
+        prop_assert_eq!(collected.needed.plain, after.needed.plain);
+        prop_assert_eq!(collected.needed.chunks, after.needed.chunks);
+        prop_assert_eq!((collected.packs.trash, collected.packs.unused), (0, 0));
+        prop_assert_eq!(collected.packs.bytes, stage.bytes());
+    }
+}

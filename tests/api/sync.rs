@@ -1,0 +1,380 @@
+//! A second copy of a repository: the same objects, whatever came in between, and the first one never the worse for it.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::Result;
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::GcRecord;
+use snap_backup::ops::backup;
+use snap_backup::ops::sync;
+use snap_backup::ops::sync::Options;
+use snap_backup::ops::sync::Report;
+use snap_backup::store::mirror::Mirrored;
+use snap_backup::store::objects;
+use snap_backup::store::session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::assert_same;
+use crate::support::files_below;
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::library::Library;
+
+/// A repository, and a place for its copy.
+struct Pair {
+    library: Library,
+    from: Arc<Hooked>,
+    to: Arc<Hooked>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (from, to) = (Arc::new(Hooked::default()), Arc::new(Hooked::default()));
+        Self { library: Library::on(from.clone(), None), from, to }
+    }
+
+    fn save(&self, name: &str, seed: u64) -> SnapshotId {
+        self.library.write("src", &[(name, &Random::new(seed).bytes(100_000))]);
+        self.library.backup("src", backup::Options::default()).snapshot.unwrap()
+    }
+
+    fn try_sync(&self) -> Result<Report> {
+        let to: Arc<dyn Storage> = self.to.clone();
+        sync::run(&self.library.open(), &to, &Options::default(), &(), &AtomicBool::new(false))
+    }
+
+    fn sync(&self) -> Report {
+        self.try_sync().unwrap_or_else(|err| panic!("{}", err.chain()))
+    }
+
+    fn names(storage: &Hooked, area: Area) -> Vec<String> {
+        storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
+    }
+
+    /// All that makes the repository is the same in both, byte for byte.
+    fn assert_equal(&self) {
+        for area in [Area::Config, Area::Keys, Area::Packs, Area::Snapshots] {
+            let of = |storage: &Hooked| -> BTreeMap<String, Vec<u8>> {
+                let bytes = |name: String| (name.clone(), storage.inner.get(area, &name).unwrap());
+                Self::names(storage, area).into_iter().map(bytes).collect()
+            };
+            assert!(of(&self.from) == of(&self.to), "{}", area.folder());
+        }
+        assert_eq!(Self::names(&self.to, Area::Sessions), [] as [String; 0], "a session was left behind");
+    }
+}
+
+fn fence(storage: &dyn Storage, ring: &snap_backup::codec::cipher::Ring, name: &str) {
+    let fence = Fence { by: session::new_id().unwrap(), gc: 1, at: Time::now() };
+    objects::create(storage, ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+}
+
+#[test]
+fn a_second_copy_is_the_same_object_for_object_and_then_nothing_is_left_to_do() {
+    let pair = Pair::new();
+    pair.save("a", 1);
+    let made = pair.sync();
+    assert!(made.made && made.packs > 0 && made.snapshots == 1);
+    pair.assert_equal();
+    pair.save("b", 2);
+    let second = pair.sync();
+    assert!(!second.made && second.snapshots == 1);
+    pair.assert_equal();
+    pair.to.calls();
+    let third = pair.sync();
+    assert_eq!((third.packs, third.snapshots), (0, 0));
+    let created =
+        pair.to.calls().into_iter().filter(|(act, area, _)| *act == Act::Create && *area != Area::Sessions);
+    assert_eq!(created.count(), 0);
+}
+
+#[test]
+fn manifests_come_after_the_packs_that_they_need() {
+    let pair = Pair::new();
+    pair.save("a", 1);
+    pair.sync();
+    pair.save("b", 2);
+    pair.to.calls();
+    pair.sync();
+    let created: Vec<Area> =
+        pair.to.calls().into_iter().filter(|call| call.0 == Act::Create).map(|call| call.1).collect();
+    let first = created.iter().position(|area| *area == Area::Snapshots).unwrap();
+    assert!(created.iter().skip(first).all(|area| *area != Area::Packs), "{created:?}");
+    assert!(created.iter().take(first).any(|area| *area == Area::Packs), "{created:?}");
+}
+
+#[test]
+fn what_was_cut_short_goes_on_where_it_was() {
+    let pair = Pair::new();
+    pair.save("a", 1);
+    pair.save("b", 2);
+    pair.sync();
+    let packs = Pair::names(&pair.to, Area::Packs);
+    pair.to.inner.remove(Area::Packs, &packs[0]).unwrap();
+    let manifests = Pair::names(&pair.to, Area::Snapshots);
+    pair.to.inner.remove(Area::Snapshots, &manifests[1]).unwrap();
+    let report = pair.sync();
+    assert_eq!((report.packs, report.snapshots), (1, 1));
+    pair.assert_equal();
+}
+
+/// In place of a commit under the session's own name (W3).
+#[test]
+fn a_run_that_is_taken_for_dead_compares_everything_again() {
+    for before in [Area::Packs, Area::Snapshots] {
+        let pair = Pair::new();
+        pair.save("a", 1);
+        pair.sync();
+        pair.save("b", 2);
+        let ring = pair.library.open().ring().clone();
+        pair.to.before(Act::Create, before, move |storage, _| {
+            // The collector has fenced the session, and swept what nobody there refers to.
+            let sessions = storage.list(Area::Sessions).unwrap();
+            let own = sessions.iter().find(|found| !found.name.contains('.')).unwrap();
+            fence(storage, &ring, &own.name);
+            for found in storage.list(Area::Packs).unwrap() {
+                storage.remove(Area::Packs, &found.name).unwrap();
+            }
+        });
+        pair.to.calls();
+        pair.sync();
+        if before == Area::Packs {
+            // It noticed before it brought a manifest that lacks everything.
+            let created = pair.to.calls().into_iter().filter(|call| call.0 == Act::Create).map(|call| call.1);
+            let created: Vec<Area> = created.collect();
+            let last = created.iter().rposition(|area| *area == Area::Packs).unwrap();
+            assert!(!created[..last].contains(&Area::Snapshots), "{created:?}");
+        }
+        let packs = |storage: &Hooked| Pair::names(storage, Area::Packs);
+        assert_eq!(packs(&pair.from), packs(&pair.to), "{before:?}");
+        let there = Pair::names(&pair.to, Area::Snapshots);
+        assert!(Pair::names(&pair.from, Area::Snapshots).iter().all(|name| there.contains(name)));
+    }
+}
+
+#[test]
+fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
+    let pair = Pair::new();
+    pair.save("a", 1);
+    pair.sync();
+    let ids = Pair::names(&pair.to, Area::Packs);
+    let record = GcRecord {
+        by: session::new_id().unwrap(),
+        at: Time::now(),
+        condemned: ids.iter().map(|name| PackId::parse(name).unwrap()).collect(),
+        roots: Vec::new(),
+        purged: Vec::new(),
+    };
+    let ring = pair.library.open().ring().clone();
+    objects::create(&*pair.to, &ring, envelope::GC, Area::Gc, &format!("{:016x}", 1), &record).unwrap();
+    pair.save("b", 2);
+    let err = pair.try_sync().unwrap_err();
+    assert!(err.to_string().contains("run `snap gc` there first"), "{}", err.chain());
+    assert_eq!(Pair::names(&pair.to, Area::Snapshots).len(), 1);
+}
+
+#[test]
+fn what_is_damaged_here_is_not_brought_there() {
+    let pair = Pair::new();
+    pair.save("a", 1);
+    let name = Pair::names(&pair.from, Area::Packs).remove(0);
+    let mut bytes = pair.from.inner.get(Area::Packs, &name).unwrap();
+    bytes[300] ^= 1;
+    pair.from.inner.put(Area::Packs, &name, bytes);
+    let report = pair.sync();
+    assert_eq!(
+        report.damaged.iter().map(|(id, _)| id.hex()).collect::<Vec<_>>(),
+        std::slice::from_ref(&name)
+    );
+    assert!(!Pair::names(&pair.to, Area::Packs).contains(&name));
+}
+
+#[test]
+fn a_mirrored_store_writes_each_pack_to_both_and_reads_none_for_the_second() {
+    let pair = Pair::new();
+    pair.save("a", 1);
+    pair.sync();
+    let both = Arc::new(Mirrored::new(pair.from.clone(), pair.to.clone()));
+    let repo = pair.library.open().elsewhere(both.clone()).unwrap();
+    pair.library.write("src", &[("b", &Random::new(2).bytes(500_000))]);
+    let options = backup::Options { sources: vec![pair.library.path("src")], ..backup::Options::default() };
+    let stop = Arc::new(AtomicBool::new(false));
+    backup::Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
+    assert!(both.failed().is_none());
+    pair.from.calls();
+    let report = pair.sync();
+    assert_eq!((report.packs, report.snapshots), (0, 1));
+    let reads =
+        pair.from.calls().into_iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs));
+    assert_eq!(reads.count(), 0, "a pack was read again");
+    pair.assert_equal();
+}
+
+// The command.
+
+/// Objects that a copy has.
+fn objects_of(sandbox: &Sandbox, repo: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for area in ["config", "keys", "packs", "snapshots"] {
+        let root = sandbox.path(repo);
+        for file in files_below(&root.join(area)) {
+            all.insert(file.strip_prefix(&root).unwrap().to_owned(), fs::read(&file).unwrap());
+        }
+    }
+    all
+}
+
+fn there(sandbox: &Sandbox, args: &[&str]) -> crate::support::Outcome {
+    let mut command = sandbox.bin();
+    command.args(["-r", "second"]).args(args);
+    crate::support::finish(command, b"")
+}
+
+#[test]
+fn the_second_copy_opens_with_the_same_passwords_and_restores_alone() {
+    let sandbox = Sandbox::with_tree(&[("a", "one"), ("d/b", "two")]);
+    sandbox.backup(&[]);
+    sandbox.snap(&["sync", "--to", "second"]).expect(1);
+    assert!(!sandbox.path("second").join("config").exists());
+    sandbox.ok(&["sync", "--to", "second", "--init"]);
+    assert_eq!(objects_of(&sandbox, "repo"), objects_of(&sandbox, "second"));
+    sandbox.ok(&["check"]);
+    there(&sandbox, &["check", "--read-data"]).expect(0);
+    fs::remove_dir_all(sandbox.path("repo")).unwrap();
+    there(&sandbox, &["restore", "latest", "--target", "out/there"]).expect(0);
+    assert_same(&sandbox.src(), &sandbox.path("out/there/src"));
+}
+
+#[test]
+fn a_pack_that_is_damaged_there_is_healed_from_here_once_a_check_has_found_it() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    sandbox.backup(&[]);
+    sandbox.ok(&["sync", "--to", "second", "--init"]);
+    let pack = files_below(&sandbox.path("second/packs")).remove(0);
+    let mut bytes = fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    there(&sandbox, &["check", "--read-data"]).expect(20);
+    let report = sandbox.ok(&["sync", "--to", "second", "--json"]).summary();
+    assert_eq!(report["packs_healed"], 1);
+    there(&sandbox, &["check", "--read-data"]).expect(0);
+    assert_eq!(objects_of(&sandbox, "repo"), objects_of(&sandbox, "second"));
+}
+
+#[test]
+fn only_with_delete_goes_there_what_has_gone_here() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    let first = sandbox.backup(&[]);
+    sandbox.write(&[("a", "two")]);
+    sandbox.backup(&[]);
+    sandbox.ok(&["sync", "--to", "second", "--init"]);
+    sandbox.ok(&["forget", &first]);
+    sandbox.ok(&["sync", "--to", "second"]);
+    assert_eq!(files_below(&sandbox.path("second/snapshots")).len(), 2);
+    let report = sandbox.ok(&["sync", "--to", "second", "--delete", "--json"]).summary();
+    assert_eq!(report["forgotten"], 1);
+    assert_eq!(files_below(&sandbox.path("second/snapshots")).len(), 1);
+    there(&sandbox, &["undelete", &first]).expect(0);
+    sandbox.ok(&["forget", "latest", "--allow-remove-all"]);
+    let refused = sandbox.snap(&["sync", "--to", "second", "--delete"]).expect(22);
+    assert!(refused.stderr.contains("no snapshot"), "{}", refused.stderr);
+    assert_eq!(files_below(&sandbox.path("second/snapshots")).len(), 2);
+}
+
+#[test]
+fn a_password_that_was_taken_away_here_opens_the_copy_no_longer() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    sandbox.backup(&[]);
+    let mut add = sandbox.command(&["key", "add"]);
+    add.env("SNAP_NEW_PASSWORD", "second");
+    crate::support::finish(add, b"").expect(0);
+    sandbox.ok(&["sync", "--to", "second", "--init"]);
+    let with_second = |args: &[&str]| {
+        let mut command = sandbox.bin();
+        command.env("SNAP_PASSWORD", "second").args(args);
+        crate::support::finish(command, b"")
+    };
+    with_second(&["-r", "second", "snapshots"]).expect(0);
+    let keys = sandbox.ok(&["key", "list", "--json"]).json();
+    let current = |key: &&serde_json::Value| key["current"] == false;
+    let other = keys.as_array().unwrap().iter().find(current).unwrap()["id"].as_str().unwrap().to_owned();
+    sandbox.ok(&["key", "remove", &other]);
+    sandbox.ok(&["sync", "--to", "second", "--delete"]);
+    with_second(&["-r", "second", "snapshots"]).expect(12);
+}
+
+#[test]
+fn another_repository_is_no_copy_of_this_one() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    sandbox.backup(&[]);
+    let mut other = sandbox.bin();
+    other.args(["-r", "second", "init"]);
+    crate::support::finish(other, b"").expect(0);
+    let refused = sandbox.snap(&["sync", "--to", "second"]).expect(1);
+    assert!(refused.stderr.contains("another repository"), "{}", refused.stderr);
+    let itself = sandbox.snap(&["sync", "--to", "./repo/"]).expect(1);
+    assert!(itself.stderr.contains("itself"), "{}", itself.stderr);
+    let mirrored = sandbox.snap(&["backup", "--mirror", "second", "src"]).expect(3);
+    assert!(mirrored.stderr.contains("another repository"), "{}", mirrored.stderr);
+}
+
+#[test]
+fn a_mirror_is_made_kept_and_caught_up_with_and_its_failure_is_a_problem_only() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    sandbox.ok(&["backup", "--init", "--mirror", "second", "src"]);
+    assert_eq!(objects_of(&sandbox, "repo"), objects_of(&sandbox, "second"));
+    fs::rename(sandbox.path("second"), sandbox.path("away")).unwrap();
+    sandbox.write(&[("a", "two")]);
+    let behind = sandbox.snap(&["backup", "--mirror", "second", "src"]).expect(3);
+    assert!(behind.stderr.contains("no copy of the repository"), "{}", behind.stderr);
+    assert_eq!(sandbox.snapshot_names().len(), 2);
+    fs::rename(sandbox.path("away"), sandbox.path("second")).unwrap();
+    sandbox.write(&[("a", "three")]);
+    sandbox.ok(&["backup", "--mirror", "second", "src"]);
+    assert_eq!(objects_of(&sandbox, "repo"), objects_of(&sandbox, "second"));
+    there(&sandbox, &["check", "--read-data"]).expect(0);
+}
+
+#[test]
+fn a_set_may_name_its_mirrors() {
+    let sandbox = Sandbox::with_tree(&[("a", "one")]);
+    let config = "[sets.home]\nrepository = \"./repo\"\nsources = [\"src\"]\nmirror = \"./second\"\n";
+    fs::write(sandbox.path("snap.toml"), config).unwrap();
+    sandbox.ok(&["sync", "--to", "second", "--init"]);
+    let mut run = sandbox.bin();
+    run.args(["backup", "--set", "home"]);
+    crate::support::finish(run, b"").expect(0);
+    assert_eq!(objects_of(&sandbox, "repo"), objects_of(&sandbox, "second"));
+    assert_eq!(sandbox.snapshot_names().len(), 1);
+}
+
+#[test]
+fn nothing_is_written_by_a_dry_run() {
+    let pair = Pair::new();
+    pair.save("a", 1);
+    let to: Arc<dyn Storage> = pair.to.clone();
+    let options = Options { dry_run: true, ..Options::default() };
+    for synced in [false, true] {
+        if synced {
+            pair.sync();
+            pair.save("b", 2);
+        }
+        pair.to.calls();
+        let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
+        assert!(report.packs > 0 && report.snapshots == 1);
+        assert!(pair.to.calls().iter().all(|(act, ..)| matches!(act, Act::List | Act::Read)));
+    }
+}

@@ -1,0 +1,84 @@
+//! Every command of docs/guide.md, run as it stands, in a home of its own.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::finish;
+
+/// Blocks marked `sh` of the sections whose titles begin so, as one script.
+fn script(titles: &[&str]) -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide.md")).unwrap();
+    let (mut wanted, mut inside, mut script) = (false, false, String::new());
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            wanted = titles.iter().any(|start| title.starts_with(start));
+        }
+        match line.trim() {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside && wanted => script += &format!("{line}\n"),
+            _ => {}
+        }
+    }
+    assert!(!inside && script.matches("snap ").count() > 2, "no commands under {titles:?}");
+    script
+}
+
+fn run(home: &Path, titles: &[&str]) -> String {
+    let bin = home.join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_snap"), bin.join("snap")).unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-euxo", "pipefail", "-c", &script(titles)]).current_dir(home).env_clear();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    command.env("PATH", path).env("HOME", home);
+    let outcome = finish(command, b"").expect(0);
+    outcome.all()
+}
+
+#[test]
+fn from_the_first_backup_to_automatic_ones() {
+    let home = tempfile::tempdir().unwrap();
+    let titles = ["The first backup", "Getting it back", "Trust", "Making room", "Automatic backups"];
+    let all = run(home.path(), &titles);
+    for told in ["nothing changed since", "before-the-move", "no errors were found", "nothing was wrong"] {
+        assert!(all.contains(told), "{told} in {all}");
+    }
+}
+
+/// What the script left: a full with the last part of each source as root, and the chain.
+fn old_archives(home: &Path) {
+    let app = home.join("app");
+    fs::create_dir_all(app.join("data")).unwrap();
+    fs::create_dir_all(app.join("uploads")).unwrap();
+    fs::create_dir_all(app.join("backups/incremental")).unwrap();
+    fs::write(app.join("data/db.json"), "{\"users\": 2}").unwrap();
+    let name = "full-2026-11-01T01-00-00-000Z.tar.gz";
+    let mut tar = Command::new("tar");
+    tar.current_dir(&app).args(["-czf", &format!("backups/incremental/{name}")]);
+    assert!(tar.args(["data", "uploads"]).status().unwrap().success());
+    let time = "2026-11-01T01:00:00.000Z";
+    let path = format!("/srv/app/backups/incremental/{name}");
+    let metadata = serde_json::json!({
+        "lastFullBackup": time, "version": 1, "fileHashes": {"data/db.json": "00"},
+        "backupChain": [{"type": "full", "timestamp": time, "path": path, "size": 1, "fileCount": 1}],
+    });
+    fs::write(app.join("backups/incremental/metadata.json"), metadata.to_string()).unwrap();
+}
+
+#[test]
+fn from_the_old_script_step_by_step() {
+    let home = tempfile::tempdir().unwrap();
+    old_archives(home.path());
+    let all = run(home.path(), &["From the old script"]);
+    assert!(all.contains("is not encrypted"), "{all}");
+    assert!(all.contains("incremental backup, compared with"), "{all}");
+    // What only the archive knew is in the repository.
+    let mut snap = Command::new(env!("CARGO_BIN_EXE_snap"));
+    snap.env_clear().args(["-r", "app/backups/incremental", "cat", "2026-11-02:data/db.json"]);
+    snap.current_dir(home.path()).env("HOME", home.path());
+    assert_eq!(finish(snap, b"").expect(0).text(), "{\"users\": 2}");
+    assert!(!home.path().join("app/backups/incremental/metadata.json").exists());
+}

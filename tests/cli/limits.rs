@@ -1,0 +1,238 @@
+//! Little of everything: files, memory, threads, lengths of files; readers that leave early, and signals.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::fs;
+use std::io::Read;
+use std::io::Write;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::support::Outcome;
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::finish;
+
+/// The program under a tool that limits it; `None` without the tool.
+fn limited(sandbox: &Sandbox, tool: &[&str], args: &[&str]) -> Option<Outcome> {
+    let inner = sandbox.command(args);
+    let mut command = Command::new(tool[0]);
+    command.args(&tool[1..]).arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().current_dir(sandbox.path(""));
+    inner.get_envs().filter_map(|(name, value)| Some((name, value?))).for_each(|(name, value)| {
+        command.env(name, value);
+    });
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    if Command::new(tool[0]).arg("--version").output().is_err() {
+        crate::support::skipped(&format!("no {}", tool[0]));
+        return None;
+    }
+    Some(finish(command, b""))
+}
+
+/// Many small files, and one that is cut into many chunks.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::open();
+    for dir in 0..20 {
+        let below = sandbox.src().join(format!("d{dir}"));
+        fs::create_dir(&below).unwrap();
+        (0..50).for_each(|file| fs::write(below.join(file.to_string()), format!("{dir} {file}")).unwrap());
+    }
+    fs::write(sandbox.src().join("big"), Random::new(5).bytes(40 << 20)).unwrap();
+    sandbox
+}
+
+#[test]
+fn few_open_files_little_memory_and_one_processor_are_enough() {
+    for tool in [
+        &["prlimit", "--nofile=64"][..],
+        &["prlimit", "--as=1073741824"],
+        &["taskset", "1"],
+        &["nice", "-n", "19"],
+    ] {
+        let sandbox = sandbox();
+        for args in [
+            &["backup", "src"][..],
+            &["backup", "--full", "--allow-empty", "src"],
+            &["check", "--read-data"],
+            &["forget", "latest~1"],
+            &["gc", "--empty-trash", "--max-unused", "0"],
+            &["restore", "latest", "--target", "out"],
+        ] {
+            let Some(outcome) = limited(&sandbox, tool, args) else { return };
+            assert_eq!(outcome.code, 0, "{tool:?} {args:?}: {}", outcome.all());
+        }
+        crate::support::assert_same(&sandbox.src(), &sandbox.path("out/src"));
+    }
+}
+
+/// Where there is too little, that is said; what stood stands.
+#[test]
+fn too_little_of_anything_is_said_and_harms_nothing() {
+    let sandbox = sandbox();
+    let kept = sandbox.backup(&[]);
+    fs::write(sandbox.src().join("big"), Random::new(6).bytes(40 << 20)).unwrap();
+    for (tool, words) in [
+        (&["prlimit", "--fsize=1000000"][..], "File too large"),
+        (&["prlimit", "--nofile=5"], "Too many open files"),
+    ] {
+        let Some(outcome) = limited(&sandbox, tool, &["backup", "src"]) else { return };
+        assert_eq!(outcome.code, 1, "{tool:?}: {}", outcome.all());
+        assert!(outcome.stderr.contains(words), "{tool:?}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains("panicked"), "{tool:?}: {}", outcome.stderr);
+        assert_eq!(sandbox.snapshot_names(), [kept.clone()].into());
+        sandbox.assert_clean();
+    }
+    sandbox.backup(&[]);
+    sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+    sandbox.assert_clean();
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
+/// A user of whom others have processes enough already: that is said, and no run gets stuck half-way.
+#[test]
+fn too_few_threads_are_said_before_anything_begins() {
+    let sandbox = sandbox();
+    let kept = sandbox.backup(&[]);
+    let owned = Command::new("chown").args(["-R", "4242:4242"]).arg(sandbox.path("")).status();
+    let user = ["setpriv", "--reuid", "4242", "--regid", "4242", "--clear-groups"];
+    let may_run =
+        Command::new(user[0]).args(&user[1..]).args([env!("CARGO_BIN_EXE_snap"), "--version"]).output();
+    if !owned.is_ok_and(|status| status.success()) || !may_run.is_ok_and(|output| output.status.success()) {
+        return crate::support::skipped("only root can run the program as another user, who may reach it");
+    }
+    for most in [1, 2, 3, 5, 8] {
+        let most = format!("--nproc={most}");
+        let tool = [&["timeout", "-k", "1", "60"][..], &user, &["prlimit", &most]].concat();
+        let Some(outcome) = limited(&sandbox, &tool, &["backup", "--full", "src"]) else { return };
+        assert_eq!(outcome.code, 1, "{most}: {}", outcome.all());
+        assert!(outcome.stderr.contains("cannot start the threads"), "{most}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains("panicked"), "{most}: {}", outcome.stderr);
+    }
+    assert_eq!(sandbox.snapshot_names(), [kept].into());
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    for args in [
+        &["snapshots"][..],
+        &["snapshots", "--json"],
+        &["ls", "latest"],
+        &["ls", "latest", "--json"],
+        &["cat", "latest:src/big"],
+        &["export", "latest"],
+        &["stats"],
+        &["diff", "latest", "latest"],
+        &["check"],
+        &["backup", "--allow-empty", "src"],
+        &["gc"],
+        &["--help"],
+    ] {
+        // Gone before the first word, and after it.
+        for wanted in [0, 10] {
+            let mut command = sandbox.command(args);
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut out = child.stdout.take().unwrap();
+            out.read_exact(&mut vec![0; wanted]).ok();
+            drop(out);
+            let mut stderr = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?} | head -c {wanted}: {stderr}");
+            assert!(!stderr.contains("panicked") && !stderr.contains("roken pipe"), "{args:?}: {stderr}");
+        }
+    }
+    sandbox.assert_clean();
+}
+
+/// A backup that has stored something and waits for more, and then is sent these signals.
+fn signalled(sandbox: &Sandbox, signals: &[&str]) -> Outcome {
+    let mut command = sandbox.command(&["backup", "--stdin"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&Random::new(7).bytes(40_000_000)).unwrap();
+    for signal in signals {
+        let sent = Command::new("kill").args([*signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        // The second must not be taken for the first.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // Whoever heard the signal stops at the next bytes.
+    let _ = input.write_all(&[1; 1 << 20]);
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+fn a_signal_ends_a_backup_with_130_and_leaves_nothing_behind() {
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        // Under nohup nobody is to hear it.
+        let ignored = fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = ignored.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+        if signal == "-HUP" && u64::from_str_radix(ignored, 16).unwrap() & 1 != 0 {
+            crate::support::skipped("these tests run under nohup: SIGHUP is not tried");
+            continue;
+        }
+        let sandbox = Sandbox::open();
+        let outcome = signalled(&sandbox, &[signal]);
+        assert_eq!(outcome.code, 130, "{signal}: {}", outcome.all());
+        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+        assert_eq!(sandbox.objects("sessions"), Vec::<std::path::PathBuf>::new(), "{signal}");
+        sandbox.assert_clean();
+        sandbox.write(&[("a", "1")]);
+        let made = sandbox.backup(&[]);
+        sandbox.assert_restores(&made, &sandbox.src());
+        sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+        sandbox.assert_clean();
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_the_next_run_needs_no_help() {
+    let sandbox = Sandbox::open();
+    let outcome = signalled(&sandbox, &["-INT", "-INT"]);
+    assert_eq!(outcome.code, 130, "{}", outcome.all());
+    sandbox.write(&[("a", "1")]);
+    let made = sandbox.backup(&[]);
+    sandbox.assert_restores(&made, &sandbox.src());
+    let report = sandbox.ok(&["gc", "--json", "--empty-trash", "--max-unused", "0"]).summary();
+    assert_eq!(report["waiting_for"], serde_json::json!([]));
+    sandbox.assert_clean();
+}
+
+/// Signals at any moment of a run over many files: 130 with what was saved, or done.
+#[test]
+fn a_signal_at_any_moment_leaves_a_repository_that_goes_on() {
+    let sandbox = sandbox();
+    let mut random = Random::new(3);
+    for round in 0..if crate::support::is_long() { 100 } else { 8 } {
+        fs::write(sandbox.src().join("big"), Random::new(round + 50).bytes(8 << 20)).unwrap();
+        let mut command = sandbox.command(&["backup", "src"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(200_000)));
+        let signal = *random.pick(&["-INT", "-TERM", "-HUP"]);
+        let _ = Command::new("kill").args([signal, &child.id().to_string()]).stderr(Stdio::null()).status();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Before it listens for signals one ends it as any program: no code then.
+        assert!(
+            matches!(output.status.code(), Some(0 | 130) | None),
+            "{signal}: {:?} {stderr}",
+            output.status
+        );
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        sandbox.ok(&["backup", "src"]);
+        sandbox.assert_restores("latest", &sandbox.src());
+    }
+    sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+    sandbox.assert_clean();
+}

@@ -1,0 +1,569 @@
+//! `snap serve`: who is let in, what the pages hold, and that what is downloaded is what was saved.
+#![cfg(feature = "serve")]
+#![allow(clippy::unwrap_used)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+
+struct Serving {
+    child: Child,
+    address: String,
+    token: String,
+    /// What is sent with a request to be let in.
+    key: String,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Serving {
+    fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
+        let mut command = sandbox.bin();
+        command.args(["-r", "repo", "serve"]).args(args).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let rest = url.trim().strip_prefix("http://").unwrap_or_else(|| panic!("no address: {url:?}"));
+        let (address, query) = rest.split_once('/').unwrap();
+        let token = query.strip_prefix("?token=").unwrap_or_default().to_owned();
+        let key = format!("Authorization: Bearer {token}\r\n");
+        Self { child, address: address.to_owned(), token, key }
+    }
+
+    /// Sends these bytes; what comes back until the other side has had enough.
+    fn raw(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        // It may have had enough before all is said.
+        let _ = stream.write_all(request);
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        Answer::of(&bytes)
+    }
+
+    fn ask(&self, method: &str, path: &str, lines: &str, body: &[u8]) -> Answer {
+        let length = format!("Content-Length: {}\r\n", body.len());
+        let length = if body.is_empty() { "" } else { &length };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}{length}\r\n",
+            self.address
+        );
+        self.raw(&[head.as_bytes(), body].concat())
+    }
+
+    /// As somebody who is let in.
+    fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &self.key, b"")
+    }
+
+    /// A page that must be there.
+    fn page(&self, path: &str) -> String {
+        let answer = self.get(path);
+        let text = answer.text();
+        assert_eq!(answer.status, 200, "{path}: {text}");
+        text
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Answer {
+    fn of(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let Some(end) = end else { panic!("no answer: {:?}", String::from_utf8_lossy(bytes)) };
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut answer = Self { status, head, body: bytes[end + 4..].to_vec() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = unchunked(&answer.body);
+        }
+        answer
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// What the pieces hold; one that is cut short panics.
+fn unchunked(mut rest: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n");
+        let Some(end) = end else { panic!("a body that broke off after {}", all.len()) };
+        let len = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if len == 0 {
+            return all;
+        }
+        all.extend_from_slice(&rest[end + 2..end + 2 + len]);
+        rest = &rest[end + 2 + len + 2..];
+    }
+}
+
+/// The address behind the link that is called so.
+fn link(page: &str, label: &str) -> String {
+    let at = page.find(&format!("aria-label=\"{label}\"")).unwrap_or_else(|| panic!("no {label}: {page}"));
+    let tag = &page[page[..at].rfind('<').unwrap()..];
+    let href = tag.split_once("href=\"").unwrap().1;
+    href.split('"').next().unwrap().replace("&amp;", "&")
+}
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{what} did not come");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in text.as_bytes().chunks(3) {
+        let bits = (0..3).fold(0usize, |bits, at| bits << 8 | usize::from(*three.get(at).unwrap_or(&0)));
+        for at in 0..4 {
+            let digit = char::from(DIGITS[bits >> (18 - 6 * at) & 63]);
+            out.push(if at <= three.len() { digit } else { '=' });
+        }
+    }
+    out
+}
+
+#[test]
+fn strangers_get_401_and_no_data() {
+    let sandbox = Sandbox::with_tree(&[("secret-name", "secret text")]);
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    assert!(serving.address.starts_with("127.0.0.1:"), "only this machine is answered: {}", serving.address);
+    assert_eq!(serving.token.len(), 43, "32 bytes");
+    let wrong = format!("{}x", &serving.token[..42]);
+    let basic = |password: &str| format!("Authorization: Basic {}\r\n", base64(&format!("me:{password}")));
+    let paths = ["/", "/stats", "/status", "/style.css", "/nothing", "/dav/", "/dav/latest/src/secret-name"];
+    let paths = paths.iter().map(|path| (*path).to_owned());
+    for path in
+        paths.chain([format!("/s/{id}/src"), format!("/tar/{id}"), "/versions/src/secret-name".into()])
+    {
+        for lines in [
+            String::new(),
+            format!("Authorization: Bearer {wrong}\r\n"),
+            basic(&wrong),
+            format!("Cookie: snap-{}={}\r\n", serving.address.rsplit(':').next().unwrap(), serving.token),
+        ] {
+            let answer = serving.ask("GET", &path, &lines, b"");
+            assert_eq!(answer.status, 401, "{path} {lines}");
+            assert!(answer.header("www-authenticate").is_some());
+            assert!(
+                !answer.text().contains("secret") && !answer.text().contains(&id[..8]),
+                "{}",
+                answer.text()
+            );
+        }
+    }
+    assert_eq!(serving.ask("GET", &format!("/?token={wrong}"), "", b"").status, 401);
+    assert_eq!(serving.ask("PROPFIND", "/dav/", "", b"").status, 401);
+    assert_eq!(serving.ask("PUT", "/dav/latest/x", "", b"x").status, 401);
+
+    // The token is exchanged for a cookie that scripts and other sites do not get.
+    let answer = serving.ask("GET", &format!("/?token={}", serving.token), "", b"");
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains(&serving.token));
+    let cookie = format!("Cookie: other=1; {}\r\n", cookie.split(';').next().unwrap());
+    for lines in [cookie, basic(&serving.token), serving.key.clone()] {
+        let answer = serving.ask("GET", "/", &lines, b"");
+        assert!(answer.status == 200 && answer.text().contains(&id[..8]), "{lines}");
+    }
+    // A name that somebody else had point here.
+    let request = format!("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n{}\r\n", serving.key);
+    let answer = serving.raw(request.as_bytes());
+    assert!(answer.status == 421 && !answer.text().contains(&id[..8]), "{}", answer.head);
+}
+
+#[test]
+fn a_token_may_lie_in_a_file_and_is_not_printed_then() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let file = sandbox.path("token");
+    let path = file.to_str().unwrap();
+    for weak in ["short", "", "this one has spaces but is long", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa/"] {
+        fs::write(&file, weak).unwrap();
+        sandbox.snap(&["serve", "--token-file", path]).expect(2);
+    }
+    fs::remove_file(&file).unwrap();
+    sandbox.snap(&["serve", "--token-file", path]).expect(1);
+    fs::write(&file, "correct-horse-battery-staple\n").unwrap();
+    crate::support::chmod(&file, 0o600);
+    let serving = Serving::start(&sandbox, &["--token-file", path, "--allow-host", "nas.example"]);
+    assert_eq!(serving.token, "");
+    let request = "GET / HTTP/1.1\r\nHost: nas.example:80\r\nConnection: close\r\n\
+        Authorization: Bearer correct-horse-battery-staple\r\n\r\n";
+    assert_eq!(serving.raw(request.as_bytes()).status, 200);
+    sandbox.snap(&["serve", "--port", serving.address.rsplit(':').next().unwrap()]).expect(1);
+}
+
+#[test]
+fn what_leads_upwards_is_too_long_or_writes_is_refused() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    for path in [
+        format!("/s/{id}/../../../../etc/passwd"),
+        format!("/s/{id}/%2e%2e/%2E%2e/etc/passwd"),
+        format!("/s/{id}/src%2f..%2fa"),
+        format!("/s/{id}/src/a%00"),
+        format!("/tar/{id}/.."),
+        format!("/dav/{id}/../../etc/passwd"),
+        format!("/dav/{id}/%2e%2e/{id}/src/a"),
+        "/versions/..".to_owned(),
+        "/%zz".to_owned(),
+        "/..".to_owned(),
+    ] {
+        let answer = serving.get(&path);
+        assert!(answer.status == 400 && !answer.text().contains("root:"), "{path}: {}", answer.head);
+        assert!(!answer.body.is_empty(), "{path}: it says why");
+    }
+    for path in
+        [format!("/s/{id}/etc/passwd"), "/s/latest/src".to_owned(), "/s/xyz".to_owned(), "/x".to_owned()]
+    {
+        assert_eq!(serving.get(&path).status, 404, "{path}");
+    }
+    let long = "x".repeat(200_000);
+    let answer = serving.get(&format!("/{long}"));
+    assert!([414, 431].contains(&answer.status), "{}", answer.head);
+    let answer = serving.ask("GET", "/", &format!("{}X: {long}\r\n", serving.key), b"");
+    assert_eq!(answer.status, 431);
+    let answer = serving.ask("GET", "/", &format!("{}{}", serving.key, "X: y\r\n".repeat(500)), b"");
+    assert_eq!(answer.status, 431);
+    assert_eq!(serving.ask("PROPFIND", "/dav/", &serving.key, long.as_bytes()).status, 413);
+    let chunked = format!("{}Transfer-Encoding: chunked\r\n", serving.key);
+    let head = format!("PROPFIND /dav/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{chunked}\r\n");
+    let answer = serving.raw(format!("{head}{:x}\r\n{long}\r\n0\r\n\r\n", long.len()).as_bytes());
+    assert!(answer.status == 413 && answer.text().contains("at most 65536 bytes"), "{}", answer.text());
+    for method in ["PUT", "DELETE", "MKCOL", "MOVE", "COPY", "PROPPATCH", "LOCK", "UNLOCK", "POST", "PATCH"] {
+        let answer = serving.ask(method, "/dav/latest/src/a", &serving.key, b"x");
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS, PROPFIND"));
+        assert_eq!(serving.ask(method, "/", &serving.key, b"x").status, 405, "{method}");
+    }
+    assert_eq!(serving.get("/dav/latest/src/a").body, b"1");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn each_page_holds_what_it_should() {
+    let odd = "<img src=x onerror=alert(1)>&\"'";
+    let sandbox = Sandbox::with_tree(&[("dir/file.txt", "one"), ("gone", "x"), (odd, "odd")]);
+    let first = sandbox.backup(&["--tag", "<b>tag"]);
+    sandbox.write(&[("dir/file.txt", "two, longer"), ("new", "n")]);
+    fs::remove_file(sandbox.src().join("gone")).unwrap();
+    let second = sandbox.backup(&["--host", "other<host"]);
+    let third = {
+        sandbox.write(&[("dir/file.txt", "three")]);
+        sandbox.backup(&[])
+    };
+    let serving = Serving::start(&sandbox, &[]);
+    let pages = [
+        ("/".to_owned(), vec![&first[..8], &second[..8], &third[..8], "&lt;b&gt;tag", "<svg", "tar.gz"]),
+        (
+            format!("/s/{third}"),
+            vec!["src", "incremental", "Download as tar.gz", "Compare with the one before"],
+        ),
+        (format!("/s/{third}/src"), vec!["dir", "new", "&lt;img", "drwx"]),
+        (format!("/s/{third}/src/dir/file.txt"), vec!["5 bytes", "Versions", "-rw"]),
+        ("/versions/src/dir/file.txt".to_owned(), vec!["3 versions", "Download version 3", &third[..8]]),
+        ("/versions/src/gone".to_owned(), vec!["1 version", "Gone since snapshot", &third[..8]]),
+        ("/search".to_owned(), vec!["<form"]),
+        ("/search?q=FILE".to_owned(), vec!["src/dir/file.txt", "3 matches"]),
+        ("/search?q=FILE&case=on".to_owned(), vec!["0 matches"]),
+        ("/search?q=d*r&kind=directory".to_owned(), vec!["src/dir"]),
+        ("/search?larger=9".to_owned(), vec!["1 match", "file.txt"]),
+        (
+            format!("/compare?a={first}&b={second}"),
+            vec!["+ added", "src/new", "- removed", "src/gone", "M changed"],
+        ),
+        (format!("/compare?a={first}&b={first}"), vec!["Nothing differs"]),
+        (format!("/compare?a={first}&b={third}&path=src%2Fdir"), vec!["file.txt", "0 files added"]),
+        ("/stats".to_owned(), vec!["3 snapshots", "deduplication", "Unique", &first[..8]]),
+        ("/status".to_owned(), vec!["repository ", "other&lt;host"]),
+    ];
+    for (path, wanted) in pages {
+        let answer = serving.get(&path);
+        let text = answer.text();
+        assert_eq!(answer.status, 200, "{path}: {text}");
+        for piece in wanted {
+            assert!(text.contains(piece), "{path} has no {piece}: {text}");
+        }
+        // Nothing is run, nothing comes from elsewhere, and no name is markup.
+        assert!(
+            !text.contains("<script") && !text.contains("<img") && !text.contains("<b>tag"),
+            "{path}: {text}"
+        );
+        assert!(
+            !text.contains("http://") && !text.contains("https://") && !text.contains("style=\""),
+            "{path}"
+        );
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; style-src 'self'; img-src 'self';"), "{policy}");
+        assert!(!policy.contains("script-src") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    for bad in ["/search?larger=x", "/search?newer=yesterdayish"] {
+        assert_eq!(serving.get(bad).status, 400, "{bad}");
+    }
+    for gone in ["/compare?a=x&b=y".to_owned(), "/versions/src/never".to_owned(), "/?before=x".to_owned()] {
+        assert_eq!(serving.get(&gone).status, 404, "{gone}");
+    }
+    let head = serving.ask("HEAD", "/", &serving.key, b"");
+    assert!(head.status == 200 && head.body.is_empty());
+    assert!(serving.page("/style.css").contains("prefers-color-scheme: dark"));
+    assert_eq!(serving.get("/icon.svg").header("content-type"), Some("image/svg+xml"));
+}
+
+#[test]
+fn the_third_version_of_a_file_is_found_and_downloaded() {
+    let sandbox = Sandbox::new();
+    for number in 1..=5 {
+        sandbox.write(&[("report.txt", &format!("version {number} {}", "x".repeat(number)))]);
+        sandbox.backup(&[]);
+    }
+    let serving = Serving::start(&sandbox, &[]);
+    let found = serving.page("/search?q=report");
+    let versions = serving.page(&link(&found, "Versions of src/report.txt"));
+    let answer = serving.get(&link(&versions, "Download version 3"));
+    assert_eq!((answer.status, answer.text()), (200, "version 3 xxx".to_owned()));
+    assert!(answer.header("content-disposition").unwrap().starts_with("attachment; filename=\"report.txt\""));
+}
+
+#[test]
+fn downloads_are_what_was_saved_whole_or_in_parts() {
+    let sandbox = Sandbox::new();
+    let bytes = Random::new(1).bytes(3_000_000);
+    fs::write(sandbox.src().join("long"), &bytes).unwrap();
+    sandbox.write(&[("empty", ""), ("page.html", "<script>alert(1)</script>")]);
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    let at = format!("/dav/{id}/src/long");
+    let whole = serving.get(&at);
+    assert!(whole.status == 200 && whole.body == bytes);
+    assert_eq!(whole.header("content-length"), Some("3000000"));
+    let part =
+        |range: &str| serving.ask("GET", &at, &format!("{}Range: bytes={range}\r\n", serving.key), b"");
+    for (range, wanted) in [
+        ("0-0", 0..1),
+        ("1000-2099999", 1000..2_100_000),
+        ("2999999-", 2_999_999..3_000_000),
+        ("-5", 2_999_995..3_000_000),
+        ("2999990-9999999", 2_999_990..3_000_000),
+    ] {
+        let answer = part(range);
+        assert_eq!(answer.status, 206, "{range}");
+        let said = format!("bytes {}-{}/3000000", wanted.start, wanted.end - 1);
+        assert_eq!(answer.header("content-range"), Some(&said[..]));
+        assert!(answer.body == bytes[wanted], "{range}");
+    }
+    assert!([200, 416].contains(&part("3000000-").status));
+    // Many ranges would be many files: all of it is the answer.
+    let many = part("0-,0-,0-");
+    assert!(many.status == 200 && many.body.len() == bytes.len());
+    let head = serving.ask("HEAD", &at, &serving.key, b"");
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("3000000"), 0));
+    let tag = whole.header("etag").unwrap();
+    let again = serving.ask("GET", &at, &format!("{}If-None-Match: {tag}\r\n", serving.key), b"");
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    let empty = serving.get(&format!("/dav/{id}/src/empty"));
+    assert_eq!((empty.status, empty.body.len()), (200, 0));
+    let page = serving.get(&format!("/dav/{id}/src/page.html"));
+    assert!(page.header("content-disposition").unwrap().starts_with("attachment"), "it is never shown");
+}
+
+#[test]
+fn an_archive_is_the_one_that_export_writes() {
+    let sandbox = Sandbox::with_tree(&[("dir/a", "1"), ("dir/sub/b", "2"), ("c", "3")]);
+    fs::write(sandbox.src().join("long"), Random::new(1).bytes(2_000_000)).unwrap();
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    for (at, selector) in [
+        (format!("/tar/{id}"), "latest"),
+        (format!("/tar/{id}/src/dir"), "latest:src/dir"),
+        (format!("/tar/{id}/src/long"), "latest:src/long"),
+    ] {
+        let answer = serving.get(&at);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/gzip")), "{at}");
+        assert!(answer.header("content-disposition").unwrap().contains(".tar.gz\""));
+        assert!(answer.body == sandbox.ok(&["export", selector]).stdout, "{at}");
+        assert_eq!(serving.ask("HEAD", &at, &serving.key, b"").body, b"");
+    }
+    assert_eq!(serving.get(&format!("/tar/{id}/src/none")).status, 404);
+}
+
+#[test]
+fn webdav_lists_and_reads() {
+    let sandbox = Sandbox::with_tree(&[("a b/é&.txt", "text"), ("a b/more", "")]);
+    std::os::unix::fs::symlink("more", sandbox.src().join("a b/link")).unwrap();
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    let list = |path: &str| {
+        let lines = format!("{}Depth: 1\r\n", serving.key);
+        let answer = serving.ask("PROPFIND", path, &lines, b"");
+        assert_eq!(answer.status, 207, "{path}: {}", answer.head);
+        answer.text()
+    };
+    let root = list("/dav/");
+    assert!(root.contains("/dav/latest/") && root.contains(&format!("_{}/", &id[..8])), "{root}");
+    let name = root.split("<D:href>/dav/").nth(2).unwrap().split('<').next().unwrap();
+    for top in [name, "latest/", &format!("{id}/")] {
+        let listed = list(&format!("/dav/{top}src/a%20b/"));
+        assert!(listed.contains("%C3%A9%26.txt") && listed.contains(">4</D:getcontentlength>"), "{listed}");
+        assert!(!listed.contains("link"), "what WebDAV does not know is left out: {listed}");
+        assert_eq!(serving.get(&format!("/dav/{top}src/a%20b/%C3%A9%26.txt")).body, b"text");
+    }
+    let asked =
+        b"<?xml version=\"1.0\"?><propfind xmlns=\"DAV:\"><prop><getetag/><resourcetype/></prop></propfind>";
+    let lines = format!("{}Depth: 0\r\n", serving.key);
+    let one = serving.ask("PROPFIND", "/dav/latest/src/a%20b/more", &lines, asked);
+    assert!(one.status == 207 && one.text().contains("getetag") && !one.text().contains("getcontentlength"));
+    let options = serving.ask("OPTIONS", "/dav/", &serving.key, b"");
+    assert_eq!((options.status, options.header("dav")), (200, Some("1")));
+    for gone in ["/dav/none/", "/dav/latest/src/none", "/dav/latest/src/a%20b/link"] {
+        assert_eq!(serving.ask("PROPFIND", gone, &lines, b"").status, 404, "{gone}");
+    }
+}
+
+#[test]
+fn names_that_are_no_text_are_found_by_their_links() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.src().join(OsStr::from_bytes(b"d\xff"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join(OsStr::from_bytes(b"f\xfe:\x01")), "odd").unwrap();
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    let page = serving.page(&format!("/s/{id}/src/d%ff"));
+    assert!(page.contains("f\u{fffd}:\\u{1}"), "{page}");
+    let at = page.split("href=\"/dav/").nth(1).unwrap().split('"').next().unwrap();
+    assert!(at.ends_with("/src/d%FF/f%FE%3A%01"), "{at}");
+    let file = serving.get(&format!("/dav/{at}"));
+    assert_eq!(file.text(), "odd");
+    assert!(file.header("content-disposition").unwrap().contains("filename=\"f___\""), "{}", file.head);
+    assert!(serving.page("/versions/src/d%FF/f%FE%3A%01").contains("1 version"));
+    assert_eq!(serving.get(&format!("/tar/{id}/src/d%FF")).status, 200);
+    let same = format!("/compare?a={id}&b={id}&path=src/d%FF");
+    assert!(serving.page(&same).contains("Nothing differs"));
+    let lines = format!("{}Depth: 1\r\n", serving.key);
+    let listed = serving.ask("PROPFIND", "/dav/latest/src/d%FF/", &lines, b"");
+    assert!(listed.status == 207 && listed.text().contains("f%FE%3A%01"), "{}", listed.text());
+}
+
+#[test]
+fn a_large_directory_comes_in_pages() {
+    let sandbox = Sandbox::new();
+    for number in 0..1100 {
+        fs::write(sandbox.src().join(format!("{number:04}")), "").unwrap();
+    }
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    let mut at = format!("/s/{id}/src");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let page = serving.page(&at);
+        let names = page.split("aria-label=\"Download ").skip(1).map(|rest| rest.split('"').next().unwrap());
+        seen.extend(names.map(str::to_owned));
+        let Some(next) = page.split_once("rel=\"next\" href=\"") else { break };
+        at = next.1.split('"').next().unwrap().to_owned();
+    }
+    assert_eq!(seen, (0..1100).map(|number| format!("{number:04}")).collect::<Vec<_>>());
+}
+
+/// Sessions of the repository, heartbeats aside.
+fn sessions(sandbox: &Sandbox) -> usize {
+    let is_session = |path: &&Path| path.extension().is_none();
+    sandbox.objects("sessions").iter().map(|path| path.as_path()).filter(is_session).count()
+}
+
+#[test]
+fn an_idle_server_is_no_session_and_knows_what_comes_and_goes() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    fs::write(sandbox.src().join("big"), Random::new(1).bytes(1_000_000)).unwrap();
+    let first = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    assert_eq!(sessions(&sandbox), 0, "nobody has looked yet");
+    serving.page("/");
+    assert_eq!(sessions(&sandbox), 1);
+    fs::remove_file(sandbox.src().join("big")).unwrap();
+    let second = sandbox.backup(&[]);
+    assert!(serving.page("/").contains(&second[..8]));
+    sandbox.ok(&["forget", &first, "--allow-remove-all"]);
+    let page = serving.page("/");
+    assert!(!page.contains(&first[..8]) && page.contains(&second[..8]), "{page}");
+    assert_eq!(serving.get(&format!("/s/{first}")).status, 404);
+    until("the end of an idle session", || sessions(&sandbox) == 0);
+    let packs = || {
+        let lengths = sandbox.objects("packs").into_iter().map(|path| fs::metadata(path).unwrap().len());
+        lengths.sum::<u64>()
+    };
+    let before = packs();
+    sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+    let after = packs();
+    assert!(after + 900_000 < before, "nothing is kept for an idle server: {before} and {after}");
+    assert_eq!(serving.get("/dav/latest/src/a").body, b"1");
+}
+
+#[test]
+fn it_stops_in_good_order_while_somebody_still_reads() {
+    for signal in ["-TERM", "-INT"] {
+        let sandbox = Sandbox::new();
+        fs::write(sandbox.src().join("long"), Random::new(1).bytes(12_000_000)).unwrap();
+        let id = sandbox.backup(&[]);
+        let mut serving = Serving::start(&sandbox, &[]);
+        // Both take their first bytes and then nothing more.
+        let readers = ["dav", "tar"].map(|how| {
+            let mut stream = TcpStream::connect(&serving.address).unwrap();
+            let request =
+                format!("GET /{how}/{id}/src/long HTTP/1.1\r\nHost: localhost\r\n{}\r\n", serving.key);
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut some = [0; 1000];
+            stream.read_exact(&mut some).unwrap();
+            assert!(some.starts_with(b"HTTP/1.1 200"));
+            stream
+        });
+        assert!(sessions(&sandbox) >= 2, "one of the browser, one of the export");
+        serving.signal(signal);
+        assert_eq!(serving.child.wait().unwrap().code(), Some(0), "{signal}");
+        assert_eq!(sandbox.objects("sessions"), Vec::<std::path::PathBuf>::new(), "{signal}");
+        drop(readers);
+    }
+}

@@ -1,0 +1,23 @@
+//! What a user sees: the real binary, a directory, and the tree that comes back. One file per theme.
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod codes;
+mod config;
+mod history;
+mod keys;
+mod kinds;
+mod legacy;
+mod pages;
+mod places;
+mod retention;
+mod stats;
+mod trees;
+mod view;
+mod wrecks;
+
+use crate::support::Sandbox;
+
+fn snapshots(sandbox: &Sandbox) -> Vec<serde_json::Value> {
+    sandbox.ok(&["snapshots", "--json"]).json().as_array().unwrap().clone()
+}

@@ -1,0 +1,275 @@
+//! What stays and what goes.
+
+use serde_json::Value;
+
+use super::snapshots;
+use crate::support::Outcome;
+use crate::support::PASSWORD;
+use crate::support::Sandbox;
+use crate::support::dates::days;
+use crate::support::dates::redate;
+
+/// One snapshot for each age in days, oldest first, each of another content.
+fn line(sandbox: &Sandbox, ages: &[i64], args: &[&str]) -> Vec<String> {
+    let made = ages.iter().map(|age| {
+        sandbox.write(&[("a", &format!("{age} {args:?}"))]);
+        let id = sandbox.backup(args);
+        redate(&sandbox.path("repo"), Some(PASSWORD), &id, days(-age))
+    });
+    made.collect()
+}
+
+fn ids(sandbox: &Sandbox) -> Vec<String> {
+    snapshots(sandbox).iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The line that an answer has on a snapshot.
+fn said(outcome: &Outcome, id: &str) -> String {
+    let text = outcome.text();
+    let mut lines = text.lines().filter(|line| line.contains(&id[..8]) && !line.contains("replaced by"));
+    let found =
+        lines.next().or_else(|| text.lines().find(|line| line.contains(&format!("  {}  ", &id[..8]))));
+    found.unwrap_or_else(|| panic!("nothing on {id} in {text}")).trim().to_owned()
+}
+
+#[test]
+fn a_dry_run_says_why_each_stays_or_goes_and_writes_nothing() {
+    let sandbox = Sandbox::new();
+    let made = line(&sandbox, &[40, 30, 20, 10], &[]);
+    let before = sandbox.listing();
+    let outcome = sandbox.ok(&["forget", "--keep-within", "15d", "--keep-full", "1", "-n"]);
+    assert_eq!(sandbox.listing(), before);
+    let text = outcome.text();
+    assert!(text.contains("host ") && text.contains(sandbox.src().to_str().unwrap()), "{text}");
+    assert!(
+        text.contains("keep 3 of 4") && text.contains("dry run: 1 snapshot would be forgotten"),
+        "{text}"
+    );
+    for (id, starts, ends) in [
+        (&made[0], "keep", "  full snapshot"),
+        (&made[2], "keep", "within 15d"),
+        (&made[3], "keep", "within 15d; newest of its host and sources"),
+    ] {
+        let said = said(&outcome, id);
+        assert!(said.starts_with(starts) && said.ends_with(ends), "{said}");
+    }
+    let gone = text.lines().find(|line| line.trim().starts_with("forget")).unwrap();
+    let why = format!("no rule keeps it; replaced by {} at ", &made[2][..8]);
+    assert!(gone.contains(&made[1][..8]) && gone.contains(&why), "{gone}");
+}
+
+#[test]
+fn what_no_rule_keeps_is_forgotten_and_undelete_brings_it_back() {
+    let sandbox = Sandbox::new();
+    let made = line(&sandbox, &[3, 2, 1], &[]);
+    let outcome = sandbox.ok(&["forget", "--keep-last", "1"]);
+    assert!(outcome.text().contains("2 snapshots forgotten"), "{}", outcome.all());
+    assert_eq!(ids(&sandbox), made[2..]);
+    sandbox.ok(&["undelete", &made[0][..8]]);
+    assert_eq!(ids(&sandbox), [made[0].clone(), made[2].clone()]);
+    let again = sandbox.ok(&["forget", "--keep-last", "unlimited"]);
+    assert!(again.text().contains("nothing to forget"), "{}", again.all());
+}
+
+#[test]
+fn as_json_it_is_shaped_as_restics() {
+    let sandbox = Sandbox::new();
+    let made = line(&sandbox, &[3, 2, 1], &["--tag", "x"]);
+    let groups = sandbox.ok(&["forget", "--json", "--keep-last", "1", "--group-by", "host,tags"]).json();
+    let group = &groups.as_array().unwrap()[0];
+    assert_eq!(group["tags"], serde_json::json!(["x"]));
+    assert_eq!((&group["paths"], group["host"].is_string()), (&Value::Null, true));
+    let of = |what: &str| -> Vec<String> {
+        let all = group[what].as_array().unwrap().iter();
+        all.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((of("keep"), of("remove")), (made[2..].to_vec(), made[..2].to_vec()));
+    let matches = &group["reasons"][0]["matches"];
+    assert_eq!(matches, &serde_json::json!(["last snapshot", "newest of its host and sources"]));
+    assert_eq!(group["replaced"][0]["by"], made[1].as_str());
+}
+
+#[test]
+fn nothing_that_says_what_to_keep_is_22_and_nothing_goes() {
+    let sandbox = Sandbox::new();
+    line(&sandbox, &[3, 2], &[]);
+    let before = sandbox.listing();
+    for args in [&["forget"][..], &["forget", "--keep-last", "0"], &["forget", "--tag", "x", "--prune"]] {
+        let outcome = sandbox.snap(args).expect(22);
+        assert!(outcome.stderr.contains("nothing says what to keep"), "{}", outcome.all());
+        assert_eq!(sandbox.listing(), before, "{args:?}");
+    }
+}
+
+#[test]
+fn names_and_rules_do_not_go_together() {
+    let sandbox = Sandbox::new();
+    for args in [
+        &["forget", "latest", "--keep-last", "1"][..],
+        &["forget", "latest", "--host", "x"],
+        &["forget", "--keep-last", "1", "--allow-remove-all"],
+        &["forget", "--keep-within", "7"],
+        &["forget", "--keep-last", "-2"],
+        &["forget", "--keep-last", "1", "--group-by", "hosts,kind"],
+    ] {
+        sandbox.snap(args).expect(2);
+    }
+}
+
+#[test]
+fn the_newest_of_a_set_goes_only_by_name_and_when_allowed() {
+    let sandbox = Sandbox::new();
+    let made = line(&sandbox, &[9], &[]);
+    sandbox.ok(&["forget", "--keep-within", "1d"]);
+    sandbox.ok(&["forget", "--keep-tag", "none"]);
+    sandbox.snap(&["forget", &made[0]]).expect(22);
+    assert_eq!(ids(&sandbox), made);
+    sandbox.ok(&["forget", &made[0], "--allow-remove-all"]);
+    assert_eq!(ids(&sandbox), Vec::<String>::new());
+}
+
+/// By name as by policy: what is dated in the future is not taken for the newest.
+#[test]
+fn a_snapshot_from_the_future_is_not_the_newest() {
+    let sandbox = Sandbox::new();
+    let made = line(&sandbox, &[5, 1, -400], &[]);
+    let outcome = sandbox.ok(&["forget", "--keep-last", "1"]);
+    assert!(
+        said(&outcome, &made[2]).ends_with("dated in the future: no rule counts it"),
+        "{}",
+        outcome.all()
+    );
+    assert_eq!(ids(&sandbox), made[1..]);
+    sandbox.snap(&["forget", &made[1]]).expect(22);
+    sandbox.ok(&["forget", &made[2]]);
+    assert_eq!(ids(&sandbox), [made[1].clone()]);
+}
+
+#[test]
+fn filters_narrow_what_may_go() {
+    let sandbox = Sandbox::new();
+    let tagged = line(&sandbox, &[6, 5], &["--tag", "x"]);
+    let others = line(&sandbox, &[4, 3], &["--host", "other"]);
+    sandbox.ok(&["forget", "--keep-last", "1", "--host", "other"]);
+    assert_eq!(ids(&sandbox), [tagged.clone(), others[1..].to_vec()].concat());
+    sandbox.ok(&["forget", "--keep-last", "1", "--tag", "y"]);
+    sandbox.ok(&["forget", "--keep-last", "1", "--path", "elsewhere"]);
+    assert_eq!(ids(&sandbox).len(), 3);
+    sandbox.ok(&["forget", "--keep-last", "1", "--path", "src/", "--tag", "x"]);
+    assert_eq!(ids(&sandbox), [tagged[1..].to_vec(), others[1..].to_vec()].concat());
+}
+
+#[test]
+fn cleanup_forgets_and_gives_the_room_back() {
+    let sandbox = Sandbox::new();
+    let made = line(&sandbox, &[3, 2, 1], &[]);
+    let packs = sandbox.objects("packs").len();
+    let before = sandbox.listing();
+    let dry = sandbox.ok(&["cleanup", "--keep-last", "1", "--dry-run"]);
+    assert!(dry.text().contains("of packs only for them"), "{}", dry.all());
+    assert_eq!(sandbox.listing(), before);
+    let outcome = sandbox.ok(&["cleanup", "--keep-last", "1", "--empty-trash", "--max-unused", "0"]);
+    assert!(outcome.text().contains("2 snapshots forgotten"), "{}", outcome.all());
+    assert!(outcome.text().contains("2 snapshots purged for good"), "{}", outcome.all());
+    assert!(sandbox.objects("packs").len() < packs);
+    assert_eq!(ids(&sandbox), made[2..]);
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
+#[test]
+fn cleanup_without_a_rule_shows_the_plan_and_is_22() {
+    let sandbox = Sandbox::new();
+    let made = line(&sandbox, &[3, 2, 1], &[]);
+    sandbox.ok(&["forget", &made[0]]);
+    let before = sandbox.listing();
+    let outcome = sandbox.snap(&["cleanup", "--empty-trash", "--max-unused", "0"]).expect(22);
+    assert_eq!(sandbox.listing(), before);
+    let text = outcome.text();
+    assert!(made[1..].iter().all(|id| text.contains(&id[..8])), "{text}");
+    assert!(text.contains("dry run: would free"), "{text}");
+    assert!(text.contains("no rule was given; replaced by") && !text.contains("keeps it"), "{text}");
+    assert!(outcome.stderr.contains("nothing says what to keep"), "{}", outcome.stderr);
+
+    let outcome = sandbox.snap(&["cleanup", "--json"]).expect(22);
+    let groups: Value = serde_json::from_str(outcome.text().lines().next().unwrap()).unwrap();
+    assert_eq!(groups[0]["keep"].as_array().unwrap().len(), 2, "{groups}");
+    assert_eq!(groups[0]["remove"].as_array().unwrap().len(), 0, "{groups}");
+}
+
+#[test]
+fn forget_and_prune_in_one() {
+    let sandbox = Sandbox::new();
+    line(&sandbox, &[3, 2, 1], &[]);
+    let outcome = sandbox.ok(&["forget", "--keep-daily", "2", "--prune"]);
+    assert!(outcome.text().contains("1 snapshot in the trash"), "{}", outcome.all());
+}
+
+#[test]
+fn a_pinned_snapshot_outlives_every_rule() {
+    let sandbox = Sandbox::with_tree(&[("f", "1")]);
+    sandbox.backup(&[]);
+    sandbox.write(&[("f", "22")]);
+    sandbox.backup(&[]);
+    let text = sandbox.ok(&["pin", "latest~1"]).text();
+    assert!(text.contains("is now"), "{text}");
+    let dry = sandbox.ok(&["forget", "--keep-last", "1", "-n"]).text();
+    assert!(dry.contains("pinned"), "{dry}");
+    sandbox.ok(&["cleanup", "--keep-last", "1"]);
+    assert_eq!(sandbox.snapshot_names().len(), 2);
+    assert!(sandbox.ok(&["snapshots"]).text().contains("full (pinned)"));
+    sandbox.snap(&["forget", "latest~1"]).expect(22);
+    sandbox.snap(&["rewrite", "latest~1", "--exclude", "f"]).expect(22);
+    sandbox.ok(&["unpin", "latest~1"]);
+    sandbox.ok(&["forget", "--keep-last", "1"]);
+    assert_eq!(sandbox.snapshot_names().len(), 1);
+    sandbox.snap(&["pin"]).expect(2);
+    sandbox.snap(&["forget", "--keep-last", "1", "--force"]).expect(2);
+}
+
+#[test]
+fn what_has_expired_goes_and_the_newest_stays() {
+    let sandbox = Sandbox::with_tree(&[("f", "1")]);
+    for (text, when) in [("1", "0d"), ("22", "30d"), ("333", "2000-01-01T00:00:00Z")] {
+        sandbox.write(&[("f", text)]);
+        sandbox.backup(&["--expires", when, "--description", text]);
+    }
+    let list = super::snapshots(&sandbox);
+    assert_eq!(list[2]["expires"], "2000-01-01T00:00:00Z");
+    assert_eq!((&list[2]["description"], &list[2]["pinned"]), (&"333".into(), &false.into()));
+    let dry = sandbox.ok(&["forget", "--expired", "-n"]).text();
+    assert!(dry.contains("expired at") && dry.contains("not expired"), "{dry}");
+    assert!(dry.contains("of packs only for them"), "{dry}");
+    sandbox.ok(&["forget", "--expired"]);
+    let left: Vec<_> = super::snapshots(&sandbox).iter().map(|one| one["description"].clone()).collect();
+    assert_eq!(left, ["22", "333"]);
+    let table = sandbox.ok(&["snapshots"]).text();
+    assert!(table.contains("Description") && table.contains("expires 2000-01-01"), "{table}");
+    sandbox.ok(&["rewrite", "--expires", "never", "latest"]);
+    assert_eq!(super::snapshots(&sandbox)[1]["expires"], serde_json::Value::Null);
+    sandbox.snap(&["forget"]).expect(22);
+    sandbox.snap(&["backup", "--expires", "soon", "src"]).expect(2);
+}
+
+#[test]
+fn tags_and_hosts_are_changed_by_rewriting() {
+    let sandbox = Sandbox::with_tree(&[("f", "1"), ("g", "1")]);
+    let old = sandbox.backup(&["--tag", "a,b"]);
+    sandbox.ok(&["tag", "--add", "c", "--remove", "a", "latest"]);
+    let now = super::snapshots(&sandbox);
+    assert_eq!(now[0]["tags"], serde_json::json!(["b", "c"]));
+    assert_eq!(now[0]["original"], old.as_str());
+    sandbox.ok(&["tag", "--set", "", "--tag", "c"]);
+    assert_eq!(super::snapshots(&sandbox)[0]["tags"], serde_json::json!([]));
+    assert!(sandbox.ok(&["tag", "--set", ""]).text().contains("nothing to change in 1 snapshot"));
+    let dry = sandbox.ok(&["rewrite", "-n", "--exclude", "g", "--new-host", "h"]).text();
+    assert!(dry.contains("would be rewritten, without 1 file") && dry.contains("nothing written"), "{dry}");
+    let done = sandbox.ok(&["rewrite", "--exclude", "g", "--new-host", "h", "--json"]).summary();
+    assert_eq!(done["rewritten"][0]["files_dropped"], 1);
+    assert_eq!(super::snapshots(&sandbox)[0]["hostname"], "h");
+    assert_eq!(sandbox.ok(&["ls", "latest"]).text(), "src\nsrc/f\n");
+    assert!(sandbox.ok(&["undelete"]).text().contains(&old[..8]));
+    sandbox.assert_clean();
+    sandbox.snap(&["rewrite", "latest"]).expect(2);
+    sandbox.snap(&["tag", "latest"]).expect(2);
+    sandbox.snap(&["rewrite", "latest", "--host", "h", "--exclude", "x"]).expect(2);
+}

@@ -1,0 +1,15 @@
+//! What breaks: power cuts, kills, failing calls, full disks, damaged objects.
+#![allow(clippy::unwrap_used)]
+
+mod damage;
+mod disk_full;
+mod gc_disk_full;
+mod kills;
+mod parity;
+mod power_cut_real;
+mod power_cut_replay;
+mod repair;
+mod storage_errors;
+#[path = "../support/mod.rs"]
+mod support;
+mod syscalls;

@@ -1,0 +1,556 @@
+//! Parity: a scattering of bad sectors up to the share heals, whoever comes upon it; what is beyond is damage as ever.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::Error;
+use snap_backup::Result;
+use snap_backup::codec::parity as codec;
+use snap_backup::codec::parity::Layout;
+use snap_backup::model::id::PackId;
+use snap_backup::model::malformed::Malformed;
+use snap_backup::ops::backup;
+use snap_backup::ops::gc;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::parity;
+use snap_backup::store::parity::Mended;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Created;
+use snap_backup::store::storage::Hold;
+use snap_backup::store::storage::Listed;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::chmod;
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::library::Library;
+
+const SECTOR: usize = 4096;
+
+/// Eight files of a quarter of a megabyte in one data pack, and two small ones.
+fn sandbox(init: &[&str]) -> Sandbox {
+    let sandbox = Sandbox::bare();
+    sandbox.ok(&[&["init"], init].concat());
+    sandbox.write(&[("a", "hello"), ("d/b", "deep")]);
+    for number in 0..8 {
+        fs::write(sandbox.src().join(format!("d/{number}")), Random::new(number).bytes(250_000)).unwrap();
+    }
+    sandbox.backup(&[]);
+    sandbox
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn largest_pack(sandbox: &Sandbox) -> PathBuf {
+    sandbox.objects("packs").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+}
+
+fn sidecar_of(pack: &Path) -> PathBuf {
+    let (name, repo) = (name(pack), pack.parent().unwrap().parent().unwrap().parent().unwrap());
+    repo.join("parity").join(&name[..2]).join(name)
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    chmod(path, 0o600);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Makes nonsense of so many sectors, spread over all of it, the first and the last among them.
+fn scatter(path: &Path, count: usize) {
+    change(path, |bytes| {
+        let sectors = bytes.len().div_ceil(SECTOR);
+        for number in 0..count {
+            let at = number * (sectors - 1) / (count - 1).max(1) * SECTOR;
+            let end = (at + SECTOR).min(bytes.len());
+            bytes[at..end].copy_from_slice(&Random::new(at as u64).bytes(end - at));
+        }
+    });
+}
+
+/// Sectors that the parity of a pack can rebuild.
+fn share_of(pack: &Path, percent: usize) -> usize {
+    (fs::metadata(pack).unwrap().len() as usize).div_ceil(SECTOR) * percent / 100
+}
+
+#[test]
+fn a_backup_leaves_parity_beside_every_pack_and_none_where_nobody_asked() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    for pack in sandbox.objects("packs") {
+        let (pack, sidecar) =
+            (fs::metadata(&pack).unwrap().len(), fs::metadata(sidecar_of(&pack)).unwrap().len());
+        assert!(pack < 100_000 || (pack / 10..pack / 9).contains(&sidecar), "{sidecar} bytes for {pack}");
+    }
+    assert_eq!(sandbox.objects("packs").len(), sandbox.objects("parity").len());
+    sandbox.assert_clean();
+    let plain = self::sandbox(&[]);
+    assert!(!plain.path("repo/parity").exists());
+    let made = Sandbox::bare();
+    made.write(&[("a", "hello")]);
+    made.ok(&["backup", "--init", "--parity", "5", "src"]);
+    assert_eq!(made.objects("packs").len(), made.objects("parity").len());
+    made.snap(&["backup", "--parity", "5", "src"]).expect(2);
+    made.snap(&["config", "set", "parity", "101%"]).expect(2);
+}
+
+#[test]
+fn what_is_read_of_a_damaged_pack_is_rebuilt_up_to_the_share_and_said_once() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let pack = largest_pack(&sandbox);
+    scatter(&pack, share_of(&pack, 10));
+    let damaged = fs::read(&pack).unwrap();
+    let told = sandbox.ok(&["restore", "latest", "--target", "out"]).stderr;
+    crate::support::assert_same(&sandbox.src(), &sandbox.path("out/src"));
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains("rebuilt from its parity")).collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    assert!(lines[0].contains(&format!("snap repair packs {}", &name(&pack)[..8])), "{told}");
+    for read in [&["cat", "latest:src/d/3"][..], &["export", "latest", "-o", "out.tar"]] {
+        sandbox.ok(read);
+    }
+    assert!(fs::read(&pack).unwrap() == damaged, "nothing is changed in place");
+    let report = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    assert!(report.contains(&name(&pack)) && !report.contains("/src/"), "no file is touched: {report}");
+}
+
+#[test]
+fn what_is_beyond_the_share_is_damage_and_says_by_how_much() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let pack = largest_pack(&sandbox);
+    scatter(&pack, share_of(&pack, 10) + 3);
+    let told = sandbox.snap(&["restore", "latest", "--target", "out"]).expect(20).all();
+    assert!(told.contains("sectors are damaged, and its parity can rebuild"), "{told}");
+    let report = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    assert!(report.contains("/src/d/"), "{report}");
+    sandbox.snap(&["repair", "packs"]).expect(3);
+    let aside: Vec<String> = sandbox.objects("quarantine").iter().map(|path| name(path)).collect();
+    let id = name(&pack);
+    assert_eq!(aside, [id.clone(), format!("{id}.parity")], "what may be of use one day stays together");
+}
+
+#[test]
+fn a_damaged_pack_is_repaired_without_loss() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let pack = largest_pack(&sandbox);
+    scatter(&pack, share_of(&pack, 10));
+    let foreseen = sandbox.ok(&["repair", "packs", "-n", &name(&pack)]).text();
+    assert!(foreseen.contains("0 lost, with the help of its parity"), "{foreseen}");
+    sandbox.snap(&["check", "--read-data"]).expect(20);
+    let told = sandbox.ok(&["repair", "packs"]).all();
+    assert!(told.contains("0 lost, with the help of its parity; it was moved to quarantine/"), "{told}");
+    assert!(!pack.exists() && !sidecar_of(&pack).exists());
+    assert_eq!(
+        sandbox.objects("packs").len(),
+        sandbox.objects("parity").len(),
+        "what was written anew has its own"
+    );
+    sandbox.assert_clean();
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
+#[test]
+fn a_pack_that_lost_both_tables_is_read_and_repaired() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let pack = largest_pack(&sandbox);
+    change(&pack, |bytes| {
+        let len = bytes.len();
+        bytes[..SECTOR].fill(0);
+        bytes[len - SECTOR / 2..].fill(0);
+    });
+    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    sandbox.assert_restores("latest", &sandbox.src());
+    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    let report = sandbox.snap(&["check"]).expect(20).all();
+    assert!(report.contains("without its parity") && !report.contains("/src/"), "{report}");
+    fs::remove_dir_all(sandbox.path("repo/damage")).unwrap();
+    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    // Nobody named it.
+    sandbox.ok(&["repair", "packs"]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_pack_cut_short_by_less_than_the_share_is_whole_again() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let pack = largest_pack(&sandbox);
+    let cut = (share_of(&pack, 10) - 1) * SECTOR;
+    change(&pack, |bytes| bytes.truncate(bytes.len() - cut));
+    sandbox.assert_restores("latest", &sandbox.src());
+    sandbox.ok(&["repair", "packs", &name(&pack)]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_pack_shorter_than_a_sector_survives_any_nonsense_in_it() {
+    let sandbox = Sandbox::open();
+    sandbox.ok(&["config", "set", "parity", "1%"]);
+    sandbox.write(&[("a", "hello")]);
+    sandbox.backup(&[]);
+    let packs = sandbox.objects("packs");
+    assert_eq!(packs.len(), 2);
+    for pack in &packs {
+        change(pack, |bytes| bytes.fill(b'x'));
+    }
+    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
+#[test]
+fn a_sidecar_with_a_damaged_front_helps_by_its_end_and_one_with_a_damaged_middle_helps_less() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let pack = largest_pack(&sandbox);
+    let most = share_of(&pack, 10);
+    scatter(&pack, most - 5);
+    change(&sidecar_of(&pack), |bytes| {
+        bytes[..1000].fill(0);
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 4 * SECTOR].fill(0);
+    });
+    sandbox.assert_restores("latest", &sandbox.src());
+    change(&sidecar_of(&pack), |bytes| {
+        let end = bytes.len() - 10;
+        bytes[end] ^= 1;
+    });
+    sandbox.snap(&["restore", "latest", "--target", "out"]).expect(20);
+}
+
+#[test]
+fn a_damaged_sidecar_is_named_touches_no_file_and_is_written_anew() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let pack = largest_pack(&sandbox);
+    let good = fs::read(sidecar_of(&pack)).unwrap();
+    let len = good.len();
+    for at in [3, 40, 100, len / 2, len - 100, len - 3] {
+        change(&sidecar_of(&pack), |bytes| bytes[at] ^= 0x10);
+        sandbox.ok(&["check"]);
+        for check in [&["check", "--read-data"][..], &["check", "--scrub"]] {
+            let report = sandbox.snap(check).expect(20).all();
+            let named = format!("parity/{}/{}", &name(&pack)[..2], name(&pack));
+            assert!(report.contains(&named) && report.contains("repair parity"), "byte {at}: {report}");
+            assert!(!report.contains("/src/") && !report.contains("packs/"), "byte {at}: {report}");
+        }
+        sandbox.assert_restores("latest", &sandbox.src());
+        let told = sandbox.ok(&["repair", "parity"]).all();
+        assert!(told.contains("0 written") && told.contains("1 renewed"), "{told}");
+        assert!(fs::read(sidecar_of(&pack)).unwrap() == good, "byte {at}: the same again");
+        sandbox.assert_clean();
+    }
+    change(&sidecar_of(&pack), |bytes| bytes.truncate(len / 2));
+    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.ok(&["repair", "parity"]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn the_sidecar_of_another_pack_is_not_believed() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    fs::write(sandbox.src().join("new"), Random::new(99).bytes(2_000_000)).unwrap();
+    sandbox.backup(&[]);
+    let mut packs = sandbox.objects("packs");
+    packs.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    let (other, pack) = (packs[packs.len() - 2].clone(), packs[packs.len() - 1].clone());
+    let foreign = fs::read(sidecar_of(&other)).unwrap();
+    change(&sidecar_of(&pack), |bytes| *bytes = foreign);
+    scatter(&pack, 2);
+    let told = sandbox.snap(&["restore", "latest~1", "--target", "out"]).expect(20).all();
+    assert!(told.contains("that of another pack"), "{told}");
+}
+
+#[test]
+fn what_a_sidecar_gives_must_have_the_name_of_the_pack() {
+    let (library, storage) = library(10);
+    let (name, bytes) = largest(&storage);
+    let id = PackId::parse(&name).unwrap();
+    // Whoever can write to the store can write one that fits in all but what it gives.
+    let layout = Layout::new(id, bytes.len() as u64, 10).unwrap();
+    let mut forged = bytes.clone();
+    forged[SECTOR * 20] ^= 1;
+    storage.put(Area::Parity, &name, codec::sidecar(&layout, &[&forged]).unwrap().concat());
+    let mut bad = bytes.clone();
+    bad[SECTOR * 30] ^= 1;
+    storage.put(Area::Packs, &name, bad);
+    let why = Mended::of(storage.as_ref(), &id).unwrap_err().chain();
+    assert!(why.contains("does not hash to the pack's name"), "{why}");
+    let named = library.errors();
+    assert!(named.iter().any(|error| error.contains("src/f")), "{named:?}");
+}
+
+#[test]
+fn sectors_that_the_disk_cannot_read_are_rebuilt_like_those_that_lie() {
+    let (_library, storage) = library(10);
+    let (name, bytes) = largest(&storage);
+    let id = PackId::parse(&name).unwrap();
+    let sick = Sick::new(&storage);
+    let bad: BTreeSet<usize> = (0..40).map(|number| number * 7 + 1).collect();
+    *sick.bad.lock().unwrap() = bad.iter().map(|sector| (Area::Packs, name.clone(), *sector)).collect();
+    sick.bad.lock().unwrap().insert((Area::Parity, name.clone(), 0));
+    let mended = Mended::of(&*sick, &id).unwrap();
+    assert_eq!(mended.rebuilt(), bad.len());
+    let mut whole = vec![0; bytes.len()];
+    mended.read(&*sick, 0, &mut whole).unwrap();
+    assert!(whole == bytes);
+    let mut some = vec![0; 3 * SECTOR];
+    mended.read(&*sick, 5000, &mut some).unwrap();
+    assert!(some == bytes[5000..][..3 * SECTOR]);
+    assert!(mended.read(&*sick, bytes.len() as u64 - 1, &mut [0; 2]).is_err());
+}
+
+#[test]
+fn a_sidecar_that_cannot_be_written_is_said_and_costs_no_backup() {
+    let storage = Arc::new(MemoryStorage::default());
+    let sick = Sick::new(&storage);
+    let library = Library::on(sick.clone() as Arc<dyn Storage>, None);
+    library.open().set_parity(10).unwrap();
+    *sick.refuses.lock().unwrap() = true;
+    library.write("src", &[("f", &Random::new(1).bytes(100_000))]);
+    let repo = library.open();
+    let options = backup::Options {
+        sources: vec![library.path("src")],
+        store_as: Some(b"src".to_vec()),
+        ..backup::Options::default()
+    };
+    let never = Arc::new(AtomicBool::new(false));
+    let summary = backup::Backup::begin(options, None, &never).unwrap().run(&repo, &()).unwrap();
+    library.assert_restores(summary.snapshot, "src");
+    let warnings = repo.warnings();
+    assert!(warnings.iter().any(|text| text.contains("snap repair parity")), "{warnings:?}");
+    *sick.refuses.lock().unwrap() = false;
+    // The next collection sees to it.
+    gc::run(&library.open(), &gc::Options::default(), &(), &never).unwrap();
+    assert_eq!(names(&storage, Area::Parity), names(&storage, Area::Packs));
+}
+
+#[test]
+fn a_pack_is_durable_before_its_sidecar_is_begun() {
+    let hooked = Arc::new(Hooked::default());
+    let library = Library::on(hooked.clone() as Arc<dyn Storage>, None);
+    library.open().set_parity(10).unwrap();
+    library.write("src", &[("f", &Random::new(1).bytes(100_000))]);
+    hooked.calls();
+    library.backup("src", backup::Options::default());
+    let made: Vec<(Area, String)> = hooked
+        .calls()
+        .into_iter()
+        .filter(|(act, area, _)| *act == Act::Create && matches!(area, Area::Packs | Area::Parity))
+        .map(|(_, area, name)| (area, name))
+        .collect();
+    assert_eq!(made.len(), 4);
+    for pair in made.chunks(2) {
+        assert_eq!((pair[0].0, pair[1].0), (Area::Packs, Area::Parity));
+        assert_eq!(pair[0].1, pair[1].1);
+    }
+}
+
+#[test]
+fn a_sidecar_that_is_written_while_a_collection_looks_is_nobodys_garbage() {
+    let hooked = Arc::new(Hooked::default());
+    let library = Library::on(hooked.clone() as Arc<dyn Storage>, None);
+    library.open().set_parity(10).unwrap();
+    library.write("src", &[("f", &Random::new(1).bytes(100_000))]);
+    library.backup("src", backup::Options::default());
+    // Right before sidecars are listed another writer's pack and sidecar appear.
+    let (name, bytes) = largest(&hooked.inner);
+    let sidecar = hooked.inner.get(Area::Parity, &name).unwrap();
+    hooked.inner.remove(Area::Packs, &name).unwrap();
+    hooked.inner.remove(Area::Parity, &name).unwrap();
+    let late = name.clone();
+    hooked.before(Act::List, Area::Parity, move |storage, _| {
+        storage.put(Area::Packs, &late, bytes);
+        storage.put(Area::Parity, &late, sidecar);
+    });
+    let _ = gc::run(&library.open(), &gc::Options::default(), &(), &AtomicBool::new(false));
+    let _ = hooked.list(Area::Parity);
+    assert!(hooked.is_spent());
+    let removed = hooked.calls().into_iter().any(|(act, area, _)| (act, area) == (Act::Remove, Area::Parity));
+    assert!(!removed && hooked.inner.get(Area::Parity, &name).is_some());
+}
+
+#[test]
+fn parity_that_is_switched_on_later_comes_with_the_next_repair_or_bit_by_bit() {
+    let sandbox = sandbox(&[]);
+    let told = sandbox.ok(&["config", "set", "parity", "10%"]).text();
+    assert!(told.contains("snap repair parity"), "{told}");
+    sandbox.ok(&["config", "set", "parity", "10%"]);
+    assert_eq!(sandbox.objects("config").len(), 2, "nothing is written where nothing changes");
+    assert!(sandbox.ok(&["check"]).all().contains("parity is missing for 2 of 2 packs"));
+    let told = sandbox.ok(&["repair", "parity", "-n"]).all();
+    assert!(told.contains("2 written") && sandbox.objects("parity").is_empty(), "{told}");
+    let told = sandbox.ok(&["gc"]).all();
+    assert!(told.contains("parity of 2 packs written"), "{told}");
+    assert_eq!(sandbox.objects("parity").len(), 2);
+    sandbox.assert_clean();
+    // Of another share.
+    let before = fs::metadata(sidecar_of(&largest_pack(&sandbox))).unwrap().len();
+    sandbox.ok(&["config", "set", "parity", "30%"]);
+    let told = sandbox.ok(&["repair", "parity"]).all();
+    assert!(told.contains("0 written") && told.contains("renewed"), "{told}");
+    let pack = largest_pack(&sandbox);
+    assert!(fs::metadata(sidecar_of(&pack)).unwrap().len() > before * 2);
+    scatter(&pack, share_of(&pack, 30));
+    sandbox.assert_restores("latest", &sandbox.src());
+    // A damaged pack gets none, and keeps what it has.
+    sandbox.ok(&["config", "set", "parity", "20%"]);
+    let told = sandbox.snap(&["repair", "parity"]).expect(20).all();
+    assert!(told.contains("repair packs"), "{told}");
+    sandbox.ok(&["repair", "packs"]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn sidecars_go_with_their_packs_and_all_of_them_when_parity_is_switched_off() {
+    let sandbox = sandbox(&["--parity", "10%"]);
+    let first = sandbox.snapshot_names().into_iter().next().unwrap();
+    fs::remove_dir_all(sandbox.src()).unwrap();
+    fs::create_dir(sandbox.src()).unwrap();
+    sandbox.write(&[("new", "new")]);
+    sandbox.backup(&[]);
+    sandbox.ok(&["forget", &first]);
+    sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+    let named = |area: &str| sandbox.objects(area).iter().map(|path| name(path)).collect::<BTreeSet<_>>();
+    assert_eq!(named("parity"), named("packs"));
+    // One whose pack went without it.
+    let orphan = sandbox.path("repo/parity/ab").join("ab".repeat(32));
+    fs::create_dir_all(orphan.parent().unwrap()).unwrap();
+    fs::copy(&sandbox.objects("parity")[0], &orphan).unwrap();
+    let told = sandbox.ok(&["repair", "parity"]).all();
+    assert!(told.contains("1 of packs that are gone removed") && !orphan.exists(), "{told}");
+    fs::copy(&sandbox.objects("parity")[0], &orphan).unwrap();
+    sandbox.ok(&["gc"]);
+    assert!(!orphan.exists());
+    sandbox.ok(&["config", "set", "parity", "0"]);
+    sandbox.ok(&["repair", "parity"]);
+    assert_eq!(named("parity"), named("packs"), "a repair takes nothing away that may be of use");
+    sandbox.ok(&["gc"]);
+    assert!(sandbox.objects("parity").is_empty());
+    sandbox.write(&[("newer", "newer")]);
+    sandbox.backup(&[]);
+    assert!(sandbox.objects("parity").is_empty());
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_dry_run_of_gc_leaves_sidecars_alone() {
+    let sandbox = sandbox(&[]);
+    sandbox.ok(&["config", "set", "parity", "10%"]);
+    let before = sandbox.listing();
+    sandbox.ok(&["gc", "-n"]);
+    assert_eq!(sandbox.listing(), before);
+}
+
+#[test]
+fn a_new_share_holds_for_everybody_and_needs_no_newer_program() {
+    let (library, storage) = library(0);
+    let repo = library.open();
+    assert_eq!((repo.config().parity(), repo.config().generation), (0, 1));
+    // A newer generation that is damaged keeps its name.
+    storage.put(Area::Config, "2", b"nonsense".to_vec());
+    library.open().set_parity(7).unwrap();
+    let config = library.open().config().clone();
+    assert_eq!((config.parity(), config.generation), (7, 3));
+    assert!(library.open().set_parity(101).is_err());
+    assert_eq!((config.incompat, config.ro_compat), (0, 0));
+    assert!(config.extra.iter().all(|(tag, _)| tag % 2 == 0), "who does not know it may ignore it");
+}
+
+/// Files of half a megabyte in all, with this share of parity.
+fn library(share: u8) -> (Library, Arc<MemoryStorage>) {
+    let storage = Arc::new(MemoryStorage::default());
+    let library = Library::on(Arc::clone(&storage) as Arc<dyn Storage>, None);
+    if share > 0 {
+        library.open().set_parity(share).unwrap();
+    }
+    for number in 0..8u8 {
+        library.write("src", &[(&format!("f{number}"), &Random::new(number.into()).bytes(250_000))]);
+    }
+    library.backup("src", backup::Options::default());
+    (library, storage)
+}
+
+fn names(storage: &MemoryStorage, area: Area) -> Vec<String> {
+    storage.list(area).unwrap().into_iter().map(|found| found.name).collect()
+}
+
+fn largest(storage: &MemoryStorage) -> (String, Vec<u8>) {
+    let found = storage.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
+    let bytes = storage.get(Area::Packs, &found).unwrap();
+    (found, bytes)
+}
+
+/// A store with bad sectors, and with no room for sidecars.
+#[derive(Debug)]
+struct Sick {
+    inner: Arc<MemoryStorage>,
+    bad: Mutex<BTreeSet<(Area, String, usize)>>,
+    refuses: Mutex<bool>,
+}
+
+impl Sick {
+    fn new(inner: &Arc<MemoryStorage>) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), bad: Mutex::default(), refuses: Mutex::default() })
+    }
+}
+
+impl Storage for Sick {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        self.inner.list(area)
+    }
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.inner.read(area, name, limit)
+    }
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        let first = offset as usize / SECTOR;
+        let last = (offset as usize + out.len()).saturating_sub(1) / SECTOR;
+        let bad = self.bad.lock().unwrap();
+        if (first..=last).any(|sector| bad.contains(&(area, name.to_owned(), sector))) {
+            let source = Malformed::because("the disk cannot read it");
+            return Err(Error::Damaged { what: area.path(name), source });
+        }
+        self.inner.read_range(area, name, offset, out)
+    }
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        if area == Area::Parity && *self.refuses.lock().unwrap() {
+            return Err(Error::io("write", area.path(name))(io::ErrorKind::StorageFull.into()));
+        }
+        self.inner.create(area, name, parts)
+    }
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        self.inner.create_held(area, name, bytes)
+    }
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        self.inner.replace(area, name, bytes)
+    }
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        self.inner.is_held(area, name)
+    }
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        self.inner.remove(area, name)
+    }
+    fn sync(&self, area: Area) -> Result<()> {
+        self.inner.sync(area)
+    }
+}
+
+#[test]
+fn a_sidecar_verifies_only_beside_its_own_pack() {
+    let (_library, storage) = library(10);
+    let (name, bytes) = largest(&storage);
+    let id = PackId::parse(&name).unwrap();
+    let len = storage.get(Area::Parity, &name).unwrap().len() as u64;
+    assert!(parity::verify(storage.as_ref(), (&id, bytes.len() as u64), len).is_ok());
+    assert!(parity::verify(storage.as_ref(), (&id, bytes.len() as u64 - 1), len).is_err());
+    assert!(parity::verify(storage.as_ref(), (&id, bytes.len() as u64), len + 1).is_err());
+}

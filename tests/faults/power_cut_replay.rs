@@ -1,0 +1,241 @@
+//! The power goes at any moment: what the real program does to files is recorded, and played back onto a disk that
+//! keeps of what was not synced whatever it likes. After every call, for many choices of what is kept, the repository
+//! must hold all that was acknowledged, and the next runs must need no help.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::copy_tree;
+use crate::support::disk::Disk;
+use crate::support::disk::Fate;
+use crate::support::disk::Image;
+use crate::support::disk::lay_out;
+use crate::support::trace;
+use crate::support::trace::Call;
+use crate::support::verdict::Promises;
+
+/// A run of the program on a repository, and what was promised before it.
+struct Story {
+    sandbox: Sandbox,
+    promises: Promises,
+    args: Vec<String>,
+    /// What becomes of the promises when the run has said so much.
+    then: fn(&mut Promises, &str),
+}
+
+/// Where images are laid out: in memory, if there is such a place.
+fn scratch() -> tempfile::TempDir {
+    let shm = Path::new("/dev/shm");
+    if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap()
+}
+
+fn write(sandbox: &Sandbox, files: &[(&str, u64)]) {
+    for (name, seed) in files {
+        let path = sandbox.src().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, Random::new(*seed).bytes(5000)).unwrap();
+    }
+}
+
+/// A backup of what is in `src` now: its name, and a copy of that.
+fn kept(sandbox: &Sandbox, copy: &str) -> (String, PathBuf) {
+    let id = sandbox.backup(&[]);
+    let copy = sandbox.path(copy);
+    copy_tree(&sandbox.src(), &copy);
+    (id, copy)
+}
+
+/// Two snapshots that share a file.
+fn story(args: &[&str], then: fn(&mut Promises, &str)) -> (Story, [String; 2]) {
+    let sandbox = Sandbox::open();
+    write(&sandbox, &[("a", 1), ("d/b", 2)]);
+    let (first, of_first) = kept(&sandbox, "first");
+    fs::remove_file(sandbox.src().join("d/b")).unwrap();
+    write(&sandbox, &[("c", 3)]);
+    let (second, of_second) = kept(&sandbox, "second");
+    let promises = Promises {
+        stand: [(first.clone(), of_first), (second.clone(), of_second)].into(),
+        source: sandbox.src(),
+        name: "src".to_owned(),
+        ..Promises::default()
+    };
+    let args = args.iter().map(|arg| arg.replace("FIRST", &first)).collect();
+    (Story { sandbox, promises, args, then }, [first, second])
+}
+
+impl Story {
+    /// Plays it, and judges every moment of it. How many moments, and how many different disks.
+    fn play(mut self) -> Option<(usize, usize)> {
+        let repo = self.sandbox.path("repo");
+        let mut disk = Disk::of(&repo);
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let command = self.sandbox.command(&args);
+        let (outcome, calls) = trace::record(&command, &self.sandbox.path("log"))?;
+        outcome.expect(0);
+        let scratch = scratch();
+        let (mut moments, mut seen) = (0, BTreeSet::new());
+        let mut said = String::new();
+        for (at, call) in calls.iter().enumerate() {
+            if let Call::Say(words) = call {
+                said += std::str::from_utf8(words).unwrap();
+                (self.then)(&mut self.promises, &said);
+            } else if !disk.apply(call) {
+                continue;
+            }
+            moments += 1;
+            for (what, image) in images(&disk, at as u64) {
+                if seen.insert(print(&image, said.len())) {
+                    let moment = format!("{args:?}, after call {at}, {}, {what}", call.words());
+                    self.judge(&image, scratch.path(), &said, &moment);
+                }
+            }
+        }
+        assert!(!said.is_empty(), "the run never said that it was done");
+        Some((moments, seen.len()))
+    }
+
+    fn judge(&self, image: &Image, scratch: &Path, said: &str, moment: &str) {
+        let home = tempfile::tempdir_in(scratch).unwrap();
+        let repo = home.path().join("repo");
+        lay_out(image, &repo);
+        // No repository yet, and nobody was told that there is one.
+        if !repo.join("config/1").exists() && said.is_empty() && self.promises.stand.is_empty() {
+            return;
+        }
+        let broken = self.promises.broken(&repo, scratch);
+        assert!(broken.is_empty(), "{moment}: {broken:#?}");
+    }
+}
+
+/// What may be found: nothing or all of what was not synced, all but one or one alone, torn and zeroed bytes, and a few
+/// choices by lot.
+fn images(disk: &Disk, seed: u64) -> Vec<(String, Image)> {
+    let mut images = Vec::new();
+    let mut add = |what: String, fate: &mut dyn FnMut(usize) -> Fate| {
+        images.push((what, disk.after_power_cut(fate)));
+    };
+    add("nothing kept".into(), &mut |_| Fate::Lost);
+    add("all kept".into(), &mut |_| Fate::Kept);
+    // The youngest say most; what was left unsynced for long is tried with each of them.
+    let count = disk.unsynced();
+    for one in 0..count {
+        add(format!("all but {one} kept"), &mut |at| if at == one { Fate::Lost } else { Fate::Kept });
+        add(format!("only {one} kept"), &mut |at| if at == one { Fate::Kept } else { Fate::Lost });
+        add(format!("{one} torn"), &mut |at| if at == one { Fate::Torn } else { Fate::Kept });
+        add(format!("{one} zeros"), &mut |at| if at == one { Fate::Zeros } else { Fate::Kept });
+    }
+    let mut random = Random::new(seed + 1);
+    for lot in 0..if crate::support::is_long() { 100 } else { 4 } {
+        add(format!("lot {lot}"), &mut |_| match random.below(6) {
+            0 => Fate::Torn,
+            1 => Fate::Zeros,
+            2 | 3 => Fate::Lost,
+            _ => Fate::Kept,
+        });
+    }
+    images
+}
+
+fn print(image: &Image, spoken: usize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (image, spoken).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The short name of a snapshot that was said to be saved.
+fn made(said: &str) -> Option<String> {
+    let (_, rest) = said.split_once("\nsnapshot ")?;
+    rest.strip_suffix(" saved\n").map(str::to_owned)
+}
+
+/// At least so many moments and disks, where there is a strace.
+fn assert_played(story: Story, moments: usize, disks: usize) {
+    if let Some(played) = story.play() {
+        println!("{played:?} moments and disks");
+        assert!(played.0 >= moments && played.1 >= disks, "{played:?}");
+    }
+}
+
+#[test]
+fn a_power_cut_in_a_backup_loses_nothing_that_was_acknowledged() {
+    let (story, _) = story(&["backup", "src"], |promises, said| {
+        promises.made = made(said);
+    });
+    fs::remove_file(story.sandbox.src().join("a")).unwrap();
+    write(&story.sandbox, &[("c", 4), ("e/f", 5)]);
+    assert_played(story, 30, 60);
+}
+
+#[test]
+fn a_power_cut_in_the_first_backup_leaves_a_repository_or_none() {
+    let mut sandbox = Sandbox::bare();
+    sandbox.set_password(None);
+    write(&sandbox, &[("a", 1)]);
+    let promises = Promises { source: sandbox.src(), name: "src".to_owned(), ..Promises::default() };
+    let args = ["backup", "--init", "--no-encryption", "src"].map(str::to_owned).to_vec();
+    let then = |promises: &mut Promises, said: &str| promises.made = made(said);
+    fs::create_dir(sandbox.path("repo")).unwrap();
+    assert_played(Story { sandbox, promises, args, then }, 30, 60);
+}
+
+#[test]
+fn a_power_cut_in_a_forget_leaves_the_snapshot_in_one_place_or_the_other() {
+    let (mut story, [first, _]) = story(&["forget", "FIRST"], |promises, _| {
+        promises.may_stand.clear();
+    });
+    let of_first = story.promises.stand.remove(&first).unwrap();
+    story.promises.may_stand.insert(first, of_first);
+    assert_played(story, 15, 20);
+}
+
+#[test]
+fn a_power_cut_in_a_collection_takes_nothing_that_is_needed() {
+    let (mut story, [first, _]) = story(&["gc", "--empty-trash", "--max-unused", "0"], |_, _| {});
+    story.sandbox.ok(&["forget", &first]);
+    story.promises.stand.remove(&first);
+    assert_played(story, 40, 60);
+}
+
+#[test]
+fn a_power_cut_in_an_undelete_loses_nothing() {
+    let (mut story, [first, _]) = story(&["undelete", "FIRST"], |promises, _| {
+        promises.stand.append(&mut promises.may_stand);
+    });
+    story.sandbox.ok(&["forget", &first]);
+    let of_first = story.promises.stand.remove(&first).unwrap();
+    // For a moment it stands under the session's name as well.
+    story.promises.source = of_first.clone();
+    story.promises.may_stand.insert(first, of_first);
+    assert_played(story, 15, 20);
+}
+
+/// The names in `keys/` at the worst moment: nothing that was not synced is kept.
+#[test]
+fn a_password_that_was_said_to_be_changed_stays_so() {
+    let sandbox = Sandbox::new();
+    let old = sandbox.objects("keys").remove(0);
+    fs::write(sandbox.path("next"), "another").unwrap();
+    let mut disk = Disk::of(&sandbox.path("repo"));
+    let command = sandbox.command(&["key", "passwd", "--new-password-file", "next"]);
+    let Some((outcome, calls)) = trace::record(&command, &sandbox.path("log")) else { return };
+    outcome.expect(0);
+    let mut said = false;
+    for call in &calls {
+        said |= matches!(call, Call::Say(_));
+        disk.apply(call);
+        let image = disk.after_power_cut(&mut |_| Fate::Lost);
+        let keys: Vec<&PathBuf> = image.keys().filter(|name| name.starts_with("keys/")).collect();
+        assert!(!keys.is_empty(), "nobody gets in after {}", call.words());
+        let stays = keys.iter().any(|name| old.ends_with(name));
+        assert!(!said || !stays, "the old password came back after {}", call.words());
+    }
+    assert!(said);
+}

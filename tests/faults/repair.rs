@@ -1,0 +1,465 @@
+//! Repair only adds: what can be read is saved, what is lost is named, and nothing that was there is gone.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::chmod;
+use crate::support::cut::Cut;
+use crate::support::library::Library;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::SessionKind;
+use snap_backup::ops::backup;
+use snap_backup::ops::check;
+use snap_backup::ops::repair::collections;
+use snap_backup::ops::repair::packs;
+use snap_backup::ops::repair::snapshots;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+/// Sixteen files of half a megabyte in one data pack, and two small ones.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_tree(&[("a", "hello"), ("d/b", "deep")]);
+    for number in 0..16 {
+        let bytes = Random::new(number).bytes(500_000);
+        fs::write(sandbox.src().join(format!("d/{number}")), bytes).unwrap();
+    }
+    sandbox.backup(&[]);
+    sandbox
+}
+
+fn largest_pack(sandbox: &Sandbox) -> PathBuf {
+    sandbox.objects("packs").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    chmod(path, 0o600);
+    fs::write(path, bytes).unwrap();
+}
+
+fn flip_middle(path: &Path) {
+    change(path, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_original_stays_in_quarantine() {
+    let sandbox = sandbox();
+    let pack = largest_pack(&sandbox);
+    flip_middle(&pack);
+    let damaged = fs::read(&pack).unwrap();
+    let before = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    let named = before.lines().filter(|line| line.contains("/src/d/")).count();
+    assert!((1..16).contains(&named), "one block of a pack is not all of it: {before}");
+    assert!(before.contains("entries affected") || before.contains("entry affected"), "{before}");
+    let told = sandbox.snap(&["repair", "packs"]).expect(3).all();
+    assert!(told.contains("quarantine/"), "{told}");
+    assert!(!pack.exists());
+    let aside = sandbox.objects("quarantine");
+    assert_eq!(aside.len(), 1);
+    assert!(fs::read(&aside[0]).unwrap() == damaged, "the original is there as it was");
+    // What is lost is named still; everything else is there.
+    let after = sandbox.snap(&["check"]).expect(20).all();
+    assert_eq!(after.lines().filter(|line| line.contains("/src/d/")).count(), named, "{after}");
+    // The source still has it.
+    let first = sandbox.snapshot_names().into_iter().next().unwrap();
+    sandbox.ok(&["backup", "src"]);
+    sandbox.assert_clean();
+    sandbox.assert_restores(&first, &sandbox.src());
+    sandbox.ok(&["gc"]);
+    assert!(sandbox.objects("damage").is_empty(), "nothing is missing any more");
+    sandbox.assert_restores(&first, &sandbox.src());
+}
+
+#[test]
+fn a_backup_first_and_the_repair_after_it_comes_to_the_same() {
+    let sandbox = sandbox();
+    flip_middle(&largest_pack(&sandbox));
+    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.ok(&["backup", "src"]);
+    let report = sandbox.snap(&["check"]).expect(20).all();
+    assert!(report.contains("found damaged before"), "a damaged pack is one until it is repaired: {report}");
+    assert!(!report.contains("/src/"), "nothing is lost any more: {report}");
+    sandbox.snap(&["repair", "packs"]).expect(3);
+    sandbox.assert_clean();
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
+#[test]
+fn a_pack_that_lost_one_end_gives_all_it_has_by_its_other_table() {
+    for damage in ["front", "end", "appended"] {
+        let sandbox = sandbox();
+        let pack = largest_pack(&sandbox);
+        change(&pack, |bytes| match damage {
+            "front" => bytes[..100].fill(0),
+            "end" => {
+                let len = bytes.len();
+                bytes.truncate(len - 100);
+            }
+            _ => bytes.extend_from_slice(&[7; 100]),
+        });
+        let report = sandbox.snap(&["check", "--tables"]).expect(20).all();
+        assert!(report.contains(pack.file_name().unwrap().to_str().unwrap()), "{damage}: {report}");
+        sandbox.snap(&["repair", "packs"]).expect(0);
+        sandbox.ok(&["gc"]);
+        assert!(sandbox.objects("damage").is_empty(), "{damage}: all was saved");
+        sandbox.assert_clean();
+        sandbox.assert_restores("latest", &sandbox.src());
+    }
+}
+
+#[test]
+fn a_pack_cut_short_gives_what_lies_before_the_cut() {
+    let sandbox = sandbox();
+    let pack = largest_pack(&sandbox);
+    change(&pack, |bytes| bytes.truncate(bytes.len() / 2));
+    sandbox.snap(&["check"]).expect(20);
+    let told = sandbox.snap(&["repair", "packs", "--json"]).expect(3).summary();
+    assert!(told["packs"][0]["chunks_saved"].as_u64().unwrap() > 5, "{told}");
+    assert!(told["packs"][0]["chunks_lost"].as_u64().unwrap() > 5, "{told}");
+    sandbox.ok(&["backup", "src"]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn where_both_tables_are_lost_this_machine_may_remember_them() {
+    for remembers in [true, false] {
+        let sandbox = sandbox();
+        let pack = largest_pack(&sandbox);
+        change(&pack, |bytes| {
+            let len = bytes.len();
+            bytes[..100].fill(0);
+            bytes[len - 100..].fill(0);
+        });
+        if !remembers {
+            fs::remove_dir_all(sandbox.path("cache")).unwrap();
+        }
+        sandbox.snap(&["check", "--tables"]).expect(20);
+        sandbox.snap(&["repair", "packs"]).expect(if remembers { 0 } else { 3 });
+        if !remembers {
+            sandbox.snap(&["check"]).expect(20);
+            sandbox.ok(&["backup", "src"]);
+        }
+        sandbox.assert_clean();
+        sandbox.assert_restores("latest", &sandbox.src());
+    }
+}
+
+#[test]
+fn packs_under_each_others_names_give_all_they_hold() {
+    let sandbox = sandbox();
+    fs::write(sandbox.src().join("more"), Random::new(99).bytes(300_000)).unwrap();
+    sandbox.backup(&[]);
+    let mut all = sandbox.objects("packs");
+    all.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    let (one, two) = (all.pop().unwrap(), all.pop().unwrap());
+    let (a, b) = (fs::read(&one).unwrap(), fs::read(&two).unwrap());
+    change(&one, |bytes| *bytes = b);
+    change(&two, |bytes| *bytes = a);
+    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["repair", "packs"]).expect(0);
+    sandbox.assert_clean();
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
+#[test]
+fn a_dry_run_of_any_repair_writes_nothing() {
+    let sandbox = sandbox();
+    flip_middle(&largest_pack(&sandbox));
+    sandbox.snap(&["check", "--read-data"]).expect(20);
+    let before = sandbox.listing();
+    sandbox.snap(&["repair", "packs", "-n"]).expect(3);
+    sandbox.snap(&["repair", "snapshots", "-n"]).expect(3);
+    sandbox.snap(&["repair", "index", "-n"]).expect(0);
+    assert_eq!(sandbox.listing(), before);
+}
+
+#[test]
+fn a_pack_that_is_whole_after_all_is_left_alone() {
+    let sandbox = sandbox();
+    let pack = largest_pack(&sandbox);
+    let good = fs::read(&pack).unwrap();
+    flip_middle(&pack);
+    sandbox.snap(&["check", "--read-data"]).expect(20);
+    // A bad cable, say.
+    change(&pack, |bytes| *bytes = good);
+    let report = sandbox.snap(&["check", "--read-data"]).expect(0).all();
+    assert!(report.contains("snap repair packs"), "{report}");
+    let told = sandbox.ok(&["repair", "packs"]).all();
+    assert!(told.contains("is whole"), "{told}");
+    assert!(pack.exists() && sandbox.objects("damage").is_empty());
+    sandbox.assert_clean();
+}
+
+#[test]
+fn the_index_is_made_anew_whatever_became_of_it() {
+    let sandbox = sandbox();
+    let answer = sandbox.ok(&["ls", "latest"]).text();
+    for file in crate::support::files_below(&sandbox.view()) {
+        fs::write(file, b"garbage").unwrap();
+    }
+    let told = sandbox.ok(&["repair", "index"]);
+    assert_eq!(told.warnings(), 0, "{}", told.stderr);
+    let after = sandbox.ok(&["ls", "latest"]);
+    assert_eq!(after.warnings(), 0, "{}", after.stderr);
+    assert_eq!(after.text(), answer);
+    let told = sandbox.ok(&["repair", "index", "-n"]).text();
+    assert!(told.contains("wrong about 0"), "{told}");
+}
+
+#[test]
+fn a_snapshot_that_lost_something_is_replaced_by_what_is_left_and_can_be_brought_back() {
+    let sandbox = sandbox();
+    flip_middle(&largest_pack(&sandbox));
+    let original = sandbox.snapshot_names().into_iter().next().unwrap();
+    let lost = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    sandbox.snap(&["repair", "packs"]).expect(3);
+    let told = sandbox.snap(&["repair", "snapshots"]).expect(3).all();
+    assert!(told.contains("/src/d/") && told.contains(&original[..8]), "{told}");
+    let left = sandbox.snapshot_names().into_iter().next().unwrap();
+    assert_ne!(left, original);
+    sandbox.snap(&["check"]).expect(0);
+    // All but what was lost is as it was; what was lost in part is told at every restore.
+    let target = sandbox.new_target();
+    let outcome = sandbox.snap(&["restore", "latest", "--target", target.to_str().unwrap()]);
+    let outcome = outcome.expect(3);
+    assert!(outcome.stderr.contains("not all of it could be saved"), "{}", outcome.stderr);
+    let (mut same, mut zeros) = (0, 0);
+    for number in 0..16 {
+        let name = format!("src/d/{number}");
+        let Ok(restored) = fs::read(target.join(&name)) else { continue };
+        let source = fs::read(sandbox.path(&name)).unwrap();
+        assert_eq!(restored.len(), source.len(), "what is left lies where it lay");
+        same += usize::from(restored == source);
+        zeros +=
+            restored.iter().zip(&source).filter(|(a, b)| a != b).inspect(|(a, _)| assert_eq!(**a, 0)).count();
+    }
+    assert!(same >= 1, "only {same} are whole");
+    assert!(zeros > 0, "nothing was lost?");
+    // Which block a small file shares is not settled: it may lie in the damaged one.
+    let small = sandbox.snap(&["cat", &format!("{}:src/a", &left[..8])]);
+    let damaged = lost.lines().any(|line| line.contains("/src/a:"));
+    assert_eq!(small.expect(if damaged { 1 } else { 0 }).stdout.is_empty(), damaged);
+    // Again: nothing is left to do.
+    sandbox.snap(&["repair", "snapshots"]).expect(0);
+    assert_eq!(sandbox.snapshot_names(), BTreeSet::from([left.clone()]));
+    // The next backup believes nothing of what is marked.
+    let next = sandbox.backup(&[]);
+    sandbox.assert_restores(&next, &sandbox.src());
+    // And so the original is whole again.
+    sandbox.ok(&["undelete", &original[..8]]);
+    sandbox.assert_restores(&original, &sandbox.src());
+    sandbox.ok(&["gc"]);
+    assert!(sandbox.objects("damage").is_empty());
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_lost_directory_takes_only_what_lay_in_it() {
+    let sandbox = Sandbox::with_tree(&[("a", "hello"), ("d/b", "deep"), ("e/c", "beside")]);
+    sandbox.ok(&["backup", "src/d"]);
+    let first = sandbox.snapshot_names();
+    // The tree of `d` lies where the first run put it; those above it are the second's own.
+    let trees = sandbox.objects("packs").into_iter().find(|pack| fs::read(pack).unwrap()[8] == 2).unwrap();
+    let whole = sandbox.backup(&[]);
+    chmod(&trees, 0o600);
+    fs::remove_file(&trees).unwrap();
+    let report = sandbox.snap(&["check"]).expect(20).all();
+    assert!(report.contains("/src/d: directory"), "{report}");
+    let told = sandbox.snap(&["repair", "snapshots"]).expect(3).all();
+    assert!(told.contains("nothing of it can be read"), "the first snapshot's root is gone: {told}");
+    let names = sandbox.snapshot_names();
+    assert!(names.is_superset(&first), "what cannot be replaced is left alone");
+    assert!(!names.contains(&whole));
+    let target = sandbox.new_target();
+    sandbox.snap(&["restore", "latest", "--target", target.to_str().unwrap()]).expect(3);
+    assert_eq!(fs::read(target.join("src/a")).unwrap(), b"hello");
+    assert_eq!(fs::read(target.join("src/e/c")).unwrap(), b"beside");
+    assert!(fs::read_dir(target.join("src/d")).unwrap().next().is_none());
+    // The next backup finds what is missing there.
+    let next = sandbox.backup(&[]);
+    sandbox.assert_restores(&next, &sandbox.src());
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_comes_back_from_what_this_machine_kept() {
+    let sandbox = sandbox();
+    let manifest = sandbox.objects("snapshots").remove(0);
+    flip_middle(&manifest);
+    sandbox.snap(&["check"]).expect(20);
+    let told = sandbox.snap(&["repair", "snapshots"]).expect(0).all();
+    assert!(told.contains("put back from what this machine kept"), "{told}");
+    assert!(manifest.exists() && sandbox.objects("quarantine").len() == 1);
+    sandbox.assert_clean();
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
+#[test]
+fn a_scrub_needs_no_password_and_takes_the_least_recently_verified_first() {
+    let mut sandbox = sandbox();
+    for number in 0..3 {
+        fs::write(sandbox.src().join(format!("more{number}")), Random::new(50 + number).bytes(200_000))
+            .unwrap();
+        sandbox.backup(&[]);
+    }
+    let packs = sandbox.objects("packs").len() as u64;
+    sandbox.set_password(None);
+    // One byte is a budget for one pack.
+    for done in 1..=packs {
+        let told = sandbox.ok(&["check", "--scrub", "--max-age", "1d", "--budget", "1", "--json"]).summary();
+        assert_eq!((told["packs_read"].as_u64(), told["packs_recent"].as_u64()), (Some(1), Some(done - 1)));
+    }
+    let told = sandbox.ok(&["check", "--scrub", "--max-age", "1d", "--json"]).summary();
+    assert_eq!((told["packs_read"].as_u64(), told["packs_recent"].as_u64()), (Some(0), Some(packs)));
+    assert!(sandbox.ok(&["check", "--scrub"]).text().contains(&format!("verified {packs} of {packs} packs")));
+    // Damage is told each time, whatever was verified before.
+    let pack = largest_pack(&sandbox);
+    flip_middle(&pack);
+    let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
+    for _ in 0..2 {
+        assert!(sandbox.snap(&["check", "--scrub"]).expect(20).stderr.contains(&name));
+    }
+    assert!(sandbox.objects("damage").is_empty(), "without the password nothing can be written down");
+    sandbox.set_password(Some(crate::support::PASSWORD));
+    sandbox.snap(&["check", "--scrub"]).expect(20);
+    assert_eq!(sandbox.objects("damage").len(), 1);
+    // What the structure's check then says is what the scrub found.
+    sandbox.snap(&["check"]).expect(20);
+}
+
+/// A library whose repository lies in memory.
+fn library() -> (Library, Arc<MemoryStorage>) {
+    let storage = Arc::new(MemoryStorage::default());
+    let library = Library::on(Arc::clone(&storage) as Arc<dyn Storage>, None);
+    for number in 0..16u8 {
+        library.write("src", &[(&format!("f{number}"), &Random::new(number.into()).bytes(400_000))]);
+    }
+    library.backup("src", backup::Options::default());
+    (library, storage)
+}
+
+fn names(storage: &MemoryStorage, area: Area) -> Vec<String> {
+    storage.list(area).unwrap().into_iter().map(|found| found.name).collect()
+}
+
+fn copy(storage: &MemoryStorage) -> Arc<MemoryStorage> {
+    let copy = MemoryStorage::default();
+    for area in Area::ALL {
+        for name in names(storage, area) {
+            copy.put(area, &name, storage.get(area, &name).unwrap());
+        }
+    }
+    Arc::new(copy)
+}
+
+fn open(storage: Arc<dyn Storage>) -> Repository {
+    Repository::open(storage, &Access::default()).unwrap()
+}
+
+fn damage_largest(storage: &MemoryStorage) -> (String, Vec<u8>) {
+    let largest = storage.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
+    let mut bytes = storage.get(Area::Packs, &largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    storage.put(Area::Packs, &largest, bytes.clone());
+    (largest, bytes)
+}
+
+#[test]
+fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next() {
+    let (library, storage) = library();
+    let (victim, damaged) = damage_largest(&storage);
+    let mut finished = false;
+    for changes in 0..60 {
+        let world = copy(&storage);
+        let never = AtomicBool::new(false);
+        let repo = open(Cut::after(&world, changes));
+        let options = packs::Options { ids: vec![victim.clone()], dry_run: false };
+        let first = packs::run(&repo, &options, &(), &never)
+            .and_then(|_| snapshots::run(&repo, &snapshots::Options::default(), &(), &never));
+        finished = first.is_ok();
+        drop(repo);
+        let kept = world.get(Area::Packs, &victim).or_else(|| world.get(Area::Quarantine, &victim));
+        assert!(kept.as_ref() == Some(&damaged), "after {changes} changes the original is gone");
+        let repo = open(Arc::clone(&world) as Arc<dyn Storage>);
+        if names(&world, Area::Packs).contains(&victim) {
+            packs::run(&repo, &options, &(), &never).unwrap();
+        }
+        snapshots::run(&repo, &snapshots::Options::default(), &(), &never).unwrap();
+        assert_eq!(names(&world, Area::Snapshots).len(), 1, "after {changes} changes");
+        let report = check::run(&repo, &check::Options::default(), &(), &never).unwrap();
+        assert_eq!(report.errors, Vec::<String>::new(), "after {changes} changes");
+        if finished {
+            break;
+        }
+    }
+    assert!(finished, "never came to its end");
+    drop(library);
+}
+
+#[test]
+fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
+    let (library, storage) = library();
+    let repo = library.open();
+    let (collector, _) = Session::open(&repo, SessionKind::Collector).unwrap();
+    let (writer, _) = Session::open(&repo, SessionKind::Writer).unwrap();
+    let (number, nonsense) = (format!("{:016x}", 7), b"no record".to_vec());
+    storage.put(Area::Gc, &number, nonsense);
+    let refused = collections::run(&repo, false).unwrap_err().chain();
+    assert!(refused.contains("may be deleting") && refused.contains("repair gc"), "{refused}");
+    assert_eq!(names(&storage, Area::Gc), [number.as_str()], "nothing was written");
+    collector.close().unwrap();
+    // Writers delete nothing.
+    let report = collections::run(&repo, false).unwrap();
+    assert_eq!((report.given_up, report.unreadable.len()), (Some(7), 1));
+    writer.close().unwrap();
+    let [record, end] = [format!("{:016x}", 8), format!("{:016x}.done", 8)];
+    assert_eq!(names(&storage, Area::Gc), [record, end], "a number is never used twice");
+    assert_eq!(collections::run(&repo, false).unwrap().unreadable, Vec::<String>::new());
+    library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
+    assert_eq!(library.errors(), Vec::<String>::new());
+}
+
+/// A collection that began before the damage was known gives up the good copy of what it keeps in the damaged pack: what
+/// can be read of that must be saved whether or not there is another copy at that time.
+#[test]
+fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
+    let (library, storage) = library();
+    let (victim, _) = damage_largest(&storage);
+    let repo = library.open();
+    let options = packs::Options { ids: vec![victim.clone()], dry_run: false };
+    // The chunks are stored again first, so that all of them have a good copy elsewhere.
+    let never = AtomicBool::new(false);
+    let checked = check::Options { read_data: true, ..check::Options::default() };
+    assert!(!check::run(&repo, &checked, &(), &never).unwrap().errors.is_empty());
+    library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
+    let before: BTreeSet<String> = names(&storage, Area::Packs).into_iter().collect();
+    let report = packs::run(&library.open(), &options, &(), &never).unwrap();
+    assert_eq!(report.packs.len(), 1);
+    // The collection now deletes all that the repair did not write.
+    for name in before {
+        let large = storage.get(Area::Packs, &name).is_some_and(|bytes| bytes.len() > 100_000);
+        if large {
+            storage.remove(Area::Packs, &name).unwrap();
+        }
+    }
+    let report = check::run(&library.open(), &check::Options::default(), &(), &never).unwrap();
+    let lost =
+        (0..16).filter(|file| report.errors.iter().any(|error| error.contains(&format!("src/f{file}"))));
+    let lost = lost.count();
+    assert!((1..16).contains(&lost), "only what could not be read is lost: {:?}", report.errors);
+}

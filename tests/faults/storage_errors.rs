@@ -1,0 +1,355 @@
+//! Every call to the store fails once: it does nothing and says so, or does its work and says that it failed, or leaves
+//! half an object. What was promised stands, nobody takes an error for an empty list, and the same run, made again,
+//! completes.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::Error;
+use snap_backup::Result;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::ops::check;
+use snap_backup::ops::key;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Created;
+use snap_backup::store::storage::Hold;
+use snap_backup::store::storage::Listed;
+use snap_backup::store::storage::Storage;
+
+use crate::support::world::World;
+use crate::support::world::copy_of;
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nothing happens.
+    Before,
+    /// It is done, and is said not to be.
+    After,
+    /// Of an object that is made, the first half stands under its name: what no store should do.
+    Half,
+}
+
+/// A store whose n-th call fails, or all listings of one area.
+struct Faulty {
+    inner: Arc<MemoryStorage>,
+    fault: Fault,
+    at: usize,
+    blind: Option<Area>,
+    calls: Mutex<usize>,
+    /// What failed.
+    hit: Mutex<Option<(&'static str, Area, String)>>,
+}
+
+impl Faulty {
+    fn new(inner: &Arc<MemoryStorage>, fault: Fault, at: usize) -> Arc<Self> {
+        let inner = Arc::clone(inner);
+        Arc::new(Self { inner, fault, at, blind: None, calls: Mutex::default(), hit: Mutex::default() })
+    }
+
+    fn blind(inner: &Arc<MemoryStorage>, area: Area) -> Arc<Self> {
+        let inner = Arc::clone(inner);
+        let (calls, hit) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { inner, fault: Fault::Before, at: usize::MAX, blind: Some(area), calls, hit })
+    }
+
+    fn call<T>(
+        &self,
+        what: &'static str,
+        area: Area,
+        name: &str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let number = {
+            let mut calls = self.calls.lock().unwrap();
+            *calls += 1;
+            *calls - 1
+        };
+        if number != self.at && !(what == "list" && self.blind == Some(area)) {
+            return work();
+        }
+        *self.hit.lock().unwrap() = Some((what, area, name.to_owned()));
+        if self.fault != Fault::Before {
+            work()?;
+        }
+        let made = matches!(what, "create" | "create_held" | "replace");
+        if self.fault == Fault::Half
+            && made
+            && let Some(bytes) = self.inner.get(area, name)
+        {
+            self.inner.put(area, name, bytes[..bytes.len() / 2].to_vec());
+        }
+        Err(Error::io("reach", area.path(name))(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    fn hit(&self) -> Option<(&'static str, Area, String)> {
+        self.hit.lock().unwrap().clone()
+    }
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faulty")
+    }
+}
+
+impl Storage for Faulty {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        self.call("list", area, "", || self.inner.list(area))
+    }
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.call("read", area, name, || self.inner.read(area, name, limit))
+    }
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.call("read_range", area, name, || self.inner.read_range(area, name, offset, out))
+    }
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        self.call("create", area, name, || self.inner.create(area, name, parts))
+    }
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        self.call("create_held", area, name, || self.inner.create_held(area, name, bytes))
+    }
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        self.call("replace", area, name, || self.inner.replace(area, name, bytes))
+    }
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        self.call("is_held", area, name, || self.inner.is_held(area, name))
+    }
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        self.call("remove", area, name, || self.inner.remove(area, name))
+    }
+    fn sync(&self, area: Area) -> Result<()> {
+        self.call("sync", area, "", || self.inner.sync(area))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Backup,
+    Other,
+    Forget,
+    Undelete,
+    Gc,
+    Restore,
+    Check,
+}
+
+const ALL: [Op; 7] = [Op::Backup, Op::Other, Op::Forget, Op::Undelete, Op::Gc, Op::Restore, Op::Check];
+
+/// What was acknowledged.
+fn run(world: &World, storage: Arc<dyn Storage>, op: Op) -> Result<Vec<String>> {
+    let made = match op {
+        Op::Backup => world.backup(storage, "dad", SnapshotKind::Incremental)?.into_iter().collect(),
+        Op::Other => world.backup(storage, "ab", SnapshotKind::Incremental)?.into_iter().collect(),
+        Op::Forget => world.forget(storage, "dad").map(|()| Vec::new())?,
+        Op::Undelete => world.undelete(storage, "old")?,
+        Op::Gc => world.gc(storage).map(|_| Vec::new())?,
+        Op::Restore => {
+            let differences = world.restore(storage, world.ids["keep"], "keep")?;
+            if let Some(first) = differences.first() {
+                return Err(Error::Refused(format!("it said what it could not restore: {first}")));
+            }
+            Vec::new()
+        }
+        Op::Check => {
+            let repo = Repository::open(storage, &Access::default())?;
+            let options = check::Options { read_data: true, ..check::Options::default() };
+            let report = check::run(&repo, &options, &(), &AtomicBool::new(false))?;
+            if let Some(first) = report.errors.first() {
+                return Err(Error::Refused(format!("it said what it could not check: {first}")));
+            }
+            Vec::new()
+        }
+    };
+    Ok(made.iter().map(|id| id.hex()).collect())
+}
+
+/// The repository with `old` forgotten.
+fn begin(world: &World) -> Arc<MemoryStorage> {
+    let storage = Arc::new(world.storage());
+    world.forget(storage.clone(), "old").unwrap();
+    storage
+}
+
+/// Where a fault may pass without a word: what only tells others of this run, or is made again at the next one.
+fn is_silent(what: &str, area: Area) -> bool {
+    area == Area::Sessions || matches!((what, area), ("list" | "read" | "remove", Area::Gc))
+}
+
+#[test]
+fn a_call_that_fails_anywhere_harms_nothing_and_the_next_run_completes() {
+    let world = World::new();
+    let mut runs = 0;
+    for op in ALL {
+        for fault in [Fault::Before, Fault::After] {
+            for at in 0.. {
+                let storage = begin(&world);
+                let faulty = Faulty::new(&storage, fault, at);
+                let first = run(&world, faulty.clone(), op);
+                let Some((what, area, name)) = faulty.hit() else {
+                    assert!(first.is_ok() && at > 5, "{op:?} makes {at} calls");
+                    break;
+                };
+                runs += 1;
+                let story = format!("{op:?}, call {at}, {what} {} fails {fault:?}", area.path(&name));
+                if let (Ok(_), Op::Check | Op::Restore) = (&first, op) {
+                    // What is not read counts as unread, never as empty.
+                    let listing = what == "list" && !is_silent(what, area);
+                    assert!(!listing || area == Area::Damage || area == Area::Packs, "{story}: all was well");
+                }
+                let mut promised: BTreeSet<String> = first.unwrap_or_default().into_iter().collect();
+                let wrong = world.wrong(&storage);
+                assert!(wrong.is_empty(), "{story}: {wrong:#?}");
+                promised.extend(again(&world, &storage, op, &story));
+                judge(&world, &storage, &promised, op == Op::Forget, &story);
+            }
+        }
+    }
+    println!("{runs} faults");
+    assert!(runs > 500, "{runs}");
+}
+
+/// The same run once more, without a fault.
+fn again(world: &World, storage: &Arc<MemoryStorage>, op: Op, story: &str) -> Vec<String> {
+    // All who were at work then are gone.
+    let copy = copy_of(storage);
+    match run(world, copy.clone(), op) {
+        Ok(made) => {
+            for area in Area::ALL {
+                storage
+                    .list(area)
+                    .unwrap()
+                    .iter()
+                    .for_each(|found| storage.remove(area, &found.name).unwrap());
+                for found in copy.list(area).unwrap() {
+                    let bytes = copy.get(area, &found.name).unwrap();
+                    storage.create(area, &found.name, &[&bytes]).unwrap();
+                }
+            }
+            made
+        }
+        // Done the first time, whatever was said.
+        Err(err) if op == Op::Forget || op == Op::Undelete => {
+            let known = matches!(err, Error::NoSnapshot { .. });
+            assert!(known, "{story}, and again: {}", err.chain());
+            Vec::new()
+        }
+        Err(err) => panic!("{story}, and again: {}", err.chain()),
+    }
+}
+
+fn judge(world: &World, storage: &MemoryStorage, promised: &BTreeSet<String>, forgotten: bool, story: &str) {
+    let storage = copy_of(storage);
+    let mut wrong = world.wrong(&storage);
+    wrong.extend(world.wrong_later(&storage));
+    let standing: BTreeSet<String> = world.standing(storage).iter().map(|id| id.hex()).collect();
+    let before = if forgotten { vec!["keep"] } else { vec!["keep", "dad"] };
+    let before = before.into_iter().map(|name| world.ids[name].hex());
+    let gone: Vec<String> =
+        promised.iter().cloned().chain(before).filter(|id| !standing.contains(id)).collect();
+    assert!(wrong.is_empty() && gone.is_empty(), "{story}: {wrong:#?}, gone: {gone:?}");
+}
+
+/// Not one listing that fails, which another one makes good, but each: an area that cannot be seen is not empty.
+#[test]
+fn a_collector_that_cannot_list_an_area_deletes_nothing() {
+    let world = World::new();
+    let areas =
+        [Area::Config, Area::Damage, Area::Gc, Area::Packs, Area::Sessions, Area::Snapshots, Area::Trash];
+    for area in areas {
+        let storage = begin(&world);
+        let names = || {
+            let standing = [Area::Packs, Area::Snapshots, Area::Trash];
+            standing.map(|area| storage.list(area).unwrap())
+        };
+        let before = names();
+        let outcome = world.gc(Faulty::blind(&storage, area));
+        assert!(outcome.is_err(), "{area:?} was taken for empty");
+        assert_eq!(names(), before, "{area:?}");
+        assert_eq!(world.wrong(&storage), Vec::<String>::new(), "{area:?}");
+    }
+}
+
+/// A store that leaves half an object does what none may; still nothing that stood before is lost, and a check names
+/// just that object, or the chunks that only a pack of that run held.
+#[test]
+fn half_an_object_is_found_and_takes_nothing_with_it() {
+    let world = World::new();
+    let mut halves = 0;
+    for op in [Op::Backup, Op::Other, Op::Forget, Op::Gc] {
+        for at in 0.. {
+            let storage = begin(&world);
+            let faulty = Faulty::new(&storage, Fault::Half, at);
+            let first = run(&world, faulty.clone(), op);
+            let Some((what, area, name)) = faulty.hit() else { break };
+            if !matches!(what, "create" | "create_held" | "replace") {
+                continue;
+            }
+            halves += 1;
+            let story = format!("{op:?}, call {at}, half of {}", area.path(&name));
+            assert!(first.is_err() || area == Area::Sessions, "{story}: it was taken for whole");
+            for name in ["keep", "dad"] {
+                let id = world.ids[name];
+                let restored = world.restore(storage.clone(), id, name);
+                let forgotten = op == Op::Forget && name == "dad" && restored.is_err();
+                assert!(forgotten || restored.unwrap() == Vec::<String>::new(), "{story}: {name}");
+            }
+            let repo = Repository::open(storage.clone(), &Access::default()).unwrap();
+            let options = check::Options { read_data: true, ..check::Options::default() };
+            match check::run(&repo, &options, &(), &AtomicBool::new(false)) {
+                Ok(report) => {
+                    let named = report.errors.iter().all(|error| error.contains(&name[..8]));
+                    assert!(named, "{story}: {:#?}", report.errors);
+                }
+                Err(err) => assert!(err.chain().contains(&name[..8]), "{story}: {}", err.chain()),
+            }
+        }
+    }
+    assert!(halves > 10, "{halves}");
+}
+
+/// Passwords: whatever fails, one of them opens the repository, and the change can be made again.
+#[test]
+fn a_change_of_keys_that_fails_anywhere_locks_nobody_out() {
+    let password = |text: &str| Access { password: Some(text.to_owned().into()), cache: None };
+    let storage = Arc::new(MemoryStorage::default());
+    let options = InitOptions { password: Some("old".to_owned().into()), ..InitOptions::default() };
+    Repository::init(storage.clone(), &options).unwrap();
+    let opens = |storage: &Arc<MemoryStorage>, text: &str| Repository::open(storage.clone(), &password(text));
+    let mut runs = 0;
+    for fault in [Fault::Before, Fault::After, Fault::Half] {
+        for at in 0.. {
+            let storage = copy_of(&storage);
+            let faulty = Faulty::new(&storage, fault, at);
+            let changed = Repository::open(faulty.clone(), &password("old"))
+                .and_then(|repo| key::change(&repo, &"new".to_owned().into()));
+            let Some((what, area, name)) = faulty.hit() else {
+                assert!(changed.is_ok() && opens(&storage, "old").is_err());
+                opens(&storage, "new").unwrap();
+                break;
+            };
+            runs += 1;
+            let story = format!("call {at}, {what} {} fails {fault:?}: {changed:?}", area.path(&name));
+            let with = ["old", "new"].into_iter().find(|text| opens(&storage, text).is_ok());
+            let Some(with) = with else { panic!("{story}: nobody gets in") };
+            assert!(changed.is_err() || with == "new", "{story}: only the old password opens it");
+            let repo = opens(&storage, with).unwrap();
+            key::change(&repo, &"newer".to_owned().into()).unwrap();
+            opens(&storage, "newer").unwrap();
+        }
+    }
+    println!("{runs} faults");
+    assert!(runs >= 10, "{runs}");
+}

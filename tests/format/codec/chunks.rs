@@ -1,0 +1,108 @@
+//! Laws of cutting. Small numbers make many cuts of few bytes.
+
+use proptest::collection::vec;
+use proptest::prelude::Strategy;
+use proptest::prelude::any;
+use proptest::prop_assert;
+use proptest::prop_assert_eq;
+use proptest::prop_oneof;
+use proptest::proptest;
+use snap_backup::codec::chunker::Chunker;
+use snap_backup::model::config::ChunkerParams;
+
+use super::keys;
+
+const TINY: ChunkerParams = ChunkerParams {
+    min: 64,
+    avg: 256,
+    max: 1024,
+    mask_s: 0x0000_d903_0003_0000,
+    mask_l: 0x0000_1903_0000_0000,
+};
+
+fn chunker() -> Chunker {
+    Chunker::new(TINY, &keys().gear).unwrap()
+}
+
+/// Noise, and runs of one byte, where no mask ever fits or one fits everywhere.
+fn streams() -> impl Strategy<Value = Vec<u8>> {
+    let run = (any::<u8>(), 0..3000usize).prop_map(|(byte, len)| vec![byte; len]);
+    vec(prop_oneof![vec(any::<u8>(), 0..3000), run], 0..5).prop_map(|pieces| pieces.concat())
+}
+
+/// Chunks of a stream of which `ahead` bytes beyond the largest chunk are at hand when it is cut.
+fn chunks(mut bytes: &[u8], ahead: impl IntoIterator<Item = usize>) -> Vec<&[u8]> {
+    let chunker = chunker();
+    let mut all = Vec::new();
+    for ahead in ahead {
+        if bytes.is_empty() {
+            return all;
+        }
+        let held = bytes.len().min(chunker.max() + ahead);
+        let (chunk, rest) = bytes.split_at(chunker.cut(&bytes[..held]));
+        assert!(!chunk.is_empty(), "an empty chunk never ends");
+        all.push(chunk);
+        bytes = rest;
+    }
+    unreachable!("the stream did not end")
+}
+
+/// The cut as docs/format.md tells it, a byte at a time.
+fn plain_cut(bytes: &[u8]) -> usize {
+    let gear = keys().gear;
+    let most = bytes.len().min(TINY.max as usize);
+    let mut hash = 0u64;
+    for at in TINY.min as usize..most & !1 {
+        hash = (hash << 1).wrapping_add(gear[usize::from(bytes[at])]);
+        let mask = if at < TINY.avg as usize { TINY.mask_s } else { TINY.mask_l };
+        if hash & mask == 0 {
+            return at;
+        }
+    }
+    most
+}
+
+proptest! {
+    #[test]
+    fn cuts_are_where_the_plain_rule_puts_them(bytes in streams()) {
+        let mut rest = &bytes[..];
+        for chunk in chunks(&bytes, std::iter::repeat(0)) {
+            prop_assert_eq!(chunk.len(), plain_cut(rest));
+            rest = &rest[chunk.len()..];
+        }
+    }
+
+    #[test]
+    fn chunks_put_together_are_the_stream(bytes in streams()) {
+        let concatenated = chunks(&bytes, std::iter::repeat(0)).concat();
+        prop_assert!(concatenated == bytes);
+    }
+
+    #[test]
+    fn every_chunk_keeps_to_the_bounds_but_the_last_may_be_short(bytes in streams()) {
+        let all = chunks(&bytes, std::iter::repeat(0));
+        let (body, last) = all.split_at(all.len().saturating_sub(1));
+        prop_assert!(body.iter().all(|chunk| (64..=1024).contains(&chunk.len())));
+        prop_assert!(last.iter().all(|chunk| (1..=1024).contains(&chunk.len())));
+    }
+
+    #[test]
+    fn cuts_do_not_depend_on_how_much_was_buffered(
+        bytes in streams(),
+        ahead in vec(0..5000usize, 1..9),
+    ) {
+        let exact = chunks(&bytes, std::iter::repeat(0));
+        let whole = chunks(&bytes, std::iter::repeat(bytes.len()));
+        prop_assert_eq!(&whole, &exact);
+        prop_assert_eq!(&chunks(&bytes, ahead.into_iter().cycle()), &exact);
+    }
+
+    #[test]
+    fn a_cut_depends_on_nothing_before_the_chunk(bytes in streams(), more in vec(any::<u8>(), 0..2000)) {
+        // What follows the last cut of one stream may be cut anew when the stream goes on; nothing before it.
+        let longer = [&bytes[..], &more].concat();
+        let (before, after) = (chunks(&bytes, std::iter::repeat(0)), chunks(&longer, std::iter::repeat(0)));
+        let settled = before.len().saturating_sub(1);
+        prop_assert_eq!(&before[..settled], &after[..settled]);
+    }
+}

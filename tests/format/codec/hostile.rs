@@ -1,0 +1,109 @@
+//! Bytes from anywhere: a decoder says no, or gives a value. It never panics.
+
+use proptest::collection::vec;
+use proptest::prelude::Strategy;
+use proptest::prelude::any;
+use proptest::prop_assert;
+use proptest::prop_assert_eq;
+use proptest::prop_oneof;
+use proptest::proptest;
+use snap_backup::codec::block::BlockOpener;
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::compress::NO_COMPRESSION;
+use snap_backup::codec::compress::Packer;
+use snap_backup::codec::compress::Unpacker;
+use snap_backup::codec::envelope;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::pack::Ends;
+use snap_backup::codec::pack::Table;
+use snap_backup::codec::slot;
+use snap_backup::codec::wire;
+use snap_backup::model::config::Config;
+use snap_backup::model::manifest::Manifest;
+use snap_backup::model::record::DamageRecord;
+use snap_backup::model::record::GcRecord;
+use snap_backup::model::record::SessionRecord;
+
+use super::flipped;
+use super::keys;
+use super::ring;
+use super::values;
+
+/// Small ones, any, and those at the bounds.
+fn numbers() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        0..1000u32,
+        any::<u32>(),
+        (32 << 20) + 39..(32 << 20) + 42u32,
+        (1 << 30) - 1..(1 << 30) + 2u32
+    ]
+}
+
+proptest! {
+    #[test]
+    fn bodies(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = wire::decode::<Config>(&bytes);
+        let _ = wire::decode::<Manifest>(&bytes);
+        let _ = wire::decode::<SessionRecord>(&bytes);
+        let _ = wire::decode::<GcRecord>(&bytes);
+        let _ = wire::decode::<DamageRecord>(&bytes);
+        let _ = Table::from_cached(&bytes);
+    }
+
+    #[test]
+    fn sealed_things(cipher in values::ciphers(), bytes in vec(any::<u8>(), 0..300)) {
+        let ring = ring(cipher);
+        let object = [&envelope::MANIFEST[..], &[1, 0], &bytes].concat();
+        prop_assert!(envelope::open::<Manifest>(&ring, envelope::MANIFEST, "name", object).is_err());
+        let mut opener = BlockOpener::new(ring.clone()).unwrap();
+        let len = u32::try_from(bytes.len()).unwrap();
+        prop_assert!(opener.open(ChunkType::Data, Codec::Raw, len, &mut bytes.clone(), &mut Vec::new()).is_err());
+        let config = [&slot::CONFIG[..], &[1, 0], &len.to_le_bytes(), &bytes].concat();
+        let _ = slot::open_config(&config);
+        prop_assert!(!slot::check_config(&config, &keys().config));
+        let key_slot = [&slot::SLOT[..], &[1, 0, 1, 0, 0, 0], &bytes].concat();
+        prop_assert!(slot::open(&key_slot, b"password").is_err());
+        prop_assert!(slot::label(&key_slot, &ring.meta).is_err());
+    }
+
+    #[test]
+    fn ends_of_packs(plain in numbers(), stored in numbers(), area in numbers(), off in 0..3u64) {
+        let mut end = b"SNAPPK\x01\0\x01\x01\0\0".to_vec();
+        end.extend([plain.to_le_bytes(), stored.to_le_bytes(), area.to_le_bytes()].concat());
+        end.resize(64, 0);
+        let len = 2 * (64 + u64::from(stored)) + u64::from(area);
+        let fits = off == 0 && plain <= 32 << 20 && stored <= (32 << 20) + 40 && area <= 1 << 30;
+        prop_assert_eq!(Ends::parse(end.first_chunk().unwrap(), len + off).is_ok(), fits);
+    }
+
+    #[test]
+    fn packed_bytes_come_back_and_garbled_ones_have_the_right_length_or_none(
+        plain in vec(0..4u8, 0..2000),
+        level in proptest::sample::select(vec![NO_COMPRESSION, -5, 1, 3, 19]),
+        bit in any::<usize>(),
+    ) {
+        let mut space = Vec::new();
+        let (codec, packed) = Packer::new(level).unwrap().pack(&plain, &mut space).unwrap();
+        let mut unpacker = Unpacker::new().unwrap();
+        let mut out = vec![9];
+        unpacker.unpack(codec, packed, plain.len(), &mut out).unwrap();
+        prop_assert!(out == plain);
+        prop_assert!(unpacker.unpack(codec, packed, plain.len() + 1, &mut out).is_err());
+        if !packed.is_empty() {
+            let whole = unpacker.unpack(codec, &flipped(packed, bit), plain.len(), &mut out).is_ok();
+            prop_assert!(!whole || out.len() == plain.len());
+            let _ = unpacker.unpack(Codec::Zstd, &packed[..bit % packed.len()], plain.len(), &mut out);
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_unpacks_to_more_than_it_should_is_cut_off_there() {
+    let mut space = Vec::new();
+    let zeros = vec![0; 64 << 20];
+    let (codec, packed) = Packer::new(1).unwrap().pack(&zeros, &mut space).unwrap();
+    assert_eq!(codec, Codec::Zstd);
+    let mut out = Vec::new();
+    assert!(Unpacker::new().unwrap().unpack(codec, packed, 1000, &mut out).is_err());
+    assert!(out.capacity() < 64 << 10, "{} bytes were taken for 1000", out.capacity());
+}

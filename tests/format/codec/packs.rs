@@ -1,0 +1,122 @@
+//! Packs' tables: what was framed is read; what does not add up is refused even when it is sealed.
+
+use proptest::collection::vec;
+use proptest::prelude::ProptestConfig;
+use proptest::prelude::Strategy;
+use proptest::prelude::any;
+use proptest::prop_assert;
+use proptest::prop_assert_eq;
+use proptest::proptest;
+use snap_backup::codec::block::SealedBlock;
+use snap_backup::codec::cipher::Ring;
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::pack;
+use snap_backup::codec::pack::ENDS;
+use snap_backup::codec::pack::Ends;
+use snap_backup::codec::pack::Table;
+use snap_backup::codec::wire;
+use snap_backup::model::config::CipherKind;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::malformed::Malformed;
+
+use super::flipped;
+use super::ring;
+use super::values;
+
+fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
+    let chunks = vec((values::chunk_ids(), 0..1u32 << 20), 0..20);
+    let block =
+        (any::<bool>(), chunks, vec(any::<u8>(), 0..200)).prop_map(|(zstd, chunks, sealed)| SealedBlock {
+            kind: ChunkType::Data,
+            codec: if zstd { Codec::Zstd } else { Codec::Raw },
+            plain: chunks.iter().map(|(_, len)| len).sum(),
+            chunks,
+            sealed,
+        });
+    vec(block, 0..12)
+}
+
+/// Opens the table at an end of a pack of `len` bytes.
+fn opened(ring: &Ring, end: &[u8], table: &[u8], len: usize) -> Result<Table, Malformed> {
+    Ends::parse(end.first_chunk().unwrap(), len as u64)?.open_table(ring, table.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_framed_pack_is_read_from_either_end_and_never_with_a_flipped_bit(
+        blocks in blocks(),
+        session in values::sessions(),
+        cipher in values::ciphers(),
+        bit in any::<usize>(),
+    ) {
+        let ring = ring(cipher);
+        let frame = pack::frame(&ring, ChunkType::Data, session, &blocks).unwrap();
+        let area: usize = blocks.iter().map(|block| block.sealed.len()).sum();
+        let len = frame.head.len() + area + frame.tail.len();
+        let start = u32::try_from(frame.head.len()).unwrap();
+        let (table, _) = Table::of_blocks(ChunkType::Data, session, start, blocks);
+        let (head, first) = frame.head.split_at(ENDS);
+        let (second, tail) = frame.tail.split_at(frame.tail.len() - ENDS);
+        prop_assert_eq!(opened(&ring, head, first, len), Ok(table.clone()));
+        prop_assert_eq!(opened(&ring, tail, second, len), Ok(table.clone()));
+        prop_assert!(opened(&ring, &flipped(head, bit), first, len).is_err());
+        prop_assert!(opened(&ring, &flipped(tail, bit), second, len).is_err());
+        prop_assert!(opened(&ring, head, &flipped(first, bit), len).is_err());
+        prop_assert!(opened(&ring, head, &first[..bit % first.len()], len).is_err());
+        prop_assert!(opened(&ring, head, first, len + 1).is_err());
+        prop_assert_eq!(Table::from_cached(&table.to_cached().unwrap()), Ok(table));
+    }
+}
+
+type Row = (u32, u32, u8, Vec<(ChunkId, u32)>);
+
+/// A preamble and a table with these rows, sealed by whoever can: without encryption that is anybody.
+fn sealed(ring: &Ring, rows: &[Row], area: u64) -> (Vec<u8>, Vec<u8>) {
+    let plain = wire::encode(&rows).unwrap();
+    let mut head = b"SNAPPK\x01\0\x01\0\0\0".to_vec();
+    head.extend(u32::try_from(plain.len()).unwrap().to_le_bytes());
+    head.extend(u32::try_from(plain.len() + 40).unwrap().to_le_bytes());
+    head.extend(area.to_le_bytes());
+    head.resize(ENDS, 0);
+    let mut table = Vec::new();
+    let aad = [b"table", &ring.repo.as_bytes()[..], &head].concat();
+    ring.meta.seal(&aad, &plain, &mut table).unwrap();
+    (head, table)
+}
+
+/// Whether the table of these rows opens in a pack whose blocks are `area` bytes.
+fn accepts(rows: &[Row], area: u64) -> bool {
+    let ring = ring(CipherKind::None);
+    let (head, table) = sealed(&ring, rows, area);
+    let len = 2 * (head.len() + table.len()) as u64 + area;
+    opened(&ring, &head, &table, usize::try_from(len).unwrap()).is_ok()
+}
+
+#[test]
+fn sealed_tables_whose_lengths_do_not_add_up_are_refused() {
+    let id = ChunkId::new([3; 32]);
+    let good: Vec<Row> = vec![(100, 12, 0, vec![(id, 5), (id, 7)]), (50, 9, 1, vec![(id, 9)])];
+    assert!(accepts(&good, 150));
+    assert!(!accepts(&good, 149), "blocks beyond the pack's end");
+    assert!(!accepts(&good, 151), "a gap behind the blocks");
+    assert!(!accepts(&[(100, 13, 0, good[0].3.clone())], 100), "chunks shorter than their block");
+    assert!(!accepts(&[(100, 4, 0, vec![(id, u32::MAX), (id, 5)])], 100), "lengths beyond 2^32");
+    assert!(!accepts(&[(100, 0, 2, Vec::new())], 100), "an unknown codec");
+    assert!(!accepts(&[(u32::MAX, 0, 0, Vec::new()), (101, 0, 0, Vec::new())], 100), "lengths that wrap");
+    assert!(!accepts(&[], (1 << 30) + 1), "a pack beyond all bounds");
+}
+
+proptest! {
+    #[test]
+    fn sealed_tables_of_any_rows_open_only_when_they_add_up(
+        rows in vec((0..9u32, 0..9u32, 0..3u8, vec((values::chunk_ids(), 0..5u32), 0..3)), 0..4),
+        area in 0..30u64,
+    ) {
+        let fits = rows.iter().map(|row| u64::from(row.0)).sum::<u64>() == area
+            && rows.iter().all(|row| row.2 < 2 && row.3.iter().map(|(_, len)| len).sum::<u32>() == row.1);
+        prop_assert_eq!(accepts(&rows, area), fits);
+    }
+}

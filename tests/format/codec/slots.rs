@@ -1,0 +1,108 @@
+//! Key slots: only the password opens one, and no slot makes a reader work for ever.
+
+use proptest::collection::vec;
+use proptest::prelude::ProptestConfig;
+use proptest::prelude::any;
+use proptest::prop_assert;
+use proptest::prop_assert_eq;
+use proptest::prop_assume;
+use proptest::proptest;
+use snap_backup::codec::hash::Key;
+use snap_backup::codec::kdf;
+use snap_backup::codec::kdf::KdfParams;
+use snap_backup::codec::slot;
+use snap_backup::codec::slot::SlotLabel;
+use snap_backup::model::config::CipherKind;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::RepoId;
+use snap_backup::model::malformed::Malformed;
+
+use super::ring;
+
+/// The least that is allowed.
+const CHEAP: KdfParams = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
+
+fn slot_for(password: &[u8], master: [u8; 32]) -> Vec<u8> {
+    let label = SlotLabel {
+        created: Time { sec: 1, nanos: 2 },
+        host: "attic".into(),
+        user: "ada".into(),
+        label: String::new(),
+    };
+    let meta = ring(CipherKind::Xaes256Gcm).meta;
+    slot::close(&RepoId::new([2; 16]), &Key::new(master), &meta, password, CHEAP, &label).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_password_opens_its_slot_and_no_other_one_does(
+        master in any::<[u8; 32]>(),
+        password in vec(any::<u8>(), 0..40),
+        other in vec(any::<u8>(), 0..40),
+    ) {
+        prop_assume!(password != other);
+        let slot = slot_for(&password, master);
+        prop_assert_eq!(slot::open(&slot, &password).unwrap().map(|key| *key.bytes()), Some(master));
+        let longer = [&password[..], b"\0"].concat();
+        for wrong in [&other, &longer, &password[..password.len().saturating_sub(1)].to_vec()] {
+            prop_assert!(wrong == &password || slot::open(&slot, wrong).unwrap().is_none());
+        }
+    }
+}
+
+/// The costs in a slot's file: KiB, passes, lanes.
+fn with_costs(costs: [u32; 3]) -> Vec<u8> {
+    let mut slot = slot_for(b"password", [7; 32]);
+    for (at, cost) in [12, 16, 20].into_iter().zip(costs) {
+        slot[at..at + 4].copy_from_slice(&cost.to_le_bytes());
+    }
+    slot
+}
+
+#[test]
+fn hostile_costs_are_refused_before_anything_is_spent() {
+    let hostile = [
+        [u32::MAX, 1, 1],
+        [(2 << 20) + 1, 1, 1],
+        [(8 << 10) - 1, 1, 1],
+        [0, 1, 1],
+        [8 << 10, 0, 1],
+        [8 << 10, 17, 1],
+        [8 << 10, u32::MAX, 1],
+        [8 << 10, 1, 0],
+        [8 << 10, 1, 17],
+        [8 << 10, 1, u32::MAX],
+    ];
+    for costs in hostile {
+        let refusal = slot::open(&with_costs(costs), b"password").unwrap_err();
+        assert_eq!(refusal, Malformed::because("key derivation costs out of bounds"), "{costs:?}");
+        let [memory, passes, lanes] = costs;
+        assert!(
+            kdf::derive(b"password", &[0; 32], KdfParams { memory, passes, lanes }).is_err(),
+            "{costs:?}"
+        );
+    }
+}
+
+#[test]
+fn a_slot_whose_costs_were_changed_within_bounds_gives_no_key() {
+    assert!(slot::open(&with_costs([8 << 10, 1, 1]), b"password").unwrap().is_some());
+    for costs in [[9 << 10, 1, 1], [8 << 10, 2, 1], [8 << 10, 1, 2]] {
+        assert!(slot::open(&with_costs(costs), b"password").unwrap().is_none(), "{costs:?}");
+    }
+}
+
+#[test]
+fn a_cut_slot_is_refused() {
+    let slot = slot_for(b"password", [7; 32]);
+    let meta = ring(CipherKind::Xaes256Gcm).meta;
+    for len in 0..slot.len() {
+        let cut = &slot[..len];
+        assert!(slot::label(cut, &meta).is_err(), "label at {len} bytes");
+        let whole_key = len >= 104 + 72;
+        assert!(whole_key || slot::open(cut, b"password").is_err(), "key at {len} bytes");
+        assert_eq!(slot::repo_of(cut).is_ok(), len >= 40, "repository at {len} bytes");
+    }
+}

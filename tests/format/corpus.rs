@@ -1,0 +1,243 @@
+//! Everything that fuzzing starts from, and what it once found, goes through the same decoders in each run of the tests.
+//! `SNAP_MAKE_SEEDS=1` makes seeds from the golden files where there are none.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+#[allow(unreachable_pub, reason = "shared with the fuzz targets")]
+#[path = "../../fuzz/decoders.rs"]
+mod decoders;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use snap_backup::codec::cipher::OVERHEAD;
+use snap_backup::codec::envelope::HEADER;
+
+use crate::support::files_below;
+
+/// Inputs kept for good, all together: a repository of source code is no place for more.
+const MOST_BYTES: u64 = 1 << 20;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+#[test]
+fn what_fuzzing_starts_from_and_has_found_is_decoded_or_refused() {
+    for (name, target) in decoders::TARGETS {
+        let corpus = files_below(&fuzz().join("corpus").join(name));
+        assert!(!corpus.is_empty(), "no inputs for {name}");
+        for path in corpus.iter().chain(&files_below(&fuzz().join("regressions").join(name))) {
+            println!("{}", path.display());
+            target(&fs::read(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_target_can_be_fuzzed_and_no_input_is_forgotten() {
+    let known: Vec<&str> = decoders::TARGETS.iter().map(|(name, _)| *name).collect();
+    let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    let all = fs::read_to_string(fuzz().join("decoders.rs")).unwrap();
+    for name in &known {
+        // Only a nightly compiler would see it: each file calls what the list has beside its name.
+        let (_, rest) = all.split_once(&format!("(\"{name}\", ")).unwrap();
+        let (function, _) = rest.split_once(')').unwrap();
+        let target = fs::read_to_string(fuzz().join(format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(target.contains(&format!("decoders::{function}(bytes)")), "{name} is not {function}");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+    }
+    for folder in ["corpus", "regressions"] {
+        // Nothing has been found yet, perhaps.
+        let Ok(found) = fs::read_dir(fuzz().join(folder)) else { continue };
+        for name in found.map(|entry| entry.unwrap().file_name()) {
+            assert!(known.contains(&name.to_str().unwrap()), "nobody reads fuzz/{folder}/{name:?}");
+        }
+    }
+    let kept = [files_below(&fuzz().join("corpus")), files_below(&fuzz().join("regressions"))].concat();
+    let bytes: u64 = kept.iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes of inputs");
+}
+
+#[test]
+fn seeds_come_from_the_golden_files() {
+    if std::env::var_os("SNAP_MAKE_SEEDS").is_none() {
+        return;
+    }
+    let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-1/records");
+    for path in files_below(&records) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let cipher = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let title = format!("{cipher}-{name}");
+        match name {
+            "config" => {
+                seed("config", &title, &bytes);
+                seed("config", &format!("{title}-body"), &bytes[12..bytes.len() - 32]);
+            }
+            "key-slot" => seed("key_slot", &title, &bytes),
+            "pack" => pack(&title, &bytes),
+            "parity" => parities(&bytes),
+            "segment" => segment(&title, &bytes),
+            _ => seed("envelope", &title, &bytes),
+        }
+        if cipher != "open" || matches!(name, "config" | "key-slot" | "pack" | "parity" | "segment") {
+            continue;
+        }
+        // An open object: nonce, body, tag.
+        let body = &bytes[HEADER + OVERHEAD - 16..bytes.len() - 16];
+        let which = match name.split('-').next().unwrap() {
+            "manifest" => {
+                seed("manifest", name, body);
+                continue;
+            }
+            "session" => 0,
+            "beat" => 1,
+            "seen" => 2,
+            "fence" => 3,
+            "gc" => 4,
+            _ => 5,
+        };
+        seed("records", name, &[&[which], body].concat());
+    }
+    other();
+}
+
+/// Ends and table of a pack.
+fn pack(title: &str, bytes: &[u8]) {
+    let len = (bytes.len() as u64).to_le_bytes();
+    let table = u32::from_le_bytes(*bytes[16..].first_chunk().unwrap()) as usize;
+    seed("pack_ends", title, &[&bytes[..64], &len, &bytes[64..64 + table]].concat());
+    seed("pack_ends", &format!("{title}-trailer"), &[&bytes[bytes.len() - 64..], &len].concat());
+    if title.starts_with("open") {
+        let packed = &bytes[64 + 24..64 + table - 16];
+        let head = [&[bytes[10]], &bytes[12..16], &bytes[20..24]].concat();
+        seed("pack_table", title, &[&head, packed].concat());
+    }
+}
+
+/// A segment, what it says that it holds, and a front of it.
+fn segment(title: &str, bytes: &[u8]) {
+    let start = snap_backup::codec::envelope::object_len(bytes).unwrap() as usize;
+    seed("segment", title, bytes);
+    seed("segment", &format!("{title}-front"), &bytes[start..]);
+    if title.starts_with("open") {
+        seed("segment", &format!("{title}-body"), &bytes[HEADER + OVERHEAD - 16..start - 16]);
+    }
+}
+
+/// The golden sidecar, and small ones with a damaged pack behind them.
+fn parities(golden: &[u8]) {
+    use snap_backup::codec::hash::sha256;
+    use snap_backup::codec::parity::Layout;
+    use snap_backup::model::id::PackId;
+
+    seed("parity", "golden", golden);
+    for (len, damaged) in [(100, 1), (100, 0), (9000, 1), (9000, 2), (9000, 3)] {
+        let mut bytes: Vec<u8> = (0..len).map(|at: usize| (at % 251) as u8).collect();
+        let layout = Layout::new(PackId::new(sha256(&bytes)), len as u64, 50).unwrap();
+        let sidecar = snap_backup::codec::parity::sidecar(&layout, &[&bytes]).unwrap().concat();
+        (0..damaged).for_each(|at| bytes[at * 4096 + 7] ^= 1);
+        seed("parity", &format!("{len}-{damaged}"), &[sidecar, bytes].concat());
+    }
+}
+
+/// What no golden file holds.
+fn other() {
+    use snap_backup::codec::block::BlockOpener;
+    use snap_backup::codec::cipher::Ring;
+    use snap_backup::codec::hash::Key;
+    use snap_backup::codec::hash::SubKeys;
+    use snap_backup::codec::pack::Ends;
+    use snap_backup::model::config::CipherKind;
+    use snap_backup::model::id::RepoId;
+
+    let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-1/open");
+    let config = snap_backup::codec::slot::open_config(&fs::read(repo.join("config/1")).unwrap()).unwrap();
+    let repo_id: RepoId = config.repo;
+    let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &repo_id);
+    let ring = Ring::new(CipherKind::None, repo_id, &keys);
+    for (number, path) in files_below(&repo.join("packs")).into_iter().enumerate() {
+        let bytes = fs::read(path).unwrap();
+        let ends = Ends::parse(bytes.first_chunk().unwrap(), bytes.len() as u64).unwrap();
+        let table = ends.open_table(&ring, bytes[64..64 + ends.table_len as usize].to_vec()).unwrap();
+        seed("cached", &format!("pack-{number}"), &table.to_cached().unwrap());
+        for (at, row) in table.blocks.iter().enumerate() {
+            let (start, end) = (row.offset as usize, (row.offset + row.stored) as usize);
+            let mut sealed = bytes[start..end].to_vec();
+            let packed = sealed[24..sealed.len() - 16].to_vec();
+            let kind = u8::from(table.kind == snap_backup::codec::hash::ChunkType::Tree);
+            let first = kind | (2 * row.codec.byte()) | 4;
+            let title = format!("pack-{number}-{at}");
+            if packed.len() < 20_000 {
+                seed("block", &title, &[&[first], &row.plain.to_le_bytes()[..], &packed].concat());
+            }
+            let mut plain = Vec::new();
+            let mut opener = BlockOpener::new(ring.clone()).unwrap();
+            opener.open(table.kind, row.codec, row.plain, &mut sealed, &mut plain).unwrap();
+            let mut from = 0;
+            for (piece, (_, len)) in row.chunks.iter().enumerate().filter(|_| kind == 1) {
+                seed("tree", &format!("{title}-{piece}"), &plain[from..from + *len as usize]);
+                from += *len as usize;
+            }
+        }
+    }
+    seed(
+        "filter",
+        "all",
+        b"x*.log\nx!keep.log\nx/abs/**/x\ni*.TMP\nmCACHEDIR.TAG\nm.nobackup:yes\n+src/**\n-*.o\npsrc/d/a.o",
+    );
+    seed("attributes", "records", b"30 mtime=1350244992.023960108\n20 path=some/where/x\n");
+    seed("attributes", "time", b"-1350244992.023960108");
+    seed("attributes", "acl", b"user::rw-,user:lisa:rw-:501,group::r--,mask::rw-,other::r--");
+    seed(
+        "attributes",
+        "acl-bytes",
+        &[2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255],
+    );
+    seed("attributes", "flags", b"immutable,append");
+    archives();
+}
+
+/// Archives by GNU tar in all its formats, and compressed.
+fn archives() {
+    let home = tempfile::tempdir().unwrap();
+    let src = home.path().join("src");
+    fs::create_dir_all(src.join("d")).unwrap();
+    fs::write(src.join("a"), "hello").unwrap();
+    fs::write(src.join("d").join("n".repeat(150)), "long").unwrap();
+    let holes = fs::File::create(src.join("holes")).unwrap();
+    holes.set_len(1 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&holes, b"data", 500_000).unwrap();
+    fs::hard_link(src.join("a"), src.join("b")).unwrap();
+    std::os::unix::fs::symlink("a", src.join("l")).unwrap();
+    for format in ["v7", "ustar", "oldgnu", "gnu", "pax", "pax-0.0", "pax-0.1"] {
+        let mut command = std::process::Command::new("tar");
+        let (kind, sparse) = format.split_once('-').unwrap_or((format, "1.0"));
+        command.args(["--format", kind, "-b", "1", "-c", "-C"]).arg(home.path());
+        if !matches!(kind, "v7" | "ustar") {
+            command.args(["--sparse", "--sparse-version", sparse]);
+        } else {
+            command.args(["--exclude", "holes", "--exclude", "n*"]);
+        }
+        let tar = command.arg("src").output().unwrap().stdout;
+        assert!(!tar.is_empty(), "tar --format {format}");
+        seed("archive", format, &tar);
+        if format == "ustar" {
+            let mut packed = Vec::new();
+            snap_backup::codec::gzip::GzipPacker::new(6).unwrap().pack(&tar, &mut packed).unwrap();
+            seed("compressed", "gzip", &packed);
+            let mut packed = Vec::new();
+            snap_backup::codec::compress::FramePacker::new(3).unwrap().pack(&tar, &mut packed).unwrap();
+            seed("compressed", "zstd", &packed);
+        }
+    }
+}
+
+fn seed(target: &str, name: &str, bytes: &[u8]) {
+    let folder = fuzz().join("corpus").join(target);
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    if !path.exists() {
+        fs::write(path, bytes).unwrap();
+    }
+}

@@ -1,0 +1,194 @@
+//! A pack of two blocks, one raw and one compressed: its ends, both tables, its blocks.
+
+use snap_backup::codec::block::BlockOpener;
+use snap_backup::codec::block::BlockSealer;
+use snap_backup::codec::block::SealedBlock;
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::hash::sha256;
+use snap_backup::codec::pack;
+use snap_backup::codec::pack::BlockRow;
+use snap_backup::codec::pack::ENDS;
+use snap_backup::codec::pack::Ends;
+use snap_backup::codec::pack::Table;
+use snap_backup::model::config::CipherKind;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::id::hex;
+
+use super::CIPHERS;
+use super::REPO;
+use super::flips;
+use super::golden;
+use super::namer;
+use super::ring;
+
+const SESSION: SnapshotId = SnapshotId::new([0xa1; 16]);
+
+/// Plain chunks of the two blocks.
+fn chunks() -> [Vec<Vec<u8>>; 2] {
+    [vec![b"hello".to_vec(), b"world!".to_vec()], vec![vec![b'x'; 300]]]
+}
+
+fn named(plain: &[u8]) -> (ChunkId, u32) {
+    (namer().name(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
+}
+
+fn make(cipher: CipherKind) -> Vec<u8> {
+    let mut sealer = BlockSealer::new(ring(cipher), 3).unwrap();
+    let blocks = chunks().map(|chunks| {
+        let named = chunks.iter().map(|plain| named(plain)).collect();
+        sealer.seal(ChunkType::Data, &chunks.concat(), named).unwrap()
+    });
+    framed(cipher, &blocks)
+}
+
+fn framed(cipher: CipherKind, blocks: &[SealedBlock; 2]) -> Vec<u8> {
+    let frame = pack::frame(&ring(cipher), ChunkType::Data, SESSION, blocks).unwrap();
+    [frame.head, blocks[0].sealed.clone(), blocks[1].sealed.clone(), frame.tail].concat()
+}
+
+/// The stored blocks in a frame made today.
+fn framed_today(cipher: CipherKind, pack: &[u8]) -> Vec<u8> {
+    let blocks = table().blocks.into_iter().map(|row| SealedBlock {
+        kind: ChunkType::Data,
+        codec: row.codec,
+        plain: row.plain,
+        chunks: row.chunks,
+        sealed: pack[row.offset as usize..][..row.stored as usize].to_vec(),
+    });
+    framed(cipher, blocks.collect::<Vec<_>>().first_chunk().unwrap())
+}
+
+pub(crate) fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
+    golden(folder, "pack", || make(cipher))
+}
+
+/// Stored bytes of a table, of the two blocks, and of the whole file.
+pub(crate) const TABLE: usize = 150;
+const BLOCKS: [usize; 2] = [51, 59];
+const LENGTH: usize = 2 * (ENDS + TABLE) + BLOCKS[0] + BLOCKS[1];
+
+pub(crate) fn table() -> Table {
+    let [first, second] = chunks().map(|chunks| chunks.iter().map(|plain| named(plain)).collect());
+    let start = (ENDS + TABLE) as u32;
+    let blocks = vec![
+        BlockRow { offset: start, stored: BLOCKS[0] as u32, plain: 11, codec: Codec::Raw, chunks: first },
+        BlockRow {
+            offset: start + BLOCKS[0] as u32,
+            stored: BLOCKS[1] as u32,
+            plain: 300,
+            codec: Codec::Zstd,
+            chunks: second,
+        },
+    ];
+    Table { kind: ChunkType::Data, session: SESSION, blocks }
+}
+
+fn ends(bytes: &[u8]) -> Ends {
+    Ends::parse(bytes.first_chunk().unwrap(), LENGTH as u64).unwrap()
+}
+
+#[test]
+fn both_ends_and_both_tables_say_the_same() {
+    for (folder, cipher) in CIPHERS {
+        let pack = stored(folder, cipher);
+        assert_eq!(pack.len(), LENGTH, "{folder}");
+        let (head, tail) = (&pack[..ENDS], &pack[LENGTH - ENDS..]);
+        assert_eq!(head[..6], *b"SNAPPK");
+        assert_eq!(tail[..6], *b"SNAPPE");
+        assert_eq!(head[6..], tail[6..]);
+        assert_eq!(ends(head), ends(tail));
+        let (first, second) = (&pack[ENDS..ENDS + TABLE], &pack[LENGTH - ENDS - TABLE..LENGTH - ENDS]);
+        assert_eq!(first, second);
+        assert_eq!(ends(head).open_table(&ring(cipher), first.to_vec()).unwrap(), table(), "{folder}");
+    }
+    assert_eq!(
+        hex(&sha256(&stored("open", CipherKind::None))),
+        "5b51e23a50d1a0587a94fd3409665fd0d896d7489c995da69be0b8cd7c021f8b"
+    );
+    assert_eq!(
+        hex(&sha256(&stored("sealed", CipherKind::Xaes256Gcm))),
+        "315bf2f9578847fd7353210b778e6cd80f95d12c32a0d4b47c4f0d296f843b1e"
+    );
+}
+
+#[test]
+fn the_fields_of_a_preamble_and_the_bytes_of_a_table_are_where_they_ever_were() {
+    let packs = CIPHERS.map(|(folder, cipher)| (cipher, stored(folder, cipher)));
+    let today = packs.clone().map(|(cipher, pack)| (cipher, framed_today(cipher, &pack)));
+    for (cipher, pack) in packs.into_iter().chain(today) {
+        let code = u8::from(cipher != CipherKind::None);
+        let clear =
+            [&b"SNAPPK\x01\0\x01"[..], &[code, 0, 0, 110, 0, 0, 0, 150, 0, 0, 0, 110], &[0; 11], &[0xa1; 16]];
+        assert_eq!(pack[..48], clear.concat());
+        let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
+        let mut sealed = pack[ENDS..ENDS + TABLE].to_vec();
+        let plain = ring(cipher).meta.open(&aad, &mut sealed).unwrap();
+        assert_eq!(
+            hex(plain),
+            "02330b0002a977463098b17cdf527a88b8ad942876211b95e627b7418e20abc1243bdd4e8005d7e055a55715c5b4be74\
+            c19f1cc1c93ccceb636544bbecbcfd2aa805e77cb910063bac02010129da705768e824594875fc6bf7e2ee725656a515\
+            ffd093404b101e1cb96f4203ac02"
+        );
+    }
+}
+
+#[test]
+fn blocks_open_to_the_chunks_that_the_table_names() {
+    for (folder, cipher) in CIPHERS {
+        let pack = stored(folder, cipher);
+        let mut opener = BlockOpener::new(ring(cipher)).unwrap();
+        for (row, chunks) in table().blocks.iter().zip(chunks()) {
+            let mut sealed = pack[row.offset as usize..][..row.stored as usize].to_vec();
+            let mut plain = Vec::new();
+            opener.open(ChunkType::Data, row.codec, row.plain, &mut sealed, &mut plain).unwrap();
+            assert_eq!(plain, chunks.concat(), "{folder}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_an_end_or_a_table_is_noticed() {
+    for (folder, cipher) in CIPHERS {
+        let pack = stored(folder, cipher);
+        let opens = |head: &[u8], table: &[u8]| {
+            let ends = Ends::parse(head.first_chunk().unwrap(), LENGTH as u64);
+            ends.and_then(|ends| ends.open_table(&ring(cipher), table.to_vec())).is_ok()
+        };
+        let (head, rest) = pack.split_at(ENDS);
+        let (sealed, rest) = rest.split_at(TABLE);
+        let tail = &rest[rest.len() - ENDS..];
+        assert!(opens(head, sealed) && opens(tail, sealed));
+        for end in [head, tail] {
+            for (bit, bad) in flips(end) {
+                assert!(!opens(&bad, sealed), "{folder}: bit {bit} of an end");
+            }
+        }
+        for (bit, bad) in flips(sealed) {
+            assert!(!opens(head, &bad), "{folder}: bit {bit} of the table");
+        }
+    }
+}
+
+#[test]
+fn a_block_passes_for_no_other_and_for_no_other_type_codec_or_length() {
+    for (folder, cipher) in CIPHERS {
+        let pack = stored(folder, cipher);
+        let mut opener = BlockOpener::new(ring(cipher)).unwrap();
+        let mut opens = |kind, codec, len, sealed: &[u8]| {
+            opener.open(kind, codec, len, &mut sealed.to_vec(), &mut Vec::new()).is_ok()
+        };
+        for row in table().blocks {
+            let sealed = &pack[row.offset as usize..][..row.stored as usize];
+            let other = if row.codec == Codec::Raw { Codec::Zstd } else { Codec::Raw };
+            assert!(opens(ChunkType::Data, row.codec, row.plain, sealed));
+            assert!(!opens(ChunkType::Tree, row.codec, row.plain, sealed), "{folder}: as a tree");
+            assert!(!opens(ChunkType::Data, other, row.plain, sealed), "{folder}: as {other:?}");
+            assert!(!opens(ChunkType::Data, row.codec, row.plain + 1, sealed), "{folder}: longer");
+            for (bit, bad) in flips(sealed) {
+                assert!(!opens(ChunkType::Data, row.codec, row.plain, &bad), "{folder}: bit {bit}");
+            }
+        }
+    }
+}

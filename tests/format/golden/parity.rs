@@ -1,0 +1,26 @@
+//! The sidecar of a pack, byte for byte: also the code, which is a crate's.
+
+use snap_backup::codec::hash::sha256;
+use snap_backup::codec::parity;
+use snap_backup::codec::parity::Layout;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::hex;
+
+use super::golden;
+
+/// Three sectors and a bit.
+fn pack() -> Vec<u8> {
+    (0..13_000u32).map(|at| (at * 31 % 251) as u8).collect()
+}
+
+#[test]
+fn sidecars_are_written_and_read_as_ever() {
+    let pack = pack();
+    let layout = Layout::new(PackId::new(sha256(&pack)), pack.len() as u64, 50).unwrap();
+    let make = || parity::sidecar(&layout, &[&pack]).unwrap().concat();
+    let bytes = golden("open", "parity", make);
+    assert_eq!(make(), bytes);
+    assert_eq!(bytes[..8], *b"SNAPRS\x01\0");
+    assert_eq!(hex(&bytes[8..32]), "00100000040000000200000000000000c832000000000000");
+    assert_eq!(bytes.len(), 2 * (64 + 6 * 8 + 16) + 2 * 4096);
+}

@@ -1,0 +1,317 @@
+//! The small objects: what each file says, what its body's bytes are, and what it must not pass for.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
+use snap_backup::codec::cipher::Ring;
+use snap_backup::codec::envelope;
+use snap_backup::codec::envelope::Magic;
+use snap_backup::codec::wire;
+use snap_backup::model::config::CipherKind;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::RepoId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::id::hex;
+use snap_backup::model::manifest::Counts;
+use snap_backup::model::manifest::Manifest;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::Beat;
+use snap_backup::model::record::DamageRecord;
+use snap_backup::model::record::Damaged;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::GcRecord;
+use snap_backup::model::record::Seen;
+use snap_backup::model::record::SessionKind;
+use snap_backup::model::record::SessionRecord;
+use snap_backup::store::objects;
+use snap_backup::store::storage::Area;
+
+use super::CIPHERS;
+use super::flips;
+use super::golden;
+use super::keys;
+use super::ring;
+
+const OURS: SnapshotId = SnapshotId::new([0xa1; 16]);
+const THEIRS: SnapshotId = SnapshotId::new([0xb2; 16]);
+const ALL: [Magic; 9] = [
+    envelope::MANIFEST,
+    envelope::FENCE,
+    envelope::SESSION,
+    envelope::BEAT,
+    envelope::SEEN,
+    envelope::GC,
+    envelope::GC_DONE,
+    envelope::SEGMENT,
+    envelope::DAMAGE,
+];
+
+/// A value's body and its files, in both ciphers; each file says that and passes for nothing else.
+fn holds<T>(file: &str, magic: Magic, name: &str, value: &T, body: &str)
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    assert_eq!(hex(&wire::encode(value).unwrap()), body, "{file}");
+    for (folder, kind) in CIPHERS {
+        let ring = ring(kind);
+        let close = || envelope::close(&ring, magic, name, value).unwrap();
+        let bytes = golden(folder, file, close);
+        assert_eq!(
+            &envelope::open::<T>(&ring, magic, name, bytes.clone()).unwrap(),
+            value,
+            "{folder}/{file}"
+        );
+        let length = u8::try_from(body.len() / 2).unwrap();
+        let clear =
+            [&magic[..], &[1, 0, u8::from(kind != CipherKind::None), 0, 0, 0, length, 0, 0, 0], &[0; 8]];
+        assert_eq!(bytes[..24], clear.concat(), "{folder}/{file}");
+        if kind == CipherKind::None {
+            assert_eq!(close(), bytes, "{folder}/{file} is written otherwise today");
+        }
+        refuses::<T>(&ring, magic, name, &bytes);
+    }
+}
+
+fn refuses<T: DeserializeOwned>(ring: &Ring, magic: Magic, name: &str, good: &[u8]) {
+    let opens = |ring: &Ring, magic, name: &str, bytes| envelope::open::<T>(ring, magic, name, bytes).is_ok();
+    for (bit, bad) in flips(good) {
+        assert!(!opens(ring, magic, name, bad), "{name} with bit {bit} flipped");
+    }
+    for other in ALL.into_iter().filter(|other| *other != magic) {
+        assert!(!opens(ring, other, name, good.to_vec()), "{name} as {other:?}");
+        let relabelled = [&other[..], &good[6..]].concat();
+        assert!(!opens(ring, other, name, relabelled), "{name} relabelled as {other:?}");
+    }
+    assert!(!opens(ring, magic, &format!("{name}.beat"), good.to_vec()), "{name} under a longer name");
+    assert!(!opens(ring, magic, &name[1..], good.to_vec()), "{name} under a shorter name");
+    let elsewhere = Ring::new(ring.kind, RepoId::new([3; 16]), &keys());
+    assert!(!opens(&elsewhere, magic, name, good.to_vec()), "{name} in another repository");
+    assert!(!opens(ring, magic, name, good[..good.len() - 1].to_vec()), "{name} without its last byte");
+    assert!(!opens(ring, magic, name, [good, &[0]].concat()), "{name} with a byte behind it");
+}
+
+#[test]
+fn sessions() {
+    let kinds = [
+        ("session-writer", SessionKind::Writer, "00"),
+        ("session-reader", SessionKind::Reader, "01"),
+        ("session-collector", SessionKind::Collector, "02"),
+    ];
+    for (file, kind, first) in kinds {
+        let record = SessionRecord {
+            kind,
+            host: "attic".into(),
+            boot: "6f1c".into(),
+            pid: 70_000,
+            started: Time { sec: 1_795_000_000, nanos: 5 },
+        };
+        holds(
+            file,
+            envelope::SESSION,
+            &OURS.hex(),
+            &record,
+            &format!("{first}0561747469630436663163f0a204809becaf0d05"),
+        );
+    }
+}
+
+#[test]
+fn a_heartbeat_and_a_look_at_it() {
+    let beat = Beat { count: 300, gc_seen: 7 };
+    holds("beat", envelope::BEAT, &format!("{OURS}.beat"), &beat, "ac0207");
+    let seen = Seen { count: 300, at: Time { sec: -1, nanos: 999_999_999 } };
+    holds("seen", envelope::SEEN, &format!("{OURS}.seen"), &seen, "ac0201ff93ebdc03");
+}
+
+#[test]
+fn a_fence() {
+    let fence = Fence { by: THEIRS, gc: 7, at: Time { sec: 1_795_000_000, nanos: 0 } };
+    holds("fence", envelope::FENCE, &OURS.hex(), &fence, "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b207809becaf0d00");
+}
+
+#[test]
+fn a_collection_and_its_end() {
+    let record = GcRecord {
+        by: THEIRS,
+        at: Time { sec: 1_795_000_000, nanos: 0 },
+        condemned: vec![PackId::new([0xc3; 32])],
+        roots: vec![OURS],
+        purged: vec![(OURS, THEIRS)],
+    };
+    holds(
+        "gc",
+        envelope::GC,
+        "0000000000000007",
+        &record,
+        "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2809becaf0d0001c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3\
+        c3c3c3c3c3c3c301a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a101a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1b2b2b2b2b2b2b2\
+        b2b2b2b2b2b2b2b2b2",
+    );
+    holds("gc-done", envelope::GC_DONE, "0000000000000007.done", &(), "");
+}
+
+#[test]
+fn damage_to_a_pack_and_to_a_chunk() {
+    let record = |what| DamageRecord {
+        what,
+        by: THEIRS,
+        at: Time { sec: 1_795_000_000, nanos: 0 },
+        why: "it hashes to something else".into(),
+    };
+    let pack = PackId::new([0xc3; 32]);
+    holds(
+        "damage-pack",
+        envelope::DAMAGE,
+        &pack.hex(),
+        &record(Damaged::Pack(pack)),
+        "00c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2\
+        b2809becaf0d001b69742068617368657320746f20736f6d657468696e6720656c7365",
+    );
+    let chunk = ChunkId::new([0xd4; 32]);
+    holds(
+        "damage-chunk",
+        envelope::DAMAGE,
+        &chunk.hex(),
+        &record(Damaged::Chunk(chunk)),
+        "01d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2\
+        b2809becaf0d001b69742068617368657320746f20736f6d657468696e6720656c7365",
+    );
+}
+
+fn full() -> Manifest {
+    Manifest {
+        kind: SnapshotKind::Full,
+        parent: None,
+        based_on: None,
+        started: Time { sec: 1_795_000_000, nanos: 123_456_789 },
+        ended: Time { sec: 1_795_000_060, nanos: 0 },
+        host: "attic".into(),
+        user: "ada".into(),
+        sources: vec![ByteBuf::from("/etc")],
+        tags: Vec::new(),
+        root: ChunkId::new([0xd4; 32]),
+        counts: Counts {
+            files_new: 1,
+            files_changed: 2,
+            files_unchanged: 3,
+            files_removed: 4,
+            dirs: 5,
+            others: 6,
+            bytes_total: 1 << 40,
+            bytes_read: 8,
+            bytes_added: 9,
+            bytes_stored: 10,
+            errors: 11,
+        },
+        partial: false,
+        program: "snap 0.1.0".into(),
+        extra: Vec::new(),
+    }
+}
+
+#[test]
+fn manifests() {
+    holds(
+        "manifest-full",
+        envelope::MANIFEST,
+        &OURS.hex(),
+        &full(),
+        "000000809becaf0d959aef3af89becaf0d000561747469630361646101042f65746300d4d4d4d4d4d4d4d4d4d4d4d4d4\
+        d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d401020304050680808080802008090a0b000a736e617020302e312e3000",
+    );
+    let partial = Manifest {
+        kind: SnapshotKind::Incremental,
+        parent: Some(THEIRS),
+        based_on: Some(OURS),
+        sources: vec![ByteBuf::from(b"/a\xff".to_vec()), ByteBuf::from("/b")],
+        tags: vec!["nightly".into()],
+        counts: Counts::default(),
+        partial: true,
+        extra: vec![(2, ByteBuf::from("later"))],
+        ..full()
+    };
+    holds(
+        "manifest-incremental",
+        envelope::MANIFEST,
+        &THEIRS.hex(),
+        &partial,
+        "0101b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b201a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1809becaf0d959aef3af89becaf\
+        0d000561747469630361646102032f61ff022f6201076e696768746c79d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4\
+        d4d4d4d4d4d4d4d4d4d4d4d4d40000000000000000000000010a736e617020302e312e300102056c61746572",
+    );
+    let differential = Manifest { kind: SnapshotKind::Differential, based_on: Some(OURS), ..full() };
+    holds(
+        "manifest-differential",
+        envelope::MANIFEST,
+        &OURS.hex(),
+        &differential,
+        "020001a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1809becaf0d959aef3af89becaf0d000561747469630361646101042f65\
+        746300d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d401020304050680808080802008\
+        090a0b000a736e617020302e312e3000",
+    );
+}
+
+/// What format 1 learned of snapshots after its first day.
+#[test]
+fn notes_of_a_manifest() {
+    let mut noted = full();
+    noted.extra = vec![(2, ByteBuf::from("x"))];
+    noted.set_original(THEIRS);
+    noted.set_expires(Some(Time { sec: -2, nanos: 7 }));
+    noted.set_pinned(true);
+    noted.set_description(Some("déjà")).unwrap();
+    holds(
+        "manifest-notes",
+        envelope::MANIFEST,
+        &OURS.hex(),
+        &noted,
+        "000000809becaf0d959aef3af89becaf0d000561747469630361646101042f65746300d4d4d4d4d4d4d4d4d4d4d4d4d4\
+        d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d401020304050680808080802008090a0b000a736e617020302e312e30\
+        050100020178040664c3a96ac3a0060cfeffffffffffffff070000000810b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2",
+    );
+    assert!(noted.is_understood() && noted.is_pinned());
+    assert_eq!((noted.description(), noted.original()), (Some("déjà"), Some(THEIRS)));
+    assert_eq!(noted.expires(), Some(Time { sec: -2, nanos: 7 }));
+    noted.set_original(OURS);
+    assert_eq!(noted.original(), Some(THEIRS), "the first counts");
+    noted.set_expires(None);
+    noted.set_pinned(false);
+    noted.set_description(Some("")).unwrap();
+    assert_eq!(noted.extra.iter().map(|(tag, _)| *tag).collect::<Vec<_>>(), [2, 8]);
+    // An odd tag that nobody knows, and one that is not what it should be.
+    for odd in [(3, ByteBuf::new()), (1, ByteBuf::from("x"))] {
+        let unknown = Manifest { extra: vec![odd], ..full() };
+        assert!(!unknown.is_understood());
+    }
+    // Impossible values are not there.
+    let torn =
+        Manifest { extra: vec![(6, ByteBuf::from("short")), (4, ByteBuf::from(vec![0xff]))], ..full() };
+    assert_eq!((torn.expires(), torn.description(), torn.is_understood()), (None, None, true));
+}
+
+#[test]
+fn a_forgotten_manifest_keeps_its_bytes_and_the_name_it_was_sealed_under() {
+    for (folder, kind) in CIPHERS {
+        let name = OURS.hex();
+        let close = || envelope::close(&ring(kind), envelope::MANIFEST, &name, &full()).unwrap();
+        let bytes = golden(folder, "manifest-full", close);
+        let trash = format!("{OURS}.{THEIRS}");
+        let open = |bound: &str| {
+            objects::open::<Manifest>(
+                &ring(kind),
+                envelope::MANIFEST,
+                Area::Trash,
+                &trash,
+                bound,
+                bytes.clone(),
+            )
+        };
+        assert_eq!(open(&name).unwrap(), full());
+        assert!(open(&trash).is_err());
+        assert!(open(&THEIRS.hex()).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! A segment of one pack, the golden one: what it says of it, and its front as it stands there.
+
+use snap_backup::codec::envelope;
+use snap_backup::codec::hash::sha256;
+use snap_backup::codec::pack::ENDS;
+use snap_backup::codec::segment::Contents;
+use snap_backup::codec::segment::Part;
+use snap_backup::codec::wire;
+use snap_backup::model::config::CipherKind;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::hex;
+
+use super::CIPHERS;
+use super::flips;
+use super::golden;
+use super::packs::TABLE;
+use super::packs::stored;
+use super::packs::table;
+use super::ring;
+
+const NAME: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
+
+#[test]
+fn segments_are_written_and_read_as_ever() {
+    for (folder, cipher) in CIPHERS {
+        let pack = stored(folder, cipher);
+        let front = &pack[..ENDS + TABLE];
+        let contents = Contents(vec![(PackId::new(sha256(&pack)), pack.len() as u64, front.len() as u32)]);
+        let close = || envelope::close(&ring(cipher), envelope::SEGMENT, NAME, &contents).unwrap();
+        let bytes = golden(folder, "segment", || [close().as_slice(), front].concat());
+        let start = envelope::object_len(&bytes).unwrap();
+        let (head, behind) = bytes.split_at(start as usize);
+        assert_eq!((&bytes[..8], behind), (&b"SNAPIX\x01\0"[..], front), "{folder}");
+        let open =
+            |head: &[u8]| envelope::open::<Contents>(&ring(cipher), envelope::SEGMENT, NAME, head.to_vec());
+        assert_eq!(open(head).unwrap(), contents);
+        let parts = contents.parts(start, bytes.len() as u64).unwrap();
+        let part = Part { pack: contents.0[0].0, pack_len: pack.len() as u64, at: start, len: 214 };
+        assert_eq!(parts, [part]);
+        assert_eq!(part.table(&ring(cipher), behind).unwrap(), table());
+        assert!(flips(head).all(|(_, bad)| open(&bad).is_err()), "{folder}");
+        assert!(flips(behind).all(|(_, bad)| part.table(&ring(cipher), &bad).is_err()), "{folder}");
+        if cipher == CipherKind::None {
+            let body = "01\
+                5b51e23a50d1a0587a94fd3409665fd0d896d7489c995da69be0b8cd7c021f8b9a04d601";
+            assert_eq!(hex(&wire::encode(&contents).unwrap()), body);
+            assert_eq!(close(), head);
+        }
+    }
+}
+
+#[test]
+fn lengths_that_do_not_add_up_are_refused() {
+    let row = |len, front| (PackId::new([1; 32]), len, front);
+    let good = Contents(vec![row(500, 64), row(500, 200)]);
+    assert_eq!(good.parts(100, 364).unwrap().len(), 2);
+    for file_len in [0, 100, 363, 365] {
+        assert!(good.parts(100, file_len).is_err(), "{file_len}");
+    }
+    for (len, front) in [(500, 63), (100, 101), (u64::MAX, 64)] {
+        assert!(Contents(vec![row(len, front)]).parts(0, u64::from(front)).is_err(), "{len} {front}");
+    }
+    assert!(Contents(vec![row(500, 64)]).parts(u64::MAX - 10, 54).is_err());
+}

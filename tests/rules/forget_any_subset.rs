@@ -1,0 +1,128 @@
+//! Whatever is forgotten and collected, what remains restores exactly, and the space comes back.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use proptest::collection::vec;
+use proptest::prelude::ProptestConfig;
+use proptest::prelude::any;
+use proptest::proptest;
+
+use snap_backup::codec::compress::NO_COMPRESSION;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::backup;
+use snap_backup::ops::forget;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::copy_tree;
+use crate::support::library::Library;
+
+/// What the tables and trees of a few more or fewer packs take.
+const SLACK: u64 = 8192;
+
+struct Place {
+    library: Library,
+    storage: Arc<MemoryStorage>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let storage = Arc::new(MemoryStorage::default());
+        Self { library: Library::on(storage.clone(), None), storage }
+    }
+
+    /// A fresh one with the same keys, so that it cuts files where the other did.
+    fn like(other: &Self) -> Self {
+        let fresh = Self::new();
+        let config = other.storage.get(Area::Config, "1").unwrap();
+        fresh.storage.put(Area::Config, "1", config);
+        fresh
+    }
+
+    fn backup(&self) -> Option<SnapshotId> {
+        let options = backup::Options { level: Some(NO_COMPRESSION), ..backup::Options::default() };
+        self.library.backup("src", options).snapshot
+    }
+
+    fn packs(&self) -> u64 {
+        self.storage.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+    }
+
+    /// One file of few is written, grows, has a piece inserted, or goes. Nothing is compressed: what compression makes of
+    /// chunks that are alike depends on which of them came in one block.
+    fn change(&self, (which, what, seed): (u8, u8, u8)) {
+        let name = format!("d{}/f{}", which % 2, which % 5);
+        let path = self.library.path("src").join(&name);
+        let len = 1000 + 700 * usize::from(what);
+        let fresh = || {
+            Random::new(1 + u64::from(which % 10) * 65_536 + u64::from(what) * 256 + u64::from(seed % 4))
+                .bytes(len)
+        };
+        let bytes = match (what % 4, fs::read(&path)) {
+            (1, Ok(mut old)) => {
+                old.extend(fresh());
+                old
+            }
+            (2, Ok(mut old)) => {
+                let at = old.len() / 2;
+                old.splice(at..at, Random::new(u64::from(seed)).bytes(100));
+                old
+            }
+            (3, Ok(_)) => return fs::remove_file(&path).unwrap(),
+            _ => fresh(),
+        };
+        self.library.write("src", &[(&name, &bytes)]);
+    }
+}
+
+/// Forgets some, collects, and compares with a repository that never held them.
+fn forget_and_compare(stories: &[Vec<(u8, u8, u8)>], forgotten: &[bool]) {
+    let place = Place::new();
+    place.library.write("src", &[("always", b"here")]);
+    let mut made = Vec::new();
+    for (number, story) in stories.iter().enumerate() {
+        story.iter().for_each(|change| place.change(*change));
+        if let Some(id) = place.backup() {
+            let copy = place.library.path(&format!("copy{number}"));
+            copy_tree(&place.library.path("src"), &copy);
+            made.push((id, copy, forgotten[number]));
+        }
+    }
+    let selectors: Vec<String> = made.iter().filter(|one| one.2).map(|one| one.0.hex()).collect();
+    let options = forget::Options { selectors, allow_remove_all: true, ..forget::Options::default() };
+    forget::run(&place.library.open(), &options).unwrap();
+    let options =
+        gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+    gc::run(&place.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+
+    let fresh = Place::like(&place);
+    for (id, copy, _) in made.iter().filter(|one| !one.2) {
+        let differences = place.library.differences(&place.library.open(), *id, "src", copy);
+        assert_eq!(differences, Vec::<String>::new());
+        let _ = fs::remove_dir_all(fresh.library.path("src"));
+        copy_tree(copy, &fresh.library.path("src"));
+        fresh.backup();
+    }
+    assert_eq!(place.library.errors(), Vec::<String>::new());
+    let (is, should) = (place.packs(), fresh.packs());
+    assert!(is <= should + should / 50 + SLACK, "{is} bytes of packs, {should} in a fresh repository");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_any_subset_is_forgotten_the_rest_restores_and_the_space_comes_back(
+        stories in vec(vec(any::<(u8, u8, u8)>(), 1..6), 1..7),
+        forgotten in vec(any::<bool>(), 7),
+    ) {
+        forget_and_compare(&stories, &forgotten);
+    }
+}

@@ -1,0 +1,13 @@
+//! The rules of docs/collecting.md: concurrent writers, readers and collectors in every order.
+#![allow(clippy::unwrap_used)]
+
+mod forget_any_subset;
+mod interleave_exhaustive;
+mod interleave_random;
+mod rules_gc;
+mod rules_staged;
+mod rules_write;
+mod stress_processes;
+#[path = "../support/mod.rs"]
+mod support;
+mod weak_storage;

@@ -1,0 +1,279 @@
+//! Collecting beside writers: rules C1 to C5 of docs/collecting.md, each broken moment staged.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::GcRecord;
+use snap_backup::model::record::SessionKind;
+use snap_backup::ops::backup;
+use snap_backup::ops::forget;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::store::objects;
+use snap_backup::store::session::Session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::hooked::Act;
+use crate::support::stage::Stage;
+
+const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
+
+#[test]
+fn what_only_forgotten_snapshots_need_goes_and_the_rest_stays() {
+    for forgotten in 0..8_u32 {
+        let stage = Stage::new();
+        let mut made = Vec::new();
+        for (number, seeds) in [[1, 2, 3], [2, 3, 4], [3, 4, 5]].iter().enumerate() {
+            let source = format!("s{number}");
+            stage.write(&source, seeds);
+            made.push((stage.backup(&source), source));
+        }
+        let goes = |number: &usize| forgotten >> number & 1 == 1;
+        (0..3).filter(goes).for_each(|number| stage.forget(made[number].0));
+        stage.gc();
+        for number in (0..3).filter(|number| !goes(number)) {
+            stage.library.assert_restores(Some(made[number].0), &made[number].1);
+        }
+        stage.assert_sound();
+        let fresh = Stage::new();
+        for number in (0..3).filter(|number| !goes(number)) {
+            let seeds = [[1, 2, 3], [2, 3, 4], [3, 4, 5]][number];
+            fresh.write(&made[number].1, &seeds);
+            fresh.backup(&made[number].1);
+        }
+        let (is, should) = (stage.bytes(), fresh.bytes());
+        assert!(is <= should + should / 50 + 4096, "{forgotten:03b}: {is} bytes, {should} in a fresh one");
+    }
+}
+
+#[test]
+fn a_forgotten_snapshot_comes_back_until_it_is_purged() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    let options = gc::Options { max_unused: MaxUnused::Bytes(0), ..gc::Options::default() };
+    gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    assert_eq!(forget::undelete(&stage.library.open(), &[id.hex()]).unwrap(), [id]);
+    let collect = |empty_trash| {
+        let options = gc::Options { empty_trash, ..gc::Options::default() };
+        gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap()
+    };
+    assert_eq!(collect(false).in_trash, 0);
+    stage.library.assert_restores(Some(id), "src");
+    // The entry is still there: purging it must not take what stands, nor count as a loss.
+    assert_eq!(collect(true).purged, 0);
+    stage.library.assert_restores(Some(id), "src");
+    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+    stage.forget(id);
+    stage.gc();
+    assert!(forget::undelete(&stage.library.open(), &[id.hex()]).is_err());
+    assert_eq!(stage.bytes(), 0);
+}
+
+#[test]
+fn the_undelete_window_is_kept_by_the_stores_clock() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    let collect = || gc::run(&stage.library.open(), &gc::Options::default(), &(), &AtomicBool::new(false));
+    assert_eq!(collect().unwrap().purged, 0);
+    let now = Time::now();
+    let day = Time { sec: now.sec - 24 * 3600 - 1, ..now };
+    stage.storage.inner.date(Area::Trash, &stage.names(Area::Trash)[0], day);
+    assert_eq!(collect().unwrap().purged, 1);
+    assert_eq!(stage.bytes(), 0);
+}
+
+/// C1 and C4: a run that has begun keeps what it may have found from being deleted; the next collection deletes it.
+#[test]
+fn nothing_is_deleted_while_somebody_who_saw_it_is_at_work() {
+    for kind in [SessionKind::Writer, SessionKind::Reader] {
+        let stage = Stage::new();
+        stage.write("src", &[1, 2]);
+        let id = stage.backup("src");
+        let repo = stage.library.open();
+        let (session, _) = Session::open(&repo, kind).unwrap();
+        stage.forget(id);
+        let before = stage.bytes();
+        let report = stage.gc();
+        assert_eq!((report.packs_deleted, stage.bytes()), (0, before));
+        assert!(!report.waiting_for.is_empty() && report.later.1 == before);
+        session.close().unwrap();
+        assert_eq!(stage.gc().bytes_deleted, before);
+        stage.assert_sound();
+    }
+}
+
+/// C4: a writer that found chunks before the record was published, and committed after it: they are rescued.
+#[test]
+fn what_a_backup_found_before_it_was_condemned_is_rescued() {
+    let stage = Stage::new();
+    stage.write("old", &[1, 2]);
+    let old = stage.backup("old");
+    stage.forget(old);
+    stage.write("new", &[1, 2]);
+    let (other, made) = (Arc::downgrade(&stage), Arc::new(Mutex::new(None)));
+    let note = Arc::clone(&made);
+    stage.storage.before(Act::Create, Area::Gc, move |_, _| {
+        *note.lock().unwrap() = Some(other.upgrade().unwrap().backup("new"));
+    });
+    let report = stage.gc();
+    assert!(report.rescued > 0, "{report:?}");
+    stage.library.assert_restores(made.lock().unwrap().take(), "new");
+    stage.assert_sound();
+    // And they are ordinary packs again.
+    stage.gc();
+    stage.library.assert_restores(Some(stage.library.snapshots()[0]), "new");
+}
+
+/// C4: the same for a snapshot that was brought back in between.
+#[test]
+fn what_is_brought_back_before_it_is_condemned_is_rescued() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    let other = Arc::downgrade(&stage);
+    stage.storage.before(Act::Create, Area::Gc, move |_, _| {
+        forget::undelete(&other.upgrade().unwrap().library.open(), &[id.hex()]).unwrap();
+    });
+    assert!(stage.gc().rescued > 0);
+    stage.library.assert_restores(Some(id), "src");
+    stage.assert_sound();
+}
+
+/// C1: snapshots, trash, snapshots again.
+#[test]
+fn a_snapshot_forgotten_between_two_listings_is_still_a_root() {
+    for listing in [Area::Trash, Area::Snapshots] {
+        let stage = Stage::new();
+        stage.write("src", &[1, 2]);
+        let id = stage.backup("src");
+        stage.write("src", &[3]);
+        stage.backup("src");
+        let other = Arc::downgrade(&stage);
+        stage.storage.before(Act::List, listing, move |_, _| other.upgrade().unwrap().forget(id));
+        let options = gc::Options { max_unused: MaxUnused::Bytes(0), ..gc::Options::default() };
+        gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+        stage.write("src", &[1, 2]);
+        assert_eq!(forget::undelete(&stage.library.open(), &[id.hex()]).unwrap(), [id]);
+        assert_eq!(stage.library.errors(), Vec::<String>::new(), "{listing:?}");
+    }
+}
+
+/// C3: the number is taken: all over again, and the other's record is swept first.
+#[test]
+fn two_collections_never_share_a_number() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    stage.write("src", &[2]);
+    stage.backup("src");
+    stage.forget(id);
+    let ring = stage.library.open().ring().clone();
+    stage.storage.before(Act::Create, Area::Gc, move |storage, name| {
+        let record =
+            GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
+        objects::create(storage, &ring, envelope::GC, Area::Gc, name, &record).unwrap();
+    });
+    stage.gc();
+    let numbers: Vec<String> = stage.names(Area::Gc);
+    assert_eq!(numbers, ["0000000000000002", "0000000000000002.done"]);
+    stage.library.assert_restores(stage.library.snapshots().first().copied(), "src");
+    stage.assert_sound();
+}
+
+/// C4: a writer whose process is gone is fenced before anything is deleted, and its session removed.
+#[test]
+fn a_dead_writer_is_fenced_and_its_packs_are_collected() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let kept = stage.backup("src");
+    let dead = NOBODY.hex();
+    stage.stand(NOBODY);
+    stage.write("gone", &[2]);
+    let gone = stage.backup("gone");
+    stage.forget(gone);
+    let inner = Arc::clone(&stage.storage.inner);
+    stage.storage.before(Act::Remove, Area::Packs, move |_, _| {
+        let fence = inner.get(Area::Snapshots, &dead);
+        let fence = fence.unwrap_or_else(|| panic!("packs are deleted before the fence is there"));
+        assert!(fence.starts_with(&envelope::FENCE));
+    });
+    stage.gc();
+    assert_eq!(stage.library.snapshots(), [kept]);
+    stage.library.assert_restores(Some(kept), "src");
+    stage.assert_sound();
+}
+
+/// C1: what comes back after the first listing and loses its entry before the second is found by the third.
+#[test]
+fn a_snapshot_brought_back_between_two_listings_is_a_root() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    // The first listing of trash is that for partial snapshots.
+    stage.storage.before(Act::List, Area::Trash, |_, _| ());
+    let other = Arc::downgrade(&stage);
+    stage.storage.before(Act::List, Area::Trash, move |storage, _| {
+        let stage = other.upgrade().unwrap();
+        forget::undelete(&stage.library.open(), &[id.hex()]).unwrap();
+        stage.names(Area::Trash).iter().for_each(|name| storage.remove(Area::Trash, name).unwrap());
+    });
+    assert_eq!(stage.gc().rescued, 0, "it was no root from the first");
+    stage.library.assert_restores(Some(id), "src");
+    stage.assert_sound();
+}
+
+/// C5: a purged snapshot whose writer still stands cannot be committed once more.
+#[test]
+fn the_name_of_a_purged_snapshot_is_closed_while_its_writer_stands() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    stage.stand(id);
+    stage.forget(id);
+    let inner = Arc::clone(&stage.storage.inner);
+    stage.storage.before(Act::Remove, Area::Packs, move |_, _| {
+        assert!(inner.get(Area::Snapshots, &id.hex()).is_some(), "the writer could commit it once more");
+    });
+    stage.gc();
+    assert_eq!((stage.bytes(), stage.library.snapshots()), (0, vec![]));
+    stage.assert_sound();
+}
+
+/// C2: damage found while moving is written down, and the mark begins anew without the damaged copy.
+#[test]
+fn damage_met_while_moving_deletes_nothing() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    let id = stage.backup("src");
+    stage.write("src", &[1, 2]);
+    let kept = stage.backup("src");
+    stage.forget(id);
+    let largest = stage.storage.inner.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len);
+    let name = largest.unwrap().name;
+    let mut bytes = stage.storage.inner.get(Area::Packs, &name).unwrap();
+    // In each of its two blocks: readers decide which file lies in which.
+    for at in [bytes.len() / 10, bytes.len() - bytes.len() / 20] {
+        bytes[at] ^= 1;
+    }
+    stage.storage.inner.put(Area::Packs, &name, bytes);
+    let report = stage.gc();
+    assert!(stage.names(Area::Packs).contains(&name), "the only copy is gone: {report:?}");
+    assert_eq!(stage.names(Area::Damage), [PackId::parse(&name).unwrap().hex()]);
+    // The next backup stores again what the source still has.
+    stage.write("src", &[1, 2]);
+    let healed = stage.library.backup("src", backup::Options::default()).snapshot.unwrap_or(kept);
+    stage.library.assert_restores(Some(healed), "src");
+}

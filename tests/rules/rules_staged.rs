@@ -1,0 +1,356 @@
+//! Rules of docs/collecting.md that others back up: with one of them gone nothing is lost at once, so each is shown by
+//! what it alone prevents.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::GcRecord;
+use snap_backup::model::record::SessionKind;
+use snap_backup::ops::forget;
+use snap_backup::store::objects;
+use snap_backup::store::session::Session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::hooked::Act;
+use crate::support::stage::Stage;
+
+const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
+
+/// At the n-th call of a kind from now on.
+fn at(stage: &Arc<Stage>, nth: usize, act: Act, area: Area, work: impl FnOnce(&Stage) + Send + 'static) {
+    (1..nth).for_each(|_| stage.storage.before(act, area, |_, _| ()));
+    let weak = Arc::downgrade(stage);
+    stage.storage.before(act, area, move |_, _| work(&weak.upgrade().unwrap()));
+}
+
+/// Listings of one area that a collection makes up to its record, when nothing is unfinished.
+fn listings(area: Area) -> usize {
+    let stage = Stage::new();
+    stage.write("a", &[1]);
+    stage.backup("a");
+    stage.write("old", &[9]);
+    stage.forget(stage.backup("old"));
+    stage.storage.calls();
+    stage.gc();
+    let calls = stage.storage.calls();
+    let record = calls.iter().position(|call| (call.0, call.1) == (Act::Create, Area::Gc)).unwrap();
+    calls[..record].iter().filter(|call| (call.0, call.1) == (Act::List, area)).count()
+}
+
+/// C1: wherever among the listings a snapshot is forgotten, the mark has it: nothing waits to be rescued.
+#[test]
+fn a_snapshot_forgotten_at_any_listing_is_marked() {
+    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+        for nth in 1..=listings(area) {
+            let stage = Stage::new();
+            stage.write("src", &[1, 2]);
+            let id = stage.backup("src");
+            stage.write("other", &[3]);
+            stage.backup("other");
+            at(&stage, nth, Act::List, area, move |stage| stage.forget(id));
+            let report = stage.gc_without_purge();
+            assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
+            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            stage.assert_sound();
+        }
+    }
+}
+
+/// C1: nor is one that comes back, and whose entry goes, at any listing.
+#[test]
+fn a_snapshot_brought_back_at_any_listing_is_marked() {
+    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+        for nth in 1..=listings(area) {
+            let stage = Stage::new();
+            stage.write("src", &[1, 2]);
+            let id = stage.backup("src");
+            stage.forget(id);
+            at(&stage, nth, Act::List, area, move |stage| {
+                forget::undelete(&stage.library.open(), &[id.hex()]).unwrap();
+                let inner = &stage.storage.inner;
+                stage.names(Area::Trash).iter().for_each(|name| inner.remove(Area::Trash, name).unwrap());
+            });
+            let report = stage.gc_without_purge();
+            assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
+            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            stage.library.assert_restores(Some(id), "src");
+            stage.assert_sound();
+        }
+    }
+}
+
+/// C1: packs, then sessions, then roots, then packs again: whenever a backup begins and ends, its packs are left alone.
+#[test]
+fn a_backup_at_any_listing_has_none_of_its_packs_condemned() {
+    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+        for nth in 1..=listings(area) {
+            let stage = Stage::new();
+            stage.write("src", &[1, 2]);
+            let made = Arc::new(Mutex::new(None));
+            let note = Arc::clone(&made);
+            at(&stage, nth, Act::List, area, move |stage| *note.lock().unwrap() = Some(stage.backup("src")));
+            let report = stage.gc();
+            assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
+            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            stage.library.assert_restores(made.lock().unwrap().take(), "src");
+            stage.assert_sound();
+        }
+    }
+}
+
+/// A writer at work: its packs are there, its session stands, its manifest is not written yet. Returns that.
+fn writer_at_work(stage: &Stage) -> (SnapshotId, Vec<u8>) {
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    let manifest = stage.storage.inner.get(Area::Snapshots, &id.hex()).unwrap();
+    stage.storage.inner.remove(Area::Snapshots, &id.hex()).unwrap();
+    stage.stand_on(id, "elsewhere".into());
+    (id, manifest)
+}
+
+fn commit(stage: &Stage, id: SnapshotId, manifest: &[u8]) {
+    let inner = &stage.storage.inner;
+    inner.create(Area::Snapshots, &id.hex(), &[manifest]).unwrap();
+    inner.remove(Area::Sessions, &id.hex()).unwrap();
+    let _ = inner.remove(Area::Sessions, &format!("{}.seen", id.hex()));
+}
+
+/// C1: sessions before roots: a writer that commits at any listing is seen at work, or its snapshot is.
+#[test]
+fn a_writer_that_commits_at_any_listing_has_none_of_its_packs_condemned() {
+    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+        for nth in 1..=listings(area) {
+            let stage = Stage::new();
+            let (id, manifest) = writer_at_work(&stage);
+            at(&stage, nth, Act::List, area, move |stage| commit(stage, id, &manifest));
+            let report = stage.gc();
+            assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
+            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            stage.library.assert_restores(Some(id), "src");
+            assert!(stage.storage.is_spent());
+        }
+    }
+}
+
+/// C2: what somebody at work has stored is neither condemned nor moved, though no root needs it yet.
+#[test]
+fn packs_of_a_writer_at_work_are_left_alone() {
+    let stage = Stage::new();
+    let (id, manifest) = writer_at_work(&stage);
+    let before = stage.names(Area::Packs);
+    let report = stage.gc();
+    assert_eq!((report.later, report.waiting_for.len()), ((0, 0), 0), "its packs were condemned");
+    assert_eq!((stage.names(Area::Packs), stage.names(Area::Gc)), (before, vec![]));
+    commit(&stage, id, &manifest);
+    stage.library.assert_restores(Some(id), "src");
+}
+
+/// C2: the copy that stays is looked at before the other goes, whichever is damaged.
+#[test]
+fn of_two_copies_the_damaged_one_is_never_the_one_that_stays() {
+    for damaged in 0..2 {
+        let stage = Stage::new();
+        stage.write("one", &[1, 2]);
+        stage.write("two", &[1, 2]);
+        // Both store all of it: neither sees the other.
+        let first = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&first);
+        at(&stage, 1, Act::Create, Area::Packs, move |stage| {
+            *note.lock().unwrap() = Some(stage.backup("one"))
+        });
+        let second = stage.backup("two");
+        let mut packs = stage.storage.inner.list(Area::Packs).unwrap();
+        packs.retain(|found| found.len > 150_000);
+        assert_eq!(packs.len(), 2, "two packs with the same files");
+        let name = &packs[damaged].name;
+        let mut bytes = stage.storage.inner.get(Area::Packs, name).unwrap();
+        for at in [bytes.len() / 10, bytes.len() / 2, bytes.len() - bytes.len() / 20] {
+            bytes[at] ^= 1;
+        }
+        stage.storage.inner.put(Area::Packs, name, bytes);
+        stage.gc();
+        let good = &packs[1 - damaged].name;
+        assert!(
+            stage.names(Area::Packs).contains(good) || !stage.names(Area::Packs).contains(name),
+            "copy {damaged} is damaged, and the other one was deleted"
+        );
+        stage.library.assert_restores(first.lock().unwrap().take(), "one");
+        stage.library.assert_restores(Some(second), "two");
+        assert!(stage.storage.is_spent());
+    }
+}
+
+fn publish(stage: &Stage, number: u64, ended: bool) {
+    let repo = stage.library.open();
+    let (storage, ring) = (stage.storage.inner.as_ref(), repo.ring());
+    let record = GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
+    let name = format!("{number:016x}");
+    objects::create(storage, ring, envelope::GC, Area::Gc, &name, &record).unwrap();
+    if ended {
+        objects::create(storage, ring, envelope::GC_DONE, Area::Gc, &format!("{name}.done"), &()).unwrap();
+    }
+}
+
+/// C3: a collector that slept while its number was used and tidied away deletes nothing under it.
+#[test]
+fn a_record_below_the_highest_number_never_counts() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    let packs = stage.names(Area::Packs);
+    // Numbers 1 and 2 were used meanwhile, and 1 is gone again.
+    at(&stage, 1, Act::Create, Area::Gc, |stage| publish(stage, 2, true));
+    at(&stage, 1, Act::Create, Area::Gc, move |stage| {
+        assert_eq!(stage.names(Area::Packs), packs, "packs were deleted by a record that never counted");
+    });
+    stage.gc();
+    let numbers = stage.names(Area::Gc);
+    assert_eq!(numbers, ["0000000000000003", "0000000000000003.done"]);
+    assert_eq!(stage.bytes(), 0);
+    stage.assert_sound();
+}
+
+/// C4: a collector that sleeps before it looks for what to rescue, while another one ends its collection, finds the
+/// packs that were rescued in use, and no record that condemns them.
+#[test]
+fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
+    let stage = Stage::new();
+    stage.write("old", &[1, 2]);
+    let old = stage.backup("old");
+    stage.forget(old);
+    stage.write("new", &[1, 2]);
+    let made = Arc::new(Mutex::new(None));
+    let (note, other) = (Arc::clone(&made), Arc::downgrade(&stage));
+    stage.storage.before(Act::Create, Area::Gc, move |_, _| {
+        let stage = other.upgrade().unwrap();
+        *note.lock().unwrap() = Some(stage.backup("new"));
+        // After the record the sessions are looked at, then the roots.
+        at(&stage, 1, Act::List, Area::Snapshots, |stage| assert!(stage.gc().rescued > 0));
+    });
+    stage.gc();
+    stage.library.assert_restores(made.lock().unwrap().take(), "new");
+    assert!(stage.storage.is_spent());
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+/// R1: a reader says nothing of having seen a collection that purges what it reads.
+#[test]
+fn a_reader_is_waited_for_by_a_collection_that_takes_what_it_reads() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    let (reader, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
+    reader.reads(&[id]);
+    stage.forget(id);
+    let before = stage.bytes();
+    assert_eq!(stage.gc().packs_deleted, 0);
+    reader.beat().unwrap();
+    let report = stage.gc();
+    assert_eq!((report.packs_deleted, report.waiting_for.len(), stage.bytes()), (0, 1, before));
+    reader.close().unwrap();
+    assert_eq!(stage.gc().bytes_deleted, before);
+    stage.assert_sound();
+}
+
+/// R1: it does say so of one that leaves it all it reads, and need not be waited for.
+#[test]
+fn a_reader_is_not_waited_for_by_a_collection_that_leaves_what_it_reads() {
+    let stage = Stage::new();
+    stage.write("kept", &[1]);
+    let kept = stage.backup("kept");
+    stage.write("gone", &[2]);
+    let gone = stage.backup("gone");
+    let (reader, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
+    reader.reads(&[kept]);
+    stage.forget(gone);
+    assert_eq!(stage.gc().packs_deleted, 0);
+    reader.beat().unwrap();
+    assert!(stage.gc().packs_deleted > 0);
+    reader.close().unwrap();
+    stage.library.assert_restores(Some(kept), "kept");
+    assert!(stage.storage.is_spent());
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+/// Forgetting: the entry is there before the manifest goes.
+#[test]
+fn a_snapshot_that_is_forgotten_is_in_the_trash_before_it_goes() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    at(&stage, 1, Act::Remove, Area::Snapshots, |stage| {
+        assert_eq!(stage.names(Area::Trash).len(), 1, "it would be nowhere");
+    });
+    stage.forget(id);
+    stage.assert_sound();
+}
+
+/// Forgetting: an entry made after the snapshot was forgotten and purged by others would need what is gone.
+#[test]
+fn no_entry_stays_of_a_snapshot_that_was_purged_meanwhile() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    at(&stage, 1, Act::Create, Area::Trash, move |stage| {
+        stage.storage.inner.remove(Area::Snapshots, &id.hex()).unwrap();
+    });
+    stage.forget(id);
+    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+}
+
+/// Bringing back: whoever was taken for dead brings nothing back.
+#[test]
+fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    let ring = stage.library.open().ring().clone();
+    stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+        assert_ne!(name, id.hex(), "no fence would stop this");
+        let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
+        objects::create(storage, &ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+    });
+    assert!(forget::undelete(&stage.library.open(), &[id.hex()]).is_err());
+    assert_eq!(stage.library.snapshots(), []);
+    assert!(stage.storage.is_spent());
+}
+
+/// Bringing back: at every moment it stands under one name or the other.
+#[test]
+fn a_snapshot_that_comes_back_never_stands_under_no_name() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    at(&stage, 1, Act::Remove, Area::Snapshots, move |stage| {
+        assert!(stage.names(Area::Snapshots).contains(&id.hex()), "the other name goes first");
+    });
+    assert_eq!(forget::undelete(&stage.library.open(), &[id.hex()]).unwrap(), [id]);
+    stage.library.assert_restores(Some(id), "src");
+    stage.assert_sound();
+}
+
+/// Bringing back: what an unfinished collection purges may be gone at any moment.
+#[test]
+fn nothing_comes_back_that_an_unfinished_collection_purges() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    let (reader, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
+    stage.forget(id);
+    assert!(!stage.gc().waiting_for.is_empty());
+    let err = forget::undelete(&stage.library.open(), &[id.hex()]).unwrap_err().chain();
+    assert!(err.contains("begun to purge"), "{err}");
+    reader.close().unwrap();
+    stage.gc();
+    assert_eq!((stage.bytes(), stage.names(Area::Trash)), (0, vec![]));
+    stage.assert_sound();
+}

@@ -1,0 +1,508 @@
+//! Writers beside other writers and collectors: rules W1 to W3 of docs/format.md, each broken moment staged.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use snap_backup::codec::cipher::Ring;
+use snap_backup::codec::envelope;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::hash::Key;
+use snap_backup::codec::hash::SubKeys;
+use snap_backup::codec::slot;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::GcRecord;
+use snap_backup::model::record::SessionKind;
+use snap_backup::ops::backup::Options;
+use snap_backup::ops::backup::Summary;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::objects;
+use snap_backup::store::packs;
+use snap_backup::store::session::Session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::library::Library;
+
+const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
+
+struct Stage {
+    library: Library,
+    storage: Arc<Hooked>,
+    ring: Ring,
+}
+
+impl Stage {
+    /// With an empty repository.
+    fn new() -> Self {
+        let storage = Arc::new(Hooked::default());
+        let library = Library::on(storage.clone(), None);
+        let ring = library.open().ring().clone();
+        Self { library, storage, ring }
+    }
+
+    /// Files of a source that have not been touched for years; a seed each for what is in them.
+    fn write(&self, source: &str, files: &[(&str, u64)]) {
+        for (name, seed) in files {
+            self.library.write(source, &[(name, &Random::new(*seed).bytes(50_000))]);
+            let age = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seed);
+            let path = self.library.path(source).join(name);
+            fs::File::options().write(true).open(path).unwrap().set_modified(age).unwrap();
+        }
+    }
+
+    /// An incremental backup, whose every step comes about as it was staged.
+    fn backup(&self, source: &str) -> Summary {
+        self.backup_with(source, options())
+    }
+
+    fn backup_with(&self, source: &str, options: Options) -> Summary {
+        let summary = self.library.backup(source, options);
+        assert!(self.storage.is_spent(), "the run never came to the moment that was staged");
+        assert_eq!(self.names(Area::Sessions), Vec::<String>::new(), "a session was left behind");
+        summary
+    }
+
+    fn names(&self, area: Area) -> Vec<String> {
+        self.storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
+    }
+}
+
+/// A file that is old by its mtime counts as untouched however young the test is.
+fn options() -> Options {
+    Options { ignore_ctime: true, ..Options::default() }
+}
+
+fn pack_ids(storage: &MemoryStorage) -> Vec<PackId> {
+    let listed = storage.list(Area::Packs).unwrap();
+    listed.iter().map(|found| PackId::parse(&found.name).unwrap()).collect()
+}
+
+fn packs_of(storage: &MemoryStorage, ring: &Ring, kind: ChunkType) -> Vec<PackId> {
+    let len = |id: &PackId| storage.get(Area::Packs, &id.hex()).unwrap().len() as u64;
+    let is = |id: &PackId| packs::read_table(storage, ring, id, len(id)).unwrap().kind == kind;
+    pack_ids(storage).into_iter().filter(is).collect()
+}
+
+/// What a collector publishes: collection `number` condemns `condemned` and has marked from `roots`.
+fn condemn(
+    storage: &MemoryStorage,
+    ring: &Ring,
+    number: u64,
+    condemned: Vec<PackId>,
+    roots: Vec<SnapshotId>,
+) {
+    let record = GcRecord { by: NOBODY, at: Time::now(), condemned, roots, purged: Vec::new() };
+    let name = format!("{number:016x}");
+    objects::create(storage, ring, envelope::GC, Area::Gc, &name, &record).unwrap();
+}
+
+/// What a collector does once nobody stands in its way.
+fn sweep(storage: &MemoryStorage, ring: &Ring, number: u64, condemned: &[PackId]) {
+    condemned.iter().for_each(|id| storage.remove(Area::Packs, &id.hex()).unwrap());
+    let name = format!("{number:016x}.done");
+    objects::create(storage, ring, envelope::GC_DONE, Area::Gc, &name, &()).unwrap();
+}
+
+/// The whole way of what nobody refers to: forgotten, condemned, gone.
+fn forget_and_collect_all(storage: &MemoryStorage, ring: &Ring) {
+    for found in storage.list(Area::Snapshots).unwrap() {
+        storage.remove(Area::Snapshots, &found.name).unwrap();
+    }
+    condemn(storage, ring, 1, pack_ids(storage), Vec::new());
+    sweep(storage, ring, 1, &pack_ids(storage));
+}
+
+fn fence(storage: &MemoryStorage, ring: &Ring, name: &str) {
+    let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
+    objects::create(storage, ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+}
+
+// W1: a session first, then the listings.
+
+#[test]
+fn a_session_stands_before_the_first_pack_and_the_listings_come_after_it() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1)]);
+    stage.backup("src");
+    stage.write("src", &[("b", 2)]);
+    stage.storage.calls();
+    stage.backup("src");
+    let calls = stage.storage.calls();
+    let at = |act, area| calls.iter().position(|call| (call.0, call.1) == (act, area)).unwrap();
+    let (session, pack) = (at(Act::Create, Area::Sessions), at(Act::Create, Area::Packs));
+    assert!(session < pack, "{calls:?}");
+    let between = calls[session + 1..pack].iter().filter(|call| call.0 != Act::Read);
+    let between = between.map(|call| (call.0, call.1)).collect::<Vec<_>>();
+    let looks =
+        [Area::Gc, Area::Gc, Area::Damage, Area::Packs, Area::Snapshots].map(|area| (Act::List, area));
+    let [gc, again, damage, packs, parent] = looks;
+    assert_eq!(between, [gc, again, (Act::Replace, Area::Sessions), damage, packs, parent]);
+    let last = calls.iter().rposition(|call| call.0 == Act::Create).unwrap();
+    assert_eq!(calls[last].1, Area::Snapshots, "the manifest comes last");
+    let gone = calls.iter().filter(|call| (call.0, call.1) == (Act::Remove, Area::Sessions));
+    let name = &calls[session].2;
+    assert_eq!(gone.map(|call| &call.2).collect::<Vec<_>>(), [&format!("{name}.beat"), name]);
+    assert!(at(Act::Remove, Area::Sessions) > last, "the session outlives the commit");
+}
+
+#[test]
+fn a_beat_says_which_collection_the_session_has_seen() {
+    let stage = Stage::new();
+    condemn(&stage.storage.inner, &stage.ring, 41, Vec::new(), Vec::new());
+    let (session, sight) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
+    let name = format!("{}.beat", session.id);
+    let beat: snap_backup::model::record::Beat =
+        objects::read(&*stage.storage.inner, &stage.ring, envelope::BEAT, Area::Sessions, &name).unwrap();
+    assert_eq!((beat.gc_seen, sight.gc_seen), (41, 41));
+}
+
+#[test]
+fn a_record_published_between_the_two_listings_counts_and_is_not_said_to_be_seen() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1)]);
+    stage.backup("src");
+    let condemned = pack_ids(&stage.storage.inner);
+    let ring = stage.ring.clone();
+    // The first hook has the first listing to itself.
+    stage.storage.before(Act::List, Area::Gc, |_, _| ());
+    stage.storage.before(Act::List, Area::Gc, move |storage, _| {
+        condemn(storage, &ring, 1, pack_ids(storage), Vec::new());
+    });
+    let (_session, sight) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
+    assert_eq!(sight.gc_seen, 0);
+    assert_eq!(sight.condemned, condemned.into_iter().collect());
+}
+
+// W2: nothing is written against what may go.
+
+#[test]
+fn what_was_condemned_before_the_session_is_stored_again() {
+    let stage = Stage::new();
+    stage.write("other", &[("x", 1)]);
+    let other = stage.backup("other").snapshot.unwrap();
+    let garbage = pack_ids(&stage.storage.inner);
+    stage.write("src", &[("a", 2)]);
+    let parent = stage.backup("src").snapshot.unwrap();
+    stage.storage.inner.remove(Area::Snapshots, &other.hex()).unwrap();
+    stage.write("src", &[("b", 1)]);
+
+    let (ring, condemned) = (stage.ring.clone(), garbage.clone());
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        condemn(storage, &ring, 1, condemned, vec![parent]);
+    });
+    let made = stage.backup("src");
+    assert_eq!((made.counts.files_new, made.counts.files_unchanged), (1, 1));
+    sweep(&stage.storage.inner, &stage.ring, 1, &garbage);
+    stage.library.assert_restores(made.snapshot, "src");
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_parent_that_is_collected_before_the_session_is_believed_in_nothing() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1), ("d/b", 2)]);
+    stage.backup("src");
+    stage.write("src", &[("c", 3)]);
+    let ring = stage.ring.clone();
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        forget_and_collect_all(storage, &ring);
+    });
+    let made = stage.backup("src");
+    assert_eq!(made.counts.bytes_added, 150_000 + made_of_trees(&made), "all is stored again");
+    stage.library.assert_restores(made.snapshot, "src");
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_parent_that_is_no_root_of_a_collection_is_looked_up_chunk_by_chunk() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1), ("d/b", 2)]);
+    stage.backup("src");
+    stage.write("src", &[("c", 3)]);
+    let ring = stage.ring.clone();
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        condemn(storage, &ring, 1, Vec::new(), Vec::new());
+    });
+    let made = stage.backup("src");
+    assert_eq!(made.counts.files_unchanged, 2);
+    assert_eq!(made.counts.bytes_read, 50_000, "what still lies there is not read again");
+    stage.library.assert_restores(made.snapshot, "src");
+}
+
+#[test]
+fn a_parent_that_is_no_root_gives_nothing_from_condemned_packs() {
+    for kind in [ChunkType::Data, ChunkType::Tree] {
+        let stage = Stage::new();
+        stage.write("src", &[("a", 1), ("d/b", 2)]);
+        stage.backup("src");
+        stage.write("src", &[("c", 3)]);
+        let condemned = packs_of(&stage.storage.inner, &stage.ring, kind);
+        let (ring, packs) = (stage.ring.clone(), condemned.clone());
+        stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+            condemn(storage, &ring, 1, packs, Vec::new());
+        });
+        let made = stage.backup("src");
+        sweep(&stage.storage.inner, &stage.ring, 1, &condemned);
+        stage.library.assert_restores(made.snapshot, "src");
+    }
+}
+
+#[test]
+fn a_run_that_stores_nothing_commits_no_parent_that_was_collected_meanwhile() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1), ("d/b", 2)]);
+    stage.backup("src");
+    let ring = stage.ring.clone();
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        forget_and_collect_all(storage, &ring);
+    });
+    let made = stage.backup_with("src", Options { allow_empty: true, ..options() });
+    stage.library.assert_restores(made.snapshot, "src");
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_return_to_the_last_full_commits_no_full_that_was_collected_meanwhile() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1)]);
+    let root = stage.library.path("src");
+    let time = fs::metadata(&root).unwrap().modified().unwrap();
+    stage.backup("src");
+    stage.write("src", &[("b", 2)]);
+    stage.backup("src");
+    fs::remove_file(root.join("b")).unwrap();
+    fs::File::open(&root).unwrap().set_modified(time).unwrap();
+    let ring = stage.ring.clone();
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        forget_and_collect_all(storage, &ring);
+    });
+    let made = stage.backup_with("src", Options { kind: SnapshotKind::Differential, ..options() });
+    stage.library.assert_restores(made.snapshot, "src");
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_looked_up_before_the_session_is_looked_up_again() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1), ("d/b", 2)]);
+    stage.backup("src");
+    stage.write("src", &[("c", 3)]);
+    // The parent is no root: it is not believed from the first look on.
+    condemn(&stage.storage.inner, &stage.ring, 1, Vec::new(), Vec::new());
+    let ring = stage.ring.clone();
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        sweep(storage, &ring, 1, &[]);
+        condemn(storage, &ring, 2, pack_ids(storage), Vec::new());
+        sweep(storage, &ring, 2, &pack_ids(storage));
+    });
+    let made = stage.backup("src");
+    stage.library.assert_restores(made.snapshot, "src");
+}
+
+/// Bytes of the trees that a run stored.
+fn made_of_trees(made: &Summary) -> u64 {
+    made.counts.bytes_added % 50_000
+}
+
+// Writers beside one another.
+
+#[test]
+fn a_backup_within_another_harms_neither() {
+    for (act, area) in
+        [(Act::Create, Area::Sessions), (Act::Create, Area::Packs), (Act::Create, Area::Snapshots)]
+    {
+        let stage = Arc::new(Stage::new());
+        stage.write("one", &[("a", 1), ("b", 2)]);
+        stage.write("two", &[("a", 1), ("c", 3)]);
+        let within = Arc::new(Mutex::new(None));
+        let (other, made) = (Arc::downgrade(&stage), within.clone());
+        stage.storage.before(act, area, move |_, _| {
+            let other = other.upgrade().unwrap();
+            *made.lock().unwrap() = other.library.backup("two", options()).snapshot;
+        });
+        let without = stage.library.backup("one", options()).snapshot;
+        let within = within.lock().unwrap().take();
+        assert_eq!(stage.library.snapshots().len(), 2);
+        stage.library.assert_restores(without, "one");
+        stage.library.assert_restores(within, "two");
+        assert_eq!(stage.library.errors(), Vec::<String>::new(), "within {act:?} in {area:?}");
+    }
+}
+
+#[test]
+fn backups_at_the_same_time_all_succeed_and_restore() {
+    let stage = Stage::new();
+    let sources = ["0", "1", "2", "3"];
+    for (number, source) in sources.iter().enumerate() {
+        stage.write(source, &[("same", 1), ("own", 10 + number as u64)]);
+    }
+    let made = std::thread::scope(|scope| {
+        let runs = sources.map(|source| scope.spawn(|| stage.library.backup(source, options()).snapshot));
+        runs.map(|run| run.join().unwrap())
+    });
+    for (id, source) in made.into_iter().zip(sources) {
+        stage.library.assert_restores(id, source);
+    }
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+    assert_eq!(stage.names(Area::Sessions), Vec::<String>::new());
+}
+
+// W3: a fence has the name.
+
+#[test]
+fn a_fenced_run_commits_under_a_new_session_when_all_it_needs_is_there() {
+    for fences in [1, 2] {
+        let stage = Stage::new();
+        stage.write("src", &[("a", 1)]);
+        let parent = stage.backup("src").snapshot.unwrap();
+        stage.write("src", &[("b", 2)]);
+        let fenced = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..fences {
+            let (ring, fenced) = (stage.ring.clone(), fenced.clone());
+            stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+                fence(storage, &ring, name);
+                fenced.lock().unwrap().push(name.to_owned());
+            });
+        }
+        stage.storage.calls();
+        let made = stage.backup("src").snapshot.unwrap();
+        let fenced = fenced.lock().unwrap();
+        assert!(!fenced.contains(&made.hex()), "committed under a fence");
+        assert_eq!(stage.library.snapshots(), [parent, made], "the fence is no snapshot");
+        stage.library.assert_restores(Some(made), "src");
+        let calls = stage.storage.calls();
+        let commit = calls.iter().position(|call| call.2 == made.hex() && call.1 == Area::Snapshots).unwrap();
+        let session = calls.iter().position(|call| call.2 == made.hex()).unwrap();
+        let looked = calls[session..commit].contains(&(Act::List, Area::Packs, String::new()));
+        assert!(looked, "the new session looked at nothing: {calls:?}");
+    }
+}
+
+#[test]
+fn a_fenced_run_that_lost_a_pack_says_so_and_commits_nothing() {
+    for kind in [ChunkType::Data, ChunkType::Tree] {
+        for new in [true, false] {
+            let stage = Stage::new();
+            stage.write("src", &[("a", 1), ("d/b", 2)]);
+            let parent = stage.backup("src").snapshot.unwrap();
+            let before = pack_ids(&stage.storage.inner);
+            stage.write("src", &[("c", 3)]);
+            let ring = stage.ring.clone();
+            stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+                fence(storage, &ring, name);
+                // A pack that the run wrote, or one that it found.
+                let mut lost = packs_of(storage, &ring, kind);
+                lost.retain(|id| before.contains(id) != new);
+                condemn(storage, &ring, 1, lost.clone(), Vec::new());
+                sweep(storage, &ring, 1, &lost);
+            });
+            let err = stage.library.try_backup("src", options()).unwrap_err().chain();
+            assert!(err.contains("collected"), "{kind:?}, new: {new}: {err}");
+            assert_eq!(stage.library.snapshots(), [parent]);
+            assert_eq!(stage.names(Area::Sessions), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn a_fenced_run_does_not_count_on_condemned_packs() {
+    for kind in [ChunkType::Data, ChunkType::Tree] {
+        let stage = Stage::new();
+        stage.write("src", &[("a", 1), ("d/b", 2)]);
+        let ring = stage.ring.clone();
+        stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+            fence(storage, &ring, name);
+            condemn(storage, &ring, 1, packs_of(storage, &ring, kind), Vec::new());
+        });
+        let err = stage.library.try_backup("src", options()).unwrap_err().chain();
+        assert!(err.contains("collected"), "{kind:?}: {err}");
+        assert_eq!(stage.library.snapshots(), []);
+    }
+}
+
+#[test]
+fn the_run_after_a_fenced_one_that_failed_is_whole() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1), ("d/b", 2)]);
+    let ring = stage.ring.clone();
+    stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+        fence(storage, &ring, name);
+        let lost = packs_of(storage, &ring, ChunkType::Data);
+        condemn(storage, &ring, 1, lost.clone(), Vec::new());
+        sweep(storage, &ring, 1, &lost);
+    });
+    stage.library.try_backup("src", options()).unwrap_err();
+    let made = stage.backup("src");
+    stage.library.assert_restores(made.snapshot, "src");
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+// Damage heals.
+
+#[test]
+fn the_backup_after_a_check_stores_again_what_the_check_found_damaged() {
+    for kind in [ChunkType::Data, ChunkType::Tree] {
+        let stage = Stage::new();
+        stage.write("src", &[("a", 1), ("d/b", 2)]);
+        let made = stage.backup("src").snapshot;
+        for id in packs_of(&stage.storage.inner, &stage.ring, kind) {
+            let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+            // Behind the table, before its copy: one of the blocks.
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+        }
+        assert_ne!(stage.library.errors(), Vec::<String>::new());
+        assert_eq!(stage.names(Area::Damage).len(), 1 + usize::from(kind == ChunkType::Tree));
+        let healed = stage.backup("src");
+        assert!(healed.counts.bytes_added > 0, "{kind:?}: nothing was stored again");
+        stage.library.assert_restores(made, "src");
+    }
+}
+
+#[test]
+fn the_backup_after_a_check_stores_again_what_the_check_missed() {
+    for kind in [ChunkType::Data, ChunkType::Tree] {
+        let stage = Stage::new();
+        stage.write("src", &[("a", 1), ("d/b", 2)]);
+        let made = stage.backup("src").snapshot;
+        for id in packs_of(&stage.storage.inner, &stage.ring, kind) {
+            stage.storage.inner.remove(Area::Packs, &id.hex()).unwrap();
+        }
+        assert_ne!(stage.library.errors(), Vec::<String>::new());
+        stage.backup("src");
+        stage.library.assert_restores(made, "src");
+        assert_eq!(stage.library.errors(), Vec::<String>::new(), "{kind:?}");
+    }
+}
+
+// Features of later versions.
+
+#[test]
+fn an_unknown_read_only_feature_lets_read_and_not_write() {
+    let stage = Stage::new();
+    stage.write("src", &[("a", 1)]);
+    let made = stage.backup("src").snapshot;
+    let mut config = stage.library.open().config().clone();
+    config.ro_compat = 1 << 40;
+    let master = Key::new(config.open_master.unwrap());
+    let key = SubKeys::derive(&master, &config.repo).config;
+    stage.storage.inner.put(Area::Config, "1", slot::close_config(&config, &key).unwrap());
+    stage.library.assert_restores(made, "src");
+    stage.write("src", &[("b", 2)]);
+    let before = stage.names(Area::Packs);
+    let err = stage.library.try_backup("src", options()).unwrap_err().chain();
+    assert!(err.contains("newer snap"), "{err}");
+    assert_eq!((stage.names(Area::Packs), stage.names(Area::Snapshots).len()), (before, 1));
+}

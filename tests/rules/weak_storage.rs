@@ -1,0 +1,301 @@
+//! Stores that promise less, clocks that are wrong, and machines that are only partly the same: collecting waits, and
+//! loses nothing.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::GcRecord;
+use snap_backup::model::record::Seen;
+use snap_backup::model::record::SessionKind;
+use snap_backup::ops::backup::Options;
+use snap_backup::store::collections;
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::objects;
+use snap_backup::store::session::Session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::dates::days;
+use crate::support::dates::redate;
+use crate::support::hooked::Act;
+use crate::support::library::Library;
+use crate::support::stage::Stage;
+
+const SOMEBODY: SnapshotId = SnapshotId::new([9; 16]);
+const HOUR: i64 = 3600;
+
+/// What stays, what goes, and a name for what a collection has to do: two snapshots, one of them forgotten.
+fn garbage(stage: &Stage) {
+    stage.write("a", &[1, 2]);
+    let old = stage.backup("a");
+    stage.write("a", &[2, 3]);
+    stage.backup("a");
+    stage.forget(old);
+}
+
+/// What a collector saw of a heart that has not begun to beat, so long ago.
+fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
+    let (repo, now) = (stage.library.open(), Time::now());
+    let name = format!("{id}.seen");
+    let seen = Seen { count: 0, at: Time { sec: now.sec - ago, ..now } };
+    let bytes = objects::close(repo.ring(), envelope::SEEN, &name, &seen).unwrap();
+    stage.storage.inner.put(Area::Sessions, &name, bytes);
+}
+
+// Stores that promise little.
+
+#[test]
+fn on_a_store_that_promises_nothing_nothing_is_deleted_beside_anybody() {
+    for distrusted in [false, true] {
+        let stage = Stage::new();
+        garbage(&stage);
+        let before = stage.bytes();
+        let (session, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
+        // It says that it has seen all there will be: elsewhere nobody waits for it.
+        session.has_seen(1000).unwrap();
+        stage.storage.distrusted.store(distrusted, Ordering::Relaxed);
+        let report = stage.gc();
+        assert_eq!(report.waiting_for.is_empty(), !distrusted, "{report:?}");
+        assert_eq!(stage.bytes() < before, !distrusted, "{report:?}");
+        session.close().unwrap();
+        let report = stage.gc();
+        assert_eq!(report.waiting_for, Vec::<String>::new());
+        assert!(stage.bytes() < before);
+        stage.assert_sound();
+    }
+}
+
+#[test]
+fn a_lock_that_not_everybody_sees_makes_nobody_dead() {
+    let stage = Stage::new();
+    garbage(&stage);
+    stage.storage.distrusted.store(true, Ordering::Relaxed);
+    // Its lock is free, on this machine, since it booted; and its heart stood still for a while.
+    stage.stand(SOMEBODY);
+    for ago in [0, 2 * HOUR, 23 * HOUR] {
+        seen(&stage, SOMEBODY, ago);
+        let report = stage.gc();
+        assert_eq!(report.waiting_for.len(), 1, "{ago} s: {report:?}");
+    }
+    seen(&stage, SOMEBODY, 25 * HOUR);
+    assert_eq!(stage.gc().waiting_for, Vec::<String>::new());
+    stage.assert_sound();
+}
+
+#[test]
+fn a_record_that_another_collector_overwrote_deletes_nothing() {
+    let stage = Stage::new();
+    garbage(&stage);
+    let ring = stage.library.open().ring().clone();
+    let (weak, deleted) = (Arc::downgrade(&stage), Arc::new(Mutex::new(BTreeSet::new())));
+    // Right after the record is published, and before it is looked at again, another of the same name is there.
+    let other = ring.clone();
+    stage.storage.before(Act::Create, Area::Gc, move |_, name| {
+        let (name, ring) = (name.to_owned(), other);
+        weak.upgrade().unwrap().storage.before(Act::List, Area::Gc, move |storage, _| {
+            let (condemned, purged) = (Vec::new(), Vec::new());
+            let roots = storage.list(Area::Snapshots).unwrap();
+            let roots = roots.iter().map(|found| SnapshotId::parse(&found.name).unwrap()).collect();
+            let record = GcRecord { by: SOMEBODY, at: Time::now(), condemned, roots, purged };
+            let bytes = objects::close(&ring, envelope::GC, &name, &record).unwrap();
+            storage.put(Area::Gc, &name, bytes);
+        });
+    });
+    let gone = Arc::clone(&deleted);
+    stage.storage.before(Act::Remove, Area::Packs, move |storage, name| {
+        let open = collections::unfinished(storage, &ring).unwrap();
+        let pack = PackId::parse(name).unwrap();
+        let named = open.iter().any(|one| one.record.condemned.contains(&pack));
+        gone.lock().unwrap().insert((name.to_owned(), named));
+    });
+    stage.gc();
+    let deleted = deleted.lock().unwrap();
+    assert!(!deleted.is_empty() && deleted.iter().all(|(_, named)| *named), "{deleted:?}: no record said so");
+    stage.assert_sound();
+}
+
+// Clocks.
+
+#[test]
+fn a_clock_a_day_ahead_purges_nothing_that_was_forgotten_just_now() {
+    let stage = Stage::new();
+    garbage(&stage);
+    // The store's clock is 25 hours behind this machine's.
+    let (now, there) = (Time::now(), 25 * HOUR);
+    let there = Time { sec: now.sec - there, ..now };
+    for found in stage.storage.inner.list(Area::Trash).unwrap() {
+        stage.storage.inner.date(Area::Trash, &found.name, there);
+    }
+    for _ in 0..8 {
+        stage.storage.before(Act::List, Area::Sessions, move |storage, _| {
+            for found in storage.list(Area::Sessions).unwrap() {
+                storage.date(Area::Sessions, &found.name, there);
+            }
+        });
+    }
+    let report = stage.gc_without_purge();
+    assert_eq!((report.purged, report.in_trash), (0, 1), "{report:?}");
+    assert_eq!(stage.names(Area::Trash).len(), 1);
+}
+
+#[test]
+fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
+    let stage = Stage::new();
+    garbage(&stage);
+    stage.stand_on(SOMEBODY, "elsewhere".to_owned());
+    // Looked at tomorrow: the looker's clock was a day ahead then, or is a day behind now.
+    seen(&stage, SOMEBODY, -24 * HOUR);
+    assert_eq!(stage.gc().waiting_for.len(), 1);
+    // The look counts from now on, by this clock.
+    let repo = stage.library.open();
+    let name = format!("{SOMEBODY}.seen");
+    let seen: Seen =
+        objects::read(&*stage.storage.inner, repo.ring(), envelope::SEEN, Area::Sessions, &name).unwrap();
+    assert!(seen.at.sec <= Time::now().sec, "{seen:?}");
+    assert_eq!(stage.gc().waiting_for.len(), 1);
+}
+
+/// A clock that jumped a day ahead buries a writer alive: the fence costs it a second look, nothing else.
+#[test]
+fn a_writer_that_a_wrong_clock_buries_commits_all_or_says_so() {
+    let stage = Stage::new();
+    garbage(&stage);
+    stage.write("b", &[1, 4]);
+    let weak = Arc::downgrade(&stage);
+    stage.storage.before(Act::Create, Area::Snapshots, move |storage, own| {
+        let stage = weak.upgrade().unwrap();
+        let own = SnapshotId::parse(own).unwrap();
+        // Of another machine, as its lock is held here.
+        storage.remove(Area::Sessions, &own.hex()).unwrap();
+        storage.remove(Area::Sessions, &format!("{own}.beat")).unwrap();
+        stage.stand_on(own, "elsewhere".to_owned());
+        seen(&stage, own, 24 * HOUR);
+        assert_eq!(stage.gc().waiting_for, Vec::<String>::new());
+    });
+    match stage.library.try_backup("b", Options::default()) {
+        Ok(made) => stage.library.assert_restores(made.snapshot, "b"),
+        Err(err) => assert!(err.chain().contains("took this run for dead"), "{}", err.chain()),
+    }
+    stage.gc();
+    stage.assert_sound();
+}
+
+#[test]
+fn a_snapshot_of_tomorrow_hides_no_change_and_stops_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("repo");
+    let library = Library::on(Arc::new(LocalStorage::new(&path)), None);
+    library.write("src", &[("a", &[1; 9000]), ("b", &[2; 9000])]);
+    let first = library.backup("src", Options::default()).snapshot.unwrap();
+    let future = redate(&path, None, &first.hex(), days(1));
+    library.write("src", &[("a", &[3; 9000])]);
+    let second = library.backup("src", Options::default());
+    assert_eq!((second.counts.files_changed, second.counts.files_unchanged), (1, 1));
+    library.assert_restores(second.snapshot, "src");
+    library.write("src", &[("a", &[4; 9000])]);
+    let third = library.backup("src", Options::default());
+    library.assert_restores(third.snapshot, "src");
+    let standing: Vec<String> = library.snapshots().iter().map(SnapshotId::hex).collect();
+    assert!(standing.contains(&future) && standing.len() == 3, "{standing:?}");
+    let repo = library.open();
+    let options = snap_backup::ops::gc::Options { empty_trash: true, ..Default::default() };
+    snap_backup::ops::gc::run(&repo, &options, &(), &std::sync::atomic::AtomicBool::new(false)).unwrap();
+    assert_eq!(library.errors(), Vec::<String>::new());
+}
+
+// Containers.
+
+/// A backup in a container, made by `unshare` with these options, that waits for more to store.
+fn contained(sandbox: &Sandbox, options: &[&str], before: &str) -> Option<Child> {
+    let inner = sandbox.command(&["backup", "--stdin"]);
+    let mut command = Command::new("unshare");
+    command.args(options).args(["sh", "-c"]).arg(format!("{before} exec \"$0\" \"$@\""));
+    command.arg(inner.get_program()).args(inner.get_args()).env_clear().current_dir(sandbox.path(""));
+    inner.get_envs().filter_map(|(name, value)| Some((name, value?))).for_each(|(name, value)| {
+        command.env(name, value);
+    });
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else {
+        crate::support::skipped("no unshare, which makes containers");
+        return None;
+    };
+    child.stdin.as_mut().unwrap().write_all(&Random::new(7).bytes(40_000_000)).ok();
+    // It stands once its first pack does; more than a pack has been taken from it by now, or it never began.
+    for _ in 0..400 {
+        let stands = !sandbox.objects("sessions").is_empty();
+        if stands || child.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if sandbox.objects("sessions").is_empty() {
+        let _ = child.kill();
+        let _ = child.wait();
+        crate::support::skipped("no containers can be made here");
+        return None;
+    }
+    Some(child)
+}
+
+fn waits(sandbox: &Sandbox) -> usize {
+    let report = sandbox.ok(&["gc", "--json", "--empty-trash", "--max-unused", "0"]).summary();
+    report["waiting_for"].as_array().unwrap().len()
+}
+
+/// Something for collections to wait with.
+fn with_garbage() -> Sandbox {
+    let sandbox = Sandbox::open();
+    sandbox.write(&[("a", "1")]);
+    let old = sandbox.backup(&[]);
+    sandbox.write(&[("a", "2")]);
+    sandbox.backup(&[]);
+    sandbox.ok(&["forget", &old]);
+    sandbox
+}
+
+#[test]
+fn a_container_of_the_same_machine_is_seen_alive_whatever_it_calls_its_processes() {
+    let sandbox = with_garbage();
+    let options = ["--pid", "--fork", "--kill-child"];
+    let Some(mut child) = contained(&sandbox, &options, "") else { return };
+    // Its process has a number that here is another's, or nobody's.
+    assert_eq!(waits(&sandbox), 1, "its packs are being used");
+    assert_eq!(waits(&sandbox), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The lock goes with the process.
+    for _ in 0..100 {
+        if waits(&sandbox) == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(waits(&sandbox), 0);
+    sandbox.assert_clean();
+}
+
+/// The same boot of the same kernel, but a name of its own: nobody can tell whose locks those are.
+#[test]
+fn a_container_of_another_name_is_not_taken_for_dead_at_once() {
+    let sandbox = with_garbage();
+    let Some(mut child) = contained(&sandbox, &["--uts"], "hostname another-machine &&") else { return };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(waits(&sandbox), 1, "its heart has not stood still for long");
+    sandbox.assert_clean();
+}

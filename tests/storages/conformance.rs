@@ -1,0 +1,454 @@
+//! What every store must do, in one list: each check gets an empty store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use snap_backup::Error;
+#[cfg(feature = "cloud")]
+use snap_backup::store::cloud::CloudStorage;
+#[cfg(feature = "cloud")]
+use snap_backup::store::cloud::Options;
+#[cfg(feature = "cloud")]
+use snap_backup::store::cloud::place::Place;
+use snap_backup::store::local::LocalStorage;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::patience::Patience;
+use snap_backup::store::rest::RestStorage;
+use snap_backup::store::rest::place::Place as RestPlace;
+use snap_backup::store::sftp::SftpStorage;
+use snap_backup::store::sftp::place::Place as SftpPlace;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Created;
+use snap_backup::store::storage::Storage;
+
+const LIMIT: u64 = 1 << 30;
+
+type Check = fn(&dyn Storage);
+
+const CONFORMANCE: [(&str, Check); 16] = [
+    ("one winner", one_winner),
+    ("existing untouched", existing_untouched),
+    ("missing", missing),
+    ("limit", limit),
+    ("ranges", ranges),
+    ("list", list),
+    ("list only complete", list_only_complete),
+    ("remove", remove),
+    ("sizes", sizes),
+    ("held", held),
+    ("replace", replace),
+    ("replace never mixes", replace_never_mixes),
+    ("many", many),
+    ("odd names", odd_names),
+    ("removed while read", removed_while_read),
+    ("bad names", bad_names),
+];
+
+#[test]
+fn local_conforms() {
+    for (name, check) in CONFORMANCE {
+        println!("{name}");
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("deep/repo");
+        check(&LocalStorage::new(&root));
+        assert_eq!(temps(dir.path()), 0, "{name} left a temporary file");
+    }
+}
+
+#[test]
+fn memory_conforms() {
+    for (name, check) in CONFORMANCE {
+        println!("{name}");
+        check(&MemoryStorage::default());
+    }
+}
+
+/// A real server on two pipes, without a network.
+#[test]
+fn sftp_conforms() {
+    let Some(server) = crate::support::sftp::server() else { return };
+    for (name, check) in CONFORMANCE {
+        println!("{name}");
+        let dir = tempfile::tempdir().unwrap();
+        let place = format!("sftp://nowhere{}/deep/repo", dir.path().display());
+        check(&SftpStorage::new(SftpPlace::parse(&place).unwrap(), &server));
+        assert_eq!(temps(dir.path()), 0, "{name} left a temporary file");
+    }
+}
+
+/// The same through ssh itself.
+#[test]
+fn sftp_through_ssh_conforms() {
+    let Some(server) = crate::support::sftp::Sshd::start() else { return };
+    for (name, check) in CONFORMANCE {
+        println!("{name}");
+        let dir = tempfile::tempdir().unwrap();
+        let place = format!("sftp://root@127.0.0.1:{}{}/deep/repo", server.port, dir.path().display());
+        check(&SftpStorage::new(SftpPlace::parse(&place).unwrap(), server.command()));
+        assert_eq!(temps(dir.path()), 0, "{name} left a temporary file");
+    }
+}
+
+/// A server that refuses names that are taken.
+#[cfg(feature = "cloud")]
+#[test]
+fn s3_conforms_on_moto() {
+    let Some(server) = crate::support::servers::Server::moto() else { return };
+    conforms_on("s3", &server.variables(), None);
+}
+
+/// A server that looks whether a name is taken and writes then: two that come at once may both have it.
+#[cfg(feature = "cloud")]
+#[test]
+fn s3_conforms_on_s3s_but_for_those_who_come_at_once() {
+    let Some(server) = crate::support::servers::Server::s3s() else { return };
+    for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
+        println!("{name}");
+        if name != "one winner" {
+            check(&cloud("s3", number, &server.variables()));
+        }
+    }
+}
+
+/// A server that overwrites: then no store can have one winner, and it has to say so.
+#[cfg(feature = "cloud")]
+#[test]
+fn s3_conforms_on_rclone_but_for_its_having_several_winners() {
+    let Some(server) = crate::support::servers::Server::rclone_s3(true) else { return };
+    conforms_on("s3", &server.variables(), Some("one winner"));
+}
+
+#[cfg(feature = "cloud")]
+#[test]
+fn az_conforms_on_azurite() {
+    let Some(server) = crate::support::servers::Server::azurite() else { return };
+    conforms_on("az", &server.azure_variables(), None);
+}
+
+/// REST servers let several writers win; rclone's overwrites.
+#[test]
+fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
+    for signed in [&[][..], &["--user", "me", "--pass", "it's"]] {
+        let Some(server) = crate::support::servers::Server::rclone_rest(true, signed) else { return };
+        for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
+            println!("{name}");
+            let login = if signed.is_empty() { "" } else { "me:it's@" };
+            let place = format!("rest:http://{login}127.0.0.1:{}/deep/{number}/", server.port());
+            let place = RestPlace::parse(&place).unwrap();
+            let store = RestStorage::new(place, Arc::default(), Patience::default());
+            assert!(!store.location().contains("it's"));
+            match name {
+                "one winner" => assert!(store.distrust().unwrap().is_some()),
+                _ => check(&store),
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cloud")]
+#[allow(clippy::print_stdout, reason = "shown where it fails")]
+fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>) {
+    for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
+        println!("{name}");
+        let store = cloud(scheme, number, variables);
+        if lacks == Some(name) {
+            let said = store.distrust().unwrap().unwrap();
+            assert!(said.contains("no create-if-absent"), "{said}");
+            continue;
+        }
+        check(&store);
+        assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
+    }
+    let store = cloud(scheme, CONFORMANCE.len(), variables);
+    // Before anything else is written, as a session's beginning does.
+    assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
+    in_parts(&store);
+}
+
+/// What is too large for one request.
+#[cfg(feature = "cloud")]
+fn in_parts(store: &CloudStorage) {
+    let halves = [vec![1u8; 65 << 20], vec![2u8; 65 << 20]];
+    let parts = [halves[0].as_slice(), &halves[1]];
+    assert_eq!(store.create(Area::Packs, "aa", &parts).unwrap(), Created::New);
+    assert_eq!(store.create(Area::Packs, "aa", &[b"x"]).unwrap(), Created::Exists);
+    assert_eq!(store.create(Area::Packs, "aa", &parts).unwrap(), Created::Exists);
+    assert!(store.read(Area::Packs, "aa", 130 << 20).unwrap() == halves.concat());
+    store.remove(Area::Packs, "aa").unwrap();
+    assert_eq!(store.create_owned(Area::Packs, "aa", halves.into()).unwrap(), Created::New);
+}
+
+#[cfg(feature = "cloud")]
+fn cloud(scheme: &str, number: usize, variables: &[(String, String)]) -> CloudStorage {
+    let place = Place::parse(&format!("{scheme}://bucket/deep/{number}")).unwrap();
+    CloudStorage::new(place, Options { variables: variables.to_vec(), ..Options::default() }).unwrap()
+}
+
+fn temps(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let count = |entry: fs::DirEntry| match entry.file_type().unwrap().is_dir() {
+        true => temps(&entry.path()),
+        false => usize::from(entry.file_name().to_str().unwrap().starts_with('.')),
+    };
+    entries.map(count).sum()
+}
+
+fn names(store: &dyn Storage, area: Area) -> Vec<String> {
+    store.list(area).unwrap().into_iter().map(|listed| listed.name).collect()
+}
+
+fn one_winner(store: &dyn Storage) {
+    let barrier = Barrier::new(16);
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let barrier = &barrier;
+        let start = |byte: u8| {
+            scope.spawn(move || {
+                barrier.wait();
+                (byte, store.create(Area::Packs, "abcd", &[&[byte; 1000]]).unwrap())
+            })
+        };
+        let threads: Vec<_> = (0..16).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let winners: Vec<_> = outcomes.iter().filter(|(_, created)| *created == Created::New).collect();
+    assert_eq!(winners.len(), 1);
+    assert_eq!(store.read(Area::Packs, "abcd", LIMIT).unwrap(), [winners[0].0; 1000]);
+}
+
+fn existing_untouched(store: &dyn Storage) {
+    assert_eq!(store.create(Area::Keys, "k", &[b"o", b"", b"ld"]).unwrap(), Created::New);
+    assert_eq!(store.create(Area::Keys, "k", &[b"new"]).unwrap(), Created::Exists);
+    assert!(store.create_held(Area::Keys, "k", b"new").is_err());
+    assert_eq!(store.read(Area::Keys, "k", LIMIT).unwrap(), b"old");
+}
+
+fn missing(store: &dyn Storage) {
+    for name in ["none", "other"] {
+        for area in Area::ALL {
+            assert!(store.read(area, name, LIMIT).unwrap_err().is_missing());
+            assert!(store.read_range(area, name, 0, &mut [0]).unwrap_err().is_missing());
+            assert_eq!(store.is_held(area, name).unwrap(), Some(false));
+            assert!(store.list(area).unwrap().iter().all(|listed| listed.name == "there"));
+            store.sync(area).unwrap();
+            store.create(area, "there", &[]).unwrap();
+            store.sync(area).unwrap();
+        }
+    }
+}
+
+fn limit(store: &dyn Storage) {
+    store.create(Area::Index, "i", &[b"12345"]).unwrap();
+    assert_eq!(store.read(Area::Index, "i", 5).unwrap(), b"12345");
+    assert_eq!(store.read(Area::Index, "i", u64::MAX).unwrap(), b"12345");
+    for limit in [0, 4] {
+        let error = store.read(Area::Index, "i", limit).unwrap_err();
+        assert!(matches!(error, Error::Damaged { what, .. } if what == "index/i"));
+    }
+}
+
+fn ranges(store: &dyn Storage) {
+    store.create(Area::Packs, "aa11", &[b"0123", b"456789"]).unwrap();
+    let read = |offset, len| {
+        let mut out = vec![0; len];
+        store.read_range(Area::Packs, "aa11", offset, &mut out).map(|()| out)
+    };
+    assert_eq!(read(0, 10).unwrap(), b"0123456789");
+    assert_eq!(read(3, 4).unwrap(), b"3456");
+    assert_eq!(read(10, 0).unwrap(), b"");
+    assert_eq!(read(99, 0).unwrap(), b"");
+    for (offset, len) in [(9, 2), (10, 1), (99, 1), (0, 11), (i64::MAX as u64, 1), (u64::MAX, 1)] {
+        let error = read(offset, len).unwrap_err();
+        let said = error.chain();
+        assert!(matches!(error, Error::Damaged { what, .. } if what == "packs/aa/aa11"), "{said}");
+    }
+}
+
+fn list(store: &dyn Storage) {
+    for name in ["cc1", "aa2", "bb3", "aa1"] {
+        store.create(Area::Packs, name, &[name.as_bytes()]).unwrap();
+        store.create(Area::Trash, name, &[b"four"]).unwrap();
+    }
+    assert_eq!(names(store, Area::Packs), ["aa1", "aa2", "bb3", "cc1"]);
+    assert_eq!(names(store, Area::Trash), ["aa1", "aa2", "bb3", "cc1"]);
+    assert!(store.list(Area::Packs).unwrap().iter().all(|listed| listed.len == 3));
+    assert!(store.list(Area::Trash).unwrap().iter().all(|listed| listed.len == 4));
+    assert!(store.list(Area::Snapshots).unwrap().is_empty());
+}
+
+fn list_only_complete(store: &dyn Storage) {
+    let body = vec![7; 1 << 16];
+    std::thread::scope(|scope| {
+        let write = |number: usize| store.create(Area::Packs, &format!("{number:04x}"), &[&body, &body]);
+        let writer = scope
+            .spawn(move || (0..64).for_each(|number| assert_eq!(write(number * 997).unwrap(), Created::New)));
+        while !writer.is_finished() {
+            assert!(store.list(Area::Packs).unwrap().iter().all(|listed| listed.len == 1 << 17));
+        }
+    });
+    assert_eq!(store.list(Area::Packs).unwrap().len(), 64);
+}
+
+fn remove(store: &dyn Storage) {
+    store.remove(Area::Gc, "1").unwrap();
+    store.create(Area::Gc, "1", &[b"x"]).unwrap();
+    store.remove(Area::Gc, "1").unwrap();
+    store.remove(Area::Gc, "1").unwrap();
+    store.sync(Area::Gc).unwrap();
+    assert!(store.list(Area::Gc).unwrap().is_empty());
+    assert_eq!(store.create(Area::Gc, "1", &[b"y"]).unwrap(), Created::New);
+}
+
+fn sizes(store: &dyn Storage) {
+    let large: Vec<u8> = (0..8_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    store.create(Area::Packs, "empty", &[]).unwrap();
+    let whole = vec![3; 64 << 20];
+    store.create(Area::Packs, "whole", &[&whole]).unwrap();
+    assert!(store.read(Area::Packs, "whole", 64 << 20).unwrap() == whole);
+    store.create(Area::Packs, "large", &[&large]).unwrap();
+    assert_eq!(store.read(Area::Packs, "empty", 0).unwrap(), b"");
+    assert!(store.read(Area::Packs, "large", 8 << 20).unwrap() == large);
+    assert!(store.read(Area::Packs, "large", (8 << 20) - 1).unwrap_err().is_damage());
+}
+
+fn held(store: &dyn Storage) {
+    let hold = store.create_held(Area::Sessions, "s", b"me").unwrap();
+    // A store without locks cannot tell.
+    let held = store.is_held(Area::Sessions, "s").unwrap();
+    assert!(held != Some(false));
+    assert_eq!(store.is_held(Area::Sessions, "s").unwrap(), held);
+    assert_eq!(store.read(Area::Sessions, "s", LIMIT).unwrap(), b"me");
+    assert!(store.create_held(Area::Sessions, "s", b"you").is_err());
+    assert_eq!(store.is_held(Area::Sessions, "s").unwrap(), held);
+    drop(hold);
+    // A process that another test starts at this moment has the lock, too, until it becomes its program.
+    let is_free = |_| {
+        let free = store.is_held(Area::Sessions, "s").unwrap() == held.map(|_| false);
+        free || {
+            std::thread::sleep(Duration::from_millis(20));
+            false
+        }
+    };
+    assert!((0..100).any(is_free));
+    assert_eq!(names(store, Area::Sessions), ["s"]);
+    let _hold = store.create_held(Area::Sessions, "t", b"me").unwrap();
+    store.remove(Area::Sessions, "t").unwrap();
+    assert_eq!(store.is_held(Area::Sessions, "t").unwrap(), Some(false));
+}
+
+fn replace(store: &dyn Storage) {
+    for bytes in [&b"first"[..], b"", b"third, longer"] {
+        store.replace(Area::Sessions, "s.beat", bytes).unwrap();
+        assert_eq!(store.read(Area::Sessions, "s.beat", LIMIT).unwrap(), bytes);
+    }
+    assert_eq!(names(store, Area::Sessions), ["s.beat"]);
+}
+
+/// A reader sees one or the other, whole.
+fn replace_never_mixes(store: &dyn Storage) {
+    let bodies = [vec![1u8; 3000], vec![2u8; 70_000]];
+    store.replace(Area::Sessions, "s.beat", &bodies[0]).unwrap();
+    std::thread::scope(|scope| {
+        let bodies = &bodies;
+        let writer = scope.spawn(move || {
+            (0..200).for_each(|turn| store.replace(Area::Sessions, "s.beat", &bodies[turn % 2]).unwrap());
+        });
+        while !writer.is_finished() {
+            assert!(bodies.contains(&store.read(Area::Sessions, "s.beat", LIMIT).unwrap()));
+            assert_eq!(names(store, Area::Sessions), ["s.beat"]);
+        }
+    });
+}
+
+fn many(store: &dyn Storage) {
+    let name = |number: u32| format!("{:08x}", number.wrapping_mul(2_654_435_761));
+    for number in 0..2500 {
+        assert_eq!(store.create(Area::Packs, &name(number), &[]).unwrap(), Created::New);
+    }
+    let mut wanted: Vec<String> = (0..2500).map(name).collect();
+    wanted.sort();
+    assert!(names(store, Area::Packs) == wanted);
+    (0..2500).step_by(2).for_each(|number| store.remove(Area::Packs, &name(number)).unwrap());
+    assert_eq!(store.list(Area::Packs).unwrap().len(), 1250);
+}
+
+fn odd_names(store: &dyn Storage) {
+    let odd = [
+        "a b",
+        "x.y.z",
+        "~",
+        "-rf",
+        "ab\nc",
+        "\u{e4}\u{1f4be}",
+        "con",
+        "A",
+        "a",
+        "%2e",
+        "q".repeat(200).as_str(),
+    ]
+    .map(str::to_owned);
+    for name in &odd {
+        assert_eq!(store.create(Area::Trash, name, &[name.as_bytes()]).unwrap(), Created::New, "{name:?}");
+    }
+    let mut sorted = odd.to_vec();
+    sorted.sort();
+    assert_eq!(names(store, Area::Trash), sorted);
+    for name in &odd {
+        assert_eq!(store.read(Area::Trash, name, LIMIT).unwrap(), name.as_bytes());
+        store.remove(Area::Trash, name).unwrap();
+    }
+    assert!(store.list(Area::Trash).unwrap().is_empty());
+}
+
+/// Whoever reads what goes gets all of it, or that it is missing; never a part.
+fn removed_while_read(store: &dyn Storage) {
+    let body = vec![5; 1 << 20];
+    std::thread::scope(|scope| {
+        let body = &body;
+        let turns = scope.spawn(move || {
+            for _ in 0..60 {
+                store.create(Area::Packs, "aa", &[body]).unwrap();
+                store.remove(Area::Packs, "aa").unwrap();
+            }
+        });
+        while !turns.is_finished() {
+            match store.read(Area::Packs, "aa", LIMIT) {
+                Ok(read) => assert!(read == *body, "{} bytes of it", read.len()),
+                Err(err) => assert!(err.is_missing(), "{}", err.chain()),
+            }
+            assert!(store.list(Area::Packs).unwrap().iter().all(|found| found.len == 1 << 20));
+        }
+    });
+}
+
+fn bad_names(store: &dyn Storage) {
+    for name in ["", ".", "..", ".tmp-1", "a/b", "/etc/passwd", "ab/../../x", "a\0b"] {
+        for area in Area::ALL {
+            assert!(store.create(area, name, &[b"x"]).unwrap_err().is_missing());
+            assert!(store.create_held(area, name, b"x").unwrap_err().is_missing());
+            assert!(store.replace(area, name, b"x").unwrap_err().is_missing());
+            assert!(store.read(area, name, LIMIT).unwrap_err().is_missing());
+            assert!(store.read_range(area, name, 0, &mut [0]).unwrap_err().is_missing());
+            assert!(store.is_held(area, name).unwrap_err().is_missing());
+            assert!(store.remove(area, name).unwrap_err().is_missing());
+        }
+    }
+    assert!(store.create(Area::Packs, "a", &[]).unwrap_err().is_missing());
+}
+
+#[test]
+fn a_collection_clears_up_after_writers_that_were_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = std::sync::Arc::new(LocalStorage::new(dir.path()));
+    let options = snap_backup::store::repository::InitOptions::default();
+    let repo = snap_backup::store::repository::Repository::init(storage, &options).unwrap();
+    let left = dir.path().join("config/.tmp-1-1-00000000");
+    let file = fs::File::create(&left).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600)).unwrap();
+    let options = snap_backup::ops::gc::Options::default();
+    snap_backup::ops::gc::run(&repo, &options, &(), &std::sync::atomic::AtomicBool::new(false)).unwrap();
+    assert!(!left.exists());
+}

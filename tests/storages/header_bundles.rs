@@ -1,0 +1,452 @@
+//! Segments: many packs' tables in one object, for machines that come new to a far store. Nothing may rest on them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use snap_backup::codec::block::SealedBlock;
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::envelope;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::hash::Key;
+use snap_backup::codec::hash::SubKeys;
+use snap_backup::codec::hash::sha256;
+use snap_backup::codec::pack;
+use snap_backup::codec::segment::Contents;
+use snap_backup::codec::slot;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::backup;
+use snap_backup::ops::repair::index;
+use snap_backup::ops::repair::index::WrongSegment;
+use snap_backup::ops::sync;
+use snap_backup::store::index::Index;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::objects;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::segments;
+use snap_backup::store::session::Sight;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::stage::Stage;
+
+/// A far repository whose packs are small, so that there are many.
+fn stage() -> Arc<Stage> {
+    let stage = Stage::new();
+    stage.storage.far.store(true, Ordering::Relaxed);
+    let bytes = stage.storage.inner.get(Area::Config, "1").unwrap();
+    let mut config = slot::open_config(&bytes).unwrap();
+    (config.generation, config.block_target, config.data_pack, config.tree_pack) = (2, 4096, 4096, 4096);
+    let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &config.repo);
+    let bytes = slot::close_config(&config, &keys.config).unwrap();
+    stage.storage.inner.create(Area::Config, "2", &[&bytes]).unwrap();
+    stage
+}
+
+/// Folders full of long names that do not compress, each of which is a pack.
+fn write(stage: &Stage, seed: u64, folders: u64) {
+    let _ = fs::remove_dir_all(stage.library.path("src"));
+    stage.library.write("src", &[("data", &Random::new(seed).bytes(20_000))]);
+    for folder in 0..folders {
+        let letters = Random::new(seed * 1000 + folder).bytes(60 * 120);
+        for name in letters.chunks(120) {
+            let name: String = name.iter().map(|byte| char::from(b'A' + byte % 58)).collect();
+            let name = name.replace(['/', '\\'], "-");
+            stage.library.write("src", &[(&format!("d{folder}/{name}"), b"")]);
+        }
+    }
+}
+
+/// Another machine, which knows nothing of the repository.
+struct Machine {
+    repo: Repository,
+    _home: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new(stage: &Stage) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let access = Access { password: None, cache: Some(home.path().join("cache")) };
+        let repo = Repository::open(stage.storage.clone(), &access).unwrap();
+        Self { repo, _home: home }
+    }
+
+    fn sight(&self) -> Sight {
+        Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(())).unwrap()
+    }
+
+    fn load(&self) -> Index {
+        Index::load(&self.repo, self.sight()).unwrap_or_else(|err| panic!("{}", err.chain()))
+    }
+}
+
+/// How often packs and segments were read since this was last asked.
+fn reads(stage: &Stage) -> (usize, usize) {
+    let calls = stage.storage.calls();
+    let of = |area| calls.iter().filter(|call| call.0 == Act::Read && call.1 == area).count();
+    (of(Area::Packs), of(Area::Index))
+}
+
+/// What the index says of every chunk that there is, told by the packs' own tables.
+fn assert_knows_all(stage: &Stage, index: &Index) {
+    let other = Machine::new(stage);
+    let own = Index::load_from_packs(&other.repo, other.sight()).unwrap();
+    assert_eq!(index.chunks(), own.chunks());
+    for (number, pack) in (0..).zip(own.packs()) {
+        for id in own.table(number).unwrap().table.blocks.iter().flat_map(|block| &block.chunks) {
+            let (found, there) = (index.find(pack.kind, &id.0).unwrap(), own.find(pack.kind, &id.0).unwrap());
+            let place = |at: Option<snap_backup::store::index::Location>| at.map(|at| (at.start, at.len));
+            assert!(found.is_some() && place(found) == place(there), "chunk {}", id.0.hex());
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_comes_new_asks_for_the_segments_and_for_no_pack() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    stage.backup("src");
+    let packs = stage.names(Area::Packs).len();
+    assert!(packs > 40, "{packs}");
+    assert_eq!(stage.names(Area::Index).len(), 1);
+    let machine = Machine::new(&stage);
+    reads(&stage);
+    let index = machine.load();
+    let (of_packs, of_segments) = reads(&stage);
+    assert_eq!(of_packs, 0);
+    assert!(of_segments <= 2, "{of_segments} reads of one segment");
+    assert_knows_all(&stage, &index);
+    assert_eq!(machine.repo.warnings(), Vec::<String>::new());
+    // Now it knows them.
+    drop(index);
+    reads(&stage);
+    machine.load();
+    assert!(!stage.storage.calls().iter().any(|call| call.1 == Area::Index));
+    // Without them each pack is asked.
+    let other = Machine::new(&stage);
+    stage.storage.inner.remove(Area::Index, &stage.names(Area::Index)[0]).unwrap();
+    reads(&stage);
+    assert_knows_all(&stage, &other.load());
+    assert!(reads(&stage).0 >= packs);
+}
+
+#[test]
+fn a_near_store_gets_none_and_few_packs_get_none() {
+    let stage = stage();
+    write(&stage, 1, 2);
+    stage.backup("src");
+    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+    stage.storage.far.store(false, Ordering::Relaxed);
+    write(&stage, 2, 50);
+    stage.backup("src");
+    stage.gc();
+    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_segment_is_named_changes_no_answer_and_is_written_anew() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    stage.backup("src");
+    let name = stage.names(Area::Index)[0].clone();
+    let whole = stage.storage.inner.get(Area::Index, &name).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let broken = [
+        Vec::new(),
+        whole[..10].to_vec(),
+        whole[..100].to_vec(),
+        whole[..whole.len() - 1].to_vec(),
+        [whole.as_slice(), b"x"].concat(),
+        flipped(0),
+        flipped(6),
+        flipped(13),
+        flipped(40),
+        flipped(whole.len() / 2),
+        flipped(whole.len() - 1),
+    ];
+    for (at, bytes) in broken.into_iter().enumerate() {
+        stage.storage.inner.put(Area::Index, &name, bytes);
+        let machine = Machine::new(&stage);
+        assert_knows_all(&stage, &machine.load());
+        let said = machine.repo.warnings().join("\n");
+        assert!(said.contains(&name), "{at}: {said}");
+        let found = stage.library.errors();
+        assert!(found.len() == 1 && found[0].contains(&name), "{at}: {found:?}");
+    }
+    for dry_run in [true, false] {
+        assert_eq!(stage.names(Area::Index), [name.as_str()]);
+        let repo = Machine::new(&stage).repo;
+        let report = index::run(&repo, dry_run, &(), &AtomicBool::new(false)).unwrap();
+        assert_eq!((report.segments.len(), report.unreadable.len()), (1, 0));
+    }
+    stage.gc();
+    let names = stage.names(Area::Index);
+    assert!(names.len() == 1 && names[0] != name, "{names:?}");
+    stage.assert_sound();
+    let machine = Machine::new(&stage);
+    reads(&stage);
+    machine.load();
+    assert_eq!(reads(&stage).0, 0);
+}
+
+#[test]
+fn a_segment_that_goes_while_it_is_wanted_is_none() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    stage.backup("src");
+    for reads_before in 0..2 {
+        let machine = Machine::new(&stage);
+        let name = stage.names(Area::Index)[0].clone();
+        let bytes = stage.storage.inner.get(Area::Index, &name).unwrap();
+        (0..reads_before).for_each(|_| stage.storage.before(Act::Read, Area::Index, |_, _| {}));
+        stage.storage.before(Act::Read, Area::Index, |store, name| store.remove(Area::Index, name).unwrap());
+        assert_knows_all(&stage, &machine.load());
+        assert!(stage.storage.is_spent());
+        stage.storage.inner.put(Area::Index, &name, bytes);
+    }
+}
+
+#[test]
+fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again() {
+    let stage = stage();
+    let ids: Vec<SnapshotId> = (1..=12)
+        .map(|seed| {
+            write(&stage, seed, 2);
+            stage.backup("src")
+        })
+        .collect();
+    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+    stage.gc();
+    let first = stage.names(Area::Index);
+    assert_eq!(first.len(), 1);
+    let machine = Machine::new(&stage);
+    reads(&stage);
+    machine.load();
+    assert_eq!(reads(&stage).0, 0);
+    // Where nothing is to be done, nothing is.
+    stage.gc();
+    assert_eq!(stage.names(Area::Index), first);
+    // What is left is too little for one.
+    ids[..11].iter().for_each(|id| stage.forget(*id));
+    stage.gc();
+    assert_eq!(stage.names(Area::Index), first);
+    assert_knows_all(&stage, &Machine::new(&stage).load());
+    // With others it is enough.
+    let more: Vec<SnapshotId> = (21..=32)
+        .map(|seed| {
+            write(&stage, seed, 2);
+            stage.backup("src")
+        })
+        .collect();
+    stage.gc();
+    let second = stage.names(Area::Index);
+    assert!(second.len() == 1 && second != first, "{second:?}");
+    assert_knows_all(&stage, &Machine::new(&stage).load());
+    more.iter().chain(&ids[11..]).for_each(|id| stage.forget(*id));
+    stage.gc();
+    assert_eq!(stage.names(Area::Packs), Vec::<String>::new());
+    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+    stage.assert_sound();
+}
+
+/// The last check asks whether what was taken from a segment is what the packs say: somebody may have erred.
+#[test]
+fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    stage.backup("src");
+    let ring = stage.library.open().ring().clone();
+    let found = stage.storage.inner.list(Area::Packs).unwrap()[0].clone();
+    let (id, name) = (PackId::parse(&found.name).unwrap(), "ab".repeat(16));
+    // As long as the pack, of a chunk that it does not hold.
+    let block = |len: usize| SealedBlock {
+        kind: ChunkType::Data,
+        codec: Codec::Raw,
+        plain: 5,
+        chunks: vec![(ChunkId::new([9; 32]), 5)],
+        sealed: vec![0; len],
+    };
+    let frame = |len| pack::frame(&ring, ChunkType::Data, SnapshotId::new([1; 16]), &[block(len)]).unwrap();
+    let around = frame(1000);
+    let front = frame(found.len as usize - around.head.len() - around.tail.len()).head;
+    let contents = Contents(vec![(id, found.len, front.len() as u32)]);
+    let head = objects::close(&ring, envelope::SEGMENT, &name, &contents).unwrap();
+    stage.storage.inner.create(Area::Index, &name, &[&head, &front]).unwrap();
+    let found = stage.library.errors();
+    assert!(found.len() == 1 && found[0].contains("says something else of pack"), "{found:?}");
+    let stop = AtomicBool::new(false);
+    let told = |dry_run| index::run(&stage.library.open(), dry_run, &(), &stop).unwrap().segments;
+    let is_it = |told: &[WrongSegment], removed| {
+        told.len() == 1 && told[0].why.contains(&name) && told[0].removed == removed
+    };
+    let first = told(true);
+    assert!(is_it(&first, false), "{first:?}");
+    *stage.storage.closed.lock().unwrap() = Some(Area::Index);
+    let kept = told(false);
+    assert!(is_it(&kept, false), "it was not removed, and that is said: {kept:?}");
+    *stage.storage.closed.lock().unwrap() = None;
+    let last = told(false);
+    assert!(is_it(&last, true), "{last:?}");
+    assert!(!stage.names(Area::Index).contains(&name));
+    stage.assert_sound();
+}
+
+#[test]
+fn where_no_segment_may_be_written_a_backup_is_made_all_the_same() {
+    let stage = stage();
+    *stage.storage.closed.lock().unwrap() = Some(Area::Index);
+    write(&stage, 1, 50);
+    let repo = stage.library.open();
+    let sources = vec![stage.library.path("src")];
+    let options = backup::Options { sources, ..backup::Options::default() };
+    let stop = Arc::new(AtomicBool::new(false));
+    let made = backup::Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
+    assert!(made.snapshot.is_some() && made.problems.is_empty());
+    let said = repo.warnings();
+    assert!(said.len() == 1 && said[0].contains("nothing is lost"), "{said:?}");
+    *stage.storage.closed.lock().unwrap() = None;
+    stage.assert_sound();
+}
+
+#[test]
+fn a_second_copy_far_away_gets_segments_of_its_own() {
+    let stage = stage();
+    stage.storage.far.store(false, Ordering::Relaxed);
+    write(&stage, 1, 50);
+    stage.backup("src");
+    let there = Arc::new(Hooked::default());
+    there.far.store(true, Ordering::Relaxed);
+    let to: Arc<dyn Storage> = there.clone();
+    let bring = || {
+        let options = sync::Options::default();
+        sync::run(&stage.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap()
+    };
+    bring();
+    assert_eq!(there.inner.list(Area::Index).unwrap().len(), 1);
+    bring();
+    assert_eq!(there.inner.list(Area::Index).unwrap().len(), 1);
+}
+
+/// While the answer to one is awaited, another one is on its way; near, they go one after the other.
+#[test]
+fn packs_go_to_a_far_store_two_at_a_time() {
+    for far in [true, false] {
+        let stage = stage();
+        stage.storage.far.store(far, Ordering::Relaxed);
+        let (begins, begun) = mpsc::channel();
+        let (met, meeting) = mpsc::channel();
+        stage.storage.before(Act::Create, Area::Packs, move |_: &MemoryStorage, _| {
+            let wait = Duration::from_secs(if far { 60 } else { 1 });
+            met.send(begun.recv_timeout(wait).is_ok()).unwrap();
+        });
+        stage.storage.before(Act::Create, Area::Packs, move |_, _| begins.send(()).unwrap_or_default());
+        write(&stage, 1, 50);
+        stage.backup("src");
+        assert_eq!(meeting.recv().unwrap(), far);
+        stage.assert_sound();
+    }
+}
+
+/// A pack that cannot be written ends the run soon, whichever thread met it.
+#[test]
+fn of_several_threads_that_write_the_one_that_failed_is_heard() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    for which in 0..3 {
+        *stage.storage.failing.lock().unwrap() = Some((Act::Create, Area::Packs, which));
+        stage.storage.calls();
+        let failed = stage.library.try_backup("src", backup::Options::default()).unwrap_err();
+        assert!(failed.chain().contains("packs fails"), "{}", failed.chain());
+        let calls = stage.storage.calls();
+        let sent = calls.iter().filter(|call| call.0 == Act::Create && call.1 == Area::Packs).count();
+        assert!(sent <= which + 3, "{sent} packs were sent, and the one after {which} failed");
+    }
+    stage.backup("src");
+    stage.assert_sound();
+}
+
+/// Whatever is wrong with the way to one: a sector of the server's disk, a policy.
+#[test]
+fn a_segment_that_cannot_be_read_stops_nobody() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    stage.backup("src");
+    for (act, which) in [(Act::List, 0), (Act::Read, 0), (Act::Read, 1)] {
+        let machine = Machine::new(&stage);
+        *stage.storage.failing.lock().unwrap() = Some((act, Area::Index, which));
+        assert_knows_all(&stage, &machine.load());
+        assert!(stage.storage.failing.lock().unwrap().is_none(), "{act:?} {which} did not come");
+        let said = machine.repo.warnings();
+        assert!(said.len() == 1 && said[0].contains("index fails"), "{said:?}");
+    }
+    let name = stage.names(Area::Index);
+    *stage.storage.failing.lock().unwrap() = Some((Act::Read, Area::Index, 0));
+    let found = stage.library.errors();
+    assert!(found.len() == 1 && found[0].contains(&name[0]), "{found:?}");
+    *stage.storage.failing.lock().unwrap() = Some((Act::List, Area::Index, 0));
+    stage.gc();
+    stage.assert_sound();
+}
+
+/// Where few packs fill a segment it is as full as any.
+#[test]
+fn segments_of_packs_with_long_tables_stay_as_they_are() {
+    let stage = stage();
+    let repo = stage.library.open();
+    for pack in 0..60u64 {
+        let ids = Random::new(pack).bytes(7000 * 32);
+        let chunks = ids.chunks(32).map(|id| (ChunkId::new(id.try_into().unwrap()), 1)).collect();
+        let (kind, codec) = (ChunkType::Data, Codec::Raw);
+        let block = SealedBlock { kind, codec, plain: 7000, chunks, sealed: vec![0; 7040] };
+        let blocks = std::slice::from_ref(&block);
+        let frame = pack::frame(repo.ring(), kind, SnapshotId::new([1; 16]), blocks).unwrap();
+        let parts = [frame.head.as_slice(), &block.sealed, &frame.tail];
+        let name = PackId::new(sha256(&parts.concat())).hex();
+        stage.storage.inner.create(Area::Packs, &name, &parts).unwrap();
+    }
+    let tend = || {
+        let may = segments::May { add: true, remove: true };
+        segments::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+        stage.names(Area::Index)
+    };
+    let first = tend();
+    assert!(first.len() >= 2, "{first:?}");
+    reads(&stage);
+    assert_eq!(tend(), first);
+    assert_eq!(reads(&stage).0, 0, "packs that are in segments were read again");
+    // Nothing goes where nothing may, and nothing comes where there is no room.
+    let packs = stage.names(Area::Packs);
+    packs.iter().for_each(|name| stage.storage.inner.remove(Area::Packs, name).unwrap());
+    let may = segments::May { add: true, remove: false };
+    segments::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+    assert_eq!(stage.names(Area::Index), first);
+    assert_eq!(tend(), Vec::<String>::new());
+}
+
+/// A listing of packs that is older than that of the segments would not have its packs.
+#[test]
+fn a_segment_that_is_written_while_a_collection_looks_stays() {
+    let stage = stage();
+    write(&stage, 1, 50);
+    let other = stage.clone();
+    stage.storage.before(Act::List, Area::Index, move |_, _| {
+        other.backup("src");
+    });
+    stage.gc();
+    assert_eq!(stage.names(Area::Index).len(), 1);
+    stage.assert_sound();
+}

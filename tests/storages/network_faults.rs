@@ -1,0 +1,337 @@
+//! Lines to object stores that break, servers that have no time, answers that are lost: what stands between snap and a
+//! real server spoils some requests.
+#![cfg(feature = "cloud")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::support::Outcome;
+use crate::support::Random;
+use crate::support::Sandbox;
+use crate::support::finish;
+use crate::support::proxy::Fate;
+use crate::support::proxy::Proxy;
+use crate::support::servers::Server;
+use crate::support::servers::s3_variables;
+use snap_backup::store::cloud::CloudStorage;
+use snap_backup::store::cloud::Options;
+use snap_backup::store::cloud::place::Place;
+use snap_backup::store::limit::Limits;
+use snap_backup::store::patience::Patience;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Created;
+use snap_backup::store::storage::Storage;
+
+/// A server, what spoils the line to it, and a sandbox.
+struct Line {
+    proxy: Proxy,
+    sandbox: Sandbox,
+    _server: Server,
+}
+
+impl Line {
+    fn new() -> Option<Self> {
+        let server = Server::moto()?;
+        let sandbox = Sandbox::bare();
+        sandbox.write(&[("a", "hello"), ("d/b", "deep")]);
+        fs::write(sandbox.path("src/big"), Random::new(1).bytes(3_000_000)).unwrap();
+        Some(Self { proxy: Proxy::before(server.port()), sandbox, _server: server })
+    }
+
+    fn snap(&self, args: &[&str]) -> Outcome {
+        let mut command = self.sandbox.bin();
+        command.args(["-r", "s3://bucket/repo"]).args(args).envs(s3_variables(&self.proxy.url()));
+        finish(command, b"")
+    }
+
+    fn store(&self, limits: Limits) -> CloudStorage {
+        self.store_of(limits, Duration::from_millis(300), Duration::from_secs(4))
+    }
+
+    fn store_of(&self, limits: Limits, silence: Duration, total: Duration) -> CloudStorage {
+        let patience = Patience { silence, total, first_wait: Duration::from_millis(5) };
+        let variables = s3_variables(&self.proxy.url());
+        let options = Options { variables, limits: Arc::new(limits), patience };
+        CloudStorage::new(Place::parse("s3://bucket/repo").unwrap(), options).unwrap()
+    }
+
+    fn assert_whole(&self) {
+        self.proxy.set(|_| Fate::Pass);
+        self.snap(&["check", "--read-data"]).expect(0);
+        let target = self.sandbox.new_target();
+        self.snap(&["restore", "latest", "--target", target.to_str().unwrap()]).expect(0);
+        crate::support::assert_same(&self.sandbox.src(), &target.join("src"));
+    }
+}
+
+/// Spoils every n-th request, each time in the next of these ways.
+fn every(n: usize, ways: Vec<fn() -> Fate>) -> impl FnMut(&str) -> Fate + Send + 'static {
+    let mut count = 0;
+    move |_| {
+        count += 1;
+        if count % n == 0 { ways[count / n % ways.len()]() } else { Fate::Pass }
+    }
+}
+
+#[test]
+fn a_bad_line_and_a_busy_server_are_asked_again() {
+    let Some(line) = Line::new() else { return };
+    line.proxy.set(every(
+        6,
+        vec![
+            || Fate::Reset,
+            || Fate::Say("500 Internal Server Error", "InternalError"),
+            || Fate::Lose,
+            || Fate::Say("503 Slow Down", "SlowDown"),
+            || Fate::Cut(10),
+            || Fate::Say("429 Too Many Requests", ""),
+        ],
+    ));
+    line.snap(&["init"]).expect(0);
+    line.snap(&["backup", "src"]).expect(0);
+    line.sandbox.write(&[("a", "changed")]);
+    line.snap(&["backup", "src"]).expect(0);
+    let target = line.sandbox.new_target();
+    line.snap(&["restore", "latest", "--target", target.to_str().unwrap()]).expect(0);
+    crate::support::assert_same(&line.sandbox.src(), &target.join("src"));
+    line.snap(&["forget", "latest~1"]).expect(0);
+    line.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0);
+    line.proxy.set(|_| Fate::Pass);
+    let snapshots = line.snap(&["snapshots", "--json"]).expect(0).json();
+    assert_eq!(snapshots.as_array().unwrap().len(), 1, "one run made more than one snapshot");
+    line.assert_whole();
+}
+
+#[test]
+fn an_answer_that_was_lost_is_no_other_writer() {
+    let Some(line) = Line::new() else { return };
+    let store = line.store(Limits::default());
+    store.list(Area::Keys).unwrap();
+    let lose_first_put = || {
+        let mut lost = false;
+        move |request: &str| match request.starts_with("PUT") && !std::mem::replace(&mut lost, true) {
+            true => Fate::Lose,
+            false => Fate::Pass,
+        }
+    };
+    line.proxy.set(lose_first_put());
+    assert_eq!(store.create(Area::Keys, "k", &[b"mi", b"ne"]).unwrap(), Created::New);
+    // A name that somebody else has taken stays theirs, also then.
+    line.proxy.set(lose_first_put());
+    assert_eq!(store.create(Area::Keys, "k", &[b"more"]).unwrap(), Created::Exists);
+    assert_eq!(store.read(Area::Keys, "k", 100).unwrap(), b"mine");
+}
+
+#[test]
+fn what_is_cut_short_is_read_again_and_never_taken_for_the_whole() {
+    let Some(line) = Line::new() else { return };
+    let store = line.store(Limits::default());
+    let body = Random::new(2).bytes(300_000);
+    store.create(Area::Packs, "aa", &[&body]).unwrap();
+    for most in [0, 1, 70_000, 299_999] {
+        let mut cuts = 2;
+        line.proxy.set(move |_| {
+            cuts -= 1;
+            if cuts >= 0 { Fate::Cut(most) } else { Fate::Pass }
+        });
+        assert!(store.read(Area::Packs, "aa", 1 << 20).unwrap() == body, "{most}");
+        let mut cuts = 1;
+        line.proxy.set(move |_| {
+            cuts -= 1;
+            if cuts >= 0 { Fate::Cut(most / 2) } else { Fate::Pass }
+        });
+        let mut out = vec![0; 200_000];
+        store.read_range(Area::Packs, "aa", 50_000, &mut out).unwrap();
+        assert!(out == body[50_000..250_000], "{most}");
+    }
+    line.proxy.set(|_| Fate::Cut(100));
+    let err = store.read(Area::Packs, "aa", 1 << 20).unwrap_err().chain();
+    assert!(err.starts_with("cannot read s3://bucket/repo/packs/aa/aa: "), "{err}");
+}
+
+#[test]
+fn a_listing_that_is_cut_short_or_refused_is_an_error() {
+    let Some(line) = Line::new() else { return };
+    let store = line.store(Limits::default());
+    store.create(Area::Keys, "k", &[b"x"]).unwrap();
+    line.proxy.set(|_| Fate::Cut(150));
+    assert!(store.list(Area::Keys).is_err());
+    for (status, code) in
+        [("403 Forbidden", "AccessDenied"), ("404 Not Found", "NoSuchBucket"), ("404 Not Found", "")]
+    {
+        line.proxy.set(move |_| Fate::Say(status, code));
+        assert!(store.list(Area::Keys).is_err(), "{status} {code}");
+    }
+}
+
+#[test]
+fn a_server_that_is_silent_is_asked_again_and_given_up_in_the_end() {
+    let Some(line) = Line::new() else { return };
+    let store = line.store(Limits::default());
+    store.create(Area::Keys, "k", &[b"mine"]).unwrap();
+    let mut stalls = 2;
+    line.proxy.set(move |_| {
+        stalls -= 1;
+        if stalls >= 0 { Fate::Stall(Duration::from_secs(2)) } else { Fate::Pass }
+    });
+    assert_eq!(store.read(Area::Keys, "k", 100).unwrap(), b"mine");
+    line.proxy.seen();
+    line.proxy.set(|_| Fate::Stall(Duration::from_secs(2)));
+    let err = store.read(Area::Keys, "k", 100).unwrap_err().chain();
+    assert!(err.contains("the server is silent (tried for "), "{err}");
+    assert!(line.proxy.seen().len() > 3);
+}
+
+#[test]
+fn credentials_that_expire_and_a_bucket_that_vanishes_end_a_run_that_can_be_done_again() {
+    let Some(line) = Line::new() else { return };
+    line.snap(&["init"]).expect(0);
+    for (status, code, exit, words) in [
+        ("403 Forbidden", "ExpiredToken", 1, "the credentials have expired"),
+        ("404 Not Found", "NoSuchBucket", 10, "there is no such bucket"),
+        ("403 Forbidden", "AccessDenied", 1, "AccessDenied: said so"),
+    ] {
+        fs::write(line.sandbox.path("src/big"), Random::new(u64::from(code.len() as u8)).bytes(3_000_000))
+            .unwrap();
+        let gone = Arc::new(Mutex::new(false));
+        line.proxy.set(move |request| {
+            let mut gone = gone.lock().unwrap();
+            *gone |= request.starts_with("PUT /bucket/repo/packs/");
+            if *gone { Fate::Say(status, code) } else { Fate::Pass }
+        });
+        let before = Instant::now();
+        let said = line.snap(&["backup", "src"]).expect(exit).stderr;
+        assert!(said.contains(words), "{said}");
+        assert!(before.elapsed() < Duration::from_secs(60), "what does not pass was tried again");
+        line.proxy.set(|_| Fate::Pass);
+        line.snap(&["check", "--read-data"]).expect(0);
+        line.snap(&["backup", "src"]).expect(0);
+        line.assert_whole();
+    }
+    let snapshots = line.snap(&["snapshots", "--json"]).expect(0).json();
+    assert_eq!(snapshots.as_array().unwrap().len(), 3, "one for each run that went through");
+}
+
+/// What a policy allows that knows put, get and list.
+#[test]
+fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collection_waiting() {
+    let Some(line) = Line::new() else { return };
+    let forbid = || {
+        line.proxy.set(|request| match request.starts_with("DELETE") {
+            true => Fate::Say("403 Forbidden", "AccessDenied"),
+            false => Fate::Pass,
+        });
+    };
+    forbid();
+    line.snap(&["init"]).expect(0);
+    line.snap(&["backup", "src"]).expect(0);
+    line.sandbox.write(&[("a", "changed")]);
+    line.snap(&["backup", "src"]).expect(0);
+    line.snap(&["check", "--read-data"]).expect(0);
+    let target = line.sandbox.new_target();
+    line.snap(&["restore", "latest", "--target", target.to_str().unwrap()]).expect(0);
+    line.snap(&["tag", "latest", "--add", "kept"]).expect_one_of(&[0, 1]);
+    let said = line.snap(&["forget", "latest~1"]).expect(1).stderr;
+    assert!(said.contains("AccessDenied"), "{said}");
+    // Whoever may delete collects at once, loses nothing, and clears up.
+    line.proxy.set(|_| Fate::Pass);
+    let collected = line.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0).all();
+    assert!(!collected.contains("later"), "{collected}");
+    let left = line.store(Limits::default()).list(Area::Sessions).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    let snapshots = line.snap(&["snapshots", "--json"]).expect(0).json();
+    assert!(snapshots.as_array().unwrap().len() >= 2, "{snapshots}");
+    line.assert_whole();
+}
+
+#[test]
+fn limits_hold_for_what_goes_and_for_what_comes() {
+    let Some(line) = Line::new() else { return };
+    let (limited, free) =
+        (line.store(Limits::new(Some(1 << 20), Some(2 << 20))), line.store(Limits::default()));
+    let body = Random::new(3).bytes(1 << 20);
+    free.list(Area::Packs).unwrap();
+    let begun = Instant::now();
+    limited.create(Area::Packs, "aa", &[&body]).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(880), "sent in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    assert!(limited.read(Area::Packs, "aa", 1 << 20).unwrap() == body);
+    assert!(begun.elapsed() >= Duration::from_millis(380), "received in {:?}", begun.elapsed());
+}
+
+/// Each request costs the time that light takes to the server and back.
+#[test]
+fn an_unchanged_backup_makes_few_requests() {
+    let Some(line) = Line::new() else { return };
+    for number in 0..300 {
+        line.sandbox.write(&[(&format!("many/{number}/{number}"), "one of many")]);
+    }
+    // Younger files are read again on purpose.
+    std::thread::sleep(Duration::from_millis(2500));
+    line.snap(&["init"]).expect(0);
+    line.snap(&["backup", "src"]).expect(0);
+    line.proxy.seen();
+    assert!(line.snap(&["backup", "src"]).expect(0).text().contains("nothing changed"));
+    let seen = line.proxy.seen();
+    println!("{} requests: {seen:#?}", seen.len());
+    assert!(seen.len() <= 20, "{} requests: {seen:#?}", seen.len());
+    assert!(seen.iter().all(|request| !request.starts_with("PUT")), "something was written: {seen:#?}");
+}
+
+/// Whoever makes packs so large has them go up in parts, each of which is sent again by itself.
+#[test]
+fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_all() {
+    let Some(line) = Line::new() else { return };
+    let store = line.store_of(Limits::default(), Duration::from_secs(60), Duration::from_secs(120));
+    let (half, other) = (Random::new(4).bytes(65 << 20), Random::new(5).bytes(65 << 20));
+    // One part is lost on its way; of another the answer is.
+    let mut puts = 0;
+    line.proxy.set(move |request| {
+        puts += usize::from(request.starts_with("PUT"));
+        match puts {
+            2 if request.starts_with("PUT") => Fate::Reset,
+            4 if request.starts_with("PUT") => Fate::Lose,
+            _ => Fate::Pass,
+        }
+    });
+    line.proxy.seen();
+    assert_eq!(store.create(Area::Packs, "aa", &[&half, &other]).unwrap(), Created::New);
+    let parts = line.proxy.seen().iter().filter(|request| request.contains("partNumber")).count();
+    assert_eq!(parts, 5 + 2, "130 MiB in parts of 32 MiB, two of them twice");
+    assert!(store.read(Area::Packs, "aa", 130 << 20).unwrap() == [half.as_slice(), &other].concat());
+    assert_eq!(store.create(Area::Packs, "aa", &[&other, &half]).unwrap(), Created::Exists);
+    // It is there, though nobody was told, and then there is no such upload: S3 and Azure say that in their ways.
+    for (status, code) in [("404 Not Found", "NoSuchUpload"), ("400 Bad Request", "InvalidBlockList")] {
+        let mut completed = 0;
+        line.proxy.set(move |request| {
+            completed += usize::from(request.starts_with("POST") && request.contains("uploadId"));
+            match completed {
+                0 => Fate::Pass,
+                1 => Fate::Lose,
+                _ if request.starts_with("POST") => Fate::Say(status, code),
+                _ => Fate::Pass,
+            }
+        });
+        assert_eq!(store.create(Area::Packs, "cc", &[&other, &half]).unwrap(), Created::New, "{code}");
+        store.remove(Area::Packs, "cc").unwrap();
+    }
+    // Of one that never came to its end nobody says so.
+    line.proxy.set(|request| match request.starts_with("POST") && request.contains("uploadId") {
+        true => Fate::Say("404 Not Found", "NoSuchUpload"),
+        false => Fate::Pass,
+    });
+    store.create(Area::Packs, "cc", &[&other, &half]).unwrap_err();
+    // One that is given up leaves nothing, and takes back what it has sent.
+    line.proxy.set(|request| match request.contains("partNumber=3") {
+        true => Fate::Say("403 Forbidden", "AccessDenied"),
+        false => Fate::Pass,
+    });
+    line.proxy.seen();
+    store.create(Area::Packs, "bb", &[&half, &other]).unwrap_err();
+    assert!(line.proxy.seen().iter().any(|request| request.starts_with("DELETE")));
+    assert_eq!(store.list(Area::Packs).unwrap().len(), 1);
+}

@@ -1,0 +1,94 @@
+//! Repositories on object stores: real servers on this machine.
+#![cfg(feature = "cloud")]
+#![allow(clippy::unwrap_used)]
+
+use crate::support::Sandbox;
+use crate::support::far::Far;
+use crate::support::finish;
+use crate::support::servers::Server;
+
+fn far(server: &Server) -> Far {
+    Far::new(|_| ("s3://bucket/deep/repo".into(), server.variables()))
+}
+
+#[test]
+fn every_verb_works_on_an_object_store() {
+    let Some(server) = Server::moto() else { return };
+    far(&server).bears_every_verb(&["--parity", "20%"]);
+}
+
+#[test]
+fn copies_go_to_an_object_store_and_come_from_there() {
+    let Some(server) = Server::moto() else { return };
+    far(&server).bears_copies();
+}
+
+#[test]
+fn two_machines_back_up_to_one_bucket_while_a_third_collects() {
+    let Some(server) = Server::moto() else { return };
+    far(&server).bears_two_machines_while_a_third_collects(40_000_000);
+}
+
+#[test]
+fn a_store_that_overwrites_is_named_and_swept_only_alone() {
+    let Some(server) = Server::rclone_s3(false) else { return };
+    let far = far(&server);
+    let made = far.snap(&["init"]).expect(0);
+    assert!(made.stderr.contains("overwrites what should stand"), "{}", made.stderr);
+    far.snap(&["backup", "src"]).expect(0);
+    far.snap(&["forget", "latest", "--allow-remove-all"]).expect(0);
+    // Somebody is at work, or was: nobody can know.
+    let lingers = "/bucket/deep/repo/sessions/0123456789abcdef0123456789abcdef";
+    server.request("PUT", lingers);
+    let waits = far.snap(&["gc", "--empty-trash", "--max-unused", "0"]);
+    assert!(
+        waits.stderr.contains("nothing is deleted there while anybody else is at work"),
+        "{}",
+        waits.all()
+    );
+    server.request("DELETE", lingers);
+    far.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0);
+    let left = crate::support::files_below(&server.folder().join("bucket/deep/repo/packs"));
+    assert!(left.is_empty(), "{left:?}");
+    far.snap(&["backup", "src"]).expect(0);
+    far.snap(&["check", "--read-data"]).expect(0);
+    far.assert_restores();
+    // It is a repository as any: the disk of that machine reads it without the server.
+    let mut there = far.sandbox.bin();
+    there.arg("-r").arg(server.folder().join("bucket/deep/repo")).args(["check", "--read-data"]);
+    finish(there, b"").expect(0);
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_said() {
+    let Some(server) = Server::moto() else { return };
+    let mut far = far(&server);
+    far.url = "s3://nowhere/repo".into();
+    for args in [&["snapshots"][..], &["backup", "src"]] {
+        let said = far.snap(args).expect(10).stderr;
+        assert!(said.contains("s3://nowhere/repo: there is no such bucket"), "{said}");
+    }
+    let said = far.snap(&["init"]).expect(1).stderr;
+    assert!(
+        said.contains("cannot make a repository at s3://nowhere/repo: there is no such bucket"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_no_server_is_said_at_once_and_what_is_no_place_is_a_mistake() {
+    let sandbox = Sandbox::bare();
+    for (place, code, words) in [
+        ("s3://bucket/repo", 1, "cannot reach s3://bucket/repo: "),
+        ("s3:///repo", 2, "it names no bucket"),
+        ("s3://b/../x", 2, "is no place for a repository"),
+        ("az://c/x", 2, "cannot be reached"),
+    ] {
+        let mut command = sandbox.bin();
+        command
+            .args(["-r", place, "snapshots"])
+            .envs(crate::support::servers::s3_variables("http://127.0.0.1:1"));
+        let said = finish(command, b"").expect(code).stderr;
+        assert!(said.contains(words), "{said}");
+    }
+}
