@@ -74,7 +74,7 @@ const STEPS: [&str; 4] = ["backup", "restore", "restore --delete", "export"];
 fn peaks(home: &Path) -> [u64; 4] {
     STEPS.map(|step| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "step", "--ignored", "--nocapture"]);
+        command.args(["--exact", "memory_large::step", "--ignored", "--nocapture"]);
         let output = command.env("LARGE_DIR", home).env("LARGE_STEP", step).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{step}: {said}{}", String::from_utf8_lossy(&output.stderr));

@@ -95,7 +95,7 @@ fn step() {
 
 fn peak(dir: &Path, step: &str) -> u64 {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "step", "--ignored", "--nocapture"]);
+    command.args(["--exact", "memory_many_files::step", "--ignored", "--nocapture"]);
     let output = command.env("SCALE_DIR", dir).env("SCALE_STEP", step).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{step}: {said}{}", String::from_utf8_lossy(&output.stderr));

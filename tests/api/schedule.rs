@@ -25,6 +25,10 @@ fn at(civil: DateTime) -> Timestamp {
     civil.to_zoned_datetime(zone()).unwrap().timestamp()
 }
 
+fn later(time: Timestamp, seconds: i64) -> Timestamp {
+    time.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap()
+}
+
 fn job(name: &str, lane: &str, cron: &str) -> Job {
     Job {
         name: name.to_owned(),
@@ -35,6 +39,7 @@ fn job(name: &str, lane: &str, cron: &str) -> Job {
         catch_up: true,
         retries: 3,
         retry_wait: Duration::from_secs(60),
+        rank: ["full", "incremental"].iter().position(|known| *known == name).unwrap_or(2),
     }
 }
 
@@ -326,4 +331,71 @@ fn expressions_that_are_none_or_never_come_are_refused() {
     for text in ["@daily", "*/5 * * * *", "*/2 * * * * *", "0 9 * * MON#1", "0 0 L * *", "0 1 * * SUN"] {
         assert!(Cron::parse(text).is_ok(), "{text}");
     }
+}
+
+/// The default schedule, in one repository.
+fn default_jobs() -> Vec<Job> {
+    [("cleanup", "0 3 * * 1"), ("full", "0 1 * * 0"), ("incremental", "0 2 * * 1-6")]
+        .map(|(name, cron)| job(name, "one", cron))
+        .into()
+}
+
+/// Every job that starts when the machine comes back at `now`, in order.
+fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec<String> {
+    let mut agenda = Agenda::new(jobs.to_vec(), BTreeMap::new(), gap_began, "seed");
+    let mut starts = Vec::new();
+    loop {
+        let started: Vec<String> = agenda
+            .tick(now)
+            .into_iter()
+            .filter_map(|step| match step {
+                Step::Start { job, .. } => Some(jobs[job].name.clone()),
+                Step::Skip { .. } => None,
+            })
+            .collect();
+        let [name] = &started[..] else {
+            assert!(started.is_empty(), "{started:?} at once in one repository");
+            return starts;
+        };
+        agenda.finish(name, now, End::Done);
+        starts.push(name.clone());
+    }
+}
+
+#[test]
+fn missed_backups_start_before_a_missed_cleanup_at_every_hour_and_clock_change() {
+    // Each range has every weekday and hour, a month's end or a leap day, or a clock change of the time zone.
+    let weeks =
+        [date(2026, 11, 23), date(2026, 12, 27), date(2027, 3, 22), date(2027, 10, 25), date(2028, 2, 26)];
+    for week in weeks {
+        for hour in 0..8 * 24 {
+            let now = later(at(week.at(0, 30, 0, 0)), hour * 3600);
+            let starts = starts_after_a_gap(&default_jobs(), later(now, -15 * 24 * 3600), now);
+            assert_eq!(starts, ["full", "incremental", "cleanup"], "at {now}");
+        }
+    }
+}
+
+#[test]
+fn backups_that_become_due_do_not_hold_a_cleanup_back_for_ever() {
+    // Two sets back up by turns, and each is due again before the other has ended.
+    let jobs = vec![
+        job("a", "one", "0 * * * *"),
+        job("b", "one", "30 * * * *"),
+        job("cleanup", "one", "10 0 * * *"),
+    ];
+    let begin = at(date(2027, 5, 3).at(0, 0, 0, 0));
+    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), later(begin, -1), "seed");
+    let mut starts: Vec<String> = Vec::new();
+    for half_hour in 0..6 {
+        let now = later(begin, half_hour * 1800);
+        if let Some(running) = starts.last() {
+            agenda.finish(running, now, End::Done);
+        }
+        starts.extend(agenda.tick(now).into_iter().filter_map(|step| match step {
+            Step::Start { job, .. } => Some(jobs[job].name.clone()),
+            Step::Skip { .. } => None,
+        }));
+    }
+    assert_eq!(starts, ["a", "b", "cleanup", "a", "b", "a"]);
 }

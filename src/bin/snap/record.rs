@@ -46,6 +46,16 @@ impl Recorder {
         self.record.borrow().clone()
     }
 
+    /// Whether a run of this machine ever saved a snapshot at `location`, as far as its history goes. A repository that was
+    /// there and is gone is not one that is yet to come.
+    pub(crate) fn saved_to(&self, location: &str) -> bool {
+        let history = self.journal.as_ref().and_then(|journal| journal.read().ok());
+        let saved = |run: &Record| {
+            run.verb == "backup" && run.repository == location && matches!(run.exit, Some(0 | 3))
+        };
+        history.is_some_and(|history| history.runs.iter().any(saved))
+    }
+
     /// Writes down that the run began: if nothing follows, it was killed.
     pub(crate) fn tell(&self) {
         if let Some(record) = self.record.borrow().as_ref() {

@@ -2,7 +2,9 @@
 //!
 //! - A time that is due makes a job start once. Times that were missed make it start once more, together.
 //! - A job that is due while it still runs, or still waits for its turn, is skipped for this time.
-//! - Jobs of one lane, which is a repository, run one at a time, in the order in which they were due.
+//! - Jobs of one lane, which is a repository, run one at a time, in the order of the times from which they may start. What
+//!   was missed may start from the moment it is found, all of it together and by rank: after a gap the backups, the first
+//!   of which makes the repository, come before the cleanup. No job waits for one that became due after it was found.
 //! - A job that failed starts again after a while, a few times; if it is due anew before, that takes the place of the retry.
 //! - What was begun and did not end is begun again: it is part of what is remembered from before it starts.
 
@@ -46,6 +48,8 @@ pub struct Job {
     pub retries: u32,
     /// How long before the first retry; each next one waits twice as long.
     pub retry_wait: Duration,
+    /// Its place among jobs that may start from the same moment on; the lowest goes first.
+    pub rank: usize,
 }
 
 /// What is remembered of a job.
@@ -183,21 +187,23 @@ impl Agenda {
         for at in 0..self.jobs.len() {
             steps.extend(self.look(at, now));
         }
-        let mut waiting: Vec<(Timestamp, usize)> = Vec::new();
+        let mut waiting: Vec<(Timestamp, usize, usize)> = Vec::new();
         for (at, job) in self.jobs.iter().enumerate() {
             let open = self.states.get(&job.name).and_then(|state| state.open.as_ref());
             if let Some(open) = open.filter(|open| open.at <= now && !self.running.contains_key(&job.name)) {
-                waiting.push((open.due, at));
+                waiting.push((open.at, job.rank, at));
             }
         }
         waiting.sort_unstable();
-        for (due, at) in waiting {
+        for (_, _, at) in waiting {
             let Some(job) = self.jobs.get(at) else { continue };
             if self.running.values().any(|lane| *lane == job.lane) {
                 continue;
             }
-            let open = self.states.get(&job.name).and_then(|state| state.open.as_ref());
-            let attempt = open.map_or(1, |open| open.attempt);
+            let Some(open) = self.states.get(&job.name).and_then(|state| state.open.as_ref()) else {
+                continue;
+            };
+            let (due, attempt) = (open.due, open.attempt);
             let missed = self.missed.remove(&job.name).unwrap_or_default();
             self.running.insert(job.name.clone(), job.lane.clone());
             steps.push(Step::Start { job: at, due, attempt, missed });
@@ -230,7 +236,8 @@ impl Agenda {
         if !job.catch_up && later(begin, GRACE) < now {
             return skip(Skip::Missed);
         }
-        state.open = Some(Open { due, attempt: 1, at: begin });
+        let at = if later(begin, GRACE) < now { now } else { begin };
+        state.open = Some(Open { due, attempt: 1, at });
         self.missed.insert(job.name.clone(), times.saturating_sub(1));
         None
     }

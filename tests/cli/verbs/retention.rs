@@ -273,3 +273,18 @@ fn tags_and_hosts_are_changed_by_rewriting() {
     sandbox.snap(&["tag", "latest"]).expect(2);
     sandbox.snap(&["rewrite", "latest", "--host", "h", "--exclude", "x"]).expect(2);
 }
+
+#[test]
+fn cleanup_of_a_repository_that_is_yet_to_come_has_nothing_to_do() {
+    let sandbox = Sandbox::bare();
+    let rules = ["cleanup", "--keep-last", "3"];
+    assert!(sandbox.ok(&rules).text().starts_with("nothing to clean up: there is no repository at "));
+    let line = sandbox.ok(&[&rules[..], &["--json"]].concat()).json();
+    assert_eq!(line["message_type"], "nothing_to_do");
+    // One that was there and is gone is another thing.
+    sandbox.write(&[("a", "a")]);
+    sandbox.ok(&["backup", "--init", "src"]);
+    std::fs::remove_dir_all(sandbox.path("repo")).unwrap();
+    let gone = sandbox.snap(&rules).expect(10);
+    assert!(gone.stderr.contains("there is no repository at"), "{}", gone.stderr);
+}

@@ -46,7 +46,7 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
         dry_run: args.collect.dry_run,
     };
     let collecting = gc::options(&args.collect);
-    context.with(|repo| {
+    let result = context.with(|repo| {
         if !options.rules.iter().any(Rule::says_something) {
             return refuse(context, repo, &options, collecting);
         }
@@ -55,7 +55,26 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
             forgetting::foresee(context, repo, &going)?;
         }
         if collects { gc::collect(context, repo, &collecting) } else { Ok(Outcome::Done) }
-    })
+    });
+    match result {
+        Err(Error::NoRepository { location }) if !context.recorder.saved_to(&location) => {
+            nothing_yet(context, &location)
+        }
+        result => result,
+    }
+}
+
+/// A schedule may come to its first cleanup before its first backup has made the repository.
+fn nothing_yet(context: &Context, location: &str) -> Result<Outcome> {
+    let text = format!("nothing to clean up: there is no repository at {location} yet");
+    if context.global.json {
+        let line =
+            serde_json::json!({ "message_type": "nothing_to_do", "repository": location, "reason": text });
+        output::tell(&line.to_string())?;
+    } else if context.talks() {
+        output::tell(&text)?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// The given rules; where none but a number of fulls is given, the old script's, if its variables are set.

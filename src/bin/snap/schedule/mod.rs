@@ -23,6 +23,8 @@ const CLEANUP: &str = "0 3 * * 1";
 
 /// What a job does, in the order in which jobs of the same time are begun.
 const WHATS: &[&str] = &["full", "incremental", "differential", "cleanup", "check", "drill"];
+/// Those of them that make snapshots.
+const BACKUPS: &[&str] = &["full", "incremental", "differential"];
 
 /// A job, and what is called for it.
 #[derive(Debug, Clone)]
@@ -38,9 +40,7 @@ impl Planned {
     /// The arguments of the call. No secret is among them: those go by the environment.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let mut all: Vec<OsString> = match self.what {
-            "full" | "incremental" | "differential" => {
-                vec!["backup".into(), format!("--{}", self.what).into()]
-            }
+            kind if BACKUPS.contains(&kind) => vec!["backup".into(), format!("--{kind}").into()],
             verb => vec![verb.into()],
         };
         if let Some(set) = &self.set {
@@ -51,10 +51,7 @@ impl Planned {
 
     /// As the records of runs name the verb.
     pub(crate) fn verb(&self) -> &'static str {
-        match self.what {
-            "full" | "incremental" | "differential" => "backup",
-            verb => verb,
-        }
+        if BACKUPS.contains(&self.what) { "backup" } else { self.what }
     }
 }
 
@@ -73,7 +70,7 @@ pub(crate) fn plan(
     }
     if let Some(cleans) = by_itself.filter(|_| config.sets().is_empty()) {
         for (what, cron) in default_times(cleans) {
-            let job = job(what.to_owned(), lane(None), cron, None);
+            let job = job(what.to_owned(), what, lane(None), cron, None);
             all.push(Planned { job, set: None, what });
         }
     }
@@ -95,7 +92,7 @@ fn of_set(set: &Set, lane: &str) -> Vec<Planned> {
         WHATS.iter().filter_map(|what| Some((*what, given(what)??.clone()))).collect()
     };
     let planned = |(what, cron): (&'static str, Cron)| {
-        let job = job(format!("{}/{what}", set.name), lane.to_owned(), cron, Some(set));
+        let job = job(format!("{}/{what}", set.name), what, lane.to_owned(), cron, Some(set));
         Planned { job, set: Some(set.clone()), what }
     };
     times.into_iter().map(planned).collect()
@@ -107,7 +104,7 @@ fn default_times(cleans: bool) -> Vec<(&'static str, Cron)> {
     wanted.filter_map(|(what, text)| Some((what, Cron::parse(text).ok()?))).collect()
 }
 
-fn job(name: String, lane: String, cron: Cron, set: Option<&Set>) -> Job {
+fn job(name: String, what: &str, lane: String, cron: Cron, set: Option<&Set>) -> Job {
     let table = set.map(|set| &set.table);
     let duration = |key: &str| table.and_then(|table| table.duration(key));
     Job {
@@ -124,5 +121,6 @@ fn job(name: String, lane: String, cron: Cron, set: Option<&Set>) -> Job {
             .and_then(|table| table.number("schedule.retries"))
             .map_or(3, |number| u32::try_from(number).unwrap_or(u32::MAX)),
         retry_wait: duration("schedule.retry-wait").unwrap_or(Duration::from_secs(60)),
+        rank: WHATS.iter().position(|other| *other == what).unwrap_or(WHATS.len()),
     }
 }
