@@ -150,3 +150,40 @@ fn names_crate(code: &str, name: &str) -> bool {
         !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
     })
 }
+
+/// Where the links of a Markdown text lead, but for those to other sites and within the page.
+fn local_links(text: &str) -> Vec<&str> {
+    let targets = text.match_indices("](").filter_map(|(at, _)| text.get(at + 2..)?.split(')').next());
+    targets.filter(|link| !link.contains("://") && !link.starts_with('#')).collect()
+}
+
+/// A heading as links name it: lower case, without punctuation, hyphens for blanks.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = [root.to_owned(), root.join("docs")].into_iter().flat_map(|dir| fs::read_dir(dir).unwrap());
+    let mut links = 0;
+    for page in pages
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+    {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in local_links(&text) {
+            links += 1;
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = page.parent().unwrap().join(path);
+            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+            if !heading.is_empty() {
+                let headings = fs::read_to_string(&target).unwrap();
+                let known = headings.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+                assert!(known, "{}: {link} names no heading", page.display());
+            }
+        }
+    }
+    assert!(links > 50, "{links} links were found");
+}

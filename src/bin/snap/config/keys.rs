@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     SecretCommand,
     /// A path; a relative one begins at the file's folder.
     Path,
+    /// A pattern of paths; `~/` at its beginning is the home.
+    Pattern,
     /// A repository: a name, or where it is.
     Repository,
     /// Where a repository is.
@@ -124,8 +126,8 @@ pub(crate) const SET: &[Key] = &[
         "Where a second copy of the repository is kept, as --mirror",
     ),
     key("sources", Kind::List(&Kind::Path), "", "What is saved"),
-    key("exclude", Kind::List(&Kind::Text), "[]", "As --exclude"),
-    key("iexclude", Kind::List(&Kind::Text), "[]", "As --iexclude"),
+    key("exclude", Kind::List(&Kind::Pattern), "[]", "As --exclude"),
+    key("iexclude", Kind::List(&Kind::Pattern), "[]", "As --iexclude"),
     key("exclude-file", Kind::List(&Kind::Path), "[]", "As --exclude-file"),
     key("exclude-if-present", Kind::List(&Kind::Text), "[]", "As --exclude-if-present"),
     key("exclude-caches", Kind::Bool, "false", "As --exclude-caches"),

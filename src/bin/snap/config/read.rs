@@ -225,9 +225,10 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
     Ok(match kind {
         Kind::Secret | Kind::SecretCommand => Value::Secret(some(text)?),
         Kind::Command => Value::Text(some(text)?),
-        Kind::Path => Value::Path(path(&some(text)?, dir)),
-        Kind::Repository => repository(&some(text)?, dir),
-        Kind::Location => location(&some(text)?, dir),
+        Kind::Path => Value::Path(path(&some(text)?, dir)?),
+        Kind::Pattern => Value::Text(pattern(text)?),
+        Kind::Repository => repository(&some(text)?, dir)?,
+        Kind::Location => location(&some(text)?, dir)?,
         Kind::Number => Value::Number(text.parse().map_err(|_| "a whole number from 0 on".to_owned())?),
         Kind::Duration => Value::Duration(values::duration(text)?),
         Kind::Size => Value::Size(values::size(text)?),
@@ -260,25 +261,55 @@ fn some(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// A relative path begins at the file's folder, wherever snap is called from; `~/` at the home.
-fn path(text: &str, dir: &Path) -> PathBuf {
-    if let Some(rest) = text.strip_prefix("~/")
-        && let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty())
-    {
-        return PathBuf::from(home).join(rest);
+/// A relative path begins at the file's folder, wherever snap is called from; `~` and `~/` at the home.
+fn path(text: &str, dir: &Path) -> Result<PathBuf, String> {
+    if let Some(rest) = below_home(text)? {
+        return Ok(home()?.join(rest).components().collect());
     }
     // As the program elsewhere has absolute paths: without `.` in them.
-    dir.join(text).components().collect()
+    Ok(dir.join(text).components().collect())
+}
+
+/// What follows `~/` or `~`, if that is how the text begins.
+fn below_home(text: &str) -> Result<Option<&str>, String> {
+    let Some(rest) = text.strip_prefix('~') else { return Ok(None) };
+    match rest.strip_prefix('/') {
+        Some(rest) => Ok(Some(rest)),
+        None if rest.is_empty() => Ok(Some("")),
+        None => {
+            Err(format!("a path; `~` stands for your own home only (./{text} is a name that begins with ~)"))
+        }
+    }
+}
+
+fn home() -> Result<PathBuf, String> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    home.map(PathBuf::from).ok_or_else(|| "a path without `~`, since HOME is not set".to_owned())
+}
+
+/// A pattern; no shell reads it that would put the home for `~`.
+fn pattern(text: &str) -> Result<String, String> {
+    let (not, rest) = text.strip_prefix('!').map_or(("", text), |rest| ("!", rest));
+    let Some(rest) = rest.strip_prefix("~/") else { return Ok(text.to_owned()) };
+    let home = home()?.into_os_string().into_string().map_err(|_| "no `~/`: HOME is not UTF-8".to_owned())?;
+    let mut pattern = not.to_owned();
+    for c in home.trim_end_matches('/').chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    Ok(format!("{pattern}/{rest}"))
 }
 
 /// What has a slash is where it is, what has none is a name.
-fn repository(text: &str, dir: &Path) -> Value {
+fn repository(text: &str, dir: &Path) -> Result<Value, String> {
     let is_path = text.contains('/') || matches!(text, "." | ".." | "~");
-    if is_path { location(text, dir) } else { Value::Text(text.to_owned()) }
+    if is_path { location(text, dir) } else { Ok(Value::Text(text.to_owned())) }
 }
 
 /// A path, unless it begins with a scheme.
-fn location(text: &str, dir: &Path) -> Value {
+fn location(text: &str, dir: &Path) -> Result<Value, String> {
     let has_scheme = text.split(['/', '.']).next().is_some_and(|start| start.contains(':'));
-    if has_scheme { Value::Text(text.to_owned()) } else { Value::Path(path(text, dir)) }
+    if has_scheme { Ok(Value::Text(text.to_owned())) } else { Ok(Value::Path(path(text, dir)?)) }
 }

@@ -52,6 +52,21 @@ fn good(text: &str, profile: Option<&str>) -> Config {
     config
 }
 
+#[test]
+fn a_tilde_is_the_home_in_paths_and_patterns() {
+    let text = "[sets.a]\nsources = [\"~\", \"~/x\"]\nexclude = [\"~/.cache\", \"!~/.cache/keep\", \"a~\"]";
+    let home = std::env::var("HOME").unwrap();
+    let config = good(text, None);
+    let set = &config.sets()[0].table;
+    assert_eq!(set.paths("sources"), [Path::new(&home), &Path::new(&home).join("x")]);
+    assert_eq!(
+        set.texts("exclude"),
+        [format!("{home}/.cache"), format!("!{home}/.cache/keep"), "a~".to_owned()]
+    );
+    let (_, _, what) = only("[sets.a]\nsources = [\"~other/x\"]");
+    assert!(what.contains("your own home only"), "{what}");
+}
+
 fn only(text: &str) -> (usize, usize, String) {
     let (_, complaints) = read(text, None);
     let [one] = &complaints[..] else { panic!("not one complaint: {complaints:?}") };
