@@ -4,6 +4,7 @@ mod args;
 mod chart;
 mod commands;
 mod config;
+mod foreign;
 mod legacy;
 #[cfg(feature = "mount")]
 mod mount;

@@ -15,7 +15,7 @@ use snap_backup::store::storage::Storage;
 use snap_backup::{Error, Result};
 
 use crate::args::Global;
-use crate::output;
+use crate::{foreign, output};
 
 /// The storage at a place; it need not hold a repository yet.
 ///
@@ -69,15 +69,11 @@ fn cloud_options(global: &Global) -> cloud::Options {
 
 /// The directory that a repository's name means.
 fn local_path(repo: &OsStr) -> Result<&Path> {
-    let bytes = repo.as_bytes();
-    if let Some(path) = bytes.strip_prefix(b"file://") {
+    if let Some(path) = repo.as_bytes().strip_prefix(b"file://") {
         return Ok(Path::new(OsStr::from_bytes(path)));
     }
-    if bytes.windows(3).any(|part| part == b"://") {
-        let name = output::path(bytes);
-        return Err(Error::Usage(format!(
-            "{name} is no place for a repository: plain paths, file://, sftp://, s3://, gs://, az:// and rest: are known"
-        )));
+    match foreign::message(&repo.to_string_lossy()) {
+        Some(message) => Err(Error::Usage(message)),
+        None => Ok(Path::new(repo)),
     }
-    Ok(Path::new(repo))
 }

@@ -88,3 +88,28 @@ fn sources_may_be_listed_in_a_file() {
     assert_eq!(files_below(&restored).len(), 2);
     assert_eq!(fs::read(restored.join("src/c d")).unwrap(), b"3");
 }
+
+#[test]
+fn places_of_other_programs_make_no_directory_here() {
+    let sandbox = Sandbox::bare();
+    sandbox.write(&[("a", "1")]);
+    let before = fs::read_dir(sandbox.path("")).unwrap().count();
+    for repo in
+        ["me@nas:/backup", "nas:repo", "rclone:r:p", "b2:bucket:x", "swift:c:/p", "file:/srv/r", "x://y"]
+    {
+        let run = |args: &[&str]| {
+            let mut command = sandbox.bin();
+            command.args(["-r", repo]).args(args).env("SNAP_PASSWORD", "x");
+            finish(command, b"").expect(2)
+        };
+        let told = run(&["backup", "--init", "src"]).stderr;
+        assert!(told.contains(&format!("./{repo}")), "{told}");
+        run(&["init"]);
+        run(&["snapshots"]);
+    }
+    assert_eq!(fs::read_dir(sandbox.path("")).unwrap().count(), before);
+    let mut command = sandbox.bin();
+    command.args(["-r", "./nas:repo", "init"]).env("SNAP_PASSWORD", "x");
+    finish(command, b"").expect(0);
+    assert!(sandbox.path("nas:repo/config").is_dir());
+}

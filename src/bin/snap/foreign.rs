@@ -1,0 +1,160 @@
+//! Places as other backup programs write them. None of them is taken for a directory: a backup that was meant for another
+//! machine must not end up below the working directory.
+
+use crate::output;
+
+/// How `--repo` is to be written for what `text` probably means; `None` where it can only be a directory: it has no colon
+/// before its first slash.
+pub(crate) fn refusal(text: &str) -> Option<String> {
+    let (word, rest) = text.split_once(':').filter(|(word, _)| !word.contains('/'))?;
+    let advice = match rest.strip_prefix("//") {
+        Some(rest) => url(word, rest),
+        None => prefixed(word, rest),
+    };
+    Some(match advice {
+        Some(advice) => format!("{advice} (a directory of that name is written ./{text})"),
+        None => format!(
+            "directories, file://, sftp://, s3://, gs://, az:// and rest: are supported \
+             (a directory of that name is written ./{text})"
+        ),
+    })
+}
+
+/// `WORD://REST`.
+fn url(word: &str, rest: &str) -> Option<String> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "ssh" | "scp" => format!("write sftp://{rest}"),
+        "http" | "https" => format!("a REST server is written rest:{word}://{rest}"),
+        "gcs" => format!("write gs://{rest}"),
+        "azure" | "abfs" | "abfss" | "wasb" | "wasbs" => format!("write az://CONTAINER/PATH, not {word}://"),
+        "b2" => backblaze(rest),
+        "rclone" => rclone(rest),
+        "file" | "local" => format!("write file://{rest}"),
+        "sftp" | "s3" | "gs" | "az" => {
+            format!("write {}://{rest}, in small letters", word.to_ascii_lowercase())
+        }
+        _ => return file_server(word),
+    })
+}
+
+/// `WORD:REST`, as restic, rclone and scp write places.
+fn prefixed(word: &str, rest: &str) -> Option<String> {
+    // `bucket:/path`, as restic writes it for most services.
+    let bucket = || match rest.split_once(':') {
+        Some((bucket, path)) => format!("{bucket}/{}", path.trim_start_matches('/')),
+        None => rest.trim_start_matches('/').to_owned(),
+    };
+    Some(match word.to_ascii_lowercase().as_str() {
+        "s3" => s3(rest),
+        "gs" => format!("write gs://{}", bucket()),
+        "az" | "azure" => format!("write az://{}", bucket()),
+        "b2" => backblaze(&bucket()),
+        "swift" => "OpenStack Swift is not supported: use its S3 interface with s3://BUCKET/PATH and \
+                    AWS_ENDPOINT_URL, or `rclone serve restic` with rest:"
+            .to_owned(),
+        "rclone" => rclone(rest),
+        "file" | "local" => format!("write the directory itself, {rest}, or file://{}", absolute(rest)),
+        "http" | "https" => {
+            format!("a REST server is written rest:{word}://{}", rest.trim_start_matches('/'))
+        }
+        "" => return None,
+        _ if file_server(word).is_some() => return file_server(word),
+        _ if rest.is_empty() => return None,
+        // `user@host:path`, as scp, rsync and borg have it.
+        _ if rest.starts_with('/') => format!("a directory that ssh reaches is written sftp://{word}{rest}"),
+        _ => format!("a directory that ssh reaches is written sftp://{word}/~/{rest}"),
+    })
+}
+
+/// What restic writes `s3:[https://]HOST/BUCKET[/PATH]`.
+fn s3(rest: &str) -> String {
+    let (scheme, rest) = rest.split_once("://").unwrap_or(("https", rest));
+    match rest.split_once('/') {
+        Some((host, path)) if host.ends_with(".amazonaws.com") => format!("write s3://{path}"),
+        Some((host, path)) if host.contains(['.', ':']) => {
+            format!("write s3://{path} and set AWS_ENDPOINT_URL={scheme}://{host}")
+        }
+        _ => format!("write s3://{}", rest.trim_start_matches('/')),
+    }
+}
+
+fn backblaze(bucket: &str) -> String {
+    format!(
+        "Backblaze B2 is reached by its S3 interface: write s3://{bucket} and set \
+         AWS_ENDPOINT_URL=https://s3.REGION.backblazeb2.com"
+    )
+}
+
+fn rclone(remote: &str) -> String {
+    format!("run `rclone serve restic {remote}` and write rest:http://localhost:8080/")
+}
+
+/// Protocols that the operating system speaks.
+fn file_server(word: &str) -> Option<String> {
+    let word = word.to_ascii_lowercase();
+    let known =
+        ["smb", "cifs", "nfs", "ftp", "ftps", "dav", "davs", "webdav", "webdavs", "rsync", "hdfs", "gdrive"];
+    known.contains(&word.as_str()).then(|| {
+        format!(
+            "{word}: is not supported: mount it and write the directory, or use `rclone serve restic` with rest:"
+        )
+    })
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { "/ABSOLUTE/PATH".to_owned() }
+}
+
+/// The whole error text; passwords in a URL are not shown.
+pub(crate) fn message(text: &str) -> Option<String> {
+    let text = output::redacted(text);
+    let advice = refusal(&text)?;
+    Some(output::printable(&format!("{text} is not a repository location: {advice}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{message, refusal};
+
+    #[test]
+    fn places_of_other_programs_are_answered_with_their_spelling_here() {
+        for (text, part) in [
+            ("me@nas:/backup", "sftp://me@nas/backup"),
+            ("nas:repo", "sftp://nas/~/repo"),
+            ("ssh://me@nas:2222/srv/r", "sftp://me@nas:2222/srv/r"),
+            ("rclone:remote:path", "rclone serve restic remote:path"),
+            ("b2:bucket:x", "s3://bucket/x"),
+            ("azure:c:/p", "az://c/p"),
+            ("gs:bucket:/x", "gs://bucket/x"),
+            ("swift:c:/p", "not supported"),
+            ("s3:s3.amazonaws.com/bucket/x", "s3://bucket/x"),
+            ("s3:https://minio:9000/bucket", "s3://bucket and set AWS_ENDPOINT_URL=https://minio:9000"),
+            ("s3:bucket/x", "s3://bucket/x"),
+            ("S3://bucket/x", "s3://bucket/x"),
+            ("file:/srv/r", "itself, /srv/r"),
+            ("local:r", "itself, r"),
+            ("https://host/x/", "rest:https://host/x/"),
+            ("smb://nas/share", "mount it"),
+            ("gdrive:x", "rclone"),
+            ("foo://bar", "are supported"),
+            ("C:", "are supported"),
+            (":x", "are supported"),
+        ] {
+            let told = refusal(text).unwrap();
+            assert!(told.contains(part) && told.contains(&format!("./{text}")), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_path_may_hold_colons_after_a_slash() {
+        for text in ["r", "./nas:repo", "/mnt/a:b", "a/b:c", "../x:y"] {
+            assert_eq!(refusal(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        let told = message("https://me:hunter2@host/x").unwrap();
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
