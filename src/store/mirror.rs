@@ -98,6 +98,10 @@ impl Storage for Mirrored {
         self.first.distrust()
     }
 
+    fn cautions(&self) -> Vec<String> {
+        [self.first.cautions(), self.second.cautions()].concat()
+    }
+
     fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
         self.first.move_to(from, to)
     }

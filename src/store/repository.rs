@@ -366,7 +366,10 @@ impl Repository {
 
     /// Takes what was noted.
     pub fn warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut warnings =
+            std::mem::take(&mut *self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner));
+        warnings.extend(self.storage.cautions());
+        warnings
     }
 
     /// Names that stood here when this machine last looked and are gone now; remembers today's.

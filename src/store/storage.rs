@@ -204,6 +204,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// What a person should know of this store and has not been told yet: what it cannot do, found at work.
+    fn cautions(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Moves an object to another area under a name that is free there, durably. Cut short, it may stand in both.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod damage;
 mod disk_full;
 mod gc_disk_full;
 mod kills;
+mod odd_file_systems;
 mod parity;
 mod power_cut_real;
 mod power_cut_replay;

@@ -3,6 +3,7 @@
 
 mod files;
 mod network;
+mod quirks;
 mod reserve;
 
 use std::collections::HashSet;
@@ -39,9 +40,13 @@ use files::Temp;
 use files::make_folders;
 use files::metadata_of;
 use files::parent;
+use files::probe_exclusiveness;
 use files::read_folder;
 use files::rename_free;
 use files::sync_folder;
+use files::sync_open_folder;
+use quirks::Modes;
+use quirks::Quirks;
 
 /// A temporary file this old is nobody's: writing a pack takes seconds. Whoever slept that long in the middle of one
 /// finds it gone and fails; nothing is lost.
@@ -55,17 +60,31 @@ pub struct LocalStorage {
     durable: Mutex<HashSet<PathBuf>>,
     /// The network file system that it lies on, once somebody has looked.
     network: OnceLock<Option<String>>,
+    quirks: Quirks,
+    /// Whether names are taken exclusively has been tried.
+    probed: OnceLock<()>,
 }
 
 impl LocalStorage {
     /// The repository at `root`. Touches nothing; folders are made when first written to.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), durable: Mutex::default(), network: OnceLock::new() }
+        Self {
+            root: root.into(),
+            durable: Mutex::default(),
+            network: OnceLock::new(),
+            quirks: Quirks::default(),
+            probed: OnceLock::new(),
+        }
     }
 
     /// The directory of the repository.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Permissions of new objects.
+    fn modes(&self) -> Modes {
+        self.quirks.modes(&self.root)
     }
 
     /// Path of an object.
@@ -90,13 +109,13 @@ impl LocalStorage {
         if durable.contains(folder) {
             return Ok(());
         }
-        make_folders(folder)?;
+        make_folders(folder, self.modes(), &self.quirks)?;
         // Another process may have made it and died before it synced; the root's parent is not ours.
         for ancestor in folder.ancestors().take_while(|ancestor| *ancestor != self.root) {
             if durable.contains(ancestor) {
                 break;
             }
-            sync_folder(parent(ancestor))?;
+            sync_folder(parent(ancestor), &self.quirks)?;
         }
         let within = folder.ancestors().take_while(|ancestor| *ancestor != self.root);
         durable.extend(within.map(Path::to_owned));
@@ -107,7 +126,7 @@ impl LocalStorage {
     fn write_temp(&self, path: &Path, parts: &[&[u8]], sync: bool) -> Result<Temp> {
         let folder = parent(path);
         self.ensure_folder(folder)?;
-        let mut temp = Temp::new(folder)?;
+        let mut temp = Temp::new(folder, self.modes())?;
         for part in parts {
             temp.file.write_all(part).map_err(Error::io("write", path))?;
         }
@@ -231,21 +250,25 @@ impl Storage for LocalStorage {
 
     fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
         let path = self.path(area, name)?;
-        let (created, _) = self.write_temp(&path, parts, true)?.publish(&path)?;
+        let (created, _) = self.write_temp(&path, parts, true)?.publish(&path, &self.quirks)?;
         // Also when it exists: its creator may not have come as far as this.
-        sync_folder(parent(&path))?;
+        sync_folder(parent(&path), &self.quirks)?;
         Ok(created)
     }
 
     fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
         let path = self.path(area, name)?;
         let temp = self.write_temp(&path, &[bytes], true)?;
-        temp.file.try_lock().map_err(|error| Error::io("lock", &path)(error.into()))?;
-        let (created, file) = temp.publish(&path)?;
+        match temp.file.try_lock() {
+            // Who is at work shows by its heartbeat then, as in a store far away.
+            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error) => self.quirks.unlocked.raise(),
+            locked => locked.map_err(|error| Error::io("lock", &path)(error.into()))?,
+        }
+        let (created, file) = temp.publish(&path, &self.quirks)?;
         if created == Created::Exists {
             return Err(Error::io("create", &path)(io::ErrorKind::AlreadyExists.into()));
         }
-        sync_folder(parent(&path))?;
+        sync_folder(parent(&path), &self.quirks)?;
         Ok(Box::new(HeldFile { _file: file }))
     }
 
@@ -271,12 +294,27 @@ impl Storage for LocalStorage {
         match file.try_lock_shared() {
             Ok(()) => Ok(Some(false)),
             Err(TryLockError::WouldBlock) => Ok(Some(true)),
+            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error) => {
+                self.quirks.unlocked.raise();
+                Ok(None)
+            }
             Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }
     }
 
     fn distrust(&self) -> Result<Option<String>> {
-        Ok(self.network()?.map(str::to_owned))
+        if let Some(network) = self.network()? {
+            return Ok(Some(network.to_owned()));
+        }
+        let sessions = self.root.join(Area::Sessions.folder());
+        if sessions.is_dir() {
+            self.probed.get_or_init(|| probe_exclusiveness(&sessions, &self.quirks));
+        }
+        Ok(self.quirks.lacks().map(str::to_owned))
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        self.quirks.news(&self.root)
     }
 
     fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
@@ -285,14 +323,14 @@ impl Storage for LocalStorage {
             return Err(Error::Missing { what: from.0.path(from.1) });
         }
         self.ensure_folder(parent(&new))?;
-        let created = rename_free(&old, &new).map_err(|err| match old.exists() {
+        let created = rename_free(&old, &new, &self.quirks).map_err(|err| match old.exists() {
             true => err,
             // Somebody else was faster.
             false => Error::Missing { what: from.0.path(from.1) },
         })?;
         // The new name first: what is lost in between must not be both.
-        sync_folder(parent(&new))?;
-        sync_folder(parent(&old))?;
+        sync_folder(parent(&new), &self.quirks)?;
+        sync_folder(parent(&old), &self.quirks)?;
         Ok(created)
     }
 
@@ -332,7 +370,7 @@ impl Storage for LocalStorage {
             match File::open(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::io("open", &folder)(error)),
-                Ok(file) => file.sync_all().map_err(Error::io("sync", &folder))?,
+                Ok(file) => sync_open_folder(&file, &folder, &self.quirks)?,
             }
         }
         Ok(())

@@ -49,7 +49,7 @@ impl LocalStorage {
     /// Whoever may not write here has to live with what it kept.
     pub(super) fn refresh(&self, folder: &Path) -> Result<()> {
         if self.network()?.is_some() && folder.is_dir() {
-            drop(Temp::new(folder));
+            drop(Temp::new(folder, self.modes()));
         }
         Ok(())
     }
