@@ -51,16 +51,26 @@ pub enum Error {
         why: String,
     },
     /// No key slot opens with the password.
-    #[error("wrong password for the repository at {location}")]
+    #[error("wrong password for the repository at {location}{}", not_tried(*.untried))]
     WrongPassword {
         /// Which.
         location: String,
+        /// Key slots that the password was not tried on, since they cost too much or are too many.
+        untried: usize,
     },
     /// The repository is encrypted and no password was given.
     #[error("the repository at {location} is encrypted and no password was given")]
     NoPassword {
         /// Which.
         location: String,
+    },
+    /// A file or a command that was to give the password does not.
+    #[error("cannot get the password from {source_name}: {why}")]
+    PasswordSource {
+        /// Which file or command.
+        source_name: String,
+        /// Why not.
+        why: String,
     },
     /// An archive that cannot be read as one, or not safely.
     #[error("cannot import {what}")]
@@ -121,6 +131,14 @@ pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
         }
     }
     told
+}
+
+fn not_tried(slots: usize) -> String {
+    match slots {
+        0 => String::new(),
+        1 => " (1 key slot was not tried, since it costs too much memory or time)".to_owned(),
+        _ => format!(" ({slots} key slots were not tried, since they are too many or cost too much)"),
+    }
 }
 
 impl Error {
@@ -184,12 +202,20 @@ impl Error {
             Self::NoRepository { .. } => {
                 Some("make one with `snap init`, or name another with -r or SNAP_REPO")
             }
+            Self::WrongPassword { untried: 1.., .. } => Some(
+                "`--key ID` tries one slot, whatever it costs (the names of the files in `keys` are their ids); \
+                 slots that nobody of yours made can be removed",
+            ),
             Self::WrongPassword { .. } => Some(
                 "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command",
             ),
             Self::NoPassword { .. } => {
                 Some("give one with --password-file, --password-command or SNAP_PASSWORD")
             }
+            Self::PasswordSource { .. } => Some(
+                "a flag (--password-file, --password-command) goes before SNAP_PASSWORD, SNAP_PASSWORD_FILE, \
+                 SNAP_PASSWORD_COMMAND and the configuration",
+            ),
             Self::NewerFormat { .. } => Some("use a newer snap"),
             Self::Missing { .. } | Self::Damaged { .. } => Some(
                 "`snap check --read-data` says what is affected; the next backup stores again what the source still has; \

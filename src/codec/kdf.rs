@@ -23,11 +23,17 @@ pub struct KdfParams {
 pub const DEFAULT: KdfParams = KdfParams { memory: 64 << 10, passes: 3, lanes: 4 };
 
 impl KdfParams {
+    /// What a derivation takes, to compare slots by: KiB times passes. Lanes only share the work out.
+    pub const fn cost(self) -> u64 {
+        self.memory as u64 * self.passes as u64
+    }
+
     /// A slot is read from a repository that may be hostile: its costs are bounded before memory is taken.
-    fn is_bearable(&self) -> bool {
-        (8 << 10..=2 << 20).contains(&self.memory)
+    pub(in crate::codec) fn check(&self) -> Result<(), Malformed> {
+        let is_bearable = (8 << 10..=2 << 20).contains(&self.memory)
             && (1..=16).contains(&self.passes)
-            && (1..=16).contains(&self.lanes)
+            && (1..=16).contains(&self.lanes);
+        is_bearable.then_some(()).ok_or(Malformed::because("key derivation costs out of bounds"))
     }
 }
 
@@ -36,9 +42,7 @@ impl KdfParams {
 /// # Errors
 /// When the costs are out of bounds or there is not enough memory.
 pub fn derive(password: &[u8], salt: &[u8; 32], params: KdfParams) -> Result<Zeroizing<[u8; 64]>, Malformed> {
-    if !params.is_bearable() {
-        return Err(Malformed::because("key derivation costs out of bounds"));
-    }
+    params.check()?;
     let mut out = Zeroizing::new([0u8; 64]);
     Params::new(params.memory, params.passes, params.lanes, Some(64))
         .and_then(|params| {

@@ -81,6 +81,23 @@ pub fn repo_of(slot: &[u8]) -> Result<RepoId, Malformed> {
     repo.map(RepoId::new).ok_or(Malformed::because("too short"))
 }
 
+/// What trying a password on a slot costs, by its own word.
+///
+/// # Errors
+/// When it is no slot of a known kind, or the costs are out of bounds.
+pub fn costs(slot: &[u8]) -> Result<KdfParams, Malformed> {
+    let number = |at: usize| {
+        let bytes = slot.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        bytes.map(u32::from_le_bytes).ok_or(Malformed::because("too short"))
+    };
+    if !slot.starts_with(&SLOT) || number(8)? != 1 {
+        return Err(Malformed::because("not a key slot of a known kind"));
+    }
+    let costs = KdfParams { memory: number(12)?, passes: number(16)?, lanes: number(20)? };
+    costs.check()?;
+    Ok(costs)
+}
+
 /// The master key, or `None` when the password is not this slot's. The check value is compared before anything
 /// is opened: AES-GCM does not commit to its key.
 ///
@@ -89,14 +106,7 @@ pub fn repo_of(slot: &[u8]) -> Result<RepoId, Malformed> {
 pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, Malformed> {
     let (head, rest) = slot.split_at_checked(SLOT_HEAD).ok_or(Malformed::because("too short"))?;
     let (sealed, _) = rest.split_at_checked(SEALED_KEY).ok_or(Malformed::because("too short"))?;
-    let number = |at: usize| {
-        let bytes = head.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        bytes.map(u32::from_le_bytes).ok_or(Malformed::because("too short"))
-    };
-    if !head.starts_with(&SLOT) || number(8)? != 1 {
-        return Err(Malformed::because("not a key slot of a known kind"));
-    }
-    let params = KdfParams { memory: number(12)?, passes: number(16)?, lanes: number(20)? };
+    let params = costs(slot)?;
     let field = |at: usize| head.get(at..at + 32).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let (Some(salt), Some(check)) = (field(40), field(72)) else {
         return Err(Malformed::because("too short"));

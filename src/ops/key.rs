@@ -9,6 +9,7 @@ use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::store::keys;
 use crate::store::repository::Repository;
+use crate::store::snapshots;
 use crate::store::storage::Area;
 
 /// A key slot, for people.
@@ -49,7 +50,10 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
                 created: label.created,
                 label: label.label,
             }),
-            Err(err) => repo.warn(err.to_string()),
+            Err(err) => repo.warn(format!(
+                "{}: it is damaged, or somebody made it who does not have the key; `snap key remove {name}` removes it",
+                err.chain()
+            )),
         }
     }
     Ok(slots)
@@ -80,11 +84,17 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
     repo.may_write()?;
     let listed = repo.storage().list(Area::Keys)?;
     let ids: Vec<KeyId> = listed.iter().filter_map(|found| KeyId::parse(&found.name).ok()).collect();
-    let mut found = ids.iter().filter(|id| id.hex().starts_with(prefix));
-    let (Some(id), None) = (found.next().filter(|_| !prefix.is_empty()), found.next()) else {
-        return Err(Error::Usage(format!(
-            "'{prefix}' does not name exactly one key slot; see `snap key list`"
-        )));
+    let lower = prefix.to_ascii_lowercase();
+    let found: Vec<&KeyId> = ids.iter().filter(|id| id.hex().starts_with(&lower)).collect();
+    let id = match found.as_slice() {
+        [only] if !prefix.is_empty() => *only,
+        [] => {
+            return Err(Error::Usage(format!("no key slot's id begins with '{prefix}': see `snap key list`")));
+        }
+        several => {
+            let why = snapshots::ambiguous(several.iter().map(|id| id.hex()));
+            return Err(Error::Usage(format!("'{prefix}' names no key slot: {why}")));
+        }
     };
     if repo.slot() == Some(*id) {
         let why = "that slot opened the repository just now; open it with another password to remove it";

@@ -4,6 +4,7 @@ use crate::codec::cipher::Ring;
 use crate::codec::hash;
 use crate::codec::hash::Key;
 use crate::codec::kdf;
+use crate::codec::kdf::KdfParams;
 use crate::codec::slot;
 use crate::codec::slot::SlotLabel;
 use crate::error::Error;
@@ -12,6 +13,7 @@ use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::id::RepoId;
 use crate::store::objects;
+use crate::store::snapshots;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Storage;
@@ -61,30 +63,139 @@ fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     Ok((id, bytes))
 }
 
-/// The master key and the slot that the password opens.
+/// Which slots a password is tried on.
+#[derive(Debug, Clone, Default)]
+pub struct KeyChoice {
+    /// Only the slot whose id begins so, whatever it costs.
+    pub only: Option<String>,
+    /// The slot that opened the repository last: it is tried first.
+    pub last: Option<KeyId>,
+}
+
+/// Slots that are read at most. Whoever may only add objects can add any number.
+const MAX_READ: usize = 256;
+/// Slots that are tried at most.
+const MAX_TRIED: usize = 64;
+/// What all of them may cost together: about ten seconds.
+const BUDGET: u64 = MAX_TRIED as u64 * DEFAULT_COST;
+/// Memory that one of them may take, in KiB.
+const MAX_MEMORY: u32 = 512 << 10;
+const DEFAULT_COST: u64 = kdf::DEFAULT.cost();
+
+/// A whole slot of this repository.
+struct Candidate {
+    id: KeyId,
+    bytes: Vec<u8>,
+    costs: KdfParams,
+    modified: Option<Time>,
+}
+
+impl Candidate {
+    fn open(&self, password: &[u8]) -> Result<Option<(KeyId, Key)>> {
+        let opened = slot::open(&self.bytes, password);
+        let opened = opened.map_err(Error::damaged(Area::Keys.path(&self.id.hex())))?;
+        Ok(opened.map(|key| (self.id, key)))
+    }
+
+    /// What is tried first: the slots that cost no more than this program's own, the oldest first, since a store's clock
+    /// does not let a stranger's slot be older than the owner's; then the others, by cost.
+    fn order(&self) -> (u64, bool, Option<Time>, KeyId) {
+        (self.costs.cost().max(DEFAULT_COST), self.modified.is_none(), self.modified, self.id)
+    }
+}
+
+/// The master key and the slot that the password opens. Costs are a slot's own claim, and anybody who may add objects can
+/// make one that claims the highest: so what opened the repository last is tried first, then what is cheap, and number and
+/// costs are bounded.
 ///
 /// # Errors
 /// `WrongPassword` when none does; what is wrong with a slot when no whole one is left.
-pub fn unlock(storage: &dyn Storage, repo: &RepoId, password: &[u8]) -> Result<(KeyId, Key)> {
-    let mut trouble = None;
-    let mut whole = 0;
-    for (name, slot) in all(storage)? {
-        let opened = slot.and_then(|(id, bytes)| {
-            let damaged = || Error::damaged(Area::Keys.path(&name));
-            if slot::repo_of(&bytes).map_err(damaged())? != *repo {
-                return Ok(None);
+pub fn unlock(
+    storage: &dyn Storage,
+    repo: &RepoId,
+    password: &[u8],
+    choice: &KeyChoice,
+) -> Result<(KeyId, Key)> {
+    if let Some(prefix) = &choice.only {
+        return unlock_only(storage, repo, password, prefix);
+    }
+    let last = choice.last.and_then(|id| candidate(storage, repo, &id.hex(), None).ok().flatten());
+    if let Some(found) = last.as_ref().and_then(|last| last.open(password).ok().flatten()) {
+        return Ok(found);
+    }
+    let mut listed = storage.list(Area::Keys)?;
+    listed.retain(|found| choice.last.is_none_or(|last| found.name != last.hex()));
+    listed.sort_by(|a, b| {
+        (a.modified.is_none(), a.modified, &a.name).cmp(&(b.modified.is_none(), b.modified, &b.name))
+    });
+    let mut untried = listed.len().saturating_sub(MAX_READ);
+    let (mut candidates, mut trouble, mut whole) = (Vec::new(), None, usize::from(last.is_some()));
+    for found in listed.into_iter().take(MAX_READ) {
+        match candidate(storage, repo, &found.name, found.modified) {
+            Ok(found) => {
+                whole += 1;
+                candidates.extend(found);
             }
-            Ok(slot::open(&bytes, password).map_err(damaged())?.map(|key| (id, key)))
-        });
-        match opened {
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => whole += 1,
             Err(err) => trouble = Some(err),
+        }
+    }
+    candidates.sort_by_key(Candidate::order);
+    let mut spent = 0;
+    for (number, candidate) in candidates.iter().enumerate() {
+        let costs = candidate.costs.cost();
+        if number >= MAX_TRIED || candidate.costs.memory > MAX_MEMORY || spent + costs > BUDGET {
+            untried += 1;
+            continue;
+        }
+        spent += costs;
+        match candidate.open(password) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(err) => {
+                whole -= 1;
+                trouble = Some(err);
+            }
         }
     }
     match trouble {
         Some(err) if whole == 0 => Err(err),
         None if whole == 0 => Err(Error::Missing { what: "every key slot of the repository".into() }),
-        _ => Err(Error::WrongPassword { location: storage.location() }),
+        _ => Err(Error::WrongPassword { location: storage.location(), untried }),
     }
+}
+
+/// The slot at `name`; `None` where it is one of another repository.
+fn candidate(
+    storage: &dyn Storage,
+    repo: &RepoId,
+    name: &str,
+    modified: Option<Time>,
+) -> Result<Option<Candidate>> {
+    let (id, bytes) = read(storage, name)?;
+    let damaged = || Error::damaged(Area::Keys.path(name));
+    if slot::repo_of(&bytes).map_err(damaged())? != *repo {
+        return Ok(None);
+    }
+    let costs = slot::costs(&bytes).map_err(damaged())?;
+    Ok(Some(Candidate { id, bytes, costs, modified }))
+}
+
+fn unlock_only(storage: &dyn Storage, repo: &RepoId, password: &[u8], prefix: &str) -> Result<(KeyId, Key)> {
+    let lower = prefix.to_ascii_lowercase();
+    let listed = storage.list(Area::Keys)?;
+    let names: Vec<String> =
+        listed.into_iter().map(|found| found.name).filter(|name| name.starts_with(&lower)).collect();
+    let name = match names.as_slice() {
+        [only] => only,
+        [] => return Err(Error::Usage(format!("no key slot's id begins with '{prefix}'"))),
+        several => {
+            let why = snapshots::ambiguous(several.iter().cloned());
+            return Err(Error::Usage(format!("'{prefix}' names no key slot: {why}")));
+        }
+    };
+    let opened = match candidate(storage, repo, name, None)? {
+        Some(slot) => slot.open(password)?,
+        None => return Err(Error::Refused(format!("the key slot {name} belongs to another repository"))),
+    };
+    opened.ok_or_else(|| Error::WrongPassword { location: storage.location(), untried: 0 })
 }

@@ -35,12 +35,16 @@ pub use crate::store::init::ChunkerProfile;
 pub use crate::store::init::DEFAULT_LEVEL;
 pub use crate::store::init::InitOptions;
 use crate::store::keys;
+use crate::store::keys::KeyChoice;
 use crate::store::mender::Mender;
 use crate::store::objects;
 use crate::store::shelf::Limits;
 use crate::store::storage::Area;
 use crate::store::storage::Storage;
 use crate::store::view::View;
+
+/// Where this machine keeps the id of the key slot that opened the repository last.
+const LAST_SLOT: &str = "slot";
 
 /// What opening a repository takes.
 #[derive(Debug, Clone, Default)]
@@ -71,9 +75,16 @@ pub struct Found {
     bytes: Vec<u8>,
     config: Config,
     trouble: Vec<String>,
+    only_key: Option<String>,
 }
 
 impl Found {
+    /// Opens with the key slot whose id begins so, and with no other.
+    #[must_use]
+    pub fn with_key(self, id: Option<String>) -> Self {
+        Self { only_key: id, ..self }
+    }
+
     /// Whether it says that it is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.config.cipher != CipherKind::None
@@ -142,7 +153,12 @@ impl Repository {
     /// # Errors
     /// `NoRepository` when there is none.
     pub fn find(storage: &dyn Storage) -> Result<Found> {
-        newest_config(storage).map(|(bytes, config, trouble)| Found { bytes, config, trouble })
+        newest_config(storage).map(|(bytes, config, trouble)| Found {
+            bytes,
+            config,
+            trouble,
+            only_key: None,
+        })
     }
 
     /// Opens what was found.
@@ -151,7 +167,7 @@ impl Repository {
     /// As [`Self::open`].
     pub fn open_found(storage: Arc<dyn Storage>, found: Found, access: &Access) -> Result<Self> {
         let location = storage.location();
-        let Found { bytes, config, trouble } = found;
+        let Found { bytes, config, trouble, only_key } = found;
         check_features(&config)?;
         let cache = Cache::new(access.cache.as_deref(), &location, Some(&config.repo));
         let encrypted = config.cipher != CipherKind::None;
@@ -160,7 +176,12 @@ impl Repository {
             (Some(master), _) if !encrypted => (None, Key::new(*master)),
             (_, None) => return Err(Error::NoPassword { location }),
             (_, Some(password)) => {
-                let (id, key) = keys::unlock(storage.as_ref(), &config.repo, password.as_bytes())?;
+                let last = cache.text(LAST_SLOT).and_then(|id| KeyId::parse(id.trim()).ok());
+                let choice = KeyChoice { only: only_key, last };
+                let (id, key) = keys::unlock(storage.as_ref(), &config.repo, password.as_bytes(), &choice)?;
+                if last != Some(id) {
+                    cache.keep_text(LAST_SLOT, &id.hex());
+                }
                 (Some(id), key)
             }
         };

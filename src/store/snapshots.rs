@@ -197,18 +197,29 @@ fn pick(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
             complete.iter().rev().nth(back).ok_or_else(|| none("there are not that many snapshots"))?;
         return Ok((*found).clone());
     }
-    if selector.len() >= 2 && selector.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !selector.is_empty() && selector.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let lower = selector.to_ascii_lowercase();
-        let mut found = all.iter().filter(|snapshot| snapshot.id.hex().starts_with(&lower));
-        return match (found.next(), found.next()) {
-            (Some(only), None) => Ok(only.clone()),
-            (Some(_), Some(_)) => Err(none("more than one id begins so")),
-            _ => Err(none("no id begins so")),
+        let found: Vec<&Snapshot> =
+            all.iter().filter(|snapshot| snapshot.id.hex().starts_with(&lower)).collect();
+        return match found.as_slice() {
+            [only] => Ok((*only).clone()),
+            [] => Err(none("no id begins so")),
+            several => Err(none(&ambiguous(several.iter().map(|one| one.id.hex())))),
         };
     }
     let limit = instant(selector).ok_or_else(|| none("not latest, latest~N, an id or a time"))?;
     let mut before = complete.iter().rev().filter(|snapshot| snapshot.manifest.started <= limit);
     before.next().map(|found| (*found).clone()).ok_or_else(|| none("there is none at or before that time"))
+}
+
+/// Why the beginning of an id does not do: the ids that begin so, as far as there is room to name them.
+pub(crate) fn ambiguous(ids: impl ExactSizeIterator<Item = String>) -> String {
+    const NAMED: usize = 10;
+    let more = ids.len().saturating_sub(NAMED);
+    let short = |id: String| id.get(..12).map(str::to_owned).unwrap_or(id);
+    let named: Vec<String> = ids.take(NAMED).map(short).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("more than one id begins so: {}{more}", named.join(", "))
 }
 
 /// The time that a text means: RFC 3339, a local date (its beginning) or date and time, or the old script's

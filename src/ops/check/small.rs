@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::codec::envelope;
 use crate::codec::envelope::Magic;
+use crate::codec::slot;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::manifest::Manifest;
@@ -27,9 +28,17 @@ impl Checker<'_> {
                 .warnings
                 .push(format!("{name} was here when this machine last looked and is gone now"));
         }
-        for (_, slot) in keys::all(self.repo.storage())? {
-            if let Err(err) = slot {
-                self.error(err.chain());
+        for (name, slot) in keys::all(self.repo.storage())? {
+            match slot {
+                Err(err) => self.error(err.chain()),
+                // Anybody who may add objects can add a slot, but not one that the repository's own key has sealed.
+                Ok((_, bytes)) if slot::label(&bytes, &self.repo.ring().meta).is_err() => {
+                    self.report.warnings.push(format!(
+                        "the key slot {name} was made by somebody who does not have the key, or is damaged: \
+                         `snap key remove {name}` removes it"
+                    ));
+                }
+                Ok(_) => {}
             }
         }
         for found in self.repo.storage().list(Area::Config)? {

@@ -94,7 +94,7 @@ fn choose(repo: &Repository, listing: &Listing, selector: &str) -> Result<Forgot
     let unreadable: Vec<SnapshotId> = listing
         .unreadable
         .iter()
-        .filter(|(name, _)| selector.len() >= 2 && name.starts_with(&selector.to_ascii_lowercase()))
+        .filter(|(name, _)| !selector.is_empty() && name.starts_with(&selector.to_ascii_lowercase()))
         .filter_map(|(name, _)| SnapshotId::parse(name).ok())
         .collect();
     match (snapshots::resolve(repo, selector), unreadable.as_slice()) {
@@ -104,8 +104,10 @@ fn choose(repo: &Repository, listing: &Listing, selector: &str) -> Result<Forgot
         (Ok((Snapshot { id, manifest }, None)), []) => Ok(Forgotten { id, manifest: Some(manifest) }),
         (Err(Error::NoSnapshot { .. }), [only]) => Ok(Forgotten { id: *only, manifest: None }),
         (Err(err), _) => Err(err),
-        (Ok(_), _) => {
-            Err(Error::NoSnapshot { selector: selector.to_owned(), why: "more than one id begins so".into() })
+        (Ok((snapshot, None)), others) => {
+            let ids: Vec<SnapshotId> = others.iter().copied().chain([snapshot.id]).collect();
+            let why = snapshots::ambiguous(ids.iter().map(|id| id.hex()));
+            Err(Error::NoSnapshot { selector: selector.to_owned(), why })
         }
     }
 }
@@ -183,11 +185,12 @@ fn pick(repo: &Repository, prefix: &str) -> Result<Entry> {
     let none = |why: &str| Error::NoSnapshot { selector: prefix.to_owned(), why: why.to_owned() };
     let lower = prefix.to_ascii_lowercase();
     let trashed = trashed(repo)?;
-    let mut fits = trashed.iter().filter(|(entry, _)| entry.id.hex().starts_with(&lower));
-    match (fits.next(), fits.next()) {
-        (Some((entry, _)), None) if lower.len() >= 2 => Ok(*entry),
-        (Some(_), _) => Err(none("more than one forgotten id begins so")),
-        (None, _) => Err(none("no forgotten snapshot's id begins so: it may be purged already")),
+    let fits: Vec<&Entry> =
+        trashed.iter().map(|(entry, _)| entry).filter(|entry| entry.id.hex().starts_with(&lower)).collect();
+    match fits.as_slice() {
+        [entry] if !lower.is_empty() => Ok(**entry),
+        [] => Err(none("no forgotten snapshot's id begins so: it may be purged already")),
+        several => Err(none(&snapshots::ambiguous(several.iter().map(|entry| entry.id.hex())))),
     }
 }
 

@@ -118,11 +118,14 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
     let all = listing.snapshots.iter().map(|snapshot| snapshot.id.hex());
     let names: Vec<String> = all.chain(listing.unreadable.iter().map(|(name, _)| name.clone())).collect();
     for id in ids {
-        let found = names.iter().filter(|name| name.starts_with(&id.to_ascii_lowercase())).count();
-        if found != 1 {
-            let why = if found == 0 { "no id begins so" } else { "more than one id begins so" };
-            return Err(Error::NoSnapshot { selector: id.clone(), why: why.into() });
-        }
+        let lower = id.to_ascii_lowercase();
+        let found: Vec<&String> = names.iter().filter(|name| name.starts_with(&lower)).collect();
+        let why = match found.as_slice() {
+            [_] => continue,
+            [] => "no id begins so".to_owned(),
+            several => snapshots::ambiguous(several.iter().map(|name| (*name).clone())),
+        };
+        return Err(Error::NoSnapshot { selector: id.clone(), why });
     }
     let wanted =
         |name: &str| ids.is_empty() || ids.iter().any(|id| name.starts_with(&id.to_ascii_lowercase()));
