@@ -89,7 +89,9 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
     let id = match found.as_slice() {
         [only] if !prefix.is_empty() => *only,
         [] => {
-            return Err(Error::Usage(format!("no key slot's id begins with '{prefix}': see `snap key list`")));
+            return Err(Error::Usage(format!(
+                "no key slot's id begins with '{prefix}': see `snap key list`"
+            )));
         }
         several => {
             let why = snapshots::ambiguous(several.iter().map(|id| id.hex()));

@@ -372,6 +372,19 @@ fn what_cannot_be_mounted_on_is_refused() {
     assert_eq!(sessions(&sandbox), 0);
 }
 
+#[test]
+fn a_dead_mount_is_to_be_unmounted_first() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let Some(mut mounted) = Mounted::new(&sandbox, &[]) else { return };
+    mounted.child.kill().unwrap();
+    mounted.child.wait().unwrap();
+    let refused = sandbox.snap(&["mount", "mnt"]);
+    rustix::mount::unmount(&mounted.at, rustix::mount::UnmountFlags::DETACH).unwrap();
+    assert!(refused.code == 2 && refused.stderr.contains("a dead mount"), "{}", refused.all());
+    assert!(refused.stderr.contains("unmount it first with"), "{}", refused.stderr);
+}
+
 /// With a repository whose sessions beat twelve times in so many seconds, not in an hour.
 fn lively(stale_after: u64) -> Sandbox {
     let sandbox = Sandbox::bare();

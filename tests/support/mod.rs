@@ -110,6 +110,11 @@ impl Sandbox {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
         command.env_clear().current_dir(self.dir.path()).env("SNAP_CACHE_DIR", self.path("cache"));
         command.env("SNAP_STATE_DIR", self.path("state"));
+        // A file in the working directory is read only when it is named.
+        let config = self.path("snap.toml");
+        if config.exists() {
+            command.env("SNAP_CONFIG", config);
+        }
         if let Some(password) = &self.password {
             command.env("SNAP_PASSWORD", password);
         }

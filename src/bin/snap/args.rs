@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{ArgAction, Args, Parser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use snap_backup::store::journal;
 use snap_backup::store::limit::Limits;
 
@@ -22,6 +23,32 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
+impl Cli {
+    /// Parses a command line. A flag that gives a password goes before every variable that does.
+    ///
+    /// # Errors
+    /// When it is not one of this program's, or only asks for help.
+    pub(crate) fn of_arguments(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|err| err.format(&mut command))?;
+        cli.choose_passwords(&matches).map_err(|why| command.error(ErrorKind::ArgumentConflict, why))?;
+        Ok(cli)
+    }
+
+    fn choose_passwords(&mut self, matches: &ArgMatches) -> Result<(), String> {
+        let Global { password_file, password_command, .. } = &mut self.global;
+        let ids = ["password_file", "password_command"];
+        password::choose(matches, ids, password_file, password_command, password::VARIABLE)?;
+        match (&mut self.verb, matches.subcommand()) {
+            (Verb::Copy(args), Some((_, matches))) => args.other.choose_password(matches),
+            _ => Ok(()),
+        }
+    }
+}
+
 const CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems, 10 no repository, \
     12 wrong or no password, 20 damage found, 21 storage full, 22 nothing may be forgotten so, \
     23 overdue, 130 interrupted.";
@@ -31,7 +58,7 @@ const CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Read this configuration instead of ./snap.toml, the user's or /etc/snap/snap.toml
+    /// Read this configuration instead of the user's or /etc/snap/snap.toml
     #[arg(long, global = true, env = "SNAP_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<OsString>,
     /// Put this profile over the rest of the configuration
@@ -65,6 +92,9 @@ pub(crate) struct Global {
     /// The variable that may hold the password.
     #[arg(skip = password::VARIABLE)]
     pub(crate) password_variable: &'static str,
+    /// Try the password on the key slot whose id begins so, and on no other (`snap key list`)
+    #[arg(long, global = true, env = "SNAP_KEY_ID", value_name = "ID")]
+    pub(crate) key: Option<String>,
     /// Use no password, even if one is given elsewhere: for a repository without encryption
     #[arg(long, global = true)]
     pub(crate) insecure_no_password: bool,
@@ -104,6 +134,11 @@ impl Global {
     /// What prints the password.
     pub(crate) fn password_command(&self) -> Option<&OsStr> {
         self.password_command.as_deref().filter(|command| !command.is_empty())
+    }
+
+    /// The key slot that is to open the repository.
+    pub(crate) fn key(&self) -> Option<String> {
+        self.key.clone().filter(|id| !id.is_empty())
     }
 
     /// What is run as ssh is.

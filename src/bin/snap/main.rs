@@ -19,21 +19,22 @@ mod reference;
 mod report;
 mod retention;
 mod schedule;
+mod secrets;
 #[cfg(feature = "serve")]
 mod serve;
 mod shell;
 mod signals;
+mod terminal;
 mod threads;
 mod times;
 mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     signals::outlive_limits();
-    match args::Cli::try_parse() {
+    secrets::keep_out_of_core_dumps();
+    match args::Cli::of_arguments(std::env::args_os()) {
         Ok(cli) => {
             let json = cli.global.json;
             report::finish(commands::run(cli), json)

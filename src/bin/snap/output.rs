@@ -11,9 +11,22 @@ use snap_backup::store::snapshots::Snapshot;
 use snap_backup::{Error, Result};
 
 use crate::report;
+use crate::terminal::{self, Guarded};
+pub(crate) use crate::terminal::{name, printable};
 
-/// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics.
+/// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics. A terminal gets nothing that
+/// would steer it.
 pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    if !terminal::is_stdout() {
+        return emit_raw(write);
+    }
+    let mut out = Guarded(BufWriter::new(io::stdout().lock()));
+    write(&mut out)?;
+    out.flush().map_err(failed)
+}
+
+/// As `emit`, for the bytes of a file, which go anywhere as they are.
+pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     write(&mut out)?;
     out.flush().map_err(failed)
@@ -27,6 +40,20 @@ pub(crate) fn tell(text: &str) -> Result<()> {
     }
 }
 
+/// What ends a line that holds a name.
+///
+/// # Errors
+/// When JSON was asked for as well, which needs no NUL.
+pub(crate) fn line_end(null: bool, json: bool) -> Result<&'static [u8]> {
+    match (null, json) {
+        (true, true) => {
+            Err(Error::Usage("--json and --null exclude each other: JSON escapes names".to_owned()))
+        }
+        (true, false) => Ok(b"\0"),
+        (false, _) => Ok(b"\n"),
+    }
+}
+
 /// For `map_err` on a write to standard output.
 pub(crate) fn failed(source: io::Error) -> Error {
     Error::io("write", "standard output")(source)
@@ -34,7 +61,11 @@ pub(crate) fn failed(source: io::Error) -> Error {
 
 /// One line on standard error. If that is gone too, there is nobody left to tell.
 pub(crate) fn complain(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let mut err = io::stderr().lock();
+    let _ = match terminal::is_stderr() {
+        true => writeln!(err, "{}", terminal::printable_lines(line)),
+        false => writeln!(err, "{line}"),
+    };
 }
 
 /// A warning, for people or for a program.
@@ -45,15 +76,6 @@ pub(crate) fn warn(json: bool, message: &str) {
     } else {
         complain(&format!("snap: warning: {message}"));
     }
-}
-
-/// Text without characters that would steer a terminal: names come from anywhere.
-pub(crate) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }
 
 /// A path for a person.
@@ -253,7 +275,7 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{base64, printable, size};
+    use super::{base64, size};
 
     #[test]
     fn base64_is_that_of_rfc_4648() {
@@ -269,10 +291,5 @@ mod tests {
         assert_eq!(size(1024), "1.0 KiB");
         assert_eq!(size(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(size(u64::MAX), "16.0 EiB");
-    }
-
-    #[test]
-    fn no_escape_sequence_reaches_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb"), "a\\u{1b}[2Jb");
     }
 }

@@ -1,17 +1,20 @@
 //! Where passwords come from. They are kept in memory that is wiped, and never printed.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
 use crate::args::Global;
-use crate::output;
+use crate::{output, secrets};
 
 /// Where a new password comes from.
 #[derive(Debug, Args)]
@@ -23,8 +26,47 @@ pub(crate) struct NewPassword {
 
 type Password = Zeroizing<String>;
 
+/// Most bytes of a password: a file with more is another file than was meant.
+const LONGEST: u64 = 1 << 20;
+
 pub(crate) const VARIABLE: &str = "SNAP_PASSWORD";
 const NEW_VARIABLE: &str = "SNAP_NEW_PASSWORD";
+
+/// Leaves one source of a password: what a flag names goes before every variable; of the variables, the one that holds the
+/// password itself goes before the one that names a file, and that before the one that names a command.
+///
+/// # Errors
+/// When two flags contradict each other, or one is empty.
+pub(crate) fn choose(
+    matches: &ArgMatches,
+    [file_id, command_id]: [&str; 2],
+    file: &mut Option<OsString>,
+    command: &mut Option<OsString>,
+    variable: &str,
+) -> Result<(), String> {
+    let by_flag = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let flag = |id: &str| format!("--{}", id.replace('_', "-"));
+    for (id, value) in [(file_id, &*file), (command_id, &*command)] {
+        if by_flag(id) && value.as_ref().is_some_and(|value| value.is_empty()) {
+            return Err(format!("{} is empty: it names nothing that gives a password", flag(id)));
+        }
+    }
+    match (by_flag(file_id), by_flag(command_id)) {
+        (true, true) => {
+            return Err(format!(
+                "{} and {} both give a password: leave out one",
+                flag(file_id),
+                flag(command_id)
+            ));
+        }
+        (true, false) => *command = None,
+        (false, true) => *file = None,
+        (false, false) if from_variable(variable).is_some() => (*file, *command) = (None, None),
+        (false, false) if file.as_ref().is_some_and(|file| !file.is_empty()) => *command = None,
+        (false, false) => {}
+    }
+    Ok(())
+}
 
 /// Whether a flag or a variable gives a password: a prompt is not counted.
 pub(crate) fn is_given(global: &Global) -> bool {
@@ -90,20 +132,28 @@ fn from_file(path: &Path, json: bool) -> Result<Password> {
     if let Some(warning) = exposed(path) {
         output::warn(json, &warning);
     }
-    let bytes = Zeroizing::new(std::fs::read(path).map_err(Error::io("read the password file", path))?);
-    checked(&bytes, &format!("the password file {}", path.display()))
+    let source = format!("the password file {}", path.display());
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+    read.map_err(|err| no_password(&source, err.to_string()))?;
+    checked(&bytes, &source)
 }
 
-fn from_command(command: &std::ffi::OsStr) -> Result<Password> {
-    let what = "the password command";
-    let output =
-        Command::new("sh").arg("-c").arg(command).stdin(Stdio::inherit()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(Error::io("run", what))?;
+fn from_command(line: &OsStr) -> Result<Password> {
+    let source = "the password command";
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(line).stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    secrets::withhold(&mut command);
+    let output = command.output().map_err(|err| no_password(source, err.to_string()))?;
     let bytes = Zeroizing::new(output.stdout);
     if !output.status.success() {
-        return Err(Error::io("run", what)(io::Error::other(output.status.to_string())));
+        return Err(no_password(source, format!("it failed ({})", output.status)));
     }
-    checked(&bytes, what)
+    checked(&bytes, source)
+}
+
+fn no_password(source: &str, why: impl Into<String>) -> Error {
+    Error::PasswordSource { source_name: source.to_owned(), why: why.into() }
 }
 
 /// An empty variable counts as none: that is how scripts unset one.
@@ -112,11 +162,14 @@ fn from_variable(name: &str) -> Option<Password> {
 }
 
 /// Line ends at the end are the editor's, not the password's.
-fn checked(bytes: &[u8], what: &str) -> Result<Password> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::Usage(format!("{what} does not give UTF-8")))?;
+fn checked(bytes: &[u8], source: &str) -> Result<Password> {
+    if bytes.len() as u64 > LONGEST {
+        return Err(no_password(source, "it gives more than a mebibyte, which is no password"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| no_password(source, "what it gives is not UTF-8"))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(Error::Usage(format!("{what} gives an empty password")));
+        return Err(no_password(source, "it is empty"));
     }
     Ok(Zeroizing::new(text.to_owned()))
 }

@@ -110,7 +110,7 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Usage(_) => 2,
         Error::NoRepository { .. } => 10,
-        Error::WrongPassword { .. } | Error::NoPassword { .. } => 12,
+        Error::WrongPassword { .. } | Error::NoPassword { .. } | Error::PasswordSource { .. } => 12,
         Error::Retention(_) => 22,
         error if error.is_full() => 21,
         Error::Interrupted => INTERRUPTED,

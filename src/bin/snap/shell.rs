@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use crate::schedule::child::ORDERS;
+use crate::secrets;
 
 /// How long what was asked to stop may take to do so.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +43,7 @@ pub(crate) fn run(
     for name in ORDERS {
         command.env_remove(name);
     }
+    secrets::withhold(&mut command);
     command.process_group(0).stdout(out).stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut pipe) = child.stdin.take() {

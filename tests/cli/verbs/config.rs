@@ -125,8 +125,8 @@ fn flag_goes_before_variable_before_profile_before_file_before_the_old_script() 
         made.join(" ")
     };
     let old = ("INCREMENTAL_BACKUP_PATH", "old");
-    let variable = [("SNAP_REPO", "variable"), ("SNAP_PASSWORD", "x"), old];
-    assert_eq!(saved_to(&["-P", "swapped", "-r", "flag"], &variable), "flag");
+    let variable = [("SNAP_REPO", "./variable"), ("SNAP_PASSWORD", "x"), old];
+    assert_eq!(saved_to(&["-P", "swapped", "-r", "./flag"], &variable), "flag");
     assert_eq!(saved_to(&["-P", "swapped"], &variable), "variable");
     assert_eq!(saved_to(&["-P", "swapped"], &[old]), "other");
     assert_eq!(saved_to(&[], &[("SNAP_PROFILE", "swapped"), old]), "other");
@@ -240,12 +240,23 @@ fn a_password_file_that_everybody_may_read_is_warned_of() {
 }
 
 #[test]
-fn a_file_that_anybody_could_have_put_there_is_refused_unless_it_is_named() {
+fn a_file_that_anybody_could_have_put_there_is_refused() {
     let sandbox = place(FILE);
-    fs::set_permissions(sandbox.path("snap.toml"), fs::Permissions::from_mode(0o666)).unwrap();
-    let outcome = run(&sandbox, &["backup"]).expect(1);
+    let own = sandbox.path("home/.config/snap/snap.toml");
+    fs::create_dir_all(own.parent().unwrap()).unwrap();
+    fs::rename(sandbox.path("snap.toml"), &own).unwrap();
+    let check = |args: &[&str]| {
+        let mut command = sandbox.bin();
+        command.env("HOME", sandbox.path("home")).args(args).args(["config", "check"]);
+        finish(command, b"")
+    };
+    check(&[]).expect(0);
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o666)).unwrap();
+    let outcome = check(&[]).expect(1);
     assert!(outcome.stderr.contains("--config"), "{}", outcome.stderr);
-    run(&sandbox, &["--config", "snap.toml", "backup"]).expect(0);
+    // Root is refused whatever is named: somebody else could make root run commands.
+    let code = if rustix::process::geteuid().is_root() { 1 } else { 0 };
+    check(&["--config", own.to_str().unwrap()]).expect(code);
 }
 
 #[test]

@@ -102,3 +102,67 @@ fn only_init_makes_an_unencrypted_repository_where_an_encrypted_one_was() {
     sandbox.ok(&["init", "--no-encryption"]);
     sandbox.ok(&["backup", "src"]);
 }
+
+/// A slot as somebody makes one who may add objects and knows no password, with costs of his choice: its id.
+fn forge(sandbox: &Sandbox, memory: u32, passes: u32, number: u32) -> String {
+    let real = sandbox.objects("keys").into_iter().find(|path| fs::read(path).unwrap().len() > 104).unwrap();
+    let mut bytes = fs::read(real).unwrap();
+    bytes[12..16].copy_from_slice(&memory.to_le_bytes());
+    bytes[16..20].copy_from_slice(&passes.to_le_bytes());
+    bytes[40..44].copy_from_slice(&number.to_le_bytes());
+    let id: String =
+        snap_backup::codec::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = fs::File::create(sandbox.path("repo/keys").join(&id)).unwrap();
+    std::io::Write::write_all(&mut &file, &bytes).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    id
+}
+
+#[test]
+fn a_slot_with_the_highest_costs_keeps_nobody_out() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    let forged = forge(&sandbox, 2 << 20, 16, 1);
+    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    sandbox.backup(&[]);
+    let check = sandbox.ok(&["check"]);
+    assert!(check.stderr.contains(&format!("snap key remove {forged}")), "{}", check.stderr);
+    sandbox.set_password(Some("wrong"));
+    let refused = sandbox.snap(&["snapshots"]).expect(12);
+    assert!(refused.stderr.contains("1 key slot was not tried"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--key ID"), "{}", refused.stderr);
+    sandbox.set_password(Some(PASSWORD));
+    sandbox.ok(&["key", "remove", &forged]);
+    assert_eq!(sandbox.ok(&["check"]).stderr, "");
+}
+
+#[test]
+fn any_number_of_forged_slots_keeps_nobody_out() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    let real = sandbox.objects("keys")[0].file_name().unwrap().to_str().unwrap().to_owned();
+    for number in 0..70 {
+        forge(&sandbox, 8 << 10, 1, number);
+    }
+    // This machine knows the slot that opened the repository when it was made.
+    sandbox.ok(&["snapshots"]);
+    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    let refused = sandbox.snap(&["snapshots"]).expect(12);
+    assert!(refused.stderr.contains("key slots were not tried"), "{}", refused.stderr);
+    sandbox.ok(&["--key", &real[..6], "snapshots"]);
+    // From here on this machine knows it again.
+    sandbox.ok(&["snapshots"]);
+    sandbox.snap(&["--key", "zz", "snapshots"]).expect(2);
+    let ambiguous = sandbox.snap(&["--key", &real[..0], "snapshots"]);
+    assert_eq!(ambiguous.code, 0, "an empty id is none");
+}
+
+#[test]
+fn a_slot_that_is_named_is_the_only_one_tried() {
+    let mut sandbox = Sandbox::new();
+    let first = sandbox.objects("keys")[0].file_name().unwrap().to_str().unwrap().to_owned();
+    fs::write(sandbox.path("new"), "second\n").unwrap();
+    sandbox.ok(&["key", "add", "--new-password-file", "new"]);
+    sandbox.ok(&["--key", &first, "snapshots"]);
+    sandbox.set_password(Some("second"));
+    sandbox.ok(&["snapshots"]);
+    sandbox.snap(&["--key", &first, "snapshots"]).expect(12);
+}

@@ -11,8 +11,10 @@ mod legacy;
 mod pages;
 mod places;
 mod retention;
+mod shared;
 mod stats;
 mod trees;
+mod trust;
 mod view;
 mod wrecks;
 

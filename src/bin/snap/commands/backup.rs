@@ -185,7 +185,7 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
     let entry = context.entry();
     let makes = args.init || context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.init);
     if !makes || Repository::exists(&*storage)? {
-        let found = Repository::find(&*storage)?;
+        let found = Repository::find(&*storage)?.with_key(context.global.key());
         let access = context.access(&found)?;
         let begun = begin(&*storage)?;
         return Ok((Repository::open_found(storage, found, &access)?, begun));

@@ -16,6 +16,6 @@ pub(crate) struct Cat {
 }
 
 pub(super) fn run(context: &Context, args: &Cat) -> Result<Outcome> {
-    context.with(|repo| output::emit(|out| cat::run(repo, &args.selector, out)))?;
+    context.with(|repo| output::emit_raw(|out| cat::run(repo, &args.selector, out)))?;
     Ok(Outcome::Done)
 }

@@ -11,7 +11,7 @@ use snap_backup::{Error, Result};
 
 use super::{Context, sets, show};
 use crate::args::Global;
-use crate::config::{Config, find, places, schema, told};
+use crate::config::{Config, find, passed_over, places, schema, told};
 use crate::notify::{self, End};
 use crate::output::{self, count};
 use crate::password;
@@ -132,8 +132,8 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
 
 /// The machine's place for root, the user's for others.
 fn own_place() -> Result<PathBuf> {
-    let mut places = places().into_iter().skip(1);
-    let place = if rustix::process::geteuid().is_root() { places.last() } else { places.next() };
+    let mut places = places().into_iter();
+    let place = if rustix::process::geteuid().is_root() { places.next_back() } else { places.next() };
     place.ok_or_else(|| {
         Error::Usage("there is no place for the configuration: name one with --output".to_owned())
     })
@@ -142,7 +142,11 @@ fn own_place() -> Result<PathBuf> {
 fn check(global: &Global) -> Result<Outcome> {
     let Some(file) = find(global)? else {
         let looked: Vec<String> = places().iter().map(|place| place.display().to_string()).collect();
-        return Err(Error::Usage(format!("there is no configuration: looked for {}", looked.join(", "))));
+        let here = passed_over().map(|why| format!("; {why}")).unwrap_or_default();
+        return Err(Error::Usage(format!(
+            "there is no configuration: looked for {}{here}",
+            looked.join(", ")
+        )));
     };
     let (config, complaints) = Config::of_file(&file, global.profile())?;
     for complaint in &complaints {

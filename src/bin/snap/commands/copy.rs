@@ -25,7 +25,7 @@ pub(crate) struct Copy {
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     snapshots: Vec<String>,
     #[command(flatten)]
-    other: Other,
+    pub(crate) other: Other,
     /// Make it if there is none
     #[arg(long)]
     init: bool,

@@ -25,10 +25,14 @@ pub(crate) struct Diff {
     /// Leave out what differs in metadata only
     #[arg(long)]
     pub(crate) no_metadata: bool,
+    /// End each line with NUL instead of a newline, which a name may hold, and print no sums
+    #[arg(short = '0', long)]
+    pub(crate) null: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
     let options = Options { before: args.before.clone().into_bytes(), after: args.after.clone() };
+    let end = output::line_end(args.null, context.global.json)?;
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let mut result = Ok(Outcome::Done);
@@ -44,7 +48,8 @@ pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
                     if context.global.json {
                         return writeln!(out, "{}", Value::Object(object(difference))).map_err(failed);
                     }
-                    line(out, difference, context.global.verbose > 0).map_err(failed)
+                    let written = line(out, difference, context.global.verbose > 0);
+                    written.and_then(|()| out.write_all(end)).map_err(failed)
                 },
                 &progress,
                 &stop,
@@ -54,7 +59,7 @@ pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
             result = Ok(outcome(&summary.problems));
             if context.global.json {
                 writeln!(out, "{}", statistics(&summary)).map_err(failed)
-            } else if context.talks() {
+            } else if context.talks() && !args.null {
                 writeln!(out, "{}", human(&summary)).map_err(failed)
             } else {
                 Ok(())
@@ -66,14 +71,14 @@ pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
 
 fn line(out: &mut dyn Write, difference: &Difference<'_>, verbose: bool) -> io::Result<()> {
     write!(out, "{}    ", difference.change.letter())?;
-    out.write_all(difference.path)?;
+    out.write_all(&output::name(difference.path))?;
     if difference.entry.is_dir() {
         out.write_all(b"/")?;
     }
     if verbose && !difference.fields.is_empty() {
         write!(out, " ({})", difference.fields.join(", "))?;
     }
-    out.write_all(b"\n")
+    Ok(())
 }
 
 fn object(difference: &Difference<'_>) -> Map<String, Value> {

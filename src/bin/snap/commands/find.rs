@@ -59,6 +59,9 @@ pub(crate) struct Find {
     /// With permissions and owner
     #[arg(short, long)]
     long: bool,
+    /// Print only the paths, each once and ended by NUL: for `xargs -0`
+    #[arg(short = '0', long, conflicts_with = "long")]
+    null: bool,
     /// Only in this snapshot: latest, latest~N, the beginning of an id, or a time; given twice: in both
     #[arg(short, long = "snapshot", value_name = "SNAPSHOT", conflicts_with = "Filters")]
     snapshots: Vec<String>,
@@ -99,18 +102,23 @@ pub(super) fn run(context: &Context, args: Find) -> Result<Outcome> {
     if options.patterns.is_empty() && options.types.is_empty() && !by_limits && !by_content {
         return Err(Error::Usage("nothing to look for: give a pattern, or --newer, --larger ...".to_owned()));
     }
+    output::line_end(args.null, context.global.json)?;
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let mut result = Ok(Outcome::Done);
         output::emit(|out| {
             let progress = Progress::start(&context.global, "find", false);
-            let mut head = context.talks() && !context.global.json;
+            let mut head = context.talks() && !context.global.json && !args.null;
+            let mut last = None;
             let summary = find::run(
                 repo,
                 &options,
                 &mut |found| {
                     if context.global.json {
                         return writeln!(out, "{}", Value::Object(object(found))).map_err(failed);
+                    }
+                    if args.null {
+                        return path(out, found.path, &mut last).map_err(failed);
                     }
                     if std::mem::take(&mut head) {
                         writeln!(out, "{HEAD}").map_err(failed)?;
@@ -131,7 +139,7 @@ pub(super) fn run(context: &Context, args: Find) -> Result<Outcome> {
                     "problems": summary.problems.len(),
                 });
                 writeln!(out, "{value}").map_err(failed)
-            } else if context.talks() {
+            } else if context.talks() && !args.null {
                 let matches = count(summary.matches, "match", "matches");
                 let snapshots = count(summary.snapshots, "snapshot", "snapshots");
                 writeln!(out, "{matches} in {snapshots}").map_err(failed)
@@ -174,12 +182,22 @@ fn line(out: &mut dyn Write, found: &Match<'_>, long: bool) -> io::Result<()> {
     let range = range(found.snapshots, found.among);
     write!(out, "{range:<18}  {:>5}  ", found.among.count())?;
     if long {
-        return ls::long(out, found.path, found.entry);
+        return ls::long(out, found.path, found.entry).and_then(|()| out.write_all(b"\n"));
     }
     let (time, size) = (output::local(found.entry.meta.mtime), shown_size(found.entry));
     write!(out, "{time}  {size:>10}  ")?;
-    out.write_all(found.path)?;
+    out.write_all(&output::name(found.path))?;
     out.write_all(if found.entry.is_dir() { b"/\n" } else { b"\n" })
+}
+
+/// Matches come in order of their paths: versions of one follow each other.
+fn path(out: &mut dyn Write, path: &[u8], last: &mut Option<Vec<u8>>) -> io::Result<()> {
+    if last.as_deref() == Some(path) {
+        return Ok(());
+    }
+    *last = Some(path.to_vec());
+    out.write_all(&output::name(path))?;
+    out.write_all(b"\0")
 }
 
 fn object(found: &Match<'_>) -> Map<String, Value> {

@@ -21,9 +21,13 @@ pub(crate) struct Ls {
     /// With permissions (and ! if it changed each time it was read), owner, size and time
     #[arg(short, long)]
     pub(crate) long: bool,
+    /// End each line with NUL instead of a newline, which a name may hold: for `xargs -0`
+    #[arg(short = '0', long)]
+    pub(crate) null: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
+    let end = output::line_end(args.null, context.global.json)?;
     context.with(|repo| {
         output::emit(|out| {
             if context.global.json {
@@ -35,8 +39,8 @@ pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
             ls::run(repo, &args.selector, true, &mut |path, entry| {
                 let result = match (context.global.json, args.long) {
                     (true, _) => writeln!(out, "{}", Value::Object(node(path, entry))),
-                    (false, true) => long(out, path, entry),
-                    (false, false) => out.write_all(path).and_then(|()| out.write_all(b"\n")),
+                    (false, true) => long(out, path, entry).and_then(|()| out.write_all(end)),
+                    (false, false) => out.write_all(&output::name(path)).and_then(|()| out.write_all(end)),
                 };
                 result.map_err(failed)
             })?;
@@ -46,6 +50,7 @@ pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
     })
 }
 
+/// Without an end of the line.
 pub(super) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
     let meta = &entry.meta;
     let user = meta.user.as_ref().map_or_else(|| meta.uid.to_string(), |name| output::printable(name));
@@ -57,12 +62,12 @@ pub(super) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::
     let (permissions, time) = (output::permissions(entry), output::local(meta.mtime));
     let mark = if may_mix_versions(entry) { "!" } else { "" };
     write!(out, "{permissions}{mark} {user:<8} {group:<8} {size:>12} {time} ")?;
-    out.write_all(path)?;
+    out.write_all(&output::name(path))?;
     if let Kind::Symlink { target } = &entry.kind {
         out.write_all(b" -> ")?;
-        out.write_all(target)?;
+        out.write_all(&output::name(target))?;
     }
-    out.write_all(b"\n")
+    Ok(())
 }
 
 fn may_mix_versions(entry: &Entry) -> bool {

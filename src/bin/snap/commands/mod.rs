@@ -41,6 +41,8 @@ mod sync;
 mod undelete;
 
 use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -52,7 +54,7 @@ use snap_backup::store::storage::Storage;
 use snap_backup::{Error, Result};
 
 use crate::args::{Cli, Global};
-use crate::config::{Config, Entry, Set};
+use crate::config::{Config, Entry, Set, passed_over};
 use crate::legacy::Legacy;
 use crate::record::Recorder;
 use crate::report::Outcome;
@@ -155,6 +157,9 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
     }
     threads::check()?;
     let config = Config::load(&cli.global)?;
+    if let (None, false, Some(why)) = (&config.file, cli.global.quiet, passed_over()) {
+        output::warn(cli.global.json, why);
+    }
     let context = Context::new(cli.global, config);
     let result = dispatch(&context, cli.verb);
     context.recorder.end(&result);
@@ -284,6 +289,7 @@ impl Context {
                     .to_owned(),
             )
         })?;
+        self.config.expect_name(repo)?;
         place::open(repo, &self.global)
     }
 
@@ -309,14 +315,15 @@ impl Context {
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Repository> {
-        let found = Repository::find(&*storage)?;
+        let found = Repository::find(&*storage)?.with_key(self.global.key());
         let access = self.access(&found)?;
         Repository::open_found(storage, found, &access)
     }
 
-    /// The script knew no encryption, so nobody chose to have none: every run says so.
+    /// The script knew no encryption, so nobody chose to have none. That is said once, and not to who has chosen it since.
     fn warn_of_openness(&self, repo: &Repository) {
-        if self.legacy_alone().is_some() && repo.config().cipher == CipherKind::None {
+        let is_open = self.legacy_alone().is_some() && repo.config().cipher == CipherKind::None;
+        if is_open && !self.global.insecure_no_password && !self.has_heard_of_openness(repo) {
             output::warn(
                 self.global.json,
                 &format!(
@@ -325,6 +332,21 @@ impl Context {
                 ),
             );
         }
+    }
+
+    /// Whether this machine has said before that the repository is not encrypted; from here on it has.
+    fn has_heard_of_openness(&self, repo: &Repository) -> bool {
+        let Some(dir) = self.global.state().map(|dir| dir.join("unencrypted")) else {
+            return self.global.quiet;
+        };
+        let file = dir.join(repo.config().repo.hex());
+        // Where nothing can be remembered, it is said again.
+        if file.exists() {
+            return true;
+        }
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        let _ = made.and_then(|()| std::fs::write(&file, ""));
+        false
     }
 
     /// What opening takes; may ask for a password.

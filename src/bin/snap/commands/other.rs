@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 use snap_backup::store::init::Kin;
 use snap_backup::store::repository::{InitOptions, Repository};
 use snap_backup::store::storage::Storage;
@@ -36,6 +36,12 @@ pub(crate) struct Other {
 }
 
 impl Other {
+    /// A flag goes before a variable.
+    pub(crate) fn choose_password(&mut self, matches: &ArgMatches) -> Result<(), String> {
+        let (file, command) = (&mut self.to_password_file, &mut self.to_password_command);
+        password::choose(matches, ["to_password_file", "to_password_command"], file, command, VARIABLE)
+    }
+
     /// What holds for it.
     pub(super) fn context(&self, context: &Context) -> Context {
         let mut other = context.for_repository(&self.to);
@@ -45,6 +51,8 @@ impl Other {
         let entry = other.entry().cloned();
         let global = &mut other.global;
         global.insecure_no_password = self.to_insecure_no_password;
+        // An id of the first repository's slots.
+        global.key = None;
         if file.is_some() || command.is_some() || variable {
             (global.password_file, global.password_command) = (file, command);
             global.password_variable = VARIABLE;

@@ -1,6 +1,7 @@
-//! Where the file is.
+//! Where the file is, and whether it can be believed: it names commands that are run.
 
 use std::env;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,18 +12,24 @@ use crate::args::Global;
 /// What it is called.
 pub(crate) const NAME: &str = "snap.toml";
 
-/// The file that is named, else the first that there is of `./snap.toml`, the user's and the machine's.
+/// The file that is named, else the first that there is of the user's and the machine's. What merely lies in the working
+/// directory is never read: it may be a stranger's.
 ///
 /// # Errors
-/// When one that is named is not there, or one that is found could have been put there by somebody else: it names commands
-/// that are run.
+/// When one that is named is not there, or when somebody else may change the file.
 pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
     if let Some(named) = global.config() {
         named.metadata().map_err(Error::io("read the configuration", named))?;
+        if rustix::process::geteuid().is_root() {
+            refuse_for_root(named, true)?;
+        }
         return Ok(Some(named.to_path_buf()));
     }
     let Some(found) = places().into_iter().find(|place| place.is_file()) else { return Ok(None) };
-    ours(&found)?;
+    refuse_strangers(&found)?;
+    if rustix::process::geteuid().is_root() {
+        refuse_for_root(&found, false)?;
+    }
     Ok(Some(found))
 }
 
@@ -30,13 +37,19 @@ pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
 pub(crate) fn places() -> Vec<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    let mut places = vec![PathBuf::from(NAME)];
-    places.extend(user.map(|user| user.join("snap").join(NAME)));
-    places.push(Path::new("/etc/snap").join(NAME));
-    places
+    let user = user.map(|user| user.join("snap").join(NAME));
+    user.into_iter().chain([Path::new("/etc/snap").join(NAME)]).collect()
 }
 
-fn ours(file: &Path) -> Result<()> {
+/// What is to be said where a configuration would have helped: one in the working directory was passed over.
+pub(crate) fn passed_over() -> Option<&'static str> {
+    Path::new(NAME).is_file().then_some(
+        "./snap.toml was not read, since a file in the working directory may be a stranger's and names commands to run: \
+         `--config ./snap.toml` reads it",
+    )
+}
+
+fn refuse_strangers(file: &Path) -> Result<()> {
     let meta = file.metadata().map_err(Error::io("read the configuration", file))?;
     let me = rustix::process::geteuid().as_raw();
     let why = match meta.uid() {
@@ -44,8 +57,43 @@ fn ours(file: &Path) -> Result<()> {
         _ if meta.mode() & 0o002 != 0 => "may be changed by everybody",
         _ => return Ok(()),
     };
-    let file = file.display();
-    Err(Error::Refused(format!(
-        "the configuration {file} {why}, and it names commands to run: if you trust it, name it with --config {file}"
-    )))
+    Err(refused(file, why, &format!("if you trust it, name it with --config {}", file.display())))
+}
+
+/// Root runs what the file says: nobody else may be able to change it, or to put another one in its place.
+fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
+    let read = |path: &Path| path.metadata().map_err(Error::io("read the configuration", file));
+    let meta = read(file)?;
+    if meta.mode() & 0o022 != 0 {
+        let help = format!("`chmod go-w {}` closes it", file.display());
+        return Err(refused(file, "may be changed by others than its owner", &help));
+    }
+    let path = file.canonicalize().map_err(Error::io("read the configuration", file))?;
+    for folder in path.ancestors().skip(1) {
+        // Whoever is trusted with the file itself may as well own the folders above it.
+        let owners: &[u32] = if is_named { &[0, meta.uid()] } else { &[0] };
+        if let Some(why) = open_to_others(&read(folder)?, owners) {
+            let help = format!("{} {why}: close it, or put the file elsewhere", folder.display());
+            return Err(refused(file, "can be replaced by somebody else", &help));
+        }
+    }
+    Ok(())
+}
+
+/// Who, beside root and the owners, may rename what is in a folder. In a sticky one only owners may.
+fn open_to_others(folder: &Metadata, owners: &[u32]) -> Option<&'static str> {
+    let is_sticky = folder.mode() & 0o1000 != 0;
+    match folder.mode() {
+        _ if !owners.contains(&folder.uid()) => Some("belongs to somebody else"),
+        mode if mode & 0o002 != 0 && !is_sticky => Some("may be changed by everybody"),
+        mode if mode & 0o020 != 0 && folder.gid() != 0 && !is_sticky => Some("may be changed by its group"),
+        _ => None,
+    }
+}
+
+fn refused(file: &Path, why: &str, help: &str) -> Error {
+    Error::Refused(format!(
+        "the configuration {} {why}, and it names commands to run: {help}",
+        file.display()
+    ))
 }

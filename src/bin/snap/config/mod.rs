@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use snap_backup::{Error, Result};
 
 use crate::args::Global;
-pub(crate) use find::{find, places};
+pub(crate) use find::{find, passed_over, places};
 use node::{Table, Value};
 pub(crate) use read::Complaint;
 pub(crate) use repository::Entry;
@@ -46,7 +46,10 @@ impl Config {
         let Some(file) = find(global)? else {
             return match global.profile() {
                 Some(profile) => {
-                    Err(Error::Usage(format!("there is no snap.toml to take the profile {profile} from")))
+                    let here = passed_over().map(|why| format!(" ({why})")).unwrap_or_default();
+                    Err(Error::Usage(format!(
+                        "there is no snap.toml to take the profile {profile} from{here}"
+                    )))
                 }
                 None => Ok(Self::default()),
             };
@@ -187,7 +190,7 @@ impl Config {
                 let near = keys::nearest(name, self.sets.iter().map(|set| set.name.as_str()));
                 let near = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
                 let file = self.file.as_deref().map_or_else(
-                    || "there is no snap.toml".to_owned(),
+                    || passed_over().unwrap_or("there is no snap.toml").to_owned(),
                     |file| format!("{} has no such set", file.display()),
                 );
                 Error::Usage(format!("no set is called `{name}`, {file}{near}"))

@@ -4,8 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use snap_backup::{Error, Result};
+
 use super::node::Table;
-use super::{Config, Set};
+use super::{Config, Set, find, keys};
 use crate::args::Global;
 use crate::password;
 
@@ -65,6 +67,26 @@ impl Config {
     /// The entry that a name or a location means.
     pub(crate) fn entry(&self, named: &OsStr) -> Option<&Entry> {
         named.to_str().and_then(|named| self.repository(named))
+    }
+
+    /// Refuses a word that names nothing where the file gives names to repositories: it was meant as one, and what it would
+    /// mean as a directory depends on where one stands.
+    pub(crate) fn expect_name(&self, named: &OsStr) -> Result<()> {
+        let is_place = named.as_bytes().iter().any(|byte| matches!(byte, b'/' | b':'));
+        let is_place = is_place || [".", "..", "~"].iter().any(|known| named == *known);
+        if is_place || self.repositories().is_empty() || self.entry(named).is_some() {
+            return Ok(());
+        }
+        let named = named.to_string_lossy();
+        let names = || self.repositories().iter().map(|entry| entry.name.as_str());
+        let known = match keys::nearest(&named, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        let file = self.file.as_deref().unwrap_or(Path::new(find::NAME)).display();
+        Err(Error::Usage(format!(
+            "no repository is called `{named}` in {file}: {known} (a directory is written ./{named})"
+        )))
     }
 
     /// The options with what the file says where flags and variables say nothing.

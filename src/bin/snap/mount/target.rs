@@ -17,21 +17,20 @@ const HELPER: &str = "fusermount3";
 pub(crate) fn check(given: &Path) -> Result<PathBuf> {
     let shown = given.display();
     let refuse = |why: &str| Err(Error::Usage(format!("cannot mount at {shown}: {why}")));
-    let target = match fs::canonicalize(given) {
-        Ok(target) => target,
+    // A path may be found although what is mounted there is dead: only a look at it tells.
+    let target = match fs::canonicalize(given).and_then(|target| Ok((target.metadata()?.is_dir(), target))) {
+        Ok((true, target)) => target,
+        Ok((false, _)) => return refuse("it is not a directory"),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             return refuse(&format!("there is no such directory (`mkdir {shown}` makes one)"));
         }
-        Err(err) if err.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
+        Err(err) if is_dead(&err) => {
             return refuse(&format!(
-                "the program of an earlier mount there is gone: `{HELPER} -u {shown}` or `umount {shown}` frees it"
+                "a dead mount is there, whose program is gone: unmount it first with `{HELPER} -u {shown}` or `umount {shown}`"
             ));
         }
         Err(err) => return Err(Error::io("mount at", given)(err)),
     };
-    if !target.is_dir() {
-        return refuse("it is not a directory");
-    }
     if is_mount(&target).map_err(Error::io("mount at", given))? {
         return refuse("something is mounted there already");
     }
@@ -41,6 +40,12 @@ pub(crate) fn check(given: &Path) -> Result<PathBuf> {
     }
     fuse(given)?;
     Ok(target)
+}
+
+/// What the kernel says of a mount whose program, or whose server, is gone.
+fn is_dead(error: &io::Error) -> bool {
+    let dead = [Errno::NOTCONN, Errno::CONNABORTED, Errno::STALE];
+    Errno::from_io_error(error).is_some_and(|errno| dead.contains(&errno))
 }
 
 /// Whether the system has FUSE, and this user may use it.

@@ -12,6 +12,7 @@ use snap_backup::store::journal::{Journal, Record, State};
 use crate::args::Global;
 use crate::output;
 use crate::shell::{self, Trouble};
+use crate::terminal;
 pub(crate) use tale::{End, Tale};
 
 /// Seconds that a receiver has if the file does not say.
@@ -148,7 +149,7 @@ fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
 }
 
 fn mail(tale: &Tale, event: &str, to: &[String]) -> String {
-    let line = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    let line = output::printable;
     let mut subject = line(&tale.headline(event));
     if !subject.is_ascii() {
         subject = format!("=?UTF-8?B?{}?=", output::base64(subject.as_bytes()));
@@ -157,7 +158,7 @@ fn mail(tale: &Tale, event: &str, to: &[String]) -> String {
         "To: {}\nSubject: {subject}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
          Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{}",
         to.iter().map(|address| line(address)).collect::<Vec<_>>().join(", "),
-        tale.text(event)
+        terminal::printable_lines(&tale.text(event))
     )
 }
 

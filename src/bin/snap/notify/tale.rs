@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::config::node::Table;
+use crate::output::printable;
 use crate::schedule::child::Order;
 
 /// A run of a set, as far as it has come.
@@ -109,15 +110,15 @@ impl Tale {
         let end = self.end.clone().unwrap_or_default();
         let mut lines = vec![
             format!("event:      {event}"),
-            format!("set:        {}", self.set),
+            format!("set:        {}", printable(&self.set)),
             format!("job:        {} {}", self.verb, self.kind.as_deref().unwrap_or_default()),
-            format!("repository: {}", self.repository),
-            format!("host:       {}", self.host),
+            format!("repository: {}", printable(&self.repository)),
+            format!("host:       {}", printable(&self.host)),
             format!("started:    {}", self.started),
             format!("exit code:  {}", end.code),
         ];
         lines.extend(end.snapshot.map(|id| format!("snapshot:   {id}")));
-        lines.extend(end.error.map(|why| format!("\n{why}")));
+        lines.extend(end.error.map(|why| format!("\n{}", printable(&why))));
         lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 }

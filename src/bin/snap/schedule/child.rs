@@ -14,6 +14,7 @@ use snap_backup::{Error, Result};
 use super::Planned;
 use super::keeper::Event;
 use crate::args::Global;
+use crate::password;
 use crate::report;
 
 /// Names the process whose end is to end this one.
@@ -98,6 +99,12 @@ pub(crate) fn start(
     }
     if global.insecure_no_password {
         command.arg("--insecure-no-password");
+    }
+    // A job must find the same source of the password: a variable that lost to a flag here would win there.
+    if global.password_file().is_some() || global.password_command().is_some() {
+        for name in [password::VARIABLE, "SNAP_PASSWORD_FILE", "SNAP_PASSWORD_COMMAND"] {
+            command.env_remove(name);
+        }
     }
     for (name, value) in [
         ("SNAP_CONFIG", &global.config),
