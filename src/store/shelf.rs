@@ -255,14 +255,18 @@ impl Shelf {
     }
 
     /// Moves rows of all `pending` packs into a run, and their tables out of memory. Where that does not succeed they
-    /// stay.
-    pub(in crate::store) fn spill(&mut self, pending: &mut Vec<(u32, Arc<Kept>)>, rows: &mut Vec<Row>) {
-        let Some(view) = self.view().cloned() else { return };
+    /// stay: false, and it is not worth another try.
+    pub(in crate::store) fn spill(
+        &mut self,
+        pending: &mut Vec<(u32, Arc<Kept>)>,
+        rows: &mut Vec<Row>,
+    ) -> bool {
+        let Some(view) = self.view().cloned() else { return false };
         rows.sort_unstable();
         let _building = view.building();
         runs::sweep(&view);
         let Some(places) = runs::keep_tables(&view, pending.iter().map(|(_, kept)| &kept.table)) else {
-            return;
+            return false;
         };
         for ((number, _), at) in pending.iter().zip(places) {
             if let Some(info) = self.packs.get_mut(*number as usize) {
@@ -270,14 +274,15 @@ impl Shelf {
             }
         }
         let numbers = pending.iter().map(|(number, _)| *number).collect();
-        if let Some(run) = self.build(&view, numbers, rows.iter().map(|row| Ok(*row)), &[]) {
-            self.runs.push(run);
-            view.drop_tables(
-                pending.iter().filter_map(|(number, _)| Some(&self.packs.get(*number as usize)?.id)),
-            );
-            pending.clear();
-            rows.clear();
-        }
+        let built = self.build(&view, numbers, rows.iter().map(|row| Ok(*row)), &[]);
+        let Some(run) = built else { return false };
+        self.runs.push(run);
+        view.drop_tables(
+            pending.iter().filter_map(|(number, _)| Some(&self.packs.get(*number as usize)?.id)),
+        );
+        pending.clear();
+        rows.clear();
+        true
     }
 
     /// Packs that stay in memory: their tables are kept at hand as far as the budget goes, and new ones copied.

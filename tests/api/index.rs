@@ -395,3 +395,20 @@ fn collecting_from_runs_comes_to_the_same_as_from_memory() {
     assert_eq!(outcomes[0], outcomes[1]);
     assert!(outcomes[0].0 > 0 && outcomes[0].2 == 0);
 }
+
+/// The table of a pack takes its room however little the pack holds: many small ones do not stay in memory.
+#[test]
+fn tables_of_many_small_packs_do_not_stay_in_memory() {
+    let store = Store::new();
+    let limits = Limits { rows: 1600, ..Limits::default() };
+    scale::make(&store.open(limits), Shape { per_pack: 1, packs: 300, per_file: 1, ..Shape::of(300) });
+    assert_eq!(store.files("rows"), Vec::<PathBuf>::new());
+    let repo = store.open(limits);
+    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let index = Index::load(&repo, sight).unwrap();
+    let found = (0..300)
+        .filter(|number| index.find(ChunkType::Data, &scale::chunk_id(&repo, *number)).unwrap().is_some());
+    assert_eq!(found.count(), 300);
+    assert_eq!(store.files("rows").len(), 1, "300 rows are few, and 300 tables are many");
+    assert_eq!(repo.warnings(), Vec::<String>::new());
+}

@@ -24,6 +24,9 @@ use crate::store::shelf::Shelf;
 use crate::store::shelf::Source;
 use crate::store::tables::Kept;
 
+/// A pack's table takes as much memory as about so many rows, however little the pack holds.
+const PACK_IN_ROWS: usize = 16;
+
 impl Index {
     /// Looks at every listed pack: whether this machine's view has its rows, else reads its table, or a segment with it.
     ///
@@ -55,6 +58,7 @@ impl Index {
             index.shelf.packs.push(index.info(&covered, true));
         }
         let (mut pending, mut learned) = (Vec::new(), HashSet::new());
+        let mut spills = true;
         let mut ahead = Ahead::new(repo, unknown, by_segments);
         while let Some((number, found)) = ahead.next() {
             let Some((id, len)) = listed.get(number as usize) else { continue };
@@ -63,8 +67,9 @@ impl Index {
             index.shelf.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
             index.rows.extend(rows::of_pack(number, kept.ids()));
             pending.push((number, kept));
-            if index.rows.len() >= index.shelf.limits().rows {
-                index.shelf.spill(&mut pending, &mut index.rows);
+            let held = index.rows.len() + pending.len() * PACK_IN_ROWS;
+            if spills && held >= index.shelf.limits().rows {
+                spills = index.shelf.spill(&mut pending, &mut index.rows);
             }
         }
         index.shelf.count();
