@@ -108,6 +108,16 @@ impl Cache {
         }
     }
 
+    /// Notes what this machine itself has removed: as [`Self::note`], for many objects at once.
+    pub fn note_removed(&self, objects: impl Iterator<Item = String>) {
+        let mut seen = self.remembered();
+        let before = seen.objects.len();
+        objects.for_each(|object| _ = seen.objects.remove(&object));
+        if seen.objects.len() != before {
+            self.remember(&seen);
+        }
+    }
+
     /// Of this place: of a copy elsewhere, other things are there.
     fn seen_file(&self) -> Option<PathBuf> {
         Some(self.dir.as_ref()?.join(format!("seen-{}", self.place)))

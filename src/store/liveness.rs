@@ -1,5 +1,7 @@
 //! Other people's sessions: whether they are alive, and what becomes of those that are not (rule C4).
 
+use std::collections::HashSet;
+
 use crate::codec::envelope;
 use crate::error::Result;
 use crate::model::entry::Time;
@@ -9,6 +11,7 @@ use crate::model::record::Fence;
 use crate::model::record::Seen;
 use crate::model::record::SessionKind;
 use crate::model::record::SessionRecord;
+use crate::store::at_once;
 use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::store::session;
@@ -75,30 +78,41 @@ fn others_after(
     note: bool,
     patience: u64,
 ) -> Result<Vec<Other>> {
-    let mut others = Vec::new();
     let listed = repo.storage().list(Area::Sessions)?;
-    for found in &listed {
-        let Ok(id) = SnapshotId::parse(&found.name) else { continue };
-        if Some(&id) == own {
-            continue;
-        }
-        let record =
-            objects::read(repo.storage(), repo.ring(), envelope::SESSION, Area::Sessions, &found.name);
-        let record: Option<SessionRecord> = match record {
-            Ok(record) => Some(record),
-            // It ended since the listing.
-            Err(err) if err.is_missing() => continue,
-            Err(err) if err.is_damage() => None,
-            Err(err) => return Err(err),
-        };
-        let beat = beat(repo, &id)?;
-        let count = beat.map_or(0, |beat| beat.count);
-        let end = format!("{id}{}", session::END);
-        let ended = listed.iter().any(|other| other.name == end) && has_ended(repo, &end)?;
-        let dead = ended || is_dead(repo, &id, record.as_ref(), (count, note), patience)?;
-        others.push(Other { id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead });
-    }
-    Ok(others)
+    let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
+    let ids = listed.iter().filter_map(|found| SnapshotId::parse(&found.name).ok());
+    let ids: Vec<SnapshotId> = ids.filter(|id| Some(id) != own).collect();
+    let looked = at_once::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, patience));
+    let others: Vec<Option<Other>> = looked.into_iter().collect::<Result<_>>()?;
+    Ok(others.into_iter().flatten().collect())
+}
+
+/// From afar each session takes a while; a disk has them faster than threads begin.
+fn threads(repo: &Repository) -> usize {
+    if repo.storage().is_far() { AT_ONCE } else { 1 }
+}
+
+/// One session; `None` when it ended since the listing, which held these `names`.
+fn look_at(
+    repo: &Repository,
+    id: &SnapshotId,
+    names: &HashSet<&str>,
+    note: bool,
+    patience: u64,
+) -> Result<Option<Other>> {
+    let record = objects::read(repo.storage(), repo.ring(), envelope::SESSION, Area::Sessions, &id.hex());
+    let record: Option<SessionRecord> = match record {
+        Ok(record) => Some(record),
+        Err(err) if err.is_missing() => return Ok(None),
+        Err(err) if err.is_damage() => None,
+        Err(err) => return Err(err),
+    };
+    let beat = beat(repo, id)?;
+    let count = beat.map_or(0, |beat| beat.count);
+    let end = format!("{id}{}", session::END);
+    let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
+    let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), patience)?;
+    Ok(Some(Other { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
 }
 
 /// Whether a session's last word is its own. It will commit nothing, and cannot: it is buried like any that is dead.
@@ -120,6 +134,9 @@ fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Beat>> {
     }
 }
 
+/// Sessions that are looked at, fenced or removed at once.
+const AT_ONCE: usize = 8;
+
 /// How much longer a heart must stand still on a store that cannot promise that a fence stops whoever wakes up again.
 const DISTRUSTED: u64 = 24;
 
@@ -133,10 +150,8 @@ fn is_dead(
     patience: u64,
 ) -> Result<bool> {
     let held = repo.storage().is_held(Area::Sessions, &id.hex())?;
-    let here = record.is_some_and(|record| {
-        !record.boot.is_empty() && record.boot == session::boot_id() && record.host == session::host_name()
-    });
-    if held == Some(false) && here {
+    let here = |record| is_of_this_boot(record, &session::boot_id(), &session::host_name());
+    if held == Some(false) && record.is_some_and(here) {
         return Ok(true);
     }
     let name = format!("{id}.seen");
@@ -160,16 +175,9 @@ fn is_dead(
     Ok(false)
 }
 
-/// Puts a fence in place of the manifest that a session might still commit. A manifest that is there, or forgotten,
-/// means that it has committed.
-///
-/// # Errors
-/// When the fence could not be made durable: then nothing may be deleted.
-pub fn fence(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -> Result<()> {
-    if trash::list(repo)?.iter().any(|entry| entry.id == *id) {
-        return Ok(());
-    }
-    close_name(repo, id, by, gc)
+/// Whether a session began on this machine since it booted. Where no boot has an id, nobody can tell.
+fn is_of_this_boot(record: &SessionRecord, boot: &str, host: &str) -> bool {
+    !record.boot.is_empty() && record.boot == boot && record.host == host
 }
 
 /// Puts a fence there unless the name is taken.
@@ -182,17 +190,39 @@ pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -
     Ok(())
 }
 
-/// Ends a dead session: it can commit nothing any more, and is gone.
+/// Ends those of the sessions that are dead: they can commit nothing any more, and are gone. Each that could still commit
+/// gets a fence in place of its manifest, and all fences are durable before the first session goes. A manifest that is there,
+/// or forgotten, means that it has committed.
 ///
 /// # Errors
-/// When the fence could not be made durable or the session is still there.
-pub fn bury(repo: &Repository, dead: &Other, by: SnapshotId, gc: u64) -> Result<()> {
-    if dead.writes() {
-        fence(repo, &dead.id, by, gc)?;
+/// When a fence could not be made durable, and then nothing may be deleted; or a session is still there.
+pub fn bury_dead(repo: &Repository, others: &[Other], by: SnapshotId, gc: u64) -> Result<()> {
+    let dead: Vec<&Other> = others.iter().filter(|other| other.dead).collect();
+    if dead.is_empty() {
+        return Ok(());
     }
-    let id = dead.id;
+    let mut writers: Vec<SnapshotId> =
+        dead.iter().filter(|other| other.writes()).map(|other| other.id).collect();
+    if !writers.is_empty() {
+        let forgotten: HashSet<SnapshotId> = trash::list(repo)?.iter().map(|entry| entry.id).collect();
+        writers.retain(|id| !forgotten.contains(id));
+    }
+    // Each waits for the disk, too.
+    let fenced = at_once::map(&writers, AT_ONCE, |id| close_name(repo, id, by, gc));
+    fenced.into_iter().collect::<Result<()>>()?;
+    let listed = repo.storage().list(Area::Sessions)?;
+    let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
+    let removed = at_once::map(&dead, threads(repo), |other| remove(repo, &other.id, &names));
+    removed.into_iter().collect()
+}
+
+/// Removes what stands of a session: itself late, so that it is found again if this is cut short, and its last word last,
+/// as it is what tells that it is dead.
+fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<()> {
     for name in [format!("{id}.beat"), format!("{id}.seen"), id.hex(), format!("{id}{}", session::END)] {
-        repo.storage().remove(Area::Sessions, &name)?;
+        if names.contains(name.as_str()) {
+            repo.storage().remove(Area::Sessions, &name)?;
+        }
     }
     Ok(())
 }
@@ -205,11 +235,39 @@ pub fn tidy(repo: &Repository) -> Result<()> {
     let leftover = repo.storage().list(Area::Sessions)?;
     // Listed again: a session that began meanwhile has its beat only after itself.
     let standing = repo.storage().list(Area::Sessions)?;
+    let standing: HashSet<&str> = standing.iter().map(|found| found.name.as_str()).collect();
     for found in leftover {
         let Some((id, _)) = found.name.split_once('.') else { continue };
-        if !standing.iter().any(|other| other.name == id) {
+        if !standing.contains(id) {
             repo.storage().remove(Area::Sessions, &found.name)?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_of_this_boot_only_where_boots_have_ids() {
+        let record = |boot: &str, host: &str| SessionRecord {
+            kind: SessionKind::Writer,
+            host: host.to_owned(),
+            boot: boot.to_owned(),
+            pid: 1,
+            started: Time::now(),
+        };
+        let cases = [
+            ("b1", "vm", "b1", "vm", true),
+            ("b1", "vm", "b2", "vm", false),
+            ("b1", "vm", "b1", "pc", false),
+            ("", "vm", "", "vm", false),
+            ("", "vm", "b1", "vm", false),
+        ];
+        for (boot, host, this_boot, this_host, is) in cases {
+            let found = is_of_this_boot(&record(boot, host), this_boot, this_host);
+            assert_eq!(found, is, "{boot:?} on {host} of {this_boot:?} on {this_host}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::config::FORMAT;
 use crate::model::malformed::Malformed;
+use crate::store::at_once;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Storage;
@@ -71,6 +72,18 @@ pub fn create<T: Serialize>(
     value: &T,
 ) -> Result<Created> {
     storage.create(area, name, &[&close(ring, magic, name, value)?])
+}
+
+/// Removals that are under way at once on a store that is far.
+const REMOVALS: usize = 16;
+
+/// Removes many objects; none of a name is no error. What fails does not keep the others from going.
+///
+/// # Errors
+/// When one of them is still there.
+pub fn remove_all(storage: &dyn Storage, area: Area, names: &[String]) -> Result<()> {
+    let threads = if storage.is_far() { REMOVALS } else { 1 };
+    at_once::map(names, threads, |name| storage.remove(area, name)).into_iter().collect()
 }
 
 /// For names made by this program: a name that does not parse is somebody else's file.

@@ -35,6 +35,15 @@ pub struct Listing {
     pub unreadable: Vec<(String, Error)>,
 }
 
+impl Listing {
+    /// Says which manifests cannot be read.
+    pub fn warn_of_unreadable(&self, repo: &Repository) {
+        for (_, err) in &self.unreadable {
+            repo.warn(format!("{err}: that snapshot cannot be used"));
+        }
+    }
+}
+
 /// Reads all manifests; one that is damaged stands beside the others.
 ///
 /// # Errors
@@ -62,9 +71,7 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
 /// When the store fails.
 pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
     let listing = list_all(repo)?;
-    for (_, err) in &listing.unreadable {
-        repo.warn(format!("{err}: that snapshot cannot be used"));
-    }
+    listing.warn_of_unreadable(repo);
     Ok(listing.snapshots)
 }
 
@@ -158,9 +165,16 @@ pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<
 /// # Errors
 /// `NoSnapshot` says why there is none.
 pub fn resolve(repo: &Repository, selector: impl AsRef<[u8]>) -> Result<(Snapshot, Option<Vec<u8>>)> {
+    resolve_in(&list(repo)?, selector)
+}
+
+/// As [`resolve`], among `all` there are, oldest first: for whoever looks for several.
+///
+/// # Errors
+/// `NoSnapshot` says why there is none.
+pub fn resolve_in(all: &[Snapshot], selector: impl AsRef<[u8]>) -> Result<(Snapshot, Option<Vec<u8>>)> {
     let selector = selector.as_ref();
-    let all = list(repo)?;
-    let pick = |name: &[u8]| pick(&all, &String::from_utf8_lossy(name));
+    let pick = |name: &[u8]| pick(all, &String::from_utf8_lossy(name));
     if let Ok(snapshot) = pick(selector) {
         return Ok((snapshot, None));
     }

@@ -1,5 +1,8 @@
 //! Forgotten manifests: `trash/X.S` is what session S forgot of snapshot X, with the same bytes.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
 use crate::codec::envelope;
 use crate::error::Error;
 use crate::error::Result;
@@ -7,6 +10,7 @@ use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
 use crate::model::record::GcRecord;
+use crate::store::at_once;
 use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::store::session::Session;
@@ -75,17 +79,75 @@ pub fn read(repo: &Repository, entry: &Entry) -> Result<Snapshot> {
     Ok(Snapshot { id: entry.id, manifest })
 }
 
+/// Snapshots that are forgotten at once: most of the time goes by in waiting for the store.
+const AT_ONCE: usize = 8;
+
 /// Forgets a snapshot, readable or not: its entry is durable before the manifest goes, so that a collector sees one
 /// or the other.
 ///
 /// # Errors
 /// When it is not there, or could not be forgotten.
 pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<()> {
+    match forget_all(repo, session, std::slice::from_ref(id))?.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Missing { what: Area::Snapshots.path(&id.hex()) }),
+    }
+}
+
+/// Forgets many, each as [`forget`] does; their removal is made durable once for all. Returns those that were not there
+/// any more.
+///
+/// # Errors
+/// When one of them could not be forgotten: nobody knows then how many of the others were.
+pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> Result<Vec<SnapshotId>> {
+    let failed = AtomicBool::new(false);
+    let outcomes = at_once::map(ids, AT_ONCE, |id| {
+        if failed.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        let outcome = move_to_trash(repo.storage(), session, id);
+        failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+        outcome
+    });
+    let moved = |outcome: &Result<Moved>| matches!(outcome, Ok(Moved::Here));
+    let removed: Vec<String> =
+        ids.iter().zip(&outcomes).filter(|(_, outcome)| moved(outcome)).map(|(id, _)| id.hex()).collect();
+    // Also where another failed: what was removed is to stay so.
+    let durable = if removed.is_empty() { Ok(()) } else { repo.storage().sync(Area::Snapshots) };
+    removed.iter().for_each(|name| repo.cache().drop_object(name));
+    repo.cache().note_removed(removed.iter().map(|name| Area::Snapshots.path(name)));
+    let mut gone = Vec::new();
+    let mut first = None;
+    for (id, outcome) in ids.iter().zip(outcomes) {
+        match outcome {
+            Ok(Moved::Gone) => gone.push(*id),
+            Ok(_) => {}
+            // One that was not tried any more only says that another failed.
+            Err(err) if matches!(first, None | Some(Error::Stopped)) => first = Some(err),
+            Err(_) => {}
+        }
+    }
+    first.map_or(durable, Err).map(|()| gone)
+}
+
+/// What forgetting one came to.
+enum Moved {
+    /// It went, and its removal is not durable yet.
+    Here,
+    /// Another run forgot it in between.
+    Meanwhile,
+    /// It was not there.
+    Gone,
+}
+
+fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> Result<Moved> {
     let name = id.hex();
-    let storage = repo.storage();
-    let bytes = storage.read(Area::Snapshots, &name, envelope::MAX_OBJECT)?;
+    let bytes = match storage.read(Area::Snapshots, &name, envelope::MAX_OBJECT) {
+        Err(err) if err.is_missing() => return Ok(Moved::Gone),
+        read => read?,
+    };
     if bytes.starts_with(&envelope::FENCE) {
-        return Err(Error::Missing { what: Area::Snapshots.path(&name) });
+        return Ok(Moved::Gone);
     }
     let entry = Entry { id: *id, by: session.id, at: None };
     storage.create(Area::Trash, &entry.name(), &[&bytes])?;
@@ -93,13 +155,10 @@ pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<(
     if let Err(err) = storage.read(Area::Snapshots, &name, envelope::MAX_OBJECT) {
         storage.remove(Area::Trash, &entry.name())?;
         storage.sync(Area::Trash)?;
-        return if err.is_missing() { Ok(()) } else { Err(err) };
+        return if err.is_missing() { Ok(Moved::Meanwhile) } else { Err(err) };
     }
     storage.remove(Area::Snapshots, &name)?;
-    storage.sync(Area::Snapshots)?;
-    repo.cache().drop_object(&name);
-    repo.cache().note(&Area::Snapshots.path(&name), false);
-    Ok(())
+    Ok(Moved::Here)
 }
 
 /// Brings a snapshot back; the entry stays, and the collector removes it. Returns its name: another one where a fence

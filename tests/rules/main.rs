@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod forget_any_subset;
+mod growth;
 mod interleave_exhaustive;
 mod interleave_random;
 mod rules_gc;

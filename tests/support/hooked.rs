@@ -23,6 +23,7 @@ pub enum Act {
     Create,
     Replace,
     Remove,
+    Sync,
 }
 
 /// One call: the name is empty for a listing.
@@ -44,6 +45,8 @@ pub struct Hooked {
     pub failing: Mutex<Option<(Act, Area, usize)>>,
     calls: Mutex<Vec<Call>>,
     hooks: Mutex<Vec<(Act, Area, Work)>>,
+    /// Removed, and nobody has made that durable yet.
+    unsynced: Mutex<Vec<(Area, String, Vec<u8>)>>,
 }
 
 impl Hooked {
@@ -56,6 +59,18 @@ impl Hooked {
     /// The calls since this was last asked.
     pub fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    /// A power cut: what was removed comes back unless its area was synced since. All else is durable when it is made.
+    pub fn cut_power(&self) {
+        for (area, name, bytes) in std::mem::take(&mut *self.unsynced.lock().unwrap()) {
+            self.inner.create(area, &name, &[&bytes]).unwrap();
+        }
+    }
+
+    /// What a power cut would bring back.
+    pub fn unsynced(&self) -> Vec<(Area, String)> {
+        self.unsynced.lock().unwrap().iter().map(|(area, name, _)| (*area, name.clone())).collect()
     }
 
     /// Whether every hook has had its call.
@@ -147,9 +162,14 @@ impl Storage for Hooked {
     fn remove(&self, area: Area, name: &str) -> Result<()> {
         self.note(Act::Remove, area, name);
         self.admit(Act::Remove, area)?;
+        let removed = self.inner.get(area, name).map(|bytes| (area, name.to_owned(), bytes));
+        self.unsynced.lock().unwrap().extend(removed);
         self.inner.remove(area, name)
     }
     fn sync(&self, area: Area) -> Result<()> {
+        self.note(Act::Sync, area, "");
+        self.admit(Act::Sync, area)?;
+        self.unsynced.lock().unwrap().retain(|(of, ..)| *of != area);
         self.inner.sync(area)
     }
 }

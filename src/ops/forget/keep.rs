@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::id::SnapshotId;
 use crate::ops::forget;
 use crate::ops::forget::groups;
 use crate::ops::forget::groups::Group;
@@ -41,13 +42,10 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
     };
     let groups = plan(repo, options)?;
     if let Some(session) = session {
-        for decision in groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays()) {
-            match trash::forget(repo, &session, &decision.snapshot.id) {
-                // Somebody else forgot it meanwhile.
-                Err(err) if err.is_missing() => {}
-                other => other?,
-            }
-        }
+        let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
+        let ids: Vec<SnapshotId> = going.map(|decision| decision.snapshot.id).collect();
+        // What another run forgot meanwhile is as it should be.
+        trash::forget_all(repo, &session, &ids)?;
         session.close()?;
     }
     Ok(groups)

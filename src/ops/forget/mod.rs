@@ -5,6 +5,11 @@ pub mod groups;
 mod keep;
 pub mod policy;
 
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use serde_bytes::ByteBuf;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Time;
@@ -57,10 +62,11 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
         false => Some(open(repo)?),
     };
     let listing = snapshots::list_all(repo)?;
-    let mut chosen: Vec<Forgotten> = Vec::new();
+    listing.warn_of_unreadable(repo);
+    let (mut chosen, mut known): (Vec<Forgotten>, HashSet<SnapshotId>) = Default::default();
     for selector in &options.selectors {
-        let found = choose(repo, &listing, selector)?;
-        if !chosen.contains(&found) {
+        let found = choose(&listing, selector)?;
+        if known.insert(found.id) {
             chosen.push(found);
         }
     }
@@ -71,9 +77,9 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
         guard(&listing.snapshots, &chosen)?;
     }
     if let Some(session) = session {
-        for one in &chosen {
-            trash::forget(repo, &session, &one.id)?;
-        }
+        let ids: Vec<SnapshotId> = chosen.iter().map(|one| one.id).collect();
+        // What another run forgot meanwhile is as it should be.
+        trash::forget_all(repo, &session, &ids)?;
         session.close()?;
     }
     Ok(chosen)
@@ -90,14 +96,14 @@ fn open(repo: &Repository) -> Result<Session> {
     }
 }
 
-fn choose(repo: &Repository, listing: &Listing, selector: &str) -> Result<Forgotten> {
+fn choose(listing: &Listing, selector: &str) -> Result<Forgotten> {
     let unreadable: Vec<SnapshotId> = listing
         .unreadable
         .iter()
         .filter(|(name, _)| !selector.is_empty() && name.starts_with(&selector.to_ascii_lowercase()))
         .filter_map(|(name, _)| SnapshotId::parse(name).ok())
         .collect();
-    match (snapshots::resolve(repo, selector), unreadable.as_slice()) {
+    match (snapshots::resolve_in(&listing.snapshots, selector), unreadable.as_slice()) {
         (Ok((_, Some(_))), _) => {
             Err(Error::Usage(format!("{selector}: a snapshot is forgotten as a whole, without :path")))
         }
@@ -125,20 +131,29 @@ fn refuse_pinned(chosen: &[Forgotten]) -> Result<()> {
 /// is not taken for it while there is another.
 fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     let now = Time::now();
-    let goes = |id: &SnapshotId| chosen.iter().any(|one| one.id == *id);
-    for snapshot in all.iter().filter(|snapshot| goes(&snapshot.id)) {
-        let Manifest { host, sources, .. } = &snapshot.manifest;
-        let set =
-            all.iter().filter(|other| !other.manifest.partial && other.manifest.same_set(host, sources));
-        let newest = set.max_by_key(|one| (one.manifest.started <= now, one.manifest.started, one.id));
-        if newest.is_some_and(|newest| newest.id == snapshot.id) {
-            return Err(Error::Retention(format!(
-                "snapshot {} is the newest of its sources: name it with --allow-remove-all to forget it",
-                snapshot.id.short()
-            )));
+    let goes: HashSet<SnapshotId> = chosen.iter().map(|one| one.id).collect();
+    let complete = || all.iter().filter(|one| !one.manifest.partial);
+    let place = |one: &Snapshot| (one.manifest.started <= now, one.manifest.started, one.id);
+    let mut newest: HashMap<(&str, &[ByteBuf]), &Snapshot> = HashMap::new();
+    for one in complete() {
+        let best = newest.entry(set_of(one)).or_insert(one);
+        if place(one) > place(best) {
+            *best = one;
         }
     }
-    Ok(())
+    let last = |one: &&Snapshot| {
+        goes.contains(&one.id) && newest.get(&set_of(one)).is_some_and(|newest| newest.id == one.id)
+    };
+    let Some(last) = complete().find(last) else { return Ok(()) };
+    Err(Error::Retention(format!(
+        "snapshot {} is the newest of its sources: name it with --allow-remove-all to forget it",
+        last.id.short()
+    )))
+}
+
+/// What tells sets of snapshots apart.
+fn set_of(snapshot: &Snapshot) -> (&str, &[ByteBuf]) {
+    (&snapshot.manifest.host, &snapshot.manifest.sources)
 }
 
 /// What can be brought back: entries whose snapshot does not stand, newest last.
@@ -146,16 +161,18 @@ fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
 /// # Errors
 /// When the store fails.
 pub fn trashed(repo: &Repository) -> Result<Vec<(Entry, Snapshot)>> {
-    let standing: Vec<SnapshotId> =
+    let standing: HashSet<SnapshotId> =
         snapshots::list_all(repo)?.snapshots.iter().map(|snapshot| snapshot.id).collect();
-    let mut found: Vec<(Entry, Snapshot)> = Vec::new();
+    let (mut found, mut known): (Vec<(Entry, Snapshot)>, HashSet<SnapshotId>) = Default::default();
     for entry in trash::list(repo)? {
-        let known = found.iter().any(|(other, _)| other.id == entry.id);
-        if standing.contains(&entry.id) || known {
+        if standing.contains(&entry.id) || known.contains(&entry.id) {
             continue;
         }
         match trash::read(repo, &entry) {
-            Ok(snapshot) => found.push((entry, snapshot)),
+            Ok(snapshot) => {
+                known.insert(entry.id);
+                found.push((entry, snapshot));
+            }
             Err(err) if err.is_damage() => repo.warn(format!("{}: it cannot be brought back", err.chain())),
             Err(err) => return Err(err),
         }

@@ -1,8 +1,11 @@
 //! One run: sweep what is unfinished, mark, move, condemn, sweep (rules C1 to C5).
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+use serde_bytes::ByteBuf;
 
 use crate::codec::hash::ChunkType;
 use crate::error::Error;
@@ -79,12 +82,10 @@ pub(super) struct Marked {
 impl Marked {
     /// How many snapshots cannot be brought back any more; those that stand lose nothing with their entries.
     pub(super) fn lost_for_good(&self) -> u64 {
-        let kept = |id: &SnapshotId| {
-            let purged =
-                |entry: &Entry| self.purged.iter().any(|one| (one.id, one.by) == (entry.id, entry.by));
-            self.roots.trash.iter().any(|entry| entry.id == *id && !purged(entry))
-        };
-        let gone = self.purged.iter().map(|entry| &entry.id).filter(|id| !self.roots.stands(id) && !kept(id));
+        let purged: HashSet<_> = self.purged.iter().map(|entry| (entry.id, entry.by)).collect();
+        let kept = self.roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
+        let kept: HashSet<SnapshotId> = kept.map(|entry| entry.id).collect();
+        let gone = purged.iter().map(|(id, _)| id).filter(|id| !self.roots.stands(id) && !kept.contains(*id));
         gone.collect::<HashSet<_>>().len() as u64
     }
 }
@@ -109,9 +110,8 @@ impl<'a> Collector<'a> {
         }
         // C1: a collector is a session.
         let session = Session::open(repo, SessionKind::Collector)?.0;
-        for partial in outdated(&roots::look(repo)?.standing.into_values().collect::<Vec<_>>()) {
-            trash::forget(repo, &session, &partial)?;
-        }
+        let outdated = outdated_of(&roots::look(repo)?);
+        trash::forget_all(repo, &session, &outdated)?;
         let mut attempts = 0;
         let session = collector.session.insert(session).id;
         while let Attempt::Again = collector.attempt(session)? {
@@ -133,9 +133,7 @@ impl<'a> Collector<'a> {
             segments::tend(repo, May { add: !full, remove: true }, stop)?;
             let highest = collections::highest(repo.storage())?;
             let others = liveness::others(repo, Some(&session.id), true)?;
-            for dead in others.iter().filter(|other| other.dead) {
-                liveness::bury(repo, dead, session.id, highest)?;
-            }
+            liveness::bury_dead(repo, &others, session.id, highest)?;
             liveness::tidy(repo)?;
             session.close()?;
         }
@@ -329,23 +327,21 @@ impl<'a> Collector<'a> {
 }
 
 /// A partial snapshot is a hint for the next run; once a newer complete one stands it is none.
-fn outdated<'a>(standing: impl IntoIterator<Item = &'a Snapshot> + Clone) -> Vec<SnapshotId> {
-    let is_outdated = |partial: &Snapshot| {
-        standing.clone().into_iter().any(|other| {
-            !other.manifest.partial
-                && other.manifest.same_set(&partial.manifest.host, &partial.manifest.sources)
-                && other.manifest.started > partial.manifest.started
-        })
-    };
-    let partials = standing
-        .clone()
-        .into_iter()
-        .filter(|snapshot| snapshot.manifest.partial && !snapshot.manifest.is_pinned());
-    partials.filter(|partial| is_outdated(partial)).map(|partial| partial.id).collect()
+fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
+    let mut newest: HashMap<(&str, &[ByteBuf]), Time> = HashMap::new();
+    for one in roots.standing.values().filter(|one| !one.manifest.partial) {
+        let newest = newest.entry(set_of(one)).or_insert(one.manifest.started);
+        *newest = one.manifest.started.max(*newest);
+    }
+    let partials = roots.standing.values().filter(|one| one.manifest.partial && !one.manifest.is_pinned());
+    let outdated =
+        partials.filter(|one| newest.get(&set_of(one)).is_some_and(|newest| *newest > one.manifest.started));
+    outdated.map(|one| one.id).collect()
 }
 
-fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
-    outdated(roots.standing.values())
+/// What tells sets of snapshots apart.
+fn set_of(one: &Snapshot) -> (&str, &[ByteBuf]) {
+    (&one.manifest.host, &one.manifest.sources)
 }
 
 fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {

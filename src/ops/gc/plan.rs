@@ -164,7 +164,8 @@ fn choose(
     unused
 }
 
-/// Many small packs, as daily runs leave them, become few.
+/// Many small packs, as daily runs leave them, become few: the smallest first, as far as the budget goes. What it does not
+/// reach is left to the next run.
 fn merge_small(
     index: &Index,
     packs: &mut [Account],
@@ -173,25 +174,29 @@ fn merge_small(
     budget: &mut u64,
 ) {
     for kind in [ChunkType::Data, ChunkType::Tree] {
-        let small: Vec<usize> = index
-            .packs()
-            .iter()
-            .enumerate()
-            .filter(|(_, pack)| {
-                pack.kind == kind
-                    && !pack.shunned
-                    && !live.contains(&pack.session)
-                    && pack.len * SMALL < targets(kind)
-            })
-            .map(|(at, _)| at)
-            .filter(|at| packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep))
+        let small = index.packs().iter().enumerate().filter(|(_, pack)| {
+            pack.kind == kind
+                && !pack.shunned
+                && !live.contains(&pack.session)
+                && pack.len.saturating_mul(SMALL) < targets(kind)
+        });
+        let mut small: Vec<(u64, usize)> = small
+            .filter(|(at, _)| packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep))
+            .map(|(at, pack)| (pack.len, at))
             .collect();
-        let bytes: u64 = small.iter().filter_map(|at| index.packs().get(*at)).map(|pack| pack.len).sum();
-        if small.len() < MANY_SMALL || bytes > *budget {
+        small.sort_unstable();
+        let mut left = *budget;
+        let affordable = small.iter().take_while(|(len, _)| {
+            let after = left.checked_sub(*len);
+            left = after.unwrap_or(left);
+            after.is_some()
+        });
+        let affordable: Vec<usize> = affordable.map(|(_, at)| *at).collect();
+        if affordable.len() < MANY_SMALL {
             continue;
         }
-        *budget -= bytes;
-        for at in small {
+        *budget = left;
+        for at in affordable {
             if let Some(pack) = packs.get_mut(at) {
                 pack.fate = Fate::Move;
             }

@@ -52,6 +52,9 @@ impl Mover<'_> {
         // Blocks move as they are; few are packed again.
         let effort = Effort { level: self.repo.config().level, harder: 0 };
         let stored = AtomicU64::new(0);
+        // One for all packs: small ones may be many.
+        let mut opener =
+            BlockOpener::new(self.repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
         std::thread::scope(|scope| {
             let mut moved = Moved::default();
             // Dedup has been decided: an empty index lets everything through.
@@ -66,7 +69,7 @@ impl Mover<'_> {
                     failed = Some(Error::Interrupted);
                     break;
                 }
-                match self.pack(at as u32, pack, &mut sink) {
+                match self.pack(at as u32, pack, &mut opener, &mut sink) {
                     Ok(()) => {}
                     // Gone since it was listed is no damage.
                     Err(err) if err.is_damage() && !err.is_missing() => moved.damaged.push((at, err)),
@@ -87,9 +90,7 @@ impl Mover<'_> {
         })
     }
 
-    fn pack(&self, at: u32, pack: &PackInfo, sink: &mut Sink<'_>) -> Result<()> {
-        let mut opener =
-            BlockOpener::new(self.repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+    fn pack(&self, at: u32, pack: &PackInfo, opener: &mut BlockOpener, sink: &mut Sink<'_>) -> Result<()> {
         let mut plain = Vec::new();
         let kept = self.index.table(at)?;
         for (row, first) in kept.blocks() {
@@ -104,7 +105,7 @@ impl Mover<'_> {
             if bytes == 0 {
                 continue;
             }
-            let sealed = open(self.repo, &mut opener, pack, row, &mut plain)?;
+            let sealed = open(self.repo, opener, pack, row, &mut plain)?;
             let sound = self.sound(pack, row, &plain, &live)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
             if sound && dead <= self.plan.whole {

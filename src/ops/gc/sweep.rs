@@ -12,6 +12,7 @@ use crate::store::collections::Collection;
 use crate::store::index::Index;
 use crate::store::liveness;
 use crate::store::liveness::Other;
+use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::store::roots;
 use crate::store::session::Sight;
@@ -64,9 +65,7 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &Collection)
         return Ok(Swept::Waiting(waiting));
     }
     // C4: whoever is dead is fenced before anything is deleted. Who comes now sees this collection.
-    for dead in others.iter().filter(|other| other.dead) {
-        liveness::bury(repo, dead, own, number)?;
-    }
+    liveness::bury_dead(repo, &others, own, number)?;
     let rescued = rescue(repo, collection)?;
     // C4: only now is it known that what was rescued was looked for while the collection stood. Whoever slept through
     // its end would find its packs in use; whoever is put to sleep from here on deletes what all others do.
@@ -91,13 +90,13 @@ fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
     if gone.is_empty() {
         return Ok(deleted);
     }
-    let lengths = repo.storage().list(Area::Packs)?;
-    for pack in gone {
-        let name = pack.hex();
-        repo.storage().remove(Area::Packs, &name)?;
-        if let Ok(at) = lengths.binary_search_by(|found| found.name.as_str().cmp(&name)) {
+    let listed = repo.storage().list(Area::Packs)?;
+    let names: Vec<String> = gone.iter().map(PackId::hex).collect();
+    objects::remove_all(repo.storage(), Area::Packs, &names)?;
+    for name in &names {
+        if let Ok(at) = listed.binary_search_by(|found| found.name.as_str().cmp(name)) {
             deleted.packs += 1;
-            deleted.bytes += lengths.get(at).map_or(0, |found| found.len);
+            deleted.bytes += listed.get(at).map_or(0, |found| found.len);
         }
     }
     repo.storage().sync(Area::Packs)?;
@@ -108,13 +107,15 @@ fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
 /// no copy elsewhere. Never a choice among condemned copies: two sweepers must come to the same.
 pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashSet<PackId>> {
     let record = &collection.record;
-    let purged = |entry: &Entry| record.purged.contains(&(entry.id, entry.by));
+    let purged: HashSet<(SnapshotId, SnapshotId)> = record.purged.iter().copied().collect();
+    let marked: HashSet<&SnapshotId> = record.roots.iter().collect();
     let roots = roots::settled(repo)?;
     let mut new = Vec::new();
-    for snapshot in roots.standing.values().filter(|snapshot| !record.roots.contains(&snapshot.id)) {
+    for snapshot in roots.standing.values().filter(|snapshot| !marked.contains(&snapshot.id)) {
         new.push(snapshot.manifest.root);
     }
-    for entry in roots.trash.iter().filter(|entry| !purged(entry) && !record.roots.contains(&entry.id)) {
+    let entries = roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
+    for entry in entries.filter(|entry| !marked.contains(&entry.id)) {
         // Whoever purges it by a later record has to end this one first, so a failure is one.
         new.push(trash::read(repo, entry)?.manifest.root);
     }
@@ -142,11 +143,11 @@ pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashS
 
 /// C5: purged entries go. A writer that is still there must not commit its purged snapshot once more.
 fn purge(repo: &Repository, own: SnapshotId, collection: &Collection, others: &[Other]) -> Result<()> {
-    for (id, by) in &collection.record.purged {
-        if others.iter().any(|other| other.id == *id) {
-            liveness::close_name(repo, id, own, collection.number)?;
-        }
-        repo.storage().remove(Area::Trash, &Entry { id: *id, by: *by, at: None }.name())?;
+    let at_work: HashSet<SnapshotId> = others.iter().map(|other| other.id).collect();
+    for (id, _) in collection.record.purged.iter().filter(|(id, _)| at_work.contains(id)) {
+        liveness::close_name(repo, id, own, collection.number)?;
     }
+    let entries = collection.record.purged.iter().map(|(id, by)| Entry { id: *id, by: *by, at: None }.name());
+    objects::remove_all(repo.storage(), Area::Trash, &entries.collect::<Vec<_>>())?;
     if collection.record.purged.is_empty() { Ok(()) } else { repo.storage().sync(Area::Trash) }
 }

@@ -1,0 +1,164 @@
+//! How work grows with what there is: calls to the store are counted, as those are what takes its time.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::forget;
+use snap_backup::ops::forget::PolicyOptions;
+use snap_backup::ops::forget::policy::Count;
+use snap_backup::ops::forget::policy::Rule;
+use snap_backup::ops::gc;
+use snap_backup::store::snapshots;
+use snap_backup::store::storage::Area;
+
+use crate::support::hooked::Act;
+use crate::support::stage::Stage;
+
+type Calls = BTreeMap<String, usize>;
+
+/// How often each kind of call was made since the last look.
+fn calls(stage: &Stage) -> Calls {
+    let mut counts = Calls::new();
+    for (act, area, _) in stage.storage.calls() {
+        *counts.entry(format!("{act:?} {}", area.folder())).or_default() += 1;
+    }
+    counts
+}
+
+/// Everything that `few` counts besides, `many` counts as often or, of what is done once for each, `per` times `more`.
+fn assert_linear(few: &Calls, many: &Calls, more: usize, per: &[(&str, usize)]) {
+    let per: BTreeMap<&str, usize> = per.iter().copied().collect();
+    for (call, count) in many {
+        let allowed = few.get(call).unwrap_or(&0) + per.get(call.as_str()).unwrap_or(&0) * more;
+        assert!(*count <= allowed, "{call}: {count} where {allowed} are enough; {few:?} became {many:?}");
+    }
+}
+
+/// A snapshot of a source, and others of the same that are older; their ids.
+fn with_older(number: u64) -> (std::sync::Arc<Stage>, Vec<SnapshotId>) {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let newest = stage.backup("src");
+    let repo = stage.library.open();
+    let made = snapshots::load(&repo, &newest.hex()).unwrap().unwrap();
+    let older = (1..=number).map(|age| {
+        let mut manifest = made.manifest.clone();
+        manifest.started.sec -= i64::try_from(age).unwrap();
+        let mut id = [9; 16];
+        id[..8].copy_from_slice(&age.to_be_bytes());
+        let id = SnapshotId::new(id);
+        assert!(snapshots::commit(&repo, id, &manifest).unwrap());
+        id
+    });
+    let older = older.collect();
+    (stage, older)
+}
+
+/// One entry, one removal and two looks for each; the listings, and what makes it durable, once for all.
+const FORGOTTEN: &[(&str, usize)] = &[("Read snapshots", 2), ("Create trash", 1), ("Remove snapshots", 1)];
+
+#[test]
+fn forgetting_many_by_name_lists_once_and_syncs_once() {
+    let counted = |number: u64| {
+        let (stage, older) = with_older(number);
+        // What this machine keeps of manifests need not be read.
+        assert_eq!(stage.library.snapshots().len() as u64, number + 1);
+        stage.storage.calls();
+        let selectors = older.iter().map(SnapshotId::hex).collect();
+        let options = forget::Options { selectors, ..forget::Options::default() };
+        assert_eq!(forget::run(&stage.library.open(), &options).unwrap().len() as u64, number);
+        let counts = calls(&stage);
+        stage.storage.cut_power();
+        assert_eq!(stage.library.snapshots().len(), 1, "what was said to be forgotten came back");
+        counts
+    };
+    assert_linear(&counted(1), &counted(41), 40, FORGOTTEN);
+}
+
+#[test]
+fn forgetting_many_by_a_rule_lists_once_and_syncs_once() {
+    let counted = |number: u64| {
+        let (stage, _) = with_older(number);
+        assert_eq!(stage.library.snapshots().len() as u64, number + 1);
+        stage.storage.calls();
+        let options = PolicyOptions { rules: vec![Rule::Last(Count::UpTo(1))], ..PolicyOptions::default() };
+        forget::by_policy(&stage.library.open(), &options).unwrap();
+        let counts = calls(&stage);
+        stage.storage.cut_power();
+        assert_eq!(stage.library.snapshots().len(), 1, "what was said to be forgotten came back");
+        counts
+    };
+    assert_linear(&counted(1), &counted(41), 40, FORGOTTEN);
+}
+
+/// One that fails is an error, and what went before it is durable all the same.
+#[test]
+fn of_many_that_are_forgotten_one_that_fails_is_heard_of() {
+    let (stage, older) = with_older(20);
+    *stage.storage.failing.lock().unwrap() = Some((Act::Create, Area::Trash, 12));
+    let selectors = older.iter().map(SnapshotId::hex).collect();
+    let options = forget::Options { selectors, ..forget::Options::default() };
+    let err = forget::run(&stage.library.open(), &options).unwrap_err();
+    assert!(err.chain().contains("trash fails"), "{}", err.chain());
+    let (left, trashed) = (stage.library.snapshots().len(), stage.names(Area::Trash).len());
+    assert_eq!(left + trashed, 21, "{left} stand and {trashed} are forgotten");
+    stage.storage.cut_power();
+    assert_eq!(stage.library.snapshots().len(), left);
+}
+
+/// A collection looks at each dead session a few times and gives it one fence; what there is of it goes, and nothing is
+/// listed for each.
+#[test]
+fn many_dead_sessions_are_buried_with_as_many_listings_as_one() {
+    let counted = |number: u8| {
+        let stage = Stage::new();
+        stage.write("src", &[1]);
+        stage.backup("src");
+        (0..number).for_each(|id| stage.stand(SnapshotId::new([id; 16])));
+        stage.storage.calls();
+        let report = stage.gc();
+        assert_eq!(report.waiting_for, Vec::<String>::new());
+        let counts = calls(&stage);
+        assert_eq!(stage.names(Area::Snapshots).len(), usize::from(number) + 1, "a fence for each");
+        stage.assert_sound();
+        counts
+    };
+    let per = [
+        // The session, its beat and the last look at it, as it is marked and as it is buried.
+        ("Read sessions", 6),
+        ("Create snapshots", 1),
+        ("Remove sessions", 1),
+    ];
+    assert_linear(&counted(1), &counted(41), 40, &per);
+}
+
+/// What a budget does not reach is left to a later run.
+#[test]
+fn small_packs_are_merged_as_far_as_the_budget_goes() {
+    let stage = Stage::new();
+    for seed in 0..100u64 {
+        stage.library.write("src", &[(&format!("f{seed}"), seed.to_string().as_bytes())]);
+        stage.backup("src");
+    }
+    let before = stage.names(Area::Packs).len();
+    assert!(before >= 200, "{before} packs: one of data and one of trees for each run");
+    let collect = |max_repack| {
+        let options = gc::Options { max_repack, ..gc::Options::default() };
+        gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap()
+    };
+    // Enough for all packs of data, which are the smallest, and for some of trees.
+    let report = collect(Some(stage.bytes() / 3));
+    let after = stage.names(Area::Packs).len();
+    assert!(
+        report.packs_moved >= 132 && after > 10,
+        "{} moved of {before}, {after} left",
+        report.packs_moved
+    );
+    collect(None);
+    let last = stage.names(Area::Packs).len();
+    assert!(last < after && last < 10, "{after} packs became {last}");
+    stage.library.assert_restores(stage.library.snapshots().last().copied(), "src");
+    stage.assert_sound();
+}
