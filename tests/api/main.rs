@@ -8,6 +8,7 @@ mod drill;
 mod fidelity;
 mod files_changing;
 mod history;
+mod holds;
 mod index;
 mod io_budget;
 mod memory_large;
@@ -18,7 +19,9 @@ mod retention;
 mod rewrite;
 mod run_log;
 mod schedule;
+mod slots;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;
 mod sync;
+mod unchanged;

@@ -1,8 +1,10 @@
 //! What breaks: power cuts, kills, failing calls, full disks, damaged objects.
 #![allow(clippy::unwrap_used)]
 
+mod copies;
 mod damage;
 mod disk_full;
+mod durable_names;
 mod gc_disk_full;
 mod kills;
 mod odd_file_systems;
@@ -10,6 +12,7 @@ mod parity;
 mod power_cut_real;
 mod power_cut_replay;
 mod repair;
+mod repair_beside;
 mod storage_errors;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,8 @@
 //! The rules of docs/collecting.md: concurrent writers, readers and collectors in every order.
 #![allow(clippy::unwrap_used)]
 
+mod beliefs;
+mod durable;
 mod forget_any_subset;
 mod growth;
 mod interleave_exhaustive;

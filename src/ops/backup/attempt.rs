@@ -143,3 +143,23 @@ fn open(path: &Path) -> io::Result<File> {
     };
     Ok(opened?.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever writes in the tick of the file's ctime leaves no mark: so nothing is read before that is over.
+    #[test]
+    fn a_file_that_has_just_changed_is_looked_at_when_its_tick_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..20 {
+            let path = dir.path().join(number.to_string());
+            std::fs::write(&path, "young").unwrap();
+            let found = settled(&File::open(&path).unwrap()).unwrap();
+            let now = Time::now();
+            let nanos = |time: Time| i128::from(time.sec) * 1_000_000_000 + i128::from(time.nanos);
+            let past = nanos(now) - nanos(found.ctime);
+            assert!(past >= TICK.as_nanos() as i128, "looked at {past} ns after it changed");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Whether a file on a disk is what is stored: all of it, its holes, and its end.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::File;
+use std::sync::Arc;
+
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::model::entry::Content;
+use snap_backup::model::entry::Part;
+use snap_backup::store::chunks::ChunkReader;
+use snap_backup::store::holds::holds;
+use snap_backup::store::index::Index;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+
+#[test]
+fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
+    let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
+    let chunk = |bytes: &[u8]| Part::Chunk {
+        id: repo.namer().name(ChunkType::Data, bytes),
+        len: u32::try_from(bytes.len()).unwrap(),
+    };
+    // A hole longer than what is read at once, between two chunks.
+    let hole = 300 << 10;
+    let content = Content::Parts(vec![chunk(b"front"), Part::Hole { len: hole }, chunk(b"back")]);
+    let zeros = vec![0u8; usize::try_from(hole).unwrap()];
+    let right = [b"front".as_slice(), &zeros, b"back"].concat();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = right.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    let last_of_hole = right.len() - 5;
+    let cases = [
+        ("the same", right.clone(), true),
+        ("another byte in a chunk", with(2, b'!'), false),
+        ("a byte at the beginning of the hole", with(5, 1), false),
+        ("a byte at the end of the hole", with(last_of_hole, 1), false),
+        ("another last byte", with(right.len() - 1, b'!'), false),
+        ("one byte less", right[..right.len() - 1].to_vec(), false),
+        ("one byte more", [right.as_slice(), b"!"].concat(), false),
+        ("one zero more", [right.as_slice(), &[0]].concat(), false),
+        ("an end in the hole", right[..1000].to_vec(), false),
+        ("nothing", Vec::new(), false),
+    ];
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("f");
+    for (what, bytes, is) in cases {
+        std::fs::write(&path, bytes).unwrap();
+        let mut reader = ChunkReader::new(&repo, Arc::new(Index::default())).unwrap();
+        let mut file = File::open(&path).unwrap();
+        let found = holds(repo.namer(), &mut reader, (&mut file, &path), right.len() as u64, &content);
+        assert_eq!(found.unwrap(), is, "{what}");
+    }
+}

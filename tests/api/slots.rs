@@ -1,0 +1,50 @@
+//! Key slots and generations of the configuration go by their names.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use snap_backup::error::Error;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+
+/// A slot's name is the hash of its bytes: one under another name is not what somebody once made under that.
+#[test]
+fn a_key_slot_under_another_name_opens_nothing() {
+    let storage = Arc::new(MemoryStorage::default());
+    let password = Some("secret".to_owned().into());
+    let options = InitOptions { password: password.clone(), ..InitOptions::default() };
+    Repository::init(storage.clone(), &options).unwrap();
+    let access = Access { password, cache: None };
+    let open = || Repository::open(storage.clone(), &access).map(|_| ());
+    open().unwrap();
+    let name = storage.list(Area::Keys).unwrap().remove(0).name;
+    let bytes = storage.get(Area::Keys, &name).unwrap();
+    storage.remove(Area::Keys, &name).unwrap();
+    storage.put(Area::Keys, &"ab".repeat(32), bytes.clone());
+    let err = open().unwrap_err();
+    assert!(matches!(err, Error::Damaged { .. }) && err.chain().contains("hash"), "{}", err.chain());
+    storage.put(Area::Keys, &name, bytes);
+    open().unwrap();
+}
+
+/// The name above the newest whole generation may be taken by one that cannot be read.
+#[test]
+fn a_new_generation_is_above_the_damaged_ones() {
+    let storage = Arc::new(Hooked::default());
+    let mut repo = Repository::init(storage.clone(), &InitOptions::default()).unwrap();
+    storage.inner.put(Area::Config, "2", b"what was a configuration".to_vec());
+    // Whoever tries a name that is taken tries again and again.
+    *storage.failing.lock().unwrap() = Some((Act::Create, Area::Config, 1));
+    repo.set_parity(10).unwrap();
+    let names: Vec<String> =
+        storage.inner.list(Area::Config).unwrap().into_iter().map(|found| found.name).collect();
+    assert_eq!(names, ["1", "2", "3"]);
+    assert_eq!(Repository::open(storage, &Access::default()).unwrap().config().parity(), 10);
+}

@@ -1,0 +1,112 @@
+//! Packs that hold what they should not: bytes under another chunk's id, as a bad memory or a bad program writes them.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::support::library::Library;
+use snap_backup::codec::block::BlockSealer;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::backup;
+use snap_backup::ops::gc;
+use snap_backup::store::chunks::BlockReader;
+use snap_backup::store::chunks::ChunkReader;
+use snap_backup::store::index::BlockAt;
+use snap_backup::store::index::Index;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::packs;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Sight;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+const WRITER: SnapshotId = SnapshotId::new([5; 16]);
+
+fn library() -> (Library, Arc<MemoryStorage>) {
+    let storage = Arc::new(MemoryStorage::default());
+    (Library::on(storage.clone(), None), storage)
+}
+
+fn index(repo: &Repository) -> Arc<Index> {
+    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    Arc::new(Index::load(repo, sight).unwrap())
+}
+
+/// Writes a pack of one block, whatever the ids say.
+fn write(repo: &Repository, plain: &[u8], chunks: Vec<(ChunkId, u32)>) -> PackId {
+    let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+    let block = sealer.seal(ChunkType::Data, plain, chunks).unwrap();
+    packs::write(repo.storage(), repo.ring(), (ChunkType::Data, WRITER), vec![block], 0).unwrap().0.id
+}
+
+fn lone(repo: &Repository, id: ChunkId, bytes: &[u8]) -> PackId {
+    write(repo, bytes, vec![(id, u32::try_from(bytes.len()).unwrap())])
+}
+
+/// A block opens, and what lies where a chunk should is not that chunk.
+#[test]
+fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
+    let (library, _) = library();
+    let repo = library.open();
+    let id = repo.namer().name(ChunkType::Data, b"the right bytes");
+    lone(&repo, id, b"the wrong bytes");
+    let mut reader = ChunkReader::new(&repo, index(&repo)).unwrap();
+    let err = reader.get(ChunkType::Data, &id).unwrap_err();
+    assert!(err.is_damage() && err.chain().contains("do not have its id"), "{}", err.chain());
+}
+
+/// The pack that is looked into first is the one whose bytes are wrong.
+#[test]
+fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
+    let (library, storage) = library();
+    let repo = library.open();
+    let id = repo.namer().name(ChunkType::Data, b"the right bytes");
+    lone(&repo, id, b"the right bytes");
+    for _ in 0..100 {
+        let wrong = lone(&repo, id, b"the wrong bytes");
+        let index = index(&repo);
+        let first = index.find_any(ChunkType::Data, &id).unwrap().unwrap();
+        if index.packs()[first.block.pack as usize].id == wrong {
+            let mut reader = ChunkReader::new(&repo, index).unwrap();
+            assert_eq!(reader.get(ChunkType::Data, &id).unwrap(), b"the right bytes");
+            return;
+        }
+        // A pack's name is random: another one may come first.
+        storage.remove(Area::Packs, &wrong.hex()).unwrap();
+    }
+    panic!("a pack of random name never came first");
+}
+
+/// A collection that moves a block as it is would take the wrong bytes along under their id, where a later backup finds
+/// them; so it takes what is needed out of the block.
+#[test]
+fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
+    let (library, storage) = library();
+    for seed in 0..40u64 {
+        library.write("src", &[(&format!("f{seed}"), format!("{seed}").repeat(500).as_bytes())]);
+        library.backup("src", backup::Options::default());
+    }
+    let repo = library.open();
+    let before = index(&repo);
+    let at = before.packs().iter().position(|pack| pack.kind == ChunkType::Data).unwrap() as u32;
+    let (row, _) = before.table(at).unwrap().block(0).map(|(row, first)| (row.clone(), first)).unwrap();
+    let mut plain = Vec::new();
+    BlockReader::new(&repo).unwrap().read(&before, BlockAt { pack: at, block: 0 }, &mut plain).unwrap();
+    // A dead one beside it, of less than the share that moves with what is needed.
+    let poison = repo.namer().name(ChunkType::Data, b"right");
+    plain.extend_from_slice(b"wrong");
+    let mut chunks = row.chunks;
+    chunks.push((poison, 5));
+    storage.remove(Area::Packs, &before.packs()[at as usize].id.hex()).unwrap();
+    let crafted = write(&repo, &plain, chunks);
+    drop(repo);
+    let report = gc::run(&library.open(), &gc::Options::default(), &(), &AtomicBool::new(false)).unwrap();
+    let after = index(&library.open());
+    assert!(report.packs_moved >= 32 && after.packs().iter().all(|pack| pack.id != crafted), "{report:?}");
+    assert!(after.find_any(ChunkType::Data, &poison).unwrap().is_none(), "the wrong bytes were moved");
+    library.assert_restores(library.snapshots().last().copied(), "src");
+    assert_eq!(library.errors(), Vec::<String>::new());
+}

@@ -1,0 +1,119 @@
+//! What is believed of sessions, of records, and of what this machine keeps: only what is whole, and what it says.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::record::Beat;
+use snap_backup::model::record::Damaged;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::SessionKind;
+use snap_backup::ops::backup;
+use snap_backup::store::damage;
+use snap_backup::store::objects;
+use snap_backup::store::session::Session;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::stage::Stage;
+
+const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
+
+/// With a forgotten snapshot, whose packs a collection would take.
+fn with_garbage() -> Arc<Stage> {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    stage
+}
+
+/// C4: nobody knows what a session whose record cannot be read is about: it is waited for.
+#[test]
+fn a_session_that_cannot_be_read_is_waited_for() {
+    let stage = with_garbage();
+    stage.storage.inner.put(Area::Sessions, &NOBODY.hex(), b"no record".to_vec());
+    let before = stage.bytes();
+    let report = stage.gc();
+    assert_eq!((report.packs_deleted, stage.bytes()), (0, before));
+    assert_eq!(report.waiting_for.len(), 1, "{report:?}");
+}
+
+/// C4: a last word that cannot be read is none.
+#[test]
+fn a_last_word_that_cannot_be_read_buries_nobody() {
+    let stage = with_garbage();
+    stage.stand_on(NOBODY, "elsewhere".to_owned());
+    stage.storage.inner.put(Area::Sessions, &format!("{NOBODY}.end"), b"no beat".to_vec());
+    let before = stage.bytes();
+    let report = stage.gc();
+    assert_eq!((report.packs_deleted, stage.bytes()), (0, before));
+    assert_eq!(report.waiting_for.len(), 1, "{report:?}");
+    assert!(stage.names(Area::Sessions).contains(&NOBODY.hex()));
+    assert!(!stage.names(Area::Snapshots).contains(&NOBODY.hex()), "it was fenced");
+}
+
+/// W1: whoever has said that it saw a collection has seen it for good: a later beat that says less would hold up a sweep
+/// that nothing speaks against.
+#[test]
+fn no_beat_takes_back_what_a_session_has_seen() {
+    let stage = Stage::new();
+    let repo = stage.library.open();
+    for kind in [SessionKind::Writer, SessionKind::Reader, SessionKind::Collector] {
+        let (session, _) = Session::open(&repo, kind).unwrap();
+        session.has_seen(7).unwrap();
+        session.beat().unwrap();
+        let name = format!("{}.beat", session.id);
+        let beat: Beat =
+            objects::read(repo.storage(), repo.ring(), envelope::BEAT, Area::Sessions, &name).unwrap();
+        assert_eq!((beat.gc_seen, beat.count), (7, 3), "{kind:?}");
+        session.close().unwrap();
+    }
+}
+
+/// What this machine keeps of a manifest is of another length than the fence that has its name now.
+#[test]
+fn a_manifest_that_is_kept_here_hides_no_fence() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    assert_eq!(stage.library.snapshots(), [id]);
+    let ring = stage.library.open().ring().clone();
+    let inner = &stage.storage.inner;
+    inner.remove(Area::Snapshots, &id.hex()).unwrap();
+    let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
+    objects::create(inner.as_ref(), &ring, envelope::FENCE, Area::Snapshots, &id.hex(), &fence).unwrap();
+    assert_eq!(stage.library.snapshots(), []);
+}
+
+/// C2: as long as a damaged pack stands nobody may write against it, whether or not all it held lies elsewhere, too.
+#[test]
+fn the_record_of_a_damaged_pack_stays_while_the_pack_does() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    stage.backup("src");
+    let largest = stage.storage.inner.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len);
+    let name = largest.unwrap().name;
+    let mut bytes = stage.storage.inner.get(Area::Packs, &name).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    stage.storage.inner.put(Area::Packs, &name, bytes);
+    let repo = stage.library.open();
+    damage::note(&repo, NOBODY, Damaged::Pack(PackId::parse(&name).unwrap()), "for a test".into()).unwrap();
+    drop(repo);
+    let full = backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() };
+    stage.library.backup("src", full);
+    assert_eq!(stage.gc().lost, 0, "all it held was stored again");
+    assert_eq!(
+        (stage.names(Area::Damage), stage.names(Area::Packs).contains(&name)),
+        (vec![name.clone()], true)
+    );
+    stage.storage.inner.remove(Area::Packs, &name).unwrap();
+    stage.gc();
+    assert_eq!(stage.names(Area::Damage), Vec::<String>::new());
+    stage.assert_sound();
+}

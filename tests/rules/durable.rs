@@ -1,0 +1,49 @@
+//! What a collection and a forget have removed stays so after a power cut, in the order that the rules need.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::hooked::Act;
+use crate::support::stage::Stage;
+
+/// C5: once a collection has ended nobody goes by its record any more. An entry that came back then could be brought back
+/// without its packs; a pack that came back would be found, used, and be gone after the next cut.
+#[test]
+fn what_a_collection_removed_is_gone_for_good_before_the_collection_ends() {
+    let stage = Stage::new();
+    stage.write("src", &[1, 2]);
+    let id = stage.backup("src");
+    stage.forget(id);
+    // The record itself.
+    stage.storage.before(Act::Create, Area::Gc, |_, _| ());
+    let weak = Arc::downgrade(&stage);
+    stage.storage.before(Act::Create, Area::Gc, move |_, name| {
+        assert!(name.ends_with(".done"), "{name}");
+        let unsynced = weak.upgrade().unwrap().storage.unsynced();
+        let matters = |area: &Area| matches!(area, Area::Trash | Area::Packs);
+        let left: Vec<_> = unsynced.iter().filter(|(area, _)| matters(area)).collect();
+        assert!(left.is_empty(), "may come back: {left:?}");
+    });
+    assert!(stage.gc().packs_deleted > 0);
+    assert!(stage.storage.is_spent());
+    stage.storage.cut_power();
+    assert_eq!((stage.names(Area::Trash), stage.bytes()), (vec![], 0));
+}
+
+/// An entry that a forget takes back, since the snapshot was purged meanwhile, would need what is gone.
+#[test]
+fn an_entry_that_is_taken_back_stays_away() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    stage.storage.before(Act::Create, Area::Trash, move |storage, _| {
+        storage.remove(Area::Snapshots, &id.hex()).unwrap();
+    });
+    stage.forget(id);
+    assert!(stage.storage.is_spent());
+    stage.storage.cut_power();
+    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+}
