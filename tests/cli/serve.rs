@@ -23,6 +23,8 @@ use crate::support::Sandbox;
 struct Serving {
     child: Child,
     address: String,
+    /// Of the printed address: good for one browser.
+    once: String,
     token: String,
     /// What is sent with a request to be let in.
     key: String,
@@ -37,15 +39,19 @@ struct Answer {
 impl Serving {
     fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
         let mut command = sandbox.bin();
-        command.args(["-r", "repo", "serve"]).args(args).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(["-r", "repo", "serve"]).args(args).args(["--json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        let rest = url.trim().strip_prefix("http://").unwrap_or_else(|| panic!("no address: {url:?}"));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line:?}"));
+        let rest = told["url"].as_str().unwrap().strip_prefix("http://").unwrap();
         let (address, query) = rest.split_once('/').unwrap();
-        let token = query.strip_prefix("?token=").unwrap_or_default().to_owned();
+        let once = query.strip_prefix("?token=").unwrap_or_default().to_owned();
+        let token = told["token"].as_str().unwrap_or_default().to_owned();
         let key = format!("Authorization: Bearer {token}\r\n");
-        Self { child, address: address.to_owned(), token, key }
+        Self { child, address: address.to_owned(), once, token, key }
     }
 
     /// Sends these bytes; what comes back until the other side has had enough.
@@ -178,7 +184,7 @@ fn strangers_get_401_and_no_data() {
             String::new(),
             format!("Authorization: Bearer {wrong}\r\n"),
             basic(&wrong),
-            format!("Cookie: snap-{}={}\r\n", serving.address.rsplit(':').next().unwrap(), serving.token),
+            format!("Cookie: snap-session={}\r\n", serving.token),
         ] {
             let answer = serving.ask("GET", &path, &lines, b"");
             assert_eq!(answer.status, 401, "{path} {lines}");
@@ -194,14 +200,7 @@ fn strangers_get_401_and_no_data() {
     assert_eq!(serving.ask("PROPFIND", "/dav/", "", b"").status, 401);
     assert_eq!(serving.ask("PUT", "/dav/latest/x", "", b"x").status, 401);
 
-    // The token is exchanged for a cookie that scripts and other sites do not get.
-    let answer = serving.ask("GET", &format!("/?token={}", serving.token), "", b"");
-    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
-    let cookie = answer.header("set-cookie").unwrap();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
-    assert!(!cookie.contains(&serving.token));
-    let cookie = format!("Cookie: other=1; {}\r\n", cookie.split(';').next().unwrap());
-    for lines in [cookie, basic(&serving.token), serving.key.clone()] {
+    for lines in [basic(&serving.token), serving.key.clone()] {
         let answer = serving.ask("GET", "/", &lines, b"");
         assert!(answer.status == 200 && answer.text().contains(&id[..8]), "{lines}");
     }
@@ -209,6 +208,104 @@ fn strangers_get_401_and_no_data() {
     let request = format!("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n{}\r\n", serving.key);
     let answer = serving.raw(request.as_bytes());
     assert!(answer.status == 421 && !answer.text().contains(&id[..8]), "{}", answer.head);
+}
+
+/// The cookie and the beginning of all paths that a browser gets.
+fn signed_in(answer: &Answer) -> (String, String) {
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    let cookie = answer.header("set-cookie").unwrap();
+    for part in ["HttpOnly", "SameSite=Strict", "Max-Age=43200"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let base = answer.header("location").unwrap().strip_suffix('/').unwrap();
+    assert!(base.len() == 44 && cookie.contains(&format!("; Path={base};")), "{cookie} {base}");
+    (format!("Cookie: other=1; {}\r\n", cookie.split(';').next().unwrap()), base.to_owned())
+}
+
+#[test]
+fn the_printed_address_lets_one_browser_in_and_its_cookie_is_good_below_a_secret_path_only() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    let id = sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    let address = format!("/?token={}", serving.once);
+    let first = serving.ask("GET", &address, "", b"");
+    assert!(!first.head.contains(&serving.once) && !first.head.contains(&serving.token), "{}", first.head);
+    let (cookie, base) = signed_in(&first);
+    let once = format!("Authorization: Bearer {}\r\n", serving.once);
+    for (path, lines) in [(&address[..], ""), ("/", &cookie), ("/dav/", &cookie), ("/", &once)] {
+        let answer = serving.ask("GET", path, lines, b"");
+        assert_eq!(answer.status, 401, "{path} {lines}");
+        assert!(!answer.text().contains(&id[..8]));
+    }
+    // All that a page leads to lies below the same path.
+    let mut at = format!("{base}/");
+    for label in [format!("Download {} as tar.gz", &id[..8]), String::new()] {
+        let answer = serving.ask("GET", &at, &cookie, b"");
+        assert_eq!(answer.status, 200, "{at}");
+        let text = answer.text();
+        for link in
+            text.split("href=\"").chain(text.split("action=\"")).skip(1).filter(|rest| rest.starts_with('/'))
+        {
+            assert!(link.starts_with(&base), "{link}");
+        }
+        if !label.is_empty() {
+            let archive = serving.ask("GET", &link(&text, &label), &cookie, b"");
+            assert!(archive.status == 200 && archive.body == sandbox.ok(&["export", "latest"]).stdout);
+            at = format!("{base}/s/{id}/src");
+        }
+    }
+    let file = serving.ask("GET", &format!("{base}/dav/{id}/src/a"), &cookie, b"");
+    assert_eq!(file.body, b"1");
+    let nothing = serving.ask("GET", &format!("{base}/none"), &cookie, b"");
+    assert!(nothing.status == 404 && nothing.text().contains(&format!("href=\"{base}/\"")));
+    // Another browser is asked for the lasting token.
+    let form = |token: &str| serving.ask("POST", "/login", "", format!("token={token}").as_bytes());
+    for wrong in ["", "wrong", &serving.once] {
+        assert_eq!(form(wrong).status, 401, "{wrong}");
+    }
+    let (other, _) = signed_in(&form(&serving.token));
+    assert_ne!(cookie, other);
+    let out = serving.ask("POST", &format!("{base}/logout"), &cookie, b"");
+    assert!(out.status == 303 && out.header("set-cookie").unwrap().contains("Max-Age=0"));
+    assert_eq!(serving.ask("GET", &format!("{base}/"), &cookie, b"").status, 401);
+    assert_eq!(serving.ask("GET", &format!("{base}/"), &other, b"").status, 200);
+}
+
+#[test]
+fn whoever_opens_many_connections_and_says_nothing_keeps_nobody_out() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    let half = || {
+        let mut stream = TcpStream::connect(&serving.address).unwrap();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: local");
+        stream
+    };
+    let held: Vec<TcpStream> = (0..100).map(|_| half()).collect();
+    for _ in 0..5 {
+        assert_eq!(serving.get("/dav/latest/src/a").body, b"1");
+        assert_eq!(serving.ask("GET", "/", "", b"").status, 401);
+    }
+    // The oldest were hung up on to make room.
+    let mut oldest = &held[0];
+    assert!(matches!(oldest.read(&mut [0; 10]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn heads_and_addresses_are_bounded_as_documented() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    let path = |len: usize| format!("/{}", "x".repeat(len - 1));
+    assert_eq!(serving.get(&path(16 << 10)).status, 404);
+    for len in [(16 << 10) + 1, 20_000, 31_000] {
+        assert_eq!(serving.get(&path(len)).status, 414, "{len}");
+    }
+    let line = |len: usize| format!("{}X: {}\r\n", serving.key, "y".repeat(len));
+    assert_eq!(serving.ask("GET", "/style.css", &line(31_000), b"").status, 200);
+    for len in [32_768, 33_000, 40_000, 60_000, 100_000] {
+        assert_eq!(serving.ask("GET", "/style.css", &line(len), b"").status, 431, "{len}");
+    }
 }
 
 #[test]
@@ -226,7 +323,10 @@ fn a_token_may_lie_in_a_file_and_is_not_printed_then() {
     fs::write(&file, "correct-horse-battery-staple\n").unwrap();
     crate::support::chmod(&file, 0o600);
     let serving = Serving::start(&sandbox, &["--token-file", path, "--allow-host", "nas.example"]);
-    assert_eq!(serving.token, "");
+    assert_eq!((&serving.token[..], &serving.once[..]), ("", ""));
+    let by_address = serving.ask("GET", "/?token=correct-horse-battery-staple", "", b"");
+    assert_eq!(by_address.status, 401, "an address stays in the history");
+    signed_in(&serving.ask("POST", "/login", "", b"token=correct-horse-battery-staple"));
     let request = "GET / HTTP/1.1\r\nHost: nas.example:80\r\nConnection: close\r\n\
         Authorization: Bearer correct-horse-battery-staple\r\n\r\n";
     assert_eq!(serving.raw(request.as_bytes()).status, 200);

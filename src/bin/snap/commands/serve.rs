@@ -17,8 +17,8 @@ use crate::serve::{Server, Settings, is_strong};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The address that is printed holds a token: whoever knows it can read all snapshots until this ends. WebDAV \
-    is at /dav/, with any user and the token as password. SIGINT and SIGTERM stop it in good order."
+    after_help = "The address that is printed lets one browser in, once; it stays signed in for up to 12 hours. WebDAV is at \
+    /dav/, with any user and the token as password. SIGINT and SIGTERM stop it in good order."
 )]
 pub(crate) struct Serve {
     /// Listen at this port; 0 is any that is free
@@ -59,7 +59,8 @@ pub(super) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
     })
 }
 
-/// A token that lies in a file is not printed: it is there again tomorrow, and what is printed may be logged.
+/// A token that lies in a file is not printed: it is there again tomorrow, and what is printed may be logged. One that is
+/// made up goes to standard error, apart from the address, which browsers keep.
 fn announce(context: &Context, server: &Server, is_given: bool) -> Result<()> {
     let mut address = server.address();
     if address.ip().is_unspecified() {
@@ -69,16 +70,24 @@ fn announce(context: &Context, server: &Server, is_given: bool) -> Result<()> {
         });
     }
     let base = format!("http://{address}/");
-    let url = if is_given { base.clone() } else { format!("{base}?token={}", server.token()) };
+    let url = server.once().map_or_else(|| base.clone(), |once| format!("{base}?token={once}"));
+    let token = (!is_given).then(|| server.token());
     if context.global.json {
-        let line = json!({"message_type": "serving", "url": url, "webdav": format!("{base}dav/")});
+        let webdav = format!("{base}dav/");
+        let line = json!({"message_type": "serving", "url": url, "webdav": webdav, "token": token});
         return output::tell(&line.to_string());
     }
     output::tell(&url)?;
-    if context.talks() && is_given {
-        output::complain("snap: add ?token= and the token; stop with Ctrl-C");
-    } else if context.talks() {
-        output::complain("snap: whoever has this address can read all snapshots; stop with Ctrl-C");
+    if context.talks() {
+        output::complain(match token {
+            Some(_) => "snap: this address lets one browser in, once; stop with Ctrl-C",
+            None => "snap: a browser asks for the token of the file; stop with Ctrl-C",
+        });
+    }
+    if let Some(token) = token.filter(|_| context.talks()) {
+        output::complain(&format!(
+            "snap: for WebDAV ({base}dav/) and further browsers, the token is {token}"
+        ));
     }
     Ok(())
 }

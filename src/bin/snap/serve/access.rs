@@ -1,10 +1,14 @@
-//! Who is let in: whoever knows the token, under an address or a name that is this server's.
+//! Who is let in: whoever knows a token, under an address or a name that is this server's.
 //!
-//! The token comes as `?token=` once and is exchanged for a cookie, so that it stays in no address bar; as the password of
-//! Basic authentication, for WebDAV; or as a bearer token. A page of another site that has its own name point here (DNS
-//! rebinding) asks under that name, and is refused by it.
+//! The printed address holds a token that is spent by the first browser that comes with it: its history then holds nothing of
+//! use. The browser gets a cookie, and pages below a path that nobody can guess: cookies of an address go to every port
+//! of it, and a page of another port's server must not be sent this one's. The lasting token is for WebDAV and scripts (the
+//! password of Basic authentication, or a bearer token), and for the form by which further browsers come in. A page
+//! of another site that has its own name point here (DNS rebinding) asks under that name, and is refused by it.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use headers::authorization::{Authorization, Basic, Bearer};
 use headers::{Cookie, HeaderMapExt};
@@ -16,7 +20,7 @@ use snap_backup::{Error, Result};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::asked::Asked;
+use super::browsers::{Browsers, LONGEST};
 use crate::output;
 
 /// Bytes of randomness in what is made up.
@@ -33,7 +37,7 @@ impl Secret {
     }
 
     /// Takes as long whatever is wrong with it, but for its length.
-    fn is(&self, given: &[u8]) -> bool {
+    pub(super) fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
 }
@@ -60,25 +64,31 @@ pub(crate) fn is_strong(token: &str) -> bool {
 pub(super) enum Admission {
     /// By what came with the request.
     Known,
-    /// By the token in the address: this cookie will do from now on.
-    New(String),
     /// Not at all.
     Refused,
 }
 
 /// The rules.
 pub(super) struct Access {
+    /// For WebDAV, scripts and the form.
     token: Secret,
-    session: Secret,
-    /// Cookies are shared by all ports of a host.
-    cookie: String,
+    /// In the printed address, until it is used.
+    once: Mutex<Option<Secret>>,
+    browsers: Browsers,
+    /// What the paths of browsers begin with: `/` and a word.
+    base: String,
     names: Vec<String>,
 }
 
 impl Access {
-    pub(super) fn new(token: Secret, session: Secret, port: u16, names: Vec<String>) -> Self {
+    /// `once` is the token of the printed address, if there is one.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub(super) fn new(token: Secret, once: Option<Secret>, names: Vec<String>) -> Result<Self> {
         let names = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
-        Self { token, session, cookie: format!("snap-{port}"), names }
+        let base = format!("/{}", *made_up()?);
+        Ok(Self { token, once: Mutex::new(once), browsers: Browsers::default(), base, names })
     }
 
     /// Whether a request means this server: an address cannot be somebody else's name.
@@ -96,27 +106,72 @@ impl Access {
         host == "localhost" || bare.parse::<IpAddr>().is_ok() || self.names.contains(&host)
     }
 
-    /// Who comes with the token, or with what it was exchanged for.
-    pub(super) fn admit(&self, asked: &Asked, headers: &HeaderMap) -> Admission {
-        if let Some(given) = asked.value("token") {
-            return match self.token.is(given) {
-                true => Admission::New(self.set_cookie()),
-                false => Admission::Refused,
-            };
+    /// What the paths of signed-in browsers begin with.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A path without that beginning, if it has it: it is a secret, so it is compared as one.
+    pub(super) fn below_base<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let (base, rest) = path.split_at_checked(self.base.len())?;
+        let is_ours: bool = base.as_bytes().ct_eq(self.base.as_bytes()).into();
+        match rest {
+            "" => is_ours.then_some("/"),
+            rest => (is_ours && rest.starts_with('/')).then_some(rest),
         }
-        let cookie = headers.typed_get::<Cookie>();
-        let cookie = cookie.as_ref().and_then(|cookie| cookie.get(&self.cookie));
+    }
+
+    /// Who comes with the token, or, below the base, with a browser's cookie.
+    pub(super) fn admit(&self, headers: &HeaderMap, is_below_base: bool, now: Instant) -> Admission {
         let basic = headers.typed_get::<Authorization<Basic>>();
         let bearer = headers.typed_get::<Authorization<Bearer>>();
-        let is_known = cookie.is_some_and(|given| self.session.is(given.as_bytes()))
-            || basic.is_some_and(|given| self.token.is(given.password().as_bytes()))
-            || bearer.is_some_and(|given| self.token.is(given.token().as_bytes()));
+        let cookie = cookie(headers).filter(|_| is_below_base);
+        let is_known = cookie.is_some_and(|given| self.browsers.knows(given.as_bytes(), now))
+            || basic.is_some_and(|given| self.is_token(given.password().as_bytes()))
+            || bearer.is_some_and(|given| self.is_token(given.token().as_bytes()));
         if is_known { Admission::Known } else { Admission::Refused }
     }
 
-    fn set_cookie(&self) -> String {
-        format!("{}={}; HttpOnly; SameSite=Strict; Path=/", self.cookie, *self.session.0)
+    /// The lasting token; and that of the printed address, as long as no browser has spent it.
+    fn is_token(&self, given: &[u8]) -> bool {
+        let once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        self.token.is(given) | once.as_ref().is_some_and(|once| once.is(given))
     }
+
+    /// Signs in a browser that came by the printed address, and spends its token: the cookie to set.
+    pub(super) fn sign_in_once(&self, given: &[u8], now: Instant) -> Option<String> {
+        let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        once.take_if(|once| once.is(given))?;
+        self.cookie_for(now)
+    }
+
+    /// Signs in a browser whose form held a token.
+    pub(super) fn sign_in(&self, given: &[u8], now: Instant) -> Option<String> {
+        self.sign_in_once(given, now).or_else(|| self.token.is(given).then(|| self.cookie_for(now))?)
+    }
+
+    fn cookie_for(&self, now: Instant) -> Option<String> {
+        let value = self.browsers.sign_in(now).ok()?;
+        Some(format!(
+            "{COOKIE}={value}; HttpOnly; SameSite=Strict; Path={}; Max-Age={}",
+            self.base,
+            LONGEST.as_secs()
+        ))
+    }
+
+    /// Signs a browser out: what takes its cookie away.
+    pub(super) fn sign_out(&self, headers: &HeaderMap) -> String {
+        if let Some(cookie) = cookie(headers) {
+            self.browsers.sign_out(cookie.as_bytes());
+        }
+        format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path={}; Max-Age=0", self.base)
+    }
+}
+
+const COOKIE: &str = "snap-session";
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    headers.typed_get::<Cookie>()?.get(COOKIE).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -125,7 +180,7 @@ mod tests {
 
     fn access() -> Access {
         let secret = |text: &str| Secret::new(Zeroizing::new(text.to_owned()));
-        Access::new(secret("token"), secret("session"), 1234, vec!["NAS.local".to_owned()])
+        Access::new(secret("token"), Some(secret("once")), vec!["NAS.local".to_owned()]).unwrap()
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -154,34 +209,62 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_and_its_cookie_let_in() {
-        let access = access();
-        let admit = |uri: &str, lines: &[(&'static str, &str)]| {
-            access.admit(&Asked::of(&uri.parse().unwrap()).unwrap(), &headers(lines))
-        };
-        let cookie = "snap-1234=session; HttpOnly; SameSite=Strict; Path=/".to_owned();
-        assert_eq!(admit("/?token=token", &[]), Admission::New(cookie));
-        assert_eq!(admit("/?token=tokem", &[("cookie", "snap-1234=session")]), Admission::Refused);
+    fn the_token_of_the_address_lets_one_browser_in() {
+        let (access, now) = (access(), Instant::now());
+        assert_eq!(access.sign_in_once(b"token", now), None);
+        assert_eq!(access.sign_in_once(b"onne", now), None);
+        let set = access.sign_in_once(b"once", now).unwrap();
+        assert!(
+            set.ends_with(&format!("; HttpOnly; SameSite=Strict; Path={}; Max-Age=43200", access.base())),
+            "{set}"
+        );
+        assert_eq!(access.sign_in_once(b"once", now), None);
+        assert_eq!(access.sign_in(b"once", now), None);
+        assert!(access.sign_in(b"token", now).is_some());
+        let cookie = set.split(';').next().unwrap();
+        let admit =
+            |is_below| access.admit(&headers(&[("cookie", &format!("a=b; {cookie}"))]), is_below, now);
+        assert_eq!((admit(true), admit(false)), (Admission::Known, Admission::Refused));
+        access.sign_out(&headers(&[("cookie", cookie)]));
+        assert_eq!(admit(true), Admission::Refused);
+    }
+
+    #[test]
+    fn only_tokens_and_cookies_let_in() {
+        let (access, now) = (access(), Instant::now());
+        let admit = |lines: &[(&'static str, &str)]| access.admit(&headers(lines), true, now);
         let known = [
-            ("cookie", "a=b; snap-1234=session"),
             ("authorization", "Bearer token"),
+            ("authorization", "Bearer once"),
             ("authorization", "Basic YW55Ym9keTp0b2tlbg=="),
         ];
         for line in known {
-            assert_eq!(admit("/", &[line]), Admission::Known, "{line:?}");
+            assert_eq!(admit(&[line]), Admission::Known, "{line:?}");
         }
         let strangers = [
-            ("cookie", "snap-1234=token"),
-            ("cookie", "snap-1=session"),
+            ("cookie", "snap-session=token"),
+            ("cookie", "snap-session="),
             ("authorization", "Bearer session"),
             ("authorization", "Basic dG9rZW46YW55Ym9keQ=="),
             ("authorization", "token"),
             ("x", "y"),
         ];
         for line in strangers {
-            assert_eq!(admit("/", &[line]), Admission::Refused, "{line:?}");
+            assert_eq!(admit(&[line]), Admission::Refused, "{line:?}");
         }
-        assert_eq!(admit("/?token=", &[]), Admission::Refused);
+        access.sign_in_once(b"once", now).unwrap();
+        assert_eq!(admit(&[("authorization", "Bearer once")]), Admission::Refused, "it is spent");
+    }
+
+    #[test]
+    fn paths_of_browsers_begin_with_a_secret() {
+        let access = access();
+        let base = access.base().to_owned();
+        assert_eq!(access.below_base(&base), Some("/"));
+        assert_eq!(access.below_base(&format!("{base}/s/x")), Some("/s/x"));
+        for path in ["/", "/s/x", &format!("{base}x"), &base[..10], ""] {
+            assert_eq!(access.below_base(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! `snap serve`: a page to look at snapshots with, and WebDAV. All that is asynchronous is here; what is asked of the
 //! repository are the operations that the other verbs call, on threads that may wait.
 //!
-//! A request comes through `net`, is let in by `access`, taken apart by `asked`, and answered by `site`: by a page
+//! A request comes through `net`, is let in by `door` and `access`, taken apart by `asked`, and answered by `site`: by a page
 //! (`pages`), an archive (`reply`) or WebDAV (`dav`), all of which read what a visit has open (`desk`).
 
 mod access;
 mod asked;
+mod browsers;
 mod dav;
 mod desk;
+mod door;
 mod net;
 mod pages;
 mod reply;
@@ -54,6 +56,8 @@ pub(crate) struct Server {
     site: Arc<Site>,
     address: SocketAddr,
     token: Zeroizing<String>,
+    /// What one browser is let in by; `None` where the token is one that was given.
+    once: Option<Zeroizing<String>>,
 }
 
 impl Server {
@@ -66,14 +70,13 @@ impl Server {
         let listener = TcpListener::bind(settings.address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let token = match settings.token {
-            Some(token) => token,
-            None => access::made_up()?,
+        let (token, once) = match settings.token {
+            Some(token) => (token, None),
+            None => (access::made_up()?, Some(access::made_up()?)),
         };
-        let session = Secret::new(access::made_up()?);
-        let access = Access::new(Secret::new(token.clone()), session, address.port(), settings.names);
+        let access = Access::new(Secret::new(token.clone()), once.clone().map(Secret::new), settings.names)?;
         let site = Arc::new(Site::new(repo, access, settings.status, settings.json));
-        Ok(Self { listener, site, address, token })
+        Ok(Self { listener, site, address, token, once })
     }
 
     /// Where it listens.
@@ -81,9 +84,14 @@ impl Server {
         self.address
     }
 
-    /// What lets in.
+    /// What lets WebDAV clients and scripts in.
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// What lets one browser in, once.
+    pub(crate) fn once(&self) -> Option<&str> {
+        self.once.as_ref().map(|once| once.as_str())
     }
 
     /// Answers until told to stop; then what is being answered is cut off, and all sessions end.

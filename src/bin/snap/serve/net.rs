@@ -1,5 +1,6 @@
 //! Connections: how many, how long, and how much each may say before it is heard.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -16,19 +17,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::site::{self, Site};
 
 /// Connections at once; more wait until one ends.
 const CONNECTIONS: usize = 64;
-/// Bytes of a request's head: a path of 4096 bytes takes three times as many when all of them are encoded.
+/// Of these, those on which nobody has been let in yet; one more hangs up on the one that has been there longest.
+const STRANGERS: usize = 16;
+/// Bytes that are kept of a request's head; `door` bounds it exactly.
 const HEAD: usize = 32 << 10;
 /// Header lines of a request.
 const LINES: usize = 64;
-/// Whoever says nothing for so long, or takes nothing, is hung up on.
+/// Whoever takes nothing for so long is hung up on.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Whoever has not said for so long what is wanted is hung up on.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a signal is seen.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -40,6 +45,7 @@ pub(super) async fn serve(listener: Bound, site: &Arc<Site>, stop: &AtomicBool) 
     let listener = TcpListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut strangers = Strangers::default();
     while !stop.load(Ordering::Relaxed) {
         while connections.try_join_next().is_some() {}
         if let Some(visit) = site.idle() {
@@ -53,12 +59,14 @@ pub(super) async fn serve(listener: Bound, site: &Arc<Site>, stop: &AtomicBool) 
         let Ok(accepted) = timeout(TICK, listener.accept()).await else { continue };
         match accepted {
             Ok((stream, _)) => {
-                let site = Arc::clone(site);
-                connections.spawn(async move {
+                let (site, is_known) = (Arc::clone(site), Arc::new(AtomicBool::new(false)));
+                let known = Arc::clone(&is_known);
+                let task = connections.spawn(async move {
                     let _place = place;
                     // A caller that went away is its own affair.
-                    let _ = converse(stream, site).await;
+                    let _ = converse(stream, site, known).await;
                 });
+                strangers.add(is_known, task);
             }
             // Too many open files, say: no reason to spin.
             Err(_) => sleep(TICK).await,
@@ -68,16 +76,33 @@ pub(super) async fn serve(listener: Bound, site: &Arc<Site>, stop: &AtomicBool) 
     Ok(())
 }
 
-async fn converse(stream: TcpStream, site: Arc<Site>) -> hyper::Result<()> {
+/// Connections on which nobody has been let in. Whoever opens many and says nothing must not keep others out, so they have
+/// few places, and the newest one gets one.
+#[derive(Default)]
+struct Strangers(VecDeque<(Arc<AtomicBool>, AbortHandle)>);
+
+impl Strangers {
+    fn add(&mut self, is_known: Arc<AtomicBool>, task: AbortHandle) {
+        self.0.retain(|(is_known, task)| !is_known.load(Ordering::Relaxed) && !task.is_finished());
+        if self.0.len() >= STRANGERS
+            && let Some((_, oldest)) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back((is_known, task));
+    }
+}
+
+async fn converse(stream: TcpStream, site: Arc<Site>, is_known: Arc<AtomicBool>) -> hyper::Result<()> {
     // Answers are written whole.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(site::answer(&site, request).await) }
+        let (site, is_known) = (Arc::clone(&site), Arc::clone(&is_known));
+        async move { Ok::<_, Infallible>(site::answer(&site, request, &is_known).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(HEAD_PATIENCE)
         .max_headers(LINES)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Patient { stream, stalled: None }), answer)

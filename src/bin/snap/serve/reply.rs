@@ -77,9 +77,16 @@ pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
     of(status, "text/plain; charset=utf-8", format!("{}\n", output::printable(text)))
 }
 
-/// A page.
-pub(super) fn page(status: StatusCode, page: Markup) -> Response<Body> {
-    of(status, "text/html; charset=utf-8", page.into_string())
+/// A page, with links that begin with `base`. All text in it is escaped, so a quotation mark before a slash stands only
+/// where an attribute begins.
+pub(super) fn page(status: StatusCode, page: Markup, base: &str) -> Response<Body> {
+    let mut page = page.into_string();
+    if !base.is_empty() {
+        for attribute in ["href", "action"] {
+            page = page.replace(&format!("{attribute}=\"/"), &format!("{attribute}=\"{base}/"));
+        }
+    }
+    of(status, "text/html; charset=utf-8", page)
 }
 
 /// Something whole, of this type.

@@ -9,6 +9,7 @@ use dav_server::DavHandler;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::export;
@@ -19,9 +20,10 @@ use tokio::sync::{AcquireError, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::access::{Access, Admission};
+use super::access::Access;
 use super::asked::Asked;
 use super::desk::{Desk, Visit};
+use super::door::{self, Door};
 use super::net::PATIENCE;
 use super::pages::{self, Shown};
 use super::reply::{self, Body, Refusal};
@@ -102,61 +104,37 @@ impl Site {
     }
 }
 
-/// The answer to a request.
-pub(super) async fn answer(site: &Arc<Site>, request: Request<Incoming>) -> Response<Body> {
-    let for_people = !request.uri().path().starts_with("/dav");
-    let answered = match admitted(site, request).await {
-        Ok(response) => response,
-        Err(Turned::Away(refusal)) => turned_away(&refusal, for_people),
-        Err(Turned::Down(refusal)) if for_people => pages::refusal(&site.title, &refusal),
-        Err(Turned::Down(refusal)) => reply::text(refusal.status, &refusal.why),
+/// The answer to a request. `is_known` is raised once it is let in.
+pub(super) async fn answer(
+    site: &Arc<Site>,
+    request: Request<Incoming>,
+    is_known: &AtomicBool,
+) -> Response<Body> {
+    let (mut parts, mut body) = request.into_parts();
+    let answered = match door::pass(&site.access, &mut parts, &mut body, is_known).await {
+        Ok(Door::Answered(response)) => response,
+        Err(refusal) => reply::text(refusal.status, &refusal.why),
+        Ok(Door::Open { asked, base }) => {
+            let for_people = asked.first() != b"dav";
+            match admitted(site, parts, body, asked, &base).await {
+                Ok(response) => response,
+                Err(refusal) if for_people => pages::refusal(&site.title, &refusal, &base),
+                Err(refusal) => reply::text(refusal.status, &refusal.why),
+            }
+        }
     };
     reply::guarded(answered)
 }
 
-/// Why there is no answer.
-enum Turned {
-    /// A stranger, who is told nothing but how to come in.
-    Away(Refusal),
-    /// Somebody who is known.
-    Down(Refusal),
-}
-
-impl<E: Into<Refusal>> From<E> for Turned {
-    fn from(error: E) -> Self {
-        Self::Down(error.into())
-    }
-}
-
-fn turned_away(refusal: &Refusal, for_people: bool) -> Response<Body> {
-    let mut response = reply::text(refusal.status, &refusal.why);
-    if refusal.status == StatusCode::UNAUTHORIZED {
-        // A browser asks for a password by itself where it hears of Basic; its user has an address with a token.
-        let how =
-            if for_people { "Bearer realm=\"snap\"" } else { "Basic realm=\"snap\", charset=\"UTF-8\"" };
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(how));
-    }
-    response
-}
-
-async fn admitted(site: &Arc<Site>, request: Request<Incoming>) -> Result<Response<Body>, Turned> {
-    let (parts, body) = request.into_parts();
-    let away = |status, why: &str| Turned::Away(Refusal::new(status, why));
-    if !site.access.is_meant(&parts.uri, &parts.headers) {
-        let why = "this server is asked for by address or as localhost; --allow-host adds names";
-        return Err(away(StatusCode::MISDIRECTED_REQUEST, why));
-    }
-    let asked = Asked::of(&parts.uri).map_err(Turned::Away)?;
-    match site.access.admit(&asked, &parts.headers) {
-        Admission::Known => {}
-        Admission::New(cookie) => return Ok(welcome(&cookie)?),
-        Admission::Refused => {
-            let why = "this needs the address with the token that `snap serve` printed";
-            return Err(away(StatusCode::UNAUTHORIZED, why));
-        }
-    }
+async fn admitted(
+    site: &Arc<Site>,
+    parts: Parts,
+    body: Incoming,
+    asked: Asked,
+    base: &str,
+) -> Result<Response<Body>, Refusal> {
     if body.size_hint().lower() > LONGEST as u64 {
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, too_long()).into());
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, too_long()));
     }
     let is_dav = asked.first() == b"dav";
     let methods: &[&str] = if is_dav { &["GET", "HEAD", "OPTIONS", "PROPFIND"] } else { &["GET", "HEAD"] };
@@ -172,7 +150,7 @@ async fn admitted(site: &Arc<Site>, request: Request<Incoming>) -> Result<Respon
         let request = Request::from_parts(parts, Full::new(whole(body).await?));
         return Ok(webdav(site, &asked, request).await);
     }
-    Ok(page(site, asked, &parts.method).await?)
+    page(site, asked, &parts.method, base).await
 }
 
 /// Waits for a place, but not for ever: whoever has it may read for hours.
@@ -197,15 +175,6 @@ async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
         }
         Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the request broke off")),
     }
-}
-
-/// The token goes out of the address, and a cookie takes its place.
-fn welcome(cookie: &str) -> Result<Response<Body>, Refusal> {
-    let mut response = reply::text(StatusCode::SEE_OTHER, "welcome");
-    let bad = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "no cookie could be made");
-    response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_str(cookie).map_err(bad)?);
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/"));
-    Ok(response)
 }
 
 async fn webdav(site: &Arc<Site>, asked: &Asked, mut request: Request<Full<Bytes>>) -> Response<Body> {
@@ -234,7 +203,12 @@ async fn webdav(site: &Arc<Site>, asked: &Asked, mut request: Request<Full<Bytes
     response
 }
 
-async fn page(site: &Arc<Site>, asked: Asked, method: &Method) -> Result<Response<Body>, Refusal> {
+async fn page(
+    site: &Arc<Site>,
+    asked: Asked,
+    method: &Method,
+    base: &str,
+) -> Result<Response<Body>, Refusal> {
     let build: Shown = match asked.first() {
         b"" => pages::snapshots,
         b"s" => pages::browse,
@@ -259,7 +233,7 @@ async fn page(site: &Arc<Site>, asked: Asked, method: &Method) -> Result<Respons
         site.desk.pass_on_warnings();
         page
     });
-    Ok(reply::page(StatusCode::OK, built.await.map_err(|_| Refusal::from(Error::Stopped))??))
+    Ok(reply::page(StatusCode::OK, built.await.map_err(|_| Refusal::from(Error::Stopped))??, base))
 }
 
 /// The snapshot that the address names, by its whole id.

@@ -62,17 +62,31 @@ fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
                     }
                 }
                 main #main tabindex="-1" { h1 { (title) } (content) }
-                footer { "Read only. WebDAV: " code { "/dav/" } ", any user, the token as password." }
+                footer {
+                    "Read only. WebDAV: " code { "dav/" } " at this server's address, any user, the token as password. "
+                    form.logout method="post" action="/logout" { button { "Sign out" } }
+                }
             }
         }
     }
 }
 
+/// A page for a stranger: it needs nothing else from here, and tells nothing.
+pub(super) fn stranger(content: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; meta name="color-scheme" content="light dark"; title { "Sign in · snap" } }
+            body { main { h1 { "snap" } (content) } }
+        }
+    }
+}
+
 /// A page that says why there is none.
-pub(super) fn refusal(site: &str, refusal: &Refusal) -> Response<Body> {
+pub(super) fn refusal(site: &str, refusal: &Refusal, base: &str) -> Response<Body> {
     let title = refusal.status.canonical_reason().unwrap_or("Error");
     let content = html! { p.bad role="alert" { (output::printable(&refusal.why)) } p { a href="/" { "All snapshots" } } };
-    reply::page(refusal.status, frame(site, title, "", content))
+    reply::page(refusal.status, frame(site, title, "", content), base)
 }
 
 /// A name or a path, whatever it is made of; a line may end behind a slash.
