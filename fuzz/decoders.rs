@@ -62,7 +62,9 @@ use snap_backup::store::sftp::wire as sftp;
 use snap_backup::store::sftp::wire::Reply;
 use snap_backup::tree::filter::Filter;
 use snap_backup::tree::filter::FilterOptions;
+use snap_backup::tree::filter::Location;
 use snap_backup::tree::filter::Selection;
+use snap_backup::tree::filter::Verdict;
 
 /// A target: its name, and what takes the bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -403,7 +405,7 @@ pub fn filter(bytes: &[u8]) {
     let (mut include, mut exclude, mut paths) = (Vec::new(), Vec::new(), vec![&b"src/a.log"[..]]);
     for line in bytes.split(|byte| *byte == b'\n').take(16) {
         let Some((kind, text)) = line.split_first() else { continue };
-        let pattern = String::from_utf8_lossy(text).into_owned();
+        let pattern = OsStr::from_bytes(text).to_owned();
         match kind {
             b'x' => options.exclude.push(pattern),
             b'i' => options.iexclude.push(pattern),
@@ -415,9 +417,12 @@ pub fn filter(bytes: &[u8]) {
     }
     if let Ok(filter) = Filter::new(&options) {
         for path in &paths {
-            let _ = filter.excludes(Path::new(OsStr::from_bytes(path)), path, true, 1);
+            let location = Location { dir: Path::new(OsStr::from_bytes(path)), stored_dir: path, name: path };
+            let verdict = filter.judge(Verdict::default(), location);
+            let _ = filter.leaves_out(verdict, location, true, 1);
+            let _ = filter.pattern_against(Path::new(OsStr::from_bytes(path)), path);
         }
-        let _ = filter.is_empty();
+        let _ = (filter.is_empty(), filter.unmatched());
     }
     if let Ok(selection) = Selection::new(&include, &exclude) {
         for path in &paths {
@@ -427,7 +432,8 @@ pub fn filter(bytes: &[u8]) {
                     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
                 let closed = ways.clone().find(|way| !selection.may_hold(way));
                 let sane = !path.starts_with(b"/") && !path.windows(2).any(|two| two == b"//");
-                let sane = sane && !include.iter().chain(&exclude).any(|text| text.contains('!'));
+                let sane =
+                    sane && !include.iter().chain(&exclude).any(|text| text.as_bytes().contains(&b'!'));
                 let excluded = ways.into_iter().any(|way| !selection.takes(way, true) && include.is_empty());
                 assert!(closed.is_none() || !sane || excluded, "{closed:?} is said to hold nothing");
             }

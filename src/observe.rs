@@ -4,12 +4,21 @@
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The scan knows this much so far.
+    /// There is this much to do.
     Expect {
         /// Files to do.
         files: u64,
         /// Bytes to do.
         bytes: u64,
+    },
+    /// A scan that goes on has found this much so far; `complete` when it is at its end.
+    Found {
+        /// Files to do.
+        files: u64,
+        /// Bytes to do.
+        bytes: u64,
+        /// Whether there is no more.
+        complete: bool,
     },
     /// Done since the last event.
     Done {

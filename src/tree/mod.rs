@@ -10,5 +10,6 @@ pub mod source;
 pub mod survey;
 pub mod target;
 pub mod trail;
+mod walker;
 pub mod whole;
 pub mod xattr;

@@ -56,24 +56,35 @@ pub fn open_dir_in(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
 const LISTING: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Names in a directory, in order of their bytes. `space` is what a listing is read into.
-///
-/// # Errors
-/// When it cannot be listed.
-pub fn names(dir: &OwnedFd, space: &mut Vec<u8>) -> io::Result<Vec<Vec<u8>>> {
+/// Names in a directory, in order of their bytes, and what ended the listing early. `space` is what a listing is read
+/// into.
+pub fn names(dir: &OwnedFd, space: &mut Vec<u8>) -> (Vec<Vec<u8>>, Option<io::Error>) {
     space.clear();
     space.reserve(LISTED);
-    let mut names = Vec::new();
     let mut listing = RawDir::new(dir, space.spare_capacity_mut());
-    while let Some(entry) = listing.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
+    until_error(|| {
+        let name = |entry: rustix::fs::RawDirEntry<'_>| entry.file_name().to_bytes().to_vec();
+        Some(listing.next()?.map(name).map_err(io::Error::from))
+    })
+}
+
+/// All that comes before the end or the first error: one bad block of a directory hides nothing of the others.
+fn until_error(mut next: impl FnMut() -> Option<io::Result<Vec<u8>>>) -> (Vec<Vec<u8>>, Option<io::Error>) {
+    let (mut names, mut failed) = (Vec::new(), None);
+    loop {
+        match next() {
+            None => break,
+            Some(Ok(name)) if name == b"." || name == b".." => {}
+            Some(Ok(name)) => names.push(name),
+            // A file system that fails once may do so forever.
+            Some(Err(err)) => {
+                failed = Some(err);
+                break;
+            }
         }
     }
     names.sort_unstable();
-    Ok(names)
+    (names, failed)
 }
 
 /// What the system says of an entry.
@@ -262,4 +273,18 @@ pub fn kind(dir: impl AsFd, name: impl Arg, found: &Inode) -> io::Result<Kind> {
         FileType::BlockDevice => Kind::BlockDevice { major, minor },
         FileType::Unknown => return Err(io::Error::other("an unknown kind of file")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_listed_before_an_error_is_kept() {
+        let mut listing = vec![Ok("b"), Ok("."), Ok("a"), Err(Errno::IO), Ok("c")].into_iter();
+        let next = || Some(listing.next()?.map(|name| name.as_bytes().to_vec()).map_err(io::Error::from));
+        let (names, failed) = until_error(next);
+        assert_eq!(names, [b"a", b"b"]);
+        assert_eq!(failed.and_then(|err| err.raw_os_error()), Some(Errno::IO.raw_os_error()));
+    }
 }

@@ -79,7 +79,7 @@ impl Stage {
     }
 
     fn names(&self, patterns: &[&str]) -> Found {
-        self.find(&find::Options { patterns: owned(patterns), ..find::Options::default() })
+        self.find(&find::Options { patterns: globs(patterns), ..find::Options::default() })
     }
 
     fn history(&self, path: &str) -> Result<history::Report> {
@@ -94,6 +94,10 @@ impl Stage {
         let calls = self.storage.calls();
         calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs)).count()
     }
+}
+
+fn globs(patterns: &[&str]) -> Vec<std::ffi::OsString> {
+    patterns.iter().map(std::ffi::OsString::from).collect()
 }
 
 fn owned(list: &[&str]) -> Vec<String> {
@@ -266,7 +270,7 @@ fn what_is_damaged_in_one_snapshot_is_told_and_the_others_are_searched() {
     for pack in added {
         stage.storage.inner.remove(Area::Packs, &pack).unwrap();
     }
-    let options = find::Options { patterns: owned(&["f"]), ..find::Options::default() };
+    let options = find::Options { patterns: globs(&["f"]), ..find::Options::default() };
     let mut all = Vec::new();
     let mut each = |found: &find::Match<'_>| {
         all.push((String::from_utf8(found.path.to_vec()).unwrap(), found.among.iter().collect()));

@@ -90,7 +90,7 @@ impl Stage {
 }
 
 fn without(patterns: &[&str]) -> rewrite::Options {
-    let exclude = patterns.iter().map(|one| (*one).to_owned()).collect();
+    let exclude = patterns.iter().map(|one| (*one).into()).collect();
     rewrite::Options { exclude, ..rewrite::Options::default() }
 }
 

@@ -9,6 +9,7 @@ mod limits;
 mod metrics;
 mod mount;
 mod serve;
+mod sources;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;

@@ -25,7 +25,29 @@ struct Counters {
     bytes: AtomicU64,
     expected_files: AtomicU64,
     expected_bytes: AtomicU64,
+    /// More may be found.
+    at_least: AtomicBool,
     current: Mutex<Vec<u8>>,
+}
+
+impl Counters {
+    fn expect(&self, files: u64, bytes: u64, complete: bool) {
+        self.expected_files.store(files, Ordering::Relaxed);
+        self.expected_bytes.store(bytes, Ordering::Relaxed);
+        self.at_least.store(!complete, Ordering::Relaxed);
+    }
+
+    /// What is known of the end: the share that is done, from 0 to 1, by bytes or, where there are none, by files.
+    fn share(&self) -> Option<f64> {
+        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        if self.at_least.load(Ordering::Relaxed) {
+            return None;
+        }
+        let by_bytes = (get(&self.bytes), get(&self.expected_bytes));
+        let by_files = (get(&self.files), get(&self.expected_files));
+        let (done, all) = if by_bytes.1 > 0 { by_bytes } else { by_files };
+        (all > 0).then(|| (done as f64 / all as f64).min(1.0))
+    }
 }
 
 /// Watches one verb. Dropped before the summary is printed: the line is gone then.
@@ -43,6 +65,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Whether anybody sees how far work is.
+    pub(crate) fn is_watched(global: &Global) -> bool {
+        !global.quiet && (global.json || io::stderr().is_terminal())
+    }
+
     /// Begins to watch; `status` says whether the verb tells its progress in JSON.
     pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
         let counters = Arc::<Counters>::default();
@@ -127,10 +154,8 @@ impl Progress {
 impl Observer for Progress {
     fn notice(&self, event: Event<'_>) {
         match event {
-            Event::Expect { files, bytes } => {
-                self.counters.expected_files.store(files, Ordering::Relaxed);
-                self.counters.expected_bytes.store(bytes, Ordering::Relaxed);
-            }
+            Event::Expect { files, bytes } => self.counters.expect(files, bytes, true),
+            Event::Found { files, bytes, complete } => self.counters.expect(files, bytes, complete),
             Event::Done { files, bytes } => {
                 self.counters.files.fetch_add(files, Ordering::Relaxed);
                 self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -209,18 +234,23 @@ fn line(verb: &str, counters: &Counters, seconds: f64, rate: &mut Rate) -> Strin
     let (files, bytes) = (get(&counters.files), get(&counters.bytes));
     let (all_files, all_bytes) = (get(&counters.expected_files), get(&counters.expected_bytes));
     let rate = rate.update(bytes, seconds);
+    let at_least = if counters.at_least.load(Ordering::Relaxed) { "at least " } else { "" };
     let mut text = format!("{verb} {} ", output::duration(seconds.floor()).replace(".00", ""));
     if all_files > files {
-        text += &format!(" {files}/{all_files} files");
+        text += &format!(" {files} of {at_least}{all_files} files");
     } else {
         text += &format!(" {files} files");
     }
     text += &format!("  {}", output::size(bytes));
     if all_bytes > bytes {
-        text += &format!(" of {} ({:.0}%)", output::size(all_bytes), bytes as f64 / all_bytes as f64 * 100.0);
+        text += &format!(" of {at_least}{}", output::size(all_bytes));
+    }
+    let share = counters.share().filter(|share| *share < 1.0);
+    if let Some(share) = share {
+        text += &format!(" ({:.0}%)", (share * 100.0).floor());
     }
     text += &format!("  {}/s", output::size(rate as u64));
-    if all_bytes > bytes && rate >= 1.0 {
+    if share.is_some() && all_bytes > bytes && rate >= 1.0 {
         let left = (all_bytes - bytes) as f64 / rate;
         text += &format!("  ETA {}", output::duration(left.ceil()).replace(".00", ""));
     }
@@ -232,23 +262,23 @@ fn line(verb: &str, counters: &Counters, seconds: f64, rate: &mut Rate) -> Strin
 
 fn status_object(verb: &str, counters: &Counters, seconds: f64) -> serde_json::Value {
     let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
-    let (files, bytes) = (get(&counters.files), get(&counters.bytes));
-    let all = get(&counters.expected_bytes);
-    let part = if all == 0 { 0.0 } else { (bytes as f64 / all as f64).min(1.0) };
+    let share = counters.share();
     let (files_name, bytes_name) =
         if verb == "restore" { ("files_restored", "bytes_restored") } else { ("files_done", "bytes_done") };
     let mut value = json!({
         "message_type": "status",
         "seconds_elapsed": seconds as u64,
-        "percent_done": part,
+        // Of a total that is not known yet, nobody knows the share.
+        "percent_done": share.unwrap_or(0.0),
         "total_files": get(&counters.expected_files),
-        "total_bytes": all,
-        files_name: files,
-        bytes_name: bytes,
+        "total_bytes": get(&counters.expected_bytes),
+        "totals_are_final": !counters.at_least.load(Ordering::Relaxed),
+        files_name: get(&counters.files),
+        bytes_name: get(&counters.bytes),
     });
     if let (Some(map), Ok(current)) = (value.as_object_mut(), counters.current.lock()) {
-        if part > 0.0 {
-            map.insert("seconds_remaining".to_owned(), ((seconds / part - seconds) as u64).into());
+        if let Some(share) = share.filter(|share| *share > 0.0) {
+            map.insert("seconds_remaining".to_owned(), ((seconds / share - seconds).ceil() as u64).into());
         }
         if !current.is_empty() {
             map.insert("current_files".to_owned(), json!([String::from_utf8_lossy(&current)]));
@@ -287,4 +317,46 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     }
     *known = Some(Arc::clone(&stop));
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::{Counters, Rate, line, status_object};
+
+    fn counters(done: (u64, u64), expected: (u64, u64), complete: bool) -> Counters {
+        let counters = Counters::default();
+        counters.files.store(done.0, Ordering::Relaxed);
+        counters.bytes.store(done.1, Ordering::Relaxed);
+        counters.expect(expected.0, expected.1, complete);
+        counters
+    }
+
+    #[test]
+    fn a_total_that_may_grow_is_said_to_be_the_least() {
+        let counted = counters((5, 512), (10, 2048), false);
+        let text = line("backup", &counted, 2.0, &mut Rate::default());
+        assert_eq!(text.trim(), "backup 2 s  5 of at least 10 files  512 B of at least 2.0 KiB  256 B/s");
+        let status = status_object("backup", &counted, 2.0);
+        assert_eq!((&status["total_files"], &status["total_bytes"]), (&10.into(), &2048.into()));
+        assert_eq!((&status["percent_done"], &status["totals_are_final"]), (&0.0.into(), &false.into()));
+        assert!(status.get("seconds_remaining").is_none(), "{status}");
+    }
+
+    #[test]
+    fn a_total_that_is_known_gives_a_share_and_an_end() {
+        let counted = counters((5, 512), (10, 2048), true);
+        let text = line("backup", &counted, 2.0, &mut Rate::default());
+        assert_eq!(text.trim(), "backup 2 s  5 of 10 files  512 B of 2.0 KiB (25%)  256 B/s  ETA 6 s");
+        let status = status_object("backup", &counted, 2.0);
+        assert_eq!((&status["percent_done"], &status["seconds_remaining"]), (&0.25.into(), &6.into()));
+    }
+
+    #[test]
+    fn files_without_bytes_and_more_bytes_than_expected_have_a_share_too() {
+        assert_eq!(status_object("backup", &counters((1, 0), (4, 0), true), 1.0)["percent_done"], 0.25);
+        assert_eq!(status_object("backup", &counters((4, 999), (4, 10), true), 1.0)["percent_done"], 1.0);
+        assert_eq!(status_object("backup", &Counters::default(), 1.0)["percent_done"], 0.0);
+    }
 }

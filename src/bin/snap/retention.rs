@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use snap_backup::Result;
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::groups::GroupBy;
 use snap_backup::ops::forget::policy::{Count, Period, Rule};
 use snap_backup::store::selection::Selection;
-use snap_backup::{Error, Result};
+use snap_backup::tree::plan;
 
 use crate::commands::gc::Collect;
 
@@ -164,9 +165,8 @@ impl Filters {
         use std::os::unix::ffi::OsStrExt;
         let mut paths = Vec::new();
         for path in &self.path {
-            let path = std::path::absolute(path).map_err(Error::io("make absolute", path))?;
-            // As sources are stored: no slash at the end.
-            let path: PathBuf = path.components().collect();
+            // As sources are recorded.
+            let path = plan::absolute(path)?;
             paths.push(path.as_os_str().as_bytes().to_vec());
         }
         let tags = self.tag.iter().map(|tags| list(tags)).collect();

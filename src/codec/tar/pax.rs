@@ -21,6 +21,35 @@ pub fn put(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.push(b'\n');
 }
 
+/// A name as a part of a key, which ends at the first `=`: as GNU tar writes it.
+pub fn keyword(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b'%' => out.extend_from_slice(b"%25"),
+            b'=' => out.extend_from_slice(b"%3D"),
+            byte => out.push(*byte),
+        }
+    }
+    out
+}
+
+/// The name that [`keyword`] made this of. What else follows a `%` is from a writer that knows nothing of this.
+pub fn name_of(keyword: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(keyword.len());
+    let mut rest = keyword;
+    while let [first, others @ ..] = rest {
+        let (byte, behind) = match rest {
+            [b'%', b'2', b'5', behind @ ..] => (b'%', behind),
+            [b'%', b'3', b'D' | b'd', behind @ ..] => (b'=', behind),
+            _ => (*first, others),
+        };
+        out.push(byte);
+        rest = behind;
+    }
+    out
+}
+
 /// Splits a header's content into (key, value), in order.
 ///
 /// # Errors
@@ -82,7 +111,7 @@ pub fn parse_time(text: &[u8]) -> Result<Time, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_time, put, records, time_text};
+    use super::{keyword, name_of, parse_time, put, records, time_text};
     use crate::model::entry::Time;
 
     #[test]
@@ -95,6 +124,20 @@ mod tests {
             let all = records(&out).unwrap();
             assert_eq!(all, [(b"key".as_slice(), value.as_slice()), (b"other", b"a=b\n")], "{len}");
         }
+    }
+
+    #[test]
+    fn names_with_an_equals_sign_and_a_percent_sign_come_back() {
+        for (name, coded) in [
+            (&b"user.a=b"[..], &b"user.a%3Db"[..]),
+            (b"user.p%25", b"user.p%2525"),
+            (b"user.%3D=%", b"user.%253D%3D%25"),
+            (b"user.plain", b"user.plain"),
+        ] {
+            assert_eq!(keyword(name), coded);
+            assert_eq!(name_of(coded), name);
+        }
+        assert_eq!(name_of(b"user.%41%2%"), b"user.%41%2%");
     }
 
     #[test]

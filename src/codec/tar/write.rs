@@ -162,7 +162,9 @@ fn put_extra(member: &Member, records: &mut Vec<u8>) {
         match text {
             Some(text) if name == ACL_ACCESS => pax::put(records, b"SCHILY.acl.access", text.as_bytes()),
             Some(text) => pax::put(records, b"SCHILY.acl.default", text.as_bytes()),
-            None => pax::put(records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value),
+            None => {
+                pax::put(records, &[b"SCHILY.xattr.", pax::keyword(name).as_slice()].concat(), value);
+            }
         }
     }
     let flags = flags::to_text(member.flags);

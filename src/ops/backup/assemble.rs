@@ -27,6 +27,7 @@ use crate::model::manifest::Counts;
 use crate::observe::Event;
 use crate::ops::backup::Assembled;
 use crate::ops::backup::Run;
+use crate::ops::backup::Stdin;
 use crate::ops::backup::attempt::Seen;
 use crate::ops::backup::put::Store;
 use crate::ops::backup::read::Batch;
@@ -250,6 +251,10 @@ impl Assembler<'_, '_, '_> {
         let OpenFile { dir, mut entry, path, was, list } = file;
         let run = self.store.run;
         let entry = match outcome {
+            // Whoever feeds a backup nothing has most likely failed before it.
+            Outcome::Done { size: 0, .. } if run.options.stdin.is_some() && !run.options.allow_empty => {
+                return Err(Error::NothingRead(nothing_came(run.options.stdin.as_ref())));
+            }
             Outcome::Done { size, seen, changed } => {
                 let store = &mut self.store;
                 let content = list.finish(&mut |bytes| store.put_tree(bytes, &[]))?;
@@ -336,6 +341,14 @@ impl Assembler<'_, '_, '_> {
         }
         Ok(dir.parent)
     }
+}
+
+fn nothing_came(stdin: Option<&Stdin>) -> String {
+    let who = match stdin.and_then(|stdin| stdin.command.as_ref()?.first()) {
+        Some(program) => format!("{} printed nothing", program.display()),
+        None => "standard input was empty".to_owned(),
+    };
+    format!("{who}: no snapshot was saved (--allow-empty saves it all the same)")
 }
 
 /// Whether two entries differ in nothing that restore would show.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::ChunkId;
+use crate::model::manifest::Counts;
 use crate::model::manifest::Manifest;
 use crate::model::manifest::SnapshotKind;
 use crate::model::record::SessionKind;
@@ -46,11 +47,18 @@ pub(super) fn publish(
         vanished: run.vanished.load(Ordering::Relaxed),
         changing: run.changing.load(Ordering::Relaxed),
         newest: basis.newest.as_ref().map(|newest| newest.id),
+        unchanged: basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root) && !partial,
+        unmatched: Vec::new(),
         repository_bytes: listed_bytes(run) + counts.bytes_stored,
     };
-    let same = basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root);
-    let silent = same && basis.kind != SnapshotKind::Full && !run.options.allow_empty;
-    if run.options.dry_run || silent && !partial {
+    if holds_nothing(&summary) && !partial {
+        if let Some(session) = session {
+            session.close()?;
+        }
+        return Err(Error::NothingRead(why_nothing(&summary)));
+    }
+    let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !run.options.allow_empty;
+    if run.options.dry_run || silent {
         return Ok(summary);
     }
     if partial && session.is_none() {
@@ -82,6 +90,23 @@ pub(super) fn publish(
     };
     summary.snapshot = Some(commit::commit(run.repo, session, &manifest)?);
     Ok(summary)
+}
+
+/// Whether nothing was saved of any source, and not because there is nothing: as a snapshot it would be complete, and
+/// outlive those that hold something.
+fn holds_nothing(summary: &Summary) -> bool {
+    let Counts { files_new, files_changed, files_unchanged, others, .. } = summary.counts;
+    files_new + files_changed + files_unchanged + others == 0 && !summary.problems.is_empty()
+}
+
+fn why_nothing(summary: &Summary) -> String {
+    let named = summary.problems.iter().take(3);
+    let mut why: Vec<String> =
+        named.map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path))).collect();
+    if let more @ 1.. = summary.problems.len() - why.len() {
+        why.push(format!("and {more} more"));
+    }
+    format!("no snapshot was saved, since it would be empty: {}", why.join("; "))
 }
 
 /// W1 and W2 for a run that stored nothing: all that its root needs was found before there was a session.

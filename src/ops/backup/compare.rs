@@ -21,6 +21,7 @@ use crate::ops::backup::Source;
 use crate::ops::backup::Stdin;
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::assemble::Was;
+use crate::ops::backup::count::Counter;
 use crate::ops::backup::read::Input;
 use crate::ops::backup::read::Job;
 use crate::ops::backup::untold::Untold;
@@ -106,9 +107,12 @@ pub(super) fn work(
     };
     match source {
         Source::Files(survey) => {
-            for found in survey.found.iter().flatten() {
-                comparer.take(found)?;
+            let mut counter = Counter::new(run, survey);
+            for together in &survey.found {
+                counter.report(jobs.is_full());
+                together.into_iter().try_for_each(|found| comparer.take(found))?;
             }
+            counter.report(false);
         }
         Source::Stream(stdin) => {
             let kind = Kind::Dir { tree: ChunkId::new([0; 32]) };
@@ -157,6 +161,10 @@ impl Comparer<'_, '_> {
             }
             Found::Vanished(path) => {
                 self.run.vanished(&path);
+                Ok(())
+            }
+            Found::Warning(text) => {
+                self.run.observer.notice(Event::Warning(&text));
                 Ok(())
             }
         }
@@ -243,7 +251,6 @@ impl Comparer<'_, '_> {
         before: Option<Entry>,
         inode: Option<(u64, u64)>,
     ) -> Result<()> {
-        self.run.observer.notice(Event::Expect { files: 1, bytes: size });
         let place = |trail: &Trail| path.map_or_else(|| trail.place_of(&entry.name), Path::to_path_buf);
         let Some(before) = before else {
             let input = Input::File { path: place(&self.trail), size, inode };

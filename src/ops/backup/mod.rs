@@ -8,6 +8,7 @@ mod assemble;
 mod attempt;
 mod commit;
 mod compare;
+mod count;
 mod parent;
 mod put;
 mod read;
@@ -93,6 +94,8 @@ pub struct Options {
     pub stdin: Option<Stdin>,
     /// Folders that stay out: what this machine keeps of its runs would change with each of them.
     pub leave_out: Vec<PathBuf>,
+    /// Count ahead of what is read: somebody watches the progress.
+    pub count_ahead: bool,
 }
 
 impl Options {
@@ -128,6 +131,7 @@ impl Default for Options {
             store_as: None,
             stdin: None,
             leave_out: Vec::new(),
+            count_ahead: false,
         }
     }
 }
@@ -157,12 +161,17 @@ pub struct Summary {
     pub newest: Option<SnapshotId>,
     /// Bytes of all packs: those listed at the beginning, and what this run stored.
     pub repository_bytes: u64,
+    /// All is as in `newest`.
+    pub unchanged: bool,
+    /// Patterns that have matched nothing.
+    pub unmatched: Vec<String>,
 }
 
 /// What all threads of one run share.
 struct Run<'a> {
     repo: &'a Repository,
     options: &'a Options,
+    begun: &'a Backup,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     basis: &'a Basis,
@@ -222,14 +231,23 @@ enum Source<'a> {
 }
 
 /// A backup whose walk may have begun.
-#[derive(Debug)]
 pub struct Backup {
     options: Options,
     plan: Plan,
     own: Option<PathBuf>,
     stop: Arc<AtomicBool>,
+    filter: Arc<Filter>,
     survey: Option<Survey>,
     clock: Instant,
+}
+
+impl std::fmt::Debug for Backup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backup")
+            .field("options", &self.options)
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Backup {
@@ -241,20 +259,25 @@ impl Backup {
     pub fn begin(options: Options, own: Option<PathBuf>, stop: &Arc<AtomicBool>) -> Result<Self> {
         let clock = Instant::now();
         let plan = plan_of(&options)?;
-        let mut begun = Self { options, plan, own, stop: Arc::clone(stop), survey: None, clock };
+        let filter = Arc::new(filter_of(&options)?);
+        let mut begun = Self { options, plan, own, stop: Arc::clone(stop), filter, survey: None, clock };
         if begun.options.stdin.is_none() {
-            begun.survey = Some(begun.survey()?);
+            begun.survey = Some(begun.survey());
         }
         Ok(begun)
     }
 
-    fn survey(&self) -> Result<Survey> {
-        let options = SurveyOptions {
-            filter: Filter::new(&self.options.filter)?,
+    fn survey(&self) -> Survey {
+        Survey::start(self.plan.clone(), self.survey_options(), &self.stop)
+    }
+
+    fn survey_options(&self) -> SurveyOptions {
+        SurveyOptions {
+            filter: Arc::clone(&self.filter),
             one_file_system: self.options.one_file_system,
+            allow_empty: self.options.allow_empty,
             own: self.own.iter().chain(&self.options.leave_out).cloned().collect(),
-        };
-        Ok(Survey::start(self.plan.clone(), options, &self.stop))
+        }
     }
 
     /// Backs up.
@@ -284,7 +307,7 @@ impl Backup {
             let (source, started) = match &self.options.stdin {
                 Some(stdin) => (Source::Stream(stdin), Time::now()),
                 None => {
-                    let survey = survey.map_or_else(|| self.survey(), Ok)?;
+                    let survey = survey.unwrap_or_else(|| self.survey());
                     let started = survey.started;
                     (Source::Files(survey), started)
                 }
@@ -292,6 +315,7 @@ impl Backup {
             let run = Run {
                 repo,
                 options: &self.options,
+                begun: &self,
                 observer,
                 stop: &self.stop,
                 basis: &basis,
@@ -312,9 +336,15 @@ impl Backup {
             }
             let mut summary = published?;
             summary.seconds = self.clock.elapsed().as_secs_f64();
+            summary.unmatched = self.filter.unmatched();
             return Ok(summary);
         }
     }
+}
+
+fn filter_of(options: &Options) -> Result<Filter> {
+    let anchors_in_snapshot = options.store_as.is_some() || options.filter.anchors_in_snapshot;
+    Filter::new(&FilterOptions { anchors_in_snapshot, ..options.filter.clone() })
 }
 
 fn plan_of(options: &Options) -> Result<Plan> {

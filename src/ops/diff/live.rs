@@ -50,8 +50,9 @@ impl<'a> Live<'a> {
         let dir = std::fs::canonicalize(dir).map_err(Error::io("look at", dir))?;
         let plan = plan::plan(std::slice::from_ref(&dir), Some(b"/"))?;
         let options = SurveyOptions {
-            filter: Filter::new(&FilterOptions::default())?,
+            filter: Arc::new(Filter::new(&FilterOptions::default())?),
             one_file_system: false,
+            allow_empty: true,
             own: Vec::new(),
         };
         let survey = Survey::start(plan, options, stop);
@@ -107,7 +108,7 @@ impl Side for Live<'_> {
                 }
                 Some(Found::Problem(path, why)) => self.problems.push((path, why)),
                 // What vanished is not there, and only sources can stand alone.
-                Some(Found::Vanished(_) | Found::Lone(..)) => {}
+                Some(Found::Vanished(_) | Found::Lone(..) | Found::Warning(_)) => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod content;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -66,7 +67,7 @@ pub struct Options {
     /// In which snapshots.
     pub choice: Choice,
     /// Globs, or regular expressions; any is enough.
-    pub patterns: Vec<String>,
+    pub patterns: Vec<OsString>,
     /// Patterns are regular expressions.
     pub regex: bool,
     /// Patterns ignore case.

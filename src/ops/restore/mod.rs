@@ -21,6 +21,7 @@ mod write;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -64,9 +65,9 @@ pub struct Options {
     /// Where to.
     pub target: PathBuf,
     /// Only these.
-    pub include: Vec<String>,
+    pub include: Vec<OsString>,
     /// Not these.
-    pub exclude: Vec<String>,
+    pub exclude: Vec<OsString>,
     /// Instead of patterns: exactly these stored paths, and the directories above them.
     pub only: Option<BTreeSet<Vec<u8>>>,
     /// Owners by number, not by name.

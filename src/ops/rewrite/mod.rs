@@ -4,6 +4,7 @@
 mod trees;
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -59,7 +60,7 @@ pub struct Options {
     /// What they say.
     pub change: Change,
     /// Patterns of paths that they shall not hold; a leading slash means the root of the snapshot.
-    pub exclude: Vec<String>,
+    pub exclude: Vec<OsString>,
     /// Also take paths from pinned ones.
     pub force: bool,
     /// Write nothing.

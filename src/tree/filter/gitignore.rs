@@ -13,6 +13,8 @@ use ignore::gitignore::GitignoreBuilder;
 
 /// Directories whose `.gitignore` is remembered before all are forgotten.
 const REMEMBERED: usize = 8192;
+/// Lines that are compiled together: what that takes grows faster than their number.
+const TOGETHER: usize = 500;
 
 /// `.gitignore` files, read once each.
 #[derive(Default)]
@@ -22,7 +24,8 @@ pub(super) struct GitRules {
 
 /// What one directory says.
 struct GitDir {
-    rules: Option<Gitignore>,
+    /// In groups, the last of which counts most.
+    rules: Vec<Gitignore>,
     /// It holds a `.git`: rules above do not count.
     top: bool,
 }
@@ -32,7 +35,7 @@ impl GitRules {
     pub(super) fn ignores(&self, path: &Path, is_dir: bool) -> bool {
         for dir in path.ancestors().skip(1) {
             let found = self.of(dir);
-            if let Some(rules) = &found.rules {
+            for rules in found.rules.iter().rev() {
                 let verdict = rules.matched(path, is_dir);
                 if !verdict.is_none() {
                     return verdict.is_ignore();
@@ -65,10 +68,48 @@ impl GitDir {
         let top = fs::symlink_metadata(dir.join(".git")).is_ok();
         let file = dir.join(".gitignore");
         if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
-            return Self { rules: None, top };
+            return Self { rules: Vec::new(), top };
         }
-        let mut builder = GitignoreBuilder::new(dir);
-        let _partial = builder.add(&file);
-        Self { rules: builder.build().ok().filter(|rules| !rules.is_empty()), top }
+        // What cannot be read leaves nothing out.
+        let bytes = fs::read(&file).unwrap_or_default();
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let lines: Vec<&str> =
+            bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        let group = |lines: &[&str]| {
+            let mut builder = GitignoreBuilder::new(dir);
+            for line in lines {
+                let _passed_over = builder.add_line(None, &literal_braces(line.trim_end_matches('\r')));
+            }
+            builder.build().ok().filter(|rules| !rules.is_empty())
+        };
+        Self { rules: lines.chunks(TOGETHER).filter_map(group).collect(), top }
     }
+}
+
+/// Braces mean themselves to git, but alternatives to the crate.
+fn literal_braces(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if !in_class => {
+                out.push(c);
+                out.extend(chars.next());
+                continue;
+            }
+            '[' if !in_class => {
+                in_class = true;
+                out.push(c);
+                out.extend(chars.next_if(|next| matches!(next, '!' | '^')));
+                out.extend(chars.next_if_eq(&']'));
+                continue;
+            }
+            ']' => in_class = false,
+            '{' | '}' if !in_class => out.push('\\'),
+            _ => {}
+        }
+        out.push(c);
+    }
+    out
 }

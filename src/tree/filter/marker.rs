@@ -1,9 +1,12 @@
 //! Files whose presence says that a directory's contents need no backup.
 
+use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::Error;
@@ -14,17 +17,21 @@ pub(super) const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886
 
 /// A file whose presence makes a directory's contents unwanted.
 pub(super) struct Marker {
-    pub(super) name: String,
+    pub(super) name: OsString,
     pub(super) header: Vec<u8>,
 }
 
 impl Marker {
-    pub(super) fn parse(text: &str) -> Result<Self> {
-        let (name, header) = text.split_once(':').unwrap_or((text, ""));
-        if name.is_empty() || name.contains('/') {
+    pub(super) fn parse(text: &OsStr) -> Result<Self> {
+        let bytes = text.as_bytes();
+        let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
+        let (name, header) = bytes.split_at(end);
+        if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
+            let text = text.display();
             return Err(Error::Usage(format!("'{text}' is not a file name, or a file name with ':header'")));
         }
-        Ok(Self { name: name.to_owned(), header: header.as_bytes().to_vec() })
+        let header = header.strip_prefix(b":").unwrap_or(header).to_vec();
+        Ok(Self { name: OsStr::from_bytes(name).to_owned(), header })
     }
 
     pub(super) fn is_in(&self, dir: &Path) -> bool {

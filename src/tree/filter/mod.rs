@@ -1,20 +1,26 @@
 //! What a backup leaves out (`pattern`, `marker`, `gitignore`), what a restore or a listing takes in
-//! (`selection`), and what a search looks for (`names`).
+//! (`selection`), and what a search looks for (`names`). `docs/patterns.md` describes the patterns.
 
+mod exclude_file;
 mod gitignore;
+mod glob;
 mod marker;
 mod names;
 mod pattern;
+mod pattern_set;
 mod selection;
 
-use std::fs;
+use std::cell::OnceCell;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::error::Error;
 use crate::error::Result;
 
+pub use exclude_file::patterns_of;
+pub use exclude_file::text_of;
 pub use names::Names;
 pub use selection::Selection;
 
@@ -22,33 +28,62 @@ use gitignore::GitRules;
 use marker::CACHE_SIGNATURE;
 use marker::Marker;
 use pattern::Pattern;
-use pattern::Patterns;
+use pattern::Scope;
+use pattern::components;
+use pattern_set::PatternSet;
 
 /// What to leave out of a backup, as asked for.
 #[derive(Debug, Default, Clone)]
 pub struct FilterOptions {
     /// Patterns.
-    pub exclude: Vec<String>,
+    pub exclude: Vec<OsString>,
     /// Patterns that ignore case.
-    pub iexclude: Vec<String>,
+    pub iexclude: Vec<OsString>,
     /// Files with one pattern per line.
     pub exclude_files: Vec<PathBuf>,
     /// `NAME` or `NAME:header`: a directory with such a file keeps nothing else.
-    pub exclude_if_present: Vec<String>,
+    pub exclude_if_present: Vec<OsString>,
     /// Whether the contents of tagged cache directories stay out.
     pub exclude_caches: bool,
     /// Files with more bytes stay out.
     pub larger_than: Option<u64>,
     /// Whether `.gitignore` files are heeded.
     pub gitignore: bool,
+    /// Anchored patterns are also held against paths in the snapshot: for sources that are stored elsewhere.
+    pub anchors_in_snapshot: bool,
 }
 
 /// [`FilterOptions`], compiled.
 pub struct Filter {
-    patterns: Patterns,
+    patterns: PatternSet,
     markers: Vec<Marker>,
     larger_than: Option<u64>,
     git: Option<GitRules>,
+    anchors_in_snapshot: bool,
+}
+
+/// What the patterns say of an entry below a source; handed down from each directory to what is in it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict(Option<usize>);
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Location<'a> {
+    /// The directory that it is in, absolute.
+    pub dir: &'a Path,
+    /// That directory in the snapshot, without a leading slash.
+    pub stored_dir: &'a [u8],
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+/// The pattern that would leave out a source, were it not named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Against<'a> {
+    /// As it was written.
+    pub pattern: &'a str,
+    /// It matches the source itself, and not only a directory above it.
+    pub by_name: bool,
 }
 
 impl Filter {
@@ -59,13 +94,13 @@ impl Filter {
     pub fn new(options: &FilterOptions) -> Result<Self> {
         let mut list = Vec::new();
         for text in &options.exclude {
-            list.push(Pattern::parse(text, true, false)?);
+            list.push(Pattern::parse(text.as_bytes(), true, false)?);
         }
         for file in &options.exclude_files {
-            read_patterns(file, &mut list)?;
+            exclude_file::read(file, &mut list)?;
         }
         for text in &options.iexclude {
-            list.push(Pattern::parse(text, true, true)?);
+            list.push(Pattern::parse(text.as_bytes(), true, true)?);
         }
         let mut markers =
             options.exclude_if_present.iter().map(|text| Marker::parse(text)).collect::<Result<Vec<_>>>()?;
@@ -73,28 +108,79 @@ impl Filter {
             markers.push(Marker { name: "CACHEDIR.TAG".into(), header: CACHE_SIGNATURE.to_vec() });
         }
         Ok(Self {
-            patterns: Patterns::new(list)?,
+            patterns: PatternSet::new(seen_through_links(list))?,
             markers,
             larger_than: options.larger_than,
             git: options.gitignore.then(GitRules::default),
+            anchors_in_snapshot: options.anchors_in_snapshot,
         })
     }
 
-    /// Whether this entry stays out. `path` is where it was found, `stored` its path in the snapshot
-    /// (without a leading slash). Anchored patterns look at the absolute path, names at the stored path,
-    /// floating paths at both.
-    pub fn excludes(&self, path: &Path, stored: &[u8], is_dir: bool, size: u64) -> bool {
-        if !is_dir && self.larger_than.is_some_and(|limit| size > limit) {
-            return true;
+    /// What the patterns say of an entry below a source, given what they say of the directory that it is in. A source
+    /// itself has the default: what is named is saved, and patterns speak of what is below it.
+    pub fn judge(&self, above: Verdict, location: Location<'_>) -> Verdict {
+        if self.patterns.is_empty() {
+            return above;
         }
-        if self.patterns.is_empty() && self.git.is_none() {
-            return false;
+        let Location { dir, stored_dir, name } = location;
+        let absolute = OnceCell::new();
+        let stored = OnceCell::new();
+        let path = |dir| components(dir).chain([name]).collect::<Vec<_>>();
+        let matches = |pattern: &Pattern| {
+            let in_snapshot = || pattern.matches(stored.get_or_init(|| path(stored_dir)));
+            let in_files = || pattern.matches(absolute.get_or_init(|| path(dir.as_os_str().as_bytes())));
+            match pattern.scope {
+                Scope::Name => pattern.matches(&[name]),
+                Scope::Floating => in_snapshot() || in_files(),
+                Scope::Anchored => in_files() || self.anchors_in_snapshot && in_snapshot(),
+            }
+        };
+        Verdict(self.patterns.last_of(name, matches).max(above.0))
+    }
+
+    /// Whether an entry below a source stays out.
+    pub fn leaves_out(&self, verdict: Verdict, location: Location<'_>, is_dir: bool, size: u64) -> bool {
+        let by_pattern = verdict.0.and_then(|number| self.patterns.get(number));
+        by_pattern.is_some_and(|pattern| pattern.excludes)
+            || self.is_too_large(is_dir, size)
+            || self.git.as_ref().is_some_and(|git| {
+                git.ignores(&location.dir.join(std::ffi::OsStr::from_bytes(location.name)), is_dir)
+            })
+    }
+
+    /// The pattern that would leave out a source, were it not named.
+    pub fn pattern_against(&self, source: &Path, stored: &[u8]) -> Option<Against<'_>> {
+        // Number of the last pattern that matches on the way, and whether it matches all of the way.
+        let last = |path: &[u8], wanted: &dyn Fn(Scope) -> bool| {
+            let parts: Vec<&[u8]> = components(path).collect();
+            let at = |len: usize| {
+                let way = parts.get(..len)?;
+                let matches = |pattern: &Pattern| wanted(pattern.scope) && pattern.matches(way);
+                Some((self.patterns.last_of(way.last()?, matches)?, len == parts.len()))
+            };
+            (1..=parts.len()).filter_map(at).max()
+        };
+        let in_files = last(source.as_os_str().as_bytes(), &|scope| scope != Scope::Name);
+        let in_snapshot = last(stored, &|scope| scope != Scope::Anchored || self.anchors_in_snapshot);
+        let (number, by_name) = in_files.max(in_snapshot)?;
+        let pattern = self.patterns.get(number)?;
+        pattern.excludes.then_some(Against { pattern: &pattern.text, by_name })
+    }
+
+    /// Another reason why a source would be left out, were it not named.
+    pub fn rule_against(&self, source: &Path, is_dir: bool, size: u64) -> Option<&'static str> {
+        if self.is_too_large(is_dir, size) {
+            return Some("it is larger than --exclude-larger-than allows");
         }
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        if self.patterns.excludes(without_root(absolute.as_os_str().as_bytes()), stored) {
-            return true;
+        if is_dir && self.excludes_contents(source) {
+            return Some("it holds a file that marks it as not to be saved");
         }
-        self.git.as_ref().is_some_and(|git| git.ignores(&absolute, is_dir))
+        let is_ignored = self.git.as_ref().is_some_and(|git| git.ignores(source, is_dir));
+        is_ignored.then_some("a .gitignore file names it")
+    }
+
+    fn is_too_large(&self, is_dir: bool, size: u64) -> bool {
+        !is_dir && self.larger_than.is_some_and(|limit| size > limit)
     }
 
     /// Whether no entry stays out, whatever it is.
@@ -102,156 +188,39 @@ impl Filter {
         self.patterns.is_empty() && self.git.is_none() && self.larger_than.is_none()
     }
 
+    /// Whether any file marks directories.
+    pub fn has_markers(&self) -> bool {
+        !self.markers.is_empty()
+    }
+
     /// Whether the directory says of itself that its contents need no backup.
     pub fn excludes_contents(&self, dir: &Path) -> bool {
         self.markers.iter().any(|marker| marker.is_in(dir))
     }
-}
 
-/// Adds the patterns of one exclude file.
-fn read_patterns(file: &Path, list: &mut Vec<Pattern>) -> Result<()> {
-    let bytes = fs::read(file).map_err(Error::io("read", file))?;
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let line = line.trim_ascii();
-        if line.is_empty() || line.starts_with(b"#") {
-            continue;
-        }
-        let text = std::str::from_utf8(line).map_err(|_| {
-            let line = String::from_utf8_lossy(line);
-            Error::Usage(format!("the pattern '{line}' in {} is not UTF-8", file.display()))
-        })?;
-        list.push(Pattern::parse(text, true, false)?);
+    /// Patterns that have matched nothing so far, as they were written.
+    pub fn unmatched(&self) -> Vec<String> {
+        self.patterns.unmatched()
     }
-    Ok(())
 }
 
-/// Path bytes without leading slashes.
-fn without_root(path: &[u8]) -> &[u8] {
-    let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
-    path.get(start..).unwrap_or_default()
+/// A person who went through a link to where they are writes the path with the link in it, but paths of relative sources
+/// have none: such patterns hold for both.
+fn seen_through_links(list: Vec<Pattern>) -> Vec<Pattern> {
+    let shell = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    let (Some(shell), Ok(here)) = (shell, std::env::current_dir()) else { return list };
+    let place = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    if shell == here || place(&shell).is_none() || place(&shell) != place(&here) {
+        return list;
+    }
+    let from: Vec<&[u8]> = components(shell.as_os_str().as_bytes()).collect();
+    let to: Vec<&[u8]> = components(here.as_os_str().as_bytes()).collect();
+    let both = |pattern: Pattern| {
+        let moved = pattern.moved(&from, &to);
+        std::iter::once(pattern).chain(moved)
+    };
+    list.into_iter().flat_map(both).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-
-    use super::*;
-
-    fn excluded(patterns: &[&str], path: &[u8]) -> bool {
-        let exclude = patterns.iter().map(|text| (*text).to_owned()).collect();
-        let filter = Filter::new(&FilterOptions { exclude, ..FilterOptions::default() }).unwrap();
-        filter.excludes(Path::new(OsStr::from_bytes(path)), without_root(path), false, 0)
-    }
-
-    fn strings(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(|text| (*text).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_name_matches_any_component_and_everything_below() {
-        assert!(excluded(&["target"], b"/a/target"));
-        assert!(excluded(&["target/"], b"/a/target/b/c"));
-        assert!(excluded(&["*.o"], b"/a/b.o"));
-        assert!(excluded(&["b.*"], b"/a/b."));
-        assert!(excluded(&["b."], b"/a/b."));
-        assert!(!excluded(&["target"], b"/a/target2"));
-        assert!(!excluded(&["a*c"], b"/ab/bc"));
-        assert!(!excluded(&["a[^x]b"], b"/a/b"));
-    }
-
-    #[test]
-    fn a_path_floats_unless_it_starts_with_a_slash() {
-        assert!(excluded(&["b/c"], b"/a/b/c/d"));
-        assert!(!excluded(&["b/c"], b"/a/b/x/c"));
-        assert!(excluded(&["/a/b"], b"/a/b/c"));
-        assert!(!excluded(&["/b"], b"/a/b"));
-        assert!(excluded(&["/a/**/d"], b"/a/b/c/d"));
-        assert!(excluded(&["/a/**/d"], b"/a/d/e"));
-        assert!(excluded(&["/"], b"/x"));
-        assert!(excluded(&["/*/b"], b"/a/b"));
-        assert!(!excluded(&["/*/b"], b"/a/c/b"));
-    }
-
-    #[test]
-    fn the_last_match_wins() {
-        assert!(!excluded(&["*.log", "!keep.log"], b"/a/keep.log"));
-        assert!(excluded(&["*.log", "!keep.log"], b"/a/other.log"));
-        assert!(excluded(&["!keep.log", "/a"], b"/a/keep.log"));
-    }
-
-    #[test]
-    fn braces_are_literal_and_bytes_need_not_be_text() {
-        assert!(excluded(&["{a,b}"], b"/x/{a,b}"));
-        assert!(!excluded(&["{a,b}"], b"/x/a"));
-        assert!(excluded(&["[]{]x"], b"/x/{x"));
-        assert!(excluded(&["*.tmp"], b"/x/\xff\xfe.tmp"));
-    }
-
-    #[test]
-    fn a_bad_pattern_is_named() {
-        let options = FilterOptions { exclude: strings(&["a[b"]), ..FilterOptions::default() };
-        let Err(Error::Usage(text)) = Filter::new(&options) else { panic!("was taken") };
-        assert!(text.contains("a[b"), "{text}");
-    }
-
-    #[test]
-    fn exclude_files_case_size_and_markers_are_heeded() {
-        let dir = tempfile::tempdir().unwrap();
-        let list = dir.path().join("list");
-        fs::write(&list, "# no\n\n  *.bak\r\n!x.bak\n").unwrap();
-        let filter = Filter::new(&FilterOptions {
-            exclude_files: vec![list],
-            iexclude: strings(&["*.jpg"]),
-            exclude_if_present: strings(&[".nobackup", "TAG:yes"]),
-            exclude_caches: true,
-            larger_than: Some(10),
-            ..FilterOptions::default()
-        })
-        .unwrap();
-        let out =
-            |name: &str, size| filter.excludes(&Path::new("/").join(name), name.as_bytes(), false, size);
-        assert!(out("y.bak", 0) && !out("x.bak", 0) && out("P.JPG", 0) && out("big", 11) && !out("big", 10));
-        assert!(!filter.excludes_contents(dir.path()));
-        fs::write(dir.path().join("TAG"), "no").unwrap();
-        fs::write(dir.path().join("CACHEDIR.TAG"), "nothing").unwrap();
-        assert!(!filter.excludes_contents(dir.path()));
-        fs::write(dir.path().join("TAG"), "yes, do").unwrap();
-        assert!(filter.excludes_contents(dir.path()));
-        fs::remove_file(dir.path().join("TAG")).unwrap();
-        fs::write(dir.path().join("CACHEDIR.TAG"), CACHE_SIGNATURE).unwrap();
-        assert!(filter.excludes_contents(dir.path()));
-    }
-
-    #[test]
-    fn the_deeper_gitignore_wins_and_the_repository_is_the_limit() {
-        let dir = tempfile::tempdir().unwrap();
-        let repo = dir.path().join("repo");
-        fs::create_dir_all(repo.join(".git")).unwrap();
-        fs::create_dir_all(repo.join("sub")).unwrap();
-        fs::write(dir.path().join(".gitignore"), "*.c\n").unwrap();
-        fs::write(repo.join(".gitignore"), "*.o\n/only\nbuild/\n").unwrap();
-        fs::write(repo.join("sub/.gitignore"), "!keep.o\n").unwrap();
-        let filter = Filter::new(&FilterOptions { gitignore: true, ..FilterOptions::default() }).unwrap();
-        let out = |name: &str, is_dir| filter.excludes(&repo.join(name), name.as_bytes(), is_dir, 0);
-        assert!(out("a.o", false) && out("sub/b.o", false) && !out("sub/keep.o", false));
-        assert!(out("only", false) && !out("sub/only", false) && !out("x.c", false));
-        assert!(out("build", true) && !out("build", false));
-    }
-
-    #[test]
-    fn a_selection_takes_what_is_included_and_not_excluded() {
-        let all = Selection::new(&[], &[]).unwrap();
-        assert!(all.takes(b"a/b", false) && all.may_hold(b"a"));
-        let some = Selection::new(&strings(&["/home/*/docs"]), &strings(&["*.tmp"])).unwrap();
-        assert!(some.takes(b"home/me/docs/a", false) && !some.takes(b"home/me/docs/a.tmp", false));
-        assert!(!some.takes(b"home", true) && some.may_hold(b"home") && some.may_hold(b"home/me"));
-        assert!(some.may_hold(b"") && some.may_hold(b"home/me/docs/x"));
-        assert!(!some.may_hold(b"etc") && !some.may_hold(b"home/me/other") && !some.may_hold(b"x.tmp"));
-        let names = Selection::new(&strings(&["*.txt"]), &[]).unwrap();
-        assert!(names.may_hold(b"any/where") && names.takes(b"any/where/a.txt", false));
-        let again = Selection::new(&[], &strings(&["/a", "!/a/b"])).unwrap();
-        assert!(again.may_hold(b"a") && again.takes(b"a/b/c", false) && !again.takes(b"a/c", false));
-        let deep = Selection::new(&strings(&["/a/**/z"]), &[]).unwrap();
-        assert!(deep.may_hold(b"a/b/c") && !deep.may_hold(b"b"));
-    }
-}
+mod tests;

@@ -1,19 +1,22 @@
 //! Patterns that look for paths, as opposed to leaving them out.
 
-use globset::GlobSet;
-use globset::GlobSetBuilder;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use regex::bytes::RegexSet;
 use regex::bytes::RegexSetBuilder;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::tree::filter::pattern::Pattern;
+use crate::tree::filter::pattern::components;
+use crate::tree::filter::pattern_set::PatternSet;
 
 /// What paths are looked for.
 pub struct Names(Kind);
 
 enum Kind {
-    Globs(GlobSet),
+    Globs(Box<PatternSet>),
     Regexes(RegexSet),
     All,
 }
@@ -24,29 +27,33 @@ impl Names {
     ///
     /// # Errors
     /// When one is no glob.
-    pub fn globs(patterns: &[String], ignore_case: bool) -> Result<Self> {
+    pub fn globs<P: AsRef<OsStr>>(patterns: &[P], ignore_case: bool) -> Result<Self> {
         if patterns.is_empty() {
             return Ok(Self(Kind::All));
         }
-        let mut set = GlobSetBuilder::new();
-        for text in patterns {
-            set.add(Pattern::parse(text, false, ignore_case)?.into_glob());
-        }
-        let bad = |cause: globset::Error| {
-            Error::Usage(format!("the patterns cannot be used together: {}", cause.kind()))
-        };
-        Ok(Self(Kind::Globs(set.build().map_err(bad)?)))
+        let parse = |text: &P| Pattern::parse(text.as_ref().as_bytes(), false, ignore_case);
+        let set = PatternSet::new(patterns.iter().map(parse).collect::<Result<_>>()?)?;
+        Ok(Self(Kind::Globs(Box::new(set))))
     }
 
     /// Regular expressions, searched for in the whole path, which begins without a slash.
     ///
     /// # Errors
     /// When one is none.
-    pub fn regexes(patterns: &[String], ignore_case: bool) -> Result<Self> {
+    pub fn regexes<P: AsRef<OsStr>>(patterns: &[P], ignore_case: bool) -> Result<Self> {
         if patterns.is_empty() {
             return Ok(Self(Kind::All));
         }
-        let set = RegexSetBuilder::new(patterns).case_insensitive(ignore_case).build();
+        let text = |text: &P| {
+            text.as_ref().to_str().map(str::to_owned).ok_or_else(|| {
+                let text = text.as_ref().display();
+                Error::Usage(format!(
+                    "the regular expression '{text}' is not UTF-8: write such a byte as (?-u:\\xFF)"
+                ))
+            })
+        };
+        let texts = patterns.iter().map(text).collect::<Result<Vec<String>>>()?;
+        let set = RegexSetBuilder::new(texts).case_insensitive(ignore_case).build();
         let bad = |cause: regex::Error| Error::Usage(format!("bad regular expression: {cause}"));
         Ok(Self(Kind::Regexes(set.map_err(bad)?)))
     }
@@ -55,7 +62,12 @@ impl Names {
     pub fn match_path(&self, path: &[u8]) -> bool {
         match &self.0 {
             Kind::All => true,
-            Kind::Globs(set) => set.is_match_candidate(&globset::Candidate::from_bytes(path)),
+            Kind::Globs(set) => {
+                let parts: Vec<&[u8]> = components(path).collect();
+                parts
+                    .last()
+                    .is_some_and(|name| set.last_of(name, |pattern| pattern.matches(&parts)).is_some())
+            }
             Kind::Regexes(set) => set.is_match(path),
         }
     }
@@ -91,7 +103,7 @@ mod tests {
         let names = Names::globs(&list(&["LIB.rs", "x"]), true).unwrap();
         assert_eq!(found(&names, &paths), ["src/lib.rs", "src/a/lib.rs", "src/Lib.rs", "lib.rs/x"]);
         assert!(Names::globs(&list(&["[a"]), false).is_err());
-        assert_eq!(found(&Names::globs(&[], false).unwrap(), &paths).len(), paths.len());
+        assert_eq!(found(&Names::globs::<String>(&[], false).unwrap(), &paths).len(), paths.len());
     }
 
     #[test]

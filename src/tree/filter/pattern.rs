@@ -1,13 +1,8 @@
-//! Patterns: what a person writes, as globs over paths of bytes.
-
-use globset::Candidate;
-use globset::Glob;
-use globset::GlobBuilder;
-use globset::GlobSet;
-use globset::GlobSetBuilder;
+//! Patterns as a person writes them: names, or parts of paths, that a path is held against.
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::tree::filter::glob::Glob;
 
 /// What a pattern is held against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,147 +15,131 @@ pub(super) enum Scope {
     Name,
 }
 
+/// One component of a pattern.
+#[derive(Debug, Clone)]
+pub(super) enum Part {
+    /// `**`: any number of components; at the end, at least one.
+    Many,
+    /// Exactly one.
+    One(Glob),
+}
+
 /// One pattern, parsed.
+#[derive(Debug, Clone)]
 pub(super) struct Pattern {
+    /// As it was written, for people.
+    pub(super) text: String,
     /// What it says about what it matches: leave out, or (after `!`) take in again.
     pub(super) excludes: bool,
     pub(super) scope: Scope,
-    glob: Glob,
-    /// The same for everything below.
-    below: Glob,
-    /// Body in globset's words, without slashes around it.
-    pub(super) body: String,
+    pub(super) ignore_case: bool,
+    /// Never empty.
+    pub(super) parts: Vec<Part>,
 }
 
 impl Pattern {
-    /// `negatable`: whether a leading `!` turns the meaning around.
-    pub(super) fn parse(text: &str, negatable: bool, ignore_case: bool) -> Result<Self> {
-        let (excludes, rest) = match text.strip_prefix('!') {
+    /// `negatable`: whether a leading `!` turns the meaning around. `.`, `..` and doubled slashes are taken away by
+    /// their letters, as restic does.
+    pub(super) fn parse(text: &[u8], negatable: bool, ignore_case: bool) -> Result<Self> {
+        let shown = String::from_utf8_lossy(text).into_owned();
+        let bad = |why: &str| Error::Usage(format!("bad pattern '{shown}': {why}"));
+        let (excludes, rest) = match text.strip_prefix(b"!") {
             Some(rest) if negatable => (false, rest),
             _ => (true, text),
         };
-        let trimmed = rest.trim_end_matches('/');
-        let (scope, body) = if rest.starts_with('/') {
-            (Scope::Anchored, trimmed.trim_start_matches('/'))
-        } else if trimmed.contains('/') {
-            (Scope::Floating, trimmed)
-        } else {
-            (Scope::Name, trimmed)
-        };
         if rest.is_empty() {
-            return Err(Error::Usage(format!("the pattern '{text}' is empty")));
+            return Err(bad("it is empty"));
         }
-        let body = if body.is_empty() { "**".to_owned() } else { globset_words(body) };
-        let full = if scope == Scope::Anchored { body.clone() } else { format!("**/{body}") };
-        let bad = |cause: globset::Error| Error::Usage(format!("bad pattern '{text}': {}", cause.kind()));
-        let glob = compile(&full, ignore_case).map_err(bad)?;
-        let below = compile(&format!("{full}/**"), ignore_case).map_err(bad)?;
-        Ok(Self { excludes, scope, glob, below, body })
-    }
-
-    /// Alone, without what lies below.
-    pub(super) fn into_glob(self) -> Glob {
-        self.glob
-    }
-}
-
-/// Compiles one glob.
-pub(super) fn compile(text: &str, ignore_case: bool) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(text)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .case_insensitive(ignore_case)
-        .build()
-}
-
-/// Braces mean themselves here, but alternatives to globset.
-fn globset_words(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    let mut class = 0_usize;
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' if class == 0 => {
-                out.push(c);
-                out.extend(chars.next());
-                continue;
-            }
-            '{' | '}' if class == 0 => {
-                out.extend(['[', c, ']']);
-                continue;
-            }
-            '[' if class == 0 => {
-                out.push(c);
-                class = 1;
-                out.extend(chars.next_if(|next| matches!(next, '!' | '^')));
-                out.extend(chars.next_if_eq(&']'));
-                continue;
-            }
-            ']' => class = 0,
-            _ => {}
+        if rest.contains(&0) {
+            return Err(bad("it holds a NUL, which no name can"));
         }
-        out.push(c);
-    }
-    out
-}
-
-/// Patterns in order; the last that matches decides.
-pub(super) struct Patterns {
-    verdicts: Vec<bool>,
-    /// Anchored and floating patterns: against the absolute path.
-    absolute: Compiled,
-    /// Names and floating patterns: against the stored path.
-    stored: Compiled,
-}
-
-/// A glob set with, for each glob, the number of its pattern.
-pub(super) struct Compiled {
-    set: GlobSet,
-    numbers: Vec<usize>,
-}
-
-impl Compiled {
-    pub(super) fn new(list: &[Pattern], wanted: impl Fn(Scope) -> bool) -> Result<Self> {
-        let mut builder = GlobSetBuilder::new();
-        let mut numbers = Vec::new();
-        for (number, pattern) in list.iter().enumerate().filter(|(_, pattern)| wanted(pattern.scope)) {
-            builder.add(pattern.glob.clone());
-            builder.add(pattern.below.clone());
-            numbers.extend([number, number]);
+        let is_anchored = rest.starts_with(b"/");
+        let mut parts = Vec::new();
+        for name in rest.split(|byte| *byte == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." => match parts.pop() {
+                    Some(Part::One(_)) => {}
+                    Some(Part::Many) => return Err(bad("'..' behind '**' means nothing in particular")),
+                    None if is_anchored => {}
+                    None => return Err(bad("it leads above where it begins: write the whole path")),
+                },
+                b"**" if matches!(parts.last(), Some(Part::Many)) => {}
+                b"**" => parts.push(Part::Many),
+                name => {
+                    let glob = Glob::parse(name, ignore_case).map_err(|why| bad(&why.to_string()))?;
+                    parts.push(Part::One(glob));
+                }
+            }
         }
-        let set = builder.build().map_err(|cause| {
-            let glob = cause.glob().unwrap_or_default();
-            Error::Usage(format!("the patterns cannot be used together: {} {glob}", cause.kind()))
-        })?;
-        Ok(Self { set, numbers })
+        if parts.is_empty() && !is_anchored {
+            return Err(bad("it names nothing"));
+        }
+        if parts.is_empty() {
+            // `/` is all that there is.
+            parts.push(Part::Many);
+        }
+        let scope = match parts.as_slice() {
+            _ if is_anchored => Scope::Anchored,
+            [Part::One(_)] => Scope::Name,
+            _ => Scope::Floating,
+        };
+        Ok(Self { text: shown, excludes, scope, ignore_case, parts })
     }
 
-    /// Number of the last pattern that matches the path or a directory above it.
-    pub(super) fn last(&self, path: &[u8]) -> Option<usize> {
-        if self.set.is_empty() {
+    /// The same in another place: `from` at its beginning becomes `to`.
+    pub(super) fn moved(&self, from: &[&[u8]], to: &[&[u8]]) -> Option<Self> {
+        let is_same = |(part, name): (&Part, &&[u8])| matches!(part, Part::One(glob) if glob.matches(name));
+        let begins = self.parts.len() > from.len() && self.parts.iter().zip(from).all(is_same);
+        if self.scope != Scope::Anchored || !begins {
             return None;
         }
-        let hits = self.set.matches_candidate(&Candidate::from_bytes(path));
-        hits.into_iter().filter_map(|index| self.numbers.get(index).copied()).max()
+        let mut parts: Vec<Part> =
+            to.iter().map(|name| Part::One(Glob::exactly(name, self.ignore_case))).collect();
+        parts.extend(self.parts.iter().skip(from.len()).cloned());
+        Some(Self { parts, ..self.clone() })
+    }
+
+    /// Whether it matches a path of these components, itself and not merely something above it.
+    pub(super) fn matches(&self, path: &[&[u8]]) -> bool {
+        let floats = self.scope != Scope::Anchored;
+        let (mut part, mut name) = (self.parts.len(), path.len());
+        let mut retry = None;
+        // From the end, where most patterns differ. `**` at the end takes at least one component.
+        if let Some(Part::Many) = self.parts.last() {
+            let Some(shorter) = name.checked_sub(1) else { return false };
+            name = shorter;
+        }
+        loop {
+            let one = match part.checked_sub(1).and_then(|part| self.parts.get(part)) {
+                None if floats || name == 0 => return true,
+                None => None,
+                Some(Part::Many) => {
+                    part -= 1;
+                    retry = Some((part, name));
+                    continue;
+                }
+                Some(Part::One(glob)) => Some(glob),
+            };
+            let last = name.checked_sub(1).and_then(|name| path.get(name));
+            if let (Some(glob), Some(last)) = (one, last)
+                && glob.matches(last)
+            {
+                (part, name) = (part - 1, name - 1);
+                continue;
+            }
+            let Some((again, from)) =
+                retry.and_then(|(part, name)| Some((part, usize::checked_sub(name, 1)?)))
+            else {
+                return false;
+            };
+            retry = Some((again, from));
+            (part, name) = (again, from);
+        }
     }
 }
 
-impl Patterns {
-    /// For a backup: two paths.
-    pub(super) fn new(list: Vec<Pattern>) -> Result<Self> {
-        Ok(Self {
-            absolute: Compiled::new(&list, |scope| scope != Scope::Name)?,
-            stored: Compiled::new(&list, |scope| scope != Scope::Anchored)?,
-            verdicts: list.iter().map(|pattern| pattern.excludes).collect(),
-        })
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.verdicts.is_empty()
-    }
-
-    pub(super) fn excludes(&self, absolute: &[u8], stored: &[u8]) -> bool {
-        let last = self.absolute.last(absolute).max(self.stored.last(stored));
-        last.and_then(|number| self.verdicts.get(number).copied()).unwrap_or(false)
-    }
+/// Components of a path, without empty ones and `.`.
+pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."))
 }

@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use globset::GlobMatcher;
-
 use crate::error::Result;
-use crate::tree::filter::pattern::Compiled;
+use crate::tree::filter::glob::Glob;
+use crate::tree::filter::pattern::Part;
 use crate::tree::filter::pattern::Pattern;
 use crate::tree::filter::pattern::Scope;
-use crate::tree::filter::pattern::compile;
+use crate::tree::filter::pattern_set::PatternSet;
 
 /// What a restore or a listing takes: everything that an include matches (all, without includes) and no
 /// exclude does.
 pub struct Selection {
-    exclude: Vec<bool>,
-    excludes: Compiled,
-    includes: Compiled,
+    excludes: PatternSet,
+    includes: PatternSet,
     ways: Vec<Way>,
     only: Option<BTreeSet<Vec<u8>>>,
 }
@@ -33,7 +31,7 @@ enum Way {
 /// One component of an anchored include.
 enum Step {
     /// Matches a component.
-    One(GlobMatcher),
+    One(Glob),
     /// `**`.
     Many,
 }
@@ -43,16 +41,10 @@ impl Selection {
     ///
     /// # Errors
     /// When one is none.
-    pub fn new(include: &[String], exclude: &[String]) -> Result<Self> {
-        let include = parse_all(include, false)?;
-        let exclude = parse_all(exclude, true)?;
-        Ok(Self {
-            excludes: Compiled::new(&exclude, |_| true)?,
-            includes: Compiled::new(&include, |_| true)?,
-            exclude: exclude.iter().map(|pattern| pattern.excludes).collect(),
-            ways: include.iter().map(Way::of).collect::<Result<_>>()?,
-            only: None,
-        })
+    pub fn new<P: AsRef<OsStr>>(include: &[P], exclude: &[P]) -> Result<Self> {
+        let includes = PatternSet::new(parse_all(include, false)?)?;
+        let ways = includes.iter().map(Way::of).collect();
+        Ok(Self { excludes: PatternSet::new(parse_all(exclude, true)?)?, includes, ways, only: None })
     }
 
     /// Of exactly these paths, whatever characters are in them.
@@ -60,7 +52,7 @@ impl Selection {
     /// # Errors
     /// Never, but patterns are compiled.
     pub fn only(paths: BTreeSet<Vec<u8>>) -> Result<Self> {
-        Ok(Self { only: Some(paths), ..Self::new(&[], &[])? })
+        Ok(Self { only: Some(paths), ..Self::new::<&OsStr>(&[], &[])? })
     }
 
     /// Whether this entry is wanted.
@@ -68,7 +60,7 @@ impl Selection {
         if let Some(only) = &self.only {
             return only.contains(stored);
         }
-        !self.leaves_out(stored) && (self.ways.is_empty() || self.includes.last(stored).is_some())
+        !self.leaves_out(stored) && (self.ways.is_empty() || self.includes.last_on_the_way(stored).is_some())
     }
 
     /// Whether something below this directory might be wanted.
@@ -78,41 +70,42 @@ impl Selection {
             let next = only.range(below.clone()..).next();
             return stored_dir.is_empty() || next.is_some_and(|path| path.starts_with(&below));
         }
-        if self.leaves_out(stored_dir) && self.exclude.iter().all(|excludes| *excludes) {
+        if self.leaves_out(stored_dir) && self.excludes.iter().all(|pattern| pattern.excludes) {
             return false;
         }
         self.ways.is_empty()
-            || self.includes.last(stored_dir).is_some()
+            || self.includes.last_on_the_way(stored_dir).is_some()
             || self.ways.iter().any(|way| way.leads_through(stored_dir))
     }
 
+    /// Patterns that have matched nothing so far, as they were written.
+    pub fn unmatched(&self) -> Vec<String> {
+        let mut all = self.includes.unmatched();
+        all.extend(self.excludes.unmatched());
+        all
+    }
+
     fn leaves_out(&self, stored: &[u8]) -> bool {
-        let last = self.excludes.last(stored);
-        last.and_then(|number| self.exclude.get(number).copied()).unwrap_or(false)
+        let last = self.excludes.last_on_the_way(stored);
+        last.and_then(|number| self.excludes.get(number)).is_some_and(|pattern| pattern.excludes)
     }
 }
 
 /// Parses a list.
-fn parse_all(texts: &[String], negatable: bool) -> Result<Vec<Pattern>> {
-    texts.iter().map(|text| Pattern::parse(text, negatable, false)).collect()
+fn parse_all<P: AsRef<OsStr>>(texts: &[P], negatable: bool) -> Result<Vec<Pattern>> {
+    texts.iter().map(|text| Pattern::parse(text.as_ref().as_bytes(), negatable, false)).collect()
 }
 
 impl Way {
-    fn of(pattern: &Pattern) -> Result<Self> {
+    fn of(pattern: &Pattern) -> Self {
         if pattern.scope != Scope::Anchored {
-            return Ok(Self::Any);
+            return Self::Any;
         }
-        let mut steps = Vec::new();
-        for part in pattern.body.split('/') {
-            if part == "**" {
-                steps.push(Step::Many);
-                break;
-            }
-            // A class that a slash cuts in two: no way to tell where it leads.
-            let Ok(glob) = compile(part, false) else { return Ok(Self::Any) };
-            steps.push(Step::One(glob.compile_matcher()));
-        }
-        Ok(Self::Fixed(steps))
+        let step = |part: &Part| match part {
+            Part::Many => Step::Many,
+            Part::One(glob) => Step::One(glob.clone()),
+        };
+        Self::Fixed(pattern.parts.iter().map(step).collect())
     }
 
     fn leads_through(&self, dir: &[u8]) -> bool {
@@ -122,7 +115,7 @@ impl Way {
             match steps.next() {
                 None => return false,
                 Some(Step::Many) => return true,
-                Some(Step::One(glob)) if glob.is_match(OsStr::from_bytes(part)) => {}
+                Some(Step::One(glob)) if glob.matches(part) => {}
                 Some(Step::One(_)) => return false,
             }
         }

@@ -13,7 +13,7 @@ use snap_backup::ops::backup::{self, Options, Stdin, Summary};
 use snap_backup::store::journal::{Numbers, Record};
 use snap_backup::store::repository::{ChunkerProfile, Repository};
 use snap_backup::store::storage::Storage;
-use snap_backup::tree::filter::FilterOptions;
+use snap_backup::tree::filter::{self, FilterOptions};
 use snap_backup::{Error, Result};
 
 use super::around::Job;
@@ -65,16 +65,16 @@ pub(crate) struct Backup {
     pub(crate) host: Option<String>,
     /// Leave out what matches
     #[arg(short = 'e', long, value_name = "PATTERN")]
-    pub(crate) exclude: Vec<String>,
+    pub(crate) exclude: Vec<OsString>,
     /// Like --exclude, upper and lower case alike
     #[arg(long, value_name = "PATTERN")]
-    pub(crate) iexclude: Vec<String>,
+    pub(crate) iexclude: Vec<OsString>,
     /// Read patterns from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) exclude_file: Vec<PathBuf>,
     /// Leave out directories that hold FILE (beginning with HEADER)
     #[arg(long, value_name = "FILE[:HEADER]")]
-    pub(crate) exclude_if_present: Vec<String>,
+    pub(crate) exclude_if_present: Vec<OsString>,
     /// Leave out directories with a CACHEDIR.TAG
     #[arg(long)]
     pub(crate) exclude_caches: bool,
@@ -105,7 +105,7 @@ pub(crate) struct Backup {
     /// Do not take a file for changed because its ctime is
     #[arg(long)]
     pub(crate) ignore_ctime: bool,
-    /// Save a snapshot even if nothing changed
+    /// Save a snapshot even if nothing changed, filters leave nothing of a source, or standard input is empty
     #[arg(long)]
     pub(crate) allow_empty: bool,
     /// Write nothing, say what would be
@@ -162,6 +162,13 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         let result = begun.run(repo, &progress);
         drop(progress);
         let mut summary = result?;
+        if context.global.verbose > 0 && !context.global.json {
+            for pattern in &summary.unmatched {
+                output::complain(&output::printable(&format!(
+                    "snap: the pattern '{pattern}' matched nothing"
+                )));
+            }
+        }
         context.recorder.note(|record| record_of(&summary, record));
         if context.global.json {
             output::tell(&json(context, &summary, options.dry_run).to_string())?;
@@ -258,6 +265,7 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()),
         stdin,
         leave_out: Vec::new(),
+        count_ahead: Progress::is_watched(&context.global),
     })
 }
 
@@ -317,7 +325,12 @@ fn lines(list: &Path) -> Result<Vec<PathBuf>> {
     } else {
         bytes = std::fs::read(list).map_err(Error::io("read", list))?;
     }
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let text = filter::text_of(&bytes, list)?;
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    // A name may end in a carriage return; a list in which each does comes from another system.
+    let is_foreign = lines.iter().all(|line| line.ends_with(b"\r"));
+    let lines = lines.into_iter().map(|line| line.strip_suffix(b"\r").filter(|_| is_foreign).unwrap_or(line));
+    let lines = lines.filter(|line| !line.is_empty());
     Ok(lines.map(|line| OsString::from_vec(line.to_vec()).into()).collect())
 }
 
@@ -354,6 +367,9 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     put("parent", summary.parent.map(|id| id.hex()).into());
     put("dry_run", dry_run.into());
     put("partial", summary.partial.into());
+    put("unchanged", summary.unchanged.into());
+    put("bytes_healed", healed(summary).into());
+    put("patterns_unmatched", summary.unmatched.clone().into());
     put("files_vanished", summary.vanished.into());
     put("files_changed_while_read", summary.changing.into());
     if let Some(id) = summary.snapshot {
@@ -392,8 +408,7 @@ fn human(summary: &Summary, options: &Options) -> String {
     }
     if !summary.problems.is_empty() {
         let number = summary.problems.len() as u64;
-        text +=
-            &format!("\n{} not read completely: see the warnings", count(number, "item was", "items were"));
+        text += &format!("\n{}: see the warnings", count(number, "problem", "problems"));
     }
     text + "\n" + &ending(summary, options)
 }
@@ -404,17 +419,40 @@ fn ending(summary: &Summary, options: &Options) -> String {
     } else {
         ""
     };
-    match (summary.snapshot, summary.newest) {
+    // What makes a snapshot even of what is as it was.
+    let anyway = summary.kind == SnapshotKind::Full || options.allow_empty;
+    match (summary.snapshot, summary.newest.filter(|_| summary.unchanged)) {
         (Some(id), _) => format!("snapshot {} saved{partial}", id.short()),
-        (None, Some(newest)) if !options.dry_run && !summary.partial => {
-            format!("nothing changed since snapshot {}: nothing written", newest.short())
+        (None, Some(newest)) if !options.dry_run => match healed(summary) {
+            0 => format!("nothing changed since snapshot {}: nothing written", newest.short()),
+            bytes => format!(
+                "nothing changed since snapshot {}, but {} of its data was missing or damaged in the repository: \
+                 it is stored again",
+                newest.short(),
+                size(bytes)
+            ),
+        },
+        (None, Some(newest)) if !anyway => {
+            let heals = match healed(summary) {
+                0 => String::new(),
+                bytes => format!(", but {} that is missing or damaged would be stored again", size(bytes)),
+            };
+            format!(
+                "dry run: nothing changed since snapshot {}, no snapshot would be saved{heals}",
+                newest.short()
+            )
         }
-        (None, Some(newest)) if !summary.partial => {
-            format!("dry run: nothing changed since snapshot {}, no snapshot would be saved", newest.short())
+        (None, Some(newest)) => {
+            format!("dry run: nothing changed since snapshot {}; a snapshot would be saved", newest.short())
         }
-        (None, _) if options.dry_run => {
+        (None, None) if options.dry_run => {
             format!("dry run: nothing written; a snapshot would be saved{partial}")
         }
-        (None, _) => format!("no snapshot saved{partial}"),
+        (None, None) => format!("no snapshot saved{partial}"),
     }
+}
+
+/// Bytes that the repository should have had: an unchanged run adds nothing else.
+fn healed(summary: &Summary) -> u64 {
+    if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
 }

@@ -1,5 +1,6 @@
 //! `snap find`: says where a file is, and in which snapshots. Names go out as the bytes they are.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ use crate::values;
 pub(crate) struct Find {
     /// Globs; any is enough
     #[arg(value_name = "PATTERN")]
-    patterns: Vec<String>,
+    patterns: Vec<OsString>,
     /// Patterns are regular expressions, searched for in the whole path
     #[arg(long)]
     regex: bool,

@@ -1,5 +1,6 @@
 //! `snap restore`: writes a snapshot to a directory.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -22,10 +23,10 @@ pub(crate) struct Restore {
     pub(crate) target: PathBuf,
     /// Only what matches
     #[arg(short, long, value_name = "PATTERN")]
-    pub(crate) include: Vec<String>,
+    pub(crate) include: Vec<OsString>,
     /// Not what matches
     #[arg(short, long, value_name = "PATTERN")]
-    pub(crate) exclude: Vec<String>,
+    pub(crate) exclude: Vec<OsString>,
     /// Set owners by number, not by name
     #[arg(long)]
     pub(crate) numeric_ids: bool,

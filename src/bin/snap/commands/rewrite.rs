@@ -1,13 +1,15 @@
 //! `snap rewrite`, `snap tag`, `snap pin` and `snap unpin`: snapshots that say something else of themselves, or lack some
 //! paths.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::rewrite::{self, Change, Options, Report, Rewritten};
 use snap_backup::store::selection::Choice;
+use snap_backup::tree::filter;
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -28,7 +30,7 @@ pub(crate) struct Rewrite {
     snapshots: Vec<String>,
     /// Take out what matches; a leading slash means the root of the snapshot
     #[arg(short = 'e', long, value_name = "PATTERN")]
-    exclude: Vec<String>,
+    exclude: Vec<OsString>,
     /// Read such patterns from a file, one a line
     #[arg(long, value_name = "FILE")]
     exclude_file: Vec<PathBuf>,
@@ -102,7 +104,7 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 pub(super) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
     let mut exclude = args.exclude.clone();
     for file in &args.exclude_file {
-        exclude.extend(patterns(file)?);
+        exclude.extend(filter::patterns_of(file)?);
     }
     let change = Change {
         host: args.new_host.clone(),
@@ -146,13 +148,6 @@ fn is_nothing(change: &Change) -> bool {
     let said = change.host.is_some() || change.description.is_some() || change.expires.is_some();
     let tags = change.set_tags.is_some() || !change.add_tags.is_empty() || !change.remove_tags.is_empty();
     !said && !tags && change.pinned.is_none()
-}
-
-/// As `backup --exclude-file` reads them.
-fn patterns(file: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines.map(str::to_owned).collect())
 }
 
 fn apply(context: &Context, options: &Options) -> Result<Outcome> {

@@ -63,14 +63,16 @@ impl Set {
     /// What stays out.
     pub(crate) fn filter(&self) -> FilterOptions {
         let on = |name: &str| self.table.bool(name).unwrap_or_default();
+        let patterns = |name: &str| self.table.texts(name).into_iter().map(OsString::from).collect();
         FilterOptions {
-            exclude: self.table.texts("exclude"),
-            iexclude: self.table.texts("iexclude"),
+            exclude: patterns("exclude"),
+            iexclude: patterns("iexclude"),
             exclude_files: self.table.paths("exclude-file"),
-            exclude_if_present: self.table.texts("exclude-if-present"),
+            exclude_if_present: patterns("exclude-if-present"),
             exclude_caches: on("exclude-caches"),
             larger_than: self.table.number("exclude-larger-than"),
             gitignore: on("gitignore"),
+            anchors_in_snapshot: false,
         }
     }
 

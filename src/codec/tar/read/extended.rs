@@ -80,7 +80,7 @@ impl Extended {
                     return self.sparse.get_or_insert_default().record(word, value);
                 }
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.xattr(name, value)?;
+                    self.xattr(&pax::name_of(name), value)?;
                 }
             }
         }

@@ -55,14 +55,14 @@ fn options(asked: &Asked) -> Result<Option<Options>, Refusal> {
         return Ok(None);
     }
     // Who knows globs writes them; who does not means a part of the name.
-    let is_glob = words.contains(['*', '?', '[', '{', '/']);
+    let is_glob = words.contains(['*', '?', '[', '/']);
     let pattern = if is_glob { words.clone() } else { format!("*{words}*") };
     let types = match asked.text("kind").as_str() {
         "file" => vec![Type::File],
         "directory" => vec![Type::Dir],
         _ => Vec::new(),
     };
-    let patterns = if words.is_empty() { Vec::new() } else { vec![pattern] };
+    let patterns = if words.is_empty() { Vec::new() } else { vec![pattern.into()] };
     let ignore_case = asked.value("case").is_none();
     Ok(Some(Options { patterns, ignore_case, newer, older, larger, types, ..Options::default() }))
 }
