@@ -22,9 +22,10 @@ use crate::store::trees::Budget;
 /// # Errors
 /// When there is none, it is damaged (what was written until then is right), a repair could not save all of it (zeros
 /// stand for what is lost), or `out` fails.
-pub fn run(repo: &Repository, selector: &str, out: &mut dyn Write) -> Result<()> {
-    let (snapshot, path) = snapshots::resolve(repo, selector)?;
-    let path = path.ok_or_else(|| Error::Usage(format!("{selector} names no file: use SNAPSHOT:path")))?;
+pub fn run(repo: &Repository, selector: impl AsRef<[u8]>, out: &mut dyn Write) -> Result<()> {
+    let shown = String::from_utf8_lossy(selector.as_ref()).into_owned();
+    let (snapshot, path) = snapshots::resolve(repo, &selector)?;
+    let path = path.ok_or_else(|| Error::Usage(format!("{shown} names no file: use SNAPSHOT:path")))?;
     let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
     let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
     let found = trees::lookup(&mut reader, snapshot.manifest.root, &path)?;
@@ -33,7 +34,7 @@ pub fn run(repo: &Repository, selector: &str, out: &mut dyn Write) -> Result<()>
     }
     let Some(Entry { kind: Kind::File { size, content }, meta, .. }) = found else {
         let why = format!("it holds no file {}", String::from_utf8_lossy(&path));
-        return Err(Error::NoSnapshot { selector: selector.to_owned(), why });
+        return Err(Error::NoSnapshot { selector: shown, why });
     };
     let plan = |feed: &mut stream::Feed<'_>| {
         feed.at(&path)?;

@@ -9,12 +9,15 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::fs::XattrFlags;
+
 use crate::support::Random;
 use crate::support::Sandbox;
 use crate::support::assert_same;
 use crate::support::chmod;
 use crate::support::compare_trees;
 use crate::support::finish;
+use crate::support::skipped;
 
 const FORMATS: [&str; 3] = ["tar", "tar.gz", "tar.zst"];
 
@@ -96,6 +99,50 @@ fn gnu_tar_extracts_what_a_restore_gives_in_every_format() {
         let target = sandbox.new_target();
         untar(&archive, &target);
         assert_same(&sandbox.src(), &target.join("src"));
+    }
+}
+
+#[test]
+fn attributes_with_equals_and_percent_signs_in_their_names_come_through_every_way() {
+    if !has("tar") {
+        return;
+    }
+    let sandbox = Sandbox::with_tree(&[("f", "1")]);
+    let names = ["user.a=b", "user.p%25", "user.%3D", "user.plain"];
+    let set = |name: &&str| rustix::fs::setxattr(sandbox.path("src/f"), *name, b"v", XattrFlags::empty());
+    if !names.iter().all(|name| set(name).is_ok()) {
+        return skipped("no extended attributes of users on this file system");
+    }
+    let names_of = |file: PathBuf| {
+        let mut list = [0; 1024];
+        let len = rustix::fs::listxattr(file, &mut list).unwrap();
+        let mut found: Vec<String> = list[..len]
+            .split(|byte| *byte == 0)
+            .map(|name| String::from_utf8(name.to_vec()).unwrap())
+            .filter(|name| name.starts_with("user."))
+            .collect();
+        found.sort();
+        found
+    };
+    let wanted = names_of(sandbox.path("src/f"));
+    assert_eq!(wanted.len(), names.len());
+    sandbox.backup(&[]);
+    let ours = export(&sandbox, "latest", "ours.tar", &[]);
+    let unpacked = sandbox.new_target();
+    untar(&ours, &unpacked);
+    assert_eq!(names_of(unpacked.join("src/f")), wanted, "export, GNU tar");
+    let theirs = sandbox.path("theirs.tar");
+    let mut tar = Command::new("tar");
+    tar.args(["--xattrs", "--xattrs-include=*", "--format=pax", "-cf"]).arg(&theirs).arg("src");
+    assert!(tar.current_dir(sandbox.path("")).status().unwrap().success());
+    for archive in [&ours, &theirs] {
+        sandbox.ok(&["import", archive.to_str().unwrap()]);
+        assert_eq!(
+            names_of(sandbox.restore("latest", &[]).join("src/f")),
+            wanted,
+            "{} imported",
+            archive.display()
+        );
     }
 }
 

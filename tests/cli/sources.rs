@@ -312,6 +312,41 @@ fn patterns_work_on_characters_and_on_names_that_are_no_text() {
 }
 
 #[test]
+fn a_name_that_is_no_text_can_be_selected_everywhere() {
+    let sandbox = sandbox(&[("d/x", "1")]);
+    let name = OsStr::from_bytes(b"bad\xff");
+    fs::create_dir(sandbox.path("src/d").join(name)).unwrap();
+    fs::write(sandbox.path("src/d").join(name).join(name), "b").unwrap();
+    sandbox.backup(&[]);
+    let path = |path: &[u8]| OsStr::from_bytes(&[b"latest:src/d/", path].concat()).to_owned();
+    let (dir, file) = (path(b"bad\xff"), path(b"bad\xff/bad\xff"));
+    let run = |args: &[&OsStr]| {
+        finish(
+            {
+                let mut snap = sandbox.command(&[]);
+                snap.args(args);
+                snap
+            },
+            b"",
+        )
+        .expect(0)
+    };
+    let word = OsStr::new;
+    assert_eq!(run(&[word("cat"), &file]).stdout, b"b");
+    assert!(run(&[word("ls"), &dir]).stdout.ends_with(b"bad\xff/bad\xff\n"));
+    assert!(run(&[word("du"), &dir]).text().contains("bad"));
+    run(&[word("diff"), &dir, &dir]);
+    run(&[word("export"), &dir, word("-o"), word("bad.tar")]);
+    run(&[word("restore"), &dir, word("-t"), word("out/one")]);
+    assert_eq!(fs::read(sandbox.path("out/one").join(name)).unwrap(), b"b");
+    run(&[word("restore"), word("latest"), word("-t"), word("out/two"), word("-i"), name]);
+    assert_eq!(fs::read(sandbox.path("out/two/src/d").join(name).join(name)).unwrap(), b"b");
+    run(&[word("find"), name]);
+    run(&[word("rewrite"), word("latest"), word("-e"), name]);
+    assert_eq!(saved(&sandbox), ["src", "src/d", "src/d/x"]);
+}
+
+#[test]
 fn a_pattern_that_matched_nothing_is_told_to_those_who_ask() {
     let sandbox = sandbox(&[("a.log", ""), ("b", "1")]);
     let args = ["-e", "*.log", "-e", "*.lgo", "src"];

@@ -62,6 +62,8 @@ use walk::Walk;
 pub struct Options {
     /// `SNAPSHOT[:path]`.
     pub selector: String,
+    /// A stored path, instead of one behind the selector: it may be any bytes.
+    pub below: Option<Vec<u8>>,
     /// Where to.
     pub target: PathBuf,
     /// Only these.
@@ -260,6 +262,7 @@ pub fn run(
     // R1: a session before the choice, the packs after it.
     let reading = Arc::new(Reading::open(repo, observer)?);
     let (snapshot, path) = snapshots::resolve(repo, &options.selector)?;
+    let path = path.or_else(|| options.below.clone());
     reading.begin(&[snapshot.id])?;
     let mut reader = ChunkReader::following(&reading)?;
     let start = match &path {

@@ -1,6 +1,8 @@
 //! `snap diff`: says what differs. Names go out as the bytes they are.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -18,7 +20,7 @@ use crate::report::Outcome;
 pub(crate) struct Diff {
     /// The one to begin with, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub(crate) before: String,
+    pub(crate) before: OsString,
     /// Another one, or a directory as it is now: what begins with / or ./, or is no snapshot
     #[arg(value_name = "SNAPSHOT[:PATH]|DIR")]
     pub(crate) after: PathBuf,
@@ -31,7 +33,7 @@ pub(crate) struct Diff {
 }
 
 pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
-    let options = Options { before: args.before.clone().into_bytes(), after: args.after.clone() };
+    let options = Options { before: args.before.clone().into_vec(), after: args.after.clone() };
     let end = output::line_end(args.null, context.global.json)?;
     context.with(|repo| {
         let stop = stop_on_signals()?;

@@ -5,11 +5,12 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
-use snap_backup::Result;
 use snap_backup::ops::du::{self, Line, Options, Report};
 use snap_backup::store::selection::Choice;
+use snap_backup::{Error, Result};
 
 use super::Context;
+use super::selector::text_and_path;
 use crate::output::{self, count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
@@ -24,7 +25,7 @@ use crate::retention::Filters;
 pub(crate) struct Du {
     /// latest, latest~N, the beginning of an id, or a time, with :PATH for a directory; without any, all snapshots
     #[arg(value_name = "SNAPSHOT[:PATH]", conflicts_with = "Filters")]
-    snapshots: Vec<String>,
+    snapshots: Vec<OsString>,
     /// Only below this stored directory
     #[arg(long, value_name = "PATH")]
     below: Option<OsString>,
@@ -63,14 +64,27 @@ enum Column {
 }
 
 pub(super) fn run(context: &Context, args: &Du) -> Result<Outcome> {
-    let options = Options {
-        choice: Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? },
+    let mut options = Options {
+        choice: Choice { selectors: Vec::new(), selection: args.filters.selection()? },
         below: args.below.clone().map(OsStringExt::into_vec).unwrap_or_default(),
         since: args.since.clone(),
         depth: args.depth,
         unique: args.unique,
     };
     context.with(|repo| {
+        for selector in &args.snapshots {
+            let (text, path) = text_and_path(repo, selector)?;
+            if let Some(path) = path {
+                if !options.below.is_empty() && options.below != path {
+                    let selector = selector.display();
+                    return Err(Error::Usage(format!(
+                        "{selector}: one directory can be asked for at a time"
+                    )));
+                }
+                options.below = path;
+            }
+            options.choice.selectors.push(text);
+        }
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "du", false);
         let report = du::run(repo, &options, &progress, &stop);

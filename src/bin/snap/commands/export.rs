@@ -1,9 +1,10 @@
 //! `snap export`: writes a snapshot as a tar archive.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +24,7 @@ use crate::report::Outcome;
 pub(crate) struct Export {
     /// latest, latest~N, an id prefix or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub(crate) selector: String,
+    pub(crate) selector: OsString,
     /// The archive; - or nothing is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -57,7 +58,7 @@ pub(super) fn run(context: &Context, args: &Export) -> Result<Outcome> {
         ));
     }
     let options = Options {
-        selector: args.selector.clone().into_bytes(),
+        selector: args.selector.clone().into_vec(),
         delta: args.delta,
         since: args.since.clone(),
         format: format(args, file)?,

@@ -1,6 +1,8 @@
 //! `snap ls`: lists what a snapshot holds. Names go out as the bytes they are.
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -17,7 +19,7 @@ use crate::report::Outcome;
 pub(crate) struct Ls {
     /// latest, latest~N, an id prefix or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub(crate) selector: String,
+    pub(crate) selector: OsString,
     /// With permissions (and ! if it changed each time it was read), owner, size and time
     #[arg(short, long)]
     pub(crate) long: bool,
@@ -31,12 +33,12 @@ pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
     context.with(|repo| {
         output::emit(|out| {
             if context.global.json {
-                let (snapshot, _) = snapshots::resolve(repo, &args.selector)?;
+                let (snapshot, _) = snapshots::resolve(repo, args.selector.as_bytes())?;
                 let mut head = output::snapshot(&snapshot);
                 head.insert("message_type".to_owned(), "snapshot".into());
                 writeln!(out, "{}", Value::Object(head)).map_err(failed)?;
             }
-            ls::run(repo, &args.selector, true, &mut |path, entry| {
+            ls::run(repo, args.selector.as_bytes(), true, &mut |path, entry| {
                 let result = match (context.global.json, args.long) {
                     (true, _) => writeln!(out, "{}", Value::Object(node(path, entry))),
                     (false, true) => long(out, path, entry).and_then(|()| out.write_all(end)),

@@ -30,6 +30,7 @@ mod restore;
 mod rewrite;
 mod schedule;
 mod scrub;
+mod selector;
 #[cfg(feature = "serve")]
 mod serve;
 mod sets;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::ops::restore::{self, Options, Summary};
 
+use super::selector::text_and_path;
 use super::{Context, outcome};
 use crate::output::{self, count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
@@ -17,7 +18,7 @@ use crate::report::Outcome;
 pub(crate) struct Restore {
     /// latest, latest~N, an id prefix or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub(crate) selector: String,
+    pub(crate) selector: OsString,
     /// Where to
     #[arg(short, long, value_name = "DIR")]
     pub(crate) target: PathBuf,
@@ -63,8 +64,9 @@ pub(crate) enum Overwrite {
 }
 
 pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
-    let options = Options {
-        selector: args.selector,
+    let mut options = Options {
+        selector: String::new(),
+        below: None,
         target: args.target,
         include: args.include,
         exclude: args.exclude,
@@ -83,6 +85,7 @@ pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
         verify: args.verify,
     };
     context.with(|repo| {
+        (options.selector, options.below) = text_and_path(repo, &args.selector)?;
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "restore", true).listing(options.dry_run);
         let result = restore::run(repo, &options, &progress, &stop);
