@@ -51,7 +51,7 @@ pub(super) fn publish(
         unmatched: Vec::new(),
         repository_bytes: listed_bytes(run) + counts.bytes_stored,
     };
-    if holds_nothing(&summary) && !partial {
+    if holds_nothing(run, &summary) && !partial {
         if let Some(session) = session {
             session.close()?;
         }
@@ -94,9 +94,10 @@ pub(super) fn publish(
 
 /// Whether nothing was saved of any source, and not because there is nothing: as a snapshot it would be complete, and
 /// outlive those that hold something.
-fn holds_nothing(summary: &Summary) -> bool {
+fn holds_nothing(run: &Run<'_>, summary: &Summary) -> bool {
     let Counts { files_new, files_changed, files_unchanged, others, .. } = summary.counts;
-    files_new + files_changed + files_unchanged + others == 0 && !summary.problems.is_empty()
+    let counts = |(path, _): &(Vec<u8>, String)| !run.options.optional.contains(path);
+    files_new + files_changed + files_unchanged + others == 0 && summary.problems.iter().any(counts)
 }
 
 fn why_nothing(summary: &Summary) -> String {

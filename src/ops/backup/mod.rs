@@ -94,6 +94,8 @@ pub struct Options {
     pub stdin: Option<Stdin>,
     /// Folders that stay out: what this machine keeps of its runs would change with each of them.
     pub leave_out: Vec<PathBuf>,
+    /// Stored paths of sources that need not be there.
+    pub optional: Vec<Vec<u8>>,
     /// Count ahead of what is read: somebody watches the progress.
     pub count_ahead: bool,
 }
@@ -131,6 +133,7 @@ impl Default for Options {
             store_as: None,
             stdin: None,
             leave_out: Vec::new(),
+            optional: Vec::new(),
             count_ahead: false,
         }
     }

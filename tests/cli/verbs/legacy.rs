@@ -89,6 +89,13 @@ fn paths_are_where_the_variables_say() {
 }
 
 #[test]
+fn an_empty_source_beside_one_that_need_not_be_there_is_a_backup() {
+    let sandbox = Sandbox::bare();
+    fs::create_dir(sandbox.path("data")).unwrap();
+    run(&sandbox, &[("APP_DATA_PATH", "./data"), ("SNAP_PASSWORD", "x")], &["backup"]).expect(0);
+}
+
+#[test]
 fn no_source_at_all_is_no_backup() {
     let mut sandbox = Sandbox::bare();
     sandbox.set_password(None);

@@ -153,8 +153,6 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         context.recorder.note(|record| record.set_sources(&host, &sources));
     }
     context.recorder.tell();
-    // The old script's sources need not all be there.
-    let optional = legacy.map_or(Ok(Vec::new()), Legacy::missing)?;
     let (repo, begun) = open(context, args, &options)?;
     let (repo, mirrors) = mirrors(context, args, repo)?;
     context.watch(&repo, |repo| {
@@ -175,7 +173,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         } else if context.talks() {
             output::tell(&human(&summary, &options))?;
         }
-        summary.problems.retain(|(path, _)| !optional.contains(path));
+        summary.problems.retain(|(path, _)| !options.optional.contains(path));
         if summary.partial {
             return Ok(Outcome::Interrupted);
         }
@@ -265,6 +263,8 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()),
         stdin,
         leave_out: Vec::new(),
+        // The old script's sources need not all be there.
+        optional: legacy.map_or(Ok(Vec::new()), Legacy::missing)?,
         count_ahead: Progress::is_watched(&context.global),
     })
 }
