@@ -39,6 +39,7 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("hyper", "bin/snap/serve"),
     ("dav_server", "bin/snap/serve"),
     ("maud", "bin/snap/serve"),
+    ("ratatui", "bin/snap/browse"),
 ];
 
 #[test]

@@ -13,6 +13,7 @@ pub mod scale;
 pub mod servers;
 pub mod sftp;
 pub mod stage;
+pub mod terminal;
 pub mod torture;
 pub mod trace;
 pub mod verdict;

@@ -1,6 +1,8 @@
 //! The program `snap`: parses, runs, and turns the result into an exit code. Everything else is a library call.
 
 mod args;
+#[cfg(feature = "browse")]
+mod browse;
 mod chart;
 mod commands;
 mod config;

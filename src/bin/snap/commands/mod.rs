@@ -2,6 +2,8 @@
 
 mod around;
 mod backup;
+#[cfg(feature = "browse")]
+mod browse;
 mod cat;
 mod check;
 mod cleanup;
@@ -82,6 +84,9 @@ pub(crate) enum Verb {
     /// Show the snapshots as directories
     #[cfg(feature = "mount")]
     Mount(mount::Mount),
+    /// Look around in snapshots in the terminal, and restore from there
+    #[cfg(feature = "browse")]
+    Browse(browse::Browse),
     /// Write a snapshot, or a part of it, as a tar archive
     Export(export::Export),
     /// Read a tar archive, or the directory of the script that snap replaces, into snapshots
@@ -180,6 +185,8 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Restore(args) => restore::run(context, args),
         #[cfg(feature = "mount")]
         Verb::Mount(args) => mount::run(context, &args),
+        #[cfg(feature = "browse")]
+        Verb::Browse(_) => browse::run(context),
         Verb::Check(args) => check::run(context, args),
         Verb::Repair(args) => repair::run(context, args),
         Verb::Export(args) => export::run(context, &args),

@@ -1,0 +1,110 @@
+//! `snap browse`: snapshots, directories, versions and differences in the terminal, and files back from there.
+//!
+//! The main thread draws and reads keys. Everything asked of the repository happens on a worker thread, so that the screen
+//! stays alive and Escape can stop it. `app` decides what a key means and knows no terminal; `draw` shows the state and
+//! changes nothing.
+
+mod app;
+mod draw;
+mod list;
+mod screen;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use snap_backup::store::repository::Repository;
+use snap_backup::{Error, Result};
+
+use app::{App, Step};
+use worker::{Answer, Task};
+
+/// How long a key is waited for before the worker's answers are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Runs until the user quits.
+///
+/// # Errors
+/// When the terminal cannot be used, or a worker's error ends the program.
+pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> Result<()> {
+    let (to_worker, tasks) = mpsc::channel();
+    let (answers, from_worker) = mpsc::channel();
+    // What the current task looks at; `stop` is the signal handler's and ends the whole program.
+    let cancel = Arc::new(AtomicBool::new(false));
+    thread::scope(|scope| {
+        let cancelled = Arc::clone(&cancel);
+        let worker = thread::Builder::new().name("browse".to_owned());
+        worker
+            .spawn_scoped(scope, move || worker::serve(repo, &tasks, &answers, &cancelled))
+            .map_err(Error::io("start", "a thread"))?;
+        let mut terminal = ratatui::try_init().map_err(Error::io("use", "the terminal"))?;
+        let result = interact(&mut terminal, location, &to_worker, &from_worker, &cancel, stop);
+        // The worker ends when the channel closes, also in the middle of a task.
+        cancel.store(true, Ordering::Relaxed);
+        drop(to_worker);
+        let restored = ratatui::try_restore().map_err(Error::io("restore", "the terminal"));
+        result.and(restored)
+    })
+}
+
+fn interact(
+    terminal: &mut DefaultTerminal,
+    location: &str,
+    tasks: &Sender<Task>,
+    answers: &Receiver<Answer>,
+    cancel: &AtomicBool,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let mut app = App::new(location);
+    let mut step = app.begin();
+    loop {
+        match step {
+            Step::Ask(task) => {
+                cancel.store(false, Ordering::Relaxed);
+                tasks.send(task).map_err(|_| Error::Stopped)?;
+            }
+            Step::Cancel => cancel.store(true, Ordering::Relaxed),
+            Step::Quit => return Ok(()),
+            Step::Wait => {}
+        }
+        terminal.draw(|frame| draw::all(frame, &mut app)).map_err(Error::io("write to", "the terminal"))?;
+        step = next(&mut app, answers, stop)?;
+    }
+}
+
+/// Waits for an answer or a key, whichever comes first.
+fn next(app: &mut App, answers: &Receiver<Answer>, stop: &AtomicBool) -> Result<Step> {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Step::Quit);
+        }
+        if let Ok(answer) = answers.try_recv() {
+            return Ok(app.answer(answer));
+        }
+        if !poll().map_err(Error::io("read from", "the terminal"))? {
+            if app.is_busy() {
+                app.tick();
+                return Ok(Step::Wait);
+            }
+            continue;
+        }
+        match event::read().map_err(Error::io("read from", "the terminal"))? {
+            Event::Key(key) if key.kind != KeyEventKind::Release => return Ok(app.key(key)),
+            Event::Resize(..) => return Ok(Step::Wait),
+            _ => {}
+        }
+    }
+}
+
+fn poll() -> io::Result<bool> {
+    match event::poll(TICK) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        polled => polled,
+    }
+}

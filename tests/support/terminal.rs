@@ -1,0 +1,97 @@
+//! The program on a pseudo-terminal: what a person types, and what stands on the screen then.
+
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+/// Nothing takes so long unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn at_least_one(cells: u16) -> NonZeroU16 {
+    NonZeroU16::new(cells).unwrap()
+}
+
+/// A screen, and the program that writes to it.
+pub struct Terminal {
+    child: Box<dyn Child + Send + Sync>,
+    keys: Box<dyn Write + Send>,
+    master: Box<dyn MasterPty + Send>,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+impl Terminal {
+    /// Starts the program in `dir` with these arguments and nothing in its environment but these variables.
+    pub fn start(dir: &Path, size: (u16, u16), vars: &[(&str, &str)], args: &[&str]) -> Self {
+        let (columns, rows) = size;
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_snap"));
+        command.args(args);
+        command.cwd(dir);
+        command.env_clear();
+        command.env("TERM", "xterm-256color");
+        for (name, value) in vars {
+            command.env(name, value);
+        }
+        let child = pair.slave.spawn_command(command).unwrap();
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(at_least_one(rows), at_least_one(columns), 0)));
+        let (mut output, written) = (pair.master.try_clone_reader().unwrap(), Arc::clone(&screen));
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read) = output.read(&mut bytes) {
+                if read == 0 {
+                    break;
+                }
+                written.lock().unwrap().process(&bytes[..read]);
+            }
+        });
+        let keys = pair.master.take_writer().unwrap();
+        Self { child, keys, master: pair.master, screen }
+    }
+
+    /// What is on the screen, without blanks at the ends of lines.
+    pub fn text(&self) -> String {
+        let contents = self.screen.lock().unwrap().screen().contents();
+        contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Types.
+    pub fn send(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    /// Waits until the screen is as wanted, and gives it back.
+    pub fn wait_until(&mut self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+        let begin = Instant::now();
+        loop {
+            let text = self.text();
+            if is_so(&text) {
+                return text;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{what} did not come:\n{text}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until these words stand on the screen.
+    pub fn wait_for(&mut self, words: &str) -> String {
+        self.wait_until(words, |text| text.contains(words))
+    }
+
+    /// Another size, as when a window is dragged.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        self.screen.lock().unwrap().screen_mut().set_size(at_least_one(rows), at_least_one(columns));
+        self.master.resize(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
+    }
+
+    /// Waits for the end of the program; its exit code.
+    pub fn end(mut self) -> u32 {
+        self.child.wait().unwrap().exit_code()
+    }
+}
