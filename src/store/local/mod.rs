@@ -63,6 +63,8 @@ pub struct LocalStorage {
     quirks: Quirks,
     /// Whether names are taken exclusively has been tried.
     probed: OnceLock<()>,
+    /// Whether files can be locked, once that was tried.
+    locks: OnceLock<bool>,
 }
 
 impl LocalStorage {
@@ -74,12 +76,32 @@ impl LocalStorage {
             network: OnceLock::new(),
             quirks: Quirks::default(),
             probed: OnceLock::new(),
+            locks: OnceLock::new(),
         }
     }
 
     /// The directory of the repository.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether files can be locked here: tried on the repository's directory, once there is one.
+    fn has_locks(&self) -> Result<bool> {
+        if let Some(known) = self.locks.get() {
+            return Ok(*known);
+        }
+        let opened = match File::open(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            opened => opened.map_err(Error::io("open", &self.root))?,
+        };
+        let lacks = matches!(
+            opened.try_lock_shared(),
+            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error)
+        );
+        if lacks {
+            self.quirks.unlocked.raise();
+        }
+        Ok(*self.locks.get_or_init(|| !lacks))
     }
 
     /// Permissions of new objects.
@@ -260,8 +282,9 @@ impl Storage for LocalStorage {
         let path = self.path(area, name)?;
         let temp = self.write_temp(&path, &[bytes], true)?;
         match temp.file.try_lock() {
-            // Who is at work shows by its heartbeat then, as in a store far away.
-            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error) => self.quirks.unlocked.raise(),
+            // Who is at work shows by its heartbeat then, as in a store far away. Where others can lock, a session without a lock
+            // would be taken for dead: that is an error.
+            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error) && !self.has_locks()? => {}
             locked => locked.map_err(|error| Error::io("lock", &path)(error.into()))?,
         }
         let (created, file) = temp.publish(&path, &self.quirks)?;
@@ -282,6 +305,9 @@ impl Storage for LocalStorage {
 
     fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
         let path = self.path(area, name)?;
+        if !self.has_locks()? {
+            return Ok(None);
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(false)),
@@ -294,10 +320,6 @@ impl Storage for LocalStorage {
         match file.try_lock_shared() {
             Ok(()) => Ok(Some(false)),
             Err(TryLockError::WouldBlock) => Ok(Some(true)),
-            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error) => {
-                self.quirks.unlocked.raise();
-                Ok(None)
-            }
             Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }
     }
@@ -307,6 +329,7 @@ impl Storage for LocalStorage {
             return Ok(Some(network.to_owned()));
         }
         let sessions = self.root.join(Area::Sessions.folder());
+        self.has_locks()?;
         if sessions.is_dir() {
             self.probed.get_or_init(|| probe_exclusiveness(&sessions, &self.quirks));
         }

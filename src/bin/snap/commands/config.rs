@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use snap_backup::{Error, Result};
 
-use super::{Context, sets, show};
+use super::{Context, load, sets, show};
 use crate::args::Global;
 use crate::config::{Config, find, passed_over, places, schema, told};
 use crate::notify::{self, End};
@@ -69,10 +69,10 @@ pub(crate) enum Setting {
 
 pub(super) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
     match verb {
-        Verb::Set(args) => set(&Context::new(global.clone(), Config::load(global)?), args),
+        Verb::Set(args) => set(&Context::new(global.clone(), load(global)?), args),
         Verb::Init(args) => init(global, args),
         Verb::Check => check(global),
-        Verb::Show(args) => show::run(global, &Config::load(global)?, &args.set),
+        Verb::Show(args) => show::run(global, &load(global)?, &args.set),
         Verb::TestNotify(args) => test_notify(global, &args.set),
         Verb::Schema => {
             let text = serde_json::to_string_pretty(&schema());
@@ -186,7 +186,7 @@ fn warnings(config: &Config) -> Vec<String> {
 }
 
 fn test_notify(global: &Global, names: &[String]) -> Result<Outcome> {
-    let context = Context::new(global.clone(), Config::load(global)?);
+    let context = Context::new(global.clone(), load(global)?);
     let sets = sets::chosen(&context, names, true)?;
     let (mut told, mut deaf) = (0, 0);
     for set in &sets {

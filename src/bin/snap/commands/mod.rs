@@ -162,14 +162,20 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
         _ => {}
     }
     threads::check()?;
-    let config = Config::load(&cli.global)?;
-    if let (None, false, Some(why)) = (&config.file, cli.global.quiet, passed_over()) {
-        output::warn(cli.global.json, why);
-    }
+    let config = load(&cli.global)?;
     let context = Context::new(cli.global, config);
     let result = dispatch(&context, cli.verb);
     context.recorder.end(&result);
     result
+}
+
+/// The configuration; that one in the working directory was passed over is said where no other takes its place.
+fn load(global: &Global) -> Result<Config> {
+    let config = Config::load(global)?;
+    if let (None, false, Some(why)) = (&config.file, global.quiet, passed_over()) {
+        output::warn(global.json, why);
+    }
+    Ok(config)
 }
 
 fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
