@@ -7,6 +7,8 @@ use crate::codec::envelope;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::record::GcRecord;
+use crate::store::names;
+use crate::store::names::LAST_COLLECTION;
 use crate::store::objects;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
@@ -27,7 +29,7 @@ pub struct Collection {
 
 /// The number of a collection's record or of its end.
 pub fn number(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.split('.').next()?, 16).ok()
+    names::collection(name).filter(|number| *number <= names::LAST_COLLECTION)
 }
 
 fn name_of(number: u64) -> String {
@@ -127,8 +129,12 @@ pub fn stands(storage: &dyn Storage, ring: &Ring, collection: &Collection) -> Re
 /// C3: publishes a collection under exactly this number. False when the number is taken.
 ///
 /// # Errors
-/// When it could not be made durable.
+/// When it could not be made durable, or no number is left.
 pub fn publish(storage: &dyn Storage, ring: &Ring, number: u64, record: &GcRecord) -> Result<bool> {
+    if number > LAST_COLLECTION {
+        let why = "no number is left for a collection: somebody put the highest one into gc/";
+        return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
+    }
     let created = objects::create(storage, ring, envelope::GC, Area::Gc, &name_of(number), record)?;
     Ok(created == Created::New)
 }

@@ -19,7 +19,7 @@ use crate::store::standing;
 /// # Errors
 /// When it could not be made durable, or what it needs is gone.
 pub fn commit(repo: &Repository, session: Session, manifest: &Manifest) -> Result<SnapshotId> {
-    if snapshots::commit(repo, session.id, manifest)? {
+    if snapshots::commit_under(repo, &session, manifest)? {
         let id = session.id;
         session.close()?;
         return Ok(id);

@@ -13,6 +13,8 @@ use crate::model::id::RepoId;
 use crate::model::malformed::Malformed;
 use crate::store::init::ChunkerProfile;
 use crate::store::init::InitOptions;
+use crate::store::names;
+use crate::store::names::LAST_GENERATION;
 use crate::store::objects;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
@@ -62,6 +64,10 @@ pub(super) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<
         }
         // Above damaged ones as well: their names are taken.
         config.generation = numbers(storage)?.last().map_or(1, |last| last.saturating_add(1));
+        if config.generation > LAST_GENERATION {
+            let why = "no number is left for a configuration: somebody put the highest one into config/";
+            return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
+        }
         config.set_parity(share);
         let bytes =
             slot::close_config(&config, key).map_err(Error::damaged("the configuration, being written,"))?;
@@ -73,7 +79,7 @@ pub(super) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<
 
 fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
     let mut numbers: Vec<u32> =
-        storage.list(Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
+        names::list(storage, Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

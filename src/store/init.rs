@@ -144,6 +144,7 @@ impl Repository {
         }
         let access = Access { password: options.password.clone(), cache: options.cache.clone() };
         let repo = Self::open(storage, &access)?;
+        repo.storage().keep_reserve();
         repo.cache().note(&Area::Config.path("1"), true);
         if let Some(slot) = repo.slot() {
             repo.cache().note(&Area::Keys.path(&slot.hex()), true);

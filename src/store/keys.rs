@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::id::RepoId;
+use crate::store::names;
 use crate::store::objects;
 use crate::store::snapshots;
 use crate::store::storage::Area;
@@ -48,7 +49,7 @@ pub fn add(storage: &dyn Storage, ring: &Ring, master: &Key, password: &[u8], la
 /// # Errors
 /// When they could not be listed.
 pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
-    let listed = storage.list(Area::Keys)?;
+    let listed = names::list(storage, Area::Keys)?;
     Ok(listed.into_iter().map(|found| (found.name.clone(), read(storage, &found.name))).collect())
 }
 

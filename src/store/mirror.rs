@@ -94,6 +94,10 @@ impl Storage for Mirrored {
         self.first.is_held(area, name)
     }
 
+    fn strays(&self, area: Area) -> Result<Vec<String>> {
+        self.first.strays(area)
+    }
+
     fn distrust(&self) -> Result<Option<String>> {
         self.first.distrust()
     }

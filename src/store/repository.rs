@@ -37,6 +37,8 @@ pub use crate::store::init::InitOptions;
 use crate::store::keys;
 use crate::store::keys::KeyChoice;
 use crate::store::mender::Mender;
+use crate::store::names;
+use crate::store::names::OwnObjects;
 use crate::store::objects;
 use crate::store::shelf::Limits;
 use crate::store::storage::Area;
@@ -114,7 +116,7 @@ impl Repository {
     /// # Errors
     /// When the store fails.
     pub fn exists(storage: &dyn Storage) -> Result<bool> {
-        Ok(!storage.list(Area::Config)?.is_empty())
+        Ok(!names::list(storage, Area::Config)?.is_empty())
     }
 
     /// Whether the repository says that it is encrypted.
@@ -195,7 +197,7 @@ impl Repository {
         let namer = Namer::new(&subkeys.id);
         cache.remember_place(Known { repo: config.repo, encrypted });
         let repo = Self {
-            storage,
+            storage: OwnObjects::of(storage),
             config,
             ring,
             namer,
@@ -231,6 +233,7 @@ impl Repository {
         let cache = self.cache.elsewhere(&location);
         cache.remember_place(Known { repo: config.repo, encrypted: config.cipher != CipherKind::None });
         let (view, mender, warnings) = Default::default();
+        let storage = OwnObjects::of(storage);
         let repo = Self { storage, config, cache, view, mender, warnings, ..self.clone() };
         trouble.into_iter().for_each(|text| repo.warn(text));
         Ok(repo)
@@ -251,6 +254,21 @@ impl Repository {
             what: Area::Config.path(name),
             source: Malformed::because("its check does not fit"),
         })
+    }
+
+    /// Whether bytes are a generation of this repository's configuration.
+    ///
+    /// # Errors
+    /// `Damaged` says what is wrong with them.
+    pub fn is_its_config(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let damaged = || Error::damaged(Area::Config.path(name));
+        objects::check_header(Area::Config, name, bytes)?;
+        let config = slot::open_config(bytes).map_err(damaged())?;
+        let key = keys_of(&self.master, &self.config).config;
+        let its = config.repo == self.config.repo
+            && config.generation.to_string() == name
+            && slot::check_config(bytes, &key);
+        its.then_some(()).ok_or(Malformed::because("its check does not fit")).map_err(damaged())
     }
 
     /// Sets the share of parity, in percent, for packs to come: a new generation of the configuration.

@@ -29,6 +29,7 @@ use crate::store::collections::Collection;
 use crate::store::damage;
 use crate::store::objects;
 use crate::store::repository::Repository;
+use crate::store::silence::Silence;
 use crate::store::storage::Area;
 use crate::store::storage::Hold;
 use crate::store::storage::Storage;
@@ -165,6 +166,7 @@ struct Pulse {
     /// What a reader reads, once it has said so.
     reads: Mutex<Option<Vec<SnapshotId>>>,
     noticed: AtomicU64,
+    silence: Silence,
 }
 
 #[derive(Debug)]
@@ -223,10 +225,13 @@ impl Session {
         }
         let (storage, ring) = (repo.shared_storage(), repo.ring());
         let id = new_id()?;
+        // Where nothing is locked, a lock that is free tells nothing: whoever comes to the same place by another way, where
+        // there are locks, must not take this session for one of its own boot that is gone.
+        let locks = !storage.is_far() && storage.is_held(Area::Sessions, &id.hex())?.is_some();
         let record = SessionRecord {
             kind,
             host: host_name(),
-            boot: boot_id(),
+            boot: if locks { boot_id() } else { String::new() },
             pid: std::process::id(),
             started: Time::now(),
         };
@@ -239,6 +244,7 @@ impl Session {
             said: Mutex::new(Beat { count: 0, gc_seen: 0 }),
             reads: Mutex::default(),
             noticed: AtomicU64::new(0),
+            silence: Silence::new(Duration::from_secs(repo.config().stale_after)),
         });
         let storage = Arc::clone(storage);
         Ok(Self { id, storage, hold: Some(hold), pulse, heart: None })
@@ -295,6 +301,21 @@ impl Session {
     /// When it could not be given.
     pub fn beat(&self) -> Result<()> {
         self.pulse.turn()
+    }
+
+    /// W3: whether somebody buried this session. Asked of the store only after a silence in which that may have happened.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn was_buried(&self) -> Result<bool> {
+        if !self.pulse.silence.was_too_long() {
+            return Ok(false);
+        }
+        match self.storage.read(Area::Sessions, &self.id.hex(), envelope::MAX_OBJECT) {
+            Ok(_) => Ok(false),
+            Err(err) if err.is_missing() => Ok(true),
+            Err(err) => Err(err),
+        }
     }
 
     /// Ends it: the heartbeat goes first, the session last.
@@ -371,6 +392,7 @@ impl Pulse {
         let name = format!("{}.beat", self.id);
         let bytes = objects::close(&self.ring, envelope::BEAT, &name, &next)?;
         self.storage.replace(Area::Sessions, &name, &bytes)?;
+        self.silence.end();
         *said = next;
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::model::manifest::Manifest;
 use crate::model::record::Fence;
 use crate::store::objects;
 use crate::store::repository::Repository;
+use crate::store::session::Session;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Listed;
@@ -93,9 +94,34 @@ pub fn load_listed(repo: &Repository, listed: &Listed) -> Result<Option<Snapshot
 /// When it is gone, damaged or newer.
 pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
-    match kept(repo, &id) {
-        Some(snapshot) => Ok(Some(snapshot)),
-        None => load_stored(repo, name),
+    let Some(bytes) = repo.cache().object(name) else { return load_stored(repo, name) };
+    if bytes.starts_with(&envelope::FENCE) && open_fence(repo, name, bytes.clone()).is_ok() {
+        return Ok(None);
+    }
+    match decode(repo, id, bytes) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(_) => load_stored(repo, name),
+    }
+}
+
+fn open_fence(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<Fence> {
+    objects::open(repo.ring(), envelope::FENCE, Area::Snapshots, name, name, bytes)
+}
+
+/// The fence that a listing found; `None` for a manifest.
+///
+/// # Errors
+/// When it is gone or damaged.
+pub fn fence(repo: &Repository, listed: &Listed) -> Result<Option<Fence>> {
+    let name = &listed.name;
+    let kept = repo.cache().object(name).filter(|kept| kept.len() as u64 == listed.len);
+    if kept.is_some_and(|kept| !kept.starts_with(&envelope::FENCE)) {
+        return Ok(None);
+    }
+    let bytes = repo.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT)?;
+    match bytes.starts_with(&envelope::FENCE) {
+        true => open_fence(repo, name, bytes).map(Some),
+        false => Ok(None),
     }
 }
 
@@ -103,7 +129,11 @@ fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
     let bytes = repo.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT)?;
     if objects::check_header(Area::Snapshots, name, &bytes)? == envelope::FENCE {
-        repo.cache().drop_object(name);
+        // One that is garbled is a fence all the same, and is looked at anew each time.
+        match open_fence(repo, name, bytes.clone()) {
+            Ok(_) => repo.cache().keep_object(name, &bytes),
+            Err(_) => repo.cache().drop_object(name),
+        }
         return Ok(None);
     }
     let snapshot = decode(repo, id, bytes.clone())?;
@@ -133,8 +163,16 @@ fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot>
 /// # Errors
 /// When it is not whole.
 pub fn verify(repo: &Repository, name: &str) -> Result<()> {
-    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
     let bytes = repo.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT)?;
+    verify_bytes(repo, name, bytes)
+}
+
+/// Whether these bytes are the manifest, or the fence, of that name.
+///
+/// # Errors
+/// When they are not.
+pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()> {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
     match objects::check_header(Area::Snapshots, name, &bytes)? {
         envelope::FENCE => {
             let _: Fence = objects::open(repo.ring(), envelope::FENCE, Area::Snapshots, name, name, bytes)?;
@@ -142,6 +180,26 @@ pub fn verify(repo: &Repository, name: &str) -> Result<()> {
         }
         _ => decode(repo, id, bytes).map(|_| ()),
     }
+}
+
+/// Commits under a session's name. False when the session was taken for dead: a fence has the name, or had it and was
+/// removed since, so that only the session's own absence tells. A manifest that came to stand meanwhile is withdrawn.
+///
+/// # Errors
+/// When it could not be made durable, or it cannot be told whether the session stands.
+pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<bool> {
+    if session.was_buried()? || !commit(repo, session.id, manifest)? {
+        return Ok(false);
+    }
+    if !session.was_buried()? {
+        return Ok(true);
+    }
+    let name = session.id.hex();
+    repo.storage().remove(Area::Snapshots, &name)?;
+    repo.storage().sync(Area::Snapshots)?;
+    repo.cache().drop_object(&name);
+    repo.cache().note(&Area::Snapshots.path(&name), false);
+    Ok(false)
 }
 
 /// Commits: creates the manifest under its session's name. False when a fence has the name.

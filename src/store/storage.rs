@@ -133,6 +133,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Whenever the listing may be incomplete: an error is never an empty list.
     fn list(&self, area: Area) -> Result<Vec<Listed>>;
 
+    /// What lies in an area's folders, is not snap's, and is in no listing: by its path in the repository, for people.
+    ///
+    /// # Errors
+    /// When the area cannot be listed.
+    fn strays(&self, _area: Area) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// A whole object.
     ///
     /// # Errors
@@ -188,7 +196,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// When it could not be written.
     fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()>;
 
-    /// Whether somebody holds the object. `None` where the store cannot tell.
+    /// Whether somebody holds the object. `None` where the store cannot tell; unless it is far, it says so whether or not
+    /// there is such an object.
     ///
     /// # Errors
     /// When the object could not be looked at, but for its being missing: `Some(false)`.

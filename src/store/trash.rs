@@ -46,24 +46,19 @@ impl Entry {
 /// All of them.
 ///
 /// # Errors
-/// When they cannot be listed, or a name is none that snap writes.
+/// When they cannot be listed.
 pub fn list(repo: &Repository) -> Result<Vec<Entry>> {
     list_in(repo.storage())
 }
 
 fn list_in(storage: &dyn Storage) -> Result<Vec<Entry>> {
     let listed = storage.list(Area::Trash)?;
-    let entries = listed.iter().map(|found| {
-        let parsed = found.name.split_once('.').and_then(|(id, by)| {
-            Some(Entry {
-                id: SnapshotId::parse(id).ok()?,
-                by: SnapshotId::parse(by).ok()?,
-                at: found.modified,
-            })
-        });
-        parsed.ok_or_else(|| objects::unknown_name(Area::Trash, &found.name))
+    let entries = listed.iter().filter_map(|found| {
+        let (id, by) = found.name.split_once('.')?;
+        let (id, by) = (SnapshotId::parse(id).ok()?, SnapshotId::parse(by).ok()?);
+        Some(Entry { id, by, at: found.modified })
     });
-    entries.collect()
+    Ok(entries.collect())
 }
 
 /// The manifest of a forgotten snapshot.
@@ -172,7 +167,7 @@ fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> R
 /// When the entry is gone or damaged, the session was taken for dead, or the manifest could not be made durable.
 pub fn undelete(repo: &Repository, session: &Session, entry: &Entry) -> Result<SnapshotId> {
     let manifest = read(repo, entry)?.manifest;
-    if !snapshots::commit(repo, session.id, &manifest)? {
+    if !snapshots::commit_under(repo, session, &manifest)? {
         return Err(Error::Refused("another process took this run for dead: run it again".into()));
     }
     if !snapshots::commit(repo, entry.id, &manifest)? && !stands_in(repo.storage(), &entry.id)? {

@@ -14,6 +14,7 @@ mod power_cut_replay;
 mod repair;
 mod repair_beside;
 mod storage_errors;
+mod strays;
 #[path = "../support/mod.rs"]
 mod support;
 mod syscalls;

@@ -4,14 +4,19 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use snap_backup::codec::envelope;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
+use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::record::Fence;
 use snap_backup::model::record::GcRecord;
 use snap_backup::model::record::SessionKind;
+use snap_backup::ops::backup;
 use snap_backup::ops::forget;
+use snap_backup::ops::repair::index;
+use snap_backup::ops::repair::snapshots;
 use snap_backup::store::objects;
 use snap_backup::store::session::Session;
 use snap_backup::store::storage::Area;
@@ -353,4 +358,79 @@ fn nothing_comes_back_that_an_unfinished_collection_purges() {
     stage.gc();
     assert_eq!((stage.bytes(), stage.names(Area::Trash)), (0, vec![]));
     stage.assert_sound();
+}
+
+/// A backup stores again what was lacking when `repair snapshots` looked: the snapshot is whole, and stays.
+#[test]
+fn a_snapshot_that_a_backup_healed_meanwhile_is_not_replaced() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    lose_packs_of_data(&stage);
+    // The look's session, then that of replacing.
+    at(&stage, 2, Act::Create, Area::Sessions, |stage| {
+        let options =
+            backup::Options { kind: SnapshotKind::Full, allow_empty: true, ..backup::Options::default() };
+        stage.library.backup("src", options);
+    });
+    let report = repair(&stage);
+    assert_eq!(report, [snapshots::Fate::Healed]);
+    assert!(stage.names(Area::Snapshots).contains(&id.hex()), "it was replaced");
+    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+    stage.assert_sound();
+}
+
+/// Another run forgets it: what was left of it must not come to stand in its place.
+#[test]
+fn a_snapshot_that_was_forgotten_while_it_was_repaired_stays_forgotten() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let id = stage.backup("src");
+    lose_packs_of_data(&stage);
+    at(&stage, 2, Act::Create, Area::Sessions, move |stage| stage.forget(id));
+    let report = repair(&stage);
+    assert_eq!(report, [snapshots::Fate::Forgotten]);
+    assert_eq!(stage.names(Area::Snapshots), Vec::<String>::new());
+}
+
+fn lose_packs_of_data(stage: &Stage) {
+    let inner = &stage.storage.inner;
+    let largest = inner.list(Area::Packs).unwrap().into_iter().max_by_key(|pack| pack.len).unwrap();
+    inner.remove(Area::Packs, &largest.name).unwrap();
+}
+
+fn repair(stage: &Stage) -> Vec<snapshots::Fate> {
+    let options = snapshots::Options::default();
+    let report = snapshots::run(&stage.library.open(), &options, &(), &AtomicBool::new(false));
+    report.unwrap().items.into_iter().map(|item| item.fate).collect()
+}
+
+/// A collection sweeps packs that `repair index` has listed: that is no damage.
+#[test]
+fn packs_that_are_swept_while_the_index_is_rebuilt_are_not_damaged() {
+    for dry_run in [false, true] {
+        let stage = Stage::new();
+        stage.write("src", &[1, 2]);
+        stage.backup("src");
+        let name = stage.names(Area::Packs).remove(0);
+        stage.storage.before(Act::Read, Area::Packs, move |storage, _| {
+            storage.remove(Area::Packs, &name).unwrap();
+        });
+        let report = index::run(&stage.library.open(), dry_run, &(), &AtomicBool::new(false)).unwrap();
+        assert_eq!(report.unreadable, Vec::<String>::new(), "dry run: {dry_run}");
+        assert!(stage.storage.is_spent());
+    }
+}
+
+/// One that is there and cannot be read is damaged all the same.
+#[test]
+fn packs_that_stand_and_cannot_be_read_are_damaged() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    stage.backup("src");
+    let name = stage.names(Area::Packs).remove(0);
+    let len = stage.storage.inner.get(Area::Packs, &name).unwrap().len();
+    stage.storage.inner.put(Area::Packs, &name, vec![0; len]);
+    let report = index::run(&stage.library.open(), false, &(), &AtomicBool::new(false)).unwrap();
+    assert_eq!(report.unreadable.len(), 1);
 }

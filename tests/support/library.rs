@@ -31,10 +31,16 @@ pub struct Library {
 impl Library {
     /// Makes the repository: encrypted if there is a password.
     pub fn on(storage: Arc<dyn Storage>, password: Option<&str>) -> Self {
+        let password = password.map(|password| password.to_owned().into());
+        Self::with(storage, InitOptions { password, ..InitOptions::default() })
+    }
+
+    /// Makes the repository as it is wanted, with a cache of its own.
+    pub fn with(storage: Arc<dyn Storage>, options: InitOptions) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let library = Self { home, storage, password: password.map(str::to_owned) };
-        let Access { password, cache } = library.access();
-        let options = InitOptions { password, cache, ..InitOptions::default() };
+        let password = options.password.as_ref().map(|password| password.to_string());
+        let library = Self { home, storage, password };
+        let options = InitOptions { cache: library.access().cache, ..options };
         Repository::init(Arc::clone(&library.storage), &options).unwrap();
         library
     }

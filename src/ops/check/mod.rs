@@ -23,6 +23,7 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::damage;
 use crate::store::index::Index;
+use crate::store::names;
 use crate::store::repository::Repository;
 use crate::store::segments;
 use crate::store::segments::Claims;
@@ -132,6 +133,7 @@ pub fn run(
     checker.walk_snapshots(&index)?;
     let by = session.as_ref().map_or_else(session::new_id, |session| Ok(session.id))?;
     checker.record(by);
+    names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
     checker.report.warnings.extend(repo.warnings());
     if let Some(session) = session {
         session.close()?;

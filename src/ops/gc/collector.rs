@@ -33,6 +33,7 @@ use crate::store::collections;
 use crate::store::collections::Collection;
 use crate::store::index::Index;
 use crate::store::liveness;
+use crate::store::names;
 use crate::store::repository::Repository;
 use crate::store::roots;
 use crate::store::roots::Roots;
@@ -106,6 +107,7 @@ impl<'a> Collector<'a> {
         let mut collector = Self { repo, options, observer, stop, session: None, report, full, missed: None };
         if options.dry_run {
             collector.foresee()?;
+            names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
             return Ok(collector.report);
         }
         // C1: a collector is a session.
@@ -127,6 +129,9 @@ impl<'a> Collector<'a> {
     }
 
     fn end(self) -> Result<Report> {
+        if self.session.is_some() && !self.full {
+            self.remove_old_fences(self.now_there()?)?;
+        }
         let Self { repo, session, mut report, full, stop, .. } = self;
         if let Some(session) = session {
             parity::tend(repo, session.id, full, &mut report, stop)?;
@@ -137,6 +142,7 @@ impl<'a> Collector<'a> {
             liveness::tidy(repo)?;
             session.close()?;
         }
+        names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
         repo.storage().tidy()?;
         repo.storage().keep_reserve();
         Ok(report)

@@ -7,6 +7,7 @@
 
 mod collector;
 mod damage;
+mod fences;
 mod foresee;
 mod keep;
 mod mark;

@@ -16,7 +16,7 @@ impl Collector<'_> {
 
     /// What time it is by the store's clock, which dates the entries: when it wrote this session's last heartbeat. This
     /// machine's may be days ahead of it, and would purge what was forgotten just now.
-    fn now_there(&self) -> Result<Time> {
+    pub(super) fn now_there(&self) -> Result<Time> {
         let Some(session) = &self.session else { return Ok(Time::now()) };
         session.beat()?;
         let listed = self.repo.storage().list(Area::Sessions)?;

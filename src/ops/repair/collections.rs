@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::record::GcRecord;
 use crate::model::record::SessionKind;
+use crate::ops::repair::numbers;
 use crate::store::collections;
 use crate::store::collections::Unreadable;
 use crate::store::liveness;
@@ -27,6 +28,8 @@ pub struct Report {
     pub unreadable: Vec<String>,
     /// The collection that was given up, or would be.
     pub given_up: Option<u64>,
+    /// Names that hold a number which no collection or configuration can have reached, and that were, or would be, removed.
+    pub removed: Vec<String>,
     /// Another collection is unfinished and can be read: when `gc` has ended it, what is unreadable goes as well.
     pub left_to_gc: bool,
 }
@@ -36,6 +39,12 @@ pub struct Report {
 /// # Errors
 /// When the store fails, a record is newer than this program, or somebody may be sweeping.
 pub fn run(repo: &Repository, dry_run: bool) -> Result<Report> {
+    let removed = numbers::remove(repo, dry_run)?;
+    let report = give_up(repo, dry_run)?;
+    Ok(Report { removed, ..report })
+}
+
+fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
     let found = look(repo)?;
     if dry_run || found.objects.is_empty() {
         return Ok(report(&found, false));
@@ -62,7 +71,7 @@ fn look(repo: &Repository) -> Result<Unreadable> {
 
 fn report(found: &Unreadable, left_to_gc: bool) -> Report {
     let unreadable = found.objects.iter().map(|(_, err)| err.chain()).collect();
-    Report { unreadable, given_up: found.open, left_to_gc }
+    Report { unreadable, given_up: found.open, removed: Vec::new(), left_to_gc }
 }
 
 fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Report> {

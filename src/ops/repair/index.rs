@@ -1,10 +1,12 @@
 //! `repair index`: this machine's view, made anew from the packs' own tables.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::id::PackId;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::index::Index;
@@ -53,7 +55,10 @@ pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &Ato
 fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
     repo.renew_view()?;
     let index = Index::load_from_packs(repo, sight)?;
-    let unreadable: Vec<String> = index.unreadable.iter().map(|(_, err)| err.chain()).collect();
+    // A collection may have swept packs since they were listed: they are not lost.
+    let still = still_listed(repo, !index.unreadable.is_empty())?;
+    let unreadable = index.unreadable.iter().filter(|(pack, _)| still.contains(pack));
+    let unreadable: Vec<String> = unreadable.map(|(_, err)| err.chain()).collect();
     let claims = Claims::of(repo)?;
     for (number, pack) in (0..).zip(index.packs()) {
         match index.table(number) {
@@ -66,6 +71,12 @@ fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
     let segments =
         wrong.map(|(name, why)| WrongSegment { why, removed: segments::remove(repo, &name) }).collect();
     Ok(Report { packs: index.packs().len() as u64, chunks: index.chunks(), unreadable, wrong: 0, segments })
+}
+
+/// Packs that are listed now; asked for only if something is to be compared with them.
+fn still_listed(repo: &Repository, wanted: bool) -> Result<HashSet<PackId>> {
+    let packs = if wanted { Sight::packs(repo.storage())? } else { Vec::new() };
+    Ok(packs.into_iter().map(|(id, _)| id).collect())
 }
 
 fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
@@ -82,7 +93,9 @@ fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &Ato
             // Moved since it was listed.
             Err(err) if err.is_missing() => continue,
             Err(err) if err.is_damage() => {
-                report.unreadable.push(err.chain());
+                if still_listed(repo, true)?.contains(id) {
+                    report.unreadable.push(err.chain());
+                }
                 continue;
             }
             Err(err) => return Err(err),

@@ -7,6 +7,7 @@
 
 pub mod collections;
 pub mod index;
+mod numbers;
 pub mod packs;
 pub mod parity;
 mod rewrite;

@@ -48,6 +48,10 @@ pub enum Fate {
     Recovered,
     /// Nothing is left of it but its name.
     Empty,
+    /// It is whole again, as a backup meanwhile stored what it lacked: it stays.
+    Healed,
+    /// Another run forgot it meanwhile: it stays so.
+    Forgotten,
     /// Its manifest cannot be read, and this machine has not kept it.
     Unreadable(String),
 }
@@ -202,6 +206,11 @@ fn replace(repo: &Repository, original: &Snapshot, stop: &AtomicBool) -> Result<
         let why = "packs were moved by another process meanwhile: run the repair again";
         return Err(Error::Refused(why.into()));
     }
+    // A backup may have stored again what was lacking when it was looked for.
+    if losses.entries == 0 {
+        session.close()?;
+        return Ok((Fate::Healed, losses));
+    }
     let Some(root) = root else {
         session.close()?;
         return Ok((Fate::Empty, losses));
@@ -213,9 +222,23 @@ fn replace(repo: &Repository, original: &Snapshot, stop: &AtomicBool) -> Result<
             session.id
         }
     };
-    trash::forget(repo, &session, &original.id)?;
+    let fate = match trash::forget(repo, &session, &original.id) {
+        // Whoever else forgot it has the last word: what was left of it is not to stand in its place.
+        Err(err) if err.is_missing() => {
+            forget_own(repo, &session, &id)?;
+            Fate::Forgotten
+        }
+        other => other.map(|()| Fate::Replaced(Some(id)))?,
+    };
     session.close()?;
-    Ok((Fate::Replaced(Some(id)), losses))
+    Ok((fate, losses))
+}
+
+fn forget_own(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<()> {
+    match trash::forget(repo, session, id) {
+        Err(err) if err.is_missing() => Ok(()),
+        other => other,
+    }
 }
 
 /// What stands of an earlier run that was cut short before it forgot the original.
@@ -237,7 +260,7 @@ fn manifest(original: &Snapshot, root: ChunkId, losses: &Losses) -> Manifest {
 }
 
 fn commit(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<()> {
-    if snapshots::commit(repo, session.id, manifest)? {
+    if snapshots::commit_under(repo, session, manifest)? {
         return Ok(());
     }
     // W3: a fence. Nothing was forgotten, so nothing is lost by giving up.

@@ -218,7 +218,7 @@ fn replace(
                 return Err(Error::Refused(format!("snapshot {} stays as it is: {why}", old.id.short())));
             }
         }
-        if !snapshots::commit(repo, session.id, &manifest)? {
+        if !snapshots::commit_under(repo, &session, &manifest)? {
             // W3: a fence. Nothing was said; again under another name.
             continue;
         }

@@ -5,6 +5,7 @@ mod files;
 mod network;
 mod quirks;
 mod reserve;
+mod strays;
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,6 +23,7 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -158,6 +160,13 @@ impl LocalStorage {
         Ok(temp)
     }
 
+    /// What time it is by the clock that dates the files here: this machine's may be days ahead of it.
+    fn now(&self) -> Result<SystemTime> {
+        let temp = Temp::new(&self.root, self.modes())?;
+        let dated = temp.file.metadata().and_then(|found| found.modified());
+        dated.map_err(Error::io("read", &self.root))
+    }
+
     /// Removes a file; none there is no error.
     fn unlink(&self, path: &Path) -> Result<()> {
         match fs::remove_file(path) {
@@ -214,6 +223,12 @@ impl Storage for LocalStorage {
                 }
             }
         }
+        found.sort();
+        Ok(found)
+    }
+
+    fn strays(&self, area: Area) -> Result<Vec<String>> {
+        let mut found = strays::within(&self.root, area)?;
         found.sort();
         Ok(found)
     }
@@ -305,7 +320,8 @@ impl Storage for LocalStorage {
 
     fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
         let path = self.path(area, name)?;
-        if !self.has_locks()? {
+        // Locks on a network are seen by some clients and not by others.
+        if self.network()?.is_some() || !self.has_locks()? {
             return Ok(None);
         }
         let file = match File::open(&path) {
@@ -313,10 +329,6 @@ impl Storage for LocalStorage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(false)),
             Err(error) => return Err(Error::io("open", &path)(error)),
         };
-        // Locks there are seen by some clients and not by others.
-        if self.network()?.is_some() {
-            return Ok(None);
-        }
         match file.try_lock_shared() {
             Ok(()) => Ok(Some(false)),
             Err(TryLockError::WouldBlock) => Ok(Some(true)),
@@ -371,6 +383,8 @@ impl Storage for LocalStorage {
     }
 
     fn tidy(&self) -> Result<()> {
+        // Without room for a new file the time there cannot be told: then nothing is old.
+        let Ok(now) = self.now() else { return Ok(()) };
         for folder in
             Area::ALL.into_iter().map(|area| self.folders(area)).collect::<Result<Vec<_>>>()?.concat()
         {
@@ -379,7 +393,7 @@ impl Storage for LocalStorage {
                 let Some(metadata) = metadata_of(&entry)?.filter(|found| ours && found.is_file()) else {
                     continue;
                 };
-                let age = metadata.modified().ok().and_then(|at| at.elapsed().ok());
+                let age = metadata.modified().ok().and_then(|at| now.duration_since(at).ok());
                 if age.is_some_and(|age| age >= ABANDONED) {
                     self.unlink(&entry.path())?;
                 }

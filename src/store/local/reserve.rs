@@ -3,6 +3,7 @@
 use std::fs;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -23,7 +24,8 @@ pub(super) fn path(root: &Path) -> PathBuf {
 /// Makes it, unless it is there.
 pub(super) fn keep(root: &Path) -> io::Result<()> {
     let path = path(root);
-    if path.metadata().is_ok_and(|found| found.len() >= RESERVED) {
+    // A copy that left holes out has the length and none of the room.
+    if path.metadata().is_ok_and(|found| found.len() >= RESERVED && found.blocks() * 512 >= RESERVED) {
         return Ok(());
     }
     let temp = root.join(format!("{TEMP}{RESERVE}-{}", std::process::id()));

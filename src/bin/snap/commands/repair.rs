@@ -121,6 +121,7 @@ fn tell_collections(context: &Context, report: &collections::Report, dry_run: bo
             "message_type": "summary",
             "unreadable": report.unreadable,
             "given_up": report.given_up,
+            "removed": report.removed,
             "left_to_gc": report.left_to_gc,
             "dry_run": dry_run,
         });
@@ -131,6 +132,10 @@ fn tell_collections(context: &Context, report: &collections::Report, dry_run: bo
     }
     if !context.talks() {
         return Ok(Outcome::Done);
+    }
+    for name in &report.removed {
+        let done = if dry_run { "would be removed" } else { "was removed" };
+        output::tell(&format!("{} {done}: nobody can have counted so far", printable(name)))?;
     }
     output::tell(&match (report.given_up, dry_run) {
         _ if report.unreadable.is_empty() => "every record of a collection can be read".to_owned(),
@@ -264,7 +269,8 @@ fn pack(id: &str, fate: &PackFate, dry_run: bool) -> String {
 }
 
 fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) -> Result<Outcome> {
-    let all_back = report.items.iter().all(|item| item.fate == Fate::Recovered);
+    let is_back = |fate: &Fate| matches!(fate, Fate::Recovered | Fate::Healed | Fate::Forgotten);
+    let all_back = report.items.iter().all(|item| is_back(&item.fate));
     let outcome = if all_back { Outcome::Done } else { Outcome::Problems };
     if context.global.json {
         let items: Vec<_> = report.items.iter().map(item_json).collect();
@@ -308,6 +314,10 @@ fn verdict(short: &str, item: &Item, dry_run: bool) -> String {
             )
         }
         Fate::Replaced(None) => format!("snapshot {short}: {lost}; would be replaced by what is left"),
+        Fate::Healed => format!("snapshot {short} is whole again: a backup stored what it lacked; it stays"),
+        Fate::Forgotten => {
+            format!("snapshot {short} was forgotten by another run meanwhile: nothing replaces it")
+        }
         Fate::Empty => {
             format!("snapshot {short}: nothing of it can be read: `snap forget {short}` forgets it")
         }
@@ -321,6 +331,8 @@ fn item_json(item: &Item) -> serde_json::Value {
     let (fate, new) = match &item.fate {
         Fate::Replaced(new) => ("replaced", *new),
         Fate::Recovered => ("recovered", None),
+        Fate::Healed => ("healed", None),
+        Fate::Forgotten => ("forgotten", None),
         Fate::Empty => ("empty", None),
         Fate::Unreadable(_) => ("unreadable", None),
     };

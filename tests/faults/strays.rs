@@ -1,0 +1,123 @@
+//! What somebody else put into the repository: it is in nobody's way, stays, and is told of once.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use crate::support::Sandbox;
+
+const AREAS: [&str; 11] = [
+    "config",
+    "keys",
+    "packs",
+    "packs/00",
+    "parity",
+    "index",
+    "snapshots",
+    "trash",
+    "sessions",
+    "gc",
+    "damage",
+];
+const FILES: [&str; 4] =
+    ["Thumbs.db", "desktop.ini", "1 (conflicted copy)", "a.sync-conflict-20261129-010203-ABC"];
+
+fn strew(sandbox: &Sandbox) -> usize {
+    for area in AREAS {
+        let folder = sandbox.path("repo").join(area);
+        fs::create_dir_all(folder.join("@eaDir/inner")).unwrap();
+        FILES.iter().for_each(|name| fs::write(folder.join(name), "x").unwrap());
+    }
+    AREAS.len() * (FILES.len() + 1)
+}
+
+#[test]
+fn what_is_not_snaps_stops_no_verb_and_stays_and_is_told_of_once() {
+    let sandbox = Sandbox::with_tree(&[("a", "hello"), ("d/b", "deep")]);
+    let first = sandbox.backup(&[]);
+    sandbox.write(&[("a", "changed")]);
+    sandbox.backup(&[]);
+    let strays = strew(&sandbox);
+    let before = sandbox.listing();
+    for verb in ["gc", "check"] {
+        let said = sandbox.ok(&[verb]).all();
+        assert_eq!(said.matches("not snap's").count(), 1, "{verb}: {said}");
+        assert!(said.contains(&format!("and {} more", strays - 5)), "{verb}: {said}");
+    }
+    for args in [
+        vec!["snapshots"],
+        vec!["ls", "latest"],
+        vec!["status"],
+        vec!["key", "list"],
+        vec!["forget", &first],
+        vec!["undelete"],
+        vec!["repair", "gc"],
+        vec!["repair", "index"],
+        vec!["repair", "packs"],
+        vec!["repair", "snapshots"],
+        vec!["repair", "parity"],
+        vec!["config", "set", "parity", "10%"],
+    ] {
+        let said = sandbox.ok(&args).all();
+        assert!(!said.contains("Thumbs.db"), "{args:?}: {said}");
+    }
+    sandbox.assert_restores("latest", &sandbox.src());
+    sandbox.ok(&["gc", "--empty-trash"]);
+    let after = sandbox.listing();
+    for (name, len) in before.iter().filter(|(name, _)| !name.to_string_lossy().is_empty()) {
+        let stray = FILES.iter().any(|stray| name.ends_with(stray));
+        assert!(!stray || after.get(name) == Some(len), "{} is gone", name.display());
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_a_configuration_makes_no_repository() {
+    let sandbox = Sandbox::bare();
+    fs::create_dir_all(sandbox.path("repo/config")).unwrap();
+    fs::write(sandbox.path("repo/config/Thumbs.db"), "x").unwrap();
+    sandbox.snap(&["snapshots"]).expect(10);
+    sandbox.ok(&["init"]);
+}
+
+/// The highest that a name can hold, the highest that snap counts to, and one that leaves a few.
+#[test]
+fn a_number_that_nobody_can_have_counted_to_uses_up_none_and_repair_removes_it() {
+    for (name, stops) in [
+        ("gc/ffffffffffffffff", false),
+        ("gc/ffffffffffffffff.done", false),
+        ("gc/0001000000000000", true),
+        ("gc/0000ffffffffffff", true),
+        ("config/4294967295", false),
+        ("config/1073741824", false),
+        ("config/1073741823", false),
+    ] {
+        let sandbox = Sandbox::with_tree(&[("a", "hello")]);
+        sandbox.backup(&[]);
+        let path = sandbox.path("repo").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "any bytes").unwrap();
+        sandbox.snap(&["gc"]).expect(if stops { 20 } else { 0 });
+        let said = sandbox.ok(&["repair", "gc"]).all();
+        assert!(said.contains(name) && !path.exists(), "{name}: {said}");
+        sandbox.ok(&["config", "set", "parity", "10%"]);
+        sandbox.ok(&["gc"]);
+        sandbox.ok(&["check"]);
+        assert!(sandbox.path("repo/config/2").exists(), "{name}: numbers go on where they were");
+    }
+}
+
+/// Without a reserve forgetting and collecting fail on a full disk; one with holes is none.
+#[test]
+fn the_reserve_is_there_from_the_beginning_and_holds_room() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::open();
+    let path = sandbox.path("repo/reserve");
+    let room = || fs::metadata(&path).map_or(0, |found| found.blocks() * 512);
+    if room() == 0 {
+        return crate::support::skipped("this file system gives no blocks ahead");
+    }
+    assert!(room() >= 8 << 20, "after init");
+    fs::File::create(&path).unwrap().set_len(8 << 20).unwrap();
+    assert!(room() < 8 << 20);
+    sandbox.ok(&["gc"]);
+    assert!(room() >= 8 << 20, "after a copy that left holes out");
+}

@@ -1,0 +1,149 @@
+//! W3 and what comes after it: how long a fence stands, and who is stopped when it is gone; and whose free lock tells nothing.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::Fence;
+use snap_backup::model::record::SessionKind;
+use snap_backup::model::record::SessionRecord;
+use snap_backup::ops::backup;
+use snap_backup::store::objects;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::session;
+use snap_backup::store::session::Session;
+use snap_backup::store::snapshots;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::library::Library;
+use crate::support::stage::Stage;
+
+const DAY: i64 = 24 * 3600;
+
+fn fence(stage: &Stage, days: i64) -> SnapshotId {
+    let (repo, id) = (stage.library.open(), session::new_id().unwrap());
+    let fence = Fence { by: SnapshotId::new([7; 16]), gc: 1, at: Time::now() };
+    objects::create(repo.storage(), repo.ring(), envelope::FENCE, Area::Snapshots, &id.hex(), &fence)
+        .unwrap();
+    let now = Time::now();
+    stage.storage.inner.date(Area::Snapshots, &id.hex(), Time { sec: now.sec - days * DAY, ..now });
+    id
+}
+
+#[test]
+fn a_fence_goes_after_a_month_by_the_stores_clock_and_not_beside_its_session() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    let kept = stage.backup("src");
+    let now = Time::now();
+    stage.storage.inner.date(Area::Snapshots, &kept.hex(), Time { sec: now.sec - 400 * DAY, ..now });
+    let (young, old, beside) = (fence(&stage, 29), fence(&stage, 30), fence(&stage, 30));
+    stage.stand_on(beside, "elsewhere".to_owned());
+    stage.gc();
+    let names = stage.names(Area::Snapshots);
+    assert!(!names.contains(&old.hex()), "nobody needs it any more");
+    for id in [kept, young, beside] {
+        assert!(names.contains(&id.hex()), "{id}");
+    }
+}
+
+#[test]
+fn a_fence_is_read_once_by_each_machine() {
+    let stage = Stage::new();
+    (0..3).for_each(|_| _ = fence(&stage, 0));
+    let reads = || {
+        stage.storage.calls();
+        assert_eq!(snapshots::list(&stage.library.open()).unwrap(), []);
+        let calls = stage.storage.calls();
+        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Snapshots)).count()
+    };
+    assert_eq!((reads(), reads()), (3, 0));
+}
+
+/// A writer whose every silence is too long.
+fn sleeper() -> (Arc<Hooked>, Library) {
+    let storage = Arc::new(Hooked::default());
+    let library = Library::with(storage.clone(), InitOptions { stale_after: 0, ..InitOptions::default() });
+    (storage, library)
+}
+
+/// Right before a manifest is created, its session has been buried, and the fence is gone again.
+fn bury_before_the_commit(storage: &Hooked, lose_packs: bool) -> Arc<Mutex<Vec<String>>> {
+    let buried = Arc::new(Mutex::new(Vec::new()));
+    let names = buried.clone();
+    storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+        storage.remove(Area::Sessions, name).unwrap();
+        names.lock().unwrap().push(name.to_owned());
+        let packs = if lose_packs { storage.list(Area::Packs).unwrap() } else { Vec::new() };
+        packs.iter().for_each(|pack| storage.remove(Area::Packs, &pack.name).unwrap());
+    });
+    buried
+}
+
+#[test]
+fn a_writer_that_slept_until_its_fence_was_gone_commits_nothing_with_holes() {
+    let (storage, library) = sleeper();
+    library.write("src", &[("a", b"hello")]);
+    bury_before_the_commit(&storage, true);
+    let err = library.try_backup("src", backup::Options::default()).unwrap_err().chain();
+    assert!(err.contains("took this run for dead"), "{err}");
+    assert_eq!(library.snapshots(), []);
+    assert_eq!(library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_writer_that_slept_until_its_fence_was_gone_commits_under_a_new_name_when_all_is_there() {
+    let (storage, library) = sleeper();
+    library.write("src", &[("a", b"hello")]);
+    let buried = bury_before_the_commit(&storage, false);
+    let made = library.backup("src", backup::Options::default()).snapshot.unwrap();
+    assert_eq!(library.snapshots(), [made]);
+    assert!(!buried.lock().unwrap().contains(&made.hex()), "it stands under the name that was fenced");
+    library.assert_restores(Some(made), "src");
+}
+
+/// What a session says of the boot that it began on.
+fn boot_of(storage: &Arc<Hooked>, library: &Library) -> String {
+    let repo = library.open();
+    let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
+    let name = session.id.hex();
+    let record: SessionRecord =
+        objects::read(storage.as_ref(), repo.ring(), envelope::SESSION, Area::Sessions, &name).unwrap();
+    session.close().unwrap();
+    record.boot
+}
+
+#[test]
+fn a_session_that_locks_nothing_does_not_say_on_which_boot_it_began() {
+    let stage = Stage::new();
+    assert_eq!(boot_of(&stage.storage, &stage.library), session::boot_id());
+    stage.storage.far.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(boot_of(&stage.storage, &stage.library), "");
+}
+
+/// By SFTP to this very machine, say: whoever comes by the path finds the lock free, and must not take that for an end.
+#[test]
+fn a_writer_that_came_by_a_way_without_locks_is_not_taken_for_dead_by_its_free_lock() {
+    let stage = Stage::new();
+    stage.write("src", &[1]);
+    stage.forget(stage.backup("src"));
+    stage.storage.far.store(true, std::sync::atomic::Ordering::Relaxed);
+    let repo = stage.library.open();
+    let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
+    stage.storage.far.store(false, std::sync::atomic::Ordering::Relaxed);
+    // Nothing holds it any more.
+    let (inner, name) = (&stage.storage.inner, session.id.hex());
+    let bytes = inner.get(Area::Sessions, &name).unwrap();
+    inner.remove(Area::Sessions, &name).unwrap();
+    inner.put(Area::Sessions, &name, bytes);
+    let report = stage.gc();
+    assert!(!report.waiting_for.is_empty(), "it was taken for dead");
+    assert!(!stage.names(Area::Snapshots).contains(&name), "it was fenced");
+    session.close().unwrap();
+}
