@@ -15,6 +15,7 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::model::record::Fence;
 use snap_backup::model::record::GcRecord;
 use snap_backup::ops::backup;
+use snap_backup::ops::forget;
 use snap_backup::ops::sync;
 use snap_backup::ops::sync::Options;
 use snap_backup::ops::sync::Report;
@@ -43,6 +44,11 @@ impl Pair {
     fn new() -> Self {
         let (from, to) = (Arc::new(Hooked::default()), Arc::new(Hooked::default()));
         Self { library: Library::on(from.clone(), None), from, to }
+    }
+
+    fn with_password(password: &str) -> Self {
+        let (from, to) = (Arc::new(Hooked::default()), Arc::new(Hooked::default()));
+        Self { library: Library::on(from.clone(), Some(password)), from, to }
     }
 
     fn save(&self, name: &str, seed: u64) -> SnapshotId {
@@ -98,6 +104,92 @@ fn a_second_copy_is_the_same_object_for_object_and_then_nothing_is_left_to_do() 
     let created =
         pair.to.calls().into_iter().filter(|(act, area, _)| *act == Act::Create && *area != Area::Sessions);
     assert_eq!(created.count(), 0);
+}
+
+/// A copy that was made while a backup ran, and collected there, has a fence where the backup's manifest has to be.
+#[test]
+fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
+    for far in [false, true] {
+        let pair = Pair::new();
+        pair.save("a", 1);
+        pair.sync();
+        let made = pair.save("b", 2);
+        let ring = pair.library.open().ring().clone();
+        fence(pair.to.inner.as_ref(), &ring, &made.hex());
+        // One here is nobody's manifest, and nothing to copy.
+        fence(pair.from.inner.as_ref(), &ring, &SnapshotId::new([9; 16]).hex());
+        pair.to.far.store(far, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(pair.sync().snapshots, 1);
+        pair.from.inner.remove(Area::Snapshots, &SnapshotId::new([9; 16]).hex()).unwrap();
+        pair.assert_equal();
+        assert_eq!(pair.sync().snapshots, 0);
+    }
+}
+
+/// Empty, cut, or garbled: a name alone says nothing.
+#[test]
+fn what_is_damaged_there_is_set_aside_and_copied_again() {
+    let ways: [fn(&mut Vec<u8>); 3] =
+        [Vec::clear, |bytes| bytes.truncate(bytes.len() - 10), |bytes| bytes[50] ^= 0xff];
+    for area in [Area::Snapshots, Area::Keys, Area::Config] {
+        for (way, damage) in ways.iter().enumerate() {
+            let pair = Pair::with_password("x");
+            pair.save("a", 1);
+            pair.sync();
+            let name = Pair::names(&pair.to, area).remove(0);
+            let mut bytes = pair.to.inner.get(area, &name).unwrap();
+            damage(&mut bytes);
+            pair.to.inner.put(area, &name, bytes.clone());
+            let report = pair.sync();
+            assert_eq!((report.objects_healed, report.snapshots), (1, 0), "{area:?} {way}");
+            pair.assert_equal();
+            assert_eq!(pair.to.inner.get(Area::Quarantine, &name), Some(bytes), "{area:?} {way}");
+            assert_eq!(pair.sync().objects_healed, 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_damaged_here_takes_the_place_of_nothing_there_and_is_told() {
+    for area in [Area::Snapshots, Area::Keys, Area::Config] {
+        let pair = Pair::with_password("x");
+        pair.save("a", 1);
+        pair.sync();
+        let repo = pair.library.open();
+        let name = Pair::names(&pair.from, area).remove(0);
+        let whole = pair.from.inner.get(area, &name).unwrap();
+        let mut bytes = whole.clone();
+        bytes[50] ^= 0xff;
+        pair.from.inner.put(area, &name, bytes);
+        let to: Arc<dyn Storage> = pair.to.clone();
+        let report = sync::run(&repo, &to, &Options::default(), &(), &AtomicBool::new(false)).unwrap();
+        assert_eq!(pair.to.inner.get(area, &name), Some(whole), "{area:?}");
+        // Of keys and configurations the whole one there is all that is asked for.
+        assert_eq!(report.is_whole(), area != Area::Snapshots, "{area:?}");
+    }
+}
+
+/// Somebody forgets it there first.
+#[test]
+fn a_snapshot_that_another_run_forgot_there_is_no_damage() {
+    let pair = Pair::new();
+    let old = pair.save("a", 1);
+    pair.save("b", 2);
+    pair.sync();
+    forget::run(
+        &pair.library.open(),
+        &forget::Options { selectors: vec![old.hex()], ..forget::Options::default() },
+    )
+    .unwrap();
+    pair.to.far.store(true, std::sync::atomic::Ordering::Relaxed);
+    // It is listed, and then gone.
+    pair.to.before(Act::Read, Area::Snapshots, |_, _| ());
+    pair.to.before(Act::Read, Area::Snapshots, |storage, name| {
+        storage.remove(Area::Snapshots, name).unwrap();
+    });
+    let (to, options): (Arc<dyn Storage>, _) = (pair.to.clone(), Options { delete: true, dry_run: false });
+    let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
+    assert!(pair.to.is_spent() && report.forgotten == 0);
 }
 
 #[test]

@@ -56,8 +56,8 @@ impl Mirrors {
         for second in &self.there {
             let place = output::printable(&second.location());
             match sync::bring(context, repo, second, &Options::default()) {
-                Ok(report) if report.damaged.is_empty() => {}
-                Ok(_) => problems.push(format!("the mirror at {place} lacks damaged packs")),
+                Ok(report) if report.is_whole() => {}
+                Ok(_) => problems.push(format!("the mirror at {place} lacks what is damaged here")),
                 Err(err @ Error::Interrupted) => return Err(err),
                 Err(err) => problems.push(format!("the mirror at {place} is behind: {}", err.chain())),
             }

@@ -53,7 +53,7 @@ pub(super) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
         } else if context.talks() {
             output::tell(&human(&report, &*to, freed, args.dry_run))?;
         }
-        Ok(if report.damaged.is_empty() { Outcome::Done } else { Outcome::Damage })
+        Ok(if report.is_whole() { Outcome::Done } else { Outcome::Damage })
     })
 }
 
@@ -95,6 +95,11 @@ pub(super) fn bring(
         output::warn(context.global.json, &text);
         context.recorder.note(|record| record.set_error(&text));
     }
+    for (_, why) in &report.objects_damaged {
+        let text = format!("{}: it is damaged here and was not copied: run `snap check`", why.chain());
+        output::warn(context.global.json, &text);
+        context.recorder.note(|record| record.set_error(&text));
+    }
     Ok(report)
 }
 
@@ -117,13 +122,17 @@ fn human(report: &Report, to: &dyn Storage, freed: u64, dry_run: bool) -> String
     if dry_run {
         return format!("dry run: {packs} and {snapshots} would be copied to {place}; nothing written");
     }
-    let mut text = match report.packs + report.snapshots {
+    let mut text = match report.packs + report.snapshots + report.objects_healed {
         0 => format!("nothing to copy: all of it is at {place}"),
         _ => format!("{packs} and {snapshots} copied to {place}"),
     };
     if report.healed > 0 {
         text +=
             &format!("\n{} damaged there, and whole again", count(report.healed, "pack was", "packs were"));
+    }
+    if report.objects_healed > 0 {
+        let objects = count(report.objects_healed, "other object was", "other objects were");
+        text += &format!("\n{objects} damaged there, set aside and copied again");
     }
     if report.forgotten > 0 {
         text += &format!("\n{} forgotten there", count(report.forgotten, "snapshot", "snapshots"));
@@ -144,11 +153,13 @@ fn json(report: &Report, freed: u64, dry_run: bool) -> Value {
         "packs": report.packs,
         "bytes": report.bytes,
         "packs_healed": report.healed,
+        "objects_healed": report.objects_healed,
         "snapshots": report.snapshots,
         "forgotten": report.forgotten,
         "passwords_removed": report.keys_removed,
         "bytes_freed": freed,
         "damaged": report.damaged.iter().map(|(pack, _)| pack.hex()).collect::<Vec<_>>(),
+        "objects_damaged": report.objects_damaged.iter().map(|(what, _)| what).collect::<Vec<_>>(),
         "dry_run": dry_run,
     })
 }

@@ -2,11 +2,14 @@
 //! other, and either may be lost.
 //!
 //! Objects never change, so whatever is there under its name and as long as here need not be copied again, and a run that is
-//! cut short goes on where it was. Manifests come last: what stands there can be restored from there.
+//! cut short goes on where it was; of small objects the bytes count as well ([`small`]). What stands there and is not what is
+//! here is set aside and copied again. Manifests come last: what stands there can be restored from there.
 //!
 //! Snapshots there keep their names, so they are not committed under the name of the session that brings them (W3). In its
 //! place the session looks whether it was taken for dead before it brings manifests and after: only then might a collector
 //! there have swept what they need, and all is compared once more under a new session.
+
+mod small;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -17,7 +20,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-use crate::codec::envelope;
 use crate::codec::hash;
 use crate::error::Error;
 use crate::error::Result;
@@ -29,7 +31,6 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::damage;
 use crate::store::packs;
-use crate::store::parity;
 use crate::store::repository::Repository;
 use crate::store::segments;
 use crate::store::segments::May;
@@ -75,6 +76,17 @@ pub struct Report {
     pub keys_removed: u64,
     /// Packs that are damaged here and were not copied.
     pub damaged: Vec<(PackId, Error)>,
+    /// Other objects that stood there damaged, were set aside and copied again.
+    pub objects_healed: u64,
+    /// Other objects that are damaged here and were not copied: which, and why.
+    pub objects_damaged: Vec<(String, Error)>,
+}
+
+impl Report {
+    /// Nothing was left out because it is damaged here.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.objects_damaged.is_empty()
+    }
 }
 
 /// Makes the repository at `to` hold what this one holds.
@@ -94,10 +106,13 @@ pub fn run(
     if !Repository::exists(to.as_ref())? {
         run.report.made = true;
         if !options.dry_run {
-            run.small(to.as_ref(), Area::Keys)?;
+            run.keys(to.as_ref())?;
             // With it, it exists.
-            run.small(to.as_ref(), Area::Config)?;
+            run.configurations(to.as_ref())?;
+            to.keep_reserve();
         }
+    } else if !options.dry_run {
+        run.restore_configurations(to.as_ref())?;
     }
     if run.report.made && options.dry_run {
         run.compare(None)?;
@@ -121,7 +136,17 @@ struct Run<'a> {
 /// What is lacking there.
 struct Lack {
     packs: Vec<(PackId, u64)>,
-    snapshots: Vec<Listed>,
+    /// Manifests, and what stands there in the place of each.
+    snapshots: Vec<(Listed, Option<InPlace>)>,
+}
+
+/// What stands there under the name of a manifest that is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InPlace {
+    /// A collector there took the session for dead while it was at work here. It has committed, so nobody needs that.
+    Fence,
+    /// Not the bytes that are here.
+    Other,
 }
 
 impl Run<'_> {
@@ -131,9 +156,8 @@ impl Run<'_> {
             let sight = Sight::look(to.storage(), to.ring(), |_| Ok(()))?;
             return self.compare(Some((to, &sight))).map(|_| ());
         }
-        for area in [Area::Keys, Area::Config] {
-            self.small(to.storage(), area)?;
-        }
+        self.keys(to.storage())?;
+        self.configurations(to.storage())?;
         for _ in 0..ATTEMPTS {
             let (session, sight) = Session::open(to, SessionKind::Writer)?;
             let lack = self.compare(Some((to, &sight)))?;
@@ -155,30 +179,11 @@ impl Run<'_> {
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
     }
 
-    /// Objects of an area that are small and few. Where both have one of a name, it stays.
-    fn small(&self, to: &dyn Storage, area: Area) -> Result<()> {
-        let there: HashSet<String> = to.list(area)?.into_iter().map(|found| found.name).collect();
-        for found in self.from.storage().list(area)? {
-            if !there.contains(&found.name) {
-                let bytes = self.from.storage().read(area, &found.name, envelope::MAX_OBJECT)?;
-                to.create(area, &found.name, &[&bytes])?;
-            }
-        }
-        Ok(())
-    }
-
     /// Manifests are listed before packs: what a manifest needs is durable before it is there.
     fn compare(&mut self, to: Option<(&Repository, &Sight)>) -> Result<Lack> {
-        let manifests = self.from.storage().list(Area::Snapshots)?;
-        let (standing, there) = match to {
-            None => Default::default(),
-            Some((to, sight)) => {
-                let names: HashSet<String> =
-                    to.storage().list(Area::Snapshots)?.into_iter().map(|found| found.name).collect();
-                let packs: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
-                (names, packs)
-            }
-        };
+        let snapshots = self.lacking_manifests(to.map(|(to, _)| to.storage()))?;
+        let there: HashMap<PackId, u64> =
+            to.map(|(_, sight)| sight.packs.iter().copied().collect()).unwrap_or_default();
         let damaged = |id: &PackId| to.is_some_and(|(_, sight)| sight.damaged.contains(id));
         let mut packs = Sight::packs(self.from.storage())?;
         if let Some((to, sight)) = to
@@ -190,8 +195,6 @@ impl Run<'_> {
             )));
         }
         packs.retain(|(id, len)| there.get(id) != Some(len) || damaged(id));
-        let snapshots: Vec<Listed> =
-            manifests.into_iter().filter(|found| !standing.contains(&found.name)).collect();
         let bytes = packs.iter().map(|(_, len)| len).sum();
         self.observer.notice(Event::Expect { files: packs.len() as u64, bytes });
         if self.options.dry_run {
@@ -267,45 +270,6 @@ impl Run<'_> {
         Ok(stands)
     }
 
-    /// Parity of packs that are there; a collection there removes what has lost its pack.
-    fn sidecars(&self, to: &Repository) -> Result<()> {
-        let sidecars = parity::list(self.from.storage())?;
-        if sidecars.is_empty() {
-            return Ok(());
-        }
-        let there: HashSet<PackId> = parity::list(to.storage())?.into_iter().map(|(id, _)| id).collect();
-        let packs: HashSet<PackId> = Sight::packs(to.storage())?.into_iter().map(|(id, _)| id).collect();
-        for (id, len) in sidecars.iter().filter(|(id, _)| packs.contains(id) && !there.contains(id)) {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            match self.from.storage().read(Area::Parity, &id.hex(), *len) {
-                Ok(bytes) => to.storage().create(Area::Parity, &id.hex(), &[&bytes]).map(drop)?,
-                // What cannot be read here is written anew, here and there, by who looks after it.
-                Err(err) if err.is_damage() => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(())
-    }
-
-    fn manifests(&mut self, to: &Repository, lacking: &[Listed]) -> Result<()> {
-        for found in lacking {
-            let read = self.from.storage().read(Area::Snapshots, &found.name, envelope::MAX_OBJECT);
-            let bytes = match read {
-                Ok(bytes) if bytes.starts_with(&envelope::FENCE) => continue,
-                // Forgotten meanwhile.
-                Err(err) if err.is_missing() => continue,
-                read => read?,
-            };
-            if to.storage().create(Area::Snapshots, &found.name, &[&bytes])? == Created::New {
-                to.cache().note(&Area::Snapshots.path(&found.name), true);
-                self.report.snapshots += 1;
-            }
-        }
-        Ok(())
-    }
-
     /// What is gone here goes there, the passwords first; snapshots can be brought back until they are purged.
     fn delete(&mut self, to: &Repository, session: &Session) -> Result<()> {
         let here: HashSet<String> =
@@ -327,8 +291,12 @@ impl Run<'_> {
             )));
         }
         for gone in there.iter().filter(|one| !here.contains(&one.id)) {
-            trash::forget(to, session, &gone.id)?;
-            self.report.forgotten += 1;
+            match trash::forget(to, session, &gone.id) {
+                Ok(()) => self.report.forgotten += 1,
+                // Somebody else forgot it there meanwhile.
+                Err(err) if err.is_missing() => {}
+                Err(err) => return Err(err),
+            }
         }
         Ok(())
     }

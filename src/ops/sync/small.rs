@@ -1,0 +1,237 @@
+//! What is small: keys, configurations, manifests, sidecars of parity. A name alone says nothing of it: what stands there
+//! may have been emptied or cut, or be a fence. Lengths are compared always, bytes wherever reading them costs no request over
+//! a line, and of keys and configurations everywhere. What differs there is replaced only by what is whole here.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use crate::codec::envelope;
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::ops::sync::InPlace;
+use crate::ops::sync::Run;
+use crate::store::keys;
+use crate::store::names;
+use crate::store::parity;
+use crate::store::repository::Repository;
+use crate::store::session::Sight;
+use crate::store::snapshots;
+use crate::store::storage::Area;
+use crate::store::storage::Created;
+use crate::store::storage::Listed;
+use crate::store::storage::Storage;
+
+impl Run<'_> {
+    /// Key slots; each is what its name says, so one there that is not is damaged.
+    pub(super) fn keys(&mut self, to: &dyn Storage) -> Result<()> {
+        let there: HashMap<String, bool> =
+            keys::all(to)?.into_iter().map(|(name, slot)| (name, slot.is_ok())).collect();
+        for (name, slot) in keys::all(self.from.storage())? {
+            match (slot, there.get(&name)) {
+                (_, Some(true)) => {}
+                (Ok((_, bytes)), found) => self.put(to, Area::Keys, &name, &bytes, found.is_some())?,
+                (Err(err), _) => self.damaged_here(Area::Keys, &name, err)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Generations of the configuration. Where both have one of a number and both are whole, each keeps its own.
+    pub(super) fn configurations(&mut self, to: &dyn Storage) -> Result<()> {
+        let there: HashSet<String> =
+            names::list(to, Area::Config)?.into_iter().map(|found| found.name).collect();
+        for found in self.from.storage().list(Area::Config)? {
+            let name = &found.name;
+            let whole = |storage: &dyn Storage| {
+                let bytes = storage.read(Area::Config, name, envelope::MAX_OBJECT)?;
+                self.from.is_its_config(name, &bytes).map(|()| bytes)
+            };
+            let stands = there.contains(name);
+            if stands && whole(to).map_or_else(keep_unless_damaged, |_| Ok(true))? {
+                continue;
+            }
+            match whole(self.from.storage()) {
+                Ok(bytes) => self.put(to, Area::Config, name, &bytes, stands)?,
+                Err(err) => self.damaged_here(Area::Config, name, err)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces configurations there that are not this repository's, before one is gone by, if the place is known to be a copy
+    /// all the same: it has a key, a manifest or a pack that is here, and these names are random.
+    pub(super) fn restore_configurations(&mut self, to: &dyn Storage) -> Result<()> {
+        let mut damaged = false;
+        for found in names::list(to, Area::Config)? {
+            let read = to.read(Area::Config, &found.name, envelope::MAX_OBJECT);
+            match read.and_then(|bytes| self.from.is_its_config(&found.name, &bytes)) {
+                Err(err) if err.is_damage() => damaged = true,
+                other => other?,
+            }
+        }
+        if damaged && self.is_copy(to)? { self.configurations(to) } else { Ok(()) }
+    }
+
+    fn is_copy(&self, to: &dyn Storage) -> Result<bool> {
+        for area in [Area::Snapshots, Area::Keys, Area::Packs] {
+            let here: HashSet<String> =
+                self.from.storage().list(area)?.into_iter().map(|found| found.name).collect();
+            if names::list(to, area)?.iter().any(|found| here.contains(&found.name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Manifests that are here and not there, or not there as they are here.
+    pub(super) fn lacking_manifests(
+        &mut self,
+        to: Option<&dyn Storage>,
+    ) -> Result<Vec<(Listed, Option<InPlace>)>> {
+        let listed = to.map_or_else(|| Ok(Vec::new()), |to| to.list(Area::Snapshots))?;
+        let there: HashMap<&str, u64> = listed.iter().map(|found| (found.name.as_str(), found.len)).collect();
+        let mut lacking = Vec::new();
+        for found in self.from.storage().list(Area::Snapshots)? {
+            let len = there.get(found.name.as_str()).copied();
+            let Some((to, len)) = to.zip(len) else {
+                if self.manifest(&found.name)?.is_some() {
+                    lacking.push((found, None));
+                }
+                continue;
+            };
+            if len == found.len && to.is_far() {
+                continue;
+            }
+            let Some(here) = self.manifest(&found.name)? else { continue };
+            let there = match to.read(Area::Snapshots, &found.name, envelope::MAX_OBJECT) {
+                // Too long to be one, or unreadable.
+                Err(err) if err.is_damage() && !err.is_missing() => Vec::new(),
+                Err(err) if err.is_missing() => continue,
+                read => read?,
+            };
+            if there != here {
+                let is_fence = there.starts_with(&envelope::FENCE);
+                lacking.push((found, Some(if is_fence { InPlace::Fence } else { InPlace::Other })));
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// A manifest as it is here; `None` for a fence, for what was forgotten meanwhile, and for what is damaged, which is noted.
+    fn manifest(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        let bytes = match self.from.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT) {
+            Err(err) if err.is_missing() => return Ok(None),
+            Err(err) => return self.damaged_here(Area::Snapshots, name, err).map(|()| None),
+            Ok(bytes) if bytes.starts_with(&envelope::FENCE) => return Ok(None),
+            Ok(bytes) => bytes,
+        };
+        match snapshots::verify_bytes(self.from, name, bytes.clone()) {
+            Ok(()) => Ok(Some(bytes)),
+            // It may be newer: it is copied as it is.
+            Err(Error::NewerFormat { .. }) => Ok(Some(bytes)),
+            Err(err) => self.damaged_here(Area::Snapshots, name, err).map(|()| None),
+        }
+    }
+
+    pub(super) fn manifests(&mut self, to: &Repository, lacking: &[(Listed, Option<InPlace>)]) -> Result<()> {
+        for (found, in_place) in lacking {
+            let Some(bytes) = self.manifest(&found.name)? else { continue };
+            let (storage, name) = (to.storage(), &found.name);
+            match in_place {
+                None => {
+                    if storage.create(Area::Snapshots, name, &[&bytes])? == Created::Exists {
+                        continue;
+                    }
+                }
+                Some(InPlace::Fence) => {
+                    storage.remove(Area::Snapshots, name)?;
+                    storage.create(Area::Snapshots, name, &[&bytes])?;
+                }
+                Some(InPlace::Other) => self.put(storage, Area::Snapshots, name, &bytes, true)?,
+            }
+            to.cache().note(&Area::Snapshots.path(name), true);
+            if *in_place != Some(InPlace::Other) {
+                self.report.snapshots += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Parity of packs that are there; a collection there removes what has lost its pack. One of another length there is
+    /// replaced by a whole one.
+    pub(super) fn sidecars(&mut self, to: &Repository) -> Result<()> {
+        let (from, stop) = (self.from.storage(), self.stop);
+        let sidecars = parity::list(from)?;
+        if sidecars.is_empty() {
+            return Ok(());
+        }
+        let there: HashMap<PackId, u64> = parity::list(to.storage())?.into_iter().collect();
+        let packs: HashMap<PackId, u64> = Sight::packs(to.storage())?.into_iter().collect();
+        for (id, len) in &sidecars {
+            let Some(pack_len) = packs.get(id) else { continue };
+            if there.get(id) == Some(len) {
+                continue;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let stands = there.contains_key(id);
+            let read = match stands {
+                true => parity::verify(from, (id, *pack_len), *len).map(drop),
+                false => Ok(()),
+            };
+            match read.and_then(|()| from.read(Area::Parity, &id.hex(), *len)) {
+                Ok(bytes) => {
+                    if stands {
+                        to.storage().remove(Area::Parity, &id.hex())?;
+                        self.report.objects_healed += 1;
+                    }
+                    to.storage().create(Area::Parity, &id.hex(), &[&bytes]).map(drop)?;
+                }
+                // What cannot be read here is written anew, here and there, by who looks after it.
+                Err(err) if err.is_damage() => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an object there, in the place of a damaged one, which is set aside.
+    fn put(&mut self, to: &dyn Storage, area: Area, name: &str, bytes: &[u8], stands: bool) -> Result<()> {
+        if stands {
+            match to.move_to((area, name), (Area::Quarantine, name)) {
+                // One was set aside before under this name.
+                Ok(Created::Exists) => to.remove(area, name)?,
+                Ok(Created::New) => {}
+                Err(err) if err.is_missing() => {}
+                // Whoever cannot read it cannot copy it, either.
+                Err(err) if err.is_damage() => to.remove(area, name)?,
+                Err(err) => return Err(err),
+            }
+            self.report.objects_healed += 1;
+        }
+        to.create(area, name, &[bytes]).map(drop)
+    }
+
+    /// Notes what cannot be copied, as it is damaged here; anything else is a failure.
+    fn damaged_here(&mut self, area: Area, name: &str, err: Error) -> Result<()> {
+        if err.is_missing() {
+            return Ok(());
+        }
+        if !err.is_damage() {
+            return Err(err);
+        }
+        let what = area.path(name);
+        if self.report.objects_damaged.iter().all(|(other, _)| *other != what) {
+            self.report.objects_damaged.push((what, err));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an object there that could not be read as what it should be stays all the same.
+fn keep_unless_damaged(err: Error) -> Result<bool> {
+    if err.is_damage() { Ok(false) } else { Err(err) }
+}
