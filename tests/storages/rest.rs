@@ -29,7 +29,26 @@ fn copies_go_to_a_rest_server_and_come_from_there() {
     far(&server).bears_copies();
 }
 
-/// Where names are free, as rclone's are.
+#[test]
+fn every_verb_works_on_rest_server_with_parity_and_so_do_copies() {
+    for init in [&[][..], &["--parity", "20%"]] {
+        let Some(server) = Server::rest_server(&["--no-verify-upload"]) else { return };
+        far(&server).bears_every_verb(init);
+    }
+    let Some(server) = Server::rest_server(&["--no-verify-upload"]) else { return };
+    far(&server).bears_copies();
+}
+
+/// It compares what it is given with a hash in the name: that is said before anything is written.
+#[test]
+fn a_rest_server_that_verifies_uploads_is_refused_in_words_and_left_empty() {
+    let Some(server) = Server::rest_server(&[]) else { return };
+    let far = far(&server);
+    let said = far.snap(&["init"]).expect(1).stderr;
+    assert!(said.contains("--no-verify-upload"), "{said}");
+    assert_eq!(crate::support::files_below(&server.folder()), [] as [std::path::PathBuf; 0]);
+}
+
 #[test]
 fn parity_goes_to_a_rest_server_too() {
     let Some(server) = Server::rclone_rest(false, &[]) else { return };

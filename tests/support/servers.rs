@@ -98,6 +98,22 @@ impl Server {
         }))
     }
 
+    /// restic's own rest-server, which takes no other names than those of 64 digits.
+    pub fn rest_server(more: &[&str]) -> Option<Self> {
+        let tool =
+            ["restic-rest-server", "rest-server"].into_iter().find(|tool| is_there(tool, &["--version"]));
+        let Some(tool) = tool else {
+            super::skipped("there is no rest-server (Debian: restic-rest-server)");
+            return None;
+        };
+        Some(Self::start(|port, dir| {
+            let mut command = Command::new(tool);
+            command.args(["--no-auth", "--listen", &format!("127.0.0.1:{port}"), "--path"]);
+            command.arg(dir.join("data")).args(more);
+            command
+        }))
+    }
+
     /// azurite: Azure Blob Storage in memory, with one container.
     pub fn azurite() -> Option<Self> {
         has("azurite-blob", &["--version"], "azurite from npm: Azure is not tried")?;
@@ -197,10 +213,14 @@ fn rclone(dir: &Path, what: &[&str], port: u16) -> Command {
     command
 }
 
-fn has(tool: &str, args: &[&str], missing: &str) -> Option<()> {
+fn is_there(tool: &str, args: &[&str]) -> bool {
     let mut command = Command::new(tool);
-    let there = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn has(tool: &str, args: &[&str], missing: &str) -> Option<()> {
+    if !is_there(tool, args) {
         super::skipped(&format!("there is no {missing}"));
         return None;
     }

@@ -28,6 +28,7 @@ use crate::store::patience::Line;
 use crate::store::patience::Patience;
 use crate::store::patience::Trouble;
 use crate::store::rest::place::Place;
+use crate::store::session;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Listed;
@@ -97,7 +98,7 @@ impl RestStorage {
 
     fn refused(&self, doing: &'static str, what: &str, status: u16, words: &str) -> Trouble {
         // A page is for browsers.
-        let words = if words.len() > 200 || words.starts_with('<') { "" } else { words };
+        let words = if words.len() > 400 || words.starts_with('<') { "" } else { words };
         let said = format!("the server answered {status} {words}");
         let (kind, said) = match status {
             401 => {
@@ -127,9 +128,20 @@ impl RestStorage {
         self.line.with("write", &what, |_| {
             let mut source = Parts::new(parts);
             let body: Option<(&mut dyn Read, u64)> = Some((&mut source, len));
-            let answer = self.ask(("write", &what), (Method::POST, &url), None, body, &[403])?;
-            Ok(answer.is_good())
+            let answer = self.ask(("write", &what), (Method::POST, &url), None, body, &[400, 403])?;
+            match answer.status.as_u16() {
+                400 => Err(self.refused_content(&what, answer)),
+                _ => Ok(answer.is_good()),
+            }
         })
+    }
+
+    /// Why a server takes nothing under a name that it does not find in the bytes.
+    fn refused_content(&self, what: &str, mut answer: Answer) -> Trouble {
+        let words = answer.words();
+        let hint = "it may compare what it is given with its name, as rest-server does unless it is started with \
+                    --no-verify-upload; start it so (snap verifies all it reads)";
+        self.refused("write", what, 400, &format!("{}: {hint}", words.trim().trim_end_matches(':')))
     }
 
     /// The folders of a repository, which some servers make only when they are told to.
@@ -140,8 +152,17 @@ impl RestStorage {
         let url = self.place.url("?create=true");
         self.line
             .with("make", "", |_| self.ask(("make", ""), (Method::POST, &url), None, None, &[]).map(drop))?;
+        self.try_a_name()?;
         let _ = self.made.set(());
         Ok(())
+    }
+
+    /// Writes what is named by no hash of its bytes, so that a server that takes no such thing says so before there is half
+    /// a repository. It is the last word of a session that never was, which a collection would clear away.
+    fn try_a_name(&self) -> Result<()> {
+        let name = format!("{:032}{}", 0, session::END);
+        self.post(Area::Sessions, &name, &[b"snap"])?;
+        self.remove(Area::Sessions, &name)
     }
 
     fn forbidden(&self, doing: &'static str, what: &str) -> Error {
@@ -174,7 +195,8 @@ impl Storage for RestStorage {
         let items = self.line.with("list", what, |_| {
             let accept = Some(("accept", VERSION));
             // Where there is no repository, there may be no folder to list.
-            let missing: &[u16] = if area == Area::Config { &[404] } else { &[] };
+            let first = matches!(area, Area::Config | Area::Keys);
+            let missing: &[u16] = if first { &[404] } else { &[] };
             let answer = self.ask(("list", what), (Method::GET, &url), accept, None, missing)?;
             if !answer.is_good() {
                 return Ok(Vec::new());

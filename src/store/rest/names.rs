@@ -5,7 +5,7 @@ use crate::store::storage::Area;
 use crate::store::storage::check_name;
 
 /// What stands behind a name of 32 digits or fewer: no random id ends so.
-const TAGS: [(Area, &str, &str); 9] = [
+const TAGS: [(Area, &str, &str); 10] = [
     (Area::Config, "", "snap-config"),
     (Area::Snapshots, "", "snap-snapshot"),
     (Area::Sessions, "", "snap-session"),
@@ -15,6 +15,7 @@ const TAGS: [(Area, &str, &str); 9] = [
     (Area::Gc, "", "snap-gc"),
     (Area::Gc, ".done", "snap-gc-done"),
     (Area::Index, "", "snap-segment"),
+    (Area::Quarantine, "", "snap-quarantine"),
 ];
 /// What a name begins with that has another form; rest-server takes none of these.
 const FREE: &str = "snap-";
@@ -32,7 +33,7 @@ pub(super) fn kind(area: Area) -> &'static str {
 
 /// Areas whose names are ids of 64 digits, one of each type.
 fn has_long_names(area: Area) -> bool {
-    matches!(area, Area::Packs | Area::Keys | Area::Damage | Area::Quarantine)
+    matches!(area, Area::Packs | Area::Keys | Area::Damage | Area::Parity)
 }
 
 /// What an object is called there.
@@ -40,6 +41,11 @@ pub(super) fn encode(area: Area, name: &str) -> String {
     if has_long_names(area) && is_hex(name, 64) {
         return name.to_owned();
     }
+    // Beside sidecars, which have the whole name; half an id is enough for what nobody reads.
+    let name = match name.get(..32) {
+        Some(half) if area == Area::Quarantine && is_hex(name, 64) => half,
+        _ => name,
+    };
     if let Some((id, by)) = name.split_once('.').filter(|(id, by)| is_hex(id, 32) && is_hex(by, 32))
         && area == Area::Trash
     {
@@ -127,7 +133,8 @@ mod tests {
             (Area::Packs, long.clone()),
             (Area::Keys, long.clone()),
             (Area::Damage, long.clone()),
-            (Area::Quarantine, long.clone()),
+            (Area::Parity, long.clone()),
+            (Area::Quarantine, ID.to_owned()),
             (Area::Trash, format!("{ID}.{ID}")),
             (Area::Snapshots, ID.to_owned()),
             (Area::Sessions, ID.to_owned()),
@@ -148,6 +155,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_set_aside_is_called_by_half_its_id() {
+        let (pack, called) = (ID.repeat(2), encode(Area::Quarantine, ID));
+        assert_eq!(encode(Area::Quarantine, &pack), called);
+        assert_eq!(decode(Area::Quarantine, &called).as_deref(), Some(ID));
+        assert_eq!(decode(Area::Parity, &called), None, "it is no sidecar");
     }
 
     #[test]
