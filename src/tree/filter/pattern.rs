@@ -143,3 +143,39 @@ impl Pattern {
 pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Slow, and plainly right.
+    fn simply(parts: &[Part], path: &[&[u8]]) -> bool {
+        match parts {
+            [] => path.is_empty(),
+            [Part::Many] => !path.is_empty(),
+            [Part::Many, rest @ ..] => (0..=path.len()).any(|skipped| simply(rest, &path[skipped..])),
+            [Part::One(glob), rest @ ..] => {
+                path.first().is_some_and(|name| glob.matches(name)) && simply(rest, &path[1..])
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_finds_every_way_through_a_path(
+            pattern in "/?(a|b|[*]|[*][*])(/(a|b|[*]|[*][*])){0,4}",
+            path in "(a|b)(/(a|b)){0,6}",
+        ) {
+            let pattern = Pattern::parse(pattern.as_bytes(), true, false).unwrap();
+            let path: Vec<&[u8]> = components(path.as_bytes()).collect();
+            let anchored = |path: &[&[u8]]| simply(&pattern.parts, path);
+            let expected = match pattern.scope {
+                Scope::Anchored => anchored(&path),
+                Scope::Floating | Scope::Name => (0..path.len()).any(|at| anchored(&path[at..])),
+            };
+            prop_assert_eq!(pattern.matches(&path), expected);
+        }
+    }
+}
