@@ -267,6 +267,11 @@ impl Entry {
         matches!(self.kind, Kind::Dir { .. })
     }
 
+    /// Whether this is a device node.
+    pub fn is_device(&self) -> bool {
+        matches!(self.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. })
+    }
+
     /// Whether this is a regular file.
     pub fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File { .. })

@@ -21,6 +21,12 @@ const EXPIRES: u16 = 6;
 const ORIGINAL: u16 = 8;
 /// The snapshot of another repository that it is a copy of, and its root tree when it was copied.
 const COPIED: u16 = 10;
+/// What its root is, as one byte of the bits below.
+const ROOT: u16 = 16;
+/// The root is no source: it only leads to sources.
+const ONLY_LEADS: u8 = 1;
+/// Every directory above the sources that the snapshot does not hold lets everybody pass.
+const OPEN_ABOVE: u8 = 2;
 
 /// Most bytes of a description.
 pub const MAX_DESCRIPTION: usize = 4096;
@@ -90,6 +96,27 @@ impl Manifest {
     pub fn set_copied(&mut self, from: SnapshotId) {
         let bytes = [from.as_bytes().as_slice(), self.root.as_bytes()].concat();
         self.set_note(COPIED, Some(bytes));
+    }
+
+    /// Whether the root of its tree only leads to sources, so that nothing in it is the snapshot's but these.
+    pub fn root_only_leads(&self) -> bool {
+        self.root_bits() & ONLY_LEADS != 0
+    }
+
+    /// Whether everybody could reach the sources as far as directories are concerned that the snapshot does not hold.
+    /// Where nobody noted it, they could not.
+    pub fn is_open_above(&self) -> bool {
+        self.root_bits() & OPEN_ABOVE != 0
+    }
+
+    /// Notes what its root is.
+    pub fn set_root(&mut self, only_leads: bool, open_above: bool) {
+        let bits = (u8::from(only_leads) * ONLY_LEADS) | (u8::from(open_above) * OPEN_ABOVE);
+        self.set_note(ROOT, (bits != 0).then(|| vec![bits]));
+    }
+
+    fn root_bits(&self) -> u8 {
+        self.note(ROOT).and_then(|bytes| bytes.first().copied()).unwrap_or(0)
     }
 
     /// Whether all that must be understood is.

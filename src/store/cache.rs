@@ -50,6 +50,11 @@ impl Cache {
         Self { base, dir, place: place_of(location) }
     }
 
+    /// The folder that holds those of all repositories.
+    pub fn base(&self) -> Option<&Path> {
+        self.base.as_deref()
+    }
+
     /// For the same repository at another location.
     pub fn elsewhere(&self, location: &str) -> Self {
         Self { place: place_of(location), ..self.clone() }

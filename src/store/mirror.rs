@@ -4,6 +4,7 @@
 //! finds what is lacking. So the second place may fail at any time, and the first one never waits for its mending.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -68,6 +69,10 @@ impl Storage for Mirrored {
 
     fn is_far(&self) -> bool {
         self.first.is_far()
+    }
+
+    fn local_dir(&self) -> Option<&Path> {
+        self.first.local_dir()
     }
 
     fn list(&self, area: Area) -> Result<Vec<Listed>> {

@@ -1,6 +1,7 @@
 //! The outside world as the repository sees it: one narrow trait.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -172,6 +173,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Whether a line lies in between, so that each request takes a while however small it is.
     fn is_far(&self) -> bool {
         false
+    }
+
+    /// The directory that it is, if it is one of this machine.
+    fn local_dir(&self) -> Option<&Path> {
+        None
     }
 
     /// Like `create`, and the object is held until the returned value is dropped; where there are no locks, nothing

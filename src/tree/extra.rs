@@ -31,32 +31,60 @@ fn is_ours(name: &[u8]) -> bool {
     spaces.iter().any(|space| name.starts_with(space))
 }
 
-/// Takes away what is not wanted and sets all that comes before the mode. Returns how many this user, or this file
-/// system, cannot have.
-pub(crate) fn set_plain(thing: Thing<'_>, wanted: &[Xattr]) -> Result<u64, Errno> {
+/// Attributes that a thing could not be given.
+#[derive(Default)]
+pub(crate) struct Lacking {
+    /// How many this user may not set, or this file system has not at all.
+    pub(crate) left_out: u64,
+    /// Those that do not fit it, each with the reason: their loss is a problem of this one file.
+    pub(crate) unfit: Vec<String>,
+}
+
+impl Lacking {
+    fn note(&mut self, name: &[u8], result: Result<(), Errno>) -> Result<(), Errno> {
+        match result {
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS) => self.left_out += 1,
+            Err(errno @ (Errno::INVAL | Errno::NOSPC | Errno::TOOBIG | Errno::RANGE | Errno::DQUOT)) => {
+                let (name, why) = (String::from_utf8_lossy(name), std::io::Error::from(errno));
+                self.unfit.push(format!("cannot set the extended attribute {name}: {why}"));
+            }
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+}
+
+/// Takes away what is not wanted and sets all that comes before the mode.
+pub(crate) fn set_plain(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
     let there = match thing.list() {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(wanted.len() as u64),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            lacking.left_out += wanted.len() as u64;
+            return Ok(());
+        }
         other => other?,
     };
-    let mut left_out = 0;
     for name in there.iter().filter(|name| is_ours(name)) {
         if !wanted.iter().any(|xattr| xattr.name == **name) {
-            left_out += left(thing.remove(name))?;
+            lacking.note(name, thing.remove(name))?;
         }
     }
     for xattr in wanted.iter().filter(|xattr| !is_acl(&xattr.name)) {
-        left_out += set(thing, xattr, &there)?;
+        let value = value(xattr)?;
+        // One that is right may be one that this user could not set.
+        if !there.contains(&xattr.name) || !thing.get(&xattr.name).is_ok_and(|found| found == value) {
+            lacking.note(&xattr.name, thing.set(&xattr.name, value))?;
+        }
     }
-    Ok(left_out)
+    Ok(())
 }
 
 /// Sets the ACLs, once the mode is set.
-pub(crate) fn set_acls(thing: Thing<'_>, wanted: &[Xattr]) -> Result<u64, Errno> {
-    let mut left_out = 0;
+pub(crate) fn set_acls(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
     for xattr in wanted.iter().filter(|xattr| is_acl(&xattr.name)) {
-        left_out += left(thing.set(&xattr.name, value(xattr)?))?;
+        lacking.note(&xattr.name, thing.set(&xattr.name, value(xattr)?))?;
     }
-    Ok(left_out)
+    Ok(())
 }
 
 /// Whether a thing has just these, but for what the system keeps there itself.
@@ -69,39 +97,11 @@ pub(crate) fn has(thing: Thing<'_>, wanted: &[Xattr]) -> bool {
     there.iter().all(|name| known(name) || !is_ours(name)) && wanted.iter().all(is_right)
 }
 
-fn set(thing: Thing<'_>, xattr: &Xattr, there: &[Vec<u8>]) -> Result<u64, Errno> {
-    let value = value(xattr)?;
-    // One that is right may be one that this user could not set.
-    if there.contains(&xattr.name) && thing.get(&xattr.name).is_ok_and(|found| found == value) {
-        return Ok(0);
-    }
-    left(thing.set(&xattr.name, value))
-}
-
 /// Values in chunks are loaded by whoever knows of the store.
 fn value(xattr: &Xattr) -> Result<&[u8], Errno> {
     match &xattr.value {
         XattrValue::Inline(bytes) => Ok(bytes),
         XattrValue::Content { .. } => Err(Errno::INVAL),
-    }
-}
-
-/// One more left out, if the reason is this user or this file system.
-fn left(result: Result<(), Errno>) -> Result<u64, Errno> {
-    match result {
-        Ok(()) | Err(Errno::NODATA) => Ok(0),
-        Err(
-            Errno::PERM
-            | Errno::ACCESS
-            | Errno::OPNOTSUPP
-            | Errno::NOSYS
-            | Errno::INVAL
-            | Errno::NOSPC
-            | Errno::TOOBIG
-            | Errno::RANGE
-            | Errno::DQUOT,
-        ) => Ok(1),
-        Err(err) => Err(err),
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod extra;
 pub mod filter;
+pub mod guard;
 pub mod long;
 pub mod owner;
+pub mod parents;
 pub mod plan;
 pub mod scratch;
 pub mod source;

@@ -10,8 +10,10 @@ use rustix::io::Errno;
 
 use crate::model::entry::Meta;
 use crate::model::entry::Time;
+use crate::model::entry::Xattr;
 use crate::model::entry::flags;
 use crate::tree::extra;
+use crate::tree::extra::Lacking;
 use crate::tree::extra::Thing;
 
 /// How many things could not be given what the snapshot says, because this user may not.
@@ -55,6 +57,8 @@ pub(crate) struct Owners {
     egid: u32,
     numeric: bool,
     wanted: bool,
+    /// Extended attributes are set, not left alone.
+    xattrs: bool,
     users: Mutex<HashMap<Arc<str>, Option<u32>>>,
     groups: Mutex<HashMap<Arc<str>, Option<u32>>>,
     counters: Counters,
@@ -74,10 +78,21 @@ impl Owners {
             egid: rustix::process::getegid().as_raw(),
             numeric,
             wanted,
+            xattrs: true,
             users: Mutex::default(),
             groups: Mutex::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// Sets extended attributes, or leaves them alone.
+    pub(crate) fn with_xattrs(self, xattrs: bool) -> Self {
+        Self { xattrs, ..self }
+    }
+
+    /// Whether a thing has just these extended attributes, as far as they matter.
+    pub(crate) fn has_xattrs(&self, thing: Thing<'_>, wanted: &[Xattr]) -> bool {
+        !self.xattrs || extra::has(thing, wanted)
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -177,22 +192,25 @@ impl Owners {
         (mode || is_link) && (mtime || meta.flags & flags::PASSAGE != 0)
     }
 
-    /// Owner, mode and, if `times`, times of an open file or directory.
     /// Sets extended attributes, and the mode through `chmod` between them: attributes need a file that may be
     /// written to, and an ACL has the last word on the mode. Nothing changes the owner after this: that would take
-    /// capabilities away.
+    /// capabilities away. Returns what does not fit the file system, and why.
     pub(crate) fn set_xattrs_and_mode(
         &self,
         thing: Thing<'_>,
         meta: &Meta,
         matches: Matches,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        let plain = extra::set_plain(thing, &meta.xattrs)?;
+    ) -> Result<Vec<String>, Errno> {
+        if !self.xattrs {
+            return self.set_mode(meta, matches, chmod).map(|()| Vec::new());
+        }
+        let mut lacking = Lacking::default();
+        extra::set_plain(thing, &meta.xattrs, &mut lacking)?;
         self.set_mode(meta, matches, chmod)?;
-        let acls = extra::set_acls(thing, &meta.xattrs)?;
-        self.counters.xattrs.fetch_add(plain + acls, Ordering::Relaxed);
-        Ok(())
+        extra::set_acls(thing, &meta.xattrs, &mut lacking)?;
+        self.counters.xattrs.fetch_add(lacking.left_out, Ordering::Relaxed);
+        Ok(lacking.unfit)
     }
 
     /// Sets the inode flags that `mask` names.
@@ -202,20 +220,22 @@ impl Owners {
         Ok(())
     }
 
-    /// Owner, extended attributes, mode and, if `times`, times of an open file or directory.
+    /// Owner, extended attributes, mode and, if `times`, times of an open file or directory. Returns what does not fit
+    /// the file system, and why.
     pub(crate) fn set_all(
         &self,
         fd: BorrowedFd<'_>,
         meta: &Meta,
         current: Option<(u32, u32)>,
         times: bool,
-    ) -> Result<(), Errno> {
+    ) -> Result<Vec<String>, Errno> {
         let matches = self.set(meta, current, |user, group| rustix::fs::fchown(fd, user, group))?;
-        self.set_xattrs_and_mode(Thing::Open(fd), meta, matches, |mode| rustix::fs::fchmod(fd, mode))?;
+        let chmod = |mode| rustix::fs::fchmod(fd, mode);
+        let notes = self.set_xattrs_and_mode(Thing::Open(fd), meta, matches, chmod)?;
         if times {
             self.set_times(meta, |times| rustix::fs::futimens(fd, times))?;
         }
-        Ok(())
+        Ok(notes)
     }
 
     /// The number of its user here.

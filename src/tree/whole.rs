@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -30,6 +31,18 @@ impl WholeFile {
     /// # Errors
     /// When a file of that name is there and is not to be replaced, or none can be made.
     pub fn create(path: &Path, replace: bool) -> Result<Self> {
+        Self::create_with(path, replace, 0o666)
+    }
+
+    /// The same, of a file that only its owner may read: it may hold what others must not see.
+    ///
+    /// # Errors
+    /// As [`WholeFile::create`].
+    pub fn create_private(path: &Path, replace: bool) -> Result<Self> {
+        Self::create_with(path, replace, 0o600)
+    }
+
+    fn create_with(path: &Path, replace: bool, mode: u32) -> Result<Self> {
         let there = std::fs::metadata(path).ok();
         if there.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {
             let file = File::options().write(true).open(path).map_err(Error::io("write to", path))?;
@@ -49,8 +62,12 @@ impl WholeFile {
         short.push(OsStr::new(&name.to_string_lossy().chars().take(60).collect::<String>()));
         short.push(format!(".{}.partial", std::process::id()));
         let temp = path.with_file_name(short);
-        let file =
-            File::options().write(true).create_new(true).open(&temp).map_err(Error::io("make", &temp))?;
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temp)
+            .map_err(Error::io("make", &temp))?;
         Ok(Self { file, temp: Some(temp), path, replace })
     }
 

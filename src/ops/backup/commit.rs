@@ -22,6 +22,7 @@ use crate::store::index::Index;
 use crate::store::session;
 use crate::store::session::Session;
 use crate::store::standing;
+use crate::tree::parents;
 
 /// Commits, unless there is nothing to say.
 pub(super) fn publish(
@@ -84,6 +85,8 @@ pub(super) fn publish(
         .set_description(run.options.description.as_deref())
         .map_err(|why| Error::Usage(why.to_string()))?;
     manifest.set_expires(run.options.expires);
+    let (sources, moved) = (&run.options.sources, run.options.store_as.is_some());
+    manifest.set_root(run.root_only_leads, parents::are_open(sources, moved));
     let session = match session {
         Some(session) => session,
         None => session_for_reused(run, &root)?,

@@ -181,6 +181,8 @@ struct Run<'a> {
     /// The listing that the run began with.
     index: Arc<Index>,
     started: Time,
+    /// The root of the tree is no source, and only leads to them.
+    root_only_leads: bool,
     problems: Mutex<Vec<(Vec<u8>, String)>>,
     /// Set by whoever fails first: everybody else stops.
     failed: AtomicBool,
@@ -324,6 +326,7 @@ impl Backup {
                 basis: &basis,
                 index,
                 started,
+                root_only_leads: matches!(self.plan.root, plan::Place::Passage { .. }),
                 problems: Mutex::default(),
                 failed: AtomicBool::new(false),
                 distrust: AtomicBool::new(false),

@@ -165,7 +165,7 @@ impl Work<'_> {
 }
 
 fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
-    Manifest {
+    let mut manifest = Manifest {
         kind: record.kind,
         parent: record.parent,
         based_on: record.based_on,
@@ -180,5 +180,8 @@ fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
         partial: false,
         program: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
         extra: Vec::new(),
-    }
+    };
+    // No archive says that there was nothing beside it, nor who could reach it.
+    manifest.set_root(true, false);
+    manifest
 }

@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::entry::Time;
+use crate::model::manifest::Manifest;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::dirs;
@@ -67,6 +68,8 @@ pub struct Options {
     pub selection: Selection,
     /// Owners by number, not by name.
     pub numeric_ids: bool,
+    /// Others than who mounts it may enter, as far as modes let them.
+    pub others: bool,
 }
 
 /// Why something cannot be done; what the system has numbers for.
@@ -99,6 +102,7 @@ pub struct Mount {
     observer: Box<dyn Observer + Send>,
     numbers: Numbers,
     owners: Owners,
+    others: bool,
     opened: Time,
     begun: Instant,
     /// Milliseconds after `begun` of the last call.
@@ -125,6 +129,7 @@ impl Mount {
             observer,
             numbers: Numbers::new(repo.namer()),
             owners: Owners::new(options.numeric_ids, true),
+            others: options.others,
             opened: Time::now(),
             begun: Instant::now(),
             used: AtomicU64::new(0),
@@ -204,7 +209,7 @@ impl Mount {
         let known = self.known().known(ino).ok_or(Fault::Stale)?;
         match known {
             Known::Virtual(what) => Ok(self.of_virtual(ino, &what)),
-            Known::Root(snapshot) => Ok(self.of_root(ino, snapshot.manifest.started)),
+            Known::Root(snapshot) => Ok(self.of_root(ino, &snapshot.manifest)),
             Known::Entry(dir, place) => {
                 let entry = self.entry(&dir, place)?;
                 Ok(self.of_entry(ino, &dir, &entry))
@@ -302,7 +307,7 @@ impl Mount {
                 if add {
                     self.known().add_root(ino, snapshot, name);
                 }
-                Ok(self.of_root(ino, snapshot.manifest.started))
+                Ok(self.of_root(ino, &snapshot.manifest))
             }
         }
     }
@@ -326,8 +331,13 @@ impl Mount {
         attributes::of_virtual(ino, kind, size, &self.owners, self.opened)
     }
 
-    fn of_root(&self, ino: u64, begun: Time) -> Attributes {
-        attributes::of_virtual(ino, Type::Dir, 0, &self.owners, begun)
+    fn of_root(&self, ino: u64, manifest: &Manifest) -> Attributes {
+        let mut root = attributes::of_virtual(ino, Type::Dir, 0, &self.owners, manifest.started);
+        // What kept others out may have been a directory that the snapshot does not hold.
+        if self.others && !manifest.is_open_above() {
+            root.mode = 0o700;
+        }
+        root
     }
 
     fn of_entry(&self, ino: u64, dir: &Dir, entry: &Entry) -> Attributes {

@@ -1,19 +1,25 @@
 //! `--delete`: removes what the snapshot does not hold. It comes after everything else, and only if all of that went
 //! well; it knows the snapshot's names from the same trees, which are read once more.
 
+use std::collections::HashSet;
 use std::iter::Peekable;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Kind;
 use crate::model::entry::Meta;
+use crate::model::entry::flags;
 use crate::model::id::ChunkId;
+use crate::observe::Event;
 use crate::ops::restore::Job;
+use crate::ops::restore::Overwrite;
 use crate::ops::restore::rules;
 use crate::ops::restore::rules::Did;
 use crate::store::chunks::ChunkReader;
 use crate::store::trees::DirStream;
+use crate::tree::guard::Protected;
 use crate::tree::target::Clearing;
+use crate::tree::target::fold;
 
 /// A directory of both, the snapshot and the target.
 struct Level {
@@ -21,6 +27,10 @@ struct Level {
     dir: DirStream,
     /// Its attributes, to be set once more if something goes.
     meta: Option<Meta>,
+    /// It only leads to sources: nothing of it goes.
+    way: bool,
+    /// Where the target takes different names for one: those of the snapshot, as it sees them.
+    folded: Option<HashSet<Vec<u8>>>,
     /// Names in the target, ascending as the snapshot's are.
     names: Peekable<std::vec::IntoIter<Vec<u8>>>,
     extra: Vec<Vec<u8>>,
@@ -28,9 +38,9 @@ struct Level {
 
 impl Job<'_> {
     /// Removes what is selected, in the target and not in the tree.
-    pub(super) fn delete(&self, reader: &mut ChunkReader, root: ChunkId) -> Result<()> {
+    pub(super) fn delete(&self, reader: &mut ChunkReader, (root, way): (ChunkId, bool)) -> Result<()> {
         let mut open = Vec::new();
-        self.enter(&mut open, Vec::new(), root, None);
+        self.enter(&mut open, Vec::new(), root, None, way);
         while let Some(level) = open.last_mut() {
             self.check_stop()?;
             let entry = match level.dir.next(reader) {
@@ -50,50 +60,64 @@ impl Job<'_> {
             while let Some(name) = level.names.next_if(|name| *name < entry.name) {
                 level.extra.push(name);
             }
-            let there = level.names.next_if(|name| *name == entry.name).is_some();
+            let mut there = level.names.next_if(|name| *name == entry.name).is_some();
             let path = join(&level.base, &entry.name);
+            if let Some(folded) = &mut level.folded {
+                folded.insert(fold::key(&entry.name));
+                there = true;
+            }
             if let Kind::Dir { tree } = entry.kind
                 && there
                 && (self.selection.takes(&path, true) || self.selection.may_hold(&path))
             {
-                self.enter(&mut open, path, tree, Some(entry.meta));
+                let way = entry.meta.flags & flags::PASSAGE != 0;
+                let mut meta = entry.meta;
+                self.tame(&mut meta);
+                self.enter(&mut open, path, tree, Some(meta), way);
             }
         }
         Ok(())
     }
 
-    fn enter(&self, open: &mut Vec<Level>, base: Vec<u8>, tree: ChunkId, meta: Option<Meta>) {
+    fn enter(&self, open: &mut Vec<Level>, base: Vec<u8>, tree: ChunkId, meta: Option<Meta>, way: bool) {
         let names = match self.target.as_ref().map(|target| target.names(&base)) {
             Some(Ok(Some(names))) => names,
             Some(Ok(None)) | None => return,
             Some(Err(err)) => return self.problem(&base, &err),
         };
-        let names = names.into_iter().peekable();
-        open.push(Level { base, dir: DirStream::new(tree), meta, names, extra: Vec::new() });
+        let folds = self.target.as_ref().and_then(|target| target.folds(&base, &names)).unwrap_or(false);
+        let (names, folded) = (names.into_iter().peekable(), folds.then(HashSet::new));
+        open.push(Level { base, dir: DirStream::new(tree), meta, way, folded, names, extra: Vec::new() });
     }
 
     /// Removes what only the target has in a directory. That dates it anew, and its mode may forbid it: such a
     /// directory is opened again, and finished again.
     fn clear_extra(&self, level: Level) -> Result<()> {
-        let Level { base, meta, names, extra, .. } = level;
-        let mut extra = extra.into_iter().chain(names).peekable();
+        let Level { base, meta, way, folded, names, extra, .. } = level;
+        if way {
+            return Ok(());
+        }
+        let is_held =
+            |name: &Vec<u8>| folded.as_ref().is_some_and(|folded| folded.contains(&fold::key(name)));
+        let mut extra = extra.into_iter().chain(names).filter(|name| !is_held(name)).peekable();
         let Some(meta) = meta.filter(|_| extra.peek().is_some() && !self.options.dry_run) else {
             return extra.try_for_each(|name| self.clear(&join(&base, &name)));
         };
-        let found = match self.existing(&base, false) {
-            Ok(found) => found,
+        let was = match self.target()?.look_at_dir(&base) {
+            Ok(was) => was,
             Err(err) => {
                 self.problem(&base, &err);
                 return Ok(());
             }
         };
-        let (rule, taken) = (self.options.overwrite, self.selection.takes(&base, true));
-        let sets = found.is_none_or(|found| rule.sets_dir(&found, taken));
-        if !self.step(&base, |target| target.make_dir(&base)) {
+        let sets = self.options.overwrite != Overwrite::Never && self.selection.takes(&base, true);
+        if !was.is_usable() && !self.step(&base, |target| target.make_dir(&base)) {
             return Ok(());
         }
         extra.try_for_each(|name| self.clear(&join(&base, &name)))?;
-        if sets && rules::lets_its_owner_in(&meta) {
+        if !sets {
+            self.step(&base, |target| target.put_back(&base, &was));
+        } else if rules::lets_its_owner_in(&meta) {
             self.finish_dir(&base, &meta);
         }
         Ok(())
@@ -106,6 +130,9 @@ impl Job<'_> {
 
     /// A directory stands where something else belongs: only `--delete` may remove what is in it.
     pub(super) fn make_way(&self, path: &[u8]) -> Result<()> {
+        if let Some(found) = self.existing(path, false)? {
+            self.is_free(path, &found)?;
+        }
         if self.options.delete {
             return self.clear(path);
         }
@@ -134,6 +161,11 @@ impl Clearing for Remover<'_, '_> {
 
     fn stays(&mut self, path: &[u8], err: Error) {
         self.0.problem(path, &err);
+    }
+
+    fn spares(&mut self, path: &[u8], found: &Protected) {
+        let text = format!("{} is {}: it stays", String::from_utf8_lossy(path), found.what);
+        self.0.observer.notice(Event::Warning(&text));
     }
 }
 

@@ -5,11 +5,14 @@
 //! links when files are there, and last the own metadata of directories in which nothing more is to come, deepest
 //! first. In the end what the snapshot does not hold goes, if that is wanted, and what must not change is locked.
 //!
-//! `walk` goes through the snapshot, `rules` say what may be overwritten. Files are collected in a `window`; `survey`
+//! `walk` goes through the snapshot, `enter` makes its directories, `rules` say what may be overwritten, `chosen` what is
+//! selected. Files are collected in a `window`; `survey`
 //! compares them with what is there, `write` fills them block by block, `verify` reads them back. `nodes` makes what is
 //! no file, `delete` removes.
 
+mod chosen;
 mod delete;
+mod enter;
 mod nodes;
 mod rules;
 mod survey;
@@ -37,6 +40,7 @@ use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::entry::Kind;
 use crate::model::entry::Meta;
+use crate::model::entry::flags;
 use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::observe::Event;
@@ -49,11 +53,14 @@ use crate::store::snapshots::Snapshot;
 use crate::store::trees;
 use crate::store::trees::Budget;
 use crate::tree::filter::Selection;
+use crate::tree::guard::Guard;
+use crate::tree::guard::Protected;
 use crate::tree::target::Target;
 use crate::tree::target::TargetOptions;
 
 pub use rules::Overwrite;
 
+use chosen::Include;
 use rules::Did;
 use walk::Walk;
 
@@ -76,6 +83,14 @@ pub struct Options {
     pub numeric_ids: bool,
     /// Leave owners alone.
     pub no_owner: bool,
+    /// Make no device nodes.
+    pub no_devices: bool,
+    /// Give nothing the setuid and setgid bits, or capabilities.
+    pub no_setuid: bool,
+    /// Leave extended attributes alone, ACLs and capabilities among them.
+    pub no_xattrs: bool,
+    /// Directories to leave alone beside those of the repository and its cache.
+    pub protected: Vec<Protected>,
     /// Write runs of zeros as holes.
     pub sparse: bool,
     /// What may be changed that is there already.
@@ -125,6 +140,8 @@ pub struct Summary {
     pub damage: bool,
     /// Owners, modes, times and devices that this user may not set.
     pub left_out: u64,
+    /// Further names of files that became files of their own, because the target could not have them as hard links.
+    pub copied_links: u64,
 }
 
 /// Numbers that many threads add to.
@@ -137,6 +154,7 @@ struct Tally {
     deleted: AtomicU64,
     files_written: AtomicU64,
     bytes_written: AtomicU64,
+    copied_links: AtomicU64,
 }
 
 struct Job<'a> {
@@ -146,6 +164,9 @@ struct Job<'a> {
     stop: &'a AtomicBool,
     reading: Arc<Reading>,
     selection: Selection,
+    /// Includes that have matched nothing so far.
+    unmatched: Mutex<Vec<Include>>,
+    all_matched: AtomicBool,
     /// `None` in a dry run to a place that is not there.
     target: Option<Target>,
     tally: Tally,
@@ -272,6 +293,7 @@ pub fn run(
             Error::NoSnapshot { selector: options.selector.clone(), why }
         })?),
     };
+    let includes = Include::all(options)?;
     let job = Job {
         repo,
         options,
@@ -279,7 +301,9 @@ pub fn run(
         stop,
         reading: Arc::clone(&reading),
         selection,
-        target: open_target(options)?,
+        all_matched: AtomicBool::new(includes.is_empty()),
+        unmatched: Mutex::new(includes),
+        target: open_target(repo, options)?,
         tally: Tally::default(),
         values: Mutex::new(ChunkReader::following(&reading)?),
         problems: Mutex::default(),
@@ -302,23 +326,27 @@ pub fn run(
 
 impl Job<'_> {
     fn run(self, snapshot: &Snapshot, start: Option<Entry>, reader: &mut ChunkReader) -> Result<Summary> {
-        let root = snapshot.manifest.root;
-        let top = match &start {
-            None => Some(root),
-            Some(Entry { kind: Kind::Dir { tree }, .. }) => Some(*tree),
-            Some(_) => None,
+        let (root, way, alone) = match start {
+            None => (snapshot.manifest.root, snapshot.manifest.root_only_leads(), None),
+            Some(Entry { kind: Kind::Dir { tree }, meta, .. }) => {
+                (tree, meta.flags & flags::PASSAGE != 0, None)
+            }
+            Some(entry) => (snapshot.manifest.root, false, Some(entry)),
         };
-        let mut walk = Walk::new(&self, reader, Budget::of(&snapshot.manifest.counts));
-        match (walk.all(root, start), self.full().take()) {
+        let is_dir = alone.is_none();
+        let mut walk = Walk::new(&self, reader, root, Budget::of(&snapshot.manifest.counts));
+        match (walk.all(way, alone), self.full().take()) {
             (Ok(()) | Err(Error::Stopped), Some(full)) => return Err(full),
             (walked, _) => walked?,
         }
         let (files, dirs, others, bytes) = (walk.files, walk.dirs, walk.others, walk.bytes);
         let changing = walk.changing;
-        if let Some(top) = top.filter(|_| self.options.delete) {
-            self.delete_if_all_is_well(walk.reader(), top, files + dirs + others)?;
+        self.tell_unmatched(walk.reader(), root, files + dirs + others)?;
+        if is_dir && self.options.delete {
+            self.delete_if_all_is_well(walk.reader(), (root, way), files + dirs + others)?;
         }
         walk.close();
+        self.tell_copies();
         if let Some(full) = self.full().take() {
             return Err(full);
         }
@@ -339,6 +367,7 @@ impl Job<'_> {
             bytes_written: number(&self.tally.bytes_written),
             seconds: 0.0,
             left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),
+            copied_links: number(&self.tally.copied_links),
             problems: self.problems.into_inner().unwrap_or_else(PoisonError::into_inner),
             damage: self.damage.into_inner(),
         })
@@ -349,33 +378,66 @@ impl Job<'_> {
         self.step(path, |target| target.finish_dir(path, &*self.whole(meta)?));
     }
 
-    /// A restore that is not whole, or selects nothing, is no ground to remove anything.
-    fn delete_if_all_is_well(&self, reader: &mut ChunkReader, top: ChunkId, taken: u64) -> Result<()> {
-        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).len();
-        if taken == 0 {
-            let why = "the selection takes nothing from the snapshot, so nothing was deleted either";
-            return Err(Error::Refused(why.into()));
+    /// What did not fit the target is a problem of each path.
+    fn tell_notes(&self) {
+        let notes = self.target.as_ref().map(Target::take_notes).unwrap_or_default();
+        notes.into_iter().for_each(|(path, why)| self.note(&path, why));
+    }
+
+    fn tell_copies(&self) {
+        let copied = self.tally.copied_links.load(Ordering::Relaxed);
+        if copied > 0 {
+            let text = format!(
+                "{copied} hard links became files of their own: the target's file system has no hard links, or not \
+                 so many of one file"
+            );
+            self.observer.notice(Event::Warning(&text));
         }
+    }
+
+    /// A restore that is not whole, or selects nothing, is no ground to remove anything.
+    fn delete_if_all_is_well(
+        &self,
+        reader: &mut ChunkReader,
+        top: (ChunkId, bool),
+        taken: u64,
+    ) -> Result<()> {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).len();
         if problems > 0 {
             self.observer.notice(Event::Warning("not everything could be restored, so nothing was deleted"));
             return Ok(());
+        }
+        if taken == 0 {
+            let why = "the selection takes nothing from the snapshot, so nothing was deleted either";
+            return Err(Error::Refused(why.into()));
         }
         self.delete(reader, top)
     }
 }
 
 /// `None` in a dry run if it is not there.
-fn open_target(options: &Options) -> Result<Option<Target>> {
-    if options.dry_run && std::fs::symlink_metadata(&options.target).is_err() {
-        return Ok(None);
+fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
+    let guard = Guard::new(protected(repo, &options.protected));
+    if options.dry_run && std::fs::metadata(&options.target).is_err() {
+        return guard.check(&options.target).map(|()| None);
     }
     let target = TargetOptions {
         numeric_ids: options.numeric_ids,
         owner: !options.no_owner,
         sparse: options.sparse,
+        no_xattrs: options.no_xattrs,
         writes: !options.dry_run,
     };
-    Target::open(&options.target, target).map(Some)
+    Target::open_guarded(&options.target, target, guard).map(Some)
+}
+
+/// What nothing may write to beside the repository itself: it, this machine's cache, and what else is named.
+pub fn protected(repo: &Repository, others: &[Protected]) -> Vec<Protected> {
+    let own = repo.storage().local_dir().map(|path| ("the repository", path));
+    let cache = repo.cache().base().map(|path| ("snap's cache", path));
+    let named = [own, cache].into_iter().flatten();
+    let named = named.map(|(what, path)| Protected { what, path: path.to_path_buf() });
+    named.chain(others.iter().cloned()).collect()
 }
 
 /// Whatever is on a machine and not in the snapshot would go.

@@ -1,5 +1,7 @@
 //! What holds no bytes of its own: links, pipes, sockets, devices. They come when the files are there.
 
+use std::sync::atomic::Ordering;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Entry;
@@ -13,7 +15,8 @@ use crate::tree::target::Existing;
 pub(super) struct Link {
     pub(super) first: Vec<u8>,
     pub(super) path: Vec<u8>,
-    pub(super) size: u64,
+    /// What it is; of a file without its content, which the first name has.
+    pub(super) entry: Entry,
 }
 
 impl Job<'_> {
@@ -54,8 +57,10 @@ impl Job<'_> {
         }
         let meta = self.whole(&entry.meta)?;
         let made = match &entry.kind {
-            Kind::Symlink { target } => self.target()?.symlink(path, target, &meta).map(|()| true)?,
-            kind => self.target()?.special(path, kind, &meta)?,
+            Kind::Symlink { target } => {
+                self.target()?.symlink(path, target, &meta, found.is_none()).map(|()| true)?
+            }
+            kind => self.target()?.special(path, kind, &meta, found.is_none())?,
         };
         Ok(made.then_some(did))
     }
@@ -80,7 +85,7 @@ impl Job<'_> {
     /// Makes a further name of a file whose first name is there by now.
     pub(super) fn link(&self, link: &Link) {
         match self.make_link(link) {
-            Ok(Some(did)) => self.did(did, &link.path, link.size),
+            Ok(Some(did)) => self.did(did, &link.path, link.entry.size()),
             Ok(None) => {}
             Err(err) => self.problem(&link.path, &err),
         }
@@ -107,9 +112,29 @@ impl Job<'_> {
         if found.is_some_and(|found| found.is_dir()) {
             self.make_way(&link.path)?;
         }
-        if !self.options.dry_run {
-            self.target()?.hard_link(&link.first, &link.path)?;
+        if !self.options.dry_run && !self.target()?.hard_link(&link.first, &link.path, found.is_none())? {
+            return self.copy_link(link, found.as_ref());
         }
         Ok(Some(did))
+    }
+
+    /// A name that cannot be one of the same file becomes a file of its own, as in the snapshot.
+    fn copy_link(&self, link: &Link, found: Option<&Existing>) -> Result<Option<Did>> {
+        let Link { first, path, entry } = link;
+        self.tally.copied_links.fetch_add(1, Ordering::Relaxed);
+        if !entry.is_file() {
+            return self.make_node(path, entry, found.is_none());
+        }
+        let (target, meta) = (self.target()?, self.whole(&entry.meta)?);
+        let file = found.filter(|found| found.is_file() && !found.has_other_names());
+        if let Some(file) = file.filter(|_| target.are_alike(first, path).unwrap_or(false)) {
+            if target.is_set(path, file, &meta) {
+                return Ok(Some(Did::Unchanged));
+            }
+            target.set(path, file, &meta)?;
+            return Ok(Some(Did::Updated));
+        }
+        target.copy(first, path, &meta, found.is_none())?;
+        Ok(Some(if found.is_none() { Did::Created } else { Did::Updated }))
     }
 }

@@ -27,12 +27,6 @@ impl Overwrite {
         }
     }
 
-    /// Whether a directory that is there gets the snapshot's attributes: not if it is only the way to something (not
-    /// `taken`), or not to be touched; unless it had to be opened to this user.
-    pub(super) fn sets_dir(self, existing: &Existing, taken: bool) -> bool {
-        !existing.is_usable() || taken && self != Self::Never
-    }
-
     /// Whether a file may be mended where it stands. An interruption leaves it with the present as its time: newer
     /// than the snapshot, so that `IfNewer` would keep it half mended.
     pub(super) fn mends_in_place(self) -> bool {

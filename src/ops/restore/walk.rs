@@ -1,4 +1,4 @@
-//! Walks the snapshot: makes directories, hands files to windows, keeps what is no file until its window's files are
+//! Walks the snapshot: hands directories to `enter` and files to windows, keeps what is no file until its window's files are
 //! there, and gives directories their attributes when nothing more is written to them.
 
 use std::collections::HashMap;
@@ -7,35 +7,38 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 
-use crate::error::Error;
 use crate::error::Result;
+use crate::model::entry::Content;
 use crate::model::entry::Entry;
 use crate::model::entry::Kind;
-use crate::model::entry::MAX_PATH;
 use crate::model::entry::Meta;
 use crate::model::entry::flags;
 use crate::model::id::ChunkId;
 use crate::observe::Event;
 use crate::ops::restore::Job;
 use crate::ops::restore::delete::join;
+use crate::ops::restore::enter::End;
+use crate::ops::restore::enter::Level;
+use crate::ops::restore::enter::State;
+use crate::ops::restore::enter::There;
 use crate::ops::restore::nodes::Link;
 use crate::ops::restore::rules;
 use crate::ops::restore::rules::Did;
+use crate::ops::restore::window;
 use crate::ops::restore::window::Planned;
-use crate::ops::restore::window::State;
 use crate::ops::restore::window::Window;
 use crate::store::chunks::ChunkReader;
 use crate::store::trees::Budget;
-use crate::store::trees::DirStream;
-use crate::store::trees::MAX_NESTING;
 
 /// Links, special files and left directories that wait at once for the files of their window.
 const WAITING: usize = 50_000;
 
 /// The walk over the snapshot.
 pub(super) struct Walk<'a, 'j> {
-    job: &'a Job<'j>,
-    reader: &'a mut ChunkReader,
+    pub(super) job: &'a Job<'j>,
+    pub(super) reader: &'a mut ChunkReader,
+    /// The tree that is restored.
+    pub(super) root: ChunkId,
     budget: Budget,
     window: Window,
     /// First path of each group of hard links: all that grows with the snapshot.
@@ -58,8 +61,8 @@ struct Later {
     nodes: Vec<(Vec<u8>, Entry, bool)>,
     /// Further names.
     links: Vec<Link>,
-    /// Directories that the walk has left and whose attributes are to be set, deepest first.
-    dirs: Vec<(Vec<u8>, Meta)>,
+    /// Directories that the walk has left, deepest first.
+    dirs: Vec<(Vec<u8>, End)>,
 }
 
 impl Later {
@@ -68,22 +71,11 @@ impl Later {
     }
 }
 
-/// A directory being walked.
-struct Level {
-    base: Vec<u8>,
-    dir: DirStream,
-    /// Its attributes, if they are to be set.
-    meta: Option<Meta>,
-    /// It was not there before: nothing can be in it.
-    fresh: bool,
-    /// Temporary names that a killed run left in it.
-    leftovers: Vec<Vec<u8>>,
-}
-
 impl<'a, 'j> Walk<'a, 'j> {
-    pub(super) fn new(job: &'a Job<'j>, reader: &'a mut ChunkReader, budget: Budget) -> Self {
+    pub(super) fn new(job: &'a Job<'j>, reader: &'a mut ChunkReader, root: ChunkId, budget: Budget) -> Self {
         Self {
             job,
+            root,
             budget,
             reader,
             window: Window::default(),
@@ -98,14 +90,16 @@ impl<'a, 'j> Walk<'a, 'j> {
         }
     }
 
-    /// Restores everything but what `--delete` is about.
-    pub(super) fn all(&mut self, root: ChunkId, start: Option<Entry>) -> Result<()> {
-        match start {
-            None => self.tree(root)?,
-            Some(Entry { kind: Kind::Dir { tree }, .. }) => self.tree(tree)?,
-            Some(entry) => match self.budget.take(&entry.name, &entry) {
+    /// Restores everything but what `--delete` is about: what lies below the root, which may only lead to sources, or
+    /// one entry.
+    pub(super) fn all(&mut self, way: bool, alone: Option<Entry>) -> Result<()> {
+        match alone {
+            None => self.tree(way)?,
+            Some(mut entry) => match self.budget.take(&entry.name, &entry) {
                 Ok(()) => {
                     self.tell_loss(&entry.name, &entry);
+                    self.job.tame(&mut entry.meta);
+                    self.job.matched(&entry.name);
                     self.entry(entry.name.clone(), entry, self.job.target.is_none())?;
                 }
                 Err(err) => self.job.problem(&entry.name, &err),
@@ -126,15 +120,18 @@ impl<'a, 'j> Walk<'a, 'j> {
             self.job.check_stop()?;
             self.job.link(&link);
         }
-        for (path, meta) in later.dirs {
+        for (path, end) in later.dirs {
             self.job.check_stop()?;
-            // Hard links and `--delete` may have to come by once more.
-            if rules::lets_its_owner_in(&meta) {
-                self.job.finish_dir(&path, &meta);
-            } else {
-                self.closed.push((path, meta));
+            match end {
+                // Hard links and `--delete` may have to come by once more.
+                End::Set(meta) if rules::lets_its_owner_in(&meta) => self.job.finish_dir(&path, &meta),
+                End::Set(meta) => self.closed.push((path, meta)),
+                End::PutBack(was) => {
+                    self.job.step(&path, |target| target.put_back(&path, &was));
+                }
             }
         }
+        self.job.tell_notes();
         Ok(())
     }
 
@@ -146,6 +143,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         if let Some(target) = self.job.target.as_ref().filter(|_| !self.job.options.dry_run) {
             target.lock(&mut |path, err| self.job.problem(path, err));
         }
+        self.job.tell_notes();
     }
 
     /// The reader, for what comes after the walk.
@@ -153,15 +151,18 @@ impl<'a, 'j> Walk<'a, 'j> {
         self.reader
     }
 
-    fn tree(&mut self, root: ChunkId) -> Result<()> {
-        let top = self.level(Vec::new(), root, self.job.target.is_none(), None);
-        let mut open = vec![top];
+    fn tree(&mut self, way: bool) -> Result<()> {
+        let mut open = vec![self.top(self.root, way)];
         while let Some(level) = open.last_mut() {
             self.job.check_stop()?;
             if self.window.is_full() || self.later.is_full() {
                 self.settle()?;
             }
-            let entry = match level.dir.next(self.reader) {
+            if matches!(level.state, State::Barred) {
+                open.pop();
+                continue;
+            }
+            let mut entry = match level.dir.next(self.reader) {
                 Ok(Some(entry)) => entry,
                 Ok(None) => {
                     if let Some(level) = open.pop() {
@@ -177,8 +178,10 @@ impl<'a, 'j> Walk<'a, 'j> {
                 }
                 Err(err) => return Err(err),
             };
-            level.leftovers.retain(|name| *name != entry.name);
-            let (path, fresh, depth) = (join(&level.base, &entry.name), level.fresh, open.len());
+            if let State::There(there) = &mut level.state {
+                there.leftovers.retain(|name| *name != entry.name);
+            }
+            let path = join(&level.base, &entry.name);
             if let Err(err) = self.budget.take(&path, &entry) {
                 self.job.problem(&path, &err);
                 if self.budget.is_spent() {
@@ -188,14 +191,31 @@ impl<'a, 'j> Walk<'a, 'j> {
                 continue;
             }
             self.tell_loss(&path, &entry);
-            if let Kind::Dir { tree } = entry.kind {
-                if let Some((fresh, meta)) = self.enter(&path, entry.meta, fresh, depth) {
-                    let level = self.level(path, tree, fresh, meta);
-                    open.push(level);
-                }
-            } else if self.job.selection.takes(&path, false) {
-                self.entry(path, entry, fresh)?;
+            self.job.tame(&mut entry.meta);
+            self.one(&mut open, path, entry)?;
+        }
+        Ok(())
+    }
+
+    /// An entry of the last open directory.
+    fn one(&mut self, open: &mut Vec<Level>, path: Vec<u8>, entry: Entry) -> Result<()> {
+        let taken = self.job.selection.takes(&path, entry.is_dir());
+        if taken {
+            self.job.matched(&path);
+            if !self.make_ready(open) {
+                return Ok(());
             }
+            let folds =
+                open.last_mut().is_some_and(|level| self.is_taken_for_another(level, &path, &entry.name));
+            if folds {
+                return Ok(());
+            }
+        }
+        if let Kind::Dir { tree } = entry.kind {
+            self.descend(open, path, entry.meta, tree);
+        } else if taken {
+            let fresh = open.last().and_then(Level::there).is_some_and(|there| there.fresh);
+            self.entry(path, entry, fresh)?;
         }
         Ok(())
     }
@@ -207,66 +227,24 @@ impl<'a, 'j> Walk<'a, 'j> {
         }
     }
 
-    fn level(&self, base: Vec<u8>, tree: ChunkId, fresh: bool, meta: Option<Meta>) -> Level {
-        let leftovers = match &self.job.target {
-            // What cannot be listed is found out when something is written there.
-            Some(target) if !fresh && !self.job.options.dry_run => {
-                target.leftovers(&base).unwrap_or_default()
-            }
-            _ => Vec::new(),
-        };
-        Level { base, dir: DirStream::new(tree), meta, fresh, leftovers }
-    }
-
     fn leave(&mut self, level: Level) {
-        self.later.dirs.extend(level.meta.map(|meta| (level.base, meta)));
+        if let State::There(There { end: Some(end), .. }) = level.state {
+            self.later.dirs.push((level.base, end));
+        }
     }
 
     /// Removes what a killed run left in a directory and the snapshot does not hold.
     fn tidy(&self, level: &Level) {
-        for name in &level.leftovers {
+        for name in level.there().iter().flat_map(|there| &there.leftovers) {
             let path = join(&level.base, name);
             self.job.step(&path, |target| target.remove_leftover(&path));
         }
     }
 
-    /// Makes a directory if anything in it may be selected; whether it is new, and what attributes it is to get in the
-    /// end. Nothing if it is not to be entered.
-    fn enter(&mut self, path: &[u8], meta: Meta, fresh: bool, depth: usize) -> Option<(bool, Option<Meta>)> {
-        let taken = self.job.selection.takes(path, true);
-        if depth >= MAX_NESTING || path.len() > MAX_PATH {
-            let why = Error::Refused("too many directories inside one another".into());
-            self.job.problem(path, &why);
-            return None;
-        }
-        if !taken && !self.job.selection.may_hold(path) {
-            return None;
-        }
-        let rule = self.job.options.overwrite;
-        let found = match self.job.existing(path, fresh) {
-            Ok(found) => found,
-            Err(err) => {
-                self.job.problem(path, &err);
-                return None;
-            }
-        };
-        if found.is_some_and(|found| !found.is_dir() && rule.keeps(&found, &meta)) {
-            self.job.did(Did::Kept, path, 0);
-            return None;
-        }
-        let there = found.filter(|found| found.is_dir());
-        if !self.job.options.dry_run && !self.job.step(path, |target| target.make_dir(path)) {
-            return None;
-        }
-        self.dirs += u64::from(taken);
-        if there.is_none() {
-            self.job.tell(Did::Created, path, 0);
-        }
-        let sets = there.is_none_or(|found| rule.sets_dir(&found, taken));
-        Some((there.is_none(), sets.then_some(meta)))
-    }
-
     fn entry(&mut self, path: Vec<u8>, entry: Entry, fresh: bool) -> Result<()> {
+        if self.job.options.no_devices && entry.is_device() {
+            return Ok(());
+        }
         match entry.kind {
             Kind::File { size, .. } => {
                 self.files += 1;
@@ -297,7 +275,7 @@ impl<'a, 'j> Walk<'a, 'j> {
             differs: AtomicBool::new(false),
             spans: AtomicBool::new(false),
             left: AtomicUsize::new(1),
-            state: Mutex::new(State::Waiting),
+            state: Mutex::new(window::State::Waiting),
         };
         self.window.add(self.job, self.reader, file, &content)
     }
@@ -320,7 +298,13 @@ impl<'a, 'j> Walk<'a, 'j> {
             self.links.insert(entry.meta.link, path.to_vec());
             return false;
         };
-        self.later.links.push(Link { first, path: path.to_vec(), size: entry.size() });
+        let kind = match &entry.kind {
+            // The first name has it.
+            Kind::File { size, .. } => Kind::File { size: *size, content: Content::Parts(Vec::new()) },
+            other => other.clone(),
+        };
+        let entry = Entry { name: Vec::new(), kind, meta: entry.meta.clone() };
+        self.later.links.push(Link { first, path: path.to_vec(), entry });
         true
     }
 }

@@ -174,7 +174,12 @@ impl Job<'_> {
             Plan::Create(Some(found)) if found.is_dir() => self.make_way(&file.path)?,
             _ => {}
         }
-        open.finish(&*self.whole(&file.meta)?)?;
-        Ok(Some(if matches!(plan, Plan::Create(None)) { Did::Created } else { Did::Updated }))
+        let meta = self.whole(&file.meta)?;
+        if matches!(plan, Plan::Create(None)) {
+            open.finish_new(&meta)?;
+            return Ok(Some(Did::Created));
+        }
+        open.finish(&meta)?;
+        Ok(Some(Did::Updated))
     }
 }

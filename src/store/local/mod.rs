@@ -193,6 +193,10 @@ impl LocalStorage {
 }
 
 impl Storage for LocalStorage {
+    fn local_dir(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
     fn room(&self) -> Option<Room> {
         let found = rustix::fs::statvfs(&self.root).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
@@ -18,7 +20,6 @@ use crate::model::entry::Kind;
 use crate::model::entry::Meta;
 use crate::model::entry::Time;
 use crate::tree::target::Target;
-use crate::tree::target::locks::has_extras;
 use crate::tree::target::locks::unlock_open;
 
 /// How files are opened to be read: a pipe that somebody put there must not block.
@@ -47,6 +48,16 @@ impl Existing {
     /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind().is_file()
+    }
+
+    /// Whether it is a symbolic link.
+    pub fn is_symlink(&self) -> bool {
+        self.kind().is_symlink()
+    }
+
+    /// Device and inode.
+    pub fn id(&self) -> (u64, u64) {
+        (self.0.st_dev, self.0.st_ino)
     }
 
     /// Whether its owner may read, write and search it.
@@ -89,13 +100,12 @@ impl Existing {
         }
     }
 
-    /// Whether `now` is the same thing and nobody has written to it.
+    /// Whether `now` is the same thing and nobody has written to it. Of a file with several names the time of the last
+    /// change of the inode says nothing: it is another as soon as one of the names is replaced, by this very run.
     pub(super) fn is_still(&self, now: &Stat) -> bool {
-        let of = |stat: &Stat| {
-            let changed = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
-            (stat.st_dev, stat.st_ino, stat.st_size, changed)
-        };
-        of(&self.0) == of(now)
+        let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+        let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
+        of(&self.0) == of(now) && (self.has_other_names() || changed(&self.0) == changed(now))
     }
 }
 
@@ -136,6 +146,33 @@ impl Target {
         Ok(File::from(fd))
     }
 
+    /// Whether two files hold the same bytes.
+    ///
+    /// # Errors
+    /// When one of them is none or the system says no.
+    pub fn are_alike(&self, one: &[u8], other: &[u8]) -> Result<bool> {
+        let failed = || Error::io("compare", self.shared.show(other));
+        let (one, two) = (self.read(one, None)?, self.read(other, None)?);
+        let size = one.metadata().map_err(failed())?.len();
+        if two.metadata().map_err(failed())?.len() != size {
+            return Ok(false);
+        }
+        let (mut one, mut two) =
+            (BufReader::with_capacity(STRIDE, one), BufReader::with_capacity(STRIDE, two));
+        loop {
+            let (a, b) = (one.fill_buf().map_err(failed())?, two.fill_buf().map_err(failed())?);
+            let len = a.len().min(b.len());
+            if len == 0 {
+                return Ok(a.len() == b.len());
+            }
+            if a.get(..len) != b.get(..len) {
+                return Ok(false);
+            }
+            one.consume(len);
+            two.consume(len);
+        }
+    }
+
     /// Where a link points.
     ///
     /// # Errors
@@ -162,7 +199,7 @@ impl Target {
     /// Whether nothing of its owner, mode, times, extended attributes and flags is left to set.
     pub fn is_set(&self, path: &[u8], existing: &Existing, meta: &Meta) -> bool {
         self.shared.owners.is_set(&existing.0, meta)
-            && self.shared.place(path).is_ok_and(|(dir, name)| has_extras(&dir, name, meta))
+            && self.shared.place(path).is_ok_and(|(dir, name)| self.shared.has_extras(&dir, name, meta))
     }
 
     /// Gives a file that nothing was written to all that is not its content. Opens it to read only.
@@ -175,7 +212,8 @@ impl Target {
         let shared = &self.shared;
         let attrs = unlock_open(&file);
         let set = shared.owners.set_all(file.as_fd(), meta, current, true);
-        set.and_then(|()| shared.set_attrs(&file, path, meta, attrs))
+        set.map(|notes| shared.note(path, notes))
+            .and_then(|()| shared.set_attrs(&file, path, meta, attrs))
             .map_err(shared.at("set the attributes of", path))
     }
 

@@ -177,6 +177,14 @@ impl NewFile {
         Ok(())
     }
 
+    /// Writes all that another file holds.
+    pub(super) fn fill_from(&self, from: &File) -> Result<()> {
+        copy::bytes(from, &*self.held.file()?, self.size)
+            .map_err(Error::io("copy", self.held.shared.show(&self.path)))?;
+        self.written.store(self.size, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Opens what is written so far to read it.
     ///
     /// # Errors
@@ -185,11 +193,23 @@ impl NewFile {
         target.read(&self.held.path, None)
     }
 
-    /// Gives the file its size, owner, mode and times, and its name.
+    /// Gives the file its size, owner, mode and times, and its name, in place of what has it.
     ///
     /// # Errors
     /// When the system says no; then nothing is left of the file, unless it was mended in place.
-    pub fn finish(mut self, meta: &Meta) -> Result<()> {
+    pub fn finish(self, meta: &Meta) -> Result<()> {
+        self.end(meta, Temp::publish)
+    }
+
+    /// The same, where nothing has the name.
+    ///
+    /// # Errors
+    /// As [`NewFile::finish`], and when something has it by now.
+    pub fn finish_new(self, meta: &Meta) -> Result<()> {
+        self.end(meta, Temp::publish_new)
+    }
+
+    fn end(mut self, meta: &Meta, publish: fn(Temp, &[u8]) -> Result<()>) -> Result<()> {
         let shared = Arc::clone(&self.held.shared);
         let file = self.held.file()?;
         let (dir, _) = shared.place(&self.path)?;
@@ -204,13 +224,14 @@ impl NewFile {
         }
         let current = found.map_or(shared.fresh(&dir), |found| Some((found.st_uid, found.st_gid)));
         let set = shared.owners.set_all(file.as_fd(), meta, current, true);
-        set.map_err(shared.at("set the attributes of", &self.path))?;
+        let notes = set.map_err(shared.at("set the attributes of", &self.path))?;
+        shared.note(&self.path, notes);
         let there = if self.fresh { dir.attrs } else { attrs_of(&*file) };
         let set = shared.set_attrs(&*file, &self.path, meta, there);
         set.map_err(shared.at("set the flags of", &self.path))?;
         if self.is_temp {
             self.is_temp = false;
-            Temp::found(&shared, dir, temp_name(&self.held.path)).publish(&self.path)?;
+            publish(Temp::found(&shared, dir, temp_name(&self.held.path)), &self.path)?;
         }
         Ok(())
     }

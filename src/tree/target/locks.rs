@@ -74,13 +74,21 @@ impl Shared {
         }
         Ok(())
     }
-}
 
-/// Whether an entry has the extended attributes and the flags that it should have.
-pub(super) fn has_extras(dir: &Dir, name: &[u8], meta: &Meta) -> bool {
-    let path = path_in(dir.as_fd(), name);
-    source::look(dir, name).is_ok_and(|found| (found.attrs ^ meta.attrs) & attrs::KNOWN == 0)
-        && extra::has(Thing::Named(&path), &meta.xattrs)
+    /// Whether an entry has the extended attributes and the flags that it should have.
+    pub(super) fn has_extras(&self, dir: &Dir, name: &[u8], meta: &Meta) -> bool {
+        let path = path_in(dir.as_fd(), name);
+        source::look(dir, name).is_ok_and(|found| (found.attrs ^ meta.attrs) & attrs::KNOWN == 0)
+            && self.owners.has_xattrs(Thing::Named(&path), &meta.xattrs)
+    }
+
+    /// Keeps what did not fit the target, to be told as problems of the path.
+    pub(super) fn note(&self, path: &[u8], notes: Vec<String>) {
+        if !notes.is_empty() {
+            let mut all = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(notes.into_iter().map(|why| (path.to_vec(), why)));
+        }
+    }
 }
 
 /// The flags of an open file; none where they cannot be had.

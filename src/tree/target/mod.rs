@@ -1,13 +1,15 @@
 //! Writes a tree under one directory: never outside it, and never through a symbolic link.
 //!
 //! `root` finds directories, `dirs` makes them, `file` writes files (as many open as `open` allows), `nodes` makes links
-//! and special files; each puts a thing in its place by `temp`. `existing` looks at what is there, `remove` removes it;
-//! `locks` comes last.
+//! and special files; each puts a thing in its place by `temp`. `existing` looks at what is there, `links` goes through
+//! links that stand where directories lead to a source, `remove` removes; `locks` comes last.
 
 mod copy;
 mod dirs;
 mod existing;
 mod file;
+pub mod fold;
+mod links;
 mod locks;
 mod nodes;
 mod open;
@@ -17,9 +19,12 @@ mod temp;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::PoisonError;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::tree::guard::Guard;
+use crate::tree::guard::Protected;
 use crate::tree::owner::LeftOut;
 
 pub use dirs::Dir;
@@ -27,6 +32,7 @@ pub use existing::Existing;
 pub use existing::forget_cached;
 pub use existing::is_zero;
 pub use file::NewFile;
+pub use links::Lead;
 pub use remove::Clearing;
 
 use root::Shared;
@@ -40,6 +46,8 @@ pub struct TargetOptions {
     pub owner: bool,
     /// Leave holes where blocks of zeros would be written.
     pub sparse: bool,
+    /// Leave extended attributes alone, ACLs and capabilities among them.
+    pub no_xattrs: bool,
     /// Write at all; else the target is only looked at.
     pub writes: bool,
 }
@@ -55,10 +63,30 @@ impl Target {
     /// # Errors
     /// When it cannot be made or opened.
     pub fn open(root: &Path, options: TargetOptions) -> Result<Self> {
+        Self::open_guarded(root, options, Guard::default())
+    }
+
+    /// The same, where some directories must be left alone.
+    ///
+    /// # Errors
+    /// As [`Target::open`], and when the root lies in one of them.
+    pub fn open_guarded(root: &Path, options: TargetOptions, guard: Guard) -> Result<Self> {
+        guard.check(root)?;
         if options.writes {
             std::fs::create_dir_all(root).map_err(Error::io("create", root))?;
+            guard.check(root)?;
         }
-        Ok(Self { shared: Arc::new(Shared::open(root, options)?) })
+        Ok(Self { shared: Arc::new(Shared::open(root, options, guard)?) })
+    }
+
+    /// Whether a directory must be left alone, and what it is.
+    pub fn protected(&self, existing: &Existing) -> Option<&Protected> {
+        self.shared.guard.find(existing.id()).filter(|_| existing.is_dir())
+    }
+
+    /// Attributes that did not fit the target, since this was last asked: (path, why).
+    pub fn take_notes(&self) -> Vec<(Vec<u8>, String)> {
+        std::mem::take(&mut *self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts a device's further name, which this user may not make either.
@@ -83,6 +111,7 @@ mod support {
     use crate::error::Result;
     use crate::model::entry::Meta;
     use crate::model::entry::Time;
+    use crate::tree::guard::Protected;
 
     pub(super) struct Everything;
 
@@ -96,6 +125,9 @@ mod support {
         fn gone(&mut self, _: &[u8], _: u64) {}
         fn stays(&mut self, path: &[u8], err: Error) {
             panic!("{path:?}: {}", err.chain());
+        }
+        fn spares(&mut self, path: &[u8], found: &Protected) {
+            panic!("{path:?}: {found:?}");
         }
     }
 

@@ -20,46 +20,66 @@ use crate::tree::target::temp::Temp;
 use crate::tree::xattr::path_in;
 
 impl Target {
-    /// Makes a symbolic link in place of what is there.
+    /// Makes a symbolic link: where nothing is, if it `is_new`, else in place of what is there.
     ///
     /// # Errors
     /// When the path is refused or the system says no.
-    pub fn symlink(&self, path: &[u8], target: &[u8], meta: &Meta) -> Result<()> {
+    pub fn symlink(&self, path: &[u8], target: &[u8], meta: &Meta, is_new: bool) -> Result<()> {
         let shared = &self.shared;
         let (dir, _) = shared.place(path)?;
         let temp = Temp::new(shared, dir);
         let (fd, name) = (&temp.dir.fd, temp.name.as_str());
         rustix::fs::symlinkat(target, fd, name).map_err(shared.at("create", path))?;
         let temp = temp.arm();
-        shared.attributes(&temp, meta, |_| Ok(())).map_err(shared.at("set owner and times of", path))?;
-        temp.publish(path)
+        let set = shared.attributes(&temp, meta, |_| Ok(()));
+        shared.note(path, set.map_err(shared.at("set owner and times of", path))?);
+        temp.take_name(path, is_new)
     }
 
-    /// Makes `path` another name of what is at `existing`.
+    /// Makes `path` another name of what is at `existing`: where nothing is, if it `is_new`, else in place of what is
+    /// there. False where the file system has no hard links, or no more of this file.
     ///
     /// # Errors
     /// When a path is refused or the system says no.
-    pub fn hard_link(&self, existing: &[u8], path: &[u8]) -> Result<()> {
+    pub fn hard_link(&self, existing: &[u8], path: &[u8], is_new: bool) -> Result<bool> {
         let shared = &self.shared;
         let (from, from_name) = shared.place(existing)?;
         let (dir, name) = shared.place(path)?;
         let first = from.stat(from_name).map_err(shared.at("look at", existing))?;
         let same = |other: Stat| (other.st_dev, other.st_ino) == (first.st_dev, first.st_ino);
         if dir.stat(name).is_ok_and(same) {
-            return Ok(());
+            return Ok(true);
         }
         let temp = Temp::new(shared, dir);
-        rustix::fs::linkat(&from.fd, from_name, &temp.dir.fd, temp.name.as_str(), AtFlags::empty())
-            .map_err(shared.at("link", path))?;
-        temp.arm().publish(path)
+        let (to, to_name) = (&temp.dir.fd, temp.name.as_str());
+        match rustix::fs::linkat(&from.fd, from_name, to, to_name, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
+                return Ok(false);
+            }
+            other => other.map_err(shared.at("link", path))?,
+        }
+        temp.arm().take_name(path, is_new).map(|()| true)
     }
 
-    /// Makes a pipe, a socket or a device in place of what is there. A device that this user may not make
-    /// is counted and left out; whether it was made.
+    /// Makes `path` a file of the same bytes as the one at `existing`: where nothing is, if it `is_new`, else in place of
+    /// what is there.
+    ///
+    /// # Errors
+    /// When a path is refused or the system says no.
+    pub fn copy(&self, existing: &[u8], path: &[u8], meta: &Meta, is_new: bool) -> Result<()> {
+        let from = self.read(existing, None)?;
+        let size = from.metadata().map_err(Error::io("look at", self.shared.show(existing)))?.len();
+        let new = self.new_file(path, size)?;
+        new.fill_from(&from)?;
+        if is_new { new.finish_new(meta) } else { new.finish(meta) }
+    }
+
+    /// Makes a pipe, a socket or a device: where nothing is, if it `is_new`, else in place of what is there. A device that
+    /// this user may not make is counted and left out; whether it was made.
     ///
     /// # Errors
     /// When the path is refused or the system says no.
-    pub fn special(&self, path: &[u8], kind: &Kind, meta: &Meta) -> Result<bool> {
+    pub fn special(&self, path: &[u8], kind: &Kind, meta: &Meta, is_new: bool) -> Result<bool> {
         let shared = &self.shared;
         let (file_type, device) = match kind {
             Kind::Fifo => (FileType::Fifo, None),
@@ -87,8 +107,9 @@ impl Target {
         }
         let temp = temp.arm();
         let chmod = |mode| chmod_by_name(&temp.dir.fd, temp.name.as_bytes(), mode);
-        shared.attributes(&temp, meta, chmod).map_err(shared.at("set the attributes of", path))?;
-        temp.publish(path)?;
+        let set = shared.attributes(&temp, meta, chmod);
+        shared.note(path, set.map_err(shared.at("set the attributes of", path))?);
+        temp.take_name(path, is_new)?;
         Ok(true)
     }
 }
@@ -100,14 +121,15 @@ impl Shared {
         temp: &Temp,
         meta: &Meta,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+    ) -> Result<Vec<String>, Errno> {
         let (fd, name) = (&temp.dir.fd, temp.name.as_str());
         let matches = self.owners.set(meta, self.fresh(&temp.dir), |user, group| {
             rustix::fs::chownat(fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
         })?;
         let path = path_in(fd.as_fd(), name.as_bytes());
-        self.owners.set_xattrs_and_mode(Thing::Named(&path), meta, matches, chmod)?;
-        self.owners.set_times(meta, |times| rustix::fs::utimensat(fd, name, times, AtFlags::SYMLINK_NOFOLLOW))
+        let notes = self.owners.set_xattrs_and_mode(Thing::Named(&path), meta, matches, chmod)?;
+        let utimens = |times: &_| rustix::fs::utimensat(fd, name, times, AtFlags::SYMLINK_NOFOLLOW);
+        self.owners.set_times(meta, utimens).map(|()| notes)
     }
 }
 
@@ -128,11 +150,12 @@ mod tests {
         let target = target(dir.path());
         write(&target, b"a", b"1").unwrap();
         write(&target, b"b", b"2").unwrap();
-        target.hard_link(b"a", b"b").unwrap();
-        target.hard_link(b"a", b"b").unwrap();
+        assert!(target.hard_link(b"a", b"b", false).unwrap());
+        assert!(target.hard_link(b"a", b"b", false).unwrap());
         let inode = |name| fs::metadata(dir.path().join(name)).unwrap().ino();
         assert_eq!(inode("a"), inode("b"));
-        target.special(b"a", &Kind::Fifo, &meta(0o622)).unwrap();
+        assert!(target.special(b"a", &Kind::Fifo, &meta(0o622), true).is_err(), "something has that name");
+        target.special(b"a", &Kind::Fifo, &meta(0o622), false).unwrap();
         let found = fs::symlink_metadata(dir.path().join("a")).unwrap();
         assert!(found.file_type().is_fifo());
         assert_eq!(found.mode() & 0o7777, 0o622);

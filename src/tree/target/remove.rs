@@ -14,9 +14,11 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::tree::guard::Protected;
 use crate::tree::target::Target;
 use crate::tree::target::dirs::DIR_FLAGS;
 use crate::tree::target::dirs::Dir;
+use crate::tree::target::existing::Existing;
 
 /// Says what may go, and is told what went.
 pub trait Clearing {
@@ -28,6 +30,8 @@ pub trait Clearing {
     fn gone(&mut self, path: &[u8], size: u64);
     /// It should go and stays.
     fn stays(&mut self, path: &[u8], err: Error);
+    /// It is a directory that must be left alone.
+    fn spares(&mut self, path: &[u8], found: &Protected);
 }
 
 /// A directory being emptied.
@@ -95,7 +99,10 @@ impl Target {
             other => other.map_err(self.shared.at("look at", path))?,
         };
         let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
-        let result = if is_dir {
+        let result = if let Some(protected) = self.protected(&Existing(found)) {
+            judge.spares(path, protected);
+            Ok(None)
+        } else if is_dir {
             if judge.takes(path, true) || judge.may_hold(path) {
                 self.list_to_clear(path, &dir, &found, dry).map(Some)
             } else {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,8 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::check_name;
+use crate::tree::guard::Guard;
+use crate::tree::guard::Protected;
 use crate::tree::owner::Owners;
 use crate::tree::target::TargetOptions;
 use crate::tree::target::dirs::DIR_FLAGS;
@@ -40,6 +43,16 @@ pub(super) struct Shared {
     pub(super) sparse: bool,
     pub(super) owners: Owners,
     open: Mutex<Vec<(Vec<u8>, Arc<Dir>)>>,
+    /// The root without any link in its name.
+    pub(super) canonical: PathBuf,
+    /// Directories that must be left alone.
+    pub(super) guard: Guard,
+    /// Links that are gone through: each with the real path of what it leads to.
+    pub(super) followed: RwLock<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// Held while a free name is taken where the file system cannot do that in one step.
+    pub(super) naming: Mutex<()>,
+    /// Attributes that did not fit the target.
+    pub(super) notes: Mutex<Vec<(Vec<u8>, String)>>,
     /// Directories kept open at hand.
     kept_open: usize,
     pub(super) pool: Pool,
@@ -57,7 +70,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Opens the root.
-    pub(super) fn open(root: &Path, options: TargetOptions) -> Result<Self> {
+    pub(super) fn open(root: &Path, options: TargetOptions, guard: Guard) -> Result<Self> {
         let limits = Limits::raise();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(sys("open", root))?;
@@ -69,8 +82,13 @@ impl Shared {
             alone: options.writes && is_alone(&top),
             top,
             sparse: options.sparse,
-            owners: Owners::new(options.numeric_ids, options.owner),
+            owners: Owners::new(options.numeric_ids, options.owner).with_xattrs(!options.no_xattrs),
             open: Mutex::default(),
+            canonical: std::fs::canonicalize(root).map_err(Error::io("find", root))?,
+            guard,
+            followed: RwLock::default(),
+            naming: Mutex::default(),
+            notes: Mutex::default(),
             kept_open: limits.dirs,
             pool: Pool::new(limits.files),
             locks: Mutex::default(),
@@ -126,8 +144,15 @@ impl Shared {
             }
         }
         path.split(|byte| *byte == b'/').try_for_each(|name| self.check(path, name))?;
-        let fd = self.open_dir(path).map_err(self.at("open", path))?;
+        let real = self.real(path);
+        if real.is_empty() {
+            return Ok(Arc::clone(&self.top));
+        }
+        let fd = self.open_dir(&real).map_err(self.at("open", path))?;
         let dir = Arc::new(Dir::new(fd).map_err(self.at("look at", path))?);
+        if let Some(found) = self.guard.find(dir.id) {
+            return Err(spared(&self.show(path), found));
+        }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= self.kept_open {
             open.remove(0);
@@ -203,6 +228,11 @@ fn stretches(path: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = behind;
         Some(stretch)
     })
+}
+
+/// A directory that nothing is written to or removed from.
+pub(super) fn spared(path: &Path, found: &Protected) -> Error {
+    Error::Refused(format!("{} is {}: it is left alone", path.display(), found.what))
 }
 
 /// A path that must not be believed.

@@ -4,8 +4,10 @@
 //! run left is found by it and removed, unless another run is at work in the same target.
 
 use std::sync::Arc;
+use std::sync::PoisonError;
 
 use rustix::fs::AtFlags;
+use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use crate::codec::hash;
@@ -40,16 +42,11 @@ fn check(run: &[u8]) -> String {
 }
 
 impl Target {
-    /// Names in a directory that a killed run left there; none while another run is at work in this target.
-    ///
-    /// # Errors
-    /// When the path is refused or the system says no.
-    pub fn leftovers(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
-        if !self.shared.alone {
-            return Ok(Vec::new());
-        }
-        let names = self.names(dir)?.unwrap_or_default().into_iter();
-        Ok(names.filter(|name| is_temp(name) && !name.starts_with(self.shared.prefix.as_bytes())).collect())
+    /// Those of a directory's names that a killed run left there; none while another run is at work in this target.
+    pub fn leftovers(&self, names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let own = self.shared.prefix.as_bytes();
+        let is_left = |name: &Vec<u8>| self.shared.alone && is_temp(name) && !name.starts_with(own);
+        names.into_iter().filter(is_left).collect()
     }
 
     /// Removes what is no directory.
@@ -91,6 +88,36 @@ impl Temp {
         self
     }
 
+    /// Moves it to its final name: one that nothing has, if it `is_new`.
+    pub(super) fn take_name(self, path: &[u8], is_new: bool) -> Result<()> {
+        if is_new { self.publish_new(path) } else { self.publish(path) }
+    }
+
+    /// Moves it to its final name, which nothing has: not even a name that the file system does not tell from it, as
+    /// another one of the same snapshot.
+    pub(super) fn publish_new(mut self, path: &[u8]) -> Result<()> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let fd = &self.dir.fd;
+        let renamed =
+            match rustix::fs::renameat_with(fd, self.name.as_str(), fd, name, RenameFlags::NOREPLACE) {
+                // A file system without that. No other thread of this run may come in between.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    let _alone = self.shared.naming.lock().unwrap_or_else(PoisonError::into_inner);
+                    match self.dir.stat(name) {
+                        Err(Errno::NOENT) => rustix::fs::renameat(fd, self.name.as_str(), fd, name),
+                        other => other.and(Err(Errno::EXIST)),
+                    }
+                }
+                other => other,
+            };
+        if renamed == Err(Errno::EXIST) {
+            return Err(came_meanwhile(&self.shared, path));
+        }
+        renamed.map_err(self.shared.at("write", path))?;
+        self.armed = false;
+        Ok(())
+    }
+
     /// Moves it over its final name, in place of whatever is there but a directory that is not empty.
     pub(super) fn publish(mut self, path: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -118,6 +145,16 @@ impl Temp {
     }
 }
 
+/// The name was free when the run looked.
+pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
+    let shown = shared.show(path);
+    Error::Refused(format!(
+        "{} has come into being meanwhile: by another program, or by a name of the same directory that the target does \
+         not tell from it",
+        shown.display()
+    ))
+}
+
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
@@ -135,6 +172,7 @@ mod tests {
     use std::path::Path;
 
     use super::is_temp;
+    use crate::tree::target::Target;
     use crate::tree::target::support::Everything;
     use crate::tree::target::support::meta;
     use crate::tree::target::support::target;
@@ -152,11 +190,12 @@ mod tests {
             assert!(!is_temp(other), "{other:?}");
         }
         fs::write(dir.path().join(&name), "").unwrap();
-        assert!(one.leftovers(b"").unwrap().is_empty(), "its own");
-        assert!(target(dir.path()).leftovers(b"").unwrap().is_empty(), "of one that is still there");
+        let left = |target: &Target| target.leftovers(target.names(b"").unwrap().unwrap());
+        assert!(left(&one).is_empty(), "its own");
+        assert!(left(&target(dir.path())).is_empty(), "of one that is still there");
         drop(one);
         let next = target(dir.path());
-        assert_eq!(next.leftovers(b"").unwrap(), [name.as_bytes()]);
+        assert_eq!(left(&next), [name.as_bytes()]);
         next.remove_leftover(name.as_bytes()).unwrap();
     }
 
@@ -179,7 +218,7 @@ mod tests {
         assert!(write(&target, b"x/y/z", b"1").is_err());
         write(&target, b"x/z", b"3").unwrap();
         target.clear(b"x/z", false, &mut Everything).unwrap();
-        target.symlink(b"x", b"nowhere", &meta(0o777)).unwrap();
+        target.symlink(b"x", b"nowhere", &meta(0o777), false).unwrap();
         assert_eq!(fs::read_link(dir.path().join("x")).unwrap(), Path::new("nowhere"));
         assert_eq!(fs::symlink_metadata(dir.path().join("x")).unwrap().mtime(), 1_000_000_000);
     }

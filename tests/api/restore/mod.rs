@@ -1,15 +1,20 @@
 //! Restores: into what is there already, over what must not be followed, from what must not be believed.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::type_complexity, unreachable_pub)]
 
+mod chosen;
 mod craft;
 mod delete;
 mod hostile;
 mod limits;
 mod links;
 mod modes;
+mod odd_targets;
+mod protected;
+mod random_targets;
 mod repair;
 mod resume;
 mod watch;
+mod ways;
 
 use std::path::Path;
 

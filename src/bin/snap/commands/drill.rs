@@ -134,6 +134,7 @@ fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Op
     let drill = Drill::begin(repo, &progress)?;
     let mut report = Report { cursor: options.cursor, ..Report::default() };
     let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    context.guard().check(&parent)?;
     let scratch = Scratch::new(&parent)?;
     let result = drill.choose(options, &stop).and_then(|chosen| {
         choose_told(context, &mut report, &chosen);

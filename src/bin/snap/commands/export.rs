@@ -68,7 +68,8 @@ pub(super) fn run(context: &Context, args: &Export) -> Result<Outcome> {
         let stop = stop_on_signals()?;
         let summary = match file {
             Some(path) => {
-                let mut whole = WholeFile::create(path, args.force)?;
+                context.guard().check_file(path)?;
+                let mut whole = WholeFile::create_private(path, args.force)?;
                 let summary = write(context, repo, &options, &mut whole, &stop)?;
                 whole.publish()?;
                 summary

@@ -143,6 +143,7 @@ fn restore_as(
     if fs::symlink_metadata(name).is_ok() {
         return Err(Error::Usage(format!("{} is there already: name another", name.display())));
     }
+    context.guard().check_file(name)?;
     let base = name.file_name().map(|base| base.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = name.with_file_name(format!(".{base}.{}-snap", std::process::id()));
     fs::create_dir(&beside).map_err(Error::io("create", &beside))?;
@@ -183,6 +184,7 @@ fn restore_into(
     let options = restore::Options {
         selector: selector.to_owned(),
         target: target.to_path_buf(),
+        protected: context.protected(),
         ..restore::Options::default()
     };
     let progress = Progress::start(&context.global, "restore", true);

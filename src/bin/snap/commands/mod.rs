@@ -27,6 +27,7 @@ mod mirror;
 mod mount;
 mod other;
 mod pages;
+mod protected;
 mod repair;
 mod restore;
 mod rewrite;

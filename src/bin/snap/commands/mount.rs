@@ -34,8 +34,13 @@ pub(crate) struct Mount {
 
 pub(super) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
     let target = mount::check(&args.target)?;
+    context.guard().check(&target)?;
     let log = mount::log(context.global.state());
-    let options = Options { selection: args.filters.selection()?, numeric_ids: args.numeric_ids };
+    let options = Options {
+        selection: args.filters.selection()?,
+        numeric_ids: args.numeric_ids,
+        others: args.allow_other,
+    };
     let how = mount::how_to_unmount(&target);
     if args.foreground || mount::is_child() {
         context.with(|repo| {

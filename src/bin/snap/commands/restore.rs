@@ -34,6 +34,15 @@ pub(crate) struct Restore {
     /// Leave owners as they come
     #[arg(long)]
     pub(crate) no_owner: bool,
+    /// Make no device nodes
+    #[arg(long)]
+    pub(crate) no_devices: bool,
+    /// Restore no setuid and setgid bits, and no capabilities
+    #[arg(long)]
+    pub(crate) no_setuid: bool,
+    /// Leave extended attributes alone, ACLs among them
+    #[arg(long)]
+    pub(crate) no_xattrs: bool,
     /// Make holes of zeros
     #[arg(long)]
     pub(crate) sparse: bool,
@@ -73,6 +82,10 @@ pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
         only: None,
         numeric_ids: args.numeric_ids,
         no_owner: args.no_owner,
+        no_devices: args.no_devices,
+        no_setuid: args.no_setuid,
+        no_xattrs: args.no_xattrs,
+        protected: context.protected(),
         sparse: args.sparse,
         overwrite: match args.overwrite {
             Overwrite::Always => restore::Overwrite::Always,
@@ -118,6 +131,7 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
         "files_deleted": summary.deleted,
         "files_changed_while_read": summary.changing,
         "left_out": summary.left_out,
+        "hard_links_copied": summary.copied_links,
         "problems": summary.problems.len(),
         "damage": summary.damage,
         "dry_run": dry_run,
@@ -150,8 +164,12 @@ fn human(summary: &Summary, options: &Options) -> String {
         );
     }
     if summary.left_out > 0 {
-        let left_out = count(summary.left_out, "owner, mode or device was", "owners, modes or devices were");
-        text += &format!("\n{left_out} left out: this user may not set them");
+        let left_out = count(
+            summary.left_out,
+            "owner, mode, attribute or device was",
+            "owners, modes, attributes or devices were",
+        );
+        text += &format!("\n{left_out} left out: this user, or the target's file system, cannot have them");
     }
     if !summary.problems.is_empty() {
         let number = summary.problems.len() as u64;

@@ -9,6 +9,7 @@ use snap_backup::ops::gc::{self, MaxUnused};
 use snap_backup::ops::sync::{self, Options, Report};
 use snap_backup::store::repository::Repository;
 use snap_backup::store::storage::Storage;
+use snap_backup::tree::guard::{Guard, Protected};
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -58,10 +59,13 @@ pub(super) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
 }
 
 pub(super) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
-    if from.location() != to.location() {
-        return Ok(());
-    }
     let place = output::printable(&to.location());
+    if from.location() != to.location() {
+        let own =
+            from.storage().local_dir().map(|path| Protected { what: "the repository", path: path.into() });
+        let guard = Guard::new(own.into_iter().collect());
+        return to.local_dir().map_or(Ok(()), |dir| guard.check(dir));
+    }
     Err(Error::Refused(format!("{place} is the repository itself, and no copy of it")))
 }
 

@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, args: &Status) -> Result<Outcome> {
     let reports = gather(context, args, true)?;
     let now = Time::now();
     if let Some(path) = &args.prometheus {
-        publish(path, &metrics::text(&reports, now))?;
+        publish(context, path, &metrics::text(&reports, now))?;
     }
     if context.global.json {
         output::tell(&json::of(&reports, now).to_string())?;
@@ -240,7 +240,8 @@ fn open(context: &Context, storage: &Arc<dyn Storage>) -> Option<Repository> {
 }
 
 /// Whoever reads the file reads a whole one.
-fn publish(path: &Path, text: &str) -> Result<()> {
+fn publish(context: &Context, path: &Path, text: &str) -> Result<()> {
+    context.guard().check_file(path)?;
     let mut file = WholeFile::create(path, true)?;
     file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
     file.publish()

@@ -1,0 +1,357 @@
+//! Directories: when they are made, what is gone through on the way, and what they are like in the end.
+//!
+//! A directory that only leads to what is restored is the user's, not the snapshot's: if it is there it keeps its mode,
+//! owner and times, if it is a link it stays one. One that is not selected itself is made when something in it is.
+
+use std::collections::HashSet;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::entry::Kind;
+use crate::model::entry::MAX_PATH;
+use crate::model::entry::Meta;
+use crate::model::entry::flags;
+use crate::model::id::ChunkId;
+use crate::ops::restore::Job;
+use crate::ops::restore::Overwrite;
+use crate::ops::restore::rules::Did;
+use crate::ops::restore::walk::Walk;
+use crate::store::trees;
+use crate::store::trees::DirStream;
+use crate::store::trees::MAX_NESTING;
+use crate::tree::target::Existing;
+use crate::tree::target::Lead;
+use crate::tree::target::Target;
+use crate::tree::target::fold;
+
+/// Links to directories inside one another that are compared with the snapshot before they are gone through.
+const DEEPEST_WAY: usize = 100;
+
+/// A directory being walked.
+pub(super) struct Level {
+    pub(super) base: Vec<u8>,
+    pub(super) dir: DirStream,
+    pub(super) what: What,
+    pub(super) state: State,
+}
+
+/// What a directory is to the restore.
+#[derive(Clone, Copy)]
+pub(super) struct What {
+    /// It is in the snapshot only because a source lies below it.
+    pub(super) way: bool,
+    /// It is a way or a source itself: the user may have put a link in its place.
+    pub(super) outer: bool,
+    /// It is selected itself.
+    pub(super) taken: bool,
+    pub(super) tree: ChunkId,
+}
+
+impl What {
+    /// Nothing about it is the snapshot's to change.
+    fn only_leads(self) -> bool {
+        self.way || !self.taken
+    }
+}
+
+pub(super) enum State {
+    /// Made when something in it is selected.
+    Waiting(Meta),
+    There(There),
+    /// Nothing can be restored in it; that was told.
+    Barred,
+}
+
+/// A directory that is in the target, or would be.
+pub(super) struct There {
+    /// It was not there before: nothing can be in it.
+    pub(super) fresh: bool,
+    /// What is to be done when nothing more is written to it.
+    pub(super) end: Option<End>,
+    /// Temporary names that a killed run left in it.
+    pub(super) leftovers: Vec<Vec<u8>>,
+    /// Where the target takes different names for one: those that were met, as it sees them.
+    pub(super) folded: Option<Folded>,
+}
+
+#[derive(Default)]
+pub(super) struct Folded {
+    names: HashSet<Vec<u8>>,
+    inodes: HashSet<(u64, u64)>,
+}
+
+pub(super) enum End {
+    /// It gets the snapshot's attributes.
+    Set(Meta),
+    /// It gets its own back.
+    PutBack(Existing),
+}
+
+impl Level {
+    pub(super) fn there(&self) -> Option<&There> {
+        match &self.state {
+            State::There(there) => Some(there),
+            _ => None,
+        }
+    }
+}
+
+impl Walk<'_, '_> {
+    /// The directory that everything is restored to.
+    pub(super) fn top(&self, tree: ChunkId, way: bool) -> Level {
+        let (job, base) = (self.job, Vec::new());
+        let is_part = !job.options.include.is_empty() || job.options.only.is_some();
+        let target = job.target.as_ref();
+        let was = target.filter(|_| way || is_part).and_then(|target| target.look_at_dir(b"").ok());
+        let what = What { way, outer: way, taken: true, tree };
+        let (leftovers, folds) = self.look_around(&base, target.is_none(), job.root_folds());
+        let folded = folds.then(Folded::default);
+        let there = There { fresh: target.is_none(), end: was.map(End::PutBack), leftovers, folded };
+        Level { base, dir: DirStream::new(tree), what, state: State::There(there) }
+    }
+
+    /// Goes into a directory of the snapshot, if anything in it may be selected.
+    pub(super) fn descend(&mut self, open: &mut Vec<Level>, path: Vec<u8>, meta: Meta, tree: ChunkId) {
+        let taken = self.job.selection.takes(&path, true);
+        if open.len() >= MAX_NESTING || path.len() > MAX_PATH {
+            let why = Error::Refused("too many directories inside one another".into());
+            return self.job.problem(&path, &why);
+        }
+        if !taken && !self.job.selection.may_hold(&path) {
+            return;
+        }
+        let way = meta.flags & flags::PASSAGE != 0;
+        let outer = way || open.last().is_some_and(|level| level.what.way);
+        let what = What { way, outer, taken, tree };
+        let state = State::Waiting(meta);
+        open.push(Level { base: path, dir: DirStream::new(tree), what, state });
+        if taken && self.make_ready(open) {
+            self.dirs += 1;
+        }
+    }
+
+    /// Makes the directories that are open and were not needed so far. Whether something can be restored in the last.
+    pub(super) fn make_ready(&mut self, open: &mut [Level]) -> bool {
+        let mut barred = false;
+        for at in 0..open.len() {
+            let Some((above, [level, ..])) = open.split_at_mut_checked(at) else { return false };
+            if barred {
+                level.state = State::Barred;
+                continue;
+            }
+            if let State::Waiting(meta) = &mut level.state {
+                let meta = std::mem::take(meta);
+                level.state =
+                    self.make_below(above.last_mut(), level, meta).map_or(State::Barred, State::There);
+            }
+            barred = level.there().is_none();
+        }
+        !barred
+    }
+
+    /// Makes a directory in the one above it.
+    fn make_below(&mut self, above: Option<&mut Level>, level: &Level, meta: Meta) -> Option<There> {
+        let mut known = (false, false);
+        if let Some(above) = above {
+            known = above.there().map_or(known, |there| (there.fresh, there.folded.is_some()));
+            let name = level.base.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            // One that is selected itself was looked at when it was met.
+            if !level.what.taken && self.is_taken_for_another(above, &level.base, name) {
+                return None;
+            }
+        }
+        self.make(&level.base, meta, level.what, known)
+    }
+
+    /// Makes a directory, or finds it; nothing if that is refused or fails, which is told.
+    fn make(&mut self, path: &[u8], meta: Meta, what: What, (fresh, folds): (bool, bool)) -> Option<There> {
+        let job = self.job;
+        let (found, replaces) = match self.find(path, &meta, what, fresh) {
+            Ok(Found::Nothing) => (None, false),
+            Ok(Found::InTheWay) => (None, true),
+            Ok(Found::Dir(found)) => (Some(found), false),
+            Ok(Found::Kept) => {
+                job.did(Did::Kept, path, 0);
+                return None;
+            }
+            Err(err) => {
+                job.problem(path, &err);
+                return None;
+            }
+        };
+        let end = match found {
+            None => {
+                let make = |target: &Target| match replaces {
+                    true => target.make_dir(path),
+                    false => target.make_new_dir(path),
+                };
+                if !job.step(path, make) {
+                    return None;
+                }
+                job.tell(Did::Created, path, 0);
+                Some(End::Set(meta))
+            }
+            Some(found) => {
+                let opens = !what.only_leads() || !found.is_usable() && !job.is_root();
+                if opens && !job.step(path, |target| target.make_dir(path)) {
+                    return None;
+                }
+                match what.only_leads() || job.options.overwrite == Overwrite::Never {
+                    true => Some(End::PutBack(found)),
+                    false => Some(End::Set(meta)),
+                }
+            }
+        };
+        let fresh = found.is_none();
+        let (leftovers, folds) = self.look_around(path, fresh, folds);
+        Some(There { fresh, end, leftovers, folded: folds.then(Folded::default) })
+    }
+
+    /// What stands in a directory's place.
+    fn find(&mut self, path: &[u8], meta: &Meta, what: What, fresh: bool) -> Result<Found> {
+        let job = self.job;
+        let Some(found) = job.existing(path, fresh)? else { return Ok(Found::Nothing) };
+        if found.is_dir() {
+            job.is_free(path, &found)?;
+            return Ok(Found::Dir(found));
+        }
+        let lead = match found.is_symlink() {
+            true => job.target()?.lead(path)?,
+            false => Lead::Nowhere,
+        };
+        let keeps = job.options.overwrite.keeps(&found, meta);
+        match lead {
+            Lead::Nowhere if what.only_leads() => Err(Error::Refused(barrier(&lead, what))),
+            Lead::Nowhere if keeps => Ok(Found::Kept),
+            Lead::Nowhere => Ok(Found::InTheWay),
+            _ if keeps && what.taken && !what.outer => Ok(Found::Kept),
+            Lead::Beneath(real) if what.outer && !self.clashes(what, &real)? => {
+                job.target()?.follow(path, real);
+                let found = job.target()?.look_at_dir(path)?;
+                job.is_free(path, &found)?;
+                Ok(Found::Dir(found))
+            }
+            lead => Err(Error::Refused(barrier(&lead, what))),
+        }
+    }
+
+    /// Whether what belongs below a link would be mixed up with something else that the snapshot holds where the link
+    /// leads.
+    fn clashes(&mut self, what: What, real: &[u8]) -> Result<bool> {
+        let other = match real.is_empty() {
+            true => Some(self.root),
+            false => match trees::lookup(self.reader, self.root, real)? {
+                None => None,
+                Some(Entry { kind: Kind::Dir { tree }, .. }) => Some(tree),
+                Some(_) => return Ok(true),
+            },
+        };
+        other.map_or(Ok(false), |other| self.differ((what.tree, what.way), other, 0))
+    }
+
+    /// Whether two directories hold different things of one name.
+    fn differ(&mut self, (tree, way): (ChunkId, bool), other: ChunkId, depth: usize) -> Result<bool> {
+        if tree == other {
+            return Ok(false);
+        }
+        if !way || depth > DEEPEST_WAY {
+            return Ok(true);
+        }
+        let mut dir = DirStream::new(tree);
+        while let Some(entry) = dir.next(self.reader)? {
+            let Some(theirs) = trees::child(self.reader, other, &entry.name)? else { continue };
+            let way = entry.meta.flags & flags::PASSAGE != 0;
+            let differs = match (&entry.kind, &theirs.kind) {
+                (Kind::Dir { tree }, Kind::Dir { tree: other }) => {
+                    self.differ((*tree, way), *other, depth + 1)?
+                }
+                (one, other) => one != other,
+            };
+            if differs {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What a killed run left in a directory, and whether the target takes different names in it for one: as above it,
+    /// where its own names do not say.
+    fn look_around(&self, base: &[u8], fresh: bool, above: bool) -> (Vec<Vec<u8>>, bool) {
+        let Some(target) = self.job.target.as_ref().filter(|_| !fresh) else { return (Vec::new(), above) };
+        // What cannot be listed is found out when something is written there.
+        let names = target.names(base).ok().flatten().unwrap_or_default();
+        let folds = target.folds(base, &names).unwrap_or(above);
+        let leftovers = if self.job.options.dry_run { Vec::new() } else { target.leftovers(names) };
+        (leftovers, folds)
+    }
+
+    /// Whether an entry would take the place of another of the same directory, where the target tells them not apart.
+    /// Tells so.
+    pub(super) fn is_taken_for_another(&self, level: &mut Level, path: &[u8], name: &[u8]) -> bool {
+        let State::There(There { fresh, folded: Some(folded), .. }) = &mut level.state else { return false };
+        let found = self.job.existing(path, *fresh).ok().flatten().filter(|found| !found.has_other_names());
+        let twice = !folded.names.insert(fold::key(name))
+            || found.is_some_and(|found| !folded.inodes.insert(found.id()));
+        if twice {
+            let why = "the target does not tell its name from another one in this directory, which was restored: \
+                       restore it to another target, or alone with --include";
+            self.job.problem(path, &Error::Refused(why.into()));
+        }
+        twice
+    }
+}
+
+enum Found {
+    Nothing,
+    /// What is no directory and leads to none.
+    InTheWay,
+    Dir(Existing),
+    Kept,
+}
+
+/// Why a directory cannot be where something else stands.
+fn barrier(lead: &Lead, what: What) -> String {
+    match lead {
+        Lead::Outside(to) => format!(
+            "it is a link to {}, outside of the target: what belongs below it was not restored",
+            to.display()
+        ),
+        Lead::Beneath(to) if what.outer => format!(
+            "it is a link to {}, of which the snapshot holds other things: what belongs below it was not restored",
+            String::from_utf8_lossy(to)
+        ),
+        Lead::Beneath(to) => format!(
+            "it is a link to the directory {} where the snapshot has a directory: what belongs below it was not \
+             restored (remove the link to restore it)",
+            String::from_utf8_lossy(to)
+        ),
+        Lead::Nowhere => {
+            "it is no directory, and only leads to what is restored: what belongs below it was not restored"
+                .into()
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Refuses a directory that must be left alone.
+    pub(super) fn is_free(&self, path: &[u8], found: &Existing) -> Result<()> {
+        let Some(protected) = self.target.as_ref().and_then(|target| target.protected(found)) else {
+            return Ok(());
+        };
+        let path = String::from_utf8_lossy(path);
+        Err(Error::Refused(format!("{path} is {}: nothing is restored to it", protected.what)))
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    /// Whether names are taken for one in the target's root or, where that is not there yet, in what will hold it.
+    fn root_folds(&self) -> bool {
+        match &self.target {
+            Some(target) if !self.options.dry_run => target.probe_folding(),
+            _ => fold::near(&self.options.target),
+        }
+    }
+}

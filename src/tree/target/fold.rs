@@ -1,0 +1,83 @@
+//! File systems that take different names for one: README and readme on exFAT, FAT, NTFS, and where ext4 or a network
+//! share was made so. What they take for one is found out by trying.
+
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+
+use crate::tree::target::Target;
+use crate::tree::target::TargetOptions;
+use crate::tree::target::dirs::Dir;
+use crate::tree::target::temp::Temp;
+
+/// Names of a directory that are tried.
+const TRIED: usize = 16;
+
+/// A name as such a file system sees it, about: without case, and without the ends that some do not store.
+pub fn key(name: &[u8]) -> Vec<u8> {
+    let shown = String::from_utf8_lossy(name);
+    shown.trim_end_matches(['.', ' ']).to_lowercase().into_bytes()
+}
+
+/// Whether names are taken for one where a directory is, or the nearest one above that is there. Touches nothing.
+pub fn near(dir: &Path) -> bool {
+    let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+    let tries = whole.ancestors().filter_map(|dir| Target::open(dir, TargetOptions::default()).ok());
+    let mut told = tries.filter_map(|target| {
+        let names = target.names(b"").ok().flatten()?;
+        target.folds(b"", &names)
+    });
+    told.next().unwrap_or(false)
+}
+
+impl Target {
+    /// Whether names are taken for one in a directory with these names; `None` where none of them says.
+    pub fn folds(&self, path: &[u8], names: &[Vec<u8>]) -> Option<bool> {
+        let dir = self.shared.dir(path).ok()?;
+        let told = names.iter().take(TRIED).filter_map(|name| {
+            let other = turned(name)?;
+            if names.binary_search(&other).is_ok() {
+                return Some(false);
+            }
+            is_one(&dir, name, &other)
+        });
+        told.into_iter().next()
+    }
+
+    /// The same of the root, by a temporary file if need be.
+    pub fn probe_folding(&self) -> bool {
+        let names = self.names(b"").ok().flatten().unwrap_or_default();
+        self.folds(b"", &names).or_else(|| self.try_names()).unwrap_or(false)
+    }
+
+    fn try_names(&self) -> Option<bool> {
+        let was = self.look_at_dir(b"").ok()?;
+        let dir = self.shared.dir(b"").ok()?;
+        let temp = Temp::new(&self.shared, dir);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&temp.dir.fd, temp.name.as_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
+        let temp = temp.arm();
+        let told =
+            turned(temp.name.as_bytes()).and_then(|other| is_one(&temp.dir, temp.name.as_bytes(), &other));
+        drop(temp);
+        // It tells of nothing that was restored.
+        let _ = self.put_back(b"", &was);
+        told
+    }
+}
+
+/// The name with the case of its letters turned; only names of ASCII letters are sure to be what they seem.
+fn turned(name: &[u8]) -> Option<Vec<u8>> {
+    let turn = |byte: &u8| {
+        if byte.is_ascii_lowercase() { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() }
+    };
+    (name.is_ascii() && name.iter().any(u8::is_ascii_alphabetic)).then(|| name.iter().map(turn).collect())
+}
+
+/// Whether there is something by a name that none has, because there is by the other; `None` if there is not. Numbers of
+/// inodes say nothing: some file systems in user space give each name one of its own.
+fn is_one(dir: &Dir, name: &[u8], other: &[u8]) -> Option<bool> {
+    dir.stat(name).ok()?;
+    Some(dir.stat(other).is_ok())
+}

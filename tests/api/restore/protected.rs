@@ -1,0 +1,153 @@
+//! What a restore, and whatever else writes where the user says, leaves alone: the repository, its mirrors, and what this
+//! machine keeps of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use super::is_root;
+use crate::support::Sandbox;
+
+/// The sandbox's own directory, `repo/`, `cache/` and `state/` in it, is the source; `-t .` restores it in place.
+fn own() -> Sandbox {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.ok(&["backup", "."]);
+    sandbox
+}
+
+fn is_whole(sandbox: &Sandbox) {
+    for name in ["cache", "state"] {
+        assert!(fs::read_dir(sandbox.path(name)).unwrap().next().is_some(), "{name} was emptied");
+    }
+    sandbox.assert_clean();
+}
+
+#[test]
+fn delete_leaves_the_repository_the_cache_and_the_state_directory() {
+    let sandbox = own();
+    fs::write(sandbox.path("src/new"), "").unwrap();
+    for args in [&["-n"][..], &[], &["--overwrite", "never"]] {
+        let outcome = sandbox.snap(&[&["restore", "latest", "-t", ".", "--delete"], args].concat()).expect(0);
+        for name in ["repo", "cache", "state"] {
+            assert!(
+                outcome.stderr.contains(&format!("{name} is ")),
+                "{args:?} says nothing of {name}: {}",
+                outcome.all()
+            );
+        }
+        is_whole(&sandbox);
+    }
+    assert!(!sandbox.path("src/new").exists(), "the rest is restored as ever");
+}
+
+#[test]
+fn a_repository_somewhere_below_what_goes_stays_with_the_way_to_it() {
+    let sandbox = own();
+    fs::create_dir_all(sandbox.path("gone/deep")).unwrap();
+    fs::write(sandbox.path("gone/file"), "").unwrap();
+    fs::rename(sandbox.path("repo"), sandbox.path("gone/deep/repo")).unwrap();
+    let mut command = sandbox.bin();
+    command.args(["-r", "gone/deep/repo", "restore", "latest", "-t", ".", "--delete"]);
+    crate::support::finish(command, b"").expect(0);
+    assert!(!sandbox.path("gone/file").exists());
+    fs::rename(sandbox.path("gone/deep/repo"), sandbox.path("repo")).unwrap();
+    sandbox.assert_clean();
+}
+
+/// All that would write somewhere, into this directory.
+fn refused(sandbox: &Sandbox, dir: &Path) {
+    let at = dir.to_str().unwrap();
+    let (file, deep) = (format!("{at}/x.tar"), format!("{at}/new/deep"));
+    let cases: [&[&str]; 10] = [
+        &["restore", "latest", "-t", at],
+        &["restore", "latest", "-t", at, "-n"],
+        &["restore", "latest", "-t", at, "--delete", "--include", "src"],
+        &["restore", "latest", "-t", &deep],
+        &["restore", "latest", "-t", &deep, "-n"],
+        &["export", "latest", "-o", &file],
+        &["export", "latest", "-o", &file, "--force"],
+        &["drill", "--scratch", at],
+        &["history", "src/a", "--restore-as", &file],
+        &["status", "--prometheus", &file],
+    ];
+    let before = sandbox.listing();
+    for args in cases {
+        let outcome = sandbox.snap(args);
+        assert!(outcome.code != 0 && outcome.stderr.contains(" lies in "), "{args:?}: {}", outcome.all());
+        assert_eq!(sandbox.listing(), before, "{args:?} wrote into the repository");
+    }
+}
+
+#[test]
+fn a_place_in_one_of_them_is_refused_by_whatever_name() {
+    let sandbox = own();
+    symlink("repo", sandbox.path("link")).unwrap();
+    symlink(sandbox.path("repo/packs"), sandbox.path("inner")).unwrap();
+    for name in ["repo", "repo/packs", "link", "inner", "src/../repo", "cache", "state"] {
+        refused(&sandbox, &sandbox.path(name));
+    }
+    symlink(sandbox.path("repo/new"), sandbox.path("dangling")).unwrap();
+    sandbox.snap(&["restore", "latest", "-t", "dangling"]).expect_one_of(&[1]);
+    fs::create_dir_all(sandbox.path("repo/empty")).unwrap();
+    let outcome = sandbox.snap(&["mount", "repo/empty"]);
+    assert!(outcome.code != 0 && outcome.stderr.contains(" lies in "), "{}", outcome.all());
+    fs::remove_dir(sandbox.path("repo/empty")).unwrap();
+    let outcome = sandbox.snap(&["sync", "--init", "--to", "repo/second"]).expect(1);
+    assert!(outcome.stderr.contains(" lies in "), "{}", outcome.stderr);
+    is_whole(&sandbox);
+}
+
+#[test]
+fn a_mirror_of_the_configuration_is_protected_too() {
+    let sandbox = own();
+    let text = "[repositories.main]\nlocation = \"repo\"\n[sets.s]\nsources = [\"src\"]\nrepository = \"main\"\nmirror = [\"second\"]\n";
+    fs::write(sandbox.path("snap.toml"), text).unwrap();
+    sandbox.ok(&["sync", "--init", "--to", "second"]);
+    let file = sandbox.path("snap.toml");
+    let run = |args: &[&str]| {
+        let mut command = sandbox.bin();
+        command.args(["--config", file.to_str().unwrap(), "-r", "main"]).args(args);
+        crate::support::finish(command, b"")
+    };
+    let outcome = run(&["restore", "latest", "-t", "second/x"]).expect(1);
+    assert!(outcome.stderr.contains("a mirror"), "{}", outcome.stderr);
+    let outcome = run(&["restore", "latest", "-t", ".", "--delete"]).expect(0);
+    assert!(outcome.stderr.contains("second is a mirror"), "{}", outcome.stderr);
+    assert!(sandbox.path("second/packs").exists());
+}
+
+#[test]
+fn a_bind_mount_of_the_repository_is_the_repository() {
+    if !is_root("mount a directory a second time") {
+        return;
+    }
+    let sandbox = own();
+    for part in ["repo", "repo/packs", "repo/packs/00"] {
+        fs::create_dir_all(sandbox.path(part)).unwrap();
+        let at = sandbox.path("bound");
+        fs::create_dir_all(&at).unwrap();
+        let mounted = Command::new("mount").arg("--bind").arg(sandbox.path(part)).arg(&at).status().unwrap();
+        if !mounted.success() {
+            return crate::support::skipped("this machine mounts nothing");
+        }
+        let outcome = sandbox.snap(&["restore", "latest", "-t", at.join("x").to_str().unwrap()]);
+        let deleted = sandbox.snap(&["restore", "latest", "-t", ".", "--delete"]);
+        assert!(Command::new("umount").arg(&at).status().unwrap().success());
+        assert!(outcome.code == 1 && outcome.stderr.contains(" lies in "), "{part}: {}", outcome.all());
+        assert!(deleted.stderr.contains("bound is the repository"), "{part}: {}", deleted.all());
+        sandbox.assert_clean();
+    }
+}
+
+#[test]
+fn an_exported_archive_is_for_its_owner_alone() {
+    let sandbox = own();
+    fs::write(sandbox.path("old.tar"), "").unwrap();
+    for args in [&["-o", "new.tar"][..], &["-o", "old.tar", "--force"]] {
+        sandbox.ok(&[&["export", "latest"], args].concat());
+        let mode = fs::metadata(sandbox.path(args[1])).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{args:?}");
+    }
+}
