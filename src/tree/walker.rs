@@ -250,9 +250,7 @@ impl Walker {
         self.device = outer;
         let is_empty = before.0 == self.sent && before.1 < self.left_out;
         if is_empty && !self.options.allow_empty && !self.stop.load(Ordering::Relaxed) {
-            let path = self.here();
-            let why = "nothing of this source is saved: all that is in it is left out (--allow-empty takes that for meant)";
-            self.problem(&path, why.to_owned())?;
+            self.nothing_left()?;
         }
         Ok(())
     }
@@ -431,6 +429,21 @@ impl Walker {
             b"" => self.trail.place().as_os_str().as_bytes().to_vec(),
             stored => stored.to_vec(),
         }
+    }
+
+    /// A filter that leaves out whatever may come contradicts the source; that it leaves out all there happens to be does
+    /// not.
+    fn nothing_left(&mut self) -> Result<(), Unheard> {
+        // No name holds a NUL, so only what matches every name matches this one.
+        let any = Location { dir: self.trail.place(), stored_dir: self.trail.stored(), name: b"\0" };
+        let verdict = self.options.filter.judge(Verdict::default(), any);
+        let is_meant = !self.options.filter.leaves_out(verdict, any, false, 0);
+        let path = self.here();
+        let why = "nothing of this source is saved: all that is in it is left out";
+        if is_meant {
+            return self.send(Found::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
+        }
+        self.problem(&path, format!("{why} (--allow-empty takes that for meant)"))
     }
 
     fn refuse_own(&mut self, stored: &[u8]) -> Result<(), Unheard> {
