@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::support::Outcome;
@@ -226,12 +227,24 @@ fn a_word_that_names_no_repository_of_the_file_is_no_directory() {
 
 #[test]
 fn a_running_process_leaves_no_core_and_shows_its_memory_to_nobody() {
-    let sandbox = Sandbox::new();
+    if !rustix::process::geteuid().is_root() {
+        return crate::support::skipped("only root can be another user");
+    }
+    let sandbox = Sandbox::bare();
+    let own = sandbox.path("own");
+    fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(12345), Some(12345)).unwrap();
+    chmod(&sandbox.path(""), 0o755);
+    fs::copy(env!("CARGO_BIN_EXE_snap"), sandbox.path("snap")).unwrap();
+    chmod(&sandbox.path("snap"), 0o755);
     // The command runs while the program waits for it, and finds the program by its parent.
-    let look =
-        "cat /proc/$PPID/limits > limits; stat -c %u /proc/$PPID/mem > owner; ulimit -Hc > hard; echo try";
-    finish(bare(&sandbox, &["-r", "repo", "--password-command", look, "snapshots"]), b"").expect(0);
-    let read = |name| fs::read_to_string(sandbox.path(name)).unwrap();
+    let look = "cat /proc/$PPID/limits > limits; stat -c %u /proc/$PPID/mem > owner; echo try";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""]).arg(sandbox.path("snap"));
+    command.args(["-r", "repo", "--password-command", look, "init"]).env_clear();
+    command.env("HOME", &own).env("PATH", "/usr/bin:/bin").current_dir(&own).uid(12345).gid(12345);
+    finish(command, b"").expect(0);
+    let read = |name| fs::read_to_string(own.join(name)).unwrap();
     let limits = read("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
