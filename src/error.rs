@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::model::id::SnapshotId;
 use crate::model::malformed::Malformed;
 
 /// `Result` with this crate's error.
@@ -107,6 +108,20 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Something that was named is not there.
+    #[error("{what}")]
+    NotFound {
+        /// What is not where.
+        what: String,
+        /// What helps to find it.
+        help: String,
+    },
+    /// There is no second repository.
+    #[error("there is no repository at {location}")]
+    NoOtherRepository {
+        /// Where it was looked for.
+        location: String,
+    },
     /// What would be forgotten must not be, or nothing says what to keep.
     #[error("nothing was forgotten: {0}")]
     Retention(String),
@@ -196,11 +211,41 @@ impl Error {
         }
     }
 
+    /// The snapshot is there, and has no such path.
+    pub fn no_path(snapshot: &SnapshotId, path: &[u8]) -> Self {
+        let (snapshot, path) = (snapshot.short(), String::from_utf8_lossy(path));
+        let name = path.rsplit('/').next().unwrap_or_default();
+        Self::NotFound {
+            what: format!("snapshot {snapshot} has no '{path}'"),
+            help: format!(
+                "`snap ls {snapshot}` lists what it has, `snap find '{name}'` looks in all snapshots; paths are as they were saved: \
+                 a source that was given as src/a is src/a, not home/me/src/a"
+            ),
+        }
+    }
+
+    /// Filters leave no snapshot.
+    pub fn none_selected(why: String) -> Self {
+        Self::NotFound { what: why, help: "`snap snapshots` lists all".to_owned() }
+    }
+
+    /// The next command to run, if one helps here: as [`Self::hint`], with the names that this error is about.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::NotFound { help, .. } => Some(help.clone()),
+            Self::Io { what, .. } if self.is_forbidden() => credentials(what).map(str::to_owned),
+            _ => self.hint().map(str::to_owned),
+        }
+    }
+
     /// The next command to run, if one helps.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoRepository { .. } => {
                 Some("make one with `snap init`, or name another with -r or SNAP_REPO")
+            }
+            Self::NoOtherRepository { .. } => {
+                Some("run the same command with --init to make one, or name another with --to")
             }
             Self::WrongPassword { untried: 1.., .. } => Some(
                 "`--key ID` tries one slot, whatever it costs (the names of the files in `keys` are their ids); \
@@ -221,12 +266,33 @@ impl Error {
                 "`snap check --read-data` says what is affected; the next backup stores again what the source still has; \
                  `snap repair` saves the rest (docs/repair.md)",
             ),
-            Self::NoSnapshot { .. } => Some("`snap snapshots` lists them"),
+            Self::NoSnapshot { .. } => {
+                Some("`snap snapshots` lists them, `snap help selectors` says how one is named")
+            }
             Self::Io { .. } if self.is_full() => {
                 Some("free some space and run the same command again; nothing committed was lost")
             }
             _ => None,
         }
+    }
+}
+
+/// Which variables say who one is, where a server did not let somebody in.
+fn credentials(what: &str) -> Option<&'static str> {
+    match what.split_once("://")?.0 {
+        "s3" => Some(
+            "the keys are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN for temporary ones), the \
+             region from AWS_REGION: set those of the bucket (docs/remote.md)",
+        ),
+        "gs" => Some(
+            "the credentials are read from the file that GOOGLE_APPLICATION_CREDENTIALS names: set one that may use the \
+             bucket (docs/remote.md)",
+        ),
+        "az" => Some(
+            "the account is read from AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY: set those of the container \
+             (docs/remote.md)",
+        ),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::store::index::Index;
 use crate::store::repository::Repository;
 use crate::store::session::Sight;
 use crate::store::snapshots;
+use crate::store::snapshots::Query;
 use crate::store::stream;
 use crate::store::trees;
 use crate::store::trees::Budget;
@@ -22,10 +23,14 @@ use crate::store::trees::Budget;
 /// # Errors
 /// When there is none, it is damaged (what was written until then is right), a repair could not save all of it (zeros
 /// stand for what is lost), or `out` fails.
-pub fn run(repo: &Repository, selector: impl AsRef<[u8]>, out: &mut dyn Write) -> Result<()> {
-    let shown = String::from_utf8_lossy(selector.as_ref()).into_owned();
-    let (snapshot, path) = snapshots::resolve(repo, &selector)?;
-    let path = path.ok_or_else(|| Error::Usage(format!("{shown} names no file: use SNAPSHOT:path")))?;
+pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Write) -> Result<()> {
+    let (snapshot, path) = snapshots::resolve(repo, query)?;
+    let path = path.ok_or_else(|| {
+        Error::Usage(format!(
+            "no file of snapshot {} is named: `snap cat SNAPSHOT:PATH` prints one",
+            snapshot.id.short()
+        ))
+    })?;
     let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
     let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
     let found = trees::lookup(&mut reader, snapshot.manifest.root, &path)?;
@@ -33,8 +38,15 @@ pub fn run(repo: &Repository, selector: impl AsRef<[u8]>, out: &mut dyn Write) -
         Budget::of(&snapshot.manifest.counts).take(&path, entry)?;
     }
     let Some(Entry { kind: Kind::File { size, content }, meta, .. }) = found else {
-        let why = format!("it holds no file {}", String::from_utf8_lossy(&path));
-        return Err(Error::NoSnapshot { selector: shown, why });
+        return Err(match found {
+            Some(_) => {
+                let path = String::from_utf8_lossy(&path);
+                Error::Usage(format!(
+                    "{path} is no file: `snap ls` lists directories, `snap restore` brings back anything"
+                ))
+            }
+            None => Error::no_path(&snapshot.id, &path),
+        });
     };
     let plan = |feed: &mut stream::Feed<'_>| {
         feed.at(&path)?;

@@ -183,8 +183,11 @@ fn count(
             trees = versions::trees_of(&first);
         }
         if !first.iter().any(|version| version.among.meets(&roles.chosen)) {
-            let selector = String::from_utf8_lossy(start).into_owned();
-            return Err(Error::NoSnapshot { selector, why: "none of the chosen ones holds it".into() });
+            let path = String::from_utf8_lossy(start);
+            return Err(Error::NotFound {
+                what: format!("none of the chosen snapshots has '{path}'"),
+                help: "`snap ls SNAPSHOT` lists what one has, `snap find NAME` looks in all".to_owned(),
+            });
         }
     }
     let index = Arc::clone(past.reader.index());

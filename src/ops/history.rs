@@ -65,9 +65,12 @@ pub fn run(
     };
     let found = versions::look_up(&mut past.reader, trees, &path, &mut lost, &mut bounds)?;
     if found.is_empty() && problems.is_empty() {
-        let selector = String::from_utf8_lossy(&path).into_owned();
-        let why = "none that was looked through holds it; `snap find NAME` looks everywhere".into();
-        return Err(Error::NoSnapshot { selector, why });
+        let path = String::from_utf8_lossy(&path);
+        let name = path.rsplit('/').next().unwrap_or_default();
+        return Err(Error::NotFound {
+            what: format!("no snapshot that was looked through has '{path}'"),
+            help: format!("`snap find '{name}'` says under which paths there is such a name"),
+        });
     }
     let versions = group(found);
     let gone = gone(&past, &versions);

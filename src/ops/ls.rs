@@ -12,6 +12,7 @@ use crate::store::index::Index;
 use crate::store::repository::Repository;
 use crate::store::session::Sight;
 use crate::store::snapshots;
+use crate::store::snapshots::Query;
 use crate::store::snapshots::Snapshot;
 use crate::store::stream::belonging;
 use crate::store::trees::Budget;
@@ -23,13 +24,13 @@ use crate::store::trees::MAX_NESTING;
 ///
 /// # Errors
 /// When the selector names nothing or a tree is damaged.
-pub fn run(
+pub fn run<'a>(
     repo: &Repository,
-    selector: impl AsRef<[u8]>,
+    query: impl Into<Query<'a>>,
     recursive: bool,
     each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<Snapshot> {
-    let (snapshot, path) = snapshots::resolve(repo, &selector)?;
+    let (snapshot, path) = snapshots::resolve(repo, query)?;
     let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
     let mut reader = ChunkReader::new(repo, index)?;
     let start = path.unwrap_or_default();
@@ -42,8 +43,7 @@ pub fn run(
                 return Ok(snapshot);
             }
             _ => {
-                let why = format!("it holds no '{}'", String::from_utf8_lossy(&start));
-                return Err(Error::NoSnapshot { selector: shown(selector.as_ref()), why });
+                return Err(Error::no_path(&snapshot.id, &start));
             }
         }
     }
@@ -53,10 +53,6 @@ pub fn run(
         each(path, entry)
     })?;
     Ok(snapshot)
-}
-
-fn shown(selector: &[u8]) -> String {
-    String::from_utf8_lossy(selector).into_owned()
 }
 
 fn walk(

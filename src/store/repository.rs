@@ -72,7 +72,7 @@ impl Warnings {
 }
 
 /// A repository that is not opened yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Found {
     bytes: Vec<u8>,
     config: Config,
@@ -107,6 +107,7 @@ pub struct Repository {
     view: Arc<OnceLock<Option<Arc<View>>>>,
     limits: Limits,
     warnings: Warnings,
+    notes: Warnings,
     mender: Arc<Mender>,
 }
 
@@ -208,6 +209,7 @@ impl Repository {
             view: Arc::default(),
             limits: Limits::default(),
             warnings: Warnings::default(),
+            notes: Warnings::default(),
             mender: Arc::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
@@ -396,6 +398,16 @@ impl Repository {
     /// Notes something a person should read.
     pub fn warn(&self, text: String) {
         self.warnings.add(text);
+    }
+
+    /// Keeps what a person may want to know, and who has nothing to fear from not knowing it.
+    pub fn note(&self, text: String) {
+        self.notes.add(text);
+    }
+
+    /// Such notes since the last call.
+    pub fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where warnings are noted, for those who outlive a borrow of this.

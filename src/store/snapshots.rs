@@ -1,5 +1,7 @@
 //! Manifests: list, find by what a person types, commit. A commit is the instant a snapshot exists.
 
+use std::collections::HashSet;
+
 use jiff::civil::Date;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -13,6 +15,7 @@ use crate::model::manifest::Manifest;
 use crate::model::record::Fence;
 use crate::store::objects;
 use crate::store::repository::Repository;
+use crate::store::selection::Selection;
 use crate::store::session::Session;
 use crate::store::storage::Area;
 use crate::store::storage::Created;
@@ -218,21 +221,53 @@ pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<
     Ok(repo.storage().read(Area::Snapshots, &name, envelope::MAX_OBJECT)? == bytes)
 }
 
+/// What a person types to name a snapshot, and which snapshots may be meant.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// `latest`, `latest~N`, the beginning of an id or a time, with `:path` behind it for a part.
+    pub selector: &'a [u8],
+    /// Among these; `None`: among all.
+    pub among: Option<&'a Selection>,
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Query<'a> {
+    fn from(selector: &'a T) -> Self {
+        Self { selector: selector.as_ref(), among: None }
+    }
+}
+
+impl<'a> Query<'a> {
+    /// Among the snapshots that the selection admits.
+    pub fn among(selector: &'a (impl AsRef<[u8]> + ?Sized), selection: &'a Selection) -> Self {
+        let among = (*selection != Selection::default()).then_some(selection);
+        Self { selector: selector.as_ref(), among }
+    }
+}
+
 /// The snapshot that a person means, and the path behind the colon, which may be any bytes.
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
-pub fn resolve(repo: &Repository, selector: impl AsRef<[u8]>) -> Result<(Snapshot, Option<Vec<u8>>)> {
-    resolve_in(&list(repo)?, selector)
+pub fn resolve<'a>(repo: &Repository, query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
+    let query = query.into();
+    let all = list(repo)?;
+    let (snapshot, path) = resolve_in(&all, query)?;
+    if query.among.is_none() && query.selector.starts_with(b"latest") {
+        say_which(repo, &all, &snapshot);
+    }
+    Ok((snapshot, path))
 }
 
 /// As [`resolve`], among `all` there are, oldest first: for whoever looks for several.
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
-pub fn resolve_in(all: &[Snapshot], selector: impl AsRef<[u8]>) -> Result<(Snapshot, Option<Vec<u8>>)> {
-    let selector = selector.as_ref();
-    let pick = |name: &[u8]| pick(all, &String::from_utf8_lossy(name));
+pub fn resolve_in<'a>(
+    all: &[Snapshot],
+    query: impl Into<Query<'a>>,
+) -> Result<(Snapshot, Option<Vec<u8>>)> {
+    let Query { selector, among } = query.into();
+    let pick = |name: &[u8]| pick(all, &String::from_utf8_lossy(name), among);
     if let Ok(snapshot) = pick(selector) {
         return Ok((snapshot, None));
     }
@@ -247,6 +282,23 @@ pub fn resolve_in(all: &[Snapshot], selector: impl AsRef<[u8]>) -> Result<(Snaps
     pick(selector.split(|byte| *byte == b':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
 }
 
+/// Where several hosts or sources are saved, `latest` alone may not be the one that was meant.
+fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
+    let sets: HashSet<_> = all.iter().map(|one| (&one.manifest.host, &one.manifest.sources)).collect();
+    if sets.len() < 2 {
+        return;
+    }
+    let sources = taken.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
+    let sources = sources.collect::<Vec<_>>().join(", ");
+    repo.note(format!(
+        "latest is taken of all {} sets in the repository: snapshot {} of host {}, {sources}; --host, --path or --tag \
+         chooses among them",
+        sets.len(),
+        taken.id.short(),
+        taken.manifest.host,
+    ));
+}
+
 /// The path that a colon and slashes stand around.
 fn behind(colon: &[u8]) -> &[u8] {
     let mut path = colon.strip_prefix(b":").unwrap_or(colon);
@@ -256,9 +308,13 @@ fn behind(colon: &[u8]) -> &[u8] {
     path
 }
 
-fn pick(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
+fn pick(all: &[Snapshot], selector: &str, among: Option<&Selection>) -> Result<Snapshot> {
     let none = |why: &str| Error::NoSnapshot { selector: selector.to_owned(), why: why.to_owned() };
-    let complete: Vec<&Snapshot> = all.iter().filter(|snapshot| !snapshot.manifest.partial).collect();
+    if let Some(why) = among.and_then(|among| among.unmatched(all)) {
+        return Err(none(&why));
+    }
+    let admitted = |one: &Snapshot| among.is_none_or(|among| among.admits(&one.manifest));
+    let complete: Vec<&Snapshot> = all.iter().filter(|one| !one.manifest.partial && admitted(one)).collect();
     if let Some(rest) = selector.strip_prefix("latest") {
         let back = match rest.strip_prefix('~') {
             None if rest.is_empty() => 0,
@@ -274,6 +330,7 @@ fn pick(all: &[Snapshot], selector: &str) -> Result<Snapshot> {
         let found: Vec<&Snapshot> =
             all.iter().filter(|snapshot| snapshot.id.hex().starts_with(&lower)).collect();
         return match found.as_slice() {
+            [only] if !admitted(only) => Err(none("that snapshot is none of those that the filters choose")),
             [only] => Ok((*only).clone()),
             [] => Err(none("no id begins so")),
             several => Err(none(&ambiguous(several.iter().map(|one| one.id.hex())))),

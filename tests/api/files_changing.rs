@@ -252,7 +252,7 @@ fn whatever_fails_is_named_and_the_rest_is_saved() {
         let outcome = crate::support::finish(traced, b"").expect(3);
         let shown = format!("src/{name}: ");
         assert!(outcome.stderr.contains(&shown), "{shown} in {}", outcome.stderr);
-        let listed = sandbox.ok(&["ls", "latest"]).text();
+        let listed = sandbox.ok(&["ls", "-R", "latest"]).text();
         assert_eq!(listed.lines().count(), 8, "{calls}: {listed}");
         let target = sandbox.restore("latest", &[]);
         assert_eq!(fs::read(target.join("src/z")).unwrap(), b"5");

@@ -139,7 +139,7 @@ fn what_this_machine_keeps_stays_out_of_a_backup_of_home() {
     assert!(sandbox.path("src/.local/state/snap/runs.jsonl").is_file());
     let again = run(&["backup", "src"]);
     assert!(again.text().contains("nothing changed"), "{}", again.all());
-    let names = run(&["ls", "latest"]).text();
+    let names = run(&["ls", "-R", "latest"]).text();
     assert!(
         names.contains("src/.cache/x") && names.contains("state/y") && !names.contains("runs"),
         "{names}"

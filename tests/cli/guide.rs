@@ -76,7 +76,7 @@ fn the_quick_start_of_the_readme_works_as_it_stands() {
     assert!(all.contains("no errors were found"), "{all}");
     assert!(fs::read_to_string(home.join("scheduled")).unwrap().contains("snap"), "{all}");
     let mut snap = Command::new(env!("CARGO_BIN_EXE_snap"));
-    snap.env_clear().env("HOME", &home).args(["ls", "latest"]).current_dir(&home);
+    snap.env_clear().env("HOME", &home).args(["ls", "-R", "latest"]).current_dir(&home);
     let listed = finish(snap, b"").expect(0).text().to_owned();
     assert!(listed.contains("notes.txt") && !listed.contains(".cache/page"), "{listed}");
 }

@@ -119,8 +119,8 @@ fn a_reader_that_has_had_enough_is_no_failure() {
     for args in [
         &["snapshots"][..],
         &["snapshots", "--json"],
-        &["ls", "latest"],
-        &["ls", "latest", "--json"],
+        &["ls", "-R", "latest"],
+        &["ls", "-R", "latest", "--json"],
         &["cat", "latest:src/big"],
         &["export", "latest"],
         &["stats"],

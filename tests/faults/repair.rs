@@ -208,13 +208,13 @@ fn a_pack_that_is_whole_after_all_is_left_alone() {
 #[test]
 fn the_index_is_made_anew_whatever_became_of_it() {
     let sandbox = sandbox();
-    let answer = sandbox.ok(&["ls", "latest"]).text();
+    let answer = sandbox.ok(&["ls", "-R", "latest"]).text();
     for file in crate::support::files_below(&sandbox.view()) {
         fs::write(file, b"garbage").unwrap();
     }
     let told = sandbox.ok(&["repair", "index"]);
     assert_eq!(told.warnings(), 0, "{}", told.stderr);
-    let after = sandbox.ok(&["ls", "latest"]);
+    let after = sandbox.ok(&["ls", "-R", "latest"]);
     assert_eq!(after.warnings(), 0, "{}", after.stderr);
     assert_eq!(after.text(), answer);
     let told = sandbox.ok(&["repair", "index", "-n"]).text();

@@ -78,6 +78,16 @@ pub(crate) fn warn(json: bool, message: &str) {
     }
 }
 
+/// What a person may want to know, beside the answer.
+pub(crate) fn note(json: bool, message: &str) {
+    let message = printable(message);
+    if json {
+        complain(&json!({"message_type": "note", "message": message}).to_string());
+    } else {
+        complain(&format!("snap: note: {message}"));
+    }
+}
+
 /// A path for a person.
 pub(crate) fn path(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))

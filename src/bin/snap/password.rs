@@ -76,13 +76,30 @@ pub(crate) fn is_given(global: &Global) -> bool {
             || from_variable(global.password_variable).is_some())
 }
 
+/// How often a password may be typed.
+pub(crate) const TRIES: usize = 3;
+
+/// Whether the password of a repository is asked for at the terminal.
+pub(crate) fn is_asked_for(global: &Global) -> bool {
+    #[cfg(feature = "mount")]
+    if crate::mount::is_child() {
+        return false;
+    }
+    !global.insecure_no_password && !is_given(global) && io::stdin().is_terminal()
+}
+
+/// Asks once more, after a wrong one.
+pub(crate) fn again(location: &str) -> Result<Password> {
+    ask(&format!("wrong password; password for the repository at {}: ", output::printable(location)))
+}
+
 /// The password of a repository that exists.
-pub(crate) fn existing(global: &Global) -> Result<Option<Password>> {
+pub(crate) fn existing(global: &Global, location: &str) -> Result<Option<Password>> {
     #[cfg(feature = "mount")]
     if crate::mount::is_child() {
         return crate::mount::password();
     }
-    find(global, || ask("password: "))
+    find(global, || ask(&format!("password for the repository at {}: ", output::printable(location))))
 }
 
 /// The password of a repository to be made: who types it types it twice.

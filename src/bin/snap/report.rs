@@ -78,8 +78,8 @@ pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
         );
     } else {
         output::complain(&format!("snap: {message}"));
-        if let Some(hint) = error.hint() {
-            output::complain(&format!("snap: hint: {hint}"));
+        if let Some(hint) = error.advice() {
+            output::complain(&format!("snap: hint: {}", output::printable(&hint)));
         }
     }
     code
@@ -109,7 +109,7 @@ pub(crate) fn exit_code(result: &Result<Outcome>) -> u8 {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Usage(_) => 2,
-        Error::NoRepository { .. } => 10,
+        Error::NoRepository { .. } | Error::NoOtherRepository { .. } => 10,
         Error::WrongPassword { .. } | Error::NoPassword { .. } | Error::PasswordSource { .. } => 12,
         Error::Retention(_) => 22,
         error if error.is_full() => 21,

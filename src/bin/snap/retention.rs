@@ -182,7 +182,8 @@ pub(crate) fn list(text: &str) -> Vec<String> {
 /// How many snapshots.
 pub(crate) fn number(text: &str) -> Result<Count, String> {
     match text {
-        "unlimited" | "-1" => Ok(Count::All),
+        "unlimited" => Ok(Count::All),
+        "-1" => Err("write unlimited instead".to_owned()),
         _ => text.parse().map(Count::UpTo).map_err(|_| "a number, or unlimited".to_owned()),
     }
 }
@@ -193,7 +194,7 @@ pub(crate) fn age(text: &str) -> Result<Age, String> {
         .ok_or_else(|| "years, months, weeks, days and hours in this order: 2y5m1w7d3h".to_owned())
 }
 
-fn group_by(text: &str) -> Result<GroupBy, String> {
+pub(crate) fn group_by(text: &str) -> Result<GroupBy, String> {
     let mut by = GroupBy { host: false, paths: false, tags: false };
     for word in text.split(',').filter(|word| !word.is_empty()) {
         match word {

@@ -16,9 +16,14 @@ pub(crate) fn past(text: &str) -> Result<Time, String> {
 
 /// An instant to come: so long from now, or a date (its end, here) or a time.
 pub(crate) fn future(text: &str) -> Result<Time, String> {
-    match Age::parse(text) {
-        Some(age) => Ok(age.after(&Timestamp::now().to_zoned_datetime(TimeZone::system()))),
-        None => instant(text, |date| date.tomorrow().ok()),
+    let now = Timestamp::now();
+    let at = match Age::parse(text) {
+        Some(age) => age.after(&now.to_zoned_datetime(TimeZone::system())),
+        None => instant(text, |date| date.tomorrow().ok())?,
+    };
+    match at.sec > now.as_second() {
+        true => Ok(at),
+        false => Err("that is past: give a time to come".to_owned()),
     }
 }
 
@@ -55,7 +60,8 @@ mod tests {
         assert_eq!(at("1970-01-02T00:00:00.5Z"), Ok((86_400, 500_000_000)));
         assert_eq!(at("1969-12-31T23:59:59.5Z"), Ok((-1, 500_000_000)));
         assert_eq!(at("2026-11-24"), at("2026-11-24T00:00"));
-        assert_eq!(future("2026-11-24").map(|time| (time.sec, time.nanos)), at("2026-11-25"));
+        assert_eq!(future("2126-11-24").map(|time| (time.sec, time.nanos)), at("2126-11-25"));
+        assert!(["2020-01-01", "2020-01-01T00:00:00Z", "0d"].iter().all(|text| future(text).is_err()));
         assert!(future("1d").unwrap() < future("2d").unwrap());
         assert!(at("1d").unwrap() > at("2d").unwrap());
         assert!(["", "soon", "2026-13-01", "2026-11-24T25:00"].iter().all(|text| past(text).is_err()));

@@ -1,5 +1,7 @@
 //! Values of options that several verbs take, as people write them.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use snap_backup::codec::compress::NO_COMPRESSION;
@@ -50,6 +52,15 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
         text if kib => size(&format!("{text}K")).map_err(wrong),
         text => size(text).map_err(wrong),
     }
+}
+
+/// A path in a snapshot.
+pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
+    let mut parts = path.as_bytes().split(|byte| *byte == b'/');
+    if parts.any(|part| part == b"..") {
+        return Err("a path in a snapshot has no ..: give it as it shall be stored, like home/me".to_owned());
+    }
+    Ok(path)
 }
 
 /// A share of parity, in percent.

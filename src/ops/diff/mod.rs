@@ -30,8 +30,10 @@ use crate::store::pairs::Pair;
 use crate::store::pairs::Side;
 use crate::store::pairs::Stored;
 use crate::store::repository::Repository;
+use crate::store::selection::Selection;
 use crate::store::session::Session;
 use crate::store::snapshots;
+use crate::store::snapshots::Query;
 use crate::store::trees;
 
 /// What to compare.
@@ -41,6 +43,8 @@ pub struct Options {
     pub before: Vec<u8>,
     /// `SNAPSHOT[:path]`, or a directory: what begins with `/`, `./` or `../`, and what is a directory and no snapshot.
     pub after: PathBuf,
+    /// Which snapshots `latest` and times look among.
+    pub among: Selection,
 }
 
 /// How a path differs.
@@ -176,20 +180,19 @@ pub fn run(
     observer: &dyn Observer,
     stop: &Arc<AtomicBool>,
 ) -> Result<Summary> {
-    let (before, path) = snapshots::resolve(repo, &options.before)?;
-    let second = second(repo, &options.after)?;
+    let (before, path) = snapshots::resolve(repo, Query::among(&options.before, &options.among))?;
+    let second = second(repo, &options.after, &options.among)?;
     let (session, sight) = Session::open_to_read(repo, observer)?;
     let index = Arc::new(Index::load(repo, sight)?);
     let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
-    let mut side = |snapshot: &snapshots::Snapshot, path: Option<&[u8]>, given: &str| {
-        side(repo, &index, &mut reader, snapshot, path, given)
-    };
-    let mut first = side(&before, path.as_deref(), &String::from_utf8_lossy(&options.before))?;
+    let mut side =
+        |snapshot: &snapshots::Snapshot, path: Option<&[u8]>| side(repo, &index, &mut reader, snapshot, path);
+    let mut first = side(&before, path.as_deref())?;
     let mut budgets = Budgets::of(Some(&before), None);
     let (mut other, after, live): (Box<dyn Side>, _, _) = match second {
         Second::Stored(after, path) => {
             budgets = Budgets::of(Some(&before), Some(&after));
-            (side(&after, path.as_deref(), &options.after.to_string_lossy())?, Some(after.id), None)
+            (side(&after, path.as_deref())?, Some(after.id), None)
         }
         Second::Live(dir) => (Box::new(Live::new(repo.namer(), &dir, stop)?), None, Some(dir)),
     };
@@ -226,7 +229,7 @@ enum Second {
     Live(PathBuf),
 }
 
-fn second(repo: &Repository, given: &Path) -> Result<Second> {
+fn second(repo: &Repository, given: &Path, among: &Selection) -> Result<Second> {
     let text = given.to_string_lossy();
     let is_path = text.starts_with('/')
         || text == "."
@@ -236,7 +239,7 @@ fn second(repo: &Repository, given: &Path) -> Result<Second> {
     if is_path {
         return Ok(Second::Live(given.to_path_buf()));
     }
-    match snapshots::resolve(repo, given.as_os_str().as_bytes()) {
+    match snapshots::resolve(repo, Query::among(given.as_os_str().as_bytes(), among)) {
         Ok((snapshot, path)) => Ok(Second::Stored(Box::new(snapshot), path)),
         Err(Error::NoSnapshot { .. }) if given.is_dir() => Ok(Second::Live(given.to_path_buf())),
         Err(err) => Err(err),
@@ -249,13 +252,10 @@ fn side(
     reader: &mut ChunkReader,
     snapshot: &snapshots::Snapshot,
     path: Option<&[u8]>,
-    given: &str,
 ) -> Result<Box<dyn Side>> {
     let Some(path) = path else { return Ok(Box::new(Stored::new(repo, index, snapshot.manifest.root)?)) };
-    let found = trees::lookup(reader, snapshot.manifest.root, path)?.ok_or_else(|| {
-        let why = format!("it holds no {}", String::from_utf8_lossy(path));
-        Error::NoSnapshot { selector: given.to_owned(), why }
-    })?;
+    let found = trees::lookup(reader, snapshot.manifest.root, path)?
+        .ok_or_else(|| Error::no_path(&snapshot.id, path))?;
     match found.kind {
         Kind::Dir { tree } => Ok(Box::new(Stored::new(repo, index, tree)?)),
         // Two files are compared whatever they are called.

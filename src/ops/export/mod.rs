@@ -26,8 +26,10 @@ use crate::store::chunks::ChunkReader;
 use crate::store::index::Index;
 use crate::store::pairs::Budgets;
 use crate::store::repository::Repository;
+use crate::store::selection::Selection;
 use crate::store::session::Session;
 use crate::store::snapshots;
+use crate::store::snapshots::Query;
 use crate::store::snapshots::Snapshot;
 use crate::store::stream;
 use crate::store::trees;
@@ -42,6 +44,8 @@ pub const DELETED: &[u8] = b".snap-deleted";
 pub struct Options {
     /// `SNAPSHOT[:path]`; the path may be any bytes.
     pub selector: Vec<u8>,
+    /// Which snapshots `latest` and times look among, also those of `since`.
+    pub among: Selection,
     /// Only what changed since the snapshot's parent, and a list of what is gone.
     pub delta: bool,
     /// As `delta`, since this snapshot.
@@ -110,7 +114,7 @@ pub fn run(
     if !(lowest..=highest).contains(&level) {
         return Err(Error::Usage(format!("levels of this format are {lowest} to {highest}")));
     }
-    let (snapshot, path) = snapshots::resolve(repo, &options.selector)?;
+    let (snapshot, path) = snapshots::resolve(repo, Query::among(&options.selector, &options.among))?;
     let since = earlier(repo, options, &snapshot, observer)?;
     let (session, sight) = Session::open_to_read(repo, observer)?;
     let index = Arc::new(Index::load(repo, sight)?);
@@ -161,7 +165,7 @@ fn earlier(
     observer: &dyn Observer,
 ) -> Result<Option<Snapshot>> {
     if let Some(since) = &options.since {
-        let (since, path) = snapshots::resolve(repo, since)?;
+        let (since, path) = snapshots::resolve(repo, Query::among(since, &options.among))?;
         let whole = path.is_none().then_some(since);
         return whole.map(Some).ok_or_else(|| Error::Usage("--since takes a whole snapshot".into()));
     }

@@ -62,12 +62,21 @@ pub struct Group {
     pub decisions: Vec<Decision>,
 }
 
-/// Decides for each group of the selected snapshots; `all` are those of the repository, oldest first.
-pub fn decide(all: &[Snapshot], selection: &Selection, by: GroupBy, rules: &[Rule], now: &Now) -> Vec<Group> {
+/// Snapshots by what they have in common, in their order.
+pub fn group<'a>(
+    snapshots: impl Iterator<Item = &'a Snapshot>,
+    by: GroupBy,
+) -> BTreeMap<Key, Vec<&'a Snapshot>> {
     let mut groups: BTreeMap<Key, Vec<&Snapshot>> = BTreeMap::new();
-    for snapshot in all.iter().filter(|snapshot| selection.admits(&snapshot.manifest)) {
+    for snapshot in snapshots {
         groups.entry(Key::of(snapshot, by)).or_default().push(snapshot);
     }
+    groups
+}
+
+/// Decides for each group of the selected snapshots; `all` are those of the repository, oldest first.
+pub fn decide(all: &[Snapshot], selection: &Selection, by: GroupBy, rules: &[Rule], now: &Now) -> Vec<Group> {
+    let groups = group(all.iter().filter(|snapshot| selection.admits(&snapshot.manifest)), by);
     let decided = |(key, group): (Key, Vec<&Snapshot>)| {
         let decisions = policy::decide(&group, all, rules, now);
         Group { key, decisions }

@@ -199,7 +199,10 @@ pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId
 }
 
 fn pick(repo: &Repository, prefix: &str) -> Result<Entry> {
-    let none = |why: &str| Error::NoSnapshot { selector: prefix.to_owned(), why: why.to_owned() };
+    let none = |why: &str| Error::NotFound {
+        what: format!("nothing was brought back for '{prefix}': {why}"),
+        help: "`snap undelete` lists what can be brought back".to_owned(),
+    };
     let lower = prefix.to_ascii_lowercase();
     let trashed = trashed(repo)?;
     let fits: Vec<&Entry> =

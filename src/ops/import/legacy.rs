@@ -18,6 +18,7 @@ use crate::model::manifest::SnapshotKind;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::ops::import::half_of_memory;
+use crate::ops::import::members::Place;
 use crate::ops::import::metadata;
 use crate::ops::import::metadata::Link;
 use crate::ops::import::places;
@@ -234,7 +235,8 @@ impl Import<'_> {
         };
         let Held::Tree(tree) = base.held else { return Err(bad("what it builds on is not read".to_owned())) };
         let place = |names: Names| places::place(names, is_full, &roots, &self.sources);
-        let (taken, tree) = self.work.take(Box::new(file), tree, &place, &record)?;
+        let place = Place { of: &place, from_beside: !is_full };
+        let (taken, tree) = self.work.take(Box::new(file), tree, place, &record)?;
         for (path, why) in taken.problems {
             let path = [link.name.as_bytes(), b": ", &path].concat();
             self.summary.problems.push((path, why));

@@ -43,7 +43,14 @@ const MAX_TARGET: usize = 4095;
 const BUFFER: usize = 1 << 20;
 
 /// Where a member of these names belongs.
-pub(super) type Place<'a> = &'a dyn Fn(Names) -> Names;
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// Where it stands in the snapshot.
+    pub(super) of: &'a dyn Fn(Names) -> Names,
+    /// Names may begin with `..`: they are as seen from where the legacy script ran, and some of its sources may lie
+    /// beside that. The names that follow are placed like any other.
+    pub(super) from_beside: bool,
+}
 
 /// Takes an archive into a tree.
 pub(super) struct Intake<'a, 'scope> {
@@ -115,7 +122,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
         let Found { member, size, segments } = found;
         let observer = self.work.observer;
         let path = member.path.as_slice();
-        let names = names_of(path).map_err(|why| bad(path, why))?;
+        let names = place.names_of(path).map_err(|why| bad(path, why))?;
         if names.is_empty() {
             // The place itself, which every archive of `.` begins with: a snapshot's root has no metadata.
             return match member.node {
@@ -123,10 +130,10 @@ impl<'a, 'scope> Intake<'a, 'scope> {
                 _ => Err(bad(path, Malformed::because("a member without a name"))),
             };
         }
-        let names = place(names);
+        let names = (place.of)(names);
         observer.notice(Event::Working { path });
         let taken = if let TarNode::HardLink(target) = &member.node {
-            names_of(target).and_then(|to| self.tree.link(&names, &place(to)))
+            place.names_of(target).and_then(|to| self.tree.link(&names, &(place.of)(to)))
         } else {
             let kind = match &member.node {
                 TarNode::File => {
@@ -312,6 +319,16 @@ fn kind(node: &TarNode) -> Result<Kind, Malformed> {
         TarNode::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },
         TarNode::BlockDevice { major, minor } => Kind::BlockDevice { major: *major, minor: *minor },
     })
+}
+
+impl Place<'_> {
+    fn names_of(&self, path: &[u8]) -> Result<Names, Malformed> {
+        let mut path = path;
+        while self.from_beside && path.starts_with(b"../") {
+            path = path.get(3..).unwrap_or(path);
+        }
+        names_of(path)
+    }
 }
 
 /// Names from the root down. A slash in front and `.` mean nothing; `..` is refused, as is what no file can be

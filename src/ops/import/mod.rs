@@ -28,6 +28,7 @@ use crate::model::id::SnapshotId;
 use crate::model::manifest::Counts;
 use crate::model::manifest::SnapshotKind;
 use crate::observe::Observer;
+use crate::ops::import::members::Place;
 use crate::ops::import::take::Record;
 use crate::ops::import::take::Work;
 use crate::ops::import::tree::Names;
@@ -100,7 +101,8 @@ pub fn run(
     };
     let memory = options.memory.unwrap_or_else(half_of_memory);
     let work = Work { repo, observer, stop, memory, dry_run: options.dry_run };
-    let (taken, _) = work.take(archive, Tree::default(), &place, &record)?;
+    let place = Place { of: &place, from_beside: false };
+    let (taken, _) = work.take(archive, Tree::default(), place, &record)?;
     let seconds = clock.elapsed().as_secs_f64();
     Ok(Summary { snapshot: taken.snapshot, counts: taken.counts, problems: taken.problems, seconds })
 }

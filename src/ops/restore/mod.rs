@@ -48,7 +48,9 @@ use crate::observe::Observer;
 use crate::store::chunks::ChunkReader;
 use crate::store::reading::Reading;
 use crate::store::repository::Repository;
+use crate::store::selection;
 use crate::store::snapshots;
+use crate::store::snapshots::Query;
 use crate::store::snapshots::Snapshot;
 use crate::store::trees;
 use crate::store::trees::Budget;
@@ -71,6 +73,8 @@ pub struct Options {
     pub selector: String,
     /// A stored path, instead of one behind the selector: it may be any bytes.
     pub below: Option<Vec<u8>>,
+    /// Which snapshots `latest` and times look among.
+    pub among: selection::Selection,
     /// Where to.
     pub target: PathBuf,
     /// Only these.
@@ -282,16 +286,16 @@ pub fn run(
     refuse_to_empty_the_machine(options)?;
     // R1: a session before the choice, the packs after it.
     let reading = Arc::new(Reading::open(repo, observer)?);
-    let (snapshot, path) = snapshots::resolve(repo, &options.selector)?;
+    let (snapshot, path) = snapshots::resolve(repo, Query::among(&options.selector, &options.among))?;
     let path = path.or_else(|| options.below.clone());
     reading.begin(&[snapshot.id])?;
     let mut reader = ChunkReader::following(&reading)?;
     let start = match &path {
         None => None,
-        Some(path) => Some(trees::lookup(&mut reader, snapshot.manifest.root, path)?.ok_or_else(|| {
-            let why = format!("it holds no '{}'", String::from_utf8_lossy(path));
-            Error::NoSnapshot { selector: options.selector.clone(), why }
-        })?),
+        Some(path) => Some(
+            trees::lookup(&mut reader, snapshot.manifest.root, path)?
+                .ok_or_else(|| Error::no_path(&snapshot.id, path))?,
+        ),
     };
     let includes = Include::all(options)?;
     let job = Job {

@@ -115,6 +115,37 @@ impl SetStatus {
     }
 }
 
+/// How a set does, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The newest backup is good, and not too old.
+    Green,
+    /// There is no good backup that is new enough, or none at all.
+    Late,
+    /// The newest run went wrong.
+    Failed,
+}
+
+impl Verdict {
+    /// That of a set.
+    pub fn of(set: &SetStatus) -> Self {
+        match set {
+            set if set.is_failing() => Self::Failed,
+            set if set.is_overdue() || set.good.is_empty() => Self::Late,
+            _ => Self::Green,
+        }
+    }
+
+    /// For programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Green => "green",
+            Self::Late => "late",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The last runs of a verb that concerns a repository as a whole.
 #[derive(Debug, Clone)]
 pub struct Work {

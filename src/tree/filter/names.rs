@@ -54,7 +54,12 @@ impl Names {
         };
         let texts = patterns.iter().map(text).collect::<Result<Vec<String>>>()?;
         let set = RegexSetBuilder::new(texts).case_insensitive(ignore_case).build();
-        let bad = |cause: regex::Error| Error::Usage(format!("bad regular expression: {cause}"));
+        // The library draws the place over several lines; the last one says what is wrong.
+        let bad = |cause: regex::Error| {
+            let cause = cause.to_string();
+            let why = cause.lines().last().unwrap_or(&cause).trim_start_matches("error: ");
+            Error::Usage(format!("bad regular expression: {why}"))
+        };
         Ok(Self(Kind::Regexes(set.map_err(bad)?)))
     }
 

@@ -46,7 +46,9 @@ fn refused(sandbox: &Sandbox, what: &str) -> Outcome {
 
 /// Whatever else reads the snapshot says so too, and no archive is left behind.
 fn refused_by_all(sandbox: &Sandbox, what: &str) {
-    for args in [&["export", "latest", "-o", "a.tar"][..], &["ls", "latest"], &["diff", "latest", "./src"]] {
+    for args in
+        [&["export", "latest", "-o", "a.tar"][..], &["ls", "-R", "latest"], &["diff", "latest", "./src"]]
+    {
         let outcome = limited(sandbox, args).expect_one_of(&[1, 20]);
         assert!(outcome.stderr.contains(what), "{args:?}: {what} is not named in {}", outcome.stderr);
     }

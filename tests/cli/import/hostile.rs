@@ -123,7 +123,7 @@ fn absurd_sizes_are_refused_cheaply() {
     bytes.push(b'x');
     bytes.resize(bytes.len() + 511 + 1024, 0);
     finish(sandbox.command(&["import", "-"]), &bytes).expect(0);
-    assert!(sandbox.ok(&["ls", "-l", "latest"]).text().contains("1099511627776"));
+    assert!(sandbox.ok(&["ls", "-lR", "latest"]).text().contains("1099511627776"));
 }
 
 #[test]

@@ -274,6 +274,69 @@ fn the_script_s_variables_name_the_sources() {
     assert!(!outcome.all().contains("becomes a full"), "{}", outcome.all());
 }
 
+/// The script named files as seen from where it ran: of a source beside that, with `..` in front.
+#[test]
+fn a_source_beside_the_working_directory_keeps_its_incrementals() {
+    if !has("tar") {
+        return;
+    }
+    for source in ["../srv/uploads", "ABSOLUTE"] {
+        let mut script = Script::new();
+        let beside = script.sandbox.path("srv/uploads");
+        let write = |text: &str| {
+            fs::create_dir_all(&beside).unwrap();
+            fs::write(beside.join("u"), text).unwrap();
+        };
+        script.write("storage/data/a", "a1");
+        write("u1");
+        script.record("full", 1, &["-C", "storage", "data", "-C", "../../srv", "uploads"]);
+        write("u2");
+        script.record("incremental", 2, &["-P", "../srv/uploads/u"]);
+        let sandbox = script.sandbox;
+        let absolute = beside.to_str().unwrap();
+        let source = if source == "ABSOLUTE" { absolute } else { source };
+        let within = |args: &[&str]| {
+            let mut command = sandbox.bin();
+            command.current_dir(sandbox.path("app")).args(["-r", "../repo"]).args(args);
+            finish(command, b"").expect(0)
+        };
+        within(&["import", "--legacy", "../old", "--source", "./storage/data", "--source", source]);
+        let stored = absolute.trim_start_matches('/');
+        for (day, wanted) in [(1, "u1"), (2, "u2")] {
+            assert_eq!(
+                text(&sandbox, day, &format!("{stored}/u")).as_deref(),
+                Some(wanted),
+                "{source}, day {day}"
+            );
+        }
+        let outcome = within(&["backup", "./storage/data", source]);
+        assert!(!outcome.all().contains("becomes a full"), "{}", outcome.all());
+    }
+}
+
+#[test]
+fn an_import_makes_the_repository() {
+    if !has("tar") {
+        return;
+    }
+    let sandbox = story().sandbox;
+    let run = |args: &[&str], variables: bool| {
+        let mut command = sandbox.bin();
+        command.args(args);
+        if variables {
+            command.env("INCREMENTAL_BACKUP_PATH", "old").env("APP_DATA_PATH", "app/storage/data");
+        }
+        finish(command, b"")
+    };
+    // Only what the variables alone name is made without being asked for.
+    run(&["-r", "new", "import", "--legacy", "old"], false).expect(10);
+    run(&["-r", "new", "import", "--legacy", "old", "--init", "--no-encryption", "-n"], false).expect(2);
+    run(&["-r", "new", "import", "--legacy", "old", "--init", "--no-encryption"], false).expect(0);
+    run(&["import", "--legacy", "old"], true).expect(0);
+    let listed = run(&["-r", "old", "snapshots"], false).expect(0).text();
+    assert!(listed.contains("5 snapshots"), "{listed}");
+}
+
 /// Takes the first snapshot away, and all that only it needs, right before the session of the second.
 #[test]
 fn what_is_built_on_and_collected_meanwhile_is_not_built_on() {

@@ -36,7 +36,7 @@ fn snapshots_as_json_are_one_array() {
 fn ls_lists_and_cat_prints() {
     let sandbox = Sandbox::with_tree(&[("a", "hello"), ("d/b", "deep")]);
     sandbox.backup(&[]);
-    let names = sandbox.ok(&["ls", "latest"]).text();
+    let names = sandbox.ok(&["ls", "-R", "latest"]).text();
     assert_eq!(names.lines().collect::<Vec<_>>(), ["src", "src/a", "src/d", "src/d/b"]);
     assert_eq!(sandbox.ok(&["cat", "latest:src/d/b"]).stdout, b"deep");
     assert_ne!(sandbox.snap(&["cat", "latest:src/none"]).code, 0);
@@ -57,7 +57,7 @@ fn ls_as_json_keeps_names_that_are_not_text() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.src().join(OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
     sandbox.backup(&[]);
-    let text = sandbox.ok(&["ls", "--json", "latest"]).text();
+    let text = sandbox.ok(&["ls", "-R", "--json", "latest"]).text();
     let mut nodes = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let node = nodes.next_back().unwrap();
     assert_eq!(node["path_b64"], "c3JjL2NhZuk=", "{node}");
@@ -78,7 +78,7 @@ fn every_selector_names_the_snapshot_it_should() {
         assert_eq!(cat(selector), "second", "{selector}");
     }
     for selector in ["latest~2", "0000000000000000", "2001-01-01", "nonsense", "latest~x", ""] {
-        let outcome = sandbox.snap(&["ls", selector]);
+        let outcome = sandbox.snap(&["ls", "-R", selector]);
         assert!([1, 2].contains(&outcome.code), "{selector}: {outcome:?}");
     }
 }

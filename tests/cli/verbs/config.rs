@@ -76,7 +76,7 @@ fn a_backup_without_paths_saves_every_set_to_its_repository() {
     let docs = run(&sandbox, &["-r", "main", "snapshots", "--json"]).expect(0).json();
     assert_eq!(docs[0]["tags"], serde_json::json!(["d"]));
     assert_eq!(docs[0]["paths"], serde_json::json!([sandbox.path("docs")]));
-    let names = run(&sandbox, &["-r", "main", "ls", "latest"]).expect(0).text();
+    let names = run(&sandbox, &["-r", "main", "ls", "-R", "latest"]).expect(0).text();
     assert!(names.contains("docs/a") && !names.contains("b.tmp"), "{names}");
     let target = sandbox.path("out/x");
     run(&sandbox, &["-r", "other", "restore", "latest", "--target", target.to_str().unwrap()]).expect(0);

@@ -84,7 +84,7 @@ fn paths_are_where_the_variables_say() {
     let outcome = run(&sandbox, &variables, &["backup"]).expect(0);
     assert!(outcome.stderr.contains("gone: No such file"), "{}", outcome.stderr);
     assert!(sandbox.path("store/config").is_dir() && !sandbox.path(REPO).join("config").exists());
-    let names = run(&sandbox, &variables, &["ls", "latest"]).expect(0).text();
+    let names = run(&sandbox, &variables, &["ls", "-R", "latest"]).expect(0).text();
     assert_eq!(names.lines().collect::<Vec<_>>(), ["elsewhere", "elsewhere/db.json", "logs here"]);
 }
 
@@ -130,7 +130,7 @@ fn own_flags_and_variables_win() {
     run(&sandbox, ONE, &["-r", "repo", "init", "--no-encryption"]).expect(0);
     let outcome = run(&sandbox, ONE, &["-r", "repo", "backup", "src"]).expect(0);
     assert!(!outcome.stderr.contains("is not encrypted"), "{}", outcome.stderr);
-    let names = run(&sandbox, ONE, &["-r", "repo", "ls", "latest"]).expect(0).text();
+    let names = run(&sandbox, ONE, &["-r", "repo", "ls", "-R", "latest"]).expect(0).text();
     assert_eq!(names.lines().collect::<Vec<_>>(), ["src", "src/a"]);
     run(&sandbox, &[("LOGS_PATH", "x"), ("SNAP_REPO", "repo")], &["backup"]).expect(0);
     assert!(!sandbox.path(REPO).join("config").exists());

@@ -266,7 +266,7 @@ fn tags_and_hosts_are_changed_by_rewriting() {
     let done = sandbox.ok(&["rewrite", "--exclude", "g", "--new-host", "h", "--json"]).summary();
     assert_eq!(done["rewritten"][0]["files_dropped"], 1);
     assert_eq!(super::snapshots(&sandbox)[0]["hostname"], "h");
-    assert_eq!(sandbox.ok(&["ls", "latest"]).text(), "src\nsrc/f\n");
+    assert_eq!(sandbox.ok(&["ls", "-R", "latest"]).text(), "src\nsrc/f\n");
     assert!(sandbox.ok(&["undelete"]).text().contains(&old[..8]));
     sandbox.assert_clean();
     sandbox.snap(&["rewrite", "latest"]).expect(2);

@@ -6,12 +6,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::Value;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::backup::{self, Options, Stdin, Summary};
 use snap_backup::store::journal::{Numbers, Record};
-use snap_backup::store::repository::{ChunkerProfile, Repository};
+use snap_backup::store::repository::Repository;
 use snap_backup::store::storage::Storage;
 use snap_backup::tree::filter::{self, FilterOptions};
 use snap_backup::{Error, Result};
@@ -22,7 +23,6 @@ use super::{Context, init, outcome, sets};
 use crate::config::Set;
 use crate::legacy::Legacy;
 use crate::output::{self, count, duration, size};
-use crate::password;
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
 use crate::times;
@@ -112,7 +112,7 @@ pub(crate) struct Backup {
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
     /// Store the source under this path
-    #[arg(long = "as", value_name = "PATH")]
+    #[arg(long = "as", value_name = "PATH", value_parser = OsStringValueParser::new().try_map(values::stored_path))]
     pub(crate) store_as: Option<OsString>,
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
@@ -191,34 +191,18 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
     let makes = args.init || context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.init);
     if !makes || Repository::exists(&*storage)? {
         let found = Repository::find(&*storage)?.with_key(context.global.key());
-        let access = context.access(&found)?;
+        let access = context.access(&found, &storage.location())?;
         let begun = begin(&*storage)?;
-        return Ok((Repository::open_found(storage, found, &access)?, begun));
+        return Ok((context.open_found(storage, found, access)?, begun));
     }
-    if args.dry_run {
-        return Err(Error::Usage(format!(
-            "there is no repository at {} yet, and --dry-run makes none: run without it first",
-            storage.location()
-        )));
-    }
-    let level = level(context, args).unwrap_or(init::LEVEL);
-    // The old script asked for no password; nor is one asked for in its place.
-    let asked_for = args.no_encryption || entry.is_some_and(|entry| entry.no_encryption);
-    let unasked = context.legacy_alone().is_some() && !args.init && !password::is_given(&context.global);
-    let no_encryption = asked_for || unasked;
-    if no_encryption && Repository::was_encrypted(&*storage, context.global.cache().as_deref()) {
-        return Err(Error::Refused(format!(
-            "there was an encrypted repository at {} when this machine last looked, and there is none now: look \
-             whether its disk is there; `snap init` makes a new one",
-            storage.location()
-        )));
-    }
-    let parity = args.parity.unwrap_or(0);
-    let make = init::Make { no_encryption, chunker: ChunkerProfile::default(), level, parity };
-    let repo = init::create(context, storage, make)?;
-    if context.talks() && !context.global.json {
-        output::tell(&init::made(&repo, no_encryption))?;
-    }
+    let asked = init::Missing {
+        no_encryption: args.no_encryption,
+        parity: args.parity.unwrap_or(0),
+        level: level(context, args),
+        init: args.init,
+        dry_run: args.dry_run,
+    };
+    let repo = init::make_missing(context, storage, asked)?;
     let begun = begin(repo.storage())?;
     Ok((repo, begun))
 }
@@ -415,7 +399,7 @@ fn human(summary: &Summary, options: &Options) -> String {
 
 fn ending(summary: &Summary, options: &Options) -> String {
     let partial = if summary.partial {
-        " (partial: interrupted before the end; the next run builds on it)"
+        " (partial: interrupted before the end; what is stored already is not stored again)"
     } else {
         ""
     };

@@ -1,24 +1,34 @@
 //! `snap cat`: prints a file of a snapshot.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 use snap_backup::Result;
 use snap_backup::ops::cat;
+use snap_backup::store::snapshots::Query;
 
 use super::Context;
+use super::select::{self, Among};
 use crate::output;
 use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
-    /// Which file
-    #[arg(value_name = "SNAPSHOT:PATH")]
+    /// Of which snapshot, and which file
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
+    /// The file, as stored, if it does not stand behind the colon
+    #[arg(value_name = "PATH")]
+    pub(crate) stored: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Cat) -> Result<Outcome> {
-    context.with(|repo| output::emit_raw(|out| cat::run(repo, args.selector.as_bytes(), out)))?;
+    let selector = select::joined(&args.selector, args.stored.as_ref());
+    args.among.with(context, |context, selection| {
+        let query = Query::among(&selector, &selection);
+        context.with(|repo| output::emit_raw(|out| cat::run(repo, query, out)))
+    })?;
     Ok(Outcome::Done)
 }

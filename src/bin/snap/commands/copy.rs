@@ -2,10 +2,10 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::Result;
 use snap_backup::ops::copy::{self, Copied, Options, Report};
 use snap_backup::store::repository::Repository;
 use snap_backup::store::selection::Choice;
+use snap_backup::{Error, Result};
 
 use super::Context;
 use super::other::Other;
@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
         let storage = other.storage()?;
         let to = match args.init && !args.dry_run && !Repository::exists(&*storage)? {
             true => Other::make(&other, storage, from, args.no_encryption)?,
-            false => other.open(storage)?,
+            false => other.open(storage).map_err(missing)?,
         };
         other.watch(&to, |to| {
             let stop = stop_on_signals()?;
@@ -78,6 +78,13 @@ pub(super) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
             Ok(if report.damaged.is_empty() { Outcome::Done } else { Outcome::Damage })
         })
     })
+}
+
+fn missing(error: Error) -> Error {
+    match error {
+        Error::NoRepository { location } => Error::NoOtherRepository { location },
+        other => other,
+    }
 }
 
 fn human(report: &Report, to: &Repository, dry_run: bool) -> String {

@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::Result;
 use snap_backup::ops::diff::{self, Change, Difference, Options, Summary, Totals};
+use snap_backup::store::selection::Selection;
 
+use super::select::Among;
 use super::{Context, outcome};
 use crate::output::{self, count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
@@ -30,10 +32,16 @@ pub(crate) struct Diff {
     /// End each line with NUL instead of a newline, which a name may hold, and print no sums
     #[arg(short = '0', long)]
     pub(crate) null: bool,
+    #[command(flatten)]
+    pub(crate) among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
-    let options = Options { before: args.before.clone().into_vec(), after: args.after.clone() };
+    args.among.with(context, |context, selection| diff(context, args, selection))
+}
+
+fn diff(context: &Context, args: &Diff, among: Selection) -> Result<Outcome> {
+    let options = Options { before: args.before.as_bytes().to_vec(), after: args.after.clone(), among };
     let end = output::line_end(args.null, context.global.json)?;
     context.with(|repo| {
         let stop = stop_on_signals()?;

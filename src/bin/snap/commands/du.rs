@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use snap_backup::ops::du::{self, Line, Options, Report};
-use snap_backup::store::selection::Choice;
+use snap_backup::store::selection::{Choice, Selection};
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -73,7 +73,7 @@ pub(super) fn run(context: &Context, args: &Du) -> Result<Outcome> {
     };
     context.with(|repo| {
         for selector in &args.snapshots {
-            let (text, path) = text_and_path(repo, selector)?;
+            let (text, path) = text_and_path(repo, selector, &Selection::default())?;
             if let Some(path) = path {
                 if !options.below.is_empty() && options.below != path {
                     let selector = selector.display();

@@ -12,19 +12,24 @@ use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::ops::export::{self, Format, Options, Summary};
 use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::Selection;
 use snap_backup::tree::whole::WholeFile;
 use snap_backup::{Error, Result};
 
 use super::Context;
+use super::select::{self, Among};
 use crate::output::{self, count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// latest, latest~N, an id prefix or a time, with :PATH for a part
+    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
+    /// The part, as stored, if it does not stand behind the colon
+    #[arg(value_name = "PATH")]
+    pub(crate) stored: Option<OsString>,
     /// The archive; - or nothing is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -43,9 +48,15 @@ pub(crate) struct Export {
     /// Replace the file if it is there
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Export) -> Result<Outcome> {
+    args.among.with(context, |context, selection| export(context, args, selection))
+}
+
+fn export(context: &Context, args: &Export, among: Selection) -> Result<Outcome> {
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
     if file.is_none() && io::stdout().is_terminal() {
         return Err(Error::Usage(
@@ -58,7 +69,8 @@ pub(super) fn run(context: &Context, args: &Export) -> Result<Outcome> {
         ));
     }
     let options = Options {
-        selector: args.selector.clone().into_vec(),
+        selector: select::joined(&args.selector, args.stored.as_ref()),
+        among,
         delta: args.delta,
         since: args.since.clone(),
         format: format(args, file)?,

@@ -64,7 +64,7 @@ pub(crate) struct Find {
     #[arg(short = '0', long, conflicts_with = "long")]
     null: bool,
     /// Only in this snapshot: latest, latest~N, the beginning of an id, or a time; given twice: in both
-    #[arg(short, long = "snapshot", value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    #[arg(short, long = "snapshot", value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
     #[command(flatten)]
     filters: Filters,

@@ -2,16 +2,17 @@
 
 use serde_json::{Value, json};
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::forget::groups::Group;
+use snap_backup::ops::forget::groups::{Group, Key};
 use snap_backup::ops::forget::policy::Decision;
 use snap_backup::ops::forget::{self, Forgotten, Options, PolicyOptions};
 use snap_backup::ops::gc as collect;
 use snap_backup::ops::stats;
 use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots;
 use snap_backup::{Error, Result};
 
 use super::around::Job;
-use super::{Context, gc, sets};
+use super::{Context, gc, select, sets};
 use crate::output::{self, count};
 use crate::progress::stop_on_signals;
 use crate::report::Outcome;
@@ -42,6 +43,9 @@ fn one(context: &Context, args: &retention::Forget) -> Result<Outcome> {
                 rules: sets::rules(context, args.keep.rules()),
                 dry_run: args.dry_run,
             };
+            if !args.filters.is_empty() {
+                select::warn_if_unmatched(context, repo, &options.selection)?;
+            }
             let going = by_policy(context, repo, &options)?;
             // The answer in JSON is one array, as restic's, unless a collection follows.
             if args.dry_run && (args.prune || !context.global.json) {
@@ -73,12 +77,16 @@ fn by_name(context: &Context, repo: &Repository, args: &retention::Forget) -> Re
     if context.global.json {
         print_json(&forgotten, args.dry_run)?;
     } else if context.talks() {
-        print(&forgotten, args.dry_run)?;
+        let kept = snapshots::list(repo)?
+            .iter()
+            .filter(|one| forgotten.iter().all(|gone| gone.id != one.id))
+            .count();
+        print(&forgotten, kept, args.dry_run)?;
     }
     Ok(forgotten.iter().map(|one| one.id).collect())
 }
 
-fn print(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
+fn print(forgotten: &[Forgotten], kept: usize, dry_run: bool) -> Result<()> {
     for one in forgotten {
         let when = one.manifest.as_ref().map_or_else(
             || "unreadable".to_owned(),
@@ -87,7 +95,7 @@ fn print(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
         let done = if dry_run { "would forget" } else { "forgot" };
         output::tell(&format!("{done} snapshot {} ({when})", one.id.short()))?;
     }
-    output::tell(&ending(forgotten.len(), dry_run))
+    output::tell(&ending(forgotten.len(), kept, dry_run))
 }
 
 fn print_json(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
@@ -95,12 +103,14 @@ fn print_json(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
     output::tell(&json!({"message_type": "summary", "forgotten": ids, "dry_run": dry_run}).to_string())
 }
 
-fn ending(number: usize, dry_run: bool) -> String {
+fn ending(number: usize, kept: usize, dry_run: bool) -> String {
     let number = count(number as u64, "snapshot", "snapshots");
     if dry_run {
-        format!("dry run: {number} would be forgotten; nothing written")
+        format!("dry run: {number} would be forgotten, {kept} kept; nothing written")
     } else {
-        format!("{number} forgotten: `snap undelete` brings them back until `snap gc` purges them")
+        format!(
+            "{number} forgotten, {kept} kept: `snap undelete` brings them back until `snap gc` purges them"
+        )
     }
 }
 
@@ -115,13 +125,17 @@ pub(super) fn by_policy(
         other => other,
     })?;
     tell(context, &groups, true)?;
+    let kept = groups.iter().flat_map(|group| &group.decisions).filter(|one| one.stays()).count();
     let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
     let going: Vec<SnapshotId> = going.map(|one| one.snapshot.id).collect();
     context.recorder.note(|record| record.numbers.forgotten = Some(going.len() as u64));
     if context.talks() && !context.global.json {
         match going.len() {
-            0 => output::tell("nothing to forget")?,
-            number => output::tell(&ending(number, options.dry_run))?,
+            0 => output::tell(&format!(
+                "nothing to forget: {} kept",
+                count(kept as u64, "snapshot", "snapshots")
+            ))?,
+            number => output::tell(&ending(number, kept, options.dry_run))?,
         }
     }
     Ok(going)
@@ -178,7 +192,7 @@ pub(super) fn tell(context: &Context, groups: &[Group], decided: bool) -> Result
 
 fn human(group: &Group, decided: bool) -> String {
     let (all, staying) = (group.decisions.len(), group.decisions.iter().filter(|one| one.stays()).count());
-    let mut text = title(group);
+    let mut text = title(&group.key);
     text += &if decided { format!(": keep {staying} of {all}") } else { format!(": {all}") };
     for one in &group.decisions {
         let (id, manifest) = (one.snapshot.id.short(), &one.snapshot.manifest);
@@ -195,8 +209,7 @@ fn human(group: &Group, decided: bool) -> String {
 }
 
 /// `host vm, paths /a /b`.
-fn title(group: &Group) -> String {
-    let key = &group.key;
+pub(super) fn title(key: &Key) -> String {
     let mut parts = Vec::new();
     if let Some(host) = &key.host {
         parts.push(format!("host {}", output::printable(host)));

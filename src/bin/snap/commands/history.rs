@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use snap_backup::ops::history::{self, Options, Report};
 use snap_backup::ops::restore;
 use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Choice;
+use snap_backup::store::selection::{Choice, Selection};
 use snap_backup::store::versions::Version;
 use snap_backup::{Error, Result};
 
+use super::select::Among;
 use super::{Context, find, ls, outcome};
 use crate::output::{self, count};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
-use crate::retention::Filters;
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
@@ -35,15 +35,19 @@ pub(crate) struct History {
     #[arg(long, value_name = "N", requires = "restore_as")]
     number: Option<usize>,
     /// Only in this snapshot: latest, latest~N, the beginning of an id, or a time; given twice: in both
-    #[arg(short, long = "snapshot", value_name = "SNAPSHOT", conflicts_with = "Filters")]
+    #[arg(short, long = "snapshot", value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
     #[command(flatten)]
-    filters: Filters,
+    among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &History) -> Result<Outcome> {
+    args.among.with(context, |context, selection| versions(context, args, selection))
+}
+
+fn versions(context: &Context, args: &History, selection: Selection) -> Result<Outcome> {
     let options = Options {
-        choice: Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? },
+        choice: Choice { selectors: args.snapshots.clone(), selection },
         path: args.stored.clone().into_os_string().into_vec(),
     };
     context.with(|repo| {

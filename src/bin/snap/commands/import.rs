@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::import::{self, LegacyOptions, LegacySummary, Options, Summary};
@@ -16,7 +17,7 @@ use snap_backup::store::repository::Repository;
 use snap_backup::store::snapshots;
 use snap_backup::{Error, Result};
 
-use super::{Context, outcome};
+use super::{Context, init, outcome};
 use crate::output::{self, count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
@@ -35,7 +36,7 @@ pub(crate) struct Import {
     #[arg(long = "source", value_name = "PATH", requires = "legacy")]
     pub(crate) sources: Vec<PathBuf>,
     /// Store the members below this path
-    #[arg(long = "as", value_name = "PATH", conflicts_with = "legacy")]
+    #[arg(long = "as", value_name = "PATH", value_parser = OsStringValueParser::new().try_map(values::stored_path), conflicts_with = "legacy")]
     pub(crate) store_as: Option<OsString>,
     /// Record this time instead of now
     #[arg(long, value_name = "TIME", conflicts_with = "legacy")]
@@ -43,6 +44,12 @@ pub(crate) struct Import {
     /// Label the snapshot
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
+    /// Make the repository if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// With --init: make it without encryption
+    #[arg(long, requires = "init")]
+    pub(crate) no_encryption: bool,
     /// Record this host name instead of the machine's
     #[arg(long)]
     pub(crate) host: Option<String>,
@@ -55,7 +62,8 @@ pub(crate) struct Import {
 }
 
 pub(super) fn run(context: &Context, args: &Import) -> Result<Outcome> {
-    context.with(|repo| {
+    let repo = open(context, args)?;
+    context.watch(&repo, |repo| {
         let stop = stop_on_signals()?;
         match (&args.legacy, &args.archive) {
             (Some(dir), _) => legacy(context, repo, args, dir, &stop),
@@ -63,6 +71,22 @@ pub(super) fn run(context: &Context, args: &Import) -> Result<Outcome> {
             (None, None) => Err(Error::Usage("nothing to import: name an archive, or --legacy DIR".into())),
         }
     })
+}
+
+/// What the legacy script's variables alone name is made by the first verb that saves something.
+fn open(context: &Context, args: &Import) -> Result<Repository> {
+    let storage = context.storage()?;
+    let makes = args.init || args.legacy.is_some() && context.legacy_alone().is_some();
+    if !makes || Repository::exists(&*storage)? {
+        return context.open(storage);
+    }
+    let asked = init::Missing {
+        no_encryption: args.no_encryption,
+        init: args.init,
+        dry_run: args.dry_run,
+        ..Default::default()
+    };
+    init::make_missing(context, storage, asked)
 }
 
 fn one(

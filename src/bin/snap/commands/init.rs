@@ -1,11 +1,13 @@
 //! `snap init`: makes a repository.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 use snap_backup::store::repository::{ChunkerProfile, InitOptions, Repository};
-use snap_backup::store::storage::Storage;
+use snap_backup::store::storage::{Area, Storage};
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -60,12 +62,63 @@ pub(super) fn run(context: &Context, args: &Init) -> Result<Outcome> {
     })
 }
 
+/// What a verb was asked that makes the repository where there is none.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    pub(super) no_encryption: bool,
+    pub(super) parity: u8,
+    /// `None`: what the configuration says.
+    pub(super) level: Option<i32>,
+    /// Asked for by --init, not by the configuration or the legacy script's variables.
+    pub(super) init: bool,
+    pub(super) dry_run: bool,
+}
+
+/// For `backup --init` and `import --init`.
+pub(super) fn make_missing(
+    context: &Context,
+    storage: Arc<dyn Storage>,
+    asked: Missing,
+) -> Result<Repository> {
+    if asked.dry_run {
+        return Err(Error::Usage(format!(
+            "there is no repository at {} yet, and --dry-run makes none: run without it first",
+            storage.location()
+        )));
+    }
+    let entry = context.entry();
+    let level = asked.level.or_else(|| entry.and_then(|entry| entry.compression)).unwrap_or(LEVEL);
+    // The legacy script asked for no password; nor is one asked for in its place.
+    let asked_for = asked.no_encryption || entry.is_some_and(|entry| entry.no_encryption);
+    let unasked = context.legacy_alone().is_some() && !asked.init && !password::is_given(&context.global);
+    let no_encryption = asked_for || unasked;
+    if no_encryption && Repository::was_encrypted(&*storage, context.global.cache().as_deref()) {
+        return Err(Error::Refused(format!(
+            "there was an encrypted repository at {} when this machine last looked, and there is none now: look \
+             whether its disk is there; `snap init` makes a new one",
+            storage.location()
+        )));
+    }
+    let make = Make { no_encryption, chunker: ChunkerProfile::default(), level, parity: asked.parity };
+    let repo = create(context, storage, make)?;
+    if context.talks() && !context.global.json {
+        output::tell(&made(&repo, no_encryption))?;
+    }
+    Ok(repo)
+}
+
 /// Also for `backup --init`.
 pub(super) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
     Make { no_encryption, chunker, level, parity }: Make,
 ) -> Result<Repository> {
+    // Nobody is asked for a password that would not be used.
+    if Repository::exists(&*storage)? {
+        let why = "there is one already; `snap snapshots` lists what it holds".to_owned();
+        return Err(Error::CannotInit { location: storage.location(), why });
+    }
+    warn_of_neighbours(context, &*storage);
     let password = if no_encryption {
         if password::is_given(&context.global) {
             let why = "a password and --no-encryption contradict each other: leave out one of them";
@@ -97,6 +150,28 @@ pub(super) fn create(
         output::warn(context.global.json, &warning);
     }
     Ok(repo)
+}
+
+/// A repository is easier to move, to delete and to keep apart in a directory of its own. The legacy script's archives may
+/// lie there: that is what its page says.
+pub(super) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
+    let location = storage.location();
+    let entries = Path::new(&location).is_absolute().then(|| fs::read_dir(&location).ok()).flatten();
+    let own = |name: &str| name == "lost+found" || Area::ALL.iter().any(|area| area.folder() == name);
+    let names =
+        entries.into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| !own(name)).collect();
+    names.sort();
+    let Some(first) = names.first().filter(|_| context.legacy_alone().is_none()) else { return };
+    let others = output::count(names.len() as u64, "other thing", "other things");
+    output::warn(
+        context.global.json,
+        &format!(
+            "{location} holds {others} ({first}{}): the repository is made among them; a new directory of its own, such as \
+             {location}/repository, would be easier to move and to delete",
+            if names.len() > 1 { " ..." } else { "" }
+        ),
+    );
 }
 
 /// What a person should know about a repository just made.

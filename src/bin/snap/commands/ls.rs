@@ -1,55 +1,75 @@
-//! `snap ls`: lists what a snapshot holds. Names go out as the bytes they are.
+//! `snap ls`: lists a directory of a snapshot, or all of it. Names go out as the bytes they are.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::Result;
 use snap_backup::model::entry::{Entry, Kind, flags};
 use snap_backup::ops::ls;
-use snap_backup::store::snapshots;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::snapshots::{self, Query};
 
 use super::Context;
+use super::select::{self, Among};
 use crate::output::{self, failed};
 use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// latest, latest~N, an id prefix or a time, with :PATH for a part
+    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
+    /// The directory to list, as stored, if it does not stand behind the colon
+    #[arg(value_name = "PATH")]
+    pub(crate) stored: Option<OsString>,
+    /// Also what is in directories below, and below these
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
     /// With permissions (and ! if it changed each time it was read), owner, size and time
     #[arg(short, long)]
     pub(crate) long: bool,
     /// End each line with NUL instead of a newline, which a name may hold: for `xargs -0`
     #[arg(short = '0', long)]
     pub(crate) null: bool,
+    #[command(flatten)]
+    pub(crate) among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
-    let end = output::line_end(args.null, context.global.json)?;
-    context.with(|repo| {
-        output::emit(|out| {
-            if context.global.json {
-                let (snapshot, _) = snapshots::resolve(repo, args.selector.as_bytes())?;
-                let mut head = output::snapshot(&snapshot);
-                head.insert("message_type".to_owned(), "snapshot".into());
-                writeln!(out, "{}", Value::Object(head)).map_err(failed)?;
-            }
-            ls::run(repo, args.selector.as_bytes(), true, &mut |path, entry| {
-                let result = match (context.global.json, args.long) {
-                    (true, _) => writeln!(out, "{}", Value::Object(node(path, entry))),
-                    (false, true) => long(out, path, entry).and_then(|()| out.write_all(end)),
-                    (false, false) => out.write_all(&output::name(path)).and_then(|()| out.write_all(end)),
-                };
-                result.map_err(failed)
-            })?;
-            Ok(())
-        })?;
-        Ok(Outcome::Done)
+    let selector = select::joined(&args.selector, args.stored.as_ref());
+    args.among.with(context, |context, selection| {
+        context.with(|repo| list(context, args, repo, Query::among(&selector, &selection)))
     })
+}
+
+fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Result<Outcome> {
+    let end = output::line_end(args.null, context.global.json)?;
+    output::emit(|out| {
+        let mut exact = None;
+        if context.global.json {
+            let (snapshot, path) = snapshots::resolve(repo, query)?;
+            let mut head = output::snapshot(&snapshot);
+            head.insert("message_type".to_owned(), "snapshot".into());
+            writeln!(out, "{}", Value::Object(head)).map_err(failed)?;
+            // What follows is of this one, whatever is the newest meanwhile.
+            let path = path.map(OsString::from_vec);
+            exact = Some(select::joined(OsStr::new(&snapshot.id.hex()), path.as_ref()));
+        }
+        let query = exact.as_ref().map_or(query, Query::from);
+        ls::run(repo, query, args.recursive, &mut |path, entry| {
+            let result = match (context.global.json, args.long) {
+                (true, _) => writeln!(out, "{}", Value::Object(node(path, entry))),
+                (false, true) => long(out, path, entry).and_then(|()| out.write_all(end)),
+                (false, false) => out.write_all(&output::name(path)).and_then(|()| out.write_all(end)),
+            };
+            result.map_err(failed)
+        })?;
+        Ok(())
+    })?;
+    Ok(Outcome::Done)
 }
 
 /// Without an end of the line.

@@ -33,6 +33,7 @@ mod restore;
 mod rewrite;
 mod schedule;
 mod scrub;
+mod select;
 mod selector;
 #[cfg(feature = "serve")]
 mod serve;
@@ -75,7 +76,7 @@ pub(crate) enum Verb {
     /// List snapshots
     #[command(visible_alias = "list")]
     Snapshots(snapshots::Snapshots),
-    /// List what a snapshot holds
+    /// List a directory of a snapshot
     Ls(ls::Ls),
     /// Print a file of a snapshot
     #[command(visible_alias = "dump")]
@@ -331,8 +332,32 @@ impl Context {
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Repository> {
         let found = Repository::find(&*storage)?.with_key(self.global.key());
-        let access = self.access(&found)?;
-        Repository::open_found(storage, found, &access)
+        let access = self.access(&found, &storage.location())?;
+        self.open_found(storage, found, access)
+    }
+
+    /// Who types a password may mistype it.
+    fn open_found(&self, storage: Arc<dyn Storage>, found: Found, mut access: Access) -> Result<Repository> {
+        self.open_asking(storage, &found, &mut access)
+    }
+
+    /// As `open_found`; `access` is then what opened it.
+    fn open_asking(
+        &self,
+        storage: Arc<dyn Storage>,
+        found: &Found,
+        access: &mut Access,
+    ) -> Result<Repository> {
+        let tries = if password::is_asked_for(&self.global) { password::TRIES } else { 1 };
+        for _ in 1..tries {
+            match Repository::open_found(Arc::clone(&storage), found.clone(), access) {
+                Err(Error::WrongPassword { location, .. }) => {
+                    access.password = Some(password::again(&location)?)
+                }
+                result => return result,
+            }
+        }
+        Repository::open_found(storage, found.clone(), access)
     }
 
     /// The script knew no encryption, so nobody chose to have none. That is said once, and not to who has chosen it since.
@@ -365,9 +390,9 @@ impl Context {
     }
 
     /// What opening takes; may ask for a password.
-    fn access(&self, found: &Found) -> Result<Access> {
+    fn access(&self, found: &Found, location: &str) -> Result<Access> {
         let password = if found.is_encrypted() {
-            password::existing(&self.global)?
+            password::existing(&self.global, location)?
         } else if password::is_given(&self.global) {
             return Err(Error::Refused(
                 "a password was given but the repository is unencrypted: it may not be the one you mean \
@@ -383,6 +408,11 @@ impl Context {
     fn pass_on_warnings(&self, repo: &Repository) {
         for warning in repo.warnings() {
             output::warn(self.global.json, &warning);
+        }
+        for note in repo.notes() {
+            if self.talks() {
+                output::note(self.global.json, &note);
+            }
         }
     }
 

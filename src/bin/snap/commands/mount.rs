@@ -7,12 +7,14 @@ use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::mount::Options;
 use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::Selection;
 
 use super::Context;
+use super::select::{self, Among};
 use crate::mount;
 use crate::output;
+use crate::password;
 use crate::report::Outcome;
-use crate::retention::Filters;
 
 #[derive(Debug, Args)]
 pub(crate) struct Mount {
@@ -29,21 +31,22 @@ pub(crate) struct Mount {
     #[arg(long)]
     pub(crate) numeric_ids: bool,
     #[command(flatten)]
-    pub(crate) filters: Filters,
+    pub(crate) among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
+    args.among.with(context, |context, selection| mount(context, args, selection))
+}
+
+fn mount(context: &Context, args: &Mount, selection: Selection) -> Result<Outcome> {
     let target = mount::check(&args.target)?;
     context.guard().check(&target)?;
     let log = mount::log(context.global.state());
-    let options = Options {
-        selection: args.filters.selection()?,
-        numeric_ids: args.numeric_ids,
-        others: args.allow_other,
-    };
+    let options = Options { selection, numeric_ids: args.numeric_ids, others: args.allow_other };
     let how = mount::how_to_unmount(&target);
     if args.foreground || mount::is_child() {
         context.with(|repo| {
+            select::warn_if_unmatched(context, repo, &options.selection)?;
             mount::serve(repo, &target, options, args.allow_other, || {
                 if mount::is_child() {
                     return mount::ready(log.as_deref());
@@ -58,7 +61,13 @@ pub(super) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
         })?;
         return Ok(Outcome::Done);
     }
-    let access = context.access(&Repository::find(&*context.storage()?)?)?;
+    let storage = context.storage()?;
+    let found = Repository::find(&*storage)?.with_key(context.global.key());
+    let mut access = context.access(&found, &storage.location())?;
+    if password::is_asked_for(&context.global) {
+        // The process in the background has nobody to ask again.
+        drop(context.open_asking(storage, &found, &mut access)?);
+    }
     let id = match mount::start(access.password.as_ref().map(|password| password.as_str()))? {
         Ok(id) => id,
         Err(ended) => return Ok(ended),

@@ -72,6 +72,7 @@ impl Other {
         from: &Repository,
         no_encryption: bool,
     ) -> Result<Repository> {
+        super::init::warn_of_neighbours(other, &*storage);
         let password = if no_encryption { None } else { password::first(&other.global)? };
         if password.is_none() && !no_encryption {
             return Err(Error::Usage(

@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::ops::restore::{self, Options, Summary};
+use snap_backup::store::selection::Selection;
 
+use super::select::Among;
 use super::selector::text_and_path;
 use super::{Context, outcome};
 use crate::output::{self, count, duration, size};
@@ -58,6 +60,8 @@ pub(crate) struct Restore {
     /// Write nothing, list what would be done
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) among: Among,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -73,12 +77,19 @@ pub(crate) enum Overwrite {
 }
 
 pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
-    let mut options = Options {
+    let Restore { among, selector, .. } = &args;
+    among.with(context, |context, selection| restore(context, selector, options(&args, selection)))
+}
+
+/// All but the selector.
+fn options(args: &Restore, among: Selection) -> Options {
+    Options {
         selector: String::new(),
         below: None,
-        target: args.target,
-        include: args.include,
-        exclude: args.exclude,
+        among,
+        target: args.target.clone(),
+        include: args.include.clone(),
+        exclude: args.exclude.clone(),
         only: None,
         numeric_ids: args.numeric_ids,
         no_owner: args.no_owner,
@@ -96,9 +107,12 @@ pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
         delete: args.delete,
         dry_run: args.dry_run,
         verify: args.verify,
-    };
+    }
+}
+
+fn restore(context: &Context, selector: &OsStr, mut options: Options) -> Result<Outcome> {
     context.with(|repo| {
-        (options.selector, options.below) = text_and_path(repo, &args.selector)?;
+        (options.selector, options.below) = text_and_path(repo, selector, &options.among)?;
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "restore", true).listing(options.dry_run);
         let result = restore::run(repo, &options, &progress, &stop);
@@ -139,14 +153,26 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
     })
 }
 
+/// What is as it should be already, or must stay as it is, was not restored.
+fn written(summary: &Summary) -> String {
+    let (written, all) = (summary.created + summary.updated, summary.files + summary.others);
+    let dirs = count(summary.dirs, "directory", "directories");
+    let size = size(summary.bytes_written);
+    match written == all {
+        true => format!(
+            "{}, {dirs} and {} ({size})",
+            count(summary.files, "file", "files"),
+            count(summary.others, "other", "others"),
+        ),
+        false => format!("{written} of {} ({size}) and {dirs}", count(all, "file", "files")),
+    }
+}
+
 fn human(summary: &Summary, options: &Options) -> String {
     let mut text = format!(
-        "{} {}, {} and {} ({}) of snapshot {} to {} in {}",
+        "{} {} of snapshot {} to {} in {}",
         if options.dry_run { "dry run: would restore" } else { "restored" },
-        count(summary.files, "file", "files"),
-        count(summary.dirs, "directory", "directories"),
-        count(summary.others, "other", "others"),
-        size(summary.bytes),
+        written(summary),
         summary.snapshot.short(),
         output::printable(&options.target.display().to_string()),
         duration(summary.seconds),

@@ -5,13 +5,18 @@ use std::os::unix::ffi::OsStrExt;
 
 use snap_backup::Result;
 use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots;
+use snap_backup::store::selection::Selection;
+use snap_backup::store::snapshots::{self, Query};
 
 /// The selector as text and, where it is not UTF-8, the path for itself. Names of snapshots are always text.
-pub(super) fn text_and_path(repo: &Repository, selector: &OsStr) -> Result<(String, Option<Vec<u8>>)> {
+pub(super) fn text_and_path(
+    repo: &Repository,
+    selector: &OsStr,
+    among: &Selection,
+) -> Result<(String, Option<Vec<u8>>)> {
     if let Some(text) = selector.to_str() {
         return Ok((text.to_owned(), None));
     }
-    let (snapshot, path) = snapshots::resolve(repo, selector.as_bytes())?;
+    let (snapshot, path) = snapshots::resolve(repo, Query::among(selector.as_bytes(), among))?;
     Ok((snapshot.id.hex(), path))
 }

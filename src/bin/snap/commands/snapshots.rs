@@ -1,66 +1,132 @@
 //! `snap snapshots`: lists them.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::model::manifest::Manifest;
+use snap_backup::ops::forget::groups::{self, GroupBy, Key};
+use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::{Choice, Selection};
 use snap_backup::store::snapshots::{self, Snapshot};
 
-use super::Context;
+use super::select::Among;
+use super::{Context, forget};
 use crate::output::{self, failed};
 use crate::report::Outcome;
-use crate::retention::Filters;
+use crate::retention::group_by;
 
 #[derive(Debug, Args)]
 pub(crate) struct Snapshots {
-    #[command(flatten)]
-    pub(crate) filters: Filters,
-    /// Only the newest N of each host and set of sources
+    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+    /// Only the newest N of each group, or of each host and set of sources
     #[arg(long, value_name = "N")]
     pub(crate) latest: Option<usize>,
+    /// List snapshots of the same together: host, paths, tags; several with commas
+    #[arg(short, long, value_name = "GROUPS", value_parser = group_by)]
+    pub(crate) group_by: Option<GroupBy>,
+    /// Only id, time, host, tags and size
+    #[arg(short, long)]
+    pub(crate) compact: bool,
+    #[command(flatten)]
+    pub(crate) among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Snapshots) -> Result<Outcome> {
-    let list = context.with(|repo| select(snapshots::list(repo)?, args))?;
-    if context.global.json {
-        let all = list.iter().map(|snapshot| Value::Object(output::snapshot(snapshot))).collect();
-        output::emit(|out| writeln!(out, "{}", Value::Array(all)).map_err(failed))?;
-        return Ok(Outcome::Done);
+    args.among.with(context, |context, selection| {
+        let chosen = context.with(|repo| choose(context, repo, args, selection))?;
+        show(context, args, &chosen)?;
+        Ok(Outcome::Done)
+    })
+}
+
+fn choose(
+    context: &Context,
+    repo: &Repository,
+    args: &Snapshots,
+    selection: Selection,
+) -> Result<Vec<Snapshot>> {
+    let mut list = snapshots::list(repo)?;
+    if args.snapshots.is_empty() {
+        if let Some(why) = selection.unmatched(&list) {
+            output::warn(context.global.json, &why);
+        }
+        list.retain(|snapshot| selection.admits(&snapshot.manifest));
+    } else {
+        let choice = Choice { selectors: args.snapshots.clone(), selection };
+        let chosen: HashSet<usize> = choice.places(repo, &list)?.into_iter().collect();
+        let mut place = 0..;
+        list.retain(|_| place.next().is_some_and(|at| chosen.contains(&at)));
     }
+    Ok(newest(list, args))
+}
+
+/// The newest of each group, if only these are wanted.
+fn newest(list: Vec<Snapshot>, args: &Snapshots) -> Vec<Snapshot> {
+    let Some(latest) = args.latest else { return list };
+    let groups = groups::group(list.iter().rev(), args.group_by.unwrap_or_default());
+    let ids: HashSet<_> =
+        groups.values().flat_map(|group| group.iter().take(latest)).map(|snapshot| snapshot.id).collect();
+    list.into_iter().filter(|snapshot| ids.contains(&snapshot.id)).collect()
+}
+
+fn show(context: &Context, args: &Snapshots, list: &[Snapshot]) -> Result<()> {
+    let json = |list: &[&Snapshot]| -> Value {
+        list.iter().map(|snapshot| Value::Object(output::snapshot(snapshot))).collect()
+    };
+    let groups = args.group_by.map(|by| groups::group(list.iter(), by));
+    if context.global.json {
+        // As restic prints them: one array, of snapshots or of groups.
+        let all = match &groups {
+            None => json(&list.iter().collect::<Vec<_>>()),
+            Some(groups) => groups
+                .iter()
+                .map(|(key, group)| json!({"group_key": key_of(key), "snapshots": json(group)}))
+                .collect(),
+        };
+        return output::emit(|out| writeln!(out, "{all}").map_err(failed));
+    }
+    let tables: Vec<(Option<String>, Vec<&Snapshot>)> = match groups {
+        None => vec![(None, list.iter().collect())],
+        Some(groups) => groups.into_iter().map(|(key, group)| (Some(forget::title(&key)), group)).collect(),
+    };
     output::emit(|out| {
-        for line in table(&list) {
-            writeln!(out, "{line}").map_err(failed)?;
+        for (number, (title, group)) in tables.iter().enumerate() {
+            let space = if number > 0 { "\n" } else { "" };
+            title.as_ref().map_or(Ok(()), |title| writeln!(out, "{space}{title}")).map_err(failed)?;
+            let lines = if args.compact { compact(group) } else { table(group) };
+            lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(failed)?;
         }
         if context.talks() {
             let number = output::count(list.len() as u64, "snapshot", "snapshots");
             writeln!(out, "{number}").map_err(failed)?;
         }
         Ok(())
-    })?;
-    Ok(Outcome::Done)
+    })
 }
 
-fn select(mut list: Vec<Snapshot>, args: &Snapshots) -> Result<Vec<Snapshot>> {
-    let selection = args.filters.selection()?;
-    list.retain(|snapshot| selection.admits(&snapshot.manifest));
-    if let Some(latest) = args.latest {
-        let mut seen: HashMap<_, usize> = HashMap::new();
-        let mut keep: Vec<bool> = Vec::with_capacity(list.len());
-        for Snapshot { manifest, .. } in list.iter().rev() {
-            let number = seen.entry((&manifest.host, &manifest.sources)).or_default();
-            *number += 1;
-            keep.push(*number <= latest);
-        }
-        list.retain(|_| keep.pop().unwrap_or(true));
-    }
-    Ok(list)
+fn key_of(key: &Key) -> Value {
+    let path = |path: &serde_bytes::ByteBuf| String::from_utf8_lossy(path).into_owned();
+    let paths = key.paths.as_ref().map(|paths| paths.iter().map(path).collect::<Vec<String>>());
+    json!({"hostname": key.host, "paths": paths, "tags": key.tags})
 }
 
-fn table(list: &[Snapshot]) -> Vec<String> {
+fn compact(list: &[&Snapshot]) -> Vec<String> {
+    let row = |snapshot: &&Snapshot| {
+        let [id, time, host, .., size, _, tags, _] = row(snapshot);
+        [id, time, host, tags, size]
+    };
+    let head = ["ID", "Time", "Host", "Tags", "Size"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = std::iter::once(head).chain(list.iter().map(row)).collect();
+    output::columns(&rows, |column| column == 4)
+}
+
+fn table(list: &[&Snapshot]) -> Vec<String> {
     let head = ["ID", "Time", "Host", "Kind", "Files", "Size", "Added", "Tags", "Paths"].map(str::to_owned);
-    let rows: Vec<[String; 9]> = std::iter::once(head).chain(list.iter().map(row)).collect();
+    let rows: Vec<[String; 9]> = std::iter::once(head).chain(list.iter().map(|one| row(one))).collect();
     let is_number = |column| matches!(column, 4..=6);
     if list.iter().all(|snapshot| snapshot.manifest.description().is_none()) {
         return output::columns(&rows, is_number);

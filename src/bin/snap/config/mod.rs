@@ -188,7 +188,12 @@ impl Config {
         let find = |name: &String| {
             self.sets.iter().find(|set| set.name == *name).cloned().ok_or_else(|| {
                 let near = keys::nearest(name, self.sets.iter().map(|set| set.name.as_str()));
-                let near = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+                let names: Vec<&str> = self.sets.iter().map(|set| set.name.as_str()).collect();
+                let near = match near {
+                    Some(near) => format!(": did you mean `{near}`?"),
+                    None if names.is_empty() => String::new(),
+                    None => format!(": sets are {}", names.join(", ")),
+                };
                 let file = self.file.as_deref().map_or_else(
                     || passed_over().unwrap_or("there is no snap.toml").to_owned(),
                     |file| format!("{} has no such set", file.display()),

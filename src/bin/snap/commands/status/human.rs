@@ -1,14 +1,38 @@
 //! The status for people.
 
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{Good, Report, SetStatus, Work};
+use snap_backup::ops::status::{Good, Report, SetStatus, Verdict, Work};
 use snap_backup::store::journal::{Name, Record, State};
 
 use crate::output::{self, count, printable, size};
 
 /// All of it.
 pub(super) fn text(reports: &[Report], now: Time) -> String {
-    reports.iter().map(|report| repository(report, now)).collect::<Vec<String>>().join("\n\n")
+    let overview: Vec<String> =
+        reports.iter().flat_map(|report| &report.sets).map(|set| verdict(set, now)).collect();
+    let details = reports.iter().map(|report| repository(report, now));
+    let overview = (!overview.is_empty()).then(|| overview.join("\n"));
+    overview.into_iter().chain(details).collect::<Vec<String>>().join("\n\n")
+}
+
+/// One set in one line.
+fn verdict(set: &SetStatus, now: Time) -> String {
+    let name = set.name.as_ref().map_or_else(|| title_of(set), |name| printable(name));
+    let last = match set.good.first() {
+        Some(good) => format!("last good backup {} ago", long(age(good.at, now))),
+        None => "no good backup yet".to_owned(),
+    };
+    let limit = set.max_age.filter(|_| set.is_overdue());
+    let late = limit.map(|limit| format!(", which may be {} at most", long(limit))).unwrap_or_default();
+    let (word, why) = match Verdict::of(set) {
+        Verdict::Green => ("ok", last),
+        Verdict::Late => ("LATE", last + &late),
+        Verdict::Failed => {
+            let failure = set.failure.as_ref().map(why).unwrap_or_default();
+            ("FAILED", format!("{failure}; {last}{late}"))
+        }
+    };
+    format!("{word:<7} {name}: {why}")
 }
 
 fn repository(report: &Report, now: Time) -> String {
@@ -104,12 +128,17 @@ fn set(set: &SetStatus, now: Time) -> Vec<String> {
 }
 
 fn title(set: &SetStatus) -> String {
-    let paths = set.sources.iter().map(|name: &Name| output::path(name.as_bytes())).collect::<Vec<_>>();
-    let mut text = match &set.name {
+    let text = match &set.name {
         Some(name) => format!("  set {}: ", printable(name)),
         None => "  set ".to_owned(),
     };
-    text += &format!("{} of {}", paths.join(", "), printable(&set.host));
+    text + &title_of(set)
+}
+
+/// `/a, /b of vm`.
+fn title_of(set: &SetStatus) -> String {
+    let paths = set.sources.iter().map(|name: &Name| output::path(name.as_bytes())).collect::<Vec<_>>();
+    let mut text = format!("{} of {}", paths.join(", "), printable(&set.host));
     if set.more_sources > 0 {
         text += &format!(", and {} more", set.more_sources);
     }
@@ -145,8 +174,11 @@ fn why(run: &Record) -> String {
 }
 
 fn when(at: Time, now: Time) -> String {
-    let age = u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0);
-    format!("{}, {} ago", output::local(at), long(age))
+    format!("{}, {} ago", output::local(at), long(age(at, now)))
+}
+
+fn age(at: Time, now: Time) -> u64 {
+    u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0)
 }
 
 /// The two largest units.

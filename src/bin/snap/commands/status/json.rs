@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{Good, Report, SetStatus, Work};
+use snap_backup::ops::status::{Good, Report, SetStatus, Verdict, Work};
 use snap_backup::store::journal::{Name, Record, State};
 
 use crate::output;
@@ -42,6 +42,7 @@ fn set(set: &SetStatus) -> Value {
         "good": set.good.iter().map(good).collect::<Vec<Value>>(),
         "age": set.age,
         "max_age": set.max_age,
+        "state": Verdict::of(set).word(),
         "overdue": set.is_overdue(),
         "failing": set.is_failing(),
         "failure": set.failure.as_ref().map(run),

@@ -39,6 +39,7 @@ pub(crate) fn page(
     let options = Options {
         before: selector(&before.id, path),
         after: OsString::from_vec(selector(&after.id, path)).into(),
+        ..Options::default()
     };
     let mut rows = Vec::new();
     let summary = diff::run(

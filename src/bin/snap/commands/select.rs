@@ -1,0 +1,62 @@
+//! Which snapshot a verb is about: among which ones `latest` is the newest, and a path given behind the selector.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::Args;
+use snap_backup::Result;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::selection::Selection;
+use snap_backup::store::snapshots;
+
+use super::Context;
+use crate::output;
+use crate::retention::Filters;
+
+/// Which snapshots are meant, also by the name of a set.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which snapshots")]
+pub(crate) struct Among {
+    #[command(flatten)]
+    filters: Filters,
+    /// Only of this set of the configuration, in its repository
+    #[arg(long, value_name = "NAME", conflicts_with = "Filters")]
+    set: Option<String>,
+}
+
+impl Among {
+    /// Runs `work` for the repository and the snapshots that are meant.
+    pub(super) fn with<T>(
+        &self,
+        context: &Context,
+        work: impl FnOnce(&Context, Selection) -> Result<T>,
+    ) -> Result<T> {
+        let Some(name) = &self.set else { return work(context, self.filters.selection()?) };
+        let sets = context.config.named_sets(std::slice::from_ref(name))?;
+        match sets.first() {
+            Some(set) => work(&context.for_set(set), set.selection()),
+            None => work(context, Selection::default()),
+        }
+    }
+}
+
+/// A selector with the path that stands behind it as an argument of its own. The slash keeps apart what could be read as
+/// one time: `2026-11-24T10` and `30`.
+pub(super) fn joined(selector: &OsStr, path: Option<&OsString>) -> Vec<u8> {
+    let mut joined = selector.as_bytes().to_vec();
+    if let Some(path) = path {
+        joined.extend_from_slice(b":/");
+        joined.extend_from_slice(path.as_bytes());
+    }
+    joined
+}
+
+/// Warns where the filters of a listing leave nothing though there is something.
+pub(super) fn warn_if_unmatched(context: &Context, repo: &Repository, selection: &Selection) -> Result<()> {
+    if *selection != Selection::default()
+        && let Some(why) = selection.unmatched(&snapshots::list(repo)?)
+    {
+        output::warn(context.global.json, &why);
+    }
+    Ok(())
+}
