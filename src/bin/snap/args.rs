@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, ArgMatches, Args, FromArgMatches, Parser};
 use snap_backup::store::journal;
 use snap_backup::store::limit::Limits;
 
 use crate::commands::Verb;
+use crate::help;
 use crate::password;
 use crate::values;
 
 /// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
 #[derive(Debug, Parser)]
-#[command(name = "snap", version, propagate_version = true, after_help = CODES)]
+#[command(name = "snap", version, propagate_version = true, disable_help_subcommand = true, after_help = CODES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -31,7 +32,7 @@ impl Cli {
     pub(crate) fn of_arguments(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let mut command = help::command();
         let matches = command.try_get_matches_from_mut(arguments)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(|err| err.format(&mut command))?;
         cli.choose_passwords(&matches).map_err(|why| command.error(ErrorKind::ArgumentConflict, why))?;
@@ -110,7 +111,7 @@ pub(crate) struct Global {
     /// Print each item; twice: unchanged ones too
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print JSON, one object per line
+    /// Print JSON: one object per line; `snapshots`, `forget` by rules and `key list` print one array, as restic does
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }

@@ -7,6 +7,7 @@ mod chart;
 mod commands;
 mod config;
 mod foreign;
+mod help;
 mod legacy;
 #[cfg(feature = "mount")]
 mod mount;
@@ -26,6 +27,7 @@ mod secrets;
 mod serve;
 mod shell;
 mod signals;
+mod synonyms;
 mod terminal;
 mod threads;
 mod times;
@@ -36,11 +38,17 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     signals::outlive_limits();
     secrets::keep_out_of_core_dumps();
-    match args::Cli::of_arguments(std::env::args_os()) {
+    let words = || std::env::args_os();
+    match args::Cli::of_arguments(words()) {
         Ok(cli) => {
             let json = cli.global.json;
             report::finish(commands::run(cli), json)
         }
-        Err(error) => report::parse(&error),
+        Err(mut error) => {
+            let words: Vec<String> = words().skip(1).filter_map(|word| word.into_string().ok()).collect();
+            let verb = synonyms::verb_of(&help::command(), words.iter().map(String::as_str));
+            synonyms::advise(&mut error, verb.as_deref());
+            report::parse(&error)
+        }
     }
 }

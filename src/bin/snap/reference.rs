@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use crate::args::Cli;
+use crate::help;
 
 const HEAD: &str = "# Every verb and flag
 
@@ -30,13 +30,13 @@ fn the_reference_is_what_the_program_knows() {
 }
 
 fn reference() -> String {
-    let mut top = Cli::command();
+    let mut top = help::command();
     top.build();
     let mut text = HEAD.to_owned();
     text += &section(&top, "snap", 2, &|arg| arg.is_global_set());
     text += &format!("\n{}\n", top.get_after_help().map(ToString::to_string).unwrap_or_default());
     verbs(&top, "snap", 2, &mut text);
-    text
+    text + &help::environment_markdown()
 }
 
 fn verbs(command: &Command, name: &str, level: usize, text: &mut String) {
@@ -57,12 +57,35 @@ fn section(command: &Command, name: &str, level: usize, shown: &dyn Fn(&Arg) -> 
     let usage = command.clone().render_usage().to_string();
     let usage: Vec<&str> = usage.trim_start_matches("Usage: ").lines().map(str::trim).collect();
     text += &format!("\n```\n{}\n```\n", usage.join("\n"));
+    if let Some(long) = command.get_long_about().filter(|_| level > 2 || name != "snap") {
+        let long = long.to_string();
+        text += &format!("{}\n\n", long.split_once("\n\n").map_or(long.as_str(), |(_, paragraph)| paragraph));
+    }
+    text += &options(command, shown);
+    match command.get_after_long_help() {
+        Some(end) => text + &format!("\n```\n{end}\n```\n"),
+        None => text,
+    }
+}
+
+/// Below their headings, in order of the first of each.
+fn options(command: &Command, shown: &dyn Fn(&Arg) -> bool) -> String {
     let own =
         |arg: &&Arg| shown(arg) && !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version");
+    let mut groups: Vec<(Option<&str>, String)> = Vec::new();
     for arg in command.get_arguments().filter(own) {
-        text += &line(arg);
+        let heading = arg.get_help_heading().filter(|_| !arg.is_positional() && !arg.is_global_set());
+        match groups.iter_mut().find(|(known, _)| *known == heading) {
+            Some((_, text)) => *text += &line(arg),
+            None => groups.push((heading, line(arg))),
+        }
     }
-    text
+    groups.sort_by_key(|(heading, _)| heading.is_some());
+    let titled = |(heading, text)| match heading {
+        Some(heading) => format!("\n{heading}:\n\n{text}"),
+        None => text,
+    };
+    groups.into_iter().map(titled).collect()
 }
 
 fn line(arg: &Arg) -> String {

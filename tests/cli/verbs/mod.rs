@@ -8,6 +8,7 @@ mod history;
 mod keys;
 mod kinds;
 mod legacy;
+mod mistakes;
 mod pages;
 mod places;
 mod prompts;

@@ -65,7 +65,7 @@ use crate::record::Recorder;
 use crate::report::Outcome;
 use crate::retention::{Cleanup, Forget};
 use crate::schedule::child::follow_parent;
-use crate::{output, password, place, threads};
+use crate::{help, output, password, place, threads};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -151,6 +151,8 @@ pub(crate) enum Verb {
     /// Manage the passwords of an encrypted repository
     #[command(subcommand)]
     Key(key::Key),
+    /// Print the help of a verb, or of a topic
+    Help(help::Help),
 }
 
 /// Runs the verb.
@@ -161,6 +163,7 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
         Verb::Config(args) => return config::run(&cli.global, args),
         Verb::Completions(args) => return pages::completions(args),
         Verb::Man(args) => return pages::man(&cli.global, args),
+        Verb::Help(args) => return help::run(args),
         _ => {}
     }
     threads::check()?;
@@ -221,6 +224,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Gc(args) => gc::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),
         Verb::Key(args) => key::run(context, &args),
+        Verb::Help(args) => help::run(&args),
     }
 }
 

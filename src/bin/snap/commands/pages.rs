@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use snap_backup::tree::whole::WholeFile;
 use snap_backup::{Error, Result};
 
-use crate::args::{Cli, Global};
+use crate::args::Global;
+use crate::help;
 use crate::output::{self, count};
 use crate::report::Outcome;
 
@@ -29,14 +30,14 @@ pub(crate) struct Pages {
 
 pub(super) fn completions(args: &Completions) -> Result<Outcome> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "snap", &mut text);
+    clap_complete::generate(args.shell, &mut help::command(), "snap", &mut text);
     output::emit(|out| out.write_all(&text).map_err(output::failed))?;
     Ok(Outcome::Done)
 }
 
 pub(super) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     std::fs::create_dir_all(&args.dir).map_err(Error::io("make the directory", &args.dir))?;
-    let mut top = Cli::command();
+    let mut top = help::command();
     top.build();
     let mut pages = 0;
     page(&top, "snap", None, &args.dir, &mut pages)?;
@@ -69,8 +70,10 @@ fn of_its_own(command: &Command, parent: Option<&Command>) -> Command {
     let global: Vec<_> =
         parent.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
     let is_global = |arg: &clap::Arg| global.contains(arg.get_id());
+    let mut end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    end += "\n\nThe options that all verbs take are in snap(1).";
     command
         .clone()
         .mut_args(|arg| if is_global(&arg) { arg.hide(true) } else { arg })
-        .after_help("The options that all verbs take are in snap(1).")
+        .after_long_help(end.trim_start().to_owned())
 }

@@ -1,0 +1,15 @@
+//! Help on what concerns several verbs. Pages of the manual are printed as they stand.
+
+use super::environment;
+
+/// What can be asked for.
+pub(super) const NAMES: [&str; 2] = ["environment", "selectors"];
+
+/// The text of a topic.
+pub(super) fn text(name: &str) -> Option<String> {
+    match name {
+        "environment" => Some(environment::text()),
+        "selectors" => Some(include_str!("../../../../docs/selectors.md").to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,169 @@
+//! Help of the verbs that keep a repository small and whole.
+
+use super::VerbHelp;
+use super::verbs_read::WHICH;
+
+const STAYS: &[&str] = &[
+    "keep-last",
+    "keep-hourly",
+    "keep-daily",
+    "keep-weekly",
+    "keep-monthly",
+    "keep-yearly",
+    "keep-within",
+    "keep-within-hourly",
+    "keep-within-daily",
+    "keep-within-weekly",
+    "keep-within-monthly",
+    "keep-within-yearly",
+    "keep-tag",
+    "keep-full",
+    "expired",
+];
+
+pub(super) const VERBS: &[VerbHelp] = &[
+    VerbHelp {
+        name: "forget",
+        paragraph: "Moves snapshots to the trash: those that are named, or all that no --keep rule keeps. For a day `snap undelete` brings \
+            them back; `snap gc` then frees the space. No snapshot needs another one, whatever goes. The newest snapshot of each host \
+            and its sources always stays, unless --allow-remove-all is given with its name.",
+        examples: &[
+            ("See what rules would keep", "snap forget --keep-daily 7 --keep-weekly 5 --dry-run"),
+            ("Forget one snapshot", "snap forget 1a2b3c4d"),
+            ("Forget by rules, and free the space", "snap forget --keep-daily 7 --keep-monthly 12 --prune"),
+        ],
+        groups: &[
+            ("What to forget", &["set", "allow-remove-all", "force", "group-by"]),
+            ("How", &["prune", "dry-run"]),
+            ("What stays", STAYS),
+            ("Which snapshots", WHICH),
+        ],
+    },
+    VerbHelp {
+        name: "cleanup",
+        paragraph: "Does what `snap forget` and then `snap gc` do, by the rules that are given or by those of the sets in the configuration.",
+        examples: &[
+            ("By the rules of the configuration", "snap cleanup"),
+            (
+                "By rules given here, first only to see",
+                "snap cleanup --keep-daily 7 --keep-monthly 12 --dry-run",
+            ),
+        ],
+        groups: &[
+            ("How", &["set", "group-by", "max-unused", "max-repack", "empty-trash", "dry-run"]),
+            ("What stays", STAYS),
+            ("Which snapshots", WHICH),
+        ],
+    },
+    VerbHelp {
+        name: "undelete",
+        paragraph: "Brings forgotten snapshots back out of the trash, as long as no `snap gc` has purged them; that is a day at least.",
+        examples: &[
+            ("List what can be brought back", "snap undelete"),
+            ("Bring one back", "snap undelete 1a2b3c4d"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "gc",
+        paragraph: "Garbage collection: deletes what no snapshot needs any more, and packs anew what is left of packs that are mostly unused. \
+            Backups, restores and other machines may go on meanwhile.",
+        examples: &[
+            ("Free what can be freed", "snap gc"),
+            ("See how much that is", "snap gc --dry-run"),
+            ("Free forgotten snapshots at once, too", "snap gc --empty-trash"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "status",
+        paragraph: "Says for each set how old the last good backup is, what failed and why, when it runs next, and for how long the disk lasts. \
+            It needs no password; with one it also knows what other machines saved. Exit code 23 means that a set is older than it may be.",
+        examples: &[
+            ("Look at all sets", "snap status"),
+            ("For a monitor: is the last backup younger than a day", "snap status --max-age 26h --quiet"),
+            ("Write metrics for Prometheus", "snap status --prometheus /var/lib/node_exporter/snap.prom"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "check",
+        paragraph: "Verifies that the repository is whole: all that snapshots need is there and, with --read-data, every byte is as it was \
+            written. Damage is exit code 20, with the snapshots and paths that are touched; `snap repair` saves the rest.",
+        examples: &[
+            ("Check the structure", "snap check"),
+            ("Read every byte", "snap check --read-data"),
+            ("Read a tenth of the data", "snap check --read-data-subset 10%"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "drill",
+        paragraph: "A fire drill: restores a sample of files to a scratch directory, compares them with what is stored and with the sources, and \
+            removes them again. The sample is another one each time.",
+        examples: &[
+            ("Try a sample of the newest snapshots", "snap drill"),
+            ("A larger one", "snap drill --files 1000 --bytes 1G --time 30m"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "repair",
+        paragraph: "Saves what can be saved after damage. The order that helps is: `repair packs`, then `repair snapshots`, then `snap check`. \
+            Where there is a second copy or parity, what was lost comes from there. Nothing is deleted that could still be of use.",
+        examples: &[
+            ("Write what can be read of damaged packs into new ones", "snap repair packs"),
+            ("Then replace snapshots that lost something", "snap repair snapshots"),
+            ("See first what would be done", "snap repair packs --dry-run"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "repair index",
+        paragraph: "Makes this machine's index cache again from the packs. The cache is disposable: nothing in the repository changes.",
+        examples: &[
+            ("Make it again", "snap repair index"),
+            ("See what is wrong with it", "snap repair index --dry-run"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "repair packs",
+        paragraph: "Reads damaged packs, takes what is lost from parity or from other copies where it can, writes the rest into new packs, and \
+            moves the damaged ones aside.",
+        examples: &[
+            ("All that are known to be damaged", "snap repair packs"),
+            ("One of them, first only to see", "snap repair packs 1a2b3c4d --dry-run"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "repair snapshots",
+        paragraph: "Replaces snapshots that lost something by what is left of them. Files that lost a part are marked as such and named; the \
+            damaged snapshots go to the trash.",
+        examples: &[
+            ("All that lost something", "snap repair snapshots"),
+            ("See first what they lost", "snap repair snapshots --dry-run"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "repair parity",
+        paragraph: "Writes the parity that packs lack or that is damaged, and removes that of packs that are gone. Packs themselves stay as they \
+            are.",
+        examples: &[
+            ("Write what is lacking", "snap repair parity"),
+            ("See what is lacking", "snap repair parity --dry-run"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "repair gc",
+        paragraph: "Gives up a garbage collection whose record cannot be read, so that another one can run. What it did not delete yet stays.",
+        examples: &[
+            ("Give it up", "snap repair gc"),
+            ("See what would be given up", "snap repair gc --dry-run"),
+        ],
+        groups: &[],
+    },
+];

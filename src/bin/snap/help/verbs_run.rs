@@ -1,0 +1,188 @@
+//! Help of the verbs that set snap up and let it run by itself.
+
+use super::VerbHelp;
+
+pub(super) const VERBS: &[VerbHelp] = &[
+    VerbHelp {
+        name: "config",
+        paragraph: "The configuration names repositories and sets: what is saved, where to, how often, and what is kept. With it no verb needs \
+            a flag.",
+        examples: &[
+            ("Write a first one, to be filled in", "snap config init"),
+            ("See whether it is right", "snap config check"),
+            ("See what holds, and why", "snap config show"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "config init",
+        paragraph: "Writes a configuration with comments. Nothing is overwritten.",
+        examples: &[
+            ("Where snap looks for it", "snap config init"),
+            ("To look at it first", "snap config init --output -"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "config check",
+        paragraph: "Reads the configuration and says what is wrong with it, with line, column and the nearest key that exists.",
+        examples: &[
+            ("The configuration that would be used", "snap config check"),
+            ("Another one", "snap config check --config ./snap.toml"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "config show",
+        paragraph: "Prints every value that holds and where it comes from: a flag, a variable, a line of the file, or the default. Secrets are \
+            not shown.",
+        examples: &[("All of it", "snap config show"), ("One set", "snap config show --set home")],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "config schema",
+        paragraph: "Prints the JSON schema of the configuration, for editors that check and complete TOML while one types.",
+        examples: &[
+            ("Print it", "snap config schema"),
+            ("Save it for an editor", "snap config schema > snap.schema.json"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "config set",
+        paragraph: "Changes a setting that lies in the repository itself, so that it holds for every machine that writes there.",
+        examples: &[
+            ("Keep parity of five percent from now on", "snap config set parity 5%"),
+            ("Keep none", "snap config set parity 0"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "config test-notify",
+        paragraph: "Sends a test message to every receiver of notifications, and says which of them answered.",
+        examples: &[
+            ("All of them", "snap config test-notify"),
+            ("Those of one set", "snap config test-notify --set home"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "schedule",
+        paragraph: "The times of the sets in the configuration. What was missed while the machine was off is made up for once.",
+        examples: &[
+            ("See what runs when", "snap schedule show"),
+            ("Have systemd or cron run it", "snap schedule install"),
+            ("See what that would write", "snap schedule install --dry-run"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "schedule show",
+        paragraph: "Lists the jobs of the configuration with the times at which they run next.",
+        examples: &[
+            ("The next time of each", "snap schedule show"),
+            ("The next five", "snap schedule show --count 5"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "schedule run",
+        paragraph: "Runs what is due and ends: for a timer or cron that calls it every few minutes.",
+        examples: &[
+            ("Run what is due", "snap schedule run"),
+            ("With another configuration", "snap schedule run --config /etc/snap/other.toml"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "schedule install",
+        paragraph: "Writes a systemd service and timer, or a line in the crontab where there is no systemd, and enables them.",
+        examples: &[
+            ("See what would be written and run", "snap schedule install --dry-run"),
+            ("For this user", "snap schedule install --user"),
+            ("In the crontab", "snap schedule install --cron"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "schedule remove",
+        paragraph: "Takes away what `snap schedule install` wrote, with the same options as it was called with.",
+        examples: &[
+            ("Take it away", "snap schedule remove"),
+            ("See what would be removed", "snap schedule remove --dry-run"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "daemon",
+        paragraph: "Keeps the schedule itself, in the foreground: for containers, and for machines without systemd and cron. It can answer \
+            Prometheus meanwhile.",
+        examples: &[
+            ("Run until it is stopped", "snap daemon"),
+            ("With metrics at a port", "snap daemon --metrics 9187"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "key",
+        paragraph: "A repository may have several passwords, each in a key slot of its own; any of them opens it. Changing a password does not \
+            encrypt anything anew: who had the repository and an old password can still read what was in it then.",
+        examples: &[
+            ("Add a password for another machine", "snap key add --label laptop"),
+            ("List the slots", "snap key list"),
+            ("Change the password in use", "snap key passwd"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "key add",
+        paragraph: "Adds a password beside the one that opens the repository now. It is asked for twice, or read from a file.",
+        examples: &[
+            ("Type it", "snap key add --label laptop"),
+            ("Read it from a file", "snap key add --new-password-file new.txt"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "key list",
+        paragraph: "Lists the key slots with their labels and when they were made, and marks the one in use.",
+        examples: &[("List them", "snap key list"), ("For a program", "snap key list --json")],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "key remove",
+        paragraph: "Removes a key slot, so that its password no longer opens the repository. The one in use stays.",
+        examples: &[
+            ("Remove one by the beginning of its id", "snap key remove 1a2b3c4d"),
+            ("Find the id first", "snap key list"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "key passwd",
+        paragraph: "Replaces the password that opens the repository now by another one. Other passwords stay as they are.",
+        examples: &[
+            ("Type the new one", "snap key passwd"),
+            ("Read it from a file", "snap key passwd --new-password-file new.txt"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "completions",
+        paragraph: "Prints a script that lets the Tab key complete verbs and options.",
+        examples: &[
+            ("For this bash", "snap completions bash > ~/.local/share/bash-completion/completions/snap"),
+            ("For fish", "snap completions fish > ~/.config/fish/completions/snap.fish"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "man",
+        paragraph: "Writes a manual page for snap and for each of its verbs: snap.1, snap-backup.1 and so on.",
+        examples: &[
+            ("Where man finds them", "snap man ~/.local/share/man/man1"),
+            ("In a directory of a package", "snap man debian/tmp/man"),
+        ],
+        groups: &[],
+    },
+];

@@ -1,0 +1,165 @@
+//! Help of the verbs that bring something into a repository, or into another one.
+
+use super::VerbHelp;
+use super::verbs_read::WHICH;
+
+pub(super) const VERBS: &[VerbHelp] = &[
+    VerbHelp {
+        name: "init",
+        paragraph: "A repository is a directory, or a place on a server, that holds all snapshots. It is locked with a password: keep \
+            a copy of the password somewhere else than on this machine, since without it nothing can be read again. Where there \
+            is a repository already, nothing is asked and nothing is changed.",
+        examples: &[
+            ("Make a repository on another disk", "snap init -r /mnt/disk/backup"),
+            (
+                "Make one on a server, with the password in a file",
+                "snap init -r sftp://host/srv/backup --password-file ~/.snap-password",
+            ),
+            ("Make one whose packs survive some bad sectors", "snap init -r /mnt/disk/backup --parity 5%"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "backup",
+        paragraph: "Saves what is named, or the sets of the configuration. Every snapshot is complete by itself, whatever was saved \
+            before; only what the repository does not hold yet is stored. Files whose size, times and inode are those of the last \
+            snapshot are not read again. Exit code 3 means that something of the sources could not be saved: it is named.",
+        examples: &[
+            ("Save the home directory, without caches", "snap backup ~ --exclude-caches --exclude '*.tmp'"),
+            ("See what would be saved", "snap backup ~/documents --dry-run -v"),
+            (
+                "Save a database dump as one file",
+                "pg_dump app | snap backup --stdin --stdin-filename app.sql",
+            ),
+        ],
+        groups: &[
+            ("What to save", &["set", "files-from", "stdin", "stdin-filename", "stdin-from-command"]),
+            (
+                "What to leave out",
+                &[
+                    "exclude",
+                    "iexclude",
+                    "exclude-file",
+                    "exclude-if-present",
+                    "exclude-caches",
+                    "exclude-larger-than",
+                    "gitignore",
+                    "one-file-system",
+                ],
+            ),
+            (
+                "How to find what changed",
+                &["full", "incremental", "differential", "parent", "ignore-ctime", "allow-empty", "dry-run"],
+            ),
+            ("What the snapshot says of itself", &["tag", "description", "expires", "host", "as"]),
+            ("The repository", &["init", "no-encryption", "parity", "compression", "mirror"]),
+        ],
+    },
+    VerbHelp {
+        name: "copy",
+        paragraph: "Copies snapshots into another repository, which has its own passwords and may hold snapshots of others. What is \
+            there already is not copied again. For a second copy of the whole repository, `snap sync` is simpler and faster.",
+        examples: &[
+            ("Copy all snapshots to a new repository", "snap copy --to /mnt/other/backup --init"),
+            ("Copy the newest one", "snap copy latest --to sftp://host/srv/backup"),
+            (
+                "See what would be copied of one host",
+                "snap copy --host laptop --to /mnt/other/backup --dry-run",
+            ),
+        ],
+        groups: &[
+            (
+                "The other repository",
+                &[
+                    "to",
+                    "to-password-file",
+                    "to-password-command",
+                    "to-insecure-no-password",
+                    "init",
+                    "no-encryption",
+                ],
+            ),
+            ("How", &["compression", "dry-run"]),
+            ("Which snapshots", WHICH),
+        ],
+    },
+    VerbHelp {
+        name: "sync",
+        paragraph: "Brings a second copy of the repository up to date, object for object. The same passwords open both, and either may \
+            be lost. `snap backup --mirror` does the same after each backup.",
+        examples: &[
+            ("Make the second copy", "snap sync --to /mnt/other/backup --init"),
+            (
+                "Bring it up to date, and forget there what was forgotten here",
+                "snap sync --to /mnt/other/backup --delete",
+            ),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "import",
+        paragraph: "Makes a snapshot of a tar archive, as if its members had been saved at the time that is given. With --legacy it reads \
+            the directory of the legacy backup script: each backup of its chain becomes a snapshot with its own time and kind.",
+        examples: &[
+            ("Import an archive as what it was", "snap import home-2024.tar.gz --time 2024-12-24 --tag old"),
+            ("Look at what would be imported", "snap import home-2024.tar.gz --dry-run"),
+            ("Import the archives of the legacy script", "snap import --legacy ./backups/incremental"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "rewrite",
+        paragraph: "Writes snapshots again without some paths, or with other words about themselves: for what should never have been \
+            saved, or was saved under a wrong host name. The old ones go to the trash.",
+        examples: &[
+            ("Take a file out of all snapshots", "snap rewrite --exclude /home/me/secret.key"),
+            ("See what that would change", "snap rewrite --exclude /home/me/secret.key --dry-run"),
+            ("Correct the host name of one snapshot", "snap rewrite 1a2b3c4d --new-host laptop"),
+        ],
+        groups: &[
+            (
+                "What to change",
+                &[
+                    "exclude",
+                    "exclude-file",
+                    "new-host",
+                    "description",
+                    "expires",
+                    "add-tag",
+                    "remove-tag",
+                    "set-tag",
+                ],
+            ),
+            ("How", &["force", "dry-run"]),
+            ("Which snapshots", WHICH),
+        ],
+    },
+    VerbHelp {
+        name: "tag",
+        paragraph: "Adds tags to snapshots, or removes them. Tags are labels to choose snapshots by, with --tag in other verbs and with \
+            --keep-tag in rules of retention.",
+        examples: &[
+            ("Tag the newest snapshot", "snap tag latest --add before-upgrade"),
+            ("Remove a tag from all snapshots that have it", "snap tag --tag test --remove test"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "pin",
+        paragraph: "A pinned snapshot stays, whatever the rules of `snap forget` and `snap cleanup` say, until it is unpinned.",
+        examples: &[
+            ("Pin the newest snapshot", "snap pin latest"),
+            ("Pin one by the beginning of its id", "snap pin 1a2b3c4d"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "unpin",
+        paragraph: "Takes the pin off: from then on rules of retention decide about the snapshot as about any other.",
+        examples: &[
+            ("Unpin one by the beginning of its id", "snap unpin 1a2b3c4d"),
+            ("Unpin the snapshot of a day", "snap unpin 2026-11-24"),
+        ],
+        groups: &[],
+    },
+];

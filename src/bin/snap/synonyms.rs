@@ -1,0 +1,258 @@
+//! What other backup programs call verbs and options, and what snap has for it. clap itself would offer whatever is spelled
+//! most alike.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Verbs of restic, borg, rustic, kopia, bup, duplicity, tar and rsnapshot.
+const VERBS: &[(&str, &str)] = &[
+    ("analyze", "`snap du` says what fills the repository"),
+    ("archive", "`snap backup PATH` saves a snapshot"),
+    ("benchmark", "snap has no benchmark of its own; `snap backup --dry-run` reads without writing"),
+    ("break-lock", NO_LOCK),
+    ("browse", "`snap mount DIR` or `snap serve` shows the snapshots"),
+    ("cache", "the cache is disposable: `snap repair index` makes it again, --cache-dir says where it is"),
+    ("change-passphrase", "`snap key passwd` changes the password"),
+    ("compact", "`snap gc` frees what no snapshot needs"),
+    ("compare", "`snap diff SNAPSHOT SNAPSHOT` compares two snapshots"),
+    ("connect", "there is nothing to connect: name the repository with -r REPO or SNAP_REPO"),
+    ("create", "`snap backup PATH` saves a snapshot, `snap init` makes a repository"),
+    ("delete", "`snap forget SNAPSHOT` forgets a snapshot, `snap gc` then frees its space"),
+    ("delete-snapshot", "`snap forget SNAPSHOT` forgets a snapshot"),
+    ("download", "`snap restore SNAPSHOT --target DIR` writes files back"),
+    ("expire", "`snap forget --keep-daily 7` forgets by rules"),
+    ("export-tar", "`snap export SNAPSHOT -o FILE` writes a tar archive"),
+    ("extract", "`snap restore SNAPSHOT --target DIR` writes files back"),
+    ("fsck", "`snap check` verifies the repository"),
+    ("get", "`snap cat SNAPSHOT:PATH` prints a file, `snap restore` writes files back"),
+    ("grep", "`snap find PATTERN` looks for files by name"),
+    ("import-tar", "`snap import ARCHIVE` reads a tar archive"),
+    ("info", "`snap snapshots` lists snapshots, `snap stats` says how large they are, `snap status` how old"),
+    ("log", "`snap snapshots` lists snapshots, `snap history PATH` the versions of a file"),
+    ("logs", "`snap status` says how the last runs went"),
+    ("maintenance", "`snap cleanup` forgets by rules and frees space"),
+    (
+        "migrate",
+        "there is nothing to migrate; `snap copy --to REPO` brings snapshots into another repository",
+    ),
+    ("passwd", "`snap key passwd` changes the password"),
+    ("password", "`snap key passwd` changes the password"),
+    ("policy", "the configuration says what is saved and kept: `snap config init` writes one"),
+    ("purge", "`snap gc` frees what no snapshot needs"),
+    ("rebuild-index", "`snap repair index` makes the index cache again"),
+    (
+        "recover",
+        "`snap undelete` brings forgotten snapshots back, `snap repair` saves what can be saved after damage",
+    ),
+    ("recreate", "`snap rewrite` takes paths out of snapshots"),
+    (
+        "remove",
+        "`snap forget SNAPSHOT` forgets a snapshot, `snap rewrite --exclude PATH` takes a path out of all",
+    ),
+    (
+        "rename",
+        "snapshots have no names: `snap tag SNAPSHOT --add TAG` labels one, `snap rewrite --description` describes it",
+    ),
+    ("repo", "`snap init` makes a repository, `snap stats` and `snap status` tell of it"),
+    ("repoinfo", "`snap stats` says how large the repository is"),
+    ("repository", "`snap init` makes a repository, `snap stats` and `snap status` tell of it"),
+    ("rm", "`snap forget SNAPSHOT` forgets a snapshot"),
+    ("save", "`snap backup PATH` saves a snapshot"),
+    ("search", "`snap find PATTERN` looks for files by name"),
+    (
+        "self-update",
+        "snap does not update itself: use the package manager that installed it, or `cargo install`",
+    ),
+    ("show", "`snap ls SNAPSHOT` lists a snapshot, `snap cat SNAPSHOT:PATH` prints a file"),
+    ("snapshot", "`snap snapshots` lists snapshots, `snap backup PATH` saves one"),
+    ("tree", "`snap ls SNAPSHOT` lists what a snapshot holds"),
+    ("umount", UNMOUNT),
+    ("undo", "`snap undelete` brings forgotten snapshots back"),
+    ("unlock", NO_LOCK),
+    ("unmount", UNMOUNT),
+    ("upgrade", "snap does not update itself: use the package manager that installed it, or `cargo install`"),
+    ("verify", "`snap check` verifies the repository, `snap drill` tries a restore"),
+    ("version", "`snap --version` prints the version"),
+    ("versions", "`snap history PATH` lists the versions of a file"),
+    ("webdav", "`snap serve` shows the snapshots to a browser and to WebDAV"),
+];
+
+const NO_LOCK: &str =
+    "there is nothing to unlock: no lock outlives its process, and several may work at once";
+const UNMOUNT: &str = "`fusermount3 -u DIR` (or `umount DIR`) ends a mount";
+
+/// Options, and the verb that they are given to, if it matters.
+const OPTIONS: &[(Option<&str>, &str, &str)] = &[
+    (None, "--repository-file", "the place itself is given with -r REPO, SNAP_REPO or the configuration"),
+    (None, "--repository", "-r REPO, or --repo REPO"),
+    (
+        None,
+        "--password",
+        "never on a command line, where everybody can see it: --password-file, --password-command or SNAP_PASSWORD",
+    ),
+    (None, "--no-lock", "there are no locks to leave out: reading never disturbs a writer"),
+    (None, "--retry-lock", "there are no locks to wait for: several processes may work at once"),
+    (None, "--lock-wait", "there are no locks to wait for: several processes may work at once"),
+    (None, "--no-cache", "--cache-dir DIR keeps the cache elsewhere; it is disposable"),
+    (None, "--compression-level", "--compression LEVEL, of `snap init`, `snap backup` and `snap copy`"),
+    (None, "--progress", "progress is shown where there is a terminal; -q leaves it out"),
+    (None, "--stats", "a summary is printed anyway; --json prints it for programs"),
+    (Some("backup"), "--no-scan", "nothing to leave out: the count runs beside the backup and costs nothing"),
+    (Some("backup"), "--exclude-from", "--exclude-file FILE reads patterns from a file"),
+    (
+        Some("backup"),
+        "--iexclude-file",
+        "--exclude-file FILE reads patterns; --iexclude PATTERN ignores case",
+    ),
+    (Some("backup"), "--exclude-cache", "--exclude-caches"),
+    (
+        Some("backup"),
+        "--exclude-nodump",
+        "snap does not read the nodump flag: --exclude-if-present FILE marks directories",
+    ),
+    (Some("backup"), "--force", "--full reads every byte again"),
+    (Some("backup"), "--with-atime", "access times are not saved"),
+    (Some("backup"), "--noatime", "access times are not saved"),
+    (
+        Some("backup"),
+        "--skip-if-unchanged",
+        "that is so anyway: a run that finds nothing changed saves no snapshot",
+    ),
+    (Some("backup"), "--files-from-raw", "--files-from FILE reads names, one a line"),
+    (Some("backup"), "--files-from-verbatim", "--files-from FILE reads names as they are, one a line"),
+    (Some("backup"), "--time", "a backup is of now; `snap import --time TIME` records another one"),
+    (Some("backup"), "--to", "the repository is given with -r REPO or SNAP_REPO"),
+    (Some("backup"), "--comment", "--description TEXT"),
+    (Some("backup"), "--label", "--tag TAG, or --description TEXT"),
+    (
+        Some("backup"),
+        "--delete",
+        "nothing is mirrored: each snapshot is what the source was; `snap forget` removes old ones",
+    ),
+    (Some("restore"), "--to", "--target DIR, or -t DIR"),
+    (Some("restore"), "--destination", "--target DIR, or -t DIR"),
+    (Some("restore"), "--output", "--target DIR, or -t DIR"),
+    (Some("restore"), "--path-to", "--target DIR, or -t DIR"),
+    (Some("restore"), "--numeric-owner", "--numeric-ids"),
+    (Some("restore"), "--force", "--overwrite always, which is the default"),
+    (Some("restore"), "--skip-existing", "--overwrite never"),
+    (Some("restore"), "--ignore-existing", "--overwrite never"),
+    (Some("restore"), "--update", "--overwrite if-newer"),
+    (Some("restore"), "--snapshot", "the snapshot is an argument: snap restore SNAPSHOT --target DIR"),
+    (Some("mount"), "--read-only", "a mount is always read only"),
+    (Some("forget"), "--keep", "--keep-last N"),
+    (Some("forget"), "--all", "name the snapshots, or give rules: --keep-last N"),
+    (Some("forget"), "--unsafe-allow-remove-all", "--allow-remove-all"),
+    (Some("check"), "--verify-data", "--read-data reads every byte"),
+    (Some("check"), "--repair", "`snap repair` saves what can be saved"),
+    (Some("copy"), "--from-repo", "-r names the repository to copy from, --to the one to copy to"),
+    (Some("copy"), "--repo2", "--to REPO"),
+    (Some("diff"), "--metadata", "differences of metadata are shown anyway; --no-metadata leaves them out"),
+    (Some("init"), "--encryption", "a repository is encrypted unless --no-encryption is given"),
+    (Some("init"), "--encrypt", "a repository is encrypted unless --no-encryption is given"),
+    (
+        Some("init"),
+        "--copy-chunker-params",
+        "`snap copy --init` makes a repository that shares chunks with the first one",
+    ),
+];
+
+/// What snap has for a verb of another program.
+pub(crate) fn of_verb(word: &str) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase();
+    VERBS.iter().find(|(name, _)| *name == word).map(|(_, advice)| *advice)
+}
+
+/// What a verb of snap has for an option of another program.
+pub(crate) fn of_option(verb: Option<&str>, option: &str) -> Option<&'static str> {
+    let option = option.split('=').next().unwrap_or(option);
+    let fits = |of: &Option<&str>| of.is_none() || *of == verb;
+    OPTIONS.iter().find(|(of, name, _)| fits(of) && *name == option).map(|(.., advice)| *advice)
+}
+
+/// Puts the advice into clap's error instead of its nearest spelling.
+pub(crate) fn advise(error: &mut clap::Error, verb: Option<&str>) {
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let advice = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            text(error, ContextKind::InvalidSubcommand).and_then(|word| of_verb(&word))
+        }
+        ErrorKind::UnknownArgument => {
+            text(error, ContextKind::InvalidArg).and_then(|option| of_option(verb, &option))
+        }
+        _ => None,
+    };
+    let Some(advice) = advice else { return };
+    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedCommand] {
+        error.remove(kind);
+    }
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+}
+
+/// The verb of a command line that may be wrong elsewhere.
+pub(crate) fn verb_of<'a>(top: &clap::Command, words: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut known = words.filter_map(|word| top.find_subcommand(word));
+    known.next().map(|verb| verb.get_name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::{OPTIONS, VERBS, advise, verb_of};
+
+    fn find<'a>(top: &'a Command, name: &str) -> Option<&'a Command> {
+        top.get_subcommands().find(|verb| verb.get_name() == name)
+    }
+
+    /// A row that is never reached would be a slip.
+    #[test]
+    fn no_synonym_is_a_verb_or_an_option_that_there_is() {
+        let mut top = crate::args::Cli::command();
+        top.build();
+        for (name, _) in VERBS {
+            assert!(top.find_subcommand(name).is_none(), "{name}");
+        }
+        for (verb, option, _) in OPTIONS {
+            let Some(verb) = verb else { continue };
+            let Some(verb) = find(&top, verb) else { continue };
+            let known =
+                |arg: &clap::Arg| arg.get_long().is_some_and(|long| option.strip_prefix("--") == Some(long));
+            assert!(!verb.get_arguments().any(known), "{} {option}", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn advice_names_verbs_that_there_are() {
+        let top = crate::args::Cli::command();
+        let advice =
+            VERBS.iter().map(|(_, advice)| *advice).chain(OPTIONS.iter().map(|(.., advice)| *advice));
+        for advice in advice {
+            for part in advice.split("`snap ").skip(1) {
+                let verb = part.split([' ', '`']).next().unwrap();
+                let optional = matches!(verb, "mount" | "serve");
+                assert!(verb.starts_with('-') || optional || top.find_subcommand(verb).is_some(), "{advice}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_other_programs_get_an_answer() {
+        for (line, wanted) in [
+            ("snap extract latest", "snap restore"),
+            ("snap -r x unlock", "no lock outlives"),
+            ("snap restore latest --to x", "--target DIR"),
+            ("snap backup --exclude-from=x y", "--exclude-file"),
+            ("snap backup . --no-scan", "costs nothing"),
+            ("snap list --no-lock", "no locks"),
+        ] {
+            let top = crate::help::command();
+            let mut error = top.clone().try_get_matches_from(line.split(' ')).unwrap_err();
+            advise(&mut error, verb_of(&top, line.split(' ').skip(1)).as_deref());
+            let text = error.to_string();
+            assert!(text.contains(wanted) && !text.contains("similar"), "{line}: {text}");
+        }
+    }
+}
