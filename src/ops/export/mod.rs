@@ -120,10 +120,7 @@ pub fn run(
     let index = Arc::new(Index::load(repo, sight)?);
     let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
     let path = path.unwrap_or_default();
-    let root = root_at(&mut reader, &snapshot, &path)?.ok_or_else(|| Error::NoSnapshot {
-        selector: String::from_utf8_lossy(&options.selector).into_owned(),
-        why: format!("it holds no {}", String::from_utf8_lossy(&path)),
-    })?;
+    let root = root_at(&mut reader, &snapshot, &path)?.ok_or_else(|| Error::no_path(&snapshot.id, &path))?;
     let mut before = None;
     if let Some(since) = &since {
         before = root_at(&mut reader, since, &path)?;

@@ -39,7 +39,7 @@ fn help_has_examples_topics_and_groups() {
     }
     assert!(!sandbox.ok(&["backup", "-h"]).text().contains("Examples:"));
     assert_eq!(sandbox.ok(&["help", "backup"]).text(), long);
-    assert!(sandbox.ok(&["help", "repair", "packs"]).text().contains("snap repair packs --dry-run"));
+    assert!(sandbox.ok(&["help", "repair", "packs"]).text().contains("snap repair packs 1a2b3c4d --dry-run"));
     let top = sandbox.ok(&["help"]).text();
     for part in ["Back up and restore:", "Make room:", "snap help environment", "Exit codes"] {
         assert!(top.contains(part), "{part} in {top}");
