@@ -262,10 +262,7 @@ pub fn resolve<'a>(repo: &Repository, query: impl Into<Query<'a>>) -> Result<(Sn
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
-pub fn resolve_in<'a>(
-    all: &[Snapshot],
-    query: impl Into<Query<'a>>,
-) -> Result<(Snapshot, Option<Vec<u8>>)> {
+pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
     let Query { selector, among } = query.into();
     let pick = |name: &[u8]| pick(all, &String::from_utf8_lossy(name), among);
     if let Ok(snapshot) = pick(selector) {

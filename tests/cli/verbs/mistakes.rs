@@ -45,6 +45,7 @@ fn help_has_examples_topics_and_groups() {
         assert!(top.contains(part), "{part} in {top}");
     }
     assert!(sandbox.ok(&["help", "environment"]).text().contains("SNAP_PASSWORD "));
+    assert!(sandbox.ok(&["help", "patterns"]).text().contains("--iexclude"));
     assert!(sandbox.ok(&["help", "selectors"]).text().contains("latest~2"));
     let unknown = sandbox.snap(&["help", "extract"]).expect(2);
     assert!(unknown.stderr.contains("snap restore"), "{}", unknown.stderr);

@@ -1,6 +1,6 @@
 //! `snap restore`: writes a snapshot to a directory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};

@@ -3,12 +3,13 @@
 use super::environment;
 
 /// What can be asked for.
-pub(super) const NAMES: [&str; 2] = ["environment", "selectors"];
+pub(super) const NAMES: [&str; 3] = ["environment", "patterns", "selectors"];
 
 /// The text of a topic.
 pub(super) fn text(name: &str) -> Option<String> {
     match name {
         "environment" => Some(environment::text()),
+        "patterns" => Some(include_str!("../../../../docs/patterns.md").to_owned()),
         "selectors" => Some(include_str!("../../../../docs/selectors.md").to_owned()),
         _ => None,
     }
