@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use clap::Command;
 
 const TASKS: &[(&str, &[&str])] = &[
-    ("Back up and restore", &["init", "backup", "snapshots", "ls", "cat", "restore", "mount", "serve"]),
+    (
+        "Back up and restore",
+        &["init", "backup", "snapshots", "ls", "cat", "restore", "mount", "browse", "serve"],
+    ),
     ("Find and compare", &["find", "history", "diff", "du", "stats"]),
     ("Make room", &["forget", "undelete", "gc", "cleanup", "tag", "pin", "unpin", "rewrite"]),
     ("Trust", &["status", "check", "drill", "repair"]),

@@ -66,6 +66,16 @@ pub(super) const VERBS: &[VerbHelp] = &[
         groups: &[],
     },
     VerbHelp {
+        name: "browse",
+        paragraph: "Looks around in the terminal: snapshots, their directories, versions of a file, what differs between two, and \
+            restores what is marked. The keys are shown at the bottom.",
+        examples: &[
+            ("Look around in all snapshots", "snap browse"),
+            ("In a repository on another disk", "snap browse -r /mnt/disk/backup"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
         name: "export",
         paragraph: "Writes a snapshot, or a part of it, as a tar archive that needs no snap to be read. With --delta, only what changed \
             since the snapshot's parent.",
