@@ -125,7 +125,7 @@ fn a_path_may_be_any_bytes() {
     let repo = library.open();
     let mut seen = Vec::new();
     let selector = [b"latest:/src/".as_slice(), odd.as_bytes(), b"/"].concat();
-    ls::run(&repo, selector, true, &mut |path, _| {
+    ls::run(&repo, &selector, true, &mut |path, _| {
         seen.push(path.to_vec());
         Ok(())
     })

@@ -177,7 +177,11 @@ fn directories_that_are_the_same_are_not_opened() {
             seen.lock().unwrap().push(String::from_utf8_lossy(path).into_owned());
         }
     };
-    let options = diff::Options { before: b"latest~1:src".to_vec(), after: "latest:src".into() };
+    let options = diff::Options {
+        before: b"latest~1:src".to_vec(),
+        after: "latest:src".into(),
+        ..diff::Options::default()
+    };
     let mut found = Vec::new();
     let mut each = |difference: &diff::Difference<'_>| {
         found.push((difference.path.to_vec(), difference.change));

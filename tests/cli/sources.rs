@@ -22,7 +22,7 @@ fn sandbox(tree: &[(&str, &str)]) -> Sandbox {
 
 /// Paths in the newest snapshot.
 fn saved(sandbox: &Sandbox) -> Vec<String> {
-    sandbox.ok(&["ls", "latest"]).text().lines().map(str::to_owned).collect()
+    sandbox.ok(&["ls", "-R", "latest"]).text().lines().map(str::to_owned).collect()
 }
 
 fn backup(sandbox: &Sandbox, args: &[&str]) -> Outcome {
@@ -301,7 +301,7 @@ fn patterns_work_on_characters_and_on_names_that_are_no_text() {
         let mut command = sandbox.command(&["backup", "--full", "src", "-e"]);
         command.arg(OsStr::from_bytes(pattern));
         finish(command, b"").expect(0);
-        sandbox.ok(&["ls", "latest"]).stdout
+        sandbox.ok(&["ls", "-R", "latest"]).stdout
     };
     let has = |list: &[u8], name: &[u8]| list.split(|byte| *byte == b'\n').any(|line| line.ends_with(name));
     let list = keeps("[äö]*".as_bytes());

@@ -53,7 +53,7 @@ fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
             assert_eq!(all[0].manifest.host, "golden");
             for (path, bytes) in [("hello.txt", b"hello\n".to_vec()), ("dir/x.txt", vec![b'x'; 300_000])] {
                 let mut out = Vec::new();
-                cat::run(&repo, format!("latest:tree/{path}"), &mut out).unwrap();
+                cat::run(&repo, &format!("latest:tree/{path}"), &mut out).unwrap();
                 assert!(out == bytes, "{path} of {:?}", golden.path());
             }
             opened += 1;

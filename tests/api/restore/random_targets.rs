@@ -138,7 +138,7 @@ fn backed_up(random: &mut Random, sandbox: &Sandbox) -> Option<BTreeSet<PathBuf>
     if outcome.code == 1 {
         return None;
     }
-    let listed = in_home(sandbox, &words(&["ls", "latest", "--json"])).expect(0).text();
+    let listed = in_home(sandbox, &words(&["ls", "-R", "latest", "--json"])).expect(0).text();
     for source in stored.iter().filter(|source| !source.as_os_str().is_empty()) {
         let name = source.to_str().unwrap();
         let is_in = listed.contains(&format!("\"{name}\"")) || listed.contains(&format!("/{name}\""));

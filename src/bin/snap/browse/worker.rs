@@ -220,7 +220,11 @@ impl Worker<'_> {
     }
 
     fn diff(&self, before: SnapshotId, after: SnapshotId) -> Result<Answer> {
-        let options = diff::Options { before: before.hex().into_bytes(), after: PathBuf::from(after.hex()) };
+        let options = diff::Options {
+            before: before.hex().into_bytes(),
+            after: PathBuf::from(after.hex()),
+            ..diff::Options::default()
+        };
         let (mut list, mut is_cut) = (Vec::new(), false);
         let mut each = |found: &diff::Difference<'_>| {
             if list.len() < MAX_RESULTS {

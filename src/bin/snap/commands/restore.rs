@@ -78,11 +78,11 @@ pub(crate) enum Overwrite {
 
 pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
     let Restore { among, selector, .. } = &args;
-    among.with(context, |context, selection| restore(context, selector, options(&args, selection)))
+    among.with(context, |context, selection| restore(context, selector, options(context, &args, selection)))
 }
 
 /// All but the selector.
-fn options(args: &Restore, among: Selection) -> Options {
+fn options(context: &Context, args: &Restore, among: Selection) -> Options {
     Options {
         selector: String::new(),
         below: None,
