@@ -106,7 +106,7 @@ fn run(what: &str, command: &mut Command) {
 }
 
 fn access(dir: &Path) -> Access {
-    Access { password: Some("p".to_owned().into()), cache: Some(dir.join("cache")) }
+    Access { password: Some("p".to_owned().into()), cache: Some(dir.join("cache")), ..Access::default() }
 }
 
 fn make(dir: &Path, millions: u64) {

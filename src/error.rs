@@ -1,6 +1,7 @@
 //! What can go wrong, said so that a person knows what to do next.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::model::id::SnapshotId;
@@ -125,12 +126,43 @@ pub enum Error {
     /// What would be forgotten must not be, or nothing says what to keep.
     #[error("nothing was forgotten: {0}")]
     Retention(String),
+    /// A repository that is not what this machine last saw there.
+    #[error("the repository at {location} is not as this machine knew it: {what}")]
+    Diverged {
+        /// Where.
+        location: String,
+        /// How it differs.
+        what: String,
+    },
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
     /// Another thread of this run failed first.
     #[error("stopped after another error")]
     Stopped,
+    /// The program broke a rule of its own: it stops before it reads or writes anything wrong by that.
+    #[error("this is a bug in snap: {what}")]
+    Bug {
+        /// The rule.
+        what: &'static str,
+    },
+}
+
+/// A part of a slice whose bounds the caller has made sure of. `rule` says why it cannot fail; if it does, the run ends:
+/// an empty part in its place would be taken for the end of a file.
+///
+/// # Errors
+/// [`Error::Bug`].
+pub fn part<'a, T>(slice: &'a [T], range: Range<usize>, rule: &'static str) -> Result<&'a [T]> {
+    slice.get(range).ok_or(Error::Bug { what: rule })
+}
+
+/// As [`part`], to write to.
+///
+/// # Errors
+/// [`Error::Bug`].
+pub fn part_mut<'a, T>(slice: &'a mut [T], range: Range<usize>, rule: &'static str) -> Result<&'a mut [T]> {
+    slice.get_mut(range).ok_or(Error::Bug { what: rule })
 }
 
 /// How several threads of a run ended, as one: well, if all did, else by the error of the first that says why. Who was
@@ -197,6 +229,11 @@ impl Error {
     pub fn is_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
         matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+
+    /// Whether this machine had too little memory.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory)
     }
 
     /// The same error once more, if it is that there was no room: one of many threads meets it, and the run ends with it.
@@ -269,6 +306,16 @@ impl Error {
             Self::NoSnapshot { .. } => {
                 Some("`snap snapshots` lists them, `snap help selectors` says how one is named")
             }
+            Self::Diverged { .. } => Some(
+                "somebody may have swapped it, brought an older copy back, or its disk is not there; if it is right as \
+                 it is, `snap repair known` accepts it (docs/repair.md)",
+            ),
+            Self::Bug { .. } => {
+                Some("the run was stopped; nothing that stood before was changed: please report this line")
+            }
+            Self::Io { .. } if self.is_out_of_memory() => {
+                Some("deriving a key from a password takes 64 MiB: raise the limit of memory")
+            }
             Self::Io { .. } if self.is_full() => {
                 Some("free some space and run the same command again; nothing committed was lost")
             }
@@ -299,6 +346,16 @@ fn credentials(what: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_beyond_the_end_is_a_bug_and_never_empty() {
+        assert_eq!(part(&[1, 2, 3], 1..3, "a rule").ok(), Some([2, 3].as_slice()));
+        for range in [2..4, 4..5, Range { start: 2, end: 1 }] {
+            let said = part(&[1, 2, 3], range.clone(), "a rule").map_err(|err| err.chain());
+            assert_eq!(said, Err("this is a bug in snap: a rule".to_owned()));
+            assert!(part_mut(&mut [1, 2, 3], range, "a rule").is_err());
+        }
+    }
 
     #[test]
     fn of_several_ends_the_first_that_says_why_is_told() {

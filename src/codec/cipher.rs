@@ -73,7 +73,8 @@ impl Cipher {
             }
             CipherKind::Xaes256Gcm => {
                 let (key, nonce) = self.message_key(nonce)?;
-                let body = out.get_mut(start..).unwrap_or_default();
+                let lost = Malformed::because("plain bytes that are not where they were put");
+                let body = out.get_mut(start..).ok_or(lost)?;
                 let tag = key
                     .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), body)
                     .map_err(|_| Malformed::because("too long to seal"))?;

@@ -37,6 +37,9 @@ impl KdfParams {
     }
 }
 
+/// What is said where this machine has too little memory: that is no fault of the slot.
+pub const NO_MEMORY: &str = "not enough memory to derive a key";
+
 /// 64 bytes from a password: a key and a check value.
 ///
 /// # Errors
@@ -52,6 +55,9 @@ pub fn derive(password: &[u8], salt: &[u8; 32], params: KdfParams) -> Result<Zer
                 out.as_mut(),
             )
         })
-        .map_err(|err| Malformed::with(format!("key derivation failed: {err}")))?;
+        .map_err(|err| match err {
+            argon2::Error::OutOfMemory => Malformed::because(NO_MEMORY),
+            err => Malformed::with(format!("key derivation failed: {err}")),
+        })?;
     Ok(out)
 }

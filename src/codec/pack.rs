@@ -119,11 +119,12 @@ pub fn frame(
     cipher::random(&mut noise)?;
     fields.extend_from_slice(&noise);
     ends.copy_from_slice(&fields);
-    let mut head = ends.to_vec();
-    ring.meta.seal(&table_aad(ring, &ends), packed, &mut head)?;
-    let mut tail = head.get(ENDS..).unwrap_or_default().to_vec();
+    let mut table = Vec::new();
+    ring.meta.seal(&table_aad(ring, &ends), packed, &mut table)?;
+    let head = [ends.as_slice(), &table].concat();
+    let mut tail = table;
     tail.extend_from_slice(&TAIL_MAGIC);
-    tail.extend_from_slice(ends.get(6..).unwrap_or_default());
+    tail.extend(ends.iter().skip(HEAD_MAGIC.len()));
     Ok(Frame { head, tail })
 }
 

@@ -234,7 +234,8 @@ impl<'a> Parts<'a> {
     fn copy(&self, mut from: usize, mut out: &mut [u8]) {
         let first = self.parts.partition_point(|(start, _)| *start <= from).saturating_sub(1);
         for (start, part) in self.parts.iter().skip(first) {
-            let rest = part.get(from - start..).unwrap_or_default();
+            // Nothing of a part that ends before: what lies behind all parts is zeros.
+            let rest = part.get(from - start..).unwrap_or(&[]);
             let (now, later) = out.split_at_mut(rest.len().min(out.len()));
             now.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
             from += now.len();
@@ -310,14 +311,15 @@ pub fn rebuild(
         ReedSolomonDecoder::new(data, layout.parity as usize, layout.width()).map_err(refused)?;
     for (at, width) in layout.columns() {
         decoder.reset(data, layout.parity as usize, width).map_err(refused)?;
-        let columns = |shard: &'_ [u8]| shard.get(at..at + width).map(<[u8]>::to_vec).unwrap_or_default();
+        let short = Malformed::because("a shard shorter than its layout says");
+        let columns = |shard: &'_ [u8]| shard.get(at..at + width).map(<[u8]>::to_vec).ok_or(short.clone());
         for (number, shard) in pack.chunks_exact(shard).enumerate() {
             if bad.binary_search(&number).is_err() {
-                decoder.add_original_shard(number, columns(shard)).map_err(refused)?;
+                decoder.add_original_shard(number, columns(shard)?).map_err(refused)?;
             }
         }
         for (number, shard) in &parities {
-            decoder.add_recovery_shard(*number, columns(shard)).map_err(refused)?;
+            decoder.add_recovery_shard(*number, columns(shard)?).map_err(refused)?;
         }
         let decoded = decoder.decode().map_err(refused)?;
         for (number, columns) in decoded.restored_original_iter() {

@@ -17,7 +17,7 @@ use crate::model::id::SnapshotId;
 use crate::observe::Observer;
 use crate::store::chunks::ChunkReader;
 use crate::store::parts;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
@@ -31,7 +31,7 @@ const KEPT: usize = 2;
 #[derive(Debug)]
 pub struct Browser {
     readers: Mutex<Vec<ChunkReader>>,
-    reading: Arc<Reading>,
+    reading: Arc<ReadSession>,
     snapshots: Vec<Snapshot>,
     places: HashMap<SnapshotId, usize>,
 }
@@ -52,7 +52,7 @@ impl Browser {
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
         // R1: the session stands before the listing.
-        let reading = Arc::new(Reading::open(repo, observer)?);
+        let reading = Arc::new(ReadSession::open(repo, observer)?);
         let snapshots = snapshots::list(repo)?;
         let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
         reading.begin(&ids)?;
@@ -140,7 +140,7 @@ impl Browser {
     /// When it is still visible.
     pub fn close(self) -> Result<()> {
         drop(self.readers);
-        Arc::into_inner(self.reading).map_or(Ok(()), Reading::close)
+        Arc::into_inner(self.reading).map_or(Ok(()), ReadSession::close)
     }
 
     /// Lends a reader, one that is at hand if there is one.

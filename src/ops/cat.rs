@@ -8,11 +8,8 @@ use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::entry::Kind;
 use crate::model::malformed::Malformed;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
-use crate::store::session::Sight;
-use crate::store::snapshots;
 use crate::store::snapshots::Query;
 use crate::store::stream;
 use crate::store::trees;
@@ -24,15 +21,16 @@ use crate::store::trees::Budget;
 /// When there is none, it is damaged (what was written until then is right), a repair could not save all of it (zeros
 /// stand for what is lost), or `out` fails.
 pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Write) -> Result<()> {
-    let (snapshot, path) = snapshots::resolve(repo, query)?;
+    let session = Arc::new(ReadSession::open(repo, repo)?);
+    let (snapshot, path) = session.resolve(query)?;
     let path = path.ok_or_else(|| {
         Error::Usage(format!(
             "no file of snapshot {} is named: `snap cat SNAPSHOT:PATH` prints one",
             snapshot.id.short()
         ))
     })?;
-    let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
-    let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
+    session.begin(&[snapshot.id])?;
+    let mut reader = session.chunks()?;
     let found = trees::lookup(&mut reader, snapshot.manifest.root, &path)?;
     if let Some(entry) = &found {
         Budget::of(&snapshot.manifest.counts).take(&path, entry)?;
@@ -53,9 +51,8 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
         let planned = trees::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
         planned.map_err(|err| stream::belonging(&path, err))
     };
-    stream::run(repo, &index, plan, &mut |bytes| {
-        out.write_all(bytes).map_err(Error::io("write", "the output"))
-    })?;
+    stream::run(&session, plan, &mut |bytes| out.write_all(bytes).map_err(Error::io("write", "the output")))?;
+    session.leave()?;
     let what = || String::from_utf8_lossy(&path).into_owned();
     meta.loss().map_or(Ok(()), |why| Err(Error::Damaged { what: what(), source: Malformed::because(why) }))
 }

@@ -8,10 +8,8 @@ use crate::model::entry::Entry;
 use crate::model::entry::Kind;
 use crate::model::id::ChunkId;
 use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
-use crate::store::session::Sight;
-use crate::store::snapshots;
 use crate::store::snapshots::Query;
 use crate::store::snapshots::Snapshot;
 use crate::store::stream::belonging;
@@ -30,9 +28,10 @@ pub fn run<'a>(
     recursive: bool,
     each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<Snapshot> {
-    let (snapshot, path) = snapshots::resolve(repo, query)?;
-    let index = Arc::new(Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?)?);
-    let mut reader = ChunkReader::new(repo, index)?;
+    let session = Arc::new(ReadSession::open(repo, repo)?);
+    let (snapshot, path) = session.resolve(query)?;
+    session.begin(&[snapshot.id])?;
+    let mut reader = session.chunks()?;
     let start = path.unwrap_or_default();
     let mut tree = snapshot.manifest.root;
     for part in start.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
@@ -52,6 +51,7 @@ pub fn run<'a>(
         budget.take(path, entry)?;
         each(path, entry)
     })?;
+    session.leave()?;
     Ok(snapshot)
 }
 

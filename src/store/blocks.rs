@@ -16,6 +16,7 @@ use crossbeam_channel::bounded;
 
 use crate::codec::hash::ChunkType;
 use crate::codec::hash::Namer;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
@@ -87,9 +88,9 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// The bytes.
+    /// The bytes. That they lie in the block was looked at when this was made.
     pub fn bytes(&self) -> &[u8] {
-        self.block.bytes.get(self.start..self.end).unwrap_or_default()
+        self.block.bytes.get(self.start..self.end).unwrap_or(&[])
     }
 
     /// Of bytes that lie in no shared block.
@@ -143,7 +144,9 @@ impl Blocks {
                 block.sound().insert(location.start, *id);
             }
         }
-        Ok(Chunk { block, start, end: start.saturating_add(len) })
+        let end = start.saturating_add(len);
+        error::part(&block.bytes, start..end, "a chunk with its id lies in its block")?;
+        Ok(Chunk { block, start, end })
     }
 
     /// Asks for a block that will be wanted; best effort.

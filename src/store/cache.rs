@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -10,12 +11,19 @@ use crate::codec::hash;
 use crate::model::id::RepoId;
 use crate::model::id::hex;
 
+/// What says that a folder is a cache: see bford.info/cachedir.
+const TAG_NAME: &str = "CACHEDIR.TAG";
+const TAG_TEXT: &str =
+    "Signature: 8a477f597d28d172789f06886806bc55\n# Made by snap: it can be removed at any time.\n";
+
 /// This machine's folder for one repository; every operation on it is best effort.
 #[derive(Debug, Clone)]
 pub struct Cache {
     base: Option<PathBuf>,
     dir: Option<PathBuf>,
-    place: String,
+    /// In the state directory, for what was seen: that must not go with the cache.
+    seen: Option<PathBuf>,
+    repo: RepoId,
 }
 
 /// What was last seen of a repository.
@@ -25,29 +33,30 @@ pub struct Remembered {
     pub objects: BTreeSet<String>,
 }
 
-/// What was last seen at a location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Which repository.
-    pub repo: RepoId,
-    /// Whether it was encrypted.
-    pub encrypted: bool,
+/// `$XDG_CACHE_HOME/snap`, else `~/.cache/snap`.
+pub fn default_dir() -> Option<PathBuf> {
+    user_dir("XDG_CACHE_HOME", ".cache")
 }
 
-/// `$XDG_CACHE_HOME/snap` or `~/.cache/snap`.
-pub fn default_dir() -> Option<PathBuf> {
+/// This user's folder `snap`: below what the variable names, else below `below` in the home directory. Services often have
+/// no HOME: the password database knows it, too.
+pub(in crate::store) fn user_dir(variable: &str, below: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .map(|dir| dir.join("snap"))
+    let home = || {
+        let user = uzers::get_user_by_uid(rustix::process::getuid().as_raw())?;
+        Some(uzers::os::unix::UserExt::home_dir(&user).to_path_buf()).filter(|path| path.is_absolute())
+    };
+    let home = || absolute("HOME").or_else(home).map(|home| home.join(below));
+    absolute(variable).or_else(home).map(|dir| dir.join("snap"))
 }
 
 impl Cache {
-    /// In `base`, for the repository at `location`.
-    pub fn new(base: Option<&Path>, location: &str, repo: Option<&RepoId>) -> Self {
+    /// In `base`, for this repository at `location`; what was seen of it lies in `state`.
+    pub fn new(base: Option<&Path>, state: Option<&Path>, location: &str, repo: &RepoId) -> Self {
         let base = base.map(Path::to_path_buf);
-        let dir = base.as_ref().zip(repo).map(|(base, repo)| base.join(repo.hex()));
-        Self { base, dir, place: place_of(location) }
+        let dir = base.as_ref().map(|base| base.join(repo.hex()));
+        let seen = state.map(|state| state.join("known").join(seen_name(location, repo)));
+        Self { base, dir, seen, repo: *repo }
     }
 
     /// The folder that holds those of all repositories.
@@ -55,52 +64,39 @@ impl Cache {
         self.base.as_deref()
     }
 
-    /// For the same repository at another location.
+    /// For the same repository at another location: other things are there.
     pub fn elsewhere(&self, location: &str) -> Self {
-        Self { place: place_of(location), ..self.clone() }
+        let seen = self.seen.as_ref().map(|seen| seen.with_file_name(seen_name(location, &self.repo)));
+        Self { seen, ..self.clone() }
     }
 
-    /// Folder of the sled view, made if need be.
-    pub fn view_dir(&self) -> Option<PathBuf> {
-        let dir = self.dir.as_ref()?;
-        fs::create_dir_all(dir).ok()?;
-        Some(dir.join("view"))
-    }
-
-    /// What was last seen at this location.
-    pub fn known(&self) -> Option<Known> {
-        let text = fs::read_to_string(self.known_file()?).ok()?;
-        let (repo, mode) = text.trim().split_once(' ')?;
-        Some(Known { repo: RepoId::parse(repo).ok()?, encrypted: mode == "encrypted" })
-    }
-
-    /// The file that says what was last seen at this location, for a person who has to remove it.
-    pub fn known_file(&self) -> Option<PathBuf> {
-        Some(self.base.as_ref()?.join("known").join(&self.place))
-    }
-
-    /// Forgets what was last seen at this location.
-    pub fn forget_place(&self) {
-        if let Some(file) = self.known_file() {
-            // What stays is noticed, and named, when the repository is opened.
-            let _ = fs::remove_file(file);
+    /// Folder of the sled view. What it lies in is made if need be.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub fn view_dir(&self) -> Result<Option<PathBuf>, String> {
+        let (Some(base), Some(dir)) = (&self.base, &self.dir) else { return Ok(None) };
+        match self.make(dir) {
+            Ok(()) => Ok(Some(dir.join("view"))),
+            Err(err) => Err(format!("this machine's cache at {} cannot be made: {err}", base.display())),
         }
     }
 
-    /// Remembers what is at this location.
-    pub fn remember_place(&self, known: Known) {
-        if self.known() == Some(known) {
-            return;
+    /// Makes a folder that only this user may look into. A backup of the home directory that skips caches skips it.
+    fn make(&self, dir: &Path) -> std::io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
         }
-        let Some(dir) = self.base.as_ref().map(|base| base.join("known")) else { return };
-        let mode = if known.encrypted { "encrypted" } else { "open" };
-        let _ = fs::create_dir_all(&dir);
-        let _ = replace(&dir.join(&self.place), format!("{} {mode}\n", known.repo).as_bytes());
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        match &self.base {
+            Some(base) => fs::write(base.join(TAG_NAME), TAG_TEXT),
+            None => Ok(()),
+        }
     }
 
     /// Manifests, key slots and configurations seen here before.
     pub fn remembered(&self) -> Remembered {
-        let text = self.seen_file().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        let text = self.seen.as_ref().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
         Remembered { objects: text.lines().map(str::to_owned).collect() }
     }
 
@@ -123,20 +119,17 @@ impl Cache {
         }
     }
 
-    /// Of this place: of a copy elsewhere, other things are there.
-    fn seen_file(&self) -> Option<PathBuf> {
-        Some(self.dir.as_ref()?.join(format!("seen-{}", self.place)))
-    }
-
     /// Replaces what was seen.
     pub fn remember(&self, seen: &Remembered) {
-        let (Some(dir), Some(file)) = (&self.dir, self.seen_file()) else { return };
+        let Some((dir, file)) = self.seen.as_ref().and_then(|file| Some((file.parent()?, file))) else {
+            return;
+        };
         if self.remembered() == *seen {
             return;
         }
         let text: String = seen.objects.iter().map(|name| format!("{name}\n")).collect();
-        let _ = fs::create_dir_all(dir);
-        let _ = replace(&file, text.as_bytes());
+        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        let _ = replace(file, text.as_bytes());
     }
 
     /// A text that was kept under this name.
@@ -147,7 +140,7 @@ impl Cache {
     /// Keeps a text instead of the one before.
     pub fn keep_text(&self, name: &str, text: &str) {
         let Some(dir) = &self.dir else { return };
-        let _ = fs::create_dir_all(dir);
+        let _ = self.make(dir);
         let _ = replace(&dir.join(name), text.as_bytes());
     }
 
@@ -159,7 +152,7 @@ impl Cache {
     /// Keeps the bytes of a small immutable object.
     pub fn keep_object(&self, name: &str, bytes: &[u8]) {
         let Some(dir) = self.dir.as_ref().map(|dir| dir.join("objects")) else { return };
-        let _ = fs::create_dir_all(&dir);
+        let _ = self.make(&dir);
         let _ = replace(&dir.join(name), bytes);
     }
 
@@ -171,8 +164,9 @@ impl Cache {
     }
 }
 
-fn place_of(location: &str) -> String {
-    hex(&hash::sha256(location.as_bytes())).chars().take(32).collect()
+fn seen_name(location: &str, repo: &RepoId) -> String {
+    let place: String = hex(&hash::sha256(location.as_bytes())).chars().take(32).collect();
+    format!("{place}-{}.seen", repo.short())
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -18,7 +18,7 @@ use crate::store::index::BlockPlace;
 use crate::store::index::Index;
 use crate::store::index::Location;
 use crate::store::mender::Mender;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::repository::Warnings;
 use crate::store::storage::Area;
@@ -131,7 +131,7 @@ pub struct ChunkReader {
     namer: Namer,
     index: Arc<Index>,
     /// Lists again what turns out to be gone.
-    reading: Option<Arc<Reading>>,
+    reading: Option<Arc<ReadSession>>,
     kept: Kept,
 }
 
@@ -189,7 +189,7 @@ impl ChunkReader {
     ///
     /// # Errors
     /// When zstd cannot be set up or the repository cannot be read.
-    pub fn following(reading: &Arc<Reading>) -> Result<Self> {
+    pub fn following(reading: &Arc<ReadSession>) -> Result<Self> {
         let reader = Self::new(reading.repo(), reading.index()?)?;
         Ok(Self { reading: Some(Arc::clone(reading)), ..reader })
     }

@@ -32,7 +32,7 @@ pub fn number(name: &str) -> Option<u64> {
     names::collection(name).filter(|number| *number <= names::LAST_COLLECTION)
 }
 
-fn name_of(number: u64) -> String {
+pub(in crate::store) fn name_of(number: u64) -> String {
     format!("{number:016x}")
 }
 

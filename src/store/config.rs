@@ -1,4 +1,5 @@
-//! Generations of the configuration: the newest whole one wins.
+//! Generations of the configuration: the newest whole one wins. Whole is one whose check fits: that takes the key, so until
+//! there is one, all that parse are candidates.
 
 use crate::codec::chunker;
 use crate::codec::hash::Key;
@@ -53,12 +54,8 @@ pub(super) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> C
 /// has read.
 pub(super) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<Config> {
     loop {
-        let (bytes, mut config, _) = newest_config(storage)?;
+        let (_, mut config) = candidates(storage)?.first_whole(|_| Ok(key.clone()))?;
         check_features(&config)?;
-        if !slot::check_config(&bytes, key) {
-            let what = Area::Config.path(&config.generation.to_string());
-            return Err(Error::Damaged { what, source: Malformed::because("its check does not fit") });
-        }
         if config.parity() == share {
             return Ok(config);
         }
@@ -84,22 +81,99 @@ fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// The newest generation that is whole, its bytes, and what is wrong with newer ones.
-pub(super) fn newest_config(storage: &dyn Storage) -> Result<(Vec<u8>, Config, Vec<String>)> {
-    let numbers = numbers(storage)?;
-    let mut trouble = Vec::new();
+/// Generations that parse, newest first; there is at least one.
+#[derive(Debug, Clone)]
+pub(super) struct Candidates {
+    all: Vec<(Vec<u8>, Config)>,
+    /// What is wrong with newer ones.
+    pub(super) trouble: Vec<String>,
+}
+
+/// Generations that may be whole. Of those that are not encrypted it is seen already whether they are.
+///
+/// # Errors
+/// `NoRepository` when there is none; when the store fails or none can be whole.
+pub(super) fn candidates(storage: &dyn Storage) -> Result<Candidates> {
+    let mut found = Candidates { all: Vec::new(), trouble: Vec::new() };
     let mut first = None;
-    for number in numbers.iter().rev() {
-        match read_config(storage, *number) {
-            Ok((bytes, config)) => return Ok((bytes, config, trouble)),
+    for number in numbers(storage)?.iter().rev() {
+        match read_config(storage, *number).and_then(|(bytes, config)| {
+            let key = config.open_master.map(|master| keys_of(&Key::new(master), &config).config);
+            let is_whole =
+                config.cipher != CipherKind::None || key.is_some_and(|key| slot::check_config(&bytes, &key));
+            if is_whole { Ok((bytes, config)) } else { Err(unfit(*number)) }
+        }) {
+            Ok(candidate) => found.all.push(candidate),
             Err(err) if err.is_damage() => {
-                trouble.push(format!("{err}; an older generation is used"));
+                if found.all.is_empty() {
+                    found.trouble.push(older(&err));
+                }
                 first.get_or_insert(err);
             }
             Err(err) => return Err(err),
         }
     }
-    Err(first.unwrap_or(Error::NoRepository { location: storage.location() }))
+    match (found.all.is_empty(), first) {
+        (false, _) => Ok(found),
+        (true, Some(err)) => Err(err),
+        (true, None) => Err(Error::NoRepository { location: storage.location() }),
+    }
+}
+
+fn unfit(generation: u32) -> Error {
+    let what = Area::Config.path(&generation.to_string());
+    Error::Damaged { what, source: Malformed::because("its check does not fit") }
+}
+
+fn older(err: &Error) -> String {
+    format!("{}; an older generation is used, run `snap check`", err.chain())
+}
+
+impl Candidates {
+    /// The newest.
+    ///
+    /// # Errors
+    /// A bug.
+    pub(super) fn newest(&self) -> Result<&Config> {
+        self.all.first().map(|(_, config)| config).ok_or(Error::Bug { what: "there is a configuration" })
+    }
+
+    /// Whether they say that there is a password. One that is whole without any outweighs others that may be damaged.
+    pub(super) fn are_encrypted(&self) -> bool {
+        self.all.iter().all(|(_, config)| config.cipher != CipherKind::None)
+    }
+
+    /// The newest whose check fits the key that is got for it; what is wrong with newer ones is added to the trouble. The
+    /// error is that of the newest.
+    ///
+    /// # Errors
+    /// When none fits, or no key can be got.
+    pub(super) fn first_whole(
+        &mut self,
+        mut key: impl FnMut(&Config) -> Result<Key>,
+    ) -> Result<(Vec<u8>, Config)> {
+        let mut first = None;
+        for (bytes, config) in std::mem::take(&mut self.all) {
+            let fitting = key(&config).and_then(|key| match slot::check_config(&bytes, &key) {
+                true => Ok(()),
+                false => Err(unfit(config.generation)),
+            });
+            match fitting {
+                Ok(()) => return Ok((bytes, config)),
+                Err(err @ (Error::Damaged { .. } | Error::Missing { .. })) => {
+                    self.trouble.push(older(&unfit(config.generation)));
+                    first.get_or_insert(err);
+                }
+                // Of a damaged one nothing can be believed, so also not that it has another key.
+                Err(err @ (Error::WrongPassword { .. } | Error::NoPassword { .. })) => {
+                    self.trouble.push(older(&unfit(config.generation)));
+                    first.get_or_insert(err);
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        Err(first.unwrap_or(Error::Bug { what: "there is a configuration" }))
+    }
 }
 
 pub(super) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>, Config)> {

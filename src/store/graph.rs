@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use crate::codec::hash::ChunkType;
 use crate::codec::list::ListPiece;
 use crate::codec::tree::DirPiece;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Content;
@@ -168,7 +169,10 @@ impl<'a> Graph<'a> {
     }
 
     /// Who of the roots, counted in this order, needs each row. Rows beyond the end are nobody's.
-    pub fn owners(&self, roots: &[u32]) -> Vec<Owner> {
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn owners(&self, roots: &[u32]) -> Result<Vec<Owner>> {
         let mut owners = Vec::new();
         for (number, root) in (0..).zip(roots) {
             let mut todo = vec![*root];
@@ -185,11 +189,11 @@ impl<'a> Graph<'a> {
                     Owner::Only(_) | Owner::First(_) => continue,
                 };
                 if let Some(named) = self.pieces.get(&row) {
-                    todo.extend_from_slice(self.edges.get(named.clone()).unwrap_or_default());
+                    todo.extend(error::part(&self.edges, named.clone(), "a piece's edges are kept")?);
                 }
             }
         }
-        owners
+        Ok(owners)
     }
 
     fn row(&self, need: &Need) -> Result<Option<u32>> {

@@ -129,7 +129,7 @@ struct Paced<'a> {
 impl Read for Paced<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let most = if self.limits.shapes_sending() { PIECE.min(out.len()) } else { out.len() };
-        let count = self.source.read(out.get_mut(..most).unwrap_or_default())?;
+        let count = self.source.read(out.split_at_mut(most).0)?;
         self.limits.send(count);
         Ok(count)
     }
@@ -144,7 +144,7 @@ struct Received<R> {
 impl<R: Read> Read for Received<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let most = if self.limits.shapes_receiving() { PIECE.min(out.len()) } else { out.len() };
-        let count = self.source.read(out.get_mut(..most).unwrap_or_default())?;
+        let count = self.source.read(out.split_at_mut(most).0)?;
         self.limits.receive(count);
         Ok(count)
     }

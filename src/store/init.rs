@@ -14,9 +14,9 @@ use crate::error::Result;
 use crate::model::config::ChunkerParams;
 use crate::model::config::CipherKind;
 use crate::model::id::RepoId;
-use crate::store::cache::Cache;
 use crate::store::config::keys_of;
 use crate::store::config::new_config;
+use crate::store::journal::known::KnownPlace;
 use crate::store::keys;
 use crate::store::repository::Access;
 use crate::store::repository::Repository;
@@ -47,6 +47,8 @@ pub struct InitOptions {
     pub level: i32,
     /// As in [`Access`].
     pub cache: Option<PathBuf>,
+    /// As in [`Access`].
+    pub state: Option<PathBuf>,
     /// Seconds for which a forgotten snapshot can be brought back.
     pub undelete_window: u64,
     /// Seconds without a heartbeat after which a session counts as dead.
@@ -95,6 +97,7 @@ impl Default for InitOptions {
             chunker: ChunkerProfile::default(),
             level: DEFAULT_LEVEL,
             cache: None,
+            state: None,
             undelete_window: 24 * 3600,
             stale_after: 3600,
             parity: 0,
@@ -114,7 +117,7 @@ impl Repository {
             return Err(cannot("there is one already"));
         }
         // Whoever makes a repository here knows that it is another one than before.
-        Cache::new(options.cache.as_deref(), &storage.location(), None).forget_place();
+        KnownPlace::new(options.state.as_deref(), &storage.location()).clear()?;
         let random = || -> Result<[u8; 32]> {
             let mut bytes = [0u8; 32];
             cipher::random(&mut bytes).map_err(Error::damaged("a new key"))?;
@@ -142,7 +145,8 @@ impl Repository {
         if storage.create(Area::Config, "1", &[&bytes])? == Created::Exists {
             return Err(cannot("somebody else made one just now"));
         }
-        let access = Access { password: options.password.clone(), cache: options.cache.clone() };
+        let (cache, state) = (options.cache.clone(), options.state.clone());
+        let access = Access { password: options.password.clone(), cache, state, accept: false };
         let repo = Self::open(storage, &access)?;
         repo.storage().keep_reserve();
         repo.cache().note(&Area::Config.path("1"), true);

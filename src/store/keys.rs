@@ -1,5 +1,7 @@
 //! Key slots: one file for each password, all wrapping the same master key.
 
+use std::io;
+
 use crate::codec::cipher::Ring;
 use crate::codec::hash;
 use crate::codec::hash::Key;
@@ -12,6 +14,7 @@ use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::id::RepoId;
+use crate::model::malformed::Malformed;
 use crate::store::names;
 use crate::store::objects;
 use crate::store::snapshots;
@@ -36,7 +39,7 @@ pub fn add(storage: &dyn Storage, ring: &Ring, master: &Key, password: &[u8], la
         label: label.to_owned(),
     };
     let bytes = slot::close(&ring.repo, master, &ring.meta, password, kdf::DEFAULT, &label)
-        .map_err(Error::damaged("a key slot, being written,"))?;
+        .map_err(failure("a key slot, being written,".to_owned()))?;
     let id = KeyId::new(hash::sha256(&bytes));
     match storage.create(Area::Keys, &id.hex(), &[&bytes])? {
         Created::New => Ok(id),
@@ -57,11 +60,19 @@ fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     let id = KeyId::parse(name).map_err(|_| objects::unknown_name(Area::Keys, name))?;
     let bytes = storage.read(Area::Keys, name, MAX_SLOT)?;
     if hash::sha256(&bytes) != *id.as_bytes() {
-        let why = crate::model::malformed::Malformed::because("its bytes do not hash to its name");
+        let why = Malformed::because("its bytes do not hash to its name");
         return Err(Error::Damaged { what: Area::Keys.path(name), source: why });
     }
     objects::check_header(Area::Keys, name, &bytes)?;
     Ok((id, bytes))
+}
+
+/// For `map_err`: that this machine has too little memory is no damage.
+fn failure(what: String) -> impl FnOnce(Malformed) -> Error {
+    move |source| match source == Malformed::because(kdf::NO_MEMORY) {
+        true => Error::Io { doing: "derive the key of", what, source: io::ErrorKind::OutOfMemory.into() },
+        false => Error::Damaged { what, source },
+    }
 }
 
 /// Which slots a password is tried on.
@@ -94,7 +105,7 @@ struct Candidate {
 impl Candidate {
     fn open(&self, password: &[u8]) -> Result<Option<(KeyId, Key)>> {
         let opened = slot::open(&self.bytes, password);
-        let opened = opened.map_err(Error::damaged(Area::Keys.path(&self.id.hex())))?;
+        let opened = opened.map_err(failure(Area::Keys.path(&self.id.hex())))?;
         Ok(opened.map(|key| (self.id, key)))
     }
 
@@ -159,7 +170,7 @@ pub fn unlock(
         }
     }
     match trouble {
-        Some(err) if whole == 0 => Err(err),
+        Some(err) if whole == 0 || err.is_out_of_memory() => Err(err),
         None if whole == 0 => Err(Error::Missing { what: "every key slot of the repository".into() }),
         _ => Err(Error::WrongPassword { location: storage.location(), untried }),
     }

@@ -9,6 +9,7 @@ use crate::codec::pack::ENDS;
 use crate::codec::pack::Ends;
 use crate::codec::pack::Frame;
 use crate::codec::pack::Table;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::PackId;
@@ -147,7 +148,7 @@ fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -
     if front.len() < ENDS + table_len {
         front = ends.to_vec();
         front.resize(ENDS + table_len, 0);
-        read(ENDS as u64, front.get_mut(ENDS..).unwrap_or_default())?;
+        read(ENDS as u64, error::part_mut(&mut front, ENDS..ENDS + table_len, "there is room for a table")?)?;
     }
     front.truncate(ENDS + table_len);
     Ok(front)

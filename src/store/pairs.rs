@@ -9,8 +9,7 @@ use crate::model::entry::Entry;
 use crate::model::entry::Kind;
 use crate::model::id::ChunkId;
 use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
+use crate::store::read_session::ReadSession;
 use crate::store::snapshots::Snapshot;
 use crate::store::stream::belonging;
 use crate::store::trees::Budget;
@@ -55,8 +54,8 @@ impl Stored {
     ///
     /// # Errors
     /// When no reader can be made.
-    pub fn new(repo: &Repository, index: &Arc<Index>, root: ChunkId) -> Result<Self> {
-        Ok(Self { reader: ChunkReader::new(repo, Arc::clone(index))?, open: vec![DirStream::new(root)] })
+    pub fn new(session: &Arc<ReadSession>, root: ChunkId) -> Result<Self> {
+        Ok(Self { reader: session.chunks()?, open: vec![DirStream::new(root)] })
     }
 }
 
@@ -233,7 +232,8 @@ pub fn walk(
             (None, Some(_)) => Ordering::Greater,
         };
         let (old, new) = (frame.before.take(order.is_le()), frame.after.take(order.is_ge()));
-        let name = old.as_ref().or(new.as_ref()).map(|entry| entry.name.as_slice()).unwrap_or_default();
+        let either = old.as_ref().or(new.as_ref());
+        let name = either.ok_or(Error::Bug { what: "one of two trees has the name" })?.name.as_slice();
         let path = match frame.path.as_slice() {
             b"" => name.to_vec(),
             above => [above, b"/", name].concat(),

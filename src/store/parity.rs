@@ -13,6 +13,7 @@ use crate::codec::parity::HEADER;
 use crate::codec::parity::Layout;
 use crate::codec::parity::MAX_PACK;
 use crate::codec::parity::Sums;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::PackId;
@@ -206,12 +207,13 @@ impl Mended {
         let (layout, sums) = head(storage, pack)?;
         let shard = layout.shard as usize;
         let mut bytes = vec![0; layout.padded_len()];
-        let (whole, _) = bytes.split_at_mut_checked(layout.len as usize).unwrap_or_default();
+        let whole =
+            error::part_mut(&mut bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
         read_patchy(storage, (Area::Packs, pack), 0, whole, shard)?;
         let mut shards = vec![0; layout.parity_len() as usize];
         read_patchy(storage, (Area::Parity, pack), layout.parity_at(), &mut shards, shard)?;
         let bad = parity::rebuild(&layout, &sums, &mut bytes, &shards).map_err(damaged(pack))?;
-        let whole = bytes.get(..layout.len as usize).unwrap_or_default();
+        let whole = error::part(&bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
         // Whoever can write a sidecar can write any hashes into it.
         if sha256(whole) != *pack.as_bytes() {
             return Err(damaged(pack)(Malformed::because("what it gives does not hash to the pack's name")));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::hash::ChunkType;
 use crate::codec::list::ListPiece;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Content;
@@ -138,7 +139,7 @@ pub fn read_range(
             return Err(bad("a chunk that is not as long as its entry says"));
         }
         // Both are at most a chunk's length.
-        out(chunk.get(start as usize..end as usize).unwrap_or_default())?;
+        out(error::part(&chunk, start as usize..end as usize, "a range ends within its chunk")?)?;
     }
     Ok(())
 }
@@ -147,7 +148,7 @@ fn zeros(mut left: u64, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> 
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while left > 0 {
         let some = left.min(ZEROS.len() as u64);
-        out(ZEROS.get(..some as usize).unwrap_or_default())?;
+        out(ZEROS.split_at(some as usize).0)?;
         left -= some;
     }
     Ok(())

@@ -10,10 +10,9 @@ use crate::model::id::ChunkId;
 use crate::model::numbers::Numbers;
 use crate::observe::Observer;
 use crate::store::chunks::ChunkReader;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection::Choice;
-use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
 use crate::store::trees::Budget;
 use crate::store::versions::Bounds;
@@ -26,7 +25,7 @@ pub struct Past {
     pub snapshots: Vec<Snapshot>,
     /// Reads them.
     pub reader: ChunkReader,
-    reading: Arc<Reading>,
+    session: Arc<ReadSession>,
 }
 
 impl Past {
@@ -40,15 +39,15 @@ impl Past {
         choose: impl FnOnce(&[Snapshot]) -> Result<Vec<usize>>,
     ) -> Result<Self> {
         // R1: the session stands before the listing.
-        let reading = Arc::new(Reading::open(repo, observer)?);
-        let all = snapshots::list(repo)?;
+        let session = Arc::new(ReadSession::open(repo, observer)?);
+        let all = session.snapshots()?;
         let chosen: Numbers = choose(&all)?.into_iter().collect();
         let snapshots: Vec<Snapshot> =
             (0..).zip(all).filter(|(at, _)| chosen.has(*at)).map(|(_, snapshot)| snapshot).collect();
         let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.id).collect();
-        reading.begin(&ids)?;
-        let reader = ChunkReader::following(&reading)?;
-        Ok(Self { snapshots, reader, reading })
+        session.begin(&ids)?;
+        let reader = ChunkReader::following(&session)?;
+        Ok(Self { snapshots, reader, session })
     }
 
     /// Opens what is chosen.
@@ -64,7 +63,12 @@ impl Past {
     /// # Errors
     /// When none can be made.
     pub fn another_reader(&self) -> Result<ChunkReader> {
-        ChunkReader::following(&self.reading)
+        ChunkReader::following(&self.session)
+    }
+
+    /// The session that reads them.
+    pub fn session(&self) -> &Arc<ReadSession> {
+        &self.session
     }
 
     /// Their root trees.
@@ -95,7 +99,7 @@ impl Past {
     /// When it is still visible.
     pub fn close(self) -> Result<()> {
         drop(self.reader);
-        Arc::into_inner(self.reading).map_or(Ok(()), Reading::close)
+        Arc::into_inner(self.session).map_or(Ok(()), ReadSession::close)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Making and opening repositories; hands out the parts.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -23,17 +22,22 @@ use crate::model::config::Config;
 use crate::model::id::KeyId;
 use crate::model::id::RepoId;
 use crate::model::malformed::Malformed;
+use crate::observe::Event;
+use crate::observe::Observer;
 use crate::store::cache::Cache;
-use crate::store::cache::Known;
 use crate::store::cache::Remembered;
 use crate::store::config;
+use crate::store::config::Candidates;
+use crate::store::config::candidates;
 use crate::store::config::check_features;
 use crate::store::config::keys_of;
-use crate::store::config::newest_config;
 use crate::store::config::read_config;
+use crate::store::divergence::Diverged;
+use crate::store::divergence::refuse_another;
 pub use crate::store::init::ChunkerProfile;
 pub use crate::store::init::DEFAULT_LEVEL;
 pub use crate::store::init::InitOptions;
+use crate::store::journal::known::KnownPlace;
 use crate::store::keys;
 use crate::store::keys::KeyChoice;
 use crate::store::mender::Mender;
@@ -53,8 +57,12 @@ const LAST_SLOT: &str = "slot";
 pub struct Access {
     /// The password, for an encrypted one.
     pub password: Option<Zeroizing<String>>,
-    /// Where this machine keeps what it remembers; `None`: nowhere.
+    /// Where this machine keeps what it can lose; `None`: nowhere.
     pub cache: Option<PathBuf>,
+    /// Where this machine keeps what it knows of repositories and of its runs; `None`: nowhere.
+    pub state: Option<PathBuf>,
+    /// Take what is there for the right repository, whatever this machine knows.
+    pub accept: bool,
 }
 
 /// What a person should read, each sentence once.
@@ -74,9 +82,7 @@ impl Warnings {
 /// A repository that is not opened yet.
 #[derive(Debug, Clone)]
 pub struct Found {
-    bytes: Vec<u8>,
-    config: Config,
-    trouble: Vec<String>,
+    candidates: Candidates,
     only_key: Option<String>,
 }
 
@@ -89,7 +95,48 @@ impl Found {
 
     /// Whether it says that it is encrypted.
     pub fn is_encrypted(&self) -> bool {
-        self.config.cipher != CipherKind::None
+        self.candidates.are_encrypted()
+    }
+
+    /// Opens the newest whole configuration: gives it with its bytes, the master key and the slot that held that.
+    fn unlock(&mut self, storage: &dyn Storage, access: &Access) -> Result<(Config, Key, Option<KeyId>)> {
+        let only_key = self.only_key.take();
+        // A key takes a while to derive: once for each repository that a configuration names.
+        let mut derived: Vec<(RepoId, Key, KeyId)> = Vec::new();
+        let mut wrong: Vec<RepoId> = Vec::new();
+        let mut master = None;
+        let (_, config) = self.candidates.first_whole(|config| {
+            let (key, slot) = match (&config.open_master, &access.password) {
+                (Some(open), _) if config.cipher == CipherKind::None => (Key::new(*open), None),
+                (_, None) => return Err(Error::NoPassword { location: storage.location() }),
+                (_, Some(password)) => {
+                    if wrong.contains(&config.repo) {
+                        return Err(Error::WrongPassword { location: storage.location(), untried: 0 });
+                    }
+                    if !derived.iter().any(|(repo, ..)| *repo == config.repo) {
+                        let place = (storage.location(), &config.repo);
+                        let cache =
+                            Cache::new(access.cache.as_deref(), access.state.as_deref(), &place.0, place.1);
+                        let last = cache.text(LAST_SLOT).and_then(|id| KeyId::parse(id.trim()).ok());
+                        let choice = KeyChoice { only: only_key.clone(), last };
+                        let unlocked = keys::unlock(storage, &config.repo, password.as_bytes(), &choice);
+                        let (slot, key) = unlocked.inspect_err(|_| wrong.push(config.repo))?;
+                        if last != Some(slot) {
+                            cache.keep_text(LAST_SLOT, &slot.hex());
+                        }
+                        derived.push((config.repo, key, slot));
+                    }
+                    let known = derived.iter().find(|(repo, ..)| *repo == config.repo);
+                    let (_, key, slot) = known.ok_or(Error::Bug { what: "a derived key is kept" })?;
+                    (key.clone(), Some(*slot))
+                }
+            };
+            let check = keys_of(&key, config).config;
+            master = Some((key, slot));
+            Ok(check)
+        })?;
+        let (key, slot) = master.ok_or(Error::Bug { what: "a checked configuration has a key" })?;
+        Ok((config, key, slot))
     }
 }
 
@@ -104,6 +151,8 @@ pub struct Repository {
     master: Key,
     slot: Option<KeyId>,
     cache: Cache,
+    known: KnownPlace,
+    diverged: Diverged,
     view: Arc<OnceLock<Option<Arc<View>>>>,
     limits: Limits,
     warnings: Warnings,
@@ -125,7 +174,7 @@ impl Repository {
     /// # Errors
     /// `NoRepository` when there is none.
     pub fn is_encrypted(storage: &dyn Storage) -> Result<bool> {
-        Ok(newest_config(storage)?.1.cipher != CipherKind::None)
+        Ok(candidates(storage)?.are_encrypted())
     }
 
     /// Which repository is there, as it says itself: nothing is opened.
@@ -133,13 +182,7 @@ impl Repository {
     /// # Errors
     /// `NoRepository` when there is none.
     pub fn id_at(storage: &dyn Storage) -> Result<RepoId> {
-        Ok(newest_config(storage)?.1.repo)
-    }
-
-    /// Whether this machine remembers an encrypted repository at the place: whoever makes one there without being
-    /// asked to must not make it unencrypted.
-    pub fn was_encrypted(storage: &dyn Storage, cache: Option<&Path>) -> bool {
-        Cache::new(cache, &storage.location(), None).known().is_some_and(|known| known.encrypted)
+        Ok(candidates(storage)?.newest()?.repo)
     }
 
     /// Opens a repository.
@@ -156,47 +199,30 @@ impl Repository {
     /// # Errors
     /// `NoRepository` when there is none.
     pub fn find(storage: &dyn Storage) -> Result<Found> {
-        newest_config(storage).map(|(bytes, config, trouble)| Found {
-            bytes,
-            config,
-            trouble,
-            only_key: None,
-        })
+        candidates(storage).map(|candidates| Found { candidates, only_key: None })
     }
 
     /// Opens what was found.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_found(storage: Arc<dyn Storage>, found: Found, access: &Access) -> Result<Self> {
+    pub fn open_found(storage: Arc<dyn Storage>, mut found: Found, access: &Access) -> Result<Self> {
         let location = storage.location();
-        let Found { bytes, config, trouble, only_key } = found;
-        check_features(&config)?;
-        let cache = Cache::new(access.cache.as_deref(), &location, Some(&config.repo));
+        let known = KnownPlace::new(access.state.as_deref(), &location);
+        if !access.accept {
+            // Before anything is derived: what is not encrypted any more must not be shown a password.
+            refuse_another(&known, found.candidates.newest()?, found.is_encrypted(), &location)?;
+        }
+        let (config, master, slot) = found.unlock(storage.as_ref(), access)?;
         let encrypted = config.cipher != CipherKind::None;
-        check_known(&cache, encrypted, &location)?;
-        let (slot, master) = match (&config.open_master, &access.password) {
-            (Some(master), _) if !encrypted => (None, Key::new(*master)),
-            (_, None) => return Err(Error::NoPassword { location }),
-            (_, Some(password)) => {
-                let last = cache.text(LAST_SLOT).and_then(|id| KeyId::parse(id.trim()).ok());
-                let choice = KeyChoice { only: only_key, last };
-                let (id, key) = keys::unlock(storage.as_ref(), &config.repo, password.as_bytes(), &choice)?;
-                if last != Some(id) {
-                    cache.keep_text(LAST_SLOT, &id.hex());
-                }
-                (Some(id), key)
-            }
-        };
+        check_features(&config)?;
+        let cache = Cache::new(access.cache.as_deref(), access.state.as_deref(), &location, &config.repo);
+        let trouble = found.candidates.trouble;
         let subkeys = keys_of(&master, &config);
         let what = Area::Config.path(&config.generation.to_string());
-        if !slot::check_config(&bytes, &subkeys.config) {
-            return Err(Error::Damaged { what, source: Malformed::because("its check does not fit") });
-        }
         let ring = Ring::new(config.cipher, config.repo, &subkeys);
         let chunker = Chunker::new(config.chunker, &subkeys.gear).map_err(Error::damaged(what))?;
         let namer = Namer::new(&subkeys.id);
-        cache.remember_place(Known { repo: config.repo, encrypted });
         let repo = Self {
             storage: OwnObjects::of(storage),
             config,
@@ -206,6 +232,8 @@ impl Repository {
             master,
             slot,
             cache,
+            known,
+            diverged: Diverged::default(),
             view: Arc::default(),
             limits: Limits::default(),
             warnings: Warnings::default(),
@@ -213,6 +241,7 @@ impl Repository {
             mender: Arc::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
+        repo.get_acquainted(encrypted, access.accept);
         Ok(repo)
     }
 
@@ -222,22 +251,22 @@ impl Repository {
     /// When there is none, or another one.
     pub fn elsewhere(&self, storage: Arc<dyn Storage>) -> Result<Self> {
         let location = storage.location();
-        let (bytes, config, trouble) = newest_config(storage.as_ref())?;
+        let mut found = candidates(storage.as_ref())?;
+        let another =
+            || Error::Refused(format!("at {location} is another repository than at {}", self.location()));
+        let ours = found.first_whole(|config| match config.repo == self.config.repo {
+            true => Ok(keys_of(&self.master, config).config),
+            false => Err(another()),
+        });
+        let (_, config) = ours.map_err(|err| if err.is_damage() { another() } else { err })?;
         check_features(&config)?;
-        if config.repo != self.config.repo
-            || !slot::check_config(&bytes, &keys_of(&self.master, &config).config)
-        {
-            return Err(Error::Refused(format!(
-                "at {location} is another repository than at {}",
-                self.location()
-            )));
-        }
-        let cache = self.cache.elsewhere(&location);
-        cache.remember_place(Known { repo: config.repo, encrypted: config.cipher != CipherKind::None });
-        let (view, mender, warnings) = Default::default();
+        let (cache, known) = (self.cache.elsewhere(&location), self.known.elsewhere(&location));
+        let encrypted = config.cipher != CipherKind::None;
+        let (view, mender, warnings, diverged) = Default::default();
         let storage = OwnObjects::of(storage);
-        let repo = Self { storage, config, cache, view, mender, warnings, ..self.clone() };
-        trouble.into_iter().for_each(|text| repo.warn(text));
+        let repo = Self { storage, config, cache, known, view, mender, warnings, diverged, ..self.clone() };
+        found.trouble.into_iter().for_each(|text| repo.warn(text));
+        repo.get_acquainted(encrypted, false);
         Ok(repo)
     }
 
@@ -285,6 +314,7 @@ impl Repository {
         let key = keys_of(&self.master, &self.config).config;
         self.config = config::set_parity(self.storage(), &key, share)?;
         self.cache.note(&Area::Config.path(&self.config.generation.to_string()), true);
+        self.get_acquainted(self.config.cipher != CipherKind::None, false);
         Ok(())
     }
 
@@ -352,6 +382,16 @@ impl Repository {
         self.slot
     }
 
+    /// What this machine knows of the place.
+    pub fn known(&self) -> &KnownPlace {
+        &self.known
+    }
+
+    /// How it differs from what this machine knows, as far as was seen until now.
+    pub(in crate::store) fn diverged_kept(&self) -> &Diverged {
+        &self.diverged
+    }
+
     /// What this machine remembers of it.
     pub fn cache(&self) -> &Cache {
         &self.cache
@@ -360,7 +400,11 @@ impl Repository {
     /// This machine's view of the packs, opened when first asked for.
     pub fn view(&self) -> Option<&Arc<View>> {
         let open = || {
-            let (view, warning) = View::open(&self.cache.view_dir()?, &self.config.repo, &self.namer);
+            let dir = self.cache.view_dir().unwrap_or_else(|why| {
+                self.warn(format!("{why}: working without it, which takes longer"));
+                None
+            })?;
+            let (view, warning) = View::open(&dir, &self.config.repo, &self.namer);
             warning.into_iter().for_each(|text| self.warn(text));
             view.map(Arc::new)
         };
@@ -381,8 +425,8 @@ impl Repository {
         if self.view.get().is_some() {
             return Err(Error::Refused("this machine's index cache is in use".into()));
         }
-        let Some(dir) = self.cache.view_dir() else { return Ok(()) };
-        View::discard(&dir, &self.config.repo, &self.namer).map_err(Error::Refused)
+        let Some(dir) = self.cache.view_dir().map_err(Error::Refused)? else { return Ok(()) };
+        View::discard(&dir, &self.config.repo).map_err(Error::Refused)
     }
 
     /// What an index may take of this machine's memory.
@@ -439,14 +483,11 @@ impl Repository {
     }
 }
 
-/// A repository that was encrypted must not come back unencrypted without a word. Another encrypted one needs its own
-/// password, so that is no way in.
-fn check_known(cache: &Cache, encrypted: bool, location: &str) -> Result<()> {
-    let swapped = cache.known().is_some_and(|known| known.encrypted) && !encrypted;
-    let Some(file) = cache.known_file().filter(|_| swapped) else { return Ok(()) };
-    Err(Error::Refused(format!(
-        "the repository at {location} was encrypted when this machine last saw it, and is not now: \
-         somebody may have swapped it. If you know that it is the right one, remove {}",
-        file.display()
-    )))
+/// What is to be read is kept with the repository's own warnings, for whoever asks for them.
+impl Observer for Repository {
+    fn notice(&self, event: Event<'_>) {
+        if let Event::Warning(text) = event {
+            self.warn(text.to_owned());
+        }
+    }
 }

@@ -40,7 +40,6 @@ pub(in crate::store) fn of_pack<'a>(
 
 /// The rows of this prefix, in rows that are sorted.
 pub(in crate::store) fn with_prefix(rows: &[Row], prefix: u64) -> &[Row] {
-    let rest = rows.get(rows.partition_point(|row| row.prefix < prefix)..).unwrap_or_default();
-    let many = rest.iter().take_while(|row| row.prefix == prefix).count();
-    rest.get(..many).unwrap_or_default()
+    let (_, rest) = rows.split_at(rows.partition_point(|row| row.prefix < prefix));
+    rest.split_at(rest.iter().take_while(|row| row.prefix == prefix).count()).0
 }

@@ -306,7 +306,7 @@ pub(in crate::store) fn table(view: &View, at: TableAt) -> Option<Table> {
 
 /// Makes a run not count any more.
 pub(in crate::store) fn forget(view: &View, id: u64) {
-    let _building = view.building();
+    let Some(_turn) = view.turn() else { return };
     let mut all = list(view);
     all.retain(|head| head.id != id);
     write_list(view, &all);

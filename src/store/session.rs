@@ -1,4 +1,4 @@
-//! Sessions: how writers, readers and collectors see each other (rules W1 and W2 of docs/design.md).
+//! Sessions: how writers, readers and collectors see each other (rules W1 and W2 of docs/collecting.md).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -113,7 +113,10 @@ impl Sight {
     ///
     /// # Errors
     /// When something cannot be listed.
-    pub fn look_to_read(storage: &dyn Storage, ring: &Ring) -> Result<(Self, Option<Error>)> {
+    pub(in crate::store) fn look_to_read(
+        storage: &dyn Storage,
+        ring: &Ring,
+    ) -> Result<(Self, Option<Error>)> {
         match Self::look(storage, ring, |_| Ok(())) {
             Err(err) if err.is_damage() => {
                 Ok((Self { packs: Self::packs(storage)?, ..Self::default() }, Some(err)))
@@ -205,7 +208,7 @@ impl Session {
     ///
     /// # Errors
     /// When it cannot be told whether one can.
-    pub fn stand_by(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
+    pub(in crate::store) fn stand_by(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
         match Self::appear(repo, SessionKind::Reader) {
             Ok(mut session) => {
                 session.live(repo);
@@ -253,26 +256,6 @@ impl Session {
     fn live(&mut self, repo: &Repository) {
         let every = Duration::from_secs(repo.config().stale_after) / BEATS;
         self.heart = Some(Heart::start(Arc::clone(&self.pulse), every));
-    }
-
-    /// R1: a reader is a session; where none can be made it reads without one, and says so. So it does where a record of
-    /// collecting or of damage cannot be read: nobody can collect by it then.
-    ///
-    /// # Errors
-    /// When the repository cannot be read.
-    pub fn open_to_read(repo: &Repository, observer: &dyn Observer) -> Result<(Option<Self>, Sight)> {
-        match Self::open(repo, SessionKind::Reader) {
-            Ok((session, sight)) => Ok((Some(session), sight)),
-            Err(Error::Io { .. }) => {
-                observer.notice(Event::Warning(SESSIONLESS));
-                Ok((None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?))
-            }
-            Err(err) if err.is_damage() => {
-                observer.notice(Event::Warning(&format!("{}: reading all the same", err.chain())));
-                Ok((None, Sight::look_to_read(repo.storage(), repo.ring())?.0))
-            }
-            Err(err) => Err(err),
-        }
     }
 
     /// Says at once that collections up to this one have been seen: nothing that this session still goes by was

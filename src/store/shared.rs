@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use crate::codec::hash::ChunkType;
 use crate::codec::list::ListPiece;
 use crate::codec::tree::DirPiece;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Content;
@@ -21,7 +22,7 @@ use crate::store::dirs::Piece;
 use crate::store::index::Index;
 use crate::store::parts;
 use crate::store::parts::Lists;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::recent::Recent;
 use crate::store::trees::bad;
 
@@ -38,13 +39,13 @@ const AHEAD: u64 = 12 << 20;
 /// Reads may come in another order than they were made in: so far from where one was expected it is still in order.
 const NEAR: u64 = 1 << 20;
 
-/// Chunks, pieces and ranges of what a [`Reading`] reads.
+/// Chunks, pieces and ranges of what a [`ReadSession`] reads.
 #[derive(Debug)]
 pub struct SharedReader {
     blocks: Blocks,
     dirs: Recent<Piece>,
     lists: Recent<ListPiece>,
-    reading: Arc<Reading>,
+    reading: Arc<ReadSession>,
 }
 
 /// How somebody reads a file: whether in order, and how far it has been asked for.
@@ -66,7 +67,7 @@ impl SharedReader {
     ///
     /// # Errors
     /// When its threads cannot be started.
-    pub fn new(reading: &Arc<Reading>) -> Result<Self> {
+    pub fn new(reading: &Arc<ReadSession>) -> Result<Self> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4);
         let blocks = Blocks::new(reading.repo(), BLOCKS, workers)?;
         let (dirs, lists) = (Recent::new(DIRS), Recent::new(LISTS));
@@ -74,7 +75,7 @@ impl SharedReader {
     }
 
     /// The session.
-    pub fn reading(&self) -> &Reading {
+    pub fn reading(&self) -> &ReadSession {
         &self.reading
     }
 
@@ -139,8 +140,9 @@ impl SharedReader {
                     if chunk.bytes().len() as u64 != u64::from(len) {
                         return Err(bad("a chunk that is not as long as its entry says"));
                     }
-                    let some = chunk.bytes().get(start as usize..end as usize);
-                    bytes.extend_from_slice(some.unwrap_or_default());
+                    let range = start as usize..end as usize;
+                    let some = error::part(chunk.bytes(), range, "a range ends within its chunk")?;
+                    bytes.extend_from_slice(some);
                 }
             }
             Ok(())

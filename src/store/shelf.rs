@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use crate::codec::cipher::Ring;
 use crate::codec::hash::ChunkType;
 use crate::codec::pack::Table;
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::PackId;
@@ -160,7 +161,7 @@ impl Shelf {
         if let Some(kept) = self.tables().get(pack) {
             return Ok(kept);
         }
-        let missing = || crate::error::Error::Missing { what: "the table of an unknown pack".into() };
+        let missing = || Error::Missing { what: "the table of an unknown pack".into() };
         let info = self.packs.get(pack as usize).ok_or_else(missing)?;
         let source = self.source.as_ref().ok_or_else(missing)?;
         let copied = source.view.as_ref().and_then(|view| match info.table {
@@ -174,7 +175,7 @@ impl Shelf {
         let kept = Arc::new(Kept::new(table));
         if kept.chunks() != info.chunks {
             // Rows are numbered by this: a collection must not go on with it.
-            return Err(crate::error::Error::Refused(format!(
+            return Err(Error::Refused(format!(
                 "this machine's index cache contradicts pack {}: remove the cache's folder `view`",
                 info.id.short()
             )));
@@ -222,7 +223,8 @@ impl Shelf {
             Ok(rows) => Ok(rows),
             Err(Broken) => {
                 self.rescue(run)?;
-                Ok(run.find(view, prefix).unwrap_or_default())
+                let rule = |Broken| Error::Bug { what: "rows that were taken from tables are in memory" };
+                run.find(view, prefix).map_err(rule)
             }
         }
     }
@@ -263,7 +265,7 @@ impl Shelf {
     ) -> bool {
         let Some(view) = self.view().cloned() else { return false };
         rows.sort_unstable();
-        let _building = view.building();
+        let Some(_turn) = view.turn() else { return false };
         runs::sweep(&view);
         let Some(places) = runs::keep_tables(&view, pending.iter().map(|(_, kept)| &kept.table)) else {
             return false;
@@ -315,7 +317,8 @@ impl Shelf {
             packs.push(Covered { id, len, kind: info.kind.byte(), session, chunks, table });
         }
         let rows = rows.map(|row| {
-            row.map(|row| Row { pack: local.get(row.pack as usize).copied().unwrap_or_default(), ..row })
+            let row = row?;
+            local.get(row.pack as usize).map(|pack| Row { pack: *pack, ..row }).ok_or(Broken)
         });
         Run::build(view, &packs, numbers, rows, replaced)
     }
@@ -324,12 +327,12 @@ impl Shelf {
     /// gone. A look-up asks few runs then, and a row is written again about as often as rows double.
     pub(in crate::store) fn merge_runs(&mut self) {
         let Some(view) = self.view().cloned() else { return };
-        let _building = view.building();
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
         let from = self.merge_from();
         if from >= self.runs.len() {
             return;
         }
+        let Some(_turn) = view.turn() else { return };
         let mut merged: Vec<Run> = self.runs.drain(from..).collect();
         let mut numbers: Vec<u32> = merged.iter().flat_map(Run::packs).collect();
         numbers.sort_unstable();

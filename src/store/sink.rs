@@ -17,6 +17,7 @@ use crossbeam_channel::unbounded;
 use crate::codec::block::BlockSealer;
 use crate::codec::block::SealedBlock;
 use crate::codec::hash::ChunkType;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::together;
@@ -300,7 +301,7 @@ fn seal_all(
     let mut sealer = BlockSealer::new(repo.ring().clone(), level).map_err(failed())?;
     let mut harder = None;
     for block in blocks {
-        let plain = block.plain.get(..block.len).unwrap_or_default();
+        let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
         let sealer = match (block.harder, &mut harder) {
             (false, _) => &mut sealer,
             (true, Some(harder)) => harder,

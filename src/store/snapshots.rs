@@ -21,6 +21,9 @@ use crate::store::storage::Area;
 use crate::store::storage::Created;
 use crate::store::storage::Listed;
 
+/// Seconds that clocks may differ.
+const AHEAD: i64 = 600;
+
 /// A committed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -45,6 +48,15 @@ impl Listing {
         for (_, err) in &self.unreadable {
             repo.warn(format!("{err}: that snapshot cannot be used"));
         }
+        let now = Time::now();
+        for ahead in self.snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)) {
+            let at = jiff::Timestamp::new(ahead.manifest.started.sec, 0);
+            let at = at.map_or_else(|_| "a far future".to_owned(), |at| at.to_string());
+            repo.warn(format!(
+                "snapshot {} is dated in the future ({at}): it counts as the oldest, not as the latest",
+                ahead.id.short()
+            ));
+        }
     }
 }
 
@@ -53,6 +65,8 @@ impl Listing {
 /// # Errors
 /// When the store fails.
 pub fn list_all(repo: &Repository) -> Result<Listing> {
+    // Known before it is listed: what is made meanwhile is not missed.
+    let expected = repo.expected();
     let mut listing = Listing::default();
     for found in repo.storage().list(Area::Snapshots)? {
         match load_listed(repo, &found) {
@@ -65,11 +79,25 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
             Err(err) => return Err(err),
         }
     }
-    listing.snapshots.sort_by_key(|snapshot| (snapshot.manifest.started, snapshot.id));
+    sort(&mut listing.snapshots, Time::now());
+    repo.compare(&expected, &listing)?;
     Ok(listing)
 }
 
-/// All readable snapshots, oldest first. An unreadable one is a warning.
+/// Oldest first. One that a wrong clock dated in the future comes before all others: it must not be the newest, and what
+/// others are compared with, until that time has come.
+fn sort(snapshots: &mut [Snapshot], now: Time) {
+    snapshots.sort_by_key(|one| (!one.is_ahead(now), one.manifest.started, one.id));
+}
+
+impl Snapshot {
+    /// Whether it is dated in the future, and by more than clocks differ.
+    pub fn is_ahead(&self, now: Time) -> bool {
+        self.manifest.started.sec > now.sec.saturating_add(AHEAD)
+    }
+}
+
+/// All readable snapshots, oldest first. An unreadable one, and one that is dated in the future, is a warning.
 ///
 /// # Errors
 /// When the store fails.
@@ -215,6 +243,7 @@ pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<
     if repo.storage().create(Area::Snapshots, &name, &[&bytes])? == Created::New {
         repo.cache().keep_object(&name, &bytes);
         repo.cache().note(&Area::Snapshots.path(&name), true);
+        repo.note_made(&id, manifest);
         return Ok(true);
     }
     // A retry that finds its own bytes there has committed.

@@ -28,7 +28,9 @@ use crate::store::chunks::ChunkReader;
 use crate::store::index::BlockAt;
 use crate::store::index::Index;
 use crate::store::index::Location;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
+use crate::store::trees::bad;
 
 /// Plain bytes of decoded blocks kept and asked for: about 48 blocks.
 const SHELF: u64 = 48 << 20;
@@ -41,6 +43,8 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 enum Step {
     Bytes(Vec<u8>),
     Chunk(ChunkId, Location),
+    /// A chunk that was not where packs were listed: whoever takes it lists again.
+    Unlisted(ChunkId, u32),
     Zeros(u64),
     /// What follows belongs to this path.
     At(Vec<u8>),
@@ -92,11 +96,12 @@ enum Block {
 /// # Errors
 /// The first failure: of the plan, of `out`, or a chunk of which no copy is whole; the error then names the path.
 pub fn run(
-    repo: &Repository,
-    index: &Arc<Index>,
+    session: &Arc<ReadSession>,
     plan: impl FnOnce(&mut Feed<'_>) -> Result<()> + Send,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
+    let (repo, index) = (session.repo(), &session.index()?);
+    let spare = session.chunks()?;
     let shelf = Shelf { state: Mutex::default(), changed: Condvar::new() };
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     // What is asked for is bounded by the shelf.
@@ -114,7 +119,7 @@ pub fn run(
             let planned = plan(&mut feed);
             planned.and(feed.flush())
         });
-        let given = give(repo, index, shelf, taken, out);
+        let given = give(repo, spare, shelf, taken, out);
         shelf.end();
         let planned = planner.join().unwrap_or(Err(Error::Stopped));
         match (given, planned) {
@@ -127,12 +132,11 @@ pub fn run(
 /// Takes steps until the plan ends.
 fn give(
     repo: &Repository,
-    index: &Arc<Index>,
+    mut spare: ChunkReader,
     shelf: &Shelf,
     steps: Receiver<Vec<Step>>,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut spare = ChunkReader::new(repo, Arc::clone(index))?;
     let mut path = Vec::new();
     for step in steps.iter().flatten() {
         match step {
@@ -141,9 +145,16 @@ fn give(
             Step::Zeros(mut left) => {
                 while left > 0 {
                     let some = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-                    out(ZEROS.get(..some).unwrap_or_default())?;
+                    out(ZEROS.split_at(some).0)?;
                     left -= some as u64;
                 }
+            }
+            Step::Unlisted(id, len) => {
+                let bytes = spare.get(ChunkType::Data, &id).map_err(|err| belonging(&path, err))?;
+                if bytes.len() as u64 != u64::from(len) {
+                    return Err(belonging(&path, bad("a chunk that is not as long as its entry says")));
+                }
+                out(&bytes)?;
             }
             Step::Chunk(id, location) => {
                 let block = shelf.wait(location.block);
@@ -204,15 +215,14 @@ impl Feed<'_> {
     /// A part of a file, holes as zeros.
     ///
     /// # Errors
-    /// When no listed pack holds it; `Stopped` as [`Self::bytes`].
+    /// When the index cannot be read; `Stopped` as [`Self::bytes`].
     pub fn part(&mut self, part: &Part) -> Result<()> {
         let (id, len) = match part {
             Part::Hole { len } => return self.zeros(*len),
             Part::Chunk { id, len } => (id, *len),
         };
-        let missing = || Error::Missing { what: format!("chunk {}", id.short()) };
         let location = self.index.find_any(ChunkType::Data, id)?.filter(|location| location.len == len);
-        let location = location.ok_or_else(missing)?;
+        let Some(location) = location else { return self.push(Step::Unlisted(*id, len)) };
         let plain = u64::from(self.index.place(location.block)?.plain);
         if !self.shelf.try_reserve(location.block, plain, &self.jobs)? {
             // What is waiting must not wait here: the shelf is full of it.

@@ -111,6 +111,7 @@ pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> R
     let durable = if removed.is_empty() { Ok(()) } else { repo.storage().sync(Area::Snapshots) };
     removed.iter().for_each(|name| repo.cache().drop_object(name));
     repo.cache().note_removed(removed.iter().map(|name| Area::Snapshots.path(name)));
+    repo.note_removed(&removed);
     let mut gone = Vec::new();
     let mut first = None;
     for (id, outcome) in ids.iter().zip(outcomes) {
@@ -178,6 +179,7 @@ pub fn undelete(repo: &Repository, session: &Session, entry: &Entry) -> Result<S
     repo.storage().sync(Area::Snapshots)?;
     repo.cache().drop_object(&own);
     repo.cache().note(&Area::Snapshots.path(&own), false);
+    repo.note_removed(&[own]);
     Ok(entry.id)
 }
 

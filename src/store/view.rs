@@ -6,16 +6,23 @@
 //! whatever says "this is here" is written behind what it speaks of. And every value carries a tag that the
 //! repository's key makes of its name and its bytes: what is torn, garbled, of another repository or under another
 //! name is not there.
+//!
+//! Only one process can have sled's database open. So nobody keeps it: it is opened when it is needed and closed when it
+//! was not used for a moment ([`IDLE`]), and whoever finds it open waits for a turn ([`PATIENCE`]). Runs are read from
+//! their files, which need no turn. Whatever belongs together is done in one turn ([`View::turn`]).
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::Once;
 use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::codec::hash::Namer;
 use crate::codec::pack::Table;
@@ -33,92 +40,184 @@ const CACHE: u64 = 16 << 20;
 /// Bytes of a tag.
 pub(in crate::store) const TAG: usize = 8;
 const VERSION: u8 = 2;
+/// A database that was not used for so long is closed, so that another process can have it.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long to wait for a turn: longer than others need to load an index. Without one, packs' own tables are read.
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(10);
 
-/// An open view.
+/// This machine's copy of what packs say.
 #[derive(Debug)]
 pub struct View {
-    /// Gone only while this is dropped.
-    db: Option<sled::Db>,
+    place: Place,
     namer: Namer,
-    dir: PathBuf,
+    database: Arc<Mutex<Database>>,
     /// Held while a run is built: one at a time.
     building: Mutex<()>,
+}
+
+/// Where a view is, and of what.
+#[derive(Debug, Clone)]
+struct Place {
+    dir: PathBuf,
+    repo: RepoId,
+}
+
+#[derive(Debug)]
+struct Database {
+    open: Option<Arc<Handle>>,
+    used: Instant,
+    /// Nobody got a turn before this: others do not wait as well.
+    busy_until: Option<Instant>,
+    /// It is damaged, or cannot be read: it is not opened again.
+    is_broken: bool,
+    /// A thread waits to close it.
+    has_closer: bool,
+}
+
+/// sled's database, open. Gone only while this is dropped.
+#[derive(Debug)]
+struct Handle(Option<sled::Db>);
+
+/// The database is this process's until this is dropped, and no other thread of it builds a run.
+pub(in crate::store) struct Turn<'a> {
+    _building: MutexGuard<'a, ()>,
+    _open: Arc<Handle>,
+}
+
+/// Why a database could not be opened.
+enum Failed {
+    /// Another process has it.
+    Busy,
+    Broken(String),
 }
 
 impl View {
     /// Opens or makes the view in `dir`, with a sentence for people where it was not as it should be. Nothing is
     /// lost without one: everything can be read from the packs.
     pub fn open(dir: &Path, repo: &RepoId, namer: &Namer) -> (Option<Self>, Option<String>) {
-        let why = match Self::try_open(dir, repo, namer) {
-            Ok(view) => return (Some(view), None),
-            Err(why) => why,
+        let place = Place { dir: dir.to_path_buf(), repo: *repo };
+        let view = |open: Option<Arc<Handle>>| Self::over(place.clone(), namer, open);
+        let why = match place.open_in_time() {
+            Ok(open) => return (Some(view(Some(open))), None),
+            Err(Failed::Busy) => return (Some(view(None)), None),
+            Err(Failed::Broken(why)) => why,
         };
-        if why.contains("could not acquire lock") {
-            let busy =
-                "another snap is using this machine's index cache; reading the packs' own tables instead";
-            return (None, Some(busy.into()));
+        let unusable = |why: String| format!("this machine's index cache at {} {why}", dir.display());
+        if let Err(err) = discard(dir) {
+            return (None, Some(unusable(format!("is unusable ({why}) and cannot be removed: {err}"))));
         }
-        if let Err(err) = std::fs::remove_dir_all(dir).or_else(|_| std::fs::remove_file(dir)) {
-            return (
-                None,
-                Some(format!("this machine's index cache is unusable and cannot be removed: {err}")),
-            );
-        }
-        match Self::try_open(dir, repo, namer) {
-            Ok(view) => {
-                (Some(view), Some("this machine's index cache was damaged and is being rebuilt".into()))
+        match place.open_in_time() {
+            Ok(open) => {
+                let rebuilt = "this machine's index cache was damaged and is being rebuilt".to_owned();
+                (Some(view(Some(open))), Some(rebuilt))
             }
-            Err(why) => (None, Some(format!("this machine's index cache cannot be used: {why}"))),
+            Err(Failed::Busy) => (Some(view(None)), None),
+            Err(Failed::Broken(why)) => (None, Some(unusable(format!("cannot be used: {why}")))),
         }
+    }
+
+    fn over(place: Place, namer: &Namer, open: Option<Arc<Handle>>) -> Self {
+        let busy_until = open.is_none().then(|| Instant::now() + PATIENCE);
+        let used = Instant::now();
+        let database = Database { open, used, busy_until, is_broken: false, has_closer: false };
+        let (database, building) = (Arc::new(Mutex::new(database)), Mutex::default());
+        let view = Self { place, namer: namer.clone(), database, building };
+        view.close_when_idle();
+        view
     }
 
     /// Removes the view in `dir`, so that it is made anew.
     ///
     /// # Errors
     /// Why it cannot be: another process uses it, or it cannot be removed.
-    pub fn discard(dir: &Path, repo: &RepoId, namer: &Namer) -> Result<(), String> {
-        match Self::try_open(dir, repo, namer) {
-            Err(why) if why.contains("could not acquire lock") => {
-                return Err("another snap is using this machine's index cache: run it again later".into());
-            }
-            // Whatever else is wrong with it goes with it.
-            opened => drop(opened),
+    pub fn discard(dir: &Path, repo: &RepoId) -> Result<(), String> {
+        let place = Place { dir: dir.to_path_buf(), repo: *repo };
+        let opened = place.open_in_time();
+        if matches!(opened, Err(Failed::Busy)) {
+            let why = "is in use by another process all the time: run this again when it has ended";
+            return Err(format!("this machine's index cache at {} {why}", dir.display()));
         }
-        match std::fs::remove_dir_all(dir).or_else(|_| std::fs::remove_file(dir)) {
-            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-                Err(format!("this machine's index cache at {} cannot be removed: {err}", dir.display()))
+        // Whatever else is wrong with it goes with it.
+        let removed = discard(dir);
+        drop(opened);
+        removed.map_err(|err| {
+            format!("this machine's index cache at {} cannot be removed: {err}", dir.display())
+        })
+    }
+
+    /// The database, waiting for a turn if need be; `None` where it cannot be had now.
+    fn database(&self) -> Option<Arc<Handle>> {
+        let mut database = self.lock();
+        database.used = Instant::now();
+        if let Some(open) = &database.open {
+            return Some(Arc::clone(open));
+        }
+        if database.is_broken || database.busy_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let opened = self.place.open_in_time();
+        database.used = Instant::now();
+        match opened {
+            Ok(open) => {
+                database.open = Some(Arc::clone(&open));
+                drop(database);
+                self.close_when_idle();
+                Some(open)
             }
-            _ => Ok(()),
+            Err(Failed::Busy) => {
+                database.busy_until = Some(Instant::now() + PATIENCE);
+                None
+            }
+            Err(Failed::Broken(_)) => {
+                database.is_broken = true;
+                None
+            }
         }
     }
 
-    fn try_open(dir: &Path, repo: &RepoId, namer: &Namer) -> Result<Self, String> {
-        let opened = quietly(|| {
-            let db = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None).open()?;
-            let mut owner = repo.as_bytes().to_vec();
-            owner.push(VERSION);
-            match db.get(b"repo")? {
-                Some(found) if found == owner => {}
-                None if db.is_empty() => {
-                    db.insert(b"repo", owner)?;
+    fn lock(&self) -> MutexGuard<'_, Database> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts what closes the database, if nothing does that yet.
+    fn close_when_idle(&self) {
+        let mut database = self.lock();
+        if database.open.is_none() || std::mem::replace(&mut database.has_closer, true) {
+            return;
+        }
+        let kept = Arc::downgrade(&self.database);
+        let close = move || {
+            loop {
+                std::thread::sleep(IDLE);
+                let Some(kept) = kept.upgrade() else { return };
+                let mut database = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever has it is not done with it: opened a second time it would seem to be another process's.
+                let is_free = database.open.as_ref().is_none_or(|open| Arc::strong_count(open) == 1);
+                if is_free && database.used.elapsed() >= IDLE {
+                    database.has_closer = false;
+                    let open = database.open.take();
+                    drop(database);
+                    return drop(open);
                 }
-                _ => return Err(sled::Error::Unsupported("of another repository".into())),
             }
-            Ok(Self {
-                db: Some(db),
-                namer: namer.clone(),
-                dir: dir.to_path_buf(),
-                building: Mutex::default(),
-            })
-        });
-        opened
-            .unwrap_or_else(|| Err(sled::Error::Unsupported("it panicked".into())))
-            .map_err(|err| err.to_string())
+        };
+        let started = std::thread::Builder::new().name("close-view".to_owned()).spawn(close);
+        // Without one, it stays open until the end.
+        database.has_closer = started.is_ok();
+    }
+
+    /// Keeps other processes, and this one's other threads, from writing which runs count; `None` where another process
+    /// has the database.
+    pub(in crate::store) fn turn(&self) -> Option<Turn<'_>> {
+        let building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Turn { _open: self.database()?, _building: building })
     }
 
     /// A value, if it is here and what was written under this name.
     pub(in crate::store) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let db = self.db.as_ref()?;
+        let database = self.database()?;
+        let db = database.0.as_ref()?;
         let value = quietly(|| db.get(key).ok().flatten()).flatten()?;
         let (tag, bytes) = value.split_first_chunk::<TAG>()?;
         (*tag == self.tag(key, bytes)).then(|| bytes.to_vec())
@@ -131,17 +230,13 @@ impl View {
 
     /// Begins to write.
     pub(in crate::store) fn writer(&self) -> Writer<'_> {
-        Writer { view: self, batch: sled::Batch::default(), size: 0, unflushed: 0, failed: false }
+        let (batch, database) = (sled::Batch::default(), self.database());
+        Writer { view: self, failed: database.is_none(), database, batch, size: 0, unflushed: 0 }
     }
 
     /// Where files beside sled's own may lie.
     pub(in crate::store) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Keeps others from building a run meanwhile.
-    pub(in crate::store) fn building(&self) -> MutexGuard<'_, ()> {
-        self.building.lock().unwrap_or_else(PoisonError::into_inner)
+        &self.place.dir
     }
 
     /// A pack's table, if it is here whole.
@@ -178,7 +273,7 @@ impl View {
     pub fn drop_tables<'a>(&self, gone: impl Iterator<Item = &'a PackId>) {
         let mut writer = self.writer();
         for id in gone {
-            let mark = self.get(&key(b"m", id, 0)).unwrap_or_default();
+            let Some(mark) = self.get(&key(b"m", id, 0)) else { continue };
             let size = mark.get(8..12).and_then(|size| <[u8; 4]>::try_from(size).ok());
             let rows = (size.map_or(0, u32::from_le_bytes) as usize).div_ceil(VALUE);
             writer.remove(key(b"m", id, 0));
@@ -188,17 +283,65 @@ impl View {
     }
 }
 
-impl Drop for View {
+impl Place {
+    /// Waits until the database can be had, but no longer than [`PATIENCE`].
+    fn open_in_time(&self) -> Result<Arc<Handle>, Failed> {
+        let since = Instant::now();
+        loop {
+            match self.open() {
+                // sled's own threads may hold its lock for a moment after it was closed.
+                Err(Failed::Busy) if since.elapsed() < PATIENCE => std::thread::sleep(POLL),
+                other => return other.map(Arc::new),
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Handle, Failed> {
+        let opened = quietly(|| {
+            let db = sled::Config::new().path(&self.dir).cache_capacity(CACHE).flush_every_ms(None).open()?;
+            let mut owner = self.repo.as_bytes().to_vec();
+            owner.push(VERSION);
+            match db.get(b"repo")? {
+                Some(found) if found == owner => {}
+                None if db.is_empty() => {
+                    db.insert(b"repo", owner)?;
+                }
+                _ => return Err(sled::Error::Unsupported("of another repository".into())),
+            }
+            Ok(Handle(Some(db)))
+        });
+        let why = match opened {
+            Some(Ok(open)) => return Ok(open),
+            Some(Err(why)) => why.to_string(),
+            None => "it panicked".to_owned(),
+        };
+        Err(if why.contains("could not acquire lock") { Failed::Busy } else { Failed::Broken(why) })
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
-        // sled flushes when it goes, and panics where the disk says no.
-        let db = self.db.take();
+        // sled flushes when its last handle goes, and panics where the disk says no.
+        let db = self.0.take();
         let _ = quietly(|| drop(db));
     }
+}
+
+/// Removes a view at once, so that nobody opens what is half gone.
+fn discard(dir: &Path) -> std::io::Result<()> {
+    let aside = dir.with_extension(format!("gone{}", std::process::id()));
+    match std::fs::rename(dir, &aside) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    std::fs::remove_dir_all(&aside).or_else(|_| std::fs::remove_file(&aside))
 }
 
 /// Writes in batches; what is written first survives a power cut first.
 pub(in crate::store) struct Writer<'a> {
     view: &'a View,
+    /// Open until all is written.
+    database: Option<Arc<Handle>>,
     batch: sled::Batch,
     size: usize,
     unflushed: usize,
@@ -249,8 +392,8 @@ impl Writer<'_> {
 
     fn apply(&mut self, batch: sled::Batch, flush: bool) {
         let write = |db: &sled::Db| db.apply_batch(batch).is_ok() && (!flush || db.flush().is_ok());
-        let done = !self.failed && self.view.db.as_ref().and_then(|db| quietly(|| write(db))) == Some(true);
-        self.failed = !done;
+        let db = self.database.as_ref().and_then(|open| open.0.as_ref());
+        self.failed |= db.and_then(|db| quietly(|| write(db))) != Some(true);
     }
 
     /// Writes the rest; whether all of it was taken.

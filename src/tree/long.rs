@@ -62,12 +62,14 @@ fn descend(mut rest: &[u8]) -> io::Result<(Option<OwnedFd>, &[u8])> {
     while rest.len() > ONE_CALL {
         let slash = rest.iter().take(ONE_CALL).rposition(|byte| *byte == b'/').filter(|at| *at > 0);
         let at = slash.ok_or(rustix::io::Errno::NAMETOOLONG)?;
-        let (way, below) = rest.split_at(at);
+        let (way, [_, below @ ..]) = rest.split_at(at) else {
+            return Err(rustix::io::Errno::NAMETOOLONG.into());
+        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let above = dir.as_ref().map_or(CWD, AsFd::as_fd);
         let next = retry_on_intr(|| rustix::fs::openat(above, way, flags, Mode::empty()))?;
         dir = Some(next);
-        rest = below.get(1..).unwrap_or_default();
+        rest = below;
     }
     Ok((dir, rest))
 }

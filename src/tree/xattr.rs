@@ -83,7 +83,7 @@ pub(crate) fn whole(ask: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<V
     let mut buffer = [0; USUAL];
     match ask(&mut buffer) {
         Err(Errno::RANGE) => {}
-        other => return Ok(buffer.get(..other?).unwrap_or_default().to_vec()),
+        other => return buffer.get(..other?).map(<[u8]>::to_vec).ok_or(Errno::RANGE),
     }
     let mut value = vec![0; MOST];
     let len = ask(&mut value)?;

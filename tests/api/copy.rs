@@ -76,7 +76,7 @@ impl Pair {
 
     fn there(&self) -> Repository {
         let cache = Some(self.cache.path().to_path_buf());
-        Repository::open(self.to.clone(), &Access { password: None, cache }).unwrap()
+        Repository::open(self.to.clone(), &Access { password: None, cache, ..Access::default() }).unwrap()
     }
 
     /// A source of exactly these files, each of its own bytes, saved.

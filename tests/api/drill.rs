@@ -23,7 +23,7 @@ fn drill(sandbox: &Sandbox, args: &[&str]) -> Outcome {
 }
 
 fn last(sandbox: &Sandbox) -> Record {
-    Journal::new(sandbox.path("state")).read().unwrap().runs.pop().unwrap()
+    Journal::new(sandbox.state()).read().unwrap().runs.pop().unwrap()
 }
 
 /// 20 files of 1000 bytes, none of them young when it is backed up.

@@ -116,7 +116,7 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
     drop(first);
 
     storage.take();
-    let access = Access { password: Some("p".to_owned().into()), cache };
+    let access = Access { password: Some("p".to_owned().into()), cache, ..Access::default() };
     let repo = Repository::open(storage.clone(), &access).unwrap();
     let again = Backup::begin(options.clone(), None, &stop).unwrap().run(&repo, &()).unwrap();
     let (reads, tree_reads, writes) = storage.take();

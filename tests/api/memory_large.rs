@@ -35,7 +35,7 @@ fn step() {
     let Ok(step) = std::env::var("LARGE_STEP") else { return };
     let home = std::path::PathBuf::from(std::env::var("LARGE_DIR").unwrap());
     let storage = Arc::new(LocalStorage::new(home.join("repo")));
-    let access = Access { password: None, cache: Some(home.join("cache")) };
+    let access = Access { password: None, cache: Some(home.join("cache")), ..Access::default() };
     let repo = Repository::open(storage, &access).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let selector = "latest".to_owned();

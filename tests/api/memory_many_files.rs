@@ -56,7 +56,7 @@ fn load(repo: &Repository) -> Index {
 fn step() {
     let Ok(step) = std::env::var("SCALE_STEP") else { return };
     let dir = std::env::var("SCALE_DIR").unwrap();
-    let access = Access { password: None, cache: Some(Path::new(&dir).join("cache")) };
+    let access = Access { password: None, cache: Some(Path::new(&dir).join("cache")), ..Access::default() };
     let storage = Arc::new(LocalStorage::new(Path::new(&dir).join("repo")));
     let mut repo = Repository::open(storage, &access).unwrap();
     let stop = AtomicBool::new(false);

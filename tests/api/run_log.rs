@@ -17,7 +17,7 @@ use crate::support::Sandbox;
 use crate::support::finish;
 
 fn history(sandbox: &Sandbox) -> History {
-    Journal::new(sandbox.path("state")).read().unwrap()
+    Journal::new(sandbox.state()).read().unwrap()
 }
 
 fn last(sandbox: &Sandbox) -> Record {
@@ -115,8 +115,8 @@ fn a_damaged_or_unusable_record_costs_history_only() {
     assert_eq!((history.unreadable, history.runs.len()), (2, 2));
     assert!(history.runs[1].unchanged);
 
-    fs::remove_dir_all(sandbox.path("state")).unwrap();
-    fs::write(sandbox.path("state"), "in the way").unwrap();
+    fs::remove_dir_all(sandbox.state()).unwrap();
+    fs::write(sandbox.state(), "in the way").unwrap();
     sandbox.write(&[("a", "22")]);
     let outcome = sandbox.ok(&["backup", "src"]);
     assert_eq!(outcome.warnings(), 1, "{}", outcome.stderr);
@@ -130,8 +130,7 @@ fn what_this_machine_keeps_stays_out_of_a_backup_of_home() {
     sandbox.write(&[("a", "1"), (".cache/x", "2"), (".local/state/y", "3"), (".local/state/snap/", "")]);
     let run = |args: &[&str]| {
         let mut command = sandbox.bin();
-        command.env_remove("SNAP_STATE_DIR").env("HOME", sandbox.src());
-        command.env("SNAP_CACHE_DIR", sandbox.path("src/.cache/snap")).args(["-r", "repo"]).args(args);
+        command.env("HOME", sandbox.src()).args(["-r", "repo"]).args(args);
         finish(command, b"").expect(0)
     };
     run(&["init"]);

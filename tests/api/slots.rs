@@ -21,7 +21,7 @@ fn a_key_slot_under_another_name_opens_nothing() {
     let password = Some("secret".to_owned().into());
     let options = InitOptions { password: password.clone(), ..InitOptions::default() };
     Repository::init(storage.clone(), &options).unwrap();
-    let access = Access { password, cache: None };
+    let access = Access { password, cache: None, ..Access::default() };
     let open = || Repository::open(storage.clone(), &access).map(|_| ());
     open().unwrap();
     let name = storage.list(Area::Keys).unwrap().remove(0).name;

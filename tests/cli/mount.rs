@@ -390,7 +390,7 @@ fn lively(stale_after: u64) -> Sandbox {
     let sandbox = Sandbox::bare();
     let options = InitOptions {
         password: Some(crate::support::PASSWORD.to_owned().into()),
-        cache: Some(sandbox.path("cache")),
+        cache: Some(sandbox.cache()),
         stale_after,
         ..InitOptions::default()
     };
@@ -404,7 +404,11 @@ fn the_kernel_may_forget_what_is_too_much() {
     let names: Vec<String> = (0..40).map(|number| format!("d{}/f{number}", number % 4)).collect();
     names.iter().for_each(|name| sandbox.write(&[(name, name)]));
     sandbox.backup(&[]);
-    let access = Access { password: Some(crate::support::PASSWORD.to_owned().into()), cache: None };
+    let access = Access {
+        password: Some(crate::support::PASSWORD.to_owned().into()),
+        cache: None,
+        ..Access::default()
+    };
     let repo = Repository::open(Arc::new(LocalStorage::new(sandbox.path("repo"))), &access).unwrap();
     let mount = Mount::open(&repo, Options::default(), Box::new(())).unwrap();
     let find = |path: &str| {

@@ -18,7 +18,7 @@ use crate::support::dates::redate;
 use crate::support::finish;
 
 fn journal(sandbox: &Sandbox) -> Journal {
-    Journal::new(sandbox.path("state"))
+    Journal::new(sandbox.state())
 }
 
 /// All that this machine remembers becomes so many hours older; its snapshot may have got another name for that.
@@ -102,6 +102,7 @@ fn only_snapshots_that_stand_are_good() {
     }
     // A name that a fence has is no snapshot.
     sandbox.set_password(Some(PASSWORD));
+    sandbox.ok(&["repair", "known"]);
     let third = sandbox.backup(&[]);
     let fence = fs::read(sandbox.path("repo/snapshots").join(&third)).unwrap();
     fs::write(
@@ -117,10 +118,61 @@ fn only_snapshots_that_stand_are_good() {
 fn a_snapshot_of_the_future_is_not_believed() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let made = sandbox.backup(&[]);
-    fs::remove_dir_all(sandbox.path("state")).unwrap();
+    fs::remove_dir_all(sandbox.state()).unwrap();
     redate(&sandbox.path("repo"), Some(PASSWORD), &made, days(400));
     let outcome = finish(sandbox.command(&["status", "--json", "--max-age", "1d"]), b"").expect(23);
     assert_eq!(sets(&outcome.json())[0]["good"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_source_mistyped_once_is_told_and_overdue_only_when_it_is_tried_again_later() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    assert_ne!(sandbox.snap(&["backup", "scr"]).code, 0);
+    let answer = status(&sandbox, &["--max-age", "26h"]).expect(0).json();
+    assert_eq!(sets(&answer).len(), 2, "{answer}");
+    assert!(sets(&answer).iter().any(|set| set["failing"] == true), "{answer}");
+    // Who tries again later means it.
+    age_records(&sandbox, 2, None);
+    assert_ne!(sandbox.snap(&["backup", "scr"]).code, 0);
+    status(&sandbox, &["--max-age", "26h"]).expect(23);
+    // What is not tried any more for longer than a set may be old was given up.
+    age_records(&sandbox, 30, None);
+    sandbox.write(&[("a", "2")]);
+    sandbox.backup(&[]);
+    status(&sandbox, &["--max-age", "26h"]).expect(0);
+}
+
+#[test]
+fn where_nothing_was_ever_saved_one_failure_is_enough() {
+    let sandbox = Sandbox::new();
+    assert_ne!(sandbox.snap(&["backup", "scr"]).code, 0);
+    status(&sandbox, &["--max-age", "26h"]).expect(23);
+}
+
+#[test]
+fn a_refusal_and_an_interrupt_are_no_failures() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    sandbox.snap(&["forget", "latest"]).expect(22);
+    for (ending, exit) in [(Ending::Interrupted, 130), (Ending::Failed, 22)] {
+        let mut record =
+            journal(&sandbox).read().unwrap().runs.into_iter().find(|run| run.verb == "backup").unwrap();
+        record.run.push('x');
+        record.start.sec += 1;
+        (record.ending, record.exit) = (Some(ending), Some(exit));
+        journal(&sandbox).append(&record).unwrap();
+    }
+    let answer = status(&sandbox, &[]).expect(0).json();
+    assert!(sets(&answer)[0]["failing"] == false && sets(&answer)[0]["failure"].is_null(), "{answer}");
+    let metrics = sandbox.path("metrics");
+    sandbox.ok(&["status", "--prometheus", metrics.to_str().unwrap()]);
+    let metrics = fs::read_to_string(metrics).unwrap();
+    assert!(
+        !metrics.contains("failing{")
+            || !metrics.lines().any(|line| line.contains("failing{") && line.ends_with(" 1")),
+        "{metrics}"
+    );
 }
 
 #[test]
@@ -184,7 +236,7 @@ fn a_repository_that_is_away_is_told_of_from_memory() {
     status(&sandbox, &["--max-age", "1h"]).expect(23);
     // Nothing is remembered of this one: it is a slip.
     status(&sandbox, &["-r", "never"]).expect(10);
-    fs::remove_dir_all(sandbox.path("state")).unwrap();
+    fs::remove_dir_all(sandbox.state()).unwrap();
     status(&sandbox, &[]).expect(2);
 }
 
@@ -193,7 +245,7 @@ fn other_machines_are_seen_when_asked_for_and_nothing_is_written() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.ok(&["backup", "--host", "far", "src"]);
     sandbox.ok(&["backup", "src"]);
-    fs::remove_dir_all(sandbox.path("state")).unwrap();
+    fs::remove_dir_all(sandbox.state()).unwrap();
     let before = sandbox.listing();
     let hosts = |args: &[&str]| {
         let answer = finish(sandbox.command(&[&["status", "--json"], args].concat()), b"").expect(0).json();
@@ -203,7 +255,7 @@ fn other_machines_are_seen_when_asked_for_and_nothing_is_written() {
     assert_eq!(hosts(&["--host", "far"]).len(), 2);
     assert_eq!(hosts(&["--all-hosts"]).len(), 2);
     assert_eq!(sandbox.listing(), before);
-    assert!(!sandbox.path("state").exists());
+    assert!(!journal(&sandbox).file().exists());
 }
 
 #[test]

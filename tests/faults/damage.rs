@@ -329,8 +329,11 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
     let packs = home.path().join("repo/packs");
     let open = |password: &str| {
         let storage = Arc::new(LocalStorage::new(home.path().join("repo")));
-        Repository::open(storage, &Access { password: Some(password.to_owned().into()), cache: None })
-            .unwrap()
+        Repository::open(
+            storage,
+            &Access { password: Some(password.to_owned().into()), cache: None, ..Access::default() },
+        )
+        .unwrap()
     };
     let init = InitOptions { password: Some("p".to_owned().into()), ..InitOptions::default() };
     Repository::init(Arc::new(LocalStorage::new(home.path().join("repo"))), &init).unwrap();

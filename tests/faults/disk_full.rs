@@ -92,7 +92,7 @@ fn a_disk_that_fills_at_any_point_of_a_run_keeps_all_that_was_there() {
         let mut outcomes = Vec::new();
         for free in (0..20).map(|step| step * STEP) {
             let Some(disk) = Disk::mount(&sandbox.path("repo"), 256 << 10) else { return };
-            let _ = fs::remove_dir_all(sandbox.path("cache"));
+            let _ = fs::remove_dir_all(sandbox.cache());
             sandbox.ok(&["init", "--no-encryption"]);
             write(&sandbox, &[1, 2]);
             let first = sandbox.backup(&[]);

@@ -1,6 +1,7 @@
 //! What breaks: power cuts, kills, failing calls, full disks, damaged objects.
 #![allow(clippy::unwrap_used)]
 
+mod configuration;
 mod copies;
 mod damage;
 mod disk_full;

@@ -168,13 +168,13 @@ fn a_pack_that_lost_both_tables_is_read_and_repaired() {
         bytes[..SECTOR].fill(0);
         bytes[len - SECTOR / 2..].fill(0);
     });
-    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    fs::remove_dir_all(sandbox.cache()).unwrap();
     sandbox.assert_restores("latest", &sandbox.src());
-    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    fs::remove_dir_all(sandbox.cache()).unwrap();
     let report = sandbox.snap(&["check"]).expect(20).all();
     assert!(report.contains("without its parity") && !report.contains("/src/"), "{report}");
     fs::remove_dir_all(sandbox.path("repo/damage")).unwrap();
-    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    fs::remove_dir_all(sandbox.cache()).unwrap();
     // Nobody named it.
     sandbox.ok(&["repair", "packs"]);
     sandbox.assert_clean();
@@ -202,7 +202,7 @@ fn a_pack_shorter_than_a_sector_survives_any_nonsense_in_it() {
     for pack in &packs {
         change(pack, |bytes| bytes.fill(b'x'));
     }
-    fs::remove_dir_all(sandbox.path("cache")).unwrap();
+    fs::remove_dir_all(sandbox.cache()).unwrap();
     sandbox.assert_restores("latest", &sandbox.src());
 }
 

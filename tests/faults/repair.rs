@@ -146,7 +146,7 @@ fn where_both_tables_are_lost_this_machine_may_remember_them() {
             bytes[len - 100..].fill(0);
         });
         if !remembers {
-            fs::remove_dir_all(sandbox.path("cache")).unwrap();
+            fs::remove_dir_all(sandbox.cache()).unwrap();
         }
         sandbox.snap(&["check", "--tables"]).expect(20);
         sandbox.snap(&["repair", "packs"]).expect(if remembers { 0 } else { 3 });

@@ -323,7 +323,8 @@ fn half_an_object_is_found_and_takes_nothing_with_it() {
 /// Passwords: whatever fails, one of them opens the repository, and the change can be made again.
 #[test]
 fn a_change_of_keys_that_fails_anywhere_locks_nobody_out() {
-    let password = |text: &str| Access { password: Some(text.to_owned().into()), cache: None };
+    let password =
+        |text: &str| Access { password: Some(text.to_owned().into()), cache: None, ..Access::default() };
     let storage = Arc::new(MemoryStorage::default());
     let options = InitOptions { password: Some("old".to_owned().into()), ..InitOptions::default() };
     Repository::init(storage.clone(), &options).unwrap();

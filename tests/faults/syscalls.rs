@@ -74,9 +74,9 @@ impl Scene {
     /// copy is.
     fn run(&self, call: &str, what: &str, at: usize) -> Option<(Ending, PathBuf)> {
         let (repo, cache) = (self.shm.path().join("repo"), self.shm.path().join("cache"));
-        for (from, to) in [("repo", &repo), ("cache", &cache)] {
+        for (from, to) in [(self.sandbox.path("repo"), &repo), (self.sandbox.cache(), &cache)] {
             let _ = fs::remove_dir_all(to);
-            copy_tree(&self.sandbox.path(from), to);
+            copy_tree(&from, to);
         }
         let mut command = self.sandbox.bin();
         command.env("SNAP_CACHE_DIR", &cache).arg("-r").arg(&repo).args(&self.args);

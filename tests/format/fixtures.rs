@@ -44,7 +44,8 @@ fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
             copy(&golden.path(), scratch.path());
             let password = (golden.file_name() == "encrypted").then(|| "golden".to_owned().into());
             let storage = Arc::new(LocalStorage::new(scratch.path()));
-            let repo = Repository::open(storage, &Access { password, cache: None }).unwrap();
+            let repo =
+                Repository::open(storage, &Access { password, cache: None, ..Access::default() }).unwrap();
             let options = check::Options { read_data: true, ..check::Options::default() };
             let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
             assert!(report.errors.is_empty(), "{:?}: {:?}", golden.path(), report.errors);

@@ -21,15 +21,15 @@ use snap_backup::store::storage::Storage;
 use crate::support::world::World;
 use crate::support::world::copy_of;
 
-type Work = Box<dyn FnOnce() + Send>;
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 /// A store at whose n-th call something happens first, or which is gone from there on.
-struct Gap {
-    inner: Arc<MemoryStorage>,
-    state: Mutex<(usize, Option<Work>)>,
-    at: usize,
+pub(crate) struct Gap {
+    pub(crate) inner: Arc<MemoryStorage>,
+    pub(crate) state: Mutex<(usize, Option<Work>)>,
+    pub(crate) at: usize,
     /// Only calls that change something count, and from the n-th on none arrives.
-    cut: bool,
+    pub(crate) cut: bool,
 }
 
 impl Gap {

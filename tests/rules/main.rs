@@ -7,6 +7,7 @@ mod forget_any_subset;
 mod growth;
 mod interleave_exhaustive;
 mod interleave_random;
+mod interleave_readers;
 mod rules_fences;
 mod rules_gc;
 mod rules_staged;

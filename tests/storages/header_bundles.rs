@@ -76,7 +76,7 @@ struct Machine {
 impl Machine {
     fn new(stage: &Stage) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let access = Access { password: None, cache: Some(home.path().join("cache")) };
+        let access = Access { password: None, cache: Some(home.path().join("cache")), ..Access::default() };
         let repo = Repository::open(stage.storage.clone(), &access).unwrap();
         Self { repo, _home: home }
     }

@@ -88,7 +88,7 @@ fn a_wrong_login_is_said_and_no_password_is_shown() {
     command.args(["-r", &place, "backup", "src", "-v"]);
     let shown = finish(command, b"").expect(0).all();
     assert!(!shown.contains("secret"), "{shown}");
-    let records = crate::support::files_below(&far.sandbox.path("state"));
+    let records = crate::support::files_below(&far.sandbox.state());
     assert!(records.iter().all(|path| !String::from_utf8_lossy(&fs::read(path).unwrap()).contains("secret")));
     let mut command = far.sandbox.bin();
     command.args(["-r", "rest:ftp://me:very-secret@host/x", "snapshots"]);

@@ -20,8 +20,10 @@ pub fn days(number: i64) -> Time {
 
 /// Lets a snapshot have begun at another time. Its name now.
 pub fn redate(repo: &Path, password: Option<&str>, id: &str, started: Time) -> String {
-    let access = Access { password: password.map(|text| text.to_owned().into()), cache: None };
-    let repo = Repository::open(Arc::new(LocalStorage::new(repo)), &access).unwrap();
+    let access =
+        Access { password: password.map(|text| text.to_owned().into()), cache: None, ..Access::default() };
+    let dir = repo;
+    let repo = Repository::open(Arc::new(LocalStorage::new(dir)), &access).unwrap();
     let mut manifest = snapshots::load(&repo, id).unwrap().unwrap().manifest;
     (manifest.started, manifest.ended) = (started, started);
     let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
@@ -29,5 +31,9 @@ pub fn redate(repo: &Path, password: Option<&str>, id: &str, started: Time) -> S
     repo.storage().remove(Area::Snapshots, id).unwrap();
     let name = session.id.hex();
     session.close().unwrap();
+    // What a sandbox's machine knows of the snapshot is not so any more.
+    for above in dir.ancestors() {
+        let _ = std::fs::remove_dir_all(above.join("home/.local/state/snap/known"));
+    }
     name
 }

@@ -46,7 +46,11 @@ impl Library {
     }
 
     fn access(&self) -> Access {
-        Access { password: self.password.clone().map(Into::into), cache: Some(self.cache()) }
+        Access {
+            password: self.password.clone().map(Into::into),
+            cache: Some(self.cache()),
+            ..Access::default()
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -74,8 +74,12 @@ impl Sandbox {
     /// Without a repository.
     pub fn bare() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["src", "cache", "out"] {
+        for name in ["src", "home", "out"] {
             fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        // Shorter ways to where they are by default.
+        for (name, place) in [("cache", "home/.cache/snap"), ("state", "home/.local/state/snap")] {
+            std::os::unix::fs::symlink(place, dir.path().join(name)).unwrap();
         }
         Self { dir, password: Some(PASSWORD.to_owned()) }
     }
@@ -106,11 +110,20 @@ impl Sandbox {
         }
     }
 
-    /// The binary, in a clean environment, standing beside `src/`.
+    /// Where this machine keeps what it can lose.
+    pub fn cache(&self) -> PathBuf {
+        self.path("home/.cache/snap")
+    }
+
+    /// Where this machine keeps what it knows of repositories and runs.
+    pub fn state(&self) -> PathBuf {
+        self.path("home/.local/state/snap")
+    }
+
+    /// The binary, with nothing set but HOME and the password, standing beside `src/`.
     pub fn bin(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
-        command.env_clear().current_dir(self.dir.path()).env("SNAP_CACHE_DIR", self.path("cache"));
-        command.env("SNAP_STATE_DIR", self.path("state"));
+        command.env_clear().current_dir(self.dir.path()).env("HOME", self.path("home"));
         // A file in the working directory is read only when it is named.
         let config = self.path("snap.toml");
         if config.exists() {
@@ -199,8 +212,7 @@ impl Sandbox {
 
     /// This machine's view of the repository.
     pub fn view(&self) -> PathBuf {
-        let caches =
-            fs::read_dir(self.path("cache")).unwrap().map(|entry| entry.unwrap().path().join("view"));
+        let caches = fs::read_dir(self.cache()).unwrap().map(|entry| entry.unwrap().path().join("view"));
         let views = caches.filter(|path| path.is_dir()).collect::<Vec<_>>();
         assert_eq!(views.len(), 1, "one repository, one view");
         views[0].clone()

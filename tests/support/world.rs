@@ -20,13 +20,19 @@ use snap_backup::model::record::DamageRecord;
 use snap_backup::model::record::Damaged;
 use snap_backup::ops::backup;
 use snap_backup::ops::backup::Backup;
+use snap_backup::ops::cat;
 use snap_backup::ops::check;
+use snap_backup::ops::diff;
+use snap_backup::ops::export;
 use snap_backup::ops::forget;
 use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::ls;
+use snap_backup::ops::repair;
 use snap_backup::ops::repair::collections;
 use snap_backup::ops::repair::packs;
 use snap_backup::ops::restore;
+use snap_backup::ops::stats;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::objects;
 use snap_backup::store::repository::Access;
@@ -184,6 +190,73 @@ impl World {
             .iter()
             .map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path)))
             .collect())
+    }
+
+    /// What a file of a source holds.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    pub fn cat(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        cat::run(&Repository::open(storage, &Access::default())?, selector, &mut out).map(|()| out)
+    }
+
+    /// The paths in a snapshot.
+    pub fn ls(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<String>> {
+        let mut paths = Vec::new();
+        let repo = Repository::open(storage, &Access::default())?;
+        ls::run(&repo, selector, true, &mut |path, _| {
+            paths.push(String::from_utf8_lossy(path).into_owned());
+            Ok(())
+        })?;
+        Ok(paths)
+    }
+
+    /// A tar archive.
+    pub fn export(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<u8>> {
+        let (selector, format) = (selector.as_bytes().to_vec(), export::Format::Tar);
+        let options = export::Options { selector, format, ..export::Options::default() };
+        let mut out = Vec::new();
+        let repo = Repository::open(storage, &Access::default())?;
+        export::run(&repo, &options, &mut out, &(), &AtomicBool::new(false)).map(|_| out)
+    }
+
+    /// Each path that differs, behind its letter.
+    pub fn diff(&self, storage: Arc<dyn Storage>, before: &str, after: &str) -> Result<Vec<String>> {
+        let options =
+            diff::Options { before: before.as_bytes().to_vec(), after: after.into(), ..Default::default() };
+        let mut lines = Vec::new();
+        let mut each = |found: &diff::Difference<'_>| {
+            lines.push(format!("{} {}", found.change.letter(), String::from_utf8_lossy(found.path)));
+            Ok(())
+        };
+        let repo = Repository::open(storage, &Access::default())?;
+        diff::run(&repo, &options, &mut each, &(), &Arc::new(AtomicBool::new(false)))?;
+        Ok(lines)
+    }
+
+    /// What a check of everything finds.
+    pub fn check(&self, storage: Arc<dyn Storage>) -> Result<Vec<String>> {
+        let options = check::Options { read_data: true, ..check::Options::default() };
+        let repo = Repository::open(storage, &Access::default())?;
+        Ok(check::run(&repo, &options, &(), &AtomicBool::new(false))?.errors)
+    }
+
+    pub fn stats(&self, storage: Arc<dyn Storage>) -> Result<stats::Report> {
+        let repo = Repository::open(storage, &Access::default())?;
+        stats::run(&repo, &stats::Options::default(), &AtomicBool::new(false))
+    }
+
+    pub fn repair_index(&self, storage: Arc<dyn Storage>) -> Result<repair::index::Report> {
+        let repo = Repository::open(storage, &Access::default())?;
+        repair::index::run(&repo, false, &(), &AtomicBool::new(false))
+    }
+
+    pub fn repair_snapshots(&self, storage: Arc<dyn Storage>) -> Result<repair::snapshots::Report> {
+        let repo = Repository::open(storage, &Access::default())?;
+        let options = repair::snapshots::Options::default();
+        repair::snapshots::run(&repo, &options, &(), &AtomicBool::new(false))
     }
 
     pub fn forget(&self, storage: Arc<dyn Storage>, name: &str) -> Result<()> {

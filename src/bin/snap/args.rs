@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, Parser};
+use snap_backup::store::cache;
 use snap_backup::store::journal;
 use snap_backup::store::limit::Limits;
 
@@ -152,9 +153,10 @@ impl Global {
         Arc::new(Limits::new(self.limit_upload, self.limit_download))
     }
 
-    /// Where local state is kept, if not in the user's cache directory.
+    /// Where what can be lost is kept; `None` where this user has no place for it.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
-        self.cache_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from)
+        let given = self.cache_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
+        given.or_else(cache::default_dir)
     }
 
     /// Where the records of runs are kept; `None` where this user has no place for them.

@@ -2,6 +2,8 @@
 
 use snap_backup::model::entry::Time;
 
+use crate::output::padded;
+
 const HEIGHT: u64 = 8;
 const WIDTH: u64 = 60;
 /// Eighths of a character.
@@ -40,7 +42,7 @@ pub(crate) fn lines(points: &[(Time, u64)], label: impl Fn(u64) -> String) -> Ve
             row if row + 1 == HEIGHT => top,
             _ => "",
         };
-        format!("{label:>margin$} {}", bars.trim_end())
+        format!("{} {}", padded(label, margin, true), bars.trim_end())
     };
     (0..HEIGHT).rev().map(row).collect()
 }
@@ -48,7 +50,7 @@ pub(crate) fn lines(points: &[(Time, u64)], label: impl Fn(u64) -> String) -> Ve
 /// As wide as the bars: the label of the beginning on the left, that of the end on the right.
 pub(crate) fn axis(margin: usize, start: &str, end: &str) -> String {
     let width = usize::try_from(WIDTH).unwrap_or(0).saturating_sub(start.chars().count());
-    format!("{:margin$} {start}{end:>width$}", "")
+    format!("{} {start}{}", padded("", margin, true), padded(end, width, true))
 }
 
 #[cfg(test)]

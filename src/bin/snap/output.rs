@@ -113,6 +113,9 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// Most characters that a column is made wide for: a longer cell pushes the rest of its line to the right.
+const WIDEST: usize = 80;
+
 /// Rows as lines, columns as wide as their widest cell; those with numbers to the right.
 pub(crate) fn columns<const N: usize>(
     rows: &[[String; N]],
@@ -121,16 +124,27 @@ pub(crate) fn columns<const N: usize>(
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+            *width = cell.chars().take(WIDEST).count().max(*width);
         }
     }
+    // Nothing stands behind the last.
+    let last_width = widths.last_mut().filter(|_| N > 0 && !is_number(N - 1));
+    last_width.into_iter().for_each(|width| *width = 0);
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            if is_number(column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
+        let cells = row
+            .iter()
+            .zip(widths)
+            .enumerate()
+            .map(|(column, (cell, width))| padded(cell, width, is_number(column)));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// A cell with spaces before or behind it. The formatter takes no width of more than 16 bits.
+pub(crate) fn padded(cell: &str, width: usize, to_the_right: bool) -> String {
+    let spaces = " ".repeat(width.saturating_sub(cell.chars().count()));
+    if to_the_right { spaces + cell } else { cell.to_owned() + &spaces }
 }
 
 /// `0.42 s`, `1:02:03`.
@@ -285,7 +299,55 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{base64, size};
+    use proptest::prelude::{Just, any, prop, prop_oneof, proptest};
+    use snap_backup::model::entry::Time;
+
+    use super::{base64, columns, count, duration, local, padded, path, rfc3339, size};
+    use crate::chart;
+    use crate::terminal::printable;
+
+    proptest! {
+        /// Whatever snapshots and names say of themselves: a table is lines, and no cell, width or time makes a panic.
+        #[test]
+        fn no_table_chart_time_or_size_makes_a_panic(
+            rows in prop::collection::vec([cell(), cell(), cell()], 0..6),
+            numbers in any::<[bool; 3]>(),
+            sec in any::<i64>(),
+            nanos in any::<u32>(),
+            bytes in any::<u64>(),
+            raw in prop::collection::vec(any::<u8>(), 0..300),
+            points in prop::collection::vec((any::<i64>(), any::<u64>()), 0..20),
+            seconds in prop::num::f64::ANY,
+            label in cell(),
+        ) {
+            let lines = columns(&rows, |column| numbers.get(column).copied().unwrap_or(false));
+            assert_eq!(lines.len(), rows.len());
+            let at = Time { sec, nanos };
+            for text in [local(at), rfc3339(at), size(bytes), count(bytes, "a", "b"), duration(seconds)] {
+                assert!(!text.is_empty());
+            }
+            printable(&path(&raw));
+            let mut points: Vec<_> = points.iter().map(|(sec, value)| (Time { sec: *sec, nanos }, *value)).collect();
+            points.sort();
+            chart::lines(&points, |_| label.clone());
+            chart::axis(label.chars().count(), &label, &label);
+        }
+    }
+
+    /// Short ones, wide characters, and more than the formatter takes.
+    fn cell() -> impl proptest::strategy::Strategy<Value = String> {
+        prop_oneof![".{0,20}", Just("x".repeat(70_000)), Just("\u{202e}\u{1f600}e\u{301}".repeat(30_000))]
+    }
+
+    #[test]
+    fn a_cell_beyond_all_measure_makes_no_other_line_longer() {
+        let long = "x".repeat(70_000);
+        let rows = [["a".to_owned(), "b".to_owned()], [long.clone(), "c".to_owned()]];
+        let lines = columns(&rows, |_| false);
+        assert_eq!(lines[0].trim_end(), format!("a{}b", " ".repeat(81)));
+        assert_eq!(lines[1], format!("{long}  c"));
+        assert_eq!(padded("7", 3, true), "  7");
+    }
 
     #[test]
     fn base64_is_that_of_rfc_4648() {

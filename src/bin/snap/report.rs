@@ -112,6 +112,7 @@ fn code(error: &Error) -> u8 {
         Error::NoRepository { .. } | Error::NoOtherRepository { .. } => 10,
         Error::WrongPassword { .. } | Error::NoPassword { .. } | Error::PasswordSource { .. } => 12,
         Error::Retention(_) => 22,
+        Error::Diverged { .. } => 20,
         error if error.is_full() => 21,
         Error::Interrupted => INTERRUPTED,
         error if error.is_damage() => 20,

@@ -66,9 +66,9 @@ pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, Malformed> {
         let record = bytes.get(space + 1..len).ok_or_else(wrong)?;
         let record = record.strip_suffix(b"\n").ok_or_else(wrong)?;
         let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(wrong)?;
-        let (key, value) = record.split_at(equals);
-        all.push((key, value.get(1..).unwrap_or_default()));
-        bytes = bytes.get(len..).unwrap_or_default();
+        let (key, [_, value @ ..]) = record.split_at(equals) else { return Err(wrong()) };
+        all.push((key, value));
+        bytes = bytes.get(len..).ok_or_else(wrong)?;
     }
     Ok(all)
 }

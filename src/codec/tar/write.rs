@@ -96,10 +96,11 @@ fn put_name(head: &mut [u8; BLOCK], name: &[u8], records: &mut Vec<u8>) {
     let split = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     let mut split = split.filter(|at| (1..=field::PREFIX.1).contains(at));
     let fits = |at: &usize| (2..=field::NAME.1 + 1).contains(&(name.len() - at));
-    if let Some(at) = split.find(fits) {
-        let (prefix, rest) = name.split_at(at);
+    if let Some(at) = split.find(fits)
+        && let (prefix, [b'/', rest @ ..]) = name.split_at(at)
+    {
         put_bytes(head, field::PREFIX, prefix);
-        return put_bytes(head, field::NAME, rest.get(1..).unwrap_or_default());
+        return put_bytes(head, field::NAME, rest);
     }
     put_bytes(head, field::NAME, name);
     pax::put(records, b"path", name);

@@ -283,6 +283,7 @@ impl Assembler<'_, '_, '_> {
                 Some(entry)
             }
             // A stream is the whole snapshot: half of one must not pass for a backup.
+            Outcome::Bug(what) => return Err(Error::Bug { what }),
             Outcome::Failed(why) if run.options.stdin.is_some() => return Err(Error::NothingRead(why)),
             Outcome::Failed(why) => {
                 run.problem(&path, &why);

@@ -10,6 +10,7 @@ use crossbeam_channel::bounded;
 
 use crate::codec::attributes::Value;
 use crate::codec::hash::ChunkType;
+use crate::error::Error;
 use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::ops::backup::assemble::Message;
@@ -60,6 +61,20 @@ pub(super) enum Outcome {
     Vanished,
     /// It could not be read.
     Failed(String),
+    /// The program broke this rule of its own: the run ends.
+    Bug(&'static str),
+}
+
+/// A broken rule as what fails to be read, until [`broken_rule`] tells it from what the system says.
+fn bug(what: &'static str) -> io::Error {
+    io::Error::other(Error::Bug { what })
+}
+
+fn broken_rule(err: &io::Error) -> Option<&'static str> {
+    match err.get_ref()?.downcast_ref()? {
+        Error::Bug { what } => Some(what),
+        _ => None,
+    }
 }
 
 /// Chunks of some files, and which of the files ended with them.
@@ -183,8 +198,9 @@ impl Reader<'_> {
             Input::Stream(command) => self.stream(seq, command),
             Input::File { path, size, inode } => self.attempts(seq, &path, size, inode),
         };
-        let outcome = outcome.unwrap_or_else(|err| match err.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Outcome::Vanished,
+        let outcome = outcome.unwrap_or_else(|err| match (broken_rule(&err), err.kind()) {
+            (Some(rule), _) => Outcome::Bug(rule),
+            (None, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Outcome::Vanished,
             _ => Outcome::Failed(err.to_string()),
         });
         self.end(seq, outcome);
@@ -221,14 +237,15 @@ impl Reader<'_> {
                     self.batch.plain = self.buffer()?;
                 }
                 // Never empty: less than a batch is used, and less than `max` waits behind it.
-                let free = self.batch.plain.get_mut(end..).unwrap_or_default();
-                match input.read(free) {
+                let free = self.batch.plain.get_mut(end..).filter(|free| !free.is_empty());
+                match input.read(free.ok_or_else(|| bug("a buffer that is not full has room"))?) {
                     Ok(0) => eof = true,
                     Ok(count) => {
                         end += count;
                         total += count as u64;
                         // A regular file read to its known length: the short read says that this is the end.
-                        eof = expected != u64::MAX && total >= expected && count < free.len();
+                        let full = end == self.batch.plain.len();
+                        eof = expected != u64::MAX && total >= expected && !full;
                     }
                     Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                     Err(err) => return Err(err),
@@ -237,9 +254,12 @@ impl Reader<'_> {
             if self.used == end {
                 return Ok(total);
             }
-            let ahead = self.batch.plain.get(self.used..end).unwrap_or_default();
+            let ahead = self.batch.plain.get(self.used..end);
+            let ahead = ahead.ok_or_else(|| bug("what was read lies in its buffer"))?;
             let len = self.run.repo.chunker().cut(ahead);
-            let id = self.run.repo.namer().name(ChunkType::Data, ahead.get(..len).unwrap_or_default());
+            let chunk = ahead.get(..len).filter(|chunk| !chunk.is_empty());
+            let chunk = chunk.ok_or_else(|| bug("a chunk is some of the bytes that were read"))?;
+            let id = self.run.repo.namer().name(ChunkType::Data, chunk);
             self.batch.steps.push(Step::Chunk { seq, id, len: len as u32 });
             self.used += len;
             if self.used >= BATCH {
@@ -251,12 +271,12 @@ impl Reader<'_> {
     /// Sends the full batch on; what was read beyond its last chunk begins the next. Returns where that ends.
     fn turn_over(&mut self, end: usize) -> io::Result<usize> {
         let mut next = Vec::new();
-        let rest = self.batch.plain.get(self.used..end).unwrap_or_default();
+        let rest = self.batch.plain.get(self.used..end);
+        let rest = rest.ok_or_else(|| bug("what was read lies in its buffer"))?;
         if !rest.is_empty() {
             next = self.buffer()?;
-            if let Some(start) = next.get_mut(..rest.len()) {
-                start.copy_from_slice(rest);
-            }
+            let start = next.get_mut(..rest.len());
+            start.ok_or_else(|| bug("less than a batch is left over"))?.copy_from_slice(rest);
         }
         let waiting = rest.len();
         self.flush();

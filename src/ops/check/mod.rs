@@ -10,7 +10,6 @@ mod small;
 mod walk;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::Error;
@@ -18,18 +17,18 @@ use crate::error::Result;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::model::record::Damaged;
-use crate::model::record::SessionKind;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::damage;
 use crate::store::index::Index;
 use crate::store::names;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::segments;
 use crate::store::segments::Claims;
 use crate::store::session;
-use crate::store::session::Session;
 use crate::store::session::Sight;
+use crate::store::snapshots;
 
 /// Most findings that are told one by one, and most that are written down.
 const MOST: usize = 1000;
@@ -94,6 +93,13 @@ struct Checker<'a> {
     bad: HashSet<PackId>,
 }
 
+/// How much had been found at some time.
+struct Mark {
+    errors: usize,
+    more: u64,
+    damage: usize,
+}
+
 /// Checks.
 ///
 /// # Errors
@@ -104,12 +110,7 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let reader = Session::open(repo, SessionKind::Reader);
-    let (session, sight) = match reader {
-        Ok((session, sight)) => (Some(session), sight),
-        Err(Error::Io { .. }) => (None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?),
-        Err(err) => return Err(err),
-    };
+    let session = ReadSession::open(repo, repo)?;
     let mut checker = Checker {
         repo,
         observer,
@@ -120,7 +121,9 @@ pub fn run(
         bad: HashSet::new(),
     };
     checker.small_objects()?;
-    let index = Arc::new(Index::load(repo, sight)?);
+    // Chosen before packs are listed: then all that they need is listed, whoever commits meanwhile.
+    let chosen = snapshots::list_all(repo)?.snapshots;
+    let index = session.fixed_index()?;
     checker.report.packs = index.sight().packs.len() as u64;
     checker.report.chunks = index.chunks();
     for (pack, why) in &index.unreadable {
@@ -130,14 +133,14 @@ pub fn run(
     let whole = checker.packs(&index, options)?;
     checker.parity(&index, options)?;
     checker.standing_records(&index, &whole)?;
-    checker.walk_snapshots(&index)?;
-    let by = session.as_ref().map_or_else(session::new_id, |session| Ok(session.id))?;
-    checker.record(by);
+    checker.walk_snapshots(&session, &index, &chosen)?;
+    checker.record(session.session().map_or_else(session::new_id, Ok)?);
     names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
-    checker.report.warnings.extend(repo.warnings());
-    if let Some(session) = session {
-        session.close()?;
+    for what in repo.diverged() {
+        checker.error(format!("{what}; if that is right, `snap repair known` accepts it"));
     }
+    checker.report.warnings.extend(repo.warnings());
+    session.close()?;
     Ok(checker.report)
 }
 
@@ -150,6 +153,19 @@ impl Checker<'_> {
             true => self.report.errors.push(text),
             false => self.report.more += 1,
         }
+    }
+
+    /// How much was found so far.
+    fn mark(&self) -> Mark {
+        Mark { errors: self.report.errors.len(), more: self.report.more, damage: self.damage.len() }
+    }
+
+    /// Takes back what was found since.
+    fn return_to(&mut self, mark: &Mark) {
+        self.report.errors.truncate(mark.errors);
+        self.report.more = mark.more;
+        let taken_back = self.damage.split_off(mark.damage.min(self.damage.len()));
+        taken_back.iter().for_each(|(what, _)| _ = self.noted.remove(what));
     }
 
     fn note(&mut self, what: Damaged, why: String) {

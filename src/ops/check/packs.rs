@@ -146,7 +146,7 @@ impl Verifier<'_> {
         if table != packs::table_at(storage, ring, id, len, true)? {
             return Err(damaged("its two tables differ"));
         }
-        self.claims.compare(id, len, &table);
+        self.claims.compare(id, len, &table)?;
         let kept = self.repo.view().and_then(|view| view.table(id, len));
         if kept.is_some_and(|kept| kept != table) {
             self.repo.warn(format!(
@@ -176,7 +176,7 @@ impl Verifier<'_> {
         if table != packs::table_at(storage, ring, id, len, true)? {
             return Err(damaged(Malformed::because("its two tables differ")));
         }
-        self.claims.compare(id, len, &table);
+        self.claims.compare(id, len, &table)?;
         wrong.map_or(Ok(()), |wrong| Err(damaged(wrong)))
     }
 

@@ -80,7 +80,7 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let cache = Cache::new(cache, &storage.location(), Some(&Repository::id_at(storage)?));
+    let cache = Cache::new(cache, None, &storage.location(), &Repository::id_at(storage)?);
     let mut report = Report::default();
     report.errors.extend(keys::all(storage)?.into_iter().filter_map(|(_, slot)| Some(slot.err()?.chain())));
     let sidecars: BTreeMap<PackId, u64> = sidecars::list(storage)?.into_iter().collect();

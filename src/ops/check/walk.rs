@@ -14,10 +14,12 @@ use crate::model::entry::Kind;
 use crate::model::entry::Part;
 use crate::model::id::ChunkId;
 use crate::model::id::PackId;
+use crate::model::id::SnapshotId;
 use crate::model::record::Damaged;
 use crate::ops::check::Checker;
 use crate::store::chunks::ChunkReader;
 use crate::store::index::Index;
+use crate::store::read_session::ReadSession;
 use crate::store::session::Sight;
 use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
@@ -25,6 +27,9 @@ use crate::store::trees;
 use crate::store::trees::Budget;
 use crate::store::trees::DirStream;
 use crate::store::trees::MAX_NESTING;
+
+/// How often what is missing is looked for, where packs come and go meanwhile.
+const LOOKS: u32 = 3;
 
 /// A directory that the walk is in.
 struct Walked {
@@ -49,12 +54,51 @@ struct Walk<'c, 'a> {
 }
 
 impl Checker<'_> {
-    pub(super) fn walk_snapshots(&mut self, index: &Arc<Index>) -> Result<()> {
+    /// Walks the chosen snapshots. What seems to be missing is looked for again in a new listing of packs before
+    /// anything is said or written down: another process may have moved it meanwhile.
+    ///
+    /// # Errors
+    /// When the store fails, the run was interrupted, or packs are moved faster than they are listed.
+    pub(super) fn walk_snapshots(
+        &mut self,
+        session: &ReadSession,
+        index: &Arc<Index>,
+        chosen: &[Snapshot],
+    ) -> Result<()> {
+        self.report.snapshots = chosen.len() as u64;
+        let mut left: Vec<&Snapshot> = chosen.iter().collect();
+        let mut index = Arc::clone(index);
+        for look in 1.. {
+            let mark = self.mark();
+            let affected = self.walk_some(&index, &left)?;
+            let now: HashSet<PackId> = Sight::packs(self.repo.storage())?.iter().map(|(id, _)| *id).collect();
+            let before: HashSet<PackId> = index.sight().packs.iter().map(|(id, _)| *id).collect();
+            let (gone, new) = (!before.is_subset(&now), !now.is_subset(&before));
+            if affected.is_empty() || !gone && (!new || look >= LOOKS) {
+                self.report.affected = affected;
+                return Ok(());
+            }
+            if look >= LOOKS {
+                break;
+            }
+            self.return_to(&mark);
+            left.retain(|snapshot| affected.iter().any(|(id, _)| *id == snapshot.id));
+            // Where no session could be made, one may have been purged.
+            let standing = snapshots::list_all(self.repo)?.snapshots;
+            left.retain(|snapshot| standing.iter().any(|one| one.id == snapshot.id));
+            index = session.fixed_index()?;
+        }
+        let why = "packs are moved by another process all the time: run the check again when it has ended";
+        Err(Error::Refused(why.into()))
+    }
+
+    /// Walks snapshots once; gives those that something is missing of, and of how many entries.
+    fn walk_some(&mut self, index: &Arc<Index>, some: &[&Snapshot]) -> Result<Vec<(SnapshotId, u64)>> {
         let mut reader = ChunkReader::new(self.repo, Arc::clone(index))?;
         let mut spare = ChunkReader::new(self.repo, Arc::clone(index))?;
         let mut seen = HashMap::new();
-        for snapshot in snapshots::list_all(self.repo)?.snapshots {
-            self.report.snapshots += 1;
+        let mut affected = Vec::new();
+        for snapshot in some {
             let name = format!("snapshot {}", snapshot.id.short());
             let mut walk = Walk {
                 checker: self,
@@ -64,22 +108,12 @@ impl Checker<'_> {
                 name,
                 affected: 0,
             };
-            walk.all(&snapshot)?;
+            walk.all(snapshot)?;
             if walk.affected > 0 {
-                let affected = walk.affected;
-                self.report.affected.push((snapshot.id, affected));
+                affected.push((snapshot.id, walk.affected));
             }
         }
-        // What another process moved meanwhile is not lost.
-        let now: HashSet<PackId> = Sight::packs(self.repo.storage())?.iter().map(|(id, _)| *id).collect();
-        let moved = index.sight().packs.iter().any(|(id, _)| !now.contains(id));
-        match moved && !self.report.affected.is_empty() {
-            true => {
-                let why = "packs were moved by another process meanwhile: run the check again";
-                Err(Error::Refused(why.into()))
-            }
-            false => Ok(()),
-        }
+        Ok(affected)
     }
 }
 

@@ -71,7 +71,6 @@ fn lock(steps: &Steps) -> MutexGuard<'_, VecDeque<Step>> {
 }
 
 pub(super) struct Work<'a> {
-    pub(super) from: &'a Repository,
     pub(super) to: &'a Repository,
     pub(super) past: &'a Past,
     pub(super) observer: &'a dyn Observer,
@@ -115,10 +114,8 @@ impl Work<'_> {
             above: Vec::new(),
             root: None,
         };
-        let index = Arc::clone(walk_reader.index());
         stream::run(
-            self.from,
-            &index,
+            self.past.session(),
             |feed| {
                 let mut visitor = Walking { walker, feed };
                 versions::walk(&mut walk_reader, b"", trees, &mut visitor, &mut bounds)

@@ -121,7 +121,7 @@ pub fn run(
     let bytes = if report.alike { 0 } else { new.iter().map(|one| one.manifest.counts.bytes_total).sum() };
     observer.notice(Event::Expect { files: new.len() as u64, bytes });
     let alike = report.alike.then(|| Alike::new(from, &past)).transpose()?;
-    let mut run = Run { from, to, options, observer, stop, past: &past, alike, new: Vec::new() };
+    let mut run = Run { to, options, observer, stop, past: &past, alike, new: Vec::new() };
     for old in new {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -190,7 +190,6 @@ struct Base<'a> {
 }
 
 struct Run<'a> {
-    from: &'a Repository,
     to: &'a Repository,
     options: &'a Options,
     observer: &'a dyn Observer,
@@ -217,13 +216,8 @@ impl<'a> Run<'a> {
             let root = match &mut self.alike {
                 Some(alike) => alike.copy(self.to, old, vouched, &mut sink, self.observer, self.stop),
                 None => {
-                    let work = anew::Work {
-                        from: self.from,
-                        to: self.to,
-                        past: self.past,
-                        observer: self.observer,
-                        stop: self.stop,
-                    };
+                    let work =
+                        anew::Work { to: self.to, past: self.past, observer: self.observer, stop: self.stop };
                     work.copy(old, base.as_ref(), &index, &mut sink)
                 }
             };

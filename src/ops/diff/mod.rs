@@ -22,16 +22,15 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::ops::diff::live::Live;
 use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
 use crate::store::pairs;
 use crate::store::pairs::Budgets;
 use crate::store::pairs::One;
 use crate::store::pairs::Pair;
 use crate::store::pairs::Side;
 use crate::store::pairs::Stored;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection::Selection;
-use crate::store::session::Session;
 use crate::store::snapshots;
 use crate::store::snapshots::Query;
 use crate::store::trees;
@@ -180,13 +179,17 @@ pub fn run(
     observer: &dyn Observer,
     stop: &Arc<AtomicBool>,
 ) -> Result<Summary> {
-    let (before, path) = snapshots::resolve(repo, Query::among(&options.before, &options.among))?;
-    let second = second(repo, &options.after, &options.among)?;
-    let (session, sight) = Session::open_to_read(repo, observer)?;
-    let index = Arc::new(Index::load(repo, sight)?);
-    let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
+    let session = Arc::new(ReadSession::open(repo, observer)?);
+    let (before, path) = session.resolve(Query::among(&options.before, &options.among))?;
+    let second = second(&session, &options.after, &options.among)?;
+    let mut read = vec![before.id];
+    if let Second::Stored(after, _) = &second {
+        read.push(after.id);
+    }
+    session.begin(&read)?;
+    let mut reader = session.chunks()?;
     let mut side =
-        |snapshot: &snapshots::Snapshot, path: Option<&[u8]>| side(repo, &index, &mut reader, snapshot, path);
+        |snapshot: &snapshots::Snapshot, path: Option<&[u8]>| side(&session, &mut reader, snapshot, path);
     let mut first = side(&before, path.as_deref())?;
     let mut budgets = Budgets::of(Some(&before), None);
     let (mut other, after, live): (Box<dyn Side>, _, _) = match second {
@@ -217,9 +220,7 @@ pub fn run(
         observer.notice(Event::Problem { path: &path, why: &why });
         comparer.summary.problems.push((path, why));
     }
-    if let Some(session) = session {
-        session.close()?;
-    }
+    session.leave()?;
     // A walk that was told to stop ends as if there were no more.
     if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(comparer.summary) }
 }
@@ -229,7 +230,7 @@ enum Second {
     Live(PathBuf),
 }
 
-fn second(repo: &Repository, given: &Path, among: &Selection) -> Result<Second> {
+fn second(session: &ReadSession, given: &Path, among: &Selection) -> Result<Second> {
     let text = given.to_string_lossy();
     let is_path = text.starts_with('/')
         || text == "."
@@ -239,7 +240,7 @@ fn second(repo: &Repository, given: &Path, among: &Selection) -> Result<Second> 
     if is_path {
         return Ok(Second::Live(given.to_path_buf()));
     }
-    match snapshots::resolve(repo, Query::among(given.as_os_str().as_bytes(), among)) {
+    match session.resolve(Query::among(given.as_os_str().as_bytes(), among)) {
         Ok((snapshot, path)) => Ok(Second::Stored(Box::new(snapshot), path)),
         Err(Error::NoSnapshot { .. }) if given.is_dir() => Ok(Second::Live(given.to_path_buf())),
         Err(err) => Err(err),
@@ -247,17 +248,16 @@ fn second(repo: &Repository, given: &Path, among: &Selection) -> Result<Second> 
 }
 
 fn side(
-    repo: &Repository,
-    index: &Arc<Index>,
+    session: &Arc<ReadSession>,
     reader: &mut ChunkReader,
     snapshot: &snapshots::Snapshot,
     path: Option<&[u8]>,
 ) -> Result<Box<dyn Side>> {
-    let Some(path) = path else { return Ok(Box::new(Stored::new(repo, index, snapshot.manifest.root)?)) };
+    let Some(path) = path else { return Ok(Box::new(Stored::new(session, snapshot.manifest.root)?)) };
     let found = trees::lookup(reader, snapshot.manifest.root, path)?
         .ok_or_else(|| Error::no_path(&snapshot.id, path))?;
     match found.kind {
-        Kind::Dir { tree } => Ok(Box::new(Stored::new(repo, index, tree)?)),
+        Kind::Dir { tree } => Ok(Box::new(Stored::new(session, tree)?)),
         // Two files are compared whatever they are called.
         _ => Ok(Box::new(One(Some(Entry { name: b"file".to_vec(), ..found })))),
     }

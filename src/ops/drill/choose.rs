@@ -16,14 +16,14 @@ use crate::ops::drill::Chosen;
 use crate::ops::drill::Options;
 use crate::ops::drill::Sample;
 use crate::store::chunks::ChunkReader;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
 use crate::store::trees::Budget;
 use crate::store::trees::DirStream;
 use crate::store::trees::MAX_NESTING;
 
-pub(super) fn choose(reading: &Arc<Reading>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
+pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
     let snapshots = snapshots_of(reading, options)?;
     let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.id).collect();
     reading.begin(&ids)?;
@@ -58,7 +58,7 @@ pub(super) fn choose(reading: &Arc<Reading>, options: &Options, stop: &AtomicBoo
 }
 
 /// The named ones; else of each set the newest, and one of those that are recent, by lot.
-fn snapshots_of(reading: &Reading, options: &Options) -> Result<Vec<Snapshot>> {
+fn snapshots_of(reading: &ReadSession, options: &Options) -> Result<Vec<Snapshot>> {
     let repo = reading.repo();
     if !options.selectors.is_empty() {
         let named = options.selectors.iter().map(|selector| Ok(snapshots::resolve(repo, selector)?.0));

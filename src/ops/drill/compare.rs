@@ -22,7 +22,7 @@ use crate::ops::drill::Compared;
 use crate::ops::drill::Sample;
 use crate::store::chunks::ChunkReader;
 use crate::store::holds;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::session;
 use crate::tree::long;
 use crate::tree::source;
@@ -33,7 +33,7 @@ use crate::tree::target;
 const RACY: i64 = 2;
 
 pub(super) fn compare(
-    reading: &Arc<Reading>,
+    reading: &Arc<ReadSession>,
     sample: &Sample,
     target: &Path,
     stop: &AtomicBool,

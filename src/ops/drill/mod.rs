@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::observe::Observer;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection::Selection;
 use crate::store::snapshots::Snapshot;
@@ -85,7 +85,7 @@ pub struct Compared {
 /// A drill. As long as it lasts no collection takes away what it reads.
 #[derive(Debug)]
 pub struct Drill {
-    reading: Arc<Reading>,
+    reading: Arc<ReadSession>,
 }
 
 impl Drill {
@@ -94,7 +94,7 @@ impl Drill {
     /// # Errors
     /// When the repository cannot be read.
     pub fn begin(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
-        Ok(Self { reading: Arc::new(Reading::open(repo, observer)?) })
+        Ok(Self { reading: Arc::new(ReadSession::open(repo, observer)?) })
     }
 
     /// Chooses what is to be restored.
@@ -118,6 +118,6 @@ impl Drill {
     /// # Errors
     /// When its session is still visible.
     pub fn end(self) -> Result<()> {
-        Arc::into_inner(self.reading).map_or(Ok(()), Reading::close)
+        Arc::into_inner(self.reading).map_or(Ok(()), ReadSession::close)
     }
 }

@@ -23,11 +23,10 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::ops::export::walk::Walk;
 use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
 use crate::store::pairs::Budgets;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection::Selection;
-use crate::store::session::Session;
 use crate::store::snapshots;
 use crate::store::snapshots::Query;
 use crate::store::snapshots::Snapshot;
@@ -114,11 +113,12 @@ pub fn run(
     if !(lowest..=highest).contains(&level) {
         return Err(Error::Usage(format!("levels of this format are {lowest} to {highest}")));
     }
-    let (snapshot, path) = snapshots::resolve(repo, Query::among(&options.selector, &options.among))?;
-    let since = earlier(repo, options, &snapshot, observer)?;
-    let (session, sight) = Session::open_to_read(repo, observer)?;
-    let index = Arc::new(Index::load(repo, sight)?);
-    let mut reader = ChunkReader::new(repo, Arc::clone(&index))?;
+    let session = Arc::new(ReadSession::open(repo, observer)?);
+    let (snapshot, path) = session.resolve(Query::among(&options.selector, &options.among))?;
+    let since = earlier(&session, options, &snapshot, observer)?;
+    let read: Vec<SnapshotId> = since.iter().chain([&snapshot]).map(|one| one.id).collect();
+    session.begin(&read)?;
+    let mut reader = session.chunks()?;
     let path = path.unwrap_or_default();
     let root = root_at(&mut reader, &snapshot, &path)?.ok_or_else(|| Error::no_path(&snapshot.id, &path))?;
     let mut before = None;
@@ -127,21 +127,19 @@ pub fn run(
     }
     expect(observer, &snapshot, &path, options);
     let budgets = Budgets::of(since.as_ref(), Some(&snapshot));
-    let mut walk = Walk::new(repo, &index, reader, observer, stop, snapshot.manifest.started, budgets)?;
+    let mut walk = Walk::new(&session, reader, observer, stop, snapshot.manifest.started, budgets);
     let is_delta = options.delta || options.since.is_some();
     let mut archive_bytes = 0;
     pack::packed(options.format, level, out, |write| {
         let plan = |feed: &mut stream::Feed<'_>| walk.all(feed, &root, before.as_ref(), is_delta);
-        stream::run(repo, &index, plan, &mut |bytes| {
+        stream::run(&session, plan, &mut |bytes| {
             archive_bytes += bytes.len() as u64;
             observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
             write(bytes)
         })
     })?;
     let counts = Counts { archive_bytes, ..walk.counts };
-    if let Some(session) = session {
-        session.close()?;
-    }
+    session.leave()?;
     let since = since.map(|since| since.id);
     Ok(Summary { snapshot: snapshot.id, since, counts, seconds: clock.elapsed().as_secs_f64() })
 }
@@ -156,13 +154,13 @@ fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &O
 
 /// The snapshot that a delta is relative to.
 fn earlier(
-    repo: &Repository,
+    session: &ReadSession,
     options: &Options,
     snapshot: &Snapshot,
     observer: &dyn Observer,
 ) -> Result<Option<Snapshot>> {
     if let Some(since) = &options.since {
-        let (since, path) = snapshots::resolve(repo, Query::among(since, &options.among))?;
+        let (since, path) = session.resolve(Query::among(since, &options.among))?;
         let whole = path.is_none().then_some(since);
         return whole.map(Some).ok_or_else(|| Error::Usage("--since takes a whole snapshot".into()));
     }
@@ -180,7 +178,7 @@ fn earlier(
         selector: parent.short(),
         why: format!("the parent of {} is gone: name another with --since", snapshot.id.short()),
     };
-    match snapshots::load(repo, &parent.hex()) {
+    match snapshots::load(session.repo(), &parent.hex()) {
         Ok(found) => found.map(Some).ok_or_else(gone),
         Err(err) if err.is_missing() => Err(gone()),
         Err(err) => Err(err),

@@ -27,14 +27,13 @@ use crate::ops::export::Root;
 use crate::ops::export::delta::Delta;
 use crate::ops::export::member;
 use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
 use crate::store::pairs;
 use crate::store::pairs::Budgets;
 use crate::store::pairs::Nothing;
 use crate::store::pairs::Pair;
 use crate::store::pairs::Side;
 use crate::store::pairs::Stored;
-use crate::store::repository::Repository;
+use crate::store::read_session::ReadSession;
 use crate::store::stream;
 use crate::store::stream::Feed;
 use crate::store::trees;
@@ -43,8 +42,7 @@ use crate::store::trees;
 const MAP_PIECE: usize = 32 << 10;
 
 pub(super) struct Walk<'a> {
-    repo: &'a Repository,
-    index: &'a Arc<Index>,
+    session: &'a Arc<ReadSession>,
     reader: ChunkReader,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
@@ -60,18 +58,17 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(
-        repo: &'a Repository,
-        index: &'a Arc<Index>,
+        session: &'a Arc<ReadSession>,
         reader: ChunkReader,
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
         started: Time,
         budgets: Budgets,
-    ) -> Result<Self> {
+    ) -> Self {
         let counts =
             Counts { files: 0, dirs: 0, others: 0, bytes: 0, archive_bytes: 0, left_out: 0, deleted: 0 };
         let (links, above) = (HashMap::new(), Vec::new());
-        Ok(Self { repo, index, reader, observer, stop, started, links, above, budgets, counts })
+        Self { session, reader, observer, stop, started, links, above, budgets, counts }
     }
 
     /// The whole archive.
@@ -124,7 +121,7 @@ impl<'a> Walk<'a> {
     }
 
     fn stored(&self, tree: ChunkId) -> Result<Box<dyn Side>> {
-        Ok(Box::new(Stored::new(self.repo, self.index, tree)?))
+        Ok(Box::new(Stored::new(self.session, tree)?))
     }
 
     fn side(&self, root: Option<&Root>) -> Result<Box<dyn Side>> {

@@ -117,6 +117,7 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
+    repo.refuse_diverged()?;
     match Collector::run(repo, options, observer, stop, false) {
         Err(err) if err.is_full() && !options.dry_run => {
             repo.storage().release_reserve()?;

@@ -10,6 +10,7 @@ use crate::codec::block;
 use crate::codec::block::BlockOpener;
 use crate::codec::block::SealedBlock;
 use crate::codec::pack::BlockRow;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::SnapshotId;
@@ -120,8 +121,9 @@ impl Mover<'_> {
             }
             let mut start = 0usize;
             for ((id, len), live) in row.chunks.iter().zip(&live) {
-                let chunk = plain.get(start..start + *len as usize).unwrap_or_default();
-                start += *len as usize;
+                let end = start + *len as usize;
+                let chunk = error::part(&plain, start..end, "the chunks of a sound block lie in it")?;
+                start = end;
                 if *live {
                     sink.put(pack.kind, *id, chunk)?;
                 }

@@ -14,6 +14,7 @@ use crate::codec::tar::acl;
 use crate::codec::tar::read::Found;
 use crate::codec::tar::read::Next;
 use crate::codec::tar::read::Reader;
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Content;
@@ -259,7 +260,8 @@ impl<'a, 'scope> Intake<'a, 'scope> {
                     buffer.copy_within(start..end, 0);
                     (start, end) = (0, end - start);
                 }
-                let free = buffer.get_mut(end..).unwrap_or_default();
+                let len = buffer.len();
+                let free = error::part_mut(&mut buffer, end..len, "what was read lies in its buffer")?;
                 let count = input.read(free).map_err(told)?;
                 eof = count == 0;
                 end += count;
@@ -267,9 +269,9 @@ impl<'a, 'scope> Intake<'a, 'scope> {
             if start == end {
                 break;
             }
-            let ahead = buffer.get(start..end).unwrap_or_default();
+            let ahead = error::part(&buffer, start..end, "what was read lies in its buffer")?;
             let len = self.work.repo.chunker().cut(ahead);
-            let chunk = ahead.get(..len).unwrap_or_default();
+            let chunk = error::part(ahead, 0..len, "a chunk ends where its bytes do")?;
             let id = self.work.repo.namer().name(ChunkType::Data, chunk);
             self.out.put(ChunkType::Data, id, chunk)?;
             self.read += len as u64;

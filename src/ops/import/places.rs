@@ -62,9 +62,10 @@ fn stored(source: &Path) -> Result<Names> {
 pub(super) fn place(names: Names, is_full: bool, roots: &[Vec<u8>], sources: &[Source]) -> Names {
     if !is_full {
         // Sources inside one another: the longest way that fits is meant.
-        let fitting = sources.iter().filter(|source| names.starts_with(&source.seen));
-        if let Some(source) = fitting.max_by_key(|source| source.seen.len()) {
-            let rest = names.get(source.seen.len()..).unwrap_or_default();
+        let fitting = sources
+            .iter()
+            .filter_map(|source| names.strip_prefix(source.seen.as_slice()).map(|rest| (source, rest)));
+        if let Some((source, rest)) = fitting.max_by_key(|(source, _)| source.seen.len()) {
             return source.stored.iter().chain(rest).cloned().collect();
         }
     }

@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::entry::Kind;
 use crate::observe::Observer;
 use crate::ops::import::tree::Node;
 use crate::ops::import::tree::Tree;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
-use crate::store::session::Session;
 use crate::store::snapshots::Snapshot;
 use crate::store::trees::Budget;
 use crate::store::trees::DirStream;
@@ -29,8 +28,13 @@ struct Open {
 /// When any of it is missing or damaged.
 pub(super) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observer) -> Result<Tree> {
     // R1: until all is read.
-    let (_session, sight) = Session::open_to_read(repo, observer)?;
-    let mut reader = ChunkReader::new(repo, Arc::new(Index::load(repo, sight)?))?;
+    let session = Arc::new(ReadSession::open(repo, observer)?);
+    if !session.snapshots()?.iter().any(|one| one.id == snapshot.id) {
+        let why = "it was forgotten meanwhile: run the import again".to_owned();
+        return Err(Error::NoSnapshot { selector: snapshot.id.short(), why });
+    }
+    session.begin(&[snapshot.id])?;
+    let mut reader = session.chunks()?;
     let mut budget = Budget::of(&snapshot.manifest.counts);
     let mut groups = HashMap::new();
     let stream = DirStream::new(snapshot.manifest.root);

@@ -189,7 +189,7 @@ impl Tree {
             let blocked = match dir.below.get(name.as_slice()) {
                 Some(node) if node.is_dir() => false,
                 Some(node) if node.round == *round => {
-                    let way = names.get(..=depth).unwrap_or_default();
+                    let way = names.get(..=depth).unwrap_or(names);
                     return Err(Malformed::with(format!(
                         "it lies below {}, which is no directory",
                         shown(way)

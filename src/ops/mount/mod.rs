@@ -33,7 +33,7 @@ use crate::model::manifest::Manifest;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::dirs;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection::Selection;
 use crate::store::shared::SharedReader;
@@ -113,7 +113,7 @@ pub struct Mount {
     links: Links,
     told: Mutex<HashSet<(Vec<u8>, String)>>,
     reader: SharedReader,
-    reading: Arc<Reading>,
+    reading: Arc<ReadSession>,
 }
 
 impl Mount {
@@ -122,7 +122,7 @@ impl Mount {
     /// # Errors
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, options: Options, observer: Box<dyn Observer + Send>) -> Result<Self> {
-        let reading = Arc::new(Reading::open_to_stay(repo, &*observer)?);
+        let reading = Arc::new(ReadSession::open_to_stay(repo, &*observer)?);
         let patience = Duration::from_secs(repo.config().stale_after);
         let mount = Self {
             repo: repo.clone(),

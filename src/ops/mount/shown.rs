@@ -16,7 +16,7 @@ use crate::model::id::SnapshotId;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::ops::mount::names;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection::Selection;
 use crate::store::snapshots;
@@ -86,7 +86,7 @@ impl Watch {
     pub(super) fn look(
         &mut self,
         repo: &Repository,
-        reading: &Reading,
+        reading: &ReadSession,
         observer: &dyn Observer,
         now: bool,
     ) -> Result<Arc<Shown>> {
@@ -111,7 +111,7 @@ impl Watch {
         }
     }
 
-    fn refresh(&mut self, repo: &Repository, reading: &Reading, observer: &dyn Observer) -> Result<()> {
+    fn refresh(&mut self, repo: &Repository, reading: &ReadSession, observer: &dyn Observer) -> Result<()> {
         for _ in 0..LOOKS {
             let listed = repo.storage().list(Area::Snapshots)?;
             let listing: BTreeMap<String, u64> =
@@ -180,7 +180,7 @@ impl Watch {
     }
 
     /// Tells the session what is shown or open; whether that is more than before.
-    fn name_what_is_read(&mut self, reading: &Reading) -> bool {
+    fn name_what_is_read(&mut self, reading: &ReadSession) -> bool {
         let mut reads: BTreeSet<SnapshotId> = self.shown.snapshots.values().map(|one| one.id).collect();
         let (open, patience) = (&self.open, self.patience);
         self.gone.retain(|id, _| open.contains_key(id) && !reads.contains(id));

@@ -11,10 +11,10 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::index::Index;
 use crate::store::packs;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::segments;
 use crate::store::segments::Claims;
-use crate::store::session::Session;
 use crate::store::session::Sight;
 
 /// What was read.
@@ -46,9 +46,10 @@ pub struct WrongSegment {
 /// # Errors
 /// When the store fails, another process uses the view, or the run was interrupted.
 pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
-    let (session, sight) = Session::open_to_read(repo, observer)?;
+    let session = ReadSession::open(repo, observer)?;
+    let sight = session.look()?;
     let report = if dry_run { compare(repo, &sight, observer, stop)? } else { rebuild(repo, sight)? };
-    session.map_or(Ok(()), Session::close)?;
+    session.close()?;
     Ok(report)
 }
 
@@ -62,7 +63,7 @@ fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
     let claims = Claims::of(repo)?;
     for (number, pack) in (0..).zip(index.packs()) {
         match index.table(number) {
-            Ok(kept) => claims.compare(&pack.id, pack.len, &kept.table),
+            Ok(kept) => claims.compare(&pack.id, pack.len, &kept.table)?,
             Err(err) if err.is_damage() => {}
             Err(err) => return Err(err),
         }
@@ -101,7 +102,7 @@ fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &Ato
             Err(err) => return Err(err),
         };
         report.chunks += table.blocks.iter().map(|block| block.chunks.len() as u64).sum::<u64>();
-        claims.compare(id, *len, &table);
+        claims.compare(id, *len, &table)?;
         let kept = repo.view().and_then(|view| view.table_of(id));
         report.wrong += u64::from(kept.is_some_and(|kept| kept != (*len, table)));
     }

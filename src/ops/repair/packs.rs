@@ -25,6 +25,7 @@ use crate::store::damage;
 use crate::store::index::Index;
 use crate::store::packs;
 use crate::store::parity;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::session::Session;
 use crate::store::session::Sight;
@@ -99,18 +100,21 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let (session, sight) = match options.dry_run {
-        true => (None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?),
-        // W1: a writer.
-        false => {
-            let (session, sight) = Session::open(repo, SessionKind::Writer)?;
-            (Some(session), sight)
-        }
-    };
-    let mut run = Run { repo, observer, stop, session: session.as_ref(), report: Report::default() };
+    if options.dry_run {
+        let reading = ReadSession::open(repo, observer)?;
+        let sight = reading.look()?;
+        let mut run = Run { repo, observer, stop, session: None, report: Report::default() };
+        run.all(&sight, &options.ids)?;
+        let report = run.report;
+        reading.close()?;
+        return Ok(report);
+    }
+    // W1: a writer.
+    let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+    let mut run = Run { repo, observer, stop, session: Some(&session), report: Report::default() };
     run.all(&sight, &options.ids)?;
     let report = run.report;
-    session.map_or(Ok(()), Session::close)?;
+    session.close()?;
     Ok(report)
 }
 

@@ -18,6 +18,7 @@ use crate::observe::Observer;
 pub use crate::ops::repair::rewrite::Losses;
 use crate::ops::repair::rewrite::Rewriter;
 use crate::store::index::Index;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::session::Session;
 use crate::store::session::Sight;
@@ -90,11 +91,11 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Report> {
     let mut report = Report::default();
+    let session = ReadSession::open(repo, observer)?;
     let candidates = candidates(repo, &options.ids, &mut report)?;
     report.looked_at = (candidates.len() + report.items.len()) as u64;
-    let (session, sight) = Session::open_to_read(repo, observer)?;
-    let damaged = look(repo, sight, &candidates, stop)?;
-    session.map_or(Ok(()), Session::close)?;
+    let damaged = look(repo, &session.fixed_index()?, &candidates, stop)?;
+    session.close()?;
     for (at, losses) in damaged {
         let Some((snapshot, kept)) = candidates.get(at) else { continue };
         let lost = losses.entries > 0;
@@ -159,12 +160,11 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
 /// Which of the snapshots need to be replaced, and what they lost.
 fn look(
     repo: &Repository,
-    sight: Sight,
+    index: &Arc<Index>,
     candidates: &[Candidate],
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Losses)>> {
-    let index = Arc::new(Index::load(repo, sight)?);
-    let mut rewriter = Rewriter::new(repo, &index, stop)?;
+    let mut rewriter = Rewriter::new(repo, index, stop)?;
     let mut damaged = Vec::new();
     for (at, (snapshot, kept)) in candidates.iter().enumerate() {
         let (_, losses) = rewriter.snapshot(&snapshot.manifest)?;

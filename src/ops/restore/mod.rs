@@ -46,7 +46,7 @@ use crate::model::id::SnapshotId;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::chunks::ChunkReader;
-use crate::store::reading::Reading;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection;
 use crate::store::snapshots;
@@ -166,7 +166,7 @@ struct Job<'a> {
     options: &'a Options,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
-    reading: Arc<Reading>,
+    reading: Arc<ReadSession>,
     selection: Selection,
     /// Includes that have matched nothing so far.
     unmatched: Mutex<Vec<Include>>,
@@ -285,7 +285,7 @@ pub fn run(
     };
     refuse_to_empty_the_machine(options)?;
     // R1: a session before the choice, the packs after it.
-    let reading = Arc::new(Reading::open(repo, observer)?);
+    let reading = Arc::new(ReadSession::open(repo, observer)?);
     let (snapshot, path) = snapshots::resolve(repo, Query::among(&options.selector, &options.among))?;
     let path = path.or_else(|| options.below.clone());
     reading.begin(&[snapshot.id])?;

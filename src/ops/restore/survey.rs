@@ -143,7 +143,7 @@ impl Job<'_> {
         let (file, before) = (&*segment.file, uses.len());
         let mut wanted = 0;
         let mut holes = Vec::new();
-        for (part, at, what) in window.parts(segment) {
+        for (part, at, what) in window.parts(segment)? {
             if is_there(at, what)? {
                 self.observer.notice(Event::Done { files: 0, bytes: what.len() });
                 continue;

@@ -39,7 +39,7 @@ impl Job<'_> {
         let Some(file) = self.to_read_back(&segment.file)? else { return Ok(()) };
         target::forget_cached(&file);
         let differs = || Error::Refused("what was written reads back differently".into());
-        for (_, at, part) in window.parts(segment) {
+        for (_, at, part) in window.parts(segment)? {
             let sound = match part {
                 Part::Hole { len } => target::is_zero(&file, at, len),
                 Part::Chunk { id, len } => {

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Content;
@@ -84,9 +85,13 @@ impl Window {
     }
 
     /// The parts of a segment with their numbers.
-    pub(super) fn parts(&self, segment: &Segment) -> impl Iterator<Item = (u32, u64, Part)> {
-        let parts = self.parts.get(segment.parts.clone()).unwrap_or_default().iter();
-        (segment.parts.start as u32..).zip(parts).map(|(number, (at, part))| (number, *at, *part))
+    ///
+    /// # Errors
+    /// A bug: a segment whose parts are not in its window.
+    pub(super) fn parts(&self, segment: &Segment) -> Result<impl Iterator<Item = (u32, u64, Part)>> {
+        let parts = error::part(&self.parts, segment.parts.clone(), "a segment's parts lie in its window")?;
+        let numbered = (segment.parts.start as u32..).zip(parts);
+        Ok(numbered.map(|(number, (at, part))| (number, *at, *part)))
     }
 
     /// Plans a file; of one that has more parts than a window holds, restores all but the last of them.

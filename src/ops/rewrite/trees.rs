@@ -250,8 +250,8 @@ impl Builder<'_, '_> {
 
 /// The directory that a path is in, and its name there.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
-        None => (&[], path),
+    match path.iter().rposition(|byte| *byte == b'/').map(|at| path.split_at(at)) {
+        Some((dir, [_, name @ ..])) => (dir, name),
+        _ => (&[], path),
     }
 }

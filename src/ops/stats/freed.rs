@@ -39,7 +39,7 @@ pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result
     for (snapshot, root) in seen.all.iter().zip(&seen.roots) {
         if ids.contains(&snapshot.id) { &mut going } else { &mut staying }.push(*root);
     }
-    let (going, staying) = (seen.graph.owners(&going), seen.graph.owners(&staying));
+    let (going, staying) = (seen.graph.owners(&going)?, seen.graph.owners(&staying)?);
     let fate = |row: u32| match (owner(&staying, row), owner(&going, row)) {
         (Owner::Nobody, Owner::Nobody) => Fate::Waste,
         (Owner::Nobody, _) => Fate::Goes,

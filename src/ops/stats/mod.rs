@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicBool;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::SnapshotId;
-use crate::model::record::SessionKind;
 pub use crate::ops::stats::freed::Freed;
 pub use crate::ops::stats::freed::freed;
 use crate::store::graph;
@@ -19,11 +18,9 @@ use crate::store::graph::Graph;
 use crate::store::graph::Owner;
 use crate::store::index::Index;
 use crate::store::parity;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::selection::Choice;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::snapshots;
 use crate::store::snapshots::Snapshot;
 use crate::store::trash;
 
@@ -91,9 +88,9 @@ pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Re
     let forgotten = forgotten(repo, &seen.all, &mut seen.graph)?;
     let wanted: Vec<u32> = chosen.iter().filter_map(|at| seen.roots.get(*at).copied()).collect();
     let needs = Needs {
-        all: seen.graph.owners(&seen.roots),
-        chosen: seen.graph.owners(&wanted),
-        trash: seen.graph.owners(&forgotten),
+        all: seen.graph.owners(&seen.roots)?,
+        chosen: seen.graph.owners(&wanted)?,
+        trash: seen.graph.owners(&forgotten)?,
     };
     let mut report = count(&seen, &chosen, &needs)?;
     report.packs.parity = parity::list(repo.storage())?.iter().map(|(_, len)| len).sum();
@@ -103,7 +100,7 @@ pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Re
 
 /// A repository at one moment, with what every standing snapshot needs.
 struct Seen<'a> {
-    session: Option<Session>,
+    session: Arc<ReadSession>,
     index: Arc<Index>,
     /// Oldest first.
     all: Vec<Snapshot>,
@@ -114,16 +111,9 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn look(repo: &Repository, stop: &'a AtomicBool) -> Result<Self> {
-        let session = match Session::open(repo, SessionKind::Reader) {
-            Ok((session, _)) => Some(session),
-            // A medium that cannot be written to can still be read.
-            Err(Error::Io { .. }) => None,
-            Err(err) => return Err(err),
-        };
-        let all = snapshots::list(repo)?;
-        // Only now: the packs of a snapshot that was committed since the session began must be among them.
-        let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
-        let index = Arc::new(Index::load(repo, sight)?);
+        let session = Arc::new(ReadSession::open(repo, repo)?);
+        let all = session.snapshots()?;
+        let index = session.fixed_index()?;
         for (pack, why) in &index.unreadable {
             repo.warn(format!("{}: pack {} is not counted", why.chain(), pack.short()));
         }
@@ -136,7 +126,7 @@ impl<'a> Seen<'a> {
     }
 
     fn close(self) -> Result<()> {
-        self.session.map_or(Ok(()), Session::close)
+        self.session.leave()
     }
 }
 

@@ -8,13 +8,16 @@ mod growth;
 mod sets;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use crate::codec::envelope;
 use crate::error::Result;
 use crate::model::entry::Time;
+use crate::store::divergence;
 use crate::store::journal::History;
 use crate::store::journal::Name;
 use crate::store::journal::Record;
+use crate::store::journal::known::KnownPlace;
 use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::store::snapshots;
@@ -58,6 +61,8 @@ pub struct Options {
     pub only_wanted: bool,
     /// The present.
     pub now: Time,
+    /// This machine's state directory, where it is known what should stand.
+    pub state: Option<PathBuf>,
 }
 
 /// A backup that is good as far as can be seen.
@@ -184,6 +189,8 @@ pub struct Report {
     pub growth: Option<Growth>,
     /// What is free where it lies.
     pub room: Option<Room>,
+    /// How it differs from what this machine knows of it.
+    pub diverged: Vec<String>,
 }
 
 impl Report {
@@ -250,7 +257,14 @@ pub fn look(
         None => storage.list(Area::Packs).map(|packs| packs.iter().map(|pack| pack.len).sum()).ok(),
         Some(_) => None,
     };
+    let known = KnownPlace::new(options.state.as_deref(), &location);
+    let diverged = match (&trouble, repo) {
+        (None, Some(repo)) => Ok(repo.diverged()),
+        (None, None) => divergence::of_place(storage, &known),
+        (Some(_), _) => Ok(Vec::new()),
+    };
     Report {
+        diverged: diverged.unwrap_or_default(),
         opened: matches!(standing, Standing::Manifests(_)),
         sets: sets::of(storage, &standing, &runs, options),
         works: works(&runs),

@@ -14,6 +14,9 @@ use crate::store::journal::State;
 use crate::store::snapshots::Snapshot;
 use crate::store::storage::Storage;
 
+/// Seconds after which a second try of a set shows that it is meant.
+const TRIED_AGAIN: u64 = 3600;
+
 pub(super) fn of(
     storage: &dyn Storage,
     standing: &Standing,
@@ -50,9 +53,23 @@ pub(super) fn of(
         set.failure = of_set.iter().rev().find(|run| run.is_bad()).map(|run| (*run).clone());
         set.good = good(storage, standing, &of_set, set, options.now);
         set.age = set.good.first().map(|good| age(good.at, options.now));
-        set.max_age = set.max_age.or(options.max_age);
+    }
+    let is_any_good = sets.iter().any(|set| !set.good.is_empty());
+    for set in &mut sets {
+        let of_set: Vec<&Record> = backups().filter(|run| is_of(run, set)).collect();
+        let is_slip = is_any_good && is_slip(set, &of_set, options);
+        set.max_age = set.max_age.or(options.max_age.filter(|_| !is_slip));
     }
     sets
+}
+
+/// Whether a set was named by a slip of the finger: no configuration has it, it was never saved, and it was not tried again
+/// later, or not for longer than sets may be old. Told it is all the same.
+fn is_slip(set: &SetStatus, runs: &[&Record], options: &Options) -> bool {
+    let was_saved = !set.good.is_empty() || runs.iter().any(|run| run.is_good());
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return false };
+    let is_over = options.max_age.is_some_and(|limit| age(last.start, options.now) > limit);
+    set.name.is_none() && !was_saved && (age(first.start, last.start) < TRIED_AGAIN || is_over)
 }
 
 fn new(id: &str, host: &str, sources: Vec<Name>) -> SetStatus {

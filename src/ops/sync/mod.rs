@@ -31,6 +31,7 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::damage;
 use crate::store::packs;
+use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::segments;
 use crate::store::segments::May;
@@ -101,7 +102,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Report> {
     // R1: what stands here stays until all is read.
-    let reading = Session::stand_by(from, observer)?;
+    let session = ReadSession::open(from, observer)?;
     let mut run = Run { from, options, observer, stop, report: Report::default() };
     if !Repository::exists(to.as_ref())? {
         run.report.made = true;
@@ -119,9 +120,7 @@ pub fn run(
     } else {
         run.bring_to(&from.elsewhere(Arc::clone(to))?)?;
     }
-    if let Some(session) = reading {
-        session.close()?;
-    }
+    session.close()?;
     Ok(run.report)
 }
 

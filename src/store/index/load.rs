@@ -72,6 +72,7 @@ impl Index {
                 spills = index.shelf.spill(&mut pending, &mut index.rows);
             }
         }
+        index.pass_over_the_swept(repo)?;
         index.shelf.count();
         index.shelf.settle(&pending, |id| learned.contains(id));
         index.sight.packs = listed;
@@ -106,6 +107,17 @@ impl Index {
         Ok((Arc::new(Kept::new(table)), sound))
     }
 
+    /// A pack that was collected after it was listed is none that cannot be read: nobody needs it, or what it held was
+    /// moved.
+    fn pass_over_the_swept(&mut self, repo: &Repository) -> Result<()> {
+        if !self.unreadable.iter().any(|(_, err)| err.is_missing()) {
+            return Ok(());
+        }
+        let now: HashSet<PackId> = Sight::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
+        self.unreadable.retain(|(id, err)| !err.is_missing() || now.contains(id));
+        Ok(())
+    }
+
     fn info(&self, pack: &Covered, readable: bool) -> PackInfo {
         let shunned = self.sight.condemned.contains(&pack.id) || self.sight.damaged.contains(&pack.id);
         PackInfo { shunned: shunned || !readable, ..self.shelf.info(pack) }
@@ -116,11 +128,14 @@ impl Index {
 fn open_runs(shelf: &mut Shelf, sight: &Sight) -> Vec<Option<Covered>> {
     let mut known: Vec<Option<Covered>> = vec![None; sight.packs.len()];
     let Some(view) = shelf.view().cloned() else { return known };
+    // No other process replaces a run between its being listed and its being opened.
+    let Some(turn) = view.turn() else { return known };
     // Where nothing is listed, as for who does not read yet, nothing is known to be gone.
     let heads = if known.is_empty() { Vec::new() } else { runs::list(&view) };
     if heads.is_empty() {
         return known;
     }
+    let mut broken = Vec::new();
     let numbers: HashMap<PackId, usize> = sight.packs.iter().map(|(id, _)| *id).zip(0..).collect();
     for head in heads {
         let id = head.id();
@@ -133,10 +148,14 @@ fn open_runs(shelf: &mut Shelf, sight: &Sight) -> Vec<Option<Covered>> {
             Some(number as u32)
         });
         if run.is_none() {
-            shelf.warn_of_damage();
-            runs::forget(&view, id);
+            broken.push(id);
         }
         shelf.runs.extend(run);
+    }
+    drop(turn);
+    for id in broken {
+        shelf.warn_of_damage();
+        runs::forget(&view, id);
     }
     known
 }

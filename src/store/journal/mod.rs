@@ -10,6 +10,7 @@
 //! - Nothing is synced but that new file: after a power cut the last seconds may be unknown, and what is then overdue is
 //!   said to be overdue.
 
+pub mod known;
 mod record;
 mod stamp;
 
@@ -34,6 +35,7 @@ use rustix::fs::FlockOperation;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::cache;
 
 pub use record::Ending;
 pub use record::Name;
@@ -74,14 +76,7 @@ pub struct History {
 
 /// `$XDG_STATE_HOME/snap`, else `~/.local/state/snap`. Services often have no HOME: the password database knows it, too.
 pub fn default_dir() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || {
-        let user = uzers::get_user_by_uid(rustix::process::getuid().as_raw())?;
-        Some(uzers::os::unix::UserExt::home_dir(&user).to_path_buf()).filter(|path| path.is_absolute())
-    };
-    absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").or_else(home).map(|home| home.join(".local/state")))
-        .map(|dir| dir.join("snap"))
+    cache::user_dir("XDG_STATE_HOME", ".local/state")
 }
 
 impl Journal {

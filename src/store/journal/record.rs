@@ -14,6 +14,9 @@ const SOURCES: usize = 32;
 /// Bytes of a text from elsewhere that a record keeps.
 const TEXT: usize = 2048;
 
+/// The exit code of those that may not forget what they were to forget.
+const REFUSED: u8 = 22;
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -274,9 +277,11 @@ impl Record {
         }
     }
 
-    /// Whether it ended otherwise, or said nothing.
+    /// Whether it failed or said nothing of its end. That somebody stopped it, or that nothing may be forgotten as was
+    /// asked, is no failure.
     pub fn is_bad(&self) -> bool {
-        !self.is_good() && self.state() != State::Running
+        let was_stopped = self.state() == State::Ended(Ending::Interrupted);
+        !self.is_good() && !was_stopped && self.exit != Some(REFUSED) && self.state() != State::Running
     }
 }
 

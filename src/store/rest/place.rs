@@ -86,7 +86,7 @@ fn unescaped(text: &str) -> String {
         match code.filter(|_| *first == b'%') {
             Some(byte) => {
                 out.push(byte);
-                rest = behind.get(2..).unwrap_or_default();
+                rest = behind.split_at(2).1;
             }
             None => {
                 out.push(*first);

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use crate::codec::hash::sha256;
 use crate::codec::pack::Table;
+use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::PackId;
 use crate::store::repository::Repository;
@@ -38,10 +39,13 @@ impl Claims {
         let mut claims = Self::default();
         for (name, opened) in all(repo)? {
             match opened.and_then(|segment| segment.tables(repo, |_| true)) {
-                Ok(tables) => tables.iter().for_each(|(part, table)| {
-                    let claim = Claim { segment: name.clone(), pack_len: part.pack_len, sum: sum(table) };
-                    claims.said.entry(part.pack).or_default().push(claim);
-                }),
+                Ok(tables) => {
+                    for (part, table) in &tables {
+                        let sum = sum(table)?;
+                        let claim = Claim { segment: name.clone(), pack_len: part.pack_len, sum };
+                        claims.said.entry(part.pack).or_default().push(claim);
+                    }
+                }
                 Err(err) if err.is_missing() => {}
                 Err(err) => claims.found(&name, why(&name, &err)),
             }
@@ -55,9 +59,12 @@ impl Claims {
     }
 
     /// Compares with a pack's own table.
-    pub fn compare(&self, pack: &PackId, len: u64, table: &Table) {
-        let Some(claims) = self.said.get(pack) else { return };
-        let own = sum(table);
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn compare(&self, pack: &PackId, len: u64, table: &Table) -> Result<()> {
+        let Some(claims) = self.said.get(pack) else { return Ok(()) };
+        let own = sum(table)?;
         for claim in claims.iter().filter(|claim| claim.pack_len != len || claim.sum != own) {
             let path = Area::Index.path(&claim.segment);
             self.found(
@@ -65,6 +72,7 @@ impl Claims {
                 format!("{path} says something else of pack {} than the pack", pack.short()),
             );
         }
+        Ok(())
     }
 
     /// Segments that are wrong, and why.
@@ -73,6 +81,7 @@ impl Claims {
     }
 }
 
-fn sum(table: &Table) -> [u8; 32] {
-    sha256(&table.to_cached().unwrap_or_default())
+fn sum(table: &Table) -> Result<[u8; 32]> {
+    let rule = |_| Error::Bug { what: "a table that was read can be written" };
+    table.to_cached().map(|bytes| sha256(&bytes)).map_err(rule)
 }

@@ -102,8 +102,11 @@ impl Segment {
         let bytes = repo.storage().read(Area::Index, &self.name, self.len.min(MOST))?;
         let tables = self.parts.iter().filter(|part| wanted(part)).map(|part| {
             let front = bytes.get(part.at as usize..).and_then(|rest| rest.get(..part.len as usize));
-            let table = part.table(repo.ring(), front.unwrap_or_default());
-            table.map(|table| (*part, table)).map_err(Error::damaged(Area::Index.path(&self.name)))
+            let front = front.ok_or(Malformed::because("shorter than it says"));
+            front
+                .and_then(|front| part.table(repo.ring(), front))
+                .map(|table| (*part, table))
+                .map_err(Error::damaged(Area::Index.path(&self.name)))
         });
         tables.collect()
     }

@@ -53,11 +53,13 @@ fn by_hand(from: &File, to: &File, mut at: u64, end: u64) -> io::Result<()> {
     let mut buffer = vec![0u8; STRIDE];
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(STRIDE).min(STRIDE);
-        let read = from.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at)?;
+        let (piece, _) = buffer.split_at_mut(wanted);
+        let read = from.read_at(piece, at)?;
         if read == 0 {
             return Ok(());
         }
-        to.write_all_at(buffer.get(..read).unwrap_or_default(), at)?;
+        let (piece, _) = piece.split_at(read);
+        to.write_all_at(piece, at)?;
         at += read as u64;
     }
     Ok(())

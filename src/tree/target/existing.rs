@@ -250,7 +250,8 @@ pub fn is_zero(file: &File, at: u64, len: u64) -> io::Result<bool> {
             return Ok(true);
         }
         let wanted = usize::try_from(end - at).unwrap_or(STRIDE).min(STRIDE);
-        let read = file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at)?;
+        let (piece, _) = buffer.split_at_mut(wanted);
+        let read = file.read_at(piece, at)?;
         if read == 0 {
             return Ok(true);
         }

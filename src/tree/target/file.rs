@@ -54,7 +54,7 @@ impl Target {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&temp.dir.fd, temp.name.as_str(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(shared.at("create", path))?;
-        let parent = path.get(..path.len() - name.len()).unwrap_or_default();
+        let parent = path.strip_suffix(name).ok_or(Error::Bug { what: "a path ends with its name" })?;
         let temp = temp.arm();
         let held = Held::new(shared, [parent, temp.name.as_bytes()].concat(), File::from(fd))?;
         temp.leave();
@@ -170,7 +170,7 @@ impl NewFile {
         let mut at = offset;
         while at < end {
             let part = usize::try_from(end - at).unwrap_or(ZEROS.len()).min(ZEROS.len());
-            let zeros = ZEROS.get(..part).unwrap_or_default();
+            let (zeros, _) = ZEROS.split_at(part);
             file.write_all_at(zeros, at).map_err(Error::io("write", shared.show(&self.path)))?;
             at += part as u64;
         }

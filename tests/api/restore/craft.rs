@@ -36,7 +36,8 @@ pub struct Craft<'a, 's> {
 /// The sandbox's repository, which must be an open one.
 pub fn open(sandbox: &Sandbox) -> Repository {
     let storage = Arc::new(LocalStorage::new(sandbox.path("repo")));
-    Repository::open(storage, &Access { password: None, cache: Some(sandbox.path("cache")) }).unwrap()
+    Repository::open(storage, &Access { password: None, cache: Some(sandbox.cache()), ..Access::default() })
+        .unwrap()
 }
 
 /// Commits a snapshot of the root that `build` returns.

@@ -73,7 +73,7 @@ fn an_ordinary_user_gets_what_they_may_have_and_is_told_once() {
     let target = sandbox.new_target();
     chmod(&sandbox.path(""), 0o755);
     let mut open = Command::new("chmod");
-    open.args(["-R", "a+rwX", "repo", "out", "cache"]).current_dir(sandbox.path(""));
+    open.args(["-R", "a+rwX", "repo", "out", "home"]).current_dir(sandbox.path(""));
     assert!(open.status().unwrap().success());
     let mut command = sandbox.command(&["restore", "latest", "-t", "out/0"]);
     command.uid(65534).gid(65534);
@@ -105,7 +105,7 @@ fn what_closes_itself_to_its_owner_is_closed_last() {
     let target = sandbox.new_target();
     let as_nobody = |args: &[&str]| {
         let mut all = Command::new("chown");
-        all.args(["-R", "nobody", "repo", "out", "cache"]).current_dir(sandbox.path(""));
+        all.args(["-R", "nobody", "repo", "out", "home"]).current_dir(sandbox.path(""));
         assert!(all.status().unwrap().success());
         chmod(&sandbox.path(""), 0o755);
         let mut command = sandbox.command(&[&["restore", "latest", "-t", "out/0"], args].concat());

@@ -91,7 +91,7 @@ fn the_crontab_gets_one_line_and_loses_only_that() {
     // What cron would run runs.
     let line = installed.lines().last().unwrap().strip_prefix("*/5 * * * * ").unwrap();
     let mut shell = Command::new("sh");
-    shell.args(["-c", line]).env_clear().env("SNAP_STATE_DIR", sandbox.path("state"));
+    shell.args(["-c", line]).env_clear().env("SNAP_STATE_DIR", sandbox.state());
     finish(shell, b"").expect(0);
     call(&["schedule", "remove", "--cron"]);
     assert_eq!(tab(), "0 4 * * * mine\n");

@@ -198,9 +198,7 @@ fn a_schedule_is_kept_by_one_process_only() {
     let sandbox = place(&format!("{REPO}[sets.docs]\nsources = \"docs\"\nschedule.full = \"0 0 1 1 *\"\n"));
     let daemon = Daemon::start(command(&sandbox, &["daemon"]));
     daemon.wait_for("keeping the schedule");
-    until("its memory", || {
-        sandbox.path("state").exists() && fs::read_dir(sandbox.path("state")).unwrap().count() >= 2
-    });
+    until("its memory", || sandbox.state().exists() && fs::read_dir(sandbox.state()).unwrap().count() >= 2);
     run(&sandbox, &["daemon"]).expect(2);
     assert!(run(&sandbox, &["schedule", "run"]).expect(0).text().contains("nothing done"));
 }

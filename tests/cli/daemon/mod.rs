@@ -44,7 +44,7 @@ fn place(file: &str) -> Sandbox {
 
 fn command(sandbox: &Sandbox, args: &[&str]) -> Command {
     let mut command = sandbox.bin();
-    command.env("SNAP_STATE_DIR", sandbox.path("state")).env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("PATH", std::env::var_os("PATH").unwrap());
     command.env("TZ", "UTC").args(args);
     command
 }
@@ -57,13 +57,13 @@ const REPO: &str = "[repositories.main]\nlocation = \"store\"\npassword-file = \
 
 /// Records of runs that have ended, the oldest first.
 fn ended(sandbox: &Sandbox) -> Vec<Record> {
-    let runs = Journal::new(sandbox.path("state")).read().unwrap().runs;
+    let runs = Journal::new(sandbox.state()).read().unwrap().runs;
     runs.into_iter().filter(|run| run.end.is_some()).collect()
 }
 
 /// As if nothing had run for so many hours.
 fn let_pass(sandbox: &Sandbox, hours: i64) {
-    let mut files = fs::read_dir(sandbox.path("state")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = fs::read_dir(sandbox.state()).unwrap().map(|entry| entry.unwrap().path());
     let memory = files.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
     let mut content: Value = serde_json::from_slice(&fs::read(&memory).unwrap()).unwrap();
     for state in content["jobs"].as_object_mut().unwrap().values_mut() {

@@ -111,6 +111,8 @@ fn the_working_directory_changes_nothing() {
 fn flag_goes_before_variable_before_profile_before_file_before_the_old_script() {
     let sandbox = place(FILE);
     let saved_to = |args: &[&str], variables: &[(&str, &str)]| {
+        // What this machine knows goes with them.
+        let _ = fs::remove_dir_all(sandbox.state());
         for repo in ["store", "other", "flag", "variable", "old"] {
             let _ = fs::remove_dir_all(sandbox.path(repo));
         }

@@ -4,9 +4,11 @@
 mod answers;
 mod codes;
 mod config;
+mod future;
 mod history;
 mod keys;
 mod kinds;
+mod known;
 mod legacy;
 mod mistakes;
 mod pages;

@@ -89,8 +89,8 @@ fn on_terminal(sandbox: &Sandbox, args: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("script");
     let line = format!("{} -r repo {args}", env!("CARGO_BIN_EXE_snap"));
     command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(sandbox.path(""));
-    command.env("SNAP_PASSWORD", PASSWORD).env("SNAP_CACHE_DIR", sandbox.path("cache"));
-    command.env("SNAP_STATE_DIR", sandbox.path("state"));
+    command.env("SNAP_PASSWORD", PASSWORD).env("SNAP_CACHE_DIR", sandbox.cache());
+    command.env("SNAP_STATE_DIR", sandbox.state());
     if command.get_program().is_empty() || Command::new("script").arg("--version").output().is_err() {
         skipped("no `script`, which makes a terminal");
         return None;

@@ -267,10 +267,10 @@ fn a_repository_without_encryption_is_warned_of_once() {
     for args in [vec!["backup"], vec!["-q", "backup"], vec!["snapshots"], vec!["-q", "snapshots"]] {
         assert!(!told(run(&args)), "{args:?}");
     }
-    fs::remove_dir_all(sandbox.path("state")).unwrap();
+    fs::remove_dir_all(sandbox.state()).unwrap();
     assert!(!told(run(&["--insecure-no-password", "snapshots"])), "who says so knows it");
     assert!(told(run(&["-q", "snapshots"])), "a machine that has not said so says so once");
     assert!(!told(run(&["snapshots"])));
-    let mode = fs::metadata(sandbox.path("state")).unwrap().permissions().mode();
+    let mode = fs::metadata(sandbox.state()).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
 }

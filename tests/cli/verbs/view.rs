@@ -1,17 +1,16 @@
 //! The view in the cache is disposable.
 
 use std::fs;
-
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::Namer;
-use snap_backup::model::id::RepoId;
-use snap_backup::store::view::View;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::support::Outcome;
 use crate::support::Random;
 use crate::support::Sandbox;
 use crate::support::copy_tree;
 use crate::support::files_below;
+use crate::support::finish;
+use crate::support::trace::under_strace;
 
 #[test]
 fn a_view_that_is_gone_garbled_or_cut_changes_no_answer() {
@@ -35,8 +34,8 @@ fn a_view_that_is_gone_garbled_or_cut_changes_no_answer() {
 #[test]
 fn a_cache_that_cannot_be_made_changes_no_answer() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
-    fs::remove_dir_all(sandbox.path("cache")).unwrap();
-    fs::write(sandbox.path("cache"), "not a directory").unwrap();
+    fs::remove_dir_all(sandbox.cache()).unwrap();
+    fs::write(sandbox.cache(), "not a directory").unwrap();
     assert_unharmed(sandbox.ok(&["backup", "src"]));
     sandbox.assert_restores("latest", &sandbox.src());
 }
@@ -68,16 +67,13 @@ fn cut(sandbox: &Sandbox) {
 fn a_view_that_another_process_uses_changes_no_answer() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
     sandbox.backup(&[]);
-    let repo =
-        RepoId::parse(sandbox.view().parent().unwrap().file_name().unwrap().to_str().unwrap()).unwrap();
-    let (view, _) = View::open(&sandbox.view(), &repo, &Namer::new(&Key::new([0; 32])));
-    assert!(view.is_some(), "this process holds it");
+    let view = sled::open(sandbox.view()).unwrap();
     let packs = sandbox.objects("packs").len();
-    assert_one_warning(&sandbox.ok(&["backup", "--full", "src"]));
+    assert_no_warning(&sandbox.ok(&["backup", "--full", "src"]));
     assert_eq!(sandbox.objects("packs").len(), packs, "known data was stored again");
     sandbox.write(&[("a", "changed")]);
-    assert_one_warning(&sandbox.ok(&["backup", "src"]));
-    assert_one_warning(&sandbox.ok(&["check", "--read-data"]));
+    assert_no_warning(&sandbox.ok(&["backup", "src"]));
+    assert_no_warning(&sandbox.ok(&["check", "--read-data"]));
     drop(view);
     sandbox.assert_restores("latest", &sandbox.src());
 }
@@ -94,6 +90,53 @@ fn a_view_of_another_repository_changes_no_answer() {
     assert_one_warning(&sandbox.ok(&["backup", "--full", "src"]));
     sandbox.assert_restores("latest", &sandbox.src());
     sandbox.assert_clean();
+}
+
+#[test]
+fn whoever_reads_beside_a_slow_reader_hears_nothing_of_it() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    fs::write(sandbox.path("src/big"), Random::new(6).bytes(8 << 20)).unwrap();
+    sandbox.backup(&[]);
+    let mut slow = sandbox.command(&["cat", "latest:src/big"]);
+    let mut slow = slow.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    // It has begun, and waits for somebody to take the rest.
+    slow.stdout.as_mut().unwrap().read_exact(&mut [0; 1000]).unwrap();
+    for args in [&["ls", "latest"][..], &["backup", "src"], &["check"], &["repair", "index"]] {
+        assert_no_warning(&sandbox.ok(args));
+    }
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+}
+
+#[test]
+fn with_nothing_set_but_home_the_cache_is_private_and_as_good_as_one_that_is_given() {
+    let calls = |given: bool| {
+        let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2"), ("e/f/c", "3")]);
+        let command = |args: &[&str]| {
+            let mut command = sandbox.command(args);
+            if given {
+                command.env("SNAP_CACHE_DIR", sandbox.path("given"));
+            }
+            command
+        };
+        finish(command(&["backup", "src"]), b"").expect(0);
+        if !given {
+            let mode = fs::metadata(sandbox.cache()).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+            assert!(sandbox.cache().join("CACHEDIR.TAG").is_file() && sandbox.view().is_dir());
+        }
+        let log = sandbox.path("log");
+        let options = ["-e", "trace=openat,openat2,readlink", "-o", log.to_str().unwrap()];
+        finish(under_strace(&command(&["backup", "src"]), &options)?, b"").expect(0);
+        let log = fs::read_to_string(log).unwrap();
+        Some(log.lines().filter(|line| line.contains("/packs/") || line.contains("/snapshots")).count())
+    };
+    let (Some(given), Some(by_default)) = (calls(true), calls(false)) else { return };
+    assert!(given > 0 && by_default <= given, "{by_default} calls by default, {given} with a cache given");
+}
+
+fn assert_no_warning(outcome: &Outcome) {
+    assert_eq!(outcome.warnings(), 0, "{}", outcome.stderr);
 }
 
 fn assert_one_warning(outcome: &Outcome) {

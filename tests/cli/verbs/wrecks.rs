@@ -118,7 +118,7 @@ fn assert_same_answers(name: &str, harm: impl Fn(&Sandbox)) {
 
 /// Where the view is, or was.
 fn view(sandbox: &Sandbox) -> std::path::PathBuf {
-    let caches = fs::read_dir(sandbox.path("cache")).unwrap().map(|entry| entry.unwrap().path());
+    let caches = fs::read_dir(sandbox.cache()).unwrap().map(|entry| entry.unwrap().path());
     let mut caches = caches.filter(|path| !path.ends_with("known") && path.is_dir());
     caches.find(|path| path.join("objects").exists()).unwrap().join("view")
 }
@@ -155,7 +155,7 @@ fn a_view_cut_at_any_point_changes_no_answer() {
 fn a_cache_without_room_or_leave_to_write_changes_no_answer() {
     for options in ["size=4k", "size=64k", "size=1m,ro"] {
         let sandbox = sandbox();
-        let cache = sandbox.path("cache");
+        let cache = sandbox.cache();
         let mut command = Command::new("mount");
         let mounted = command.args(["-t", "tmpfs", "-o", options, "snap-test"]).arg(&cache).output();
         if !mounted.is_ok_and(|output| output.status.success()) {

@@ -177,7 +177,9 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         if summary.partial {
             return Ok(Outcome::Interrupted);
         }
-        Ok(outcome(&summary.problems).worse(mirrors.end(context, repo)?))
+        let diverged = if repo.diverged().is_empty() { Outcome::Done } else { Outcome::Problems };
+        repo.diverged().iter().take(1).for_each(|what| context.recorder.note(|run| run.set_error(what)));
+        Ok(outcome(&summary.problems).worse(diverged).worse(mirrors.end(context, repo)?))
     })
 }
 

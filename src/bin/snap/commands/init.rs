@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
+use snap_backup::store::divergence;
 use snap_backup::store::repository::{ChunkerProfile, InitOptions, Repository};
 use snap_backup::store::storage::{Area, Storage};
 use snap_backup::{Error, Result};
@@ -86,19 +87,13 @@ pub(super) fn make_missing(
             storage.location()
         )));
     }
+    divergence::refuse_emptied(&*storage, context.global.state().as_deref())?;
     let entry = context.entry();
     let level = asked.level.or_else(|| entry.and_then(|entry| entry.compression)).unwrap_or(LEVEL);
     // The legacy script asked for no password; nor is one asked for in its place.
     let asked_for = asked.no_encryption || entry.is_some_and(|entry| entry.no_encryption);
     let unasked = context.legacy_alone().is_some() && !asked.init && !password::is_given(&context.global);
     let no_encryption = asked_for || unasked;
-    if no_encryption && Repository::was_encrypted(&*storage, context.global.cache().as_deref()) {
-        return Err(Error::Refused(format!(
-            "there was an encrypted repository at {} when this machine last looked, and there is none now: look \
-             whether its disk is there; `snap init` makes a new one",
-            storage.location()
-        )));
-    }
     let make = Make { no_encryption, chunker: ChunkerProfile::default(), level, parity: asked.parity };
     let repo = create(context, storage, make)?;
     if context.talks() && !context.global.json {
@@ -134,8 +129,8 @@ pub(super) fn create(
                 .to_owned(),
         ));
     };
-    let cache = context.global.cache();
-    let options = InitOptions { password, chunker, level, cache, parity, ..InitOptions::default() };
+    let (cache, state) = (context.global.cache(), context.global.state());
+    let options = InitOptions { password, chunker, level, cache, state, parity, ..InitOptions::default() };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(|err| match err {
         // What is missing is more than the repository.
         Error::NoRepository { location } => {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use snap_backup::ops::sync::Options;
+use snap_backup::store::divergence;
 use snap_backup::store::mirror::Mirrored;
 use snap_backup::store::repository::Repository;
 use snap_backup::store::storage::Storage;
@@ -75,6 +76,7 @@ fn one(context: &Context, repo: &Repository, name: &OsString, init: bool) -> Res
     let place = output::printable(&storage.location());
     sync::not_itself(repo, &*storage)?;
     if !Repository::exists(&*storage)? && init {
+        divergence::refuse_emptied(&*storage, context.global.state().as_deref())?;
         sync::bring(context, repo, &storage, &Options::default())?;
     }
     sync::there(&*storage, "`snap sync --init` makes one")?;

@@ -21,6 +21,7 @@ mod history;
 mod import;
 mod init;
 mod key;
+mod known;
 mod ls;
 mod mirror;
 #[cfg(feature = "mount")]
@@ -406,7 +407,7 @@ impl Context {
         } else {
             None
         };
-        Ok(Access { password, cache: self.global.cache() })
+        Ok(Access { password, cache: self.global.cache(), state: self.global.state(), accept: false })
     }
 
     fn pass_on_warnings(&self, repo: &Repository) {

@@ -8,7 +8,7 @@ use snap_backup::ops::repair::packs::Fate as PackFate;
 use snap_backup::ops::repair::snapshots::{Fate, Item};
 use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 
-use super::Context;
+use super::{Context, known};
 use crate::output::{self, count, printable, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
@@ -25,6 +25,9 @@ pub(crate) enum Repair {
     Parity(DryRun),
     /// Give up a collection whose record cannot be read: what it did not delete yet stays
     Gc(DryRun),
+    /// Accept what is at the repository's place now, whatever this machine knew of it: another repository, an older copy
+    /// or one that lacks snapshots
+    Known(DryRun),
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +73,7 @@ pub(super) fn run(context: &Context, args: Repair) -> Result<Outcome> {
             let report = context.with(|repo| collections::run(repo, dry_run))?;
             tell_collections(context, &report, dry_run)
         }
+        Repair::Known(DryRun { dry_run }) => known::run(context, dry_run),
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
     let width = width.unwrap_or_default();
     for Line { key, value, from } in lines {
         let text = format!("{key} = {value}");
-        output::tell(&output::printable(&format!("{text:<width$}  # {from}")))?;
+        let text = output::padded(&text, width, false);
+        output::tell(&output::printable(&format!("{text}  # {from}")))?;
     }
     Ok(Outcome::Done)
 }

@@ -166,4 +166,13 @@ pub(super) const VERBS: &[VerbHelp] = &[
         ],
         groups: &[],
     },
+    VerbHelp {
+        name: "repair known",
+        paragraph: "Accepts the repository as it is now. This machine knows which repository lies where, and which snapshots it made there: where that does not fit any more, commands refuse or warn until it does again, or until this is run.",
+        examples: &[
+            ("See what would be accepted", "snap repair known --dry-run"),
+            ("Accept it", "snap repair known"),
+        ],
+        groups: &[],
+    },
 ];

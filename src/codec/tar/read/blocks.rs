@@ -74,7 +74,7 @@ impl<R: Read> Reader<R> {
         loop {
             match self.read(&mut piece)? {
                 0 => break,
-                count => bytes.extend_from_slice(piece.get(..count).unwrap_or_default()),
+                count => bytes.extend(piece.iter().take(count)),
             }
         }
         self.pass_over()?;
@@ -95,8 +95,8 @@ impl<R: Read> Reader<R> {
             self.read(&mut buffer)?;
         }
         while self.padding > 0 {
-            let most = self.padding as usize;
-            match self.input.read(buffer.get_mut(..most).unwrap_or_default()) {
+            let (padding, _) = buffer.split_at_mut((self.padding as usize).min(BLOCK));
+            match self.input.read(padding) {
                 Ok(0) => self.padding = 0,
                 Ok(count) => self.padding -= count as u64,
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}

@@ -90,13 +90,14 @@ impl<R: Read> MapReader<'_, R> {
 
 fn old_map(segments: &mut Segments, block: &[u8], start: usize, count: usize) -> Result<(), Malformed> {
     for at in (0..count).map(|nth| start + 24 * nth) {
-        let field = |at: usize| block.get(at..at + 12).unwrap_or_default();
-        if field(at).first().is_none_or(|byte| *byte == 0) {
+        let cut = Malformed::because("a map of holes that goes beyond its header");
+        let field = |at: usize| block.get(at..at + 12).ok_or(cut.clone());
+        if field(at)?.first().is_none_or(|byte| *byte == 0) {
             break;
         }
         let wrong = |_| Malformed::because("a map of holes with negative numbers");
-        let offset = u64::try_from(number::parse(field(at))?).map_err(wrong)?;
-        let len = u64::try_from(number::parse(field(at + 12))?).map_err(wrong)?;
+        let offset = u64::try_from(number::parse(field(at)?)?).map_err(wrong)?;
+        let len = u64::try_from(number::parse(field(at + 12)?)?).map_err(wrong)?;
         sparse::push(segments, offset, len)?;
     }
     Ok(())

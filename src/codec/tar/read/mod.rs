@@ -115,7 +115,7 @@ impl<R: Read> Reader<R> {
         if most == 0 {
             return Ok(0);
         }
-        let out = out.get_mut(..most).unwrap_or_default();
+        let (out, _) = out.split_at_mut(most);
         let count = loop {
             match self.input.read(out) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
@@ -243,7 +243,8 @@ impl<R: Read> Reader<R> {
 }
 
 fn field_number(head: &[u8; BLOCK], (start, len): (usize, usize)) -> Result<i64, Malformed> {
-    number::parse(head.get(start..start + len).unwrap_or_default())
+    let field = head.get(start..start + len).ok_or(Malformed::because("a field beyond its header"))?;
+    number::parse(field)
 }
 
 fn trimmed(head: &[u8; BLOCK], (start, len): (usize, usize)) -> &[u8] {

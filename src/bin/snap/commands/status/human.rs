@@ -42,6 +42,13 @@ fn repository(report: &Report, now: Time) -> String {
     } else if !report.opened {
         lines.push("  no password at hand: what other machines saved is not seen".to_owned());
     }
+    for what in &report.diverged {
+        lines.push(format!("  NOT AS IT WAS: {}", printable(what)));
+        lines.push(
+            "           `snap check` looks into it; if it is meant, `snap repair known` accepts it"
+                .to_owned(),
+        );
+    }
     lines.extend(room(report));
     lines.extend(report.works.iter().map(|found| work(found, now)));
     if report.work("check").is_none() {

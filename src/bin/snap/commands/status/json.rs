@@ -29,6 +29,7 @@ fn repository(report: &Report) -> Value {
         "disk_free": report.room.map(|room| room.free),
         "disk_total": report.room.map(|room| room.total),
         "days_left": report.days_left(),
+        "differences": report.diverged,
     })
 }
 

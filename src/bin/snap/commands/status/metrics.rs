@@ -103,9 +103,13 @@ fn of_works(reports: &[Report]) -> [Metric; 3] {
     [success, failure, failing]
 }
 
-fn of_room(reports: &[Report]) -> [Metric; 6] {
+fn of_room(reports: &[Report]) -> [Metric; 7] {
     let mut reachable =
         Metric::new("snap_repository_reachable", "Whether the repository could be looked at: 1 or 0.");
+    let mut diverged = Metric::new(
+        "snap_repository_differences",
+        "In how many ways it differs from what this machine knows of it, such as snapshots that are missing.",
+    );
     let mut bytes = Metric::new("snap_repository_bytes", "Bytes of all packs.");
     let mut growth =
         Metric::new("snap_repository_growth_bytes_per_day", "How fast that grew in thirty days.");
@@ -120,13 +124,14 @@ fn of_room(reports: &[Report]) -> [Metric; 6] {
             }
         };
         add(&mut reachable, Some(flag(report.trouble.is_none())));
+        add(&mut diverged, report.trouble.is_none().then_some(report.diverged.len() as f64));
         add(&mut bytes, report.bytes.map(|bytes| bytes as f64));
         add(&mut growth, report.growth.map(|growth| growth.bytes_per_day));
         add(&mut free, report.room.map(|room| room.free as f64));
         add(&mut total, report.room.map(|room| room.total as f64));
         add(&mut days, report.days_left());
     }
-    [reachable, bytes, growth, free, total, days]
+    [reachable, diverged, bytes, growth, free, total, days]
 }
 
 /// The name, else the sources: both say which set is meant.

@@ -76,14 +76,15 @@ pub(super) fn text_of(global: &Global, repo: &Repository) -> Result<String> {
     let place = places.find(|place| place.storage.location() == repo.location());
     let now = Time::now();
     let wanted = place.map(|place| place.wanted).unwrap_or_default();
-    let options = Options { wanted, now, ..Options::default() };
+    let options = Options { wanted, now, state: context.global.state(), ..Options::default() };
     Ok(human::text(&[status::look(repo.storage(), Some(repo), &history, &options)], now))
 }
 
 /// Damage that the last check or drill found goes before what is overdue.
 fn verdict(reports: &[Report]) -> Outcome {
     let found = |report: &Report, verb: &str| report.work(verb).is_some_and(is_damage);
-    if reports.iter().any(|report| found(report, "check") || found(report, "drill")) {
+    let differs = reports.iter().any(|report| !report.diverged.is_empty());
+    if differs || reports.iter().any(|report| found(report, "check") || found(report, "drill")) {
         Outcome::Damage
     } else if reports.iter().any(Report::is_overdue) {
         Outcome::Overdue
@@ -121,6 +122,7 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
         hosts,
         max_age: args.max_age.map(|age| age.as_secs()),
         now: Time::now(),
+        state: context.global.state(),
         ..Options::default()
     };
     let mut reports = Vec::new();

@@ -1,5 +1,5 @@
-//! Reading for as long as it takes (rule R1): a session, and an index that follows what collectors move. A restore, a
-//! check or a mount keeps one for all its threads.
+//! The one door for readers (rule R1): the session stands before anything is chosen, packs are listed after that, and
+//! the index follows what collections move. A restore or a mount keeps one for all its threads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,17 +12,21 @@ use std::time::Instant;
 use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::observe::Observer;
+use crate::store::chunks::ChunkReader;
 use crate::store::index::Index;
 use crate::store::repository::Repository;
 use crate::store::session::Session;
 use crate::store::session::Sight;
+use crate::store::snapshots;
+use crate::store::snapshots::Query;
+use crate::store::snapshots::Snapshot;
 
 /// After a look that showed nothing new, what is missing stays missing for so long: a repository that lacks a million
 /// chunks must not be listed a million times.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// A reader at work.
-pub struct Reading {
+pub struct ReadSession {
     repo: Repository,
     /// `None` where none can be made: a read-only medium, a full disk.
     session: Mutex<Option<Session>>,
@@ -38,7 +42,7 @@ struct Now {
     idle: Option<Instant>,
 }
 
-impl Reading {
+impl ReadSession {
     /// Opens a session if one can be made; the observer is told if not. What is to be read must be chosen after this
     /// and named to [`Self::begin`]: until then nothing that stands is deleted.
     ///
@@ -60,6 +64,23 @@ impl Reading {
         let session = Session::stand_by(repo, observer)?;
         let now = Now { repo: repo.afresh(), index: None, idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
+    }
+
+    /// All readable snapshots that stand now, oldest first. None of them is deleted before the session ends, or before
+    /// [`Self::begin`] leaves it out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        snapshots::list(&self.repo)
+    }
+
+    /// The snapshot that a person means, and the path behind the colon: see [`snapshots::resolve`].
+    ///
+    /// # Errors
+    /// `NoSnapshot` says why there is none.
+    pub fn resolve<'a>(&self, query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
+        snapshots::resolve(&self.repo, query)
     }
 
     /// As [`Self::begin`], without listing anything yet. What is `fewer` is let go of at once: a collection may be waiting
@@ -102,6 +123,34 @@ impl Reading {
             _ => {}
         }
         Ok(index)
+    }
+
+    /// What of the repository may be used, for a reader that looks through all of it: nothing is named, so every
+    /// collection waits for the end of this session, and what is listed stays. To be called after the snapshots were
+    /// chosen: then the packs of each of them are listed.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn look(&self) -> Result<Sight> {
+        let (sight, met) = Sight::look_to_read(self.repo.storage(), self.repo.ring())?;
+        met.iter().for_each(|err| self.repo.warn(format!("{}: reading all the same", err.chain())));
+        Ok(sight)
+    }
+
+    /// An index of what [`Self::look`] gives.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn fixed_index(&self) -> Result<Arc<Index>> {
+        Ok(Arc::new(Index::load(&self.repo, self.look()?)?))
+    }
+
+    /// Reads chunks, and lists again what turns out to be gone.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up or the repository cannot be read.
+    pub fn chunks(self: &Arc<Self>) -> Result<ChunkReader> {
+        ChunkReader::following(self)
     }
 
     /// The index as it is now: listed again if a collection began since, so that what moved is read where it went.
@@ -172,9 +221,7 @@ impl Reading {
     }
 
     fn load(&self, now: &mut Now) -> Result<Arc<Index>> {
-        let (sight, met) = Sight::look_to_read(self.repo.storage(), self.repo.ring())?;
-        met.iter().for_each(|err| self.repo.warn(format!("{}: reading all the same", err.chain())));
-        let index = Arc::new(Index::load(&now.repo, sight)?);
+        let index = Arc::new(Index::load(&now.repo, self.look()?)?);
         now.index = Some(Arc::clone(&index));
         now.idle = None;
         Ok(index)
@@ -190,8 +237,8 @@ impl Reading {
     }
 }
 
-impl fmt::Debug for Reading {
+impl fmt::Debug for ReadSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reading").field("session", &self.session()).finish_non_exhaustive()
+        f.debug_struct("ReadSession").field("session", &self.session()).finish_non_exhaustive()
     }
 }

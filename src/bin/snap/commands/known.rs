@@ -1,0 +1,57 @@
+//! `snap repair known`: takes what is at a repository's place for right.
+
+use serde_json::json;
+use snap_backup::store::divergence;
+use snap_backup::store::journal::known::KnownPlace;
+use snap_backup::store::repository::{Access, Repository};
+use snap_backup::{Error, Result};
+
+use super::Context;
+use crate::output;
+use crate::report::Outcome;
+
+pub(super) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
+    let storage = context.storage()?;
+    let known = KnownPlace::new(context.global.state().as_deref(), &storage.location());
+    if !Repository::exists(&*storage)? {
+        if known.read().repositories.is_empty() {
+            return Err(Error::NoRepository { location: storage.location() });
+        }
+        let what = vec!["there is no repository any more".to_owned()];
+        if !dry_run {
+            known.clear()?;
+        }
+        return tell(context, &what, dry_run);
+    }
+    let mut differences = divergence::of_place(&*storage, &known)?;
+    let found = Repository::find(&*storage)?;
+    let access = Access { accept: !dry_run, ..context.access(&found, &storage.location())? };
+    if dry_run && !differences.is_empty() {
+        return tell(context, &differences, dry_run);
+    }
+    let repo = Repository::open_found(storage, found, &access)?;
+    if !dry_run {
+        repo.accept()?;
+    }
+    differences.extend(
+        repo.divergence()?.into_iter().filter(|what| !differences.contains(what)).collect::<Vec<_>>(),
+    );
+    // It was said above that they are accepted; what it warns of is just that.
+    repo.warnings();
+    tell(context, &differences, dry_run)
+}
+
+fn tell(context: &Context, differences: &[String], dry_run: bool) -> Result<Outcome> {
+    if context.global.json {
+        let summary = json!({"message_type": "summary", "differences": differences, "dry_run": dry_run});
+        return output::tell(&summary.to_string()).map(|()| Outcome::Done);
+    }
+    for what in differences {
+        let does = if dry_run { "would accept" } else { "accepted" };
+        output::tell(&format!("{does}: {}", output::printable(what)))?;
+    }
+    if differences.is_empty() && context.talks() {
+        output::tell("the repository is as this machine knows it")?;
+    }
+    Ok(Outcome::Done)
+}

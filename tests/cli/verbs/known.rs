@@ -1,0 +1,131 @@
+//! A repository that is not as this machine knew it: swapped, rolled back, emptied, or short of snapshots.
+
+use std::fs;
+
+use crate::support::Sandbox;
+use crate::support::copy_tree;
+
+fn sandbox() -> Sandbox {
+    Sandbox::with_tree(&[("a", "1"), ("d/b", "2")])
+}
+
+fn assert_told(sandbox: &Sandbox, args: &[&str], code: i32, what: &str) {
+    let outcome = sandbox.snap(args).expect(code);
+    assert!(outcome.stderr.contains(what), "{args:?} does not say '{what}': {}", outcome.all());
+    assert!(outcome.stderr.contains("snap repair known"), "{args:?}: {}", outcome.stderr);
+}
+
+#[test]
+fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    let packs = sandbox.objects("packs");
+    fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
+    for args in [&["gc"][..], &["gc", "--empty-trash", "--max-unused", "0"], &["gc", "-n"]] {
+        assert_told(&sandbox, args, 20, "was made by this machine and is gone");
+    }
+    assert_eq!(sandbox.objects("packs"), packs);
+    for _ in 0..2 {
+        assert_told(&sandbox, &["check"], 20, "was made by this machine and is gone");
+    }
+    let status = sandbox.snap(&["status"]).expect(20).text();
+    assert!(status.contains("NOT AS IT WAS"), "{status}");
+    // A new snapshot of the same files does not make up for the old one.
+    sandbox.write(&[("a", "another")]);
+    assert_told(&sandbox, &["backup", "src"], 3, "is gone");
+    assert_told(&sandbox, &["check"], 20, "is gone");
+    for entry in fs::read_dir(sandbox.path("away")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), sandbox.path("repo/snapshots").join(entry.file_name())).unwrap();
+    }
+    sandbox.assert_clean();
+    sandbox.ok(&["gc"]);
+    sandbox.ok(&["status"]);
+}
+
+#[test]
+fn snapshots_that_are_missing_can_be_accepted() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    fs::remove_dir_all(sandbox.path("repo/snapshots")).unwrap();
+    sandbox.snap(&["check"]).expect(20);
+    let told = sandbox.ok(&["repair", "known", "-n"]).text();
+    assert!(told.contains("would accept"), "{told}");
+    sandbox.snap(&["check"]).expect(20);
+    sandbox.ok(&["repair", "known"]);
+    sandbox.ok(&["check"]);
+    sandbox.ok(&["gc"]);
+}
+
+#[test]
+fn what_this_machine_forgot_and_what_lies_in_the_trash_is_not_missing() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    sandbox.write(&[("a", "2")]);
+    sandbox.backup(&[]);
+    sandbox.ok(&["forget", "latest", "--allow-remove-all"]);
+    sandbox.ok(&["check"]);
+    sandbox.ok(&["gc", "--empty-trash"]);
+    sandbox.ok(&["check"]);
+    // Another machine forgets: this one knows nothing of it.
+    sandbox.write(&[("a", "3")]);
+    sandbox.backup(&[]);
+    let mut elsewhere = sandbox.command(&["forget", "latest", "--allow-remove-all"]);
+    elsewhere.env("HOME", sandbox.path("another"));
+    crate::support::finish(elsewhere, b"").expect(0);
+    sandbox.ok(&["check"]);
+    sandbox.ok(&["gc"]);
+}
+
+#[test]
+fn an_older_copy_of_the_whole_repository_is_told() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    copy_tree(&sandbox.path("repo"), &sandbox.path("yesterday"));
+    sandbox.write(&[("a", "2")]);
+    sandbox.backup(&[]);
+    sandbox.ok(&["config", "set", "parity", "10%"]);
+    fs::remove_dir_all(sandbox.path("repo")).unwrap();
+    copy_tree(&sandbox.path("yesterday"), &sandbox.path("repo"));
+    assert_told(&sandbox, &["check"], 20, "is gone");
+    assert_told(&sandbox, &["check"], 20, "this machine knew config/2");
+    assert_told(&sandbox, &["backup", "src"], 3, "is gone");
+    sandbox.ok(&["repair", "known"]);
+    sandbox.ok(&["check"]);
+    sandbox.ok(&["backup", "src"]);
+}
+
+#[test]
+fn another_repository_at_the_same_place_is_refused_until_both_are_known() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    fs::rename(sandbox.path("repo"), sandbox.path("first")).unwrap();
+    let mut elsewhere = sandbox.command(&["init"]);
+    elsewhere.env("HOME", sandbox.path("another"));
+    crate::support::finish(elsewhere, b"").expect(0);
+    for args in [&["backup", "src"][..], &["ls", "latest"], &["check"], &["gc"], &["snapshots"]] {
+        assert_told(&sandbox, args, 20, "this machine knows repository");
+    }
+    sandbox.snap(&["status"]).expect(20);
+    sandbox.ok(&["repair", "known"]);
+    sandbox.ok(&["backup", "src"]);
+    // Disks that take turns at one place.
+    fs::rename(sandbox.path("repo"), sandbox.path("second")).unwrap();
+    fs::rename(sandbox.path("first"), sandbox.path("repo")).unwrap();
+    sandbox.ok(&["check"]);
+    sandbox.ok(&["backup", "src"]);
+}
+
+#[test]
+fn no_repository_is_made_by_the_way_where_one_was() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    fs::rename(sandbox.path("repo"), sandbox.path("away")).unwrap();
+    fs::create_dir(sandbox.path("repo")).unwrap();
+    assert_told(&sandbox, &["backup", "--init", "src"], 20, "there is none now");
+    assert_eq!(sandbox.objects("config").len(), 0);
+    // Whoever asks for nothing else gets it.
+    sandbox.ok(&["init"]);
+    sandbox.ok(&["backup", "src"]);
+    sandbox.ok(&["check"]);
+}

@@ -1,0 +1,80 @@
+//! A newest configuration that is damaged, with an older one that is whole.
+
+use std::sync::Arc;
+
+use snap_backup::Error;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::repository::Access;
+use snap_backup::store::repository::InitOptions;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+/// A repository whose second configuration wants parity.
+fn repository(password: Option<&str>) -> (Arc<MemoryStorage>, Access) {
+    let storage = Arc::new(MemoryStorage::default());
+    let password = password.map(|text| text.to_owned().into());
+    let options = InitOptions { password: password.clone(), ..InitOptions::default() };
+    let mut repo = Repository::init(storage.clone(), &options).unwrap();
+    repo.set_parity(10).unwrap();
+    (storage, Access { password, ..Access::default() })
+}
+
+fn open(storage: &Arc<MemoryStorage>, access: &Access, at: usize) -> Result<Repository, Error> {
+    let whole = storage.get(Area::Config, "2").unwrap();
+    let mut bytes = whole.clone();
+    bytes[at] ^= 0x55;
+    storage.put(Area::Config, "2", bytes);
+    let opened = Repository::open(storage.clone(), access);
+    storage.put(Area::Config, "2", whole);
+    opened
+}
+
+/// These bytes are the format's number: a newer one is not passed over.
+const FORMAT: std::ops::Range<usize> = 6..8;
+
+#[test]
+fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_and_that_is_told() {
+    let (storage, access) = repository(None);
+    let len = storage.get(Area::Config, "2").unwrap().len();
+    for at in 0..len {
+        match open(&storage, &access, at) {
+            Ok(repo) => {
+                assert_eq!((repo.config().generation, repo.config().parity()), (1, 0), "byte {at}");
+                let told = repo.warnings();
+                assert!(told.iter().any(|text| text.contains("config/2")), "byte {at}: {told:?}");
+            }
+            Err(Error::NewerFormat { .. }) => assert!(FORMAT.contains(&at), "byte {at}"),
+            Err(err) => panic!("byte {at}: {}", err.chain()),
+        }
+    }
+    let repo = Repository::open(storage, &access).unwrap();
+    assert_eq!((repo.config().generation, repo.warnings()), (2, Vec::new()));
+}
+
+#[test]
+fn the_same_where_there_is_a_password() {
+    let (storage, access) = repository(Some("p"));
+    let len = storage.get(Area::Config, "2").unwrap().len();
+    // The first bytes are the magic and lengths, then comes the repository's id; each try derives a key.
+    for at in [0, 8, 12, 20, 30, 40, 50, 60, len - 40, len - 1] {
+        let repo = open(&storage, &access, at).unwrap_or_else(|err| panic!("byte {at}: {}", err.chain()));
+        assert_eq!(repo.config().generation, 1, "byte {at}");
+    }
+    let wrong = Access { password: Some("q".to_owned().into()), ..Access::default() };
+    assert!(matches!(Repository::open(storage.clone(), &wrong), Err(Error::WrongPassword { .. })));
+    assert!(matches!(Repository::open(storage, &Access::default()), Err(Error::NoPassword { .. })));
+}
+
+#[test]
+fn a_new_configuration_goes_on_from_the_whole_one_under_a_new_number() {
+    let (storage, access) = repository(None);
+    let mut bytes = storage.get(Area::Config, "2").unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    storage.put(Area::Config, "2", bytes);
+    let mut repo = Repository::open(storage.clone(), &access).unwrap();
+    repo.set_parity(20).unwrap();
+    let repo = Repository::open(storage.clone(), &access).unwrap();
+    assert_eq!((repo.config().generation, repo.config().parity()), (3, 20));
+    assert_eq!(storage.list(Area::Config).unwrap().len(), 3);
+}

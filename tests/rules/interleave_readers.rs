@@ -1,0 +1,139 @@
+//! Every verb that reads, with another whole operation before any of its calls to the store: it reads all that it
+//! chose, or says that the snapshot is not there, and never takes what a collection does for damage.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use snap_backup::Error;
+use snap_backup::Result;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::interleave_exhaustive::Gap;
+use crate::interleave_exhaustive::Work;
+use crate::support::world::World;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Cat,
+    Ls,
+    Export,
+    /// Of two snapshots.
+    Diff,
+    Restore,
+    Check,
+    Stats,
+    RepairIndex,
+    RepairSnapshots,
+}
+
+const READERS: [Read; 9] = [
+    Read::Cat,
+    Read::Ls,
+    Read::Export,
+    Read::Diff,
+    Read::Restore,
+    Read::Check,
+    Read::Stats,
+    Read::RepairIndex,
+    Read::RepairSnapshots,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Write {
+    /// A new snapshot in packs of its own.
+    Backup,
+    /// Forgets what is read and collects until nothing of it is left.
+    Purge,
+    /// Moves what is read into other packs.
+    Collect,
+}
+
+const WRITERS: [Write; 3] = [Write::Backup, Write::Purge, Write::Collect];
+
+fn read(world: &World, storage: Arc<dyn Storage>, reader: Read) -> Result<()> {
+    let (dad, keep) = (world.ids["dad"].hex(), world.ids["keep"].hex());
+    match reader {
+        Read::Cat => {
+            let bytes = world.cat(storage, &format!("{dad}:dad/f4"))?;
+            assert!(bytes == world.bytes("dad/f4"), "cat gave other bytes");
+        }
+        Read::Ls => assert_eq!(world.ls(storage, &dad)?, ["dad", "dad/f1", "dad/f4"]),
+        Read::Export => {
+            let archive = world.export(storage, &dad)?;
+            for file in ["dad/f1", "dad/f4"] {
+                let bytes = world.bytes(file);
+                assert!(
+                    archive.windows(bytes.len()).any(|part| part == bytes),
+                    "{file} is not in the archive"
+                );
+            }
+        }
+        Read::Diff => {
+            let changes = world.diff(storage, &dad, &keep)?;
+            assert_eq!(changes, ["- dad", "- dad/f1", "- dad/f4", "+ keep", "+ keep/f3", "+ keep/f5"]);
+        }
+        Read::Restore => assert_eq!(world.restore(storage, world.ids["dad"], "dad")?, Vec::<String>::new()),
+        Read::Check => assert_eq!(world.check(storage)?, Vec::<String>::new()),
+        Read::Stats => assert_eq!(world.stats(storage)?.missing, 0),
+        Read::RepairIndex => assert_eq!(world.repair_index(storage)?.unreadable, Vec::<String>::new()),
+        Read::RepairSnapshots => assert_eq!(world.repair_snapshots(storage)?.items.len(), 0),
+    }
+    Ok(())
+}
+
+fn write(world: &World, storage: &Arc<MemoryStorage>, writer: Write) -> Result<()> {
+    match writer {
+        Write::Backup => world.backup(storage.clone(), "new", SnapshotKind::Full).map(drop),
+        // A snapshot that somebody else has forgotten already is none of this.
+        Write::Purge => {
+            world.forget(storage.clone(), "dad")?;
+            world.gc(storage.clone())?;
+            world.gc(storage.clone()).map(drop)
+        }
+        Write::Collect => {
+            world.gc(storage.clone())?;
+            world.gc(storage.clone()).map(drop)
+        }
+    }
+}
+
+/// One that was forgotten before it was chosen is not there; nothing else may be said.
+fn is_meant(reader: Read, writer: Write, err: &Error) -> bool {
+    let names = [Read::Cat, Read::Ls, Read::Export, Read::Diff, Read::Restore];
+    writer == Write::Purge && names.contains(&reader) && matches!(err, Error::NoSnapshot { .. })
+}
+
+#[test]
+fn whoever_reads_gets_all_of_what_it_chose_whatever_runs_between_two_of_its_calls() {
+    let world = Arc::new(World::new());
+    let mut wrong = Vec::new();
+    for reader in READERS {
+        for writer in WRITERS {
+            for at in 0.. {
+                let storage = Arc::new(world.storage());
+                // Something to move: packs of which a part is needed.
+                world.forget(storage.clone(), "old").unwrap();
+                let (other, beside) = (Arc::clone(&world), storage.clone());
+                let due = move || write(&other, &beside, writer).unwrap();
+                let state = Mutex::new((0, Some(Box::new(due) as Work)));
+                let gap = Arc::new(Gap { inner: storage.clone(), state, at, cut: false });
+                match read(&world, gap.clone(), reader) {
+                    Err(err) if !is_meant(reader, writer, &err) => {
+                        wrong.push(format!("{writer:?} before call {at} of {reader:?}: {}", err.chain()));
+                    }
+                    _ => {}
+                }
+                let noted = storage.list(Area::Damage).unwrap().len();
+                assert_eq!(noted, 0, "{writer:?} before call {at} of {reader:?} left a record of damage");
+                if gap.state.lock().unwrap().1.is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
