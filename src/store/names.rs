@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -138,6 +139,10 @@ impl Storage for OwnObjects {
 
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    fn local_dir(&self) -> Option<&Path> {
+        self.inner.local_dir()
     }
 
     fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {

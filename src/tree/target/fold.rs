@@ -20,16 +20,18 @@ pub fn key(name: &[u8]) -> Vec<u8> {
     shown.trim_end_matches(['.', ' ']).to_lowercase().into_bytes()
 }
 
-/// Whether names are taken for one where a directory is, or the nearest one above that is there. Touches nothing.
+/// Whether names are taken for one where a directory is, or the nearest one above that is there: as its names say or,
+/// without any, as its kind of file system does. Touches nothing.
 pub fn near(dir: &Path) -> bool {
     let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
-    let tries = whole.ancestors().filter_map(|dir| Target::open(dir, TargetOptions::default()).ok());
-    let mut told = tries.filter_map(|target| {
-        let names = target.names(b"").ok().flatten()?;
-        target.folds(b"", &names)
-    });
-    told.next().unwrap_or(false)
+    let mut tries = whole.ancestors().filter_map(|dir| Target::open(dir, TargetOptions::default()).ok());
+    let Some(target) = tries.next() else { return false };
+    let names = target.names(b"").ok().flatten().unwrap_or_default();
+    target.folds(b"", &names).unwrap_or_else(|| target.is_of_a_folding_kind())
 }
+
+/// FAT, exFAT, NTFS by its old and its new driver, HFS+, and the shares of other systems.
+const FOLDING: [u64; 7] = [0x4d44, 0x2011_bab0, 0x5346_544e, 0x7366_746e, 0x482b, 0xff53_4d42, 0xfe53_4d42];
 
 impl Target {
     /// Whether names are taken for one in a directory with these names; `None` where none of them says.
@@ -49,6 +51,12 @@ impl Target {
     pub fn probe_folding(&self) -> bool {
         let names = self.names(b"").ok().flatten().unwrap_or_default();
         self.folds(b"", &names).or_else(|| self.try_names()).unwrap_or(false)
+    }
+
+    fn is_of_a_folding_kind(&self) -> bool {
+        let found = self.shared.dir(b"").ok().and_then(|dir| rustix::fs::fstatfs(&dir.fd).ok());
+        // The system's type for it differs from one machine to another.
+        found.is_some_and(|found| FOLDING.contains(&(found.f_type as u64 & 0xffff_ffff)))
     }
 
     fn try_names(&self) -> Option<bool> {

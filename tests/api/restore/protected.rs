@@ -94,7 +94,7 @@ fn a_place_in_one_of_them_is_refused_by_whatever_name() {
     let outcome = sandbox.snap(&["mount", "repo/empty"]);
     assert!(outcome.code != 0 && outcome.stderr.contains(" lies in "), "{}", outcome.all());
     fs::remove_dir(sandbox.path("repo/empty")).unwrap();
-    let outcome = sandbox.snap(&["sync", "--init", "--to", "repo/second"]).expect(1);
+    let outcome = sandbox.snap(&["sync", "--init", "--to", "./repo/second"]).expect(1);
     assert!(outcome.stderr.contains(" lies in "), "{}", outcome.stderr);
     is_whole(&sandbox);
 }
@@ -102,9 +102,9 @@ fn a_place_in_one_of_them_is_refused_by_whatever_name() {
 #[test]
 fn a_mirror_of_the_configuration_is_protected_too() {
     let sandbox = own();
-    let text = "[repositories.main]\nlocation = \"repo\"\n[sets.s]\nsources = [\"src\"]\nrepository = \"main\"\nmirror = [\"second\"]\n";
+    let text = "[repositories.main]\nlocation = \"./repo\"\n[sets.s]\nsources = [\"src\"]\nrepository = \"main\"\nmirror = [\"./second\"]\n";
     fs::write(sandbox.path("snap.toml"), text).unwrap();
-    sandbox.ok(&["sync", "--init", "--to", "second"]);
+    sandbox.ok(&["sync", "--init", "--to", "./second"]);
     let file = sandbox.path("snap.toml");
     let run = |args: &[&str]| {
         let mut command = sandbox.bin();
