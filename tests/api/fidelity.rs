@@ -324,6 +324,7 @@ fn a_tree_deeper_than_any_restore_goes_is_named_and_left_out() {
     let library = library();
     let source = library.path("src");
     fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "saved").unwrap();
     deep(&source, b"d", 8200);
     let summary = library.try_backup("src", backup::Options::default()).unwrap();
     assert_eq!(summary.problems.len(), 1);

@@ -253,7 +253,7 @@ fn a_history_has_each_version_once_and_says_where_it_ends() {
     assert_eq!(report.gone, [4]);
     // A directory is another version when anything in it is.
     assert_eq!(stage.history("src/d").unwrap().versions.len(), 5);
-    assert!(matches!(stage.history("src/none"), Err(Error::NoSnapshot { .. })));
+    assert!(matches!(stage.history("src/none"), Err(Error::NotFound { .. })));
     assert!(matches!(stage.history("src/../src"), Err(Error::Usage(_))));
 }
 
@@ -395,7 +395,7 @@ fn du_of_a_part_counts_growth_and_what_is_unique_by_whole_snapshots() {
         du::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap_err()
     };
     let none = failed(du::Options { choice: choice("latest:none"), ..du::Options::default() });
-    assert!(matches!(none, Error::NoSnapshot { .. }));
+    assert!(matches!(none, Error::NotFound { .. }));
     let selectors = owned(&["latest:src/d", "latest~1:src/old"]);
     let two =
         failed(du::Options { choice: Choice { selectors, ..Choice::default() }, ..du::Options::default() });
