@@ -91,13 +91,13 @@ fn a_link_on_the_way_stays_and_is_gone_through_beneath_the_target() {
 #[test]
 fn what_only_leads_to_a_file_that_is_included_is_gone_through_as_well() {
     let sandbox = Sandbox::new();
-    put(&sandbox.path(""), &["data/home/me/doc", "data/home/me/other"]);
-    symlink("data/home", sandbox.path("home")).unwrap();
-    let (me, doc) = (sandbox.path("home/me"), sandbox.path("home/me/doc"));
+    put(&sandbox.path(""), &["data/users/me/doc", "data/users/me/other"]);
+    symlink("data/users", sandbox.path("users")).unwrap();
+    let (me, doc) = (sandbox.path("users/me"), sandbox.path("users/me/doc"));
     sandbox.ok(&["backup", me.to_str().unwrap()]);
     fs::remove_file(&doc).unwrap();
     sandbox.ok(&["restore", "latest", "--target", "/", "--include", doc.to_str().unwrap()]);
-    assert!(sandbox.path("home").is_symlink() && doc.exists() && me.join("other").exists());
+    assert!(sandbox.path("users").is_symlink() && doc.exists() && me.join("other").exists());
 }
 
 /// What stands in the place of a way, and is neither replaced nor followed.
