@@ -116,8 +116,10 @@ fn memory_does_not_follow_the_number_of_chunks() {
         many.saturating_sub(few)
     };
     for step in ["first use", "ls", "check", "look-ups", "gc"] {
-        let more = growth(step);
-        assert!(more < MOST, "{step} takes {more} KiB more for more chunks");
+        // A thread that has to wait for its processor holds a block or two longer than in the other run. What grows with
+        // the chunks does so each time.
+        let more = (0..4).map(|_| growth(step)).find(|more| *more < MOST);
+        assert!(more.is_some(), "{step} takes over {MOST} KiB more for more chunks, four times in a row");
     }
     homes.iter().for_each(|home| std::fs::remove_dir_all(home.path().join("cache")).unwrap());
     let all = growth("all in memory");
