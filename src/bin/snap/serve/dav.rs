@@ -68,7 +68,7 @@ fn find(visit: &Visit, path: &[u8]) -> Result<Option<Thing>> {
 
 fn failed(error: Error) -> FsError {
     match error {
-        Error::NoSnapshot { .. } => FsError::NotFound,
+        Error::NoSnapshot { .. } | Error::NotFound { .. } => FsError::NotFound,
         _ => FsError::GeneralFailure,
     }
 }

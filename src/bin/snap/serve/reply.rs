@@ -62,7 +62,7 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::NoSnapshot { .. } => StatusCode::NOT_FOUND,
+            Error::NoSnapshot { .. } | Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::Usage(_) => StatusCode::BAD_REQUEST,
             Error::Interrupted | Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
