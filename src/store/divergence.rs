@@ -143,6 +143,10 @@ impl Repository {
                 .any(|one| one.manifest.original().is_some_and(|id| id.hex() == made.snapshot))
         };
         missing.retain(|made| !original(made));
+        let newest = self.known_here().map(|known| known.newest).unwrap_or_default();
+        missing.retain(|made| {
+            !newest.iter().any(|(set, one)| one == *made && has_successor(listing, set, made))
+        });
         missing.iter().for_each(|made| self.diverges(gone(made)));
         self.note_compared(expected, &missing.into_iter().cloned().collect::<Vec<Made>>());
         Ok(())
@@ -167,6 +171,7 @@ impl Repository {
         let made = Made {
             snapshot: id.hex(),
             at: manifest.started.sec,
+            nanos: manifest.started.nanos,
             expires: manifest.expires().map(|at| at.sec),
             of: format!("{} of {}", sources.join(", "), manifest.host),
         };
@@ -196,6 +201,16 @@ impl Repository {
             known.missing.clear();
         })
     }
+}
+
+/// Whether a newer complete snapshot of the same host and sources stands: somebody else who backs them up may then have
+/// forgotten the older one by a rule. The newest of a set is forgotten by none.
+fn has_successor(listing: &Listing, set: &str, made: &Made) -> bool {
+    let (now, then) = (Time::now(), Time { sec: made.at, nanos: made.nanos });
+    listing.snapshots.iter().map(|snapshot| &snapshot.manifest).any(|manifest| {
+        let is_newer = manifest.started > then && manifest.started <= now && !manifest.partial;
+        is_newer && journal::set_id(&manifest.host, &manifest.sources) == set
+    })
 }
 
 fn gone(made: &Made) -> String {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use snap_backup::model::entry::Time;
+use snap_backup::model::manifest::Manifest;
 use snap_backup::model::record::SessionKind;
 use snap_backup::store::local::LocalStorage;
 use snap_backup::store::repository::Access;
@@ -20,12 +21,21 @@ pub fn days(number: i64) -> Time {
 
 /// Lets a snapshot have begun at another time. Its name now.
 pub fn redate(repo: &Path, password: Option<&str>, id: &str, started: Time) -> String {
+    change(repo, password, id, |manifest| (manifest.started, manifest.ended) = (started, started))
+}
+
+/// Lets a snapshot expire at that time, which the command line takes only if it is to come. Its name now.
+pub fn expire(repo: &Path, password: Option<&str>, id: &str, at: Time) -> String {
+    change(repo, password, id, |manifest| manifest.set_expires(Some(at)))
+}
+
+fn change(repo: &Path, password: Option<&str>, id: &str, change: impl Fn(&mut Manifest)) -> String {
     let access =
         Access { password: password.map(|text| text.to_owned().into()), cache: None, ..Access::default() };
     let dir = repo;
     let repo = Repository::open(Arc::new(LocalStorage::new(dir)), &access).unwrap();
     let mut manifest = snapshots::load(&repo, id).unwrap().unwrap().manifest;
-    (manifest.started, manifest.ended) = (started, started);
+    change(&mut manifest);
     let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
     assert!(snapshots::commit(&repo, session.id, &manifest).unwrap());
     repo.storage().remove(Area::Snapshots, id).unwrap();

@@ -66,6 +66,9 @@ pub struct Made {
     pub snapshot: String,
     /// When it began, in seconds since 1970.
     pub at: i64,
+    /// And the nanoseconds of that second.
+    #[serde(default)]
+    pub nanos: u32,
     /// When it may go, whatever rules say.
     #[serde(default)]
     pub expires: Option<i64>,
@@ -232,7 +235,13 @@ mod tests {
     const NOW: Time = Time { sec: 1_800_000_000, nanos: 0 };
 
     fn made(name: u8, at: i64) -> Made {
-        Made { snapshot: SnapshotId::new([name; 16]).hex(), at, expires: None, of: "src".to_owned() }
+        Made {
+            snapshot: SnapshotId::new([name; 16]).hex(),
+            at,
+            nanos: 0,
+            expires: None,
+            of: "src".to_owned(),
+        }
     }
 
     #[test]

@@ -111,9 +111,9 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
     command.args(["--description", evil]);
     finish(command, b"").expect(0);
     for args in [
-        "ls latest",
-        "ls -l latest",
-        "ls -0 latest",
+        "ls -R latest",
+        "ls -R -l latest",
+        "ls -R -0 latest",
         "find 'esc*'",
         "find -l 'esc*'",
         "find -0 'esc*'",
@@ -127,7 +127,7 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
         "backup -vv src",
         "restore latest --target out -v -n",
         "--json snapshots",
-        "--json ls latest",
+        "--json ls -R latest",
         "ls latest:none",
     ] {
         let Some(out) = on_terminal(&sandbox, args) else { return };
@@ -140,8 +140,8 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
     // Of the three snapshots the first has no such name; the last one was made on the terminal.
     let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|found| found == part);
     for (args, before, after) in [
-        (&["ls", "latest"][..], &b"src/"[..], &b"\n"[..]),
-        (&["ls", "-0", "latest"], b"src/", b"\0"),
+        (&["ls", "-R", "latest"][..], &b"src/"[..], &b"\n"[..]),
+        (&["ls", "-R", "-0", "latest"], b"src/", b"\0"),
         (&["find", "-q", "esc*"], b"src/", b"\n"),
         (&["find", "-0", "esc*"], b"src/", b"\0"),
         (&["diff", "latest~2", "latest"], b"+    src/", b"\n"),
