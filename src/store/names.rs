@@ -181,6 +181,10 @@ impl Storage for OwnObjects {
         self.inner.distrust()
     }
 
+    fn cautions(&self) -> Vec<String> {
+        self.inner.cautions()
+    }
+
     fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
         self.inner.move_to(from, to)
     }
