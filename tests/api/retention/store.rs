@@ -86,7 +86,9 @@ fn what_somebody_else_forgets_meanwhile_is_no_failure() {
     }
     let other = Arc::downgrade(&library);
     storage.before(Act::Create, Area::Trash, move |_, _| {
-        assert_eq!(keep_last(&other.upgrade().unwrap(), 1, false).len(), 2);
+        // Several go at once: one of them may be in the trash already.
+        let going = keep_last(&other.upgrade().unwrap(), 1, false).len();
+        assert!((1..=2).contains(&going), "{going}");
     });
     assert_eq!(keep_last(&library, 1, false).len(), 2);
     assert!(storage.is_spent());
