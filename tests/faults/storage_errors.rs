@@ -242,7 +242,7 @@ fn again(world: &World, storage: &Arc<MemoryStorage>, op: Op, story: &str) -> Ve
         }
         // Done the first time, whatever was said.
         Err(err) if op == Op::Forget || op == Op::Undelete => {
-            let known = matches!(err, Error::NoSnapshot { .. });
+            let known = matches!(err, Error::NoSnapshot { .. } | Error::NotFound { .. });
             assert!(known, "{story}, and again: {}", err.chain());
             Vec::new()
         }

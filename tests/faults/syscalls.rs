@@ -78,6 +78,8 @@ impl Scene {
             let _ = fs::remove_dir_all(to);
             copy_tree(&from, to);
         }
+        // The copy is older than what the run before left there, which this machine would miss.
+        let _ = fs::remove_dir_all(self.sandbox.state().join("known"));
         let mut command = self.sandbox.bin();
         command.env("SNAP_CACHE_DIR", &cache).arg("-r").arg(&repo).args(&self.args);
         let log = self.shm.path().join("log");
