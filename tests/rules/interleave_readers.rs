@@ -30,18 +30,6 @@ enum Read {
     RepairSnapshots,
 }
 
-const READERS: [Read; 9] = [
-    Read::Cat,
-    Read::Ls,
-    Read::Export,
-    Read::Diff,
-    Read::Restore,
-    Read::Check,
-    Read::Stats,
-    Read::RepairIndex,
-    Read::RepairSnapshots,
-];
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Write {
     /// A new snapshot in packs of its own.
@@ -107,33 +95,76 @@ fn is_meant(reader: Read, writer: Write, err: &Error) -> bool {
     writer == Write::Purge && names.contains(&reader) && matches!(err, Error::NoSnapshot { .. })
 }
 
-#[test]
-fn whoever_reads_gets_all_of_what_it_chose_whatever_runs_between_two_of_its_calls() {
+/// Before each call of the reader each of the writers runs, whole.
+fn beside_every_writer(reader: Read) {
     let world = Arc::new(World::new());
     let mut wrong = Vec::new();
-    for reader in READERS {
-        for writer in WRITERS {
-            for at in 0.. {
-                let storage = Arc::new(world.storage());
-                // Something to move: packs of which a part is needed.
-                world.forget(storage.clone(), "old").unwrap();
-                let (other, beside) = (Arc::clone(&world), storage.clone());
-                let due = move || write(&other, &beside, writer).unwrap();
-                let state = Mutex::new((0, Some(Box::new(due) as Work)));
-                let gap = Arc::new(Gap { inner: storage.clone(), state, at, cut: false });
-                match read(&world, gap.clone(), reader) {
-                    Err(err) if !is_meant(reader, writer, &err) => {
-                        wrong.push(format!("{writer:?} before call {at} of {reader:?}: {}", err.chain()));
-                    }
-                    _ => {}
+    for writer in WRITERS {
+        for at in 0.. {
+            let storage = Arc::new(world.storage());
+            // Something to move: packs of which a part is needed.
+            world.forget(storage.clone(), "old").unwrap();
+            let (other, beside) = (Arc::clone(&world), storage.clone());
+            let due = move || write(&other, &beside, writer).unwrap();
+            let state = Mutex::new((0, Some(Box::new(due) as Work)));
+            let gap = Arc::new(Gap { inner: storage.clone(), state, at, cut: false });
+            match read(&world, gap.clone(), reader) {
+                Err(err) if !is_meant(reader, writer, &err) => {
+                    wrong.push(format!("{writer:?} before call {at}: {}", err.chain()));
                 }
-                let noted = storage.list(Area::Damage).unwrap().len();
-                assert_eq!(noted, 0, "{writer:?} before call {at} of {reader:?} left a record of damage");
-                if gap.state.lock().unwrap().1.is_some() {
-                    break;
-                }
+                _ => {}
+            }
+            let noted = storage.list(Area::Damage).unwrap().len();
+            assert_eq!(noted, 0, "{writer:?} before call {at} left a record of damage");
+            if gap.state.lock().unwrap().1.is_some() {
+                break;
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn cat_gives_all_bytes_whatever_runs_beside_it() {
+    beside_every_writer(Read::Cat);
+}
+
+#[test]
+fn ls_gives_all_paths_whatever_runs_beside_it() {
+    beside_every_writer(Read::Ls);
+}
+
+#[test]
+fn export_writes_all_files_whatever_runs_beside_it() {
+    beside_every_writer(Read::Export);
+}
+
+#[test]
+fn diff_compares_both_snapshots_whatever_runs_beside_it() {
+    beside_every_writer(Read::Diff);
+}
+
+#[test]
+fn restore_brings_all_back_whatever_runs_beside_it() {
+    beside_every_writer(Read::Restore);
+}
+
+#[test]
+fn check_finds_nothing_wrong_whatever_runs_beside_it() {
+    beside_every_writer(Read::Check);
+}
+
+#[test]
+fn stats_miss_nothing_whatever_runs_beside_them() {
+    beside_every_writer(Read::Stats);
+}
+
+#[test]
+fn repair_index_finds_nothing_unreadable_whatever_runs_beside_it() {
+    beside_every_writer(Read::RepairIndex);
+}
+
+#[test]
+fn repair_snapshots_replaces_nothing_whatever_runs_beside_it() {
+    beside_every_writer(Read::RepairSnapshots);
 }
