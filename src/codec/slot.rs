@@ -143,6 +143,9 @@ fn halves(derived: &[u8; 64]) -> (Key, [u8; 32]) {
     (Key::new(kek), check)
 }
 
+/// Where the number of its format stands in a configuration.
+pub const CONFIG_FORMAT: std::ops::Range<usize> = 6..8;
+
 /// The file of a configuration: readable without a key, checked with one.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::config::CipherKind;
 use crate::model::config::Config;
+use crate::model::config::FORMAT;
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 use crate::model::malformed::Malformed;
@@ -84,9 +85,17 @@ fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
 /// Generations that parse, newest first; there is at least one.
 #[derive(Debug, Clone)]
 pub(super) struct Candidates {
-    all: Vec<(Vec<u8>, Config)>,
+    all: Vec<Candidate>,
     /// What is wrong with newer ones.
     pub(super) trouble: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Candidate {
+    bytes: Vec<u8>,
+    config: Config,
+    /// The newer format that it says it has. That is a flipped byte if its check fits without it.
+    newer: Option<u16>,
 }
 
 /// Generations that may be whole. Of those that are not encrypted it is seen already whether they are.
@@ -97,12 +106,7 @@ pub(super) fn candidates(storage: &dyn Storage) -> Result<Candidates> {
     let mut found = Candidates { all: Vec::new(), trouble: Vec::new() };
     let mut first = None;
     for number in numbers(storage)?.iter().rev() {
-        match read_config(storage, *number).and_then(|(bytes, config)| {
-            let key = config.open_master.map(|master| keys_of(&Key::new(master), &config).config);
-            let is_whole =
-                config.cipher != CipherKind::None || key.is_some_and(|key| slot::check_config(&bytes, &key));
-            if is_whole { Ok((bytes, config)) } else { Err(unfit(*number)) }
-        }) {
+        match candidate(storage, *number) {
             Ok(candidate) => found.all.push(candidate),
             Err(err) if err.is_damage() => {
                 if found.all.is_empty() {
@@ -120,6 +124,38 @@ pub(super) fn candidates(storage: &dyn Storage) -> Result<Candidates> {
     }
 }
 
+fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
+    let candidate = match read_config(storage, number) {
+        Ok((bytes, config)) => Candidate { bytes, config, newer: None },
+        Err(Error::NewerFormat { found, .. }) => of_known_format(storage, number, found)?,
+        Err(err) => return Err(err),
+    };
+    let Candidate { bytes, config, newer } = &candidate;
+    let key = config.open_master.map(|master| keys_of(&Key::new(master), config).config);
+    let is_whole =
+        config.cipher != CipherKind::None || key.is_some_and(|key| slot::check_config(bytes, &key));
+    match (is_whole, newer) {
+        (true, _) => Ok(candidate),
+        (false, Some(found)) => Err(of_newer_format(number, *found)),
+        (false, None) => Err(unfit(number)),
+    }
+}
+
+/// One that says that it has a newer format, with the format that is known in its place.
+fn of_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Candidate> {
+    let mut bytes = storage.read(Area::Config, &number.to_string(), MAX_CONFIG)?;
+    let field = bytes.get_mut(slot::CONFIG_FORMAT);
+    field.ok_or_else(|| of_newer_format(number, found))?.copy_from_slice(&FORMAT.to_le_bytes());
+    match slot::open_config(&bytes) {
+        Ok(config) if config.generation == number => Ok(Candidate { bytes, config, newer: Some(found) }),
+        _ => Err(of_newer_format(number, found)),
+    }
+}
+
+fn of_newer_format(generation: u32, found: u16) -> Error {
+    Error::NewerFormat { what: Area::Config.path(&generation.to_string()), found, known: FORMAT }
+}
+
 fn unfit(generation: u32) -> Error {
     let what = Area::Config.path(&generation.to_string());
     Error::Damaged { what, source: Malformed::because("its check does not fit") }
@@ -135,12 +171,21 @@ impl Candidates {
     /// # Errors
     /// A bug.
     pub(super) fn newest(&self) -> Result<&Config> {
-        self.all.first().map(|(_, config)| config).ok_or(Error::Bug { what: "there is a configuration" })
+        self.all.first().map(|newest| &newest.config).ok_or(Error::Bug { what: "there is a configuration" })
     }
 
     /// Whether they say that there is a password. One that is whole without any outweighs others that may be damaged.
     pub(super) fn are_encrypted(&self) -> bool {
-        self.all.iter().all(|(_, config)| config.cipher != CipherKind::None)
+        self.all.iter().all(|one| one.config.cipher != CipherKind::None)
+    }
+
+    /// The newest that `fits`; where none does, the newest.
+    ///
+    /// # Errors
+    /// A bug.
+    pub(super) fn newest_that(&self, fits: impl Fn(&Config) -> bool) -> Result<&Config> {
+        let found = self.all.iter().map(|one| &one.config).find(|config| fits(config));
+        found.map_or_else(|| self.newest(), Ok)
     }
 
     /// The newest whose check fits the key that is got for it; what is wrong with newer ones is added to the trouble. The
@@ -153,26 +198,44 @@ impl Candidates {
         mut key: impl FnMut(&Config) -> Result<Key>,
     ) -> Result<(Vec<u8>, Config)> {
         let mut first = None;
-        for (bytes, config) in std::mem::take(&mut self.all) {
+        for Candidate { bytes, config, newer } in std::mem::take(&mut self.all) {
             let fitting = key(&config).and_then(|key| match slot::check_config(&bytes, &key) {
                 true => Ok(()),
                 false => Err(unfit(config.generation)),
             });
-            match fitting {
-                Ok(()) => return Ok((bytes, config)),
-                Err(err @ (Error::Damaged { .. } | Error::Missing { .. })) => {
-                    self.trouble.push(older(&unfit(config.generation)));
-                    first.get_or_insert(err);
+            match (fitting, newer) {
+                (Ok(()), None) => return Ok((bytes, config)),
+                (Ok(()), Some(found)) => {
+                    let generation = config.generation;
+                    self.trouble.push(format!(
+                        "config/{generation} is damaged: it says that it has format {found}, and the rest is whole; run \
+                         `snap check`"
+                    ));
+                    return Ok((bytes, config));
                 }
-                // Of a damaged one nothing can be believed, so also not that it has another key.
-                Err(err @ (Error::WrongPassword { .. } | Error::NoPassword { .. })) => {
-                    self.trouble.push(older(&unfit(config.generation)));
-                    first.get_or_insert(err);
+                // What a newer program wrote is not passed over.
+                (Err(Error::Damaged { .. }), Some(found)) => {
+                    return Err(of_newer_format(config.generation, found));
                 }
-                Err(err) => return Err(err),
+                (Err(err), _) => self.passed_over(&config, err, &mut first)?,
             }
         }
         Err(first.unwrap_or(Error::Bug { what: "there is a configuration" }))
+    }
+
+    fn passed_over(&mut self, config: &Config, err: Error, first: &mut Option<Error>) -> Result<()> {
+        match err {
+            // Of a damaged one nothing can be believed, so also not that it has another key.
+            Error::Damaged { .. }
+            | Error::Missing { .. }
+            | Error::WrongPassword { .. }
+            | Error::NoPassword { .. } => {
+                self.trouble.push(older(&unfit(config.generation)));
+                first.get_or_insert(err);
+                Ok(())
+            }
+            err => Err(err),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::model::manifest::Manifest;
 use crate::model::record::GcRecord;
 use crate::store::collections;
 use crate::store::config;
+use crate::store::config::Candidates;
 use crate::store::journal;
 use crate::store::journal::known::Known;
 use crate::store::journal::known::KnownPlace;
@@ -48,6 +49,18 @@ impl Diverged {
 
 /// Another repository than the one that was at this place must not be taken for it, least of all one without a cipher.
 pub(in crate::store) fn refuse_another(
+    known: &KnownPlace,
+    candidates: &Candidates,
+    location: &str,
+) -> Result<()> {
+    let encrypted = candidates.are_encrypted();
+    let place = known.read();
+    let config = candidates.newest_that(|config| place.contradicts(&config.repo, encrypted).is_none())?;
+    refuse(known, config, encrypted, location)
+}
+
+/// The same for a configuration that is whole.
+pub(in crate::store) fn refuse(
     known: &KnownPlace,
     config: &Config,
     encrypted: bool,
@@ -271,8 +284,9 @@ pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     let candidates = config::candidates(storage)?;
-    let config = candidates.newest()?;
-    if let Some(what) = place.contradicts(&config.repo, candidates.are_encrypted()) {
+    let encrypted = candidates.are_encrypted();
+    let config = candidates.newest_that(|config| place.contradicts(&config.repo, encrypted).is_none())?;
+    if let Some(what) = place.contradicts(&config.repo, encrypted) {
         return Ok(vec![what]);
     }
     let Some(known_here) = place.of(&config.repo) else { return Ok(Vec::new()) };

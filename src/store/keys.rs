@@ -132,8 +132,11 @@ pub fn unlock(
         return unlock_only(storage, repo, password, prefix);
     }
     let last = choice.last.and_then(|id| candidate(storage, repo, &id.hex(), None).ok().flatten());
-    if let Some(found) = last.as_ref().and_then(|last| last.open(password).ok().flatten()) {
-        return Ok(found);
+    match last.as_ref().map_or(Ok(None), |last| last.open(password)) {
+        Ok(Some(found)) => return Ok(found),
+        Err(err) if err.is_out_of_memory() => return Err(err),
+        // Whatever else is wrong with it, others are tried.
+        _ => {}
     }
     let mut listed = storage.list(Area::Keys)?;
     listed.retain(|found| choice.last.is_none_or(|last| found.name != last.hex()));

@@ -33,6 +33,7 @@ use crate::store::config::check_features;
 use crate::store::config::keys_of;
 use crate::store::config::read_config;
 use crate::store::divergence::Diverged;
+use crate::store::divergence::refuse;
 use crate::store::divergence::refuse_another;
 pub use crate::store::init::ChunkerProfile;
 pub use crate::store::init::DEFAULT_LEVEL;
@@ -211,10 +212,13 @@ impl Repository {
         let known = KnownPlace::new(access.state.as_deref(), &location);
         if !access.accept {
             // Before anything is derived: what is not encrypted any more must not be shown a password.
-            refuse_another(&known, found.candidates.newest()?, found.is_encrypted(), &location)?;
+            refuse_another(&known, &found.candidates, &location)?;
         }
         let (config, master, slot) = found.unlock(storage.as_ref(), access)?;
         let encrypted = config.cipher != CipherKind::None;
+        if !access.accept {
+            refuse(&known, &config, encrypted, &location)?;
+        }
         check_features(&config)?;
         let cache = Cache::new(access.cache.as_deref(), access.state.as_deref(), &location, &config.repo);
         let trouble = found.candidates.trouble;

@@ -117,6 +117,24 @@ fn another_repository_at_the_same_place_is_refused_until_both_are_known() {
 }
 
 #[test]
+fn a_flipped_byte_in_the_newest_configuration_makes_no_other_repository_of_it() {
+    let sandbox = sandbox();
+    sandbox.backup(&[]);
+    sandbox.ok(&["config", "set", "parity", "10%"]);
+    let file = sandbox.path("repo/config/2");
+    let whole = fs::read(&file).unwrap();
+    for at in [6, 13, 20, 27] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        crate::support::chmod(&file, 0o600);
+        fs::write(&file, bytes).unwrap();
+        let outcome = sandbox.ok(&["ls", "latest"]);
+        assert!(outcome.stderr.contains("config/2 is damaged"), "byte {at}: {}", outcome.stderr);
+        sandbox.snap(&["check"]).expect(20);
+    }
+}
+
+#[test]
 fn no_repository_is_made_by_the_way_where_one_was() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
