@@ -77,7 +77,7 @@ impl Far {
         self.snap(&["forget", "latest~1"]).expect(0);
         self.snap(&["undelete"]).expect(0);
         self.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0);
-        self.snap(&["key", "passwd", "--new-password-file", "nowhere"]).expect(1);
+        self.snap(&["key", "passwd", "--new-password-file", "nowhere"]).expect(12);
         self.snap(&["repair", "index"]).expect(0);
         self.snap(&["status"]).expect(0);
         self.snap(&["check", "--read-data"]).expect(0);

@@ -109,7 +109,7 @@ pub(super) fn create(
     Make { no_encryption, chunker, level, parity }: Make,
 ) -> Result<Repository> {
     // Nobody is asked for a password that would not be used.
-    if Repository::exists(&*storage)? {
+    if Repository::exists(&*storage).map_err(more_is_missing)? {
         let why = "there is one already; `snap snapshots` lists what it holds".to_owned();
         return Err(Error::CannotInit { location: storage.location(), why });
     }
@@ -131,20 +131,24 @@ pub(super) fn create(
     };
     let (cache, state) = (context.global.cache(), context.global.state());
     let options = InitOptions { password, chunker, level, cache, state, parity, ..InitOptions::default() };
-    let repo = Repository::init(Arc::clone(&storage), &options).map_err(|err| match err {
-        // What is missing is more than the repository.
-        Error::NoRepository { location } => {
-            let (place, why) = location.split_once(": ").unwrap_or((&location, "it cannot be made there"));
-            Error::CannotInit { location: place.to_owned(), why: why.to_owned() }
-        }
-        other => other,
-    })?;
+    let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
     if let Some(kind) = storage.distrust()? {
         let warning =
             format!("the repository lies on {kind}: nothing is deleted there while anybody else is at work");
         output::warn(context.global.json, &warning);
     }
     Ok(repo)
+}
+
+/// Where one is to be made, the lack of a repository is that of the bucket or the place for it.
+fn more_is_missing(err: Error) -> Error {
+    match err {
+        Error::NoRepository { location } => {
+            let (place, why) = location.split_once(": ").unwrap_or((&location, "it cannot be made there"));
+            Error::CannotInit { location: place.to_owned(), why: why.to_owned() }
+        }
+        other => other,
+    }
 }
 
 /// A repository is easier to move, to delete and to keep apart in a directory of its own. The legacy script's archives may
