@@ -8,8 +8,8 @@
 //! name is not there.
 //!
 //! Only one process can have sled's database open. So nobody keeps it: it is opened when it is needed and closed when it
-//! was not used for a moment ([`IDLE`]), and whoever finds it open waits for a turn ([`PATIENCE`]). Runs are read from
-//! their files, which need no turn. Whatever belongs together is done in one turn ([`View::turn`]).
+//! was not used for a moment (`IDLE`), and whoever finds it open waits for a turn (`PATIENCE`). Runs are read from
+//! their files, which need no turn. Whatever belongs together is done in one turn (`View::turn`).
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;

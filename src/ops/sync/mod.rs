@@ -2,7 +2,7 @@
 //! other, and either may be lost.
 //!
 //! Objects never change, so whatever is there under its name and as long as here need not be copied again, and a run that is
-//! cut short goes on where it was; of small objects the bytes count as well ([`small`]). What stands there and is not what is
+//! cut short goes on where it was; of small objects the bytes count as well (`small`). What stands there and is not what is
 //! here is set aside and copied again. Manifests come last: what stands there can be restored from there.
 //!
 //! Snapshots there keep their names, so they are not committed under the name of the session that brings them (W3). In its
