@@ -11,8 +11,6 @@ mod history;
 mod holds;
 mod index;
 mod io_budget;
-mod memory_large;
-mod memory_many_files;
 mod random_stories;
 mod restore;
 mod retention;

@@ -95,7 +95,7 @@ fn step() {
 
 fn peak(dir: &Path, step: &str) -> u64 {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "memory_many_files::step", "--ignored", "--nocapture"]);
+    command.args(["--exact", "many_chunks::step", "--ignored", "--nocapture"]);
     let output = command.env("SCALE_DIR", dir).env("SCALE_STEP", step).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{step}: {said}{}", String::from_utf8_lossy(&output.stderr));
@@ -104,6 +104,7 @@ fn peak(dir: &Path, step: &str) -> u64 {
 
 #[test]
 fn memory_does_not_follow_the_number_of_chunks() {
+    let _alone = crate::alone();
     let homes = [FEW, MANY].map(|chunks| {
         let home = tempfile::tempdir().unwrap();
         let storage = Arc::new(LocalStorage::new(home.path().join("repo")));
@@ -152,6 +153,7 @@ fn in_memory() -> Repository {
 
 #[test]
 fn one_changed_entry_of_a_million_stores_little() {
+    let _alone = crate::alone();
     const ENTRIES: u64 = 1_000_000;
     let repo = in_memory();
     let build = |changed: u64| {
@@ -183,6 +185,7 @@ fn one_changed_entry_of_a_million_stores_little() {
 /// 200 GB in chunks of 64 KiB, with holes between them.
 #[test]
 fn one_changed_chunk_of_three_million_stores_little() {
+    let _alone = crate::alone();
     const PARTS: u64 = 3_000_000;
     let repo = in_memory();
     let build = |changed: u64| {

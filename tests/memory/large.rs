@@ -74,7 +74,7 @@ const STEPS: [&str; 4] = ["backup", "restore", "restore --delete", "export"];
 fn peaks(home: &Path) -> [u64; 4] {
     STEPS.map(|step| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "memory_large::step", "--ignored", "--nocapture"]);
+        command.args(["--exact", "large::step", "--ignored", "--nocapture"]);
         let output = command.env("LARGE_DIR", home).env("LARGE_STEP", step).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{step}: {said}{}", String::from_utf8_lossy(&output.stderr));
@@ -105,6 +105,7 @@ fn tree_of(files: usize) -> tempfile::TempDir {
 
 #[test]
 fn memory_does_not_follow_the_number_of_files() {
+    let _alone = crate::alone();
     let (few, many) = (peaks(tree_of(FEW).path()), peaks(tree_of(MANY).path()));
     println!("{few:?} and {many:?} KiB");
     for (number, step) in STEPS.into_iter().enumerate() {
@@ -117,6 +118,7 @@ fn memory_does_not_follow_the_number_of_files() {
 /// 100 GB, of which three pieces are no holes.
 #[test]
 fn a_long_file_costs_what_is_in_it() {
+    let _alone = crate::alone();
     const LEN: u64 = 100_000_000_000;
     let home = home();
     let file = fs::File::create(home.path().join("src/long")).unwrap();
