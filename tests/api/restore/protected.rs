@@ -30,7 +30,7 @@ fn delete_leaves_the_repository_the_cache_and_the_state_directory() {
     fs::write(sandbox.path("src/new"), "").unwrap();
     for args in [&["-n"][..], &[], &["--overwrite", "never"]] {
         let outcome = sandbox.snap(&[&["restore", "latest", "-t", ".", "--delete"], args].concat()).expect(0);
-        for name in ["repo", "cache", "state"] {
+        for name in ["repo", "home/.cache/snap", "home/.local/state/snap"] {
             assert!(
                 outcome.stderr.contains(&format!("{name} is ")),
                 "{args:?} says nothing of {name}: {}",
