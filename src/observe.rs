@@ -11,6 +11,30 @@ pub enum Event<'a> {
         /// Bytes to do.
         bytes: u64,
     },
+    /// A stage of the work begins: what is counted and expected starts anew.
+    Stage {
+        /// What is being done, as "reading packs".
+        name: &'static str,
+        /// What is counted beside bytes, as "packs".
+        unit: &'static str,
+    },
+    /// It was this much last time. A scan will tell what it is now.
+    Estimate {
+        /// Files to do.
+        files: u64,
+        /// Bytes to do.
+        bytes: u64,
+    },
+    /// The input that the work follows is this long: it measures the work better than what comes out of it.
+    ExpectInput {
+        /// Bytes to read.
+        bytes: u64,
+    },
+    /// Read of the input since the last event.
+    Input {
+        /// Bytes.
+        bytes: u64,
+    },
     /// A scan that goes on has found this much so far; `complete` when it is at its end.
     Found {
         /// Files to do.

@@ -17,21 +17,36 @@ use crate::store::trees::Budget;
 use crate::store::trees::DirStream;
 use crate::store::trees::MAX_NESTING;
 
-/// Calls `each` for every entry below what the selector names, in order; for a file, for itself. Only the first
-/// level unless `recursive`.
+/// How deep a listing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Levels {
+    /// What is in the directory.
+    One,
+    /// Also what is below that.
+    All,
+    /// All of a whole snapshot, one of a path.
+    AsNamed,
+}
+
+/// Calls `each` for every entry below what the selector names, in order; for a file, for itself.
 ///
 /// # Errors
 /// When the selector names nothing or a tree is damaged.
 pub fn run<'a>(
     repo: &Repository,
     query: impl Into<Query<'a>>,
-    recursive: bool,
+    levels: Levels,
     each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<Snapshot> {
     let session = Arc::new(ReadSession::open(repo, repo)?);
     let (snapshot, path) = session.resolve(query)?;
     session.begin(&[snapshot.id])?;
     let mut reader = session.chunks()?;
+    let recursive = match levels {
+        Levels::One => false,
+        Levels::All => true,
+        Levels::AsNamed => path.is_none(),
+    };
     let start = path.unwrap_or_default();
     let mut tree = snapshot.manifest.root;
     for part in start.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {

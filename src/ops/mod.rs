@@ -1,10 +1,11 @@
-//! What a person asks for, one file per verb. An op never imports another op.
+//! What a person asks for, one file per verb. An op never imports another op; what several need stands in `count`.
 
 pub mod backup;
 pub mod browse;
 pub mod cat;
 pub mod check;
 pub mod copy;
+mod count;
 pub mod diff;
 pub mod drill;
 pub mod du;

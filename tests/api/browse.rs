@@ -61,7 +61,7 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
         from = next;
     }
     let mut listed = Vec::new();
-    ls::run(&repo, "latest:src/many", false, &mut |_, entry| {
+    ls::run(&repo, "latest:src/many", ls::Levels::One, &mut |_, entry| {
         listed.push(entry.name.clone());
         Ok(())
     })
@@ -125,7 +125,7 @@ fn a_path_may_be_any_bytes() {
     let repo = library.open();
     let mut seen = Vec::new();
     let selector = [b"latest:/src/".as_slice(), odd.as_bytes(), b"/"].concat();
-    ls::run(&repo, &selector, true, &mut |path, _| {
+    ls::run(&repo, &selector, ls::Levels::All, &mut |path, _| {
         seen.push(path.to_vec());
         Ok(())
     })

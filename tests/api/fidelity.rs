@@ -259,7 +259,7 @@ fn birth_times_are_recorded() {
         seen = entry.meta.born;
         Ok(())
     };
-    ls::run(&library.open(), "latest:src/file", true, &mut look).unwrap();
+    ls::run(&library.open(), "latest:src/file", ls::Levels::All, &mut look).unwrap();
     let since = born.duration_since(UNIX_EPOCH).unwrap();
     let wanted = Time { sec: since.as_secs().try_into().unwrap(), nanos: since.subsec_nanos() };
     assert_eq!(seen, Some(wanted));

@@ -203,7 +203,7 @@ fn a_file_is_found_by_a_chunk_and_a_directory_by_its_tree() {
     stage.backup();
     let repo = stage.library.open();
     let mut ids: BTreeMap<&str, ChunkId> = BTreeMap::new();
-    ls::run(&repo, "latest", true, &mut |path, entry| {
+    ls::run(&repo, "latest", ls::Levels::All, &mut |path, entry| {
         match (&entry.kind, path) {
             (Kind::Dir { tree }, b"src/d") => ids.insert("dir", *tree),
             (Kind::File { content: Content::List(list), .. }, b"src/long") => ids.insert("list", *list),

@@ -66,7 +66,7 @@ impl Stage {
     /// Each path with its size or tree.
     fn paths(&self, selector: &str) -> BTreeMap<String, (u64, Option<ChunkId>)> {
         let mut paths = BTreeMap::new();
-        ls::run(&self.library.open(), selector, true, &mut |path, entry| {
+        ls::run(&self.library.open(), selector, ls::Levels::All, &mut |path, entry| {
             let tree = match entry.kind {
                 Kind::Dir { tree } => Some(tree),
                 _ => None,

@@ -69,7 +69,7 @@ fn step() {
                 entries += 1;
                 Ok(())
             };
-            ls::run(&repo, "latest", true, &mut count).unwrap();
+            ls::run(&repo, "latest", ls::Levels::All, &mut count).unwrap();
             assert!(entries > FEW / 10);
         }
         "check" => {

@@ -206,7 +206,7 @@ impl World {
     pub fn ls(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<String>> {
         let mut paths = Vec::new();
         let repo = Repository::open(storage, &Access::default())?;
-        ls::run(&repo, selector, true, &mut |path, _| {
+        ls::run(&repo, selector, ls::Levels::All, &mut |path, _| {
             paths.push(String::from_utf8_lossy(path).into_owned());
             Ok(())
         })?;

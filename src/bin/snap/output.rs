@@ -10,8 +10,10 @@ use snap_backup::model::manifest::Counts;
 use snap_backup::store::snapshots::Snapshot;
 use snap_backup::{Error, Result};
 
+use crate::pager::Paged;
 use crate::report;
-use crate::terminal::{self, Guarded};
+pub(crate) use crate::table::{columns, padded, table};
+use crate::terminal::{self, Guarded, Paint};
 pub(crate) use crate::terminal::{name, printable};
 
 /// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics. A terminal gets nothing that
@@ -23,6 +25,25 @@ pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<(
     let mut out = Guarded(BufWriter::new(io::stdout().lock()));
     write(&mut out)?;
     out.flush().map_err(failed)
+}
+
+/// As `emit`, for what may be long: a terminal shows it in a pager.
+pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    if !terminal::is_stdout() {
+        return emit_raw(write);
+    }
+    let mut out = Guarded(BufWriter::new(Paged::new()));
+    write(&mut out)?;
+    let paged = out.0.into_inner().map_err(|err| failed(err.into_error()))?;
+    paged.end().map_err(failed)
+}
+
+/// As `tell`, for what may be long.
+pub(crate) fn tell_paged(text: &str) -> Result<()> {
+    match emit_paged(|out| writeln!(out, "{text}").map_err(failed)) {
+        Err(error) if report::is_broken_pipe(&error) => Ok(()),
+        result => result,
+    }
 }
 
 /// As `emit`, for the bytes of a file, which go anywhere as they are.
@@ -63,7 +84,7 @@ pub(crate) fn failed(source: io::Error) -> Error {
 pub(crate) fn complain(line: &str) {
     let mut err = io::stderr().lock();
     let _ = match terminal::is_stderr() {
-        true => writeln!(err, "{}", terminal::printable_lines(line)),
+        true => writeln!(err, "{}", terminal::painted_lines(line)),
         false => writeln!(err, "{line}"),
     };
 }
@@ -74,8 +95,18 @@ pub(crate) fn warn(json: bool, message: &str) {
     if json {
         complain(&json!({"message_type": "warning", "message": message}).to_string());
     } else {
-        complain(&format!("snap: warning: {message}"));
+        complain(&format!("snap: {} {message}", Paint::Yellow.on_stderr("warning:")));
     }
+}
+
+/// Something that is wrong and was found: a reason for the exit code.
+pub(crate) fn error(message: &str) {
+    complain(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), printable(message)));
+}
+
+/// What helps.
+pub(crate) fn hint(message: &str) {
+    complain(&format!("snap: {} {}", Paint::Cyan.on_stderr("hint:"), printable(message)));
 }
 
 /// What a person may want to know, beside the answer.
@@ -111,40 +142,6 @@ pub(crate) fn size(bytes: u64) -> String {
 /// `1 file`, `2 files`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// Most characters that a column is made wide for: a longer cell pushes the rest of its line to the right.
-const WIDEST: usize = 80;
-
-/// Rows as lines, columns as wide as their widest cell; those with numbers to the right.
-pub(crate) fn columns<const N: usize>(
-    rows: &[[String; N]],
-    is_number: impl Fn(usize) -> bool,
-) -> Vec<String> {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().take(WIDEST).count().max(*width);
-        }
-    }
-    // Nothing stands behind the last.
-    let last_width = widths.last_mut().filter(|_| N > 0 && !is_number(N - 1));
-    last_width.into_iter().for_each(|width| *width = 0);
-    let line = |row: &[String; N]| {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .enumerate()
-            .map(|(column, (cell, width))| padded(cell, width, is_number(column)));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
-}
-
-/// A cell with spaces before or behind it. The formatter takes no width of more than 16 bits.
-pub(crate) fn padded(cell: &str, width: usize, to_the_right: bool) -> String {
-    let spaces = " ".repeat(width.saturating_sub(cell.chars().count()));
-    if to_the_right { spaces + cell } else { cell.to_owned() + &spaces }
 }
 
 /// `0.42 s`, `1:02:03`.
@@ -302,7 +299,7 @@ mod tests {
     use proptest::prelude::{Just, any, prop, prop_oneof, proptest};
     use snap_backup::model::entry::Time;
 
-    use super::{base64, columns, count, duration, local, padded, path, rfc3339, size};
+    use super::{base64, columns, count, duration, local, path, rfc3339, size};
     use crate::chart;
     use crate::terminal::printable;
 
@@ -337,16 +334,6 @@ mod tests {
     /// Short ones, wide characters, and more than the formatter takes.
     fn cell() -> impl proptest::strategy::Strategy<Value = String> {
         prop_oneof![".{0,20}", Just("x".repeat(70_000)), Just("\u{202e}\u{1f600}e\u{301}".repeat(30_000))]
-    }
-
-    #[test]
-    fn a_cell_beyond_all_measure_makes_no_other_line_longer() {
-        let long = "x".repeat(70_000);
-        let rows = [["a".to_owned(), "b".to_owned()], [long.clone(), "c".to_owned()]];
-        let lines = columns(&rows, |_| false);
-        assert_eq!(lines[0].trim_end(), format!("a{}b", " ".repeat(81)));
-        assert_eq!(lines[1], format!("{long}  c"));
-        assert_eq!(padded("7", 3, true), "  7");
     }
 
     #[test]

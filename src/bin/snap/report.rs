@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use snap_backup::{Error, Result};
 
-use crate::output;
+use crate::terminal::Paint;
+use crate::{output, progress};
 
 /// How a verb ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +78,10 @@ pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
             &json!({"message_type": "exit_error", "code": code, "message": message}).to_string(),
         );
     } else {
-        output::complain(&format!("snap: {message}"));
-        if let Some(hint) = error.advice() {
-            output::complain(&format!("snap: hint: {}", output::printable(&hint)));
+        output::complain(&format!("snap: {}", Paint::Red.on_stderr(&message)));
+        let interrupted = || progress::how_to_go_on().filter(|_| matches!(error, Error::Interrupted));
+        if let Some(hint) = error.advice().or_else(|| interrupted().map(str::to_owned)) {
+            output::hint(&hint);
         }
     }
     code

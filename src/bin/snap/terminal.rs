@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
+use console::Term;
+
 /// Whether a character may do more than stand there: C0, DEL, C1, line and paragraph separators, and what turns the
 /// direction of the text behind it (so that `exe.txt` can be `txt.exe`).
 fn is_harmful(c: char) -> bool {
@@ -28,6 +30,20 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
         if is_harmful(c) && !is_kept(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
+}
+
+/// Lines that may hold colours of ours.
+pub(crate) fn painted_lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b') {
+        let (before, after) = rest.split_at(at);
+        out += &printable_lines(before);
+        let taken = own_colour(after);
+        out += &taken.map_or_else(|| printable("\x1b"), str::to_owned);
+        rest = after.get(taken.map_or(1, str::len)..).unwrap_or_default();
+    }
+    out + &printable_lines(rest)
 }
 
 /// A name on standard output: as it is in a pipe, printable on a terminal.
@@ -57,13 +73,108 @@ pub(crate) fn is_stderr() -> bool {
     *KNOWN.get_or_init(|| io::stderr().is_terminal())
 }
 
+/// Whether a line on standard error can be drawn again and again.
+pub(crate) fn can_draw() -> bool {
+    is_stderr() && !is_dumb()
+}
+
+/// Whether a pager can have the screen.
+pub(crate) fn can_page() -> bool {
+    is_stdout() && !is_dumb()
+}
+
+/// A terminal, or what calls itself one, that only prints.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
+/// Columns of standard error: 80 where nobody says.
+pub(crate) fn width_of_stderr() -> usize {
+    Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// Rows and columns of standard output, if it is a terminal that says.
+pub(crate) fn size_of_stdout() -> Option<(usize, usize)> {
+    static STDOUT: OnceLock<Term> = OnceLock::new();
+    let size = STDOUT.get_or_init(Term::stdout).size_checked();
+    size.filter(|_| is_stdout()).map(|(rows, columns)| (usize::from(rows), usize::from(columns)))
+}
+
+/// How a word stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paint {
+    /// Heads of tables.
+    Bold,
+    /// What matters less.
+    Faint,
+    /// Failures, and what is gone.
+    Red,
+    /// What is well, and what is new.
+    Green,
+    /// Warnings, and what is changed.
+    Yellow,
+    /// Directories.
+    Blue,
+    /// Links, and what helps.
+    Cyan,
+}
+
+impl Paint {
+    const ALL: [Self; 7] =
+        [Self::Bold, Self::Faint, Self::Red, Self::Green, Self::Yellow, Self::Blue, Self::Cyan];
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Bold => "\x1b[1m",
+            Self::Faint => "\x1b[2m",
+            Self::Red => "\x1b[31m",
+            Self::Green => "\x1b[32m",
+            Self::Yellow => "\x1b[33m",
+            Self::Blue => "\x1b[34m",
+            Self::Cyan => "\x1b[36m",
+        }
+    }
+
+    /// Whether standard output shows colours.
+    pub(crate) fn shows(self) -> bool {
+        has_colours(is_stdout())
+    }
+
+    /// The text in this colour on standard output, if that shows any. The text is to be printable already.
+    pub(crate) fn on(self, text: &str) -> String {
+        if has_colours(is_stdout()) { self.wrap(text) } else { text.to_owned() }
+    }
+
+    /// The same for standard error.
+    pub(crate) fn on_stderr(self, text: &str) -> String {
+        if has_colours(is_stderr()) { self.wrap(text) } else { text.to_owned() }
+    }
+
+    fn wrap(self, text: &str) -> String {
+        format!("{}{text}{RESET}", self.code())
+    }
+}
+
+const RESET: &str = "\x1b[0m";
+
+/// As <https://no-color.org> has it.
+fn has_colours(is_terminal: bool) -> bool {
+    is_terminal && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The colour that the text begins with, if it is one of ours: nothing else of what steers a terminal gets through.
+fn own_colour(text: &str) -> Option<&'static str> {
+    let mut all = Paint::ALL.iter().map(|paint| paint.code()).chain([RESET]);
+    all.find(|code| text.starts_with(code))
+}
+
 /// Writes to a terminal. Whatever a caller forgot to make printable is made so here, but for the ends of lines.
 pub(crate) struct Guarded<W>(pub(crate) W);
 
 impl<W: Write> Write for Guarded<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for chunk in bytes.utf8_chunks() {
-            self.0.write_all(printable_lines(chunk.valid()).as_bytes())?;
+            self.0.write_all(painted_lines(chunk.valid()).as_bytes())?;
             for byte in chunk.invalid() {
                 write!(self.0, "\\x{byte:02x}")?;
             }
@@ -94,6 +205,15 @@ mod tests {
             assert_eq!(printable(text), wanted);
         }
         assert_eq!(shown(b"a\xff\x9b\x1bz"), "a\\xff\\x9b\\u{1b}z");
+    }
+
+    #[test]
+    fn the_last_door_lets_only_colours_of_ours_through() {
+        let mut out = Guarded(Vec::new());
+        let text = format!("{} \x1b[8mhidden\x1b[2J", Paint::Red.wrap("bad"));
+        out.write_all(text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(out.0).unwrap(), "\x1b[31mbad\x1b[0m \\u{1b}[8mhidden\\u{1b}[2J");
+        assert_eq!(printable("\x1b[31mred"), "\\u{1b}[31mred", "no name has colours");
     }
 
     #[test]

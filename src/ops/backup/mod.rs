@@ -301,6 +301,11 @@ impl Backup {
                 "no snapshot to compare with yet: this {asked} backup becomes a full"
             )));
         }
+        if let (Some(before), None) = (&basis.newest, &self.options.stdin) {
+            let counts = &before.manifest.counts;
+            let files = counts.files_new + counts.files_changed + counts.files_unchanged;
+            observer.notice(Event::Estimate { files, bytes: counts.bytes_total });
+        }
         loop {
             let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
             basis.trusted &= basis.compare.as_ref().is_none_or(|parent| sight.vouches_for(&parent.id));

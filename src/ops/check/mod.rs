@@ -191,6 +191,10 @@ impl Checker<'_> {
         let depth = if read { packs::Depth::All } else { packs::Depth::Tables };
         let chosen = packs::choose(&index.sight().packs, options.subset)?;
         let bytes = chosen.iter().map(|(_, len)| len).sum();
+        self.observer.notice(Event::Stage {
+            name: if read { "reading packs" } else { "reading tables" },
+            unit: "packs",
+        });
         self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
         let mut whole: HashSet<PackId> = chosen.iter().map(|(id, _)| *id).collect();
         for (id, err) in packs::verify_all(self.repo, &chosen, (depth, &claims), self.observer, self.stop)? {

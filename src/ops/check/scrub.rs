@@ -88,6 +88,7 @@ pub fn run(
     report.packs = listed.len() as u64;
     let mut verified = remembered(&cache, &listed);
     let todo = todo(&listed, &verified, options, &mut report);
+    observer.notice(Event::Stage { name: "", unit: "packs" });
     observer.notice(Event::Expect { files: todo.len() as u64, bytes: todo.iter().map(|pack| pack.1).sum() });
     let began = Instant::now();
     let mut result = Ok(());

@@ -16,6 +16,7 @@ use crate::model::id::ChunkId;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::model::record::Damaged;
+use crate::observe::Event;
 use crate::ops::check::Checker;
 use crate::store::chunks::ChunkReader;
 use crate::store::index::Index;
@@ -98,6 +99,8 @@ impl Checker<'_> {
         let mut spare = ChunkReader::new(self.repo, Arc::clone(index))?;
         let mut seen = HashMap::new();
         let mut affected = Vec::new();
+        self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
+        self.observer.notice(Event::Expect { files: some.len() as u64, bytes: 0 });
         for snapshot in some {
             let name = format!("snapshot {}", snapshot.id.short());
             let mut walk = Walk {
@@ -112,6 +115,7 @@ impl Checker<'_> {
             if walk.affected > 0 {
                 affected.push((snapshot.id, walk.affected));
             }
+            self.observer.notice(Event::Done { files: 1, bytes: 0 });
         }
         Ok(affected)
     }

@@ -119,6 +119,7 @@ pub fn run(
     let new: Vec<&Snapshot> = chosen.iter().filter(|one| known.there(one).is_none()).collect();
     report.there = (chosen.len() - new.len()) as u64;
     let bytes = if report.alike { 0 } else { new.iter().map(|one| one.manifest.counts.bytes_total).sum() };
+    observer.notice(Event::Stage { name: "", unit: "snapshots" });
     observer.notice(Event::Expect { files: new.len() as u64, bytes });
     let alike = report.alike.then(|| Alike::new(from, &past)).transpose()?;
     let mut run = Run { to, options, observer, stop, past: &past, alike, new: Vec::new() };

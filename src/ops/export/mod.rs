@@ -11,6 +11,7 @@ mod walk;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::Error;
@@ -21,6 +22,7 @@ use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::observe::Event;
 use crate::observe::Observer;
+use crate::ops::count;
 use crate::ops::export::walk::Walk;
 use crate::store::chunks::ChunkReader;
 use crate::store::pairs::Budgets;
@@ -32,6 +34,7 @@ use crate::store::snapshots::Query;
 use crate::store::snapshots::Snapshot;
 use crate::store::stream;
 use crate::store::trees;
+use crate::store::trees::Budget;
 
 pub use crate::ops::export::pack::Format;
 
@@ -53,6 +56,8 @@ pub struct Options {
     pub format: Format,
     /// Of compression; `None`: the format's default.
     pub level: Option<i32>,
+    /// Count a part beside the work, for an observer that shows how far it is.
+    pub count_ahead: bool,
 }
 
 /// What was exported.
@@ -130,13 +135,26 @@ pub fn run(
     let mut walk = Walk::new(&session, reader, observer, stop, snapshot.manifest.started, budgets);
     let is_delta = options.delta || options.since.is_some();
     let mut archive_bytes = 0;
-    pack::packed(options.format, level, out, |write| {
-        let plan = |feed: &mut stream::Feed<'_>| walk.all(feed, &root, before.as_ref(), is_delta);
-        stream::run(&session, plan, &mut |bytes| {
-            archive_bytes += bytes.len() as u64;
-            observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
-            write(bytes)
-        })
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        if let (Root::Tree(tree), false, true) = (&root, is_delta || path.is_empty(), options.count_ahead) {
+            let (session, over, part) = (&session, &over, (*tree, Budget::of(&snapshot.manifest.counts)));
+            scope.spawn(move || {
+                if let Ok(mut reader) = session.chunks() {
+                    count::below(&mut reader, part, &|_, _| true, observer, over);
+                }
+            });
+        }
+        let result = pack::packed(options.format, level, out, |write| {
+            let plan = |feed: &mut stream::Feed<'_>| walk.all(feed, &root, before.as_ref(), is_delta);
+            stream::run(&session, plan, &mut |bytes| {
+                archive_bytes += bytes.len() as u64;
+                observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
+                write(bytes)
+            })
+        });
+        over.store(true, Ordering::Relaxed);
+        result
     })?;
     let counts = Counts { archive_bytes, ..walk.counts };
     session.leave()?;

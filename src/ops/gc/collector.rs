@@ -234,8 +234,11 @@ impl<'a> Collector<'a> {
         let partials = if own.is_none() { outdated_of(&roots) } else { Vec::new() };
         let (purged, waiting) = self.divide(&roots.trash)?;
         let mut marker = Marker::new(repo, &index)?;
+        self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
+        self.observer.notice(Event::Expect { files: roots.standing.len() as u64, bytes: 0 });
         for snapshot in roots.standing.values().filter(|snapshot| !partials.contains(&snapshot.id)) {
             marker.root(&snapshot.manifest.root).map_err(|err| unwalkable("snapshot", &snapshot.id, err))?;
+            self.observer.notice(Event::Done { files: 1, bytes: 0 });
         }
         let standing = marker.plain;
         let mut forgotten = Vec::new();
@@ -319,6 +322,7 @@ impl<'a> Collector<'a> {
     fn relocate(&mut self, own: SnapshotId, marked: &Marked, moving: &[PackId]) -> Result<bool> {
         let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
         let bytes = plan.bytes_of(index, Fate::Move);
+        self.observer.notice(Event::Stage { name: "rewriting packs", unit: "packs" });
         self.observer.notice(Event::Expect { files: moving.len() as u64, bytes });
         let mover = Mover { repo, index, plan, session: own, observer: self.observer, stop: self.stop };
         let moved = mover.run()?;

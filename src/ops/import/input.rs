@@ -6,6 +6,7 @@ use std::io::Cursor;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::codec::compress;
 use crate::codec::gzip;
 use crate::error::Error;
 use crate::model::malformed::Malformed;
+use crate::observe::Event;
+use crate::observe::Observer;
 
 /// Plain bytes that travel together, and pieces that may wait.
 const PIECE: usize = 256 << 10;
@@ -27,14 +30,34 @@ const ASK: Duration = Duration::from_millis(100);
 
 /// Begins to read; the plain bytes come from what is returned, and errors that say themselves what is wrong. A pipe may
 /// give nothing for ever, so nobody waits for the thread that reads it: it ends when nobody listens.
-pub(super) fn plain(input: Box<dyn Read + Send>, stop: &Arc<AtomicBool>) -> Ahead {
+pub(super) fn plain<'a>(
+    input: Box<dyn Read + Send>,
+    stop: &Arc<AtomicBool>,
+    observer: &'a dyn Observer,
+) -> Ahead<'a> {
     let (out, pieces) = bounded(AHEAD);
-    std::thread::spawn(move || match decompress(input) {
+    let taken = Arc::<AtomicU64>::default();
+    let input = Counted { input, taken: Arc::clone(&taken) };
+    std::thread::spawn(move || match decompress(Box::new(input)) {
         Ok(plain) => pump(plain, &out),
         // Nobody listens when the import was interrupted.
         Err(err) => drop(out.send(Err(err))),
     });
-    Ahead { pieces, piece: Cursor::new(Vec::new()), stop: Arc::clone(stop) }
+    Ahead { pieces, piece: Cursor::new(Vec::new()), stop: Arc::clone(stop), observer, taken, told: 0 }
+}
+
+/// Counts what is read of an archive.
+struct Counted {
+    input: Box<dyn Read + Send>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(out)?;
+        self.taken.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
 }
 
 fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
@@ -82,13 +105,25 @@ fn pump(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
 }
 
 /// Plain bytes that another thread has read.
-pub(super) struct Ahead {
+pub(super) struct Ahead<'a> {
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: Cursor<Vec<u8>>,
     stop: Arc<AtomicBool>,
+    observer: &'a dyn Observer,
+    /// Bytes of the archive that were read, and those that the observer knows of.
+    taken: Arc<AtomicU64>,
+    told: u64,
 }
 
-impl Read for Ahead {
+impl Ahead<'_> {
+    fn tell(&mut self) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.observer.notice(Event::Input { bytes: taken.saturating_sub(self.told) });
+        self.told = taken;
+    }
+}
+
+impl Read for Ahead<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.piece.read(out)?;
@@ -96,7 +131,10 @@ impl Read for Ahead {
                 return Ok(count);
             }
             match self.pieces.recv_timeout(ASK) {
-                Ok(piece) => self.piece = Cursor::new(piece?),
+                Ok(piece) => {
+                    self.piece = Cursor::new(piece?);
+                    self.tell();
+                }
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
                 Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => {
                     return Err(io::Error::other(Error::Interrupted));

@@ -134,6 +134,12 @@ pub fn run(
     for unclear in chain.unclear {
         import.problem(&unclear, "an entry of the chain without a kind or a time");
     }
+    // What is imported already is read no more.
+    let new = chain.links.iter().filter(|link| import.existing(link).is_none());
+    let size = |link: &Link| {
+        link.archive.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |meta| meta.len())
+    };
+    observer.notice(Event::ExpectInput { bytes: new.map(size).sum() });
     for link in &chain.links {
         import.link(link)?;
     }

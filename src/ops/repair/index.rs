@@ -83,6 +83,7 @@ fn still_listed(repo: &Repository, wanted: bool) -> Result<HashSet<PackId>> {
 fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
     let mut report = Report { packs: sight.packs.len() as u64, ..Report::default() };
     let claims = Claims::of(repo)?;
+    observer.notice(Event::Stage { name: "reading tables", unit: "packs" });
     observer.notice(Event::Expect { files: report.packs, bytes: 0 });
     for (id, len) in &sight.packs {
         if stop.load(Ordering::Relaxed) {

@@ -133,6 +133,7 @@ impl Run<'_> {
         self.report.gone = sight.damaged.iter().filter(|id| !listed(id)).count() as u64;
         let chosen = if ids.is_empty() { known(self.repo, sight)? } else { named(sight, ids)? };
         let bytes = chosen.iter().map(|(_, len)| len).sum();
+        self.observer.notice(Event::Stage { name: "reading packs", unit: "packs" });
         self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
         let mut damaged = Vec::new();
         for (id, len) in chosen {

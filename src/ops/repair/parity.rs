@@ -76,6 +76,7 @@ impl Run<'_> {
             storage.sync(Area::Parity)?;
         }
         let bytes = sight.packs.iter().map(|(_, len)| len).sum();
+        observer.notice(Event::Stage { name: "parity", unit: "packs" });
         observer.notice(Event::Expect { files: sight.packs.len() as u64, bytes });
         for (id, len) in sight.packs.iter().filter(|(id, _)| !sight.condemned.contains(id)) {
             if stop.load(Ordering::Relaxed) {

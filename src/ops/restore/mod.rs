@@ -45,6 +45,7 @@ use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::observe::Event;
 use crate::observe::Observer;
+use crate::ops::count;
 use crate::store::chunks::ChunkReader;
 use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
@@ -83,6 +84,8 @@ pub struct Options {
     pub exclude: Vec<OsString>,
     /// Instead of patterns: exactly these stored paths, and the directories above them.
     pub only: Option<BTreeSet<Vec<u8>>>,
+    /// Count a part beside the work, for an observer that shows how far it is.
+    pub count_ahead: bool,
     /// Owners by number, not by name.
     pub numeric_ids: bool,
     /// Leave owners alone.
@@ -320,12 +323,52 @@ pub fn run(
         let files = counts.files_new + counts.files_changed + counts.files_unchanged;
         observer.notice(Event::Expect { files, bytes: counts.bytes_total });
     }
-    let summary = job.run(&snapshot, start, &mut reader)?;
+    let over = AtomicBool::new(false);
+    let summary = std::thread::scope(|scope| {
+        if let Some(root) = tree_to_count(&snapshot, path.is_some(), start.as_ref(), options) {
+            let (reading, over, budget) = (Arc::clone(&reading), &over, Budget::of(counts));
+            scope.spawn(move || count_part(&reading, (root, budget), options, observer, over));
+        }
+        let result = job.run(&snapshot, start, &mut reader);
+        over.store(true, Ordering::Relaxed);
+        result
+    })?;
     drop(reader);
     if let Some(reading) = Arc::into_inner(reading) {
         reading.close()?;
     }
     Ok(Summary { seconds: clock.elapsed().as_secs_f64(), ..summary })
+}
+
+/// Of a part, the manifest does not say how much it is.
+fn tree_to_count(
+    snapshot: &Snapshot,
+    has_path: bool,
+    start: Option<&Entry>,
+    options: &Options,
+) -> Option<ChunkId> {
+    let is_part = has_path || !options.include.is_empty();
+    if !is_part || !options.count_ahead || options.only.is_some() {
+        return None;
+    }
+    match start.map(|entry| &entry.kind) {
+        None => Some(snapshot.manifest.root),
+        Some(Kind::Dir { tree }) => Some(*tree),
+        Some(_) => None,
+    }
+}
+
+fn count_part(
+    reading: &Arc<ReadSession>,
+    part: (ChunkId, Budget),
+    options: &Options,
+    observer: &dyn Observer,
+    over: &AtomicBool,
+) {
+    let selection = Selection::new(&options.include, &options.exclude);
+    if let (Ok(selection), Ok(mut reader)) = (selection, ChunkReader::following(reading)) {
+        count::below(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, over);
+    }
 }
 
 impl Job<'_> {

@@ -16,8 +16,15 @@ pub struct Growth {
     pub days: f64,
 }
 
+impl Growth {
+    /// From the sizes at the ends of runs of one repository, and the size of now, if that is known.
+    pub fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Self> {
+        of(runs, bytes, now)
+    }
+}
+
 /// From the sizes at the ends of runs, and the size of now. Less than a day says nothing: a first backup is no growth.
-pub(super) fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Growth> {
+fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Growth> {
     let measured = runs.iter().filter_map(|run| Some((run.end?.sec, run.numbers.repository_bytes?)));
     let recent = measured.filter(|(at, _)| *at <= now.sec && *at > now.sec - DAYS * DAY);
     let points: Vec<(f64, f64)> = recent

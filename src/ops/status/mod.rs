@@ -268,7 +268,7 @@ pub fn look(
         opened: matches!(standing, Standing::Manifests(_)),
         sets: sets::of(storage, &standing, &runs, options),
         works: works(&runs),
-        growth: growth::of(&runs, bytes, options.now),
+        growth: Growth::of(&runs, bytes, options.now),
         room: trouble.is_none().then(|| storage.room()).flatten(),
         location,
         trouble,

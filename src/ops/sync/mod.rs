@@ -195,6 +195,7 @@ impl Run<'_> {
         }
         packs.retain(|(id, len)| there.get(id) != Some(len) || damaged(id));
         let bytes = packs.iter().map(|(_, len)| len).sum();
+        self.observer.notice(Event::Stage { name: "", unit: "packs" });
         self.observer.notice(Event::Expect { files: packs.len() as u64, bytes });
         if self.options.dry_run {
             self.report.packs = packs.len() as u64;

@@ -85,10 +85,16 @@ fn an_id_that_the_filters_leave_out_is_refused() {
 }
 
 #[test]
-fn ls_lists_one_level_and_all_with_r() {
+fn ls_lists_all_of_a_snapshot_and_one_level_of_a_path() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/e/f", "2")]);
     sandbox.backup(&[]);
-    assert_eq!(sandbox.ok(&["ls", "latest"]).text(), "src\n");
+    let all = "src\nsrc/a\nsrc/d\nsrc/d/e\nsrc/d/e/f\n";
+    for args in [&["ls", "latest"][..], &["ls", "-R", "latest"], &["ls", "-R", "latest", "/"]] {
+        assert_eq!(sandbox.ok(args).text(), all, "{args:?}");
+    }
+    for args in [&["ls", "latest", "/"][..], &["ls", "latest:/"], &["ls", "latest:"]] {
+        assert_eq!(sandbox.ok(args).text(), "src\n", "{args:?}");
+    }
     assert_eq!(sandbox.ok(&["ls", "latest", "src"]).text(), "src/a\nsrc/d\n");
     assert_eq!(sandbox.ok(&["ls", "latest:src/d"]).text(), "src/d/e\n");
     assert_eq!(sandbox.ok(&["ls", "latest", "/src/a/"]).text(), "src/a\n");

@@ -106,12 +106,12 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
     sandbox.backup(&[]);
     fs::write(sandbox.src().join(OsStr::from_bytes(NAME)), "x").unwrap();
     std::os::unix::fs::symlink(OsStr::from_bytes(NAME), sandbox.src().join("link")).unwrap();
-    let evil = "\u{1b}[31m\u{202e}\u{9b}\u{7f}";
+    let evil = "\u{1b}[45m\u{202e}\u{9b}\u{7f}";
     let mut command = sandbox.command(&["backup", "src", "--tag", evil, "--host", evil]);
     command.args(["--description", evil]);
     finish(command, b"").expect(0);
     for args in [
-        "ls -R latest",
+        "ls latest",
         "ls -R -l latest",
         "ls -R -0 latest",
         "find 'esc*'",
@@ -133,7 +133,7 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
         let Some(out) = on_terminal(&sandbox, args) else { return };
         // What a progress bar draws is the program's own, and so are colours: it knows no others.
         let text = String::from_utf8(out).unwrap_or_else(|err| panic!("{args}: not UTF-8: {err}"));
-        for bad in ["\u{1b}]", "\u{1b}[2J ", "\u{1b}[31m", "\u{9b}", "\u{7f}", "\u{202e}", "\u{7}", "\0"] {
+        for bad in ["\u{1b}]", "\u{1b}[2J ", "\u{1b}[45m", "\u{9b}", "\u{7f}", "\u{202e}", "\u{7}", "\0"] {
             assert!(!text.contains(bad), "{args}: {bad:?} in {text:?}");
         }
     }

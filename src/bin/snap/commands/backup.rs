@@ -19,10 +19,10 @@ use snap_backup::{Error, Result};
 
 use super::around::Job;
 use super::mirror::Mirrors;
-use super::{Context, init, outcome, sets};
+use super::{Context, backup_summary, init, outcome, sets};
 use crate::config::Set;
 use crate::legacy::Legacy;
-use crate::output::{self, count, duration, size};
+use crate::output;
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
 use crate::times;
@@ -171,7 +171,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         if context.global.json {
             output::tell(&json(context, &summary, options.dry_run).to_string())?;
         } else if context.talks() {
-            output::tell(&human(&summary, &options))?;
+            output::tell(&backup_summary::human(context, repo, &summary, &options))?;
         }
         summary.problems.retain(|(path, _)| !options.optional.contains(path));
         if summary.partial {
@@ -354,7 +354,7 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     put("dry_run", dry_run.into());
     put("partial", summary.partial.into());
     put("unchanged", summary.unchanged.into());
-    put("bytes_healed", healed(summary).into());
+    put("bytes_healed", backup_summary::healed(summary).into());
     put("patterns_unmatched", summary.unmatched.clone().into());
     put("files_vanished", summary.vanished.into());
     put("files_changed_while_read", summary.changing.into());
@@ -362,83 +362,4 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
         put("snapshot_id", id.hex().into());
     }
     Value::Object(map)
-}
-
-fn human(summary: &Summary, options: &Options) -> String {
-    let counts = &summary.counts;
-    let mut text = format!("{} backup", summary.kind);
-    if summary.kind != options.kind {
-        text += &format!(" (not {}: there was nothing to compare with)", options.kind);
-    } else if let Some(parent) = summary.parent {
-        text += &format!(", compared with snapshot {}", parent.short());
-    }
-    text += &format!(
-        "\nfiles:   {} new, {} changed, {} unchanged, {} removed; {}",
-        counts.files_new,
-        counts.files_changed,
-        counts.files_unchanged,
-        counts.files_removed,
-        count(counts.dirs, "directory", "directories"),
-    );
-    text += &format!("\nread:    {} of {}", size(counts.bytes_read), size(counts.bytes_total));
-    text += &format!("\nadded:   {}, stored as {}", size(counts.bytes_added), size(counts.bytes_stored));
-    if counts.bytes_stored > 0 && counts.bytes_added > 0 {
-        text += &format!(" (ratio {:.2})", counts.bytes_added as f64 / counts.bytes_stored as f64);
-    }
-    text += &format!("\ntime:    {}", duration(summary.seconds));
-    if summary.vanished > 0 {
-        text += &format!("\n{} vanished before being read", count(summary.vanished, "item", "items"));
-    }
-    if summary.changing > 0 {
-        text += &format!("\n{} changed while being read", count(summary.changing, "file", "files"));
-    }
-    if !summary.problems.is_empty() {
-        let number = summary.problems.len() as u64;
-        text += &format!("\n{}: see the warnings", count(number, "problem", "problems"));
-    }
-    text + "\n" + &ending(summary, options)
-}
-
-fn ending(summary: &Summary, options: &Options) -> String {
-    let partial = if summary.partial {
-        " (partial: interrupted before the end; what is stored already is not stored again)"
-    } else {
-        ""
-    };
-    // What makes a snapshot even of what is as it was.
-    let anyway = summary.kind == SnapshotKind::Full || options.allow_empty;
-    match (summary.snapshot, summary.newest.filter(|_| summary.unchanged)) {
-        (Some(id), _) => format!("snapshot {} saved{partial}", id.short()),
-        (None, Some(newest)) if !options.dry_run => match healed(summary) {
-            0 => format!("nothing changed since snapshot {}: nothing written", newest.short()),
-            bytes => format!(
-                "nothing changed since snapshot {}, but {} of its data was missing or damaged in the repository: \
-                 it is stored again",
-                newest.short(),
-                size(bytes)
-            ),
-        },
-        (None, Some(newest)) if !anyway => {
-            let heals = match healed(summary) {
-                0 => String::new(),
-                bytes => format!(", but {} that is missing or damaged would be stored again", size(bytes)),
-            };
-            format!(
-                "dry run: nothing changed since snapshot {}, no snapshot would be saved{heals}",
-                newest.short()
-            )
-        }
-        (None, Some(newest)) => {
-            format!("dry run: nothing changed since snapshot {}; a snapshot would be saved", newest.short())
-        }
-        (None, None) if options.dry_run => {
-            format!("dry run: nothing written; a snapshot would be saved{partial}")
-        }
-        (None, None) => format!("no snapshot saved{partial}"),
-    }
-}
-
-/// Bytes that the repository should have had: an unchanged run adds nothing else.
-fn healed(summary: &Summary) -> u64 {
-    if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
 }

@@ -10,7 +10,7 @@ use snap_backup::ops::check::{self, Options, Report, Subset};
 
 use super::around::Job;
 use super::{Context, scrub, sets};
-use crate::output::{self, count, printable, size};
+use crate::output::{self, count, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
 use crate::values;
@@ -89,18 +89,18 @@ fn one(context: &Context, args: &Check) -> Result<Outcome> {
 /// Errors go to standard error, each as a line: they are the reason for the exit code. The verdict is the answer.
 fn print(context: &Context, report: &Report) -> Result<()> {
     for error in &report.errors {
-        output::complain(&format!("snap: error: {}", printable(error)));
+        output::error(error);
     }
     if report.more > 0 {
-        output::complain(&format!("snap: error: and {} more", report.more));
+        output::error(&format!("and {} more", report.more));
     }
     for (id, entries) in &report.affected {
         let entries = count(*entries, "entry", "entries");
-        output::complain(&format!("snap: error: snapshot {}: {entries} affected", id.short()));
+        output::error(&format!("snapshot {}: {entries} affected", id.short()));
     }
     if !report.errors.is_empty() {
-        output::complain(
-            "snap: hint: back up again, which stores anew what the sources still have; then `snap repair packs`, and \
+        output::hint(
+            "back up again, which stores anew what the sources still have; then `snap repair packs`, and \
              `snap repair snapshots` for what is lost all the same (docs/repair.md)",
         );
     }

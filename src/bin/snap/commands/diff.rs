@@ -16,6 +16,7 @@ use super::{Context, outcome};
 use crate::output::{self, count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
+use crate::terminal::Paint;
 
 #[derive(Debug, Args)]
 #[command(after_help = "+ added, - removed, M content changed, T type changed, U only metadata changed")]
@@ -46,7 +47,7 @@ fn diff(context: &Context, args: &Diff, among: Selection) -> Result<Outcome> {
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let mut result = Ok(Outcome::Done);
-        output::emit(|out| {
+        output::emit_paged(|out| {
             let progress = Progress::start(&context.global, "diff", false);
             let summary = diff::run(
                 repo,
@@ -80,10 +81,21 @@ fn diff(context: &Context, args: &Diff, among: Selection) -> Result<Outcome> {
 }
 
 fn line(out: &mut dyn Write, difference: &Difference<'_>, verbose: bool) -> io::Result<()> {
-    write!(out, "{}    ", difference.change.letter())?;
-    out.write_all(&output::name(difference.path))?;
-    if difference.entry.is_dir() {
-        out.write_all(b"/")?;
+    let paint = match difference.change.letter() {
+        '+' => Paint::Green,
+        '-' => Paint::Red,
+        'U' => Paint::Faint,
+        _ => Paint::Yellow,
+    };
+    let slash = if difference.entry.is_dir() { "/" } else { "" };
+    let (letter, name) = (difference.change.letter(), output::name(difference.path));
+    if paint.shows() {
+        // On a terminal names are text.
+        write!(out, "{}", paint.on(&format!("{letter}    {}{slash}", String::from_utf8_lossy(&name))))?;
+    } else {
+        write!(out, "{letter}    ")?;
+        out.write_all(&name)?;
+        out.write_all(slash.as_bytes())?;
     }
     if verbose && !difference.fields.is_empty() {
         write!(out, " ({})", difference.fields.join(", "))?;

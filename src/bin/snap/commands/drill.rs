@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use snap_backup::observe::{Event, Observer};
 use snap_backup::ops::drill::{Chosen, Compared, Drill, Options, Sample};
 use snap_backup::ops::restore;
 use snap_backup::store::journal::Journal;
@@ -16,7 +17,7 @@ use snap_backup::{Error, Result};
 
 use super::around::Job;
 use super::{Context, sets};
-use crate::output::{self, count, printable, size};
+use crate::output::{self, count, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
 use crate::retention::Filters;
@@ -138,6 +139,8 @@ fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Op
     let scratch = Scratch::new(&parent)?;
     let result = drill.choose(options, &stop).and_then(|chosen| {
         choose_told(context, &mut report, &chosen);
+        let files = chosen.samples.iter().map(|sample| sample.files.len() as u64).sum();
+        progress.notice(Event::Expect { files, bytes: chosen.samples.iter().map(Sample::bytes).sum() });
         for (number, sample) in chosen.samples.iter().enumerate() {
             let target = scratch.path().join(number.to_string());
             one(context, repo, &drill, sample, (target, &progress, &stop), &mut report)?;
@@ -226,7 +229,7 @@ fn wrong(context: &Context, report: &mut Report, what: &str, damage: bool) {
         let object = json!({"message_type": "error", "error": error, "during": "drill", "item": ""});
         output::complain(&object.to_string());
     } else {
-        output::complain(&format!("snap: error: {}", printable(what)));
+        output::error(what);
     }
 }
 

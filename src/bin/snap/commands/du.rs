@@ -15,6 +15,7 @@ use crate::output::{self, count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
 use crate::retention::Filters;
+use crate::table::Narrow;
 
 #[derive(Debug, Args)]
 #[command(
@@ -96,7 +97,7 @@ pub(super) fn run(context: &Context, args: &Du) -> Result<Outcome> {
             output::warn(context.global.json, &text);
         }
         let lines = sorted(&report, args);
-        output::emit(|out| {
+        output::emit_paged(|out| {
             let shown: Vec<String> = match context.global.json {
                 true => json(&report, &lines, args.unique),
                 false => human(context, &report, &lines, args.unique),
@@ -143,7 +144,7 @@ fn human(context: &Context, report: &Report, lines: &[&Line], unique: bool) -> V
     let total = |path: &[u8]| if path.is_empty() { "total".into() } else { output::path(path) };
     rows.extend(start.map(|line| cells(line, total(&line.path))));
     let mut shown = match (grows, unique) {
-        (true, true) => output::columns(&rows, |column| column < 5),
+        (true, true) => only(&rows, [0, 1, 2, 3, 4, 5]),
         (true, false) => only(&rows, [0, 1, 2, 3, 5]),
         (false, true) => only(&rows, [0, 1, 2, 4, 5]),
         (false, false) => only(&rows, [0, 1, 2, 5]),
@@ -164,7 +165,8 @@ fn human(context: &Context, report: &Report, lines: &[&Line], unique: bool) -> V
 fn only<const N: usize>(rows: &[[String; 6]], columns: [usize; N]) -> Vec<String> {
     let cell = |row: &[String; 6], column: usize| row.get(column).cloned().unwrap_or_default();
     let rows: Vec<[String; N]> = rows.iter().map(|row| columns.map(|column| cell(row, column))).collect();
-    output::columns(&rows, |column| column + 1 < N)
+    let narrow = Narrow { cut: &[(N - 1, 16)], drop: &[1, 0] };
+    output::table(&rows, |column| column + 1 < N, &narrow)
 }
 
 fn json(report: &Report, lines: &[&Line], unique: bool) -> Vec<String> {

@@ -75,6 +75,7 @@ fn export(context: &Context, args: &Export, among: Selection) -> Result<Outcome>
         since: args.since.clone(),
         format: format(args, file)?,
         level: args.level,
+        count_ahead: Progress::is_watched(&context.global),
     };
     context.with(|repo| {
         let stop = stop_on_signals()?;

@@ -107,7 +107,7 @@ pub(super) fn run(context: &Context, args: Find) -> Result<Outcome> {
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let mut result = Ok(Outcome::Done);
-        output::emit(|out| {
+        output::emit_paged(|out| {
             let progress = Progress::start(&context.global, "find", false);
             let mut head = context.talks() && !context.global.json && !args.null;
             let mut last = None;
@@ -187,7 +187,7 @@ fn line(out: &mut dyn Write, found: &Match<'_>, long: bool) -> io::Result<()> {
     }
     let (time, size) = (output::local(found.entry.meta.mtime), shown_size(found.entry));
     write!(out, "{time}  {size:>10}  ")?;
-    out.write_all(&output::name(found.path))?;
+    ls::name(out, found.path, found.entry)?;
     out.write_all(if found.entry.is_dir() { b"/\n" } else { b"\n" })
 }
 

@@ -22,6 +22,7 @@ use super::{Context, find, ls, outcome};
 use crate::output::{self, count};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
+use crate::table::Narrow;
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
@@ -63,7 +64,7 @@ fn versions(context: &Context, args: &History, selection: Selection) -> Result<O
         if context.global.json {
             output::tell(&json(&report))?;
         } else {
-            output::tell(&human(context, &report))?;
+            output::tell_paged(&human(context, &report))?;
         }
         Ok(if report.problems.is_empty() { Outcome::Done } else { Outcome::Damage })
     })
@@ -95,7 +96,8 @@ fn human(context: &Context, report: &Report) -> String {
         ]
     };
     let rows: Vec<[String; 7]> = std::iter::once(head).chain((1..).zip(&report.versions).map(row)).collect();
-    let mut lines = output::columns(&rows, |column| matches!(column, 0 | 2 | 6));
+    let mut lines =
+        output::table(&rows, |column| matches!(column, 0 | 2 | 6), &Narrow { cut: &[], drop: &[5, 2, 3] });
     for snapshot in report.gone.iter().filter_map(|number| report.snapshots.get(*number)) {
         let when = output::local(snapshot.manifest.started);
         lines.push(format!("gone since snapshot {} of {when}", snapshot.id.short()));

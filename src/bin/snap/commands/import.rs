@@ -12,6 +12,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
+use snap_backup::observe::{Event, Observer};
 use snap_backup::ops::import::{self, LegacyOptions, LegacySummary, Options, Summary};
 use snap_backup::store::repository::Repository;
 use snap_backup::store::snapshots;
@@ -118,6 +119,12 @@ fn one(
         dry_run: args.dry_run,
     };
     let progress = Progress::start(&context.global, "import", true);
+    // Of a pipe nobody knows the end.
+    if let Ok(meta) = path.metadata()
+        && meta.is_file()
+    {
+        progress.notice(Event::ExpectInput { bytes: meta.len() });
+    }
     let result = import::run(repo, &options, input, &progress, stop);
     drop(progress);
     let summary = result?;

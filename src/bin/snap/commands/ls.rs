@@ -1,14 +1,14 @@
-//! `snap ls`: lists a directory of a snapshot, or all of it. Names go out as the bytes they are.
+//! `snap ls`: lists a snapshot, or a directory of it. Names go out as the bytes they are.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::Result;
 use snap_backup::model::entry::{Entry, Kind, flags};
-use snap_backup::ops::ls;
+use snap_backup::ops::ls::{self, Levels};
 use snap_backup::store::repository::Repository;
 use snap_backup::store::snapshots::{self, Query};
 
@@ -16,16 +16,18 @@ use super::Context;
 use super::select::{self, Among};
 use crate::output::{self, failed};
 use crate::report::Outcome;
+use crate::terminal::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
     /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
-    /// The directory to list, as stored, if it does not stand behind the colon
+    /// The directory to list, as stored, if it does not stand behind the colon; without one, all of the snapshot; / is its
+    /// top
     #[arg(value_name = "PATH")]
     pub(crate) stored: Option<OsString>,
-    /// Also what is in directories below, and below these
+    /// With a PATH: also what is in directories below it, and below these
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
     /// With permissions (and ! if it changed each time it was read), owner, size and time
@@ -47,7 +49,7 @@ pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
 
 fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Result<Outcome> {
     let end = output::line_end(args.null, context.global.json)?;
-    output::emit(|out| {
+    output::emit_paged(|out| {
         let mut exact = None;
         if context.global.json {
             let (snapshot, path) = snapshots::resolve(repo, query)?;
@@ -59,17 +61,27 @@ fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Re
             exact = Some(select::joined(OsStr::new(&snapshot.id.hex()), path.as_ref()));
         }
         let query = exact.as_ref().map_or(query, Query::from);
-        ls::run(repo, query, args.recursive, &mut |path, entry| {
+        ls::run(repo, query, levels(args), &mut |path, entry| {
             let result = match (context.global.json, args.long) {
                 (true, _) => writeln!(out, "{}", Value::Object(node(path, entry))),
                 (false, true) => long(out, path, entry).and_then(|()| out.write_all(end)),
-                (false, false) => out.write_all(&output::name(path)).and_then(|()| out.write_all(end)),
+                (false, false) => name(out, path, entry).and_then(|()| out.write_all(end)),
             };
             result.map_err(failed)
         })?;
         Ok(())
     })?;
     Ok(Outcome::Done)
+}
+
+/// A path may be that of the top: it is one, all the same.
+fn levels(args: &Ls) -> Levels {
+    let is_top = || args.selector.as_bytes().ends_with(b":/") || args.selector.as_bytes().ends_with(b":");
+    match args.recursive {
+        true => Levels::All,
+        false if args.stored.is_some() || is_top() => Levels::One,
+        false => Levels::AsNamed,
+    }
 }
 
 /// Without an end of the line.
@@ -84,12 +96,29 @@ pub(super) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::
     let (permissions, time) = (output::permissions(entry), output::local(meta.mtime));
     let mark = if may_mix_versions(entry) { "!" } else { "" };
     write!(out, "{permissions}{mark} {user:<8} {group:<8} {size:>12} {time} ")?;
-    out.write_all(&output::name(path))?;
+    name(out, path, entry)?;
     if let Kind::Symlink { target } = &entry.kind {
         out.write_all(b" -> ")?;
         out.write_all(&output::name(target))?;
     }
     Ok(())
+}
+
+/// On a terminal in the colour of its kind.
+pub(super) fn name(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
+    let paint = match entry.kind {
+        Kind::Dir { .. } => Some(Paint::Blue),
+        Kind::Symlink { .. } => Some(Paint::Cyan),
+        Kind::File { .. } if entry.meta.mode & 0o111 != 0 => Some(Paint::Green),
+        Kind::File { .. } => None,
+        _ => Some(Paint::Yellow),
+    };
+    let name = output::name(path);
+    match paint.filter(|paint| paint.shows()) {
+        // On a terminal names are text.
+        Some(paint) => out.write_all(paint.on(&String::from_utf8_lossy(&name)).as_bytes()),
+        None => out.write_all(&name),
+    }
 }
 
 fn may_mix_versions(entry: &Entry) -> bool {

@@ -2,6 +2,7 @@
 
 mod around;
 mod backup;
+mod backup_summary;
 #[cfg(feature = "browse")]
 mod browse;
 mod cat;
@@ -77,7 +78,7 @@ pub(crate) enum Verb {
     /// List snapshots
     #[command(visible_alias = "list")]
     Snapshots(snapshots::Snapshots),
-    /// List a directory of a snapshot
+    /// List a snapshot, or a directory of it
     Ls(ls::Ls),
     /// Print a file of a snapshot
     #[command(visible_alias = "dump")]

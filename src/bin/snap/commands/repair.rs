@@ -98,7 +98,7 @@ fn tell_parity(context: &Context, report: &parity::Report, dry_run: bool) -> Res
         output::complain(&format!("snap: {}", printable(why)));
     }
     for why in &report.damaged {
-        output::complain(&format!("snap: error: {}: run `snap repair packs`", printable(why)));
+        output::error(&format!("{why}: run `snap repair packs`"));
     }
     if !context.talks() {
         return Ok(outcome);
@@ -181,7 +181,7 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
         return output::tell(&summary.to_string()).map(|()| outcome);
     }
     for why in &report.unreadable {
-        output::complain(&format!("snap: error: {}: run `snap repair packs`", printable(why)));
+        output::error(&format!("{why}: run `snap repair packs`"));
     }
     for segment in &report.segments {
         let what = match (dry_run, segment.removed) {

@@ -91,6 +91,7 @@ fn options(context: &Context, args: &Restore, among: Selection) -> Options {
         include: args.include.clone(),
         exclude: args.exclude.clone(),
         only: None,
+        count_ahead: Progress::is_watched(&context.global),
         numeric_ids: args.numeric_ids,
         no_owner: args.no_owner,
         no_devices: args.no_devices,

@@ -8,7 +8,7 @@ use snap_backup::ops::check::scrub::{self, Budget, Options, Report};
 use snap_backup::store::repository::Repository;
 
 use super::Context;
-use crate::output::{self, count, printable, size};
+use crate::output::{self, count, size};
 use crate::password;
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
@@ -50,15 +50,15 @@ fn tell(context: &Context, report: &Report, written_down: bool) -> Result<()> {
         return output::tell(&summary.to_string());
     }
     for error in &report.errors {
-        output::complain(&format!("snap: error: {}", printable(error)));
+        output::error(error);
     }
     if !report.errors.is_empty() {
-        output::complain(match written_down {
+        output::hint(match written_down {
             true => {
-                "snap: hint: `snap check` says what is affected; then back up again, and `snap repair packs` (docs/repair.md)"
+                "`snap check` says what is affected; then back up again, and `snap repair packs` (docs/repair.md)"
             }
             false => {
-                "snap: hint: with the password, `snap check --read-data` writes the damage down and says what is affected"
+                "with the password, `snap check --read-data` writes the damage down and says what is affected"
             }
         });
     }

@@ -16,6 +16,7 @@ use super::{Context, forget};
 use crate::output::{self, failed};
 use crate::report::Outcome;
 use crate::retention::group_by;
+use crate::table::Narrow;
 
 #[derive(Debug, Args)]
 pub(crate) struct Snapshots {
@@ -93,7 +94,7 @@ fn show(context: &Context, args: &Snapshots, list: &[Snapshot]) -> Result<()> {
         None => vec![(None, list.iter().collect())],
         Some(groups) => groups.into_iter().map(|(key, group)| (Some(forget::title(&key)), group)).collect(),
     };
-    output::emit(|out| {
+    output::emit_paged(|out| {
         for (number, (title, group)) in tables.iter().enumerate() {
             let space = if number > 0 { "\n" } else { "" };
             title.as_ref().map_or(Ok(()), |title| writeln!(out, "{space}{title}")).map_err(failed)?;
@@ -121,15 +122,18 @@ fn compact(list: &[&Snapshot]) -> Vec<String> {
     };
     let head = ["ID", "Time", "Host", "Tags", "Size"].map(str::to_owned);
     let rows: Vec<[String; 5]> = std::iter::once(head).chain(list.iter().map(row)).collect();
-    output::columns(&rows, |column| column == 4)
+    output::table(&rows, |column| column == 4, &Narrow { cut: &[(3, 8), (2, 6)], drop: &[3, 2] })
 }
+
+/// Where the snapshot is from and what it holds stays longest.
+const NARROW: Narrow<'_> = Narrow { cut: &[(8, 12), (7, 8), (2, 6)], drop: &[7, 6, 4, 3, 2, 5] };
 
 fn table(list: &[&Snapshot]) -> Vec<String> {
     let head = ["ID", "Time", "Host", "Kind", "Files", "Size", "Added", "Tags", "Paths"].map(str::to_owned);
     let rows: Vec<[String; 9]> = std::iter::once(head).chain(list.iter().map(|one| row(one))).collect();
     let is_number = |column| matches!(column, 4..=6);
     if list.iter().all(|snapshot| snapshot.manifest.description().is_none()) {
-        return output::columns(&rows, is_number);
+        return output::table(&rows, is_number, &NARROW);
     }
     let descriptions =
         list.iter().map(|one| output::printable(one.manifest.description().unwrap_or_default()));
@@ -138,7 +142,8 @@ fn table(list: &[&Snapshot]) -> Vec<String> {
     for ([a, b, c, d, e, f, g, h, i], description) in rows.into_iter().zip(descriptions) {
         wide.push([a, b, c, d, e, f, g, h, i, description]);
     }
-    output::columns(&wide, is_number)
+    let narrow = Narrow { cut: &[(9, 12), (8, 12), (7, 8), (2, 6)], drop: &[7, 6, 4, 3, 9, 2, 5] };
+    output::table(&wide, is_number, &narrow)
 }
 
 fn row(Snapshot { id, manifest }: &Snapshot) -> [String; 9] {

@@ -15,6 +15,7 @@ use crate::output::{self, count, size};
 use crate::progress::stop_on_signals;
 use crate::report::Outcome;
 use crate::retention::Filters;
+use crate::table::Narrow;
 
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
@@ -134,7 +135,7 @@ fn lines(lines: &[Line]) -> Vec<String> {
         ]
     };
     let rows: Vec<[String; 7]> = std::iter::once(head).chain(lines.iter().map(row)).collect();
-    output::columns(&rows, |column| column >= 3)
+    output::table(&rows, |column| column >= 3, &Narrow { cut: &[], drop: &[3, 2, 5] })
 }
 
 /// 0 where there is nothing to compare with.

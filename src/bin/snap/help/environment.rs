@@ -35,6 +35,15 @@ const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        title: "The terminal",
+        variables: &[
+            ("SNAP_PAGER", "what shows long lists; cat or an empty value turns that off"),
+            ("PAGER", "the same for all programs; less -FRX if neither is set"),
+            ("NO_COLOR", "no colours, if it is set"),
+            ("TERM", "with dumb no colours, bars and pager"),
+        ],
+    },
+    Group {
         title: "Servers",
         variables: &[
             ("SNAP_SSH_COMMAND", "what is run as ssh for sftp://, as --ssh-command"),

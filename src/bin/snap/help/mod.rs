@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Help) -> Result<Outcome> {
     if let [word] = args.words.as_slice()
         && let Some(text) = topics::text(word)
     {
-        output::tell(text.trim_end())?;
+        output::tell_paged(text.trim_end())?;
         return Ok(Outcome::Done);
     }
     let mut top = command();

@@ -22,11 +22,11 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "ls",
-        paragraph: "Lists the files of a snapshot. `snap help selectors` says how a snapshot is named; paths are as they were saved, without \
+        paragraph: "Lists all files of a snapshot, or with a path those of one directory. `snap help selectors` says how a snapshot is named; paths are as they were saved, without \
             the leading slash.",
         examples: &[
-            ("List what the newest snapshot holds", "snap ls latest"),
-            ("List one directory of it, with sizes and times", "snap ls -l latest:home/me/documents"),
+            ("List all that the newest snapshot holds", "snap ls latest"),
+            ("List one directory of it, with sizes and times", "snap ls -l latest home/me/documents"),
             ("List the last snapshot up to a day", "snap ls 2026-11-24"),
         ],
         groups: &[],

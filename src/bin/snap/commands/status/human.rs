@@ -5,6 +5,7 @@ use snap_backup::ops::status::{Good, Report, SetStatus, Verdict, Work};
 use snap_backup::store::journal::{Name, Record, State};
 
 use crate::output::{self, count, printable, size};
+use crate::terminal::Paint;
 
 /// All of it.
 pub(super) fn text(reports: &[Report], now: Time) -> String {
@@ -24,15 +25,15 @@ fn verdict(set: &SetStatus, now: Time) -> String {
     };
     let limit = set.max_age.filter(|_| set.is_overdue());
     let late = limit.map(|limit| format!(", which may be {} at most", long(limit))).unwrap_or_default();
-    let (word, why) = match Verdict::of(set) {
-        Verdict::Green => ("ok", last),
-        Verdict::Late => ("LATE", last + &late),
+    let (word, paint, why) = match Verdict::of(set) {
+        Verdict::Green => ("ok", Paint::Green, last),
+        Verdict::Late => ("LATE", Paint::Yellow, last + &late),
         Verdict::Failed => {
             let failure = set.failure.as_ref().map(why).unwrap_or_default();
-            ("FAILED", format!("{failure}; {last}{late}"))
+            ("FAILED", Paint::Red, format!("{failure}; {last}{late}"))
         }
     };
-    format!("{word:<7} {name}: {why}")
+    format!("{} {name}: {why}", paint.on(&format!("{word:<7}")))
 }
 
 fn repository(report: &Report, now: Time) -> String {

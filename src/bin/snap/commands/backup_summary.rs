@@ -1,0 +1,139 @@
+//! What a backup says when it is done: what changed, how much it added, what the repository holds, and for how long there
+//! is room.
+
+use snap_backup::model::entry::Time;
+use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::ops::backup::{Options, Summary};
+use snap_backup::ops::status::Growth;
+use snap_backup::store::journal::Journal;
+use snap_backup::store::repository::Repository;
+
+use super::Context;
+use crate::output::{count, duration, size};
+
+pub(super) fn human(context: &Context, repo: &Repository, summary: &Summary, options: &Options) -> String {
+    let counts = &summary.counts;
+    let mut text = format!("{} backup", summary.kind);
+    if summary.kind != options.kind {
+        text += &format!(" (not {}: there was nothing to compare with)", options.kind);
+    } else if let Some(parent) = summary.parent {
+        text += &format!(", compared with snapshot {}", parent.short());
+    }
+    text += &format!(
+        "\nfiles:   {} new, {} changed, {} unchanged, {} removed; {}",
+        counts.files_new,
+        counts.files_changed,
+        counts.files_unchanged,
+        counts.files_removed,
+        count(counts.dirs, "directory", "directories"),
+    );
+    text += &format!("\nread:    {} of {}", size(counts.bytes_read), size(counts.bytes_total));
+    text += &format!("\nadded:   {}, stored as {}", size(counts.bytes_added), size(counts.bytes_stored));
+    if counts.bytes_stored > 0 && counts.bytes_added > 0 {
+        text += &format!(" (ratio {:.2})", counts.bytes_added as f64 / counts.bytes_stored as f64);
+    }
+    text += &format!("\ntime:    {}", duration(summary.seconds));
+    if summary.snapshot.is_some() {
+        text += &room(context, repo, summary);
+    }
+    if summary.vanished > 0 {
+        text += &format!("\n{} vanished before being read", count(summary.vanished, "item", "items"));
+    }
+    if summary.changing > 0 {
+        text += &format!("\n{} changed while being read", count(summary.changing, "file", "files"));
+    }
+    if !summary.problems.is_empty() {
+        let number = summary.problems.len() as u64;
+        text += &format!("\n{}: see the warnings", count(number, "problem", "problems"));
+    }
+    text + "\n" + &ending(summary, options)
+}
+
+fn ending(summary: &Summary, options: &Options) -> String {
+    let partial = if summary.partial {
+        " (partial: interrupted before the end; what is stored already is not stored again)"
+    } else {
+        ""
+    };
+    // What makes a snapshot even of what is as it was.
+    let anyway = summary.kind == SnapshotKind::Full || options.allow_empty;
+    match (summary.snapshot, summary.newest.filter(|_| summary.unchanged)) {
+        (Some(id), _) => format!("snapshot {} saved{partial}", id.short()),
+        (None, Some(newest)) if !options.dry_run => match healed(summary) {
+            0 => format!("nothing changed since snapshot {}: nothing written", newest.short()),
+            bytes => format!(
+                "nothing changed since snapshot {}, but {} of its data was missing or damaged in the repository: \
+                 it is stored again",
+                newest.short(),
+                size(bytes)
+            ),
+        },
+        (None, Some(newest)) if !anyway => {
+            let heals = match healed(summary) {
+                0 => String::new(),
+                bytes => format!(", but {} that is missing or damaged would be stored again", size(bytes)),
+            };
+            format!(
+                "dry run: nothing changed since snapshot {}, no snapshot would be saved{heals}",
+                newest.short()
+            )
+        }
+        (None, Some(newest)) => {
+            format!("dry run: nothing changed since snapshot {}; a snapshot would be saved", newest.short())
+        }
+        (None, None) if options.dry_run => {
+            format!("dry run: nothing written; a snapshot would be saved{partial}")
+        }
+        (None, None) => format!("no snapshot saved{partial}"),
+    }
+}
+
+/// What the repository holds now, what is free where it lies, and for how many days that lasts.
+fn room(context: &Context, repo: &Repository, summary: &Summary) -> String {
+    let mut text = format!("\nholds:   {} in the repository", size(summary.repository_bytes));
+    let Some(room) = repo.storage().room() else { return text };
+    text += &format!("; {} of {} free", size(room.free), size(room.total));
+    let records = || Journal::new(context.global.state()?).read().ok();
+    let location = repo.location();
+    let runs = records().map(|read| read.runs).unwrap_or_default();
+    let runs: Vec<_> = runs.iter().filter(|run| run.repository == location).collect();
+    let growth = Growth::of(&runs, Some(summary.repository_bytes), Time::now());
+    if let Some(growth) = growth.filter(|growth| growth.bytes_per_day > 0.0) {
+        text += &format!(", enough for {}", lasts(room.free as f64 / growth.bytes_per_day));
+    }
+    text
+}
+
+/// Days that are far away are not counted.
+fn lasts(days: f64) -> String {
+    match days {
+        _ if days < 60.0 => format!("about {}", count(days as u64, "day", "days")),
+        _ if days < 730.0 => format!("about {:.0} months", days / 30.4),
+        _ if days < 36_500.0 => format!("about {:.0} years", days / 365.25),
+        _ => "more than 100 years".to_owned(),
+    }
+}
+
+/// Bytes that the repository should have had: an unchanged run adds nothing else.
+pub(super) fn healed(summary: &Summary) -> u64 {
+    if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lasts;
+
+    #[test]
+    fn the_farther_the_end_the_rounder_the_number() {
+        for (days, text) in [
+            (0.5, "about 0 days"),
+            (1.0, "about 1 day"),
+            (59.0, "about 59 days"),
+            (100.0, "about 3 months"),
+            (1000.0, "about 3 years"),
+            (1e9, "more than 100 years"),
+        ] {
+            assert_eq!(lasts(days), text);
+        }
+    }
+}

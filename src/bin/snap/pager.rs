@@ -1,0 +1,216 @@
+//! Long lists on a terminal go through a pager, as git's do: `SNAP_PAGER`, `PAGER`, or `less -FRX`.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::stdio::{dup2_stderr, stderr};
+use signal_hook::SigId;
+use signal_hook::consts::SIGINT;
+
+use crate::{output, progress, terminal};
+
+/// What a shell would see more in than words.
+const SHELL: &[u8] = b"|&;<>()$`\\\"'*?[#~=%{}\n";
+
+/// Keeps what is written until it is more than a screen, and only then asks for the pager: short lists are simply printed.
+pub(crate) struct Paged {
+    kept: Vec<u8>,
+    /// Of the screen.
+    rows: usize,
+    columns: usize,
+    to: To,
+}
+
+enum To {
+    /// Not a screen full yet.
+    Undecided(OsString),
+    Pager(Box<Pager>),
+    Screen,
+}
+
+impl Paged {
+    /// For standard output.
+    pub(crate) fn new() -> Self {
+        let size = terminal::size_of_stdout().filter(|_| terminal::can_page());
+        match (size, command()) {
+            (Some((rows, columns)), Some(command)) => {
+                Self { kept: Vec::new(), rows, columns: columns.max(1), to: To::Undecided(command) }
+            }
+            _ => Self { kept: Vec::new(), rows: 0, columns: 1, to: To::Screen },
+        }
+    }
+
+    /// Whether what is kept, and the next prompt, leave no row of the screen free.
+    fn is_more_than_a_screen(&self) -> bool {
+        let lines = self.kept.split(|byte| *byte == b'\n');
+        let rows = lines.map(|line| {
+            console::measure_text_width(&String::from_utf8_lossy(line)).div_ceil(self.columns).max(1)
+        });
+        rows.sum::<usize>() > self.rows
+    }
+
+    /// Writes what is left, and waits until the reader has seen enough.
+    pub(crate) fn end(mut self) -> io::Result<()> {
+        self.flush_kept()?;
+        self.flush()
+    }
+
+    fn flush_kept(&mut self) -> io::Result<()> {
+        let kept = std::mem::take(&mut self.kept);
+        match &mut self.to {
+            To::Pager(pager) => pager.write_all(&kept),
+            _ => io::stdout().lock().write_all(&kept),
+        }
+    }
+}
+
+impl Write for Paged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.to {
+            To::Pager(pager) => return pager.write(bytes),
+            To::Screen => return io::stdout().lock().write(bytes),
+            To::Undecided(_) => self.kept.extend_from_slice(bytes),
+        }
+        if let To::Undecided(command) = &self.to
+            && bytes.contains(&b'\n')
+            && self.is_more_than_a_screen()
+        {
+            progress::hide();
+            self.to = Pager::start(command).map_or(To::Screen, |pager| To::Pager(Box::new(pager)));
+            self.flush_kept()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.to {
+            To::Pager(pager) => pager.flush(),
+            To::Screen => io::stdout().lock().flush(),
+            To::Undecided(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Paged {
+    /// What was written before a failure is shown as well.
+    fn drop(&mut self) {
+        let _ = self.flush_kept();
+    }
+}
+
+/// What is to show long lists; none where they are to be printed as they are.
+fn command() -> Option<OsString> {
+    let given = |name: &str| std::env::var_os(name);
+    let command = given("SNAP_PAGER").or_else(|| given("PAGER")).unwrap_or_else(|| "less".into());
+    (!command.is_empty() && command != "cat").then_some(command)
+}
+
+/// A pager that runs. Warnings go through it as well as long as it has the screen.
+struct Pager {
+    child: Child,
+    stderr: Option<OwnedFd>,
+    /// Ctrl-C is the pager's, which stays; what feeds it stops.
+    interrupted: Arc<AtomicBool>,
+    handler: Option<SigId>,
+}
+
+impl Pager {
+    /// `None` where it cannot be run: then the list is printed without.
+    fn start(command: &OsStr) -> Option<Self> {
+        let mut child = match words(command).stdin(Stdio::piped()).spawn() {
+            Ok(child) => child,
+            // Without less, nobody has asked for one.
+            Err(err) if err.kind() == io::ErrorKind::NotFound && command == "less" => return None,
+            Err(err) => {
+                output::warn(false, &format!("cannot run the pager {}: {err}", command.display()));
+                return None;
+            }
+        };
+        let stderr = terminal::is_stderr().then(|| divert(&mut child)).flatten();
+        let interrupted = Arc::<AtomicBool>::default();
+        let handler = signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).ok();
+        Some(Self { child, stderr, interrupted, handler })
+    }
+}
+
+/// The words of a command, or a shell that sees more in it.
+fn words(command: &OsStr) -> Command {
+    let text = command.to_string_lossy();
+    let mut words = text.split_whitespace();
+    let mut run = match words.next() {
+        Some(program) if !text.bytes().any(|byte| SHELL.contains(&byte)) => {
+            let mut run = Command::new(program);
+            run.args(words);
+            run
+        }
+        _ => {
+            let mut run = Command::new("/bin/sh");
+            run.arg("-c").arg(command);
+            run
+        }
+    };
+    // As git does it: quit where all fits on the screen, show colours, leave the text there.
+    for (name, value) in [("LESS", "FRX"), ("LV", "-c")] {
+        if std::env::var_os(name).is_none() {
+            run.env(name, value);
+        }
+    }
+    run
+}
+
+/// Sends standard error to the pager; gives back where it went before.
+fn divert(child: &mut Child) -> Option<OwnedFd> {
+    let before = fcntl_dupfd_cloexec(stderr(), 3).ok()?;
+    dup2_stderr(child.stdin.as_ref()?).ok()?;
+    Some(before)
+}
+
+impl Write for Pager {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.child.stdin.as_mut().map_or(Ok(bytes.len()), |stdin| stdin.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.child.stdin.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for Pager {
+    fn drop(&mut self) {
+        if let Some(before) = self.stderr.take() {
+            // The pager waits for the end of all that can write to it.
+            let _ = dup2_stderr(before);
+        }
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+        if let Some(handler) = self.handler.take() {
+            signal_hook::low_level::unregister(handler);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::words;
+
+    #[test]
+    fn a_pager_is_run_by_its_words_and_by_a_shell_only_where_that_sees_more() {
+        let run = |command: &str| {
+            let run = words(OsStr::new(command));
+            let words = std::iter::once(run.get_program()).chain(run.get_args());
+            words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(run("less -S  -R"), ["less", "-S", "-R"]);
+        assert_eq!(run("less -S | head"), ["/bin/sh", "-c", "less -S | head"]);
+    }
+}

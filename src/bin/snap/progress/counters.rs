@@ -1,0 +1,190 @@
+//! What has happened so far: atomics that events add to, and the share of the whole that they make.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::json;
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) files: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) expected_files: AtomicU64,
+    pub(super) expected_bytes: AtomicU64,
+    /// What it was last time: good enough until a scan has ended.
+    pub(super) guessed_bytes: AtomicU64,
+    /// Of an archive that is read.
+    pub(super) input: AtomicU64,
+    pub(super) expected_input: AtomicU64,
+    /// More may be found.
+    pub(super) at_least: AtomicBool,
+    pub(super) current: Mutex<Vec<u8>>,
+    /// What is being done, what is counted, and since how many stages.
+    pub(super) stage: Mutex<Stage>,
+}
+
+/// A part of the work that has its own totals.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stage {
+    /// Empty: the verb says enough.
+    pub(super) name: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) number: u64,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self { name: "", unit: "files", number: 0 }
+    }
+}
+
+/// How much of the work is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Share {
+    /// From 0 to 1.
+    pub(super) done: f64,
+    /// The total is that of the last time.
+    pub(super) is_guess: bool,
+}
+
+pub(super) fn get(number: &AtomicU64) -> u64 {
+    number.load(Ordering::Relaxed)
+}
+
+impl Counters {
+    pub(super) fn expect(&self, files: u64, bytes: u64, complete: bool) {
+        self.expected_files.store(files, Ordering::Relaxed);
+        self.expected_bytes.store(bytes, Ordering::Relaxed);
+        self.at_least.store(!complete, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(&self, files: u64, bytes: u64) {
+        self.files.fetch_add(files, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Begins to count anew.
+    pub(super) fn begin(&self, name: &'static str, unit: &'static str) {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        *stage = Stage { name, unit, number: stage.number + 1 };
+        for number in [&self.files, &self.bytes, &self.guessed_bytes, &self.input, &self.expected_input] {
+            number.store(0, Ordering::Relaxed);
+        }
+        self.expect(0, 0, true);
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All bytes there will be, as far as anybody knows, and whether that is what they were last time. While a scan
+    /// goes on, the last time says more than what was found so far, unless more was found.
+    pub(super) fn all_bytes(&self) -> (u64, bool) {
+        let (found, guessed) = (get(&self.expected_bytes), get(&self.guessed_bytes));
+        let is_guess = self.at_least.load(Ordering::Relaxed) && guessed > found;
+        (if is_guess { guessed } else { found }, is_guess)
+    }
+
+    /// The share that is done: by the input where there is one, else by bytes or, where there are none, by files.
+    pub(super) fn share(&self) -> Option<Share> {
+        let (all_bytes, is_guess) = self.all_bytes();
+        if self.at_least.load(Ordering::Relaxed) && !is_guess {
+            return None;
+        }
+        let by_input = (get(&self.input), get(&self.expected_input));
+        let by_bytes = (get(&self.bytes), all_bytes);
+        let by_files = (get(&self.files), get(&self.expected_files));
+        let (done, all) = [by_input, by_bytes, by_files].into_iter().find(|(_, all)| *all > 0)?;
+        Some(Share { done: (done as f64 / all as f64).min(1.0), is_guess })
+    }
+}
+
+/// For programs. Of a total that is not final they are told no share.
+pub(super) fn status_object(verb: &str, counters: &Counters, seconds: f64) -> serde_json::Value {
+    let share = counters.share().filter(|share| !share.is_guess).map(|share| share.done);
+    let (files_name, bytes_name) =
+        if verb == "restore" { ("files_restored", "bytes_restored") } else { ("files_done", "bytes_done") };
+    let mut value = json!({
+        "message_type": "status",
+        "seconds_elapsed": seconds as u64,
+        "percent_done": share.unwrap_or(0.0),
+        "total_files": get(&counters.expected_files),
+        "total_bytes": get(&counters.expected_bytes),
+        "totals_are_final": !counters.at_least.load(Ordering::Relaxed),
+        files_name: get(&counters.files),
+        bytes_name: get(&counters.bytes),
+    });
+    if let (Some(map), Ok(current)) = (value.as_object_mut(), counters.current.lock()) {
+        if let Some(share) = share.filter(|share| *share > 0.0) {
+            map.insert("seconds_remaining".to_owned(), ((seconds / share - seconds).ceil() as u64).into());
+        }
+        if !current.is_empty() {
+            map.insert("current_files".to_owned(), json!([String::from_utf8_lossy(&current)]));
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::{Counters, Share, status_object};
+
+    fn counters(done: (u64, u64), expected: (u64, u64), complete: bool) -> Counters {
+        let counters = Counters::default();
+        counters.add(done.0, done.1);
+        counters.expect(expected.0, expected.1, complete);
+        counters
+    }
+
+    #[test]
+    fn a_total_that_may_grow_has_no_share() {
+        let counted = counters((5, 512), (10, 2048), false);
+        let status = status_object("backup", &counted, 2.0);
+        assert_eq!((&status["total_files"], &status["total_bytes"]), (&10.into(), &2048.into()));
+        assert_eq!((&status["percent_done"], &status["totals_are_final"]), (&0.0.into(), &false.into()));
+        assert!(status.get("seconds_remaining").is_none(), "{status}");
+    }
+
+    #[test]
+    fn a_total_that_is_known_gives_a_share_and_an_end() {
+        let status = status_object("backup", &counters((5, 512), (10, 2048), true), 2.0);
+        assert_eq!((&status["percent_done"], &status["seconds_remaining"]), (&0.25.into(), &6.into()));
+    }
+
+    #[test]
+    fn files_without_bytes_and_more_bytes_than_expected_have_a_share_too() {
+        assert_eq!(status_object("backup", &counters((1, 0), (4, 0), true), 1.0)["percent_done"], 0.25);
+        assert_eq!(status_object("backup", &counters((4, 999), (4, 10), true), 1.0)["percent_done"], 1.0);
+        assert_eq!(status_object("backup", &Counters::default(), 1.0)["percent_done"], 0.0);
+    }
+
+    #[test]
+    fn what_it_was_last_time_is_the_total_until_the_scan_has_found_more_or_ended() {
+        let counted = counters((5, 512), (10, 600), false);
+        counted.guessed_bytes.store(2048, Ordering::Relaxed);
+        assert_eq!(counted.share(), Some(Share { done: 0.25, is_guess: true }));
+        assert_eq!(status_object("backup", &counted, 1.0)["percent_done"], 0.0, "no program hears a guess");
+        counted.expect(10, 4096, false);
+        assert_eq!(counted.share(), None);
+        counted.expect(10, 1024, true);
+        assert_eq!(counted.share(), Some(Share { done: 0.5, is_guess: false }));
+    }
+
+    #[test]
+    fn an_archive_is_measured_by_what_was_read_of_it() {
+        let counted = counters((5, 9000), (0, 0), true);
+        counted.expected_input.store(100, Ordering::Relaxed);
+        counted.input.store(25, Ordering::Relaxed);
+        assert_eq!(counted.share(), Some(Share { done: 0.25, is_guess: false }));
+    }
+
+    #[test]
+    fn a_stage_begins_at_nothing() {
+        let counted = counters((5, 512), (10, 2048), true);
+        counted.begin("reading packs", "packs");
+        assert_eq!((counted.share(), counted.stage().unit), (None, "packs"));
+    }
+}

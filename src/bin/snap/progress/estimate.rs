@@ -1,0 +1,177 @@
+//! How fast it goes, and for how long still.
+
+/// Seconds over which the rate is smoothed.
+const RATE: f64 = 8.0;
+/// Seconds over which the time that is left follows what the whole run says.
+const LEFT: f64 = 15.0;
+/// Before this many seconds nobody can say anything.
+const FIRST: f64 = 5.0;
+const MINUTE: f64 = 60.0;
+const HOUR: f64 = 3600.0;
+
+/// Bytes per second.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    bytes: u64,
+    at: f64,
+    value: f64,
+}
+
+impl Rate {
+    pub(super) fn update(&mut self, bytes: u64, at: f64) -> f64 {
+        let span = at - self.at;
+        if span > 0.0 {
+            let now = bytes.saturating_sub(self.bytes) as f64 / span;
+            // At first the average of all that was.
+            let weight = (1.0 - (-span / RATE).exp()).max(span / at);
+            self.value += (now - self.value) * weight;
+            (self.bytes, self.at) = (bytes, at);
+        }
+        self.value
+    }
+}
+
+/// The time that is left. It follows the average of the whole run, slowly, and what is shown stays as it is until it is
+/// clearly wrong: a number that jumps is worth less than one that is a little off.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    at: f64,
+    seconds: Option<f64>,
+    shown: Option<Shown>,
+}
+
+/// What stands on the screen: so many of a unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Shown {
+    number: f64,
+    /// Seconds.
+    unit: f64,
+}
+
+impl Left {
+    /// `share` of the work was done in `at` seconds. `None` as long as nobody can say, and when all is done.
+    pub(super) fn update(&mut self, share: Option<f64>, at: f64) -> Option<String> {
+        let share = share.filter(|share| *share > 0.001 && *share < 1.0 && at >= FIRST)?;
+        let whole_run = at * (1.0 - share) / share;
+        let span = (at - self.at).max(0.0);
+        let seconds = match self.seconds {
+            None => whole_run,
+            Some(before) => {
+                let expected = (before - span).max(0.0);
+                expected + (whole_run - expected) * (1.0 - (-span / LEFT).exp())
+            }
+        };
+        (self.at, self.seconds) = (at, Some(seconds));
+        let shown = match self.shown {
+            Some(shown) if (seconds - shown.number * shown.unit).abs() < 0.9 * shown.unit => shown,
+            _ => rounded(seconds),
+        };
+        self.shown = Some(shown);
+        Some(words(shown))
+    }
+}
+
+/// To 10 seconds, minutes, or 10 minutes.
+fn rounded(seconds: f64) -> Shown {
+    let unit = match seconds {
+        _ if seconds < 50.0 => 10.0,
+        _ if seconds < 90.0 * MINUTE => MINUTE,
+        _ if seconds < 48.0 * HOUR => 10.0 * MINUTE,
+        _ => 24.0 * HOUR,
+    };
+    Shown { number: (seconds / unit).round().max(if unit > 10.0 { 1.0 } else { 0.0 }), unit }
+}
+
+fn words(Shown { number, unit }: Shown) -> String {
+    let seconds = number * unit;
+    if seconds < 10.0 {
+        return "a few seconds left".to_owned();
+    }
+    if unit < MINUTE {
+        return format!("about {seconds:.0} s left");
+    }
+    if unit > HOUR {
+        return format!("about {number:.0} days left");
+    }
+    let minutes = (seconds / MINUTE) as u64;
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("about {minutes} min left"),
+        (hours, 0) => format!("about {hours} h left"),
+        (hours, minutes) => format!("about {hours} h {minutes} min left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Left, Rate, rounded, words};
+
+    /// What is shown through a run that is `total` long, at so many a second, in bursts.
+    fn shown(total: f64, speed: impl Fn(f64) -> f64) -> Vec<String> {
+        let (mut left, mut done, mut at, mut all) = (Left::default(), 0.0, 0.0, Vec::<String>::new());
+        while done < total {
+            at += 0.1;
+            done += speed(at) * 0.1;
+            let text = left.update(Some(done / total), at);
+            if let Some(text) = text.filter(|text| all.last() != Some(text)) {
+                all.push(text);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn time_that_is_left_counts_down_and_never_up() {
+        let steady = shown(600.0, |_| 1.0);
+        assert_eq!(steady.first().map(String::as_str), Some("about 10 min left"));
+        assert_eq!(steady.last().map(String::as_str), Some("a few seconds left"));
+        let minutes = steady.iter().filter(|text| text.ends_with("min left")).count();
+        assert_eq!(minutes, 10, "{steady:?}");
+    }
+
+    #[test]
+    fn bursts_do_not_make_it_jump() {
+        // Nothing for three seconds, four times the speed in the fourth, over and over.
+        let bursts = shown(600.0, |at| if at % 4.0 < 3.0 { 0.0 } else { 4.0 });
+        let number = |text: &String| text.split(' ').nth(1).and_then(|word| word.parse::<f64>().ok());
+        let minutes: Vec<f64> =
+            bursts.iter().filter(|text| text.ends_with("min left")).filter_map(number).collect();
+        let ups = minutes.windows(2).filter(|pair| pair[1] > pair[0]).count();
+        assert!(ups <= 1, "{minutes:?}");
+        assert!(minutes.iter().all(|minutes| *minutes <= 14.0), "{minutes:?}");
+    }
+
+    #[test]
+    fn nothing_is_said_at_the_beginning_and_when_all_is_done() {
+        let mut left = Left::default();
+        assert_eq!(left.update(Some(0.5), 1.0), None);
+        assert_eq!(left.update(None, 9.0), None);
+        assert_eq!(left.update(Some(1.0), 9.0), None);
+    }
+
+    #[test]
+    fn long_times_are_rounded_more() {
+        for (seconds, text) in [
+            (3.0, "a few seconds left"),
+            (24.0, "about 20 s left"),
+            (55.0, "about 1 min left"),
+            (185.0, "about 3 min left"),
+            (2.0 * 3600.0 + 14.0 * 60.0, "about 2 h 10 min left"),
+            (4.0 * 3600.0, "about 4 h left"),
+            (80.0 * 3600.0, "about 3 days left"),
+        ] {
+            assert_eq!(words(rounded(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_rate_is_smooth() {
+        let mut rate = Rate::default();
+        assert_eq!(rate.update(100, 1.0), 100.0);
+        assert_eq!(rate.update(100, 2.0), 50.0, "at first the average");
+        for second in 3..100 {
+            rate.update(100 * second, second as f64);
+        }
+        let after = rate.update(9900, 100.0);
+        assert!((80.0..100.0).contains(&after), "{after}");
+    }
+}

@@ -1,0 +1,189 @@
+//! The line that shows how far work is, fitted to a width. What matters most stays longest.
+
+use console::{measure_text_width, truncate_str};
+
+use crate::output;
+
+/// Columns of the bar, where there is room for more, and for less.
+const BAR: (usize, usize) = (30, 12);
+/// A path that is cut shorter says nothing.
+const PATH: usize = 12;
+const GAP: &str = "  ";
+
+/// What is to be shown.
+#[derive(Debug, Default)]
+pub(super) struct View<'a> {
+    pub(super) title: &'a str,
+    pub(super) share: Option<f64>,
+    /// The total is that of the last time.
+    pub(super) is_guess: bool,
+    /// The total is what was found so far.
+    pub(super) at_least: bool,
+    pub(super) bytes: (u64, u64),
+    pub(super) files: (u64, u64),
+    pub(super) unit: &'a str,
+    pub(super) rate: u64,
+    pub(super) left: Option<String>,
+    pub(super) seconds: f64,
+    pub(super) path: &'a [u8],
+}
+
+/// A part of the line; a smaller rank stays longer.
+struct Piece {
+    rank: u8,
+    text: String,
+}
+
+/// The line, at most `width` columns wide.
+pub(super) fn line(view: &View<'_>, width: usize) -> String {
+    let pieces = pieces(view, width);
+    let mut ranks: Vec<u8> = pieces.iter().map(|piece| piece.rank).collect();
+    ranks.sort_unstable();
+    let mut used = measure_text_width(view.title);
+    let mut kept = Vec::new();
+    for rank in ranks {
+        let length = pieces.iter().find(|piece| piece.rank == rank).map_or(0, |piece| piece.text.len());
+        // A later one that is shorter may still fit.
+        if used + GAP.len() + length <= width {
+            used += GAP.len() + length;
+            kept.push(rank);
+        }
+    }
+    let mut text = truncate_str(view.title, width, "").into_owned();
+    for piece in pieces.iter().filter(|piece| kept.contains(&piece.rank)) {
+        text += GAP;
+        text += &piece.text;
+    }
+    let room = width.saturating_sub(used + GAP.len());
+    if room >= PATH && !view.path.is_empty() {
+        text += GAP;
+        text += &tail(&output::path(view.path), room);
+    }
+    text
+}
+
+fn pieces(view: &View<'_>, width: usize) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut put = |rank, text| pieces.push(Piece { rank, text });
+    if let Some(share) = view.share {
+        let about = if view.is_guess { "~" } else { "" };
+        put(0, format!("{:>4}", format!("{about}{:.0}%", (share * 100.0).floor())));
+        put(3, bar(share, if width >= 100 { BAR.0 } else { BAR.1 }));
+    }
+    if view.bytes != (0, 0) {
+        put(1, amount(view.bytes, view));
+        put(4, format!("{}/s", output::size(view.rate)));
+    }
+    match &view.left {
+        Some(left) => put(2, left.clone()),
+        None => put(5, output::duration(view.seconds.floor()).replace(".00", "")),
+    }
+    if view.files != (0, 0) {
+        put(6, number(view));
+    }
+    pieces
+}
+
+/// `[=====>    ]`: characters that every terminal has.
+fn bar(share: f64, width: usize) -> String {
+    let inner = width - 2;
+    let full = ((share * inner as f64) as usize).min(inner);
+    let head = if full < inner { ">" } else { "" };
+    format!("[{}{head}{}]", "=".repeat(full), " ".repeat(inner - full - head.len()))
+}
+
+/// `1.3 of 3.1 GiB`.
+fn amount((done, all): (u64, u64), view: &View<'_>) -> String {
+    if all <= done {
+        return output::size(done);
+    }
+    let about = match (view.is_guess, view.at_least) {
+        (true, _) => "about ",
+        (_, true) => "at least ",
+        _ => "",
+    };
+    let (done, all) = (output::size(done), output::size(all));
+    match (done.split_once(' '), all.split_once(' ')) {
+        (Some((number, one)), Some((_, other))) if one == other => format!("{number} of {about}{all}"),
+        _ => format!("{done} of {about}{all}"),
+    }
+}
+
+fn number(view: &View<'_>) -> String {
+    let ((done, all), unit) = (view.files, view.unit);
+    let at_least = if view.at_least { "at least " } else { "" };
+    match all > done && !view.is_guess {
+        true => format!("{done} of {at_least}{all} {unit}"),
+        false => format!("{done} {unit}"),
+    }
+}
+
+/// The end of a path says more than its beginning.
+fn tail(path: &str, width: usize) -> String {
+    let mut text = path.to_owned();
+    if measure_text_width(&text) <= width {
+        return text;
+    }
+    while measure_text_width(&text) + 1 > width && !text.is_empty() {
+        text.remove(0);
+    }
+    format!("…{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{View, line};
+    use console::measure_text_width;
+
+    fn view() -> View<'static> {
+        View {
+            title: "backup",
+            share: Some(0.42),
+            bytes: (1_395_864_371, 3_328_599_654),
+            files: (12_034, 30_000),
+            unit: "files",
+            rate: 123_731_968,
+            left: Some("about 3 min left".to_owned()),
+            seconds: 12.0,
+            path: b"home/me/documents/letters/2026/november.odt",
+            ..View::default()
+        }
+    }
+
+    #[test]
+    fn a_line_fits_every_width_and_keeps_what_matters_most() {
+        for width in 0..250 {
+            for path in [b"".as_slice(), b"a", "home/\u{65e5}\u{672c}/\u{65e5}\u{672c}/\u{65e5}".as_bytes()] {
+                let text = line(&View { path, ..view() }, width);
+                assert!(measure_text_width(&text) <= width, "{width}: {text}");
+            }
+        }
+        for (width, wanted) in [
+            (12, "backup   42%"),
+            (40, "backup   42%  1.3 of 3.1 GiB"),
+            (50, "backup   42%  1.3 of 3.1 GiB  about 3 min left"),
+            (79, "backup   42%  [====>     ]  1.3 of 3.1 GiB  118.0 MiB/s  about 3 min left"),
+            (
+                160,
+                "backup   42%  [===========>                ]  1.3 of 3.1 GiB  118.0 MiB/s  about 3 min left  \
+                 12034 of 30000 files  home/me/documents/letters/2026/november.odt",
+            ),
+        ] {
+            assert_eq!(line(&view(), width), wanted, "{width}");
+        }
+    }
+
+    #[test]
+    fn a_total_that_is_not_final_is_said_to_be_none() {
+        let found = View { share: None, left: None, at_least: true, path: b"", ..view() };
+        assert_eq!(
+            line(&found, 120),
+            "backup  1.3 of at least 3.1 GiB  118.0 MiB/s  12 s  12034 of at least 30000 files"
+        );
+        let guessed = View { is_guess: true, path: b"", ..view() };
+        assert_eq!(
+            line(&guessed, 90),
+            "backup  ~42%  [====>     ]  1.3 of about 3.1 GiB  118.0 MiB/s  about 3 min left"
+        );
+    }
+}

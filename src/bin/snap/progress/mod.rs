@@ -1,0 +1,237 @@
+//! Draws what a verb does: one line on a terminal, a status object per second in JSON, nothing when piped.
+//! Events only add to atomics; one thread draws, so that watching costs the work nothing.
+
+mod counters;
+mod estimate;
+mod line;
+mod screen;
+mod stop;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use snap_backup::observe::{Event, Observer};
+
+use crate::args::Global;
+use crate::{output, terminal};
+
+use counters::{Counters, get, status_object};
+use estimate::{Left, Rate};
+use line::View;
+pub(crate) use stop::{hide, how_to_go_on, stop_on_signals};
+
+/// Watches one verb. Dropped before the summary is printed: the line is gone then.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    verb: &'static str,
+    json: bool,
+    quiet: bool,
+    verbose: u8,
+    /// What is done is the answer, not a message.
+    lists: bool,
+    counters: Arc<Counters>,
+    bar: Option<ProgressBar>,
+    ticker: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// Whether anybody sees how far work is.
+    pub(crate) fn is_watched(global: &Global) -> bool {
+        !global.quiet && (global.json || terminal::is_stderr())
+    }
+
+    /// Begins to watch; `status` says whether the verb tells its progress in JSON.
+    pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
+        let counters = Arc::<Counters>::default();
+        let draw = !global.json && !global.quiet && terminal::can_draw() && !stop::is_hidden();
+        let bar = draw.then(|| {
+            let bar = ProgressBar::with_draw_target(None, screen::target());
+            bar.with_style(
+                ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+            )
+        });
+        stop::show(verb, bar.as_ref(), global.quiet || global.json);
+        let ticker = if let Some(bar) = bar.clone() {
+            let mut screen = Screen::new(verb);
+            spawn(&counters, Duration::from_millis(100), move |counters, seconds| {
+                let line = screen.line(counters, seconds);
+                stop::draw(|| {
+                    bar.set_message(line);
+                    bar.tick();
+                });
+            })
+        } else if global.json && status && !global.quiet {
+            spawn(&counters, Duration::from_secs(1), move |counters, seconds| {
+                // A reader that left is found out when the summary is printed.
+                let _ = writeln!(io::stdout().lock(), "{}", status_object(verb, counters, seconds));
+            })
+        } else {
+            None
+        };
+        let (json, quiet, verbose) = (global.json, global.quiet, global.verbose);
+        Self { verb, json, quiet, verbose, lists: false, counters, bar, ticker }
+    }
+
+    /// With `on`, every item is part of the answer: what would be done is what was asked for.
+    pub(crate) fn listing(mut self, on: bool) -> Self {
+        self.lists = on;
+        self.verbose += u8::from(on && !self.quiet);
+        self
+    }
+
+    /// Prints something on standard error without tearing the line.
+    fn aside(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn item(&self, action: &str, path: &[u8], size: u64) {
+        let needed = if action == "unchanged" { 2 } else { 1 };
+        if self.verbose < needed {
+            return;
+        }
+        if self.json {
+            let item = String::from_utf8_lossy(path);
+            let value =
+                json!({"message_type": "verbose_status", "action": action, "item": item, "data_size": size});
+            let _ = writeln!(io::stdout().lock(), "{value}");
+        } else {
+            let text = format!("{action:<9} {} ({})", output::path(path), output::size(size));
+            self.aside(|| match self.lists {
+                // A reader that left is found out when the summary is printed.
+                true => drop(writeln!(io::stdout().lock(), "{text}")),
+                false => output::complain(&text),
+            });
+        }
+    }
+
+    fn problem(&self, path: &[u8], why: &str) {
+        if self.json {
+            let item = String::from_utf8_lossy(path);
+            let error = json!({"message": why});
+            let value = json!({"message_type": "error", "error": error, "during": self.verb, "item": item});
+            output::complain(&value.to_string());
+        } else {
+            self.aside(|| output::warn(false, &format!("{}: {why}", String::from_utf8_lossy(path))));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        if !self.json && !self.quiet {
+            self.aside(|| output::complain(&format!("snap: {}", output::printable(text))));
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn notice(&self, event: Event<'_>) {
+        match event {
+            Event::Expect { files, bytes } => self.counters.expect(files, bytes, true),
+            Event::Found { files, bytes, complete } => self.counters.expect(files, bytes, complete),
+            Event::Done { files, bytes } => self.counters.add(files, bytes),
+            Event::Stage { name, unit } => self.counters.begin(name, unit),
+            Event::Estimate { bytes, .. } => self.counters.guessed_bytes.store(bytes, Ordering::Relaxed),
+            Event::ExpectInput { bytes } => self.counters.expected_input.store(bytes, Ordering::Relaxed),
+            Event::Input { bytes } => drop(self.counters.input.fetch_add(bytes, Ordering::Relaxed)),
+            Event::Working { path } => {
+                // Never waits: whoever holds the lock shows a path that is as good.
+                if self.ticker.is_some()
+                    && let Ok(mut current) = self.counters.current.try_lock()
+                {
+                    current.clear();
+                    current.extend_from_slice(path);
+                }
+            }
+            Event::Item { action, path, size } => self.item(action, path, size),
+            Event::Problem { path, why } => self.problem(path, why),
+            Event::Warning(text) => self.aside(|| output::warn(self.json, text)),
+            Event::Note(text) => self.note(text),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.ticker.take() {
+            drop(stop);
+            // A ticker that panicked has only spoilt its line.
+            let _ = thread.join();
+        }
+        stop::end();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What is drawn of one verb.
+struct Screen {
+    verb: &'static str,
+    rate: Rate,
+    left: Left,
+    /// The stage that both are of, and when it began.
+    stage: u64,
+    began: f64,
+}
+
+impl Screen {
+    fn new(verb: &'static str) -> Self {
+        Self { verb, rate: Rate::default(), left: Left::default(), stage: 0, began: 0.0 }
+    }
+
+    fn line(&mut self, counters: &Counters, seconds: f64) -> String {
+        let stage = counters.stage();
+        if stage.number != self.stage {
+            *self = Self { stage: stage.number, began: seconds, ..Self::new(self.verb) };
+        }
+        let (share, bytes) = (counters.share(), get(&counters.bytes));
+        let at = seconds - self.began;
+        let path = counters.current.lock().map(|path| path.clone()).unwrap_or_default();
+        let (all, is_guess) = counters.all_bytes();
+        let title = if stage.name.is_empty() {
+            self.verb.to_owned()
+        } else {
+            format!("{}: {}", self.verb, stage.name)
+        };
+        let view = View {
+            title: &title,
+            share: share.map(|share| share.done),
+            is_guess,
+            at_least: counters.at_least.load(Ordering::Relaxed),
+            bytes: (bytes, all),
+            files: (get(&counters.files), get(&counters.expected_files)),
+            unit: stage.unit,
+            rate: self.rate.update(bytes, at) as u64,
+            left: self.left.update(share.map(|share| share.done), at),
+            seconds,
+            path: &path,
+        };
+        line::line(&view, screen::width())
+    }
+}
+
+/// Calls `draw` every `period` until the sender is dropped. Without a thread there is no progress, only work.
+fn spawn(
+    counters: &Arc<Counters>,
+    period: Duration,
+    mut draw: impl FnMut(&Counters, f64) + Send + 'static,
+) -> Option<(Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel::<()>();
+    let counters = Arc::clone(counters);
+    let began = Instant::now();
+    let work = move || {
+        while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+            draw(&counters, began.elapsed().as_secs_f64());
+        }
+    };
+    std::thread::Builder::new().name("progress".to_owned()).spawn(work).ok().map(|thread| (stop, thread))
+}

@@ -1,0 +1,161 @@
+//! Rows as lines: columns that stand below each other, and fit the terminal.
+
+use console::{measure_text_width, truncate_str};
+
+use crate::terminal::{self, Paint};
+
+/// Most characters that a column is made wide for: a longer cell pushes the rest of its line to the right.
+const WIDEST: usize = 80;
+const GAP: usize = 2;
+
+/// What gives way where a table is wider than the terminal.
+#[derive(Debug, Default)]
+pub(crate) struct Narrow<'a> {
+    /// Columns whose cells are cut, and the width that they keep.
+    pub(crate) cut: &'a [(usize, usize)],
+    /// Columns that are left out, one after the other.
+    pub(crate) drop: &'a [usize],
+}
+
+/// Rows as lines, columns as wide as their widest cell; those with numbers to the right.
+pub(crate) fn columns<const N: usize>(
+    rows: &[[String; N]],
+    is_number: impl Fn(usize) -> bool,
+) -> Vec<String> {
+    let widths = widths(rows);
+    let all: Vec<usize> = (0..N).collect();
+    rows.iter().map(|row| line(row, &widths, &all, &is_number)).collect()
+}
+
+/// The same for a person, with the first row as the head. On a terminal it stands out, and the table fits.
+pub(crate) fn table<const N: usize>(
+    rows: &[[String; N]],
+    is_number: impl Fn(usize) -> bool,
+    narrow: &Narrow<'_>,
+) -> Vec<String> {
+    let Some((_, width)) = terminal::size_of_stdout() else { return columns(rows, is_number) };
+    let mut lines = fitted(rows, is_number, narrow, width);
+    if let Some(head) = lines.first_mut() {
+        *head = Paint::Bold.on(head);
+    }
+    lines
+}
+
+fn fitted<const N: usize>(
+    rows: &[[String; N]],
+    is_number: impl Fn(usize) -> bool,
+    narrow: &Narrow<'_>,
+    width: usize,
+) -> Vec<String> {
+    let natural = widths(rows);
+    let least: Vec<usize> = (0..N).map(|column| least(narrow, &natural, column)).collect();
+    // As few columns as it takes are left out.
+    let mut shown: Vec<usize> = (0..N).collect();
+    let mut dropped = narrow.drop.iter();
+    while total(&least, &shown) > width {
+        let Some(column) = dropped.next() else { break };
+        shown.retain(|one| one != column);
+    }
+    // What is left goes to the columns that were cut.
+    let mut room = width.saturating_sub(total(&least, &shown));
+    let mut taken = least;
+    for column in &shown {
+        if let (Some(taken), Some(natural)) = (taken.get_mut(*column), natural.get(*column)) {
+            let more = natural.saturating_sub(*taken).min(room);
+            (*taken, room) = (*taken + more, room - more);
+        }
+    }
+    let cut = |row: &[String; N]| {
+        let mut row = row.clone();
+        for (cell, width) in row.iter_mut().zip(&taken) {
+            *cell = truncate_str(cell, *width, "…").into_owned();
+        }
+        line(&row, &taken, &shown, &is_number)
+    };
+    rows.iter().map(cut).collect()
+}
+
+fn least(narrow: &Narrow<'_>, natural: &[usize], column: usize) -> usize {
+    let natural = natural.get(column).copied().unwrap_or_default();
+    let kept = narrow.cut.iter().find(|(cut, _)| *cut == column).map(|(_, width)| *width);
+    kept.unwrap_or(natural).min(natural)
+}
+
+fn total(widths: &[usize], shown: &[usize]) -> usize {
+    let used: usize = shown.iter().filter_map(|column| widths.get(*column)).sum();
+    used + GAP * shown.len().saturating_sub(1)
+}
+
+fn widths<const N: usize>(rows: &[[String; N]]) -> Vec<usize> {
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| measure_text_width(cell).min(WIDEST)).max().unwrap_or_default()
+    };
+    (0..N).map(widest).collect()
+}
+
+fn line<const N: usize>(
+    row: &[String; N],
+    widths: &[usize],
+    shown: &[usize],
+    is_number: &impl Fn(usize) -> bool,
+) -> String {
+    let cell = |column: &usize| {
+        let (cell, width) = (row.get(*column)?, widths.get(*column)?);
+        // Nothing stands behind the last.
+        let width = if shown.last() == Some(column) && !is_number(*column) { 0 } else { *width };
+        Some(padded(cell, width, is_number(*column)))
+    };
+    let cells: Vec<String> = shown.iter().filter_map(cell).collect();
+    cells.join(&" ".repeat(GAP)).trim_end().to_owned()
+}
+
+/// A cell with spaces before or behind it.
+pub(crate) fn padded(cell: &str, width: usize, to_the_right: bool) -> String {
+    let spaces = " ".repeat(width.saturating_sub(measure_text_width(cell)));
+    if to_the_right { spaces + cell } else { cell.to_owned() + &spaces }
+}
+
+#[cfg(test)]
+mod tests {
+    use console::measure_text_width;
+
+    use super::{Narrow, columns, fitted, padded};
+
+    fn rows(cells: &[[&str; 4]]) -> Vec<[String; 4]> {
+        cells.iter().map(|row| row.map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn a_cell_beyond_all_measure_makes_no_other_line_longer() {
+        let long = "x".repeat(70_000);
+        let rows = [["a".to_owned(), "b".to_owned()], [long.clone(), "c".to_owned()]];
+        let lines = columns(&rows, |_| false);
+        assert_eq!(lines[0].trim_end(), format!("a{}b", " ".repeat(81)));
+        assert_eq!(lines[1], format!("{long}  c"));
+        assert_eq!(padded("7", 3, true), "  7");
+    }
+
+    #[test]
+    fn a_table_cuts_long_cells_first_and_then_leaves_columns_out() {
+        let rows = rows(&[
+            ["ID", "Tags", "Size", "Paths"],
+            ["0123abcd", "weekly,monthly", "12.0 MiB", "/home/me/documents, /etc"],
+            ["89abcdef", "", "1 B", "/日本語/日本語"],
+        ]);
+        let narrow = Narrow { cut: &[(1, 6), (3, 10)], drop: &[1, 2] };
+        let at = |width| fitted(&rows, |column| column == 2, &narrow, width);
+        assert_eq!(at(200), columns(&rows, |column| column == 2));
+        assert_eq!(at(50)[1], "0123abcd  weekly,monthly  12.0 MiB  /home/me/docu…");
+        assert_eq!(at(40)[1], "0123abcd  weekly,…  12.0 MiB  /home/me/…");
+        assert_eq!(at(30)[1], "0123abcd  12.0 MiB  /home/me/…");
+        assert_eq!(at(20)[1], "0123abcd  /home/me/…");
+        for width in 20..90 {
+            assert!(
+                at(width).iter().all(|line| measure_text_width(line) <= width),
+                "{width}: {:?}",
+                at(width)
+            );
+        }
+    }
+}
