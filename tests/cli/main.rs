@@ -9,9 +9,11 @@ mod import;
 mod limits;
 mod metrics;
 mod mount;
+mod screens;
 mod serve;
 mod sources;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 mod verbs;

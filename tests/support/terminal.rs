@@ -22,6 +22,7 @@ pub struct Terminal {
     keys: Box<dyn Write + Send>,
     master: Box<dyn MasterPty + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
+    reader: thread::JoinHandle<()>,
 }
 
 impl Terminal {
@@ -41,7 +42,7 @@ impl Terminal {
         let child = pair.slave.spawn_command(command).unwrap();
         let screen = Arc::new(Mutex::new(vt100::Parser::new(at_least_one(rows), at_least_one(columns), 0)));
         let (mut output, written) = (pair.master.try_clone_reader().unwrap(), Arc::clone(&screen));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(read) = output.read(&mut bytes) {
                 if read == 0 {
@@ -51,7 +52,7 @@ impl Terminal {
             }
         });
         let keys = pair.master.take_writer().unwrap();
-        Self { child, keys, master: pair.master, screen }
+        Self { child, keys, master: pair.master, screen, reader }
     }
 
     /// What is on the screen, without blanks at the ends of lines.
@@ -88,6 +89,27 @@ impl Terminal {
     pub fn resize(&mut self, columns: u16, rows: u16) {
         self.screen.lock().unwrap().screen_mut().set_size(at_least_one(rows), at_least_one(columns));
         self.master.resize(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
+    }
+
+    /// The colour of words on the screen.
+    pub fn colour_of(&self, words: &str) -> vt100::Color {
+        let parser = self.screen.lock().unwrap();
+        let screen = parser.screen();
+        let (_, columns) = screen.size();
+        let rows: Vec<String> = screen.rows(0, columns.get()).collect();
+        let found = rows.iter().enumerate().find_map(|(row, text)| Some((row, text.find(words)?)));
+        let (row, column) = found.unwrap_or_else(|| panic!("no {words} in {rows:?}"));
+        screen.cell(row as u16, column as u16).unwrap().fgcolor()
+    }
+
+    /// Waits for the end of the program; its exit code, and all that is on the screen then.
+    pub fn finish(mut self) -> (u32, String) {
+        let code = self.child.wait().unwrap().exit_code();
+        drop(self.keys);
+        drop(self.master);
+        self.reader.join().unwrap();
+        let contents = self.screen.lock().unwrap().screen().contents();
+        (code, contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
     }
 
     /// Waits for the end of the program; its exit code.

@@ -1,0 +1,157 @@
+//! What people see, on a pseudo-terminal and in a pipe, as files: `SNAP_BLESS=1` writes them anew. Ids, times, durations, sizes
+//! that depend on the machine and the sandbox's own directory are made alike.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use crate::support::terminal::Terminal;
+use crate::support::{PASSWORD, Sandbox};
+
+const WIDE: (u16, u16) = (200, 24);
+const USUAL: (u16, u16) = (80, 24);
+const NARROW: (u16, u16) = (50, 24);
+
+/// Two snapshots, between which one file changed and one went.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write(&[
+        ("documents/letters/november.txt", "first"),
+        ("documents/gone.txt", "x"),
+        ("top.txt", "top"),
+    ]);
+    std::os::unix::fs::symlink("top.txt", sandbox.src().join("link")).unwrap();
+    sandbox.ok(&["backup", "--host", "laptop", "--tag", "weekly,before-the-upgrade", "src"]);
+    sandbox.write(&[("documents/letters/november.txt", "second, longer")]);
+    fs::remove_file(sandbox.src().join("documents/gone.txt")).unwrap();
+    sandbox.ok(&["backup", "--host", "laptop", "--description", "after the move", "src"]);
+    sandbox
+}
+
+/// The screen that a command leaves.
+fn screen(sandbox: &Sandbox, size: (u16, u16), vars: &[(&str, &str)], args: &[&str]) -> String {
+    let home = sandbox.path("home");
+    let mut all = vec![
+        ("HOME", home.to_str().unwrap()),
+        ("SNAP_PASSWORD", PASSWORD),
+        ("TZ", "UTC"),
+        ("SNAP_PAGER", "cat"),
+    ];
+    all.extend(vars);
+    let args = [&["-r", "repo"], args].concat();
+    let (code, text) = Terminal::start(&sandbox.path(""), size, &all, &args).finish();
+    format!("{text}\nexit {code}\n")
+}
+
+/// What depends on the run, with as many characters as it has.
+fn alike(text: &str) -> String {
+    let hashes = |found: &regex::Captures<'_>| {
+        let alike = |c: char| if c.is_ascii_digit() { '#' } else { c };
+        found.get(0).map_or("", |all| all.as_str()).chars().map(alike).collect::<String>()
+    };
+    let mut text = text.to_owned();
+    for (pattern, wanted) in [
+        (r"\b[0-9a-f]{8}\b", Some("id-of-it")),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", Some("2026-01-02 03:04:05")),
+        (r"\d+\.\d\d s\b", Some("0.12 s")),
+        (r"ratio \d+\.\d+", Some("ratio 1.00")),
+        (r"(?m)^(added|holds): .*$", None),
+        (r"\d+\.\d [KMGT]iB|\d{3} B", None),
+        // The last column; where it is cut depends on the name of the sandbox.
+        (r"(?m) +/[^\s…]*/src\b| +/(tmp|var)[^\s…]*…", Some("  PLACE")),
+        (r"(?m)^([dlrwx-]{10}) \S+ +\S+ +", Some("$1 user group ")),
+    ] {
+        let pattern = Regex::new(pattern).unwrap();
+        text = match wanted {
+            Some(wanted) => pattern.replace_all(&text, wanted).into_owned(),
+            None => pattern.replace_all(&text, hashes).into_owned(),
+        };
+    }
+    // Sizes of one machine may have more digits than those of another.
+    Regex::new(r" *#+(\.#)? [KMGT]?i?B").unwrap().replace_all(&text, " #.# KiB").into_owned()
+}
+
+fn golden(name: &str, text: &str) {
+    let file: PathBuf =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/screens").join(format!("{name}.txt"));
+    let text = alike(text);
+    if std::env::var_os("SNAP_BLESS").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, &text).unwrap();
+    }
+    let wanted = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(text, wanted, "{}: SNAP_BLESS=1 writes it anew", file.display());
+}
+
+#[test]
+fn lists_fit_the_window() {
+    let sandbox = sandbox();
+    for (size, of) in [(NARROW, "50"), (USUAL, "80"), (WIDE, "200")] {
+        for (name, args) in [
+            ("snapshots", &["snapshots"][..]),
+            ("compact", &["snapshots", "--compact"]),
+            ("ls", &["ls", "latest"]),
+            ("ls-long", &["ls", "-l", "latest", "src"]),
+            ("diff", &["diff", "latest~1", "latest"]),
+            ("history", &["history", "src/documents/letters/november.txt"]),
+            ("du", &["du", "latest", "--depth", "2"]),
+            ("find", &["find", "november*"]),
+        ] {
+            let text = screen(&sandbox, size, &[], args);
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            // Sentences and names are never cut.
+            let is_table = ["snapshots", "compact", "du"].contains(&name);
+            assert!(widest <= usize::from(size.0) || !is_table, "{text}");
+            golden(&format!("{name}-{of}"), &text);
+        }
+    }
+}
+
+#[test]
+fn a_backup_and_a_restore_say_what_came_of_them() {
+    let sandbox = sandbox();
+    for (size, of) in [(NARROW, "50"), (USUAL, "80"), (WIDE, "200")] {
+        sandbox.write(&[("top.txt", of)]);
+        let backup = screen(&sandbox, size, &[], &["backup", "--host", "laptop", "src"]);
+        golden(&format!("backup-{of}"), &backup);
+        let out = format!("out/{of}");
+        golden(&format!("restore-{of}"), &screen(&sandbox, size, &[], &["restore", "latest", "-t", &out]));
+    }
+}
+
+#[test]
+fn errors_say_what_helps() {
+    let sandbox = sandbox();
+    for (name, args) in [
+        ("error-path", &["cat", "latest:src/nope"][..]),
+        ("error-snapshot", &["ls", "2001-01-01"]),
+        ("error-host", &["snapshots", "--host", "labtop"]),
+        ("error-verb", &["extract"]),
+        ("error-flag", &["backup", "--exclude-from", "x", "src"]),
+    ] {
+        golden(name, &screen(&sandbox, USUAL, &[], args));
+    }
+}
+
+#[test]
+fn a_dumb_terminal_and_a_pipe_get_plain_text() {
+    let sandbox = sandbox();
+    let dumb = [("TERM", "dumb")];
+    sandbox.write(&[("top.txt", "dumb")]);
+    golden("backup-dumb", &screen(&sandbox, USUAL, &dumb, &["backup", "--host", "laptop", "src"]));
+    golden("diff-dumb", &screen(&sandbox, USUAL, &dumb, &["diff", "latest~1", "latest"]));
+    sandbox.write(&[("top.txt", "piped")]);
+    for (name, args) in [
+        ("backup-piped", &["backup", "--host", "laptop", "src"][..]),
+        ("snapshots-piped", &["snapshots"]),
+        ("diff-piped", &["diff", "latest~1", "latest"]),
+        ("ls-piped", &["ls", "latest"]),
+    ] {
+        let outcome = sandbox.ok(args);
+        let text = format!("{}--- standard error\n{}", outcome.text(), outcome.stderr);
+        assert!(!text.contains('\x1b'), "{text:?}");
+        golden(name, &text);
+    }
+}
