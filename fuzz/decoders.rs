@@ -19,6 +19,7 @@ use snap_backup::codec::cipher::OVERHEAD;
 use snap_backup::codec::cipher::Ring;
 use snap_backup::codec::compress;
 use snap_backup::codec::compress::Codec;
+use snap_backup::codec::compress::delta;
 use snap_backup::codec::envelope;
 use snap_backup::codec::gzip;
 use snap_backup::codec::hash::ChunkType;
@@ -70,13 +71,14 @@ use snap_backup::tree::filter::Verdict;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; each has a file in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("archive", archive),
     ("attributes", attributes),
     ("block", block),
     ("cached", cached),
     ("compressed", compressed),
     ("config", config),
+    ("delta", delta_frame),
     ("envelope", sealed_object),
     ("filter", filter),
     ("key_slot", key_slot),
@@ -323,6 +325,26 @@ pub fn block(bytes: &[u8]) {
     assert_eq!(opened.is_ok(), read.is_ok());
     if let Ok(read) = read {
         assert!(read == plain && plain.len() == len as usize, "two ways to read a block, two answers");
+    }
+}
+
+/// A delta's frame: length of the prefix and of the plain bytes, the prefix, and what is packed.
+pub fn delta_frame(bytes: &[u8]) {
+    let Some((head, rest)) = bytes.split_first_chunk::<8>() else { return };
+    let [a, b, c, d, e, f, g, h] = *head;
+    let (prefix, len) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+    let Some((prefix, packed)) = rest.split_at_checked(prefix as usize) else { return };
+    // As a row bounds it.
+    let len = len as usize % (MOST as usize);
+    let mut plain = Vec::new();
+    let opened = delta::unpack(prefix, packed, len, &mut plain);
+    if opened.is_ok() {
+        assert_eq!(plain.len(), len, "another length");
+        let mut again = Vec::new();
+        delta::pack(prefix, &plain, &mut again).expect("what was unpacked can be packed");
+        let mut back = Vec::new();
+        delta::unpack(prefix, &again, len, &mut back).expect("what was packed can be unpacked");
+        assert!(plain == back, "not what was packed");
     }
 }
 

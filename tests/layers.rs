@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[&["model"], &["error"], &["observe", "codec"], &["s
 /// A crate, and the one file or folder of the library that may name it.
 const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("fastcdc", "codec/chunker.rs"),
-    ("zstd", "codec/compress.rs"),
+    ("zstd", "codec/compress"),
     ("flate2", "codec/gzip.rs"),
     ("libdeflater", "codec/gzip.rs"),
     ("postcard", "codec/wire.rs"),

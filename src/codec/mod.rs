@@ -14,6 +14,7 @@ pub mod list;
 pub mod pack;
 pub mod parity;
 pub mod pieces;
+mod row;
 pub mod segment;
 pub mod slot;
 pub mod tar;

@@ -11,6 +11,7 @@ use crate::codec::compress::Codec;
 use crate::codec::compress::Packer;
 use crate::codec::compress::Unpacker;
 use crate::codec::hash::ChunkType;
+use crate::codec::row::Row;
 use crate::codec::wire;
 use crate::model::config::FORMAT;
 use crate::model::id::ChunkId;
@@ -25,14 +26,6 @@ const TAIL_MAGIC: [u8; 6] = *b"SNAPPE";
 pub const MAX_PACK: u64 = 1 << 30;
 const MAX_TABLE: u32 = 32 << 20;
 
-#[derive(Serialize, Deserialize)]
-struct RowV1 {
-    stored: u32,
-    plain: u32,
-    codec: u8,
-    chunks: Vec<(ChunkId, u32)>,
-}
-
 /// One block of a pack, as the table tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockRow {
@@ -46,6 +39,8 @@ pub struct BlockRow {
     pub codec: Codec,
     /// Its chunks in order.
     pub chunks: Vec<(ChunkId, u32)>,
+    /// Of a delta: the chunks whose plain bytes, in this order, are its prefix. None of another block.
+    pub bases: Vec<(ChunkId, u32)>,
 }
 
 /// What a pack holds.
@@ -91,13 +86,14 @@ pub fn frame(
     session: SnapshotId,
     blocks: &[SealedBlock],
 ) -> Result<Frame, Malformed> {
-    let rows: Vec<RowV1> = blocks
+    let rows: Vec<Row> = blocks
         .iter()
-        .map(|block| RowV1 {
+        .map(|block| Row {
             stored: block.sealed.len() as u32,
             plain: block.plain,
             codec: block.codec.byte(),
             chunks: block.chunks.clone(),
+            bases: block.bases.clone(),
         })
         .collect();
     let plain = wire::encode(&rows)?;
@@ -189,13 +185,12 @@ impl Ends {
         let packed = ring.meta.open(&table_aad(ring, &self.aad), &mut sealed)?;
         let mut plain = Vec::new();
         Unpacker::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
-        let rows: Vec<RowV1> = wire::decode(&plain)?;
+        let rows: Vec<Row> = wire::decode(&plain)?;
         let mut offset = ENDS as u64 + u64::from(self.table_len);
         let end = offset + self.area;
         let mut blocks = Vec::with_capacity(rows.len());
         for row in rows {
-            let codec =
-                Codec::from_byte(row.codec).ok_or(Malformed::because("a block of an unknown codec"))?;
+            let codec = row.check()?;
             let chunks: u64 = row.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
             if chunks != u64::from(row.plain) || u64::from(row.stored) > end.saturating_sub(offset) {
                 return Err(Malformed::because("a table whose lengths do not add up"));
@@ -206,6 +201,7 @@ impl Ends {
                 plain: row.plain,
                 codec,
                 chunks: row.chunks,
+                bases: row.bases,
             });
             offset += u64::from(row.stored);
         }
@@ -222,7 +218,7 @@ struct CachedV1 {
     kind: u8,
     session: SnapshotId,
     start: u32,
-    rows: Vec<RowV1>,
+    rows: Vec<Row>,
 }
 
 impl Table {
@@ -231,11 +227,12 @@ impl Table {
     /// # Errors
     /// When it cannot be encoded.
     pub fn to_cached(&self) -> Result<Vec<u8>, Malformed> {
-        let rows = self.blocks.iter().map(|block| RowV1 {
+        let rows = self.blocks.iter().map(|block| Row {
             stored: block.stored,
             plain: block.plain,
             codec: block.codec.byte(),
             chunks: block.chunks.clone(),
+            bases: block.bases.clone(),
         });
         let start = self.blocks.first().map_or(0, |block| block.offset);
         wire::encode(&CachedV1 { kind: self.kind.byte(), session: self.session, start, rows: rows.collect() })
@@ -251,9 +248,10 @@ impl Table {
         let mut offset = cached.start;
         let mut blocks = Vec::with_capacity(cached.rows.len());
         for row in cached.rows {
-            let codec = Codec::from_byte(row.codec).ok_or(Malformed::because("an unknown codec"))?;
+            let codec = row.check()?;
             let next = offset.checked_add(row.stored).ok_or(Malformed::because("an offset too large"))?;
-            blocks.push(BlockRow { offset, stored: row.stored, plain: row.plain, codec, chunks: row.chunks });
+            let Row { stored, plain, chunks, bases, .. } = row;
+            blocks.push(BlockRow { offset, stored, plain, codec, chunks, bases });
             offset = next;
         }
         Ok(Self { kind, session: cached.session, blocks })
@@ -268,8 +266,8 @@ impl Table {
     ) -> (Self, Vec<Vec<u8>>) {
         let mut offset = start;
         let rows = blocks.into_iter().map(|block| {
-            let SealedBlock { plain, codec, chunks, sealed, .. } = block;
-            let row = BlockRow { offset, stored: sealed.len() as u32, plain, codec, chunks };
+            let SealedBlock { plain, codec, chunks, bases, sealed, .. } = block;
+            let row = BlockRow { offset, stored: sealed.len() as u32, plain, codec, chunks, bases };
             offset += row.stored;
             (row, sealed)
         });

@@ -68,6 +68,11 @@ pub struct Config {
     pub extra: Vec<(u16, ByteBuf)>,
 }
 
+/// The bit of [`Config::incompat`] that says that blocks may be deltas against chunks of other packs.
+pub const DELTAS: u64 = 1;
+/// Features that this program knows.
+const KNOWN: u64 = DELTAS;
+
 /// The repository whose chunks have the same names: 16 bytes, its id.
 const FAMILY: u16 = 1;
 /// The share of parity: one byte, in percent.
@@ -109,11 +114,17 @@ impl Config {
         self.extra.insert(at, (tag, ByteBuf::from(bytes)));
     }
 
+    /// Whether blocks may be deltas.
+    pub fn has_deltas(&self) -> bool {
+        self.incompat & DELTAS != 0
+    }
+
     /// Whether all that must be understood is.
     pub fn is_understood(&self) -> bool {
-        self.extra.iter().all(|(tag, bytes)| match *tag {
-            FAMILY => bytes.len() == 16,
-            tag => tag % 2 == 0,
-        })
+        self.incompat & !KNOWN == 0
+            && self.extra.iter().all(|(tag, bytes)| match *tag {
+                FAMILY => bytes.len() == 16,
+                tag => tag % 2 == 0,
+            })
     }
 }

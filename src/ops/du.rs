@@ -18,6 +18,7 @@ use crate::observe::Event;
 use crate::observe::Observer;
 use crate::store::chunks::ChunkReader;
 use crate::store::graph;
+use crate::store::index::BlockAt;
 use crate::store::index::Index;
 use crate::store::past;
 use crate::store::past::Past;
@@ -199,7 +200,13 @@ fn count(
         depth,
         nodes: vec![Line { path: start.to_vec(), sums: Sums::default() }],
         places: HashMap::from([(start.to_vec(), 0)]),
-        rows: Rows { index: Arc::clone(&index), rows: Vec::new(), missing: HashSet::new() },
+        rows: Rows {
+            index: Arc::clone(&index),
+            rows: Vec::new(),
+            made: Vec::new(),
+            bases: HashMap::new(),
+            missing: HashSet::new(),
+        },
         links: HashSet::new(),
     };
     if !all {
@@ -228,6 +235,10 @@ struct Counter<'a> {
 struct Rows {
     index: Arc<Index>,
     rows: Vec<Row>,
+    /// As `rows`, of chunks that others are made from: these count for those, where nobody needs them for what they hold.
+    made: Vec<Row>,
+    /// Rows of what each delta block is made from.
+    bases: HashMap<BlockAt, Vec<usize>>,
     missing: HashSet<ChunkId>,
 }
 
@@ -252,23 +263,52 @@ impl Rows {
             self.missing.insert(*id);
             return Ok(());
         };
-        if copy.row >= self.rows.len() {
-            self.rows.resize(copy.row + 1, Row::default());
-        }
-        let Some(Row(row)) = self.rows.get_mut(copy.row) else { return Ok(()) };
-        if let Some(node) = node
-            && *row & NODE == 0
-            && among.meets(&roles.chosen)
-        {
-            *row |= (node + 1) & NODE;
-        }
-        if among.meets(&roles.since) {
-            *row |= SINCE;
-        }
-        if among.meets(&roles.others) {
-            *row |= OTHERS;
+        mark(&mut self.rows, copy.row, node, roles, among);
+        if copy.delta {
+            for base in self.bases_of(kind, copy.location.block)? {
+                mark(&mut self.made, base, node, roles, among);
+            }
         }
         Ok(())
+    }
+
+    fn bases_of(&mut self, kind: ChunkType, at: BlockAt) -> Result<Vec<usize>> {
+        if let Some(rows) = self.bases.get(&at) {
+            return Ok(rows.clone());
+        }
+        let mut rows = Vec::new();
+        for base in self.index.bases(at)? {
+            rows.extend(self.index.base_copies(kind, &base)?.first().map(|copy| copy.row));
+        }
+        self.bases.insert(at, rows.clone());
+        Ok(rows)
+    }
+
+    /// Who needs a row.
+    fn of(&self, row: usize) -> u32 {
+        let known = |rows: &[Row]| rows.get(row).map_or(0, |Row(row)| *row);
+        let (own, made) = (known(&self.rows), known(&self.made));
+        let node = if own & NODE == 0 { made & NODE } else { own & NODE };
+        node | (own | made) & (SINCE | OTHERS)
+    }
+}
+
+fn mark(rows: &mut Vec<Row>, at: usize, node: Option<u32>, roles: &Roles, among: &Numbers) {
+    if at >= rows.len() {
+        rows.resize(at + 1, Row::default());
+    }
+    let Some(Row(row)) = rows.get_mut(at) else { return };
+    if let Some(node) = node
+        && *row & NODE == 0
+        && among.meets(&roles.chosen)
+    {
+        *row |= (node + 1) & NODE;
+    }
+    if among.meets(&roles.since) {
+        *row |= SINCE;
+    }
+    if among.meets(&roles.others) {
+        *row |= OTHERS;
     }
 }
 
@@ -357,10 +397,9 @@ impl Counter<'_> {
 
     /// Shares out the stored bytes; what a directory has, those above it have.
     fn finish(mut self) -> Result<Report> {
-        let Rows { index, rows, missing } = &self.rows;
-        let nodes = &mut self.nodes;
-        graph::each_copy(index, &mut |row, share| {
-            let Row(row) = rows.get(row as usize).copied().unwrap_or_default();
+        let (rows, nodes) = (&self.rows, &mut self.nodes);
+        graph::each_copy(&rows.index, &mut |row, share| {
+            let row = rows.of(row as usize);
             let Some(node) = (row & NODE).checked_sub(1) else { return };
             let Some(Line { sums, .. }) = nodes.get_mut(node as usize) else { return };
             sums.stored += share.stored;
@@ -380,7 +419,7 @@ impl Counter<'_> {
             }
         }
         let lines = self.nodes;
-        Ok(Report { snapshots: 0, since: None, lines, missing: missing.len() as u64 })
+        Ok(Report { snapshots: 0, since: None, lines, missing: self.rows.missing.len() as u64 })
     }
 }
 

@@ -163,6 +163,7 @@ impl Blocks {
         state.order.clear();
         state.held = 0;
         self.room.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.room.repo.base_blocks().clear();
     }
 }
 

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use crate::codec::block::BlockOpener;
 use crate::codec::block::SealedBlock;
 use crate::codec::cipher::Ring;
+use crate::codec::compress::Codec;
 use crate::codec::hash::ChunkType;
 use crate::codec::hash::Namer;
+use crate::codec::pack::BlockRow;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::malformed::Malformed;
+use crate::store::bases::BaseBlocks;
 use crate::store::index::BlockAt;
 use crate::store::index::BlockPlace;
 use crate::store::index::Index;
@@ -39,6 +42,8 @@ pub struct BlockReader {
     mender: Arc<Mender>,
     warnings: Warnings,
     opener: BlockOpener,
+    bases: Arc<BaseBlocks>,
+    pub(in crate::store) namer: Namer,
     sealed: Vec<u8>,
 }
 
@@ -50,7 +55,12 @@ impl BlockReader {
     pub fn new(repo: &Repository) -> Result<Self> {
         let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
         let (mender, warnings) = (Arc::clone(repo.mender()), repo.warnings_kept().clone());
-        Ok(Self { storage: Arc::clone(repo.shared_storage()), mender, warnings, opener, sealed: Vec::new() })
+        let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
+        Ok(Self { storage, mender, warnings, opener, bases, namer: repo.namer().clone(), sealed: Vec::new() })
+    }
+
+    pub(in crate::store) fn base_blocks(&self) -> &Arc<BaseBlocks> {
+        &self.bases
     }
 
     /// Replaces `plain` by a block's bytes. What is damaged of its pack is rebuilt, if the pack has parity for that.
@@ -59,12 +69,40 @@ impl BlockReader {
     /// When the pack is gone or the block is damaged.
     pub fn read(&mut self, index: &Index, at: BlockAt, plain: &mut Vec<u8>) -> Result<()> {
         let place = index.place(at)?;
+        let prefix = self.prefix(index, place.kind, &place.bases)?;
+        self.read_place(&place, &prefix, plain)
+    }
+
+    pub(in crate::store) fn read_place(
+        &mut self,
+        place: &BlockPlace,
+        prefix: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
         let storage = Arc::clone(&self.storage);
         let name = place.pack.hex();
         let direct = |at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out);
-        let Err(met) = self.read_by(&direct, &place, plain) else { return Ok(()) };
+        let Err(met) = self.read_by(&direct, place, prefix, plain) else { return Ok(()) };
         let mended = self.mender.mend(storage.as_ref(), &self.warnings, &place.pack, met)?;
-        self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), &place, plain)
+        self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), place, prefix, plain)
+    }
+
+    /// Replaces `plain` by what sealed bytes of a block hold, which were read otherwise. `sealed` is scratch afterwards.
+    ///
+    /// # Errors
+    /// When they are not what was sealed, or were made against another prefix.
+    pub fn open(
+        &mut self,
+        kind: ChunkType,
+        row: &BlockRow,
+        prefix: &[u8],
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        match row.codec {
+            Codec::Delta => self.opener.open_delta(kind, row.plain, sealed, prefix, plain),
+            codec => self.opener.open(kind, codec, row.plain, sealed, plain),
+        }
     }
 
     /// As [`Self::read`]; gives the block as it would lie in another repository as well.
@@ -88,20 +126,24 @@ impl BlockReader {
         let sealed = sealed.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
         let opened = self.opener.open(kind, codec, len, &mut self.sealed, plain);
         opened.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
-        Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), sealed })
+        Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), bases: Vec::new(), sealed })
     }
 
     fn read_by(
         &mut self,
         read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
         place: &BlockPlace,
+        prefix: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<()> {
-        self.sealed.resize(place.stored as usize, 0);
-        read(u64::from(place.offset), &mut self.sealed)?;
-        self.opener
-            .open(place.kind, place.codec, place.plain, &mut self.sealed, plain)
-            .map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))
+        let (kind, len, sealed) = (place.kind, place.plain, &mut self.sealed);
+        sealed.resize(place.stored as usize, 0);
+        read(u64::from(place.offset), sealed)?;
+        let opened = match place.codec {
+            Codec::Delta => self.opener.open_delta(kind, len, sealed, prefix, plain),
+            codec => self.opener.open(kind, codec, len, sealed, plain),
+        };
+        opened.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))
     }
 }
 

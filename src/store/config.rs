@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::config::CipherKind;
 use crate::model::config::Config;
+use crate::model::config::DELTAS;
 use crate::model::config::FORMAT;
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
@@ -30,7 +31,7 @@ pub(super) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> C
         repo,
         generation: 1,
         created: Time::now(),
-        incompat: 0,
+        incompat: if options.deltas { DELTAS } else { 0 },
         ro_compat: 0,
         cipher,
         open_master: options.password.is_none().then(|| *master.bytes()),
@@ -54,10 +55,28 @@ pub(super) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> C
 /// Writes a new generation with another share of parity, unless it is that already. Whoever is at work goes by the one it
 /// has read.
 pub(super) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<Config> {
+    change(storage, key, &|config| {
+        let changes = config.parity() != share;
+        config.set_parity(share);
+        changes
+    })
+}
+
+/// Writes a new generation that says that blocks may be deltas, unless it says so already.
+pub(super) fn allow_deltas(storage: &dyn Storage, key: &Key) -> Result<Config> {
+    change(storage, key, &|config| {
+        let changes = !config.has_deltas();
+        config.incompat |= DELTAS;
+        changes
+    })
+}
+
+/// Writes a new generation, if `set` changes anything.
+fn change(storage: &dyn Storage, key: &Key, set: &dyn Fn(&mut Config) -> bool) -> Result<Config> {
     loop {
         let (_, mut config) = candidates(storage)?.first_whole(|_| Ok(key.clone()))?;
         check_features(&config)?;
-        if config.parity() == share {
+        if !set(&mut config) {
             return Ok(config);
         }
         // Above damaged ones as well: their names are taken.
@@ -66,7 +85,6 @@ pub(super) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<
             let why = "no number is left for a configuration: somebody put the highest one into config/";
             return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
         }
-        config.set_parity(share);
         let bytes =
             slot::close_config(&config, key).map_err(Error::damaged("the configuration, being written,"))?;
         if storage.create(Area::Config, &config.generation.to_string(), &[&bytes])? == Created::New {
@@ -257,7 +275,7 @@ pub(super) fn keys_of(master: &Key, config: &Config) -> SubKeys {
 }
 
 pub(super) fn check_features(config: &Config) -> Result<()> {
-    if config.incompat != 0 || !config.is_understood() {
+    if !config.is_understood() {
         return Err(Error::Refused("the repository uses a feature that this version does not know".into()));
     }
     Ok(())

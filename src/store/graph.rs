@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use crate::codec::compress::Codec;
 use crate::codec::hash::ChunkType;
 use crate::codec::list::ListPiece;
 use crate::codec::tree::DirPiece;
@@ -23,6 +24,7 @@ use crate::model::entry::Part;
 use crate::model::id::ChunkId;
 use crate::store::chunks::ChunkReader;
 pub use crate::store::index::BlockAt;
+use crate::store::index::Copy;
 use crate::store::index::Index;
 use crate::store::repository::Repository;
 
@@ -97,6 +99,30 @@ pub enum Owner {
     First(u32),
 }
 
+impl Owner {
+    /// Who needs a chunk that these two need.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (one, Self::Nobody) | (Self::Nobody, one) => one,
+            (Self::Only(one), Self::Only(other)) if one == other => self,
+            (Self::Only(one) | Self::First(one), Self::Only(other) | Self::First(other)) => {
+                Self::First(one.min(other))
+            }
+        }
+    }
+}
+
+/// One more root needs a row; false if that was known well enough.
+fn owned(owners: &mut Vec<Owner>, row: u32, number: u32) -> bool {
+    let at = row as usize;
+    if at >= owners.len() {
+        owners.resize(at + 1, Owner::Nobody);
+    }
+    let Some(owner) = owners.get_mut(at) else { return false };
+    let more = owner.or(Owner::Only(number));
+    std::mem::replace(owner, more) != more
+}
+
 /// What has been learned of the trees below some roots.
 #[derive(Debug)]
 pub struct Graph<'a> {
@@ -108,6 +134,12 @@ pub struct Graph<'a> {
     /// Rows.
     edges: Vec<u32>,
     missing: HashSet<ChunkId>,
+    /// Row of each chunk that lies in a delta block, and what that is made from among `bases`.
+    made: HashMap<u32, Range<usize>>,
+    /// Rows.
+    bases: Vec<u32>,
+    /// Delta blocks that were met.
+    deltas: HashMap<BlockAt, Range<usize>>,
 }
 
 impl<'a> Graph<'a> {
@@ -124,6 +156,9 @@ impl<'a> Graph<'a> {
             pieces: HashMap::new(),
             edges: Vec::new(),
             missing: HashSet::new(),
+            made: HashMap::new(),
+            bases: Vec::new(),
+            deltas: HashMap::new(),
         })
     }
 
@@ -133,10 +168,10 @@ impl<'a> Graph<'a> {
     /// When a tree is missing or damaged: nobody knows then what lies below it. Also when asked to stop.
     pub fn learn(&mut self, root: &ChunkId) -> Result<u32> {
         let first = Need::Dir(*root);
-        let row = self.row(&first)?.ok_or_else(|| missing_tree(root))?;
-        let mut todo = vec![(row, first)];
-        while let Some((row, need)) = todo.pop() {
-            if self.pieces.contains_key(&row) {
+        let found = self.find(&first)?.ok_or_else(|| missing_tree(root))?;
+        let mut todo = vec![(found, first)];
+        while let Some((piece, need)) = todo.pop() {
+            if self.pieces.contains_key(&piece.row) {
                 continue;
             }
             if self.stop.load(Ordering::Relaxed) {
@@ -146,11 +181,14 @@ impl<'a> Graph<'a> {
             let (kind, id) = need.name();
             let bytes = self.reader.get(kind, id)?;
             for need in need.named_in(&bytes)? {
-                match (self.row(&need)?, need) {
-                    (Some(row), Need::Data(_)) => self.edges.push(row),
-                    (Some(row), need) => {
-                        self.edges.push(row);
-                        todo.push((row, need));
+                match (self.find(&need)?, need) {
+                    (Some(found), Need::Data(_)) => {
+                        self.edges.push(found.row);
+                        self.learn_delta(ChunkType::Data, &found)?;
+                    }
+                    (Some(found), need) => {
+                        self.edges.push(found.row);
+                        todo.push((found, need));
                     }
                     (None, Need::Data(id)) => {
                         self.missing.insert(id);
@@ -158,9 +196,32 @@ impl<'a> Graph<'a> {
                     (None, Need::Dir(id) | Need::List(id)) => return Err(missing_tree(&id)),
                 }
             }
-            self.pieces.insert(row, start..self.edges.len());
+            self.learn_delta(kind, &piece)?;
+            self.pieces.insert(piece.row, start..self.edges.len());
         }
-        Ok(row)
+        Ok(found.row)
+    }
+
+    /// A chunk that lies in a delta block needs what that is made from; all chunks of one share it.
+    fn learn_delta(&mut self, kind: ChunkType, found: &Found) -> Result<()> {
+        let Some(at) = found.delta else { return Ok(()) };
+        if self.made.contains_key(&found.row) {
+            return Ok(());
+        }
+        let range = match self.deltas.get(&at) {
+            Some(range) => range.clone(),
+            None => {
+                let start = self.bases.len();
+                for base in self.index.bases(at)? {
+                    let copy = self.index.base_copies(kind, &base)?.into_iter().next();
+                    self.bases.extend(copy.and_then(|copy| u32::try_from(copy.row).ok()));
+                }
+                self.deltas.insert(at, start..self.bases.len());
+                start..self.bases.len()
+            }
+        };
+        self.made.insert(found.row, range);
+        Ok(())
     }
 
     /// Files' chunks that trees name and no pack holds.
@@ -168,39 +229,61 @@ impl<'a> Graph<'a> {
         self.missing.len() as u64
     }
 
-    /// Who of the roots, counted in this order, needs each row. Rows beyond the end are nobody's.
+    /// Who of the roots, counted in this order, needs each row, be it only as a base. Rows beyond the end are nobody's.
     ///
     /// # Errors
     /// A bug.
     pub fn owners(&self, roots: &[u32]) -> Result<Vec<Owner>> {
-        let mut owners = Vec::new();
-        for (number, root) in (0..).zip(roots) {
-            let mut todo = vec![*root];
-            while let Some(row) = todo.pop() {
-                let at = row as usize;
-                if at >= owners.len() {
-                    owners.resize(at + 1, Owner::Nobody);
-                }
-                let Some(owner) = owners.get_mut(at) else { continue };
-                *owner = match *owner {
-                    Owner::Nobody => Owner::Only(number),
-                    Owner::Only(other) if other != number => Owner::First(other),
-                    // Whatever lies below has been seen in the same way.
-                    Owner::Only(_) | Owner::First(_) => continue,
-                };
-                if let Some(named) = self.pieces.get(&row) {
-                    todo.extend(error::part(&self.edges, named.clone(), "a piece's edges are kept")?);
-                }
-            }
+        let (mut owners, bases) = self.owners_apart(roots)?;
+        if owners.len() < bases.len() {
+            owners.resize(bases.len(), Owner::Nobody);
         }
+        owners.iter_mut().zip(bases).for_each(|(owner, base)| *owner = owner.or(base));
         Ok(owners)
     }
 
-    fn row(&self, need: &Need) -> Result<Option<u32>> {
-        let (kind, id) = need.name();
-        let copies = self.index.copies(kind, id)?;
-        Ok(copies.first().and_then(|copy| u32::try_from(copy.row).ok()))
+    /// Who needs each row for what it holds, and who for what is made from it.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn owners_apart(&self, roots: &[u32]) -> Result<(Vec<Owner>, Vec<Owner>)> {
+        let (mut owners, mut bases) = (Vec::new(), Vec::new());
+        for (number, root) in (0..).zip(roots) {
+            let mut todo = vec![*root];
+            while let Some(row) = todo.pop() {
+                // Whatever lies below one that did not change has been seen in the same way.
+                if !owned(&mut owners, row, number) {
+                    continue;
+                }
+                if let Some(named) = self.pieces.get(&row) {
+                    todo.extend(error::part(&self.edges, named.clone(), "a piece's edges are kept")?);
+                }
+                if let Some(made) = self.made.get(&row) {
+                    let made = error::part(&self.bases, made.clone(), "the bases of a delta are kept")?;
+                    made.iter().for_each(|base| _ = owned(&mut bases, *base, number));
+                }
+            }
+        }
+        Ok((owners, bases))
     }
+
+    fn find(&self, need: &Need) -> Result<Option<Found>> {
+        let (kind, id) = need.name();
+        let first = self.index.copies(kind, id)?.into_iter().next();
+        let found = |copy: Copy| {
+            let delta = copy.delta.then_some(copy.location.block);
+            u32::try_from(copy.row).ok().map(|row| Found { row, delta })
+        };
+        Ok(first.and_then(found))
+    }
+}
+
+/// The first copy of a chunk.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    row: u32,
+    /// Its block, if that is a delta.
+    delta: Option<BlockAt>,
 }
 
 /// A block of a listed pack.
@@ -216,6 +299,8 @@ pub struct Block {
     pub stored: u64,
     /// Its plain bytes.
     pub plain: u64,
+    /// How it is packed.
+    pub codec: Codec,
     /// Its part, by its number of chunks, of the tables and the frame of its pack.
     pub frame: u64,
 }
@@ -259,6 +344,7 @@ pub fn each_block(index: &Index, each: &mut dyn FnMut(&Block)) -> Result<()> {
                 lens: block.chunks.iter().map(|(_, len)| *len).collect(),
                 stored: u64::from(block.stored),
                 plain: u64::from(block.plain),
+                codec: block.codec,
                 frame: frame * chunks as u64 / all,
             });
         }

@@ -55,6 +55,8 @@ pub struct InitOptions {
     pub stale_after: u64,
     /// Share of parity, in percent; 0: none.
     pub parity: u8,
+    /// Blocks may be deltas.
+    pub deltas: bool,
     /// The repository whose chunks it names and cuts alike, so that what is copied between them stays packed as it is.
     pub kin: Option<Kin>,
 }
@@ -101,6 +103,7 @@ impl Default for InitOptions {
             undelete_window: 24 * 3600,
             stale_after: 3600,
             parity: 0,
+            deltas: true,
             kin: None,
         }
     }

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod at_once;
+mod bases;
 pub mod blocks;
 pub mod cache;
 pub mod chunks;
@@ -51,6 +52,7 @@ pub mod shared;
 pub mod shelf;
 mod sieve;
 mod silence;
+pub mod similar;
 pub mod sink;
 pub mod snapshots;
 pub mod standing;

@@ -24,6 +24,7 @@ use crate::model::id::RepoId;
 use crate::model::malformed::Malformed;
 use crate::observe::Event;
 use crate::observe::Observer;
+use crate::store::bases::BaseBlocks;
 use crate::store::cache::Cache;
 use crate::store::cache::Remembered;
 use crate::store::config;
@@ -159,6 +160,7 @@ pub struct Repository {
     warnings: Warnings,
     notes: Warnings,
     mender: Arc<Mender>,
+    bases: Arc<BaseBlocks>,
 }
 
 impl Repository {
@@ -243,6 +245,7 @@ impl Repository {
             warnings: Warnings::default(),
             notes: Warnings::default(),
             mender: Arc::default(),
+            bases: Arc::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
         repo.get_acquainted(encrypted, access.accept);
@@ -266,9 +269,10 @@ impl Repository {
         check_features(&config)?;
         let (cache, known) = (self.cache.elsewhere(&location), self.known.elsewhere(&location));
         let encrypted = config.cipher != CipherKind::None;
-        let (view, mender, warnings, diverged) = Default::default();
+        let (view, mender, warnings, diverged, bases) = Default::default();
         let storage = OwnObjects::of(storage);
-        let repo = Self { storage, config, cache, known, view, mender, warnings, diverged, ..self.clone() };
+        let repo =
+            Self { storage, config, cache, known, view, mender, warnings, diverged, bases, ..self.clone() };
         found.trouble.into_iter().for_each(|text| repo.warn(text));
         repo.get_acquainted(encrypted, false);
         Ok(repo)
@@ -322,9 +326,26 @@ impl Repository {
         Ok(())
     }
 
+    /// Lets blocks be deltas from now on: a new generation of the configuration, which older versions of this program refuse.
+    ///
+    /// # Errors
+    /// When this program may not write here, or it could not be made durable.
+    pub fn allow_deltas(&mut self) -> Result<()> {
+        self.may_write()?;
+        let key = keys_of(&self.master, &self.config).config;
+        self.config = config::allow_deltas(self.storage(), &key)?;
+        self.cache.note(&Area::Config.path(&self.config.generation.to_string()), true);
+        Ok(())
+    }
+
     /// What rebuilds damaged packs for those who read them.
     pub fn mender(&self) -> &Arc<Mender> {
         &self.mender
+    }
+
+    /// Decoded blocks that deltas are made from.
+    pub(in crate::store) fn base_blocks(&self) -> &Arc<BaseBlocks> {
+        &self.bases
     }
 
     /// Whether this program may write here.

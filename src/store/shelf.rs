@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::codec::cipher::Ring;
+use crate::codec::compress::Codec;
 use crate::codec::hash::ChunkType;
 use crate::codec::pack::Table;
 use crate::error::Error;
@@ -206,7 +207,9 @@ impl Shelf {
         let spot = table.spot(row.nth).filter(|spot| spot.id == id && table.table.kind == kind)?;
         let block = BlockAt { pack: row.pack, block: spot.block };
         let location = Location { block, start: spot.start, len: spot.len };
-        Some(Copy { row: pack.first + row.nth as usize, location, shunned: pack.shunned })
+        let delta =
+            table.table.blocks.get(spot.block as usize).is_some_and(|block| block.codec == Codec::Delta);
+        Some(Copy { row: pack.first + row.nth as usize, location, shunned: pack.shunned, delta })
     }
 
     /// A copy in a table that is at hand.

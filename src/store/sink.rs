@@ -23,31 +23,38 @@ use crate::error::Result;
 use crate::error::together;
 use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
+use crate::store::chunks::BlockReader;
 use crate::store::fresh::Fresh;
 use crate::store::index::Index;
 use crate::store::packs::StoredPack;
 use crate::store::repository::Repository;
 use crate::store::shelf::Source;
+use crate::store::similar::MadeFrom;
+use crate::store::similar::Similar;
+use crate::store::similar::bases_of;
 use crate::store::writing::FullPack;
 use crate::store::writing::Writing;
 use crate::store::writing::Written;
 
+/// Chunks that become a block.
 #[derive(Debug)]
-struct OpenBlock {
-    kind: ChunkType,
+pub(in crate::store) struct OpenBlock {
+    pub(in crate::store) kind: ChunkType,
     /// The block, then bytes without meaning.
-    plain: Vec<u8>,
-    len: usize,
-    chunks: Vec<(ChunkId, u32)>,
+    pub(in crate::store) plain: Vec<u8>,
+    pub(in crate::store) len: usize,
+    pub(in crate::store) chunks: Vec<(ChunkId, u32)>,
     /// To be packed at [`HARDER`].
     harder: bool,
+    /// It is to be a delta, if that is worth while.
+    pub(in crate::store) made_from: Option<MadeFrom>,
 }
 
 impl OpenBlock {
     /// In a buffer that was used before, if there is one.
-    fn new(kind: ChunkType, mut plain: Vec<u8>) -> Self {
+    pub(in crate::store) fn new(kind: ChunkType, mut plain: Vec<u8>) -> Self {
         plain.clear();
-        Self { kind, plain, len: 0, chunks: Vec::new(), harder: false }
+        Self { kind, plain, len: 0, chunks: Vec::new(), harder: false, made_from: None }
     }
 }
 
@@ -98,6 +105,9 @@ pub struct Sink<'scope> {
     landed: Receiver<StoredPack>,
     data: OpenBlock,
     tree: OpenBlock,
+    similar: [Similar; 2],
+    /// Blocks may be deltas here.
+    deltas: bool,
     target: usize,
     blocks: Sender<OpenBlock>,
     effort: Effort,
@@ -150,6 +160,8 @@ impl<'scope> Sink<'scope> {
             landed,
             data: OpenBlock::new(ChunkType::Data, Vec::new()),
             tree: OpenBlock::new(ChunkType::Tree, Vec::new()),
+            similar: [Similar::new(ChunkType::Data), Similar::new(ChunkType::Tree)],
+            deltas: repo.config().has_deltas(),
             target: repo.config().block_target as usize,
             blocks,
             effort,
@@ -208,6 +220,62 @@ impl<'scope> Sink<'scope> {
         Ok(true)
     }
 
+    /// As [`Self::put`]; a new chunk is stored as a delta against chunks that are like it, as far as those are stored, may be
+    /// written against, and make it much smaller.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_similar(
+        &mut self,
+        kind: ChunkType,
+        id: ChunkId,
+        plain: &[u8],
+        like: &[(ChunkId, u32)],
+    ) -> Result<bool> {
+        self.land();
+        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
+            return Ok(false);
+        }
+        let bases = if self.deltas { bases_of(&self.index, kind, like)? } else { Vec::new() };
+        if bases.is_empty() {
+            return self.put(kind, id, plain);
+        }
+        self.ours.add(id);
+        self.added += plain.len() as u64;
+        let index = Arc::clone(&self.index);
+        let similar = match kind {
+            ChunkType::Data => &mut self.similar[0],
+            ChunkType::Tree => &mut self.similar[1],
+        };
+        if let Some(full) = similar.make_room(&bases, &index) {
+            self.effort.send(full, &self.blocks)?;
+        }
+        similar.push(id, plain, &bases);
+        if let Some(full) = similar.take_if(self.target, &index) {
+            self.effort.send(full, &self.blocks)?;
+        }
+        Ok(true)
+    }
+
+    /// Stores chunks as a delta against these bases of an index, which the caller has seen to.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_delta(
+        &mut self,
+        kind: ChunkType,
+        chunks: Vec<(ChunkId, u32)>,
+        plain: Vec<u8>,
+        (index, bases): (&Arc<Index>, Vec<(ChunkId, u32)>),
+    ) -> Result<()> {
+        self.land();
+        chunks.iter().for_each(|(id, _)| self.ours.add(*id));
+        self.added += plain.len() as u64;
+        let made_from = Some(MadeFrom { index: Arc::clone(index), bases });
+        let len = plain.len();
+        self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
+    }
+
     /// Takes chunks that lie one after the other at the front of `plain` as a block of its own, without copying them,
     /// if they are enough for one and each is new: true then, and `plain` is a buffer to go on with. The caller has
     /// named them.
@@ -235,7 +303,7 @@ impl<'scope> Sink<'scope> {
         }
         self.added += len as u64;
         let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
-        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false };
+        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
         self.effort.send(block, &self.blocks).map(|()| true)
     }
 
@@ -256,8 +324,10 @@ impl<'scope> Sink<'scope> {
     /// The first failure of a worker.
     pub fn finish(self) -> Result<Written> {
         let Self {
+            index,
             data,
             tree,
+            similar,
             blocks,
             mut effort,
             sealed,
@@ -270,7 +340,8 @@ impl<'scope> Sink<'scope> {
             ..
         } = self;
         let mut failed = None;
-        for block in [data, tree] {
+        let similar = similar.into_iter().filter_map(|mut similar| similar.take(&index));
+        for block in [data, tree].into_iter().chain(similar) {
             if block.len > 0 && effort.send(block, &blocks).is_err() {
                 failed = Some(Error::Stopped);
             }
@@ -299,9 +370,14 @@ fn seal_all(
 ) -> Result<()> {
     let failed = || Error::damaged("a block, being written,");
     let mut sealer = BlockSealer::new(repo.ring().clone(), level).map_err(failed())?;
-    let mut harder = None;
+    let (mut harder, mut reader) = (None, None);
     for block in blocks {
         let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
+        if let Some(delta) = seal_delta(repo, &block, plain, &mut sealer, &mut reader)? {
+            let _ = back.try_send(block.plain);
+            out.send(delta).map_err(|_| Error::Stopped)?;
+            continue;
+        }
         let sealer = match (block.harder, &mut harder) {
             (false, _) => &mut sealer,
             (true, Some(harder)) => harder,
@@ -313,6 +389,28 @@ fn seal_all(
         out.send(sealed).map_err(|_| Error::Stopped)?;
     }
     Ok(())
+}
+
+/// The block as a delta, if it is to be one and that is worth while. Where a base cannot be read it is stored for itself.
+fn seal_delta(
+    repo: &Repository,
+    block: &OpenBlock,
+    plain: &[u8],
+    sealer: &mut BlockSealer,
+    reader: &mut Option<BlockReader>,
+) -> Result<Option<SealedBlock>> {
+    let Some(MadeFrom { index, bases }) = &block.made_from else { return Ok(None) };
+    let reader = match reader {
+        Some(reader) => reader,
+        none => none.insert(BlockReader::new(repo)?),
+    };
+    match reader.prefix(index, block.kind, bases) {
+        Ok(prefix) => sealer
+            .seal_delta(block.kind, plain, &block.chunks, (bases, &prefix))
+            .map_err(Error::damaged("a block, being written,")),
+        Err(err) if err.is_damage() => Ok(None),
+        Err(err) => Err(err),
+    }
 }
 
 fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<FullPack>) -> Result<()> {

@@ -86,7 +86,9 @@ impl Kept {
     /// Bytes that it takes, about.
     fn bytes(&self) -> usize {
         let chunk = size_of::<(ChunkId, u32)>() + size_of::<u32>();
-        200 + self.table.blocks.len() * 56 + self.chunks() as usize * chunk
+        let bases: usize = self.table.blocks.iter().map(|block| block.bases.len()).sum();
+        let blocks = self.table.blocks.len() * 80 + bases * size_of::<(ChunkId, u32)>();
+        200 + blocks + self.chunks() as usize * chunk
     }
 }
 
@@ -196,6 +198,7 @@ mod tests {
             plain: 10 * chunks as u32,
             codec: Codec::from_byte(0).unwrap(),
             chunks: (0..chunks).map(|_| chunk()).collect(),
+            bases: Vec::new(),
         };
         let blocks = blocks.iter().map(|chunks| row(*chunks, &mut chunk)).collect();
         let session = SnapshotId::new([0; 16]);
@@ -223,7 +226,9 @@ mod tests {
         let chunks: Vec<(ChunkId, u32)> = chunks.collect();
         let plain = chunks.iter().map(|(_, len)| len).sum();
         let codec = Codec::from_byte(0).unwrap();
-        let blocks = vec![BlockRow { offset: 0, stored: 0, plain, codec, chunks: chunks.clone() }];
+        let chunks_of_row = chunks.clone();
+        let blocks =
+            vec![BlockRow { offset: 0, stored: 0, plain, codec, chunks: chunks_of_row, bases: Vec::new() }];
         let session = SnapshotId::new([0; 16]);
         let table = Kept::new(Table { kind: ChunkType::Data, session, blocks });
         let mut start = 0;

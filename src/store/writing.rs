@@ -11,6 +11,7 @@ use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 
 use crate::codec::block::SealedBlock;
+use crate::codec::compress::Codec;
 use crate::codec::hash::ChunkType;
 use crate::error::Error;
 use crate::error::Result;
@@ -38,6 +39,37 @@ pub struct Written {
     pub bytes: u64,
     /// Bytes of their parity.
     pub parity: u64,
+    /// Those of their blocks that are deltas.
+    pub deltas: Deltas,
+}
+
+/// Delta blocks, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deltas {
+    /// How many.
+    pub blocks: u64,
+    /// Plain bytes of their chunks.
+    pub plain: u64,
+    /// Their stored bytes.
+    pub stored: u64,
+}
+
+impl Deltas {
+    /// Counts a block, if it is one.
+    pub fn count(&mut self, codec: Codec, plain: u64, stored: u64) {
+        if codec == Codec::Delta {
+            self.blocks += 1;
+            self.plain += plain;
+            self.stored += stored;
+        }
+    }
+
+    /// Counts others as well.
+    pub fn add(&mut self, other: Self) {
+        self.blocks += other.blocks;
+        self.plain += other.plain;
+        self.stored += other.stored;
+    }
 }
 
 /// What the threads that write have in common.
@@ -80,6 +112,10 @@ impl<'a> Writing<'a> {
     fn one(&self, pack: FullPack, land: &Sender<StoredPack>) -> Result<()> {
         let (repo, share) = (self.repo, self.repo.config().parity());
         let what = (pack.kind, self.session);
+        let mut deltas = Deltas::default();
+        for block in &pack.blocks {
+            deltas.count(block.codec, u64::from(block.plain), block.sealed.len() as u64);
+        }
         let (mut pack, sidecar) = packs::write(repo.storage(), repo.ring(), what, pack.blocks, share)?;
         let parity = sidecar.unwrap_or_else(|err| {
             // The pack is durable, and as good as it is without: the next collection writes what is missing.
@@ -94,6 +130,7 @@ impl<'a> Writing<'a> {
         written.packs += 1;
         written.bytes += pack.len;
         written.parity += parity;
+        written.deltas.add(deltas);
         drop(written);
         let front = std::mem::take(&mut pack.front);
         let full = lock(&self.gathering).add(pack.id, pack.len, front);

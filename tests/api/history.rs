@@ -307,10 +307,10 @@ fn each_block_of_trees_is_read_once_however_many_snapshots_share_it() {
         stage.backup();
     }
     let many = (stage.reads(find), stage.reads(history), stage.reads(space));
-    // A block for each further snapshot.
-    assert!(many.0 <= one.0 + 60, "find: {one:?} reads for one snapshot, {many:?} for sixty-one");
-    assert!(many.1 <= one.1 + 60, "history: {one:?} reads for one snapshot, {many:?} for sixty-one");
-    assert!(many.2 <= one.2 + 60, "du: {one:?} reads for one snapshot, {many:?} for sixty-one");
+    // A block for each further snapshot, and once more those that deltas are made from: these are kept apart.
+    assert!(many.0 <= one.0 + 80, "find: {one:?} reads for one snapshot, {many:?} for sixty-one");
+    assert!(many.1 <= one.1 + 80, "history: {one:?} reads for one snapshot, {many:?} for sixty-one");
+    assert!(many.2 <= one.2 + 80, "du: {one:?} reads for one snapshot, {many:?} for sixty-one");
     assert!(one.0 > 0 && one.1 > 0 && one.2 > 0);
     assert_eq!(stage.history("src/d7/g/changes").unwrap().versions.len(), 61);
     assert_eq!(stage.names(&["same"]).len(), 30);

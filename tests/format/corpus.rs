@@ -181,6 +181,7 @@ fn other() {
             }
         }
     }
+    deltas();
     seed(
         "filter",
         "all",
@@ -196,6 +197,29 @@ fn other() {
     );
     seed("attributes", "flags", b"immutable,append");
     archives();
+}
+
+/// Deltas: of text, of what no compressor shrinks, of nothing, and one that asks for too much memory.
+fn deltas() {
+    use snap_backup::codec::compress::delta;
+
+    let frame = |name: &str, prefix: &[u8], len: usize, packed: &[u8]| {
+        let lengths = [prefix.len() as u32, len as u32].map(u32::to_le_bytes).concat();
+        seed("delta", name, &[&lengths, prefix, packed].concat());
+    };
+    let text = b"a line like many others, but for its number: 1\n".repeat(40);
+    let noise = crate::support::Random::new(1).bytes(5000);
+    for (name, prefix, changed) in [("text", &text, 20), ("noise", &noise, 2500), ("short", &noise, 4990)] {
+        let mut plain = prefix.clone();
+        plain.splice(changed..changed + 5, *b"something else");
+        let mut packed = Vec::new();
+        delta::pack(prefix, &plain, &mut packed).unwrap();
+        frame(name, prefix, plain.len(), &packed);
+    }
+    let mut packed = Vec::new();
+    delta::pack(b"p", b"", &mut packed).unwrap();
+    frame("nothing", b"p", 0, &packed);
+    frame("window", b"p", 1, &[0x28, 0xb5, 0x2f, 0xfd, 0, 0xf8, 9, 0, 0, b'x']);
 }
 
 /// Archives by GNU tar in all its formats, and compressed.

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod beliefs;
+mod deltas;
+mod deltas_forged;
+mod deltas_lost;
 mod durable;
 mod forget_any_subset;
 mod growth;

@@ -278,6 +278,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
         codec: Codec::Raw,
         plain: 5,
         chunks: vec![(ChunkId::new([9; 32]), 5)],
+        bases: Vec::new(),
         sealed: vec![0; len],
     };
     let frame = |len| pack::frame(&ring, ChunkType::Data, SnapshotId::new([1; 16]), &[block(len)]).unwrap();
@@ -411,7 +412,8 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
         let ids = Random::new(pack).bytes(7000 * 32);
         let chunks = ids.chunks(32).map(|id| (ChunkId::new(id.try_into().unwrap()), 1)).collect();
         let (kind, codec) = (ChunkType::Data, Codec::Raw);
-        let block = SealedBlock { kind, codec, plain: 7000, chunks, sealed: vec![0; 7040] };
+        let block =
+            SealedBlock { kind, codec, plain: 7000, chunks, bases: Vec::new(), sealed: vec![0; 7040] };
         let blocks = std::slice::from_ref(&block);
         let frame = pack::frame(repo.ring(), kind, SnapshotId::new([1; 16]), blocks).unwrap();
         let parts = [frame.head.as_slice(), &block.sealed, &frame.tail];

@@ -15,6 +15,7 @@ use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::gc::Report;
 use snap_backup::store::objects;
+use snap_backup::store::repository::InitOptions;
 use snap_backup::store::session;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Storage;
@@ -33,6 +34,13 @@ impl Stage {
     pub fn new() -> Arc<Self> {
         let storage = Arc::new(Hooked::default());
         Arc::new(Self { library: Library::on(storage.clone(), None), storage })
+    }
+
+    /// One in which no block may be a delta.
+    pub fn without_deltas() -> Arc<Self> {
+        let storage = Arc::new(Hooked::default());
+        let options = InitOptions { deltas: false, ..InitOptions::default() };
+        Arc::new(Self { library: Library::with(storage.clone(), options), storage })
     }
 
     /// A file of its own for each seed.

@@ -46,7 +46,8 @@ use super::Random;
 use super::compare_trees;
 
 /// In the beginning there are snapshots `old` (of a, b, c), `dad` (of a, d) and `keep` (of c, e); `a` and `c` lie in
-/// two packs each. Further sources wait to be backed up.
+/// two packs each. `d` has changed a little since: the next backup of `dad` is made of deltas. Further sources wait to be
+/// backed up.
 pub struct World {
     home: tempfile::TempDir,
     start: Vec<(Area, String, Vec<u8>)>,
@@ -96,6 +97,7 @@ impl World {
             }
         }
         packs.into_iter().for_each(|(name, bytes)| storage.put(Area::Packs, &name, bytes));
+        world.change("dad", 4);
         for area in Area::ALL {
             for found in storage.list(area).unwrap() {
                 let bytes = storage.get(area, &found.name).unwrap();
@@ -103,6 +105,33 @@ impl World {
             }
         }
         world
+    }
+
+    /// A source changes; what it was when it was saved is kept beside it.
+    fn change(&self, source: &str, seed: u64) {
+        let (path, was) = (self.path(source), self.path(&format!("{source}-was")));
+        fs::create_dir(&was).unwrap();
+        for file in fs::read_dir(&path).unwrap() {
+            let file = file.unwrap();
+            let copy = was.join(file.file_name());
+            fs::copy(file.path(), &copy).unwrap();
+            let modified = file.metadata().unwrap().modified().unwrap();
+            fs::File::options().write(true).open(&copy).unwrap().set_modified(modified).unwrap();
+        }
+        let modified = path.metadata().unwrap().modified().unwrap();
+        fs::File::open(&was).unwrap().set_modified(modified).unwrap();
+        let file = path.join(format!("f{seed}"));
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[1500] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let age = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_001);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(age).unwrap();
+    }
+
+    /// What a snapshot of a source must restore to.
+    fn original(&self, id: SnapshotId, source: &str) -> PathBuf {
+        let was = self.path(&format!("{source}-was"));
+        if self.ids.get(source) == Some(&id) && was.is_dir() { was } else { self.path(source) }
     }
 
     pub fn storage(&self) -> MemoryStorage {
@@ -183,7 +212,7 @@ impl World {
         let repo = Repository::open(storage, &Access::default())?;
         let summary = restore::run(&repo, &options, &(), &AtomicBool::new(false))?;
         if summary.problems.is_empty() {
-            return Ok(compare_trees(&self.path(source), &target.path().join(source)));
+            return Ok(compare_trees(&self.original(id, source), &target.path().join(source)));
         }
         Ok(summary
             .problems
@@ -194,7 +223,8 @@ impl World {
 
     /// What a file of a source holds.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap()
+        let (source, file) = name.split_once('/').unwrap();
+        fs::read(self.original(self.ids[source], source).join(file)).unwrap()
     }
 
     pub fn cat(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<u8>> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::manifest::Counts;
 use snap_backup::store::snapshots::Snapshot;
+use snap_backup::store::writing::Deltas;
 use snap_backup::{Error, Result};
 
 use crate::pager::Paged;
@@ -206,6 +207,11 @@ pub(crate) fn permissions(entry: &Entry) -> String {
 /// Files of a snapshot.
 pub(crate) fn files(counts: &Counts) -> u64 {
     counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unchanged)
+}
+
+/// Delta blocks, counted, for programs.
+pub(crate) fn deltas(deltas: &Deltas) -> Value {
+    json!({"blocks": deltas.blocks, "bytes": deltas.plain, "bytes_stored": deltas.stored})
 }
 
 /// The numbers of a run under restic's names.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use snap_backup::codec::compress::NO_COMPRESSION;
 use snap_backup::codec::parity::MAX_SHARE;
 use snap_backup::ops::check::Subset;
+use snap_backup::store::similar::Delta;
 
 /// A level of compression, by name or number.
 pub(crate) fn level(text: &str) -> Result<i32, String> {
@@ -61,6 +62,25 @@ pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
         return Err("a path in a snapshot has no ..: give it as it shall be stored, like home/me".to_owned());
     }
     Ok(path)
+}
+
+/// When new chunks become deltas.
+pub(crate) fn delta(text: &str) -> Result<Delta, String> {
+    match text {
+        "auto" => Ok(Delta::Auto),
+        "on" => Ok(Delta::On),
+        "off" => Ok(Delta::Off),
+        _ => Err("one of auto, on and off".to_owned()),
+    }
+}
+
+/// `on` or `off`.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("one of on and off".to_owned()),
+    }
 }
 
 /// A share of parity, in percent.

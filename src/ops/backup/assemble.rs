@@ -29,6 +29,8 @@ use crate::ops::backup::Assembled;
 use crate::ops::backup::Run;
 use crate::ops::backup::Stdin;
 use crate::ops::backup::attempt::Seen;
+use crate::ops::backup::like::Pieces;
+use crate::ops::backup::put::Finished;
 use crate::ops::backup::put::Store;
 use crate::ops::backup::read::Batch;
 use crate::ops::backup::read::Outcome;
@@ -52,8 +54,8 @@ pub(super) enum Message {
     Entry { dir: u64, entry: Entry },
     /// All is as in the parent.
     Root { tree: ChunkId },
-    /// A file whose content follows from a reader, as `seq`.
-    File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Was },
+    /// A file whose content follows from a reader, as `seq`; `pieces` are those of the list of what it may be like.
+    File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Was, pieces: Vec<ChunkId> },
     /// A directory ends; its own entry but for the tree. The root has none.
     Leave { seq: u64, entry: Option<Entry> },
     /// Chunks.
@@ -73,7 +75,7 @@ enum Pending {
 struct OpenDir {
     queue: VecDeque<Pending>,
     builder: DirBuilder,
-    known: Vec<ChunkId>,
+    known: Pieces,
     parent: Option<u64>,
     closed: Option<Option<Entry>>,
 }
@@ -85,6 +87,7 @@ struct OpenFile {
     path: Vec<u8>,
     was: Was,
     list: ListBuilder,
+    pieces: Pieces,
 }
 
 struct Assembler<'run, 'scope, 'env> {
@@ -138,10 +141,10 @@ pub(super) fn work<'run, 'scope, 'env>(
     match (result, finished) {
         // A sink that failed says so itself; whoever fed it only noticed.
         (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(()), Err(err)) => Err(err),
-        (Ok(()), Ok((session, added))) => {
+        (Ok(()), Ok(Finished { session, added, deltas })) => {
             all.counts.bytes_added = added;
             let root = all.root.ok_or(Error::Stopped)?;
-            Ok(Assembled { root, session, counts: all.counts })
+            Ok(Assembled { root, session, counts: all.counts, deltas })
         }
     }
 }
@@ -153,7 +156,7 @@ impl Assembler<'_, '_, '_> {
                 let open = OpenDir {
                     queue: VecDeque::new(),
                     builder: DirBuilder::default(),
-                    known,
+                    known: Pieces::new(known),
                     parent: dir,
                     closed: None,
                 };
@@ -168,8 +171,9 @@ impl Assembler<'_, '_, '_> {
                 self.root = Some(tree);
                 Ok(())
             }
-            Message::File { seq, dir, entry, path, was } => {
-                self.files.insert(seq, OpenFile { dir, entry, path, was, list: ListBuilder::default() });
+            Message::File { seq, dir, entry, path, was, pieces } => {
+                let (list, pieces) = (ListBuilder::default(), Pieces::new(pieces));
+                self.files.insert(seq, OpenFile { dir, entry, path, was, list, pieces });
                 self.queue(dir, Pending::Waiting(seq))?;
                 let early = self.early.remove(&seq).unwrap_or_default();
                 early.into_iter().try_for_each(|step| self.step(step))
@@ -190,9 +194,9 @@ impl Assembler<'_, '_, '_> {
         let idle = open.queue.is_empty();
         match pending {
             Pending::Ready(entry) if idle => {
-                let (store, known) = (&mut self.store, &open.known);
+                let (store, known) = (&mut self.store, &mut open.known);
                 let namer = store.run.repo.namer();
-                open.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known))
+                open.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known, true))
             }
             pending => {
                 open.queue.push_back(pending);
@@ -202,20 +206,23 @@ impl Assembler<'_, '_, '_> {
     }
 
     fn batch(&mut self, batch: Batch, plain: &mut Vec<u8>) -> Result<()> {
-        let chunks = batch.steps.iter().filter_map(|step| match step {
-            Step::Chunk { id, len, .. } => Some((*id, *len)),
-            _ => None,
-        });
-        let chunks: Vec<(ChunkId, u32)> = chunks.collect();
-        if !self.store.put_whole(&chunks, plain)? {
+        let chunks = || {
+            batch.steps.iter().filter_map(|step| match step {
+                Step::Chunk { id, len, like, .. } => Some((*id, *len, like)),
+                _ => None,
+            })
+        };
+        let alone = chunks().all(|(_, _, like)| like.is_empty());
+        let named: Vec<(ChunkId, u32)> = chunks().map(|(id, len, _)| (id, len)).collect();
+        if !alone || !self.store.put_whole(&named, plain)? {
             let mut rest = plain.as_slice();
-            for (id, len) in &chunks {
-                let (chunk, behind) = rest.split_at_checked(*len as usize).ok_or(Error::Stopped)?;
+            for (id, len, like) in chunks() {
+                let (chunk, behind) = rest.split_at_checked(len as usize).ok_or(Error::Stopped)?;
                 rest = behind;
-                self.store.put(ChunkType::Data, *id, chunk)?;
+                self.store.put_like(ChunkType::Data, id, chunk, like)?;
             }
         }
-        let bytes = chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+        let bytes = named.iter().map(|(_, len)| u64::from(*len)).sum();
         self.counts.bytes_read += bytes;
         self.store.run.observer.notice(Event::Done { files: 0, bytes });
         batch.steps.into_iter().try_for_each(|step| self.step(step))
@@ -230,13 +237,13 @@ impl Assembler<'_, '_, '_> {
         };
         match step {
             Step::Chunk { id, len, .. } => {
-                let store = &mut self.store;
-                file.list.push(Part::Chunk { id, len }, &mut |bytes| store.put_tree(bytes, &[]))
+                let (store, pieces) = (&mut self.store, &mut file.pieces);
+                file.list.push(Part::Chunk { id, len }, &mut |bytes| store.put_tree(bytes, pieces, false))
             }
             Step::Hole { len, .. } => {
-                let store = &mut self.store;
+                let (store, pieces) = (&mut self.store, &mut file.pieces);
                 store.run.observer.notice(Event::Done { files: 0, bytes: len });
-                file.list.push(Part::Hole { len }, &mut |bytes| store.put_tree(bytes, &[]))
+                file.list.push(Part::Hole { len }, &mut |bytes| store.put_tree(bytes, pieces, false))
             }
             Step::End { outcome: Outcome::Again, .. } => {
                 file.list = ListBuilder::default();
@@ -248,7 +255,7 @@ impl Assembler<'_, '_, '_> {
 
     fn end_file(&mut self, seq: u64, outcome: Outcome) -> Result<()> {
         let Some(file) = self.files.remove(&seq) else { return Ok(()) };
-        let OpenFile { dir, mut entry, path, was, list } = file;
+        let OpenFile { dir, mut entry, path, was, list, mut pieces } = file;
         let run = self.store.run;
         let entry = match outcome {
             // Whoever feeds a backup nothing has most likely failed before it.
@@ -257,7 +264,7 @@ impl Assembler<'_, '_, '_> {
             }
             Outcome::Done { size, seen, changed } => {
                 let store = &mut self.store;
-                let content = list.finish(&mut |bytes| store.put_tree(bytes, &[]))?;
+                let content = list.finish(&mut |bytes| store.put_tree(bytes, &mut pieces, false))?;
                 entry.kind = Kind::File { size, content };
                 if let Some(seen) = seen {
                     take_over(run, &mut entry, &path, *seen);
@@ -304,7 +311,7 @@ impl Assembler<'_, '_, '_> {
         let mut at = Some(seq);
         while let Some(seq) = at.take() {
             let Some(dir) = self.dirs.get_mut(&seq) else { return Ok(()) };
-            let (store, known) = (&mut self.store, &dir.known);
+            let (store, known) = (&mut self.store, &mut dir.known);
             let namer = store.run.repo.namer();
             while let Some(head) = dir.queue.pop_front() {
                 let entry = match head {
@@ -318,7 +325,7 @@ impl Assembler<'_, '_, '_> {
                     },
                 };
                 if let Some(entry) = entry {
-                    dir.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known))?;
+                    dir.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known, true))?;
                 }
             }
             if dir.closed.is_none() {
@@ -330,9 +337,9 @@ impl Assembler<'_, '_, '_> {
     }
 
     fn end_dir(&mut self, seq: u64) -> Result<Option<u64>> {
-        let Some(dir) = self.dirs.remove(&seq) else { return Ok(None) };
-        let (store, known) = (&mut self.store, &dir.known);
-        let tree = dir.builder.finish(&mut |bytes| store.put_tree(bytes, known))?;
+        let Some(mut dir) = self.dirs.remove(&seq) else { return Ok(None) };
+        let (store, known) = (&mut self.store, &mut dir.known);
+        let tree = dir.builder.finish(&mut |bytes| store.put_tree(bytes, known, true))?;
         match dir.closed.flatten() {
             Some(mut entry) => {
                 entry.kind = Kind::Dir { tree };

@@ -15,9 +15,9 @@ use rustix::io::Errno;
 use crate::codec::attributes;
 use crate::model::entry::Meta;
 use crate::model::entry::Time;
+use crate::ops::backup::like::Older;
 use crate::ops::backup::read::Outcome;
 use crate::ops::backup::read::Reader;
-use crate::ops::backup::read::Step;
 use crate::tree::long;
 use crate::tree::source;
 use crate::tree::source::Inode;
@@ -49,6 +49,7 @@ impl Reader<'_> {
         path: &Path,
         size: u64,
         walked: Option<(u64, u64)>,
+        older: Option<&Older>,
     ) -> io::Result<Outcome> {
         for last in [false, true] {
             let mut file = open(path)?;
@@ -57,6 +58,7 @@ impl Reader<'_> {
                 return Err(io::Error::other("it is no regular file any more"));
             }
             let found = xattr::of_open(file.as_fd());
+            self.follow(older.cloned(), Some(before.size));
             let maybe_sparse =
                 before.blocks * 512 < before.size || before.size > LARGE || !found.values.is_empty();
             let read = match maybe_sparse && before.size > 0 {
@@ -94,7 +96,7 @@ impl Reader<'_> {
                 Err(err) => return Err(err.into()),
             };
             if start > at {
-                self.batch.steps.push(Step::Hole { seq, len: start - at });
+                self.hole(seq, start - at);
             }
             if start == size {
                 return Ok(size);

@@ -31,7 +31,7 @@ pub(super) fn publish(
     host: &str,
     sources: &[ByteBuf],
 ) -> Result<Summary> {
-    let Assembled { root, session, mut counts } = assembled;
+    let Assembled { root, session, mut counts, deltas } = assembled;
     let problems = std::mem::take(&mut *run.problems.lock().unwrap_or_else(PoisonError::into_inner));
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
@@ -45,6 +45,7 @@ pub(super) fn publish(
         seconds: 0.0,
         partial,
         problems,
+        deltas,
         vanished: run.vanished.load(Ordering::Relaxed),
         changing: run.changing.load(Ordering::Relaxed),
         newest: basis.newest.as_ref().map(|newest| newest.id),

@@ -22,16 +22,24 @@ use crate::ops::backup::Stdin;
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::assemble::Was;
 use crate::ops::backup::count::Counter;
+use crate::ops::backup::like::Older;
+use crate::ops::backup::like::Siblings;
 use crate::ops::backup::read::Input;
 use crate::ops::backup::read::Job;
 use crate::ops::backup::untold::Untold;
 use crate::store::chunks::ChunkReader;
+use crate::store::trees;
 use crate::store::trees::DirStream;
 use crate::tree::survey::Found;
 use crate::tree::trail::Trail;
 
 /// Messages that travel together: waking the assembler for each costs more than the comparing.
 const TOGETHER: usize = 128;
+
+/// A smaller file is not worth the look for one that is like it.
+const SMALL: u64 = 4 << 10;
+/// Of a larger file the list's pieces are not read ahead.
+const HUGE: u64 = 16 << 30;
 
 /// A directory of the parent, read along with the live one.
 struct Before {
@@ -44,6 +52,10 @@ struct Before {
 pub(super) struct Open {
     pub(super) seq: u64,
     before: Option<Before>,
+    /// The parent's tree of it.
+    tree: Option<ChunkId>,
+    /// Names in that, once a file that is not there was met.
+    siblings: Option<Siblings>,
     /// Its own entry.
     entry: Entry,
     /// The assembler knows of it.
@@ -183,7 +195,11 @@ impl Comparer<'_, '_> {
         let kind = Kind::File { size: 0, content: Content::Parts(Vec::new()) };
         let entry = Entry { name: stdin.name.clone(), kind, meta };
         let was = self.before(&entry.name)?.map_or(Was::New, |before| Was::There(Box::new(before)));
-        self.read(entry, Input::Stream(stdin.command.clone()), was)
+        let older = match &was {
+            Was::There(before) => Older::of(before),
+            Was::New => self.sibling(&entry.name, u64::MAX)?,
+        };
+        self.read(entry, Input::Stream(stdin.command.clone()), was, older)
     }
 
     fn enter(&mut self, mut entry: Entry, place: Option<PathBuf>) -> Result<()> {
@@ -203,7 +219,7 @@ impl Comparer<'_, '_> {
         let seq = self.next_seq();
         let trusted = self.run.basis.trusted && before.is_some();
         let untold = tree.filter(|_| trusted).map(|tree| Untold { tree, known, entries: 0, same });
-        self.stack.push(Open { seq, before, entry, told: false, untold });
+        self.stack.push(Open { seq, before, tree, siblings: None, entry, told: false, untold });
         if trusted { Ok(()) } else { self.tell() }
     }
 
@@ -254,7 +270,8 @@ impl Comparer<'_, '_> {
         let place = |trail: &Trail| path.map_or_else(|| trail.place_of(&entry.name), Path::to_path_buf);
         let Some(before) = before else {
             let input = Input::File { path: place(&self.trail), size, inode };
-            return self.read(entry, input, Was::New);
+            let sibling = self.sibling(&entry.name, size)?;
+            return self.read(entry, input, Was::New, sibling);
         };
         if self.is_unchanged(&before, &entry, size) && self.may_reuse(&before)? {
             self.attributes(&mut entry, Some(&before), path)?;
@@ -262,7 +279,35 @@ impl Comparer<'_, '_> {
             return self.unchanged(entry, &before.meta);
         }
         let input = Input::File { path: place(&self.trail), size, inode };
-        self.read(entry, input, Was::There(Box::new(before)))
+        let older = Older::of(&before);
+        self.read(entry, input, Was::There(Box::new(before)), older)
+    }
+
+    /// What the parent has beside a new file under almost the same name.
+    fn sibling(&mut self, name: &[u8], size: u64) -> Result<Option<Older>> {
+        if !self.run.deltas || size < SMALL || !name.iter().any(u8::is_ascii_digit) {
+            return Ok(None);
+        }
+        let Some(open) = self.stack.last_mut() else { return Ok(None) };
+        let Some(tree) = open.tree else { return Ok(None) };
+        let siblings = match &mut open.siblings {
+            Some(siblings) => siblings,
+            none => none.insert(Siblings::of(&mut self.reader, tree)?),
+        };
+        siblings.older(&mut self.reader, tree, name)
+    }
+
+    /// Pieces of the list that an older version has. To read those of a huge one for that costs more than it brings.
+    fn pieces_of(&mut self, older: Option<&Older>) -> Result<Vec<ChunkId>> {
+        match older {
+            Some(older) if self.run.deltas && older.size <= HUGE => {
+                match trees::list_pieces(&mut self.reader, &older.content) {
+                    Err(err) if err.is_damage() => Ok(Vec::new()),
+                    pieces => pieces,
+                }
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn unchanged(&mut self, entry: Entry, before: &Meta) -> Result<()> {
@@ -276,14 +321,16 @@ impl Comparer<'_, '_> {
         self.complete(entry, same)
     }
 
-    fn read(&mut self, entry: Entry, input: Input, was: Was) -> Result<()> {
+    fn read(&mut self, entry: Entry, input: Input, was: Was, older: Option<Older>) -> Result<()> {
+        let older = older.filter(|_| self.run.deltas);
+        let pieces = self.pieces_of(older.as_ref())?;
         let seq = self.next_seq();
         let path = self.stored(&entry.name);
         self.run.observer.notice(Event::Working { path: &path });
         self.tell()?;
         let dir = self.dir();
-        self.send(Message::File { seq, dir, entry, path, was })?;
-        self.jobs.send(Job { seq, input }).map_err(|_| Error::Stopped)
+        self.send(Message::File { seq, dir, entry, path, was, pieces })?;
+        self.jobs.send(Job { seq, input, older }).map_err(|_| Error::Stopped)
     }
 
     /// Begins a directory of the parent; also those pieces of its tree that are known by then.
@@ -293,7 +340,9 @@ impl Comparer<'_, '_> {
         match stream.next(&mut self.reader) {
             Ok(ahead) => {
                 let mut known = stream.pieces.clone();
-                known.extend(stream.announced());
+                let mut later: Vec<ChunkId> = stream.announced().collect();
+                later.reverse();
+                known.extend(later);
                 known.push(tree);
                 Ok((Some(Before { stream, ahead }), known))
             }

@@ -9,6 +9,7 @@ mod attempt;
 mod commit;
 mod compare;
 mod count;
+mod like;
 mod parent;
 mod put;
 mod read;
@@ -43,6 +44,8 @@ use crate::store::repository::Repository;
 use crate::store::session;
 use crate::store::session::Session;
 use crate::store::session::Sight;
+use crate::store::similar::Delta;
+use crate::store::writing::Deltas;
 use crate::tree::filter::Filter;
 use crate::tree::filter::FilterOptions;
 use crate::tree::plan;
@@ -92,6 +95,8 @@ pub struct Options {
     pub store_as: Option<Vec<u8>>,
     /// Store a stream instead of files.
     pub stdin: Option<Stdin>,
+    /// Whether new chunks may become deltas against chunks that are like them.
+    pub delta: Delta,
     /// Folders that stay out: what this machine keeps of its runs would change with each of them.
     pub leave_out: Vec<PathBuf>,
     /// Stored paths of sources that need not be there.
@@ -132,6 +137,7 @@ impl Default for Options {
             level: None,
             store_as: None,
             stdin: None,
+            delta: Delta::default(),
             leave_out: Vec::new(),
             optional: Vec::new(),
             count_ahead: false,
@@ -162,6 +168,8 @@ pub struct Summary {
     pub changing: u64,
     /// The snapshot that an unchanged run equals.
     pub newest: Option<SnapshotId>,
+    /// What of the new chunks became deltas.
+    pub deltas: Deltas,
     /// Bytes of all packs: those listed at the beginning, and what this run stored.
     pub repository_bytes: u64,
     /// All is as in `newest`.
@@ -180,6 +188,8 @@ struct Run<'a> {
     basis: &'a Basis,
     /// The listing that the run began with.
     index: Arc<Index>,
+    /// Chunks may become deltas.
+    deltas: bool,
     started: Time,
     /// The root of the tree is no source, and only leads to them.
     root_only_leads: bool,
@@ -227,6 +237,7 @@ struct Assembled {
     root: ChunkId,
     session: Option<Session>,
     counts: Counts,
+    deltas: Deltas,
 }
 
 /// Where the content comes from.
@@ -322,6 +333,7 @@ impl Backup {
                     (Source::Files(survey), started)
                 }
             };
+            let deltas = self.options.delta.holds(repo);
             let run = Run {
                 repo,
                 options: &self.options,
@@ -330,6 +342,7 @@ impl Backup {
                 stop: &self.stop,
                 basis: &basis,
                 index,
+                deltas,
                 started,
                 root_only_leads: matches!(self.plan.root, plan::Place::Passage { .. }),
                 problems: Mutex::default(),

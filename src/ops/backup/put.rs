@@ -11,12 +11,14 @@ use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::record::SessionKind;
 use crate::ops::backup::Run;
+use crate::ops::backup::like::Pieces;
 use crate::store::index::Index;
 use crate::store::repository::DEFAULT_LEVEL;
 use crate::store::session::Session;
 use crate::store::sink::Effort;
 use crate::store::sink::Sink;
 use crate::store::standing;
+use crate::store::writing::Deltas;
 
 /// Bytes that a run with a parent packs harder: about a second of one core.
 const HARDER: u64 = 64 << 20;
@@ -26,6 +28,14 @@ fn effort(run: &Run<'_>) -> Effort {
     let usual = run.repo.config().level;
     let little = run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.compare.is_some();
     Effort { level: run.options.level.unwrap_or(usual), harder: if little { HARDER } else { 0 } }
+}
+
+/// What was stored, once it is durable.
+pub(super) struct Finished {
+    pub(super) session: Option<Session>,
+    /// Plain bytes.
+    pub(super) added: u64,
+    pub(super) deltas: Deltas,
 }
 
 /// Where chunks go: nowhere in a dry run, else to a sink that is opened, with its session, at the first new one.
@@ -47,12 +57,36 @@ where
         Self { run, scope, session: None, sink: None, dry: HashSet::new(), dry_added: 0 }
     }
 
-    pub(super) fn put_tree(&mut self, bytes: &[u8], known: &[ChunkId]) -> Result<ChunkId> {
+    /// A piece of a directory or list, of which `pieces` are those that it has in the parent. Those of a directory are there
+    /// (`stand`) and need not be stored again.
+    pub(super) fn put_tree(&mut self, bytes: &[u8], pieces: &mut Pieces, stand: bool) -> Result<ChunkId> {
         let id = self.run.repo.namer().name(ChunkType::Tree, bytes);
-        if !known.contains(&id) {
-            self.put(ChunkType::Tree, id, bytes)?;
+        let like = pieces.like_next();
+        if stand && pieces.known.contains(&id) {
+            return Ok(id);
         }
+        let mut known = Vec::new();
+        if self.run.deltas {
+            for id in like {
+                known.extend(self.run.index.find(ChunkType::Tree, &id)?.map(|location| (id, location.len)));
+            }
+        }
+        self.put_like(ChunkType::Tree, id, bytes, &known)?;
         Ok(id)
+    }
+
+    /// Stores a chunk, maybe as a delta against chunks that it is like.
+    pub(super) fn put_like(
+        &mut self,
+        kind: ChunkType,
+        id: ChunkId,
+        plain: &[u8],
+        like: &[(ChunkId, u32)],
+    ) -> Result<()> {
+        if like.is_empty() || self.run.options.dry_run {
+            return self.put(kind, id, plain);
+        }
+        self.sink()?.put_similar(kind, id, plain, like).map(|_| ())
     }
 
     pub(super) fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
@@ -107,10 +141,12 @@ where
     }
 
     /// Makes everything durable.
-    pub(super) fn finish(&mut self) -> Result<(Option<Session>, u64)> {
-        let Some(sink) = self.sink.take() else { return Ok((None, self.dry_added)) };
+    pub(super) fn finish(&mut self) -> Result<Finished> {
+        let Some(sink) = self.sink.take() else {
+            return Ok(Finished { session: None, added: self.dry_added, deltas: Deltas::default() });
+        };
         let added = sink.added();
-        sink.finish()?;
-        Ok((self.session.take(), added))
+        let deltas = sink.finish()?.deltas;
+        Ok(Finished { session: self.session.take(), added, deltas })
     }
 }

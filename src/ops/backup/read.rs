@@ -3,6 +3,7 @@
 use std::io;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -15,6 +16,9 @@ use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::attempt::Seen;
+use crate::ops::backup::like::Follower;
+use crate::ops::backup::like::Older;
+use crate::store::chunks::ChunkReader;
 use crate::tree::source::Describer;
 
 /// Plain bytes after which a batch is sent on: a block of its own, as new repositories have them.
@@ -41,6 +45,8 @@ pub(super) enum Input {
 pub(super) struct Job {
     pub(super) seq: u64,
     pub(super) input: Input,
+    /// What it may be like.
+    pub(super) older: Option<Older>,
 }
 
 /// How reading a file ended.
@@ -89,8 +95,8 @@ pub(super) struct Batch {
 /// One thing a reader tells.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// The next `len` bytes of the batch are a chunk of this file.
-    Chunk { seq: u64, id: ChunkId, len: u32 },
+    /// The next `len` bytes of the batch are a chunk of this file, which is like others.
+    Chunk { seq: u64, id: ChunkId, len: u32, like: Vec<(ChunkId, u32)> },
     /// What follows in this file is a hole.
     Hole { seq: u64, len: u64 },
     /// A file ended.
@@ -126,6 +132,10 @@ pub(super) struct Reader<'a> {
     out: &'a Sender<Vec<Message>>,
     pub(super) batch: Batch,
     pub(super) describer: Describer,
+    /// Of the file that is being read.
+    follower: Option<Follower>,
+    /// Reads lists of older versions, once there was one.
+    lists: Option<ChunkReader>,
     /// Bytes of the batch that are chunks already.
     used: usize,
 }
@@ -138,7 +148,7 @@ pub(super) fn work(
     out: &Sender<Vec<Message>>,
 ) {
     let (batch, describer) = (Batch::default(), Describer::default());
-    let mut reader = Reader { run, empty, out, batch, describer, used: 0 };
+    let mut reader = Reader { run, empty, out, batch, describer, follower: None, lists: None, used: 0 };
     loop {
         // A batch must not wait for the next job: the assembler may need it to go on.
         let job = match jobs.try_recv() {
@@ -195,9 +205,13 @@ impl Reader<'_> {
             return self.end(seq, Outcome::Vanished);
         }
         let outcome = match job.input {
-            Input::Stream(command) => self.stream(seq, command),
-            Input::File { path, size, inode } => self.attempts(seq, &path, size, inode),
+            Input::Stream(command) => {
+                self.follow(job.older, None);
+                self.stream(seq, command)
+            }
+            Input::File { path, size, inode } => self.attempts(seq, &path, size, inode, job.older.as_ref()),
         };
+        self.follower = None;
         let outcome = outcome.unwrap_or_else(|err| match (broken_rule(&err), err.kind()) {
             (Some(rule), _) => Outcome::Bug(rule),
             (None, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Outcome::Vanished,
@@ -260,12 +274,37 @@ impl Reader<'_> {
             let chunk = ahead.get(..len).filter(|chunk| !chunk.is_empty());
             let chunk = chunk.ok_or_else(|| bug("a chunk is some of the bytes that were read"))?;
             let id = self.run.repo.namer().name(ChunkType::Data, chunk);
-            self.batch.steps.push(Step::Chunk { seq, id, len: len as u32 });
+            let like = self.like(&id, len as u32);
+            self.batch.steps.push(Step::Chunk { seq, id, len: len as u32, like });
             self.used += len;
             if self.used >= BATCH {
                 end = self.turn_over(end)?;
             }
         }
+    }
+
+    /// Begins to read a file, from its beginning.
+    pub(super) fn follow(&mut self, older: Option<Older>, size: Option<u64>) {
+        self.follower = older.map(|older| Follower::new(older, size));
+    }
+
+    /// A hole of the file that is being read.
+    pub(super) fn hole(&mut self, seq: u64, len: u64) {
+        self.batch.steps.push(Step::Hole { seq, len });
+        self.follower.iter_mut().for_each(|follower| follower.hole(len));
+    }
+
+    /// What the next chunk is like. Where that cannot be found out it is stored for itself.
+    fn like(&mut self, id: &ChunkId, len: u32) -> Vec<(ChunkId, u32)> {
+        let Some(follower) = &mut self.follower else { return Vec::new() };
+        if self.lists.is_none() {
+            self.lists = ChunkReader::new(self.run.repo, Arc::clone(&self.run.index)).ok();
+        }
+        let like = self.lists.as_mut().and_then(|lists| follower.next(lists, id, len).ok());
+        if like.is_none() {
+            self.follower = None;
+        }
+        like.unwrap_or_default()
     }
 
     /// Sends the full batch on; what was read beyond its last chunk begins the next. Returns where that ends.

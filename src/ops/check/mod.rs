@@ -197,7 +197,8 @@ impl Checker<'_> {
         });
         self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
         let mut whole: HashSet<PackId> = chosen.iter().map(|(id, _)| *id).collect();
-        for (id, err) in packs::verify_all(self.repo, &chosen, (depth, &claims), self.observer, self.stop)? {
+        let found = packs::verify_all(self.repo, index, &chosen, (depth, &claims), self.observer, self.stop)?;
+        for (id, err) in found {
             whole.remove(&id);
             if err.is_missing() && !is_listed(self.repo, &id)? {
                 self.moved(&id);

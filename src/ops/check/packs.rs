@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::codec::block;
 use crate::codec::block::BlockOpener;
+use crate::codec::compress::Codec;
 use crate::codec::hash;
 use crate::codec::hash::ChunkType;
 use crate::codec::hash::Hasher;
@@ -17,6 +18,8 @@ use crate::model::malformed::Malformed;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::ops::check::Subset;
+use crate::store::chunks::BlockReader;
+use crate::store::index::Index;
 use crate::store::packs;
 use crate::store::repository::Repository;
 use crate::store::segments::Claims;
@@ -70,6 +73,7 @@ pub(super) fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<
 /// When the store fails or the run was interrupted.
 pub(super) fn verify_all(
     repo: &Repository,
+    index: &Index,
     chosen: &[(PackId, u64)],
     (depth, claims): (Depth, &Claims),
     observer: &dyn Observer,
@@ -77,7 +81,7 @@ pub(super) fn verify_all(
 ) -> Result<Vec<(PackId, Error)>> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let found = some(repo, chosen, (depth, claims), &next, observer, stop);
+        let found = some((repo, index), chosen, (depth, claims), &next, observer, stop);
         if found.is_err() {
             // Nobody begins another pack.
             next.store(chosen.len(), Ordering::Relaxed);
@@ -99,7 +103,7 @@ pub(super) fn verify_all(
 
 /// A worker: takes the next pack until none is left. Returns the places of those that are not whole.
 fn some(
-    repo: &Repository,
+    (repo, index): (&Repository, &Index),
     chosen: &[(PackId, u64)],
     (depth, claims): (Depth, &Claims),
     next: &AtomicUsize,
@@ -107,7 +111,8 @@ fn some(
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Error)>> {
     let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
-    let mut verifier = Verifier { repo, claims, opener, span: Vec::new(), plain: Vec::new() };
+    let reader = BlockReader::new(repo)?;
+    let mut verifier = Verifier { repo, index, claims, opener, reader, span: Vec::new(), plain: Vec::new() };
     let mut found = Vec::new();
     loop {
         let at = next.fetch_add(1, Ordering::Relaxed);
@@ -130,8 +135,11 @@ fn some(
 
 struct Verifier<'a> {
     repo: &'a Repository,
+    index: &'a Index,
     claims: &'a Claims,
     opener: BlockOpener,
+    /// For deltas.
+    reader: BlockReader,
     span: Vec<u8>,
     plain: Vec<u8>,
 }
@@ -198,7 +206,12 @@ impl Verifier<'_> {
             hasher.update(&self.span);
             let (within, behind) = rows.split_at(blocks);
             for row in within {
-                wrong = wrong.or_else(|| self.block(kind, row, at).err());
+                let prefix = match self.reader.prefix(self.index, kind, &row.bases) {
+                    // No fault of this pack: who needs its chunks is told so for each of them.
+                    Err(err) if err.is_damage() => continue,
+                    other => other?,
+                };
+                wrong = wrong.or_else(|| self.block(kind, row, &prefix, at).err());
             }
             (rows, at) = (behind, end);
         }
@@ -206,11 +219,17 @@ impl Verifier<'_> {
     }
 
     /// A block of the span that begins at `from`, which is scratch afterwards.
-    fn block(&mut self, kind: ChunkType, row: &BlockRow, from: u64) -> Result<(), Malformed> {
+    fn block(&mut self, kind: ChunkType, row: &BlockRow, prefix: &[u8], from: u64) -> Result<(), Malformed> {
         let start = (u64::from(row.offset) - from) as usize;
         let sealed = self.span.get_mut(start..start + row.stored as usize);
         let sealed = sealed.ok_or(Malformed::because("a block past its end"))?;
-        let plain = self.opener.read(kind, row.codec, row.plain, sealed, &mut self.plain)?;
+        let plain = match row.codec {
+            Codec::Delta => {
+                self.opener.open_delta(kind, row.plain, sealed, prefix, &mut self.plain)?;
+                &self.plain
+            }
+            codec => self.opener.read(kind, codec, row.plain, sealed, &mut self.plain)?,
+        };
         let wrong = block::cut(self.repo.namer(), kind, &row.chunks, plain).find(|chunk| !chunk.is_right);
         wrong.map_or(Ok(()), |chunk| Err(chunk.wrong()))
     }

@@ -19,6 +19,8 @@ use crate::model::record::Damaged;
 use crate::observe::Event;
 use crate::ops::check::Checker;
 use crate::store::chunks::ChunkReader;
+use crate::store::index::BlockAt;
+use crate::store::index::Copy;
 use crate::store::index::Index;
 use crate::store::read_session::ReadSession;
 use crate::store::session::Sight;
@@ -50,6 +52,8 @@ struct Walk<'c, 'a> {
     spare: &'c mut ChunkReader,
     /// Directories walked, and whether all below them is there: those that are whole are walked once for all.
     seen: &'c mut HashMap<ChunkId, bool>,
+    /// Delta blocks, and whether packs that are whole as far as is known hold all of their bases.
+    made: &'c mut HashMap<BlockAt, bool>,
     name: String,
     affected: u64,
 }
@@ -97,7 +101,7 @@ impl Checker<'_> {
     fn walk_some(&mut self, index: &Arc<Index>, some: &[&Snapshot]) -> Result<Vec<(SnapshotId, u64)>> {
         let mut reader = ChunkReader::new(self.repo, Arc::clone(index))?;
         let mut spare = ChunkReader::new(self.repo, Arc::clone(index))?;
-        let mut seen = HashMap::new();
+        let (mut seen, mut made) = (HashMap::new(), HashMap::new());
         let mut affected = Vec::new();
         self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
         self.observer.notice(Event::Expect { files: some.len() as u64, bytes: 0 });
@@ -108,6 +112,7 @@ impl Checker<'_> {
                 reader: &mut reader,
                 spare: &mut spare,
                 seen: &mut seen,
+                made: &mut made,
                 name,
                 affected: 0,
             };
@@ -192,7 +197,8 @@ impl Walk<'_, '_> {
     fn entry(&mut self, entry: &Entry, tree: ChunkId, path: &[u8]) -> Result<bool> {
         let mut lost = None;
         for (size, content) in entry.contents() {
-            match stands(self.reader, self.spare, &self.checker.bad, size, content) {
+            let known = Known { bad: &self.checker.bad, made: self.made };
+            match stands(self.reader, self.spare, known, size, content) {
                 Ok(()) => {}
                 Err(err) if err.is_damage() => {
                     if err.is_missing() {
@@ -209,27 +215,61 @@ impl Walk<'_, '_> {
     }
 }
 
+/// What is known of packs and deltas.
+struct Known<'a> {
+    bad: &'a HashSet<PackId>,
+    made: &'a mut HashMap<BlockAt, bool>,
+}
+
+impl Known<'_> {
+    fn is_good_pack(&self, index: &Index, copy: &Copy) -> bool {
+        let pack = index.packs().get(copy.location.block.pack as usize);
+        pack.is_some_and(|pack| !self.bad.contains(&pack.id))
+    }
+
+    /// Whether a copy lies in a pack that is whole as far as is known, and so do its bases.
+    fn is_good(&mut self, index: &Index, copy: &Copy) -> Result<bool> {
+        let at = copy.location.block;
+        if !copy.delta || !self.is_good_pack(index, copy) {
+            return Ok(!copy.delta && self.is_good_pack(index, copy));
+        }
+        if let Some(made) = self.made.get(&at) {
+            return Ok(*made);
+        }
+        let mut made = true;
+        for base in index.bases(at)? {
+            let copies = index.base_copies(ChunkType::Data, &base)?;
+            made = made && copies.iter().any(|copy| self.is_good_pack(index, copy));
+        }
+        self.made.insert(at, made);
+        Ok(made)
+    }
+}
+
 /// Whether every chunk of a file lies in a pack that is whole as far as is known, or can be read all the same.
 fn stands(
     reader: &mut ChunkReader,
     spare: &mut ChunkReader,
-    bad: &HashSet<PackId>,
+    mut known: Known<'_>,
     size: u64,
     content: &Content,
 ) -> Result<()> {
     let index = Arc::clone(reader.index());
     trees::each_part(reader, size, content, &mut |part| {
         let Part::Chunk { id, .. } = part else { return Ok(()) };
-        let good = |pack: u32| index.packs().get(pack as usize).is_some_and(|pack| !bad.contains(&pack.id));
-        if index.near(ChunkType::Data, &id).is_some_and(|copy| good(copy.location.block.pack)) {
+        if let Some(copy) = index.near(ChunkType::Data, &id)
+            && known.is_good(&index, &copy)?
+        {
             return Ok(());
         }
         let copies = index.copies(ChunkType::Data, &id)?;
         if copies.is_empty() {
             return Err(Error::Missing { what: format!("chunk {}", id.short()) });
         }
-        if copies.iter().any(|copy| good(copy.location.block.pack)) {
-            return Ok(());
+        for copy in &copies {
+            if known.is_good(&index, copy)? {
+                return Ok(());
+            }
         }
         spare.get(ChunkType::Data, &id).map(|_| ())
     })

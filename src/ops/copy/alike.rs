@@ -12,6 +12,7 @@ use crossbeam_channel::bounded;
 use crate::codec::block;
 use crate::codec::block::SealedBlock;
 use crate::codec::cipher::Ring;
+use crate::codec::compress::Codec;
 use crate::codec::hash::ChunkType;
 use crate::error::Error;
 use crate::error::Result;
@@ -41,6 +42,8 @@ pub(super) struct Alike<'a> {
     reader: ChunkReader,
     /// Pieces of trees that are there, with all that is below them, as long as the snapshots before are.
     seen: HashSet<ChunkId>,
+    /// What is a delta here may be one there.
+    deltas: bool,
 }
 
 /// A block on its way.
@@ -48,8 +51,8 @@ enum Moved {
     Whole(SealedBlock),
     /// Chunks of it that are wanted, as they are to be read.
     Single(ChunkType, Vec<ChunkId>),
-    /// The same with their bytes.
-    Plain(ChunkType, Vec<(ChunkId, Vec<u8>)>),
+    /// The same with their bytes, and what they are made from here.
+    Plain(ChunkType, Vec<(ChunkId, Vec<u8>)>, Vec<(ChunkId, u32)>),
 }
 
 /// A block of which something is wanted.
@@ -62,8 +65,8 @@ struct Job {
 
 impl<'a> Alike<'a> {
     /// From these snapshots.
-    pub(super) fn new(from: &'a Repository, past: &Past) -> Result<Self> {
-        Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new() })
+    pub(super) fn new(from: &'a Repository, past: &Past, deltas: bool) -> Result<Self> {
+        Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new(), deltas })
     }
 
     /// Stores what a snapshot needs and the sink's index does not have; its root. `vouched`: those that were copied before it
@@ -161,8 +164,12 @@ impl<'a> Alike<'a> {
                 let bytes = u64::from(block.plain);
                 sink.put_block(block).map(|()| bytes)
             }
-            Moved::Plain(kind, chunks) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
-                sink.put(kind, *id, bytes)?;
+            // Encoded anew, against what is there of that.
+            Moved::Plain(kind, chunks, bases) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
+                match self.deltas {
+                    true => sink.put_similar(kind, *id, bytes, &bases)?,
+                    false => sink.put(kind, *id, bytes)?,
+                };
                 Ok(sum + bytes.len() as u64)
             }),
             // What was here is damaged or has moved: the reader looks for other copies.
@@ -221,7 +228,13 @@ impl Work<'_> {
     fn one(&self, job: &Job, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
         let table = self.here.table(job.at.pack)?;
         let chunks = table.block(job.at.block).map_or(&[][..], |(row, _)| &row.chunks);
-        match reader.read_for(self.ring, self.here, job.at, plain) {
+        // A delta is what it is only beside its bases, and those may not be there.
+        let is_delta = self.here.place(job.at)?.codec == Codec::Delta;
+        let read = match is_delta {
+            true => reader.read(self.here, job.at, plain).map(|()| None),
+            false => reader.read_for(self.ring, self.here, job.at, plain).map(Some),
+        };
+        match read {
             Ok(block) => Ok(self.sort(job, block, chunks, plain)),
             Err(err) if err.is_damage() => Ok(self.singly(job, chunks)),
             Err(err) => Err(err),
@@ -229,7 +242,7 @@ impl Work<'_> {
     }
 
     /// Whole or in parts; what is wanted must have its id.
-    fn sort(&self, job: &Job, block: SealedBlock, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
+    fn sort(&self, job: &Job, block: Option<SealedBlock>, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
         let (mut sound, mut bytes, mut chunks) = (true, 0, Vec::new());
         for (row, chunk) in (job.first..).zip(block::cut(self.from.namer(), job.kind, all, plain)) {
             let wanted = self.wanted.has(row);
@@ -242,10 +255,14 @@ impl Work<'_> {
                 chunks.push((chunk.id, chunk.bytes));
             }
         }
-        if sound && bytes as f64 >= WHOLE * f64::from(block.plain) {
+        if let Some(block) = block
+            && sound
+            && bytes as f64 >= WHOLE * f64::from(block.plain)
+        {
             return Moved::Whole(SealedBlock { chunks: all.to_vec(), ..block });
         }
-        Moved::Plain(job.kind, chunks.into_iter().map(|(id, chunk)| (id, chunk.to_vec())).collect())
+        let bases = self.here.bases(job.at).unwrap_or_default();
+        Moved::Plain(job.kind, chunks.into_iter().map(|(id, chunk)| (id, chunk.to_vec())).collect(), bases)
     }
 
     fn singly(&self, job: &Job, all: &[(ChunkId, u32)]) -> Moved {

@@ -32,6 +32,7 @@ use crate::store::repository::Repository;
 use crate::store::selection::Choice;
 use crate::store::session::Session;
 use crate::store::session::Sight;
+use crate::store::similar::Delta;
 use crate::store::sink::Effort;
 use crate::store::sink::Sink;
 use crate::store::snapshots;
@@ -46,6 +47,8 @@ pub struct Options {
     pub choice: Choice,
     /// Instead of the other repository's compression level; what stays packed as it is is not packed again.
     pub level: Option<i32>,
+    /// Whether what is a delta becomes one there.
+    pub delta: Delta,
     /// Write nothing.
     pub dry_run: bool,
 }
@@ -121,7 +124,7 @@ pub fn run(
     let bytes = if report.alike { 0 } else { new.iter().map(|one| one.manifest.counts.bytes_total).sum() };
     observer.notice(Event::Stage { name: "", unit: "snapshots" });
     observer.notice(Event::Expect { files: new.len() as u64, bytes });
-    let alike = report.alike.then(|| Alike::new(from, &past)).transpose()?;
+    let alike = report.alike.then(|| Alike::new(from, &past, options.delta.holds(to))).transpose()?;
     let mut run = Run { to, options, observer, stop, past: &past, alike, new: Vec::new() };
     for old in new {
         if stop.load(Ordering::Relaxed) {

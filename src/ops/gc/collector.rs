@@ -261,6 +261,7 @@ impl<'a> Collector<'a> {
         self.report.in_trash = gone.collect::<HashSet<_>>().len() as u64;
         self.report.trash_plain = marker.plain - standing;
         self.report.lost = marker.lost.len() as u64;
+        self.report.data_stays = marker.misses_data();
         let plan = self.plan(&index, &marker, &live)?;
         self.report.unused = plan.unused;
         Ok(Some(Marked { index, roots, purged, plan, gc_seen }))
@@ -272,7 +273,7 @@ impl<'a> Collector<'a> {
             |kind| u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
         let max_repack = if self.full { Some(0) } else { self.options.max_repack };
         let options = Options { max_repack, ..self.options.clone() };
-        plan::plan(index, &marker.needed, live, target, &options)
+        plan::plan(index, marker, live, target, &options)
     }
 
     /// Moves what is needed, publishes the record, sweeps.

@@ -9,29 +9,30 @@ use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::ops::gc::mark::Bits;
+use crate::ops::gc::mark::Marker;
 use crate::store::index::BlockAt;
 use crate::store::index::ChunkAt;
 use crate::store::index::Copy;
 use crate::store::index::Index;
 
 /// One copy of each needed chunk: the first in a pack of a running session (nobody may touch that), else the first
-/// good one. Copies in condemned or damaged packs never count. Also the blocks of those instead of which another is
-/// given up.
+/// good one. Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked; of what deltas
+/// are made from a copy stays that is no delta; what is held stays. Also the blocks of those instead of which another is given up.
 ///
 /// # Errors
 /// When a table could not be read, or this machine's view contradicts the packs.
 pub(super) fn keep(
     index: &Index,
-    needed: &Bits,
+    marks: &Marker,
     live: &HashSet<SnapshotId>,
 ) -> Result<(Bits, BTreeSet<BlockAt>)> {
     loop {
-        let mut keeper =
-            Keeper { index, needed, live, kept: Bits::default(), chosen: BTreeSet::new(), met: 0 };
+        let (kept, chosen) = (Bits::default(), BTreeSet::new());
+        let mut keeper = Keeper { index, marks, live, kept, chosen, met: 0 };
         if !index.each_group(&mut |group| keeper.group(group))? {
             continue;
         }
-        if keeper.met != needed.count() {
+        if keeper.met != marks.needed.count() {
             // Rows that are missing would pass for chunks that nobody needs.
             return Err(Error::Refused(
                 "this machine's index cache lacks chunks that snapshots need; nothing is deleted. Remove the \
@@ -45,7 +46,7 @@ pub(super) fn keep(
 
 struct Keeper<'a> {
     index: &'a Index,
-    needed: &'a Bits,
+    marks: &'a Marker,
     live: &'a HashSet<SnapshotId>,
     kept: Bits,
     chosen: BTreeSet<BlockAt>,
@@ -57,7 +58,7 @@ impl Keeper<'_> {
     /// Copies that share eight bytes of their ids: nearly always one, or copies of one chunk.
     fn group(&mut self, group: &[ChunkAt]) -> Result<()> {
         let rows: Vec<usize> = group.iter().filter_map(|at| self.row(*at)).collect();
-        let needed = rows.iter().filter(|row| self.needed.has(**row)).count() as u64;
+        let needed = rows.iter().filter(|row| self.marks.needed.has(**row)).count() as u64;
         if needed == 0 {
             return Ok(());
         }
@@ -94,17 +95,22 @@ impl Keeper<'_> {
 
     /// All copies of one chunk.
     fn choose(&mut self, copies: &[Copy]) {
-        if !copies.iter().any(|copy| self.needed.has(copy.row)) {
+        if !copies.iter().any(|copy| self.marks.needed.has(copy.row)) {
             return;
         }
+        let held = copies.iter().filter(|copy| self.marks.held.has(copy.row));
+        held.for_each(|copy| _ = self.kept.set(copy.row));
         let of_live = |copy: &Copy| {
             let pack = self.index.packs().get(copy.location.block.pack as usize);
             pack.is_some_and(|pack| self.live.contains(&pack.session))
         };
-        let good: Vec<&Copy> = copies.iter().filter(|copy| !copy.shunned).collect();
+        let is_base = copies.iter().any(|copy| self.marks.bases.has(copy.row));
+        let may_stay = |copy: &&Copy| !copy.delta || !is_base && self.marks.needed.has(copy.row);
+        let listed: Vec<&Copy> = copies.iter().filter(|copy| !copy.shunned).collect();
+        let good: Vec<&Copy> = listed.iter().copied().filter(may_stay).collect();
         if let Some(best) = good.iter().find(|copy| of_live(copy)).or(good.first()) {
             self.kept.set(best.row);
-            if good.len() > 1 {
+            if listed.len() > 1 {
                 self.chosen.insert(best.location.block);
             }
         }

@@ -1,5 +1,6 @@
 //! Marking: every chunk that a root needs, each distinct tree read once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::hash::ChunkType;
@@ -12,6 +13,8 @@ use crate::model::entry::Kind;
 use crate::model::entry::Part;
 use crate::model::id::ChunkId;
 use crate::store::chunks::ChunkReader;
+use crate::store::index::BlockAt;
+use crate::store::index::Copy;
 use crate::store::index::Index;
 use crate::store::repository::Repository;
 
@@ -49,7 +52,7 @@ impl Bits {
 pub(super) struct Lost {
     pub(super) kind: ChunkType,
     pub(super) id: ChunkId,
-    /// There is a copy, in a pack that is damaged or condemned.
+    /// There is a copy, in a pack that is damaged or condemned, or made from one that is.
     pub(super) shunned: bool,
 }
 
@@ -66,6 +69,15 @@ pub(super) struct Marker {
     index: Arc<Index>,
     /// A row of each needed chunk, sometimes more than one.
     pub(super) needed: Bits,
+    /// Rows of needed chunks that needed deltas are made from: these must stay in blocks that are no deltas.
+    pub(super) bases: Bits,
+    /// Rows of needed chunks of which nothing but deltas that cannot be read is left: they stay, with all that is left of what
+    /// they are made from.
+    pub(super) held: Bits,
+    /// Rows of trees that were walked: one that is only a base is needed, but not what it names.
+    walked: Bits,
+    /// Delta blocks that were met, and whether all their bases are there. If they are, they are marked.
+    met: HashMap<BlockAt, bool>,
     /// Chunks without a good copy.
     pub(super) lost: Vec<Lost>,
     /// Plain bytes newly marked.
@@ -76,33 +88,101 @@ impl Marker {
     pub(super) fn new(repo: &Repository, index: &Arc<Index>) -> Result<Self> {
         let reader = ChunkReader::new(repo, Arc::clone(index))?;
         let index = Arc::clone(index);
-        Ok(Self { reader, index, needed: Bits::default(), lost: Vec::new(), plain: 0 })
+        let (needed, bases, held, walked) = Default::default();
+        let (met, lost) = (HashMap::new(), Vec::new());
+        Ok(Self { reader, index, needed, bases, held, walked, met, lost, plain: 0 })
+    }
+
+    /// Whether a file's chunk is in no listed pack. If it is a delta, of which the pack was not listed, comes back from a copy
+    /// or cannot be read, nobody knows what that is made from.
+    pub(super) fn misses_data(&self) -> bool {
+        self.lost.iter().any(|lost| !lost.shunned)
     }
 
     /// Marks a chunk.
     fn mark(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Found> {
         // A tree is walked at its first copy; for a file's chunk any good one will do, and the nearest costs nothing.
         let near = if kind == ChunkType::Data { self.index.near(kind, id) } else { None };
-        let copy = match near {
-            Some(copy) => copy,
-            None => {
-                let copies = self.index.copies(kind, id)?;
-                let Some(first) = copies.first().copied() else {
-                    self.lost.push(Lost { kind, id: *id, shunned: false });
-                    return Ok(Found::Missing);
-                };
-                let shunned = copies.iter().all(|copy| copy.shunned);
-                if shunned && !self.needed.has(first.row) {
-                    self.lost.push(Lost { kind, id: *id, shunned: true });
-                }
-                first
-            }
-        };
-        if !self.needed.set(copy.row) {
-            return Ok(Found::Before);
+        if let Some(copy) = near
+            && self.is_sound(kind, &copy)?
+        {
+            return Ok(self.found(kind, &copy));
         }
-        self.plain += u64::from(copy.location.len);
-        Ok(Found::New)
+        let copies = self.index.copies(kind, id)?;
+        let Some(first) = copies.first() else {
+            self.lost.push(Lost { kind, id: *id, shunned: false });
+            return Ok(Found::Missing);
+        };
+        for copy in &copies {
+            if self.is_sound(kind, copy)? {
+                return Ok(self.found(kind, copy));
+            }
+        }
+        if !self.needed.has(first.row) {
+            self.lost.push(Lost { kind, id: *id, shunned: true });
+        }
+        for copy in copies.iter().filter(|copy| copy.delta) {
+            self.hold(kind, copy)?;
+        }
+        Ok(self.found(kind, first))
+    }
+
+    fn found(&mut self, kind: ChunkType, copy: &Copy) -> Found {
+        let fresh = self.set(copy);
+        let is_new = if kind == ChunkType::Tree { self.walked.set(copy.row) } else { fresh };
+        if is_new { Found::New } else { Found::Before }
+    }
+
+    /// Marks a row; true when it was not marked.
+    fn set(&mut self, copy: &Copy) -> bool {
+        let fresh = self.needed.set(copy.row);
+        if fresh {
+            self.plain += u64::from(copy.location.len);
+        }
+        fresh
+    }
+
+    /// Whether a copy's pack is good, and so is one of each of its bases; these are then marked, too (C2).
+    fn is_sound(&mut self, kind: ChunkType, copy: &Copy) -> Result<bool> {
+        if copy.shunned || !copy.delta {
+            return Ok(!copy.shunned);
+        }
+        let block = copy.location.block;
+        if let Some(sound) = self.met.get(&block) {
+            return Ok(*sound);
+        }
+        let mut found = Vec::new();
+        for base in self.index.bases(block)? {
+            match self.index.find_base(kind, &base)? {
+                Some(copy) => found.push(copy),
+                None => {
+                    self.met.insert(block, false);
+                    return Ok(false);
+                }
+            }
+        }
+        for base in &found {
+            self.bases.set(base.row);
+            self.set(base);
+        }
+        self.met.insert(block, true);
+        Ok(true)
+    }
+
+    /// C2: a delta of which a base is lost, or its own pack damaged, may be readable again once that is mended, as long as nothing
+    /// else of what it is made from goes.
+    fn hold(&mut self, kind: ChunkType, copy: &Copy) -> Result<()> {
+        self.set(copy);
+        if !self.held.set(copy.row) {
+            return Ok(());
+        }
+        for base in self.index.bases(copy.location.block)? {
+            if let Some(base) = self.index.find_base(kind, &base)? {
+                self.bases.set(base.row);
+                self.set(&base);
+            }
+        }
+        Ok(())
     }
 
     /// Marks everything below a root. A missing file chunk is noted and the mark goes on.

@@ -84,6 +84,8 @@ pub struct Report {
     pub waiting_for: Vec<String>,
     /// Needed chunks that are not there or damaged.
     pub lost: u64,
+    /// Some of these are in no pack at all: no file data is deleted while they may be deltas against it.
+    pub data_stays: bool,
     /// There was no room to move anything.
     pub no_room: bool,
     /// Packs that lacked parity and have it now.

@@ -11,6 +11,7 @@ use crate::ops::gc::MaxUnused;
 use crate::ops::gc::Options;
 use crate::ops::gc::keep::keep;
 use crate::ops::gc::mark::Bits;
+use crate::ops::gc::mark::Marker;
 use crate::store::index::BlockAt;
 use crate::store::index::Index;
 use crate::store::shelf::PackInfo;
@@ -37,6 +38,8 @@ pub(super) struct Account {
     pub(super) fate: Fate,
     /// Stored bytes that hold nothing needed, about.
     pub(super) dead: u64,
+    /// It is not to be moved: it must not be touched, or nobody can read all that is needed of it.
+    fixed: bool,
 }
 
 /// The plan for all packs.
@@ -70,21 +73,24 @@ impl Plan {
     }
 }
 
-/// Decides.
+/// Decides, by what was marked.
 ///
 /// # Errors
 /// When a table could not be read, or this machine's view contradicts the packs.
 pub(super) fn plan(
     index: &Index,
-    needed: &Bits,
+    marks: &Marker,
     live: &HashSet<SnapshotId>,
     targets: impl Fn(ChunkType) -> u64,
     options: &Options,
 ) -> Result<Plan> {
-    let (kept, chosen) = keep(index, needed, live)?;
+    let (kept, chosen) = keep(index, marks, live)?;
     let mut packs = Vec::with_capacity(index.packs().len());
+    // C2: what is not listed may be a delta against any of it.
+    let stays = |pack: &PackInfo| marks.misses_data() && pack.kind == ChunkType::Data;
     for (number, pack) in (0..).zip(index.packs()) {
-        packs.push(account(index, number, &kept, live.contains(&pack.session))?);
+        let untouchable = stays(pack) || live.contains(&pack.session);
+        packs.push(account(index, number, (&kept, &marks.held), untouchable)?);
     }
     let total: u64 = index.packs().iter().map(|pack| pack.len).sum();
     let limit = match options.max_unused {
@@ -103,11 +109,11 @@ pub(super) fn plan(
     Ok(Plan { packs, kept, chosen, unused, whole })
 }
 
-fn account(index: &Index, number: u32, kept: &Bits, running: bool) -> Result<Account> {
-    let stays = Account { fate: Fate::Keep, dead: 0 };
+fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable: bool) -> Result<Account> {
+    let stays = Account { fate: Fate::Keep, dead: 0, fixed: true };
     let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
     // Condemned ones have their own collection; damaged ones wait for repair.
-    if pack.shunned || running {
+    if pack.shunned || untouchable {
         return Ok(stays);
     }
     let table = match index.table(number) {
@@ -115,15 +121,16 @@ fn account(index: &Index, number: u32, kept: &Bits, running: bool) -> Result<Acc
         Err(err) if err.is_damage() => return Ok(stays),
         Err(err) => return Err(err),
     };
-    let (mut dead, mut needed) = (0.0f64, false);
+    let (mut dead, mut needed, mut fixed) = (0.0f64, false, false);
     for (block, first) in table.blocks() {
         let chunks = block.chunks.iter().zip(pack.first + first as usize..);
         let live: u64 = chunks.filter(|(_, row)| kept.has(*row)).map(|((_, len), _)| u64::from(*len)).sum();
         needed |= block.chunks.iter().zip(pack.first + first as usize..).any(|(_, row)| kept.has(row));
+        fixed |= (pack.first + first as usize..).take(block.chunks.len()).any(|row| held.has(row));
         dead += f64::from(block.stored) * (1.0 - live as f64 / f64::from(block.plain.max(1)));
     }
     let fate = if needed { Fate::Keep } else { Fate::Drop };
-    Ok(Account { fate, dead: dead.max(0.0) as u64 })
+    Ok(Account { fate, dead: dead.max(0.0) as u64, fixed })
 }
 
 /// Moves packs, the deadest first, until what stays unused is within the limit. Returns what stays unused.
@@ -139,7 +146,8 @@ fn choose(
         .filter(|at| {
             let touchable =
                 index.packs().get(*at).is_some_and(|pack| !pack.shunned && !live.contains(&pack.session));
-            touchable && packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep && pack.dead > 0)
+            touchable
+                && packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep && pack.dead > 0 && !pack.fixed)
         })
         .collect();
     let share = |at: &usize| {
@@ -181,7 +189,7 @@ fn merge_small(
                 && pack.len.saturating_mul(SMALL) < targets(kind)
         });
         let mut small: Vec<(u64, usize)> = small
-            .filter(|(at, _)| packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep))
+            .filter(|(at, _)| packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep && !pack.fixed))
             .map(|(at, pack)| (pack.len, at))
             .collect();
         small.sort_unstable();

@@ -7,18 +7,19 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::codec::block;
-use crate::codec::block::BlockOpener;
 use crate::codec::block::SealedBlock;
 use crate::codec::pack::BlockRow;
 use crate::error;
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::model::malformed::Malformed;
 use crate::observe::Event;
 use crate::observe::Observer;
 use crate::ops::gc::plan::Fate;
 use crate::ops::gc::plan::Plan;
+use crate::store::chunks::BlockReader;
 use crate::store::index::BlockAt;
 use crate::store::index::Index;
 use crate::store::repository::Repository;
@@ -31,7 +32,7 @@ use crate::store::writing::Written;
 /// What moving takes.
 pub(super) struct Mover<'a> {
     pub(super) repo: &'a Repository,
-    pub(super) index: &'a Index,
+    pub(super) index: &'a Arc<Index>,
     pub(super) plan: &'a Plan,
     pub(super) session: SnapshotId,
     pub(super) observer: &'a dyn Observer,
@@ -54,8 +55,7 @@ impl Mover<'_> {
         let effort = Effort { level: self.repo.config().level, harder: 0 };
         let stored = AtomicU64::new(0);
         // One for all packs: small ones may be many.
-        let mut opener =
-            BlockOpener::new(self.repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+        let mut reader = BlockReader::new(self.repo)?;
         std::thread::scope(|scope| {
             let mut moved = Moved::default();
             // Dedup has been decided: an empty index lets everything through.
@@ -70,10 +70,12 @@ impl Mover<'_> {
                     failed = Some(Error::Interrupted);
                     break;
                 }
-                match self.pack(at as u32, pack, &mut opener, &mut sink) {
+                match self.pack(at as u32, pack, &mut reader, &mut sink) {
                     Ok(()) => {}
                     // Gone since it was listed is no damage.
-                    Err(err) if err.is_damage() && !err.is_missing() => moved.damaged.push((at, err)),
+                    Err(err) if err.is_damage() && !err.is_missing() => {
+                        moved.damaged.extend(blame(self.repo, self.index, at, err)?)
+                    }
                     Err(err) => {
                         failed = Some(err);
                         break;
@@ -91,7 +93,7 @@ impl Mover<'_> {
         })
     }
 
-    fn pack(&self, at: u32, pack: &PackInfo, opener: &mut BlockOpener, sink: &mut Sink<'_>) -> Result<()> {
+    fn pack(&self, at: u32, pack: &PackInfo, reader: &mut BlockReader, sink: &mut Sink<'_>) -> Result<()> {
         let mut plain = Vec::new();
         let kept = self.index.table(at)?;
         for (row, first) in kept.blocks() {
@@ -106,7 +108,7 @@ impl Mover<'_> {
             if bytes == 0 {
                 continue;
             }
-            let sealed = open(self.repo, opener, pack, row, &mut plain)?;
+            let sealed = open((self.repo, self.index), reader, pack, row, &mut plain)?;
             let sound = self.sound(pack, row, &plain, &live)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
             if sound && dead <= self.plan.whole {
@@ -115,8 +117,14 @@ impl Mover<'_> {
                     codec: row.codec,
                     plain: row.plain,
                     chunks: row.chunks.clone(),
+                    bases: row.bases.clone(),
                     sealed,
                 })?;
+                continue;
+            }
+            if !row.bases.is_empty() {
+                let (chunks, plain) = only(row, &live, &plain);
+                sink.put_delta(pack.kind, chunks, plain, (self.index, row.bases.clone()))?;
                 continue;
             }
             let mut start = 0usize;
@@ -149,14 +157,52 @@ impl Mover<'_> {
     }
 }
 
+/// Which packs are damaged, where `met` came up while this one was read: those of chunks that its deltas are made from, or
+/// itself.
+fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<(usize, Error)>> {
+    let (mut reader, mut found) = (BlockReader::new(repo)?, Vec::new());
+    let table = index.table(at as u32)?;
+    for base in table.blocks().flat_map(|(row, _)| &row.bases) {
+        match reader.prefix(index, table.table.kind, &[*base]) {
+            Err(err) if err.is_damage() && !err.is_missing() => {
+                let copies = index.base_copies(table.table.kind, base)?;
+                for copy in copies.iter().filter(|copy| !copy.shunned) {
+                    let at = copy.location.block.pack as usize;
+                    let Some(pack) = index.packs().get(at) else { continue };
+                    found.push((at, wrong_in(pack, Malformed::with(err.chain()))));
+                }
+            }
+            _ => {}
+        }
+    }
+    if found.is_empty() {
+        found.push((at, met));
+    }
+    Ok(found)
+}
+
 fn wrong_in(pack: &PackInfo, source: Malformed) -> Error {
     Error::Damaged { what: Area::Packs.path(&pack.id.hex()), source }
 }
 
+/// The kept ones of a block's chunks, and their bytes.
+fn only(row: &BlockRow, live: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Vec<u8>) {
+    let (mut rest, mut chunks, mut bytes) = (plain, Vec::new(), Vec::new());
+    for ((id, len), live) in row.chunks.iter().zip(live) {
+        let Some((chunk, behind)) = rest.split_at_checked(*len as usize) else { break };
+        rest = behind;
+        if *live {
+            chunks.push((*id, *len));
+            bytes.extend_from_slice(chunk);
+        }
+    }
+    (chunks, bytes)
+}
+
 /// Reads a block: its sealed bytes, and the plain ones in `plain`.
 fn open(
-    repo: &Repository,
-    opener: &mut BlockOpener,
+    (repo, index): (&Repository, &Index),
+    reader: &mut BlockReader,
     pack: &PackInfo,
     row: &BlockRow,
     plain: &mut Vec<u8>,
@@ -165,28 +211,30 @@ fn open(
     let mut sealed = vec![0u8; row.stored as usize];
     repo.storage().read_range(Area::Packs, &name, u64::from(row.offset), &mut sealed)?;
     let mut scratch = sealed.clone();
-    opener
-        .open(pack.kind, row.codec, row.plain, &mut scratch, plain)
-        .map_err(Error::damaged(Area::Packs.path(&name)))?;
+    let prefix = reader.prefix(index, pack.kind, &row.bases)?;
+    let opened = reader.open(pack.kind, row, &prefix, &mut scratch, plain);
+    opened.map_err(Error::damaged(Area::Packs.path(&name)))?;
     Ok(sealed)
 }
 
 /// Looks at blocks that are kept instead of other copies; the packs of those that are not whole.
 pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Result<Vec<(usize, Error)>> {
-    let mut opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+    let mut reader = BlockReader::new(repo)?;
     let (mut plain, mut damaged) = (Vec::new(), Vec::new());
     for at in blocks {
         let Some(pack) = index.packs().get(at.pack as usize) else { continue };
         let read = index.table(at.pack).and_then(|kept| {
             let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
-            open(repo, &mut opener, pack, row, &mut plain)?;
+            open((repo, index), &mut reader, pack, row, &mut plain)?;
             let mut chunks = block::cut(repo.namer(), pack.kind, &row.chunks, &plain);
             let wrong = chunks.find(|chunk| !chunk.is_right);
             wrong.map_or(Ok(()), |chunk| Err(wrong_in(pack, chunk.wrong())))
         });
         match read {
             Ok(()) => {}
-            Err(err) if err.is_damage() && !err.is_missing() => damaged.push((at.pack as usize, err)),
+            Err(err) if err.is_damage() && !err.is_missing() => {
+                damaged.extend(blame(repo, index, at.pack as usize, err)?);
+            }
             Err(err) => return Err(err),
         }
     }

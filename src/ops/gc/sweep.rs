@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::codec::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::ops::gc::mark::Marker;
 use crate::store::collections;
 use crate::store::collections::Collection;
+use crate::store::index::Copy;
 use crate::store::index::Index;
 use crate::store::liveness;
 use crate::store::liveness::Other;
@@ -129,14 +131,23 @@ pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashS
     for root in &new {
         marker.root(root)?;
     }
+    let mut needed = |copy: &Copy| {
+        let pack = index.packs().get(copy.location.block.pack as usize);
+        rescued.extend(pack.filter(|pack| record.condemned.contains(&pack.id)).map(|pack| pack.id));
+    };
     for lost in marker.lost.iter().filter(|lost| lost.shunned) {
         for copy in index.copies(lost.kind, &lost.id)? {
-            if let Some(pack) = index.packs().get(copy.location.block.pack as usize)
-                && record.condemned.contains(&pack.id)
-            {
-                rescued.insert(pack.id);
+            needed(&copy);
+            // What it is made from may be what is condemned.
+            for base in index.bases(copy.location.block)? {
+                index.base_copies(lost.kind, &base)?.iter().for_each(&mut needed);
             }
         }
+    }
+    if marker.misses_data() {
+        // What is not listed, or not any more, may be a delta against any of it.
+        let data = index.packs().iter().filter(|pack| pack.kind == ChunkType::Data);
+        rescued.extend(data.filter(|pack| record.condemned.contains(&pack.id)).map(|pack| pack.id));
     }
     Ok(rescued)
 }

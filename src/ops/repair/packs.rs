@@ -165,7 +165,7 @@ impl Run<'_> {
             return Err(packs::not_its_name(id));
         }
         let salvage = Salvager::new(self.repo)?.pack(id, len, &mut None)?;
-        if salvage.is_whole() { Ok(()) } else { Err(bad("not all of it can be read")) }
+        if salvage.is_sound() { Ok(()) } else { Err(bad("not all of it can be read")) }
     }
 
     fn check_stop(&self) -> Result<()> {
@@ -214,7 +214,7 @@ impl Run<'_> {
             let fate = Fate::Salvaged {
                 saved: salvage.saved,
                 bytes: salvage.saved_bytes,
-                lost: salvage.lost.len() as u64,
+                lost: salvage.lost(),
                 mended: salvage.mended,
                 unknown: salvage.unknown,
                 aside: Area::Quarantine.path(&aside),

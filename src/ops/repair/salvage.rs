@@ -1,8 +1,8 @@
 //! What can still be read of a damaged pack.
 
 use crate::codec::block;
-use crate::codec::block::BlockOpener;
 use crate::codec::block::SealedBlock;
+use crate::codec::hash::ChunkType;
 use crate::codec::pack::BlockRow;
 use crate::codec::pack::ENDS;
 use crate::codec::pack::Ends;
@@ -11,16 +11,21 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::id::PackId;
+use crate::store::chunks::BlockReader;
+use crate::store::index::Index;
 use crate::store::packs;
 use crate::store::parity::Mended;
 use crate::store::repository::Repository;
+use crate::store::session::Sight;
 use crate::store::sink::Sink;
 use crate::store::storage::Area;
 
 /// Reads damaged packs; one for all.
 pub(super) struct Salvager<'a> {
     repo: &'a Repository,
-    opener: BlockOpener,
+    reader: BlockReader,
+    /// Where deltas' bases lie, once the first delta was met.
+    index: Option<Index>,
     plain: Vec<u8>,
 }
 
@@ -60,19 +65,30 @@ pub(super) struct Salvage {
     pub(super) mended: bool,
     /// Chunks that cannot be read.
     pub(super) lost: Vec<ChunkId>,
+    /// Chunks in deltas of which what they are made from cannot be read: no fault of this pack.
+    pub(super) without_base: Vec<ChunkId>,
 }
 
 impl Salvage {
     /// Nothing of the pack was lost.
     pub(super) fn is_whole(&self) -> bool {
+        self.is_sound() && self.without_base.is_empty()
+    }
+
+    /// Nothing is wrong with the pack itself.
+    pub(super) fn is_sound(&self) -> bool {
         !self.unknown && self.lost.is_empty()
+    }
+
+    /// How many of its chunks cannot be read.
+    pub(super) fn lost(&self) -> u64 {
+        (self.lost.len() + self.without_base.len()) as u64
     }
 }
 
 impl<'a> Salvager<'a> {
     pub(super) fn new(repo: &'a Repository) -> Result<Self> {
-        let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
-        Ok(Self { repo, opener, plain: Vec::new() })
+        Ok(Self { repo, reader: BlockReader::new(repo)?, index: None, plain: Vec::new() })
     }
 
     /// Every chunk of the pack that can be read goes to the sink, if there is one. Whoever it was stored for may have
@@ -87,7 +103,11 @@ impl<'a> Salvager<'a> {
             return Ok(Salvage { unknown: true, ..salvage });
         };
         for row in &table.blocks {
-            let sealed = self.block(id, &table, row, &mut help)?;
+            let Some(prefix) = self.prefix(table.kind, row)? else {
+                salvage.without_base.extend(row.chunks.iter().map(|(chunk, _)| *chunk));
+                continue;
+            };
+            let sealed = self.block(id, (&table, row), &prefix, &mut help)?;
             let good = self.good(&table, row, sealed.is_some());
             let all = good.iter().all(|good| *good);
             for ((chunk, len), good) in row.chunks.iter().zip(&good) {
@@ -100,9 +120,17 @@ impl<'a> Salvager<'a> {
                 }
             }
             let (Some(sink), Some(sealed)) = (sink.as_mut(), sealed) else { continue };
-            if all {
+            // A delta is stored for itself: what it is made from may be what is repaired.
+            if all && row.bases.is_empty() {
                 let (kind, codec, plain) = (table.kind, row.codec, row.plain);
-                sink.put_block(SealedBlock { kind, codec, plain, chunks: row.chunks.clone(), sealed })?;
+                sink.put_block(SealedBlock {
+                    kind,
+                    codec,
+                    plain,
+                    chunks: row.chunks.clone(),
+                    bases: Vec::new(),
+                    sealed,
+                })?;
                 continue;
             }
             let mut rest = self.plain.as_slice();
@@ -118,24 +146,47 @@ impl<'a> Salvager<'a> {
         Ok(salvage)
     }
 
+    /// What a delta is made from, nothing of another block; `None` where it cannot be read.
+    fn prefix(&mut self, kind: ChunkType, row: &BlockRow) -> Result<Option<Vec<u8>>> {
+        if row.bases.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        if let Some(index) = &self.index {
+            match self.reader.prefix(index, kind, &row.bases) {
+                // Another repair may have moved it since.
+                Err(err) if err.is_damage() => {}
+                other => return other.map(Some),
+            }
+        }
+        let sight = Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
+        if self.index.as_ref().is_some_and(|index| index.sight().packs == sight.packs) {
+            return Ok(None);
+        }
+        let index = self.index.insert(Index::load(self.repo, sight)?);
+        match self.reader.prefix(index, kind, &row.bases) {
+            Err(err) if err.is_damage() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// A block's sealed bytes, if they can be read and opened, or be rebuilt; its plain ones are then at hand.
     fn block(
         &mut self,
         id: &PackId,
-        table: &Table,
-        row: &BlockRow,
+        what: (&Table, &BlockRow),
+        prefix: &[u8],
         help: &mut Help<'_>,
     ) -> Result<Option<Vec<u8>>> {
         let (repo, name) = (self.repo, id.hex());
         let direct = |at, out: &mut [u8]| repo.storage().read_range(Area::Packs, &name, at, out);
-        match self.opened(table, row, &direct) {
+        match self.opened(what, prefix, &direct) {
             Ok(sealed) => return Ok(Some(sealed)),
             // Gone altogether is not damage of a block.
             Err(err) if err.is_damage() && !err.is_missing() => {}
             Err(err) => return Err(err),
         }
         let Some(found) = help.get()? else { return Ok(None) };
-        match self.opened(table, row, &|at, out: &mut [u8]| found.read(repo.storage(), at, out)) {
+        match self.opened(what, prefix, &|at, out: &mut [u8]| found.read(repo.storage(), at, out)) {
             Err(err) if err.is_damage() && !err.is_missing() => Ok(None),
             other => other.map(Some),
         }
@@ -143,16 +194,15 @@ impl<'a> Salvager<'a> {
 
     fn opened(
         &mut self,
-        table: &Table,
-        row: &BlockRow,
+        (table, row): (&Table, &BlockRow),
+        prefix: &[u8],
         read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
     ) -> Result<Vec<u8>> {
         let mut sealed = vec![0u8; row.stored as usize];
         read(u64::from(row.offset), &mut sealed)?;
         let mut scratch = sealed.clone();
-        self.opener
-            .open(table.kind, row.codec, row.plain, &mut scratch, &mut self.plain)
-            .map_err(Error::damaged("a block"))?;
+        let opened = self.reader.open(table.kind, row, prefix, &mut scratch, &mut self.plain);
+        opened.map_err(Error::damaged("a block"))?;
         Ok(sealed)
     }
 

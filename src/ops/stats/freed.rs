@@ -8,6 +8,7 @@ use crate::codec::block::BlockSealer;
 use crate::codec::hash::ChunkType;
 use crate::error::Error;
 use crate::error::Result;
+use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::ops::stats::Seen;
 use crate::ops::stats::owner;
@@ -103,23 +104,25 @@ impl<'a> Scale<'a> {
     fn weigh(&mut self, at: graph::BlockAt, lens: &[u32], fates: &[Fate], stored: u64) -> Result<u64> {
         let mut plain = std::mem::take(&mut self.plain);
         self.reader.read(self.index, at, &mut plain)?;
-        let kind = self.index.place(at)?.kind;
-        let without = self.sealed(kind, &plain, lens, fates, &[Fate::Stays])?;
+        let place = self.index.place(at)?;
+        let prefix = self.reader.prefix(self.index, place.kind, &place.bases)?;
+        let made_from = (place.bases.as_slice(), prefix.as_slice());
+        let without = self.sealed(place.kind, &plain, (lens, fates), made_from, &[Fate::Stays])?;
         let with = match fates.contains(&Fate::Waste) {
-            true => self.sealed(kind, &plain, lens, fates, &[Fate::Stays, Fate::Goes])?,
+            true => self.sealed(place.kind, &plain, (lens, fates), made_from, &[Fate::Stays, Fate::Goes])?,
             false => stored,
         };
         self.plain = plain;
         Ok(with.saturating_sub(without))
     }
 
-    /// Stored bytes of a block of these chunks alone.
+    /// Stored bytes of a block of these chunks alone, which is made from what it is made from now.
     fn sealed(
         &mut self,
         kind: ChunkType,
         plain: &[u8],
-        lens: &[u32],
-        fates: &[Fate],
+        (lens, fates): (&[u32], &[Fate]),
+        made_from: (&[(ChunkId, u32)], &[u8]),
         of: &[Fate],
     ) -> Result<u64> {
         let (mut rest, mut part) = (plain, Vec::new());
@@ -133,8 +136,15 @@ impl<'a> Scale<'a> {
         if part.is_empty() {
             return Ok(0);
         }
-        let block =
-            self.sealer.seal(kind, &part, Vec::new()).map_err(Error::damaged("a block being weighed"))?;
+        let weighed = || Error::damaged("a block being weighed");
+        let delta = match made_from.0.is_empty() {
+            true => None,
+            false => self.sealer.seal_delta(kind, &part, &[], made_from).map_err(weighed())?,
+        };
+        let block = match delta {
+            Some(delta) => delta,
+            None => self.sealer.seal(kind, &part, Vec::new()).map_err(weighed())?,
+        };
         Ok(block.sealed.len() as u64)
     }
 }

@@ -23,6 +23,7 @@ use crate::store::repository::Repository;
 use crate::store::selection::Choice;
 use crate::store::snapshots::Snapshot;
 use crate::store::trash;
+use crate::store::writing::Deltas;
 
 /// Of what.
 #[derive(Debug, Clone, Default)]
@@ -74,8 +75,15 @@ pub struct Report {
     pub needed: Amount,
     /// Of the whole repository.
     pub packs: Packs,
+    /// Those of its blocks that are deltas.
+    pub deltas: Deltas,
+    /// What is kept only because deltas are made from it.
+    pub bases: Amount,
     /// Chunks that they, or others, need and no pack holds.
     pub missing: u64,
+    /// Stored and plain bytes of all blocks.
+    blocks: u64,
+    plain: u64,
 }
 
 /// Counts.
@@ -89,6 +97,7 @@ pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Re
     let wanted: Vec<u32> = chosen.iter().filter_map(|at| seen.roots.get(*at).copied()).collect();
     let needs = Needs {
         all: seen.graph.owners(&seen.roots)?,
+        apart: seen.graph.owners_apart(&seen.roots)?.0,
         chosen: seen.graph.owners(&wanted)?,
         trash: seen.graph.owners(&forgotten)?,
     };
@@ -169,10 +178,22 @@ fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut Graph<'_>) -> Resu
     Ok(roots)
 }
 
+impl Report {
+    /// About how many bytes deltas save, going by how well everything else is packed.
+    pub fn saved(&self) -> u64 {
+        let Deltas { plain, stored, .. } = self.deltas;
+        let others = self.plain.saturating_sub(plain).max(1);
+        let whole = u128::from(plain) * u128::from(self.blocks.saturating_sub(stored)) / u128::from(others);
+        u64::try_from(whole).unwrap_or(u64::MAX).saturating_sub(stored)
+    }
+}
+
 /// Who needs each row.
 struct Needs {
     /// Of all standing snapshots, oldest first.
     all: Vec<Owner>,
+    /// The same, but for what is only made from them.
+    apart: Vec<Owner>,
     /// Of the chosen ones.
     chosen: Vec<Owner>,
     /// Of those in the trash.
@@ -188,9 +209,15 @@ fn count(seen: &Seen<'_>, chosen: &[usize], needs: &Needs) -> Result<Report> {
             amount.add(share);
         }
     };
-    let mut blocks = 0;
+    graph::each_block(index, &mut |block| {
+        report.blocks += block.stored;
+        report.plain += block.plain;
+        report.deltas.count(block.codec, block.plain, block.stored);
+    })?;
     graph::each_copy(index, &mut |row, share| {
-        blocks += share.stored;
+        if owner(&needs.all, row) != Owner::Nobody && owner(&needs.apart, row) == Owner::Nobody {
+            report.bases.add(share);
+        }
         match owner(&needs.all, row) {
             Owner::Only(number) => {
                 credit(&mut added, number, share);
@@ -212,7 +239,7 @@ fn count(seen: &Seen<'_>, chosen: &[usize], needs: &Needs) -> Result<Report> {
         report.packs.packs += 1;
         report.packs.bytes += len;
     }
-    report.packs.frame = report.packs.bytes.saturating_sub(blocks);
+    report.packs.frame = report.packs.bytes.saturating_sub(report.blocks);
     for at in chosen {
         let (Some(snapshot), Some(added), Some(unique)) = (all.get(*at), added.get(*at), unique.get(*at))
         else {

@@ -4,9 +4,12 @@
 //! Few or recent chunks have their rows in memory. Beyond the limit set at opening they move into runs in the view, which takes
 //! about twelve bits of memory for each chunk, and only where new ones are to be told from known ones.
 
+mod bases;
 mod load;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
@@ -60,7 +63,7 @@ pub struct ChunkAt {
 }
 
 /// What reading a block takes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct BlockPlace {
     /// The pack.
     pub pack: PackId,
@@ -74,6 +77,8 @@ pub struct BlockPlace {
     pub plain: u32,
     /// How it is packed.
     pub codec: Codec,
+    /// Of a delta: what it is made from, in the order of its prefix.
+    pub bases: Vec<(ChunkId, u32)>,
 }
 
 /// One copy of a chunk, for those who keep an account of all of them.
@@ -85,6 +90,8 @@ pub struct Copy {
     pub location: Location,
     /// As its pack is.
     pub shunned: bool,
+    /// It lies in a delta block: reading it takes that block's bases as well.
+    pub delta: bool,
 }
 
 /// All chunks of the packs that a [`Sight`] lists.
@@ -96,6 +103,8 @@ pub struct Index {
     rows: Vec<Row>,
     /// Look-ups of chunks that may be new.
     asked: AtomicU32,
+    /// Delta blocks whose bases were looked up, and whether they may be written against.
+    standing: Mutex<HashMap<BlockAt, bool>>,
     /// Packs whose tables could not be read: (object, why).
     pub unreadable: Vec<(PackId, Error)>,
     /// Packs whose tables could be read only after they were rebuilt.
@@ -133,18 +142,23 @@ impl Index {
         if let Some(found) = self.search(kind, id, false)? {
             return Ok(Some(found));
         }
-        Ok(self.copies(kind, id)?.first().map(|copy| copy.location))
+        let copies = self.copies(kind, id)?;
+        let best = copies.iter().find(|copy| !copy.delta).or(copies.first());
+        Ok(best.map(|copy| copy.location))
     }
 
     fn search(&self, kind: ChunkType, id: &ChunkId, sieved: bool) -> Result<Option<Location>> {
         if !self.shelf.runs.is_empty()
-            && let Some(copy) = self.shelf.near(kind, id).filter(|copy| !copy.shunned)
+            && let Some(copy) = self.shelf.near(kind, id)
+            && self.is_sound(&copy)?
         {
             return Ok(Some(copy.location));
         }
         let prefix = id.prefix();
         for row in rows::with_prefix(&self.rows, prefix) {
-            if let Some(copy) = self.shelf.copy(*row, kind, id)?.filter(|copy| !copy.shunned) {
+            if let Some(copy) = self.shelf.copy(*row, kind, id)?
+                && self.is_sound(&copy)?
+            {
                 return Ok(Some(copy.location));
             }
         }
@@ -153,7 +167,9 @@ impl Index {
                 continue;
             }
             for row in self.shelf.rows_in(run, prefix)? {
-                if let Some(copy) = self.shelf.copy(row, kind, id)?.filter(|copy| !copy.shunned) {
+                if let Some(copy) = self.shelf.copy(row, kind, id)?
+                    && self.is_sound(&copy)?
+                {
                     return Ok(Some(copy.location));
                 }
             }
@@ -163,7 +179,7 @@ impl Index {
 
     /// A good copy near what was asked for last, if there is one: costs no reading.
     pub fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
-        self.shelf.near(kind, id).filter(|copy| !copy.shunned)
+        self.shelf.near(kind, id).filter(|copy| self.is_sound(copy).unwrap_or(false))
     }
 
     /// All copies in listed packs, in order of their packs.
@@ -267,6 +283,7 @@ impl Index {
             stored: row.stored,
             plain: row.plain,
             codec: row.codec,
+            bases: row.bases.clone(),
         })
     }
 }

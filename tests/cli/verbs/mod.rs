@@ -4,6 +4,7 @@
 mod answers;
 mod codes;
 mod config;
+mod deltas;
 mod future;
 mod history;
 mod keys;

@@ -26,13 +26,18 @@ use super::values;
 
 fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
     let chunks = vec((values::chunk_ids(), 0..1u32 << 20), 0..20);
+    let bases = vec((values::chunk_ids(), 0..1u32 << 20), 1..4);
     let block =
-        (any::<bool>(), chunks, vec(any::<u8>(), 0..200)).prop_map(|(zstd, chunks, sealed)| SealedBlock {
-            kind: ChunkType::Data,
-            codec: if zstd { Codec::Zstd } else { Codec::Raw },
-            plain: chunks.iter().map(|(_, len)| len).sum(),
-            chunks,
-            sealed,
+        (0..3u8, chunks, bases, vec(any::<u8>(), 0..200)).prop_map(|(codec, chunks, bases, sealed)| {
+            let codec = Codec::from_byte(codec).unwrap();
+            SealedBlock {
+                kind: ChunkType::Data,
+                codec,
+                plain: chunks.iter().map(|(_, len)| len).sum(),
+                chunks,
+                bases: if codec == Codec::Delta { bases } else { Vec::new() },
+                sealed,
+            }
         });
     vec(block, 0..12)
 }
@@ -73,9 +78,8 @@ proptest! {
 
 type Row = (u32, u32, u8, Vec<(ChunkId, u32)>);
 
-/// A preamble and a table with these rows, sealed by whoever can: without encryption that is anybody.
-fn sealed(ring: &Ring, rows: &[Row], area: u64) -> (Vec<u8>, Vec<u8>) {
-    let plain = wire::encode(&rows).unwrap();
+/// A preamble and a table of these bytes, sealed by whoever can: without encryption that is anybody.
+fn sealed_bytes(ring: &Ring, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec<u8>) {
     let mut head = b"SNAPPK\x01\0\x01\0\0\0".to_vec();
     head.extend(u32::try_from(plain.len()).unwrap().to_le_bytes());
     head.extend(u32::try_from(plain.len() + 40).unwrap().to_le_bytes());
@@ -89,8 +93,12 @@ fn sealed(ring: &Ring, rows: &[Row], area: u64) -> (Vec<u8>, Vec<u8>) {
 
 /// Whether the table of these rows opens in a pack whose blocks are `area` bytes.
 fn accepts(rows: &[Row], area: u64) -> bool {
+    accepts_bytes(wire::encode(&rows).unwrap(), area)
+}
+
+fn accepts_bytes(plain: Vec<u8>, area: u64) -> bool {
     let ring = ring(CipherKind::None);
-    let (head, table) = sealed(&ring, rows, area);
+    let (head, table) = sealed_bytes(&ring, plain, area);
     let len = 2 * (head.len() + table.len()) as u64 + area;
     opened(&ring, &head, &table, usize::try_from(len).unwrap()).is_ok()
 }
@@ -104,9 +112,31 @@ fn sealed_tables_whose_lengths_do_not_add_up_are_refused() {
     assert!(!accepts(&good, 151), "a gap behind the blocks");
     assert!(!accepts(&[(100, 13, 0, good[0].3.clone())], 100), "chunks shorter than their block");
     assert!(!accepts(&[(100, 4, 0, vec![(id, u32::MAX), (id, 5)])], 100), "lengths beyond 2^32");
-    assert!(!accepts(&[(100, 0, 2, Vec::new())], 100), "an unknown codec");
+    assert!(!accepts(&[(100, 0, 3, Vec::new())], 100), "an unknown codec");
     assert!(!accepts(&[(u32::MAX, 0, 0, Vec::new()), (101, 0, 0, Vec::new())], 100), "lengths that wrap");
     assert!(!accepts(&[], (1 << 30) + 1), "a pack beyond all bounds");
+}
+
+/// A table of one row, of a delta, with these bases.
+fn delta(bases: &[(ChunkId, u32)]) -> Vec<u8> {
+    let id = ChunkId::new([3; 32]);
+    let mut bytes = wire::encode(&vec![(100u32, 12u32, 2u8, vec![(id, 12u32)])]).unwrap();
+    bytes.extend(wire::encode(&bases.to_vec()).unwrap());
+    bytes
+}
+
+#[test]
+fn a_delta_names_its_bases_and_no_more_of_them_than_a_prefix_holds() {
+    let id = |number: u8| ChunkId::new([number; 32]);
+    assert!(accepts_bytes(delta(&[(id(1), 5)]), 100));
+    assert!(accepts_bytes(delta(&[(id(1), 3 << 20), (id(2), 1 << 20)]), 100));
+    assert!(!accepts_bytes(delta(&[(id(1), 3 << 20), (id(2), (1 << 20) + 1)]), 100), "too long a prefix");
+    assert!(!accepts_bytes(delta(&[(id(1), u32::MAX), (id(2), 5)]), 100), "lengths that wrap");
+    assert!(!accepts_bytes(delta(&[]), 100), "none");
+    assert!(!accepts(&[(100, 12, 2, vec![(id(3), 12)])], 100), "a row that ends before them");
+    let mut longer = delta(&[(id(1), 5)]);
+    longer.push(0);
+    assert!(!accepts_bytes(longer, 100), "bytes left over");
 }
 
 proptest! {

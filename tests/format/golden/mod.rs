@@ -5,6 +5,7 @@
 //! written again.
 #![allow(clippy::unwrap_used)]
 
+mod deltas;
 mod ids;
 mod locks;
 mod packs;

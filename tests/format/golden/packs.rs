@@ -55,6 +55,7 @@ fn framed_today(cipher: CipherKind, pack: &[u8]) -> Vec<u8> {
         codec: row.codec,
         plain: row.plain,
         chunks: row.chunks,
+        bases: Vec::new(),
         sealed: pack[row.offset as usize..][..row.stored as usize].to_vec(),
     });
     framed(cipher, blocks.collect::<Vec<_>>().first_chunk().unwrap())
@@ -73,13 +74,21 @@ pub(crate) fn table() -> Table {
     let [first, second] = chunks().map(|chunks| chunks.iter().map(|plain| named(plain)).collect());
     let start = (ENDS + TABLE) as u32;
     let blocks = vec![
-        BlockRow { offset: start, stored: BLOCKS[0] as u32, plain: 11, codec: Codec::Raw, chunks: first },
+        BlockRow {
+            offset: start,
+            stored: BLOCKS[0] as u32,
+            plain: 11,
+            codec: Codec::Raw,
+            chunks: first,
+            bases: Vec::new(),
+        },
         BlockRow {
             offset: start + BLOCKS[0] as u32,
             stored: BLOCKS[1] as u32,
             plain: 300,
             codec: Codec::Zstd,
             chunks: second,
+            bases: Vec::new(),
         },
     ];
     Table { kind: ChunkType::Data, session: SESSION, blocks }

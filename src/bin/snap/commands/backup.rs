@@ -13,6 +13,7 @@ use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::backup::{self, Options, Stdin, Summary};
 use snap_backup::store::journal::{Numbers, Record};
 use snap_backup::store::repository::Repository;
+use snap_backup::store::similar::Delta;
 use snap_backup::store::storage::Storage;
 use snap_backup::tree::filter::{self, FilterOptions};
 use snap_backup::{Error, Result};
@@ -117,6 +118,9 @@ pub(crate) struct Backup {
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
+    /// Store chunks that are like stored ones as deltas: auto (if the repository is near), on or off
+    #[arg(long, value_name = "WHEN", value_parser = values::delta)]
+    pub(crate) delta: Option<Delta>,
     /// Keep a second copy of the repository here as well, as `snap sync` would; given twice: two
     #[arg(long, value_name = "REPO")]
     pub(crate) mirror: Vec<OsString>,
@@ -154,6 +158,10 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
     }
     context.recorder.tell();
     let (repo, begun) = open(context, args, &options)?;
+    if options.delta == Delta::On && !repo.config().has_deltas() {
+        let why = "this repository has no deltas, so none are made: `snap config set delta on` allows them";
+        output::warn(context.global.json, why);
+    }
     let (repo, mirrors) = mirrors(context, args, repo)?;
     context.watch(&repo, |repo| {
         let progress = Progress::start(&context.global, "backup", true);
@@ -248,11 +256,18 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         level: level(context, args),
         store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()),
         stdin,
+        delta: delta(args, set),
         leave_out: Vec::new(),
         // The old script's sources need not all be there.
         optional: legacy.map_or(Ok(Vec::new()), Legacy::missing)?,
         count_ahead: Progress::is_watched(&context.global),
     })
+}
+
+/// The configuration has been checked: what it says is one of the words.
+fn delta(args: &Backup, set: Option<&Set>) -> Delta {
+    let of_set = || set.and_then(|set| set.table.text("delta")).and_then(|text| values::delta(text).ok());
+    args.delta.or_else(of_set).unwrap_or_default()
 }
 
 fn kind(args: &Backup, set: Option<&Set>) -> SnapshotKind {
@@ -357,6 +372,7 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     put("bytes_healed", backup_summary::healed(summary).into());
     put("patterns_unmatched", summary.unmatched.clone().into());
     put("files_vanished", summary.vanished.into());
+    put("deltas", output::deltas(&summary.deltas));
     put("files_changed_while_read", summary.changing.into());
     if let Some(id) = summary.snapshot {
         put("snapshot_id", id.hex().into());

@@ -32,6 +32,11 @@ pub(super) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
     if counts.bytes_stored > 0 && counts.bytes_added > 0 {
         text += &format!(" (ratio {:.2})", counts.bytes_added as f64 / counts.bytes_stored as f64);
     }
+    // Pieces of small directories are no news.
+    if summary.deltas.plain >= 64 << 10 {
+        let (plain, stored) = (size(summary.deltas.plain), size(summary.deltas.stored));
+        text += &format!("\ndeltas:  {plain} of that as changes to what was stored, in {stored}");
+    }
     text += &format!("\ntime:    {}", duration(summary.seconds));
     if summary.snapshot.is_some() {
         text += &room(context, repo, summary);

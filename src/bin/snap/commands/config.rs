@@ -56,15 +56,17 @@ pub(crate) struct Set {
     /// Which
     #[arg(value_name = "SETTING")]
     pub(crate) setting: Setting,
-    /// To what: of parity a percentage, or 0 for none
-    #[arg(value_name = "VALUE", value_parser = values::parity)]
-    pub(crate) value: u8,
+    /// To what: of parity a percentage, or 0 for none; of delta `on`
+    #[arg(value_name = "VALUE")]
+    pub(crate) value: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Setting {
     /// Share of parity beside each new pack
     Parity,
+    /// Whether chunks may be stored as deltas; older versions of snap cannot read the repository from then on
+    Delta,
 }
 
 pub(super) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
@@ -83,10 +85,41 @@ pub(super) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
 }
 
 fn set(context: &Context, args: &Set) -> Result<Outcome> {
-    let Setting::Parity = args.setting;
+    let wrong = |why: String| Error::Usage(format!("{}: {why}", args.value));
+    match args.setting {
+        Setting::Parity => set_parity(context, values::parity(&args.value).map_err(wrong)?),
+        Setting::Delta if values::switch(&args.value).map_err(wrong)? => allow_deltas(context),
+        Setting::Delta => Err(Error::Usage(
+            "deltas that are there stay, and need what they are made from: `--delta off`, or `delta = \"off\"` in a set, makes no more of them"
+                .to_owned(),
+        )),
+    }
+}
+
+fn allow_deltas(context: &Context) -> Result<Outcome> {
+    let mut repo = context.open(context.storage()?)?;
+    let before = repo.config().has_deltas();
+    repo.allow_deltas()?;
+    context.watch(&repo, |repo| {
+        if context.global.json {
+            let generation = repo.config().generation;
+            let told =
+                json!({"message_type": "setting", "delta": true, "before": before, "generation": generation});
+            output::tell(&told.to_string())?;
+        } else if context.talks() {
+            output::tell(match before {
+                true => "deltas were allowed already",
+                false => "backups may store deltas from now on; what is stored already stays as it is",
+            })?;
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn set_parity(context: &Context, share: u8) -> Result<Outcome> {
     let mut repo = context.open(context.storage()?)?;
     let before = repo.config().parity();
-    repo.set_parity(args.value)?;
+    repo.set_parity(share)?;
     context.watch(&repo, |repo| {
         if context.global.json {
             let (now, generation) = (repo.config().parity(), repo.config().generation);
@@ -94,7 +127,7 @@ fn set(context: &Context, args: &Set) -> Result<Outcome> {
                 json!({"message_type": "setting", "parity": now, "before": before, "generation": generation});
             output::tell(&told.to_string())?;
         } else if context.talks() {
-            output::tell(&parity(before, args.value))?;
+            output::tell(&parity(before, share))?;
         }
         Ok(Outcome::Done)
     })

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use snap_backup::ops::copy::{self, Copied, Options, Report};
 use snap_backup::store::repository::Repository;
 use snap_backup::store::selection::Choice;
+use snap_backup::store::similar::Delta;
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -35,6 +36,9 @@ pub(crate) struct Copy {
     /// Compression of what has to be packed anew: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     compression: Option<i32>,
+    /// Store what is a delta here as one there: auto (if the other repository is near), on or off
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = values::delta)]
+    delta: Delta,
     /// Write nothing, say what would be
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -46,7 +50,7 @@ pub(super) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
     context.begin("copy", args.dry_run, |_| {});
     context.recorder.tell();
     let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
-    let options = Options { choice, level: args.compression, dry_run: args.dry_run };
+    let options = Options { choice, level: args.compression, delta: args.delta, dry_run: args.dry_run };
     let other = args.other.context(context);
     context.with(|from| {
         let storage = other.storage()?;

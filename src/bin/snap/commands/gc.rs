@@ -60,7 +60,9 @@ pub(super) fn collect(context: &Context, repo: &Repository, options: &Options) -
     });
     if report.lost > 0 {
         let lost = count(report.lost, "chunk", "chunks");
-        let text = format!("{lost} that snapshots need are missing or damaged: run `snap check --read-data`");
+        let stays = if report.data_stays { ", so no file data is deleted" } else { "" };
+        let text =
+            format!("{lost} that snapshots need are missing or damaged{stays}: run `snap check --read-data`");
         output::warn(context.global.json, &text);
         context.recorder.note(|record| record.set_error(&text));
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use serde_json::json;
 use snap_backup::store::divergence;
 use snap_backup::store::repository::{ChunkerProfile, InitOptions, Repository};
@@ -30,6 +30,9 @@ pub(crate) struct Init {
     /// Default compression: fast, default, best, none or a zstd level (default: default)
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
+    /// Let chunks be stored as deltas against others: on or off
+    #[arg(long, value_name = "SWITCH", default_value = "on", action = ArgAction::Set, value_parser = values::switch)]
+    pub(crate) delta: bool,
     /// Keep parity of so many percent beside each pack, so that a few bad sectors heal
     #[arg(long, value_name = "N%", default_value = "0%", value_parser = values::parity)]
     pub(crate) parity: u8,
@@ -41,13 +44,15 @@ pub(super) struct Make {
     pub(super) chunker: ChunkerProfile,
     pub(super) level: i32,
     pub(super) parity: u8,
+    /// Blocks may be deltas.
+    pub(super) deltas: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Init) -> Result<Outcome> {
     let no_encryption = args.no_encryption || context.entry().is_some_and(|entry| entry.no_encryption);
     let level =
         args.compression.or_else(|| context.entry().and_then(|entry| entry.compression)).unwrap_or(LEVEL);
-    let make = Make { no_encryption, chunker: args.chunker, level, parity: args.parity };
+    let make = Make { no_encryption, chunker: args.chunker, level, parity: args.parity, deltas: args.delta };
     let repo = create(context, context.storage()?, make)?;
     context.watch(&repo, |repo| {
         let id = repo.config().repo;
@@ -94,7 +99,8 @@ pub(super) fn make_missing(
     let asked_for = asked.no_encryption || entry.is_some_and(|entry| entry.no_encryption);
     let unasked = context.legacy_alone().is_some() && !asked.init && !password::is_given(&context.global);
     let no_encryption = asked_for || unasked;
-    let make = Make { no_encryption, chunker: ChunkerProfile::default(), level, parity: asked.parity };
+    let (chunker, parity) = (ChunkerProfile::default(), asked.parity);
+    let make = Make { no_encryption, chunker, level, parity, deltas: true };
     let repo = create(context, storage, make)?;
     if context.talks() && !context.global.json {
         output::tell(&made(&repo, no_encryption))?;
@@ -106,7 +112,7 @@ pub(super) fn make_missing(
 pub(super) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
-    Make { no_encryption, chunker, level, parity }: Make,
+    Make { no_encryption, chunker, level, parity, deltas }: Make,
 ) -> Result<Repository> {
     // Nobody is asked for a password that would not be used.
     if Repository::exists(&*storage).map_err(more_is_missing)? {
@@ -130,7 +136,8 @@ pub(super) fn create(
         ));
     };
     let (cache, state) = (context.global.cache(), context.global.state());
-    let options = InitOptions { password, chunker, level, cache, state, parity, ..InitOptions::default() };
+    let options =
+        InitOptions { password, chunker, level, cache, state, parity, deltas, ..InitOptions::default() };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
     if let Some(kind) = storage.distrust()? {
         let warning =

@@ -98,6 +98,16 @@ fn human(report: &Report, freed: Option<&Freed>) -> String {
     if packs.parity > 0 {
         text += &format!("; beside them {} of parity", size(packs.parity));
     }
+    if report.deltas.blocks > 0 {
+        text += &format!(
+            "\ndeltas:  {} in {}, stored as {}: saves about {}; {} are kept only for them",
+            size(report.deltas.plain),
+            count(report.deltas.blocks, "block", "blocks"),
+            size(report.deltas.stored),
+            size(report.saved()),
+            size(report.bases.stored)
+        );
+    }
     text
 }
 
@@ -170,6 +180,9 @@ fn json(report: &Report, freed: Option<&Freed>) -> Value {
         "packs_unused": packs.unused,
         "packs_frame": packs.frame,
         "parity_size": packs.parity,
+        "deltas": output::deltas(&report.deltas),
+        "deltas_saved": report.saved(),
+        "kept_for_deltas": amount(&report.bases),
         "chunks_missing": report.missing,
         "freed_if_forgotten": freed.map(|freed| freed.bytes),
         "snapshots": report.lines.iter().map(line).collect::<Vec<Value>>(),

@@ -68,6 +68,8 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'stat
 
 /// Kinds of backup.
 pub(crate) const KINDS: &[&str] = &["full", "incremental", "differential"];
+/// When new chunks become deltas.
+pub(crate) const DELTA: &[&str] = &["auto", "on", "off"];
 /// What hooks may stand around.
 pub(crate) const JOBS: &[&str] = &["backup", "cleanup", "forget", "check", "drill"];
 /// What there is to tell of.
@@ -140,6 +142,7 @@ pub(crate) const SET: &[Key] = &[
     key("host", Kind::Text, "", "As --host; the machine's name if not given"),
     key("kind", Kind::Choice(KINDS), "\"incremental\"", "The kind of backup where the call does not say"),
     key("compression", Kind::Level, "", "As --compression"),
+    key("delta", Kind::Choice(DELTA), "\"auto\"", "As --delta"),
     key(
         "check-data",
         Kind::Data,

@@ -1,5 +1,7 @@
 //! zstd (RFC 8878) with reused contexts. The only user of zstd.
 
+pub mod delta;
+
 use std::fmt;
 use std::io;
 use std::io::Read;
@@ -17,6 +19,8 @@ pub enum Codec {
     Raw,
     /// One zstd frame.
     Zstd,
+    /// One zstd frame that refers to other chunks' bytes, its prefix.
+    Delta,
 }
 
 impl Codec {
@@ -25,6 +29,7 @@ impl Codec {
         match self {
             Self::Raw => 0,
             Self::Zstd => 1,
+            Self::Delta => 2,
         }
     }
 
@@ -33,6 +38,7 @@ impl Codec {
         match byte {
             0 => Some(Self::Raw),
             1 => Some(Self::Zstd),
+            2 => Some(Self::Delta),
             _ => None,
         }
     }
@@ -109,7 +115,7 @@ const PLACE: usize = 1 << 10;
 
 /// Whether all bytes are about as frequent as one another in a sample, as in what is compressed or encrypted. Text,
 /// programs and pictures are far from it.
-fn looks_random(plain: &[u8]) -> bool {
+pub(in crate::codec) fn looks_random(plain: &[u8]) -> bool {
     let mut counts = [0u32; 256];
     let step = plain.len() / PLACES;
     if step < PLACE {
@@ -169,6 +175,7 @@ impl Unpacker {
                     .decompress_to_buffer(packed, out)
                     .map_err(|err| Malformed::with(err.to_string()))?;
             }
+            Codec::Delta => return Err(Malformed::because("a delta without the chunks it is made from")),
         }
         if out.len() == len { Ok(()) } else { Err(Malformed::because("unpacks to another length")) }
     }

@@ -1,0 +1,73 @@
+//! Bases: the chunks that a delta block is made from. One lies in a block that is no delta, so that reading a chunk never
+//! leads further than to one more layer, and no circle can come about.
+
+use std::sync::PoisonError;
+
+use crate::codec::hash::ChunkType;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::store::index::BlockAt;
+use crate::store::index::Copy;
+use crate::store::index::Index;
+
+impl Index {
+    /// Copies of a chunk that a delta can be read with, good ones first.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn base_copies(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Result<Vec<Copy>> {
+        let (id, len) = base;
+        let mut copies = self.copies(kind, id)?;
+        copies.retain(|copy| !copy.delta && copy.location.len == *len);
+        copies.sort_by_key(|copy| copy.shunned);
+        Ok(copies)
+    }
+
+    /// A copy that a delta may be made from.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Result<Option<Copy>> {
+        if let Some(near) = self.near_base(kind, base) {
+            return Ok(Some(near));
+        }
+        Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.shunned))
+    }
+
+    /// As [`Self::find_base`], where that costs no reading.
+    pub(in crate::store) fn near_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
+        let near = self.shelf.near(kind, &base.0);
+        near.filter(|copy| !copy.shunned && !copy.delta && copy.location.len == base.1)
+    }
+
+    /// The bases of a block; none of one that is no delta.
+    ///
+    /// # Errors
+    /// When its pack's table is damaged or cannot be read.
+    pub fn bases(&self, at: BlockAt) -> Result<Vec<(ChunkId, u32)>> {
+        let kept = self.shelf.table(at.pack)?;
+        Ok(kept.block(at.block).map(|(row, _)| row.bases.clone()).unwrap_or_default())
+    }
+
+    /// W2: whether a copy may be written against: its pack is good, and so is one of each of its bases.
+    pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
+        Ok(!copy.shunned && (!copy.delta || self.bases_stand(copy.location.block)?))
+    }
+
+    /// Whether all bases of a block may be written against.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn bases_stand(&self, at: BlockAt) -> Result<bool> {
+        if let Some(stand) = self.standing.lock().unwrap_or_else(PoisonError::into_inner).get(&at) {
+            return Ok(*stand);
+        }
+        let kind = self.place(at)?.kind;
+        let mut stand = true;
+        for base in self.bases(at)? {
+            stand = stand && self.find_base(kind, &base)?.is_some();
+        }
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).insert(at, stand);
+        Ok(stand)
+    }
+}

@@ -1,0 +1,146 @@
+//! Chunks that are to be stored as deltas, collected into blocks with what those are made from.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::codec::compress::delta::MAX_PREFIX;
+use crate::codec::hash::ChunkType;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::store::index::Index;
+use crate::store::index::Location;
+use crate::store::repository::Repository;
+use crate::store::sink::OpenBlock;
+
+/// When new chunks become deltas, in repositories whose configuration allows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Delta {
+    /// Where what they are made from is near: reading it from afar may take longer than sending them whole.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Delta {
+    /// Whether that is so in a repository.
+    pub fn holds(self, repo: &Repository) -> bool {
+        let wanted = match self {
+            Self::Auto => !repo.storage().is_far(),
+            Self::On => true,
+            Self::Off => false,
+        };
+        wanted && repo.config().has_deltas()
+    }
+}
+
+/// What is taken of a delta block's bases on either side of where a chunk of it should have come from.
+const MARGIN: u64 = 64 << 10;
+
+/// What a block is made from.
+#[derive(Debug)]
+pub(in crate::store) struct MadeFrom {
+    /// Where the bases lie.
+    pub(in crate::store) index: Arc<Index>,
+    /// In the order of the prefix.
+    pub(in crate::store) bases: Vec<(ChunkId, u32)>,
+}
+
+/// A block that will be a delta.
+#[derive(Debug)]
+pub(in crate::store) struct Similar {
+    block: OpenBlock,
+    bases: Vec<(ChunkId, u32)>,
+    known: HashSet<ChunkId>,
+    prefix: u64,
+}
+
+impl Similar {
+    pub(in crate::store) fn new(kind: ChunkType) -> Self {
+        let block = OpenBlock::new(kind, Vec::new());
+        Self { block, bases: Vec::new(), known: HashSet::new(), prefix: 0 }
+    }
+
+    /// The block as it is, if these bases do not fit beside its own.
+    pub(in crate::store) fn make_room(
+        &mut self,
+        bases: &[(ChunkId, u32)],
+        index: &Arc<Index>,
+    ) -> Option<OpenBlock> {
+        let new = bases.iter().filter(|(id, _)| !self.known.contains(id));
+        let more: u64 = new.map(|(_, len)| u64::from(*len)).sum();
+        if self.prefix + more <= u64::from(MAX_PREFIX) { None } else { self.take(index) }
+    }
+
+    pub(in crate::store) fn push(&mut self, id: ChunkId, plain: &[u8], bases: &[(ChunkId, u32)]) {
+        for base in bases {
+            if self.known.insert(base.0) {
+                self.prefix += u64::from(base.1);
+                self.bases.push(*base);
+            }
+        }
+        self.block.plain.extend_from_slice(plain);
+        self.block.len += plain.len();
+        self.block.chunks.push((id, plain.len() as u32));
+    }
+
+    /// The block, if it has so many bytes.
+    pub(in crate::store) fn take_if(&mut self, target: usize, index: &Arc<Index>) -> Option<OpenBlock> {
+        if self.block.len < target { None } else { self.take(index) }
+    }
+
+    /// The block, unless it is empty.
+    pub(in crate::store) fn take(&mut self, index: &Arc<Index>) -> Option<OpenBlock> {
+        if self.block.len == 0 {
+            return None;
+        }
+        let next = Self::new(self.block.kind);
+        let Self { mut block, bases, .. } = std::mem::replace(self, next);
+        block.made_from = Some(MadeFrom { index: Arc::clone(index), bases });
+        Some(block)
+    }
+}
+
+/// W2: what a delta against these chunks is made from: those that may be written against, and instead of one that is in a delta
+/// block itself the bases from which it came.
+pub(in crate::store) fn bases_of(
+    index: &Index,
+    kind: ChunkType,
+    like: &[(ChunkId, u32)],
+) -> Result<Vec<(ChunkId, u32)>> {
+    let mut found: Vec<(ChunkId, u32)> = Vec::new();
+    let mut prefix = 0;
+    let mut add = |base: (ChunkId, u32)| {
+        if !found.contains(&base) && prefix + u64::from(base.1) <= u64::from(MAX_PREFIX) {
+            prefix += u64::from(base.1);
+            found.push(base);
+        }
+    };
+    for chunk in like {
+        if index.find_base(kind, chunk)?.is_some() {
+            add(*chunk);
+        } else if let Some(location) = index.find(kind, &chunk.0)? {
+            bases_near(index, &location)?.into_iter().for_each(&mut add);
+        }
+    }
+    Ok(found)
+}
+
+/// Those of a delta block's bases that lie in its prefix about where the chunk lies in the block.
+fn bases_near(index: &Index, location: &Location) -> Result<Vec<(ChunkId, u32)>> {
+    let bases = index.bases(location.block)?;
+    let plain = u64::from(index.place(location.block)?.plain).max(1);
+    let prefix: u64 = bases.iter().map(|(_, len)| u64::from(*len)).sum();
+    let (start, end) = (u64::from(location.start), u64::from(location.start) + u64::from(location.len));
+    let from = (start * prefix / plain).saturating_sub(MARGIN);
+    let to = end * prefix / plain + MARGIN;
+    let mut at = 0;
+    let near = bases.into_iter().filter(|(_, len)| {
+        let begins = at;
+        at += u64::from(*len);
+        begins < to && at > from
+    });
+    Ok(near.collect())
+}

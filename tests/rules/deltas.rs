@@ -1,0 +1,330 @@
+//! Deltas beside everybody else: what a delta is made from is a reference like any other, in each of the rules.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::pack::Table;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::repair;
+use snap_backup::ops::stats;
+use snap_backup::store::index::Index;
+use snap_backup::store::memory::MemoryStorage;
+use snap_backup::store::packs;
+use snap_backup::store::session::Sight;
+use snap_backup::store::shelf::Limits;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::hooked::Act;
+use crate::support::stage::Stage;
+
+/// Bytes that no compressor shrinks; each version differs from all others in a few bytes of every chunk.
+pub(crate) fn version(seed: u64, number: usize) -> Vec<u8> {
+    let mut bytes = Random::new(seed).bytes(200_000);
+    let places = if number == 0 { 0 } else { 100 };
+    (0..places).for_each(|at| bytes[2000 * at + 16 * number..][..8].fill(number as u8));
+    bytes
+}
+
+/// A version of a file, and of forty empty files beside it that make the directory's tree worth a delta.
+pub(crate) fn write(stage: &Stage, number: usize) {
+    write_as(stage, "file", number);
+}
+
+fn write_as(stage: &Stage, name: &str, number: usize) {
+    let beside = (0..40).map(|at| format!("beside{at}"));
+    let beside: Vec<String> = beside.filter(|name| !stage.library.path("src").join(name).exists()).collect();
+    let mut tree: Vec<(&str, &[u8])> = beside.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let bytes = version(1, number);
+    tree.push((name, &bytes));
+    stage.library.write("src", &tree);
+}
+
+pub(crate) fn tables(stage: &Stage) -> Vec<(PackId, Table)> {
+    let repo = stage.library.open();
+    let listed = stage.storage.inner.list(Area::Packs).unwrap();
+    let table = |id: PackId, len| (id, packs::read_table(repo.storage(), repo.ring(), &id, len).unwrap());
+    listed.iter().map(|found| table(PackId::parse(&found.name).unwrap(), found.len)).collect()
+}
+
+pub(crate) fn deltas(stage: &Stage, kind: ChunkType) -> usize {
+    let tables = tables(stage).into_iter().filter(|(_, table)| table.kind == kind);
+    tables.flat_map(|(_, table)| table.blocks).filter(|block| block.codec == Codec::Delta).count()
+}
+
+/// Every base lies in a block that is no delta.
+fn assert_shallow(stage: &Stage) {
+    let tables = tables(stage);
+    let plain = |kind, base: &ChunkId| {
+        let blocks =
+            tables.iter().filter(|(_, table)| table.kind == kind).flat_map(|(_, table)| &table.blocks);
+        blocks
+            .filter(|block| block.codec != Codec::Delta)
+            .any(|block| block.chunks.iter().any(|(id, _)| id == base))
+    };
+    for (_, table) in &tables {
+        for (base, _) in table.blocks.iter().flat_map(|block| &block.bases) {
+            assert!(plain(table.kind, base), "{} is made from what is a delta itself", base.short());
+        }
+    }
+}
+
+/// Snapshots of versions one after the other, all of them standing; at least one more delta for each but the first.
+pub(crate) fn series(stage: &Stage, versions: usize) -> Vec<SnapshotId> {
+    let make = |number| {
+        write(stage, number);
+        let id = stage.backup("src");
+        let found = deltas(stage, ChunkType::Data);
+        assert!(found >= number, "version {number}: {found} deltas");
+        id
+    };
+    (0..versions).map(make).collect()
+}
+
+/// Each restores to its version.
+pub(crate) fn assert_versions(stage: &Stage, snapshots: &[(SnapshotId, usize)]) {
+    for (id, number) in snapshots {
+        write(stage, *number);
+        let repo = stage.library.open();
+        let wrong = stage.library.differences(&repo, *id, "src", &stage.library.path("src"));
+        let wrong: Vec<String> = wrong.into_iter().filter(|what| !what.contains("mtime")).collect();
+        assert_eq!(wrong, Vec::<String>::new(), "version {number}");
+    }
+    stage.assert_sound();
+}
+
+#[test]
+fn a_changed_file_takes_what_changed_and_the_next_version_is_made_from_the_first() {
+    let stage = Stage::new();
+    let mut bytes = Vec::new();
+    let mut made = Vec::new();
+    for number in 0..4 {
+        write(&stage, number);
+        let before = stage.bytes();
+        made.push((stage.backup("src"), number));
+        bytes.push(stage.bytes() - before);
+    }
+    assert!(bytes[0] > 200_000 && bytes[1..].iter().all(|bytes| *bytes < 6000), "{bytes:?}");
+    assert!(deltas(&stage, ChunkType::Data) >= 3 && deltas(&stage, ChunkType::Tree) > 0);
+    assert_shallow(&stage);
+    assert_versions(&stage, &made);
+}
+
+#[test]
+fn a_new_file_of_almost_the_same_name_takes_what_is_different() {
+    let stage = Stage::new();
+    write_as(&stage, "dump-2026-11-27.sql", 0);
+    stage.backup("src");
+    fs::remove_file(stage.library.path("src/dump-2026-11-27.sql")).unwrap();
+    write_as(&stage, "dump-2026-11-28.sql", 1);
+    let before = stage.bytes();
+    let id = stage.backup("src");
+    assert!(stage.bytes() - before < 6000, "{} bytes", stage.bytes() - before);
+    stage.library.assert_restores(Some(id), "src");
+}
+
+#[test]
+fn what_a_needed_delta_is_made_from_stays_when_its_own_snapshot_goes() {
+    let stage = Stage::new();
+    let made = series(&stage, 3);
+    stage.forget(made[0]);
+    stage.forget(made[1]);
+    stage.gc();
+    assert_shallow(&stage);
+    assert_versions(&stage, &[(made[2], 2)]);
+    stage.forget(made[2]);
+    stage.gc();
+    assert_eq!(stage.bytes(), 0, "nobody needs the bases any more");
+}
+
+#[test]
+fn a_tree_that_others_are_made_from_still_keeps_what_it_names() {
+    let stage = Stage::new();
+    stage.library.write("src", &[("only-in-the-first", &version(2, 0))]);
+    write(&stage, 0);
+    let first = stage.backup("src");
+    fs::remove_file(stage.library.path("src/only-in-the-first")).unwrap();
+    write(&stage, 1);
+    let second = stage.backup("src");
+    assert!(deltas(&stage, ChunkType::Tree) > 0);
+    stage.write("other", &[7]);
+    let other = stage.backup("other");
+    stage.forget(other);
+    stage.gc();
+    stage.library.assert_restores(Some(second), "src");
+    stage.library.write("src", &[("only-in-the-first", &version(2, 0))]);
+    assert_versions(&stage, &[(first, 0)]);
+}
+
+#[test]
+fn no_delta_is_made_from_what_is_condemned() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    let first = stage.backup("src");
+    write(&stage, 1);
+    let repo = stage.library.open();
+    let condemned: Vec<PackId> = tables(&stage).into_iter().map(|(id, _)| id).collect();
+    let (ring, gone) = (repo.ring().clone(), condemned.clone());
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        condemn(storage, &ring, gone, first);
+    });
+    let second = stage.backup("src");
+    condemned.iter().for_each(|id| stage.storage.inner.remove(Area::Packs, &id.hex()).unwrap());
+    stage.library.assert_restores(Some(second), "src");
+}
+
+/// A machine that knows many chunks finds them in tables that it has just read.
+#[test]
+fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    let first = stage.backup("src");
+    let (_, table) = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap();
+    let chunk = table.blocks[0].chunks[0];
+    let mut repo = stage.library.open();
+    repo.set_limits(Limits { rows: 1, tables: 1 << 20, before_sieve: 10 });
+    let look = || {
+        let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+        let index = Index::load(&repo, sight).unwrap();
+        index.copies(ChunkType::Data, &chunk.0).unwrap();
+        (index.find_base(ChunkType::Data, &chunk).unwrap(), index.near(ChunkType::Data, &chunk.0))
+    };
+    let (found, near) = look();
+    assert!(found.is_some() && near == found, "{near:?} is at hand");
+    let condemned = tables(&stage).into_iter().map(|(id, _)| id).collect();
+    condemn(&stage.storage.inner, repo.ring(), condemned, first);
+    assert_eq!(look(), (None, None));
+}
+
+/// What a collector publishes that has not marked from anything, and has seen to it that `first` is gone.
+fn condemn(
+    storage: &MemoryStorage,
+    ring: &snap_backup::codec::cipher::Ring,
+    condemned: Vec<PackId>,
+    by: SnapshotId,
+) {
+    use snap_backup::codec::envelope;
+    use snap_backup::model::entry::Time;
+    use snap_backup::model::record::GcRecord;
+    use snap_backup::store::objects;
+    let record = GcRecord { by, at: Time::now(), condemned, roots: Vec::new(), purged: Vec::new() };
+    objects::create(storage, ring, envelope::GC, Area::Gc, "0000000000000001", &record).unwrap();
+}
+
+#[test]
+fn what_a_delta_was_made_from_before_it_was_condemned_is_rescued() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    let first = stage.backup("src");
+    write(&stage, 1);
+    // While the writer of the second stands, the first is forgotten and condemned.
+    let other = Arc::downgrade(&stage);
+    stage.storage.before(Act::Create, Area::Snapshots, move |_, _| {
+        let stage = other.upgrade().unwrap();
+        stage.forget(first);
+        assert!(!stage.gc().waiting_for.is_empty(), "somebody who has not seen it is at work");
+    });
+    let second = stage.backup("src");
+    assert!(deltas(&stage, ChunkType::Data) > 0);
+    let report = stage.gc();
+    assert!(report.rescued > 0, "{report:?}");
+    assert_versions(&stage, &[(second, 1)]);
+    stage.gc();
+    assert_versions(&stage, &[(second, 1)]);
+}
+
+#[test]
+fn forgetting_any_of_a_series_leaves_the_others_whole_and_takes_no_more_than_was_said() {
+    for forgotten in 1..8_u32 {
+        let stage = Stage::new();
+        let made = series(&stage, 3);
+        let (goes, stays): (Vec<_>, Vec<_>) =
+            made.iter().copied().zip(0..).partition(|(_, number)| forgotten >> number & 1 == 1);
+        let ids: Vec<SnapshotId> = goes.iter().map(|(id, _)| *id).collect();
+        let said = stats::freed(&stage.library.open(), &ids, &AtomicBool::new(false)).unwrap().bytes;
+        let before = stage.bytes();
+        ids.iter().for_each(|id| stage.forget(*id));
+        stage.gc();
+        let freed = before - stage.bytes();
+        assert!(
+            freed.abs_diff(said) <= before / 100 + 2000,
+            "{forgotten:03b}: {freed} came back, {said} were said"
+        );
+        let numbers: Vec<(SnapshotId, usize)> =
+            stays.iter().map(|(id, number)| (*id, *number as usize)).collect();
+        assert_shallow(&stage);
+        assert_versions(&stage, &numbers);
+    }
+}
+
+#[test]
+fn repairing_packs_keeps_deltas_and_their_bases_readable() {
+    let stage = Stage::new();
+    let made = series(&stage, 3);
+    let packs: Vec<PackId> = tables(&stage).into_iter().map(|(id, _)| id).collect();
+    // One of the two tables of each: nothing is lost.
+    for id in &packs {
+        let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+        *bytes.iter_mut().nth_back(100).unwrap() ^= 1;
+        stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+    }
+    let options = repair::packs::Options { ids: packs.iter().map(PackId::hex).collect(), dry_run: false };
+    let report = repair::packs::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    assert!(!report.has_lost() && report.packs.len() == packs.len(), "{report:?}");
+    let numbered: Vec<(SnapshotId, usize)> = made.into_iter().zip(0..).collect();
+    assert_versions(&stage, &numbered);
+    stage.gc();
+    assert_versions(&stage, &numbered);
+}
+
+#[test]
+fn packs_with_deltas_of_a_dead_part_are_packed_again_as_deltas() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    stage.library.write("src", &[("second", &version(5, 0))]);
+    let first = stage.backup("src");
+    write(&stage, 1);
+    stage.library.write("src", &[("second", &version(5, 1))]);
+    let both = stage.backup("src");
+    write(&stage, 2);
+    let last = stage.backup("src");
+    stage.forget(both);
+    let options =
+        gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+    gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    assert!(stage.bytes() < 500_000, "{} bytes: what was a delta became whole", stage.bytes());
+    stage.library.write("src", &[("second", &version(5, 1))]);
+    assert_versions(&stage, &[(last, 2)]);
+    stage.library.write("src", &[("second", &version(5, 0))]);
+    assert_versions(&stage, &[(first, 0)]);
+}
+
+/// The packs of data that hold a delta.
+pub(crate) fn packs_of_deltas(stage: &Stage) -> Vec<PackId> {
+    let is_delta = |table: &Table| table.blocks.iter().any(|block| block.codec == Codec::Delta);
+    let tables = tables(stage).into_iter();
+    tables.filter(|(_, table)| table.kind == ChunkType::Data && is_delta(table)).map(|(id, _)| id).collect()
+}
+
+#[test]
+fn a_repository_that_does_not_allow_deltas_gets_none_until_it_does() {
+    let stage = Stage::without_deltas();
+    write(&stage, 0);
+    stage.backup("src");
+    write(&stage, 1);
+    stage.backup("src");
+    assert_eq!(deltas(&stage, ChunkType::Data), 0);
+    stage.library.open().allow_deltas().unwrap();
+    write(&stage, 2);
+    let last = stage.backup("src");
+    assert!(deltas(&stage, ChunkType::Data) > 0);
+    stage.library.assert_restores(Some(last), "src");
+}

@@ -1,0 +1,143 @@
+//! Packs with deltas as only a faulty or malicious writer makes them, and what is made of them.
+
+use std::sync::Arc;
+
+use snap_backup::Error;
+use snap_backup::codec::block::BlockSealer;
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::store::chunks::ChunkReader;
+use snap_backup::store::index::Index;
+use snap_backup::store::packs;
+use snap_backup::store::repository::Repository;
+use snap_backup::store::session::Sight;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::deltas::deltas;
+use crate::deltas::packs_of_deltas;
+use crate::deltas::tables;
+use crate::deltas::version;
+use crate::deltas::write;
+use crate::support::stage::Stage;
+
+#[test]
+fn no_delta_is_made_from_bytes_that_are_not_what_their_id_says() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    stage.backup("src");
+    let repo = stage.library.open();
+    let (id, table) = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap();
+    let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+    let blocks = table.blocks.iter().map(|block| {
+        assert_eq!(block.plain as usize, version(1, 0).len());
+        sealer.seal(ChunkType::Data, &version(1, 7), block.chunks.clone()).unwrap()
+    });
+    let (blocks, what) = (blocks.collect(), (ChunkType::Data, FORGER));
+    packs::write(repo.storage(), repo.ring(), what, blocks, 0).unwrap().1.unwrap();
+    stage.storage.inner.remove(Area::Packs, &id.hex()).unwrap();
+    write(&stage, 1);
+    stage.backup("src");
+    assert_eq!(deltas(&stage, ChunkType::Data), 0);
+}
+
+#[test]
+fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    let first = stage.backup("src");
+    let repo = stage.library.open();
+    let in_first = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap().1;
+    let base = in_first.blocks[0].chunks[0];
+    let prefix = read(&repo, &base.0).unwrap();
+    // A second source has a chunk that is like one of the first; who is at work has stored it as a delta.
+    let mut like = prefix.clone();
+    like[10] ^= 1;
+    stage.library.write("other", &[("file", &like)]);
+    let other = stage.backup("other");
+    let wanted = repo.namer().name(ChunkType::Data, &like);
+    stage.stand_on(FORGER, "elsewhere".into());
+    let whole = tables(&stage).into_iter().find(|(_, table)| {
+        table.blocks.iter().any(|block| block.codec != Codec::Delta && block.chunks[0].0 == wanted)
+    });
+    let whole = whole.expect("the other file is one chunk").0;
+    // The name of a pack is random: of two copies the first is marked, and that is to be the other one.
+    loop {
+        forge(&repo, &like, (base, &prefix));
+        let forged = packs_of_deltas(&stage)[0];
+        if forged > whole {
+            break;
+        }
+        stage.storage.inner.remove(Area::Packs, &forged.hex()).unwrap();
+    }
+    stage.forget(first);
+    assert!(!stage.gc().waiting_for.is_empty());
+    stage.storage.inner.remove(Area::Sessions, &FORGER.hex()).unwrap();
+    stage.gc();
+    stage.library.assert_restores(Some(other), "other");
+    stage.assert_sound();
+}
+
+const FORGER: SnapshotId = SnapshotId::new([9; 16]);
+
+/// A block of one chunk made from `base`, written as a pack by whoever can.
+fn forge(repo: &Repository, plain: &[u8], (base, prefix): ((ChunkId, u32), &[u8])) -> (ChunkId, u32) {
+    let named = (repo.namer().name(ChunkType::Data, plain), plain.len() as u32);
+    let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+    let block = sealer.seal_delta(ChunkType::Data, plain, &[named], (&[base], prefix)).unwrap().unwrap();
+    let what = (ChunkType::Data, FORGER);
+    packs::write(repo.storage(), repo.ring(), what, vec![block], 0).unwrap().1.unwrap();
+    named
+}
+
+fn read(repo: &Repository, id: &ChunkId) -> Result<Vec<u8>, Error> {
+    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let index = Arc::new(Index::load(repo, sight).unwrap());
+    let found = index.find(ChunkType::Data, id).unwrap();
+    let read = ChunkReader::new(repo, index).unwrap().get(ChunkType::Data, id);
+    assert_eq!(
+        found.is_some(),
+        read.is_ok(),
+        "what may be written against can be read, and the other way round"
+    );
+    read
+}
+
+#[test]
+fn a_delta_that_is_made_from_a_delta_is_neither_read_nor_written_against() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    stage.backup("src");
+    let repo = stage.library.open();
+    let first = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap().1;
+    let base = first.blocks[0].chunks[0];
+    let prefix = read(&repo, &base.0).unwrap();
+    let (mut once, mut twice) = (prefix.clone(), prefix.clone());
+    once[10] ^= 1;
+    twice[10] ^= 2;
+    let once_named = forge(&repo, &once, (base, &prefix));
+    assert_eq!(read(&repo, &once_named.0).unwrap(), once);
+    let twice_named = forge(&repo, &twice, (once_named, &once));
+    assert!(read(&repo, &twice_named.0).is_err_and(|err| err.is_damage()));
+}
+
+#[test]
+fn a_delta_of_data_is_not_made_from_a_tree() {
+    let stage = Stage::new();
+    // Ids in trees are what no compressor shrinks.
+    let files: Vec<(String, [u8; 1])> = (0..100).map(|at| (format!("f{at}"), [at])).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    stage.library.write("src", &files);
+    stage.backup("src");
+    let repo = stage.library.open();
+    let trees = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Tree).unwrap().1;
+    let base = *trees.blocks[0].chunks.iter().max_by_key(|(_, len)| *len).unwrap();
+    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let index = Arc::new(Index::load(&repo, sight).unwrap());
+    let prefix = ChunkReader::new(&repo, index).unwrap().get(ChunkType::Tree, &base.0).unwrap();
+    let plain = prefix[1..].to_vec();
+    let named = forge(&repo, &plain, (base, &prefix));
+    assert!(read(&repo, &named.0).is_err_and(|err| err.is_damage()));
+}

@@ -1,0 +1,188 @@
+//! Deltas where something is lost, damaged or not listed: nothing else of what they are made from goes meanwhile, and the
+//! blame is where the damage is.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use snap_backup::codec::compress::Codec;
+use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::pack::BlockRow;
+use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::PackId;
+use snap_backup::model::record::Damaged;
+use snap_backup::ops::backup;
+use snap_backup::ops::repair;
+use snap_backup::store::damage;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::deltas::assert_versions;
+use crate::deltas::deltas;
+use crate::deltas::packs_of_deltas;
+use crate::deltas::series;
+use crate::deltas::tables;
+use crate::deltas::version;
+use crate::deltas::write;
+use crate::support::hooked::Act;
+use crate::support::stage::Stage;
+
+/// Damages the sealed bytes of the first block that is no delta.
+fn damage_bases(stage: &Stage) -> PackId {
+    for (id, table) in tables(stage) {
+        let is_delta = |block: &BlockRow| block.codec == Codec::Delta;
+        let Some(block) = table.blocks.first().filter(|_| !table.blocks.iter().any(is_delta)) else {
+            continue;
+        };
+        if table.kind == ChunkType::Data && block.plain >= 100_000 {
+            let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+            bytes[block.offset as usize + 100] ^= 1;
+            stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+            return id;
+        }
+    }
+    panic!("nothing to damage")
+}
+
+#[test]
+fn what_is_made_from_something_lost_is_named_by_check_and_healed_by_the_next_backup() {
+    let stage = Stage::new();
+    series(&stage, 2);
+    damage_bases(&stage);
+    let errors = stage.library.errors();
+    assert!(errors.iter().filter(|error| error.contains("/src/file")).count() >= 2, "{errors:#?}");
+    let healed =
+        stage.library.backup("src", backup::Options { allow_empty: true, ..backup::Options::default() });
+    stage.library.assert_restores(healed.snapshot, "src");
+}
+
+#[test]
+fn a_collection_that_meets_a_damaged_base_deletes_nothing_of_it() {
+    let stage = Stage::new();
+    // What only the first has makes its pack move.
+    stage.library.write("src", &[("only-in-the-first", &version(2, 0))]);
+    write(&stage, 0);
+    let first = stage.backup("src");
+    fs::remove_file(stage.library.path("src/only-in-the-first")).unwrap();
+    write(&stage, 1);
+    stage.backup("src");
+    assert!(deltas(&stage, ChunkType::Data) > 0);
+    let damaged = damage_bases(&stage);
+    stage.forget(first);
+    stage.gc();
+    assert!(stage.names(Area::Packs).contains(&damaged.hex()));
+    assert!(stage.names(Area::Damage).contains(&damaged.hex()), "the pack of the base is written down");
+}
+
+/// Takes packs away while something is done, and brings them back, as a listing that is late or a folder that was moved does.
+fn without<T>(stage: &Stage, packs: &[PackId], work: impl FnOnce() -> T) -> T {
+    let names: Vec<String> = packs.iter().map(PackId::hex).collect();
+    let bytes: Vec<Vec<u8>> =
+        names.iter().map(|name| stage.storage.inner.get(Area::Packs, name).unwrap()).collect();
+    names.iter().for_each(|name| stage.storage.inner.remove(Area::Packs, name).unwrap());
+    let result = work();
+    names.iter().zip(bytes).for_each(|(name, bytes)| stage.storage.inner.put(Area::Packs, name, bytes));
+    result
+}
+
+#[test]
+fn what_a_delta_in_a_pack_that_is_not_listed_may_be_made_from_is_not_condemned() {
+    let stage = Stage::new();
+    let made = series(&stage, 2);
+    stage.forget(made[0]);
+    let report = without(&stage, &packs_of_deltas(&stage), || stage.gc());
+    assert!(report.lost > 0 && report.data_stays, "{report:?}");
+    assert_versions(&stage, &[(made[1], 1)]);
+    stage.gc();
+    assert_versions(&stage, &[(made[1], 1)]);
+}
+
+#[test]
+fn what_a_delta_in_a_pack_that_is_not_listed_may_be_made_from_is_rescued() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    let first = stage.backup("src");
+    write(&stage, 1);
+    let other = Arc::downgrade(&stage);
+    stage.storage.before(Act::Create, Area::Snapshots, move |_, _| {
+        let stage = other.upgrade().unwrap();
+        stage.forget(first);
+        assert!(!stage.gc().waiting_for.is_empty(), "somebody who has not seen it is at work");
+    });
+    let second = stage.backup("src");
+    without(&stage, &packs_of_deltas(&stage), || stage.gc());
+    assert_versions(&stage, &[(second, 1)]);
+}
+
+#[test]
+fn while_one_base_is_damaged_the_others_stay() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    let first = stage.backup("src");
+    let of_first = tables(&stage);
+    let base = of_first.iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap().0;
+    stage.library.write("src", &[("second", &version(5, 0))]);
+    let both = stage.backup("src");
+    write(&stage, 1);
+    stage.library.write("src", &[("second", &version(5, 1))]);
+    let last = stage.backup("src");
+    let repo = stage.library.open();
+    let bases: BTreeSet<ChunkId> = tables(&stage)
+        .iter()
+        .filter(|(_, table)| table.kind == ChunkType::Data)
+        .flat_map(|(_, table)| table.blocks.iter().flat_map(|block| block.bases.iter().map(|base| base.0)))
+        .collect();
+    let in_first = of_first.iter().flat_map(|(_, table)| &table.blocks).flat_map(|block| &block.chunks);
+    let in_first: Vec<ChunkId> = in_first.map(|(id, _)| *id).collect();
+    assert!(
+        bases.iter().any(|id| in_first.contains(id)) && bases.iter().any(|id| !in_first.contains(id)),
+        "one delta is made from chunks of both packs"
+    );
+    damage::note(&repo, last, Damaged::Pack(base), "for now".into()).unwrap();
+    stage.forget(first);
+    stage.forget(both);
+    let report = stage.gc();
+    assert!(report.lost > 0, "{report:?}");
+    // It was the cable.
+    damage::end(&repo, &base.hex()).unwrap();
+    assert_versions(&stage, &[(last, 1)]);
+    stage.gc();
+    assert_versions(&stage, &[(last, 1)]);
+}
+
+#[test]
+fn a_pack_with_deltas_that_cannot_be_read_for_want_of_a_base_is_left_alone() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    let first = stage.backup("src");
+    write(&stage, 1);
+    stage.library.write("src", &[("only-in-the-second", &version(2, 0))]);
+    let second = stage.backup("src");
+    fs::remove_file(stage.library.path("src/only-in-the-second")).unwrap();
+    stage.backup("src");
+    let damaged = damage_bases(&stage).hex();
+    stage.forget(first);
+    stage.forget(second);
+    let before = packs_of_deltas(&stage);
+    assert!(!before.iter().any(|id| id.hex() == damaged));
+    stage.gc();
+    assert_eq!(stage.gc().packs_moved, 0);
+    assert_eq!(stage.names(Area::Damage), [damaged], "only the pack of the base is damaged");
+    assert_eq!(packs_of_deltas(&stage), before);
+}
+
+#[test]
+fn the_bases_of_a_delta_in_a_damaged_pack_stay_until_that_is_repaired() {
+    let stage = Stage::new();
+    let made = series(&stage, 2);
+    let repo = stage.library.open();
+    for id in packs_of_deltas(&stage) {
+        damage::note(&repo, made[1], Damaged::Pack(id), "for now".into()).unwrap();
+    }
+    stage.forget(made[0]);
+    stage.gc();
+    let report = repair::packs::run(&repo, &repair::packs::Options::default(), &(), &AtomicBool::new(false));
+    assert!(!report.unwrap().has_lost());
+    assert_versions(&stage, &[(made[1], 1)]);
+}
