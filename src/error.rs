@@ -299,6 +299,10 @@ impl Error {
                  SNAP_PASSWORD_COMMAND and the configuration",
             ),
             Self::NewerFormat { .. } => Some("use a newer snap"),
+            Self::Missing { what } | Self::Damaged { what, .. } if opens_repository(what) => Some(
+                "without it nobody can open the repository: put the file back from a copy of the repository \
+                 (docs/repair.md)",
+            ),
             Self::Missing { .. } | Self::Damaged { .. } => Some(
                 "`snap check --read-data` says what is affected; the next backup stores again what the source still has; \
                  `snap repair` saves the rest (docs/repair.md)",
@@ -324,8 +328,13 @@ impl Error {
     }
 }
 
+/// Whether a repository whose object of this name is gone cannot even be looked at.
+fn opens_repository(what: &str) -> bool {
+    ["config/", "keys/", "a key slot"].iter().any(|start| what.starts_with(start))
+}
+
 /// Which variables say who one is, where a server did not let somebody in.
-fn credentials(what: &str) -> Option<&'static str> {
+pub(crate) fn credentials(what: &str) -> Option<&'static str> {
     match what.split_once("://")?.0 {
         "s3" => Some(
             "the keys are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN for temporary ones), the \

@@ -103,7 +103,7 @@ impl Cipher {
             CipherKind::Xaes256Gcm => {
                 let (key, nonce) = self.message_key(nonce)?;
                 key.open_in_place(nonce, aead::Aad::from(aad), body)
-                    .map_err(|_| Malformed::because("the authentication tag does not fit"))
+                    .map_err(|_| Malformed::because("its bytes are not what was written with this key"))
             }
         }
     }

@@ -39,5 +39,6 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malformed> {
 /// # Errors
 /// When the front does not parse.
 pub fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), Malformed> {
-    postcard::take_from_bytes(bytes).map_err(|err| Malformed::with(err.to_string()))
+    // What the decoder says helps nobody: that it read a length where a text stood.
+    postcard::take_from_bytes(bytes).map_err(|_| Malformed::because("its bytes cannot be decoded"))
 }

@@ -174,7 +174,7 @@ pub fn unlock(
     }
     match trouble {
         Some(err) if whole == 0 || err.is_out_of_memory() => Err(err),
-        None if whole == 0 => Err(Error::Missing { what: "every key slot of the repository".into() }),
+        None if whole == 0 => Err(Error::Missing { what: "a key slot that can be read".into() }),
         _ => Err(Error::WrongPassword { location: storage.location(), untried }),
     }
 }

@@ -281,7 +281,7 @@ fn a_backup_into_which_damage_healed_says_so() {
         fs::remove_file(&pack).unwrap();
         fs::write(&pack, bytes).unwrap();
     }
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     let dry = sandbox.ok(&["backup", "-n", "src"]).text();
     assert!(dry.contains("would be stored again"), "{dry}");
     let outcome = sandbox.ok(&["backup", "src"]);

@@ -214,7 +214,7 @@ fn damage_that_a_check_found_is_20_until_one_finds_none() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&pack, &bytes).unwrap();
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     status(&sandbox, &["--max-age", "1s"]).expect(20);
     assert!(text(&sandbox).contains("check    FAILED"), "{}", text(&sandbox));
     fs::write(&pack, &whole).unwrap();

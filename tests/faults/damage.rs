@@ -71,7 +71,7 @@ fn a_damaged_data_pack_is_named_no_wrong_byte_is_restored_and_a_backup_and_a_rep
         let packs = by_size(&sandbox, "packs");
         let (victim, other) = (packs.last().unwrap(), packs.first().unwrap());
         apply(harm, victim, other);
-        let report = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+        let report = sandbox.snap(&["check", "-v", "--read-data"]).expect(20).all();
         let named = if harm == Harm::Duplicate { another(&name(victim)) } else { name(victim) };
         // A pack that is gone has no name any more: what needed it has.
         assert!(harm == Harm::Delete || report.contains(&named), "{harm:?}: {report}");
@@ -94,7 +94,7 @@ fn a_damaged_tree_pack_is_named_and_a_backup_and_a_repair_heal_it() {
         let packs = by_size(&sandbox, "packs");
         let (victim, other) = (packs.first().unwrap(), packs.last().unwrap());
         apply(harm, victim, other);
-        let report = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+        let report = sandbox.snap(&["check", "-v", "--read-data"]).expect(20).all();
         let named = if harm == Harm::Duplicate { another(&name(victim)) } else { name(victim) };
         assert!(harm == Harm::Delete || report.contains(&named), "{harm:?}: {report}");
         sandbox.snap(&["snapshots"]).expect(0);
@@ -107,7 +107,7 @@ fn assert_heals(harm: Harm, sandbox: &Sandbox) {
     let before = sandbox.snapshot_names();
     sandbox.ok(&["backup", "src"]);
     sandbox.snap(&["repair", "packs"]).expect_one_of(&[0, 3]);
-    let report = sandbox.snap(&["check", "--read-data"]);
+    let report = sandbox.snap(&["check", "-v", "--read-data"]);
     assert_eq!(report.code, 0, "{harm:?}: {}", report.all());
     for id in before {
         sandbox.assert_restores(&id, &sandbox.src());
@@ -126,7 +126,7 @@ fn a_damaged_snapshot_is_named_and_the_other_restores() {
         let victim = objects.iter().find(|path| name(path) != second).unwrap();
         let other = objects.iter().find(|path| name(path) == second).unwrap();
         apply(harm, victim, other);
-        let report = sandbox.snap(&["check", "--read-data"]);
+        let report = sandbox.snap(&["check", "-v", "--read-data"]);
         if harm == Harm::Duplicate {
             let report = report.expect(20).all();
             assert!(report.contains(&another(&name(victim))), "{harm:?}: {report}");
@@ -166,7 +166,7 @@ fn a_damaged_second_key_slot_is_named_and_the_first_still_opens() {
         let keys = sandbox.objects("keys");
         let victim = keys.iter().find(|key| !first.contains(key)).unwrap();
         apply(harm, victim, &first[0]);
-        let report = sandbox.snap(&["check", "--read-data"]);
+        let report = sandbox.snap(&["check", "-v", "--read-data"]);
         match harm {
             Harm::Duplicate => {
                 let report = report.expect(20).all();
@@ -196,7 +196,7 @@ fn a_damaged_only_key_slot_is_told_apart_from_success() {
         let sandbox = sandbox();
         let victim = &sandbox.objects("keys")[0];
         apply(harm, victim, victim);
-        sandbox.snap(&["check", "--read-data"]).expect_one_of(&[10, 12, 20]);
+        sandbox.snap(&["check", "-v", "--read-data"]).expect_one_of(&[10, 12, 20]);
         assert_no_panic(&sandbox, &["snapshots"]);
         assert_no_panic(&sandbox, &["restore", "latest", "--target", "out/x"]);
     }
@@ -208,7 +208,7 @@ fn a_damaged_configuration_is_named_and_opens_nothing() {
         let sandbox = sandbox();
         let victim = &sandbox.objects("config")[0];
         apply(harm, victim, &sandbox.objects("snapshots")[0]);
-        let report = sandbox.snap(&["check", "--read-data"]);
+        let report = sandbox.snap(&["check", "-v", "--read-data"]);
         if harm == Harm::Delete {
             report.expect_one_of(&[10, 12, 20]);
         } else {
@@ -228,11 +228,11 @@ fn a_damaged_record_of_damage_counts_by_its_name_and_ends_like_one() {
         let packs = by_size(&sandbox, "packs");
         let pack = packs.last().unwrap();
         apply(Harm::FlipMiddle, pack, pack);
-        sandbox.snap(&["check", "--read-data"]).expect(20);
+        sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
         let records = sandbox.objects("damage");
         let record = records.iter().find(|path| name(path) == name(pack)).unwrap();
         apply(harm, record, record);
-        let report = sandbox.snap(&["check"]).expect(20).all();
+        let report = sandbox.snap(&["check", "-v"]).expect(20).all();
         assert!(report.contains(&format!("damage/{}", name(pack))), "{harm:?}: {report}");
         // The pack counts as damaged all the same: nothing is written against it.
         sandbox.ok(&["backup", "src"]);
@@ -256,7 +256,7 @@ fn a_damaged_entry_of_the_trash_is_named_and_brings_nothing_back() {
         sandbox.ok(&["forget", &first, &second]);
         let entries = sandbox.objects("trash");
         apply(harm, &entries[0], &entries[1]);
-        let report = sandbox.snap(&["check"]).expect(20).all();
+        let report = sandbox.snap(&["check", "-v"]).expect(20).all();
         assert!(report.contains(&name(&entries[0])), "{harm:?}: {report}");
         let id: String = name(&entries[0]).chars().take(8).collect();
         let told = sandbox.snap(&["undelete", &id]);
@@ -287,7 +287,7 @@ fn a_damaged_record_of_a_collection_is_named_and_one_that_has_not_ended_stops_wh
             if !ended {
                 fs::remove_file(done).unwrap();
             }
-            let report = sandbox.snap(&["check"]).expect(20).all();
+            let report = sandbox.snap(&["check", "-v"]).expect(20).all();
             assert!(report.contains(&format!("gc/{}", name(record))), "{harm:?}: {report}");
             sandbox.snap(&["backup", "src"]).expect(if ended { 0 } else { 20 });
             sandbox.snap(&["snapshots"]).expect(0);
@@ -311,7 +311,7 @@ fn a_damaged_session_is_named_and_its_owner_is_waited_for() {
         fs::create_dir_all(session.parent().unwrap()).unwrap();
         fs::write(&session, fs::read(&sandbox.objects("snapshots")[0]).unwrap()).unwrap();
         apply(harm, &session, &session);
-        let report = sandbox.snap(&["check"]).expect(20).all();
+        let report = sandbox.snap(&["check", "-v"]).expect(20).all();
         assert!(report.contains(&format!("sessions/{name_of}")), "{harm:?}: {report}");
         sandbox.ok(&["backup", "--full", "src"]);
         sandbox.assert_restores("latest", &sandbox.src());
@@ -495,7 +495,7 @@ fn a_newest_configuration_that_is_gone_is_missed() {
     let file = sandbox.path("repo/config/2");
     fs::copy(sandbox.path("repo/config/1"), &file).unwrap();
     // Not a generation of its own, but it was there.
-    sandbox.snap(&["check"]).expect(20);
+    sandbox.snap(&["check", "-v"]).expect(20);
     fs::remove_file(&file).unwrap();
     let report = sandbox.ok(&["check"]);
     assert!(report.stderr.contains("config/2"), "{}", report.stderr);

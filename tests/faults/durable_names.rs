@@ -17,7 +17,7 @@ fn a_name_that_is_there_is_synced_by_whoever_finds_it() {
     crate::support::chmod(&largest, 0o600);
     std::fs::write(&largest, bytes).unwrap();
     // The first check writes down that the pack is damaged; the second one finds that written.
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     let record = sandbox.objects("damage").pop().unwrap();
     let command = sandbox.command(&["check", "--read-data"]);
     let Some((outcome, calls)) = trace::record(&command, &sandbox.path("log")) else { return };

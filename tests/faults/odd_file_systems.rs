@@ -35,7 +35,7 @@ fn story(options: &[&str], kind: &str) {
     }
     snap(&["forget", "latest~1"]).unwrap().expect(0);
     snap(&["gc", "--empty-trash", "--max-unused", "0"]).unwrap().expect(0);
-    snap(&["check", "--read-data"]).unwrap().expect(0);
+    snap(&["check", "-v", "--read-data"]).unwrap().expect(0);
     assert_eq!(sandbox.snapshot_names().len(), 1);
     // Elsewhere, or once the file system can do more, nothing is different.
     sandbox.assert_restores("latest", &sandbox.src());

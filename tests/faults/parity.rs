@@ -120,7 +120,7 @@ fn what_is_read_of_a_damaged_pack_is_rebuilt_up_to_the_share_and_said_once() {
         sandbox.ok(read);
     }
     assert!(fs::read(&pack).unwrap() == damaged, "nothing is changed in place");
-    let report = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    let report = sandbox.snap(&["check", "-v", "--read-data"]).expect(20).all();
     assert!(report.contains(&name(&pack)) && !report.contains("/src/"), "no file is touched: {report}");
 }
 
@@ -131,7 +131,7 @@ fn what_is_beyond_the_share_is_damage_and_says_by_how_much() {
     scatter(&pack, share_of(&pack, 10) + 3);
     let told = sandbox.snap(&["restore", "latest", "--target", "out"]).expect(20).all();
     assert!(told.contains("sectors are damaged, and its parity can rebuild"), "{told}");
-    let report = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    let report = sandbox.snap(&["check", "-v", "--read-data"]).expect(20).all();
     assert!(report.contains("/src/d/"), "{report}");
     sandbox.snap(&["repair", "packs"]).expect(3);
     let aside: Vec<String> = sandbox.objects("quarantine").iter().map(|path| name(path)).collect();
@@ -146,7 +146,7 @@ fn a_damaged_pack_is_repaired_without_loss() {
     scatter(&pack, share_of(&pack, 10));
     let foreseen = sandbox.ok(&["repair", "packs", "-n", &name(&pack)]).text();
     assert!(foreseen.contains("0 lost, with the help of its parity"), "{foreseen}");
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     let told = sandbox.ok(&["repair", "packs"]).all();
     assert!(told.contains("0 lost, with the help of its parity; it was moved to quarantine/"), "{told}");
     assert!(!pack.exists() && !sidecar_of(&pack).exists());
@@ -171,7 +171,7 @@ fn a_pack_that_lost_both_tables_is_read_and_repaired() {
     fs::remove_dir_all(sandbox.cache()).unwrap();
     sandbox.assert_restores("latest", &sandbox.src());
     fs::remove_dir_all(sandbox.cache()).unwrap();
-    let report = sandbox.snap(&["check"]).expect(20).all();
+    let report = sandbox.snap(&["check", "-v"]).expect(20).all();
     assert!(report.contains("without its parity") && !report.contains("/src/"), "{report}");
     fs::remove_dir_all(sandbox.path("repo/damage")).unwrap();
     fs::remove_dir_all(sandbox.cache()).unwrap();
@@ -234,7 +234,7 @@ fn a_damaged_sidecar_is_named_touches_no_file_and_is_written_anew() {
     for at in [3, 40, 100, len / 2, len - 100, len - 3] {
         change(&sidecar_of(&pack), |bytes| bytes[at] ^= 0x10);
         sandbox.ok(&["check"]);
-        for check in [&["check", "--read-data"][..], &["check", "--scrub"]] {
+        for check in [&["check", "-v", "--read-data"][..], &["check", "-v", "--scrub"]] {
             let report = sandbox.snap(check).expect(20).all();
             let named = format!("parity/{}/{}", &name(&pack)[..2], name(&pack));
             assert!(report.contains(&named) && report.contains("repair parity"), "byte {at}: {report}");
@@ -247,7 +247,7 @@ fn a_damaged_sidecar_is_named_touches_no_file_and_is_written_anew() {
         sandbox.assert_clean();
     }
     change(&sidecar_of(&pack), |bytes| bytes.truncate(len / 2));
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     sandbox.ok(&["repair", "parity"]);
     sandbox.assert_clean();
 }

@@ -62,7 +62,7 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_original_stays_in_quarant
     let pack = largest_pack(&sandbox);
     flip_middle(&pack);
     let damaged = fs::read(&pack).unwrap();
-    let before = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    let before = sandbox.snap(&["check", "-v", "--read-data"]).expect(20).all();
     let named = before.lines().filter(|line| line.contains("/src/d/")).count();
     assert!((1..16).contains(&named), "one block of a pack is not all of it: {before}");
     assert!(before.contains("entries affected") || before.contains("entry affected"), "{before}");
@@ -73,7 +73,7 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_original_stays_in_quarant
     assert_eq!(aside.len(), 1);
     assert!(fs::read(&aside[0]).unwrap() == damaged, "the original is there as it was");
     // What is lost is named still; everything else is there.
-    let after = sandbox.snap(&["check"]).expect(20).all();
+    let after = sandbox.snap(&["check", "-v"]).expect(20).all();
     assert_eq!(after.lines().filter(|line| line.contains("/src/d/")).count(), named, "{after}");
     // The source still has it.
     let first = sandbox.snapshot_names().into_iter().next().unwrap();
@@ -89,9 +89,9 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_original_stays_in_quarant
 fn a_backup_first_and_the_repair_after_it_comes_to_the_same() {
     let sandbox = sandbox();
     flip_middle(&largest_pack(&sandbox));
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     sandbox.ok(&["backup", "src"]);
-    let report = sandbox.snap(&["check"]).expect(20).all();
+    let report = sandbox.snap(&["check", "-v"]).expect(20).all();
     assert!(report.contains("found damaged before"), "a damaged pack is one until it is repaired: {report}");
     assert!(!report.contains("/src/"), "nothing is lost any more: {report}");
     sandbox.snap(&["repair", "packs"]).expect(3);
@@ -112,7 +112,7 @@ fn a_pack_that_lost_one_end_gives_all_it_has_by_its_other_table() {
             }
             _ => bytes.extend_from_slice(&[7; 100]),
         });
-        let report = sandbox.snap(&["check", "--tables"]).expect(20).all();
+        let report = sandbox.snap(&["check", "-v", "--tables"]).expect(20).all();
         assert!(report.contains(pack.file_name().unwrap().to_str().unwrap()), "{damage}: {report}");
         sandbox.snap(&["repair", "packs"]).expect(0);
         sandbox.ok(&["gc"]);
@@ -127,7 +127,7 @@ fn a_pack_cut_short_gives_what_lies_before_the_cut() {
     let sandbox = sandbox();
     let pack = largest_pack(&sandbox);
     change(&pack, |bytes| bytes.truncate(bytes.len() / 2));
-    sandbox.snap(&["check"]).expect(20);
+    sandbox.snap(&["check", "-v"]).expect(20);
     let told = sandbox.snap(&["repair", "packs", "--json"]).expect(3).summary();
     assert!(told["packs"][0]["chunks_saved"].as_u64().unwrap() > 5, "{told}");
     assert!(told["packs"][0]["chunks_lost"].as_u64().unwrap() > 5, "{told}");
@@ -148,10 +148,10 @@ fn where_both_tables_are_lost_this_machine_may_remember_them() {
         if !remembers {
             fs::remove_dir_all(sandbox.cache()).unwrap();
         }
-        sandbox.snap(&["check", "--tables"]).expect(20);
+        sandbox.snap(&["check", "-v", "--tables"]).expect(20);
         sandbox.snap(&["repair", "packs"]).expect(if remembers { 0 } else { 3 });
         if !remembers {
-            sandbox.snap(&["check"]).expect(20);
+            sandbox.snap(&["check", "-v"]).expect(20);
             sandbox.ok(&["backup", "src"]);
         }
         sandbox.assert_clean();
@@ -170,7 +170,7 @@ fn packs_under_each_others_names_give_all_they_hold() {
     let (a, b) = (fs::read(&one).unwrap(), fs::read(&two).unwrap());
     change(&one, |bytes| *bytes = b);
     change(&two, |bytes| *bytes = a);
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     sandbox.snap(&["repair", "packs"]).expect(0);
     sandbox.assert_clean();
     sandbox.assert_restores("latest", &sandbox.src());
@@ -180,7 +180,7 @@ fn packs_under_each_others_names_give_all_they_hold() {
 fn a_dry_run_of_any_repair_writes_nothing() {
     let sandbox = sandbox();
     flip_middle(&largest_pack(&sandbox));
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     let before = sandbox.listing();
     sandbox.snap(&["repair", "packs", "-n"]).expect(3);
     sandbox.snap(&["repair", "snapshots", "-n"]).expect(3);
@@ -194,10 +194,10 @@ fn a_pack_that_is_whole_after_all_is_left_alone() {
     let pack = largest_pack(&sandbox);
     let good = fs::read(&pack).unwrap();
     flip_middle(&pack);
-    sandbox.snap(&["check", "--read-data"]).expect(20);
+    sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     // A bad cable, say.
     change(&pack, |bytes| *bytes = good);
-    let report = sandbox.snap(&["check", "--read-data"]).expect(0).all();
+    let report = sandbox.snap(&["check", "-v", "--read-data"]).expect(0).all();
     assert!(report.contains("snap repair packs"), "{report}");
     let told = sandbox.ok(&["repair", "packs"]).all();
     assert!(told.contains("is whole"), "{told}");
@@ -226,13 +226,13 @@ fn a_snapshot_that_lost_something_is_replaced_by_what_is_left_and_can_be_brought
     let sandbox = sandbox();
     flip_middle(&largest_pack(&sandbox));
     let original = sandbox.snapshot_names().into_iter().next().unwrap();
-    let lost = sandbox.snap(&["check", "--read-data"]).expect(20).all();
+    let lost = sandbox.snap(&["check", "-v", "--read-data"]).expect(20).all();
     sandbox.snap(&["repair", "packs"]).expect(3);
     let told = sandbox.snap(&["repair", "snapshots"]).expect(3).all();
     assert!(told.contains("/src/d/") && told.contains(&original[..8]), "{told}");
     let left = sandbox.snapshot_names().into_iter().next().unwrap();
     assert_ne!(left, original);
-    sandbox.snap(&["check"]).expect(0);
+    sandbox.snap(&["check", "-v"]).expect(0);
     // All but what was lost is as it was; what was lost in part is told at every restore.
     let target = sandbox.new_target();
     let outcome = sandbox.snap(&["restore", "latest", "--target", target.to_str().unwrap()]);
@@ -278,7 +278,7 @@ fn a_lost_directory_takes_only_what_lay_in_it() {
     let whole = sandbox.backup(&[]);
     chmod(&trees, 0o600);
     fs::remove_file(&trees).unwrap();
-    let report = sandbox.snap(&["check"]).expect(20).all();
+    let report = sandbox.snap(&["check", "-v"]).expect(20).all();
     assert!(report.contains("/src/d: directory"), "{report}");
     let told = sandbox.snap(&["repair", "snapshots"]).expect(3).all();
     assert!(told.contains("nothing of it can be read"), "the first snapshot's root is gone: {told}");
@@ -300,7 +300,7 @@ fn a_manifest_that_cannot_be_read_comes_back_from_what_this_machine_kept() {
     let sandbox = sandbox();
     let manifest = sandbox.objects("snapshots").remove(0);
     flip_middle(&manifest);
-    sandbox.snap(&["check"]).expect(20);
+    sandbox.snap(&["check", "-v"]).expect(20);
     let told = sandbox.snap(&["repair", "snapshots"]).expect(0).all();
     assert!(told.contains("put back from what this machine kept"), "{told}");
     assert!(manifest.exists() && sandbox.objects("quarantine").len() == 1);
@@ -331,14 +331,14 @@ fn a_scrub_needs_no_password_and_takes_the_least_recently_verified_first() {
     flip_middle(&pack);
     let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
     for _ in 0..2 {
-        assert!(sandbox.snap(&["check", "--scrub"]).expect(20).stderr.contains(&name));
+        assert!(sandbox.snap(&["check", "-v", "--scrub"]).expect(20).stderr.contains(&name));
     }
     assert!(sandbox.objects("damage").is_empty(), "without the password nothing can be written down");
     sandbox.set_password(Some(crate::support::PASSWORD));
-    sandbox.snap(&["check", "--scrub"]).expect(20);
+    sandbox.snap(&["check", "-v", "--scrub"]).expect(20);
     assert_eq!(sandbox.objects("damage").len(), 1);
     // What the structure's check then says is what the scrub found.
-    sandbox.snap(&["check"]).expect(20);
+    sandbox.snap(&["check", "-v"]).expect(20);
 }
 
 /// A library whose repository lies in memory.

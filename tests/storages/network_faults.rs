@@ -61,7 +61,7 @@ impl Line {
 
     fn assert_whole(&self) {
         self.proxy.set(|_| Fate::Pass);
-        self.snap(&["check", "--read-data"]).expect(0);
+        self.snap(&["check", "-v", "--read-data"]).expect(0);
         let target = self.sandbox.new_target();
         self.snap(&["restore", "latest", "--target", target.to_str().unwrap()]).expect(0);
         crate::support::assert_same(&self.sandbox.src(), &target.join("src"));
@@ -208,7 +208,7 @@ fn credentials_that_expire_and_a_bucket_that_vanishes_end_a_run_that_can_be_done
         assert!(said.contains(words), "{said}");
         assert!(before.elapsed() < Duration::from_secs(60), "what does not pass was tried again");
         line.proxy.set(|_| Fate::Pass);
-        line.snap(&["check", "--read-data"]).expect(0);
+        line.snap(&["check", "-v", "--read-data"]).expect(0);
         line.snap(&["backup", "src"]).expect(0);
         line.assert_whole();
     }
@@ -231,7 +231,7 @@ fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collectio
     line.snap(&["backup", "src"]).expect(0);
     line.sandbox.write(&[("a", "changed")]);
     line.snap(&["backup", "src"]).expect(0);
-    line.snap(&["check", "--read-data"]).expect(0);
+    line.snap(&["check", "-v", "--read-data"]).expect(0);
     let target = line.sandbox.new_target();
     line.snap(&["restore", "latest", "--target", target.to_str().unwrap()]).expect(0);
     line.snap(&["tag", "latest", "--add", "kept"]).expect_one_of(&[0, 1]);

@@ -51,7 +51,7 @@ fn a_store_that_overwrites_is_named_and_swept_only_alone() {
     let left = crate::support::files_below(&server.folder().join("bucket/deep/repo/packs"));
     assert!(left.is_empty(), "{left:?}");
     far.snap(&["backup", "src"]).expect(0);
-    far.snap(&["check", "--read-data"]).expect(0);
+    far.snap(&["check", "-v", "--read-data"]).expect(0);
     far.assert_restores();
     // It is a repository as any: the disk of that machine reads it without the server.
     let mut there = far.sandbox.bin();

@@ -65,7 +65,7 @@ fn an_append_only_server_takes_backups_and_lets_nothing_go() {
     far.sandbox.write(&[("a", "changed")]);
     far.snap(&["backup", "src"]).expect(0);
     far.assert_restores();
-    far.snap(&["check", "--read-data"]).expect(0);
+    far.snap(&["check", "-v", "--read-data"]).expect(0);
     let sessions = || crate::support::files_below(&server.folder().join("me/repo/locks"));
     assert!(sessions().is_empty(), "what has ended is gone: {:?}", sessions());
     let said = far.snap(&["forget", "latest~1"]).expect(1).stderr;

@@ -84,7 +84,7 @@ fn a_line_that_breaks_is_made_again_and_the_run_goes_on() {
     far.snap(&["backup", "src"]).expect(0);
     let lines: u32 = fs::read_to_string(far.sandbox.path("lines")).unwrap().trim().parse().unwrap();
     assert!(lines >= 4, "only {lines} lines were made");
-    far.snap(&["check", "--read-data"]).expect(0);
+    far.snap(&["check", "-v", "--read-data"]).expect(0);
     far.snap(&["restore", "latest", "--target", "out/x"]).expect(0);
     crate::support::assert_same(&far.sandbox.src(), &far.sandbox.path("out/x/src"));
     let names = crate::support::files_below(&far.sandbox.path("far/repo/snapshots"));
@@ -162,7 +162,7 @@ fn an_interrupt_saves_what_there_is_over_the_line_that_it_interrupts_too() {
     // It may have been done before it was interrupted.
     assert!(matches!(output.status.code(), Some(0 | 130)), "{said}");
     assert_eq!(far.snap(&["snapshots", "--json"]).expect(0).json().as_array().unwrap().len(), 1, "{said}");
-    far.snap(&["check", "--read-data"]).expect(0);
+    far.snap(&["check", "-v", "--read-data"]).expect(0);
 }
 
 /// Each request costs the time that light takes to the server and back.
@@ -198,7 +198,7 @@ fn a_repository_behind_ssh_itself_is_written_and_read() {
     let Some(server) = Sshd::start() else { return };
     let mut far = behind(&server);
     far.snap(&["backup", "--init", "src"]).expect(0);
-    far.snap(&["check", "--read-data"]).expect(0);
+    far.snap(&["check", "-v", "--read-data"]).expect(0);
     far.assert_restores();
     let nobody = server.command().replace("/user ", "/host ");
     *ssh(&mut far) = nobody;
@@ -217,7 +217,7 @@ fn an_account_that_may_remove_nothing_takes_backups() {
     far.snap(&["backup", "src"]).expect(0);
     far.sandbox.write(&[("a", "changed")]);
     far.snap(&["backup", "src"]).expect(0);
-    far.snap(&["check", "--read-data"]).expect(0);
+    far.snap(&["check", "-v", "--read-data"]).expect(0);
     far.assert_restores();
     far.snap(&["forget", "latest~1"]).expect(1);
     let manifests = crate::support::files_below(&far.sandbox.path("far/repo/snapshots"));

@@ -70,7 +70,7 @@ impl Far {
         self.sandbox.write(&[("a", "changed"), ("new", "file")]);
         self.snap(&["backup", "src"]).expect(0);
         assert!(self.snap(&["backup", "src"]).expect(0).text().contains("nothing changed"));
-        self.snap(&["check", "--read-data"]).expect(0);
+        self.snap(&["check", "-v", "--read-data"]).expect(0);
         assert_eq!(self.snap(&["cat", "latest~1:src/a"]).expect(0).text(), "hello");
         self.assert_restores();
         self.snap(&["tag", "latest", "--add", "kept"]).expect(0);
@@ -80,7 +80,7 @@ impl Far {
         self.snap(&["key", "passwd", "--new-password-file", "nowhere"]).expect(12);
         self.snap(&["repair", "index"]).expect(0);
         self.snap(&["status"]).expect(0);
-        self.snap(&["check", "--read-data"]).expect(0);
+        self.snap(&["check", "-v", "--read-data"]).expect(0);
         self.assert_restores();
     }
 
@@ -132,7 +132,7 @@ impl Far {
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             }
         }
-        self.snap(&["check", "--read-data"]).expect(0);
+        self.snap(&["check", "-v", "--read-data"]).expect(0);
         let snapshots = self.snap(&["snapshots", "--json"]).expect(0).json();
         assert_eq!(snapshots.as_array().unwrap().len(), 6);
         for snapshot in snapshots.as_array().unwrap() {

@@ -44,6 +44,9 @@ fn main() -> ExitCode {
     match args::Cli::of_arguments(words()) {
         Ok(cli) => {
             let json = cli.global.json;
+            if cli.global.verbose > 0 {
+                output::name_objects();
+            }
             report::finish(commands::run(cli), json)
         }
         Err(mut error) => {

@@ -1,9 +1,13 @@
 //! How values look, for people and in JSON, and the only way to standard output and standard error.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use regex::Regex;
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::manifest::Counts;
@@ -90,19 +94,51 @@ pub(crate) fn complain(line: &str) {
     };
 }
 
+static NAMES_OBJECTS: AtomicBool = AtomicBool::new(false);
+
+/// Objects of the repository are named from here on: few know what to do with the name of a pack.
+pub(crate) fn name_objects() {
+    NAMES_OBJECTS.store(true, Ordering::Relaxed);
+}
+
+/// What went wrong, for a person: with the names of objects only where they are wanted.
+pub(crate) fn plain(message: &str) -> String {
+    static NAMES: OnceLock<Option<[(Regex, &str); 5]>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| {
+        let name = |pattern: &str| Regex::new(pattern).ok();
+        Some([
+            (name(r"\bchunk [0-9a-f]{8} is missing\b")?, "some of its data is missing from the repository"),
+            (name(r"\bchunk [0-9a-f]{8}\b")?, "some of its data"),
+            (name(r"\btree [0-9a-f]{8}\b")?, "a directory"),
+            (name(r"\bpacks/[0-9a-f]{2}/[0-9a-f]{64}\b")?, "a pack of the repository"),
+            (name(r"\bpack [0-9a-f]{8}\b")?, "a pack of the repository"),
+        ])
+    });
+    let mut text = printable(message);
+    if let (Some(names), false) = (names, NAMES_OBJECTS.load(Ordering::Relaxed)) {
+        for (name, instead) in names {
+            if let Cow::Owned(changed) = name.replace_all(&text, *instead) {
+                text = changed;
+            }
+        }
+    }
+    text
+}
+
 /// A warning, for people or for a program.
 pub(crate) fn warn(json: bool, message: &str) {
-    let message = printable(message);
     if json {
+        let message = printable(message);
         complain(&json!({"message_type": "warning", "message": message}).to_string());
     } else {
+        let message = plain(message);
         complain(&format!("snap: {} {message}", Paint::Yellow.on_stderr("warning:")));
     }
 }
 
 /// Something that is wrong and was found: a reason for the exit code.
 pub(crate) fn error(message: &str) {
-    complain(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), printable(message)));
+    complain(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), plain(message)));
 }
 
 /// What helps.
@@ -143,6 +179,18 @@ pub(crate) fn size(bytes: u64) -> String {
 /// `1 file`, `2 files`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `2 files, 1 directory and 3 others`: what there is none of is not told.
+pub(crate) fn entries(files: u64, dirs: u64, others: u64) -> String {
+    let parts = [(files, "file", "files"), (dirs, "directory", "directories"), (others, "other", "others")];
+    let told = parts.into_iter().filter(|(number, ..)| *number > 0);
+    let told: Vec<String> = told.map(|(number, one, many)| count(number, one, many)).collect();
+    match told.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [all @ .., last] => format!("{} and {last}", all.join(", ")),
+    }
 }
 
 /// `0.42 s`, `1:02:03`.
@@ -305,7 +353,7 @@ mod tests {
     use proptest::prelude::{Just, any, prop, prop_oneof, proptest};
     use snap_backup::model::entry::Time;
 
-    use super::{base64, columns, count, duration, local, path, rfc3339, size};
+    use super::{base64, columns, count, duration, entries, local, path, rfc3339, size};
     use crate::chart;
     use crate::terminal::printable;
 
@@ -340,6 +388,18 @@ mod tests {
     /// Short ones, wide characters, and more than the formatter takes.
     fn cell() -> impl proptest::strategy::Strategy<Value = String> {
         prop_oneof![".{0,20}", Just("x".repeat(70_000)), Just("\u{202e}\u{1f600}e\u{301}".repeat(30_000))]
+    }
+
+    #[test]
+    fn what_there_is_none_of_is_not_told() {
+        for (of, text) in [
+            ((0, 0, 0), "nothing"),
+            ((1, 0, 0), "1 file"),
+            ((0, 2, 1), "2 directories and 1 other"),
+            ((3, 1, 2), "3 files, 1 directory and 2 others"),
+        ] {
+            assert_eq!(entries(of.0, of.1, of.2), text);
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
 /// Tells an error, of a set if it is one's, and gives its code.
 pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
     let code = code(error);
-    let mut message = output::printable(&message(error));
+    let mut message = if json { output::printable(&message(error)) } else { output::plain(&message(error)) };
     if let Some(set) = set {
         message = format!("{set}: {message}");
     }

@@ -173,7 +173,7 @@ impl Unpacker {
                 out.reserve_exact(len);
                 self.inner
                     .decompress_to_buffer(packed, out)
-                    .map_err(|err| Malformed::with(err.to_string()))?;
+                    .map_err(|_| Malformed::because("its bytes cannot be decompressed"))?;
             }
             Codec::Delta => return Err(Malformed::because("a delta without the chunks it is made from")),
         }

@@ -9,6 +9,7 @@ pub mod scrub;
 mod small;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
@@ -60,6 +61,29 @@ pub struct Options {
     pub tables: bool,
 }
 
+/// What something is wrong with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A pack, which holds data.
+    Pack,
+    /// A snapshot's manifest.
+    Manifest,
+    /// A key slot.
+    KeySlot,
+    /// A configuration.
+    Config,
+    /// What processes tell each other.
+    Record,
+    /// A segment: tables of packs together, which only speed things up.
+    Segment,
+    /// The parity of a pack.
+    Parity,
+    /// An entry of a snapshot: counted with the snapshots.
+    Entry,
+    /// The repository as a whole.
+    Repository,
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -75,8 +99,14 @@ pub struct Report {
     pub errors: Vec<String>,
     /// How many more there are.
     pub more: u64,
+    /// How many objects of which kind they are about.
+    pub subjects: BTreeMap<Subject, u64>,
+    /// Those of them that are not about an object.
+    pub remarks: Vec<String>,
     /// Snapshots that damage touches, and how many of their entries.
     pub affected: Vec<(SnapshotId, u64)>,
+    /// The first of these entries' paths.
+    pub paths: Vec<(SnapshotId, Vec<u8>)>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -98,6 +128,8 @@ struct Mark {
     errors: usize,
     more: u64,
     damage: usize,
+    subjects: BTreeMap<Subject, u64>,
+    paths: usize,
 }
 
 /// Checks.
@@ -137,7 +169,8 @@ pub fn run(
     checker.record(session.session().map_or_else(session::new_id, Ok)?);
     names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
     for what in repo.diverged() {
-        checker.error(format!("{what}; if that is right, `snap repair known` accepts it"));
+        checker
+            .error(Subject::Repository, format!("{what}; if that is right, `snap repair known` accepts it"));
     }
     checker.report.warnings.extend(repo.warnings());
     session.close()?;
@@ -145,9 +178,16 @@ pub fn run(
 }
 
 impl Checker<'_> {
-    fn error(&mut self, text: String) {
+    fn error(&mut self, subject: Subject, text: String) {
         if self.report.errors.contains(&text) {
             return;
+        }
+        // Of one pack more than one thing may be wrong.
+        if subject != Subject::Pack {
+            *self.report.subjects.entry(subject).or_default() += 1;
+        }
+        if subject == Subject::Repository {
+            self.report.remarks.push(text.clone());
         }
         match self.report.errors.len() < MOST {
             true => self.report.errors.push(text),
@@ -157,13 +197,21 @@ impl Checker<'_> {
 
     /// How much was found so far.
     fn mark(&self) -> Mark {
-        Mark { errors: self.report.errors.len(), more: self.report.more, damage: self.damage.len() }
+        Mark {
+            errors: self.report.errors.len(),
+            more: self.report.more,
+            damage: self.damage.len(),
+            subjects: self.report.subjects.clone(),
+            paths: self.report.paths.len(),
+        }
     }
 
     /// Takes back what was found since.
     fn return_to(&mut self, mark: &Mark) {
         self.report.errors.truncate(mark.errors);
         self.report.more = mark.more;
+        self.report.subjects.clone_from(&mark.subjects);
+        self.report.paths.truncate(mark.paths);
         let taken_back = self.damage.split_off(mark.damage.min(self.damage.len()));
         taken_back.iter().for_each(|(what, _)| _ = self.noted.remove(what));
     }
@@ -174,11 +222,18 @@ impl Checker<'_> {
         }
     }
 
+    /// A pack is not what it should be.
+    fn count_bad(&mut self, pack: PackId) {
+        if self.bad.insert(pack) {
+            *self.report.subjects.entry(Subject::Pack).or_default() += 1;
+        }
+    }
+
     fn pack_error(&mut self, pack: PackId, err: &Error) {
         let text = err.chain();
-        self.bad.insert(pack);
+        self.count_bad(pack);
         self.note(Damaged::Pack(pack), text.clone());
-        self.error(text);
+        self.error(Subject::Pack, text);
     }
 
     /// Reads packs as deep as was asked for; what is wrong with one is a finding. Returns those that are whole.
@@ -223,7 +278,7 @@ impl Checker<'_> {
     }
 
     fn wrong_segment(&mut self, why: &str) {
-        self.error(format!("{why}: `snap repair index` removes it"));
+        self.error(Subject::Segment, format!("{why}: `snap repair index` removes it"));
     }
 
     fn moved(&mut self, id: &PackId) {
@@ -244,9 +299,9 @@ impl Checker<'_> {
                 self.report.warnings.push(format!("{text}: `snap repair packs` ends the record of it"));
                 continue;
             }
-            self.bad.insert(pack);
+            self.count_bad(pack);
             let why = record.map_or_else(|| "its record cannot be read".to_owned(), |record| record.why);
-            self.error(format!("pack {} was found damaged before: {why}", pack.short()));
+            self.error(Subject::Pack, format!("pack {} was found damaged before: {why}", pack.short()));
         }
         Ok(())
     }

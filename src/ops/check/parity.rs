@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::model::id::PackId;
 use crate::ops::check::Checker;
 use crate::ops::check::Options;
+use crate::ops::check::Subject;
 use crate::store::index::Index;
 use crate::store::parity;
 use crate::store::storage::Area;
@@ -40,7 +41,7 @@ impl Checker<'_> {
             }
             let Some(sidecar) = sidecars.get(id) else { continue };
             if let Some(wrong) = wrong(parity::verify(storage, (id, *len), *sidecar).map(|_| ()))? {
-                self.error(wrong);
+                self.error(Subject::Parity, wrong);
             }
         }
         Ok(())

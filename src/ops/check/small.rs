@@ -14,6 +14,7 @@ use crate::model::record::GcRecord;
 use crate::model::record::Seen;
 use crate::model::record::SessionRecord;
 use crate::ops::check::Checker;
+use crate::ops::check::Subject;
 use crate::store::keys;
 use crate::store::objects;
 use crate::store::snapshots;
@@ -30,7 +31,7 @@ impl Checker<'_> {
         }
         for (name, slot) in keys::all(self.repo.storage())? {
             match slot {
-                Err(err) => self.error(err.chain()),
+                Err(err) => self.error(Subject::KeySlot, err.chain()),
                 // Anybody who may add objects can add a slot, but not one that the repository's own key has sealed.
                 Ok((_, bytes)) if slot::label(&bytes, &self.repo.ring().meta).is_err() => {
                     self.report.warnings.push(format!(
@@ -43,11 +44,11 @@ impl Checker<'_> {
         }
         for found in self.repo.storage().list(Area::Config)? {
             if let Err(err) = self.repo.check_config(&found.name) {
-                self.error(err.chain());
+                self.error(Subject::Config, err.chain());
             }
         }
         for found in self.repo.storage().list(Area::Snapshots)? {
-            self.finding(snapshots::verify(self.repo, &found.name))?;
+            self.finding(Subject::Manifest, snapshots::verify(self.repo, &found.name))?;
         }
         for found in self.repo.storage().list(Area::Trash)? {
             let bound = found.name.split('.').next().unwrap_or_default().to_owned();
@@ -73,7 +74,7 @@ impl Checker<'_> {
                 None => self.object::<SessionRecord>(envelope::SESSION, area, name, name)?,
                 Some("beat" | "end") => self.fleeting::<Beat>(envelope::BEAT, name)?,
                 Some("seen") => self.fleeting::<Seen>(envelope::SEEN, name)?,
-                Some(_) => self.error(objects::unknown_name(area, name).chain()),
+                Some(_) => self.error(Subject::Record, objects::unknown_name(area, name).chain()),
             }
         }
         Ok(())
@@ -92,7 +93,7 @@ impl Checker<'_> {
                 self.report.warnings.push(format!("{}; it counts as none", err.chain()));
                 Ok(())
             }
-            other => self.finding(other.map(|_| ())),
+            other => self.finding(Subject::Record, other.map(|_| ())),
         }
     }
 
@@ -103,15 +104,16 @@ impl Checker<'_> {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
         let bytes = storage.read(area, name, envelope::MAX_OBJECT);
         let opened = bytes.and_then(|bytes| objects::open::<T>(ring, magic, area, name, bound, bytes));
-        self.finding(opened.map(|_| ()))
+        let subject = if area == Area::Trash { Subject::Manifest } else { Subject::Record };
+        self.finding(subject, opened.map(|_| ()))
     }
 
     /// Damage is a finding; what went since it was listed is none.
-    fn finding(&mut self, read: Result<()>) -> Result<()> {
+    fn finding(&mut self, subject: Subject, read: Result<()>) -> Result<()> {
         match read {
             Err(err) if err.is_missing() => Ok(()),
             Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
-                self.error(err.chain());
+                self.error(subject, err.chain());
                 Ok(())
             }
             other => other,

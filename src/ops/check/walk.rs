@@ -18,6 +18,8 @@ use crate::model::id::SnapshotId;
 use crate::model::record::Damaged;
 use crate::observe::Event;
 use crate::ops::check::Checker;
+use crate::ops::check::MOST;
+use crate::ops::check::Subject;
 use crate::store::chunks::ChunkReader;
 use crate::store::index::BlockAt;
 use crate::store::index::Copy;
@@ -54,7 +56,7 @@ struct Walk<'c, 'a> {
     seen: &'c mut HashMap<ChunkId, bool>,
     /// Delta blocks, and whether packs that are whole as far as is known hold all of their bases.
     made: &'c mut HashMap<BlockAt, bool>,
-    name: String,
+    snapshot: SnapshotId,
     affected: u64,
 }
 
@@ -106,14 +108,13 @@ impl Checker<'_> {
         self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
         self.observer.notice(Event::Expect { files: some.len() as u64, bytes: 0 });
         for snapshot in some {
-            let name = format!("snapshot {}", snapshot.id.short());
             let mut walk = Walk {
                 checker: self,
                 reader: &mut reader,
                 spare: &mut spare,
                 seen: &mut seen,
                 made: &mut made,
-                name,
+                snapshot: snapshot.id,
                 affected: 0,
             };
             walk.all(snapshot)?;
@@ -177,7 +178,11 @@ impl Walk<'_, '_> {
     /// One entry that is not whole.
     fn tell(&mut self, path: &[u8], why: &str) {
         self.affected += 1;
-        self.checker.error(format!("{}: /{}: {why}", self.name, String::from_utf8_lossy(path)));
+        let name = format!("snapshot {}", self.snapshot.short());
+        self.checker.error(Subject::Entry, format!("{name}: /{}: {why}", String::from_utf8_lossy(path)));
+        if self.checker.report.paths.len() < MOST {
+            self.checker.report.paths.push((self.snapshot, path.to_vec()));
+        }
     }
 
     /// Goes into a directory that is not known to be whole.

@@ -45,7 +45,8 @@ pub(super) fn read(dir: &Path) -> Result<Chain> {
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let bad = |why: String| Error::Archive { what: path.display().to_string(), source: Malformed::with(why) };
-    let value: Value = serde_json::from_slice(&bytes).map_err(|err| bad(err.to_string()))?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|err| bad(format!("it is no JSON (line {}, column {})", err.line(), err.column())))?;
     let chain = ["backupChain", "chain", "backups"].iter().find_map(|name| value.get(name));
     let chain = chain.or(Some(&value).filter(|value| value.is_array()));
     let chain = chain.ok_or_else(|| bad("it has no backupChain".to_owned()))?;

@@ -29,6 +29,7 @@ use object_store::PutPayload;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 
+use crate::error;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::malformed::Malformed;
@@ -102,8 +103,14 @@ impl CloudStorage {
         let line = Arc::new(Line::new(place.to_string(), options.patience));
         let http = Arc::new(Http::new(Arc::clone(&line), options.patience, options.limits));
         let store = place.open(&options.variables, &http);
-        let store = store
-            .map_err(|err| Error::Usage(format!("{place} cannot be reached: {err} (docs/remote.md)")))?;
+        let store = store.map_err(|err| {
+            let why = match err {
+                object_store::Error::Generic { source, .. } => source.to_string(),
+                other => other.to_string(),
+            };
+            let help = error::credentials(&place.to_string()).unwrap_or("its settings are in docs/remote.md");
+            Error::Usage(format!("cannot reach {place}: {why}: {help}"))
+        })?;
         Ok(Self { place, store, line, lacks: OnceLock::new(), tried: Mutex::default() })
     }
 

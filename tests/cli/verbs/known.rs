@@ -48,10 +48,10 @@ fn snapshots_that_are_missing_can_be_accepted() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     fs::remove_dir_all(sandbox.path("repo/snapshots")).unwrap();
-    sandbox.snap(&["check"]).expect(20);
+    sandbox.snap(&["check", "-v"]).expect(20);
     let told = sandbox.ok(&["repair", "known", "-n"]).text();
     assert!(told.contains("would accept"), "{told}");
-    sandbox.snap(&["check"]).expect(20);
+    sandbox.snap(&["check", "-v"]).expect(20);
     sandbox.ok(&["repair", "known"]);
     sandbox.ok(&["check"]);
     sandbox.ok(&["gc"]);
@@ -130,7 +130,7 @@ fn a_flipped_byte_in_the_newest_configuration_makes_no_other_repository_of_it() 
         fs::write(&file, bytes).unwrap();
         let outcome = sandbox.ok(&["ls", "latest"]);
         assert!(outcome.stderr.contains("config/2 is damaged"), "byte {at}: {}", outcome.stderr);
-        sandbox.snap(&["check"]).expect(20);
+        sandbox.snap(&["check", "-v"]).expect(20);
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::check::scrub::Budget;
-use snap_backup::ops::check::{self, Options, Report, Subset};
+use snap_backup::ops::check::{self, Options, Report, Subject, Subset};
 
 use super::around::Job;
 use super::{Context, scrub, sets};
@@ -88,22 +88,11 @@ fn one(context: &Context, args: &Check) -> Result<Outcome> {
 
 /// Errors go to standard error, each as a line: they are the reason for the exit code. The verdict is the answer.
 fn print(context: &Context, report: &Report) -> Result<()> {
-    for error in &report.errors {
-        output::error(error);
+    match context.global.verbose {
+        0 => print_sum(report),
+        _ => print_all(report),
     }
-    if report.more > 0 {
-        output::error(&format!("and {} more", report.more));
-    }
-    for (id, entries) in &report.affected {
-        let entries = count(*entries, "entry", "entries");
-        output::error(&format!("snapshot {}: {entries} affected", id.short()));
-    }
-    if !report.errors.is_empty() {
-        output::hint(
-            "back up again, which stores anew what the sources still have; then `snap repair packs`, and \
-             `snap repair snapshots` for what is lost all the same (docs/repair.md)",
-        );
-    }
+    hints(report).into_iter().for_each(output::hint);
     if !context.talks() {
         return Ok(());
     }
@@ -119,6 +108,77 @@ fn print(context: &Context, report: &Report) -> Result<()> {
         count(report.packs, "pack", "packs"),
         count(report.chunks, "chunk", "chunks"),
     ))
+}
+
+/// What helps, for each kind of damage.
+fn hints(report: &Report) -> Vec<&'static str> {
+    let mut hints = Vec::new();
+    let is_data = |subject: &Subject| !matches!(subject, Subject::Parity | Subject::Segment);
+    if report.subjects.keys().any(is_data) {
+        hints.push(
+            "back up again, which stores anew what the sources still have; then `snap repair packs`, and \
+             `snap repair snapshots` for what is lost all the same (docs/repair.md)",
+        );
+    }
+    if report.subjects.contains_key(&Subject::Parity) {
+        hints.push("`snap repair parity` writes parity anew");
+    }
+    if report.subjects.contains_key(&Subject::Segment) {
+        hints.push(
+            "`snap repair index` removes damaged segments: they only speed things up, and are made anew",
+        );
+    }
+    hints
+}
+
+/// What is damaged, as a sum, and whom that touches: few want the names of objects.
+fn print_sum(report: &Report) {
+    let objects: Vec<String> =
+        report.subjects.iter().filter_map(|(subject, number)| words(*subject, *number)).collect();
+    if !objects.is_empty() {
+        output::error(&format!("damaged: {}", objects.join(", ")));
+    }
+    report.remarks.iter().for_each(|remark| output::error(remark));
+    for (id, entries) in &report.affected {
+        let paths = report.paths.iter().filter(|(of, _)| of == id);
+        let shown: Vec<String> =
+            paths.take(PATHS).map(|(_, path)| format!("/{}", String::from_utf8_lossy(path))).collect();
+        let more = entries.saturating_sub(shown.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let entries = count(*entries, "entry", "entries");
+        output::error(&format!("snapshot {}: {entries} affected: {}{more}", id.short(), shown.join(", ")));
+    }
+    if !report.errors.is_empty() {
+        output::note(false, "-v names every object and path");
+    }
+}
+
+/// Paths of a snapshot that are named.
+const PATHS: usize = 5;
+
+fn words(subject: Subject, number: u64) -> Option<String> {
+    let (one, many) = match subject {
+        Subject::Pack => ("pack", "packs"),
+        Subject::Manifest => ("snapshot's manifest", "snapshots' manifests"),
+        Subject::KeySlot => ("key slot", "key slots"),
+        Subject::Config => ("configuration", "configurations"),
+        Subject::Record => ("record", "records"),
+        Subject::Segment => ("segment", "segments"),
+        Subject::Parity => ("pack's parity", "packs' parity"),
+        Subject::Entry | Subject::Repository => return None,
+    };
+    Some(count(number, one, many))
+}
+
+fn print_all(report: &Report) {
+    report.errors.iter().for_each(|error| output::error(error));
+    if report.more > 0 {
+        output::error(&format!("and {} more", report.more));
+    }
+    for (id, entries) in &report.affected {
+        let entries = count(*entries, "entry", "entries");
+        output::error(&format!("snapshot {}: {entries} affected", id.short()));
+    }
 }
 
 fn print_json(report: &Report) -> Result<()> {

@@ -72,7 +72,9 @@ impl Config {
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn of_file(file: &Path, profile: Option<&str>) -> Result<(Self, Vec<Complaint>)> {
-        let text = std::fs::read_to_string(file).map_err(Error::io("read the configuration", file))?;
+        let bytes = std::fs::read(file).map_err(Error::io("read the configuration", file))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::Usage(format!("the configuration {} is not UTF-8 text", file.display())))?;
         let file = std::path::absolute(file).map_err(Error::io("make absolute", file))?;
         let (mut config, complaints) =
             Self::of_text(&text, file.parent().unwrap_or(Path::new("/")), profile, &|name| {

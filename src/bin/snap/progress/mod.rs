@@ -120,7 +120,8 @@ impl Progress {
             let value = json!({"message_type": "error", "error": error, "during": self.verb, "item": item});
             output::complain(&value.to_string());
         } else {
-            self.aside(|| output::warn(false, &format!("{}: {why}", String::from_utf8_lossy(path))));
+            let path = if path.is_empty() { "/".into() } else { String::from_utf8_lossy(path) };
+            self.aside(|| output::warn(false, &format!("{path}: {why}")));
         }
     }
 

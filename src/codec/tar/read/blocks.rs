@@ -137,7 +137,7 @@ pub(super) fn broken(path: &[u8], err: io::Error) -> Error {
     match err.kind() {
         io::ErrorKind::UnexpectedEof => bad(path, Malformed::because("the archive ends in the middle of it")),
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-            bad(path, Malformed::with(format!("the archive is damaged here: {err}")))
+            bad(path, Malformed::because("the archive is damaged here: its bytes cannot be decompressed"))
         }
         _ => bad(path, Malformed::with(format!("it cannot be read further: {err}"))),
     }
