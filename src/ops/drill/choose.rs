@@ -69,7 +69,11 @@ fn snapshots_of(reading: &ReadSession, options: &Options) -> Result<Vec<Snapshot
     }
     let mut sets: HashMap<_, Vec<Snapshot>> = HashMap::new();
     let mut order = Vec::new();
-    for snapshot in snapshots::list(repo)?.into_iter().rev() {
+    let all = snapshots::list(repo)?;
+    if let Some(why) = options.selection.unmatched(&all) {
+        return Err(Error::none_selected(why));
+    }
+    for snapshot in all.into_iter().rev() {
         if snapshot.manifest.partial || !options.selection.admits(&snapshot.manifest) {
             continue;
         }

@@ -120,3 +120,138 @@ fn forget_says_how_many_it_kept() {
     let outcome = sandbox.ok(&["forget", "--keep-last", "1"]).text();
     assert!(outcome.contains("1 snapshot forgotten, 1 kept"), "{outcome}");
 }
+
+/// Words of decoders, names of types and what a debug print leaves: none of them is for a person.
+const OF_LIBRARIES: [&str; 12] = [
+    "varint",
+    "authentication tag",
+    "Dictionary",
+    "Generic ",
+    "os error 2)\\n",
+    "\\n",
+    "Some(",
+    "Err(",
+    "invalid utf-8",
+    "disallowed",
+    "expected value",
+    "EOF while",
+];
+
+/// Damage that `harm` does to the files of a kind.
+fn harmed(area: &str, harm: fn(&mut Vec<u8>)) -> Sandbox {
+    let sandbox = Sandbox::with_tree(&[("d/a", "one"), ("d/b", "two"), ("c", "three")]);
+    sandbox.backup(&[]);
+    for object in sandbox.objects(area) {
+        let mut bytes = fs::read(&object).unwrap();
+        harm(&mut bytes);
+        fs::remove_file(&object).unwrap();
+        fs::write(&object, bytes).unwrap();
+    }
+    sandbox
+}
+
+#[test]
+fn whatever_is_damaged_is_told_without_words_of_libraries_and_names_of_objects() {
+    let harms: [fn(&mut Vec<u8>); 5] = [
+        Vec::clear,
+        |bytes| bytes.truncate(bytes.len() / 2),
+        |bytes| bytes.iter_mut().for_each(|byte| *byte = 0xff),
+        |bytes| bytes.iter_mut().skip(30).for_each(|byte| *byte ^= 0x55),
+        |bytes| *bytes = b"hello\n".to_vec(),
+    ];
+    for area in ["config", "keys", "snapshots", "packs"] {
+        for (number, harm) in harms.into_iter().enumerate() {
+            let sandbox = harmed(area, harm);
+            for args in [
+                &["snapshots"][..],
+                &["check"],
+                &["check", "--read-data"],
+                &["restore", "latest", "--target", "out/it"],
+                &["ls", "latest"],
+                &["backup", "src"],
+            ] {
+                let told = sandbox.snap(args).stderr;
+                for word in OF_LIBRARIES {
+                    assert!(!told.contains(word), "{area} {number} {args:?}: {word:?} in {told}");
+                }
+                let is_name = |word: &str| {
+                    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+                    word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+                };
+                let named = told.split([' ', '/', '\n']).find(|word| is_name(word));
+                assert!(area == "keys" || named.is_none(), "{area} {number} {args:?}: {named:?} in {told}");
+                assert!(!told.contains("chunk "), "{area} {number} {args:?}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_check_says_what_is_damaged_as_a_sum_and_whom_it_touches() {
+    let sandbox = harmed("packs", Vec::clear);
+    let packs = sandbox.objects("packs").len();
+    let told = sandbox.snap(&["check", "--read-data"]).expect(20).stderr;
+    assert!(told.contains(&format!("snap: error: damaged: {packs} packs\n")), "{told}");
+    let snapshot = sandbox.snapshot_names().into_iter().next().unwrap();
+    let snapshot = &snapshot[..8];
+    assert!(told.contains(&format!("snap: error: snapshot {snapshot}: 1 entry affected: /\n")), "{told}");
+    let named = sandbox.snap(&["check", "--read-data", "-v"]).expect(20).stderr;
+    assert!(named.contains("packs/") && named.contains("is missing"), "{named}");
+}
+
+#[test]
+fn a_set_of_the_configuration_chooses_snapshots_for_every_verb_that_looks_at_some() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.write(&[("other/b", "2")]);
+    let config = "[repositories.main]\nlocation = \"repo\"\n[sets.mine]\nrepository = \"main\"\nsources = [\"src\"]\n\
+                  [sets.other]\nrepository = \"main\"\nsources = [\"src/other\"]\n";
+    fs::write(sandbox.path("snap.toml"), config).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = sandbox.bin();
+        command.args(args);
+        finish(command, b"")
+    };
+    run(&["backup"]).expect(0);
+    run(&["-r", "./copy", "init"]).expect(0);
+    for (args, wanted) in [
+        (&["find", "b", "--set", "other"][..], "1 match in 1 snapshot"),
+        (&["du", "--set", "mine"], "1 snapshot"),
+        (&["stats", "--set", "mine"], "freed:"),
+        (&["copy", "--to", "./copy", "--set", "mine"], "1 snapshot"),
+        (&["rewrite", "--set", "mine", "--exclude", "a", "-n"], "without 1 file"),
+    ] {
+        let outcome = run(args).expect(0);
+        assert!(outcome.text().contains(wanted), "{args:?}: {}", outcome.all());
+    }
+    for verb in ["find x", "du", "stats", "copy --to ./copy", "rewrite -e x"] {
+        let args: Vec<&str> = verb.split(' ').chain(["--set", "min"]).collect();
+        assert!(run(&args).expect(2).stderr.contains("mine"), "{verb}");
+    }
+}
+
+#[test]
+fn a_host_that_nobody_knows_is_told_by_every_verb() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.ok(&["backup", "src", "--host", "laptop"]);
+    let status = sandbox.snap(&["status", "--host", "labtop"]).expect(1).stderr;
+    assert!(status.contains("no backup of host labtop is known here"), "{status}");
+    for verb in ["find x", "stats", "du", "drill", "rewrite -e x", "ls latest", "restore latest -t out/it"] {
+        let args: Vec<&str> = verb.split(' ').chain(["--host", "labtop"]).collect();
+        let outcome = sandbox.snap(&args).expect(1);
+        assert!(
+            outcome.stderr.contains("host labtop") && outcome.stderr.contains("laptop"),
+            "{verb}: {}",
+            outcome.stderr
+        );
+    }
+    for verb in ["snapshots", "forget --keep-last 1"] {
+        let args: Vec<&str> = verb.split(' ').chain(["--host", "labtop"]).collect();
+        let outcome = sandbox.snap(&args).expect(0);
+        assert!(
+            outcome.stderr.contains("host labtop") && outcome.stderr.contains("laptop"),
+            "{verb}: {}",
+            outcome.stderr
+        );
+    }
+    sandbox.ok(&["status", "--host", "laptop"]);
+}

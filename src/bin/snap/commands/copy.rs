@@ -4,16 +4,16 @@ use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::ops::copy::{self, Copied, Options, Report};
 use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Choice;
+use snap_backup::store::selection::{Choice, Selection};
 use snap_backup::store::similar::Delta;
 use snap_backup::{Error, Result};
 
 use super::Context;
 use super::other::Other;
+use super::select::Among;
 use crate::output::{self, count, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
-use crate::retention::Filters;
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -43,13 +43,17 @@ pub(crate) struct Copy {
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
-    filters: Filters,
+    among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
+    args.among.with(context, |context, selection| copy(context, args, selection))
+}
+
+fn copy(context: &Context, args: &Copy, selection: Selection) -> Result<Outcome> {
     context.begin("copy", args.dry_run, |_| {});
     context.recorder.tell();
-    let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
+    let choice = Choice { selectors: args.snapshots.clone(), selection };
     let options = Options { choice, level: args.compression, delta: args.delta, dry_run: args.dry_run };
     let other = args.other.context(context);
     context.with(|from| {

@@ -10,11 +10,11 @@ use snap_backup::store::selection::{Choice, Selection};
 use snap_backup::{Error, Result};
 
 use super::Context;
+use super::select::Among;
 use super::selector::text_and_path;
 use crate::output::{self, count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
-use crate::retention::Filters;
 use crate::table::Narrow;
 
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub(crate) struct Du {
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     #[command(flatten)]
-    filters: Filters,
+    among: Among,
 }
 
 /// What lines are sorted by.
@@ -65,8 +65,12 @@ enum Column {
 }
 
 pub(super) fn run(context: &Context, args: &Du) -> Result<Outcome> {
+    args.among.with(context, |context, selection| du(context, args, selection))
+}
+
+fn du(context: &Context, args: &Du, selection: Selection) -> Result<Outcome> {
     let mut options = Options {
-        choice: Choice { selectors: Vec::new(), selection: args.filters.selection()? },
+        choice: Choice { selectors: Vec::new(), selection },
         below: args.below.clone().map(OsStringExt::into_vec).unwrap_or_default(),
         since: args.since.clone(),
         depth: args.depth,

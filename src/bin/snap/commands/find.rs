@@ -9,15 +9,15 @@ use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Time};
 use snap_backup::model::numbers::Numbers;
 use snap_backup::ops::find::{self, Match, Options, Type};
-use snap_backup::store::selection::Choice;
+use snap_backup::store::selection::{Choice, Selection};
 use snap_backup::store::snapshots::Snapshot;
 use snap_backup::{Error, Result};
 
+use super::select::Among;
 use super::{Context, ls};
 use crate::output::{self, count, failed};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
-use crate::retention::Filters;
 use crate::times;
 use crate::values;
 
@@ -67,7 +67,7 @@ pub(crate) struct Find {
     #[arg(short, long = "snapshot", value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
     #[command(flatten)]
-    filters: Filters,
+    among: Among,
 }
 
 fn kind(text: &str) -> Result<Type, String> {
@@ -84,18 +84,22 @@ fn kind(text: &str) -> Result<Type, String> {
 }
 
 pub(super) fn run(context: &Context, args: Find) -> Result<Outcome> {
+    args.among.with(context, |context, selection| find(context, &args, selection))
+}
+
+fn find(context: &Context, args: &Find, selection: Selection) -> Result<Outcome> {
     let options = Options {
-        choice: Choice { selectors: args.snapshots, selection: args.filters.selection()? },
-        patterns: args.patterns,
+        choice: Choice { selectors: args.snapshots.clone(), selection },
+        patterns: args.patterns.clone(),
         regex: args.regex,
         ignore_case: args.ignore_case,
         newer: args.newer,
         older: args.older,
         larger: args.larger,
         smaller: args.smaller,
-        types: args.types,
-        chunk: args.chunk,
-        content: args.content,
+        types: args.types.clone(),
+        chunk: args.chunk.clone(),
+        content: args.content.clone(),
     };
     let by_limits = [options.larger, options.smaller].iter().any(Option::is_some)
         || [options.newer, options.older].iter().any(Option::is_some);

@@ -13,6 +13,7 @@ use snap_backup::tree::filter;
 use snap_backup::{Error, Result};
 
 use super::Context;
+use super::select::Among;
 use crate::output::{self, count, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
@@ -59,7 +60,7 @@ pub(crate) struct Rewrite {
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
-    filters: Filters,
+    among: Among,
 }
 
 #[derive(Debug, Args)]
@@ -119,9 +120,11 @@ pub(super) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
         let why = "nothing to change: give --exclude, --new-host, --description, --expires or tags";
         return Err(Error::Usage(why.to_owned()));
     }
-    let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
-    let options = Options { choice, change, exclude, force: args.force, dry_run: args.dry_run };
-    apply(context, &options)
+    args.among.with(context, |context, selection| {
+        let choice = Choice { selectors: args.snapshots.clone(), selection };
+        let (force, dry_run) = (args.force, args.dry_run);
+        apply(context, &Options { choice, change, exclude, force, dry_run })
+    })
 }
 
 pub(super) fn tag(context: &Context, args: &Tag) -> Result<Outcome> {
@@ -194,10 +197,8 @@ fn line(one: &Rewritten, dry_run: bool) -> String {
     let dropped = &one.dropped;
     if dropped.files + dropped.dirs + dropped.others > 0 {
         text += &format!(
-            ", without {}, {} and {} ({})",
-            count(dropped.files, "file", "files"),
-            count(dropped.dirs, "directory", "directories"),
-            count(dropped.others, "other", "others"),
+            ", without {} ({})",
+            output::entries(dropped.files, dropped.dirs, dropped.others),
             size(dropped.bytes)
         );
     }

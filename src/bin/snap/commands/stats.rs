@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::ops::stats::{self, Freed, Line, Options, Report};
 use snap_backup::store::graph::Amount;
-use snap_backup::store::selection::Choice;
+use snap_backup::store::selection::{Choice, Selection};
 
 use super::Context;
+use super::select::Among;
 use crate::chart;
 use crate::output::{self, count, size};
 use crate::progress::stop_on_signals;
 use crate::report::Outcome;
-use crate::retention::Filters;
 use crate::table::Narrow;
 
 #[derive(Debug, Args)]
@@ -23,11 +23,15 @@ pub(crate) struct Stats {
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     pub(crate) snapshots: Vec<String>,
     #[command(flatten)]
-    pub(crate) filters: Filters,
+    pub(crate) among: Among,
 }
 
 pub(super) fn run(context: &Context, args: &Stats) -> Result<Outcome> {
-    let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
+    args.among.with(context, |context, selection| stats(context, args, selection))
+}
+
+fn stats(context: &Context, args: &Stats, selection: Selection) -> Result<Outcome> {
+    let choice = Choice { selectors: args.snapshots.clone(), selection };
     let options = Options { choice };
     context.with(|repo| {
         let report = stats::run(repo, &options, &*stop_on_signals()?)?;

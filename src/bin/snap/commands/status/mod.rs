@@ -136,7 +136,25 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
         }
     }
     refuse_nothing(&reports)?;
+    refuse_strangers(&reports, &args.host)?;
     Ok(reports)
+}
+
+/// A host that nothing is known of is a mistake: nobody would be told that it saves nothing.
+fn refuse_strangers(reports: &[Report], hosts: &[String]) -> Result<()> {
+    let known: BTreeSet<&str> =
+        reports.iter().flat_map(|report| &report.sets).map(|set| set.host.as_str()).collect();
+    let Some(stranger) = hosts.iter().find(|host| !known.contains(host.as_str())) else { return Ok(()) };
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Error::NotFound {
+        what: format!("no backup of host {stranger} is known here"),
+        help: match known.is_empty() {
+            true => "`snap status --all-hosts` shows all that save to the repository".to_owned(),
+            false => {
+                format!("known are {known}; `snap status --all-hosts` shows all that save to the repository")
+            }
+        },
+    })
 }
 
 /// One repository that is not there, and that nothing is known of, is a mistake.
