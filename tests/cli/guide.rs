@@ -27,6 +27,13 @@ fn script(page: &str, titles: &[&str]) -> String {
     script
 }
 
+/// The only block of a section.
+fn block(page: &str, title: &str) -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with(title)).unwrap();
+    section.split("```").nth(1).unwrap().to_owned()
+}
+
 fn run(home: &Path, titles: &[&str]) -> String {
     run_script(home, &script("docs/guide.md", titles))
 }
@@ -79,6 +86,36 @@ fn the_quick_start_of_the_readme_works_as_it_stands() {
     snap.env_clear().env("HOME", &home).args(["ls", "-R", "latest"]).current_dir(&home);
     let listed = finish(snap, b"").expect(0).text().to_owned();
     assert!(listed.contains("notes.txt") && !listed.contains(".cache/page"), "{listed}");
+}
+
+#[test]
+fn the_commands_for_a_new_machine_work_as_they_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("home/me"), dir.path().join("home/new"));
+    fs::create_dir_all(old.join("documents")).unwrap();
+    fs::create_dir_all(&new).unwrap();
+    fs::write(old.join("documents/text"), "an important text").unwrap();
+    let repo = dir.path().join("repo");
+    let snap = |args: &[&str], at: &Path| {
+        let mut snap = Command::new(env!("CARGO_BIN_EXE_snap"));
+        snap.env_clear().env("HOME", at).env("SNAP_REPO", &repo).env("SNAP_PASSWORD", "on paper");
+        snap.current_dir(at).args(args);
+        finish(snap, b"").expect(0)
+    };
+    snap(&["init"], &old);
+    snap(&["backup", old.to_str().unwrap()], &old);
+    fs::remove_dir_all(&old).unwrap();
+    // What a test cannot have: a server, a prompt, and the root directory of a machine.
+    let here = dir.path().to_str().unwrap();
+    let script = block("README.md", "On a new machine")
+        .replace("sftp://me@server/backup/snap", repo.to_str().unwrap())
+        .replace("latest home/me", &format!("latest {}/home/me", &here[1..]))
+        .replace("--include /home/me", &format!("--include {here}/home/me"))
+        .replace("/mnt/new", new.join("all").to_str().unwrap());
+    run_script(&new, &format!("export SNAP_PASSWORD='on paper'\n{script}"));
+    for back in [old.join("documents/text"), new.join(format!("all{here}/home/me/documents/text"))] {
+        assert_eq!(fs::read_to_string(back).unwrap(), "an important text");
+    }
 }
 
 /// What the script left: a full with the last part of each source as root, and the chain.

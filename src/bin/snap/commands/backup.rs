@@ -31,39 +31,24 @@ use crate::values;
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
-    /// Read every byte again, whatever the timestamps say
-    #[arg(long, conflicts_with_all = ["incremental", "differential"])]
-    pub(crate) full: bool,
-    /// Compare with the newest snapshot of the same host and sources (the default)
-    #[arg(long, conflicts_with = "differential")]
-    pub(crate) incremental: bool,
-    /// Compare with the newest full snapshot
-    #[arg(long)]
-    pub(crate) differential: bool,
-    /// Make the repository if there is none
-    #[arg(long)]
-    pub(crate) init: bool,
-    /// With --init: make it without encryption
-    #[arg(long, requires = "init")]
-    pub(crate) no_encryption: bool,
-    /// With --init: keep parity of so many percent beside each pack
-    #[arg(long, value_name = "N%", requires = "init", value_parser = values::parity)]
-    pub(crate) parity: Option<u8>,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
     /// Save this set of the configuration; given twice: both. Without it, and without PATHs, all sets
     #[arg(long, value_name = "NAME", conflicts_with_all = ["paths", "files_from", "stdin", "stdin_from_command", "store_as"])]
     pub(crate) set: Vec<String>,
-    /// Label the snapshot
-    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
-    pub(crate) tags: Vec<String>,
-    /// Say what the snapshot is for
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) description: Option<String>,
-    /// Let it be forgotten after this, whatever rules say: a date, a time, or so long from now (30d)
-    #[arg(long, value_name = "WHEN", value_parser = times::future)]
-    pub(crate) expires: Option<Time>,
-    /// Record this host name instead of the machine's
-    #[arg(long)]
-    pub(crate) host: Option<String>,
+    /// Read sources from a file, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Vec<PathBuf>,
+    /// Save what comes from standard input as one file
+    #[arg(long, conflicts_with_all = ["stdin_from_command", "files_from", "paths"])]
+    pub(crate) stdin: bool,
+    /// The name of that file
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub(crate) stdin_filename: OsString,
+    /// Save what a command prints as one file: -- COMMAND ARGUMENT...
+    #[arg(long, requires = "paths", conflicts_with = "files_from")]
+    pub(crate) stdin_from_command: bool,
     /// Leave out what matches
     #[arg(short = 'e', long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<OsString>,
@@ -88,18 +73,15 @@ pub(crate) struct Backup {
     /// Stay within the file systems of the sources
     #[arg(short = 'x', long)]
     pub(crate) one_file_system: bool,
-    /// Read sources from a file, one a line; - is standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) files_from: Vec<PathBuf>,
-    /// Save what comes from standard input as one file
-    #[arg(long, conflicts_with_all = ["stdin_from_command", "files_from", "paths"])]
-    pub(crate) stdin: bool,
-    /// The name of that file
-    #[arg(long, value_name = "NAME", default_value = "stdin")]
-    pub(crate) stdin_filename: OsString,
-    /// Save what a command prints as one file: -- COMMAND ARGUMENT...
-    #[arg(long, requires = "paths", conflicts_with = "files_from")]
-    pub(crate) stdin_from_command: bool,
+    /// Read every byte again, whatever the timestamps say
+    #[arg(long, conflicts_with_all = ["incremental", "differential"])]
+    pub(crate) full: bool,
+    /// Compare with the newest snapshot of the same host and sources (the default)
+    #[arg(long, conflicts_with = "differential")]
+    pub(crate) incremental: bool,
+    /// Compare with the newest full snapshot
+    #[arg(long)]
+    pub(crate) differential: bool,
     /// Compare with this snapshot
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "full")]
     pub(crate) parent: Option<String>,
@@ -109,12 +91,30 @@ pub(crate) struct Backup {
     /// Save a snapshot even if nothing changed, filters leave nothing of a source, or standard input is empty
     #[arg(long)]
     pub(crate) allow_empty: bool,
-    /// Write nothing, say what would be
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
+    /// Label the snapshot
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// Say what the snapshot is for
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// Let it be forgotten after this, whatever rules say: a date, a time, or so long from now (30d)
+    #[arg(long, value_name = "WHEN", value_parser = times::future)]
+    pub(crate) expires: Option<Time>,
+    /// Record this host name instead of the machine's
+    #[arg(long)]
+    pub(crate) host: Option<String>,
     /// Store the source under this path
     #[arg(long = "as", value_name = "PATH", value_parser = OsStringValueParser::new().try_map(values::stored_path))]
     pub(crate) store_as: Option<OsString>,
+    /// Make the repository if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// With --init: make it without encryption
+    #[arg(long, requires = "init")]
+    pub(crate) no_encryption: bool,
+    /// With --init: keep parity of so many percent beside each pack
+    #[arg(long, value_name = "N%", requires = "init", value_parser = values::parity)]
+    pub(crate) parity: Option<u8>,
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,

@@ -14,9 +14,7 @@ use crate::output::{count, duration, size};
 pub(super) fn human(context: &Context, repo: &Repository, summary: &Summary, options: &Options) -> String {
     let counts = &summary.counts;
     let mut text = format!("{} backup", summary.kind);
-    if summary.kind != options.kind {
-        text += &format!(" (not {}: there was nothing to compare with)", options.kind);
-    } else if let Some(parent) = summary.parent {
+    if let Some(parent) = summary.parent {
         text += &format!(", compared with snapshot {}", parent.short());
     }
     text += &format!(

@@ -134,14 +134,9 @@ fn statistics(summary: &Summary) -> Value {
 
 /// The numbers, with the letters beside them for whoever sees them for the first time.
 fn human(summary: &Summary) -> String {
-    let part = |totals: &Totals| {
-        format!(
-            "{}, {} and {} ({})",
-            count(totals.files, "file", "files"),
-            count(totals.dirs, "directory", "directories"),
-            count(totals.others, "other", "others"),
-            size(totals.bytes)
-        )
+    let part = |totals: &Totals| match output::entries(totals.files, totals.dirs, totals.others) {
+        without_bytes if totals.files == 0 => without_bytes,
+        text => format!("{text} ({})", size(totals.bytes)),
     };
     if summary.is_same() && summary.problems.is_empty() {
         return "no difference".to_owned();

@@ -151,10 +151,8 @@ fn human(summary: &Summary, file: Option<&Path>) -> String {
     let to = file
         .map_or_else(String::new, |file| format!(" to {}", output::printable(&file.display().to_string())));
     let mut text = format!(
-        "exported {}, {} and {} ({}) of snapshot {}{to} in {}",
-        count(counts.files, "file", "files"),
-        count(counts.dirs, "directory", "directories"),
-        count(counts.others, "other", "others"),
+        "exported {} ({}) of snapshot {}{to} in {}",
+        output::entries(counts.files, counts.dirs, counts.others),
         size(counts.bytes),
         summary.snapshot.short(),
         duration(summary.seconds),

@@ -184,10 +184,8 @@ fn json(summary: &Summary) -> Value {
 fn human(summary: &Summary) -> String {
     let counts = &summary.counts;
     let mut text = format!(
-        "imported {}, {} and {} ({}) in {}\nadded:   {}, stored as {}",
-        count(counts.files_new, "file", "files"),
-        count(counts.dirs, "directory", "directories"),
-        count(counts.others, "other", "others"),
+        "imported {} ({}) in {}\nadded:   {}, stored as {}",
+        output::entries(counts.files_new, counts.dirs, counts.others),
         size(counts.bytes_total),
         duration(summary.seconds),
         size(counts.bytes_added),

@@ -18,18 +18,30 @@ use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// latest, latest~N, an id prefix or a time, with :PATH for a part
+    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
     /// Where to
     #[arg(short, long, value_name = "DIR")]
     pub(crate) target: PathBuf,
+    /// Write nothing, list what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
     /// Only what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(crate) include: Vec<OsString>,
     /// Not what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<OsString>,
+    /// Remove what is in the target and not in the snapshot, as far as it is selected
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Which files that are there may be changed
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Overwrite::Always)]
+    pub(crate) overwrite: Overwrite,
+    /// Read back what was written
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Set owners by number, not by name
     #[arg(long)]
     pub(crate) numeric_ids: bool,
@@ -48,18 +60,6 @@ pub(crate) struct Restore {
     /// Make holes of zeros
     #[arg(long)]
     pub(crate) sparse: bool,
-    /// Which files that are there may be changed
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Overwrite::Always)]
-    pub(crate) overwrite: Overwrite,
-    /// Remove what is in the target and not in the snapshot, as far as it is selected
-    #[arg(long)]
-    pub(crate) delete: bool,
-    /// Read back what was written
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Write nothing, list what would be done
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) among: Among,
 }
@@ -160,11 +160,7 @@ fn written(summary: &Summary) -> String {
     let dirs = count(summary.dirs, "directory", "directories");
     let size = size(summary.bytes_written);
     match written == all {
-        true => format!(
-            "{}, {dirs} and {} ({size})",
-            count(summary.files, "file", "files"),
-            count(summary.others, "other", "others"),
-        ),
+        true => format!("{} ({size})", output::entries(summary.files, summary.dirs, summary.others)),
         false => format!("{written} of {} ({size}) and {dirs}", count(all, "file", "files")),
     }
 }

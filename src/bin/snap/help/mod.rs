@@ -3,6 +3,8 @@
 //! place in the help can change separately; the tests hold both together.
 
 mod apply;
+#[cfg(test)]
+mod documents;
 mod environment;
 mod overview;
 mod topics;

@@ -53,7 +53,14 @@ pub(super) const VERBS: &[VerbHelp] = &[
             ),
             ("See first what would be written", "snap restore latest --target / --include /etc --dry-run"),
         ],
-        groups: &[],
+        groups: &[
+            ("What to restore", &["include", "exclude", "delete"]),
+            ("What is there already", &["overwrite", "verify"]),
+            (
+                "What entries get",
+                &["numeric-ids", "no-owner", "no-devices", "no-setuid", "no-xattrs", "sparse"],
+            ),
+        ],
     },
     VerbHelp {
         name: "mount",

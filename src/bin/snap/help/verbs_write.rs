@@ -49,10 +49,10 @@ pub(super) const VERBS: &[VerbHelp] = &[
             ),
             (
                 "How to find what changed",
-                &["full", "incremental", "differential", "parent", "ignore-ctime", "allow-empty", "dry-run"],
+                &["full", "incremental", "differential", "parent", "ignore-ctime", "allow-empty"],
             ),
             ("What the snapshot says of itself", &["tag", "description", "expires", "host", "as"]),
-            ("The repository", &["init", "no-encryption", "parity", "compression", "mirror"]),
+            ("The repository", &["init", "no-encryption", "parity", "compression", "delta", "mirror"]),
         ],
     },
     VerbHelp {
@@ -79,7 +79,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                     "no-encryption",
                 ],
             ),
-            ("How", &["compression", "dry-run"]),
+            ("How", &["compression", "delta", "dry-run"]),
             ("Which snapshots", WHICH),
         ],
     },
