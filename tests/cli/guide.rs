@@ -118,6 +118,30 @@ fn the_commands_for_a_new_machine_work_as_they_stand() {
     }
 }
 
+/// The calls of the script's times, and the import, as the page on it has them.
+#[test]
+fn the_page_on_the_old_script_works_as_it_stands() {
+    let home = tempfile::tempdir().unwrap();
+    old_archives(home.path());
+    let import = block("docs/from-the-old-script.md", "The old archives");
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/from-the-old-script.md"))
+        .unwrap();
+    let crontab = page.split("```").nth(1).unwrap();
+    let calls: Vec<&str> =
+        crontab.lines().filter_map(|line| line.find("snap ").map(|at| &line[at..])).collect();
+    assert_eq!(calls.len(), 3, "{crontab}");
+    let script = format!(
+        "cd app\nexport INCREMENTAL_BACKUP_PATH=./backups/incremental\n{import}\nsnap snapshots\n{}\nsnap check --read-data\n",
+        calls.join("\n")
+    );
+    let all = run_script(home.path(), &script);
+    assert!(
+        all.contains("1 snapshot was saved") && all.contains("incremental backup, compared with"),
+        "{all}"
+    );
+    assert!(all.contains("no errors were found"), "{all}");
+}
+
 /// What the script left: a full with the last part of each source as root, and the chain.
 fn old_archives(home: &Path) {
     let app = home.join("app");

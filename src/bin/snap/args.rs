@@ -112,7 +112,8 @@ pub(crate) struct Global {
     /// Print each item; twice: unchanged ones too
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print JSON: one object per line; `snapshots`, `forget` by rules and `key list` print one array, as restic does
+    /// Print JSON: one object per line; `snapshots`, `forget` by rules (also as a part of `cleanup`), `key list` and
+    /// `undelete` print one array, as restic does
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }

@@ -126,3 +126,49 @@ fn excludes_keep_things_out() {
         assert_eq!(restored.join("src").join(name).exists(), there, "{name}");
     }
 }
+
+/// Wrappers read either one value or a line at a time, and must know which.
+#[test]
+fn json_is_one_object_a_line_but_for_four_verbs() {
+    let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
+    sandbox.backup(&[]);
+    sandbox.write(&[("a", "changed")]);
+    sandbox.backup(&[]);
+    for verb in ["snapshots", "forget --keep-last 1 -n", "key list", "undelete"] {
+        let args: Vec<&str> = verb.split(' ').chain(["--json"]).collect();
+        let text = sandbox.ok(&args).text();
+        let value: serde_json::Value =
+            serde_json::from_str(&text).unwrap_or_else(|err| panic!("{verb}: {err}: {text}"));
+        assert!(value.is_array() && text.trim_end().lines().count() == 1, "{verb}: {text}");
+    }
+    for verb in [
+        "ls latest",
+        "find a",
+        "diff latest~1 latest",
+        "stats",
+        "status",
+        "check",
+        "du",
+        "backup src",
+        "gc -n",
+        "drill",
+        "history src/a",
+        "config show",
+        "restore latest --target out/json",
+        "export latest -o out/x.tar",
+        "tag --add x latest",
+        "cleanup --keep-last 9",
+        "sync --to other --init",
+        "repair index -n",
+    ] {
+        let args: Vec<&str> = verb.split(' ').chain(["--json"]).collect();
+        let text = sandbox.ok(&args).text();
+        for line in text.lines() {
+            let value: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|err| panic!("{verb}: {err}: {text}"));
+            // A cleanup is a forget by rules and a collection, and prints what both print.
+            assert!(value.is_object() || verb.starts_with("cleanup"), "{verb}: {line}");
+        }
+        assert!(!text.is_empty(), "{verb}");
+    }
+}

@@ -26,7 +26,11 @@ pub(super) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
         count(counts.dirs, "directory", "directories"),
     );
     text += &format!("\nread:    {} of {}", size(counts.bytes_read), size(counts.bytes_total));
-    text += &format!("\nadded:   {}, stored as {}", size(counts.bytes_added), size(counts.bytes_stored));
+    text += &format!("\nadded:   {}", size(counts.bytes_added));
+    // A dry run compresses nothing.
+    if !options.dry_run {
+        text += &format!(", stored as {}", size(counts.bytes_stored));
+    }
     if counts.bytes_stored > 0 && counts.bytes_added > 0 {
         text += &format!(" (ratio {:.2})", counts.bytes_added as f64 / counts.bytes_stored as f64);
     }

@@ -161,7 +161,10 @@ fn written(summary: &Summary) -> String {
     let size = size(summary.bytes_written);
     match written == all {
         true => format!("{} ({size})", output::entries(summary.files, summary.dirs, summary.others)),
-        false => format!("{written} of {} ({size}) and {dirs}", count(all, "file", "files")),
+        false => {
+            let dirs = if summary.dirs > 0 { format!(" and {dirs}") } else { String::new() };
+            format!("{written} of {} ({size}){dirs}", count(all, "file", "files"))
+        }
     }
 }
 

@@ -83,7 +83,9 @@ fn room(report: &Report) -> Option<String> {
 fn work(work: &Work, now: Time) -> String {
     let mut text = match &work.good {
         Some(good) => format!("  {:<8} {} ({})", work.verb, when(good.start, now), what(good)),
-        None => format!("  {:<8} never went well", work.verb),
+        None if work.is_failing() => format!("  {:<8} never went well", work.verb),
+        // What was refused or interrupted did not fail.
+        None => format!("  {:<8} not done yet", work.verb),
     };
     if let Some(bad) = work.bad.as_ref().filter(|_| work.is_failing()) {
         text += &format!("\n  {:<8} FAILED {}: {}", work.verb, when(bad.start, now), why(bad));
