@@ -17,7 +17,7 @@ use snap_backup::{Error, Result};
 
 use crate::pager::Paged;
 use crate::report;
-pub(crate) use crate::table::{columns, padded, table};
+pub(crate) use crate::table::{padded, table};
 use crate::terminal::{self, Guarded, Paint};
 pub(crate) use crate::terminal::{name, printable};
 
@@ -353,8 +353,9 @@ mod tests {
     use proptest::prelude::{Just, any, prop, prop_oneof, proptest};
     use snap_backup::model::entry::Time;
 
-    use super::{base64, columns, count, duration, entries, local, path, rfc3339, size};
+    use super::{base64, count, duration, entries, local, path, rfc3339, size};
     use crate::chart;
+    use crate::table::columns;
     use crate::terminal::printable;
 
     proptest! {

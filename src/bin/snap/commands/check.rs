@@ -13,6 +13,7 @@ use super::{Context, scrub, sets};
 use crate::output::{self, count, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::report::Outcome;
+use crate::terminal::Paint;
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -99,8 +100,8 @@ fn print(context: &Context, report: &Report) -> Result<()> {
     let read =
         if report.bytes_read > 0 { format!("; {} read", size(report.bytes_read)) } else { String::new() };
     let verdict = match report.errors.len() as u64 + report.more {
-        0 => "no errors were found".to_owned(),
-        number => count(number, "error was found", "errors were found"),
+        0 => Paint::Green.on("no errors were found"),
+        number => Paint::Red.on(&count(number, "error was found", "errors were found")),
     };
     output::tell(&format!(
         "checked {}, {} and {}{read}\n{verdict}",

@@ -8,12 +8,13 @@ use serde_json::json;
 use snap_backup::{Error, Result};
 
 use super::{Context, daemon};
-use crate::output::{self, columns};
+use crate::output;
 use crate::password;
 use crate::report::Outcome;
 use crate::schedule::Planned;
 use crate::schedule::keeper::{Keeper, told};
 use crate::schedule::units::{self, Wanted};
+use crate::table::Narrow;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -115,7 +116,8 @@ fn show(context: &Context, args: &Show) -> Result<Outcome> {
             output::printable(&one.job.lane),
         ]);
     }
-    output::tell(&columns(&rows, |_| false).join("\n"))?;
+    let narrow = Narrow { cut: &[(4, 12), (1, 8)], drop: &[3, 4] };
+    output::tell(&output::table(&rows, |_| false, &narrow).join("\n"))?;
     Ok(Outcome::Done)
 }
 

@@ -17,6 +17,7 @@ use crate::output::{self, failed};
 use crate::report::Outcome;
 use crate::retention::group_by;
 use crate::table::Narrow;
+use crate::terminal::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Snapshots {
@@ -126,7 +127,7 @@ fn compact(list: &[&Snapshot]) -> Vec<String> {
 }
 
 /// Where the snapshot is from and what it holds stays longest.
-const NARROW: Narrow<'_> = Narrow { cut: &[(8, 12), (7, 8), (2, 6)], drop: &[7, 6, 4, 3, 2, 5] };
+const NARROW: Narrow<'_> = Narrow { cut: &[(8, 12), (7, 8), (3, 16), (2, 6)], drop: &[7, 6, 4, 3, 2, 5] };
 
 fn table(list: &[&Snapshot]) -> Vec<String> {
     let head = ["ID", "Time", "Host", "Kind", "Files", "Size", "Added", "Tags", "Paths"].map(str::to_owned);
@@ -165,7 +166,7 @@ fn row(Snapshot { id, manifest }: &Snapshot) -> [String; 9] {
 fn marks(manifest: &Manifest) -> String {
     let expires = manifest.expires().map(|at| format!("expires {}", output::local(at)));
     let marks = [
-        manifest.partial.then(|| "partial".to_owned()),
+        manifest.partial.then(|| Paint::Yellow.on("partial")),
         manifest.is_pinned().then(|| "pinned".to_owned()),
         expires,
     ];

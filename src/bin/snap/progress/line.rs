@@ -9,11 +9,15 @@ const BAR: (usize, usize) = (30, 12);
 /// A path that is cut shorter says nothing.
 const PATH: usize = 12;
 const GAP: &str = "  ";
+/// Columns for the percentage and the bytes.
+const NUMBERS: usize = 28;
 
 /// What is to be shown.
 #[derive(Debug, Default)]
 pub(super) struct View<'a> {
-    pub(super) title: &'a str,
+    pub(super) verb: &'a str,
+    /// What the verb is at; empty where it does one thing only.
+    pub(super) stage: &'a str,
     pub(super) share: Option<f64>,
     /// The total is that of the last time.
     pub(super) is_guess: bool,
@@ -37,9 +41,10 @@ struct Piece {
 /// The line, at most `width` columns wide.
 pub(super) fn line(view: &View<'_>, width: usize) -> String {
     let pieces = pieces(view, width);
+    let title = title(view, width);
     let mut ranks: Vec<u8> = pieces.iter().map(|piece| piece.rank).collect();
     ranks.sort_unstable();
-    let mut used = measure_text_width(view.title);
+    let mut used = measure_text_width(&title);
     let mut kept = Vec::new();
     for rank in ranks {
         let length = pieces.iter().find(|piece| piece.rank == rank).map_or(0, |piece| piece.text.len());
@@ -49,7 +54,7 @@ pub(super) fn line(view: &View<'_>, width: usize) -> String {
             kept.push(rank);
         }
     }
-    let mut text = truncate_str(view.title, width, "").into_owned();
+    let mut text = truncate_str(&title, width, "").into_owned();
     for piece in pieces.iter().filter(|piece| kept.contains(&piece.rank)) {
         text += GAP;
         text += &piece.text;
@@ -60,6 +65,15 @@ pub(super) fn line(view: &View<'_>, width: usize) -> String {
         text += &tail(&output::path(view.path), room);
     }
     text
+}
+
+/// The stage, where that leaves room for how far it is.
+fn title(view: &View<'_>, width: usize) -> String {
+    let whole = format!("{}: {}", view.verb, view.stage);
+    match view.stage.is_empty() || measure_text_width(&whole) + NUMBERS > width {
+        true => view.verb.to_owned(),
+        false => whole,
+    }
 }
 
 fn pieces(view: &View<'_>, width: usize) -> Vec<Piece> {
@@ -137,7 +151,7 @@ mod tests {
 
     fn view() -> View<'static> {
         View {
-            title: "backup",
+            verb: "backup",
             share: Some(0.42),
             bytes: (1_395_864_371, 3_328_599_654),
             files: (12_034, 30_000),
@@ -171,6 +185,13 @@ mod tests {
         ] {
             assert_eq!(line(&view(), width), wanted, "{width}");
         }
+    }
+
+    #[test]
+    fn a_stage_is_named_where_that_leaves_room_for_the_numbers() {
+        let check = View { verb: "check", stage: "reading packs", left: None, path: b"", ..view() };
+        assert_eq!(line(&check, 30), "check   42%  1.3 of 3.1 GiB");
+        assert_eq!(line(&check, 48), "check: reading packs   42%  1.3 of 3.1 GiB  12 s");
     }
 
     #[test]

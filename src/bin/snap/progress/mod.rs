@@ -198,13 +198,9 @@ impl Screen {
         let at = seconds - self.began;
         let path = counters.current.lock().map(|path| path.clone()).unwrap_or_default();
         let (all, is_guess) = counters.all_bytes();
-        let title = if stage.name.is_empty() {
-            self.verb.to_owned()
-        } else {
-            format!("{}: {}", self.verb, stage.name)
-        };
         let view = View {
-            title: &title,
+            verb: self.verb,
+            stage: stage.name,
             share: share.map(|share| share.done),
             is_guess,
             at_least: counters.at_least.load(Ordering::Relaxed),
