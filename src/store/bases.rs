@@ -17,8 +17,8 @@ use crate::store::chunks::slice;
 use crate::store::index::Index;
 use crate::store::index::Location;
 
-/// Decoded bytes that are kept: about a dozen blocks.
-const KEPT_BYTES: usize = 24 << 20;
+/// Decoded bytes that are kept: two prefixes of the longest, as two readers come to at a time.
+const KEPT_BYTES: usize = 8 << 20;
 
 /// A pack and the number of a block in it.
 type Key = (PackId, u32);

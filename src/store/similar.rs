@@ -86,6 +86,19 @@ impl Similar {
         self.block.chunks.push((id, plain.len() as u32));
     }
 
+    /// It has no buffer yet.
+    pub(in crate::store) fn is_new(&self) -> bool {
+        self.block.plain.capacity() == 0
+    }
+
+    /// Takes a buffer that was used before, and sees to it that it has room for so many bytes. One that grew by doubling
+    /// might be twice as long.
+    pub(in crate::store) fn reserve(&mut self, mut plain: Vec<u8>, bytes: usize) {
+        plain.clear();
+        plain.reserve_exact(bytes);
+        self.block.plain = plain;
+    }
+
     /// The block, if it has so many bytes.
     pub(in crate::store) fn take_if(&mut self, target: usize, index: &Arc<Index>) -> Option<OpenBlock> {
         if self.block.len < target { None } else { self.take(index) }

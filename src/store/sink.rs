@@ -250,6 +250,9 @@ impl<'scope> Sink<'scope> {
         if let Some(full) = similar.make_room(&bases, &index) {
             self.effort.send(full, &self.blocks)?;
         }
+        if similar.is_new() {
+            similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + plain.len());
+        }
         similar.push(id, plain, &bases);
         if let Some(full) = similar.take_if(self.target, &index) {
             self.effort.send(full, &self.blocks)?;
