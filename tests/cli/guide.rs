@@ -118,6 +118,22 @@ fn the_commands_for_a_new_machine_work_as_they_stand() {
     }
 }
 
+#[test]
+fn the_two_commands_and_the_installation_of_the_readme_work_as_they_stand() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("src")).unwrap();
+    fs::write(home.path().join("src/lib.rs"), "").unwrap();
+    // Cargo has built the program that the tests run.
+    let back_up = block("README.md", "Two commands").replace("cargo run --release -- ", "snap ");
+    let install = block("README.md", "Install").replace("cargo install --path . --locked", "");
+    assert!(back_up.contains("snap -r target/demo backup --init src") && install.contains("snap man"));
+    run_script(home.path(), &format!("mkdir target\n{back_up}\n{install}"));
+    assert!(home.path().join("target/demo/config").is_dir());
+    let share = home.path().join(".local/share");
+    assert!(fs::read_to_string(share.join("bash-completion/completions/snap")).unwrap().contains("_snap"));
+    assert!(share.join("man/man1/snap-backup.1").is_file());
+}
+
 /// The calls of the script's times, and the import, as the page on it has them.
 #[test]
 fn the_page_on_the_old_script_works_as_it_stands() {

@@ -316,6 +316,13 @@ fn days_left_follow_from_growth_and_room() {
     let free = repository["disk_free"].as_f64().unwrap();
     assert!((left - free / rate).abs() < 1e-6 * left, "{answer}");
     assert!(text(&sandbox).contains("grows 10 B a day") || text(&sandbox).contains("grows 9 B a day"));
+    // A backup says it, too.
+    sandbox.write(&[("b", "2")]);
+    let told = sandbox.ok(&["backup", "src"]).text();
+    assert!(
+        told.contains("in the repository; ") && told.contains(" free, enough for more than 100 years\n"),
+        "{told}"
+    );
 }
 
 #[test]
