@@ -100,7 +100,7 @@ impl BlockReader {
         })
     }
 
-    /// Appends the bytes of a base, which must have its id: a delta that was made against other bytes could be read only as
+    /// Appends the bytes of a base. It must have its id, unless that is left to others: a delta that was made against other bytes could be read only as
     /// long as just these are kept.
     fn append(
         &mut self,
@@ -122,7 +122,14 @@ impl BlockReader {
                 block
             }
         };
-        out.extend_from_slice(slice(&self.namer, kind, id, &block, location)?);
+        let start = location.start as usize;
+        let bytes = match self.names_bases {
+            true => slice(&self.namer, kind, id, &block, location)?,
+            false => block
+                .get(start..start + location.len as usize)
+                .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })?,
+        };
+        out.extend_from_slice(bytes);
         Ok(())
     }
 }

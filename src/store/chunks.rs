@@ -44,6 +44,7 @@ pub struct BlockReader {
     opener: BlockOpener,
     bases: Arc<BaseBlocks>,
     pub(in crate::store) namer: Namer,
+    pub(in crate::store) names_bases: bool,
     sealed: Vec<u8>,
 }
 
@@ -56,7 +57,14 @@ impl BlockReader {
         let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
         let (mender, warnings) = (Arc::clone(repo.mender()), repo.warnings_kept().clone());
         let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
-        Ok(Self { storage, mender, warnings, opener, bases, namer: repo.namer().clone(), sealed: Vec::new() })
+        let (namer, sealed) = (repo.namer().clone(), Vec::new());
+        Ok(Self { storage, mender, warnings, opener, bases, namer, names_bases: true, sealed })
+    }
+
+    /// Takes bases as they are: for those who compare what they read with its own id anyway, and have another reader for
+    /// what does not have it.
+    pub fn without_naming_bases(self) -> Self {
+        Self { names_bases: false, ..self }
     }
 
     pub(in crate::store) fn base_blocks(&self) -> &Arc<BaseBlocks> {

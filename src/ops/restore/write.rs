@@ -30,7 +30,8 @@ impl Job<'_> {
     pub(super) fn fill(&self, index: &Index, window: &Window, uses: &[Use]) -> Result<()> {
         let blocks: Vec<&[Use]> = uses.chunk_by(|a, b| a.block == b.block).collect();
         share_out(blocks.len(), |next| {
-            let mut reader = BlockReader::new(self.repo)?;
+            // What is not right is read by `spare`.
+            let mut reader = BlockReader::new(self.repo)?.without_naming_bases();
             let mut spare = ChunkReader::following(&self.reading)?;
             let mut plain = Vec::new();
             while let Some(uses) = next().and_then(|number| blocks.get(number)) {
