@@ -25,6 +25,11 @@ pub enum Event<'a> {
         /// Bytes to do.
         bytes: u64,
     },
+    /// The one that is begun, of those that are expected without bytes, has so many.
+    Part {
+        /// Bytes.
+        bytes: u64,
+    },
     /// The input that the work follows is this long: it measures the work better than what comes out of it.
     ExpectInput {
         /// Bytes to read.

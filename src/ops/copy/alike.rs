@@ -61,6 +61,8 @@ struct Job {
     kind: ChunkType,
     /// Row of its first chunk.
     first: usize,
+    /// Plain bytes that are wanted of it.
+    bytes: u64,
 }
 
 impl<'a> Alike<'a> {
@@ -138,6 +140,7 @@ impl<'a> Alike<'a> {
         stop: &AtomicBool,
     ) -> Result<()> {
         let jobs = jobs(here, wanted)?;
+        observer.notice(Event::Part { bytes: jobs.iter().map(|job| job.bytes).sum() });
         let work = Work { from: self.from, here, wanted, ring, jobs: &jobs };
         let next = AtomicUsize::new(0);
         let (out, moved) = bounded(READERS);
@@ -193,8 +196,11 @@ fn jobs(here: &Index, wanted: &Numbers) -> Result<Vec<Job>> {
         let table = here.table(number)?;
         for (nth, (row, first)) in (0..).zip(table.blocks()) {
             let first = pack.first + first as usize;
-            if any(first, row.chunks.len()) {
-                jobs.push(Job { at: BlockAt { pack: number, block: nth }, kind: pack.kind, first });
+            let lens = (first..).zip(&row.chunks).filter(|(row, _)| wanted.has(*row));
+            let (count, bytes) =
+                lens.fold((0, 0), |(count, sum), (_, (_, len))| (count + 1, sum + u64::from(*len)));
+            if count > 0 {
+                jobs.push(Job { at: BlockAt { pack: number, block: nth }, kind: pack.kind, first, bytes });
             }
         }
     }

@@ -14,6 +14,9 @@ pub(super) struct Counters {
     pub(super) expected_bytes: AtomicU64,
     /// What it was last time: good enough until a scan has ended.
     pub(super) guessed_bytes: AtomicU64,
+    /// Of the file, or whatever is counted, that is begun: its bytes, and all that were done before it.
+    pub(super) part: AtomicU64,
+    pub(super) before_part: AtomicU64,
     /// Of an archive that is read.
     pub(super) input: AtomicU64,
     pub(super) expected_input: AtomicU64,
@@ -62,13 +65,29 @@ impl Counters {
     pub(super) fn add(&self, files: u64, bytes: u64) {
         self.files.fetch_add(files, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if files > 0 {
+            self.part.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn begin_part(&self, bytes: u64) {
+        self.before_part.store(get(&self.bytes), Ordering::Relaxed);
+        self.part.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How much of the one that is begun is done, from 0 to 1.
+    fn part_done(&self) -> f64 {
+        let (all, done) = (get(&self.part), get(&self.bytes).saturating_sub(get(&self.before_part)));
+        if all == 0 { 0.0 } else { (done as f64 / all as f64).min(1.0) }
     }
 
     /// Begins to count anew.
     pub(super) fn begin(&self, name: &'static str, unit: &'static str) {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         *stage = Stage { name, unit, number: stage.number + 1 };
-        for number in [&self.files, &self.bytes, &self.guessed_bytes, &self.input, &self.expected_input] {
+        let numbers =
+            [&self.files, &self.bytes, &self.guessed_bytes, &self.input, &self.expected_input, &self.part];
+        for number in numbers {
             number.store(0, Ordering::Relaxed);
         }
         self.expect(0, 0, true);
@@ -95,8 +114,11 @@ impl Counters {
         let by_input = (get(&self.input), get(&self.expected_input));
         let by_bytes = (get(&self.bytes), all_bytes);
         let by_files = (get(&self.files), get(&self.expected_files));
-        let (done, all) = [by_input, by_bytes, by_files].into_iter().find(|(_, all)| *all > 0)?;
-        Some(Share { done: (done as f64 / all as f64).min(1.0), is_guess })
+        let (done, all) = match [by_input, by_bytes].into_iter().find(|(_, all)| *all > 0) {
+            Some((done, all)) => (done as f64, all),
+            None => (by_files.0 as f64 + self.part_done(), by_files.1),
+        };
+        (all > 0).then(|| Share { done: (done / all as f64).min(1.0), is_guess })
     }
 }
 
@@ -179,6 +201,19 @@ mod tests {
         counted.expected_input.store(100, Ordering::Relaxed);
         counted.input.store(25, Ordering::Relaxed);
         assert_eq!(counted.share(), Some(Share { done: 0.25, is_guess: false }));
+    }
+
+    #[test]
+    fn of_things_without_bytes_the_one_that_is_begun_counts_by_its_own() {
+        let counted = counters((1, 700), (4, 0), true);
+        assert_eq!(counted.share().map(|share| share.done), Some(0.25));
+        counted.begin_part(200);
+        counted.add(0, 100);
+        assert_eq!(counted.share().map(|share| share.done), Some(0.375));
+        counted.add(0, 500);
+        assert_eq!(counted.share().map(|share| share.done), Some(0.5), "it may be more than was said");
+        counted.add(1, 0);
+        assert_eq!(counted.share().map(|share| share.done), Some(0.5));
     }
 
     #[test]

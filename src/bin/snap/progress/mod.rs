@@ -140,6 +140,7 @@ impl Observer for Progress {
             Event::Done { files, bytes } => self.counters.add(files, bytes),
             Event::Stage { name, unit } => self.counters.begin(name, unit),
             Event::Estimate { bytes, .. } => self.counters.guessed_bytes.store(bytes, Ordering::Relaxed),
+            Event::Part { bytes } => self.counters.begin_part(bytes),
             Event::ExpectInput { bytes } => self.counters.expected_input.store(bytes, Ordering::Relaxed),
             Event::Input { bytes } => drop(self.counters.input.fetch_add(bytes, Ordering::Relaxed)),
             Event::Working { path } => {
