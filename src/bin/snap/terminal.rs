@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use console::Term;
+use rustix::fs::FileType;
 
 /// Whether a character may do more than stand there: C0, DEL, C1, line and paragraph separators, and what turns the
 /// direction of the text behind it (so that `exe.txt` can be `txt.exe`).
@@ -71,6 +72,12 @@ pub(crate) fn is_stdout() -> bool {
 pub(crate) fn is_stderr() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| io::stderr().is_terminal())
+}
+
+/// Whether standard output goes to another program: that may be one that has the screen.
+pub(crate) fn is_stdout_a_pipe() -> bool {
+    let mode = rustix::fs::fstat(rustix::stdio::stdout()).map(|found| found.st_mode);
+    mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Fifo)
 }
 
 /// Whether a line on standard error can be drawn again and again.

@@ -177,7 +177,7 @@ fn check(global: &Global) -> Result<Outcome> {
         let looked: Vec<String> = places().iter().map(|place| place.display().to_string()).collect();
         let here = passed_over().map(|why| format!("; {why}")).unwrap_or_default();
         return Err(Error::Usage(format!(
-            "there is no configuration: looked for {}{here}",
+            "there is no configuration (`snap config init` makes one): looked for {}{here}",
             looked.join(", ")
         )));
     };

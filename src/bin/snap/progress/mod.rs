@@ -49,7 +49,10 @@ impl Progress {
     /// Begins to watch; `status` says whether the verb tells its progress in JSON.
     pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
         let counters = Arc::<Counters>::default();
-        let draw = !global.json && !global.quiet && terminal::can_draw() && !stop::is_hidden();
+        // `snap find x | less`: the screen is the other program's.
+        let is_elsewhere = matches!(verb, "find" | "diff" | "history" | "du") && terminal::is_stdout_a_pipe();
+        let draw = !global.json && !global.quiet && terminal::can_draw();
+        let draw = draw && !is_elsewhere && !stop::is_hidden();
         let bar = draw.then(|| {
             let bar = ProgressBar::with_draw_target(None, screen::target());
             bar.with_style(
