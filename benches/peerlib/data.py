@@ -16,6 +16,8 @@ class Set:
     name: str
     old: Path
     new: Path
+    # Versions between these two, which are backed up and not timed.
+    between: tuple = ()
 
 
 def prepare(name, work):
@@ -148,10 +150,77 @@ def small(work):
     return make(work / "small-a", old), make(work / "small-b", new)
 
 
+def row(number, change):
+    draw = random.Random(f"{number} {change}")
+    return (f"INSERT INTO orders VALUES ({number},{draw.randrange(100_000)},'{draw.randbytes(16).hex()}',"
+            f"'{draw.choice(('open', 'paid', 'sent', 'done'))}',{draw.randrange(100_000) / 100:.2f},"
+            f"'customer {draw.randrange(50_000)} of shop {draw.randrange(37)}');\n")
+
+
+def write_dump(part, name, rows):
+    part.mkdir()
+    with open(part / name, "w", encoding="ascii") as file:
+        file.writelines(rows)
+
+
+def dump(work):
+    """A dump of a data base, 150 MB; in the new version one row in 1000 is changed, and 5000 are new."""
+    count = 1_200_000
+    old, new = work / "dump-a", work / "dump-b"
+    if not (old.exists() and new.exists()):
+        rows = [row(number, 0) for number in range(count)]
+        make(old, lambda part: write_dump(part, "dump.sql", rows))
+        for number in random.Random("dump").sample(range(count), count // 1000):
+            rows[number] = row(number, 1)
+        rows += [row(number, 0) for number in range(count, count + 5000)]
+        make(new, lambda part: write_dump(part, "dump.sql", rows))
+    return old, new
+
+
+def series(work):
+    """Thirty daily dumps of 18 MB with dated names, of which each changes one row in 200; a backup sees one of them."""
+    count, days = 150_000, 30
+    paths = [work / f"series-{day:02}" for day in range(1, days + 1)]
+    if not all(path.exists() for path in paths):
+        rows = [row(number, 0) for number in range(count)]
+        for day, path in enumerate(paths, 1):
+            make(path, lambda part: write_dump(part, f"dump-2026-11-{day:02}.sql", rows))
+            for number in random.Random(day).sample(range(count), count // 200):
+                rows[number] = row(number, day)
+    return paths[0], paths[-1], tuple(paths[1:-1])
+
+
+def mail(work):
+    """A maildir of 20 000 mails; in the new version 2000 are seen, 1000 are filed elsewhere, 500 gone and 500 new."""
+    def write(part, numbers):
+        for number in numbers:
+            draw = random.Random(f"mail {number}")
+            lines = "".join(f"{draw.randbytes(27).hex()}\n" for _ in range(draw.randrange(10, 400)))
+            (part / f"new/{1_700_000_000 + number}.M{number}.host").write_text(f"Subject: {number}\n\n{lines}")
+
+    def old(part):
+        for folder in ("new", "cur", ".Archive/cur"):
+            (part / folder).mkdir(parents=True)
+        write(part, range(20_000))
+
+    def new(part):
+        run("cp", "-a", work / "mail-a", part)
+        for number, path in enumerate(sorted((part / "new").iterdir())):
+            if number % 40 == 7:
+                path.unlink()
+            elif number % 20 == 3:
+                path.rename(part / ".Archive/cur" / f"{path.name}:2,RS")
+            elif number % 10 == 0:
+                path.rename(part / "cur" / f"{path.name}:2,S")
+        write(part, range(20_000, 20_500))
+    return make(work / "mail-a", old), make(work / "mail-b", new)
+
+
 def tarred(work, set_):
     """The old version as an uncompressed archive, to time its unpacking."""
     source = set_.old if set_.old.is_dir() else set_.old.parent
     return make(work / f"{set_.name}.tar", lambda part: run("tar", "-cf", part, "-C", source, "."))
 
 
-ALL = {"linux": linux, "sysroot": sysroot, "random": incompressible, "image": image, "small": small}
+ALL = {"linux": linux, "sysroot": sysroot, "random": incompressible, "image": image, "small": small, "dump": dump,
+       "series": series, "mail": mail}
