@@ -58,7 +58,8 @@ class Place:
         run("mount", "--bind", source if source.is_dir() else source.parent, self.path)
 
     def hide(self):
-        while os.path.ismount(self.path):
+        # os.path.ismount sees no bind mount within one file system.
+        while f" {self.path} " in Path("/proc/self/mounts").read_text():
             run("umount", self.path)
 
 
