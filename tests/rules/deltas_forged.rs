@@ -44,6 +44,32 @@ fn no_delta_is_made_from_bytes_that_are_not_what_their_id_says() {
 }
 
 #[test]
+fn where_a_copy_of_a_base_is_not_what_its_id_says_the_other_one_is_taken() {
+    let stage = Stage::new();
+    write(&stage, 0);
+    stage.backup("src");
+    let repo = stage.library.open();
+    let (id, table) = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap();
+    write(&stage, 1);
+    let second = stage.backup("src");
+    assert!(deltas(&stage, ChunkType::Data) > 0);
+    // The name of a pack is random, and the first copy is tried first.
+    loop {
+        let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+        let chunks = table.blocks[0].chunks.clone();
+        let block = sealer.seal(ChunkType::Data, &version(1, 7), chunks).unwrap();
+        let (pack, parity) =
+            packs::write(repo.storage(), repo.ring(), (ChunkType::Data, FORGER), vec![block], 0).unwrap();
+        parity.unwrap();
+        if pack.id < id {
+            break;
+        }
+        stage.storage.inner.remove(Area::Packs, &pack.id.hex()).unwrap();
+    }
+    stage.library.assert_restores(Some(second), "src");
+}
+
+#[test]
 fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
     let stage = Stage::new();
     write(&stage, 0);
