@@ -82,7 +82,7 @@ fn what_is_no_server_is_said_at_once_and_what_is_no_place_is_a_mistake() {
         ("s3://bucket/repo", 1, "cannot reach s3://bucket/repo: "),
         ("s3:///repo", 2, "it names no bucket"),
         ("s3://b/../x", 2, "is no place for a repository"),
-        ("az://c/x", 2, "cannot be reached"),
+        ("az://c/x", 2, "cannot reach az://c/x"),
     ] {
         let mut command = sandbox.bin();
         command

@@ -110,7 +110,8 @@ pub(crate) fn plain(message: &str) -> String {
             (name(r"\bchunk [0-9a-f]{8} is missing\b")?, "some of its data is missing from the repository"),
             (name(r"\bchunk [0-9a-f]{8}\b")?, "some of its data"),
             (name(r"\btree [0-9a-f]{8}\b")?, "a directory"),
-            (name(r"\bpacks/[0-9a-f]{2}/[0-9a-f]{64}\b")?, "a pack of the repository"),
+            // Not the end of a path, which says where a storage failed.
+            (name(r"(^|[\s(])packs/[0-9a-f]{2}/[0-9a-f]{64}\b")?, "${1}a pack of the repository"),
             (name(r"\bpack [0-9a-f]{8}\b")?, "a pack of the repository"),
         ])
     });
