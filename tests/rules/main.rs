@@ -15,6 +15,7 @@ mod rules_fences;
 mod rules_gc;
 mod rules_staged;
 mod rules_write;
+mod streams;
 mod stress_processes;
 #[path = "../support/mod.rs"]
 mod support;

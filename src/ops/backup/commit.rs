@@ -53,11 +53,11 @@ pub(super) fn publish(
         unmatched: Vec::new(),
         repository_bytes: listed_bytes(run) + counts.bytes_stored,
     };
-    if holds_nothing(run, &summary) && !partial {
+    if let Some(why) = why_no_snapshot(run, &summary) {
         if let Some(session) = session {
             session.close()?;
         }
-        return Err(Error::NothingRead(why_nothing(&summary)));
+        return Err(why);
     }
     let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !run.options.allow_empty;
     if run.options.dry_run || silent {
@@ -94,6 +94,15 @@ pub(super) fn publish(
     };
     summary.snapshot = Some(commit::commit(run.repo, session, &manifest)?);
     Ok(summary)
+}
+
+/// Why what was read makes no snapshot, not even a partial one.
+fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
+    if summary.partial {
+        // Half of a stream looks like the whole.
+        return run.options.stdin.is_some().then_some(Error::Interrupted);
+    }
+    holds_nothing(run, summary).then(|| Error::NothingRead(why_nothing(summary)))
 }
 
 /// Whether nothing was saved of any source, and not because there is nothing: as a snapshot it would be complete, and

@@ -355,6 +355,9 @@ impl Backup {
             let published = assemble_all(&run, source)
                 .and_then(|assembled| commit::publish(&run, assembled, &host, &sources));
             if run.distrust.load(Ordering::Relaxed) {
+                if self.options.stdin.is_some() {
+                    return Err(Error::Bug { what: "a stream is read once" });
+                }
                 basis.trusted = false;
                 continue;
             }

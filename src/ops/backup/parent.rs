@@ -63,7 +63,8 @@ pub(super) fn choose(repo: &Repository, options: &Options, host: &str, sources: 
         parent: parent.as_ref().map(|parent| parent.id),
         based_on,
         compare: hint.copied().cloned().or(parent),
-        trusted: true,
+        // A stream can be read only once: a run that stored none of it against the parent never has to begin again.
+        trusted: options.stdin.is_none(),
         newest: newest.cloned(),
     })
 }

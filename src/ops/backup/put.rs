@@ -120,6 +120,8 @@ where
         let (session, sight) = Session::open(run.repo, SessionKind::Writer)?;
         let stands = match run.basis.compare.as_ref() {
             None => true,
+            // Nothing of a stream was looked up before there was a session.
+            Some(_) if run.options.stdin.is_some() => true,
             Some(parent) if run.basis.trusted => {
                 sight.vouches_for(&parent.id) && standing::is_listed(run.repo, &parent.id)?
             }

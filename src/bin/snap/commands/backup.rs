@@ -164,7 +164,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
     }
     let (repo, mirrors) = mirrors(context, args, repo)?;
     context.watch(&repo, |repo| {
-        let progress = Progress::start(&context.global, "backup", true);
+        let progress = Progress::start(&context.global, "backup", true).of_a_stream(options.stdin.is_some());
         let result = begun.run(repo, &progress);
         drop(progress);
         let mut summary = result?;

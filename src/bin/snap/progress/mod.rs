@@ -81,6 +81,14 @@ impl Progress {
         Self { verb, json, quiet, verbose, lists: false, counters, bar, ticker }
     }
 
+    /// What is saved is a stream: interrupted, it leaves nothing.
+    pub(crate) fn of_a_stream(self, is_one: bool) -> Self {
+        if is_one {
+            stop::show("stream", self.bar.as_ref(), self.quiet || self.json);
+        }
+        self
+    }
+
     /// With `on`, every item is part of the answer: what would be done is what was asked for.
     pub(crate) fn listing(mut self, on: bool) -> Self {
         self.lists = on;

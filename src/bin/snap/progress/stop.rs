@@ -122,6 +122,7 @@ fn answer(watched: &[i32]) {
 fn doing(verb: &str) -> &'static str {
     match verb {
         "backup" => "saving what there is",
+        "stream" => "stopping: half of a stream is not saved",
         "restore" => "stopping after the files that are being written",
         "gc" => "stopping where nothing that is needed is touched",
         "drill" => "removing what was restored for the drill",
@@ -133,6 +134,9 @@ fn doing(verb: &str) -> &'static str {
 pub(crate) fn how_to_go_on() -> Option<&'static str> {
     match SHOWN.lock().unwrap_or_else(PoisonError::into_inner).verb {
         "backup" => Some("nothing was saved yet: run the same command again"),
+        "stream" => {
+            Some("nothing was saved, since half of a stream looks like the whole: run the same command again")
+        }
         "restore" => {
             Some("run the same command again to go on: what is restored already is not written again")
         }

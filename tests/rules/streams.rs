@@ -1,0 +1,111 @@
+//! Streams: they are read once, and saved whole or not at all.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use snap_backup::Error;
+use snap_backup::Result;
+use snap_backup::codec::cipher::Ring;
+use snap_backup::codec::envelope;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::PackId;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::model::record::GcRecord;
+use snap_backup::ops::backup::Backup;
+use snap_backup::ops::backup::Options;
+use snap_backup::ops::backup::Stdin;
+use snap_backup::ops::backup::Summary;
+use snap_backup::ops::restore;
+use snap_backup::store::objects;
+use snap_backup::store::storage::Area;
+use snap_backup::store::storage::Storage;
+
+use crate::support::Random;
+use crate::support::hooked::Act;
+use crate::support::hooked::Hooked;
+use crate::support::library::Library;
+
+struct Stage {
+    library: Library,
+    storage: Arc<Hooked>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let storage = Arc::new(Hooked::default());
+        let library = Library::on(storage.clone(), None);
+        Self { library, storage, stop: Arc::default() }
+    }
+
+    /// Saves what a command prints, which leaves a line behind each time it runs.
+    fn save(&self, bytes: &[u8]) -> Result<Summary> {
+        self.library.write("src", &[("out", bytes)]);
+        let (ran, out) = (self.library.path("ran"), self.library.path("src/out"));
+        let script = format!("echo >> '{}'; cat '{}'", ran.display(), out.display());
+        let command = ["sh", "-c", &script].map(Into::into).to_vec();
+        let stdin = Some(Stdin { name: b"out".to_vec(), command: Some(command) });
+        let options = Options { stdin, ..Options::default() };
+        Backup::begin(options, None, &self.stop)?.run(&self.library.open(), &())
+    }
+
+    fn restored(&self, id: SnapshotId) -> Vec<u8> {
+        let target = self.library.path("restored");
+        let options =
+            restore::Options { selector: id.hex(), target: target.clone(), ..restore::Options::default() };
+        let summary = restore::run(&self.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+        assert_eq!(summary.problems, []);
+        fs::read(target.join("out")).unwrap()
+    }
+
+    fn runs(&self) -> usize {
+        fs::read_to_string(self.library.path("ran")).unwrap().lines().count()
+    }
+
+    fn names(&self, area: Area) -> Vec<String> {
+        self.storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
+    }
+}
+
+/// Forgets all, and deletes every pack.
+fn collect_all(storage: &impl Storage, ring: &Ring) {
+    let packs = storage.list(Area::Packs).unwrap();
+    let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
+    for found in storage.list(Area::Snapshots).unwrap() {
+        storage.remove(Area::Snapshots, &found.name).unwrap();
+    }
+    let (by, at) = (SnapshotId::new([7; 16]), Time::now());
+    let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
+    objects::create(storage, ring, envelope::GC, Area::Gc, "0000000000000001", &record).unwrap();
+    packs.iter().for_each(|found| storage.remove(Area::Packs, &found.name).unwrap());
+    objects::create(storage, ring, envelope::GC_DONE, Area::Gc, "0000000000000001.done", &()).unwrap();
+}
+
+#[test]
+fn a_stream_whose_parent_was_collected_is_read_once_and_saved_whole() {
+    let stage = Stage::new();
+    stage.save(&Random::new(1).bytes(300_000)).unwrap();
+    let ring = stage.library.open().ring().clone();
+    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| collect_all(storage, &ring));
+    let bytes = Random::new(2).bytes(5_000_000);
+    let summary = stage.save(&bytes).unwrap();
+    assert!(stage.storage.is_spent(), "nothing was collected meanwhile");
+    assert_eq!(stage.runs(), 2, "the second stream was read again");
+    assert_eq!(stage.restored(summary.snapshot.unwrap()), bytes);
+    assert_eq!(stage.library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn an_interrupted_stream_leaves_no_snapshot_and_no_session() {
+    let stage = Stage::new();
+    let stop = Arc::clone(&stage.stop);
+    stage.storage.before(Act::Create, Area::Packs, move |_, _| stop.store(true, Ordering::Relaxed));
+    let outcome = stage.save(&Random::new(1).bytes(50_000_000));
+    assert!(matches!(outcome, Err(Error::Interrupted)), "{outcome:?}");
+    assert!(stage.storage.is_spent(), "it was over before the interruption");
+    assert_eq!(stage.names(Area::Snapshots), Vec::<String>::new());
+    assert_eq!(stage.names(Area::Sessions), Vec::<String>::new());
+}
