@@ -20,12 +20,14 @@ use snap_backup::store::snapshots;
 use snap_backup::store::storage::Storage;
 
 use super::compare_trees;
+use super::watchdog::Watchdog;
 
 /// A directory with sources in it, and a repository that lies elsewhere.
 pub struct Library {
     home: tempfile::TempDir,
     storage: Arc<dyn Storage>,
     password: Option<String>,
+    _watchdog: Watchdog,
 }
 
 impl Library {
@@ -39,7 +41,7 @@ impl Library {
     pub fn with(storage: Arc<dyn Storage>, options: InitOptions) -> Self {
         let home = tempfile::tempdir().unwrap();
         let password = options.password.as_ref().map(|password| password.to_string());
-        let library = Self { home, storage, password };
+        let library = Self { home, storage, password, _watchdog: Watchdog::start() };
         let options = InitOptions { cache: library.access().cache, ..options };
         Repository::init(Arc::clone(&library.storage), &options).unwrap();
         library

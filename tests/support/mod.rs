@@ -17,6 +17,7 @@ pub mod terminal;
 pub mod torture;
 pub mod trace;
 pub mod verdict;
+pub mod watchdog;
 pub mod world;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,14 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use watchdog::Watchdog;
+
+/// No process of a test takes so long unless something is broken.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What all sandboxes lock their repositories with.
 pub const PASSWORD: &str = "try";
@@ -39,6 +48,7 @@ pub const PASSWORD: &str = "try";
 pub struct Sandbox {
     dir: tempfile::TempDir,
     password: Option<String>,
+    _watchdog: Watchdog,
 }
 
 /// What a run of the binary left.
@@ -81,7 +91,7 @@ impl Sandbox {
         for (name, place) in [("cache", "home/.cache/snap"), ("state", "home/.local/state/snap")] {
             std::os::unix::fs::symlink(place, dir.path().join(name)).unwrap();
         }
-        Self { dir, password: Some(PASSWORD.to_owned()) }
+        Self { dir, password: Some(PASSWORD.to_owned()), _watchdog: Watchdog::start() }
     }
 
     /// Another password from here on.
@@ -270,18 +280,37 @@ pub fn skipped(why: &str) {
     eprintln!("\n*** SKIPPED: {why} ***\n");
 }
 
-/// Runs a command with something on its standard input.
+/// Runs a command with something on its standard input. One that never ends is killed, and fails the test.
 pub fn finish(mut command: Command, input: &[u8]) -> Outcome {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A program that refuses early closes its input: not this function's business.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
+    let output = with_patience(child.id(), || {
+        // A program that refuses early closes its input: not this function's business.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    });
+    let output = output.unwrap_or_else(|| panic!("{command:?} did not end"));
     Outcome {
         code: output.status.code().unwrap_or(-1),
         stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Waits for the end of a process with `wait`; `None`: it had to be killed.
+pub fn with_patience<T>(pid: u32, wait: impl FnOnce() -> T) -> Option<T> {
+    let (over, is_over) = mpsc::channel::<()>();
+    let watch = thread::spawn(move || {
+        let hangs = is_over.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+        if hangs {
+            let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
+            assert!(killed.success(), "process {pid} can be killed");
+        }
+        hangs
+    });
+    let result = wait();
+    drop(over);
+    (!watch.join().unwrap()).then_some(result)
 }
 
 /// Copies a tree with all that `compare_trees` looks at.

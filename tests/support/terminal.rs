@@ -104,16 +104,35 @@ impl Terminal {
 
     /// Waits for the end of the program; its exit code, and all that is on the screen then.
     pub fn finish(mut self) -> (u32, String) {
-        let code = self.child.wait().unwrap().exit_code();
+        let code = self.wait();
         drop(self.keys);
         drop(self.master);
-        self.reader.join().unwrap();
+        // A process that another test started meanwhile may have inherited the other side of the terminal, which then
+        // has no end: what the program wrote before its own is here long before this.
+        let begin = Instant::now();
+        while !self.reader.is_finished() && begin.elapsed() < Duration::from_secs(5) {
+            thread::sleep(Duration::from_millis(5));
+        }
         let contents = self.screen.lock().unwrap().screen().contents();
         (code, contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
     }
 
     /// Waits for the end of the program; its exit code.
     pub fn end(mut self) -> u32 {
-        self.child.wait().unwrap().exit_code()
+        self.wait()
+    }
+
+    fn wait(&mut self) -> u32 {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.exit_code();
+            }
+            if begin.elapsed() > PATIENCE {
+                self.child.kill().unwrap();
+                panic!("the program did not end:\n{}", self.text());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
