@@ -163,3 +163,25 @@ fn a_reader_who_leaves_the_pager_is_no_failure() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("src/a-file-with-a-long-name-0001"), "{text}");
 }
+
+#[test]
+fn ctrl_c_saves_no_half_of_a_stream_and_ends_with_130() {
+    // The command ends of the signal, or says that all is well.
+    for script in
+        ["sleep 300", "trap 'while ! test -e told; do sleep 0.1; done; exit 0' INT; sleep 300 & wait; wait"]
+    {
+        let sandbox = Sandbox::new();
+        let script = format!("echo half; touch started; {script}");
+        let args = ["-r", "repo", "backup", "--stdin-from-command", "--", "/bin/sh", "-c", &script];
+        let mut terminal = start(&sandbox, (80, 24), &[("PATH", "/usr/bin:/bin")], &args);
+        let started = sandbox.path("started");
+        terminal.wait_until("the command", |_| started.exists());
+        terminal.send("\x03");
+        terminal.wait_for("half of a stream is not saved; press Ctrl-C again to stop now");
+        fs::write(sandbox.path("told"), "").unwrap();
+        let (code, text) = terminal.finish();
+        assert_eq!(code, 130, "{script}: {text}");
+        assert!(text.contains("snap: interrupted"), "{script}: {text}");
+        assert!(sandbox.snapshot_names().is_empty(), "{script}: {text}");
+    }
+}

@@ -257,6 +257,10 @@ impl Assembler<'_, '_, '_> {
         let Some(file) = self.files.remove(&seq) else { return Ok(()) };
         let OpenFile { dir, mut entry, path, was, list, mut pieces } = file;
         let run = self.store.run;
+        // A stream is the whole snapshot: half of one must not pass for a backup, not even for a partial one.
+        if run.options.stdin.is_some() && run.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
         let entry = match outcome {
             // Whoever feeds a backup nothing has most likely failed before it.
             Outcome::Done { size: 0, .. } if run.options.stdin.is_some() && !run.options.allow_empty => {
@@ -289,7 +293,6 @@ impl Assembler<'_, '_, '_> {
                 run.observer.notice(Event::Done { files: 1, bytes: 0 });
                 Some(entry)
             }
-            // A stream is the whole snapshot: half of one must not pass for a backup.
             Outcome::Bug(what) => return Err(Error::Bug { what }),
             Outcome::Failed(why) if run.options.stdin.is_some() => return Err(Error::NothingRead(why)),
             Outcome::Failed(why) => {

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -23,6 +25,8 @@ use crate::tree::source::Describer;
 
 /// Plain bytes after which a batch is sent on: a block of its own, as new repositories have them.
 const BATCH: usize = 2 << 20;
+/// The same on every system.
+const SIGINT: i32 = 2;
 
 /// What to read.
 #[derive(Debug)]
@@ -233,6 +237,10 @@ impl Reader<'_> {
         let mut output = child.stdout.take().ok_or(io::Error::other("no output"))?;
         let size = self.chunks(seq, &mut output, u64::MAX)?;
         let status = child.wait()?;
+        // The terminal sends Ctrl-C to both, and this process may hear of it later than the command ends.
+        if status.signal() == Some(SIGINT) {
+            self.run.stop.store(true, Ordering::Relaxed);
+        }
         if status.success() {
             return Ok(Outcome::Done { size, seen: None, changed: false });
         }

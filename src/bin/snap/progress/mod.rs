@@ -2,6 +2,7 @@
 //! Events only add to atomics; one thread draws, so that watching costs the work nothing.
 
 mod counters;
+mod drawing;
 mod estimate;
 mod line;
 mod screen;
@@ -21,9 +22,8 @@ use snap_backup::observe::{Event, Observer};
 use crate::args::Global;
 use crate::{output, terminal};
 
-use counters::{Counters, get, status_object};
-use estimate::{Left, Rate};
-use line::View;
+use counters::{Counters, status_object};
+use drawing::Drawing;
 pub(crate) use stop::{hide, how_to_go_on, stop_on_signals};
 
 /// Watches one verb. Dropped before the summary is printed: the line is gone then.
@@ -61,9 +61,9 @@ impl Progress {
         });
         stop::show(verb, bar.as_ref(), global.quiet || global.json);
         let ticker = if let Some(bar) = bar.clone() {
-            let mut screen = Screen::new(verb);
+            let mut drawing = Drawing::new(verb);
             spawn(&counters, Duration::from_millis(100), move |counters, seconds| {
-                let line = screen.line(counters, seconds);
+                let line = drawing.line(counters, seconds, screen::width());
                 stop::draw(|| {
                     bar.set_message(line);
                     bar.tick();
@@ -183,48 +183,6 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-}
-
-/// What is drawn of one verb.
-struct Screen {
-    verb: &'static str,
-    rate: Rate,
-    left: Left,
-    /// The stage that both are of, and when it began.
-    stage: u64,
-    began: f64,
-}
-
-impl Screen {
-    fn new(verb: &'static str) -> Self {
-        Self { verb, rate: Rate::default(), left: Left::default(), stage: 0, began: 0.0 }
-    }
-
-    fn line(&mut self, counters: &Counters, seconds: f64) -> String {
-        let stage = counters.stage();
-        if stage.number != self.stage {
-            *self = Self { stage: stage.number, began: seconds, ..Self::new(self.verb) };
-        }
-        let (share, bytes) = (counters.share(), get(&counters.bytes));
-        let at = seconds - self.began;
-        let path = counters.current.lock().map(|path| path.clone()).unwrap_or_default();
-        let (all, is_guess) = counters.all_bytes();
-        let view = View {
-            verb: self.verb,
-            stage: stage.name,
-            share: share.map(|share| share.done),
-            is_guess,
-            at_least: counters.at_least.load(Ordering::Relaxed),
-            bytes: (bytes, all),
-            files: (get(&counters.files), get(&counters.expected_files)),
-            unit: stage.unit,
-            rate: self.rate.update(bytes, at) as u64,
-            left: self.left.update(share.map(|share| share.done), at),
-            seconds,
-            path: &path,
-        };
-        line::line(&view, screen::width())
     }
 }
 

@@ -102,16 +102,16 @@ fn answer(watched: &[i32]) {
     let Ok(mut signals) = Signals::new(watched) else { return };
     let wait = move || {
         if signals.forever().next().is_some() {
-            let (verb, is_quiet) = {
+            let (doing, is_quiet) = {
                 let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
-                (shown.verb, shown.is_quiet)
+                (doing(shown.verb), shown.is_quiet)
             };
             hide();
             if !is_quiet {
                 // What the terminal echoed for Ctrl-C stands at the beginning of the line.
-                let clean = if terminal::can_draw() { "\r\x1b[2K" } else { "\n" };
+                let clean = if terminal::can_draw() { "\r\x1b[J" } else { "\n" };
                 let _ = io::stderr().lock().write_all(clean.as_bytes());
-                output::complain(&format!("snap: {}; press Ctrl-C again to stop now", doing(verb)));
+                output::complain(&format!("snap: {doing}; press Ctrl-C again to stop now"));
             }
         }
     };
