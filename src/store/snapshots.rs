@@ -301,8 +301,7 @@ pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(
     for (at, _) in selector.iter().enumerate().rev().filter(|(_, byte)| **byte == b':') {
         let (name, path) = selector.split_at(at);
         if let Ok(snapshot) = pick(name) {
-            let path = behind(path);
-            return Ok((snapshot, Some(path.to_vec()).filter(|path| !path.is_empty())));
+            return Ok((snapshot, Some(behind(path)).filter(|path| !path.is_empty())));
         }
     }
     pick(selector.split(|byte| *byte == b':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
@@ -325,13 +324,11 @@ fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     ));
 }
 
-/// The path that a colon and slashes stand around.
-fn behind(colon: &[u8]) -> &[u8] {
-    let mut path = colon.strip_prefix(b":").unwrap_or(colon);
-    while let [b'/', rest @ ..] | [rest @ .., b'/'] = path {
-        path = rest;
-    }
-    path
+/// The path behind a colon. Slashes around it or twice, and `.` parts (`./src`), mean nothing.
+fn behind(colon: &[u8]) -> Vec<u8> {
+    let path = colon.strip_prefix(b":").unwrap_or(colon);
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, [] | [b'.']));
+    parts.collect::<Vec<_>>().join(&b'/')
 }
 
 fn pick(all: &[Snapshot], selector: &str, among: Option<&Selection>) -> Result<Snapshot> {

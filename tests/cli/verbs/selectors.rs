@@ -169,3 +169,16 @@ fn a_set_of_the_configuration_names_its_snapshots_and_its_repository() {
     assert!(run(&["ls", "latest", "--set", "min"]).expect(2).stderr.contains("mine"));
     run(&["ls", "latest", "--set", "mine", "--host", "x"]).expect(2);
 }
+
+#[test]
+fn paths_in_snapshots_may_begin_with_a_dot_as_those_of_rsync() {
+    let sandbox = Sandbox::with_tree(&[("a", "one"), ("d/b", "two")]);
+    sandbox.backup(&[]);
+    for selector in ["latest:./src/a", "latest:/./src//./a/"] {
+        assert_eq!(sandbox.ok(&["cat", selector]).text(), "one", "{selector}");
+    }
+    assert_eq!(sandbox.ok(&["cat", "latest", "./src/d/b"]).text(), "two");
+    assert_eq!(sandbox.ok(&["ls", "latest:./"]).text(), "src\n");
+    sandbox.ok(&["restore", "latest:./src/d", "--target", "out/d"]);
+    assert!(sandbox.path("out/d/b").is_file());
+}

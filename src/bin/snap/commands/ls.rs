@@ -76,7 +76,13 @@ fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Re
 
 /// A path may be that of the top: it is one, all the same.
 fn levels(args: &Ls) -> Levels {
-    let is_top = || args.selector.as_bytes().ends_with(b":/") || args.selector.as_bytes().ends_with(b":");
+    // `latest:/` is the top, as `latest:` and `latest:./` are.
+    let is_nothing = |path: &[u8]| path.split(|byte| *byte == b'/').all(|part| matches!(part, [] | [b'.']));
+    let is_top = || {
+        let selector = args.selector.as_bytes();
+        let colon = selector.iter().rposition(|byte| *byte == b':');
+        colon.and_then(|at| selector.get(at + 1..)).is_some_and(is_nothing)
+    };
     match args.recursive {
         true => Levels::All,
         false if args.stored.is_some() || is_top() => Levels::One,
