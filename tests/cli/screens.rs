@@ -51,13 +51,14 @@ fn alike(text: &str) -> String {
         let alike = |c: char| if c.is_ascii_digit() { '#' } else { c };
         found.get(0).map_or("", |all| all.as_str()).chars().map(alike).collect::<String>()
     };
+    // What was written a moment ago is read again, or not, as time goes by.
     let mut text = text.to_owned();
     for (pattern, wanted) in [
         (r"\b[0-9a-f]{8}\b", Some("id-of-it")),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", Some("2026-01-02 03:04:05")),
         (r"\d+\.\d\d s\b", Some("0.12 s")),
         (r"ratio \d+\.\d+", Some("ratio 1.00")),
-        (r"(?m)^(added|holds): .*$", None),
+        (r"(?m)^(added|holds|read): .*$", None),
         (r"\d+\.\d [KMGT]iB|\d{3} B", None),
         // The last column; where it is cut depends on the name of the sandbox.
         (r"(?m) +/[^\s…]*/src\b| +/(tmp|var)[^\s…]*…", Some("  PLACE")),
