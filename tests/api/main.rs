@@ -22,4 +22,5 @@ mod stats;
 #[path = "../support/mod.rs"]
 mod support;
 mod sync;
+mod totals;
 mod unchanged;

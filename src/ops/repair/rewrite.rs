@@ -18,6 +18,8 @@ use crate::model::entry::Part;
 use crate::model::entry::XattrValue;
 use crate::model::id::ChunkId;
 use crate::model::manifest::Manifest;
+use crate::observe::Event;
+use crate::observe::Observer;
 use crate::store::chunks::ChunkReader;
 use crate::store::index::Index;
 use crate::store::repository::Repository;
@@ -54,6 +56,7 @@ impl Losses {
 /// Walks trees over one index.
 pub(super) struct Rewriter<'a, 'scope> {
     repo: &'a Repository,
+    observer: &'a dyn Observer,
     index: Arc<Index>,
     reader: ChunkReader,
     /// For file data, while the reader is at a list.
@@ -86,9 +89,14 @@ struct Fixed {
 }
 
 impl<'a, 'scope> Rewriter<'a, 'scope> {
-    pub(super) fn new(repo: &'a Repository, index: &Arc<Index>, stop: &'a AtomicBool) -> Result<Self> {
+    pub(super) fn new(
+        (repo, observer): (&'a Repository, &'a dyn Observer),
+        index: &Arc<Index>,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
         Ok(Self {
             repo,
+            observer,
             index: Arc::clone(index),
             reader: ChunkReader::new(repo, Arc::clone(index))?,
             spare: ChunkReader::new(repo, Arc::clone(index))?,
@@ -154,7 +162,9 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                     continue;
                 }
             }
+            let bytes = entry.size();
             let fixed = self.fix(entry, &path, &mut losses)?;
+            self.observer.notice(Event::Done { files: 0, bytes });
             let Some(dir) = open.last_mut() else { continue };
             dir.whole &= fixed.as_ref().is_some_and(|(_, whole)| *whole);
             if let Some((entry, _)) = fixed {

@@ -14,6 +14,7 @@ use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
 use crate::model::record::SessionKind;
+use crate::observe::Event;
 use crate::observe::Observer;
 pub use crate::ops::repair::rewrite::Losses;
 use crate::ops::repair::rewrite::Rewriter;
@@ -94,8 +95,11 @@ pub fn run(
     let session = ReadSession::open(repo, observer)?;
     let candidates = candidates(repo, &options.ids, &mut report)?;
     report.looked_at = (candidates.len() + report.items.len()) as u64;
-    let damaged = look(repo, &session.fixed_index()?, &candidates, stop)?;
+    let damaged = look((repo, observer), &session.fixed_index()?, &candidates, stop)?;
     session.close()?;
+    let lacking = damaged.iter().filter(|(_, losses)| losses.entries > 0).count() as u64;
+    observer.notice(Event::Stage { name: "writing what is left", unit: "snapshots" });
+    observer.notice(Event::Expect { files: lacking, bytes: 0 });
     for (at, losses) in damaged {
         let Some((snapshot, kept)) = candidates.get(at) else { continue };
         let lost = losses.entries > 0;
@@ -109,8 +113,9 @@ pub fn run(
         if lost {
             let (fate, losses) = match options.dry_run {
                 true => (Fate::Replaced(None), losses),
-                false => replace(repo, snapshot, stop)?,
+                false => replace((repo, observer), snapshot, stop)?,
             };
+            observer.notice(Event::Done { files: 1, bytes: 0 });
             report.items.push(Item { id: snapshot.id.hex(), fate, losses });
         }
     }
@@ -159,15 +164,19 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
 
 /// Which of the snapshots need to be replaced, and what they lost.
 fn look(
-    repo: &Repository,
+    (repo, observer): (&Repository, &dyn Observer),
     index: &Arc<Index>,
     candidates: &[Candidate],
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Losses)>> {
-    let mut rewriter = Rewriter::new(repo, index, stop)?;
+    let mut rewriter = Rewriter::new((repo, observer), index, stop)?;
     let mut damaged = Vec::new();
+    observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
+    observer.notice(Event::Expect { files: candidates.len() as u64, bytes: 0 });
     for (at, (snapshot, kept)) in candidates.iter().enumerate() {
+        observer.notice(Event::Part { bytes: snapshot.manifest.counts.bytes_total });
         let (_, losses) = rewriter.snapshot(&snapshot.manifest)?;
+        observer.notice(Event::Done { files: 1, bytes: 0 });
         if losses.entries > 0 || *kept {
             damaged.push((at, losses));
         }
@@ -184,14 +193,19 @@ fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
 }
 
 /// Commits what is left of a snapshot, then forgets it.
-fn replace(repo: &Repository, original: &Snapshot, stop: &AtomicBool) -> Result<(Fate, Losses)> {
+fn replace(
+    (repo, observer): (&Repository, &dyn Observer),
+    original: &Snapshot,
+    stop: &AtomicBool,
+) -> Result<(Fate, Losses)> {
+    observer.notice(Event::Part { bytes: original.manifest.counts.bytes_total });
     // W1: the name of the new snapshot is this session's.
     let (session, sight) = Session::open(repo, SessionKind::Writer)?;
     let packs = sight.packs.clone();
     let index = Arc::new(Index::load(repo, sight)?);
     let stored = AtomicU64::new(0);
     let (root, losses) = std::thread::scope(|scope| {
-        let mut rewriter = Rewriter::new(repo, &index, stop)?;
+        let mut rewriter = Rewriter::new((repo, observer), &index, stop)?;
         let effort = Effort { level: repo.config().level, harder: 0 };
         rewriter.sink = Some(Sink::start(scope, repo, session.id, Arc::clone(&index), effort, &stored));
         let rewritten = rewriter.snapshot(&original.manifest);

@@ -17,6 +17,7 @@ use crate::model::id::SnapshotId;
 use crate::model::manifest::Counts;
 use crate::model::manifest::Manifest;
 use crate::model::record::SessionKind;
+use crate::observe::Event;
 use crate::observe::Observer;
 pub use crate::ops::rewrite::trees::Dropped;
 use crate::ops::rewrite::trees::Rebuilt;
@@ -108,6 +109,8 @@ pub fn run(
     };
     let snapshots = std::mem::take(&mut past.snapshots);
     let mut report = Report::default();
+    observer.notice(Event::Stage { name: "writing snapshots", unit: "snapshots" });
+    observer.notice(Event::Expect { files: snapshots.len() as u64, bytes: 0 });
     for (number, old) in snapshots.into_iter().enumerate() {
         if stop.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -117,6 +120,7 @@ pub fn run(
         let manifest = rewritten(&old, &options.change, root, &dropped)?;
         if manifest == old.manifest {
             report.unchanged += 1;
+            observer.notice(Event::Done { files: 1, bytes: 0 });
             continue;
         }
         let new = match options.dry_run {
@@ -124,6 +128,7 @@ pub fn run(
             false => replace(repo, &old, manifest, &rebuilt)?,
         };
         report.rewritten.push(Rewritten { old, new, dropped });
+        observer.notice(Event::Done { files: 1, bytes: 0 });
     }
     past.close()?;
     if let Some(session) = rebuilt.session {

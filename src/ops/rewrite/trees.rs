@@ -79,6 +79,7 @@ pub(super) fn rebuild(
     stop: &AtomicBool,
 ) -> Result<Rebuilt> {
     let selection = Selection::new(&[], &options.exclude)?;
+    expect(past, observer);
     let run = |past: &mut Past, put: &mut Put<'_>| {
         let (trees, mut bounds) = (past.roots(), past.bounds(stop));
         let mut builder = Builder {
@@ -121,6 +122,17 @@ pub(super) fn rebuild(
     Ok(Rebuilt { roots, dropped, written, session: Some(session) })
 }
 
+/// Paths that several snapshots have are looked at once, so there are about as many as the largest has.
+fn expect(past: &Past, observer: &dyn Observer) {
+    let largest =
+        past.snapshots.iter().map(|one| &one.manifest.counts).max_by_key(|counts| counts.bytes_total);
+    let Some(counts) = largest else { return };
+    let files = counts.files_new + counts.files_changed + counts.files_unchanged;
+    observer.notice(Event::Stage { name: "looking through paths", unit: "files" });
+    observer.notice(Event::Estimate { files, bytes: counts.bytes_total });
+    observer.notice(Event::Found { files: 0, bytes: 0, complete: false });
+}
+
 type Put<'a> = dyn FnMut(&[u8]) -> Result<ChunkId> + 'a;
 
 /// What is known of a directory that the walk is in.
@@ -152,6 +164,15 @@ struct Builder<'a, 'p> {
 impl Visitor for Builder<'_, '_> {
     fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
         self.observer.notice(Event::Working { path });
+        if let Some(size) = versions
+            .iter()
+            .map(|version| &version.entry)
+            .filter(|entry| entry.is_file())
+            .map(Entry::size)
+            .max()
+        {
+            self.observer.notice(Event::Done { files: 1, bytes: size });
+        }
         if self.dropping.is_some() {
             self.count(versions);
             return Ok(true);
