@@ -5,7 +5,6 @@ pub mod browse;
 pub mod cat;
 pub mod check;
 pub mod copy;
-mod count;
 pub mod diff;
 pub mod drill;
 pub mod du;

@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod collections;
 pub mod commit;
 mod config;
+pub mod count;
 mod covered;
 pub mod damage;
 pub mod dirs;

@@ -42,7 +42,7 @@ impl Counted {
 
 /// Tells how much there is to do below a tree, until it is counted or the work is over. What cannot be read is for the
 /// work itself to say: here it only ends the count.
-pub(super) fn below(
+pub fn below(
     reader: &mut ChunkReader,
     (root, mut budget): (ChunkId, Budget),
     takes: &dyn Fn(&[u8], bool) -> bool,
