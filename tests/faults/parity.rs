@@ -255,11 +255,11 @@ fn a_damaged_sidecar_is_named_touches_no_file_and_is_written_anew() {
 #[test]
 fn the_sidecar_of_another_pack_is_not_believed() {
     let sandbox = sandbox(&["--parity", "10%"]);
-    fs::write(sandbox.src().join("new"), Random::new(99).bytes(2_000_000)).unwrap();
+    let pack = largest_pack(&sandbox);
+    fs::write(sandbox.src().join("new"), Random::new(99).bytes(3_000_000)).unwrap();
     sandbox.backup(&[]);
-    let mut packs = sandbox.objects("packs");
-    packs.sort_by_key(|path| fs::metadata(path).unwrap().len());
-    let (other, pack) = (packs[packs.len() - 2].clone(), packs[packs.len() - 1].clone());
+    let other = largest_pack(&sandbox);
+    assert_ne!(pack, other);
     let foreign = fs::read(sidecar_of(&other)).unwrap();
     change(&sidecar_of(&pack), |bytes| *bytes = foreign);
     scatter(&pack, 2);
