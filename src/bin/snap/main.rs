@@ -51,8 +51,9 @@ fn main() -> ExitCode {
         }
         Err(mut error) => {
             let words: Vec<String> = words().skip(1).filter_map(|word| word.into_string().ok()).collect();
-            let verb = synonyms::verb_of(&help::command(), words.iter().map(String::as_str));
-            synonyms::advise(&mut error, verb.as_deref());
+            let top = help::command();
+            let verb = synonyms::verb_of(&top, words.iter().map(String::as_str));
+            synonyms::advise(&mut error, &top, verb.as_deref());
             report::parse(&error)
         }
     }

@@ -168,8 +168,8 @@ pub(crate) fn of_option(verb: Option<&str>, option: &str) -> Option<&'static str
     OPTIONS.iter().find(|(of, name, _)| fits(of) && *name == option).map(|(.., advice)| *advice)
 }
 
-/// Puts the advice into clap's error instead of its nearest spelling.
-pub(crate) fn advise(error: &mut clap::Error, verb: Option<&str>) {
+/// Puts the advice into clap's error instead of its nearest spelling, which its usage would show as well.
+pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<&str>) {
     let text = |error: &clap::Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,
@@ -188,6 +188,11 @@ pub(crate) fn advise(error: &mut clap::Error, verb: Option<&str>) {
         error.remove(kind);
     }
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+    if let Some(verb) = verb.and_then(|verb| top.find_subcommand(verb)) {
+        let name = format!("{} {}", top.get_name(), verb.get_name());
+        let usage = verb.clone().bin_name(name).render_usage();
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    }
 }
 
 /// The verb of a command line that may be wrong elsewhere.
@@ -249,9 +254,10 @@ mod tests {
         ] {
             let top = crate::help::command();
             let mut error = top.clone().try_get_matches_from(line.split(' ')).unwrap_err();
-            advise(&mut error, verb_of(&top, line.split(' ').skip(1)).as_deref());
+            advise(&mut error, &top, verb_of(&top, line.split(' ').skip(1)).as_deref());
             let text = error.to_string();
             assert!(text.contains(wanted) && !text.contains("similar"), "{line}: {text}");
+            assert!(!text.contains("<RATE>") && !text.contains("--exclude <"), "{line}: {text}");
         }
     }
 }

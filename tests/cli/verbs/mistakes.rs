@@ -255,3 +255,16 @@ fn a_host_that_nobody_knows_is_told_by_every_verb() {
     }
     sandbox.ok(&["status", "--host", "laptop"]);
 }
+
+#[test]
+fn a_drill_that_tries_nothing_does_not_say_that_all_is_well() {
+    let sandbox = Sandbox::with_tree(&[("a", "some text")]);
+    sandbox.backup(&[]);
+    for option in ["--bytes", "--files"] {
+        let refused = sandbox.snap(&["drill", option, "0"]).expect(2);
+        assert!(refused.stderr.contains(option), "{}", refused.stderr);
+    }
+    let outcome = sandbox.snap(&["drill", "--bytes", "1"]).expect(1);
+    assert!(outcome.stderr.contains("1 file is larger than --bytes, which is 1 B"), "{}", outcome.all());
+    assert!(!outcome.all().contains("nothing was wrong"), "{}", outcome.all());
+}

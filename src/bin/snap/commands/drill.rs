@@ -32,10 +32,10 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["snapshots", "Filters"])]
     pub(crate) set: Vec<String>,
     /// So many files in all
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) files: u64,
     /// So many bytes in all; a larger file is never part of the sample
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = values::size)]
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = sample)]
     pub(crate) bytes: u64,
     /// Stop after this time
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = values::duration)]
@@ -48,6 +48,14 @@ pub(crate) struct DrillArgs {
     pub(crate) scratch: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) filters: Filters,
+}
+
+/// Bytes that may be restored.
+fn sample(text: &str) -> std::result::Result<u64, String> {
+    match values::size(text)? {
+        0 => Err("with nothing to restore there is nothing to compare: give a size".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 /// What came of it.
@@ -108,7 +116,7 @@ fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
     if report.too_large > 0 {
         let number = count(report.too_large, "file is", "files are");
         return Err(Error::Refused(format!(
-            "no file was tried: {number} larger than {}: give more --bytes",
+            "no file was tried: {number} larger than --bytes, which is {}",
             size(args.bytes)
         )));
     }
@@ -278,6 +286,8 @@ fn tell(context: &Context, report: &Report) -> Result<()> {
         text += "\nthe time was up: the next drill goes on from the same place";
     }
     text += &match report.problems {
+        // That is an error of its own.
+        0 if *files == 0 && (report.too_large > 0 || report.timed_out) => String::new(),
         0 => "\nnothing was wrong".to_owned(),
         number => format!("\n{}", count(number, "error was found", "errors were found")),
     };

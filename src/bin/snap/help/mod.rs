@@ -53,7 +53,7 @@ pub(crate) fn command() -> Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Help {
-    /// A verb (backup, repair packs), or a topic: environment, patterns, selectors
+    /// A verb (backup, repair packs), or a topic: environment, patterns, selectors, terminal
     #[arg(value_name = "VERB|TOPIC")]
     words: Vec<String>,
 }

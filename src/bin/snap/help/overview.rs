@@ -19,7 +19,7 @@ const TASKS: &[(&str, &[&str])] = &[
 const OTHERS: &str = "Others";
 
 const MORE: &str = "`snap help VERB` has a paragraph and examples of each verb. Topics: `snap help environment` (all variables), \
-    `snap help patterns` (what --exclude and --include match), `snap help selectors` (how a snapshot is named).";
+    `snap help patterns` (what --exclude and --include match), `snap help selectors` (how a snapshot is named), `snap help terminal` (bars, colours, the pager).";
 
 /// Lists the verbs by task instead of in one row.
 pub(super) fn add_to(top: Command) -> Command {
