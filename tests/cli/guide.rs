@@ -178,6 +178,55 @@ fn old_archives(home: &Path) {
     fs::write(app.join("backups/incremental/metadata.json"), metadata.to_string()).unwrap();
 }
 
+/// The two blocks of the guide that are not marked `sh`: a crontab, and a loop that needs restic.
+#[test]
+fn the_crontab_and_the_move_from_restic_work_as_they_stand() {
+    let home = tempfile::tempdir().unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```").skip(1).step_by(2).collect();
+    let block = |word: &str| *blocks.iter().find(|block| block.contains(word)).unwrap();
+    let calls: Vec<&str> = block("* * 0    snap backup --full")
+        .lines()
+        .filter_map(|line| line.find("snap ").map(|at| &line[at..]))
+        .collect();
+    assert_eq!(calls.len(), 3);
+    // What a test cannot have: restic. A function restores a file that says which snapshot it is of.
+    let moved = block("restic restore").replace("/tmp/old", home.path().join("old").to_str().unwrap());
+    let restic =
+        "restic() { mkdir -p \"$4\"; echo \"$2\" > \"$4/file\"; touch -d \"@$((16#$2))\" \"$4/file\"; }";
+    let script = format!(
+        "export SNAP_PASSWORD=x SNAP_REPO=$HOME/repo\n{restic}\nsnap init\n{moved}\nsnap snapshots\n\
+         mkdir -p app/data\ncd app\necho one > data/file\nunset SNAP_PASSWORD SNAP_REPO\n\
+         export INCREMENTAL_BACKUP_PATH=./backups\nsnap backup\n{}\n",
+        calls.join("\n")
+    );
+    let all = run_script(home.path(), &script);
+    for told in ["restic-1a2b3c4d", "restic-5e6f7a8b", "2 snapshots", "full backup"] {
+        assert!(all.contains(told), "{told} in {all}");
+    }
+}
+
+/// A block that is added to the README or the guide needs a test here.
+#[test]
+fn no_block_of_commands_is_run_by_no_test() {
+    for (page, wanted) in [
+        ("README.md", &["Two commands", "Install", "Quick start", "On a new machine"][..]),
+        ("docs/guide.md", &["From the old script, step by step", "From restic or borg"]),
+    ] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        let mut titles = Vec::new();
+        for section in text.split("\n## ").skip(1) {
+            let title = section.lines().next().unwrap();
+            let mut blocks = section.split("```").skip(1).step_by(2);
+            // Those of the guide that are marked are all run.
+            if blocks.any(|block| page == "README.md" || !block.starts_with("sh\n")) {
+                titles.push(title);
+            }
+        }
+        assert_eq!(titles, wanted, "{page}");
+    }
+}
+
 #[test]
 fn from_the_old_script_step_by_step() {
     let home = tempfile::tempdir().unwrap();
