@@ -134,6 +134,12 @@ pub enum Error {
         /// How it differs.
         what: String,
     },
+    /// The system gives this process no more threads.
+    #[error("cannot start a thread")]
+    NoThread {
+        /// The system's word.
+        source: io::Error,
+    },
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -317,6 +323,10 @@ impl Error {
             Self::Bug { .. } => {
                 Some("the run was stopped; nothing that stood before was changed: please report this line")
             }
+            Self::NoThread { .. } => Some(
+                "more threads or memory than this process may have: raise `ulimit -u` and `ulimit -v`, or the limits of its \
+                 unit or container (TasksMax, memory)",
+            ),
             Self::Io { .. } if self.is_out_of_memory() => {
                 Some("deriving a key from a password takes 64 MiB: raise the limit of memory")
             }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Ground floor first. A module may name its own folder and any floor below; never a neighbour.
-const FLOORS: &[&[&str]] = &[&["model"], &["error"], &["observe", "codec"], &["store", "tree"], &["ops"]];
+const FLOORS: &[&[&str]] =
+    &[&["model"], &["error"], &["observe", "codec", "threads"], &["store", "tree"], &["ops"]];
 
 /// A crate, and the one file or folder of the library that may name it.
 const ONE_MODULE_EACH: &[(&str, &str)] = &[
@@ -73,6 +74,20 @@ fn each_foreign_crate_has_one_home() {
             let at_home = homes.any(|home| file.starts_with(home))
                 || (!home.starts_with("bin") && file.starts_with("bin"));
             assert!(at_home || !names_crate(&code, name), "{}: only {home} may name {name}", file.display());
+        }
+    }
+}
+
+/// Where the system gives no thread, a plain spawn panics.
+#[test]
+fn threads_start_where_a_refusal_is_an_error() {
+    for (file, code) in sources() {
+        for plain in ["scope.spawn(", "thread::spawn(", "use std::thread::spawn"] {
+            assert!(
+                !code.contains(plain),
+                "{}: {plain} panics without a thread: see `threads`",
+                file.display()
+            );
         }
     }
 }

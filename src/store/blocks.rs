@@ -27,6 +27,7 @@ use crate::store::index::BlockAt;
 use crate::store::index::Index;
 use crate::store::index::Location;
 use crate::store::repository::Repository;
+use crate::threads;
 
 /// Blocks that wait to be read ahead; who asks for more is not heard.
 const AHEAD: usize = 16;
@@ -118,9 +119,9 @@ impl Blocks {
         let mut blocks = Self { room, jobs: Some(jobs), workers: Vec::new() };
         for _ in 0..workers {
             let (room, to_read) = (Arc::clone(&blocks.room), to_read.clone());
-            let thread = std::thread::Builder::new().name("ahead".into());
-            let started = thread.spawn(move || room.read_ahead(&to_read));
-            blocks.workers.push(started.map_err(Error::io("start", "a thread"))?);
+            // With fewer, or none, whoever needs a block reads it.
+            let Ok(worker) = threads::detached("ahead", move || room.read_ahead(&to_read)) else { break };
+            blocks.workers.push(worker);
         }
         Ok(blocks)
     }

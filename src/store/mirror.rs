@@ -18,6 +18,7 @@ use crate::store::storage::Hold;
 use crate::store::storage::Listed;
 use crate::store::storage::Room;
 use crate::store::storage::Storage;
+use crate::threads::Beside;
 
 /// A store, and a second one that gets its packs as well.
 pub struct Mirrored {
@@ -54,7 +55,7 @@ impl Storage for Mirrored {
             return self.first.create(area, name, parts);
         }
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| self.second.create(area, name, parts));
+            let second = Beside::begin(scope, "mirror", || self.second.create(area, name, parts));
             let created = self.first.create(area, name, parts);
             if let Err(err) = second.join().unwrap_or(Err(Error::Stopped)) {
                 self.failure().get_or_insert(err);

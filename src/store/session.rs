@@ -34,6 +34,7 @@ use crate::store::storage::Area;
 use crate::store::storage::Hold;
 use crate::store::storage::Storage;
 use crate::store::trash;
+use crate::threads;
 
 /// Beats within the time after which a collector may take a silent session for dead.
 const BEATS: u32 = 12;
@@ -187,7 +188,7 @@ impl Session {
         let mut session = Self::appear(repo, kind)?;
         let storage = session.storage.as_ref();
         let sight = Sight::look(storage, repo.ring(), |gc_seen| session.pulse.beat(gc_seen))?;
-        session.live(repo);
+        session.live(repo)?;
         Ok((session, sight))
     }
 
@@ -199,7 +200,7 @@ impl Session {
     pub fn open_blind(repo: &Repository, kind: SessionKind) -> Result<Self> {
         let mut session = Self::appear(repo, kind)?;
         session.pulse.beat(0)?;
-        session.live(repo);
+        session.live(repo)?;
         Ok(session)
     }
 
@@ -211,7 +212,7 @@ impl Session {
     pub(in crate::store) fn stand_by(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
         match Self::appear(repo, SessionKind::Reader) {
             Ok(mut session) => {
-                session.live(repo);
+                session.live(repo)?;
                 Ok(Some(session))
             }
             Err(Error::Io { .. }) => {
@@ -253,9 +254,10 @@ impl Session {
         Ok(Self { id, storage, hold: Some(hold), pulse, heart: None })
     }
 
-    fn live(&mut self, repo: &Repository) {
+    fn live(&mut self, repo: &Repository) -> Result<()> {
         let every = Duration::from_secs(repo.config().stale_after) / BEATS;
-        self.heart = Some(Heart::start(Arc::clone(&self.pulse), every));
+        self.heart = Some(Heart::start(Arc::clone(&self.pulse), every)?);
+        Ok(())
     }
 
     /// Says at once that collections up to this one have been seen: nothing that this session still goes by was
@@ -388,12 +390,12 @@ impl Pulse {
 }
 
 impl Heart {
-    fn start(pulse: Arc<Pulse>, every: Duration) -> Self {
+    fn start(pulse: Arc<Pulse>, every: Duration) -> Result<Self> {
         // A repository that says 0 must not make this spin.
         let every = every.max(Duration::from_millis(50));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
+        let thread = threads::detached("heartbeat", move || {
             let mut stopped = signal.0.lock().unwrap_or_else(PoisonError::into_inner);
             while !*stopped {
                 let wait = signal.1.wait_timeout(stopped, every).unwrap_or_else(PoisonError::into_inner);
@@ -403,8 +405,8 @@ impl Heart {
                     let _ = pulse.turn();
                 }
             }
-        });
-        Self { stop, thread }
+        })?;
+        Ok(Self { stop, thread })
     }
 
     fn stop(self) {

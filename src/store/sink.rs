@@ -35,6 +35,7 @@ use crate::store::similar::bases_of;
 use crate::store::writing::FullPack;
 use crate::store::writing::Writing;
 use crate::store::writing::Written;
+use crate::threads;
 
 /// Chunks that become a block.
 #[derive(Debug)]
@@ -124,6 +125,9 @@ pub struct Sink<'scope> {
 
 impl<'scope> Sink<'scope> {
     /// Starts the workers. `stored` grows as packs become durable.
+    ///
+    /// # Errors
+    /// When there is no thread for one of the stages; those that were started end.
     pub fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         repo: &'env Repository,
@@ -131,7 +135,7 @@ impl<'scope> Sink<'scope> {
         index: Arc<Index>,
         effort: Effort,
         stored: &'env AtomicU64,
-    ) -> Self {
+    ) -> Result<Self> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
@@ -139,22 +143,18 @@ impl<'scope> Sink<'scope> {
         let (to_write, packs) = bounded::<FullPack>(0);
         let (back, empty) = bounded::<Vec<u8>>(2 * workers);
         let (land, landed) = unbounded::<StoredPack>();
-        let sealers = (0..workers)
-            .map(|_| {
-                let (to_seal, to_pack, back) = (to_seal.clone(), to_pack.clone(), back.clone());
-                scope.spawn(move || seal_all(repo, effort.level, &to_seal, &to_pack, &back))
-            })
-            .collect();
+        let sealers = threads::pool(scope, "seal", workers, || {
+            let (to_seal, to_pack, back) = (to_seal.clone(), to_pack.clone(), back.clone());
+            move || seal_all(repo, effort.level, &to_seal, &to_pack, &back)
+        })?;
         let sealed_in = to_pack.clone();
-        let packer = scope.spawn(move || pack_all(repo, &sealed, &to_write));
+        let packer = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write))?;
         let writing = Arc::new(Writing::new(repo, session, stored));
-        let writers = (0..writing.threads())
-            .map(|_| {
-                let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
-                scope.spawn(move || writing.work(&packs, &land))
-            })
-            .collect();
-        Self {
+        let writers = threads::pool(scope, "write", writing.threads(), || {
+            let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
+            move || writing.work(&packs, &land)
+        })?;
+        Ok(Self {
             index,
             ours: Fresh::new(Source::of(repo)),
             landed,
@@ -172,7 +172,7 @@ impl<'scope> Sink<'scope> {
             writers,
             writing,
             added: 0,
-        }
+        })
     }
 
     /// The index it writes against.

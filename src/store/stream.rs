@@ -31,6 +31,7 @@ use crate::store::index::Location;
 use crate::store::read_session::ReadSession;
 use crate::store::repository::Repository;
 use crate::store::trees::bad;
+use crate::threads;
 
 /// Plain bytes of decoded blocks kept and asked for: about 48 blocks.
 const SHELF: u64 = 48 << 20;
@@ -109,16 +110,16 @@ pub fn run(
     let (steps, taken) = bounded(AHEAD);
     std::thread::scope(|scope| {
         let shelf = &shelf;
-        for _ in 0..workers {
+        threads::pool(scope, "read", workers, || {
             let to_read = to_read.clone();
-            scope.spawn(move || shelf.serve(repo, index, &to_read));
-        }
+            move || shelf.serve(repo, index, &to_read)
+        })?;
         drop(to_read);
-        let planner = scope.spawn(move || {
+        let planner = threads::start(scope, "plan", move || {
             let mut feed = Feed { index, shelf, jobs, out: steps, waiting: Vec::new() };
             let planned = plan(&mut feed);
             planned.and(feed.flush())
-        });
+        })?;
         let given = give(repo, spare, shelf, taken, out);
         shelf.end();
         let planned = planner.join().unwrap_or(Err(Error::Stopped));

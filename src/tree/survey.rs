@@ -12,8 +12,10 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::Receiver;
 use crossbeam_channel::bounded;
 
+use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::entry::Time;
+use crate::threads;
 use crate::tree::filter::Filter;
 use crate::tree::plan::Plan;
 use crate::tree::walker::Walker;
@@ -93,25 +95,31 @@ pub struct Survey {
 
 impl Survey {
     /// Walks for the totals alone, as fast as it can, in threads of their own, until `stop` becomes true.
-    pub fn count(plan: Plan, options: SurveyOptions, stop: &Arc<AtomicBool>) -> Arc<Totals> {
-        let Self { found, totals, .. } = Self::start(plan, options, stop);
-        std::thread::spawn(move || found.into_iter().for_each(drop));
-        totals
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn count(plan: Plan, options: SurveyOptions, stop: &Arc<AtomicBool>) -> Result<Arc<Totals>> {
+        let Self { found, totals, .. } = Self::start(plan, options, stop)?;
+        threads::detached("count", move || found.into_iter().for_each(drop))?;
+        Ok(totals)
     }
 
     /// Begins. When `stop` becomes true, the walk ends early, as if there were nothing more.
-    pub fn start(plan: Plan, options: SurveyOptions, stop: &Arc<AtomicBool>) -> Self {
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn start(plan: Plan, options: SurveyOptions, stop: &Arc<AtomicBool>) -> Result<Self> {
         let started = Time::now();
         let (out, found) = bounded(AHEAD);
         let totals = Arc::<Totals>::default();
         let (stop, counted) = (Arc::clone(stop), Arc::clone(&totals));
-        std::thread::spawn(move || {
+        threads::detached("walk", move || {
             let mut walker = Walker::new(&plan, options, stop, Arc::clone(&counted), out);
             // It fails only where nobody listens any more.
             if walker.all(&plan).is_ok() {
                 counted.close();
             }
-        });
-        Self { found, started, totals }
+        })?;
+        Ok(Self { found, started, totals })
     }
 }

@@ -112,6 +112,35 @@ fn too_few_threads_are_said_before_anything_begins() {
     assert_eq!(sandbox.snapshot_names(), [kept].into());
 }
 
+/// Less and less address space: threads, caches and buffers are refused at another place each time. A run then says so
+/// or is ended by the allocator; none waits for a thread that never came, and what stood stands.
+#[test]
+fn at_no_size_of_memory_a_run_panics_hangs_or_harms() {
+    let sandbox = Sandbox::open();
+    fs::write(sandbox.src().join("big"), Random::new(5).bytes(4 << 20)).unwrap();
+    sandbox.backup(&[]);
+    for (round, mebibytes) in [60_u64, 100, 150, 220, 300, 420, 600, 900].into_iter().enumerate() {
+        fs::write(sandbox.src().join("big"), Random::new(round as u64).bytes(4 << 20)).unwrap();
+        let limit = format!("--as={}", mebibytes << 20);
+        let tool = ["timeout", "-k", "1", "60", "prlimit", &limit];
+        for args in [
+            &["backup", "src"][..],
+            &["restore", "latest", "--target", "out"],
+            &["export", "latest", "--format", "tar.gz", "-o", "out.tar.gz", "--force"],
+            &["check", "--read-data"],
+        ] {
+            let Some(outcome) = limited(&sandbox, &tool, args) else { return };
+            let told = format!("{mebibytes} MiB, {args:?}: {} {}", outcome.code, outcome.stderr);
+            // 127: not even the program could be loaded. -1: SIGABRT.
+            assert!([0, 1, 127, -1].contains(&outcome.code), "{told}");
+            assert!(!outcome.stderr.contains("panicked"), "{told}");
+        }
+    }
+    sandbox.assert_clean();
+    sandbox.backup(&["--allow-empty"]);
+    sandbox.assert_restores("latest", &sandbox.src());
+}
+
 #[test]
 fn a_reader_that_has_had_enough_is_no_failure() {
     let sandbox = sandbox();

@@ -136,7 +136,8 @@ fn store<T>(
     let index = Arc::new(Index::load(repo, sight).unwrap());
     let stored = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let mut sink = Sink::start(scope, repo, session.id, index, Effort { level: 3, harder: 0 }, &stored);
+        let mut sink =
+            Sink::start(scope, repo, session.id, index, Effort { level: 3, harder: 0 }, &stored).unwrap();
         let mut put = |bytes: &[u8]| {
             let id = repo.namer().name(ChunkType::Tree, bytes);
             sink.put(ChunkType::Tree, id, bytes)?;

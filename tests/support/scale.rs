@@ -59,7 +59,8 @@ pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
     let stored = AtomicU64::new(0);
     let effort = Effort { level: 1, harder: 0 };
     let root = std::thread::scope(|scope| {
-        let mut sink = Sink::start(scope, repo, session.id, Arc::new(Index::default()), effort, &stored);
+        let mut sink =
+            Sink::start(scope, repo, session.id, Arc::new(Index::default()), effort, &stored).unwrap();
         let mut put = |bytes: &[u8]| {
             let id = repo.namer().name(ChunkType::Tree, bytes);
             sink.put(ChunkType::Tree, id, bytes)?;

@@ -36,7 +36,9 @@ impl<'a, 'run> Counter<'a, 'run> {
         let walked = self.walked.get();
         if is_behind && self.ahead.is_none() && !walked.2 && self.run.options.count_ahead {
             let begun = self.run.begun;
-            self.ahead = Some(Survey::count(begun.plan.clone(), begun.survey_options(), &self.stop));
+            let ahead = Survey::count(begun.plan.clone(), begun.survey_options(), &self.stop);
+            // Without a thread, what the backup itself has come to is all that is known.
+            self.ahead = Some(ahead.unwrap_or_default());
         }
         let ahead = self.ahead.as_ref().map_or((0, 0, false), |ahead| ahead.get());
         let (files, bytes) = (walked.0.max(ahead.0), walked.1.max(ahead.1));

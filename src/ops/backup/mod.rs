@@ -46,6 +46,7 @@ use crate::store::session::Session;
 use crate::store::session::Sight;
 use crate::store::similar::Delta;
 use crate::store::writing::Deltas;
+use crate::threads;
 use crate::tree::filter::Filter;
 use crate::tree::filter::FilterOptions;
 use crate::tree::plan;
@@ -278,12 +279,12 @@ impl Backup {
         let filter = Arc::new(filter_of(&options)?);
         let mut begun = Self { options, plan, own, stop: Arc::clone(stop), filter, survey: None, clock };
         if begun.options.stdin.is_none() {
-            begun.survey = Some(begun.survey());
+            begun.survey = Some(begun.survey()?);
         }
         Ok(begun)
     }
 
-    fn survey(&self) -> Survey {
+    fn survey(&self) -> Result<Survey> {
         Survey::start(self.plan.clone(), self.survey_options(), &self.stop)
     }
 
@@ -328,7 +329,7 @@ impl Backup {
             let (source, started) = match &self.options.stdin {
                 Some(stdin) => (Source::Stream(stdin), Time::now()),
                 None => {
-                    let survey = survey.unwrap_or_else(|| self.survey());
+                    let survey = survey.map_or_else(|| self.survey(), Ok)?;
                     let started = survey.started;
                     (Source::Files(survey), started)
                 }
@@ -401,18 +402,18 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
     let (events_in, events) = bounded::<Vec<assemble::Message>>(64);
     let read::Buffers { empty, back } = read::Buffers::new(readers);
     std::thread::scope(|scope| {
-        for _ in 0..readers {
+        threads::pool(scope, "read", readers, || {
             let (jobs, empty, events) = (jobs.clone(), empty.clone(), events_in.clone());
-            scope.spawn(move || read::work(run, &jobs, &empty, &events));
-        }
+            move || read::work(run, &jobs, &empty, &events)
+        })?;
         drop((jobs, empty));
-        let assembler = scope.spawn(move || {
+        let assembler = threads::start(scope, "assemble", move || {
             let result = assemble::work(run, &events, &back, scope);
             if result.is_err() {
                 run.failed.store(true, Ordering::Relaxed);
             }
             result
-        });
+        })?;
         let compared = compare::work(run, &source, &jobs_in, &events_in);
         // After a failure this ends the survey, too.
         drop((jobs_in, events_in, source));

@@ -137,7 +137,7 @@ where
         } else {
             Arc::new(Index::load(run.repo, sight)?)
         };
-        self.sink = Some(Sink::start(self.scope, run.repo, session.id, index, effort(run), &run.stored));
+        self.sink = Some(Sink::start(self.scope, run.repo, session.id, index, effort(run), &run.stored)?);
         self.session = Some(session);
         Ok(())
     }

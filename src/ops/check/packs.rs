@@ -25,6 +25,7 @@ use crate::store::repository::Repository;
 use crate::store::segments::Claims;
 use crate::store::session;
 use crate::store::storage::Area;
+use crate::threads;
 
 /// Bytes read at once: what a worker holds, whatever the size of packs. A block that is longer is read whole.
 const SPAN: u64 = 4 << 20;
@@ -91,7 +92,7 @@ pub(super) fn verify_all(
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(chosen.len());
     let mut found: Vec<(usize, Error)> = Vec::new();
     std::thread::scope(|scope| -> Result<()> {
-        let all: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let all = threads::pool(scope, "check", workers, || work)?;
         all.into_iter().try_for_each(|worker| {
             found.extend(worker.join().unwrap_or(Err(Error::Stopped))?);
             Ok(())

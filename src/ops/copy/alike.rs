@@ -29,6 +29,7 @@ use crate::store::past::Past;
 use crate::store::repository::Repository;
 use crate::store::sink::Sink;
 use crate::store::snapshots::Snapshot;
+use crate::threads;
 
 /// Share of a block's bytes that must be wanted for it to be moved whole; what of it is not wanted is stored for nothing.
 const WHOLE: f64 = 0.8;
@@ -145,10 +146,11 @@ impl<'a> Alike<'a> {
         let next = AtomicUsize::new(0);
         let (out, moved) = bounded(READERS);
         std::thread::scope(|scope| {
-            for _ in 0..READERS.min(jobs.len()) {
-                let (out, work, next) = (out.clone(), &work, &next);
-                scope.spawn(move || work.run(next, &out));
-            }
+            let (work, next) = (&work, &next);
+            threads::pool(scope, "read", READERS.min(jobs.len()), || {
+                let out = out.clone();
+                move || work.run(next, &out)
+            })?;
             drop(out);
             for one in moved {
                 if stop.load(Ordering::Relaxed) {

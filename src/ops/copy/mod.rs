@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
         let level = self.options.level.unwrap_or(self.to.config().level);
         let effort = Effort { level, harder: 0 };
         let (root, added, written) = std::thread::scope(|scope| {
-            let mut sink = Sink::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored);
+            let mut sink = Sink::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored)?;
             let root = match &mut self.alike {
                 Some(alike) => alike.copy(self.to, old, vouched, &mut sink, self.observer, self.stop),
                 None => {

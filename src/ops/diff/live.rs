@@ -55,7 +55,7 @@ impl<'a> Live<'a> {
             allow_empty: true,
             own: Vec::new(),
         };
-        let survey = Survey::start(plan, options, stop);
+        let survey = Survey::start(plan, options, stop)?;
         let (ready, links, problems) = (VecDeque::new(), HashMap::new(), Vec::new());
         let mut live = Self { namer, survey, trail: Trail::default(), ready, links, problems };
         live.trail.enter(b"", Some(&dir));

@@ -35,6 +35,7 @@ use crate::store::snapshots::Snapshot;
 use crate::store::stream;
 use crate::store::trees;
 use crate::store::trees::Budget;
+use crate::threads;
 
 pub use crate::ops::export::pack::Format;
 
@@ -139,7 +140,8 @@ pub fn run(
     std::thread::scope(|scope| {
         if let (Root::Tree(tree), false, true) = (&root, is_delta || path.is_empty(), options.count_ahead) {
             let (session, over, part) = (&session, &over, (*tree, Budget::of(&snapshot.manifest.counts)));
-            scope.spawn(move || {
+            // Without a thread, nothing is counted.
+            let _ = threads::start(scope, "count", move || {
                 if let Ok(mut reader) = session.chunks() {
                     count::below(&mut reader, part, &|_, _| true, observer, over);
                 }

@@ -14,6 +14,7 @@ use crate::codec::gzip::GzipPacker;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::malformed::Malformed;
+use crate::threads;
 
 /// Shape of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,12 +78,12 @@ pub(super) fn packed(
     let (jobs, to_pack) = bounded::<Job>(workers);
     let (order, to_write) = bounded::<Receiver<Result<Vec<u8>>>>(2 * workers);
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        threads::pool(scope, "pack", workers, || {
             let to_pack = to_pack.clone();
-            scope.spawn(move || pack_all(format, level, &to_pack));
-        }
+            move || pack_all(format, level, &to_pack)
+        })?;
         drop(to_pack);
-        let writer = scope.spawn(move || write_all(&to_write, out));
+        let writer = threads::start(scope, "write", move || write_all(&to_write, out))?;
         let mut cutter = Cutter { piece: Vec::new(), size: format.piece(), jobs, order };
         let worked = work(&mut |bytes| cutter.take(bytes)).and_then(|()| cutter.send());
         drop(cutter);

@@ -60,7 +60,7 @@ impl Mover<'_> {
             let mut moved = Moved::default();
             // Dedup has been decided: an empty index lets everything through.
             let nothing = Arc::new(Index::default());
-            let mut sink = Sink::start(scope, self.repo, self.session, nothing, effort, &stored);
+            let mut sink = Sink::start(scope, self.repo, self.session, nothing, effort, &stored)?;
             let mut failed = None;
             for (at, pack) in self.index.packs().iter().enumerate() {
                 if self.plan.packs.get(at).is_none_or(|account| account.fate != Fate::Move) {

@@ -18,9 +18,11 @@ use crossbeam_channel::bounded;
 use crate::codec::compress;
 use crate::codec::gzip;
 use crate::error::Error;
+use crate::error::Result;
 use crate::model::malformed::Malformed;
 use crate::observe::Event;
 use crate::observe::Observer;
+use crate::threads;
 
 /// Plain bytes that travel together, and pieces that may wait.
 const PIECE: usize = 256 << 10;
@@ -30,20 +32,23 @@ const ASK: Duration = Duration::from_millis(100);
 
 /// Begins to read; the plain bytes come from what is returned, and errors that say themselves what is wrong. A pipe may
 /// give nothing for ever, so nobody waits for the thread that reads it: it ends when nobody listens.
+///
+/// # Errors
+/// When there is no thread for it.
 pub(super) fn plain<'a>(
     input: Box<dyn Read + Send>,
     stop: &Arc<AtomicBool>,
     observer: &'a dyn Observer,
-) -> Ahead<'a> {
+) -> Result<Ahead<'a>> {
     let (out, pieces) = bounded(AHEAD);
     let taken = Arc::<AtomicU64>::default();
     let input = Counted { input, taken: Arc::clone(&taken) };
-    std::thread::spawn(move || match decompress(Box::new(input)) {
+    threads::detached("input", move || match decompress(Box::new(input)) {
         Ok(plain) => pump(plain, &out),
         // Nobody listens when the import was interrupted.
         Err(err) => drop(out.send(Err(err))),
-    });
-    Ahead { pieces, piece: Cursor::new(Vec::new()), stop: Arc::clone(stop), observer, taken, told: 0 }
+    })?;
+    Ok(Ahead { pieces, piece: Cursor::new(Vec::new()), stop: Arc::clone(stop), observer, taken, told: 0 })
 }
 
 /// Counts what is read of an archive.

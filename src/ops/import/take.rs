@@ -138,13 +138,13 @@ impl Work<'_> {
         level: Option<i32>,
     ) -> Result<Stored> {
         let repo = self.repo;
-        let input = input::plain(archive, self.stop, self.observer);
+        let input = input::plain(archive, self.stop, self.observer)?;
         let stored = AtomicU64::new(0);
         let effort = Effort { level: level.unwrap_or(repo.config().level), harder: 0 };
         let mut done = std::thread::scope(|scope| {
             let out = match session {
                 Some(session) => {
-                    Out::Sink(Sink::start(scope, repo, session, Arc::clone(index), effort, &stored))
+                    Out::Sink(Sink::start(scope, repo, session, Arc::clone(index), effort, &stored)?)
                 }
                 None => Out::dry(Arc::clone(index)),
             };

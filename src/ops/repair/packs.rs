@@ -182,7 +182,8 @@ impl Run<'_> {
             let effort = Effort { level: self.repo.config().level, harder: 0 };
             let mut sink = self
                 .session
-                .map(|session| Sink::start(scope, self.repo, session.id, nothing, effort, &stored));
+                .map(|session| Sink::start(scope, self.repo, session.id, nothing, effort, &stored))
+                .transpose()?;
             let salvaged = self.read(damaged, &mut sink);
             match (sink.map(Sink::finish), salvaged) {
                 // A sink that failed says so itself; whoever fed it only noticed.

@@ -207,7 +207,7 @@ fn replace(
     let (root, losses) = std::thread::scope(|scope| {
         let mut rewriter = Rewriter::new((repo, observer), &index, stop)?;
         let effort = Effort { level: repo.config().level, harder: 0 };
-        rewriter.sink = Some(Sink::start(scope, repo, session.id, Arc::clone(&index), effort, &stored));
+        rewriter.sink = Some(Sink::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?);
         let rewritten = rewriter.snapshot(&original.manifest);
         let finished = rewriter.sink.take().map_or(Ok(()), |sink| sink.finish().map(|_| ()));
         match (rewritten, finished) {

@@ -55,6 +55,7 @@ use crate::store::snapshots::Query;
 use crate::store::snapshots::Snapshot;
 use crate::store::trees;
 use crate::store::trees::Budget;
+use crate::threads;
 use crate::tree::filter::Selection;
 use crate::tree::guard::Guard;
 use crate::tree::guard::Protected;
@@ -327,7 +328,9 @@ pub fn run(
     let summary = std::thread::scope(|scope| {
         if let Some(root) = tree_to_count(&snapshot, path.is_some(), start.as_ref(), options) {
             let (reading, over, budget) = (Arc::clone(&reading), &over, Budget::of(counts));
-            scope.spawn(move || count_part(&reading, (root, budget), options, observer, over));
+            let count = move || count_part(&reading, (root, budget), options, observer, over);
+            // Without a thread, nothing is counted.
+            let _ = threads::start(scope, "count", count);
         }
         let result = job.run(&snapshot, start, &mut reader);
         over.store(true, Ordering::Relaxed);

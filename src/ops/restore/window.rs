@@ -19,6 +19,7 @@ use crate::ops::restore::survey::Plan;
 use crate::store::chunks::ChunkReader;
 use crate::store::index::BlockAt;
 use crate::store::trees;
+use crate::threads;
 use crate::tree::target::NewFile;
 
 /// Files planned at once.
@@ -176,7 +177,7 @@ pub(super) fn share_out<T: Send>(
                 (number < count).then_some(number)
             })
         };
-        let all: Vec<_> = (0..most.min(count)).map(|_| scope.spawn(run)).collect();
+        let all = threads::pool(scope, "restore", most.min(count), || run)?;
         all.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped))).collect()
     })
 }

@@ -107,7 +107,7 @@ pub(super) fn rebuild(
     let stored = AtomicU64::new(0);
     let effort = Effort { level: repo.config().level, harder: 0 };
     let (roots, dropped) = std::thread::scope(|scope| {
-        let mut sink = Sink::start(scope, repo, session.id, index, effort, &stored);
+        let mut sink = Sink::start(scope, repo, session.id, index, effort, &stored)?;
         let made = run(past, &mut |bytes| {
             let id = repo.namer().name(ChunkType::Tree, bytes);
             if written.insert(id) {

@@ -43,6 +43,7 @@ use crate::store::storage::Created;
 use crate::store::storage::Listed;
 use crate::store::storage::Storage;
 use crate::store::trash;
+use crate::threads;
 
 /// Packs on their way at once; each is in memory.
 const AT_ONCE: usize = 3;
@@ -239,12 +240,12 @@ impl Run<'_> {
             }
             Ok(())
         };
-        let done: Vec<Result<()>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped))).collect()
+        let done = std::thread::scope(|scope| {
+            let workers = threads::pool(scope, "copy", AT_ONCE, || work)?.into_iter();
+            together(workers.map(|worker| worker.join().unwrap_or(Err(Error::Stopped))))
         });
         self.report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
-        together(done)
+        done
     }
 
     /// Copies a pack; what stands there in its place is damaged. Whether something did.

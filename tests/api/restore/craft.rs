@@ -46,7 +46,8 @@ pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft
     let index = Arc::new(Index::load(repo, sight).unwrap());
     let stored = AtomicU64::new(0);
     let root = std::thread::scope(|scope| {
-        let sink = Sink::start(scope, repo, session.id, index, Effort { level: 1, harder: 0 }, &stored);
+        let sink =
+            Sink::start(scope, repo, session.id, index, Effort { level: 1, harder: 0 }, &stored).unwrap();
         let mut craft = Craft { repo, sink };
         let root = build(&mut craft);
         craft.sink.finish().unwrap();

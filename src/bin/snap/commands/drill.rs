@@ -138,7 +138,7 @@ fn cursor(context: &Context) -> u64 {
 
 fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Options) -> Result<Report> {
     let stop = stop_on_signals()?;
-    let late = alarm(args.time, &stop);
+    let late = alarm(args.time, &stop)?;
     let progress = Progress::start(&context.global, "drill", true);
     let drill = Drill::begin(repo, &progress)?;
     let mut report = Report { cursor: options.cursor, ..Report::default() };
@@ -167,18 +167,18 @@ fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Op
 }
 
 /// Stops the work after a while, and says that it was this.
-fn alarm(time: Duration, stop: &Arc<AtomicBool>) -> Arc<AtomicBool> {
+fn alarm(time: Duration, stop: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let late = Arc::new(AtomicBool::new(false));
     let (stop, rung) = (Arc::clone(stop), Arc::clone(&late));
     // It ends with the process.
-    std::thread::spawn(move || {
+    snap_backup::threads::detached("alarm", move || {
         std::thread::sleep(time);
         if !stop.load(Ordering::Relaxed) {
             rung.store(true, Ordering::Relaxed);
             stop.store(true, Ordering::Relaxed);
         }
-    });
-    late
+    })?;
+    Ok(late)
 }
 
 fn choose_told(context: &Context, report: &mut Report, chosen: &Chosen) {

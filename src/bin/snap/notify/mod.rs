@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread::JoinHandle;
 
 use snap_backup::store::journal::{Journal, Record, State};
+use snap_backup::threads::{self, Beside};
 
 use crate::args::Global;
 use crate::output;
@@ -26,12 +27,7 @@ pub(crate) struct Begun(Option<JoinHandle<Result<(), String>>>);
 pub(crate) fn begin(tale: &Tale) -> Begun {
     let Some(url) = ping_of(tale) else { return Begun(None) };
     let (url, timeout) = (below(url, "start"), tale.timeout("notify", TIMEOUT));
-    Begun(
-        std::thread::Builder::new()
-            .name("ping".to_owned())
-            .spawn(move || http::send(&url, None, timeout))
-            .ok(),
-    )
+    Begun(threads::detached("ping", move || http::send(&url, None, timeout)).ok())
 }
 
 /// A run has ended: whoever is to know of such an end is told.
@@ -76,7 +72,7 @@ fn tell(tale: &Tale, event: &'static str) {
     let ping = ping_of(tale).map(str::to_owned);
     std::thread::scope(|scope| {
         let ping = ping.as_deref().map(|url| {
-            scope.spawn(move || {
+            Beside::begin(scope, "ping", move || {
                 let timeout = tale.timeout("notify", TIMEOUT);
                 match event {
                     "failure" => {
@@ -102,14 +98,14 @@ fn tell(tale: &Tale, event: &'static str) {
         for (receiver, why) in sent.into_iter().filter_map(|(receiver, sent)| Some((receiver, sent.err()?))) {
             warn(tale, receiver, &why);
         }
-        if let Some(Ok(Err(why))) = ping.map(std::thread::ScopedJoinHandle::join) {
+        if let Some(Some(Err(why))) = ping.map(Beside::join) {
             warn(tale, "ping", &why);
         }
     });
 }
 
 /// What a receiver said; `None` where there is no such receiver.
-type Sending<'a> = std::thread::ScopedJoinHandle<'a, Option<Result<(), String>>>;
+type Sending<'a> = Beside<'a, Option<Result<(), String>>>;
 
 /// To all but the ping, at once.
 fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
@@ -137,12 +133,12 @@ fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
     };
     std::thread::scope(|scope| {
         let threads: [(_, Sending<'_>); 3] = [
-            ("webhook", scope.spawn(webhook)),
-            ("command", scope.spawn(command)),
-            ("mail", scope.spawn(mail)),
+            ("webhook", Beside::begin(scope, "webhook", webhook)),
+            ("command", Beside::begin(scope, "command", command)),
+            ("mail", Beside::begin(scope, "mail", mail)),
         ];
         let ended = |thread: Sending<'_>| {
-            thread.join().unwrap_or_else(|_| Some(Err("it came to a bad end".to_owned())))
+            thread.join().unwrap_or_else(|| Some(Err("it came to a bad end".to_owned())))
         };
         threads.into_iter().filter_map(|(name, thread)| Some((name, ended(thread)?))).collect()
     })

@@ -27,12 +27,12 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 /// Begins to answer, in a thread that ends with the process. Where it listens.
 ///
 /// # Errors
-/// When the address cannot be had.
+/// When the address cannot be had, or no thread.
 pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
     let failed = |err| Error::io("listen on", address.to_string())(err);
     let listener = TcpListener::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    std::thread::spawn(move || {
+    snap_backup::threads::detached("metrics", move || {
         for stream in listener.incoming() {
             match stream {
                 // A caller that went away is its own affair.
@@ -41,7 +41,7 @@ pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
                 Err(_) => std::thread::sleep(Duration::from_secs(1)),
             }
         }
-    });
+    })?;
     Ok(bound)
 }
 
