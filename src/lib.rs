@@ -4,7 +4,7 @@
 //! A snapshot is a manifest that names the root of a tree of chunks, and restores alone.
 //!
 //! The floors, each of which imports only what lies below it:
-//! [`model`] (words) < [`error`] < [`observe`], [`threads`], [`codec`] (pure) < [`store`] (the repository) and [`tree`]
+//! [`model`] (words) < [`error`] < [`observe`], [`threads`], [`programs`], [`codec`] (pure) < [`store`] (the repository) and [`tree`]
 //! (the user's files) < [`ops`] (one file per verb).
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod error;
 pub mod model;
 pub mod observe;
 pub mod ops;
+pub mod programs;
 pub mod store;
 pub mod threads;
 pub mod tree;

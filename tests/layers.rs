@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Ground floor first. A module may name its own folder and any floor below; never a neighbour.
 const FLOORS: &[&[&str]] =
-    &[&["model"], &["error"], &["observe", "codec", "threads"], &["store", "tree"], &["ops"]];
+    &[&["model"], &["error"], &["observe", "codec", "threads", "programs"], &["store", "tree"], &["ops"]];
 
 /// A crate, and the one file or folder of the library that may name it.
 const ONE_MODULE_EACH: &[(&str, &str)] = &[
@@ -89,6 +89,15 @@ fn threads_start_where_a_refusal_is_an_error() {
                 file.display()
             );
         }
+    }
+}
+
+/// Whoever starts a program otherwise hands it the passwords that are in the environment.
+#[test]
+fn programs_start_where_passwords_are_withheld() {
+    for (file, code) in sources().into_iter().filter(|(file, _)| !file.ends_with("programs.rs")) {
+        let is_clap = code.contains("clap::Command") || code.contains("Command::clap");
+        assert!(is_clap || !code.contains("Command::new("), "{}: see `programs`", file.display());
     }
 }
 

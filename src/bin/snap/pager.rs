@@ -11,6 +11,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stderr, stderr};
 use signal_hook::SigId;
 use signal_hook::consts::SIGINT;
+use snap_backup::programs;
 
 use crate::{output, progress, terminal};
 
@@ -144,12 +145,12 @@ fn words(command: &OsStr) -> Command {
     let mut words = text.split_whitespace();
     let mut run = match words.next() {
         Some(program) if !text.bytes().any(|byte| SHELL.contains(&byte)) => {
-            let mut run = Command::new(program);
+            let mut run = programs::foreign(program);
             run.args(words);
             run
         }
         _ => {
-            let mut run = Command::new("/bin/sh");
+            let mut run = programs::foreign("/bin/sh");
             run.arg("-c").arg(command);
             run
         }

@@ -6,15 +6,15 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
-use snap_backup::{Error, Result};
+use snap_backup::{Error, Result, programs};
 use zeroize::Zeroizing;
 
 use crate::args::Global;
-use crate::{output, secrets};
+use crate::output;
 
 /// Where a new password comes from.
 #[derive(Debug, Args)]
@@ -158,9 +158,8 @@ fn from_file(path: &Path, json: bool) -> Result<Password> {
 
 fn from_command(line: &OsStr) -> Result<Password> {
     let source = "the password command";
-    let mut command = Command::new("sh");
+    let mut command = programs::foreign("sh");
     command.arg("-c").arg(line).stdin(Stdio::inherit()).stderr(Stdio::inherit());
-    secrets::withhold(&mut command);
     let output = command.output().map_err(|err| no_password(source, err.to_string()))?;
     let bytes = Zeroizing::new(output.stdout);
     if !output.status.success() {

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use snap_backup::programs;
 
 use crate::schedule::child::ORDERS;
-use crate::secrets;
 
 /// How long what was asked to stop may take to do so.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(crate) enum Trouble {
 
 /// A line for the shell.
 pub(crate) fn shell(line: &str) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = programs::foreign("sh");
     command.arg("-c").arg(line);
     command
 }
@@ -43,7 +43,6 @@ pub(crate) fn run(
     for name in ORDERS {
         command.env_remove(name);
     }
-    secrets::withhold(&mut command);
     command.process_group(0).stdout(out).stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut pipe) = child.stdin.take() {

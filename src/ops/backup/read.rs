@@ -20,6 +20,7 @@ use crate::ops::backup::assemble::Message;
 use crate::ops::backup::attempt::Seen;
 use crate::ops::backup::like::Follower;
 use crate::ops::backup::like::Older;
+use crate::programs;
 use crate::store::chunks::ChunkReader;
 use crate::tree::source::Describer;
 
@@ -230,7 +231,7 @@ impl Reader<'_> {
             return Ok(Outcome::Done { size, seen: None, changed: false });
         };
         let (program, args) = command.split_first().ok_or(io::Error::other("no command given"))?;
-        let mut command = std::process::Command::new(program);
+        let mut command = programs::foreign(program);
         let started = command.args(args).stdout(std::process::Stdio::piped()).spawn();
         let mut child =
             started.map_err(|err| io::Error::other(format!("the command cannot start: {err}")))?;

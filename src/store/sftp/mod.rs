@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::programs;
 use crate::store::limit::Limits;
 use crate::store::sftp::channel::Channel;
 use crate::store::sftp::channel::Fail;
@@ -112,7 +113,7 @@ impl SftpStorage {
     /// An interrupt is for snap, which saves what there is and needs the line for that; who ignores a signal passes that
     /// on to the programs that it becomes.
     fn command(&self) -> Command {
-        let mut command = Command::new("/bin/sh");
+        let mut command = programs::foreign("/bin/sh");
         command.args(["-c", &format!("trap '' INT HUP TERM; exec {} \"$@\"", self.ssh), "ssh"]);
         command.args(self.place.arguments());
         command

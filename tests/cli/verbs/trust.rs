@@ -166,7 +166,7 @@ fn what_should_give_a_password_and_does_not_is_exit_12() {
 }
 
 #[test]
-fn hooks_receivers_and_password_commands_find_no_password_in_their_environment() {
+fn no_program_that_is_started_finds_a_password_in_its_environment() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let file = "[repositories.r]\nlocation = \"repo\"\n[sets.s]\nrepository = \"r\"\nsources = [\"src\"]\n\
          hooks = { before = \"env > hook\", finally = \"env >> hook\" }\n\
@@ -186,7 +186,16 @@ fn hooks_receivers_and_password_commands_find_no_password_in_their_environment()
     secret(&mut command);
     command.env("SNAP_PASSWORD", "hunter2");
     finish(command, b"").expect(0);
-    for name in ["hook", "receiver", "asked"] {
+    for args in [
+        &["-r", "sftp://host/place", "--ssh-command", "env > ssh; false", "snapshots"][..],
+        &["-r", "repo", "backup", "--stdin", "--", "sh", "-c", "env > source; echo x"],
+    ] {
+        let mut command = bare(&sandbox, args);
+        secret(&mut command);
+        command.env("SNAP_PASSWORD", PASSWORD);
+        assert!(matches!(finish(command, b"").code, 0 | 1), "{args:?}");
+    }
+    for name in ["hook", "receiver", "asked", "ssh", "source"] {
         let text = fs::read_to_string(sandbox.path(name)).unwrap();
         assert!(text.contains("PATH="), "{text}");
         for secret in ["SNAP_PASSWORD=", "hunter2"] {

@@ -11,7 +11,7 @@ const GROUPS: &[Group] = &[
         title: "The repository and its password",
         variables: &[
             ("SNAP_REPO", "the repository, as -r takes it"),
-            ("SNAP_PASSWORD", "the password itself; it is not handed on to hooks and notifiers"),
+            ("SNAP_PASSWORD", "the password itself; it is not handed on to ssh, hooks and other programs"),
             ("SNAP_PASSWORD_FILE", "a file that holds the password, as --password-file"),
             ("SNAP_PASSWORD_COMMAND", "a shell command that prints the password, as --password-command"),
             ("SNAP_KEY_ID", "the one key slot to try, as --key"),

@@ -6,9 +6,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use snap_backup::{Error, Result};
+use snap_backup::{Error, Result, programs};
 use zeroize::Zeroizing;
 
 use crate::report::Outcome;
@@ -40,8 +40,7 @@ pub(crate) fn log(state: Option<PathBuf>) -> Option<PathBuf> {
 /// Runs this program once more with the same arguments, and waits until it has mounted. Its id, or else how it ended,
 /// which it has told of.
 pub(crate) fn start(password: Option<&str>) -> Result<std::result::Result<u32, Outcome>> {
-    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
-    let mut command = Command::new(program);
+    let mut command = programs::own().map_err(Error::io("find", "this program"))?;
     command.args(std::env::args_os().skip(1)).env(CHILD, "1").env_remove("SNAP_PASSWORD");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let cannot = || Error::io("start", "a process for the mount");

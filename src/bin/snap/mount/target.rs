@@ -3,12 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use snap_backup::{Error, Result};
+use snap_backup::{Error, Result, programs};
 
 /// What unmounts for those who are not root.
 const HELPER: &str = "fusermount3";
@@ -100,7 +100,7 @@ pub(super) fn unmount(target: &Path) -> io::Result<()> {
         Err(_) => {}
     }
     let helper = |options: &[&str]| {
-        let mut command = Command::new(HELPER);
+        let mut command = programs::foreign(HELPER);
         command.args(options).arg("--").arg(target).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null()).status()
     };

@@ -4,9 +4,9 @@
 mod http;
 mod tale;
 
-use std::process::Command;
 use std::thread::JoinHandle;
 
+use snap_backup::programs;
 use snap_backup::store::journal::{Journal, Record, State};
 use snap_backup::threads::{self, Beside};
 
@@ -127,7 +127,7 @@ fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
         if to.is_empty() {
             return None;
         }
-        let mut command = Command::new(program);
+        let mut command = programs::foreign(program);
         command.args(["-i", "-t"]);
         Some(shell::run(command, mail(tale, event, &to).as_bytes(), timeout, None).map_err(words))
     };

@@ -2,14 +2,14 @@
 //! never by arguments, which everybody on the machine may read.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal};
 use snap_backup::ops::schedule::agenda::End;
-use snap_backup::{Error, Result};
+use snap_backup::{Error, Result, programs};
 
 use super::Planned;
 use super::keeper::Event;
@@ -88,8 +88,7 @@ pub(crate) fn start(
     attempt: u32,
     events: &Sender<Event>,
 ) -> Result<()> {
-    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
-    let mut command = Command::new(program);
+    let mut command = programs::own().map_err(Error::io("find", "this program"))?;
     command.args(planned.arguments()).stdin(Stdio::null()).process_group(0);
     if global.json {
         command.arg("--json");

@@ -4,9 +4,9 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use snap_backup::{Error, Result};
+use snap_backup::{Error, Result, programs};
 
 use crate::output;
 
@@ -185,7 +185,7 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
             put.unwrap_or(&format!("# remove from the crontab: the line that ends with {mark}")),
         );
     }
-    let listed = Command::new("crontab").arg("-l").stdin(Stdio::null()).output();
+    let listed = programs::foreign("crontab").arg("-l").stdin(Stdio::null()).output();
     let listed = listed.map_err(Error::io("run", "crontab"))?;
     // Without a crontab it fails, and says so on standard error only.
     let old = if listed.status.success() { listed.stdout } else { Vec::new() };
@@ -198,7 +198,7 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     if new == old {
         return output::tell("the crontab has it so already: nothing done");
     }
-    let child = Command::new("crontab").arg("-").stdin(Stdio::piped()).spawn();
+    let child = programs::foreign("crontab").arg("-").stdin(Stdio::piped()).spawn();
     let mut child = child.map_err(Error::io("run", "crontab"))?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(new.as_bytes()).map_err(Error::io("write to", "crontab"))?;
@@ -221,8 +221,11 @@ fn call(words: &[String], dry_run: bool) -> Result<()> {
         return output::tell(&format!("# {text}"));
     }
     let Some((program, args)) = words.split_first() else { return Ok(()) };
-    let status =
-        Command::new(program).args(args).stdin(Stdio::null()).status().map_err(Error::io("run", &text))?;
+    let status = programs::foreign(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(Error::io("run", &text))?;
     if status.success() {
         Ok(())
     } else {
