@@ -16,6 +16,7 @@ mod covered;
 pub mod damage;
 pub mod dirs;
 pub mod divergence;
+pub mod enclosing;
 mod fresh;
 pub mod graph;
 pub mod holds;

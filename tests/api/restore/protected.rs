@@ -60,7 +60,7 @@ fn a_repository_somewhere_below_what_goes_stays_with_the_way_to_it() {
 fn refused(sandbox: &Sandbox, dir: &Path) {
     let at = dir.to_str().unwrap();
     let (file, deep) = (format!("{at}/x.tar"), format!("{at}/new/deep"));
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 16] = [
         &["restore", "latest", "-t", at],
         &["restore", "latest", "-t", at, "-n"],
         &["restore", "latest", "-t", at, "--delete", "--include", "src"],
@@ -71,6 +71,12 @@ fn refused(sandbox: &Sandbox, dir: &Path) {
         &["drill", "--scratch", at],
         &["history", "src/a", "--restore-as", &file],
         &["status", "--prometheus", &file],
+        &["man", at],
+        &["man", &deep],
+        &["config", "init", "-o", &file],
+        &["-r", &deep, "init"],
+        &["sync", "--init", "--to", &deep],
+        &["copy", "--init", "--to", &deep],
     ];
     let before = sandbox.listing();
     for args in cases {
@@ -96,6 +102,29 @@ fn a_place_in_one_of_them_is_refused_by_whatever_name() {
     fs::remove_dir(sandbox.path("repo/empty")).unwrap();
     let outcome = sandbox.snap(&["sync", "--init", "--to", "./repo/second"]).expect(1);
     assert!(outcome.stderr.contains(" lies in "), "{}", outcome.stderr);
+    is_whole(&sandbox);
+}
+
+/// A repository that nothing names: its folders say that it is one.
+#[test]
+fn nothing_is_made_within_a_repository_that_is_not_named() {
+    let sandbox = own();
+    fs::rename(sandbox.path("repo"), sandbox.path("other")).unwrap();
+    for args in [
+        &["man", "other/packs"][..],
+        &["config", "init", "-o", "other/snap.toml"],
+        &["-r", "./other/second", "init"],
+        &["-r", "./other/second", "backup", "--init", "src"],
+    ] {
+        let outcome = sandbox.snap(args);
+        assert!(outcome.code == 1 && outcome.stderr.contains(" lies in "), "{args:?}: {}", outcome.all());
+    }
+    fs::rename(sandbox.path("other"), sandbox.path("repo")).unwrap();
+    sandbox.ok(&["man", "pages"]);
+    sandbox.ok(&["config", "init", "-o", "new/snap.toml"]);
+    sandbox.ok(&["-r", "./new/repo", "init"]);
+    let outcome = sandbox.snap(&["backup", "--mirror", "./new/repo/second", "--init", "src"]).expect(3);
+    assert!(outcome.stderr.contains(" lies in "), "{}", outcome.all());
     is_whole(&sandbox);
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use snap_backup::{Error, Result};
 
-use super::{Context, load, sets, show};
+use super::{Context, load, protected, sets, show};
 use crate::args::Global;
 use crate::config::{Config, find, passed_over, places, schema, told};
 use crate::notify::{self, End};
@@ -153,6 +153,8 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
         None => own_place()?,
     };
     if let Some(folder) = file.parent() {
+        let here = folder.as_os_str().is_empty();
+        protected::check_unconfigured(global, if here { Path::new(".") } else { folder })?;
         std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
     }
     // It may come to name a URL that is a secret.

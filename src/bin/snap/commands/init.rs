@@ -119,6 +119,7 @@ pub(super) fn create(
         let why = "there is one already; `snap snapshots` lists what it holds".to_owned();
         return Err(Error::CannotInit { location: storage.location(), why });
     }
+    context.may_make(&*storage)?;
     warn_of_neighbours(context, &*storage);
     let password = if no_encryption {
         if password::is_given(&context.global) {

@@ -76,6 +76,7 @@ fn one(context: &Context, repo: &Repository, name: &OsString, init: bool) -> Res
     let place = output::printable(&storage.location());
     sync::not_itself(repo, &*storage)?;
     if !Repository::exists(&*storage)? && init {
+        context.may_make(&*storage)?;
         divergence::refuse_emptied(&*storage, context.global.state().as_deref())?;
         sync::bring(context, repo, &storage, &Options::default())?;
     }

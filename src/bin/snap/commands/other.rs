@@ -72,6 +72,7 @@ impl Other {
         from: &Repository,
         no_encryption: bool,
     ) -> Result<Repository> {
+        other.may_make(&*storage)?;
         super::init::warn_of_neighbours(other, &*storage);
         let password = if no_encryption { None } else { password::first(&other.global)? };
         if password.is_none() && !no_encryption {

@@ -9,6 +9,7 @@ use clap_mangen::Man;
 use snap_backup::tree::whole::WholeFile;
 use snap_backup::{Error, Result};
 
+use super::protected;
 use crate::args::Global;
 use crate::help;
 use crate::output::{self, count};
@@ -36,6 +37,7 @@ pub(super) fn completions(args: &Completions) -> Result<Outcome> {
 }
 
 pub(super) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
+    protected::check_unconfigured(global, &args.dir)?;
     std::fs::create_dir_all(&args.dir).map_err(Error::io("make the directory", &args.dir))?;
     let mut top = help::command();
     top.build();

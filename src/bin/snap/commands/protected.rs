@@ -1,12 +1,16 @@
 //! Directories that no verb writes to, whatever the user names: the repository, its mirrors, and what this machine keeps
 //! of its work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use snap_backup::store::cache;
+use snap_backup::store::storage::Storage;
+use snap_backup::store::{cache, enclosing};
 use snap_backup::tree::guard::{Guard, Protected};
+use snap_backup::{Error, Result};
 
 use super::Context;
+use crate::args::Global;
+use crate::config::Config;
 
 impl Context {
     /// All of them, as far as they are directories of this machine.
@@ -28,6 +32,17 @@ impl Context {
         Guard::new(self.protected())
     }
 
+    /// Refuses a place for a new repository within another one, or within what this machine keeps.
+    pub(super) fn may_make(&self, storage: &dyn Storage) -> Result<()> {
+        let Some(dir) = storage.local_dir() else { return Ok(()) };
+        let cannot = |why| Error::CannotInit { location: storage.location(), why };
+        if let Some(other) = enclosing::above(dir) {
+            return Err(cannot(inside(dir, &other)));
+        }
+        let kept = self.protected().into_iter().filter(|one| one.what.starts_with("snap's"));
+        Guard::new(kept.collect()).check(dir).map_err(|err| cannot(err.to_string()))
+    }
+
     /// The repository's directory, if it is one. Nobody is called for that.
     fn local_dir(&self) -> Option<PathBuf> {
         let named = self.global.repo.as_ref().map(|repo| repo.to_string_lossy().into_owned());
@@ -35,6 +50,21 @@ impl Context {
         let storage = (!is_far).then(|| self.storage().ok()).flatten()?;
         storage.local_dir().map(std::path::Path::to_path_buf)
     }
+}
+
+/// For verbs that go by no configuration, since they help where it is wrong: refuses a directory within any repository,
+/// and within what this machine keeps.
+pub(super) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
+    if let Some(repository) = enclosing::around(dir) {
+        return Err(Error::Refused(inside(dir, &repository)));
+    }
+    let config = Config::load(global).unwrap_or_default();
+    Context::new(global.clone(), config).guard().check(dir)
+}
+
+fn inside(dir: &Path, repository: &Path) -> String {
+    let (dir, repository) = (dir.display(), repository.display());
+    format!("{dir} lies in the repository {repository}, which nothing else may write to: name another place")
 }
 
 fn is_url(name: &str) -> bool {

@@ -46,6 +46,9 @@ pub(super) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
         if !args.init && !args.dry_run {
             there(&*to, "--init makes one")?;
         }
+        if !Repository::exists(&*to)? {
+            context.may_make(&*to)?;
+        }
         let options = Options { delete: args.delete, dry_run: args.dry_run };
         let report = bring(context, from, &to, &options)?;
         let freed = if args.delete && !args.dry_run { collect(context, from, &to)? } else { 0 };
