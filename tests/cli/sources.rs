@@ -360,6 +360,27 @@ fn a_pattern_that_matched_nothing_is_told_to_those_who_ask() {
     assert_eq!(summary["patterns_unmatched"], serde_json::json!(["*.lgo"]));
 }
 
+/// Every verb that takes patterns.
+#[test]
+fn verbs_that_read_snapshots_tell_of_patterns_that_matched_nothing() {
+    let sandbox = sandbox(&[("a.log", ""), ("b", "1"), ("old.log", "1")]);
+    sandbox.backup(&[]);
+    let cases: [&[&str]; 4] = [
+        &["restore", "latest", "-t", "out", "-e", "*.log", "-e", "*.lgo"],
+        &["find", "*.log", "*.lgo"],
+        &["find", "--regex", r"\.log$", r"\.lgo$"],
+        &["rewrite", "-n", "-e", "*.log", "-e", "*.lgo"],
+    ];
+    for args in cases {
+        let outcome = sandbox.snap(&[args, &["-v"]].concat()).expect(0);
+        assert!(outcome.stderr.contains("lgo") && outcome.stderr.contains("matched nothing"), "{args:?}");
+        assert_eq!(outcome.stderr.matches("matched nothing").count(), 1, "{args:?}: {}", outcome.stderr);
+        assert!(!sandbox.snap(args).expect(0).stderr.contains("matched nothing"), "{args:?}");
+        let summary = sandbox.snap(&[args, &["--json"]].concat()).expect(0).summary();
+        assert_eq!(summary["patterns_unmatched"].as_array().map(Vec::len), Some(1), "{args:?}");
+    }
+}
+
 #[test]
 fn a_path_through_a_link_in_a_pattern_is_understood_where_one_stands() {
     let sandbox = sandbox(&[("build/o", "1"), ("c", "2")]);

@@ -108,6 +108,8 @@ pub struct Summary {
     pub snapshots: u64,
     /// How many matches were told of.
     pub matches: u64,
+    /// Patterns that no path matches, whatever else was asked for.
+    pub unmatched: Vec<String>,
     /// What could not be read because of damage, and why.
     pub problems: Vec<(Vec<u8>, String)>,
 }
@@ -132,15 +134,15 @@ pub fn run(
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));
     let wanted = Wanted::new(repo, &past, options)?;
     let snapshots = &past.snapshots;
-    let (matches, problems) = {
+    let (matches, unmatched, problems) = {
         let problems = Vec::new();
         let mut finder = Finder { options, names, wanted, snapshots, each, observer, matches: 0, problems };
         versions::walk(&mut past.reader, b"", trees, &mut finder, &mut bounds)?;
-        (finder.matches, std::mem::take(&mut finder.problems))
+        (finder.matches, finder.names.unmatched(), std::mem::take(&mut finder.problems))
     };
     let snapshots = past.snapshots.len() as u64;
     past.close()?;
-    Ok(Summary { snapshots, matches, problems })
+    Ok(Summary { snapshots, matches, unmatched, problems })
 }
 
 struct Finder<'a> {

@@ -142,6 +142,8 @@ pub struct Summary {
     pub bytes_written: u64,
     /// How long it took.
     pub seconds: f64,
+    /// Excludes that matched nothing. Includes that did are problems.
+    pub unmatched: Vec<String>,
     /// What could not be restored, and why.
     pub problems: Vec<(Vec<u8>, String)>,
     /// Some of that because of damage in the repository.
@@ -416,6 +418,7 @@ impl Job<'_> {
             files_written: number(&self.tally.files_written),
             bytes_written: number(&self.tally.bytes_written),
             seconds: 0.0,
+            unmatched: self.selection.unmatched_excludes(),
             left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),
             copied_links: number(&self.tally.copied_links),
             problems: self.problems.into_inner().unwrap_or_else(PoisonError::into_inner),

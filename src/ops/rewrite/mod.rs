@@ -86,6 +86,8 @@ pub struct Report {
     pub rewritten: Vec<Rewritten>,
     /// How many stay as they were: nothing in them is other than was asked for.
     pub unchanged: u64,
+    /// Patterns that matched nothing.
+    pub unmatched: Vec<String>,
 }
 
 /// Rewrites. What is done when it fails stays done; running it again does the rest.
@@ -108,7 +110,7 @@ pub fn run(
         false => trees::rebuild(repo, &mut past, options, observer, stop)?,
     };
     let snapshots = std::mem::take(&mut past.snapshots);
-    let mut report = Report::default();
+    let mut report = Report { unmatched: rebuilt.unmatched.clone(), ..Report::default() };
     observer.notice(Event::Stage { name: "writing snapshots", unit: "snapshots" });
     observer.notice(Event::Expect { files: snapshots.len() as u64, bytes: 0 });
     for (number, old) in snapshots.into_iter().enumerate() {

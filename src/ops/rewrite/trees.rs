@@ -66,6 +66,8 @@ pub(super) struct Rebuilt {
     pub(super) dropped: Vec<Dropped>,
     /// All that was named anew, stored now or before.
     pub(super) written: HashSet<ChunkId>,
+    /// Patterns that matched nothing.
+    pub(super) unmatched: Vec<String>,
     /// Who wrote it. It stands until all snapshots are committed, so that no collector takes its packs.
     pub(super) session: Option<Session>,
 }
@@ -100,7 +102,8 @@ pub(super) fn rebuild(
     let mut written = HashSet::new();
     if options.dry_run {
         let (roots, dropped) = run(past, &mut |bytes| Ok(repo.namer().name(ChunkType::Tree, bytes)))?;
-        return Ok(Rebuilt { roots, dropped, written, session: None });
+        let unmatched = selection.unmatched_excludes();
+        return Ok(Rebuilt { roots, dropped, written, unmatched, session: None });
     }
     let (session, sight) = Session::open(repo, SessionKind::Writer)?;
     let index = Arc::new(Index::load(repo, sight)?);
@@ -119,7 +122,8 @@ pub(super) fn rebuild(
         sink.finish()?;
         made
     })?;
-    Ok(Rebuilt { roots, dropped, written, session: Some(session) })
+    let unmatched = selection.unmatched_excludes();
+    Ok(Rebuilt { roots, dropped, written, unmatched, session: Some(session) })
 }
 
 /// Paths that several snapshots have are looked at once, so there are about as many as the largest has.

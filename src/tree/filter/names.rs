@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use regex::bytes::RegexSet;
 use regex::bytes::RegexSetBuilder;
@@ -17,7 +19,7 @@ pub struct Names(Kind);
 
 enum Kind {
     Globs(Box<PatternSet>),
-    Regexes(RegexSet),
+    Regexes { set: RegexSet, hits: Vec<AtomicBool> },
     All,
 }
 
@@ -60,7 +62,9 @@ impl Names {
             let why = cause.lines().last().unwrap_or(&cause).trim_start_matches("error: ");
             Error::Usage(format!("bad regular expression: {why}"))
         };
-        Ok(Self(Kind::Regexes(set.map_err(bad)?)))
+        let set = set.map_err(bad)?;
+        let hits = set.patterns().iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self(Kind::Regexes { set, hits }))
     }
 
     /// Whether a stored path is one of those looked for.
@@ -73,7 +77,25 @@ impl Names {
                     .last()
                     .is_some_and(|name| set.last_of(name, |pattern| pattern.matches(&parts)).is_some())
             }
-            Kind::Regexes(set) => set.is_match(path),
+            Kind::Regexes { set, hits } => {
+                let found = set.matches(path);
+                for hit in found.iter().filter_map(|number| hits.get(number)) {
+                    hit.store(true, Ordering::Relaxed);
+                }
+                found.matched_any()
+            }
+        }
+    }
+
+    /// Those that have matched nothing so far, as they were written.
+    pub fn unmatched(&self) -> Vec<String> {
+        match &self.0 {
+            Kind::All => Vec::new(),
+            Kind::Globs(set) => set.unmatched(),
+            Kind::Regexes { set, hits } => {
+                let all = set.patterns().iter().zip(hits);
+                all.filter(|(_, hit)| !hit.load(Ordering::Relaxed)).map(|(text, _)| text.clone()).collect()
+            }
         }
     }
 }

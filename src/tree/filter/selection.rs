@@ -78,11 +78,9 @@ impl Selection {
             || self.ways.iter().any(|way| way.leads_through(stored_dir))
     }
 
-    /// Patterns that have matched nothing so far, as they were written.
-    pub fn unmatched(&self) -> Vec<String> {
-        let mut all = self.includes.unmatched();
-        all.extend(self.excludes.unmatched());
-        all
+    /// Excludes that have matched nothing so far, as they were written.
+    pub fn unmatched_excludes(&self) -> Vec<String> {
+        self.excludes.unmatched()
     }
 
     fn leaves_out(&self, stored: &[u8]) -> bool {

@@ -168,13 +168,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         let result = begun.run(repo, &progress);
         drop(progress);
         let mut summary = result?;
-        if context.global.verbose > 0 && !context.global.json {
-            for pattern in &summary.unmatched {
-                output::complain(&output::printable(&format!(
-                    "snap: the pattern '{pattern}' matched nothing"
-                )));
-            }
-        }
+        context.tell_unmatched(&summary.unmatched);
         context.recorder.note(|record| record_of(&summary, record));
         if context.global.json {
             output::tell(&json(context, &summary, options.dry_run).to_string())?;

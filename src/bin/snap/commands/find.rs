@@ -135,12 +135,14 @@ fn find(context: &Context, args: &Find, selection: Selection) -> Result<Outcome>
             );
             drop(progress);
             let summary = summary?;
+            context.tell_unmatched(&summary.unmatched);
             result = Ok(if summary.problems.is_empty() { Outcome::Done } else { Outcome::Damage });
             if context.global.json {
                 let value = json!({
                     "message_type": "summary",
                     "snapshots": summary.snapshots,
                     "matches": summary.matches,
+                    "patterns_unmatched": summary.unmatched,
                     "problems": summary.problems.len(),
                 });
                 writeln!(out, "{value}").map_err(failed)

@@ -422,6 +422,16 @@ impl Context {
         }
     }
 
+    /// Patterns that matched nothing, for who wants to know: they may be slips.
+    fn tell_unmatched(&self, patterns: &[String]) {
+        if self.global.verbose > 0 && !self.global.json {
+            for pattern in patterns {
+                let text = format!("snap: the pattern '{pattern}' matched nothing");
+                output::complain(&output::printable(&text));
+            }
+        }
+    }
+
     /// Whether sentences about success are wanted.
     fn talks(&self) -> bool {
         !self.global.quiet

@@ -119,6 +119,7 @@ fn restore(context: &Context, selector: &OsStr, mut options: Options) -> Result<
         let result = restore::run(repo, &options, &progress, &stop);
         drop(progress);
         let summary = result?;
+        context.tell_unmatched(&summary.unmatched);
         if context.global.json {
             output::tell(&json(&summary, options.dry_run).to_string())?;
         } else if context.talks() {
@@ -147,6 +148,7 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
         "files_changed_while_read": summary.changing,
         "left_out": summary.left_out,
         "hard_links_copied": summary.copied_links,
+        "patterns_unmatched": summary.unmatched,
         "problems": summary.problems.len(),
         "damage": summary.damage,
         "dry_run": dry_run,

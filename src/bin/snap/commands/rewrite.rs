@@ -160,6 +160,7 @@ fn apply(context: &Context, options: &Options) -> Result<Outcome> {
         let report = rewrite::run(repo, options, &progress, &stop);
         drop(progress);
         let report = report?;
+        context.tell_unmatched(&report.unmatched);
         let met = report.rewritten.iter().filter(|one| one.new.is_none() && !options.dry_run);
         let met: Vec<String> = met.map(|one| one.old.id.short()).collect();
         if context.global.json {
@@ -220,6 +221,7 @@ fn json(report: &Report, dry_run: bool) -> Value {
         "message_type": "summary",
         "rewritten": report.rewritten.iter().map(one).collect::<Vec<_>>(),
         "unchanged": report.unchanged,
+        "patterns_unmatched": report.unmatched,
         "dry_run": dry_run,
     })
 }
