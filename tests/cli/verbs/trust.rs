@@ -188,7 +188,7 @@ fn no_program_that_is_started_finds_a_password_in_its_environment() {
     finish(command, b"").expect(0);
     for args in [
         &["-r", "sftp://host/place", "--ssh-command", "env > ssh; false", "snapshots"][..],
-        &["-r", "repo", "backup", "--stdin", "--", "sh", "-c", "env > source; echo x"],
+        &["-r", "repo", "backup", "--stdin-from-command", "--", "sh", "-c", "env > source; echo x"],
     ] {
         let mut command = bare(&sandbox, args);
         secret(&mut command);
