@@ -205,6 +205,11 @@ impl Error {
         move |source| Self::Damaged { what: what.into(), source }
     }
 
+    /// For `map_err` on an encoder: what was to be written could not be made. Nothing that is stored is damaged by that.
+    pub fn making(what: impl Into<String>) -> impl FnOnce(Malformed) -> Self {
+        move |why| Self::Io { doing: "make", what: what.into(), source: io::Error::other(why) }
+    }
+
     /// The message with all its causes, in one line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

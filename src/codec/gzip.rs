@@ -4,12 +4,17 @@ use std::fmt;
 use std::io;
 use std::io::BufRead;
 use std::io::Read;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use flate2::bufread::GzDecoder;
 use libdeflater::CompressionLvl;
 use libdeflater::Compressor;
 
 use crate::model::malformed::Malformed;
+
+/// Bytes that a compressor takes at most: it is at the highest level.
+const LARGEST: usize = 12 << 20;
 
 /// Compresses piece after piece, each as a member of its own: one after the other they are one gzip file.
 pub struct GzipPacker {
@@ -26,9 +31,15 @@ impl GzipPacker {
     /// At a level from 1 to 12.
     ///
     /// # Errors
-    /// When there is no such level.
+    /// When there is no such level, or no memory.
     pub fn new(level: i32) -> Result<Self, Malformed> {
         let level = CompressionLvl::new(level).map_err(|_| Malformed::because("no such level of gzip"))?;
+        // The library panics without memory. One at a time, so that none takes what another has found.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = Vec::<u8>::new();
+        room.try_reserve_exact(LARGEST).map_err(|_| Malformed::because("no memory for a compressor"))?;
+        drop(room);
         Ok(Self { inner: Compressor::new(level) })
     }
 

@@ -123,7 +123,7 @@ fn close_index(open: &mut Vec<ListKid>, put: &mut dyn FnMut(&[u8]) -> Result<Chu
 }
 
 fn piece<T: Serialize>(tag: u8, value: &T) -> Result<Vec<u8>> {
-    wire::append(value, vec![tag]).map_err(crate::error::Error::damaged("a list being written"))
+    wire::append(value, vec![tag]).map_err(crate::error::Error::making("a list"))
 }
 
 impl ListPiece {

@@ -149,7 +149,7 @@ impl DirBuilder {
             self.first.clone_from(&entry.name);
         }
         self.count += 1;
-        let written = Error::damaged("a tree being written");
+        let written = Error::making("a tree");
         let row = to_wire(entry, &mut self.names);
         let body = std::mem::take(&mut self.body);
         self.body = row.and_then(|row| wire::append(&row, body)).map_err(written)?;
@@ -162,7 +162,7 @@ impl DirBuilder {
     }
 
     fn close_leaf(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
-        let written = Error::damaged("a tree being written");
+        let written = Error::making("a tree");
         let names: Vec<&str> = self.names.list.iter().map(|name| &**name).collect();
         let mut piece = wire::append(&(names, self.count), vec![DIR_LEAF]).map_err(written)?;
         piece.extend_from_slice(&self.body);
@@ -207,7 +207,7 @@ impl DirBuilder {
 }
 
 fn close_index(open: &mut Vec<DirKid>, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<DirKid> {
-    let piece = wire::append(open, vec![DIR_INDEX]).map_err(Error::damaged("a tree being written"))?;
+    let piece = wire::append(open, vec![DIR_INDEX]).map_err(Error::making("a tree"))?;
     let id = put(&piece)?;
     let entries = open.iter().map(|kid| kid.entries).sum();
     let first = open.first().map(|kid| kid.first.clone()).unwrap_or_default();

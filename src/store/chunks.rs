@@ -54,7 +54,7 @@ impl BlockReader {
     /// # Errors
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository) -> Result<Self> {
-        let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+        let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::making("a block reader"))?;
         let (mender, warnings) = (Arc::clone(repo.mender()), repo.warnings_kept().clone());
         let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
         let (namer, sealed) = (repo.namer().clone(), Vec::new());

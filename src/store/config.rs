@@ -85,8 +85,7 @@ fn change(storage: &dyn Storage, key: &Key, set: &dyn Fn(&mut Config) -> bool) -
             let why = "no number is left for a configuration: somebody put the highest one into config/";
             return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
         }
-        let bytes =
-            slot::close_config(&config, key).map_err(Error::damaged("the configuration, being written,"))?;
+        let bytes = slot::close_config(&config, key).map_err(Error::making("the configuration"))?;
         if storage.create(Area::Config, &config.generation.to_string(), &[&bytes])? == Created::New {
             return Ok(config);
         }

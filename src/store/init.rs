@@ -143,8 +143,8 @@ impl Repository {
         if let Some(password) = &options.password {
             keys::add(storage.as_ref(), &ring, &master, password.as_bytes(), "")?;
         }
-        let bytes = slot::close_config(&config, &subkeys.config)
-            .map_err(Error::damaged("the configuration, being written,"))?;
+        let bytes =
+            slot::close_config(&config, &subkeys.config).map_err(Error::making("the configuration"))?;
         if storage.create(Area::Config, "1", &[&bytes])? == Created::Exists {
             return Err(cannot("somebody else made one just now"));
         }

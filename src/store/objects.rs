@@ -56,7 +56,7 @@ where
 /// # Errors
 /// When it cannot be sealed.
 pub fn close<T: Serialize>(ring: &Ring, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
-    envelope::close(ring, magic, name, value).map_err(Error::damaged(format!("{name}, being written,")))
+    envelope::close(ring, magic, name, value).map_err(Error::making(name))
 }
 
 /// Creates an object unless the name is taken.

@@ -54,8 +54,7 @@ pub fn write(
     blocks: Vec<SealedBlock>,
     share: u8,
 ) -> Result<(StoredPack, Result<u64>)> {
-    let Frame { head, tail } =
-        pack::frame(ring, kind, session, &blocks).map_err(Error::damaged("a pack, being written,"))?;
+    let Frame { head, tail } = pack::frame(ring, kind, session, &blocks).map_err(Error::making("a pack"))?;
     let (table, sealed) = Table::of_blocks(kind, session, head.len() as u32, blocks);
     let front = if storage.is_far() { head.clone() } else { Vec::new() };
     let parts: Vec<Vec<u8>> = std::iter::once(head).chain(sealed).chain([tail]).collect();

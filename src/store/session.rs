@@ -68,7 +68,7 @@ pub fn user_name() -> String {
 /// When the system gives no randomness.
 pub fn new_id() -> Result<SnapshotId> {
     let mut bytes = [0u8; 16];
-    cipher::random(&mut bytes).map_err(Error::damaged("a new session"))?;
+    cipher::random(&mut bytes).map_err(Error::making("a new session"))?;
     Ok(SnapshotId::new(bytes))
 }
 

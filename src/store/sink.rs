@@ -371,7 +371,7 @@ fn seal_all(
     out: &Sender<SealedBlock>,
     back: &Sender<Vec<u8>>,
 ) -> Result<()> {
-    let failed = || Error::damaged("a block, being written,");
+    let failed = || Error::making("a block");
     let mut sealer = BlockSealer::new(repo.ring().clone(), level).map_err(failed())?;
     let (mut harder, mut reader) = (None, None);
     for block in blocks {
@@ -410,7 +410,7 @@ fn seal_delta(
     match reader.prefix(index, block.kind, bases) {
         Ok(prefix) => sealer
             .seal_delta(block.kind, plain, &block.chunks, (bases, &prefix))
-            .map_err(Error::damaged("a block, being written,")),
+            .map_err(Error::making("a block")),
         Err(err) if err.is_damage() => Ok(None),
         Err(err) => Err(err),
     }

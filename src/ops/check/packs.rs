@@ -111,7 +111,7 @@ fn some(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Error)>> {
-    let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::damaged("a block reader"))?;
+    let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::making("a block reader"))?;
     let reader = BlockReader::new(repo)?;
     let mut verifier = Verifier { repo, index, claims, opener, reader, span: Vec::new(), plain: Vec::new() };
     let mut found = Vec::new();

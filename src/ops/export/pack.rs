@@ -140,7 +140,7 @@ fn pack_all(format: Format, level: i32, jobs: &Receiver<Job>) {
             Err(why) => Err(why.clone()),
         };
         // The writer is gone only when it has failed.
-        let _ = done.send(packed.map_err(Error::damaged("the archive, being compressed,")));
+        let _ = done.send(packed.map_err(Error::making("the archive")));
     }
 }
 
