@@ -588,6 +588,46 @@ fn names_that_are_no_text_are_found_by_their_links() {
     assert!(listed.status == 207 && listed.text().contains("f%FE%3A%01"), "{}", listed.text());
 }
 
+/// Escapes, line ends, C1 and what turns the direction of text: neither names nor what a snapshot says of itself reaches a
+/// page raw.
+#[test]
+fn no_control_character_reaches_a_page() {
+    const EVIL: &str = "x\u{1b}[31m\u{202e}\u{2066}\u{85}\u{7f}\r\u{7}y";
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.src().join(EVIL)).unwrap();
+    fs::write(sandbox.src().join(EVIL).join(EVIL), "1").unwrap();
+    std::os::unix::fs::symlink(EVIL, sandbox.src().join("link")).unwrap();
+    let words = ["--host", EVIL, "--description", EVIL, "--tag", EVIL];
+    let id = sandbox.backup(&words);
+    fs::write(sandbox.src().join(EVIL).join(EVIL), "22").unwrap();
+    let next = sandbox.backup(&words);
+    let serving = Serving::start(&sandbox, &[]);
+    let name: String = EVIL.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let dav = format!("{}Depth: 1\r\n", serving.key);
+    let pages = [
+        serving.page("/"),
+        serving.page(&format!("/s/{id}")),
+        serving.page(&format!("/s/{id}/src")),
+        serving.page(&format!("/s/{id}/src/{name}")),
+        serving.page(&format!("/versions/src/{name}/{name}")),
+        serving.page(&format!("/compare?a={id}&b={next}")),
+        serving.page("/search?q=x*"),
+        serving.get(&format!("/s/{id}/{name}")).text(),
+        serving.ask("PROPFIND", &format!("/dav/latest/src/{name}/"), &dav, b"").text(),
+    ];
+    let raw = |c: char| {
+        c.is_control() && c != '\n'
+            || ('\u{202a}'..='\u{202e}').contains(&c)
+            || ('\u{2066}'..='\u{2069}').contains(&c)
+    };
+    for (number, page) in pages.iter().enumerate() {
+        assert!(number == 6 || page.contains('y'), "{number}: {page}");
+        assert!(!page.contains(raw), "{number}: {page:?}");
+    }
+    let file = serving.get(&format!("/dav/latest/src/{name}/{name}"));
+    assert!(!file.head.replace("\r\n", "").contains(raw) && file.text() == "22", "{:?}", file.head);
+}
+
 #[test]
 fn a_large_directory_comes_in_pages() {
     let sandbox = Sandbox::new();

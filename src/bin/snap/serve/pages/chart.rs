@@ -41,7 +41,7 @@ pub(super) fn of(title: &str, lines: &[Line]) -> Markup {
                     polyline class={ "line c" (number % 6) } points=(steps(line, &x, &y)) {}
                     @for (at, value) in thinned(&line.points) {
                         circle class={ "dot c" (number % 6) } cx=(round(x(*at))) cy=(round(y(*value))) r="3" {
-                            title { (line.label) ", " (output::local(*at)) ": " (output::size(*value)) }
+                            title { (output::printable(&line.label)) ", " (output::local(*at)) ": " (output::size(*value)) }
                         }
                     }
                 }
