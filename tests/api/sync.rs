@@ -192,6 +192,46 @@ fn a_snapshot_that_another_run_forgot_there_is_no_damage() {
     assert!(pair.to.is_spent() && report.forgotten == 0);
 }
 
+/// Making each removal durable takes as long as all of them.
+#[test]
+fn what_has_gone_here_goes_there_in_one_pass() {
+    let pair = Pair::new();
+    let made: Vec<SnapshotId> = (0..12).map(|seed| pair.save("a", seed)).collect();
+    pair.sync();
+    let selectors = made.iter().take(11).map(SnapshotId::hex).collect();
+    forget::run(&pair.library.open(), &forget::Options { selectors, ..forget::Options::default() }).unwrap();
+    pair.to.calls();
+    let (to, options): (Arc<dyn Storage>, _) = (pair.to.clone(), Options { delete: true, dry_run: false });
+    let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
+    assert_eq!(report.forgotten, 11);
+    let calls = pair.to.calls();
+    let count = |wanted: (Act, Area)| calls.iter().filter(|(act, area, _)| (*act, *area) == wanted).count();
+    assert_eq!(count((Act::Remove, Area::Snapshots)), 11);
+    assert_eq!(count((Act::Sync, Area::Snapshots)), 1, "{calls:?}");
+    assert_eq!(Pair::names(&pair.to, Area::Snapshots), [made[11].hex()]);
+}
+
+/// What a cut connection left, or a file system that lost its end.
+#[test]
+fn a_pack_of_another_length_there_is_set_aside_and_copied_again() {
+    let changes: [fn(&mut Vec<u8>); 3] =
+        [|bytes| bytes.truncate(bytes.len() / 2), |bytes| bytes.push(0), Vec::clear];
+    for change in changes {
+        let pair = Pair::new();
+        pair.save("a", 1);
+        pair.sync();
+        let name = Pair::names(&pair.to, Area::Packs).remove(0);
+        let mut bytes = pair.to.inner.get(Area::Packs, &name).unwrap();
+        change(&mut bytes);
+        pair.to.inner.put(Area::Packs, &name, bytes.clone());
+        let report = pair.sync();
+        assert_eq!((report.packs, report.healed), (1, 1));
+        pair.assert_equal();
+        assert_eq!(pair.to.inner.get(Area::Quarantine, &name), Some(bytes));
+        assert_eq!(pair.sync().packs, 0);
+    }
+}
+
 #[test]
 fn manifests_come_after_the_packs_that_they_need() {
     let pair = Pair::new();

@@ -291,14 +291,10 @@ impl Run<'_> {
                 to.location()
             )));
         }
-        for gone in there.iter().filter(|one| !here.contains(&one.id)) {
-            match trash::forget(to, session, &gone.id) {
-                Ok(()) => self.report.forgotten += 1,
-                // Somebody else forgot it there meanwhile.
-                Err(err) if err.is_missing() => {}
-                Err(err) => return Err(err),
-            }
-        }
+        let gone: Vec<SnapshotId> = there.iter().map(|one| one.id).filter(|id| !here.contains(id)).collect();
+        // Those that are not there any more somebody else forgot meanwhile.
+        let missing = trash::forget_all(to, session, &gone)?;
+        self.report.forgotten += gone.len().saturating_sub(missing.len()) as u64;
         Ok(())
     }
 }
