@@ -27,6 +27,7 @@ use crate::store::repository::Repository;
 use crate::store::snapshots::Listing;
 use crate::store::storage::Area;
 use crate::store::storage::Storage;
+use crate::store::trash;
 
 /// Sentences about what is not as this machine knew it, each once.
 #[derive(Debug, Clone, Default)]
@@ -234,12 +235,14 @@ fn older_config(known: u32, found: u32) -> String {
     format!("its newest whole configuration is config/{found}, and this machine knew config/{known}")
 }
 
-/// Whether no snapshot is left at all although the last collection left some: nobody purges without a collection.
+/// Whether no snapshot is left at all although the last collection left some that nobody forgot since: whoever forgets one
+/// leaves it in the trash, and nobody purges without a collection.
 fn lost_roots(repo: &Repository) -> Result<Option<String>> {
     let storage = repo.storage();
-    if !storage.list(Area::Snapshots)?.is_empty() || !storage.list(Area::Trash)?.is_empty() {
+    if !storage.list(Area::Snapshots)?.is_empty() {
         return Ok(None);
     }
+    let forgotten: HashSet<SnapshotId> = trash::list(repo)?.into_iter().map(|entry| entry.id).collect();
     let number = collections::highest(storage)?;
     if number == 0 {
         return Ok(None);
@@ -254,7 +257,8 @@ fn lost_roots(repo: &Repository) -> Result<Option<String>> {
     else {
         return Ok(None);
     };
-    let left = record.roots.iter().any(|id| !record.purged.iter().any(|(purged, _)| purged == id));
+    let purged = |id: &SnapshotId| record.purged.iter().any(|(purged, _)| purged == id);
+    let left = record.roots.iter().any(|id| !purged(id) && !forgotten.contains(id));
     Ok(left.then(|| "no snapshot is left, though the last collection left some".to_owned()))
 }
 

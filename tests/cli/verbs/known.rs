@@ -43,6 +43,35 @@ fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so(
     sandbox.ok(&["status"]);
 }
 
+/// What lies in the trash says nothing of what was lost with `snapshots/`, whoever collects.
+#[test]
+fn where_only_the_trash_is_left_nothing_is_collected() {
+    let sandbox = sandbox();
+    for content in ["one", "another", "a third"] {
+        sandbox.write(&[("a", content)]);
+        sandbox.backup(&[]);
+    }
+    sandbox.ok(&["forget", "latest~2"]);
+    sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+    sandbox.ok(&["forget", "latest~1"]);
+    let kept = |area| sandbox.objects(area);
+    let before = (kept("packs"), kept("trash"));
+    assert_eq!(before.1.len(), 1);
+    fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
+    assert_told(&sandbox, &["gc", "--empty-trash", "--max-unused", "0"], 20, "and is gone");
+    let mut elsewhere = sandbox.command(&["gc", "--empty-trash", "--max-unused", "0"]);
+    elsewhere.env("HOME", sandbox.path("another"));
+    let outcome = crate::support::finish(elsewhere, b"").expect(20);
+    assert!(outcome.stderr.contains("no snapshot is left"), "{}", outcome.all());
+    assert_eq!((kept("packs"), kept("trash")), before);
+    fs::rename(sandbox.path("away"), sandbox.path("repo/snapshots")).unwrap();
+    sandbox.ok(&["gc", "--empty-trash"]);
+    sandbox.assert_clean();
+    sandbox.ok(&["forget", "latest", "--allow-remove-all"]);
+    sandbox.ok(&["gc"]);
+    sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+}
+
 #[test]
 fn snapshots_that_are_missing_can_be_accepted() {
     let sandbox = sandbox();
