@@ -17,6 +17,7 @@ use super::Daemon;
 use super::REPO;
 use super::command;
 use super::ended;
+use super::finish;
 use super::let_pass;
 use super::place;
 use super::run;
@@ -177,6 +178,65 @@ fn receivers_get_exactly_the_documented_requests() {
     assert!(told().ends_with("test docs backup 0\n"));
     assert_eq!((ping.lines(), hook.lines().len()), (vec!["GET /uuid".to_owned()], 1));
     assert!(!shown.contains("token") && !shown.contains("uuid"), "{shown}");
+}
+
+/// Whatever runs next at the place tells of it: its user may never look at a terminal.
+#[test]
+fn a_repository_that_is_not_as_it_was_is_told_to_receivers() {
+    let hook = receive(&[]);
+    let sandbox = place(&format!(
+        "{REPO}[sets.docs]\nsources = [\"docs\"]\nkeep.last = 9\nnotify.webhook = \"http://127.0.0.1:{}/\"\n",
+        hook.port
+    ));
+    let told = |event: &str, what: &str| {
+        let bodies: Vec<Value> =
+            hook.all().iter().map(|(.., body)| serde_json::from_str(body).unwrap()).collect();
+        let [body] = bodies.as_slice() else { panic!("{bodies:?}") };
+        assert_eq!(body["event"], event, "{body}");
+        assert!(body["error"].as_str().unwrap().contains(what), "{body}");
+    };
+    run(&sandbox, &["backup", "--set", "docs"]).expect(0);
+    assert_eq!(hook.all(), []);
+    // Its newest snapshot vanished.
+    fs::rename(sandbox.path("store/snapshots"), sandbox.path("away")).unwrap();
+    run(&sandbox, &["backup", "--set", "docs"]).expect(3);
+    told("problems", "was made by this machine and is gone");
+    run(&sandbox, &["cleanup", "--set", "docs"]).expect(20);
+    told("failure", "was made by this machine and is gone");
+    // Emptied: `init = true` makes none in its place.
+    fs::rename(sandbox.path("store"), sandbox.path("first")).unwrap();
+    run(&sandbox, &["backup", "--set", "docs"]).expect(20);
+    told("failure", "there is none now");
+    // Another one.
+    let mut elsewhere = command(&sandbox, &["init", "-r", "main"]);
+    elsewhere.env("SNAP_STATE_DIR", sandbox.path("another"));
+    finish(elsewhere, b"").expect(0);
+    run(&sandbox, &["backup", "--set", "docs"]).expect(20);
+    told("failure", "this machine knows repository");
+    run(&sandbox, &["repair", "known", "-r", "main"]).expect(0);
+    run(&sandbox, &["backup", "--set", "docs"]).expect(0);
+    assert_eq!(hook.all()[0].2.matches("\"recovery\"").count(), 1);
+}
+
+/// What a name can do to a terminal it can do to a reader of mail.
+#[test]
+fn no_control_character_of_a_name_reaches_a_mail_or_a_ping() {
+    let ping = receive(&[]);
+    let sandbox = place(&format!(
+        "{REPO}[sets.docs]\nsources = [\"no\\u001b[31m\\u202esuch\\u0085\\u0007\"]\n[sets.docs.notify]\n\
+         ping = \"http://127.0.0.1:{}/\"\nmail = [\"root\"]\nsendmail = \"sendmail\"\n",
+        ping.port
+    ));
+    fs::write(sandbox.path("sendmail"), "#!/bin/sh\ncat >> mails\n").unwrap();
+    fs::set_permissions(sandbox.path("sendmail"), fs::Permissions::from_mode(0o755)).unwrap();
+    run(&sandbox, &["backup", "--set", "docs"]).expect(1);
+    let mail = fs::read_to_string(sandbox.path("mails")).unwrap();
+    let pinged = ping.all().pop().unwrap().2;
+    for text in [mail, pinged] {
+        assert!(text.contains("such"), "{text}");
+        let raw = |c: char| c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!text.contains(raw), "{text:?}");
+    }
 }
 
 #[test]
