@@ -132,3 +132,16 @@ fn message(error: &Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_rule_is_exit_1_and_is_told_as_a_bug() {
+        let bug = Error::Bug { what: "a rule" };
+        assert_eq!((code(&bug), message(&bug).as_str()), (1, "this is a bug in snap: a rule"));
+        assert!(bug.advice().is_some_and(|advice| advice.contains("report this line")));
+        assert_eq!(exit_code(&Err(bug)), 1);
+    }
+}

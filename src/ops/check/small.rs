@@ -31,7 +31,7 @@ impl Checker<'_> {
         }
         for (name, slot) in keys::all(self.repo.storage())? {
             match slot {
-                Err(err) => self.error(Subject::KeySlot, err.chain()),
+                Err(err) => self.finding(Subject::KeySlot, Err(err))?,
                 // Anybody who may add objects can add a slot, but not one that the repository's own key has sealed.
                 Ok((_, bytes)) if slot::label(&bytes, &self.repo.ring().meta).is_err() => {
                     self.report.warnings.push(format!(
@@ -43,9 +43,7 @@ impl Checker<'_> {
             }
         }
         for found in self.repo.storage().list(Area::Config)? {
-            if let Err(err) = self.repo.check_config(&found.name) {
-                self.error(Subject::Config, err.chain());
-            }
+            self.finding(Subject::Config, self.repo.check_config(&found.name))?;
         }
         for found in self.repo.storage().list(Area::Snapshots)? {
             self.finding(Subject::Manifest, snapshots::verify(self.repo, &found.name))?;
