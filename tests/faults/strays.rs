@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use crate::support::Sandbox;
 
@@ -122,4 +125,30 @@ fn the_reserve_is_there_from_the_beginning_and_holds_room() {
     assert!(room() < 8 << 20);
     sandbox.ok(&["gc"]);
     assert!(room() >= 8 << 20, "after a copy that left holes out");
+}
+
+/// A machine whose clock is two days ahead takes no writer's file for what a dead one left, and one that is two days
+/// behind still clears that up: the clock that dates the files counts.
+#[test]
+fn what_a_dead_writer_left_is_told_by_the_clock_of_the_store() {
+    if Command::new("faketime").arg("--version").output().is_err() {
+        return crate::support::skipped("no faketime: no clock is wrong");
+    }
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let temp = sandbox.path("repo/snapshots/.tmp-1-1-0");
+    for (clock, age, stays) in [("+2d", 0, true), ("-2d", 25, false)] {
+        let file = fs::File::create(&temp).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age * 3600)).unwrap();
+        let inner = sandbox.command(&["gc"]);
+        let mut command = Command::new("faketime");
+        command.args(["-f", clock]).arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().current_dir(sandbox.path(""));
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        // The clock of the files is the right one, and nobody waits by the wrong one.
+        command.env("NO_FAKE_STAT", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        crate::support::finish(command, b"").expect(0);
+        assert_eq!(temp.exists(), stays, "{clock}");
+    }
 }
