@@ -127,13 +127,19 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    walk(folder, &mut |path, code| {
+        found.push((path.strip_prefix(src()).unwrap().to_owned(), without_tests_and_comments(code)));
+    });
+}
+
+/// Every file of Rust below a folder, with what it holds.
+fn walk(folder: &Path, each: &mut dyn FnMut(&Path, &str)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, found);
+            walk(&path, each);
         } else if path.extension().is_some_and(|end| end == "rs") {
-            let code = fs::read_to_string(&path).unwrap();
-            found.push((path.strip_prefix(src()).unwrap().to_owned(), without_tests_and_comments(&code)));
+            each(&path, &fs::read_to_string(&path).unwrap());
         }
     }
 }
@@ -176,9 +182,13 @@ fn names_crate(code: &str, name: &str) -> bool {
     })
 }
 
-/// Where the links of a Markdown text lead, but for those to other sites and within the page.
+/// Where the links of a Markdown text lead, but for those to other sites and within the page. Some name their targets
+/// at the end of the page.
 fn local_links(text: &str) -> Vec<&str> {
-    let targets = text.match_indices("](").filter_map(|(at, _)| text.get(at + 2..)?.split(')').next());
+    let inline = text.match_indices("](").filter_map(|(at, _)| text.get(at + 2..)?.split(')').next());
+    let at_the_end =
+        text.lines().filter(|line| line.starts_with('[')).filter_map(|line| line.split_once("]: "));
+    let targets = inline.chain(at_the_end.map(|(_, target)| target));
     targets.filter(|link| !link.contains("://") && !link.starts_with('#')).collect()
 }
 
@@ -212,4 +222,33 @@ fn every_link_of_the_documents_leads_somewhere() {
         }
     }
     assert!(links > 50, "{links} links were found");
+}
+
+/// Names of tests in a text: words of four parts or more between backquotes. A star stands for any end.
+fn tests_named_in(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_*".contains(c);
+    let words = text.split('`').skip(1).step_by(2);
+    words.filter(move |word| word.chars().all(is_part) && word.matches('_').count() >= 3)
+}
+
+#[test]
+fn every_test_that_the_documents_name_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = Vec::new();
+    for folder in ["src", "tests"] {
+        walk(&root.join(folder), &mut |_, text| code.push(text.to_owned()));
+    }
+    let mut named = 0;
+    for page in ["architecture.md", "collecting.md"] {
+        let text = fs::read_to_string(root.join("docs").join(page)).unwrap();
+        for name in tests_named_in(&text) {
+            named += 1;
+            let function = match name.strip_suffix('*') {
+                Some(start) => format!("fn {start}"),
+                None => format!("fn {name}("),
+            };
+            assert!(code.iter().any(|file| file.contains(&function)), "docs/{page}: there is no test {name}");
+        }
+    }
+    assert!(named > 100, "{named} tests were named");
 }
