@@ -1,6 +1,7 @@
 //! Threads. Where the system gives none, that is an error in words: a plain `spawn` would panic, and whoever waits for
 //! the thread that is not there would wait for ever.
 
+use std::sync::RwLock;
 use std::thread::Builder;
 use std::thread::JoinHandle;
 use std::thread::Scope;
@@ -55,6 +56,22 @@ pub fn pool<'scope, T: Send + 'scope, W: FnOnce() -> T + Send + 'scope>(
         }
     }
     Ok(started)
+}
+
+/// Whether so many threads can run at once: they are started, and end when all are there. `stack` is in bytes.
+///
+/// # Errors
+/// When one of them cannot start.
+pub fn can_start(wanted: usize, stack: usize) -> std::io::Result<()> {
+    let gate = RwLock::new(());
+    let closed = gate.write();
+    std::thread::scope(|scope| {
+        for _ in 0..wanted {
+            Builder::new().stack_size(stack).spawn_scoped(scope, || drop(gate.read()))?;
+        }
+        drop(closed);
+        Ok(())
+    })
 }
 
 /// Work that is done beside other work or, where there is no thread for it, was done before that.

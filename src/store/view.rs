@@ -21,6 +21,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::Once;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -28,6 +30,7 @@ use crate::codec::hash::Namer;
 use crate::codec::pack::Table;
 use crate::model::id::PackId;
 use crate::model::id::RepoId;
+use crate::threads;
 
 /// Bytes of one value: far below sled's segment, so that none spills into a file of its own.
 const VALUE: usize = 6 << 10;
@@ -40,6 +43,10 @@ const CACHE: u64 = 16 << 20;
 /// Bytes of a tag.
 pub(in crate::store) const TAG: usize = 8;
 const VERSION: u8 = 2;
+/// Threads that sled starts with its first database, and bytes of the stack of each. It does not notice when it gets
+/// none, and then waits for them for ever.
+const SLED_THREADS: usize = 7;
+const SLED_STACK: usize = 2 << 20;
 /// A database that was not used for so long is closed, so that another process can have it.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long to wait for a turn: longer than others need to load an index. Without one, packs' own tables are read.
@@ -89,6 +96,8 @@ pub(in crate::store) struct Turn<'a> {
 enum Failed {
     /// Another process has it.
     Busy,
+    /// sled could not start the threads that it needs.
+    NoThreads,
     Broken(String),
 }
 
@@ -100,7 +109,7 @@ impl View {
         let view = |open: Option<Arc<Handle>>| Self::over(place.clone(), namer, open);
         let why = match place.open_in_time() {
             Ok(open) => return (Some(view(Some(open))), None),
-            Err(Failed::Busy) => return (Some(view(None)), None),
+            Err(Failed::Busy | Failed::NoThreads) => return (Some(view(None)), None),
             Err(Failed::Broken(why)) => why,
         };
         let unusable = |why: String| format!("this machine's index cache at {} {why}", dir.display());
@@ -112,7 +121,7 @@ impl View {
                 let rebuilt = "this machine's index cache was damaged and is being rebuilt".to_owned();
                 (Some(view(Some(open))), Some(rebuilt))
             }
-            Err(Failed::Busy) => (Some(view(None)), None),
+            Err(Failed::Busy | Failed::NoThreads) => (Some(view(None)), None),
             Err(Failed::Broken(why)) => (None, Some(unusable(format!("cannot be used: {why}")))),
         }
     }
@@ -134,7 +143,7 @@ impl View {
     pub fn discard(dir: &Path, repo: &RepoId) -> Result<(), String> {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
         let opened = place.open_in_time();
-        if matches!(opened, Err(Failed::Busy)) {
+        if matches!(opened, Err(Failed::Busy | Failed::NoThreads)) {
             let why = "is in use by another process all the time: run this again when it has ended";
             return Err(format!("this machine's index cache at {} {why}", dir.display()));
         }
@@ -165,7 +174,7 @@ impl View {
                 self.close_when_idle();
                 Some(open)
             }
-            Err(Failed::Busy) => {
+            Err(Failed::Busy | Failed::NoThreads) => {
                 database.busy_until = Some(Instant::now() + PATIENCE);
                 None
             }
@@ -297,6 +306,10 @@ impl Place {
     }
 
     fn open(&self) -> Result<Handle, Failed> {
+        static SLED_HAS_ITS_THREADS: AtomicBool = AtomicBool::new(false);
+        if !SLED_HAS_ITS_THREADS.load(Ordering::Relaxed) {
+            threads::can_start(SLED_THREADS, SLED_STACK).map_err(|_| Failed::NoThreads)?;
+        }
         let opened = quietly(|| {
             let db = sled::Config::new().path(&self.dir).cache_capacity(CACHE).flush_every_ms(None).open()?;
             let mut owner = self.repo.as_bytes().to_vec();
@@ -311,7 +324,10 @@ impl Place {
             Ok(Handle(Some(db)))
         });
         let why = match opened {
-            Some(Ok(open)) => return Ok(open),
+            Some(Ok(open)) => {
+                SLED_HAS_ITS_THREADS.store(true, Ordering::Relaxed);
+                return Ok(open);
+            }
             Some(Err(why)) => why.to_string(),
             None => "it panicked".to_owned(),
         };
