@@ -6,9 +6,10 @@ use std::fmt;
 use std::io;
 use std::io::Read;
 
-use zstd::bulk::Compressor;
-use zstd::bulk::Decompressor;
+use zstd::zstd_safe::CCtx;
 use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::DCtx;
+use zstd::zstd_safe::get_error_name;
 
 use crate::model::malformed::Malformed;
 
@@ -54,7 +55,7 @@ const TUNING: [CParameter; 2] = [CParameter::ChainLog(14), CParameter::MinMatch(
 
 /// Compresses block after block with one context.
 pub struct Packer {
-    inner: Option<Compressor<'static>>,
+    inner: Option<CCtx<'static>>,
 }
 
 impl fmt::Debug for Packer {
@@ -72,13 +73,7 @@ impl Packer {
         if level == NO_COMPRESSION {
             return Ok(Self { inner: None });
         }
-        let mut inner = Compressor::new(level).map_err(|err| Malformed::with(err.to_string()))?;
-        if level == TUNED {
-            for parameter in TUNING {
-                inner.set_parameter(parameter).map_err(|err| Malformed::with(err.to_string()))?;
-            }
-        }
-        Ok(Self { inner: Some(inner) })
+        Ok(Self { inner: Some(compressor(level, if level == TUNED { &TUNING } else { &[] })?) })
     }
 
     /// The packed form, in `out` or as it is. Raw unless zstd saves at least 3 %: decoding costs time, too.
@@ -102,7 +97,7 @@ impl Packer {
         let Some(inner) = &mut self.inner else { return Ok(false) };
         out.clear();
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-        inner.compress_to_buffer(plain, out).map_err(|err| Malformed::with(err.to_string()))?;
+        inner.compress2(out, plain).map_err(failed)?;
         Ok(out.len() + plain.len() / 32 < plain.len())
     }
 }
@@ -136,7 +131,7 @@ pub(in crate::codec) fn looks_random(plain: &[u8]) -> bool {
 
 /// Decompresses block after block with one context.
 pub struct Unpacker {
-    inner: Decompressor<'static>,
+    inner: DCtx<'static>,
 }
 
 impl fmt::Debug for Unpacker {
@@ -151,8 +146,7 @@ impl Unpacker {
     /// # Errors
     /// When zstd cannot be set up.
     pub fn new() -> Result<Self, Malformed> {
-        let inner = Decompressor::new().map_err(|err| Malformed::with(err.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner: DCtx::try_create().ok_or(NO_MEMORY)? })
     }
 
     /// Replaces `out` by the plain form, which must have exactly `len` bytes (the caller has bounded it).
@@ -172,7 +166,7 @@ impl Unpacker {
             Codec::Zstd => {
                 out.reserve_exact(len);
                 self.inner
-                    .decompress_to_buffer(packed, out)
+                    .decompress(out, packed)
                     .map_err(|_| Malformed::because("its bytes cannot be decompressed"))?;
             }
             Codec::Delta => return Err(Malformed::because("a delta without the chunks it is made from")),
@@ -184,7 +178,7 @@ impl Unpacker {
 /// Compresses piece after piece, each as a frame of its own with a check value: one after the other they are one
 /// zstd file.
 pub struct FramePacker {
-    inner: Compressor<'static>,
+    inner: CCtx<'static>,
 }
 
 impl fmt::Debug for FramePacker {
@@ -199,9 +193,7 @@ impl FramePacker {
     /// # Errors
     /// When zstd cannot be set up.
     pub fn new(level: i32) -> Result<Self, Malformed> {
-        let mut inner = Compressor::new(level).map_err(|err| Malformed::with(err.to_string()))?;
-        inner.include_checksum(true).map_err(|err| Malformed::with(err.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner: compressor(level, &[CParameter::ChecksumFlag(true)])? })
     }
 
     /// Replaces `out` by a frame that holds `plain`.
@@ -211,8 +203,23 @@ impl FramePacker {
     pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         out.clear();
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-        self.inner.compress_to_buffer(plain, out).map(|_| ()).map_err(|err| Malformed::with(err.to_string()))
+        self.inner.compress2(out, plain).map(|_| ()).map_err(failed)
     }
+}
+
+/// zstd's own constructors panic instead.
+const NO_MEMORY: Malformed = Malformed::because("no memory for zstd");
+
+fn compressor(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>, Malformed> {
+    let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
+    for parameter in [CParameter::CompressionLevel(level)].iter().chain(parameters) {
+        context.set_parameter(*parameter).map_err(failed)?;
+    }
+    Ok(context)
+}
+
+fn failed(code: usize) -> Malformed {
+    Malformed::with(get_error_name(code).to_owned())
 }
 
 /// Largest window that a foreign frame may ask for, as a power of two: 128 MiB, what zstd itself takes unasked.
@@ -223,6 +230,7 @@ const MAX_WINDOW: u32 = 27;
 /// # Errors
 /// When zstd cannot be set up.
 pub fn plain<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Read + Send + 'a>> {
+    drop(DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?);
     let mut decoder = zstd::stream::read::Decoder::new(input)?;
     decoder.window_log_max(MAX_WINDOW)?;
     Ok(Box::new(decoder))
