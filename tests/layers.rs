@@ -252,3 +252,22 @@ fn every_test_that_the_documents_name_is_one() {
     }
     assert!(named > 100, "{named} tests were named");
 }
+
+#[test]
+fn every_page_that_the_code_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for folder in ["src", "tests"] {
+        walk(&root.join(folder), &mut |file, code| {
+            let is_part = |c: char| c.is_alphanumeric() || "-_./".contains(c);
+            for (at, _) in code.match_indices("docs/") {
+                let page = code[at..].split(|c| !is_part(c)).next().unwrap().trim_end_matches('.');
+                if page.ends_with(".md") {
+                    named += 1;
+                    assert!(root.join(page).exists(), "{}: there is no {page}", file.display());
+                }
+            }
+        });
+    }
+    assert!(named > 20, "{named} pages were named");
+}
