@@ -213,6 +213,20 @@ impl BlockOpener {
         delta::unpack(prefix, packed, len as usize, plain)
     }
 
+    /// Whether `sealed` is what was sealed; nothing is unpacked. `sealed` is scratch afterwards.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_seal(
+        &self,
+        kind: ChunkType,
+        codec: Codec,
+        len: u32,
+        sealed: &mut [u8],
+    ) -> Result<(), Malformed> {
+        self.unseal(kind, codec, len, sealed).map(|_| ())
+    }
+
     /// The plain bytes, where they come to lie: those of a raw block in `sealed`, others in `space`.
     ///
     /// # Errors

@@ -113,6 +113,14 @@ impl BlockReader {
         }
     }
 
+    /// Whether the sealed bytes of a block are what was sealed, whatever they were made from. `sealed` is scratch afterwards.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn check_seal(&self, kind: ChunkType, row: &BlockRow, sealed: &mut [u8]) -> Result<(), Malformed> {
+        self.opener.check_seal(kind, row.codec, row.plain, sealed)
+    }
+
     /// As [`Self::read`]; gives the block as it would lie in another repository as well.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use snap_backup::model::id::PackId;
 use snap_backup::model::record::Damaged;
 use snap_backup::ops::backup;
 use snap_backup::ops::repair;
+use snap_backup::ops::repair::packs::Fate;
 use snap_backup::store::damage;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Storage;
@@ -185,4 +186,27 @@ fn the_bases_of_a_delta_in_a_damaged_pack_stay_until_that_is_repaired() {
     let report = repair::packs::run(&repo, &repair::packs::Options::default(), &(), &AtomicBool::new(false));
     assert!(!report.unwrap().has_lost());
     assert_versions(&stage, &[(made[1], 1)]);
+}
+
+#[test]
+fn repair_keeps_deltas_whose_bases_are_lost_and_the_next_backup_of_those_heals_them() {
+    let stage = Stage::new();
+    let made = series(&stage, 2);
+    let mut damaged = vec![damage_bases(&stage)];
+    // The second table of a pack of deltas: its blocks are sound.
+    for id in packs_of_deltas(&stage) {
+        let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+        *bytes.iter_mut().nth_back(100).unwrap() ^= 1;
+        stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+        damaged.push(id);
+    }
+    let options =
+        repair::packs::Options { ids: damaged.iter().map(PackId::hex).collect(), dry_run: false };
+    let report = repair::packs::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    let waiting = |fate: &Fate| matches!(fate, Fate::Salvaged { lost: 0, waiting, .. } if *waiting > 0);
+    assert!(report.has_lost() && report.packs.iter().any(|(_, fate)| waiting(fate)), "{report:?}");
+    assert!(deltas(&stage, ChunkType::Data) > 0);
+    write(&stage, 0);
+    stage.backup("src");
+    assert_versions(&stage, &[(made[0], 0), (made[1], 1)]);
 }

@@ -56,6 +56,8 @@ pub enum Fate {
         bytes: u64,
         /// Chunks lost.
         lost: u64,
+        /// Chunks kept in deltas whose bases cannot be read: they can be read again once a backup has stored the bases anew.
+        waiting: u64,
         /// Some of it was rebuilt from its parity.
         mended: bool,
         /// Neither of its tables can be read, so nobody knows what was in it.
@@ -82,10 +84,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether something is lost.
+    /// Whether something is lost, or cannot be read for now.
     pub fn has_lost(&self) -> bool {
-        let lost =
-            |fate: &Fate| matches!(fate, Fate::Salvaged { lost, unknown, .. } if *lost > 0 || *unknown);
+        let lost = |fate: &Fate| matches!(fate, Fate::Salvaged { lost, waiting, unknown, .. } if lost + waiting > 0 || *unknown);
         self.packs.iter().any(|(_, fate)| lost(fate))
     }
 }
@@ -165,7 +166,7 @@ impl Run<'_> {
             return Err(packs::not_its_name(id));
         }
         let salvage = Salvager::new(self.repo)?.pack(id, len, &mut None)?;
-        if salvage.is_sound() { Ok(()) } else { Err(bad("not all of it can be read")) }
+        if salvage.is_whole() { Ok(()) } else { Err(bad("not all of it can be read")) }
     }
 
     fn check_stop(&self) -> Result<()> {
@@ -215,7 +216,8 @@ impl Run<'_> {
             let fate = Fate::Salvaged {
                 saved: salvage.saved,
                 bytes: salvage.saved_bytes,
-                lost: salvage.lost(),
+                lost: salvage.lost.len() as u64,
+                waiting: salvage.waiting,
                 mended: salvage.mended,
                 unknown: salvage.unknown,
                 aside: Area::Quarantine.path(&aside),

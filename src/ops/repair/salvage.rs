@@ -65,24 +65,15 @@ pub(super) struct Salvage {
     pub(super) mended: bool,
     /// Chunks that cannot be read.
     pub(super) lost: Vec<ChunkId>,
-    /// Chunks in deltas of which what they are made from cannot be read: no fault of this pack.
-    pub(super) without_base: Vec<ChunkId>,
+    /// How many chunks lie in deltas whose bases cannot be read. That is no fault of this pack: they are kept as they are, and
+    /// can be read again once a backup has stored the bases anew.
+    pub(super) waiting: u64,
 }
 
 impl Salvage {
     /// Nothing of the pack was lost.
     pub(super) fn is_whole(&self) -> bool {
-        self.is_sound() && self.without_base.is_empty()
-    }
-
-    /// Nothing is wrong with the pack itself.
-    pub(super) fn is_sound(&self) -> bool {
         !self.unknown && self.lost.is_empty()
-    }
-
-    /// How many of its chunks cannot be read.
-    pub(super) fn lost(&self) -> u64 {
-        (self.lost.len() + self.without_base.len()) as u64
     }
 }
 
@@ -104,10 +95,16 @@ impl<'a> Salvager<'a> {
         };
         for row in &table.blocks {
             let Some(prefix) = self.prefix(table.kind, row)? else {
-                salvage.without_base.extend(row.chunks.iter().map(|(chunk, _)| *chunk));
+                match self.block(id, (&table, row), None, &mut help)? {
+                    None => salvage.lost.extend(row.chunks.iter().map(|(chunk, _)| *chunk)),
+                    Some(sealed) => {
+                        salvage.waiting += row.chunks.len() as u64;
+                        sink.as_mut().map_or(Ok(()), |sink| sink.put_block(as_it_is(&table, row, sealed)))?;
+                    }
+                }
                 continue;
             };
-            let sealed = self.block(id, (&table, row), &prefix, &mut help)?;
+            let sealed = self.block(id, (&table, row), Some(&prefix), &mut help)?;
             let good = self.good(&table, row, sealed.is_some());
             let all = good.iter().all(|good| *good);
             for ((chunk, len), good) in row.chunks.iter().zip(&good) {
@@ -122,15 +119,7 @@ impl<'a> Salvager<'a> {
             let (Some(sink), Some(sealed)) = (sink.as_mut(), sealed) else { continue };
             // A delta is stored for itself: what it is made from may be what is repaired.
             if all && row.bases.is_empty() {
-                let (kind, codec, plain) = (table.kind, row.codec, row.plain);
-                sink.put_block(SealedBlock {
-                    kind,
-                    codec,
-                    plain,
-                    chunks: row.chunks.clone(),
-                    bases: Vec::new(),
-                    sealed,
-                })?;
+                sink.put_block(as_it_is(&table, row, sealed))?;
                 continue;
             }
             let mut rest = self.plain.as_slice();
@@ -169,12 +158,13 @@ impl<'a> Salvager<'a> {
         }
     }
 
-    /// A block's sealed bytes, if they can be read and opened, or be rebuilt; its plain ones are then at hand.
+    /// A block's sealed bytes, if they can be read and opened, or be rebuilt; its plain ones are then at hand, unless it is a
+    /// delta whose prefix is not known: of that only its seal is looked at.
     fn block(
         &mut self,
         id: &PackId,
         what: (&Table, &BlockRow),
-        prefix: &[u8],
+        prefix: Option<&[u8]>,
         help: &mut Help<'_>,
     ) -> Result<Option<Vec<u8>>> {
         let (repo, name) = (self.repo, id.hex());
@@ -195,13 +185,16 @@ impl<'a> Salvager<'a> {
     fn opened(
         &mut self,
         (table, row): (&Table, &BlockRow),
-        prefix: &[u8],
+        prefix: Option<&[u8]>,
         read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
     ) -> Result<Vec<u8>> {
         let mut sealed = vec![0u8; row.stored as usize];
         read(u64::from(row.offset), &mut sealed)?;
         let mut scratch = sealed.clone();
-        let opened = self.reader.open(table.kind, row, prefix, &mut scratch, &mut self.plain);
+        let opened = match prefix {
+            Some(prefix) => self.reader.open(table.kind, row, prefix, &mut scratch, &mut self.plain),
+            None => self.reader.check_seal(table.kind, row, &mut scratch),
+        };
         opened.map_err(Error::damaged("a block"))?;
         Ok(sealed)
     }
@@ -242,4 +235,10 @@ impl<'a> Salvager<'a> {
         storage.read_range(Area::Packs, &name, start, &mut sealed)?;
         ends.open_table(self.repo.ring(), sealed).map_err(damaged())
     }
+}
+
+/// The block as it lies in its pack.
+fn as_it_is(table: &Table, row: &BlockRow, sealed: Vec<u8>) -> SealedBlock {
+    let BlockRow { codec, plain, chunks, bases, .. } = row.clone();
+    SealedBlock { kind: table.kind, codec, plain, chunks, bases, sealed }
 }

@@ -215,9 +215,9 @@ fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Resul
                 PackFate::Whole => json!({"id": id.hex(), "fate": "whole"}),
                 PackFate::Condemned => json!({"id": id.hex(), "fate": "condemned"}),
                 PackFate::Gone => json!({"id": id.hex(), "fate": "gone"}),
-                PackFate::Salvaged { saved, bytes, lost, mended, unknown, aside } => json!({
+                PackFate::Salvaged { saved, bytes, lost, waiting, mended, unknown, aside } => json!({
                     "id": id.hex(), "fate": "salvaged", "chunks_saved": saved, "bytes_saved": bytes,
-                    "chunks_lost": lost, "rebuilt_from_parity": mended, "unknown": unknown, "quarantine": aside,
+                    "chunks_lost": lost, "chunks_waiting": waiting, "rebuilt_from_parity": mended, "unknown": unknown, "quarantine": aside,
                 }),
             })
             .collect();
@@ -262,11 +262,15 @@ fn pack(id: &str, fate: &PackFate, dry_run: bool) -> String {
                 "pack {id}: neither of its tables can be read, nothing could be saved; it {does} moved to {aside}"
             )
         }
-        PackFate::Salvaged { saved, bytes, lost, mended, aside, .. } => {
+        PackFate::Salvaged { saved, bytes, lost, waiting, mended, aside, .. } => {
             let (saves, does) = if dry_run { ("would save", "would be") } else { ("saved", "was") };
             let saved = count(*saved, "chunk", "chunks");
             let how = if *mended { ", with the help of its parity" } else { "" };
-            let lost = format!("{lost} lost{how}; it {does} moved to {aside}");
+            let waiting = match waiting {
+                0 => String::new(),
+                some => format!(", {some} kept as deltas whose bases cannot be read now"),
+            };
+            let lost = format!("{lost} lost{waiting}{how}; it {does} moved to {aside}");
             format!("pack {id}: {saves} {saved} ({}), {lost}", size(*bytes))
         }
     }
