@@ -341,7 +341,8 @@ pub fn delta_frame(bytes: &[u8]) {
     if opened.is_ok() {
         assert_eq!(plain.len(), len, "another length");
         let mut again = Vec::new();
-        delta::pack(prefix, &plain, &mut again).expect("what was unpacked can be packed");
+        delta::pack(prefix, &plain, delta::Effort::Quick, &mut again)
+            .expect("what was unpacked can be packed");
         let mut back = Vec::new();
         delta::unpack(prefix, &again, len, &mut back).expect("what was packed can be unpacked");
         assert!(plain == back, "not what was packed");

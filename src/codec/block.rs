@@ -1,11 +1,14 @@
 //! Blocks: chunks one after the other, compressed together and sealed together.
 
+use crate::codec::base::BaseNamer;
+use crate::codec::base::BaseRef;
 use crate::codec::cipher::OVERHEAD;
 use crate::codec::cipher::Ring;
 use crate::codec::compress::Codec;
 use crate::codec::compress::Packer;
 use crate::codec::compress::Unpacker;
 use crate::codec::compress::delta;
+use crate::codec::compress::delta::Effort;
 use crate::codec::hash::ChunkType;
 use crate::codec::hash::Namer;
 use crate::model::config::FORMAT;
@@ -29,7 +32,7 @@ pub struct SealedBlock {
     /// Its chunks in order.
     pub chunks: Vec<(ChunkId, u32)>,
     /// Of a delta: the chunks whose plain bytes, in this order, are its prefix.
-    pub bases: Vec<(ChunkId, u32)>,
+    pub bases: Vec<BaseRef>,
     /// Nonce, sealed bytes, tag.
     pub sealed: Vec<u8>,
 }
@@ -124,13 +127,33 @@ impl BlockSealer {
         kind: ChunkType,
         plain: &[u8],
         chunks: &[(ChunkId, u32)],
+        made_from: (&[(ChunkId, u32)], &[u8]),
+    ) -> Result<Option<SealedBlock>, Malformed> {
+        self.seal_delta_if(kind, plain, chunks, made_from, Effort::Quick, &mut |_| Ok(true))
+    }
+
+    /// As [`Self::seal_delta`]; `None` also where `pays` says so of what the block would take.
+    ///
+    /// # Errors
+    /// As [`Self::seal_delta`], and what `pays` returns.
+    pub fn seal_delta_if(
+        &mut self,
+        kind: ChunkType,
+        plain: &[u8],
+        chunks: &[(ChunkId, u32)],
         (bases, prefix): (&[(ChunkId, u32)], &[u8]),
+        effort: Effort,
+        pays: &mut dyn FnMut(Weights) -> Result<bool, Malformed>,
     ) -> Result<Option<SealedBlock>, Malformed> {
         let len = plain_len(plain)?;
-        delta::pack(prefix, plain, &mut self.packed)?;
+        delta::pack(prefix, plain, effort, &mut self.packed)?;
         let packed = std::mem::take(&mut self.packed);
-        if !self.is_worth_while(plain, packed.len())? {
-            return Ok(None);
+        // Hardly any block shrinks to a hundredth without.
+        if packed.len() > plain.len() / 128 {
+            let (delta, whole) = (packed.len() as u64, self.whole(plain)?);
+            if delta * 2 >= whole || !pays(Weights { delta, whole })? {
+                return Ok(None);
+            }
         }
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
         self.ring.block(kind).seal(&aad(&self.ring, kind, Codec::Delta, len), &packed, &mut sealed)?;
@@ -141,20 +164,27 @@ impl BlockSealer {
         if self.check != plain {
             return Err(Malformed::because(DIFFERS));
         }
-        let (chunks, bases) = (chunks.to_vec(), bases.to_vec());
+        let namer = BaseNamer::of(chunks);
+        let bases = bases.iter().map(|base| namer.name(base)).collect();
+        let chunks = chunks.to_vec();
         Ok(Some(SealedBlock { kind, codec: Codec::Delta, plain: len, chunks, bases, sealed }))
     }
 
-    /// Whether a delta of so many bytes is less than half of what the block takes without. Hardly any block shrinks to a
-    /// sixteenth; of others an eighth is packed to see how far it does.
-    fn is_worth_while(&mut self, plain: &[u8], delta: usize) -> Result<bool, Malformed> {
-        if delta <= plain.len() / 16 {
-            return Ok(true);
-        }
+    /// About what the block takes without: an eighth of it is packed to see how far it shrinks.
+    fn whole(&mut self, plain: &[u8]) -> Result<u64, Malformed> {
         let sample = plain.get(..(plain.len() / 8).max(SAMPLE)).unwrap_or(plain);
         let (_, packed) = self.packer.pack(sample, &mut self.packed)?;
-        Ok(delta as u64 * 2 * (sample.len() as u64) < packed.len() as u64 * plain.len() as u64)
+        Ok(packed.len() as u64 * plain.len() as u64 / sample.len().max(1) as u64)
     }
+}
+
+/// What a block takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights {
+    /// As a delta.
+    pub delta: u64,
+    /// About, if it is none.
+    pub whole: u64,
 }
 
 /// Of a smaller block all is packed.

@@ -1,6 +1,7 @@
 //! Bytes to values and back. Pure: no files, no clocks; the targets of fuzzing.
 
 pub mod attributes;
+pub mod base;
 pub mod block;
 pub mod chunker;
 pub mod cipher;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::codec::base::BaseRef;
 use crate::codec::block::SealedBlock;
 use crate::codec::cipher;
 use crate::codec::cipher::OVERHEAD;
@@ -40,7 +41,7 @@ pub struct BlockRow {
     /// Its chunks in order.
     pub chunks: Vec<(ChunkId, u32)>,
     /// Of a delta: the chunks whose plain bytes, in this order, are its prefix. None of another block.
-    pub bases: Vec<(ChunkId, u32)>,
+    pub bases: Vec<BaseRef>,
 }
 
 /// What a pack holds.

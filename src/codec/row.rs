@@ -12,6 +12,7 @@ use serde::de::SeqAccess;
 use serde::de::Visitor;
 use serde::ser::SerializeTuple;
 
+use crate::codec::base::BaseRef;
 use crate::codec::compress::Codec;
 use crate::codec::compress::delta::MAX_PREFIX;
 use crate::model::id::ChunkId;
@@ -25,7 +26,7 @@ pub(in crate::codec) struct Row {
     pub(in crate::codec) codec: u8,
     pub(in crate::codec) chunks: Vec<(ChunkId, u32)>,
     /// Written, and read, only of a delta.
-    pub(in crate::codec) bases: Vec<(ChunkId, u32)>,
+    pub(in crate::codec) bases: Vec<BaseRef>,
 }
 
 const DELTA: u8 = Codec::Delta.byte();
@@ -34,7 +35,7 @@ impl Row {
     /// Its codec, if that is known and its bases are what it may have.
     pub(in crate::codec) fn check(&self) -> Result<Codec, Malformed> {
         let codec = Codec::from_byte(self.codec).ok_or(Malformed::because("a block of an unknown codec"))?;
-        let prefix: u64 = self.bases.iter().map(|(_, len)| u64::from(*len)).sum();
+        let prefix: u64 = self.bases.iter().map(|base| u64::from(base.len)).sum();
         if codec == Codec::Delta && (self.bases.is_empty() || prefix > u64::from(MAX_PREFIX)) {
             return Err(Malformed::because("a delta of no bases, or of too many bytes of them"));
         }

@@ -8,6 +8,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use crate::codec::hash::ChunkType;
+use crate::codec::pack::BlockRow;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::id::ChunkId;
@@ -71,6 +72,14 @@ impl BlockReader {
             self.base(index, kind, base, &mut prefix)?;
         }
         Ok(prefix)
+    }
+
+    /// As [`Self::prefix`], of the bases that a row names.
+    ///
+    /// # Errors
+    /// As [`Self::prefix`].
+    pub fn prefix_of(&mut self, index: &Index, kind: ChunkType, row: &BlockRow) -> Result<Vec<u8>> {
+        self.prefix(index, kind, &index.bases_of(kind, row)?)
     }
 
     fn base(

@@ -81,6 +81,29 @@ impl BlockReader {
         self.read_place(&place, &prefix, plain)
     }
 
+    /// The bytes of chunks one after the other, as far as there are any: not compared with their ids.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(in crate::store) fn plain_of(
+        &mut self,
+        index: &Index,
+        kind: ChunkType,
+        chunks: &[(ChunkId, u32)],
+    ) -> Result<Vec<u8>> {
+        let (mut at, mut block, mut out) = (None, Vec::new(), Vec::new());
+        for (id, _) in chunks {
+            let Some(found) = index.find_any(kind, id)? else { continue };
+            if at != Some(found.block) {
+                self.read(index, found.block, &mut block)?;
+                at = Some(found.block);
+            }
+            let start = found.start as usize;
+            out.extend(block.get(start..start + found.len as usize).into_iter().flatten());
+        }
+        Ok(out)
+    }
+
     pub(in crate::store) fn read_place(
         &mut self,
         place: &BlockPlace,

@@ -212,6 +212,25 @@ impl Shelf {
         Some(Copy { row: pack.first + row.nth as usize, location, shunned: pack.shunned, delta })
     }
 
+    /// The chunk that a row leads to. A table that is damaged has none.
+    pub(in crate::store) fn chunk(&self, row: Row, kind: ChunkType) -> Result<Option<(ChunkId, u32)>> {
+        if self.packs.get(row.pack as usize).is_none_or(|pack| pack.kind != kind) {
+            return Ok(None);
+        }
+        match self.table(row.pack) {
+            Ok(table) => Ok(table.spot(row.nth).map(|spot| (*spot.id, spot.len))),
+            Err(err) if err.is_damage() => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// A chunk in a table that is at hand, by what its id begins with.
+    pub(in crate::store) fn near_chunk(&self, kind: ChunkType, prefix: u64) -> Option<(ChunkId, u32)> {
+        let (_, nth, table) = self.tables().near(prefix)?;
+        let spot = table.spot(nth).filter(|_| table.table.kind == kind)?;
+        Some((*spot.id, spot.len))
+    }
+
     /// A copy in a table that is at hand.
     pub(in crate::store) fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
         let prefix = id.prefix();

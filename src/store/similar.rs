@@ -7,6 +7,7 @@ use crate::codec::compress::delta::MAX_PREFIX;
 use crate::codec::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::ChunkId;
+use crate::store::drift::Probe;
 use crate::store::index::Index;
 use crate::store::index::Location;
 use crate::store::repository::Repository;
@@ -46,6 +47,17 @@ pub(in crate::store) struct MadeFrom {
     pub(in crate::store) index: Arc<Index>,
     /// In the order of the prefix.
     pub(in crate::store) bases: Vec<(ChunkId, u32)>,
+    /// Tells whether it is better stored whole.
+    pub(in crate::store) probe: Probe,
+}
+
+/// What a chunk is like.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Like {
+    /// What a delta is made from.
+    pub(in crate::store) bases: Vec<(ChunkId, u32)>,
+    /// Some of what it is like lies in deltas.
+    pub(in crate::store) drifts: bool,
 }
 
 /// A block that will be a delta.
@@ -55,12 +67,13 @@ pub(in crate::store) struct Similar {
     bases: Vec<(ChunkId, u32)>,
     known: HashSet<ChunkId>,
     prefix: u64,
+    probe: Probe,
 }
 
 impl Similar {
     pub(in crate::store) fn new(kind: ChunkType) -> Self {
         let block = OpenBlock::new(kind, Vec::new());
-        Self { block, bases: Vec::new(), known: HashSet::new(), prefix: 0 }
+        Self { block, bases: Vec::new(), known: HashSet::new(), prefix: 0, probe: Probe::default() }
     }
 
     /// The block as it is, if these bases do not fit beside its own.
@@ -74,7 +87,15 @@ impl Similar {
         if self.prefix + more <= u64::from(MAX_PREFIX) { None } else { self.take(index) }
     }
 
-    pub(in crate::store) fn push(&mut self, id: ChunkId, plain: &[u8], bases: &[(ChunkId, u32)]) {
+    /// A chunk that is like others.
+    pub(in crate::store) fn push(
+        &mut self,
+        id: ChunkId,
+        plain: &[u8],
+        like: &[(ChunkId, u32)],
+        Like { bases, drifts }: &Like,
+    ) {
+        self.probe.add(self.block.len, plain.len(), like, *drifts && self.block.kind == ChunkType::Data);
         for base in bases {
             if self.known.insert(base.0) {
                 self.prefix += u64::from(base.1);
@@ -110,21 +131,17 @@ impl Similar {
             return None;
         }
         let next = Self::new(self.block.kind);
-        let Self { mut block, bases, .. } = std::mem::replace(self, next);
-        block.made_from = Some(MadeFrom { index: Arc::clone(index), bases });
+        let Self { mut block, bases, probe, .. } = std::mem::replace(self, next);
+        block.made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe });
         Some(block)
     }
 }
 
 /// W2: what a delta against these chunks is made from: those that may be written against, and instead of one that is in a delta
 /// block itself the bases from which it came.
-pub(in crate::store) fn bases_of(
-    index: &Index,
-    kind: ChunkType,
-    like: &[(ChunkId, u32)],
-) -> Result<Vec<(ChunkId, u32)>> {
+pub(in crate::store) fn bases_of(index: &Index, kind: ChunkType, like: &[(ChunkId, u32)]) -> Result<Like> {
     let mut found: Vec<(ChunkId, u32)> = Vec::new();
-    let mut prefix = 0;
+    let (mut prefix, mut drifts) = (0, false);
     let mut add = |base: (ChunkId, u32)| {
         if !found.contains(&base) && prefix + u64::from(base.1) <= u64::from(MAX_PREFIX) {
             prefix += u64::from(base.1);
@@ -135,10 +152,11 @@ pub(in crate::store) fn bases_of(
         if index.find_base(kind, chunk)?.is_some() {
             add(*chunk);
         } else if let Some(location) = index.find(kind, &chunk.0)? {
+            drifts = true;
             bases_near(index, &location)?.into_iter().for_each(&mut add);
         }
     }
-    Ok(found)
+    Ok(Like { bases: found, drifts })
 }
 
 /// Those of a delta block's bases that lie in its prefix about where the chunk lies in the block.

@@ -16,6 +16,7 @@ use crossbeam_channel::unbounded;
 
 use crate::codec::block::BlockSealer;
 use crate::codec::block::SealedBlock;
+use crate::codec::compress::delta;
 use crate::codec::hash::ChunkType;
 use crate::error;
 use crate::error::Error;
@@ -24,11 +25,13 @@ use crate::error::together;
 use crate::model::id::ChunkId;
 use crate::model::id::SnapshotId;
 use crate::store::chunks::BlockReader;
+use crate::store::drift::Probe;
 use crate::store::fresh::Fresh;
 use crate::store::index::Index;
 use crate::store::packs::StoredPack;
 use crate::store::repository::Repository;
 use crate::store::shelf::Source;
+use crate::store::similar::Like;
 use crate::store::similar::MadeFrom;
 use crate::store::similar::Similar;
 use crate::store::similar::bases_of;
@@ -81,14 +84,15 @@ const HARDER: i32 = 9;
 pub struct Effort {
     /// Compression level.
     pub level: i32,
-    /// So many bytes of data, the first ones, are packed at level 9 if that is more. Where little is new, as in most
+    /// So many bytes of data and of deltas, the first ones, are packed at level 9 if that is more, and deltas at level 12. Where little is new, as in most
     /// runs that have a parent, that costs little; and it never costs more than for so many bytes.
     pub harder: u64,
 }
 
 impl Effort {
     fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
-        if block.kind == ChunkType::Data && self.level < HARDER && self.harder > 0 {
+        let is_delta = block.made_from.is_some();
+        if (is_delta || block.kind == ChunkType::Data) && self.level < HARDER && self.harder > 0 {
             self.harder = self.harder.saturating_sub(block.len as u64);
             block.harder = true;
         }
@@ -236,8 +240,8 @@ impl<'scope> Sink<'scope> {
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
-        let bases = if self.deltas { bases_of(&self.index, kind, like)? } else { Vec::new() };
-        if bases.is_empty() {
+        let alike = if self.deltas { bases_of(&self.index, kind, like)? } else { Like::default() };
+        if alike.bases.is_empty() {
             return self.put(kind, id, plain);
         }
         self.ours.add(id);
@@ -247,13 +251,13 @@ impl<'scope> Sink<'scope> {
             ChunkType::Data => &mut self.similar[0],
             ChunkType::Tree => &mut self.similar[1],
         };
-        if let Some(full) = similar.make_room(&bases, &index) {
+        if let Some(full) = similar.make_room(&alike.bases, &index) {
             self.effort.send(full, &self.blocks)?;
         }
         if similar.is_new() {
             similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + plain.len());
         }
-        similar.push(id, plain, &bases);
+        similar.push(id, plain, like, &alike);
         if let Some(full) = similar.take_if(self.target, &index) {
             self.effort.send(full, &self.blocks)?;
         }
@@ -274,7 +278,7 @@ impl<'scope> Sink<'scope> {
         self.land();
         chunks.iter().for_each(|(id, _)| self.ours.add(*id));
         self.added += plain.len() as u64;
-        let made_from = Some(MadeFrom { index: Arc::clone(index), bases });
+        let made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe: Probe::default() });
         let len = plain.len();
         self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
     }
@@ -402,17 +406,29 @@ fn seal_delta(
     sealer: &mut BlockSealer,
     reader: &mut Option<BlockReader>,
 ) -> Result<Option<SealedBlock>> {
-    let Some(MadeFrom { index, bases }) = &block.made_from else { return Ok(None) };
+    let Some(MadeFrom { index, bases, probe }) = &block.made_from else { return Ok(None) };
     let reader = match reader {
         Some(reader) => reader,
         none => none.insert(BlockReader::new(repo)?),
     };
-    match reader.prefix(index, block.kind, bases) {
-        Ok(prefix) => sealer
-            .seal_delta(block.kind, plain, &block.chunks, (bases, &prefix))
-            .map_err(Error::making("a block")),
-        Err(err) if err.is_damage() => Ok(None),
-        Err(err) => Err(err),
+    let prefix = match reader.prefix(index, block.kind, bases) {
+        Err(err) if err.is_damage() => return Ok(None),
+        prefix => prefix?,
+    };
+    let effort = match (block.harder, block.kind) {
+        (false, _) => delta::Effort::Quick,
+        (true, ChunkType::Data) => delta::Effort::Files,
+        (true, ChunkType::Tree) => delta::Effort::Trees,
+    };
+    let mut failed = None;
+    let mut pays = |weights| {
+        let drifted = probe.has_drifted(reader, index, plain, weights);
+        Ok(!drifted.unwrap_or_else(|err| failed.insert(err).is_damage()))
+    };
+    let sealed = sealer.seal_delta_if(block.kind, plain, &block.chunks, (bases, &prefix), effort, &mut pays);
+    match failed {
+        Some(err) => Err(err),
+        None => sealed.map_err(Error::making("a block")),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::codec::base::BaseRef;
 use crate::codec::pack::BlockRow;
 use crate::codec::pack::Table;
 use crate::model::id::ChunkId;
@@ -87,7 +88,7 @@ impl Kept {
     fn bytes(&self) -> usize {
         let chunk = size_of::<(ChunkId, u32)>() + size_of::<u32>();
         let bases: usize = self.table.blocks.iter().map(|block| block.bases.len()).sum();
-        let blocks = self.table.blocks.len() * 80 + bases * size_of::<(ChunkId, u32)>();
+        let blocks = self.table.blocks.len() * 80 + bases * size_of::<BaseRef>();
         200 + blocks + self.chunks() as usize * chunk
     }
 }

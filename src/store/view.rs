@@ -42,7 +42,7 @@ const FLUSH: usize = 16 << 20;
 const CACHE: u64 = 16 << 20;
 /// Bytes of a tag.
 pub(in crate::store) const TAG: usize = 8;
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Threads that sled starts with its first database, and bytes of the stack of each. It does not notice when it gets
 /// none, and then waits for them for ever.
 const SLED_THREADS: usize = 7;

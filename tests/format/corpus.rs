@@ -213,11 +213,11 @@ fn deltas() {
         let mut plain = prefix.clone();
         plain.splice(changed..changed + 5, *b"something else");
         let mut packed = Vec::new();
-        delta::pack(prefix, &plain, &mut packed).unwrap();
+        delta::pack(prefix, &plain, delta::Effort::Quick, &mut packed).unwrap();
         frame(name, prefix, plain.len(), &packed);
     }
     let mut packed = Vec::new();
-    delta::pack(b"p", b"", &mut packed).unwrap();
+    delta::pack(b"p", b"", delta::Effort::Quick, &mut packed).unwrap();
     frame("nothing", b"p", 0, &packed);
     frame("window", b"p", 1, &[0x28, 0xb5, 0x2f, 0xfd, 0, 0xf8, 9, 0, 0, b'x']);
 }

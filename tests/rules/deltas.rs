@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use snap_backup::codec::base::BaseNamer;
 use snap_backup::codec::compress::Codec;
 use snap_backup::codec::hash::ChunkType;
 use snap_backup::codec::pack::Table;
@@ -13,6 +14,7 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::repair;
+use snap_backup::ops::rewrite;
 use snap_backup::ops::stats;
 use snap_backup::store::index::Index;
 use snap_backup::store::memory::MemoryStorage;
@@ -63,16 +65,17 @@ pub(crate) fn deltas(stage: &Stage, kind: ChunkType) -> usize {
 /// Every base lies in a block that is no delta.
 fn assert_shallow(stage: &Stage) {
     let tables = tables(stage);
-    let plain = |kind, base: &ChunkId| {
+    let plain = |kind, means: &dyn Fn(&(ChunkId, u32)) -> bool| {
         let blocks =
             tables.iter().filter(|(_, table)| table.kind == kind).flat_map(|(_, table)| &table.blocks);
-        blocks
-            .filter(|block| block.codec != Codec::Delta)
-            .any(|block| block.chunks.iter().any(|(id, _)| id == base))
+        blocks.filter(|block| block.codec != Codec::Delta).any(|block| block.chunks.iter().any(means))
     };
     for (_, table) in &tables {
-        for (base, _) in table.blocks.iter().flat_map(|block| &block.bases) {
-            assert!(plain(table.kind, base), "{} is made from what is a delta itself", base.short());
+        for block in &table.blocks {
+            let namer = BaseNamer::of(&block.chunks);
+            for base in &block.bases {
+                assert!(plain(table.kind, &|chunk| namer.means(base, chunk)), "{base:?} is in deltas only");
+            }
         }
     }
 }
@@ -143,6 +146,26 @@ fn what_a_needed_delta_is_made_from_stays_when_its_own_snapshot_goes() {
     stage.forget(made[2]);
     stage.gc();
     assert_eq!(stage.bytes(), 0, "nobody needs the bases any more");
+}
+
+#[test]
+fn a_collection_keeps_bases_or_stores_deltas_whole_whichever_takes_less() {
+    let stage = Stage::new();
+    let made = series(&stage, 3);
+    let before = stage.bytes();
+    stage.forget(made[0]);
+    stage.gc();
+    // Two are made from the same: one of them whole would take more than the bases.
+    assert!(deltas(&stage, ChunkType::Data) >= 2 && stage.bytes() < before + 1000);
+    stage.forget(made[1]);
+    stage.gc();
+    assert_eq!(deltas(&stage, ChunkType::Data), 0);
+    let alone = Stage::new();
+    write(&alone, 2);
+    alone.backup("src");
+    let (is, should) = (stage.bytes(), alone.bytes());
+    assert!(is <= should + 1000, "{is} bytes, {should} where there never was another version");
+    assert_versions(&stage, &[(made[2], 2)]);
 }
 
 #[test]
@@ -327,4 +350,44 @@ fn a_repository_that_does_not_allow_deltas_gets_none_until_it_does() {
     let last = stage.backup("src");
     assert!(deltas(&stage, ChunkType::Data) > 0);
     stage.library.assert_restores(Some(last), "src");
+}
+
+#[test]
+fn of_versions_that_drift_one_is_stored_whole_when_that_pays() {
+    let stage = Stage::new();
+    let mut bytes = Random::new(1).bytes(200_000);
+    let mut added = Vec::new();
+    // A delta grows by about 8000 bytes with each version, so that the tenth is worth a whole one: twice the root of 200 / 8.
+    for number in 0..16_usize {
+        stage.library.write("src", &[("file", &bytes)]);
+        let before = stage.bytes();
+        let id = stage.backup("src");
+        added.push(stage.bytes() - before);
+        stage.library.assert_restores(Some(id), "src");
+        let fresh = Random::new(100 + number as u64).bytes(7500);
+        for (at, piece) in fresh.chunks(75).enumerate() {
+            bytes[2000 * at + 96 * number..][..75].copy_from_slice(piece);
+        }
+    }
+    let whole: Vec<usize> = (0..16).filter(|number| added[*number] > 150_000).collect();
+    assert!(matches!(whole[..], [0, 8..=12]), "{whole:?} of {added:?}");
+    assert!(added[15] < 70_000, "{added:?}");
+    assert_shallow(&stage);
+    stage.assert_sound();
+}
+
+#[test]
+fn a_directory_that_a_path_is_taken_from_is_stored_as_what_is_different() {
+    let stage = Stage::new();
+    let files: Vec<(String, [u8; 2])> = (0..200).map(|at| (format!("f{at:03}"), [at, 1])).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    stage.library.write("src", &files);
+    stage.backup("src");
+    let before = stage.bytes();
+    let options = rewrite::Options { exclude: vec!["/**/f100".into()], ..rewrite::Options::default() };
+    let report = rewrite::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    assert_eq!(report.rewritten.len(), 1);
+    assert!(deltas(&stage, ChunkType::Tree) > 0);
+    assert!(stage.bytes() - before < 3000, "{} bytes for one name less of 200", stage.bytes() - before);
+    stage.assert_sound();
 }

@@ -6,10 +6,10 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use snap_backup::codec::base::BaseRef;
 use snap_backup::codec::compress::Codec;
 use snap_backup::codec::hash::ChunkType;
 use snap_backup::codec::pack::BlockRow;
-use snap_backup::model::id::ChunkId;
 use snap_backup::model::id::PackId;
 use snap_backup::model::record::Damaged;
 use snap_backup::ops::backup;
@@ -129,13 +129,13 @@ fn while_one_base_is_damaged_the_others_stay() {
     stage.library.write("src", &[("second", &version(5, 1))]);
     let last = stage.backup("src");
     let repo = stage.library.open();
-    let bases: BTreeSet<ChunkId> = tables(&stage)
+    let bases: BTreeSet<u64> = tables(&stage)
         .iter()
         .filter(|(_, table)| table.kind == ChunkType::Data)
-        .flat_map(|(_, table)| table.blocks.iter().flat_map(|block| block.bases.iter().map(|base| base.0)))
+        .flat_map(|(_, table)| table.blocks.iter().flat_map(|block| block.bases.iter().map(BaseRef::prefix)))
         .collect();
     let in_first = of_first.iter().flat_map(|(_, table)| &table.blocks).flat_map(|block| &block.chunks);
-    let in_first: Vec<ChunkId> = in_first.map(|(id, _)| *id).collect();
+    let in_first: Vec<u64> = in_first.map(|(id, _)| id.prefix()).collect();
     assert!(
         bases.iter().any(|id| in_first.contains(id)) && bases.iter().any(|id| !in_first.contains(id)),
         "one delta is made from chunks of both packs"
@@ -200,8 +200,7 @@ fn repair_keeps_deltas_whose_bases_are_lost_and_the_next_backup_of_those_heals_t
         stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
         damaged.push(id);
     }
-    let options =
-        repair::packs::Options { ids: damaged.iter().map(PackId::hex).collect(), dry_run: false };
+    let options = repair::packs::Options { ids: damaged.iter().map(PackId::hex).collect(), dry_run: false };
     let report = repair::packs::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
     let waiting = |fate: &Fate| matches!(fate, Fate::Salvaged { lost: 0, waiting, .. } if *waiting > 0);
     assert!(report.has_lost() && report.packs.iter().any(|(_, fate)| waiting(fate)), "{report:?}");

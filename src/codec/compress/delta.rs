@@ -13,11 +13,33 @@ use crate::model::malformed::Malformed;
 /// Most plain bytes of a prefix.
 pub const MAX_PREFIX: u32 = 4 << 20;
 
-const LEVEL: i32 = 3;
-/// Entries of the match finder's tables for long and for short matches, as a power of two: enough to index a whole prefix. 2^21
-/// and 2^21 would save 1 % more, and take 16 MiB for each thread instead of 6.
-const MAX_LONG_LOG: u32 = 20;
-const MAX_SHORT_LOG: u32 = 19;
+/// How hard a delta is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// A gigabyte takes two or three seconds.
+    Quick,
+    /// For files: takes five times as long, and up to two fifths less room.
+    Files,
+    /// For trees: as long, and a sixth less.
+    Trees,
+}
+
+impl Effort {
+    /// Level; entries of the match finder's tables for long and for short matches, as a power of two: enough to index a
+    /// whole prefix; and the shortest match. With 2^21 and 2^21 the quick one would save 1 % more, and take 16 MiB for each
+    /// thread instead of 6; the others have a table of 10 MiB, and with half of it deltas of trees grow by half.
+    /// Short matches of files are mostly far away, and cost more than the bytes that they save; in trees they are times.
+    fn numbers(self) -> (i32, u32, u32, u32) {
+        match self {
+            Self::Quick => (3, 20, 19, 7),
+            Self::Files => (12, 21, 21, 6),
+            Self::Trees => (12, 21, 21, 5),
+        }
+    }
+}
+
+/// Of a longer prefix the tables of the thorough efforts, which take in every byte, would hold only the end.
+const LONGEST_INDEXED: usize = 3 << 20;
 /// zstd's own bounds of what it takes for a window and a table.
 const MIN_WINDOW_LOG: u32 = 10;
 const MAX_WINDOW_LOG: u32 = 27;
@@ -27,17 +49,20 @@ const MAX_WINDOW_LOG: u32 = 27;
 ///
 /// # Errors
 /// When zstd fails, or both together are too long.
-pub fn pack(prefix: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let window = window_log(prefix.len(), plain.len());
     if prefix.len() > MAX_PREFIX as usize || window > MAX_WINDOW_LOG {
         return Err(Malformed::because("a delta of too many bytes"));
     }
     let mut context = CCtx::try_create().ok_or(Malformed::because("no memory for zstd"))?;
+    let effort = if prefix.len() > LONGEST_INDEXED { Effort::Quick } else { effort };
+    let (level, long, short, shortest) = effort.numbers();
     for parameter in [
-        CParameter::CompressionLevel(LEVEL),
+        CParameter::CompressionLevel(level),
         CParameter::WindowLog(window),
-        CParameter::HashLog(window.min(MAX_LONG_LOG)),
-        CParameter::ChainLog(window.min(MAX_SHORT_LOG)),
+        CParameter::HashLog(window.min(long)),
+        CParameter::ChainLog(window.min(short)),
+        CParameter::MinMatch(shortest),
     ] {
         context.set_parameter(parameter).map_err(failed)?;
     }
@@ -137,11 +162,15 @@ mod tests {
     }
 
     fn round(prefix: &[u8], plain: &[u8]) -> Vec<u8> {
-        let (mut packed, mut back) = (Vec::new(), Vec::new());
-        pack(prefix, plain, &mut packed).unwrap();
-        unpack(prefix, &packed, plain.len(), &mut back).unwrap();
-        assert_eq!(back, plain);
-        packed
+        let [quick, files, trees] = [Effort::Quick, Effort::Files, Effort::Trees].map(|effort| {
+            let (mut packed, mut back) = (Vec::new(), Vec::new());
+            pack(prefix, plain, effort, &mut packed).unwrap();
+            unpack(prefix, &packed, plain.len(), &mut back).unwrap();
+            assert_eq!(back, plain);
+            packed
+        });
+        assert!(files.len().max(trees.len()) < quick.len() + 100);
+        quick
     }
 
     #[test]

@@ -29,12 +29,12 @@ use crate::ops::backup::Assembled;
 use crate::ops::backup::Run;
 use crate::ops::backup::Stdin;
 use crate::ops::backup::attempt::Seen;
-use crate::ops::backup::like::Pieces;
 use crate::ops::backup::put::Finished;
 use crate::ops::backup::put::Store;
 use crate::ops::backup::read::Batch;
 use crate::ops::backup::read::Outcome;
 use crate::ops::backup::read::Step;
+use crate::store::like::Pieces;
 
 /// What the walk found out about a file before it is read.
 #[derive(Debug)]

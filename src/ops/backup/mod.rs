@@ -9,7 +9,6 @@ mod attempt;
 mod commit;
 mod compare;
 mod count;
-mod like;
 mod parent;
 mod put;
 mod read;

@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::model::record::SessionKind;
 use crate::ops::backup::Run;
-use crate::ops::backup::like::Pieces;
 use crate::store::index::Index;
+use crate::store::like::Pieces;
 use crate::store::repository::DEFAULT_LEVEL;
 use crate::store::session::Session;
 use crate::store::sink::Effort;
@@ -65,12 +65,8 @@ where
         if stand && pieces.known.contains(&id) {
             return Ok(id);
         }
-        let mut known = Vec::new();
-        if self.run.deltas {
-            for id in like {
-                known.extend(self.run.index.find(ChunkType::Tree, &id)?.map(|location| (id, location.len)));
-            }
-        }
+        let like = if self.run.deltas { like } else { Vec::new() };
+        let known = self.run.index.lengths(ChunkType::Tree, &like)?;
         self.put_like(ChunkType::Tree, id, bytes, &known)?;
         Ok(id)
     }

@@ -18,10 +18,10 @@ use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::attempt::Seen;
-use crate::ops::backup::like::Follower;
-use crate::ops::backup::like::Older;
 use crate::programs;
 use crate::store::chunks::ChunkReader;
+use crate::store::like::Follower;
+use crate::store::like::Older;
 use crate::tree::source::Describer;
 
 /// Plain bytes after which a batch is sent on: a block of its own, as new repositories have them.

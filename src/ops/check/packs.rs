@@ -207,7 +207,7 @@ impl Verifier<'_> {
             hasher.update(&self.span);
             let (within, behind) = rows.split_at(blocks);
             for row in within {
-                let prefix = match self.reader.prefix(self.index, kind, &row.bases) {
+                let prefix = match self.reader.prefix_of(self.index, kind, row) {
                     // No fault of this pack: who needs its chunks is told so for each of them.
                     Err(err) if err.is_damage() => continue,
                     other => other?,

@@ -262,12 +262,12 @@ impl<'a> Collector<'a> {
         self.report.trash_plain = marker.plain - standing;
         self.report.lost = marker.lost.len() as u64;
         self.report.data_stays = marker.misses_data();
-        let plan = self.plan(&index, &marker, &live)?;
+        let plan = self.plan(&index, &mut marker, &live)?;
         self.report.unused = plan.unused;
         Ok(Some(Marked { index, roots, purged, plan, gc_seen }))
     }
 
-    fn plan(&self, index: &Index, marker: &Marker, live: &HashSet<SnapshotId>) -> Result<Plan> {
+    fn plan(&self, index: &Index, marker: &mut Marker, live: &HashSet<SnapshotId>) -> Result<Plan> {
         let config = self.repo.config();
         let target =
             |kind| u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });

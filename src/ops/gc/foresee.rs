@@ -28,7 +28,7 @@ impl Collector<'_> {
                 for (pack, account) in marked.index.packs().iter().zip(&marked.plan.packs) {
                     if account.fate == Fate::Move {
                         self.report.packs_moved += 1;
-                        self.report.bytes_written += pack.len.saturating_sub(account.dead);
+                        self.report.bytes_written += pack.len.saturating_sub(account.dead) + account.grows;
                     }
                     if account.fate != Fate::Keep {
                         self.report.later.0 += 1;

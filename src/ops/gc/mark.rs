@@ -69,6 +69,8 @@ pub(super) struct Marker {
     index: Arc<Index>,
     /// A row of each needed chunk, sometimes more than one.
     pub(super) needed: Bits,
+    /// Those of them that a root needs for what they hold.
+    pub(super) direct: Bits,
     /// Rows of needed chunks that needed deltas are made from: these must stay in blocks that are no deltas.
     pub(super) bases: Bits,
     /// Rows of needed chunks of which nothing but deltas that cannot be read is left: they stay, with all that is left of what
@@ -77,7 +79,7 @@ pub(super) struct Marker {
     /// Rows of trees that were walked: one that is only a base is needed, but not what it names.
     walked: Bits,
     /// Delta blocks that were met, and whether all their bases are there. If they are, they are marked.
-    met: HashMap<BlockAt, bool>,
+    pub(super) met: HashMap<BlockAt, bool>,
     /// Chunks without a good copy.
     pub(super) lost: Vec<Lost>,
     /// Plain bytes newly marked.
@@ -88,9 +90,9 @@ impl Marker {
     pub(super) fn new(repo: &Repository, index: &Arc<Index>) -> Result<Self> {
         let reader = ChunkReader::new(repo, Arc::clone(index))?;
         let index = Arc::clone(index);
-        let (needed, bases, held, walked) = Default::default();
+        let (needed, direct, bases, held, walked) = Default::default();
         let (met, lost) = (HashMap::new(), Vec::new());
-        Ok(Self { reader, index, needed, bases, held, walked, met, lost, plain: 0 })
+        Ok(Self { reader, index, needed, direct, bases, held, walked, met, lost, plain: 0 })
     }
 
     /// Whether a file's chunk is in no listed pack. If it is a delta, of which the pack was not listed, comes back from a copy
@@ -129,6 +131,7 @@ impl Marker {
 
     fn found(&mut self, kind: ChunkType, copy: &Copy) -> Found {
         let fresh = self.set(copy);
+        self.direct.set(copy.row);
         let is_new = if kind == ChunkType::Tree { self.walked.set(copy.row) } else { fresh };
         if is_new { Found::New } else { Found::Before }
     }

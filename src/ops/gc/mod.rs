@@ -5,6 +5,7 @@
 //! each pack, `repack` moves what stays, `sweep` deletes. `window` says which
 //! forgotten snapshots are purged, `foresee` what a run would do. `parity` sees to the sidecars in the end.
 
+mod anew;
 mod collector;
 mod damage;
 mod fences;

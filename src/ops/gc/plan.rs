@@ -1,6 +1,7 @@
 //! What becomes of each pack, given what is needed.
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::collections::HashSet;
 
 use crate::codec::hash::ChunkType;
@@ -9,6 +10,7 @@ use crate::model::id::PackId;
 use crate::model::id::SnapshotId;
 use crate::ops::gc::MaxUnused;
 use crate::ops::gc::Options;
+use crate::ops::gc::anew;
 use crate::ops::gc::keep::keep;
 use crate::ops::gc::mark::Bits;
 use crate::ops::gc::mark::Marker;
@@ -38,6 +40,8 @@ pub(super) struct Account {
     pub(super) fate: Fate,
     /// Stored bytes that hold nothing needed, about.
     pub(super) dead: u64,
+    /// Bytes by which it grows when it moves, about.
+    pub(super) grows: u64,
     /// It is not to be moved: it must not be touched, or nobody can read all that is needed of it.
     fixed: bool,
 }
@@ -48,6 +52,8 @@ pub(super) struct Plan {
     pub(super) packs: Vec<Account>,
     /// Rows of the copies that stay or move: one for each needed chunk.
     pub(super) kept: Bits,
+    /// Delta blocks that are stored whole, and by how much they grow, about.
+    pub(super) anew: HashMap<BlockAt, u64>,
     /// Kept copies instead of which another is given up: they must be looked at first.
     pub(super) chosen: BTreeSet<BlockAt>,
     /// Stored bytes in packs that stay which nobody needs, about.
@@ -79,18 +85,32 @@ impl Plan {
 /// When a table could not be read, or this machine's view contradicts the packs.
 pub(super) fn plan(
     index: &Index,
-    marks: &Marker,
+    marks: &mut Marker,
     live: &HashSet<SnapshotId>,
     targets: impl Fn(ChunkType) -> u64,
     options: &Options,
 ) -> Result<Plan> {
+    let whole = match options.max_unused {
+        MaxUnused::Share(share) => share,
+        MaxUnused::Bytes(0) => 0.0,
+        MaxUnused::Bytes(_) | MaxUnused::Unlimited => 0.05,
+    };
+    // C2: what is not listed may be a delta against any of it.
+    let misses_data = marks.misses_data();
+    let stays = |pack: &PackInfo| misses_data && pack.kind == ChunkType::Data || live.contains(&pack.session);
+    let may_move = |at: u32| index.packs().get(at as usize).is_some_and(|pack| !pack.shunned && !stays(pack));
+    let mut budget = options.max_repack.unwrap_or(u64::MAX);
+    let anew = anew::choose(index, marks, &may_move, whole, &mut budget)?;
     let (kept, chosen) = keep(index, marks, live)?;
     let mut packs = Vec::with_capacity(index.packs().len());
-    // C2: what is not listed may be a delta against any of it.
-    let stays = |pack: &PackInfo| marks.misses_data() && pack.kind == ChunkType::Data;
     for (number, pack) in (0..).zip(index.packs()) {
-        let untouchable = stays(pack) || live.contains(&pack.session);
-        packs.push(account(index, number, (&kept, &marks.held), untouchable)?);
+        packs.push(account(index, number, (&kept, &marks.held), stays(pack))?);
+    }
+    for (at, grows) in &anew {
+        if let Some(pack) = packs.get_mut(at.pack as usize).filter(|pack| pack.fate != Fate::Drop) {
+            pack.fate = Fate::Move;
+            pack.grows += grows;
+        }
     }
     let total: u64 = index.packs().iter().map(|pack| pack.len).sum();
     let limit = match options.max_unused {
@@ -98,19 +118,13 @@ pub(super) fn plan(
         MaxUnused::Bytes(bytes) => bytes,
         MaxUnused::Unlimited => u64::MAX,
     };
-    let mut budget = options.max_repack.unwrap_or(u64::MAX);
     let unused = choose(index, &mut packs, live, limit, &mut budget);
     merge_small(index, &mut packs, live, &targets, &mut budget);
-    let whole = match options.max_unused {
-        MaxUnused::Share(share) => share,
-        MaxUnused::Bytes(0) => 0.0,
-        MaxUnused::Bytes(_) | MaxUnused::Unlimited => 0.05,
-    };
-    Ok(Plan { packs, kept, chosen, unused, whole })
+    Ok(Plan { packs, kept, anew, chosen, unused, whole })
 }
 
 fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable: bool) -> Result<Account> {
-    let stays = Account { fate: Fate::Keep, dead: 0, fixed: true };
+    let stays = Account { fate: Fate::Keep, dead: 0, grows: 0, fixed: true };
     let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
     // Condemned ones have their own collection; damaged ones wait for repair.
     if pack.shunned || untouchable {
@@ -130,7 +144,7 @@ fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable
         dead += f64::from(block.stored) * (1.0 - live as f64 / f64::from(block.plain.max(1)));
     }
     let fate = if needed { Fate::Keep } else { Fate::Drop };
-    Ok(Account { fate, dead: dead.max(0.0) as u64, fixed })
+    Ok(Account { fate, dead: dead.max(0.0) as u64, grows: 0, fixed })
 }
 
 /// Moves packs, the deadest first, until what stays unused is within the limit. Returns what stays unused.

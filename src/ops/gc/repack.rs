@@ -96,7 +96,8 @@ impl Mover<'_> {
     fn pack(&self, at: u32, pack: &PackInfo, reader: &mut BlockReader, sink: &mut Sink<'_>) -> Result<()> {
         let mut plain = Vec::new();
         let kept = self.index.table(at)?;
-        for (row, first) in kept.blocks() {
+        for (number, (row, first)) in (0..).zip(kept.blocks()) {
+            let anew = self.plan.anew.contains_key(&BlockAt { pack: at, block: number });
             let live = self.live(pack.first + first as usize, row);
             let bytes: u64 = row
                 .chunks
@@ -111,7 +112,7 @@ impl Mover<'_> {
             let sealed = open((self.repo, self.index), reader, pack, row, &mut plain)?;
             let sound = self.sound(pack, row, &plain, &live)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
-            if sound && dead <= self.plan.whole {
+            if sound && !anew && dead <= self.plan.whole {
                 sink.put_block(SealedBlock {
                     kind: pack.kind,
                     codec: row.codec,
@@ -122,9 +123,10 @@ impl Mover<'_> {
                 })?;
                 continue;
             }
-            if !row.bases.is_empty() {
+            if !row.bases.is_empty() && !anew {
                 let (chunks, plain) = only(row, &live, &plain);
-                sink.put_delta(pack.kind, chunks, plain, (self.index, row.bases.clone()))?;
+                let bases = self.index.bases_of(pack.kind, row)?;
+                sink.put_delta(pack.kind, chunks, plain, (self.index, bases))?;
                 continue;
             }
             let mut start = 0usize;
@@ -162,10 +164,14 @@ impl Mover<'_> {
 fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<(usize, Error)>> {
     let (mut reader, mut found) = (BlockReader::new(repo)?, Vec::new());
     let table = index.table(at as u32)?;
-    for base in table.blocks().flat_map(|(row, _)| &row.bases) {
-        match reader.prefix(index, table.table.kind, &[*base]) {
+    let mut bases = Vec::new();
+    for (row, _) in table.blocks() {
+        bases.extend(index.bases_of(table.table.kind, row)?);
+    }
+    for base in bases {
+        match reader.prefix(index, table.table.kind, &[base]) {
             Err(err) if err.is_damage() && !err.is_missing() => {
-                let copies = index.base_copies(table.table.kind, base)?;
+                let copies = index.base_copies(table.table.kind, &base)?;
                 for copy in copies.iter().filter(|copy| !copy.shunned) {
                     let at = copy.location.block.pack as usize;
                     let Some(pack) = index.packs().get(at) else { continue };
@@ -211,7 +217,7 @@ fn open(
     let mut sealed = vec![0u8; row.stored as usize];
     repo.storage().read_range(Area::Packs, &name, u64::from(row.offset), &mut sealed)?;
     let mut scratch = sealed.clone();
-    let prefix = reader.prefix(index, pack.kind, &row.bases)?;
+    let prefix = reader.prefix_of(index, pack.kind, row)?;
     let opened = reader.open(pack.kind, row, &prefix, &mut scratch, plain);
     opened.map_err(Error::damaged(Area::Packs.path(&name)))?;
     Ok(sealed)

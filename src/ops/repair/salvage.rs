@@ -141,7 +141,7 @@ impl<'a> Salvager<'a> {
             return Ok(Some(Vec::new()));
         }
         if let Some(index) = &self.index {
-            match self.reader.prefix(index, kind, &row.bases) {
+            match self.reader.prefix_of(index, kind, row) {
                 // Another repair may have moved it since.
                 Err(err) if err.is_damage() => {}
                 other => return other.map(Some),
@@ -152,7 +152,7 @@ impl<'a> Salvager<'a> {
             return Ok(None);
         }
         let index = self.index.insert(Index::load(self.repo, sight)?);
-        match self.reader.prefix(index, kind, &row.bases) {
+        match self.reader.prefix_of(index, kind, row) {
             Err(err) if err.is_damage() => Ok(None),
             other => other.map(Some),
         }

@@ -24,6 +24,7 @@ use crate::store::index::Index;
 use crate::store::past::Past;
 use crate::store::repository::Repository;
 use crate::store::session::Session;
+use crate::store::similar::Delta;
 use crate::store::sink::Effort;
 use crate::store::sink::Sink;
 use crate::store::trees::DirStream;
@@ -101,20 +102,22 @@ pub(super) fn rebuild(
     };
     let mut written = HashSet::new();
     if options.dry_run {
-        let (roots, dropped) = run(past, &mut |bytes| Ok(repo.namer().name(ChunkType::Tree, bytes)))?;
+        let (roots, dropped) = run(past, &mut |bytes, _| Ok(repo.namer().name(ChunkType::Tree, bytes)))?;
         let unmatched = selection.unmatched_excludes();
         return Ok(Rebuilt { roots, dropped, written, unmatched, session: None });
     }
     let (session, sight) = Session::open(repo, SessionKind::Writer)?;
     let index = Arc::new(Index::load(repo, sight)?);
     let stored = AtomicU64::new(0);
-    let effort = Effort { level: repo.config().level, harder: 0 };
+    let effort = Effort { level: repo.config().level, harder: HARDER };
+    let deltas = Delta::Auto.holds(repo);
     let (roots, dropped) = std::thread::scope(|scope| {
-        let mut sink = Sink::start(scope, repo, session.id, index, effort, &stored)?;
-        let made = run(past, &mut |bytes| {
+        let mut sink = Sink::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
+        let made = run(past, &mut |bytes, old| {
             let id = repo.namer().name(ChunkType::Tree, bytes);
             if written.insert(id) {
-                sink.put(ChunkType::Tree, id, bytes)?;
+                let like = if deltas { index.lengths(ChunkType::Tree, old)? } else { Vec::new() };
+                sink.put_similar(ChunkType::Tree, id, bytes, &like)?;
             }
             Ok(id)
         });
@@ -137,7 +140,11 @@ fn expect(past: &Past, observer: &dyn Observer) {
     observer.notice(Event::Found { files: 0, bytes: 0, complete: false });
 }
 
-type Put<'a> = dyn FnMut(&[u8]) -> Result<ChunkId> + 'a;
+/// Bytes below which trees are packed harder: little is written.
+const HARDER: u64 = 16 << 20;
+
+/// Stores a piece, which is like some of the old tree's.
+type Put<'a> = dyn FnMut(&[u8], &[ChunkId]) -> Result<ChunkId> + 'a;
 
 /// What is known of a directory that the walk is in.
 #[derive(Default)]
@@ -267,10 +274,21 @@ impl Builder<'_, '_> {
                 *tree = *changed;
             }
             is_empty = false;
-            new.push(&entry, self.namer, self.put)?;
+            let like = nearest(&old, tree);
+            new.push(&entry, self.namer, &mut |bytes| (self.put)(bytes, &like))?;
         }
-        Ok((new.finish(self.put)?, is_empty))
+        let like = nearest(&old, tree);
+        Ok((new.finish(&mut |bytes| (self.put)(bytes, &like))?, is_empty))
     }
+}
+
+/// The pieces of an old tree that were read last, and its root.
+fn nearest(old: &DirStream, tree: &ChunkId) -> Vec<ChunkId> {
+    let mut like: Vec<ChunkId> = old.pieces.iter().rev().take(3).rev().copied().collect();
+    if !like.contains(tree) {
+        like.push(*tree);
+    }
+    like
 }
 
 /// The directory that a path is in, and its name there.

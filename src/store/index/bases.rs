@@ -3,12 +3,16 @@
 
 use std::sync::PoisonError;
 
+use crate::codec::base::BaseNamer;
+use crate::codec::base::BaseRef;
 use crate::codec::hash::ChunkType;
+use crate::codec::pack::BlockRow;
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::store::index::BlockAt;
 use crate::store::index::Copy;
 use crate::store::index::Index;
+use crate::store::rows;
 
 impl Index {
     /// Copies of a chunk that a delta can be read with, good ones first.
@@ -46,7 +50,39 @@ impl Index {
     /// When its pack's table is damaged or cannot be read.
     pub fn bases(&self, at: BlockAt) -> Result<Vec<(ChunkId, u32)>> {
         let kept = self.shelf.table(at.pack)?;
-        Ok(kept.block(at.block).map(|(row, _)| row.bases.clone()).unwrap_or_default())
+        kept.block(at.block).map_or(Ok(Vec::new()), |(row, _)| self.bases_of(kept.table.kind, row))
+    }
+
+    /// What a row's bases are: their whole ids. One that is in no listed pack has an id that is no chunk's.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn bases_of(&self, kind: ChunkType, row: &BlockRow) -> Result<Vec<(ChunkId, u32)>> {
+        if row.bases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let namer = BaseNamer::of(&row.chunks);
+        row.bases.iter().map(|base| self.base_meant(kind, base, &namer)).collect()
+    }
+
+    fn base_meant(&self, kind: ChunkType, base: &BaseRef, namer: &BaseNamer) -> Result<(ChunkId, u32)> {
+        let means = |chunk: &(ChunkId, u32)| namer.means(base, chunk);
+        if let Some(near) = self.shelf.near_chunk(kind, base.prefix()).filter(means) {
+            return Ok(near);
+        }
+        for row in rows::with_prefix(&self.rows, base.prefix()) {
+            if let Some(found) = self.shelf.chunk(*row, kind)?.filter(means) {
+                return Ok(found);
+            }
+        }
+        for run in &self.shelf.runs {
+            for row in self.shelf.rows_in(run, base.prefix())? {
+                if let Some(found) = self.shelf.chunk(row, kind)?.filter(means) {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok((base.stand_in(), base.len))
     }
 
     /// W2: whether a copy may be written against: its pack is good, and so is one of each of its bases.
@@ -62,8 +98,8 @@ impl Index {
         if let Some(stand) = self.standing.lock().unwrap_or_else(PoisonError::into_inner).get(&at) {
             return Ok(*stand);
         }
-        let kind = self.place(at)?.kind;
-        let mut stand = true;
+        let kept = self.shelf.table(at.pack)?;
+        let (kind, mut stand) = (kept.table.kind, true);
         for base in self.bases(at)? {
             stand = stand && self.find_base(kind, &base)?.is_some();
         }

@@ -134,6 +134,18 @@ impl Index {
         self.search(kind, id, asked >= self.shelf.limits().before_sieve)
     }
 
+    /// Lengths of those of these chunks that may be written against.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn lengths(&self, kind: ChunkType, ids: &[ChunkId]) -> Result<Vec<(ChunkId, u32)>> {
+        let mut found = Vec::new();
+        for id in ids {
+            found.extend(self.find(kind, id)?.map(|location| (*id, location.len)));
+        }
+        Ok(found)
+    }
+
     /// A copy to read: a good one where there is one, else any.
     ///
     /// # Errors
@@ -283,7 +295,7 @@ impl Index {
             stored: row.stored,
             plain: row.plain,
             codec: row.codec,
-            bases: row.bases.clone(),
+            bases: self.bases_of(pack.kind, row)?,
         })
     }
 }

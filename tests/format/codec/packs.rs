@@ -7,6 +7,8 @@ use proptest::prelude::any;
 use proptest::prop_assert;
 use proptest::prop_assert_eq;
 use proptest::proptest;
+use snap_backup::codec::base::BaseNamer;
+use snap_backup::codec::base::BaseRef;
 use snap_backup::codec::block::SealedBlock;
 use snap_backup::codec::cipher::Ring;
 use snap_backup::codec::compress::Codec;
@@ -30,12 +32,14 @@ fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
     let block =
         (0..3u8, chunks, bases, vec(any::<u8>(), 0..200)).prop_map(|(codec, chunks, bases, sealed)| {
             let codec = Codec::from_byte(codec).unwrap();
+            let namer = BaseNamer::of(&chunks);
+            let bases = bases.iter().filter(|_| codec == Codec::Delta).map(|base| namer.name(base));
             SealedBlock {
                 kind: ChunkType::Data,
                 codec,
                 plain: chunks.iter().map(|(_, len)| len).sum(),
+                bases: bases.collect(),
                 chunks,
-                bases: if codec == Codec::Delta { bases } else { Vec::new() },
                 sealed,
             }
         });
@@ -121,7 +125,9 @@ fn sealed_tables_whose_lengths_do_not_add_up_are_refused() {
 fn delta(bases: &[(ChunkId, u32)]) -> Vec<u8> {
     let id = ChunkId::new([3; 32]);
     let mut bytes = wire::encode(&vec![(100u32, 12u32, 2u8, vec![(id, 12u32)])]).unwrap();
-    bytes.extend(wire::encode(&bases.to_vec()).unwrap());
+    let namer = BaseNamer::of(&[(id, 12)]);
+    let bases: Vec<BaseRef> = bases.iter().map(|base| namer.name(base)).collect();
+    bytes.extend(wire::encode(&bases).unwrap());
     bytes
 }
 

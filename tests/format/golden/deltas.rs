@@ -1,5 +1,6 @@
 //! A pack of one delta block: its row names what it is made from, and its frame opens only beside that.
 
+use snap_backup::codec::base::BaseNamer;
 use snap_backup::codec::block::BlockOpener;
 use snap_backup::codec::block::BlockSealer;
 use snap_backup::codec::compress::Codec;
@@ -73,7 +74,8 @@ fn a_row_names_the_bases_in_the_order_of_the_prefix() {
         let table = table(cipher, &pack);
         let [row] = table.blocks.as_slice() else { panic!("{folder}: {table:?}") };
         assert_eq!((row.codec, &row.chunks), (Codec::Delta, &vec![named(&changed())]), "{folder}");
-        assert_eq!(row.bases, bases().map(|base| named(&base)), "{folder}");
+        let namer = BaseNamer::of(&row.chunks);
+        assert_eq!(row.bases, bases().map(|base| namer.name(&named(&base))), "{folder}");
         assert!(row.stored < 200, "{folder}: {} bytes for three lines that changed", row.stored);
     }
 }
@@ -87,7 +89,12 @@ fn the_bytes_of_the_row_are_where_they_ever_were() {
         let mut sealed = pack[ENDS..ENDS + ends.table_len as usize].to_vec();
         let plain = ring(cipher).meta.open(&aad, &mut sealed).unwrap();
         let name = |plain: &[u8]| hex(named(plain).0.as_bytes());
-        let [first, second] = bases().map(|base| name(&base));
+        // What the id begins with, and a hash of the delta's chunks and the id.
+        let [first, second] = bases().map(|base| {
+            let id = named(&base).0;
+            let tag = sha256(&[&named(&changed()).0.as_bytes()[..], id.as_bytes()].concat());
+            hex(&id.as_bytes()[..8]) + &hex(&tag[..4])
+        });
         // One row; stored, plain, codec 2; a chunk and its length; two bases and theirs.
         let stored = wire_number(table(cipher, &pack).blocks[0].stored);
         let lengths = [changed().len(), 2000, lines(64).len() - 2000].map(|len| wire_number(len as u32));

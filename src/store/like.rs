@@ -27,14 +27,14 @@ const MOST_NAMES: usize = 65_536;
 
 /// An older version of a file.
 #[derive(Debug, Clone)]
-pub(super) struct Older {
-    pub(super) size: u64,
-    pub(super) content: Content,
+pub(crate) struct Older {
+    pub(crate) size: u64,
+    pub(crate) content: Content,
 }
 
 impl Older {
     /// What an entry holds, if it is a file that is not empty.
-    pub(super) fn of(entry: &Entry) -> Option<Self> {
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
         match &entry.kind {
             Kind::File { size, content } if *size > 0 => Some(Self { size: *size, content: content.clone() }),
             _ => None,
@@ -52,7 +52,7 @@ struct Place {
 
 /// Follows the older version while the new one is cut.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(crate) struct Follower {
     older: Older,
     /// Length of the new version, as far as that is known; else that of the older.
     size: u64,
@@ -69,13 +69,13 @@ pub(super) struct Follower {
 
 impl Follower {
     /// From the beginning of both.
-    pub(super) fn new(older: Older, size: Option<u64>) -> Self {
+    pub(crate) fn new(older: Older, size: Option<u64>) -> Self {
         let size = size.filter(|size| *size > 0).unwrap_or(older.size);
         Self { older, size, at: 0, shift: None, places: VecDeque::new(), known: HashMap::new(), loaded: 0 }
     }
 
     /// A hole is next in the new version.
-    pub(super) fn hole(&mut self, len: u64) {
+    pub(crate) fn hole(&mut self, len: u64) {
         self.at = self.at.saturating_add(len);
     }
 
@@ -83,7 +83,7 @@ impl Follower {
     ///
     /// # Errors
     /// When the older version's parts cannot be read.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         lists: &mut dyn Lists,
         id: &ChunkId,
@@ -152,7 +152,7 @@ impl Follower {
 
 /// Names of a directory of the parent, to find files by that are named almost alike.
 #[derive(Debug, Default)]
-pub(super) struct Siblings {
+pub(crate) struct Siblings {
     /// By what names are when each run of digits is one.
     alike: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
 }
@@ -162,7 +162,7 @@ impl Siblings {
     ///
     /// # Errors
     /// When the store fails. What of the directory is damaged has no names.
-    pub(super) fn of(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
+    pub(crate) fn of(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
         let (mut dir, mut found) = (DirStream::new(tree), Self::default());
         for _ in 0..MOST_NAMES {
             match dir.next(reader) {
@@ -179,7 +179,7 @@ impl Siblings {
     }
 
     /// The one of almost this name: the last before it, else the first after it.
-    pub(super) fn name(&self, name: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn name(&self, name: &[u8]) -> Option<&[u8]> {
         let names = self.alike.get(&folded(name))?;
         let before = names.partition_point(|other| other.as_slice() < name);
         let nearest = names.get(before.saturating_sub(1))?;
@@ -190,7 +190,7 @@ impl Siblings {
     ///
     /// # Errors
     /// When the store fails.
-    pub(super) fn older(
+    pub(crate) fn older(
         &self,
         reader: &mut ChunkReader,
         tree: ChunkId,
@@ -221,8 +221,8 @@ fn folded(name: &[u8]) -> Vec<u8> {
 
 /// Pieces that a directory or a list of parts has in the parent, and how many of the new one there are so far.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
-    pub(super) known: Vec<ChunkId>,
+pub(crate) struct Pieces {
+    pub(crate) known: Vec<ChunkId>,
     next: usize,
 }
 
@@ -230,12 +230,12 @@ pub(super) struct Pieces {
 const FEW: usize = 6;
 
 impl Pieces {
-    pub(super) fn new(known: Vec<ChunkId>) -> Self {
+    pub(crate) fn new(known: Vec<ChunkId>) -> Self {
         Self { known, next: 0 }
     }
 
     /// Those that the next piece may be like.
-    pub(super) fn like_next(&mut self) -> Vec<ChunkId> {
+    pub(crate) fn like_next(&mut self) -> Vec<ChunkId> {
         let at = self.next;
         self.next += 1;
         if self.known.len() <= FEW {
