@@ -34,6 +34,7 @@ use snap_backup::store::repository::InitOptions;
 use snap_backup::store::repository::Repository;
 use snap_backup::store::selection::Choice;
 use snap_backup::store::session;
+use snap_backup::store::similar::Delta;
 use snap_backup::store::snapshots;
 use snap_backup::store::storage::Area;
 use snap_backup::store::storage::Storage;
@@ -220,6 +221,25 @@ fn siblings_keep_blocks_as_they_are_packed_and_strangers_pack_anew() {
         };
         let (here, there) = (bytes(&pair.from, &pair.library.open()), bytes(&pair.to, &pair.there()));
         assert_eq!(here == there, other == Other::Sibling, "{here} bytes here, {there} there");
+        pair.assert_there();
+    }
+}
+
+#[test]
+fn what_is_like_a_file_of_the_last_copy_becomes_a_delta_there_unless_none_are_wanted() {
+    for (other, delta) in [(BOTH[0], Delta::Auto), (BOTH[1], Delta::Auto), (BOTH[1], Delta::Off)] {
+        let pair = Pair::new(other);
+        let mut bytes = Random::new(1).bytes(600_000);
+        // The second has another date, the third is changed.
+        for (name, number) in [("dump-1", 1), ("dump-2", 2), ("dump-2", 3)] {
+            (0..600_000).step_by(20_000).for_each(|at| bytes[at] = number);
+            let _ = fs::remove_dir_all(pair.library.path("src"));
+            pair.library.write("src", &[(name, &bytes)]);
+            pair.library.backup("src", backup::Options::default());
+        }
+        pair.try_copy(&Options { delta, ..Options::default() }).unwrap();
+        let packs: u64 = pair.to.inner.list(Area::Packs).unwrap().iter().map(|found| found.len).sum();
+        assert_eq!(packs < 620_000, delta == Delta::Auto, "{packs} bytes there");
         pair.assert_there();
     }
 }

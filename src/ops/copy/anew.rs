@@ -29,6 +29,9 @@ use crate::ops::copy::cutter::Cutter;
 use crate::ops::copy::cutter::put_tree;
 use crate::store::chunks::ChunkReader;
 use crate::store::index::Index;
+use crate::store::like::Older;
+use crate::store::like::Pieces;
+use crate::store::like::Siblings;
 use crate::store::past::Past;
 use crate::store::repository::Repository;
 use crate::store::sink::Sink;
@@ -52,6 +55,8 @@ const NEW: usize = 1;
 enum Step {
     /// A directory begins.
     Enter,
+    /// A file of so many bytes begins that is like one that is there.
+    Like(Older, u64),
     /// A content begins, or goes on after a hole.
     Hole(u64),
     /// A content ends.
@@ -60,8 +65,8 @@ enum Step {
     Known(Content, Content),
     /// What is there of a directory.
     KnownTree(ChunkId, ChunkId),
-    /// A directory ends.
-    Leave(ChunkId),
+    /// A directory ends, of which these pieces are there of the one before it.
+    Leave(ChunkId, Vec<ChunkId>),
 }
 
 type Steps = Mutex<VecDeque<Step>>;
@@ -72,6 +77,8 @@ fn lock(steps: &Steps) -> MutexGuard<'_, VecDeque<Step>> {
 
 pub(super) struct Work<'a> {
     pub(super) to: &'a Repository,
+    /// What is like something that is there may become a delta.
+    pub(super) deltas: bool,
     pub(super) past: &'a Past,
     pub(super) observer: &'a dyn Observer,
     pub(super) stop: &'a AtomicBool,
@@ -96,6 +103,7 @@ impl Work<'_> {
             there: ChunkReader::new(self.to, Arc::clone(there))?,
             observer: self.observer,
             steps: &steps,
+            deltas: self.deltas,
             open: vec![Beside::of(base.map(|base| base.root))],
         };
         let set = |numbers: &[usize]| Arc::new(numbers.iter().copied().collect::<Numbers>());
@@ -109,7 +117,7 @@ impl Work<'_> {
             reader: self.past.another_reader()?,
             sink,
             observer: self.observer,
-            cutter: Cutter::new(self.to),
+            cutter: Cutter::new(self.to, ChunkReader::new(self.to, Arc::clone(there))?),
             made: Made::default(),
             above: Vec::new(),
             root: None,
@@ -134,13 +142,31 @@ impl Work<'_> {
 
 /// A directory that the walk is in, as it is there.
 struct Beside {
+    tree: Option<ChunkId>,
     entries: Option<DirStream>,
     next: Option<Entry>,
+    /// Names in it, once a file that it does not have was met.
+    siblings: Option<Siblings>,
 }
 
 impl Beside {
     fn of(tree: Option<ChunkId>) -> Self {
-        Self { entries: tree.map(DirStream::new), next: None }
+        Self { tree, entries: tree.map(DirStream::new), next: None, siblings: None }
+    }
+
+    /// What a file of it may be like: the one of almost this name.
+    fn sibling(&mut self, name: &[u8], reader: &mut ChunkReader) -> Result<Option<Older>> {
+        let Some(tree) = self.tree else { return Ok(None) };
+        let siblings = match &mut self.siblings {
+            Some(siblings) => siblings,
+            none => none.insert(Siblings::of(reader, tree)?),
+        };
+        siblings.older(reader, tree, name)
+    }
+
+    /// Pieces that were read of it.
+    fn pieces(&self) -> Vec<ChunkId> {
+        self.entries.as_ref().map_or(Vec::new(), |entries| entries.pieces.clone())
     }
 
     /// The entry of this name; names are asked for in order.
@@ -165,6 +191,7 @@ struct Walker<'a> {
     there: ChunkReader,
     observer: &'a dyn Observer,
     steps: &'a Steps,
+    deltas: bool,
     open: Vec<Beside>,
 }
 
@@ -194,6 +221,9 @@ impl Walking<'_, '_, '_> {
                 self.say(Step::Known(content.clone(), (*there).clone()))?;
                 continue;
             }
+            if let Some(older) = self.like(entry, content, there)? {
+                self.say(Step::Like(older, size))?;
+            }
             let Self { walker, feed } = self;
             trees::each_part(&mut walker.reader, size, content, &mut |part| match part {
                 Part::Hole { len } => say(walker.steps, feed, Step::Hole(len)),
@@ -202,6 +232,22 @@ impl Walking<'_, '_, '_> {
             self.say(Step::End(content.clone()))?;
         }
         Ok(())
+    }
+}
+
+impl Walking<'_, '_, '_> {
+    /// What is there that a content may be like.
+    fn like(&mut self, entry: &Entry, content: &Content, there: Option<&Entry>) -> Result<Option<Older>> {
+        let walker = &mut self.walker;
+        let is_the_file = matches!(&entry.kind, Kind::File { content: own, .. } if own == content);
+        if !walker.deltas || !is_the_file {
+            return Ok(None);
+        }
+        match (there.and_then(Older::of), walker.open.last_mut()) {
+            (Some(older), _) => Ok(Some(older)),
+            (None, Some(beside)) => beside.sibling(&entry.name, &mut walker.there),
+            (None, None) => Ok(None),
+        }
     }
 }
 
@@ -240,9 +286,10 @@ impl Visitor for Walking<'_, '_, '_> {
     }
 
     fn leave(&mut self, _: &[u8], trees: &[Tree]) -> Result<()> {
-        self.walker.open.pop();
+        let beside = self.walker.open.pop().filter(|_| self.walker.deltas);
+        let pieces = beside.map_or(Vec::new(), |beside| beside.pieces());
         let new = trees.iter().find(|tree| tree.among.has(NEW));
-        new.map_or(Ok(()), |tree| self.say(Step::Leave(tree.id)))
+        new.map_or(Ok(()), |tree| self.say(Step::Leave(tree.id, pieces)))
     }
 }
 
@@ -275,6 +322,7 @@ impl Maker<'_, '_> {
     fn step(&mut self, step: Step) -> Result<()> {
         match step {
             Step::Enter => self.above.push(std::mem::take(&mut self.made)),
+            Step::Like(older, size) => self.cutter.follow(older, size),
             Step::Hole(len) => {
                 self.observer.notice(Event::Done { files: 0, bytes: len });
                 self.cutter.hole(len, self.sink)?;
@@ -285,11 +333,11 @@ impl Maker<'_, '_> {
             }
             Step::Known(old, new) => drop(self.made.contents.insert(old, new)),
             Step::KnownTree(old, new) => drop(self.made.trees.insert(old, new)),
-            Step::Leave(old) => {
+            Step::Leave(old, pieces) => {
                 let above = self.above.pop();
                 let is_root = above.is_none();
                 let made = std::mem::replace(&mut self.made, above.unwrap_or_default());
-                let new = self.build(&old, &made)?;
+                let new = self.build(&old, &made, pieces)?;
                 if is_root {
                     self.root = Some(new);
                 } else {
@@ -301,9 +349,10 @@ impl Maker<'_, '_> {
     }
 
     /// The directory as it is there.
-    fn build(&mut self, old: &ChunkId, made: &Made) -> Result<ChunkId> {
+    fn build(&mut self, old: &ChunkId, made: &Made, pieces: Vec<ChunkId>) -> Result<ChunkId> {
         let Self { to, reader, sink, .. } = self;
-        let mut put = |bytes: &[u8]| put_tree(to, sink, bytes);
+        let mut pieces = Pieces::new(pieces);
+        let mut put = |bytes: &[u8]| put_tree(to, sink, bytes, &pieces.like_next());
         let (mut entries, mut builder) = (DirStream::new(*old), DirBuilder::default());
         while let Some(mut entry) = entries.next(reader)? {
             for (_, content) in entry.contents_mut() {

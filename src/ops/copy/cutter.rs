@@ -6,6 +6,9 @@ use crate::error::Result;
 use crate::model::entry::Content;
 use crate::model::entry::Part;
 use crate::model::id::ChunkId;
+use crate::store::chunks::ChunkReader;
+use crate::store::like::Follower;
+use crate::store::like::Older;
 use crate::store::repository::Repository;
 use crate::store::sink::Sink;
 
@@ -15,18 +18,33 @@ pub(super) struct Cutter<'a> {
     list: ListBuilder,
     /// Bytes that are not cut yet.
     rest: Vec<u8>,
+    /// An older version of the file that is there, and who reads the lists of such.
+    follower: Option<Follower>,
+    lists: ChunkReader,
 }
 
-/// Stores a piece of a tree or of a list.
-pub(super) fn put_tree(repo: &Repository, sink: &mut Sink<'_>, bytes: &[u8]) -> Result<ChunkId> {
+/// Stores a piece of a tree or of a list, which may be like some that are there.
+pub(super) fn put_tree(
+    repo: &Repository,
+    sink: &mut Sink<'_>,
+    bytes: &[u8],
+    like: &[ChunkId],
+) -> Result<ChunkId> {
     let id = repo.namer().name(ChunkType::Tree, bytes);
-    sink.put(ChunkType::Tree, id, bytes)?;
+    let like = sink.index().lengths(ChunkType::Tree, like)?;
+    sink.put_similar(ChunkType::Tree, id, bytes, &like)?;
     Ok(id)
 }
 
 impl<'a> Cutter<'a> {
-    pub(super) fn new(repo: &'a Repository) -> Self {
-        Self { repo, list: ListBuilder::default(), rest: Vec::new() }
+    /// `lists` reads what is there.
+    pub(super) fn new(repo: &'a Repository, lists: ChunkReader) -> Self {
+        Self { repo, list: ListBuilder::default(), rest: Vec::new(), follower: None, lists }
+    }
+
+    /// The file that begins is like one that is there.
+    pub(super) fn follow(&mut self, older: Older, size: u64) {
+        self.follower = Some(Follower::new(older, Some(size)));
     }
 
     /// More bytes.
@@ -39,14 +57,16 @@ impl<'a> Cutter<'a> {
     /// A hole: the data before it ends there.
     pub(super) fn hole(&mut self, len: u64, sink: &mut Sink<'_>) -> Result<()> {
         self.cut(sink, true)?;
+        self.follower.iter_mut().for_each(|follower| follower.hole(len));
         self.part(Part::Hole { len }, sink)
     }
 
     /// What stands in the entry; the next file may begin.
     pub(super) fn end(&mut self, sink: &mut Sink<'_>) -> Result<Content> {
         self.cut(sink, true)?;
+        self.follower = None;
         let repo = self.repo;
-        std::mem::take(&mut self.list).finish(&mut |bytes| put_tree(repo, sink, bytes))
+        std::mem::take(&mut self.list).finish(&mut |bytes| put_tree(repo, sink, bytes, &[]))
     }
 
     fn cut(&mut self, sink: &mut Sink<'_>, to_the_end: bool) -> Result<()> {
@@ -56,8 +76,10 @@ impl<'a> Cutter<'a> {
         while ahead.len() >= chunker.max() || to_the_end && !ahead.is_empty() {
             let (chunk, behind) = ahead.split_at(chunker.cut(ahead));
             let id = self.repo.namer().name(ChunkType::Data, chunk);
-            sink.put(ChunkType::Data, id, chunk)?;
-            self.part(Part::Chunk { id, len: chunk.len() as u32 }, sink)?;
+            let len = chunk.len() as u32;
+            let like = self.like(&id, len)?;
+            sink.put_similar(ChunkType::Data, id, chunk, &like)?;
+            self.part(Part::Chunk { id, len }, sink)?;
             ahead = behind;
         }
         let left = ahead.len();
@@ -66,8 +88,20 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
+    /// What the next chunk is like. Where that cannot be found out it is stored for itself.
+    fn like(&mut self, id: &ChunkId, len: u32) -> Result<Vec<(ChunkId, u32)>> {
+        let Some(follower) = &mut self.follower else { return Ok(Vec::new()) };
+        match follower.next(&mut self.lists, id, len) {
+            Err(err) if err.is_damage() => {
+                self.follower = None;
+                Ok(Vec::new())
+            }
+            like => like,
+        }
+    }
+
     fn part(&mut self, part: Part, sink: &mut Sink<'_>) -> Result<()> {
         let repo = self.repo;
-        self.list.push(part, &mut |bytes| put_tree(repo, sink, bytes))
+        self.list.push(part, &mut |bytes| put_tree(repo, sink, bytes, &[]))
     }
 }

@@ -47,7 +47,7 @@ pub struct Options {
     pub choice: Choice,
     /// Instead of the other repository's compression level; what stays packed as it is is not packed again.
     pub level: Option<i32>,
-    /// Whether what is a delta becomes one there.
+    /// Whether what is like something that is there becomes a delta there: in a sibling what is one here.
     pub delta: Delta,
     /// Write nothing.
     pub dry_run: bool,
@@ -220,8 +220,9 @@ impl<'a> Run<'a> {
             let root = match &mut self.alike {
                 Some(alike) => alike.copy(self.to, old, vouched, &mut sink, self.observer, self.stop),
                 None => {
-                    let work =
-                        anew::Work { to: self.to, past: self.past, observer: self.observer, stop: self.stop };
+                    let Self { to, past, observer, stop, .. } = *self;
+                    let deltas = self.options.delta.holds(to);
+                    let work = anew::Work { to, deltas, past, observer, stop };
                     work.copy(old, base.as_ref(), &index, &mut sink)
                 }
             };

@@ -36,7 +36,7 @@ pub(crate) struct Copy {
     /// Compression of what has to be packed anew: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     compression: Option<i32>,
-    /// Store what is a delta here as one in a sibling: auto (if that is near), on or off
+    /// Store changes of what is there as deltas: auto (if that is near), on or off
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = values::delta)]
     delta: Delta,
     /// Write nothing, say what would be
