@@ -165,8 +165,11 @@ fn bases_near(index: &Index, location: &Location) -> Result<Vec<(ChunkId, u32)>>
     let plain = u64::from(index.place(location.block)?.plain).max(1);
     let prefix: u64 = bases.iter().map(|(_, len)| u64::from(*len)).sum();
     let (start, end) = (u64::from(location.start), u64::from(location.start) + u64::from(location.len));
-    let from = (start * prefix / plain).saturating_sub(MARGIN);
-    let to = end * prefix / plain + MARGIN;
+    // At either end of the prefix are bases that were taken to be on the safe side: what lies between them is not where the
+    // proportion says. More than a quarter of those would let prefixes grow with each version.
+    let margin = MARGIN + prefix.saturating_sub(plain) / 4;
+    let from = (start * prefix / plain).saturating_sub(margin);
+    let to = end * prefix / plain + margin;
     let mut at = 0;
     let near = bases.into_iter().filter(|(_, len)| {
         let begins = at;
