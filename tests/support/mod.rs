@@ -134,6 +134,7 @@ impl Sandbox {
     pub fn bin(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
         command.env_clear().current_dir(self.dir.path()).env("HOME", self.path("home"));
+        command.envs(faked_clock());
         // A file in the working directory is read only when it is named.
         let config = self.path("snap.toml");
         if config.exists() {
@@ -267,6 +268,13 @@ impl Outcome {
     pub fn warnings(&self) -> usize {
         self.stderr.lines().filter(|line| line.to_lowercase().contains("warning")).count()
     }
+}
+
+/// What fakes the clock of these tests (`faketime cargo test`) fakes that of the program, too.
+fn faked_clock() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let is_faked = std::env::var_os("FAKETIME").is_some();
+    let of_clock = |name: &str| name == "LD_PRELOAD" || name == "TZ" || name.contains("FAKE");
+    std::env::vars_os().filter(|(name, _)| is_faked && name.to_str().is_some_and(of_clock)).collect()
 }
 
 /// Whether the long versions of tests are wanted: `SNAP_TEST_LONG` is set.
