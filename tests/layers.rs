@@ -29,7 +29,11 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("clap", "bin"),
     ("clap_complete", "bin"),
     ("clap_mangen", "bin"),
+    ("console", "bin"),
     ("indicatif", "bin"),
+    ("rpassword", "bin"),
+    ("signal_hook", "bin"),
+    ("strsim", "bin"),
     ("fuser", "bin"),
     ("croner", "ops/schedule/cron.rs"),
     ("ureq", "bin"),
@@ -105,6 +109,17 @@ fn programs_start_where_passwords_are_withheld() {
 fn the_homes_exist() {
     for (name, home) in ONE_MODULE_EACH {
         assert!(src().join(home).exists(), "{home}, the home of {name}, is gone");
+    }
+}
+
+/// Without the feature `cli` this is a library, which brings none of them.
+#[test]
+fn what_only_the_program_names_is_an_optional_dependency() {
+    let manifest = fs::read_to_string(src().with_file_name("Cargo.toml")).unwrap();
+    for (name, _) in ONE_MODULE_EACH.iter().filter(|(_, home)| home.starts_with("bin")) {
+        let named = |line: &&str| line.replace('-', "_").starts_with(&format!("{name} ="));
+        let line = manifest.lines().find(named).unwrap();
+        assert!(line.contains("optional = true"), "{line}");
     }
 }
 

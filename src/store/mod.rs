@@ -21,6 +21,7 @@ pub mod enclosing;
 mod fresh;
 pub mod graph;
 pub mod holds;
+#[cfg(any(feature = "cloud", feature = "rest"))]
 mod http;
 pub mod index;
 pub mod init;
@@ -40,10 +41,12 @@ pub mod pairs;
 pub mod parity;
 pub mod parts;
 pub mod past;
+#[cfg_attr(not(any(feature = "cloud", feature = "rest")), allow(dead_code, reason = "it is for HTTP"))]
 pub mod patience;
 pub mod read_session;
 mod recent;
 pub mod repository;
+#[cfg(feature = "rest")]
 pub mod rest;
 pub mod roots;
 pub mod rows;

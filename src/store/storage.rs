@@ -279,6 +279,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
 }
 
 /// Whether the parts, one after the other, are these bytes.
+#[cfg(any(feature = "cloud", feature = "rest"))]
 pub(crate) fn are(parts: &[&[u8]], bytes: &[u8]) -> bool {
     let mut rest = bytes;
     let all = parts.iter().all(|part| rest.strip_prefix(*part).map(|behind| rest = behind).is_some());

@@ -8,7 +8,9 @@ use std::sync::Arc;
 #[cfg(feature = "cloud")]
 use snap_backup::store::cloud::{self, CloudStorage};
 use snap_backup::store::local::LocalStorage;
+#[cfg(feature = "rest")]
 use snap_backup::store::patience::Patience;
+#[cfg(feature = "rest")]
 use snap_backup::store::rest::{self, RestStorage};
 use snap_backup::store::sftp::{self, SftpStorage};
 use snap_backup::store::storage::Storage;
@@ -32,6 +34,7 @@ pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
         let place = parsed(repo, cloud::place::Place::parse)?;
         return Ok(Arc::new(CloudStorage::new(place, cloud_options(global))?));
     }
+    #[cfg(feature = "rest")]
     if rest::place::Place::is_meant(bytes) {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (user, password) = (variable("SNAP_REST_USERNAME"), variable("SNAP_REST_PASSWORD"));
