@@ -3,6 +3,7 @@
 mod args;
 #[cfg(feature = "browse")]
 mod browse;
+mod called;
 mod chart;
 mod commands;
 mod config;

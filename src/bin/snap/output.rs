@@ -16,10 +16,10 @@ use snap_backup::store::writing::Deltas;
 use snap_backup::{Error, Result};
 
 use crate::pager::Paged;
-use crate::report;
 pub(crate) use crate::table::{padded, table};
 use crate::terminal::{self, Guarded, Paint};
 pub(crate) use crate::terminal::{name, printable};
+use crate::{called, report};
 
 /// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics. A terminal gets nothing that
 /// would steer it.
@@ -60,7 +60,7 @@ pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
 
 /// Prints lines after work whose result must show in the exit code even if nobody reads them.
 pub(crate) fn tell(text: &str) -> Result<()> {
-    match emit(|out| writeln!(out, "{text}").map_err(failed)) {
+    match emit(|out| writeln!(out, "{}", called::message(text)).map_err(failed)) {
         Err(error) if report::is_broken_pipe(&error) => Ok(()),
         result => result,
     }
@@ -87,6 +87,7 @@ pub(crate) fn failed(source: io::Error) -> Error {
 
 /// One line on standard error. If that is gone too, there is nobody left to tell.
 pub(crate) fn complain(line: &str) {
+    let line = &*called::message(line);
     let mut err = io::stderr().lock();
     let _ = match terminal::is_stderr() {
         true => writeln!(err, "{}", terminal::painted_lines(line)),

@@ -3,6 +3,8 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::called;
+
 /// Verbs of restic, borg, rustic, kopia, bup, duplicity, tar and rsnapshot.
 const VERBS: &[(&str, &str)] = &[
     ("analyze", "`snap du` says what fills the repository"),
@@ -187,7 +189,10 @@ pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedCommand] {
         error.remove(kind);
     }
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+    error.insert(
+        ContextKind::Suggested,
+        ContextValue::StyledStrs(vec![called::message(advice).into_owned().into()]),
+    );
     if let Some(verb) = verb.and_then(|verb| top.find_subcommand(verb)) {
         let name = format!("{} {}", top.get_name(), verb.get_name());
         let usage = verb.clone().bin_name(name).render_usage();

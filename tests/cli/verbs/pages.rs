@@ -71,6 +71,58 @@ fn every_shell_gets_something_and_another_is_a_mistake() {
     sandbox.snap(&["completions", "tcsh"]).expect(2);
 }
 
+/// Each shell that starts reads the whole file.
+#[test]
+fn completions_do_not_repeat_all_global_options_for_each_verb() {
+    let sandbox = Sandbox::bare();
+    for shell in ["bash", "zsh", "fish"] {
+        let text = finished(&sandbox, shell);
+        assert!(text.contains("password-command") && text.contains("repo"), "{shell}");
+        let repeated = text.matches("password-command").count();
+        assert!(repeated <= 4, "{shell} repeats --password-command {repeated} times");
+        assert!(text.len() < 120_000, "{shell}: {} bytes", text.len());
+    }
+}
+
+/// Packages install it as `snap-backup`, since snapd has `/usr/bin/snap`.
+#[test]
+fn every_text_has_the_name_by_which_the_program_was_called() {
+    let sandbox = Sandbox::bare();
+    let link = sandbox.path("snap-backup");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_snap"), &link).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&link);
+        command.env_clear().env("HOME", sandbox.path("home")).env("SNAP_PAGER", "cat").args(args);
+        crate::support::finish(command, b"")
+    };
+    let other = regex::Regex::new(r"(?m)(^|[\s`(])snap([\s:`,;)]|$)").unwrap();
+    let top = run(&["--help"]).expect(0).text();
+    let verbs = top.lines().filter(|line| line.starts_with("  ") && !line.trim_start().starts_with('-'));
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.contains(&"backup") && verbs.contains(&"help"), "{top}");
+    for verb in &verbs {
+        let text = run(&["help", verb]);
+        let text = if text.code == 0 { text.text() } else { continue };
+        assert!(text.contains("Usage: snap-backup"), "{verb}: {text}");
+        let wrong: Vec<&str> = text.lines().filter(|line| other.is_match(line)).collect();
+        assert!(wrong.is_empty(), "help {verb}: {wrong:?}");
+    }
+    for topic in ["environment", "patterns", "selectors", "terminal"] {
+        let text = run(&["help", topic]).expect(0).text();
+        let wrong: Vec<&str> = text.lines().filter(|line| other.is_match(line)).collect();
+        assert!(wrong.is_empty(), "help {topic}: {wrong:?}");
+    }
+    let told = run(&["-r", "nowhere", "snapshots"]).expect(10).stderr;
+    assert!(told.starts_with("snap-backup: there is no repository"), "{told}");
+    assert!(told.contains("`snap-backup init`"), "{told}");
+    let told = run(&["extract"]).expect(2).stderr;
+    assert!(told.contains("`snap-backup restore SNAPSHOT"), "{told}");
+    assert!(run(&["completions", "bash"]).expect(0).text().contains("-o default snap-backup\n"));
+    let pages = sandbox.path("pages");
+    run(&["man", pages.to_str().unwrap()]).expect(0);
+    assert!(pages.join("snap-backup-restore.1").is_file());
+}
+
 fn finished(sandbox: &Sandbox, shell: &str) -> String {
     sandbox.ok(&["completions", shell]).text()
 }

@@ -11,9 +11,9 @@ use snap_backup::{Error, Result};
 
 use super::protected;
 use crate::args::Global;
-use crate::help;
 use crate::output::{self, count};
 use crate::report::Outcome;
+use crate::{called, help};
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
@@ -31,9 +31,20 @@ pub(crate) struct Pages {
 
 pub(super) fn completions(args: &Completions) -> Result<Outcome> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut help::command(), "snap", &mut text);
+    clap_complete::generate(args.shell, &mut once_global(help::command()), called::name(), &mut text);
     output::emit(|out| out.write_all(&text).map_err(output::failed))?;
     Ok(Outcome::Done)
+}
+
+/// Options of all verbs that are typed behind many. The others are completed before the verb: a file that repeats all of them
+/// for each verb has 190 KB, and every shell that starts reads it.
+const COMMON: [&str; 4] = ["repo", "quiet", "verbose", "json"];
+
+fn once_global(top: Command) -> Command {
+    top.mut_args(|arg| {
+        let repeated = arg.is_global_set() && COMMON.contains(&arg.get_id().as_str());
+        arg.global(repeated)
+    })
 }
 
 pub(super) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
@@ -42,7 +53,7 @@ pub(super) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     let mut top = help::command();
     top.build();
     let mut pages = 0;
-    page(&top, "snap", None, &args.dir, &mut pages)?;
+    page(&top, called::name(), None, &args.dir, &mut pages)?;
     if !global.quiet && !global.json {
         let dir = output::printable(&args.dir.display().to_string());
         output::tell(&format!("wrote {} to {dir}", count(pages, "page", "pages")))?;
@@ -73,7 +84,7 @@ fn of_its_own(command: &Command, parent: Option<&Command>) -> Command {
         parent.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
     let is_global = |arg: &clap::Arg| global.contains(arg.get_id());
     let mut end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    end += "\n\nThe options that all verbs take are in snap(1).";
+    end += &format!("\n\nThe options that all verbs take are in {}(1).", called::name());
     command
         .clone()
         .mut_args(|arg| if is_global(&arg) { arg.hide(true) } else { arg })

@@ -17,9 +17,9 @@ use clap::{Args, Command, CommandFactory};
 use snap_backup::{Error, Result};
 
 use crate::args::Cli;
-use crate::output;
 use crate::report::Outcome;
 use crate::synonyms;
+use crate::{called, output};
 #[cfg(test)]
 pub(crate) use environment::markdown as environment_markdown;
 
@@ -48,7 +48,7 @@ pub(crate) fn command() -> Command {
         let path: Vec<&str> = verb.name.split(' ').collect();
         top = apply::at_path(top, &path, &|command| apply::to_verb(command, verb));
     }
-    top
+    called::command(top)
 }
 
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Help) -> Result<Outcome> {
     if let [word] = args.words.as_slice()
         && let Some(text) = topics::text(word)
     {
-        output::tell_paged(text.trim_end())?;
+        output::tell_paged(&called::text(text.trim_end()))?;
         return Ok(Outcome::Done);
     }
     let mut top = command();
