@@ -22,6 +22,7 @@ mod fresh;
 pub mod graph;
 pub mod holds;
 #[cfg(any(feature = "cloud", feature = "rest"))]
+#[cfg_attr(not(feature = "rest"), allow(dead_code, unused_imports, reason = "for rest"))]
 mod http;
 pub mod index;
 pub mod init;
