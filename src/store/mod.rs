@@ -36,6 +36,7 @@ pub mod memory;
 pub mod mender;
 pub mod mirror;
 pub mod names;
+mod noise;
 pub mod objects;
 pub mod packs;
 pub mod pairs;

@@ -17,6 +17,7 @@ use crossbeam_channel::unbounded;
 use crate::codec::block::BlockSealer;
 use crate::codec::block::SealedBlock;
 use crate::codec::compress::delta;
+use crate::codec::compress::looks_random;
 use crate::codec::hash::ChunkType;
 use crate::error;
 use crate::error::Error;
@@ -28,6 +29,7 @@ use crate::store::chunks::BlockReader;
 use crate::store::drift::Probe;
 use crate::store::fresh::Fresh;
 use crate::store::index::Index;
+use crate::store::noise::Noise;
 use crate::store::packs::StoredPack;
 use crate::store::repository::Repository;
 use crate::store::shelf::Source;
@@ -377,10 +379,18 @@ fn seal_all(
 ) -> Result<()> {
     let failed = || Error::making("a block");
     let mut sealer = BlockSealer::new(repo.ring().clone(), level).map_err(failed())?;
-    let (mut harder, mut reader) = (None, None);
+    let (mut harder, mut reader, mut noise) = (None, None, Noise::default());
     for block in blocks {
         let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
-        if let Some(delta) = seal_delta(repo, &block, plain, &mut sealer, &mut reader)? {
+        let is_noise = block.made_from.is_some() && block.kind == ChunkType::Data && looks_random(plain);
+        let mut delta = None;
+        if !is_noise || noise.is_tried() {
+            delta = seal_delta(repo, &block, plain, is_noise, &mut sealer, &mut reader)?;
+            if is_noise {
+                noise.came(delta.is_some());
+            }
+        }
+        if let Some(delta) = delta {
             let _ = back.try_send(block.plain);
             out.send(delta).map_err(|_| Error::Stopped)?;
             continue;
@@ -403,6 +413,7 @@ fn seal_delta(
     repo: &Repository,
     block: &OpenBlock,
     plain: &[u8],
+    is_noise: bool,
     sealer: &mut BlockSealer,
     reader: &mut Option<BlockReader>,
 ) -> Result<Option<SealedBlock>> {
@@ -415,7 +426,8 @@ fn seal_delta(
         Err(err) if err.is_damage() => return Ok(None),
         prefix => prefix?,
     };
-    let effort = match (block.harder, block.kind) {
+    let effort = match (block.harder && !is_noise, block.kind) {
+        // What random bytes have in common with others are long matches, which the quick one finds as well.
         (false, _) => delta::Effort::Quick,
         (true, ChunkType::Data) => delta::Effort::Files,
         (true, ChunkType::Tree) => delta::Effort::Trees,

@@ -110,7 +110,7 @@ const PLACE: usize = 1 << 10;
 
 /// Whether all bytes are about as frequent as one another in a sample, as in what is compressed or encrypted. Text,
 /// programs and pictures are far from it.
-pub(in crate::codec) fn looks_random(plain: &[u8]) -> bool {
+pub(crate) fn looks_random(plain: &[u8]) -> bool {
     let mut counts = [0u32; 256];
     let step = plain.len() / PLACES;
     if step < PLACE {
