@@ -22,6 +22,7 @@ use snap_backup::ops::stats::Report;
 use snap_backup::store::graph::Amount;
 use snap_backup::store::memory::MemoryStorage;
 use snap_backup::store::repository::Access;
+use snap_backup::store::repository::InitOptions;
 use snap_backup::store::repository::Repository;
 use snap_backup::store::selection::Choice;
 use snap_backup::store::storage::Area;
@@ -41,6 +42,12 @@ impl Stage {
     fn new() -> Self {
         let storage = Arc::new(Hooked::default());
         Self { library: Library::on(storage.clone(), None), storage }
+    }
+
+    fn without_deltas() -> Self {
+        let storage = Arc::new(Hooked::default());
+        let options = InitOptions { deltas: false, ..InitOptions::default() };
+        Self { library: Library::with(storage.clone(), options), storage }
     }
 
     /// A source of exactly these files, each of its own bytes, backed up.
@@ -201,13 +208,15 @@ fn mixed(stage: &Stage, source: &str, files: &[(u8, bool, u16)]) -> SnapshotId {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// To the hundredth and one small pack (what stays of a block is packed anew, and how well nobody knows), whatever lies beside it in its blocks, forgotten before or not.
+    /// To the hundredth and one small pack (what stays of a block is packed anew, and how well nobody knows), whatever lies
+    /// beside it in its blocks, forgotten before or not. Without deltas: a collection stores those whole whose bases take more
+    /// than they save, which nobody foresees here.
     #[test]
     fn what_is_said_to_be_freed_is_freed(
         sources in vec(vec((0..12_u8, any::<bool>(), 1..600_u16), 0..6), 2..6),
         marks in vec(any::<[bool; 2]>(), 6),
     ) {
-        let stage = Stage::new();
+        let stage = Stage::without_deltas();
         let ids: Vec<SnapshotId> = sources.iter().map(|files| mixed(&stage, "src", files)).collect();
         // Waste and trash that are none of these snapshots' business.
         let early: Vec<SnapshotId> = ids.iter().zip(&marks).filter(|(_, [_, early])| *early).map(|(id, _)| *id).collect();

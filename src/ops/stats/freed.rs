@@ -30,7 +30,8 @@ pub struct Freed {
 
 /// What comes back when these snapshots are forgotten, taken together, and a collection purges them and rewrites all that
 /// is not wholly needed (`--empty-trash --max-unused 0`). What came back without that is not counted. An id that names no
-/// snapshot counts for nothing.
+/// snapshot counts for nothing. Where there are deltas it is an
+/// estimate: bases count as needed, and a collection stores deltas whole whose bases take more than they save.
 ///
 /// # Errors
 /// When a tree or a block cannot be read, the store fails or the run was interrupted.
