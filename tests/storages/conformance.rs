@@ -160,6 +160,11 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
             assert!(said.contains("no create-if-absent"), "{said}");
             continue;
         }
+        // Such a server also answers with the length of one version and bytes of another, status 200, while it overwrites:
+        // curl gets the same of rclone. Objects that are replaced carry a seal, by which that is noticed.
+        if lacks.is_some() && name == "replace never mixes" {
+            continue;
+        }
         check(&store);
         assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
     }
