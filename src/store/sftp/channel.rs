@@ -9,6 +9,7 @@ use std::process::Child;
 use std::process::ChildStdin;
 use std::process::ChildStdout;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -95,14 +96,15 @@ impl Channel {
             Ok(extensions) => extensions,
             Err(err) => {
                 drop(input);
-                let _ = child.kill();
-                let ended = child.wait().ok().and_then(|status| status.code());
-                let silent = err.kind() == io::ErrorKind::UnexpectedEof;
-                return Err(Fail::Lost(match ended.filter(|_| silent) {
-                    // ssh has said why.
-                    Some(code) => format!("ssh ended with {code} before an SFTP server answered"),
-                    None => format!("no SFTP server answers: {err}"),
-                }));
+                if err.kind() != io::ErrorKind::UnexpectedEof {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(Fail::Lost(format!("no SFTP server answers: {err}")));
+                }
+                // ssh has said why, or is about to.
+                let code = end(&mut child).and_then(|status| status.code());
+                let how = code.map_or("closed the line".to_owned(), |code| format!("ended with {code}"));
+                return Err(Fail::Lost(format!("ssh {how} before an SFTP server answered")));
             }
         };
         let shared = Arc::new(Mutex::new(Waiting::default()));
@@ -190,16 +192,20 @@ impl Drop for Channel {
     fn drop(&mut self) {
         // The server ends when its input does.
         *lock(&self.input) = None;
-        let mut child = lock(&self.child);
-        for _ in 0..100 {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
+        end(&mut lock(&self.child));
     }
+}
+
+/// How a program ended that has nothing more to do. One that does not end within two seconds is killed.
+fn end(child: &mut Child) -> Option<ExitStatus> {
+    for _ in 0..100 {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+            ended => return ended.ok().flatten(),
+        }
+    }
+    let _ = child.kill();
+    child.wait().ok()
 }
 
 impl Pending {
