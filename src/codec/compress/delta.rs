@@ -8,6 +8,8 @@ use zstd::zstd_safe::CCtx;
 use zstd::zstd_safe::CParameter;
 use zstd::zstd_safe::DCtx;
 
+use crate::codec::compress::NO_MEMORY;
+use crate::codec::compress::failed;
 use crate::model::malformed::Malformed;
 
 /// Most plain bytes of a prefix.
@@ -54,7 +56,7 @@ pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> R
     if prefix.len() > MAX_PREFIX as usize || window > MAX_WINDOW_LOG {
         return Err(Malformed::because("a delta of too many bytes"));
     }
-    let mut context = CCtx::try_create().ok_or(Malformed::because("no memory for zstd"))?;
+    let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
     let effort = if prefix.len() > LONGEST_INDEXED { Effort::Quick } else { effort };
     let (level, long, short, shortest) = effort.numbers();
     for parameter in [
@@ -88,14 +90,10 @@ pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Re
     }
     out.clear();
     out.reserve_exact(len);
-    let mut context = DCtx::try_create().ok_or(Malformed::because("no memory for zstd"))?;
+    let mut context = DCtx::try_create().ok_or(NO_MEMORY)?;
     context.ref_prefix(prefix).map_err(failed)?;
     context.decompress(out, packed).map_err(failed)?;
     if out.len() == len { Ok(()) } else { Err(Malformed::because("unpacks to another length")) }
-}
-
-fn failed(code: zstd_safe::ErrorCode) -> Malformed {
-    Malformed::with(zstd_safe::get_error_name(code).to_owned())
 }
 
 /// The smallest window that covers prefix and plain bytes, as a power of two.
