@@ -1,10 +1,10 @@
-//! Versions of one file that drift: each is a delta against the first, and larger than the one before. Sooner or later storing one
-//! whole saves more than it costs, since those after it are then made from that one.
+//! Versions of a file that drift away from the first one, of which all are deltas: each delta is larger than the one
+//! before. At some point storing a version whole saves more than it costs, since those after it are made from that one.
 //!
-//! Where each version changes as much as the last one did, deltas of `g`, 2`g`, 3`g` bytes add up, and if the series has no end a
-//! whole one of `w` bytes is best stored every sqrt(2`w`/`g`) versions: when the delta has grown to sqrt(2`w``g`). Later is hardly
-//! worse (6 % at 2 sqrt(`w``g`)), and better where the series ends or its beginning is forgotten. Neither the number of versions nor
-//! what the others took need be known for that, only what the newest would take as a delta against the one before it.
+//! Let a whole version take w bytes, and each version add g bytes of changes: the deltas take g, 2g, 3g, ... In a series
+//! without end it is best to store a whole one every sqrt(2w/g) versions, when the delta has grown to sqrt(2wg). Here it is
+//! stored at 2 sqrt(wg): at most 6 % worse, and better where the series ends or its beginning is forgotten. Only w, the
+//! delta and g must be known; g is measured on a sample, as a delta against the version before.
 
 use crate::codec::block::Weights;
 use crate::codec::compress::delta;

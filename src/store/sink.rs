@@ -86,8 +86,9 @@ const HARDER: i32 = 9;
 pub struct Effort {
     /// Compression level.
     pub level: i32,
-    /// So many bytes of data and of deltas, the first ones, are packed at level 9 if that is more, and deltas at level 12. Where little is new, as in most
-    /// runs that have a parent, that costs little; and it never costs more than for so many bytes.
+    /// The first so many bytes are compressed harder: data at level 9 and deltas at level 12, unless `level` is higher.
+    /// Where little is new, as in most runs that have a parent, that costs little; and it never costs more than for so
+    /// many bytes.
     pub harder: u64,
 }
 

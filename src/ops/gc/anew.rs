@@ -18,8 +18,9 @@ struct Delta {
     bases: Vec<Copy>,
 }
 
-/// Which delta blocks are stored whole, and by how much they then grow, if that saves more than `share` of what they then take. Of the packs that `may_move`,
-/// as many as the `budget` allows. What only they needed is not marked any more.
+/// Chooses the delta blocks to store whole: those for which keeping the bases that nobody else needs takes more than the
+/// delta saves, by more than `share` of what the block then takes. Packs count that `may_move`, as many as the `budget`
+/// allows. Returns by how much each block grows, about. Bases that only these blocks needed are not marked any more.
 ///
 /// # Errors
 /// When a table cannot be read.
