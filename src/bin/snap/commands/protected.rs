@@ -22,9 +22,15 @@ impl Context {
         for mirror in mirrors {
             add("a mirror of the repository", self.for_repository(mirror).local_dir());
         }
-        add("snap's cache", self.global.cache().or_else(cache::default_dir));
-        add("snap's state directory", self.global.state());
+        all.extend(self.kept());
         all
+    }
+
+    /// What this machine keeps of repositories and runs.
+    fn kept(&self) -> Vec<Protected> {
+        let cache = self.global.cache().or_else(cache::default_dir);
+        let all = [("snap's cache", cache), ("snap's state directory", self.global.state())];
+        all.into_iter().filter_map(|(what, path)| Some(Protected { what, path: path? })).collect()
     }
 
     /// What checks that a place lies in none of them.
@@ -39,8 +45,7 @@ impl Context {
         if let Some(other) = enclosing::above(dir) {
             return Err(cannot(inside(dir, &other)));
         }
-        let kept = self.protected().into_iter().filter(|one| one.what.starts_with("snap's"));
-        Guard::new(kept.collect()).check(dir).map_err(|err| cannot(err.to_string()))
+        Guard::new(self.kept()).check(dir).map_err(|err| cannot(err.to_string()))
     }
 
     /// The repository's directory, if it is one. Nobody is called for that.
