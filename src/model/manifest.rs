@@ -56,6 +56,13 @@ pub struct Counts {
     pub errors: u64,
 }
 
+impl Counts {
+    /// Files in the snapshot, whatever they were in the parent.
+    pub fn files(&self) -> u64 {
+        self.files_new.saturating_add(self.files_changed).saturating_add(self.files_unchanged)
+    }
+}
+
 /// A snapshot. The struct is frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {

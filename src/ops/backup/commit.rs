@@ -10,7 +10,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::ChunkId;
-use crate::model::manifest::Counts;
 use crate::model::manifest::Manifest;
 use crate::model::manifest::SnapshotKind;
 use crate::model::record::SessionKind;
@@ -108,9 +107,9 @@ fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
 /// Whether nothing was saved of any source, and not because there is nothing: as a snapshot it would be complete, and
 /// outlive those that hold something.
 fn holds_nothing(run: &Run<'_>, summary: &Summary) -> bool {
-    let Counts { files_new, files_changed, files_unchanged, others, .. } = summary.counts;
+    let saved = summary.counts.files() + summary.counts.others;
     let counts = |(path, _): &(Vec<u8>, String)| !run.options.optional.contains(path);
-    files_new + files_changed + files_unchanged + others == 0 && summary.problems.iter().any(counts)
+    saved == 0 && summary.problems.iter().any(counts)
 }
 
 fn why_nothing(summary: &Summary) -> String {

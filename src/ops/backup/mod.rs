@@ -314,8 +314,7 @@ impl Backup {
         }
         if let (Some(before), None) = (&basis.newest, &self.options.stdin) {
             let counts = &before.manifest.counts;
-            let files = counts.files_new + counts.files_changed + counts.files_unchanged;
-            observer.notice(Event::Estimate { files, bytes: counts.bytes_total });
+            observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
         }
         loop {
             let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;

@@ -167,8 +167,7 @@ pub fn run(
 fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &Options) {
     let counts = &snapshot.manifest.counts;
     if path.is_empty() && !options.delta && options.since.is_none() {
-        let files = counts.files_new + counts.files_changed + counts.files_unchanged;
-        observer.notice(Event::Expect { files, bytes: counts.bytes_total });
+        observer.notice(Event::Expect { files: counts.files(), bytes: counts.bytes_total });
     }
 }
 

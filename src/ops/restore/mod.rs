@@ -323,8 +323,7 @@ pub fn run(
     };
     let counts = &snapshot.manifest.counts;
     if path.is_none() && options.include.is_empty() && options.only.is_none() {
-        let files = counts.files_new + counts.files_changed + counts.files_unchanged;
-        observer.notice(Event::Expect { files, bytes: counts.bytes_total });
+        observer.notice(Event::Expect { files: counts.files(), bytes: counts.bytes_total });
     }
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {

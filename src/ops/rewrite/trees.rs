@@ -134,9 +134,8 @@ fn expect(past: &Past, observer: &dyn Observer) {
     let largest =
         past.snapshots.iter().map(|one| &one.manifest.counts).max_by_key(|counts| counts.bytes_total);
     let Some(counts) = largest else { return };
-    let files = counts.files_new + counts.files_changed + counts.files_unchanged;
     observer.notice(Event::Stage { name: "looking through paths", unit: "files" });
-    observer.notice(Event::Estimate { files, bytes: counts.bytes_total });
+    observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
     observer.notice(Event::Found { files: 0, bytes: 0, complete: false });
 }
 
