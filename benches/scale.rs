@@ -7,23 +7,18 @@
 mod scale;
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scale::Shape;
-use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::id::ChunkId;
-use snap_backup::store::index::Index;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Sight;
+use snap_backup::repo::index::Index;
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::storage::local::LocalStorage;
 
 /// Files of the directory that is backed up beside all that.
 const FILES: usize = 200_000;

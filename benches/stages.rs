@@ -3,21 +3,13 @@
 
 use std::hint::black_box;
 
-use criterion::Criterion;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
-use snap_backup::codec::block::BlockOpener;
-use snap_backup::codec::block::BlockSealer;
-use snap_backup::codec::block::SealedBlock;
-use snap_backup::codec::chunker;
-use snap_backup::codec::chunker::Chunker;
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::hash;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::Namer;
-use snap_backup::codec::hash::SubKeys;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer, SealedBlock};
+use snap_backup::codec::chunk::chunker;
+use snap_backup::codec::chunk::chunker::Chunker;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::hash;
+use snap_backup::codec::crypto::hash::{ChunkType, Key, Namer, SubKeys};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 

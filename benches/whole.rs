@@ -1,24 +1,16 @@
 //! A backup and a restore from end to end, as the command makes them: an encrypted repository on disk, synced.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use criterion::BatchSize;
-use criterion::Criterion;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
-use snap_backup::ops::backup;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::check;
-use snap_backup::ops::restore;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
+use snap_backup::ops::{backup, check, restore};
+use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::storage::local::LocalStorage;
 
 mod sample;
 

@@ -11,61 +11,31 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::Serialize;
-use snap_backup::codec::block::BlockOpener;
-use snap_backup::codec::chunker::Chunker;
-use snap_backup::codec::cipher::OVERHEAD;
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::compress;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::compress::delta;
-use snap_backup::codec::envelope;
-use snap_backup::codec::gzip;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::Namer;
-use snap_backup::codec::hash::SubKeys;
-use snap_backup::codec::list::ListPiece;
-use snap_backup::codec::pack;
-use snap_backup::codec::pack::ENDS;
-use snap_backup::codec::pack::Ends;
-use snap_backup::codec::pack::Table;
-use snap_backup::codec::parity;
-use snap_backup::codec::parity::Layout;
-use snap_backup::codec::parity::Sums;
-use snap_backup::codec::segment::Contents;
-use snap_backup::codec::slot;
-use snap_backup::codec::slot::SlotLabel;
-use snap_backup::codec::tar::acl;
-use snap_backup::codec::tar::flags;
-use snap_backup::codec::tar::pax;
-use snap_backup::codec::tar::read::Next;
-use snap_backup::codec::tar::read::Reader;
-use snap_backup::codec::tree::DirBuilder;
-use snap_backup::codec::tree::DirPiece;
-use snap_backup::codec::wire;
-use snap_backup::model::config::CipherKind;
-use snap_backup::model::config::Config;
+use serde::{Deserialize, Serialize};
+use snap_backup::codec::chunk::block::BlockOpener;
+use snap_backup::codec::chunk::chunker::Chunker;
+use snap_backup::codec::chunk::compress;
+use snap_backup::codec::chunk::compress::{Codec, delta};
+use snap_backup::codec::crypto::cipher::{OVERHEAD, Ring};
+use snap_backup::codec::crypto::hash::{ChunkType, Key, Namer, SubKeys};
+use snap_backup::codec::crypto::key_slot::SlotLabel;
+use snap_backup::codec::crypto::{key_slot, sealed_object};
+use snap_backup::codec::pack::header_bundle::Contents;
+use snap_backup::codec::pack::parity::{Layout, Sums};
+use snap_backup::codec::pack::{ENDS, Ends, Table, parity};
+use snap_backup::codec::tar::read::{Next, Reader};
+use snap_backup::codec::tar::{acl, flags, pax};
+use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
+use snap_backup::codec::tree::part_list::ListPiece;
+use snap_backup::codec::{gzip, pack, wire};
+use snap_backup::fs::filter::{Filter, FilterOptions, Location, Selection, Verdict};
+use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::entry::check_name;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::RepoId;
-use snap_backup::model::id::SnapshotId;
+use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId};
 use snap_backup::model::manifest::Manifest;
-use snap_backup::model::record::Beat;
-use snap_backup::model::record::DamageRecord;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::Seen;
-use snap_backup::model::record::SessionRecord;
-use snap_backup::store::sftp::wire as sftp;
-use snap_backup::store::sftp::wire::Reply;
-use snap_backup::tree::filter::Filter;
-use snap_backup::tree::filter::FilterOptions;
-use snap_backup::tree::filter::Location;
-use snap_backup::tree::filter::Selection;
-use snap_backup::tree::filter::Verdict;
+use snap_backup::model::records::{Beat, DamageRecord, Fence, GcRecord, Seen, SessionRecord};
+use snap_backup::storage::sftp::protocol as sftp;
+use snap_backup::storage::sftp::protocol::Reply;
 
 /// A target: its name, and what takes the bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -125,15 +95,15 @@ pub fn manifest(bytes: &[u8]) {
 /// A configuration as it stands in a repository, and its body alone.
 pub fn config(bytes: &[u8]) {
     let body = again::<Config>(bytes);
-    let whole = slot::open_config(bytes).ok();
-    let _ = slot::check_config(bytes, &keys().config);
+    let whole = key_slot::open_config(bytes).ok();
+    let _ = key_slot::check_config(bytes, &keys().config);
     for config in body.into_iter().chain(whole) {
         if let Ok(chunker) = Chunker::new(config.chunker, &keys().gear) {
             let zeros = vec![0; chunker.max().min(1 << 20)];
             let cut = chunker.cut(&zeros);
             assert!(cut > 0 && cut <= zeros.len(), "a chunk of {cut} bytes");
         }
-        let _ = slot::close_config(&config, &keys().config).expect("what was read can be written");
+        let _ = key_slot::close_config(&config, &keys().config).expect("what was read can be written");
     }
 }
 
@@ -147,9 +117,9 @@ pub fn sftp_packet(bytes: &[u8]) {
 
 /// A key slot. No key is derived, as that takes long: costs that nobody could bear must be refused.
 pub fn key_slot(bytes: &[u8]) {
-    let _ = slot::repo_of(bytes);
+    let _ = key_slot::repo_of(bytes);
     for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
-        let _ = slot::label(bytes, &ring(kind).meta);
+        let _ = key_slot::label(bytes, &ring(kind).meta);
     }
     let _ = again::<SlotLabel>(bytes);
     let number = |at: usize| {
@@ -159,7 +129,7 @@ pub fn key_slot(bytes: &[u8]) {
     let bearable =
         (8 << 10..=2 << 20).contains(&memory) && (1..=16).contains(&passes) && (1..=16).contains(&lanes);
     if !bearable {
-        let opened = slot::open(bytes, b"golden");
+        let opened = key_slot::open(bytes, b"golden");
         assert!(opened.is_err(), "a key at costs of {memory} KiB, {passes} passes, {lanes} lanes");
     }
 }
@@ -182,13 +152,13 @@ pub fn records(bytes: &[u8]) {
 
 /// A whole small object, as it lies in a repository.
 pub fn sealed_object(bytes: &[u8]) {
-    let _ = envelope::magic_of(bytes);
+    let _ = sealed_object::magic_of(bytes);
     for ring in [ring(CipherKind::None), ring(CipherKind::Xaes256Gcm)] {
-        let _ = envelope::open::<Manifest>(&ring, envelope::MANIFEST, "name", bytes.to_vec());
-        let _ = envelope::open::<SessionRecord>(&ring, envelope::SESSION, "name", bytes.to_vec());
-        let _ = envelope::open::<Beat>(&ring, envelope::BEAT, "name", bytes.to_vec());
-        let _ = envelope::open::<GcRecord>(&ring, envelope::GC, "name", bytes.to_vec());
-        let _ = envelope::open::<DamageRecord>(&ring, envelope::DAMAGE, "name", bytes.to_vec());
+        let _ = sealed_object::open::<Manifest>(&ring, sealed_object::MANIFEST, "name", bytes.to_vec());
+        let _ = sealed_object::open::<SessionRecord>(&ring, sealed_object::SESSION, "name", bytes.to_vec());
+        let _ = sealed_object::open::<Beat>(&ring, sealed_object::BEAT, "name", bytes.to_vec());
+        let _ = sealed_object::open::<GcRecord>(&ring, sealed_object::GC, "name", bytes.to_vec());
+        let _ = sealed_object::open::<DamageRecord>(&ring, sealed_object::DAMAGE, "name", bytes.to_vec());
     }
 }
 
@@ -263,12 +233,12 @@ pub fn pack_table(bytes: &[u8]) {
 
 /// A segment as it lies in a repository; what it says that it holds, alone; and what a pack begins with, alone.
 pub fn segment(bytes: &[u8]) {
-    let start = envelope::object_len(bytes).filter(|start| *start <= bytes.len() as u64);
+    let start = sealed_object::object_len(bytes).filter(|start| *start <= bytes.len() as u64);
     let file_len = bytes.len() as u64;
     for ring in [ring(CipherKind::None), ring(CipherKind::Xaes256Gcm)] {
         let head = bytes.get(..start.unwrap_or_default() as usize).unwrap_or_default().to_vec();
         let name = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
-        if let Ok(contents) = envelope::open::<Contents>(&ring, envelope::SEGMENT, name, head) {
+        if let Ok(contents) = sealed_object::open::<Contents>(&ring, sealed_object::SEGMENT, name, head) {
             parts(&contents, start.unwrap_or_default(), file_len);
         }
         let _ = pack::open_front(&ring, bytes, file_len);

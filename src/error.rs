@@ -4,8 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::model::decode_error::Malformed;
 use crate::model::id::SnapshotId;
-use crate::model::malformed::Malformed;
 
 /// `Result` with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

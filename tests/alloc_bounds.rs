@@ -4,27 +4,16 @@
 use std::fs;
 
 use serde_bytes::ByteBuf;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::Namer;
-use snap_backup::codec::list::ListPiece;
+use snap_backup::codec::crypto::hash::{Key, Namer};
+use snap_backup::codec::crypto::key_slot;
 use snap_backup::codec::pack::Table;
-use snap_backup::codec::slot;
-use snap_backup::codec::tree::DirBuilder;
-use snap_backup::codec::tree::DirPiece;
+use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
+use snap_backup::codec::tree::part_list::ListPiece;
 use snap_backup::codec::wire;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Meta;
-use snap_backup::model::entry::Part;
-use snap_backup::model::entry::Time;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::manifest::Counts;
-use snap_backup::model::manifest::Manifest;
-use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::GcRecord;
+use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time};
+use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
+use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
+use snap_backup::model::records::GcRecord;
 
 /// Elements of 16 bytes and more: any of these would be a gigabyte or beyond all memory.
 const LENGTHS: [u64; 4] = [1 << 26, u32::MAX as u64, 1 << 60, u64::MAX];
@@ -63,7 +52,7 @@ fn no_decoder_takes_memory_for_what_is_not_there() {
     for body in claiming(&wire::encode(&(1u8, SnapshotId::new([1; 16]), 64u32, vec![row])).unwrap()) {
         let _ = Table::from_cached(&body);
     }
-    assert!(slot::open(&greedy_slot(), b"password").is_err());
+    assert!(key_slot::open(&greedy_slot(), b"password").is_err());
     let taken = peak() - before;
     assert!(taken < 256 << 10, "{taken} KiB were taken");
 }

@@ -2,30 +2,37 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Ground floor first. A module may name its own folder and any floor below; never a neighbour.
-const FLOORS: &[&[&str]] =
-    &[&["model"], &["error"], &["observe", "codec", "threads", "programs"], &["store", "tree"], &["ops"]];
+const FLOORS: &[&[&str]] = &[
+    &["model"],
+    &["error"],
+    &["progress", "util"],
+    &["codec"],
+    &["fs", "storage"],
+    &["run_log"],
+    &["repo"],
+    &["ops"],
+];
 
 /// A crate, and the one file or folder of the library that may name it.
 const ONE_MODULE_EACH: &[(&str, &str)] = &[
-    ("fastcdc", "codec/chunker.rs"),
-    ("zstd", "codec/compress"),
+    ("fastcdc", "codec/chunk/chunker.rs"),
+    ("zstd", "codec/chunk/compress"),
     ("flate2", "codec/gzip.rs"),
     ("libdeflater", "codec/gzip.rs"),
     ("postcard", "codec/wire.rs"),
-    ("serde_json", "store/journal"),
-    ("serde_json", "ops/import/metadata.rs"),
-    ("serde_json", "store/rest"),
-    ("ring", "codec/cipher.rs"),
-    ("reed_solomon_simd", "codec/parity.rs"),
-    ("argon2", "codec/kdf.rs"),
-    ("sha2", "codec/hash.rs"),
-    ("hmac", "codec/hash.rs"),
-    ("sled", "store/view.rs"),
-    ("walkdir", "tree"),
+    ("serde_json", "run_log"),
+    ("serde_json", "ops/import/legacy/metadata.rs"),
+    ("serde_json", "storage/rest"),
+    ("ring", "codec/crypto/cipher.rs"),
+    ("reed_solomon_simd", "codec/pack/parity.rs"),
+    ("argon2", "codec/crypto/kdf.rs"),
+    ("sha2", "codec/crypto/hash.rs"),
+    ("hmac", "codec/crypto/hash.rs"),
+    ("sled", "repo/index/local_cache.rs"),
+    ("walkdir", "fs/stat.rs"),
     ("clap", "bin"),
     ("clap_complete", "bin"),
     ("clap_mangen", "bin"),
@@ -37,8 +44,8 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("fuser", "bin"),
     ("croner", "ops/schedule/cron.rs"),
     ("ureq", "bin"),
-    ("ureq", "store/http.rs"),
-    ("object_store", "store/cloud"),
+    ("ureq", "storage/http.rs"),
+    ("object_store", "storage/object_store"),
     ("toml", "bin"),
     ("tokio", "bin/snap/serve"),
     ("hyper", "bin/snap/serve"),

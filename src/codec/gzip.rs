@@ -1,17 +1,13 @@
 //! gzip (RFC 1952): whole members out, streams of members in. The only user of libdeflate and flate2.
 
-use std::fmt;
-use std::io;
-use std::io::BufRead;
-use std::io::Read;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::io::{BufRead, Read};
+use std::sync::{Mutex, PoisonError};
+use std::{fmt, io};
 
 use flate2::bufread::GzDecoder;
-use libdeflater::CompressionLvl;
-use libdeflater::Compressor;
+use libdeflater::{CompressionLvl, Compressor};
 
-use crate::model::malformed::Malformed;
+use crate::model::decode_error::Malformed;
 
 /// Bytes that a compressor takes at most: it is at the highest level.
 const LARGEST: usize = 12 << 20;

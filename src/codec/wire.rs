@@ -2,10 +2,9 @@
 //!
 //! postcard is not self-describing: a struct that was ever written never changes; enums grow at the end only.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::model::malformed::Malformed;
+use crate::model::decode_error::Malformed;
 
 /// Bytes of a value.
 ///

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::decode_error::Malformed;
 use crate::model::id::ChunkId;
-use crate::model::malformed::Malformed;
 
 /// An instant: seconds since 1970 (negative before) and nanoseconds within the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]

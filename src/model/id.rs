@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::malformed::Malformed;
+use crate::model::decode_error::Malformed;
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {

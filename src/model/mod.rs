@@ -1,11 +1,10 @@
 //! Words of the domain. No I/O, no dependency on the rest.
 
-pub mod change;
 pub mod config;
+pub mod decode_error;
 pub mod entry;
+pub mod entry_diff;
 pub mod id;
-pub mod malformed;
 pub mod manifest;
-pub mod notes;
-pub mod numbers;
-pub mod record;
+pub mod manifest_ext;
+pub mod records;

@@ -3,26 +3,19 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Meta;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::observe::Observer;
-use crate::store::chunks::ChunkReader;
-use crate::store::parts;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::trees;
-use crate::store::trees::DirStream;
+use crate::model::entry::{Content, Entry, Kind, Meta};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::progress::Observer;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::walk::{dir_reader, file_parts};
 
 /// Readers that are kept, each with the blocks that it read last, while nobody uses them.
 const KEPT: usize = 2;
@@ -86,7 +79,7 @@ impl Browser {
         if path.iter().all(|byte| *byte == b'/') {
             return Ok(Some(Entry { name: Vec::new(), kind: Kind::Dir { tree }, meta: Meta::default() }));
         }
-        self.with(|reader| trees::lookup(reader, tree, path))
+        self.with(|reader| dir_reader::lookup(reader, tree, path))
     }
 
     /// At most `most` entries of a directory, from this name on.
@@ -115,14 +108,14 @@ impl Browser {
     pub fn read(&self, size: u64, content: &Content, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.with(|reader| {
-            parts::read_range(reader, size, content, range.clone(), &mut |some| {
+            file_parts::read_range(reader, size, content, range.clone(), &mut |some| {
                 bytes.extend_from_slice(some);
                 Ok(())
             })
         })?;
         match bytes.len() as u64 == range.end.saturating_sub(range.start) {
             true => Ok(bytes),
-            false => Err(trees::bad("a file whose parts are not its size")),
+            false => Err(dir_reader::bad("a file whose parts are not its size")),
         }
     }
 

@@ -3,17 +3,15 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::malformed::Malformed;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::snapshots::Query;
-use crate::store::stream;
-use crate::store::trees;
-use crate::store::trees::Budget;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{Entry, Kind};
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::read::sequential;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Query;
+use crate::repo::walk::dir_reader;
+use crate::repo::walk::dir_reader::Budget;
 
 /// Writes the file that `SEL:path` names to `out`.
 ///
@@ -31,7 +29,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     })?;
     session.begin(&[snapshot.id])?;
     let mut reader = session.chunks()?;
-    let found = trees::lookup(&mut reader, snapshot.manifest.root, &path)?;
+    let found = dir_reader::lookup(&mut reader, snapshot.manifest.root, &path)?;
     if let Some(entry) = &found {
         Budget::of(&snapshot.manifest.counts).take(&path, entry)?;
     }
@@ -46,12 +44,14 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
             None => Error::no_path(&snapshot.id, &path),
         });
     };
-    let plan = |feed: &mut stream::Feed<'_>| {
+    let plan = |feed: &mut sequential::Feed<'_>| {
         feed.at(&path)?;
-        let planned = trees::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
-        planned.map_err(|err| stream::belonging(&path, err))
+        let planned = dir_reader::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
+        planned.map_err(|err| sequential::belonging(&path, err))
     };
-    stream::run(&session, plan, &mut |bytes| out.write_all(bytes).map_err(Error::io("write", "the output")))?;
+    sequential::run(&session, plan, &mut |bytes| {
+        out.write_all(bytes).map_err(Error::io("write", "the output"))
+    })?;
     session.leave()?;
     let what = || String::from_utf8_lossy(&path).into_owned();
     meta.loss().map_or(Ok(()), |why| Err(Error::Damaged { what: what(), source: Malformed::because(why) }))

@@ -1,35 +1,25 @@
 //! `du`: which directories the bytes are in: to restore, in the repository, and how fast they grow. All chosen snapshots
 //! are walked at once, each distinct tree read once; each chunk counts once, where the walk meets it first.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Part;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Entry, Part};
 use crate::model::id::ChunkId;
-use crate::model::numbers::Numbers;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::chunks::ChunkReader;
-use crate::store::graph;
-use crate::store::index::BlockAt;
-use crate::store::index::Index;
-use crate::store::past;
-use crate::store::past::Past;
-use crate::store::repository::Repository;
-use crate::store::selection::Choice;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::trees;
-use crate::store::versions;
-use crate::store::versions::Version;
-use crate::store::versions::Visitor;
+use crate::progress::{Event, Observer};
+use crate::repo::index::{BlockAt, Index};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Choice;
+use crate::repo::walk::multi_walk::{Version, Visitor};
+use crate::repo::walk::snapshot_set::Past;
+use crate::repo::walk::{dir_reader, multi_walk, ref_graph, snapshot_set};
+use crate::util::bitset::Numbers;
 
 /// Of what.
 #[derive(Debug, Clone, Default)]
@@ -147,12 +137,12 @@ pub fn run(
 
 /// Whole snapshots, and the one path that is meant in all of them.
 fn start(repo: &Repository, options: &Options) -> Result<(Choice, Vec<u8>)> {
-    let mut start = past::stored_path(&options.below)?;
+    let mut start = snapshot_set::stored_path(&options.below)?;
     let mut choice = options.choice.clone();
     for (number, selector) in choice.selectors.iter_mut().enumerate() {
         let (snapshot, path) = snapshots::resolve(repo, &*selector)?;
-        let path = past::stored_path(&path.unwrap_or_default())?;
-        let path = if path.is_empty() { past::stored_path(&options.below)? } else { path };
+        let path = snapshot_set::stored_path(&path.unwrap_or_default())?;
+        let path = if path.is_empty() { snapshot_set::stored_path(&options.below)? } else { path };
         if number > 0 && path != start {
             return Err(Error::Usage(format!("{selector}: one directory can be asked for at a time")));
         }
@@ -179,9 +169,9 @@ fn count(
     if !start.is_empty() {
         let mut lost = |_: &[u8], err| Err(err);
         let mut way = past.bounds(stop);
-        first = versions::look_up(&mut past.reader, trees.clone(), start, &mut lost, &mut way)?;
+        first = multi_walk::look_up(&mut past.reader, trees.clone(), start, &mut lost, &mut way)?;
         if !all {
-            trees = versions::trees_of(&first);
+            trees = multi_walk::trees_of(&first);
         }
         if !first.iter().any(|version| version.among.meets(&roles.chosen)) {
             let path = String::from_utf8_lossy(start);
@@ -212,7 +202,7 @@ fn count(
     if !all {
         counter.entries(Some(0), &first)?;
     }
-    versions::walk(&mut past.reader, base, trees, &mut counter, &mut bounds)?;
+    multi_walk::walk(&mut past.reader, base, trees, &mut counter, &mut bounds)?;
     counter.finish()
 }
 
@@ -386,10 +376,10 @@ impl Counter<'_> {
 
     fn content(&mut self, node: Option<u32>, size: u64, content: &Content, among: &Numbers) -> Result<()> {
         let (rows, roles) = (&mut self.rows, self.roles);
-        for id in trees::list_pieces(&mut self.reader, content)? {
+        for id in dir_reader::list_pieces(&mut self.reader, content)? {
             rows.need(ChunkType::Tree, &id, node, roles, among)?;
         }
-        trees::each_part(&mut self.reader, size, content, &mut |part| match part {
+        dir_reader::each_part(&mut self.reader, size, content, &mut |part| match part {
             Part::Chunk { id, .. } => rows.need(ChunkType::Data, &id, node, roles, among),
             Part::Hole { .. } => Ok(()),
         })
@@ -398,7 +388,7 @@ impl Counter<'_> {
     /// Shares out the stored bytes; what a directory has, those above it have.
     fn finish(mut self) -> Result<Report> {
         let (rows, nodes) = (&self.rows, &mut self.nodes);
-        graph::each_copy(&rows.index, &mut |row, share| {
+        ref_graph::each_copy(&rows.index, &mut |row, share| {
             let row = rows.of(row as usize);
             let Some(node) = (row & NODE).checked_sub(1) else { return };
             let Some(Line { sums, .. }) = nodes.get_mut(node as usize) else { return };

@@ -3,20 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::change;
+use crate::error::{Error, Result};
 use crate::model::entry::Entry;
-use crate::model::numbers::Numbers;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::past;
-use crate::store::past::Past;
-use crate::store::repository::Repository;
-use crate::store::selection::Choice;
-use crate::store::snapshots::Snapshot;
-use crate::store::versions;
-use crate::store::versions::Version;
+use crate::model::entry_diff;
+use crate::progress::{Event, Observer};
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Choice;
+use crate::repo::walk::multi_walk::Version;
+use crate::repo::walk::snapshot_set::Past;
+use crate::repo::walk::{multi_walk, snapshot_set};
+use crate::util::bitset::Numbers;
 
 /// Of what.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +50,7 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let path = past::stored_path(&options.path)?;
+    let path = snapshot_set::stored_path(&options.path)?;
     let mut past = Past::of(repo, observer, &options.choice)?;
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));
     let mut problems = Vec::new();
@@ -63,7 +60,7 @@ pub fn run(
         problems.push((dir.to_vec(), why));
         Ok(())
     };
-    let found = versions::look_up(&mut past.reader, trees, &path, &mut lost, &mut bounds)?;
+    let found = multi_walk::look_up(&mut past.reader, trees, &path, &mut lost, &mut bounds)?;
     if found.is_empty() && problems.is_empty() {
         let path = String::from_utf8_lossy(&path);
         let name = path.rsplit('/').next().unwrap_or_default();
@@ -98,8 +95,8 @@ fn group(found: Vec<Version>) -> Vec<Version> {
 
 /// A directory is another version when anything in it is.
 fn is_same(a: &Entry, b: &Entry) -> bool {
-    let content = change::same_content(a, b) && (!a.is_dir() || a.kind == b.kind);
-    change::same_type(a, b) && content && change::metadata(&a.meta, &b.meta).is_empty()
+    let content = entry_diff::same_content(a, b) && (!a.is_dir() || a.kind == b.kind);
+    entry_diff::same_type(a, b) && content && entry_diff::metadata(&a.meta, &b.meta).is_empty()
 }
 
 fn gone(past: &Past, versions: &[Version]) -> Vec<usize> {

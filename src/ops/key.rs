@@ -2,15 +2,13 @@
 
 use zeroize::Zeroizing;
 
-use crate::codec::slot;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::key_slot;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
-use crate::store::keys;
-use crate::store::repository::Repository;
-use crate::store::snapshots;
-use crate::store::storage::Area;
+use crate::repo::repository::Repository;
+use crate::repo::{keys, snapshots};
+use crate::storage::Area;
 
 /// A key slot, for people.
 #[derive(Debug, Clone)]
@@ -38,7 +36,7 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
     for (name, found) in keys::all(repo.storage())? {
         let label = found.and_then(|(id, bytes)| {
             let label =
-                slot::label(&bytes, &repo.ring().meta).map_err(Error::damaged(Area::Keys.path(&name)))?;
+                key_slot::label(&bytes, &repo.ring().meta).map_err(Error::damaged(Area::Keys.path(&name)))?;
             Ok((id, label))
         });
         match label {

@@ -2,20 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
+use crate::error::{Error, Result};
+use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
-use crate::store::chunks::ChunkReader;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::snapshots::Query;
-use crate::store::snapshots::Snapshot;
-use crate::store::stream::belonging;
-use crate::store::trees::Budget;
-use crate::store::trees::DirStream;
-use crate::store::trees::MAX_NESTING;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::read::sequential::belonging;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::{Query, Snapshot};
+use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
 
 /// How deep a listing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +45,7 @@ pub fn run<'a>(
     let start = path.unwrap_or_default();
     let mut tree = snapshot.manifest.root;
     for part in start.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-        match crate::store::trees::child(&mut reader, tree, part)? {
+        match crate::repo::walk::dir_reader::child(&mut reader, tree, part)? {
             Some(Entry { kind: Kind::Dir { tree: below }, .. }) => tree = below,
             Some(entry) if start.ends_with(part) => {
                 each(&start, &entry)?;

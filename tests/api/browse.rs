@@ -9,19 +9,14 @@ use std::sync::atomic::AtomicBool;
 
 use crate::support::Random;
 use crate::support::library::Library;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
-use snap_backup::ops::backup;
+use snap_backup::model::entry::{Content, Entry, Kind};
 use snap_backup::ops::browse::Browser;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
-use snap_backup::ops::ls;
-use snap_backup::store::chunks::ChunkReader;
-use snap_backup::store::index::Index;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::session::Sight;
-use snap_backup::store::trees::DirStream;
+use snap_backup::ops::{backup, forget, gc, ls};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::read::chunk_reader::ChunkReader;
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::walk::dir_reader::DirStream;
+use snap_backup::storage::memory::MemoryStorage;
 
 fn library() -> Library {
     Library::on(Arc::new(MemoryStorage::default()), None)

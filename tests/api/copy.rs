@@ -4,48 +4,29 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::codec::envelope;
-use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::crypto::{cipher, sealed_object};
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::GcRecord;
-use snap_backup::observe::Event;
-use snap_backup::ops::backup;
-use snap_backup::ops::check;
-use snap_backup::ops::copy;
-use snap_backup::ops::copy::Options;
-use snap_backup::ops::copy::Report;
-use snap_backup::ops::gc;
+use snap_backup::model::id::{PackId, SnapshotId};
+use snap_backup::model::records::{Fence, GcRecord};
+use snap_backup::ops::copy::{Options, Report};
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::rewrite;
-use snap_backup::store::init::Kin;
-use snap_backup::store::objects;
-use snap_backup::store::packs;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::ChunkerProfile;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Choice;
-use snap_backup::store::session;
-use snap_backup::store::similar::Delta;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, check, copy, gc, rewrite};
+use snap_backup::progress::Event;
+use snap_backup::repo::init::Kin;
+use snap_backup::repo::pack::packs;
+use snap_backup::repo::repository::{Access, ChunkerProfile, InitOptions, Repository};
+use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::repo::write::delta_writer::Delta;
+use snap_backup::repo::{objects, snapshots};
+use snap_backup::storage::{Area, Storage};
+use snap_backup::{Error, Result};
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::copy_tree;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
+use crate::support::{Random, Sandbox, assert_same, copy_tree};
 
 /// A repository with a source, and another one.
 struct Pair {
@@ -321,9 +302,9 @@ fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
         pair.save(&[("a", 1, 200_000)]);
         let ring = pair.there().ring().clone();
         pair.to.before(Act::Create, Area::Snapshots, move |storage, name| {
-            let by = session::new_id().unwrap();
+            let by = cipher::new_id().unwrap();
             let fence = Fence { by, gc: 1, at: Time::now() };
-            objects::create(storage, &ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+            objects::create(storage, &ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
             for found in storage.list(Area::Packs).unwrap() {
                 storage.remove(Area::Packs, &found.name).unwrap();
             }
@@ -347,19 +328,19 @@ fn what_a_collection_is_about_to_take_is_brought_again() {
         let listed = pair.to.inner.list(Area::Packs).unwrap();
         let condemned: Vec<PackId> = listed.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
         let record = GcRecord {
-            by: session::new_id().unwrap(),
+            by: cipher::new_id().unwrap(),
             at: Time::now(),
             condemned: condemned.clone(),
             roots: Vec::new(),
             purged: Vec::new(),
         };
         let name = format!("{:016x}", 1);
-        objects::create(&*pair.to, repo.ring(), envelope::GC, Area::Gc, &name, &record).unwrap();
+        objects::create(&*pair.to, repo.ring(), sealed_object::GC, Area::Gc, &name, &record).unwrap();
         pair.save(&[("a", 1, 400_000), ("b", 2, 10)]);
         pair.copy();
         condemned.iter().for_each(|id| pair.to.inner.remove(Area::Packs, &id.hex()).unwrap());
         let done = format!("{:016x}.done", 1);
-        objects::create(&*pair.to, repo.ring(), envelope::GC_DONE, Area::Gc, &done, &()).unwrap();
+        objects::create(&*pair.to, repo.ring(), sealed_object::GC_DONE, Area::Gc, &done, &()).unwrap();
         let newest = snapshots::list(&pair.there()).unwrap().last().unwrap().id;
         let source = pair.library.path("src");
         assert_eq!(pair.library.differences(&pair.there(), newest, "src", &source), [] as [String; 0]);
@@ -388,9 +369,10 @@ fn what_a_collection_takes_of_the_snapshot_before_is_brought_again() {
     pair.to.before(Act::Create, Area::Sessions, move |storage, _| {
         let packs = storage.list(Area::Packs).unwrap();
         let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
-        let (by, at) = (session::new_id().unwrap(), Time::now());
+        let (by, at) = (cipher::new_id().unwrap(), Time::now());
         let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
-        objects::create(storage, &ring, envelope::GC, Area::Gc, &format!("{:016x}", 1), &record).unwrap();
+        objects::create(storage, &ring, sealed_object::GC, Area::Gc, &format!("{:016x}", 1), &record)
+            .unwrap();
     });
     let report = pair.copy();
     assert!(pair.to.is_spent());

@@ -3,17 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
-use crate::support::Sandbox;
-use crate::support::chmod;
 use crate::support::library::Library;
-use snap_backup::observe::Event;
-use snap_backup::ops::backup;
-use snap_backup::ops::diff;
-use snap_backup::store::memory::MemoryStorage;
+use crate::support::{Sandbox, chmod};
+use snap_backup::ops::{backup, diff};
+use snap_backup::progress::Event;
+use snap_backup::storage::memory::MemoryStorage;
 
 /// Two snapshots with every kind of difference between them.
 fn changed() -> Sandbox {

@@ -5,13 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use snap_backup::store::journal::Journal;
-use snap_backup::store::journal::Record;
+use snap_backup::run_log::{Journal, Record};
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Outcome, Random, Sandbox, finish};
 
 fn drill(sandbox: &Sandbox, args: &[&str]) -> Outcome {
     let scratch = sandbox.path("out");

@@ -5,8 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,18 +14,12 @@ use std::time::UNIX_EPOCH;
 use crate::support::library::Library;
 use crate::support::torture;
 use crate::support::torture::Unlocked;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Time;
+use rustix::fs::{Mode, OFlags};
+use snap_backup::model::entry::{Entry, Time};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::backup;
-use snap_backup::ops::export;
-use snap_backup::ops::gc;
-use snap_backup::ops::ls;
-use snap_backup::ops::restore;
-use snap_backup::store::memory::MemoryStorage;
+use snap_backup::ops::{backup, export, gc, ls, restore};
+use snap_backup::storage::memory::MemoryStorage;
 
 fn library() -> Library {
     Library::on(Arc::new(MemoryStorage::default()), None)

@@ -5,30 +5,20 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::fs::chown;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::support::Random;
-use crate::support::Sandbox;
 use crate::support::library::Library;
 use crate::support::torture::set_times;
-use snap_backup::observe::Event;
-use snap_backup::observe::Observer;
-use snap_backup::ops::backup;
+use crate::support::{Random, Sandbox};
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::restore;
-use snap_backup::store::memory::MemoryStorage;
+use snap_backup::ops::{backup, restore};
+use snap_backup::progress::{Event, Observer};
+use snap_backup::storage::memory::MemoryStorage;
 
 /// Longer than all that readers may hold.
 const LONG: usize = 48 << 20;

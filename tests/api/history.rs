@@ -1,46 +1,31 @@
 //! Answers over many snapshots at once: what is found, in which of them, and how little is read for it.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::proptest;
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::tree::DirBuilder;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
+use proptest::prelude::{ProptestConfig, any};
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use snap_backup::codec::crypto::cipher;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::tree::dir::DirBuilder;
+use snap_backup::model::entry::{Content, Entry, Kind};
 use snap_backup::model::id::ChunkId;
-use snap_backup::model::numbers::Numbers;
-use snap_backup::ops::backup;
-use snap_backup::ops::du;
-use snap_backup::ops::find;
-use snap_backup::ops::history;
-use snap_backup::ops::ls;
-use snap_backup::ops::stats;
-use snap_backup::store::past::Past;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Choice;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
-use snap_backup::store::versions;
-use snap_backup::store::versions::Tree;
-use snap_backup::store::versions::Version;
-use snap_backup::store::versions::Visitor;
+use snap_backup::ops::{backup, du, find, history, ls, stats};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::repo::walk::multi_walk;
+use snap_backup::repo::walk::multi_walk::{Tree, Version, Visitor};
+use snap_backup::repo::walk::snapshot_set::Past;
+use snap_backup::storage::{Area, Storage};
+use snap_backup::util::bitset::Numbers;
+use snap_backup::{Error, Result};
 
 use crate::support::Random;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 
 struct Stage {
@@ -193,8 +178,7 @@ fn a_file_is_found_by_a_chunk_and_a_directory_by_its_tree() {
     })
     .unwrap();
     for piece in 0..1500_u64 {
-        use std::io::Seek;
-        use std::io::Write;
+        use std::io::{Seek, Write};
         long.seek(std::io::SeekFrom::Start(piece * 16384)).unwrap();
         long.write_all(&Random::new(piece).bytes(4096)).unwrap();
     }
@@ -473,13 +457,13 @@ fn entry(name: &str, kind: Kind) -> Entry {
 }
 
 fn write(repo: &Repository, chunks: &[(ChunkId, Vec<u8>)]) {
-    let mut sealer = snap_backup::codec::block::BlockSealer::new(repo.ring().clone(), 1).unwrap();
+    let mut sealer = snap_backup::codec::chunk::block::BlockSealer::new(repo.ring().clone(), 1).unwrap();
     let plain: Vec<u8> = chunks.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
     let listed = chunks.iter().map(|(id, bytes)| (*id, bytes.len() as u32)).collect();
     let block = sealer.seal(ChunkType::Tree, &plain, listed).unwrap();
-    let session = snap_backup::store::session::new_id().unwrap();
+    let session = cipher::new_id().unwrap();
     let kind = (ChunkType::Tree, session);
-    let _ = snap_backup::store::packs::write(repo.storage(), repo.ring(), kind, vec![block], 0).unwrap();
+    let _ = snap_backup::repo::pack::packs::write(repo.storage(), repo.ring(), kind, vec![block], 0).unwrap();
 }
 
 fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
@@ -493,12 +477,12 @@ fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
     }
     let stop = AtomicBool::new(false);
     let mut bounds = past.bounds(&stop);
-    bounds.budget = snap_backup::store::trees::Budget::of(&snap_backup::model::manifest::Counts {
+    bounds.budget = snap_backup::repo::walk::dir_reader::Budget::of(&snap_backup::model::manifest::Counts {
         files_new: 1_000_000,
         ..Default::default()
     });
     let mut notes = Notes::default();
-    versions::walk(&mut past.reader, b"", trees, &mut notes, &mut bounds).unwrap();
+    multi_walk::walk(&mut past.reader, b"", trees, &mut notes, &mut bounds).unwrap();
     notes
 }
 
@@ -558,7 +542,7 @@ proptest! {
 #[test]
 fn an_index_that_lies_about_its_pieces_is_damage() {
     use serde_bytes::ByteBuf;
-    use snap_backup::codec::tree::DirKid;
+    use snap_backup::codec::tree::dir::DirKid;
     let storage = Arc::new(Hooked::default());
     let library = Library::on(storage, None);
     let repo = library.open();
@@ -600,7 +584,7 @@ fn an_index_that_lies_about_its_pieces_is_damage() {
 }
 
 /// Lists of kids as postcard writes them.
-fn postcard_of(kids: &[snap_backup::codec::tree::DirKid]) -> Vec<u8> {
+fn postcard_of(kids: &[snap_backup::codec::tree::dir::DirKid]) -> Vec<u8> {
     let mut bytes = vec![kids.len() as u8];
     for kid in kids {
         bytes.push(kid.first.len() as u8);

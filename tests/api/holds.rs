@@ -4,15 +4,13 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Part;
-use snap_backup::store::chunks::ChunkReader;
-use snap_backup::store::holds::holds;
-use snap_backup::store::index::Index;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::model::entry::{Content, Part};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::read::chunk_reader::ChunkReader;
+use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::repo::walk::compare_file::holds;
+use snap_backup::storage::memory::MemoryStorage;
 
 #[test]
 fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {

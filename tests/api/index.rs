@@ -8,25 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::support::scale;
-use crate::support::scale::CHUNK;
-use crate::support::scale::Shape;
-use snap_backup::codec::hash::ChunkType;
+use crate::support::scale::{CHUNK, Shape};
+use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::id::ChunkId;
-use snap_backup::ops::backup;
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::check;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
-use snap_backup::store::index::ChunkAt;
-use snap_backup::store::index::Index;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Sight;
-use snap_backup::store::shelf::Limits;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, check, forget, gc};
+use snap_backup::repo::index::catalog::Limits;
+use snap_backup::repo::index::{ChunkAt, Index};
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 const CHUNKS: u64 = 6000;
 /// Six thousand chunks are several runs, and hardly a table stays at hand.

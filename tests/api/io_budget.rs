@@ -2,36 +2,23 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rustix::fs::inotify;
 use snap_backup::Result;
-use snap_backup::model::manifest::Counts;
-use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::backup::Backup;
-use snap_backup::ops::backup::Options;
-use snap_backup::store::index::Index;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Sight;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Hold;
-use snap_backup::store::storage::Listed;
-use snap_backup::store::storage::Storage;
+use snap_backup::model::manifest::{Counts, SnapshotKind};
+use snap_backup::ops::backup::{Backup, Options};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::snapshots;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
 
 use crate::support::Random;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 
 /// Counts what passes through.

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -13,14 +12,10 @@ use proptest::sample::Index;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::backup::Options;
-use snap_backup::store::memory::MemoryStorage;
+use snap_backup::storage::memory::MemoryStorage;
 
-use crate::support::Random;
-use crate::support::chmod;
-use crate::support::compare_trees;
-use crate::support::copy_tree;
-use crate::support::files_below;
 use crate::support::library::Library;
+use crate::support::{Random, chmod, compare_trees, copy_tree, files_below};
 
 /// What happens in one step. An [`Index`] picks among what is there by then.
 #[derive(Debug, Clone)]

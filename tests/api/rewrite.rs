@@ -8,31 +8,20 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
 use proptest::prelude::ProptestConfig;
-use proptest::prop_assert_eq;
-use proptest::proptest;
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Time;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::SnapshotId;
+use proptest::{prop_assert_eq, proptest};
+use snap_backup::model::entry::{Kind, Time};
+use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::model::manifest::Manifest;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::ls;
-use snap_backup::ops::rewrite;
-use snap_backup::ops::rewrite::Change;
-use snap_backup::ops::rewrite::Report;
-use snap_backup::store::selection::Choice;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::rewrite::{Change, Report};
+use snap_backup::ops::{backup, forget, gc, ls, rewrite};
+use snap_backup::repo::snapshots;
+use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::storage::{Area, Storage};
+use snap_backup::{Error, Result};
 
 use crate::support::Random;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 
 struct Stage {

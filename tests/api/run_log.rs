@@ -6,15 +6,9 @@ use std::io::Write;
 use std::process::Stdio;
 
 use snap_backup::model::entry::Time;
-use snap_backup::store::journal::Ending;
-use snap_backup::store::journal::History;
-use snap_backup::store::journal::Journal;
-use snap_backup::store::journal::LIMIT;
-use snap_backup::store::journal::Record;
-use snap_backup::store::journal::State;
+use snap_backup::run_log::{Ending, History, Journal, LIMIT, Record, State};
 
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Sandbox, finish};
 
 fn history(sandbox: &Sandbox) -> History {
     Journal::new(sandbox.state()).read().unwrap()

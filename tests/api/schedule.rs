@@ -4,18 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::civil::date;
+use jiff::civil::{DateTime, date};
 use jiff::tz::TimeZone;
-use snap_backup::ops::schedule::agenda::Agenda;
-use snap_backup::ops::schedule::agenda::End;
-use snap_backup::ops::schedule::agenda::Job;
-use snap_backup::ops::schedule::agenda::Skip;
-use snap_backup::ops::schedule::agenda::State;
-use snap_backup::ops::schedule::agenda::Step;
+use jiff::{SignedDuration, Timestamp};
 use snap_backup::ops::schedule::cron::Cron;
+use snap_backup::ops::schedule::scheduler::{Agenda, End, Job, Skip, State, Step};
 
 fn zone() -> TimeZone {
     TimeZone::get("Europe/Berlin").unwrap()

@@ -4,15 +4,11 @@
 use std::sync::Arc;
 
 use snap_backup::error::Error;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 
 /// A slot's name is the hash of its bytes: one under another name is not what somebody once made under that.
 #[test]

@@ -6,31 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::proptest;
+use proptest::prelude::{ProptestConfig, any};
+use proptest::{prop_assert, prop_assert_eq, proptest};
 use snap_backup::Error;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::stats;
 use snap_backup::ops::stats::Report;
-use snap_backup::store::graph::Amount;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Choice;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, forget, gc, stats};
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::repo::walk::ref_graph::Amount;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::Random;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 
 struct Stage {

@@ -8,30 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use snap_backup::Result;
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::{cipher, sealed_object};
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::GcRecord;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
-use snap_backup::ops::sync;
-use snap_backup::ops::sync::Options;
-use snap_backup::ops::sync::Report;
-use snap_backup::store::mirror::Mirrored;
-use snap_backup::store::objects;
-use snap_backup::store::session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::model::id::{PackId, SnapshotId};
+use snap_backup::model::records::{Fence, GcRecord};
+use snap_backup::ops::sync::{Options, Report};
+use snap_backup::ops::{backup, forget, sync};
+use snap_backup::repo::objects;
+use snap_backup::storage::mirror::Mirrored;
+use snap_backup::storage::{Area, Storage};
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::files_below;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
+use crate::support::{Random, Sandbox, assert_same, files_below};
 
 /// A repository, and a place for its copy.
 struct Pair {
@@ -82,9 +71,9 @@ impl Pair {
     }
 }
 
-fn fence(storage: &dyn Storage, ring: &snap_backup::codec::cipher::Ring, name: &str) {
-    let fence = Fence { by: session::new_id().unwrap(), gc: 1, at: Time::now() };
-    objects::create(storage, ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+fn fence(storage: &dyn Storage, ring: &snap_backup::codec::crypto::cipher::Ring, name: &str) {
+    let fence = Fence { by: cipher::new_id().unwrap(), gc: 1, at: Time::now() };
+    objects::create(storage, ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
 }
 
 #[test]
@@ -303,14 +292,14 @@ fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
     pair.sync();
     let ids = Pair::names(&pair.to, Area::Packs);
     let record = GcRecord {
-        by: session::new_id().unwrap(),
+        by: cipher::new_id().unwrap(),
         at: Time::now(),
         condemned: ids.iter().map(|name| PackId::parse(name).unwrap()).collect(),
         roots: Vec::new(),
         purged: Vec::new(),
     };
     let ring = pair.library.open().ring().clone();
-    objects::create(&*pair.to, &ring, envelope::GC, Area::Gc, &format!("{:016x}", 1), &record).unwrap();
+    objects::create(&*pair.to, &ring, sealed_object::GC, Area::Gc, &format!("{:016x}", 1), &record).unwrap();
     pair.save("b", 2);
     let err = pair.try_sync().unwrap_err();
     assert!(err.to_string().contains("run `snap gc` there first"), "{}", err.chain());

@@ -1,18 +1,13 @@
 //! What a bar needs: each stage says how much there is to do, and all of it is done at the end.
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use snap_backup::Result;
-use snap_backup::observe::Event;
-use snap_backup::observe::Observer;
-use snap_backup::ops::backup;
-use snap_backup::ops::repair;
-use snap_backup::ops::rewrite;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, repair, rewrite};
+use snap_backup::progress::{Event, Observer};
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::Random;
 use crate::support::library::Library;

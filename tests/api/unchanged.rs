@@ -3,26 +3,20 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use crate::support::Random;
 use crate::support::library::Library;
 use crate::support::torture::set_times;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::observe::Event;
-use snap_backup::ops::backup;
-use snap_backup::ops::backup::Backup;
-use snap_backup::ops::backup::Summary;
-use snap_backup::ops::repair;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::backup::{Backup, Summary};
+use snap_backup::ops::{backup, repair};
+use snap_backup::progress::Event;
+use snap_backup::repo::snapshots;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 const OLD: i64 = 1_000_000_000;
 

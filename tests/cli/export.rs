@@ -5,19 +5,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::XattrFlags;
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::chmod;
-use crate::support::compare_trees;
-use crate::support::finish;
-use crate::support::skipped;
+use crate::support::{Random, Sandbox, assert_same, chmod, compare_trees, finish, skipped};
 
 const FORMATS: [&str; 3] = ["tar", "tar.gz", "tar.zst"];
 

@@ -2,16 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
-use std::io::Read;
-use std::io::Write;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Outcome, Random, Sandbox, finish};
 
 /// The program under a tool that limits it; `None` without the tool.
 fn limited(sandbox: &Sandbox, tool: &[&str], args: &[&str]) -> Option<Outcome> {

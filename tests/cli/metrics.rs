@@ -2,16 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Child;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Sandbox, finish};
 
 struct Daemon {
     child: Child,

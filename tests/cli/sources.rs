@@ -1,18 +1,13 @@
 //! What a backup is asked to save: every named source is in the snapshot, or is said not to be.
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
-use crate::support::files_below;
-use crate::support::finish;
-use crate::support::skipped;
+use crate::support::{Outcome, Sandbox, files_below, finish, skipped};
 
 fn sandbox(tree: &[(&str, &str)]) -> Sandbox {
     let sandbox = Sandbox::open();

@@ -6,16 +6,10 @@ use std::path::Path;
 
 use serde_json::Value;
 use snap_backup::model::entry::Time;
-use snap_backup::store::journal::Ending;
-use snap_backup::store::journal::Journal;
-use snap_backup::store::journal::Record;
+use snap_backup::run_log::{Ending, Journal, Record};
 
-use crate::support::Outcome;
-use crate::support::PASSWORD;
-use crate::support::Sandbox;
-use crate::support::dates::days;
-use crate::support::dates::redate;
-use crate::support::finish;
+use crate::support::dates::{days, redate};
+use crate::support::{Outcome, PASSWORD, Sandbox, finish};
 
 fn journal(sandbox: &Sandbox) -> Journal {
     Journal::new(sandbox.state())

@@ -3,12 +3,9 @@
 use std::sync::Arc;
 
 use snap_backup::Error;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 /// A repository whose second configuration wants parity.
 fn repository(password: Option<&str>) -> (Arc<MemoryStorage>, Access) {

@@ -5,23 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::support::library::Library;
-use snap_backup::codec::block::BlockSealer;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::backup;
-use snap_backup::ops::gc;
-use snap_backup::store::chunks::BlockReader;
-use snap_backup::store::chunks::ChunkReader;
-use snap_backup::store::index::BlockAt;
-use snap_backup::store::index::Index;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::packs;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Sight;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::codec::chunk::block::BlockSealer;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
+use snap_backup::ops::{backup, gc};
+use snap_backup::repo::index::{BlockAt, Index};
+use snap_backup::repo::pack::packs;
+use snap_backup::repo::read::chunk_reader::{BlockReader, ChunkReader};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 const WRITER: SnapshotId = SnapshotId::new([5; 16]);
 

@@ -2,31 +2,23 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::chmod;
-use crate::support::files_below;
-use crate::support::finish;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::tree::DirPiece;
+use crate::support::{Random, Sandbox, chmod, files_below, finish};
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::tree::dir::DirPiece;
 use snap_backup::model::entry::Kind;
-use snap_backup::ops::backup;
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::restore;
-use snap_backup::store::chunks::ChunkReader;
-use snap_backup::store::index::Index;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Sight;
-use snap_backup::store::snapshots;
+use snap_backup::ops::{backup, restore};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::read::chunk_reader::ChunkReader;
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::snapshots;
+use snap_backup::storage::local::LocalStorage;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Harm {

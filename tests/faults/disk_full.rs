@@ -3,14 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::copy_tree;
 use crate::support::verdict::Promises;
+use crate::support::{Random, Sandbox, copy_tree};
 
 /// A tmpfs.
 struct Disk(PathBuf);

@@ -1,9 +1,8 @@
 //! A name that is there already is made durable before anybody goes by it: whoever made it may not have come as far.
 #![allow(clippy::unwrap_used)]
 
-use crate::support::Sandbox;
-use crate::support::trace;
 use crate::support::trace::Call;
+use crate::support::{Sandbox, trace};
 
 #[test]
 fn a_name_that_is_there_is_synced_by_whoever_finds_it() {

@@ -3,21 +3,18 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use snap_backup::model::record::SessionKind;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Session;
+use snap_backup::model::records::SessionKind;
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::storage::local::LocalStorage;
 
-use crate::support::Random;
-use crate::support::Sandbox;
+use crate::support::{Random, Sandbox};
 
 /// A small disk of its own.
 struct Disk(PathBuf);

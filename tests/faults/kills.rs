@@ -2,15 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use crate::support::Random;
-use crate::support::Sandbox;
+use crate::support::{Random, Sandbox};
 
 const FILES: u64 = 60;
 const FILE_LEN: usize = 100_000;

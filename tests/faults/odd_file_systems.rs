@@ -4,10 +4,8 @@
 
 use std::process::Command;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
-use crate::support::finish;
 use crate::support::trace::under_strace;
+use crate::support::{Outcome, Sandbox, finish};
 
 const WITHOUT_LINKS: [&str; 4] =
     ["-e", "inject=renameat2:error=EINVAL", "-e", "inject=link,linkat:error=EPERM"];

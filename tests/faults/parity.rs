@@ -2,37 +2,25 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::{fs, io};
 
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::codec::parity as codec;
-use snap_backup::codec::parity::Layout;
+use snap_backup::codec::pack::parity as codec;
+use snap_backup::codec::pack::parity::Layout;
+use snap_backup::model::decode_error::Malformed;
 use snap_backup::model::id::PackId;
-use snap_backup::model::malformed::Malformed;
-use snap_backup::ops::backup;
-use snap_backup::ops::gc;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::parity;
-use snap_backup::store::parity::Mended;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Hold;
-use snap_backup::store::storage::Listed;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, gc};
+use snap_backup::repo::pack::parity;
+use snap_backup::repo::pack::parity::Mended;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::{Error, Result};
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::chmod;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
+use crate::support::{Random, Sandbox, chmod};
 
 const SECTOR: usize = 4096;
 

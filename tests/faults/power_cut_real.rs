@@ -4,23 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::ChildStdin;
-use std::process::ChildStdout;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::copy_tree;
 use crate::support::verdict::Promises;
+use crate::support::{Outcome, Random, Sandbox, copy_tree};
 
 /// Cuts the power of a mounted file system: FS_IOC_SHUTDOWN, without flushing the journal.
 const CUTTER: &str = "import fcntl, os, struct, sys

@@ -6,21 +6,13 @@
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
-use std::hash::Hash;
-use std::hash::Hasher;
-use std::path::Path;
-use std::path::PathBuf;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::copy_tree;
-use crate::support::disk::Disk;
-use crate::support::disk::Fate;
-use crate::support::disk::Image;
-use crate::support::disk::lay_out;
-use crate::support::trace;
+use crate::support::disk::{Disk, Fate, Image, lay_out};
 use crate::support::trace::Call;
 use crate::support::verdict::Promises;
+use crate::support::{Random, Sandbox, copy_tree, trace};
 
 /// A run of the program on a repository, and what was promised before it.
 struct Story {

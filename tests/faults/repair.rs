@@ -3,29 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::chmod;
 use crate::support::cut::Cut;
 use crate::support::library::Library;
+use crate::support::{Random, Sandbox, chmod};
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::SessionKind;
-use snap_backup::ops::backup;
-use snap_backup::ops::check;
-use snap_backup::ops::repair::collections;
-use snap_backup::ops::repair::packs;
-use snap_backup::ops::repair::snapshots;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::model::records::SessionKind;
+use snap_backup::ops::repair::{collections, packs, snapshots};
+use snap_backup::ops::{backup, check};
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 /// Sixteen files of half a megabyte in one data pack, and two small ones.
 fn sandbox() -> Sandbox {

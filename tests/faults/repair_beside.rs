@@ -6,8 +6,7 @@ use std::sync::atomic::AtomicBool;
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
 use snap_backup::ops::repair::snapshots;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::{Area, Storage};
 
 #[test]
 fn a_snapshot_is_not_replaced_while_packs_are_moved_by_others() {

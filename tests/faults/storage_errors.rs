@@ -4,29 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::{fmt, io};
 
-use snap_backup::Error;
-use snap_backup::Result;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::check;
-use snap_backup::ops::key;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Hold;
-use snap_backup::store::storage::Listed;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{check, key};
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::{Error, Result};
 
-use crate::support::world::World;
-use crate::support::world::copy_of;
+use crate::support::world::{World, copy_of};
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::support::Sandbox;
 

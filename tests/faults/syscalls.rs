@@ -3,16 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::copy_tree;
-use crate::support::finish;
 use crate::support::trace::under_strace;
 use crate::support::verdict::Promises;
+use crate::support::{Outcome, Random, Sandbox, copy_tree, finish};
 
 /// Calls that change a file or a folder, or make it durable.
 const CHANGES: [&str; 9] =

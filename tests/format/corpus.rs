@@ -6,11 +6,10 @@
 #[path = "../../fuzz/decoders.rs"]
 mod decoders;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use snap_backup::codec::cipher::OVERHEAD;
-use snap_backup::codec::envelope::HEADER;
+use snap_backup::codec::crypto::cipher::OVERHEAD;
+use snap_backup::codec::crypto::sealed_object::HEADER;
 
 use crate::support::files_below;
 
@@ -117,7 +116,7 @@ fn pack(title: &str, bytes: &[u8]) {
 
 /// A segment, what it says that it holds, and a front of it.
 fn segment(title: &str, bytes: &[u8]) {
-    let start = snap_backup::codec::envelope::object_len(bytes).unwrap() as usize;
+    let start = snap_backup::codec::crypto::sealed_object::object_len(bytes).unwrap() as usize;
     seed("segment", title, bytes);
     seed("segment", &format!("{title}-front"), &bytes[start..]);
     if title.starts_with("open") {
@@ -127,15 +126,15 @@ fn segment(title: &str, bytes: &[u8]) {
 
 /// The golden sidecar, and small ones with a damaged pack behind them.
 fn parities(golden: &[u8]) {
-    use snap_backup::codec::hash::sha256;
-    use snap_backup::codec::parity::Layout;
+    use snap_backup::codec::crypto::hash::sha256;
+    use snap_backup::codec::pack::parity::Layout;
     use snap_backup::model::id::PackId;
 
     seed("parity", "golden", golden);
     for (len, damaged) in [(100, 1), (100, 0), (9000, 1), (9000, 2), (9000, 3)] {
         let mut bytes: Vec<u8> = (0..len).map(|at: usize| (at % 251) as u8).collect();
         let layout = Layout::new(PackId::new(sha256(&bytes)), len as u64, 50).unwrap();
-        let sidecar = snap_backup::codec::parity::sidecar(&layout, &[&bytes]).unwrap().concat();
+        let sidecar = snap_backup::codec::pack::parity::sidecar(&layout, &[&bytes]).unwrap().concat();
         (0..damaged).for_each(|at| bytes[at * 4096 + 7] ^= 1);
         seed("parity", &format!("{len}-{damaged}"), &[sidecar, bytes].concat());
     }
@@ -143,16 +142,16 @@ fn parities(golden: &[u8]) {
 
 /// What no golden file holds.
 fn other() {
-    use snap_backup::codec::block::BlockOpener;
-    use snap_backup::codec::cipher::Ring;
-    use snap_backup::codec::hash::Key;
-    use snap_backup::codec::hash::SubKeys;
+    use snap_backup::codec::chunk::block::BlockOpener;
+    use snap_backup::codec::crypto::cipher::Ring;
+    use snap_backup::codec::crypto::hash::{Key, SubKeys};
     use snap_backup::codec::pack::Ends;
     use snap_backup::model::config::CipherKind;
     use snap_backup::model::id::RepoId;
 
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-1/open");
-    let config = snap_backup::codec::slot::open_config(&fs::read(repo.join("config/1")).unwrap()).unwrap();
+    let config =
+        snap_backup::codec::crypto::key_slot::open_config(&fs::read(repo.join("config/1")).unwrap()).unwrap();
     let repo_id: RepoId = config.repo;
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &repo_id);
     let ring = Ring::new(CipherKind::None, repo_id, &keys);
@@ -165,7 +164,7 @@ fn other() {
             let (start, end) = (row.offset as usize, (row.offset + row.stored) as usize);
             let mut sealed = bytes[start..end].to_vec();
             let packed = sealed[24..sealed.len() - 16].to_vec();
-            let kind = u8::from(table.kind == snap_backup::codec::hash::ChunkType::Tree);
+            let kind = u8::from(table.kind == snap_backup::codec::crypto::hash::ChunkType::Tree);
             let first = kind | (2 * row.codec.byte()) | 4;
             let title = format!("pack-{number}-{at}");
             if packed.len() < 20_000 {
@@ -201,7 +200,7 @@ fn other() {
 
 /// Deltas: of text, of what no compressor shrinks, of nothing, and one that asks for too much memory.
 fn deltas() {
-    use snap_backup::codec::compress::delta;
+    use snap_backup::codec::chunk::compress::delta;
 
     let frame = |name: &str, prefix: &[u8], len: usize, packed: &[u8]| {
         let lengths = [prefix.len() as u32, len as u32].map(u32::to_le_bytes).concat();
@@ -251,7 +250,10 @@ fn archives() {
             snap_backup::codec::gzip::GzipPacker::new(6).unwrap().pack(&tar, &mut packed).unwrap();
             seed("compressed", "gzip", &packed);
             let mut packed = Vec::new();
-            snap_backup::codec::compress::FramePacker::new(3).unwrap().pack(&tar, &mut packed).unwrap();
+            snap_backup::codec::chunk::compress::FramePacker::new(3)
+                .unwrap()
+                .pack(&tar, &mut packed)
+                .unwrap();
             seed("compressed", "zstd", &packed);
         }
     }

@@ -7,12 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use snap_backup::ops::cat;
-use snap_backup::ops::check;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots;
+use snap_backup::ops::{cat, check};
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::snapshots;
+use snap_backup::storage::local::LocalStorage;
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

@@ -2,24 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use crate::support::scale;
-use std::fs;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::{fs, io};
 
-use snap_backup::ops::backup;
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::export;
-use snap_backup::ops::restore;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
+use snap_backup::ops::{backup, export, restore};
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::storage::local::LocalStorage;
 
 /// Files, each with a directory and a link of its own: more of these than wait for one another at once.
 const FEW: usize = 40_000;

@@ -5,37 +5,28 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::support::scale;
 use crate::support::scale::Shape;
 use snap_backup::Result;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::list::ListBuilder;
-use snap_backup::codec::tree::DirBuilder;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Part;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::tree::dir::DirBuilder;
+use snap_backup::codec::tree::part_list::ListBuilder;
+use snap_backup::model::entry::{Content, Kind, Part};
 use snap_backup::model::id::ChunkId;
-use snap_backup::model::record::SessionKind;
-use snap_backup::ops::check;
-use snap_backup::ops::gc;
-use snap_backup::ops::ls;
-use snap_backup::store::chunks::ChunkReader;
-use snap_backup::store::index::Index;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Session;
-use snap_backup::store::session::Sight;
-use snap_backup::store::shelf::Limits;
-use snap_backup::store::sink::Effort;
-use snap_backup::store::sink::Sink;
-use snap_backup::store::trees;
-use snap_backup::store::trees::DirStream;
+use snap_backup::model::records::SessionKind;
+use snap_backup::ops::{check, gc, ls};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::index::catalog::Limits;
+use snap_backup::repo::read::chunk_reader::ChunkReader;
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::sessions::session::{Session, Sight};
+use snap_backup::repo::walk::dir_reader;
+use snap_backup::repo::walk::dir_reader::DirStream;
+use snap_backup::repo::write::chunk_writer::{Effort, Sink};
+use snap_backup::storage::local::LocalStorage;
+use snap_backup::storage::memory::MemoryStorage;
 
 /// Enough trees to fill what is kept of them.
 const FEW: u64 = 300_000;
@@ -209,7 +200,7 @@ fn one_changed_chunk_of_three_million_stores_little() {
     let size = PARTS * (64 << 10) + PARTS / 1000 * (1 << 20);
     let mut reader = ChunkReader::new(&repo, Arc::new(load(&repo))).unwrap();
     let (mut parts, mut at) = (0, 0);
-    trees::each_part(&mut reader, size, &content, &mut |part| {
+    dir_reader::each_part(&mut reader, size, &content, &mut |part| {
         parts += u64::from(matches!(part, Part::Chunk { .. }));
         at += part.len();
         Ok(())

@@ -3,21 +3,16 @@
 
 use std::sync::Arc;
 
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
+use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::Beat;
-use snap_backup::model::record::Damaged;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::SessionKind;
+use snap_backup::model::records::{Beat, Damaged, Fence, SessionKind};
 use snap_backup::ops::backup;
-use snap_backup::store::damage;
-use snap_backup::store::objects;
-use snap_backup::store::session::Session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::objects;
+use snap_backup::repo::sessions::damage;
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::stage::Stage;
 
@@ -69,7 +64,7 @@ fn no_beat_takes_back_what_a_session_has_seen() {
         session.beat().unwrap();
         let name = format!("{}.beat", session.id);
         let beat: Beat =
-            objects::read(repo.storage(), repo.ring(), envelope::BEAT, Area::Sessions, &name).unwrap();
+            objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, Area::Sessions, &name).unwrap();
         assert_eq!((beat.gc_seen, beat.count), (7, 3), "{kind:?}");
         session.close().unwrap();
     }
@@ -86,7 +81,7 @@ fn a_manifest_that_is_kept_here_hides_no_fence() {
     let inner = &stage.storage.inner;
     inner.remove(Area::Snapshots, &id.hex()).unwrap();
     let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-    objects::create(inner.as_ref(), &ring, envelope::FENCE, Area::Snapshots, &id.hex(), &fence).unwrap();
+    objects::create(inner.as_ref(), &ring, sealed_object::FENCE, Area::Snapshots, &id.hex(), &fence).unwrap();
     assert_eq!(stage.library.snapshots(), []);
 }
 

@@ -4,25 +4,19 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use snap_backup::codec::base::BaseNamer;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::chunk::compress::Codec;
+use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::pack::Table;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::gc;
+use snap_backup::codec::pack::base::BaseNamer;
+use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::repair;
-use snap_backup::ops::rewrite;
-use snap_backup::ops::stats;
-use snap_backup::store::index::Index;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::packs;
-use snap_backup::store::session::Sight;
-use snap_backup::store::shelf::Limits;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{gc, repair, rewrite, stats};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::index::catalog::Limits;
+use snap_backup::repo::pack::packs;
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::Random;
 use crate::support::hooked::Act;
@@ -230,16 +224,16 @@ fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
 /// What a collector publishes that has not marked from anything, and has seen to it that `first` is gone.
 fn condemn(
     storage: &MemoryStorage,
-    ring: &snap_backup::codec::cipher::Ring,
+    ring: &snap_backup::codec::crypto::cipher::Ring,
     condemned: Vec<PackId>,
     by: SnapshotId,
 ) {
-    use snap_backup::codec::envelope;
+    use snap_backup::codec::crypto::sealed_object;
     use snap_backup::model::entry::Time;
-    use snap_backup::model::record::GcRecord;
-    use snap_backup::store::objects;
+    use snap_backup::model::records::GcRecord;
+    use snap_backup::repo::objects;
     let record = GcRecord { by, at: Time::now(), condemned, roots: Vec::new(), purged: Vec::new() };
-    objects::create(storage, ring, envelope::GC, Area::Gc, "0000000000000001", &record).unwrap();
+    objects::create(storage, ring, sealed_object::GC, Area::Gc, "0000000000000001", &record).unwrap();
 }
 
 #[test]

@@ -3,24 +3,18 @@
 use std::sync::Arc;
 
 use snap_backup::Error;
-use snap_backup::codec::block::BlockSealer;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::store::chunks::ChunkReader;
-use snap_backup::store::index::Index;
-use snap_backup::store::packs;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Sight;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::codec::chunk::block::BlockSealer;
+use snap_backup::codec::chunk::compress::Codec;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::model::id::{ChunkId, SnapshotId};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::pack::packs;
+use snap_backup::repo::read::chunk_reader::ChunkReader;
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::storage::{Area, Storage};
 
-use crate::deltas::deltas;
-use crate::deltas::packs_of_deltas;
-use crate::deltas::tables;
-use crate::deltas::version;
-use crate::deltas::write;
+use crate::deltas::{deltas, packs_of_deltas, tables, version, write};
 use crate::support::stage::Stage;
 
 #[test]

@@ -6,26 +6,18 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use snap_backup::codec::base::BaseRef;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::hash::ChunkType;
+use snap_backup::codec::chunk::compress::Codec;
+use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::pack::BlockRow;
+use snap_backup::codec::pack::base::BaseRef;
 use snap_backup::model::id::PackId;
-use snap_backup::model::record::Damaged;
-use snap_backup::ops::backup;
-use snap_backup::ops::repair;
+use snap_backup::model::records::Damaged;
 use snap_backup::ops::repair::packs::Fate;
-use snap_backup::store::damage;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, repair};
+use snap_backup::repo::sessions::damage;
+use snap_backup::storage::{Area, Storage};
 
-use crate::deltas::assert_versions;
-use crate::deltas::deltas;
-use crate::deltas::packs_of_deltas;
-use crate::deltas::series;
-use crate::deltas::tables;
-use crate::deltas::version;
-use crate::deltas::write;
+use crate::deltas::{assert_versions, deltas, packs_of_deltas, series, tables, version, write};
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
 

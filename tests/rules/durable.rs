@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;

@@ -6,23 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::any;
+use proptest::prelude::{ProptestConfig, any};
 use proptest::proptest;
 
-use snap_backup::codec::compress::NO_COMPRESSION;
+use snap_backup::codec::chunk::compress::NO_COMPRESSION;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, forget, gc};
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
-use crate::support::Random;
-use crate::support::copy_tree;
 use crate::support::library::Library;
+use crate::support::{Random, copy_tree};
 
 /// What the tables and trees of a few more or fewer packs take.
 const SLACK: u64 = 8192;

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::forget;
 use snap_backup::ops::forget::PolicyOptions;
-use snap_backup::ops::forget::policy::Count;
-use snap_backup::ops::forget::policy::Rule;
-use snap_backup::ops::gc;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
+use snap_backup::ops::forget::policy::{Count, Rule};
+use snap_backup::ops::{forget, gc};
+use snap_backup::repo::snapshots;
+use snap_backup::storage::Area;
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;

@@ -4,21 +4,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::Storage;
 
 use crate::support::Random;
-use crate::support::paced::Crossing;
-use crate::support::paced::Order;
-use crate::support::paced::Weather;
-use crate::support::world::World;
-use crate::support::world::copy_of;
+use crate::support::paced::{Crossing, Order, Weather};
+use crate::support::world::{World, copy_of};
 
 /// One thing that a participant does.
 #[derive(Debug, Clone, Copy)]
@@ -36,13 +31,7 @@ enum Act {
     Repair,
 }
 
-use Act::Backup as B;
-use Act::Forget;
-use Act::Full;
-use Act::Gc;
-use Act::Repair;
-use Act::Restore;
-use Act::Undelete;
+use Act::{Backup as B, Forget, Full, Gc, Repair, Restore, Undelete};
 
 /// Who does what.
 const CASTS: &[&[&[Act]]] = &[

@@ -2,18 +2,14 @@
 //! chose, or says that the snapshot is not there, and never takes what a collection does for damage.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use snap_backup::Error;
-use snap_backup::Result;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
+use snap_backup::{Error, Result};
 
-use crate::interleave_exhaustive::Gap;
-use crate::interleave_exhaustive::Work;
+use crate::interleave_exhaustive::{Gap, Work};
 use crate::support::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,35 +1,29 @@
 //! W3 and what comes after it: how long a fence stands, and who is stopped when it is gone; and whose free lock tells nothing.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::{cipher, sealed_object};
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::SessionKind;
-use snap_backup::model::record::SessionRecord;
+use snap_backup::model::records::{Fence, SessionKind, SessionRecord};
 use snap_backup::ops::backup;
-use snap_backup::store::objects;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::session;
-use snap_backup::store::session::Session;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::repository::InitOptions;
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::repo::{objects, snapshots};
+use snap_backup::storage::{Area, Storage};
+use snap_backup::util::host;
 
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 use crate::support::stage::Stage;
 
 const DAY: i64 = 24 * 3600;
 
 fn fence(stage: &Stage, days: i64) -> SnapshotId {
-    let (repo, id) = (stage.library.open(), session::new_id().unwrap());
+    let (repo, id) = (stage.library.open(), cipher::new_id().unwrap());
     let fence = Fence { by: SnapshotId::new([7; 16]), gc: 1, at: Time::now() };
-    objects::create(repo.storage(), repo.ring(), envelope::FENCE, Area::Snapshots, &id.hex(), &fence)
+    objects::create(repo.storage(), repo.ring(), sealed_object::FENCE, Area::Snapshots, &id.hex(), &fence)
         .unwrap();
     let now = Time::now();
     stage.storage.inner.date(Area::Snapshots, &id.hex(), Time { sec: now.sec - days * DAY, ..now });
@@ -114,7 +108,7 @@ fn boot_of(storage: &Arc<Hooked>, library: &Library) -> String {
     let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
     let name = session.id.hex();
     let record: SessionRecord =
-        objects::read(storage.as_ref(), repo.ring(), envelope::SESSION, Area::Sessions, &name).unwrap();
+        objects::read(storage.as_ref(), repo.ring(), sealed_object::SESSION, Area::Sessions, &name).unwrap();
     session.close().unwrap();
     record.boot
 }
@@ -122,7 +116,7 @@ fn boot_of(storage: &Arc<Hooked>, library: &Library) -> String {
 #[test]
 fn a_session_that_locks_nothing_does_not_say_on_which_boot_it_began() {
     let stage = Stage::new();
-    assert_eq!(boot_of(&stage.storage, &stage.library), session::boot_id());
+    assert_eq!(boot_of(&stage.storage, &stage.library), host::boot_id());
     stage.storage.far.store(true, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(boot_of(&stage.storage, &stage.library), "");
 }

@@ -1,24 +1,18 @@
 //! Collecting beside writers: rules C1 to C5 of docs/collecting.md, each broken moment staged.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::SessionKind;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
+use snap_backup::model::id::{PackId, SnapshotId};
+use snap_backup::model::records::{GcRecord, SessionKind};
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::store::objects;
-use snap_backup::store::session::Session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, forget, gc};
+use snap_backup::repo::objects;
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
@@ -183,7 +177,7 @@ fn two_collections_never_share_a_number() {
     stage.storage.before(Act::Create, Area::Gc, move |storage, name| {
         let record =
             GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
-        objects::create(storage, &ring, envelope::GC, Area::Gc, name, &record).unwrap();
+        objects::create(storage, &ring, sealed_object::GC, Area::Gc, name, &record).unwrap();
     });
     stage.gc();
     let numbers: Vec<String> = stage.names(Area::Gc);
@@ -207,7 +201,7 @@ fn a_dead_writer_is_fenced_and_its_packs_are_collected() {
     stage.storage.before(Act::Remove, Area::Packs, move |_, _| {
         let fence = inner.get(Area::Snapshots, &dead);
         let fence = fence.unwrap_or_else(|| panic!("packs are deleted before the fence is there"));
-        assert!(fence.starts_with(&envelope::FENCE));
+        assert!(fence.starts_with(&sealed_object::FENCE));
     });
     stage.gc();
     assert_eq!(stage.library.snapshots(), [kept]);

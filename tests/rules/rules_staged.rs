@@ -2,25 +2,19 @@
 //! what it alone prevents.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::SessionKind;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
-use snap_backup::ops::repair::index;
-use snap_backup::ops::repair::snapshots;
-use snap_backup::store::objects;
-use snap_backup::store::session::Session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::model::records::{Fence, GcRecord, SessionKind};
+use snap_backup::ops::repair::{index, snapshots};
+use snap_backup::ops::{backup, forget};
+use snap_backup::repo::objects;
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
@@ -196,9 +190,10 @@ fn publish(stage: &Stage, number: u64, ended: bool) {
     let (storage, ring) = (stage.storage.inner.as_ref(), repo.ring());
     let record = GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
     let name = format!("{number:016x}");
-    objects::create(storage, ring, envelope::GC, Area::Gc, &name, &record).unwrap();
+    objects::create(storage, ring, sealed_object::GC, Area::Gc, &name, &record).unwrap();
     if ended {
-        objects::create(storage, ring, envelope::GC_DONE, Area::Gc, &format!("{name}.done"), &()).unwrap();
+        objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, &format!("{name}.done"), &())
+            .unwrap();
     }
 }
 
@@ -321,7 +316,7 @@ fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
     stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
         assert_ne!(name, id.hex(), "no fence would stop this");
         let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-        objects::create(storage, &ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+        objects::create(storage, &ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
     });
     assert!(forget::undelete(&stage.library.open(), &[id.hex()]).is_err());
     assert_eq!(stage.library.snapshots(), []);

@@ -2,36 +2,25 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::envelope;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::SubKeys;
-use snap_backup::codec::slot;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys};
+use snap_backup::codec::crypto::{key_slot, sealed_object};
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
+use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::SessionKind;
-use snap_backup::ops::backup::Options;
-use snap_backup::ops::backup::Summary;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::objects;
-use snap_backup::store::packs;
-use snap_backup::store::session::Session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::model::records::{Fence, GcRecord, SessionKind};
+use snap_backup::ops::backup::{Options, Summary};
+use snap_backup::repo::objects;
+use snap_backup::repo::pack::packs;
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::Random;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 
 const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
@@ -104,14 +93,14 @@ fn condemn(
 ) {
     let record = GcRecord { by: NOBODY, at: Time::now(), condemned, roots, purged: Vec::new() };
     let name = format!("{number:016x}");
-    objects::create(storage, ring, envelope::GC, Area::Gc, &name, &record).unwrap();
+    objects::create(storage, ring, sealed_object::GC, Area::Gc, &name, &record).unwrap();
 }
 
 /// What a collector does once nobody stands in its way.
 fn sweep(storage: &MemoryStorage, ring: &Ring, number: u64, condemned: &[PackId]) {
     condemned.iter().for_each(|id| storage.remove(Area::Packs, &id.hex()).unwrap());
     let name = format!("{number:016x}.done");
-    objects::create(storage, ring, envelope::GC_DONE, Area::Gc, &name, &()).unwrap();
+    objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, &name, &()).unwrap();
 }
 
 /// The whole way of what nobody refers to: forgotten, condemned, gone.
@@ -125,7 +114,7 @@ fn forget_and_collect_all(storage: &MemoryStorage, ring: &Ring) {
 
 fn fence(storage: &MemoryStorage, ring: &Ring, name: &str) {
     let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-    objects::create(storage, ring, envelope::FENCE, Area::Snapshots, name, &fence).unwrap();
+    objects::create(storage, ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
 }
 
 // W1: a session first, then the listings.
@@ -162,8 +151,9 @@ fn a_beat_says_which_collection_the_session_has_seen() {
     condemn(&stage.storage.inner, &stage.ring, 41, Vec::new(), Vec::new());
     let (session, sight) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
     let name = format!("{}.beat", session.id);
-    let beat: snap_backup::model::record::Beat =
-        objects::read(&*stage.storage.inner, &stage.ring, envelope::BEAT, Area::Sessions, &name).unwrap();
+    let beat: snap_backup::model::records::Beat =
+        objects::read(&*stage.storage.inner, &stage.ring, sealed_object::BEAT, Area::Sessions, &name)
+            .unwrap();
     assert_eq!((beat.gc_seen, sight.gc_seen), (41, 41));
 }
 
@@ -498,7 +488,7 @@ fn an_unknown_read_only_feature_lets_read_and_not_write() {
     config.ro_compat = 1 << 40;
     let master = Key::new(config.open_master.unwrap());
     let key = SubKeys::derive(&master, &config.repo).config;
-    stage.storage.inner.put(Area::Config, "1", slot::close_config(&config, &key).unwrap());
+    stage.storage.inner.put(Area::Config, "1", key_slot::close_config(&config, &key).unwrap());
     stage.library.assert_restores(made, "src");
     stage.write("src", &[("b", 2)]);
     let before = stage.names(Area::Packs);

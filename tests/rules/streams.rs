@@ -3,29 +3,21 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::record::GcRecord;
-use snap_backup::ops::backup::Backup;
-use snap_backup::ops::backup::Options;
-use snap_backup::ops::backup::Stdin;
-use snap_backup::ops::backup::Summary;
+use snap_backup::model::id::{PackId, SnapshotId};
+use snap_backup::model::records::GcRecord;
+use snap_backup::ops::backup::{Backup, Options, Stdin, Summary};
 use snap_backup::ops::restore;
-use snap_backup::store::objects;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::objects;
+use snap_backup::storage::{Area, Storage};
+use snap_backup::{Error, Result};
 
 use crate::support::Random;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 
 struct Stage {
@@ -79,9 +71,9 @@ fn collect_all(storage: &impl Storage, ring: &Ring) {
     }
     let (by, at) = (SnapshotId::new([7; 16]), Time::now());
     let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
-    objects::create(storage, ring, envelope::GC, Area::Gc, "0000000000000001", &record).unwrap();
+    objects::create(storage, ring, sealed_object::GC, Area::Gc, "0000000000000001", &record).unwrap();
     packs.iter().for_each(|found| storage.remove(Area::Packs, &found.name).unwrap());
-    objects::create(storage, ring, envelope::GC_DONE, Area::Gc, "0000000000000001.done", &()).unwrap();
+    objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, "0000000000000001.done", &()).unwrap();
 }
 
 #[test]

@@ -2,30 +2,20 @@
 //! writer that is stopped until it is taken for dead. `SNAP_TEST_SECONDS` sets for how long.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use snap_backup::codec::envelope;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
+use snap_backup::codec::crypto::sealed_object;
+use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::storage::local::LocalStorage;
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Outcome, Random, Sandbox, finish};
 
 /// Seconds after which a silent session counts as dead.
 const STALE: u64 = 2;
@@ -206,7 +196,9 @@ impl Crowd {
     fn fences(&self) -> BTreeSet<String> {
         let names = self.sandbox.snapshot_names().into_iter();
         let path = |name: &String| self.sandbox.path("repo/snapshots").join(name);
-        names.filter(|name| fs::read(path(name)).is_ok_and(|is| is.starts_with(&envelope::FENCE))).collect()
+        names
+            .filter(|name| fs::read(path(name)).is_ok_and(|is| is.starts_with(&sealed_object::FENCE)))
+            .collect()
     }
 
     /// Everything that was acknowledged, and not forgotten, is there and whole.

@@ -4,36 +4,27 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::Seen;
-use snap_backup::model::record::SessionKind;
+use snap_backup::model::id::{PackId, SnapshotId};
+use snap_backup::model::records::{GcRecord, Seen, SessionKind};
 use snap_backup::ops::backup::Options;
-use snap_backup::store::collections;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::objects;
-use snap_backup::store::session::Session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::objects;
+use snap_backup::repo::sessions::gc_record;
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::storage::local::LocalStorage;
+use snap_backup::storage::{Area, Storage};
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::dates::days;
-use crate::support::dates::redate;
+use crate::support::dates::{days, redate};
 use crate::support::hooked::Act;
 use crate::support::library::Library;
 use crate::support::stage::Stage;
+use crate::support::{Random, Sandbox};
 
 const SOMEBODY: SnapshotId = SnapshotId::new([9; 16]);
 const HOUR: i64 = 3600;
@@ -52,7 +43,7 @@ fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
     let (repo, now) = (stage.library.open(), Time::now());
     let name = format!("{id}.seen");
     let seen = Seen { count: 0, at: Time { sec: now.sec - ago, ..now } };
-    let bytes = objects::close(repo.ring(), envelope::SEEN, &name, &seen).unwrap();
+    let bytes = objects::close(repo.ring(), sealed_object::SEEN, &name, &seen).unwrap();
     stage.storage.inner.put(Area::Sessions, &name, bytes);
 }
 
@@ -111,13 +102,13 @@ fn a_record_that_another_collector_overwrote_deletes_nothing() {
             let roots = storage.list(Area::Snapshots).unwrap();
             let roots = roots.iter().map(|found| SnapshotId::parse(&found.name).unwrap()).collect();
             let record = GcRecord { by: SOMEBODY, at: Time::now(), condemned, roots, purged };
-            let bytes = objects::close(&ring, envelope::GC, &name, &record).unwrap();
+            let bytes = objects::close(&ring, sealed_object::GC, &name, &record).unwrap();
             storage.put(Area::Gc, &name, bytes);
         });
     });
     let gone = Arc::clone(&deleted);
     stage.storage.before(Act::Remove, Area::Packs, move |storage, name| {
-        let open = collections::unfinished(storage, &ring).unwrap();
+        let open = gc_record::unfinished(storage, &ring).unwrap();
         let pack = PackId::parse(name).unwrap();
         let named = open.iter().any(|one| one.record.condemned.contains(&pack));
         gone.lock().unwrap().insert((name.to_owned(), named));
@@ -164,7 +155,8 @@ fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
     let repo = stage.library.open();
     let name = format!("{SOMEBODY}.seen");
     let seen: Seen =
-        objects::read(&*stage.storage.inner, repo.ring(), envelope::SEEN, Area::Sessions, &name).unwrap();
+        objects::read(&*stage.storage.inner, repo.ring(), sealed_object::SEEN, Area::Sessions, &name)
+            .unwrap();
     assert!(seen.at.sec <= Time::now().sec, "{seen:?}");
     assert_eq!(stage.gc().waiting_for.len(), 1);
 }

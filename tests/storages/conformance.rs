@@ -3,27 +3,24 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use snap_backup::Error;
+use snap_backup::storage::local::LocalStorage;
+use snap_backup::storage::memory::MemoryStorage;
 #[cfg(feature = "cloud")]
-use snap_backup::store::cloud::CloudStorage;
+use snap_backup::storage::object_store::CloudStorage;
 #[cfg(feature = "cloud")]
-use snap_backup::store::cloud::Options;
+use snap_backup::storage::object_store::Options;
 #[cfg(feature = "cloud")]
-use snap_backup::store::cloud::place::Place;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::patience::Patience;
-use snap_backup::store::rest::RestStorage;
-use snap_backup::store::rest::place::Place as RestPlace;
-use snap_backup::store::sftp::SftpStorage;
-use snap_backup::store::sftp::place::Place as SftpPlace;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::object_store::url::Place;
+use snap_backup::storage::rest::RestStorage;
+use snap_backup::storage::rest::url::Place as RestPlace;
+use snap_backup::storage::retry::Patience;
+use snap_backup::storage::sftp::SftpStorage;
+use snap_backup::storage::sftp::url::Place as SftpPlace;
+use snap_backup::storage::{Area, Created, Storage};
 
 const LIMIT: u64 = 1 << 30;
 
@@ -448,8 +445,8 @@ fn bad_names(store: &dyn Storage) {
 fn a_collection_clears_up_after_writers_that_were_killed() {
     let dir = tempfile::tempdir().unwrap();
     let storage = std::sync::Arc::new(LocalStorage::new(dir.path()));
-    let options = snap_backup::store::repository::InitOptions::default();
-    let repo = snap_backup::store::repository::Repository::init(storage, &options).unwrap();
+    let options = snap_backup::repo::repository::InitOptions::default();
+    let repo = snap_backup::repo::repository::Repository::init(storage, &options).unwrap();
     let left = dir.path().join("config/.tmp-1-1-00000000");
     let file = fs::File::create(&left).unwrap();
     file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600)).unwrap();

@@ -2,42 +2,30 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use snap_backup::codec::block::SealedBlock;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::envelope;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::SubKeys;
-use snap_backup::codec::hash::sha256;
+use snap_backup::codec::chunk::block::SealedBlock;
+use snap_backup::codec::chunk::compress::Codec;
+use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys, sha256};
+use snap_backup::codec::crypto::{key_slot, sealed_object};
 use snap_backup::codec::pack;
-use snap_backup::codec::segment::Contents;
-use snap_backup::codec::slot;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::backup;
+use snap_backup::codec::pack::header_bundle::Contents;
+use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
 use snap_backup::ops::repair::index;
 use snap_backup::ops::repair::index::WrongSegment;
-use snap_backup::ops::sync;
-use snap_backup::store::index::Index;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::objects;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::segments;
-use snap_backup::store::session::Sight;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, sync};
+use snap_backup::repo::index::Index;
+use snap_backup::repo::objects;
+use snap_backup::repo::pack::header_bundles;
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::sessions::session::Sight;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
 use crate::support::Random;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::stage::Stage;
 
 /// A far repository whose packs are small, so that there are many.
@@ -45,10 +33,10 @@ fn stage() -> Arc<Stage> {
     let stage = Stage::new();
     stage.storage.far.store(true, Ordering::Relaxed);
     let bytes = stage.storage.inner.get(Area::Config, "1").unwrap();
-    let mut config = slot::open_config(&bytes).unwrap();
+    let mut config = key_slot::open_config(&bytes).unwrap();
     (config.generation, config.block_target, config.data_pack, config.tree_pack) = (2, 4096, 4096, 4096);
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &config.repo);
-    let bytes = slot::close_config(&config, &keys.config).unwrap();
+    let bytes = key_slot::close_config(&config, &keys.config).unwrap();
     stage.storage.inner.create(Area::Config, "2", &[&bytes]).unwrap();
     stage
 }
@@ -105,7 +93,7 @@ fn assert_knows_all(stage: &Stage, index: &Index) {
     for (number, pack) in (0..).zip(own.packs()) {
         for id in own.table(number).unwrap().table.blocks.iter().flat_map(|block| &block.chunks) {
             let (found, there) = (index.find(pack.kind, &id.0).unwrap(), own.find(pack.kind, &id.0).unwrap());
-            let place = |at: Option<snap_backup::store::index::Location>| at.map(|at| (at.start, at.len));
+            let place = |at: Option<snap_backup::repo::index::Location>| at.map(|at| (at.start, at.len));
             assert!(found.is_some() && place(found) == place(there), "chunk {}", id.0.hex());
         }
     }
@@ -285,7 +273,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     let around = frame(1000);
     let front = frame(found.len as usize - around.head.len() - around.tail.len()).head;
     let contents = Contents(vec![(id, found.len, front.len() as u32)]);
-    let head = objects::close(&ring, envelope::SEGMENT, &name, &contents).unwrap();
+    let head = objects::close(&ring, sealed_object::SEGMENT, &name, &contents).unwrap();
     stage.storage.inner.create(Area::Index, &name, &[&head, &front]).unwrap();
     let found = stage.library.errors();
     assert!(found.len() == 1 && found[0].contains("says something else of pack"), "{found:?}");
@@ -421,8 +409,8 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
         stage.storage.inner.create(Area::Packs, &name, &parts).unwrap();
     }
     let tend = || {
-        let may = segments::May { add: true, remove: true };
-        segments::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+        let may = header_bundles::May { add: true, remove: true };
+        header_bundles::tend(&repo, may, &AtomicBool::new(false)).unwrap();
         stage.names(Area::Index)
     };
     let first = tend();
@@ -433,8 +421,8 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
     // Nothing goes where nothing may, and nothing comes where there is no room.
     let packs = stage.names(Area::Packs);
     packs.iter().for_each(|name| stage.storage.inner.remove(Area::Packs, name).unwrap());
-    let may = segments::May { add: true, remove: false };
-    segments::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+    let may = header_bundles::May { add: true, remove: false };
+    header_bundles::tend(&repo, may, &AtomicBool::new(false)).unwrap();
     assert_eq!(stage.names(Area::Index), first);
     assert_eq!(tend(), Vec::<String>::new());
 }

@@ -4,27 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::finish;
-use crate::support::proxy::Fate;
-use crate::support::proxy::Proxy;
-use crate::support::servers::Server;
-use crate::support::servers::s3_variables;
-use snap_backup::store::cloud::CloudStorage;
-use snap_backup::store::cloud::Options;
-use snap_backup::store::cloud::place::Place;
-use snap_backup::store::limit::Limits;
-use snap_backup::store::patience::Patience;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Storage;
+use crate::support::proxy::{Fate, Proxy};
+use crate::support::servers::{Server, s3_variables};
+use crate::support::{Outcome, Random, Sandbox, finish};
+use snap_backup::storage::object_store::url::Place;
+use snap_backup::storage::object_store::{CloudStorage, Options};
+use snap_backup::storage::rate_limit::Limits;
+use snap_backup::storage::retry::Patience;
+use snap_backup::storage::{Area, Created, Storage};
 
 /// A server, what spoils the line to it, and a sandbox.
 struct Line {

@@ -2,10 +2,9 @@
 #![cfg(feature = "cloud")]
 #![allow(clippy::unwrap_used)]
 
-use crate::support::Sandbox;
 use crate::support::far::Far;
-use crate::support::finish;
 use crate::support::servers::Server;
+use crate::support::{Sandbox, finish};
 
 fn far(server: &Server) -> Far {
     Far::new(|_| ("s3://bucket/deep/repo".into(), server.variables()))

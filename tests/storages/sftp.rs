@@ -4,14 +4,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::support::Random;
 use crate::support::far::Far;
-use crate::support::finish;
 use crate::support::sftp::Sshd;
-use crate::support::skipped;
+use crate::support::{Random, finish, skipped};
 
 /// A sandbox, and a server on two pipes in place of ssh.
 fn far() -> Option<Far> {

@@ -2,17 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Hold;
-use snap_backup::store::storage::Listed;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::{Error, Result};
 
 #[derive(Debug)]
 pub struct Cut {

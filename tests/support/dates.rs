@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::Manifest;
-use snap_backup::model::record::SessionKind;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Session;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
+use snap_backup::model::records::SessionKind;
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::repo::snapshots;
+use snap_backup::storage::Area;
+use snap_backup::storage::local::LocalStorage;
 
 /// Days from now; negative before it.
 pub fn days(number: i64) -> Time {

@@ -1,14 +1,9 @@
 //! A repository somewhere else, and the stories that every such place must bear.
 
 use std::fs;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use super::Outcome;
-use super::Random;
-use super::Sandbox;
-use super::assert_same;
-use super::finish;
+use super::{Outcome, Random, Sandbox, assert_same, finish};
 
 /// A sandbox, and what leads to its repository.
 pub struct Far {

@@ -1,19 +1,12 @@
 //! A store in memory that remembers every call, and lets something else happen right before a chosen one.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Hold;
-use snap_backup::store::storage::Listed;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::{Error, Result};
 
 /// What is done to an object, or to an area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

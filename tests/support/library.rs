@@ -2,22 +2,17 @@
 //! time, with a cache of its own.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::backup;
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::check;
-use snap_backup::ops::restore;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::{backup, check, restore};
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::snapshots;
+use snap_backup::storage::Storage;
 
 use super::compare_trees;
 use super::watchdog::Watchdog;

@@ -5,28 +5,18 @@
 //! order of calls each time (but for calls that threads of one participant make at once). The code behind the doors
 //! is the real one, threads and all.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::fmt;
-use std::io;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+use std::{fmt, io};
 
-use snap_backup::Error;
-use snap_backup::Result;
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::envelope;
-use snap_backup::model::record::Seen;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::objects;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Created;
-use snap_backup::store::storage::Hold;
-use snap_backup::store::storage::Listed;
-use snap_backup::store::storage::Storage;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::sealed_object;
+use snap_backup::model::records::Seen;
+use snap_backup::repo::objects;
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::{Error, Result};
 
 use super::Random;
 
@@ -279,9 +269,9 @@ impl Storage for Door {
             }
             // By this clock it was an age ago.
             let mut seen: Seen =
-                objects::open(&self.crossing.ring, envelope::SEEN, area, name, name, bytes.to_vec())?;
+                objects::open(&self.crossing.ring, sealed_object::SEEN, area, name, name, bytes.to_vec())?;
             seen.at.sec -= 1_000_000;
-            inner.replace(area, name, &objects::close(&self.crossing.ring, envelope::SEEN, name, &seen)?)
+            inner.replace(area, name, &objects::close(&self.crossing.ring, sealed_object::SEEN, name, &seen)?)
         })
     }
     fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {

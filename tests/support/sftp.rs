@@ -1,12 +1,9 @@
 //! A server of OpenSSH's on two pipes: what snap runs as ssh; and a whole one behind ssh.
 
 use std::fs;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The command that is run as ssh, if there is a server.

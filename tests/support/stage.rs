@@ -4,21 +4,16 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::model::record::SessionKind;
-use snap_backup::model::record::SessionRecord;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
-use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::gc::Report;
-use snap_backup::store::objects;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::session;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::model::records::{SessionKind, SessionRecord};
+use snap_backup::ops::gc::{MaxUnused, Report};
+use snap_backup::ops::{backup, forget, gc};
+use snap_backup::repo::objects;
+use snap_backup::repo::repository::InitOptions;
+use snap_backup::storage::{Area, Storage};
+use snap_backup::util::host;
 
 use super::Random;
 use super::hooked::Hooked;
@@ -80,7 +75,7 @@ impl Stage {
 
     /// A session of a process that is gone.
     pub fn stand(&self, id: SnapshotId) {
-        self.stand_on(id, session::host_name());
+        self.stand_on(id, host::host_name());
     }
 
     /// A session of a writer on some machine: on another one nobody can tell at once that it is gone.
@@ -89,12 +84,12 @@ impl Stage {
         let record = SessionRecord {
             kind: SessionKind::Writer,
             host,
-            boot: session::boot_id(),
+            boot: host::boot_id(),
             pid: 1,
             started: Time::now(),
         };
         let (storage, ring) = (repo.storage(), repo.ring());
-        objects::create(storage, ring, envelope::SESSION, Area::Sessions, &id.hex(), &record).unwrap();
+        objects::create(storage, ring, sealed_object::SESSION, Area::Sessions, &id.hex(), &record).unwrap();
     }
 
     pub fn names(&self, area: Area) -> Vec<String> {

@@ -3,24 +3,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::AtFlags;
-use rustix::fs::CWD;
-use rustix::fs::FileType;
-use rustix::fs::Gid;
-use rustix::fs::IFlags;
-use rustix::fs::Mode;
-use rustix::fs::SeekFrom;
-use rustix::fs::Timespec;
-use rustix::fs::Timestamps;
-use rustix::fs::Uid;
-use rustix::fs::XattrFlags;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, IFlags, Mode, SeekFrom, Timespec, Timestamps, Uid, XattrFlags,
+};
 
 use super::Random;
 

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Outcome;
-use super::finish;
+use super::{Outcome, finish};
 
 /// One call that did something, or made it durable.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,22 +2,17 @@
 //! repositories can be judged in a short time.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use snap_backup::Result;
-use snap_backup::ops::backup;
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::check;
-use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::restore;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots;
+use snap_backup::ops::{backup, check, gc, restore};
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::snapshots;
+use snap_backup::storage::local::LocalStorage;
 
 use super::compare_trees;
 

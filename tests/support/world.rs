@@ -2,48 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use snap_backup::Result;
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::envelope;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
+use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::DamageRecord;
-use snap_backup::model::record::Damaged;
-use snap_backup::ops::backup;
+use snap_backup::model::records::{DamageRecord, Damaged};
 use snap_backup::ops::backup::Backup;
-use snap_backup::ops::cat;
-use snap_backup::ops::check;
-use snap_backup::ops::diff;
-use snap_backup::ops::export;
-use snap_backup::ops::forget;
-use snap_backup::ops::gc;
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::ls;
-use snap_backup::ops::repair;
-use snap_backup::ops::repair::collections;
-use snap_backup::ops::repair::packs;
-use snap_backup::ops::restore;
-use snap_backup::ops::stats;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::objects;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::InitOptions;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::ops::repair::{collections, packs};
+use snap_backup::ops::{backup, cat, check, diff, export, forget, gc, ls, repair, restore, stats};
+use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::{objects, snapshots};
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{Area, Storage};
 
-use super::Random;
-use super::compare_trees;
+use super::{Random, compare_trees};
 
 /// In the beginning there are snapshots `old` (of a, b, c), `dad` (of a, d) and `keep` (of c, e); `a` and `c` lie in
 /// two packs each. `d` has changed a little since: the next backup of `dad` is made of deltas. Further sources wait to be
@@ -157,7 +137,7 @@ impl World {
             at: Time::now(),
             why: "for a test".to_owned(),
         };
-        objects::create(&storage, &self.ring, envelope::DAMAGE, Area::Damage, &name, &record).unwrap();
+        objects::create(&storage, &self.ring, sealed_object::DAMAGE, Area::Damage, &name, &record).unwrap();
         storage
     }
 

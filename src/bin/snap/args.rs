@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, Parser};
-use snap_backup::store::cache;
-use snap_backup::store::journal;
-use snap_backup::store::limit::Limits;
+use snap_backup::repo::cache;
+use snap_backup::run_log;
+use snap_backup::storage::rate_limit::Limits;
 
 use crate::commands::Verb;
-use crate::help;
-use crate::password;
-use crate::values;
+use crate::{help, password, values};
 
 /// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
 #[derive(Debug, Parser)]
@@ -163,7 +161,7 @@ impl Global {
     /// Where the records of runs are kept; `None` where this user has no place for them.
     pub(crate) fn state(&self) -> Option<PathBuf> {
         let given = self.state_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
-        given.or_else(journal::default_dir)
+        given.or_else(run_log::default_dir)
     }
 }
 

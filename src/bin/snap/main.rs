@@ -6,28 +6,28 @@ mod browse;
 mod called;
 mod chart;
 mod commands;
+mod compat;
 mod config;
+mod exit;
 mod foreign;
 mod help;
-mod legacy;
+mod keep_args;
 #[cfg(feature = "mount")]
 mod mount;
 mod notify;
 mod output;
 mod pager;
 mod password;
-mod place;
 mod progress;
-mod record;
 #[cfg(test)]
 mod reference;
-mod report;
-mod retention;
+mod repository_url;
+mod run_log;
 mod schedule;
 mod secrets;
 #[cfg(feature = "serve")]
 mod serve;
-mod shell;
+mod shell_command;
 mod signals;
 mod synonyms;
 mod table;
@@ -48,14 +48,14 @@ fn main() -> ExitCode {
             if cli.global.verbose > 0 {
                 output::name_objects();
             }
-            report::finish(commands::run(cli), json)
+            exit::finish(commands::run(cli), json)
         }
         Err(mut error) => {
             let words: Vec<String> = words().skip(1).filter_map(|word| word.into_string().ok()).collect();
             let top = help::command();
             let verb = synonyms::verb_of(&top, words.iter().map(String::as_str));
             synonyms::advise(&mut error, &top, verb.as_deref());
-            report::parse(&error)
+            exit::parse(&error)
         }
     }
 }

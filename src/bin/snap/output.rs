@@ -1,7 +1,8 @@
 //! How values look, for people and in JSON, and the only way to standard output and standard error.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
+use std::io;
+use std::io::{BufWriter, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,15 +12,16 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::manifest::Counts;
-use snap_backup::store::snapshots::Snapshot;
-use snap_backup::store::writing::Deltas;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::write::pack_writer::Deltas;
 use snap_backup::{Error, Result};
 
 use crate::pager::Paged;
 pub(crate) use crate::table::{padded, table};
-use crate::terminal::{self, Guarded, Paint};
+use crate::terminal;
+use crate::terminal::{Guarded, Paint};
 pub(crate) use crate::terminal::{name, printable};
-use crate::{called, report};
+use crate::{called, exit};
 
 /// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics. A terminal gets nothing that
 /// would steer it.
@@ -46,7 +48,7 @@ pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Re
 /// As `tell`, for what may be long.
 pub(crate) fn tell_paged(text: &str) -> Result<()> {
     match emit_paged(|out| writeln!(out, "{text}").map_err(failed)) {
-        Err(error) if report::is_broken_pipe(&error) => Ok(()),
+        Err(error) if exit::is_broken_pipe(&error) => Ok(()),
         result => result,
     }
 }
@@ -61,7 +63,7 @@ pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
 /// Prints lines after work whose result must show in the exit code even if nobody reads them.
 pub(crate) fn tell(text: &str) -> Result<()> {
     match emit(|out| writeln!(out, "{}", called::message(text)).map_err(failed)) {
-        Err(error) if report::is_broken_pipe(&error) => Ok(()),
+        Err(error) if exit::is_broken_pipe(&error) => Ok(()),
         result => result,
     }
 }

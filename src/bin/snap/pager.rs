@@ -1,7 +1,8 @@
 //! Long lists on a terminal go through a pager, as git's do: `SNAP_PAGER`, `PAGER`, or `less -FRX`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stderr, stderr};
 use signal_hook::SigId;
 use signal_hook::consts::SIGINT;
-use snap_backup::programs;
+use snap_backup::util::programs;
 
 use crate::{output, progress, terminal};
 

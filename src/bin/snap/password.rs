@@ -1,16 +1,17 @@
 //! Where passwords come from. They are kept in memory that is wiped, and never printed.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::{env, io};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
-use snap_backup::{Error, Result, programs};
+use snap_backup::util::programs;
+use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
 use crate::args::Global;

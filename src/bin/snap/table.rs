@@ -2,7 +2,8 @@
 
 use console::{measure_text_width, truncate_str};
 
-use crate::terminal::{self, Paint};
+use crate::terminal;
+use crate::terminal::Paint;
 
 /// Most characters that a column is made wide for: a longer cell pushes the rest of its line to the right.
 const WIDEST: usize = 80;

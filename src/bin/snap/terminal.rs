@@ -2,7 +2,8 @@
 //! the title, hide text or turn its direction is shown as an escape instead. Pipes get bytes as they are.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io;
+use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
 use console::Term;

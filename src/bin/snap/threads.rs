@@ -13,6 +13,6 @@ const STACK: usize = 64 << 10;
 /// Whether there may be so many at once.
 pub(crate) fn check() -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    snap_backup::threads::can_start(EACH * processors + OTHERS, STACK)
+    snap_backup::util::threads::can_start(EACH * processors + OTHERS, STACK)
         .map_err(Error::io("start", "the threads that a run takes"))
 }

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use snap_backup::codec::compress::NO_COMPRESSION;
-use snap_backup::codec::parity::MAX_SHARE;
+use snap_backup::codec::chunk::compress::NO_COMPRESSION;
+use snap_backup::codec::pack::parity::MAX_SHARE;
 use snap_backup::ops::check::Subset;
-use snap_backup::store::similar::Delta;
+use snap_backup::repo::write::delta_writer::Delta;
 
 /// A level of compression, by name or number.
 pub(crate) fn level(text: &str) -> Result<i32, String> {

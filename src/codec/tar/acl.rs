@@ -1,6 +1,6 @@
 //! POSIX ACLs: the bytes of the system's attribute, and the text that archives hold.
 
-use crate::model::malformed::Malformed;
+use crate::model::decode_error::Malformed;
 
 const VERSION: u32 = 2;
 const USER_OBJ: u16 = 0x01;

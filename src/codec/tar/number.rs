@@ -1,6 +1,6 @@
 //! Numbers in headers: octal digits, or base 256 where those do not reach.
 
-use crate::model::malformed::Malformed;
+use crate::model::decode_error::Malformed;
 
 /// Writes octal digits and a NUL; false, and zeros, when the number is too large for the field.
 pub(super) fn put_octal(field: &mut [u8], value: u64) -> bool {

@@ -1,7 +1,7 @@
 //! pax records: `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
 
+use crate::model::decode_error::Malformed;
 use crate::model::entry::Time;
-use crate::model::malformed::Malformed;
 
 /// A record: (key, value).
 pub type Record<'a> = (&'a [u8], &'a [u8]);

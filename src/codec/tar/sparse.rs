@@ -1,6 +1,6 @@
 //! Maps of files with holes, as GNU tar writes them.
 
-use crate::model::malformed::Malformed;
+use crate::model::decode_error::Malformed;
 
 /// Most pieces of data between holes in one file: bounds the memory that an archive can ask for.
 pub const MAX_SEGMENTS: usize = 4 << 20;

@@ -2,17 +2,9 @@
 //! member alone. Names that are no UTF-8 go into records as they are: GNU tar and Python read them so, and GNU tar
 //! complains of the record that would announce them.
 
-use crate::codec::tar::ACL_ACCESS;
-use crate::codec::tar::ACL_DEFAULT;
-use crate::codec::tar::BLOCK;
-use crate::codec::tar::Member;
-use crate::codec::tar::Node;
-use crate::codec::tar::acl;
-use crate::codec::tar::field;
-use crate::codec::tar::flags;
-use crate::codec::tar::number;
-use crate::codec::tar::padding;
-use crate::codec::tar::pax;
+use crate::codec::tar::{
+    ACL_ACCESS, ACL_DEFAULT, BLOCK, Member, Node, acl, field, flags, number, padding, pax,
+};
 
 /// How a member's content follows its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

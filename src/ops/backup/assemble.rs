@@ -3,38 +3,26 @@
 //! A directory's entries arrive in order of name, but the content of some comes later. Each open directory keeps
 //! a queue whose head is written as soon as it is known, so memory follows what is in flight, not what is there.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::thread::Scope;
 
-use crossbeam_channel::Receiver;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
-use crate::codec::attributes::Value;
-use crate::codec::hash::ChunkType;
-use crate::codec::list::ListBuilder;
-use crate::codec::tree::DirBuilder;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Meta;
-use crate::model::entry::Part;
-use crate::model::entry::flags;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::dir::DirBuilder;
+use crate::codec::tree::part_list::ListBuilder;
+use crate::codec::tree::stored_xattrs::Value;
+use crate::error::{Error, Result};
+use crate::model::entry::{Entry, Kind, Meta, Part, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
-use crate::observe::Event;
-use crate::ops::backup::Assembled;
-use crate::ops::backup::Run;
-use crate::ops::backup::Stdin;
-use crate::ops::backup::attempt::Seen;
-use crate::ops::backup::put::Finished;
-use crate::ops::backup::put::Store;
-use crate::ops::backup::read::Batch;
-use crate::ops::backup::read::Outcome;
-use crate::ops::backup::read::Step;
-use crate::store::like::Pieces;
+use crate::ops::backup::dedup::{Finished, Store};
+use crate::ops::backup::read::{Batch, Outcome, Step};
+use crate::ops::backup::read_file::Seen;
+use crate::ops::backup::{Assembled, Run, Stdin};
+use crate::progress::Event;
+use crate::repo::write::similarity::Pieces;
 
 /// What the walk found out about a file before it is read.
 #[derive(Debug)]

@@ -1,27 +1,22 @@
 //! The end of a run: nothing to say, or a manifest that is valid under a session that is.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use serde_bytes::ByteBuf;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::fs::ancestors;
 use crate::model::entry::Time;
 use crate::model::id::ChunkId;
-use crate::model::manifest::Manifest;
-use crate::model::manifest::SnapshotKind;
-use crate::model::record::SessionKind;
-use crate::ops::backup::Assembled;
-use crate::ops::backup::Run;
-use crate::ops::backup::Summary;
-use crate::store::commit;
-use crate::store::index::Index;
-use crate::store::session;
-use crate::store::session::Session;
-use crate::store::standing;
-use crate::tree::parents;
+use crate::model::manifest::{Manifest, SnapshotKind};
+use crate::model::records::SessionKind;
+use crate::ops::backup::{Assembled, Run, Summary};
+use crate::repo::commit;
+use crate::repo::commit::reachability;
+use crate::repo::index::Index;
+use crate::repo::sessions::session::Session;
+use crate::util::host;
 
 /// Commits, unless there is nothing to say.
 pub(super) fn publish(
@@ -72,7 +67,7 @@ pub(super) fn publish(
         started: run.started,
         ended: Time::now(),
         host: host.to_owned(),
-        user: session::user_name(),
+        user: host::user_name(),
         sources: sources.to_vec(),
         tags: run.options.tags.clone(),
         root,
@@ -86,7 +81,7 @@ pub(super) fn publish(
         .map_err(|why| Error::Usage(why.to_string()))?;
     manifest.set_expires(run.options.expires);
     let (sources, moved) = (&run.options.sources, run.options.store_as.is_some());
-    manifest.set_root(run.root_only_leads, parents::are_open(sources, moved));
+    manifest.set_root(run.root_only_leads, ancestors::are_open(sources, moved));
     let session = match session {
         Some(session) => session,
         None => session_for_reused(run, &root)?,
@@ -126,10 +121,10 @@ fn why_nothing(summary: &Summary) -> String {
 fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
     let (session, sight) = Session::open(run.repo, SessionKind::Writer)?;
     let believed = match run.basis.compare.as_ref().filter(|_| run.basis.trusted) {
-        Some(parent) => sight.vouches_for(&parent.id) && standing::is_listed(run.repo, &parent.id)?,
+        Some(parent) => sight.vouches_for(&parent.id) && reachability::is_listed(run.repo, &parent.id)?,
         None => false,
     };
-    if believed || standing::stands(run.repo, &Arc::new(Index::load(run.repo, sight)?), root)? {
+    if believed || reachability::stands(run.repo, &Arc::new(Index::load(run.repo, sight)?), root)? {
         return Ok(session);
     }
     run.distrust.store(true, Ordering::Relaxed);

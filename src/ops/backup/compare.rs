@@ -1,37 +1,27 @@
 //! The comparer: lays what the walk finds beside the parent's entries, and says what to read.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Meta;
+use crate::error::{Error, Result};
+use crate::fs::path_stack::Trail;
+use crate::fs::walk::Found;
+use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
-use crate::observe::Event;
-use crate::ops::backup::Run;
-use crate::ops::backup::Source;
-use crate::ops::backup::Stdin;
-use crate::ops::backup::assemble::Message;
-use crate::ops::backup::assemble::Was;
+use crate::ops::backup::assemble::{Message, Was};
 use crate::ops::backup::count::Counter;
-use crate::ops::backup::read::Input;
-use crate::ops::backup::read::Job;
-use crate::ops::backup::untold::Untold;
-use crate::store::chunks::ChunkReader;
-use crate::store::like::Older;
-use crate::store::like::Siblings;
-use crate::store::trees;
-use crate::store::trees::DirStream;
-use crate::tree::survey::Found;
-use crate::tree::trail::Trail;
+use crate::ops::backup::read::{Input, Job};
+use crate::ops::backup::unchanged_dirs::Untold;
+use crate::ops::backup::{Run, Source, Stdin};
+use crate::progress::Event;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader;
+use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::write::similarity::{Older, Siblings};
 
 /// Messages that travel together: waking the assembler for each costs more than the comparing.
 const TOGETHER: usize = 128;
@@ -301,7 +291,7 @@ impl Comparer<'_, '_> {
     fn pieces_of(&mut self, older: Option<&Older>) -> Result<Vec<ChunkId>> {
         match older {
             Some(older) if self.run.deltas && older.size <= HUGE => {
-                match trees::list_pieces(&mut self.reader, &older.content) {
+                match dir_reader::list_pieces(&mut self.reader, &older.content) {
                     Err(err) if err.is_damage() => Ok(Vec::new()),
                     pieces => pieces,
                 }

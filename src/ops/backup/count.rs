@@ -2,13 +2,11 @@
 //! them, a second walk counts ahead.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::observe::Event;
+use crate::fs::walk::{Survey, Totals};
 use crate::ops::backup::Run;
-use crate::tree::survey::Survey;
-use crate::tree::survey::Totals;
+use crate::progress::Event;
 
 /// Watches the walk, and tells the observer.
 pub(super) struct Counter<'a, 'run> {

@@ -1,57 +1,44 @@
 //! `backup`: walk, compare with the parent, read and cut, dedup, seal, pack, trees, manifest.
 //!
-//! Threads: the survey walks the sources (`tree::survey`); the caller's compares with the parent (`compare`, `untold`);
+//! Threads: the survey walks the sources (`fs::walk`); the caller's compares with the parent (`compare`, `untold`);
 //! readers read, cut and name chunks (`read`); one assembler owns dedup and builds trees bottom-up (`assemble`); the
 //! sink's workers seal and write. Data flows one way through bounded channels.
 
 mod assemble;
-mod attempt;
 mod commit;
 mod compare;
 mod count;
+mod dedup;
 mod parent;
-mod put;
 mod read;
+mod read_file;
 mod reuse;
-mod untold;
+mod unchanged_dirs;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
 use serde_bytes::ByteBuf;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Time;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::model::manifest::Counts;
-use crate::model::manifest::SnapshotKind;
-use crate::observe::Event;
-use crate::observe::Observer;
+use crate::error::{Error, Result};
+use crate::fs::filter::{Filter, FilterOptions};
+use crate::fs::sources;
+use crate::fs::sources::Plan;
+use crate::fs::walk::{Survey, SurveyOptions};
+use crate::model::entry::{Entry, Time};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::manifest::{Counts, SnapshotKind};
 use crate::ops::backup::parent::Basis;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
-use crate::store::session;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::similar::Delta;
-use crate::store::writing::Deltas;
-use crate::threads;
-use crate::tree::filter::Filter;
-use crate::tree::filter::FilterOptions;
-use crate::tree::plan;
-use crate::tree::plan::Plan;
-use crate::tree::survey::Survey;
-use crate::tree::survey::SurveyOptions;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::write::delta_writer::Delta;
+use crate::repo::write::pack_writer::Deltas;
+use crate::util::{host, threads};
 
 /// What standard input or a command's output is stored as.
 #[derive(Debug, Clone)]
@@ -113,9 +100,9 @@ impl Options {
     pub fn set(&self) -> Result<(String, Vec<Vec<u8>>)> {
         let sources = match &self.stdin {
             Some(stdin) => Plan::stream(&stdin.name).sources,
-            None => plan::plan(&self.sources, self.store_as.as_deref())?.sources,
+            None => sources::plan(&self.sources, self.store_as.as_deref())?.sources,
         };
-        Ok((self.host.clone().unwrap_or_else(session::host_name), sources))
+        Ok((self.host.clone().unwrap_or_else(host::host_name), sources))
     }
 }
 
@@ -302,7 +289,7 @@ impl Backup {
     /// When nothing could be read, the repository fails, or the run was interrupted before anything was stored.
     /// Single entries that cannot be read are listed in the summary.
     pub fn run(mut self, repo: &Repository, observer: &dyn Observer) -> Result<Summary> {
-        let host = self.options.host.clone().unwrap_or_else(session::host_name);
+        let host = self.options.host.clone().unwrap_or_else(host::host_name);
         let sources: Vec<ByteBuf> =
             self.plan.sources.iter().map(|path| ByteBuf::from(path.clone())).collect();
         let mut basis = parent::choose(repo, &self.options, &host, &sources)?;
@@ -343,7 +330,7 @@ impl Backup {
                 index,
                 deltas,
                 started,
-                root_only_leads: matches!(self.plan.root, plan::Place::Passage { .. }),
+                root_only_leads: matches!(self.plan.root, sources::Place::Passage { .. }),
                 problems: Mutex::default(),
                 failed: AtomicBool::new(false),
                 distrust: AtomicBool::new(false),
@@ -375,7 +362,7 @@ fn filter_of(options: &Options) -> Result<Filter> {
 
 fn plan_of(options: &Options) -> Result<Plan> {
     let Some(stdin) = &options.stdin else {
-        let plan = plan::plan(&options.sources, options.store_as.as_deref())?;
+        let plan = sources::plan(&options.sources, options.store_as.as_deref())?;
         // One source may be missing; all missing is a mistake.
         let there = options.sources.iter().any(|path| path.symlink_metadata().is_ok());
         return if there { Ok(plan) } else { Err(Error::NothingRead(no_source(&options.sources))) };

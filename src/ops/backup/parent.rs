@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::SnapshotKind;
 use crate::ops::backup::Options;
-use crate::store::repository::Repository;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
 
 /// What a run stands on.
 #[derive(Debug)]

@@ -7,22 +7,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::Receiver;
-use crossbeam_channel::Sender;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::attributes::Value;
-use crate::codec::hash::ChunkType;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::stored_xattrs::Value;
 use crate::error::Error;
+use crate::fs::stat::Describer;
 use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::ops::backup::assemble::Message;
-use crate::ops::backup::attempt::Seen;
-use crate::programs;
-use crate::store::chunks::ChunkReader;
-use crate::store::like::Follower;
-use crate::store::like::Older;
-use crate::tree::source::Describer;
+use crate::ops::backup::read_file::Seen;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::write::similarity::{Follower, Older};
+use crate::util::programs;
 
 /// Plain bytes after which a batch is sent on: a block of its own, as new repositories have them.
 const BATCH: usize = 2 << 20;

@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
-use crate::codec::attributes;
+use crate::codec::tree::stored_xattrs;
 use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Time;
-use crate::model::entry::flags;
+use crate::fs::xattr;
+use crate::fs::xattr::Attributes;
+use crate::model::entry::{Entry, Time, flags};
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;
-use crate::store::standing;
-use crate::tree::xattr;
-use crate::tree::xattr::Attributes;
+use crate::repo::commit::reachability;
 
 impl Comparer<'_, '_> {
     /// Extended attributes of what is not read itself: the parent's while its inode has not changed since.
@@ -34,7 +32,7 @@ impl Comparer<'_, '_> {
         };
         let found =
             found.unwrap_or_else(|err| Attributes { problems: vec![err.to_string()], values: Vec::new() });
-        let (xattrs, values) = attributes::lay_out(self.run.repo.namer(), found.values);
+        let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.namer(), found.values);
         entry.meta.xattrs = xattrs;
         if !found.problems.is_empty() {
             let stored = self.stored(&entry.name);
@@ -79,7 +77,7 @@ impl Comparer<'_, '_> {
         if self.run.basis.trusted {
             return Ok(true);
         }
-        match standing::entry_stands(&mut self.reader, before) {
+        match reachability::entry_stands(&mut self.reader, before) {
             Err(err) if err.is_damage() => Ok(false),
             other => other,
         }

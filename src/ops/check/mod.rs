@@ -9,27 +9,23 @@ pub mod scrub;
 mod small;
 mod walk;
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicBool;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
-use crate::model::record::Damaged;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::damage;
-use crate::store::index::Index;
-use crate::store::names;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::segments;
-use crate::store::segments::Claims;
-use crate::store::session;
-use crate::store::session::Sight;
-use crate::store::snapshots;
+use crate::codec::crypto::cipher;
+use crate::error::{Error, Result};
+use crate::model::id::{PackId, SnapshotId};
+use crate::model::records::Damaged;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::pack::header_bundles;
+use crate::repo::pack::header_bundles::Claims;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::damage;
+use crate::repo::sessions::session::Sight;
+use crate::repo::snapshots;
+use crate::storage::names;
 
 /// Most findings that are told one by one, and most that are written down.
 const MOST: usize = 1000;
@@ -166,7 +162,7 @@ pub fn run(
     checker.parity(&index, options)?;
     checker.standing_records(&index, &whole)?;
     checker.walk_snapshots(&session, &index, &chosen)?;
-    checker.record(session.session().map_or_else(session::new_id, Ok)?);
+    checker.record(session.session().map_or_else(cipher::new_id, Ok)?);
     names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
     for what in repo.diverged() {
         checker
@@ -271,8 +267,8 @@ impl Checker<'_> {
 
     /// Whether segments can be read; what they say is compared with packs where those are read.
     fn segments(&mut self) -> Result<()> {
-        for (name, segment) in segments::all(self.repo)? {
-            segment.map_or_else(|err| self.wrong_segment(&segments::why(&name, &err)), drop);
+        for (name, segment) in header_bundles::all(self.repo)? {
+            segment.map_or_else(|err| self.wrong_segment(&header_bundles::why(&name, &err)), drop);
         }
         Ok(())
     }

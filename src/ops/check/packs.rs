@@ -1,31 +1,25 @@
 //! Reading packs whole, on all cores: the hash of each file, both tables, each block, each chunk's id.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::codec::block;
-use crate::codec::block::BlockOpener;
-use crate::codec::compress::Codec;
-use crate::codec::hash;
-use crate::codec::hash::ChunkType;
-use crate::codec::hash::Hasher;
+use crate::codec::chunk::block;
+use crate::codec::chunk::block::BlockOpener;
+use crate::codec::chunk::compress::Codec;
+use crate::codec::crypto::hash::{ChunkType, Hasher};
+use crate::codec::crypto::{cipher, hash};
 use crate::codec::pack::BlockRow;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
 use crate::model::id::PackId;
-use crate::model::malformed::Malformed;
-use crate::observe::Event;
-use crate::observe::Observer;
 use crate::ops::check::Subset;
-use crate::store::chunks::BlockReader;
-use crate::store::index::Index;
-use crate::store::packs;
-use crate::store::repository::Repository;
-use crate::store::segments::Claims;
-use crate::store::session;
-use crate::store::storage::Area;
-use crate::threads;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::pack::header_bundles::Claims;
+use crate::repo::pack::packs;
+use crate::repo::read::chunk_reader::BlockReader;
+use crate::repo::repository::Repository;
+use crate::storage::Area;
+use crate::util::threads;
 
 /// Bytes read at once: what a worker holds, whatever the size of packs. A block that is longer is read whole.
 const SPAN: u64 = 4 << 20;
@@ -44,7 +38,7 @@ pub(super) fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<
     let mut all = packs.to_vec();
     let Some(subset) = subset else { return Ok(all) };
     // By a random order, so that repeated small checks reach everything.
-    let salt = session::new_id()?;
+    let salt = cipher::new_id()?;
     let draw = |id: &PackId| hash::sha256(&[salt.as_bytes().as_slice(), id.as_bytes()].concat());
     match subset {
         Subset::Part { index, of } => {

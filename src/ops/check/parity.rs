@@ -3,16 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use crate::codec::parity::Layout;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::pack::parity::Layout;
+use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::ops::check::Checker;
-use crate::ops::check::Options;
-use crate::ops::check::Subject;
-use crate::store::index::Index;
-use crate::store::parity;
-use crate::store::storage::Area;
+use crate::ops::check::{Checker, Options, Subject};
+use crate::repo::index::Index;
+use crate::repo::pack::parity;
+use crate::storage::Area;
 
 impl Checker<'_> {
     /// Says how many packs lack theirs. Reads those that are there, where packs are read.
@@ -50,7 +47,7 @@ impl Checker<'_> {
     /// Packs that could be read only with the help of their parity.
     pub(super) fn mended(&mut self, index: &Index) {
         for id in &index.mended {
-            let source = crate::model::malformed::Malformed::because(
+            let source = crate::model::decode_error::Malformed::because(
                 "neither of its tables can be read without its parity",
             );
             self.pack_error(*id, &Error::Damaged { what: Area::Packs.path(&id.hex()), source });

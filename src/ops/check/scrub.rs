@@ -4,28 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::cipher;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::PackId;
-use crate::model::record::Damaged;
-use crate::observe::Event;
-use crate::observe::Observer;
+use crate::model::records::Damaged;
 use crate::ops::check::parity;
-use crate::store::cache::Cache;
-use crate::store::damage;
-use crate::store::keys;
-use crate::store::packs;
-use crate::store::parity as sidecars;
-use crate::store::repository::Repository;
-use crate::store::session;
-use crate::store::session::Sight;
-use crate::store::storage::Storage;
+use crate::progress::{Event, Observer};
+use crate::repo::cache::Cache;
+use crate::repo::keys;
+use crate::repo::pack::{packs, parity as sidecars};
+use crate::repo::repository::Repository;
+use crate::repo::sessions::damage;
+use crate::repo::sessions::session::Sight;
+use crate::storage::Storage;
 
 /// Packs between two times that is remembered what was verified.
 const NOTED: usize = 64;
@@ -163,7 +158,7 @@ fn one(
             report.errors.push(err.chain());
             if let Some(repo) = repo.filter(|repo| repo.may_write().is_ok()) {
                 // Best effort: the repository may be read-only.
-                let _ = damage::note(repo, session::new_id()?, Damaged::Pack(*id), err.chain());
+                let _ = damage::note(repo, cipher::new_id()?, Damaged::Pack(*id), err.chain());
             }
         }
         Err(err) => return Err(err),

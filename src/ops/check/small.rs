@@ -2,23 +2,14 @@
 
 use serde::Deserialize;
 
-use crate::codec::envelope;
-use crate::codec::envelope::Magic;
-use crate::codec::slot;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::sealed_object::Magic;
+use crate::codec::crypto::{key_slot, sealed_object};
+use crate::error::{Error, Result};
 use crate::model::manifest::Manifest;
-use crate::model::record::Beat;
-use crate::model::record::DamageRecord;
-use crate::model::record::GcRecord;
-use crate::model::record::Seen;
-use crate::model::record::SessionRecord;
-use crate::ops::check::Checker;
-use crate::ops::check::Subject;
-use crate::store::keys;
-use crate::store::objects;
-use crate::store::snapshots;
-use crate::store::storage::Area;
+use crate::model::records::{Beat, DamageRecord, GcRecord, Seen, SessionRecord};
+use crate::ops::check::{Checker, Subject};
+use crate::repo::{keys, objects, snapshots};
+use crate::storage::Area;
 
 impl Checker<'_> {
     /// Configurations, key slots, manifests, trash, and the records by which processes see each other.
@@ -33,7 +24,7 @@ impl Checker<'_> {
             match slot {
                 Err(err) => self.finding(Subject::KeySlot, Err(err))?,
                 // Anybody who may add objects can add a slot, but not one that the repository's own key has sealed.
-                Ok((_, bytes)) if slot::label(&bytes, &self.repo.ring().meta).is_err() => {
+                Ok((_, bytes)) if key_slot::label(&bytes, &self.repo.ring().meta).is_err() => {
                     self.report.warnings.push(format!(
                         "the key slot {name} was made by somebody who does not have the key, or is damaged: \
                          `snap key remove {name}` removes it"
@@ -50,7 +41,7 @@ impl Checker<'_> {
         }
         for found in self.repo.storage().list(Area::Trash)? {
             let bound = found.name.split('.').next().unwrap_or_default().to_owned();
-            self.object::<Manifest>(envelope::MANIFEST, Area::Trash, &found.name, &bound)?;
+            self.object::<Manifest>(sealed_object::MANIFEST, Area::Trash, &found.name, &bound)?;
         }
         self.records()
     }
@@ -59,19 +50,19 @@ impl Checker<'_> {
         let storage = self.repo.storage();
         for found in storage.list(Area::Gc)? {
             match found.name.ends_with(".done") {
-                true => self.object::<()>(envelope::GC_DONE, Area::Gc, &found.name, &found.name)?,
-                false => self.object::<GcRecord>(envelope::GC, Area::Gc, &found.name, &found.name)?,
+                true => self.object::<()>(sealed_object::GC_DONE, Area::Gc, &found.name, &found.name)?,
+                false => self.object::<GcRecord>(sealed_object::GC, Area::Gc, &found.name, &found.name)?,
             }
         }
         for found in storage.list(Area::Damage)? {
-            self.object::<DamageRecord>(envelope::DAMAGE, Area::Damage, &found.name, &found.name)?;
+            self.object::<DamageRecord>(sealed_object::DAMAGE, Area::Damage, &found.name, &found.name)?;
         }
         for found in storage.list(Area::Sessions)? {
             let (area, name) = (Area::Sessions, &found.name);
             match name.split_once('.').map(|(_, end)| end) {
-                None => self.object::<SessionRecord>(envelope::SESSION, area, name, name)?,
-                Some("beat" | "end") => self.fleeting::<Beat>(envelope::BEAT, name)?,
-                Some("seen") => self.fleeting::<Seen>(envelope::SEEN, name)?,
+                None => self.object::<SessionRecord>(sealed_object::SESSION, area, name, name)?,
+                Some("beat" | "end") => self.fleeting::<Beat>(sealed_object::BEAT, name)?,
+                Some("seen") => self.fleeting::<Seen>(sealed_object::SEEN, name)?,
                 Some(_) => self.error(Subject::Record, objects::unknown_name(area, name).chain()),
             }
         }
@@ -85,7 +76,7 @@ impl Checker<'_> {
         T: for<'a> Deserialize<'a>,
     {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
-        let bytes = storage.read(Area::Sessions, name, envelope::MAX_OBJECT);
+        let bytes = storage.read(Area::Sessions, name, sealed_object::MAX_OBJECT);
         match bytes.and_then(|bytes| objects::open::<T>(ring, magic, Area::Sessions, name, name, bytes)) {
             Err(err @ Error::Damaged { .. }) => {
                 self.report.warnings.push(format!("{}; it counts as none", err.chain()));
@@ -100,7 +91,7 @@ impl Checker<'_> {
         T: for<'a> Deserialize<'a>,
     {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
-        let bytes = storage.read(area, name, envelope::MAX_OBJECT);
+        let bytes = storage.read(area, name, sealed_object::MAX_OBJECT);
         let opened = bytes.and_then(|bytes| objects::open::<T>(ring, magic, area, name, bound, bytes));
         let subject = if area == Area::Trash { Subject::Manifest } else { Subject::Record };
         self.finding(subject, opened.map(|_| ()))

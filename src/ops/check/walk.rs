@@ -1,37 +1,24 @@
 //! Following every snapshot down to its chunks, and naming what damage touches.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Part;
-use crate::model::id::ChunkId;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
-use crate::model::record::Damaged;
-use crate::observe::Event;
-use crate::ops::check::Checker;
-use crate::ops::check::MOST;
-use crate::ops::check::Subject;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::BlockAt;
-use crate::store::index::Copy;
-use crate::store::index::Index;
-use crate::store::read_session::ReadSession;
-use crate::store::session::Sight;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::trees;
-use crate::store::trees::Budget;
-use crate::store::trees::DirStream;
-use crate::store::trees::MAX_NESTING;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::id::{ChunkId, PackId, SnapshotId};
+use crate::model::records::Damaged;
+use crate::ops::check::{Checker, MOST, Subject};
+use crate::progress::Event;
+use crate::repo::index::{BlockAt, Copy, Index};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::sessions::session::Sight;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::walk::dir_reader;
+use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
 
 /// How often what is missing is looked for, where packs come and go meanwhile.
 const LOOKS: u32 = 3;
@@ -260,7 +247,7 @@ fn stands(
     content: &Content,
 ) -> Result<()> {
     let index = Arc::clone(reader.index());
-    trees::each_part(reader, size, content, &mut |part| {
+    dir_reader::each_part(reader, size, content, &mut |part| {
         let Part::Chunk { id, .. } = part else { return Ok(()) };
         if let Some(copy) = index.near(ChunkType::Data, &id)
             && known.is_good(&index, &copy)?

@@ -1,16 +1,14 @@
 //! Bytes of files, as they come, into chunks of the other repository.
 
-use crate::codec::hash::ChunkType;
-use crate::codec::list::ListBuilder;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::part_list::ListBuilder;
 use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Part;
+use crate::model::entry::{Content, Part};
 use crate::model::id::ChunkId;
-use crate::store::chunks::ChunkReader;
-use crate::store::like::Follower;
-use crate::store::like::Older;
-use crate::store::repository::Repository;
-use crate::store::sink::Sink;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::write::chunk_writer::Sink;
+use crate::repo::write::similarity::{Follower, Older};
 
 /// A file being cut, one after the other.
 pub(super) struct Cutter<'a> {

@@ -4,41 +4,32 @@
 //! Where both repositories name chunks alike, what the other one lacks is moved block by block as it is packed (`alike`);
 //! where they do not, files are cut, named and packed anew (`anew`), but for what the last copy of the same files has.
 
-mod alike;
-mod anew;
 mod cutter;
+mod move_blocks;
+mod rechunk;
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::model::record::SessionKind;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::ops::copy::alike::Alike;
-use crate::store::commit;
-use crate::store::index::Index;
-use crate::store::past::Past;
-use crate::store::repository::Repository;
-use crate::store::selection::Choice;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::similar::Delta;
-use crate::store::sink::Effort;
-use crate::store::sink::Sink;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::storage::Area;
-use crate::store::writing::Written;
+use crate::model::records::SessionKind;
+use crate::ops::copy::move_blocks::Alike;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Choice;
+use crate::repo::walk::snapshot_set::Past;
+use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::write::delta_writer::Delta;
+use crate::repo::write::pack_writer::Written;
+use crate::repo::{commit, snapshots};
+use crate::storage::Area;
 
 /// What to copy.
 #[derive(Debug, Clone, Default)]
@@ -222,7 +213,7 @@ impl<'a> Run<'a> {
                 None => {
                     let Self { to, past, observer, stop, .. } = *self;
                     let deltas = self.options.delta.holds(to);
-                    let work = anew::Work { to, deltas, past, observer, stop };
+                    let work = rechunk::Work { to, deltas, past, observer, stop };
                     work.copy(old, base.as_ref(), &index, &mut sink)
                 }
             };

@@ -1,35 +1,26 @@
 //! The live side of a comparison.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rustix::fs::OFlags;
 
-use crate::codec::attributes;
-use crate::codec::hash::Namer;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::store::chunks::ChunkReader;
-use crate::store::holds;
-use crate::store::pairs::Side;
-use crate::store::repository::Repository;
-use crate::tree::filter::Filter;
-use crate::tree::filter::FilterOptions;
-use crate::tree::long;
-use crate::tree::plan;
-use crate::tree::survey::Found;
-use crate::tree::survey::Survey;
-use crate::tree::survey::SurveyOptions;
-use crate::tree::trail::Trail;
-use crate::tree::xattr;
+use crate::codec::crypto::hash::Namer;
+use crate::codec::tree::stored_xattrs;
+use crate::error::{Error, Result};
+use crate::fs::filter::{Filter, FilterOptions};
+use crate::fs::path_stack::Trail;
+use crate::fs::walk::{Found, Survey, SurveyOptions};
+use crate::fs::{long_path, sources, xattr};
+use crate::model::entry::{Content, Entry};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::walk::compare_file;
+use crate::repo::walk::diff_walk::Side;
 
 /// A directory, walked as a backup would.
 pub(super) struct Live<'a> {
@@ -48,7 +39,7 @@ impl<'a> Live<'a> {
         }
         // A link is followed: the directory is meant.
         let dir = std::fs::canonicalize(dir).map_err(Error::io("look at", dir))?;
-        let plan = plan::plan(std::slice::from_ref(&dir), Some(b"/"))?;
+        let plan = sources::plan(std::slice::from_ref(&dir), Some(b"/"))?;
         let options = SurveyOptions {
             filter: Arc::new(Filter::new(&FilterOptions::default())?),
             one_file_system: false,
@@ -78,7 +69,7 @@ impl<'a> Live<'a> {
             Ok(found) => found,
             Err(err) => xattr::Attributes { values: Vec::new(), problems: vec![err.to_string()] },
         };
-        entry.meta.xattrs = attributes::lay_out(self.namer, found.values).0;
+        entry.meta.xattrs = stored_xattrs::lay_out(self.namer, found.values).0;
         let path = place.as_os_str().as_bytes();
         self.problems.extend(found.problems.into_iter().map(|why| (path.to_vec(), why)));
     }
@@ -147,6 +138,6 @@ pub(super) fn holds(
 ) -> Result<bool> {
     let path = dir.join(OsStr::from_bytes(path));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut file = std::fs::File::from(long::open(&path, flags).map_err(Error::io("read", &path))?);
-    holds::holds(repo.namer(), reader, (&mut file, &path), size, content)
+    let mut file = std::fs::File::from(long_path::open(&path, flags).map_err(Error::io("read", &path))?);
+    compare_file::holds(repo.namer(), reader, (&mut file, &path), size, content)
 }

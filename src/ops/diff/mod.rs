@@ -6,34 +6,24 @@ mod live;
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::change;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
+use crate::error::{Error, Result};
+use crate::model::entry::{Entry, Kind};
+use crate::model::entry_diff;
 use crate::model::id::SnapshotId;
-use crate::observe::Event;
-use crate::observe::Observer;
 use crate::ops::diff::live::Live;
-use crate::store::chunks::ChunkReader;
-use crate::store::pairs;
-use crate::store::pairs::Budgets;
-use crate::store::pairs::One;
-use crate::store::pairs::Pair;
-use crate::store::pairs::Side;
-use crate::store::pairs::Stored;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::selection::Selection;
-use crate::store::snapshots;
-use crate::store::snapshots::Query;
-use crate::store::trees;
+use crate::progress::{Event, Observer};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Query;
+use crate::repo::snapshots::filter::Selection;
+use crate::repo::walk::diff_walk::{Budgets, One, Pair, Side, Stored};
+use crate::repo::walk::{diff_walk, dir_reader};
 
 /// What to compare.
 #[derive(Debug, Clone, Default)]
@@ -210,7 +200,7 @@ pub fn run(
         problems: Vec::new(),
     };
     let mut comparer = Comparer { repo, reader, live, links: Default::default(), budgets, summary };
-    pairs::walk(&mut *first, &mut *other, &mut |pair| {
+    diff_walk::walk(&mut *first, &mut *other, &mut |pair| {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -254,7 +244,7 @@ fn side(
     path: Option<&[u8]>,
 ) -> Result<Box<dyn Side>> {
     let Some(path) = path else { return Ok(Box::new(Stored::new(session, snapshot.manifest.root)?)) };
-    let found = trees::lookup(reader, snapshot.manifest.root, path)?
+    let found = dir_reader::lookup(reader, snapshot.manifest.root, path)?
         .ok_or_else(|| Error::no_path(&snapshot.id, path))?;
     match found.kind {
         Kind::Dir { tree } => Ok(Box::new(Stored::new(session, tree)?)),
@@ -278,7 +268,7 @@ impl Comparer<'_> {
             (Some(before), None) => (Some(Change::Removed), Vec::new(), before),
             (None, Some(after)) => (Some(Change::Added), Vec::new(), after),
             (Some(before), Some(after)) => {
-                let mut fields = change::metadata(&before.meta, &after.meta);
+                let mut fields = entry_diff::metadata(&before.meta, &after.meta);
                 if first != second {
                     fields.push("links");
                 }
@@ -313,7 +303,7 @@ impl Comparer<'_> {
         metadata: bool,
         observer: &dyn Observer,
     ) -> Result<Option<Change>> {
-        if !change::same_type(before, after) {
+        if !entry_diff::same_type(before, after) {
             return Ok(Some(Change::Type));
         }
         let same = match (&self.live, &before.kind) {
@@ -332,7 +322,7 @@ impl Comparer<'_> {
                     }
                 }
             }
-            _ => change::same_content(before, after),
+            _ => entry_diff::same_content(before, after),
         };
         Ok(match (same, metadata) {
             (false, _) => Some(Change::Content),

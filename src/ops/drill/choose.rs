@@ -1,27 +1,18 @@
 //! Which files of which snapshots.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::cipher;
-use crate::codec::hash;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::ops::drill::Chosen;
-use crate::ops::drill::Options;
-use crate::ops::drill::Sample;
-use crate::store::chunks::ChunkReader;
-use crate::store::read_session::ReadSession;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::trees::Budget;
-use crate::store::trees::DirStream;
-use crate::store::trees::MAX_NESTING;
+use crate::codec::crypto::{cipher, hash};
+use crate::error::{Error, Result};
+use crate::model::entry::{Entry, Kind};
+use crate::ops::drill::{Chosen, Options, Sample};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
 
 pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
     let snapshots = snapshots_of(reading, options)?;
@@ -203,8 +194,7 @@ fn walk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::entry::Content;
-    use crate::model::entry::Meta;
+    use crate::model::entry::{Content, Meta};
 
     fn file(size: u64) -> Entry {
         let kind = Kind::File { size, content: Content::Parts(Vec::new()) };
@@ -215,7 +205,7 @@ mod tests {
     fn drill(sizes: &[u64], number: usize, room: u64, cursor: u64) -> (Vec<Vec<u8>>, u64, u64) {
         let options = Options {
             selectors: Vec::new(),
-            selection: crate::store::selection::Selection::default(),
+            selection: crate::repo::snapshots::filter::Selection::default(),
             recent: 1,
             files: 0,
             bytes: 100,

@@ -3,31 +3,22 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 
-use crate::codec::hash::Namer;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Time;
-use crate::ops::drill::Compared;
-use crate::ops::drill::Sample;
-use crate::store::chunks::ChunkReader;
-use crate::store::holds;
-use crate::store::read_session::ReadSession;
-use crate::store::session;
-use crate::tree::long;
-use crate::tree::source;
-use crate::tree::source::Inode;
-use crate::tree::target;
+use crate::codec::crypto::hash::Namer;
+use crate::error::{Error, Result};
+use crate::fs::stat::Inode;
+use crate::fs::{long_path, stat, target};
+use crate::model::entry::{Content, Entry, Kind, Time};
+use crate::ops::drill::{Compared, Sample};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::walk::compare_file;
+use crate::util::host;
 
 /// Seconds before the run began from which on a change may have come after the reading.
 const RACY: i64 = 2;
@@ -41,7 +32,7 @@ pub(super) fn compare(
     let mut reader = ChunkReader::following(reading)?;
     let namer = reading.repo().namer();
     let manifest = &sample.snapshot.manifest;
-    let here = manifest.host == session::host_name();
+    let here = manifest.host == host::host_name();
     let mut compared = Compared::default();
     for (path, entry) in &sample.files {
         if stop.load(Ordering::Relaxed) {
@@ -92,12 +83,12 @@ fn is_restored(
 ) -> Result<bool> {
     let mut file = open(place).map_err(Error::io("read back", place))?;
     target::forget_cached(&file);
-    holds::holds(namer, reader, (&mut file, place), size, content)
+    compare_file::holds(namer, reader, (&mut file, place), size, content)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    long::open(path, flags).map(File::from)
+    long_path::open(path, flags).map(File::from)
 }
 
 /// Whether the source still holds it; `None` where it has changed since, is gone, or cannot be read.
@@ -117,12 +108,12 @@ fn live<'a>(
     };
     for place in sources.flat_map(|source| places(source, stored)) {
         let Ok(mut file) = open(&place) else { continue };
-        if !source::look_open(&file).is_ok_and(|found| unchanged(&found)) {
+        if !stat::look_open(&file).is_ok_and(|found| unchanged(&found)) {
             continue;
         }
-        let same = holds::holds(namer, reader, (&mut file, &place), *size, content).ok()?;
+        let same = compare_file::holds(namer, reader, (&mut file, &place), *size, content).ok()?;
         // It may have changed while it was read.
-        return (same || source::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
+        return (same || stat::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
     }
     None
 }

@@ -13,11 +13,11 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
 use crate::model::entry::Entry;
-use crate::observe::Observer;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::selection::Selection;
-use crate::store::snapshots::Snapshot;
+use crate::progress::Observer;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Selection;
 
 /// How much to restore, of what.
 pub struct Options {

@@ -2,15 +2,12 @@
 
 use std::collections::HashSet;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::change;
+use crate::error::{Error, Result};
 use crate::model::entry::Entry;
+use crate::model::entry_diff;
 use crate::ops::export::DELETED;
-use crate::store::pairs;
-use crate::store::pairs::Budgets;
-use crate::store::pairs::Pair;
-use crate::store::pairs::Side;
+use crate::repo::walk::diff_walk;
+use crate::repo::walk::diff_walk::{Budgets, Pair, Side};
 
 /// What has to be known of a delta before it is written.
 #[derive(Debug, Default)]
@@ -28,13 +25,13 @@ pub(super) struct Delta {
 impl Delta {
     pub(super) fn find(before: &mut dyn Side, after: &mut dyn Side, mut budgets: Budgets) -> Result<Self> {
         let mut delta = Self::default();
-        pairs::walk(before, after, &mut |pair| {
+        diff_walk::walk(before, after, &mut |pair| {
             budgets.take(&pair)?;
             if pair.path == DELETED && pair.after.is_some() {
                 let name = String::from_utf8_lossy(DELETED);
                 return Err(Error::Refused(format!("there is an entry {name}, where a delta has its list")));
             }
-            let retyped = pair.before.zip(pair.after).is_some_and(|(a, b)| !change::same_type(a, b));
+            let retyped = pair.before.zip(pair.after).is_some_and(|(a, b)| !entry_diff::same_type(a, b));
             if pair.after.is_none() || retyped {
                 delta.deleted.extend_from_slice(pair.path);
                 delta.deleted.push(0);
@@ -63,8 +60,8 @@ impl Delta {
 
 fn is_changed(before: Option<&Entry>, after: &Entry) -> bool {
     before.is_none_or(|before| {
-        !change::same_content(before, after)
-            || !change::metadata(&before.meta, &after.meta).is_empty()
+        !entry_diff::same_content(before, after)
+            || !entry_diff::metadata(&before.meta, &after.meta).is_empty()
             || before.meta.link != after.meta.link
     })
 }

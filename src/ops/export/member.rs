@@ -1,15 +1,10 @@
 //! From entries to members of an archive.
 
-use crate::codec::tar::Member;
-use crate::codec::tar::Node;
+use crate::codec::tar::{Member, Node};
 use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Time;
-use crate::model::entry::XattrValue;
-use crate::model::entry::flags;
-use crate::store::chunks::ChunkReader;
-use crate::store::trees;
+use crate::model::entry::{Entry, Kind, Time, XattrValue, flags};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader;
 
 /// The member of an entry, as `node`; `started` dates what has no time of its own.
 ///
@@ -29,7 +24,7 @@ pub(super) fn of(
     // A further name of a file has no metadata of its own.
     let mut xattrs = Vec::new();
     if !matches!(node, Node::HardLink(_)) {
-        let whole = trees::load_xattrs(reader, meta)?;
+        let whole = dir_reader::load_xattrs(reader, meta)?;
         let inline = whole.xattrs.iter().filter_map(|xattr| match &xattr.value {
             XattrValue::Inline(bytes) => Some((xattr.name.clone(), bytes.clone())),
             XattrValue::Content { .. } => None,

@@ -1,7 +1,7 @@
 //! `export`: a snapshot, or a part of it, as a tar archive. The same snapshot gives the same bytes.
 //!
 //! One thread walks the tree and says what comes next (`walk`), workers read and decode blocks ahead of it
-//! (`store::stream`), and the archive is compressed in pieces on all cores (`pack`).
+//! (`repo::read::sequential`), and the archive is compressed in pieces on all cores (`pack`).
 
 mod delta;
 mod member;
@@ -10,32 +10,25 @@ mod walk;
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::observe::Event;
-use crate::observe::Observer;
+use crate::error::{Error, Result};
+use crate::model::entry::{Entry, Kind};
+use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::export::walk::Walk;
-use crate::store::chunks::ChunkReader;
-use crate::store::count;
-use crate::store::pairs::Budgets;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::selection::Selection;
-use crate::store::snapshots;
-use crate::store::snapshots::Query;
-use crate::store::snapshots::Snapshot;
-use crate::store::stream;
-use crate::store::trees;
-use crate::store::trees::Budget;
-use crate::threads;
+use crate::progress::{Event, Observer};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::read::sequential;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::filter::Selection;
+use crate::repo::snapshots::{Query, Snapshot};
+use crate::repo::walk::diff_walk::Budgets;
+use crate::repo::walk::dir_reader::Budget;
+use crate::repo::walk::{dir_reader, totals};
+use crate::util::threads;
 
 pub use crate::ops::export::pack::Format;
 
@@ -143,13 +136,13 @@ pub fn run(
             // Without a thread, nothing is counted.
             let _ = threads::start(scope, "count", move || {
                 if let Ok(mut reader) = session.chunks() {
-                    count::below(&mut reader, part, &|_, _| true, observer, over);
+                    totals::below(&mut reader, part, &|_, _| true, observer, over);
                 }
             });
         }
         let result = pack::packed(options.format, level, out, |write| {
-            let plan = |feed: &mut stream::Feed<'_>| walk.all(feed, &root, before.as_ref(), is_delta);
-            stream::run(&session, plan, &mut |bytes| {
+            let plan = |feed: &mut sequential::Feed<'_>| walk.all(feed, &root, before.as_ref(), is_delta);
+            sequential::run(&session, plan, &mut |bytes| {
                 archive_bytes += bytes.len() as u64;
                 observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
                 write(bytes)
@@ -208,7 +201,7 @@ fn root_at(reader: &mut ChunkReader, snapshot: &Snapshot, path: &[u8]) -> Result
     if path.is_empty() {
         return Ok(Some(Root::Tree(snapshot.manifest.root)));
     }
-    let found = trees::lookup(reader, snapshot.manifest.root, path)?;
+    let found = dir_reader::lookup(reader, snapshot.manifest.root, path)?;
     Ok(found.map(|entry| match entry.kind {
         Kind::Dir { tree } => Root::Tree(tree),
         _ => Root::Lone(Box::new(entry)),

@@ -2,19 +2,15 @@
 //! frame (zstd) of its own, and they are written in order. So the bytes depend neither on how many workers there
 //! are nor on which is faster.
 
-use std::io::BufWriter;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
-use crossbeam_channel::Receiver;
-use crossbeam_channel::Sender;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::compress::FramePacker;
+use crate::codec::chunk::compress::FramePacker;
 use crate::codec::gzip::GzipPacker;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::malformed::Malformed;
-use crate::threads;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::util::threads;
 
 /// Shape of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

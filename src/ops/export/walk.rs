@@ -2,41 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::tar::Node;
-use crate::codec::tar::padding;
-use crate::codec::tar::sparse;
 use crate::codec::tar::sparse::MapText;
-use crate::codec::tar::write;
 use crate::codec::tar::write::Stored as Size;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Part;
-use crate::model::entry::Time;
+use crate::codec::tar::{Node, padding, sparse, write};
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Entry, Kind, Part, Time};
 use crate::model::id::ChunkId;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::ops::export::Counts;
-use crate::ops::export::DELETED;
-use crate::ops::export::Root;
 use crate::ops::export::delta::Delta;
-use crate::ops::export::member;
-use crate::store::chunks::ChunkReader;
-use crate::store::pairs;
-use crate::store::pairs::Budgets;
-use crate::store::pairs::Nothing;
-use crate::store::pairs::Pair;
-use crate::store::pairs::Side;
-use crate::store::pairs::Stored;
-use crate::store::read_session::ReadSession;
-use crate::store::stream;
-use crate::store::stream::Feed;
-use crate::store::trees;
+use crate::ops::export::{Counts, DELETED, Root, member};
+use crate::progress::{Event, Observer};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::read::sequential;
+use crate::repo::read::sequential::Feed;
+use crate::repo::walk::diff_walk::{Budgets, Nothing, Pair, Side, Stored};
+use crate::repo::walk::{diff_walk, dir_reader};
 
 /// Bytes of a map of holes that travel together.
 const MAP_PIECE: usize = 32 << 10;
@@ -106,7 +88,7 @@ impl<'a> Walk<'a> {
             delta = Some(found);
         }
         let (mut old, mut new) = (self.side(before)?, self.stored(tree)?);
-        pairs::walk(&mut *old, &mut *new, &mut |pair| self.pair(feed, &pair, delta.as_ref()))
+        diff_walk::walk(&mut *old, &mut *new, &mut |pair| self.pair(feed, &pair, delta.as_ref()))
     }
 
     /// The list of what is gone: as the first member, so that it can be used while the rest arrives.
@@ -196,7 +178,7 @@ impl<'a> Walk<'a> {
             (Kind::File { size, content }, Node::File) => self.file(feed, path, entry, *size, content),
             _ => self.head(feed, path, entry, node, Size::Plain(0)),
         };
-        written.map_err(|err| stream::belonging(path, err))?;
+        written.map_err(|err| sequential::belonging(path, err))?;
         if let Some(why) = entry.meta.loss() {
             let why = format!("/{}: {why}", String::from_utf8_lossy(path));
             self.observer.notice(Event::Warning(&why));
@@ -246,7 +228,7 @@ impl<'a> Walk<'a> {
             self.map(feed, &map, size, content)?;
             feed.zeros(padding(text))?;
         }
-        trees::each_part(&mut self.reader, size, content, &mut |part| match part {
+        dir_reader::each_part(&mut self.reader, size, content, &mut |part| match part {
             Part::Hole { .. } => Ok(()),
             part => feed.part(&part),
         })?;
@@ -272,7 +254,7 @@ impl<'a> Walk<'a> {
         each: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
         let (mut start, mut at) = (0u64, 0u64);
-        trees::each_part(&mut self.reader, size, content, &mut |part| {
+        dir_reader::each_part(&mut self.reader, size, content, &mut |part| {
             let here = at;
             at += part.len();
             if let Part::Hole { .. } = part {

@@ -6,20 +6,15 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::codec::hash::ChunkType;
-use crate::codec::hash::Namer;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Part;
+use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
 use crate::ops::find::Options;
-use crate::store::chunks::ChunkReader;
-use crate::store::past::Past;
-use crate::store::repository::Repository;
-use crate::store::trees;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::walk::dir_reader;
+use crate::repo::walk::snapshot_set::Past;
 
 /// Fewest digits of a chunk's id.
 const MIN_DIGITS: usize = 4;
@@ -80,11 +75,11 @@ impl Wanted {
             return Ok(true);
         }
         for (size, content) in entry.contents() {
-            if trees::list_pieces(&mut self.reader, content)?.iter().any(begins) {
+            if dir_reader::list_pieces(&mut self.reader, content)?.iter().any(begins) {
                 return Ok(true);
             }
             let mut found = false;
-            trees::each_part(&mut self.reader, size, content, &mut |part| {
+            dir_reader::each_part(&mut self.reader, size, content, &mut |part| {
                 found = found || matches!(part, Part::Chunk { id, .. } if begins(&id));
                 Ok(())
             })?;
@@ -110,10 +105,10 @@ impl Live {
     /// Whether a stored file of the same size has the same bytes.
     fn is(&mut self, reader: &mut ChunkReader, content: &Content) -> Result<bool> {
         let (mut at, mut same) = (0, true);
-        trees::each_part(reader, self.size, content, &mut |part| {
+        dir_reader::each_part(reader, self.size, content, &mut |part| {
             if same {
                 same = match &part {
-                    Part::Chunk { .. } if !trees::is_bearable(&part) => {
+                    Part::Chunk { .. } if !dir_reader::is_bearable(&part) => {
                         return Err(Error::Refused("a chunk of absurd size".into()));
                     }
                     Part::Chunk { id, len } => self.name(at, *len)? == Some(*id),

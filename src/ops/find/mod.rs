@@ -7,25 +7,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::change;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Time;
-use crate::model::entry::flags;
-use crate::model::numbers::Numbers;
-use crate::observe::Event;
-use crate::observe::Observer;
+use crate::error::{Error, Result};
+use crate::fs::filter::Names;
+use crate::model::entry::{Entry, Kind, Time, flags};
+use crate::model::entry_diff;
 use crate::ops::find::content::Wanted;
-use crate::store::past::Past;
-use crate::store::repository::Repository;
-use crate::store::selection::Choice;
-use crate::store::snapshots::Snapshot;
-use crate::store::versions;
-use crate::store::versions::Version;
-use crate::store::versions::Visitor;
-use crate::tree::filter::Names;
+use crate::progress::{Event, Observer};
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Choice;
+use crate::repo::walk::multi_walk;
+use crate::repo::walk::multi_walk::{Version, Visitor};
+use crate::repo::walk::snapshot_set::Past;
+use crate::util::bitset::Numbers;
 
 /// What kind of thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +131,7 @@ pub fn run(
     let (matches, unmatched, problems) = {
         let problems = Vec::new();
         let mut finder = Finder { options, names, wanted, snapshots, each, observer, matches: 0, problems };
-        versions::walk(&mut past.reader, b"", trees, &mut finder, &mut bounds)?;
+        multi_walk::walk(&mut past.reader, b"", trees, &mut finder, &mut bounds)?;
         (finder.matches, finder.names.unmatched(), std::mem::take(&mut finder.problems))
     };
     let snapshots = past.snapshots.len() as u64;
@@ -224,5 +218,7 @@ impl Finder<'_> {
 
 /// Whether a person would see no difference. What is in a directory is its entries' business.
 fn is_same(a: &Entry, b: &Entry) -> bool {
-    change::same_type(a, b) && change::same_content(a, b) && change::metadata(&a.meta, &b.meta).is_empty()
+    entry_diff::same_type(a, b)
+        && entry_diff::same_content(a, b)
+        && entry_diff::metadata(&a.meta, &b.meta).is_empty()
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use jiff::Span;
-use jiff::ZonedDateTime;
+use jiff::{Span, ZonedDateTime};
 
 use crate::model::entry::Time;
 

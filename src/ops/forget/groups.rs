@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use serde_bytes::ByteBuf;
 
 use crate::ops::forget::policy;
-use crate::ops::forget::policy::Decision;
-use crate::ops::forget::policy::Now;
-use crate::ops::forget::policy::Rule;
-use crate::store::selection::Selection;
-use crate::store::snapshots::Snapshot;
+use crate::ops::forget::policy::{Decision, Now, Rule};
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Selection;
 
 /// What the snapshots of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,32 +1,25 @@
 //! `forget` and `undelete`: snapshots go to the trash, by name or by policy, and come back from it.
 
 pub mod age;
+mod by_policy;
 pub mod groups;
-mod keep;
 pub mod policy;
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_bytes::ByteBuf;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
-use crate::model::record::SessionKind;
-pub use crate::ops::forget::keep::PolicyOptions;
-pub use crate::ops::forget::keep::by_policy;
-pub use crate::ops::forget::keep::plan;
-use crate::store::repository::Repository;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::snapshots;
-use crate::store::snapshots::Listing;
-use crate::store::snapshots::Snapshot;
-use crate::store::trash;
-use crate::store::trash::Entry;
+use crate::model::records::SessionKind;
+pub use crate::ops::forget::by_policy::{PolicyOptions, by_policy, plan};
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::snapshots;
+use crate::repo::snapshots::trash::Entry;
+use crate::repo::snapshots::{Listing, Snapshot, trash};
 
 /// What to forget.
 #[derive(Debug, Clone, Default)]
@@ -216,8 +209,9 @@ fn pick(repo: &Repository, prefix: &str) -> Result<Entry> {
 
 /// What a standing collection purges may be gone at any moment.
 fn refuse_purged(sight: &Sight, entry: &Entry) -> Result<()> {
-    let purges =
-        |one: &crate::store::collections::Collection| one.record.purged.iter().any(|(id, _)| *id == entry.id);
+    let purges = |one: &crate::repo::sessions::gc_record::Collection| {
+        one.record.purged.iter().any(|(id, _)| *id == entry.id)
+    };
     if sight.unfinished.iter().any(purges) {
         return Err(Error::Refused(format!("a collection has begun to purge snapshot {}", entry.id.short())));
     }

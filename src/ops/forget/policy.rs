@@ -9,16 +9,14 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
-use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
-use crate::model::manifest::Manifest;
-use crate::model::manifest::SnapshotKind;
+use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::ops::forget::age::Age;
-use crate::store::snapshots::Snapshot;
+use crate::repo::snapshots::Snapshot;
 
 /// A stretch of the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,15 +2,13 @@
 
 use std::collections::HashSet;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
-use crate::model::record::Damaged;
-use crate::store::damage;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
-use crate::store::session::Sight;
+use crate::error::{Error, Result};
+use crate::model::id::{PackId, SnapshotId};
+use crate::model::records::Damaged;
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::damage;
+use crate::repo::sessions::session::Sight;
 
 /// Writes down which packs are damaged: the next mark counts none of their copies.
 ///

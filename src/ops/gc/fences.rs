@@ -1,15 +1,15 @@
 //! Fences that nobody can need any more are removed, so that there are never more than a month brings.
 //!
 //! A fence stops the writer that it is for from committing what a sweep may have deleted. That writer's session went with it
-//! ([`crate::store::liveness::bury_dead`]), and whoever commits after a silence looks for its own session, before and after
-//! ([`crate::store::snapshots::commit_under`]): so without the fence it is stopped all the same. The month is for writers whose
+//! ([`crate::repo::gc::peers::bury_dead`]), and whoever commits after a silence looks for its own session, before and after
+//! ([`crate::repo::snapshots::commit_under`]): so without the fence it is stopped all the same. The month is for writers whose
 //! request to create the manifest is already on its way.
 
 use crate::error::Result;
 use crate::model::entry::Time;
-use crate::ops::gc::collector::Collector;
-use crate::store::snapshots;
-use crate::store::storage::Area;
+use crate::ops::gc::collect::Collector;
+use crate::repo::snapshots;
+use crate::storage::Area;
 
 /// Seconds that a fence stands, by the store's clock.
 const STANDS: i64 = 30 * 24 * 3600;

@@ -3,20 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::codec::hash::ChunkType;
-use crate::codec::list::ListPiece;
-use crate::codec::tree::DirPiece;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Kind;
-use crate::model::entry::Part;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::dir::DirPiece;
+use crate::codec::tree::part_list::ListPiece;
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Kind, Part};
 use crate::model::id::ChunkId;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::BlockAt;
-use crate::store::index::Copy;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
+use crate::repo::index::{BlockAt, Copy, Index};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
 
 /// One bit for each row of an index.
 #[derive(Debug, Default, Clone)]

@@ -5,26 +5,26 @@
 //! each pack, `repack` moves what stays, `sweep` deletes. `window` says which
 //! forgotten snapshots are purged, `foresee` what a run would do. `parity` sees to the sidecars in the end.
 
-mod anew;
-mod collector;
+mod choose_copy;
+mod collect;
 mod damage;
+mod dry_run;
 mod fences;
-mod foresee;
-mod keep;
 mod mark;
 mod parity;
 mod plan;
+mod reencode;
 mod repack;
 mod sweep;
-mod window;
+mod undelete_window;
 
 use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
-use crate::observe::Observer;
-use crate::ops::gc::collector::Collector;
+use crate::ops::gc::collect::Collector;
 use crate::ops::gc::sweep::Deleted;
-use crate::store::repository::Repository;
+use crate::progress::Observer;
+use crate::repo::repository::Repository;
 
 /// How much may stay in the repository that nobody needs.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,23 +1,19 @@
 //! Sidecars, at the end of a collection: those of packs that are gone go as well, and packs that lack theirs get them, as
 //! far as a run may read.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::parity::Layout;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
-use crate::model::record::Damaged;
+use crate::codec::pack::parity::Layout;
+use crate::error::{Error, Result};
+use crate::model::id::{PackId, SnapshotId};
+use crate::model::records::Damaged;
 use crate::ops::gc::Report;
-use crate::store::damage;
-use crate::store::parity;
-use crate::store::repository::Repository;
-use crate::store::session::Sight;
-use crate::store::storage::Area;
+use crate::repo::pack::parity;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::damage;
+use crate::repo::sessions::session::Sight;
+use crate::storage::Area;
 
 /// Bytes of packs that one run reads to write what is missing: some seconds' work. `repair parity` has no such limit.
 const MOST: u64 = 1 << 30;

@@ -1,22 +1,15 @@
 //! What becomes of each pack, given what is needed.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::codec::hash::ChunkType;
+use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
-use crate::ops::gc::MaxUnused;
-use crate::ops::gc::Options;
-use crate::ops::gc::anew;
-use crate::ops::gc::keep::keep;
-use crate::ops::gc::mark::Bits;
-use crate::ops::gc::mark::Marker;
-use crate::store::index::BlockAt;
-use crate::store::index::Index;
-use crate::store::shelf::PackInfo;
+use crate::model::id::{PackId, SnapshotId};
+use crate::ops::gc::choose_copy::keep;
+use crate::ops::gc::mark::{Bits, Marker};
+use crate::ops::gc::{MaxUnused, Options, reencode};
+use crate::repo::index::catalog::PackInfo;
+use crate::repo::index::{BlockAt, Index};
 
 /// A pack below this share of its target is small.
 const SMALL: u64 = 4;
@@ -100,7 +93,7 @@ pub(super) fn plan(
     let stays = |pack: &PackInfo| misses_data && pack.kind == ChunkType::Data || live.contains(&pack.session);
     let may_move = |at: u32| index.packs().get(at as usize).is_some_and(|pack| !pack.shunned && !stays(pack));
     let mut budget = options.max_repack.unwrap_or(u64::MAX);
-    let anew = anew::choose(index, marks, &may_move, whole, &mut budget)?;
+    let anew = reencode::choose(index, marks, &may_move, whole, &mut budget)?;
     let (kept, chosen) = keep(index, marks, live)?;
     let mut packs = Vec::with_capacity(index.packs().len());
     for (number, pack) in (0..).zip(index.packs()) {

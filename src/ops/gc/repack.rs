@@ -2,32 +2,24 @@
 //! the moment at which damage becomes final.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::block;
-use crate::codec::block::SealedBlock;
+use crate::codec::chunk::block;
+use crate::codec::chunk::block::SealedBlock;
 use crate::codec::pack::BlockRow;
 use crate::error;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::model::malformed::Malformed;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::ops::gc::plan::Fate;
-use crate::ops::gc::plan::Plan;
-use crate::store::chunks::BlockReader;
-use crate::store::index::BlockAt;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
-use crate::store::shelf::PackInfo;
-use crate::store::sink::Effort;
-use crate::store::sink::Sink;
-use crate::store::storage::Area;
-use crate::store::writing::Written;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::ops::gc::plan::{Fate, Plan};
+use crate::progress::{Event, Observer};
+use crate::repo::index::catalog::PackInfo;
+use crate::repo::index::{BlockAt, Index};
+use crate::repo::read::chunk_reader::BlockReader;
+use crate::repo::repository::Repository;
+use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::write::pack_writer::Written;
+use crate::storage::Area;
 
 /// What moving takes.
 pub(super) struct Mover<'a> {

@@ -3,24 +3,21 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::codec::hash::ChunkType;
+use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
+use crate::model::id::{PackId, SnapshotId};
 use crate::ops::gc::mark::Marker;
-use crate::store::collections;
-use crate::store::collections::Collection;
-use crate::store::index::Copy;
-use crate::store::index::Index;
-use crate::store::liveness;
-use crate::store::liveness::Other;
-use crate::store::objects;
-use crate::store::repository::Repository;
-use crate::store::roots;
-use crate::store::session::Sight;
-use crate::store::storage::Area;
-use crate::store::trash;
-use crate::store::trash::Entry;
+use crate::repo::gc::peers::Other;
+use crate::repo::gc::{peers, roots};
+use crate::repo::index::{Copy, Index};
+use crate::repo::objects;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::gc_record;
+use crate::repo::sessions::gc_record::Collection;
+use crate::repo::sessions::session::Sight;
+use crate::repo::snapshots::trash;
+use crate::repo::snapshots::trash::Entry;
+use crate::storage::Area;
 
 /// How a sweep ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,17 +58,17 @@ pub(super) fn waits_for(repo: &Repository, others: &[Other], number: u64) -> Res
 /// Sweeps one collection, whoever published it.
 pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &Collection) -> Result<Swept> {
     let number = collection.number;
-    let others = liveness::others(repo, Some(&own), true)?;
+    let others = peers::others(repo, Some(&own), true)?;
     let waiting = waits_for(repo, &others, number)?;
     if !waiting.is_empty() {
         return Ok(Swept::Waiting(waiting));
     }
     // C4: whoever is dead is fenced before anything is deleted. Who comes now sees this collection.
-    liveness::bury_dead(repo, &others, own, number)?;
+    peers::bury_dead(repo, &others, own, number)?;
     let rescued = rescue(repo, collection)?;
     // C4: only now is it known that what was rescued was looked for while the collection stood. Whoever slept through
     // its end would find its packs in use; whoever is put to sleep from here on deletes what all others do.
-    if !collections::stands(repo.storage(), repo.ring(), collection)? {
+    if !gc_record::stands(repo.storage(), repo.ring(), collection)? {
         return Ok(Swept::Over);
     }
     purge(repo, own, collection, &others)?;
@@ -79,7 +76,7 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &Collection)
         collection.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
     let mut deleted = delete(repo, &gone)?;
     deleted.rescued = rescued.len() as u64;
-    collections::finish(repo.storage(), repo.ring(), number)?;
+    gc_record::finish(repo.storage(), repo.ring(), number)?;
     if let Some(view) = repo.view() {
         view.drop_tables(gone.iter());
     }
@@ -156,7 +153,7 @@ pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashS
 fn purge(repo: &Repository, own: SnapshotId, collection: &Collection, others: &[Other]) -> Result<()> {
     let at_work: HashSet<SnapshotId> = others.iter().map(|other| other.id).collect();
     for (id, _) in collection.record.purged.iter().filter(|(id, _)| at_work.contains(id)) {
-        liveness::close_name(repo, id, own, collection.number)?;
+        peers::close_name(repo, id, own, collection.number)?;
     }
     let entries = collection.record.purged.iter().map(|(id, by)| Entry { id: *id, by: *by, at: None }.name());
     objects::remove_all(repo.storage(), Area::Trash, &entries.collect::<Vec<_>>())?;

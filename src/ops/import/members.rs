@@ -5,38 +5,22 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::codec::attributes;
-use crate::codec::hash::ChunkType;
-use crate::codec::list::ListBuilder;
-use crate::codec::tar::Member;
-use crate::codec::tar::Node as TarNode;
-use crate::codec::tar::acl;
-use crate::codec::tar::read::Found;
-use crate::codec::tar::read::Next;
-use crate::codec::tar::read::Reader;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tar::read::{Found, Next, Reader};
+use crate::codec::tar::{Member, Node as TarNode, acl};
+use crate::codec::tree::part_list::ListBuilder;
+use crate::codec::tree::stored_xattrs;
 use crate::error;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Kind;
-use crate::model::entry::MAX_NESTING;
-use crate::model::entry::MAX_PATH;
-use crate::model::entry::Meta;
-use crate::model::entry::Part;
-use crate::model::entry::Time;
-use crate::model::entry::Xattr;
-use crate::model::entry::XattrValue;
-use crate::model::entry::check_name;
-use crate::model::entry::check_xattrs;
-use crate::model::malformed::Malformed;
-use crate::observe::Event;
+use crate::error::{Error, Result};
+use crate::fs::ownership;
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{
+    Content, Kind, MAX_NESTING, MAX_PATH, Meta, Part, Time, Xattr, XattrValue, check_name, check_xattrs,
+};
 use crate::ops::import::out::Out;
 use crate::ops::import::take::Work;
-use crate::ops::import::tree::Names;
-use crate::ops::import::tree::Node;
-use crate::ops::import::tree::Tree;
-use crate::ops::import::tree::no_tree;
-use crate::tree::owner;
+use crate::ops::import::tree::{Names, Node, Tree, no_tree};
+use crate::progress::Event;
 
 /// Longest target of a link: the system has no longer ones.
 const MAX_TARGET: usize = 4095;
@@ -168,7 +152,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
             }
         }
         for (name, text) in &member.acls {
-            match acl::from_text(text, &owner::id_of) {
+            match acl::from_text(text, &ownership::id_of) {
                 Ok(bytes) => {
                     values.retain(|(known, _)| known != name);
                     values.push((name.to_vec(), bytes));
@@ -177,7 +161,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
             }
         }
         values.sort();
-        let (xattrs, large) = attributes::lay_out(self.work.repo.namer(), values);
+        let (xattrs, large) = stored_xattrs::lay_out(self.work.repo.namer(), values);
         check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
         for value in large {
             self.out.put(ChunkType::Data, value.id, &value.bytes)?;

@@ -4,13 +4,10 @@
 //! not sorted, so the tree is gathered in memory and stored when the archive has ended. Nothing is committed unless
 //! all of it could be read.
 
-mod input;
+mod decompress;
 mod legacy;
 mod members;
-mod metadata;
 mod out;
-mod places;
-mod stored;
 mod take;
 mod tree;
 
@@ -21,24 +18,18 @@ use std::time::Instant;
 
 use serde_bytes::ByteBuf;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
-use crate::model::manifest::Counts;
-use crate::model::manifest::SnapshotKind;
-use crate::observe::Observer;
+use crate::model::manifest::{Counts, SnapshotKind};
 use crate::ops::import::members::Place;
-use crate::ops::import::take::Record;
-use crate::ops::import::take::Work;
-use crate::ops::import::tree::Names;
-use crate::ops::import::tree::Tree;
-use crate::store::repository::Repository;
-use crate::store::session;
+use crate::ops::import::take::{Record, Work};
+use crate::ops::import::tree::{Names, Tree};
+use crate::progress::Observer;
+use crate::repo::repository::Repository;
+use crate::util::host;
 
-pub use crate::ops::import::legacy::LegacyOptions;
-pub use crate::ops::import::legacy::LegacySummary;
-pub use crate::ops::import::legacy::run as run_legacy;
+pub use crate::ops::import::legacy::{LegacyOptions, LegacySummary, run as run_legacy};
 
 /// What an import records.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +85,7 @@ pub fn run(
         parent: None,
         based_on: None,
         started: options.time.unwrap_or_else(Time::now),
-        host: options.host.clone().unwrap_or_else(session::host_name),
+        host: options.host.clone().unwrap_or_else(host::host_name),
         sources: vec![ByteBuf::from(options.source.clone())],
         tags: options.tags.clone(),
         level: options.level,

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
 use crate::model::id::ChunkId;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
-use crate::store::sink::Sink;
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::write::chunk_writer::Sink;
 
 /// Takes chunks, each once however often it is offered.
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]

@@ -2,37 +2,27 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_bytes::ByteBuf;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::model::manifest::Counts;
-use crate::model::manifest::Manifest;
-use crate::model::manifest::SnapshotKind;
-use crate::model::record::SessionKind;
-use crate::observe::Observer;
-use crate::ops::import::input;
-use crate::ops::import::members::Intake;
-use crate::ops::import::members::Place;
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::manifest::{Counts, Manifest, SnapshotKind};
+use crate::model::records::SessionKind;
+use crate::ops::import::decompress;
+use crate::ops::import::members::{Intake, Place};
 use crate::ops::import::out::Out;
 use crate::ops::import::tree::Tree;
-use crate::store::commit;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
-use crate::store::session;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::sink::Effort;
-use crate::store::sink::Sink;
-use crate::store::snapshots;
-use crate::store::standing;
+use crate::progress::Observer;
+use crate::repo::commit::reachability;
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::{commit, snapshots};
+use crate::util::host;
 
 /// What of a manifest does not come from the archive.
 #[derive(Debug)]
@@ -114,14 +104,14 @@ impl Work<'_> {
                 parent.short()
             ))
         };
-        if !standing::is_listed(self.repo, parent)? {
+        if !reachability::is_listed(self.repo, parent)? {
             return Err(gone());
         }
         if index.sight().vouches_for(parent) {
             return Ok(());
         }
         let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
-        match standing::stands(self.repo, index, &parent.manifest.root)? {
+        match reachability::stands(self.repo, index, &parent.manifest.root)? {
             true => Ok(()),
             false => Err(gone()),
         }
@@ -138,7 +128,7 @@ impl Work<'_> {
         level: Option<i32>,
     ) -> Result<Stored> {
         let repo = self.repo;
-        let input = input::plain(archive, self.stop, self.observer)?;
+        let input = decompress::plain(archive, self.stop, self.observer)?;
         let stored = AtomicU64::new(0);
         let effort = Effort { level: level.unwrap_or(repo.config().level), harder: 0 };
         let mut done = std::thread::scope(|scope| {
@@ -172,7 +162,7 @@ fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
         started: record.started,
         ended: Time::now().max(record.started),
         host: record.host.clone(),
-        user: session::user_name(),
+        user: host::user_name(),
         sources: record.sources.clone(),
         tags: record.tags.clone(),
         root,

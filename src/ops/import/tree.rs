@@ -1,24 +1,16 @@
 //! A tree being gathered in any order: an archive's members are not sorted. Their metadata stand in memory, content is
 //! stored as it comes.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::collections::btree_map::Iter;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::codec::hash::Namer;
-use crate::codec::tree::DirBuilder;
+use crate::codec::crypto::hash::Namer;
+use crate::codec::tree::dir::DirBuilder;
 use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Meta;
-use crate::model::entry::Part;
-use crate::model::entry::Xattr;
-use crate::model::entry::XattrValue;
-use crate::model::entry::flags;
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{Content, Entry, Kind, Meta, Part, Xattr, XattrValue, flags};
 use crate::model::id::ChunkId;
-use crate::model::malformed::Malformed;
 use crate::model::manifest::Counts;
 
 /// Names from the root down.

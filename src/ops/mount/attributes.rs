@@ -1,12 +1,7 @@
 //! What `stat` says of things.
 
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Part;
-use crate::model::entry::Time;
-use crate::model::entry::flags;
-use crate::tree::owner::Owners;
+use crate::fs::ownership::Owners;
+use crate::model::entry::{Content, Entry, Kind, Part, Time, flags};
 
 /// Bytes of the blocks that sizes on disk are told in.
 const BLOCK: u64 = 512;

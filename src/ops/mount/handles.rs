@@ -1,16 +1,13 @@
 //! What is open: files with how they are read, directories with what they showed when they were opened.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::entry::Content;
 use crate::model::id::SnapshotId;
 use crate::ops::mount::inodes::Dir;
-use crate::ops::mount::virtuals::Child;
-use crate::store::shared::Pace;
+use crate::ops::mount::virtual_dirs::Child;
+use crate::repo::random::random_reader::Pace;
 
 /// One thing that is open.
 #[derive(Debug)]

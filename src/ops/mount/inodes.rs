@@ -1,16 +1,14 @@
 //! Numbers of inodes, and where what they name lies. Numbers are made of names by the repository's key, so they are the
 //! same in every mount; what is kept here is only what the kernel knows of, and goes when that forgets it.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::codec::hash::Namer;
+use crate::codec::crypto::hash::Namer;
 use crate::model::entry::Entry;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::ops::mount::virtuals::Virtual;
-use crate::store::snapshots::Snapshot;
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::ops::mount::virtual_dirs::Virtual;
+use crate::repo::snapshots::Snapshot;
 
 /// The number of the top.
 pub const TOP: u64 = 1;

@@ -1,17 +1,14 @@
 //! How many names hard-linked files of a snapshot have: counted when first asked for.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::entry::Kind;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
+use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::store::dirs;
-use crate::store::shared::SharedReader;
-use crate::store::trees::Budget;
+use crate::repo::random::dir_lookup;
+use crate::repo::random::random_reader::SharedReader;
+use crate::repo::walk::dir_reader::Budget;
 
 /// Snapshots with more entries are not gone through for this: of their linked files it is said that they have two names,
 /// which is what programs want to know.
@@ -56,7 +53,7 @@ fn count(reader: &SharedReader, manifest: &Manifest) -> Names {
     let mut budget = Budget::of(&manifest.counts);
     let mut todo: Vec<ChunkId> = vec![manifest.root];
     while let Some(tree) = todo.pop() {
-        let read = dirs::each_from(reader, &tree, 0, &mut |_, entry| {
+        let read = dir_lookup::each_from(reader, &tree, 0, &mut |_, entry| {
             if let Kind::Dir { tree } = entry.kind {
                 todo.push(tree);
             } else if entry.meta.link != 0 {

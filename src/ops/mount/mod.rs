@@ -3,58 +3,43 @@
 //!
 //! `shown` looks up which snapshots there are, `names` says what they are called, `virtuals` what is above them.
 //! `inodes` knows what the kernel knows of; an entry is kept as its place in its directory and decoded when it is asked
-//! for (`store::shared`). `handles` are what is open.
+//! for (`repo::random::random_reader`). `handles` are what is open.
 
 mod attributes;
+mod evict;
 mod handles;
 mod inodes;
 mod links;
 mod names;
 mod read;
-mod shown;
-mod trim;
-mod virtuals;
+mod snapshot_list;
+mod virtual_dirs;
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Time;
+use crate::error::{Error, Result};
+use crate::fs::ownership::Owners;
+use crate::model::entry::{Entry, Time};
 use crate::model::manifest::Manifest;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::dirs;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::selection::Selection;
-use crate::store::shared::SharedReader;
-use crate::tree::owner::Owners;
+use crate::progress::{Event, Observer};
+use crate::repo::random::dir_lookup;
+use crate::repo::random::random_reader::SharedReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::filter::Selection;
 
-pub use attributes::Attributes;
-pub use attributes::Type;
+pub use attributes::{Attributes, Type};
 pub use inodes::TOP;
-pub use read::List;
-pub use read::Listed;
+pub use read::{List, Listed};
 
 use handles::Handles;
-use inodes::Dir;
-use inodes::Inodes;
-use inodes::Known;
-use inodes::Numbers;
+use inodes::{Dir, Inodes, Known, Numbers};
 use links::Links;
-use shown::Shown;
-use shown::Watch;
-use virtuals::Child;
-use virtuals::Virtual;
+use snapshot_list::{Shown, Watch};
+use virtual_dirs::{Child, Virtual};
 
 /// After so long without a call the index and all that is kept are let go of.
 const REST: Duration = Duration::from_secs(30);
@@ -190,7 +175,7 @@ impl Mount {
             let child = above.child(name, &shown).ok_or(Fault::NoEntry)?;
             return self.introduce(parent, name, &child, &shown, true);
         };
-        let found = self.told(|| self.path(dir.ino), dirs::find(&self.reader, &dir.tree, name))?;
+        let found = self.told(|| self.path(dir.ino), dir_lookup::find(&self.reader, &dir.tree, name))?;
         let (place, entry) = found.ok_or(Fault::NoEntry)?;
         self.introduce_entry(&dir, place, &entry)
     }
@@ -282,7 +267,7 @@ impl Mount {
     }
 
     fn entry(&self, dir: &Dir, place: u64) -> Answer<Arc<Entry>> {
-        let found = self.told(|| self.path(dir.ino), dirs::at(&self.reader, &dir.tree, place))?;
+        let found = self.told(|| self.path(dir.ino), dir_lookup::at(&self.reader, &dir.tree, place))?;
         found.ok_or(Fault::Stale)
     }
 

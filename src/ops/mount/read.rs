@@ -2,24 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Xattr;
-use crate::model::entry::XattrValue;
-use crate::ops::mount::Answer;
-use crate::ops::mount::Attributes;
-use crate::ops::mount::Fault;
-use crate::ops::mount::Mount;
-use crate::ops::mount::Type;
-use crate::ops::mount::handles::Open;
-use crate::ops::mount::handles::OpenFile;
-use crate::ops::mount::inodes::Dir;
-use crate::ops::mount::inodes::Known;
-use crate::ops::mount::virtuals::Child;
-use crate::store::dirs;
-use crate::store::shared::Pace;
+use crate::error::{Error, Result};
+use crate::model::entry::{Entry, Kind, Xattr, XattrValue};
+use crate::ops::mount::handles::{Open, OpenFile};
+use crate::ops::mount::inodes::{Dir, Known};
+use crate::ops::mount::virtual_dirs::Child;
+use crate::ops::mount::{Answer, Attributes, Fault, Mount, Type};
+use crate::repo::random::dir_lookup;
+use crate::repo::random::random_reader::Pace;
 
 /// Places of a listing before the first entry: `.` and `..`.
 const DOTS: u64 = 2;
@@ -105,7 +95,7 @@ impl Mount {
 
     fn list_entries(&self, dir: &Dir, from: u64, attributes: bool, list: List<'_>) -> Answer<()> {
         let mut fault = None;
-        let read = dirs::each_from(&self.reader, &dir.tree, from, &mut |place, entry| {
+        let read = dir_lookup::each_from(&self.reader, &dir.tree, from, &mut |place, entry| {
             let next = place.saturating_add(DOTS + 1);
             if !attributes {
                 let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);

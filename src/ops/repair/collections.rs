@@ -8,18 +8,16 @@
 //! no collection. Then an empty collection takes the next number and clears away what cannot be read: numbers are never
 //! used twice.
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::record::GcRecord;
-use crate::model::record::SessionKind;
+use crate::model::records::{GcRecord, SessionKind};
 use crate::ops::repair::numbers;
-use crate::store::collections;
-use crate::store::collections::Unreadable;
-use crate::store::liveness;
-use crate::store::liveness::Other;
-use crate::store::repository::Repository;
-use crate::store::session::Session;
+use crate::repo::gc::peers;
+use crate::repo::gc::peers::Other;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::gc_record;
+use crate::repo::sessions::gc_record::Unreadable;
+use crate::repo::sessions::session::Session;
 
 /// What was found and done.
 #[derive(Debug, Default)]
@@ -50,7 +48,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
         return Ok(report(&found, false));
     }
     let session = Session::open_blind(repo, SessionKind::Collector)?;
-    let sweepers = liveness::sweepers(repo, &session.id)?;
+    let sweepers = peers::sweepers(repo, &session.id)?;
     if !sweepers.is_empty() {
         let whom: Vec<String> = sweepers.iter().map(Other::describe).collect();
         return Err(Error::Refused(format!(
@@ -66,7 +64,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
 }
 
 fn look(repo: &Repository) -> Result<Unreadable> {
-    collections::unreadable(repo.storage(), repo.ring())
+    gc_record::unreadable(repo.storage(), repo.ring())
 }
 
 fn report(found: &Unreadable, left_to_gc: bool) -> Report {
@@ -80,12 +78,12 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
         return Ok(report(found, false));
     }
     if let Some(number) = found.open {
-        collections::give_up(storage, ring, number)?;
+        gc_record::give_up(storage, ring, number)?;
     }
-    if !collections::unfinished(storage, ring)?.is_empty() {
+    if !gc_record::unfinished(storage, ring)?.is_empty() {
         return Ok(report(found, true));
     }
-    let number = collections::highest(storage)? + 1;
+    let number = gc_record::highest(storage)? + 1;
     let nothing = GcRecord {
         by: session.id,
         at: Time::now(),
@@ -94,9 +92,9 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
         purged: Vec::new(),
     };
     // A number that is taken: that collection clears up when it ends.
-    let ours = collections::publish(storage, ring, number, &nothing)?;
+    let ours = gc_record::publish(storage, ring, number, &nothing)?;
     if ours {
-        collections::finish(storage, ring, number)?;
+        gc_record::finish(storage, ring, number)?;
     }
     Ok(report(found, !ours))
 }

@@ -1,21 +1,17 @@
 //! `repair index`: this machine's view, made anew from the packs' own tables.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::index::Index;
-use crate::store::packs;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::segments;
-use crate::store::segments::Claims;
-use crate::store::session::Sight;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::pack::header_bundles::Claims;
+use crate::repo::pack::{header_bundles, packs};
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Sight;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -70,7 +66,7 @@ fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
     }
     let wrong = claims.wrong().into_iter();
     let segments =
-        wrong.map(|(name, why)| WrongSegment { why, removed: segments::remove(repo, &name) }).collect();
+        wrong.map(|(name, why)| WrongSegment { why, removed: header_bundles::remove(repo, &name) }).collect();
     Ok(Report { packs: index.packs().len() as u64, chunks: index.chunks(), unreadable, wrong: 0, segments })
 }
 

@@ -1,17 +1,15 @@
 //! Names of collections and configurations with numbers so high that nobody can have counted to them. One above what a name
 //! may hold is not snap's, and in nobody's way; one below it would use up the numbers, or all but a few.
 
-use crate::codec::envelope;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::record::SessionKind;
-use crate::store::collections;
-use crate::store::liveness;
-use crate::store::liveness::Other;
-use crate::store::names;
-use crate::store::repository::Repository;
-use crate::store::session::Session;
-use crate::store::storage::Area;
+use crate::codec::crypto::sealed_object;
+use crate::error::{Error, Result};
+use crate::model::records::SessionKind;
+use crate::repo::gc::peers;
+use crate::repo::gc::peers::Other;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::gc_record;
+use crate::repo::sessions::session::Session;
+use crate::storage::{Area, names};
 
 /// Above this a collection's number is believed only if its record can be read.
 const COLLECTIONS: u64 = 1 << 40;
@@ -68,7 +66,7 @@ fn generations(repo: &Repository) -> Result<Vec<(Area, String)>> {
 }
 
 fn records(repo: &Repository) -> Result<Vec<String>> {
-    let unreadable = collections::unreadable(repo.storage(), repo.ring())?;
+    let unreadable = gc_record::unreadable(repo.storage(), repo.ring())?;
     let names = unreadable.objects.into_iter().map(|(name, _)| name);
     Ok(names.filter(|name| names::collection(name).is_some_and(|number| number > COLLECTIONS)).collect())
 }
@@ -80,7 +78,7 @@ fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
     nobody_else(repo, &session)?;
     let mut removed = Vec::new();
     for name in records {
-        removed.push((name, repo.storage().read(Area::Gc, name, envelope::MAX_OBJECT)));
+        removed.push((name, repo.storage().read(Area::Gc, name, sealed_object::MAX_OBJECT)));
         repo.storage().remove(Area::Gc, name)?;
     }
     repo.storage().sync(Area::Gc)?;
@@ -96,11 +94,11 @@ fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
 }
 
 fn nobody_else(repo: &Repository, session: &Session) -> Result<()> {
-    let others = liveness::others(repo, Some(&session.id), true)?;
+    let others = peers::others(repo, Some(&session.id), true)?;
     let alive: Vec<&Other> = others.iter().filter(|other| !other.dead).collect();
     if alive.is_empty() {
         // One that wakes up must not commit: it would say that it has seen everything.
-        return liveness::bury_dead(repo, &others, session.id, 0);
+        return peers::bury_dead(repo, &others, session.id, 0);
     }
     let whom: Vec<String> = alive.into_iter().map(Other::describe).collect();
     Err(Error::Refused(format!(

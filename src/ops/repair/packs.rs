@@ -7,32 +7,22 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
 use crate::model::id::PackId;
-use crate::model::malformed::Malformed;
-use crate::model::record::Damaged;
-use crate::model::record::SessionKind;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::ops::repair::salvage::Salvage;
-use crate::ops::repair::salvage::Salvager;
-use crate::store::damage;
-use crate::store::index::Index;
-use crate::store::packs;
-use crate::store::parity;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::sink::Effort;
-use crate::store::sink::Sink;
-use crate::store::storage::Area;
-use crate::store::storage::Created;
+use crate::model::records::{Damaged, SessionKind};
+use crate::ops::repair::salvage::{Salvage, Salvager};
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::pack::{packs, parity};
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::damage;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::storage::{Area, Created};
 
 /// Which packs, and whether to write.
 #[derive(Debug, Clone, Default)]

@@ -1,23 +1,18 @@
 //! `repair parity`: every pack gets the sidecar that it should have, and sidecars without a pack go.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::parity::Layout;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::pack::parity::Layout;
+use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::model::record::Damaged;
-use crate::model::record::SessionKind;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::damage;
-use crate::store::parity;
-use crate::store::repository::Repository;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::storage::Area;
+use crate::model::records::{Damaged, SessionKind};
+use crate::progress::{Event, Observer};
+use crate::repo::pack::parity;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::damage;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::storage::Area;
 
 /// What was done, or would be.
 #[derive(Debug, Default)]

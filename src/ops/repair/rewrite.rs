@@ -2,31 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::hash::ChunkType;
-use crate::codec::list::ListBuilder;
-use crate::codec::list::ListPiece;
-use crate::codec::tree::DirBuilder;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Part;
-use crate::model::entry::XattrValue;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::dir::DirBuilder;
+use crate::codec::tree::part_list::{ListBuilder, ListPiece};
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Entry, Kind, Part, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Manifest;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
-use crate::store::sink::Sink;
-use crate::store::trees::Budget;
-use crate::store::trees::DirStream;
-use crate::store::trees::MAX_NESTING;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
+use crate::repo::write::chunk_writer::Sink;
 
 /// Most losses that are told one by one.
 const MOST: usize = 1000;

@@ -1,24 +1,19 @@
 //! What can still be read of a damaged pack.
 
-use crate::codec::block;
-use crate::codec::block::SealedBlock;
-use crate::codec::hash::ChunkType;
-use crate::codec::pack::BlockRow;
-use crate::codec::pack::ENDS;
-use crate::codec::pack::Ends;
-use crate::codec::pack::Table;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::ChunkId;
-use crate::model::id::PackId;
-use crate::store::chunks::BlockReader;
-use crate::store::index::Index;
-use crate::store::packs;
-use crate::store::parity::Mended;
-use crate::store::repository::Repository;
-use crate::store::session::Sight;
-use crate::store::sink::Sink;
-use crate::store::storage::Area;
+use crate::codec::chunk::block;
+use crate::codec::chunk::block::SealedBlock;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::{BlockRow, ENDS, Ends, Table};
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, PackId};
+use crate::repo::index::Index;
+use crate::repo::pack::packs;
+use crate::repo::pack::parity::Mended;
+use crate::repo::read::chunk_reader::BlockReader;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Sight;
+use crate::repo::write::chunk_writer::Sink;
+use crate::storage::Area;
 
 /// Reads damaged packs; one for all.
 pub(super) struct Salvager<'a> {
@@ -222,7 +217,7 @@ impl<'a> Salvager<'a> {
         Ok(self.repo.view().and_then(|view| view.table_of(id)).map(|(_, table)| table))
     }
 
-    /// As [`crate::store::packs::table_at`], of a pack that need not be as long as it says.
+    /// As [`crate::repo::pack::packs::table_at`], of a pack that need not be as long as it says.
     fn table_at(&self, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
         let (storage, name) = (self.repo.storage(), id.hex());
         let damaged = || Error::damaged(Area::Packs.path(&name));

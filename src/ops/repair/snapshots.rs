@@ -2,32 +2,24 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use serde_bytes::ByteBuf;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::ChunkId;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::model::record::SessionKind;
-use crate::observe::Event;
-use crate::observe::Observer;
+use crate::model::records::SessionKind;
 pub use crate::ops::repair::rewrite::Losses;
 use crate::ops::repair::rewrite::Rewriter;
-use crate::store::index::Index;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::sink::Effort;
-use crate::store::sink::Sink;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::trash;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::snapshots;
+use crate::repo::snapshots::{Snapshot, trash};
+use crate::repo::write::chunk_writer::{Effort, Sink};
 
 /// Row of a manifest's `extra`: the snapshot of which this one is what was left.
 const REPAIRED: u16 = 32;

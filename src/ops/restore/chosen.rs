@@ -6,14 +6,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::error::Result;
+use crate::fs::filter::Selection;
 use crate::model::entry::Meta;
 use crate::model::id::ChunkId;
-use crate::observe::Event;
-use crate::ops::restore::Job;
-use crate::ops::restore::Options;
-use crate::store::chunks::ChunkReader;
-use crate::store::trees;
-use crate::tree::filter::Selection;
+use crate::ops::restore::{Job, Options};
+use crate::progress::Event;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader;
 
 /// Setuid and setgid.
 const SETUID: u32 = 0o6000;
@@ -65,7 +64,7 @@ impl Job<'_> {
             let name = name.strip_suffix(b"/").unwrap_or(name);
             let is_glob = name.iter().any(|byte| b"*?[]\\".contains(byte));
             // A name that stands there as it was given, and means something else as a pattern.
-            if is_glob && trees::lookup(reader, root, name).is_ok_and(|found| found.is_some()) {
+            if is_glob && dir_reader::lookup(reader, root, name).is_ok_and(|found| found.is_some()) {
                 why += ", though there is an entry of this name: to mean it, put a backslash before each of * ? [ ] \\";
             }
             // With `--delete` it may be meant for what only the target has.

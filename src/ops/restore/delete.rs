@@ -4,22 +4,16 @@
 use std::collections::HashSet;
 use std::iter::Peekable;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Kind;
-use crate::model::entry::Meta;
-use crate::model::entry::flags;
+use crate::error::{Error, Result};
+use crate::fs::protected_dirs::Protected;
+use crate::fs::target::{Clearing, fold};
+use crate::model::entry::{Kind, Meta, flags};
 use crate::model::id::ChunkId;
-use crate::observe::Event;
-use crate::ops::restore::Job;
-use crate::ops::restore::Overwrite;
-use crate::ops::restore::rules;
-use crate::ops::restore::rules::Did;
-use crate::store::chunks::ChunkReader;
-use crate::store::trees::DirStream;
-use crate::tree::guard::Protected;
-use crate::tree::target::Clearing;
-use crate::tree::target::fold;
+use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::{Job, Overwrite, overwrite};
+use crate::progress::Event;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader::DirStream;
 
 /// A directory of both, the snapshot and the target.
 struct Level {
@@ -117,7 +111,7 @@ impl Job<'_> {
         extra.try_for_each(|name| self.clear(&join(&base, &name)))?;
         if !sets {
             self.step(&base, |target| target.put_back(&base, &was));
-        } else if rules::lets_its_owner_in(&meta) {
+        } else if overwrite::lets_its_owner_in(&meta) {
             self.finish_dir(&base, &meta);
         }
         Ok(())

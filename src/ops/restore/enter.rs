@@ -5,25 +5,15 @@
 
 use std::collections::HashSet;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::MAX_PATH;
-use crate::model::entry::Meta;
-use crate::model::entry::flags;
+use crate::error::{Error, Result};
+use crate::fs::target::{Existing, Lead, Target, fold};
+use crate::model::entry::{Entry, Kind, MAX_PATH, Meta, flags};
 use crate::model::id::ChunkId;
-use crate::ops::restore::Job;
-use crate::ops::restore::Overwrite;
-use crate::ops::restore::rules::Did;
+use crate::ops::restore::overwrite::Did;
 use crate::ops::restore::walk::Walk;
-use crate::store::trees;
-use crate::store::trees::DirStream;
-use crate::store::trees::MAX_NESTING;
-use crate::tree::target::Existing;
-use crate::tree::target::Lead;
-use crate::tree::target::Target;
-use crate::tree::target::fold;
+use crate::ops::restore::{Job, Overwrite};
+use crate::repo::walk::dir_reader;
+use crate::repo::walk::dir_reader::{DirStream, MAX_NESTING};
 
 /// Links to directories inside one another that are compared with the snapshot before they are gone through.
 const DEEPEST_WAY: usize = 100;
@@ -241,7 +231,7 @@ impl Walk<'_, '_> {
     fn clashes(&mut self, what: What, real: &[u8]) -> Result<bool> {
         let other = match real.is_empty() {
             true => Some(self.root),
-            false => match trees::lookup(self.reader, self.root, real)? {
+            false => match dir_reader::lookup(self.reader, self.root, real)? {
                 None => None,
                 Some(Entry { kind: Kind::Dir { tree }, .. }) => Some(tree),
                 Some(_) => return Ok(true),
@@ -260,7 +250,7 @@ impl Walk<'_, '_> {
         }
         let mut dir = DirStream::new(tree);
         while let Some(entry) = dir.next(self.reader)? {
-            let Some(theirs) = trees::child(self.reader, other, &entry.name)? else { continue };
+            let Some(theirs) = dir_reader::child(self.reader, other, &entry.name)? else { continue };
             let way = entry.meta.flags & flags::PASSAGE != 0;
             let differs = match (&entry.kind, &theirs.kind) {
                 (Kind::Dir { tree }, Kind::Dir { tree: other }) => {

@@ -10,62 +10,45 @@
 //! compares them with what is there, `write` fills them block by block, `verify` reads them back. `nodes` makes what is
 //! no file, `delete` removes.
 
+mod batch;
 mod chosen;
 mod delete;
 mod enter;
-mod nodes;
-mod rules;
-mod survey;
+mod overwrite;
+mod plan;
+mod special;
 mod verify;
 mod walk;
-mod window;
 mod write;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Meta;
-use crate::model::entry::flags;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::chunks::ChunkReader;
-use crate::store::count;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::selection;
-use crate::store::snapshots;
-use crate::store::snapshots::Query;
-use crate::store::snapshots::Snapshot;
-use crate::store::trees;
-use crate::store::trees::Budget;
-use crate::threads;
-use crate::tree::filter::Selection;
-use crate::tree::guard::Guard;
-use crate::tree::guard::Protected;
-use crate::tree::target::Target;
-use crate::tree::target::TargetOptions;
+use crate::error::{Error, Result};
+use crate::fs::filter::Selection;
+use crate::fs::protected_dirs::{Guard, Protected};
+use crate::fs::target::{Target, TargetOptions};
+use crate::model::entry::{Entry, Kind, Meta, flags};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::progress::{Event, Observer};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::{Query, Snapshot, filter};
+use crate::repo::walk::dir_reader::Budget;
+use crate::repo::walk::{dir_reader, totals};
+use crate::util::threads;
 
-pub use rules::Overwrite;
+pub use overwrite::Overwrite;
 
 use chosen::Include;
-use rules::Did;
+use overwrite::Did;
 use walk::Walk;
 
 /// What to restore, and how.
@@ -76,7 +59,7 @@ pub struct Options {
     /// A stored path, instead of one behind the selector: it may be any bytes.
     pub below: Option<Vec<u8>>,
     /// Which snapshots `latest` and times look among.
-    pub among: selection::Selection,
+    pub among: filter::Selection,
     /// Where to.
     pub target: PathBuf,
     /// Only these.
@@ -211,7 +194,7 @@ impl Job<'_> {
 
     /// All that is to be set, with values from chunks: only as long as it is needed.
     fn whole<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
-        trees::load_xattrs(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner), meta)
+        dir_reader::load_xattrs(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner), meta)
     }
 
     /// Runs one step on the target; a failure is a problem of that path.
@@ -299,7 +282,7 @@ pub fn run(
     let start = match &path {
         None => None,
         Some(path) => Some(
-            trees::lookup(&mut reader, snapshot.manifest.root, path)?
+            dir_reader::lookup(&mut reader, snapshot.manifest.root, path)?
                 .ok_or_else(|| Error::no_path(&snapshot.id, path))?,
         ),
     };
@@ -371,7 +354,7 @@ fn count_part(
 ) {
     let selection = Selection::new(&options.include, &options.exclude);
     if let (Ok(selection), Ok(mut reader)) = (selection, ChunkReader::following(reading)) {
-        count::below(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, over);
+        totals::below(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, over);
     }
 }
 

@@ -2,21 +2,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::fs::target;
 use crate::model::entry::Part;
 use crate::ops::restore::Job;
-use crate::ops::restore::survey::Plan;
-use crate::ops::restore::window::Planned;
-use crate::ops::restore::window::Segment;
-use crate::ops::restore::window::State;
-use crate::ops::restore::window::Window;
-use crate::ops::restore::window::share_out;
-use crate::tree::target;
+use crate::ops::restore::batch::{Planned, Segment, State, Window, share_out};
+use crate::ops::restore::plan::Plan;
 
 impl Job<'_> {
     /// Every file of the window but those that were kept or have failed.

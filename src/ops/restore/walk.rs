@@ -2,33 +2,21 @@
 //! there, and gives directories their attributes when nothing more is written to them.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Mutex, OnceLock};
 
 use crate::error::Result;
-use crate::model::entry::Content;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
-use crate::model::entry::Meta;
-use crate::model::entry::flags;
+use crate::model::entry::{Content, Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
-use crate::observe::Event;
-use crate::ops::restore::Job;
+use crate::ops::restore::batch::{Planned, Window};
 use crate::ops::restore::delete::join;
-use crate::ops::restore::enter::End;
-use crate::ops::restore::enter::Level;
-use crate::ops::restore::enter::State;
-use crate::ops::restore::enter::There;
-use crate::ops::restore::nodes::Link;
-use crate::ops::restore::rules;
-use crate::ops::restore::rules::Did;
-use crate::ops::restore::window;
-use crate::ops::restore::window::Planned;
-use crate::ops::restore::window::Window;
-use crate::store::chunks::ChunkReader;
-use crate::store::trees::Budget;
+use crate::ops::restore::enter::{End, Level, State, There};
+use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::special::Link;
+use crate::ops::restore::{Job, batch, overwrite};
+use crate::progress::Event;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader::Budget;
 
 /// Links, special files and left directories that wait at once for the files of their window.
 const WAITING: usize = 50_000;
@@ -124,7 +112,7 @@ impl<'a, 'j> Walk<'a, 'j> {
             self.job.check_stop()?;
             match end {
                 // Hard links and `--delete` may have to come by once more.
-                End::Set(meta) if rules::lets_its_owner_in(&meta) => self.job.finish_dir(&path, &meta),
+                End::Set(meta) if overwrite::lets_its_owner_in(&meta) => self.job.finish_dir(&path, &meta),
                 End::Set(meta) => self.closed.push((path, meta)),
                 End::PutBack(was) => {
                     self.job.step(&path, |target| target.put_back(&path, &was));
@@ -275,7 +263,7 @@ impl<'a, 'j> Walk<'a, 'j> {
             differs: AtomicBool::new(false),
             spans: AtomicBool::new(false),
             left: AtomicUsize::new(1),
-            state: Mutex::new(window::State::Waiting),
+            state: Mutex::new(batch::State::Waiting),
         };
         self.window.add(self.job, self.reader, file, &content)
     }

@@ -1,29 +1,21 @@
 //! Fills a window's files: workers take block after block, and a file whose last part is written gets its name.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::fs::target::NewFile;
 use crate::model::entry::Part;
 use crate::model::id::ChunkId;
-use crate::observe::Event;
 use crate::ops::restore::Job;
-use crate::ops::restore::rules::Did;
-use crate::ops::restore::survey::Plan;
-use crate::ops::restore::window::Planned;
-use crate::ops::restore::window::State;
-use crate::ops::restore::window::Use;
-use crate::ops::restore::window::Window;
-use crate::ops::restore::window::share_out;
-use crate::store::chunks;
-use crate::store::chunks::BlockReader;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
-use crate::store::index::Location;
-use crate::tree::target::NewFile;
+use crate::ops::restore::batch::{Planned, State, Use, Window, share_out};
+use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::plan::Plan;
+use crate::progress::Event;
+use crate::repo::index::{Index, Location};
+use crate::repo::read::chunk_reader;
+use crate::repo::read::chunk_reader::{BlockReader, ChunkReader};
 
 impl Job<'_> {
     /// Reads and decodes each block once, and writes it to all its places.
@@ -61,7 +53,7 @@ impl Job<'_> {
                 }
                 Some(plain) => {
                     let location = Location { block: one.block, start: one.start, len };
-                    chunks::slice(self.repo.namer(), ChunkType::Data, &id, plain, &location).ok()
+                    chunk_reader::slice(self.repo.namer(), ChunkType::Data, &id, plain, &location).ok()
                 }
                 None => None,
             };

@@ -8,28 +8,23 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::model::manifest::Counts;
-use crate::model::manifest::Manifest;
-use crate::model::record::SessionKind;
-use crate::observe::Event;
-use crate::observe::Observer;
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::manifest::{Counts, Manifest};
+use crate::model::records::SessionKind;
 pub use crate::ops::rewrite::trees::Dropped;
 use crate::ops::rewrite::trees::Rebuilt;
-use crate::store::index::Index;
-use crate::store::past::Past;
-use crate::store::repository::Repository;
-use crate::store::selection::Choice;
-use crate::store::session::Session;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::standing;
-use crate::store::trash;
+use crate::progress::{Event, Observer};
+use crate::repo::commit::reachability;
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Session;
+use crate::repo::snapshots;
+use crate::repo::snapshots::filter::Choice;
+use crate::repo::snapshots::{Snapshot, trash};
+use crate::repo::walk::snapshot_set::Past;
 
 /// Sessions that are opened for one snapshot, each because the one before was taken for dead.
 const ATTEMPTS: usize = 3;
@@ -209,7 +204,7 @@ fn replace(
     for _ in 0..ATTEMPTS {
         // W1, W2: all that the new one names is there for this session, and will be.
         let (session, sight) = Session::open(repo, SessionKind::Writer)?;
-        if !standing::is_listed(repo, &old.id)? {
+        if !reachability::is_listed(repo, &old.id)? {
             session.close()?;
             return Ok(None);
         }
@@ -218,7 +213,7 @@ fn replace(
             let index = Arc::new(Index::load(repo, sight)?);
             let sound = match vouched {
                 true => all_found(&index, &rebuilt.written)?,
-                false => standing::stands(repo, &index, &manifest.root)?,
+                false => reachability::stands(repo, &index, &manifest.root)?,
             };
             if !sound {
                 let why = "something that it needs is damaged or being collected";

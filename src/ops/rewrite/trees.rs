@@ -1,38 +1,30 @@
 //! Trees without some paths: all snapshots are walked at once, and only directories in or below which something goes are
 //! written anew.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use crate::codec::hash::ChunkType;
-use crate::codec::hash::Namer;
-use crate::codec::tree::DirBuilder;
+use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::tree::dir::DirBuilder;
 use crate::error::Result;
-use crate::model::entry::Entry;
-use crate::model::entry::Kind;
+use crate::fs::filter::Selection;
+use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
-use crate::model::numbers::Numbers;
-use crate::model::record::SessionKind;
-use crate::observe::Event;
-use crate::observe::Observer;
+use crate::model::records::SessionKind;
 use crate::ops::rewrite::Options;
-use crate::store::chunks::ChunkReader;
-use crate::store::index::Index;
-use crate::store::past::Past;
-use crate::store::repository::Repository;
-use crate::store::session::Session;
-use crate::store::similar::Delta;
-use crate::store::sink::Effort;
-use crate::store::sink::Sink;
-use crate::store::trees::DirStream;
-use crate::store::versions;
-use crate::store::versions::Tree;
-use crate::store::versions::Version;
-use crate::store::versions::Visitor;
-use crate::tree::filter::Selection;
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Session;
+use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::walk::multi_walk;
+use crate::repo::walk::multi_walk::{Tree, Version, Visitor};
+use crate::repo::walk::snapshot_set::Past;
+use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::write::delta_writer::Delta;
+use crate::util::bitset::Numbers;
 
 /// What a snapshot no longer holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,7 +89,7 @@ pub(super) fn rebuild(
             roots: HashMap::new(),
             dropped: vec![Dropped::default(); past.snapshots.len()],
         };
-        versions::walk(&mut past.reader, b"", trees, &mut builder, &mut bounds)?;
+        multi_walk::walk(&mut past.reader, b"", trees, &mut builder, &mut bounds)?;
         Ok((builder.roots, builder.dropped))
     };
     let mut written = HashSet::new();

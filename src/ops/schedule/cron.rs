@@ -3,20 +3,10 @@
 use std::cmp::Ordering;
 
 use croner::errors::CronError;
-use croner::parser::CronParser;
-use croner::parser::Seconds;
-use croner::parser::Year;
-use croner::time::CivilDate;
-use croner::time::CivilDateTime;
-use croner::time::CivilTime;
-use croner::time::CronDateTime;
-use croner::time::Resolution;
-use croner::time::Weekday;
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use jiff::ZonedDateTime;
-use jiff::tz::AmbiguousOffset;
-use jiff::tz::TimeZone;
+use croner::parser::{CronParser, Seconds, Year};
+use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution, Weekday};
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 
 /// A cron expression: five fields (minute, hour, day of the month, month, day of the week), six with seconds before
 /// them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Where both days are restricted, either is enough.

@@ -1,23 +1,18 @@
 //! What forgetting snapshots frees, before it is done. Where a block holds what goes and what stays, both are compressed
 //! alone: how much of a block a chunk takes does not follow from its length.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::block::BlockSealer;
-use crate::codec::hash::ChunkType;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::id::ChunkId;
-use crate::model::id::SnapshotId;
-use crate::ops::stats::Seen;
-use crate::ops::stats::owner;
-use crate::store::chunks::BlockReader;
-use crate::store::graph;
-use crate::store::graph::Amount;
-use crate::store::graph::Owner;
-use crate::store::index::Index;
-use crate::store::repository::Repository;
+use crate::codec::chunk::block::BlockSealer;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::ops::stats::{Seen, owner};
+use crate::repo::index::Index;
+use crate::repo::read::chunk_reader::BlockReader;
+use crate::repo::repository::Repository;
+use crate::repo::walk::ref_graph;
+use crate::repo::walk::ref_graph::{Amount, Owner};
 
 /// What comes back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +45,7 @@ pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result
     let mut scale = Scale::new(repo, &seen.index)?;
     let mut freed = Freed::default();
     let mut mixed = Vec::new();
-    graph::each_block(&seen.index, &mut |block| {
+    ref_graph::each_block(&seen.index, &mut |block| {
         let fates: Vec<Fate> = block.rows.clone().map(fate).collect();
         let goes = fates.iter().filter(|fate| **fate == Fate::Goes).count() as u64;
         if goes == 0 {
@@ -102,7 +97,7 @@ impl<'a> Scale<'a> {
     }
 
     /// By how much the block shrinks.
-    fn weigh(&mut self, at: graph::BlockAt, lens: &[u32], fates: &[Fate], stored: u64) -> Result<u64> {
+    fn weigh(&mut self, at: ref_graph::BlockAt, lens: &[u32], fates: &[Fate], stored: u64) -> Result<u64> {
         let mut plain = std::mem::take(&mut self.plain);
         self.reader.read(self.index, at, &mut plain)?;
         let place = self.index.place(at)?;

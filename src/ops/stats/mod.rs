@@ -7,23 +7,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::id::SnapshotId;
-pub use crate::ops::stats::freed::Freed;
-pub use crate::ops::stats::freed::freed;
-use crate::store::graph;
-use crate::store::graph::Amount;
-use crate::store::graph::Graph;
-use crate::store::graph::Owner;
-use crate::store::index::Index;
-use crate::store::parity;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::selection::Choice;
-use crate::store::snapshots::Snapshot;
-use crate::store::trash;
-use crate::store::writing::Deltas;
+pub use crate::ops::stats::freed::{Freed, freed};
+use crate::repo::index::Index;
+use crate::repo::pack::parity;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::filter::Choice;
+use crate::repo::snapshots::{Snapshot, trash};
+use crate::repo::walk::ref_graph;
+use crate::repo::walk::ref_graph::{Amount, Graph, Owner};
+use crate::repo::write::pack_writer::Deltas;
 
 /// Of what.
 #[derive(Debug, Clone, Default)]
@@ -209,12 +204,12 @@ fn count(seen: &Seen<'_>, chosen: &[usize], needs: &Needs) -> Result<Report> {
             amount.add(share);
         }
     };
-    graph::each_block(index, &mut |block| {
+    ref_graph::each_block(index, &mut |block| {
         report.blocks += block.stored;
         report.plain += block.plain;
         report.deltas.count(block.codec, block.plain, block.stored);
     })?;
-    graph::each_copy(index, &mut |row, share| {
+    ref_graph::each_copy(index, &mut |row, share| {
         if owner(&needs.all, row) != Owner::Nobody && owner(&needs.apart, row) == Owner::Nobody {
             report.bases.add(share);
         }

@@ -1,7 +1,7 @@
 //! How fast a repository grows.
 
 use crate::model::entry::Time;
-use crate::store::journal::Record;
+use crate::run_log::Record;
 
 /// Days that are looked back.
 const DAYS: i64 = 30;

@@ -10,21 +10,15 @@ mod sets;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::codec::envelope;
+use crate::codec::crypto::sealed_object;
 use crate::error::Result;
 use crate::model::entry::Time;
-use crate::store::divergence;
-use crate::store::journal::History;
-use crate::store::journal::Name;
-use crate::store::journal::Record;
-use crate::store::journal::known::KnownPlace;
-use crate::store::objects;
-use crate::store::repository::Repository;
-use crate::store::snapshots;
-use crate::store::snapshots::Snapshot;
-use crate::store::storage::Area;
-use crate::store::storage::Room;
-use crate::store::storage::Storage;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::{divergence, objects, snapshots};
+use crate::run_log::known::KnownPlace;
+use crate::run_log::{History, Name, Record};
+use crate::storage::{Area, Room, Storage};
 
 pub use growth::Growth;
 
@@ -36,7 +30,7 @@ const AHEAD: i64 = 600;
 pub struct Wanted {
     /// What it is called.
     pub name: String,
-    /// Its [`set_id`](crate::store::journal::set_id).
+    /// Its [`set_id`](crate::run_log::set_id).
     pub id: String,
     /// Whose files.
     pub host: String,
@@ -83,7 +77,7 @@ pub struct Good {
 /// A set.
 #[derive(Debug, Clone)]
 pub struct SetStatus {
-    /// Its [`set_id`](crate::store::journal::set_id).
+    /// Its [`set_id`](crate::run_log::set_id).
     pub id: String,
     /// What the configuration calls it.
     pub name: Option<String>,
@@ -234,10 +228,10 @@ impl Standing {
 
 fn is_fence(storage: &dyn Storage, name: &str) -> bool {
     let header = storage
-        .read(Area::Snapshots, name, envelope::MAX_OBJECT)
+        .read(Area::Snapshots, name, sealed_object::MAX_OBJECT)
         .and_then(|bytes| objects::check_header(Area::Snapshots, name, &bytes));
     // What cannot be read is no snapshot that one may count on, either.
-    header.map_or(true, |kind| kind == envelope::FENCE)
+    header.map_or(true, |kind| kind == sealed_object::FENCE)
 }
 
 /// Looks at one repository. `repo` is it, opened, if there is a key. Writes nothing.

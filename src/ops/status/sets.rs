@@ -1,18 +1,11 @@
 //! What is known of each set.
 
 use crate::model::entry::Time;
-use crate::ops::status::AHEAD;
-use crate::ops::status::Good;
-use crate::ops::status::Options;
-use crate::ops::status::SetStatus;
-use crate::ops::status::Standing;
-use crate::ops::status::Wanted;
-use crate::store::journal;
-use crate::store::journal::Name;
-use crate::store::journal::Record;
-use crate::store::journal::State;
-use crate::store::snapshots::Snapshot;
-use crate::store::storage::Storage;
+use crate::ops::status::{AHEAD, Good, Options, SetStatus, Standing, Wanted};
+use crate::repo::snapshots::Snapshot;
+use crate::run_log;
+use crate::run_log::{Name, Record, State};
+use crate::storage::Storage;
 
 /// Seconds after which a second try of a set shows that it is meant.
 const TRIED_AGAIN: u64 = 3600;
@@ -106,7 +99,7 @@ fn is_of(run: &Record, set: &SetStatus) -> bool {
 }
 
 fn id_of(snapshot: &Snapshot) -> String {
-    journal::set_id(&snapshot.manifest.host, &snapshot.manifest.sources)
+    run_log::set_id(&snapshot.manifest.host, &snapshot.manifest.sources)
 }
 
 /// The newest of each kind whose snapshot stands, newest first.

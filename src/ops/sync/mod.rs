@@ -11,39 +11,25 @@
 
 mod small;
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::hash;
-use crate::error::Error;
-use crate::error::Result;
-use crate::error::together;
-use crate::model::id::PackId;
-use crate::model::id::SnapshotId;
-use crate::model::record::SessionKind;
-use crate::observe::Event;
-use crate::observe::Observer;
-use crate::store::damage;
-use crate::store::packs;
-use crate::store::read_session::ReadSession;
-use crate::store::repository::Repository;
-use crate::store::segments;
-use crate::store::segments::May;
-use crate::store::session::Session;
-use crate::store::session::Sight;
-use crate::store::snapshots;
-use crate::store::storage::Area;
-use crate::store::storage::Created;
-use crate::store::storage::Listed;
-use crate::store::storage::Storage;
-use crate::store::trash;
-use crate::threads;
+use crate::codec::crypto::hash;
+use crate::error::{Error, Result, together};
+use crate::model::id::{PackId, SnapshotId};
+use crate::model::records::SessionKind;
+use crate::progress::{Event, Observer};
+use crate::repo::pack::header_bundles::May;
+use crate::repo::pack::{header_bundles, packs};
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::damage;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::snapshots;
+use crate::repo::snapshots::trash;
+use crate::storage::{Area, Created, Listed, Storage};
+use crate::util::threads;
 
 /// Packs on their way at once; each is in memory.
 const AT_ONCE: usize = 3;
@@ -173,7 +159,7 @@ impl Run<'_> {
             if self.options.delete {
                 self.delete(to, &session)?;
             }
-            segments::tend(to, May { add: true, remove: self.options.delete }, self.stop)?;
+            header_bundles::tend(to, May { add: true, remove: self.options.delete }, self.stop)?;
             return session.close();
         }
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))

@@ -2,26 +2,18 @@
 //! may have been emptied or cut, or be a fence. Lengths are compared always, bytes wherever reading them costs no request over
 //! a line, and of keys and configurations everywhere. What differs there is replaced only by what is whole here.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
-use crate::codec::envelope;
-use crate::error::Error;
-use crate::error::Result;
+use crate::codec::crypto::sealed_object;
+use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::ops::sync::InPlace;
-use crate::ops::sync::Run;
-use crate::store::keys;
-use crate::store::names;
-use crate::store::parity;
-use crate::store::repository::Repository;
-use crate::store::session::Sight;
-use crate::store::snapshots;
-use crate::store::storage::Area;
-use crate::store::storage::Created;
-use crate::store::storage::Listed;
-use crate::store::storage::Storage;
+use crate::ops::sync::{InPlace, Run};
+use crate::repo::pack::parity;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Sight;
+use crate::repo::{keys, snapshots};
+use crate::storage::{Area, Created, Listed, Storage, names};
 
 impl Run<'_> {
     /// Key slots; each is what its name says, so one there that is not is damaged.
@@ -45,7 +37,7 @@ impl Run<'_> {
         for found in self.from.storage().list(Area::Config)? {
             let name = &found.name;
             let whole = |storage: &dyn Storage| {
-                let bytes = storage.read(Area::Config, name, envelope::MAX_OBJECT)?;
+                let bytes = storage.read(Area::Config, name, sealed_object::MAX_OBJECT)?;
                 self.from.is_its_config(name, &bytes).map(|()| bytes)
             };
             let stands = there.contains(name);
@@ -65,7 +57,7 @@ impl Run<'_> {
     pub(super) fn restore_configurations(&mut self, to: &dyn Storage) -> Result<()> {
         let mut damaged = false;
         for found in names::list(to, Area::Config)? {
-            let read = to.read(Area::Config, &found.name, envelope::MAX_OBJECT);
+            let read = to.read(Area::Config, &found.name, sealed_object::MAX_OBJECT);
             match read.and_then(|bytes| self.from.is_its_config(&found.name, &bytes)) {
                 Err(err) if err.is_damage() => damaged = true,
                 other => other?,
@@ -105,14 +97,14 @@ impl Run<'_> {
                 continue;
             }
             let Some(here) = self.manifest(&found.name)? else { continue };
-            let there = match to.read(Area::Snapshots, &found.name, envelope::MAX_OBJECT) {
+            let there = match to.read(Area::Snapshots, &found.name, sealed_object::MAX_OBJECT) {
                 // Too long to be one, or unreadable.
                 Err(err) if err.is_damage() && !err.is_missing() => Vec::new(),
                 Err(err) if err.is_missing() => continue,
                 read => read?,
             };
             if there != here {
-                let is_fence = there.starts_with(&envelope::FENCE);
+                let is_fence = there.starts_with(&sealed_object::FENCE);
                 lacking.push((found, Some(if is_fence { InPlace::Fence } else { InPlace::Other })));
             }
         }
@@ -121,10 +113,10 @@ impl Run<'_> {
 
     /// A manifest as it is here; `None` for a fence, for what was forgotten meanwhile, and for what is damaged, which is noted.
     fn manifest(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        let bytes = match self.from.storage().read(Area::Snapshots, name, envelope::MAX_OBJECT) {
+        let bytes = match self.from.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT) {
             Err(err) if err.is_missing() => return Ok(None),
             Err(err) => return self.damaged_here(Area::Snapshots, name, err).map(|()| None),
-            Ok(bytes) if bytes.starts_with(&envelope::FENCE) => return Ok(None),
+            Ok(bytes) if bytes.starts_with(&sealed_object::FENCE) => return Ok(None),
             Ok(bytes) => bytes,
         };
         match snapshots::verify_bytes(self.from, name, bytes.clone()) {

@@ -5,10 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use super::craft::listing;
-use super::is_root;
-use super::restore;
-use crate::support::Sandbox;
-use crate::support::chmod;
+use super::{is_root, restore};
+use crate::support::{Sandbox, chmod};
 
 #[test]
 fn only_directories_that_are_needed_are_made() {

@@ -4,27 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::tree::DirBuilder;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Meta;
-use snap_backup::model::entry::Part;
-use snap_backup::model::entry::Time;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::tree::dir::DirBuilder;
+use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time};
 use snap_backup::model::id::ChunkId;
-use snap_backup::model::manifest::Counts;
-use snap_backup::model::manifest::Manifest;
-use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::SessionKind;
-use snap_backup::store::index::Index;
-use snap_backup::store::local::LocalStorage;
-use snap_backup::store::repository::Access;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session::Session;
-use snap_backup::store::sink::Effort;
-use snap_backup::store::sink::Sink;
-use snap_backup::store::snapshots;
+use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
+use snap_backup::model::records::SessionKind;
+use snap_backup::repo::index::Index;
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::sessions::session::Session;
+use snap_backup::repo::snapshots;
+use snap_backup::repo::write::chunk_writer::{Effort, Sink};
+use snap_backup::storage::local::LocalStorage;
 
 use crate::support::Sandbox;
 

@@ -2,18 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::craft;
 use super::craft::listing;
-use super::is_root;
-use super::restore;
-use super::summary;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::chmod;
+use super::{craft, is_root, restore, summary};
+use crate::support::{Sandbox, assert_same, chmod};
 
 fn put(root: &Path, names: &[&str]) {
     for name in names {

@@ -1,34 +1,18 @@
 //! Repositories made to harm whoever restores from them, and targets that change while they are written to.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use snap_backup::codec::wire;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Part;
-use snap_backup::model::entry::Time;
-use snap_backup::model::entry::Xattr;
-use snap_backup::model::entry::XattrValue;
-use snap_backup::model::entry::attrs;
+use snap_backup::model::entry::{Content, Entry, Kind, Part, Time, Xattr, XattrValue, attrs};
 use snap_backup::model::id::ChunkId;
 use snap_backup::model::manifest::Counts;
 
-use super::craft;
-use super::craft::Craft;
-use super::craft::counts;
-use super::craft::dir;
-use super::craft::entry;
-use super::craft::file;
-use super::craft::listing;
-use super::restore;
-use crate::support::Outcome;
-use crate::support::Sandbox;
+use super::craft::{Craft, counts, dir, entry, file, listing};
+use super::{craft, restore};
+use crate::support::{Outcome, Sandbox};
 
 /// A sandbox with such a snapshot.
 fn hostile(counts: Counts, build: impl FnOnce(&mut Craft<'_, '_>) -> ChunkId) -> Sandbox {

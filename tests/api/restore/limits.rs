@@ -6,10 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::is_root;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::chmod;
+use crate::support::{Random, Sandbox, assert_same, chmod};
 
 /// Files of which each lies in blocks far apart, so that a restore by block has all of them in work at once.
 #[test]

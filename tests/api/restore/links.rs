@@ -3,8 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::craft;
-use super::restore;
+use super::{craft, restore};
 use crate::support::Sandbox;
 
 #[test]

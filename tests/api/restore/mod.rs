@@ -18,8 +18,7 @@ mod ways;
 
 use std::path::Path;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
+use crate::support::{Outcome, Sandbox};
 
 /// Restores to a directory with further arguments, whatever the end is.
 fn restore(sandbox: &Sandbox, target: &Path, args: &[&str]) -> Outcome {

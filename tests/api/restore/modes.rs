@@ -1,21 +1,13 @@
 //! Into a tree that is there: what is listed, what is written, what is left.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::craft;
-use super::is_root;
-use super::restore;
-use super::summary;
 use super::watch::Watch;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::chmod;
+use super::{craft, is_root, restore, summary};
+use crate::support::{Random, Sandbox, assert_same, chmod};
 
 /// Something of every kind that anybody may make.
 fn everything() -> Sandbox {

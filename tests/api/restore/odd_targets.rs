@@ -2,14 +2,11 @@
 //! do not fit. Real file systems on loop devices, so only root sees all of this.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::restore;
-use super::summary;
-use crate::support::Outcome;
-use crate::support::Sandbox;
+use super::{restore, summary};
+use crate::support::{Outcome, Sandbox};
 
 /// A file system in a file, mounted as long as this lives.
 struct Mounted {

@@ -1,20 +1,13 @@
 //! Random trees, targets, existing content, links and filters: a restore changes nothing outside the paths that the
 //! snapshot owns below the target. The whole world is compared, before and after.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::UNIX_EPOCH;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::chmod;
+use crate::support::{Outcome, Random, Sandbox, chmod};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 

@@ -3,22 +3,14 @@
 use std::fs;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
-use std::process::Command;
-use std::process::Stdio;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::{Command, Stdio};
 
-use snap_backup::codec::list::ListBuilder;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Part;
+use snap_backup::codec::tree::part_list::ListBuilder;
+use snap_backup::model::entry::{Content, Kind, Part};
 
-use super::craft;
-use super::summary;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::chmod;
+use super::{craft, summary};
+use crate::support::{Random, Sandbox, assert_same, chmod};
 
 const LEN: usize = 6 << 20;
 

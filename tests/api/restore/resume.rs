@@ -5,14 +5,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::craft::listing;
 use super::summary;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
+use crate::support::{Random, Sandbox, assert_same};
 
 fn rounds() -> u64 {
     std::env::var("SNAP_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)

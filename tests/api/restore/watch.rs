@@ -5,8 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use rustix::fs::inotify;
-use rustix::fs::inotify::CreateFlags;
-use rustix::fs::inotify::WatchFlags;
+use rustix::fs::inotify::{CreateFlags, WatchFlags};
 
 pub struct Watch(File);
 

@@ -1,15 +1,12 @@
 //! Directories that only lead to what is restored: they stay what they are.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
 use super::is_root;
-use crate::support::Outcome;
-use crate::support::Sandbox;
-use crate::support::chmod;
+use crate::support::{Outcome, Sandbox, chmod};
 
 fn put(root: &Path, names: &[&str]) {
     for name in names {

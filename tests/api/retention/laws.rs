@@ -4,14 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::prop_oneof;
-use proptest::proptest;
+use proptest::prelude::{Just, ProptestConfig, Strategy, any};
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use serde_bytes::ByteBuf;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
@@ -19,12 +13,9 @@ use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::groups;
 use snap_backup::ops::forget::groups::GroupBy;
-use snap_backup::ops::forget::policy::Count;
-use snap_backup::ops::forget::policy::Now;
-use snap_backup::ops::forget::policy::Period;
-use snap_backup::ops::forget::policy::Rule;
-use snap_backup::store::selection::Selection;
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::ops::forget::policy::{Count, Now, Period, Rule};
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::filter::Selection;
 
 use super::snapshot;
 

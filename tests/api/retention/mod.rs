@@ -7,12 +7,9 @@ mod store;
 
 use serde_bytes::ByteBuf;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::manifest::Counts;
-use snap_backup::model::manifest::Manifest;
-use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::model::id::{ChunkId, SnapshotId};
+use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
+use snap_backup::repo::snapshots::Snapshot;
 
 /// `2026-11-24T02:00:00Z`.
 fn time(text: &str) -> Time {

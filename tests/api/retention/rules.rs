@@ -3,24 +3,16 @@
 use jiff::tz::TimeZone;
 use serde_bytes::ByteBuf;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::manifest::SnapshotKind::Differential;
-use snap_backup::model::manifest::SnapshotKind::Full;
-use snap_backup::model::manifest::SnapshotKind::Incremental;
+use snap_backup::model::manifest::SnapshotKind::{Differential, Full, Incremental};
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::groups;
-use snap_backup::ops::forget::groups::Group;
-use snap_backup::ops::forget::groups::GroupBy;
-use snap_backup::ops::forget::policy::Count::All;
-use snap_backup::ops::forget::policy::Count::UpTo;
-use snap_backup::ops::forget::policy::Now;
-use snap_backup::ops::forget::policy::Period;
-use snap_backup::ops::forget::policy::Reason;
-use snap_backup::ops::forget::policy::Rule;
-use snap_backup::store::selection::Selection;
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::ops::forget::groups::{Group, GroupBy};
+use snap_backup::ops::forget::policy::Count::{All, UpTo};
+use snap_backup::ops::forget::policy::{Now, Period, Reason, Rule};
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::filter::Selection;
 
-use super::snapshot;
-use super::time;
+use super::{snapshot, time};
 
 const NOW: &str = "2026-11-25T00:00:00Z";
 

@@ -6,28 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::proptest;
+use proptest::prelude::{ProptestConfig, any};
+use proptest::{prop_assert, proptest};
 use snap_backup::Error;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::backup;
-use snap_backup::ops::forget;
 use snap_backup::ops::forget::PolicyOptions;
-use snap_backup::ops::forget::policy::Count;
-use snap_backup::ops::forget::policy::Rule;
-use snap_backup::ops::gc;
+use snap_backup::ops::forget::policy::{Count, Rule};
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::store::memory::MemoryStorage;
-use snap_backup::store::storage::Area;
+use snap_backup::ops::{backup, forget, gc};
+use snap_backup::storage::Area;
+use snap_backup::storage::memory::MemoryStorage;
 
-use crate::support::Random;
-use crate::support::copy_tree;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
+use crate::support::{Random, copy_tree};
 
 fn back_up(library: &Library, kind: SnapshotKind) -> Option<SnapshotId> {
     library.backup("src", backup::Options { kind, ..backup::Options::default() }).snapshot

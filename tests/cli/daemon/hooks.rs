@@ -2,13 +2,7 @@
 
 use std::fs;
 
-use super::Daemon;
-use super::REPO;
-use super::command;
-use super::ended;
-use super::place;
-use super::run;
-use super::until;
+use super::{Daemon, REPO, command, ended, place, run, until};
 use crate::support::finish;
 
 #[test]

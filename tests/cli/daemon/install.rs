@@ -5,9 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::REPO;
-use super::command;
-use super::place;
+use super::{REPO, command, place};
 use crate::support::finish;
 
 #[test]

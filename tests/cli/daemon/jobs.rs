@@ -6,18 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::Daemon;
-use super::PATIENCE;
-use super::REPO;
-use super::command;
-use super::ended;
-use super::let_pass;
-use super::place;
-use super::run;
-use super::until;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::finish;
+use super::{Daemon, PATIENCE, REPO, command, ended, let_pass, place, run, until};
+use crate::support::{Random, Sandbox, finish};
 
 /// What `snap status` says of a set, and its exit code is as wanted.
 fn status(sandbox: &Sandbox, code: i32, set: &str) -> Value {

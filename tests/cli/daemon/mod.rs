@@ -7,22 +7,16 @@ mod jobs;
 mod receivers;
 
 use std::fs;
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Outcome, Sandbox, finish};
 use serde_json::Value;
-use snap_backup::store::journal::Journal;
-use snap_backup::store::journal::Record;
+use snap_backup::run_log::{Journal, Record};
 
 /// Nothing waits so long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(120);

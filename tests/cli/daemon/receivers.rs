@@ -2,10 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
@@ -13,14 +10,7 @@ use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
 
-use super::Daemon;
-use super::REPO;
-use super::command;
-use super::ended;
-use super::finish;
-use super::let_pass;
-use super::place;
-use super::run;
+use super::{Daemon, REPO, command, ended, finish, let_pass, place, run};
 
 /// A receiver that takes requests and answers as told.
 struct Listener {
@@ -198,7 +188,7 @@ fn a_repository_that_is_not_as_it_was_is_told_to_receivers() {
     run(&sandbox, &["backup", "--set", "docs"]).expect(0);
     assert_eq!(hook.all(), []);
     // Its newest snapshot vanished.
-    fs::rename(sandbox.path("store/snapshots"), sandbox.path("away")).unwrap();
+    fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
     run(&sandbox, &["backup", "--set", "docs"]).expect(3);
     told("problems", "was made by this machine and is gone");
     run(&sandbox, &["cleanup", "--set", "docs"]).expect(20);

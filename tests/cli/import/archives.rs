@@ -3,17 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::process::Command;
 
-use super::has;
-use super::run;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::chmod;
-use crate::support::compare_trees;
-use crate::support::finish;
+use super::{has, run};
+use crate::support::{Random, Sandbox, chmod, compare_trees, finish};
 
 fn torture(sandbox: &Sandbox) {
     sandbox.write(&[

@@ -1,24 +1,19 @@
 //! Memory, and who is waited for.
 
 use std::fs;
-use std::io::Cursor;
-use std::io::Write;
-use std::process::Child;
-use std::process::Stdio;
+use std::io::{Cursor, Write};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use snap_backup::codec::tar::Node;
-use snap_backup::codec::tar::write;
 use snap_backup::codec::tar::write::Stored;
+use snap_backup::codec::tar::{Node, write};
 use snap_backup::ops::import;
-use snap_backup::store::memory::MemoryStorage;
+use snap_backup::storage::memory::MemoryStorage;
 
-use super::archive;
-use super::member;
-use crate::support::Random;
-use crate::support::Sandbox;
+use super::{archive, member};
 use crate::support::library::Library;
+use crate::support::{Random, Sandbox};
 
 /// Starts an import of standard input.
 fn begin(sandbox: &Sandbox) -> Child {

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::has;
-use crate::support::Sandbox;
-use crate::support::torture;
 use crate::support::torture::Unlocked;
+use crate::support::{Sandbox, torture};
 
 /// The tree but for its sockets, which no archive can hold; a sandbox to import into.
 fn scene(test: &str) -> Option<(Unlocked, Sandbox)> {

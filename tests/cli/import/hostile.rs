@@ -4,14 +4,8 @@ use std::fs;
 
 use snap_backup::codec::tar::Node;
 
-use super::archive;
-use super::header;
-use super::pax;
-use super::records;
-use super::run;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::finish;
+use super::{archive, header, pax, records, run};
+use crate::support::{Random, Sandbox, finish};
 
 /// Must be refused with exit 1 and a message that names the member; no snapshot is made.
 fn refused(what: &str, bytes: &[u8], named: &str) {

@@ -7,17 +7,12 @@ use std::sync::atomic::AtomicBool;
 
 use snap_backup::ops::import;
 use snap_backup::ops::import::LegacyOptions;
-use snap_backup::store::storage::Area;
-use snap_backup::store::storage::Storage;
+use snap_backup::storage::{Area, Storage};
 
-use super::has;
-use super::run;
-use crate::support::Sandbox;
-use crate::support::compare_trees;
-use crate::support::finish;
-use crate::support::hooked::Act;
-use crate::support::hooked::Hooked;
+use super::{has, run};
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
+use crate::support::{Sandbox, compare_trees, finish};
 
 /// As the script did it: fulls with the last part of each source as root, the others with names as seen from where
 /// it ran; a chain in metadata.json.

@@ -10,11 +10,8 @@ mod legacy;
 use std::path::Path;
 use std::process::Command;
 
-use snap_backup::codec::tar::Member;
-use snap_backup::codec::tar::Node;
-use snap_backup::codec::tar::padding;
-use snap_backup::codec::tar::write;
 use snap_backup::codec::tar::write::Stored;
+use snap_backup::codec::tar::{Member, Node, padding, write};
 use snap_backup::model::entry::Time;
 
 fn run(program: &str, args: &[&str], dir: &Path) {

@@ -5,10 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use super::snapshots;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::files_below;
+use crate::support::{Random, Sandbox, assert_same, files_below};
 
 #[test]
 fn the_json_summary_counts_files() {

@@ -1,8 +1,6 @@
 //! Exit codes.
 
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::finish;
+use crate::support::{Sandbox, assert_same, finish};
 
 #[test]
 fn no_repository_is_10() {

@@ -3,10 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::finish;
+use crate::support::{Outcome, Sandbox, assert_same, finish};
 
 const FILE: &str = r#"
 [repositories.main]

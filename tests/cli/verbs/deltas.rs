@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support::Random;
-use crate::support::Sandbox;
+use crate::support::{Random, Sandbox};
 
 /// A file of which a few bytes change with each version.
 fn write(sandbox: &Sandbox, version: u8) {

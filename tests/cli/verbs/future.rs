@@ -1,9 +1,7 @@
 //! Snapshots that a wrong clock dated in the future.
 
-use crate::support::PASSWORD;
-use crate::support::Sandbox;
-use crate::support::dates::days;
-use crate::support::dates::redate;
+use crate::support::dates::{days, redate};
+use crate::support::{PASSWORD, Sandbox};
 
 #[test]
 fn a_snapshot_of_the_future_is_neither_the_latest_nor_what_the_next_is_compared_with() {

@@ -3,8 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
+use crate::support::{Outcome, Sandbox};
 
 fn lines(outcome: &Outcome) -> Vec<serde_json::Value> {
     outcome.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()

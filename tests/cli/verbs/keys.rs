@@ -2,11 +2,7 @@
 
 use std::fs;
 
-use crate::support::PASSWORD;
-use crate::support::Sandbox;
-use crate::support::chmod;
-use crate::support::copy_tree;
-use crate::support::finish;
+use crate::support::{PASSWORD, Sandbox, chmod, copy_tree, finish};
 
 #[test]
 fn a_second_password_opens_until_it_is_removed() {
@@ -112,7 +108,7 @@ fn forge(sandbox: &Sandbox, memory: u32, passes: u32, number: u32) -> String {
     bytes[16..20].copy_from_slice(&passes.to_le_bytes());
     bytes[40..44].copy_from_slice(&number.to_le_bytes());
     let id: String =
-        snap_backup::codec::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        snap_backup::codec::crypto::hash::sha256(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let file = fs::File::create(sandbox.path("repo/keys").join(&id)).unwrap();
     std::io::Write::write_all(&mut &file, &bytes).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();

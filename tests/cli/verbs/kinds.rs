@@ -3,8 +3,7 @@
 use std::fs;
 
 use super::snapshots;
-use crate::support::Sandbox;
-use crate::support::copy_tree;
+use crate::support::{Sandbox, copy_tree};
 
 #[test]
 fn an_incremental_of_nothing_new_writes_nothing_and_says_so() {

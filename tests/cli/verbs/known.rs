@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support::Sandbox;
-use crate::support::copy_tree;
+use crate::support::{Sandbox, copy_tree};
 
 fn sandbox() -> Sandbox {
     Sandbox::with_tree(&[("a", "1"), ("d/b", "2")])

@@ -6,13 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::copy_tree;
-use crate::support::dates::days;
-use crate::support::dates::redate;
-use crate::support::finish;
+use crate::support::dates::{days, redate};
+use crate::support::{Outcome, Sandbox, assert_same, copy_tree, finish};
 
 const REPO: &str = "backups/incremental";
 
@@ -83,7 +78,7 @@ fn paths_are_where_the_variables_say() {
     ];
     let outcome = run(&sandbox, &variables, &["backup"]).expect(0);
     assert!(outcome.stderr.contains("gone: No such file"), "{}", outcome.stderr);
-    assert!(sandbox.path("store/config").is_dir() && !sandbox.path(REPO).join("config").exists());
+    assert!(sandbox.path("repo/config").is_dir() && !sandbox.path(REPO).join("config").exists());
     let names = run(&sandbox, &variables, &["ls", "-R", "latest"]).expect(0).text();
     assert_eq!(names.lines().collect::<Vec<_>>(), ["elsewhere", "elsewhere/db.json", "logs here"]);
 }

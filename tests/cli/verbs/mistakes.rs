@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Sandbox, finish};
 
 #[test]
 fn words_of_other_programs_are_answered() {

@@ -4,11 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use super::snapshots;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::files_below;
-use crate::support::finish;
+use crate::support::{Random, Sandbox, assert_same, files_below, finish};
 
 #[test]
 fn a_repository_inside_the_source_leaves_itself_out() {

@@ -1,11 +1,9 @@
 //! What is asked at a terminal.
 
 use std::io::Write;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::support::PASSWORD;
-use crate::support::Sandbox;
+use crate::support::{PASSWORD, Sandbox};
 
 /// Runs snap at a terminal where `typed` is typed. What was shown, and the exit code.
 fn at_a_terminal(sandbox: &Sandbox, args: &str, typed: &str) -> Option<(String, i32)> {

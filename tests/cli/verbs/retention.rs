@@ -3,14 +3,10 @@
 use serde_json::Value;
 
 use super::snapshots;
-use crate::support::Outcome;
-use crate::support::PASSWORD;
-use crate::support::Sandbox;
+use crate::support::{Outcome, PASSWORD, Sandbox};
 use snap_backup::model::entry::Time;
 
-use crate::support::dates::days;
-use crate::support::dates::expire;
-use crate::support::dates::redate;
+use crate::support::dates::{days, expire, redate};
 
 /// One snapshot for each age in days, oldest first, each of another content.
 fn line(sandbox: &Sandbox, ages: &[i64], args: &[&str]) -> Vec<String> {

@@ -2,9 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::Outcome;
-use crate::support::Sandbox;
-use crate::support::finish;
+use crate::support::{Outcome, Sandbox, finish};
 
 /// Two sets: the newest snapshot is of `other`, one of host `laptop` lies between.
 fn two_sets() -> Sandbox {

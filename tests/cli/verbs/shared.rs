@@ -7,13 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::support::Outcome;
-use crate::support::PASSWORD;
-use crate::support::Sandbox;
-use crate::support::chmod;
-use crate::support::files_below;
-use crate::support::finish;
-use crate::support::skipped;
+use crate::support::{Outcome, PASSWORD, Sandbox, chmod, files_below, finish, skipped};
 
 const GROUP: u32 = 54321;
 

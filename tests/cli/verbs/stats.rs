@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::support::Random;
-use crate::support::Sandbox;
+use crate::support::{Random, Sandbox};
 
 #[test]
 fn stats_say_whose_the_bytes_are() {

@@ -5,11 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::assert_same;
-use crate::support::chmod;
-use crate::support::copy_tree;
+use crate::support::{Random, Sandbox, assert_same, chmod, copy_tree};
 
 #[test]
 fn a_tree_of_everything_comes_back_as_it_was() {

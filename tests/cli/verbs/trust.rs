@@ -5,11 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::support::Outcome;
-use crate::support::PASSWORD;
-use crate::support::Sandbox;
-use crate::support::chmod;
-use crate::support::finish;
+use crate::support::{Outcome, PASSWORD, Sandbox, chmod, finish};
 
 /// Without a configuration or a password of the sandbox's.
 fn bare(sandbox: &Sandbox, args: &[&str]) -> Command {

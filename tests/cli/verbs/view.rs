@@ -4,13 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::Outcome;
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::copy_tree;
-use crate::support::files_below;
-use crate::support::finish;
 use crate::support::trace::under_strace;
+use crate::support::{Outcome, Random, Sandbox, copy_tree, files_below, finish};
 
 #[test]
 fn a_view_that_is_gone_garbled_or_cut_changes_no_answer() {

@@ -6,10 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Random;
-use crate::support::Sandbox;
-use crate::support::files_below;
-use crate::support::skipped;
+use crate::support::{Random, Sandbox, files_below, skipped};
 
 /// What becomes of a view: a name, and how.
 type Wreck = (&'static str, fn(&Path));

@@ -1,13 +1,9 @@
 //! Laws of cutting. Small numbers make many cuts of few bytes.
 
 use proptest::collection::vec;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::prop_oneof;
-use proptest::proptest;
-use snap_backup::codec::chunker::Chunker;
+use proptest::prelude::{Strategy, any};
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
+use snap_backup::codec::chunk::chunker::Chunker;
 use snap_backup::model::config::ChunkerParams;
 
 use super::keys;

@@ -1,33 +1,19 @@
 //! Bytes from anywhere: a decoder says no, or gives a value. It never panics.
 
 use proptest::collection::vec;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::prop_oneof;
-use proptest::proptest;
-use snap_backup::codec::block::BlockOpener;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::compress::NO_COMPRESSION;
-use snap_backup::codec::compress::Packer;
-use snap_backup::codec::compress::Unpacker;
-use snap_backup::codec::envelope;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::pack::Ends;
-use snap_backup::codec::pack::Table;
-use snap_backup::codec::slot;
+use proptest::prelude::{Strategy, any};
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
+use snap_backup::codec::chunk::block::BlockOpener;
+use snap_backup::codec::chunk::compress::{Codec, NO_COMPRESSION, Packer, Unpacker};
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::crypto::{key_slot, sealed_object};
+use snap_backup::codec::pack::{Ends, Table};
 use snap_backup::codec::wire;
 use snap_backup::model::config::Config;
 use snap_backup::model::manifest::Manifest;
-use snap_backup::model::record::DamageRecord;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::SessionRecord;
+use snap_backup::model::records::{DamageRecord, GcRecord, SessionRecord};
 
-use super::flipped;
-use super::keys;
-use super::ring;
-use super::values;
+use super::{flipped, keys, ring, values};
 
 /// Small ones, any, and those at the bounds.
 fn numbers() -> impl Strategy<Value = u32> {
@@ -53,17 +39,17 @@ proptest! {
     #[test]
     fn sealed_things(cipher in values::ciphers(), bytes in vec(any::<u8>(), 0..300)) {
         let ring = ring(cipher);
-        let object = [&envelope::MANIFEST[..], &[1, 0], &bytes].concat();
-        prop_assert!(envelope::open::<Manifest>(&ring, envelope::MANIFEST, "name", object).is_err());
+        let object = [&sealed_object::MANIFEST[..], &[1, 0], &bytes].concat();
+        prop_assert!(sealed_object::open::<Manifest>(&ring, sealed_object::MANIFEST, "name", object).is_err());
         let mut opener = BlockOpener::new(ring.clone()).unwrap();
         let len = u32::try_from(bytes.len()).unwrap();
         prop_assert!(opener.open(ChunkType::Data, Codec::Raw, len, &mut bytes.clone(), &mut Vec::new()).is_err());
-        let config = [&slot::CONFIG[..], &[1, 0], &len.to_le_bytes(), &bytes].concat();
-        let _ = slot::open_config(&config);
-        prop_assert!(!slot::check_config(&config, &keys().config));
-        let key_slot = [&slot::SLOT[..], &[1, 0, 1, 0, 0, 0], &bytes].concat();
-        prop_assert!(slot::open(&key_slot, b"password").is_err());
-        prop_assert!(slot::label(&key_slot, &ring.meta).is_err());
+        let config = [&key_slot::CONFIG[..], &[1, 0], &len.to_le_bytes(), &bytes].concat();
+        let _ = key_slot::open_config(&config);
+        prop_assert!(!key_slot::check_config(&config, &keys().config));
+        let key_slot = [&key_slot::SLOT[..], &[1, 0, 1, 0, 0, 0], &bytes].concat();
+        prop_assert!(key_slot::open(&key_slot, b"password").is_err());
+        prop_assert!(key_slot::label(&key_slot, &ring.meta).is_err());
     }
 
     #[test]

@@ -10,10 +10,8 @@ mod trees;
 mod values;
 mod wires;
 
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::Namer;
-use snap_backup::codec::hash::SubKeys;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::hash::{Key, Namer, SubKeys};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 

@@ -1,30 +1,20 @@
 //! Packs' tables: what was framed is read; what does not add up is refused even when it is sealed.
 
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::proptest;
-use snap_backup::codec::base::BaseNamer;
-use snap_backup::codec::base::BaseRef;
-use snap_backup::codec::block::SealedBlock;
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::pack;
-use snap_backup::codec::pack::ENDS;
-use snap_backup::codec::pack::Ends;
-use snap_backup::codec::pack::Table;
-use snap_backup::codec::wire;
+use proptest::prelude::{ProptestConfig, Strategy, any};
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use snap_backup::codec::chunk::block::SealedBlock;
+use snap_backup::codec::chunk::compress::Codec;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::pack::base::{BaseNamer, BaseRef};
+use snap_backup::codec::pack::{ENDS, Ends, Table};
+use snap_backup::codec::{pack, wire};
 use snap_backup::model::config::CipherKind;
+use snap_backup::model::decode_error::Malformed;
 use snap_backup::model::id::ChunkId;
-use snap_backup::model::malformed::Malformed;
 
-use super::flipped;
-use super::ring;
-use super::values;
+use super::{flipped, ring, values};
 
 fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
     let chunks = vec((values::chunk_ids(), 0..1u32 << 20), 0..20);

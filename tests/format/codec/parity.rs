@@ -1,11 +1,8 @@
 //! Sidecars of packs: what they rebuild, and what they refuse.
 
-use snap_backup::codec::hash::sha256;
-use snap_backup::codec::parity;
-use snap_backup::codec::parity::HEADER;
-use snap_backup::codec::parity::Layout;
-use snap_backup::codec::parity::MAX_PACK;
-use snap_backup::codec::parity::Sums;
+use snap_backup::codec::crypto::hash::sha256;
+use snap_backup::codec::pack::parity;
+use snap_backup::codec::pack::parity::{HEADER, Layout, MAX_PACK, Sums};
 use snap_backup::model::id::PackId;
 
 /// Bytes without a pattern.

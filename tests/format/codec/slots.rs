@@ -1,21 +1,16 @@
 //! Key slots: only the password opens one, and no slot makes a reader work for ever.
 
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::prop_assume;
-use proptest::proptest;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::kdf;
-use snap_backup::codec::kdf::KdfParams;
-use snap_backup::codec::slot;
-use snap_backup::codec::slot::SlotLabel;
+use proptest::prelude::{ProptestConfig, any};
+use proptest::{prop_assert, prop_assert_eq, prop_assume, proptest};
+use snap_backup::codec::crypto::hash::Key;
+use snap_backup::codec::crypto::kdf::KdfParams;
+use snap_backup::codec::crypto::key_slot::SlotLabel;
+use snap_backup::codec::crypto::{kdf, key_slot};
 use snap_backup::model::config::CipherKind;
+use snap_backup::model::decode_error::Malformed;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::RepoId;
-use snap_backup::model::malformed::Malformed;
 
 use super::ring;
 
@@ -30,7 +25,7 @@ fn slot_for(password: &[u8], master: [u8; 32]) -> Vec<u8> {
         label: String::new(),
     };
     let meta = ring(CipherKind::Xaes256Gcm).meta;
-    slot::close(&RepoId::new([2; 16]), &Key::new(master), &meta, password, CHEAP, &label).unwrap()
+    key_slot::close(&RepoId::new([2; 16]), &Key::new(master), &meta, password, CHEAP, &label).unwrap()
 }
 
 proptest! {
@@ -44,10 +39,10 @@ proptest! {
     ) {
         prop_assume!(password != other);
         let slot = slot_for(&password, master);
-        prop_assert_eq!(slot::open(&slot, &password).unwrap().map(|key| *key.bytes()), Some(master));
+        prop_assert_eq!(key_slot::open(&slot, &password).unwrap().map(|key| *key.bytes()), Some(master));
         let longer = [&password[..], b"\0"].concat();
         for wrong in [&other, &longer, &password[..password.len().saturating_sub(1)].to_vec()] {
-            prop_assert!(wrong == &password || slot::open(&slot, wrong).unwrap().is_none());
+            prop_assert!(wrong == &password || key_slot::open(&slot, wrong).unwrap().is_none());
         }
     }
 }
@@ -76,7 +71,7 @@ fn hostile_costs_are_refused_before_anything_is_spent() {
         [8 << 10, 1, u32::MAX],
     ];
     for costs in hostile {
-        let refusal = slot::open(&with_costs(costs), b"password").unwrap_err();
+        let refusal = key_slot::open(&with_costs(costs), b"password").unwrap_err();
         assert_eq!(refusal, Malformed::because("key derivation costs out of bounds"), "{costs:?}");
         let [memory, passes, lanes] = costs;
         assert!(
@@ -88,9 +83,9 @@ fn hostile_costs_are_refused_before_anything_is_spent() {
 
 #[test]
 fn a_slot_whose_costs_were_changed_within_bounds_gives_no_key() {
-    assert!(slot::open(&with_costs([8 << 10, 1, 1]), b"password").unwrap().is_some());
+    assert!(key_slot::open(&with_costs([8 << 10, 1, 1]), b"password").unwrap().is_some());
     for costs in [[9 << 10, 1, 1], [8 << 10, 2, 1], [8 << 10, 1, 2]] {
-        assert!(slot::open(&with_costs(costs), b"password").unwrap().is_none(), "{costs:?}");
+        assert!(key_slot::open(&with_costs(costs), b"password").unwrap().is_none(), "{costs:?}");
     }
 }
 
@@ -100,9 +95,9 @@ fn a_cut_slot_is_refused() {
     let meta = ring(CipherKind::Xaes256Gcm).meta;
     for len in 0..slot.len() {
         let cut = &slot[..len];
-        assert!(slot::label(cut, &meta).is_err(), "label at {len} bytes");
+        assert!(key_slot::label(cut, &meta).is_err(), "label at {len} bytes");
         let whole_key = len >= 104 + 72;
-        assert!(whole_key || slot::open(cut, b"password").is_err(), "key at {len} bytes");
-        assert_eq!(slot::repo_of(cut).is_ok(), len >= 40, "repository at {len} bytes");
+        assert!(whole_key || key_slot::open(cut, b"password").is_err(), "key at {len} bytes");
+        assert_eq!(key_slot::repo_of(cut).is_ok(), len >= 40, "repository at {len} bytes");
     }
 }

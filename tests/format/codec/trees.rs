@@ -3,30 +3,16 @@
 use std::collections::HashMap;
 
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::proptest;
+use proptest::prelude::{ProptestConfig, any};
 use proptest::test_runner::TestCaseError;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::list::INLINE;
-use snap_backup::codec::list::ListBuilder;
-use snap_backup::codec::list::ListPiece;
-use snap_backup::codec::tree::DirBuilder;
-use snap_backup::codec::tree::DirPiece;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Part;
-use snap_backup::model::entry::check_name;
-use snap_backup::model::entry::check_xattrs;
-use snap_backup::model::entry::flags;
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
+use snap_backup::codec::tree::part_list::{INLINE, ListBuilder, ListPiece};
+use snap_backup::model::entry::{Content, Entry, Kind, Part, check_name, check_xattrs, flags};
 use snap_backup::model::id::ChunkId;
 
-use super::flipped;
-use super::namer;
-use super::values;
+use super::{flipped, namer, values};
 
 type Pieces = HashMap<ChunkId, Vec<u8>>;
 

@@ -3,36 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proptest::collection::btree_map;
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prop_oneof;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::{Just, Strategy, any};
+use proptest::{option, prop_oneof};
 use serde_bytes::ByteBuf;
 use snap_backup::model::config::CipherKind;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Meta;
-use snap_backup::model::entry::Part;
-use snap_backup::model::entry::Time;
-use snap_backup::model::entry::Xattr;
-use snap_backup::model::entry::XattrValue;
-use snap_backup::model::entry::check_name;
-use snap_backup::model::entry::flags;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::manifest::Counts;
-use snap_backup::model::manifest::Manifest;
-use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::DamageRecord;
-use snap_backup::model::record::Damaged;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::SessionKind;
-use snap_backup::model::record::SessionRecord;
+use snap_backup::model::entry::{
+    Content, Entry, Kind, Meta, Part, Time, Xattr, XattrValue, check_name, flags,
+};
+use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
+use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
+use snap_backup::model::records::{DamageRecord, Damaged, GcRecord, SessionKind, SessionRecord};
 
 pub(crate) fn ciphers() -> impl Strategy<Value = CipherKind> {
     prop_oneof![Just(CipherKind::None), Just(CipherKind::Xaes256Gcm)]

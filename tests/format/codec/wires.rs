@@ -3,20 +3,16 @@
 use std::fmt::Debug;
 
 use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::proptest;
 use proptest::test_runner::TestCaseError;
+use proptest::{prop_assert, prop_assert_eq, proptest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use snap_backup::codec::envelope;
-use snap_backup::codec::envelope::Magic;
+use snap_backup::codec::crypto::sealed_object;
+use snap_backup::codec::crypto::sealed_object::Magic;
 use snap_backup::codec::wire;
 use snap_backup::model::config::CipherKind;
 
-use super::flipped;
-use super::ring;
-use super::values;
+use super::{flipped, ring, values};
 
 /// `bit` is anything: it chooses what is flipped.
 fn survives<T>(magic: Magic, value: &T, kind: CipherKind, bit: usize) -> Result<(), TestCaseError>
@@ -36,8 +32,8 @@ where
     }
 
     let ring = ring(kind);
-    let open = |bytes: Vec<u8>| envelope::open::<T>(&ring, magic, "name", bytes);
-    let sealed = envelope::close(&ring, magic, "name", value).unwrap();
+    let open = |bytes: Vec<u8>| sealed_object::open::<T>(&ring, magic, "name", bytes);
+    let sealed = sealed_object::close(&ring, magic, "name", value).unwrap();
     prop_assert_eq!(&open(sealed.clone()).unwrap(), value);
     prop_assert!(open(flipped(&sealed, bit)).is_err());
     prop_assert!(open(sealed[..bit % sealed.len()].to_vec()).is_err());
@@ -47,21 +43,21 @@ where
 proptest! {
     #[test]
     fn manifests(value in values::manifests(), kind in values::ciphers(), bit in any::<usize>()) {
-        survives(envelope::MANIFEST, &value, kind, bit)?;
+        survives(sealed_object::MANIFEST, &value, kind, bit)?;
     }
 
     #[test]
     fn sessions(value in values::session_records(), kind in values::ciphers(), bit in any::<usize>()) {
-        survives(envelope::SESSION, &value, kind, bit)?;
+        survives(sealed_object::SESSION, &value, kind, bit)?;
     }
 
     #[test]
     fn collections(value in values::gc_records(), kind in values::ciphers(), bit in any::<usize>()) {
-        survives(envelope::GC, &value, kind, bit)?;
+        survives(sealed_object::GC, &value, kind, bit)?;
     }
 
     #[test]
     fn damage(value in values::damage_records(), kind in values::ciphers(), bit in any::<usize>()) {
-        survives(envelope::DAMAGE, &value, kind, bit)?;
+        survives(sealed_object::DAMAGE, &value, kind, bit)?;
     }
 }

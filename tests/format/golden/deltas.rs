@@ -1,26 +1,15 @@
 //! A pack of one delta block: its row names what it is made from, and its frame opens only beside that.
 
-use snap_backup::codec::base::BaseNamer;
-use snap_backup::codec::block::BlockOpener;
-use snap_backup::codec::block::BlockSealer;
-use snap_backup::codec::compress::Codec;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::hash::sha256;
+use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer};
+use snap_backup::codec::chunk::compress::Codec;
+use snap_backup::codec::crypto::hash::{ChunkType, sha256};
 use snap_backup::codec::pack;
-use snap_backup::codec::pack::ENDS;
-use snap_backup::codec::pack::Ends;
-use snap_backup::codec::pack::Table;
+use snap_backup::codec::pack::base::BaseNamer;
+use snap_backup::codec::pack::{ENDS, Ends, Table};
 use snap_backup::model::config::CipherKind;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::id::hex;
+use snap_backup::model::id::{ChunkId, SnapshotId, hex};
 
-use super::CIPHERS;
-use super::REPO;
-use super::flips;
-use super::golden;
-use super::namer;
-use super::ring;
+use super::{CIPHERS, REPO, flips, golden, namer, ring};
 
 const SESSION: SnapshotId = SnapshotId::new([0xa1; 16]);
 

@@ -1,12 +1,9 @@
 //! What keys and names come to: derived from the master key and the repository's id alone.
 
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::hash::mac;
-use snap_backup::codec::hash::sha256;
+use snap_backup::codec::crypto::hash::{ChunkType, mac, sha256};
 use snap_backup::model::id::hex;
 
-use super::keys;
-use super::namer;
+use super::{keys, namer};
 
 #[test]
 fn the_derived_keys() {

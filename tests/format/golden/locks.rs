@@ -1,25 +1,16 @@
 //! What is read before any key is known: the configuration and key slots.
 
 use serde_bytes::ByteBuf;
-use snap_backup::codec::chunker;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::sha256;
-use snap_backup::codec::kdf::KdfParams;
-use snap_backup::codec::slot;
-use snap_backup::codec::slot::SlotLabel;
-use snap_backup::model::config::CipherKind;
-use snap_backup::model::config::Config;
+use snap_backup::codec::chunk::chunker;
+use snap_backup::codec::crypto::hash::{Key, sha256};
+use snap_backup::codec::crypto::kdf::KdfParams;
+use snap_backup::codec::crypto::key_slot;
+use snap_backup::codec::crypto::key_slot::SlotLabel;
+use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::RepoId;
-use snap_backup::model::id::hex;
+use snap_backup::model::id::{RepoId, hex};
 
-use super::CIPHERS;
-use super::MASTER;
-use super::REPO;
-use super::flips;
-use super::golden;
-use super::keys;
-use super::ring;
+use super::{CIPHERS, MASTER, REPO, flips, golden, keys, ring};
 
 fn config(cipher: CipherKind) -> Config {
     Config {
@@ -45,17 +36,17 @@ fn config(cipher: CipherKind) -> Config {
 fn configurations_are_written_and_read_as_ever() {
     let key = keys().config;
     for ((folder, cipher), body) in CIPHERS.into_iter().zip([OPEN, SEALED]) {
-        let close = || slot::close_config(&config(cipher), &key).unwrap();
+        let close = || key_slot::close_config(&config(cipher), &key).unwrap();
         let bytes = golden(folder, "config", close);
         assert_eq!(close(), bytes, "{folder}");
         let length = u8::try_from(body.len() / 2).unwrap();
         assert_eq!(bytes[..12], [&b"SNAPCF\x01\0"[..], &[length, 0, 0, 0]].concat(), "{folder}");
         assert_eq!(hex(&bytes[12..bytes.len() - 32]), body, "{folder}");
-        assert_eq!(slot::open_config(&bytes).unwrap(), config(cipher), "{folder}");
-        assert!(slot::check_config(&bytes, &key), "{folder}");
-        assert!(!slot::check_config(&bytes, &keys().meta), "{folder}");
+        assert_eq!(key_slot::open_config(&bytes).unwrap(), config(cipher), "{folder}");
+        assert!(key_slot::check_config(&bytes, &key), "{folder}");
+        assert!(!key_slot::check_config(&bytes, &keys().meta), "{folder}");
         for (bit, bad) in flips(&bytes) {
-            assert!(!slot::check_config(&bad, &key), "{folder} with bit {bit} flipped");
+            assert!(!key_slot::check_config(&bad, &key), "{folder} with bit {bit} flipped");
         }
     }
 }
@@ -78,7 +69,7 @@ fn label() -> SlotLabel {
 fn made_today() -> Vec<u8> {
     let costs = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
     let meta = ring(CipherKind::Xaes256Gcm).meta;
-    slot::close(&REPO, &Key::new(MASTER), &meta, b"golden", costs, &label()).unwrap()
+    key_slot::close(&REPO, &Key::new(MASTER), &meta, b"golden", costs, &label()).unwrap()
 }
 
 fn key_slot() -> Vec<u8> {
@@ -91,7 +82,7 @@ fn key_slots_made_today_differ_in_their_random_bytes_only() {
     let [one, other] = [made_today(), made_today()];
     assert_eq!((&then[..40], then.len()), (&one[..40], one.len()));
     assert_ne!(one[40..72], other[40..72], "two salts are the same");
-    assert_eq!(*slot::open(&one, b"golden").unwrap().unwrap().bytes(), MASTER);
+    assert_eq!(*key_slot::open(&one, b"golden").unwrap().unwrap().bytes(), MASTER);
 }
 
 #[test]
@@ -99,11 +90,11 @@ fn a_key_slot_gives_the_master_key_for_its_password_alone() {
     let slot = key_slot();
     assert_eq!(hex(&sha256(&slot)), "03557a6f55dcb63023ccd0d9b4c063895fa4cc897e65f93f30d6354c0f144486");
     assert_eq!(slot[..24], *b"SNAPKY\x01\0\x01\0\0\0\0\x20\0\0\x01\0\0\0\x01\0\0\0");
-    assert_eq!(slot::repo_of(&slot).unwrap(), REPO);
-    assert_eq!(*slot::open(&slot, b"golden").unwrap().unwrap().bytes(), MASTER);
-    assert!(slot::open(&slot, b"Golden").unwrap().is_none());
-    assert!(slot::open(&slot, b"").unwrap().is_none());
-    assert_eq!(slot::label(&slot, &ring(CipherKind::Xaes256Gcm).meta).unwrap(), label());
+    assert_eq!(key_slot::repo_of(&slot).unwrap(), REPO);
+    assert_eq!(*key_slot::open(&slot, b"golden").unwrap().unwrap().bytes(), MASTER);
+    assert!(key_slot::open(&slot, b"Golden").unwrap().is_none());
+    assert!(key_slot::open(&slot, b"").unwrap().is_none());
+    assert_eq!(key_slot::label(&slot, &ring(CipherKind::Xaes256Gcm).meta).unwrap(), label());
 }
 
 /// One bit of each byte: a derivation for every bit would take minutes. The lowest bit of each cost leads out of
@@ -115,8 +106,8 @@ fn a_key_slot_with_a_flipped_bit_gives_no_key_or_no_label() {
     for at in 0..slot.len() {
         let mut bad = slot.clone();
         bad[at] ^= 1;
-        let opened = slot::open(&bad, b"golden");
-        let label = slot::label(&bad, &meta);
+        let opened = key_slot::open(&bad, b"golden");
+        let label = key_slot::label(&bad, &meta);
         let key_part = at < 104 + 72;
         assert_eq!(matches!(opened, Ok(Some(_))), !key_part, "byte {at}");
         assert!(label.is_err(), "byte {at}");
@@ -128,6 +119,6 @@ fn a_slot_of_another_repository_says_so() {
     let other = RepoId::new([3; 16]);
     let mut slot = key_slot();
     slot[24..40].copy_from_slice(other.as_bytes());
-    assert_eq!(slot::repo_of(&slot).unwrap(), other);
-    assert!(slot::open(&slot, b"golden").is_err());
+    assert_eq!(key_slot::repo_of(&slot).unwrap(), other);
+    assert!(key_slot::open(&slot, b"golden").is_err());
 }

@@ -18,10 +18,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::hash::Key;
-use snap_backup::codec::hash::Namer;
-use snap_backup::codec::hash::SubKeys;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::hash::{Key, Namer, SubKeys};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 

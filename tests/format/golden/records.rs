@@ -5,49 +5,34 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
-use snap_backup::codec::cipher::Ring;
-use snap_backup::codec::envelope;
-use snap_backup::codec::envelope::Magic;
+use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::sealed_object;
+use snap_backup::codec::crypto::sealed_object::Magic;
 use snap_backup::codec::wire;
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::RepoId;
-use snap_backup::model::id::SnapshotId;
-use snap_backup::model::id::hex;
-use snap_backup::model::manifest::Counts;
-use snap_backup::model::manifest::Manifest;
-use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::record::Beat;
-use snap_backup::model::record::DamageRecord;
-use snap_backup::model::record::Damaged;
-use snap_backup::model::record::Fence;
-use snap_backup::model::record::GcRecord;
-use snap_backup::model::record::Seen;
-use snap_backup::model::record::SessionKind;
-use snap_backup::model::record::SessionRecord;
-use snap_backup::store::objects;
-use snap_backup::store::storage::Area;
+use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId, hex};
+use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
+use snap_backup::model::records::{
+    Beat, DamageRecord, Damaged, Fence, GcRecord, Seen, SessionKind, SessionRecord,
+};
+use snap_backup::repo::objects;
+use snap_backup::storage::Area;
 
-use super::CIPHERS;
-use super::flips;
-use super::golden;
-use super::keys;
-use super::ring;
+use super::{CIPHERS, flips, golden, keys, ring};
 
 const OURS: SnapshotId = SnapshotId::new([0xa1; 16]);
 const THEIRS: SnapshotId = SnapshotId::new([0xb2; 16]);
 const ALL: [Magic; 9] = [
-    envelope::MANIFEST,
-    envelope::FENCE,
-    envelope::SESSION,
-    envelope::BEAT,
-    envelope::SEEN,
-    envelope::GC,
-    envelope::GC_DONE,
-    envelope::SEGMENT,
-    envelope::DAMAGE,
+    sealed_object::MANIFEST,
+    sealed_object::FENCE,
+    sealed_object::SESSION,
+    sealed_object::BEAT,
+    sealed_object::SEEN,
+    sealed_object::GC,
+    sealed_object::GC_DONE,
+    sealed_object::SEGMENT,
+    sealed_object::DAMAGE,
 ];
 
 /// A value's body and its files, in both ciphers; each file says that and passes for nothing else.
@@ -58,10 +43,10 @@ where
     assert_eq!(hex(&wire::encode(value).unwrap()), body, "{file}");
     for (folder, kind) in CIPHERS {
         let ring = ring(kind);
-        let close = || envelope::close(&ring, magic, name, value).unwrap();
+        let close = || sealed_object::close(&ring, magic, name, value).unwrap();
         let bytes = golden(folder, file, close);
         assert_eq!(
-            &envelope::open::<T>(&ring, magic, name, bytes.clone()).unwrap(),
+            &sealed_object::open::<T>(&ring, magic, name, bytes.clone()).unwrap(),
             value,
             "{folder}/{file}"
         );
@@ -77,7 +62,8 @@ where
 }
 
 fn refuses<T: DeserializeOwned>(ring: &Ring, magic: Magic, name: &str, good: &[u8]) {
-    let opens = |ring: &Ring, magic, name: &str, bytes| envelope::open::<T>(ring, magic, name, bytes).is_ok();
+    let opens =
+        |ring: &Ring, magic, name: &str, bytes| sealed_object::open::<T>(ring, magic, name, bytes).is_ok();
     for (bit, bad) in flips(good) {
         assert!(!opens(ring, magic, name, bad), "{name} with bit {bit} flipped");
     }
@@ -111,7 +97,7 @@ fn sessions() {
         };
         holds(
             file,
-            envelope::SESSION,
+            sealed_object::SESSION,
             &OURS.hex(),
             &record,
             &format!("{first}0561747469630436663163f0a204809becaf0d05"),
@@ -122,15 +108,21 @@ fn sessions() {
 #[test]
 fn a_heartbeat_and_a_look_at_it() {
     let beat = Beat { count: 300, gc_seen: 7 };
-    holds("beat", envelope::BEAT, &format!("{OURS}.beat"), &beat, "ac0207");
+    holds("beat", sealed_object::BEAT, &format!("{OURS}.beat"), &beat, "ac0207");
     let seen = Seen { count: 300, at: Time { sec: -1, nanos: 999_999_999 } };
-    holds("seen", envelope::SEEN, &format!("{OURS}.seen"), &seen, "ac0201ff93ebdc03");
+    holds("seen", sealed_object::SEEN, &format!("{OURS}.seen"), &seen, "ac0201ff93ebdc03");
 }
 
 #[test]
 fn a_fence() {
     let fence = Fence { by: THEIRS, gc: 7, at: Time { sec: 1_795_000_000, nanos: 0 } };
-    holds("fence", envelope::FENCE, &OURS.hex(), &fence, "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b207809becaf0d00");
+    holds(
+        "fence",
+        sealed_object::FENCE,
+        &OURS.hex(),
+        &fence,
+        "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b207809becaf0d00",
+    );
 }
 
 #[test]
@@ -144,14 +136,14 @@ fn a_collection_and_its_end() {
     };
     holds(
         "gc",
-        envelope::GC,
+        sealed_object::GC,
         "0000000000000007",
         &record,
         "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2809becaf0d0001c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3\
         c3c3c3c3c3c3c301a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a101a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1b2b2b2b2b2b2b2\
         b2b2b2b2b2b2b2b2b2",
     );
-    holds("gc-done", envelope::GC_DONE, "0000000000000007.done", &(), "");
+    holds("gc-done", sealed_object::GC_DONE, "0000000000000007.done", &(), "");
 }
 
 #[test]
@@ -165,7 +157,7 @@ fn damage_to_a_pack_and_to_a_chunk() {
     let pack = PackId::new([0xc3; 32]);
     holds(
         "damage-pack",
-        envelope::DAMAGE,
+        sealed_object::DAMAGE,
         &pack.hex(),
         &record(Damaged::Pack(pack)),
         "00c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2\
@@ -174,7 +166,7 @@ fn damage_to_a_pack_and_to_a_chunk() {
     let chunk = ChunkId::new([0xd4; 32]);
     holds(
         "damage-chunk",
-        envelope::DAMAGE,
+        sealed_object::DAMAGE,
         &chunk.hex(),
         &record(Damaged::Chunk(chunk)),
         "01d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2\
@@ -217,7 +209,7 @@ fn full() -> Manifest {
 fn manifests() {
     holds(
         "manifest-full",
-        envelope::MANIFEST,
+        sealed_object::MANIFEST,
         &OURS.hex(),
         &full(),
         "000000809becaf0d959aef3af89becaf0d000561747469630361646101042f65746300d4d4d4d4d4d4d4d4d4d4d4d4d4\
@@ -236,7 +228,7 @@ fn manifests() {
     };
     holds(
         "manifest-incremental",
-        envelope::MANIFEST,
+        sealed_object::MANIFEST,
         &THEIRS.hex(),
         &partial,
         "0101b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b201a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1809becaf0d959aef3af89becaf\
@@ -246,7 +238,7 @@ fn manifests() {
     let differential = Manifest { kind: SnapshotKind::Differential, based_on: Some(OURS), ..full() };
     holds(
         "manifest-differential",
-        envelope::MANIFEST,
+        sealed_object::MANIFEST,
         &OURS.hex(),
         &differential,
         "020001a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1809becaf0d959aef3af89becaf0d000561747469630361646101042f65\
@@ -266,7 +258,7 @@ fn notes_of_a_manifest() {
     noted.set_description(Some("déjà")).unwrap();
     holds(
         "manifest-notes",
-        envelope::MANIFEST,
+        sealed_object::MANIFEST,
         &OURS.hex(),
         &noted,
         "000000809becaf0d959aef3af89becaf0d000561747469630361646101042f65746300d4d4d4d4d4d4d4d4d4d4d4d4d4\
@@ -297,13 +289,13 @@ fn notes_of_a_manifest() {
 fn a_forgotten_manifest_keeps_its_bytes_and_the_name_it_was_sealed_under() {
     for (folder, kind) in CIPHERS {
         let name = OURS.hex();
-        let close = || envelope::close(&ring(kind), envelope::MANIFEST, &name, &full()).unwrap();
+        let close = || sealed_object::close(&ring(kind), sealed_object::MANIFEST, &name, &full()).unwrap();
         let bytes = golden(folder, "manifest-full", close);
         let trash = format!("{OURS}.{THEIRS}");
         let open = |bound: &str| {
             objects::open::<Manifest>(
                 &ring(kind),
-                envelope::MANIFEST,
+                sealed_object::MANIFEST,
                 Area::Trash,
                 &trash,
                 bound,

@@ -1,22 +1,15 @@
 //! A segment of one pack, the golden one: what it says of it, and its front as it stands there.
 
-use snap_backup::codec::envelope;
-use snap_backup::codec::hash::sha256;
+use snap_backup::codec::crypto::hash::sha256;
+use snap_backup::codec::crypto::sealed_object;
 use snap_backup::codec::pack::ENDS;
-use snap_backup::codec::segment::Contents;
-use snap_backup::codec::segment::Part;
+use snap_backup::codec::pack::header_bundle::{Contents, Part};
 use snap_backup::codec::wire;
 use snap_backup::model::config::CipherKind;
-use snap_backup::model::id::PackId;
-use snap_backup::model::id::hex;
+use snap_backup::model::id::{PackId, hex};
 
-use super::CIPHERS;
-use super::flips;
-use super::golden;
-use super::packs::TABLE;
-use super::packs::stored;
-use super::packs::table;
-use super::ring;
+use super::packs::{TABLE, stored, table};
+use super::{CIPHERS, flips, golden, ring};
 
 const NAME: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 
@@ -26,13 +19,14 @@ fn segments_are_written_and_read_as_ever() {
         let pack = stored(folder, cipher);
         let front = &pack[..ENDS + TABLE];
         let contents = Contents(vec![(PackId::new(sha256(&pack)), pack.len() as u64, front.len() as u32)]);
-        let close = || envelope::close(&ring(cipher), envelope::SEGMENT, NAME, &contents).unwrap();
+        let close = || sealed_object::close(&ring(cipher), sealed_object::SEGMENT, NAME, &contents).unwrap();
         let bytes = golden(folder, "segment", || [close().as_slice(), front].concat());
-        let start = envelope::object_len(&bytes).unwrap();
+        let start = sealed_object::object_len(&bytes).unwrap();
         let (head, behind) = bytes.split_at(start as usize);
         assert_eq!((&bytes[..8], behind), (&b"SNAPIX\x01\0"[..], front), "{folder}");
-        let open =
-            |head: &[u8]| envelope::open::<Contents>(&ring(cipher), envelope::SEGMENT, NAME, head.to_vec());
+        let open = |head: &[u8]| {
+            sealed_object::open::<Contents>(&ring(cipher), sealed_object::SEGMENT, NAME, head.to_vec())
+        };
         assert_eq!(open(head).unwrap(), contents);
         let parts = contents.parts(start, bytes.len() as u64).unwrap();
         let part = Part { pack: contents.0[0].0, pack_len: pack.len() as u64, at: start, len: 214 };

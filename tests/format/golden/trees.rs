@@ -4,26 +4,11 @@ use std::collections::HashMap;
 
 use serde_bytes::ByteBuf;
 use snap_backup::Result;
-use snap_backup::codec::hash::ChunkType;
-use snap_backup::codec::list::ListBuilder;
-use snap_backup::codec::list::ListKid;
-use snap_backup::codec::list::ListPiece;
-use snap_backup::codec::tree::DirBuilder;
-use snap_backup::codec::tree::DirKid;
-use snap_backup::codec::tree::DirPiece;
-use snap_backup::model::entry::Content;
-use snap_backup::model::entry::Entry;
-use snap_backup::model::entry::Kind;
-use snap_backup::model::entry::Meta;
-use snap_backup::model::entry::Part;
-use snap_backup::model::entry::Time;
-use snap_backup::model::entry::Xattr;
-use snap_backup::model::entry::XattrValue;
-use snap_backup::model::entry::attrs;
-use snap_backup::model::entry::flags;
-use snap_backup::model::id::ChunkId;
-use snap_backup::model::id::hex;
-use snap_backup::model::id::unhex;
+use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::tree::dir::{DirBuilder, DirKid, DirPiece};
+use snap_backup::codec::tree::part_list::{ListBuilder, ListKid, ListPiece};
+use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time, Xattr, XattrValue, attrs, flags};
+use snap_backup::model::id::{ChunkId, hex, unhex};
 
 use super::namer;
 

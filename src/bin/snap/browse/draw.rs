@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::Line as Text;
 use ratatui::widgets::{Clear, Paragraph, Row, Table, TableState};
 use snap_backup::model::entry::{Entry, Kind};
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::repo::snapshots::Snapshot;
 
 use super::app::App;
 use super::list::List;

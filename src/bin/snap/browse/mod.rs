@@ -10,16 +10,16 @@ mod list;
 mod screen;
 mod worker;
 
-use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use std::{io, thread};
 
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use snap_backup::store::repository::Repository;
+use ratatui::crossterm::event;
+use ratatui::crossterm::event::{Event, KeyEventKind};
+use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
 use app::{App, Step};

@@ -3,7 +3,7 @@
 use snap_backup::model::entry::Entry;
 use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::ops::diff::Change;
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::repo::snapshots::Snapshot;
 
 use super::list::List;
 

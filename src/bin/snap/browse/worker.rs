@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use snap_backup::model::entry::{Content, Entry, Kind};
 use snap_backup::model::id::{ChunkId, SnapshotId};
-use snap_backup::observe::Event;
 use snap_backup::ops::browse::Browser;
 use snap_backup::ops::{diff, find, history, restore};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::{Choice, Selection};
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::progress::Event;
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::filter::{Choice, Selection};
 use snap_backup::{Error, Result};
 
 use super::list::List;

@@ -1,33 +1,34 @@
 //! `snap backup`: saves a snapshot.
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io;
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::Value;
+use snap_backup::fs::filter;
+use snap_backup::fs::filter::FilterOptions;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::backup::{self, Options, Stdin, Summary};
-use snap_backup::store::journal::{Numbers, Record};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::similar::Delta;
-use snap_backup::store::storage::Storage;
-use snap_backup::tree::filter::{self, FilterOptions};
+use snap_backup::ops::backup;
+use snap_backup::ops::backup::{Options, Stdin, Summary};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::write::delta_writer::Delta;
+use snap_backup::run_log::{Numbers, Record};
+use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
-use super::around::Job;
 use super::mirror::Mirrors;
 use super::{Context, backup_summary, init, outcome, sets};
+use crate::commands::hooks::Job;
+use crate::compat::Legacy;
 use crate::config::Set;
-use crate::legacy::Legacy;
-use crate::output;
+use crate::exit::Outcome;
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
-use crate::times;
-use crate::values;
+use crate::{output, times, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {

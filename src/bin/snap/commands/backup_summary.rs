@@ -5,8 +5,8 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::backup::{Options, Summary};
 use snap_backup::ops::status::Growth;
-use snap_backup::store::journal::Journal;
-use snap_backup::store::repository::Repository;
+use snap_backup::repo::repository::Repository;
+use snap_backup::run_log::Journal;
 
 use super::Context;
 use crate::output::{count, duration, size};

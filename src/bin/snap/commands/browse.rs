@@ -1,14 +1,15 @@
 //! `snap browse`: looks around in the terminal.
 
-use std::io::{self, IsTerminal};
+use std::io;
+use std::io::IsTerminal;
 
 use clap::Args;
 use snap_backup::{Error, Result};
 
 use super::Context;
 use crate::browse;
+use crate::exit::Outcome;
 use crate::progress::stop_on_signals;
-use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Browse {}

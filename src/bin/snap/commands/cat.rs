@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use clap::Args;
 use snap_backup::Result;
 use snap_backup::ops::cat;
-use snap_backup::store::snapshots::Query;
+use snap_backup::repo::snapshots::Query;
 
-use super::Context;
-use super::select::{self, Among};
+use super::select::Among;
+use super::{Context, select};
+use crate::exit::Outcome;
 use crate::output;
-use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Cat {

@@ -5,16 +5,17 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
+use snap_backup::ops::check;
 use snap_backup::ops::check::scrub::Budget;
-use snap_backup::ops::check::{self, Options, Report, Subject, Subset};
+use snap_backup::ops::check::{Options, Report, Subject, Subset};
 
-use super::around::Job;
 use super::{Context, scrub, sets};
-use crate::output::{self, count, size};
+use crate::commands::hooks::Job;
+use crate::exit::Outcome;
+use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 use crate::terminal::Paint;
-use crate::values;
+use crate::{output, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {

@@ -1,17 +1,16 @@
 //! `snap cleanup`: forgets what no rule keeps, then collects.
 
+use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::policy::Rule;
-use snap_backup::ops::forget::{self, PolicyOptions};
-use snap_backup::ops::gc as collect;
-use snap_backup::store::repository::Repository;
+use snap_backup::ops::{forget, gc as collect};
+use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
-use super::around::Job;
-use super::forget as forgetting;
-use super::{Context, gc, sets};
+use super::{Context, forget as forgetting, gc, sets};
+use crate::commands::hooks::Job;
+use crate::exit::Outcome;
+use crate::keep_args::Cleanup;
 use crate::output;
-use crate::report::Outcome;
-use crate::retention::Cleanup;
 
 /// Told, with the plan, where nothing says what to keep.
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \

@@ -12,11 +12,10 @@ use snap_backup::{Error, Result};
 use super::{Context, load, protected, sets, show};
 use crate::args::Global;
 use crate::config::{Config, find, passed_over, places, schema, told};
-use crate::notify::{self, End};
-use crate::output::{self, count};
-use crate::password;
-use crate::report::Outcome;
-use crate::values;
+use crate::exit::Outcome;
+use crate::notify::End;
+use crate::output::count;
+use crate::{notify, output, password, values};
 
 /// What a new file says.
 const TEMPLATE: &str = include_str!("../config/template.toml");

@@ -2,19 +2,20 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::ops::copy::{self, Copied, Options, Report};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::{Choice, Selection};
-use snap_backup::store::similar::Delta;
+use snap_backup::ops::copy;
+use snap_backup::ops::copy::{Copied, Options, Report};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::{Error, Result};
 
 use super::Context;
-use super::other::Other;
 use super::select::Among;
-use crate::output::{self, count, size};
+use crate::commands::destination::Other;
+use crate::exit::Outcome;
+use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
-use crate::values;
+use crate::{output, values};
 
 #[derive(Debug, Args)]
 #[command(

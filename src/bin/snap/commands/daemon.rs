@@ -9,12 +9,12 @@ use snap_backup::{Error, Result};
 use super::Context;
 use super::status::serve;
 use crate::config::{Config, Set};
-use crate::notify;
-use crate::output::{self, count};
-use crate::report::Outcome;
-use crate::schedule::keeper::Keeper;
-use crate::schedule::memory::Memory;
-use crate::schedule::{self, Planned};
+use crate::exit::Outcome;
+use crate::output::count;
+use crate::schedule::Planned;
+use crate::schedule::daemon::Keeper;
+use crate::schedule::state::Memory;
+use crate::{notify, output, schedule};
 
 #[derive(Debug, Args)]
 #[command(

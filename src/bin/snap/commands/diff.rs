@@ -1,21 +1,24 @@
 //! `snap diff`: says what differs. Names go out as the bytes they are.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::Result;
-use snap_backup::ops::diff::{self, Change, Difference, Options, Summary, Totals};
-use snap_backup::store::selection::Selection;
+use snap_backup::ops::diff;
+use snap_backup::ops::diff::{Change, Difference, Options, Summary, Totals};
+use snap_backup::repo::snapshots::filter::Selection;
 
 use super::select::Among;
 use super::{Context, outcome};
-use crate::output::{self, count, failed, size};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::{count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 use crate::terminal::Paint;
 
 #[derive(Debug, Args)]

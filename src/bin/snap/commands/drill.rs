@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use snap_backup::observe::{Event, Observer};
+use snap_backup::fs::private_dir::Scratch;
 use snap_backup::ops::drill::{Chosen, Compared, Drill, Options, Sample};
 use snap_backup::ops::restore;
-use snap_backup::store::journal::Journal;
-use snap_backup::store::repository::Repository;
-use snap_backup::tree::scratch::Scratch;
+use snap_backup::progress::{Event, Observer};
+use snap_backup::repo::repository::Repository;
+use snap_backup::run_log::Journal;
 use snap_backup::{Error, Result};
 
-use super::around::Job;
 use super::{Context, sets};
-use crate::output::{self, count, size};
+use crate::commands::hooks::Job;
+use crate::exit::Outcome;
+use crate::keep_args::Filters;
+use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
-use crate::retention::Filters;
-use crate::values;
+use crate::{output, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct DrillArgs {
@@ -171,7 +171,7 @@ fn alarm(time: Duration, stop: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let late = Arc::new(AtomicBool::new(false));
     let (stop, rung) = (Arc::clone(stop), Arc::clone(&late));
     // It ends with the process.
-    snap_backup::threads::detached("alarm", move || {
+    snap_backup::util::threads::detached("alarm", move || {
         std::thread::sleep(time);
         if !stop.load(Ordering::Relaxed) {
             rung.store(true, Ordering::Relaxed);

@@ -5,16 +5,18 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
-use snap_backup::ops::du::{self, Line, Options, Report};
-use snap_backup::store::selection::{Choice, Selection};
+use snap_backup::ops::du;
+use snap_backup::ops::du::{Line, Options, Report};
+use snap_backup::repo::snapshots::filter::{Choice, Selection};
 use snap_backup::{Error, Result};
 
 use super::Context;
 use super::select::Among;
 use super::selector::text_and_path;
-use crate::output::{self, count, failed, size};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::{count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 use crate::table::Narrow;
 
 #[derive(Debug, Args)]

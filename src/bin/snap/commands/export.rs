@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,17 +11,19 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::ops::export::{self, Format, Options, Summary};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Selection;
-use snap_backup::tree::whole::WholeFile;
+use snap_backup::fs::atomic_file::WholeFile;
+use snap_backup::ops::export;
+use snap_backup::ops::export::{Format, Options, Summary};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::filter::Selection;
 use snap_backup::{Error, Result};
 
-use super::Context;
-use super::select::{self, Among};
-use crate::output::{self, count, duration, size};
+use super::select::Among;
+use super::{Context, select};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::{count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {

@@ -1,25 +1,26 @@
 //! `snap find`: says where a file is, and in which snapshots. Names go out as the bytes they are.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Time};
-use snap_backup::model::numbers::Numbers;
-use snap_backup::ops::find::{self, Match, Options, Type};
-use snap_backup::store::selection::{Choice, Selection};
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::ops::find;
+use snap_backup::ops::find::{Match, Options, Type};
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::util::bitset::Numbers;
 use snap_backup::{Error, Result};
 
 use super::select::Among;
 use super::{Context, ls};
-use crate::output::{self, count, failed};
+use crate::exit::Outcome;
+use crate::output::{count, failed};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
-use crate::times;
-use crate::values;
+use crate::{output, times, values};
 
 #[derive(Debug, Args)]
 #[command(

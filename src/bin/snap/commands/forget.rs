@@ -4,25 +4,24 @@ use serde_json::{Value, json};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::groups::{Group, Key};
 use snap_backup::ops::forget::policy::Decision;
-use snap_backup::ops::forget::{self, Forgotten, Options, PolicyOptions};
-use snap_backup::ops::gc as collect;
-use snap_backup::ops::stats;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots;
+use snap_backup::ops::forget::{Forgotten, Options, PolicyOptions};
+use snap_backup::ops::{forget, gc as collect, stats};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
 
-use super::around::Job;
 use super::{Context, gc, select, sets};
-use crate::output::{self, count};
+use crate::commands::hooks::Job;
+use crate::exit::Outcome;
+use crate::output::count;
 use crate::progress::stop_on_signals;
-use crate::report::Outcome;
-use crate::retention;
+use crate::{keep_args, output};
 
 /// What is told where nothing says what to keep.
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...) or name snapshots";
 
-pub(super) fn run(context: &Context, args: &retention::Forget) -> Result<Outcome> {
+pub(super) fn run(context: &Context, args: &keep_args::Forget) -> Result<Outcome> {
     let otherwise = args.snapshots.is_empty() && args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise)?;
     if sets.is_empty() {
@@ -32,7 +31,7 @@ pub(super) fn run(context: &Context, args: &retention::Forget) -> Result<Outcome
     sets::each(context, &sets, job, |context| one(context, args))
 }
 
-fn one(context: &Context, args: &retention::Forget) -> Result<Outcome> {
+fn one(context: &Context, args: &keep_args::Forget) -> Result<Outcome> {
     context.begin("forget", args.dry_run, |_| {});
     context.recorder.tell();
     context.with(|repo| {
@@ -65,7 +64,7 @@ fn one(context: &Context, args: &retention::Forget) -> Result<Outcome> {
     })
 }
 
-fn by_name(context: &Context, repo: &Repository, args: &retention::Forget) -> Result<Vec<SnapshotId>> {
+fn by_name(context: &Context, repo: &Repository, args: &keep_args::Forget) -> Result<Vec<SnapshotId>> {
     let options = Options {
         selectors: args.snapshots.clone(),
         allow_remove_all: args.allow_remove_all,

@@ -3,14 +3,15 @@
 use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
-use snap_backup::ops::gc::{self, MaxUnused, Options, Report};
-use snap_backup::store::repository::Repository;
+use snap_backup::ops::gc;
+use snap_backup::ops::gc::{MaxUnused, Options, Report};
+use snap_backup::repo::repository::Repository;
 
 use super::Context;
-use crate::output::{self, count, size};
+use crate::exit::Outcome;
+use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
-use crate::values;
+use crate::{output, values};
 
 /// How to collect.
 #[derive(Debug, Args)]

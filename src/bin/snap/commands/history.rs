@@ -10,18 +10,19 @@ use clap::Args;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use snap_backup::ops::history::{self, Options, Report};
-use snap_backup::ops::restore;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::{Choice, Selection};
-use snap_backup::store::versions::Version;
+use snap_backup::ops::history::{Options, Report};
+use snap_backup::ops::{history, restore};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::repo::walk::multi_walk::Version;
 use snap_backup::{Error, Result};
 
 use super::select::Among;
 use super::{Context, find, ls, outcome};
-use crate::output::{self, count};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::count;
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 use crate::table::Narrow;
 
 #[derive(Debug, Args)]

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,17 +13,18 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
-use snap_backup::observe::{Event, Observer};
-use snap_backup::ops::import::{self, LegacyOptions, LegacySummary, Options, Summary};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots;
+use snap_backup::ops::import;
+use snap_backup::ops::import::{LegacyOptions, LegacySummary, Options, Summary};
+use snap_backup::progress::{Event, Observer};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
 
 use super::{Context, init, outcome};
-use crate::output::{self, count, duration, size};
+use crate::exit::Outcome;
+use crate::output::{count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
-use crate::values;
+use crate::{output, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {

@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use clap::{ArgAction, Args};
 use serde_json::json;
-use snap_backup::store::divergence;
-use snap_backup::store::repository::{ChunkerProfile, InitOptions, Repository};
-use snap_backup::store::storage::{Area, Storage};
+use snap_backup::repo::divergence;
+use snap_backup::repo::repository::{ChunkerProfile, InitOptions, Repository};
+use snap_backup::storage::{Area, Storage};
 use snap_backup::{Error, Result};
 
 use super::Context;
-use crate::report::Outcome;
-use crate::values;
-use crate::{output, password};
+use crate::exit::Outcome;
+use crate::{output, password, values};
 
 /// What a new repository gets where nothing says how well it is to compress.
 pub(super) const LEVEL: i32 = 3;

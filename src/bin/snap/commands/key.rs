@@ -3,13 +3,15 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use snap_backup::Result;
-use snap_backup::ops::key::{self, Slot};
-use snap_backup::store::repository::Repository;
+use snap_backup::ops::key;
+use snap_backup::ops::key::Slot;
+use snap_backup::repo::repository::Repository;
 
 use super::Context;
-use crate::output::{self, failed, printable};
-use crate::password::{self, NewPassword};
-use crate::report::Outcome;
+use crate::exit::Outcome;
+use crate::output::{failed, printable};
+use crate::password::NewPassword;
+use crate::{output, password};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {

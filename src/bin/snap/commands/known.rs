@@ -1,14 +1,14 @@
 //! `snap repair known`: takes what is at a repository's place for right.
 
 use serde_json::json;
-use snap_backup::store::divergence;
-use snap_backup::store::journal::known::KnownPlace;
-use snap_backup::store::repository::{Access, Repository};
+use snap_backup::repo::divergence;
+use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::run_log::known::KnownPlace;
 use snap_backup::{Error, Result};
 
 use super::Context;
+use crate::exit::Outcome;
 use crate::output;
-use crate::report::Outcome;
 
 pub(super) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     let storage = context.storage()?;

@@ -8,14 +8,17 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::Result;
 use snap_backup::model::entry::{Entry, Kind, flags};
-use snap_backup::ops::ls::{self, Levels};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::snapshots::{self, Query};
+use snap_backup::ops::ls;
+use snap_backup::ops::ls::Levels;
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
+use snap_backup::repo::snapshots::Query;
 
-use super::Context;
-use super::select::{self, Among};
-use crate::output::{self, failed};
-use crate::report::Outcome;
+use super::select::Among;
+use super::{Context, select};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::failed;
 use crate::terminal::Paint;
 
 #[derive(Debug, Args)]

@@ -5,15 +5,15 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use snap_backup::ops::sync::Options;
-use snap_backup::store::divergence;
-use snap_backup::store::mirror::Mirrored;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::divergence;
+use snap_backup::repo::repository::Repository;
+use snap_backup::storage::Storage;
+use snap_backup::storage::mirror::Mirrored;
 use snap_backup::{Error, Result};
 
 use super::{Context, sync};
+use crate::exit::Outcome;
 use crate::output;
-use crate::report::Outcome;
 
 /// The second copies of one run. That one of them fails is a problem, and none of the first repository's.
 #[derive(Default)]

@@ -1,6 +1,5 @@
 //! One file per verb: open, call the library, print.
 
-mod around;
 mod backup;
 mod backup_summary;
 #[cfg(feature = "browse")]
@@ -8,9 +7,11 @@ mod browse;
 mod cat;
 mod check;
 mod cleanup;
+mod completions;
 mod config;
 mod copy;
 mod daemon;
+mod destination;
 mod diff;
 mod drill;
 mod du;
@@ -19,6 +20,7 @@ mod find;
 mod forget;
 pub(crate) mod gc;
 mod history;
+mod hooks;
 mod import;
 mod init;
 mod key;
@@ -27,8 +29,6 @@ mod ls;
 mod mirror;
 #[cfg(feature = "mount")]
 mod mount;
-mod other;
-mod pages;
 mod protected;
 mod repair;
 mod restore;
@@ -55,19 +55,19 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use snap_backup::model::config::CipherKind;
-use snap_backup::store::journal::Record;
-use snap_backup::store::repository::{Access, Found, Repository};
-use snap_backup::store::storage::Storage;
+use snap_backup::repo::repository::{Access, Found, Repository};
+use snap_backup::run_log::Record;
+use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
 use crate::args::{Cli, Global};
+use crate::compat::Legacy;
 use crate::config::{Config, Entry, Set, passed_over};
-use crate::legacy::Legacy;
-use crate::record::Recorder;
-use crate::report::Outcome;
-use crate::retention::{Cleanup, Forget};
-use crate::schedule::child::follow_parent;
-use crate::{help, output, password, place, threads};
+use crate::exit::Outcome;
+use crate::keep_args::{Cleanup, Forget};
+use crate::run_log::Recorder;
+use crate::schedule::job_process::follow_parent;
+use crate::{help, output, password, repository_url, threads};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -142,9 +142,9 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Config(config::Verb),
     /// Print what a shell needs to complete snap's command line
-    Completions(pages::Completions),
+    Completions(completions::Completions),
     /// Write the manual pages
-    Man(pages::Pages),
+    Man(completions::Pages),
     /// Keep the schedule: run what is due when it is due, in the foreground
     Daemon(daemon::Daemon),
     /// Show the schedule, run what is due, or have the system do so
@@ -163,8 +163,8 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
     // What helps where the configuration is wrong must not need it.
     match &cli.verb {
         Verb::Config(args) => return config::run(&cli.global, args),
-        Verb::Completions(args) => return pages::completions(args),
-        Verb::Man(args) => return pages::man(&cli.global, args),
+        Verb::Completions(args) => return completions::completions(args),
+        Verb::Man(args) => return completions::man(&cli.global, args),
         Verb::Help(args) => return help::run(args),
         _ => {}
     }
@@ -220,8 +220,8 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Serve(args) => serve::run(context, &args),
         Verb::Status(args) => status::run(context, &args),
         Verb::Drill(args) => drill::run(context, &args),
-        Verb::Completions(args) => pages::completions(&args),
-        Verb::Man(args) => pages::man(&context.given, &args),
+        Verb::Completions(args) => completions::completions(&args),
+        Verb::Man(args) => completions::man(&context.given, &args),
         Verb::Undelete(args) => undelete::run(context, &args),
         Verb::Gc(args) => gc::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),
@@ -312,7 +312,7 @@ impl Context {
             )
         })?;
         self.config.expect_name(repo)?;
-        place::open(repo, &self.global)
+        repository_url::open(repo, &self.global)
     }
 
     /// What the old script's variables say, where they alone name the repository.

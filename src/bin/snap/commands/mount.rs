@@ -6,15 +6,13 @@ use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::mount::Options;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Selection;
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::filter::Selection;
 
-use super::Context;
-use super::select::{self, Among};
-use crate::mount;
-use crate::output;
-use crate::password;
-use crate::report::Outcome;
+use super::select::Among;
+use super::{Context, select};
+use crate::exit::Outcome;
+use crate::{mount, output, password};
 
 #[derive(Debug, Args)]
 pub(crate) struct Mount {

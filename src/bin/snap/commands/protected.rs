@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use snap_backup::store::storage::Storage;
-use snap_backup::store::{cache, enclosing};
-use snap_backup::tree::guard::{Guard, Protected};
+use snap_backup::fs::protected_dirs::{Guard, Protected};
+use snap_backup::repo::{cache, enclosing};
+use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
 use super::Context;

@@ -9,9 +9,10 @@ use snap_backup::ops::repair::snapshots::{Fate, Item};
 use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 
 use super::{Context, known};
-use crate::output::{self, count, printable, size};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::{count, printable, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Repair {

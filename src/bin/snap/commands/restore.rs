@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::Result;
-use snap_backup::ops::restore::{self, Options, Summary};
-use snap_backup::store::selection::Selection;
+use snap_backup::ops::restore;
+use snap_backup::ops::restore::{Options, Summary};
+use snap_backup::repo::snapshots::filter::Selection;
 
 use super::select::Among;
 use super::selector::text_and_path;
 use super::{Context, outcome};
-use crate::output::{self, count, duration, size};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::{count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {

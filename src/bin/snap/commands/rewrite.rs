@@ -6,19 +6,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
+use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
-use snap_backup::ops::rewrite::{self, Change, Options, Report, Rewritten};
-use snap_backup::store::selection::Choice;
-use snap_backup::tree::filter;
+use snap_backup::ops::rewrite;
+use snap_backup::ops::rewrite::{Change, Options, Report, Rewritten};
+use snap_backup::repo::snapshots::filter::Choice;
 use snap_backup::{Error, Result};
 
 use super::Context;
 use super::select::Among;
-use crate::output::{self, count, size};
+use crate::exit::Outcome;
+use crate::keep_args::Filters;
+use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
-use crate::retention::Filters;
-use crate::times;
+use crate::{output, times};
 
 #[derive(Debug, Args)]
 #[command(

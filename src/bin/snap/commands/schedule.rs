@@ -8,13 +8,12 @@ use serde_json::json;
 use snap_backup::{Error, Result};
 
 use super::{Context, daemon};
-use crate::output;
-use crate::password;
-use crate::report::Outcome;
-use crate::schedule::Planned;
-use crate::schedule::keeper::{Keeper, told};
-use crate::schedule::units::{self, Wanted};
+use crate::exit::Outcome;
+use crate::schedule::daemon::{Keeper, told};
+use crate::schedule::install::Wanted;
+use crate::schedule::{Planned, install};
 use crate::table::Narrow;
+use crate::{output, password};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -65,11 +64,11 @@ pub(super) fn run(context: &Context, verb: &Verb) -> Result<Outcome> {
             // What nothing would come of is not installed.
             daemon::planned(context)?;
             lacking(context)?;
-            units::install(&wanted(context, args)?, args.dry_run)?;
+            install::install(&wanted(context, args)?, args.dry_run)?;
             Ok(Outcome::Done)
         }
         Verb::Remove(args) => {
-            units::remove(&wanted(context, args)?, args.dry_run)?;
+            install::remove(&wanted(context, args)?, args.dry_run)?;
             Ok(Outcome::Done)
         }
     }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use snap_backup::Result;
-use snap_backup::ops::check::scrub::{self, Budget, Options, Report};
-use snap_backup::store::repository::Repository;
+use snap_backup::ops::check::scrub;
+use snap_backup::ops::check::scrub::{Budget, Options, Report};
+use snap_backup::repo::repository::Repository;
 
 use super::Context;
-use crate::output::{self, count, size};
-use crate::password;
+use crate::exit::Outcome;
+use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
+use crate::{output, password};
 
 pub(super) fn run(context: &Context, max_age: Option<Duration>, budget: Option<Budget>) -> Result<Outcome> {
     let options = Options { max_age, budget };

@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 use snap_backup::Result;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Selection;
-use snap_backup::store::snapshots;
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
+use snap_backup::repo::snapshots::filter::Selection;
 
 use super::Context;
+use crate::keep_args::Filters;
 use crate::output;
-use crate::retention::Filters;
 
 /// Which snapshots are meant, also by the name of a set.
 #[derive(Debug, Args)]

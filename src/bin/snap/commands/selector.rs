@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use snap_backup::Result;
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::Selection;
-use snap_backup::store::snapshots::{self, Query};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
+use snap_backup::repo::snapshots::Query;
+use snap_backup::repo::snapshots::filter::Selection;
 
 /// The selector as text and, where it is not UTF-8, the path for itself. Names of snapshots are always text.
 pub(super) fn text_and_path(

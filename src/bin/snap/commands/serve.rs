@@ -9,11 +9,10 @@ use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
 use super::{Context, status};
-use crate::output;
-use crate::password;
+use crate::exit::Outcome;
 use crate::progress::stop_on_signals;
-use crate::report::Outcome;
 use crate::serve::{Server, Settings, is_strong};
+use crate::{output, password};
 
 #[derive(Debug, Args)]
 #[command(

@@ -1,15 +1,16 @@
 //! Work for the sets of the configuration, one after the other: one that fails keeps no other from its turn.
 
 use snap_backup::ops::forget::policy::Rule;
-use snap_backup::store::selection::Selection;
+use snap_backup::repo::snapshots::filter::Selection;
 use snap_backup::{Error, Result};
 
 use super::Context;
-use super::around::{self, Job};
+use crate::commands::hooks;
+use crate::commands::hooks::Job;
 use crate::config::Set;
-use crate::output;
-use crate::report::{self, Outcome};
-use crate::retention::Filters;
+use crate::exit::Outcome;
+use crate::keep_args::Filters;
+use crate::{exit, output};
 
 /// The sets of these names; where there are none and nothing else says what is meant, `otherwise`, all.
 pub(super) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
@@ -37,7 +38,7 @@ pub(super) fn each(
 ) -> Result<Outcome> {
     let mut run = |set: &Set| {
         let context = context.for_set(set);
-        around::run(&context, job, || work(&context))
+        hooks::run(&context, job, || work(&context))
     };
     if let [only] = sets {
         return run(only);
@@ -50,8 +51,8 @@ pub(super) fn each(
         let outcome = match run(set) {
             Ok(outcome) => outcome,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(error) if report::is_broken_pipe(&error) => return Err(error),
-            Err(error) => Outcome::Failed(report::tell(&error, Some(&set.name), context.global.json)),
+            Err(error) if exit::is_broken_pipe(&error) => return Err(error),
+            Err(error) => Outcome::Failed(exit::tell(&error, Some(&set.name), context.global.json)),
         };
         worst = worst.worse(outcome);
         if outcome == Outcome::Interrupted {

@@ -8,12 +8,12 @@ use serde_json::json;
 use snap_backup::Result;
 
 use crate::args::Global;
-use crate::config::Config;
-use crate::config::keys::{self, Key, Kind};
+use crate::compat::Legacy;
+use crate::config::keys::{Key, Kind};
 use crate::config::node::{Node, Table, Value};
-use crate::legacy::Legacy;
+use crate::config::{Config, keys};
+use crate::exit::Outcome;
 use crate::output;
-use crate::report::Outcome;
 
 /// A value, as TOML, and its origin in words.
 struct Line {

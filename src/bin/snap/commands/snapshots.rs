@@ -6,16 +6,19 @@ use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::model::manifest::Manifest;
-use snap_backup::ops::forget::groups::{self, GroupBy, Key};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::selection::{Choice, Selection};
-use snap_backup::store::snapshots::{self, Snapshot};
+use snap_backup::ops::forget::groups;
+use snap_backup::ops::forget::groups::{GroupBy, Key};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::filter::{Choice, Selection};
 
 use super::select::Among;
 use super::{Context, forget};
-use crate::output::{self, failed};
-use crate::report::Outcome;
-use crate::retention::group_by;
+use crate::exit::Outcome;
+use crate::keep_args::group_by;
+use crate::output;
+use crate::output::failed;
 use crate::table::Narrow;
 use crate::terminal::Paint;
 

@@ -5,17 +5,18 @@ use std::io::IsTerminal;
 use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::Result;
-use snap_backup::ops::stats::{self, Freed, Line, Options, Report};
-use snap_backup::store::graph::Amount;
-use snap_backup::store::selection::{Choice, Selection};
+use snap_backup::ops::stats;
+use snap_backup::ops::stats::{Freed, Line, Options, Report};
+use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::repo::walk::ref_graph::Amount;
 
 use super::Context;
 use super::select::Among;
-use crate::chart;
-use crate::output::{self, count, size};
+use crate::exit::Outcome;
+use crate::output::{count, size};
 use crate::progress::stop_on_signals;
-use crate::report::Outcome;
 use crate::table::Narrow;
+use crate::{chart, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Stats {

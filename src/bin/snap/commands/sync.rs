@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::ops::gc::{self, MaxUnused};
-use snap_backup::ops::sync::{self, Options, Report};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::storage::Storage;
-use snap_backup::tree::guard::{Guard, Protected};
+use snap_backup::fs::protected_dirs::{Guard, Protected};
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::sync::{Options, Report};
+use snap_backup::ops::{gc, sync};
+use snap_backup::repo::repository::Repository;
+use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
 use super::Context;
-use crate::output::{self, count, size};
+use crate::exit::Outcome;
+use crate::output;
+use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
-use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 #[command(

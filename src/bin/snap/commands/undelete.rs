@@ -6,8 +6,8 @@ use snap_backup::Result;
 use snap_backup::ops::forget;
 
 use super::Context;
+use crate::exit::Outcome;
 use crate::output;
-use crate::report::Outcome;
 
 #[derive(Debug, Args)]
 pub(crate) struct Undelete {
@@ -34,7 +34,7 @@ pub(super) fn run(context: &Context, args: &Undelete) -> Result<Outcome> {
     })
 }
 
-type Trashed = (snap_backup::store::trash::Entry, snap_backup::store::snapshots::Snapshot);
+type Trashed = (snap_backup::repo::snapshots::trash::Entry, snap_backup::repo::snapshots::Snapshot);
 
 fn list(context: &Context, trashed: &[Trashed]) -> Result<Outcome> {
     if context.global.json {

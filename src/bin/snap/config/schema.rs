@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{self, Key, Kind};
+use super::keys;
+use super::keys::{Key, Kind};
 
 /// Draft 2020-12.
 pub(crate) fn schema() -> Value {

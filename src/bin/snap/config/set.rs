@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use snap_backup::fs::filter::FilterOptions;
+use snap_backup::fs::sources;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::check;
 use snap_backup::ops::forget::policy::{Period, Rule};
-use snap_backup::store::selection::Selection;
-use snap_backup::store::session;
-use snap_backup::tree::filter::FilterOptions;
-use snap_backup::tree::plan;
+use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::util::host;
 
 use super::node::Table;
-use crate::{retention, values};
+use crate::{keep_args, values};
 
 /// A set of the file, its defaults filled in.
 #[derive(Debug, Clone)]
@@ -94,11 +94,11 @@ impl Set {
         use std::os::unix::ffi::OsStrExt;
         let tags = self.tags();
         // As a backup stores them.
-        let planned = plan::plan(&self.sources(), None).map(|plan| plan.sources);
+        let planned = sources::plan(&self.sources(), None).map(|plan| plan.sources);
         let raw = || self.sources().iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
         let sources = planned.unwrap_or_else(|_| raw());
         Selection {
-            hosts: vec![self.host().unwrap_or_else(session::host_name)],
+            hosts: vec![self.host().unwrap_or_else(host::host_name)],
             tags: if tags.is_empty() { Vec::new() } else { vec![tags] },
             sources: Some(sources),
             ..Selection::default()
@@ -127,7 +127,7 @@ impl Set {
             count("full").map(Rule::Full),
         ];
         let tags = self.table.texts("keep.tags");
-        let tags = tags.iter().map(|tags| Rule::Tags(retention::list(tags)));
+        let tags = tags.iter().map(|tags| Rule::Tags(keep_args::list(tags)));
         rules.into_iter().flatten().chain(tags).collect()
     }
 }

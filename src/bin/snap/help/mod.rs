@@ -17,9 +17,8 @@ use clap::{Args, Command, CommandFactory};
 use snap_backup::{Error, Result};
 
 use crate::args::Cli;
-use crate::report::Outcome;
-use crate::synonyms;
-use crate::{called, output};
+use crate::exit::Outcome;
+use crate::{called, output, synonyms};
 #[cfg(test)]
 pub(crate) use environment::markdown as environment_markdown;
 

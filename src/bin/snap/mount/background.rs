@@ -3,15 +3,17 @@
 //! until then; afterwards that is a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use snap_backup::{Error, Result, programs};
+use snap_backup::util::programs;
+use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
-use crate::report::Outcome;
+use crate::exit::Outcome;
 
 /// Set where this process is one of these.
 const CHILD: &str = "SNAP_MOUNT_CHILD";

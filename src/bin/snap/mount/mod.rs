@@ -2,7 +2,7 @@
 
 mod background;
 mod fuse;
-mod target;
+mod mount_point;
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,16 +15,15 @@ use std::time::Duration;
 use fuser::{Config, INodeNo, MountOption, Session, SessionACL};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use snap_backup::observe::{Event, Observer};
 use snap_backup::ops::mount::{Mount, Options};
-use snap_backup::store::repository::Repository;
+use snap_backup::progress::{Event, Observer};
+use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
 pub(crate) use background::{is_child, log, password, ready, start};
-pub(crate) use target::{check, how_to_unmount};
+pub(crate) use mount_point::{check, how_to_unmount};
 
-use crate::output;
-use crate::signals;
+use crate::{output, signals};
 
 /// How often new and forgotten snapshots are looked for when nobody asks.
 const TICK: Duration = Duration::from_secs(10);
@@ -57,7 +56,7 @@ pub(crate) fn serve(
         Ok(session) => session,
         Err(err) => {
             mount.leave()?;
-            return Err(target::failed(target, err));
+            return Err(mount_point::failed(target, err));
         }
     };
     let notifier = session.notifier();
@@ -134,7 +133,7 @@ fn wait(tick: &dyn Fn(), happened: &Receiver<Happened>) -> Result<Option<io::Res
 
 /// Takes the mount out of the tree; whoever has something open may go on for a while, or until the next signal.
 fn unmount(target: &Path, mount: &Mount, happened: &Receiver<Happened>) -> Result<()> {
-    target::unmount(target).map_err(Error::io("unmount", target))?;
+    mount_point::unmount(target).map_err(Error::io("unmount", target))?;
     match happened.recv_timeout(GRACE) {
         Ok(Happened::End(end)) => end.map_err(Error::io("serve", target)),
         Ok(Happened::Signal) | Err(RecvTimeoutError::Disconnected) => Ok(()),

@@ -2,19 +2,18 @@
 //! waits for another.
 
 mod http;
-mod tale;
+mod notification;
 
 use std::thread::JoinHandle;
 
-use snap_backup::programs;
-use snap_backup::store::journal::{Journal, Record, State};
-use snap_backup::threads::{self, Beside};
+use snap_backup::run_log::{Journal, Record, State};
+use snap_backup::util::threads::Beside;
+use snap_backup::util::{programs, threads};
 
 use crate::args::Global;
-use crate::output;
-use crate::shell::{self, Trouble};
-use crate::terminal;
-pub(crate) use tale::{End, Tale};
+use crate::shell_command::Trouble;
+use crate::{output, shell_command, terminal};
+pub(crate) use notification::{End, Tale};
 
 /// Seconds that a receiver has if the file does not say.
 const TIMEOUT: u64 = 10;
@@ -116,9 +115,9 @@ fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
         Some(http::send(url, Some(("application/json", body.as_bytes())), timeout))
     };
     let command = || {
-        let mut command = shell::shell(tale.table.text("notify.command")?);
+        let mut command = shell_command::shell(tale.table.text("notify.command")?);
         command.env("SNAP_EVENT", event).envs(tale.variables());
-        Some(shell::run(command, b"", timeout, None).map_err(words))
+        Some(shell_command::run(command, b"", timeout, None).map_err(words))
     };
     let mail = || {
         let to = tale.table.texts("notify.mail");
@@ -129,7 +128,7 @@ fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
         }
         let mut command = programs::foreign(program);
         command.args(["-i", "-t"]);
-        Some(shell::run(command, mail(tale, event, &to).as_bytes(), timeout, None).map_err(words))
+        Some(shell_command::run(command, mail(tale, event, &to).as_bytes(), timeout, None).map_err(words))
     };
     std::thread::scope(|scope| {
         let threads: [(_, Sending<'_>); 3] = [
@@ -178,7 +177,7 @@ fn was_bad(tale: &Tale, global: &Global, due: Option<snap_backup::model::entry::
     let same = |run: &&Record| run.set.as_deref() == Some(&tale.set) && run.verb == tale.verb;
     let other = |run: &&Record| due.is_none() || run.due != due;
     let ended = |run: &&Record| {
-        use snap_backup::store::journal::Ending;
+        use snap_backup::run_log::Ending;
         !matches!(run.state(), State::Running | State::Ended(Ending::Interrupted))
     };
     // This run is still one that runs.

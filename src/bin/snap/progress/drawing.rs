@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::counters::{Counters, get};
 use super::estimate::{Left, Rate};
-use super::line::{self, View};
+use super::line;
+use super::line::View;
 
 /// What is drawn of one verb.
 pub(super) struct Drawing {
@@ -51,17 +52,18 @@ impl Drawing {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::num::NonZeroU16;
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
+    use std::{fs, io};
 
     use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
     use super::{Counters, Drawing};
-    use crate::progress::screen::{self, Screen};
+    use crate::progress::screen;
+    use crate::progress::screen::Screen;
 
     const MIB: u64 = 1 << 20;
 

@@ -8,16 +8,17 @@ mod line;
 mod screen;
 mod stop;
 
-use std::io::{self, Write};
-use std::sync::Arc;
+use std::io;
+use std::io::Write;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use snap_backup::observe::{Event, Observer};
+use snap_backup::progress::{Event, Observer};
 
 use crate::args::Global;
 use crate::{output, terminal};

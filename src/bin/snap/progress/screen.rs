@@ -3,7 +3,8 @@
 //! narrower than the window: what is echoed for Ctrl-C must not begin a new one.
 
 use std::fmt::Debug;
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use console::{Term, truncate_str};

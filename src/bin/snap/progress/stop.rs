@@ -10,8 +10,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use snap_backup::{Error, Result};
 
-use crate::schedule::child;
-use crate::{output, report, signals, terminal};
+use crate::schedule::job_process;
+use crate::{exit, output, signals, terminal};
 
 /// What is on the screen, for who has to make room on it or to say that it ends.
 static SHOWN: Mutex<Shown> = Mutex::new(Shown { verb: "", bar: None, is_quiet: false });
@@ -79,14 +79,14 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         // In this order: the first signal must find the flag down.
         signal_hook::flag::register_conditional_shutdown(
             *signal,
-            i32::from(report::INTERRUPTED),
+            i32::from(exit::INTERRUPTED),
             Arc::clone(&stop),
         )
         .and_then(|_| signal_hook::flag::register(*signal, Arc::clone(&stop)))
         .map_err(Error::io("watch for", "signals"))?;
     }
-    if child::follows() {
-        signal_hook::flag::register(child::ORPHANED, Arc::clone(&stop))
+    if job_process::follows() {
+        signal_hook::flag::register(job_process::ORPHANED, Arc::clone(&stop))
             .map_err(Error::io("watch for", "signals"))?;
     }
     if terminal::is_stderr() {

@@ -1,18 +1,18 @@
 //! What runs by itself: jobs from the configuration, and the process that starts them.
 
-pub(crate) mod child;
-pub(crate) mod keeper;
-pub(crate) mod memory;
-pub(crate) mod systemd;
-pub(crate) mod units;
+pub(crate) mod daemon;
+pub(crate) mod install;
+pub(crate) mod job_process;
+pub(crate) mod sd_notify;
+pub(crate) mod state;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use snap_backup::ops::schedule::agenda::Job;
 use snap_backup::ops::schedule::cron::Cron;
+use snap_backup::ops::schedule::scheduler::Job;
 
 use crate::config::{Config, Set};
 

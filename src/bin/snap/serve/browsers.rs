@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use snap_backup::Result;
 
-use super::access::{Secret, made_up};
+use crate::serve::auth::{Secret, made_up};
 
 /// A browser that asks for nothing for so long is signed out.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -4,30 +4,30 @@
 //! A request comes through `net`, is let in by `door` and `access`, taken apart by `asked`, and answered by `site`: by a page
 //! (`pages`), an archive (`reply`) or WebDAV (`dav`), all of which read what a visit has open (`desk`).
 
-mod access;
-mod asked;
+mod admission;
+mod auth;
 mod browsers;
-mod dav;
-mod desk;
-mod door;
-mod net;
 mod pages;
-mod reply;
-mod site;
+mod request;
+mod response;
+mod router;
+mod server;
+mod sessions;
+mod webdav;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use snap_backup::store::repository::Repository;
+use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
-pub(crate) use access::is_strong;
-use access::{Access, Secret};
-use site::Site;
+pub(crate) use auth::is_strong;
+use auth::{Access, Secret};
+use router::Site;
 
 /// Threads that wait for the repository: requests beyond wait for one.
 const THREADS: usize = 8;
@@ -72,7 +72,7 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let (token, once) = match settings.token {
             Some(token) => (token, None),
-            None => (access::made_up()?, Some(access::made_up()?)),
+            None => (auth::made_up()?, Some(auth::made_up()?)),
         };
         let access = Access::new(Secret::new(token.clone()), once.clone().map(Secret::new), settings.names)?;
         let site = Arc::new(Site::new(repo, access, settings.status, settings.json));
@@ -104,7 +104,7 @@ impl Server {
             .max_blocking_threads(THREADS)
             .build()
             .map_err(Error::io("start", "the server"))?;
-        let served = runtime.block_on(net::serve(self.listener, &self.site, stop));
+        let served = runtime.block_on(server::serve(self.listener, &self.site, stop));
         // What reads for somebody notices that nobody waits for it any more.
         runtime.shutdown_timeout(GRACE);
         self.site.close();

@@ -3,15 +3,10 @@
 use std::io;
 use std::io::Read;
 
-use crate::codec::tar::BLOCK;
-use crate::codec::tar::field;
-use crate::codec::tar::padding;
-use crate::codec::tar::read::MAX_NAME;
-use crate::codec::tar::read::Reader;
-use crate::codec::tar::read::field_number;
-use crate::error::Error;
-use crate::error::Result;
-use crate::model::malformed::Malformed;
+use crate::codec::tar::read::{MAX_NAME, Reader, field_number};
+use crate::codec::tar::{BLOCK, field, padding};
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
 
 impl<R: Read> Reader<R> {
     /// A header that is one; `None` at the end of the archive.

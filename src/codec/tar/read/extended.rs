@@ -2,16 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::tar::ACL_ACCESS;
-use crate::codec::tar::ACL_DEFAULT;
-use crate::codec::tar::flags;
-use crate::codec::tar::pax;
 use crate::codec::tar::read::MAX_EXTENDED;
-use crate::codec::tar::sparse;
 use crate::codec::tar::sparse::Segments;
-use crate::model::entry::MAX_XATTR_NAMES;
-use crate::model::entry::Time;
-use crate::model::malformed::Malformed;
+use crate::codec::tar::{ACL_ACCESS, ACL_DEFAULT, flags, pax, sparse};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{MAX_XATTR_NAMES, Time};
 
 /// What extended headers say of the next member.
 #[derive(Debug, Clone, Default)]

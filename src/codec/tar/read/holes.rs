@@ -2,16 +2,12 @@
 
 use std::io::Read;
 
-use crate::codec::tar::BLOCK;
-use crate::codec::tar::number;
-use crate::codec::tar::read::Found;
-use crate::codec::tar::read::Reader;
 use crate::codec::tar::read::extended::SparseWords;
-use crate::codec::tar::read::field_number;
-use crate::codec::tar::sparse;
+use crate::codec::tar::read::{Found, Reader, field_number};
 use crate::codec::tar::sparse::Segments;
+use crate::codec::tar::{BLOCK, number, sparse};
 use crate::error::Result;
-use crate::model::malformed::Malformed;
+use crate::model::decode_error::Malformed;
 
 impl<R: Read> Reader<R> {
     /// The map in the header of a member of type `S`, and in the blocks that follow it.

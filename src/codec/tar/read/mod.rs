@@ -8,19 +8,13 @@ mod holes;
 use std::io;
 use std::io::Read;
 
-use crate::codec::tar::BLOCK;
-use crate::codec::tar::Member;
-use crate::codec::tar::Node;
-use crate::codec::tar::field;
-use crate::codec::tar::number;
-use crate::codec::tar::padding;
 use crate::codec::tar::read::blocks::broken;
 use crate::codec::tar::read::extended::Extended;
-use crate::codec::tar::sparse;
 use crate::codec::tar::sparse::Segments;
+use crate::codec::tar::{BLOCK, Member, Node, field, number, padding, sparse};
 use crate::error::Result;
+use crate::model::decode_error::Malformed;
 use crate::model::entry::Time;
-use crate::model::malformed::Malformed;
 
 /// Most bytes of one extended header or long name: names, attributes and old maps of holes fit many times.
 const MAX_EXTENDED: u64 = 16 << 20;

@@ -2,9 +2,10 @@
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Good, Report, SetStatus, Verdict, Work};
-use snap_backup::store::journal::{Name, Record, State};
+use snap_backup::run_log::{Name, Record, State};
 
-use crate::output::{self, count, printable, size};
+use crate::output;
+use crate::output::{count, printable, size};
 use crate::terminal::Paint;
 
 /// All of it.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Good, Report, SetStatus, Verdict, Work};
-use snap_backup::store::journal::{Name, Record, State};
+use snap_backup::run_log::{Name, Record, State};
 
 use crate::output;
 

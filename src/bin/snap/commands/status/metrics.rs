@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Report, SetStatus};
-use snap_backup::store::journal::Record;
+use snap_backup::run_log::Record;
 
 /// A metric, and what it says.
 struct Metric {

@@ -12,23 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use snap_backup::fs::atomic_file::WholeFile;
+use snap_backup::fs::sources;
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{self, Options, Report, Wanted};
-use snap_backup::store::journal::{self, History, Journal, Name};
-use snap_backup::store::repository::Repository;
-use snap_backup::store::session;
-use snap_backup::store::storage::Storage;
-use snap_backup::tree::plan;
-use snap_backup::tree::whole::WholeFile;
-use snap_backup::{Error, Result};
+use snap_backup::ops::status;
+use snap_backup::ops::status::{Options, Report, Wanted};
+use snap_backup::repo::repository::Repository;
+use snap_backup::run_log::{History, Journal, Name};
+use snap_backup::storage::Storage;
+use snap_backup::util::host;
+use snap_backup::{Error, Result, run_log};
 
 use super::Context;
 use crate::args::Global;
 use crate::config::{Config, Set};
-use crate::output::{self, failed};
-use crate::report::Outcome;
-use crate::schedule;
-use crate::{password, values};
+use crate::exit::Outcome;
+use crate::output::failed;
+use crate::{output, password, schedule, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
@@ -95,8 +95,8 @@ fn verdict(reports: &[Report]) -> Outcome {
 
 /// Whether its last run found damage.
 fn is_damage(work: &status::Work) -> bool {
-    use snap_backup::store::journal::{Ending, State};
-    let found = |run: &snap_backup::store::journal::Record| run.state() == State::Ended(Ending::Damage);
+    use snap_backup::run_log::{Ending, State};
+    let found = |run: &snap_backup::run_log::Record| run.state() == State::Ended(Ending::Damage);
     work.is_failing() && work.bad.as_ref().is_some_and(found)
 }
 
@@ -114,7 +114,7 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
     let history = history(context)?;
     let mut hosts = args.host.clone();
     if !args.all_hosts {
-        hosts.push(session::host_name());
+        hosts.push(host::host_name());
     }
     // Who has named sets means these: one that was renamed or let go would be overdue for ever.
     let only_wanted = !context.config.sets().is_empty() && args.host.is_empty() && !args.all_hosts;
@@ -231,11 +231,11 @@ fn add(places: &mut Vec<Place>, context: Context) -> Result<&mut Place> {
 }
 
 fn wanted(set: &Set) -> Result<Wanted> {
-    let host = set.host().unwrap_or_else(session::host_name);
-    let sources = plan::plan(&set.sources(), None)?.sources;
+    let host = set.host().unwrap_or_else(host::host_name);
+    let sources = sources::plan(&set.sources(), None)?.sources;
     Ok(Wanted {
         name: set.name.clone(),
-        id: journal::set_id(&host, &sources),
+        id: run_log::set_id(&host, &sources),
         host,
         sources: sources.iter().map(|path| Name::of(path)).collect(),
         max_age: set.max_age().map(|age| age.as_secs()),

@@ -1,7 +1,8 @@
 //! `snap daemon --metrics`: the metrics of `snap status`, over HTTP, as Prometheus asks for them. It answers one after the
 //! other and to nothing but `GET /metrics`; a caller that is slow or says too much is left.
 
-use std::io::{self, Read, Write};
+use std::io;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
     let failed = |err| Error::io("listen on", address.to_string())(err);
     let listener = TcpListener::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    snap_backup::threads::detached("metrics", move || {
+    snap_backup::util::threads::detached("metrics", move || {
         for stream in listener.incoming() {
             match stream {
                 // A caller that went away is its own affair.

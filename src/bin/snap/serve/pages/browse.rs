@@ -7,14 +7,14 @@ use hyper::StatusCode;
 use maud::{Markup, html};
 use snap_backup::model::entry::{Entry, Kind, flags};
 use snap_backup::model::id::ChunkId;
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::repo::snapshots::Snapshot;
 
 use super::{frame, kind, name, size, size_of, snapshots, time};
 use crate::output;
-use crate::serve::asked::{Asked, archive_at, encoded, encoded_path, file_at, shown_at, versions_at};
-use crate::serve::desk::Visit;
-use crate::serve::reply::Refusal;
-use crate::serve::site::{Site, snapshot};
+use crate::serve::request::{Asked, archive_at, encoded, encoded_path, file_at, shown_at, versions_at};
+use crate::serve::response::Refusal;
+use crate::serve::router::{Site, snapshot};
+use crate::serve::sessions::Visit;
 
 /// Entries on a page.
 const ROWS: usize = 500;

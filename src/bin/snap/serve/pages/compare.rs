@@ -7,15 +7,17 @@ use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::diff::{self, Change, Options, Summary};
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::ops::diff;
+use snap_backup::ops::diff::{Change, Options, Summary};
+use snap_backup::repo::snapshots::Snapshot;
 
 use super::{frame, name, time};
-use crate::output::{self, count};
-use crate::serve::asked::{Asked, shown_at};
-use crate::serve::desk::Visit;
-use crate::serve::reply::Refusal;
-use crate::serve::site::{Site, selector};
+use crate::output;
+use crate::output::count;
+use crate::serve::request::{Asked, shown_at};
+use crate::serve::response::Refusal;
+use crate::serve::router::{Site, selector};
+use crate::serve::sessions::Visit;
 
 /// Differences that are shown.
 const MOST: usize = 1000;
@@ -74,7 +76,7 @@ pub(crate) fn page(
         }
         @if rows.len() >= MOST { p { "Only the first " (MOST) " are shown; " code { "snap diff" } " lists them all." } }
         p.actions {
-            a.button href={ "/compare?a=" (after.id) "&b=" (before.id) "&path=" (super::super::asked::encoded_path(path)) } { "The other way round" }
+            a.button href={ "/compare?a=" (after.id) "&b=" (before.id) "&path=" (super::super::request::encoded_path(path)) } { "The other way round" }
         }
     };
     Ok(frame(&site.title, "Compare", "", content))

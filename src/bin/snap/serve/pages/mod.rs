@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use hyper::Response;
 use maud::{DOCTYPE, Markup, html};
 use snap_backup::model::entry::{Entry, Kind, Time};
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::repo::snapshots::Snapshot;
 
 pub(super) use browse::page as browse;
 pub(super) use compare::page as compare;
@@ -25,11 +25,12 @@ pub(super) use stats::page as stats;
 pub(super) use status::page as status;
 pub(super) use versions::page as versions;
 
-use super::asked::{Asked, shown_at};
-use super::desk::Visit;
-use super::reply::{self, Body, Refusal};
-use super::site::Site;
 use crate::output;
+use crate::serve::request::{Asked, shown_at};
+use crate::serve::response;
+use crate::serve::response::{Body, Refusal};
+use crate::serve::router::Site;
+use crate::serve::sessions::Visit;
 
 /// Builds a page. The flag is raised when nobody waits for it any more.
 pub(super) type Shown = fn(&Site, &Visit, &Asked, &Arc<AtomicBool>) -> Result<Markup, Refusal>;
@@ -86,7 +87,7 @@ pub(super) fn stranger(content: Markup) -> Markup {
 pub(super) fn refusal(site: &str, refusal: &Refusal, base: &str) -> Response<Body> {
     let title = refusal.status.canonical_reason().unwrap_or("Error");
     let content = html! { p.bad role="alert" { (output::printable(&refusal.why)) } p { a href="/" { "All snapshots" } } };
-    reply::page(refusal.status, frame(site, title, "", content), base)
+    response::page(refusal.status, frame(site, title, "", content), base)
 }
 
 /// A name or a path, whatever it is made of; a line may end behind a slash.

@@ -8,13 +8,14 @@ use maud::{Markup, html};
 use snap_backup::Error;
 use snap_backup::model::entry::Entry;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::find::{self, Options, Type};
+use snap_backup::ops::find;
+use snap_backup::ops::find::{Options, Type};
 
 use super::{frame, name, problems, size_of, time};
-use crate::serve::asked::{Asked, shown_at, versions_at};
-use crate::serve::desk::Visit;
-use crate::serve::reply::Refusal;
-use crate::serve::site::Site;
+use crate::serve::request::{Asked, shown_at, versions_at};
+use crate::serve::response::Refusal;
+use crate::serve::router::Site;
+use crate::serve::sessions::Visit;
 use crate::{output, times, values};
 
 /// Matches that are shown.

@@ -7,15 +7,15 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::Manifest;
-use snap_backup::store::snapshots::Snapshot;
+use snap_backup::repo::snapshots::Snapshot;
 
-use super::chart::{self, Line};
-use super::{frame, link, name, size, time};
+use super::chart::Line;
+use super::{chart, frame, link, name, size, time};
 use crate::output;
-use crate::serve::asked::{Asked, archive_at};
-use crate::serve::desk::Visit;
-use crate::serve::reply::Refusal;
-use crate::serve::site::Site;
+use crate::serve::request::{Asked, archive_at};
+use crate::serve::response::Refusal;
+use crate::serve::router::Site;
+use crate::serve::sessions::Visit;
 
 /// Snapshots on a page.
 const ROWS: usize = 100;

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
-use snap_backup::ops::stats::{self, Line as Of, Options, Report};
+use snap_backup::ops::stats;
+use snap_backup::ops::stats::{Line as Of, Options, Report};
 
-use super::chart::{self, Line};
-use super::{frame, link, size, time};
-use crate::output::{self, count};
-use crate::serve::asked::Asked;
-use crate::serve::desk::Visit;
-use crate::serve::reply::Refusal;
-use crate::serve::site::Site;
+use super::chart::Line;
+use super::{chart, frame, link, size, time};
+use crate::output;
+use crate::output::count;
+use crate::serve::request::Asked;
+use crate::serve::response::Refusal;
+use crate::serve::router::Site;
+use crate::serve::sessions::Visit;
 
 /// Snapshots that are listed, the newest.
 const ROWS: usize = 500;

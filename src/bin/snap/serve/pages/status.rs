@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 
 use super::frame;
-use crate::serve::asked::Asked;
-use crate::serve::desk::Visit;
-use crate::serve::reply::Refusal;
-use crate::serve::site::Site;
+use crate::serve::request::Asked;
+use crate::serve::response::Refusal;
+use crate::serve::router::Site;
+use crate::serve::sessions::Visit;
 
 pub(crate) fn page(site: &Site, visit: &Visit, _: &Asked, _: &Arc<AtomicBool>) -> Result<Markup, Refusal> {
     let text = site.status(visit)?;

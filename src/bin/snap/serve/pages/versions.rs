@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
-use snap_backup::ops::history::{self, Options, Report};
-use snap_backup::store::selection::Choice;
-use snap_backup::store::versions::Version;
+use snap_backup::ops::history;
+use snap_backup::ops::history::{Options, Report};
+use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::repo::walk::multi_walk::Version;
 
 use super::{frame, link, name, problems, size_of, time};
 use crate::output;
-use crate::serve::asked::{Asked, archive_at, file_at, shown_at};
-use crate::serve::desk::Visit;
-use crate::serve::reply::Refusal;
-use crate::serve::site::Site;
+use crate::serve::request::{Asked, archive_at, file_at, shown_at};
+use crate::serve::response::Refusal;
+use crate::serve::router::Site;
+use crate::serve::sessions::Visit;
 
 pub(crate) fn page(
     site: &Site,

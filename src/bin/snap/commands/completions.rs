@@ -1,0 +1,92 @@
+//! `snap completions` and `snap man`: what shells and readers of manual pages want to know of the command line.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use snap_backup::fs::atomic_file::WholeFile;
+use snap_backup::{Error, Result};
+
+use super::protected;
+use crate::args::Global;
+use crate::exit::Outcome;
+use crate::output::count;
+use crate::{called, help, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pages {
+    /// Where to; it is made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+pub(super) fn completions(args: &Completions) -> Result<Outcome> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut once_global(help::command()), called::name(), &mut text);
+    output::emit(|out| out.write_all(&text).map_err(output::failed))?;
+    Ok(Outcome::Done)
+}
+
+/// Options of all verbs that are typed behind many. The others are completed before the verb: a file that repeats all of them
+/// for each verb has 190 KB, and every shell that starts reads it.
+const COMMON: [&str; 4] = ["repo", "quiet", "verbose", "json"];
+
+fn once_global(top: Command) -> Command {
+    top.mut_args(|arg| {
+        let repeated = arg.is_global_set() && COMMON.contains(&arg.get_id().as_str());
+        arg.global(repeated)
+    })
+}
+
+pub(super) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
+    protected::check_unconfigured(global, &args.dir)?;
+    std::fs::create_dir_all(&args.dir).map_err(Error::io("make the directory", &args.dir))?;
+    let mut top = help::command();
+    top.build();
+    let mut pages = 0;
+    page(&top, called::name(), None, &args.dir, &mut pages)?;
+    if !global.quiet && !global.json {
+        let dir = output::printable(&args.dir.display().to_string());
+        output::tell(&format!("wrote {} to {dir}", count(pages, "page", "pages")))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Writes the page of a command and those of its verbs.
+fn page(command: &Command, name: &str, parent: Option<&Command>, dir: &Path, pages: &mut u64) -> Result<()> {
+    let path = dir.join(format!("{name}.1"));
+    let mut text = Vec::new();
+    let own = of_its_own(command, parent);
+    Man::new(own).render(&mut text).map_err(Error::io("describe", name))?;
+    let mut file = WholeFile::create(&path, true)?;
+    file.write_all(&text).map_err(Error::io("write", &path))?;
+    file.publish()?;
+    *pages += 1;
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        page(verb, &format!("{name}-{}", verb.get_name()), Some(command), dir, pages)?;
+    }
+    Ok(())
+}
+
+/// The global options are told once, on the page of `snap`.
+fn of_its_own(command: &Command, parent: Option<&Command>) -> Command {
+    let Some(parent) = parent else { return command.clone() };
+    let global: Vec<_> =
+        parent.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
+    let is_global = |arg: &clap::Arg| global.contains(arg.get_id());
+    let mut end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    end += &format!("\n\nThe options that all verbs take are in {}(1).", called::name());
+    command
+        .clone()
+        .mut_args(|arg| if is_global(&arg) { arg.hide(true) } else { arg })
+        .after_long_help(end.trim_start().to_owned())
+}

@@ -1,0 +1,89 @@
+//! The second repository of a verb that has two, and what opens it.
+
+use std::env;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use clap::{ArgMatches, Args};
+use snap_backup::repo::init::Kin;
+use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::storage::Storage;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use crate::password;
+
+/// Instead of SNAP_PASSWORD.
+const VARIABLE: &str = "SNAP_TO_PASSWORD";
+
+/// Where to. What opens it is, in this order: what is said of it here, what the configuration says of it, and what opens
+/// the first one.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The other repository")]
+pub(crate) struct Other {
+    /// Where to: a name in the configuration, a directory, or a URL, as -r takes it
+    #[arg(long, value_name = "REPO")]
+    pub(crate) to: OsString,
+    /// Read its password from this file (else SNAP_TO_PASSWORD, else what opens the first one)
+    #[arg(long, env = "SNAP_TO_PASSWORD_FILE", value_name = "FILE")]
+    to_password_file: Option<OsString>,
+    /// Read its password from what this shell command prints
+    #[arg(long, env = "SNAP_TO_PASSWORD_COMMAND", value_name = "COMMAND", hide_env_values = true)]
+    to_password_command: Option<OsString>,
+    /// It has no encryption
+    #[arg(long)]
+    to_insecure_no_password: bool,
+}
+
+impl Other {
+    /// A flag goes before a variable.
+    pub(crate) fn choose_password(&mut self, matches: &ArgMatches) -> Result<(), String> {
+        let (file, command) = (&mut self.to_password_file, &mut self.to_password_command);
+        password::choose(matches, ["to_password_file", "to_password_command"], file, command, VARIABLE)
+    }
+
+    /// What holds for it.
+    pub(super) fn context(&self, context: &Context) -> Context {
+        let mut other = context.for_repository(&self.to);
+        let given = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
+        let (file, command) = (given(&self.to_password_file), given(&self.to_password_command));
+        let variable = env::var_os(VARIABLE).is_some_and(|value| !value.is_empty());
+        let entry = other.entry().cloned();
+        let global = &mut other.global;
+        global.insecure_no_password = self.to_insecure_no_password;
+        // An id of the first repository's slots.
+        global.key = None;
+        if file.is_some() || command.is_some() || variable {
+            (global.password_file, global.password_command) = (file, command);
+            global.password_variable = VARIABLE;
+        } else if let Some(entry) =
+            entry.filter(|one| one.password_file.is_some() || one.password_command.is_some())
+        {
+            global.password_file = entry.password_file.map(Into::into);
+            global.password_command = entry.password_command;
+        }
+        other
+    }
+
+    /// Makes it, to share chunks with the first one if that can be.
+    pub(super) fn make(
+        other: &Context,
+        storage: Arc<dyn Storage>,
+        from: &Repository,
+        no_encryption: bool,
+    ) -> Result<Repository> {
+        other.may_make(&*storage)?;
+        super::init::warn_of_neighbours(other, &*storage);
+        let password = if no_encryption { None } else { password::first(&other.global)? };
+        if password.is_none() && !no_encryption {
+            return Err(Error::Usage(
+                "no password for the new repository: give one with --to-password-file, --to-password-command or \
+                 SNAP_TO_PASSWORD, or pass --no-encryption to make it without"
+                    .to_owned(),
+            ));
+        }
+        let kin = Some(Kin::of(from)).filter(|kin| kin.allows(password.is_some()));
+        let (level, cache) = (from.config().level, other.global.cache());
+        Repository::init(storage, &InitOptions { password, level, cache, kin, ..InitOptions::default() })
+    }
+}

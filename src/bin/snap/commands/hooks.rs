@@ -1,0 +1,160 @@
+//! What stands around the run of a set: hooks, and whom to tell.
+
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use snap_backup::model::entry::Time;
+use snap_backup::util::host;
+use snap_backup::{Error, Result};
+
+use super::Context;
+use crate::config::Set;
+use crate::exit::Outcome;
+use crate::notify::{End, Tale};
+use crate::progress::stop_on_signals;
+use crate::schedule::job_process::Order;
+use crate::shell_command::Trouble;
+use crate::{exit, notify, output, shell_command};
+
+/// Seconds that a hook has if the file does not say.
+const TIMEOUT: u64 = 3600;
+
+/// What is to be done for a set.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) verb: &'static str,
+    /// Of a backup.
+    pub(super) kind: Option<&'a dyn Fn(&Set) -> String>,
+    /// Nothing is written, so nobody is told and nothing is run.
+    pub(super) dry_run: bool,
+}
+
+/// Does the work of a set's context with all that belongs to it, and writes down what came of it.
+pub(super) fn run(
+    context: &Context,
+    job: Job<'_>,
+    work: impl FnOnce() -> Result<Outcome>,
+) -> Result<Outcome> {
+    if job.dry_run || context.set.is_none() {
+        let result = work();
+        context.recorder.end(&result);
+        return result;
+    }
+    let kind = job.kind.zip(context.set.as_ref()).map(|(kind, set)| kind(set));
+    let mut tale = context.tale(job.verb, kind.as_deref());
+    let begun = notify::begin(&tale);
+    let wants_hooks = wants_hooks(&tale);
+    let hooks = |tale: &Tale, which: &str| if wants_hooks { hooks(tale, which) } else { Ok(()) };
+    let mut result =
+        hooks(&tale, "before").inspect_err(|_| context.begin_for_set(&tale)).and_then(|()| work());
+    tale.end = Some(ending(context, &tale, &result));
+    if matches!(result, Ok(Outcome::Done | Outcome::Problems))
+        && let Err(error) = hooks(&tale, "after")
+    {
+        result = Err(error);
+        tale.end = Some(ending(context, &tale, &result));
+    }
+    // Neither can change how the run ended: that is told already to whoever reads its code.
+    if tale.status() == Some("failure") {
+        warn(&tale, hooks(&tale, "on-failure"));
+    }
+    warn(&tale, hooks(&tale, "finally"));
+    notify::end(&tale, begun, &context.global, context.due());
+    context.recorder.end(&result);
+    result
+}
+
+fn wants_hooks(tale: &Tale) -> bool {
+    let jobs = tale.table.texts("hooks.jobs");
+    if jobs.is_empty() { tale.verb == "backup" } else { jobs.contains(&tale.verb) }
+}
+
+fn ending(context: &Context, tale: &Tale, result: &Result<Outcome>) -> End {
+    let record = context.recorder.record();
+    let error = match result {
+        Err(error) => Some(error.chain()),
+        Ok(_) => record.as_ref().and_then(|record| record.error.clone()),
+    };
+    End {
+        code: exit::exit_code(result),
+        error,
+        snapshot: record.and_then(|record| record.snapshot),
+        seconds: u64::try_from(Timestamp::now().duration_since(tale.started).as_secs()).unwrap_or_default(),
+    }
+}
+
+fn warn(tale: &Tale, result: Result<()>) {
+    if let Err(error) = result {
+        output::warn(tale.json, &error.chain());
+    }
+}
+
+/// Runs all commands of a kind, up to the first that fails.
+fn hooks(tale: &Tale, which: &str) -> Result<()> {
+    let at_the_end = matches!(which, "on-failure" | "finally");
+    for (number, line) in tale.table.texts(&format!("hooks.{which}")).iter().enumerate() {
+        let stop = stop_on_signals()?;
+        if !at_the_end && stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let mut command = shell_command::shell(line);
+        command.env("SNAP_HOOK", which).envs(tale.variables());
+        // What cleans up must be able to do so when everything stops.
+        let stop = (!at_the_end).then_some(&*stop);
+        match shell_command::run(command, b"", tale.timeout("hooks", TIMEOUT), stop) {
+            Ok(()) => {}
+            Err(Trouble::Stopped) => return Err(Error::Interrupted),
+            Err(Trouble::Failed(why)) => {
+                let what = format!("hook {} of `{which}` of the set {}", number + 1, tale.set);
+                return Err(Error::Io { doing: "run", what, source: std::io::Error::other(why) });
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Context {
+    /// What is to be told of a run that begins now.
+    pub(super) fn tale(&self, verb: &str, kind: Option<&str>) -> Tale {
+        let set = self.set.as_ref();
+        let repository = match self.entry() {
+            Some(entry) => entry.name.clone(),
+            None => self
+                .global
+                .repo
+                .as_ref()
+                .map(|repo| output::redacted(&repo.to_string_lossy()))
+                .unwrap_or_default(),
+        };
+        Tale {
+            set: set.map(|set| set.name.clone()).unwrap_or_default(),
+            table: set.map(|set| set.table.clone()).unwrap_or_default(),
+            verb: verb.to_owned(),
+            kind: kind.map(str::to_owned),
+            repository,
+            host: set.and_then(Set::host).unwrap_or_else(host::host_name),
+            config: self.config.file.clone(),
+            started: Timestamp::now(),
+            order: Order::of_environment(),
+            end: None,
+            json: self.global.json,
+        }
+    }
+
+    /// The time that a schedule had for this run.
+    pub(super) fn due(&self) -> Option<Time> {
+        Order::of_environment().due.map(output::time)
+    }
+
+    /// A run that its first hook stopped is one, too.
+    fn begin_for_set(&self, tale: &Tale) {
+        self.begin(&tale.verb, false, |record| {
+            record.kind.clone_from(&tale.kind);
+            if let Some(set) = &self.set {
+                let selection = set.selection();
+                let host = set.host().unwrap_or_else(host::host_name);
+                record.set_sources(&host, &selection.sources.unwrap_or_default());
+            }
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! What stays and which snapshots are meant, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use snap_backup::Result;
+use snap_backup::fs::sources;
+use snap_backup::ops::forget::age::Age;
+use snap_backup::ops::forget::groups::GroupBy;
+use snap_backup::ops::forget::policy::{Count, Period, Rule};
+use snap_backup::repo::snapshots::filter::Selection;
+
+use crate::commands::gc::Collect;
+
+#[derive(Debug, Args)]
+pub(crate) struct Forget {
+    /// latest, latest~N, the beginning of an id, or a time; without any, what no --keep-* rule keeps is forgotten
+    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["Keep", "Filters", "group_by"])]
+    pub(crate) snapshots: Vec<String>,
+    /// Only of this set of the configuration, by its rules; given twice: of both
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["snapshots", "Filters"])]
+    pub(crate) set: Vec<String>,
+    /// Also the newest snapshot of its host and sources
+    #[arg(long, requires = "snapshots", conflicts_with_all = ["Keep", "Filters"])]
+    pub(crate) allow_remove_all: bool,
+    /// Also pinned snapshots
+    #[arg(long, requires = "snapshots", conflicts_with_all = ["Keep", "Filters"])]
+    pub(crate) force: bool,
+    /// Collect afterwards
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Write nothing, say what would be
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Rules count within snapshots of the same: host, paths, tags; or '' for all of them together
+    #[arg(short, long, value_name = "GROUPS", default_value = "host,paths", value_parser = group_by)]
+    pub(crate) group_by: GroupBy,
+    #[command(flatten)]
+    pub(crate) keep: Keep,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    /// Only of this set of the configuration, by its rules; given twice: of both
+    #[arg(long, value_name = "NAME", conflicts_with = "Filters")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) collect: Collect,
+    /// Rules count within snapshots of the same: host, paths, tags; or '' for all of them together
+    #[arg(short, long, value_name = "GROUPS", default_value = "host,paths", value_parser = group_by)]
+    pub(crate) group_by: GroupBy,
+    #[command(flatten)]
+    pub(crate) keep: Keep,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+}
+
+/// Rules of retention. What any of them keeps stays.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What stays")]
+pub(crate) struct Keep {
+    /// The newest N snapshots, or unlimited
+    #[arg(short = 'l', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    keep_last: Option<Count>,
+    /// The newest of each of the last N hours that have one
+    #[arg(short = 'H', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    keep_hourly: Option<Count>,
+    /// The newest of each of the last N days that have one
+    #[arg(short = 'd', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    keep_daily: Option<Count>,
+    /// The newest of each of the last N weeks that have one
+    #[arg(short = 'w', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    keep_weekly: Option<Count>,
+    /// The newest of each of the last N months that have one
+    #[arg(short = 'm', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    keep_monthly: Option<Count>,
+    /// The newest of each of the last N years that have one
+    #[arg(short = 'y', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    keep_yearly: Option<Count>,
+    /// All that was the state of the source within this time: 2y5m7d3h (m: months), 30d
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    keep_within: Option<Age>,
+    /// Of that time, the newest of each hour
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    keep_within_hourly: Option<Age>,
+    /// Of that time, the newest of each day
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    keep_within_daily: Option<Age>,
+    /// Of that time, the newest of each week
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    keep_within_weekly: Option<Age>,
+    /// Of that time, the newest of each month
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    keep_within_monthly: Option<Age>,
+    /// Of that time, the newest of each year
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    keep_within_yearly: Option<Age>,
+    /// Those with all of these tags; given twice: either
+    #[arg(long, value_name = "TAG[,TAG]")]
+    keep_tag: Vec<String>,
+    /// The newest N full snapshots, or unlimited
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    keep_full: Option<Count>,
+    /// All that has not expired
+    #[arg(long)]
+    expired: bool,
+}
+
+impl Keep {
+    /// The rules that were given.
+    pub(crate) fn rules(&self) -> Vec<Rule> {
+        let every = |period| move |count| Rule::Every(period, count);
+        let within = |period| move |age| Rule::WithinEvery(period, age);
+        let given = [
+            self.keep_last.map(Rule::Last),
+            self.keep_hourly.map(every(Period::Hour)),
+            self.keep_daily.map(every(Period::Day)),
+            self.keep_weekly.map(every(Period::Week)),
+            self.keep_monthly.map(every(Period::Month)),
+            self.keep_yearly.map(every(Period::Year)),
+            self.keep_within.map(Rule::Within),
+            self.keep_within_hourly.map(within(Period::Hour)),
+            self.keep_within_daily.map(within(Period::Day)),
+            self.keep_within_weekly.map(within(Period::Week)),
+            self.keep_within_monthly.map(within(Period::Month)),
+            self.keep_within_yearly.map(within(Period::Year)),
+            self.keep_full.map(Rule::Full),
+            self.expired.then_some(Rule::Unexpired),
+        ];
+        let tags = self.keep_tag.iter().map(|tags| Rule::Tags(list(tags)));
+        given.into_iter().flatten().chain(tags).collect()
+    }
+
+    /// How many fulls, where that was given.
+    pub(crate) fn fulls(&self) -> Option<Count> {
+        self.keep_full
+    }
+}
+
+/// Which snapshots are meant.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which snapshots")]
+pub(crate) struct Filters {
+    /// Only of this host; given twice: of either
+    #[arg(long)]
+    host: Vec<String>,
+    /// Only with all of these tags; given twice: either. '' means none
+    #[arg(long, value_name = "TAG[,TAG]")]
+    tag: Vec<String>,
+    /// Only of this source; given twice: of both
+    #[arg(long)]
+    path: Vec<PathBuf>,
+}
+
+impl Filters {
+    /// Whether nothing was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.host.is_empty() && self.tag.is_empty() && self.path.is_empty()
+    }
+
+    /// What they choose.
+    pub(crate) fn selection(&self) -> Result<Selection> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut paths = Vec::new();
+        for path in &self.path {
+            // As sources are recorded.
+            let path = sources::absolute(path)?;
+            paths.push(path.as_os_str().as_bytes().to_vec());
+        }
+        let tags = self.tag.iter().map(|tags| list(tags)).collect();
+        Ok(Selection { hosts: self.host.clone(), tags, paths, sources: None })
+    }
+}
+
+/// Items with commas between.
+pub(crate) fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::to_owned).collect()
+}
+
+/// How many snapshots.
+pub(crate) fn number(text: &str) -> Result<Count, String> {
+    match text {
+        "unlimited" => Ok(Count::All),
+        "-1" => Err("write unlimited instead".to_owned()),
+        _ => text.parse().map(Count::UpTo).map_err(|_| "a number, or unlimited".to_owned()),
+    }
+}
+
+/// A length of time by the calendar.
+pub(crate) fn age(text: &str) -> Result<Age, String> {
+    Age::parse(text)
+        .ok_or_else(|| "years, months, weeks, days and hours in this order: 2y5m1w7d3h".to_owned())
+}
+
+pub(crate) fn group_by(text: &str) -> Result<GroupBy, String> {
+    let mut by = GroupBy { host: false, paths: false, tags: false };
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        match word {
+            "host" | "hosts" => by.host = true,
+            "path" | "paths" => by.paths = true,
+            "tag" | "tags" => by.tags = true,
+            _ => return Err("host, paths and tags, with commas between".to_owned()),
+        }
+    }
+    Ok(by)
+}

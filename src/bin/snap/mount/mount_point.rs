@@ -1,0 +1,117 @@
+//! The directory that is mounted on: whether it may be, and how to be rid of the mount.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::{fs, io};
+
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+use snap_backup::util::programs;
+use snap_backup::{Error, Result};
+
+/// What unmounts for those who are not root.
+const HELPER: &str = "fusermount3";
+
+/// The full name of a directory that can be mounted on.
+pub(crate) fn check(given: &Path) -> Result<PathBuf> {
+    let shown = given.display();
+    let refuse = |why: &str| Err(Error::Usage(format!("cannot mount at {shown}: {why}")));
+    // A path may be found although what is mounted there is dead: only a look at it tells.
+    let target = match fs::canonicalize(given).and_then(|target| Ok((target.metadata()?.is_dir(), target))) {
+        Ok((true, target)) => target,
+        Ok((false, _)) => return refuse("it is not a directory"),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            return refuse(&format!("there is no such directory (`mkdir {shown}` makes one)"));
+        }
+        Err(err) if is_dead(&err) => {
+            return refuse(&format!(
+                "a dead mount is there, whose program is gone: unmount it first with `{HELPER} -u {shown}` or `umount {shown}`"
+            ));
+        }
+        Err(err) => return Err(Error::io("mount at", given)(err)),
+    };
+    if is_mount(&target).map_err(Error::io("mount at", given))? {
+        return refuse("something is mounted there already");
+    }
+    let mut entries = fs::read_dir(&target).map_err(Error::io("mount at", given))?;
+    if entries.next().is_some() {
+        return refuse("it is not empty");
+    }
+    fuse(given)?;
+    Ok(target)
+}
+
+/// What the kernel says of a mount whose program, or whose server, is gone.
+fn is_dead(error: &io::Error) -> bool {
+    let dead = [Errno::NOTCONN, Errno::CONNABORTED, Errno::STALE];
+    Errno::from_io_error(error).is_some_and(|errno| dead.contains(&errno))
+}
+
+/// Whether the system has FUSE, and this user may use it.
+fn fuse(given: &Path) -> Result<()> {
+    let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    let why = match opened {
+        Ok(_) => return Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            "there is no /dev/fuse: `modprobe fuse` as root, or give the container that device"
+        }
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => "this user may not open /dev/fuse",
+        Err(err) => return Err(Error::io("open", "/dev/fuse")(err)),
+    };
+    Err(Error::io("mount at", given)(io::Error::other(why)))
+}
+
+fn is_mount(target: &Path) -> io::Result<bool> {
+    let found = rustix::fs::statx(CWD, target, AtFlags::empty(), StatxFlags::empty())?;
+    if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    }
+    // A kernel before 5.8: what is on another file system than its parent.
+    use std::os::unix::fs::MetadataExt;
+    let parent = target.parent().unwrap_or(target);
+    Ok(target.metadata()?.dev() != parent.metadata()?.dev())
+}
+
+/// Why a mount failed that could be made as far as [`check`] can tell.
+pub(super) fn failed(target: &Path, err: io::Error) -> Error {
+    let why = match err.kind() {
+        io::ErrorKind::NotFound => format!(
+            "{HELPER} is not installed, and only root can mount without it: it is in the package fuse3 of most systems"
+        ),
+        _ => {
+            let text = err.to_string();
+            text.trim().trim_start_matches(&format!("{HELPER}: ")).to_owned()
+        }
+    };
+    Error::io("mount at", target)(io::Error::other(why))
+}
+
+/// Unmounts. What is in use is taken out of the tree at once, and goes when it is used no more.
+pub(super) fn unmount(target: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
+        Ok(()) => return Ok(()),
+        Err(Errno::BUSY) => {
+            return rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+                .map_err(Into::into);
+        }
+        // Somebody was faster.
+        Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+        Err(_) => {}
+    }
+    let helper = |options: &[&str]| {
+        let mut command = programs::foreign(HELPER);
+        command.args(options).arg("--").arg(target).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status()
+    };
+    if helper(&["-u", "-q"])?.success() || helper(&["-u", "-q", "-z"])?.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{HELPER} -u failed")))
+}
+
+/// How a person unmounts it.
+pub(crate) fn how_to_unmount(target: &Path) -> String {
+    let tool = if rustix::process::geteuid().is_root() { "umount" } else { "fusermount3 -u" };
+    format!("{tool} {}", target.display())
+}

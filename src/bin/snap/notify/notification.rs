@@ -1,0 +1,129 @@
+//! What there is to tell of a run: to hooks by variables, to receivers by JSON, to people by a mail.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::config::node::Table;
+use crate::output::printable;
+use crate::schedule::job_process::Order;
+
+/// A run of a set, as far as it has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Tale {
+    pub(crate) set: String,
+    /// The set's keys: whom to tell, and what to run.
+    pub(crate) table: Table,
+    pub(crate) verb: String,
+    pub(crate) kind: Option<String>,
+    /// Its name, else where it is, without user and password.
+    pub(crate) repository: String,
+    pub(crate) host: String,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) started: Timestamp,
+    pub(crate) order: Order,
+    pub(crate) end: Option<End>,
+    /// Warnings are JSON.
+    pub(crate) json: bool,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    pub(crate) code: u8,
+    pub(crate) error: Option<String>,
+    pub(crate) snapshot: Option<String>,
+    pub(crate) seconds: u64,
+}
+
+impl Tale {
+    /// `success`, `problems`, `failure` or `interrupted`.
+    pub(crate) fn status(&self) -> Option<&'static str> {
+        Some(match self.end.as_ref()?.code {
+            0 => "success",
+            3 => "problems",
+            130 => "interrupted",
+            _ => "failure",
+        })
+    }
+
+    /// How long one of `hooks` or `notify` may take.
+    pub(crate) fn timeout(&self, of: &str, default: u64) -> Duration {
+        self.table.duration(&format!("{of}.timeout")).unwrap_or(Duration::from_secs(default))
+    }
+
+    /// The variables that a command finds.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![
+            ("SNAP_SET", self.set.clone()),
+            ("SNAP_JOB", self.verb.clone()),
+            ("SNAP_KIND", self.kind.clone().unwrap_or_default()),
+            ("SNAP_REPOSITORY", self.repository.clone()),
+            ("SNAP_HOST", self.host.clone()),
+            ("SNAP_STARTED", self.started.to_string()),
+            ("SNAP_ATTEMPT", self.order.attempt.to_string()),
+            ("SNAP_ATTEMPTS", self.order.attempts.to_string()),
+        ];
+        if let Some(config) = &self.config {
+            all.push(("SNAP_CONFIG", config.to_string_lossy().into_owned()));
+        }
+        if let (Some(end), Some(status)) = (&self.end, self.status()) {
+            all.push(("SNAP_STATUS", status.to_owned()));
+            all.push(("SNAP_EXIT_CODE", end.code.to_string()));
+            all.push(("SNAP_SECONDS", end.seconds.to_string()));
+            all.push(("SNAP_ERROR", plain(end.error.as_deref().unwrap_or_default())));
+            all.push(("SNAP_SNAPSHOT", end.snapshot.clone().unwrap_or_default()));
+        }
+        all
+    }
+
+    /// What is posted.
+    pub(crate) fn json(&self, event: &str) -> Value {
+        let end = self.end.clone().unwrap_or_default();
+        json!({
+            "event": event,
+            "set": self.set,
+            "job": self.verb,
+            "kind": self.kind,
+            "status": self.status(),
+            "repository": self.repository,
+            "host": self.host,
+            "started": self.started.to_string(),
+            "seconds": end.seconds,
+            "exit_code": end.code,
+            "error": end.error,
+            "snapshot": end.snapshot,
+            "attempt": self.order.attempt,
+            "program": concat!("snap ", env!("CARGO_PKG_VERSION")),
+        })
+    }
+
+    /// The first line of a mail.
+    pub(crate) fn headline(&self, event: &str) -> String {
+        format!("[snap] {event}: {} of {} on {}", self.verb, self.set, self.host)
+    }
+
+    /// What a person reads.
+    pub(crate) fn text(&self, event: &str) -> String {
+        let end = self.end.clone().unwrap_or_default();
+        let mut lines = vec![
+            format!("event:      {event}"),
+            format!("set:        {}", printable(&self.set)),
+            format!("job:        {} {}", self.verb, self.kind.as_deref().unwrap_or_default()),
+            format!("repository: {}", printable(&self.repository)),
+            format!("host:       {}", printable(&self.host)),
+            format!("started:    {}", self.started),
+            format!("exit code:  {}", end.code),
+        ];
+        lines.extend(end.snapshot.map(|id| format!("snapshot:   {id}")));
+        lines.extend(end.error.map(|why| format!("\n{}", printable(&why))));
+        lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+}
+
+/// A variable of the environment holds no zero byte.
+fn plain(text: &str) -> String {
+    text.replace('\0', "\\0")
+}

@@ -1,0 +1,82 @@
+//! Where repositories lie: what `-r` takes, and what opens it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use snap_backup::storage::local::LocalStorage;
+#[cfg(feature = "cloud")]
+use snap_backup::storage::object_store::{self, CloudStorage};
+#[cfg(feature = "rest")]
+use snap_backup::storage::rest::{self, RestStorage};
+#[cfg(feature = "rest")]
+use snap_backup::storage::retry::Patience;
+use snap_backup::storage::sftp::SftpStorage;
+use snap_backup::storage::{Storage, sftp};
+use snap_backup::{Error, Result};
+
+use crate::args::Global;
+use crate::{foreign, output};
+
+/// The storage at a place; it need not hold a repository yet.
+///
+/// # Errors
+/// When the text means no place, or the environment does not say how to reach it.
+pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
+    let bytes = repo.as_bytes();
+    if sftp::url::Place::is_meant(bytes) {
+        let place = parsed(repo, sftp::url::Place::parse)?;
+        return Ok(Arc::new(SftpStorage::new(place, global.ssh_command()).limited(global.limits())));
+    }
+    #[cfg(feature = "cloud")]
+    if object_store::url::Place::is_meant(bytes) {
+        let place = parsed(repo, object_store::url::Place::parse)?;
+        return Ok(Arc::new(CloudStorage::new(place, cloud_options(global))?));
+    }
+    #[cfg(feature = "rest")]
+    if rest::url::Place::is_meant(bytes) {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (user, password) = (variable("SNAP_REST_USERNAME"), variable("SNAP_REST_PASSWORD"));
+        let place = parsed(repo, rest::url::Place::parse)?.with_login(user, password);
+        return Ok(Arc::new(RestStorage::new(place, global.limits(), Patience::default())));
+    }
+    Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
+}
+
+fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T> {
+    let place = repo.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse);
+    place.map_err(|why| {
+        // It may hold a password.
+        let name = match bytes_before_login(repo.as_bytes()) {
+            Some(scheme) => format!("{}...", output::path(scheme)),
+            None => output::path(repo.as_bytes()),
+        };
+        Error::Usage(format!("{name} is no place for a repository: {why}"))
+    })
+}
+
+/// What stands before a user and a password, if there may be a password.
+fn bytes_before_login(repo: &[u8]) -> Option<&[u8]> {
+    let at = repo.iter().position(|byte| *byte == b'@')?;
+    let scheme = repo.windows(3).position(|part| part == b"://")? + 3;
+    repo.get(scheme..at)?.contains(&b':').then(|| repo.get(..scheme))?
+}
+
+#[cfg(feature = "cloud")]
+fn cloud_options(global: &Global) -> object_store::Options {
+    let text = |text: std::ffi::OsString| text.into_string().ok();
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    object_store::Options { variables: variables.collect(), limits: global.limits(), ..Default::default() }
+}
+
+/// The directory that a repository's name means.
+fn local_path(repo: &OsStr) -> Result<&Path> {
+    if let Some(path) = repo.as_bytes().strip_prefix(b"file://") {
+        return Ok(Path::new(OsStr::from_bytes(path)));
+    }
+    match foreign::message(&repo.to_string_lossy()) {
+        Some(message) => Err(Error::Usage(message)),
+        None => Ok(Path::new(repo)),
+    }
+}

@@ -1,0 +1,104 @@
+//! Writes down what this run does: a line when it begins, one when it ends. A record that cannot be written is a
+//! warning and nothing more.
+
+use std::cell::{Cell, RefCell};
+
+use snap_backup::model::entry::Time;
+use snap_backup::run_log::{Ending, Journal, Record};
+use snap_backup::{Error, Result};
+
+use crate::args::Global;
+use crate::exit::Outcome;
+use crate::{exit, output};
+
+/// Of one process.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    journal: Option<Journal>,
+    json: bool,
+    record: RefCell<Option<Record>>,
+    warned: Cell<bool>,
+}
+
+impl Recorder {
+    /// Writes nothing until a run begins.
+    pub(crate) fn new(global: &Global) -> Self {
+        let journal = global.state().map(Journal::new);
+        Self { journal, json: global.json, record: RefCell::default(), warned: Cell::new(false) }
+    }
+
+    /// A run begins. It is not written down before `tell`.
+    pub(crate) fn begin(&self, verb: &str, repository: &str, fill: impl FnOnce(&mut Record)) {
+        let mut record = Record::new(verb, repository);
+        fill(&mut record);
+        self.record.replace(Some(record));
+    }
+
+    /// Adds to what is known of the run, if it is one.
+    pub(crate) fn note(&self, fill: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.record.borrow_mut().as_mut() {
+            fill(record);
+        }
+    }
+
+    /// What is known of the run so far, if it is one.
+    pub(crate) fn record(&self) -> Option<Record> {
+        self.record.borrow().clone()
+    }
+
+    /// Whether a run of this machine ever saved a snapshot at `location`, as far as its history goes. A repository that was
+    /// there and is gone is not one that is yet to come.
+    pub(crate) fn saved_to(&self, location: &str) -> bool {
+        let history = self.journal.as_ref().and_then(|journal| journal.read().ok());
+        let saved = |run: &Record| {
+            run.verb == "backup" && run.repository == location && matches!(run.exit, Some(0 | 3))
+        };
+        history.is_some_and(|history| history.runs.iter().any(saved))
+    }
+
+    /// Writes down that the run began: if nothing follows, it was killed.
+    pub(crate) fn tell(&self) {
+        if let Some(record) = self.record.borrow().as_ref() {
+            self.write(record);
+        }
+    }
+
+    /// Writes down how the run ended.
+    pub(crate) fn end(&self, result: &Result<Outcome>) {
+        let Some(mut record) = self.record.take() else { return };
+        record.end = Some(Time::now());
+        record.exit = Some(exit::exit_code(result));
+        record.ending = Some(ending(result));
+        if let Err(error) = result {
+            record.set_error(&error.chain());
+        }
+        self.write(&record);
+    }
+
+    fn write(&self, record: &Record) {
+        let written = match &self.journal {
+            Some(journal) => journal.append(record),
+            None => Err(Error::Usage(
+                "there is no place for the records of runs: give one with SNAP_STATE_DIR".into(),
+            )),
+        };
+        if let Err(error) = written
+            && !self.warned.replace(true)
+        {
+            output::warn(self.json, &format!("`snap status` will not know of this run: {}", error.chain()));
+        }
+    }
+}
+
+fn ending(result: &Result<Outcome>) -> Ending {
+    match result {
+        Ok(Outcome::Done | Outcome::Overdue) => Ending::Done,
+        Ok(Outcome::Problems) => Ending::Problems,
+        Ok(Outcome::Damage) => Ending::Damage,
+        Ok(Outcome::Failed(_)) => Ending::Failed,
+        Ok(Outcome::Interrupted) | Err(Error::Interrupted) => Ending::Interrupted,
+        Err(error) if exit::is_broken_pipe(error) => Ending::Done,
+        Err(error) if error.is_damage() => Ending::Damage,
+        Err(_) => Ending::Failed,
+    }
+}

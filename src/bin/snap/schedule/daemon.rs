@@ -1,0 +1,306 @@
+//! The process that keeps the schedule: waits, starts jobs, hears how they end. `snap daemon` goes on until it is stopped,
+//! `snap schedule run` until nothing that is due is left.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::process::ExitStatus;
+use std::sync::mpsc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use rustix::process::Signal;
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use snap_backup::ops::schedule::scheduler::{Agenda, Skip, Step};
+use snap_backup::util::host;
+use snap_backup::{Error, Result};
+
+use super::Planned;
+use crate::args::Global;
+use crate::output;
+use crate::output::count;
+use crate::schedule::job_process;
+use crate::schedule::sd_notify::notify;
+use crate::schedule::state::Memory;
+
+/// How long the clock is trusted: a machine that slept is noticed after so much.
+const LOOK: Duration = Duration::from_secs(20);
+/// When to try again for a repository that another schedule works on.
+const ELSEWHERE: SignedDuration = SignedDuration::from_secs(20);
+
+/// What the keeper hears of.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The process of a job is there.
+    Started(String, u32),
+    /// It has ended; `None`: it never was.
+    Ended(String, Option<ExitStatus>),
+    Signal(i32),
+}
+
+/// Runs a schedule.
+pub(crate) struct Keeper<'a> {
+    global: Global,
+    planned: Vec<Planned>,
+    agenda: Agenda,
+    memory: &'a Memory,
+    processes: BTreeMap<String, u32>,
+    lanes: BTreeMap<String, File>,
+    events: (Sender<Event>, Receiver<Event>),
+    stopping: bool,
+    failures: u32,
+    /// Told of a job that could say nothing itself: it was killed, or never began.
+    silenced: &'a dyn Fn(&Planned, &str),
+}
+
+impl<'a> Keeper<'a> {
+    /// `global` is what the jobs are called with.
+    ///
+    /// # Errors
+    /// When signals cannot be watched.
+    pub(crate) fn new(
+        global: Global,
+        planned: Vec<Planned>,
+        memory: &'a Memory,
+        silenced: &'a dyn Fn(&Planned, &str),
+    ) -> Result<Self> {
+        let (states, warning) = memory.load();
+        if let Some(warning) = warning {
+            output::warn(global.json, &warning);
+        }
+        let jobs = planned.iter().map(|one| one.job.clone()).collect();
+        let agenda = Agenda::new(jobs, states, Timestamp::now(), &host::host_name());
+        let events = mpsc::channel();
+        watch(&events.0)?;
+        Ok(Self {
+            global,
+            planned,
+            agenda,
+            memory,
+            processes: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            events,
+            stopping: false,
+            failures: 0,
+            silenced,
+        })
+    }
+
+    /// Until it is told to stop. `reload` gives the jobs anew.
+    ///
+    /// # Errors
+    /// When what is remembered cannot be made safe.
+    pub(crate) fn keep(&mut self, reload: &dyn Fn() -> Result<Vec<Planned>>) -> Result<()> {
+        self.memory.save(self.agenda.states())?;
+        notify("READY=1");
+        while !self.stopping || self.agenda.is_busy() {
+            if !self.stopping {
+                self.tick()?;
+            }
+            let now = Timestamp::now();
+            let next = self.agenda.next(now).map(|next| next.duration_since(now));
+            let wait = next.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(LOOK).min(LOOK);
+            match self.events.1.recv_timeout(wait.max(Duration::from_millis(1))) {
+                Ok(Event::Signal(SIGHUP)) => self.reload(reload),
+                Ok(event) => self.hear(event)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        self.say("stopped", None, "the schedule has stopped");
+        Ok(())
+    }
+
+    /// Until nothing that is due now is left. Retries are left to the next pass.
+    ///
+    /// # Errors
+    /// When what is remembered cannot be made safe.
+    pub(crate) fn pass(&mut self) -> Result<()> {
+        self.memory.save(self.agenda.states())?;
+        loop {
+            if !self.stopping {
+                self.tick()?;
+            }
+            if !self.agenda.is_busy() {
+                return Ok(());
+            }
+            if let Ok(event) = self.events.1.recv() {
+                self.hear(event)?;
+            }
+        }
+    }
+
+    /// Runs that did not do what they were to do.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether it was told to stop.
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.stopping
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        let now = Timestamp::now();
+        let steps = self.agenda.tick(now);
+        if !steps.is_empty() {
+            // First what is owed is safe, then it is begun: what is cut off is begun again.
+            self.memory.save(self.agenda.states())?;
+        }
+        for step in steps {
+            match step {
+                Step::Skip { job, due, times, why } => self.skipped(job, due, times, why),
+                Step::Start { job, due, attempt, missed } => self.start(job, due, attempt, missed)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn skipped(&self, job: usize, due: Timestamp, times: u64, why: Skip) {
+        let Some(planned) = self.planned.get(job) else { return };
+        let what = if times == 1 { "skipped".to_owned() } else { format!("{times} times skipped") };
+        let why = match why {
+            Skip::Running => "the run before is not over",
+            Skip::Waiting => "the run before still waits for the repository",
+            Skip::Missed => "nothing ran at the time, and `catch-up` is off",
+        };
+        self.say("skipped", Some(planned), &format!("{what}, last {}: {why}", told(due, &planned.job.zone)));
+    }
+
+    fn start(&mut self, job: usize, due: Timestamp, attempt: u32, missed: u64) -> Result<()> {
+        let Some(planned) = self.planned.get(job).cloned() else { return Ok(()) };
+        let Some(lane) = self.memory.lane(&planned.job.lane)? else {
+            self.agenda.put_off(&planned.job.name, Timestamp::now() + ELSEWHERE);
+            return Ok(());
+        };
+        self.lanes.insert(planned.job.name.clone(), lane);
+        let mut text = format!("started for {}", told(due, &planned.job.zone));
+        if attempt > 1 {
+            text += &format!(", attempt {attempt}");
+        }
+        if missed > 0 {
+            text += &format!("; {} before it passed without", count(missed, "time", "times"));
+        }
+        self.say("started", Some(&planned), &text);
+        if let Err(error) = job_process::start(&self.global, &planned, due, attempt, &self.events.0) {
+            self.say("failed", Some(&planned), &error.chain());
+            self.hear(Event::Ended(planned.job.name, None))?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Started(name, process) => {
+                if self.stopping {
+                    job_process::signal(process, Signal::TERM);
+                }
+                self.processes.insert(name, process);
+            }
+            Event::Ended(name, status) => {
+                self.processes.remove(&name);
+                self.lanes.remove(&name);
+                self.ended(&name, status);
+                self.memory.save(self.agenda.states())?;
+            }
+            Event::Signal(signal) if signal == SIGINT || signal == SIGTERM => self.stop(),
+            Event::Signal(_) => {}
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, name: &str, status: Option<ExitStatus>) {
+        let end = job_process::end_of(status, self.stopping);
+        let again = self.agenda.finish(name, Timestamp::now(), end);
+        let Some(planned) = self.planned.iter().find(|one| one.job.name == name) else { return };
+        let trouble = job_process::trouble(status);
+        let text = match (&trouble, again) {
+            (None, _) => "done".to_owned(),
+            (Some(why), None) => why.clone(),
+            (Some(why), Some(at)) => format!("{why}; again at {}", told(at, &planned.job.zone)),
+        };
+        let word = if trouble.is_some() { "failed" } else { "done" };
+        self.failures += u32::from(trouble.is_some());
+        self.say(word, Some(planned), &text);
+        let mute = status.and_then(|status| status.code()).is_none();
+        if let (Some(why), true, false, None) = (trouble, mute, self.stopping, again) {
+            (self.silenced)(planned, &why);
+        }
+    }
+
+    /// The first time in good order: jobs save what they have. The second time at once.
+    fn stop(&mut self) {
+        let signal = if self.stopping { Signal::KILL } else { Signal::TERM };
+        if !self.stopping {
+            notify("STOPPING=1");
+            self.say(
+                "stopping",
+                None,
+                "stopping: jobs save what they have and go on from there at the next start",
+            );
+        }
+        self.stopping = true;
+        self.processes.values().for_each(|process| job_process::signal(*process, signal));
+    }
+
+    fn reload(&mut self, reload: &dyn Fn() -> Result<Vec<Planned>>) {
+        notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic()));
+        match reload() {
+            Ok(planned) => {
+                // What runs must find its name again when it ends.
+                let jobs = planned.iter().map(|one| one.job.clone()).collect();
+                self.agenda.replace(jobs, Timestamp::now());
+                self.planned = planned;
+                let number = count(self.planned.len() as u64, "job", "jobs");
+                self.say("reloaded", None, &format!("read the configuration again: {number}"));
+                if let Err(error) = self.memory.save(self.agenda.states()) {
+                    output::warn(self.global.json, &error.chain());
+                }
+            }
+            Err(error) => {
+                let text = format!("the schedule stays as it was: {}", error.chain());
+                output::warn(self.global.json, &text);
+            }
+        }
+        notify("READY=1");
+    }
+
+    fn say(&self, event: &str, planned: Option<&Planned>, text: &str) {
+        if self.global.json {
+            let job = planned.map(|one| one.job.name.as_str());
+            output::complain(
+                &json!({"message_type": "schedule", "event": event, "job": job, "message": text}).to_string(),
+            );
+        } else if !self.global.quiet || matches!(event, "failed" | "skipped") {
+            let job = planned.map(|one| format!("{}: ", one.job.name)).unwrap_or_default();
+            output::complain(&output::printable(&format!("snap: {job}{text}")));
+        }
+    }
+}
+
+/// Passes signals on to the keeper.
+fn watch(events: &Sender<Event>) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::io("watch for", "signals"))?;
+    let events = events.clone();
+    let pass_on = move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(pass_on);
+    thread.map(drop).map_err(Error::io("start", "a thread"))
+}
+
+/// `2026-11-25 02:00 Europe/Berlin`.
+pub(crate) fn told(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+fn monotonic() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
+}

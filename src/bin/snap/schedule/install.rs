@@ -1,0 +1,286 @@
+//! What makes the system run the schedule: units of systemd, or a line of the crontab. Each is a value before it is written,
+//! so that it can be printed.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use snap_backup::util::programs;
+use snap_backup::{Error, Result};
+
+use crate::output;
+
+/// What is to be installed.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) program: PathBuf,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) profile: Option<String>,
+    pub(crate) state: Option<PathBuf>,
+    /// The daemon, not a timer.
+    pub(crate) daemon: bool,
+    /// For the machine, not for the user.
+    pub(crate) system: bool,
+    /// A line of the crontab, not units.
+    pub(crate) cron: bool,
+}
+
+/// The line's end in the crontab: by it the line is found again.
+const MARK: &str = "# snap schedule";
+
+impl Wanted {
+    /// With the profile if there is one: two profiles may be installed beside each other.
+    fn name(&self) -> String {
+        match &self.profile {
+            Some(profile) => format!("snap-backup-{profile}"),
+            None => "snap-backup".to_owned(),
+        }
+    }
+
+    fn folder(&self) -> Result<PathBuf> {
+        if self.system {
+            return Ok(PathBuf::from("/etc/systemd/system"));
+        }
+        let absolute =
+            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let config =
+            absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+        let config =
+            config.ok_or_else(|| Error::Usage("HOME is not set: where are the user's units?".to_owned()))?;
+        Ok(config.join("systemd/user"))
+    }
+
+    /// The call, with its settings, each quoted by `quote`.
+    fn call(&self, verb: &[&str], quote: impl Fn(&str) -> String) -> Result<String> {
+        let text = |path: &Path| {
+            path.to_str().map(str::to_owned).ok_or_else(|| {
+                Error::Usage(format!(
+                    "{} is not UTF-8: neither systemd nor cron can be told of it",
+                    path.display()
+                ))
+            })
+        };
+        let mut words = vec![text(&self.program)?];
+        for (flag, path) in [("--config", &self.config), ("--state-dir", &self.state)] {
+            if let Some(path) = path {
+                words.push(flag.to_owned());
+                words.push(text(&std::path::absolute(path).map_err(Error::io("make absolute", path))?)?);
+            }
+        }
+        if let Some(profile) = &self.profile {
+            words.extend(["--profile".to_owned(), profile.clone()]);
+        }
+        words.extend(verb.iter().map(|word| (*word).to_owned()));
+        Ok(words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
+    }
+
+    /// Names and texts of the units.
+    fn units(&self) -> Result<Vec<(String, String)>> {
+        let name = self.name();
+        let target = if self.system { "multi-user.target" } else { "default.target" };
+        let unit = "[Unit]\nDescription=Scheduled backups by snap\nDocumentation=man:snap(1)\n";
+        // Only the main process is told to stop: it tells its jobs, once.
+        let common = "KillMode=mixed\nTimeoutStopSec=5min\nNice=10\nIOSchedulingClass=idle\n";
+        let network =
+            if self.system { "Wants=network-online.target\nAfter=network-online.target\n" } else { "" };
+        if self.daemon {
+            let call = self.call(&["daemon"], unit_word)?;
+            let service = format!(
+                "{unit}{network}\n[Service]\nType=notify\nExecStart={call}\nExecReload=/bin/kill -HUP $MAINPID\n\
+                 Restart=on-failure\nRestartSec=1min\n{common}\n[Install]\nWantedBy={target}\n"
+            );
+            return Ok(vec![(format!("{name}.service"), service)]);
+        }
+        let call = self.call(&["schedule", "run"], unit_word)?;
+        let service = format!("{unit}{network}\n[Service]\nType=oneshot\nExecStart={call}\n{common}");
+        let timer = "[Unit]\nDescription=Looks every five minutes which backups by snap are due\n\n\
+             [Timer]\nOnCalendar=*:0/5\nPersistent=true\nAccuracySec=1s\n\n[Install]\nWantedBy=timers.target\n";
+        Ok(vec![(format!("{name}.service"), service), (format!("{name}.timer"), timer.to_owned())])
+    }
+
+    /// What systemd is to start.
+    fn started(&self) -> String {
+        format!("{}.{}", self.name(), if self.daemon { "service" } else { "timer" })
+    }
+
+    fn systemctl(&self, args: &[&str]) -> Vec<String> {
+        let mut words = vec!["systemctl".to_owned()];
+        if !self.system {
+            words.push("--user".to_owned());
+        }
+        words.extend(args.iter().map(|word| (*word).to_owned()));
+        words
+    }
+
+    fn cron_line(&self) -> Result<String> {
+        let mark = match &self.profile {
+            Some(profile) => format!("{MARK} -P {profile}"),
+            None => MARK.to_owned(),
+        };
+        Ok(format!("*/5 * * * * {} {mark}", self.call(&["--quiet", "schedule", "run"], cron_word)?))
+    }
+}
+
+/// Writes and starts it; with `dry_run` only says what.
+///
+/// # Errors
+/// When something could not be written or run.
+pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
+    if wanted.cron {
+        let line = wanted.cron_line()?;
+        return change_crontab(dry_run, &line, Some(&line));
+    }
+    let folder = wanted.folder()?;
+    for (name, text) in wanted.units()? {
+        let file = folder.join(name);
+        if dry_run {
+            output::tell(&format!("# {}\n{text}", file.display()))?;
+            continue;
+        }
+        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+        fs::write(&file, text).map_err(Error::io("write", &file))?;
+        output::tell(&format!("wrote {}", file.display()))?;
+    }
+    call(&wanted.systemctl(&["daemon-reload"]), dry_run)?;
+    call(&wanted.systemctl(&["enable", "--now", &wanted.started()]), dry_run)?;
+    if !wanted.system && !dry_run {
+        output::tell("it runs while you are logged in; `loginctl enable-linger` makes it run always")?;
+    }
+    Ok(())
+}
+
+/// Stops and removes it.
+///
+/// # Errors
+/// When it could not be removed.
+pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
+    if wanted.cron {
+        return change_crontab(dry_run, &wanted.cron_line()?, None);
+    }
+    let (folder, name) = (wanted.folder()?, wanted.name());
+    let files: Vec<PathBuf> =
+        ["service", "timer"].iter().map(|end| folder.join(format!("{name}.{end}"))).collect();
+    let there: Vec<&PathBuf> = files.iter().filter(|file| file.exists()).collect();
+    if there.is_empty() {
+        return output::tell("it is not installed: nothing done");
+    }
+    let units: Vec<&str> = there.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+    call(&wanted.systemctl(&[&["disable", "--now"], &units[..]].concat()), dry_run)?;
+    for file in there {
+        if dry_run {
+            output::tell(&format!("# remove {}", file.display()))?;
+        } else {
+            fs::remove_file(file).map_err(Error::io("remove", file))?;
+            output::tell(&format!("removed {}", file.display()))?;
+        }
+    }
+    call(&wanted.systemctl(&["daemon-reload"]), dry_run)
+}
+
+/// Puts the line into the crontab in the place of the one with the same mark, or takes that out.
+fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
+    let mark = line.find(MARK).and_then(|at| line.get(at..)).unwrap_or(MARK);
+    if dry_run {
+        return output::tell(
+            put.unwrap_or(&format!("# remove from the crontab: the line that ends with {mark}")),
+        );
+    }
+    let listed = programs::foreign("crontab").arg("-l").stdin(Stdio::null()).output();
+    let listed = listed.map_err(Error::io("run", "crontab"))?;
+    // Without a crontab it fails, and says so on standard error only.
+    let old = if listed.status.success() { listed.stdout } else { Vec::new() };
+    let old = String::from_utf8(old).map_err(|_| {
+        Error::Usage("the crontab is not UTF-8: edit it by hand, `-n` prints the line".to_owned())
+    })?;
+    let mut new: String =
+        old.lines().filter(|line| !line.ends_with(mark)).map(|line| format!("{line}\n")).collect();
+    new.extend(put.map(|line| format!("{line}\n")));
+    if new == old {
+        return output::tell("the crontab has it so already: nothing done");
+    }
+    let child = programs::foreign("crontab").arg("-").stdin(Stdio::piped()).spawn();
+    let mut child = child.map_err(Error::io("run", "crontab"))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(new.as_bytes()).map_err(Error::io("write to", "crontab"))?;
+    }
+    let status = child.wait().map_err(Error::io("run", "crontab"))?;
+    if !status.success() {
+        return Err(Error::io("run", "crontab")(std::io::Error::other(status.to_string())));
+    }
+    output::tell(
+        &put.map_or_else(
+            || "removed it from the crontab".to_owned(),
+            |line| format!("in the crontab: {line}"),
+        ),
+    )
+}
+
+fn call(words: &[String], dry_run: bool) -> Result<()> {
+    let text = words.join(" ");
+    if dry_run {
+        return output::tell(&format!("# {text}"));
+    }
+    let Some((program, args)) = words.split_first() else { return Ok(()) };
+    let status = programs::foreign(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(Error::io("run", &text))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::io("run", &text)(std::io::Error::other(status.to_string())))
+    }
+}
+
+/// A word of a unit's command line: quoted, and without what systemd would replace.
+fn unit_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:+=@".contains(c);
+    let doubled = word.replace('%', "%%").replace('$', "$$");
+    if word.chars().all(plain) {
+        return doubled;
+    }
+    format!("\"{}\"", doubled.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+/// A word for the shell, in a line where cron takes % for an end of line.
+fn cron_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:+=@".contains(c);
+    if word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''")).replace('%', "\\%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted() -> Wanted {
+        Wanted {
+            program: "/usr/bin/snap".into(),
+            config: Some("/etc/my snap/100%.toml".into()),
+            profile: None,
+            state: None,
+            daemon: false,
+            system: true,
+            cron: false,
+        }
+    }
+
+    #[test]
+    fn words_are_one_word_each_to_whoever_reads_them() {
+        let units = wanted().units().unwrap();
+        assert!(
+            units[0]
+                .1
+                .contains("ExecStart=/usr/bin/snap --config \"/etc/my snap/100%%.toml\" schedule run\n")
+        );
+        let line = wanted().cron_line().unwrap();
+        assert_eq!(
+            line,
+            "*/5 * * * * /usr/bin/snap --config '/etc/my snap/100\\%.toml' --quiet schedule run # snap schedule"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! One job as a process of its own: what it does to its memory or its life stays with it. Secrets go by the environment,
+//! never by arguments, which everybody on the machine may read.
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal};
+use snap_backup::ops::schedule::scheduler::End;
+use snap_backup::util::programs;
+use snap_backup::{Error, Result};
+
+use super::Planned;
+use crate::args::Global;
+use crate::schedule::daemon::Event;
+use crate::{exit, password};
+
+/// Names the process whose end is to end this one.
+const PARENT: &str = "SNAP_JOB_PARENT";
+/// The time that the run is for.
+const DUE: &str = "SNAP_JOB_DUE";
+const ATTEMPT: &str = "SNAP_JOB_ATTEMPT";
+const ATTEMPTS: &str = "SNAP_JOB_ATTEMPTS";
+/// All of them: what a job starts in its turn is no job of the schedule.
+pub(crate) const ORDERS: [&str; 4] = [PARENT, DUE, ATTEMPT, ATTEMPTS];
+
+/// What a process that the schedule started knows of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order {
+    pub(crate) due: Option<Timestamp>,
+    pub(crate) attempt: u32,
+    pub(crate) attempts: u32,
+}
+
+impl Order {
+    /// What the environment says.
+    pub(crate) fn of_environment() -> Self {
+        let of = |name: &str| std::env::var(name).ok();
+        let number = |name: &str| of(name).and_then(|text| text.parse().ok()).unwrap_or(1);
+        let due = of(DUE).and_then(|text| text.parse().ok());
+        Self { due, attempt: number(ATTEMPT), attempts: number(ATTEMPTS) }
+    }
+
+    /// Whether a run that ends with this code is tried again, so that nobody need be told yet.
+    pub(crate) fn is_tried_again(self, code: u8) -> bool {
+        self.attempt < self.attempts && is_retried(code)
+    }
+}
+
+/// Whether another attempt may go better: not after a wrong password, a wrong call, damage or a refusal.
+fn is_retried(code: u8) -> bool {
+    matches!(code, 1 | 21 | exit::INTERRUPTED)
+}
+
+/// What an end means for the schedule. A run that somebody else stopped is tried again as one that failed.
+pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
+    let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
+    match code {
+        Some(0 | 3) => End::Done,
+        Some(exit::INTERRUPTED) | None if stopping => End::Interrupted,
+        None => End::Failed,
+        Some(code) if is_retried(code) => End::Failed,
+        Some(_) => End::Done,
+    }
+}
+
+/// How it ended, for people; `None` where that was well.
+pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
+    match status {
+        None => Some("it could not be started".to_owned()),
+        // An item that could not be read has been told of by whoever could not read it.
+        Some(status) if matches!(status.code(), Some(0 | 3)) => None,
+        Some(status) => Some(match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("it was killed by signal {signal}"),
+            (None, None) => "nobody knows how it ended".to_owned(),
+        }),
+    }
+}
+
+/// Starts it and waits for it on a thread of its own: the kernel ends the process when this thread ends.
+pub(crate) fn start(
+    global: &Global,
+    planned: &Planned,
+    due: Timestamp,
+    attempt: u32,
+    events: &Sender<Event>,
+) -> Result<()> {
+    let mut command = programs::own().map_err(Error::io("find", "this program"))?;
+    command.args(planned.arguments()).stdin(Stdio::null()).process_group(0);
+    if global.json {
+        command.arg("--json");
+    }
+    if global.quiet {
+        command.arg("--quiet");
+    }
+    if global.insecure_no_password {
+        command.arg("--insecure-no-password");
+    }
+    // A job must find the same source of the password: a variable that lost to a flag here would win there.
+    if global.password_file().is_some() || global.password_command().is_some() {
+        for name in [password::VARIABLE, "SNAP_PASSWORD_FILE", "SNAP_PASSWORD_COMMAND"] {
+            command.env_remove(name);
+        }
+    }
+    for (name, value) in [
+        ("SNAP_CONFIG", &global.config),
+        ("SNAP_PROFILE", &global.profile.clone().map(Into::into)),
+        ("SNAP_REPO", &global.repo),
+        ("SNAP_PASSWORD_FILE", &global.password_file),
+        ("SNAP_PASSWORD_COMMAND", &global.password_command),
+        ("SNAP_SSH_COMMAND", &global.ssh_command.clone().map(Into::into)),
+        ("SNAP_LIMIT_UPLOAD", &global.limit_upload.map(|rate| format!("{rate}B").into())),
+        ("SNAP_LIMIT_DOWNLOAD", &global.limit_download.map(|rate| format!("{rate}B").into())),
+        ("SNAP_CACHE_DIR", &global.cache_dir),
+        ("SNAP_STATE_DIR", &global.state_dir),
+    ] {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command.env(PARENT, std::process::id().to_string()).env(DUE, due.to_string());
+    command
+        .env(ATTEMPT, attempt.to_string())
+        .env(ATTEMPTS, planned.job.retries.saturating_add(1).to_string());
+    let (events, name) = (events.clone(), planned.job.name.clone());
+    let wait = move || {
+        let status = match command.spawn() {
+            Ok(mut child) => {
+                // Nobody hears it only when the schedule has ended.
+                let _ = events.send(Event::Started(name.clone(), child.id()));
+                child.wait().ok()
+            }
+            Err(_) => None,
+        };
+        let _ = events.send(Event::Ended(name, status));
+    };
+    std::thread::Builder::new()
+        .name("job".to_owned())
+        .spawn(wait)
+        .map(drop)
+        .map_err(Error::io("start", "a thread"))
+}
+
+/// Sends a signal, if the process is still there.
+pub(crate) fn signal(id: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        // One that has ended meanwhile needs none.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// What a job hears when its schedule is gone. The kernel may say so once for each thread that is gone: so it is none of
+/// the signals whose second one means at once.
+pub(crate) const ORPHANED: i32 = signal_hook::consts::SIGUSR2;
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process is to stop when it hears that.
+pub(crate) fn follows() -> bool {
+    FOLLOWS.load(Ordering::Relaxed)
+}
+
+/// In a process that the schedule started: if that is killed, this one stops in good order.
+pub(crate) fn follow_parent() {
+    let Some(parent) = std::env::var(PARENT).ok().and_then(|text| text.parse::<i32>().ok()) else { return };
+    let is_parent = || rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent);
+    if is_parent() {
+        // A kernel that knows no such thing is one where an orphan simply ends its work.
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::USR2));
+        FOLLOWS.store(true, Ordering::Relaxed);
+        if !is_parent() {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::USR2);
+        }
+    }
+}

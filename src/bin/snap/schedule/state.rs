@@ -1,0 +1,114 @@
+//! What the schedule remembers from one start to the next, and the locks that keep two of the same from running.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use snap_backup::codec::crypto::hash;
+use snap_backup::ops::schedule::scheduler::State;
+use snap_backup::{Error, Result};
+
+/// A file in the folder of the records of runs, one for each configuration.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    dir: PathBuf,
+    key: String,
+    /// Whose schedule it is.
+    of: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    of: String,
+    jobs: BTreeMap<String, State>,
+}
+
+impl Memory {
+    /// `of` names the configuration.
+    pub(crate) fn new(dir: PathBuf, of: String) -> Self {
+        Self { dir, key: short(&of), of }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join(format!("schedule-{}.json", self.key))
+    }
+
+    /// What is remembered; of a file that cannot be understood nothing, with the reason.
+    pub(crate) fn load(&self) -> (BTreeMap<String, State>, Option<String>) {
+        let file = self.file();
+        let forgotten = |why: String| {
+            let text = format!("{}: {why}: what was missed while nothing ran is not known", file.display());
+            (BTreeMap::new(), Some(text))
+        };
+        match fs::read(&file) {
+            Ok(bytes) => match serde_json::from_slice::<Content>(&bytes) {
+                Ok(content) => (content.jobs, None),
+                Err(err) => forgotten(err.to_string()),
+            },
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => (BTreeMap::new(), None),
+            Err(err) => forgotten(err.to_string()),
+        }
+    }
+
+    /// Makes safe what is to be remembered: the old file or the new one is there at any time.
+    ///
+    /// # Errors
+    /// When that could not be done.
+    pub(crate) fn save(&self, jobs: &BTreeMap<String, State>) -> Result<()> {
+        let (file, temp) = (self.file(), self.file().with_extension("new"));
+        let content = Content { of: self.of.clone(), jobs: jobs.clone() };
+        let text = serde_json::to_vec(&content).map_err(|err| Error::io("describe", &file)(err.into()))?;
+        let failed = || Error::io("write what the schedule remembers to", &file);
+        self.make_dir()?;
+        let mut new = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temp)
+            .map_err(failed())?;
+        new.write_all(&text).and_then(|()| new.sync_all()).map_err(failed())?;
+        fs::rename(&temp, &file).map_err(failed())
+    }
+
+    /// The right to run this schedule; `None` while another process has it. Gone with the process, however that ends.
+    ///
+    /// # Errors
+    /// When there is no place for a lock.
+    pub(crate) fn lock(&self) -> Result<Option<File>> {
+        self.make_dir()?;
+        try_lock(&self.dir.join(format!("schedule-{}.lock", self.key)))
+    }
+
+    /// The right to work on a repository; `None` while another schedule has it.
+    ///
+    /// # Errors
+    /// When there is no place for a lock.
+    pub(crate) fn lane(&self, lane: &str) -> Result<Option<File>> {
+        self.make_dir()?;
+        try_lock(&self.dir.join(format!("repository-{}.lock", short(lane))))
+    }
+
+    fn make_dir(&self) -> Result<()> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+        made.map_err(Error::io("make the folder", &self.dir))
+    }
+}
+
+fn try_lock(path: &Path) -> Result<Option<File>> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = opened.map_err(Error::io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(err)) => Err(Error::io("lock", path)(err)),
+    }
+}
+
+fn short(text: &str) -> String {
+    hash::sha256(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,162 @@
+//! What a request meets before it is answered: bounds, the name it asks for, and whether it may come in.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Response, StatusCode, Uri, header};
+use maud::html;
+use tokio::time::timeout;
+
+use super::pages;
+use crate::serve::auth::{Access, Admission};
+use crate::serve::request::Asked;
+use crate::serve::response;
+use crate::serve::response::{Body, Refusal};
+
+/// Bytes of a request's head, as it came.
+const HEAD: usize = 32 << 10;
+/// Bytes of an address: a path of 4096 bytes takes three times as many when all of them are encoded.
+const ADDRESS: usize = 16 << 10;
+/// Bytes of a form with a token.
+const FORM: usize = 4096;
+/// How long a stranger may take to send it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of a request.
+pub(super) enum Door {
+    /// It is to be answered; links of pages begin with `base`, and its address is below that.
+    Open { asked: Asked, base: String },
+    /// It has its answer.
+    Answered(Response<Body>),
+}
+
+/// Lets a request in, or answers it. A body is read only of a form.
+///
+/// # Errors
+/// Why it is turned away, for a stranger.
+pub(super) async fn pass(
+    access: &Access,
+    parts: &mut Parts,
+    body: &mut Incoming,
+    is_known: &AtomicBool,
+) -> Result<Door, Refusal> {
+    bounded(parts)?;
+    if !access.is_meant(&parts.uri, &parts.headers) {
+        let why = "this server is asked for by address or as localhost; --allow-host adds names";
+        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
+    }
+    let below = access.below_base(parts.uri.path()).map(str::to_owned);
+    let base = if below.is_some() { access.base().to_owned() } else { String::new() };
+    if let Some(path) = below {
+        parts.uri = with_path(&parts.uri, &path)?;
+    }
+    let asked = Asked::of(&parts.uri)?;
+    let now = Instant::now();
+    if asked.first() == b"login" && parts.method == Method::POST {
+        let token = form_token(body).await?;
+        return Ok(Door::Answered(match access.sign_in(&token, now) {
+            Some(cookie) => welcome(access, &cookie, is_known)?,
+            None => form("That is not the token."),
+        }));
+    }
+    if let Some(token) = asked.value("token") {
+        return Ok(Door::Answered(match access.sign_in_once(token, now) {
+            Some(cookie) => welcome(access, &cookie, is_known)?,
+            None => {
+                form("The token of that address is wrong, or was used before: it lets one browser in, once.")
+            }
+        }));
+    }
+    if access.admit(&parts.headers, !base.is_empty(), now) == Admission::Refused {
+        return Ok(Door::Answered(turned_away(&asked)));
+    }
+    is_known.store(true, Ordering::Relaxed);
+    if asked.first() == b"logout" && parts.method == Method::POST {
+        return Ok(Door::Answered(redirect("/", &access.sign_out(&parts.headers))?));
+    }
+    Ok(Door::Open { asked, base })
+}
+
+/// The library that reads heads may have taken a little more than it was told.
+fn bounded(parts: &Parts) -> Result<(), Refusal> {
+    let address = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
+    if address > ADDRESS {
+        let why = format!("an address has at most {ADDRESS} bytes");
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, why));
+    }
+    let lines = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if address + lines.sum::<usize>() + parts.method.as_str().len() + 14 > HEAD {
+        let why = format!("a request's head has at most {HEAD} bytes");
+        return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why));
+    }
+    Ok(())
+}
+
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, Refusal> {
+    let bad = || Refusal::new(StatusCode::BAD_REQUEST, "that is no address");
+    let text = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(text.parse::<PathAndQuery>().map_err(|_| bad())?);
+    Uri::from_parts(parts).map_err(|_| bad())
+}
+
+async fn form_token(body: &mut Incoming) -> Result<Vec<u8>, Refusal> {
+    let whole = timeout(PATIENCE, Limited::new(body, FORM).collect()).await;
+    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end");
+    let bad = |_| Refusal::new(StatusCode::BAD_REQUEST, "that is no form with a token");
+    let bytes: Bytes = whole.map_err(late)?.map_err(bad)?.to_bytes();
+    // Tokens are letters that a form leaves alone.
+    let pairs = bytes.split(|byte| *byte == b'&');
+    let token = pairs.filter_map(|pair| pair.strip_prefix(b"token=")).next();
+    Ok(token.unwrap_or_default().to_vec())
+}
+
+/// The token goes out of the address, and a cookie takes its place.
+fn welcome(access: &Access, cookie: &str, is_known: &AtomicBool) -> Result<Response<Body>, Refusal> {
+    is_known.store(true, Ordering::Relaxed);
+    redirect(&format!("{}/", access.base()), cookie)
+}
+
+fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, Refusal> {
+    let bad = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "no cookie could be made");
+    let mut response = response::text(StatusCode::SEE_OTHER, "go on there");
+    response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_str(cookie).map_err(bad)?);
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).map_err(bad)?);
+    Ok(response)
+}
+
+/// A stranger is told nothing but how to come in.
+fn turned_away(asked: &Asked) -> Response<Body> {
+    if asked.first() != b"dav" {
+        return form("This needs the address that `snap serve` printed, or the token.");
+    }
+    let why = "this needs the token that `snap serve` printed, as the password of any user";
+    let mut response = response::text(StatusCode::UNAUTHORIZED, why);
+    let how = HeaderValue::from_static("Basic realm=\"snap\", charset=\"UTF-8\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    response
+}
+
+/// Asks a person for the token. It holds nothing of the repository, not even its name.
+fn form(why: &str) -> Response<Body> {
+    let page = pages::stranger(html! {
+        p role="alert" { (why) }
+        form method="post" action="/login" {
+            label { "Token " input type="password" name="token" autocomplete="off" required autofocus; }
+            " " button { "Sign in" }
+        }
+    });
+    let mut response = response::page(StatusCode::UNAUTHORIZED, page, "");
+    // A browser asks for a password by itself where it hears of Basic; its user has a form.
+    let how = HeaderValue::from_static("Bearer realm=\"snap\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    response
+}

@@ -1,0 +1,137 @@
+//! What a request asks for, as bytes: names need not be text. And the way back: addresses of things.
+
+use hyper::{StatusCode, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use snap_backup::model::id::SnapshotId;
+
+use crate::serve::response::Refusal;
+
+/// Everything but letters, digits and what RFC 3986 calls unreserved.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A request's address, taken apart.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Parts of the path, decoded: none is empty, `.` or `..`, or holds a slash or a NUL.
+    pub(super) path: Vec<Vec<u8>>,
+    query: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Asked {
+    /// Takes an address apart.
+    ///
+    /// # Errors
+    /// When it leads upwards, or is no address.
+    pub(super) fn of(uri: &Uri) -> Result<Self, Refusal> {
+        let mut path = Vec::new();
+        for part in uri.path().split('/').filter(|part| !part.is_empty()) {
+            let part = decoded(part.as_bytes())?;
+            if part == b"." || part == b".." {
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, "paths in snapshots have no '..'"));
+            }
+            if part.iter().any(|byte| matches!(byte, b'/' | 0)) {
+                let why = "a name cannot hold a slash or a NUL";
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+            }
+            path.push(part);
+        }
+        let mut query = Vec::new();
+        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text: &str| decoded(text.replace('+', " ").as_bytes());
+            query.push((decoded(name)?, decoded(value)?));
+        }
+        Ok(Self { path, query })
+    }
+
+    /// The first value of this name.
+    pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
+        let mut found = self.query.iter().filter(|(known, _)| known == name.as_bytes());
+        found.next().map(|(_, value)| value.as_slice())
+    }
+
+    /// The same as text, without space around it; empty where there is none.
+    pub(super) fn text(&self, name: &str) -> String {
+        String::from_utf8_lossy(self.value(name).unwrap_or_default()).trim().to_owned()
+    }
+
+    /// The first part of the path.
+    pub(super) fn first(&self) -> &[u8] {
+        self.path.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// The stored path that the parts from this one on are.
+    pub(super) fn stored(&self, from: usize) -> Vec<u8> {
+        self.path.get(from..).unwrap_or_default().join(&b'/')
+    }
+}
+
+fn decoded(text: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let sound = |at: usize| hex(text.get(at + 1)) && hex(text.get(at + 2));
+    let mut marks = text.iter().enumerate().filter(|(_, byte)| **byte == b'%').map(|(at, _)| at);
+    match marks.all(sound) {
+        true => Ok(percent_decode(text).collect()),
+        false => Err(Refusal::new(StatusCode::BAD_REQUEST, "a % in an address begins two digits")),
+    }
+}
+
+/// Bytes, as an address holds them.
+pub(super) fn encoded(bytes: &[u8]) -> String {
+    percent_encode(bytes, PLAIN).to_string()
+}
+
+/// A stored path, as an address holds it.
+pub(super) fn encoded_path(path: &[u8]) -> String {
+    path.split(|byte| *byte == b'/').map(encoded).collect::<Vec<_>>().join("/")
+}
+
+/// Where something of a snapshot is shown.
+pub(super) fn shown_at(id: &SnapshotId, path: &[u8]) -> String {
+    format!("/s/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
+}
+
+/// Where a file is downloaded from.
+pub(super) fn file_at(id: &SnapshotId, path: &[u8]) -> String {
+    format!("/dav/{id}/{}", encoded_path(path))
+}
+
+/// Where an archive is downloaded from.
+pub(super) fn archive_at(id: &SnapshotId, path: &[u8]) -> String {
+    format!("/tar/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
+}
+
+/// Where the versions of a path are.
+pub(super) fn versions_at(path: &[u8]) -> String {
+    format!("/versions/{}", encoded_path(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(uri: &str) -> Result<Asked, Refusal> {
+        Asked::of(&uri.parse().unwrap())
+    }
+
+    #[test]
+    fn names_are_bytes_and_come_back_as_they_were() {
+        let path = b"a b/\xff%2e/\xc3\xa9:?#&\"<".to_vec();
+        let uri = format!("/versions/{}", encoded_path(&path));
+        assert_eq!(asked(&uri).unwrap().stored(1), path);
+        let found = asked("/x?q=a+b%2B%ff&q=2&e").unwrap();
+        assert_eq!(found.value("q"), Some(b"a b+\xff".as_slice()));
+        assert_eq!((found.text("e"), found.value("none")), (String::new(), None));
+    }
+
+    #[test]
+    fn nothing_leads_upwards() {
+        for uri in
+            ["/s/../x", "/s/%2e%2e/x", "/..", "/s/.%2E", "/a%2fb", "/a%00", "/%", "/%4", "/%zz", "/?a=%g"]
+        {
+            assert!(asked(uri).is_err(), "{uri}");
+        }
+        assert_eq!(asked("//a///b/").unwrap().stored(0), b"a/b");
+        assert!(asked("/a..b/...").is_ok());
+    }
+}

@@ -1,0 +1,174 @@
+//! Answers: what they are made of, and what all of them say.
+
+use std::io;
+use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Response, StatusCode, header};
+use maud::Markup;
+use snap_backup::Error;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::output;
+use crate::serve::request::encoded;
+
+/// Pieces of an archive that wait to be sent.
+const AHEAD: usize = 4;
+/// Bytes of such a piece, about.
+const PIECE: usize = 64 << 10;
+
+/// What an answer consists of.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// No scripts, nothing from anywhere else, in nobody's frame; no page of another site reads or embeds an answer, and
+/// nobody keeps one.
+const FOR_ALL: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (header::VARY, "Cookie, Authorization"),
+];
+
+/// Why something is not answered.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) why: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into() }
+    }
+
+    pub(super) fn not_found(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, why)
+    }
+}
+
+/// What went wrong below: whose fault it is decides the status.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::NoSnapshot { .. } | Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::Usage(_) => StatusCode::BAD_REQUEST,
+            Error::Interrupted | Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let hint = error.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
+        Self::new(status, format!("{}{hint}", error.chain()))
+    }
+}
+
+/// Text, as it is.
+pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
+    of(status, "text/plain; charset=utf-8", format!("{}\n", output::printable(text)))
+}
+
+/// A page, with links that begin with `base`. All text in it is escaped, so a quotation mark before a slash stands only
+/// where an attribute begins.
+pub(super) fn page(status: StatusCode, page: Markup, base: &str) -> Response<Body> {
+    let mut page = page.into_string();
+    if !base.is_empty() {
+        for attribute in ["href", "action"] {
+            page = page.replace(&format!("{attribute}=\"/"), &format!("{attribute}=\"{base}/"));
+        }
+    }
+    of(status, "text/html; charset=utf-8", page)
+}
+
+/// Something whole, of this type.
+pub(super) fn of(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// Adds what all answers say.
+pub(super) fn guarded(mut response: Response<Body>) -> Response<Body> {
+    for (name, value) in FOR_ALL {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Says that an answer is to be kept as a file of this name, and never shown.
+pub(super) fn attach(response: &mut Response<Body>, name: &[u8]) {
+    let text = String::from_utf8_lossy(name);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.+ ".contains(c) { c } else { '_' };
+    let ascii: String = text.chars().map(plain).collect();
+    let value = format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", encoded(text.as_bytes()));
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+}
+
+/// Both ends of something that is written on a thread and sent as it comes.
+pub(super) fn pipe() -> (Pipe, Body) {
+    let (sender, receiver) = channel(AHEAD);
+    (Pipe { sender, waiting: Vec::new() }, Coming(receiver).boxed_unsync())
+}
+
+/// The end that is written to, on a thread that may wait. It fails once nobody reads any more.
+pub(super) struct Pipe {
+    sender: Sender<io::Result<Bytes>>,
+    waiting: Vec<u8>,
+}
+
+impl Pipe {
+    fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
+        self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Ends an answer that is whole, or breaks one off that is not, so that it is not taken for whole.
+    pub(super) fn end(mut self, whole: bool) {
+        // Where nobody reads, there is nobody to tell.
+        let _ = match whole {
+            true => self.flush(),
+            false => self.send(Err(io::ErrorKind::UnexpectedEof.into())),
+        };
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.waiting);
+        if piece.is_empty() { Ok(()) } else { self.send(Ok(piece.into())) }
+    }
+}
+
+struct Coming(Receiver<io::Result<Bytes>>);
+
+impl hyper::body::Body for Coming {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}

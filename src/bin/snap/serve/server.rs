@@ -1,0 +1,171 @@
+//! Connections: how many, how long, and how much each may say before it is heard.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::TcpListener as Bound;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::serve::router;
+use crate::serve::router::Site;
+
+/// Connections at once; more wait until one ends.
+const CONNECTIONS: usize = 64;
+/// Of these, those on which nobody has been let in yet; one more hangs up on the one that has been there longest.
+const STRANGERS: usize = 16;
+/// Bytes that are kept of a request's head; `door` bounds it exactly.
+const HEAD: usize = 32 << 10;
+/// Header lines of a request.
+const LINES: usize = 64;
+/// Whoever takes nothing for so long is hung up on.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Whoever has not said for so long what is wanted is hung up on.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// How soon a signal is seen.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Answers until `stop` is up.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub(super) async fn serve(listener: Bound, site: &Arc<Site>, stop: &AtomicBool) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut strangers = Strangers::default();
+    while !stop.load(Ordering::Relaxed) {
+        while connections.try_join_next().is_some() {}
+        if let Some(visit) = site.idle() {
+            spawn_blocking(move || drop(visit));
+        }
+        // Without a place for it, a connection waits in the system's queue.
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+            sleep(TICK).await;
+            continue;
+        };
+        let Ok(accepted) = timeout(TICK, listener.accept()).await else { continue };
+        match accepted {
+            Ok((stream, _)) => {
+                let (site, is_known) = (Arc::clone(site), Arc::new(AtomicBool::new(false)));
+                let known = Arc::clone(&is_known);
+                let task = connections.spawn(async move {
+                    let _place = place;
+                    // A caller that went away is its own affair.
+                    let _ = converse(stream, site, known).await;
+                });
+                strangers.add(is_known, task);
+            }
+            // Too many open files, say: no reason to spin.
+            Err(_) => sleep(TICK).await,
+        }
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Connections on which nobody has been let in. Whoever opens many and says nothing must not keep others out, so they have
+/// few places, and the newest one gets one.
+#[derive(Default)]
+struct Strangers(VecDeque<(Arc<AtomicBool>, AbortHandle)>);
+
+impl Strangers {
+    fn add(&mut self, is_known: Arc<AtomicBool>, task: AbortHandle) {
+        self.0.retain(|(is_known, task)| !is_known.load(Ordering::Relaxed) && !task.is_finished());
+        if self.0.len() >= STRANGERS
+            && let Some((_, oldest)) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back((is_known, task));
+    }
+}
+
+async fn converse(stream: TcpStream, site: Arc<Site>, is_known: Arc<AtomicBool>) -> hyper::Result<()> {
+    // Answers are written whole.
+    let _ = stream.set_nodelay(true);
+    let answer = service_fn(move |request| {
+        let (site, is_known) = (Arc::clone(&site), Arc::clone(&is_known));
+        async move { Ok::<_, Infallible>(router::answer(&site, request, &is_known).await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_headers(LINES)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(Patient { stream, stalled: None }), answer)
+        .await
+}
+
+/// A stream that fails when the other side takes nothing for too long: what it is sent holds a session.
+struct Patient {
+    stream: TcpStream,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn heed<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.stalled = None;
+            return done;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.heed(context, done)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.heed(context, done)
+    }
+}

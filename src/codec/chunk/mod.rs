@@ -1,0 +1,5 @@
+//! Chunks: where to cut, how blocks of them are compressed.
+
+pub mod block;
+pub mod chunker;
+pub mod compress;

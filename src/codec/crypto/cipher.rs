@@ -1,0 +1,262 @@
+//! Sealing: XAES-256-GCM (C2SP, <https://c2sp.org/XAES-256-GCM>) on ring's AES-256-GCM, or a plain checksum
+//! where a repository is not encrypted. The only user of ring and aes.
+
+use aes::Aes256;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use ring::aead;
+use zeroize::Zeroizing;
+
+use crate::codec::crypto::hash;
+use crate::codec::crypto::hash::{ChunkType, Key, SubKeys};
+use crate::model::config::CipherKind;
+use crate::model::decode_error::Malformed;
+use crate::model::id::RepoId;
+use crate::model::id::SnapshotId;
+
+/// Bytes of the random nonce in front of a sealed body.
+pub const NONCE: usize = 24;
+/// Bytes of the tag behind it.
+pub const TAG: usize = 16;
+/// What sealing adds.
+pub const OVERHEAD: usize = NONCE + TAG;
+
+/// Fills a buffer from the system's random generator.
+///
+/// # Errors
+/// When the system has none to give.
+pub fn random(out: &mut [u8]) -> Result<(), Malformed> {
+    getrandom::fill(out).map_err(|err| Malformed::with(format!("no random bytes: {err}")))
+}
+
+/// A new random id.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn new_id() -> crate::error::Result<SnapshotId> {
+    let mut bytes = [0u8; 16];
+    random(&mut bytes).map_err(crate::error::Error::making("a new session"))?;
+    Ok(SnapshotId::new(bytes))
+}
+
+/// Seals and opens with one key.
+#[derive(Debug, Clone)]
+pub struct Cipher {
+    kind: CipherKind,
+    key: Key,
+}
+
+impl Cipher {
+    /// With a key.
+    pub fn new(kind: CipherKind, key: Key) -> Self {
+        Self { kind, key }
+    }
+
+    /// Appends nonce, sealed `plain` and tag to `out`. `aad` is bound to it and not stored.
+    ///
+    /// # Errors
+    /// When there is no randomness for the nonce.
+    pub fn seal(&self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let mut nonce = [0u8; NONCE];
+        if self.kind == CipherKind::Xaes256Gcm {
+            random(&mut nonce)?;
+        }
+        self.seal_with(&nonce, aad, plain, out)
+    }
+
+    fn seal_with(
+        &self,
+        nonce: &[u8; NONCE],
+        aad: &[u8],
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        out.reserve(plain.len() + OVERHEAD);
+        out.extend_from_slice(nonce);
+        let start = out.len();
+        out.extend_from_slice(plain);
+        match self.kind {
+            CipherKind::None => {
+                let tag = checksum(aad, plain);
+                out.extend_from_slice(&tag);
+            }
+            CipherKind::Xaes256Gcm => {
+                let (key, nonce) = self.message_key(nonce)?;
+                let lost = Malformed::because("plain bytes that are not where they were put");
+                let body = out.get_mut(start..).ok_or(lost)?;
+                let tag = key
+                    .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), body)
+                    .map_err(|_| Malformed::because("too long to seal"))?;
+                out.extend_from_slice(tag.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens in place what [`Self::seal`] wrote and returns the plain bytes.
+    ///
+    /// # Errors
+    /// When anything, `aad` included, is not what was sealed.
+    pub fn open<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], Malformed> {
+        let (nonce, body) =
+            sealed.split_first_chunk_mut::<NONCE>().ok_or(Malformed::because("too short to be sealed"))?;
+        match self.kind {
+            CipherKind::None => {
+                let (plain, tag) =
+                    body.split_last_chunk_mut::<TAG>().ok_or(Malformed::because("too short to be sealed"))?;
+                if *nonce != [0; NONCE] || !hash::equal(tag, &checksum(aad, plain)) {
+                    return Err(Malformed::because("the checksum does not fit"));
+                }
+                Ok(plain)
+            }
+            CipherKind::Xaes256Gcm => {
+                let (key, nonce) = self.message_key(nonce)?;
+                key.open_in_place(nonce, aead::Aad::from(aad), body)
+                    .map_err(|_| Malformed::because("its bytes are not what was written with this key"))
+            }
+        }
+    }
+
+    /// The key and nonce of one message: CMAC-based derivation of NIST SP 800-108 as XAES prescribes.
+    fn message_key(&self, nonce: &[u8; NONCE]) -> Result<(aead::LessSafeKey, aead::Nonce), Malformed> {
+        let outer = Aes256::new(&(*self.key.bytes()).into());
+        let mut zero = aes::Block::default();
+        outer.encrypt_block(&mut zero);
+        let first: [u8; 16] = zero.into();
+        let doubled = u128::from_be_bytes(first) << 1 ^ if first[0] & 0x80 == 0 { 0 } else { 0x87 };
+        let mut derived = Zeroizing::new([0u8; 32]);
+        for (counter, half) in [1u8, 2].into_iter().zip(derived.as_chunks_mut::<16>().0) {
+            let mut block = [0u8; 16];
+            let (head, tail) = block.split_at_mut(4);
+            head.copy_from_slice(&[0, counter, b'X', 0]);
+            tail.copy_from_slice(&nonce[..12]);
+            let mut block = aes::Block::from((u128::from_be_bytes(block) ^ doubled).to_be_bytes());
+            outer.encrypt_block(&mut block);
+            *half = block.into();
+        }
+        let key = aead::UnboundKey::new(&aead::AES_256_GCM, derived.as_ref())
+            .map_err(|_| Malformed::because("a key of the wrong length"))?;
+        let nonce = aead::Nonce::try_assume_unique_for_key(&nonce[12..])
+            .map_err(|_| Malformed::because("a nonce of the wrong length"))?;
+        Ok((aead::LessSafeKey::new(key), nonce))
+    }
+}
+
+/// The ciphers of one open repository.
+#[derive(Debug, Clone)]
+pub struct Ring {
+    /// Bound to everything sealed, so that no object of another repository can stand in.
+    pub repo: RepoId,
+    /// For blocks of file data.
+    pub data: Cipher,
+    /// For everything else.
+    pub meta: Cipher,
+    /// Which cipher it is.
+    pub kind: CipherKind,
+}
+
+impl Ring {
+    /// With keys derived from the master key.
+    pub fn new(kind: CipherKind, repo: RepoId, keys: &SubKeys) -> Self {
+        Self {
+            repo,
+            data: Cipher::new(kind, keys.data.clone()),
+            meta: Cipher::new(kind, keys.meta.clone()),
+            kind,
+        }
+    }
+
+    /// The cipher for blocks of a type.
+    pub fn block(&self, kind: ChunkType) -> &Cipher {
+        match kind {
+            ChunkType::Data => &self.data,
+            ChunkType::Tree => &self.meta,
+        }
+    }
+}
+
+/// The byte that stands for a cipher in the format.
+pub const fn cipher_byte(kind: CipherKind) -> u8 {
+    match kind {
+        CipherKind::None => 0,
+        CipherKind::Xaes256Gcm => 1,
+    }
+}
+
+/// First 16 bytes of SHA-256 over the length of `aad`, `aad` and the plain bytes.
+fn checksum(aad: &[u8], plain: &[u8]) -> [u8; TAG] {
+    let mut hasher = hash::Hasher::default();
+    hasher.update(&(aad.len() as u64).to_le_bytes());
+    hasher.update(aad);
+    hasher.update(plain);
+    let full = hasher.finish();
+    let mut tag = [0u8; TAG];
+    tag.copy_from_slice(&full[..TAG]);
+    tag
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::any;
+    use proptest::{prop_assert_eq, proptest};
+    use xaes_256_gcm::Xaes256Gcm;
+    use xaes_256_gcm::aead::{Aead, Payload};
+
+    use super::*;
+    use crate::model::id::hex;
+
+    proptest! {
+        #[test]
+        fn another_implementation_opens_what_is_sealed_and_seals_what_opens(
+            key in any::<[u8; 32]>(),
+            nonce in any::<[u8; NONCE]>(),
+            aad in vec(any::<u8>(), 0..80),
+            plain in vec(any::<u8>(), 0..600),
+        ) {
+            let ours = Cipher::new(CipherKind::Xaes256Gcm, Key::new(key));
+            let theirs = Xaes256Gcm::new(&key.into());
+            let mut sealed = Vec::new();
+            ours.seal_with(&nonce, &aad, &plain, &mut sealed).unwrap();
+            let body = theirs.encrypt(&nonce.into(), Payload { msg: &plain, aad: &aad }).unwrap();
+            prop_assert_eq!(&sealed, &[&nonce[..], &body].concat());
+            let opened = theirs.decrypt(&nonce.into(), Payload { msg: &sealed[NONCE..], aad: &aad }).unwrap();
+            prop_assert_eq!(&opened, &plain);
+            prop_assert_eq!(ours.open(&aad, &mut sealed).unwrap(), plain);
+        }
+    }
+
+    fn sealed(key: u8, aad: &[u8]) -> String {
+        let cipher = Cipher::new(CipherKind::Xaes256Gcm, Key::new([key; 32]));
+        let mut out = Vec::new();
+        cipher.seal_with(b"ABCDEFGHIJKLMNOPQRSTUVWX", aad, b"XAES-256-GCM", &mut out).unwrap();
+        hex(&out[NONCE..])
+    }
+
+    #[test]
+    fn the_vectors_of_the_specification_come_out() {
+        assert_eq!(sealed(1, b""), "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271");
+        assert_eq!(
+            sealed(3, b"c2sp.org/XAES-256-GCM"),
+            "986ec1832593df5443a179437fd083bf3fdb41abd740a21f71eb769d"
+        );
+    }
+
+    #[test]
+    fn any_flipped_bit_or_other_context_is_noticed_with_and_without_encryption() {
+        for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
+            let cipher = Cipher::new(kind, Key::new([9; 32]));
+            let mut good = Vec::new();
+            cipher.seal(b"aad", b"some plain bytes", &mut good).unwrap();
+            assert_eq!(cipher.open(b"aad", &mut good.clone()).unwrap(), b"some plain bytes");
+            assert!(cipher.open(b"bad", &mut good.clone()).is_err());
+            for bit in 0..good.len() * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(cipher.open(b"aad", &mut bad).is_err(), "{kind:?} bit {bit}");
+            }
+            for len in 0..good.len() {
+                assert!(cipher.open(b"aad", &mut good[..len].to_vec()).is_err(), "{kind:?} length {len}");
+            }
+        }
+    }
+}

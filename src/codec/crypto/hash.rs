@@ -1,0 +1,224 @@
+//! Names and derived keys. The only user of sha2, hmac and hkdf.
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::model::id::{ChunkId, RepoId};
+
+/// What a chunk is; part of what is hashed, so that a file's bytes can never pass for a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChunkType {
+    /// A piece of a file.
+    Data,
+    /// A piece of a directory or of a list of a file's parts.
+    Tree,
+}
+
+impl ChunkType {
+    /// The byte that stands for it in the format.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Data => 1,
+            Self::Tree => 2,
+        }
+    }
+
+    /// The type of a byte of the format.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Data),
+            2 => Some(Self::Tree),
+            _ => None,
+        }
+    }
+}
+
+/// A 256-bit key that never shows itself.
+#[derive(Clone)]
+pub struct Key(Zeroizing<[u8; 32]>);
+
+impl Key {
+    /// Wraps key material.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The material.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// SHA-256 of everything given to it.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Names chunks: HMAC-SHA-256 (RFC 2104) with the key's state prepared once.
+#[derive(Clone)]
+pub struct Namer(Hmac<Sha256>);
+
+impl fmt::Debug for Namer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Namer(..)")
+    }
+}
+
+impl Namer {
+    /// With the repository's id key.
+    pub fn new(key: &Key) -> Self {
+        Self(keyed(key.bytes()))
+    }
+
+    /// The id of a chunk.
+    pub fn name(&self, kind: ChunkType, plain: &[u8]) -> ChunkId {
+        let mut mac = self.0.clone();
+        mac.update(&[kind.byte()]);
+        mac.update(plain);
+        ChunkId::new(mac.finalize().into_bytes().into())
+    }
+
+    /// Eight keyed bytes of a name: decides where directories are split and numbers groups of hard links.
+    pub fn tag(&self, label: &[u8], bytes: &[u8]) -> u64 {
+        let mut mac = self.0.clone();
+        mac.update(label);
+        mac.update(bytes);
+        ChunkId::new(mac.finalize().into_bytes().into()).prefix()
+    }
+}
+
+/// HMAC-SHA-256 of some bytes.
+pub fn mac(key: &Key, bytes: &[u8]) -> [u8; 32] {
+    let mut mac = keyed(key.bytes());
+    mac.update(bytes);
+    mac.finalize().into_bytes().into()
+}
+
+/// Whether two byte strings are equal, in time that does not tell where they differ.
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0u8, |sum, (x, y)| sum | (x ^ y)) == 0
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    // HMAC itself pads a short key with zeros to the hash's block of 64 bytes.
+    let mut padded = Zeroizing::new([0u8; 64]);
+    for (to, from) in padded.iter_mut().zip(key) {
+        *to = *from;
+    }
+    Hmac::<Sha256>::new(&(*padded).into())
+}
+
+/// Keys derived from a repository's master key by HKDF-SHA-256 (RFC 5869), one for each use.
+#[derive(Debug, Clone)]
+pub struct SubKeys {
+    /// Chunk ids.
+    pub id: Key,
+    /// Blocks of file data.
+    pub data: Key,
+    /// Blocks of trees, pack tables, manifests and records.
+    pub meta: Key,
+    /// The configuration's check.
+    pub config: Key,
+    /// The chunker's Gear table.
+    pub gear: Box<[u64; 256]>,
+}
+
+impl SubKeys {
+    /// Derives all of them.
+    pub fn derive(master: &Key, repo: &RepoId) -> Self {
+        Self::derive_in(master, repo, repo)
+    }
+
+    /// Derives those of a repository whose chunks are named and cut as in the repository `family`, which has the same
+    /// master key.
+    pub fn derive_in(master: &Key, repo: &RepoId, family: &RepoId) -> Self {
+        let own = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
+        let shared = Hkdf::<Sha256>::new(Some(family.as_bytes()), master.bytes());
+        let key = |hkdf: &Hkdf<Sha256>, label: &[u8]| {
+            let mut out = Zeroizing::new([0u8; 32]);
+            // 32 bytes are far below HKDF's limit of 255 hashes, the only error there is.
+            let _ = hkdf.expand(label, out.as_mut());
+            Key(out)
+        };
+        let mut stream = Zeroizing::new([0u8; 2048]);
+        let _ = shared.expand(b"snap/1 gear", stream.as_mut());
+        let mut gear = Box::new([0u64; 256]);
+        for (slot, bytes) in gear.iter_mut().zip(stream.as_chunks::<8>().0) {
+            *slot = u64::from_le_bytes(*bytes);
+        }
+        Self {
+            id: key(&shared, b"snap/1 id"),
+            data: key(&own, b"snap/1 data"),
+            meta: key(&own, b"snap/1 meta"),
+            config: key(&own, b"snap/1 config"),
+            gear,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_the_bytes_of_a_tree_has_another_name() {
+        let namer = Namer::new(&Key::new([7; 32]));
+        assert_ne!(namer.name(ChunkType::Data, b"x"), namer.name(ChunkType::Tree, b"x"));
+    }
+
+    #[test]
+    fn a_sibling_names_and_cuts_alike_and_seals_with_keys_of_its_own() {
+        let (master, one, two) = (Key::new([1; 32]), RepoId::new([2; 16]), RepoId::new([3; 16]));
+        let (a, b) = (SubKeys::derive(&master, &one), SubKeys::derive_in(&master, &two, &one));
+        assert_eq!((a.id.bytes(), &a.gear), (b.id.bytes(), &b.gear));
+        assert!(a.data.bytes() != b.data.bytes() && a.meta.bytes() != b.meta.bytes());
+        assert_ne!(a.config.bytes(), b.config.bytes());
+    }
+
+    #[test]
+    fn the_mac_is_that_of_rfc_4231() {
+        let mut key = [0u8; 32];
+        key[..4].copy_from_slice(b"Jefe"); // A shorter key is padded with zeros by HMAC itself.
+        let tag = mac(&Key::new(key), b"what do ya want for nothing?");
+        assert_eq!(
+            crate::model::id::hex(&tag),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn every_subkey_differs() {
+        let keys = SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]));
+        let all = [keys.id.bytes(), keys.data.bytes(), keys.meta.bytes(), keys.config.bytes()];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all.iter().skip(i + 1).all(|b| a != b));
+        }
+        assert_ne!(keys.gear[0], keys.gear[1]);
+    }
+}

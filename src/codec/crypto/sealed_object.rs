@@ -1,0 +1,112 @@
+//! Small objects: a header in clear and a sealed postcard body, bound to repository, type and name.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::crypto::cipher;
+use crate::codec::crypto::cipher::{OVERHEAD, Ring};
+use crate::codec::wire;
+use crate::model::config::FORMAT;
+use crate::model::decode_error::Malformed;
+
+/// Bytes of the header.
+pub const HEADER: usize = 24;
+/// Most bytes of a small object.
+pub const MAX_OBJECT: u64 = 64 << 20;
+
+/// Six bytes that say what an object is.
+pub type Magic = [u8; 6];
+/// A manifest, in `snapshots/` and `trash/`.
+pub const MANIFEST: Magic = *b"SNAPMF";
+/// A fence, in `snapshots/`.
+pub const FENCE: Magic = *b"SNAPFN";
+/// A session.
+pub const SESSION: Magic = *b"SNAPSE";
+/// A heartbeat.
+pub const BEAT: Magic = *b"SNAPBT";
+/// What a collector saw of a heartbeat.
+pub const SEEN: Magic = *b"SNAPSN";
+/// A collection.
+pub const GC: Magic = *b"SNAPGC";
+/// The end of a collection.
+pub const GC_DONE: Magic = *b"SNAPGD";
+/// The beginning of a segment, in `index/`.
+pub const SEGMENT: Magic = *b"SNAPIX";
+/// Something damaged.
+pub const DAMAGE: Magic = *b"SNAPDM";
+
+/// Why a header could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadHeader {
+    /// It is none.
+    Malformed(Malformed),
+    /// It is of a newer format.
+    Newer(u16),
+}
+
+/// The type of an object, when its header is whole and its version known.
+///
+/// # Errors
+/// `Newer` names the version.
+pub fn magic_of(bytes: &[u8]) -> Result<Magic, BadHeader> {
+    let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short())?;
+    let (version, _) = rest.split_first_chunk::<2>().ok_or(short())?;
+    if !magic.starts_with(b"SNAP") {
+        return Err(BadHeader::Malformed(Malformed::because("not an object of a snap repository")));
+    }
+    match u16::from_le_bytes(*version) {
+        FORMAT => Ok(*magic),
+        0 => Err(BadHeader::Malformed(Malformed::because("format 0"))),
+        newer => Err(BadHeader::Newer(newer)),
+    }
+}
+
+/// Bytes of the object that begins so, as its header says; other bytes may lie behind it.
+pub fn object_len(bytes: &[u8]) -> Option<u64> {
+    let body = bytes.get(12..16)?.try_into().ok()?;
+    Some((HEADER + OVERHEAD) as u64 + u64::from(u32::from_le_bytes(body)))
+}
+
+fn short() -> BadHeader {
+    BadHeader::Malformed(Malformed::because("too short"))
+}
+
+/// The object of a value.
+///
+/// # Errors
+/// When it cannot be sealed.
+pub fn close<T: Serialize>(ring: &Ring, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>, Malformed> {
+    let body = wire::encode(value)?;
+    let mut out = Vec::with_capacity(HEADER + body.len() + OVERHEAD);
+    out.extend_from_slice(&magic);
+    out.extend_from_slice(&FORMAT.to_le_bytes());
+    out.extend_from_slice(&[cipher::cipher_byte(ring.kind), 0, 0, 0]);
+    let len = u32::try_from(body.len()).map_err(|_| Malformed::because("an object too large"))?;
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&[0; 8]);
+    let aad = aad(ring, &out, name);
+    ring.meta.seal(&aad, &body, &mut out)?;
+    Ok(out)
+}
+
+/// The value of an object.
+///
+/// # Errors
+/// When it is of another type, another name's, another repository's, or not what was written.
+pub fn open<T>(ring: &Ring, magic: Magic, name: &str, mut bytes: Vec<u8>) -> Result<T, Malformed>
+where
+    T: for<'a> Deserialize<'a>,
+{
+    if bytes.get(..6) != Some(&magic) {
+        return Err(Malformed::because("an object of another type"));
+    }
+    let (header, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(Malformed::because("too short"))?;
+    let body = ring.meta.open(&aad(ring, header, name), sealed)?;
+    wire::decode(body)
+}
+
+fn aad(ring: &Ring, header: &[u8], name: &str) -> Vec<u8> {
+    let mut aad = header.to_vec();
+    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(name.as_bytes());
+    aad
+}

@@ -1,0 +1,298 @@
+//! Packs: preamble, table, blocks, the same table again, trailer. See docs/format.md, "Packs".
+
+pub mod base;
+pub mod header_bundle;
+pub mod parity;
+pub(crate) mod row;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::chunk::block::SealedBlock;
+use crate::codec::chunk::compress::{Codec, Packer, Unpacker};
+use crate::codec::crypto::cipher;
+use crate::codec::crypto::cipher::{OVERHEAD, Ring};
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::base::BaseRef;
+use crate::codec::pack::row::Row;
+use crate::codec::wire;
+use crate::model::config::FORMAT;
+use crate::model::decode_error::Malformed;
+use crate::model::id::{ChunkId, SnapshotId};
+
+/// Bytes of preamble and trailer, each.
+pub const ENDS: usize = 64;
+const HEAD_MAGIC: [u8; 6] = *b"SNAPPK";
+const TAIL_MAGIC: [u8; 6] = *b"SNAPPE";
+/// Largest pack that is read.
+pub const MAX_PACK: u64 = 1 << 30;
+const MAX_TABLE: u32 = 32 << 20;
+
+/// One block of a pack, as the table tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockRow {
+    /// Where its sealed bytes begin in the file.
+    pub offset: u32,
+    /// How many they are.
+    pub stored: u32,
+    /// Plain bytes.
+    pub plain: u32,
+    /// How it is packed.
+    pub codec: Codec,
+    /// Its chunks in order.
+    pub chunks: Vec<(ChunkId, u32)>,
+    /// Of a delta: the chunks whose plain bytes, in this order, are its prefix. None of another block.
+    pub bases: Vec<BaseRef>,
+}
+
+/// What a pack holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Type of all chunks.
+    pub kind: ChunkType,
+    /// Who wrote it.
+    pub session: SnapshotId,
+    /// Blocks in order.
+    pub blocks: Vec<BlockRow>,
+}
+
+/// The fixed fields at either end of a pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    kind: ChunkType,
+    session: SnapshotId,
+    codec: Codec,
+    table_plain: u32,
+    /// Stored bytes of each table.
+    pub table_len: u32,
+    area: u64,
+    aad: [u8; ENDS],
+}
+
+/// Parts of a pack file in order, to be hashed and written: ends and table, then the blocks go between.
+#[derive(Debug)]
+pub struct Frame {
+    /// Preamble and first table.
+    pub head: Vec<u8>,
+    /// Second table and trailer.
+    pub tail: Vec<u8>,
+}
+
+/// Frames blocks of one type.
+///
+/// # Errors
+/// When there is no randomness or the table is too large.
+pub fn frame(
+    ring: &Ring,
+    kind: ChunkType,
+    session: SnapshotId,
+    blocks: &[SealedBlock],
+) -> Result<Frame, Malformed> {
+    let rows: Vec<Row> = blocks
+        .iter()
+        .map(|block| Row {
+            stored: block.sealed.len() as u32,
+            plain: block.plain,
+            codec: block.codec.byte(),
+            chunks: block.chunks.clone(),
+            bases: block.bases.clone(),
+        })
+        .collect();
+    let plain = wire::encode(&rows)?;
+    let mut space = Vec::new();
+    let (codec, packed) = Packer::new(3)?.pack(&plain, &mut space)?;
+    let table_plain = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_TABLE);
+    let table_plain = table_plain.ok_or(Malformed::because("a pack table too large"))?;
+    let area: u64 = blocks.iter().map(|block| block.sealed.len() as u64).sum();
+    let mut ends = [0u8; ENDS];
+    let mut fields = HEAD_MAGIC.to_vec();
+    fields.extend_from_slice(&FORMAT.to_le_bytes());
+    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(ring.kind), codec.byte(), 0]);
+    fields.extend_from_slice(&table_plain.to_le_bytes());
+    fields.extend_from_slice(&((packed.len() + OVERHEAD) as u32).to_le_bytes());
+    fields.extend_from_slice(&area.to_le_bytes());
+    fields.extend_from_slice(&[0; 4]);
+    fields.extend_from_slice(session.as_bytes());
+    let mut noise = [0u8; 16];
+    cipher::random(&mut noise)?;
+    fields.extend_from_slice(&noise);
+    ends.copy_from_slice(&fields);
+    let mut table = Vec::new();
+    ring.meta.seal(&table_aad(ring, &ends), packed, &mut table)?;
+    let head = [ends.as_slice(), &table].concat();
+    let mut tail = table;
+    tail.extend_from_slice(&TAIL_MAGIC);
+    tail.extend(ends.iter().skip(HEAD_MAGIC.len()));
+    Ok(Frame { head, tail })
+}
+
+impl Ends {
+    /// Parses a preamble or a trailer of a file of `file_len` bytes.
+    ///
+    /// # Errors
+    /// When it is none, or the lengths do not add up to the file's.
+    pub fn parse(bytes: &[u8; ENDS], file_len: u64) -> Result<Self, Malformed> {
+        let ends = Self::claims(bytes)?;
+        match ends.pack_len() == file_len {
+            true => Ok(ends),
+            false => Err(Malformed::because("a pack of another length than it says")),
+        }
+    }
+
+    /// Bytes of the pack that these are the ends of.
+    pub fn pack_len(&self) -> u64 {
+        (ENDS as u64 + u64::from(self.table_len)) * 2 + self.area
+    }
+
+    /// Parses a preamble or a trailer of what may no longer be as long as it says.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn claims(bytes: &[u8; ENDS]) -> Result<Self, Malformed> {
+        let (magic, _) = bytes.split_at(6);
+        if magic != HEAD_MAGIC && magic != TAIL_MAGIC {
+            return Err(Malformed::because("not a pack"));
+        }
+        let number = |at: usize| {
+            bytes
+                .get(at..at + 4)
+                .and_then(|four| <[u8; 4]>::try_from(four).ok())
+                .map_or(0, u32::from_le_bytes)
+        };
+        let [version_low, version_high, kind, _cipher, codec] =
+            [bytes[6], bytes[7], bytes[8], bytes[9], bytes[10]];
+        if u16::from_le_bytes([version_low, version_high]) != FORMAT {
+            return Err(Malformed::because("a pack of an unknown format"));
+        }
+        let kind = ChunkType::from_byte(kind).ok_or(Malformed::because("a pack of an unknown kind"))?;
+        let codec = Codec::from_byte(codec).ok_or(Malformed::because("a table of an unknown codec"))?;
+        let (table_plain, table_len) = (number(12), number(16));
+        let area = u64::from(number(20)) | u64::from(number(24)) << 32;
+        let mut session = [0u8; 16];
+        session.copy_from_slice(&bytes[32..48]);
+        if table_plain > MAX_TABLE || table_len > MAX_TABLE + OVERHEAD as u32 || area > MAX_PACK {
+            return Err(Malformed::because("a pack that claims to be too large"));
+        }
+        let mut aad = *bytes;
+        aad[..6].copy_from_slice(&HEAD_MAGIC);
+        let session = SnapshotId::new(session);
+        Ok(Self { kind, session, codec, table_plain, table_len, area, aad })
+    }
+
+    /// Opens a table that belongs to these ends.
+    ///
+    /// # Errors
+    /// When it is not what was written, or its blocks do not fill the pack.
+    pub fn open_table(&self, ring: &Ring, mut sealed: Vec<u8>) -> Result<Table, Malformed> {
+        let packed = ring.meta.open(&table_aad(ring, &self.aad), &mut sealed)?;
+        let mut plain = Vec::new();
+        Unpacker::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
+        let rows: Vec<Row> = wire::decode(&plain)?;
+        let mut offset = ENDS as u64 + u64::from(self.table_len);
+        let end = offset + self.area;
+        let mut blocks = Vec::with_capacity(rows.len());
+        for row in rows {
+            let codec = row.check()?;
+            let chunks: u64 = row.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+            if chunks != u64::from(row.plain) || u64::from(row.stored) > end.saturating_sub(offset) {
+                return Err(Malformed::because("a table whose lengths do not add up"));
+            }
+            blocks.push(BlockRow {
+                offset: offset as u32,
+                stored: row.stored,
+                plain: row.plain,
+                codec,
+                chunks: row.chunks,
+                bases: row.bases,
+            });
+            offset += u64::from(row.stored);
+        }
+        if offset != end {
+            return Err(Malformed::because("a table that does not cover its pack"));
+        }
+        Ok(Table { kind: self.kind, session: self.session, blocks })
+    }
+}
+
+/// A table as this machine's view keeps it. Frozen only for as long as nobody minds the view being rebuilt.
+#[derive(Serialize, Deserialize)]
+struct CachedV1 {
+    kind: u8,
+    session: SnapshotId,
+    start: u32,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    /// For this machine's view.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn to_cached(&self) -> Result<Vec<u8>, Malformed> {
+        let rows = self.blocks.iter().map(|block| Row {
+            stored: block.stored,
+            plain: block.plain,
+            codec: block.codec.byte(),
+            chunks: block.chunks.clone(),
+            bases: block.bases.clone(),
+        });
+        let start = self.blocks.first().map_or(0, |block| block.offset);
+        wire::encode(&CachedV1 { kind: self.kind.byte(), session: self.session, start, rows: rows.collect() })
+    }
+
+    /// From this machine's view.
+    ///
+    /// # Errors
+    /// When the bytes are not what [`Self::to_cached`] wrote.
+    pub fn from_cached(bytes: &[u8]) -> Result<Self, Malformed> {
+        let cached: CachedV1 = wire::decode(bytes)?;
+        let kind = ChunkType::from_byte(cached.kind).ok_or(Malformed::because("an unknown kind"))?;
+        let mut offset = cached.start;
+        let mut blocks = Vec::with_capacity(cached.rows.len());
+        for row in cached.rows {
+            let codec = row.check()?;
+            let next = offset.checked_add(row.stored).ok_or(Malformed::because("an offset too large"))?;
+            let Row { stored, plain, chunks, bases, .. } = row;
+            blocks.push(BlockRow { offset, stored, plain, codec, chunks, bases });
+            offset = next;
+        }
+        Ok(Self { kind, session: cached.session, blocks })
+    }
+
+    /// The table of blocks that were just framed behind `start` bytes, and their sealed bytes.
+    pub fn of_blocks(
+        kind: ChunkType,
+        session: SnapshotId,
+        start: u32,
+        blocks: Vec<SealedBlock>,
+    ) -> (Self, Vec<Vec<u8>>) {
+        let mut offset = start;
+        let rows = blocks.into_iter().map(|block| {
+            let SealedBlock { plain, codec, chunks, bases, sealed, .. } = block;
+            let row = BlockRow { offset, stored: sealed.len() as u32, plain, codec, chunks, bases };
+            offset += row.stored;
+            (row, sealed)
+        });
+        let (blocks, sealed) = rows.unzip();
+        (Self { kind, session, blocks }, sealed)
+    }
+}
+
+/// The table in what a pack of `pack_len` bytes begins with, its first block excluded.
+///
+/// # Errors
+/// When it is not what was written, or of a pack of another length.
+pub fn open_front(ring: &Ring, front: &[u8], pack_len: u64) -> Result<Table, Malformed> {
+    let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(Malformed::because("too short"))?;
+    let ends = Ends::parse(ends, pack_len)?;
+    if sealed.len() as u64 != u64::from(ends.table_len) {
+        return Err(Malformed::because("a table of another length than it says"));
+    }
+    ends.open_table(ring, sealed.to_vec())
+}
+
+fn table_aad(ring: &Ring, ends: &[u8; ENDS]) -> Vec<u8> {
+    let mut aad = b"table".to_vec();
+    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(ends);
+    aad
+}

@@ -1,0 +1,367 @@
+//! Sidecars of packs: Reed-Solomon parity over a pack's bytes, so that a scattering of bad sectors can be rebuilt. See
+//! docs/format.md, "Parity".
+//!
+//! A pack is cut into shards of one sector each. The code is that of the crate (Leopard's, GF(2^16), after Lin, Al-Naffouri,
+//! Han, Chung: "Novel polynomial basis with fast Fourier transform"); it treats each 64 bytes across all shards for
+//! itself, so that many shards are done a few columns at a time, in little memory. A code only fills in what is known to be wrong:
+//! for that each shard has a short hash. Hashes and header stand at both ends of a sidecar.
+
+use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+
+use crate::codec::crypto::hash::{Hasher, sha256};
+use crate::model::config::FORMAT;
+use crate::model::decode_error::Malformed;
+use crate::model::id::PackId;
+
+/// Bytes of the header.
+pub const HEADER: usize = 64;
+/// Longest pack that has a sidecar: all of it is in memory while it is rebuilt. Packs are about half as long.
+pub const MAX_PACK: u64 = 64 << 20;
+/// Longest sidecar.
+pub const MAX_SIDECAR: u64 = MAX_PACK + 2 * (HEADER as u64 + MAX_SUMS as u64);
+/// The largest share: as much parity as there are bytes.
+pub const MAX_SHARE: u8 = 100;
+
+const MAGIC: [u8; 6] = *b"SNAPRS";
+/// Bytes of a shard: what a disk loses at once.
+const SHARD: u32 = 4096;
+/// The code goes by columns of so many bytes.
+const COLUMN: usize = 64;
+/// Bytes of a shard's hash.
+const SHORT: usize = 8;
+/// Bytes of the check behind the hashes.
+const CHECK: usize = 16;
+const MAX_SHARDS: u32 = (MAX_PACK / SHARD as u64) as u32;
+const MAX_SUMS: usize = 2 * MAX_SHARDS as usize * SHORT + CHECK;
+/// Bytes of all shards that are coded at once.
+const AT_ONCE: usize = 4 << 20;
+
+/// How a pack is cut, and how much parity there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Whose parity it is.
+    pub pack: PackId,
+    /// Bytes of the pack.
+    pub len: u64,
+    /// Bytes of a shard; the last of a pack is filled up with zeros.
+    pub shard: u32,
+    /// Shards of the pack.
+    pub data: u32,
+    /// Shards of parity: as many damaged ones can be rebuilt.
+    pub parity: u32,
+}
+
+/// A short hash for each shard of a pack, and of its parity behind them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sums(Vec<[u8; SHORT]>);
+
+impl Layout {
+    /// For a pack of `len` bytes with a share of parity, in percent of its shards and at least one. `None` where there is
+    /// to be none, or the pack is too long.
+    pub fn new(pack: PackId, len: u64, share: u8) -> Option<Self> {
+        if len == 0 || len > MAX_PACK || share == 0 || share > MAX_SHARE {
+            return None;
+        }
+        // A pack shorter than a sector has one shard, which is a copy of it.
+        let shard = (len.next_multiple_of(COLUMN as u64) as u32).min(SHARD);
+        let data = len.div_ceil(u64::from(shard)) as u32;
+        let parity = (data * u32::from(share)).div_ceil(100);
+        Some(Self { pack, len, shard, data, parity })
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// When it is none, or what it says cannot be.
+    pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, Malformed> {
+        let short = Malformed::because("a parity header cut short");
+        let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short.clone())?;
+        let (version, rest) = rest.split_first_chunk::<2>().ok_or(short.clone())?;
+        let (numbers, rest) = rest.split_first_chunk::<16>().ok_or(short.clone())?;
+        let (len, pack) = rest.split_first_chunk::<8>().ok_or(short.clone())?;
+        if *magic != MAGIC {
+            return Err(Malformed::because("not the parity of a pack"));
+        }
+        if u16::from_le_bytes(*version) != FORMAT {
+            return Err(Malformed::because("parity of an unknown version"));
+        }
+        let mut numbers =
+            numbers.chunks_exact(4).filter_map(|four| Some(u32::from_le_bytes(*four.first_chunk()?)));
+        let mut number = || numbers.next().ok_or(short.clone());
+        let (shard, data, parity, zero) = (number()?, number()?, number()?, number()?);
+        let pack = PackId::new(*pack.first_chunk().ok_or(short.clone())?);
+        let layout = Self { pack, len: u64::from_le_bytes(*len), shard, data, parity };
+        if zero == 0 && layout.is_sound() {
+            Ok(layout)
+        } else {
+            Err(Malformed::because("parity that cannot be"))
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        let whole = u64::from(self.data) * u64::from(self.shard);
+        (1..=SHARD).contains(&self.shard)
+            && (self.shard as usize).is_multiple_of(COLUMN)
+            && (1..=MAX_SHARDS).contains(&self.data)
+            && (1..=self.data).contains(&self.parity)
+            && self.len <= whole
+            && self.len > whole - u64::from(self.shard)
+    }
+
+    /// The header.
+    pub fn encode(&self) -> [u8; HEADER] {
+        let numbers = [self.shard, self.data, self.parity, 0].map(u32::to_le_bytes).concat();
+        let parts: [&[u8]; 5] =
+            [&MAGIC, &FORMAT.to_le_bytes(), &numbers, &self.len.to_le_bytes(), self.pack.as_bytes()];
+        let mut header = [0; HEADER];
+        header.iter_mut().zip(parts.concat()).for_each(|(to, from)| *to = from);
+        header
+    }
+
+    /// Bytes of the hashes with their check: they follow the header at the front, and come before it at the end.
+    pub fn sums_len(&self) -> usize {
+        (self.data + self.parity) as usize * SHORT + CHECK
+    }
+
+    /// Where the shards of parity begin in a sidecar.
+    pub fn parity_at(&self) -> u64 {
+        HEADER as u64 + self.sums_len() as u64
+    }
+
+    /// Bytes of the shards of parity.
+    pub fn parity_len(&self) -> u64 {
+        u64::from(self.parity) * u64::from(self.shard)
+    }
+
+    /// Bytes of the sidecar.
+    pub fn sidecar_len(&self) -> u64 {
+        2 * self.parity_at() + self.parity_len()
+    }
+
+    /// Bytes of a pack with its last shard filled up.
+    pub fn padded_len(&self) -> usize {
+        self.data as usize * self.shard as usize
+    }
+
+    /// How many columns are coded at once.
+    fn width(&self) -> usize {
+        let most = AT_ONCE / self.data.max(1) as usize / COLUMN * COLUMN;
+        most.clamp(COLUMN, self.shard as usize)
+    }
+
+    /// Each run of columns: where it begins in a shard, and its bytes.
+    fn columns(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (shard, width) = (self.shard as usize, self.width());
+        (0..shard).step_by(width).map(move |at| (at, width.min(shard - at)))
+    }
+}
+
+impl Sums {
+    /// Reads hashes and their check.
+    ///
+    /// # Errors
+    /// When they are not what was written for this layout.
+    pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Self, Malformed> {
+        let (sums, check) = bytes
+            .split_last_chunk::<CHECK>()
+            .filter(|_| bytes.len() == layout.sums_len())
+            .ok_or(Malformed::because("hashes of parity cut short"))?;
+        if check_of(layout, sums) != *check {
+            return Err(Malformed::because("the hashes of its shards do not fit their check"));
+        }
+        Ok(Self(sums.chunks_exact(SHORT).filter_map(|sum| sum.first_chunk().copied()).collect()))
+    }
+
+    fn encode(&self, layout: &Layout) -> Vec<u8> {
+        let mut bytes = self.0.concat();
+        let check = check_of(layout, &bytes);
+        bytes.extend_from_slice(&check);
+        bytes
+    }
+
+    /// Which of these shards are not what they were; the first has the number `from`.
+    fn wrong<'a>(
+        &'a self,
+        layout: &Layout,
+        from: usize,
+        shards: &'a [u8],
+    ) -> impl Iterator<Item = usize> + 'a {
+        let sums = self.0.iter().skip(from);
+        let shards = shards.chunks_exact(layout.shard as usize).zip(sums).enumerate();
+        shards.filter(|(_, (shard, sum))| short(shard) != **sum).map(|(at, _)| at)
+    }
+
+    /// How many shards of parity are not what they were.
+    pub fn wrong_parity(&self, layout: &Layout, parity: &[u8]) -> usize {
+        self.wrong(layout, layout.data as usize, parity).count()
+    }
+}
+
+fn short(shard: &[u8]) -> [u8; SHORT] {
+    let mut sum = [0; SHORT];
+    sum.iter_mut().zip(sha256(shard)).for_each(|(to, from)| *to = from);
+    sum
+}
+
+fn check_of(layout: &Layout, sums: &[u8]) -> [u8; CHECK] {
+    let mut hasher = Hasher::default();
+    hasher.update(&layout.encode());
+    hasher.update(sums);
+    let mut check = [0; CHECK];
+    check.iter_mut().zip(hasher.finish()).for_each(|(to, from)| *to = from);
+    check
+}
+
+/// Bytes that lie in parts one after the other, with zeros behind them.
+struct Parts<'a> {
+    /// Each with where it begins.
+    parts: Vec<(usize, &'a [u8])>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(parts: &[&'a [u8]]) -> Self {
+        let mut next = 0;
+        let at = |part: &&'a [u8]| {
+            let start = next;
+            next += part.len();
+            (start, *part)
+        };
+        Self { parts: parts.iter().map(at).collect() }
+    }
+
+    fn copy(&self, mut from: usize, mut out: &mut [u8]) {
+        let first = self.parts.partition_point(|(start, _)| *start <= from).saturating_sub(1);
+        for (start, part) in self.parts.iter().skip(first) {
+            // Nothing of a part that ends before: what lies behind all parts is zeros.
+            let rest = part.get(from - start..).unwrap_or(&[]);
+            let (now, later) = out.split_at_mut(rest.len().min(out.len()));
+            now.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            from += now.len();
+            out = later;
+            if out.is_empty() {
+                return;
+            }
+        }
+        out.fill(0);
+    }
+}
+
+/// The sidecar of a pack, whose bytes lie in `parts`: what comes before its shards of parity, these, and what comes behind.
+///
+/// # Errors
+/// When the code refuses the numbers; no layout of this program makes it.
+pub fn sidecar(layout: &Layout, parts: &[&[u8]]) -> Result<[Vec<u8>; 3], Malformed> {
+    let (parts, shard) = (Parts::new(parts), layout.shard as usize);
+    let mut buffer = vec![0; shard];
+    let mut sums = Vec::with_capacity((layout.data + layout.parity) as usize);
+    for number in 0..layout.data as usize {
+        parts.copy(number * shard, &mut buffer);
+        sums.push(short(&buffer));
+    }
+    let mut parity = vec![0; layout.parity_len() as usize];
+    let (data, count) = (layout.data as usize, layout.parity as usize);
+    let mut encoder = ReedSolomonEncoder::new(data, count, layout.width()).map_err(refused)?;
+    for (at, width) in layout.columns() {
+        encoder.reset(data, count, width).map_err(refused)?;
+        buffer.resize(width, 0);
+        for number in 0..data {
+            parts.copy(number * shard + at, &mut buffer);
+            encoder.add_original_shard(&buffer).map_err(refused)?;
+        }
+        let encoded = encoder.encode().map_err(refused)?;
+        for (whole, columns) in parity.chunks_exact_mut(shard).zip(encoded.recovery_iter()) {
+            whole.iter_mut().skip(at).zip(columns).for_each(|(to, from)| *to = *from);
+        }
+    }
+    sums.extend(parity.chunks_exact(shard).map(short));
+    let (header, sums) = (layout.encode(), Sums(sums).encode(layout));
+    Ok([[&header[..], &sums].concat(), parity, [&sums[..], &header].concat()])
+}
+
+/// Rebuilds the shards of a pack that are not what they were; their numbers. `pack` is as long as its shards, with
+/// zeros for whatever could not be read; so is `parity`. Whoever asks must still compare the pack with its name: short hashes
+/// guard against accidents only.
+///
+/// # Errors
+/// When more of them are damaged than there is parity for.
+pub fn rebuild(
+    layout: &Layout,
+    sums: &Sums,
+    pack: &mut [u8],
+    parity: &[u8],
+) -> Result<Vec<usize>, Malformed> {
+    let (shard, data) = (layout.shard as usize, layout.data as usize);
+    let bad: Vec<usize> = sums.wrong(layout, 0, pack).collect();
+    if bad.is_empty() {
+        return Ok(bad);
+    }
+    let lost: Vec<usize> = sums.wrong(layout, data, parity).collect();
+    let whole = layout.parity as usize - lost.len();
+    if bad.len() > whole {
+        return Err(Malformed::with(format!(
+            "{} of its {data} sectors are damaged, and its parity can rebuild {whole}",
+            bad.len()
+        )));
+    }
+    let parities = parity.chunks_exact(shard).enumerate().filter(|(at, _)| lost.binary_search(at).is_err());
+    let parities: Vec<(usize, &[u8])> = parities.take(bad.len()).collect();
+    let mut decoder =
+        ReedSolomonDecoder::new(data, layout.parity as usize, layout.width()).map_err(refused)?;
+    for (at, width) in layout.columns() {
+        decoder.reset(data, layout.parity as usize, width).map_err(refused)?;
+        let short = Malformed::because("a shard shorter than its layout says");
+        let columns = |shard: &'_ [u8]| shard.get(at..at + width).map(<[u8]>::to_vec).ok_or(short.clone());
+        for (number, shard) in pack.chunks_exact(shard).enumerate() {
+            if bad.binary_search(&number).is_err() {
+                decoder.add_original_shard(number, columns(shard)?).map_err(refused)?;
+            }
+        }
+        for (number, shard) in &parities {
+            decoder.add_recovery_shard(*number, columns(shard)?).map_err(refused)?;
+        }
+        let decoded = decoder.decode().map_err(refused)?;
+        for (number, columns) in decoded.restored_original_iter() {
+            let to = pack.iter_mut().skip(number * shard + at);
+            to.zip(columns).for_each(|(to, from)| *to = *from);
+        }
+    }
+    match sums.wrong(layout, 0, pack).next() {
+        None => Ok(bad),
+        Some(_) => Err(Malformed::because("what its parity gives is not what it was")),
+    }
+}
+
+fn refused(err: reed_solomon_simd::Error) -> Malformed {
+    Malformed::with(format!("Reed-Solomon: {err}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    /// The code is that of the whole shards, however many columns are done at once: so a later program may choose.
+    #[test]
+    fn columns_are_independent() {
+        let shards: Vec<Vec<u8>> =
+            (0..9u8).map(|shard| (0..192).map(|at| at ^ shard.wrapping_mul(37)).collect()).collect();
+        let all = reed_solomon_simd::encode(9, 4, &shards).unwrap();
+        for at in (0..192).step_by(64) {
+            let some: Vec<&[u8]> = shards.iter().map(|shard| &shard[at..at + 64]).collect();
+            let some = reed_solomon_simd::encode(9, 4, some).unwrap();
+            for (whole, part) in all.iter().zip(&some) {
+                assert_eq!(whole[at..at + 64], part[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_one_run_of_bytes_with_zeros_behind() {
+        let parts = Parts::new(&[b"ab", b"", b"cde", b"f"]);
+        for from in 0..8 {
+            let mut out = [9; 4];
+            parts.copy(from, &mut out);
+            assert_eq!(out, b"abcdef\0\0\0\0\0\0"[from..from + 4], "from {from}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Directories as chunks: entries in order of their names' bytes, large ones split content-defined.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteBuf, Bytes};
+
+use crate::codec::crypto::hash::Namer;
+use crate::codec::tree::entry_ext;
+use crate::codec::tree::split::Splitter;
+use crate::codec::wire;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{Content, Entry, Kind, Meta, Part, Time, check_name, flags};
+use crate::model::id::ChunkId;
+
+const DIR_LEAF: u8 = 1;
+const DIR_INDEX: u8 = 2;
+pub(crate) const LIST_LEAF: u8 = 3;
+pub(crate) const LIST_INDEX: u8 = 4;
+
+/// Most bytes of a tree chunk; bounds what is read for one.
+pub const MAX_PIECE: u32 = 4 << 20;
+
+#[derive(Serialize, Deserialize)]
+enum KindV1<'a> {
+    File {
+        size: u64,
+        parts: Cow<'a, [Part]>,
+    },
+    FileList {
+        size: u64,
+        list: ChunkId,
+    },
+    Dir {
+        tree: ChunkId,
+    },
+    Symlink {
+        #[serde(borrow)]
+        target: &'a Bytes,
+    },
+    Fifo,
+    Socket,
+    CharDevice {
+        major: u32,
+        minor: u32,
+    },
+    BlockDevice {
+        major: u32,
+        minor: u32,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct EntryV1<'a> {
+    #[serde(borrow)]
+    name: &'a Bytes,
+    #[serde(borrow)]
+    kind: KindV1<'a>,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    user: u32,
+    group: u32,
+    mtime: Time,
+    ctime: Time,
+    link: u64,
+    flags: u32,
+    extra: Vec<(u16, ByteBuf)>,
+}
+
+/// A child of a directory's index piece. Frozen: format version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirKid {
+    /// Name of its first entry.
+    pub first: ByteBuf,
+    /// The piece.
+    pub id: ChunkId,
+    /// Entries below it.
+    pub entries: u64,
+}
+
+/// A piece of a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub enum DirPiece {
+    /// Entries.
+    Leaf(Vec<Entry>),
+    /// Further pieces.
+    Index(Vec<DirKid>),
+}
+
+/// Names of users and groups of one piece, each once.
+#[derive(Debug, Default)]
+struct Names {
+    list: Vec<Arc<str>>,
+    known: HashMap<Arc<str>, u32>,
+}
+
+impl Names {
+    /// 0 for none, else the place in the list plus one.
+    fn number(&mut self, name: Option<&Arc<str>>) -> u32 {
+        let Some(name) = name else { return 0 };
+        if let Some(number) = self.known.get(name) {
+            return *number;
+        }
+        self.list.push(Arc::clone(name));
+        let number = self.list.len() as u32;
+        self.known.insert(Arc::clone(name), number);
+        number
+    }
+}
+
+/// Collects entries in order and stores full pieces as it goes. `put` stores a tree chunk.
+#[derive(Debug, Default)]
+pub struct DirBuilder {
+    names: Names,
+    body: Vec<u8>,
+    count: u32,
+    first: Vec<u8>,
+    kids: Vec<DirKid>,
+    splitter: Splitter,
+}
+
+impl DirBuilder {
+    /// Adds an entry, whose name comes after all before it.
+    ///
+    /// # Errors
+    /// When storing a piece fails.
+    pub fn push(
+        &mut self,
+        entry: &Entry,
+        namer: &Namer,
+        put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
+    ) -> Result<()> {
+        let before = self.body.len();
+        if self.count == 0 {
+            self.first.clone_from(&entry.name);
+        }
+        self.count += 1;
+        let written = Error::making("a tree");
+        let row = to_wire(entry, &mut self.names);
+        let body = std::mem::take(&mut self.body);
+        self.body = row.and_then(|row| wire::append(&row, body)).map_err(written)?;
+        // The hash is needed only where a piece may end: most directories are one short piece.
+        let len = self.body.len() - before;
+        if self.splitter.ends_after(len, || namer.tag(b"split", &entry.name)) {
+            self.close_leaf(put)?;
+        }
+        Ok(())
+    }
+
+    fn close_leaf(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+        let written = Error::making("a tree");
+        let names: Vec<&str> = self.names.list.iter().map(|name| &**name).collect();
+        let mut piece = wire::append(&(names, self.count), vec![DIR_LEAF]).map_err(written)?;
+        piece.extend_from_slice(&self.body);
+        let id = put(&piece)?;
+        let first = ByteBuf::from(std::mem::take(&mut self.first));
+        self.kids.push(DirKid { first, id, entries: u64::from(self.count) });
+        self.body.clear();
+        self.names = Names::default();
+        self.count = 0;
+        Ok(())
+    }
+
+    /// Root of the tree.
+    ///
+    /// # Errors
+    /// When storing a piece fails.
+    pub fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<ChunkId> {
+        if self.count > 0 || self.kids.is_empty() {
+            self.close_leaf(put)?;
+        }
+        let mut kids = self.kids;
+        loop {
+            if let [only] = kids.as_slice() {
+                return Ok(only.id);
+            }
+            let mut above = Vec::new();
+            let mut open = Vec::new();
+            let mut splitter = Splitter::default();
+            for kid in kids {
+                let ends = splitter.ends_after(40 + kid.first.len(), || kid.id.prefix());
+                open.push(kid);
+                if ends {
+                    above.push(close_index(&mut open, put)?);
+                }
+            }
+            if !open.is_empty() {
+                above.push(close_index(&mut open, put)?);
+            }
+            kids = above;
+        }
+    }
+}
+
+fn close_index(open: &mut Vec<DirKid>, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<DirKid> {
+    let piece = wire::append(open, vec![DIR_INDEX]).map_err(Error::making("a tree"))?;
+    let id = put(&piece)?;
+    let entries = open.iter().map(|kid| kid.entries).sum();
+    let first = open.first().map(|kid| kid.first.clone()).unwrap_or_default();
+    open.clear();
+    Ok(DirKid { first, id, entries })
+}
+
+fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, Malformed> {
+    let kind = match &entry.kind {
+        Kind::File { size, content: Content::Parts(parts) } => {
+            KindV1::File { size: *size, parts: Cow::Borrowed(parts) }
+        }
+        Kind::File { size, content: Content::List(list) } => KindV1::FileList { size: *size, list: *list },
+        Kind::Dir { tree } => KindV1::Dir { tree: *tree },
+        Kind::Symlink { target } => KindV1::Symlink { target: Bytes::new(target) },
+        Kind::Fifo => KindV1::Fifo,
+        Kind::Socket => KindV1::Socket,
+        Kind::CharDevice { major, minor } => KindV1::CharDevice { major: *major, minor: *minor },
+        Kind::BlockDevice { major, minor } => KindV1::BlockDevice { major: *major, minor: *minor },
+    };
+    let meta = &entry.meta;
+    Ok(EntryV1 {
+        name: Bytes::new(&entry.name),
+        kind,
+        mode: meta.mode,
+        uid: meta.uid,
+        gid: meta.gid,
+        user: names.number(meta.user.as_ref()),
+        group: names.number(meta.group.as_ref()),
+        mtime: meta.mtime,
+        ctime: meta.ctime,
+        link: meta.link,
+        flags: meta.flags,
+        extra: entry_ext::to_wire(meta)?,
+    })
+}
+
+fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, Malformed> {
+    let kind = match row.kind {
+        KindV1::File { size, parts } => {
+            entry_ext::check_sum(&parts, size)?;
+            Kind::File { size, content: Content::Parts(parts.into_owned()) }
+        }
+        KindV1::FileList { size, list } => Kind::File { size, content: Content::List(list) },
+        KindV1::Dir { tree } => Kind::Dir { tree },
+        KindV1::Symlink { target } => Kind::Symlink { target: target.to_vec() },
+        KindV1::Fifo => Kind::Fifo,
+        KindV1::Socket => Kind::Socket,
+        KindV1::CharDevice { major, minor } => Kind::CharDevice { major, minor },
+        KindV1::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+    };
+    let name_of = |number: u32| match number.checked_sub(1) {
+        None => Ok(None),
+        Some(at) => {
+            names.get(at as usize).cloned().map(Some).ok_or(Malformed::because("an owner without a name"))
+        }
+    };
+    let sound = row.mode <= 0o7777 && row.mtime.nanos < 1_000_000_000 && row.ctime.nanos < 1_000_000_000;
+    if !sound || row.flags & !flags::KNOWN != 0 {
+        return Err(Malformed::because("an entry that needs a newer program"));
+    }
+    check_name(row.name).map_err(|why| Malformed::with(format!("{why}: {}", shown(row.name))))?;
+    let mut meta = Meta {
+        mode: row.mode,
+        uid: row.uid,
+        gid: row.gid,
+        user: name_of(row.user)?,
+        group: name_of(row.group)?,
+        mtime: row.mtime,
+        ctime: row.ctime,
+        link: row.link,
+        flags: row.flags,
+        ..Meta::default()
+    };
+    entry_ext::from_wire(row.extra, &mut meta)?;
+    Ok(Entry { name: row.name.to_vec(), kind, meta })
+}
+
+/// The first byte of a tree chunk says what kind of piece it is.
+pub(crate) fn split_tag(bytes: &[u8]) -> Result<(u8, &[u8]), Malformed> {
+    bytes.split_first().map(|(tag, rest)| (*tag, rest)).ok_or(Malformed::because("an empty piece"))
+}
+
+impl DirPiece {
+    /// Decodes a tree chunk that should be a piece of a directory. Names come out valid and ascending.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        match split_tag(bytes)? {
+            (DIR_LEAF, rest) => decode_leaf(rest).map(Self::Leaf),
+            (DIR_INDEX, rest) => {
+                let kids: Vec<DirKid> = wire::decode(rest)?;
+                if kids.is_empty() || !kids.is_sorted_by(|a, b| a.first < b.first) {
+                    return Err(Malformed::because("a directory out of order"));
+                }
+                Ok(Self::Index(kids))
+            }
+            _ => Err(Malformed::because("not a piece of a directory")),
+        }
+    }
+}
+
+/// A name that need not be one, for people.
+fn shown(name: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(name.get(..300).unwrap_or(name)))
+}
+
+fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, Malformed> {
+    let ((names, count), mut rest): ((Vec<&str>, u32), &[u8]) = wire::take(bytes)?;
+    let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
+    let mut entries: Vec<Entry> = Vec::with_capacity((count as usize).min(rest.len() / 16));
+    for _ in 0..count {
+        let (row, behind) = wire::take::<EntryV1<'_>>(rest)?;
+        rest = behind;
+        let entry = from_wire(row, &names)?;
+        if entries.last().is_some_and(|last| last.name >= entry.name) {
+            return Err(Malformed::with(format!("a directory out of order at {}", shown(&entry.name))));
+        }
+        entries.push(entry);
+    }
+    if rest.is_empty() { Ok(entries) } else { Err(Malformed::because("bytes left over")) }
+}

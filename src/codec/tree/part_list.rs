@@ -1,0 +1,137 @@
+//! Lists of a file's parts, when there are too many to stand in its entry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::tree::dir::{LIST_INDEX, LIST_LEAF, split_tag};
+use crate::codec::tree::split::Splitter;
+use crate::codec::wire;
+use crate::error::Result;
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{Content, Part};
+use crate::model::id::ChunkId;
+
+/// Most parts that stand in an entry.
+pub const INLINE: usize = 1024;
+
+/// A child of a list's index piece. Frozen: format version 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListKid {
+    /// The piece.
+    pub id: ChunkId,
+    /// Bytes of the file that it covers.
+    pub len: u64,
+}
+
+/// A piece of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ListPiece {
+    /// Parts.
+    Leaf(Vec<Part>),
+    /// Further pieces.
+    Index(Vec<ListKid>),
+}
+
+/// Collects a file's parts and stores full pieces as it goes. `put` stores a tree chunk.
+#[derive(Debug, Default)]
+pub struct ListBuilder {
+    parts: Vec<Part>,
+    kids: Vec<ListKid>,
+    splitter: Splitter,
+    long: bool,
+}
+
+impl ListBuilder {
+    /// Adds a part.
+    ///
+    /// # Errors
+    /// When storing a piece fails.
+    pub fn push(&mut self, part: Part, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+        if self.long {
+            return self.add(part, put);
+        }
+        self.parts.push(part);
+        if self.parts.len() > INLINE {
+            self.long = true;
+            for part in std::mem::take(&mut self.parts) {
+                self.add(part, put)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, part: Part, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+        let hash = match part {
+            Part::Chunk { id, .. } => id.prefix(),
+            Part::Hole { len } => len.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        };
+        self.parts.push(part);
+        if self.splitter.ends_after(36, || hash) {
+            self.close_leaf(put)?;
+        }
+        Ok(())
+    }
+
+    fn close_leaf(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+        let len = self.parts.iter().map(Part::len).sum();
+        let id = put(&piece(LIST_LEAF, &self.parts)?)?;
+        self.kids.push(ListKid { id, len });
+        self.parts.clear();
+        Ok(())
+    }
+
+    /// What stands in the entry.
+    ///
+    /// # Errors
+    /// When storing a piece fails.
+    pub fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<Content> {
+        if !self.long {
+            return Ok(Content::Parts(self.parts));
+        }
+        if !self.parts.is_empty() {
+            self.close_leaf(put)?;
+        }
+        let mut kids = self.kids;
+        while kids.len() > 1 {
+            let mut above = Vec::new();
+            let mut open = Vec::new();
+            let mut splitter = Splitter::default();
+            for kid in kids {
+                open.push(kid);
+                if splitter.ends_after(38, || kid.id.prefix()) {
+                    above.push(close_index(&mut open, put)?);
+                }
+            }
+            if !open.is_empty() {
+                above.push(close_index(&mut open, put)?);
+            }
+            kids = above;
+        }
+        let root = kids.first().map(|kid| Content::List(kid.id));
+        Ok(root.unwrap_or(Content::Parts(Vec::new())))
+    }
+}
+
+fn close_index(open: &mut Vec<ListKid>, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<ListKid> {
+    let len = open.iter().map(|kid| kid.len).sum();
+    let id = put(&piece(LIST_INDEX, open)?)?;
+    open.clear();
+    Ok(ListKid { id, len })
+}
+
+fn piece<T: Serialize>(tag: u8, value: &T) -> Result<Vec<u8>> {
+    wire::append(value, vec![tag]).map_err(crate::error::Error::making("a list"))
+}
+
+impl ListPiece {
+    /// Decodes a tree chunk that should be a piece of a list.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        match split_tag(bytes)? {
+            (LIST_LEAF, rest) => Ok(Self::Leaf(wire::decode(rest)?)),
+            (LIST_INDEX, rest) => Ok(Self::Index(wire::decode(rest)?)),
+            _ => Err(Malformed::because("not a piece of a list")),
+        }
+    }
+}

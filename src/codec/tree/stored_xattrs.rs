@@ -1,0 +1,37 @@
+//! Extended attributes as entries hold them: small values stand in the entry, large ones become chunks.
+
+use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::model::entry::{Content, Part, Xattr, XattrValue};
+use crate::model::id::ChunkId;
+
+/// Most bytes of values that stand in one entry: room for ACLs, capabilities and labels.
+const INLINE: usize = 512;
+
+/// A value that is to be stored as a chunk of data.
+#[derive(Debug)]
+pub struct Value {
+    /// Its name.
+    pub id: ChunkId,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Attributes, ascending by name, as an entry holds them, and the values that it does not.
+pub fn lay_out(namer: &Namer, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xattr>, Vec<Value>) {
+    let (mut all, mut large) = (Vec::with_capacity(found.len()), Vec::new());
+    let mut inline = 0;
+    for (name, bytes) in found {
+        let value = if inline + bytes.len() <= INLINE {
+            inline += bytes.len();
+            XattrValue::Inline(bytes)
+        } else {
+            let id = namer.name(ChunkType::Data, &bytes);
+            let part = Part::Chunk { id, len: bytes.len() as u32 };
+            let size = bytes.len() as u64;
+            large.push(Value { id, bytes });
+            XattrValue::Content { size, content: Content::Parts(vec![part]) }
+        };
+        all.push(Xattr { name, value });
+    }
+    (all, large)
+}

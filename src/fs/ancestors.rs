@@ -1,0 +1,51 @@
+//! The directories above sources that a snapshot does not hold: what they kept others from, it must not show them.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Others may go through.
+const PASS: u32 = 0o001;
+
+/// Whether everybody may pass the directories above these sources that a snapshot does not hold: none of an absolute
+/// source, the working directory and what is above it of a relative one, all of one that is stored elsewhere (`moved`).
+pub fn are_open(sources: &[PathBuf], moved: bool) -> bool {
+    let Ok(here) = std::env::current_dir() else { return false };
+    sources.iter().all(|source| {
+        let absolute = here.join(source);
+        match moved {
+            true => absolute.parent().is_none_or(lets_all_pass),
+            // One with `..` in it is stored as an absolute one.
+            false if source.is_absolute() || source.components().any(|part| part == Component::ParentDir) => {
+                true
+            }
+            false => lets_all_pass(&here),
+        }
+    })
+}
+
+fn lets_all_pass(dir: &Path) -> bool {
+    dir.ancestors().all(|dir| {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        dir.metadata().is_ok_and(|found| found.mode() & PASS != 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn one_closed_directory_above_is_enough() {
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let inner = dir.path().join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        for (mode, open) in [(0o711, true), (0o770, false)] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(are_open(&[inner.join("source")], true), open);
+            assert!(are_open(&[inner.join("source")], false), "it holds them all");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! A file that appears under its name only when it is whole.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// A file being written beside its name. Dropped before it is published, it is gone.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: File,
+    temp: Option<PathBuf>,
+    path: PathBuf,
+    replace: bool,
+}
+
+impl WholeFile {
+    /// Begins a file. What is there and no regular file, as a pipe or a device, is written to directly.
+    ///
+    /// # Errors
+    /// When a file of that name is there and is not to be replaced, or none can be made.
+    pub fn create(path: &Path, replace: bool) -> Result<Self> {
+        Self::create_with(path, replace, 0o666)
+    }
+
+    /// The same, of a file that only its owner may read: it may hold what others must not see.
+    ///
+    /// # Errors
+    /// As [`WholeFile::create`].
+    pub fn create_private(path: &Path, replace: bool) -> Result<Self> {
+        Self::create_with(path, replace, 0o600)
+    }
+
+    fn create_with(path: &Path, replace: bool, mode: u32) -> Result<Self> {
+        let there = std::fs::metadata(path).ok();
+        if there.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {
+            let file = File::options().write(true).open(path).map_err(Error::io("write to", path))?;
+            return Ok(Self { file, temp: None, path: path.to_path_buf(), replace });
+        }
+        if there.is_some_and(|found| found.is_dir()) {
+            return Err(Error::Usage(format!("{} is a directory: name a file", path.display())));
+        }
+        if !replace && path.symlink_metadata().is_ok() {
+            return Err(taken(path));
+        }
+        let name =
+            path.file_name().ok_or_else(|| Error::Usage(format!("{} names no file", path.display())))?;
+        // Through a link, the file that it leads to is replaced, not the link.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let mut short = OsString::from(".");
+        short.push(OsStr::new(&name.to_string_lossy().chars().take(60).collect::<String>()));
+        short.push(format!(".{}.partial", std::process::id()));
+        let temp = path.with_file_name(short);
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temp)
+            .map_err(Error::io("make", &temp))?;
+        Ok(Self { file, temp: Some(temp), path, replace })
+    }
+
+    /// Makes it durable and gives it its name.
+    ///
+    /// # Errors
+    /// When that fails, or somebody has made a file of that name meanwhile.
+    pub fn publish(mut self) -> Result<()> {
+        let Some(temp) = self.temp.as_ref() else { return Ok(()) };
+        self.file.sync_all().map_err(Error::io("write", &self.path))?;
+        if self.replace {
+            std::fs::rename(temp, &self.path).map_err(Error::io("publish", &self.path))?;
+        } else {
+            match rustix::fs::renameat_with(CWD, temp, CWD, &self.path, RenameFlags::NOREPLACE) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => return Err(taken(&self.path)),
+                // A file system without that: a link takes no name that is taken.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    std::fs::hard_link(temp, &self.path).map_err(Error::io("publish", &self.path))?;
+                    let _ = std::fs::remove_file(temp);
+                }
+                Err(err) => return Err(Error::io("publish", &self.path)(err.into())),
+            }
+        }
+        self.temp = None;
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
+    }
+}
+
+fn taken(path: &Path) -> Error {
+    Error::Usage(format!("{} is there already: give --force to replace it", path.display()))
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Some(temp) = &self.temp {
+            // Nobody needs half a file; where it cannot be removed, its name says what it is.
+            let _ = std::fs::remove_file(temp);
+        }
+    }
+}

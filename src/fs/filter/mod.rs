@@ -1,0 +1,221 @@
+//! What a backup leaves out (`pattern`, `marker`, `gitignore`), what a restore or a listing takes in
+//! (`selection`), and what a search looks for (`names`). `docs/patterns.md` describes the patterns.
+
+mod cachedir_tag;
+mod exclude_file;
+mod gitignore;
+mod glob;
+mod path_search;
+mod pattern;
+mod pattern_set;
+mod restore_filter;
+
+use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+
+pub use exclude_file::{patterns_of, text_of};
+pub use path_search::Names;
+pub use restore_filter::Selection;
+
+use cachedir_tag::{CACHE_SIGNATURE, Marker};
+use gitignore::GitRules;
+use pattern::{Pattern, Scope, components};
+use pattern_set::PatternSet;
+
+/// What to leave out of a backup, as asked for.
+#[derive(Debug, Default, Clone)]
+pub struct FilterOptions {
+    /// Patterns.
+    pub exclude: Vec<OsString>,
+    /// Patterns that ignore case.
+    pub iexclude: Vec<OsString>,
+    /// Files with one pattern per line.
+    pub exclude_files: Vec<PathBuf>,
+    /// `NAME` or `NAME:header`: a directory with such a file keeps nothing else.
+    pub exclude_if_present: Vec<OsString>,
+    /// Whether the contents of tagged cache directories stay out.
+    pub exclude_caches: bool,
+    /// Files with more bytes stay out.
+    pub larger_than: Option<u64>,
+    /// Whether `.gitignore` files are heeded.
+    pub gitignore: bool,
+    /// Anchored patterns are also held against paths in the snapshot: for sources that are stored elsewhere.
+    pub anchors_in_snapshot: bool,
+}
+
+/// [`FilterOptions`], compiled.
+pub struct Filter {
+    patterns: PatternSet,
+    markers: Vec<Marker>,
+    larger_than: Option<u64>,
+    git: Option<GitRules>,
+    anchors_in_snapshot: bool,
+}
+
+/// What the patterns say of an entry below a source; handed down from each directory to what is in it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict(Option<usize>);
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Location<'a> {
+    /// The directory that it is in, absolute.
+    pub dir: &'a Path,
+    /// That directory in the snapshot, without a leading slash.
+    pub stored_dir: &'a [u8],
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+/// The pattern that would leave out a source, were it not named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Against<'a> {
+    /// As it was written.
+    pub pattern: &'a str,
+    /// It matches the source itself, and not only a directory above it.
+    pub by_name: bool,
+}
+
+impl Filter {
+    /// Reads the exclude files and compiles everything.
+    ///
+    /// # Errors
+    /// When a file cannot be read or a pattern is none.
+    pub fn new(options: &FilterOptions) -> Result<Self> {
+        let mut list = Vec::new();
+        for text in &options.exclude {
+            list.push(Pattern::parse(text.as_bytes(), true, false)?);
+        }
+        for file in &options.exclude_files {
+            exclude_file::read(file, &mut list)?;
+        }
+        for text in &options.iexclude {
+            list.push(Pattern::parse(text.as_bytes(), true, true)?);
+        }
+        let mut markers =
+            options.exclude_if_present.iter().map(|text| Marker::parse(text)).collect::<Result<Vec<_>>>()?;
+        if options.exclude_caches {
+            markers.push(Marker { name: "CACHEDIR.TAG".into(), header: CACHE_SIGNATURE.to_vec() });
+        }
+        Ok(Self {
+            patterns: PatternSet::new(seen_through_links(list))?,
+            markers,
+            larger_than: options.larger_than,
+            git: options.gitignore.then(GitRules::default),
+            anchors_in_snapshot: options.anchors_in_snapshot,
+        })
+    }
+
+    /// What the patterns say of an entry below a source, given what they say of the directory that it is in. A source
+    /// itself has the default: what is named is saved, and patterns speak of what is below it.
+    pub fn judge(&self, above: Verdict, location: Location<'_>) -> Verdict {
+        if self.patterns.is_empty() {
+            return above;
+        }
+        let Location { dir, stored_dir, name } = location;
+        let absolute = OnceCell::new();
+        let stored = OnceCell::new();
+        let path = |dir| components(dir).chain([name]).collect::<Vec<_>>();
+        let matches = |pattern: &Pattern| {
+            let in_snapshot = || pattern.matches(stored.get_or_init(|| path(stored_dir)));
+            let in_files = || pattern.matches(absolute.get_or_init(|| path(dir.as_os_str().as_bytes())));
+            match pattern.scope {
+                Scope::Name => pattern.matches(&[name]),
+                Scope::Floating => in_snapshot() || in_files(),
+                Scope::Anchored => in_files() || self.anchors_in_snapshot && in_snapshot(),
+            }
+        };
+        Verdict(self.patterns.last_of(name, matches).max(above.0))
+    }
+
+    /// Whether an entry below a source stays out.
+    pub fn leaves_out(&self, verdict: Verdict, location: Location<'_>, is_dir: bool, size: u64) -> bool {
+        let by_pattern = verdict.0.and_then(|number| self.patterns.get(number));
+        by_pattern.is_some_and(|pattern| pattern.excludes)
+            || self.is_too_large(is_dir, size)
+            || self.git.as_ref().is_some_and(|git| {
+                git.ignores(&location.dir.join(std::ffi::OsStr::from_bytes(location.name)), is_dir)
+            })
+    }
+
+    /// The pattern that would leave out a source, were it not named.
+    pub fn pattern_against(&self, source: &Path, stored: &[u8]) -> Option<Against<'_>> {
+        // Number of the last pattern that matches on the way, and whether it matches all of the way.
+        let last = |path: &[u8], wanted: &dyn Fn(Scope) -> bool| {
+            let parts: Vec<&[u8]> = components(path).collect();
+            let at = |len: usize| {
+                let way = parts.get(..len)?;
+                let matches = |pattern: &Pattern| wanted(pattern.scope) && pattern.matches(way);
+                Some((self.patterns.last_of(way.last()?, matches)?, len == parts.len()))
+            };
+            (1..=parts.len()).filter_map(at).max()
+        };
+        let in_files = last(source.as_os_str().as_bytes(), &|scope| scope != Scope::Name);
+        let in_snapshot = last(stored, &|scope| scope != Scope::Anchored || self.anchors_in_snapshot);
+        let (number, by_name) = in_files.max(in_snapshot)?;
+        let pattern = self.patterns.get(number)?;
+        pattern.excludes.then_some(Against { pattern: &pattern.text, by_name })
+    }
+
+    /// Another reason why a source would be left out, were it not named.
+    pub fn rule_against(&self, source: &Path, is_dir: bool, size: u64) -> Option<&'static str> {
+        if self.is_too_large(is_dir, size) {
+            return Some("it is larger than --exclude-larger-than allows");
+        }
+        if is_dir && self.excludes_contents(source) {
+            return Some("it holds a file that marks it as not to be saved");
+        }
+        let is_ignored = self.git.as_ref().is_some_and(|git| git.ignores(source, is_dir));
+        is_ignored.then_some("a .gitignore file names it")
+    }
+
+    fn is_too_large(&self, is_dir: bool, size: u64) -> bool {
+        !is_dir && self.larger_than.is_some_and(|limit| size > limit)
+    }
+
+    /// Whether no entry stays out, whatever it is.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty() && self.git.is_none() && self.larger_than.is_none()
+    }
+
+    /// Whether any file marks directories.
+    pub fn has_markers(&self) -> bool {
+        !self.markers.is_empty()
+    }
+
+    /// Whether the directory says of itself that its contents need no backup.
+    pub fn excludes_contents(&self, dir: &Path) -> bool {
+        self.markers.iter().any(|marker| marker.is_in(dir))
+    }
+
+    /// Patterns that have matched nothing so far, as they were written.
+    pub fn unmatched(&self) -> Vec<String> {
+        self.patterns.unmatched()
+    }
+}
+
+/// A person who went through a link to where they are writes the path with the link in it, but paths of relative sources
+/// have none: such patterns hold for both.
+fn seen_through_links(list: Vec<Pattern>) -> Vec<Pattern> {
+    let shell = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    let (Some(shell), Ok(here)) = (shell, std::env::current_dir()) else { return list };
+    let place = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    if shell == here || place(&shell).is_none() || place(&shell) != place(&here) {
+        return list;
+    }
+    let from: Vec<&[u8]> = components(shell.as_os_str().as_bytes()).collect();
+    let to: Vec<&[u8]> = components(here.as_os_str().as_bytes()).collect();
+    let both = |pattern: Pattern| {
+        let moved = pattern.moved(&from, &to);
+        std::iter::once(pattern).chain(moved)
+    };
+    list.into_iter().flat_map(both).collect()
+}
+
+#[cfg(test)]
+mod tests;

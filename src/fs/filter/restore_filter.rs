@@ -1,0 +1,120 @@
+//! What a restore or a listing takes in.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::error::Result;
+use crate::fs::filter::glob::Glob;
+use crate::fs::filter::pattern::{Part, Pattern, Scope};
+use crate::fs::filter::pattern_set::PatternSet;
+
+/// What a restore or a listing takes: everything that an include matches (all, without includes) and no
+/// exclude does.
+pub struct Selection {
+    excludes: PatternSet,
+    includes: PatternSet,
+    ways: Vec<Way>,
+    only: Option<BTreeSet<Vec<u8>>>,
+}
+
+/// Where an include can match.
+enum Way {
+    /// Anywhere.
+    Any,
+    /// Below these components.
+    Fixed(Vec<Step>),
+}
+
+/// One component of an anchored include.
+enum Step {
+    /// Matches a component.
+    One(Glob),
+    /// `**`.
+    Many,
+}
+
+impl Selection {
+    /// Compiles the patterns; a leading slash means the root of the snapshot.
+    ///
+    /// # Errors
+    /// When one is none.
+    pub fn new<P: AsRef<OsStr>>(include: &[P], exclude: &[P]) -> Result<Self> {
+        let includes = PatternSet::new(parse_all(include, false)?)?;
+        let ways = includes.iter().map(Way::of).collect();
+        Ok(Self { excludes: PatternSet::new(parse_all(exclude, true)?)?, includes, ways, only: None })
+    }
+
+    /// Of exactly these paths, whatever characters are in them.
+    ///
+    /// # Errors
+    /// Never, but patterns are compiled.
+    pub fn only(paths: BTreeSet<Vec<u8>>) -> Result<Self> {
+        Ok(Self { only: Some(paths), ..Self::new::<&OsStr>(&[], &[])? })
+    }
+
+    /// Whether this entry is wanted.
+    pub fn takes(&self, stored: &[u8], _is_dir: bool) -> bool {
+        if let Some(only) = &self.only {
+            return only.contains(stored);
+        }
+        !self.leaves_out(stored) && (self.ways.is_empty() || self.includes.last_on_the_way(stored).is_some())
+    }
+
+    /// Whether something below this directory might be wanted.
+    pub fn may_hold(&self, stored_dir: &[u8]) -> bool {
+        if let Some(only) = &self.only {
+            let below = [stored_dir, b"/"].concat();
+            let next = only.range(below.clone()..).next();
+            return stored_dir.is_empty() || next.is_some_and(|path| path.starts_with(&below));
+        }
+        if self.leaves_out(stored_dir) && self.excludes.iter().all(|pattern| pattern.excludes) {
+            return false;
+        }
+        self.ways.is_empty()
+            || self.includes.last_on_the_way(stored_dir).is_some()
+            || self.ways.iter().any(|way| way.leads_through(stored_dir))
+    }
+
+    /// Excludes that have matched nothing so far, as they were written.
+    pub fn unmatched_excludes(&self) -> Vec<String> {
+        self.excludes.unmatched()
+    }
+
+    fn leaves_out(&self, stored: &[u8]) -> bool {
+        let last = self.excludes.last_on_the_way(stored);
+        last.and_then(|number| self.excludes.get(number)).is_some_and(|pattern| pattern.excludes)
+    }
+}
+
+/// Parses a list.
+fn parse_all<P: AsRef<OsStr>>(texts: &[P], negatable: bool) -> Result<Vec<Pattern>> {
+    texts.iter().map(|text| Pattern::parse(text.as_ref().as_bytes(), negatable, false)).collect()
+}
+
+impl Way {
+    fn of(pattern: &Pattern) -> Self {
+        if pattern.scope != Scope::Anchored {
+            return Self::Any;
+        }
+        let step = |part: &Part| match part {
+            Part::Many => Step::Many,
+            Part::One(glob) => Step::One(glob.clone()),
+        };
+        Self::Fixed(pattern.parts.iter().map(step).collect())
+    }
+
+    fn leads_through(&self, dir: &[u8]) -> bool {
+        let Self::Fixed(steps) = self else { return true };
+        let mut steps = steps.iter();
+        for part in dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            match steps.next() {
+                None => return false,
+                Some(Step::Many) => return true,
+                Some(Step::One(glob)) if glob.matches(part) => {}
+                Some(Step::One(_)) => return false,
+            }
+        }
+        steps.next().is_some()
+    }
+}

@@ -1,0 +1,71 @@
+//! Paths longer than the system takes in one call.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::retry_on_intr;
+
+use crate::fs::xattr;
+
+/// The system takes no path of 4096 bytes. One no longer than this may have a name appended.
+pub const ONE_CALL: usize = 3500;
+
+/// Opens what is at a path of any length.
+///
+/// # Errors
+/// When the system says no.
+pub fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let (dir, rest) = descend(path.as_os_str().as_bytes())?;
+    let dir = dir.as_ref().map_or(CWD, AsFd::as_fd);
+    Ok(retry_on_intr(|| rustix::fs::openat(dir, rest, flags, Mode::empty()))?)
+}
+
+/// A path that the system takes, to what is at a longer one.
+#[derive(Debug)]
+pub struct Reached {
+    path: PathBuf,
+    /// The path leads through it.
+    _dir: Option<OwnedFd>,
+}
+
+impl Reached {
+    /// The path, valid as long as this lives.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// For calls that know only paths.
+///
+/// # Errors
+/// When a directory on the way cannot be opened.
+pub fn reach(path: &Path) -> io::Result<Reached> {
+    let (dir, rest) = descend(path.as_os_str().as_bytes())?;
+    let path = match &dir {
+        None => path.to_path_buf(),
+        Some(dir) => PathBuf::from(OsStr::from_bytes(&xattr::path_in(dir.as_fd(), rest))),
+    };
+    Ok(Reached { path, _dir: dir })
+}
+
+/// Opens directories on the way until the rest is short: as far as links go, like one call with the whole path.
+fn descend(mut rest: &[u8]) -> io::Result<(Option<OwnedFd>, &[u8])> {
+    let mut dir: Option<OwnedFd> = None;
+    while rest.len() > ONE_CALL {
+        let slash = rest.iter().take(ONE_CALL).rposition(|byte| *byte == b'/').filter(|at| *at > 0);
+        let at = slash.ok_or(rustix::io::Errno::NAMETOOLONG)?;
+        let (way, [_, below @ ..]) = rest.split_at(at) else {
+            return Err(rustix::io::Errno::NAMETOOLONG.into());
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = dir.as_ref().map_or(CWD, AsFd::as_fd);
+        let next = retry_on_intr(|| rustix::fs::openat(above, way, flags, Mode::empty()))?;
+        dir = Some(next);
+        rest = below;
+    }
+    Ok((dir, rest))
+}

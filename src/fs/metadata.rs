@@ -1,0 +1,154 @@
+//! Extended attributes and inode flags of restored things, as far as this process may set them.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{IFlags, XattrFlags};
+use rustix::io::Errno;
+
+use crate::fs::xattr::whole;
+use crate::model::entry::{Xattr, XattrValue, attrs};
+
+/// What attributes are set on.
+#[derive(Clone, Copy)]
+pub(crate) enum Thing<'a> {
+    /// An open file or directory.
+    Open(BorrowedFd<'a>),
+    /// What is at a path, be it a link.
+    Named(&'a [u8]),
+}
+
+/// Attributes that go hand in hand with the mode, and so come behind it.
+fn is_acl(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_")
+}
+
+/// What a thing has beyond what it should have is taken away, but for what the system itself keeps there, as labels.
+fn is_ours(name: &[u8]) -> bool {
+    let spaces: [&[u8]; 4] = [b"user.", b"trusted.", b"security.capability", b"system.posix_acl_"];
+    spaces.iter().any(|space| name.starts_with(space))
+}
+
+/// Attributes that a thing could not be given.
+#[derive(Default)]
+pub(crate) struct Lacking {
+    /// How many this user may not set, or this file system has not at all.
+    pub(crate) left_out: u64,
+    /// Those that do not fit it, each with the reason: their loss is a problem of this one file.
+    pub(crate) unfit: Vec<String>,
+}
+
+impl Lacking {
+    fn note(&mut self, name: &[u8], result: Result<(), Errno>) -> Result<(), Errno> {
+        match result {
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS) => self.left_out += 1,
+            Err(errno @ (Errno::INVAL | Errno::NOSPC | Errno::TOOBIG | Errno::RANGE | Errno::DQUOT)) => {
+                let (name, why) = (String::from_utf8_lossy(name), std::io::Error::from(errno));
+                self.unfit.push(format!("cannot set the extended attribute {name}: {why}"));
+            }
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+}
+
+/// Takes away what is not wanted and sets all that comes before the mode.
+pub(crate) fn set_plain(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
+    let there = match thing.list() {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            lacking.left_out += wanted.len() as u64;
+            return Ok(());
+        }
+        other => other?,
+    };
+    for name in there.iter().filter(|name| is_ours(name)) {
+        if !wanted.iter().any(|xattr| xattr.name == **name) {
+            lacking.note(name, thing.remove(name))?;
+        }
+    }
+    for xattr in wanted.iter().filter(|xattr| !is_acl(&xattr.name)) {
+        let value = value(xattr)?;
+        // One that is right may be one that this user could not set.
+        if !there.contains(&xattr.name) || !thing.get(&xattr.name).is_ok_and(|found| found == value) {
+            lacking.note(&xattr.name, thing.set(&xattr.name, value))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the ACLs, once the mode is set.
+pub(crate) fn set_acls(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
+    for xattr in wanted.iter().filter(|xattr| is_acl(&xattr.name)) {
+        lacking.note(&xattr.name, thing.set(&xattr.name, value(xattr)?))?;
+    }
+    Ok(())
+}
+
+/// Whether a thing has just these, but for what the system keeps there itself.
+pub(crate) fn has(thing: Thing<'_>, wanted: &[Xattr]) -> bool {
+    let Ok(there) = thing.list() else { return wanted.is_empty() };
+    let known = |name: &[u8]| wanted.iter().any(|xattr| xattr.name == name);
+    let is_right = |xattr: &Xattr| {
+        value(xattr).is_ok_and(|value| thing.get(&xattr.name).is_ok_and(|found| found == value))
+    };
+    there.iter().all(|name| known(name) || !is_ours(name)) && wanted.iter().all(is_right)
+}
+
+/// Values in chunks are loaded by whoever knows of the store.
+fn value(xattr: &Xattr) -> Result<&[u8], Errno> {
+    match &xattr.value {
+        XattrValue::Inline(bytes) => Ok(bytes),
+        XattrValue::Content { .. } => Err(Errno::INVAL),
+    }
+}
+
+impl Thing<'_> {
+    fn list(self) -> Result<Vec<Vec<u8>>, Errno> {
+        let names = whole(&|buffer| match self {
+            Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
+            Self::Named(path) => rustix::fs::llistxattr(path, buffer),
+        })?;
+        Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
+    fn get(self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        whole(&|buffer| match self {
+            Self::Open(fd) => rustix::fs::fgetxattr(fd, name, buffer),
+            Self::Named(path) => rustix::fs::lgetxattr(path, name, buffer),
+        })
+    }
+
+    fn set(self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
+            Self::Named(path) => rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()),
+        }
+    }
+
+    fn remove(self, name: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
+            Self::Named(path) => rustix::fs::lremovexattr(path, name),
+        }
+    }
+}
+
+/// Makes those inode flags that `mask` names what `wanted` says. Returns how many this user, or this file system,
+/// cannot have.
+pub(crate) fn set_attrs(fd: BorrowedFd<'_>, wanted: u32, mask: u32) -> Result<u64, Errno> {
+    let mask = mask & attrs::KNOWN;
+    let set = rustix::fs::ioctl_getflags(fd).and_then(|there| {
+        let next = there.bits() & !mask | wanted & mask;
+        if next == there.bits() {
+            Ok(())
+        } else {
+            rustix::fs::ioctl_setflags(fd, IFlags::from_bits_retain(next))
+        }
+    });
+    match set {
+        Err(Errno::NOTTY | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+            Ok(u64::from(wanted & mask != 0))
+        }
+        other => other.map(|()| 0),
+    }
+}

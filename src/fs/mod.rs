@@ -1,0 +1,16 @@
+//! The user's files: which to take, how to read them, how to write them. Knows nothing of the store.
+
+pub mod ancestors;
+pub mod atomic_file;
+pub mod filter;
+pub mod long_path;
+mod metadata;
+pub mod ownership;
+pub mod path_stack;
+pub mod private_dir;
+pub mod protected_dirs;
+pub mod sources;
+pub mod stat;
+pub mod target;
+pub mod walk;
+pub mod xattr;

@@ -1,0 +1,205 @@
+//! Directories of the target: made, listed, finished.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::fs::metadata::Thing;
+use crate::fs::stat;
+use crate::fs::target::Target;
+use crate::fs::target::existing::Existing;
+use crate::fs::target::inode_flags::{attrs_of, unlock};
+use crate::fs::target::remove::make_usable;
+use crate::fs::target::temp::came_meanwhile;
+use crate::model::entry::{Meta, attrs, flags};
+
+/// How directories are opened.
+pub(super) const DIR_FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// An open directory of the target.
+pub struct Dir {
+    pub(super) fd: OwnedFd,
+    /// New entries get its group instead of the process's.
+    pub(super) setgid: bool,
+    /// Its inode flags: new entries get some of them.
+    pub(super) attrs: u32,
+    /// Device and inode.
+    pub(super) id: (u64, u64),
+}
+
+impl Target {
+    /// Makes a directory whose parent exists; a real directory that is there is kept, anything else replaced but a link
+    /// to a directory.
+    ///
+    /// # Errors
+    /// When the path is refused or the system says no.
+    pub fn make_dir(&self, path: &[u8]) -> Result<()> {
+        let shared = &self.shared;
+        if path.is_empty() || shared.is_followed(path) {
+            return Ok(());
+        }
+        let (dir, name) = shared.place(path)?;
+        let make = || rustix::fs::mkdirat(&dir.fd, name, Mode::RWXU);
+        match make() {
+            Err(Errno::EXIST) => {}
+            other => return other.map_err(shared.at("create", path)),
+        }
+        let found = dir.stat(name).map_err(shared.at("look at", path))?;
+        if dir.leads_to_dir(name, &found) {
+            let why = format!("{} is a link to a directory: it is left alone", shared.show(path).display());
+            return Err(Error::Refused(why));
+        }
+        unlock(&dir.fd, name);
+        if FileType::from_raw_mode(found.st_mode).is_dir() {
+            if found.st_mode & 0o700 != 0o700 {
+                make_usable(&dir.fd, name, &found).map_err(shared.at("change the mode of", path))?;
+            }
+            return Ok(());
+        }
+        rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()).map_err(shared.at("remove", path))?;
+        make().map_err(shared.at("create", path))
+    }
+
+    /// Makes a directory where nothing is.
+    ///
+    /// # Errors
+    /// When something is there by now, the path is refused or the system says no.
+    pub fn make_new_dir(&self, path: &[u8]) -> Result<()> {
+        let shared = &self.shared;
+        let (dir, name) = shared.place(path)?;
+        match rustix::fs::mkdirat(&dir.fd, name, Mode::RWXU) {
+            Err(Errno::EXIST) => Err(came_meanwhile(shared, path)),
+            other => other.map_err(shared.at("create", path)),
+        }
+    }
+
+    /// The directory, opened; the empty path is the root.
+    ///
+    /// # Errors
+    /// When the path is refused, leads through a link, or the system says no.
+    pub fn dir(&self, path: &[u8]) -> Result<Arc<Dir>> {
+        self.shared.dir(path)
+    }
+
+    /// Gives a directory its owner, mode and times, once nothing more is written to it.
+    ///
+    /// # Errors
+    /// When the path is refused or the system says no.
+    pub fn finish_dir(&self, path: &[u8], meta: &Meta) -> Result<()> {
+        let shared = &self.shared;
+        let dir = shared.dir(path)?;
+        let found = rustix::fs::fstat(&dir.fd).map_err(shared.at("look at", path))?;
+        let extras = shared.owners.has_xattrs(Thing::Open(dir.fd.as_fd()), &meta.xattrs)
+            && (attrs_of(&dir.fd) ^ meta.attrs) & attrs::KNOWN == 0;
+        if extras && shared.owners.is_set(&found, meta) {
+            return Ok(());
+        }
+        let current = Some((found.st_uid, found.st_gid));
+        let times = meta.flags & flags::PASSAGE == 0;
+        let set = shared.owners.set_all(dir.fd.as_fd(), meta, current, times);
+        set.map(|notes| shared.note(path, notes))
+            .and_then(|()| shared.set_attrs(&dir.fd, path, meta, attrs_of(&dir.fd)))
+            .map_err(shared.at("set the attributes of", path))
+    }
+
+    /// What a directory is like, be it reached through a link that is gone through.
+    ///
+    /// # Errors
+    /// When there is none or the system says no.
+    pub fn look_at_dir(&self, path: &[u8]) -> Result<Existing> {
+        let shared = &self.shared;
+        rustix::fs::fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("look at", path))
+    }
+
+    /// Gives a directory that only leads to what is restored the mode and the time of its content that it had before.
+    ///
+    /// # Errors
+    /// When there is no such directory any more. What only its owner may set is then left as it is.
+    pub fn put_back(&self, path: &[u8], was: &Existing) -> Result<()> {
+        let shared = &self.shared;
+        let dir = shared.dir(path)?;
+        let now = rustix::fs::fstat(&dir.fd).map_err(shared.at("look at", path))?;
+        if (now.st_dev, now.st_ino) != was.id() {
+            return Ok(());
+        }
+        // Only its owner and root can have changed them, and these can change them back.
+        if now.st_mode != was.0.st_mode {
+            let _ = rustix::fs::fchmod(&dir.fd, Mode::from_raw_mode(was.0.st_mode & 0o7777));
+        }
+        if (now.st_mtime, now.st_mtime_nsec) != (was.0.st_mtime, was.0.st_mtime_nsec) {
+            let nanos = was.0.st_mtime_nsec.try_into().unwrap_or(0);
+            let times = Timestamps {
+                last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+                last_modification: Timespec { tv_sec: was.0.st_mtime, tv_nsec: nanos },
+            };
+            let _ = rustix::fs::futimens(&dir.fd, &times);
+        }
+        Ok(())
+    }
+}
+
+impl Dir {
+    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
+        let found = stat::look_open(&fd).map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?;
+        Ok(Self { fd, setgid: found.mode & 0o2000 != 0, attrs: found.attrs, id: found.id })
+    }
+
+    /// Names in it, sorted.
+    pub(super) fn names(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether an entry is a link that leads to a directory.
+    fn leads_to_dir(&self, name: &[u8], found: &Stat) -> bool {
+        FileType::from_raw_mode(found.st_mode).is_symlink()
+            && rustix::fs::statat(&self.fd, name, AtFlags::empty())
+                .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir())
+    }
+
+    /// Of the entry itself, be it a link.
+    pub(super) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
+        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use crate::fs::ownership::LeftOut;
+    use crate::fs::target::support::{meta, target, write};
+
+    #[test]
+    fn mode_and_time_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(dir.path());
+        target.make_dir(b"d").unwrap();
+        write(&target, b"d/f", b"text").unwrap();
+        target.finish_dir(b"d", &meta(0o1755)).unwrap();
+        for (name, mode) in [("d", 0o1755), ("d/f", 0o640)] {
+            let found = fs::symlink_metadata(dir.path().join(name)).unwrap();
+            assert_eq!(found.mode() & 0o7777, mode);
+            assert_eq!((found.mtime(), found.mtime_nsec()), (1_000_000_000, 5));
+        }
+        assert_eq!(target.left_out(), LeftOut::default());
+    }
+}

@@ -1,0 +1,279 @@
+//! What stands in the target already: looked at and read, never followed, never changed.
+
+use std::fs::File;
+use std::io;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::fs::target::Target;
+use crate::fs::target::inode_flags::unlock_open;
+use crate::model::entry::{Kind, Meta, Time};
+
+/// How files are opened to be read: a pipe that somebody put there must not block.
+const READ_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+/// Bytes looked at in one go where zeros are expected.
+const STRIDE: usize = 64 << 10;
+
+/// What stands at a path of the target, as it was when it was looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Existing(pub(super) Stat);
+
+impl Existing {
+    fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.0.st_mode)
+    }
+
+    /// Whether it is a directory; a link to one is none.
+    pub fn is_dir(&self) -> bool {
+        self.kind().is_dir()
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.kind().is_file()
+    }
+
+    /// Whether it is a symbolic link.
+    pub fn is_symlink(&self) -> bool {
+        self.kind().is_symlink()
+    }
+
+    /// Device and inode.
+    pub fn id(&self) -> (u64, u64) {
+        (self.0.st_dev, self.0.st_ino)
+    }
+
+    /// Whether its owner may read, write and search it.
+    pub fn is_usable(&self) -> bool {
+        self.0.st_mode & 0o700 == 0o700
+    }
+
+    /// Bytes of a file.
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.0.st_size).unwrap_or(0)
+    }
+
+    /// Last change of the content.
+    pub fn mtime(&self) -> Time {
+        Time { sec: self.0.st_mtime, nanos: u32::try_from(self.0.st_mtime_nsec).unwrap_or(0) }
+    }
+
+    /// Whether it can be reached by other names too, in the target or elsewhere.
+    pub fn has_other_names(&self) -> bool {
+        self.0.st_nlink > 1 && !self.is_dir()
+    }
+
+    /// Whether both are names of one thing.
+    pub fn is_one_with(&self, other: &Self) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
+
+    /// Whether it is of this kind, and the same device if it is one; content aside.
+    pub fn is_a(&self, kind: &Kind) -> bool {
+        let device = |major: &u32, minor: &u32| self.0.st_rdev == rustix::fs::makedev(*major, *minor);
+        match (kind, self.kind()) {
+            (Kind::File { .. }, FileType::RegularFile)
+            | (Kind::Dir { .. }, FileType::Directory)
+            | (Kind::Symlink { .. }, FileType::Symlink)
+            | (Kind::Fifo, FileType::Fifo)
+            | (Kind::Socket, FileType::Socket) => true,
+            (Kind::CharDevice { major, minor }, FileType::CharacterDevice)
+            | (Kind::BlockDevice { major, minor }, FileType::BlockDevice) => device(major, minor),
+            _ => false,
+        }
+    }
+
+    /// Whether `now` is the same thing and nobody has written to it. Of a file with several names the time of the last
+    /// change of the inode says nothing: it is another as soon as one of the names is replaced, by this very run.
+    pub(super) fn is_still(&self, now: &Stat) -> bool {
+        let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+        let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
+        of(&self.0) == of(now) && (self.has_other_names() || changed(&self.0) == changed(now))
+    }
+}
+
+impl Target {
+    /// What stands at the path, be it a link; nothing where a directory above it is missing or none.
+    ///
+    /// # Errors
+    /// When the path is refused or the system says no.
+    pub fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
+        let shared = &self.shared;
+        let absent = |errno: Errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
+        let (dir, name) = match shared.place(path) {
+            Err(Error::Io { source, .. }) if Errno::from_io_error(&source).is_some_and(absent) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        match dir.stat(name) {
+            Err(errno) if absent(errno) => Ok(None),
+            other => other.map(|stat| Some(Existing(stat))).map_err(shared.at("look at", path)),
+        }
+    }
+
+    /// Opens a regular file to read it.
+    ///
+    /// # Errors
+    /// When it is none, or is another than, or has changed since `existing`; when the system says no.
+    pub fn read(&self, path: &[u8], existing: Option<&Existing>) -> Result<File> {
+        let shared = &self.shared;
+        let (dir, name) = shared.place(path)?;
+        let fd = rustix::fs::openat(&dir.fd, name, READ_FLAGS, Mode::empty());
+        let fd = fd.map_err(shared.at("open", path))?;
+        let found = rustix::fs::fstat(&fd).map_err(shared.at("look at", path))?;
+        let still = existing.is_none_or(|existing| existing.is_still(&found));
+        if !still || !FileType::from_raw_mode(found.st_mode).is_file() {
+            return Err(Error::Refused(format!("{} changed meanwhile", shared.show(path).display())));
+        }
+        Ok(File::from(fd))
+    }
+
+    /// Whether two files hold the same bytes.
+    ///
+    /// # Errors
+    /// When one of them is none or the system says no.
+    pub fn are_alike(&self, one: &[u8], other: &[u8]) -> Result<bool> {
+        let failed = || Error::io("compare", self.shared.show(other));
+        let (one, two) = (self.read(one, None)?, self.read(other, None)?);
+        let size = one.metadata().map_err(failed())?.len();
+        if two.metadata().map_err(failed())?.len() != size {
+            return Ok(false);
+        }
+        let (mut one, mut two) =
+            (BufReader::with_capacity(STRIDE, one), BufReader::with_capacity(STRIDE, two));
+        loop {
+            let (a, b) = (one.fill_buf().map_err(failed())?, two.fill_buf().map_err(failed())?);
+            let len = a.len().min(b.len());
+            if len == 0 {
+                return Ok(a.len() == b.len());
+            }
+            if a.get(..len) != b.get(..len) {
+                return Ok(false);
+            }
+            one.consume(len);
+            two.consume(len);
+        }
+    }
+
+    /// Where a link points.
+    ///
+    /// # Errors
+    /// When it is none or the system says no.
+    pub fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let shared = &self.shared;
+        let (dir, name) = shared.place(path)?;
+        let target = rustix::fs::readlinkat(&dir.fd, name, Vec::new());
+        target.map(|target| target.into_bytes()).map_err(shared.at("read", path))
+    }
+
+    /// Names in a directory, sorted; `None` if there is no such directory.
+    ///
+    /// # Errors
+    /// When the path is refused or the system says no.
+    pub fn names(&self, path: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+        let absent = |errno: Errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
+        match self.shared.dir(path) {
+            Err(Error::Io { source, .. }) if Errno::from_io_error(&source).is_some_and(absent) => Ok(None),
+            dir => dir?.names().map(Some).map_err(self.shared.at("list", path)),
+        }
+    }
+
+    /// Whether nothing of its owner, mode, times, extended attributes and flags is left to set.
+    pub fn is_set(&self, path: &[u8], existing: &Existing, meta: &Meta) -> bool {
+        self.shared.owners.is_set(&existing.0, meta)
+            && self.shared.place(path).is_ok_and(|(dir, name)| self.shared.has_extras(&dir, name, meta))
+    }
+
+    /// Gives a file that nothing was written to all that is not its content. Opens it to read only.
+    ///
+    /// # Errors
+    /// When it changed since `existing`, or the system says no.
+    pub fn set(&self, path: &[u8], existing: &Existing, meta: &Meta) -> Result<()> {
+        let file = self.read(path, Some(existing))?;
+        let current = Some((existing.0.st_uid, existing.0.st_gid));
+        let shared = &self.shared;
+        let attrs = unlock_open(&file);
+        let set = shared.owners.set_all(file.as_fd(), meta, current, true);
+        set.map(|notes| shared.note(path, notes))
+            .and_then(|()| shared.set_attrs(&file, path, meta, attrs))
+            .map_err(shared.at("set the attributes of", path))
+    }
+
+    /// Lets the system write everything to its disks.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.shared.dir(b"")?.fd).map_err(self.shared.at("sync", b""))
+    }
+}
+
+/// Drops what the system keeps of a file in memory, so that it is read from the disk next.
+pub fn forget_cached(file: &File) {
+    // Advice: where it is not taken, memory is read.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// Whether a range of a file reads as zeros; holes are not read, and what lies behind the end counts as zeros.
+///
+/// # Errors
+/// When the system says no.
+pub fn is_zero(file: &File, at: u64, len: u64) -> io::Result<bool> {
+    let end = at.saturating_add(len);
+    let (mut at, mut buffer) = (at, vec![0u8; STRIDE]);
+    while at < end {
+        at = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => return Ok(true),
+            // The system knows no holes here.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+            other => other?,
+        };
+        if at >= end {
+            return Ok(true);
+        }
+        let wanted = usize::try_from(end - at).unwrap_or(STRIDE).min(STRIDE);
+        let (piece, _) = buffer.split_at_mut(wanted);
+        let read = file.read_at(piece, at)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        if buffer.iter().take(read).any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::fs::target::support::target;
+
+    #[test]
+    fn what_changed_since_it_was_looked_at_is_neither_believed_nor_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, path) = (target(dir.path()), dir.path().join("f"));
+        fs::write(&path, "one").unwrap();
+        let existing = target.existing(b"f").unwrap().unwrap();
+        assert!(target.read(b"f", Some(&existing)).is_ok());
+        fs::write(dir.path().join("g"), "two").unwrap();
+        fs::rename(dir.path().join("g"), &path).unwrap();
+        assert!(target.read(b"f", Some(&existing)).is_err());
+        assert!(target.mend(b"f", 3, &existing, true).is_err());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(target.read(b"f", None).is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! How many files may be open at once, and files that are closed and opened again between their writes.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Resource;
+
+use crate::error::{Error, Result};
+use crate::fs::target::root::Shared;
+
+/// Left to the repository, its view, the workers' reads and the standard streams.
+const OTHERS: u64 = 40;
+/// A file that is there already is opened so to be written to.
+pub(super) const WRITE_FLAGS: OFlags = OFlags::WRONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// How many may be open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) files: usize,
+    pub(super) dirs: usize,
+}
+
+impl Limits {
+    /// Raises the system's limit as far as it goes and shares it out.
+    pub(super) fn raise() -> Self {
+        let mut limit = rustix::process::getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        // Best effort: what is asked next is what counts.
+        let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+        let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let spare = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+        Self { files: (spare / 2).clamp(4, 4096), dirs: (spare / 4).clamp(4, 64) }
+    }
+}
+
+/// A file that is written to, by its name while it is closed.
+pub(super) struct Held {
+    pub(super) shared: Arc<Shared>,
+    /// Its name for now, as a path of the target.
+    pub(super) path: Vec<u8>,
+    /// Device and inode: what is opened again must be the same, or somebody changed places.
+    identity: (u64, u64),
+    slot: Mutex<Option<Arc<File>>>,
+    used: AtomicBool,
+}
+
+impl Held {
+    /// Takes over an open file.
+    pub(super) fn new(shared: &Arc<Shared>, path: Vec<u8>, file: File) -> Result<Arc<Self>> {
+        let found = rustix::fs::fstat(&file).map_err(shared.at("look at", &path))?;
+        let held = Arc::new(Self {
+            shared: Arc::clone(shared),
+            path,
+            identity: (found.st_dev, found.st_ino),
+            slot: Mutex::new(Some(Arc::new(file))),
+            used: AtomicBool::new(true),
+        });
+        shared.pool.admit(&held);
+        Ok(held)
+    }
+
+    /// The file, opened again if need be.
+    pub(super) fn file(self: &Arc<Self>) -> Result<Arc<File>> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*slot {
+            self.used.store(true, Ordering::Relaxed);
+            return Ok(Arc::clone(file));
+        }
+        let (dir, name) = self.shared.place(&self.path)?;
+        let fd = rustix::fs::openat(&dir.fd, name, WRITE_FLAGS, Mode::empty());
+        let fd = fd.map_err(self.shared.at("open", &self.path))?;
+        let found = rustix::fs::fstat(&fd).map_err(self.shared.at("look at", &self.path))?;
+        if (found.st_dev, found.st_ino) != self.identity || found.st_nlink != 1 {
+            let shown = self.shared.show(&self.path);
+            return Err(Error::Refused(format!("{} was replaced by something else", shown.display())));
+        }
+        let file = Arc::new(File::from(fd));
+        *slot = Some(Arc::clone(&file));
+        self.shared.pool.admit(self);
+        Ok(file)
+    }
+}
+
+/// Open files in the order in which they were opened; finished ones among them are gone already.
+pub(super) struct Pool {
+    most: usize,
+    open: Mutex<VecDeque<Weak<Held>>>,
+}
+
+impl Pool {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, open: Mutex::default() }
+    }
+
+    /// Counts a file in, and closes the one that was not used for longest if there are too many. Its caller may hold
+    /// the newcomer's slot, so other slots are only tried, never waited for.
+    fn admit(&self, held: &Arc<Held>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = 2 * open.len();
+        while open.len() >= self.most && tries > 0 {
+            tries -= 1;
+            let Some(oldest) = open.pop_front() else { break };
+            let Some(old) = oldest.upgrade() else { continue };
+            if !close(&old) {
+                open.push_back(oldest);
+            }
+        }
+        open.push_back(Arc::downgrade(held));
+    }
+}
+
+/// Closes it, unless it was used since this was last tried or somebody uses it now.
+pub(super) fn close(held: &Held) -> bool {
+    let Ok(mut slot) = held.slot.try_lock() else { return false };
+    if held.used.swap(false, Ordering::Relaxed) {
+        return false;
+    }
+    match &*slot {
+        Some(file) if Arc::strong_count(file) > 1 => false,
+        _ => {
+            *slot = None;
+            true
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Removes what stands there, one thing at a time and as far as it may go, and opens modes that would keep this
+//! program out.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::fs::protected_dirs::Protected;
+use crate::fs::target::Target;
+use crate::fs::target::dirs::{DIR_FLAGS, Dir};
+use crate::fs::target::existing::Existing;
+
+/// Says what may go, and is told what went.
+pub trait Clearing {
+    /// Whether this entry may go.
+    fn takes(&self, path: &[u8], is_dir: bool) -> bool;
+    /// Whether something below this directory may have to go.
+    fn may_hold(&self, dir: &[u8]) -> bool;
+    /// It is gone, or would be.
+    fn gone(&mut self, path: &[u8], size: u64);
+    /// It should go and stays.
+    fn stays(&mut self, path: &[u8], err: Error);
+    /// It is a directory that must be left alone.
+    fn spares(&mut self, path: &[u8], found: &Protected);
+}
+
+/// A directory being emptied.
+struct Level {
+    path: Vec<u8>,
+    names: std::vec::IntoIter<Vec<u8>>,
+    /// Something in it stays.
+    full: bool,
+}
+
+/// Lets the owner read, write and search a directory, if this user may say so.
+pub(super) fn make_usable(dir: &OwnedFd, name: &[u8], found: &Stat) -> Result<(), Errno> {
+    match chmod_by_name(dir, name, Mode::from_raw_mode(found.st_mode & 0o7777) | Mode::RWXU) {
+        Err(Errno::PERM | Errno::ACCESS) => Ok(()),
+        other => other,
+    }
+}
+
+/// Changes the mode of an entry that may not be opened for reading; of a link, fails.
+pub(super) fn chmod_by_name(dir: &OwnedFd, name: &[u8], mode: Mode) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).is_symlink() {
+        return Err(Errno::LOOP);
+    }
+    rustix::fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), mode)
+}
+
+impl Target {
+    /// Removes an entry and all below it, as far as `judge` lets it go: following no link, never leaving the target,
+    /// never entering another file system. With `dry`, only says what would go.
+    ///
+    /// # Errors
+    /// When the path is refused. What cannot be removed is told to `judge`.
+    pub fn clear(&self, path: &[u8], dry: bool, judge: &mut dyn Clearing) -> Result<()> {
+        let mut open: Vec<Level> = Vec::new();
+        self.begin_to_clear(path, dry, judge, &mut open)?;
+        while let Some(level) = open.last_mut() {
+            if let Some(name) = level.names.next() {
+                let path = [&level.path, b"/".as_slice(), &name].concat();
+                self.begin_to_clear(&path, dry, judge, &mut open)?;
+                continue;
+            }
+            let Some(level) = open.pop() else { break };
+            let gone =
+                !level.full && judge.takes(&level.path, true) && self.remove_dir(&level.path, dry, judge);
+            if !gone && let Some(above) = open.last_mut() {
+                above.full = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is no directory; a directory becomes the next level.
+    fn begin_to_clear(
+        &self,
+        path: &[u8],
+        dry: bool,
+        judge: &mut dyn Clearing,
+        open: &mut Vec<Level>,
+    ) -> Result<()> {
+        let (dir, name) = self.shared.place(path)?;
+        let found = match dir.stat(name) {
+            Err(Errno::NOENT) => return Ok(()),
+            other => other.map_err(self.shared.at("look at", path))?,
+        };
+        let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
+        let result = if let Some(protected) = self.protected(&Existing(found)) {
+            judge.spares(path, protected);
+            Ok(None)
+        } else if is_dir {
+            if judge.takes(path, true) || judge.may_hold(path) {
+                self.list_to_clear(path, &dir, &found, dry).map(Some)
+            } else {
+                Ok(None)
+            }
+        } else if judge.takes(path, false) {
+            let removed = if dry { Ok(()) } else { rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()) };
+            if removed.is_ok() {
+                judge.gone(path, u64::try_from(found.st_size).unwrap_or(0));
+                return Ok(());
+            }
+            removed.map(|()| None)
+        } else {
+            Ok(None)
+        };
+        match result {
+            Ok(Some(level)) => {
+                open.push(level);
+                return Ok(());
+            }
+            Ok(None) => {}
+            Err(errno) => judge.stays(path, self.shared.at("remove", path)(errno)),
+        }
+        if let Some(above) = open.last_mut() {
+            above.full = true;
+        }
+        Ok(())
+    }
+
+    fn list_to_clear(&self, path: &[u8], above: &Dir, found: &Stat, dry: bool) -> Result<Level, Errno> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if !dry && found.st_mode & 0o700 != 0o700 {
+            make_usable(&above.fd, name, found)?;
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let fd = match rustix::fs::openat2(&above.fd, name, DIR_FLAGS, Mode::empty(), resolve) {
+            // Without the call: a file system mounted from itself looks like a directory then.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
+                rustix::fs::openat(&above.fd, name, DIR_FLAGS, Mode::empty())?
+            }
+            other => other?,
+        };
+        let dir = Dir::new(fd)?;
+        if rustix::fs::fstat(&dir.fd)?.st_dev != rustix::fs::fstat(&above.fd)?.st_dev {
+            return Err(Errno::XDEV);
+        }
+        Ok(Level { path: path.to_vec(), names: dir.names()?.into_iter(), full: false })
+    }
+
+    fn remove_dir(&self, path: &[u8], dry: bool, judge: &mut dyn Clearing) -> bool {
+        self.shared.forget(path);
+        let removed = match dry {
+            true => Ok(()),
+            false => self.shared.place(path).and_then(|(dir, name)| {
+                let gone = rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR);
+                gone.map_err(self.shared.at("remove", path))
+            }),
+        };
+        match removed {
+            Ok(()) => judge.gone(path, 0),
+            Err(err) => {
+                judge.stays(path, err);
+                return false;
+            }
+        }
+        true
+    }
+}

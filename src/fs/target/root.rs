@@ -1,0 +1,286 @@
+//! The root of the target, and the ways down from it: opened without ever leaving it or following a link.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::fs::ownership::Owners;
+use crate::fs::protected_dirs::{Guard, Protected};
+use crate::fs::target::dirs::{DIR_FLAGS, Dir};
+use crate::fs::target::fd_pool::{Limits, Pool};
+use crate::fs::target::{TargetOptions, temp};
+use crate::model::entry::check_name;
+
+/// The system takes no path of 4096 bytes; well below it, one call opens a stretch of it.
+const LONG_PATH: usize = 3000;
+
+/// What the target and its unfinished files have in common.
+pub(super) struct Shared {
+    root: PathBuf,
+    top: Arc<Dir>,
+    pub(super) sparse: bool,
+    pub(super) owners: Owners,
+    open: Mutex<Vec<(Vec<u8>, Arc<Dir>)>>,
+    /// The root without any link in its name.
+    pub(super) canonical: PathBuf,
+    /// Directories that must be left alone.
+    pub(super) guard: Guard,
+    /// Links that are gone through: each with the real path of what it leads to.
+    pub(super) followed: RwLock<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// Held while a free name is taken where the file system cannot do that in one step.
+    pub(super) naming: Mutex<()>,
+    /// Attributes that did not fit the target.
+    pub(super) notes: Mutex<Vec<(Vec<u8>, String)>>,
+    /// Directories kept open at hand.
+    kept_open: usize,
+    pub(super) pool: Pool,
+    /// What is to be made immutable or append-only in the end, and all its flags.
+    pub(super) locks: Mutex<Vec<(Vec<u8>, u32)>>,
+    one_by_one: AtomicBool,
+    /// As long as the file system has not said that it cannot share blocks.
+    pub(super) clones: AtomicBool,
+    /// No other run writes to this target: what looks like one's leftovers is.
+    pub(super) alone: bool,
+    /// Of temporary names.
+    pub(super) prefix: String,
+    counter: AtomicU64,
+}
+
+impl Shared {
+    /// Opens the root.
+    pub(super) fn open(root: &Path, options: TargetOptions, guard: Guard) -> Result<Self> {
+        let limits = Limits::raise();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(sys("open", root))?;
+        let top = Arc::new(Dir::new(fd).map_err(sys("look at", root))?);
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other).map_err(Error::io("read", "random bytes"))?;
+        Ok(Self {
+            root: root.to_owned(),
+            alone: options.writes && is_alone(&top),
+            top,
+            sparse: options.sparse,
+            owners: Owners::new(options.numeric_ids, options.owner).with_xattrs(!options.no_xattrs),
+            open: Mutex::default(),
+            canonical: std::fs::canonicalize(root).map_err(Error::io("find", root))?,
+            guard,
+            followed: RwLock::default(),
+            naming: Mutex::default(),
+            notes: Mutex::default(),
+            kept_open: limits.dirs,
+            pool: Pool::new(limits.files),
+            locks: Mutex::default(),
+            one_by_one: AtomicBool::new(false),
+            clones: AtomicBool::new(true),
+            prefix: temp::prefix(u64::from_ne_bytes(random)),
+            counter: AtomicU64::new(0),
+        })
+    }
+
+    /// For people.
+    pub(super) fn show(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() { self.root.clone() } else { self.root.join(OsStr::from_bytes(path)) }
+    }
+
+    /// For `map_err`.
+    pub(super) fn at(&self, doing: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Error {
+        move |errno| Error::io(doing, self.show(path))(errno.into())
+    }
+
+    /// A name that nothing has.
+    pub(super) fn temp(&self) -> String {
+        format!("{}{}", self.prefix, self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The open directory that holds the path, and the path's name in it.
+    pub(super) fn place<'a>(&self, path: &'a [u8]) -> Result<(Arc<Dir>, &'a [u8])> {
+        let mut parts = path.rsplitn(2, |byte| *byte == b'/');
+        let name = parts.next().unwrap_or_default();
+        self.check(path, name)?;
+        let parent = match parts.next() {
+            Some([]) => return Err(refused(path, "an absolute path")),
+            other => other.unwrap_or_default(),
+        };
+        Ok((self.dir(parent)?, name))
+    }
+
+    fn check(&self, path: &[u8], name: &[u8]) -> Result<()> {
+        check_name(name).map_err(|why| refused(path, &why.to_string()))
+    }
+
+    pub(super) fn dir(&self, path: &[u8]) -> Result<Arc<Dir>> {
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.top));
+        }
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(index) = open.iter().rposition(|(known, _)| known == path) {
+                let hit = open.remove(index);
+                let dir = Arc::clone(&hit.1);
+                open.push(hit);
+                return Ok(dir);
+            }
+        }
+        path.split(|byte| *byte == b'/').try_for_each(|name| self.check(path, name))?;
+        let real = self.real(path);
+        if real.is_empty() {
+            return Ok(Arc::clone(&self.top));
+        }
+        let fd = self.open_dir(&real).map_err(self.at("open", path))?;
+        let dir = Arc::new(Dir::new(fd).map_err(self.at("look at", path))?);
+        if let Some(found) = self.guard.find(dir.id) {
+            return Err(spared(&self.show(path), found));
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= self.kept_open {
+            open.remove(0);
+        }
+        open.push((path.to_vec(), Arc::clone(&dir)));
+        Ok(dir)
+    }
+
+    /// Opens without ever leaving the root or following a link.
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let mut current: Option<OwnedFd> = None;
+        for stretch in stretches(path) {
+            let above = current.as_ref().unwrap_or(&self.top.fd);
+            current = Some(self.open_stretch(above, stretch)?);
+        }
+        current.ok_or(Errno::NOENT)
+    }
+
+    fn open_stretch(&self, above: &OwnedFd, stretch: &[u8]) -> Result<OwnedFd, Errno> {
+        if !self.one_by_one.load(Ordering::Relaxed) {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match rustix::fs::openat2(above, stretch, DIR_FLAGS, Mode::empty(), resolve) {
+                // Some sandboxes say EPERM for calls they do not know.
+                Err(Errno::NOSYS | Errno::PERM) => self.one_by_one.store(true, Ordering::Relaxed),
+                // Somebody moves things about: smaller steps do not mind.
+                Err(Errno::AGAIN) => {}
+                other => return other,
+            }
+        }
+        let mut current: Option<OwnedFd> = None;
+        for name in stretch.split(|byte| *byte == b'/') {
+            let above = current.as_ref().unwrap_or(above);
+            let next = rustix::fs::openat(above, name, DIR_FLAGS, Mode::empty())?;
+            current = Some(next);
+        }
+        current.ok_or(Errno::NOENT)
+    }
+
+    /// Forgets open directories at and below the path.
+    pub(super) fn forget(&self, path: &[u8]) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(known, _)| {
+            known.strip_prefix(path).is_none_or(|rest| !rest.is_empty() && !rest.starts_with(b"/"))
+        });
+    }
+
+    /// Owners of what is made in this directory, if they are known.
+    pub(super) fn fresh(&self, dir: &Dir) -> Option<(u32, u32)> {
+        (!dir.setgid).then(|| self.owners.fresh())
+    }
+}
+
+/// Whether no other run writes here. While this one lasts, others see that it is there.
+fn is_alone(top: &Dir) -> bool {
+    let alone = rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+    // Where the system keeps no such locks, nobody is taken to be alone.
+    rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockShared).is_ok() && alone
+}
+
+/// A path in pieces that the system takes.
+fn stretches(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let cut = match all.get(..LONG_PATH) {
+            Some(start) => start.iter().rposition(|byte| *byte == b'/'),
+            None => None,
+        };
+        let (stretch, behind) = match cut {
+            Some(at) => (all.get(..at)?, all.get(at + 1..)),
+            None => (all, None),
+        };
+        rest = behind;
+        Some(stretch)
+    })
+}
+
+/// A directory that nothing is written to or removed from.
+pub(super) fn spared(path: &Path, found: &Protected) -> Error {
+    Error::Refused(format!("{} is {}: it is left alone", path.display(), found.what))
+}
+
+/// A path that must not be believed.
+fn refused(path: &[u8], why: &str) -> Error {
+    Error::Refused(format!("path {:?}: {why}", OsStr::from_bytes(path)))
+}
+
+/// For `map_err` on a path outside the target.
+fn sys(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::io(doing, path)(errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::fs::target::support::{Everything, target, write};
+
+    #[test]
+    fn a_planted_symlink_lets_nothing_out() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for one_by_one in [false, true] {
+            let target = target(dir.path());
+            target.shared.one_by_one.store(one_by_one, Ordering::Relaxed);
+            let link = dir.path().join("d");
+            symlink(outside.path(), &link).unwrap();
+            assert!(write(&target, b"d/f", b"x").is_err());
+            assert!(target.make_dir(b"d/sub").is_err());
+            // Somebody may have put the link there on purpose: it is not replaced either.
+            assert!(matches!(target.make_dir(b"d"), Err(Error::Refused(_))));
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+            fs::remove_file(&link).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(&dir.path().join("deep/root"));
+        for path in [&b"../x"[..], b"/x", b"a/../x", b".", b"..", b"", b"a//b", b"a/"] {
+            assert!(matches!(target.new_file(path, 0), Err(Error::Refused(_))), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_longer_than_the_system_takes_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = target(dir.path());
+        let mut path = Vec::new();
+        for _ in 0..40 {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend([b'n'; 200]);
+            target.make_dir(&path).unwrap();
+        }
+        path.extend(b"/f");
+        write(&target, &path, b"deep").unwrap();
+        target.clear(&[b'n'; 200], false, &mut Everything).unwrap();
+        write(&target, &[b'n'; 200], b"flat").unwrap();
+    }
+}

@@ -1,0 +1,218 @@
+//! Temporary names, and how what has one takes the place of what was there.
+//!
+//! A name tells its run and ends in a check of it, so that no name that a person gives passes for one. What a killed
+//! run left is found by it and removed, unless another run is at work in the same target.
+
+use std::sync::{Arc, PoisonError};
+
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::codec::crypto::hash;
+use crate::error::{Error, Result};
+use crate::fs::target::Target;
+use crate::fs::target::dirs::Dir;
+use crate::fs::target::inode_flags::unlock;
+use crate::fs::target::root::Shared;
+
+const PREFIX: &str = ".snap-tmp-";
+
+/// What all temporary names of a run begin with.
+pub(super) fn prefix(run: u64) -> String {
+    let run = format!("{run:016x}");
+    format!("{PREFIX}{run}{}-", check(run.as_bytes()))
+}
+
+/// Whether the name is a temporary one, of whatever run.
+fn is_temp(name: &[u8]) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX.as_bytes()) else { return false };
+    let (Some(run), Some(sum), Some(number)) = (rest.get(..16), rest.get(16..24), rest.get(24..)) else {
+        return false;
+    };
+    let number = number.strip_prefix(b"-").unwrap_or_default();
+    !number.is_empty() && number.iter().all(u8::is_ascii_digit) && sum == check(run).as_bytes()
+}
+
+fn check(run: &[u8]) -> String {
+    let sum = hash::sha256(&[b"snap temporary name ".as_slice(), run].concat());
+    sum.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Target {
+    /// Those of a directory's names that a killed run left there; none while another run is at work in this target.
+    pub fn leftovers(&self, names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let own = self.shared.prefix.as_bytes();
+        let is_left = |name: &Vec<u8>| self.shared.alone && is_temp(name) && !name.starts_with(own);
+        names.into_iter().filter(is_left).collect()
+    }
+
+    /// Removes what is no directory.
+    ///
+    /// # Errors
+    /// When the path is refused or the system says no.
+    pub fn remove_leftover(&self, path: &[u8]) -> Result<()> {
+        let (dir, name) = self.shared.place(path)?;
+        rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()).map_err(self.shared.at("remove", path))
+    }
+}
+
+/// A temporary name, unlinked on drop once something has it.
+pub(super) struct Temp {
+    pub(super) shared: Arc<Shared>,
+    pub(super) dir: Arc<Dir>,
+    pub(super) name: String,
+    armed: bool,
+}
+
+impl Temp {
+    pub(super) fn new(shared: &Arc<Shared>, dir: Arc<Dir>) -> Self {
+        Self { shared: Arc::clone(shared), dir, name: shared.temp(), armed: false }
+    }
+
+    /// One that is taken.
+    pub(super) fn found(shared: &Arc<Shared>, dir: Arc<Dir>, name: String) -> Self {
+        Self { shared: Arc::clone(shared), dir, name, armed: true }
+    }
+
+    /// Somebody else looks after it.
+    pub(super) fn leave(mut self) {
+        self.armed = false;
+    }
+
+    /// The name is taken now.
+    pub(super) fn arm(mut self) -> Self {
+        self.armed = true;
+        self
+    }
+
+    /// Moves it to its final name: one that nothing has, if it `is_new`.
+    pub(super) fn take_name(self, path: &[u8], is_new: bool) -> Result<()> {
+        if is_new { self.publish_new(path) } else { self.publish(path) }
+    }
+
+    /// Moves it to its final name, which nothing has: not even a name that the file system does not tell from it, as
+    /// another one of the same snapshot.
+    pub(super) fn publish_new(mut self, path: &[u8]) -> Result<()> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let fd = &self.dir.fd;
+        let renamed =
+            match rustix::fs::renameat_with(fd, self.name.as_str(), fd, name, RenameFlags::NOREPLACE) {
+                // A file system without that. No other thread of this run may come in between.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    let _alone = self.shared.naming.lock().unwrap_or_else(PoisonError::into_inner);
+                    match self.dir.stat(name) {
+                        Err(Errno::NOENT) => rustix::fs::renameat(fd, self.name.as_str(), fd, name),
+                        other => other.and(Err(Errno::EXIST)),
+                    }
+                }
+                other => other,
+            };
+        if renamed == Err(Errno::EXIST) {
+            return Err(came_meanwhile(&self.shared, path));
+        }
+        renamed.map_err(self.shared.at("write", path))?;
+        self.armed = false;
+        Ok(())
+    }
+
+    /// Moves it over its final name, in place of whatever is there but a directory that is not empty.
+    pub(super) fn publish(mut self, path: &[u8]) -> Result<()> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let fd = &self.dir.fd;
+        let rename = || rustix::fs::renameat(fd, self.name.as_str(), fd, name);
+        let result = match rename() {
+            Err(Errno::PERM) if unlock(fd, name) => rename(),
+            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+                self.shared.forget(path);
+                match rustix::fs::unlinkat(fd, name, AtFlags::REMOVEDIR) {
+                    Err(Errno::EXIST | Errno::NOTEMPTY) => {
+                        let shown = self.shared.show(path);
+                        let why = format!("{} is a directory with something in it", shown.display());
+                        return Err(Error::Refused(why));
+                    }
+                    other => other.map_err(self.shared.at("remove", path))?,
+                }
+                rename()
+            }
+            other => other,
+        };
+        result.map_err(self.shared.at("write", path))?;
+        self.armed = false;
+        Ok(())
+    }
+}
+
+/// The name was free when the run looked.
+pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
+    let shown = shared.show(path);
+    Error::Refused(format!(
+        "{} has come into being meanwhile: by another program, or by a name of the same directory that the target does \
+         not tell from it",
+        shown.display()
+    ))
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if self.armed {
+            // Nothing can be done about a failure here; the name says what it is.
+            let _left = rustix::fs::unlinkat(&self.dir.fd, self.name.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::path::Path;
+
+    use super::is_temp;
+    use crate::fs::target::Target;
+    use crate::fs::target::support::{Everything, meta, target, write};
+
+    #[test]
+    fn only_names_of_runs_are_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = target(dir.path());
+        let name = one.shared.temp();
+        assert!(is_temp(name.as_bytes()), "{name}");
+        let mut forged = name.clone().into_bytes();
+        forged[12] ^= 1;
+        for other in [&forged[..], b".snap-tmp-", b".snap-tmp-5", &name.as_bytes()[..name.len() - 1], b"x"] {
+            assert!(!is_temp(other), "{other:?}");
+        }
+        fs::write(dir.path().join(&name), "").unwrap();
+        let left = |target: &Target| target.leftovers(target.names(b"").unwrap().unwrap());
+        assert!(left(&one).is_empty(), "its own");
+        assert!(left(&target(dir.path())).is_empty(), "of one that is still there");
+        drop(one);
+        let next = target(dir.path());
+        assert_eq!(left(&next), [name.as_bytes()]);
+        next.remove_leftover(name.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn files_and_directories_replace_each_other() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("kept"), "").unwrap();
+        let target = target(dir.path());
+        target.make_dir(b"x").unwrap();
+        target.make_dir(b"x/y").unwrap();
+        write(&target, b"x/y/z", b"1").unwrap();
+        symlink(outside.path(), dir.path().join("x/out")).unwrap();
+        assert!(write(&target, b"x", b"2").is_err(), "a directory with something in it was replaced");
+        assert_eq!(fs::read(dir.path().join("x/y/z")).unwrap(), b"1");
+        target.clear(b"x", false, &mut Everything).unwrap();
+        write(&target, b"x", b"2").unwrap();
+        assert_eq!(fs::read(dir.path().join("x")).unwrap(), b"2");
+        assert!(outside.path().join("kept").exists());
+        target.make_dir(b"x").unwrap();
+        assert!(write(&target, b"x/y/z", b"1").is_err());
+        write(&target, b"x/z", b"3").unwrap();
+        target.clear(b"x/z", false, &mut Everything).unwrap();
+        target.symlink(b"x", b"nowhere", &meta(0o777), false).unwrap();
+        assert_eq!(fs::read_link(dir.path().join("x")).unwrap(), Path::new("nowhere"));
+        assert_eq!(fs::symlink_metadata(dir.path().join("x")).unwrap().mtime(), 1_000_000_000);
+    }
+}

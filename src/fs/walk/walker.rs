@@ -1,0 +1,507 @@
+//! The walk of a survey: what is saved of the sources, and what is said of what is not.
+//!
+//! A source is always saved: filters, marker files and the borders of file systems speak of what is below it. So where
+//! they take away a directory that leads to another source, it is entered for the sake of that source alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{io, vec};
+
+use crossbeam_channel::Sender;
+use rustix::fs::CWD;
+
+use crate::fs::filter::{Against, Location, Verdict};
+use crate::fs::path_stack::Trail;
+use crate::fs::sources::{Place, Plan};
+use crate::fs::stat;
+use crate::fs::stat::{Describer, Inode};
+use crate::fs::walk::{Found, SurveyOptions, Totals};
+use crate::model::entry::{Entry, Kind, MAX_NESTING, MAX_PATH, Meta, Time, flags};
+use crate::model::id::ChunkId;
+
+/// Finds that travel together: waking the other side for each costs more than the walk.
+const TOGETHER: usize = 128;
+/// Directories held open, the innermost.
+const HELD: usize = 64;
+
+/// Nobody listens any more.
+pub(crate) struct Unheard;
+
+/// A directory that the walk is in.
+#[derive(Default)]
+struct Open {
+    /// To look at what is in it without walking down to it again; opened when first used.
+    fd: Option<OwnedFd>,
+    /// It has its name in the one above.
+    is_below: bool,
+    /// What the patterns say of it.
+    verdict: Verdict,
+    /// Nothing in it is wanted but what leads to sources.
+    only_sources: bool,
+}
+
+/// A walk, and where it is.
+pub(crate) struct Walker {
+    options: SurveyOptions,
+    /// Whether the filter has anything to say of single entries.
+    filters: bool,
+    stop: Arc<AtomicBool>,
+    totals: Arc<Totals>,
+    out: Sender<Vec<Found>>,
+    waiting: Vec<Found>,
+    describer: Describer,
+    own: Vec<(u64, u64)>,
+    trail: Trail,
+    open: Vec<Open>,
+    /// The file system to stay on.
+    device: Option<u64>,
+    /// For listings.
+    space: Vec<u8>,
+    /// Sources inside sources that have not been come to.
+    nested: BTreeSet<PathBuf>,
+    /// Outermost sources, for what is said of links.
+    sources: Vec<PathBuf>,
+    /// Entries that were sent, and those that stayed out.
+    sent: u64,
+    left_out: u64,
+}
+
+impl Walker {
+    /// Nothing is looked at yet.
+    pub(crate) fn new(
+        plan: &Plan,
+        options: SurveyOptions,
+        stop: Arc<AtomicBool>,
+        totals: Arc<Totals>,
+        out: Sender<Vec<Found>>,
+    ) -> Self {
+        let own = options.own.iter().filter_map(|own| stat::follow(own).ok());
+        let mut sources = Vec::new();
+        outermost(&plan.root, &mut sources);
+        Self {
+            own: own.map(|own| own.id).collect(),
+            filters: !options.filter.is_empty(),
+            options,
+            stop,
+            totals,
+            out,
+            waiting: Vec::with_capacity(TOGETHER),
+            describer: Describer::default(),
+            trail: Trail::default(),
+            open: Vec::new(),
+            device: None,
+            space: Vec::new(),
+            nested: plan.nested.clone(),
+            sources,
+            sent: 0,
+            left_out: 0,
+        }
+    }
+
+    /// Walks to the end.
+    pub(crate) fn all(&mut self, plan: &Plan) -> Result<(), Unheard> {
+        let (Place::Source(path) | Place::Passage { path, .. }) = &plan.root;
+        self.enter(
+            Entry { name: Vec::new(), kind: no_tree(), meta: Meta::default() },
+            Some(path),
+            Open::default(),
+        )?;
+        match &plan.root {
+            Place::Source(path) => match stat::follow(path) {
+                Ok(found) if self.is_own(&found) => self.refuse_own(b"")?,
+                Ok(found) => {
+                    self.remark(path, b"", &found)?;
+                    self.below(path)?;
+                }
+                Err(err) => self.problem(path.as_os_str().as_bytes(), err.to_string())?,
+            },
+            Place::Passage { below, .. } => self.passage(below)?,
+        }
+        self.leave()?;
+        self.unreached()?;
+        self.flush()
+    }
+
+    fn send(&mut self, found: Found) -> Result<(), Unheard> {
+        self.waiting.push(found);
+        if self.waiting.len() < TOGETHER { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), Unheard> {
+        let together = std::mem::replace(&mut self.waiting, Vec::with_capacity(TOGETHER));
+        self.out.send(together).map_err(|_| Unheard)
+    }
+
+    fn problem(&mut self, path: &[u8], why: String) -> Result<(), Unheard> {
+        self.send(Found::Problem(path.to_vec(), why))
+    }
+
+    fn enter(&mut self, entry: Entry, path: Option<&Path>, mut open: Open) -> Result<(), Unheard> {
+        self.trail.enter(&entry.name, path);
+        open.is_below = path.is_none();
+        self.open.push(open);
+        if let Some(outer) = self.open.len().checked_sub(HELD).and_then(|at| self.open.get_mut(at)) {
+            outer.fd = None;
+        }
+        self.sent += 1;
+        self.send(Found::Enter(entry, path.map(Path::to_path_buf)))
+    }
+
+    fn leave(&mut self) -> Result<(), Unheard> {
+        self.open.pop();
+        self.trail.leave();
+        self.send(Found::Leave)
+    }
+
+    fn passage(&mut self, below: &BTreeMap<Vec<u8>, Place>) -> Result<(), Unheard> {
+        for (name, place) in below {
+            match place {
+                Place::Source(path) => self.source(name, path)?,
+                Place::Passage { path, below } => {
+                    let mut meta = Meta { mode: 0o755, ..Meta::default() };
+                    if let Ok(found) = stat::follow(path) {
+                        meta = self.describer.meta(&found);
+                    }
+                    let entry = Entry { name: name.clone(), kind: no_tree(), meta: on_the_way(meta) };
+                    self.enter(entry, Some(path), Open::default())?;
+                    self.passage(below)?;
+                    self.leave()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A source under its stored name.
+    fn source(&mut self, name: &[u8], path: &Path) -> Result<(), Unheard> {
+        let stored = self.trail.stored_of(name);
+        let is_nested = self.nested.remove(path);
+        let looked = stat::look(CWD, path);
+        let looked = looked.and_then(|found| Ok((found, stat::kind(CWD, path.as_os_str(), &found)?)));
+        let (found, kind) = match looked {
+            Err(err) => return self.problem(&stored, err.to_string()),
+            Ok((found, _)) if self.is_own(&found) => return self.refuse_own(&stored),
+            Ok(looked) => looked,
+        };
+        if !is_nested {
+            self.remark(path, &stored, &found)?;
+        }
+        if let Kind::Symlink { target } = &kind {
+            self.remark_link(path, &stored, target)?;
+        }
+        let entry = Entry { name: name.to_vec(), kind, meta: self.describer.meta(&found) };
+        if !entry.is_dir() {
+            self.count(&found);
+            return self.send(Found::Lone(entry, path.to_path_buf(), found.further_names()));
+        }
+        self.enter(entry, Some(path), Open::default())?;
+        self.below(path)?;
+        self.leave()
+    }
+
+    /// Everything below a source directory that is already entered: directories before their contents, names in order
+    /// of their bytes. Follows no links.
+    fn below(&mut self, root: &Path) -> Result<(), Unheard> {
+        let device = match self.options.one_file_system {
+            true => stat::follow(root).ok().map(|root| root.id.0),
+            false => None,
+        };
+        let outer = std::mem::replace(&mut self.device, device);
+        let before = (self.sent, self.left_out);
+        let base = self.open.len();
+        let mut todo = vec![self.names()?];
+        while let Some(names) = todo.last_mut() {
+            if self.stop.load(Ordering::Relaxed) {
+                todo.clear();
+            } else if let Some(name) = names.next() {
+                if self.entry(name)? {
+                    todo.push(self.names()?);
+                }
+            } else {
+                todo.pop();
+                if !todo.is_empty() {
+                    self.leave()?;
+                }
+            }
+        }
+        while self.open.len() > base {
+            self.leave()?;
+        }
+        self.device = outer;
+        let is_empty = before.0 == self.sent && before.1 < self.left_out;
+        if is_empty && !self.options.allow_empty && !self.stop.load(Ordering::Relaxed) {
+            self.nothing_left()?;
+        }
+        Ok(())
+    }
+
+    /// Names in the open directory that are to be looked at.
+    fn names(&mut self) -> Result<vec::IntoIter<Vec<u8>>, Unheard> {
+        let to_sources = self.names_to_sources();
+        if self.open.last().is_some_and(|open| open.only_sources) {
+            return Ok(Vec::from_iter(to_sources).into_iter());
+        }
+        let mut space = std::mem::take(&mut self.space);
+        let listed = self.dir().map(|dir| stat::names(dir, &mut space));
+        self.space = space;
+        let (mut names, failed) = listed.unwrap_or_else(|err| (Vec::new(), Some(err)));
+        if let Some(err) = failed {
+            self.unreadable(&err, !names.is_empty())?;
+        }
+        if !to_sources.is_empty() {
+            // A directory that cannot be listed may be gone through all the same.
+            names.retain(|name| !to_sources.contains(name));
+            names.extend(to_sources);
+            names.sort_unstable();
+        }
+        Ok(names.into_iter())
+    }
+
+    /// The open directory cannot be listed, or not to its end. What is gone before it is looked at was never there.
+    fn unreadable(&mut self, err: &io::Error, partly: bool) -> Result<(), Unheard> {
+        let path = self.trail.place().as_os_str().as_bytes().to_vec();
+        match err.kind() {
+            io::ErrorKind::NotFound if !partly => self.send(Found::Vanished(path)),
+            _ if partly => self.problem(&path, format!("not listed to its end: {err}")),
+            _ => self.problem(&path, err.to_string()),
+        }
+    }
+
+    /// An entry of the open directory; true when it is a directory that is now open itself.
+    fn entry(&mut self, name: Vec<u8>) -> Result<bool, Unheard> {
+        let mut leads = false;
+        if !self.nested.is_empty() {
+            let place = self.trail.place_of(&name);
+            if let Some(path) = self.nested.get(&place).cloned() {
+                return self.source(&name, &path).map(|()| false);
+            }
+            leads = self.leads_to_source(&place);
+        }
+        let (found, kind) = match self.look(&name) {
+            Ok(looked) => looked,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                return self.send(Found::Vanished(self.trail.stored_of(&name))).map(|()| false);
+            }
+            Err(err) => return self.no_entry(&name, err.to_string()),
+        };
+        let (verdict, out) = self.judge(&name, &found);
+        if out && !(leads && found.is_dir()) {
+            self.left_out += 1;
+            return Ok(false);
+        }
+        let long = self.trail.stored().len() + name.len() >= MAX_PATH - 256;
+        if found.is_dir() && (self.trail.depth() >= MAX_NESTING || long) {
+            return self.no_entry(&name, "left out: too many directories inside one another".to_owned());
+        }
+        if !found.is_dir() {
+            let entry = Entry { name, kind, meta: self.describer.meta(&found) };
+            self.sent += 1;
+            self.count(&found);
+            return self.send(Found::Entry(entry, found.further_names())).map(|()| false);
+        }
+        let only_sources = out || self.is_elsewhere(&found) || self.is_marked(&name);
+        let mut meta = self.describer.meta(&found);
+        if only_sources && leads {
+            // A restore must not take it for all that was there.
+            meta = on_the_way(meta);
+        }
+        let open = Open { verdict, only_sources, ..Open::default() };
+        self.enter(Entry { name, kind, meta }, None, open).map(|()| true)
+    }
+
+    /// What the patterns say of an entry of the open directory, and whether it stays out for any reason.
+    fn judge(&self, name: &[u8], found: &Inode) -> (Verdict, bool) {
+        let above = self.open.last();
+        if above.is_some_and(|above| above.only_sources) || self.is_own(found) {
+            return (Verdict::default(), true);
+        }
+        if !self.filters {
+            return (Verdict::default(), false);
+        }
+        let location = Location { dir: self.trail.place(), stored_dir: self.trail.stored(), name };
+        let verdict =
+            self.options.filter.judge(above.map(|above| above.verdict).unwrap_or_default(), location);
+        (verdict, self.options.filter.leaves_out(verdict, location, found.is_dir(), found.size))
+    }
+
+    fn count(&self, found: &Inode) {
+        if found.is_file() {
+            self.totals.add(found.size);
+        }
+    }
+
+    fn no_entry(&mut self, name: &[u8], why: String) -> Result<bool, Unheard> {
+        let path = self.trail.place_of(name);
+        self.problem(path.as_os_str().as_bytes(), why).map(|()| false)
+    }
+
+    fn look(&mut self, name: &[u8]) -> io::Result<(Inode, Kind)> {
+        let dir = self.dir()?;
+        let found = stat::look(dir, name)?;
+        let kind = stat::kind(dir, name, &found)?;
+        Ok((found, kind))
+    }
+
+    /// The open directory.
+    fn dir(&mut self) -> io::Result<&OwnedFd> {
+        let (open, above) = self.open.split_last_mut().ok_or(io::ErrorKind::NotFound)?;
+        let fd = match (open.fd.take(), above.last().and_then(|above| above.fd.as_ref())) {
+            (Some(fd), _) => fd,
+            (None, Some(above)) if open.is_below => stat::open_dir_in(above, self.trail.name())?,
+            (None, _) => stat::open_dir(self.trail.place())?,
+        };
+        Ok(open.fd.insert(fd))
+    }
+
+    /// A folder of the program's own.
+    fn is_own(&self, found: &Inode) -> bool {
+        found.is_dir() && self.own.contains(&found.id)
+    }
+
+    /// On another file system, where that counts.
+    fn is_elsewhere(&self, found: &Inode) -> bool {
+        self.device.is_some_and(|device| device != found.id.0)
+    }
+
+    fn is_marked(&self, name: &[u8]) -> bool {
+        self.options.filter.has_markers() && self.options.filter.excludes_contents(&self.trail.place_of(name))
+    }
+}
+
+/// Sources inside sources.
+impl Walker {
+    fn leads_to_source(&self, place: &Path) -> bool {
+        self.nested.range(place.to_path_buf()..).next().is_some_and(|next| next.starts_with(place))
+    }
+
+    /// Names in the open directory that lead to sources.
+    fn names_to_sources(&self) -> BTreeSet<Vec<u8>> {
+        if self.nested.is_empty() {
+            return BTreeSet::new();
+        }
+        let place = self.trail.place();
+        let below = self.nested.range(place.to_path_buf()..).map_while(|path| path.strip_prefix(place).ok());
+        let first = below.filter_map(|rest| rest.components().next());
+        first.map(|name| name.as_os_str().as_bytes().to_vec()).collect()
+    }
+
+    /// What is not there, or lies below something that could not be entered.
+    fn unreached(&mut self) -> Result<(), Unheard> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        for path in std::mem::take(&mut self.nested) {
+            let why = match stat::look(CWD, &path) {
+                Err(err) => err.to_string(),
+                Ok(_) => "not saved: the way to it could not be walked".to_owned(),
+            };
+            self.problem(path.as_os_str().as_bytes(), why)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is said of sources.
+impl Walker {
+    /// The open directory, by its stored path, or its place where that is empty.
+    fn here(&self) -> Vec<u8> {
+        match self.trail.stored() {
+            b"" => self.trail.place().as_os_str().as_bytes().to_vec(),
+            stored => stored.to_vec(),
+        }
+    }
+
+    /// A filter that leaves out whatever may come contradicts the source; that it leaves out all there happens to be does
+    /// not.
+    fn nothing_left(&mut self) -> Result<(), Unheard> {
+        // No name holds a NUL, so only what matches every name matches this one.
+        let any = Location { dir: self.trail.place(), stored_dir: self.trail.stored(), name: b"\0" };
+        let verdict = self.options.filter.judge(Verdict::default(), any);
+        let is_meant = !self.options.filter.leaves_out(verdict, any, false, 0);
+        let path = self.here();
+        let why = "nothing of this source is saved: all that is in it is left out";
+        if is_meant {
+            return self.send(Found::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
+        }
+        self.problem(&path, format!("{why} (--allow-empty takes that for meant)"))
+    }
+
+    fn refuse_own(&mut self, stored: &[u8]) -> Result<(), Unheard> {
+        let path = if stored.is_empty() { self.here() } else { stored.to_vec() };
+        let why = "not saved: snap itself writes here while it runs (this is the open repository, or its cache or state \
+                   directory)";
+        self.problem(&path, why.to_owned())
+    }
+
+    /// A rule that would leave it out, were it not named.
+    fn remark(&mut self, path: &Path, stored: &[u8], found: &Inode) -> Result<(), Unheard> {
+        match self.options.filter.pattern_against(path, stored) {
+            Some(Against { pattern, by_name: false }) => {
+                let why = format!(
+                    "the pattern '{pattern}' leaves out a directory above this source: it was named, so it is saved; \
+                     name one or the other"
+                );
+                let path = if stored.is_empty() { path.as_os_str().as_bytes() } else { stored };
+                return self.problem(path, why);
+            }
+            Some(Against { pattern, by_name: true }) => {
+                let path = path.display();
+                let text =
+                    format!("{path} was named, so it is saved, although the pattern '{pattern}' matches it");
+                return self.send(Found::Warning(text));
+            }
+            None => {}
+        }
+        if let Some(why) = self.options.filter.rule_against(path, found.is_dir(), found.size) {
+            let path = path.display();
+            return self.send(Found::Warning(format!("{path} was named, so it is saved, although {why}")));
+        }
+        Ok(())
+    }
+
+    /// Few who name a link mean no more than the link.
+    fn remark_link(&mut self, path: &Path, stored: &[u8], target: &[u8]) -> Result<(), Unheard> {
+        let real = std::fs::canonicalize(path).ok();
+        let is_saved = |real: &PathBuf| {
+            let others = self.sources.iter().filter(|source| *source != path);
+            others
+                .filter_map(|source| std::fs::canonicalize(source).ok())
+                .any(|source| real.starts_with(source))
+        };
+        if real.as_ref().is_some_and(is_saved) {
+            return Ok(());
+        }
+        let (stored, target) = (String::from_utf8_lossy(stored), String::from_utf8_lossy(target));
+        let instead = match real {
+            Some(real) if real.is_dir() => format!(" (name {stored}/ to save that)"),
+            Some(real) => format!(" (name {} to save that)", real.display()),
+            None => String::new(),
+        };
+        self.send(Found::Warning(format!(
+            "{stored} is a symbolic link: the link is saved, not {target}, which it points to{instead}"
+        )))
+    }
+}
+
+/// A directory whose tree is not known yet.
+fn no_tree() -> Kind {
+    Kind::Dir { tree: ChunkId::new([0; 32]) }
+}
+
+/// Of a directory that is there for the sake of what is below it.
+fn on_the_way(mut meta: Meta) -> Meta {
+    (meta.mtime, meta.ctime) = (Time::default(), Time::default());
+    meta.flags |= flags::PASSAGE;
+    meta
+}
+
+fn outermost(place: &Place, sources: &mut Vec<PathBuf>) {
+    match place {
+        Place::Source(path) => sources.push(path.clone()),
+        Place::Passage { below, .. } => below.values().for_each(|place| outermost(place, sources)),
+    }
+}

@@ -1,0 +1,148 @@
+//! Where chunks go, with dedup decided by one owner: nowhere in a dry run, else to a sink.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Scope;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::id::ChunkId;
+use crate::model::records::SessionKind;
+use crate::ops::backup::Run;
+use crate::repo::commit::reachability;
+use crate::repo::index::Index;
+use crate::repo::repository::DEFAULT_LEVEL;
+use crate::repo::sessions::session::Session;
+use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::write::pack_writer::Deltas;
+use crate::repo::write::similarity::Pieces;
+
+/// Bytes that a run with a parent packs harder: about a second of one core.
+const HARDER: u64 = 64 << 20;
+
+/// Who asks for a level gets it; who made the repository for speed, speed.
+fn effort(run: &Run<'_>) -> Effort {
+    let usual = run.repo.config().level;
+    let little = run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.compare.is_some();
+    Effort { level: run.options.level.unwrap_or(usual), harder: if little { HARDER } else { 0 } }
+}
+
+/// What was stored, once it is durable.
+pub(super) struct Finished {
+    pub(super) session: Option<Session>,
+    /// Plain bytes.
+    pub(super) added: u64,
+    pub(super) deltas: Deltas,
+}
+
+/// Where chunks go: nowhere in a dry run, else to a sink that is opened, with its session, at the first new one.
+pub(super) struct Store<'run, 'scope, 'env> {
+    pub(super) run: &'env Run<'run>,
+    scope: &'scope Scope<'scope, 'env>,
+    session: Option<Session>,
+    sink: Option<Sink<'scope>>,
+    dry: HashSet<ChunkId>,
+    dry_added: u64,
+}
+
+impl<'run, 'scope, 'env> Store<'run, 'scope, 'env>
+where
+    'env: 'scope,
+{
+    /// Nothing is opened yet.
+    pub(super) fn new(run: &'env Run<'run>, scope: &'scope Scope<'scope, 'env>) -> Self {
+        Self { run, scope, session: None, sink: None, dry: HashSet::new(), dry_added: 0 }
+    }
+
+    /// A piece of a directory or list, of which `pieces` are those that it has in the parent. Those of a directory are there
+    /// (`stand`) and need not be stored again.
+    pub(super) fn put_tree(&mut self, bytes: &[u8], pieces: &mut Pieces, stand: bool) -> Result<ChunkId> {
+        let id = self.run.repo.namer().name(ChunkType::Tree, bytes);
+        let like = pieces.like_next();
+        if stand && pieces.known.contains(&id) {
+            return Ok(id);
+        }
+        let like = if self.run.deltas { like } else { Vec::new() };
+        let known = self.run.index.lengths(ChunkType::Tree, &like)?;
+        self.put_like(ChunkType::Tree, id, bytes, &known)?;
+        Ok(id)
+    }
+
+    /// Stores a chunk, maybe as a delta against chunks that it is like.
+    pub(super) fn put_like(
+        &mut self,
+        kind: ChunkType,
+        id: ChunkId,
+        plain: &[u8],
+        like: &[(ChunkId, u32)],
+    ) -> Result<()> {
+        if like.is_empty() || self.run.options.dry_run {
+            return self.put(kind, id, plain);
+        }
+        self.sink()?.put_similar(kind, id, plain, like).map(|_| ())
+    }
+
+    pub(super) fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
+        if self.run.options.dry_run {
+            if self.run.index.find(kind, &id)?.is_none() && self.dry.insert(id) {
+                self.dry_added += plain.len() as u64;
+            }
+            return Ok(());
+        }
+        self.sink()?.put(kind, id, plain).map(|_| ())
+    }
+
+    /// Stores the chunks of a batch as a block, if it can be one; a dry run looks at each by itself.
+    pub(super) fn put_whole(&mut self, chunks: &[(ChunkId, u32)], plain: &mut Vec<u8>) -> Result<bool> {
+        if self.run.options.dry_run || chunks.is_empty() {
+            return Ok(false);
+        }
+        self.sink()?.put_whole(ChunkType::Data, chunks, plain)
+    }
+
+    fn sink(&mut self) -> Result<&mut Sink<'scope>> {
+        if self.sink.is_none() {
+            self.open()?;
+        }
+        self.sink.as_mut().ok_or(Error::Stopped)
+    }
+
+    /// W1 and W2: the session is visible before the listings that dedup relies on.
+    fn open(&mut self) -> Result<()> {
+        let run = self.run;
+        let (session, sight) = Session::open(run.repo, SessionKind::Writer)?;
+        let stands = match run.basis.compare.as_ref() {
+            None => true,
+            // Nothing of a stream was looked up before there was a session.
+            Some(_) if run.options.stdin.is_some() => true,
+            Some(parent) if run.basis.trusted => {
+                sight.vouches_for(&parent.id) && reachability::is_listed(run.repo, &parent.id)?
+            }
+            // What was looked up one by one was looked up before there was a session.
+            Some(_) => sight.still_has(run.index.sight()),
+        };
+        if !stands {
+            run.distrust.store(true, Ordering::Relaxed);
+            return Err(Error::Stopped);
+        }
+        let index = if sight == *run.index.sight() {
+            Arc::clone(&run.index)
+        } else {
+            Arc::new(Index::load(run.repo, sight)?)
+        };
+        self.sink = Some(Sink::start(self.scope, run.repo, session.id, index, effort(run), &run.stored)?);
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// Makes everything durable.
+    pub(super) fn finish(&mut self) -> Result<Finished> {
+        let Some(sink) = self.sink.take() else {
+            return Ok(Finished { session: None, added: self.dry_added, deltas: Deltas::default() });
+        };
+        let added = sink.added();
+        let deltas = sink.finish()?.deltas;
+        Ok(Finished { session: self.session.take(), added, deltas })
+    }
+}

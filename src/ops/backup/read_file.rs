@@ -1,0 +1,161 @@
+//! Reading one file: twice if it changed meanwhile; its holes are found, not read.
+
+use std::fs::File;
+use std::io;
+use std::io::{Read, Seek};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use crate::codec::tree::stored_xattrs;
+use crate::fs::stat::Inode;
+use crate::fs::{long_path, stat, xattr};
+use crate::model::entry::{Meta, Time};
+use crate::ops::backup::read::{Outcome, Reader};
+use crate::repo::write::similarity::Older;
+
+/// Files longer than this are asked for holes whatever their number of blocks says: blocks that hold no bytes of
+/// the file may hide a hole, and one call is little beside the reading.
+const LARGE: u64 = 64 << 10;
+
+/// What the system said of the file that was read.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// All but the group of hard links, as it was before the reading began.
+    pub(super) meta: Meta,
+    /// It is the file that the walk saw, if the walk told which.
+    pub(super) same: bool,
+    /// Attributes that could not be read.
+    pub(super) problems: Vec<String>,
+}
+
+/// Longer than a tick of any clock that files' times come from.
+const TICK: Duration = Duration::from_millis(11);
+
+impl Reader<'_> {
+    /// Reads a file; once more if it changed meanwhile.
+    pub(super) fn attempts(
+        &mut self,
+        seq: u64,
+        path: &Path,
+        size: u64,
+        walked: Option<(u64, u64)>,
+        older: Option<&Older>,
+    ) -> io::Result<Outcome> {
+        for last in [false, true] {
+            let mut file = open(path)?;
+            let before = settled(&file)?;
+            if !before.is_file() {
+                return Err(io::Error::other("it is no regular file any more"));
+            }
+            let found = xattr::of_open(file.as_fd());
+            self.follow(older.cloned(), Some(before.size));
+            let maybe_sparse =
+                before.blocks * 512 < before.size || before.size > LARGE || !found.values.is_empty();
+            let read = match maybe_sparse && before.size > 0 {
+                true => self.runs(seq, &mut file, before.size)?,
+                false => self.chunks(seq, &mut file, before.size.max(size))?,
+            };
+            let after = stat::look_open(&file)?;
+            let stamp = |found: &Inode| (found.size, found.mtime, found.ctime);
+            let changed = stamp(&before) != stamp(&after) || read != before.size;
+            if !changed || last {
+                let mut meta = self.describer.meta(&before);
+                let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.namer(), found.values);
+                meta.xattrs = xattrs;
+                self.values(values);
+                let same = walked.is_none_or(|walked| walked == before.id);
+                let seen = Box::new(Seen { meta, same, problems: found.problems });
+                return Ok(Outcome::Done { size: read, seen: Some(seen), changed });
+            }
+            self.end(seq, Outcome::Again);
+        }
+        Err(io::Error::other("not read"))
+    }
+
+    /// Reads the runs of data of a file, each cut by itself, and tells of the holes between. Returns the bytes that
+    /// both cover: fewer than `size` if the file became shorter.
+    fn runs(&mut self, seq: u64, file: &mut File, size: u64) -> io::Result<u64> {
+        let mut at = 0;
+        while at < size {
+            let start = match rustix::fs::seek(&*file, SeekFrom::Data(at)) {
+                Ok(start) => start.min(size),
+                // Nothing but a hole follows.
+                Err(Errno::NXIO) => size,
+                // Nobody knows of holes here.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Err(err) => return Err(err.into()),
+            };
+            if start > at {
+                self.hole(seq, start - at);
+            }
+            if start == size {
+                return Ok(size);
+            }
+            let end = match rustix::fs::seek(&*file, SeekFrom::Hole(start)) {
+                Ok(end) if end > start => end,
+                _ => size,
+            };
+            file.seek(io::SeekFrom::Start(start))?;
+            let rest = end >= size;
+            let read = match rest {
+                // To the end, wherever that is by now.
+                true => self.chunks(seq, file, size - start)?,
+                false => self.chunks(seq, &mut (&mut *file).take(end - start), end - start)?,
+            };
+            at = start + read;
+            if rest || at < end {
+                return Ok(at);
+            }
+        }
+        Ok(at)
+    }
+}
+
+/// What the system says of a file once its ctime is past: a change while it is read must show in the ctime, and many
+/// systems' clocks for files go by ticks.
+fn settled(file: &File) -> io::Result<Inode> {
+    let found = stat::look_open(file)?;
+    let now = Time::now();
+    let seconds = now.sec.saturating_sub(found.ctime.sec).saturating_mul(1_000_000_000);
+    let past = seconds.saturating_add(i64::from(now.nanos) - i64::from(found.ctime.nanos));
+    if (0..TICK.as_nanos() as i64).contains(&past) {
+        std::thread::sleep(TICK);
+        return stat::look_open(file);
+    }
+    Ok(found)
+}
+
+/// Opens without following a link that was put in a file's place, and without touching its access time where
+/// that is allowed.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = match long_path::open(path, flags | OFlags::NOATIME) {
+        Err(err) if err.raw_os_error() == Some(Errno::PERM.raw_os_error()) => long_path::open(path, flags),
+        opened => opened,
+    };
+    Ok(opened?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever writes in the tick of the file's ctime leaves no mark: so nothing is read before that is over.
+    #[test]
+    fn a_file_that_has_just_changed_is_looked_at_when_its_tick_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..20 {
+            let path = dir.path().join(number.to_string());
+            std::fs::write(&path, "young").unwrap();
+            let found = settled(&File::open(&path).unwrap()).unwrap();
+            let now = Time::now();
+            let nanos = |time: Time| i128::from(time.sec) * 1_000_000_000 + i128::from(time.nanos);
+            let past = nanos(now) - nanos(found.ctime);
+            assert!(past >= TICK.as_nanos() as i128, "looked at {past} ns after it changed");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Between repositories that name chunks alike: what the other one lacks is moved block by block, packed as it is.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::codec::chunk::block;
+use crate::codec::chunk::block::SealedBlock;
+use crate::codec::chunk::compress::Codec;
+use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::id::ChunkId;
+use crate::progress::{Event, Observer};
+use crate::repo::index::{BlockAt, Index};
+use crate::repo::read::chunk_reader::{BlockReader, ChunkReader};
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::walk::ref_graph::Need;
+use crate::repo::walk::snapshot_set::Past;
+use crate::repo::write::chunk_writer::Sink;
+use crate::util::bitset::Numbers;
+use crate::util::threads;
+
+/// Share of a block's bytes that must be wanted for it to be moved whole; what of it is not wanted is stored for nothing.
+const WHOLE: f64 = 0.8;
+/// Blocks read at once, and as many that wait: reading from afar takes its time.
+const READERS: usize = 4;
+
+/// Copies snapshots one after the other.
+pub(super) struct Alike<'a> {
+    from: &'a Repository,
+    /// Reads here, also what a collector has moved or one copy of which is damaged.
+    reader: ChunkReader,
+    /// Pieces of trees that are there, with all that is below them, as long as the snapshots before are.
+    seen: HashSet<ChunkId>,
+    /// What is a delta here may be one there.
+    deltas: bool,
+}
+
+/// A block on its way.
+enum Moved {
+    Whole(SealedBlock),
+    /// Chunks of it that are wanted, as they are to be read.
+    Single(ChunkType, Vec<ChunkId>),
+    /// The same with their bytes, and what they are made from here.
+    Plain(ChunkType, Vec<(ChunkId, Vec<u8>)>, Vec<(ChunkId, u32)>),
+}
+
+/// A block of which something is wanted.
+struct Job {
+    at: BlockAt,
+    kind: ChunkType,
+    /// Row of its first chunk.
+    first: usize,
+    /// Plain bytes that are wanted of it.
+    bytes: u64,
+}
+
+impl<'a> Alike<'a> {
+    /// From these snapshots.
+    pub(super) fn new(from: &'a Repository, past: &Past, deltas: bool) -> Result<Self> {
+        Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new(), deltas })
+    }
+
+    /// Stores what a snapshot needs and the sink's index does not have; its root. `vouched`: those that were copied before it
+    /// stand there, and all that they hold may be reused.
+    pub(super) fn copy(
+        &mut self,
+        to: &Repository,
+        old: &Snapshot,
+        vouched: bool,
+        sink: &mut Sink<'_>,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<ChunkId> {
+        if !vouched {
+            self.seen.clear();
+        }
+        let root = old.manifest.root;
+        let wanted = self.wanted(&root, sink.index().as_ref(), stop);
+        let here = Arc::clone(self.reader.index());
+        let moved = wanted.and_then(|wanted| self.move_all(&here, &wanted, to.ring(), sink, observer, stop));
+        if moved.is_err() {
+            // Some of what was seen is not there after all.
+            self.seen.clear();
+        }
+        moved.map(|()| root)
+    }
+
+    /// Rows of the chunks that are lacking there.
+    fn wanted(&mut self, root: &ChunkId, there: &Index, stop: &AtomicBool) -> Result<Numbers> {
+        let mut wanted = Numbers::default();
+        let mut todo = vec![Need::Dir(*root)];
+        while let Some(need) = todo.pop() {
+            let (kind, id) = need.name();
+            if kind == ChunkType::Tree && self.seen.contains(id) {
+                continue;
+            }
+            if there.find(kind, id)?.is_none() {
+                wanted.insert(self.row(kind, id)?);
+            }
+            if kind == ChunkType::Tree {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                self.seen.insert(*id);
+                let bytes = self.reader.get(kind, id)?;
+                todo.extend(need.named_in(&bytes)?);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn row(&self, kind: ChunkType, id: &ChunkId) -> Result<usize> {
+        let index = self.reader.index();
+        if let Some(copy) = index.near(kind, id) {
+            return Ok(copy.row);
+        }
+        let copies = index.copies(kind, id)?;
+        let good = copies.iter().find(|copy| !copy.shunned).or(copies.first());
+        good.map(|copy| copy.row).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
+    }
+
+    fn move_all(
+        &mut self,
+        here: &Index,
+        wanted: &Numbers,
+        ring: &Ring,
+        sink: &mut Sink<'_>,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let jobs = jobs(here, wanted)?;
+        observer.notice(Event::Part { bytes: jobs.iter().map(|job| job.bytes).sum() });
+        let work = Work { from: self.from, here, wanted, ring, jobs: &jobs };
+        let next = AtomicUsize::new(0);
+        let (out, moved) = bounded(READERS);
+        std::thread::scope(|scope| {
+            let (work, next) = (&work, &next);
+            threads::pool(scope, "read", READERS.min(jobs.len()), || {
+                let out = out.clone();
+                move || work.run(next, &out)
+            })?;
+            drop(out);
+            for one in moved {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                let bytes = self.put(one?, sink)?;
+                observer.notice(Event::Done { files: 0, bytes });
+            }
+            Ok(())
+        })
+    }
+
+    fn put(&mut self, moved: Moved, sink: &mut Sink<'_>) -> Result<u64> {
+        match moved {
+            Moved::Whole(block) => {
+                let bytes = u64::from(block.plain);
+                sink.put_block(block).map(|()| bytes)
+            }
+            // Encoded anew, against what is there of that.
+            Moved::Plain(kind, chunks, bases) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
+                match self.deltas {
+                    true => sink.put_similar(kind, *id, bytes, &bases)?,
+                    false => sink.put(kind, *id, bytes)?,
+                };
+                Ok(sum + bytes.len() as u64)
+            }),
+            // What was here is damaged or has moved: the reader looks for other copies.
+            Moved::Single(kind, chunks) => chunks.iter().try_fold(0, |sum, id| {
+                let bytes = self.reader.get(kind, id)?;
+                sink.put(kind, *id, &bytes)?;
+                Ok(sum + bytes.len() as u64)
+            }),
+        }
+    }
+}
+
+/// Blocks of which something is wanted, as they lie.
+fn jobs(here: &Index, wanted: &Numbers) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for (number, pack) in (0..).zip(here.packs()) {
+        let any = |first: usize, chunks: usize| (first..).take(chunks).any(|row| wanted.has(row));
+        if !any(pack.first, pack.chunks as usize) {
+            continue;
+        }
+        let table = here.table(number)?;
+        for (nth, (row, first)) in (0..).zip(table.blocks()) {
+            let first = pack.first + first as usize;
+            let lens = (first..).zip(&row.chunks).filter(|(row, _)| wanted.has(*row));
+            let (count, bytes) =
+                lens.fold((0, 0), |(count, sum), (_, (_, len))| (count + 1, sum + u64::from(*len)));
+            if count > 0 {
+                jobs.push(Job { at: BlockAt { pack: number, block: nth }, kind: pack.kind, first, bytes });
+            }
+        }
+    }
+    Ok(jobs)
+}
+
+/// What the threads that read share.
+struct Work<'a> {
+    from: &'a Repository,
+    here: &'a Index,
+    wanted: &'a Numbers,
+    /// Of the other repository.
+    ring: &'a Ring,
+    jobs: &'a [Job],
+}
+
+impl Work<'_> {
+    fn run(&self, next: &AtomicUsize, out: &Sender<Result<Moved>>) {
+        let mut reader = match BlockReader::new(self.from) {
+            Ok(reader) => reader,
+            Err(err) => return drop(out.send(Err(err))),
+        };
+        let mut plain = Vec::new();
+        while let Some(job) = self.jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if out.send(self.one(job, &mut reader, &mut plain)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn one(&self, job: &Job, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
+        let table = self.here.table(job.at.pack)?;
+        let chunks = table.block(job.at.block).map_or(&[][..], |(row, _)| &row.chunks);
+        // A delta is what it is only beside its bases, and those may not be there.
+        let is_delta = self.here.place(job.at)?.codec == Codec::Delta;
+        let read = match is_delta {
+            true => reader.read(self.here, job.at, plain).map(|()| None),
+            false => reader.read_for(self.ring, self.here, job.at, plain).map(Some),
+        };
+        match read {
+            Ok(block) => Ok(self.sort(job, block, chunks, plain)),
+            Err(err) if err.is_damage() => Ok(self.singly(job, chunks)),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Whole or in parts; what is wanted must have its id.
+    fn sort(&self, job: &Job, block: Option<SealedBlock>, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
+        let (mut sound, mut bytes, mut chunks) = (true, 0, Vec::new());
+        for (row, chunk) in (job.first..).zip(block::cut(self.from.namer(), job.kind, all, plain)) {
+            let wanted = self.wanted.has(row);
+            sound &= chunk.is_right;
+            if wanted && !chunk.is_right {
+                return self.singly(job, all);
+            }
+            if wanted {
+                bytes += chunk.bytes.len();
+                chunks.push((chunk.id, chunk.bytes));
+            }
+        }
+        if let Some(block) = block
+            && sound
+            && bytes as f64 >= WHOLE * f64::from(block.plain)
+        {
+            return Moved::Whole(SealedBlock { chunks: all.to_vec(), ..block });
+        }
+        let bases = self.here.bases(job.at).unwrap_or_default();
+        Moved::Plain(job.kind, chunks.into_iter().map(|(id, chunk)| (id, chunk.to_vec())).collect(), bases)
+    }
+
+    fn singly(&self, job: &Job, all: &[(ChunkId, u32)]) -> Moved {
+        let wanted = (job.first..).zip(all).filter(|(row, _)| self.wanted.has(*row));
+        Moved::Single(job.kind, wanted.map(|(_, (id, _))| *id).collect())
+    }
+}

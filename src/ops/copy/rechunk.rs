@@ -1,0 +1,359 @@
+//! Between repositories that name chunks otherwise: trees are walked beside those of the last copy of the same files, which
+//! tells what of them is there. What it does not tell is read, cut and named anew.
+//!
+//! One thread walks and says what comes next, others read ahead of it (`repo/read/sequential`), the caller's cuts, stores and
+//! builds the trees. What is to be done between the bytes of files travels beside them, in the same order.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::codec::tree::dir::DirBuilder;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::id::ChunkId;
+use crate::ops::copy::Base;
+use crate::ops::copy::cutter::{Cutter, put_tree};
+use crate::progress::{Event, Observer};
+use crate::repo::index::Index;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::sequential;
+use crate::repo::read::sequential::Feed;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::walk::dir_reader::{Budget, DirStream};
+use crate::repo::walk::multi_walk::{Bounds, Tree, Version, Visitor};
+use crate::repo::walk::snapshot_set::Past;
+use crate::repo::walk::{dir_reader, multi_walk};
+use crate::repo::write::chunk_writer::Sink;
+use crate::repo::write::similarity::{Older, Pieces, Siblings};
+use crate::util::bitset::Numbers;
+
+/// Numbers of the trees that are walked: the one that is in both, and the new one.
+const BASE: usize = 0;
+const NEW: usize = 1;
+
+/// What to do when the bytes so far have been taken.
+enum Step {
+    /// A directory begins.
+    Enter,
+    /// A file of so many bytes begins that is like one that is there.
+    Like(Older, u64),
+    /// A content begins, or goes on after a hole.
+    Hole(u64),
+    /// A content ends.
+    End(Content),
+    /// What is there of a content.
+    Known(Content, Content),
+    /// What is there of a directory.
+    KnownTree(ChunkId, ChunkId),
+    /// A directory ends, of which these pieces are there of the one before it.
+    Leave(ChunkId, Vec<ChunkId>),
+}
+
+type Steps = Mutex<VecDeque<Step>>;
+
+fn lock(steps: &Steps) -> MutexGuard<'_, VecDeque<Step>> {
+    steps.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) struct Work<'a> {
+    pub(super) to: &'a Repository,
+    /// What is like something that is there may become a delta.
+    pub(super) deltas: bool,
+    pub(super) past: &'a Past,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) stop: &'a AtomicBool,
+}
+
+impl Work<'_> {
+    /// Stores all of a snapshot that is not there; its root there. What `base` holds there may be reused.
+    pub(super) fn copy(
+        &self,
+        old: &Snapshot,
+        base: Option<&Base<'_>>,
+        there: &Arc<Index>,
+        sink: &mut Sink<'_>,
+    ) -> Result<ChunkId> {
+        if let Some(base) = base.filter(|base| base.old.manifest.root == old.manifest.root) {
+            return Ok(base.root);
+        }
+        let steps = Steps::default();
+        let mut walk_reader = self.past.another_reader()?;
+        let walker = Walker {
+            reader: self.past.another_reader()?,
+            there: ChunkReader::new(self.to, Arc::clone(there))?,
+            observer: self.observer,
+            steps: &steps,
+            deltas: self.deltas,
+            open: vec![Beside::of(base.map(|base| base.root))],
+        };
+        let set = |numbers: &[usize]| Arc::new(numbers.iter().copied().collect::<Numbers>());
+        let new = Tree { id: old.manifest.root, among: set(&[NEW]) };
+        let mut trees = vec![new];
+        trees.extend(base.map(|base| Tree { id: base.old.manifest.root, among: set(&[BASE]) }));
+        let counts = base.iter().map(|base| &base.old.manifest.counts).chain([&old.manifest.counts]);
+        let mut bounds = Bounds { budget: Budget::of_all(counts), stop: self.stop };
+        let mut maker = Maker {
+            to: self.to,
+            reader: self.past.another_reader()?,
+            sink,
+            observer: self.observer,
+            cutter: Cutter::new(self.to, ChunkReader::new(self.to, Arc::clone(there))?),
+            made: Made::default(),
+            above: Vec::new(),
+            root: None,
+        };
+        sequential::run(
+            self.past.session(),
+            |feed| {
+                let mut visitor = Walking { walker, feed };
+                multi_walk::walk(&mut walk_reader, b"", trees, &mut visitor, &mut bounds)
+            },
+            &mut |bytes| match bytes {
+                [] => {
+                    let step = lock(&steps).pop_front();
+                    step.map_or(Ok(()), |step| maker.step(step))
+                }
+                bytes => maker.bytes(bytes),
+            },
+        )?;
+        maker.root.ok_or(Error::Stopped)
+    }
+}
+
+/// A directory that the walk is in, as it is there.
+struct Beside {
+    tree: Option<ChunkId>,
+    entries: Option<DirStream>,
+    next: Option<Entry>,
+    /// Names in it, once a file that it does not have was met.
+    siblings: Option<Siblings>,
+}
+
+impl Beside {
+    fn of(tree: Option<ChunkId>) -> Self {
+        Self { tree, entries: tree.map(DirStream::new), next: None, siblings: None }
+    }
+
+    /// What a file of it may be like: the one of almost this name.
+    fn sibling(&mut self, name: &[u8], reader: &mut ChunkReader) -> Result<Option<Older>> {
+        let Some(tree) = self.tree else { return Ok(None) };
+        let siblings = match &mut self.siblings {
+            Some(siblings) => siblings,
+            none => none.insert(Siblings::of(reader, tree)?),
+        };
+        siblings.older(reader, tree, name)
+    }
+
+    /// Pieces that were read of it.
+    fn pieces(&self) -> Vec<ChunkId> {
+        self.entries.as_ref().map_or(Vec::new(), |entries| entries.pieces.clone())
+    }
+
+    /// The entry of this name; names are asked for in order.
+    fn find(&mut self, name: &[u8], reader: &mut ChunkReader) -> Result<Option<Entry>> {
+        let Some(entries) = &mut self.entries else { return Ok(None) };
+        loop {
+            if self.next.is_none() {
+                self.next = entries.next(reader)?;
+            }
+            match &self.next {
+                Some(next) if next.name.as_slice() < name => self.next = None,
+                Some(next) if next.name == name => return Ok(self.next.take()),
+                _ => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Says what comes next.
+struct Walker<'a> {
+    reader: ChunkReader,
+    there: ChunkReader,
+    observer: &'a dyn Observer,
+    steps: &'a Steps,
+    deltas: bool,
+    open: Vec<Beside>,
+}
+
+struct Walking<'a, 'f, 'g> {
+    walker: Walker<'a>,
+    feed: &'f mut Feed<'g>,
+}
+
+impl Walking<'_, '_, '_> {
+    fn say(&mut self, step: Step) -> Result<()> {
+        say(self.walker.steps, self.feed, step)
+    }
+
+    /// Contents of an entry, those that are there as they are there.
+    fn contents(&mut self, entry: &Entry, old: Option<&Entry>, there: Option<&Entry>) -> Result<()> {
+        let pairs: Vec<_> = match (old, there) {
+            (Some(old), Some(there)) => old.contents().zip(there.contents()).collect(),
+            _ => Vec::new(),
+        };
+        for (size, content) in entry.contents() {
+            if *content == Content::Parts(Vec::new()) {
+                continue;
+            }
+            let known = pairs.iter().find(|((_, old), (len, _))| *old == content && *len == size);
+            if let Some((_, (_, there))) = known {
+                self.walker.observer.notice(Event::Done { files: 0, bytes: size });
+                self.say(Step::Known(content.clone(), (*there).clone()))?;
+                continue;
+            }
+            if let Some(older) = self.like(entry, content, there)? {
+                self.say(Step::Like(older, size))?;
+            }
+            let Self { walker, feed } = self;
+            dir_reader::each_part(&mut walker.reader, size, content, &mut |part| match part {
+                Part::Hole { len } => say(walker.steps, feed, Step::Hole(len)),
+                Part::Chunk { .. } => feed.part(&part),
+            })?;
+            self.say(Step::End(content.clone()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Walking<'_, '_, '_> {
+    /// What is there that a content may be like.
+    fn like(&mut self, entry: &Entry, content: &Content, there: Option<&Entry>) -> Result<Option<Older>> {
+        let walker = &mut self.walker;
+        let is_the_file = matches!(&entry.kind, Kind::File { content: own, .. } if own == content);
+        if !walker.deltas || !is_the_file {
+            return Ok(None);
+        }
+        match (there.and_then(Older::of), walker.open.last_mut()) {
+            (Some(older), _) => Ok(Some(older)),
+            (None, Some(beside)) => beside.sibling(&entry.name, &mut walker.there),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// What is said is taken when the bytes before it are: an empty piece stands in their line for it.
+fn say(steps: &Steps, feed: &mut Feed<'_>, step: Step) -> Result<()> {
+    lock(steps).push_back(step);
+    feed.bytes(Vec::new())
+}
+
+impl Visitor for Walking<'_, '_, '_> {
+    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+        let of = |number| versions.iter().find(|one| one.among.has(number)).map(|one| &one.entry);
+        let Some(new) = of(NEW) else { return Ok(false) };
+        let old = of(BASE);
+        let walker = &mut self.walker;
+        walker.observer.notice(Event::Working { path });
+        let there = match (old, walker.open.last_mut()) {
+            (Some(_), Some(beside)) => beside.find(&new.name, &mut walker.there)?,
+            _ => None,
+        };
+        self.feed.at(path)?;
+        self.contents(new, old, there.as_ref())?;
+        let tree_of = |entry: Option<&Entry>| match entry.map(|entry| &entry.kind) {
+            Some(Kind::Dir { tree }) => Some(*tree),
+            _ => None,
+        };
+        let Some(tree) = tree_of(Some(new)) else { return Ok(false) };
+        let there = tree_of(there.as_ref());
+        if let Some(there) = there.filter(|_| tree_of(old) == Some(tree)) {
+            self.say(Step::KnownTree(tree, there))?;
+            return Ok(false);
+        }
+        self.walker.open.push(Beside::of(there));
+        self.say(Step::Enter)?;
+        Ok(true)
+    }
+
+    fn leave(&mut self, _: &[u8], trees: &[Tree]) -> Result<()> {
+        let beside = self.walker.open.pop().filter(|_| self.walker.deltas);
+        let pieces = beside.map_or(Vec::new(), |beside| beside.pieces());
+        let new = trees.iter().find(|tree| tree.among.has(NEW));
+        new.map_or(Ok(()), |tree| self.say(Step::Leave(tree.id, pieces)))
+    }
+}
+
+/// What is there by now of a directory that is open.
+#[derive(Default)]
+struct Made {
+    contents: HashMap<Content, Content>,
+    trees: HashMap<ChunkId, ChunkId>,
+}
+
+/// Cuts and stores what comes, and builds the trees.
+struct Maker<'a, 's> {
+    to: &'a Repository,
+    reader: ChunkReader,
+    sink: &'a mut Sink<'s>,
+    observer: &'a dyn Observer,
+    cutter: Cutter<'a>,
+    /// The directory that is open, and those above it.
+    made: Made,
+    above: Vec<Made>,
+    root: Option<ChunkId>,
+}
+
+impl Maker<'_, '_> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
+        self.cutter.push(bytes, self.sink)
+    }
+
+    fn step(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Enter => self.above.push(std::mem::take(&mut self.made)),
+            Step::Like(older, size) => self.cutter.follow(older, size),
+            Step::Hole(len) => {
+                self.observer.notice(Event::Done { files: 0, bytes: len });
+                self.cutter.hole(len, self.sink)?;
+            }
+            Step::End(old) => {
+                let new = self.cutter.end(self.sink)?;
+                self.made.contents.insert(old, new);
+            }
+            Step::Known(old, new) => drop(self.made.contents.insert(old, new)),
+            Step::KnownTree(old, new) => drop(self.made.trees.insert(old, new)),
+            Step::Leave(old, pieces) => {
+                let above = self.above.pop();
+                let is_root = above.is_none();
+                let made = std::mem::replace(&mut self.made, above.unwrap_or_default());
+                let new = self.build(&old, &made, pieces)?;
+                if is_root {
+                    self.root = Some(new);
+                } else {
+                    self.made.trees.insert(old, new);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory as it is there.
+    fn build(&mut self, old: &ChunkId, made: &Made, pieces: Vec<ChunkId>) -> Result<ChunkId> {
+        let Self { to, reader, sink, .. } = self;
+        let mut pieces = Pieces::new(pieces);
+        let mut put = |bytes: &[u8]| put_tree(to, sink, bytes, &pieces.like_next());
+        let (mut entries, mut builder) = (DirStream::new(*old), DirBuilder::default());
+        while let Some(mut entry) = entries.next(reader)? {
+            for (_, content) in entry.contents_mut() {
+                if *content != Content::Parts(Vec::new()) {
+                    content.clone_from(made.contents.get(content).ok_or_else(unknown)?);
+                }
+            }
+            if let Kind::Dir { tree } = &mut entry.kind {
+                *tree = *made.trees.get(tree).ok_or_else(unknown)?;
+            }
+            builder.push(&entry, to.namer(), &mut put)?;
+        }
+        builder.finish(&mut put)
+    }
+}
+
+/// Nothing may keep a name that means something else there, or nothing.
+fn unknown() -> Error {
+    let source = Malformed::because("it holds something that walking it did not show");
+    Error::Damaged { what: "a directory being copied".into(), source }
+}

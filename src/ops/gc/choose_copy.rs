@@ -1,0 +1,111 @@
+//! Which copy of each needed chunk stays.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::ops::gc::mark::{Bits, Marker};
+use crate::repo::index::{BlockAt, ChunkAt, Copy, Index};
+
+/// One copy of each needed chunk: the first in a pack of a running session (nobody may touch that), else the first
+/// good one. Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked; of what deltas
+/// are made from a copy stays that is no delta; what is held stays. Also the blocks of those instead of which another is given up.
+///
+/// # Errors
+/// When a table could not be read, or this machine's view contradicts the packs.
+pub(super) fn keep(
+    index: &Index,
+    marks: &Marker,
+    live: &HashSet<SnapshotId>,
+) -> Result<(Bits, BTreeSet<BlockAt>)> {
+    loop {
+        let (kept, chosen) = (Bits::default(), BTreeSet::new());
+        let mut keeper = Keeper { index, marks, live, kept, chosen, met: 0 };
+        if !index.each_group(&mut |group| keeper.group(group))? {
+            continue;
+        }
+        if keeper.met != marks.needed.count() {
+            // Rows that are missing would pass for chunks that nobody needs.
+            return Err(Error::Refused(
+                "this machine's index cache lacks chunks that snapshots need; nothing is deleted. Remove the \
+                 cache's folder `view` and collect again"
+                    .into(),
+            ));
+        }
+        return Ok((keeper.kept, keeper.chosen));
+    }
+}
+
+struct Keeper<'a> {
+    index: &'a Index,
+    marks: &'a Marker,
+    live: &'a HashSet<SnapshotId>,
+    kept: Bits,
+    chosen: BTreeSet<BlockAt>,
+    /// Rows that are marked as needed.
+    met: u64,
+}
+
+impl Keeper<'_> {
+    /// Copies that share eight bytes of their ids: nearly always one, or copies of one chunk.
+    fn group(&mut self, group: &[ChunkAt]) -> Result<()> {
+        let rows: Vec<usize> = group.iter().filter_map(|at| self.row(*at)).collect();
+        let needed = rows.iter().filter(|row| self.marks.needed.has(**row)).count() as u64;
+        if needed == 0 {
+            return Ok(());
+        }
+        self.met += needed;
+        if let ([at], [row]) = (group, rows.as_slice()) {
+            if self.index.packs().get(at.pack as usize).is_some_and(|pack| !pack.shunned) {
+                self.kept.set(*row);
+            }
+            return Ok(());
+        }
+        let mut chunks = Vec::with_capacity(group.len());
+        for at in group {
+            match self.index.chunk(*at)? {
+                Some(chunk) => chunks.push(chunk),
+                None => {
+                    // Nobody knows any more which of them are the same: all of them stay.
+                    rows.iter().for_each(|row| _ = self.kept.set(*row));
+                    return Ok(());
+                }
+            }
+        }
+        while let Some((kind, id, _)) = chunks.first().copied() {
+            let same = |chunk: &(ChunkType, ChunkId, Copy)| chunk.0 == kind && chunk.1 == id;
+            let copies: Vec<Copy> = chunks.iter().filter(|chunk| same(chunk)).map(|chunk| chunk.2).collect();
+            chunks.retain(|chunk| !same(chunk));
+            self.choose(&copies);
+        }
+        Ok(())
+    }
+
+    fn row(&self, at: ChunkAt) -> Option<usize> {
+        self.index.packs().get(at.pack as usize).map(|pack| pack.first + at.nth as usize)
+    }
+
+    /// All copies of one chunk.
+    fn choose(&mut self, copies: &[Copy]) {
+        if !copies.iter().any(|copy| self.marks.needed.has(copy.row)) {
+            return;
+        }
+        let held = copies.iter().filter(|copy| self.marks.held.has(copy.row));
+        held.for_each(|copy| _ = self.kept.set(copy.row));
+        let of_live = |copy: &Copy| {
+            let pack = self.index.packs().get(copy.location.block.pack as usize);
+            pack.is_some_and(|pack| self.live.contains(&pack.session))
+        };
+        let is_base = copies.iter().any(|copy| self.marks.bases.has(copy.row));
+        let may_stay = |copy: &&Copy| !copy.delta || !is_base && self.marks.needed.has(copy.row);
+        let listed: Vec<&Copy> = copies.iter().filter(|copy| !copy.shunned).collect();
+        let good: Vec<&Copy> = listed.iter().copied().filter(may_stay).collect();
+        if let Some(best) = good.iter().find(|copy| of_live(copy)).or(good.first()) {
+            self.kept.set(best.row);
+            if listed.len() > 1 {
+                self.chosen.insert(best.location.block);
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! One run: sweep what is unfinished, mark, move, condemn, sweep (rules C1 to C5).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_bytes::ByteBuf;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::entry::Time;
+use crate::model::id::{PackId, SnapshotId};
+use crate::model::records::{GcRecord, SessionKind};
+use crate::ops::gc::mark::Marker;
+use crate::ops::gc::plan::{Fate, Plan};
+use crate::ops::gc::repack::Mover;
+use crate::ops::gc::sweep::Swept;
+use crate::ops::gc::{Options, Report, damage, parity, plan, repack, sweep};
+use crate::progress::{Event, Observer};
+use crate::repo::gc::roots::Roots;
+use crate::repo::gc::{peers, roots};
+use crate::repo::index::Index;
+use crate::repo::pack::header_bundles;
+use crate::repo::pack::header_bundles::May;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::gc_record;
+use crate::repo::sessions::gc_record::Collection;
+use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::snapshots::trash::Entry;
+use crate::repo::snapshots::{Snapshot, trash};
+use crate::storage::names;
+
+/// Marks thrown away, because of another collector or of damage, before this one gives up.
+const ATTEMPTS: usize = 8;
+
+/// A run.
+pub(super) struct Collector<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) options: &'a Options,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    /// `None` in a dry run.
+    pub(super) session: Option<Session>,
+    pub(super) report: Report,
+    /// Nothing may be moved: there is no room.
+    full: bool,
+    /// What was missing in the last attempt.
+    missed: Option<Error>,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Done,
+    /// Somebody else was faster, or something turned out damaged: mark again.
+    Again,
+}
+
+/// What marking found.
+pub(super) struct Marked {
+    pub(super) index: Arc<Index>,
+    pub(super) roots: Roots,
+    pub(super) purged: Vec<Entry>,
+    pub(super) plan: Plan,
+    /// The highest collection before this one.
+    pub(super) gc_seen: u64,
+}
+
+impl Marked {
+    /// How many snapshots cannot be brought back any more; those that stand lose nothing with their entries.
+    pub(super) fn lost_for_good(&self) -> u64 {
+        let purged: HashSet<_> = self.purged.iter().map(|entry| (entry.id, entry.by)).collect();
+        let kept = self.roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
+        let kept: HashSet<SnapshotId> = kept.map(|entry| entry.id).collect();
+        let gone = purged.iter().map(|(id, _)| id).filter(|id| !self.roots.stands(id) && !kept.contains(*id));
+        gone.collect::<HashSet<_>>().len() as u64
+    }
+}
+
+impl<'a> Collector<'a> {
+    /// Collects, moving nothing when the disk is `full`.
+    ///
+    /// # Errors
+    /// As [`crate::ops::gc::run`].
+    pub(super) fn run(
+        repo: &'a Repository,
+        options: &'a Options,
+        observer: &'a dyn Observer,
+        stop: &'a AtomicBool,
+        full: bool,
+    ) -> Result<Report> {
+        let report = Report { no_room: full, ..Report::default() };
+        let mut collector = Self { repo, options, observer, stop, session: None, report, full, missed: None };
+        if options.dry_run {
+            collector.foresee()?;
+            names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
+            return Ok(collector.report);
+        }
+        // C1: a collector is a session.
+        let session = Session::open(repo, SessionKind::Collector)?.0;
+        let outdated = outdated_of(&roots::look(repo)?);
+        trash::forget_all(repo, &session, &outdated)?;
+        let mut attempts = 0;
+        let session = collector.session.insert(session).id;
+        while let Attempt::Again = collector.attempt(session)? {
+            attempts += 1;
+            if attempts >= ATTEMPTS {
+                return Err(collector.missed.unwrap_or_else(|| {
+                    let why = "other collections came in between again and again: run `snap gc` later";
+                    Error::Refused(why.into())
+                }));
+            }
+        }
+        collector.end()
+    }
+
+    fn end(self) -> Result<Report> {
+        if self.session.is_some() && !self.full {
+            self.remove_old_fences(self.now_there()?)?;
+        }
+        let Self { repo, session, mut report, full, stop, .. } = self;
+        if let Some(session) = session {
+            parity::tend(repo, session.id, full, &mut report, stop)?;
+            header_bundles::tend(repo, May { add: !full, remove: true }, stop)?;
+            let highest = gc_record::highest(repo.storage())?;
+            let others = peers::others(repo, Some(&session.id), true)?;
+            peers::bury_dead(repo, &others, session.id, highest)?;
+            peers::tidy(repo)?;
+            session.close()?;
+        }
+        names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
+        repo.storage().tidy()?;
+        repo.storage().keep_reserve();
+        Ok(report)
+    }
+
+    /// What there was in the beginning: before anything is swept.
+    pub(super) fn weigh(&mut self, sight: &Sight) {
+        if self.report.before == 0 {
+            self.report.before = sight.packs.iter().map(|(_, len)| len).sum();
+        }
+    }
+
+    /// Until it is said, other collectors wait for whoever began before theirs.
+    fn has_seen(&self, gc: u64) -> Result<()> {
+        self.session.as_ref().map_or(Ok(()), |session| session.has_seen(gc))
+    }
+
+    /// C1 to C5, once.
+    fn attempt(&mut self, own: SnapshotId) -> Result<Attempt> {
+        let repo = self.repo;
+        let mut sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+        self.weigh(&sight);
+        // Whatever was marked by an earlier look is thrown away.
+        self.has_seen(sight.gc_seen)?;
+        // C1: unfinished ones first; while one cannot be swept, no new one is published.
+        for collection in std::mem::take(&mut sight.unfinished) {
+            if let Attempt::Done = self.sweep(own, &collection, &sight)? {
+                return Ok(Attempt::Done);
+            }
+        }
+        sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+        if !sight.unfinished.is_empty() {
+            return Ok(Attempt::Again);
+        }
+        let listed = sight.packs.clone();
+        let result = match self.mark(sight, Some(&own)) {
+            Ok(Some(marked)) => self.condemn(own, &marked),
+            Ok(None) => Ok(Attempt::Again),
+            Err(err) => Err(err),
+        };
+        match result {
+            // Whoever took this run for dead may have deleted what it was reading.
+            Err(err) if err.is_missing() && Sight::packs(repo.storage())? != listed => {
+                self.missed = Some(err);
+                Ok(Attempt::Again)
+            }
+            other => other,
+        }
+    }
+
+    /// Sweeps one; `Done` when the run can do no more than wait.
+    fn sweep(&mut self, own: SnapshotId, collection: &Collection, sight: &Sight) -> Result<Attempt> {
+        match sweep::sweep(self.repo, own, collection)? {
+            Swept::Done(deleted) => {
+                self.report.add(&deleted);
+                Ok(Attempt::Again)
+            }
+            // Somebody else has ended it.
+            Swept::Over => Ok(Attempt::Again),
+            Swept::Waiting(for_whom) => {
+                self.report.waiting_for = for_whom;
+                self.report.later = sizes(sight, &collection.record.condemned);
+                Ok(Attempt::Done)
+            }
+        }
+    }
+
+    /// C2: what is needed, and what becomes of each pack. `None` when something went while it was looked at.
+    pub(super) fn mark(&mut self, mut sight: Sight, own: Option<&SnapshotId>) -> Result<Option<Marked>> {
+        let repo = self.repo;
+        let gc_seen = sight.gc_seen;
+        self.weigh(&sight);
+        // C1: packs have been listed; now sessions, then the roots.
+        let others = peers::others(repo, own, own.is_some())?;
+        let mut live: HashSet<SnapshotId> =
+            others.iter().filter(|other| !other.dead).map(|other| other.id).collect();
+        let roots = roots::look(repo)?;
+        // A root that came since has packs that came since: they are looked into, and left alone.
+        let later = Sight::packs(repo.storage())?;
+        let first: HashSet<PackId> =
+            std::mem::replace(&mut sight.packs, later).iter().map(|(id, _)| *id).collect();
+        let index = Arc::new(Index::load(repo, sight)?);
+        let came = index.packs().iter().filter(|pack| !first.contains(&pack.id));
+        live.extend(came.map(|pack| pack.session));
+        for (pack, why) in &index.unreadable {
+            repo.warn(format!("{}: pack {} is left alone", why.chain(), pack.short()));
+        }
+        // A dry run has left them where they are.
+        let partials = if own.is_none() { outdated_of(&roots) } else { Vec::new() };
+        let (purged, waiting) = self.divide(&roots.trash)?;
+        let mut marker = Marker::new(repo, &index)?;
+        self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
+        self.observer.notice(Event::Expect { files: roots.standing.len() as u64, bytes: 0 });
+        for snapshot in roots.standing.values().filter(|snapshot| !partials.contains(&snapshot.id)) {
+            marker.root(&snapshot.manifest.root).map_err(|err| unwalkable("snapshot", &snapshot.id, err))?;
+            self.observer.notice(Event::Done { files: 1, bytes: 0 });
+        }
+        let standing = marker.plain;
+        let mut forgotten = Vec::new();
+        for entry in &waiting {
+            match trash::read(repo, entry) {
+                Err(err) if err.is_missing() => return Ok(None),
+                other => forgotten.push((entry.id, other?.manifest.root)),
+            }
+        }
+        if !self.options.empty_trash {
+            let kept = partials.iter().filter_map(|id| roots.standing.get(id));
+            forgotten.extend(kept.map(|snapshot| (snapshot.id, snapshot.manifest.root)));
+        }
+        for (id, root) in &forgotten {
+            marker.root(root).map_err(|err| unwalkable("forgotten snapshot", id, err))?;
+        }
+        self.report.purged = if self.options.empty_trash { partials.len() as u64 } else { 0 };
+        // One that was brought back is not in the trash, though its entry is.
+        let gone = forgotten.iter().map(|(id, _)| id).filter(|id| !roots.stands(id) || partials.contains(id));
+        self.report.in_trash = gone.collect::<HashSet<_>>().len() as u64;
+        self.report.trash_plain = marker.plain - standing;
+        self.report.lost = marker.lost.len() as u64;
+        self.report.data_stays = marker.misses_data();
+        let plan = self.plan(&index, &mut marker, &live)?;
+        self.report.unused = plan.unused;
+        Ok(Some(Marked { index, roots, purged, plan, gc_seen }))
+    }
+
+    fn plan(&self, index: &Index, marker: &mut Marker, live: &HashSet<SnapshotId>) -> Result<Plan> {
+        let config = self.repo.config();
+        let target =
+            |kind| u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
+        let max_repack = if self.full { Some(0) } else { self.options.max_repack };
+        let options = Options { max_repack, ..self.options.clone() };
+        plan::plan(index, marker, live, target, &options)
+    }
+
+    /// Moves what is needed, publishes the record, sweeps.
+    fn condemn(&mut self, own: SnapshotId, marked: &Marked) -> Result<Attempt> {
+        let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
+        let stays = |at: &crate::repo::index::BlockAt| {
+            plan.packs.get(at.pack as usize).is_some_and(|account| account.fate != Fate::Move)
+        };
+        let chosen: Vec<_> = plan.chosen.iter().filter(|at| stays(at)).copied().collect();
+        let damaged = repack::verify(repo, index, &chosen)?;
+        if !damaged.is_empty() {
+            damage::write_down(repo, own, index, &damaged)?;
+            return Ok(Attempt::Again);
+        }
+        let moving = plan.packs_of(index, Fate::Move);
+        if !moving.is_empty() && !self.relocate(own, marked, &moving)? {
+            return Ok(Attempt::Again);
+        }
+        // Wholly dead ones first: they give room soonest.
+        let mut condemned = plan.packs_of(index, Fate::Drop);
+        condemned.extend(moving);
+        if self.report.lost == 0 {
+            damage::end(repo, index.sight())?;
+        }
+        if condemned.is_empty() && marked.purged.is_empty() {
+            return Ok(Attempt::Done);
+        }
+        let collection = Collection { number: marked.gc_seen + 1, record: record(own, condemned, marked) };
+        // C3: exactly the next number, or all over again.
+        if !gc_record::publish(repo.storage(), repo.ring(), collection.number, &collection.record)? {
+            return Ok(Attempt::Again);
+        }
+        self.has_seen(collection.number)?;
+        match sweep::sweep(repo, own, &collection)? {
+            Swept::Done(deleted) => self.report.add(&deleted),
+            Swept::Over => return Ok(Attempt::Again),
+            Swept::Waiting(for_whom) => {
+                self.report.waiting_for = for_whom;
+                self.report.later = sizes(index.sight(), &collection.record.condemned);
+            }
+        }
+        self.report.purged = marked.lost_for_good();
+        Ok(Attempt::Done)
+    }
+
+    /// Writes what is needed of the packs that go. False when one of them turned out damaged.
+    fn relocate(&mut self, own: SnapshotId, marked: &Marked, moving: &[PackId]) -> Result<bool> {
+        let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
+        let bytes = plan.bytes_of(index, Fate::Move);
+        self.observer.notice(Event::Stage { name: "rewriting packs", unit: "packs" });
+        self.observer.notice(Event::Expect { files: moving.len() as u64, bytes });
+        let mover = Mover { repo, index, plan, session: own, observer: self.observer, stop: self.stop };
+        let moved = mover.run()?;
+        if !moved.damaged.is_empty() {
+            damage::write_down(repo, own, index, &moved.damaged)?;
+            return Ok(false);
+        }
+        self.report.packs_moved = moving.len() as u64;
+        self.report.bytes_written = moved.written.bytes;
+        Ok(true)
+    }
+}
+
+/// A partial snapshot is a hint for the next run; once a newer complete one stands it is none.
+fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
+    let mut newest: HashMap<(&str, &[ByteBuf]), Time> = HashMap::new();
+    for one in roots.standing.values().filter(|one| !one.manifest.partial) {
+        let newest = newest.entry(set_of(one)).or_insert(one.manifest.started);
+        *newest = one.manifest.started.max(*newest);
+    }
+    let partials = roots.standing.values().filter(|one| one.manifest.partial && !one.manifest.is_pinned());
+    let outdated =
+        partials.filter(|one| newest.get(&set_of(one)).is_some_and(|newest| *newest > one.manifest.started));
+    outdated.map(|one| one.id).collect()
+}
+
+/// What tells sets of snapshots apart.
+fn set_of(one: &Snapshot) -> (&str, &[ByteBuf]) {
+    (&one.manifest.host, &one.manifest.sources)
+}
+
+fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {
+    let purged: HashSet<(SnapshotId, SnapshotId)> =
+        marked.purged.iter().map(|entry| (entry.id, entry.by)).collect();
+    let kept = marked.roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
+    let mut roots: Vec<SnapshotId> =
+        marked.roots.standing.keys().copied().chain(kept.map(|entry| entry.id)).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    let purged = marked.purged.iter().map(|entry| (entry.id, entry.by)).collect();
+    GcRecord { by, at: Time::now(), condemned, roots, purged }
+}
+
+/// How many of these packs are listed, and their bytes.
+pub(super) fn sizes(sight: &Sight, packs: &[PackId]) -> (u64, u64) {
+    let packs: HashSet<&PackId> = packs.iter().collect();
+    let found = sight.packs.iter().filter(|(id, _)| packs.contains(id));
+    found.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + len))
+}
+
+/// Names the snapshot whose tree cannot be read: the run ends, as nobody knows what it needs.
+fn unwalkable(kind: &str, id: &SnapshotId, err: Error) -> Error {
+    match err {
+        Error::Missing { what } => Error::Missing { what: format!("{what} of {kind} {}", id.short()) },
+        Error::Damaged { what, source } => {
+            Error::Damaged { what: format!("{what} of {kind} {}", id.short()), source }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,79 @@
+//! What a run would do: the same look, mark and plan, and nothing is written.
+
+use crate::error::{Error, Result};
+use crate::ops::gc::collect::{Collector, sizes};
+use crate::ops::gc::plan::Fate;
+use crate::ops::gc::sweep;
+use crate::repo::gc::peers;
+use crate::repo::sessions::session::Sight;
+
+/// Looks at a repository that is changing before a dry run gives up.
+const LOOKS: usize = 8;
+
+impl Collector<'_> {
+    /// Fills the report.
+    ///
+    /// # Errors
+    /// As [`crate::ops::gc::run`].
+    pub(super) fn foresee(&mut self) -> Result<()> {
+        for _ in 0..LOOKS {
+            let sight = Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
+            if !self.foresee_unfinished(&sight)? {
+                return Ok(());
+            }
+            let number = sight.gc_seen + 1;
+            if let Some(marked) = self.mark(sight, None)? {
+                for (pack, account) in marked.index.packs().iter().zip(&marked.plan.packs) {
+                    if account.fate == Fate::Move {
+                        self.report.packs_moved += 1;
+                        self.report.bytes_written += pack.len.saturating_sub(account.dead) + account.grows;
+                    }
+                    if account.fate != Fate::Keep {
+                        self.report.later.0 += 1;
+                        self.report.later.1 += pack.len;
+                    }
+                }
+                self.report.purged += marked.lost_for_good();
+                return self.now_or_later(number);
+            }
+        }
+        Err(Error::Refused("the repository changes faster than it can be looked at: run it again".into()))
+    }
+
+    /// What earlier collections left comes back first. False when it has to wait, and a run could do no more.
+    fn foresee_unfinished(&mut self, sight: &Sight) -> Result<bool> {
+        self.weigh(sight);
+        for collection in &sight.unfinished {
+            let others = peers::others(self.repo, None, false)?;
+            let waiting = sweep::waits_for(self.repo, &others, collection.number)?;
+            if !waiting.is_empty() {
+                self.report.later = sizes(sight, &collection.record.condemned);
+                self.report.waiting_for = waiting;
+                return Ok(false);
+            }
+            let rescued = sweep::rescue(self.repo, collection)?;
+            let gone: Vec<_> =
+                collection.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
+            let (packs, bytes) = sizes(sight, &gone);
+            self.report.packs_deleted += packs;
+            self.report.bytes_deleted += bytes;
+            self.report.rescued += rescued.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// Whoever is at work keeps what this run would condemn until a later one.
+    fn now_or_later(&mut self, number: u64) -> Result<()> {
+        let others = peers::others(self.repo, None, false)?;
+        let waiting = sweep::waits_for(self.repo, &others, number)?;
+        let (packs, bytes) = self.report.later;
+        if waiting.is_empty() || packs == 0 {
+            self.report.packs_deleted += packs;
+            self.report.bytes_deleted += bytes;
+            self.report.later = (0, 0);
+        } else {
+            self.report.waiting_for = waiting;
+        }
+        Ok(())
+    }
+}

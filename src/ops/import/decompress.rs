@@ -1,0 +1,142 @@
+//! Bytes of an archive: decompressed on a thread of its own, a few pieces ahead.
+
+use std::io;
+use std::io::{BufReader, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::codec::chunk::compress;
+use crate::codec::gzip;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::progress::{Event, Observer};
+use crate::util::threads;
+
+/// Plain bytes that travel together, and pieces that may wait.
+const PIECE: usize = 256 << 10;
+const AHEAD: usize = 8;
+/// How often whoever waits for input asks whether to stop.
+const ASK: Duration = Duration::from_millis(100);
+
+/// Begins to read; the plain bytes come from what is returned, and errors that say themselves what is wrong. A pipe may
+/// give nothing for ever, so nobody waits for the thread that reads it: it ends when nobody listens.
+///
+/// # Errors
+/// When there is no thread for it.
+pub(super) fn plain<'a>(
+    input: Box<dyn Read + Send>,
+    stop: &Arc<AtomicBool>,
+    observer: &'a dyn Observer,
+) -> Result<Ahead<'a>> {
+    let (out, pieces) = bounded(AHEAD);
+    let taken = Arc::<AtomicU64>::default();
+    let input = Counted { input, taken: Arc::clone(&taken) };
+    threads::detached("input", move || match decompress(Box::new(input)) {
+        Ok(plain) => pump(plain, &out),
+        // Nobody listens when the import was interrupted.
+        Err(err) => drop(out.send(Err(err))),
+    })?;
+    Ok(Ahead { pieces, piece: Cursor::new(Vec::new()), stop: Arc::clone(stop), observer, taken, told: 0 })
+}
+
+/// Counts what is read of an archive.
+struct Counted {
+    input: Box<dyn Read + Send>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(out)?;
+        self.taken.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+    let mut input = BufReader::with_capacity(PIECE, input);
+    let mut head = Vec::new();
+    (&mut input).take(6).read_to_end(&mut head)?;
+    let whole = BufReader::with_capacity(PIECE, Cursor::new(head.clone()).chain(input));
+    let unknown = |name: &'static str| {
+        Err(bad(format!(
+            "it is compressed with {name}, which snap does not read: pipe it through `{name} -dc` to `snap import -`"
+        )))
+    };
+    Ok(match head.as_slice() {
+        [0x1f, 0x8b, ..] => gzip::plain(whole),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => compress::plain(whole)?,
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => return unknown("xz"),
+        [b'B', b'Z', b'h', ..] => return unknown("bzip2"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => return unknown("lz4"),
+        [b'L', b'Z', b'I', b'P', ..] => return unknown("lzip"),
+        [b'P', b'K', 3, 4, ..] => return Err(bad("it is a zip file, which snap does not read".to_owned())),
+        _ => Box::new(whole),
+    })
+}
+
+fn bad(why: String) -> io::Error {
+    io::Error::other(Error::Archive { what: "the archive".into(), source: Malformed::with(why) })
+}
+
+fn pump(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        let read = (&mut plain).take(PIECE as u64).read_to_end(&mut piece);
+        let last = piece.is_empty() || read.is_err();
+        // What was read before a failure is still right. Nobody listens when the import has failed.
+        if !piece.is_empty() && out.send(Ok(piece)).is_err() {
+            return;
+        }
+        if let Err(err) = read {
+            let _ = out.send(Err(err));
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+/// Plain bytes that another thread has read.
+pub(super) struct Ahead<'a> {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    piece: Cursor<Vec<u8>>,
+    stop: Arc<AtomicBool>,
+    observer: &'a dyn Observer,
+    /// Bytes of the archive that were read, and those that the observer knows of.
+    taken: Arc<AtomicU64>,
+    told: u64,
+}
+
+impl Ahead<'_> {
+    fn tell(&mut self) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.observer.notice(Event::Input { bytes: taken.saturating_sub(self.told) });
+        self.told = taken;
+    }
+}
+
+impl Read for Ahead<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.piece.read(out)?;
+            if count > 0 || out.is_empty() {
+                return Ok(count);
+            }
+            match self.pieces.recv_timeout(ASK) {
+                Ok(piece) => {
+                    self.piece = Cursor::new(piece?);
+                    self.tell();
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+                Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => {
+                    return Err(io::Error::other(Error::Interrupted));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The old script's `metadata.json`. Nobody keeps its format any more, so it is read tolerantly: a chain is any list
+//! of things that name an archive or a time, under whatever names; what is not understood is passed over.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::Time;
+use crate::model::manifest::SnapshotKind;
+use crate::repo::snapshots;
+
+/// Most bytes of the file: it held a SHA-256 for every file.
+const MAX: u64 = 1 << 30;
+/// Folders inside one another that are searched for an archive.
+const DEPTH: usize = 4;
+
+/// A backup of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) kind: SnapshotKind,
+    pub(crate) time: Time,
+    /// As the chain says; where it says nothing, its time.
+    pub(crate) name: String,
+    /// Where the archive is; `None` where there is none.
+    pub(crate) archive: Option<PathBuf>,
+}
+
+/// The chain in order of time, and entries that cannot be understood.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    pub(crate) links: Vec<Link>,
+    pub(crate) unclear: Vec<String>,
+}
+
+/// Reads the chain of a directory.
+pub(crate) fn read(dir: &Path) -> Result<Chain> {
+    let path = dir.join("metadata.json");
+    let len = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    if len > MAX {
+        return Err(Error::Refused(format!("{} has an absurd length", path.display())));
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let bad = |why: String| Error::Archive { what: path.display().to_string(), source: Malformed::with(why) };
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|err| bad(format!("it is no JSON (line {}, column {})", err.line(), err.column())))?;
+    let chain = ["backupChain", "chain", "backups"].iter().find_map(|name| value.get(name));
+    let chain = chain.or(Some(&value).filter(|value| value.is_array()));
+    let chain = chain.ok_or_else(|| bad("it has no backupChain".to_owned()))?;
+    let mut items = Vec::new();
+    flatten(chain, &mut items);
+    let files = files(dir);
+    let mut all = Chain::default();
+    for item in items {
+        match link(item, dir, &files) {
+            Some(link) => all.links.push(link),
+            None => all.unclear.push(shorten(item)),
+        }
+    }
+    all.links.sort_by_key(|link| link.time);
+    Ok(all)
+}
+
+/// A list of backups, or fulls with their incrementals inside: the same to us.
+fn flatten<'a>(value: &'a Value, items: &mut Vec<&'a Value>) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|item| flatten(item, items)),
+        Value::Object(map) => {
+            if map.values().any(Value::is_string) {
+                items.push(value);
+            }
+            for inner in map.values().filter(|inner| is_backups(inner)) {
+                flatten(inner, items);
+            }
+        }
+        Value::String(_) => items.push(value),
+        _ => {}
+    }
+}
+
+/// A list of objects with times in them; or one such object.
+fn is_backups(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => !list.is_empty() && list.iter().all(is_backups),
+        Value::Object(map) => {
+            time_of(value).is_some() && map.values().any(Value::is_string) && kind_of(value).is_some()
+        }
+        _ => false,
+    }
+}
+
+fn link(item: &Value, dir: &Path, files: &[PathBuf]) -> Option<Link> {
+    let named = archive_name(item);
+    let time = time_of(item).or_else(|| named.as_deref().and_then(time_in))?;
+    let kind = kind_of(item).or_else(|| named.as_deref().and_then(kind_in))?;
+    let archive = match &named {
+        Some(name) => find(name, dir, files),
+        None => by_time(time, kind, files),
+    };
+    let name = named.unwrap_or_else(|| dashed(time));
+    Some(Link { kind, time, name, archive })
+}
+
+fn field<'a>(item: &'a Value, names: &[&str]) -> Option<&'a Value> {
+    names.iter().find_map(|name| item.get(name)).filter(|value| !value.is_null())
+}
+
+fn kind_of(item: &Value) -> Option<SnapshotKind> {
+    kind_in(field(item, &["type", "kind", "backupType", "mode"])?.as_str()?)
+}
+
+fn kind_in(text: &str) -> Option<SnapshotKind> {
+    let text = text.to_ascii_lowercase();
+    let kinds = [
+        ("full", SnapshotKind::Full),
+        ("incr", SnapshotKind::Incremental),
+        ("diff", SnapshotKind::Differential),
+    ];
+    // A path may hold more than one of the words: the last one is nearest to the file.
+    let found = kinds.into_iter().filter_map(|(word, kind)| Some((text.rfind(word)?, kind)));
+    found.max_by_key(|(at, _)| *at).map(|(_, kind)| kind)
+}
+
+fn time_of(item: &Value) -> Option<Time> {
+    let names = ["timestamp", "time", "date", "createdAt", "created", "startTime", "id", "name"];
+    names.iter().filter_map(|name| item.get(name)).find_map(|value| match value {
+        Value::String(text) => snapshots::time_of(text).or_else(|| time_in(text)),
+        Value::Number(number) => {
+            let number = number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))?;
+            // Milliseconds, as JavaScript counts; a small number is seconds.
+            let (sec, nanos) = if number.unsigned_abs() > 100_000_000_000 {
+                (number.div_euclid(1000), number.rem_euclid(1000) as u32 * 1_000_000)
+            } else {
+                (number, 0)
+            };
+            Some(Time { sec, nanos })
+        }
+        _ => None,
+    })
+}
+
+/// A time as the script put it into names: `2026-11-24T02-00-00-000Z`.
+fn time_in(text: &str) -> Option<Time> {
+    text.as_bytes()
+        .windows(24)
+        .filter_map(|window| std::str::from_utf8(window).ok())
+        .filter(|text| text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T'))
+        .find_map(snapshots::time_of)
+}
+
+fn dashed(time: Time) -> String {
+    let stamp = jiff::Timestamp::new(time.sec, i32::try_from(time.nanos).unwrap_or(0));
+    stamp.map_or_else(|_| format!("@{}", time.sec), |stamp| format!("{stamp:.3}").replace([':', '.'], "-"))
+}
+
+fn is_archive(name: &str) -> bool {
+    [".tar.gz", ".tgz", ".tar", ".tar.zst"].iter().any(|end| name.ends_with(end))
+}
+
+fn archive_name(item: &Value) -> Option<String> {
+    if let Value::String(name) = item {
+        return Some(name.clone()).filter(|name| is_archive(name));
+    }
+    let preferred = [
+        "path",
+        "file",
+        "filename",
+        "fileName",
+        "archive",
+        "archivePath",
+        "archiveFile",
+        "backupPath",
+        "backupFile",
+        "filePath",
+        "location",
+        "name",
+    ];
+    let named = preferred.iter().filter_map(|name| item.get(name)?.as_str());
+    let any = item.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str());
+    named.chain(any).find(|name| is_archive(name)).map(str::to_owned)
+}
+
+/// The archive where the chain says or, since directories get moved, wherever below this one it is.
+fn find(name: &str, dir: &Path, files: &[PathBuf]) -> Option<PathBuf> {
+    let base = Path::new(name).file_name()?;
+    let here = [dir.join(base), dir.join(name.trim_start_matches("./"))];
+    let here = here.into_iter().find(|path| path.starts_with(dir) && path.is_file());
+    here.or_else(|| files.iter().find(|path| path.file_name() == Some(base)).cloned())
+}
+
+fn by_time(time: Time, kind: SnapshotKind, files: &[PathBuf]) -> Option<PathBuf> {
+    let text = dashed(time);
+    let of_time = files.iter().filter(|path| path.to_string_lossy().contains(&text));
+    of_time
+        .clone()
+        .find(|path| kind_in(&path.to_string_lossy()) == Some(kind))
+        .or(of_time.clone().next())
+        .cloned()
+}
+
+/// Archives below a directory, sorted; links are not followed.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![(dir.to_path_buf(), 0)];
+    while let Some((dir, depth)) = todo.pop() {
+        // What cannot be looked at has no archives: those that are missed are told one by one.
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && depth < DEPTH => todo.push((entry.path(), depth + 1)),
+                Ok(kind) if kind.is_file() && is_archive(&entry.file_name().to_string_lossy()) => {
+                    found.push(entry.path());
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn shorten(item: &Value) -> String {
+    item.to_string().chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_are_found_under_many_names() {
+        let time = Time { sec: 1_795_485_600, nanos: 0 };
+        for item in [
+            json!({"type": "incremental", "timestamp": "2026-11-24T02:00:00.000Z", "path": "x/i.tar.gz"}),
+            json!({"backupType": "INCREMENTAL", "createdAt": 1_795_485_600_000_u64, "archive": "i.tar.gz"}),
+            json!({"kind": "incr", "id": "2026-11-24T02-00-00-000Z", "fileName": "i.tar.gz", "size": 3}),
+            json!("incremental-2026-11-24T02-00-00-000Z.tar.gz"),
+        ] {
+            let link = link(&item, Path::new("/nowhere"), &[]).unwrap();
+            assert_eq!((link.kind, link.time), (SnapshotKind::Incremental, time), "{item}");
+            assert_eq!(link.archive, None);
+        }
+        assert!(link(&json!({"type": "full"}), Path::new("/nowhere"), &[]).is_none());
+    }
+
+    #[test]
+    fn a_full_with_its_incrementals_inside_is_a_chain_too() {
+        let chain = json!([{"type": "full", "timestamp": "2026-11-22T01:00:00Z", "files": {"data/a": "00"},
+            "incrementals": [{"type": "incremental", "timestamp": "2026-11-23T02:00:00Z"}]}]);
+        let mut items = Vec::new();
+        flatten(&chain, &mut items);
+        assert_eq!(items.len(), 2);
+    }
+}

@@ -1,0 +1,264 @@
+//! The old script's directory: one snapshot for each backup of its chain, with its time and kind.
+//!
+//! A full holds the whole state. An incremental holds what changed since the backup before it, a differential what
+//! changed since the last full. Nothing says what was deleted: a file that vanished stays until the next full.
+
+pub(crate) mod metadata;
+pub(crate) mod names;
+pub(crate) mod resume;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_bytes::ByteBuf;
+
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::SnapshotKind;
+use crate::ops::import::half_of_memory;
+use crate::ops::import::legacy::metadata::Link;
+use crate::ops::import::legacy::names::Source;
+use crate::ops::import::members::Place;
+use crate::ops::import::take::{Record, Work};
+use crate::ops::import::tree::{Names, Tree};
+use crate::progress::{Event, Observer};
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
+use crate::util::host;
+
+/// What to import, and how.
+#[derive(Debug, Clone, Default)]
+pub struct LegacyOptions {
+    /// The script's directory.
+    pub dir: PathBuf,
+    /// Its sources, as they were given to it, seen from where it ran. None: names alone say what belongs together.
+    pub sources: Vec<PathBuf>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Instead of this machine's name.
+    pub host: Option<String>,
+    /// Instead of the repository's compression level.
+    pub level: Option<i32>,
+    /// Most bytes of memory for names and metadata of one state, instead of half of the machine's.
+    pub memory: Option<u64>,
+    /// Read everything, write nothing.
+    pub dry_run: bool,
+}
+
+/// What an import of a chain did.
+#[derive(Debug, Default)]
+pub struct LegacySummary {
+    /// Backups that became snapshots, or would have in a dry run.
+    pub imported: u64,
+    /// The new snapshots, oldest first.
+    pub made: Vec<SnapshotId>,
+    /// Backups of the chain that are snapshots already.
+    pub skipped: u64,
+    /// What could not be imported, or not wholly, and why.
+    pub problems: Vec<(Vec<u8>, String)>,
+}
+
+/// A state of the sources as the chain tells it.
+#[derive(Debug, Clone, Default)]
+struct State {
+    /// What it is in the repository; `None` for what was there before a full, and in a dry run.
+    snapshot: Option<SnapshotId>,
+    held: Held,
+    /// An archive between the full and this state is missing.
+    gap: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Held {
+    /// Here.
+    Tree(Tree),
+    /// In a snapshot that an earlier import made.
+    Stored(Box<Snapshot>),
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Tree(Tree::default())
+    }
+}
+
+struct Import<'a> {
+    work: Work<'a>,
+    options: &'a LegacyOptions,
+    host: String,
+    /// What the snapshots record as their sources.
+    recorded: Vec<ByteBuf>,
+    sources: Vec<Source>,
+    there: Vec<Snapshot>,
+    summary: LegacySummary,
+    /// After the last full, and after the last backup of any kind; `None` where it is not known.
+    full: Option<State>,
+    last: Option<State>,
+}
+
+/// The label of a state that lacks an archive of its chain.
+const GAP: &str = "gap";
+
+/// Imports the chain of a directory. Backups that are snapshots already are passed over.
+///
+/// # Errors
+/// When there is no readable `metadata.json`, the repository fails or the run was interrupted. Archives that are
+/// missing or damaged are listed in the summary.
+pub fn run(
+    repo: &Repository,
+    options: &LegacyOptions,
+    observer: &dyn Observer,
+    stop: &Arc<AtomicBool>,
+) -> Result<LegacySummary> {
+    let chain = metadata::read(&options.dir)?;
+    let (recorded, sources) = names::sources(&options.sources, &options.dir)?;
+    let memory = options.memory.unwrap_or_else(half_of_memory);
+    let mut import = Import {
+        work: Work { repo, observer, stop, memory, dry_run: options.dry_run },
+        options,
+        host: options.host.clone().unwrap_or_else(host::host_name),
+        recorded,
+        sources,
+        there: snapshots::list(repo)?,
+        summary: LegacySummary::default(),
+        full: None,
+        last: None,
+    };
+    for unclear in chain.unclear {
+        import.problem(&unclear, "an entry of the chain without a kind or a time");
+    }
+    // What is imported already is read no more.
+    let new = chain.links.iter().filter(|link| import.existing(link).is_none());
+    let size = |link: &Link| {
+        link.archive.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |meta| meta.len())
+    };
+    observer.notice(Event::ExpectInput { bytes: new.map(size).sum() });
+    for link in &chain.links {
+        import.link(link)?;
+    }
+    Ok(import.summary)
+}
+
+impl Import<'_> {
+    fn problem(&mut self, what: &str, why: &str) {
+        self.work.observer.notice(Event::Problem { path: what.as_bytes(), why });
+        self.summary.problems.push((what.as_bytes().to_vec(), why.to_owned()));
+    }
+
+    /// The snapshot that an earlier import made of a backup.
+    fn existing(&self, link: &Link) -> Option<&Snapshot> {
+        self.there.iter().find(|found| {
+            let manifest = &found.manifest;
+            manifest.same_set(&self.host, &self.recorded)
+                && manifest.started == link.time
+                && manifest.kind == link.kind
+        })
+    }
+
+    fn link(&mut self, link: &Link) -> Result<()> {
+        if let Some(found) = self.existing(link).cloned() {
+            self.summary.skipped += 1;
+            let text = format!("{} is snapshot {} already", link.name, found.id.short());
+            self.work.observer.notice(Event::Note(&text));
+            let gap = found.manifest.tags.iter().any(|tag| tag == GAP);
+            let state = State { snapshot: Some(found.id), held: Held::Stored(Box::new(found)), gap };
+            self.follow(link.kind, Some(state));
+            return Ok(());
+        }
+        self.hold(link.kind)?;
+        let base = match link.kind {
+            SnapshotKind::Full => Some(State::default()),
+            SnapshotKind::Incremental => self.last.clone(),
+            SnapshotKind::Differential => self.full.clone(),
+        };
+        let Some(base) = base else {
+            self.problem(&link.name, "the full that it builds on could not be imported");
+            return Ok(());
+        };
+        let state = match self.read(link, base) {
+            Ok(state) => Some(state),
+            Err(err @ Error::Archive { .. }) => {
+                self.problem(&link.name, &err.chain());
+                None
+            }
+            Err(err) => return Err(err),
+        };
+        self.follow(link.kind, state);
+        Ok(())
+    }
+
+    /// What the backups that follow build on.
+    fn follow(&mut self, kind: SnapshotKind, state: Option<State>) {
+        match (kind, state) {
+            (SnapshotKind::Full, state) => {
+                self.full.clone_from(&state);
+                self.last = state;
+            }
+            (_, Some(state)) => self.last = Some(state),
+            // What it held is unknown to all that build on it.
+            (_, None) => {
+                if let Some(last) = &mut self.last {
+                    last.gap = true;
+                }
+            }
+        }
+    }
+
+    /// The archive on top of what it builds on.
+    fn read(&mut self, link: &Link, base: State) -> Result<State> {
+        let bad =
+            |why: String| Error::Archive { what: "the archive".to_owned(), source: Malformed::with(why) };
+        let path = link.archive.as_ref().ok_or_else(|| bad("it is missing".to_owned()))?;
+        let file = File::open(path).map_err(|err| bad(err.to_string()))?;
+        let mut tags = self.options.tags.clone();
+        if base.gap {
+            tags.push(GAP.to_owned());
+            let text = format!("{}: an archive before it is missing, so it may lack changes", link.name);
+            self.work.observer.notice(Event::Warning(&text));
+        }
+        let is_full = link.kind == SnapshotKind::Full;
+        let full = self.full.as_ref().filter(|_| !is_full);
+        let record = Record {
+            kind: link.kind,
+            parent: base.snapshot,
+            based_on: full.and_then(|full| full.snapshot),
+            started: link.time,
+            host: self.host.clone(),
+            sources: self.recorded.clone(),
+            tags,
+            level: self.options.level,
+        };
+        let roots = match &full {
+            Some(State { held: Held::Tree(tree), .. }) if self.sources.is_empty() => tree.roots(),
+            _ => Vec::new(),
+        };
+        let Held::Tree(tree) = base.held else { return Err(bad("what it builds on is not read".to_owned())) };
+        let place = |names: Names| names::place(names, is_full, &roots, &self.sources);
+        let place = Place { of: &place, from_beside: !is_full };
+        let (taken, tree) = self.work.take(Box::new(file), tree, place, &record)?;
+        for (path, why) in taken.problems {
+            let path = [link.name.as_bytes(), b": ", &path].concat();
+            self.summary.problems.push((path, why));
+        }
+        self.summary.imported += 1;
+        self.summary.made.extend(taken.snapshot);
+        Ok(State { snapshot: taken.snapshot, held: Held::Tree(tree), gap: base.gap })
+    }
+
+    /// Reads from the repository what a backup of this kind builds on.
+    fn hold(&mut self, kind: SnapshotKind) -> Result<()> {
+        if kind == SnapshotKind::Full {
+            return Ok(());
+        }
+        for state in [&mut self.full, &mut self.last].into_iter().flatten() {
+            if let Held::Stored(snapshot) = &state.held {
+                state.held = Held::Tree(resume::tree(self.work.repo, snapshot, self.work.observer)?);
+            }
+        }
+        Ok(())
+    }
+}

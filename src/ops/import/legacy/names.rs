@@ -1,0 +1,112 @@
+//! Where names of the old script's archives belong: a full has the last part of each source in front (`data/...`), the
+//! others have names as seen from where the script ran (`srv/app/data/...`).
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use serde_bytes::ByteBuf;
+
+use crate::error::{Error, Result};
+use crate::fs::sources;
+use crate::fs::sources::Place;
+use crate::ops::import::members;
+use crate::ops::import::tree::Names;
+
+/// One of the script's sources.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// As seen from where the script ran.
+    pub(crate) seen: Names,
+    /// Where it stands in snapshots.
+    pub(crate) stored: Names,
+}
+
+/// What the snapshots record as their sources, and where each of these stands. Without any, the directory of the
+/// archives is what they record.
+pub(crate) fn sources(given: &[PathBuf], dir: &Path) -> Result<(Vec<ByteBuf>, Vec<Source>)> {
+    if given.is_empty() {
+        let dir = std::fs::canonicalize(dir).map_err(Error::io("find", dir))?;
+        return Ok((vec![ByteBuf::from(dir.as_os_str().as_bytes())], Vec::new()));
+    }
+    let planned = sources::plan(given, None)?;
+    let mut sources = Vec::new();
+    for source in given {
+        let usage = |why| Error::Usage(format!("{}: {why}", source.display()));
+        let parts = source.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name.as_bytes()),
+            _ => None,
+        });
+        let seen: Vec<&[u8]> = parts.collect();
+        let seen = members::names_of(&seen.join(&b'/')).map_err(usage)?;
+        sources.push(Source { seen, stored: stored(source)? });
+    }
+    Ok((planned.sources.into_iter().map(ByteBuf::from).collect(), sources))
+}
+
+/// Where `backup` would put a source.
+fn stored(source: &Path) -> Result<Names> {
+    let plan = sources::plan(&[source.to_path_buf()], None)?;
+    let (mut place, mut names) = (&plan.root, Names::new());
+    while let Place::Passage { below, .. } = place {
+        let Some((name, next)) = below.first_key_value() else { break };
+        names.push(name.clone());
+        place = next;
+    }
+    Ok(names)
+}
+
+/// Where a member stands in the snapshot. `roots` are the first names of the full.
+pub(crate) fn place(names: Names, is_full: bool, roots: &[Vec<u8>], sources: &[Source]) -> Names {
+    if !is_full {
+        // Sources inside one another: the longest way that fits is meant.
+        let fitting = sources
+            .iter()
+            .filter_map(|source| names.strip_prefix(source.seen.as_slice()).map(|rest| (source, rest)));
+        if let Some((source, rest)) = fitting.max_by_key(|(source, _)| source.seen.len()) {
+            return source.stored.iter().chain(rest).cloned().collect();
+        }
+    }
+    // The leftmost part that is the last part of a source: there the source begins.
+    let is_root = |name: &Vec<u8>| {
+        roots.contains(name) || sources.iter().any(|source| source.seen.last() == Some(name))
+    };
+    let start = if is_full { Some(0) } else { names.iter().position(is_root) };
+    let Some(inside) = start.and_then(|start| names.get(start..)) else { return names };
+    let source = sources.iter().find(|source| source.seen.last() == inside.first());
+    match (source, inside.split_first()) {
+        (Some(source), Some((_, rest))) => source.stored.iter().chain(rest).cloned().collect(),
+        _ => inside.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &str, is_full: bool, sources: &[(&str, &str)]) -> String {
+        let names = |path: &str| members::names_of(path.as_bytes()).unwrap();
+        let sources =
+            sources.iter().map(|(seen, stored)| Source { seen: names(seen), stored: names(stored) });
+        let sources: Vec<_> = sources.collect();
+        let roots = [b"data".to_vec(), b"uploads".to_vec()];
+        String::from_utf8(place(names(path), is_full, &roots, &sources).join(&b'/')).unwrap()
+    }
+
+    #[test]
+    fn names_of_incrementals_begin_where_a_source_begins() {
+        assert_eq!(at("data/a", true, &[]), "data/a");
+        assert_eq!(at("data/a", false, &[]), "data/a");
+        assert_eq!(at("srv/app/data/a", false, &[]), "data/a");
+        assert_eq!(at("srv/data/uploads/a", false, &[]), "data/uploads/a");
+        assert_eq!(at("elsewhere/a", false, &[]), "elsewhere/a");
+    }
+
+    #[test]
+    fn sources_that_are_named_stand_where_a_backup_would_put_them() {
+        let sources = [("storage/data", "storage/data"), ("srv/uploads", "srv/uploads")];
+        assert_eq!(at("data/a", true, &sources), "storage/data/a");
+        assert_eq!(at("uploads/a", true, &sources), "srv/uploads/a");
+        assert_eq!(at("storage/data/a", false, &sources), "storage/data/a");
+        assert_eq!(at("app/storage/data/a", false, &sources), "storage/data/a");
+    }
+}

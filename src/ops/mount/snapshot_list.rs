@@ -1,0 +1,204 @@
+//! The snapshots that are shown: looked up again now and then, so that new ones appear and forgotten ones go. What is
+//! shown is what the session says that it reads (R1).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+
+use crate::error::{Error, Result};
+use crate::model::id::SnapshotId;
+use crate::ops::mount::names;
+use crate::progress::{Event, Observer};
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Selection;
+use crate::storage::{Area, Listed};
+
+/// Looks at the repository are at least so far apart.
+const APART: Duration = Duration::from_secs(1);
+/// A look during which snapshots came or went is made again, so often at most.
+const LOOKS: usize = 4;
+
+/// All that is shown, as of one look.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// By their names.
+    pub(super) snapshots: BTreeMap<String, Arc<Snapshot>>,
+    /// Names of each host's and of each tag's snapshots, oldest first, by their names.
+    pub(super) hosts: BTreeMap<String, Vec<String>>,
+    pub(super) tags: BTreeMap<String, Vec<String>>,
+    /// The newest that is complete.
+    pub(super) latest: Option<String>,
+}
+
+/// Keeps [`Shown`] up to date.
+#[derive(Debug)]
+pub(super) struct Watch {
+    selection: Selection,
+    zone: TimeZone,
+    /// How long what is open of a forgotten snapshot keeps collections waiting.
+    patience: Duration,
+    looked: Option<Instant>,
+    listed: BTreeMap<String, u64>,
+    /// Loaded once; `None`: a fence, or what is not chosen.
+    loaded: HashMap<String, Option<Arc<Snapshot>>>,
+    /// Names stay for as long as snapshots do.
+    names: HashMap<SnapshotId, String>,
+    /// How much is open of each.
+    open: HashMap<SnapshotId, usize>,
+    /// Since when those that are open are forgotten.
+    gone: HashMap<SnapshotId, Instant>,
+    reads: BTreeSet<SnapshotId>,
+    shown: Arc<Shown>,
+}
+
+impl Watch {
+    pub(super) fn new(selection: Selection, patience: Duration) -> Self {
+        Self {
+            selection,
+            zone: TimeZone::system(),
+            patience,
+            looked: None,
+            listed: BTreeMap::new(),
+            loaded: HashMap::new(),
+            names: HashMap::new(),
+            open: HashMap::new(),
+            gone: HashMap::new(),
+            reads: BTreeSet::new(),
+            shown: Arc::default(),
+        }
+    }
+
+    /// What is shown now; the repository is looked at again if the last look is some time ago, or `now`.
+    ///
+    /// # Errors
+    /// When it cannot be looked at: then what was shown still is.
+    pub(super) fn look(
+        &mut self,
+        repo: &Repository,
+        reading: &ReadSession,
+        observer: &dyn Observer,
+        now: bool,
+    ) -> Result<Arc<Shown>> {
+        if now || self.looked.is_none_or(|looked| looked.elapsed() >= APART) {
+            self.refresh(repo, reading, observer)?;
+        }
+        Ok(Arc::clone(&self.shown))
+    }
+
+    /// Something of a snapshot is opened.
+    pub(super) fn opened(&mut self, id: SnapshotId) {
+        *self.open.entry(id).or_default() += 1;
+    }
+
+    /// And closed again.
+    pub(super) fn closed(&mut self, id: SnapshotId) {
+        if let Some(number) = self.open.get_mut(&id) {
+            *number = number.saturating_sub(1);
+            if *number == 0 {
+                self.open.remove(&id);
+            }
+        }
+    }
+
+    fn refresh(&mut self, repo: &Repository, reading: &ReadSession, observer: &dyn Observer) -> Result<()> {
+        for _ in 0..LOOKS {
+            let listed = repo.storage().list(Area::Snapshots)?;
+            let listing: BTreeMap<String, u64> =
+                listed.iter().map(|found| (found.name.clone(), found.len)).collect();
+            if self.looked.is_none() || listing != self.listed {
+                self.load(repo, &listed, observer)?;
+                self.listed = listing;
+                self.show();
+            }
+            // R1: what still stands when it has been named is safe from then on; so, after more was named, once more.
+            let more = self.name_what_is_read(reading);
+            self.looked = Some(Instant::now());
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads what is new and lets go of what is gone.
+    fn load(&mut self, repo: &Repository, listed: &[Listed], observer: &dyn Observer) -> Result<()> {
+        let changed = |found: &&Listed| self.listed.get(&found.name) != Some(&found.len);
+        let mut new: Vec<(String, Option<Arc<Snapshot>>)> = Vec::new();
+        for found in listed.iter().filter(changed) {
+            let snapshot = match snapshots::load_listed(repo, found) {
+                Ok(snapshot) => snapshot,
+                Err(err) if err.is_missing() => None,
+                Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
+                    observer.notice(Event::Warning(&format!("{}: that snapshot is not shown", err.chain())));
+                    None
+                }
+                Err(err) => return Err(err),
+            };
+            let chosen = snapshot.filter(|one| self.selection.admits(&one.manifest)).map(Arc::new);
+            new.push((found.name.clone(), chosen));
+        }
+        let standing: BTreeSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
+        self.loaded.retain(|name, _| standing.contains(name.as_str()));
+        self.loaded.extend(new);
+        Ok(())
+    }
+
+    fn show(&mut self) {
+        let mut all: Vec<Arc<Snapshot>> = self.loaded.values().flatten().cloned().collect();
+        all.sort_by_key(|one| (one.manifest.started, one.id));
+        let standing: BTreeSet<SnapshotId> = all.iter().map(|one| one.id).collect();
+        self.names.retain(|id, _| standing.contains(id));
+        let mut taken: BTreeSet<String> = self.names.values().cloned().collect();
+        let mut shown = Shown::default();
+        for one in all {
+            let name = self.names.entry(one.id).or_insert_with(|| {
+                let name = names::of_snapshot(&one.manifest, &self.zone);
+                names::unique(name, &one.id.hex(), |name| taken.contains(name))
+            });
+            taken.insert(name.clone());
+            shown.hosts.entry(names::of_label(&one.manifest.host)).or_default().push(name.clone());
+            for tag in one.manifest.tags.iter().collect::<BTreeSet<_>>() {
+                shown.tags.entry(names::of_label(tag)).or_default().push(name.clone());
+            }
+            if !one.manifest.partial {
+                shown.latest = Some(name.clone());
+            }
+            shown.snapshots.insert(name.clone(), one);
+        }
+        self.shown = Arc::new(shown);
+    }
+
+    /// Tells the session what is shown or open; whether that is more than before.
+    fn name_what_is_read(&mut self, reading: &ReadSession) -> bool {
+        let mut reads: BTreeSet<SnapshotId> = self.shown.snapshots.values().map(|one| one.id).collect();
+        let (open, patience) = (&self.open, self.patience);
+        self.gone.retain(|id, _| open.contains_key(id) && !reads.contains(id));
+        for id in open.keys().filter(|id| !reads.contains(id)) {
+            self.gone.entry(*id).or_insert_with(Instant::now);
+        }
+        reads.extend(self.gone.iter().filter(|(_, since)| since.elapsed() < patience).map(|(id, _)| *id));
+        let more = !reads.is_subset(&self.reads);
+        let fewer = !self.reads.is_subset(&reads);
+        if more || fewer || self.looked.is_none() {
+            let ids: Vec<SnapshotId> = reads.iter().copied().collect();
+            self.reads = reads;
+            // A heartbeat that could not be given is given later: nothing is lost by that.
+            let _ = reading.follow(&ids, more, fewer);
+        }
+        more
+    }
+}
+
+impl Shown {
+    /// The newest complete one among these.
+    pub(super) fn latest_of<'a>(&self, names: &'a [String]) -> Option<&'a String> {
+        let complete =
+            |name: &&String| self.snapshots.get(*name).is_some_and(|snapshot| !snapshot.manifest.partial);
+        names.iter().rev().find(complete)
+    }
+}

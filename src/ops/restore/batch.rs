@@ -1,0 +1,176 @@
+//! A window: as many files as are planned and restored at once, so that memory stays bounded whatever the snapshot.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::error;
+use crate::error::{Error, Result};
+use crate::fs::target::NewFile;
+use crate::model::entry::{Content, Meta, Part};
+use crate::ops::restore::Job;
+use crate::ops::restore::plan::Plan;
+use crate::repo::index::BlockAt;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader;
+use crate::util::threads;
+
+/// Files planned at once.
+const WINDOW_FILES: usize = 100_000;
+/// Parts planned at once. A file of more stays in work over several windows.
+const WINDOW_PARTS: usize = 500_000;
+
+/// A file in work.
+pub(super) struct Planned {
+    pub(super) path: Vec<u8>,
+    pub(super) size: u64,
+    pub(super) meta: Meta,
+    /// Nothing can be there: its directory is new.
+    pub(super) fresh: bool,
+    /// What to do, once somebody looked.
+    pub(super) plan: OnceLock<Plan>,
+    /// Some of what is there is right.
+    pub(super) agrees: AtomicBool,
+    /// Some is not.
+    pub(super) differs: AtomicBool,
+    /// It goes on in the next window.
+    pub(super) spans: AtomicBool,
+    /// Parts still to be written, and one more until all parts are known.
+    pub(super) left: AtomicUsize,
+    pub(super) state: Mutex<State>,
+}
+
+pub(super) enum State {
+    Waiting,
+    Open(Arc<NewFile>),
+    Failed,
+    Done,
+}
+
+/// The parts of a file that are in this window.
+pub(super) struct Segment {
+    pub(super) file: Arc<Planned>,
+    parts: Range<usize>,
+    /// No more follow.
+    pub(super) last: bool,
+}
+
+/// One place that a chunk goes to. Ordered by where it lies, so that a block is read once and a chunk looked at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Use {
+    pub(super) block: BlockAt,
+    /// Where the chunk begins in its block.
+    pub(super) start: u32,
+    pub(super) segment: u32,
+    /// Number of the part in the window.
+    pub(super) part: u32,
+}
+
+#[derive(Default)]
+pub(super) struct Window {
+    pub(super) segments: Vec<Segment>,
+    /// Each with where it begins in its file.
+    parts: Vec<(u64, Part)>,
+}
+
+impl Window {
+    pub(super) fn part(&self, number: u32) -> Option<(u64, Part)> {
+        self.parts.get(number as usize).copied()
+    }
+
+    /// The parts of a segment with their numbers.
+    ///
+    /// # Errors
+    /// A bug: a segment whose parts are not in its window.
+    pub(super) fn parts(&self, segment: &Segment) -> Result<impl Iterator<Item = (u32, u64, Part)>> {
+        let parts = error::part(&self.parts, segment.parts.clone(), "a segment's parts lie in its window")?;
+        let numbered = (segment.parts.start as u32..).zip(parts);
+        Ok(numbered.map(|(number, (at, part))| (number, *at, *part)))
+    }
+
+    /// Plans a file; of one that has more parts than a window holds, restores all but the last of them.
+    pub(super) fn add(
+        &mut self,
+        job: &Job<'_>,
+        reader: &mut ChunkReader,
+        file: Planned,
+        content: &Content,
+    ) -> Result<()> {
+        let file = Arc::new(file);
+        let mut at = 0u64;
+        let mut start = self.parts.len();
+        let planned = dir_reader::each_part(reader, file.size, content, &mut |part| {
+            if self.parts.len() >= WINDOW_PARTS {
+                file.spans.store(true, Ordering::Relaxed);
+                self.close(&file, start, false);
+                self.flush(job)?;
+                start = 0;
+            }
+            if !dir_reader::is_bearable(&part) {
+                return Err(Error::Damaged { what: "a part".into(), source: too_long() });
+            }
+            self.parts.push((at, part));
+            at = at.saturating_add(part.len());
+            Ok(())
+        });
+        match planned {
+            Err(err) if err.is_damage() => {
+                // What was not yet looked at must not be: it is not the whole file.
+                self.parts.truncate(start);
+                job.fail(&file, &err);
+                return Ok(());
+            }
+            other => other?,
+        }
+        self.close(&file, start, true);
+        Ok(())
+    }
+
+    /// Whether what is planned is to be restored before anything is added.
+    pub(super) fn is_full(&self) -> bool {
+        self.segments.len() >= WINDOW_FILES || self.parts.len() >= WINDOW_PARTS
+    }
+
+    fn close(&mut self, file: &Arc<Planned>, start: usize, last: bool) {
+        let parts = start..self.parts.len();
+        self.segments.push(Segment { file: Arc::clone(file), parts, last });
+    }
+
+    /// Restores what is planned.
+    pub(super) fn flush(&mut self, job: &Job<'_>) -> Result<()> {
+        // As it is when the window begins: what moves meanwhile is found where it went.
+        let index = job.reading.index()?;
+        let uses = job.survey(&index, self)?;
+        if !job.options.dry_run {
+            job.fill(&index, self, &uses)?;
+            if job.options.verify {
+                job.verify(self)?;
+            }
+        }
+        *self = Self::default();
+        Ok(())
+    }
+}
+
+fn too_long() -> crate::model::decode_error::Malformed {
+    crate::model::decode_error::Malformed::because("a chunk of absurd length")
+}
+
+/// As many threads as there are processors run `work`, which takes numbers below `count` until none is left.
+pub(super) fn share_out<T: Send>(
+    count: usize,
+    work: impl Fn(&mut dyn FnMut() -> Option<usize>) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let most = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        let run = || {
+            work(&mut || {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                (number < count).then_some(number)
+            })
+        };
+        let all = threads::pool(scope, "restore", most.min(count), || run)?;
+        all.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped))).collect()
+    })
+}

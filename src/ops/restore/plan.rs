@@ -1,0 +1,216 @@
+//! Looks at what is there, and plans only what differs. Nothing is read from the repository for it: the bytes that
+//! are there are hashed, range by range, and compared with the snapshot's ids.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::fs::target;
+use crate::fs::target::Existing;
+use crate::model::entry::Part;
+use crate::model::id::ChunkId;
+use crate::ops::restore::Job;
+use crate::ops::restore::batch::{Planned, Segment, State, Use, Window, share_out};
+use crate::ops::restore::overwrite::{Did, Overwrite};
+use crate::progress::Event;
+use crate::repo::index::{BlockAt, Index};
+
+/// Smaller files are always built beside and take the place of the old ones at once.
+const MIN_IN_PLACE: u64 = 1 << 20;
+
+/// What to do about a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Plan {
+    /// Write all of it; something else may have to go.
+    Create(Option<Existing>),
+    /// Write what differs.
+    Mend(Existing),
+    /// It has the snapshot's size and time: that is enough.
+    Trust(Existing),
+    /// Leave what is there.
+    Keep,
+}
+
+impl Plan {
+    /// Whether a large file may be mended where it stands.
+    pub(super) fn may_stay(existing: &Existing, rule: Overwrite) -> bool {
+        existing.size() >= MIN_IN_PLACE && rule.mends_in_place()
+    }
+}
+
+impl Job<'_> {
+    /// Where what is needed lies, in the order of the blocks. Files that need nothing are finished here.
+    pub(super) fn survey(&self, index: &Arc<Index>, window: &Window) -> Result<Vec<Use>> {
+        let found = share_out(window.segments.len(), |next| {
+            let (mut uses, mut buffer) = (Vec::new(), Vec::new());
+            while let Some(number) = next() {
+                self.check_stop()?;
+                let Some(segment) = window.segments.get(number) else { continue };
+                match self.look((index, window), number as u32, segment, &mut uses, &mut buffer) {
+                    Ok(()) => {}
+                    Err(err @ Error::Interrupted) => return Err(err),
+                    Err(err) => self.fail(&segment.file, &err),
+                }
+            }
+            Ok(uses)
+        })?;
+        let mut uses = found.concat();
+        uses.sort_unstable();
+        Ok(uses)
+    }
+
+    /// Plans a segment.
+    fn look(
+        &self,
+        now: (&Arc<Index>, &Window),
+        number: u32,
+        segment: &Segment,
+        uses: &mut Vec<Use>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        let file = &*segment.file;
+        if matches!(*file.state.lock().unwrap_or_else(PoisonError::into_inner), State::Failed) {
+            return Ok(());
+        }
+        let plan = match file.plan.get() {
+            Some(plan) => plan,
+            None => {
+                let plan = self.decide(file)?;
+                file.plan.get_or_init(|| plan)
+            }
+        };
+        match plan {
+            Plan::Keep | Plan::Trust(_) => {}
+            Plan::Create(_) => self.need(now, number, segment, uses, |_, _| Ok(false))?,
+            Plan::Mend(existing) => {
+                let old = self.target()?.read(&file.path, Some(existing))?;
+                self.need(now, number, segment, uses, |at, part| {
+                    self.check_stop()?;
+                    let same = self.is_there(&old, at, part, buffer);
+                    let note = if same { &file.agrees } else { &file.differs };
+                    note.store(true, Ordering::Relaxed);
+                    Ok(same)
+                })?;
+            }
+        }
+        if segment.last {
+            self.count_down(file);
+        }
+        Ok(())
+    }
+
+    fn decide(&self, file: &Planned) -> Result<Plan> {
+        let (Some(target), false) = (&self.target, file.fresh) else { return Ok(Plan::Create(None)) };
+        let Some(existing) = target.existing(&file.path)? else { return Ok(Plan::Create(None)) };
+        let rule = self.options.overwrite;
+        if rule.keeps(&existing, &file.meta) {
+            return Ok(Plan::Keep);
+        }
+        if existing.is_dir() && !self.options.delete {
+            self.make_way(&file.path)?;
+        }
+        if !existing.is_file() || target.read(&file.path, Some(&existing)).is_err() {
+            return Ok(Plan::Create(Some(existing)));
+        }
+        let alike = existing.size() == file.size && existing.mtime() == file.meta.mtime;
+        if alike && rule == Overwrite::IfChanged {
+            return Ok(Plan::Trust(existing));
+        }
+        Ok(Plan::Mend(existing))
+    }
+
+    /// Finds the chunks of the parts that are not there. Nothing is written before all of them are found.
+    fn need(
+        &self,
+        (index, window): (&Arc<Index>, &Window),
+        number: u32,
+        segment: &Segment,
+        uses: &mut Vec<Use>,
+        mut is_there: impl FnMut(u64, Part) -> Result<bool>,
+    ) -> Result<()> {
+        let (file, before) = (&*segment.file, uses.len());
+        let mut wanted = 0;
+        let mut holes = Vec::new();
+        for (part, at, what) in window.parts(segment)? {
+            if is_there(at, what)? {
+                self.observer.notice(Event::Done { files: 0, bytes: what.len() });
+                continue;
+            }
+            let (id, len) = match what {
+                Part::Chunk { id, len } => (id, len),
+                Part::Hole { len } => {
+                    self.observer.notice(Event::Done { files: 0, bytes: len });
+                    holes.push((at, len));
+                    continue;
+                }
+            };
+            match index.find_any(ChunkType::Data, &id)?.filter(|location| location.len == len) {
+                Some(found) => {
+                    wanted += u64::from(len);
+                    uses.push(Use { block: found.block, start: found.start, segment: number, part });
+                }
+                None if self.has_moved(index, &id, len)? => {
+                    wanted += u64::from(len);
+                    uses.push(Use { block: BlockAt::NOWHERE, start: 0, segment: number, part });
+                }
+                None => {
+                    uses.truncate(before);
+                    return Err(Error::Missing { what: format!("chunk {}", id.short()) });
+                }
+            }
+        }
+        if self.options.dry_run {
+            self.tally.bytes_written.fetch_add(wanted, Ordering::Relaxed);
+            uses.truncate(before);
+            return Ok(());
+        }
+        file.left.fetch_add(uses.len() - before, Ordering::AcqRel);
+        if matches!(file.plan.get(), Some(Plan::Mend(_))) && !holes.is_empty() {
+            let Some(open) = self.open(file)? else { return Ok(()) };
+            return holes.iter().try_for_each(|(at, len)| open.punch(*at, *len));
+        }
+        Ok(())
+    }
+
+    /// R1: whether a chunk that this index lacks is in what is listed now. A collector may have deleted a pack while the
+    /// index was made; whoever fills the file then asks for the chunk alone.
+    fn has_moved(&self, index: &Arc<Index>, id: &ChunkId, len: u32) -> Result<bool> {
+        let Some(newer) = self.reading.after(index)? else { return Ok(false) };
+        Ok(newer.find_any(ChunkType::Data, id)?.is_some_and(|location| location.len == len))
+    }
+
+    /// Whether the part's bytes are there. What cannot be read is not.
+    fn is_there(&self, old: &File, at: u64, part: Part, buffer: &mut Vec<u8>) -> bool {
+        match part {
+            Part::Hole { len } => target::is_zero(old, at, len).unwrap_or(false),
+            Part::Chunk { id, len } => {
+                buffer.resize(len as usize, 0);
+                old.read_exact_at(buffer, at).is_ok() && self.repo.namer().name(ChunkType::Data, buffer) == id
+            }
+        }
+    }
+
+    /// A file that nothing had to be written to: its length and its attributes may still be others.
+    pub(super) fn settle(&self, file: &Planned, existing: &Existing) -> Result<Did> {
+        let (target, meta) = (self.target()?, self.whole(&file.meta)?);
+        let differs = file.differs.load(Ordering::Relaxed) || existing.size() != file.size;
+        if self.options.dry_run {
+            let same = !differs && target.is_set(&file.path, existing, &meta);
+            return Ok(if same { Did::Unchanged } else { Did::Updated });
+        }
+        if !differs && target.is_set(&file.path, existing, &meta) {
+            return Ok(Did::Unchanged);
+        }
+        if !differs && !existing.has_other_names() {
+            target.set(&file.path, existing, &meta)?;
+            return Ok(Did::Updated);
+        }
+        // Attributes belong to all names of a file, and some may lie elsewhere: this name gets a file of its own.
+        let stays = Plan::may_stay(existing, self.options.overwrite);
+        target.mend(&file.path, file.size, existing, stays)?.finish(&meta)?;
+        Ok(Did::Updated)
+    }
+}

@@ -1,0 +1,36 @@
+//! Committing a snapshot whose chunks are durable.
+
+pub mod reachability;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::model::records::SessionKind;
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Session;
+use crate::repo::snapshots;
+
+/// W3. A fence means that a collector took this session for dead: everything the snapshot needs is looked up
+/// again under a new session before it is committed there.
+///
+/// # Errors
+/// When it could not be made durable, or what it needs is gone.
+pub fn commit(repo: &Repository, session: Session, manifest: &Manifest) -> Result<SnapshotId> {
+    if snapshots::commit_under(repo, &session, manifest)? {
+        let id = session.id;
+        session.close()?;
+        return Ok(id);
+    }
+    let (next, sight) = Session::open(repo, SessionKind::Writer)?;
+    let index = Arc::new(Index::load(repo, sight)?);
+    if !reachability::stands(repo, &index, &manifest.root)? {
+        return Err(Error::Refused(
+            "another process took this run for dead and collected what it had stored: run it again".into(),
+        ));
+    }
+    drop(session);
+    commit(repo, next, manifest)
+}

@@ -1,0 +1,87 @@
+//! W2: whether what a snapshot needs may be named by another one.
+
+use std::sync::Arc;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::Result;
+use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::repo::index::Index;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::walk::dir_reader;
+use crate::repo::walk::dir_reader::DirStream;
+use crate::storage::Area;
+
+/// Whether a snapshot is still there, for a session that has just begun.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn is_listed(repo: &Repository, id: &SnapshotId) -> Result<bool> {
+    let listed = repo.storage().list(Area::Snapshots)?;
+    Ok(listed.iter().any(|found| found.name == id.hex()))
+}
+
+/// Whether everything that a root needs may be written against.
+///
+/// # Errors
+/// When the store fails; what is missing or damaged does not stand.
+pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<bool> {
+    let mut reader = ChunkReader::new(repo, Arc::clone(index))?;
+    let mut open = vec![DirStream::new(*root)];
+    let sound = |found: Result<bool>| match found {
+        Err(err) if err.is_damage() => Ok(false),
+        other => other,
+    };
+    while let Some(dir) = open.last_mut() {
+        let entry = match dir.next(&mut reader) {
+            Err(err) if err.is_damage() => return Ok(false),
+            other => other?,
+        };
+        let Some(entry) = entry else {
+            for id in &dir.pieces {
+                if index.find(ChunkType::Tree, id)?.is_none() {
+                    return Ok(false);
+                }
+            }
+            open.pop();
+            continue;
+        };
+        if !sound(entry_stands(&mut reader, &entry))? {
+            return Ok(false);
+        }
+        if let Kind::Dir { tree } = &entry.kind {
+            open.push(DirStream::new(*tree));
+        }
+    }
+    Ok(true)
+}
+
+/// Whether every chunk that an entry itself needs may be written against.
+///
+/// # Errors
+/// When a list of its parts is missing or damaged, or the store fails.
+pub fn entry_stands(reader: &mut ChunkReader, entry: &Entry) -> Result<bool> {
+    for (size, content) in entry.contents() {
+        if !content_stands(reader, size, content)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn content_stands(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<bool> {
+    let index = Arc::clone(reader.index());
+    let mut sound = true;
+    let pieces = dir_reader::list_pieces(reader, content)?;
+    for id in &pieces {
+        sound &= index.find(ChunkType::Tree, id)?.is_some();
+    }
+    dir_reader::each_part(reader, size, content, &mut |part| {
+        if let Part::Chunk { id, .. } = part {
+            sound &= index.find(ChunkType::Data, &id)?.is_some();
+        }
+        Ok(())
+    })?;
+    Ok(sound)
+}

@@ -1,0 +1,272 @@
+//! Generations of the configuration: the newest whole one wins. Whole is one whose check fits: that takes the key, so until
+//! there is one, all that parse are candidates.
+
+use crate::codec::chunk::chunker;
+use crate::codec::crypto::hash::{Key, SubKeys};
+use crate::codec::crypto::key_slot;
+use crate::error::{Error, Result};
+use crate::model::config::{CipherKind, Config, DELTAS, FORMAT};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::Time;
+use crate::model::id::RepoId;
+use crate::repo::init::{ChunkerProfile, InitOptions};
+use crate::repo::objects;
+use crate::storage::names::LAST_GENERATION;
+use crate::storage::{Area, Created, Storage, names};
+
+const MAX_CONFIG: u64 = 1 << 20;
+
+pub(crate) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> Config {
+    let cipher = if options.password.is_some() { CipherKind::Xaes256Gcm } else { CipherKind::None };
+    let mut config = Config {
+        repo,
+        generation: 1,
+        created: Time::now(),
+        incompat: if options.deltas { DELTAS } else { 0 },
+        ro_compat: 0,
+        cipher,
+        open_master: options.password.is_none().then(|| *master.bytes()),
+        chunker: match options.chunker {
+            ChunkerProfile::K64 => chunker::K64,
+            ChunkerProfile::K256 => chunker::K256,
+            ChunkerProfile::M1 => chunker::M1,
+        },
+        block_target: 2 << 20,
+        data_pack: 32 << 20,
+        tree_pack: 8 << 20,
+        level: options.level,
+        undelete_window: options.undelete_window,
+        stale_after: options.stale_after,
+        extra: Vec::new(),
+    };
+    config.set_parity(options.parity);
+    config
+}
+
+/// Writes a new generation with another share of parity, unless it is that already. Whoever is at work goes by the one it
+/// has read.
+pub(crate) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<Config> {
+    change(storage, key, &|config| {
+        let changes = config.parity() != share;
+        config.set_parity(share);
+        changes
+    })
+}
+
+/// Writes a new generation that says that blocks may be deltas, unless it says so already.
+pub(crate) fn allow_deltas(storage: &dyn Storage, key: &Key) -> Result<Config> {
+    change(storage, key, &|config| {
+        let changes = !config.has_deltas();
+        config.incompat |= DELTAS;
+        changes
+    })
+}
+
+/// Writes a new generation, if `set` changes anything.
+fn change(storage: &dyn Storage, key: &Key, set: &dyn Fn(&mut Config) -> bool) -> Result<Config> {
+    loop {
+        let (_, mut config) = candidates(storage)?.first_whole(|_| Ok(key.clone()))?;
+        check_features(&config)?;
+        if !set(&mut config) {
+            return Ok(config);
+        }
+        // Above damaged ones as well: their names are taken.
+        config.generation = numbers(storage)?.last().map_or(1, |last| last.saturating_add(1));
+        if config.generation > LAST_GENERATION {
+            let why = "no number is left for a configuration: somebody put the highest one into config/";
+            return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
+        }
+        let bytes = key_slot::close_config(&config, key).map_err(Error::making("the configuration"))?;
+        if storage.create(Area::Config, &config.generation.to_string(), &[&bytes])? == Created::New {
+            return Ok(config);
+        }
+    }
+}
+
+fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
+    let mut numbers: Vec<u32> =
+        names::list(storage, Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Generations that parse, newest first; there is at least one.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidates {
+    all: Vec<Candidate>,
+    /// What is wrong with newer ones.
+    pub(crate) trouble: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Candidate {
+    bytes: Vec<u8>,
+    config: Config,
+    /// The newer format that it says it has. That is a flipped byte if its check fits without it.
+    newer: Option<u16>,
+}
+
+/// Generations that may be whole. Of those that are not encrypted it is seen already whether they are.
+///
+/// # Errors
+/// `NoRepository` when there is none; when the store fails or none can be whole.
+pub(crate) fn candidates(storage: &dyn Storage) -> Result<Candidates> {
+    let mut found = Candidates { all: Vec::new(), trouble: Vec::new() };
+    let mut first = None;
+    for number in numbers(storage)?.iter().rev() {
+        match candidate(storage, *number) {
+            Ok(candidate) => found.all.push(candidate),
+            Err(err) if err.is_damage() => {
+                if found.all.is_empty() {
+                    found.trouble.push(older(&err));
+                }
+                first.get_or_insert(err);
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    match (found.all.is_empty(), first) {
+        (false, _) => Ok(found),
+        (true, Some(err)) => Err(err),
+        (true, None) => Err(Error::NoRepository { location: storage.location() }),
+    }
+}
+
+fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
+    let candidate = match read_config(storage, number) {
+        Ok((bytes, config)) => Candidate { bytes, config, newer: None },
+        Err(Error::NewerFormat { found, .. }) => of_known_format(storage, number, found)?,
+        Err(err) => return Err(err),
+    };
+    let Candidate { bytes, config, newer } = &candidate;
+    let key = config.open_master.map(|master| keys_of(&Key::new(master), config).config);
+    let is_whole =
+        config.cipher != CipherKind::None || key.is_some_and(|key| key_slot::check_config(bytes, &key));
+    match (is_whole, newer) {
+        (true, _) => Ok(candidate),
+        (false, Some(found)) => Err(of_newer_format(number, *found)),
+        (false, None) => Err(unfit(number)),
+    }
+}
+
+/// One that says that it has a newer format, with the format that is known in its place.
+fn of_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Candidate> {
+    let mut bytes = storage.read(Area::Config, &number.to_string(), MAX_CONFIG)?;
+    let field = bytes.get_mut(key_slot::CONFIG_FORMAT);
+    field.ok_or_else(|| of_newer_format(number, found))?.copy_from_slice(&FORMAT.to_le_bytes());
+    match key_slot::open_config(&bytes) {
+        Ok(config) if config.generation == number => Ok(Candidate { bytes, config, newer: Some(found) }),
+        _ => Err(of_newer_format(number, found)),
+    }
+}
+
+fn of_newer_format(generation: u32, found: u16) -> Error {
+    Error::NewerFormat { what: Area::Config.path(&generation.to_string()), found, known: FORMAT }
+}
+
+fn unfit(generation: u32) -> Error {
+    let what = Area::Config.path(&generation.to_string());
+    Error::Damaged { what, source: Malformed::because("its check does not fit") }
+}
+
+fn older(err: &Error) -> String {
+    format!("{}; an older generation is used, run `snap check`", err.chain())
+}
+
+impl Candidates {
+    /// The newest.
+    ///
+    /// # Errors
+    /// A bug.
+    pub(crate) fn newest(&self) -> Result<&Config> {
+        self.all.first().map(|newest| &newest.config).ok_or(Error::Bug { what: "there is a configuration" })
+    }
+
+    /// Whether they say that there is a password. One that is whole without any outweighs others that may be damaged.
+    pub(crate) fn are_encrypted(&self) -> bool {
+        self.all.iter().all(|one| one.config.cipher != CipherKind::None)
+    }
+
+    /// The newest that `fits`; where none does, the newest.
+    ///
+    /// # Errors
+    /// A bug.
+    pub(crate) fn newest_that(&self, fits: impl Fn(&Config) -> bool) -> Result<&Config> {
+        let found = self.all.iter().map(|one| &one.config).find(|config| fits(config));
+        found.map_or_else(|| self.newest(), Ok)
+    }
+
+    /// The newest whose check fits the key that is got for it; what is wrong with newer ones is added to the trouble. The
+    /// error is that of the newest.
+    ///
+    /// # Errors
+    /// When none fits, or no key can be got.
+    pub(crate) fn first_whole(
+        &mut self,
+        mut key: impl FnMut(&Config) -> Result<Key>,
+    ) -> Result<(Vec<u8>, Config)> {
+        let mut first = None;
+        for Candidate { bytes, config, newer } in std::mem::take(&mut self.all) {
+            let fitting = key(&config).and_then(|key| match key_slot::check_config(&bytes, &key) {
+                true => Ok(()),
+                false => Err(unfit(config.generation)),
+            });
+            match (fitting, newer) {
+                (Ok(()), None) => return Ok((bytes, config)),
+                (Ok(()), Some(found)) => {
+                    let generation = config.generation;
+                    self.trouble.push(format!(
+                        "config/{generation} is damaged: it says that it has format {found}, and the rest is whole; run \
+                         `snap check`"
+                    ));
+                    return Ok((bytes, config));
+                }
+                // What a newer program wrote is not passed over.
+                (Err(Error::Damaged { .. }), Some(found)) => {
+                    return Err(of_newer_format(config.generation, found));
+                }
+                (Err(err), _) => self.passed_over(&config, err, &mut first)?,
+            }
+        }
+        Err(first.unwrap_or(Error::Bug { what: "there is a configuration" }))
+    }
+
+    fn passed_over(&mut self, config: &Config, err: Error, first: &mut Option<Error>) -> Result<()> {
+        match err {
+            // Of a damaged one nothing can be believed, so also not that it has another key.
+            Error::Damaged { .. }
+            | Error::Missing { .. }
+            | Error::WrongPassword { .. }
+            | Error::NoPassword { .. } => {
+                self.trouble.push(older(&unfit(config.generation)));
+                first.get_or_insert(err);
+                Ok(())
+            }
+            err => Err(err),
+        }
+    }
+}
+
+pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>, Config)> {
+    let name = number.to_string();
+    let bytes = storage.read(Area::Config, &name, MAX_CONFIG)?;
+    objects::check_header(Area::Config, &name, &bytes)?;
+    let config = key_slot::open_config(&bytes).map_err(Error::damaged(Area::Config.path(&name)))?;
+    if config.generation == number {
+        return Ok((bytes, config));
+    }
+    let source = Malformed::because("a generation under another's name");
+    Err(Error::Damaged { what: Area::Config.path(&name), source })
+}
+
+/// Its keys.
+pub(crate) fn keys_of(master: &Key, config: &Config) -> SubKeys {
+    SubKeys::derive_in(master, &config.repo, &config.family())
+}
+
+pub(crate) fn check_features(config: &Config) -> Result<()> {
+    if !config.is_understood() {
+        return Err(Error::Refused("the repository uses a feature that this version does not know".into()));
+    }
+    Ok(())
+}

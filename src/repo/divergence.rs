@@ -1,0 +1,295 @@
+//! Comparing a repository with what this machine knows of it ([`known`](crate::run_log::known)). What has just been
+//! listed is compared, so this asks the store for nothing more unless something is missing.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::crypto::sealed_object;
+use crate::error::{Error, Result};
+use crate::model::config::Config;
+use crate::model::entry::Time;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::model::records::GcRecord;
+use crate::repo::config::Candidates;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::gc_record;
+use crate::repo::snapshots::{Listing, trash};
+use crate::repo::{config, objects};
+use crate::run_log;
+use crate::run_log::known::{Known, KnownPlace, Made};
+use crate::storage::{Area, Storage};
+
+/// Sentences about what is not as this machine knew it, each once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Diverged(Arc<Mutex<Vec<String>>>);
+
+impl Diverged {
+    fn add(&self, what: String) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !all.contains(&what);
+        if is_new {
+            all.push(what);
+        }
+        is_new
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Another repository than the one that was at this place must not be taken for it, least of all one without a cipher.
+pub(crate) fn refuse_another(known: &KnownPlace, candidates: &Candidates, location: &str) -> Result<()> {
+    let encrypted = candidates.are_encrypted();
+    let place = known.read();
+    let config = candidates.newest_that(|config| place.contradicts(&config.repo, encrypted).is_none())?;
+    refuse(known, config, encrypted, location)
+}
+
+/// The same for a configuration that is whole.
+pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, location: &str) -> Result<()> {
+    match known.read().contradicts(&config.repo, encrypted) {
+        None => Ok(()),
+        Some(what) => Err(Error::Diverged { location: location.to_owned(), what }),
+    }
+}
+
+impl Repository {
+    /// Compares the configuration, and notes what was found.
+    pub(crate) fn get_acquainted(&self, encrypted: bool, accept: bool) {
+        let config = self.config();
+        let before = self.known_here();
+        if !accept && before.as_ref().is_some_and(|known| known.generation > config.generation) {
+            self.diverges(older_config(before.map_or(0, |known| known.generation), config.generation));
+        }
+        // Best effort: who has no place for it is told so when something is made.
+        let _ = self.known().change(|place| place.found(&config.repo, encrypted, config.generation, accept));
+    }
+
+    fn learn(&self, change: impl Fn(&mut run_log::known::Place)) {
+        if let Err(err) = self.known().change(change) {
+            self.warn(format!("{}: a swapped or lost part of the repository may go unnoticed", err.chain()));
+        }
+    }
+
+    fn known_here(&self) -> Option<Known> {
+        self.known().read().of(&self.config().repo).cloned()
+    }
+
+    fn diverges(&self, what: String) {
+        if self.diverged_kept().add(what.clone()) {
+            let hint = "`snap check` looks into it; if it is meant, `snap repair known` accepts it";
+            self.warn(format!("{}: {what}: {hint}", self.location()));
+        }
+    }
+
+    /// How the repository differs from what this machine knows: snapshots that it made and nobody here forgot, a
+    /// configuration that is older.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn divergence(&self) -> Result<Vec<String>> {
+        crate::repo::snapshots::list_all(self)?;
+        Ok(self.diverged_kept().all())
+    }
+
+    /// What was noticed of that until now, without looking.
+    pub fn diverged(&self) -> Vec<String> {
+        self.diverged_kept().all()
+    }
+
+    /// For those who delete what nothing refers to: nothing is as it seems while snapshots are missing.
+    ///
+    /// # Errors
+    /// `Diverged`, or when the store fails.
+    pub fn refuse_diverged(&self) -> Result<()> {
+        let mut all = self.divergence()?;
+        all.extend(lost_roots(self)?);
+        match all.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Diverged { location: self.location(), what: all.join("; ") }),
+        }
+    }
+
+    /// Snapshots that should stand, as known before a listing.
+    pub(crate) fn expected(&self) -> Vec<Made> {
+        self.known_here().map_or_else(Vec::new, |known| known.expected(Time::now()))
+    }
+
+    /// Compares a listing with what was expected before it was made.
+    pub(crate) fn compare(&self, expected: &[Made], listing: &Listing) -> Result<()> {
+        let stands: HashSet<String> = listing.snapshots.iter().map(|snapshot| snapshot.id.hex()).collect();
+        let unreadable = |made: &&Made| listing.unreadable.iter().any(|(name, _)| *name == made.snapshot);
+        let mut missing: Vec<&Made> =
+            expected.iter().filter(|made| !stands.contains(&made.snapshot) && !unreadable(made)).collect();
+        if missing.is_empty() {
+            self.note_compared(expected, &[]);
+            return Ok(());
+        }
+        let trash = self.storage().list(Area::Trash)?;
+        missing.retain(|made| !trash.iter().any(|found| found.name.starts_with(&made.snapshot)));
+        // This machine may have forgotten it just now, and another may have rewritten it.
+        let still = self.expected();
+        missing.retain(|made| still.contains(made));
+        let original = |made: &&Made| {
+            listing
+                .snapshots
+                .iter()
+                .any(|one| one.manifest.original().is_some_and(|id| id.hex() == made.snapshot))
+        };
+        missing.retain(|made| !original(made));
+        let newest = self.known_here().map(|known| known.newest).unwrap_or_default();
+        missing.retain(|made| {
+            !newest.iter().any(|(set, one)| one == *made && has_successor(listing, set, made))
+        });
+        missing.iter().for_each(|made| self.diverges(gone(made)));
+        self.note_compared(expected, &missing.into_iter().cloned().collect::<Vec<Made>>());
+        Ok(())
+    }
+
+    fn note_compared(&self, expected: &[Made], missing: &[Made]) {
+        if expected.is_empty() {
+            return;
+        }
+        let repo = self.config().repo.hex();
+        self.learn(|place| {
+            let known = place.repositories.get_mut(&repo);
+            known.into_iter().for_each(|known| known.compared(expected, missing));
+        });
+    }
+
+    /// Notes a snapshot that this machine has made.
+    pub(crate) fn note_made(&self, id: &SnapshotId, manifest: &Manifest) {
+        let set = run_log::set_id(&manifest.host, &manifest.sources);
+        let sources: Vec<_> =
+            manifest.sources.iter().take(3).map(|path| String::from_utf8_lossy(path)).collect();
+        let made = Made {
+            snapshot: id.hex(),
+            at: manifest.started.sec,
+            nanos: manifest.started.nanos,
+            expires: manifest.expires().map(|at| at.sec),
+            of: format!("{} of {}", sources.join(", "), manifest.host),
+        };
+        let repo = self.config().repo.hex();
+        self.learn(|place| {
+            place.repositories.entry(repo.clone()).or_default().made(&set, made.clone(), Time::now());
+        });
+    }
+
+    /// Notes that this machine has taken these snapshots away.
+    pub(crate) fn note_removed(&self, names: &[String]) {
+        let repo = self.config().repo.hex();
+        self.learn(|place| place.repositories.entry(repo.clone()).or_default().removed(names));
+    }
+
+    /// Takes the repository as it is now for right.
+    ///
+    /// # Errors
+    /// When that could not be written.
+    pub fn accept(&self) -> Result<()> {
+        let (config, standing) = (self.config(), crate::repo::snapshots::list_all(self)?);
+        let stands: HashSet<String> = standing.snapshots.iter().map(|one| one.id.hex()).collect();
+        self.known().change(|place| {
+            let known = place.repositories.entry(config.repo.hex()).or_default();
+            known.generation = config.generation;
+            known.newest.retain(|_, made| stands.contains(&made.snapshot));
+            known.missing.clear();
+        })
+    }
+}
+
+/// Whether a newer complete snapshot of the same host and sources stands: somebody else who backs them up may then have
+/// forgotten the older one by a rule. The newest of a set is forgotten by none.
+fn has_successor(listing: &Listing, set: &str, made: &Made) -> bool {
+    let (now, then) = (Time::now(), Time { sec: made.at, nanos: made.nanos });
+    listing.snapshots.iter().map(|snapshot| &snapshot.manifest).any(|manifest| {
+        let is_newer = manifest.started > then && manifest.started <= now && !manifest.partial;
+        is_newer && run_log::set_id(&manifest.host, &manifest.sources) == set
+    })
+}
+
+fn gone(made: &Made) -> String {
+    format!("{} was made by this machine and is gone, though nobody here forgot it", made.describe())
+}
+
+fn older_config(known: u32, found: u32) -> String {
+    format!("its newest whole configuration is config/{found}, and this machine knew config/{known}")
+}
+
+/// Whether no snapshot is left at all although the last collection left some that nobody forgot since: whoever forgets one
+/// leaves it in the trash, and nobody purges without a collection.
+fn lost_roots(repo: &Repository) -> Result<Option<String>> {
+    let storage = repo.storage();
+    if !storage.list(Area::Snapshots)?.is_empty() {
+        return Ok(None);
+    }
+    let forgotten: HashSet<SnapshotId> = trash::list(repo)?.into_iter().map(|entry| entry.id).collect();
+    let number = gc_record::highest(storage)?;
+    if number == 0 {
+        return Ok(None);
+    }
+    let name = gc_record::name_of(number);
+    let bytes = match storage.read(Area::Gc, &name, sealed_object::MAX_OBJECT) {
+        Ok(bytes) => bytes,
+        Err(err) if err.is_missing() => return Ok(None),
+        Err(err) => return Err(err),
+    };
+    let Ok(record) = objects::open::<GcRecord>(repo.ring(), sealed_object::GC, Area::Gc, &name, &name, bytes)
+    else {
+        return Ok(None);
+    };
+    let purged = |id: &SnapshotId| record.purged.iter().any(|(purged, _)| purged == id);
+    let left = record.roots.iter().any(|id| !purged(id) && !forgotten.contains(id));
+    Ok(left.then(|| "no snapshot is left, though the last collection left some".to_owned()))
+}
+
+/// Where this machine knows a repository none is made by the way: its disk may be away.
+///
+/// # Errors
+/// `Diverged`.
+pub fn refuse_emptied(storage: &dyn Storage, state: Option<&Path>) -> Result<()> {
+    let location = storage.location();
+    let place = KnownPlace::new(state, &location).read();
+    let Some(id) = place.repositories.keys().next_back() else { return Ok(()) };
+    let id: String = id.chars().take(8).collect();
+    let what = format!(
+        "repository {id} was there when this machine last looked, and there is none now; look whether its disk is \
+         there, or make a new one with `snap init`"
+    );
+    Err(Error::Diverged { location, what })
+}
+
+/// What can be told without a key: compares what is listed with what is known of the place.
+///
+/// # Errors
+/// When the store fails.
+pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>> {
+    let place = known.read();
+    if place.repositories.is_empty() {
+        return Ok(Vec::new());
+    }
+    let candidates = config::candidates(storage)?;
+    let encrypted = candidates.are_encrypted();
+    let config = candidates.newest_that(|config| place.contradicts(&config.repo, encrypted).is_none())?;
+    if let Some(what) = place.contradicts(&config.repo, encrypted) {
+        return Ok(vec![what]);
+    }
+    let Some(known_here) = place.of(&config.repo) else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    if known_here.generation > config.generation {
+        all.push(older_config(known_here.generation, config.generation));
+    }
+    let mut missing = known_here.expected(Time::now());
+    for area in [Area::Snapshots, Area::Trash] {
+        if !missing.is_empty() {
+            let listed = storage.list(area)?;
+            missing.retain(|made| !listed.iter().any(|found| found.name.starts_with(&made.snapshot)));
+        }
+    }
+    let now = known.read();
+    let still = now.of(&config.repo).map_or_else(Vec::new, |known| known.expected(Time::now()));
+    all.extend(missing.iter().filter(|made| still.contains(made)).map(gone));
+    Ok(all)
+}

@@ -1,0 +1,63 @@
+//! Repositories that a place of this machine lies in, whether anybody has named them or not: they say themselves that they
+//! are one.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::repo::repository::Repository;
+use crate::storage::Area;
+use crate::storage::local::LocalStorage;
+
+/// The repository that this directory is or lies in. It need not exist.
+pub fn around(dir: &Path) -> Option<PathBuf> {
+    let whole = std::path::absolute(dir).ok()?;
+    let there = whole.ancestors().find_map(|path| path.canonicalize().ok())?;
+    there.ancestors().find(|path| is_repository(path)).map(Path::to_path_buf)
+}
+
+/// The repository that this directory lies in and that it is not.
+pub fn above(dir: &Path) -> Option<PathBuf> {
+    let whole = dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok()?;
+    around(whole.parent()?)
+}
+
+/// A damaged one is one, too.
+fn is_repository(dir: &Path) -> bool {
+    match Repository::id_at(&LocalStorage::new(dir)) {
+        Ok(_) | Err(Error::NewerFormat { .. }) => true,
+        // Any file of a directory `config` may be called 1.
+        Err(Error::Damaged { .. }) => dir.join(Area::Snapshots.folder()).is_dir(),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+
+    use crate::repo::repository::InitOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_repository_is_known_by_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let at = |name: &str| root.join(name);
+        let storage = Arc::new(LocalStorage::new(at("repo")));
+        Repository::init(storage, &InitOptions::default()).unwrap();
+        fs::create_dir_all(at("repo/packs")).unwrap();
+        fs::create_dir_all(at("beside/config")).unwrap();
+        fs::write(at("beside/config/1"), "").unwrap();
+        symlink("repo/packs", at("link")).unwrap();
+        for name in ["repo", "repo/new/deep", "repo/packs/00", "link", "link/new"] {
+            assert_eq!(around(&at(name)), Some(at("repo")), "{name}");
+            assert_eq!(above(&at(name)), (name != "repo").then(|| at("repo")), "{name}");
+        }
+        for name in ["", "elsewhere", "repository/new"] {
+            assert_eq!((around(&at(name)), above(&at(name))), (None, None), "{name}");
+        }
+    }
+}

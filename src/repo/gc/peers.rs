@@ -1,0 +1,269 @@
+//! Other people's sessions: whether they are alive, and what becomes of those that are not (rule C4).
+
+use std::collections::HashSet;
+
+use crate::codec::crypto::sealed_object;
+use crate::error::Result;
+use crate::model::entry::Time;
+use crate::model::id::SnapshotId;
+use crate::model::records::{Beat, Fence, Seen, SessionKind, SessionRecord};
+use crate::repo::objects;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::trash;
+use crate::storage::{Area, names};
+use crate::util::{host, parallel};
+
+/// A session that stands in the repository.
+#[derive(Debug, Clone)]
+pub struct Other {
+    /// Which.
+    pub id: SnapshotId,
+    /// What it says of itself; `None` when that cannot be read.
+    pub record: Option<SessionRecord>,
+    /// The highest collection that it has seen; 0 while it has not said so.
+    pub gc_seen: u64,
+    /// Nobody is behind it any more, or nobody has moved for long.
+    pub dead: bool,
+}
+
+impl Other {
+    /// For people.
+    pub fn describe(&self) -> String {
+        match &self.record {
+            Some(record) => format!("process {} on {}", record.pid, record.host),
+            None => format!("session {}", self.id.short()),
+        }
+    }
+
+    /// Whether it may be deleting what a collection condemned; one that cannot be read may.
+    fn collects(&self) -> bool {
+        self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Collector)
+    }
+
+    /// Whether it could still commit; one that cannot be read could.
+    fn writes(&self) -> bool {
+        self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Writer)
+    }
+}
+
+/// All sessions but one's own. With `note`, looks are written down, so that a later one can tell who stood still.
+///
+/// # Errors
+/// When they cannot be listed: then nobody may be taken for absent.
+pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Other>> {
+    others_after(repo, own, note, 1)
+}
+
+/// Who may be in the middle of a sweep: collectors that are not dead, and on a store that is not trusted anybody. A fence
+/// does not stop one that wakes up again, so a heart must stand still for long before it is taken for dead.
+///
+/// # Errors
+/// As [`others`].
+pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Other>> {
+    let distrusted = repo.storage().distrust()?.is_some();
+    let mut others = others_after(repo, Some(own), true, DISTRUSTED)?;
+    others.retain(|other| !other.dead && (distrusted || other.collects()));
+    Ok(others)
+}
+
+/// As [`others`], with a heart that must stand still for so many times as long as the repository says.
+fn others_after(
+    repo: &Repository,
+    own: Option<&SnapshotId>,
+    note: bool,
+    patience: u64,
+) -> Result<Vec<Other>> {
+    let listed = repo.storage().list(Area::Sessions)?;
+    let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
+    let ids = listed.iter().filter_map(|found| SnapshotId::parse(&found.name).ok());
+    let ids: Vec<SnapshotId> = ids.filter(|id| Some(id) != own).collect();
+    let looked = parallel::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, patience));
+    let others: Vec<Option<Other>> = looked.into_iter().collect::<Result<_>>()?;
+    Ok(others.into_iter().flatten().collect())
+}
+
+/// From afar each session takes a while; a disk has them faster than threads begin.
+fn threads(repo: &Repository) -> usize {
+    if repo.storage().is_far() { AT_ONCE } else { 1 }
+}
+
+/// One session; `None` when it ended since the listing, which held these `names`.
+fn look_at(
+    repo: &Repository,
+    id: &SnapshotId,
+    names: &HashSet<&str>,
+    note: bool,
+    patience: u64,
+) -> Result<Option<Other>> {
+    let record =
+        objects::read(repo.storage(), repo.ring(), sealed_object::SESSION, Area::Sessions, &id.hex());
+    let record: Option<SessionRecord> = match record {
+        Ok(record) => Some(record),
+        Err(err) if err.is_missing() => return Ok(None),
+        Err(err) if err.is_damage() => None,
+        Err(err) => return Err(err),
+    };
+    let beat = beat(repo, id)?;
+    let count = beat.map_or(0, |beat| beat.count);
+    let end = format!("{id}{}", names::END_MARKER);
+    let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
+    let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), patience)?;
+    Ok(Some(Other { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
+}
+
+/// Whether a session's last word is its own. It will commit nothing, and cannot: it is buried like any that is dead.
+fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
+    match objects::read::<Beat>(repo.storage(), repo.ring(), sealed_object::BEAT, Area::Sessions, name) {
+        Ok(_) => Ok(true),
+        Err(err) if err.is_damage() => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+/// Absent or unreadable is none: a session that has not said what it saw has seen nothing.
+fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Beat>> {
+    let name = format!("{id}.beat");
+    match objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, Area::Sessions, &name) {
+        Ok(beat) => Ok(Some(beat)),
+        Err(err) if err.is_damage() => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+/// Sessions that are looked at, fenced or removed at once.
+const AT_ONCE: usize = 8;
+
+/// How much longer a heart must stand still on a store that cannot promise that a fence stops whoever wakes up again.
+const DISTRUSTED: u64 = 24;
+
+/// Dead: its lock is free though it was taken on this machine since it booted, or its heart stood still between two
+/// looks far enough apart, by the looker's own clock.
+fn is_dead(
+    repo: &Repository,
+    id: &SnapshotId,
+    record: Option<&SessionRecord>,
+    (count, note): (u64, bool),
+    patience: u64,
+) -> Result<bool> {
+    let held = repo.storage().is_held(Area::Sessions, &id.hex())?;
+    let here = |record| is_of_this_boot(record, &host::boot_id(), &host::host_name());
+    if held == Some(false) && record.is_some_and(here) {
+        return Ok(true);
+    }
+    let name = format!("{id}.seen");
+    let now = Time::now();
+    let seen = objects::read(repo.storage(), repo.ring(), sealed_object::SEEN, Area::Sessions, &name);
+    let seen: Option<Seen> = match seen {
+        Ok(seen) => Some(seen),
+        Err(err) if err.is_damage() => None,
+        Err(err) => return Err(err),
+    };
+    if let Some(seen) = seen.filter(|seen| seen.count == count && seen.at.sec <= now.sec) {
+        let times = if repo.storage().distrust()?.is_some() { DISTRUSTED } else { patience };
+        let silent = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
+        return Ok(silent >= repo.config().stale_after.saturating_mul(times));
+    }
+    if !note {
+        return Ok(false);
+    }
+    let bytes = objects::close(repo.ring(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
+    repo.storage().replace(Area::Sessions, &name, &bytes)?;
+    Ok(false)
+}
+
+/// Whether a session began on this machine since it booted. Where no boot has an id, nobody can tell.
+fn is_of_this_boot(record: &SessionRecord, boot: &str, host: &str) -> bool {
+    !record.boot.is_empty() && record.boot == boot && record.host == host
+}
+
+/// Puts a fence there unless the name is taken.
+///
+/// # Errors
+/// When the fence could not be made durable.
+pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -> Result<()> {
+    let fence = Fence { by, gc, at: Time::now() };
+    objects::create(repo.storage(), repo.ring(), sealed_object::FENCE, Area::Snapshots, &id.hex(), &fence)?;
+    Ok(())
+}
+
+/// Ends those of the sessions that are dead: they can commit nothing any more, and are gone. Each that could still commit
+/// gets a fence in place of its manifest, and all fences are durable before the first session goes. A manifest that is there,
+/// or forgotten, means that it has committed.
+///
+/// # Errors
+/// When a fence could not be made durable, and then nothing may be deleted; or a session is still there.
+pub fn bury_dead(repo: &Repository, others: &[Other], by: SnapshotId, gc: u64) -> Result<()> {
+    let dead: Vec<&Other> = others.iter().filter(|other| other.dead).collect();
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let mut writers: Vec<SnapshotId> =
+        dead.iter().filter(|other| other.writes()).map(|other| other.id).collect();
+    if !writers.is_empty() {
+        let forgotten: HashSet<SnapshotId> = trash::list(repo)?.iter().map(|entry| entry.id).collect();
+        writers.retain(|id| !forgotten.contains(id));
+    }
+    // Each waits for the disk, too.
+    let fenced = parallel::map(&writers, AT_ONCE, |id| close_name(repo, id, by, gc));
+    fenced.into_iter().collect::<Result<()>>()?;
+    let listed = repo.storage().list(Area::Sessions)?;
+    let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
+    let removed = parallel::map(&dead, threads(repo), |other| remove(repo, &other.id, &names));
+    removed.into_iter().collect()
+}
+
+/// Removes what stands of a session: itself late, so that it is found again if this is cut short, and its last word last,
+/// as it is what tells that it is dead.
+fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<()> {
+    for name in [format!("{id}.beat"), format!("{id}.seen"), id.hex(), format!("{id}{}", names::END_MARKER)] {
+        if names.contains(name.as_str()) {
+            repo.storage().remove(Area::Sessions, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes looks at sessions that have ended, and beats they left.
+///
+/// # Errors
+/// When the store fails.
+pub fn tidy(repo: &Repository) -> Result<()> {
+    let leftover = repo.storage().list(Area::Sessions)?;
+    // Listed again: a session that began meanwhile has its beat only after itself.
+    let standing = repo.storage().list(Area::Sessions)?;
+    let standing: HashSet<&str> = standing.iter().map(|found| found.name.as_str()).collect();
+    for found in leftover {
+        let Some((id, _)) = found.name.split_once('.') else { continue };
+        if !standing.contains(id) {
+            repo.storage().remove(Area::Sessions, &found.name)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_of_this_boot_only_where_boots_have_ids() {
+        let record = |boot: &str, host: &str| SessionRecord {
+            kind: SessionKind::Writer,
+            host: host.to_owned(),
+            boot: boot.to_owned(),
+            pid: 1,
+            started: Time::now(),
+        };
+        let cases = [
+            ("b1", "vm", "b1", "vm", true),
+            ("b1", "vm", "b2", "vm", false),
+            ("b1", "vm", "b1", "pc", false),
+            ("", "vm", "", "vm", false),
+            ("", "vm", "b1", "vm", false),
+        ];
+        for (boot, host, this_boot, this_host, is) in cases {
+            let found = is_of_this_boot(&record(boot, host), this_boot, this_host);
+            assert_eq!(found, is, "{boot:?} on {host} of {this_boot:?} on {this_host}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Bases: the chunks that a delta block is made from. One lies in a block that is no delta, so that reading a chunk never
+//! leads further than to one more layer, and no circle can come about.
+
+use std::sync::PoisonError;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::BlockRow;
+use crate::codec::pack::base::{BaseNamer, BaseRef};
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::repo::index::{BlockAt, Copy, Index, entry};
+
+impl Index {
+    /// Copies of a chunk that a delta can be read with, good ones first.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn base_copies(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Result<Vec<Copy>> {
+        let (id, len) = base;
+        let mut copies = self.copies(kind, id)?;
+        copies.retain(|copy| !copy.delta && copy.location.len == *len);
+        copies.sort_by_key(|copy| copy.shunned);
+        Ok(copies)
+    }
+
+    /// A copy that a delta may be made from.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Result<Option<Copy>> {
+        if let Some(near) = self.near_base(kind, base) {
+            return Ok(Some(near));
+        }
+        Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.shunned))
+    }
+
+    /// As [`Self::find_base`], where that costs no reading.
+    pub(crate) fn near_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
+        let near = self.shelf.near(kind, &base.0);
+        near.filter(|copy| !copy.shunned && !copy.delta && copy.location.len == base.1)
+    }
+
+    /// The bases of a block; none of one that is no delta.
+    ///
+    /// # Errors
+    /// When its pack's table is damaged or cannot be read.
+    pub fn bases(&self, at: BlockAt) -> Result<Vec<(ChunkId, u32)>> {
+        let kept = self.shelf.table(at.pack)?;
+        kept.block(at.block).map_or(Ok(Vec::new()), |(row, _)| self.bases_of(kept.table.kind, row))
+    }
+
+    /// What a row's bases are: their whole ids. One that is in no listed pack has an id that is no chunk's.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn bases_of(&self, kind: ChunkType, row: &BlockRow) -> Result<Vec<(ChunkId, u32)>> {
+        if row.bases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let namer = BaseNamer::of(&row.chunks);
+        row.bases.iter().map(|base| self.base_meant(kind, base, &namer)).collect()
+    }
+
+    fn base_meant(&self, kind: ChunkType, base: &BaseRef, namer: &BaseNamer) -> Result<(ChunkId, u32)> {
+        let means = |chunk: &(ChunkId, u32)| namer.means(base, chunk);
+        if let Some(near) = self.shelf.near_chunk(kind, base.prefix()).filter(means) {
+            return Ok(near);
+        }
+        for row in entry::with_prefix(&self.rows, base.prefix()) {
+            if let Some(found) = self.shelf.chunk(*row, kind)?.filter(means) {
+                return Ok(found);
+            }
+        }
+        for run in &self.shelf.runs {
+            for row in self.shelf.rows_in(run, base.prefix())? {
+                if let Some(found) = self.shelf.chunk(row, kind)?.filter(means) {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok((base.stand_in(), base.len))
+    }
+
+    /// W2: whether a copy may be written against: its pack is good, and so is one of each of its bases.
+    pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
+        Ok(!copy.shunned && (!copy.delta || self.bases_stand(copy.location.block)?))
+    }
+
+    /// Whether all bases of a block may be written against.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn bases_stand(&self, at: BlockAt) -> Result<bool> {
+        if let Some(stand) = self.standing.lock().unwrap_or_else(PoisonError::into_inner).get(&at) {
+            return Ok(*stand);
+        }
+        let kept = self.shelf.table(at.pack)?;
+        let (kind, mut stand) = (kept.table.kind, true);
+        for base in self.bases(at)? {
+            stand = stand && self.find_base(kind, &base)?.is_some();
+        }
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).insert(at, stand);
+        Ok(stand)
+    }
+}

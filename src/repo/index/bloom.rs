@@ -1,0 +1,117 @@
+//! A filter in memory that says of most absent chunks that they are absent, without any reading.
+
+/// Bits for each chunk: about one absent chunk in a hundred passes.
+const BITS: u64 = 12;
+/// Most bytes of one filter: beyond, more absent chunks pass, and cost one reading each.
+const MOST: u64 = 64 << 20;
+/// Bits of a line: what one chunk touches is one line of the processor's cache.
+const LINE: u64 = 512;
+/// Bytes of a line.
+pub(crate) const LINE_BYTES: usize = 64;
+const PROBES: u32 = 6;
+
+/// A Bloom filter in lines. Chunks with neighbouring prefixes share a line, so that building from sorted rows goes
+/// through memory once.
+#[derive(Debug)]
+pub(crate) struct Sieve {
+    lines: Vec<[u64; 8]>,
+}
+
+impl Sieve {
+    /// An empty one with room for so many chunks.
+    pub(crate) fn for_rows(rows: u64) -> Self {
+        let lines = (rows * BITS).div_ceil(LINE).clamp(1, MOST / LINE_BYTES as u64);
+        Self { lines: vec![[0; 8]; lines as usize] }
+    }
+
+    /// Lets a chunk pass from now on.
+    pub(crate) fn insert(&mut self, prefix: u64) {
+        let at = place(prefix, self.lines.len());
+        if let Some(line) = self.lines.get_mut(at) {
+            for bit in bits(prefix) {
+                if let Some(word) = line.get_mut(bit / 64) {
+                    *word |= 1 << (bit % 64);
+                }
+            }
+        }
+    }
+
+    /// False: it was never put in.
+    pub(crate) fn passes(&self, prefix: u64) -> bool {
+        let set =
+            |line: &[u64; 8], bit: usize| line.get(bit / 64).is_some_and(|word| word & 1 << (bit % 64) != 0);
+        self.lines
+            .get(place(prefix, self.lines.len()))
+            .is_none_or(|line| bits(prefix).all(|bit| set(line, bit)))
+    }
+
+    /// Its bytes in pieces of `size` bytes, which must be a multiple of a line's.
+    pub(crate) fn pieces(&self, size: usize) -> impl Iterator<Item = Vec<u8>> {
+        let lines = self.lines.chunks((size / LINE_BYTES).max(1));
+        lines.map(|lines| lines.iter().flatten().flat_map(|word| word.to_le_bytes()).collect())
+    }
+
+    /// How many lines it has.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// From its pieces; `None` where they are not what was written.
+    pub(crate) fn from_pieces(lines: usize, pieces: impl Iterator<Item = Option<Vec<u8>>>) -> Option<Self> {
+        if lines as u64 > MOST / LINE_BYTES as u64 {
+            return None;
+        }
+        let mut all = Vec::with_capacity(lines);
+        for piece in pieces {
+            for line in piece?.as_chunks::<LINE_BYTES>().0 {
+                let mut words = [0u64; 8];
+                for (word, bytes) in words.iter_mut().zip(line.as_chunks::<8>().0) {
+                    *word = u64::from_le_bytes(*bytes);
+                }
+                all.push(words);
+            }
+        }
+        (all.len() == lines).then_some(Self { lines: all })
+    }
+}
+
+/// Which of `count` equal parts of all prefixes this one falls into.
+pub(crate) fn place(prefix: u64, count: usize) -> usize {
+    ((u128::from(prefix) * count as u128) >> 64) as usize
+}
+
+/// The low bits of a prefix say nothing about its line.
+fn bits(prefix: u64) -> impl Iterator<Item = usize> {
+    let mixed = prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (0..PROBES).map(move |probe| (mixed >> (10 + 9 * probe)) as usize % LINE as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefixes(from: u64) -> impl Iterator<Item = u64> {
+        let id = |number: u64| crate::codec::crypto::hash::sha256(&number.to_le_bytes());
+        (from..from + 100_000).map(move |number| crate::model::id::ChunkId::new(id(number)).prefix())
+    }
+
+    #[test]
+    fn all_that_was_put_in_passes_and_little_else() {
+        let mut sieve = Sieve::for_rows(100_000);
+        prefixes(0).for_each(|prefix| sieve.insert(prefix));
+        assert!(prefixes(0).all(|prefix| sieve.passes(prefix)));
+        let others = prefixes(1 << 32).filter(|prefix| sieve.passes(*prefix)).count();
+        assert!(others < 1500, "{others} of 100000 absent chunks pass");
+    }
+
+    #[test]
+    fn its_pieces_make_it_again_and_fewer_make_none() {
+        let mut sieve = Sieve::for_rows(10_000);
+        prefixes(0).take(10_000).for_each(|prefix| sieve.insert(prefix));
+        let pieces: Vec<_> = sieve.pieces(LINE_BYTES * 96).map(Some).collect();
+        let again = Sieve::from_pieces(sieve.len(), pieces.iter().cloned()).unwrap();
+        assert_eq!(again.lines, sieve.lines);
+        assert!(Sieve::from_pieces(sieve.len(), pieces.iter().skip(1).cloned()).is_none());
+        assert!(Sieve::from_pieces(usize::MAX, pieces.into_iter()).is_none());
+    }
+}

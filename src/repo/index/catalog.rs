@@ -1,0 +1,403 @@
+//! Packs that chunks are looked up in: tables at hand, runs in this machine's view, and the packs' own tables behind
+//! both. Rows only say where to look; a chunk is where its pack's table has its whole id.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::chunk::compress::Codec;
+use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::Table;
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, PackId, SnapshotId};
+use crate::repo::index::entry::Row;
+use crate::repo::index::local_cache::View;
+use crate::repo::index::run::{Broken, Run};
+use crate::repo::index::run_pack::{Covered, TableAt};
+use crate::repo::index::table_cache::{Kept, Tables};
+use crate::repo::index::{BlockAt, Copy, Location, entry, run};
+use crate::repo::pack::heal::Mender;
+use crate::repo::repository::{Repository, Warnings};
+use crate::storage::Storage;
+
+/// More runs than this are merged, whatever their sizes.
+const MOST_RUNS: usize = 6;
+
+/// What an index may take of this machine's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Rows in memory; beyond, they become a run in this machine's view, if there is one.
+    pub rows: usize,
+    /// Bytes of decoded tables at hand.
+    pub tables: usize,
+    /// Look-ups of chunks that may be new before a run's sieve is read into memory.
+    pub before_sieve: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // A hash table of rows doubles at 458 752.
+        Self { rows: 450_000, tables: 24 << 20, before_sieve: 2000 }
+    }
+}
+
+/// Where tables come from.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) ring: Ring,
+    pub(crate) view: Option<Arc<View>>,
+    pub(crate) limits: Limits,
+    pub(crate) warnings: Warnings,
+    pub(crate) mender: Arc<Mender>,
+}
+
+impl Source {
+    /// Of a repository.
+    pub(crate) fn of(repo: &Repository) -> Self {
+        Self {
+            storage: Arc::clone(repo.shared_storage()),
+            ring: repo.ring().clone(),
+            view: repo.view().cloned(),
+            limits: repo.limits(),
+            warnings: repo.warnings_kept().clone(),
+            mender: Arc::clone(repo.mender()),
+        }
+    }
+
+    /// A pack's own table.
+    fn table(&self, pack: &PackId, len: u64) -> Result<Table> {
+        let table = self.mender.table(self.storage.as_ref(), &self.warnings, &self.ring, (pack, len));
+        table.map(|(table, _)| table)
+    }
+}
+
+/// A pack that is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackInfo {
+    /// Its name.
+    pub id: PackId,
+    /// Its bytes.
+    pub len: u64,
+    /// Type of its chunks.
+    pub kind: ChunkType,
+    /// Who wrote it.
+    pub session: SnapshotId,
+    /// How many chunks it holds.
+    pub chunks: u32,
+    /// Number of its first chunk among all copies of the index.
+    pub first: usize,
+    /// Condemned, damaged or unreadable: may be read where nothing else holds a chunk, never written against.
+    pub shunned: bool,
+    /// A copy of its table in this machine's view, if its rows are in a run.
+    pub(crate) table: Option<TableAt>,
+}
+
+/// The packs, and how their chunks are found.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    pub(crate) source: Option<Source>,
+    pub(crate) packs: Vec<PackInfo>,
+    pub(crate) runs: Vec<Run>,
+    tables: Mutex<Tables>,
+}
+
+impl Shelf {
+    pub(crate) fn new(source: Source) -> Self {
+        Self { source: Some(source), packs: Vec::new(), runs: Vec::new(), tables: Mutex::default() }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.source.as_ref().map_or_else(Limits::default, |source| source.limits)
+    }
+
+    pub(crate) fn view(&self) -> Option<&Arc<View>> {
+        self.source.as_ref().and_then(|source| source.view.as_ref())
+    }
+
+    fn tables(&self) -> std::sync::MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Numbers the copies, once all packs are known.
+    pub(crate) fn count(&mut self) {
+        let mut first = 0;
+        for pack in &mut self.packs {
+            pack.first = first;
+            first += pack.chunks as usize;
+        }
+    }
+
+    /// What is known of the next pack to be put on it.
+    pub(crate) fn info(&self, pack: &Covered) -> PackInfo {
+        PackInfo {
+            id: pack.id,
+            len: pack.len,
+            kind: ChunkType::from_byte(pack.kind).unwrap_or(ChunkType::Data),
+            session: pack.session,
+            chunks: pack.chunks,
+            first: self.packs.last().map_or(0, |pack| pack.first + pack.chunks as usize),
+            shunned: false,
+            table: pack.table,
+        }
+    }
+
+    /// A pack's table: at hand, or this machine's copy of it, or the pack's own.
+    ///
+    /// # Errors
+    /// When it is damaged or cannot be read.
+    pub(crate) fn table(&self, pack: u32) -> Result<Arc<Kept>> {
+        if let Some(kept) = self.tables().get(pack) {
+            return Ok(kept);
+        }
+        let missing = || Error::Missing { what: "the table of an unknown pack".into() };
+        let info = self.packs.get(pack as usize).ok_or_else(missing)?;
+        let source = self.source.as_ref().ok_or_else(missing)?;
+        let copied = source.view.as_ref().and_then(|view| match info.table {
+            Some(at) => run::table(view, at),
+            None => view.table(&info.id, info.len),
+        });
+        let table = match copied {
+            Some(table) => table,
+            None => source.table(&info.id, info.len)?,
+        };
+        let kept = Arc::new(Kept::new(table));
+        if kept.chunks() != info.chunks {
+            // Rows are numbered by this: a collection must not go on with it.
+            return Err(Error::Refused(format!(
+                "this machine's index cache contradicts pack {}: remove the cache's folder `view`",
+                info.id.short()
+            )));
+        }
+        self.keep(pack, &kept, !self.runs.is_empty());
+        Ok(kept)
+    }
+
+    /// Keeps a table at hand; `near`: its chunks are found without their rows.
+    pub(crate) fn keep(&self, pack: u32, table: &Arc<Kept>, near: bool) {
+        self.tables().put(pack, table, near, self.limits().tables);
+    }
+
+    /// The copy that a row leads to, if it is of this chunk. A table that is damaged has no copies.
+    pub(crate) fn copy(&self, row: Row, kind: ChunkType, id: &ChunkId) -> Result<Option<Copy>> {
+        if self.packs.get(row.pack as usize).is_none_or(|pack| pack.kind != kind) {
+            return Ok(None);
+        }
+        match self.table(row.pack) {
+            Ok(table) => Ok(self.copy_in(row, &table, kind, id)),
+            Err(err) if err.is_damage() => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    fn copy_in(&self, row: Row, table: &Kept, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
+        let pack = self.packs.get(row.pack as usize)?;
+        let spot = table.spot(row.nth).filter(|spot| spot.id == id && table.table.kind == kind)?;
+        let block = BlockAt { pack: row.pack, block: spot.block };
+        let location = Location { block, start: spot.start, len: spot.len };
+        let delta =
+            table.table.blocks.get(spot.block as usize).is_some_and(|block| block.codec == Codec::Delta);
+        Some(Copy { row: pack.first + row.nth as usize, location, shunned: pack.shunned, delta })
+    }
+
+    /// The chunk that a row leads to. A table that is damaged has none.
+    pub(crate) fn chunk(&self, row: Row, kind: ChunkType) -> Result<Option<(ChunkId, u32)>> {
+        if self.packs.get(row.pack as usize).is_none_or(|pack| pack.kind != kind) {
+            return Ok(None);
+        }
+        match self.table(row.pack) {
+            Ok(table) => Ok(table.spot(row.nth).map(|spot| (*spot.id, spot.len))),
+            Err(err) if err.is_damage() => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// A chunk in a table that is at hand, by what its id begins with.
+    pub(crate) fn near_chunk(&self, kind: ChunkType, prefix: u64) -> Option<(ChunkId, u32)> {
+        let (_, nth, table) = self.tables().near(prefix)?;
+        let spot = table.spot(nth).filter(|_| table.table.kind == kind)?;
+        Some((*spot.id, spot.len))
+    }
+
+    /// A copy in a table that is at hand.
+    pub(crate) fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
+        let prefix = id.prefix();
+        let (pack, nth, table) = self.tables().near(prefix)?;
+        self.copy_in(Row { prefix, pack, nth }, &table, kind, id)
+    }
+
+    /// Rows of a run; where the view turns out to have lost some, all rows of its packs are taken from their tables.
+    pub(crate) fn rows_in(&self, run: &Run, prefix: u64) -> Result<Vec<Row>> {
+        let Some(view) = self.view() else { return Ok(Vec::new()) };
+        match run.find(view, prefix) {
+            Ok(rows) => Ok(rows),
+            Err(Broken) => {
+                self.rescue(run)?;
+                let rule = |Broken| Error::Bug { what: "rows that were taken from tables are in memory" };
+                run.find(view, prefix).map_err(rule)
+            }
+        }
+    }
+
+    pub(crate) fn warn_of_damage(&self) {
+        if let Some(source) = &self.source {
+            source
+                .warnings
+                .add("this machine's index cache is damaged; reading the packs' own tables".into());
+        }
+    }
+
+    /// Takes the rows of a run's packs from their tables.
+    pub(crate) fn rescue(&self, run: &Run) -> Result<()> {
+        self.warn_of_damage();
+        let mut rows = Vec::new();
+        for pack in run.packs() {
+            match self.table(pack) {
+                Ok(table) => rows.extend(entry::of_pack(pack, table.ids())),
+                Err(err) if err.is_damage() => {}
+                Err(err) => return Err(err),
+            }
+        }
+        rows.sort_unstable();
+        run.rescue(rows);
+        if let Some(view) = self.view() {
+            run::forget(view, run.id());
+        }
+        Ok(())
+    }
+
+    /// Moves rows of all `pending` packs into a run, and their tables out of memory. Where that does not succeed they
+    /// stay: false, and it is not worth another try.
+    pub(crate) fn spill(&mut self, pending: &mut Vec<(u32, Arc<Kept>)>, rows: &mut Vec<Row>) -> bool {
+        let Some(view) = self.view().cloned() else { return false };
+        rows.sort_unstable();
+        let Some(_turn) = view.turn() else { return false };
+        run::sweep(&view);
+        let Some(places) = run::keep_tables(&view, pending.iter().map(|(_, kept)| &kept.table)) else {
+            return false;
+        };
+        for ((number, _), at) in pending.iter().zip(places) {
+            if let Some(info) = self.packs.get_mut(*number as usize) {
+                info.table = Some(at);
+            }
+        }
+        let numbers = pending.iter().map(|(number, _)| *number).collect();
+        let built = self.build(&view, numbers, rows.iter().map(|row| Ok(*row)), &[]);
+        let Some(run) = built else { return false };
+        self.runs.push(run);
+        view.drop_tables(
+            pending.iter().filter_map(|(number, _)| Some(&self.packs.get(*number as usize)?.id)),
+        );
+        pending.clear();
+        rows.clear();
+        true
+    }
+
+    /// Packs that stay in memory: their tables are kept at hand as far as the budget goes, and new ones copied.
+    pub(crate) fn settle(&self, pending: &[(u32, Arc<Kept>)], new: impl Fn(&PackId) -> bool) {
+        let mut learned = self.view().map(|view| view.writer());
+        for (number, kept) in pending {
+            self.keep(*number, kept, false);
+            let Some(info) = self.packs.get(*number as usize).filter(|info| new(&info.id)) else { continue };
+            learned.iter_mut().for_each(|writer| writer.table(&info.id, info.len, &kept.table));
+        }
+        if let Some(learned) = learned {
+            learned.finish();
+        }
+    }
+
+    fn build(
+        &self,
+        view: &View,
+        mut numbers: Vec<u32>,
+        rows: impl Iterator<Item = Result<Row, Broken>>,
+        replaced: &[u64],
+    ) -> Option<Run> {
+        numbers.sort_unstable();
+        let mut local = vec![0; self.packs.len()];
+        let mut packs = Vec::with_capacity(numbers.len());
+        for (at, number) in numbers.iter().enumerate() {
+            let info = self.packs.get(*number as usize)?;
+            *local.get_mut(*number as usize)? = at as u32;
+            let PackInfo { id, len, session, chunks, table, .. } = *info;
+            packs.push(Covered { id, len, kind: info.kind.byte(), session, chunks, table });
+        }
+        let rows = rows.map(|row| {
+            let row = row?;
+            local.get(row.pack as usize).map(|pack| Row { pack: *pack, ..row }).ok_or(Broken)
+        });
+        Run::build(view, &packs, numbers, rows, replaced)
+    }
+
+    /// Merges runs, so that each is at least twice as long as the next and no run is mostly rows of packs that are
+    /// gone. A look-up asks few runs then, and a row is written again about as often as rows double.
+    pub(crate) fn merge_runs(&mut self) {
+        let Some(view) = self.view().cloned() else { return };
+        self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
+        let from = self.merge_from();
+        if from >= self.runs.len() {
+            return;
+        }
+        let Some(_turn) = view.turn() else { return };
+        let mut merged: Vec<Run> = self.runs.drain(from..).collect();
+        let mut numbers: Vec<u32> = merged.iter().flat_map(Run::packs).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let replaced: Vec<u64> = merged.iter().map(Run::id).collect();
+        merged.iter_mut().for_each(Run::drop_sieve);
+        let rows = Merge::new(merged.iter().map(|run| run.rows(&view)).collect());
+        match self.build(&view, numbers, rows, &replaced) {
+            Some(run) => {
+                self.runs.push(run);
+                drop(merged);
+                run::sweep(&view);
+            }
+            None => self.runs.extend(merged),
+        }
+    }
+
+    /// From where on runs, longest first, are merged.
+    fn merge_from(&self) -> usize {
+        let mut from = self.runs.len().saturating_sub(1);
+        let mut sum = self.runs.last().map_or(0, Run::len);
+        while let Some(longer) = from.checked_sub(1).and_then(|at| self.runs.get(at)).map(Run::len) {
+            if longer >= 2 * sum && from < MOST_RUNS {
+                break;
+            }
+            from -= 1;
+            sum += longer;
+        }
+        if from + 1 < self.runs.len() {
+            return from;
+        }
+        let chunks = |pack: u32| self.packs.get(pack as usize).map_or(0, |pack| u64::from(pack.chunks));
+        let dying = |run: &Run| run.packs().map(chunks).sum::<u64>() * 2 < run.len();
+        self.runs.iter().position(dying).unwrap_or(self.runs.len())
+    }
+}
+
+/// Rows of several sorted sources, in order of their prefixes.
+pub(crate) struct Merge<I: Iterator<Item = Result<Row, Broken>>> {
+    sources: Vec<std::iter::Peekable<I>>,
+}
+
+impl<I: Iterator<Item = Result<Row, Broken>>> Merge<I> {
+    pub(crate) fn new(sources: Vec<I>) -> Self {
+        Self { sources: sources.into_iter().map(Iterator::peekable).collect() }
+    }
+}
+
+impl<I: Iterator<Item = Result<Row, Broken>>> Iterator for Merge<I> {
+    type Item = Result<Row, Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // There are at most a handful of them. One that is broken comes first.
+        let heads = self.sources.iter_mut().filter_map(|source| {
+            let prefix = match source.peek()? {
+                Ok(row) => row.prefix,
+                Err(Broken) => 0,
+            };
+            Some((prefix, source))
+        });
+        heads.min_by_key(|(prefix, _)| *prefix)?.1.next()
+    }
+}

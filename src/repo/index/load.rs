@@ -1,0 +1,158 @@
+//! Making an index: what this machine's view has of each listed pack, and the tables of the others.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::Table;
+use crate::error::Result;
+use crate::model::id::{PackId, SnapshotId};
+use crate::repo::index::catalog::{PackInfo, Shelf, Source};
+use crate::repo::index::run::Run;
+use crate::repo::index::run_pack::Covered;
+use crate::repo::index::table_cache::Kept;
+use crate::repo::index::table_loader::{Ahead, Found};
+use crate::repo::index::{Index, entry, run};
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Sight;
+
+/// A pack's table takes as much memory as about so many rows, however little the pack holds.
+const PACK_IN_ROWS: usize = 16;
+
+impl Index {
+    /// Looks at every listed pack: whether this machine's view has its rows, else reads its table, or a segment with it.
+    ///
+    /// # Errors
+    /// When the store fails. A damaged table only takes its own chunks out.
+    pub fn load(repo: &Repository, sight: Sight) -> Result<Self> {
+        Self::read(repo, sight, true)
+    }
+
+    /// As [`Self::load`], from the packs' own tables alone wherever this machine's view has nothing.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_from_packs(repo: &Repository, sight: Sight) -> Result<Self> {
+        Self::read(repo, sight, false)
+    }
+
+    fn read(repo: &Repository, mut sight: Sight, by_segments: bool) -> Result<Self> {
+        let mut shelf = Shelf::new(Source::of(repo));
+        let known = open_runs(&mut shelf, &sight);
+        let listed = std::mem::take(&mut sight.packs);
+        let mut index = Self { sight, shelf, ..Self::default() };
+        let mut unknown = VecDeque::new();
+        for ((number, (id, len)), covered) in (0..).zip(&listed).zip(known) {
+            if covered.is_none() {
+                unknown.push_back((number, *id, *len));
+            }
+            let covered = covered.unwrap_or_else(|| Covered::of(*id, *len, &Kept::new(nothing())));
+            index.shelf.packs.push(index.info(&covered, true));
+        }
+        let (mut pending, mut learned) = (Vec::new(), HashSet::new());
+        let mut spills = true;
+        let mut ahead = Ahead::new(repo, unknown, by_segments);
+        while let Some((number, found)) = ahead.next() {
+            let Some((id, len)) = listed.get(number as usize) else { continue };
+            let (kept, readable) = index.learn(id, found, &mut learned)?;
+            let info = index.info(&Covered::of(*id, *len, &kept), readable);
+            index.shelf.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
+            index.rows.extend(entry::of_pack(number, kept.ids()));
+            pending.push((number, kept));
+            let held = index.rows.len() + pending.len() * PACK_IN_ROWS;
+            if spills && held >= index.shelf.limits().rows {
+                spills = index.shelf.spill(&mut pending, &mut index.rows);
+            }
+        }
+        index.pass_over_the_swept(repo)?;
+        index.shelf.count();
+        index.shelf.settle(&pending, |id| learned.contains(id));
+        index.sight.packs = listed;
+        index.rows.sort_unstable();
+        index.shelf.merge_runs();
+        Ok(index)
+    }
+
+    /// A pack's table as it was found; an empty one where it is damaged. False: nobody may write against it.
+    fn learn(
+        &mut self,
+        id: &PackId,
+        found: Result<Found>,
+        learned: &mut HashSet<PackId>,
+    ) -> Result<(Arc<Kept>, bool)> {
+        let (table, sound) = match found {
+            Ok(Found::Kept(table)) => (table, true),
+            Ok(Found::Read(table)) => {
+                learned.insert(*id);
+                (table, true)
+            }
+            Ok(Found::Mended(table)) => {
+                self.mended.push(*id);
+                (table, false)
+            }
+            Err(err) if err.is_damage() => {
+                self.unreadable.push((*id, err));
+                (nothing(), false)
+            }
+            Err(err) => return Err(err),
+        };
+        Ok((Arc::new(Kept::new(table)), sound))
+    }
+
+    /// A pack that was collected after it was listed is none that cannot be read: nobody needs it, or what it held was
+    /// moved.
+    fn pass_over_the_swept(&mut self, repo: &Repository) -> Result<()> {
+        if !self.unreadable.iter().any(|(_, err)| err.is_missing()) {
+            return Ok(());
+        }
+        let now: HashSet<PackId> = Sight::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
+        self.unreadable.retain(|(id, err)| !err.is_missing() || now.contains(id));
+        Ok(())
+    }
+
+    fn info(&self, pack: &Covered, readable: bool) -> PackInfo {
+        let shunned = self.sight.condemned.contains(&pack.id) || self.sight.damaged.contains(&pack.id);
+        PackInfo { shunned: shunned || !readable, ..self.shelf.info(pack) }
+    }
+}
+
+/// Opens the view's runs; gives what they know of each listed pack.
+fn open_runs(shelf: &mut Shelf, sight: &Sight) -> Vec<Option<Covered>> {
+    let mut known: Vec<Option<Covered>> = vec![None; sight.packs.len()];
+    let Some(view) = shelf.view().cloned() else { return known };
+    // No other process replaces a run between its being listed and its being opened.
+    let Some(turn) = view.turn() else { return known };
+    // Where nothing is listed, as for who does not read yet, nothing is known to be gone.
+    let heads = if known.is_empty() { Vec::new() } else { run::list(&view) };
+    if heads.is_empty() {
+        return known;
+    }
+    let mut broken = Vec::new();
+    let numbers: HashMap<PackId, usize> = sight.packs.iter().map(|(id, _)| *id).zip(0..).collect();
+    for head in heads {
+        let id = head.id();
+        let run = Run::open(&view, head, |pack| {
+            // Listed, with the recorded length, and in no other run: else its rows do not count.
+            let number = *numbers.get(&pack.id)?;
+            let slot = known.get_mut(number).filter(|slot| slot.is_none())?;
+            sight.packs.get(number).filter(|(_, len)| *len == pack.len)?;
+            *slot = Some(pack.clone());
+            Some(number as u32)
+        });
+        if run.is_none() {
+            broken.push(id);
+        }
+        shelf.runs.extend(run);
+    }
+    drop(turn);
+    for id in broken {
+        shelf.warn_of_damage();
+        run::forget(&view, id);
+    }
+    known
+}
+
+/// The table of a pack of which nothing is known.
+fn nothing() -> Table {
+    Table { kind: ChunkType::Data, session: SnapshotId::new([0; 16]), blocks: Vec::new() }
+}

@@ -1,0 +1,441 @@
+//! This machine's view of a repository's packs, in sled: copies of recent packs' tables, and which runs of sorted rows
+//! lie in files beside it (`runs`). A hint and disposable: never trusted, never what a commit waits for. The only user of
+//! sled.
+//!
+//! sled 0.34.7 loses acknowledged writes in a power cut, but what survives is a prefix of the write order. So
+//! whatever says "this is here" is written behind what it speaks of. And every value carries a tag that the
+//! repository's key makes of its name and its bytes: what is torn, garbled, of another repository or under another
+//! name is not there.
+//!
+//! Only one process can have sled's database open. So nobody keeps it: it is opened when it is needed and closed when it
+//! was not used for a moment (`IDLE`), and whoever finds it open waits for a turn (`PATIENCE`). Runs are read from
+//! their files, which need no turn. Whatever belongs together is done in one turn (`View::turn`).
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::codec::crypto::hash::Namer;
+use crate::codec::pack::Table;
+use crate::model::id::{PackId, RepoId};
+use crate::util::threads;
+
+/// Bytes of one value: far below sled's segment, so that none spills into a file of its own.
+const VALUE: usize = 6 << 10;
+/// Bytes of one batch: sled holds all of a batch in memory several times over.
+const BATCH: usize = 96 << 10;
+/// Bytes between two flushes while much is written: sled holds what is not flushed.
+const FLUSH: usize = 16 << 20;
+/// Bytes of pages that sled keeps, about.
+const CACHE: u64 = 16 << 20;
+/// Bytes of a tag.
+pub(crate) const TAG: usize = 8;
+const VERSION: u8 = 3;
+/// Threads that sled starts with its first database, and bytes of the stack of each. It does not notice when it gets
+/// none, and then waits for them for ever.
+const SLED_THREADS: usize = 7;
+const SLED_STACK: usize = 2 << 20;
+/// A database that was not used for so long is closed, so that another process can have it.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long to wait for a turn: longer than others need to load an index. Without one, packs' own tables are read.
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(10);
+
+/// This machine's copy of what packs say.
+#[derive(Debug)]
+pub struct View {
+    place: Place,
+    namer: Namer,
+    database: Arc<Mutex<Database>>,
+    /// Held while a run is built: one at a time.
+    building: Mutex<()>,
+}
+
+/// Where a view is, and of what.
+#[derive(Debug, Clone)]
+struct Place {
+    dir: PathBuf,
+    repo: RepoId,
+}
+
+#[derive(Debug)]
+struct Database {
+    open: Option<Arc<Handle>>,
+    used: Instant,
+    /// Nobody got a turn before this: others do not wait as well.
+    busy_until: Option<Instant>,
+    /// It is damaged, or cannot be read: it is not opened again.
+    is_broken: bool,
+    /// A thread waits to close it.
+    has_closer: bool,
+}
+
+/// sled's database, open. Gone only while this is dropped.
+#[derive(Debug)]
+struct Handle(Option<sled::Db>);
+
+/// The database is this process's until this is dropped, and no other thread of it builds a run.
+pub(crate) struct Turn<'a> {
+    _building: MutexGuard<'a, ()>,
+    _open: Arc<Handle>,
+}
+
+/// Why a database could not be opened.
+enum Failed {
+    /// Another process has it.
+    Busy,
+    /// sled could not start the threads that it needs.
+    NoThreads,
+    Broken(String),
+}
+
+impl View {
+    /// Opens or makes the view in `dir`, with a sentence for people where it was not as it should be. Nothing is
+    /// lost without one: everything can be read from the packs.
+    pub fn open(dir: &Path, repo: &RepoId, namer: &Namer) -> (Option<Self>, Option<String>) {
+        let place = Place { dir: dir.to_path_buf(), repo: *repo };
+        let view = |open: Option<Arc<Handle>>| Self::over(place.clone(), namer, open);
+        let why = match place.open_in_time() {
+            Ok(open) => return (Some(view(Some(open))), None),
+            Err(Failed::Busy | Failed::NoThreads) => return (Some(view(None)), None),
+            Err(Failed::Broken(why)) => why,
+        };
+        let unusable = |why: String| format!("this machine's index cache at {} {why}", dir.display());
+        if let Err(err) = discard(dir) {
+            return (None, Some(unusable(format!("is unusable ({why}) and cannot be removed: {err}"))));
+        }
+        match place.open_in_time() {
+            Ok(open) => {
+                let rebuilt = "this machine's index cache was damaged and is being rebuilt".to_owned();
+                (Some(view(Some(open))), Some(rebuilt))
+            }
+            Err(Failed::Busy | Failed::NoThreads) => (Some(view(None)), None),
+            Err(Failed::Broken(why)) => (None, Some(unusable(format!("cannot be used: {why}")))),
+        }
+    }
+
+    fn over(place: Place, namer: &Namer, open: Option<Arc<Handle>>) -> Self {
+        let busy_until = open.is_none().then(|| Instant::now() + PATIENCE);
+        let used = Instant::now();
+        let database = Database { open, used, busy_until, is_broken: false, has_closer: false };
+        let (database, building) = (Arc::new(Mutex::new(database)), Mutex::default());
+        let view = Self { place, namer: namer.clone(), database, building };
+        view.close_when_idle();
+        view
+    }
+
+    /// Removes the view in `dir`, so that it is made anew.
+    ///
+    /// # Errors
+    /// Why it cannot be: another process uses it, or it cannot be removed.
+    pub fn discard(dir: &Path, repo: &RepoId) -> Result<(), String> {
+        let place = Place { dir: dir.to_path_buf(), repo: *repo };
+        let opened = place.open_in_time();
+        if matches!(opened, Err(Failed::Busy | Failed::NoThreads)) {
+            let why = "is in use by another process all the time: run this again when it has ended";
+            return Err(format!("this machine's index cache at {} {why}", dir.display()));
+        }
+        // Whatever else is wrong with it goes with it.
+        let removed = discard(dir);
+        drop(opened);
+        removed.map_err(|err| {
+            format!("this machine's index cache at {} cannot be removed: {err}", dir.display())
+        })
+    }
+
+    /// The database, waiting for a turn if need be; `None` where it cannot be had now.
+    fn database(&self) -> Option<Arc<Handle>> {
+        let mut database = self.lock();
+        database.used = Instant::now();
+        if let Some(open) = &database.open {
+            return Some(Arc::clone(open));
+        }
+        if database.is_broken || database.busy_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let opened = self.place.open_in_time();
+        database.used = Instant::now();
+        match opened {
+            Ok(open) => {
+                database.open = Some(Arc::clone(&open));
+                drop(database);
+                self.close_when_idle();
+                Some(open)
+            }
+            Err(Failed::Busy | Failed::NoThreads) => {
+                database.busy_until = Some(Instant::now() + PATIENCE);
+                None
+            }
+            Err(Failed::Broken(_)) => {
+                database.is_broken = true;
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Database> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts what closes the database, if nothing does that yet.
+    fn close_when_idle(&self) {
+        let mut database = self.lock();
+        if database.open.is_none() || std::mem::replace(&mut database.has_closer, true) {
+            return;
+        }
+        let kept = Arc::downgrade(&self.database);
+        let close = move || {
+            loop {
+                std::thread::sleep(IDLE);
+                let Some(kept) = kept.upgrade() else { return };
+                let mut database = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whoever has it is not done with it: opened a second time it would seem to be another process's.
+                let is_free = database.open.as_ref().is_none_or(|open| Arc::strong_count(open) == 1);
+                if is_free && database.used.elapsed() >= IDLE {
+                    database.has_closer = false;
+                    let open = database.open.take();
+                    drop(database);
+                    return drop(open);
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name("close-view".to_owned()).spawn(close);
+        // Without one, it stays open until the end.
+        database.has_closer = started.is_ok();
+    }
+
+    /// Keeps other processes, and this one's other threads, from writing which runs count; `None` where another process
+    /// has the database.
+    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
+        let building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Turn { _open: self.database()?, _building: building })
+    }
+
+    /// A value, if it is here and what was written under this name.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let database = self.database()?;
+        let db = database.0.as_ref()?;
+        let value = quietly(|| db.get(key).ok().flatten()).flatten()?;
+        let (tag, bytes) = value.split_first_chunk::<TAG>()?;
+        (*tag == self.tag(key, bytes)).then(|| bytes.to_vec())
+    }
+
+    /// What only who has the repository's key can make of a name and its bytes.
+    pub(crate) fn tag(&self, key: &[u8], bytes: &[u8]) -> [u8; TAG] {
+        self.namer.tag(b"view", &[&[key.len() as u8], key, bytes].concat()).to_le_bytes()
+    }
+
+    /// Begins to write.
+    pub(crate) fn writer(&self) -> Writer<'_> {
+        let (batch, database) = (sled::Batch::default(), self.database());
+        Writer { view: self, failed: database.is_none(), database, batch, size: 0, unflushed: 0 }
+    }
+
+    /// Where files beside sled's own may lie.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.place.dir
+    }
+
+    /// A pack's table, if it is here whole.
+    pub fn table(&self, id: &PackId, len: u64) -> Option<Table> {
+        self.table_of(id).filter(|(known, _)| *known == len).map(|(_, table)| table)
+    }
+
+    /// Whether a pack's table was kept here; what is kept may still turn out not to be whole.
+    pub(crate) fn has_table(&self, id: &PackId, len: u64) -> bool {
+        self.get(&key(b"m", id, 0)).is_some_and(|mark| mark.starts_with(&len.to_le_bytes()))
+    }
+
+    /// A pack's length and table as they were when this machine last saw them, if they are here whole.
+    pub fn table_of(&self, id: &PackId) -> Option<(u64, Table)> {
+        let mark = self.get(&key(b"m", id, 0))?;
+        let (pack, size) = mark.split_first_chunk::<8>()?;
+        let size = u32::from_le_bytes(*size.first_chunk::<4>()?) as usize;
+        let len = u64::from_le_bytes(*pack);
+        let mut bytes = Vec::new();
+        for number in 0..size.div_ceil(VALUE) {
+            bytes.extend_from_slice(&self.get(&key(b"t", id, number as u32))?);
+        }
+        Table::from_cached(&bytes).ok().filter(|_| bytes.len() == size).map(|table| (len, table))
+    }
+
+    /// Adds tables. Best effort.
+    pub fn add<'a>(&self, tables: impl Iterator<Item = (&'a PackId, u64, &'a Table)>) {
+        let mut writer = self.writer();
+        tables.for_each(|(id, len, table)| writer.table(id, len, table));
+        writer.finish();
+    }
+
+    /// Drops the tables of packs that are gone. Best effort: what stays behind is never asked for.
+    pub fn drop_tables<'a>(&self, gone: impl Iterator<Item = &'a PackId>) {
+        let mut writer = self.writer();
+        for id in gone {
+            let Some(mark) = self.get(&key(b"m", id, 0)) else { continue };
+            let size = mark.get(8..12).and_then(|size| <[u8; 4]>::try_from(size).ok());
+            let rows = (size.map_or(0, u32::from_le_bytes) as usize).div_ceil(VALUE);
+            writer.remove(key(b"m", id, 0));
+            (0..rows).for_each(|number| writer.remove(key(b"t", id, number as u32)));
+        }
+        writer.finish();
+    }
+}
+
+impl Place {
+    /// Waits until the database can be had, but no longer than [`PATIENCE`].
+    fn open_in_time(&self) -> Result<Arc<Handle>, Failed> {
+        let since = Instant::now();
+        loop {
+            match self.open() {
+                // sled's own threads may hold its lock for a moment after it was closed.
+                Err(Failed::Busy) if since.elapsed() < PATIENCE => std::thread::sleep(POLL),
+                other => return other.map(Arc::new),
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Handle, Failed> {
+        static SLED_HAS_ITS_THREADS: AtomicBool = AtomicBool::new(false);
+        if !SLED_HAS_ITS_THREADS.load(Ordering::Relaxed) {
+            threads::can_start(SLED_THREADS, SLED_STACK).map_err(|_| Failed::NoThreads)?;
+        }
+        let opened = quietly(|| {
+            let db = sled::Config::new().path(&self.dir).cache_capacity(CACHE).flush_every_ms(None).open()?;
+            let mut owner = self.repo.as_bytes().to_vec();
+            owner.push(VERSION);
+            match db.get(b"repo")? {
+                Some(found) if found == owner => {}
+                None if db.is_empty() => {
+                    db.insert(b"repo", owner)?;
+                }
+                _ => return Err(sled::Error::Unsupported("of another repository".into())),
+            }
+            Ok(Handle(Some(db)))
+        });
+        let why = match opened {
+            Some(Ok(open)) => {
+                SLED_HAS_ITS_THREADS.store(true, Ordering::Relaxed);
+                return Ok(open);
+            }
+            Some(Err(why)) => why.to_string(),
+            None => "it panicked".to_owned(),
+        };
+        Err(if why.contains("could not acquire lock") { Failed::Busy } else { Failed::Broken(why) })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // sled flushes when its last handle goes, and panics where the disk says no.
+        let db = self.0.take();
+        let _ = quietly(|| drop(db));
+    }
+}
+
+/// Removes a view at once, so that nobody opens what is half gone.
+fn discard(dir: &Path) -> std::io::Result<()> {
+    let aside = dir.with_extension(format!("gone{}", std::process::id()));
+    match std::fs::rename(dir, &aside) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    std::fs::remove_dir_all(&aside).or_else(|_| std::fs::remove_file(&aside))
+}
+
+/// Writes in batches; what is written first survives a power cut first.
+pub(crate) struct Writer<'a> {
+    view: &'a View,
+    /// Open until all is written.
+    database: Option<Arc<Handle>>,
+    batch: sled::Batch,
+    size: usize,
+    unflushed: usize,
+    failed: bool,
+}
+
+impl Writer<'_> {
+    /// Writes a value under a name.
+    pub(crate) fn put(&mut self, key: Vec<u8>, bytes: &[u8]) {
+        let value = [&self.view.tag(&key, bytes), bytes].concat();
+        self.size += key.len() + value.len();
+        self.batch.insert(key, value);
+        self.advance();
+    }
+
+    /// Removes a value.
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        // sled reads the value's page to remove it, and keeps it until the batch is applied.
+        self.size += 2 << 10;
+        self.batch.remove(key);
+        self.advance();
+    }
+
+    /// Keeps a copy of a pack's table.
+    pub(crate) fn table(&mut self, id: &PackId, len: u64, table: &Table) {
+        let Ok(bytes) = table.to_cached() else { return };
+        for (number, row) in bytes.chunks(VALUE).enumerate() {
+            self.put(key(b"t", id, number as u32), row);
+        }
+        // Behind its rows: where this is, they are.
+        let mark = [len.to_le_bytes().as_slice(), &(bytes.len() as u32).to_le_bytes()].concat();
+        self.put(key(b"m", id, 0), &mark);
+    }
+
+    fn advance(&mut self) {
+        if self.size < BATCH {
+            return;
+        }
+        self.unflushed += self.size;
+        self.size = 0;
+        let batch = std::mem::take(&mut self.batch);
+        let flush = self.unflushed >= FLUSH;
+        if flush {
+            self.unflushed = 0;
+        }
+        self.apply(batch, flush);
+    }
+
+    fn apply(&mut self, batch: sled::Batch, flush: bool) {
+        let write = |db: &sled::Db| db.apply_batch(batch).is_ok() && (!flush || db.flush().is_ok());
+        let db = self.database.as_ref().and_then(|open| open.0.as_ref());
+        self.failed |= db.and_then(|db| quietly(|| write(db))) != Some(true);
+    }
+
+    /// Writes the rest; whether all of it was taken.
+    pub(crate) fn finish(mut self) -> bool {
+        if self.size + self.unflushed == 0 {
+            return !self.failed;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.apply(batch, true);
+        !self.failed
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// sled panics on some damaged files; a view is not worth a crash. The panic's own message is kept from the
+/// terminal.
+fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                loud(info);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    result.ok()
+}
+
+fn key(kind: &[u8], id: &PackId, number: u32) -> Vec<u8> {
+    [kind, id.as_bytes(), &number.to_be_bytes()].concat()
+}

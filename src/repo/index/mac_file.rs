@@ -1,0 +1,109 @@
+//! Files of pieces, each with a tag that the repository's key makes of the file, the place and the bytes: what is torn,
+//! garbled or elsewhere is noticed when it is read.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use crate::repo::index::local_cache::{TAG, View};
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(crate) struct TaggedFile<'a> {
+    view: &'a View,
+    id: u64,
+    out: BufWriter<File>,
+    at: u64,
+}
+
+/// Where a file lies.
+pub(crate) fn path(view: &View, id: u64, ending: &str) -> PathBuf {
+    folder(view).join(format!("{id:016x}.{ending}"))
+}
+
+/// Where all of them lie.
+pub(crate) fn folder(view: &View) -> PathBuf {
+    view.dir().join("runs")
+}
+
+impl<'a> TaggedFile<'a> {
+    pub(crate) fn create(view: &'a View, id: u64, ending: &str) -> io::Result<Self> {
+        fs::create_dir_all(folder(view))?;
+        let out = BufWriter::with_capacity(1 << 17, File::create_new(path(view, id, ending))?);
+        Ok(Self { view, id, out, at: 0 })
+    }
+
+    /// Appends a piece; gives its place.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        let at = self.at;
+        self.out.write_all(bytes)?;
+        self.out.write_all(&tag(self.view, self.id, at, bytes))?;
+        self.at += (bytes.len() + TAG) as u64;
+        Ok(at)
+    }
+
+    /// Ends it. It is on disk then: what names it is not to survive a power cut that it did not.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        self.out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()
+    }
+}
+
+/// A piece of `len` bytes, if it is what was written there.
+pub(crate) fn read(view: &View, file: &File, id: u64, at: u64, len: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; len + TAG];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    let (piece, found) = bytes.split_at_checked(len)?;
+    let sound = *found == tag(view, id, at, piece);
+    bytes.truncate(len);
+    sound.then_some(bytes)
+}
+
+/// Removes a file; one that stays is removed another time.
+pub(crate) fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+fn tag(view: &View, id: u64, at: u64, bytes: &[u8]) -> [u8; TAG] {
+    view.tag(&[id.to_le_bytes(), at.to_le_bytes()].concat(), bytes)
+}
+
+/// Items of one size that lie in a file one after the other, `per` of them in each piece.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Section {
+    pub(crate) start: u64,
+    pub(crate) items: u64,
+    pub(crate) per: u64,
+    pub(crate) size: u64,
+}
+
+impl Section {
+    pub(crate) fn pieces(&self) -> u64 {
+        self.items.div_ceil(self.per)
+    }
+
+    /// Place and length of a piece.
+    pub(crate) fn piece(&self, number: u64) -> (u64, usize) {
+        let items = self.per.min(self.items.saturating_sub(number * self.per));
+        (self.start + number * (self.per * self.size + TAG as u64), (items * self.size) as usize)
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.items * self.size + self.pieces() * TAG as u64
+    }
+
+    /// All pieces in order, `None` for one that is not what was written.
+    pub(crate) fn read<'a>(
+        &self,
+        view: &'a View,
+        file: &'a File,
+        id: u64,
+    ) -> impl Iterator<Item = Option<Vec<u8>>> + 'a {
+        let section = *self;
+        (0..section.pieces()).map(move |number| {
+            let (at, len) = section.piece(number);
+            read(view, file, id, at, len)
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! The chunks that a run has written itself, so that each is written once.
+//!
+//! What is on its way into a pack is known by its whole id. Once its pack is durable it is a row like any other, and
+//! beyond [`Limits::rows`] of them the rows move into a run of this machine's view, so that memory follows what is in
+//! flight and not what is stored.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::repo::index::catalog::{Shelf, Source};
+use crate::repo::index::entry;
+use crate::repo::index::entry::Row;
+use crate::repo::index::run_pack::Covered;
+use crate::repo::index::table_cache::Kept;
+use crate::repo::pack::packs::StoredPack;
+
+/// What was written since the run began.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    /// In no durable pack yet.
+    flying: HashSet<ChunkId>,
+    shelf: Shelf,
+    /// Place of one chunk of each prefix. Another of the same prefix is stored again, which costs its bytes.
+    places: HashMap<u64, (u32, u32)>,
+    /// Packs whose chunks are in `places`.
+    pending: Vec<(u32, Arc<Kept>)>,
+}
+
+impl Fresh {
+    /// Nothing yet.
+    pub(crate) fn new(source: Source) -> Self {
+        let shelf = Shelf::new(source);
+        Self { flying: HashSet::new(), shelf, places: HashMap::new(), pending: Vec::new() }
+    }
+
+    /// Whether a chunk was put by this run.
+    pub(crate) fn has(&self, kind: ChunkType, id: &ChunkId) -> Result<bool> {
+        if self.flying.contains(id) {
+            return Ok(true);
+        }
+        let prefix = id.prefix();
+        if let Some((pack, nth)) = self.places.get(&prefix) {
+            let row = Row { prefix, pack: *pack, nth: *nth };
+            if self.shelf.copy(row, kind, id)?.is_some() {
+                return Ok(true);
+            }
+        }
+        for run in &self.shelf.runs {
+            if self.shelf.view().is_none_or(|view| !run.passes(view, prefix)) {
+                continue;
+            }
+            for row in self.shelf.rows_in(run, prefix)? {
+                if self.shelf.copy(row, kind, id)?.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// A chunk is on its way.
+    pub(crate) fn add(&mut self, id: ChunkId) {
+        self.flying.insert(id);
+    }
+
+    /// A chunk that was on its way stays here after all.
+    pub(crate) fn take_back(&mut self, id: &ChunkId) {
+        self.flying.remove(id);
+    }
+
+    /// A pack has become durable.
+    pub(crate) fn landed(&mut self, pack: StoredPack) {
+        let number = self.shelf.packs.len() as u32;
+        let kept = Arc::new(Kept::new(pack.table));
+        let info = self.shelf.info(&Covered::of(pack.id, pack.len, &kept));
+        self.shelf.packs.push(info);
+        self.shelf.keep(number, &kept, false);
+        for (id, row) in kept.ids().zip(entry::of_pack(number, kept.ids())) {
+            self.flying.remove(id);
+            self.places.insert(row.prefix, (row.pack, row.nth));
+        }
+        self.pending.push((number, kept));
+        if self.places.len() >= self.shelf.limits().rows && self.shelf.view().is_some() {
+            self.spill();
+        }
+    }
+
+    /// From the tables, which have every copy.
+    fn spill(&mut self) {
+        let mut rows: Vec<Row> = Vec::with_capacity(self.places.len());
+        for (number, kept) in &self.pending {
+            rows.extend(entry::of_pack(*number, kept.ids()));
+        }
+        self.shelf.spill(&mut self.pending, &mut rows);
+        if self.pending.is_empty() {
+            self.places.clear();
+            self.shelf.merge_runs();
+        }
+    }
+
+    /// Tells this machine's view of the packs that it has not heard of.
+    pub(crate) fn settle(&self) {
+        self.shelf.settle(&self.pending, |_| true);
+    }
+}

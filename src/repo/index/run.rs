@@ -1,0 +1,321 @@
+//! Runs: the rows of many packs, sorted, in files of this machine's view, with copies of those packs' tables. A run
+//! never changes; a longer one replaces it.
+//!
+//! `<id>.rows` holds pages of rows, the first prefix of each page, the sieve and the packs; `<id>.tables` the tables of
+//! the packs that were new when a run was made: runs that come of merging it refer to it. sled's value `runs` lists the
+//! runs that count, and is written when their files are on disk.
+
+use std::fs::File;
+use std::sync::OnceLock;
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::crypto::cipher;
+use crate::codec::pack::Table;
+use crate::codec::wire;
+use crate::repo::index::bloom::{LINE_BYTES, Sieve};
+use crate::repo::index::entry::{ROW_BYTES, Row};
+use crate::repo::index::local_cache::View;
+use crate::repo::index::mac_file::{Section, TaggedFile};
+use crate::repo::index::run_pack::{COVERED, Covered, TableAt};
+use crate::repo::index::{entry, mac_file};
+
+/// Rows of a page: with its tag, as much as is read at once anyway.
+const PAGE: u64 = 255;
+/// Bytes of a piece of what is read whole.
+const PIECE: u64 = 32 << 10;
+/// Most rows of a run that are believed: lengths are made of this.
+const MOST_ROWS: u64 = 1 << 36;
+const LIST: &[u8] = b"runs";
+/// The number of a pack that is not listed any more.
+const GONE: u32 = u32::MAX;
+
+/// A run that counts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Head {
+    id: u64,
+    rows: u64,
+    packs: u32,
+    lines: u32,
+    /// Files with tables of its packs.
+    tables: Vec<u64>,
+}
+
+/// A run that is read from. Its file may be removed meanwhile.
+#[derive(Debug)]
+pub(crate) struct Run {
+    head: Head,
+    file: File,
+    /// Its reader's number of each of its packs.
+    numbers: Vec<u32>,
+    /// First prefix of each page.
+    firsts: Vec<u64>,
+    sieve: OnceLock<Option<Sieve>>,
+    /// Its rows, once the view turned out not to hold them any more.
+    rescued: OnceLock<Vec<Row>>,
+}
+
+/// Part of the view could not be read.
+#[derive(Debug)]
+pub(crate) struct Broken;
+
+/// The runs that count.
+pub(crate) fn list(view: &View) -> Vec<Head> {
+    view.get(LIST).and_then(|bytes| wire::decode(&bytes).ok()).unwrap_or_default()
+}
+
+fn write_list(view: &View, heads: &[Head]) -> bool {
+    let Ok(bytes) = wire::encode(&heads) else { return false };
+    let mut writer = view.writer();
+    writer.put(LIST.to_vec(), &bytes);
+    writer.finish()
+}
+
+impl Head {
+    /// Which run it is of.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn pages(&self) -> Section {
+        Section { start: 0, items: self.rows, per: PAGE, size: ROW_BYTES as u64 }
+    }
+
+    fn firsts(&self) -> Section {
+        Section { start: self.pages().end(), items: self.pages().pieces(), per: PIECE / 8, size: 8 }
+    }
+
+    fn sieve(&self) -> Section {
+        let size = LINE_BYTES as u64;
+        Section { start: self.firsts().end(), items: u64::from(self.lines), per: PIECE / size, size }
+    }
+
+    fn packs(&self) -> Section {
+        let size = COVERED as u64;
+        Section { start: self.sieve().end(), items: u64::from(self.packs), per: PIECE / size, size }
+    }
+}
+
+impl Run {
+    /// Opens a run; `number` gives the reader's number of a pack, if it is listed.
+    pub(crate) fn open(
+        view: &View,
+        head: Head,
+        mut number: impl FnMut(&Covered) -> Option<u32>,
+    ) -> Option<Self> {
+        let file = File::open(mac_file::path(view, head.id, "rows")).ok()?;
+        if head.rows > MOST_ROWS || file.metadata().ok()?.len() != head.packs().end() {
+            return None;
+        }
+        let mut firsts = Vec::with_capacity(head.firsts().items as usize);
+        for piece in head.firsts().read(view, &file, head.id) {
+            firsts.extend(piece?.as_chunks::<8>().0.iter().map(|first| u64::from_le_bytes(*first)));
+        }
+        let mut packs = Vec::with_capacity(head.packs as usize);
+        for piece in head.packs().read(view, &file, head.id) {
+            packs.extend(piece?.as_chunks::<COVERED>().0.iter().map(Covered::from_bytes));
+        }
+        if packs.iter().map(|pack| u64::from(pack.chunks)).sum::<u64>() != head.rows {
+            return None;
+        }
+        let numbers = packs.iter().map(|pack| number(pack).unwrap_or(GONE)).collect();
+        let (sieve, rescued) = (OnceLock::new(), OnceLock::new());
+        Some(Self { head, file, numbers, firsts, sieve, rescued })
+    }
+
+    /// Writes a run of `packs`, from rows in order of their prefixes whose packs are numbered as in `packs`. It counts
+    /// from now on, and those that it replaces do not. `numbers` are the reader's.
+    pub(crate) fn build(
+        view: &View,
+        packs: &[Covered],
+        numbers: Vec<u32>,
+        rows: impl Iterator<Item = Result<Row, Broken>>,
+        replaced: &[u64],
+    ) -> Option<Self> {
+        let total = packs.iter().map(|pack| u64::from(pack.chunks)).sum();
+        let mut sieve = Sieve::for_rows(total);
+        let id = new_id()?;
+        let mut tables: Vec<u64> = packs.iter().filter_map(|pack| Some(pack.table?.file)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        let head = Head { id, rows: total, packs: packs.len() as u32, lines: sieve.len() as u32, tables };
+        let firsts = write_rows(view, &head, packs, rows, &mut sieve).ok()?;
+        let file = File::open(mac_file::path(view, id, "rows")).ok()?;
+        let mut all = list(view);
+        all.retain(|head| !replaced.contains(&head.id));
+        all.push(head.clone());
+        let (sieve, rescued) = (OnceLock::from(Some(sieve)), OnceLock::new());
+        write_list(view, &all).then_some(Self { head, file, numbers, firsts, sieve, rescued })
+    }
+
+    /// Which it is.
+    pub(crate) fn id(&self) -> u64 {
+        self.head.id
+    }
+
+    /// How many rows it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.head.rows
+    }
+
+    /// Its reader's numbers of the packs that are listed.
+    pub(crate) fn packs(&self) -> impl Iterator<Item = u32> {
+        self.numbers.iter().copied().filter(|number| *number != GONE)
+    }
+
+    /// False: no chunk of this prefix is in it.
+    pub(crate) fn passes(&self, view: &View, prefix: u64) -> bool {
+        let read = || {
+            let pieces = self.head.sieve().read(view, &self.file, self.head.id);
+            Sieve::from_pieces(self.head.lines as usize, pieces)
+        };
+        self.sieve.get_or_init(read).as_ref().is_none_or(|sieve| sieve.passes(prefix))
+    }
+
+    /// Gives its sieve's memory back.
+    pub(crate) fn drop_sieve(&mut self) {
+        self.sieve.take();
+    }
+
+    /// Its rows of a prefix.
+    pub(crate) fn find(&self, view: &View, prefix: u64) -> Result<Vec<Row>, Broken> {
+        if let Some(rows) = self.rescued.get() {
+            return Ok(entry::with_prefix(rows, prefix).to_vec());
+        }
+        let behind = self.firsts.partition_point(|first| *first <= prefix);
+        let mut found = Vec::new();
+        // Rows of one prefix may go on from page to page.
+        for page in (0..behind as u64).rev() {
+            let rows = self.read(view, page)?;
+            found.extend(entry::with_prefix(&rows, prefix).iter().filter_map(|row| self.translate(*row)));
+            if self.firsts.get(page as usize).is_none_or(|first| *first < prefix) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Gives it rows of its own, all of its packs', in place of what the view has lost.
+    pub(crate) fn rescue(&self, rows: Vec<Row>) {
+        let _ = self.rescued.set(rows);
+    }
+
+    /// All rows in order of their prefixes.
+    pub(crate) fn rows<'a>(&'a self, view: &'a View) -> impl Iterator<Item = Result<Row, Broken>> + 'a {
+        let rescued = self.rescued.get();
+        let pages = if rescued.is_some() { 0 } else { self.head.pages().pieces() };
+        let read = move |page| {
+            let read = self.read(view, page);
+            let broken = read.is_err().then_some(Err(Broken));
+            let rows = read.unwrap_or_default().into_iter();
+            rows.filter_map(|row| self.translate(row)).map(Ok).chain(broken)
+        };
+        rescued.into_iter().flatten().map(|row| Ok(*row)).chain((0..pages).flat_map(read))
+    }
+
+    fn translate(&self, row: Row) -> Option<Row> {
+        let pack = self.numbers.get(row.pack as usize).copied().filter(|number| *number != GONE)?;
+        Some(Row { pack, ..row })
+    }
+
+    fn read(&self, view: &View, page: u64) -> Result<Vec<Row>, Broken> {
+        let (at, len) = self.head.pages().piece(page);
+        let bytes = mac_file::read(view, &self.file, self.head.id, at, len).ok_or(Broken)?;
+        Ok(bytes.as_chunks::<ROW_BYTES>().0.iter().map(|row| Row::from_bytes(*row)).collect())
+    }
+}
+
+/// Writes a run's file; gives the first prefix of each page.
+fn write_rows(
+    view: &View,
+    head: &Head,
+    packs: &[Covered],
+    rows: impl Iterator<Item = Result<Row, Broken>>,
+    sieve: &mut Sieve,
+) -> io::Result<Vec<u64>> {
+    let mut file = TaggedFile::create(view, head.id, "rows")?;
+    let (mut firsts, mut page, mut count) = (Vec::new(), Vec::new(), 0);
+    for row in rows {
+        let row = row.map_err(|Broken| io::Error::other("part of the view is lost"))?;
+        if page.is_empty() {
+            firsts.push(row.prefix);
+        }
+        sieve.insert(row.prefix);
+        page.extend_from_slice(&row.to_bytes());
+        count += 1;
+        if count % PAGE == 0 {
+            file.put(&page)?;
+            page.clear();
+        }
+    }
+    if !page.is_empty() {
+        file.put(&page)?;
+    }
+    if count != head.rows {
+        return Err(io::Error::other("not every chunk has a row"));
+    }
+    for piece in firsts.chunks(PIECE as usize / 8) {
+        file.put(&piece.iter().flat_map(|first: &u64| first.to_le_bytes()).collect::<Vec<u8>>())?;
+    }
+    for piece in sieve.pieces(PIECE as usize) {
+        file.put(&piece)?;
+    }
+    for piece in packs.chunks(PIECE as usize / COVERED) {
+        file.put(&piece.iter().flat_map(Covered::to_bytes).collect::<Vec<u8>>())?;
+    }
+    file.finish()?;
+    Ok(firsts)
+}
+
+/// Keeps copies of tables; gives the place of each.
+pub(crate) fn keep_tables<'a>(view: &View, tables: impl Iterator<Item = &'a Table>) -> Option<Vec<TableAt>> {
+    let id = new_id()?;
+    let mut file = TaggedFile::create(view, id, "tables").ok()?;
+    let mut places = Vec::new();
+    for table in tables {
+        let bytes = table.to_cached().ok()?;
+        let offset = file.put(&bytes).ok()?;
+        places.push(TableAt { file: id, offset, size: bytes.len() as u32 });
+    }
+    file.finish().ok().map(|()| places)
+}
+
+/// A table that was kept.
+pub(crate) fn table(view: &View, at: TableAt) -> Option<Table> {
+    let file = File::open(mac_file::path(view, at.file, "tables")).ok()?;
+    if u64::from(at.size) > file.metadata().ok()?.len() {
+        return None;
+    }
+    Table::from_cached(&mac_file::read(view, &file, at.file, at.offset, at.size as usize)?).ok()
+}
+
+/// Makes a run not count any more.
+pub(crate) fn forget(view: &View, id: u64) {
+    let Some(_turn) = view.turn() else { return };
+    let mut all = list(view);
+    all.retain(|head| head.id != id);
+    write_list(view, &all);
+}
+
+/// Removes files of runs that do not count: replaced ones, and those whose building was cut short.
+pub(crate) fn sweep(view: &View) {
+    let all = list(view);
+    let counts =
+        |name: &str| match name.split_once('.').map(|(id, ending)| (u64::from_str_radix(id, 16), ending)) {
+            Some((Ok(id), "rows")) => all.iter().any(|head| head.id == id),
+            Some((Ok(id), "tables")) => all.iter().any(|head| head.tables.contains(&id)),
+            _ => false,
+        };
+    for entry in fs::read_dir(mac_file::folder(view)).into_iter().flatten().flatten() {
+        if !entry.file_name().to_str().is_some_and(counts) {
+            mac_file::remove(&entry.path());
+        }
+    }
+}
+
+fn new_id() -> Option<u64> {
+    let mut id = [0; 8];
+    cipher::random(&mut id).ok()?;
+    Some(u64::from_le_bytes(id))
+}

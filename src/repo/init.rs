@@ -1,0 +1,154 @@
+//! Making repositories.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::hash::Key;
+use crate::codec::crypto::{cipher, key_slot};
+use crate::error::{Error, Result};
+use crate::model::config::{ChunkerParams, CipherKind};
+use crate::model::id::RepoId;
+use crate::repo::config::{keys_of, new_config};
+use crate::repo::keys;
+use crate::repo::repository::{Access, Repository};
+use crate::run_log::known::KnownPlace;
+use crate::storage::{Area, Created, Storage};
+
+/// Average chunk size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ChunkerProfile {
+    /// 64 KiB.
+    #[default]
+    K64,
+    /// 256 KiB.
+    K256,
+    /// 1 MiB.
+    M1,
+}
+
+/// What making a repository takes.
+#[derive(Debug, Clone)]
+pub struct InitOptions {
+    /// `None`: not encrypted.
+    pub password: Option<Zeroizing<String>>,
+    /// Average chunk size.
+    pub chunker: ChunkerProfile,
+    /// Compression level.
+    pub level: i32,
+    /// As in [`Access`].
+    pub cache: Option<PathBuf>,
+    /// As in [`Access`].
+    pub state: Option<PathBuf>,
+    /// Seconds for which a forgotten snapshot can be brought back.
+    pub undelete_window: u64,
+    /// Seconds without a heartbeat after which a session counts as dead.
+    pub stale_after: u64,
+    /// Share of parity, in percent; 0: none.
+    pub parity: u8,
+    /// Blocks may be deltas.
+    pub deltas: bool,
+    /// The repository whose chunks it names and cuts alike, so that what is copied between them stays packed as it is.
+    pub kin: Option<Kin>,
+}
+
+/// What siblings have in common.
+#[derive(Debug, Clone)]
+pub struct Kin {
+    master: Key,
+    family: RepoId,
+    encrypted: bool,
+    chunker: ChunkerParams,
+}
+
+impl Kin {
+    /// With this repository.
+    pub fn of(repo: &Repository) -> Self {
+        let config = repo.config();
+        Self {
+            master: repo.master().clone(),
+            family: config.family(),
+            encrypted: config.cipher != CipherKind::None,
+            chunker: config.chunker,
+        }
+    }
+
+    /// Whether a repository with or without a password may be a sibling. A master key that stands in one of them in
+    /// clear must not open the other.
+    pub fn allows(&self, encrypted: bool) -> bool {
+        self.encrypted == encrypted
+    }
+}
+
+/// The compression level of a repository made without another.
+pub const DEFAULT_LEVEL: i32 = 3;
+
+impl Default for InitOptions {
+    fn default() -> Self {
+        Self {
+            password: None,
+            chunker: ChunkerProfile::default(),
+            level: DEFAULT_LEVEL,
+            cache: None,
+            state: None,
+            undelete_window: 24 * 3600,
+            stale_after: 3600,
+            parity: 0,
+            deltas: true,
+            kin: None,
+        }
+    }
+}
+
+impl Repository {
+    /// Makes a repository: the key slot first, the configuration last; with it, it exists.
+    ///
+    /// # Errors
+    /// When there is one, or it could not be made durable.
+    pub fn init(storage: Arc<dyn Storage>, options: &InitOptions) -> Result<Self> {
+        let cannot = |why: &str| Error::CannotInit { location: storage.location(), why: why.to_owned() };
+        if Self::exists(storage.as_ref())? {
+            return Err(cannot("there is one already"));
+        }
+        // Whoever makes a repository here knows that it is another one than before.
+        KnownPlace::new(options.state.as_deref(), &storage.location()).clear()?;
+        let random = || -> Result<[u8; 32]> {
+            let mut bytes = [0u8; 32];
+            cipher::random(&mut bytes).map_err(Error::damaged("a new key"))?;
+            Ok(bytes)
+        };
+        let kin = options.kin.as_ref();
+        if kin.is_some_and(|kin| !kin.allows(options.password.is_some())) {
+            return Err(cannot("of two that share a key, both are encrypted or neither"));
+        }
+        let master = kin.map_or_else(|| random().map(Key::new), |kin| Ok(kin.master.clone()))?;
+        let mut id = [0u8; 16];
+        cipher::random(&mut id).map_err(Error::damaged("a new repository id"))?;
+        let mut config = new_config(RepoId::new(id), &master, options);
+        if let Some(kin) = kin {
+            config.set_family(kin.family);
+            config.chunker = kin.chunker;
+        }
+        let subkeys = keys_of(&master, &config);
+        let ring = Ring::new(config.cipher, config.repo, &subkeys);
+        if let Some(password) = &options.password {
+            keys::add(storage.as_ref(), &ring, &master, password.as_bytes(), "")?;
+        }
+        let bytes =
+            key_slot::close_config(&config, &subkeys.config).map_err(Error::making("the configuration"))?;
+        if storage.create(Area::Config, "1", &[&bytes])? == Created::Exists {
+            return Err(cannot("somebody else made one just now"));
+        }
+        let (cache, state) = (options.cache.clone(), options.state.clone());
+        let access = Access { password: options.password.clone(), cache, state, accept: false };
+        let repo = Self::open(storage, &access)?;
+        repo.storage().keep_reserve();
+        repo.cache().note(&Area::Config.path("1"), true);
+        if let Some(slot) = repo.slot() {
+            repo.cache().note(&Area::Keys.path(&slot.hex()), true);
+        }
+        Ok(repo)
+    }
+}

@@ -1,0 +1,209 @@
+//! Key slots: one file for each password, all wrapping the same master key.
+
+use std::io;
+
+use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::hash::Key;
+use crate::codec::crypto::kdf::KdfParams;
+use crate::codec::crypto::key_slot::SlotLabel;
+use crate::codec::crypto::{hash, kdf, key_slot};
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::Time;
+use crate::model::id::{KeyId, RepoId};
+use crate::repo::{objects, snapshots};
+use crate::storage::{Area, Created, Storage, names};
+use crate::util::host;
+
+const MAX_SLOT: u64 = 64 << 10;
+
+/// A slot's id and bytes, or what is wrong with it.
+pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
+
+/// Writes a slot for a password.
+///
+/// # Errors
+/// When it could not be made durable.
+pub fn add(storage: &dyn Storage, ring: &Ring, master: &Key, password: &[u8], label: &str) -> Result<KeyId> {
+    let label = SlotLabel {
+        created: Time::now(),
+        host: host::host_name(),
+        user: host::user_name(),
+        label: label.to_owned(),
+    };
+    let bytes = key_slot::close(&ring.repo, master, &ring.meta, password, kdf::DEFAULT, &label)
+        .map_err(failure("a key slot, being written,".to_owned()))?;
+    let id = KeyId::new(hash::sha256(&bytes));
+    match storage.create(Area::Keys, &id.hex(), &[&bytes])? {
+        Created::New => Ok(id),
+        Created::Exists => Err(Error::Refused(format!("a key slot named {id} exists already"))),
+    }
+}
+
+/// All slots: (id, bytes). A slot that is not what its name says is an error in its place.
+///
+/// # Errors
+/// When they could not be listed.
+pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
+    let listed = names::list(storage, Area::Keys)?;
+    Ok(listed.into_iter().map(|found| (found.name.clone(), read(storage, &found.name))).collect())
+}
+
+fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
+    let id = KeyId::parse(name).map_err(|_| objects::unknown_name(Area::Keys, name))?;
+    let bytes = storage.read(Area::Keys, name, MAX_SLOT)?;
+    if hash::sha256(&bytes) != *id.as_bytes() {
+        let why = Malformed::because("its bytes do not hash to its name");
+        return Err(Error::Damaged { what: Area::Keys.path(name), source: why });
+    }
+    objects::check_header(Area::Keys, name, &bytes)?;
+    Ok((id, bytes))
+}
+
+/// For `map_err`: that this machine has too little memory is no damage.
+fn failure(what: String) -> impl FnOnce(Malformed) -> Error {
+    move |source| match source == Malformed::because(kdf::NO_MEMORY) {
+        true => Error::Io { doing: "derive the key of", what, source: io::ErrorKind::OutOfMemory.into() },
+        false => Error::Damaged { what, source },
+    }
+}
+
+/// Which slots a password is tried on.
+#[derive(Debug, Clone, Default)]
+pub struct KeyChoice {
+    /// Only the slot whose id begins so, whatever it costs.
+    pub only: Option<String>,
+    /// The slot that opened the repository last: it is tried first.
+    pub last: Option<KeyId>,
+}
+
+/// Slots that are read at most. Whoever may only add objects can add any number.
+const MAX_READ: usize = 256;
+/// Slots that are tried at most.
+const MAX_TRIED: usize = 64;
+/// What all of them may cost together: about ten seconds.
+const BUDGET: u64 = MAX_TRIED as u64 * DEFAULT_COST;
+/// Memory that one of them may take, in KiB.
+const MAX_MEMORY: u32 = 512 << 10;
+const DEFAULT_COST: u64 = kdf::DEFAULT.cost();
+
+/// A whole slot of this repository.
+struct Candidate {
+    id: KeyId,
+    bytes: Vec<u8>,
+    costs: KdfParams,
+    modified: Option<Time>,
+}
+
+impl Candidate {
+    fn open(&self, password: &[u8]) -> Result<Option<(KeyId, Key)>> {
+        let opened = key_slot::open(&self.bytes, password);
+        let opened = opened.map_err(failure(Area::Keys.path(&self.id.hex())))?;
+        Ok(opened.map(|key| (self.id, key)))
+    }
+
+    /// What is tried first: the slots that cost no more than this program's own, the oldest first, since a store's clock
+    /// does not let a stranger's slot be older than the owner's; then the others, by cost.
+    fn order(&self) -> (u64, bool, Option<Time>, KeyId) {
+        (self.costs.cost().max(DEFAULT_COST), self.modified.is_none(), self.modified, self.id)
+    }
+}
+
+/// The master key and the slot that the password opens. Costs are a slot's own claim, and anybody who may add objects can
+/// make one that claims the highest: so what opened the repository last is tried first, then what is cheap, and number and
+/// costs are bounded.
+///
+/// # Errors
+/// `WrongPassword` when none does; what is wrong with a slot when no whole one is left.
+pub fn unlock(
+    storage: &dyn Storage,
+    repo: &RepoId,
+    password: &[u8],
+    choice: &KeyChoice,
+) -> Result<(KeyId, Key)> {
+    if let Some(prefix) = &choice.only {
+        return unlock_only(storage, repo, password, prefix);
+    }
+    let last = choice.last.and_then(|id| candidate(storage, repo, &id.hex(), None).ok().flatten());
+    match last.as_ref().map_or(Ok(None), |last| last.open(password)) {
+        Ok(Some(found)) => return Ok(found),
+        Err(err) if err.is_out_of_memory() => return Err(err),
+        // Whatever else is wrong with it, others are tried.
+        _ => {}
+    }
+    let mut listed = storage.list(Area::Keys)?;
+    listed.retain(|found| choice.last.is_none_or(|last| found.name != last.hex()));
+    listed.sort_by(|a, b| {
+        (a.modified.is_none(), a.modified, &a.name).cmp(&(b.modified.is_none(), b.modified, &b.name))
+    });
+    let mut untried = listed.len().saturating_sub(MAX_READ);
+    let (mut candidates, mut trouble, mut whole) = (Vec::new(), None, usize::from(last.is_some()));
+    for found in listed.into_iter().take(MAX_READ) {
+        match candidate(storage, repo, &found.name, found.modified) {
+            Ok(found) => {
+                whole += 1;
+                candidates.extend(found);
+            }
+            Err(err) => trouble = Some(err),
+        }
+    }
+    candidates.sort_by_key(Candidate::order);
+    let mut spent = 0;
+    for (number, candidate) in candidates.iter().enumerate() {
+        let costs = candidate.costs.cost();
+        if number >= MAX_TRIED || candidate.costs.memory > MAX_MEMORY || spent + costs > BUDGET {
+            untried += 1;
+            continue;
+        }
+        spent += costs;
+        match candidate.open(password) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(err) => {
+                whole -= 1;
+                trouble = Some(err);
+            }
+        }
+    }
+    match trouble {
+        Some(err) if whole == 0 || err.is_out_of_memory() => Err(err),
+        None if whole == 0 => Err(Error::Missing { what: "a key slot that can be read".into() }),
+        _ => Err(Error::WrongPassword { location: storage.location(), untried }),
+    }
+}
+
+/// The slot at `name`; `None` where it is one of another repository.
+fn candidate(
+    storage: &dyn Storage,
+    repo: &RepoId,
+    name: &str,
+    modified: Option<Time>,
+) -> Result<Option<Candidate>> {
+    let (id, bytes) = read(storage, name)?;
+    let damaged = || Error::damaged(Area::Keys.path(name));
+    if key_slot::repo_of(&bytes).map_err(damaged())? != *repo {
+        return Ok(None);
+    }
+    let costs = key_slot::costs(&bytes).map_err(damaged())?;
+    Ok(Some(Candidate { id, bytes, costs, modified }))
+}
+
+fn unlock_only(storage: &dyn Storage, repo: &RepoId, password: &[u8], prefix: &str) -> Result<(KeyId, Key)> {
+    let lower = prefix.to_ascii_lowercase();
+    let listed = storage.list(Area::Keys)?;
+    let names: Vec<String> =
+        listed.into_iter().map(|found| found.name).filter(|name| name.starts_with(&lower)).collect();
+    let name = match names.as_slice() {
+        [only] => only,
+        [] => return Err(Error::Usage(format!("no key slot's id begins with '{prefix}'"))),
+        several => {
+            let why = snapshots::ambiguous(several.iter().cloned());
+            return Err(Error::Usage(format!("'{prefix}' names no key slot: {why}")));
+        }
+    };
+    let opened = match candidate(storage, repo, name, None)? {
+        Some(slot) => slot.open(password)?,
+        None => return Err(Error::Refused(format!("the key slot {name} belongs to another repository"))),
+    };
+    opened.ok_or_else(|| Error::WrongPassword { location: storage.location(), untried: 0 })
+}

@@ -1,0 +1,22 @@
+//! A repository on a storage, in wings: keys and configuration, sessions, packs, snapshots, the index, reading,
+//! writing, walking stored trees, and committing.
+
+pub mod cache;
+pub mod commit;
+pub(crate) mod config;
+pub mod divergence;
+pub mod enclosing;
+pub mod index;
+pub mod init;
+pub mod keys;
+pub mod objects;
+pub mod repository;
+pub mod snapshots;
+
+pub mod gc;
+pub mod pack;
+pub mod random;
+pub mod read;
+pub mod sessions;
+pub mod walk;
+pub mod write;

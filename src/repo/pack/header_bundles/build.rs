@@ -1,0 +1,50 @@
+//! Segments of packs that were just written.
+
+use crate::codec::crypto::{cipher, sealed_object};
+use crate::codec::pack::header_bundle::Contents;
+use crate::error::Result;
+use crate::model::id::PackId;
+use crate::repo::objects;
+use crate::repo::pack::header_bundles::{FEWEST, FULL};
+use crate::repo::repository::Repository;
+use crate::storage::Area;
+
+/// What packs begin with, until there is enough for a segment.
+#[derive(Debug, Default)]
+pub(crate) struct Gathering {
+    contents: Vec<(PackId, u64, u32)>,
+    fronts: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Gathering {
+    /// Adds a pack of so many bytes that begins so; what is full is given away. An empty front is none.
+    pub(crate) fn add(&mut self, pack: PackId, len: u64, front: Vec<u8>) -> Option<Self> {
+        if front.is_empty() {
+            return None;
+        }
+        self.contents.push((pack, len, front.len() as u32));
+        self.bytes += front.len();
+        self.fronts.push(front);
+        (self.bytes >= FULL).then(|| std::mem::take(self))
+    }
+
+    /// Writes the segment.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub(crate) fn write(self, repo: &Repository) -> Result<()> {
+        let name = cipher::new_id()?.hex();
+        let head = objects::close(repo.ring(), sealed_object::SEGMENT, &name, &Contents(self.contents))?;
+        let parts = std::iter::once(head).chain(self.fronts).collect();
+        repo.storage().create_owned(Area::Index, &name, parts).map(drop)
+    }
+
+    /// Writes what is left, if it is worth an object.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn finish(self, repo: &Repository) -> Result<()> {
+        if self.fronts.len() >= FEWEST { self.write(repo) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,101 @@
+//! Tables from segments, for a machine that lacks many of them.
+
+use std::collections::HashMap;
+
+use crate::codec::pack::Table;
+use crate::codec::pack::header_bundle::Part;
+use crate::model::id::PackId;
+use crate::repo::pack::header_bundles::{FEWEST, Segment, all};
+use crate::repo::repository::Repository;
+use crate::util::parallel;
+
+/// Segments in memory at once.
+const WINDOW: usize = 2;
+
+/// A pack that is wanted: its number among others, and its length.
+type Wanted = (u32, u64);
+
+/// Packs whose tables are lacking, and the segments that may have them.
+#[derive(Debug)]
+pub(crate) struct Fetching<'a> {
+    repo: &'a Repository,
+    lacking: HashMap<PackId, Wanted>,
+    /// The best one last.
+    segments: Vec<Segment>,
+}
+
+impl<'a> Fetching<'a> {
+    /// Looks for these packs, if they are many. What cannot be read is said, and counts as none.
+    pub(crate) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Self {
+        let mut fetching = Self { repo, lacking, segments: Vec::new() };
+        if fetching.lacking.len() < FEWEST {
+            return fetching;
+        }
+        let all = all(repo).unwrap_or_else(|err| {
+            repo.warn(format!("{}: reading the packs' own tables", err.chain()));
+            Vec::new()
+        });
+        for (name, opened) in all {
+            match opened {
+                Ok(segment) => fetching.segments.push(segment),
+                Err(err) => fetching.warn(&name, &err.chain()),
+            }
+        }
+        // One of two that hold the same is not read then.
+        let Self { lacking, segments, .. } = &mut fetching;
+        segments.sort_by_cached_key(|segment| wanted(segment, lacking).count());
+        fetching
+    }
+
+    /// Some of them, each with its number; none where there are no more.
+    pub(crate) fn next(&mut self) -> Vec<(u32, Table)> {
+        loop {
+            let mut window = Vec::new();
+            while window.len() < WINDOW
+                && let Some(segment) = self.segments.pop()
+            {
+                if is_worth_it(&segment, &self.lacking) {
+                    window.push(segment);
+                }
+            }
+            if window.is_empty() {
+                return Vec::new();
+            }
+            let (repo, lacking) = (self.repo, &self.lacking);
+            let read =
+                parallel::map(&window, WINDOW, |segment| segment.tables(repo, |part| wants(lacking, part)));
+            let mut found = Vec::new();
+            for (segment, tables) in window.iter().zip(read) {
+                match tables {
+                    Ok(tables) => found.extend(tables.into_iter().filter_map(|(part, table)| {
+                        self.lacking.remove(&part.pack).map(|(number, _)| (number, table))
+                    })),
+                    Err(err) if err.is_missing() => {}
+                    Err(err) => self.warn(&segment.name, &err.chain()),
+                }
+            }
+            if !found.is_empty() {
+                return found;
+            }
+        }
+    }
+
+    fn warn(&self, name: &str, why: &str) {
+        self.repo.warn(format!("{why}: segment {name} counts as none, and `snap repair index` removes it"));
+    }
+}
+
+fn wants(lacking: &HashMap<PackId, Wanted>, part: &Part) -> bool {
+    lacking.get(&part.pack).is_some_and(|(_, len)| *len == part.pack_len)
+}
+
+fn wanted<'a>(segment: &'a Segment, lacking: &'a HashMap<PackId, Wanted>) -> impl Iterator<Item = &'a Part> {
+    segment.parts.iter().filter(|part| wants(lacking, part))
+}
+
+/// Whether it brings many tables, or not much else.
+fn is_worth_it(segment: &Segment, lacking: &HashMap<PackId, Wanted>) -> bool {
+    let (count, bytes) = wanted(segment, lacking)
+        .fold((0, 0), |(count, bytes), part| (count + 1, bytes + u64::from(part.len)));
+    count >= FEWEST / 2 || count >= 2 && bytes * 4 >= segment.len
+}

@@ -1,0 +1,129 @@
+//! What a collection does for segments in its end: packs that are in none get into one, and segments of packs that are gone
+//! go as well.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+use crate::model::id::PackId;
+use crate::repo::pack::header_bundles::{FEWEST, FULL, Gathering, Segment, THREADS, all};
+use crate::repo::pack::packs;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Sight;
+use crate::storage::Area;
+use crate::util::parallel;
+
+/// What may be done to segments.
+#[derive(Debug, Clone, Copy)]
+pub struct May {
+    /// There is room for new ones.
+    pub add: bool,
+    /// Those that nobody needs may go.
+    pub remove: bool,
+}
+
+/// Sees to the segments of a far store. Nobody needs them: what cannot be done is said, and is no failure.
+///
+/// # Errors
+/// When the run was interrupted.
+pub fn tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
+    match try_tend(repo, may, stop) {
+        Err(err) if !matches!(err, Error::Interrupted) => {
+            repo.warn(format!("{}: nothing is lost, but segments are not as they should be", err.chain()));
+            Ok(())
+        }
+        ended => ended,
+    }
+}
+
+fn try_tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
+    if !repo.storage().is_far() {
+        return Ok(());
+    }
+    // Segments before packs: each is written after its packs, so that one of which no pack is listed has lost them.
+    let (mut segments, mut dropped) = (Vec::new(), Vec::new());
+    for (name, opened) in all(repo)? {
+        match opened {
+            Ok(segment) => segments.push(segment),
+            Err(err) => {
+                let what = if may.remove { "is removed" } else { "is of no use" };
+                repo.warn(format!("{}: segment {name} {what}", err.chain()));
+                dropped.push(name);
+            }
+        }
+    }
+    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+    let mut bare: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
+    bare.retain(|id, _| !sight.condemned.contains(id) && !sight.damaged.contains(id));
+    let sparse = take_covered(segments, &mut bare, &mut dropped);
+    if may.add && bare.len() >= FEWEST {
+        write(repo, &bare, stop)?;
+        dropped.extend(sparse);
+    }
+    if may.remove && !dropped.is_empty() {
+        dropped.iter().try_for_each(|name| repo.storage().remove(Area::Index, name))?;
+        repo.storage().sync(Area::Index)?;
+    }
+    Ok(())
+}
+
+/// Takes away from `bare` what segments hold that stay; those that hold nothing more are dropped. Returns those that are to
+/// be replaced once there is enough for others.
+fn take_covered(
+    mut segments: Vec<Segment>,
+    bare: &mut HashMap<PackId, u64>,
+    dropped: &mut Vec<String>,
+) -> Vec<String> {
+    let alive = |segment: &Segment, packs: &HashMap<PackId, u64>| {
+        segment.parts.iter().filter(|part| packs.get(&part.pack) == Some(&part.pack_len)).count()
+    };
+    segments.sort_by_cached_key(|segment| std::cmp::Reverse(alive(segment, bare)));
+    let mut sparse = Vec::new();
+    for segment in segments {
+        let some = alive(&segment, bare);
+        let is_small = segment.parts.len() < FEWEST && segment.len < FULL as u64;
+        if some == 0 {
+            dropped.push(segment.name);
+        } else if is_small || some * 2 < segment.parts.len() {
+            sparse.push(segment.name);
+        } else {
+            for part in &segment.parts {
+                bare.remove(&part.pack);
+            }
+        }
+    }
+    sparse
+}
+
+/// Segments of these packs; a few may be left over for the next time.
+fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> Result<()> {
+    let mut packs: Vec<(PackId, u64)> = packs.iter().map(|(id, len)| (*id, *len)).collect();
+    packs.sort_unstable();
+    let mut gathering = Gathering::default();
+    for window in packs.chunks(THREADS) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let fronts =
+            parallel::map(window, THREADS, |(id, len)| packs::front(repo.storage(), repo.ring(), id, *len));
+        for ((id, len), front) in window.iter().zip(fronts) {
+            match front {
+                Ok(front) => {
+                    if let Some(full) = gathering.add(*id, *len, front) {
+                        full.write(repo)?;
+                    }
+                }
+                // Whoever needs it asks the pack, and is told what is wrong with it.
+                Err(err) if err.is_damage() || err.is_missing() => {}
+                Err(err) => return Err(err),
+            }
+        }
+    }
+    gathering.finish(repo)
+}
+
+/// Removes a segment that was found wrong; whether it is gone. Why not is said.
+pub fn remove(repo: &Repository, name: &str) -> bool {
+    let removed = repo.storage().remove(Area::Index, name);
+    removed.inspect_err(|err| repo.warn(err.chain())).is_ok()
+}

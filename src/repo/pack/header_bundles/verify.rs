@@ -1,0 +1,83 @@
+//! What segments say of packs, to be compared with what those say themselves.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use crate::codec::crypto::hash::sha256;
+use crate::codec::pack::Table;
+use crate::error::{Error, Result};
+use crate::model::id::PackId;
+use crate::repo::pack::header_bundles::{all, why};
+use crate::repo::repository::Repository;
+use crate::storage::Area;
+
+/// What all segments say.
+#[derive(Debug, Default)]
+pub struct Claims {
+    said: HashMap<PackId, Vec<Claim>>,
+    wrong: Mutex<BTreeMap<String, String>>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    segment: String,
+    pack_len: u64,
+    /// Of the table.
+    sum: [u8; 32],
+}
+
+impl Claims {
+    /// Reads all segments. Those that cannot be read are wrong.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn of(repo: &Repository) -> Result<Self> {
+        let mut claims = Self::default();
+        for (name, opened) in all(repo)? {
+            match opened.and_then(|segment| segment.tables(repo, |_| true)) {
+                Ok(tables) => {
+                    for (part, table) in &tables {
+                        let sum = sum(table)?;
+                        let claim = Claim { segment: name.clone(), pack_len: part.pack_len, sum };
+                        claims.said.entry(part.pack).or_default().push(claim);
+                    }
+                }
+                Err(err) if err.is_missing() => {}
+                Err(err) => claims.found(&name, why(&name, &err)),
+            }
+        }
+        Ok(claims)
+    }
+
+    fn found(&self, segment: &str, why: String) {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.entry(segment.to_owned()).or_insert(why);
+    }
+
+    /// Compares with a pack's own table.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn compare(&self, pack: &PackId, len: u64, table: &Table) -> Result<()> {
+        let Some(claims) = self.said.get(pack) else { return Ok(()) };
+        let own = sum(table)?;
+        for claim in claims.iter().filter(|claim| claim.pack_len != len || claim.sum != own) {
+            let path = Area::Index.path(&claim.segment);
+            self.found(
+                &claim.segment,
+                format!("{path} says something else of pack {} than the pack", pack.short()),
+            );
+        }
+        Ok(())
+    }
+
+    /// Segments that are wrong, and why.
+    pub fn wrong(self) -> BTreeMap<String, String> {
+        self.wrong.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sum(table: &Table) -> Result<[u8; 32]> {
+    let rule = |_| Error::Bug { what: "a table that was read can be written" };
+    table.to_cached().map(|bytes| sha256(&bytes)).map_err(rule)
+}

@@ -1,0 +1,194 @@
+//! Packs in storage: written whole, named by their hash, read by table and block.
+
+use crate::codec::chunk::block::SealedBlock;
+use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::hash::{ChunkType, Hasher};
+use crate::codec::pack;
+use crate::codec::pack::{ENDS, Ends, Frame, Table};
+use crate::error;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::id::{PackId, SnapshotId};
+use crate::repo::pack::parity;
+use crate::storage::{Area, Created, Storage};
+
+/// Bytes read at once to hash a pack.
+const SPAN: u64 = 1 << 20;
+
+/// Copies of one damaged pack that may stand in quarantine.
+const MOST_COPIES: usize = 1000;
+
+/// Bytes of a pack's front that are read at once: as many as the table of a pack of chunks of the usual size takes.
+const GUESS: u64 = 64 << 10;
+
+/// A pack that is complete and durable.
+#[derive(Debug)]
+pub struct StoredPack {
+    /// Its name.
+    pub id: PackId,
+    /// Its length.
+    pub len: u64,
+    /// What it holds.
+    pub table: Table,
+    /// What it begins with, up to its first block; empty where nobody needs it, as the store is near.
+    pub front: Vec<u8>,
+}
+
+/// Writes blocks of one type as a pack, and then its sidecar if there is to be a `share` of parity.
+///
+/// # Errors
+/// When it could not be made durable. A name that exists is an error: packs are random, so it cannot be ours. That the
+/// sidecar could not be written is none, and stands beside the pack.
+pub fn write(
+    storage: &dyn Storage,
+    ring: &Ring,
+    (kind, session): (ChunkType, SnapshotId),
+    blocks: Vec<SealedBlock>,
+    share: u8,
+) -> Result<(StoredPack, Result<u64>)> {
+    let Frame { head, tail } = pack::frame(ring, kind, session, &blocks).map_err(Error::making("a pack"))?;
+    let (table, sealed) = Table::of_blocks(kind, session, head.len() as u32, blocks);
+    let front = if storage.is_far() { head.clone() } else { Vec::new() };
+    let parts: Vec<Vec<u8>> = std::iter::once(head).chain(sealed).chain([tail]).collect();
+    let mut hasher = Hasher::default();
+    parts.iter().for_each(|part| hasher.update(part));
+    let id = PackId::new(hasher.finish());
+    let len = parts.iter().map(|part| part.len() as u64).sum();
+    let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let sidecar = parity::of_parts(id, &slices, share);
+    if storage.create_owned(Area::Packs, &id.hex(), parts)? == Created::Exists {
+        return Err(Error::Refused(format!("pack {id} exists before it was written")));
+    }
+    let sidecar = sidecar.and_then(|sidecar| parity::write(storage, id, &sidecar));
+    Ok((StoredPack { id, len, table, front }, sidecar))
+}
+
+/// A pack's table, from the front or, where that is damaged, from the end.
+///
+/// # Errors
+/// When neither is whole.
+pub fn read_table(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> Result<Table> {
+    let front = table_at(storage, ring, id, len, false);
+    match front {
+        Err(err) if err.is_damage() => table_at(storage, ring, id, len, true).map_err(|_| err),
+        other => other,
+    }
+}
+
+/// One of a pack's two tables.
+///
+/// # Errors
+/// When it is damaged or cannot be read.
+pub fn table_at(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
+    let name = id.hex();
+    table_by(&|at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out), ring, id, len, at_end)
+}
+
+/// As [`table_at`], of a pack whose bytes come from `read`.
+///
+/// # Errors
+/// When it is damaged or cannot be read.
+pub fn table_by(
+    read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+    ring: &Ring,
+    id: &PackId,
+    len: u64,
+    at_end: bool,
+) -> Result<Table> {
+    let name = id.hex();
+    let damaged = || Error::damaged(Area::Packs.path(&name));
+    if !at_end {
+        return pack::open_front(ring, &front_by(read, &name, len)?, len).map_err(damaged());
+    }
+    let short = Malformed::because("too short for a pack");
+    let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
+    let ends = Ends::parse(&ends_at(read, tail)?, len).map_err(damaged())?;
+    let start = tail.checked_sub(u64::from(ends.table_len)).ok_or(short).map_err(damaged())?;
+    let mut sealed = vec![0u8; ends.table_len as usize];
+    read(start, &mut sealed)?;
+    ends.open_table(ring, sealed).map_err(damaged())
+}
+
+/// What a pack begins with, up to its first block, once its table has been opened.
+///
+/// # Errors
+/// When it is damaged or cannot be read.
+pub(crate) fn front(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> Result<Vec<u8>> {
+    let name = id.hex();
+    let front = front_by(&|at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out), &name, len)?;
+    pack::open_front(ring, &front, len).map_err(Error::damaged(Area::Packs.path(&name)))?;
+    Ok(front)
+}
+
+/// Preamble and table as they stand in a pack's beginning. From afar one request takes as long as the other, and most tables
+/// come with the first.
+fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
+    let damaged = || Error::damaged(Area::Packs.path(name));
+    let tail = len.checked_sub(ENDS as u64).ok_or(Malformed::because("too short for a pack"));
+    let mut front = vec![0u8; GUESS.min(tail.map_err(damaged())?) as usize];
+    match read(0, &mut front) {
+        // It may lie behind the table.
+        Err(err) if err.is_damage() && !err.is_missing() => front.clear(),
+        read => read?,
+    }
+    let ends = match front.first_chunk::<ENDS>() {
+        Some(ends) => *ends,
+        None => ends_at(read, 0)?,
+    };
+    let table_len = Ends::parse(&ends, len).map_err(damaged())?.table_len as usize;
+    if front.len() < ENDS + table_len {
+        front = ends.to_vec();
+        front.resize(ENDS + table_len, 0);
+        read(ENDS as u64, error::part_mut(&mut front, ENDS..ENDS + table_len, "there is room for a table")?)?;
+    }
+    front.truncate(ENDS + table_len);
+    Ok(front)
+}
+
+fn ends_at(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; ENDS]> {
+    let mut ends = [0u8; ENDS];
+    read(at, &mut ends).map(|()| ends)
+}
+
+/// The hash of a pack's bytes as they are.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
+    let (name, mut hasher, mut span) = (id.hex(), Hasher::default(), Vec::new());
+    let mut at = 0u64;
+    while at < len {
+        let some = SPAN.min(len - at);
+        span.resize(some as usize, 0);
+        storage.read_range(Area::Packs, &name, at, &mut span)?;
+        hasher.update(&span);
+        at += some;
+    }
+    Ok(hasher.finish())
+}
+
+/// What is wrong with a pack whose bytes do not hash to its name.
+pub fn not_its_name(id: &PackId) -> Error {
+    let source = Malformed::because("its bytes do not hash to its name");
+    Error::Damaged { what: Area::Packs.path(&id.hex()), source }
+}
+
+/// Moves a damaged pack to quarantine, durably; the name it has there.
+///
+/// # Errors
+/// When it could not be made durable there.
+pub fn set_aside(storage: &dyn Storage, id: &PackId) -> Result<String> {
+    let name = id.hex();
+    for number in 0..MOST_COPIES {
+        let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };
+        match storage.move_to((Area::Packs, &name), (Area::Quarantine, &aside)) {
+            Ok(Created::New) => return Ok(aside),
+            // Another damaged copy of it was moved there before.
+            Ok(Created::Exists) => {}
+            // Another repair was faster: it has saved what this one has.
+            Err(err) if err.is_missing() => return Ok(aside),
+            Err(err) => return Err(err),
+        }
+    }
+    Err(Error::Refused(format!("{MOST_COPIES} copies of pack {} stand in quarantine", id.short())))
+}

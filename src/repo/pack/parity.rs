@@ -1,0 +1,259 @@
+//! Sidecars of packs in storage: written when a pack is, and used where one turns out to be damaged.
+//!
+//! The pack is durable first, its sidecar after it: a pack without one is as good as any pack was before, and the next
+//! collection writes it; a sidecar without its pack is garbage, which anybody may remove who lists sidecars first and packs
+//! after them. Nothing that a sidecar gives is believed: a pack rebuilt by it must hash to its name, and then every
+//! block and chunk of it is verified as always.
+
+use std::collections::BTreeMap;
+
+use crate::codec::crypto::hash::sha256;
+use crate::codec::pack::parity;
+use crate::codec::pack::parity::{HEADER, Layout, MAX_PACK, Sums};
+use crate::error;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::id::PackId;
+use crate::repo::pack::packs;
+use crate::storage::{Area, Created, Storage};
+
+/// Bytes read at once.
+const SPAN: usize = 1 << 20;
+
+fn damaged(pack: &PackId) -> impl FnOnce(Malformed) -> Error {
+    Error::damaged(Area::Parity.path(&pack.hex()))
+}
+
+/// The sidecar of a pack whose bytes lie in `parts`, in parts; none where there is to be none.
+///
+/// # Errors
+/// When it cannot be computed.
+pub fn of_parts(pack: PackId, parts: &[&[u8]], share: u8) -> Result<Vec<Vec<u8>>> {
+    let len = parts.iter().map(|part| part.len() as u64).sum();
+    let Some(layout) = Layout::new(pack, len, share) else { return Ok(Vec::new()) };
+    parity::sidecar(&layout, parts).map(Vec::from).map_err(damaged(&pack))
+}
+
+/// Writes a sidecar, whose pack is durable, if there is one; how many bytes it has. An existing one is left: it can only be
+/// the same.
+///
+/// # Errors
+/// When it could not be made durable.
+pub fn write(storage: &dyn Storage, pack: PackId, sidecar: &[Vec<u8>]) -> Result<u64> {
+    let parts: Vec<&[u8]> = sidecar.iter().map(Vec::as_slice).collect();
+    if !parts.is_empty() {
+        storage.create(Area::Parity, &pack.hex(), &parts)?;
+    }
+    Ok(parts.iter().map(|part| part.len() as u64).sum())
+}
+
+/// Writes the sidecar of a pack that is there, in the place of the one it has: then the new one is made first.
+///
+/// # Errors
+/// When the pack is gone or not what it was (nothing is written then), or the sidecar could not be made durable.
+pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> Result<u64> {
+    let Some(layout) = Layout::new(pack, len, share) else { return Ok(0) };
+    let name = pack.hex();
+    let bytes = storage.read(Area::Packs, &name, MAX_PACK)?;
+    if sha256(&bytes) != *pack.as_bytes() {
+        return Err(packs::not_its_name(&pack));
+    }
+    let [head, parity, tail] = parity::sidecar(&layout, &[&bytes]).map_err(damaged(&pack))?;
+    let parts: [&[u8]; 3] = [&head, &parity, &tail];
+    if storage.create(Area::Parity, &name, &parts)? == Created::Exists {
+        storage.remove(Area::Parity, &name)?;
+        storage.create(Area::Parity, &name, &parts)?;
+    }
+    Ok(layout.sidecar_len())
+}
+
+/// Removes the sidecar of a pack that is gone, if it has one.
+///
+/// # Errors
+/// When it is still there.
+pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<()> {
+    storage.remove(Area::Parity, &pack.hex())
+}
+
+/// All listed sidecars with their lengths. To be listed before packs are: one that is not among those has lost its pack.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn list(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
+    let listed = storage.list(Area::Parity)?;
+    Ok(listed.iter().filter_map(|found| Some((PackId::parse(&found.name).ok()?, found.len))).collect())
+}
+
+/// How the sidecar of a pack of `len` bytes is laid out, if all of it, `sidecar` bytes by the listing, is what was written.
+///
+/// # Errors
+/// When it is missing, damaged, or of a pack of another length.
+pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) -> Result<Layout> {
+    let bad = |why| Err(damaged(pack)(Malformed::because(why)));
+    let name = pack.hex();
+    let front = front(storage, pack)?;
+    let (layout, sums) = &front;
+    if layout.len != len {
+        return bad("it is of a pack of another length");
+    }
+    if sidecar != layout.sidecar_len() {
+        return bad("it has not the length that it says");
+    }
+    if end(storage, pack, layout.sidecar_len())? != front {
+        return bad("its two ends differ");
+    }
+    let mut shards = vec![0; layout.parity_len() as usize];
+    storage.read_range(Area::Parity, &name, layout.parity_at(), &mut shards)?;
+    match sums.wrong_parity(layout, &shards) {
+        0 => Ok(*layout),
+        wrong => Err(damaged(pack)(Malformed::with(format!(
+            "{wrong} of its {} shards are damaged",
+            layout.parity
+        )))),
+    }
+}
+
+/// Header and hashes, from the front or, where that is damaged, from the end.
+fn head(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
+    match front(storage, pack) {
+        Err(err) if err.is_damage() && !err.is_missing() => {
+            let found = list(storage)?.into_iter().find(|(id, _)| id == pack);
+            let Some((_, len)) = found else { return Err(err) };
+            end(storage, pack, len).map_err(|_| err)
+        }
+        other => other,
+    }
+}
+
+fn front(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
+    let layout = header(storage, pack, 0)?;
+    sums(storage, pack, layout, HEADER as u64)
+}
+
+fn end(storage: &dyn Storage, pack: &PackId, len: u64) -> Result<(Layout, Sums)> {
+    let cut = || damaged(pack)(Malformed::because("cut short"));
+    let at = len.checked_sub(HEADER as u64).ok_or_else(cut)?;
+    let layout = header(storage, pack, at)?;
+    sums(storage, pack, layout, at.checked_sub(layout.sums_len() as u64).ok_or_else(cut)?)
+}
+
+fn header(storage: &dyn Storage, pack: &PackId, at: u64) -> Result<Layout> {
+    let mut bytes = [0; HEADER];
+    storage.read_range(Area::Parity, &pack.hex(), at, &mut bytes)?;
+    let layout = Layout::decode(&bytes).map_err(damaged(pack))?;
+    match layout.pack == *pack {
+        true => Ok(layout),
+        false => Err(damaged(pack)(Malformed::because("it is that of another pack"))),
+    }
+}
+
+fn sums(storage: &dyn Storage, pack: &PackId, layout: Layout, at: u64) -> Result<(Layout, Sums)> {
+    let mut bytes = vec![0; layout.sums_len()];
+    storage.read_range(Area::Parity, &pack.hex(), at, &mut bytes)?;
+    let sums = Sums::decode(&layout, &bytes).map_err(damaged(pack))?;
+    Ok((layout, sums))
+}
+
+/// What of these bytes can be read, with zeros for the rest. A span that cannot be is tried again shard by shard.
+fn read_patchy(
+    storage: &dyn Storage,
+    place: (Area, &PackId),
+    from: u64,
+    out: &mut [u8],
+    shard: usize,
+) -> Result<()> {
+    let name = place.1.hex();
+    let read = |at: u64, out: &mut [u8]| match storage.read_range(place.0, &name, at, out) {
+        Ok(()) => Ok(true),
+        Err(err) if err.is_damage() && !err.is_missing() => Ok(false),
+        Err(err) => Err(err),
+    };
+    let mut at = from;
+    for span in out.chunks_mut((SPAN / shard).max(1) * shard) {
+        if !read(at, span)? {
+            let mut place = at;
+            for piece in span.chunks_mut(shard) {
+                if !read(place, piece)? {
+                    piece.fill(0);
+                }
+                place += piece.len() as u64;
+            }
+        }
+        at += span.len() as u64;
+    }
+    Ok(())
+}
+
+/// What of a damaged pack was rebuilt.
+#[derive(Debug)]
+pub struct Mended {
+    layout: Layout,
+    /// Shards that were not what they had been.
+    shards: BTreeMap<usize, Vec<u8>>,
+}
+
+impl Mended {
+    /// Rebuilds what is damaged of a pack.
+    ///
+    /// # Errors
+    /// `Missing` when the pack has no sidecar or is gone; `Damaged` when the sidecar is of no use.
+    pub fn of(storage: &dyn Storage, pack: &PackId) -> Result<Self> {
+        let (layout, sums) = head(storage, pack)?;
+        let shard = layout.shard as usize;
+        let mut bytes = vec![0; layout.padded_len()];
+        let whole =
+            error::part_mut(&mut bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
+        read_patchy(storage, (Area::Packs, pack), 0, whole, shard)?;
+        let mut shards = vec![0; layout.parity_len() as usize];
+        read_patchy(storage, (Area::Parity, pack), layout.parity_at(), &mut shards, shard)?;
+        let bad = parity::rebuild(&layout, &sums, &mut bytes, &shards).map_err(damaged(pack))?;
+        let whole = error::part(&bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
+        // Whoever can write a sidecar can write any hashes into it.
+        if sha256(whole) != *pack.as_bytes() {
+            return Err(damaged(pack)(Malformed::because("what it gives does not hash to the pack's name")));
+        }
+        let take = |at: usize| Some((at, bytes.get(at * shard..(at + 1) * shard)?.to_vec()));
+        Ok(Self { layout, shards: bad.into_iter().filter_map(take).collect() })
+    }
+
+    /// How many shards were rebuilt.
+    pub fn rebuilt(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Bytes of the pack as it was.
+    ///
+    /// # Errors
+    /// When there are none there, or those that were whole have become damaged as well.
+    pub fn read(&self, storage: &dyn Storage, offset: u64, out: &mut [u8]) -> Result<()> {
+        let (shard, pack) = (u64::from(self.layout.shard), &self.layout.pack);
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.layout.len) {
+            let source = Malformed::because("shorter than it should be");
+            return Err(Error::Damaged { what: Area::Packs.path(&pack.hex()), source });
+        }
+        let (mut at, mut rest) = (offset, out);
+        while !rest.is_empty() {
+            let (number, within) = ((at / shard) as usize, (at % shard) as usize);
+            let (now, later) = rest.split_at_mut((shard as usize - within).min(rest.len()));
+            match self.shards.get(&number) {
+                Some(bytes) => {
+                    now.iter_mut().zip(bytes.iter().skip(within)).for_each(|(to, from)| *to = *from)
+                }
+                None => storage.read_range(Area::Packs, &pack.hex(), at, now)?,
+            }
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the whole pack.
+    pub fn pack_len(&self) -> u64 {
+        self.layout.len
+    }
+
+    /// Bytes that were rebuilt.
+    pub fn bytes(&self) -> usize {
+        self.shards.len() * self.layout.shard as usize
+    }
+}

@@ -1,0 +1,137 @@
+//! Reading what deltas are made from: blocks that hold bases, decoded, shared by all readers of a repository. Neighbours in
+//! a tree have bases in few blocks, and two readers come to the same ones.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::BlockRow;
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, PackId};
+use crate::repo::index::{Index, Location};
+use crate::repo::read::chunk_reader::{BlockReader, slice};
+
+/// Decoded bytes that are kept: two prefixes of the longest, as two readers come to at a time.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// A pack and the number of a block in it.
+type Key = (PackId, u32);
+
+/// Decoded blocks; the last one was used last.
+#[derive(Debug, Default)]
+pub(crate) struct BaseBlocks(Mutex<VecDeque<(Key, Arc<Vec<u8>>)>>);
+
+impl BaseBlocks {
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(Key, Arc<Vec<u8>>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
+        let mut kept = self.kept();
+        let at = kept.iter().rposition(|(known, _)| known == key)?;
+        let found = kept.remove(at)?;
+        let block = Arc::clone(&found.1);
+        kept.push_back(found);
+        Some(block)
+    }
+
+    fn put(&self, key: Key, block: &Arc<Vec<u8>>) {
+        let mut kept = self.kept();
+        kept.push_back((key, Arc::clone(block)));
+        let mut bytes: usize = kept.iter().map(|(_, block)| block.len()).sum();
+        while bytes > KEPT_BYTES
+            && kept.len() > 1
+            && let Some((_, oldest)) = kept.pop_front()
+        {
+            bytes -= oldest.len();
+        }
+    }
+
+    /// Lets go of all of them.
+    pub(crate) fn clear(&self) {
+        self.kept().clear();
+    }
+}
+
+impl BlockReader {
+    /// The plain bytes of bases one after the other: the prefix of a delta. What is damaged is rebuilt, or read from
+    /// another copy.
+    ///
+    /// # Errors
+    /// When a base can be read from no block that is no delta.
+    pub fn prefix(&mut self, index: &Index, kind: ChunkType, bases: &[(ChunkId, u32)]) -> Result<Vec<u8>> {
+        let mut prefix = Vec::with_capacity(bases.iter().map(|(_, len)| *len as usize).sum());
+        for base in bases {
+            self.base(index, kind, base, &mut prefix)?;
+        }
+        Ok(prefix)
+    }
+
+    /// As [`Self::prefix`], of the bases that a row names.
+    ///
+    /// # Errors
+    /// As [`Self::prefix`].
+    pub fn prefix_of(&mut self, index: &Index, kind: ChunkType, row: &BlockRow) -> Result<Vec<u8>> {
+        self.prefix(index, kind, &index.bases_of(kind, row)?)
+    }
+
+    fn base(
+        &mut self,
+        index: &Index,
+        kind: ChunkType,
+        base: &(ChunkId, u32),
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let mut failed = None;
+        if let Some(copy) = index.near_base(kind, base) {
+            match self.append(index, (kind, &base.0), &copy.location, out) {
+                Err(err) if err.is_damage() => failed = Some(err),
+                other => return other,
+            }
+        }
+        for copy in index.base_copies(kind, base)? {
+            match self.append(index, (kind, &base.0), &copy.location, out) {
+                Err(err) if err.is_damage() => _ = failed.get_or_insert(err),
+                other => return other,
+            }
+        }
+        let what = format!("chunk {}, which others are made from", base.0.short());
+        Err(match failed {
+            Some(Error::Damaged { source, .. }) => Error::Damaged { what, source },
+            _ => Error::Missing { what },
+        })
+    }
+
+    /// Appends the bytes of a base. It must have its id, unless that is left to others: a delta that was made against other bytes could be read only as
+    /// long as just these are kept.
+    fn append(
+        &mut self,
+        index: &Index,
+        (kind, id): (ChunkType, &ChunkId),
+        location: &Location,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let place = index.place(location.block)?;
+        let key = (place.pack, location.block.block);
+        let shared = Arc::clone(self.base_blocks());
+        let block = match shared.get(&key) {
+            Some(block) => block,
+            None => {
+                let mut plain = Vec::new();
+                self.read_place(&place, &[], &mut plain)?;
+                let block = Arc::new(plain);
+                shared.put(key, &block);
+                block
+            }
+        };
+        let start = location.start as usize;
+        let bytes = match self.names_bases {
+            true => slice(&self.namer, kind, id, &block, location)?,
+            false => block
+                .get(start..start + location.len as usize)
+                .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })?,
+        };
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+}

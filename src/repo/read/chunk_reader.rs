@@ -1,0 +1,325 @@
+//! Reading chunks: a block is fetched, opened and unpacked, and every chunk taken from it must have its id.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::codec::chunk::block::{BlockOpener, SealedBlock};
+use crate::codec::chunk::compress::Codec;
+use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::pack::BlockRow;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::id::ChunkId;
+use crate::repo::index::{BlockAt, BlockPlace, Index, Location};
+use crate::repo::pack::heal::Mender;
+use crate::repo::read::base_reader::BaseBlocks;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::{Repository, Warnings};
+use crate::storage::{Area, Storage};
+
+/// Decoded blocks kept, of whatever size: neighbours in a tree lie in few blocks.
+const KEPT: usize = 6;
+/// Bytes up to which more are kept: a snapshot in which little changed has a small block of its own, and who walks
+/// through many snapshots at once comes back to each of these in every directory.
+const KEPT_BYTES: usize = 12 << 20;
+/// Never more than this.
+const KEPT_MOST: usize = 1024;
+
+/// Reads blocks; one per thread.
+#[derive(Debug)]
+pub struct BlockReader {
+    storage: Arc<dyn Storage>,
+    mender: Arc<Mender>,
+    warnings: Warnings,
+    opener: BlockOpener,
+    bases: Arc<BaseBlocks>,
+    pub(crate) namer: Namer,
+    pub(crate) names_bases: bool,
+    sealed: Vec<u8>,
+}
+
+impl BlockReader {
+    /// For a repository.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub fn new(repo: &Repository) -> Result<Self> {
+        let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::making("a block reader"))?;
+        let (mender, warnings) = (Arc::clone(repo.mender()), repo.warnings_kept().clone());
+        let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
+        let (namer, sealed) = (repo.namer().clone(), Vec::new());
+        Ok(Self { storage, mender, warnings, opener, bases, namer, names_bases: true, sealed })
+    }
+
+    /// Takes bases as they are: for those who compare what they read with its own id anyway, and have another reader for
+    /// what does not have it.
+    pub fn without_naming_bases(self) -> Self {
+        Self { names_bases: false, ..self }
+    }
+
+    pub(crate) fn base_blocks(&self) -> &Arc<BaseBlocks> {
+        &self.bases
+    }
+
+    /// Replaces `plain` by a block's bytes. What is damaged of its pack is rebuilt, if the pack has parity for that.
+    ///
+    /// # Errors
+    /// When the pack is gone or the block is damaged.
+    pub fn read(&mut self, index: &Index, at: BlockAt, plain: &mut Vec<u8>) -> Result<()> {
+        let place = index.place(at)?;
+        let prefix = self.prefix(index, place.kind, &place.bases)?;
+        self.read_place(&place, &prefix, plain)
+    }
+
+    /// The bytes of chunks one after the other, as far as there are any: not compared with their ids.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn plain_of(
+        &mut self,
+        index: &Index,
+        kind: ChunkType,
+        chunks: &[(ChunkId, u32)],
+    ) -> Result<Vec<u8>> {
+        let (mut at, mut block, mut out) = (None, Vec::new(), Vec::new());
+        for (id, _) in chunks {
+            let Some(found) = index.find_any(kind, id)? else { continue };
+            if at != Some(found.block) {
+                self.read(index, found.block, &mut block)?;
+                at = Some(found.block);
+            }
+            let start = found.start as usize;
+            out.extend(block.get(start..start + found.len as usize).into_iter().flatten());
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn read_place(
+        &mut self,
+        place: &BlockPlace,
+        prefix: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let storage = Arc::clone(&self.storage);
+        let name = place.pack.hex();
+        let direct = |at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out);
+        let Err(met) = self.read_by(&direct, place, prefix, plain) else { return Ok(()) };
+        let mended = self.mender.mend(storage.as_ref(), &self.warnings, &place.pack, met)?;
+        self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), place, prefix, plain)
+    }
+
+    /// Replaces `plain` by what sealed bytes of a block hold, which were read otherwise. `sealed` is scratch afterwards.
+    ///
+    /// # Errors
+    /// When they are not what was sealed, or were made against another prefix.
+    pub fn open(
+        &mut self,
+        kind: ChunkType,
+        row: &BlockRow,
+        prefix: &[u8],
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        match row.codec {
+            Codec::Delta => self.opener.open_delta(kind, row.plain, sealed, prefix, plain),
+            codec => self.opener.open(kind, codec, row.plain, sealed, plain),
+        }
+    }
+
+    /// Whether the sealed bytes of a block are what was sealed, whatever they were made from. `sealed` is scratch afterwards.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn check_seal(&self, kind: ChunkType, row: &BlockRow, sealed: &mut [u8]) -> Result<(), Malformed> {
+        self.opener.check_seal(kind, row.codec, row.plain, sealed)
+    }
+
+    /// As [`Self::read`]; gives the block as it would lie in another repository as well.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_for(
+        &mut self,
+        to: &Ring,
+        index: &Index,
+        at: BlockAt,
+        plain: &mut Vec<u8>,
+    ) -> Result<SealedBlock> {
+        let place = index.place(at)?;
+        self.sealed.resize(place.stored as usize, 0);
+        let offset = u64::from(place.offset);
+        self.storage.read_range(Area::Packs, &place.pack.hex(), offset, &mut self.sealed)?;
+        let mut scratch = self.sealed.clone();
+        let (kind, codec, len) = (place.kind, place.codec, place.plain);
+        let sealed = self.opener.reseal(to, kind, codec, len, &mut scratch);
+        let sealed = sealed.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
+        let opened = self.opener.open(kind, codec, len, &mut self.sealed, plain);
+        opened.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
+        Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), bases: Vec::new(), sealed })
+    }
+
+    fn read_by(
+        &mut self,
+        read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
+        place: &BlockPlace,
+        prefix: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (kind, len, sealed) = (place.kind, place.plain, &mut self.sealed);
+        sealed.resize(place.stored as usize, 0);
+        read(u64::from(place.offset), sealed)?;
+        let opened = match place.codec {
+            Codec::Delta => self.opener.open_delta(kind, len, sealed, prefix, plain),
+            codec => self.opener.open(kind, codec, len, sealed, plain),
+        };
+        opened.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))
+    }
+}
+
+/// The bytes of a chunk in its block, if they are what the id says.
+///
+/// # Errors
+/// When they are not.
+pub fn slice<'a>(
+    namer: &Namer,
+    kind: ChunkType,
+    id: &ChunkId,
+    block: &'a [u8],
+    location: &Location,
+) -> Result<&'a [u8]> {
+    let start = location.start as usize;
+    let bytes = block.get(start..start + location.len as usize);
+    bytes.filter(|bytes| namer.name(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
+        what: format!("chunk {}", id.short()),
+        source: Malformed::because("its bytes do not have its id"),
+    })
+}
+
+/// Reads single chunks, trees mostly, through a few kept blocks.
+#[derive(Debug)]
+pub struct ChunkReader {
+    reader: BlockReader,
+    namer: Namer,
+    index: Arc<Index>,
+    /// Lists again what turns out to be gone.
+    reading: Option<Arc<ReadSession>>,
+    kept: Kept,
+}
+
+/// Decoded blocks, the one not used for longest going first.
+#[derive(Debug, Default)]
+struct Kept {
+    blocks: HashMap<BlockAt, (Arc<Vec<u8>>, u64)>,
+    /// By the number of their last use.
+    order: BTreeMap<u64, BlockAt>,
+    uses: u64,
+    bytes: usize,
+}
+
+impl Kept {
+    fn get(&mut self, at: BlockAt) -> Option<Arc<Vec<u8>>> {
+        let (block, last) = self.blocks.get_mut(&at)?;
+        // Most of the time it is the one that was used last.
+        if *last != self.uses {
+            self.uses += 1;
+            self.order.remove(last);
+            self.order.insert(self.uses, at);
+            *last = self.uses;
+        }
+        Some(Arc::clone(block))
+    }
+
+    fn put(&mut self, at: BlockAt, block: &Arc<Vec<u8>>) {
+        self.uses += 1;
+        self.bytes += block.len();
+        self.blocks.insert(at, (Arc::clone(block), self.uses));
+        self.order.insert(self.uses, at);
+        while self.is_too_much()
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.bytes -= self.blocks.remove(&oldest).map_or(0, |(block, _)| block.len());
+        }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.blocks.len() > KEPT && (self.bytes > KEPT_BYTES || self.blocks.len() > KEPT_MOST)
+    }
+}
+
+impl ChunkReader {
+    /// Over an index.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub fn new(repo: &Repository, index: Arc<Index>) -> Result<Self> {
+        let reader = BlockReader::new(repo)?;
+        Ok(Self { reader, namer: repo.namer().clone(), index, reading: None, kept: Kept::default() })
+    }
+
+    /// R1: over an index that follows what collectors move.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up or the repository cannot be read.
+    pub fn following(reading: &Arc<ReadSession>) -> Result<Self> {
+        let reader = Self::new(reading.repo(), reading.index()?)?;
+        Ok(Self { reading: Some(Arc::clone(reading)), ..reader })
+    }
+
+    /// The index it reads through.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    /// A chunk's bytes. Where one copy is damaged, the others are tried; where all are gone, those that came since.
+    ///
+    /// # Errors
+    /// When no copy is whole.
+    pub fn get(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
+        loop {
+            match self.get_listed(kind, id) {
+                Err(err) if err.is_damage() && self.list_again()? => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// R1: whether there is more than was listed.
+    fn list_again(&mut self) -> Result<bool> {
+        let Some(reading) = &self.reading else { return Ok(false) };
+        let Some(index) = reading.after(&self.index)? else { return Ok(false) };
+        self.index = index;
+        self.kept = Kept::default();
+        Ok(true)
+    }
+
+    fn get_listed(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
+        let missing = || Error::Missing { what: format!("chunk {}", id.short()) };
+        let index = Arc::clone(&self.index);
+        let first = index.find_any(kind, id)?.ok_or_else(missing)?;
+        let failed = match self.at(kind, id, &first) {
+            Ok(bytes) => return Ok(bytes),
+            Err(err) if err.is_damage() => err,
+            Err(err) => return Err(err),
+        };
+        let copies = index.copies(kind, id)?;
+        let mut others = copies.iter().map(|copy| &copy.location).filter(|location| **location != first);
+        others.find_map(|location| self.at(kind, id, location).ok()).ok_or(failed)
+    }
+
+    fn at(&mut self, kind: ChunkType, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
+        let block = self.block(location.block)?;
+        slice(&self.namer, kind, id, &block, location).map(<[u8]>::to_vec)
+    }
+
+    fn block(&mut self, at: BlockAt) -> Result<Arc<Vec<u8>>> {
+        if let Some(block) = self.kept.get(at) {
+            return Ok(block);
+        }
+        let mut plain = Vec::new();
+        self.reader.read(&self.index, at, &mut plain)?;
+        let block = Arc::new(plain);
+        self.kept.put(at, &block);
+        Ok(block)
+    }
+}

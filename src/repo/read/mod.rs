@@ -1,0 +1,6 @@
+//! Reading: the session that every reader holds (rule R1), chunks, and content in a planned order.
+
+pub(crate) mod base_reader;
+pub mod chunk_reader;
+pub mod read_session;
+pub mod sequential;

@@ -1,0 +1,87 @@
+//! Whether a session was silent for so long that a collector may have buried it, and removed its fence since (W3).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Remembers when a session last showed that it is alive.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    limit: Duration,
+    last: Mutex<Moment>,
+    /// Once too long is too long: a heartbeat that comes after it brings nothing back.
+    exceeded: AtomicBool,
+}
+
+/// By a clock that goes on while the machine sleeps, and by the wall's, which goes on while a virtual machine is stored away.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    since_boot: i64,
+    wall: i64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self {
+            since_boot: clock_gettime(ClockId::Boottime).tv_sec,
+            wall: clock_gettime(ClockId::Realtime).tv_sec,
+        }
+    }
+
+    fn seconds_since(self, earlier: Self) -> u64 {
+        let passed = (self.since_boot - earlier.since_boot).max(self.wall - earlier.wall);
+        u64::try_from(passed).unwrap_or(0)
+    }
+}
+
+impl Silence {
+    /// Begins now; more than `limit` is too long.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, last: Mutex::new(Moment::now()), exceeded: AtomicBool::new(false) }
+    }
+
+    /// A heartbeat was given.
+    pub(crate) fn end(&self) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Moment::now();
+        self.judge(now, *last);
+        *last = now;
+    }
+
+    /// Whether it was too long, up to now.
+    pub(crate) fn was_too_long(&self) -> bool {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        self.judge(Moment::now(), last);
+        self.exceeded.load(Ordering::Relaxed)
+    }
+
+    fn judge(&self, now: Moment, last: Moment) {
+        if now.seconds_since(last) >= self.limit.as_secs() {
+            self.exceeded.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_measured_by_whichever_clock_went_on() {
+        let at = |since_boot, wall| Moment { since_boot, wall };
+        assert_eq!(at(100, 5000).seconds_since(at(90, 1000)), 4000, "a machine that was stored away");
+        assert_eq!(at(5000, 100).seconds_since(at(1000, 90)), 4000, "a clock that was set back");
+        assert_eq!(at(1, 1).seconds_since(at(2, 2)), 0);
+    }
+
+    #[test]
+    fn a_heartbeat_after_too_long_a_silence_brings_nothing_back() {
+        let silence = Silence::new(Duration::from_secs(3600));
+        assert!(!silence.was_too_long());
+        silence.last.lock().unwrap_or_else(PoisonError::into_inner).since_boot -= 3600;
+        silence.end();
+        assert!(silence.was_too_long());
+    }
+}

@@ -1,0 +1,114 @@
+//! Snapshots chosen by what they are of, as restic's filters choose them, or by name.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::error::{Error, Result};
+use crate::model::manifest::Manifest;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::{Query, Snapshot};
+
+/// What a snapshot must be of; nothing given admits every snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// One of these machines.
+    pub hosts: Vec<String>,
+    /// All tags of one of these lists; an empty tag means a snapshot without any.
+    pub tags: Vec<Vec<String>>,
+    /// All of these absolute sources.
+    pub paths: Vec<Vec<u8>>,
+    /// These absolute sources and no others, in any order.
+    pub sources: Option<Vec<Vec<u8>>>,
+}
+
+impl Selection {
+    /// Whether it chooses this snapshot.
+    pub fn admits(&self, manifest: &Manifest) -> bool {
+        let has_path = |path: &Vec<u8>| manifest.sources.iter().any(|source| source[..] == path[..]);
+        (self.hosts.is_empty() || self.hosts.contains(&manifest.host))
+            && (self.tags.is_empty() || self.tags.iter().any(|tags| manifest.has_tags(tags)))
+            && self.paths.iter().all(has_path)
+            && self.sources.as_ref().is_none_or(|sources| {
+                manifest.sources.iter().all(|source| sources.iter().any(|path| source[..] == path[..]))
+                    && sources.iter().all(has_path)
+            })
+    }
+
+    /// What no snapshot of these is of, in words, with what there is; `None` where some are admitted, or where there is
+    /// nothing to choose from.
+    pub fn unmatched(&self, all: &[Snapshot]) -> Option<String> {
+        if all.is_empty() || all.iter().any(|one| self.admits(&one.manifest)) {
+            return None;
+        }
+        let is = |part: Self| !all.iter().any(|one| part.admits(&one.manifest));
+        let (hosts, tags, paths) = (self.hosts.clone(), self.tags.clone(), self.paths.clone());
+        let known = |of: fn(&Manifest) -> Vec<String>| {
+            let known: BTreeSet<String> = all.iter().flat_map(|one| of(&one.manifest)).collect();
+            let more = known.len().saturating_sub(NAMED_AT_MOST);
+            let mut text = known.into_iter().take(NAMED_AT_MOST).collect::<Vec<_>>().join(", ");
+            if more > 0 {
+                text += &format!(" and {more} more");
+            }
+            if text.is_empty() { "none".to_owned() } else { text }
+        };
+        if is(Self { hosts, ..Self::default() }) {
+            let there = known(|manifest| vec![manifest.host.clone()]);
+            return Some(format!("no snapshot is of host {}; hosts are {there}", self.hosts.join(" or ")));
+        }
+        if is(Self { tags, ..Self::default() }) {
+            let lists: Vec<String> = self.tags.iter().map(|tags| tags.join(",")).collect();
+            let there = known(|manifest| manifest.tags.clone());
+            return Some(format!("no snapshot has the tag '{}'; tags are {there}", lists.join("' or '")));
+        }
+        if is(Self { paths, ..Self::default() }) || self.sources.is_some() {
+            let paths =
+                self.sources.as_ref().unwrap_or(&self.paths).iter().map(|path| String::from_utf8_lossy(path));
+            let paths = paths.collect::<Vec<_>>().join(", ");
+            let sources = |manifest: &Manifest| {
+                manifest.sources.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+            };
+            return Some(format!("no snapshot has the source {paths}; sources are {}", known(sources)));
+        }
+        Some("no snapshot fits all of --host, --tag and --path together".to_owned())
+    }
+}
+
+/// Hosts, tags or sources that a message lists.
+const NAMED_AT_MOST: usize = 10;
+
+/// Whole snapshots: those that are named, among those that a selection admits, or else all of these.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// As people name them.
+    pub selectors: Vec<String>,
+    /// Among these.
+    pub selection: Selection,
+}
+
+impl Choice {
+    /// Their places among all.
+    ///
+    /// # Errors
+    /// When a name means none, or a part of one, or the selection admits none of those that there are.
+    pub fn places(&self, repo: &Repository, all: &[Snapshot]) -> Result<Vec<usize>> {
+        let places = 0..all.len();
+        if self.selectors.is_empty() {
+            if let Some(why) = self.selection.unmatched(all) {
+                return Err(Error::none_selected(why));
+            }
+            let admitted = |at: &usize| all.get(*at).is_some_and(|one| self.selection.admits(&one.manifest));
+            return Ok(places.filter(admitted).collect());
+        }
+        let mut ids = HashSet::new();
+        for selector in &self.selectors {
+            match snapshots::resolve(repo, Query::among(selector, &self.selection))? {
+                (snapshot, None) => ids.insert(snapshot.id),
+                (_, Some(_)) => {
+                    let why = "a whole snapshot is meant, without :path";
+                    return Err(Error::Usage(format!("{selector}: {why}")));
+                }
+            };
+        }
+        Ok(places.filter(|at| all.get(*at).is_some_and(|one| ids.contains(&one.id))).collect())
+    }
+}

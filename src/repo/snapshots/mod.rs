@@ -1,0 +1,417 @@
+//! Manifests: list, find by what a person types, commit. A commit is the instant a snapshot exists.
+
+pub mod filter;
+pub mod trash;
+
+use std::collections::HashSet;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+use crate::codec::crypto::sealed_object;
+use crate::error::{Error, Result};
+use crate::model::entry::Time;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::Manifest;
+use crate::model::records::Fence;
+use crate::repo::objects;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Session;
+use crate::repo::snapshots::filter::Selection;
+use crate::storage::{Area, Created, Listed};
+
+/// Seconds that clocks may differ.
+const AHEAD: i64 = 600;
+
+/// A committed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What it says.
+    pub manifest: Manifest,
+}
+
+/// Everything in `snapshots/`, each in its state.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Snapshots, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Manifests that cannot be read: (name, why).
+    pub unreadable: Vec<(String, Error)>,
+}
+
+impl Listing {
+    /// Says which manifests cannot be read.
+    pub fn warn_of_unreadable(&self, repo: &Repository) {
+        for (_, err) in &self.unreadable {
+            repo.warn(format!("{err}: that snapshot cannot be used"));
+        }
+        let now = Time::now();
+        for ahead in self.snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)) {
+            let at = jiff::Timestamp::new(ahead.manifest.started.sec, 0);
+            let at = at.map_or_else(|_| "a far future".to_owned(), |at| at.to_string());
+            repo.warn(format!(
+                "snapshot {} is dated in the future ({at}): it counts as the oldest, not as the latest",
+                ahead.id.short()
+            ));
+        }
+    }
+}
+
+/// Reads all manifests; one that is damaged stands beside the others.
+///
+/// # Errors
+/// When the store fails.
+pub fn list_all(repo: &Repository) -> Result<Listing> {
+    // Known before it is listed: what is made meanwhile is not missed.
+    let expected = repo.expected();
+    let mut listing = Listing::default();
+    for found in repo.storage().list(Area::Snapshots)? {
+        match load_listed(repo, &found) {
+            Ok(Some(snapshot)) => listing.snapshots.push(snapshot),
+            Ok(None) => {}
+            Err(err) if err.is_missing() => {}
+            Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
+                listing.unreadable.push((found.name, err));
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    sort(&mut listing.snapshots, Time::now());
+    repo.compare(&expected, &listing)?;
+    Ok(listing)
+}
+
+/// Oldest first. One that a wrong clock dated in the future comes before all others: it must not be the newest, and what
+/// others are compared with, until that time has come.
+fn sort(snapshots: &mut [Snapshot], now: Time) {
+    snapshots.sort_by_key(|one| (!one.is_ahead(now), one.manifest.started, one.id));
+}
+
+impl Snapshot {
+    /// Whether it is dated in the future, and by more than clocks differ.
+    pub fn is_ahead(&self, now: Time) -> bool {
+        self.manifest.started.sec > now.sec.saturating_add(AHEAD)
+    }
+}
+
+/// All readable snapshots, oldest first. An unreadable one, and one that is dated in the future, is a warning.
+///
+/// # Errors
+/// When the store fails.
+pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
+    let listing = list_all(repo)?;
+    listing.warn_of_unreadable(repo);
+    Ok(listing.snapshots)
+}
+
+/// As [`load`]; what this machine keeps of it counts only if it is as long as what is listed: a fence may have taken
+/// the name since. It stays all the same: where what is listed is damaged, it is the last whole copy.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_listed(repo: &Repository, listed: &Listed) -> Result<Option<Snapshot>> {
+    match repo.cache().object(&listed.name).is_some_and(|kept| kept.len() as u64 != listed.len) {
+        true => load_stored(repo, &listed.name),
+        false => load(repo, &listed.name),
+    }
+}
+
+/// One manifest; `None` where a fence has the name.
+///
+/// # Errors
+/// When it is gone, damaged or newer.
+pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
+    let Some(bytes) = repo.cache().object(name) else { return load_stored(repo, name) };
+    if bytes.starts_with(&sealed_object::FENCE) && open_fence(repo, name, bytes.clone()).is_ok() {
+        return Ok(None);
+    }
+    match decode(repo, id, bytes) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(_) => load_stored(repo, name),
+    }
+}
+
+fn open_fence(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<Fence> {
+    objects::open(repo.ring(), sealed_object::FENCE, Area::Snapshots, name, name, bytes)
+}
+
+/// The fence that a listing found; `None` for a manifest.
+///
+/// # Errors
+/// When it is gone or damaged.
+pub fn fence(repo: &Repository, listed: &Listed) -> Result<Option<Fence>> {
+    let name = &listed.name;
+    let kept = repo.cache().object(name).filter(|kept| kept.len() as u64 == listed.len);
+    if kept.is_some_and(|kept| !kept.starts_with(&sealed_object::FENCE)) {
+        return Ok(None);
+    }
+    let bytes = repo.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT)?;
+    match bytes.starts_with(&sealed_object::FENCE) {
+        true => open_fence(repo, name, bytes).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
+    let bytes = repo.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT)?;
+    if objects::check_header(Area::Snapshots, name, &bytes)? == sealed_object::FENCE {
+        // One that is garbled is a fence all the same, and is looked at anew each time.
+        match open_fence(repo, name, bytes.clone()) {
+            Ok(_) => repo.cache().keep_object(name, &bytes),
+            Err(_) => repo.cache().drop_object(name),
+        }
+        return Ok(None);
+    }
+    let snapshot = decode(repo, id, bytes.clone())?;
+    repo.cache().keep_object(name, &bytes);
+    Ok(Some(snapshot))
+}
+
+/// What this machine keeps of a manifest, if that is whole.
+pub fn kept(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
+    decode(repo, *id, repo.cache().object(&id.hex())?).ok()
+}
+
+fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot> {
+    let name = id.hex();
+    let manifest: Manifest =
+        objects::open(repo.ring(), sealed_object::MANIFEST, Area::Snapshots, &name, &name, bytes)?;
+    manifest.is_understood().then_some(Snapshot { id, manifest }).ok_or(Error::NewerFormat {
+        what: Area::Snapshots.path(&name),
+        found: crate::model::config::FORMAT + 1,
+        known: crate::model::config::FORMAT,
+    })
+}
+
+/// Reads a manifest from the repository itself, whatever this machine keeps of it: that may be the last whole copy, and
+/// stays.
+///
+/// # Errors
+/// When it is not whole.
+pub fn verify(repo: &Repository, name: &str) -> Result<()> {
+    let bytes = repo.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT)?;
+    verify_bytes(repo, name, bytes)
+}
+
+/// Whether these bytes are the manifest, or the fence, of that name.
+///
+/// # Errors
+/// When they are not.
+pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()> {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
+    match objects::check_header(Area::Snapshots, name, &bytes)? {
+        sealed_object::FENCE => {
+            let _: Fence =
+                objects::open(repo.ring(), sealed_object::FENCE, Area::Snapshots, name, name, bytes)?;
+            Ok(())
+        }
+        _ => decode(repo, id, bytes).map(|_| ()),
+    }
+}
+
+/// Commits under a session's name. False when the session was taken for dead: a fence has the name, or had it and was
+/// removed since, so that only the session's own absence tells. A manifest that came to stand meanwhile is withdrawn.
+///
+/// # Errors
+/// When it could not be made durable, or it cannot be told whether the session stands.
+pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<bool> {
+    if session.was_buried()? || !commit(repo, session.id, manifest)? {
+        return Ok(false);
+    }
+    if !session.was_buried()? {
+        return Ok(true);
+    }
+    let name = session.id.hex();
+    repo.storage().remove(Area::Snapshots, &name)?;
+    repo.storage().sync(Area::Snapshots)?;
+    repo.cache().drop_object(&name);
+    repo.cache().note(&Area::Snapshots.path(&name), false);
+    Ok(false)
+}
+
+/// Commits: creates the manifest under its session's name. False when a fence has the name.
+///
+/// # Errors
+/// When it could not be made durable.
+pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<bool> {
+    let name = id.hex();
+    let bytes = objects::close(repo.ring(), sealed_object::MANIFEST, &name, manifest)?;
+    if repo.storage().create(Area::Snapshots, &name, &[&bytes])? == Created::New {
+        repo.cache().keep_object(&name, &bytes);
+        repo.cache().note(&Area::Snapshots.path(&name), true);
+        repo.note_made(&id, manifest);
+        return Ok(true);
+    }
+    // A retry that finds its own bytes there has committed.
+    Ok(repo.storage().read(Area::Snapshots, &name, sealed_object::MAX_OBJECT)? == bytes)
+}
+
+/// What a person types to name a snapshot, and which snapshots may be meant.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// `latest`, `latest~N`, the beginning of an id or a time, with `:path` behind it for a part.
+    pub selector: &'a [u8],
+    /// Among these; `None`: among all.
+    pub among: Option<&'a Selection>,
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Query<'a> {
+    fn from(selector: &'a T) -> Self {
+        Self { selector: selector.as_ref(), among: None }
+    }
+}
+
+impl<'a> Query<'a> {
+    /// Among the snapshots that the selection admits.
+    pub fn among(selector: &'a (impl AsRef<[u8]> + ?Sized), selection: &'a Selection) -> Self {
+        let among = (*selection != Selection::default()).then_some(selection);
+        Self { selector: selector.as_ref(), among }
+    }
+}
+
+/// The snapshot that a person means, and the path behind the colon, which may be any bytes.
+///
+/// # Errors
+/// `NoSnapshot` says why there is none.
+pub fn resolve<'a>(repo: &Repository, query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
+    let query = query.into();
+    let all = list(repo)?;
+    let (snapshot, path) = resolve_in(&all, query)?;
+    if query.among.is_none() && query.selector.starts_with(b"latest") {
+        say_which(repo, &all, &snapshot);
+    }
+    Ok((snapshot, path))
+}
+
+/// As [`resolve`], among `all` there are, oldest first: for whoever looks for several.
+///
+/// # Errors
+/// `NoSnapshot` says why there is none.
+pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
+    let Query { selector, among } = query.into();
+    let pick = |name: &[u8]| pick(all, &String::from_utf8_lossy(name), among);
+    if let Ok(snapshot) = pick(selector) {
+        return Ok((snapshot, None));
+    }
+    // Times hold colons as well, so the longest selector that names a snapshot wins.
+    for (at, _) in selector.iter().enumerate().rev().filter(|(_, byte)| **byte == b':') {
+        let (name, path) = selector.split_at(at);
+        if let Ok(snapshot) = pick(name) {
+            return Ok((snapshot, Some(behind(path)).filter(|path| !path.is_empty())));
+        }
+    }
+    pick(selector.split(|byte| *byte == b':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
+}
+
+/// Where several hosts or sources are saved, `latest` alone may not be the one that was meant.
+fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
+    let sets: HashSet<_> = all.iter().map(|one| (&one.manifest.host, &one.manifest.sources)).collect();
+    if sets.len() < 2 {
+        return;
+    }
+    let sources = taken.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
+    let sources = sources.collect::<Vec<_>>().join(", ");
+    repo.note(format!(
+        "latest is taken of all {} sets in the repository: snapshot {} of host {}, {sources}; --host, --path or --tag \
+         chooses among them",
+        sets.len(),
+        taken.id.short(),
+        taken.manifest.host,
+    ));
+}
+
+/// The path behind a colon. Slashes around it or twice, and `.` parts (`./src`), mean nothing.
+fn behind(colon: &[u8]) -> Vec<u8> {
+    let path = colon.strip_prefix(b":").unwrap_or(colon);
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, [] | [b'.']));
+    parts.collect::<Vec<_>>().join(&b'/')
+}
+
+fn pick(all: &[Snapshot], selector: &str, among: Option<&Selection>) -> Result<Snapshot> {
+    let none = |why: &str| Error::NoSnapshot { selector: selector.to_owned(), why: why.to_owned() };
+    if let Some(why) = among.and_then(|among| among.unmatched(all)) {
+        return Err(none(&why));
+    }
+    let admitted = |one: &Snapshot| among.is_none_or(|among| among.admits(&one.manifest));
+    let complete: Vec<&Snapshot> = all.iter().filter(|one| !one.manifest.partial && admitted(one)).collect();
+    if let Some(rest) = selector.strip_prefix("latest") {
+        let back = match rest.strip_prefix('~') {
+            None if rest.is_empty() => 0,
+            Some(number) => number.parse::<usize>().map_err(|_| none("latest~N takes a number"))?,
+            None => return Err(none("not latest, latest~N, an id or a time")),
+        };
+        let found =
+            complete.iter().rev().nth(back).ok_or_else(|| none("there are not that many snapshots"))?;
+        return Ok((*found).clone());
+    }
+    if !selector.is_empty() && selector.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let lower = selector.to_ascii_lowercase();
+        let found: Vec<&Snapshot> =
+            all.iter().filter(|snapshot| snapshot.id.hex().starts_with(&lower)).collect();
+        return match found.as_slice() {
+            [only] if !admitted(only) => Err(none("that snapshot is none of those that the filters choose")),
+            [only] => Ok((*only).clone()),
+            [] => Err(none("no id begins so")),
+            several => Err(none(&ambiguous(several.iter().map(|one| one.id.hex())))),
+        };
+    }
+    let limit = instant(selector).ok_or_else(|| none("not latest, latest~N, an id or a time"))?;
+    let mut before = complete.iter().rev().filter(|snapshot| snapshot.manifest.started <= limit);
+    before.next().map(|found| (*found).clone()).ok_or_else(|| none("there is none at or before that time"))
+}
+
+/// Why the beginning of an id does not do: the ids that begin so, as far as there is room to name them.
+pub(crate) fn ambiguous(ids: impl ExactSizeIterator<Item = String>) -> String {
+    const NAMED: usize = 10;
+    let more = ids.len().saturating_sub(NAMED);
+    let short = |id: String| id.get(..12).map(str::to_owned).unwrap_or(id);
+    let named: Vec<String> = ids.take(NAMED).map(short).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("more than one id begins so: {}{more}", named.join(", "))
+}
+
+/// The time that a text means: RFC 3339, a local date (its beginning) or date and time, or the old script's
+/// `2026-11-24T02-00-00-000Z`.
+pub fn time_of(text: &str) -> Option<Time> {
+    let date = text.parse::<Date>().ok().filter(|_| text.len() == 10);
+    let at = match date {
+        Some(date) => TimeZone::system().to_timestamp(date.at(0, 0, 0, 0)).ok()?,
+        None => timestamp(text)?,
+    };
+    Some(Time { sec: at.as_second(), nanos: u32::try_from(at.subsec_nanosecond()).ok()? })
+}
+
+/// The last instant that a time names: a date means its whole day, here; whole seconds mean all of the second.
+fn instant(text: &str) -> Option<Time> {
+    let at = timestamp(text)?;
+    let fine = text.contains('.') || text.matches('-').count() == 5 && text.ends_with('Z');
+    let nanos = u32::try_from(at.subsec_nanosecond()).unwrap_or(0);
+    let rest = if text.contains('.') { 0 } else { 999_999 };
+    Some(Time { sec: at.as_second(), nanos: if fine { nanos + rest } else { 999_999_999 } })
+}
+
+fn timestamp(text: &str) -> Option<jiff::Timestamp> {
+    if let Ok(date) = text.parse::<Date>()
+        && text.len() == 10
+    {
+        let end = TimeZone::system().to_timestamp(date.tomorrow().ok()?.at(0, 0, 0, 0)).ok()?;
+        return jiff::Timestamp::new(end.as_second() - 1, 0).ok();
+    }
+    // The old script's names: 2026-11-24T02-00-00-000Z.
+    let old = text.split_once('T').filter(|(_, time)| time.len() == 13 && time.ends_with('Z'));
+    if let Some((date, time)) = old {
+        let fields: Vec<&str> = time.trim_end_matches('Z').split('-').collect();
+        if let [hour, minute, second, milli] = fields.as_slice() {
+            let utc = format!("{date}T{hour}:{minute}:{second}.{milli}Z");
+            return utc.parse::<jiff::Timestamp>().ok();
+        }
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Some(at);
+    }
+    TimeZone::system().to_timestamp(text.parse::<DateTime>().ok()?).ok()
+}

@@ -1,0 +1,285 @@
+//! Walking stored trees: a directory's entries in order, piece by piece.
+
+use std::borrow::Cow;
+
+use crate::codec::chunk::chunker::MAX_CHUNK;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::dir::DirPiece;
+use crate::codec::tree::part_list::ListPiece;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::{Content, Entry, Meta, Part, XattrValue};
+use crate::model::id::ChunkId;
+use crate::model::manifest::Counts;
+use crate::repo::read::chunk_reader::ChunkReader;
+pub use crate::repo::walk::file_parts::each_part;
+
+/// Index pieces above one another: with hundreds of children each, four are beyond any directory.
+pub(crate) const MAX_DEPTH: usize = 8;
+pub use crate::model::entry::MAX_NESTING;
+
+/// Parts of a value of an extended attribute.
+const MAX_VALUE_PARTS: usize = 1024;
+
+/// What a snapshot may hold: what its own manifest counts, and a little more for what is counted otherwise. A few
+/// chunks can spell out a tree without end by naming the same subtree many times on many levels; nobody follows one
+/// further than this.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    entries: u64,
+    bytes: u64,
+}
+
+impl Budget {
+    /// Of what cannot lie.
+    pub const BOUNDLESS: Self = Self { entries: u64::MAX, bytes: u64::MAX };
+
+    /// Of the snapshot with these counts.
+    pub fn of(counts: &Counts) -> Self {
+        let files = [counts.files_new, counts.files_changed, counts.files_unchanged];
+        let all = files.into_iter().chain([counts.dirs, counts.others]);
+        let entries = all.fold(0, u64::saturating_add);
+        Self {
+            entries: entries.saturating_add(entries / 8).saturating_add(1024),
+            bytes: counts.bytes_total.saturating_add(counts.bytes_total / 8).saturating_add(1 << 30),
+        }
+    }
+
+    /// Of several snapshots together.
+    pub fn of_all<'a>(counts: impl Iterator<Item = &'a Counts>) -> Self {
+        counts.map(Self::of).fold(Self { entries: 0, bytes: 0 }, |sum, one| Self {
+            entries: sum.entries.saturating_add(one.entries),
+            bytes: sum.bytes.saturating_add(one.bytes),
+        })
+    }
+
+    /// Takes an entry.
+    ///
+    /// # Errors
+    /// When there are more entries, or more bytes in files, than the manifest counts. An entry of too many bytes takes
+    /// nothing.
+    pub fn take(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        let more = |why| {
+            let path = String::from_utf8_lossy(path).into_owned();
+            Error::Damaged { what: format!("the snapshot's tree at {path}"), source: Malformed::because(why) }
+        };
+        let left = self.entries.checked_sub(1);
+        self.entries = left.ok_or_else(|| more("it holds more entries than the snapshot counts"))?;
+        let left = self.bytes.checked_sub(entry.size());
+        self.bytes = left.ok_or_else(|| more("it holds more bytes than the snapshot counts"))?;
+        Ok(())
+    }
+
+    /// Whether no further entry will be taken.
+    pub fn is_spent(&self) -> bool {
+        self.entries == 0
+    }
+}
+
+/// A piece of a directory that is still to be read, and what is said of it where it is named.
+#[derive(Debug)]
+struct Announced {
+    id: ChunkId,
+    /// Index pieces above it.
+    depth: usize,
+    /// Its first name and how many entries it holds; unknown of a root.
+    says: Option<(Vec<u8>, u64)>,
+}
+
+/// A directory's entries in order, read piece by piece.
+#[derive(Debug)]
+pub struct DirStream {
+    /// Last first.
+    todo: Vec<Announced>,
+    entries: std::vec::IntoIter<Entry>,
+    /// Last name of the pieces read so far.
+    last: Option<Vec<u8>>,
+    /// Names before it are passed over, with the pieces that hold no others.
+    from: Vec<u8>,
+    /// Every piece read so far.
+    pub pieces: Vec<ChunkId>,
+}
+
+impl DirStream {
+    /// Of the directory with this root piece.
+    pub fn new(tree: ChunkId) -> Self {
+        Self::starting(tree, b"")
+    }
+
+    /// Of the same from this name on: of the pieces before it, none is read that need not be.
+    pub fn starting(tree: ChunkId, from: &[u8]) -> Self {
+        let root = Announced { id: tree, depth: 0, says: None };
+        Self { todo: vec![root], from: from.to_vec(), ..Self::empty() }
+    }
+
+    /// Of no directory: what is left of one that is given up.
+    pub fn empty() -> Self {
+        Self {
+            todo: Vec::new(),
+            entries: Vec::new().into_iter(),
+            last: None,
+            from: Vec::new(),
+            pieces: Vec::new(),
+        }
+    }
+
+    /// Pieces that are known to follow.
+    pub fn announced(&self) -> impl Iterator<Item = ChunkId> {
+        self.todo.iter().map(|piece| piece.id)
+    }
+
+    /// The next entry.
+    ///
+    /// # Errors
+    /// When a piece is missing or damaged; what follows in this directory is then lost to the caller.
+    pub fn next(&mut self, reader: &mut ChunkReader) -> Result<Option<Entry>> {
+        loop {
+            if let Some(entry) = self.entries.find(|entry| entry.name >= self.from) {
+                return Ok(Some(entry));
+            }
+            let Some(piece) = self.todo.pop() else { return Ok(None) };
+            let bytes = reader.get(ChunkType::Tree, &piece.id)?;
+            self.pieces.push(piece.id);
+            let damaged = Error::damaged(format!("tree {}", piece.id.short()));
+            match DirPiece::decode(&bytes).map_err(damaged)? {
+                DirPiece::Leaf(entries) => {
+                    let first = entries.first().map(|entry| entry.name.as_slice());
+                    piece.is_as_said(first, entries.len() as u64)?;
+                    // Within a piece they ascend, or it would not have been decoded.
+                    if self.last.as_deref().is_some_and(|last| first.is_some_and(|first| last >= first)) {
+                        return Err(bad("a directory out of order across its pieces"));
+                    }
+                    self.last = entries.last().map(|entry| entry.name.clone()).or(self.last.take());
+                    self.entries = entries.into_iter();
+                }
+                DirPiece::Index(_) if piece.depth >= MAX_DEPTH => return Err(bad("a tree of absurd depth")),
+                DirPiece::Index(kids) => {
+                    let first = kids.first().map(|kid| kid.first.as_slice());
+                    piece
+                        .is_as_said(first, kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add))?;
+                    // Which holds the name, or ends before it, the first name of the next one says.
+                    let later = kids.iter().skip(1).filter(|kid| kid.first[..] <= self.from[..]).count();
+                    self.todo.extend(kids.into_iter().skip(later).rev().map(|kid| Announced {
+                        id: kid.id,
+                        depth: piece.depth + 1,
+                        says: Some((kid.first.into_vec(), kid.entries)),
+                    }));
+                }
+            }
+        }
+    }
+}
+
+impl Announced {
+    /// Without this, pieces that hold nothing could be named without end.
+    fn is_as_said(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
+        let says = self.says.as_ref();
+        let right = says.is_none_or(|says| first == Some(says.0.as_slice()) && entries == says.1);
+        right.then_some(()).ok_or_else(|| bad("a piece that is not what its index says"))
+    }
+}
+
+/// Brings values of extended attributes that lie in chunks into the entry.
+///
+/// # Errors
+/// When a chunk is missing or damaged.
+pub fn load_xattrs<'a>(reader: &mut ChunkReader, meta: &'a Meta) -> Result<Cow<'a, Meta>> {
+    if meta.xattrs.iter().all(|xattr| matches!(xattr.value, XattrValue::Inline(_))) {
+        return Ok(Cow::Borrowed(meta));
+    }
+    let mut whole = meta.clone();
+    for xattr in &mut whole.xattrs {
+        if let XattrValue::Content { size, content } = &xattr.value {
+            xattr.value = XattrValue::Inline(value(reader, *size, content)?);
+        }
+    }
+    Ok(Cow::Owned(whole))
+}
+
+/// Bytes of a value, whose size was bounded when the entry was decoded.
+fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u8>> {
+    let mut parts = Vec::new();
+    let mut sum = 0u64;
+    each_part(reader, size, content, &mut |part| {
+        sum = sum.saturating_add(part.len());
+        parts.push(part);
+        if sum <= size && parts.len() <= MAX_VALUE_PARTS {
+            Ok(())
+        } else {
+            Err(bad("an attribute of absurd size"))
+        }
+    })?;
+    let mut bytes = Vec::new();
+    for part in parts {
+        match part {
+            Part::Chunk { id, len } => {
+                let chunk = reader.get(ChunkType::Data, &id)?;
+                if chunk.len() as u64 != u64::from(len) {
+                    return Err(bad("a chunk that is not as long as its entry says"));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Part::Hole { len } => bytes.resize(bytes.len() + len as usize, 0),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Pieces of a list, its chunks' ids aside.
+///
+/// # Errors
+/// When a piece is missing or damaged.
+pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<ChunkId>> {
+    let Content::List(root) = content else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    let mut todo = vec![*root];
+    while let Some(id) = todo.pop() {
+        all.push(id);
+        let bytes = reader.get(ChunkType::Tree, &id)?;
+        if let ListPiece::Index(kids) =
+            ListPiece::decode(&bytes).map_err(Error::damaged(format!("list {}", id.short())))?
+        {
+            todo.extend(kids.iter().map(|kid| kid.id));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a part's length can be true; readers allocate by it.
+pub fn is_bearable(part: &Part) -> bool {
+    match part {
+        Part::Chunk { len, .. } => *len <= MAX_CHUNK,
+        Part::Hole { .. } => true,
+    }
+}
+
+/// A tree that cannot be what a backup wrote.
+pub fn bad(why: &'static str) -> Error {
+    Error::Damaged { what: "a tree".into(), source: Malformed::because(why) }
+}
+
+/// The entry of this name in a directory.
+///
+/// # Errors
+/// When a piece is missing or damaged.
+pub fn child(reader: &mut ChunkReader, tree: ChunkId, name: &[u8]) -> Result<Option<Entry>> {
+    let first = DirStream::starting(tree, name).next(reader)?;
+    Ok(first.filter(|entry| entry.name == name))
+}
+
+/// The entry at a path below a root, if there is one.
+///
+/// # Errors
+/// When a piece is missing or damaged.
+pub fn lookup(reader: &mut ChunkReader, root: ChunkId, path: &[u8]) -> Result<Option<Entry>> {
+    let mut tree = root;
+    let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).peekable();
+    while let Some(part) = parts.next() {
+        match child(reader, tree, part)? {
+            Some(entry) if parts.peek().is_none() => return Ok(Some(entry)),
+            Some(Entry { kind: crate::model::entry::Kind::Dir { tree: below }, .. }) => tree = below,
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,157 @@
+//! The parts of a file: all of them, or those of a range.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::part_list::ListPiece;
+use crate::error;
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Part};
+use crate::model::id::ChunkId;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
+
+/// Where pieces of lists come from.
+pub trait Lists {
+    /// A piece.
+    ///
+    /// # Errors
+    /// When it is missing, damaged or none.
+    fn list(&mut self, id: &ChunkId) -> Result<Arc<ListPiece>>;
+}
+
+impl Lists for ChunkReader {
+    fn list(&mut self, id: &ChunkId) -> Result<Arc<ListPiece>> {
+        decode(id, &self.get(ChunkType::Tree, id)?).map(Arc::new)
+    }
+}
+
+/// A piece of a list from its bytes.
+pub(crate) fn decode(id: &ChunkId, bytes: &[u8]) -> Result<ListPiece> {
+    ListPiece::decode(bytes).map_err(Error::damaged(format!("list {}", id.short())))
+}
+
+/// Calls `each` for every part of a file in order.
+///
+/// # Errors
+/// When a piece of its list is missing or damaged, or is not as long as is said where it is named.
+pub fn each_part(
+    reader: &mut ChunkReader,
+    size: u64,
+    content: &Content,
+    each: &mut dyn FnMut(Part) -> Result<()>,
+) -> Result<()> {
+    match content {
+        Content::Parts(parts) => parts.iter().try_for_each(|part| each(*part)),
+        Content::List(_) => each_part_in(reader, size, content, 0..u64::MAX, &mut |_, part| each(part)),
+    }
+}
+
+/// As [`each_part`], of those parts alone that hold bytes of a range, each with the place of its first byte in the file.
+/// Pieces of the list that lie outside of it are not read.
+///
+/// # Errors
+/// As [`each_part`].
+pub fn each_part_in(
+    reader: &mut dyn Lists,
+    size: u64,
+    content: &Content,
+    range: Range<u64>,
+    each: &mut dyn FnMut(u64, Part) -> Result<()>,
+) -> Result<()> {
+    let is_in = |at: u64, len: u64| at < range.end && at.saturating_add(len) > range.start;
+    let mut some = |parts: &[Part], mut at: u64| {
+        for part in parts {
+            if is_in(at, part.len()) {
+                each(at, *part)?;
+            }
+            at = at.saturating_add(part.len());
+        }
+        Ok(())
+    };
+    let root = match content {
+        Content::Parts(parts) => return some(parts, 0),
+        Content::List(root) => *root,
+    };
+    let mut todo = vec![(root, 0, 0, size)];
+    while let Some((id, depth, mut at, len)) = todo.pop() {
+        let piece = reader.list(&id)?;
+        let sum = match &*piece {
+            ListPiece::Leaf(parts) => sum(parts.iter().map(Part::len)),
+            ListPiece::Index(kids) => sum(kids.iter().map(|kid| kid.len)),
+        };
+        if sum != Some(len) {
+            return Err(bad("a file whose parts are not its size"));
+        }
+        match &*piece {
+            ListPiece::Leaf(parts) => some(parts, at)?,
+            ListPiece::Index(_) if depth >= MAX_DEPTH => return Err(bad("a list of absurd depth")),
+            ListPiece::Index(kids) => {
+                let first = todo.len();
+                for kid in kids {
+                    if is_in(at, kid.len) {
+                        todo.push((kid.id, depth + 1, at, kid.len));
+                    }
+                    at = at.saturating_add(kid.len);
+                }
+                if let Some(kids) = todo.get_mut(first..) {
+                    kids.reverse();
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a range of a file in order, part by part, holes as zeros. For those who want a little here and there;
+/// whoever wants much in order is read ahead for by `stream`.
+///
+/// # Errors
+/// As [`each_part`]; when a chunk is missing, damaged, or not as long as is said; what `out` returns.
+pub fn read_range(
+    reader: &mut ChunkReader,
+    size: u64,
+    content: &Content,
+    range: Range<u64>,
+    out: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut parts = Vec::new();
+    each_part_in(reader, size, content, range.clone(), &mut |at, part| {
+        parts.push((at, part));
+        Ok(())
+    })?;
+    for (at, part) in parts {
+        let start = range.start.saturating_sub(at);
+        let end = part.len().min(range.end.saturating_sub(at));
+        let (id, len) = match part {
+            Part::Hole { .. } => {
+                zeros(end.saturating_sub(start), out)?;
+                continue;
+            }
+            Part::Chunk { id, len } => (id, len),
+        };
+        let chunk = reader.get(ChunkType::Data, &id)?;
+        if chunk.len() as u64 != u64::from(len) {
+            return Err(bad("a chunk that is not as long as its entry says"));
+        }
+        // Both are at most a chunk's length.
+        out(error::part(&chunk, start as usize..end as usize, "a range ends within its chunk")?)?;
+    }
+    Ok(())
+}
+
+fn zeros(mut left: u64, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while left > 0 {
+        let some = left.min(ZEROS.len() as u64);
+        out(ZEROS.split_at(some as usize).0)?;
+        left -= some;
+    }
+    Ok(())
+}
+
+/// `None` if one is nothing, of which there could be any number, or if there are too many.
+fn sum(mut lengths: impl Iterator<Item = u64>) -> Option<u64> {
+    lengths.try_fold(0u64, |sum, len| sum.checked_add(len).filter(|_| len > 0))
+}

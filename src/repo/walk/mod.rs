@@ -1,0 +1,10 @@
+//! Walking stored trees: one, two side by side, or many at once.
+
+pub mod compare_file;
+pub mod diff_walk;
+pub mod dir_reader;
+pub mod file_parts;
+pub mod multi_walk;
+pub mod ref_graph;
+pub mod snapshot_set;
+pub mod totals;

@@ -1,0 +1,382 @@
+//! Which chunk names which, below the roots of snapshots: each distinct tree is read once, however many share it.
+//!
+//! Chunks are known by the row of their first copy in the index. Memory: four bytes for each row, and four for each
+//! time that a distinct tree names a chunk.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::codec::chunk::compress::Codec;
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::dir::DirPiece;
+use crate::codec::tree::part_list::ListPiece;
+use crate::error;
+use crate::error::{Error, Result};
+use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::id::ChunkId;
+pub use crate::repo::index::BlockAt;
+use crate::repo::index::{Copy, Index};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+
+/// A chunk, as the tree that names it means it.
+#[derive(Debug, Clone, Copy)]
+pub enum Need {
+    /// A piece of a directory.
+    Dir(ChunkId),
+    /// A piece of a list of parts.
+    List(ChunkId),
+    /// Bytes of a file.
+    Data(ChunkId),
+}
+
+impl Need {
+    /// Its type and id.
+    pub fn name(&self) -> (ChunkType, &ChunkId) {
+        match self {
+            Self::Dir(id) | Self::List(id) => (ChunkType::Tree, id),
+            Self::Data(id) => (ChunkType::Data, id),
+        }
+    }
+
+    /// What it names itself.
+    ///
+    /// # Errors
+    /// When its bytes are none of a tree.
+    pub fn named_in(&self, bytes: &[u8]) -> Result<Vec<Self>> {
+        let damaged = || Error::damaged(format!("tree {}", self.name().1.short()));
+        match self {
+            Self::Dir(_) => match DirPiece::decode(bytes).map_err(damaged())? {
+                DirPiece::Index(kids) => Ok(kids.iter().map(|kid| Self::Dir(kid.id)).collect()),
+                DirPiece::Leaf(entries) => Ok(entries.iter().flat_map(needs_of).collect()),
+            },
+            Self::List(_) => match ListPiece::decode(bytes).map_err(damaged())? {
+                ListPiece::Index(kids) => Ok(kids.iter().map(|kid| Self::List(kid.id)).collect()),
+                ListPiece::Leaf(parts) => Ok(data_of(&parts)),
+            },
+            Self::Data(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Chunks, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub chunks: u64,
+    /// Their plain bytes.
+    pub plain: u64,
+    /// Their share of the stored blocks that hold them.
+    pub stored: u64,
+}
+
+impl Amount {
+    /// Counts others as well.
+    pub fn add(&mut self, other: Self) {
+        self.chunks += other.chunks;
+        self.plain += other.plain;
+        self.stored += other.stored;
+    }
+}
+
+/// Who needs a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody.
+    Nobody,
+    /// Only the root with this number.
+    Only(u32),
+    /// This one and some after it.
+    First(u32),
+}
+
+impl Owner {
+    /// Who needs a chunk that these two need.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (one, Self::Nobody) | (Self::Nobody, one) => one,
+            (Self::Only(one), Self::Only(other)) if one == other => self,
+            (Self::Only(one) | Self::First(one), Self::Only(other) | Self::First(other)) => {
+                Self::First(one.min(other))
+            }
+        }
+    }
+}
+
+/// One more root needs a row; false if that was known well enough.
+fn owned(owners: &mut Vec<Owner>, row: u32, number: u32) -> bool {
+    let at = row as usize;
+    if at >= owners.len() {
+        owners.resize(at + 1, Owner::Nobody);
+    }
+    let Some(owner) = owners.get_mut(at) else { return false };
+    let more = owner.or(Owner::Only(number));
+    std::mem::replace(owner, more) != more
+}
+
+/// What has been learned of the trees below some roots.
+#[derive(Debug)]
+pub struct Graph<'a> {
+    index: Arc<Index>,
+    reader: ChunkReader,
+    stop: &'a AtomicBool,
+    /// Row of each tree piece that was read, and what it names among `edges`.
+    pieces: HashMap<u32, Range<usize>>,
+    /// Rows.
+    edges: Vec<u32>,
+    missing: HashSet<ChunkId>,
+    /// Row of each chunk that lies in a delta block, and what that is made from among `bases`.
+    made: HashMap<u32, Range<usize>>,
+    /// Rows.
+    bases: Vec<u32>,
+    /// Delta blocks that were met.
+    deltas: HashMap<BlockAt, Range<usize>>,
+}
+
+impl<'a> Graph<'a> {
+    /// Of nothing yet.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up.
+    pub fn new(repo: &Repository, index: &Arc<Index>, stop: &'a AtomicBool) -> Result<Self> {
+        let reader = ChunkReader::new(repo, Arc::clone(index))?;
+        Ok(Self {
+            index: Arc::clone(index),
+            reader,
+            stop,
+            pieces: HashMap::new(),
+            edges: Vec::new(),
+            missing: HashSet::new(),
+            made: HashMap::new(),
+            bases: Vec::new(),
+            deltas: HashMap::new(),
+        })
+    }
+
+    /// Reads what lies below a root and is not known yet. Its row.
+    ///
+    /// # Errors
+    /// When a tree is missing or damaged: nobody knows then what lies below it. Also when asked to stop.
+    pub fn learn(&mut self, root: &ChunkId) -> Result<u32> {
+        let first = Need::Dir(*root);
+        let found = self.find(&first)?.ok_or_else(|| missing_tree(root))?;
+        let mut todo = vec![(found, first)];
+        while let Some((piece, need)) = todo.pop() {
+            if self.pieces.contains_key(&piece.row) {
+                continue;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let start = self.edges.len();
+            let (kind, id) = need.name();
+            let bytes = self.reader.get(kind, id)?;
+            for need in need.named_in(&bytes)? {
+                match (self.find(&need)?, need) {
+                    (Some(found), Need::Data(_)) => {
+                        self.edges.push(found.row);
+                        self.learn_delta(ChunkType::Data, &found)?;
+                    }
+                    (Some(found), need) => {
+                        self.edges.push(found.row);
+                        todo.push((found, need));
+                    }
+                    (None, Need::Data(id)) => {
+                        self.missing.insert(id);
+                    }
+                    (None, Need::Dir(id) | Need::List(id)) => return Err(missing_tree(&id)),
+                }
+            }
+            self.learn_delta(kind, &piece)?;
+            self.pieces.insert(piece.row, start..self.edges.len());
+        }
+        Ok(found.row)
+    }
+
+    /// A chunk that lies in a delta block needs what that is made from; all chunks of one share it.
+    fn learn_delta(&mut self, kind: ChunkType, found: &Found) -> Result<()> {
+        let Some(at) = found.delta else { return Ok(()) };
+        if self.made.contains_key(&found.row) {
+            return Ok(());
+        }
+        let range = match self.deltas.get(&at) {
+            Some(range) => range.clone(),
+            None => {
+                let start = self.bases.len();
+                for base in self.index.bases(at)? {
+                    let copy = self.index.base_copies(kind, &base)?.into_iter().next();
+                    self.bases.extend(copy.and_then(|copy| u32::try_from(copy.row).ok()));
+                }
+                self.deltas.insert(at, start..self.bases.len());
+                start..self.bases.len()
+            }
+        };
+        self.made.insert(found.row, range);
+        Ok(())
+    }
+
+    /// Files' chunks that trees name and no pack holds.
+    pub fn missing(&self) -> u64 {
+        self.missing.len() as u64
+    }
+
+    /// Who of the roots, counted in this order, needs each row, be it only as a base. Rows beyond the end are nobody's.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn owners(&self, roots: &[u32]) -> Result<Vec<Owner>> {
+        let (mut owners, bases) = self.owners_apart(roots)?;
+        if owners.len() < bases.len() {
+            owners.resize(bases.len(), Owner::Nobody);
+        }
+        owners.iter_mut().zip(bases).for_each(|(owner, base)| *owner = owner.or(base));
+        Ok(owners)
+    }
+
+    /// Who needs each row for what it holds, and who for what is made from it.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn owners_apart(&self, roots: &[u32]) -> Result<(Vec<Owner>, Vec<Owner>)> {
+        let (mut owners, mut bases) = (Vec::new(), Vec::new());
+        for (number, root) in (0..).zip(roots) {
+            let mut todo = vec![*root];
+            while let Some(row) = todo.pop() {
+                // Whatever lies below one that did not change has been seen in the same way.
+                if !owned(&mut owners, row, number) {
+                    continue;
+                }
+                if let Some(named) = self.pieces.get(&row) {
+                    todo.extend(error::part(&self.edges, named.clone(), "a piece's edges are kept")?);
+                }
+                if let Some(made) = self.made.get(&row) {
+                    let made = error::part(&self.bases, made.clone(), "the bases of a delta are kept")?;
+                    made.iter().for_each(|base| _ = owned(&mut bases, *base, number));
+                }
+            }
+        }
+        Ok((owners, bases))
+    }
+
+    fn find(&self, need: &Need) -> Result<Option<Found>> {
+        let (kind, id) = need.name();
+        let first = self.index.copies(kind, id)?.into_iter().next();
+        let found = |copy: Copy| {
+            let delta = copy.delta.then_some(copy.location.block);
+            u32::try_from(copy.row).ok().map(|row| Found { row, delta })
+        };
+        Ok(first.and_then(found))
+    }
+}
+
+/// The first copy of a chunk.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    row: u32,
+    /// Its block, if that is a delta.
+    delta: Option<BlockAt>,
+}
+
+/// A block of a listed pack.
+#[derive(Debug)]
+pub struct Block {
+    /// Where it lies.
+    pub at: BlockAt,
+    /// Rows of its chunks.
+    pub rows: Range<u32>,
+    /// Their plain bytes.
+    pub lens: Vec<u32>,
+    /// Its stored bytes.
+    pub stored: u64,
+    /// Its plain bytes.
+    pub plain: u64,
+    /// How it is packed.
+    pub codec: Codec,
+    /// Its part, by its number of chunks, of the tables and the frame of its pack.
+    pub frame: u64,
+}
+
+impl Block {
+    /// Each chunk's share of the stored bytes, by its length; together they are all of them.
+    pub fn shares(&self) -> impl Iterator<Item = Amount> {
+        let (stored, plain) = (self.stored, self.plain.max(1));
+        let share = move |upto: u64| stored * upto / plain;
+        let mut start = 0;
+        self.lens.iter().map(move |len| {
+            let (before, len) = (share(start), u64::from(*len));
+            start += len;
+            Amount { chunks: 1, plain: len, stored: share(start) - before }
+        })
+    }
+}
+
+/// Calls `each` for every block of the listed packs.
+///
+/// # Errors
+/// When a table could not be read; one that is damaged has no blocks.
+pub fn each_block(index: &Index, each: &mut dyn FnMut(&Block)) -> Result<()> {
+    for (number, pack) in (0..).zip(index.packs()) {
+        let table = match index.table(number) {
+            Ok(table) => table,
+            Err(err) if err.is_damage() => continue,
+            Err(err) => return Err(err),
+        };
+        let stored: u64 = table.blocks().map(|(block, _)| u64::from(block.stored)).sum();
+        let frame = pack.len.saturating_sub(stored);
+        let all = u64::from(pack.chunks).max(1);
+        for (nth, (block, first)) in (0..).zip(table.blocks()) {
+            let (first, chunks) = (pack.first + first as usize, block.chunks.len());
+            let (Ok(first), Ok(end)) = (u32::try_from(first), u32::try_from(first + chunks)) else {
+                continue;
+            };
+            each(&Block {
+                at: BlockAt { pack: number, block: nth },
+                rows: first..end,
+                lens: block.chunks.iter().map(|(_, len)| *len).collect(),
+                stored: u64::from(block.stored),
+                plain: u64::from(block.plain),
+                codec: block.codec,
+                frame: frame * chunks as u64 / all,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Calls `each` for every copy of a chunk in the listed packs: its row, and its share of its block.
+///
+/// # Errors
+/// As [`each_block`].
+pub fn each_copy(index: &Index, each: &mut dyn FnMut(u32, Amount)) -> Result<()> {
+    each_block(index, &mut |block| {
+        block.rows.clone().zip(block.shares()).for_each(|(row, share)| each(row, share));
+    })
+}
+
+fn needs_of(entry: &Entry) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if let Kind::Dir { tree } = &entry.kind {
+        needs.push(Need::Dir(*tree));
+    }
+    for (_, content) in entry.contents() {
+        match content {
+            Content::List(list) => needs.push(Need::List(*list)),
+            Content::Parts(parts) => needs.extend(data_of(parts)),
+        }
+    }
+    needs
+}
+
+fn data_of(parts: &[Part]) -> Vec<Need> {
+    let chunks = parts.iter().filter_map(|part| match part {
+        Part::Chunk { id, .. } => Some(Need::Data(*id)),
+        Part::Hole { .. } => None,
+    });
+    chunks.collect()
+}
+
+fn missing_tree(id: &ChunkId) -> Error {
+    Error::Missing { what: format!("tree {}", id.short()) }
+}

@@ -1,0 +1,133 @@
+//! Chosen snapshots, opened together for reading.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::error::{Error, Result};
+use crate::model::id::ChunkId;
+use crate::progress::Observer;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::read::read_session::ReadSession;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::Choice;
+use crate::repo::walk::dir_reader::Budget;
+use crate::repo::walk::multi_walk::{Bounds, Tree};
+use crate::util::bitset::Numbers;
+
+/// Snapshots, and a session that reads them.
+#[derive(Debug)]
+pub struct Past {
+    /// Oldest first; sets of numbers count in this order.
+    pub snapshots: Vec<Snapshot>,
+    /// Reads them.
+    pub reader: ChunkReader,
+    session: Arc<ReadSession>,
+}
+
+impl Past {
+    /// Opens a session and those of all snapshots that `choose` picks by their places, oldest first.
+    ///
+    /// # Errors
+    /// When a selector names nothing, or the repository cannot be read.
+    pub fn open(
+        repo: &Repository,
+        observer: &dyn Observer,
+        choose: impl FnOnce(&[Snapshot]) -> Result<Vec<usize>>,
+    ) -> Result<Self> {
+        // R1: the session stands before the listing.
+        let session = Arc::new(ReadSession::open(repo, observer)?);
+        let all = session.snapshots()?;
+        let chosen: Numbers = choose(&all)?.into_iter().collect();
+        let snapshots: Vec<Snapshot> =
+            (0..).zip(all).filter(|(at, _)| chosen.has(*at)).map(|(_, snapshot)| snapshot).collect();
+        let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+        session.begin(&ids)?;
+        let reader = ChunkReader::following(&session)?;
+        Ok(Self { snapshots, reader, session })
+    }
+
+    /// Opens what is chosen.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of(repo: &Repository, observer: &dyn Observer, choice: &Choice) -> Result<Self> {
+        Self::open(repo, observer, |all| choice.places(repo, all))
+    }
+
+    /// One more reader of them.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn another_reader(&self) -> Result<ChunkReader> {
+        ChunkReader::following(&self.session)
+    }
+
+    /// The session that reads them.
+    pub fn session(&self) -> &Arc<ReadSession> {
+        &self.session
+    }
+
+    /// Their root trees.
+    pub fn roots(&self) -> Vec<Tree> {
+        roots(&self.snapshots)
+    }
+
+    /// How far a walk through all of them goes.
+    pub fn bounds<'a>(&self, stop: &'a AtomicBool) -> Bounds<'a> {
+        Bounds { budget: Budget::of_all(self.snapshots.iter().map(|one| &one.manifest.counts)), stop }
+    }
+
+    /// For each snapshot, those of the same host and sources: the same numbers for all of a set.
+    pub fn sets(&self) -> Vec<Arc<Numbers>> {
+        let mut sets: HashMap<_, Numbers> = HashMap::new();
+        let key =
+            |snapshot: &'_ Snapshot| (snapshot.manifest.host.clone(), snapshot.manifest.sources.clone());
+        for (number, snapshot) in self.snapshots.iter().enumerate() {
+            sets.entry(key(snapshot)).or_default().insert(number);
+        }
+        let sets: HashMap<_, _> = sets.into_iter().map(|(key, set)| (key, Arc::new(set))).collect();
+        self.snapshots.iter().filter_map(|snapshot| sets.get(&key(snapshot)).cloned()).collect()
+    }
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    /// When it is still visible.
+    pub fn close(self) -> Result<()> {
+        drop(self.reader);
+        Arc::into_inner(self.session).map_or(Ok(()), ReadSession::close)
+    }
+}
+
+/// Root trees of snapshots that count from 0 in this order.
+pub fn roots(snapshots: &[Snapshot]) -> Vec<Tree> {
+    let mut places: HashMap<ChunkId, usize> = HashMap::new();
+    let mut sets: Vec<(ChunkId, Numbers)> = Vec::new();
+    for (number, snapshot) in snapshots.iter().enumerate() {
+        let root = snapshot.manifest.root;
+        let at = *places.entry(root).or_insert(sets.len());
+        if at == sets.len() {
+            sets.push((root, Numbers::default()));
+        }
+        if let Some((_, set)) = sets.get_mut(at) {
+            set.insert(number);
+        }
+    }
+    sets.into_iter().map(|(id, set)| Tree { id, among: Arc::new(set) }).collect()
+}
+
+/// A stored path as people write it: without slashes around it or twice, or `.` parts.
+///
+/// # Errors
+/// When it leads upwards.
+pub fn stored_path(given: &[u8]) -> Result<Vec<u8>> {
+    let parts = given.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let parts: Vec<&[u8]> = parts.collect();
+    if parts.contains(&b"..".as_slice()) {
+        let given = String::from_utf8_lossy(given);
+        return Err(Error::Usage(format!("{given}: paths in snapshots have no '..'")));
+    }
+    Ok(parts.join(&b'/'))
+}

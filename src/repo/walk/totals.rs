@@ -1,0 +1,88 @@
+//! How much a part of a snapshot is: counted beside the work, for whoever watches it.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Result;
+use crate::model::entry::{Entry, Kind};
+use crate::model::id::ChunkId;
+use crate::progress::{Event, Observer};
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
+
+/// Entries between two words to the observer.
+const OFTEN: u64 = 1024;
+
+/// What has been counted.
+#[derive(Debug, Default)]
+struct Counted {
+    files: u64,
+    bytes: u64,
+    /// Hard links whose bytes are counted.
+    links: HashSet<u64>,
+}
+
+impl Counted {
+    fn add(&mut self, entry: &Entry) {
+        self.files += u64::from(entry.is_file());
+        if entry.meta.link == 0 || self.links.insert(entry.meta.link) {
+            self.bytes = self.bytes.saturating_add(entry.size());
+        }
+    }
+
+    fn tell(&self, observer: &dyn Observer, complete: bool) {
+        observer.notice(Event::Found { files: self.files, bytes: self.bytes, complete });
+    }
+}
+
+/// Tells how much there is to do below a tree, until it is counted or the work is over. What cannot be read is for the
+/// work itself to say: here it only ends the count.
+pub fn below(
+    reader: &mut ChunkReader,
+    (root, mut budget): (ChunkId, Budget),
+    takes: &dyn Fn(&[u8], bool) -> bool,
+    observer: &dyn Observer,
+    over: &AtomicBool,
+) {
+    let mut counted = Counted::default();
+    if let Ok(true) = walk(reader, (root, &mut budget), takes, &mut counted, &mut |counted, entries| {
+        if entries % OFTEN == 0 {
+            counted.tell(observer, false);
+        }
+        !over.load(Ordering::Relaxed)
+    }) {
+        counted.tell(observer, true);
+    }
+}
+
+/// Whether all of it could be walked.
+fn walk(
+    reader: &mut ChunkReader,
+    (root, budget): (ChunkId, &mut Budget),
+    takes: &dyn Fn(&[u8], bool) -> bool,
+    counted: &mut Counted,
+    goes_on: &mut dyn FnMut(&Counted, u64) -> bool,
+) -> Result<bool> {
+    let mut open = vec![(Vec::new(), DirStream::new(root))];
+    let mut entries = 0;
+    while let Some((base, dir)) = open.last_mut() {
+        let Some(entry) = dir.next(reader)? else {
+            open.pop();
+            continue;
+        };
+        let path =
+            if base.is_empty() { entry.name.clone() } else { [base, b"/".as_slice(), &entry.name].concat() };
+        budget.take(&path, &entry)?;
+        entries += 1;
+        if !goes_on(counted, entries) {
+            return Ok(false);
+        }
+        match entry.kind {
+            Kind::Dir { .. } if open.len() >= MAX_NESTING => return Ok(false),
+            Kind::Dir { tree } => open.push((path, DirStream::new(tree))),
+            _ if takes(&path, false) => counted.add(&entry),
+            _ => {}
+        }
+    }
+    Ok(true)
+}

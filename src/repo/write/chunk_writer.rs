@@ -1,0 +1,456 @@
+//! Writing chunks: dedup, blocks, packs. Exactly one thread owns a [`Sink`], so dedup needs no lock.
+//!
+//! The pipeline has no cycle: the owner hands full blocks to the sealing workers, they hand sealed blocks to the
+//! one packer, it hands complete packs to whoever writes (`writing`), and every channel is bounded. Only empty buffers go back,
+//! and nobody waits for one.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::{Scope, ScopedJoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::codec::chunk::block::{BlockSealer, SealedBlock};
+use crate::codec::chunk::compress::{delta, looks_random};
+use crate::codec::crypto::hash::ChunkType;
+use crate::error;
+use crate::error::{Error, Result, together};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::repo::index::Index;
+use crate::repo::index::catalog::Source;
+use crate::repo::index::pending::Fresh;
+use crate::repo::pack::packs::StoredPack;
+use crate::repo::read::chunk_reader::BlockReader;
+use crate::repo::repository::Repository;
+use crate::repo::write::delta_writer::{Like, MadeFrom, Similar, bases_of};
+use crate::repo::write::drift::Probe;
+use crate::repo::write::noise::Noise;
+use crate::repo::write::pack_writer::{FullPack, Writing, Written};
+use crate::util::threads;
+
+/// Chunks that become a block.
+#[derive(Debug)]
+pub(crate) struct OpenBlock {
+    pub(crate) kind: ChunkType,
+    /// The block, then bytes without meaning.
+    pub(crate) plain: Vec<u8>,
+    pub(crate) len: usize,
+    pub(crate) chunks: Vec<(ChunkId, u32)>,
+    /// To be packed at [`HARDER`].
+    harder: bool,
+    /// It is to be a delta, if that is worth while.
+    pub(crate) made_from: Option<MadeFrom>,
+}
+
+impl OpenBlock {
+    /// In a buffer that was used before, if there is one.
+    pub(crate) fn new(kind: ChunkType, mut plain: Vec<u8>) -> Self {
+        plain.clear();
+        Self { kind, plain, len: 0, chunks: Vec::new(), harder: false, made_from: None }
+    }
+}
+
+/// Blocks of one type that become a pack.
+struct OpenPack {
+    kind: ChunkType,
+    target: u64,
+    size: u64,
+    blocks: Vec<SealedBlock>,
+}
+
+impl OpenPack {
+    fn close(self) -> FullPack {
+        FullPack { kind: self.kind, blocks: self.blocks }
+    }
+}
+
+/// The level at which little is packed.
+const HARDER: i32 = 9;
+
+/// How hard blocks are packed.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Compression level.
+    pub level: i32,
+    /// The first so many bytes are compressed harder: data at level 9 and deltas at level 12, unless `level` is higher.
+    /// Where little is new, as in most runs that have a parent, that costs little; and it never costs more than for so
+    /// many bytes.
+    pub harder: u64,
+}
+
+impl Effort {
+    fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
+        let is_delta = block.made_from.is_some();
+        if (is_delta || block.kind == ChunkType::Data) && self.level < HARDER && self.harder > 0 {
+            self.harder = self.harder.saturating_sub(block.len as u64);
+            block.harder = true;
+        }
+        blocks.send(block).map_err(|_| Error::Stopped)
+    }
+}
+
+/// Takes chunks, each stored once however often it is offered.
+#[derive(Debug)]
+pub struct Sink<'scope> {
+    index: Arc<Index>,
+    /// Put by this run, whether or not it is in a pack yet.
+    ours: Fresh,
+    /// Packs that have become durable. Without a bound: nobody waits for who reads this.
+    landed: Receiver<StoredPack>,
+    data: OpenBlock,
+    tree: OpenBlock,
+    similar: [Similar; 2],
+    /// Blocks may be deltas here.
+    deltas: bool,
+    target: usize,
+    blocks: Sender<OpenBlock>,
+    effort: Effort,
+    /// Buffers of blocks that are sealed.
+    empty: Receiver<Vec<u8>>,
+    /// For blocks that are sealed already.
+    sealed: Sender<SealedBlock>,
+    sealers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
+    packer: ScopedJoinHandle<'scope, Result<()>>,
+    writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
+    writing: Arc<Writing<'scope>>,
+    added: u64,
+}
+
+impl<'scope> Sink<'scope> {
+    /// Starts the workers. `stored` grows as packs become durable.
+    ///
+    /// # Errors
+    /// When there is no thread for one of the stages; those that were started end.
+    pub fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        repo: &'env Repository,
+        session: SnapshotId,
+        index: Arc<Index>,
+        effort: Effort,
+        stored: &'env AtomicU64,
+    ) -> Result<Self> {
+        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let (blocks, to_seal) = bounded::<OpenBlock>(workers);
+        let (to_pack, sealed) = bounded::<SealedBlock>(workers);
+        // No room: at most one pack is complete and waits, while those before it are written and synced.
+        let (to_write, packs) = bounded::<FullPack>(0);
+        let (back, empty) = bounded::<Vec<u8>>(2 * workers);
+        let (land, landed) = unbounded::<StoredPack>();
+        let sealers = threads::pool(scope, "seal", workers, || {
+            let (to_seal, to_pack, back) = (to_seal.clone(), to_pack.clone(), back.clone());
+            move || seal_all(repo, effort.level, &to_seal, &to_pack, &back)
+        })?;
+        let sealed_in = to_pack.clone();
+        let packer = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write))?;
+        let writing = Arc::new(Writing::new(repo, session, stored));
+        let writers = threads::pool(scope, "write", writing.threads(), || {
+            let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
+            move || writing.work(&packs, &land)
+        })?;
+        Ok(Self {
+            index,
+            ours: Fresh::new(Source::of(repo)),
+            landed,
+            data: OpenBlock::new(ChunkType::Data, Vec::new()),
+            tree: OpenBlock::new(ChunkType::Tree, Vec::new()),
+            similar: [Similar::new(ChunkType::Data), Similar::new(ChunkType::Tree)],
+            deltas: repo.config().has_deltas(),
+            target: repo.config().block_target as usize,
+            blocks,
+            effort,
+            empty,
+            sealed: sealed_in,
+            sealers,
+            packer,
+            writers,
+            writing,
+            added: 0,
+        })
+    }
+
+    /// The index it writes against.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    /// Plain bytes stored so far.
+    pub fn added(&self) -> u64 {
+        self.added
+    }
+
+    fn land(&mut self) {
+        while let Ok(pack) = self.landed.try_recv() {
+            self.ours.landed(pack);
+        }
+    }
+
+    /// Stores a chunk unless it is stored. True when it was new. The caller has named it.
+    ///
+    /// # Errors
+    /// `Stopped` when a worker has failed: [`Self::finish`] says why. When a table could not be read.
+    pub fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<bool> {
+        self.land();
+        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
+            return Ok(false);
+        }
+        self.ours.add(id);
+        self.added += plain.len() as u64;
+        let block = match kind {
+            ChunkType::Data => &mut self.data,
+            ChunkType::Tree => &mut self.tree,
+        };
+        if block.plain.capacity() == 0 {
+            block.plain.reserve_exact(self.target + plain.len());
+        }
+        block.plain.extend_from_slice(plain);
+        block.len += plain.len();
+        block.chunks.push((id, plain.len() as u32));
+        if block.len >= self.target {
+            let next = OpenBlock::new(kind, self.empty.try_recv().unwrap_or_default());
+            let full = std::mem::replace(block, next);
+            self.effort.send(full, &self.blocks)?;
+        }
+        Ok(true)
+    }
+
+    /// As [`Self::put`]; a new chunk is stored as a delta against chunks that are like it, as far as those are stored, may be
+    /// written against, and make it much smaller.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_similar(
+        &mut self,
+        kind: ChunkType,
+        id: ChunkId,
+        plain: &[u8],
+        like: &[(ChunkId, u32)],
+    ) -> Result<bool> {
+        self.land();
+        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
+            return Ok(false);
+        }
+        let alike = if self.deltas { bases_of(&self.index, kind, like)? } else { Like::default() };
+        if alike.bases.is_empty() {
+            return self.put(kind, id, plain);
+        }
+        self.ours.add(id);
+        self.added += plain.len() as u64;
+        let index = Arc::clone(&self.index);
+        let similar = match kind {
+            ChunkType::Data => &mut self.similar[0],
+            ChunkType::Tree => &mut self.similar[1],
+        };
+        if let Some(full) = similar.make_room(&alike.bases, &index) {
+            self.effort.send(full, &self.blocks)?;
+        }
+        if similar.is_new() {
+            similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + plain.len());
+        }
+        similar.push(id, plain, like, &alike);
+        if let Some(full) = similar.take_if(self.target, &index) {
+            self.effort.send(full, &self.blocks)?;
+        }
+        Ok(true)
+    }
+
+    /// Stores chunks as a delta against these bases of an index, which the caller has seen to.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_delta(
+        &mut self,
+        kind: ChunkType,
+        chunks: Vec<(ChunkId, u32)>,
+        plain: Vec<u8>,
+        (index, bases): (&Arc<Index>, Vec<(ChunkId, u32)>),
+    ) -> Result<()> {
+        self.land();
+        chunks.iter().for_each(|(id, _)| self.ours.add(*id));
+        self.added += plain.len() as u64;
+        let made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe: Probe::default() });
+        let len = plain.len();
+        self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
+    }
+
+    /// Takes chunks that lie one after the other at the front of `plain` as a block of its own, without copying them,
+    /// if they are enough for one and each is new: true then, and `plain` is a buffer to go on with. The caller has
+    /// named them.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_whole(
+        &mut self,
+        kind: ChunkType,
+        chunks: &[(ChunkId, u32)],
+        plain: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let len: usize = chunks.iter().map(|(_, len)| *len as usize).sum();
+        if len < self.target || len > plain.len() {
+            return Ok(false);
+        }
+        self.land();
+        for (at, (id, _)) in chunks.iter().enumerate() {
+            if self.ours.has(kind, id)? || self.index.find(kind, id)?.is_some() {
+                // Those before it are not stored yet: that is for `put`.
+                chunks.iter().take(at).for_each(|(id, _)| self.ours.take_back(id));
+                return Ok(false);
+            }
+            self.ours.add(*id);
+        }
+        self.added += len as u64;
+        let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
+        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
+        self.effort.send(block, &self.blocks).map(|()| true)
+    }
+
+    /// Stores a block as it is. Its chunks are then taken for stored.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_block(&mut self, block: SealedBlock) -> Result<()> {
+        self.land();
+        block.chunks.iter().for_each(|(id, _)| self.ours.add(*id));
+        self.added += u64::from(block.plain);
+        self.sealed.send(block).map_err(|_| Error::Stopped)
+    }
+
+    /// Writes what is left and waits until all is durable.
+    ///
+    /// # Errors
+    /// The first failure of a worker.
+    pub fn finish(self) -> Result<Written> {
+        let Self {
+            index,
+            data,
+            tree,
+            similar,
+            blocks,
+            mut effort,
+            sealed,
+            sealers,
+            packer,
+            writers,
+            writing,
+            landed,
+            mut ours,
+            ..
+        } = self;
+        let mut failed = None;
+        let similar = similar.into_iter().filter_map(|mut similar| similar.take(&index));
+        for block in [data, tree].into_iter().chain(similar) {
+            if block.len > 0 && effort.send(block, &blocks).is_err() {
+                failed = Some(Error::Stopped);
+            }
+        }
+        drop((blocks, sealed));
+        let sealed = sealers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped)));
+        let sealed: Vec<Result<()>> = sealed.collect();
+        let packed = packer.join().unwrap_or(Err(Error::Stopped));
+        let written = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
+        let written: Vec<Result<()>> = written.collect();
+        landed.iter().for_each(|pack| ours.landed(pack));
+        ours.settle();
+        // The cause of all others is mostly a writer's failure.
+        let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
+        together(written.into_iter().chain(others))?;
+        Ok(writing.finish())
+    }
+}
+
+fn seal_all(
+    repo: &Repository,
+    level: i32,
+    blocks: &Receiver<OpenBlock>,
+    out: &Sender<SealedBlock>,
+    back: &Sender<Vec<u8>>,
+) -> Result<()> {
+    let failed = || Error::making("a block");
+    let mut sealer = BlockSealer::new(repo.ring().clone(), level).map_err(failed())?;
+    let (mut harder, mut reader, mut noise) = (None, None, Noise::default());
+    for block in blocks {
+        let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
+        let is_noise = block.made_from.is_some() && block.kind == ChunkType::Data && looks_random(plain);
+        let mut delta = None;
+        if !is_noise || noise.is_tried() {
+            delta = seal_delta(repo, &block, plain, is_noise, &mut sealer, &mut reader)?;
+            if is_noise {
+                noise.came(delta.is_some());
+            }
+        }
+        if let Some(delta) = delta {
+            let _ = back.try_send(block.plain);
+            out.send(delta).map_err(|_| Error::Stopped)?;
+            continue;
+        }
+        let sealer = match (block.harder, &mut harder) {
+            (false, _) => &mut sealer,
+            (true, Some(harder)) => harder,
+            (true, none) => none.insert(BlockSealer::new(repo.ring().clone(), HARDER).map_err(failed())?),
+        };
+        let sealed = sealer.seal(block.kind, plain, block.chunks).map_err(failed())?;
+        // Where nobody wants it, it is freed.
+        let _ = back.try_send(block.plain);
+        out.send(sealed).map_err(|_| Error::Stopped)?;
+    }
+    Ok(())
+}
+
+/// The block as a delta, if it is to be one and that is worth while. Where a base cannot be read it is stored for itself.
+fn seal_delta(
+    repo: &Repository,
+    block: &OpenBlock,
+    plain: &[u8],
+    is_noise: bool,
+    sealer: &mut BlockSealer,
+    reader: &mut Option<BlockReader>,
+) -> Result<Option<SealedBlock>> {
+    let Some(MadeFrom { index, bases, probe }) = &block.made_from else { return Ok(None) };
+    let reader = match reader {
+        Some(reader) => reader,
+        none => none.insert(BlockReader::new(repo)?),
+    };
+    let prefix = match reader.prefix(index, block.kind, bases) {
+        Err(err) if err.is_damage() => return Ok(None),
+        prefix => prefix?,
+    };
+    let effort = match (block.harder && !is_noise, block.kind) {
+        // What random bytes have in common with others are long matches, which the quick one finds as well.
+        (false, _) => delta::Effort::Quick,
+        (true, ChunkType::Data) => delta::Effort::Files,
+        (true, ChunkType::Tree) => delta::Effort::Trees,
+    };
+    let mut failed = None;
+    let mut pays = |weights| {
+        let drifted = probe.has_drifted(reader, index, plain, weights);
+        Ok(!drifted.unwrap_or_else(|err| failed.insert(err).is_damage()))
+    };
+    let sealed = sealer.seal_delta_if(block.kind, plain, &block.chunks, (bases, &prefix), effort, &mut pays);
+    match failed {
+        Some(err) => Err(err),
+        None => sealed.map_err(Error::making("a block")),
+    }
+}
+
+fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<FullPack>) -> Result<()> {
+    let config = repo.config();
+    let new = |kind| {
+        let target = u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
+        OpenPack { kind, target, size: 0, blocks: Vec::new() }
+    };
+    let (mut data, mut tree) = (new(ChunkType::Data), new(ChunkType::Tree));
+    for block in blocks {
+        let open = if block.kind == ChunkType::Data { &mut data } else { &mut tree };
+        open.size += block.sealed.len() as u64;
+        open.blocks.push(block);
+        if open.size >= open.target {
+            let full = std::mem::replace(open, new(open.kind));
+            out.send(full.close()).map_err(|_| Error::Stopped)?;
+        }
+    }
+    for rest in [data, tree] {
+        if !rest.blocks.is_empty() {
+            out.send(rest.close()).map_err(|_| Error::Stopped)?;
+        }
+    }
+    Ok(())
+}

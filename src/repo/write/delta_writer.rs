@@ -1,0 +1,175 @@
+//! Chunks that are to be stored as deltas, collected into blocks with what those are made from.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::codec::chunk::compress::delta::MAX_PREFIX;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::Result;
+use crate::model::id::ChunkId;
+use crate::repo::index::{Index, Location};
+use crate::repo::repository::Repository;
+use crate::repo::write::chunk_writer::OpenBlock;
+use crate::repo::write::drift::Probe;
+
+/// When new chunks become deltas, in repositories whose configuration allows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Delta {
+    /// Where what they are made from is near: reading it from afar may take longer than sending them whole.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Delta {
+    /// Whether that is so in a repository.
+    pub fn holds(self, repo: &Repository) -> bool {
+        let wanted = match self {
+            Self::Auto => !repo.storage().is_far(),
+            Self::On => true,
+            Self::Off => false,
+        };
+        wanted && repo.config().has_deltas()
+    }
+}
+
+/// What is taken of a delta block's bases on either side of where a chunk of it should have come from.
+const MARGIN: u64 = 64 << 10;
+
+/// What a block is made from.
+#[derive(Debug)]
+pub(crate) struct MadeFrom {
+    /// Where the bases lie.
+    pub(crate) index: Arc<Index>,
+    /// In the order of the prefix.
+    pub(crate) bases: Vec<(ChunkId, u32)>,
+    /// Tells whether it is better stored whole.
+    pub(crate) probe: Probe,
+}
+
+/// What a chunk is like.
+#[derive(Debug, Default)]
+pub(crate) struct Like {
+    /// What a delta is made from.
+    pub(crate) bases: Vec<(ChunkId, u32)>,
+    /// Some of what it is like lies in deltas.
+    pub(crate) drifts: bool,
+}
+
+/// A block that will be a delta.
+#[derive(Debug)]
+pub(crate) struct Similar {
+    block: OpenBlock,
+    bases: Vec<(ChunkId, u32)>,
+    known: HashSet<ChunkId>,
+    prefix: u64,
+    probe: Probe,
+}
+
+impl Similar {
+    pub(crate) fn new(kind: ChunkType) -> Self {
+        let block = OpenBlock::new(kind, Vec::new());
+        Self { block, bases: Vec::new(), known: HashSet::new(), prefix: 0, probe: Probe::default() }
+    }
+
+    /// The block as it is, if these bases do not fit beside its own.
+    pub(crate) fn make_room(&mut self, bases: &[(ChunkId, u32)], index: &Arc<Index>) -> Option<OpenBlock> {
+        let new = bases.iter().filter(|(id, _)| !self.known.contains(id));
+        let more: u64 = new.map(|(_, len)| u64::from(*len)).sum();
+        if self.prefix + more <= u64::from(MAX_PREFIX) { None } else { self.take(index) }
+    }
+
+    /// A chunk that is like others.
+    pub(crate) fn push(
+        &mut self,
+        id: ChunkId,
+        plain: &[u8],
+        like: &[(ChunkId, u32)],
+        Like { bases, drifts }: &Like,
+    ) {
+        self.probe.add(self.block.len, plain.len(), like, *drifts && self.block.kind == ChunkType::Data);
+        for base in bases {
+            if self.known.insert(base.0) {
+                self.prefix += u64::from(base.1);
+                self.bases.push(*base);
+            }
+        }
+        self.block.plain.extend_from_slice(plain);
+        self.block.len += plain.len();
+        self.block.chunks.push((id, plain.len() as u32));
+    }
+
+    /// It has no buffer yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.block.plain.capacity() == 0
+    }
+
+    /// Takes a buffer that was used before, and sees to it that it has room for so many bytes. One that grew by doubling
+    /// might be twice as long.
+    pub(crate) fn reserve(&mut self, mut plain: Vec<u8>, bytes: usize) {
+        plain.clear();
+        plain.reserve_exact(bytes);
+        self.block.plain = plain;
+    }
+
+    /// The block, if it has so many bytes.
+    pub(crate) fn take_if(&mut self, target: usize, index: &Arc<Index>) -> Option<OpenBlock> {
+        if self.block.len < target { None } else { self.take(index) }
+    }
+
+    /// The block, unless it is empty.
+    pub(crate) fn take(&mut self, index: &Arc<Index>) -> Option<OpenBlock> {
+        if self.block.len == 0 {
+            return None;
+        }
+        let next = Self::new(self.block.kind);
+        let Self { mut block, bases, probe, .. } = std::mem::replace(self, next);
+        block.made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe });
+        Some(block)
+    }
+}
+
+/// W2: what a delta against these chunks is made from: those that may be written against, and instead of one that is in a delta
+/// block itself the bases from which it came.
+pub(crate) fn bases_of(index: &Index, kind: ChunkType, like: &[(ChunkId, u32)]) -> Result<Like> {
+    let mut found: Vec<(ChunkId, u32)> = Vec::new();
+    let (mut prefix, mut drifts) = (0, false);
+    let mut add = |base: (ChunkId, u32)| {
+        if !found.contains(&base) && prefix + u64::from(base.1) <= u64::from(MAX_PREFIX) {
+            prefix += u64::from(base.1);
+            found.push(base);
+        }
+    };
+    for chunk in like {
+        if index.find_base(kind, chunk)?.is_some() {
+            add(*chunk);
+        } else if let Some(location) = index.find(kind, &chunk.0)? {
+            drifts = true;
+            bases_near(index, &location)?.into_iter().for_each(&mut add);
+        }
+    }
+    Ok(Like { bases: found, drifts })
+}
+
+/// Those of a delta block's bases that lie in its prefix about where the chunk lies in the block.
+fn bases_near(index: &Index, location: &Location) -> Result<Vec<(ChunkId, u32)>> {
+    let bases = index.bases(location.block)?;
+    let plain = u64::from(index.place(location.block)?.plain).max(1);
+    let prefix: u64 = bases.iter().map(|(_, len)| u64::from(*len)).sum();
+    let (start, end) = (u64::from(location.start), u64::from(location.start) + u64::from(location.len));
+    // At either end of the prefix are bases that were taken to be on the safe side: what lies between them is not where the
+    // proportion says. More than a quarter of those would let prefixes grow with each version.
+    let margin = MARGIN + prefix.saturating_sub(plain) / 4;
+    let from = (start * prefix / plain).saturating_sub(margin);
+    let to = end * prefix / plain + margin;
+    let mut at = 0;
+    let near = bases.into_iter().filter(|(_, len)| {
+        let begins = at;
+        at += u64::from(*len);
+        begins < to && at > from
+    });
+    Ok(near.collect())
+}

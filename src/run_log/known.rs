@@ -1,0 +1,286 @@
+//! What this machine knows of the repository at each place where it used one: which it is, whether it is encrypted, its
+//! newest configuration and the newest snapshot that this machine made of each set. A repository that was swapped, rolled
+//! back or lost a part is told from what nobody has touched by comparing with this.
+//!
+//! One file for each place, `known/<hash of the place>.json` in the state directory. It is no cache: a repository cannot
+//! be asked for it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::crypto::hash;
+use crate::error::{Error, Result};
+use crate::model::entry::Time;
+use crate::model::id::{RepoId, hex};
+
+/// Seconds after which a set that this machine saves no more is not looked for: others may have forgotten it by then.
+const OLD: i64 = 180 * 86_400;
+/// Seconds that a clock may be ahead: a snapshot that is dated later was made by a wrong one.
+const AHEAD: i64 = 600;
+const MOST: u64 = 16 << 20;
+
+/// What is known of a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Where it is, for people who read the file.
+    #[serde(default)]
+    pub location: String,
+    /// The repositories that were used there and accepted, by their ids: disks that take turns have the same place.
+    #[serde(default)]
+    pub repositories: BTreeMap<String, Known>,
+}
+
+/// What is known of a repository at a place. Copies elsewhere may be older.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Whether it is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
+    /// Its highest configuration.
+    #[serde(default)]
+    pub generation: u32,
+    /// The newest snapshot of each set that this machine made, by [`set_id`](super::set_id).
+    #[serde(default)]
+    pub newest: BTreeMap<String, Made>,
+    /// Those that were found missing, by their names, until they stand again or that is accepted.
+    #[serde(default)]
+    pub missing: BTreeMap<String, Made>,
+}
+
+/// A snapshot that this machine made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// Its name.
+    pub snapshot: String,
+    /// When it began, in seconds since 1970.
+    pub at: i64,
+    /// And the nanoseconds of that second.
+    #[serde(default)]
+    pub nanos: u32,
+    /// When it may go, whatever rules say.
+    #[serde(default)]
+    pub expires: Option<i64>,
+    /// Of what, for people.
+    #[serde(default)]
+    pub of: String,
+}
+
+impl Made {
+    /// Whether it should still stand, unless somebody forgot it.
+    fn should_stand(&self, now: Time) -> bool {
+        self.at.saturating_add(OLD) >= now.sec && self.expires.is_none_or(|at| at > now.sec)
+    }
+
+    /// Its name, short, and of what and when it is.
+    pub fn describe(&self) -> String {
+        let short: String = self.snapshot.chars().take(8).collect();
+        let at = jiff::Timestamp::new(self.at, 0).map(|at| at.to_string()).unwrap_or_default();
+        format!("snapshot {short} of {at} ({})", self.of)
+    }
+}
+
+/// The file of a place.
+#[derive(Debug, Clone, Default)]
+pub struct KnownPlace {
+    /// `None`: this machine remembers nothing.
+    file: Option<PathBuf>,
+    location: String,
+}
+
+impl KnownPlace {
+    /// In this state directory, of a repository at this place.
+    pub fn new(state: Option<&Path>, location: &str) -> Self {
+        let name: String = hex(&hash::sha256(location.as_bytes())).chars().take(32).collect();
+        let file = state.map(|state| state.join("known").join(format!("{name}.json")));
+        Self { file, location: location.to_owned() }
+    }
+
+    /// Of the same repository at another place.
+    pub fn elsewhere(&self, location: &str) -> Self {
+        let state = self.file.as_ref().and_then(|file| file.parent()?.parent());
+        Self::new(state, location)
+    }
+
+    /// What is known; nothing where it cannot be read.
+    pub fn read(&self) -> Place {
+        let read = |file: &PathBuf| {
+            let len = fs::metadata(file).ok()?.len();
+            (len <= MOST).then(|| fs::read(file).ok()).flatten()
+        };
+        let bytes = self.file.as_ref().and_then(read);
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Changes what is known, one process after the other. A file that cannot be read is replaced.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn change(&self, change: impl Fn(&mut Place)) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        // Mostly there is nothing new.
+        let before = self.read();
+        let mut place = before.clone();
+        change(&mut place);
+        if place == before {
+            return Ok(());
+        }
+        self.change_in(file, change).map_err(Error::io("write what this machine knows to", file))
+    }
+
+    fn change_in(&self, file: &Path, change: impl Fn(&mut Place)) -> io::Result<()> {
+        let Some(dir) = file.parent() else { return Ok(()) };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let lock = File::options().create(true).append(true).mode(0o600).open(dir.join("lock"))?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        let mut place = self.read();
+        change(&mut place);
+        place.location.clone_from(&self.location);
+        let text = serde_json::to_vec_pretty(&place)?;
+        let temp = file.with_extension(format!("tmp{}", std::process::id()));
+        fs::write(&temp, text)?;
+        fs::rename(&temp, file)
+    }
+
+    /// Forgets all: another repository is to be there from now on, or none.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn clear(&self) -> Result<()> {
+        self.change(|place| place.repositories.clear())
+    }
+}
+
+impl Place {
+    /// Of one repository.
+    pub fn of(&self, repo: &RepoId) -> Option<&Known> {
+        self.repositories.get(&repo.hex())
+    }
+
+    /// Notes what was found when a repository was opened; `accept`: what was known of it counts no more.
+    pub fn found(&mut self, repo: &RepoId, encrypted: bool, generation: u32, accept: bool) {
+        let known = self.repositories.entry(repo.hex()).or_default();
+        if accept {
+            *known = Known::default();
+        }
+        known.encrypted = encrypted;
+        known.generation = known.generation.max(generation);
+    }
+
+    /// Why what is there is not what was there, if it is not.
+    pub fn contradicts(&self, repo: &RepoId, encrypted: bool) -> Option<String> {
+        let kind = |encrypted: bool| if encrypted { "encrypted" } else { "not encrypted" };
+        match self.of(repo) {
+            Some(known) if known.encrypted && !encrypted => {
+                Some("it was encrypted when this machine last saw it, and is not now".to_owned())
+            }
+            Some(_) => None,
+            None => {
+                let (id, known) = self.repositories.iter().next_back()?;
+                let id: String = id.chars().take(8).collect();
+                let (was, is) = (kind(known.encrypted), kind(encrypted));
+                Some(format!(
+                    "this machine knows repository {id} there ({was}), and now {} is there ({is})",
+                    repo.short()
+                ))
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Notes a snapshot that this machine has made.
+    pub fn made(&mut self, set: &str, made: Made, now: Time) {
+        let is_newer = |known: &Made| made.at >= known.at || known.at > now.sec.saturating_add(AHEAD);
+        if self.newest.get(set).is_none_or(is_newer) {
+            self.newest.insert(set.to_owned(), made);
+        }
+    }
+
+    /// Notes that this machine itself has taken these snapshots away.
+    pub fn removed(&mut self, names: &[String]) {
+        self.newest.retain(|_, made| !names.contains(&made.snapshot));
+        names.iter().for_each(|name| _ = self.missing.remove(name));
+    }
+
+    /// Notes which of those that were expected are missing: a newer one of the same set does not make up for them.
+    pub fn compared(&mut self, expected: &[Made], missing: &[Made]) {
+        expected.iter().for_each(|made| _ = self.missing.remove(&made.snapshot));
+        self.missing.extend(missing.iter().map(|made| (made.snapshot.clone(), made.clone())));
+    }
+
+    /// Snapshots that should stand.
+    pub fn expected(&self, now: Time) -> Vec<Made> {
+        let newest = self.newest.values().filter(|made| !self.missing.contains_key(&made.snapshot));
+        newest.chain(self.missing.values()).filter(|made| made.should_stand(now)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::SnapshotId;
+
+    const NOW: Time = Time { sec: 1_800_000_000, nanos: 0 };
+
+    fn made(name: u8, at: i64) -> Made {
+        Made {
+            snapshot: SnapshotId::new([name; 16]).hex(),
+            at,
+            nanos: 0,
+            expires: None,
+            of: "src".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_known_comes_back_and_two_places_know_nothing_of_each_other() {
+        let dir = tempfile::tempdir().unwrap_or_else(|err| panic!("{err}"));
+        let state = Some(dir.path());
+        let repo = RepoId::new([1; 16]);
+        let here = KnownPlace::new(state, "/here");
+        here.change(|place| place.found(&repo, true, 3, false)).unwrap_or_else(|err| panic!("{err}"));
+        let known = here.read();
+        assert_eq!(known.of(&repo).map(|known| (known.encrypted, known.generation)), Some((true, 3)));
+        assert_eq!(known.location, "/here");
+        assert_eq!(KnownPlace::new(state, "/there").read(), Place::default());
+        assert_eq!(KnownPlace::new(None, "/here").read(), Place::default());
+    }
+
+    #[test]
+    fn another_repository_or_one_without_its_cipher_is_told() {
+        let (repo, other) = (RepoId::new([1; 16]), RepoId::new([2; 16]));
+        let mut place = Place::default();
+        assert_eq!(place.contradicts(&repo, false), None);
+        place.found(&repo, true, 1, false);
+        assert_eq!(place.contradicts(&repo, true), None);
+        assert!(place.contradicts(&repo, false).is_some());
+        assert!(place.contradicts(&other, true).is_some());
+        // Disks that take turns: once both are accepted neither is news.
+        place.found(&other, false, 1, true);
+        assert_eq!((place.contradicts(&other, false), place.contradicts(&repo, true)), (None, None));
+    }
+
+    #[test]
+    fn the_newest_snapshot_of_each_set_is_expected_until_it_is_forgotten_expires_or_is_old() {
+        let mut known = Known::default();
+        known.made("a", made(1, NOW.sec - 100), NOW);
+        known.made("a", made(2, NOW.sec - 50), NOW);
+        // An old one that was rewritten.
+        known.made("a", made(3, NOW.sec - 90), NOW);
+        known.made("b", made(4, NOW.sec - OLD - 1), NOW);
+        known.made("c", Made { expires: Some(NOW.sec), ..made(5, NOW.sec - 10) }, NOW);
+        assert_eq!(known.expected(NOW), [made(2, NOW.sec - 50)]);
+        known.removed(&[SnapshotId::new([2; 16]).hex()]);
+        assert_eq!(known.expected(NOW), []);
+        // One by a clock in the future does not stay the newest.
+        known.made("a", made(6, NOW.sec + 100_000), NOW);
+        known.made("a", made(7, NOW.sec), NOW);
+        assert_eq!(known.expected(NOW), [made(7, NOW.sec)]);
+    }
+}

@@ -1,0 +1,295 @@
+//! One run of a verb, as a line of JSON. What a reader does not know it passes over; what is absent is unknown.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::crypto::{cipher, hash};
+use crate::model::entry::Time;
+use crate::model::id::hex;
+use crate::run_log::timestamp;
+use crate::util::host;
+
+/// Sources that a record names; of more it only says how many.
+const SOURCES: usize = 32;
+/// Bytes of a text from elsewhere that a record keeps.
+const TEXT: usize = 2048;
+
+/// The exit code of those that may not forget what they were to forget.
+const REFUSED: u8 = 22;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// As asked.
+    Done,
+    /// Done, but something could not be read.
+    Problems,
+    /// Damage was found.
+    Damage,
+    /// It failed.
+    Failed,
+    /// Somebody stopped it.
+    Interrupted,
+}
+
+/// A path: text where it is text, bytes where it is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Name {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Bytes(Vec<u8>),
+}
+
+impl Name {
+    /// Of a path.
+    pub fn of(bytes: &[u8]) -> Self {
+        std::str::from_utf8(bytes)
+            .map_or_else(|_| Self::Bytes(bytes.to_vec()), |text| Self::Text(text.to_owned()))
+    }
+
+    /// The path.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// The process that a run is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// The kernel's id of the boot that the number belongs to.
+    pub boot: String,
+    /// When it began, in the kernel's ticks: numbers are used again.
+    pub ticks: u64,
+}
+
+impl Process {
+    /// This one.
+    pub fn this() -> Self {
+        let pid = std::process::id();
+        Self { pid, boot: host::boot_id(), ticks: ticks(pid).unwrap_or_default() }
+    }
+
+    /// Whether it still runs, as far as this machine can see.
+    pub fn lives(&self) -> bool {
+        !self.boot.is_empty() && self.boot == host::boot_id() && ticks(self.pid) == Some(self.ticks)
+    }
+}
+
+/// When a process began; `None` where there is none.
+fn ticks(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything: fields are counted behind it.
+    let (_, fields) = text.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Numbers of a run; those that say nothing of its verb are absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Numbers {
+    /// Files looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// Their bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Bytes read: of sources by a backup, of packs by a check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_read: Option<u64>,
+    /// Plain bytes that were new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_added: Option<u64>,
+    /// Bytes written to the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_stored: Option<u64>,
+    /// Bytes of packs deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_deleted: Option<u64>,
+    /// Snapshots forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<u64>,
+    /// Items that could not be read, or errors found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problems: Option<u64>,
+    /// Bytes of all packs when the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository_bytes: Option<u64>,
+    /// Files of a drill that were compared with the live source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<u64>,
+}
+
+/// A run: a line of it when it begins, another, which says all again, when it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Names the run.
+    pub run: String,
+    /// `backup`, `cleanup`, `forget`, `gc`, `check`, `drill`.
+    pub verb: String,
+    /// Where the repository is.
+    pub repository: String,
+    /// When it began.
+    #[serde(with = "timestamp")]
+    pub start: Time,
+    /// When it ended; absent in the line of the beginning.
+    #[serde(default, with = "timestamp::maybe", skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// Its exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<u8>,
+    /// Why it failed, or the first of what was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The set's name in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// [`set_id`] of host and sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_id: Option<String>,
+    /// Whose files.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Which: the first of them, if there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Name>,
+    /// How many more there were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_sources: u64,
+    /// The kind of backup asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The kind it became.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<String>,
+    /// The time that a schedule had for it.
+    #[serde(default, with = "timestamp::maybe", skip_serializing_if = "Option::is_none")]
+    pub due: Option<Time>,
+    /// The snapshot that was made, or the one that an unchanged run equals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Nothing had changed: no snapshot was made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
+    /// A check that read data, not only the structure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_data: bool,
+    /// Where the next drill goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<u64>,
+    /// Numbers.
+    #[serde(flatten)]
+    pub numbers: Numbers,
+    /// Who.
+    #[serde(default)]
+    pub process: Process,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It goes on.
+    Running,
+    /// It ended so.
+    Ended(Ending),
+    /// It is gone and said nothing: killed, or the machine stopped.
+    Lost,
+}
+
+impl Record {
+    /// Of a run that begins now.
+    pub fn new(verb: &str, repository: &str) -> Self {
+        let run = cipher::new_id().map_or_else(
+            |_| format!("{}-{}", std::process::id(), Time::now().sec),
+            |id| id.hex().chars().take(16).collect(),
+        );
+        Self {
+            run,
+            verb: verb.to_owned(),
+            repository: repository.to_owned(),
+            start: Time::now(),
+            end: None,
+            ending: None,
+            exit: None,
+            error: None,
+            set: None,
+            set_id: None,
+            host: host::host_name(),
+            sources: Vec::new(),
+            more_sources: 0,
+            kind: None,
+            made: None,
+            due: None,
+            snapshot: None,
+            unchanged: false,
+            read_data: false,
+            cursor: None,
+            numbers: Numbers::default(),
+            process: Process::this(),
+        }
+    }
+
+    /// Whose files these are.
+    pub fn set_sources(&mut self, host: &str, sources: &[Vec<u8>]) {
+        host.clone_into(&mut self.host);
+        self.set_id = Some(set_id(host, sources));
+        self.sources = sources.iter().take(SOURCES).map(|path| Name::of(path)).collect();
+        self.more_sources = sources.len().saturating_sub(SOURCES) as u64;
+    }
+
+    /// What was wrong; a long text is cut.
+    pub fn set_error(&mut self, text: &str) {
+        let end = (0..=TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let (kept, rest) = text.split_at(end);
+        self.error = Some(if rest.is_empty() { kept.to_owned() } else { format!("{kept} ...") });
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> State {
+        match self.ending {
+            Some(ending) => State::Ended(ending),
+            None if self.process.lives() => State::Running,
+            None => State::Lost,
+        }
+    }
+
+    /// Whether what was asked for was done, if not with every item. Of a check or a drill: nothing was wrong.
+    pub fn is_good(&self) -> bool {
+        match self.state() {
+            State::Ended(Ending::Done) => true,
+            State::Ended(Ending::Problems) => self.verb == "backup",
+            _ => false,
+        }
+    }
+
+    /// Whether it failed or said nothing of its end. That somebody stopped it, or that nothing may be forgotten as was
+    /// asked, is no failure.
+    pub fn is_bad(&self) -> bool {
+        let was_stopped = self.state() == State::Ended(Ending::Interrupted);
+        !self.is_good() && !was_stopped && self.exit != Some(REFUSED) && self.state() != State::Running
+    }
+}
+
+/// Names a set: the same for the same host and sources, whatever a configuration calls it.
+pub fn set_id<S: AsRef<[u8]>>(host: &str, sources: &[S]) -> String {
+    let mut bytes = host.as_bytes().to_vec();
+    for source in sources {
+        bytes.push(0);
+        bytes.extend_from_slice(source.as_ref());
+    }
+    hex(&hash::sha256(&bytes)).chars().take(16).collect()
+}

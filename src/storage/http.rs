@@ -1,0 +1,178 @@
+//! Requests to servers that keep repositories, one after the other on each thread. Certificates are checked by rustls.
+
+use std::io;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::HeaderMap;
+use ureq::http::Request;
+pub(crate) use ureq::http::StatusCode;
+use ureq::http::header::CONTENT_LENGTH;
+pub(crate) use ureq::http::header::CONTENT_RANGE;
+pub(crate) use ureq::http::{HeaderValue, Method};
+use ureq::{SendBody, http};
+
+use crate::storage::rate_limit::{Limits, PIECE};
+use crate::storage::retry::{Line, Patience};
+
+/// For so long a name is looked up, and a connection made.
+const REACH: Duration = Duration::from_secs(30);
+/// Connections that are kept for the next request.
+const KEPT: usize = 16;
+/// Bytes of an answer that says why something was not done.
+const MOST_WORDS: u64 = 64 << 10;
+
+/// A client of one server.
+#[derive(Debug)]
+pub(crate) struct Http {
+    agent: ureq::Agent,
+    limits: Arc<Limits>,
+    line: Arc<Line>,
+}
+
+/// What a server answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// Fails where it ends before its time.
+    pub(crate) body: Box<dyn Read + Send>,
+}
+
+/// There is no answer; whether the request was carried out is unknown.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Lost(pub(crate) String);
+
+impl Http {
+    pub(crate) fn new(line: Arc<Line>, patience: Patience, limits: Arc<Limits>) -> Self {
+        let silence = Some(patience.silence);
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("snap/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(REACH))
+            .timeout_connect(Some(REACH.min(patience.silence)))
+            .timeout_per_read(silence)
+            .timeout_per_write(silence)
+            .max_idle_connections(KEPT)
+            .max_idle_connections_per_host(KEPT)
+            .build()
+            .into();
+        Self { agent, limits, line }
+    }
+
+    /// Asks, and waits for the answer's head. A body has its length beside it.
+    pub(crate) fn send(
+        &self,
+        mut head: http::request::Parts,
+        body: Option<(&mut dyn Read, u64)>,
+    ) -> Result<Answer, Lost> {
+        let wants_body = matches!(head.method, Method::PUT | Method::POST);
+        let answer = if wants_body {
+            let mut none = io::empty();
+            let (source, len) = body.unwrap_or((&mut none, 0));
+            head.headers.insert(CONTENT_LENGTH, len.into());
+            let mut paced = Paced { source, limits: &self.limits };
+            self.agent.run(Request::from_parts(head, SendBody::from_reader(&mut paced)))
+        } else {
+            self.agent.run(Request::from_parts(head, SendBody::none()))
+        };
+        let answer = answer.map_err(|err| Lost(told(&err)))?;
+        self.line.is_there();
+        let (head, body) = answer.into_parts();
+        let body = Box::new(Received { source: body.into_reader(), limits: Arc::clone(&self.limits) });
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// A request for a URL.
+pub(crate) fn request(method: Method, url: &str) -> http::request::Parts {
+    let mut head = Request::new(()).into_parts().0;
+    head.method = method;
+    // What is no URL is refused when it is asked for.
+    head.uri = url.parse().unwrap_or_default();
+    head
+}
+
+impl Answer {
+    /// Bytes that will come, if the server says so.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// Whether it was done.
+    pub(crate) fn is_good(&self) -> bool {
+        self.status.is_success()
+    }
+
+    /// What the server has to say, as far as it can be read.
+    pub(crate) fn words(&mut self) -> String {
+        let mut words = Vec::new();
+        // What is cut short is still better than nothing.
+        let _ = self.body.by_ref().take(MOST_WORDS).read_to_end(&mut words);
+        String::from_utf8_lossy(&words).into_owned()
+    }
+}
+
+/// What goes out, no faster than it may.
+struct Paced<'a> {
+    source: &'a mut dyn Read,
+    limits: &'a Limits,
+}
+
+impl Read for Paced<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = if self.limits.shapes_sending() { PIECE.min(out.len()) } else { out.len() };
+        let count = self.source.read(out.split_at_mut(most).0)?;
+        self.limits.send(count);
+        Ok(count)
+    }
+}
+
+/// What comes in, no faster than it may.
+struct Received<R> {
+    source: R,
+    limits: Arc<Limits>,
+}
+
+impl<R: Read> Read for Received<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = if self.limits.shapes_receiving() { PIECE.min(out.len()) } else { out.len() };
+        let count = self.source.read(out.split_at_mut(most).0)?;
+        self.limits.receive(count);
+        Ok(count)
+    }
+}
+
+/// Slices one after the other.
+pub(crate) struct Parts<'a> {
+    rest: std::slice::Iter<'a, &'a [u8]>,
+    now: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn new(parts: &'a [&'a [u8]]) -> Self {
+        Self { rest: parts.iter(), now: &[] }
+    }
+}
+
+impl Read for Parts<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.now.is_empty() {
+            let Some(next) = self.rest.next() else { return Ok(0) };
+            self.now = next;
+        }
+        self.now.read(out)
+    }
+}
+
+fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => "the server is silent".to_owned(),
+        ureq::Error::HostNotFound => "its host is not known".to_owned(),
+        ureq::Error::Io(err) => err.to_string(),
+        other => other.to_string(),
+    }
+}

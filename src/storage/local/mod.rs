@@ -1,0 +1,491 @@
+//! A repository in a directory. An object appears under its name complete and durable, or not at all: it is
+//! written to a temporary file, synced, renamed without replacing, and the rename is synced.
+
+mod files;
+mod network_fs;
+mod quirks;
+mod reserve;
+mod strays;
+
+use std::collections::HashSet;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+use std::{fs, io};
+
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::Time;
+use crate::storage::{Area, Created, Hold, Listed, Room, Storage, check_name};
+
+use files::{
+    TEMP, Temp, make_folders, metadata_of, parent, probe_exclusiveness, read_folder, rename_free,
+    sync_folder, sync_open_folder,
+};
+use quirks::{Modes, Quirks};
+
+/// A temporary file this old is nobody's: writing a pack takes seconds. Whoever slept that long in the middle of one
+/// finds it gone and fails; nothing is lost.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// A directory on a local disk (or what the system shows as one).
+#[derive(Debug)]
+pub struct LocalStorage {
+    root: PathBuf,
+    /// Folders whose own entries this process has made durable: once is enough.
+    durable: Mutex<HashSet<PathBuf>>,
+    /// The network file system that it lies on, once somebody has looked.
+    network: OnceLock<Option<String>>,
+    quirks: Quirks,
+    /// Whether names are taken exclusively has been tried.
+    probed: OnceLock<()>,
+    /// Whether files can be locked, once that was tried.
+    locks: OnceLock<bool>,
+}
+
+impl LocalStorage {
+    /// The repository at `root`. Touches nothing; folders are made when first written to.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            durable: Mutex::default(),
+            network: OnceLock::new(),
+            quirks: Quirks::default(),
+            probed: OnceLock::new(),
+            locks: OnceLock::new(),
+        }
+    }
+
+    /// The directory of the repository.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether files can be locked here: tried on the repository's directory, once there is one.
+    fn has_locks(&self) -> Result<bool> {
+        if let Some(known) = self.locks.get() {
+            return Ok(*known);
+        }
+        let opened = match File::open(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            opened => opened.map_err(Error::io("open", &self.root))?,
+        };
+        let lacks = matches!(
+            opened.try_lock_shared(),
+            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error)
+        );
+        if lacks {
+            self.quirks.unlocked.raise();
+        }
+        Ok(*self.locks.get_or_init(|| !lacks))
+    }
+
+    /// Permissions of new objects.
+    fn modes(&self) -> Modes {
+        self.quirks.modes(&self.root)
+    }
+
+    /// Path of an object.
+    fn path(&self, area: Area, name: &str) -> Result<PathBuf> {
+        check_name(area, name)?;
+        Ok(self.root.join(area.path(name)))
+    }
+
+    /// Opens an object for reading.
+    fn open(&self, area: Area, name: &str) -> Result<File> {
+        let path = self.path(area, name)?;
+        File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::Missing { what: area.path(name) },
+            _ => Error::io("open", &path)(error),
+        })
+    }
+
+    /// Makes a folder of the repository exist durably. The lock is held across the sync, so that no thread
+    /// relies on a folder whose entry another has made but not yet synced.
+    fn ensure_folder(&self, folder: &Path) -> Result<()> {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if durable.contains(folder) {
+            return Ok(());
+        }
+        make_folders(folder, self.modes(), &self.quirks)?;
+        // Another process may have made it and died before it synced; the root's parent is not ours.
+        for ancestor in folder.ancestors().take_while(|ancestor| *ancestor != self.root) {
+            if durable.contains(ancestor) {
+                break;
+            }
+            sync_folder(parent(ancestor), &self.quirks)?;
+        }
+        let within = folder.ancestors().take_while(|ancestor| *ancestor != self.root);
+        durable.extend(within.map(Path::to_owned));
+        Ok(())
+    }
+
+    /// Writes `parts` to a synced temporary file beside `path`.
+    fn write_temp(&self, path: &Path, parts: &[&[u8]], sync: bool) -> Result<Temp> {
+        let folder = parent(path);
+        self.ensure_folder(folder)?;
+        let mut temp = Temp::new(folder, self.modes())?;
+        for part in parts {
+            temp.file.write_all(part).map_err(Error::io("write", path))?;
+        }
+        if sync {
+            temp.file.sync_all().map_err(Error::io("sync", path))?;
+        }
+        Ok(temp)
+    }
+
+    /// What time it is by the clock that dates the files here: this machine's may be days ahead of it.
+    fn now(&self) -> Result<SystemTime> {
+        let temp = Temp::new(&self.root, self.modes())?;
+        let dated = temp.file.metadata().and_then(|found| found.modified());
+        dated.map_err(Error::io("read", &self.root))
+    }
+
+    /// Removes a file; none there is no error.
+    fn unlink(&self, path: &Path) -> Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Folders that hold an area's objects: one, where they are not spread.
+    fn folders(&self, area: Area) -> Result<Vec<PathBuf>> {
+        let folder = self.root.join(area.folder());
+        if !area.is_spread() {
+            return Ok(vec![folder]);
+        }
+        let mut shards = Vec::new();
+        for entry in read_folder(&folder)? {
+            let Some(metadata) = metadata_of(&entry)? else { continue };
+            if metadata.is_dir() {
+                shards.push(entry.path());
+            }
+        }
+        Ok(shards)
+    }
+}
+
+impl Storage for LocalStorage {
+    fn local_dir(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
+    fn room(&self) -> Option<Room> {
+        let found = rustix::fs::statvfs(&self.root).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Some(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+    }
+
+    fn location(&self) -> String {
+        place_of(&self.root).display().to_string()
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        self.refresh(&self.root.join(area.folder()))?;
+        for folder in self.folders(area)? {
+            if area.is_spread() {
+                self.refresh(&folder)?;
+            }
+            for entry in read_folder(&folder)? {
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                // Also skips temporary files, and packs in a folder where nobody would look for them.
+                if check_name(area, &name).is_err() || self.root.join(area.path(&name)) != entry.path() {
+                    continue;
+                }
+                let Some(metadata) = metadata_of(&entry)? else { continue };
+                if metadata.is_file() {
+                    let modified = Some(Time { sec: metadata.mtime(), nanos: metadata.mtime_nsec() as u32 });
+                    found.push(Listed { name, len: metadata.len(), modified });
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn strays(&self, area: Area) -> Result<Vec<String>> {
+        let mut found = strays::within(&self.root, area)?;
+        found.sort();
+        Ok(found)
+    }
+
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let file = self.open(area, name)?;
+        let what = self.path(area, name)?;
+        let too_long = || Error::Damaged {
+            what: area.path(name),
+            source: Malformed::because("longer than any such object can be"),
+        };
+        let len = file.metadata().map_err(Error::io("read", &what))?.len();
+        if len > limit {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::new();
+        let capacity = usize::try_from(len).unwrap_or(usize::MAX);
+        let reserved = bytes.try_reserve_exact(capacity);
+        reserved.map_err(|_| Error::io("read", &what)(io::ErrorKind::OutOfMemory.into()))?;
+        let mut bounded = file.take(limit.saturating_add(1));
+        bounded.read_to_end(&mut bytes).map_err(|error| match is_bad_medium(&error) {
+            true => Error::Damaged {
+                what: area.path(name),
+                source: Malformed::with(format!("the disk cannot read it: {error}")),
+            },
+            false => Error::io("read", &what)(error),
+        })?;
+        if bytes.len() as u64 > limit {
+            return Err(too_long());
+        }
+        Ok(bytes)
+    }
+
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        let file = self.open(area, name)?;
+        let too_short = || Error::Damaged {
+            what: area.path(name),
+            source: Malformed::because("shorter than it should be"),
+        };
+        if out.is_empty() {
+            return Ok(());
+        }
+        // The system refuses an offset that no file can have; to the caller that is an object too short.
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > i64::MAX as u64) {
+            return Err(too_short());
+        }
+        file.read_exact_at(out, offset).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => too_short(),
+            _ if is_bad_medium(&error) => {
+                let why = format!("the disk cannot read {} bytes at {offset}: {error}", out.len());
+                Error::Damaged { what: area.path(name), source: Malformed::with(why) }
+            }
+            _ => Error::io("read", self.root.join(area.path(name)))(error),
+        })
+    }
+
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        let path = self.path(area, name)?;
+        let (created, _) = self.write_temp(&path, parts, true)?.publish(&path, &self.quirks)?;
+        // Also when it exists: its creator may not have come as far as this.
+        sync_folder(parent(&path), &self.quirks)?;
+        Ok(created)
+    }
+
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        let path = self.path(area, name)?;
+        let temp = self.write_temp(&path, &[bytes], true)?;
+        match temp.file.try_lock() {
+            // Who is at work shows by its heartbeat then, as in a store far away. Where others can lock, a session without a lock
+            // would be taken for dead: that is an error.
+            Err(TryLockError::Error(error)) if quirks::has_no_locks(&error) && !self.has_locks()? => {}
+            locked => locked.map_err(|error| Error::io("lock", &path)(error.into()))?,
+        }
+        let (created, file) = temp.publish(&path, &self.quirks)?;
+        if created == Created::Exists {
+            return Err(Error::io("create", &path)(io::ErrorKind::AlreadyExists.into()));
+        }
+        sync_folder(parent(&path), &self.quirks)?;
+        Ok(Box::new(HeldFile { _file: file }))
+    }
+
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(area, name)?;
+        let temp = self.write_temp(&path, &[bytes], false)?;
+        fs::rename(&temp.path.name, &path).map_err(Error::io("replace", &path))?;
+        temp.path.renamed();
+        Ok(())
+    }
+
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        let path = self.path(area, name)?;
+        // Locks on a network are seen by some clients and not by others.
+        if self.network()?.is_some() || !self.has_locks()? {
+            return Ok(None);
+        }
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(false)),
+            Err(error) => return Err(Error::io("open", &path)(error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(false)),
+            Err(TryLockError::WouldBlock) => Ok(Some(true)),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+        }
+    }
+
+    fn distrust(&self) -> Result<Option<String>> {
+        if let Some(network) = self.network()? {
+            return Ok(Some(network.to_owned()));
+        }
+        let sessions = self.root.join(Area::Sessions.folder());
+        self.has_locks()?;
+        if sessions.is_dir() {
+            self.probed.get_or_init(|| probe_exclusiveness(&sessions, &self.quirks));
+        }
+        Ok(self.quirks.lacks().map(str::to_owned))
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        self.quirks.news(&self.root)
+    }
+
+    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+        let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
+        if !old.exists() {
+            return Err(Error::Missing { what: from.0.path(from.1) });
+        }
+        self.ensure_folder(parent(&new))?;
+        let created = rename_free(&old, &new, &self.quirks).map_err(|err| match old.exists() {
+            true => err,
+            // Somebody else was faster.
+            false => Error::Missing { what: from.0.path(from.1) },
+        })?;
+        // The new name first: what is lost in between must not be both.
+        sync_folder(parent(&new), &self.quirks)?;
+        sync_folder(parent(&old), &self.quirks)?;
+        Ok(created)
+    }
+
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        self.unlink(&self.path(area, name)?)
+    }
+
+    fn release_reserve(&self) -> Result<()> {
+        self.unlink(&reserve::path(&self.root))
+    }
+
+    fn keep_reserve(&self) {
+        // What is not kept is missed on a full disk only.
+        let _ = reserve::keep(&self.root);
+    }
+
+    fn tidy(&self) -> Result<()> {
+        // Without room for a new file the time there cannot be told: then nothing is old.
+        let Ok(now) = self.now() else { return Ok(()) };
+        for folder in
+            Area::ALL.into_iter().map(|area| self.folders(area)).collect::<Result<Vec<_>>>()?.concat()
+        {
+            for entry in read_folder(&folder)? {
+                let ours = entry.file_name().as_bytes().starts_with(TEMP.as_bytes());
+                let Some(metadata) = metadata_of(&entry)?.filter(|found| ours && found.is_file()) else {
+                    continue;
+                };
+                let age = metadata.modified().ok().and_then(|at| now.duration_since(at).ok());
+                if age.is_some_and(|age| age >= ABANDONED) {
+                    self.unlink(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self, area: Area) -> Result<()> {
+        for folder in self.folders(area)? {
+            match File::open(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("open", &folder)(error)),
+                Ok(file) => sync_open_folder(&file, &folder, &self.quirks)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the disk, or the file system by its own checksums, says that these bytes are lost: that is damage to the
+/// object, of which there may be another copy, and no failure of the run.
+fn is_bad_medium(error: &io::Error) -> bool {
+    // EUCLEAN is what ext4, XFS and btrfs say of what does not fit its checksum.
+    const LOST: [rustix::io::Errno; 3] =
+        [rustix::io::Errno::IO, rustix::io::Errno::BADMSG, rustix::io::Errno::UCLEAN];
+    error.raw_os_error().is_some_and(|raw| LOST.iter().any(|lost| lost.raw_os_error() == raw))
+}
+
+/// The path without links, also of a directory that is not there: it must not be another place once it is.
+fn place_of(path: &Path) -> PathBuf {
+    if let Ok(whole) = fs::canonicalize(path) {
+        return whole;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(above), Some(name)) if !above.as_os_str().is_empty() => place_of(above).join(name),
+        (Some(_), Some(name)) => place_of(Path::new(".")).join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// A session's file, locked as long as it is open.
+#[derive(Debug)]
+struct HeldFile {
+    _file: File,
+}
+
+impl Hold for HeldFile {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn names(store: &dyn Storage, area: Area) -> Vec<String> {
+        store.list(area).unwrap().into_iter().map(|listed| listed.name).collect()
+    }
+
+    #[test]
+    fn local_list_ignores_what_is_no_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStorage::new(dir.path());
+        store.create(Area::Packs, "aa1", &[b"x"]).unwrap();
+        store.create(Area::Keys, "k", &[b"x"]).unwrap();
+        fs::write(dir.path().join("packs/stray"), "x").unwrap();
+        fs::write(dir.path().join("packs/aa/.tmp-1-1-00000000"), "x").unwrap();
+        fs::write(dir.path().join("packs/aa/bb1"), "x").unwrap();
+        fs::create_dir_all(dir.path().join("packs/aa/aadir")).unwrap();
+        std::os::unix::fs::symlink("k", dir.path().join("keys/link")).unwrap();
+        assert_eq!(names(&store, Area::Packs), ["aa1"]);
+        assert_eq!(names(&store, Area::Keys), ["k"]);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_after_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStorage::new(dir.path());
+        store.create(Area::Packs, "aa1", &[b"x"]).unwrap();
+        let day = Duration::from_secs(24 * 3600 + 60);
+        for (name, age) in [(".tmp-1-1-0", day), (".tmp-1-2-0", Duration::ZERO)] {
+            let file = File::create(dir.path().join("packs/aa").join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        store.tidy().unwrap();
+        let left = fs::read_dir(dir.path().join("packs/aa")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, [".tmp-1-2-0", "aa1"]);
+    }
+
+    #[test]
+    fn a_bad_sector_is_damage_of_its_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStorage::new(dir.path());
+        store.create(Area::Packs, "aa1", &[b"x"]).unwrap();
+        // Nothing is mapped there: the system says EIO, as for a sector that cannot be read.
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("packs/aa/aa2")).unwrap();
+        let mut out = [0; 8];
+        let err = store.read_range(Area::Packs, "aa2", 0, &mut out).unwrap_err();
+        assert!(err.is_damage() && err.chain().contains("packs/aa/aa2"), "{}", err.chain());
+        assert!(store.read(Area::Packs, "aa2", 100).unwrap_err().is_damage());
+    }
+
+    #[test]
+    fn local_list_error_is_not_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStorage::new(dir.path());
+        fs::write(dir.path().join("snapshots"), "a file").unwrap();
+        std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join("packs")).unwrap();
+        assert!(store.list(Area::Snapshots).is_err());
+        assert!(store.list(Area::Packs).is_err());
+    }
+}

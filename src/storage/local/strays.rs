@@ -1,0 +1,84 @@
+//! What lies in a repository's folders and is not snap's: files and folders that somebody else put there.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::storage::local::files::{TEMP, metadata_of, read_folder};
+use crate::storage::{Area, names};
+
+/// All of an area, by their paths in the repository.
+pub(super) fn within(root: &Path, area: Area) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in read_folder(&root.join(area.folder()))? {
+        let Some(metadata) = metadata_of(&entry)? else { continue };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match area.is_spread() && metadata.is_dir() && is_shard(&name) {
+            true => within_shard(&entry.path(), area, &name, &mut found)?,
+            false => {
+                let own = metadata.is_file() && !area.is_spread() && is_own(area, &name);
+                found.extend((!own).then(|| path(area, &name, metadata.is_dir())));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn within_shard(folder: &Path, area: Area, shard: &str, found: &mut Vec<String>) -> Result<()> {
+    for entry in read_folder(folder)? {
+        let Some(metadata) = metadata_of(&entry)? else { continue };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let placed = name.starts_with(shard) || name.starts_with(TEMP);
+        if !(metadata.is_file() && placed && is_own(area, &name)) {
+            found.push(path(area, &format!("{shard}/{name}"), metadata.is_dir()));
+        }
+    }
+    Ok(())
+}
+
+fn is_own(area: Area, name: &str) -> bool {
+    name.starts_with(TEMP) || names::is_known(area, name)
+}
+
+/// Whether a folder is one of the 256 over which objects are spread.
+fn is_shard(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn path(area: Area, name: &str, is_dir: bool) -> String {
+    format!("{}/{name}{}", area.folder(), if is_dir { "/" } else { "" })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn files_and_folders_that_are_not_snaps_are_found_wherever_they_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = "ab".repeat(32);
+        for own in [format!("packs/ab/{id}"), "packs/ab/.tmp-1-1-0".into(), "config/1".into()] {
+            fs::create_dir_all(dir.path().join(&own).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(own), "x").unwrap();
+        }
+        let strays = ["packs/Thumbs.db", "packs/zz/", "packs/ab/x", "packs/cd/", "config/2/", "config/3 (1)"];
+        for stray in strays {
+            fs::create_dir_all(dir.path().join(stray).parent().unwrap()).unwrap();
+            match stray.ends_with('/') {
+                true => fs::create_dir_all(dir.path().join(stray)).unwrap(),
+                false => fs::write(dir.path().join(stray), "x").unwrap(),
+            }
+        }
+        fs::write(dir.path().join("packs/cd").join(&id), "in the folder of others").unwrap();
+        let mut found: Vec<String> = [Area::Packs, Area::Config]
+            .into_iter()
+            .flat_map(|area| within(dir.path(), area).unwrap())
+            .collect();
+        found.sort();
+        let misplaced = format!("packs/cd/{id}");
+        let wanted = ["config/2/", "config/3 (1)", "packs/Thumbs.db", "packs/ab/x", &misplaced, "packs/zz/"];
+        assert_eq!(found, wanted);
+    }
+}

@@ -1,0 +1,133 @@
+//! Writing packs to two places at once: what `backup --mirror` does so that nothing is read again for the second one.
+//!
+//! Only packs (and their parity) go to both, as soon as they are made; whatever else a copy needs is brought afterwards (`ops/sync`), which also
+//! finds what is lacking. So the second place may fail at any time, and the first one never waits for its mending.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::storage::{Area, Created, Hold, Listed, Room, Storage};
+use crate::util::threads::Beside;
+
+/// A store, and a second one that gets its packs as well.
+pub struct Mirrored {
+    first: Arc<dyn Storage>,
+    second: Arc<dyn Storage>,
+    failed: Mutex<Option<Error>>,
+}
+
+impl fmt::Debug for Mirrored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mirrored({:?})", self.first)
+    }
+}
+
+impl Mirrored {
+    /// Both must hold the same repository.
+    pub fn new(first: Arc<dyn Storage>, second: Arc<dyn Storage>) -> Self {
+        Self { first, second, failed: Mutex::default() }
+    }
+
+    /// Why the second one gets nothing any more, if it failed.
+    pub fn failed(&self) -> Option<Error> {
+        self.failure().take()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage for Mirrored {
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        if !area.is_spread() || self.failure().is_some() {
+            return self.first.create(area, name, parts);
+        }
+        std::thread::scope(|scope| {
+            let second = Beside::begin(scope, "mirror", || self.second.create(area, name, parts));
+            let created = self.first.create(area, name, parts);
+            if let Err(err) = second.join().unwrap_or(Err(Error::Stopped)) {
+                self.failure().get_or_insert(err);
+            }
+            created
+        })
+    }
+
+    fn location(&self) -> String {
+        self.first.location()
+    }
+
+    fn is_far(&self) -> bool {
+        self.first.is_far()
+    }
+
+    fn local_dir(&self) -> Option<&Path> {
+        self.first.local_dir()
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        self.first.list(area)
+    }
+
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.first.read(area, name, limit)
+    }
+
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.first.read_range(area, name, offset, out)
+    }
+
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        self.first.create_held(area, name, bytes)
+    }
+
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        self.first.replace(area, name, bytes)
+    }
+
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        self.first.is_held(area, name)
+    }
+
+    fn strays(&self, area: Area) -> Result<Vec<String>> {
+        self.first.strays(area)
+    }
+
+    fn distrust(&self) -> Result<Option<String>> {
+        self.first.distrust()
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        [self.first.cautions(), self.second.cautions()].concat()
+    }
+
+    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+        self.first.move_to(from, to)
+    }
+
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        self.first.remove(area, name)
+    }
+
+    fn release_reserve(&self) -> Result<()> {
+        self.first.release_reserve()
+    }
+
+    fn keep_reserve(&self) {
+        self.first.keep_reserve();
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.first.room()
+    }
+
+    fn tidy(&self) -> Result<()> {
+        self.first.tidy()
+    }
+
+    fn sync(&self, area: Area) -> Result<()> {
+        self.first.sync(area)
+    }
+}

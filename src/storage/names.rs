@@ -1,0 +1,243 @@
+//! Which names are snap's. What else lies in a repository (`Thumbs.db`, a "conflicted copy", the folder of some other
+//! program) belongs to somebody: it is neither read, nor counted, nor removed, and only `check` and `gc` speak of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Result;
+use crate::model::id::{ChunkId, KeyId, PackId, SnapshotId};
+use crate::storage::{Area, Created, Hold, Listed, Room, Storage};
+
+/// What the name of a session's end marker ends with: the session could not remove its record itself.
+pub const END_MARKER: &str = ".end";
+
+/// The highest number of a collection that a name may hold: what is above is not snap's, so counting on from any name
+/// never overflows.
+pub const LAST_COLLECTION: u64 = 1 << 48;
+/// The highest generation of the configuration, likewise.
+pub const LAST_GENERATION: u32 = 1 << 30;
+
+/// Stray names that are told one by one.
+const TOLD: usize = 5;
+
+/// Whether snap gives such a name in this area.
+pub fn is_known(area: Area, name: &str) -> bool {
+    let session = |name: &str| SnapshotId::parse(name).is_ok();
+    match area {
+        Area::Config => generation(name).is_some_and(|number| number <= LAST_GENERATION),
+        Area::Keys => KeyId::parse(name).is_ok(),
+        Area::Packs => PackId::parse(name).is_ok(),
+        Area::Parity => PackId::parse(name).is_ok(),
+        Area::Index | Area::Snapshots => session(name),
+        Area::Trash => name.split_once('.').is_some_and(|(id, by)| session(id) && session(by)),
+        Area::Sessions => match name.split_once('.') {
+            None => session(name),
+            Some((id, end)) => session(id) && matches!(end, "beat" | "seen" | "end"),
+        },
+        Area::Gc => collection(name).is_some_and(|number| number <= LAST_COLLECTION),
+        Area::Damage => ChunkId::parse(name).is_ok(),
+        // Nobody reads what lies there.
+        Area::Quarantine => true,
+    }
+}
+
+/// The number of a generation, if the name is one as snap writes it.
+pub fn generation(name: &str) -> Option<u32> {
+    let number: u32 = name.parse().ok()?;
+    (number > 0 && number.to_string() == name).then_some(number)
+}
+
+/// The number of a collection's record or of its end, if the name is one as snap writes it.
+pub fn collection(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".done").unwrap_or(name);
+    let number = u64::from_str_radix(digits, 16).ok()?;
+    (format!("{number:016x}") == digits).then_some(number)
+}
+
+/// An area's objects: what is listed there, less what is not snap's.
+///
+/// # Errors
+/// As [`Storage::list`].
+pub fn list(storage: &dyn Storage, area: Area) -> Result<Vec<Listed>> {
+    let mut listed = storage.list(area)?;
+    listed.retain(|found| is_known(area, &found.name));
+    Ok(listed)
+}
+
+/// One sentence about everything that is not snap's and was met in the repository's folders, or lies there where it can be
+/// looked for at no cost; `None` when there is nothing.
+///
+/// # Errors
+/// When an area cannot be listed.
+pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
+    let mut all = Vec::new();
+    for area in Area::ALL {
+        all.extend(storage.strays(area)?);
+    }
+    let Some(first) = all.get(..all.len().min(TOLD)).filter(|first| !first.is_empty()) else {
+        return Ok(None);
+    };
+    let more = if all.len() > TOLD { format!(" and {} more", all.len() - TOLD) } else { String::new() };
+    Ok(Some(format!(
+        "the repository holds what is not snap's, and it is ignored: {}{more}; it may be removed",
+        first.join(", ")
+    )))
+}
+
+/// A store of which only snap's own objects are seen.
+pub struct OwnObjects {
+    inner: Arc<dyn Storage>,
+    /// What else was listed, so that nothing is listed again to tell of it.
+    met: Mutex<BTreeSet<(Area, String)>>,
+}
+
+impl OwnObjects {
+    /// Of this store.
+    pub fn of(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+        Arc::new(Self { inner: storage, met: Mutex::default() })
+    }
+
+    fn met(&self) -> MutexGuard<'_, BTreeSet<(Area, String)>> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for OwnObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl Storage for OwnObjects {
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        let listed = self.inner.list(area)?;
+        let (own, other): (Vec<Listed>, _) =
+            listed.into_iter().partition(|found| is_known(area, &found.name));
+        if !other.is_empty() {
+            self.met().extend(other.into_iter().map(|found| (area, found.name)));
+        }
+        Ok(own)
+    }
+
+    fn strays(&self, area: Area) -> Result<Vec<String>> {
+        let mut all: BTreeSet<String> = self.inner.strays(area)?.into_iter().collect();
+        let met = self.met();
+        let here = met.iter().filter(|(of, _)| *of == area);
+        all.extend(here.map(|(_, name)| format!("{}/{name}", area.folder())));
+        Ok(all.into_iter().collect())
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn local_dir(&self) -> Option<&Path> {
+        self.inner.local_dir()
+    }
+
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.inner.read(area, name, limit)
+    }
+
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.inner.read_range(area, name, offset, out)
+    }
+
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        self.inner.create(area, name, parts)
+    }
+
+    fn create_owned(&self, area: Area, name: &str, parts: Vec<Vec<u8>>) -> Result<Created> {
+        self.inner.create_owned(area, name, parts)
+    }
+
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
+
+    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+        self.inner.create_held(area, name, bytes)
+    }
+
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        self.inner.replace(area, name, bytes)
+    }
+
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        self.inner.is_held(area, name)
+    }
+
+    fn distrust(&self) -> Result<Option<String>> {
+        self.inner.distrust()
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        self.inner.cautions()
+    }
+
+    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+        self.inner.move_to(from, to)
+    }
+
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        self.inner.remove(area, name)
+    }
+
+    fn release_reserve(&self) -> Result<()> {
+        self.inner.release_reserve()
+    }
+
+    fn keep_reserve(&self) {
+        self.inner.keep_reserve();
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.inner.room()
+    }
+
+    fn tidy(&self) -> Result<()> {
+        self.inner.tidy()
+    }
+
+    fn sync(&self, area: Area) -> Result<()> {
+        self.inner.sync(area)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_snaps_only_in_the_very_form_that_snap_writes() {
+        let (short, long) = ("0123456789abcdef".repeat(2), "0123456789abcdef".repeat(4));
+        for (area, name) in [
+            (Area::Config, "1".to_owned()),
+            (Area::Keys, long.clone()),
+            (Area::Packs, long.clone()),
+            (Area::Parity, long.clone()),
+            (Area::Index, short.clone()),
+            (Area::Snapshots, short.clone()),
+            (Area::Trash, format!("{short}.{short}")),
+            (Area::Sessions, short.clone()),
+            (Area::Sessions, format!("{short}.beat")),
+            (Area::Sessions, format!("{short}.seen")),
+            (Area::Sessions, format!("{short}.end")),
+            (Area::Gc, "000000000000000a".to_owned()),
+            (Area::Gc, "000000000000000a.done".to_owned()),
+            (Area::Damage, long.clone()),
+        ] {
+            assert!(is_known(area, &name), "{area:?} {name}");
+            let copies = ["Thumbs.db".to_owned(), format!("{name} (1)"), format!("{name}.tmp"), name + "~"];
+            for other in
+                copies.iter().chain(&["0".into(), "+1".into(), "01".into(), "ffffffffffffffff".into()])
+            {
+                assert!(!is_known(area, other), "{area:?} {other}");
+            }
+        }
+        assert!(!is_known(Area::Snapshots, &short.to_uppercase()), "only lower case");
+        assert!(!is_known(Area::Config, "4294967295"), "no number that cannot be counted on from");
+    }
+}

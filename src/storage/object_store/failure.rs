@@ -1,0 +1,111 @@
+//! Why a request failed, said so that a person knows what to do next.
+
+use std::error::Error as _;
+use std::io;
+
+use crate::error::Error;
+use crate::storage::http::Lost;
+use crate::storage::object_store::http_bridge::Refused;
+use crate::storage::retry::{Line, Trouble};
+
+/// What an answer means that was not good.
+#[derive(Debug)]
+pub(super) enum No {
+    /// There is no such object.
+    Missing,
+    /// The name is taken.
+    Taken,
+    /// The object ends before what was asked for.
+    TooShort,
+    /// Not a word of a server's: an answer that is none.
+    Unclear(String),
+    /// Anything else.
+    Trouble(Trouble),
+}
+
+/// Codes of servers that have no time, whatever their number.
+const BUSY: [&str; 6] = [
+    "SlowDown",
+    "RequestTimeout",
+    "ServerBusy",
+    "OperationTimedOut",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+];
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
+const TAKEN: [&str; 3] = ["PreconditionFailed", "BlobAlreadyExists", "ConditionNotMet"];
+/// Credentials that were good once, or that were never any.
+const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"];
+const WRONG: [&str; 4] =
+    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "InvalidToken"];
+
+/// What became of doing this to that.
+pub(super) fn judge(line: &Line, doing: &'static str, what: &str, err: &object_store::Error) -> No {
+    let mut cause = err.source();
+    while let Some(inner) = cause {
+        if let Some(refused) = inner.downcast_ref::<Refused>() {
+            return of_answer(line, doing, what, refused);
+        }
+        if let Some(Lost(why)) = inner.downcast_ref() {
+            return No::Trouble(Trouble::Passing(why.clone()));
+        }
+        cause = inner.source();
+    }
+    match err {
+        // Azure deletes in a batch, whose parts have answers of their own.
+        object_store::Error::NotFound { .. } => No::Missing,
+        other => No::Unclear(other.to_string()),
+    }
+}
+
+fn of_answer(line: &Line, doing: &'static str, what: &str, refused: &Refused) -> No {
+    let Refused { status, code, message } = refused;
+    let is = |codes: &[&str]| codes.contains(&code.as_str());
+    let said = match (code.is_empty(), message.is_empty()) {
+        (true, _) => format!("the server answered {status}"),
+        (false, true) => format!("the server answered {status} {code}"),
+        (false, false) => format!("the server answered {status} {code}: {message}"),
+    };
+    if is(&NO_BUCKET) || *status == 404 && message.contains("bucket does not exist") {
+        let location = format!("{}: there is no such bucket", line.place);
+        return No::Trouble(Trouble::Final(Error::NoRepository { location }));
+    }
+    if is(&EXPIRED) {
+        return failed(
+            line,
+            doing,
+            what,
+            io::ErrorKind::PermissionDenied,
+            format!("{said}: the credentials have expired; get new ones and run the same command again"),
+        );
+    }
+    if is(&WRONG) || *status == 401 {
+        return failed(
+            line,
+            doing,
+            what,
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "{said}: the credentials in the environment are not taken (docs/remote.md says which are read)"
+            ),
+        );
+    }
+    if is(&BUSY) {
+        return No::Trouble(Trouble::Passing(said));
+    }
+    match status {
+        404 => No::Missing,
+        412 => No::Taken,
+        409 if is(&TAKEN) => No::Taken,
+        416 => No::TooShort,
+        403 => failed(line, doing, what, io::ErrorKind::PermissionDenied, said),
+        501 | 505 => failed(line, doing, what, io::ErrorKind::Unsupported, said),
+        507 => failed(line, doing, what, io::ErrorKind::StorageFull, said),
+        408 | 425 | 429 | 500.. => No::Trouble(Trouble::Passing(said)),
+        _ => failed(line, doing, what, io::ErrorKind::Other, said),
+    }
+}
+
+fn failed(line: &Line, doing: &'static str, what: &str, kind: io::ErrorKind, why: String) -> No {
+    No::Trouble(Trouble::Final(Error::io(doing, line.full(what))(io::Error::new(kind, why))))
+}

@@ -1,0 +1,166 @@
+//! What carries `object_store`'s requests: each is made on the thread that waits for it, so that nothing needs a runtime.
+
+use std::future::Future;
+use std::io;
+use std::io::Read;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+
+use crate::storage::http::{Answer, CONTENT_RANGE, Http, Lost, StatusCode};
+
+/// Bytes of an answer that are handed on at once.
+const CHUNK: usize = 64 << 10;
+
+/// Runs a future on this thread. The requests in it block the thread; what it waits for is another thread's token.
+pub(super) fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// A server's no. It travels as an error through `object_store`, which would keep the reason to itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the server answered {status} {code}")]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    /// Its word for the reason, such as `NoSuchBucket`; empty where it has none.
+    pub(super) code: String,
+    /// Its sentence, if it has one.
+    pub(super) message: String,
+}
+
+/// Makes clients that share one agent.
+#[derive(Debug)]
+pub(super) struct Connector(pub(super) Arc<Http>);
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Service(Arc::clone(&self.0))))
+    }
+}
+
+#[derive(Debug)]
+struct Service(Arc<Http>);
+
+impl HttpService for Service {
+    fn call<'a, 'b>(
+        &'a self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(std::future::ready(self.ask(request)))
+    }
+}
+
+impl Service {
+    fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (head, body) = request.into_parts();
+        let len = body.content_length() as u64;
+        let mut source = Sent { body, now: Bytes::new() };
+        let answer = self.0.send(head, Some((&mut source, len)));
+        let mut answer = answer.map_err(|lost| HttpError::new(HttpErrorKind::Unknown, lost))?;
+        if !answer.is_good() {
+            return Err(HttpError::new(HttpErrorKind::Unknown, refused(answer)));
+        }
+        // A part, and some servers say so beside a status that means the whole.
+        if answer.status == StatusCode::OK && answer.headers.contains_key(CONTENT_RANGE) {
+            answer.status = StatusCode::PARTIAL_CONTENT;
+        }
+        let body = HttpResponseBody::new(Received(Mutex::new(answer.body)));
+        let mut response = HttpResponse::new(body);
+        *response.headers_mut() = answer.headers;
+        *response.status_mut() = answer.status;
+        Ok(response)
+    }
+}
+
+fn refused(mut answer: Answer) -> Refused {
+    let words = answer.words();
+    let between = |name: &str| {
+        let (_, rest) = words.split_once(&format!("<{name}>"))?;
+        rest.split_once("</").map(|(text, _)| text.trim().to_owned())
+    };
+    let header = answer.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
+    let code = header.or_else(|| between("Code")).unwrap_or_default();
+    let message = between("Message").unwrap_or_default();
+    Refused { status: answer.status.as_u16(), code, message }
+}
+
+/// The body of a request, as it is read.
+struct Sent {
+    body: HttpRequestBody,
+    now: Bytes,
+}
+
+impl Read for Sent {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.now.is_empty() {
+            // It is all there, so that it is never waited for.
+            match Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Some(Ok(frame))) => self.now = frame.into_data().unwrap_or_default(),
+                Poll::Ready(Some(Err(err))) => return Err(io::Error::other(err)),
+                Poll::Ready(None) => return Ok(0),
+                Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+            }
+        }
+        let count = self.now.len().min(out.len());
+        if let Some(out) = out.get_mut(..count) {
+            self.now.copy_to_slice(out);
+        }
+        Ok(count)
+    }
+}
+
+/// The body of an answer. The lock is never contended: it makes what is read by one thread at a time fit for any.
+struct Received(Mutex<Box<dyn Read + Send>>);
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let source = self.get_mut().0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut chunk = vec![0; CHUNK];
+        let read = loop {
+            match source.read(&mut chunk) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        Poll::Ready(match read {
+            Ok(0) => None,
+            Ok(count) => {
+                chunk.truncate(count);
+                Some(Ok(Frame::data(chunk.into())))
+            }
+            Err(err) => Some(Err(HttpError::new(HttpErrorKind::Interrupted, Lost(err.to_string())))),
+        })
+    }
+}

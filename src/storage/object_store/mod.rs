@@ -1,0 +1,257 @@
+//! A repository on an object store, in the same folders as on a disk. A name is given by a PUT that the server must
+//! refuse where the name is taken; whether it does is tried with the first object that is written.
+//!
+//! Each request is made by the thread that wants it and may be made again.
+
+mod failure;
+mod http_bridge;
+mod probe;
+mod storage;
+pub mod url;
+
+use std::io::Read;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::{fmt, io};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::{GetOptions, MultipartId, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use crate::error;
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::storage::http::{Http, Parts};
+use crate::storage::object_store::failure::{No, judge};
+use crate::storage::object_store::http_bridge::wait;
+use crate::storage::object_store::probe::Tried;
+use crate::storage::object_store::url::Place;
+use crate::storage::rate_limit::Limits;
+use crate::storage::retry::{Line, Patience, Trouble};
+use crate::storage::{Area, Created, check_name};
+
+/// Larger objects go up in parts.
+const LARGE: u64 = 128 << 20;
+/// Bytes of such a part.
+const PART: usize = 32 << 20;
+
+/// A prefix of a bucket.
+pub struct CloudStorage {
+    place: Place,
+    store: Box<dyn Bucket>,
+    line: Arc<Line>,
+    /// What the server does not promise; known once it was tried.
+    lacks: OnceLock<Option<&'static str>>,
+    /// A session that this process has created, to try it with before anything else is.
+    tried: Mutex<Option<Tried>>,
+}
+
+/// What is asked of a store's client.
+trait Bucket: ObjectStore + MultipartStore {}
+
+impl<T: ObjectStore + MultipartStore> Bucket for T {}
+
+/// What comes when an object is read.
+enum Came<'a> {
+    /// The object has so many bytes, and so many of them will come.
+    Answer { len: u64, coming: u64 },
+    /// The next of them.
+    Bytes(&'a [u8]),
+}
+
+/// How it is reached.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Variables of the environment: credentials, endpoint, region.
+    pub variables: Vec<(String, String)>,
+    /// How fast.
+    pub limits: Arc<Limits>,
+    /// How long what fails is tried.
+    pub patience: Patience,
+}
+
+impl fmt::Debug for CloudStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CloudStorage({})", self.place)
+    }
+}
+
+impl CloudStorage {
+    /// The repository at `place`. Touches nothing.
+    ///
+    /// # Errors
+    /// When the variables do not say how to reach it.
+    pub fn new(place: Place, options: Options) -> Result<Self> {
+        let line = Arc::new(Line::new(place.to_string(), options.patience));
+        let http = Arc::new(Http::new(Arc::clone(&line), options.patience, options.limits));
+        let store = place.open(&options.variables, &http);
+        let store = store.map_err(|err| {
+            let why = match err {
+                object_store::Error::Generic { source, .. } => source.to_string(),
+                other => other.to_string(),
+            };
+            let help = error::credentials(&place.to_string()).unwrap_or("its settings are in docs/remote.md");
+            Error::Usage(format!("cannot reach {place}: {why}: {help}"))
+        })?;
+        Ok(Self { place, store, line, lacks: OnceLock::new(), tried: Mutex::default() })
+    }
+
+    fn path(&self, area: Area, name: &str) -> Result<Path> {
+        check_name(area, name)?;
+        Ok(self.path_of(&area.path(name)))
+    }
+
+    fn path_of(&self, what: &str) -> Path {
+        // Encodes what the servers advise against, part for part.
+        Path::from(format!("{}/{what}", self.place.prefix))
+    }
+
+    /// Asks again as long as patience lasts; what the answer means is for the caller, but for troubles.
+    fn ask<T>(
+        &self,
+        doing: &'static str,
+        what: &str,
+        mut work: impl AsyncFnMut(bool) -> Result<T, object_store::Error>,
+    ) -> Result<Result<T, No>> {
+        self.line.with(doing, what, |again| match wait(work(again)) {
+            Ok(done) => Ok(Ok(done)),
+            Err(err) => match judge(&self.line, doing, what, &err) {
+                No::Trouble(trouble) => Err(trouble),
+                no @ No::Unclear(_) => Err(self.odd(doing, what, &no).into()),
+                other => Ok(Err(other)),
+            },
+        })
+    }
+
+    fn odd(&self, doing: &'static str, what: &str, no: &No) -> Error {
+        let why = match no {
+            No::Unclear(why) => why.clone(),
+            no => format!("the server's answer makes no sense here ({no:?})"),
+        };
+        Error::io(doing, self.line.full(what))(io::Error::other(why))
+    }
+
+    /// What is known of an object, `None` where there is none.
+    fn head(&self, path: &Path, what: &str) -> Result<Option<ObjectMeta>> {
+        match self.ask("look at", what, async |_| self.store.head(path).await)? {
+            Ok(meta) => Ok(Some(meta)),
+            Err(No::Missing) => Ok(None),
+            Err(no) => Err(self.odd("look at", what, &no)),
+        }
+    }
+
+    fn ends_before(&self, path: &Path, what: &str, range: Option<&Range<u64>>) -> bool {
+        let end = range.map_or(0, |range| range.end);
+        self.head(path, what).is_ok_and(|there| there.is_some_and(|meta| meta.size < end))
+    }
+
+    /// Reads an object, or a part of it; `take` gets what comes, and all from the start where that was cut short.
+    fn reading(
+        &self,
+        area: Area,
+        name: &str,
+        range: Option<Range<u64>>,
+        mut take: impl FnMut(Came<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        self.line.with("read", &what, |_| {
+            let trouble = |err: object_store::Error| match judge(&self.line, "read", &what, &err) {
+                No::Trouble(trouble) => trouble,
+                No::Missing => Trouble::Final(Error::Missing { what: what.clone() }),
+                No::TooShort => Trouble::Final(short(&what)),
+                // Not all say clearly that an object ends before.
+                No::Unclear(_) if self.ends_before(&path, &what, range.as_ref()) => {
+                    Trouble::Final(short(&what))
+                }
+                no => Trouble::Final(self.odd("read", &what, &no)),
+            };
+            let options = GetOptions { range: range.clone().map(Into::into), ..GetOptions::default() };
+            let found = wait(self.store.get_opts(&path, options)).map_err(trouble)?;
+            let coming = found.range.end.saturating_sub(found.range.start);
+            take(Came::Answer { len: found.meta.size, coming })?;
+            let (mut left, mut stream) = (coming, found.into_stream());
+            while let Some(bytes) = wait(stream.next()) {
+                let bytes = bytes.map_err(trouble)?;
+                left = left
+                    .checked_sub(bytes.len() as u64)
+                    .ok_or_else(|| Trouble::Passing("more bytes came than the server said".into()))?;
+                take(Came::Bytes(&bytes))?;
+            }
+            match left {
+                0 => Ok(()),
+                left => Err(Trouble::Passing(format!("the last {left} of {coming} bytes did not come"))),
+            }
+        })
+    }
+
+    /// Gives an object its name; [`Created::Exists`] where the server says that it is taken.
+    fn put(&self, path: &Path, what: &str, payload: &PutPayload, mode: PutMode) -> Result<(Created, bool)> {
+        let mut doubt = false;
+        let put = self.ask("write", what, async |again| {
+            doubt = again;
+            self.store.put_opts(path, payload.clone(), mode.clone().into()).await
+        })?;
+        match put {
+            Ok(_) => Ok((Created::New, doubt)),
+            Err(No::Taken) => Ok((Created::Exists, doubt)),
+            Err(no) => Err(self.odd("write", what, &no)),
+        }
+    }
+
+    /// As [`Self::put`] for what is too large to be sent twice because a line broke near its end. Servers cannot refuse
+    /// a name then, but what is so large is a pack, whose name says what is in it.
+    fn put_in_parts(&self, path: &Path, what: &str, parts: &[&[u8]], len: u64) -> Result<Created> {
+        if self.head(path, what)?.is_some() {
+            return Ok(Created::Exists);
+        }
+        let begun = self.ask("write", what, async |_| self.store.create_multipart(path).await)?;
+        let upload = begun.map_err(|no| self.odd("write", what, &no))?;
+        let sent = self.send_parts((path, &upload), what, parts, len);
+        if sent.is_err() {
+            // What is left is in nobody's way: a rule of the bucket clears it up (docs/remote.md).
+            let _ = wait(self.store.abort_multipart(path, &upload));
+        }
+        sent.map(|()| Created::New)
+    }
+
+    fn send_parts(
+        &self,
+        (path, upload): (&Path, &MultipartId),
+        what: &str,
+        parts: &[&[u8]],
+        len: u64,
+    ) -> Result<()> {
+        let (mut source, mut left, mut sent) = (Parts::new(parts), len, Vec::new());
+        while left > 0 {
+            let mut part = vec![0; PART.min(usize::try_from(left).unwrap_or(PART))];
+            source.read_exact(&mut part).map_err(Error::io("write", self.line.full(what)))?;
+            left -= part.len() as u64;
+            let payload = PutPayload::from(Bytes::from(part));
+            // One that is sent again has its number still, where parts have numbers; elsewhere what came of the first is left out.
+            let put = async |_| self.store.put_part(path, upload, sent.len(), payload.clone()).await;
+            let part = self.ask("write", what, put)?;
+            sent.push(part.map_err(|no| self.odd("write", what, &no))?);
+        }
+        let mut again = false;
+        let done = self.ask("write", what, async |retry| {
+            again = retry;
+            self.store.complete_multipart(path, upload, sent.clone()).await
+        });
+        // Where the answer to the first try was lost there is no such upload any more, as it is the object; servers say that
+        // in different ways.
+        if again
+            && !matches!(done, Ok(Ok(_)))
+            && self.head(path, what)?.is_some_and(|there| there.size == len)
+        {
+            return Ok(());
+        }
+        done?.map(drop).map_err(|no| self.odd("write", what, &no))
+    }
+}
+
+fn short(what: &str) -> Error {
+    let source = Malformed::because("shorter than it should be");
+    Error::Damaged { what: what.to_owned(), source }
+}

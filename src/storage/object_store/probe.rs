@@ -1,0 +1,91 @@
+//! What a server promises is tried, not believed: whether a name that is taken is refused, and whether a listing holds
+//! what was just written.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use object_store::{PutMode, PutPayload};
+
+use crate::error::Result;
+use crate::storage::object_store::CloudStorage;
+use crate::storage::{Area, Created, Storage};
+
+/// Larger objects are not written twice only to see whether the second time is refused.
+const MOST_TRIED: usize = 64 << 10;
+
+/// A server that lets the last of several writers win.
+const OVERWRITES: &str = "an object store that overwrites what should stand (no create-if-absent)";
+/// A server whose listings come late.
+const LATE: &str = "an object store whose listings lack what was just written";
+
+/// An object to try it with.
+pub(super) struct Tried {
+    area: Area,
+    name: String,
+    payload: PutPayload,
+}
+
+impl CloudStorage {
+    /// Whether a second writer of a name may have won, as far as is known.
+    pub(super) fn overwrites(&self) -> bool {
+        self.lacks.get().is_some_and(|lacks| *lacks == Some(OVERWRITES))
+    }
+
+    /// A small object was created. A session tells of nothing to come: who only reads asks for no more.
+    pub(super) fn created(&self, area: Area, name: &str, payload: &PutPayload) -> Result<()> {
+        if self.lacks.get().is_some() || payload.content_length() > MOST_TRIED {
+            return Ok(());
+        }
+        let tried = Tried { area, name: name.to_owned(), payload: payload.clone() };
+        if area != Area::Sessions {
+            return self.probe(&tried);
+        }
+        *self.tried() = Some(tried);
+        Ok(())
+    }
+
+    /// Before another object is created: what there is to try, is tried.
+    pub(super) fn creating(&self) -> Result<()> {
+        let tried = if self.lacks.get().is_some() { None } else { self.tried().take() };
+        tried.map_or(Ok(()), |tried| self.probe(&tried))
+    }
+
+    /// What is gone is nothing to try with.
+    pub(super) fn removing(&self, area: Area, name: &str) {
+        self.tried().take_if(|tried| tried.area == area && tried.name == name);
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Option<Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With an object that this process has created: the same bytes under the same name must be refused, and do no
+    /// harm where they are not.
+    fn probe(&self, tried: &Tried) -> Result<()> {
+        let Tried { area, name, payload } = tried;
+        let path = self.path(*area, name)?;
+        let (again, _) = self.put(&path, &area.path(name), payload, PutMode::Create)?;
+        let lacks = match again {
+            Created::New => Some(OVERWRITES),
+            Created::Exists => {
+                let listed = self.list(*area)?.iter().any(|found| found.name == *name);
+                (!listed).then_some(LATE)
+            }
+        };
+        let _ = self.lacks.set(lacks);
+        Ok(())
+    }
+
+    /// What the server lacks. Where nothing was written yet, something is, and removed again.
+    pub(super) fn lacks(&self) -> Result<Option<&'static str>> {
+        self.creating()?;
+        if self.lacks.get().is_none() {
+            let mut lot = [0; 8];
+            let random = crate::codec::crypto::cipher::random(&mut lot);
+            random.map_err(crate::error::Error::damaged("a name to try"))?;
+            let name = format!("probe-{:016x}", u64::from_le_bytes(lot));
+            self.create(Area::Quarantine, &name, &[b"snap"])?;
+            self.remove(Area::Quarantine, &name)?;
+        }
+        Ok(self.lacks.get().copied().flatten())
+    }
+}

@@ -1,0 +1,213 @@
+//! What every store must do, by requests to an object store.
+
+use bytes::Bytes;
+use std::io;
+
+use futures_util::StreamExt;
+use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
+use percent_encoding::percent_decode_str;
+
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::Time;
+use crate::storage::object_store::failure::No;
+use crate::storage::object_store::{Came, CloudStorage, LARGE, short};
+use crate::storage::{Area, Created, Listed, Storage, are, check_name};
+
+impl CloudStorage {
+    /// An object of a listing, if it is one of the area's.
+    fn listed(&self, area: Area, meta: &ObjectMeta) -> Option<Listed> {
+        let folder = self.path_of(area.folder());
+        let inside = meta.location.as_ref().strip_prefix(folder.as_ref())?.strip_prefix('/')?;
+        let (shard, name) = match area {
+            area if area.is_spread() => inside.split_once('/')?,
+            _ => ("", inside),
+        };
+        // What lies where nobody would look for it is no object.
+        let name = percent_decode_str(name).decode_utf8().ok()?.into_owned();
+        if !name.starts_with(shard)
+            || shard.len() != 2 && area.is_spread()
+            || check_name(area, &name).is_err()
+        {
+            return None;
+        }
+        let (sec, nanos) = (meta.last_modified.timestamp(), meta.last_modified.timestamp_subsec_nanos());
+        Some(Listed { name, len: meta.size, modified: Some(Time { sec, nanos }) })
+    }
+
+    /// Where servers do not refuse a name that is taken: looks first, and then whether what stands is what was written.
+    fn create_unprotected(&self, area: Area, name: &str, payload: &PutPayload) -> Result<Created> {
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        if self.head(&path, &what)?.is_some() {
+            return Ok(Created::Exists);
+        }
+        self.put(&path, &what, payload, PutMode::Overwrite)?;
+        // The name of a pack says what is in it.
+        if area == Area::Packs || self.holds(area, name, payload) {
+            return Ok(Created::New);
+        }
+        Ok(Created::Exists)
+    }
+
+    fn create_whole(&self, area: Area, name: &str, payload: &PutPayload) -> Result<Created> {
+        if self.overwrites() {
+            return self.create_unprotected(area, name, payload);
+        }
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        let (created, doubt) = self.put(&path, &what, payload, PutMode::Create)?;
+        // An answer was lost in between: what is there may be what came before it was.
+        if created == Created::Exists && doubt && self.holds(area, name, payload) {
+            return Ok(Created::New);
+        }
+        if created == Created::New {
+            self.created(area, name, payload)?;
+        }
+        Ok(created)
+    }
+
+    fn holds(&self, area: Area, name: &str, payload: &PutPayload) -> bool {
+        let parts: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
+        self.read(area, name, payload.content_length() as u64).is_ok_and(|there| are(&parts, &there))
+    }
+}
+
+impl Storage for CloudStorage {
+    fn location(&self) -> String {
+        self.place.to_string()
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        let folder = self.path_of(area.folder());
+        let found = self.ask("list", area.folder(), async |_| {
+            let mut listed = Vec::new();
+            let mut stream = self.store.list(Some(&folder));
+            while let Some(meta) = stream.next().await {
+                listed.extend(self.listed(area, &meta?));
+            }
+            Ok(listed)
+        })?;
+        let mut listed = found.map_err(|no| self.odd("list", area.folder(), &no))?;
+        listed.sort();
+        // A server that looks at a folder while a file in it is replaced may see both.
+        listed.dedup_by(|next, before| next.name == before.name);
+        Ok(listed)
+    }
+
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.reading(area, name, None, |came| {
+            match came {
+                Came::Answer { len, .. } if len > limit => {
+                    let source = Malformed::because("longer than any such object can be");
+                    return Err(Error::Damaged { what: area.path(name), source });
+                }
+                Came::Answer { len, .. } => {
+                    all = Vec::new();
+                    let reserved = all.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
+                    let full = |_| Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into());
+                    reserved.map_err(full)?;
+                }
+                Came::Bytes(bytes) => all.extend_from_slice(bytes),
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        let what = area.path(name);
+        let possible = offset.checked_add(out.len() as u64).filter(|end| *end <= i64::MAX as u64);
+        let Some(end) = possible.filter(|_| !out.is_empty()) else {
+            // There is nothing to ask for; but it must be there.
+            return match self.head(&self.path(area, name)?, &what)? {
+                None => Err(Error::Missing { what }),
+                Some(_) if out.is_empty() => Ok(()),
+                Some(_) => Err(short(&what)),
+            };
+        };
+        let (wanted, mut at) = (out.len() as u64, 0);
+        self.reading(area, name, Some(offset..end), |came| {
+            match came {
+                Came::Answer { coming, .. } if coming != wanted => return Err(short(&what)),
+                Came::Answer { .. } => at = 0,
+                Came::Bytes(bytes) => {
+                    let place = out.get_mut(at..at + bytes.len()).ok_or_else(|| short(&what))?;
+                    place.copy_from_slice(bytes);
+                    at += bytes.len();
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        self.creating()?;
+        if len > LARGE {
+            return self.put_in_parts(&self.path(area, name)?, &area.path(name), parts, len);
+        }
+        self.create_whole(area, name, &parts.iter().map(|part| Bytes::copy_from_slice(part)).collect())
+    }
+
+    fn create_owned(&self, area: Area, name: &str, parts: Vec<Vec<u8>>) -> Result<Created> {
+        if parts.iter().map(|part| part.len() as u64).sum::<u64>() > LARGE {
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            return self.create(area, name, &parts);
+        }
+        self.creating()?;
+        self.create_whole(area, name, &parts.into_iter().map(Bytes::from).collect())
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(area, name)?;
+        let payload = PutPayload::from(Bytes::copy_from_slice(bytes));
+        self.put(&path, &area.path(name), &payload, PutMode::Overwrite).map(drop)
+    }
+
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        let there = self.head(&self.path(area, name)?, &area.path(name))?;
+        Ok(if there.is_some() { None } else { Some(false) })
+    }
+
+    fn distrust(&self) -> Result<Option<String>> {
+        Ok(self.lacks()?.map(str::to_owned))
+    }
+
+    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+        let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
+        let (what, whither) = (from.0.path(from.1), to.0.path(to.1));
+        let Some(there) = self.head(&old, &what)? else { return Err(Error::Missing { what }) };
+        match self.head(&new, &whither)? {
+            // Its own bytes there: it was cut short before.
+            Some(taken) if taken.size != there.size => return Ok(Created::Exists),
+            Some(_) if self.read(to.0, to.1, there.size)? != self.read(from.0, from.1, there.size)? => {
+                return Ok(Created::Exists);
+            }
+            Some(_) => {}
+            None => {
+                let copied = self.ask("move", &what, async |_| self.store.copy(&old, &new).await)?;
+                copied.map_err(|no| self.odd("move", &what, &no))?;
+            }
+        }
+        self.remove(from.0, from.1)?;
+        Ok(Created::New)
+    }
+
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        self.removing(area, name);
+        match self.ask("remove", &what, async |_| self.store.delete(&path).await)? {
+            Ok(()) | Err(No::Missing) => Ok(()),
+            Err(no) => Err(self.odd("remove", &what, &no)),
+        }
+    }
+
+    /// An answer is given when it is so.
+    fn sync(&self, _area: Area) -> Result<()> {
+        Ok(())
+    }
+}

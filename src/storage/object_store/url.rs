@@ -1,0 +1,163 @@
+//! `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`: where a repository lies, and what reaches it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::RetryConfig;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+
+use crate::storage::http::Http;
+use crate::storage::object_store::Bucket;
+use crate::storage::object_store::http_bridge::Connector;
+
+/// Whose protocol it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Amazon's S3 and all that is like it.
+    S3,
+    /// Google Cloud Storage.
+    Google,
+    /// Azure Blob Storage.
+    Azure,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::S3, Self::Google, Self::Azure];
+
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3://",
+            Self::Google => "gs://",
+            Self::Azure => "az://",
+        }
+    }
+
+    /// What the variables that concern it begin with.
+    fn variables(self) -> &'static str {
+        match self {
+            Self::S3 => "AWS_",
+            Self::Google => "GOOGLE_",
+            Self::Azure => "AZURE_",
+        }
+    }
+}
+
+/// A bucket, or what is called a container elsewhere, and a path in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub(super) kind: Kind,
+    bucket: String,
+    /// Without slashes at its ends; may be empty.
+    pub(super) prefix: String,
+}
+
+impl Place {
+    /// Whether a text means a place of this kind, well written or not.
+    pub fn is_meant(text: &[u8]) -> bool {
+        Kind::ALL.iter().any(|kind| text.starts_with(kind.scheme().as_bytes()))
+    }
+
+    /// Reads `s3://bucket/prefix` and its like. Without a prefix the repository has the bucket to itself.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let found = Kind::ALL.into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind.scheme())?)));
+        let (kind, rest) = found.ok_or("it does not begin with s3://, gs:// or az://")?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if bucket.is_empty() || !bucket.chars().all(plain) {
+            return Err(format!("it names no bucket: {}bucket/path", kind.scheme()));
+        }
+        let prefix = prefix.trim_matches('/');
+        let odd = |part: &str| matches!(part, "" | "." | "..") || part.chars().any(char::is_control);
+        if !prefix.is_empty() && prefix.split('/').any(odd) {
+            return Err("its path has an empty part, or . or ..".into());
+        }
+        Ok(Self { kind, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// What reaches it, by what the variables say.
+    ///
+    /// # Errors
+    /// What is missing among them, or wrong.
+    pub(super) fn open(
+        &self,
+        variables: &[(String, String)],
+        http: &Arc<Http>,
+    ) -> object_store::Result<Box<dyn Bucket>> {
+        // What failed is asked again by whoever knows what it was for.
+        let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let begin = self.kind.variables();
+        let ours = variables.iter().filter(|(name, value)| name.starts_with(begin) && !value.is_empty());
+        let ours = ours.map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let connector = Connector(Arc::clone(http));
+        Ok(match self.kind {
+            Kind::S3 => {
+                // A digest beside the bytes, by which the server finds what was spoilt on the way.
+                let first = AmazonS3Builder::new().with_checksum_algorithm(Checksum::SHA256);
+                let set = |builder: AmazonS3Builder, (name, value): (String, &String)| match name
+                    .parse::<AmazonS3ConfigKey>(
+                ) {
+                    Ok(key) => builder.with_config(key, value),
+                    Err(_) => builder,
+                };
+                let builder = ours.fold(first, set).with_bucket_name(&self.bucket);
+                let builder = builder.with_allow_http(true).with_disable_bulk_delete(true);
+                Box::new(builder.with_retry(once).with_http_connector(connector).build()?)
+            }
+            Kind::Google => {
+                let set = |builder: GoogleCloudStorageBuilder, (name, value): (String, &String)| {
+                    name.parse().map_or(builder.clone(), |key| builder.with_config(key, value))
+                };
+                let builder = ours.fold(GoogleCloudStorageBuilder::new(), set).with_bucket_name(&self.bucket);
+                Box::new(builder.with_retry(once).with_http_connector(connector).build()?)
+            }
+            Kind::Azure => {
+                let set = |builder: MicrosoftAzureBuilder, (name, value): (String, &String)| {
+                    name.parse().map_or(builder.clone(), |key| builder.with_config(key, value))
+                };
+                let builder = ours.fold(MicrosoftAzureBuilder::new(), set).with_container_name(&self.bucket);
+                let builder = builder.with_allow_http(true);
+                Box::new(builder.with_retry(once).with_http_connector(connector).build()?)
+            }
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.kind.scheme(), self.bucket)?;
+        if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_written() {
+        for (text, kind, prefix, url) in [
+            ("s3://bucket/a/b/", Kind::S3, "a/b", "s3://bucket/a/b"),
+            ("s3://my.bucket-1", Kind::S3, "", "s3://my.bucket-1"),
+            ("gs://b/x", Kind::Google, "x", "gs://b/x"),
+            ("az://c/x y", Kind::Azure, "x y", "az://c/x y"),
+        ] {
+            let place = Place::parse(text).unwrap();
+            assert_eq!((place.kind, place.prefix.as_str(), place.to_string().as_str()), (kind, prefix, url));
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for text in
+            ["s3://", "s3:///a", "s3://me:secret@b/a", "s3://b/a//c", "s3://b/../c", "http://b", "s3:b"]
+        {
+            assert!(Place::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! A repository behind a server that speaks restic's REST protocol, version 2: rest-server, `rclone serve restic` and with
+//! it whatever rclone reaches. Such servers know five types of objects; `names` says which of ours is which of theirs.
+//!
+//! Nothing there lets exactly one of several writers create a name, so that nothing is collected beside others.
+
+mod names;
+pub mod url;
+
+use std::io;
+use std::io::{BufReader, Read};
+use std::sync::{Arc, OnceLock};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::storage::http::{Answer, HeaderValue, Http, Method, Parts};
+use crate::storage::rate_limit::Limits;
+use crate::storage::rest::url::Place;
+use crate::storage::retry::{Line, Patience, Trouble};
+use crate::storage::{Area, Created, Listed, Storage, are, check_name, http};
+
+/// What a listing with sizes is asked for as.
+const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.rest.v2");
+
+/// A repository on such a server.
+#[derive(Debug)]
+pub struct RestStorage {
+    place: Place,
+    http: Http,
+    line: Arc<Line>,
+    /// The server has been told to make room for a repository.
+    made: OnceLock<()>,
+}
+
+/// One of a listing.
+#[derive(Debug, Deserialize)]
+struct Item {
+    name: String,
+    size: u64,
+}
+
+impl RestStorage {
+    /// The repository at `place`. Touches nothing.
+    pub fn new(place: Place, limits: Arc<Limits>, patience: Patience) -> Self {
+        let line = Arc::new(Line::new(place.to_string(), patience));
+        let http = Http::new(Arc::clone(&line), patience, limits);
+        Self { place, http, line, made: OnceLock::new() }
+    }
+
+    fn url(&self, area: Area, name: &str) -> Result<String> {
+        check_name(area, name)?;
+        Ok(self.place.url(&format!("{}/{}", names::kind(area), names::encode(area, name))))
+    }
+
+    /// One request, and an answer that is worth a look: good, or one of those that are no failure.
+    fn ask(
+        &self,
+        (doing, what): (&'static str, &str),
+        (method, url): (Method, &str),
+        header: Option<(&'static str, HeaderValue)>,
+        body: Option<(&mut dyn Read, u64)>,
+        expected: &[u16],
+    ) -> Result<Answer, Trouble> {
+        let mut head = http::request(method, url);
+        if let Some((name, value)) = header {
+            head.headers.insert(name, value);
+        }
+        if let Some(login) = self.place.authorization()
+            && let Ok(mut value) = HeaderValue::from_str(&login)
+        {
+            value.set_sensitive(true);
+            head.headers.insert("authorization", value);
+        }
+        let mut answer = self.http.send(head, body).map_err(|lost| Trouble::Passing(lost.0))?;
+        if answer.is_good() || expected.contains(&answer.status.as_u16()) {
+            return Ok(answer);
+        }
+        let words = answer.words();
+        Err(self.refused(doing, what, answer.status.as_u16(), words.trim()))
+    }
+
+    fn refused(&self, doing: &'static str, what: &str, status: u16, words: &str) -> Trouble {
+        // A page is for browsers.
+        let words = if words.len() > 400 || words.starts_with('<') { "" } else { words };
+        let said = format!("the server answered {status} {words}");
+        let (kind, said) = match status {
+            401 => {
+                let which = "user and password are not taken (SNAP_REST_USERNAME, SNAP_REST_PASSWORD)";
+                (io::ErrorKind::PermissionDenied, format!("{}: {which}", said.trim_end()))
+            }
+            403 | 405 => (io::ErrorKind::PermissionDenied, said.trim_end().to_owned()),
+            413 | 507 => (io::ErrorKind::StorageFull, said.trim_end().to_owned()),
+            408 | 425 | 429 | 500..=599 => return Trouble::Passing(said.trim_end().to_owned()),
+            _ => (io::ErrorKind::Other, said.trim_end().to_owned()),
+        };
+        Trouble::Final(Error::io(doing, self.line.full(what))(io::Error::new(kind, said)))
+    }
+
+    fn is_there(&self, area: Area, name: &str) -> Result<bool> {
+        let (url, what) = (self.url(area, name)?, area.path(name));
+        self.line.with("look at", &what, |_| {
+            let answer = self.ask(("look at", &what), (Method::HEAD, &url), None, None, &[404])?;
+            Ok(answer.is_good())
+        })
+    }
+
+    /// Writes; false where the server says that this may not be, as it does where a name is taken.
+    fn post(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<bool> {
+        let (url, what) = (self.url(area, name)?, area.path(name));
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        self.line.with("write", &what, |_| {
+            let mut source = Parts::new(parts);
+            let body: Option<(&mut dyn Read, u64)> = Some((&mut source, len));
+            let answer = self.ask(("write", &what), (Method::POST, &url), None, body, &[400, 403])?;
+            match answer.status.as_u16() {
+                400 => Err(self.refused_content(&what, answer)),
+                _ => Ok(answer.is_good()),
+            }
+        })
+    }
+
+    /// Why a server takes nothing under a name that it does not find in the bytes.
+    fn refused_content(&self, what: &str, mut answer: Answer) -> Trouble {
+        let words = answer.words();
+        let hint = "it may compare what it is given with its name, as rest-server does unless it is started with \
+                    --no-verify-upload; start it so (snap verifies all it reads)";
+        self.refused("write", what, 400, &format!("{}: {hint}", words.trim().trim_end_matches(':')))
+    }
+
+    /// The folders of a repository, which some servers make only when they are told to.
+    fn make(&self) -> Result<()> {
+        if self.made.get().is_some() {
+            return Ok(());
+        }
+        let url = self.place.url("?create=true");
+        self.line
+            .with("make", "", |_| self.ask(("make", ""), (Method::POST, &url), None, None, &[]).map(drop))?;
+        self.try_a_name()?;
+        let _ = self.made.set(());
+        Ok(())
+    }
+
+    /// Writes what is named by no hash of its bytes, so that a server that takes no such thing says so before there is half
+    /// a repository. It is the last word of a session that never was, which a collection would clear away.
+    fn try_a_name(&self) -> Result<()> {
+        let name = format!("{:032}{}", 0, crate::storage::names::END_MARKER);
+        self.post(Area::Sessions, &name, &[b"snap"])?;
+        self.remove(Area::Sessions, &name)
+    }
+
+    fn forbidden(&self, doing: &'static str, what: &str) -> Error {
+        let why = "the server answered 403 Forbidden: it may be append-only";
+        Error::io(doing, self.line.full(what))(io::Error::new(io::ErrorKind::PermissionDenied, why))
+    }
+
+    fn holds(&self, area: Area, name: &str, parts: &[&[u8]]) -> bool {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        self.read(area, name, len).is_ok_and(|there| are(parts, &there))
+    }
+}
+
+fn damaged(what: &str, why: &'static str) -> Trouble {
+    Trouble::Final(Error::Damaged { what: what.to_owned(), source: Malformed::because(why) })
+}
+
+/// Fills `out`; what ends before is asked for again.
+fn fill(answer: &mut Answer, out: &mut [u8]) -> Result<(), Trouble> {
+    answer.body.read_exact(out).map_err(|err| Trouble::Passing(err.to_string()))
+}
+
+impl Storage for RestStorage {
+    fn location(&self) -> String {
+        self.place.to_string()
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        let (url, what) = (self.place.url(&format!("{}/", names::kind(area))), area.folder());
+        let items = self.line.with("list", what, |_| {
+            let accept = Some(("accept", VERSION));
+            // Where there is no repository, there may be no folder to list.
+            let first = matches!(area, Area::Config | Area::Keys);
+            let missing: &[u16] = if first { &[404] } else { &[] };
+            let answer = self.ask(("list", what), (Method::GET, &url), accept, None, missing)?;
+            if !answer.is_good() {
+                return Ok(Vec::new());
+            }
+            let items = serde_json::from_reader::<_, Option<Vec<Item>>>(BufReader::new(answer.body));
+            items
+                .map(Option::unwrap_or_default)
+                .map_err(|err| Trouble::Passing(format!("no listing came: {err}")))
+        })?;
+        let listed = items.into_iter().filter_map(|item| {
+            Some(Listed { name: names::decode(area, &item.name)?, len: item.size, modified: None })
+        });
+        let mut listed: Vec<Listed> = listed.collect();
+        listed.sort();
+        listed.dedup_by(|next, before| next.name == before.name);
+        Ok(listed)
+    }
+
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let (url, what) = (self.url(area, name)?, area.path(name));
+        self.line.with("read", &what, |_| {
+            let mut answer = self.ask(("read", &what), (Method::GET, &url), None, None, &[404])?;
+            if !answer.is_good() {
+                return Err(Trouble::Final(Error::Missing { what: what.clone() }));
+            }
+            let len = answer.len().ok_or_else(|| Trouble::Passing("the server says no length".into()))?;
+            if len > limit {
+                return Err(damaged(&what, "longer than any such object can be"));
+            }
+            let mut bytes = Vec::new();
+            let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
+            reserved
+                .map_err(|_| Error::io("read", self.line.full(&what))(io::ErrorKind::OutOfMemory.into()))?;
+            bytes.resize(len as usize, 0);
+            fill(&mut answer, &mut bytes)?;
+            Ok(bytes)
+        })
+    }
+
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        let (url, what) = (self.url(area, name)?, area.path(name));
+        let possible = offset.checked_add(out.len() as u64).filter(|end| *end <= i64::MAX as u64);
+        let Some(end) = possible.filter(|_| !out.is_empty()) else {
+            // There is nothing to ask for; but it must be there.
+            return match self.is_there(area, name)? {
+                false => Err(Error::Missing { what }),
+                true if out.is_empty() => Ok(()),
+                true => Err(Error::Damaged { what, source: Malformed::because("shorter than it should be") }),
+            };
+        };
+        let range = format!("bytes={offset}-{}", end - 1);
+        let wanted = format!("bytes {offset}-{}/", end - 1);
+        self.line.with("read", &what, |_| {
+            let header = HeaderValue::from_str(&range).ok().map(|range| ("range", range));
+            let mut answer = self.ask(("read", &what), (Method::GET, &url), header, None, &[404, 416])?;
+            let given = answer.headers.get(http::CONTENT_RANGE).and_then(|given| given.to_str().ok());
+            match (answer.status.as_u16(), given) {
+                (404, _) => Err(Trouble::Final(Error::Missing { what: what.clone() })),
+                (206, Some(given)) if given.starts_with(&wanted) => fill(&mut answer, out),
+                (206, Some(_)) | (416, _) => Err(damaged(&what, "shorter than it should be")),
+                _ => Err(self.refused("read", &what, 400, "without the part that was asked for")),
+            }
+        })
+    }
+
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        if matches!(area, Area::Config | Area::Keys) {
+            self.make()?;
+        }
+        if self.is_there(area, name)? {
+            return Ok(Created::Exists);
+        }
+        let posted = self.post(area, name, parts)?;
+        // Refused: somebody else was faster; or so was this, and the answer was lost.
+        if !posted && !self.is_there(area, name)? {
+            return Err(self.forbidden("write", &area.path(name)));
+        }
+        // The name of a pack says what is in it; of others the last writer's may stand.
+        if posted && area == Area::Packs || self.holds(area, name, parts) {
+            return Ok(Created::New);
+        }
+        Ok(Created::Exists)
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        if self.post(area, name, &[bytes])? {
+            return Ok(());
+        }
+        // A server that overwrites nothing lets locks go, which is what heartbeats are there.
+        self.remove(area, name)?;
+        match self.post(area, name, &[bytes])? {
+            true => Ok(()),
+            false => Err(self.forbidden("write", &area.path(name))),
+        }
+    }
+
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        Ok(if self.is_there(area, name)? { None } else { Some(false) })
+    }
+
+    fn distrust(&self) -> Result<Option<String>> {
+        Ok(Some("a REST server, which may let two writers have one name".to_owned()))
+    }
+
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        let (url, what) = (self.url(area, name)?, area.path(name));
+        self.line.with("remove", &what, |_| {
+            self.ask(("remove", &what), (Method::DELETE, &url), None, None, &[404]).map(drop)
+        })
+    }
+
+    /// An answer is given when it is so, as far as the server knows.
+    fn sync(&self, _area: Area) -> Result<()> {
+        Ok(())
+    }
+}

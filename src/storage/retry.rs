@@ -1,0 +1,136 @@
+//! How long a line that fails is tried again.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// How long a server may be silent or fail before it is given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A server that neither takes nor gives a byte for so long has failed once.
+    pub silence: Duration,
+    /// For so long what has failed is asked again.
+    pub total: Duration,
+    /// Before it is asked the second time; then twice as long each time, up to half a minute.
+    pub first_wait: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let (silence, total) = (Duration::from_secs(120), Duration::from_secs(300));
+        Self { silence, total, first_wait: Duration::from_millis(500) }
+    }
+}
+
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often a server that has never answered is asked. One that was mistyped or is down is told of soon; a connection
+/// that breaks once is not the end of a run.
+const FIRST_TRIES: u32 = 3;
+
+/// Why one attempt failed.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It may go better the next time.
+    Passing(String),
+    /// It will not.
+    Final(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(err: Error) -> Self {
+        Self::Final(err)
+    }
+}
+
+/// The way to a server.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// The server and the place there, for messages.
+    pub(crate) place: String,
+    patience: Patience,
+    /// The server has answered once: then it is there, and what fails is tried again.
+    been: AtomicBool,
+}
+
+impl Line {
+    pub(crate) fn new(place: String, patience: Patience) -> Self {
+        Self { place, patience, been: AtomicBool::new(false) }
+    }
+
+    /// The server has answered, whatever it said.
+    pub(crate) fn is_there(&self) {
+        self.been.store(true, Ordering::Relaxed);
+    }
+
+    /// Does `work`, and again as long as patience lasts. `work` is told whether it may have been done before.
+    pub(crate) fn with<T>(
+        &self,
+        doing: &'static str,
+        what: &str,
+        mut work: impl FnMut(bool) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let (begun, mut wait, mut again) = (Instant::now(), self.patience.first_wait, false);
+        let mut tries = 0_u32;
+        loop {
+            tries = tries.saturating_add(1);
+            let why = match work(again) {
+                Ok(done) => return Ok(done),
+                Err(Trouble::Final(err)) => return Err(err),
+                Err(Trouble::Passing(why)) => why,
+            };
+            let gone = |why| io::Error::new(io::ErrorKind::ConnectionAborted, why);
+            if !self.been.load(Ordering::Relaxed) && tries >= FIRST_TRIES {
+                return Err(Error::io("reach", &self.place)(gone(why)));
+            }
+            if begun.elapsed() + wait > self.patience.total {
+                let tried = format!("{why} (tried for {} s)", begun.elapsed().as_secs());
+                return Err(Error::io(doing, self.full(what))(gone(tried)));
+            }
+            std::thread::sleep(wait);
+            (wait, again) = ((wait * 2).min(LONGEST_WAIT), true);
+        }
+    }
+
+    /// An object's path with its server, for messages.
+    pub(crate) fn full(&self, what: &str) -> String {
+        format!("{}/{what}", self.place)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        let short = Duration::from_millis(1);
+        Line::new("x://there".into(), Patience { silence: short, total: short * 100, first_wait: short })
+    }
+
+    #[test]
+    fn what_was_never_reached_is_said_soon() {
+        let mut tries = 0;
+        let tried = line().with("read", "a", |_| {
+            tries += 1;
+            Err::<(), _>(Trouble::Passing("refused".into()))
+        });
+        assert_eq!(tried.unwrap_err().chain(), "cannot reach x://there: refused");
+        assert_eq!(tries, FIRST_TRIES);
+    }
+
+    #[test]
+    fn what_has_answered_once_is_asked_again_until_patience_ends() {
+        let (line, mut tries) = (line(), 0);
+        line.is_there();
+        let done = line.with("read", "a", |again| {
+            assert_eq!(again, tries > 0);
+            tries += 1;
+            if tries < 4 { Err(Trouble::Passing("busy".into())) } else { Ok(tries) }
+        });
+        assert_eq!(done.unwrap(), 4);
+        let lost = line.with("read", "a", |_| Err::<(), _>(Trouble::Passing("busy".into())));
+        assert!(lost.unwrap_err().chain().starts_with("cannot read x://there/a: busy (tried for "));
+    }
+}

@@ -1,0 +1,276 @@
+//! One conversation with a server: requests go out as they come, answers find who asked by number. Any number of threads
+//! may ask at once, and one may ask much before it waits.
+
+use std::collections::HashMap;
+use std::io;
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::storage::rate_limit::{Limits, PIECE};
+use crate::storage::sftp::protocol;
+use crate::storage::sftp::protocol::{Reply, Request};
+
+/// A server that says nothing for so long is taken for lost. Syncing a pack on a busy disk takes seconds.
+const SILENCE: Duration = Duration::from_secs(300);
+/// Bytes of a read or a write that every server takes (section 3 of the draft).
+const ALWAYS: u64 = 32 << 10;
+/// No more at once, however much a server would take.
+const MOST: u64 = 255 << 10;
+
+/// Why there is no answer, or no good one.
+#[derive(Debug)]
+pub(super) enum Fail {
+    /// The connection is gone; whether the request was carried out is unknown.
+    Lost(String),
+    /// The server says no.
+    Status {
+        /// Its reason.
+        code: u32,
+        /// Its words.
+        message: String,
+    },
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Channel {
+    child: Mutex<Child>,
+    input: Mutex<Option<ChildStdin>>,
+    shared: Arc<Mutex<Waiting>>,
+    extensions: Vec<String>,
+    /// Bytes of one read, and of one write.
+    sizes: (u64, u64),
+    limits: Arc<Limits>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u32,
+    answers: HashMap<u32, Sender<Reply>>,
+    lost: Option<String>,
+}
+
+/// An answer to come.
+#[derive(Debug)]
+pub(super) struct Pending {
+    answer: Receiver<Reply>,
+    shared: Arc<Mutex<Waiting>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Channel {
+    /// Starts the command and greets the server behind it.
+    pub(super) fn open(mut command: Command, limits: Arc<Limits>) -> Result<Self, Fail> {
+        let lost = |err: io::Error| Fail::Lost(format!("ssh cannot be started: {err}"));
+        // What ssh has to say (a host key that changed, a key that is not taken) is for the person at the terminal.
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(lost)?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (Some(mut input), Some(mut output)) = (input, output) else {
+            return Err(Fail::Lost("ssh has no input or output".into()));
+        };
+        // What is no server has closed its input, perhaps; what it said instead is worth more.
+        let sent = input.write_all(&protocol::greeting()).and_then(|()| input.flush());
+        let greeted = packet(&mut output).and_then(|packet| sent.map(|()| packet));
+        let greeted = greeted.and_then(|packet| protocol::extensions(&packet).map_err(io::Error::other));
+        let extensions = match greeted {
+            Ok(extensions) => extensions,
+            Err(err) => {
+                drop(input);
+                if err.kind() != io::ErrorKind::UnexpectedEof {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(Fail::Lost(format!("no SFTP server answers: {err}")));
+                }
+                // ssh has said why, or is about to.
+                let code = end(&mut child).and_then(|status| status.code());
+                let how = code.map_or("closed the line".to_owned(), |code| format!("ended with {code}"));
+                return Err(Fail::Lost(format!("ssh {how} before an SFTP server answered")));
+            }
+        };
+        let shared = Arc::new(Mutex::new(Waiting::default()));
+        let hears = Arc::clone(&shared);
+        let heard = std::thread::Builder::new().name("sftp".into()).spawn(move || hear(&mut output, &hears));
+        heard.map_err(|err| Fail::Lost(format!("no thread to listen with: {err}")))?;
+        let (child, input) = (Mutex::new(child), Mutex::new(Some(input)));
+        let mut channel = Self { child, input, shared, extensions, sizes: (ALWAYS, ALWAYS), limits };
+        if channel.knows("limits@openssh.com")
+            && let Reply::Extended(bytes) = channel.ask(&Request::Limits)?
+            && let Ok((read, write)) = protocol::limits(&bytes)
+        {
+            let size = |limit: u64| if limit == 0 { MOST } else { limit.clamp(1, MOST) };
+            channel.sizes = (size(read), size(write));
+        }
+        Ok(channel)
+    }
+
+    /// Whether the server has an extension.
+    pub(super) fn knows(&self, extension: &str) -> bool {
+        self.extensions.iter().any(|known| known == extension)
+    }
+
+    /// Bytes of one read.
+    pub(super) fn read_size(&self) -> u64 {
+        if self.limits.shapes_receiving() { PIECE as u64 } else { self.sizes.0 }
+    }
+
+    /// Bytes of one write.
+    pub(super) fn write_size(&self) -> u64 {
+        if self.limits.shapes_sending() { PIECE as u64 } else { self.sizes.1 }
+    }
+
+    /// How fast bytes of files may go.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Sends a request. Never waits for an answer.
+    pub(super) fn send(&self, request: &Request<'_>) -> Result<Pending, Fail> {
+        let (send, answer) = bounded(1);
+        let id = {
+            let mut waiting = lock(&self.shared);
+            if let Some(why) = &waiting.lost {
+                return Err(Fail::Lost(why.clone()));
+            }
+            let id = waiting.next;
+            waiting.next = id.wrapping_add(1);
+            waiting.answers.insert(id, send);
+            id
+        };
+        let mut input = lock(&self.input);
+        let written =
+            input.as_mut().map(|input| input.write_all(&request.packet(id)).and_then(|()| input.flush()));
+        match written {
+            Some(Ok(())) => Ok(Pending { answer, shared: Arc::clone(&self.shared) }),
+            Some(Err(err)) => Err(Fail::Lost(err.to_string())),
+            None => Err(Fail::Lost("it was closed".into())),
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(super) fn ask(&self, request: &Request<'_>) -> Result<Reply, Fail> {
+        self.send(request)?.wait()
+    }
+
+    /// As [`Self::ask`], where the answer is whether it was done.
+    pub(super) fn order(&self, request: &Request<'_>) -> Result<(), Fail> {
+        self.send(request)?.done()
+    }
+
+    /// Opens a file or a folder.
+    pub(super) fn handle(&self, request: &Request<'_>) -> Result<Vec<u8>, Fail> {
+        self.send(request)?.handle()
+    }
+
+    /// Closes what is open, without waiting.
+    pub(super) fn close(&self, handle: &[u8]) {
+        // A server that cannot close has lost the connection, which the next request is told.
+        drop(self.send(&Request::Close { handle }));
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // The server ends when its input does.
+        *lock(&self.input) = None;
+        end(&mut lock(&self.child));
+    }
+}
+
+/// How a program ended that has nothing more to do. One that does not end within two seconds is killed.
+fn end(child: &mut Child) -> Option<ExitStatus> {
+    for _ in 0..100 {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+            ended => return ended.ok().flatten(),
+        }
+    }
+    let _ = child.kill();
+    child.wait().ok()
+}
+
+impl Pending {
+    /// The answer; one that says no is a failure.
+    pub(super) fn wait(self) -> Result<Reply, Fail> {
+        match self.answer.recv_timeout(SILENCE) {
+            Ok(Reply::Status { code, message }) if code != 0 => Err(Fail::Status { code, message }),
+            Ok(reply) => Ok(reply),
+            Err(_) => {
+                let mut waiting = lock(&self.shared);
+                let why = waiting.lost.get_or_insert_with(|| "the server does not answer".into());
+                Err(Fail::Lost(why.clone()))
+            }
+        }
+    }
+
+    /// For requests that are answered with whether they were carried out.
+    pub(super) fn done(self) -> Result<(), Fail> {
+        match self.wait()? {
+            Reply::Status { .. } => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// For requests that open something.
+    pub(super) fn handle(self) -> Result<Vec<u8>, Fail> {
+        match self.wait()? {
+            Reply::Handle(handle) => Ok(handle),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// An answer that does not belong to its request: nothing that comes over this connection can be believed.
+pub(super) fn unexpected(reply: &Reply) -> Fail {
+    let kind = match reply {
+        Reply::Status { .. } => "a status",
+        Reply::Handle(_) => "a handle",
+        Reply::Data(_) => "data",
+        Reply::Names(_) => "names",
+        Reply::Attributes(_) => "attributes",
+        Reply::Extended(_) => "an extended reply",
+    };
+    Fail::Lost(format!("the server answered {kind} to something else"))
+}
+
+/// A packet without its length.
+fn packet(output: &mut ChildStdout) -> io::Result<Vec<u8>> {
+    let mut len = [0; 4];
+    output.read_exact(&mut len)?;
+    let len = u32::from_be_bytes(len);
+    if len > protocol::MAX_REPLY {
+        return Err(io::Error::other("what answers is no SFTP server: its shell may print something"));
+    }
+    let mut bytes = vec![0; len as usize];
+    output.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Hands out answers until there are no more.
+fn hear(output: &mut ChildStdout, shared: &Mutex<Waiting>) {
+    let why = loop {
+        let heard = packet(output).and_then(|packet| protocol::reply(&packet).map_err(io::Error::other));
+        match heard {
+            Ok((id, reply)) => {
+                // Who no longer waits does not care.
+                if let Some(asker) = lock(shared).answers.remove(&id) {
+                    let _ = asker.send(reply);
+                }
+            }
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => {
+                break "the connection was closed".to_owned();
+            }
+            Err(err) => break err.to_string(),
+        }
+    };
+    let mut waiting = lock(shared);
+    waiting.lost.get_or_insert(why);
+    // All who wait are told.
+    waiting.answers.clear();
+}

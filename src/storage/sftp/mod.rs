@@ -1,0 +1,335 @@
+//! A repository on another machine, through the system's ssh: keys, agents and configuration are ssh's own. An object is
+//! written under a temporary name, synced, and renamed to a name that must be free; then it is synced once more, which
+//! makes the new name durable on file systems that keep a journal.
+//!
+//! A connection that is lost is made again, and what was asked is asked again: every request may be made twice.
+
+mod connection;
+pub mod protocol;
+mod storage;
+mod transfer;
+pub mod url;
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use crate::error::{Error, Result};
+use crate::storage::rate_limit::Limits;
+use crate::storage::sftp::connection::{Channel, Fail, unexpected};
+use crate::storage::sftp::protocol::{Reply, Request};
+use crate::storage::sftp::transfer::File;
+use crate::storage::sftp::url::Place;
+use crate::storage::{Area, Created, Room, check_name};
+use crate::util::programs;
+
+const TEMP: &str = ".tmp-";
+/// A temporary file this old is nobody's; a day more than on a local disk, because two clocks are compared.
+const ABANDONED: Duration = Duration::from_secs(48 * 3600);
+/// For so long a lost connection is made again.
+const PATIENCE: Duration = Duration::from_secs(300);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Free bytes below which a write that fails has filled the disk.
+const NEXT_TO_NOTHING: u64 = 1 << 20;
+
+/// A directory of a server that speaks SFTP.
+pub struct SftpStorage {
+    place: Place,
+    /// The program that is run as ssh is.
+    ssh: String,
+    channel: Mutex<Link>,
+    /// Folders that are known to be there.
+    folders: Mutex<HashSet<String>>,
+    /// Whether a rename leaves a name alone that is taken, once somebody has tried.
+    exclusive: OnceLock<bool>,
+    limits: Arc<Limits>,
+}
+
+#[derive(Default)]
+struct Link {
+    open: Option<Arc<Channel>>,
+    /// There was one: then a lost one is made again.
+    been: bool,
+}
+
+impl fmt::Debug for SftpStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SftpStorage({})", self.place)
+    }
+}
+
+/// Of one attempt.
+enum Trouble {
+    Fail(Fail),
+    Final(Error),
+}
+
+impl From<Fail> for Trouble {
+    fn from(fail: Fail) -> Self {
+        Self::Fail(fail)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SftpStorage {
+    /// The repository at `place`. `ssh` is a command of the shell that takes ssh's arguments: `ssh`, unless somebody says
+    /// otherwise. Touches nothing.
+    pub fn new(place: Place, ssh: impl Into<String>) -> Self {
+        Self {
+            place,
+            ssh: ssh.into(),
+            channel: Mutex::default(),
+            folders: Mutex::default(),
+            exclusive: OnceLock::new(),
+            limits: Arc::default(),
+        }
+    }
+
+    /// The same, no faster than that.
+    #[must_use]
+    pub fn limited(self, limits: Arc<Limits>) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// An interrupt is for snap, which saves what there is and needs the line for that; who ignores a signal passes that
+    /// on to the programs that it becomes.
+    fn command(&self) -> Command {
+        let mut command = programs::foreign("/bin/sh");
+        command.args(["-c", &format!("trap '' INT HUP TERM; exec {} \"$@\"", self.ssh), "ssh"]);
+        command.args(self.place.arguments());
+        command
+    }
+
+    fn channel(&self) -> Result<Arc<Channel>, Fail> {
+        let mut link = lock(&self.channel);
+        if let Some(channel) = &link.open {
+            return Ok(Arc::clone(channel));
+        }
+        let channel = Channel::open(self.command(), Arc::clone(&self.limits))?;
+        if !channel.knows("posix-rename@openssh.com") {
+            return Err(Fail::Status {
+                code: protocol::FAILURE,
+                message: "the server cannot replace a file at once (posix-rename@openssh.com)".into(),
+            });
+        }
+        let channel = Arc::new(channel);
+        *link = Link { open: Some(Arc::clone(&channel)), been: true };
+        Ok(channel)
+    }
+
+    /// Forgets a channel that is lost; true if there ever was one.
+    fn lose(&self, lost: Option<&Arc<Channel>>) -> bool {
+        let mut link = lock(&self.channel);
+        if let (Some(open), Some(lost)) = (&link.open, lost)
+            && Arc::ptr_eq(open, lost)
+        {
+            link.open = None;
+        }
+        link.been
+    }
+
+    /// Does `work`, and again on a new connection as long as patience lasts. `work` is told whether it may have been done
+    /// before.
+    fn with<T>(
+        &self,
+        doing: &'static str,
+        what: &str,
+        mut work: impl FnMut(&Channel, bool) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let (begun, mut wait, mut again) = (Instant::now(), FIRST_WAIT, false);
+        loop {
+            let channel = self.channel();
+            let outcome = match &channel {
+                Ok(channel) => work(channel, again),
+                Err(_) => Err(Trouble::Fail(Fail::Lost(String::new()))),
+            };
+            let why = match (outcome, &channel) {
+                (Ok(done), _) => return Ok(done),
+                (Err(Trouble::Final(err)), _) => return Err(err),
+                (_, Err(Fail::Status { code, message })) => {
+                    return Err(self.refused(doing, what, *code, message));
+                }
+                (_, Err(Fail::Lost(why))) => why.clone(),
+                (Err(Trouble::Fail(Fail::Lost(why))), _) => why,
+                (Err(Trouble::Fail(Fail::Status { code, message })), _) => {
+                    return Err(self.refused(doing, what, code, &message));
+                }
+            };
+            let been = self.lose(channel.as_ref().ok());
+            if !been || begun.elapsed() + wait > PATIENCE {
+                let gone = io::Error::new(io::ErrorKind::ConnectionAborted, why);
+                return Err(match been {
+                    true => Error::io(doing, self.full(what))(gone),
+                    false => Error::io("reach", self.place.to_string())(gone),
+                });
+            }
+            std::thread::sleep(wait);
+            (wait, again) = ((wait * 2).min(LONGEST_WAIT), true);
+        }
+    }
+
+    /// An object's path with its server, for messages.
+    fn full(&self, what: &str) -> String {
+        format!("{}/{what}", self.place)
+    }
+
+    fn refused(&self, doing: &'static str, what: &str, code: u32, message: &str) -> Error {
+        let kind = match code {
+            protocol::PERMISSION_DENIED => io::ErrorKind::PermissionDenied,
+            protocol::NO_SUCH_FILE => io::ErrorKind::NotFound,
+            _ => io::ErrorKind::Other,
+        };
+        let words = if message.is_empty() { "the server does not say why" } else { message };
+        Error::io(doing, self.full(what))(io::Error::new(kind, words.to_owned()))
+    }
+
+    fn is_full(&self, channel: &Channel) -> bool {
+        self.room_by(channel).is_some_and(|room| room.free < NEXT_TO_NOTHING)
+    }
+
+    fn room_by(&self, channel: &Channel) -> Option<Room> {
+        if !channel.knows("statvfs@openssh.com") {
+            return None;
+        }
+        let reply = channel.ask(&Request::Room { path: self.place.directory() }).ok()?;
+        let Reply::Extended(bytes) = reply else { return None };
+        let (free, total) = protocol::room(&bytes).ok()?;
+        Some(Room { free, total })
+    }
+
+    fn path(&self, area: Area, name: &str) -> Result<String> {
+        check_name(area, name)?;
+        Ok(format!("{}/{}", self.place.directory(), area.path(name)))
+    }
+
+    fn folder(&self, area: Area) -> String {
+        format!("{}/{}", self.place.directory(), area.folder())
+    }
+
+    /// Makes a folder and those above it, unless it is known to be there.
+    fn ensure_folder(&self, channel: &Channel, folder: &str) -> Result<(), Trouble> {
+        if lock(&self.folders).contains(folder) {
+            return Ok(());
+        }
+        match channel.ask(&Request::Stat { path: folder }) {
+            Ok(Reply::Attributes(_)) => {}
+            Ok(other) => return Err(unexpected(&other).into()),
+            Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => {
+                if let Some((above, _)) = folder.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
+                    self.ensure_folder(channel, above)?;
+                }
+                let made = channel.order(&Request::MakeFolder { path: folder });
+                // Somebody else was faster; or it cannot be made, and then what goes into it says so.
+                if let Err(fail @ Fail::Lost(_)) = made {
+                    return Err(fail.into());
+                }
+            }
+            Err(fail) => return Err(fail.into()),
+        }
+        lock(&self.folders).insert(folder.to_owned());
+        Ok(())
+    }
+
+    /// A temporary file beside `path`, open, with `parts` in it.
+    fn temp<'a>(
+        &self,
+        channel: &'a Channel,
+        path: &str,
+        parts: &[&[u8]],
+    ) -> Result<(File<'a>, String), Trouble> {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.ensure_folder(channel, folder)?;
+        let mut lot = [0; 8];
+        getrandom::fill(&mut lot).map_err(|_| Fail::Lost("there is no randomness".into()))?;
+        let temp = format!("{folder}/{TEMP}{:016x}", u64::from_le_bytes(lot));
+        let file = File::open(channel, &temp, protocol::CREATE).inspect_err(|_| {
+            // It may be gone since.
+            lock(&self.folders).remove(folder);
+        })?;
+        match file.write(parts) {
+            Ok(()) => Ok((file, temp)),
+            Err(fail) => {
+                // Before what was written gives its room back: the protocol has no word for a full disk.
+                let full = matches!(fail, Fail::Status { .. }) && self.is_full(channel);
+                drop(channel.send(&Request::Remove { path: &temp }));
+                match full {
+                    true => {
+                        let place = format!("{}: {path}", self.place);
+                        Err(Trouble::Final(Error::io("write", place)(io::ErrorKind::StorageFull.into())))
+                    }
+                    false => Err(fail.into()),
+                }
+            }
+        }
+    }
+
+    /// Whether a rename onto a name that is taken fails, as the protocol says.
+    fn is_exclusive(&self) -> Result<bool> {
+        if let Some(known) = self.exclusive.get() {
+            return Ok(*known);
+        }
+        let folder = self.folder(Area::Sessions);
+        let found = self.with("try a rename in", Area::Sessions.folder(), |channel, _| {
+            let path = format!("{folder}/probe");
+            let (_one, first) = self.temp(channel, &path, &[b"1"])?;
+            let (_two, second) = self.temp(channel, &path, &[b"2"])?;
+            let renamed = channel.order(&Request::Rename { from: &first, to: &second });
+            for path in [&first, &second] {
+                drop(channel.send(&Request::Remove { path }));
+            }
+            match renamed {
+                Ok(()) => Ok(false),
+                Err(Fail::Status { .. }) => Ok(true),
+                Err(fail) => Err(fail.into()),
+            }
+        })?;
+        Ok(*self.exclusive.get_or_init(|| found))
+    }
+
+    fn is_there(&self, channel: &Channel, path: &str) -> Result<bool, Trouble> {
+        match channel.ask(&Request::Stat { path }) {
+            Ok(Reply::Attributes(_)) => Ok(true),
+            Ok(other) => Err(unexpected(&other).into()),
+            Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => Ok(false),
+            Err(fail) => Err(fail.into()),
+        }
+    }
+
+    /// Opens an object and runs `work` on it.
+    fn reading<T>(
+        &self,
+        area: Area,
+        name: &str,
+        mut work: impl FnMut(&File<'_>) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        self.with("read", &what, |channel, _| {
+            let file = match File::open(channel, &path, protocol::READ) {
+                Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => {
+                    return Err(Trouble::Final(Error::Missing { what: what.clone() }));
+                }
+                opened => opened?,
+            };
+            work(&file)
+        })
+    }
+
+    /// Renames where the new name must be free; [`Created::Exists`] where it is not.
+    fn rename(&self, channel: &Channel, from: &str, to: &str) -> Result<Created, Trouble> {
+        match channel.order(&Request::Rename { from, to }) {
+            Ok(()) => Ok(Created::New),
+            Err(fail @ Fail::Lost(_)) => Err(fail.into()),
+            // There is no word for a name that is taken.
+            Err(fail) => match self.is_there(channel, to)? {
+                true => Ok(Created::Exists),
+                false => Err(fail.into()),
+            },
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What every store must do, by requests to a server of SFTP.
+
+use std::io;
+
+use crate::error::{Error, Result};
+use crate::model::decode_error::Malformed;
+use crate::model::entry::Time;
+use crate::storage::sftp::connection::Fail;
+use crate::storage::sftp::protocol::{Attributes, Request};
+use crate::storage::sftp::transfer::File;
+use crate::storage::sftp::{ABANDONED, Reply, SftpStorage, TEMP, Trouble, protocol, transfer};
+use crate::storage::{Area, Created, Listed, Room, Storage, check_name};
+
+fn damaged(what: String, why: &'static str) -> Trouble {
+    Trouble::Final(Error::Damaged { what, source: Malformed::because(why) })
+}
+
+impl SftpStorage {
+    /// What time it is by the clock that dates the files there: this machine's may be days ahead of it.
+    fn now(&self) -> Result<Option<u64>> {
+        let path = format!("{}/now", self.folder(Area::Sessions));
+        self.with("tidy", Area::Sessions.folder(), |channel, _| {
+            let (_file, temp) = self.temp(channel, &path, &[])?;
+            let found = channel.ask(&Request::Stat { path: &temp });
+            drop(channel.send(&Request::Remove { path: &temp }));
+            match found? {
+                Reply::Attributes(found) => Ok(found.modified.map(u64::from)),
+                _ => Ok(None),
+            }
+        })
+    }
+}
+
+impl Storage for SftpStorage {
+    fn location(&self) -> String {
+        self.place.to_string()
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+        let folder = self.folder(area);
+        let entries = self.with("list", area.folder(), |channel, _| {
+            let entries = transfer::list(channel, std::slice::from_ref(&folder))?;
+            if !area.is_spread() {
+                return Ok(entries);
+            }
+            let shards = entries.into_iter().flatten().filter(|(_, found)| found.is_folder());
+            let shards: Vec<String> = shards
+                .filter_map(|(name, _)| String::from_utf8(name).ok())
+                .filter(|name| !name.starts_with('.'))
+                .map(|name| format!("{folder}/{name}"))
+                .collect();
+            let found = transfer::list(channel, &shards)?;
+            let here = |shard: &String, name: &[u8]| {
+                // Packs in a folder where nobody would look for them are none.
+                let shard = shard.rsplit_once('/').map_or("", |(_, shard)| shard).as_bytes();
+                name.get(..2) == Some(shard)
+            };
+            let kept = shards
+                .iter()
+                .zip(found)
+                .map(|(shard, entries)| entries.into_iter().filter(|(name, _)| here(shard, name)).collect());
+            Ok(kept.collect())
+        })?;
+        let mut listed = Vec::new();
+        for (name, found) in entries.into_iter().flatten().filter(|(_, found)| found.is_file()) {
+            let Ok(name) = String::from_utf8(name) else { continue };
+            if check_name(area, &name).is_err() {
+                continue;
+            }
+            let Attributes { size: Some(len), modified, .. } = found else {
+                return Err(self.refused("list", area.folder(), 0, "the server says no sizes"));
+            };
+            let modified = modified.map(|sec| Time { sec: i64::from(sec), nanos: 0 });
+            listed.push(Listed { name, len, modified });
+        }
+        listed.sort();
+        Ok(listed)
+    }
+
+    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.reading(area, name, |file| {
+            let len = file.len()?;
+            if len > limit {
+                return Err(damaged(area.path(name), "longer than any such object can be"));
+            }
+            let mut bytes = Vec::new();
+            let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
+            reserved.map_err(|_| {
+                Trouble::Final(Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into()))
+            })?;
+            bytes.resize(len as usize, 0);
+            match file.read(0, &mut bytes)? {
+                true => Ok(bytes),
+                false => Err(damaged(area.path(name), "shorter than it was a moment ago")),
+            }
+        })
+    }
+
+    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+        // A server may take an offset that no file can have for a failure of its own.
+        let possible = offset.checked_add(out.len() as u64).is_some_and(|end| end <= i64::MAX as u64);
+        self.reading(area, name, |file| {
+            if out.is_empty() || possible && file.read(offset, out)? {
+                return Ok(());
+            }
+            Err(damaged(area.path(name), "shorter than it should be"))
+        })
+    }
+
+    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+        let (path, what) = (self.path(area, name)?, area.path(name));
+        // Before there is a repository that would rest on it.
+        if area == Area::Config && !self.is_exclusive()? {
+            let why =
+                format!("the server at {} overwrites a file when another one gets its name", self.place);
+            return Err(Error::Refused(why));
+        }
+        let mut doubt = false;
+        let created = self.with("write", &what, |channel, again| {
+            let (file, temp) = self.temp(channel, &path, parts)?;
+            let renamed =
+                file.sync().map_err(Trouble::from).and_then(|()| self.rename(channel, &temp, &path));
+            match renamed {
+                Ok(Created::New) => file.sync()?,
+                _ => drop(channel.send(&Request::Remove { path: &temp })),
+            }
+            doubt = again;
+            renamed
+        })?;
+        // The line was lost in between: what is there may be what came before it was.
+        if created == Created::Exists && doubt {
+            let len = parts.iter().map(|part| part.len() as u64).sum();
+            let there = self.read(area, name, len);
+            if there.is_ok_and(|there| there == parts.concat()) {
+                return Ok(Created::New);
+            }
+        }
+        Ok(created)
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+
+    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(area, name)?;
+        self.with("write", &area.path(name), |channel, _| {
+            let (_file, temp) = self.temp(channel, &path, &[bytes])?;
+            let replaced = channel.order(&Request::Replace { from: &temp, to: &path });
+            Ok(replaced.inspect_err(|_| drop(channel.send(&Request::Remove { path: &temp })))?)
+        })
+    }
+
+    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+        let path = self.path(area, name)?;
+        let there = self.with("look at", &area.path(name), |channel, _| self.is_there(channel, &path))?;
+        Ok(if there { None } else { Some(false) })
+    }
+
+    fn distrust(&self) -> Result<Option<String>> {
+        Ok((!self.is_exclusive()?).then(|| "an SFTP server whose renames overwrite".to_owned()))
+    }
+
+    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+        let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
+        self.with("move", &from.0.path(from.1), |channel, again| {
+            if !self.is_there(channel, &old)? {
+                return match again && self.is_there(channel, &new)? {
+                    true => Ok(Created::New),
+                    false => Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) })),
+                };
+            }
+            self.ensure_folder(channel, new.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+            let created = match self.rename(channel, &old, &new) {
+                // Somebody else was faster.
+                Err(Trouble::Fail(Fail::Status { .. })) if !self.is_there(channel, &old)? => {
+                    return Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) }));
+                }
+                other => other?,
+            };
+            File::open(channel, &new, protocol::READ)?.sync()?;
+            Ok(created)
+        })
+    }
+
+    fn remove(&self, area: Area, name: &str) -> Result<()> {
+        let path = self.path(area, name)?;
+        self.with("remove", &area.path(name), |channel, _| {
+            match channel.order(&Request::Remove { path: &path }) {
+                Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => Ok(()),
+                removed => Ok(removed?),
+            }
+        })
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.room_by(&*self.channel().ok()?)
+    }
+
+    fn tidy(&self) -> Result<()> {
+        // A server that dates nothing has nothing that is old.
+        let Some(now) = self.now()? else { return Ok(()) };
+        let oldest = now.saturating_sub(ABANDONED.as_secs());
+        for area in Area::ALL {
+            let folder = self.folder(area);
+            self.with("tidy", area.folder(), |channel, _| {
+                let mut folders = vec![folder.clone()];
+                if area.is_spread() {
+                    let shards = transfer::list(channel, &folders)?.into_iter().flatten();
+                    let shards = shards.filter(|(name, found)| found.is_folder() && !name.starts_with(b"."));
+                    let names = shards.filter_map(|(name, _)| String::from_utf8(name).ok());
+                    folders = names.map(|name| format!("{folder}/{name}")).collect();
+                }
+                for (folder, entries) in folders.iter().zip(transfer::list(channel, &folders)?) {
+                    for (name, found) in entries {
+                        let old = found.modified.is_some_and(|at| u64::from(at) < oldest) && found.is_file();
+                        let name = String::from_utf8_lossy(&name);
+                        if old && name.starts_with(TEMP) {
+                            let _ = channel.order(&Request::Remove { path: &format!("{folder}/{name}") });
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A new file is synced: a journal that has it has all that came before.
+    fn sync(&self, area: Area) -> Result<()> {
+        let path = format!("{}/sync", self.folder(area));
+        self.with("sync", area.folder(), |channel, _| {
+            let (file, temp) = self.temp(channel, &path, &[])?;
+            let synced = file.sync();
+            drop(channel.send(&Request::Remove { path: &temp }));
+            Ok(synced?)
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Files of a server: whole ones written and read with many requests on their way at once, so that a slow line is full.
+
+use std::collections::VecDeque;
+
+use crate::storage::sftp::connection::{Channel, Fail, Pending, unexpected};
+use crate::storage::sftp::protocol;
+use crate::storage::sftp::protocol::{Attributes, Names, Reply, Request};
+
+/// Requests on their way at once for one file: 16 MiB of the largest, more than a line of 100 ms and 1 Gbit/s holds.
+const WINDOW: usize = 64;
+
+/// An open file; closed when dropped.
+pub(super) struct File<'a> {
+    channel: &'a Channel,
+    handle: Vec<u8>,
+}
+
+impl Drop for File<'_> {
+    fn drop(&mut self) {
+        self.channel.close(&self.handle);
+    }
+}
+
+impl<'a> File<'a> {
+    pub(super) fn open(channel: &'a Channel, path: &str, flags: u32) -> Result<Self, Fail> {
+        let handle = channel.handle(&Request::Open { path, flags })?;
+        Ok(Self { channel, handle })
+    }
+
+    /// Writes `parts`, one after the other.
+    pub(super) fn write(&self, parts: &[&[u8]]) -> Result<(), Fail> {
+        let size = self.channel.write_size() as usize;
+        let (mut offset, mut sent) = (0, VecDeque::<Pending>::new());
+        for bytes in parts.iter().flat_map(|part| part.chunks(size)) {
+            if sent.len() >= WINDOW
+                && let Some(first) = sent.pop_front()
+            {
+                first.done()?;
+            }
+            self.channel.limits().send(bytes.len());
+            sent.push_back(self.channel.send(&Request::Write { handle: &self.handle, offset, bytes })?);
+            offset += bytes.len() as u64;
+        }
+        sent.into_iter().try_for_each(Pending::done)
+    }
+
+    /// Makes what was written durable, and with it, on file systems that keep a journal, the name that the file has by
+    /// now. The protocol cannot sync a folder.
+    pub(super) fn sync(&self) -> Result<(), Fail> {
+        match self.channel.knows("fsync@openssh.com") {
+            true => self.channel.order(&Request::Sync { handle: &self.handle }),
+            false => Ok(()),
+        }
+    }
+
+    /// Bytes of it.
+    pub(super) fn len(&self) -> Result<u64, Fail> {
+        match self.channel.ask(&Request::HandleStat { handle: &self.handle })? {
+            Reply::Attributes(Attributes { size: Some(size), .. }) => Ok(size),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Fills `out` from `offset`; false where the file ends before.
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> Result<bool, Fail> {
+        let size = self.channel.read_size() as usize;
+        let mut sent = VecDeque::<(Pending, u64, &mut [u8])>::new();
+        let mut at = offset;
+        for part in out.chunks_mut(size) {
+            if sent.len() >= WINDOW
+                && let Some((answer, at, part)) = sent.pop_front()
+                && !self.take(answer, at, part)?
+            {
+                return Ok(false);
+            }
+            let len = part.len();
+            // What is not asked for does not come.
+            self.channel.limits().receive(len);
+            sent.push_back((self.ask(at, len)?, at, part));
+            at += len as u64;
+        }
+        for (answer, at, part) in sent {
+            if !self.take(answer, at, part)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn ask(&self, offset: u64, len: usize) -> Result<Pending, Fail> {
+        self.channel.send(&Request::Read { handle: &self.handle, offset, len: len as u32 })
+    }
+
+    /// Copies an answer, and asks for what a short one leaves out.
+    fn take(&self, answer: Pending, mut at: u64, mut part: &mut [u8]) -> Result<bool, Fail> {
+        let mut answer = Some(answer);
+        while !part.is_empty() {
+            let answer = match answer.take() {
+                Some(first) => first,
+                None => self.ask(at, part.len())?,
+            };
+            match answer.wait() {
+                Ok(Reply::Data(bytes)) if !bytes.is_empty() && bytes.len() <= part.len() => {
+                    let (taken, rest) = part.split_at_mut(bytes.len());
+                    taken.copy_from_slice(&bytes);
+                    (at, part) = (at + bytes.len() as u64, rest);
+                }
+                Ok(other) => return Err(unexpected(&other)),
+                Err(Fail::Status { code: protocol::EOF, .. }) => return Ok(false),
+                Err(fail) => return Err(fail),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Entries of folders, those of each together; a folder that is not there has none.
+pub(super) fn list(channel: &Channel, folders: &[String]) -> Result<Vec<Names>, Fail> {
+    let mut found = Vec::new();
+    for some in folders.chunks(WINDOW) {
+        let asked = some.iter().map(|path| channel.send(&Request::OpenFolder { path }));
+        let asked: Vec<Pending> = asked.collect::<Result<_, _>>()?;
+        let mut open = Vec::new();
+        for answer in asked {
+            found.push(Vec::new());
+            match answer.handle() {
+                Ok(handle) => open.push((found.len() - 1, handle)),
+                Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => {}
+                Err(fail) => return Err(fail),
+            }
+        }
+        while !open.is_empty() {
+            let asked = open.iter().map(|(_, handle)| channel.send(&Request::ReadFolder { handle }));
+            let asked: Vec<Pending> = asked.collect::<Result<_, _>>()?;
+            let mut more = Vec::new();
+            for ((at, handle), answer) in open.into_iter().zip(asked) {
+                match answer.wait() {
+                    Ok(Reply::Names(names)) => {
+                        if let Some(entries) = found.get_mut(at) {
+                            entries.extend(names);
+                        }
+                        more.push((at, handle));
+                    }
+                    Ok(other) => return Err(unexpected(&other)),
+                    Err(Fail::Status { code: protocol::EOF, .. }) => channel.close(&handle),
+                    Err(fail) => return Err(fail),
+                }
+            }
+            open = more;
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,106 @@
+//! Decoded things that are kept as long as they fit, the one not used for longest going first. Shared by threads.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::id::ChunkId;
+
+/// At most so many bytes of them, as their makers estimate these.
+#[derive(Debug)]
+pub(crate) struct Recent<T> {
+    limit: usize,
+    state: Mutex<State<T>>,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    kept: HashMap<ChunkId, Kept<T>>,
+    /// By the number of their last use.
+    order: BTreeMap<u64, ChunkId>,
+    uses: u64,
+    held: usize,
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    value: Arc<T>,
+    cost: usize,
+    used: u64,
+}
+
+impl<T> Recent<T> {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, state: Mutex::new(State::new()) }
+    }
+
+    pub(crate) fn get(&self, id: &ChunkId) -> Option<Arc<T>> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let kept = state.kept.get_mut(id)?;
+        state.uses += 1;
+        state.order.remove(&kept.used);
+        state.order.insert(state.uses, *id);
+        kept.used = state.uses;
+        Some(Arc::clone(&kept.value))
+    }
+
+    /// Keeps one, which is given back. One that is larger than all there may be is kept alone.
+    pub(crate) fn put(&self, id: ChunkId, value: T, cost: usize) -> Arc<T> {
+        let value = Arc::new(value);
+        let mut state = self.state();
+        state.remove(&id);
+        while state.held.saturating_add(cost) > self.limit
+            && let Some((_, oldest)) = state.order.first_key_value()
+        {
+            let oldest = *oldest;
+            state.remove(&oldest);
+        }
+        state.uses += 1;
+        let used = state.uses;
+        state.order.insert(used, id);
+        state.held = state.held.saturating_add(cost);
+        state.kept.insert(id, Kept { value: Arc::clone(&value), cost, used });
+        value
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.state() = State::new();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn new() -> Self {
+        Self { kept: HashMap::new(), order: BTreeMap::new(), uses: 0, held: 0 }
+    }
+
+    fn remove(&mut self, id: &ChunkId) {
+        if let Some(kept) = self.kept.remove(id) {
+            self.order.remove(&kept.used);
+            self.held = self.held.saturating_sub(kept.cost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let recent = Recent::new(3);
+        let id = |number| ChunkId::new([number; 32]);
+        for number in 0..3 {
+            recent.put(id(number), number, 1);
+        }
+        assert_eq!(recent.get(&id(0)).as_deref(), Some(&0));
+        recent.put(id(3), 3, 1);
+        let kept: Vec<bool> = (0..4).map(|number| recent.get(&id(number)).is_some()).collect();
+        assert_eq!(kept, [true, false, true, true]);
+        recent.put(id(9), 9, 100);
+        assert_eq!((recent.get(&id(9)).as_deref(), recent.get(&id(0))), (Some(&9), None));
+    }
+}

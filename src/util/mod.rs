@@ -1,0 +1,9 @@
+//! What any program could use. Knows no repository.
+
+pub mod bitset;
+pub mod host;
+pub(crate) mod lru;
+pub(crate) mod parallel;
+pub mod programs;
+pub mod threads;
+pub mod user_dirs;

@@ -1,0 +1,36 @@
+//! The same for several things at once: from afar each takes a while, however small it is.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// What `work` makes of each, in order, by at most so many threads.
+pub(crate) fn map<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Vec<Result<R>> {
+    let slots: Vec<Mutex<Option<Result<R>>>> = items.iter().map(|_| Mutex::default()).collect();
+    let next = AtomicUsize::new(0);
+    let some = || {
+        while let Some((item, slot)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            items.get(at).zip(slots.get(at))
+        } {
+            let result = work(item);
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()).max(1) {
+            // Where the system gives no thread, there is one less.
+            if std::thread::Builder::new().spawn_scoped(scope, some).is_err() {
+                break;
+            }
+        }
+        some();
+    });
+    let results = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    results.map(|result| result.unwrap_or(Err(Error::Stopped))).collect()
+}
