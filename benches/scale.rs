@@ -16,8 +16,8 @@ use scale::Shape;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::id::ChunkId;
 use snap_backup::repo::index::Index;
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
-use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::local::LocalStorage;
 
 /// Files of the directory that is backed up beside all that.
@@ -100,13 +100,17 @@ fn run(what: &str, command: &mut Command) {
         .for_each(|line| println!("    {line}"));
 }
 
-fn access(dir: &Path) -> Access {
-    Access { password: Some("p".to_owned().into()), cache: Some(dir.join("cache")), ..Access::default() }
+fn access(dir: &Path) -> OpenOptions {
+    OpenOptions {
+        password: Some("p".to_owned().into()),
+        cache: Some(dir.join("cache")),
+        ..OpenOptions::default()
+    }
 }
 
 fn make(dir: &Path, millions: u64) {
     let storage = Arc::new(LocalStorage::new(dir.join("repo")));
-    let Access { password, .. } = access(dir);
+    let OpenOptions { password, .. } = access(dir);
     let repo = Repository::init(storage, &InitOptions { password, ..InitOptions::default() }).unwrap();
     scale::make(&repo, Shape::of(millions * 1_000_000));
 }
@@ -114,7 +118,7 @@ fn make(dir: &Path, millions: u64) {
 /// Known chunks in no order, then new ones.
 fn lookup(dir: &Path, millions: u64) {
     let repo = Repository::open(Arc::new(LocalStorage::new(dir.join("repo"))), &access(dir)).unwrap();
-    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
     let index = Index::load(&repo, sight).unwrap();
     let known =
         (0..100_000u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (millions * 1_000_000));

@@ -7,9 +7,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer, SealedBlock};
 use snap_backup::codec::chunk::chunker;
 use snap_backup::codec::chunk::chunker::Chunker;
-use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::hash;
-use snap_backup::codec::crypto::hash::{ChunkType, Key, Namer, SubKeys};
+use snap_backup::codec::crypto::hash::{ChunkHasher, ChunkType, Key, SubKeys};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 
@@ -22,8 +22,8 @@ fn keys() -> SubKeys {
     SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]))
 }
 
-fn ring() -> Ring {
-    Ring::new(CipherKind::Xaes256Gcm, RepoId::new([2; 16]), &keys())
+fn ring() -> CipherSuite {
+    CipherSuite::new(CipherKind::Xaes256Gcm, RepoId::new([2; 16]), &keys())
 }
 
 /// Calls `each` for the chunks of `bytes`.
@@ -39,7 +39,7 @@ fn cut(chunker: &Chunker, bytes: &[u8], mut each: impl FnMut(&[u8])) {
 fn reading(c: &mut Criterion) {
     let bytes = sample::noise(LEN);
     let keys = keys();
-    let (chunker, namer) = (Chunker::new(chunker::K64, &keys.gear).unwrap(), Namer::new(&keys.id));
+    let (chunker, namer) = (Chunker::new(chunker::K64, &keys.gear).unwrap(), ChunkHasher::new(&keys.id));
     let mut group = c.benchmark_group("reading");
     group.throughput(Throughput::Bytes(LEN as u64)).sample_size(20);
     group.bench_function("cut", |b| {

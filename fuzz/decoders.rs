@@ -16,24 +16,24 @@ use snap_backup::codec::chunk::block::BlockOpener;
 use snap_backup::codec::chunk::chunker::Chunker;
 use snap_backup::codec::chunk::compress;
 use snap_backup::codec::chunk::compress::{Codec, delta};
-use snap_backup::codec::crypto::cipher::{OVERHEAD, Ring};
-use snap_backup::codec::crypto::hash::{ChunkType, Key, Namer, SubKeys};
+use snap_backup::codec::crypto::cipher::{CipherSuite, OVERHEAD};
+use snap_backup::codec::crypto::hash::{ChunkHasher, ChunkType, Key, SubKeys};
 use snap_backup::codec::crypto::key_slot::SlotLabel;
 use snap_backup::codec::crypto::{key_slot, sealed_object};
 use snap_backup::codec::pack::header_bundle::Contents;
 use snap_backup::codec::pack::parity::{Layout, Sums};
-use snap_backup::codec::pack::{ENDS, Ends, Table, parity};
+use snap_backup::codec::pack::{ENDS, PackHeader, Table, parity};
 use snap_backup::codec::tar::read::{Next, Reader};
 use snap_backup::codec::tar::{acl, flags, pax};
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
 use snap_backup::codec::tree::part_list::ListPiece;
 use snap_backup::codec::{gzip, pack, wire};
-use snap_backup::fs::filter::{Filter, FilterOptions, Location, Selection, Verdict};
+use snap_backup::fs::filter::{Filter, FilterOptions, Location, RestoreFilter, Verdict};
 use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::entry::check_name;
 use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId};
 use snap_backup::model::manifest::Manifest;
-use snap_backup::model::records::{Beat, DamageRecord, Fence, GcRecord, Seen, SessionRecord};
+use snap_backup::model::records::{DamageRecord, Fence, GcRecord, Heartbeat, Seen, SessionRecord};
 use snap_backup::storage::sftp::protocol as sftp;
 use snap_backup::storage::sftp::protocol::Reply;
 
@@ -70,8 +70,8 @@ fn keys() -> SubKeys {
 }
 
 /// The keys of the golden files.
-fn ring(kind: CipherKind) -> Ring {
-    Ring::new(kind, RepoId::new([2; 16]), &keys())
+fn ring(kind: CipherKind) -> CipherSuite {
+    CipherSuite::new(kind, RepoId::new([2; 16]), &keys())
 }
 
 /// A value that was read is written and read as the same value.
@@ -139,7 +139,7 @@ pub fn records(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     match which % 6 {
         0 => drop(again::<SessionRecord>(body)),
-        1 => drop(again::<Beat>(body)),
+        1 => drop(again::<Heartbeat>(body)),
         2 => drop(again::<Seen>(body)),
         3 => drop(again::<Fence>(body)),
         4 => drop(again::<GcRecord>(body)),
@@ -156,7 +156,7 @@ pub fn sealed_object(bytes: &[u8]) {
     for ring in [ring(CipherKind::None), ring(CipherKind::Xaes256Gcm)] {
         let _ = sealed_object::open::<Manifest>(&ring, sealed_object::MANIFEST, "name", bytes.to_vec());
         let _ = sealed_object::open::<SessionRecord>(&ring, sealed_object::SESSION, "name", bytes.to_vec());
-        let _ = sealed_object::open::<Beat>(&ring, sealed_object::BEAT, "name", bytes.to_vec());
+        let _ = sealed_object::open::<Heartbeat>(&ring, sealed_object::BEAT, "name", bytes.to_vec());
         let _ = sealed_object::open::<GcRecord>(&ring, sealed_object::GC, "name", bytes.to_vec());
         let _ = sealed_object::open::<DamageRecord>(&ring, sealed_object::DAMAGE, "name", bytes.to_vec());
     }
@@ -167,7 +167,7 @@ pub fn pack_ends(bytes: &[u8]) {
     let Some((ends, rest)) = bytes.split_first_chunk::<ENDS>() else { return };
     let Some(len) = rest.first_chunk::<8>() else { return };
     let file_len = u64::from_le_bytes(*len);
-    if let Ok(ends) = Ends::parse(ends, file_len) {
+    if let Ok(ends) = PackHeader::parse(ends, file_len) {
         assert!(u64::from(ends.table_len) * 2 <= file_len, "tables longer than their pack");
         let sealed = rest.get(8..).unwrap_or_default().to_vec();
         let _ = ends.open_table(&ring(CipherKind::None), sealed);
@@ -213,7 +213,7 @@ pub fn pack_table(bytes: &[u8]) {
     ends.resize(ENDS, 0);
     let Some(ends) = ends.first_chunk::<ENDS>() else { return };
     let file_len = 2 * (ENDS as u64 + u64::from(table)) + u64::from(area);
-    let parsed = Ends::parse(ends, file_len).expect("these ends are right");
+    let parsed = PackHeader::parse(ends, file_len).expect("these ends are right");
     let ring = ring(CipherKind::None);
     let aad = [&b"table"[..], ring.repo.as_bytes(), ends].concat();
     let mut sealed = Vec::new();
@@ -243,7 +243,7 @@ pub fn segment(bytes: &[u8]) {
         }
         let _ = pack::open_front(&ring, bytes, file_len);
         // Lengths that fit what it says of itself.
-        if let Some(Ok(ends)) = bytes.first_chunk::<ENDS>().map(Ends::claims) {
+        if let Some(Ok(ends)) = bytes.first_chunk::<ENDS>().map(PackHeader::claims) {
             let _ = pack::open_front(&ring, bytes, ends.pack_len());
         }
     }
@@ -331,7 +331,7 @@ pub fn tree(bytes: &[u8]) {
             pieces.insert(id, piece.to_vec());
             Ok(id)
         };
-        let namer = Namer::new(&keys().id);
+        let namer = ChunkHasher::new(&keys().id);
         let mut builder = DirBuilder::default();
         for entry in &entries {
             check_name(&entry.name).expect("a name that is none");
@@ -417,7 +417,7 @@ pub fn filter(bytes: &[u8]) {
         }
         let _ = (filter.is_empty(), filter.unmatched());
     }
-    if let Ok(selection) = Selection::new(&include, &exclude) {
+    if let Ok(selection) = RestoreFilter::new(&include, &exclude) {
         for path in &paths {
             // What is taken must be reached: each directory on the way to it may hold something.
             if selection.takes(path, false) {

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::SnapshotId;
 
 /// `Result` with this crate's error.
@@ -36,7 +36,7 @@ pub enum Error {
         /// Path of the object within the repository, or a chunk.
         what: String,
         /// What does not fit.
-        source: Malformed,
+        source: DecodeError,
     },
     /// There is no repository.
     #[error("there is no repository at {location}")]
@@ -80,7 +80,7 @@ pub enum Error {
         /// The member.
         what: String,
         /// What does not fit.
-        source: Malformed,
+        source: DecodeError,
     },
     /// Written by a newer program.
     #[error("{what} has format {found}; this program knows formats up to {known}")]
@@ -201,12 +201,12 @@ impl Error {
     }
 
     /// For `map_err` on a decoder: names whose bytes they were.
-    pub fn damaged(what: impl Into<String>) -> impl FnOnce(Malformed) -> Self {
+    pub fn damaged(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
         move |source| Self::Damaged { what: what.into(), source }
     }
 
     /// For `map_err` on an encoder: what was to be written could not be made. Nothing that is stored is damaged by that.
-    pub fn making(what: impl Into<String>) -> impl FnOnce(Malformed) -> Self {
+    pub fn making(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
         move |why| Self::Io { doing: "make", what: what.into(), source: io::Error::other(why) }
     }
 

@@ -4,7 +4,7 @@
 use std::fs;
 
 use serde_bytes::ByteBuf;
-use snap_backup::codec::crypto::hash::{Key, Namer};
+use snap_backup::codec::crypto::hash::{ChunkHasher, Key};
 use snap_backup::codec::crypto::key_slot;
 use snap_backup::codec::pack::Table;
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
@@ -58,7 +58,7 @@ fn no_decoder_takes_memory_for_what_is_not_there() {
 }
 
 fn leaf() -> Vec<u8> {
-    let namer = Namer::new(&Key::new([1; 32]));
+    let namer = ChunkHasher::new(&Key::new([1; 32]));
     let content = Content::Parts(vec![Part::Chunk { id: ChunkId::new([4; 32]), len: 5 }]);
     let meta = Meta { user: Some("ada".into()), extra: vec![(2, b"x".to_vec())], ..Meta::default() };
     let entry = Entry { name: b"a".to_vec(), kind: Kind::File { size: 5, content }, meta };

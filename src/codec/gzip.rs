@@ -7,34 +7,34 @@ use std::{fmt, io};
 use flate2::bufread::GzDecoder;
 use libdeflater::{CompressionLvl, Compressor};
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Bytes that a compressor takes at most: it is at the highest level.
 const LARGEST: usize = 12 << 20;
 
 /// Compresses piece after piece, each as a member of its own: one after the other they are one gzip file.
-pub struct GzipPacker {
+pub struct GzipCompressor {
     inner: Compressor,
 }
 
-impl fmt::Debug for GzipPacker {
+impl fmt::Debug for GzipCompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("GzipPacker")
     }
 }
 
-impl GzipPacker {
+impl GzipCompressor {
     /// At a level from 1 to 12.
     ///
     /// # Errors
     /// When there is no such level, or no memory.
-    pub fn new(level: i32) -> Result<Self, Malformed> {
-        let level = CompressionLvl::new(level).map_err(|_| Malformed::because("no such level of gzip"))?;
+    pub fn new(level: i32) -> Result<Self, DecodeError> {
+        let level = CompressionLvl::new(level).map_err(|_| DecodeError::because("no such level of gzip"))?;
         // The library panics without memory. One at a time, so that none takes what another has found.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut room = Vec::<u8>::new();
-        room.try_reserve_exact(LARGEST).map_err(|_| Malformed::because("no memory for a compressor"))?;
+        room.try_reserve_exact(LARGEST).map_err(|_| DecodeError::because("no memory for a compressor"))?;
         drop(room);
         Ok(Self { inner: Compressor::new(level) })
     }
@@ -43,10 +43,10 @@ impl GzipPacker {
     ///
     /// # Errors
     /// When compressing fails.
-    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.resize(self.inner.gzip_compress_bound(plain.len()), 0);
         let packed = self.inner.gzip_compress(plain, out);
-        out.truncate(packed.map_err(|err| Malformed::with(err.to_string()))?);
+        out.truncate(packed.map_err(|err| DecodeError::with(err.to_string()))?);
         Ok(())
     }
 }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn members_follow_one_another_with_zeros_between_and_behind() {
-        let mut packer = GzipPacker::new(6).unwrap();
+        let mut packer = GzipCompressor::new(6).unwrap();
         let (mut first, mut second) = (Vec::new(), Vec::new());
         packer.pack(b"one ", &mut first).unwrap();
         packer.pack(b"two", &mut second).unwrap();

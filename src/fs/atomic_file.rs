@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 
 /// A file being written beside its name. Dropped before it is published, it is gone.
 #[derive(Debug)]
-pub struct WholeFile {
+pub struct AtomicFile {
     file: File,
     temp: Option<PathBuf>,
     path: PathBuf,
     replace: bool,
 }
 
-impl WholeFile {
+impl AtomicFile {
     /// Begins a file. What is there and no regular file, as a pipe or a device, is written to directly.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl WholeFile {
     /// The same, of a file that only its owner may read: it may hold what others must not see.
     ///
     /// # Errors
-    /// As [`WholeFile::create`].
+    /// As [`AtomicFile::create`].
     pub fn create_private(path: &Path, replace: bool) -> Result<Self> {
         Self::create_with(path, replace, 0o600)
     }
@@ -98,7 +98,7 @@ fn taken(path: &Path) -> Error {
     Error::Usage(format!("{} is there already: give --force to replace it", path.display()))
 }
 
-impl Write for WholeFile {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
@@ -108,7 +108,7 @@ impl Write for WholeFile {
     }
 }
 
-impl Drop for WholeFile {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(temp) = &self.temp {
             // Nobody needs half a file; where it cannot be removed, its name says what it is.

@@ -10,7 +10,7 @@ use crate::model::entry::{Xattr, XattrValue, attrs};
 
 /// What attributes are set on.
 #[derive(Clone, Copy)]
-pub(crate) enum Thing<'a> {
+pub(crate) enum XattrTarget<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
     /// What is at a path, be it a link.
@@ -53,7 +53,11 @@ impl Lacking {
 }
 
 /// Takes away what is not wanted and sets all that comes before the mode.
-pub(crate) fn set_plain(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
+pub(crate) fn set_plain(
+    thing: XattrTarget<'_>,
+    wanted: &[Xattr],
+    lacking: &mut Lacking,
+) -> Result<(), Errno> {
     let there = match thing.list() {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             lacking.left_out += wanted.len() as u64;
@@ -77,7 +81,7 @@ pub(crate) fn set_plain(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lackin
 }
 
 /// Sets the ACLs, once the mode is set.
-pub(crate) fn set_acls(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
+pub(crate) fn set_acls(thing: XattrTarget<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
     for xattr in wanted.iter().filter(|xattr| is_acl(&xattr.name)) {
         lacking.note(&xattr.name, thing.set(&xattr.name, value(xattr)?))?;
     }
@@ -85,7 +89,7 @@ pub(crate) fn set_acls(thing: Thing<'_>, wanted: &[Xattr], lacking: &mut Lacking
 }
 
 /// Whether a thing has just these, but for what the system keeps there itself.
-pub(crate) fn has(thing: Thing<'_>, wanted: &[Xattr]) -> bool {
+pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
     let Ok(there) = thing.list() else { return wanted.is_empty() };
     let known = |name: &[u8]| wanted.iter().any(|xattr| xattr.name == name);
     let is_right = |xattr: &Xattr| {
@@ -102,7 +106,7 @@ fn value(xattr: &Xattr) -> Result<&[u8], Errno> {
     }
 }
 
-impl Thing<'_> {
+impl XattrTarget<'_> {
     fn list(self) -> Result<Vec<Vec<u8>>, Errno> {
         let names = whole(&|buffer| match self {
             Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),

@@ -9,12 +9,12 @@ use rustix::fs::{FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::fs::metadata;
-use crate::fs::metadata::{Lacking, Thing};
+use crate::fs::metadata::{Lacking, XattrTarget};
 use crate::model::entry::{Meta, Time, Xattr, flags};
 
 /// How many things could not be given what the snapshot says, because this user may not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct SkippedMetadata {
     /// Owners or groups.
     pub owners: u64,
     /// Modes, or the setuid and setgid bits of one whose owner does not match.
@@ -29,14 +29,14 @@ pub struct LeftOut {
     pub attrs: u64,
 }
 
-impl LeftOut {
+impl SkippedMetadata {
     /// All of them.
     pub fn total(&self) -> u64 {
         self.owners + self.modes + self.devices + self.times + self.xattrs + self.attrs
     }
 }
 
-/// Counts for [`LeftOut`].
+/// Counts for [`SkippedMetadata`].
 #[derive(Default)]
 pub(crate) struct Counters {
     owners: AtomicU64,
@@ -87,7 +87,7 @@ impl Owners {
     }
 
     /// Whether a thing has just these extended attributes, as far as they matter.
-    pub(crate) fn has_xattrs(&self, thing: Thing<'_>, wanted: &[Xattr]) -> bool {
+    pub(crate) fn has_xattrs(&self, thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
         !self.xattrs || metadata::has(thing, wanted)
     }
 
@@ -100,9 +100,9 @@ impl Owners {
         (self.euid, self.egid)
     }
 
-    pub(crate) fn left_out(&self) -> LeftOut {
+    pub(crate) fn left_out(&self) -> SkippedMetadata {
         let Counters { owners, modes, devices, times, xattrs, attrs } = &self.counters;
-        LeftOut {
+        SkippedMetadata {
             owners: owners.load(Ordering::Relaxed),
             modes: modes.load(Ordering::Relaxed),
             devices: devices.load(Ordering::Relaxed),
@@ -193,7 +193,7 @@ impl Owners {
     /// capabilities away. Returns what does not fit the file system, and why.
     pub(crate) fn set_xattrs_and_mode(
         &self,
-        thing: Thing<'_>,
+        thing: XattrTarget<'_>,
         meta: &Meta,
         matches: Matches,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
@@ -227,7 +227,7 @@ impl Owners {
     ) -> Result<Vec<String>, Errno> {
         let matches = self.set(meta, current, |user, group| rustix::fs::fchown(fd, user, group))?;
         let chmod = |mode| rustix::fs::fchmod(fd, mode);
-        let notes = self.set_xattrs_and_mode(Thing::Open(fd), meta, matches, chmod)?;
+        let notes = self.set_xattrs_and_mode(XattrTarget::Open(fd), meta, matches, chmod)?;
         if times {
             self.set_times(meta, |times| rustix::fs::futimens(fd, times))?;
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The directories that a walk is in.
 #[derive(Debug, Default)]
-pub struct Trail {
+pub struct PathStack {
     stored: Vec<u8>,
     place: Vec<u8>,
     marks: Vec<Mark>,
@@ -22,7 +22,7 @@ struct Mark {
     above: Option<Vec<u8>>,
 }
 
-impl Trail {
+impl PathStack {
     /// Goes into a directory of this name; `place` where that is not the name in the place of the one above.
     pub fn enter(&mut self, name: &[u8], place: Option<&Path>) {
         let mut mark = Mark { stored: self.stored.len(), place: self.place.len(), above: None };
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn going_back_leads_to_where_one_was() {
-        let mut trail = Trail::default();
+        let mut trail = PathStack::default();
         trail.enter(b"", Some(Path::new("/")));
         trail.enter(b"a", None);
         trail.enter(b"b", Some(Path::new("else/where")));

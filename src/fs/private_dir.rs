@@ -17,12 +17,12 @@ const PREFIX: &str = ".snap-scratch-";
 
 /// The directory. A lock on it says that it is in use.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct PrivateDir {
     path: PathBuf,
     _lock: File,
 }
 
-impl Scratch {
+impl PrivateDir {
     /// In `parent`.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for PrivateDir {
     fn drop(&mut self) {
         // After `remove` there is nothing; else the next one tries again.
         let _ = remove(&self.path);

@@ -11,7 +11,7 @@ use crate::model::entry::check_name;
 
 /// A place above or at the sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SourceNode {
     /// A source: everything below it is taken.
     Source(PathBuf),
     /// The way to sources.
@@ -19,25 +19,25 @@ pub enum Place {
         /// The directory it stands for, if there is one.
         path: PathBuf,
         /// What lies below, by name.
-        below: BTreeMap<Vec<u8>, Place>,
+        below: BTreeMap<Vec<u8>, SourceNode>,
     },
 }
 
 /// Where the sources stand in the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct SourceTree {
     /// The snapshot's root.
-    pub root: Place,
+    pub root: SourceNode,
     /// What the snapshot records as its sources, sorted: where they are, or where they are stored if that was chosen.
     pub sources: Vec<Vec<u8>>,
     /// Sources inside other sources.
     pub nested: BTreeSet<PathBuf>,
 }
 
-impl Plan {
+impl SourceTree {
     /// Of one entry that is not a file but a stream.
     pub fn stream(name: &[u8]) -> Self {
-        let root = Place::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
+        let root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
         Self { root, sources: vec![[b"/", name].concat()], nested: BTreeSet::new() }
     }
 }
@@ -47,14 +47,14 @@ impl Plan {
 ///
 /// # Errors
 /// When there is no source, or two different ones would stand in the same place.
-pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<Plan> {
+pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
     if paths.is_empty() {
         return Err(Error::Usage("nothing to back up: name at least one path".into()));
     }
     if store_as.is_some() && paths.len() > 1 {
         return Err(Error::Usage("--as takes exactly one path".into()));
     }
-    let mut root = Place::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
+    let mut root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
     let (mut sources, mut nested) = (Vec::new(), BTreeSet::new());
     for path in paths {
         if path.as_os_str().is_empty() {
@@ -74,7 +74,7 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<Plan> {
     }
     sources.sort();
     sources.dedup();
-    Ok(Plan { root, sources, nested })
+    Ok(SourceTree { root, sources, nested })
 }
 
 /// A path as the system takes it, but without `.` and `..`, which go through a link where there is one. Links elsewhere
@@ -129,7 +129,7 @@ fn names_of(path: &Path) -> Result<Vec<Vec<u8>>> {
 }
 
 fn insert(
-    place: &mut Place,
+    place: &mut SourceNode,
     names: &[Vec<u8>],
     source: &Path,
     here: &Path,
@@ -139,7 +139,7 @@ fn insert(
         Error::Usage(format!("{} and {} would stand in the same place", other.display(), source.display()))
     };
     match (place, names) {
-        (Place::Source(other), names) => {
+        (SourceNode::Source(other), names) => {
             let below = names.iter().fold(other.clone(), |path, name| path.join(OsStr::from_bytes(name)));
             if below != source {
                 return Err(collide(other));
@@ -152,7 +152,7 @@ fn insert(
             }
             Ok(())
         }
-        (place @ Place::Passage { .. }, []) => {
+        (place @ SourceNode::Passage { .. }, []) => {
             let mut inner = Vec::new();
             sources_below(place, source, &mut inner);
             for (expected, other) in inner {
@@ -161,22 +161,22 @@ fn insert(
                 }
                 nested.insert(other);
             }
-            *place = Place::Source(source.to_path_buf());
+            *place = SourceNode::Source(source.to_path_buf());
             Ok(())
         }
-        (Place::Passage { below, .. }, [name, rest @ ..]) => {
+        (SourceNode::Passage { below, .. }, [name, rest @ ..]) => {
             let path = here.join(OsStr::from_bytes(name));
-            let fresh = || Place::Passage { path: path.clone(), below: BTreeMap::new() };
+            let fresh = || SourceNode::Passage { path: path.clone(), below: BTreeMap::new() };
             insert(below.entry(name.clone()).or_insert_with(fresh), rest, source, &path, nested)
         }
     }
 }
 
 /// Sources in a place, each behind where it would be if the place were this path.
-fn sources_below(place: &Place, path: &Path, found: &mut Vec<(PathBuf, PathBuf)>) {
+fn sources_below(place: &SourceNode, path: &Path, found: &mut Vec<(PathBuf, PathBuf)>) {
     match place {
-        Place::Source(source) => found.push((path.to_path_buf(), source.clone())),
-        Place::Passage { below, .. } => {
+        SourceNode::Source(source) => found.push((path.to_path_buf(), source.clone())),
+        SourceNode::Passage { below, .. } => {
             for (name, place) in below {
                 sources_below(place, &path.join(OsStr::from_bytes(name)), found);
             }
@@ -204,10 +204,10 @@ mod tests {
     use super::*;
 
     fn places(paths: &[&str]) -> Result<Vec<String>> {
-        fn walk(place: &Place, at: &str, out: &mut Vec<String>) {
+        fn walk(place: &SourceNode, at: &str, out: &mut Vec<String>) {
             match place {
-                Place::Source(_) => out.push(at.to_owned()),
-                Place::Passage { below, .. } => {
+                SourceNode::Source(_) => out.push(at.to_owned()),
+                SourceNode::Passage { below, .. } => {
                     below.iter().for_each(|(name, place)| {
                         walk(place, &format!("{at}/{}", String::from_utf8_lossy(name)), out);
                     });
@@ -250,12 +250,12 @@ mod tests {
         let behind = format!("{}/.", link.display());
         assert_eq!([seen(""), seen("/"), seen("/.")], [link.display().to_string(), behind.clone(), behind]);
         let both = [link.clone(), link.join("")];
-        let Place::Passage { below, .. } = plan(&both, None).unwrap().root else { panic!("no way") };
+        let SourceNode::Passage { below, .. } = plan(&both, None).unwrap().root else { panic!("no way") };
         let mut place = below.into_values().next().unwrap();
-        while let Place::Passage { below, .. } = place {
+        while let SourceNode::Passage { below, .. } = place {
             place = below.into_values().next().unwrap();
         }
-        assert!(matches!(place, Place::Source(path) if path.as_os_str().as_bytes().ends_with(b"/.")));
+        assert!(matches!(place, SourceNode::Source(path) if path.as_os_str().as_bytes().ends_with(b"/.")));
     }
 
     #[test]

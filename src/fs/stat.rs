@@ -188,7 +188,7 @@ fn without_birth(found: &Stat) -> Inode {
 
 /// Turns what the system says into what is stored; remembers names of users and groups.
 #[derive(Debug, Default)]
-pub struct Describer {
+pub struct MetadataReader {
     users: HashMap<u32, Option<Arc<str>>>,
     groups: HashMap<u32, Option<Arc<str>>>,
     /// Of the last entry: most have the same.
@@ -203,7 +203,7 @@ struct Owners {
     group: Option<Arc<str>>,
 }
 
-impl Describer {
+impl MetadataReader {
     fn owners(&mut self, uid: u32, gid: u32) -> Owners {
         if let Some(last) = self.last.as_ref().filter(|last| (last.uid, last.gid) == (uid, gid)) {
             return last.clone();

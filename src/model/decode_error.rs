@@ -3,9 +3,9 @@
 /// Bytes or text that do not parse, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Malformed(pub std::borrow::Cow<'static, str>);
+pub struct DecodeError(pub std::borrow::Cow<'static, str>);
 
-impl Malformed {
+impl DecodeError {
     /// A reason known when the program was written.
     pub const fn because(why: &'static str) -> Self {
         Self(std::borrow::Cow::Borrowed(why))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 
 /// An instant: seconds since 1970 (negative before) and nanoseconds within the second.
@@ -282,12 +282,12 @@ impl Entry {
 ///
 /// # Errors
 /// When it is none.
-pub fn check_name(name: &[u8]) -> Result<(), Malformed> {
+pub fn check_name(name: &[u8]) -> Result<(), DecodeError> {
     if name.is_empty() || name == b"." || name == b".." || name.len() > 255 {
-        return Err(Malformed::because("a name that no directory can hold"));
+        return Err(DecodeError::because("a name that no directory can hold"));
     }
     if name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-        return Err(Malformed::because("a name with a slash or a NUL in it"));
+        return Err(DecodeError::because("a name with a slash or a NUL in it"));
     }
     Ok(())
 }
@@ -297,10 +297,10 @@ pub fn check_name(name: &[u8]) -> Result<(), Malformed> {
 ///
 /// # Errors
 /// When they may not.
-pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), Malformed> {
+pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
     let named = |xattr: &Xattr| matches!(xattr.name.len(), 1..=255) && !xattr.name.contains(&0);
     if !xattrs.iter().all(named) || !xattrs.is_sorted_by(|a, b| a.name < b.name) {
-        return Err(Malformed::because("extended attributes with impossible names or out of order"));
+        return Err(DecodeError::because("extended attributes with impossible names or out of order"));
     }
     let names: usize = xattrs.iter().map(|xattr| xattr.name.len()).sum();
     let mut inline = 0;
@@ -309,11 +309,11 @@ pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), Malformed> {
             inline += bytes.len() as u64;
         }
         if xattr.value.size() > MAX_XATTR {
-            return Err(Malformed::because("an extended attribute of absurd size"));
+            return Err(DecodeError::because("an extended attribute of absurd size"));
         }
     }
     match names <= MAX_XATTR_NAMES && inline <= MAX_XATTR {
         true => Ok(()),
-        false => Err(Malformed::because("extended attributes of absurd size")),
+        false => Err(DecodeError::because("extended attributes of absurd size")),
     }
 }

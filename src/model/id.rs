@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -45,9 +45,9 @@ macro_rules! id_type {
             ///
             /// # Errors
             /// When the text has another length or holds anything but lower-case hex digits.
-            pub fn parse(text: &str) -> Result<Self, Malformed> {
-                let bytes = unhex(text).ok_or(Malformed::because("not lower-case hex"))?;
-                let array = <[u8; $len]>::try_from(bytes).map_err(|_| Malformed::because("wrong length of an id"))?;
+            pub fn parse(text: &str) -> Result<Self, DecodeError> {
+                let bytes = unhex(text).ok_or(DecodeError::because("not lower-case hex"))?;
+                let array = <[u8; $len]>::try_from(bytes).map_err(|_| DecodeError::because("wrong length of an id"))?;
                 Ok(Self(array))
             }
         }

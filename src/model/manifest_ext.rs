@@ -5,7 +5,7 @@
 
 use serde_bytes::ByteBuf;
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
@@ -50,9 +50,9 @@ impl Manifest {
     ///
     /// # Errors
     /// When that is longer than [`MAX_DESCRIPTION`].
-    pub fn set_description(&mut self, text: Option<&str>) -> Result<(), Malformed> {
+    pub fn set_description(&mut self, text: Option<&str>) -> Result<(), DecodeError> {
         if text.is_some_and(|text| text.len() > MAX_DESCRIPTION) {
-            return Err(Malformed::with(format!("a description of more than {MAX_DESCRIPTION} bytes")));
+            return Err(DecodeError::with(format!("a description of more than {MAX_DESCRIPTION} bytes")));
         }
         let text = text.filter(|text| !text.is_empty());
         self.set_note(DESCRIPTION, text.map(|text| text.as_bytes().to_vec()));

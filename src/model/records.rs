@@ -33,7 +33,7 @@ pub struct SessionRecord {
 
 /// `sessions/<id>.beat`: it is still at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beat {
+pub struct Heartbeat {
     /// Grows with each beat.
     pub count: u64,
     /// The highest collection the session has seen.

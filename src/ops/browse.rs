@@ -14,7 +14,7 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::walk::{dir_reader, file_parts};
 
 /// Readers that are kept, each with the blocks that it read last, while nobody uses them.
@@ -88,7 +88,7 @@ impl Browser {
     /// As [`Self::entry`].
     pub fn page(&self, tree: ChunkId, from: &[u8], most: usize) -> Result<Page> {
         self.with(|reader| {
-            let mut dir = DirStream::starting(tree, from);
+            let mut dir = DirReader::starting(tree, from);
             let mut page = Page { entries: Vec::new(), next: None };
             while let Some(entry) = dir.next(reader)? {
                 if page.entries.len() >= most {

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Entry, Kind};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Query;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::Budget;
+use crate::repo::walk::dir_reader::WalkLimits;
 
 /// Writes the file that `SEL:path` names to `out`.
 ///
@@ -31,7 +31,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     let mut reader = session.chunks()?;
     let found = dir_reader::lookup(&mut reader, snapshot.manifest.root, &path)?;
     if let Some(entry) = &found {
-        Budget::of(&snapshot.manifest.counts).take(&path, entry)?;
+        WalkLimits::of(&snapshot.manifest.counts).take(&path, entry)?;
     }
     let Some(Entry { kind: Kind::File { size, content }, meta, .. }) = found else {
         return Err(match found {
@@ -54,5 +54,5 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     })?;
     session.leave()?;
     let what = || String::from_utf8_lossy(&path).into_owned();
-    meta.loss().map_or(Ok(()), |why| Err(Error::Damaged { what: what(), source: Malformed::because(why) }))
+    meta.loss().map_or(Ok(()), |why| Err(Error::Damaged { what: what(), source: DecodeError::because(why) }))
 }

@@ -15,17 +15,17 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Choice;
-use crate::repo::walk::multi_walk::{Version, Visitor};
-use crate::repo::walk::snapshot_set::Past;
+use crate::repo::snapshots::filter::SnapshotQuery;
+use crate::repo::walk::multi_walk::{EntryVersion, Visitor};
+use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{dir_reader, multi_walk, ref_graph, snapshot_set};
-use crate::util::bitset::Numbers;
+use crate::util::bitset::BitSet;
 
 /// Of what.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// `SNAPSHOT[:path]`, all of the same path; none: all snapshots that the choice's selection admits.
-    pub choice: Choice,
+    pub choice: SnapshotQuery,
     /// Below this stored path, where no selector names one.
     pub below: Vec<u8>,
     /// Growth is what this snapshot has not; without it, what the oldest chosen one of each host and sources has not.
@@ -38,7 +38,7 @@ pub struct Options {
 
 /// The numbers of a directory and of all below it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
+pub struct DirTotals {
     /// Files in the newest chosen snapshot of each host and sources; one with several names counts once.
     pub files: u64,
     /// Their bytes.
@@ -60,7 +60,7 @@ pub struct Line {
     /// As stored; empty for all of a snapshot.
     pub path: Vec<u8>,
     /// Its numbers.
-    pub sums: Sums,
+    pub sums: DirTotals,
 }
 
 /// The answer.
@@ -77,12 +77,12 @@ pub struct Report {
 }
 
 /// Which of the snapshots that are walked are what.
-struct Roles {
-    chosen: Numbers,
+struct SnapshotRoles {
+    chosen: BitSet,
     /// Of which sizes are counted.
-    newest: Numbers,
-    since: Numbers,
-    others: Numbers,
+    newest: BitSet,
+    since: BitSet,
+    others: BitSet,
 }
 
 /// Counts.
@@ -102,7 +102,7 @@ pub fn run(
         None => None,
     };
     let mut chosen = HashSet::new();
-    let mut past = Past::open(repo, observer, |all| {
+    let mut past = SnapshotSet::open(repo, observer, |all| {
         let places = choice.places(repo, all)?;
         chosen.extend(places.iter().filter_map(|at| all.get(*at)).map(|one| one.id));
         let wanted = |(_, one): &(usize, &Snapshot)| {
@@ -110,12 +110,12 @@ pub fn run(
         };
         Ok(all.iter().enumerate().filter(wanted).map(|(at, _)| at).collect())
     })?;
-    let numbers = |wanted: &dyn Fn(&Snapshot) -> bool| -> Numbers {
+    let numbers = |wanted: &dyn Fn(&Snapshot) -> bool| -> BitSet {
         past.snapshots.iter().enumerate().filter(|(_, one)| wanted(one)).map(|(at, _)| at).collect()
     };
-    let mut roles = Roles {
+    let mut roles = SnapshotRoles {
         chosen: numbers(&|one| chosen.contains(&one.id)),
-        newest: Numbers::default(),
+        newest: BitSet::default(),
         since: numbers(&|one| since == Some(one.id)),
         others: numbers(&|one| options.unique && !chosen.contains(&one.id)),
     };
@@ -136,7 +136,7 @@ pub fn run(
 }
 
 /// Whole snapshots, and the one path that is meant in all of them.
-fn start(repo: &Repository, options: &Options) -> Result<(Choice, Vec<u8>)> {
+fn start(repo: &Repository, options: &Options) -> Result<(SnapshotQuery, Vec<u8>)> {
     let mut start = snapshot_set::stored_path(&options.below)?;
     let mut choice = options.choice.clone();
     for (number, selector) in choice.selectors.iter_mut().enumerate() {
@@ -153,8 +153,8 @@ fn start(repo: &Repository, options: &Options) -> Result<(Choice, Vec<u8>)> {
 }
 
 fn count(
-    past: &mut Past,
-    roles: &Roles,
+    past: &mut SnapshotSet,
+    roles: &SnapshotRoles,
     start: &[u8],
     depth: usize,
     observer: &dyn Observer,
@@ -188,7 +188,7 @@ fn count(
         reader: past.another_reader()?,
         start,
         depth,
-        nodes: vec![Line { path: start.to_vec(), sums: Sums::default() }],
+        nodes: vec![Line { path: start.to_vec(), sums: DirTotals::default() }],
         places: HashMap::from([(start.to_vec(), 0)]),
         rows: Rows {
             index: Arc::clone(&index),
@@ -208,7 +208,7 @@ fn count(
 
 /// Takes what the walk finds.
 struct Counter<'a> {
-    roles: &'a Roles,
+    roles: &'a SnapshotRoles,
     observer: &'a dyn Observer,
     reader: ChunkReader,
     start: &'a [u8],
@@ -246,8 +246,8 @@ impl Rows {
         kind: ChunkType,
         id: &ChunkId,
         node: Option<u32>,
-        roles: &Roles,
-        among: &Numbers,
+        roles: &SnapshotRoles,
+        among: &BitSet,
     ) -> Result<()> {
         let Some(copy) = self.index.copies(kind, id)?.into_iter().next() else {
             self.missing.insert(*id);
@@ -283,7 +283,7 @@ impl Rows {
     }
 }
 
-fn mark(rows: &mut Vec<Row>, at: usize, node: Option<u32>, roles: &Roles, among: &Numbers) {
+fn mark(rows: &mut Vec<Row>, at: usize, node: Option<u32>, roles: &SnapshotRoles, among: &BitSet) {
     if at >= rows.len() {
         rows.resize(at + 1, Row::default());
     }
@@ -303,23 +303,24 @@ fn mark(rows: &mut Vec<Row>, at: usize, node: Option<u32>, roles: &Roles, among:
 }
 
 impl Visitor for Counter<'_> {
-    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+    fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         self.observer.notice(Event::Working { path });
         let node = if path == self.start { Some(0) } else { self.node_of(above(path)) };
-        let is_dir = |version: &Version| version.entry.is_dir() && version.among.meets(&self.roles.chosen);
+        let is_dir =
+            |version: &EntryVersion| version.entry.is_dir() && version.among.meets(&self.roles.chosen);
         let below =
             parts(path).checked_sub(parts(self.start)).filter(|below| (1..=self.depth).contains(below));
         if node.is_some() && below.is_some() && versions.iter().any(is_dir) {
             let number = u32::try_from(self.nodes.len()).ok().filter(|number| *number < NODE - 1);
             let number = number.ok_or_else(|| Error::Refused("too many directories to tell apart".into()))?;
-            self.nodes.push(Line { path: path.to_vec(), sums: Sums::default() });
+            self.nodes.push(Line { path: path.to_vec(), sums: DirTotals::default() });
             self.places.insert(path.to_vec(), number);
         }
         self.entries(node, versions)?;
         Ok(true)
     }
 
-    fn piece(&mut self, dir: &[u8], id: &ChunkId, among: &Numbers) -> Result<()> {
+    fn piece(&mut self, dir: &[u8], id: &ChunkId, among: &BitSet) -> Result<()> {
         let node = self.node_of(dir);
         self.rows.need(ChunkType::Tree, id, node, self.roles, among)
     }
@@ -340,8 +341,8 @@ impl Counter<'_> {
         }
     }
 
-    fn entries(&mut self, node: Option<u32>, versions: &[Version]) -> Result<()> {
-        for Version { entry, among } in versions {
+    fn entries(&mut self, node: Option<u32>, versions: &[EntryVersion]) -> Result<()> {
+        for EntryVersion { entry, among } in versions {
             if let Some(node) = node {
                 self.sizes(node, entry, among);
             }
@@ -353,7 +354,7 @@ impl Counter<'_> {
     }
 
     /// Adds the sizes of a file for each snapshot whose sizes count.
-    fn sizes(&mut self, node: u32, entry: &Entry, among: &Numbers) {
+    fn sizes(&mut self, node: u32, entry: &Entry, among: &BitSet) {
         if !entry.is_file() {
             return;
         }
@@ -361,7 +362,7 @@ impl Counter<'_> {
         let (mut now, mut before) = (among.common(&self.roles.newest), among.common(&self.roles.since));
         if link != 0 {
             let links = &mut self.links;
-            let mut new = |of: &Numbers, mark: usize| {
+            let mut new = |of: &BitSet, mark: usize| {
                 let both = among.iter().filter(|number| of.has(*number));
                 both.filter(|number| links.insert((number * 2 + mark, link))).count() as u64
             };
@@ -374,7 +375,7 @@ impl Counter<'_> {
         }
     }
 
-    fn content(&mut self, node: Option<u32>, size: u64, content: &Content, among: &Numbers) -> Result<()> {
+    fn content(&mut self, node: Option<u32>, size: u64, content: &Content, among: &BitSet) -> Result<()> {
         let (rows, roles) = (&mut self.rows, self.roles);
         for id in dir_reader::list_pieces(&mut self.reader, content)? {
             rows.need(ChunkType::Tree, &id, node, roles, among)?;
@@ -413,7 +414,7 @@ impl Counter<'_> {
     }
 }
 
-impl Sums {
+impl DirTotals {
     fn add(&mut self, other: &Self) {
         self.files = self.files.saturating_add(other.files);
         self.size = self.size.saturating_add(other.size);

@@ -9,17 +9,17 @@ use crate::model::entry_diff;
 use crate::progress::{Event, Observer};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Choice;
-use crate::repo::walk::multi_walk::Version;
-use crate::repo::walk::snapshot_set::Past;
+use crate::repo::snapshots::filter::SnapshotQuery;
+use crate::repo::walk::multi_walk::EntryVersion;
+use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{multi_walk, snapshot_set};
-use crate::util::bitset::Numbers;
+use crate::util::bitset::BitSet;
 
 /// Of what.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// In which snapshots.
-    pub choice: Choice,
+    pub choice: SnapshotQuery,
     /// As stored; slashes around it mean nothing.
     pub path: Vec<u8>,
 }
@@ -32,7 +32,7 @@ pub struct Report {
     /// The path, as stored.
     pub path: Vec<u8>,
     /// Distinct versions in order of the first snapshot that has them. The entry is that of the newest which does.
-    pub versions: Vec<Version>,
+    pub versions: Vec<EntryVersion>,
     /// For each host and sources that had it and no longer do: the first snapshot without it.
     pub gone: Vec<usize>,
     /// What could not be read because of damage, and why.
@@ -51,7 +51,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Report> {
     let path = snapshot_set::stored_path(&options.path)?;
-    let mut past = Past::of(repo, observer, &options.choice)?;
+    let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));
     let mut problems = Vec::new();
     let mut lost = |dir: &[u8], err: Error| {
@@ -77,8 +77,8 @@ pub fn run(
 }
 
 /// Versions that a person can tell apart.
-fn group(found: Vec<Version>) -> Vec<Version> {
-    let mut groups: Vec<Version> = Vec::new();
+fn group(found: Vec<EntryVersion>) -> Vec<EntryVersion> {
+    let mut groups: Vec<EntryVersion> = Vec::new();
     for version in found {
         match groups.iter_mut().find(|known| is_same(&known.entry, &version.entry)) {
             Some(known) => {
@@ -99,10 +99,10 @@ fn is_same(a: &Entry, b: &Entry) -> bool {
     entry_diff::same_type(a, b) && content && entry_diff::metadata(&a.meta, &b.meta).is_empty()
 }
 
-fn gone(past: &Past, versions: &[Version]) -> Vec<usize> {
-    let mut having = Numbers::default();
+fn gone(past: &SnapshotSet, versions: &[EntryVersion]) -> Vec<usize> {
+    let mut having = BitSet::default();
     versions.iter().for_each(|version| having.add(&version.among));
-    let mut gone = Numbers::default();
+    let mut gone = BitSet::default();
     for set in past.sets() {
         // A partial snapshot holds what its run came to.
         let whole = |number: &usize| past.snapshots.get(*number).is_some_and(|one| !one.manifest.partial);

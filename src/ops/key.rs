@@ -8,7 +8,7 @@ use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::repo::repository::Repository;
 use crate::repo::{keys, snapshots};
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 /// A key slot, for people.
 #[derive(Debug, Clone)]
@@ -35,8 +35,8 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for (name, found) in keys::all(repo.storage())? {
         let label = found.and_then(|(id, bytes)| {
-            let label =
-                key_slot::label(&bytes, &repo.ring().meta).map_err(Error::damaged(Area::Keys.path(&name)))?;
+            let label = key_slot::label(&bytes, &repo.ring().meta)
+                .map_err(Error::damaged(ObjectKind::Keys.path(&name)))?;
             Ok((id, label))
         });
         match label {
@@ -70,7 +70,7 @@ pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Resu
         return Err(Error::Usage("an empty password protects nothing".into()));
     }
     let id = keys::add(repo.storage(), repo.ring(), repo.master(), password.as_bytes(), label)?;
-    repo.cache().note(&Area::Keys.path(&id.hex()), true);
+    repo.cache().note(&ObjectKind::Keys.path(&id.hex()), true);
     Ok(id)
 }
 
@@ -80,7 +80,7 @@ pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Resu
 /// When the prefix names none, several, or the slot in use.
 pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
     repo.may_write()?;
-    let listed = repo.storage().list(Area::Keys)?;
+    let listed = repo.storage().list(ObjectKind::Keys)?;
     let ids: Vec<KeyId> = listed.iter().filter_map(|found| KeyId::parse(&found.name).ok()).collect();
     let lower = prefix.to_ascii_lowercase();
     let found: Vec<&KeyId> = ids.iter().filter(|id| id.hex().starts_with(&lower)).collect();
@@ -118,8 +118,8 @@ pub fn change(repo: &Repository, password: &Zeroizing<String>) -> Result<KeyId> 
 }
 
 fn drop_slot(repo: &Repository, id: KeyId) -> Result<KeyId> {
-    repo.storage().remove(Area::Keys, &id.hex())?;
-    repo.storage().sync(Area::Keys)?;
-    repo.cache().note(&Area::Keys.path(&id.hex()), false);
+    repo.storage().remove(ObjectKind::Keys, &id.hex())?;
+    repo.storage().sync(ObjectKind::Keys)?;
+    repo.cache().note(&ObjectKind::Keys.path(&id.hex()), false);
     Ok(id)
 }

@@ -10,7 +10,7 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential::belonging;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::{Query, Snapshot};
-use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
+use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
 /// How deep a listing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub fn run<'a>(
             }
         }
     }
-    let mut budget = Budget::of(&snapshot.manifest.counts);
+    let mut budget = WalkLimits::of(&snapshot.manifest.counts);
     walk(&mut reader, tree, start, recursive, &mut |path, entry| {
         budget.take(path, entry)?;
         each(path, entry)
@@ -72,7 +72,7 @@ fn walk(
     recursive: bool,
     each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<()> {
-    let mut open = vec![(start, DirStream::new(tree))];
+    let mut open = vec![(start, DirReader::new(tree))];
     while let Some((base, dir)) = open.last_mut() {
         let Some(entry) = dir.next(reader).map_err(|err| belonging(base, err))? else {
             open.pop();
@@ -88,7 +88,7 @@ fn walk(
                 let path = String::from_utf8_lossy(&path).into_owned();
                 return Err(Error::Refused(format!("{path}: too many directories inside one another")));
             }
-            open.push((path, DirStream::new(tree)));
+            open.push((path, DirReader::new(tree)));
         }
     }
     Ok(())

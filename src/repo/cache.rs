@@ -27,7 +27,7 @@ pub struct Cache {
 
 /// What was last seen of a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remembered {
+pub struct LastSeen {
     /// Names, as `area/name`.
     pub objects: BTreeSet<String>,
 }
@@ -82,9 +82,9 @@ impl Cache {
     }
 
     /// Manifests, key slots and configurations seen here before.
-    pub fn remembered(&self) -> Remembered {
+    pub fn remembered(&self) -> LastSeen {
         let text = self.seen.as_ref().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-        Remembered { objects: text.lines().map(str::to_owned).collect() }
+        LastSeen { objects: text.lines().map(str::to_owned).collect() }
     }
 
     /// Notes what this machine itself has made (`here`) or removed, so that a later look misses just what others took.
@@ -107,7 +107,7 @@ impl Cache {
     }
 
     /// Replaces what was seen.
-    pub fn remember(&self, seen: &Remembered) {
+    pub fn remember(&self, seen: &LastSeen) {
         let Some((dir, file)) = self.seen.as_ref().and_then(|file| Some((file.parent()?, file))) else {
             return;
         };

@@ -6,13 +6,13 @@ use crate::codec::crypto::hash::{Key, SubKeys};
 use crate::codec::crypto::key_slot;
 use crate::error::{Error, Result};
 use crate::model::config::{CipherKind, Config, DELTAS, FORMAT};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 use crate::repo::init::{ChunkerProfile, InitOptions};
 use crate::repo::objects;
 use crate::storage::names::LAST_GENERATION;
-use crate::storage::{Area, Created, Storage, names};
+use crate::storage::{CreateOutcome, ObjectKind, Storage, names};
 
 const MAX_CONFIG: u64 = 1 << 20;
 
@@ -77,15 +77,19 @@ fn change(storage: &dyn Storage, key: &Key, set: &dyn Fn(&mut Config) -> bool) -
             return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
         }
         let bytes = key_slot::close_config(&config, key).map_err(Error::making("the configuration"))?;
-        if storage.create(Area::Config, &config.generation.to_string(), &[&bytes])? == Created::New {
+        if storage.create(ObjectKind::Config, &config.generation.to_string(), &[&bytes])?
+            == CreateOutcome::New
+        {
             return Ok(config);
         }
     }
 }
 
 fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
-    let mut numbers: Vec<u32> =
-        names::list(storage, Area::Config)?.iter().filter_map(|found| found.name.parse().ok()).collect();
+    let mut numbers: Vec<u32> = names::list(storage, ObjectKind::Config)?
+        .iter()
+        .filter_map(|found| found.name.parse().ok())
+        .collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -151,7 +155,7 @@ fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
 
 /// One that says that it has a newer format, with the format that is known in its place.
 fn of_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Candidate> {
-    let mut bytes = storage.read(Area::Config, &number.to_string(), MAX_CONFIG)?;
+    let mut bytes = storage.read(ObjectKind::Config, &number.to_string(), MAX_CONFIG)?;
     let field = bytes.get_mut(key_slot::CONFIG_FORMAT);
     field.ok_or_else(|| of_newer_format(number, found))?.copy_from_slice(&FORMAT.to_le_bytes());
     match key_slot::open_config(&bytes) {
@@ -161,12 +165,12 @@ fn of_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Can
 }
 
 fn of_newer_format(generation: u32, found: u16) -> Error {
-    Error::NewerFormat { what: Area::Config.path(&generation.to_string()), found, known: FORMAT }
+    Error::NewerFormat { what: ObjectKind::Config.path(&generation.to_string()), found, known: FORMAT }
 }
 
 fn unfit(generation: u32) -> Error {
-    let what = Area::Config.path(&generation.to_string());
-    Error::Damaged { what, source: Malformed::because("its check does not fit") }
+    let what = ObjectKind::Config.path(&generation.to_string());
+    Error::Damaged { what, source: DecodeError::because("its check does not fit") }
 }
 
 fn older(err: &Error) -> String {
@@ -249,14 +253,14 @@ impl Candidates {
 
 pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>, Config)> {
     let name = number.to_string();
-    let bytes = storage.read(Area::Config, &name, MAX_CONFIG)?;
-    objects::check_header(Area::Config, &name, &bytes)?;
-    let config = key_slot::open_config(&bytes).map_err(Error::damaged(Area::Config.path(&name)))?;
+    let bytes = storage.read(ObjectKind::Config, &name, MAX_CONFIG)?;
+    objects::check_header(ObjectKind::Config, &name, &bytes)?;
+    let config = key_slot::open_config(&bytes).map_err(Error::damaged(ObjectKind::Config.path(&name)))?;
     if config.generation == number {
         return Ok((bytes, config));
     }
-    let source = Malformed::because("a generation under another's name");
-    Err(Error::Damaged { what: Area::Config.path(&name), source })
+    let source = DecodeError::because("a generation under another's name");
+    Err(Error::Damaged { what: ObjectKind::Config.path(&name), source })
 }
 
 /// Its keys.

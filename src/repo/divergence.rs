@@ -19,7 +19,7 @@ use crate::repo::snapshots::{Listing, trash};
 use crate::repo::{config, objects};
 use crate::run_log;
 use crate::run_log::known::{Known, KnownPlace, Made};
-use crate::storage::{Area, Storage};
+use crate::storage::{ObjectKind, Storage};
 
 /// Sentences about what is not as this machine knew it, each once.
 #[derive(Debug, Clone, Default)]
@@ -128,7 +128,7 @@ impl Repository {
             self.note_compared(expected, &[]);
             return Ok(());
         }
-        let trash = self.storage().list(Area::Trash)?;
+        let trash = self.storage().list(ObjectKind::Trash)?;
         missing.retain(|made| !trash.iter().any(|found| found.name.starts_with(&made.snapshot)));
         // This machine may have forgotten it just now, and another may have rewritten it.
         let still = self.expected();
@@ -222,7 +222,7 @@ fn older_config(known: u32, found: u32) -> String {
 /// leaves it in the trash, and nobody purges without a collection.
 fn lost_roots(repo: &Repository) -> Result<Option<String>> {
     let storage = repo.storage();
-    if !storage.list(Area::Snapshots)?.is_empty() {
+    if !storage.list(ObjectKind::Snapshots)?.is_empty() {
         return Ok(None);
     }
     let forgotten: HashSet<SnapshotId> = trash::list(repo)?.into_iter().map(|entry| entry.id).collect();
@@ -231,12 +231,13 @@ fn lost_roots(repo: &Repository) -> Result<Option<String>> {
         return Ok(None);
     }
     let name = gc_record::name_of(number);
-    let bytes = match storage.read(Area::Gc, &name, sealed_object::MAX_OBJECT) {
+    let bytes = match storage.read(ObjectKind::Gc, &name, sealed_object::MAX_OBJECT) {
         Ok(bytes) => bytes,
         Err(err) if err.is_missing() => return Ok(None),
         Err(err) => return Err(err),
     };
-    let Ok(record) = objects::open::<GcRecord>(repo.ring(), sealed_object::GC, Area::Gc, &name, &name, bytes)
+    let Ok(record) =
+        objects::open::<GcRecord>(repo.ring(), sealed_object::GC, ObjectKind::Gc, &name, &name, bytes)
     else {
         return Ok(None);
     };
@@ -282,7 +283,7 @@ pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>
         all.push(older_config(known_here.generation, config.generation));
     }
     let mut missing = known_here.expected(Time::now());
-    for area in [Area::Snapshots, Area::Trash] {
+    for area in [ObjectKind::Snapshots, ObjectKind::Trash] {
         if !missing.is_empty() {
             let listed = storage.list(area)?;
             missing.retain(|made| !listed.iter().any(|found| found.name.starts_with(&made.snapshot)));

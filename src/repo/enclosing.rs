@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::repo::repository::Repository;
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 use crate::storage::local::LocalStorage;
 
 /// The repository that this directory is or lies in. It need not exist.
@@ -26,7 +26,7 @@ fn is_repository(dir: &Path) -> bool {
     match Repository::id_at(&LocalStorage::new(dir)) {
         Ok(_) | Err(Error::NewerFormat { .. }) => true,
         // Any file of a directory `config` may be called 1.
-        Err(Error::Damaged { .. }) => dir.join(Area::Snapshots.folder()).is_dir(),
+        Err(Error::Damaged { .. }) => dir.join(ObjectKind::Snapshots.folder()).is_dir(),
         Err(_) => false,
     }
 }

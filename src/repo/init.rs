@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::{cipher, key_slot};
 use crate::error::{Error, Result};
@@ -13,9 +13,9 @@ use crate::model::config::{ChunkerParams, CipherKind};
 use crate::model::id::RepoId;
 use crate::repo::config::{keys_of, new_config};
 use crate::repo::keys;
-use crate::repo::repository::{Access, Repository};
+use crate::repo::repository::{OpenOptions, Repository};
 use crate::run_log::known::KnownPlace;
-use crate::storage::{Area, Created, Storage};
+use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// Average chunk size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub struct InitOptions {
     pub chunker: ChunkerProfile,
     /// Compression level.
     pub level: i32,
-    /// As in [`Access`].
+    /// As in [`OpenOptions`].
     pub cache: Option<PathBuf>,
-    /// As in [`Access`].
+    /// As in [`OpenOptions`].
     pub state: Option<PathBuf>,
     /// Seconds for which a forgotten snapshot can be brought back.
     pub undelete_window: u64,
@@ -51,19 +51,19 @@ pub struct InitOptions {
     /// Blocks may be deltas.
     pub deltas: bool,
     /// The repository whose chunks it names and cuts alike, so that what is copied between them stays packed as it is.
-    pub kin: Option<Kin>,
+    pub kin: Option<SharedChunking>,
 }
 
 /// What siblings have in common.
 #[derive(Debug, Clone)]
-pub struct Kin {
+pub struct SharedChunking {
     master: Key,
     family: RepoId,
     encrypted: bool,
     chunker: ChunkerParams,
 }
 
-impl Kin {
+impl SharedChunking {
     /// With this repository.
     pub fn of(repo: &Repository) -> Self {
         let config = repo.config();
@@ -132,22 +132,22 @@ impl Repository {
             config.chunker = kin.chunker;
         }
         let subkeys = keys_of(&master, &config);
-        let ring = Ring::new(config.cipher, config.repo, &subkeys);
+        let ring = CipherSuite::new(config.cipher, config.repo, &subkeys);
         if let Some(password) = &options.password {
             keys::add(storage.as_ref(), &ring, &master, password.as_bytes(), "")?;
         }
         let bytes =
             key_slot::close_config(&config, &subkeys.config).map_err(Error::making("the configuration"))?;
-        if storage.create(Area::Config, "1", &[&bytes])? == Created::Exists {
+        if storage.create(ObjectKind::Config, "1", &[&bytes])? == CreateOutcome::Exists {
             return Err(cannot("somebody else made one just now"));
         }
         let (cache, state) = (options.cache.clone(), options.state.clone());
-        let access = Access { password: options.password.clone(), cache, state, accept: false };
+        let access = OpenOptions { password: options.password.clone(), cache, state, accept: false };
         let repo = Self::open(storage, &access)?;
         repo.storage().keep_reserve();
-        repo.cache().note(&Area::Config.path("1"), true);
+        repo.cache().note(&ObjectKind::Config.path("1"), true);
         if let Some(slot) = repo.slot() {
-            repo.cache().note(&Area::Keys.path(&slot.hex()), true);
+            repo.cache().note(&ObjectKind::Keys.path(&slot.hex()), true);
         }
         Ok(repo)
     }

@@ -2,17 +2,17 @@
 
 use std::io;
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::key_slot::SlotLabel;
 use crate::codec::crypto::{hash, kdf, key_slot};
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::{KeyId, RepoId};
 use crate::repo::{objects, snapshots};
-use crate::storage::{Area, Created, Storage, names};
+use crate::storage::{CreateOutcome, ObjectKind, Storage, names};
 use crate::util::host;
 
 const MAX_SLOT: u64 = 64 << 10;
@@ -24,7 +24,13 @@ pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 ///
 /// # Errors
 /// When it could not be made durable.
-pub fn add(storage: &dyn Storage, ring: &Ring, master: &Key, password: &[u8], label: &str) -> Result<KeyId> {
+pub fn add(
+    storage: &dyn Storage,
+    ring: &CipherSuite,
+    master: &Key,
+    password: &[u8],
+    label: &str,
+) -> Result<KeyId> {
     let label = SlotLabel {
         created: Time::now(),
         host: host::host_name(),
@@ -34,9 +40,9 @@ pub fn add(storage: &dyn Storage, ring: &Ring, master: &Key, password: &[u8], la
     let bytes = key_slot::close(&ring.repo, master, &ring.meta, password, kdf::DEFAULT, &label)
         .map_err(failure("a key slot, being written,".to_owned()))?;
     let id = KeyId::new(hash::sha256(&bytes));
-    match storage.create(Area::Keys, &id.hex(), &[&bytes])? {
-        Created::New => Ok(id),
-        Created::Exists => Err(Error::Refused(format!("a key slot named {id} exists already"))),
+    match storage.create(ObjectKind::Keys, &id.hex(), &[&bytes])? {
+        CreateOutcome::New => Ok(id),
+        CreateOutcome::Exists => Err(Error::Refused(format!("a key slot named {id} exists already"))),
     }
 }
 
@@ -45,24 +51,24 @@ pub fn add(storage: &dyn Storage, ring: &Ring, master: &Key, password: &[u8], la
 /// # Errors
 /// When they could not be listed.
 pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
-    let listed = names::list(storage, Area::Keys)?;
+    let listed = names::list(storage, ObjectKind::Keys)?;
     Ok(listed.into_iter().map(|found| (found.name.clone(), read(storage, &found.name))).collect())
 }
 
 fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
-    let id = KeyId::parse(name).map_err(|_| objects::unknown_name(Area::Keys, name))?;
-    let bytes = storage.read(Area::Keys, name, MAX_SLOT)?;
+    let id = KeyId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Keys, name))?;
+    let bytes = storage.read(ObjectKind::Keys, name, MAX_SLOT)?;
     if hash::sha256(&bytes) != *id.as_bytes() {
-        let why = Malformed::because("its bytes do not hash to its name");
-        return Err(Error::Damaged { what: Area::Keys.path(name), source: why });
+        let why = DecodeError::because("its bytes do not hash to its name");
+        return Err(Error::Damaged { what: ObjectKind::Keys.path(name), source: why });
     }
-    objects::check_header(Area::Keys, name, &bytes)?;
+    objects::check_header(ObjectKind::Keys, name, &bytes)?;
     Ok((id, bytes))
 }
 
 /// For `map_err`: that this machine has too little memory is no damage.
-fn failure(what: String) -> impl FnOnce(Malformed) -> Error {
-    move |source| match source == Malformed::because(kdf::NO_MEMORY) {
+fn failure(what: String) -> impl FnOnce(DecodeError) -> Error {
+    move |source| match source == DecodeError::because(kdf::NO_MEMORY) {
         true => Error::Io { doing: "derive the key of", what, source: io::ErrorKind::OutOfMemory.into() },
         false => Error::Damaged { what, source },
     }
@@ -98,7 +104,7 @@ struct Candidate {
 impl Candidate {
     fn open(&self, password: &[u8]) -> Result<Option<(KeyId, Key)>> {
         let opened = key_slot::open(&self.bytes, password);
-        let opened = opened.map_err(failure(Area::Keys.path(&self.id.hex())))?;
+        let opened = opened.map_err(failure(ObjectKind::Keys.path(&self.id.hex())))?;
         Ok(opened.map(|key| (self.id, key)))
     }
 
@@ -131,7 +137,7 @@ pub fn unlock(
         // Whatever else is wrong with it, others are tried.
         _ => {}
     }
-    let mut listed = storage.list(Area::Keys)?;
+    let mut listed = storage.list(ObjectKind::Keys)?;
     listed.retain(|found| choice.last.is_none_or(|last| found.name != last.hex()));
     listed.sort_by(|a, b| {
         (a.modified.is_none(), a.modified, &a.name).cmp(&(b.modified.is_none(), b.modified, &b.name))
@@ -180,7 +186,7 @@ fn candidate(
     modified: Option<Time>,
 ) -> Result<Option<Candidate>> {
     let (id, bytes) = read(storage, name)?;
-    let damaged = || Error::damaged(Area::Keys.path(name));
+    let damaged = || Error::damaged(ObjectKind::Keys.path(name));
     if key_slot::repo_of(&bytes).map_err(damaged())? != *repo {
         return Ok(None);
     }
@@ -190,7 +196,7 @@ fn candidate(
 
 fn unlock_only(storage: &dyn Storage, repo: &RepoId, password: &[u8], prefix: &str) -> Result<(KeyId, Key)> {
     let lower = prefix.to_ascii_lowercase();
-    let listed = storage.list(Area::Keys)?;
+    let listed = storage.list(ObjectKind::Keys)?;
     let names: Vec<String> =
         listed.into_iter().map(|found| found.name).filter(|name| name.starts_with(&lower)).collect();
     let name = match names.as_slice() {

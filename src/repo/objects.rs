@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::sealed_object;
 use crate::codec::crypto::sealed_object::{BadHeader, Magic};
 use crate::error::{Error, Result};
 use crate::model::config::FORMAT;
-use crate::model::decode_error::Malformed;
-use crate::storage::{Area, Created, Storage};
+use crate::model::decode_error::DecodeError;
+use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
 
 /// Turns a header that cannot be read into an error that names the object.
 ///
 /// # Errors
 /// When the header is malformed or newer than this program.
-pub fn check_header(area: Area, name: &str, bytes: &[u8]) -> Result<Magic> {
+pub fn check_header(area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Magic> {
     sealed_object::magic_of(bytes).map_err(|bad| match bad {
         BadHeader::Malformed(why) => Error::Damaged { what: area.path(name), source: why },
         BadHeader::Newer(found) => Error::NewerFormat { what: area.path(name), found, known: FORMAT },
@@ -26,7 +26,14 @@ pub fn check_header(area: Area, name: &str, bytes: &[u8]) -> Result<Magic> {
 ///
 /// # Errors
 /// When it is not what was written.
-pub fn open<T>(ring: &Ring, magic: Magic, area: Area, name: &str, bound: &str, bytes: Vec<u8>) -> Result<T>
+pub fn open<T>(
+    ring: &CipherSuite,
+    magic: Magic,
+    area: ObjectKind,
+    name: &str,
+    bound: &str,
+    bytes: Vec<u8>,
+) -> Result<T>
 where
     T: for<'a> Deserialize<'a>,
 {
@@ -38,7 +45,13 @@ where
 ///
 /// # Errors
 /// When it is not there or not what was written.
-pub fn read<T>(storage: &dyn Storage, ring: &Ring, magic: Magic, area: Area, name: &str) -> Result<T>
+pub fn read<T>(
+    storage: &dyn Storage,
+    ring: &CipherSuite,
+    magic: Magic,
+    area: ObjectKind,
+    name: &str,
+) -> Result<T>
 where
     T: for<'a> Deserialize<'a>,
 {
@@ -50,7 +63,7 @@ where
 ///
 /// # Errors
 /// When it cannot be sealed.
-pub fn close<T: Serialize>(ring: &Ring, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
+pub fn close<T: Serialize>(ring: &CipherSuite, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
     sealed_object::close(ring, magic, name, value).map_err(Error::making(name))
 }
 
@@ -60,12 +73,12 @@ pub fn close<T: Serialize>(ring: &Ring, magic: Magic, name: &str, value: &T) -> 
 /// When it could not be made durable.
 pub fn create<T: Serialize>(
     storage: &dyn Storage,
-    ring: &Ring,
+    ring: &CipherSuite,
     magic: Magic,
-    area: Area,
+    area: ObjectKind,
     name: &str,
     value: &T,
-) -> Result<Created> {
+) -> Result<CreateOutcome> {
     storage.create(area, name, &[&close(ring, magic, name, value)?])
 }
 
@@ -76,12 +89,12 @@ const REMOVALS: usize = 16;
 ///
 /// # Errors
 /// When one of them is still there.
-pub fn remove_all(storage: &dyn Storage, area: Area, names: &[String]) -> Result<()> {
+pub fn remove_all(storage: &dyn Storage, area: ObjectKind, names: &[String]) -> Result<()> {
     let threads = if storage.is_far() { REMOVALS } else { 1 };
     parallel::map(names, threads, |name| storage.remove(area, name)).into_iter().collect()
 }
 
 /// For names made by this program: a name that does not parse is somebody else's file.
-pub fn unknown_name(area: Area, name: &str) -> Error {
-    Error::Damaged { what: area.path(name), source: Malformed::because("a name that snap does not write") }
+pub fn unknown_name(area: ObjectKind, name: &str) -> Error {
+    Error::Damaged { what: area.path(name), source: DecodeError::because("a name that snap does not write") }
 }

@@ -7,36 +7,36 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
-use crate::codec::crypto::cipher::Ring;
-use crate::codec::crypto::hash::{Key, Namer};
+use crate::codec::crypto::cipher::CipherSuite;
+use crate::codec::crypto::hash::{ChunkHasher, Key};
 use crate::codec::crypto::key_slot;
 use crate::codec::pack::parity::MAX_SHARE;
 use crate::error::{Error, Result};
 use crate::model::config::{CipherKind, Config};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 use crate::progress::{Event, Observer};
-use crate::repo::cache::{Cache, Remembered};
+use crate::repo::cache::{Cache, LastSeen};
 use crate::repo::config;
 use crate::repo::config::{Candidates, candidates, check_features, keys_of, read_config};
 use crate::repo::divergence::{Diverged, refuse, refuse_another};
-use crate::repo::index::catalog::Limits;
-use crate::repo::index::local_cache::View;
+use crate::repo::index::catalog::IndexLimits;
+use crate::repo::index::local_cache::LocalIndexCache;
 pub use crate::repo::init::{ChunkerProfile, DEFAULT_LEVEL, InitOptions};
 use crate::repo::keys::KeyChoice;
-use crate::repo::pack::heal::Mender;
+use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::{keys, objects};
 use crate::run_log::known::KnownPlace;
 use crate::storage::names::OwnObjects;
-use crate::storage::{Area, Storage, names};
+use crate::storage::{ObjectKind, Storage, names};
 
 /// Where this machine keeps the id of the key slot that opened the repository last.
 const LAST_SLOT: &str = "slot";
 
 /// What opening a repository takes.
 #[derive(Debug, Clone, Default)]
-pub struct Access {
+pub struct OpenOptions {
     /// The password, for an encrypted one.
     pub password: Option<Zeroizing<String>>,
     /// Where this machine keeps what it can lose; `None`: nowhere.
@@ -63,12 +63,12 @@ impl Warnings {
 
 /// A repository that is not opened yet.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct Discovered {
     candidates: Candidates,
     only_key: Option<String>,
 }
 
-impl Found {
+impl Discovered {
     /// Opens with the key slot whose id begins so, and with no other.
     #[must_use]
     pub fn with_key(self, id: Option<String>) -> Self {
@@ -81,7 +81,11 @@ impl Found {
     }
 
     /// Opens the newest whole configuration: gives it with its bytes, the master key and the slot that held that.
-    fn unlock(&mut self, storage: &dyn Storage, access: &Access) -> Result<(Config, Key, Option<KeyId>)> {
+    fn unlock(
+        &mut self,
+        storage: &dyn Storage,
+        access: &OpenOptions,
+    ) -> Result<(Config, Key, Option<KeyId>)> {
         let only_key = self.only_key.take();
         // A key takes a while to derive: once for each repository that a configuration names.
         let mut derived: Vec<(RepoId, Key, KeyId)> = Vec::new();
@@ -127,19 +131,19 @@ impl Found {
 pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
-    ring: Ring,
-    namer: Namer,
+    ring: CipherSuite,
+    namer: ChunkHasher,
     chunker: Chunker,
     master: Key,
     slot: Option<KeyId>,
     cache: Cache,
     known: KnownPlace,
     diverged: Diverged,
-    view: Arc<OnceLock<Option<Arc<View>>>>,
-    limits: Limits,
+    view: Arc<OnceLock<Option<Arc<LocalIndexCache>>>>,
+    limits: IndexLimits,
     warnings: Warnings,
     notes: Warnings,
-    mender: Arc<Mender>,
+    mender: Arc<PackHealer>,
     bases: Arc<BaseBlocks>,
 }
 
@@ -149,7 +153,7 @@ impl Repository {
     /// # Errors
     /// When the store fails.
     pub fn exists(storage: &dyn Storage) -> Result<bool> {
-        Ok(!names::list(storage, Area::Config)?.is_empty())
+        Ok(!names::list(storage, ObjectKind::Config)?.is_empty())
     }
 
     /// Whether the repository says that it is encrypted.
@@ -172,7 +176,7 @@ impl Repository {
     ///
     /// # Errors
     /// When there is none, it is newer, the password is wrong, or it is not the one this machine knew here.
-    pub fn open(storage: Arc<dyn Storage>, access: &Access) -> Result<Self> {
+    pub fn open(storage: Arc<dyn Storage>, access: &OpenOptions) -> Result<Self> {
         let found = Self::find(storage.as_ref())?;
         Self::open_found(storage, found, access)
     }
@@ -181,15 +185,19 @@ impl Repository {
     ///
     /// # Errors
     /// `NoRepository` when there is none.
-    pub fn find(storage: &dyn Storage) -> Result<Found> {
-        candidates(storage).map(|candidates| Found { candidates, only_key: None })
+    pub fn find(storage: &dyn Storage) -> Result<Discovered> {
+        candidates(storage).map(|candidates| Discovered { candidates, only_key: None })
     }
 
     /// Opens what was found.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_found(storage: Arc<dyn Storage>, mut found: Found, access: &Access) -> Result<Self> {
+    pub fn open_found(
+        storage: Arc<dyn Storage>,
+        mut found: Discovered,
+        access: &OpenOptions,
+    ) -> Result<Self> {
         let location = storage.location();
         let known = KnownPlace::new(access.state.as_deref(), &location);
         if !access.accept {
@@ -205,10 +213,10 @@ impl Repository {
         let cache = Cache::new(access.cache.as_deref(), access.state.as_deref(), &location, &config.repo);
         let trouble = found.candidates.trouble;
         let subkeys = keys_of(&master, &config);
-        let what = Area::Config.path(&config.generation.to_string());
-        let ring = Ring::new(config.cipher, config.repo, &subkeys);
+        let what = ObjectKind::Config.path(&config.generation.to_string());
+        let ring = CipherSuite::new(config.cipher, config.repo, &subkeys);
         let chunker = Chunker::new(config.chunker, &subkeys.gear).map_err(Error::damaged(what))?;
-        let namer = Namer::new(&subkeys.id);
+        let namer = ChunkHasher::new(&subkeys.id);
         let repo = Self {
             storage: OwnObjects::of(storage),
             config,
@@ -221,7 +229,7 @@ impl Repository {
             known,
             diverged: Diverged::default(),
             view: Arc::default(),
-            limits: Limits::default(),
+            limits: IndexLimits::default(),
             warnings: Warnings::default(),
             notes: Warnings::default(),
             mender: Arc::default(),
@@ -263,15 +271,15 @@ impl Repository {
     /// # Errors
     /// Says what is wrong with it.
     pub fn check_config(&self, name: &str) -> Result<()> {
-        let number = name.parse().map_err(|_| objects::unknown_name(Area::Config, name))?;
+        let number = name.parse().map_err(|_| objects::unknown_name(ObjectKind::Config, name))?;
         let (bytes, config) = read_config(self.storage(), number)?;
         let key = keys_of(&self.master, &self.config).config;
         if config.repo == self.config.repo && key_slot::check_config(&bytes, &key) {
             return Ok(());
         }
         Err(Error::Damaged {
-            what: Area::Config.path(name),
-            source: Malformed::because("its check does not fit"),
+            what: ObjectKind::Config.path(name),
+            source: DecodeError::because("its check does not fit"),
         })
     }
 
@@ -280,14 +288,14 @@ impl Repository {
     /// # Errors
     /// `Damaged` says what is wrong with them.
     pub fn is_its_config(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let damaged = || Error::damaged(Area::Config.path(name));
-        objects::check_header(Area::Config, name, bytes)?;
+        let damaged = || Error::damaged(ObjectKind::Config.path(name));
+        objects::check_header(ObjectKind::Config, name, bytes)?;
         let config = key_slot::open_config(bytes).map_err(damaged())?;
         let key = keys_of(&self.master, &self.config).config;
         let its = config.repo == self.config.repo
             && config.generation.to_string() == name
             && key_slot::check_config(bytes, &key);
-        its.then_some(()).ok_or(Malformed::because("its check does not fit")).map_err(damaged())
+        its.then_some(()).ok_or(DecodeError::because("its check does not fit")).map_err(damaged())
     }
 
     /// Sets the share of parity, in percent, for packs to come: a new generation of the configuration.
@@ -301,7 +309,7 @@ impl Repository {
         }
         let key = keys_of(&self.master, &self.config).config;
         self.config = config::set_parity(self.storage(), &key, share)?;
-        self.cache.note(&Area::Config.path(&self.config.generation.to_string()), true);
+        self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
         self.get_acquainted(self.config.cipher != CipherKind::None, false);
         Ok(())
     }
@@ -314,12 +322,12 @@ impl Repository {
         self.may_write()?;
         let key = keys_of(&self.master, &self.config).config;
         self.config = config::allow_deltas(self.storage(), &key)?;
-        self.cache.note(&Area::Config.path(&self.config.generation.to_string()), true);
+        self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
         Ok(())
     }
 
     /// What rebuilds damaged packs for those who read them.
-    pub fn mender(&self) -> &Arc<Mender> {
+    pub fn mender(&self) -> &Arc<PackHealer> {
         &self.mender
     }
 
@@ -363,12 +371,12 @@ impl Repository {
     }
 
     /// Its ciphers.
-    pub fn ring(&self) -> &Ring {
+    pub fn ring(&self) -> &CipherSuite {
         &self.ring
     }
 
     /// Names its chunks.
-    pub fn namer(&self) -> &Namer {
+    pub fn namer(&self) -> &ChunkHasher {
         &self.namer
     }
 
@@ -403,13 +411,13 @@ impl Repository {
     }
 
     /// This machine's view of the packs, opened when first asked for.
-    pub fn view(&self) -> Option<&Arc<View>> {
+    pub fn view(&self) -> Option<&Arc<LocalIndexCache>> {
         let open = || {
             let dir = self.cache.view_dir().unwrap_or_else(|why| {
                 self.warn(format!("{why}: working without it, which takes longer"));
                 None
             })?;
-            let (view, warning) = View::open(&dir, &self.config.repo, &self.namer);
+            let (view, warning) = LocalIndexCache::open(&dir, &self.config.repo, &self.namer);
             warning.into_iter().for_each(|text| self.warn(text));
             view.map(Arc::new)
         };
@@ -431,16 +439,16 @@ impl Repository {
             return Err(Error::Refused("this machine's index cache is in use".into()));
         }
         let Some(dir) = self.cache.view_dir().map_err(Error::Refused)? else { return Ok(()) };
-        View::discard(&dir, &self.config.repo).map_err(Error::Refused)
+        LocalIndexCache::discard(&dir, &self.config.repo).map_err(Error::Refused)
     }
 
     /// What an index may take of this machine's memory.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> IndexLimits {
         self.limits
     }
 
     /// Sets what an index may take of this machine's memory.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: IndexLimits) {
         self.limits = limits;
     }
 
@@ -478,12 +486,12 @@ impl Repository {
     /// When the store fails.
     pub fn vanished(&self) -> Result<Vec<String>> {
         let mut seen = BTreeSet::new();
-        for area in [Area::Config, Area::Keys, Area::Snapshots] {
+        for area in [ObjectKind::Config, ObjectKind::Keys, ObjectKind::Snapshots] {
             seen.extend(self.storage.list(area)?.into_iter().map(|found| area.path(&found.name)));
         }
         let before = self.cache.remembered();
         let gone = before.objects.difference(&seen).cloned().collect();
-        self.cache.remember(&Remembered { objects: seen });
+        self.cache.remember(&LastSeen { objects: seen });
         Ok(gone)
     }
 }

@@ -45,7 +45,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The file of runs.
 #[derive(Debug, Clone)]
-pub struct Journal {
+pub struct RunLog {
     dir: PathBuf,
 }
 
@@ -63,7 +63,7 @@ pub fn default_dir() -> Option<PathBuf> {
     user_dirs::user_dir("XDG_STATE_HOME", ".local/state")
 }
 
-impl Journal {
+impl RunLog {
     /// In a folder, which is made when something is written.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }

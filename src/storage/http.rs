@@ -13,8 +13,8 @@ pub(crate) use ureq::http::header::CONTENT_RANGE;
 pub(crate) use ureq::http::{HeaderValue, Method};
 use ureq::{SendBody, http};
 
-use crate::storage::rate_limit::{Limits, PIECE};
-use crate::storage::retry::{Line, Patience};
+use crate::storage::rate_limit::{PIECE, RateLimits};
+use crate::storage::retry::{Retrier, RetryPolicy};
 
 /// For so long a name is looked up, and a connection made.
 const REACH: Duration = Duration::from_secs(30);
@@ -27,8 +27,8 @@ const MOST_WORDS: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Http {
     agent: ureq::Agent,
-    limits: Arc<Limits>,
-    line: Arc<Line>,
+    limits: Arc<RateLimits>,
+    line: Arc<Retrier>,
 }
 
 /// What a server answered.
@@ -45,7 +45,7 @@ pub(crate) struct Answer {
 pub(crate) struct Lost(pub(crate) String);
 
 impl Http {
-    pub(crate) fn new(line: Arc<Line>, patience: Patience, limits: Arc<Limits>) -> Self {
+    pub(crate) fn new(line: Arc<Retrier>, patience: RetryPolicy, limits: Arc<RateLimits>) -> Self {
         let silence = Some(patience.silence);
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -119,7 +119,7 @@ impl Answer {
 /// What goes out, no faster than it may.
 struct Paced<'a> {
     source: &'a mut dyn Read,
-    limits: &'a Limits,
+    limits: &'a RateLimits,
 }
 
 impl Read for Paced<'_> {
@@ -134,7 +134,7 @@ impl Read for Paced<'_> {
 /// What comes in, no faster than it may.
 struct Received<R> {
     source: R,
-    limits: Arc<Limits>,
+    limits: Arc<RateLimits>,
 }
 
 impl<R: Read> Read for Received<R> {

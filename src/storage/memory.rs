@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::storage::{Area, Created, Hold, Listed, Storage, check_name};
+use crate::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage, check_name};
 
-type Objects = BTreeMap<(Area, String), Object>;
+type Objects = BTreeMap<(ObjectKind, String), Object>;
 
 /// Bytes, and who holds them: like a file, an object replaced or removed is no longer held.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ struct MemoryHold {
     _alive: Arc<()>,
 }
 
-impl Hold for MemoryHold {}
+impl LockGuard for MemoryHold {}
 
 /// Objects in a map. Nothing outlives the process.
 #[derive(Debug, Default)]
@@ -40,17 +40,17 @@ pub struct MemoryStorage {
 
 impl MemoryStorage {
     /// The bytes of an object, if there is one.
-    pub fn get(&self, area: Area, name: &str) -> Option<Vec<u8>> {
+    pub fn get(&self, area: ObjectKind, name: &str) -> Option<Vec<u8>> {
         self.lock().get(&(area, name.to_owned())).map(|object| object.bytes.clone())
     }
 
     /// Sets the bytes of an object whatever was there, so that tests can damage it. Its holder keeps it.
-    pub fn put(&self, area: Area, name: &str, bytes: Vec<u8>) {
+    pub fn put(&self, area: ObjectKind, name: &str, bytes: Vec<u8>) {
         self.lock().entry((area, name.to_owned())).or_default().bytes = bytes;
     }
 
     /// Sets when an object was written, so that tests need not wait.
-    pub fn date(&self, area: Area, name: &str, modified: Time) {
+    pub fn date(&self, area: ObjectKind, name: &str, modified: Time) {
         if let Some(object) = self.lock().get_mut(&(area, name.to_owned())) {
             object.modified = Some(modified);
         }
@@ -61,19 +61,19 @@ impl MemoryStorage {
     }
 
     /// Puts an object where none is.
-    fn insert(&self, area: Area, name: &str, object: Object) -> Result<Created> {
+    fn insert(&self, area: ObjectKind, name: &str, object: Object) -> Result<CreateOutcome> {
         check_name(area, name)?;
         let mut objects = self.lock();
         let key = (area, name.to_owned());
         if objects.contains_key(&key) {
-            return Ok(Created::Exists);
+            return Ok(CreateOutcome::Exists);
         }
         objects.insert(key, object);
-        Ok(Created::New)
+        Ok(CreateOutcome::New)
     }
 
     /// Runs `look` on the bytes of an object.
-    fn with<T>(&self, area: Area, name: &str, look: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, area: ObjectKind, name: &str, look: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         check_name(area, name)?;
         match self.lock().get(&(area, name.to_owned())) {
             Some(object) => look(&object.bytes),
@@ -87,7 +87,7 @@ impl Storage for MemoryStorage {
         "memory".to_owned()
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let objects = self.lock();
         let of_area = objects.range((area, String::new())..).take_while(|((of, _), _)| *of == area);
         Ok(of_area
@@ -99,24 +99,24 @@ impl Storage for MemoryStorage {
             .collect())
     }
 
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.with(area, name, |bytes| {
             if bytes.len() as u64 > limit {
-                let source = Malformed::because("longer than any such object can be");
+                let source = DecodeError::because("longer than any such object can be");
                 return Err(Error::Damaged { what: area.path(name), source });
             }
             Ok(bytes.to_vec())
         })
     }
 
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.with(area, name, |bytes| {
             if out.is_empty() {
                 return Ok(());
             }
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let Some(found) = bytes.get(start..start.saturating_add(out.len())) else {
-                let source = Malformed::because("shorter than it should be");
+                let source = DecodeError::because("shorter than it should be");
                 return Err(Error::Damaged { what: area.path(name), source });
             };
             out.copy_from_slice(found);
@@ -124,42 +124,42 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         self.insert(area, name, Object::new(parts.concat(), Weak::new()))
     }
 
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         let alive = Arc::new(());
         let object = Object::new(bytes.to_vec(), Arc::downgrade(&alive));
         match self.insert(area, name, object)? {
-            Created::New => Ok(Box::new(MemoryHold { _alive: alive })),
-            Created::Exists => {
+            CreateOutcome::New => Ok(Box::new(MemoryHold { _alive: alive })),
+            CreateOutcome::Exists => {
                 Err(Error::io("create", area.path(name))(std::io::ErrorKind::AlreadyExists.into()))
             }
         }
     }
 
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         check_name(area, name)?;
         let object = Object::new(bytes.to_vec(), Weak::new());
         self.lock().insert((area, name.to_owned()), object);
         Ok(())
     }
 
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         check_name(area, name)?;
         let objects = self.lock();
         let object = objects.get(&(area, name.to_owned()));
         Ok(Some(object.is_some_and(|object| object.holder.strong_count() > 0)))
     }
 
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         check_name(area, name)?;
         self.lock().remove(&(area, name.to_owned()));
         Ok(())
     }
 
-    fn sync(&self, _area: Area) -> Result<()> {
+    fn sync(&self, _area: ObjectKind) -> Result<()> {
         Ok(())
     }
 }

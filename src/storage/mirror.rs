@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::storage::{Area, Created, Hold, Listed, Room, Storage};
+use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use crate::util::threads::Beside;
 
 /// A store, and a second one that gets its packs as well.
@@ -41,7 +41,7 @@ impl Mirrored {
 }
 
 impl Storage for Mirrored {
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         if !area.is_spread() || self.failure().is_some() {
             return self.first.create(area, name, parts);
         }
@@ -67,31 +67,31 @@ impl Storage for Mirrored {
         self.first.local_dir()
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         self.first.list(area)
     }
 
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.first.read(area, name, limit)
     }
 
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.first.read_range(area, name, offset, out)
     }
 
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.first.create_held(area, name, bytes)
     }
 
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.first.replace(area, name, bytes)
     }
 
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         self.first.is_held(area, name)
     }
 
-    fn strays(&self, area: Area) -> Result<Vec<String>> {
+    fn strays(&self, area: ObjectKind) -> Result<Vec<String>> {
         self.first.strays(area)
     }
 
@@ -103,11 +103,11 @@ impl Storage for Mirrored {
         [self.first.cautions(), self.second.cautions()].concat()
     }
 
-    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+    fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         self.first.move_to(from, to)
     }
 
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.first.remove(area, name)
     }
 
@@ -119,7 +119,7 @@ impl Storage for Mirrored {
         self.first.keep_reserve();
     }
 
-    fn room(&self) -> Option<Room> {
+    fn room(&self) -> Option<Capacity> {
         self.first.room()
     }
 
@@ -127,7 +127,7 @@ impl Storage for Mirrored {
         self.first.tidy()
     }
 
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         self.first.sync(area)
     }
 }

@@ -27,7 +27,7 @@ const MAX_MOVED: u64 = (1 << 30) + (128 << 20);
 
 /// The folders of a repository. See docs/format.md, "Layout".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Area {
+pub enum ObjectKind {
     /// Generations of the configuration.
     Config,
     /// Key slots.
@@ -52,7 +52,7 @@ pub enum Area {
     Quarantine,
 }
 
-impl Area {
+impl ObjectKind {
     /// All areas.
     pub const ALL: [Self; 11] = [
         Self::Config,
@@ -113,7 +113,7 @@ pub struct Listed {
 
 /// What a create-if-absent found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Created {
+pub enum CreateOutcome {
     /// The object is new, complete and durable.
     New,
     /// An object of that name was there and is untouched.
@@ -122,7 +122,7 @@ pub enum Created {
 
 /// The room of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct Capacity {
     /// Bytes that may still be written.
     pub free: u64,
     /// Bytes of all.
@@ -130,13 +130,13 @@ pub struct Room {
 }
 
 /// Keeps a session visibly alive for as long as it is held (on a local disk: an flock on its file).
-pub trait Hold: Send + Sync + fmt::Debug {}
+pub trait LockGuard: Send + Sync + fmt::Debug {}
 
 /// Of stores where nothing holds an object: who is at work shows by its heartbeat.
 #[derive(Debug)]
 struct Unheld;
 
-impl Hold for Unheld {}
+impl LockGuard for Unheld {}
 
 /// Where a repository lies. Every implementation passes the same conformance suite.
 pub trait Storage: Send + Sync + fmt::Debug {
@@ -147,13 +147,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Whenever the listing may be incomplete: an error is never an empty list.
-    fn list(&self, area: Area) -> Result<Vec<Listed>>;
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>>;
 
     /// What lies in an area's folders, is not snap's, and is in no listing: by its path in the repository, for people.
     ///
     /// # Errors
     /// When the area cannot be listed.
-    fn strays(&self, _area: Area) -> Result<Vec<String>> {
+    fn strays(&self, _area: ObjectKind) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 
@@ -161,26 +161,26 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `Missing` when there is none; `Damaged` when it is longer than `limit` bytes (nothing is allocated then).
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>>;
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>>;
 
     /// Fills `out` from `offset`.
     ///
     /// # Errors
     /// `Missing` when there is no object, `Damaged` when it ends before `out` is full.
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()>;
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()>;
 
     /// Creates an object from `parts`, one after the other, if the name is free. On return it is complete and
     /// durable; before, nobody sees it. Exactly one of several callers gets `New`.
     ///
     /// # Errors
     /// When it could not be made durable. It is then not there, or its state is unknown: never retry the sync.
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created>;
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome>;
 
     /// Like `create`, of bytes that may go to whoever sends them: then they need not be copied for that.
     ///
     /// # Errors
     /// As `create`.
-    fn create_owned(&self, area: Area, name: &str, parts: Vec<Vec<u8>>) -> Result<Created> {
+    fn create_owned(&self, area: ObjectKind, name: &str, parts: Vec<Vec<u8>>) -> Result<CreateOutcome> {
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         self.create(area, name, &parts)
     }
@@ -200,10 +200,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As `create`; an existing name is an error.
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         match self.create(area, name, &[bytes])? {
-            Created::New => Ok(Box::new(Unheld)),
-            Created::Exists => {
+            CreateOutcome::New => Ok(Box::new(Unheld)),
+            CreateOutcome::Exists => {
                 let full = format!("{}/{}", self.location(), area.path(name));
                 Err(Error::io("create", full)(std::io::ErrorKind::AlreadyExists.into()))
             }
@@ -215,14 +215,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When it could not be written.
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()>;
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()>;
 
     /// Whether somebody holds the object. `None` where the store cannot tell; unless it is far, it says so whether or not
     /// there is such an object.
     ///
     /// # Errors
     /// When the object could not be looked at, but for its being missing: `Some(false)`.
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>>;
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>>;
 
     /// What kind of store this is, if it cannot promise what collecting beside others needs: that of several callers
     /// exactly one creates a name, that a listing holds what others created before it, and that a lock is seen by all.
@@ -243,23 +243,23 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `Missing` when there is none; when it could not be made durable in its new place.
-    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+    fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let bytes = self.read(from.0, from.1, MAX_MOVED)?;
         let created = self.create(to.0, to.1, &[&bytes])?;
         // Its own bytes there: it was cut short before.
-        if created == Created::Exists && self.read(to.0, to.1, MAX_MOVED)? != bytes {
-            return Ok(Created::Exists);
+        if created == CreateOutcome::Exists && self.read(to.0, to.1, MAX_MOVED)? != bytes {
+            return Ok(CreateOutcome::Exists);
         }
         self.remove(from.0, from.1)?;
         self.sync(from.0)?;
-        Ok(Created::New)
+        Ok(CreateOutcome::New)
     }
 
     /// Removes an object; none there is no error.
     ///
     /// # Errors
     /// When it is still there.
-    fn remove(&self, area: Area, name: &str) -> Result<()>;
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()>;
 
     /// Gives back the space kept for a full disk, so that something can be forgotten and collected there. Stores
     /// without a limit of their own keep none.
@@ -274,7 +274,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn keep_reserve(&self) {}
 
     /// How much room there is; `None` where the store does not say.
-    fn room(&self) -> Option<Room> {
+    fn room(&self) -> Option<Capacity> {
         None
     }
 
@@ -290,7 +290,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When they may not be.
-    fn sync(&self, area: Area) -> Result<()>;
+    fn sync(&self, area: ObjectKind) -> Result<()>;
 }
 
 /// Whether the parts, one after the other, are these bytes.
@@ -302,7 +302,7 @@ pub(crate) fn are(parts: &[&[u8]], bytes: &[u8]) -> bool {
 }
 
 /// Refuses what cannot be an object's name, before it becomes a path: names may come from damaged objects.
-pub(crate) fn check_name(area: Area, name: &str) -> Result<()> {
+pub(crate) fn check_name(area: ObjectKind, name: &str) -> Result<()> {
     let unsharded = area.is_spread() && name.get(..2).is_none();
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || unsharded {
         return Err(Error::Missing { what: area.path(name) });

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::model::id::{ChunkId, KeyId, PackId, SnapshotId};
-use crate::storage::{Area, Created, Hold, Listed, Room, Storage};
+use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 
 /// What the name of a session's end marker ends with: the session could not remove its record itself.
 pub const END_MARKER: &str = ".end";
@@ -23,23 +23,23 @@ pub const LAST_GENERATION: u32 = 1 << 30;
 const TOLD: usize = 5;
 
 /// Whether snap gives such a name in this area.
-pub fn is_known(area: Area, name: &str) -> bool {
+pub fn is_known(area: ObjectKind, name: &str) -> bool {
     let session = |name: &str| SnapshotId::parse(name).is_ok();
     match area {
-        Area::Config => generation(name).is_some_and(|number| number <= LAST_GENERATION),
-        Area::Keys => KeyId::parse(name).is_ok(),
-        Area::Packs => PackId::parse(name).is_ok(),
-        Area::Parity => PackId::parse(name).is_ok(),
-        Area::Index | Area::Snapshots => session(name),
-        Area::Trash => name.split_once('.').is_some_and(|(id, by)| session(id) && session(by)),
-        Area::Sessions => match name.split_once('.') {
+        ObjectKind::Config => generation(name).is_some_and(|number| number <= LAST_GENERATION),
+        ObjectKind::Keys => KeyId::parse(name).is_ok(),
+        ObjectKind::Packs => PackId::parse(name).is_ok(),
+        ObjectKind::Parity => PackId::parse(name).is_ok(),
+        ObjectKind::Index | ObjectKind::Snapshots => session(name),
+        ObjectKind::Trash => name.split_once('.').is_some_and(|(id, by)| session(id) && session(by)),
+        ObjectKind::Sessions => match name.split_once('.') {
             None => session(name),
             Some((id, end)) => session(id) && matches!(end, "beat" | "seen" | "end"),
         },
-        Area::Gc => collection(name).is_some_and(|number| number <= LAST_COLLECTION),
-        Area::Damage => ChunkId::parse(name).is_ok(),
+        ObjectKind::Gc => collection(name).is_some_and(|number| number <= LAST_COLLECTION),
+        ObjectKind::Damage => ChunkId::parse(name).is_ok(),
         // Nobody reads what lies there.
-        Area::Quarantine => true,
+        ObjectKind::Quarantine => true,
     }
 }
 
@@ -60,7 +60,7 @@ pub fn collection(name: &str) -> Option<u64> {
 ///
 /// # Errors
 /// As [`Storage::list`].
-pub fn list(storage: &dyn Storage, area: Area) -> Result<Vec<Listed>> {
+pub fn list(storage: &dyn Storage, area: ObjectKind) -> Result<Vec<Listed>> {
     let mut listed = storage.list(area)?;
     listed.retain(|found| is_known(area, &found.name));
     Ok(listed)
@@ -73,7 +73,7 @@ pub fn list(storage: &dyn Storage, area: Area) -> Result<Vec<Listed>> {
 /// When an area cannot be listed.
 pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
     let mut all = Vec::new();
-    for area in Area::ALL {
+    for area in ObjectKind::ALL {
         all.extend(storage.strays(area)?);
     }
     let Some(first) = all.get(..all.len().min(TOLD)).filter(|first| !first.is_empty()) else {
@@ -90,7 +90,7 @@ pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
 pub struct OwnObjects {
     inner: Arc<dyn Storage>,
     /// What else was listed, so that nothing is listed again to tell of it.
-    met: Mutex<BTreeSet<(Area, String)>>,
+    met: Mutex<BTreeSet<(ObjectKind, String)>>,
 }
 
 impl OwnObjects {
@@ -99,7 +99,7 @@ impl OwnObjects {
         Arc::new(Self { inner: storage, met: Mutex::default() })
     }
 
-    fn met(&self) -> MutexGuard<'_, BTreeSet<(Area, String)>> {
+    fn met(&self) -> MutexGuard<'_, BTreeSet<(ObjectKind, String)>> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,7 +111,7 @@ impl fmt::Debug for OwnObjects {
 }
 
 impl Storage for OwnObjects {
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let listed = self.inner.list(area)?;
         let (own, other): (Vec<Listed>, _) =
             listed.into_iter().partition(|found| is_known(area, &found.name));
@@ -121,7 +121,7 @@ impl Storage for OwnObjects {
         Ok(own)
     }
 
-    fn strays(&self, area: Area) -> Result<Vec<String>> {
+    fn strays(&self, area: ObjectKind) -> Result<Vec<String>> {
         let mut all: BTreeSet<String> = self.inner.strays(area)?.into_iter().collect();
         let met = self.met();
         let here = met.iter().filter(|(of, _)| *of == area);
@@ -137,19 +137,19 @@ impl Storage for OwnObjects {
         self.inner.local_dir()
     }
 
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.inner.read(area, name, limit)
     }
 
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.inner.read_range(area, name, offset, out)
     }
 
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         self.inner.create(area, name, parts)
     }
 
-    fn create_owned(&self, area: Area, name: &str, parts: Vec<Vec<u8>>) -> Result<Created> {
+    fn create_owned(&self, area: ObjectKind, name: &str, parts: Vec<Vec<u8>>) -> Result<CreateOutcome> {
         self.inner.create_owned(area, name, parts)
     }
 
@@ -157,15 +157,15 @@ impl Storage for OwnObjects {
         self.inner.is_far()
     }
 
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.inner.create_held(area, name, bytes)
     }
 
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.inner.replace(area, name, bytes)
     }
 
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         self.inner.is_held(area, name)
     }
 
@@ -177,11 +177,11 @@ impl Storage for OwnObjects {
         self.inner.cautions()
     }
 
-    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+    fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         self.inner.move_to(from, to)
     }
 
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.inner.remove(area, name)
     }
 
@@ -193,7 +193,7 @@ impl Storage for OwnObjects {
         self.inner.keep_reserve();
     }
 
-    fn room(&self) -> Option<Room> {
+    fn room(&self) -> Option<Capacity> {
         self.inner.room()
     }
 
@@ -201,7 +201,7 @@ impl Storage for OwnObjects {
         self.inner.tidy()
     }
 
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         self.inner.sync(area)
     }
 }
@@ -214,20 +214,20 @@ mod tests {
     fn a_name_is_snaps_only_in_the_very_form_that_snap_writes() {
         let (short, long) = ("0123456789abcdef".repeat(2), "0123456789abcdef".repeat(4));
         for (area, name) in [
-            (Area::Config, "1".to_owned()),
-            (Area::Keys, long.clone()),
-            (Area::Packs, long.clone()),
-            (Area::Parity, long.clone()),
-            (Area::Index, short.clone()),
-            (Area::Snapshots, short.clone()),
-            (Area::Trash, format!("{short}.{short}")),
-            (Area::Sessions, short.clone()),
-            (Area::Sessions, format!("{short}.beat")),
-            (Area::Sessions, format!("{short}.seen")),
-            (Area::Sessions, format!("{short}.end")),
-            (Area::Gc, "000000000000000a".to_owned()),
-            (Area::Gc, "000000000000000a.done".to_owned()),
-            (Area::Damage, long.clone()),
+            (ObjectKind::Config, "1".to_owned()),
+            (ObjectKind::Keys, long.clone()),
+            (ObjectKind::Packs, long.clone()),
+            (ObjectKind::Parity, long.clone()),
+            (ObjectKind::Index, short.clone()),
+            (ObjectKind::Snapshots, short.clone()),
+            (ObjectKind::Trash, format!("{short}.{short}")),
+            (ObjectKind::Sessions, short.clone()),
+            (ObjectKind::Sessions, format!("{short}.beat")),
+            (ObjectKind::Sessions, format!("{short}.seen")),
+            (ObjectKind::Sessions, format!("{short}.end")),
+            (ObjectKind::Gc, "000000000000000a".to_owned()),
+            (ObjectKind::Gc, "000000000000000a.done".to_owned()),
+            (ObjectKind::Damage, long.clone()),
         ] {
             assert!(is_known(area, &name), "{area:?} {name}");
             let copies = ["Thumbs.db".to_owned(), format!("{name} (1)"), format!("{name}.tmp"), name + "~"];
@@ -237,7 +237,7 @@ mod tests {
                 assert!(!is_known(area, other), "{area:?} {other}");
             }
         }
-        assert!(!is_known(Area::Snapshots, &short.to_uppercase()), "only lower case");
-        assert!(!is_known(Area::Config, "4294967295"), "no number that cannot be counted on from");
+        assert!(!is_known(ObjectKind::Snapshots, &short.to_uppercase()), "only lower case");
+        assert!(!is_known(ObjectKind::Config, "4294967295"), "no number that cannot be counted on from");
     }
 }

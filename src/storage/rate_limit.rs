@@ -10,25 +10,25 @@ const BURST: Duration = Duration::from_millis(100);
 
 /// The limits of one store.
 #[derive(Debug, Default)]
-pub struct Limits {
-    up: Option<Limit>,
-    down: Option<Limit>,
+pub struct RateLimits {
+    up: Option<TokenBucket>,
+    down: Option<TokenBucket>,
 }
 
 #[derive(Debug)]
-struct Limit {
+struct TokenBucket {
     /// Bytes a second.
     rate: u64,
     /// When all that was taken will have passed.
     passed: Mutex<Instant>,
 }
 
-impl Limits {
+impl RateLimits {
     /// Bytes a second in each direction; `None` and 0 are no limit.
     pub fn new(up: Option<u64>, down: Option<u64>) -> Self {
         let limit = |rate: Option<u64>| {
             let rate = rate.filter(|rate| *rate > 0)?;
-            Some(Limit { rate, passed: Mutex::new(Instant::now()) })
+            Some(TokenBucket { rate, passed: Mutex::new(Instant::now()) })
         };
         Self { up: limit(up), down: limit(down) }
     }
@@ -54,13 +54,13 @@ impl Limits {
     }
 }
 
-fn pass(limit: Option<&Limit>, bytes: usize) {
+fn pass(limit: Option<&TokenBucket>, bytes: usize) {
     if let Some(limit) = limit {
         std::thread::sleep(limit.take(Instant::now(), bytes));
     }
 }
 
-impl Limit {
+impl TokenBucket {
     /// How long whoever takes so many bytes at `now` has to wait.
     fn take(&self, now: Instant, bytes: usize) -> Duration {
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn bytes_take_their_time_and_what_was_not_used_is_lost() {
         let start = Instant::now();
-        let limit = Limit { rate: 1000, passed: Mutex::new(start) };
+        let limit = TokenBucket { rate: 1000, passed: Mutex::new(start) };
         let at = |millis: u64| start + Duration::from_millis(millis);
         let millis = |now: u64, bytes: usize| limit.take(at(now), bytes).as_millis();
         assert_eq!(millis(0, 500), 500);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn nothing_is_no_limit() {
-        let limits = Limits::new(Some(0), None);
+        let limits = RateLimits::new(Some(0), None);
         assert!(!limits.shapes_sending() && !limits.shapes_receiving());
         limits.send(usize::MAX);
     }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// How long a server may be silent or fail before it is given up.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// A server that neither takes nor gives a byte for so long has failed once.
     pub silence: Duration,
     /// For so long what has failed is asked again.
@@ -17,7 +17,7 @@ pub struct Patience {
     pub first_wait: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         let (silence, total) = (Duration::from_secs(120), Duration::from_secs(300));
         Self { silence, total, first_wait: Duration::from_millis(500) }
@@ -31,14 +31,14 @@ const FIRST_TRIES: u32 = 3;
 
 /// Why one attempt failed.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum Failure {
     /// It may go better the next time.
     Passing(String),
     /// It will not.
     Final(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for Failure {
     fn from(err: Error) -> Self {
         Self::Final(err)
     }
@@ -46,16 +46,16 @@ impl From<Error> for Trouble {
 
 /// The way to a server.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Retrier {
     /// The server and the place there, for messages.
     pub(crate) place: String,
-    patience: Patience,
+    patience: RetryPolicy,
     /// The server has answered once: then it is there, and what fails is tried again.
     been: AtomicBool,
 }
 
-impl Line {
-    pub(crate) fn new(place: String, patience: Patience) -> Self {
+impl Retrier {
+    pub(crate) fn new(place: String, patience: RetryPolicy) -> Self {
         Self { place, patience, been: AtomicBool::new(false) }
     }
 
@@ -69,7 +69,7 @@ impl Line {
         &self,
         doing: &'static str,
         what: &str,
-        mut work: impl FnMut(bool) -> Result<T, Trouble>,
+        mut work: impl FnMut(bool) -> Result<T, Failure>,
     ) -> Result<T> {
         let (begun, mut wait, mut again) = (Instant::now(), self.patience.first_wait, false);
         let mut tries = 0_u32;
@@ -77,8 +77,8 @@ impl Line {
             tries = tries.saturating_add(1);
             let why = match work(again) {
                 Ok(done) => return Ok(done),
-                Err(Trouble::Final(err)) => return Err(err),
-                Err(Trouble::Passing(why)) => why,
+                Err(Failure::Final(err)) => return Err(err),
+                Err(Failure::Passing(why)) => why,
             };
             let gone = |why| io::Error::new(io::ErrorKind::ConnectionAborted, why);
             if !self.been.load(Ordering::Relaxed) && tries >= FIRST_TRIES {
@@ -104,9 +104,12 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn line() -> Line {
+    fn line() -> Retrier {
         let short = Duration::from_millis(1);
-        Line::new("x://there".into(), Patience { silence: short, total: short * 100, first_wait: short })
+        Retrier::new(
+            "x://there".into(),
+            RetryPolicy { silence: short, total: short * 100, first_wait: short },
+        )
     }
 
     #[test]
@@ -114,7 +117,7 @@ mod tests {
         let mut tries = 0;
         let tried = line().with("read", "a", |_| {
             tries += 1;
-            Err::<(), _>(Trouble::Passing("refused".into()))
+            Err::<(), _>(Failure::Passing("refused".into()))
         });
         assert_eq!(tried.unwrap_err().chain(), "cannot reach x://there: refused");
         assert_eq!(tries, FIRST_TRIES);
@@ -127,10 +130,10 @@ mod tests {
         let done = line.with("read", "a", |again| {
             assert_eq!(again, tries > 0);
             tries += 1;
-            if tries < 4 { Err(Trouble::Passing("busy".into())) } else { Ok(tries) }
+            if tries < 4 { Err(Failure::Passing("busy".into())) } else { Ok(tries) }
         });
         assert_eq!(done.unwrap(), 4);
-        let lost = line.with("read", "a", |_| Err::<(), _>(Trouble::Passing("busy".into())));
+        let lost = line.with("read", "a", |_| Err::<(), _>(Failure::Passing("busy".into())));
         assert!(lost.unwrap_err().chain().starts_with("cannot read x://there/a: busy (tried for "));
     }
 }

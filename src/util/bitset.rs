@@ -2,12 +2,12 @@
 
 /// Small numbers, each once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Numbers {
+pub struct BitSet {
     /// Sixty-four each, the last one not zero.
     words: Vec<u64>,
 }
 
-impl Numbers {
+impl BitSet {
     /// Adds one.
     pub fn insert(&mut self, number: usize) {
         let at = number / 64;
@@ -92,7 +92,7 @@ impl Numbers {
     }
 }
 
-impl FromIterator<usize> for Numbers {
+impl FromIterator<usize> for BitSet {
     fn from_iter<I: IntoIterator<Item = usize>>(numbers: I) -> Self {
         let mut set = Self::default();
         numbers.into_iter().for_each(|number| set.insert(number));
@@ -102,21 +102,21 @@ impl FromIterator<usize> for Numbers {
 
 #[cfg(test)]
 mod tests {
-    use super::Numbers;
+    use super::BitSet;
 
     #[test]
     fn a_set_gives_back_what_went_in() {
         let given = [0, 1, 63, 64, 65, 199];
-        let mut set: Numbers = given.into_iter().rev().collect();
+        let mut set: BitSet = given.into_iter().rev().collect();
         assert_eq!(set.iter().collect::<Vec<_>>(), given);
         assert_eq!((set.count(), set.first(), set.last()), (6, Some(0), Some(199)));
         assert_eq!(set.runs(), [(0, 1), (63, 65), (199, 199)]);
         assert!(set.has(63) && !set.has(62) && !set.has(5000));
-        let other: Numbers = [1, 2, 300].into_iter().collect();
+        let other: BitSet = [1, 2, 300].into_iter().collect();
         assert!(set.meets(&other) && set.common(&other) == 1);
         set.add(&other);
         assert_eq!(set.last(), Some(300));
-        assert_eq!(Numbers::default().last(), None);
-        assert!(!Numbers::default().meets(&set) && Numbers::default().is_empty());
+        assert_eq!(BitSet::default().last(), None);
+        assert!(!BitSet::default().meets(&set) && BitSet::default().is_empty());
     }
 }

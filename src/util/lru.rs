@@ -7,7 +7,7 @@ use crate::model::id::ChunkId;
 
 /// At most so many bytes of them, as their makers estimate these.
 #[derive(Debug)]
-pub(crate) struct Recent<T> {
+pub(crate) struct LruCache<T> {
     limit: usize,
     state: Mutex<State<T>>,
 }
@@ -28,7 +28,7 @@ struct Kept<T> {
     used: u64,
 }
 
-impl<T> Recent<T> {
+impl<T> LruCache<T> {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, state: Mutex::new(State::new()) }
     }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
-        let recent = Recent::new(3);
+        let recent = LruCache::new(3);
         let id = |number| ChunkId::new([number; 32]);
         for number in 0..3 {
             recent.put(id(number), number, 1);

@@ -14,8 +14,8 @@ use snap_backup::ops::browse::Browser;
 use snap_backup::ops::{backup, forget, gc, ls};
 use snap_backup::repo::index::Index;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
-use snap_backup::repo::sessions::session::Sight;
-use snap_backup::repo::walk::dir_reader::DirStream;
+use snap_backup::repo::sessions::session::RepoState;
+use snap_backup::repo::walk::dir_reader::DirReader;
 use snap_backup::storage::memory::MemoryStorage;
 
 fn library() -> Library {
@@ -63,12 +63,13 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
     .unwrap();
     assert_eq!(paged, listed);
 
-    let index = Index::load(&repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap();
+    let index =
+        Index::load(&repo, RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap();
     let mut reader = ChunkReader::new(&repo, Arc::new(index)).unwrap();
-    let mut all = DirStream::new(tree);
+    let mut all = DirReader::new(tree);
     while all.next(&mut reader).unwrap().is_some() {}
     for name in ["", "file 00000", "file 01499", "file 02999", "file 1", "z"] {
-        let mut dir = DirStream::starting(tree, name.as_bytes());
+        let mut dir = DirReader::starting(tree, name.as_bytes());
         let found = dir.next(&mut reader).unwrap().map(|entry| entry.name);
         let wanted = listed.iter().find(|one| one.as_slice() >= name.as_bytes()).cloned();
         assert_eq!(found, wanted, "{name}");

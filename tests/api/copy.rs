@@ -15,13 +15,13 @@ use snap_backup::ops::copy::{Options, Report};
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, check, copy, gc, rewrite};
 use snap_backup::progress::Event;
-use snap_backup::repo::init::Kin;
+use snap_backup::repo::init::SharedChunking;
 use snap_backup::repo::pack::packs;
-use snap_backup::repo::repository::{Access, ChunkerProfile, InitOptions, Repository};
-use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::repo::repository::{ChunkerProfile, InitOptions, OpenOptions, Repository};
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::repo::{objects, snapshots};
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use crate::support::hooked::{Act, Hooked};
@@ -49,7 +49,7 @@ impl Pair {
         let (from, to) = (Arc::new(Hooked::default()), Arc::new(Hooked::default()));
         let library = Library::on(from.clone(), None);
         let pair = Self { library, from, to, cache: tempfile::tempdir().unwrap() };
-        let kin = (other == Other::Sibling).then(|| Kin::of(&pair.library.open()));
+        let kin = (other == Other::Sibling).then(|| SharedChunking::of(&pair.library.open()));
         let chunker = if kin.is_some() { ChunkerProfile::K64 } else { ChunkerProfile::K256 };
         let options = InitOptions { kin, chunker, ..InitOptions::default() };
         Repository::init(pair.to.clone(), &options).unwrap();
@@ -58,7 +58,8 @@ impl Pair {
 
     fn there(&self) -> Repository {
         let cache = Some(self.cache.path().to_path_buf());
-        Repository::open(self.to.clone(), &Access { password: None, cache, ..Access::default() }).unwrap()
+        Repository::open(self.to.clone(), &OpenOptions { password: None, cache, ..OpenOptions::default() })
+            .unwrap()
     }
 
     /// A source of exactly these files, each of its own bytes, saved.
@@ -89,7 +90,7 @@ impl Pair {
     }
 
     fn packs(&self, storage: &Hooked, repo: &Repository, kind: ChunkType) -> Vec<PackId> {
-        let listed = storage.inner.list(Area::Packs).unwrap();
+        let listed = storage.inner.list(ObjectKind::Packs).unwrap();
         let packs = listed.iter().map(|found| (PackId::parse(&found.name).unwrap(), found.len));
         let is = |(id, len): &(PackId, u64)| {
             packs::read_table(storage, repo.ring(), id, *len).unwrap().kind == kind
@@ -153,7 +154,7 @@ fn what_the_last_copy_has_is_not_read_again() {
         let known = pair.packs(&pair.from, &pair.library.open(), ChunkType::Data);
         pair.save(&[("old", 1, 3_000_000), ("d/old", 2, 500_000), ("d/new", 3, 1000)]);
         // Whoever reads it now fails.
-        known.iter().for_each(|id| pair.from.inner.remove(Area::Packs, &id.hex()).unwrap());
+        known.iter().for_each(|id| pair.from.inner.remove(ObjectKind::Packs, &id.hex()).unwrap());
         let report = pair.copy();
         assert_eq!((report.copied.len(), report.damaged.len()), (1, 0));
         assert!(report.copied[0].bytes_added < 10_000, "{}", report.copied[0].bytes_added);
@@ -193,7 +194,7 @@ fn siblings_keep_blocks_as_they_are_packed_and_strangers_pack_anew() {
         pair.try_copy(&Options { level: Some(1), ..Options::default() }).unwrap();
         let bytes = |storage: &Hooked, repo: &Repository| -> u64 {
             let packs = pair.packs(storage, repo, ChunkType::Data);
-            let len = |id: &PackId| storage.inner.get(Area::Packs, &id.hex()).unwrap().len() as u64;
+            let len = |id: &PackId| storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap().len() as u64;
             let stored = |id: &PackId| -> u64 {
                 let table = packs::read_table(storage, repo.ring(), id, len(id)).unwrap();
                 table.blocks.iter().map(|block| u64::from(block.stored)).sum()
@@ -219,7 +220,7 @@ fn what_is_like_a_file_of_the_last_copy_becomes_a_delta_there_unless_none_are_wa
             pair.library.backup("src", backup::Options::default());
         }
         pair.try_copy(&Options { delta, ..Options::default() }).unwrap();
-        let packs: u64 = pair.to.inner.list(Area::Packs).unwrap().iter().map(|found| found.len).sum();
+        let packs: u64 = pair.to.inner.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum();
         assert_eq!(packs < 620_000, delta == Delta::Auto, "{packs} bytes there");
         pair.assert_there();
     }
@@ -255,7 +256,7 @@ fn a_damaged_snapshot_does_not_keep_the_others_from_being_copied() {
         let bad = pair.save(&[("a", 1, 200_000)]);
         let lost = pair.packs(&pair.from, &pair.library.open(), ChunkType::Data);
         pair.save(&[("a", 2, 200_000)]);
-        lost.iter().for_each(|id| pair.from.inner.remove(Area::Packs, &id.hex()).unwrap());
+        lost.iter().for_each(|id| pair.from.inner.remove(ObjectKind::Packs, &id.hex()).unwrap());
         let report = pair.copy();
         assert_eq!(report.damaged.iter().map(|(one, _)| one.id).collect::<Vec<_>>(), [bad]);
         assert_eq!(report.copied.len(), 1);
@@ -282,7 +283,7 @@ fn a_copy_from_which_something_was_taken_vouches_for_nothing() {
     pair.save(&[("d/keep", 1, 100_000), ("d/take", 2, 100_000)]);
     pair.copy();
     let without = rewrite::Options {
-        choice: Choice { selectors: vec!["latest".into()], ..Choice::default() },
+        choice: SnapshotQuery { selectors: vec!["latest".into()], ..SnapshotQuery::default() },
         exclude: vec!["take".into()],
         ..rewrite::Options::default()
     };
@@ -301,12 +302,13 @@ fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
         let pair = Pair::new(other);
         pair.save(&[("a", 1, 200_000)]);
         let ring = pair.there().ring().clone();
-        pair.to.before(Act::Create, Area::Snapshots, move |storage, name| {
+        pair.to.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
             let by = cipher::new_id().unwrap();
             let fence = Fence { by, gc: 1, at: Time::now() };
-            objects::create(storage, &ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
-            for found in storage.list(Area::Packs).unwrap() {
-                storage.remove(Area::Packs, &found.name).unwrap();
+            objects::create(storage, &ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence)
+                .unwrap();
+            for found in storage.list(ObjectKind::Packs).unwrap() {
+                storage.remove(ObjectKind::Packs, &found.name).unwrap();
             }
         });
         let err = pair.try_copy(&Options::default()).unwrap_err();
@@ -325,7 +327,7 @@ fn what_a_collection_is_about_to_take_is_brought_again() {
         pair.save(&[("a", 1, 400_000)]);
         pair.copy();
         let repo = pair.there();
-        let listed = pair.to.inner.list(Area::Packs).unwrap();
+        let listed = pair.to.inner.list(ObjectKind::Packs).unwrap();
         let condemned: Vec<PackId> = listed.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
         let record = GcRecord {
             by: cipher::new_id().unwrap(),
@@ -335,12 +337,12 @@ fn what_a_collection_is_about_to_take_is_brought_again() {
             purged: Vec::new(),
         };
         let name = format!("{:016x}", 1);
-        objects::create(&*pair.to, repo.ring(), sealed_object::GC, Area::Gc, &name, &record).unwrap();
+        objects::create(&*pair.to, repo.ring(), sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
         pair.save(&[("a", 1, 400_000), ("b", 2, 10)]);
         pair.copy();
-        condemned.iter().for_each(|id| pair.to.inner.remove(Area::Packs, &id.hex()).unwrap());
+        condemned.iter().for_each(|id| pair.to.inner.remove(ObjectKind::Packs, &id.hex()).unwrap());
         let done = format!("{:016x}.done", 1);
-        objects::create(&*pair.to, repo.ring(), sealed_object::GC_DONE, Area::Gc, &done, &()).unwrap();
+        objects::create(&*pair.to, repo.ring(), sealed_object::GC_DONE, ObjectKind::Gc, &done, &()).unwrap();
         let newest = snapshots::list(&pair.there()).unwrap().last().unwrap().id;
         let source = pair.library.path("src");
         assert_eq!(pair.library.differences(&pair.there(), newest, "src", &source), [] as [String; 0]);
@@ -352,7 +354,7 @@ fn a_key_that_stands_in_clear_opens_no_encrypted_repository() {
     let locked = Arc::new(Hooked::default());
     let options = InitOptions { password: Some("secret".to_owned().into()), ..InitOptions::default() };
     let locked = Repository::init(locked, &options).unwrap();
-    let open = InitOptions { kin: Some(Kin::of(&locked)), ..InitOptions::default() };
+    let open = InitOptions { kin: Some(SharedChunking::of(&locked)), ..InitOptions::default() };
     let err = Repository::init(Arc::new(Hooked::default()), &open).unwrap_err();
     assert!(matches!(err, Error::CannotInit { .. }), "{}", err.chain());
 }
@@ -365,13 +367,13 @@ fn what_a_collection_takes_of_the_snapshot_before_is_brought_again() {
     pair.library.write("src", &[("b", b"new")]);
     pair.library.backup("src", backup::Options::default());
     let ring = pair.there().ring().clone();
-    pair.to.before(Act::Create, Area::Sessions, |_, _| {});
-    pair.to.before(Act::Create, Area::Sessions, move |storage, _| {
-        let packs = storage.list(Area::Packs).unwrap();
+    pair.to.before(Act::Create, ObjectKind::Sessions, |_, _| {});
+    pair.to.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
+        let packs = storage.list(ObjectKind::Packs).unwrap();
         let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
         let (by, at) = (cipher::new_id().unwrap(), Time::now());
         let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
-        objects::create(storage, &ring, sealed_object::GC, Area::Gc, &format!("{:016x}", 1), &record)
+        objects::create(storage, &ring, sealed_object::GC, ObjectKind::Gc, &format!("{:016x}", 1), &record)
             .unwrap();
     });
     let report = pair.copy();

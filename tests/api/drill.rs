@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use snap_backup::run_log::{Journal, Record};
+use snap_backup::run_log::{Record, RunLog};
 
 use crate::support::{Outcome, Random, Sandbox, finish};
 
@@ -19,7 +19,7 @@ fn drill(sandbox: &Sandbox, args: &[&str]) -> Outcome {
 }
 
 fn last(sandbox: &Sandbox) -> Record {
-    Journal::new(sandbox.state()).read().unwrap().runs.pop().unwrap()
+    RunLog::new(sandbox.state()).read().unwrap().runs.pop().unwrap()
 }
 
 /// 20 files of 1000 bytes, none of them young when it is backed up.

@@ -16,12 +16,12 @@ use snap_backup::model::entry::{Content, Entry, Kind};
 use snap_backup::model::id::ChunkId;
 use snap_backup::ops::{backup, du, find, history, ls, stats};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::repo::walk::multi_walk;
-use snap_backup::repo::walk::multi_walk::{Tree, Version, Visitor};
-use snap_backup::repo::walk::snapshot_set::Past;
-use snap_backup::storage::{Area, Storage};
-use snap_backup::util::bitset::Numbers;
+use snap_backup::repo::walk::multi_walk::{EntryVersion, Tree, Visitor};
+use snap_backup::repo::walk::snapshot_set::SnapshotSet;
+use snap_backup::storage::{ObjectKind, Storage};
+use snap_backup::util::bitset::BitSet;
 use snap_backup::{Error, Result};
 
 use crate::support::Random;
@@ -77,7 +77,7 @@ impl Stage {
         self.storage.calls();
         work();
         let calls = self.storage.calls();
-        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs)).count()
+        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, ObjectKind::Packs)).count()
     }
 }
 
@@ -223,7 +223,7 @@ fn a_history_has_each_version_once_and_says_where_it_ends() {
         stage.backup();
     }
     let versions = |report: &history::Report| {
-        let each = |version: &Version| (version.entry.size(), version.among.iter().collect::<Vec<_>>());
+        let each = |version: &EntryVersion| (version.entry.size(), version.among.iter().collect::<Vec<_>>());
         report.versions.iter().map(each).collect::<Vec<_>>()
     };
     let report = stage.history("/src/d//f/").unwrap();
@@ -252,7 +252,7 @@ fn what_is_damaged_in_one_snapshot_is_told_and_the_others_are_searched() {
     let added: Vec<String> = names(&stage).difference(&before).cloned().collect();
     assert!(!added.is_empty());
     for pack in added {
-        stage.storage.inner.remove(Area::Packs, &pack).unwrap();
+        stage.storage.inner.remove(ObjectKind::Packs, &pack).unwrap();
     }
     let options = find::Options { patterns: globs(&["f"]), ..find::Options::default() };
     let mut all = Vec::new();
@@ -268,7 +268,7 @@ fn what_is_damaged_in_one_snapshot_is_told_and_the_others_are_searched() {
 }
 
 fn names(stage: &Stage) -> BTreeSet<String> {
-    stage.storage.inner.list(Area::Packs).unwrap().into_iter().map(|found| found.name).collect()
+    stage.storage.inner.list(ObjectKind::Packs).unwrap().into_iter().map(|found| found.name).collect()
 }
 
 /// Not once for each snapshot that shares it; and where each has trees of its own in every directory on the way, each
@@ -300,7 +300,7 @@ fn each_block_of_trees_is_read_once_however_many_snapshots_share_it() {
     assert_eq!(stage.names(&["same"]).len(), 30);
 }
 
-fn du(stage: &Stage, options: &du::Options) -> BTreeMap<String, du::Sums> {
+fn du(stage: &Stage, options: &du::Options) -> BTreeMap<String, du::DirTotals> {
     let report = du::run(&stage.library.open(), options, &(), &AtomicBool::new(false)).unwrap();
     assert_eq!(report.missing, 0);
     let line = |line: du::Line| (String::from_utf8(line.path).unwrap(), line.sums);
@@ -355,7 +355,7 @@ fn du_of_a_part_counts_growth_and_what_is_unique_by_whole_snapshots() {
     fs::rename(stage.library.path("src/old/f"), stage.library.path("src/d/moved")).unwrap();
     stage.write(&[("d/new", &bytes(3))]);
     stage.backup();
-    let choice = |selector: &str| Choice { selectors: owned(&[selector]), ..Choice::default() };
+    let choice = |selector: &str| SnapshotQuery { selectors: owned(&[selector]), ..SnapshotQuery::default() };
     let one = du(&stage, &du::Options { choice: choice("latest:/src/d/"), ..du::Options::default() });
     near(one["src/d"].stored, 300_000);
     assert_eq!((one["src/d"].size, one["src/d"].files, one.len()), (300_000, 3, 1));
@@ -381,8 +381,10 @@ fn du_of_a_part_counts_growth_and_what_is_unique_by_whole_snapshots() {
     let none = failed(du::Options { choice: choice("latest:none"), ..du::Options::default() });
     assert!(matches!(none, Error::NotFound { .. }));
     let selectors = owned(&["latest:src/d", "latest~1:src/old"]);
-    let two =
-        failed(du::Options { choice: Choice { selectors, ..Choice::default() }, ..du::Options::default() });
+    let two = failed(du::Options {
+        choice: SnapshotQuery { selectors, ..SnapshotQuery::default() },
+        ..du::Options::default()
+    });
     assert!(matches!(two, Error::Usage(_)));
 }
 
@@ -400,25 +402,25 @@ fn a_file_with_several_names_counts_once() {
 /// Notes all that it is told.
 #[derive(Default)]
 struct Notes {
-    told: BTreeMap<Vec<u8>, Vec<Version>>,
+    told: BTreeMap<Vec<u8>, Vec<EntryVersion>>,
     pieces: Vec<ChunkId>,
     order: Vec<Vec<u8>>,
     lost: usize,
 }
 
 impl Visitor for Notes {
-    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+    fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         assert!(self.told.insert(path.to_vec(), versions.to_vec()).is_none(), "told twice");
         self.order.push(path.to_vec());
         Ok(true)
     }
 
-    fn piece(&mut self, _: &[u8], id: &ChunkId, _: &Numbers) -> Result<()> {
+    fn piece(&mut self, _: &[u8], id: &ChunkId, _: &BitSet) -> Result<()> {
         self.pieces.push(*id);
         Ok(())
     }
 
-    fn lost(&mut self, _: &[u8], _: &Numbers, err: Error) -> Result<()> {
+    fn lost(&mut self, _: &[u8], _: &BitSet, err: Error) -> Result<()> {
         assert!(err.is_damage());
         self.lost += 1;
         Ok(())
@@ -467,7 +469,7 @@ fn write(repo: &Repository, chunks: &[(ChunkId, Vec<u8>)]) {
 }
 
 fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
-    let mut past = Past::of(repo, &(), &Choice::default()).unwrap();
+    let mut past = SnapshotSet::of(repo, &(), &SnapshotQuery::default()).unwrap();
     let mut trees: Vec<Tree> = Vec::new();
     for (number, root) in roots.iter().enumerate() {
         match trees.iter_mut().find(|tree| tree.id == *root) {
@@ -477,10 +479,11 @@ fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
     }
     let stop = AtomicBool::new(false);
     let mut bounds = past.bounds(&stop);
-    bounds.budget = snap_backup::repo::walk::dir_reader::Budget::of(&snap_backup::model::manifest::Counts {
-        files_new: 1_000_000,
-        ..Default::default()
-    });
+    bounds.budget =
+        snap_backup::repo::walk::dir_reader::WalkLimits::of(&snap_backup::model::manifest::Counts {
+            files_new: 1_000_000,
+            ..Default::default()
+        });
     let mut notes = Notes::default();
     multi_walk::walk(&mut past.reader, b"", trees, &mut notes, &mut bounds).unwrap();
     notes
@@ -528,7 +531,7 @@ proptest! {
             }
         }
         let told: BTreeMap<Vec<u8>, BTreeMap<u64, Vec<usize>>> = notes.told.into_iter().map(|(path, versions)| {
-            let each = |version: &Version| (version.entry.size(), version.among.iter().collect());
+            let each = |version: &EntryVersion| (version.entry.size(), version.among.iter().collect());
             (path, versions.iter().map(each).collect())
         }).collect();
         prop_assert_eq!(told, expected);
@@ -542,7 +545,7 @@ proptest! {
 #[test]
 fn an_index_that_lies_about_its_pieces_is_damage() {
     use serde_bytes::ByteBuf;
-    use snap_backup::codec::tree::dir::DirKid;
+    use snap_backup::codec::tree::dir::DirChild;
     let storage = Arc::new(Hooked::default());
     let library = Library::on(storage, None);
     let repo = library.open();
@@ -552,12 +555,12 @@ fn an_index_that_lies_about_its_pieces_is_damage() {
     };
     let (ab, bc, cd) = (leaf(&["a", "b"]), leaf(&["b", "c"]), leaf(&["c", "d"]));
     let index = |kids: &[(&str, ChunkId, u64)]| {
-        let kid = |(first, id, entries): &(&str, ChunkId, u64)| DirKid {
+        let kid = |(first, id, entries): &(&str, ChunkId, u64)| DirChild {
             first: ByteBuf::from(first.as_bytes()),
             id: *id,
             entries: *entries,
         };
-        let kids: Vec<DirKid> = kids.iter().map(kid).collect();
+        let kids: Vec<DirChild> = kids.iter().map(kid).collect();
         let bytes = [vec![2], postcard_of(&kids)].concat();
         let id = repo.namer().name(ChunkType::Tree, &bytes);
         write(&repo, &[(id, bytes)]);
@@ -584,7 +587,7 @@ fn an_index_that_lies_about_its_pieces_is_damage() {
 }
 
 /// Lists of kids as postcard writes them.
-fn postcard_of(kids: &[snap_backup::codec::tree::dir::DirKid]) -> Vec<u8> {
+fn postcard_of(kids: &[snap_backup::codec::tree::dir::DirChild]) -> Vec<u8> {
     let mut bytes = vec![kids.len() as u8];
     for kid in kids {
         bytes.push(kid.first.len() as u8);

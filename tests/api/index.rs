@@ -13,16 +13,16 @@ use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::id::ChunkId;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, check, forget, gc};
-use snap_backup::repo::index::catalog::Limits;
+use snap_backup::repo::index::catalog::IndexLimits;
 use snap_backup::repo::index::{ChunkAt, Index};
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
-use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 const CHUNKS: u64 = 6000;
 /// Six thousand chunks are several runs, and hardly a table stays at hand.
-const SMALL: Limits = Limits { rows: 1000, tables: 64 << 10, before_sieve: 10 };
+const SMALL: IndexLimits = IndexLimits { rows: 1000, tables: 64 << 10, before_sieve: 10 };
 
 /// A repository in memory, and a cache for it.
 struct Store {
@@ -48,15 +48,15 @@ impl Store {
         self.home.path().join("cache")
     }
 
-    fn open(&self, limits: Limits) -> Repository {
-        let access = Access { password: None, cache: Some(self.cache()), ..Access::default() };
+    fn open(&self, limits: IndexLimits) -> Repository {
+        let access = OpenOptions { password: None, cache: Some(self.cache()), ..OpenOptions::default() };
         let mut repo = Repository::open(self.storage.clone(), &access).unwrap();
         repo.set_limits(limits);
         repo
     }
 
     fn without_cache(&self) -> Repository {
-        Repository::open(self.storage.clone(), &Access::default()).unwrap()
+        Repository::open(self.storage.clone(), &OpenOptions::default()).unwrap()
     }
 
     /// The view's values, through sled itself.
@@ -102,12 +102,12 @@ impl Store {
     }
 
     fn packs(&self) -> Vec<String> {
-        self.storage.list(Area::Packs).unwrap().into_iter().map(|found| found.name).collect()
+        self.storage.list(ObjectKind::Packs).unwrap().into_iter().map(|found| found.name).collect()
     }
 }
 
 fn load(repo: &Repository) -> Index {
-    Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap()
+    Index::load(repo, RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap()
 }
 
 /// Every chunk is found where its pack's table has it, and no other.
@@ -149,10 +149,10 @@ fn a_pack_that_is_gone_or_of_another_length_does_not_count() {
     load(&store.open(SMALL));
     let packs = store.packs();
     let before = load(&store.open(SMALL)).chunks();
-    store.storage.remove(Area::Packs, &packs[0]).unwrap();
-    let mut bytes = store.storage.get(Area::Packs, &packs[1]).unwrap();
+    store.storage.remove(ObjectKind::Packs, &packs[0]).unwrap();
+    let mut bytes = store.storage.get(ObjectKind::Packs, &packs[1]).unwrap();
     bytes.push(0);
-    store.storage.put(Area::Packs, &packs[1], bytes);
+    store.storage.put(ObjectKind::Packs, &packs[1], bytes);
     let repo = store.open(SMALL);
     let index = load(&repo);
     assert_eq!(index.unreadable.len(), 1);
@@ -169,7 +169,7 @@ fn a_pack_that_is_gone_or_of_another_length_does_not_count() {
 #[test]
 fn what_only_begins_like_a_chunk_is_not_taken_for_it() {
     let store = Store::with_chunks();
-    for limits in [SMALL, Limits::default()] {
+    for limits in [SMALL, IndexLimits::default()] {
         let repo = store.open(limits);
         let index = load(&repo);
         for number in 0..CHUNKS {
@@ -303,8 +303,8 @@ fn whoever_reads_leaves_the_view_to_the_next() {
     load(&store.open(SMALL));
     let first = store.open(SMALL);
     let index = load(&first);
-    for found in store.storage.list(Area::Packs).unwrap() {
-        store.storage.put(Area::Packs, &found.name, vec![0; found.len as usize]);
+    for found in store.storage.list(ObjectKind::Packs).unwrap() {
+        store.storage.put(ObjectKind::Packs, &found.name, vec![0; found.len as usize]);
     }
     let second = store.open(SMALL);
     let beside = load(&second);
@@ -333,7 +333,7 @@ fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
         fs::write(source.join(format!("a{number:04}")), &bytes).unwrap();
         fs::write(source.join(format!("b{number:04}")), &bytes).unwrap();
     }
-    let repo = store.open(Limits { rows: 300, ..SMALL });
+    let repo = store.open(IndexLimits { rows: 300, ..SMALL });
     let options = backup::Options { sources: vec![source], ..backup::Options::default() };
     let stop = Arc::new(AtomicBool::new(false));
     let summary = Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
@@ -396,7 +396,7 @@ fn forget_and_collect(store: &Store, repo: &Repository) -> (u64, u64, u64) {
 
 #[test]
 fn collecting_from_runs_comes_to_the_same_as_from_memory() {
-    let outcomes = [SMALL, Limits::default()].map(|limits| {
+    let outcomes = [SMALL, IndexLimits::default()].map(|limits| {
         let store = Store::new();
         let repo = store.open(limits);
         forget_and_collect(&store, &repo)
@@ -409,11 +409,11 @@ fn collecting_from_runs_comes_to_the_same_as_from_memory() {
 #[test]
 fn tables_of_many_small_packs_do_not_stay_in_memory() {
     let store = Store::new();
-    let limits = Limits { rows: 1600, ..Limits::default() };
+    let limits = IndexLimits { rows: 1600, ..IndexLimits::default() };
     scale::make(&store.open(limits), Shape { per_pack: 1, packs: 300, per_file: 1, ..Shape::of(300) });
     assert_eq!(store.files("rows"), Vec::<PathBuf>::new());
     let repo = store.open(limits);
-    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
     let index = Index::load(&repo, sight).unwrap();
     let found = (0..300)
         .filter(|number| index.find(ChunkType::Data, &scale::chunk_id(&repo, *number)).unwrap().is_some());

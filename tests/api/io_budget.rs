@@ -11,11 +11,11 @@ use snap_backup::Result;
 use snap_backup::model::manifest::{Counts, SnapshotKind};
 use snap_backup::ops::backup::{Backup, Options};
 use snap_backup::repo::index::Index;
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
-use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -44,38 +44,38 @@ impl Storage for Counting {
     fn location(&self) -> String {
         "counting".into()
     }
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.list(area)
     }
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.read(area, name, limit)
     }
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.tree_reads.fetch_add(1, Ordering::Relaxed);
         self.inner.read_range(area, name, offset, out)
     }
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.inner.create(area, name, parts)
     }
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.inner.create_held(area, name, bytes)
     }
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.inner.replace(area, name, bytes)
     }
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         self.inner.is_held(area, name)
     }
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.inner.remove(area, name)
     }
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         self.inner.sync(area)
     }
 }
@@ -103,7 +103,7 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
     drop(first);
 
     storage.take();
-    let access = Access { password: Some("p".to_owned().into()), cache, ..Access::default() };
+    let access = OpenOptions { password: Some("p".to_owned().into()), cache, ..OpenOptions::default() };
     let repo = Repository::open(storage.clone(), &access).unwrap();
     let again = Backup::begin(options.clone(), None, &stop).unwrap().run(&repo, &()).unwrap();
     let (reads, tree_reads, writes) = storage.take();
@@ -267,11 +267,11 @@ fn a_machine_that_knows_nothing_reads_each_table_once_and_several_at_a_time() {
         library.write("src", &[("file", &Random::new(seed).bytes(50_000))]);
         library.backup("src", Options::default());
     }
-    let packs = storage.inner.list(Area::Packs).unwrap().len();
+    let packs = storage.inner.list(ObjectKind::Packs).unwrap().len();
     let together = Arc::new((Mutex::new(0), Condvar::new()));
     for _ in 0..2 {
         let together = together.clone();
-        storage.before(Act::Read, Area::Packs, move |_, _| {
+        storage.before(Act::Read, ObjectKind::Packs, move |_, _| {
             let mut here = together.0.lock().unwrap();
             *here += 1;
             together.1.notify_all();
@@ -281,12 +281,12 @@ fn a_machine_that_knows_nothing_reads_each_table_once_and_several_at_a_time() {
         });
     }
     storage.calls();
-    let stranger = Repository::open(storage.clone(), &Access::default()).unwrap();
-    let sight = Sight::look(stranger.storage(), stranger.ring(), |_| Ok(())).unwrap();
+    let stranger = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
+    let sight = RepoState::look(stranger.storage(), stranger.ring(), |_| Ok(())).unwrap();
     let index = Index::load(&stranger, sight).unwrap();
     assert!(storage.is_spent());
     assert_eq!(index.packs().len(), packs);
     let reads =
-        storage.calls().into_iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs));
+        storage.calls().into_iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, ObjectKind::Packs));
     assert_eq!(reads.count(), packs);
 }

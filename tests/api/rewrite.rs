@@ -16,8 +16,8 @@ use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::rewrite::{Change, Report};
 use snap_backup::ops::{backup, forget, gc, ls, rewrite};
 use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::filter::Choice;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
+use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use crate::support::Random;
@@ -74,7 +74,7 @@ impl Stage {
     }
 
     fn trash(&self) -> usize {
-        self.storage.inner.list(Area::Trash).unwrap().len()
+        self.storage.inner.list(ObjectKind::Trash).unwrap().len()
     }
 }
 
@@ -130,7 +130,7 @@ fn what_was_taken_out_is_in_the_repository_no_more_once_the_old_ones_are_purged(
     let secret = Random::new(1).bytes(50_000);
     stage.backup(&[("keep", b"1"), ("secret", &secret)]);
     stage.backup(&[("keep", b"22")]);
-    let size = || stage.storage.inner.list(Area::Packs).unwrap().iter().map(|one| one.len).sum::<u64>();
+    let size = || stage.storage.inner.list(ObjectKind::Packs).unwrap().iter().map(|one| one.len).sum::<u64>();
     let before = size();
     stage.rewrite(&without(&["/src/secret"]));
     stage.gc();
@@ -208,9 +208,9 @@ fn the_new_one_stands_before_the_old_one_goes() {
     let stage = Stage::new();
     let old = stage.backup(&[("a", b"1"), ("b", b"2")]);
     let there = Arc::downgrade(&stage);
-    stage.storage.before(Act::Create, Area::Trash, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Trash, move |storage, _| {
         let names: Vec<String> =
-            storage.list(Area::Snapshots).unwrap().into_iter().map(|one| one.name).collect();
+            storage.list(ObjectKind::Snapshots).unwrap().into_iter().map(|one| one.name).collect();
         assert_eq!(names.len(), 2, "{names:?}");
         assert!(names.contains(&old.hex()));
         let stage = there.upgrade().unwrap();
@@ -228,13 +228,13 @@ fn what_somebody_else_forgets_meanwhile_stays_forgotten() {
     let old = stage.backup(&[("a", b"22")]);
     let there = Arc::downgrade(&stage);
     // The old one is forgotten right before the new one is committed.
-    stage.storage.before(Act::Create, Area::Snapshots, move |_, _| {
+    stage.storage.before(Act::Create, ObjectKind::Snapshots, move |_, _| {
         let stage = there.upgrade().unwrap();
         let selectors = vec![old.hex()];
         let options = forget::Options { selectors, allow_remove_all: true, ..forget::Options::default() };
         forget::run(&stage.library.open(), &options).unwrap();
     });
-    let choice = Choice { selectors: vec![old.hex()], ..Choice::default() };
+    let choice = SnapshotQuery { selectors: vec![old.hex()], ..SnapshotQuery::default() };
     let report = stage.rewrite(&rewrite::Options { choice, ..without(&["a"]) });
     assert!(stage.storage.is_spent());
     assert_eq!((report.rewritten.len(), report.rewritten[0].new), (1, None));
@@ -249,14 +249,14 @@ fn a_snapshot_that_is_collected_meanwhile_is_not_brought_back_with_holes() {
     let old = stage.backup(&[("a", &Random::new(1).bytes(50_000))]);
     let there = Arc::downgrade(&stage);
     // Forgotten and purged between the choice and the session that commits.
-    stage.storage.before(Act::Create, Area::Sessions, |_, _| {});
-    stage.storage.before(Act::Create, Area::Sessions, move |_, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, |_, _| {});
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |_, _| {
         let stage = there.upgrade().unwrap();
         let selectors = vec![old.hex()];
         let options = forget::Options { selectors, allow_remove_all: true, ..forget::Options::default() };
         forget::run(&stage.library.open(), &options).unwrap();
     });
-    let choice = Choice { selectors: vec![old.hex()], ..Choice::default() };
+    let choice = SnapshotQuery { selectors: vec![old.hex()], ..SnapshotQuery::default() };
     let change = Change { add_tags: vec!["x".into()], ..Change::default() };
     let report = stage.rewrite(&rewrite::Options { choice, ..saying(change) });
     assert!(stage.storage.is_spent());
@@ -272,16 +272,16 @@ fn trees_that_are_gone_before_the_commit_are_missed() {
     let stage = Stage::new();
     let old = stage.backup(&[("a", b"1"), ("b", b"2")]);
     let packs = |storage: &dyn Storage| -> Vec<String> {
-        storage.list(Area::Packs).unwrap().into_iter().map(|one| one.name).collect()
+        storage.list(ObjectKind::Packs).unwrap().into_iter().map(|one| one.name).collect()
     };
     let before = packs(&*stage.storage.inner);
     // The reader, the writer of trees, the one who commits.
-    stage.storage.before(Act::Create, Area::Sessions, |_, _| {});
-    stage.storage.before(Act::Create, Area::Sessions, |_, _| {});
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, |_, _| {});
+    stage.storage.before(Act::Create, ObjectKind::Sessions, |_, _| {});
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         let new: Vec<String> = packs(storage).into_iter().filter(|name| !before.contains(name)).collect();
         assert!(!new.is_empty());
-        new.iter().for_each(|name| storage.remove(Area::Packs, name).unwrap());
+        new.iter().for_each(|name| storage.remove(ObjectKind::Packs, name).unwrap());
     });
     assert!(matches!(stage.try_rewrite(&without(&["a"])), Err(Error::Refused(_))));
     assert!(stage.storage.is_spent());
@@ -294,7 +294,7 @@ fn a_pinned_snapshot_is_forgotten_by_name_with_force_alone() {
     let stage = Stage::new();
     let first = stage.backup(&[("a", b"1")]);
     stage.backup(&[("a", b"22")]);
-    let choice = Choice { selectors: vec![first.hex()], ..Choice::default() };
+    let choice = SnapshotQuery { selectors: vec![first.hex()], ..SnapshotQuery::default() };
     let pin = Change { pinned: Some(true), ..Change::default() };
     let pinned = stage.rewrite(&rewrite::Options { choice, ..saying(pin) }).rewritten[0].new.unwrap();
     let forget = |force: bool| {

@@ -6,12 +6,12 @@ use std::io::Write;
 use std::process::Stdio;
 
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, History, Journal, LIMIT, Record, State};
+use snap_backup::run_log::{Ending, History, LIMIT, Record, RunLog, State};
 
 use crate::support::{Sandbox, finish};
 
 fn history(sandbox: &Sandbox) -> History {
-    Journal::new(sandbox.state()).read().unwrap()
+    RunLog::new(sandbox.state()).read().unwrap()
 }
 
 fn last(sandbox: &Sandbox) -> Record {
@@ -145,7 +145,7 @@ fn what_this_machine_keeps_stays_out_of_a_backup_of_home() {
 #[test]
 fn a_crowd_writes_whole_lines_and_the_file_stays_short_without_forgetting_what_counts() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::new(dir.path());
+    let journal = RunLog::new(dir.path());
     let record = |verb: &str, number: u64, ending: Ending| {
         let mut record = Record::new(verb, &format!("/repo/{verb}"));
         record.start = Time { sec: 1_700_000_000 + i64::try_from(number).unwrap(), nanos: 0 };

@@ -8,7 +8,7 @@ use jiff::civil::{DateTime, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use snap_backup::ops::schedule::cron::Cron;
-use snap_backup::ops::schedule::scheduler::{Agenda, End, Job, Skip, State, Step};
+use snap_backup::ops::schedule::scheduler::{End, Job, Scheduler, Skip, State, Step};
 
 fn zone() -> TimeZone {
     TimeZone::get("Europe/Berlin").unwrap()
@@ -61,7 +61,7 @@ impl World {
 
     fn tick(
         &mut self,
-        agenda: &mut Agenda,
+        agenda: &mut Scheduler,
         now: Timestamp,
         lasts: &dyn Fn(&str, Timestamp) -> SignedDuration,
     ) {
@@ -84,7 +84,7 @@ impl World {
     /// Lets the clock go on to `end`, from one thing that happens to the next.
     fn run(
         &mut self,
-        agenda: &mut Agenda,
+        agenda: &mut Scheduler,
         mut now: Timestamp,
         end: Timestamp,
         lasts: &dyn Fn(&str, Timestamp) -> SignedDuration,
@@ -141,13 +141,13 @@ fn in_a_year_every_time_is_run_for_once() {
         "full" => SignedDuration::from_hours(3),
         _ => SignedDuration::from_mins(2),
     };
-    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
     let mut world = World::default();
     world.run(&mut agenda, from, asleep.0, &lasts);
     assert!(world.running.is_empty());
     // The machine is off, not only asleep: what is remembered is all that there is.
     let states: BTreeMap<String, State> = agenda.states().clone();
-    let mut agenda = Agenda::new(jobs, states, asleep.1, "seed");
+    let mut agenda = Scheduler::new(jobs, states, asleep.1, "seed");
     world.run(&mut agenda, asleep.1, to, &lasts);
 
     let weekday = |civil: DateTime| civil.weekday().to_sunday_zero_offset();
@@ -187,7 +187,7 @@ fn jobs_of_one_repository_wait_for_each_other_in_the_order_of_their_times() {
     let from = at(date(2028, 1, 2).at(0, 0, 0, 0));
     let jobs =
         vec![job("later", "a", "20 1 * * *"), job("long", "a", "0 1 * * *"), job("other", "b", "30 1 * * *")];
-    let mut agenda = Agenda::new(jobs, BTreeMap::new(), from, "seed");
+    let mut agenda = Scheduler::new(jobs, BTreeMap::new(), from, "seed");
     let mut world = World::default();
     let lasts = |name: &str, _: Timestamp| SignedDuration::from_mins(if name == "long" { 60 } else { 1 });
     world.run(&mut agenda, from, at(date(2028, 1, 2).at(12, 0, 0, 0)), &lasts);
@@ -203,7 +203,7 @@ fn jobs_of_one_repository_wait_for_each_other_in_the_order_of_their_times() {
 fn what_was_missed_is_left_alone_where_it_is_not_to_be_made_up_for() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![Job { catch_up: false, ..job("a", "a", "0 2 * * *") }];
-    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
     let morning = at(date(2028, 1, 5).at(9, 0, 0, 0));
     let due = at(date(2028, 1, 5).at(2, 0, 0, 0));
     assert_eq!(agenda.tick(morning), [Step::Skip { job: 0, due, times: 3, why: Skip::Missed }]);
@@ -218,13 +218,13 @@ fn what_was_missed_is_left_alone_where_it_is_not_to_be_made_up_for() {
 fn what_was_cut_off_is_begun_again_and_counted_once() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![job("a", "a", "0 2 * * *")];
-    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
     assert_eq!(agenda.tick(due), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
     // The machine stops here: what was remembered before the start is all that is left.
     let left = serde_json::to_string(agenda.states()).unwrap();
     let morning = at(date(2028, 1, 3).at(9, 0, 0, 0));
-    let mut agenda = Agenda::new(jobs, serde_json::from_str(&left).unwrap(), morning, "seed");
+    let mut agenda = Scheduler::new(jobs, serde_json::from_str(&left).unwrap(), morning, "seed");
     assert_eq!(agenda.tick(morning), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
     assert_eq!(agenda.tick(morning), [], "it runs already");
     assert_eq!(agenda.finish("a", morning, End::Interrupted), None);
@@ -240,7 +240,7 @@ fn what_was_cut_off_is_begun_again_and_counted_once() {
 #[test]
 fn a_failure_is_tried_again_after_ever_longer_waits_and_then_no_more() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
-    let mut agenda = Agenda::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::new(), from, "seed");
+    let mut agenda = Scheduler::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::new(), from, "seed");
     let mut now = at(date(2028, 1, 3).at(2, 0, 0, 0));
     let mut waits = Vec::new();
     for attempt in 1..=4 {
@@ -260,7 +260,7 @@ fn a_failure_is_tried_again_after_ever_longer_waits_and_then_no_more() {
 fn a_new_time_takes_the_place_of_a_retry() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![Job { retry_wait: Duration::from_secs(7200), ..job("a", "a", "0 * * * *") }];
-    let mut agenda = Agenda::new(jobs, BTreeMap::new(), from, "seed");
+    let mut agenda = Scheduler::new(jobs, BTreeMap::new(), from, "seed");
     let one = at(date(2028, 1, 3).at(1, 0, 0, 0));
     assert_eq!(agenda.tick(one).len(), 1);
     assert!(agenda.finish("a", one, End::Failed).is_some());
@@ -276,7 +276,7 @@ fn jitter_puts_off_by_less_than_it_says_and_always_by_the_same() {
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
     let start_of = |seed: &str| {
         let jobs = vec![Job { jitter: Duration::from_secs(600), ..job("a", "a", "0 2 * * *") }];
-        let mut agenda = Agenda::new(jobs, BTreeMap::new(), from, seed);
+        let mut agenda = Scheduler::new(jobs, BTreeMap::new(), from, seed);
         let start = agenda.next(from).unwrap();
         assert_eq!(agenda.tick(start - SignedDuration::from_secs(1)), []);
         assert!(matches!(agenda.tick(start)[..], [Step::Start { due: said, .. }] if said == due));
@@ -294,7 +294,7 @@ fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
     let now = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let ahead = State { handled: at(date(2031, 1, 1).at(0, 0, 0, 0)), open: None };
     let mut agenda =
-        Agenda::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::from([("a".to_owned(), ahead)]), now, "");
+        Scheduler::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::from([("a".to_owned(), ahead)]), now, "");
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
     assert_eq!(agenda.next(now), Some(due));
     assert_eq!(agenda.tick(due).len(), 1);
@@ -303,7 +303,7 @@ fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
 #[test]
 fn other_jobs_leave_alone_what_runs() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
-    let mut agenda = Agenda::new(vec![job("a", "x", "0 1 * * *")], BTreeMap::new(), from, "");
+    let mut agenda = Scheduler::new(vec![job("a", "x", "0 1 * * *")], BTreeMap::new(), from, "");
     let one = at(date(2028, 1, 3).at(1, 0, 0, 0));
     assert_eq!(agenda.tick(one).len(), 1);
     agenda.replace(vec![job("a", "x", "30 1 * * *"), job("b", "x", "15 1 * * *")], one);
@@ -335,7 +335,7 @@ fn default_jobs() -> Vec<Job> {
 
 /// Every job that starts when the machine comes back at `now`, in order.
 fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec<String> {
-    let mut agenda = Agenda::new(jobs.to_vec(), BTreeMap::new(), gap_began, "seed");
+    let mut agenda = Scheduler::new(jobs.to_vec(), BTreeMap::new(), gap_began, "seed");
     let mut starts = Vec::new();
     loop {
         let started: Vec<String> = agenda
@@ -378,7 +378,7 @@ fn backups_that_become_due_do_not_hold_a_cleanup_back_for_ever() {
         job("cleanup", "one", "10 0 * * *"),
     ];
     let begin = at(date(2027, 5, 3).at(0, 0, 0, 0));
-    let mut agenda = Agenda::new(jobs.clone(), BTreeMap::new(), later(begin, -1), "seed");
+    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), later(begin, -1), "seed");
     let mut starts: Vec<String> = Vec::new();
     for half_hour in 0..6 {
         let now = later(begin, half_hour * 1800);

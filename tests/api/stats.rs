@@ -13,11 +13,11 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::stats::Report;
 use snap_backup::ops::{backup, forget, gc, stats};
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
-use snap_backup::repo::snapshots::filter::Choice;
-use snap_backup::repo::walk::ref_graph::Amount;
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
+use snap_backup::repo::walk::ref_graph::ChunkTotals;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -70,31 +70,31 @@ impl Stage {
     /// Bytes of packs after a collection, done to a copy.
     fn bytes_if_collected(&self) -> u64 {
         let copy = Arc::new(MemoryStorage::default());
-        for area in Area::ALL {
+        for area in ObjectKind::ALL {
             for found in self.storage.inner.list(area).unwrap() {
                 copy.put(area, &found.name, self.storage.inner.get(area, &found.name).unwrap());
             }
         }
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-        let repo = Repository::open(copy.clone(), &Access::default()).unwrap();
+        let repo = Repository::open(copy.clone(), &OpenOptions::default()).unwrap();
         gc::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
-        copy.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+        copy.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 
     fn stats(&self, selectors: &[&str]) -> Report {
         let selectors = selectors.iter().map(|one| (*one).to_owned()).collect();
-        let options = stats::Options { choice: Choice { selectors, ..Choice::default() } };
+        let options = stats::Options { choice: SnapshotQuery { selectors, ..SnapshotQuery::default() } };
         stats::run(&self.library.open(), &options, &AtomicBool::new(false)).unwrap()
     }
 
     fn bytes(&self) -> u64 {
-        self.storage.inner.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+        self.storage.inner.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 }
 
-fn sum<'a>(amounts: impl Iterator<Item = &'a Amount>) -> Amount {
-    amounts.fold(Amount::default(), |mut sum, amount| {
+fn sum<'a>(amounts: impl Iterator<Item = &'a ChunkTotals>) -> ChunkTotals {
+    amounts.fold(ChunkTotals::default(), |mut sum, amount| {
         sum.add(*amount);
         sum
     })
@@ -106,7 +106,7 @@ fn shared_chunks_belong_to_the_first_and_are_unique_to_none() {
     stage.backup("a", &[1, 2]);
     stage.backup("b", &[2, 3]);
     let report = stage.stats(&[]);
-    let plain = |amount: &Amount| amount.plain / 50_000;
+    let plain = |amount: &ChunkTotals| amount.plain / 50_000;
     let found: Vec<_> = report.lines.iter().map(|line| (plain(&line.added), plain(&line.unique))).collect();
     assert_eq!(found, [(2, 1), (1, 1)]);
     assert_eq!((report.files, report.raw, report.missing), (4, 200_000, 0));
@@ -121,7 +121,7 @@ fn an_empty_repository_counts_as_nothing() {
     let report = Stage::new().stats(&[]);
     assert_eq!(
         (report.lines.len(), report.needed, report.packs),
-        (0, Amount::default(), stats::Packs::default())
+        (0, ChunkTotals::default(), stats::Packs::default())
     );
 }
 
@@ -130,7 +130,7 @@ fn a_backup_that_commits_meanwhile_is_no_damage() {
     let stage = Arc::new(Stage::new());
     stage.backup("a", &[1]);
     let other = Arc::downgrade(&stage);
-    stage.storage.before(Act::List, Area::Snapshots, move |_, _| {
+    stage.storage.before(Act::List, ObjectKind::Snapshots, move |_, _| {
         other.upgrade().unwrap().backup("b", &[2]);
     });
     let report = stage.stats(&[]);
@@ -146,7 +146,7 @@ fn each_distinct_tree_is_read_once() {
         stage.storage.calls();
         stage.stats(&[]);
         let calls = stage.storage.calls();
-        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs)).count()
+        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, ObjectKind::Packs)).count()
     };
     stage.backup("src", &(0..40).collect::<Vec<u64>>());
     let one = reads();
@@ -165,12 +165,12 @@ fn each_distinct_tree_is_read_once() {
 fn a_missing_file_chunk_is_counted_and_a_missing_tree_is_named() {
     let stage = Stage::new();
     let id = stage.backup("src", &[1]);
-    let packs = stage.storage.inner.list(Area::Packs).unwrap();
+    let packs = stage.storage.inner.list(ObjectKind::Packs).unwrap();
     let biggest = packs.iter().max_by_key(|found| found.len).unwrap();
-    stage.storage.inner.remove(Area::Packs, &biggest.name).unwrap();
+    stage.storage.inner.remove(ObjectKind::Packs, &biggest.name).unwrap();
     assert!(stage.stats(&[]).missing > 0);
     for found in packs {
-        stage.storage.inner.remove(Area::Packs, &found.name).unwrap();
+        stage.storage.inner.remove(ObjectKind::Packs, &found.name).unwrap();
     }
     let failed = stats::run(&stage.library.open(), &stats::Options::default(), &AtomicBool::new(false));
     let Err(Error::Missing { what }) = failed else { panic!("{failed:?}") };

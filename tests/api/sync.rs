@@ -16,7 +16,7 @@ use snap_backup::ops::sync::{Options, Report};
 use snap_backup::ops::{backup, forget, sync};
 use snap_backup::repo::objects;
 use snap_backup::storage::mirror::Mirrored;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -54,26 +54,30 @@ impl Pair {
         self.try_sync().unwrap_or_else(|err| panic!("{}", err.chain()))
     }
 
-    fn names(storage: &Hooked, area: Area) -> Vec<String> {
+    fn names(storage: &Hooked, area: ObjectKind) -> Vec<String> {
         storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
     }
 
     /// All that makes the repository is the same in both, byte for byte.
     fn assert_equal(&self) {
-        for area in [Area::Config, Area::Keys, Area::Packs, Area::Snapshots] {
+        for area in [ObjectKind::Config, ObjectKind::Keys, ObjectKind::Packs, ObjectKind::Snapshots] {
             let of = |storage: &Hooked| -> BTreeMap<String, Vec<u8>> {
                 let bytes = |name: String| (name.clone(), storage.inner.get(area, &name).unwrap());
                 Self::names(storage, area).into_iter().map(bytes).collect()
             };
             assert!(of(&self.from) == of(&self.to), "{}", area.folder());
         }
-        assert_eq!(Self::names(&self.to, Area::Sessions), [] as [String; 0], "a session was left behind");
+        assert_eq!(
+            Self::names(&self.to, ObjectKind::Sessions),
+            [] as [String; 0],
+            "a session was left behind"
+        );
     }
 }
 
-fn fence(storage: &dyn Storage, ring: &snap_backup::codec::crypto::cipher::Ring, name: &str) {
+fn fence(storage: &dyn Storage, ring: &snap_backup::codec::crypto::cipher::CipherSuite, name: &str) {
     let fence = Fence { by: cipher::new_id().unwrap(), gc: 1, at: Time::now() };
-    objects::create(storage, ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
+    objects::create(storage, ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
 }
 
 #[test]
@@ -90,8 +94,11 @@ fn a_second_copy_is_the_same_object_for_object_and_then_nothing_is_left_to_do() 
     pair.to.calls();
     let third = pair.sync();
     assert_eq!((third.packs, third.snapshots), (0, 0));
-    let created =
-        pair.to.calls().into_iter().filter(|(act, area, _)| *act == Act::Create && *area != Area::Sessions);
+    let created = pair
+        .to
+        .calls()
+        .into_iter()
+        .filter(|(act, area, _)| *act == Act::Create && *area != ObjectKind::Sessions);
     assert_eq!(created.count(), 0);
 }
 
@@ -109,7 +116,7 @@ fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
         fence(pair.from.inner.as_ref(), &ring, &SnapshotId::new([9; 16]).hex());
         pair.to.far.store(far, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(pair.sync().snapshots, 1);
-        pair.from.inner.remove(Area::Snapshots, &SnapshotId::new([9; 16]).hex()).unwrap();
+        pair.from.inner.remove(ObjectKind::Snapshots, &SnapshotId::new([9; 16]).hex()).unwrap();
         pair.assert_equal();
         assert_eq!(pair.sync().snapshots, 0);
     }
@@ -120,7 +127,7 @@ fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
 fn what_is_damaged_there_is_set_aside_and_copied_again() {
     let ways: [fn(&mut Vec<u8>); 3] =
         [Vec::clear, |bytes| bytes.truncate(bytes.len() - 10), |bytes| bytes[50] ^= 0xff];
-    for area in [Area::Snapshots, Area::Keys, Area::Config] {
+    for area in [ObjectKind::Snapshots, ObjectKind::Keys, ObjectKind::Config] {
         for (way, damage) in ways.iter().enumerate() {
             let pair = Pair::with_password("x");
             pair.save("a", 1);
@@ -132,7 +139,7 @@ fn what_is_damaged_there_is_set_aside_and_copied_again() {
             let report = pair.sync();
             assert_eq!((report.objects_healed, report.snapshots), (1, 0), "{area:?} {way}");
             pair.assert_equal();
-            assert_eq!(pair.to.inner.get(Area::Quarantine, &name), Some(bytes), "{area:?} {way}");
+            assert_eq!(pair.to.inner.get(ObjectKind::Quarantine, &name), Some(bytes), "{area:?} {way}");
             assert_eq!(pair.sync().objects_healed, 0);
         }
     }
@@ -140,7 +147,7 @@ fn what_is_damaged_there_is_set_aside_and_copied_again() {
 
 #[test]
 fn what_is_damaged_here_takes_the_place_of_nothing_there_and_is_told() {
-    for area in [Area::Snapshots, Area::Keys, Area::Config] {
+    for area in [ObjectKind::Snapshots, ObjectKind::Keys, ObjectKind::Config] {
         let pair = Pair::with_password("x");
         pair.save("a", 1);
         pair.sync();
@@ -154,7 +161,7 @@ fn what_is_damaged_here_takes_the_place_of_nothing_there_and_is_told() {
         let report = sync::run(&repo, &to, &Options::default(), &(), &AtomicBool::new(false)).unwrap();
         assert_eq!(pair.to.inner.get(area, &name), Some(whole), "{area:?}");
         // Of keys and configurations the whole one there is all that is asked for.
-        assert_eq!(report.is_whole(), area != Area::Snapshots, "{area:?}");
+        assert_eq!(report.is_whole(), area != ObjectKind::Snapshots, "{area:?}");
     }
 }
 
@@ -172,9 +179,9 @@ fn a_snapshot_that_another_run_forgot_there_is_no_damage() {
     .unwrap();
     pair.to.far.store(true, std::sync::atomic::Ordering::Relaxed);
     // It is listed, and then gone.
-    pair.to.before(Act::Read, Area::Snapshots, |_, _| ());
-    pair.to.before(Act::Read, Area::Snapshots, |storage, name| {
-        storage.remove(Area::Snapshots, name).unwrap();
+    pair.to.before(Act::Read, ObjectKind::Snapshots, |_, _| ());
+    pair.to.before(Act::Read, ObjectKind::Snapshots, |storage, name| {
+        storage.remove(ObjectKind::Snapshots, name).unwrap();
     });
     let (to, options): (Arc<dyn Storage>, _) = (pair.to.clone(), Options { delete: true, dry_run: false });
     let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
@@ -194,10 +201,11 @@ fn what_has_gone_here_goes_there_in_one_pass() {
     let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
     assert_eq!(report.forgotten, 11);
     let calls = pair.to.calls();
-    let count = |wanted: (Act, Area)| calls.iter().filter(|(act, area, _)| (*act, *area) == wanted).count();
-    assert_eq!(count((Act::Remove, Area::Snapshots)), 11);
-    assert_eq!(count((Act::Sync, Area::Snapshots)), 1, "{calls:?}");
-    assert_eq!(Pair::names(&pair.to, Area::Snapshots), [made[11].hex()]);
+    let count =
+        |wanted: (Act, ObjectKind)| calls.iter().filter(|(act, area, _)| (*act, *area) == wanted).count();
+    assert_eq!(count((Act::Remove, ObjectKind::Snapshots)), 11);
+    assert_eq!(count((Act::Sync, ObjectKind::Snapshots)), 1, "{calls:?}");
+    assert_eq!(Pair::names(&pair.to, ObjectKind::Snapshots), [made[11].hex()]);
 }
 
 /// What a cut connection left, or a file system that lost its end.
@@ -209,14 +217,14 @@ fn a_pack_of_another_length_there_is_set_aside_and_copied_again() {
         let pair = Pair::new();
         pair.save("a", 1);
         pair.sync();
-        let name = Pair::names(&pair.to, Area::Packs).remove(0);
-        let mut bytes = pair.to.inner.get(Area::Packs, &name).unwrap();
+        let name = Pair::names(&pair.to, ObjectKind::Packs).remove(0);
+        let mut bytes = pair.to.inner.get(ObjectKind::Packs, &name).unwrap();
         change(&mut bytes);
-        pair.to.inner.put(Area::Packs, &name, bytes.clone());
+        pair.to.inner.put(ObjectKind::Packs, &name, bytes.clone());
         let report = pair.sync();
         assert_eq!((report.packs, report.healed), (1, 1));
         pair.assert_equal();
-        assert_eq!(pair.to.inner.get(Area::Quarantine, &name), Some(bytes));
+        assert_eq!(pair.to.inner.get(ObjectKind::Quarantine, &name), Some(bytes));
         assert_eq!(pair.sync().packs, 0);
     }
 }
@@ -229,11 +237,11 @@ fn manifests_come_after_the_packs_that_they_need() {
     pair.save("b", 2);
     pair.to.calls();
     pair.sync();
-    let created: Vec<Area> =
+    let created: Vec<ObjectKind> =
         pair.to.calls().into_iter().filter(|call| call.0 == Act::Create).map(|call| call.1).collect();
-    let first = created.iter().position(|area| *area == Area::Snapshots).unwrap();
-    assert!(created.iter().skip(first).all(|area| *area != Area::Packs), "{created:?}");
-    assert!(created.iter().take(first).any(|area| *area == Area::Packs), "{created:?}");
+    let first = created.iter().position(|area| *area == ObjectKind::Snapshots).unwrap();
+    assert!(created.iter().skip(first).all(|area| *area != ObjectKind::Packs), "{created:?}");
+    assert!(created.iter().take(first).any(|area| *area == ObjectKind::Packs), "{created:?}");
 }
 
 #[test]
@@ -242,10 +250,10 @@ fn what_was_cut_short_goes_on_where_it_was() {
     pair.save("a", 1);
     pair.save("b", 2);
     pair.sync();
-    let packs = Pair::names(&pair.to, Area::Packs);
-    pair.to.inner.remove(Area::Packs, &packs[0]).unwrap();
-    let manifests = Pair::names(&pair.to, Area::Snapshots);
-    pair.to.inner.remove(Area::Snapshots, &manifests[1]).unwrap();
+    let packs = Pair::names(&pair.to, ObjectKind::Packs);
+    pair.to.inner.remove(ObjectKind::Packs, &packs[0]).unwrap();
+    let manifests = Pair::names(&pair.to, ObjectKind::Snapshots);
+    pair.to.inner.remove(ObjectKind::Snapshots, &manifests[1]).unwrap();
     let report = pair.sync();
     assert_eq!((report.packs, report.snapshots), (1, 1));
     pair.assert_equal();
@@ -254,7 +262,7 @@ fn what_was_cut_short_goes_on_where_it_was() {
 /// In place of a commit under the session's own name (W3).
 #[test]
 fn a_run_that_is_taken_for_dead_compares_everything_again() {
-    for before in [Area::Packs, Area::Snapshots] {
+    for before in [ObjectKind::Packs, ObjectKind::Snapshots] {
         let pair = Pair::new();
         pair.save("a", 1);
         pair.sync();
@@ -262,26 +270,26 @@ fn a_run_that_is_taken_for_dead_compares_everything_again() {
         let ring = pair.library.open().ring().clone();
         pair.to.before(Act::Create, before, move |storage, _| {
             // The collector has fenced the session, and swept what nobody there refers to.
-            let sessions = storage.list(Area::Sessions).unwrap();
+            let sessions = storage.list(ObjectKind::Sessions).unwrap();
             let own = sessions.iter().find(|found| !found.name.contains('.')).unwrap();
             fence(storage, &ring, &own.name);
-            for found in storage.list(Area::Packs).unwrap() {
-                storage.remove(Area::Packs, &found.name).unwrap();
+            for found in storage.list(ObjectKind::Packs).unwrap() {
+                storage.remove(ObjectKind::Packs, &found.name).unwrap();
             }
         });
         pair.to.calls();
         pair.sync();
-        if before == Area::Packs {
+        if before == ObjectKind::Packs {
             // It noticed before it brought a manifest that lacks everything.
             let created = pair.to.calls().into_iter().filter(|call| call.0 == Act::Create).map(|call| call.1);
-            let created: Vec<Area> = created.collect();
-            let last = created.iter().rposition(|area| *area == Area::Packs).unwrap();
-            assert!(!created[..last].contains(&Area::Snapshots), "{created:?}");
+            let created: Vec<ObjectKind> = created.collect();
+            let last = created.iter().rposition(|area| *area == ObjectKind::Packs).unwrap();
+            assert!(!created[..last].contains(&ObjectKind::Snapshots), "{created:?}");
         }
-        let packs = |storage: &Hooked| Pair::names(storage, Area::Packs);
+        let packs = |storage: &Hooked| Pair::names(storage, ObjectKind::Packs);
         assert_eq!(packs(&pair.from), packs(&pair.to), "{before:?}");
-        let there = Pair::names(&pair.to, Area::Snapshots);
-        assert!(Pair::names(&pair.from, Area::Snapshots).iter().all(|name| there.contains(name)));
+        let there = Pair::names(&pair.to, ObjectKind::Snapshots);
+        assert!(Pair::names(&pair.from, ObjectKind::Snapshots).iter().all(|name| there.contains(name)));
     }
 }
 
@@ -290,7 +298,7 @@ fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
     let pair = Pair::new();
     pair.save("a", 1);
     pair.sync();
-    let ids = Pair::names(&pair.to, Area::Packs);
+    let ids = Pair::names(&pair.to, ObjectKind::Packs);
     let record = GcRecord {
         by: cipher::new_id().unwrap(),
         at: Time::now(),
@@ -299,27 +307,28 @@ fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
         purged: Vec::new(),
     };
     let ring = pair.library.open().ring().clone();
-    objects::create(&*pair.to, &ring, sealed_object::GC, Area::Gc, &format!("{:016x}", 1), &record).unwrap();
+    objects::create(&*pair.to, &ring, sealed_object::GC, ObjectKind::Gc, &format!("{:016x}", 1), &record)
+        .unwrap();
     pair.save("b", 2);
     let err = pair.try_sync().unwrap_err();
     assert!(err.to_string().contains("run `snap gc` there first"), "{}", err.chain());
-    assert_eq!(Pair::names(&pair.to, Area::Snapshots).len(), 1);
+    assert_eq!(Pair::names(&pair.to, ObjectKind::Snapshots).len(), 1);
 }
 
 #[test]
 fn what_is_damaged_here_is_not_brought_there() {
     let pair = Pair::new();
     pair.save("a", 1);
-    let name = Pair::names(&pair.from, Area::Packs).remove(0);
-    let mut bytes = pair.from.inner.get(Area::Packs, &name).unwrap();
+    let name = Pair::names(&pair.from, ObjectKind::Packs).remove(0);
+    let mut bytes = pair.from.inner.get(ObjectKind::Packs, &name).unwrap();
     bytes[300] ^= 1;
-    pair.from.inner.put(Area::Packs, &name, bytes);
+    pair.from.inner.put(ObjectKind::Packs, &name, bytes);
     let report = pair.sync();
     assert_eq!(
         report.damaged.iter().map(|(id, _)| id.hex()).collect::<Vec<_>>(),
         std::slice::from_ref(&name)
     );
-    assert!(!Pair::names(&pair.to, Area::Packs).contains(&name));
+    assert!(!Pair::names(&pair.to, ObjectKind::Packs).contains(&name));
 }
 
 #[test]
@@ -337,8 +346,11 @@ fn a_mirrored_store_writes_each_pack_to_both_and_reads_none_for_the_second() {
     pair.from.calls();
     let report = pair.sync();
     assert_eq!((report.packs, report.snapshots), (0, 1));
-    let reads =
-        pair.from.calls().into_iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Packs));
+    let reads = pair
+        .from
+        .calls()
+        .into_iter()
+        .filter(|(act, area, _)| (*act, *area) == (Act::Read, ObjectKind::Packs));
     assert_eq!(reads.count(), 0, "a pack was read again");
     pair.assert_equal();
 }

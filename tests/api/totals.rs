@@ -7,7 +7,7 @@ use snap_backup::Result;
 use snap_backup::ops::{backup, repair, rewrite};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::Random;
 use crate::support::library::Library;
@@ -66,9 +66,9 @@ fn stage(name: &str, unit: &str, (expected, done): (u64, u64), (guessed, bytes):
 #[test]
 fn a_repair_of_snapshots_counts_those_that_it_follows_and_those_that_it_writes() {
     let (library, storage) = library();
-    for pack in storage.list(Area::Packs).unwrap() {
+    for pack in storage.list(ObjectKind::Packs).unwrap() {
         if pack.len > 8_000 {
-            storage.remove(Area::Packs, &pack.name).unwrap();
+            storage.remove(ObjectKind::Packs, &pack.name).unwrap();
         }
     }
     let stop = AtomicBool::new(false);

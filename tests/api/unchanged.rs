@@ -16,7 +16,7 @@ use snap_backup::ops::{backup, repair};
 use snap_backup::progress::Event;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 const OLD: i64 = 1_000_000_000;
 
@@ -54,7 +54,7 @@ fn begin_at(library: &Library, storage: &MemoryStorage, id: SnapshotId, started:
     (manifest.started, manifest.ended) = (started, started);
     let other = SnapshotId::new([3; 16]);
     assert!(snapshots::commit(&repo, other, &manifest).unwrap());
-    storage.remove(Area::Snapshots, &id.hex()).unwrap();
+    storage.remove(ObjectKind::Snapshots, &id.hex()).unwrap();
     other
 }
 
@@ -166,17 +166,18 @@ fn what_a_repair_could_not_save_is_read_again() {
     library.write("src", &[("f", &bytes)]);
     set_times(&library.path("src/f"), OLD, 0);
     library.backup("src", options());
-    let largest = storage.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
-    let mut pack = storage.get(Area::Packs, &largest).unwrap();
+    let largest =
+        storage.list(ObjectKind::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
+    let mut pack = storage.get(ObjectKind::Packs, &largest).unwrap();
     let middle = pack.len() / 2;
     pack[middle] ^= 1;
-    storage.put(Area::Packs, &largest, pack);
+    storage.put(ObjectKind::Packs, &largest, pack);
     let never = AtomicBool::new(false);
     let ids = vec![largest.clone()];
     let packs = repair::packs::Options { ids, ..repair::packs::Options::default() };
     assert!(repair::packs::run(&library.open(), &packs, &(), &never).unwrap().has_lost());
     assert_eq!(
-        storage.list(Area::Damage).unwrap().iter().map(|found| found.name.as_str()).collect::<Vec<_>>(),
+        storage.list(ObjectKind::Damage).unwrap().iter().map(|found| found.name.as_str()).collect::<Vec<_>>(),
         [largest.as_str()],
         "something is lost, and nothing says so any more"
     );
@@ -185,10 +186,10 @@ fn what_a_repair_could_not_save_is_read_again() {
     assert_eq!(repaired.unwrap().items.len(), 1);
     // Nobody looks at damage any more, and the parent is believed.
     storage
-        .list(Area::Damage)
+        .list(ObjectKind::Damage)
         .unwrap()
         .iter()
-        .for_each(|found| storage.remove(Area::Damage, &found.name).unwrap());
+        .for_each(|found| storage.remove(ObjectKind::Damage, &found.name).unwrap());
     assert_eq!(read(&library), 9 << 20);
     library.assert_restores(library.snapshots().last().copied(), "src");
     assert_eq!(read(&library), 0);

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use crate::support::{Random, Sandbox, torture};
 use rustix::fs::IFlags;
 use rustix::process::{Pid, Signal};
-use snap_backup::ops::mount::{Fault, Mount, Options, TOP};
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::ops::mount::{FsError, Mount, Options, TOP};
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::local::LocalStorage;
 
 /// What takes longer than this on any machine does not happen.
@@ -388,10 +388,10 @@ fn the_kernel_may_forget_what_is_too_much() {
     let names: Vec<String> = (0..40).map(|number| format!("d{}/f{number}", number % 4)).collect();
     names.iter().for_each(|name| sandbox.write(&[(name, name)]));
     sandbox.backup(&[]);
-    let access = Access {
+    let access = OpenOptions {
         password: Some(crate::support::PASSWORD.to_owned().into()),
         cache: None,
-        ..Access::default()
+        ..OpenOptions::default()
     };
     let repo = Repository::open(Arc::new(LocalStorage::new(sandbox.path("repo"))), &access).unwrap();
     let mount = Mount::open(&repo, Options::default(), Box::new(())).unwrap();
@@ -414,7 +414,7 @@ fn the_kernel_may_forget_what_is_too_much() {
         assert!(inodes.contains(&ino));
         // Once for this look-up, once for the first.
         mount.forget(ino, 2);
-        assert_eq!(mount.attributes(ino), Err(Fault::Stale));
+        assert_eq!(mount.attributes(ino), Err(FsError::Stale));
     }
     assert_eq!(mount.inodes(), all - 25);
     let again: Vec<u64> = names.iter().map(|name| find(&format!("{root}/{name}"))).collect();

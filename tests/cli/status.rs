@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde_json::Value;
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, Journal, Record};
+use snap_backup::run_log::{Ending, Record, RunLog};
 
 use crate::support::dates::{days, redate};
 use crate::support::{Outcome, PASSWORD, Sandbox, finish};
 
-fn journal(sandbox: &Sandbox) -> Journal {
-    Journal::new(sandbox.state())
+fn journal(sandbox: &Sandbox) -> RunLog {
+    RunLog::new(sandbox.state())
 }
 
 /// All that this machine remembers becomes so many hours older; its snapshot may have got another name for that.

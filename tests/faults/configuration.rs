@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use snap_backup::Error;
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 /// A repository whose second configuration wants parity.
-fn repository(password: Option<&str>) -> (Arc<MemoryStorage>, Access) {
+fn repository(password: Option<&str>) -> (Arc<MemoryStorage>, OpenOptions) {
     let storage = Arc::new(MemoryStorage::default());
     let password = password.map(|text| text.to_owned().into());
     let options = InitOptions { password: password.clone(), ..InitOptions::default() };
     let mut repo = Repository::init(storage.clone(), &options).unwrap();
     repo.set_parity(10).unwrap();
-    (storage, Access { password, ..Access::default() })
+    (storage, OpenOptions { password, ..OpenOptions::default() })
 }
 
-fn open(storage: &Arc<MemoryStorage>, access: &Access, at: usize) -> Result<Repository, Error> {
-    let whole = storage.get(Area::Config, "2").unwrap();
+fn open(storage: &Arc<MemoryStorage>, access: &OpenOptions, at: usize) -> Result<Repository, Error> {
+    let whole = storage.get(ObjectKind::Config, "2").unwrap();
     let mut bytes = whole.clone();
     bytes[at] ^= 0x55;
-    storage.put(Area::Config, "2", bytes);
+    storage.put(ObjectKind::Config, "2", bytes);
     let opened = Repository::open(storage.clone(), access);
-    storage.put(Area::Config, "2", whole);
+    storage.put(ObjectKind::Config, "2", whole);
     opened
 }
 
@@ -33,7 +33,7 @@ const FORMAT: std::ops::Range<usize> = 6..8;
 #[test]
 fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_and_that_is_told() {
     let (storage, access) = repository(None);
-    let len = storage.get(Area::Config, "2").unwrap().len();
+    let len = storage.get(ObjectKind::Config, "2").unwrap().len();
     for at in 0..len {
         match open(&storage, &access, at) {
             Ok(repo) => {
@@ -54,11 +54,11 @@ fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_an
 fn a_configuration_of_a_newer_format_is_not_passed_over() {
     for password in [None, Some("p")] {
         let (storage, access) = repository(password);
-        let mut bytes = storage.get(Area::Config, "2").unwrap();
+        let mut bytes = storage.get(ObjectKind::Config, "2").unwrap();
         bytes[6] = 2;
         // As a newer program may write it.
         *bytes.last_mut().unwrap() ^= 1;
-        storage.put(Area::Config, "2", bytes);
+        storage.put(ObjectKind::Config, "2", bytes);
         let opened = Repository::open(storage, &access);
         assert!(matches!(opened, Err(Error::NewerFormat { found: 2, .. })), "{opened:?}");
     }
@@ -67,26 +67,26 @@ fn a_configuration_of_a_newer_format_is_not_passed_over() {
 #[test]
 fn the_same_where_there_is_a_password() {
     let (storage, access) = repository(Some("p"));
-    let len = storage.get(Area::Config, "2").unwrap().len();
+    let len = storage.get(ObjectKind::Config, "2").unwrap().len();
     // The first bytes are the magic and lengths, then comes the repository's id; each try derives a key.
     for at in [0, 8, 12, 20, 30, 40, 50, 60, len - 40, len - 1] {
         let repo = open(&storage, &access, at).unwrap_or_else(|err| panic!("byte {at}: {}", err.chain()));
         assert_eq!(repo.config().generation, 1, "byte {at}");
     }
-    let wrong = Access { password: Some("q".to_owned().into()), ..Access::default() };
+    let wrong = OpenOptions { password: Some("q".to_owned().into()), ..OpenOptions::default() };
     assert!(matches!(Repository::open(storage.clone(), &wrong), Err(Error::WrongPassword { .. })));
-    assert!(matches!(Repository::open(storage, &Access::default()), Err(Error::NoPassword { .. })));
+    assert!(matches!(Repository::open(storage, &OpenOptions::default()), Err(Error::NoPassword { .. })));
 }
 
 #[test]
 fn a_new_configuration_goes_on_from_the_whole_one_under_a_new_number() {
     let (storage, access) = repository(None);
-    let mut bytes = storage.get(Area::Config, "2").unwrap();
+    let mut bytes = storage.get(ObjectKind::Config, "2").unwrap();
     *bytes.last_mut().unwrap() ^= 1;
-    storage.put(Area::Config, "2", bytes);
+    storage.put(ObjectKind::Config, "2", bytes);
     let mut repo = Repository::open(storage.clone(), &access).unwrap();
     repo.set_parity(20).unwrap();
     let repo = Repository::open(storage.clone(), &access).unwrap();
     assert_eq!((repo.config().generation, repo.config().parity()), (3, 20));
-    assert_eq!(storage.list(Area::Config).unwrap().len(), 3);
+    assert_eq!(storage.list(ObjectKind::Config).unwrap().len(), 3);
 }

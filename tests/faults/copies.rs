@@ -13,9 +13,9 @@ use snap_backup::repo::index::{BlockAt, Index};
 use snap_backup::repo::pack::packs;
 use snap_backup::repo::read::chunk_reader::{BlockReader, ChunkReader};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 const WRITER: SnapshotId = SnapshotId::new([5; 16]);
 
@@ -25,7 +25,7 @@ fn library() -> (Library, Arc<MemoryStorage>) {
 }
 
 fn index(repo: &Repository) -> Arc<Index> {
-    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
     Arc::new(Index::load(repo, sight).unwrap())
 }
 
@@ -69,7 +69,7 @@ fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
             return;
         }
         // A pack's name is random: another one may come first.
-        storage.remove(Area::Packs, &wrong.hex()).unwrap();
+        storage.remove(ObjectKind::Packs, &wrong.hex()).unwrap();
     }
     panic!("a pack of random name never came first");
 }
@@ -94,7 +94,7 @@ fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
     plain.extend_from_slice(b"wrong");
     let mut chunks = row.chunks;
     chunks.push((poison, 5));
-    storage.remove(Area::Packs, &before.packs()[at as usize].id.hex()).unwrap();
+    storage.remove(ObjectKind::Packs, &before.packs()[at as usize].id.hex()).unwrap();
     let crafted = write(&repo, &plain, chunks);
     drop(repo);
     let report = gc::run(&library.open(), &gc::Options::default(), &(), &AtomicBool::new(false)).unwrap();

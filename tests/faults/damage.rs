@@ -15,8 +15,8 @@ use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, restore};
 use snap_backup::repo::index::Index;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
-use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::local::LocalStorage;
 
@@ -323,7 +323,11 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
         let storage = Arc::new(LocalStorage::new(home.path().join("repo")));
         Repository::open(
             storage,
-            &Access { password: Some(password.to_owned().into()), cache: None, ..Access::default() },
+            &OpenOptions {
+                password: Some(password.to_owned().into()),
+                cache: None,
+                ..OpenOptions::default()
+            },
         )
         .unwrap()
     };
@@ -347,7 +351,7 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
     let second = backup();
     let first_piece = {
         let repo = open("p");
-        let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+        let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
         let mut reader = ChunkReader::new(&repo, Arc::new(Index::load(&repo, sight).unwrap())).unwrap();
         let mut tree = root(&second);
         loop {

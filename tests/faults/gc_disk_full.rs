@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use snap_backup::model::records::SessionKind;
-use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::storage::local::LocalStorage;
 
@@ -174,7 +174,7 @@ fn a_dry_run_says_what_the_run_then_does() {
     assert!(budget["snapshots_purged"] == 3 && budget["packs_rewritten"] != 0, "{budget}");
 
     let storage = Arc::new(LocalStorage::new(sandbox.path("repo")));
-    let repo = Repository::open(storage, &Access::default()).unwrap();
+    let repo = Repository::open(storage, &OpenOptions::default()).unwrap();
     let (session, _) = Session::open(&repo, SessionKind::Reader).unwrap();
     gc_beside(&sandbox);
     // And once more, when all it can do is wait.

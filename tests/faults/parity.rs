@@ -9,13 +9,13 @@ use std::{fs, io};
 
 use snap_backup::codec::pack::parity as codec;
 use snap_backup::codec::pack::parity::Layout;
-use snap_backup::model::decode_error::Malformed;
+use snap_backup::model::decode_error::DecodeError;
 use snap_backup::model::id::PackId;
 use snap_backup::ops::{backup, gc};
 use snap_backup::repo::pack::parity;
-use snap_backup::repo::pack::parity::Mended;
+use snap_backup::repo::pack::parity::HealedPack;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use crate::support::hooked::{Act, Hooked};
@@ -264,11 +264,11 @@ fn what_a_sidecar_gives_must_have_the_name_of_the_pack() {
     let layout = Layout::new(id, bytes.len() as u64, 10).unwrap();
     let mut forged = bytes.clone();
     forged[SECTOR * 20] ^= 1;
-    storage.put(Area::Parity, &name, codec::sidecar(&layout, &[&forged]).unwrap().concat());
+    storage.put(ObjectKind::Parity, &name, codec::sidecar(&layout, &[&forged]).unwrap().concat());
     let mut bad = bytes.clone();
     bad[SECTOR * 30] ^= 1;
-    storage.put(Area::Packs, &name, bad);
-    let why = Mended::of(storage.as_ref(), &id).unwrap_err().chain();
+    storage.put(ObjectKind::Packs, &name, bad);
+    let why = HealedPack::of(storage.as_ref(), &id).unwrap_err().chain();
     assert!(why.contains("does not hash to the pack's name"), "{why}");
     let named = library.errors();
     assert!(named.iter().any(|error| error.contains("src/f")), "{named:?}");
@@ -281,9 +281,9 @@ fn sectors_that_the_disk_cannot_read_are_rebuilt_like_those_that_lie() {
     let id = PackId::parse(&name).unwrap();
     let sick = Sick::new(&storage);
     let bad: BTreeSet<usize> = (0..40).map(|number| number * 7 + 1).collect();
-    *sick.bad.lock().unwrap() = bad.iter().map(|sector| (Area::Packs, name.clone(), *sector)).collect();
-    sick.bad.lock().unwrap().insert((Area::Parity, name.clone(), 0));
-    let mended = Mended::of(&*sick, &id).unwrap();
+    *sick.bad.lock().unwrap() = bad.iter().map(|sector| (ObjectKind::Packs, name.clone(), *sector)).collect();
+    sick.bad.lock().unwrap().insert((ObjectKind::Parity, name.clone(), 0));
+    let mended = HealedPack::of(&*sick, &id).unwrap();
     assert_eq!(mended.rebuilt(), bad.len());
     let mut whole = vec![0; bytes.len()];
     mended.read(&*sick, 0, &mut whole).unwrap();
@@ -316,7 +316,7 @@ fn a_sidecar_that_cannot_be_written_is_said_and_costs_no_backup() {
     *sick.refuses.lock().unwrap() = false;
     // The next collection sees to it.
     gc::run(&library.open(), &gc::Options::default(), &(), &never).unwrap();
-    assert_eq!(names(&storage, Area::Parity), names(&storage, Area::Packs));
+    assert_eq!(names(&storage, ObjectKind::Parity), names(&storage, ObjectKind::Packs));
 }
 
 #[test]
@@ -327,15 +327,17 @@ fn a_pack_is_durable_before_its_sidecar_is_begun() {
     library.write("src", &[("f", &Random::new(1).bytes(100_000))]);
     hooked.calls();
     library.backup("src", backup::Options::default());
-    let made: Vec<(Area, String)> = hooked
+    let made: Vec<(ObjectKind, String)> = hooked
         .calls()
         .into_iter()
-        .filter(|(act, area, _)| *act == Act::Create && matches!(area, Area::Packs | Area::Parity))
+        .filter(|(act, area, _)| {
+            *act == Act::Create && matches!(area, ObjectKind::Packs | ObjectKind::Parity)
+        })
         .map(|(_, area, name)| (area, name))
         .collect();
     assert_eq!(made.len(), 4);
     for pair in made.chunks(2) {
-        assert_eq!((pair[0].0, pair[1].0), (Area::Packs, Area::Parity));
+        assert_eq!((pair[0].0, pair[1].0), (ObjectKind::Packs, ObjectKind::Parity));
         assert_eq!(pair[0].1, pair[1].1);
     }
 }
@@ -349,19 +351,20 @@ fn a_sidecar_that_is_written_while_a_collection_looks_is_nobodys_garbage() {
     library.backup("src", backup::Options::default());
     // Right before sidecars are listed another writer's pack and sidecar appear.
     let (name, bytes) = largest(&hooked.inner);
-    let sidecar = hooked.inner.get(Area::Parity, &name).unwrap();
-    hooked.inner.remove(Area::Packs, &name).unwrap();
-    hooked.inner.remove(Area::Parity, &name).unwrap();
+    let sidecar = hooked.inner.get(ObjectKind::Parity, &name).unwrap();
+    hooked.inner.remove(ObjectKind::Packs, &name).unwrap();
+    hooked.inner.remove(ObjectKind::Parity, &name).unwrap();
     let late = name.clone();
-    hooked.before(Act::List, Area::Parity, move |storage, _| {
-        storage.put(Area::Packs, &late, bytes);
-        storage.put(Area::Parity, &late, sidecar);
+    hooked.before(Act::List, ObjectKind::Parity, move |storage, _| {
+        storage.put(ObjectKind::Packs, &late, bytes);
+        storage.put(ObjectKind::Parity, &late, sidecar);
     });
     let _ = gc::run(&library.open(), &gc::Options::default(), &(), &AtomicBool::new(false));
-    let _ = hooked.list(Area::Parity);
+    let _ = hooked.list(ObjectKind::Parity);
     assert!(hooked.is_spent());
-    let removed = hooked.calls().into_iter().any(|(act, area, _)| (act, area) == (Act::Remove, Area::Parity));
-    assert!(!removed && hooked.inner.get(Area::Parity, &name).is_some());
+    let removed =
+        hooked.calls().into_iter().any(|(act, area, _)| (act, area) == (Act::Remove, ObjectKind::Parity));
+    assert!(!removed && hooked.inner.get(ObjectKind::Parity, &name).is_some());
 }
 
 #[test]
@@ -442,7 +445,7 @@ fn a_new_share_holds_for_everybody_and_needs_no_newer_program() {
     let repo = library.open();
     assert_eq!((repo.config().parity(), repo.config().generation), (0, 1));
     // A newer generation that is damaged keeps its name.
-    storage.put(Area::Config, "2", b"nonsense".to_vec());
+    storage.put(ObjectKind::Config, "2", b"nonsense".to_vec());
     library.open().set_parity(7).unwrap();
     let config = library.open().config().clone();
     assert_eq!((config.parity(), config.generation), (7, 3));
@@ -465,13 +468,14 @@ fn library(share: u8) -> (Library, Arc<MemoryStorage>) {
     (library, storage)
 }
 
-fn names(storage: &MemoryStorage, area: Area) -> Vec<String> {
+fn names(storage: &MemoryStorage, area: ObjectKind) -> Vec<String> {
     storage.list(area).unwrap().into_iter().map(|found| found.name).collect()
 }
 
 fn largest(storage: &MemoryStorage) -> (String, Vec<u8>) {
-    let found = storage.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
-    let bytes = storage.get(Area::Packs, &found).unwrap();
+    let found =
+        storage.list(ObjectKind::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
+    let bytes = storage.get(ObjectKind::Packs, &found).unwrap();
     (found, bytes)
 }
 
@@ -479,7 +483,7 @@ fn largest(storage: &MemoryStorage) -> (String, Vec<u8>) {
 #[derive(Debug)]
 struct Sick {
     inner: Arc<MemoryStorage>,
-    bad: Mutex<BTreeSet<(Area, String, usize)>>,
+    bad: Mutex<BTreeSet<(ObjectKind, String, usize)>>,
     refuses: Mutex<bool>,
 }
 
@@ -493,41 +497,41 @@ impl Storage for Sick {
     fn location(&self) -> String {
         self.inner.location()
     }
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         self.inner.list(area)
     }
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.inner.read(area, name, limit)
     }
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         let first = offset as usize / SECTOR;
         let last = (offset as usize + out.len()).saturating_sub(1) / SECTOR;
         let bad = self.bad.lock().unwrap();
         if (first..=last).any(|sector| bad.contains(&(area, name.to_owned(), sector))) {
-            let source = Malformed::because("the disk cannot read it");
+            let source = DecodeError::because("the disk cannot read it");
             return Err(Error::Damaged { what: area.path(name), source });
         }
         self.inner.read_range(area, name, offset, out)
     }
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
-        if area == Area::Parity && *self.refuses.lock().unwrap() {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
+        if area == ObjectKind::Parity && *self.refuses.lock().unwrap() {
             return Err(Error::io("write", area.path(name))(io::ErrorKind::StorageFull.into()));
         }
         self.inner.create(area, name, parts)
     }
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.inner.create_held(area, name, bytes)
     }
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.inner.replace(area, name, bytes)
     }
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         self.inner.is_held(area, name)
     }
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.inner.remove(area, name)
     }
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         self.inner.sync(area)
     }
 }
@@ -537,7 +541,7 @@ fn a_sidecar_verifies_only_beside_its_own_pack() {
     let (_library, storage) = library(10);
     let (name, bytes) = largest(&storage);
     let id = PackId::parse(&name).unwrap();
-    let len = storage.get(Area::Parity, &name).unwrap().len() as u64;
+    let len = storage.get(ObjectKind::Parity, &name).unwrap().len() as u64;
     assert!(parity::verify(storage.as_ref(), (&id, bytes.len() as u64), len).is_ok());
     assert!(parity::verify(storage.as_ref(), (&id, bytes.len() as u64 - 1), len).is_err());
     assert!(parity::verify(storage.as_ref(), (&id, bytes.len() as u64), len + 1).is_err());

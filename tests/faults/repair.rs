@@ -14,10 +14,10 @@ use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::records::SessionKind;
 use snap_backup::ops::repair::{collections, packs, snapshots};
 use snap_backup::ops::{backup, check};
-use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 /// Sixteen files of half a megabyte in one data pack, and two small ones.
 fn sandbox() -> Sandbox {
@@ -344,13 +344,13 @@ fn library() -> (Library, Arc<MemoryStorage>) {
     (library, storage)
 }
 
-fn names(storage: &MemoryStorage, area: Area) -> Vec<String> {
+fn names(storage: &MemoryStorage, area: ObjectKind) -> Vec<String> {
     storage.list(area).unwrap().into_iter().map(|found| found.name).collect()
 }
 
 fn copy(storage: &MemoryStorage) -> Arc<MemoryStorage> {
     let copy = MemoryStorage::default();
-    for area in Area::ALL {
+    for area in ObjectKind::ALL {
         for name in names(storage, area) {
             copy.put(area, &name, storage.get(area, &name).unwrap());
         }
@@ -359,15 +359,16 @@ fn copy(storage: &MemoryStorage) -> Arc<MemoryStorage> {
 }
 
 fn open(storage: Arc<dyn Storage>) -> Repository {
-    Repository::open(storage, &Access::default()).unwrap()
+    Repository::open(storage, &OpenOptions::default()).unwrap()
 }
 
 fn damage_largest(storage: &MemoryStorage) -> (String, Vec<u8>) {
-    let largest = storage.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
-    let mut bytes = storage.get(Area::Packs, &largest).unwrap();
+    let largest =
+        storage.list(ObjectKind::Packs).unwrap().into_iter().max_by_key(|found| found.len).unwrap().name;
+    let mut bytes = storage.get(ObjectKind::Packs, &largest).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    storage.put(Area::Packs, &largest, bytes.clone());
+    storage.put(ObjectKind::Packs, &largest, bytes.clone());
     (largest, bytes)
 }
 
@@ -385,14 +386,15 @@ fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next
             .and_then(|_| snapshots::run(&repo, &snapshots::Options::default(), &(), &never));
         finished = first.is_ok();
         drop(repo);
-        let kept = world.get(Area::Packs, &victim).or_else(|| world.get(Area::Quarantine, &victim));
+        let kept =
+            world.get(ObjectKind::Packs, &victim).or_else(|| world.get(ObjectKind::Quarantine, &victim));
         assert!(kept.as_ref() == Some(&damaged), "after {changes} changes the original is gone");
         let repo = open(Arc::clone(&world) as Arc<dyn Storage>);
-        if names(&world, Area::Packs).contains(&victim) {
+        if names(&world, ObjectKind::Packs).contains(&victim) {
             packs::run(&repo, &options, &(), &never).unwrap();
         }
         snapshots::run(&repo, &snapshots::Options::default(), &(), &never).unwrap();
-        assert_eq!(names(&world, Area::Snapshots).len(), 1, "after {changes} changes");
+        assert_eq!(names(&world, ObjectKind::Snapshots).len(), 1, "after {changes} changes");
         let report = check::run(&repo, &check::Options::default(), &(), &never).unwrap();
         assert_eq!(report.errors, Vec::<String>::new(), "after {changes} changes");
         if finished {
@@ -410,17 +412,17 @@ fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
     let (collector, _) = Session::open(&repo, SessionKind::Collector).unwrap();
     let (writer, _) = Session::open(&repo, SessionKind::Writer).unwrap();
     let (number, nonsense) = (format!("{:016x}", 7), b"no record".to_vec());
-    storage.put(Area::Gc, &number, nonsense);
+    storage.put(ObjectKind::Gc, &number, nonsense);
     let refused = collections::run(&repo, false).unwrap_err().chain();
     assert!(refused.contains("may be deleting") && refused.contains("repair gc"), "{refused}");
-    assert_eq!(names(&storage, Area::Gc), [number.as_str()], "nothing was written");
+    assert_eq!(names(&storage, ObjectKind::Gc), [number.as_str()], "nothing was written");
     collector.close().unwrap();
     // Writers delete nothing.
     let report = collections::run(&repo, false).unwrap();
     assert_eq!((report.given_up, report.unreadable.len()), (Some(7), 1));
     writer.close().unwrap();
     let [record, end] = [format!("{:016x}", 8), format!("{:016x}.done", 8)];
-    assert_eq!(names(&storage, Area::Gc), [record, end], "a number is never used twice");
+    assert_eq!(names(&storage, ObjectKind::Gc), [record, end], "a number is never used twice");
     assert_eq!(collections::run(&repo, false).unwrap().unreadable, Vec::<String>::new());
     library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
     assert_eq!(library.errors(), Vec::<String>::new());
@@ -439,14 +441,14 @@ fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
     let checked = check::Options { read_data: true, ..check::Options::default() };
     assert!(!check::run(&repo, &checked, &(), &never).unwrap().errors.is_empty());
     library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
-    let before: BTreeSet<String> = names(&storage, Area::Packs).into_iter().collect();
+    let before: BTreeSet<String> = names(&storage, ObjectKind::Packs).into_iter().collect();
     let report = packs::run(&library.open(), &options, &(), &never).unwrap();
     assert_eq!(report.packs.len(), 1);
     // The collection now deletes all that the repair did not write.
     for name in before {
-        let large = storage.get(Area::Packs, &name).is_some_and(|bytes| bytes.len() > 100_000);
+        let large = storage.get(ObjectKind::Packs, &name).is_some_and(|bytes| bytes.len() > 100_000);
         if large {
-            storage.remove(Area::Packs, &name).unwrap();
+            storage.remove(ObjectKind::Packs, &name).unwrap();
         }
     }
     let report = check::run(&library.open(), &check::Options::default(), &(), &never).unwrap();

@@ -10,9 +10,9 @@ use std::{fmt, io};
 
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::{check, key};
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use crate::support::world::{World, copy_of};
@@ -35,10 +35,10 @@ struct Faulty {
     inner: Arc<MemoryStorage>,
     fault: Fault,
     at: usize,
-    blind: Option<Area>,
+    blind: Option<ObjectKind>,
     calls: Mutex<usize>,
     /// What failed.
-    hit: Mutex<Option<(&'static str, Area, String)>>,
+    hit: Mutex<Option<(&'static str, ObjectKind, String)>>,
 }
 
 impl Faulty {
@@ -47,7 +47,7 @@ impl Faulty {
         Arc::new(Self { inner, fault, at, blind: None, calls: Mutex::default(), hit: Mutex::default() })
     }
 
-    fn blind(inner: &Arc<MemoryStorage>, area: Area) -> Arc<Self> {
+    fn blind(inner: &Arc<MemoryStorage>, area: ObjectKind) -> Arc<Self> {
         let inner = Arc::clone(inner);
         let (calls, hit) = (Mutex::default(), Mutex::default());
         Arc::new(Self { inner, fault: Fault::Before, at: usize::MAX, blind: Some(area), calls, hit })
@@ -56,7 +56,7 @@ impl Faulty {
     fn call<T>(
         &self,
         what: &'static str,
-        area: Area,
+        area: ObjectKind,
         name: &str,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
@@ -84,7 +84,7 @@ impl Faulty {
         Err(Error::io("reach", area.path(name))(io::ErrorKind::ConnectionReset.into()))
     }
 
-    fn hit(&self) -> Option<(&'static str, Area, String)> {
+    fn hit(&self) -> Option<(&'static str, ObjectKind, String)> {
         self.hit.lock().unwrap().clone()
     }
 }
@@ -99,31 +99,31 @@ impl Storage for Faulty {
     fn location(&self) -> String {
         self.inner.location()
     }
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         self.call("list", area, "", || self.inner.list(area))
     }
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.call("read", area, name, || self.inner.read(area, name, limit))
     }
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.call("read_range", area, name, || self.inner.read_range(area, name, offset, out))
     }
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         self.call("create", area, name, || self.inner.create(area, name, parts))
     }
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.call("create_held", area, name, || self.inner.create_held(area, name, bytes))
     }
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.call("replace", area, name, || self.inner.replace(area, name, bytes))
     }
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         self.call("is_held", area, name, || self.inner.is_held(area, name))
     }
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.call("remove", area, name, || self.inner.remove(area, name))
     }
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         self.call("sync", area, "", || self.inner.sync(area))
     }
 }
@@ -157,7 +157,7 @@ fn run(world: &World, storage: Arc<dyn Storage>, op: Op) -> Result<Vec<String>> 
             Vec::new()
         }
         Op::Check => {
-            let repo = Repository::open(storage, &Access::default())?;
+            let repo = Repository::open(storage, &OpenOptions::default())?;
             let options = check::Options { read_data: true, ..check::Options::default() };
             let report = check::run(&repo, &options, &(), &AtomicBool::new(false))?;
             if let Some(first) = report.errors.first() {
@@ -177,8 +177,8 @@ fn begin(world: &World) -> Arc<MemoryStorage> {
 }
 
 /// Where a fault may pass without a word: what only tells others of this run, or is made again at the next one.
-fn is_silent(what: &str, area: Area) -> bool {
-    area == Area::Sessions || matches!((what, area), ("list" | "read" | "remove", Area::Gc))
+fn is_silent(what: &str, area: ObjectKind) -> bool {
+    area == ObjectKind::Sessions || matches!((what, area), ("list" | "read" | "remove", ObjectKind::Gc))
 }
 
 #[test]
@@ -200,7 +200,10 @@ fn a_call_that_fails_anywhere_harms_nothing_and_the_next_run_completes() {
                 if let (Ok(_), Op::Check | Op::Restore) = (&first, op) {
                     // What is not read counts as unread, never as empty.
                     let listing = what == "list" && !is_silent(what, area);
-                    assert!(!listing || area == Area::Damage || area == Area::Packs, "{story}: all was well");
+                    assert!(
+                        !listing || area == ObjectKind::Damage || area == ObjectKind::Packs,
+                        "{story}: all was well"
+                    );
                 }
                 let mut promised: BTreeSet<String> = first.unwrap_or_default().into_iter().collect();
                 let wrong = world.wrong(&storage);
@@ -220,7 +223,7 @@ fn again(world: &World, storage: &Arc<MemoryStorage>, op: Op, story: &str) -> Ve
     let copy = copy_of(storage);
     match run(world, copy.clone(), op) {
         Ok(made) => {
-            for area in Area::ALL {
+            for area in ObjectKind::ALL {
                 storage
                     .list(area)
                     .unwrap()
@@ -259,12 +262,19 @@ fn judge(world: &World, storage: &MemoryStorage, promised: &BTreeSet<String>, fo
 #[test]
 fn a_collector_that_cannot_list_an_area_deletes_nothing() {
     let world = World::new();
-    let areas =
-        [Area::Config, Area::Damage, Area::Gc, Area::Packs, Area::Sessions, Area::Snapshots, Area::Trash];
+    let areas = [
+        ObjectKind::Config,
+        ObjectKind::Damage,
+        ObjectKind::Gc,
+        ObjectKind::Packs,
+        ObjectKind::Sessions,
+        ObjectKind::Snapshots,
+        ObjectKind::Trash,
+    ];
     for area in areas {
         let storage = begin(&world);
         let names = || {
-            let standing = [Area::Packs, Area::Snapshots, Area::Trash];
+            let standing = [ObjectKind::Packs, ObjectKind::Snapshots, ObjectKind::Trash];
             standing.map(|area| storage.list(area).unwrap())
         };
         let before = names();
@@ -320,14 +330,14 @@ fn half_an_object_is_found_and_takes_nothing_with_it() {
             }
             halves += 1;
             let story = format!("{op:?}, call {at}, half of {}", area.path(&name));
-            assert!(first.is_err() || area == Area::Sessions, "{story}: it was taken for whole");
+            assert!(first.is_err() || area == ObjectKind::Sessions, "{story}: it was taken for whole");
             for name in ["keep", "dad"] {
                 let id = world.ids[name];
                 let restored = world.restore(storage.clone(), id, name);
                 let forgotten = op == Op::Forget && name == "dad" && restored.is_err();
                 assert!(forgotten || restored.unwrap() == Vec::<String>::new(), "{story}: {name}");
             }
-            let repo = Repository::open(storage.clone(), &Access::default()).unwrap();
+            let repo = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
             let options = check::Options { read_data: true, ..check::Options::default() };
             match check::run(&repo, &options, &(), &AtomicBool::new(false)) {
                 Ok(report) => {
@@ -344,8 +354,11 @@ fn half_an_object_is_found_and_takes_nothing_with_it() {
 /// Passwords: whatever fails, one of them opens the repository, and the change can be made again.
 #[test]
 fn a_change_of_keys_that_fails_anywhere_locks_nobody_out() {
-    let password =
-        |text: &str| Access { password: Some(text.to_owned().into()), cache: None, ..Access::default() };
+    let password = |text: &str| OpenOptions {
+        password: Some(text.to_owned().into()),
+        cache: None,
+        ..OpenOptions::default()
+    };
     let storage = Arc::new(MemoryStorage::default());
     let options = InitOptions { password: Some("old".to_owned().into()), ..InitOptions::default() };
     Repository::init(storage.clone(), &options).unwrap();

@@ -143,9 +143,9 @@ fn parities(golden: &[u8]) {
 /// What no golden file holds.
 fn other() {
     use snap_backup::codec::chunk::block::BlockOpener;
-    use snap_backup::codec::crypto::cipher::Ring;
+    use snap_backup::codec::crypto::cipher::CipherSuite;
     use snap_backup::codec::crypto::hash::{Key, SubKeys};
-    use snap_backup::codec::pack::Ends;
+    use snap_backup::codec::pack::PackHeader;
     use snap_backup::model::config::CipherKind;
     use snap_backup::model::id::RepoId;
 
@@ -154,10 +154,10 @@ fn other() {
         snap_backup::codec::crypto::key_slot::open_config(&fs::read(repo.join("config/1")).unwrap()).unwrap();
     let repo_id: RepoId = config.repo;
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &repo_id);
-    let ring = Ring::new(CipherKind::None, repo_id, &keys);
+    let ring = CipherSuite::new(CipherKind::None, repo_id, &keys);
     for (number, path) in files_below(&repo.join("packs")).into_iter().enumerate() {
         let bytes = fs::read(path).unwrap();
-        let ends = Ends::parse(bytes.first_chunk().unwrap(), bytes.len() as u64).unwrap();
+        let ends = PackHeader::parse(bytes.first_chunk().unwrap(), bytes.len() as u64).unwrap();
         let table = ends.open_table(&ring, bytes[64..64 + ends.table_len as usize].to_vec()).unwrap();
         seed("cached", &format!("pack-{number}"), &table.to_cached().unwrap());
         for (at, row) in table.blocks.iter().enumerate() {
@@ -247,10 +247,10 @@ fn archives() {
         seed("archive", format, &tar);
         if format == "ustar" {
             let mut packed = Vec::new();
-            snap_backup::codec::gzip::GzipPacker::new(6).unwrap().pack(&tar, &mut packed).unwrap();
+            snap_backup::codec::gzip::GzipCompressor::new(6).unwrap().pack(&tar, &mut packed).unwrap();
             seed("compressed", "gzip", &packed);
             let mut packed = Vec::new();
-            snap_backup::codec::chunk::compress::FramePacker::new(3)
+            snap_backup::codec::chunk::compress::FrameCompressor::new(3)
                 .unwrap()
                 .pack(&tar, &mut packed)
                 .unwrap();

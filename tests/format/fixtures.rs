@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use snap_backup::ops::{cat, check};
-use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::local::LocalStorage;
 
@@ -43,7 +43,8 @@ fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
             let password = (golden.file_name() == "encrypted").then(|| "golden".to_owned().into());
             let storage = Arc::new(LocalStorage::new(scratch.path()));
             let repo =
-                Repository::open(storage, &Access { password, cache: None, ..Access::default() }).unwrap();
+                Repository::open(storage, &OpenOptions { password, cache: None, ..OpenOptions::default() })
+                    .unwrap();
             let options = check::Options { read_data: true, ..check::Options::default() };
             let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
             assert!(report.errors.is_empty(), "{:?}: {:?}", golden.path(), report.errors);

@@ -11,7 +11,7 @@ use std::{fs, io};
 
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, export, restore};
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::local::LocalStorage;
 
 /// Files, each with a directory and a link of its own: more of these than wait for one another at once.
@@ -28,7 +28,7 @@ fn step() {
     let Ok(step) = std::env::var("LARGE_STEP") else { return };
     let home = std::path::PathBuf::from(std::env::var("LARGE_DIR").unwrap());
     let storage = Arc::new(LocalStorage::new(home.join("repo")));
-    let access = Access { password: None, cache: Some(home.join("cache")), ..Access::default() };
+    let access = OpenOptions { password: None, cache: Some(home.join("cache")), ..OpenOptions::default() };
     let repo = Repository::open(storage, &access).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let selector = "latest".to_owned();

@@ -18,13 +18,13 @@ use snap_backup::model::id::ChunkId;
 use snap_backup::model::records::SessionKind;
 use snap_backup::ops::{check, gc, ls};
 use snap_backup::repo::index::Index;
-use snap_backup::repo::index::catalog::Limits;
+use snap_backup::repo::index::catalog::IndexLimits;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
-use snap_backup::repo::sessions::session::{Session, Sight};
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::sessions::session::{RepoState, Session};
 use snap_backup::repo::walk::dir_reader;
-use snap_backup::repo::walk::dir_reader::DirStream;
-use snap_backup::repo::write::chunk_writer::{Effort, Sink};
+use snap_backup::repo::walk::dir_reader::DirReader;
+use snap_backup::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use snap_backup::storage::local::LocalStorage;
 use snap_backup::storage::memory::MemoryStorage;
 
@@ -32,13 +32,13 @@ use snap_backup::storage::memory::MemoryStorage;
 const FEW: u64 = 300_000;
 const MANY: u64 = 1_200_000;
 /// A twentieth of the real ones, as the repository is a small part of a large one.
-const SMALL: Limits = Limits { rows: 20_000, tables: 1 << 20, before_sieve: 100 };
+const SMALL: IndexLimits = IndexLimits { rows: 20_000, tables: 1 << 20, before_sieve: 100 };
 /// KiB that a step may take more where there are four times as many chunks: eight bytes for each, of which one and a half
 /// are the sieve's and one the first prefixes' and the marks'. Rows and tables in memory are over fifty.
 const MOST: u64 = (MANY - FEW) * 8 / 1024;
 
 fn load(repo: &Repository) -> Index {
-    Index::load(repo, Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap()
+    Index::load(repo, RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap()
 }
 
 /// One step, in a process whose memory is its own.
@@ -47,11 +47,12 @@ fn load(repo: &Repository) -> Index {
 fn step() {
     let Ok(step) = std::env::var("SCALE_STEP") else { return };
     let dir = std::env::var("SCALE_DIR").unwrap();
-    let access = Access { password: None, cache: Some(Path::new(&dir).join("cache")), ..Access::default() };
+    let access =
+        OpenOptions { password: None, cache: Some(Path::new(&dir).join("cache")), ..OpenOptions::default() };
     let storage = Arc::new(LocalStorage::new(Path::new(&dir).join("repo")));
     let mut repo = Repository::open(storage, &access).unwrap();
     let stop = AtomicBool::new(false);
-    let all = Limits { rows: usize::MAX, tables: usize::MAX, ..SMALL };
+    let all = IndexLimits { rows: usize::MAX, tables: usize::MAX, ..SMALL };
     repo.set_limits(if step == "all in memory" { all } else { SMALL });
     match step.as_str() {
         "ls" => {
@@ -127,8 +128,15 @@ fn store<T>(
     let index = Arc::new(Index::load(repo, sight).unwrap());
     let stored = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let mut sink =
-            Sink::start(scope, repo, session.id, index, Effort { level: 3, harder: 0 }, &stored).unwrap();
+        let mut sink = ChunkWriter::start(
+            scope,
+            repo,
+            session.id,
+            index,
+            CompressionPolicy { level: 3, harder: 0 },
+            &stored,
+        )
+        .unwrap();
         let mut put = |bytes: &[u8]| {
             let id = repo.namer().name(ChunkType::Tree, bytes);
             sink.put(ChunkType::Tree, id, bytes)?;
@@ -166,7 +174,7 @@ fn one_changed_entry_of_a_million_stores_little() {
     let (tree, bytes) = store(&repo, build(500_000));
     assert!(bytes < 200_000, "{bytes} bytes for one changed entry");
     let mut reader = ChunkReader::new(&repo, Arc::new(load(&repo))).unwrap();
-    let mut dir = DirStream::new(tree);
+    let mut dir = DirReader::new(tree);
     let mut entries = 0;
     while dir.next(&mut reader).unwrap().is_some() {
         entries += 1;

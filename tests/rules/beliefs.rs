@@ -7,12 +7,12 @@ use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::records::{Beat, Damaged, Fence, SessionKind};
+use snap_backup::model::records::{Damaged, Fence, Heartbeat, SessionKind};
 use snap_backup::ops::backup;
 use snap_backup::repo::objects;
 use snap_backup::repo::sessions::damage;
 use snap_backup::repo::sessions::session::Session;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::stage::Stage;
 
@@ -31,7 +31,7 @@ fn with_garbage() -> Arc<Stage> {
 #[test]
 fn a_session_that_cannot_be_read_is_waited_for() {
     let stage = with_garbage();
-    stage.storage.inner.put(Area::Sessions, &NOBODY.hex(), b"no record".to_vec());
+    stage.storage.inner.put(ObjectKind::Sessions, &NOBODY.hex(), b"no record".to_vec());
     let before = stage.bytes();
     let report = stage.gc();
     assert_eq!((report.packs_deleted, stage.bytes()), (0, before));
@@ -43,13 +43,13 @@ fn a_session_that_cannot_be_read_is_waited_for() {
 fn a_last_word_that_cannot_be_read_buries_nobody() {
     let stage = with_garbage();
     stage.stand_on(NOBODY, "elsewhere".to_owned());
-    stage.storage.inner.put(Area::Sessions, &format!("{NOBODY}.end"), b"no beat".to_vec());
+    stage.storage.inner.put(ObjectKind::Sessions, &format!("{NOBODY}.end"), b"no beat".to_vec());
     let before = stage.bytes();
     let report = stage.gc();
     assert_eq!((report.packs_deleted, stage.bytes()), (0, before));
     assert_eq!(report.waiting_for.len(), 1, "{report:?}");
-    assert!(stage.names(Area::Sessions).contains(&NOBODY.hex()));
-    assert!(!stage.names(Area::Snapshots).contains(&NOBODY.hex()), "it was fenced");
+    assert!(stage.names(ObjectKind::Sessions).contains(&NOBODY.hex()));
+    assert!(!stage.names(ObjectKind::Snapshots).contains(&NOBODY.hex()), "it was fenced");
 }
 
 /// W1: whoever has said that it saw a collection has seen it for good: a later beat that says less would hold up a sweep
@@ -63,8 +63,9 @@ fn no_beat_takes_back_what_a_session_has_seen() {
         session.has_seen(7).unwrap();
         session.beat().unwrap();
         let name = format!("{}.beat", session.id);
-        let beat: Beat =
-            objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, Area::Sessions, &name).unwrap();
+        let beat: Heartbeat =
+            objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, ObjectKind::Sessions, &name)
+                .unwrap();
         assert_eq!((beat.gc_seen, beat.count), (7, 3), "{kind:?}");
         session.close().unwrap();
     }
@@ -79,9 +80,10 @@ fn a_manifest_that_is_kept_here_hides_no_fence() {
     assert_eq!(stage.library.snapshots(), [id]);
     let ring = stage.library.open().ring().clone();
     let inner = &stage.storage.inner;
-    inner.remove(Area::Snapshots, &id.hex()).unwrap();
+    inner.remove(ObjectKind::Snapshots, &id.hex()).unwrap();
     let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-    objects::create(inner.as_ref(), &ring, sealed_object::FENCE, Area::Snapshots, &id.hex(), &fence).unwrap();
+    objects::create(inner.as_ref(), &ring, sealed_object::FENCE, ObjectKind::Snapshots, &id.hex(), &fence)
+        .unwrap();
     assert_eq!(stage.library.snapshots(), []);
 }
 
@@ -91,12 +93,13 @@ fn the_record_of_a_damaged_pack_stays_while_the_pack_does() {
     let stage = Stage::new();
     stage.write("src", &[1, 2]);
     stage.backup("src");
-    let largest = stage.storage.inner.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len);
+    let largest =
+        stage.storage.inner.list(ObjectKind::Packs).unwrap().into_iter().max_by_key(|found| found.len);
     let name = largest.unwrap().name;
-    let mut bytes = stage.storage.inner.get(Area::Packs, &name).unwrap();
+    let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &name).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    stage.storage.inner.put(Area::Packs, &name, bytes);
+    stage.storage.inner.put(ObjectKind::Packs, &name, bytes);
     let repo = stage.library.open();
     damage::note(&repo, NOBODY, Damaged::Pack(PackId::parse(&name).unwrap()), "for a test".into()).unwrap();
     drop(repo);
@@ -104,11 +107,11 @@ fn the_record_of_a_damaged_pack_stays_while_the_pack_does() {
     stage.library.backup("src", full);
     assert_eq!(stage.gc().lost, 0, "all it held was stored again");
     assert_eq!(
-        (stage.names(Area::Damage), stage.names(Area::Packs).contains(&name)),
+        (stage.names(ObjectKind::Damage), stage.names(ObjectKind::Packs).contains(&name)),
         (vec![name.clone()], true)
     );
-    stage.storage.inner.remove(Area::Packs, &name).unwrap();
+    stage.storage.inner.remove(ObjectKind::Packs, &name).unwrap();
     stage.gc();
-    assert_eq!(stage.names(Area::Damage), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Damage), Vec::<String>::new());
     stage.assert_sound();
 }

@@ -12,11 +12,11 @@ use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{gc, repair, rewrite, stats};
 use snap_backup::repo::index::Index;
-use snap_backup::repo::index::catalog::Limits;
+use snap_backup::repo::index::catalog::IndexLimits;
 use snap_backup::repo::pack::packs;
-use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::Random;
 use crate::support::hooked::Act;
@@ -46,7 +46,7 @@ fn write_as(stage: &Stage, name: &str, number: usize) {
 
 pub(crate) fn tables(stage: &Stage) -> Vec<(PackId, Table)> {
     let repo = stage.library.open();
-    let listed = stage.storage.inner.list(Area::Packs).unwrap();
+    let listed = stage.storage.inner.list(ObjectKind::Packs).unwrap();
     let table = |id: PackId, len| (id, packs::read_table(repo.storage(), repo.ring(), &id, len).unwrap());
     listed.iter().map(|found| table(PackId::parse(&found.name).unwrap(), found.len)).collect()
 }
@@ -190,11 +190,11 @@ fn no_delta_is_made_from_what_is_condemned() {
     let repo = stage.library.open();
     let condemned: Vec<PackId> = tables(&stage).into_iter().map(|(id, _)| id).collect();
     let (ring, gone) = (repo.ring().clone(), condemned.clone());
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         condemn(storage, &ring, gone, first);
     });
     let second = stage.backup("src");
-    condemned.iter().for_each(|id| stage.storage.inner.remove(Area::Packs, &id.hex()).unwrap());
+    condemned.iter().for_each(|id| stage.storage.inner.remove(ObjectKind::Packs, &id.hex()).unwrap());
     stage.library.assert_restores(Some(second), "src");
 }
 
@@ -207,9 +207,9 @@ fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
     let (_, table) = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap();
     let chunk = table.blocks[0].chunks[0];
     let mut repo = stage.library.open();
-    repo.set_limits(Limits { rows: 1, tables: 1 << 20, before_sieve: 10 });
+    repo.set_limits(IndexLimits { rows: 1, tables: 1 << 20, before_sieve: 10 });
     let look = || {
-        let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+        let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
         let index = Index::load(&repo, sight).unwrap();
         index.copies(ChunkType::Data, &chunk.0).unwrap();
         (index.find_base(ChunkType::Data, &chunk).unwrap(), index.near(ChunkType::Data, &chunk.0))
@@ -224,7 +224,7 @@ fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
 /// What a collector publishes that has not marked from anything, and has seen to it that `first` is gone.
 fn condemn(
     storage: &MemoryStorage,
-    ring: &snap_backup::codec::crypto::cipher::Ring,
+    ring: &snap_backup::codec::crypto::cipher::CipherSuite,
     condemned: Vec<PackId>,
     by: SnapshotId,
 ) {
@@ -233,7 +233,7 @@ fn condemn(
     use snap_backup::model::records::GcRecord;
     use snap_backup::repo::objects;
     let record = GcRecord { by, at: Time::now(), condemned, roots: Vec::new(), purged: Vec::new() };
-    objects::create(storage, ring, sealed_object::GC, Area::Gc, "0000000000000001", &record).unwrap();
+    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, "0000000000000001", &record).unwrap();
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn what_a_delta_was_made_from_before_it_was_condemned_is_rescued() {
     write(&stage, 1);
     // While the writer of the second stands, the first is forgotten and condemned.
     let other = Arc::downgrade(&stage);
-    stage.storage.before(Act::Create, Area::Snapshots, move |_, _| {
+    stage.storage.before(Act::Create, ObjectKind::Snapshots, move |_, _| {
         let stage = other.upgrade().unwrap();
         stage.forget(first);
         assert!(!stage.gc().waiting_for.is_empty(), "somebody who has not seen it is at work");
@@ -289,9 +289,9 @@ fn repairing_packs_keeps_deltas_and_their_bases_readable() {
     let packs: Vec<PackId> = tables(&stage).into_iter().map(|(id, _)| id).collect();
     // One of the two tables of each: nothing is lost.
     for id in &packs {
-        let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+        let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap();
         *bytes.iter_mut().nth_back(100).unwrap() ^= 1;
-        stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+        stage.storage.inner.put(ObjectKind::Packs, &id.hex(), bytes);
     }
     let options = repair::packs::Options { ids: packs.iter().map(PackId::hex).collect(), dry_run: false };
     let report = repair::packs::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();

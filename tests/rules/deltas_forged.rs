@@ -11,8 +11,8 @@ use snap_backup::repo::index::Index;
 use snap_backup::repo::pack::packs;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::sessions::session::Sight;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::repo::sessions::session::RepoState;
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::deltas::{deltas, packs_of_deltas, tables, version, write};
 use crate::support::stage::Stage;
@@ -31,7 +31,7 @@ fn no_delta_is_made_from_bytes_that_are_not_what_their_id_says() {
     });
     let (blocks, what) = (blocks.collect(), (ChunkType::Data, FORGER));
     packs::write(repo.storage(), repo.ring(), what, blocks, 0).unwrap().1.unwrap();
-    stage.storage.inner.remove(Area::Packs, &id.hex()).unwrap();
+    stage.storage.inner.remove(ObjectKind::Packs, &id.hex()).unwrap();
     write(&stage, 1);
     stage.backup("src");
     assert_eq!(deltas(&stage, ChunkType::Data), 0);
@@ -58,7 +58,7 @@ fn where_a_copy_of_a_base_is_not_what_its_id_says_the_other_one_is_taken() {
         if pack.id < id {
             break;
         }
-        stage.storage.inner.remove(Area::Packs, &pack.id.hex()).unwrap();
+        stage.storage.inner.remove(ObjectKind::Packs, &pack.id.hex()).unwrap();
     }
     stage.library.assert_restores(Some(second), "src");
 }
@@ -90,11 +90,11 @@ fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
         if forged > whole {
             break;
         }
-        stage.storage.inner.remove(Area::Packs, &forged.hex()).unwrap();
+        stage.storage.inner.remove(ObjectKind::Packs, &forged.hex()).unwrap();
     }
     stage.forget(first);
     assert!(!stage.gc().waiting_for.is_empty());
-    stage.storage.inner.remove(Area::Sessions, &FORGER.hex()).unwrap();
+    stage.storage.inner.remove(ObjectKind::Sessions, &FORGER.hex()).unwrap();
     stage.gc();
     stage.library.assert_restores(Some(other), "other");
     stage.assert_sound();
@@ -113,7 +113,7 @@ fn forge(repo: &Repository, plain: &[u8], (base, prefix): ((ChunkId, u32), &[u8]
 }
 
 fn read(repo: &Repository, id: &ChunkId) -> Result<Vec<u8>, Error> {
-    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
     let index = Arc::new(Index::load(repo, sight).unwrap());
     let found = index.find(ChunkType::Data, id).unwrap();
     let read = ChunkReader::new(repo, index).unwrap().get(ChunkType::Data, id);
@@ -154,7 +154,7 @@ fn a_delta_of_data_is_not_made_from_a_tree() {
     let repo = stage.library.open();
     let trees = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Tree).unwrap().1;
     let base = *trees.blocks[0].chunks.iter().max_by_key(|(_, len)| *len).unwrap();
-    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
+    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
     let index = Arc::new(Index::load(&repo, sight).unwrap());
     let prefix = ChunkReader::new(&repo, index).unwrap().get(ChunkType::Tree, &base.0).unwrap();
     let plain = prefix[1..].to_vec();

@@ -15,7 +15,7 @@ use snap_backup::model::records::Damaged;
 use snap_backup::ops::repair::packs::Fate;
 use snap_backup::ops::{backup, repair};
 use snap_backup::repo::sessions::damage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::deltas::{assert_versions, deltas, packs_of_deltas, series, tables, version, write};
 use crate::support::hooked::Act;
@@ -29,9 +29,9 @@ fn damage_bases(stage: &Stage) -> PackId {
             continue;
         };
         if table.kind == ChunkType::Data && block.plain >= 100_000 {
-            let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+            let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap();
             bytes[block.offset as usize + 100] ^= 1;
-            stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+            stage.storage.inner.put(ObjectKind::Packs, &id.hex(), bytes);
             return id;
         }
     }
@@ -64,18 +64,18 @@ fn a_collection_that_meets_a_damaged_base_deletes_nothing_of_it() {
     let damaged = damage_bases(&stage);
     stage.forget(first);
     stage.gc();
-    assert!(stage.names(Area::Packs).contains(&damaged.hex()));
-    assert!(stage.names(Area::Damage).contains(&damaged.hex()), "the pack of the base is written down");
+    assert!(stage.names(ObjectKind::Packs).contains(&damaged.hex()));
+    assert!(stage.names(ObjectKind::Damage).contains(&damaged.hex()), "the pack of the base is written down");
 }
 
 /// Takes packs away while something is done, and brings them back, as a listing that is late or a folder that was moved does.
 fn without<T>(stage: &Stage, packs: &[PackId], work: impl FnOnce() -> T) -> T {
     let names: Vec<String> = packs.iter().map(PackId::hex).collect();
     let bytes: Vec<Vec<u8>> =
-        names.iter().map(|name| stage.storage.inner.get(Area::Packs, name).unwrap()).collect();
-    names.iter().for_each(|name| stage.storage.inner.remove(Area::Packs, name).unwrap());
+        names.iter().map(|name| stage.storage.inner.get(ObjectKind::Packs, name).unwrap()).collect();
+    names.iter().for_each(|name| stage.storage.inner.remove(ObjectKind::Packs, name).unwrap());
     let result = work();
-    names.iter().zip(bytes).for_each(|(name, bytes)| stage.storage.inner.put(Area::Packs, name, bytes));
+    names.iter().zip(bytes).for_each(|(name, bytes)| stage.storage.inner.put(ObjectKind::Packs, name, bytes));
     result
 }
 
@@ -98,7 +98,7 @@ fn what_a_delta_in_a_pack_that_is_not_listed_may_be_made_from_is_rescued() {
     let first = stage.backup("src");
     write(&stage, 1);
     let other = Arc::downgrade(&stage);
-    stage.storage.before(Act::Create, Area::Snapshots, move |_, _| {
+    stage.storage.before(Act::Create, ObjectKind::Snapshots, move |_, _| {
         let stage = other.upgrade().unwrap();
         stage.forget(first);
         assert!(!stage.gc().waiting_for.is_empty(), "somebody who has not seen it is at work");
@@ -161,7 +161,7 @@ fn a_pack_with_deltas_that_cannot_be_read_for_want_of_a_base_is_left_alone() {
     assert!(!before.iter().any(|id| id.hex() == damaged));
     stage.gc();
     assert_eq!(stage.gc().packs_moved, 0);
-    assert_eq!(stage.names(Area::Damage), [damaged], "only the pack of the base is damaged");
+    assert_eq!(stage.names(ObjectKind::Damage), [damaged], "only the pack of the base is damaged");
     assert_eq!(packs_of_deltas(&stage), before);
 }
 
@@ -187,9 +187,9 @@ fn repair_keeps_deltas_whose_bases_are_lost_and_the_next_backup_of_those_heals_t
     let mut damaged = vec![damage_bases(&stage)];
     // The second table of a pack of deltas: its blocks are sound.
     for id in packs_of_deltas(&stage) {
-        let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+        let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap();
         *bytes.iter_mut().nth_back(100).unwrap() ^= 1;
-        stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+        stage.storage.inner.put(ObjectKind::Packs, &id.hex(), bytes);
         damaged.push(id);
     }
     let options = repair::packs::Options { ids: damaged.iter().map(PackId::hex).collect(), dry_run: false };

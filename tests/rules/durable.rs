@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
@@ -17,19 +17,19 @@ fn what_a_collection_removed_is_gone_for_good_before_the_collection_ends() {
     let id = stage.backup("src");
     stage.forget(id);
     // The record itself.
-    stage.storage.before(Act::Create, Area::Gc, |_, _| ());
+    stage.storage.before(Act::Create, ObjectKind::Gc, |_, _| ());
     let weak = Arc::downgrade(&stage);
-    stage.storage.before(Act::Create, Area::Gc, move |_, name| {
+    stage.storage.before(Act::Create, ObjectKind::Gc, move |_, name| {
         assert!(name.ends_with(".done"), "{name}");
         let unsynced = weak.upgrade().unwrap().storage.unsynced();
-        let matters = |area: &Area| matches!(area, Area::Trash | Area::Packs);
+        let matters = |area: &ObjectKind| matches!(area, ObjectKind::Trash | ObjectKind::Packs);
         let left: Vec<_> = unsynced.iter().filter(|(area, _)| matters(area)).collect();
         assert!(left.is_empty(), "may come back: {left:?}");
     });
     assert!(stage.gc().packs_deleted > 0);
     assert!(stage.storage.is_spent());
     stage.storage.cut_power();
-    assert_eq!((stage.names(Area::Trash), stage.bytes()), (vec![], 0));
+    assert_eq!((stage.names(ObjectKind::Trash), stage.bytes()), (vec![], 0));
 }
 
 /// An entry that a forget takes back, since the snapshot was purged meanwhile, would need what is gone.
@@ -38,11 +38,11 @@ fn an_entry_that_is_taken_back_stays_away() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
-    stage.storage.before(Act::Create, Area::Trash, move |storage, _| {
-        storage.remove(Area::Snapshots, &id.hex()).unwrap();
+    stage.storage.before(Act::Create, ObjectKind::Trash, move |storage, _| {
+        storage.remove(ObjectKind::Snapshots, &id.hex()).unwrap();
     });
     stage.forget(id);
     assert!(stage.storage.is_spent());
     stage.storage.cut_power();
-    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
 }

@@ -14,7 +14,7 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, forget, gc};
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::library::Library;
 use crate::support::{Random, copy_tree};
@@ -36,8 +36,8 @@ impl Place {
     /// A fresh one with the same keys, so that it cuts files where the other did.
     fn like(other: &Self) -> Self {
         let fresh = Self::new();
-        let config = other.storage.get(Area::Config, "1").unwrap();
-        fresh.storage.put(Area::Config, "1", config);
+        let config = other.storage.get(ObjectKind::Config, "1").unwrap();
+        fresh.storage.put(ObjectKind::Config, "1", config);
         fresh
     }
 
@@ -47,7 +47,7 @@ impl Place {
     }
 
     fn packs(&self) -> u64 {
-        self.storage.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+        self.storage.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 
     /// One file of few is written, grows, has a piece inserted, or goes. Nothing is compressed: what compression makes of

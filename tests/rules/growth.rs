@@ -9,7 +9,7 @@ use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::policy::{Count, Rule};
 use snap_backup::ops::{forget, gc};
 use snap_backup::repo::snapshots;
-use snap_backup::storage::Area;
+use snap_backup::storage::ObjectKind;
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
@@ -95,12 +95,12 @@ fn forgetting_many_by_a_rule_lists_once_and_syncs_once() {
 #[test]
 fn of_many_that_are_forgotten_one_that_fails_is_heard_of() {
     let (stage, older) = with_older(20);
-    *stage.storage.failing.lock().unwrap() = Some((Act::Create, Area::Trash, 12));
+    *stage.storage.failing.lock().unwrap() = Some((Act::Create, ObjectKind::Trash, 12));
     let selectors = older.iter().map(SnapshotId::hex).collect();
     let options = forget::Options { selectors, ..forget::Options::default() };
     let err = forget::run(&stage.library.open(), &options).unwrap_err();
     assert!(err.chain().contains("trash fails"), "{}", err.chain());
-    let (left, trashed) = (stage.library.snapshots().len(), stage.names(Area::Trash).len());
+    let (left, trashed) = (stage.library.snapshots().len(), stage.names(ObjectKind::Trash).len());
     assert_eq!(left + trashed, 21, "{left} stand and {trashed} are forgotten");
     stage.storage.cut_power();
     assert_eq!(stage.library.snapshots().len(), left);
@@ -119,7 +119,7 @@ fn many_dead_sessions_are_buried_with_as_many_listings_as_one() {
         let report = stage.gc();
         assert_eq!(report.waiting_for, Vec::<String>::new());
         let counts = calls(&stage);
-        assert_eq!(stage.names(Area::Snapshots).len(), usize::from(number) + 1, "a fence for each");
+        assert_eq!(stage.names(ObjectKind::Snapshots).len(), usize::from(number) + 1, "a fence for each");
         stage.assert_sound();
         counts
     };
@@ -140,7 +140,7 @@ fn small_packs_are_merged_as_far_as_the_budget_goes() {
         stage.library.write("src", &[(&format!("f{seed}"), seed.to_string().as_bytes())]);
         stage.backup("src");
     }
-    let before = stage.names(Area::Packs).len();
+    let before = stage.names(ObjectKind::Packs).len();
     assert!(before >= 200, "{before} packs: one of data and one of trees for each run");
     let collect = |max_repack| {
         let options = gc::Options { max_repack, ..gc::Options::default() };
@@ -148,14 +148,14 @@ fn small_packs_are_merged_as_far_as_the_budget_goes() {
     };
     // Enough for the smallest of data and of trees, not for all.
     let report = collect(Some(stage.bytes() / 2));
-    let after = stage.names(Area::Packs).len();
+    let after = stage.names(ObjectKind::Packs).len();
     assert!(
         report.packs_moved >= 132 && after > 10,
         "{} moved of {before}, {after} left",
         report.packs_moved
     );
     collect(None);
-    let last = stage.names(Area::Packs).len();
+    let last = stage.names(ObjectKind::Packs).len();
     assert!(last < after && last < 10, "{after} packs became {last}");
     stage.library.assert_restores(stage.library.snapshots().last().copied(), "src");
     stage.assert_sound();

@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use crate::support::world::{World, copy_of};
@@ -52,31 +52,31 @@ impl Storage for Gap {
     fn location(&self) -> String {
         self.inner.location()
     }
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         self.call(false, || self.inner.list(area))
     }
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.call(false, || self.inner.read(area, name, limit))
     }
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.call(false, || self.inner.read_range(area, name, offset, out))
     }
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         self.call(true, || self.inner.create(area, name, parts))
     }
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.call(true, || self.inner.create_held(area, name, bytes))
     }
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.call(true, || self.inner.replace(area, name, bytes))
     }
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         self.call(false, || self.inner.is_held(area, name))
     }
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.call(true, || self.inner.remove(area, name))
     }
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         self.inner.sync(area)
     }
 }
@@ -219,12 +219,12 @@ fn a_collection_whose_record_is_lost_is_given_up_without_harm() {
         let done = run(&world, gap, Op::Gc, &Mutex::default()).is_ok();
         let story = format!("cut at change {at}");
         let storage = copy_of(&storage);
-        let records = storage.list(Area::Gc).unwrap();
+        let records = storage.list(ObjectKind::Gc).unwrap();
         if records.len() == 1 {
             let name = &records[0].name;
-            let mut bytes = storage.get(Area::Gc, name).unwrap();
+            let mut bytes = storage.get(ObjectKind::Gc, name).unwrap();
             *bytes.last_mut().unwrap() ^= 1;
-            storage.put(Area::Gc, name, bytes);
+            storage.put(ObjectKind::Gc, name, bytes);
             assert!(world.gc(storage.clone()).is_err(), "{story}: nobody knows what it condemned");
             let report = world.repair_gc(storage.clone()).unwrap();
             assert_eq!(report.given_up, Some(1), "{story}");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use crate::interleave_exhaustive::{Gap, Work};
@@ -110,7 +110,7 @@ fn beside_every_writer(reader: Read) {
                 }
                 _ => {}
             }
-            let noted = storage.list(Area::Damage).unwrap().len();
+            let noted = storage.list(ObjectKind::Damage).unwrap().len();
             assert_eq!(noted, 0, "{writer:?} before call {at} left a record of damage");
             if gap.state.lock().unwrap().1.is_some() {
                 break;

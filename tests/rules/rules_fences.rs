@@ -11,7 +11,7 @@ use snap_backup::ops::backup;
 use snap_backup::repo::repository::InitOptions;
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::repo::{objects, snapshots};
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::util::host;
 
 use crate::support::hooked::{Act, Hooked};
@@ -23,10 +23,17 @@ const DAY: i64 = 24 * 3600;
 fn fence(stage: &Stage, days: i64) -> SnapshotId {
     let (repo, id) = (stage.library.open(), cipher::new_id().unwrap());
     let fence = Fence { by: SnapshotId::new([7; 16]), gc: 1, at: Time::now() };
-    objects::create(repo.storage(), repo.ring(), sealed_object::FENCE, Area::Snapshots, &id.hex(), &fence)
-        .unwrap();
+    objects::create(
+        repo.storage(),
+        repo.ring(),
+        sealed_object::FENCE,
+        ObjectKind::Snapshots,
+        &id.hex(),
+        &fence,
+    )
+    .unwrap();
     let now = Time::now();
-    stage.storage.inner.date(Area::Snapshots, &id.hex(), Time { sec: now.sec - days * DAY, ..now });
+    stage.storage.inner.date(ObjectKind::Snapshots, &id.hex(), Time { sec: now.sec - days * DAY, ..now });
     id
 }
 
@@ -36,11 +43,11 @@ fn a_fence_goes_after_a_month_by_the_stores_clock_and_not_beside_its_session() {
     stage.write("src", &[1]);
     let kept = stage.backup("src");
     let now = Time::now();
-    stage.storage.inner.date(Area::Snapshots, &kept.hex(), Time { sec: now.sec - 400 * DAY, ..now });
+    stage.storage.inner.date(ObjectKind::Snapshots, &kept.hex(), Time { sec: now.sec - 400 * DAY, ..now });
     let (young, old, beside) = (fence(&stage, 29), fence(&stage, 30), fence(&stage, 30));
     stage.stand_on(beside, "elsewhere".to_owned());
     stage.gc();
-    let names = stage.names(Area::Snapshots);
+    let names = stage.names(ObjectKind::Snapshots);
     assert!(!names.contains(&old.hex()), "nobody needs it any more");
     for id in [kept, young, beside] {
         assert!(names.contains(&id.hex()), "{id}");
@@ -55,7 +62,7 @@ fn a_fence_is_read_once_by_each_machine() {
         stage.storage.calls();
         assert_eq!(snapshots::list(&stage.library.open()).unwrap(), []);
         let calls = stage.storage.calls();
-        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, Area::Snapshots)).count()
+        calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, ObjectKind::Snapshots)).count()
     };
     assert_eq!((reads(), reads()), (3, 0));
 }
@@ -71,11 +78,11 @@ fn sleeper() -> (Arc<Hooked>, Library) {
 fn bury_before_the_commit(storage: &Hooked, lose_packs: bool) -> Arc<Mutex<Vec<String>>> {
     let buried = Arc::new(Mutex::new(Vec::new()));
     let names = buried.clone();
-    storage.before(Act::Create, Area::Snapshots, move |storage, name| {
-        storage.remove(Area::Sessions, name).unwrap();
+    storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
+        storage.remove(ObjectKind::Sessions, name).unwrap();
         names.lock().unwrap().push(name.to_owned());
-        let packs = if lose_packs { storage.list(Area::Packs).unwrap() } else { Vec::new() };
-        packs.iter().for_each(|pack| storage.remove(Area::Packs, &pack.name).unwrap());
+        let packs = if lose_packs { storage.list(ObjectKind::Packs).unwrap() } else { Vec::new() };
+        packs.iter().for_each(|pack| storage.remove(ObjectKind::Packs, &pack.name).unwrap());
     });
     buried
 }
@@ -108,7 +115,8 @@ fn boot_of(storage: &Arc<Hooked>, library: &Library) -> String {
     let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
     let name = session.id.hex();
     let record: SessionRecord =
-        objects::read(storage.as_ref(), repo.ring(), sealed_object::SESSION, Area::Sessions, &name).unwrap();
+        objects::read(storage.as_ref(), repo.ring(), sealed_object::SESSION, ObjectKind::Sessions, &name)
+            .unwrap();
     session.close().unwrap();
     record.boot
 }
@@ -133,11 +141,11 @@ fn a_writer_that_came_by_a_way_without_locks_is_not_taken_for_dead_by_its_free_l
     stage.storage.far.store(false, std::sync::atomic::Ordering::Relaxed);
     // Nothing holds it any more.
     let (inner, name) = (&stage.storage.inner, session.id.hex());
-    let bytes = inner.get(Area::Sessions, &name).unwrap();
-    inner.remove(Area::Sessions, &name).unwrap();
-    inner.put(Area::Sessions, &name, bytes);
+    let bytes = inner.get(ObjectKind::Sessions, &name).unwrap();
+    inner.remove(ObjectKind::Sessions, &name).unwrap();
+    inner.put(ObjectKind::Sessions, &name, bytes);
     let report = stage.gc();
     assert!(!report.waiting_for.is_empty(), "it was taken for dead");
-    assert!(!stage.names(Area::Snapshots).contains(&name), "it was fenced");
+    assert!(!stage.names(ObjectKind::Snapshots).contains(&name), "it was fenced");
     session.close().unwrap();
 }

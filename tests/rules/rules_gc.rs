@@ -12,7 +12,7 @@ use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, forget, gc};
 use snap_backup::repo::objects;
 use snap_backup::repo::sessions::session::Session;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
@@ -65,7 +65,7 @@ fn a_forgotten_snapshot_comes_back_until_it_is_purged() {
     // The entry is still there: purging it must not take what stands, nor count as a loss.
     assert_eq!(collect(true).purged, 0);
     stage.library.assert_restores(Some(id), "src");
-    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
     stage.forget(id);
     stage.gc();
     assert!(forget::undelete(&stage.library.open(), &[id.hex()]).is_err());
@@ -82,7 +82,7 @@ fn the_undelete_window_is_kept_by_the_stores_clock() {
     assert_eq!(collect().unwrap().purged, 0);
     let now = Time::now();
     let day = Time { sec: now.sec - 24 * 3600 - 1, ..now };
-    stage.storage.inner.date(Area::Trash, &stage.names(Area::Trash)[0], day);
+    stage.storage.inner.date(ObjectKind::Trash, &stage.names(ObjectKind::Trash)[0], day);
     assert_eq!(collect().unwrap().purged, 1);
     assert_eq!(stage.bytes(), 0);
 }
@@ -117,7 +117,7 @@ fn what_a_backup_found_before_it_was_condemned_is_rescued() {
     stage.write("new", &[1, 2]);
     let (other, made) = (Arc::downgrade(&stage), Arc::new(Mutex::new(None)));
     let note = Arc::clone(&made);
-    stage.storage.before(Act::Create, Area::Gc, move |_, _| {
+    stage.storage.before(Act::Create, ObjectKind::Gc, move |_, _| {
         *note.lock().unwrap() = Some(other.upgrade().unwrap().backup("new"));
     });
     let report = stage.gc();
@@ -137,7 +137,7 @@ fn what_is_brought_back_before_it_is_condemned_is_rescued() {
     let id = stage.backup("src");
     stage.forget(id);
     let other = Arc::downgrade(&stage);
-    stage.storage.before(Act::Create, Area::Gc, move |_, _| {
+    stage.storage.before(Act::Create, ObjectKind::Gc, move |_, _| {
         forget::undelete(&other.upgrade().unwrap().library.open(), &[id.hex()]).unwrap();
     });
     assert!(stage.gc().rescued > 0);
@@ -148,7 +148,7 @@ fn what_is_brought_back_before_it_is_condemned_is_rescued() {
 /// C1: snapshots, trash, snapshots again.
 #[test]
 fn a_snapshot_forgotten_between_two_listings_is_still_a_root() {
-    for listing in [Area::Trash, Area::Snapshots] {
+    for listing in [ObjectKind::Trash, ObjectKind::Snapshots] {
         let stage = Stage::new();
         stage.write("src", &[1, 2]);
         let id = stage.backup("src");
@@ -174,13 +174,13 @@ fn two_collections_never_share_a_number() {
     stage.backup("src");
     stage.forget(id);
     let ring = stage.library.open().ring().clone();
-    stage.storage.before(Act::Create, Area::Gc, move |storage, name| {
+    stage.storage.before(Act::Create, ObjectKind::Gc, move |storage, name| {
         let record =
             GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
-        objects::create(storage, &ring, sealed_object::GC, Area::Gc, name, &record).unwrap();
+        objects::create(storage, &ring, sealed_object::GC, ObjectKind::Gc, name, &record).unwrap();
     });
     stage.gc();
-    let numbers: Vec<String> = stage.names(Area::Gc);
+    let numbers: Vec<String> = stage.names(ObjectKind::Gc);
     assert_eq!(numbers, ["0000000000000002", "0000000000000002.done"]);
     stage.library.assert_restores(stage.library.snapshots().first().copied(), "src");
     stage.assert_sound();
@@ -198,8 +198,8 @@ fn a_dead_writer_is_fenced_and_its_packs_are_collected() {
     let gone = stage.backup("gone");
     stage.forget(gone);
     let inner = Arc::clone(&stage.storage.inner);
-    stage.storage.before(Act::Remove, Area::Packs, move |_, _| {
-        let fence = inner.get(Area::Snapshots, &dead);
+    stage.storage.before(Act::Remove, ObjectKind::Packs, move |_, _| {
+        let fence = inner.get(ObjectKind::Snapshots, &dead);
         let fence = fence.unwrap_or_else(|| panic!("packs are deleted before the fence is there"));
         assert!(fence.starts_with(&sealed_object::FENCE));
     });
@@ -217,12 +217,15 @@ fn a_snapshot_brought_back_between_two_listings_is_a_root() {
     let id = stage.backup("src");
     stage.forget(id);
     // The first listing of trash is that for partial snapshots.
-    stage.storage.before(Act::List, Area::Trash, |_, _| ());
+    stage.storage.before(Act::List, ObjectKind::Trash, |_, _| ());
     let other = Arc::downgrade(&stage);
-    stage.storage.before(Act::List, Area::Trash, move |storage, _| {
+    stage.storage.before(Act::List, ObjectKind::Trash, move |storage, _| {
         let stage = other.upgrade().unwrap();
         forget::undelete(&stage.library.open(), &[id.hex()]).unwrap();
-        stage.names(Area::Trash).iter().for_each(|name| storage.remove(Area::Trash, name).unwrap());
+        stage
+            .names(ObjectKind::Trash)
+            .iter()
+            .for_each(|name| storage.remove(ObjectKind::Trash, name).unwrap());
     });
     assert_eq!(stage.gc().rescued, 0, "it was no root from the first");
     stage.library.assert_restores(Some(id), "src");
@@ -238,8 +241,11 @@ fn the_name_of_a_purged_snapshot_is_closed_while_its_writer_stands() {
     stage.stand(id);
     stage.forget(id);
     let inner = Arc::clone(&stage.storage.inner);
-    stage.storage.before(Act::Remove, Area::Packs, move |_, _| {
-        assert!(inner.get(Area::Snapshots, &id.hex()).is_some(), "the writer could commit it once more");
+    stage.storage.before(Act::Remove, ObjectKind::Packs, move |_, _| {
+        assert!(
+            inner.get(ObjectKind::Snapshots, &id.hex()).is_some(),
+            "the writer could commit it once more"
+        );
     });
     stage.gc();
     assert_eq!((stage.bytes(), stage.library.snapshots()), (0, vec![]));
@@ -255,17 +261,18 @@ fn damage_met_while_moving_deletes_nothing() {
     stage.write("src", &[1, 2]);
     let kept = stage.backup("src");
     stage.forget(id);
-    let largest = stage.storage.inner.list(Area::Packs).unwrap().into_iter().max_by_key(|found| found.len);
+    let largest =
+        stage.storage.inner.list(ObjectKind::Packs).unwrap().into_iter().max_by_key(|found| found.len);
     let name = largest.unwrap().name;
-    let mut bytes = stage.storage.inner.get(Area::Packs, &name).unwrap();
+    let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &name).unwrap();
     // In each of its two blocks: readers decide which file lies in which.
     for at in [bytes.len() / 10, bytes.len() - bytes.len() / 20] {
         bytes[at] ^= 1;
     }
-    stage.storage.inner.put(Area::Packs, &name, bytes);
+    stage.storage.inner.put(ObjectKind::Packs, &name, bytes);
     let report = stage.gc();
-    assert!(stage.names(Area::Packs).contains(&name), "the only copy is gone: {report:?}");
-    assert_eq!(stage.names(Area::Damage), [PackId::parse(&name).unwrap().hex()]);
+    assert!(stage.names(ObjectKind::Packs).contains(&name), "the only copy is gone: {report:?}");
+    assert_eq!(stage.names(ObjectKind::Damage), [PackId::parse(&name).unwrap().hex()]);
     // The next backup stores again what the source still has.
     stage.write("src", &[1, 2]);
     let healed = stage.library.backup("src", backup::Options::default()).snapshot.unwrap_or(kept);

@@ -14,7 +14,7 @@ use snap_backup::ops::repair::{index, snapshots};
 use snap_backup::ops::{backup, forget};
 use snap_backup::repo::objects;
 use snap_backup::repo::sessions::session::Session;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
@@ -22,14 +22,20 @@ use crate::support::stage::Stage;
 const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
 
 /// At the n-th call of a kind from now on.
-fn at(stage: &Arc<Stage>, nth: usize, act: Act, area: Area, work: impl FnOnce(&Stage) + Send + 'static) {
+fn at(
+    stage: &Arc<Stage>,
+    nth: usize,
+    act: Act,
+    area: ObjectKind,
+    work: impl FnOnce(&Stage) + Send + 'static,
+) {
     (1..nth).for_each(|_| stage.storage.before(act, area, |_, _| ()));
     let weak = Arc::downgrade(stage);
     stage.storage.before(act, area, move |_, _| work(&weak.upgrade().unwrap()));
 }
 
 /// Listings of one area that a collection makes up to its record, when nothing is unfinished.
-fn listings(area: Area) -> usize {
+fn listings(area: ObjectKind) -> usize {
     let stage = Stage::new();
     stage.write("a", &[1]);
     stage.backup("a");
@@ -38,14 +44,14 @@ fn listings(area: Area) -> usize {
     stage.storage.calls();
     stage.gc();
     let calls = stage.storage.calls();
-    let record = calls.iter().position(|call| (call.0, call.1) == (Act::Create, Area::Gc)).unwrap();
+    let record = calls.iter().position(|call| (call.0, call.1) == (Act::Create, ObjectKind::Gc)).unwrap();
     calls[..record].iter().filter(|call| (call.0, call.1) == (Act::List, area)).count()
 }
 
 /// C1: wherever among the listings a snapshot is forgotten, the mark has it: nothing waits to be rescued.
 #[test]
 fn a_snapshot_forgotten_at_any_listing_is_marked() {
-    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+    for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
         for nth in 1..=listings(area) {
             let stage = Stage::new();
             stage.write("src", &[1, 2]);
@@ -55,7 +61,11 @@ fn a_snapshot_forgotten_at_any_listing_is_marked() {
             at(&stage, nth, Act::List, area, move |stage| stage.forget(id));
             let report = stage.gc_without_purge();
             assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
-            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            assert_eq!(
+                stage.names(ObjectKind::Gc),
+                Vec::<String>::new(),
+                "{area:?} {nth}: it condemned something"
+            );
             stage.assert_sound();
         }
     }
@@ -64,7 +74,7 @@ fn a_snapshot_forgotten_at_any_listing_is_marked() {
 /// C1: nor is one that comes back, and whose entry goes, at any listing.
 #[test]
 fn a_snapshot_brought_back_at_any_listing_is_marked() {
-    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+    for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
         for nth in 1..=listings(area) {
             let stage = Stage::new();
             stage.write("src", &[1, 2]);
@@ -73,11 +83,18 @@ fn a_snapshot_brought_back_at_any_listing_is_marked() {
             at(&stage, nth, Act::List, area, move |stage| {
                 forget::undelete(&stage.library.open(), &[id.hex()]).unwrap();
                 let inner = &stage.storage.inner;
-                stage.names(Area::Trash).iter().for_each(|name| inner.remove(Area::Trash, name).unwrap());
+                stage
+                    .names(ObjectKind::Trash)
+                    .iter()
+                    .for_each(|name| inner.remove(ObjectKind::Trash, name).unwrap());
             });
             let report = stage.gc_without_purge();
             assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
-            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            assert_eq!(
+                stage.names(ObjectKind::Gc),
+                Vec::<String>::new(),
+                "{area:?} {nth}: it condemned something"
+            );
             stage.library.assert_restores(Some(id), "src");
             stage.assert_sound();
         }
@@ -87,7 +104,7 @@ fn a_snapshot_brought_back_at_any_listing_is_marked() {
 /// C1: packs, then sessions, then roots, then packs again: whenever a backup begins and ends, its packs are left alone.
 #[test]
 fn a_backup_at_any_listing_has_none_of_its_packs_condemned() {
-    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+    for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
         for nth in 1..=listings(area) {
             let stage = Stage::new();
             stage.write("src", &[1, 2]);
@@ -96,7 +113,11 @@ fn a_backup_at_any_listing_has_none_of_its_packs_condemned() {
             at(&stage, nth, Act::List, area, move |stage| *note.lock().unwrap() = Some(stage.backup("src")));
             let report = stage.gc();
             assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
-            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            assert_eq!(
+                stage.names(ObjectKind::Gc),
+                Vec::<String>::new(),
+                "{area:?} {nth}: it condemned something"
+            );
             stage.library.assert_restores(made.lock().unwrap().take(), "src");
             stage.assert_sound();
         }
@@ -107,30 +128,34 @@ fn a_backup_at_any_listing_has_none_of_its_packs_condemned() {
 fn writer_at_work(stage: &Stage) -> (SnapshotId, Vec<u8>) {
     stage.write("src", &[1, 2]);
     let id = stage.backup("src");
-    let manifest = stage.storage.inner.get(Area::Snapshots, &id.hex()).unwrap();
-    stage.storage.inner.remove(Area::Snapshots, &id.hex()).unwrap();
+    let manifest = stage.storage.inner.get(ObjectKind::Snapshots, &id.hex()).unwrap();
+    stage.storage.inner.remove(ObjectKind::Snapshots, &id.hex()).unwrap();
     stage.stand_on(id, "elsewhere".into());
     (id, manifest)
 }
 
 fn commit(stage: &Stage, id: SnapshotId, manifest: &[u8]) {
     let inner = &stage.storage.inner;
-    inner.create(Area::Snapshots, &id.hex(), &[manifest]).unwrap();
-    inner.remove(Area::Sessions, &id.hex()).unwrap();
-    let _ = inner.remove(Area::Sessions, &format!("{}.seen", id.hex()));
+    inner.create(ObjectKind::Snapshots, &id.hex(), &[manifest]).unwrap();
+    inner.remove(ObjectKind::Sessions, &id.hex()).unwrap();
+    let _ = inner.remove(ObjectKind::Sessions, &format!("{}.seen", id.hex()));
 }
 
 /// C1: sessions before roots: a writer that commits at any listing is seen at work, or its snapshot is.
 #[test]
 fn a_writer_that_commits_at_any_listing_has_none_of_its_packs_condemned() {
-    for area in [Area::Snapshots, Area::Trash, Area::Packs, Area::Sessions] {
+    for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
         for nth in 1..=listings(area) {
             let stage = Stage::new();
             let (id, manifest) = writer_at_work(&stage);
             at(&stage, nth, Act::List, area, move |stage| commit(stage, id, &manifest));
             let report = stage.gc();
             assert_eq!((report.rescued, report.packs_deleted), (0, 0), "{area:?} {nth}");
-            assert_eq!(stage.names(Area::Gc), Vec::<String>::new(), "{area:?} {nth}: it condemned something");
+            assert_eq!(
+                stage.names(ObjectKind::Gc),
+                Vec::<String>::new(),
+                "{area:?} {nth}: it condemned something"
+            );
             stage.library.assert_restores(Some(id), "src");
             assert!(stage.storage.is_spent());
         }
@@ -142,10 +167,10 @@ fn a_writer_that_commits_at_any_listing_has_none_of_its_packs_condemned() {
 fn packs_of_a_writer_at_work_are_left_alone() {
     let stage = Stage::new();
     let (id, manifest) = writer_at_work(&stage);
-    let before = stage.names(Area::Packs);
+    let before = stage.names(ObjectKind::Packs);
     let report = stage.gc();
     assert_eq!((report.later, report.waiting_for.len()), ((0, 0), 0), "its packs were condemned");
-    assert_eq!((stage.names(Area::Packs), stage.names(Area::Gc)), (before, vec![]));
+    assert_eq!((stage.names(ObjectKind::Packs), stage.names(ObjectKind::Gc)), (before, vec![]));
     commit(&stage, id, &manifest);
     stage.library.assert_restores(Some(id), "src");
 }
@@ -160,23 +185,23 @@ fn of_two_copies_the_damaged_one_is_never_the_one_that_stays() {
         // Both store all of it: neither sees the other.
         let first = Arc::new(Mutex::new(None));
         let note = Arc::clone(&first);
-        at(&stage, 1, Act::Create, Area::Packs, move |stage| {
+        at(&stage, 1, Act::Create, ObjectKind::Packs, move |stage| {
             *note.lock().unwrap() = Some(stage.backup("one"))
         });
         let second = stage.backup("two");
-        let mut packs = stage.storage.inner.list(Area::Packs).unwrap();
+        let mut packs = stage.storage.inner.list(ObjectKind::Packs).unwrap();
         packs.retain(|found| found.len > 150_000);
         assert_eq!(packs.len(), 2, "two packs with the same files");
         let name = &packs[damaged].name;
-        let mut bytes = stage.storage.inner.get(Area::Packs, name).unwrap();
+        let mut bytes = stage.storage.inner.get(ObjectKind::Packs, name).unwrap();
         for at in [bytes.len() / 10, bytes.len() / 2, bytes.len() - bytes.len() / 20] {
             bytes[at] ^= 1;
         }
-        stage.storage.inner.put(Area::Packs, name, bytes);
+        stage.storage.inner.put(ObjectKind::Packs, name, bytes);
         stage.gc();
         let good = &packs[1 - damaged].name;
         assert!(
-            stage.names(Area::Packs).contains(good) || !stage.names(Area::Packs).contains(name),
+            stage.names(ObjectKind::Packs).contains(good) || !stage.names(ObjectKind::Packs).contains(name),
             "copy {damaged} is damaged, and the other one was deleted"
         );
         stage.library.assert_restores(first.lock().unwrap().take(), "one");
@@ -190,9 +215,9 @@ fn publish(stage: &Stage, number: u64, ended: bool) {
     let (storage, ring) = (stage.storage.inner.as_ref(), repo.ring());
     let record = GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
     let name = format!("{number:016x}");
-    objects::create(storage, ring, sealed_object::GC, Area::Gc, &name, &record).unwrap();
+    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
     if ended {
-        objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, &format!("{name}.done"), &())
+        objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &format!("{name}.done"), &())
             .unwrap();
     }
 }
@@ -204,14 +229,18 @@ fn a_record_below_the_highest_number_never_counts() {
     stage.write("src", &[1, 2]);
     let id = stage.backup("src");
     stage.forget(id);
-    let packs = stage.names(Area::Packs);
+    let packs = stage.names(ObjectKind::Packs);
     // Numbers 1 and 2 were used meanwhile, and 1 is gone again.
-    at(&stage, 1, Act::Create, Area::Gc, |stage| publish(stage, 2, true));
-    at(&stage, 1, Act::Create, Area::Gc, move |stage| {
-        assert_eq!(stage.names(Area::Packs), packs, "packs were deleted by a record that never counted");
+    at(&stage, 1, Act::Create, ObjectKind::Gc, |stage| publish(stage, 2, true));
+    at(&stage, 1, Act::Create, ObjectKind::Gc, move |stage| {
+        assert_eq!(
+            stage.names(ObjectKind::Packs),
+            packs,
+            "packs were deleted by a record that never counted"
+        );
     });
     stage.gc();
-    let numbers = stage.names(Area::Gc);
+    let numbers = stage.names(ObjectKind::Gc);
     assert_eq!(numbers, ["0000000000000003", "0000000000000003.done"]);
     assert_eq!(stage.bytes(), 0);
     stage.assert_sound();
@@ -228,11 +257,11 @@ fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
     stage.write("new", &[1, 2]);
     let made = Arc::new(Mutex::new(None));
     let (note, other) = (Arc::clone(&made), Arc::downgrade(&stage));
-    stage.storage.before(Act::Create, Area::Gc, move |_, _| {
+    stage.storage.before(Act::Create, ObjectKind::Gc, move |_, _| {
         let stage = other.upgrade().unwrap();
         *note.lock().unwrap() = Some(stage.backup("new"));
         // After the record the sessions are looked at, then the roots.
-        at(&stage, 1, Act::List, Area::Snapshots, |stage| assert!(stage.gc().rescued > 0));
+        at(&stage, 1, Act::List, ObjectKind::Snapshots, |stage| assert!(stage.gc().rescued > 0));
     });
     stage.gc();
     stage.library.assert_restores(made.lock().unwrap().take(), "new");
@@ -285,8 +314,8 @@ fn a_snapshot_that_is_forgotten_is_in_the_trash_before_it_goes() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
-    at(&stage, 1, Act::Remove, Area::Snapshots, |stage| {
-        assert_eq!(stage.names(Area::Trash).len(), 1, "it would be nowhere");
+    at(&stage, 1, Act::Remove, ObjectKind::Snapshots, |stage| {
+        assert_eq!(stage.names(ObjectKind::Trash).len(), 1, "it would be nowhere");
     });
     stage.forget(id);
     stage.assert_sound();
@@ -298,11 +327,11 @@ fn no_entry_stays_of_a_snapshot_that_was_purged_meanwhile() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
-    at(&stage, 1, Act::Create, Area::Trash, move |stage| {
-        stage.storage.inner.remove(Area::Snapshots, &id.hex()).unwrap();
+    at(&stage, 1, Act::Create, ObjectKind::Trash, move |stage| {
+        stage.storage.inner.remove(ObjectKind::Snapshots, &id.hex()).unwrap();
     });
     stage.forget(id);
-    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
 }
 
 /// Bringing back: whoever was taken for dead brings nothing back.
@@ -313,10 +342,10 @@ fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
     let id = stage.backup("src");
     stage.forget(id);
     let ring = stage.library.open().ring().clone();
-    stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+    stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
         assert_ne!(name, id.hex(), "no fence would stop this");
         let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-        objects::create(storage, &ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
+        objects::create(storage, &ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
     });
     assert!(forget::undelete(&stage.library.open(), &[id.hex()]).is_err());
     assert_eq!(stage.library.snapshots(), []);
@@ -330,8 +359,8 @@ fn a_snapshot_that_comes_back_never_stands_under_no_name() {
     stage.write("src", &[1]);
     let id = stage.backup("src");
     stage.forget(id);
-    at(&stage, 1, Act::Remove, Area::Snapshots, move |stage| {
-        assert!(stage.names(Area::Snapshots).contains(&id.hex()), "the other name goes first");
+    at(&stage, 1, Act::Remove, ObjectKind::Snapshots, move |stage| {
+        assert!(stage.names(ObjectKind::Snapshots).contains(&id.hex()), "the other name goes first");
     });
     assert_eq!(forget::undelete(&stage.library.open(), &[id.hex()]).unwrap(), [id]);
     stage.library.assert_restores(Some(id), "src");
@@ -351,7 +380,7 @@ fn nothing_comes_back_that_an_unfinished_collection_purges() {
     assert!(err.contains("begun to purge"), "{err}");
     reader.close().unwrap();
     stage.gc();
-    assert_eq!((stage.bytes(), stage.names(Area::Trash)), (0, vec![]));
+    assert_eq!((stage.bytes(), stage.names(ObjectKind::Trash)), (0, vec![]));
     stage.assert_sound();
 }
 
@@ -363,15 +392,15 @@ fn a_snapshot_that_a_backup_healed_meanwhile_is_not_replaced() {
     let id = stage.backup("src");
     lose_packs_of_data(&stage);
     // The look's session, then that of replacing.
-    at(&stage, 2, Act::Create, Area::Sessions, |stage| {
+    at(&stage, 2, Act::Create, ObjectKind::Sessions, |stage| {
         let options =
             backup::Options { kind: SnapshotKind::Full, allow_empty: true, ..backup::Options::default() };
         stage.library.backup("src", options);
     });
     let report = repair(&stage);
     assert_eq!(report, [snapshots::Fate::Healed]);
-    assert!(stage.names(Area::Snapshots).contains(&id.hex()), "it was replaced");
-    assert_eq!(stage.names(Area::Trash), Vec::<String>::new());
+    assert!(stage.names(ObjectKind::Snapshots).contains(&id.hex()), "it was replaced");
+    assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
     stage.assert_sound();
 }
 
@@ -382,16 +411,16 @@ fn a_snapshot_that_was_forgotten_while_it_was_repaired_stays_forgotten() {
     stage.write("src", &[1]);
     let id = stage.backup("src");
     lose_packs_of_data(&stage);
-    at(&stage, 2, Act::Create, Area::Sessions, move |stage| stage.forget(id));
+    at(&stage, 2, Act::Create, ObjectKind::Sessions, move |stage| stage.forget(id));
     let report = repair(&stage);
     assert_eq!(report, [snapshots::Fate::Forgotten]);
-    assert_eq!(stage.names(Area::Snapshots), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Snapshots), Vec::<String>::new());
 }
 
 fn lose_packs_of_data(stage: &Stage) {
     let inner = &stage.storage.inner;
-    let largest = inner.list(Area::Packs).unwrap().into_iter().max_by_key(|pack| pack.len).unwrap();
-    inner.remove(Area::Packs, &largest.name).unwrap();
+    let largest = inner.list(ObjectKind::Packs).unwrap().into_iter().max_by_key(|pack| pack.len).unwrap();
+    inner.remove(ObjectKind::Packs, &largest.name).unwrap();
 }
 
 fn repair(stage: &Stage) -> Vec<snapshots::Fate> {
@@ -407,9 +436,9 @@ fn packs_that_are_swept_while_the_index_is_rebuilt_are_not_damaged() {
         let stage = Stage::new();
         stage.write("src", &[1, 2]);
         stage.backup("src");
-        let name = stage.names(Area::Packs).remove(0);
-        stage.storage.before(Act::Read, Area::Packs, move |storage, _| {
-            storage.remove(Area::Packs, &name).unwrap();
+        let name = stage.names(ObjectKind::Packs).remove(0);
+        stage.storage.before(Act::Read, ObjectKind::Packs, move |storage, _| {
+            storage.remove(ObjectKind::Packs, &name).unwrap();
         });
         let report = index::run(&stage.library.open(), dry_run, &(), &AtomicBool::new(false)).unwrap();
         assert_eq!(report.unreadable, Vec::<String>::new(), "dry run: {dry_run}");
@@ -423,9 +452,9 @@ fn packs_that_stand_and_cannot_be_read_are_damaged() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     stage.backup("src");
-    let name = stage.names(Area::Packs).remove(0);
-    let len = stage.storage.inner.get(Area::Packs, &name).unwrap().len();
-    stage.storage.inner.put(Area::Packs, &name, vec![0; len]);
+    let name = stage.names(ObjectKind::Packs).remove(0);
+    let len = stage.storage.inner.get(ObjectKind::Packs, &name).unwrap().len();
+    stage.storage.inner.put(ObjectKind::Packs, &name, vec![0; len]);
     let report = index::run(&stage.library.open(), false, &(), &AtomicBool::new(false)).unwrap();
     assert_eq!(report.unreadable.len(), 1);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys};
 use snap_backup::codec::crypto::{key_slot, sealed_object};
 use snap_backup::model::entry::Time;
@@ -17,7 +17,7 @@ use snap_backup::repo::objects;
 use snap_backup::repo::pack::packs;
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -28,7 +28,7 @@ const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
 struct Stage {
     library: Library,
     storage: Arc<Hooked>,
-    ring: Ring,
+    ring: CipherSuite,
 }
 
 impl Stage {
@@ -58,11 +58,11 @@ impl Stage {
     fn backup_with(&self, source: &str, options: Options) -> Summary {
         let summary = self.library.backup(source, options);
         assert!(self.storage.is_spent(), "the run never came to the moment that was staged");
-        assert_eq!(self.names(Area::Sessions), Vec::<String>::new(), "a session was left behind");
+        assert_eq!(self.names(ObjectKind::Sessions), Vec::<String>::new(), "a session was left behind");
         summary
     }
 
-    fn names(&self, area: Area) -> Vec<String> {
+    fn names(&self, area: ObjectKind) -> Vec<String> {
         self.storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
     }
 }
@@ -73,12 +73,12 @@ fn options() -> Options {
 }
 
 fn pack_ids(storage: &MemoryStorage) -> Vec<PackId> {
-    let listed = storage.list(Area::Packs).unwrap();
+    let listed = storage.list(ObjectKind::Packs).unwrap();
     listed.iter().map(|found| PackId::parse(&found.name).unwrap()).collect()
 }
 
-fn packs_of(storage: &MemoryStorage, ring: &Ring, kind: ChunkType) -> Vec<PackId> {
-    let len = |id: &PackId| storage.get(Area::Packs, &id.hex()).unwrap().len() as u64;
+fn packs_of(storage: &MemoryStorage, ring: &CipherSuite, kind: ChunkType) -> Vec<PackId> {
+    let len = |id: &PackId| storage.get(ObjectKind::Packs, &id.hex()).unwrap().len() as u64;
     let is = |id: &PackId| packs::read_table(storage, ring, id, len(id)).unwrap().kind == kind;
     pack_ids(storage).into_iter().filter(is).collect()
 }
@@ -86,35 +86,35 @@ fn packs_of(storage: &MemoryStorage, ring: &Ring, kind: ChunkType) -> Vec<PackId
 /// What a collector publishes: collection `number` condemns `condemned` and has marked from `roots`.
 fn condemn(
     storage: &MemoryStorage,
-    ring: &Ring,
+    ring: &CipherSuite,
     number: u64,
     condemned: Vec<PackId>,
     roots: Vec<SnapshotId>,
 ) {
     let record = GcRecord { by: NOBODY, at: Time::now(), condemned, roots, purged: Vec::new() };
     let name = format!("{number:016x}");
-    objects::create(storage, ring, sealed_object::GC, Area::Gc, &name, &record).unwrap();
+    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
 }
 
 /// What a collector does once nobody stands in its way.
-fn sweep(storage: &MemoryStorage, ring: &Ring, number: u64, condemned: &[PackId]) {
-    condemned.iter().for_each(|id| storage.remove(Area::Packs, &id.hex()).unwrap());
+fn sweep(storage: &MemoryStorage, ring: &CipherSuite, number: u64, condemned: &[PackId]) {
+    condemned.iter().for_each(|id| storage.remove(ObjectKind::Packs, &id.hex()).unwrap());
     let name = format!("{number:016x}.done");
-    objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, &name, &()).unwrap();
+    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).unwrap();
 }
 
 /// The whole way of what nobody refers to: forgotten, condemned, gone.
-fn forget_and_collect_all(storage: &MemoryStorage, ring: &Ring) {
-    for found in storage.list(Area::Snapshots).unwrap() {
-        storage.remove(Area::Snapshots, &found.name).unwrap();
+fn forget_and_collect_all(storage: &MemoryStorage, ring: &CipherSuite) {
+    for found in storage.list(ObjectKind::Snapshots).unwrap() {
+        storage.remove(ObjectKind::Snapshots, &found.name).unwrap();
     }
     condemn(storage, ring, 1, pack_ids(storage), Vec::new());
     sweep(storage, ring, 1, &pack_ids(storage));
 }
 
-fn fence(storage: &MemoryStorage, ring: &Ring, name: &str) {
+fn fence(storage: &MemoryStorage, ring: &CipherSuite, name: &str) {
     let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-    objects::create(storage, ring, sealed_object::FENCE, Area::Snapshots, name, &fence).unwrap();
+    objects::create(storage, ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
 }
 
 // W1: a session first, then the listings.
@@ -129,20 +129,21 @@ fn a_session_stands_before_the_first_pack_and_the_listings_come_after_it() {
     stage.backup("src");
     let calls = stage.storage.calls();
     let at = |act, area| calls.iter().position(|call| (call.0, call.1) == (act, area)).unwrap();
-    let (session, pack) = (at(Act::Create, Area::Sessions), at(Act::Create, Area::Packs));
+    let (session, pack) = (at(Act::Create, ObjectKind::Sessions), at(Act::Create, ObjectKind::Packs));
     assert!(session < pack, "{calls:?}");
     let between = calls[session + 1..pack].iter().filter(|call| call.0 != Act::Read);
     let between = between.map(|call| (call.0, call.1)).collect::<Vec<_>>();
     let looks =
-        [Area::Gc, Area::Gc, Area::Damage, Area::Packs, Area::Snapshots].map(|area| (Act::List, area));
+        [ObjectKind::Gc, ObjectKind::Gc, ObjectKind::Damage, ObjectKind::Packs, ObjectKind::Snapshots]
+            .map(|area| (Act::List, area));
     let [gc, again, damage, packs, parent] = looks;
-    assert_eq!(between, [gc, again, (Act::Replace, Area::Sessions), damage, packs, parent]);
+    assert_eq!(between, [gc, again, (Act::Replace, ObjectKind::Sessions), damage, packs, parent]);
     let last = calls.iter().rposition(|call| call.0 == Act::Create).unwrap();
-    assert_eq!(calls[last].1, Area::Snapshots, "the manifest comes last");
-    let gone = calls.iter().filter(|call| (call.0, call.1) == (Act::Remove, Area::Sessions));
+    assert_eq!(calls[last].1, ObjectKind::Snapshots, "the manifest comes last");
+    let gone = calls.iter().filter(|call| (call.0, call.1) == (Act::Remove, ObjectKind::Sessions));
     let name = &calls[session].2;
     assert_eq!(gone.map(|call| &call.2).collect::<Vec<_>>(), [&format!("{name}.beat"), name]);
-    assert!(at(Act::Remove, Area::Sessions) > last, "the session outlives the commit");
+    assert!(at(Act::Remove, ObjectKind::Sessions) > last, "the session outlives the commit");
 }
 
 #[test]
@@ -151,8 +152,8 @@ fn a_beat_says_which_collection_the_session_has_seen() {
     condemn(&stage.storage.inner, &stage.ring, 41, Vec::new(), Vec::new());
     let (session, sight) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
     let name = format!("{}.beat", session.id);
-    let beat: snap_backup::model::records::Beat =
-        objects::read(&*stage.storage.inner, &stage.ring, sealed_object::BEAT, Area::Sessions, &name)
+    let beat: snap_backup::model::records::Heartbeat =
+        objects::read(&*stage.storage.inner, &stage.ring, sealed_object::BEAT, ObjectKind::Sessions, &name)
             .unwrap();
     assert_eq!((beat.gc_seen, sight.gc_seen), (41, 41));
 }
@@ -165,8 +166,8 @@ fn a_record_published_between_the_two_listings_counts_and_is_not_said_to_be_seen
     let condemned = pack_ids(&stage.storage.inner);
     let ring = stage.ring.clone();
     // The first hook has the first listing to itself.
-    stage.storage.before(Act::List, Area::Gc, |_, _| ());
-    stage.storage.before(Act::List, Area::Gc, move |storage, _| {
+    stage.storage.before(Act::List, ObjectKind::Gc, |_, _| ());
+    stage.storage.before(Act::List, ObjectKind::Gc, move |storage, _| {
         condemn(storage, &ring, 1, pack_ids(storage), Vec::new());
     });
     let (_session, sight) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
@@ -184,11 +185,11 @@ fn what_was_condemned_before_the_session_is_stored_again() {
     let garbage = pack_ids(&stage.storage.inner);
     stage.write("src", &[("a", 2)]);
     let parent = stage.backup("src").snapshot.unwrap();
-    stage.storage.inner.remove(Area::Snapshots, &other.hex()).unwrap();
+    stage.storage.inner.remove(ObjectKind::Snapshots, &other.hex()).unwrap();
     stage.write("src", &[("b", 1)]);
 
     let (ring, condemned) = (stage.ring.clone(), garbage.clone());
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         condemn(storage, &ring, 1, condemned, vec![parent]);
     });
     let made = stage.backup("src");
@@ -205,7 +206,7 @@ fn a_parent_that_is_collected_before_the_session_is_believed_in_nothing() {
     stage.backup("src");
     stage.write("src", &[("c", 3)]);
     let ring = stage.ring.clone();
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         forget_and_collect_all(storage, &ring);
     });
     let made = stage.backup("src");
@@ -221,7 +222,7 @@ fn a_parent_that_is_no_root_of_a_collection_is_looked_up_chunk_by_chunk() {
     stage.backup("src");
     stage.write("src", &[("c", 3)]);
     let ring = stage.ring.clone();
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         condemn(storage, &ring, 1, Vec::new(), Vec::new());
     });
     let made = stage.backup("src");
@@ -239,7 +240,7 @@ fn a_parent_that_is_no_root_gives_nothing_from_condemned_packs() {
         stage.write("src", &[("c", 3)]);
         let condemned = packs_of(&stage.storage.inner, &stage.ring, kind);
         let (ring, packs) = (stage.ring.clone(), condemned.clone());
-        stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+        stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
             condemn(storage, &ring, 1, packs, Vec::new());
         });
         let made = stage.backup("src");
@@ -254,7 +255,7 @@ fn a_run_that_stores_nothing_commits_no_parent_that_was_collected_meanwhile() {
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
     let ring = stage.ring.clone();
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         forget_and_collect_all(storage, &ring);
     });
     let made = stage.backup_with("src", Options { allow_empty: true, ..options() });
@@ -274,7 +275,7 @@ fn a_return_to_the_last_full_commits_no_full_that_was_collected_meanwhile() {
     fs::remove_file(root.join("b")).unwrap();
     fs::File::open(&root).unwrap().set_modified(time).unwrap();
     let ring = stage.ring.clone();
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         forget_and_collect_all(storage, &ring);
     });
     let made = stage.backup_with("src", Options { kind: SnapshotKind::Differential, ..options() });
@@ -291,7 +292,7 @@ fn what_was_looked_up_before_the_session_is_looked_up_again() {
     // The parent is no root: it is not believed from the first look on.
     condemn(&stage.storage.inner, &stage.ring, 1, Vec::new(), Vec::new());
     let ring = stage.ring.clone();
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| {
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         sweep(storage, &ring, 1, &[]);
         condemn(storage, &ring, 2, pack_ids(storage), Vec::new());
         sweep(storage, &ring, 2, &pack_ids(storage));
@@ -309,9 +310,11 @@ fn made_of_trees(made: &Summary) -> u64 {
 
 #[test]
 fn a_backup_within_another_harms_neither() {
-    for (act, area) in
-        [(Act::Create, Area::Sessions), (Act::Create, Area::Packs), (Act::Create, Area::Snapshots)]
-    {
+    for (act, area) in [
+        (Act::Create, ObjectKind::Sessions),
+        (Act::Create, ObjectKind::Packs),
+        (Act::Create, ObjectKind::Snapshots),
+    ] {
         let stage = Arc::new(Stage::new());
         stage.write("one", &[("a", 1), ("b", 2)]);
         stage.write("two", &[("a", 1), ("c", 3)]);
@@ -345,7 +348,7 @@ fn backups_at_the_same_time_all_succeed_and_restore() {
         stage.library.assert_restores(id, source);
     }
     assert_eq!(stage.library.errors(), Vec::<String>::new());
-    assert_eq!(stage.names(Area::Sessions), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Sessions), Vec::<String>::new());
 }
 
 // W3: a fence has the name.
@@ -360,7 +363,7 @@ fn a_fenced_run_commits_under_a_new_session_when_all_it_needs_is_there() {
         let fenced = Arc::new(Mutex::new(Vec::new()));
         for _ in 0..fences {
             let (ring, fenced) = (stage.ring.clone(), fenced.clone());
-            stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+            stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
                 fence(storage, &ring, name);
                 fenced.lock().unwrap().push(name.to_owned());
             });
@@ -372,9 +375,10 @@ fn a_fenced_run_commits_under_a_new_session_when_all_it_needs_is_there() {
         assert_eq!(stage.library.snapshots(), [parent, made], "the fence is no snapshot");
         stage.library.assert_restores(Some(made), "src");
         let calls = stage.storage.calls();
-        let commit = calls.iter().position(|call| call.2 == made.hex() && call.1 == Area::Snapshots).unwrap();
+        let commit =
+            calls.iter().position(|call| call.2 == made.hex() && call.1 == ObjectKind::Snapshots).unwrap();
         let session = calls.iter().position(|call| call.2 == made.hex()).unwrap();
-        let looked = calls[session..commit].contains(&(Act::List, Area::Packs, String::new()));
+        let looked = calls[session..commit].contains(&(Act::List, ObjectKind::Packs, String::new()));
         assert!(looked, "the new session looked at nothing: {calls:?}");
     }
 }
@@ -389,7 +393,7 @@ fn a_fenced_run_that_lost_a_pack_says_so_and_commits_nothing() {
             let before = pack_ids(&stage.storage.inner);
             stage.write("src", &[("c", 3)]);
             let ring = stage.ring.clone();
-            stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+            stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
                 fence(storage, &ring, name);
                 // A pack that the run wrote, or one that it found.
                 let mut lost = packs_of(storage, &ring, kind);
@@ -400,7 +404,7 @@ fn a_fenced_run_that_lost_a_pack_says_so_and_commits_nothing() {
             let err = stage.library.try_backup("src", options()).unwrap_err().chain();
             assert!(err.contains("collected"), "{kind:?}, new: {new}: {err}");
             assert_eq!(stage.library.snapshots(), [parent]);
-            assert_eq!(stage.names(Area::Sessions), Vec::<String>::new());
+            assert_eq!(stage.names(ObjectKind::Sessions), Vec::<String>::new());
         }
     }
 }
@@ -411,7 +415,7 @@ fn a_fenced_run_does_not_count_on_condemned_packs() {
         let stage = Stage::new();
         stage.write("src", &[("a", 1), ("d/b", 2)]);
         let ring = stage.ring.clone();
-        stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+        stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
             fence(storage, &ring, name);
             condemn(storage, &ring, 1, packs_of(storage, &ring, kind), Vec::new());
         });
@@ -426,7 +430,7 @@ fn the_run_after_a_fenced_one_that_failed_is_whole() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     let ring = stage.ring.clone();
-    stage.storage.before(Act::Create, Area::Snapshots, move |storage, name| {
+    stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
         fence(storage, &ring, name);
         let lost = packs_of(storage, &ring, ChunkType::Data);
         condemn(storage, &ring, 1, lost.clone(), Vec::new());
@@ -447,14 +451,14 @@ fn the_backup_after_a_check_stores_again_what_the_check_found_damaged() {
         stage.write("src", &[("a", 1), ("d/b", 2)]);
         let made = stage.backup("src").snapshot;
         for id in packs_of(&stage.storage.inner, &stage.ring, kind) {
-            let mut bytes = stage.storage.inner.get(Area::Packs, &id.hex()).unwrap();
+            let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap();
             // Behind the table, before its copy: one of the blocks.
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
-            stage.storage.inner.put(Area::Packs, &id.hex(), bytes);
+            stage.storage.inner.put(ObjectKind::Packs, &id.hex(), bytes);
         }
         assert_ne!(stage.library.errors(), Vec::<String>::new());
-        assert_eq!(stage.names(Area::Damage).len(), 1 + usize::from(kind == ChunkType::Tree));
+        assert_eq!(stage.names(ObjectKind::Damage).len(), 1 + usize::from(kind == ChunkType::Tree));
         let healed = stage.backup("src");
         assert!(healed.counts.bytes_added > 0, "{kind:?}: nothing was stored again");
         stage.library.assert_restores(made, "src");
@@ -468,7 +472,7 @@ fn the_backup_after_a_check_stores_again_what_the_check_missed() {
         stage.write("src", &[("a", 1), ("d/b", 2)]);
         let made = stage.backup("src").snapshot;
         for id in packs_of(&stage.storage.inner, &stage.ring, kind) {
-            stage.storage.inner.remove(Area::Packs, &id.hex()).unwrap();
+            stage.storage.inner.remove(ObjectKind::Packs, &id.hex()).unwrap();
         }
         assert_ne!(stage.library.errors(), Vec::<String>::new());
         stage.backup("src");
@@ -488,11 +492,11 @@ fn an_unknown_read_only_feature_lets_read_and_not_write() {
     config.ro_compat = 1 << 40;
     let master = Key::new(config.open_master.unwrap());
     let key = SubKeys::derive(&master, &config.repo).config;
-    stage.storage.inner.put(Area::Config, "1", key_slot::close_config(&config, &key).unwrap());
+    stage.storage.inner.put(ObjectKind::Config, "1", key_slot::close_config(&config, &key).unwrap());
     stage.library.assert_restores(made, "src");
     stage.write("src", &[("b", 2)]);
-    let before = stage.names(Area::Packs);
+    let before = stage.names(ObjectKind::Packs);
     let err = stage.library.try_backup("src", options()).unwrap_err().chain();
     assert!(err.contains("newer snap"), "{err}");
-    assert_eq!((stage.names(Area::Packs), stage.names(Area::Snapshots).len()), (before, 1));
+    assert_eq!((stage.names(ObjectKind::Packs), stage.names(ObjectKind::Snapshots).len()), (before, 1));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
@@ -13,7 +13,7 @@ use snap_backup::model::records::GcRecord;
 use snap_backup::ops::backup::{Backup, Options, Stdin, Summary};
 use snap_backup::ops::restore;
 use snap_backup::repo::objects;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use crate::support::Random;
@@ -57,23 +57,24 @@ impl Stage {
         fs::read_to_string(self.library.path("ran")).unwrap().lines().count()
     }
 
-    fn names(&self, area: Area) -> Vec<String> {
+    fn names(&self, area: ObjectKind) -> Vec<String> {
         self.storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
     }
 }
 
 /// Forgets all, and deletes every pack.
-fn collect_all(storage: &impl Storage, ring: &Ring) {
-    let packs = storage.list(Area::Packs).unwrap();
+fn collect_all(storage: &impl Storage, ring: &CipherSuite) {
+    let packs = storage.list(ObjectKind::Packs).unwrap();
     let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
-    for found in storage.list(Area::Snapshots).unwrap() {
-        storage.remove(Area::Snapshots, &found.name).unwrap();
+    for found in storage.list(ObjectKind::Snapshots).unwrap() {
+        storage.remove(ObjectKind::Snapshots, &found.name).unwrap();
     }
     let (by, at) = (SnapshotId::new([7; 16]), Time::now());
     let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
-    objects::create(storage, ring, sealed_object::GC, Area::Gc, "0000000000000001", &record).unwrap();
-    packs.iter().for_each(|found| storage.remove(Area::Packs, &found.name).unwrap());
-    objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, "0000000000000001.done", &()).unwrap();
+    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, "0000000000000001", &record).unwrap();
+    packs.iter().for_each(|found| storage.remove(ObjectKind::Packs, &found.name).unwrap());
+    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, "0000000000000001.done", &())
+        .unwrap();
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_stream_whose_parent_was_collected_is_read_once_and_saved_whole() {
     let stage = Stage::new();
     stage.save(&Random::new(1).bytes(300_000)).unwrap();
     let ring = stage.library.open().ring().clone();
-    stage.storage.before(Act::Create, Area::Sessions, move |storage, _| collect_all(storage, &ring));
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| collect_all(storage, &ring));
     let bytes = Random::new(2).bytes(5_000_000);
     let summary = stage.save(&bytes).unwrap();
     assert!(stage.storage.is_spent(), "nothing was collected meanwhile");
@@ -94,10 +95,10 @@ fn a_stream_whose_parent_was_collected_is_read_once_and_saved_whole() {
 fn an_interrupted_stream_leaves_no_snapshot_and_no_session() {
     let stage = Stage::new();
     let stop = Arc::clone(&stage.stop);
-    stage.storage.before(Act::Create, Area::Packs, move |_, _| stop.store(true, Ordering::Relaxed));
+    stage.storage.before(Act::Create, ObjectKind::Packs, move |_, _| stop.store(true, Ordering::Relaxed));
     let outcome = stage.save(&Random::new(1).bytes(50_000_000));
     assert!(matches!(outcome, Err(Error::Interrupted)), "{outcome:?}");
     assert!(stage.storage.is_spent(), "it was over before the interruption");
-    assert_eq!(stage.names(Area::Snapshots), Vec::<String>::new());
-    assert_eq!(stage.names(Area::Sessions), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Snapshots), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Sessions), Vec::<String>::new());
 }

@@ -18,7 +18,7 @@ use snap_backup::repo::objects;
 use snap_backup::repo::sessions::gc_record;
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::storage::local::LocalStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::dates::{days, redate};
 use crate::support::hooked::Act;
@@ -44,7 +44,7 @@ fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
     let name = format!("{id}.seen");
     let seen = Seen { count: 0, at: Time { sec: now.sec - ago, ..now } };
     let bytes = objects::close(repo.ring(), sealed_object::SEEN, &name, &seen).unwrap();
-    stage.storage.inner.put(Area::Sessions, &name, bytes);
+    stage.storage.inner.put(ObjectKind::Sessions, &name, bytes);
 }
 
 // Stores that promise little.
@@ -95,19 +95,19 @@ fn a_record_that_another_collector_overwrote_deletes_nothing() {
     let (weak, deleted) = (Arc::downgrade(&stage), Arc::new(Mutex::new(BTreeSet::new())));
     // Right after the record is published, and before it is looked at again, another of the same name is there.
     let other = ring.clone();
-    stage.storage.before(Act::Create, Area::Gc, move |_, name| {
+    stage.storage.before(Act::Create, ObjectKind::Gc, move |_, name| {
         let (name, ring) = (name.to_owned(), other);
-        weak.upgrade().unwrap().storage.before(Act::List, Area::Gc, move |storage, _| {
+        weak.upgrade().unwrap().storage.before(Act::List, ObjectKind::Gc, move |storage, _| {
             let (condemned, purged) = (Vec::new(), Vec::new());
-            let roots = storage.list(Area::Snapshots).unwrap();
+            let roots = storage.list(ObjectKind::Snapshots).unwrap();
             let roots = roots.iter().map(|found| SnapshotId::parse(&found.name).unwrap()).collect();
             let record = GcRecord { by: SOMEBODY, at: Time::now(), condemned, roots, purged };
             let bytes = objects::close(&ring, sealed_object::GC, &name, &record).unwrap();
-            storage.put(Area::Gc, &name, bytes);
+            storage.put(ObjectKind::Gc, &name, bytes);
         });
     });
     let gone = Arc::clone(&deleted);
-    stage.storage.before(Act::Remove, Area::Packs, move |storage, name| {
+    stage.storage.before(Act::Remove, ObjectKind::Packs, move |storage, name| {
         let open = gc_record::unfinished(storage, &ring).unwrap();
         let pack = PackId::parse(name).unwrap();
         let named = open.iter().any(|one| one.record.condemned.contains(&pack));
@@ -128,19 +128,19 @@ fn a_clock_a_day_ahead_purges_nothing_that_was_forgotten_just_now() {
     // The store's clock is 25 hours behind this machine's.
     let (now, there) = (Time::now(), 25 * HOUR);
     let there = Time { sec: now.sec - there, ..now };
-    for found in stage.storage.inner.list(Area::Trash).unwrap() {
-        stage.storage.inner.date(Area::Trash, &found.name, there);
+    for found in stage.storage.inner.list(ObjectKind::Trash).unwrap() {
+        stage.storage.inner.date(ObjectKind::Trash, &found.name, there);
     }
     for _ in 0..8 {
-        stage.storage.before(Act::List, Area::Sessions, move |storage, _| {
-            for found in storage.list(Area::Sessions).unwrap() {
-                storage.date(Area::Sessions, &found.name, there);
+        stage.storage.before(Act::List, ObjectKind::Sessions, move |storage, _| {
+            for found in storage.list(ObjectKind::Sessions).unwrap() {
+                storage.date(ObjectKind::Sessions, &found.name, there);
             }
         });
     }
     let report = stage.gc_without_purge();
     assert_eq!((report.purged, report.in_trash), (0, 1), "{report:?}");
-    assert_eq!(stage.names(Area::Trash).len(), 1);
+    assert_eq!(stage.names(ObjectKind::Trash).len(), 1);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
     let repo = stage.library.open();
     let name = format!("{SOMEBODY}.seen");
     let seen: Seen =
-        objects::read(&*stage.storage.inner, repo.ring(), sealed_object::SEEN, Area::Sessions, &name)
+        objects::read(&*stage.storage.inner, repo.ring(), sealed_object::SEEN, ObjectKind::Sessions, &name)
             .unwrap();
     assert!(seen.at.sec <= Time::now().sec, "{seen:?}");
     assert_eq!(stage.gc().waiting_for.len(), 1);
@@ -168,12 +168,12 @@ fn a_writer_that_a_wrong_clock_buries_commits_all_or_says_so() {
     garbage(&stage);
     stage.write("b", &[1, 4]);
     let weak = Arc::downgrade(&stage);
-    stage.storage.before(Act::Create, Area::Snapshots, move |storage, own| {
+    stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, own| {
         let stage = weak.upgrade().unwrap();
         let own = SnapshotId::parse(own).unwrap();
         // Of another machine, as its lock is held here.
-        storage.remove(Area::Sessions, &own.hex()).unwrap();
-        storage.remove(Area::Sessions, &format!("{own}.beat")).unwrap();
+        storage.remove(ObjectKind::Sessions, &own.hex()).unwrap();
+        storage.remove(ObjectKind::Sessions, &format!("{own}.beat")).unwrap();
         stage.stand_on(own, "elsewhere".to_owned());
         seen(&stage, own, 24 * HOUR);
         assert_eq!(stage.gc().waiting_for, Vec::<String>::new());

@@ -14,13 +14,13 @@ use snap_backup::storage::object_store::CloudStorage;
 #[cfg(feature = "cloud")]
 use snap_backup::storage::object_store::Options;
 #[cfg(feature = "cloud")]
-use snap_backup::storage::object_store::url::Place;
+use snap_backup::storage::object_store::url::ObjectStoreUrl;
 use snap_backup::storage::rest::RestStorage;
-use snap_backup::storage::rest::url::Place as RestPlace;
-use snap_backup::storage::retry::Patience;
+use snap_backup::storage::rest::url::RestUrl as RestPlace;
+use snap_backup::storage::retry::RetryPolicy;
 use snap_backup::storage::sftp::SftpStorage;
-use snap_backup::storage::sftp::url::Place as SftpPlace;
-use snap_backup::storage::{Area, Created, Storage};
+use snap_backup::storage::sftp::url::SftpUrl as SftpPlace;
+use snap_backup::storage::{CreateOutcome, ObjectKind, Storage};
 
 const LIMIT: u64 = 1 << 30;
 
@@ -136,7 +136,7 @@ fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
             let login = if signed.is_empty() { "" } else { "me:it's@" };
             let place = format!("rest:http://{login}127.0.0.1:{}/deep/{number}/", server.port());
             let place = RestPlace::parse(&place).unwrap();
-            let store = RestStorage::new(place, Arc::default(), Patience::default());
+            let store = RestStorage::new(place, Arc::default(), RetryPolicy::default());
             assert!(!store.location().contains("it's"));
             match name {
                 "one winner" => assert!(store.distrust().unwrap().is_some()),
@@ -176,17 +176,17 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
 fn in_parts(store: &CloudStorage) {
     let halves = [vec![1u8; 65 << 20], vec![2u8; 65 << 20]];
     let parts = [halves[0].as_slice(), &halves[1]];
-    assert_eq!(store.create(Area::Packs, "aa", &parts).unwrap(), Created::New);
-    assert_eq!(store.create(Area::Packs, "aa", &[b"x"]).unwrap(), Created::Exists);
-    assert_eq!(store.create(Area::Packs, "aa", &parts).unwrap(), Created::Exists);
-    assert!(store.read(Area::Packs, "aa", 130 << 20).unwrap() == halves.concat());
-    store.remove(Area::Packs, "aa").unwrap();
-    assert_eq!(store.create_owned(Area::Packs, "aa", halves.into()).unwrap(), Created::New);
+    assert_eq!(store.create(ObjectKind::Packs, "aa", &parts).unwrap(), CreateOutcome::New);
+    assert_eq!(store.create(ObjectKind::Packs, "aa", &[b"x"]).unwrap(), CreateOutcome::Exists);
+    assert_eq!(store.create(ObjectKind::Packs, "aa", &parts).unwrap(), CreateOutcome::Exists);
+    assert!(store.read(ObjectKind::Packs, "aa", 130 << 20).unwrap() == halves.concat());
+    store.remove(ObjectKind::Packs, "aa").unwrap();
+    assert_eq!(store.create_owned(ObjectKind::Packs, "aa", halves.into()).unwrap(), CreateOutcome::New);
 }
 
 #[cfg(feature = "cloud")]
 fn cloud(scheme: &str, number: usize, variables: &[(String, String)]) -> CloudStorage {
-    let place = Place::parse(&format!("{scheme}://bucket/deep/{number}")).unwrap();
+    let place = ObjectStoreUrl::parse(&format!("{scheme}://bucket/deep/{number}")).unwrap();
     CloudStorage::new(place, Options { variables: variables.to_vec(), ..Options::default() }).unwrap()
 }
 
@@ -199,7 +199,7 @@ fn temps(folder: &Path) -> usize {
     entries.map(count).sum()
 }
 
-fn names(store: &dyn Storage, area: Area) -> Vec<String> {
+fn names(store: &dyn Storage, area: ObjectKind) -> Vec<String> {
     store.list(area).unwrap().into_iter().map(|listed| listed.name).collect()
 }
 
@@ -210,27 +210,27 @@ fn one_winner(store: &dyn Storage) {
         let start = |byte: u8| {
             scope.spawn(move || {
                 barrier.wait();
-                (byte, store.create(Area::Packs, "abcd", &[&[byte; 1000]]).unwrap())
+                (byte, store.create(ObjectKind::Packs, "abcd", &[&[byte; 1000]]).unwrap())
             })
         };
         let threads: Vec<_> = (0..16).map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let winners: Vec<_> = outcomes.iter().filter(|(_, created)| *created == Created::New).collect();
+    let winners: Vec<_> = outcomes.iter().filter(|(_, created)| *created == CreateOutcome::New).collect();
     assert_eq!(winners.len(), 1);
-    assert_eq!(store.read(Area::Packs, "abcd", LIMIT).unwrap(), [winners[0].0; 1000]);
+    assert_eq!(store.read(ObjectKind::Packs, "abcd", LIMIT).unwrap(), [winners[0].0; 1000]);
 }
 
 fn existing_untouched(store: &dyn Storage) {
-    assert_eq!(store.create(Area::Keys, "k", &[b"o", b"", b"ld"]).unwrap(), Created::New);
-    assert_eq!(store.create(Area::Keys, "k", &[b"new"]).unwrap(), Created::Exists);
-    assert!(store.create_held(Area::Keys, "k", b"new").is_err());
-    assert_eq!(store.read(Area::Keys, "k", LIMIT).unwrap(), b"old");
+    assert_eq!(store.create(ObjectKind::Keys, "k", &[b"o", b"", b"ld"]).unwrap(), CreateOutcome::New);
+    assert_eq!(store.create(ObjectKind::Keys, "k", &[b"new"]).unwrap(), CreateOutcome::Exists);
+    assert!(store.create_held(ObjectKind::Keys, "k", b"new").is_err());
+    assert_eq!(store.read(ObjectKind::Keys, "k", LIMIT).unwrap(), b"old");
 }
 
 fn missing(store: &dyn Storage) {
     for name in ["none", "other"] {
-        for area in Area::ALL {
+        for area in ObjectKind::ALL {
             assert!(store.read(area, name, LIMIT).unwrap_err().is_missing());
             assert!(store.read_range(area, name, 0, &mut [0]).unwrap_err().is_missing());
             assert_eq!(store.is_held(area, name).unwrap(), Some(false));
@@ -243,20 +243,20 @@ fn missing(store: &dyn Storage) {
 }
 
 fn limit(store: &dyn Storage) {
-    store.create(Area::Index, "i", &[b"12345"]).unwrap();
-    assert_eq!(store.read(Area::Index, "i", 5).unwrap(), b"12345");
-    assert_eq!(store.read(Area::Index, "i", u64::MAX).unwrap(), b"12345");
+    store.create(ObjectKind::Index, "i", &[b"12345"]).unwrap();
+    assert_eq!(store.read(ObjectKind::Index, "i", 5).unwrap(), b"12345");
+    assert_eq!(store.read(ObjectKind::Index, "i", u64::MAX).unwrap(), b"12345");
     for limit in [0, 4] {
-        let error = store.read(Area::Index, "i", limit).unwrap_err();
+        let error = store.read(ObjectKind::Index, "i", limit).unwrap_err();
         assert!(matches!(error, Error::Damaged { what, .. } if what == "index/i"));
     }
 }
 
 fn ranges(store: &dyn Storage) {
-    store.create(Area::Packs, "aa11", &[b"0123", b"456789"]).unwrap();
+    store.create(ObjectKind::Packs, "aa11", &[b"0123", b"456789"]).unwrap();
     let read = |offset, len| {
         let mut out = vec![0; len];
-        store.read_range(Area::Packs, "aa11", offset, &mut out).map(|()| out)
+        store.read_range(ObjectKind::Packs, "aa11", offset, &mut out).map(|()| out)
     };
     assert_eq!(read(0, 10).unwrap(), b"0123456789");
     assert_eq!(read(3, 4).unwrap(), b"3456");
@@ -271,96 +271,99 @@ fn ranges(store: &dyn Storage) {
 
 fn list(store: &dyn Storage) {
     for name in ["cc1", "aa2", "bb3", "aa1"] {
-        store.create(Area::Packs, name, &[name.as_bytes()]).unwrap();
-        store.create(Area::Trash, name, &[b"four"]).unwrap();
+        store.create(ObjectKind::Packs, name, &[name.as_bytes()]).unwrap();
+        store.create(ObjectKind::Trash, name, &[b"four"]).unwrap();
     }
-    assert_eq!(names(store, Area::Packs), ["aa1", "aa2", "bb3", "cc1"]);
-    assert_eq!(names(store, Area::Trash), ["aa1", "aa2", "bb3", "cc1"]);
-    assert!(store.list(Area::Packs).unwrap().iter().all(|listed| listed.len == 3));
-    assert!(store.list(Area::Trash).unwrap().iter().all(|listed| listed.len == 4));
-    assert!(store.list(Area::Snapshots).unwrap().is_empty());
+    assert_eq!(names(store, ObjectKind::Packs), ["aa1", "aa2", "bb3", "cc1"]);
+    assert_eq!(names(store, ObjectKind::Trash), ["aa1", "aa2", "bb3", "cc1"]);
+    assert!(store.list(ObjectKind::Packs).unwrap().iter().all(|listed| listed.len == 3));
+    assert!(store.list(ObjectKind::Trash).unwrap().iter().all(|listed| listed.len == 4));
+    assert!(store.list(ObjectKind::Snapshots).unwrap().is_empty());
 }
 
 fn list_only_complete(store: &dyn Storage) {
     let body = vec![7; 1 << 16];
     std::thread::scope(|scope| {
-        let write = |number: usize| store.create(Area::Packs, &format!("{number:04x}"), &[&body, &body]);
-        let writer = scope
-            .spawn(move || (0..64).for_each(|number| assert_eq!(write(number * 997).unwrap(), Created::New)));
+        let write =
+            |number: usize| store.create(ObjectKind::Packs, &format!("{number:04x}"), &[&body, &body]);
+        let writer = scope.spawn(move || {
+            (0..64).for_each(|number| assert_eq!(write(number * 997).unwrap(), CreateOutcome::New))
+        });
         while !writer.is_finished() {
-            assert!(store.list(Area::Packs).unwrap().iter().all(|listed| listed.len == 1 << 17));
+            assert!(store.list(ObjectKind::Packs).unwrap().iter().all(|listed| listed.len == 1 << 17));
         }
     });
-    assert_eq!(store.list(Area::Packs).unwrap().len(), 64);
+    assert_eq!(store.list(ObjectKind::Packs).unwrap().len(), 64);
 }
 
 fn remove(store: &dyn Storage) {
-    store.remove(Area::Gc, "1").unwrap();
-    store.create(Area::Gc, "1", &[b"x"]).unwrap();
-    store.remove(Area::Gc, "1").unwrap();
-    store.remove(Area::Gc, "1").unwrap();
-    store.sync(Area::Gc).unwrap();
-    assert!(store.list(Area::Gc).unwrap().is_empty());
-    assert_eq!(store.create(Area::Gc, "1", &[b"y"]).unwrap(), Created::New);
+    store.remove(ObjectKind::Gc, "1").unwrap();
+    store.create(ObjectKind::Gc, "1", &[b"x"]).unwrap();
+    store.remove(ObjectKind::Gc, "1").unwrap();
+    store.remove(ObjectKind::Gc, "1").unwrap();
+    store.sync(ObjectKind::Gc).unwrap();
+    assert!(store.list(ObjectKind::Gc).unwrap().is_empty());
+    assert_eq!(store.create(ObjectKind::Gc, "1", &[b"y"]).unwrap(), CreateOutcome::New);
 }
 
 fn sizes(store: &dyn Storage) {
     let large: Vec<u8> = (0..8_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    store.create(Area::Packs, "empty", &[]).unwrap();
+    store.create(ObjectKind::Packs, "empty", &[]).unwrap();
     let whole = vec![3; 64 << 20];
-    store.create(Area::Packs, "whole", &[&whole]).unwrap();
-    assert!(store.read(Area::Packs, "whole", 64 << 20).unwrap() == whole);
-    store.create(Area::Packs, "large", &[&large]).unwrap();
-    assert_eq!(store.read(Area::Packs, "empty", 0).unwrap(), b"");
-    assert!(store.read(Area::Packs, "large", 8 << 20).unwrap() == large);
-    assert!(store.read(Area::Packs, "large", (8 << 20) - 1).unwrap_err().is_damage());
+    store.create(ObjectKind::Packs, "whole", &[&whole]).unwrap();
+    assert!(store.read(ObjectKind::Packs, "whole", 64 << 20).unwrap() == whole);
+    store.create(ObjectKind::Packs, "large", &[&large]).unwrap();
+    assert_eq!(store.read(ObjectKind::Packs, "empty", 0).unwrap(), b"");
+    assert!(store.read(ObjectKind::Packs, "large", 8 << 20).unwrap() == large);
+    assert!(store.read(ObjectKind::Packs, "large", (8 << 20) - 1).unwrap_err().is_damage());
 }
 
 fn held(store: &dyn Storage) {
-    let hold = store.create_held(Area::Sessions, "s", b"me").unwrap();
+    let hold = store.create_held(ObjectKind::Sessions, "s", b"me").unwrap();
     // A store without locks cannot tell.
-    let held = store.is_held(Area::Sessions, "s").unwrap();
+    let held = store.is_held(ObjectKind::Sessions, "s").unwrap();
     assert!(held != Some(false));
-    assert_eq!(store.is_held(Area::Sessions, "s").unwrap(), held);
-    assert_eq!(store.read(Area::Sessions, "s", LIMIT).unwrap(), b"me");
-    assert!(store.create_held(Area::Sessions, "s", b"you").is_err());
-    assert_eq!(store.is_held(Area::Sessions, "s").unwrap(), held);
+    assert_eq!(store.is_held(ObjectKind::Sessions, "s").unwrap(), held);
+    assert_eq!(store.read(ObjectKind::Sessions, "s", LIMIT).unwrap(), b"me");
+    assert!(store.create_held(ObjectKind::Sessions, "s", b"you").is_err());
+    assert_eq!(store.is_held(ObjectKind::Sessions, "s").unwrap(), held);
     drop(hold);
     // A process that another test starts at this moment has the lock, too, until it becomes its program.
     let is_free = |_| {
-        let free = store.is_held(Area::Sessions, "s").unwrap() == held.map(|_| false);
+        let free = store.is_held(ObjectKind::Sessions, "s").unwrap() == held.map(|_| false);
         free || {
             std::thread::sleep(Duration::from_millis(20));
             false
         }
     };
     assert!((0..100).any(is_free));
-    assert_eq!(names(store, Area::Sessions), ["s"]);
-    let _hold = store.create_held(Area::Sessions, "t", b"me").unwrap();
-    store.remove(Area::Sessions, "t").unwrap();
-    assert_eq!(store.is_held(Area::Sessions, "t").unwrap(), Some(false));
+    assert_eq!(names(store, ObjectKind::Sessions), ["s"]);
+    let _hold = store.create_held(ObjectKind::Sessions, "t", b"me").unwrap();
+    store.remove(ObjectKind::Sessions, "t").unwrap();
+    assert_eq!(store.is_held(ObjectKind::Sessions, "t").unwrap(), Some(false));
 }
 
 fn replace(store: &dyn Storage) {
     for bytes in [&b"first"[..], b"", b"third, longer"] {
-        store.replace(Area::Sessions, "s.beat", bytes).unwrap();
-        assert_eq!(store.read(Area::Sessions, "s.beat", LIMIT).unwrap(), bytes);
+        store.replace(ObjectKind::Sessions, "s.beat", bytes).unwrap();
+        assert_eq!(store.read(ObjectKind::Sessions, "s.beat", LIMIT).unwrap(), bytes);
     }
-    assert_eq!(names(store, Area::Sessions), ["s.beat"]);
+    assert_eq!(names(store, ObjectKind::Sessions), ["s.beat"]);
 }
 
 /// A reader sees one or the other, whole.
 fn replace_never_mixes(store: &dyn Storage) {
     let bodies = [vec![1u8; 3000], vec![2u8; 70_000]];
-    store.replace(Area::Sessions, "s.beat", &bodies[0]).unwrap();
+    store.replace(ObjectKind::Sessions, "s.beat", &bodies[0]).unwrap();
     std::thread::scope(|scope| {
         let bodies = &bodies;
         let writer = scope.spawn(move || {
-            (0..200).for_each(|turn| store.replace(Area::Sessions, "s.beat", &bodies[turn % 2]).unwrap());
+            (0..200)
+                .for_each(|turn| store.replace(ObjectKind::Sessions, "s.beat", &bodies[turn % 2]).unwrap());
         });
         while !writer.is_finished() {
-            assert!(bodies.contains(&store.read(Area::Sessions, "s.beat", LIMIT).unwrap()));
-            assert_eq!(names(store, Area::Sessions), ["s.beat"]);
+            assert!(bodies.contains(&store.read(ObjectKind::Sessions, "s.beat", LIMIT).unwrap()));
+            assert_eq!(names(store, ObjectKind::Sessions), ["s.beat"]);
         }
     });
 }
@@ -368,13 +371,13 @@ fn replace_never_mixes(store: &dyn Storage) {
 fn many(store: &dyn Storage) {
     let name = |number: u32| format!("{:08x}", number.wrapping_mul(2_654_435_761));
     for number in 0..2500 {
-        assert_eq!(store.create(Area::Packs, &name(number), &[]).unwrap(), Created::New);
+        assert_eq!(store.create(ObjectKind::Packs, &name(number), &[]).unwrap(), CreateOutcome::New);
     }
     let mut wanted: Vec<String> = (0..2500).map(name).collect();
     wanted.sort();
-    assert!(names(store, Area::Packs) == wanted);
-    (0..2500).step_by(2).for_each(|number| store.remove(Area::Packs, &name(number)).unwrap());
-    assert_eq!(store.list(Area::Packs).unwrap().len(), 1250);
+    assert!(names(store, ObjectKind::Packs) == wanted);
+    (0..2500).step_by(2).for_each(|number| store.remove(ObjectKind::Packs, &name(number)).unwrap());
+    assert_eq!(store.list(ObjectKind::Packs).unwrap().len(), 1250);
 }
 
 fn odd_names(store: &dyn Storage) {
@@ -393,16 +396,20 @@ fn odd_names(store: &dyn Storage) {
     ]
     .map(str::to_owned);
     for name in &odd {
-        assert_eq!(store.create(Area::Trash, name, &[name.as_bytes()]).unwrap(), Created::New, "{name:?}");
+        assert_eq!(
+            store.create(ObjectKind::Trash, name, &[name.as_bytes()]).unwrap(),
+            CreateOutcome::New,
+            "{name:?}"
+        );
     }
     let mut sorted = odd.to_vec();
     sorted.sort();
-    assert_eq!(names(store, Area::Trash), sorted);
+    assert_eq!(names(store, ObjectKind::Trash), sorted);
     for name in &odd {
-        assert_eq!(store.read(Area::Trash, name, LIMIT).unwrap(), name.as_bytes());
-        store.remove(Area::Trash, name).unwrap();
+        assert_eq!(store.read(ObjectKind::Trash, name, LIMIT).unwrap(), name.as_bytes());
+        store.remove(ObjectKind::Trash, name).unwrap();
     }
-    assert!(store.list(Area::Trash).unwrap().is_empty());
+    assert!(store.list(ObjectKind::Trash).unwrap().is_empty());
 }
 
 /// Whoever reads what goes gets all of it, or that it is missing; never a part.
@@ -412,23 +419,23 @@ fn removed_while_read(store: &dyn Storage) {
         let body = &body;
         let turns = scope.spawn(move || {
             for _ in 0..60 {
-                store.create(Area::Packs, "aa", &[body]).unwrap();
-                store.remove(Area::Packs, "aa").unwrap();
+                store.create(ObjectKind::Packs, "aa", &[body]).unwrap();
+                store.remove(ObjectKind::Packs, "aa").unwrap();
             }
         });
         while !turns.is_finished() {
-            match store.read(Area::Packs, "aa", LIMIT) {
+            match store.read(ObjectKind::Packs, "aa", LIMIT) {
                 Ok(read) => assert!(read == *body, "{} bytes of it", read.len()),
                 Err(err) => assert!(err.is_missing(), "{}", err.chain()),
             }
-            assert!(store.list(Area::Packs).unwrap().iter().all(|found| found.len == 1 << 20));
+            assert!(store.list(ObjectKind::Packs).unwrap().iter().all(|found| found.len == 1 << 20));
         }
     });
 }
 
 fn bad_names(store: &dyn Storage) {
     for name in ["", ".", "..", ".tmp-1", "a/b", "/etc/passwd", "ab/../../x", "a\0b"] {
-        for area in Area::ALL {
+        for area in ObjectKind::ALL {
             assert!(store.create(area, name, &[b"x"]).unwrap_err().is_missing());
             assert!(store.create_held(area, name, b"x").unwrap_err().is_missing());
             assert!(store.replace(area, name, b"x").unwrap_err().is_missing());
@@ -438,7 +445,7 @@ fn bad_names(store: &dyn Storage) {
             assert!(store.remove(area, name).unwrap_err().is_missing());
         }
     }
-    assert!(store.create(Area::Packs, "a", &[]).unwrap_err().is_missing());
+    assert!(store.create(ObjectKind::Packs, "a", &[]).unwrap_err().is_missing());
 }
 
 #[test]

@@ -19,10 +19,10 @@ use snap_backup::ops::{backup, sync};
 use snap_backup::repo::index::Index;
 use snap_backup::repo::objects;
 use snap_backup::repo::pack::header_bundles;
-use snap_backup::repo::repository::{Access, Repository};
-use snap_backup::repo::sessions::session::Sight;
+use snap_backup::repo::repository::{OpenOptions, Repository};
+use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -32,12 +32,12 @@ use crate::support::stage::Stage;
 fn stage() -> Arc<Stage> {
     let stage = Stage::new();
     stage.storage.far.store(true, Ordering::Relaxed);
-    let bytes = stage.storage.inner.get(Area::Config, "1").unwrap();
+    let bytes = stage.storage.inner.get(ObjectKind::Config, "1").unwrap();
     let mut config = key_slot::open_config(&bytes).unwrap();
     (config.generation, config.block_target, config.data_pack, config.tree_pack) = (2, 4096, 4096, 4096);
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &config.repo);
     let bytes = key_slot::close_config(&config, &keys.config).unwrap();
-    stage.storage.inner.create(Area::Config, "2", &[&bytes]).unwrap();
+    stage.storage.inner.create(ObjectKind::Config, "2", &[&bytes]).unwrap();
     stage
 }
 
@@ -64,13 +64,14 @@ struct Machine {
 impl Machine {
     fn new(stage: &Stage) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let access = Access { password: None, cache: Some(home.path().join("cache")), ..Access::default() };
+        let access =
+            OpenOptions { password: None, cache: Some(home.path().join("cache")), ..OpenOptions::default() };
         let repo = Repository::open(stage.storage.clone(), &access).unwrap();
         Self { repo, _home: home }
     }
 
-    fn sight(&self) -> Sight {
-        Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(())).unwrap()
+    fn sight(&self) -> RepoState {
+        RepoState::look(self.repo.storage(), self.repo.ring(), |_| Ok(())).unwrap()
     }
 
     fn load(&self) -> Index {
@@ -82,7 +83,7 @@ impl Machine {
 fn reads(stage: &Stage) -> (usize, usize) {
     let calls = stage.storage.calls();
     let of = |area| calls.iter().filter(|call| call.0 == Act::Read && call.1 == area).count();
-    (of(Area::Packs), of(Area::Index))
+    (of(ObjectKind::Packs), of(ObjectKind::Index))
 }
 
 /// What the index says of every chunk that there is, told by the packs' own tables.
@@ -104,9 +105,9 @@ fn a_machine_that_comes_new_asks_for_the_segments_and_for_no_pack() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
-    let packs = stage.names(Area::Packs).len();
+    let packs = stage.names(ObjectKind::Packs).len();
     assert!(packs > 40, "{packs}");
-    assert_eq!(stage.names(Area::Index).len(), 1);
+    assert_eq!(stage.names(ObjectKind::Index).len(), 1);
     let machine = Machine::new(&stage);
     reads(&stage);
     let index = machine.load();
@@ -119,10 +120,10 @@ fn a_machine_that_comes_new_asks_for_the_segments_and_for_no_pack() {
     drop(index);
     reads(&stage);
     machine.load();
-    assert!(!stage.storage.calls().iter().any(|call| call.1 == Area::Index));
+    assert!(!stage.storage.calls().iter().any(|call| call.1 == ObjectKind::Index));
     // Without them each pack is asked.
     let other = Machine::new(&stage);
-    stage.storage.inner.remove(Area::Index, &stage.names(Area::Index)[0]).unwrap();
+    stage.storage.inner.remove(ObjectKind::Index, &stage.names(ObjectKind::Index)[0]).unwrap();
     reads(&stage);
     assert_knows_all(&stage, &other.load());
     assert!(reads(&stage).0 >= packs);
@@ -133,12 +134,12 @@ fn a_near_store_gets_none_and_few_packs_get_none() {
     let stage = stage();
     write(&stage, 1, 2);
     stage.backup("src");
-    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Index), Vec::<String>::new());
     stage.storage.far.store(false, Ordering::Relaxed);
     write(&stage, 2, 50);
     stage.backup("src");
     stage.gc();
-    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Index), Vec::<String>::new());
 }
 
 #[test]
@@ -146,8 +147,8 @@ fn a_damaged_segment_is_named_changes_no_answer_and_is_written_anew() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
-    let name = stage.names(Area::Index)[0].clone();
-    let whole = stage.storage.inner.get(Area::Index, &name).unwrap();
+    let name = stage.names(ObjectKind::Index)[0].clone();
+    let whole = stage.storage.inner.get(ObjectKind::Index, &name).unwrap();
     let flipped = |at: usize| {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
@@ -167,7 +168,7 @@ fn a_damaged_segment_is_named_changes_no_answer_and_is_written_anew() {
         flipped(whole.len() - 1),
     ];
     for (at, bytes) in broken.into_iter().enumerate() {
-        stage.storage.inner.put(Area::Index, &name, bytes);
+        stage.storage.inner.put(ObjectKind::Index, &name, bytes);
         let machine = Machine::new(&stage);
         assert_knows_all(&stage, &machine.load());
         let said = machine.repo.warnings().join("\n");
@@ -176,13 +177,13 @@ fn a_damaged_segment_is_named_changes_no_answer_and_is_written_anew() {
         assert!(found.len() == 1 && found[0].contains(&name), "{at}: {found:?}");
     }
     for dry_run in [true, false] {
-        assert_eq!(stage.names(Area::Index), [name.as_str()]);
+        assert_eq!(stage.names(ObjectKind::Index), [name.as_str()]);
         let repo = Machine::new(&stage).repo;
         let report = index::run(&repo, dry_run, &(), &AtomicBool::new(false)).unwrap();
         assert_eq!((report.segments.len(), report.unreadable.len()), (1, 0));
     }
     stage.gc();
-    let names = stage.names(Area::Index);
+    let names = stage.names(ObjectKind::Index);
     assert!(names.len() == 1 && names[0] != name, "{names:?}");
     stage.assert_sound();
     let machine = Machine::new(&stage);
@@ -198,13 +199,15 @@ fn a_segment_that_goes_while_it_is_wanted_is_none() {
     stage.backup("src");
     for reads_before in 0..2 {
         let machine = Machine::new(&stage);
-        let name = stage.names(Area::Index)[0].clone();
-        let bytes = stage.storage.inner.get(Area::Index, &name).unwrap();
-        (0..reads_before).for_each(|_| stage.storage.before(Act::Read, Area::Index, |_, _| {}));
-        stage.storage.before(Act::Read, Area::Index, |store, name| store.remove(Area::Index, name).unwrap());
+        let name = stage.names(ObjectKind::Index)[0].clone();
+        let bytes = stage.storage.inner.get(ObjectKind::Index, &name).unwrap();
+        (0..reads_before).for_each(|_| stage.storage.before(Act::Read, ObjectKind::Index, |_, _| {}));
+        stage.storage.before(Act::Read, ObjectKind::Index, |store, name| {
+            store.remove(ObjectKind::Index, name).unwrap()
+        });
         assert_knows_all(&stage, &machine.load());
         assert!(stage.storage.is_spent());
-        stage.storage.inner.put(Area::Index, &name, bytes);
+        stage.storage.inner.put(ObjectKind::Index, &name, bytes);
     }
 }
 
@@ -217,9 +220,9 @@ fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again()
             stage.backup("src")
         })
         .collect();
-    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Index), Vec::<String>::new());
     stage.gc();
-    let first = stage.names(Area::Index);
+    let first = stage.names(ObjectKind::Index);
     assert_eq!(first.len(), 1);
     let machine = Machine::new(&stage);
     reads(&stage);
@@ -227,11 +230,11 @@ fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again()
     assert_eq!(reads(&stage).0, 0);
     // Where nothing is to be done, nothing is.
     stage.gc();
-    assert_eq!(stage.names(Area::Index), first);
+    assert_eq!(stage.names(ObjectKind::Index), first);
     // What is left is too little for one.
     ids[..11].iter().for_each(|id| stage.forget(*id));
     stage.gc();
-    assert_eq!(stage.names(Area::Index), first);
+    assert_eq!(stage.names(ObjectKind::Index), first);
     assert_knows_all(&stage, &Machine::new(&stage).load());
     // With others it is enough.
     let more: Vec<SnapshotId> = (21..=32)
@@ -241,13 +244,13 @@ fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again()
         })
         .collect();
     stage.gc();
-    let second = stage.names(Area::Index);
+    let second = stage.names(ObjectKind::Index);
     assert!(second.len() == 1 && second != first, "{second:?}");
     assert_knows_all(&stage, &Machine::new(&stage).load());
     more.iter().chain(&ids[11..]).for_each(|id| stage.forget(*id));
     stage.gc();
-    assert_eq!(stage.names(Area::Packs), Vec::<String>::new());
-    assert_eq!(stage.names(Area::Index), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Packs), Vec::<String>::new());
+    assert_eq!(stage.names(ObjectKind::Index), Vec::<String>::new());
     stage.assert_sound();
 }
 
@@ -258,7 +261,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     write(&stage, 1, 50);
     stage.backup("src");
     let ring = stage.library.open().ring().clone();
-    let found = stage.storage.inner.list(Area::Packs).unwrap()[0].clone();
+    let found = stage.storage.inner.list(ObjectKind::Packs).unwrap()[0].clone();
     let (id, name) = (PackId::parse(&found.name).unwrap(), "ab".repeat(16));
     // As long as the pack, of a chunk that it does not hold.
     let block = |len: usize| SealedBlock {
@@ -274,7 +277,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     let front = frame(found.len as usize - around.head.len() - around.tail.len()).head;
     let contents = Contents(vec![(id, found.len, front.len() as u32)]);
     let head = objects::close(&ring, sealed_object::SEGMENT, &name, &contents).unwrap();
-    stage.storage.inner.create(Area::Index, &name, &[&head, &front]).unwrap();
+    stage.storage.inner.create(ObjectKind::Index, &name, &[&head, &front]).unwrap();
     let found = stage.library.errors();
     assert!(found.len() == 1 && found[0].contains("says something else of pack"), "{found:?}");
     let stop = AtomicBool::new(false);
@@ -284,20 +287,20 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     };
     let first = told(true);
     assert!(is_it(&first, false), "{first:?}");
-    *stage.storage.closed.lock().unwrap() = Some(Area::Index);
+    *stage.storage.closed.lock().unwrap() = Some(ObjectKind::Index);
     let kept = told(false);
     assert!(is_it(&kept, false), "it was not removed, and that is said: {kept:?}");
     *stage.storage.closed.lock().unwrap() = None;
     let last = told(false);
     assert!(is_it(&last, true), "{last:?}");
-    assert!(!stage.names(Area::Index).contains(&name));
+    assert!(!stage.names(ObjectKind::Index).contains(&name));
     stage.assert_sound();
 }
 
 #[test]
 fn where_no_segment_may_be_written_a_backup_is_made_all_the_same() {
     let stage = stage();
-    *stage.storage.closed.lock().unwrap() = Some(Area::Index);
+    *stage.storage.closed.lock().unwrap() = Some(ObjectKind::Index);
     write(&stage, 1, 50);
     let repo = stage.library.open();
     let sources = vec![stage.library.path("src")];
@@ -325,9 +328,9 @@ fn a_second_copy_far_away_gets_segments_of_its_own() {
         sync::run(&stage.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap()
     };
     bring();
-    assert_eq!(there.inner.list(Area::Index).unwrap().len(), 1);
+    assert_eq!(there.inner.list(ObjectKind::Index).unwrap().len(), 1);
     bring();
-    assert_eq!(there.inner.list(Area::Index).unwrap().len(), 1);
+    assert_eq!(there.inner.list(ObjectKind::Index).unwrap().len(), 1);
 }
 
 /// While the answer to one is awaited, another one is on its way; near, they go one after the other.
@@ -338,11 +341,11 @@ fn packs_go_to_a_far_store_two_at_a_time() {
         stage.storage.far.store(far, Ordering::Relaxed);
         let (begins, begun) = mpsc::channel();
         let (met, meeting) = mpsc::channel();
-        stage.storage.before(Act::Create, Area::Packs, move |_: &MemoryStorage, _| {
+        stage.storage.before(Act::Create, ObjectKind::Packs, move |_: &MemoryStorage, _| {
             let wait = Duration::from_secs(if far { 60 } else { 1 });
             met.send(begun.recv_timeout(wait).is_ok()).unwrap();
         });
-        stage.storage.before(Act::Create, Area::Packs, move |_, _| begins.send(()).unwrap_or_default());
+        stage.storage.before(Act::Create, ObjectKind::Packs, move |_, _| begins.send(()).unwrap_or_default());
         write(&stage, 1, 50);
         stage.backup("src");
         assert_eq!(meeting.recv().unwrap(), far);
@@ -356,12 +359,12 @@ fn of_several_threads_that_write_the_one_that_failed_is_heard() {
     let stage = stage();
     write(&stage, 1, 50);
     for which in 0..3 {
-        *stage.storage.failing.lock().unwrap() = Some((Act::Create, Area::Packs, which));
+        *stage.storage.failing.lock().unwrap() = Some((Act::Create, ObjectKind::Packs, which));
         stage.storage.calls();
         let failed = stage.library.try_backup("src", backup::Options::default()).unwrap_err();
         assert!(failed.chain().contains("packs fails"), "{}", failed.chain());
         let calls = stage.storage.calls();
-        let sent = calls.iter().filter(|call| call.0 == Act::Create && call.1 == Area::Packs).count();
+        let sent = calls.iter().filter(|call| call.0 == Act::Create && call.1 == ObjectKind::Packs).count();
         assert!(sent <= which + 3, "{sent} packs were sent, and the one after {which} failed");
     }
     stage.backup("src");
@@ -376,17 +379,17 @@ fn a_segment_that_cannot_be_read_stops_nobody() {
     stage.backup("src");
     for (act, which) in [(Act::List, 0), (Act::Read, 0), (Act::Read, 1)] {
         let machine = Machine::new(&stage);
-        *stage.storage.failing.lock().unwrap() = Some((act, Area::Index, which));
+        *stage.storage.failing.lock().unwrap() = Some((act, ObjectKind::Index, which));
         assert_knows_all(&stage, &machine.load());
         assert!(stage.storage.failing.lock().unwrap().is_none(), "{act:?} {which} did not come");
         let said = machine.repo.warnings();
         assert!(said.len() == 1 && said[0].contains("index fails"), "{said:?}");
     }
-    let name = stage.names(Area::Index);
-    *stage.storage.failing.lock().unwrap() = Some((Act::Read, Area::Index, 0));
+    let name = stage.names(ObjectKind::Index);
+    *stage.storage.failing.lock().unwrap() = Some((Act::Read, ObjectKind::Index, 0));
     let found = stage.library.errors();
     assert!(found.len() == 1 && found[0].contains(&name[0]), "{found:?}");
-    *stage.storage.failing.lock().unwrap() = Some((Act::List, Area::Index, 0));
+    *stage.storage.failing.lock().unwrap() = Some((Act::List, ObjectKind::Index, 0));
     stage.gc();
     stage.assert_sound();
 }
@@ -406,12 +409,12 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
         let frame = pack::frame(repo.ring(), kind, SnapshotId::new([1; 16]), blocks).unwrap();
         let parts = [frame.head.as_slice(), &block.sealed, &frame.tail];
         let name = PackId::new(sha256(&parts.concat())).hex();
-        stage.storage.inner.create(Area::Packs, &name, &parts).unwrap();
+        stage.storage.inner.create(ObjectKind::Packs, &name, &parts).unwrap();
     }
     let tend = || {
-        let may = header_bundles::May { add: true, remove: true };
+        let may = header_bundles::Maintenance { add: true, remove: true };
         header_bundles::tend(&repo, may, &AtomicBool::new(false)).unwrap();
-        stage.names(Area::Index)
+        stage.names(ObjectKind::Index)
     };
     let first = tend();
     assert!(first.len() >= 2, "{first:?}");
@@ -419,11 +422,11 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
     assert_eq!(tend(), first);
     assert_eq!(reads(&stage).0, 0, "packs that are in segments were read again");
     // Nothing goes where nothing may, and nothing comes where there is no room.
-    let packs = stage.names(Area::Packs);
-    packs.iter().for_each(|name| stage.storage.inner.remove(Area::Packs, name).unwrap());
-    let may = header_bundles::May { add: true, remove: false };
+    let packs = stage.names(ObjectKind::Packs);
+    packs.iter().for_each(|name| stage.storage.inner.remove(ObjectKind::Packs, name).unwrap());
+    let may = header_bundles::Maintenance { add: true, remove: false };
     header_bundles::tend(&repo, may, &AtomicBool::new(false)).unwrap();
-    assert_eq!(stage.names(Area::Index), first);
+    assert_eq!(stage.names(ObjectKind::Index), first);
     assert_eq!(tend(), Vec::<String>::new());
 }
 
@@ -433,10 +436,10 @@ fn a_segment_that_is_written_while_a_collection_looks_stays() {
     let stage = stage();
     write(&stage, 1, 50);
     let other = stage.clone();
-    stage.storage.before(Act::List, Area::Index, move |_, _| {
+    stage.storage.before(Act::List, ObjectKind::Index, move |_, _| {
         other.backup("src");
     });
     stage.gc();
-    assert_eq!(stage.names(Area::Index).len(), 1);
+    assert_eq!(stage.names(ObjectKind::Index).len(), 1);
     stage.assert_sound();
 }

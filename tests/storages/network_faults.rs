@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use crate::support::proxy::{Fate, Proxy};
 use crate::support::servers::{Server, s3_variables};
 use crate::support::{Outcome, Random, Sandbox, finish};
-use snap_backup::storage::object_store::url::Place;
+use snap_backup::storage::object_store::url::ObjectStoreUrl;
 use snap_backup::storage::object_store::{CloudStorage, Options};
-use snap_backup::storage::rate_limit::Limits;
-use snap_backup::storage::retry::Patience;
-use snap_backup::storage::{Area, Created, Storage};
+use snap_backup::storage::rate_limit::RateLimits;
+use snap_backup::storage::retry::RetryPolicy;
+use snap_backup::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// A server, what spoils the line to it, and a sandbox.
 struct Line {
@@ -38,15 +38,15 @@ impl Line {
         finish(command, b"")
     }
 
-    fn store(&self, limits: Limits) -> CloudStorage {
+    fn store(&self, limits: RateLimits) -> CloudStorage {
         self.store_of(limits, Duration::from_millis(300), Duration::from_secs(4))
     }
 
-    fn store_of(&self, limits: Limits, silence: Duration, total: Duration) -> CloudStorage {
-        let patience = Patience { silence, total, first_wait: Duration::from_millis(5) };
+    fn store_of(&self, limits: RateLimits, silence: Duration, total: Duration) -> CloudStorage {
+        let patience = RetryPolicy { silence, total, first_wait: Duration::from_millis(5) };
         let variables = s3_variables(&self.proxy.url());
         let options = Options { variables, limits: Arc::new(limits), patience };
-        CloudStorage::new(Place::parse("s3://bucket/repo").unwrap(), options).unwrap()
+        CloudStorage::new(ObjectStoreUrl::parse("s3://bucket/repo").unwrap(), options).unwrap()
     }
 
     fn assert_whole(&self) {
@@ -99,8 +99,8 @@ fn a_bad_line_and_a_busy_server_are_asked_again() {
 #[test]
 fn an_answer_that_was_lost_is_no_other_writer() {
     let Some(line) = Line::new() else { return };
-    let store = line.store(Limits::default());
-    store.list(Area::Keys).unwrap();
+    let store = line.store(RateLimits::default());
+    store.list(ObjectKind::Keys).unwrap();
     let lose_first_put = || {
         let mut lost = false;
         move |request: &str| match request.starts_with("PUT") && !std::mem::replace(&mut lost, true) {
@@ -109,69 +109,69 @@ fn an_answer_that_was_lost_is_no_other_writer() {
         }
     };
     line.proxy.set(lose_first_put());
-    assert_eq!(store.create(Area::Keys, "k", &[b"mi", b"ne"]).unwrap(), Created::New);
+    assert_eq!(store.create(ObjectKind::Keys, "k", &[b"mi", b"ne"]).unwrap(), CreateOutcome::New);
     // A name that somebody else has taken stays theirs, also then.
     line.proxy.set(lose_first_put());
-    assert_eq!(store.create(Area::Keys, "k", &[b"more"]).unwrap(), Created::Exists);
-    assert_eq!(store.read(Area::Keys, "k", 100).unwrap(), b"mine");
+    assert_eq!(store.create(ObjectKind::Keys, "k", &[b"more"]).unwrap(), CreateOutcome::Exists);
+    assert_eq!(store.read(ObjectKind::Keys, "k", 100).unwrap(), b"mine");
 }
 
 #[test]
 fn what_is_cut_short_is_read_again_and_never_taken_for_the_whole() {
     let Some(line) = Line::new() else { return };
-    let store = line.store(Limits::default());
+    let store = line.store(RateLimits::default());
     let body = Random::new(2).bytes(300_000);
-    store.create(Area::Packs, "aa", &[&body]).unwrap();
+    store.create(ObjectKind::Packs, "aa", &[&body]).unwrap();
     for most in [0, 1, 70_000, 299_999] {
         let mut cuts = 2;
         line.proxy.set(move |_| {
             cuts -= 1;
             if cuts >= 0 { Fate::Cut(most) } else { Fate::Pass }
         });
-        assert!(store.read(Area::Packs, "aa", 1 << 20).unwrap() == body, "{most}");
+        assert!(store.read(ObjectKind::Packs, "aa", 1 << 20).unwrap() == body, "{most}");
         let mut cuts = 1;
         line.proxy.set(move |_| {
             cuts -= 1;
             if cuts >= 0 { Fate::Cut(most / 2) } else { Fate::Pass }
         });
         let mut out = vec![0; 200_000];
-        store.read_range(Area::Packs, "aa", 50_000, &mut out).unwrap();
+        store.read_range(ObjectKind::Packs, "aa", 50_000, &mut out).unwrap();
         assert!(out == body[50_000..250_000], "{most}");
     }
     line.proxy.set(|_| Fate::Cut(100));
-    let err = store.read(Area::Packs, "aa", 1 << 20).unwrap_err().chain();
+    let err = store.read(ObjectKind::Packs, "aa", 1 << 20).unwrap_err().chain();
     assert!(err.starts_with("cannot read s3://bucket/repo/packs/aa/aa: "), "{err}");
 }
 
 #[test]
 fn a_listing_that_is_cut_short_or_refused_is_an_error() {
     let Some(line) = Line::new() else { return };
-    let store = line.store(Limits::default());
-    store.create(Area::Keys, "k", &[b"x"]).unwrap();
+    let store = line.store(RateLimits::default());
+    store.create(ObjectKind::Keys, "k", &[b"x"]).unwrap();
     line.proxy.set(|_| Fate::Cut(150));
-    assert!(store.list(Area::Keys).is_err());
+    assert!(store.list(ObjectKind::Keys).is_err());
     for (status, code) in
         [("403 Forbidden", "AccessDenied"), ("404 Not Found", "NoSuchBucket"), ("404 Not Found", "")]
     {
         line.proxy.set(move |_| Fate::Say(status, code));
-        assert!(store.list(Area::Keys).is_err(), "{status} {code}");
+        assert!(store.list(ObjectKind::Keys).is_err(), "{status} {code}");
     }
 }
 
 #[test]
 fn a_server_that_is_silent_is_asked_again_and_given_up_in_the_end() {
     let Some(line) = Line::new() else { return };
-    let store = line.store(Limits::default());
-    store.create(Area::Keys, "k", &[b"mine"]).unwrap();
+    let store = line.store(RateLimits::default());
+    store.create(ObjectKind::Keys, "k", &[b"mine"]).unwrap();
     let mut stalls = 2;
     line.proxy.set(move |_| {
         stalls -= 1;
         if stalls >= 0 { Fate::Stall(Duration::from_secs(2)) } else { Fate::Pass }
     });
-    assert_eq!(store.read(Area::Keys, "k", 100).unwrap(), b"mine");
+    assert_eq!(store.read(ObjectKind::Keys, "k", 100).unwrap(), b"mine");
     line.proxy.seen();
     line.proxy.set(|_| Fate::Stall(Duration::from_secs(2)));
-    let err = store.read(Area::Keys, "k", 100).unwrap_err().chain();
+    let err = store.read(ObjectKind::Keys, "k", 100).unwrap_err().chain();
     assert!(err.contains("the server is silent (tried for "), "{err}");
     assert!(line.proxy.seen().len() > 3);
 }
@@ -231,7 +231,7 @@ fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collectio
     line.proxy.set(|_| Fate::Pass);
     let collected = line.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0).all();
     assert!(!collected.contains("later"), "{collected}");
-    let left = line.store(Limits::default()).list(Area::Sessions).unwrap();
+    let left = line.store(RateLimits::default()).list(ObjectKind::Sessions).unwrap();
     assert!(left.is_empty(), "{left:?}");
     let snapshots = line.snap(&["snapshots", "--json"]).expect(0).json();
     assert!(snapshots.as_array().unwrap().len() >= 2, "{snapshots}");
@@ -242,14 +242,14 @@ fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collectio
 fn limits_hold_for_what_goes_and_for_what_comes() {
     let Some(line) = Line::new() else { return };
     let (limited, free) =
-        (line.store(Limits::new(Some(1 << 20), Some(2 << 20))), line.store(Limits::default()));
+        (line.store(RateLimits::new(Some(1 << 20), Some(2 << 20))), line.store(RateLimits::default()));
     let body = Random::new(3).bytes(1 << 20);
-    free.list(Area::Packs).unwrap();
+    free.list(ObjectKind::Packs).unwrap();
     let begun = Instant::now();
-    limited.create(Area::Packs, "aa", &[&body]).unwrap();
+    limited.create(ObjectKind::Packs, "aa", &[&body]).unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(880), "sent in {:?}", begun.elapsed());
     let begun = Instant::now();
-    assert!(limited.read(Area::Packs, "aa", 1 << 20).unwrap() == body);
+    assert!(limited.read(ObjectKind::Packs, "aa", 1 << 20).unwrap() == body);
     assert!(begun.elapsed() >= Duration::from_millis(380), "received in {:?}", begun.elapsed());
 }
 
@@ -276,7 +276,7 @@ fn an_unchanged_backup_makes_few_requests() {
 #[test]
 fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_all() {
     let Some(line) = Line::new() else { return };
-    let store = line.store_of(Limits::default(), Duration::from_secs(60), Duration::from_secs(120));
+    let store = line.store_of(RateLimits::default(), Duration::from_secs(60), Duration::from_secs(120));
     let (half, other) = (Random::new(4).bytes(65 << 20), Random::new(5).bytes(65 << 20));
     // One part is lost on its way; of another the answer is.
     let mut puts = 0;
@@ -289,11 +289,11 @@ fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_a
         }
     });
     line.proxy.seen();
-    assert_eq!(store.create(Area::Packs, "aa", &[&half, &other]).unwrap(), Created::New);
+    assert_eq!(store.create(ObjectKind::Packs, "aa", &[&half, &other]).unwrap(), CreateOutcome::New);
     let parts = line.proxy.seen().iter().filter(|request| request.contains("partNumber")).count();
     assert_eq!(parts, 5 + 2, "130 MiB in parts of 32 MiB, two of them twice");
-    assert!(store.read(Area::Packs, "aa", 130 << 20).unwrap() == [half.as_slice(), &other].concat());
-    assert_eq!(store.create(Area::Packs, "aa", &[&other, &half]).unwrap(), Created::Exists);
+    assert!(store.read(ObjectKind::Packs, "aa", 130 << 20).unwrap() == [half.as_slice(), &other].concat());
+    assert_eq!(store.create(ObjectKind::Packs, "aa", &[&other, &half]).unwrap(), CreateOutcome::Exists);
     // It is there, though nobody was told, and then there is no such upload: S3 and Azure say that in their ways.
     for (status, code) in [("404 Not Found", "NoSuchUpload"), ("400 Bad Request", "InvalidBlockList")] {
         let mut completed = 0;
@@ -306,22 +306,26 @@ fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_a
                 _ => Fate::Pass,
             }
         });
-        assert_eq!(store.create(Area::Packs, "cc", &[&other, &half]).unwrap(), Created::New, "{code}");
-        store.remove(Area::Packs, "cc").unwrap();
+        assert_eq!(
+            store.create(ObjectKind::Packs, "cc", &[&other, &half]).unwrap(),
+            CreateOutcome::New,
+            "{code}"
+        );
+        store.remove(ObjectKind::Packs, "cc").unwrap();
     }
     // Of one that never came to its end nobody says so.
     line.proxy.set(|request| match request.starts_with("POST") && request.contains("uploadId") {
         true => Fate::Say("404 Not Found", "NoSuchUpload"),
         false => Fate::Pass,
     });
-    store.create(Area::Packs, "cc", &[&other, &half]).unwrap_err();
+    store.create(ObjectKind::Packs, "cc", &[&other, &half]).unwrap_err();
     // One that is given up leaves nothing, and takes back what it has sent.
     line.proxy.set(|request| match request.contains("partNumber=3") {
         true => Fate::Say("403 Forbidden", "AccessDenied"),
         false => Fate::Pass,
     });
     line.proxy.seen();
-    store.create(Area::Packs, "bb", &[&half, &other]).unwrap_err();
+    store.create(ObjectKind::Packs, "bb", &[&half, &other]).unwrap_err();
     assert!(line.proxy.seen().iter().any(|request| request.starts_with("DELETE")));
-    assert_eq!(store.list(Area::Packs).unwrap().len(), 1);
+    assert_eq!(store.list(ObjectKind::Packs).unwrap().len(), 1);
 }

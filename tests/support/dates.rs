@@ -6,10 +6,10 @@ use std::sync::Arc;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::Manifest;
 use snap_backup::model::records::SessionKind;
-use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::repo::snapshots;
-use snap_backup::storage::Area;
+use snap_backup::storage::ObjectKind;
 use snap_backup::storage::local::LocalStorage;
 
 /// Days from now; negative before it.
@@ -29,15 +29,18 @@ pub fn expire(repo: &Path, password: Option<&str>, id: &str, at: Time) -> String
 }
 
 fn change(repo: &Path, password: Option<&str>, id: &str, change: impl Fn(&mut Manifest)) -> String {
-    let access =
-        Access { password: password.map(|text| text.to_owned().into()), cache: None, ..Access::default() };
+    let access = OpenOptions {
+        password: password.map(|text| text.to_owned().into()),
+        cache: None,
+        ..OpenOptions::default()
+    };
     let dir = repo;
     let repo = Repository::open(Arc::new(LocalStorage::new(dir)), &access).unwrap();
     let mut manifest = snapshots::load(&repo, id).unwrap().unwrap().manifest;
     change(&mut manifest);
     let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
     assert!(snapshots::commit(&repo, session.id, &manifest).unwrap());
-    repo.storage().remove(Area::Snapshots, id).unwrap();
+    repo.storage().remove(ObjectKind::Snapshots, id).unwrap();
     let name = session.id.hex();
     session.close().unwrap();
     // What a sandbox's machine knows of the snapshot is not so any more.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 /// What is done to an object, or to an area.
@@ -20,7 +20,7 @@ pub enum Act {
 }
 
 /// One call: the name is empty for a listing.
-pub type Call = (Act, Area, String);
+pub type Call = (Act, ObjectKind, String);
 
 type Work = Box<dyn FnOnce(&MemoryStorage, &str) + Send>;
 
@@ -33,19 +33,24 @@ pub struct Hooked {
     /// It lies behind a line.
     pub far: AtomicBool,
     /// Nothing may be created there, or removed.
-    pub closed: Mutex<Option<Area>>,
+    pub closed: Mutex<Option<ObjectKind>>,
     /// A call of this kind fails, once, after so many others of its kind.
-    pub failing: Mutex<Option<(Act, Area, usize)>>,
+    pub failing: Mutex<Option<(Act, ObjectKind, usize)>>,
     calls: Mutex<Vec<Call>>,
-    hooks: Mutex<Vec<(Act, Area, Work)>>,
+    hooks: Mutex<Vec<(Act, ObjectKind, Work)>>,
     /// Removed, and nobody has made that durable yet.
-    unsynced: Mutex<Vec<(Area, String, Vec<u8>)>>,
+    unsynced: Mutex<Vec<(ObjectKind, String, Vec<u8>)>>,
 }
 
 impl Hooked {
     /// Right before the next call of this kind, once, `work` is given the store and the name of the object. Of
     /// several hooks for one kind of call, each takes a call of its own, in the order in which they were set.
-    pub fn before(&self, act: Act, area: Area, work: impl FnOnce(&MemoryStorage, &str) + Send + 'static) {
+    pub fn before(
+        &self,
+        act: Act,
+        area: ObjectKind,
+        work: impl FnOnce(&MemoryStorage, &str) + Send + 'static,
+    ) {
         self.hooks.lock().unwrap().push((act, area, Box::new(work)));
     }
 
@@ -62,7 +67,7 @@ impl Hooked {
     }
 
     /// What a power cut would bring back.
-    pub fn unsynced(&self) -> Vec<(Area, String)> {
+    pub fn unsynced(&self) -> Vec<(ObjectKind, String)> {
         self.unsynced.lock().unwrap().iter().map(|(area, name, _)| (*area, name.clone())).collect()
     }
 
@@ -71,7 +76,7 @@ impl Hooked {
         self.hooks.lock().unwrap().is_empty()
     }
 
-    fn admit(&self, act: Act, area: Area) -> Result<()> {
+    fn admit(&self, act: Act, area: ObjectKind) -> Result<()> {
         let changes = matches!(act, Act::Create | Act::Remove);
         if changes && *self.closed.lock().unwrap() == Some(area) {
             return Err(Error::Refused(format!("{} is closed", area.folder())));
@@ -90,7 +95,7 @@ impl Hooked {
         }
     }
 
-    fn note(&self, act: Act, area: Area, name: &str) {
+    fn note(&self, act: Act, area: ObjectKind, name: &str) {
         let due = {
             let mut hooks = self.hooks.lock().unwrap();
             let at = hooks.iter().position(|hook| (hook.0, hook.1) == (act, area));
@@ -113,37 +118,37 @@ impl Storage for Hooked {
     fn location(&self) -> String {
         self.inner.location()
     }
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         self.note(Act::List, area, "");
         self.admit(Act::List, area)?;
         self.inner.list(area)
     }
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.note(Act::Read, area, name);
         self.admit(Act::Read, area)?;
         self.inner.read(area, name, limit)
     }
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.note(Act::Read, area, name);
         self.admit(Act::Read, area)?;
         self.inner.read_range(area, name, offset, out)
     }
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         self.note(Act::Create, area, name);
         self.admit(Act::Create, area)?;
         self.inner.create(area, name, parts)
     }
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.note(Act::Create, area, name);
         self.admit(Act::Create, area)?;
         self.inner.create_held(area, name, bytes)
     }
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.note(Act::Replace, area, name);
         self.admit(Act::Replace, area)?;
         self.inner.replace(area, name, bytes)
     }
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         if self.distrusted.load(Ordering::Relaxed) { Ok(None) } else { self.inner.is_held(area, name) }
     }
     fn is_far(&self) -> bool {
@@ -152,14 +157,14 @@ impl Storage for Hooked {
     fn distrust(&self) -> Result<Option<String>> {
         Ok(self.distrusted.load(Ordering::Relaxed).then(|| "a store of hearsay".to_owned()))
     }
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.note(Act::Remove, area, name);
         self.admit(Act::Remove, area)?;
         let removed = self.inner.get(area, name).map(|bytes| (area, name.to_owned(), bytes));
         self.unsynced.lock().unwrap().extend(removed);
         self.inner.remove(area, name)
     }
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         self.note(Act::Sync, area, "");
         self.admit(Act::Sync, area)?;
         self.unsynced.lock().unwrap().retain(|(of, ..)| *of != area);

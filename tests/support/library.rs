@@ -10,7 +10,7 @@ use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, check, restore};
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::Storage;
 
@@ -42,11 +42,11 @@ impl Library {
         library
     }
 
-    fn access(&self) -> Access {
-        Access {
+    fn access(&self) -> OpenOptions {
+        OpenOptions {
             password: self.password.clone().map(Into::into),
             cache: Some(self.cache()),
-            ..Access::default()
+            ..OpenOptions::default()
         }
     }
 

@@ -10,12 +10,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use std::{fmt, io};
 
-use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::records::Seen;
 use snap_backup::repo::objects;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Created, Hold, Listed, Storage};
+use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use super::Random;
@@ -52,7 +52,7 @@ struct State {
     calls: HashMap<usize, usize>,
     clock: u64,
     /// When each object was created, and by whom.
-    born: HashMap<(Area, String), (u64, usize)>,
+    born: HashMap<(ObjectKind, String), (u64, usize)>,
     log: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ struct State {
 pub struct Crossing {
     pub inner: MemoryStorage,
     weather: Weather,
-    ring: Ring,
+    ring: CipherSuite,
     state: Mutex<State>,
     moved: Condvar,
 }
@@ -72,7 +72,7 @@ pub struct Door {
 }
 
 impl Crossing {
-    pub fn new(inner: MemoryStorage, ring: Ring, weather: Weather) -> Arc<Self> {
+    pub fn new(inner: MemoryStorage, ring: CipherSuite, weather: Weather) -> Arc<Self> {
         Arc::new(Self { inner, weather, ring, state: Mutex::default(), moved: Condvar::new() })
     }
 
@@ -182,7 +182,7 @@ impl Door {
     fn call<T>(
         &self,
         what: &str,
-        area: Area,
+        area: ObjectKind,
         name: &str,
         work: impl FnOnce(&MemoryStorage) -> Result<T>,
     ) -> Result<T> {
@@ -205,15 +205,15 @@ impl Door {
         result
     }
 
-    fn born(&self, area: Area, name: &str) {
+    fn born(&self, area: ObjectKind, name: &str) {
         let mut state = self.crossing.state.lock().unwrap();
         let clock = state.clock;
         state.born.insert((area, name.to_owned()), (clock, self.who));
     }
 
     /// Whether a listing of this door misses an object.
-    fn misses(&self, area: Area, name: &str) -> bool {
-        let bears = matches!(area, Area::Packs | Area::Damage);
+    fn misses(&self, area: ObjectKind, name: &str) -> bool {
+        let bears = matches!(area, ObjectKind::Packs | ObjectKind::Damage);
         if !bears || self.crossing.weather.late == 0 {
             return false;
         }
@@ -237,32 +237,32 @@ impl Storage for Door {
     fn location(&self) -> String {
         self.crossing.inner.location()
     }
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         self.call("list", area, "", |inner| {
             let mut listed = inner.list(area)?;
             listed.retain(|found| !self.misses(area, &found.name));
             Ok(listed)
         })
     }
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.call("read", area, name, |inner| inner.read(area, name, limit))
     }
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         self.call("read", area, name, |inner| inner.read_range(area, name, offset, out))
     }
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         self.call("create", area, name, |inner| {
             let created = inner.create(area, name, parts)?;
-            if created == Created::New {
+            if created == CreateOutcome::New {
                 self.born(area, name);
             }
             Ok(created)
         })
     }
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         self.call("create", area, name, |inner| inner.create_held(area, name, bytes))
     }
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         self.call("replace", area, name, |inner| {
             if !(self.crossing.weather.hasty && name.ends_with(".seen")) {
                 return inner.replace(area, name, bytes);
@@ -274,13 +274,13 @@ impl Storage for Door {
             inner.replace(area, name, &objects::close(&self.crossing.ring, sealed_object::SEEN, name, &seen)?)
         })
     }
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         self.call("is held", area, name, |inner| inner.is_held(area, name))
     }
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.call("remove", area, name, |inner| inner.remove(area, name))
     }
-    fn sync(&self, _area: Area) -> Result<()> {
+    fn sync(&self, _area: ObjectKind) -> Result<()> {
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use snap_backup::repo::pack::packs;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::repo::snapshots;
-use snap_backup::repo::write::chunk_writer::{Effort, Sink};
+use snap_backup::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 
 /// Bytes of a chunk.
 pub const CHUNK: u32 = 8;
@@ -48,10 +48,10 @@ pub fn chunk_id(repo: &Repository, number: u64) -> ChunkId {
 pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
     let (session, _) = Session::open(repo, SessionKind::Writer).unwrap();
     let stored = AtomicU64::new(0);
-    let effort = Effort { level: 1, harder: 0 };
+    let effort = CompressionPolicy { level: 1, harder: 0 };
     let root = std::thread::scope(|scope| {
         let mut sink =
-            Sink::start(scope, repo, session.id, Arc::new(Index::default()), effort, &stored).unwrap();
+            ChunkWriter::start(scope, repo, session.id, Arc::new(Index::default()), effort, &stored).unwrap();
         let mut put = |bytes: &[u8]| {
             let id = repo.namer().name(ChunkType::Tree, bytes);
             sink.put(ChunkType::Tree, id, bytes)?;

@@ -12,7 +12,7 @@ use snap_backup::ops::gc::{MaxUnused, Report};
 use snap_backup::ops::{backup, forget, gc};
 use snap_backup::repo::objects;
 use snap_backup::repo::repository::InitOptions;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::util::host;
 
 use super::Random;
@@ -89,21 +89,22 @@ impl Stage {
             started: Time::now(),
         };
         let (storage, ring) = (repo.storage(), repo.ring());
-        objects::create(storage, ring, sealed_object::SESSION, Area::Sessions, &id.hex(), &record).unwrap();
+        objects::create(storage, ring, sealed_object::SESSION, ObjectKind::Sessions, &id.hex(), &record)
+            .unwrap();
     }
 
-    pub fn names(&self, area: Area) -> Vec<String> {
+    pub fn names(&self, area: ObjectKind) -> Vec<String> {
         self.storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
     }
 
     pub fn bytes(&self) -> u64 {
-        self.storage.inner.list(Area::Packs).unwrap().iter().map(|found| found.len).sum()
+        self.storage.inner.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 
     /// All that stands is whole.
     pub fn assert_sound(&self) {
         assert!(self.storage.is_spent(), "the run never came to the moment that was staged");
         assert_eq!(self.library.errors(), Vec::<String>::new());
-        assert_eq!(self.names(Area::Sessions), Vec::<String>::new(), "a session was left behind");
+        assert_eq!(self.names(ObjectKind::Sessions), Vec::<String>::new(), "a session was left behind");
     }
 }

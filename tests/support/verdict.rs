@@ -10,7 +10,7 @@ use snap_backup::Result;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, check, gc, restore};
-use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::local::LocalStorage;
 
@@ -33,7 +33,7 @@ pub struct Promises {
 
 /// Opens an unencrypted repository, without a cache: what it remembers is no part of what was promised.
 pub fn open(repo: &Path) -> Result<Repository> {
-    Repository::open(Arc::new(LocalStorage::new(repo)), &Access::default())
+    Repository::open(Arc::new(LocalStorage::new(repo)), &OpenOptions::default())
 }
 
 impl Promises {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use snap_backup::Result;
-use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
@@ -18,10 +18,10 @@ use snap_backup::ops::backup::Backup;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::repair::{collections, packs};
 use snap_backup::ops::{backup, cat, check, diff, export, forget, gc, ls, repair, restore, stats};
-use snap_backup::repo::repository::{Access, InitOptions, Repository};
+use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::{objects, snapshots};
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use super::{Random, compare_trees};
 
@@ -30,8 +30,8 @@ use super::{Random, compare_trees};
 /// backed up.
 pub struct World {
     home: tempfile::TempDir,
-    start: Vec<(Area, String, Vec<u8>)>,
-    pub ring: Ring,
+    start: Vec<(ObjectKind, String, Vec<u8>)>,
+    pub ring: CipherSuite,
     pub ids: BTreeMap<&'static str, SnapshotId>,
 }
 
@@ -71,14 +71,14 @@ impl World {
         for name in ["old", "dad", "keep"] {
             let id = world.backup(storage.clone(), name, SnapshotKind::Full).unwrap().unwrap();
             world.ids.insert(name, id);
-            for found in storage.list(Area::Packs).unwrap() {
-                packs.push((found.name.clone(), storage.get(Area::Packs, &found.name).unwrap()));
-                storage.remove(Area::Packs, &found.name).unwrap();
+            for found in storage.list(ObjectKind::Packs).unwrap() {
+                packs.push((found.name.clone(), storage.get(ObjectKind::Packs, &found.name).unwrap()));
+                storage.remove(ObjectKind::Packs, &found.name).unwrap();
             }
         }
-        packs.into_iter().for_each(|(name, bytes)| storage.put(Area::Packs, &name, bytes));
+        packs.into_iter().for_each(|(name, bytes)| storage.put(ObjectKind::Packs, &name, bytes));
         world.change("dad", 4);
-        for area in Area::ALL {
+        for area in ObjectKind::ALL {
             for found in storage.list(area).unwrap() {
                 let bytes = storage.get(area, &found.name).unwrap();
                 world.start.push((area, found.name, bytes));
@@ -126,31 +126,32 @@ impl World {
     /// lost.
     pub fn damaged(&self) -> MemoryStorage {
         let storage = self.storage();
-        let packs = storage.list(Area::Packs).unwrap();
+        let packs = storage.list(ObjectKind::Packs).unwrap();
         let name = packs.into_iter().max_by_key(|found| found.len).unwrap().name;
-        let mut bytes = storage.get(Area::Packs, &name).unwrap();
+        let mut bytes = storage.get(ObjectKind::Packs, &name).unwrap();
         *bytes.iter_mut().nth_back(100).unwrap() ^= 1;
-        storage.put(Area::Packs, &name, bytes);
+        storage.put(ObjectKind::Packs, &name, bytes);
         let record = DamageRecord {
             what: Damaged::Pack(PackId::parse(&name).unwrap()),
             by: self.ids["old"],
             at: Time::now(),
             why: "for a test".to_owned(),
         };
-        objects::create(&storage, &self.ring, sealed_object::DAMAGE, Area::Damage, &name, &record).unwrap();
+        objects::create(&storage, &self.ring, sealed_object::DAMAGE, ObjectKind::Damage, &name, &record)
+            .unwrap();
         storage
     }
 
     /// Nothing may be lost by it.
     pub fn repair(&self, storage: Arc<dyn Storage>) -> Result<()> {
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         let report = packs::run(&repo, &packs::Options::default(), &(), &AtomicBool::new(false))?;
         assert!(!report.has_lost(), "{report:?}");
         Ok(())
     }
 
     pub fn repair_gc(&self, storage: Arc<dyn Storage>) -> Result<collections::Report> {
-        collections::run(&Repository::open(storage, &Access::default())?, false)
+        collections::run(&Repository::open(storage, &OpenOptions::default())?, false)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -172,13 +173,13 @@ impl World {
             ..backup::Options::default()
         };
         let begun = Backup::begin(options, None, &Arc::new(AtomicBool::new(false)))?;
-        Ok(begun.run(&Repository::open(storage, &Access::default())?, &())?.snapshot)
+        Ok(begun.run(&Repository::open(storage, &OpenOptions::default())?, &())?.snapshot)
     }
 
     pub fn gc(&self, storage: Arc<dyn Storage>) -> Result<gc::Report> {
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-        gc::run(&Repository::open(storage, &Access::default())?, &options, &(), &AtomicBool::new(false))
+        gc::run(&Repository::open(storage, &OpenOptions::default())?, &options, &(), &AtomicBool::new(false))
     }
 
     /// How the restored snapshot differs from a source.
@@ -189,7 +190,7 @@ impl World {
             target: target.path().to_path_buf(),
             ..restore::Options::default()
         };
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         let summary = restore::run(&repo, &options, &(), &AtomicBool::new(false))?;
         if summary.problems.is_empty() {
             return Ok(compare_trees(&self.original(id, source), &target.path().join(source)));
@@ -209,13 +210,13 @@ impl World {
 
     pub fn cat(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        cat::run(&Repository::open(storage, &Access::default())?, selector, &mut out).map(|()| out)
+        cat::run(&Repository::open(storage, &OpenOptions::default())?, selector, &mut out).map(|()| out)
     }
 
     /// The paths in a snapshot.
     pub fn ls(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<String>> {
         let mut paths = Vec::new();
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         ls::run(&repo, selector, ls::Levels::All, &mut |path, _| {
             paths.push(String::from_utf8_lossy(path).into_owned());
             Ok(())
@@ -228,7 +229,7 @@ impl World {
         let (selector, format) = (selector.as_bytes().to_vec(), export::Format::Tar);
         let options = export::Options { selector, format, ..export::Options::default() };
         let mut out = Vec::new();
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         export::run(&repo, &options, &mut out, &(), &AtomicBool::new(false)).map(|_| out)
     }
 
@@ -241,7 +242,7 @@ impl World {
             lines.push(format!("{} {}", found.change.letter(), String::from_utf8_lossy(found.path)));
             Ok(())
         };
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         diff::run(&repo, &options, &mut each, &(), &Arc::new(AtomicBool::new(false)))?;
         Ok(lines)
     }
@@ -249,22 +250,22 @@ impl World {
     /// What a check of everything finds.
     pub fn check(&self, storage: Arc<dyn Storage>) -> Result<Vec<String>> {
         let options = check::Options { read_data: true, ..check::Options::default() };
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         Ok(check::run(&repo, &options, &(), &AtomicBool::new(false))?.errors)
     }
 
     pub fn stats(&self, storage: Arc<dyn Storage>) -> Result<stats::Report> {
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         stats::run(&repo, &stats::Options::default(), &AtomicBool::new(false))
     }
 
     pub fn repair_index(&self, storage: Arc<dyn Storage>) -> Result<repair::index::Report> {
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         repair::index::run(&repo, false, &(), &AtomicBool::new(false))
     }
 
     pub fn repair_snapshots(&self, storage: Arc<dyn Storage>) -> Result<repair::snapshots::Report> {
-        let repo = Repository::open(storage, &Access::default())?;
+        let repo = Repository::open(storage, &OpenOptions::default())?;
         let options = repair::snapshots::Options::default();
         repair::snapshots::run(&repo, &options, &(), &AtomicBool::new(false))
     }
@@ -272,22 +273,22 @@ impl World {
     pub fn forget(&self, storage: Arc<dyn Storage>, name: &str) -> Result<()> {
         let selectors = vec![self.ids[name].hex()];
         let options = forget::Options { selectors, allow_remove_all: true, ..forget::Options::default() };
-        forget::run(&Repository::open(storage, &Access::default())?, &options).map(|_| ())
+        forget::run(&Repository::open(storage, &OpenOptions::default())?, &options).map(|_| ())
     }
 
     pub fn undelete(&self, storage: Arc<dyn Storage>, name: &str) -> Result<Vec<SnapshotId>> {
-        forget::undelete(&Repository::open(storage, &Access::default())?, &[self.ids[name].hex()])
+        forget::undelete(&Repository::open(storage, &OpenOptions::default())?, &[self.ids[name].hex()])
     }
 
     /// Everything that stands now.
     pub fn standing(&self, storage: Arc<dyn Storage>) -> Vec<SnapshotId> {
-        let repo = Repository::open(storage, &Access::default()).unwrap();
+        let repo = Repository::open(storage, &OpenOptions::default()).unwrap();
         snapshots::list(&repo).unwrap().iter().map(|snapshot| snapshot.id).collect()
     }
 
     /// What is wrong with what stands: each snapshot must restore to its source, and every byte be whole.
     pub fn wrong(&self, storage: &Arc<MemoryStorage>) -> Vec<String> {
-        let repo = Repository::open(storage.clone(), &Access::default()).unwrap();
+        let repo = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
         let listing = snapshots::list_all(&repo).unwrap();
         let mut wrong: Vec<String> =
             listing.unreadable.iter().map(|(name, err)| format!("{name}: {}", err.chain())).collect();
@@ -319,15 +320,19 @@ impl World {
             }
         }
         wrong.extend(self.wrong(storage));
-        let left = storage.list(Area::Sessions).unwrap();
+        let left = storage.list(ObjectKind::Sessions).unwrap();
         wrong.extend(left.iter().map(|found| format!("session {} is left", found.name)));
-        let repo = Repository::open(storage.clone(), &Access::default()).unwrap();
+        let repo = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
         let names =
             |area| storage.list(area).unwrap().into_iter().map(|found| found.name).collect::<Vec<_>>();
-        if repo.config().parity() > 0 && names(Area::Packs) != names(Area::Parity) {
-            wrong.push(format!("packs {:?} have parity {:?}", names(Area::Packs), names(Area::Parity)));
+        if repo.config().parity() > 0 && names(ObjectKind::Packs) != names(ObjectKind::Parity) {
+            wrong.push(format!(
+                "packs {:?} have parity {:?}",
+                names(ObjectKind::Packs),
+                names(ObjectKind::Parity)
+            ));
         }
-        if self.standing(storage.clone()).is_empty() && !storage.list(Area::Packs).unwrap().is_empty() {
+        if self.standing(storage.clone()).is_empty() && !storage.list(ObjectKind::Packs).unwrap().is_empty() {
             wrong.push("packs are left that nobody needs".to_owned());
         }
         wrong
@@ -337,7 +342,7 @@ impl World {
 /// A store that holds what another does, and knows nobody's locks: all who hold them are gone.
 pub fn copy_of(storage: &MemoryStorage) -> Arc<MemoryStorage> {
     let copy = Arc::new(MemoryStorage::default());
-    for area in Area::ALL {
+    for area in ObjectKind::ALL {
         for found in storage.list(area).unwrap() {
             copy.create(area, &found.name, &[&storage.get(area, &found.name).unwrap()]).unwrap();
         }

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, Parser};
 use snap_backup::repo::cache;
 use snap_backup::run_log;
-use snap_backup::storage::rate_limit::Limits;
+use snap_backup::storage::rate_limit::RateLimits;
 
 use crate::commands::Verb;
 use crate::{help, password, values};
@@ -148,8 +148,8 @@ impl Global {
     }
 
     /// How fast a repository elsewhere is written and read.
-    pub(crate) fn limits(&self) -> Arc<Limits> {
-        Arc::new(Limits::new(self.limit_upload, self.limit_download))
+    pub(crate) fn limits(&self) -> Arc<RateLimits> {
+        Arc::new(RateLimits::new(self.limit_upload, self.limit_download))
     }
 
     /// Where what can be lost is kept; `None` where this user has no place for it.

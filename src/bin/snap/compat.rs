@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use snap_backup::fs::sources;
-use snap_backup::fs::sources::Place;
+use snap_backup::fs::sources::SourceNode;
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::{Count, Rule};
 use snap_backup::{Error, Result};
@@ -80,7 +80,7 @@ impl Legacy {
 fn stored(path: &std::path::Path) -> Result<Vec<u8>> {
     let plan = sources::plan(&[path.to_path_buf()], None)?;
     let (mut place, mut names) = (&plan.root, Vec::new());
-    while let Place::Passage { below, .. } = place {
+    while let SourceNode::Passage { below, .. } = place {
         let Some((name, next)) = below.first_key_value() else { break };
         names.push(name.as_slice());
         place = next;

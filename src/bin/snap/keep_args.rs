@@ -8,7 +8,7 @@ use snap_backup::fs::sources;
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::groups::GroupBy;
 use snap_backup::ops::forget::policy::{Count, Period, Rule};
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use crate::commands::gc::Collect;
 
@@ -161,7 +161,7 @@ impl Filters {
     }
 
     /// What they choose.
-    pub(crate) fn selection(&self) -> Result<Selection> {
+    pub(crate) fn selection(&self) -> Result<SnapshotFilter> {
         use std::os::unix::ffi::OsStrExt;
         let mut paths = Vec::new();
         for path in &self.path {
@@ -170,7 +170,7 @@ impl Filters {
             paths.push(path.as_os_str().as_bytes().to_vec());
         }
         let tags = self.tag.iter().map(|tags| list(tags)).collect();
-        Ok(Selection { hosts: self.host.clone(), tags, paths, sources: None })
+        Ok(SnapshotFilter { hosts: self.host.clone(), tags, paths, sources: None })
     }
 }
 

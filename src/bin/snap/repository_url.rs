@@ -11,7 +11,7 @@ use snap_backup::storage::object_store::{self, CloudStorage};
 #[cfg(feature = "rest")]
 use snap_backup::storage::rest::{self, RestStorage};
 #[cfg(feature = "rest")]
-use snap_backup::storage::retry::Patience;
+use snap_backup::storage::retry::RetryPolicy;
 use snap_backup::storage::sftp::SftpStorage;
 use snap_backup::storage::{Storage, sftp};
 use snap_backup::{Error, Result};
@@ -25,21 +25,21 @@ use crate::{foreign, output};
 /// When the text means no place, or the environment does not say how to reach it.
 pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
     let bytes = repo.as_bytes();
-    if sftp::url::Place::is_meant(bytes) {
-        let place = parsed(repo, sftp::url::Place::parse)?;
+    if sftp::url::SftpUrl::is_meant(bytes) {
+        let place = parsed(repo, sftp::url::SftpUrl::parse)?;
         return Ok(Arc::new(SftpStorage::new(place, global.ssh_command()).limited(global.limits())));
     }
     #[cfg(feature = "cloud")]
-    if object_store::url::Place::is_meant(bytes) {
-        let place = parsed(repo, object_store::url::Place::parse)?;
+    if object_store::url::ObjectStoreUrl::is_meant(bytes) {
+        let place = parsed(repo, object_store::url::ObjectStoreUrl::parse)?;
         return Ok(Arc::new(CloudStorage::new(place, cloud_options(global))?));
     }
     #[cfg(feature = "rest")]
-    if rest::url::Place::is_meant(bytes) {
+    if rest::url::RestUrl::is_meant(bytes) {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (user, password) = (variable("SNAP_REST_USERNAME"), variable("SNAP_REST_PASSWORD"));
-        let place = parsed(repo, rest::url::Place::parse)?.with_login(user, password);
-        return Ok(Arc::new(RestStorage::new(place, global.limits(), Patience::default())));
+        let place = parsed(repo, rest::url::RestUrl::parse)?.with_login(user, password);
+        return Ok(Arc::new(RestStorage::new(place, global.limits(), RetryPolicy::default())));
     }
     Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
 }

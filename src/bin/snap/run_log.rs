@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, Journal, Record};
+use snap_backup::run_log::{Ending, Record, RunLog};
 use snap_backup::{Error, Result};
 
 use crate::args::Global;
@@ -14,7 +14,7 @@ use crate::{exit, output};
 /// Of one process.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    journal: Option<Journal>,
+    journal: Option<RunLog>,
     json: bool,
     record: RefCell<Option<Record>>,
     warned: Cell<bool>,
@@ -23,7 +23,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Writes nothing until a run begins.
     pub(crate) fn new(global: &Global) -> Self {
-        let journal = global.state().map(Journal::new);
+        let journal = global.state().map(RunLog::new);
         Self { journal, json: global.json, record: RefCell::default(), warned: Cell::new(false) }
     }
 

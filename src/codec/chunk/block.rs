@@ -1,12 +1,12 @@
 //! Blocks: chunks one after the other, compressed together and sealed together.
 
 use crate::codec::chunk::compress::delta::Effort;
-use crate::codec::chunk::compress::{Codec, Packer, Unpacker, delta};
-use crate::codec::crypto::cipher::{OVERHEAD, Ring};
-use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::chunk::compress::{Codec, Compressor, Decompressor, delta};
+use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::codec::pack::base::{BaseNamer, BaseRef};
 use crate::model::config::FORMAT;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 
 /// Most plain bytes of a block: its length is bounded by this before memory is taken.
@@ -44,14 +44,14 @@ pub struct Opened<'a> {
 
 impl Opened<'_> {
     /// What is to be said of one that is not right.
-    pub fn wrong(&self) -> Malformed {
-        Malformed::with(format!("chunk {} does not have its id", self.id.short()))
+    pub fn wrong(&self) -> DecodeError {
+        DecodeError::with(format!("chunk {} does not have its id", self.id.short()))
     }
 }
 
 /// The chunks of the plain bytes of a block, as its pack's table has them.
 pub fn cut<'a>(
-    namer: &'a Namer,
+    namer: &'a ChunkHasher,
     kind: ChunkType,
     chunks: &'a [(ChunkId, u32)],
     plain: &'a [u8],
@@ -68,8 +68,8 @@ pub fn cut<'a>(
 /// Compresses, seals and verifies blocks; one per worker.
 #[derive(Debug)]
 pub struct BlockSealer {
-    ring: Ring,
-    packer: Packer,
+    ring: CipherSuite,
+    packer: Compressor,
     opener: BlockOpener,
     packed: Vec<u8>,
     copy: Vec<u8>,
@@ -81,9 +81,9 @@ impl BlockSealer {
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn new(ring: Ring, level: i32) -> Result<Self, Malformed> {
+    pub fn new(ring: CipherSuite, level: i32) -> Result<Self, DecodeError> {
         let opener = BlockOpener::new(ring.clone())?;
-        let packer = Packer::new(level)?;
+        let packer = Compressor::new(level)?;
         Ok(Self { ring, packer, opener, packed: Vec::new(), copy: Vec::new(), check: Vec::new() })
     }
 
@@ -97,7 +97,7 @@ impl BlockSealer {
         kind: ChunkType,
         plain: &[u8],
         chunks: Vec<(ChunkId, u32)>,
-    ) -> Result<SealedBlock, Malformed> {
+    ) -> Result<SealedBlock, DecodeError> {
         let len = plain_len(plain)?;
         let (codec, packed) = self.packer.pack(plain, &mut self.packed)?;
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
@@ -105,7 +105,7 @@ impl BlockSealer {
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
         if self.opener.read(kind, codec, len, &mut self.copy, &mut self.check)? != plain {
-            return Err(Malformed::because(DIFFERS));
+            return Err(DecodeError::because(DIFFERS));
         }
         Ok(SealedBlock { kind, codec, plain: len, chunks, bases: Vec::new(), sealed })
     }
@@ -122,7 +122,7 @@ impl BlockSealer {
         plain: &[u8],
         chunks: &[(ChunkId, u32)],
         made_from: (&[(ChunkId, u32)], &[u8]),
-    ) -> Result<Option<SealedBlock>, Malformed> {
+    ) -> Result<Option<SealedBlock>, DecodeError> {
         self.seal_delta_if(kind, plain, chunks, made_from, Effort::Quick, &mut |_| Ok(true))
     }
 
@@ -137,8 +137,8 @@ impl BlockSealer {
         chunks: &[(ChunkId, u32)],
         (bases, prefix): (&[(ChunkId, u32)], &[u8]),
         effort: Effort,
-        pays: &mut dyn FnMut(Weights) -> Result<bool, Malformed>,
-    ) -> Result<Option<SealedBlock>, Malformed> {
+        pays: &mut dyn FnMut(Weights) -> Result<bool, DecodeError>,
+    ) -> Result<Option<SealedBlock>, DecodeError> {
         let len = plain_len(plain)?;
         delta::pack(prefix, plain, effort, &mut self.packed)?;
         let packed = std::mem::take(&mut self.packed);
@@ -156,7 +156,7 @@ impl BlockSealer {
         self.copy.extend_from_slice(&sealed);
         self.opener.open_delta(kind, len, &mut self.copy, prefix, &mut self.check)?;
         if self.check != plain {
-            return Err(Malformed::because(DIFFERS));
+            return Err(DecodeError::because(DIFFERS));
         }
         let namer = BaseNamer::of(chunks);
         let bases = bases.iter().map(|base| namer.name(base)).collect();
@@ -165,7 +165,7 @@ impl BlockSealer {
     }
 
     /// About what the block takes without: an eighth of it is packed to see how far it shrinks.
-    fn whole(&mut self, plain: &[u8]) -> Result<u64, Malformed> {
+    fn whole(&mut self, plain: &[u8]) -> Result<u64, DecodeError> {
         let sample = plain.get(..(plain.len() / 8).max(SAMPLE)).unwrap_or(plain);
         let (_, packed) = self.packer.pack(sample, &mut self.packed)?;
         Ok(packed.len() as u64 * plain.len() as u64 / sample.len().max(1) as u64)
@@ -184,16 +184,16 @@ pub struct Weights {
 /// Of a smaller block all is packed.
 const SAMPLE: usize = 64 << 10;
 
-fn plain_len(plain: &[u8]) -> Result<u32, Malformed> {
+fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
     let len = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_PLAIN);
-    len.ok_or(Malformed::because("a block too large"))
+    len.ok_or(DecodeError::because("a block too large"))
 }
 
 /// Opens blocks; one per worker.
 #[derive(Debug)]
 pub struct BlockOpener {
-    ring: Ring,
-    unpacker: Unpacker,
+    ring: CipherSuite,
+    unpacker: Decompressor,
 }
 
 impl BlockOpener {
@@ -201,8 +201,8 @@ impl BlockOpener {
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn new(ring: Ring) -> Result<Self, Malformed> {
-        Ok(Self { ring, unpacker: Unpacker::new()? })
+    pub fn new(ring: CipherSuite) -> Result<Self, DecodeError> {
+        Ok(Self { ring, unpacker: Decompressor::new()? })
     }
 
     /// Replaces `plain` by what `sealed` holds. `sealed` is scratch afterwards.
@@ -216,7 +216,7 @@ impl BlockOpener {
         len: u32,
         sealed: &mut [u8],
         plain: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), DecodeError> {
         let packed = self.unseal(kind, codec, len, sealed)?;
         self.unpacker.unpack(codec, packed, len as usize, plain)
     }
@@ -232,7 +232,7 @@ impl BlockOpener {
         sealed: &mut [u8],
         prefix: &[u8],
         plain: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), DecodeError> {
         let packed = self.unseal(kind, Codec::Delta, len, sealed)?;
         delta::unpack(prefix, packed, len as usize, plain)
     }
@@ -247,7 +247,7 @@ impl BlockOpener {
         codec: Codec,
         len: u32,
         sealed: &mut [u8],
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), DecodeError> {
         self.unseal(kind, codec, len, sealed).map(|_| ())
     }
 
@@ -262,7 +262,7 @@ impl BlockOpener {
         len: u32,
         sealed: &'a mut [u8],
         space: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], Malformed> {
+    ) -> Result<&'a [u8], DecodeError> {
         let packed = self.unseal(kind, codec, len, sealed)?;
         if codec == Codec::Raw && packed.len() == len as usize {
             return Ok(packed);
@@ -278,18 +278,18 @@ impl BlockOpener {
     /// When it is not what was sealed, or anything fails, the comparison included.
     pub fn reseal(
         &self,
-        to: &Ring,
+        to: &CipherSuite,
         kind: ChunkType,
         codec: Codec,
         len: u32,
         sealed: &mut [u8],
-    ) -> Result<Vec<u8>, Malformed> {
+    ) -> Result<Vec<u8>, DecodeError> {
         let packed = self.unseal(kind, codec, len, sealed)?;
         let mut resealed = Vec::with_capacity(packed.len() + OVERHEAD);
         let aad = aad(to, kind, codec, len);
         to.block(kind).seal(&aad, packed, &mut resealed)?;
         if to.block(kind).open(&aad, &mut resealed.clone())? != packed {
-            return Err(Malformed::because(DIFFERS));
+            return Err(DecodeError::because(DIFFERS));
         }
         Ok(resealed)
     }
@@ -300,16 +300,16 @@ impl BlockOpener {
         codec: Codec,
         len: u32,
         sealed: &'a mut [u8],
-    ) -> Result<&'a [u8], Malformed> {
+    ) -> Result<&'a [u8], DecodeError> {
         if len > MAX_PLAIN {
-            return Err(Malformed::because("a block that claims to be too large"));
+            return Err(DecodeError::because("a block that claims to be too large"));
         }
         self.ring.block(kind).open(&aad(&self.ring, kind, codec, len), sealed).map(|packed| &*packed)
     }
 }
 
 /// What a block is bound to. Not its place: collecting moves whole blocks between packs.
-fn aad(ring: &Ring, kind: ChunkType, codec: Codec, len: u32) -> Vec<u8> {
+fn aad(ring: &CipherSuite, kind: ChunkType, codec: Codec, len: u32) -> Vec<u8> {
     let mut aad = Vec::with_capacity(32);
     aad.extend_from_slice(b"SNAPBL");
     aad.extend_from_slice(&FORMAT.to_le_bytes());

@@ -4,7 +4,7 @@
 use fastcdc::v2020::cut_gear;
 
 use crate::model::config::ChunkerParams;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Profiles offered at `init`; the repository stores the numbers.
 pub const K64: ChunkerParams =
@@ -40,14 +40,14 @@ impl Chunker {
     ///
     /// # Errors
     /// When the numbers are not what this implementation can follow: fastcdc itself takes them silently.
-    pub fn new(params: ChunkerParams, gear: &[u64; 256]) -> Result<Self, Malformed> {
+    pub fn new(params: ChunkerParams, gear: &[u64; 256]) -> Result<Self, DecodeError> {
         let sizes = [params.min, params.avg, params.max];
         let ordered = params.min >= 64 && params.min < params.avg && params.avg < params.max;
         if !sizes.iter().all(|size| size.is_power_of_two()) || !ordered || params.max > MAX_CHUNK {
-            return Err(Malformed::because("chunk sizes that are no powers of two in order"));
+            return Err(DecodeError::because("chunk sizes that are no powers of two in order"));
         }
         if params.mask_s == 0 || params.mask_l == 0 {
-            return Err(Malformed::because("an empty chunker mask"));
+            return Err(DecodeError::because("an empty chunker mask"));
         }
         let mut gear_ls = Box::new([0u64; 256]);
         for (shifted, value) in gear_ls.iter_mut().zip(gear) {

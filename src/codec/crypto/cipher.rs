@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::codec::crypto::hash;
 use crate::codec::crypto::hash::{ChunkType, Key, SubKeys};
 use crate::model::config::CipherKind;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::RepoId;
 use crate::model::id::SnapshotId;
 
@@ -24,8 +24,8 @@ pub const OVERHEAD: usize = NONCE + TAG;
 ///
 /// # Errors
 /// When the system has none to give.
-pub fn random(out: &mut [u8]) -> Result<(), Malformed> {
-    getrandom::fill(out).map_err(|err| Malformed::with(format!("no random bytes: {err}")))
+pub fn random(out: &mut [u8]) -> Result<(), DecodeError> {
+    getrandom::fill(out).map_err(|err| DecodeError::with(format!("no random bytes: {err}")))
 }
 
 /// A new random id.
@@ -55,7 +55,7 @@ impl Cipher {
     ///
     /// # Errors
     /// When there is no randomness for the nonce.
-    pub fn seal(&self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub fn seal(&self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let mut nonce = [0u8; NONCE];
         if self.kind == CipherKind::Xaes256Gcm {
             random(&mut nonce)?;
@@ -69,7 +69,7 @@ impl Cipher {
         aad: &[u8],
         plain: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), DecodeError> {
         out.reserve(plain.len() + OVERHEAD);
         out.extend_from_slice(nonce);
         let start = out.len();
@@ -81,11 +81,11 @@ impl Cipher {
             }
             CipherKind::Xaes256Gcm => {
                 let (key, nonce) = self.message_key(nonce)?;
-                let lost = Malformed::because("plain bytes that are not where they were put");
+                let lost = DecodeError::because("plain bytes that are not where they were put");
                 let body = out.get_mut(start..).ok_or(lost)?;
                 let tag = key
                     .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), body)
-                    .map_err(|_| Malformed::because("too long to seal"))?;
+                    .map_err(|_| DecodeError::because("too long to seal"))?;
                 out.extend_from_slice(tag.as_ref());
             }
         }
@@ -96,28 +96,29 @@ impl Cipher {
     ///
     /// # Errors
     /// When anything, `aad` included, is not what was sealed.
-    pub fn open<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], Malformed> {
+    pub fn open<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], DecodeError> {
         let (nonce, body) =
-            sealed.split_first_chunk_mut::<NONCE>().ok_or(Malformed::because("too short to be sealed"))?;
+            sealed.split_first_chunk_mut::<NONCE>().ok_or(DecodeError::because("too short to be sealed"))?;
         match self.kind {
             CipherKind::None => {
-                let (plain, tag) =
-                    body.split_last_chunk_mut::<TAG>().ok_or(Malformed::because("too short to be sealed"))?;
+                let (plain, tag) = body
+                    .split_last_chunk_mut::<TAG>()
+                    .ok_or(DecodeError::because("too short to be sealed"))?;
                 if *nonce != [0; NONCE] || !hash::equal(tag, &checksum(aad, plain)) {
-                    return Err(Malformed::because("the checksum does not fit"));
+                    return Err(DecodeError::because("the checksum does not fit"));
                 }
                 Ok(plain)
             }
             CipherKind::Xaes256Gcm => {
                 let (key, nonce) = self.message_key(nonce)?;
                 key.open_in_place(nonce, aead::Aad::from(aad), body)
-                    .map_err(|_| Malformed::because("its bytes are not what was written with this key"))
+                    .map_err(|_| DecodeError::because("its bytes are not what was written with this key"))
             }
         }
     }
 
     /// The key and nonce of one message: CMAC-based derivation of NIST SP 800-108 as XAES prescribes.
-    fn message_key(&self, nonce: &[u8; NONCE]) -> Result<(aead::LessSafeKey, aead::Nonce), Malformed> {
+    fn message_key(&self, nonce: &[u8; NONCE]) -> Result<(aead::LessSafeKey, aead::Nonce), DecodeError> {
         let outer = Aes256::new(&(*self.key.bytes()).into());
         let mut zero = aes::Block::default();
         outer.encrypt_block(&mut zero);
@@ -134,16 +135,16 @@ impl Cipher {
             *half = block.into();
         }
         let key = aead::UnboundKey::new(&aead::AES_256_GCM, derived.as_ref())
-            .map_err(|_| Malformed::because("a key of the wrong length"))?;
+            .map_err(|_| DecodeError::because("a key of the wrong length"))?;
         let nonce = aead::Nonce::try_assume_unique_for_key(&nonce[12..])
-            .map_err(|_| Malformed::because("a nonce of the wrong length"))?;
+            .map_err(|_| DecodeError::because("a nonce of the wrong length"))?;
         Ok((aead::LessSafeKey::new(key), nonce))
     }
 }
 
 /// The ciphers of one open repository.
 #[derive(Debug, Clone)]
-pub struct Ring {
+pub struct CipherSuite {
     /// Bound to everything sealed, so that no object of another repository can stand in.
     pub repo: RepoId,
     /// For blocks of file data.
@@ -154,7 +155,7 @@ pub struct Ring {
     pub kind: CipherKind,
 }
 
-impl Ring {
+impl CipherSuite {
     /// With keys derived from the master key.
     pub fn new(kind: CipherKind, repo: RepoId, keys: &SubKeys) -> Self {
         Self {

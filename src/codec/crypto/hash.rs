@@ -82,15 +82,15 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Names chunks: HMAC-SHA-256 (RFC 2104) with the key's state prepared once.
 #[derive(Clone)]
-pub struct Namer(Hmac<Sha256>);
+pub struct ChunkHasher(Hmac<Sha256>);
 
-impl fmt::Debug for Namer {
+impl fmt::Debug for ChunkHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Namer(..)")
     }
 }
 
-impl Namer {
+impl ChunkHasher {
     /// With the repository's id key.
     pub fn new(key: &Key) -> Self {
         Self(keyed(key.bytes()))
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_file_with_the_bytes_of_a_tree_has_another_name() {
-        let namer = Namer::new(&Key::new([7; 32]));
+        let namer = ChunkHasher::new(&Key::new([7; 32]));
         assert_ne!(namer.name(ChunkType::Data, b"x"), namer.name(ChunkType::Tree, b"x"));
     }
 

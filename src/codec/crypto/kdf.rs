@@ -3,7 +3,7 @@
 use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Costs of one derivation, stored in each key slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +26,11 @@ impl KdfParams {
     }
 
     /// A slot is read from a repository that may be hostile: its costs are bounded before memory is taken.
-    pub(in crate::codec) fn check(&self) -> Result<(), Malformed> {
+    pub(in crate::codec) fn check(&self) -> Result<(), DecodeError> {
         let is_bearable = (8 << 10..=2 << 20).contains(&self.memory)
             && (1..=16).contains(&self.passes)
             && (1..=16).contains(&self.lanes);
-        is_bearable.then_some(()).ok_or(Malformed::because("key derivation costs out of bounds"))
+        is_bearable.then_some(()).ok_or(DecodeError::because("key derivation costs out of bounds"))
     }
 }
 
@@ -41,7 +41,11 @@ pub const NO_MEMORY: &str = "not enough memory to derive a key";
 ///
 /// # Errors
 /// When the costs are out of bounds or there is not enough memory.
-pub fn derive(password: &[u8], salt: &[u8; 32], params: KdfParams) -> Result<Zeroizing<[u8; 64]>, Malformed> {
+pub fn derive(
+    password: &[u8],
+    salt: &[u8; 32],
+    params: KdfParams,
+) -> Result<Zeroizing<[u8; 64]>, DecodeError> {
     params.check()?;
     let mut out = Zeroizing::new([0u8; 64]);
     Params::new(params.memory, params.passes, params.lanes, Some(64))
@@ -53,8 +57,8 @@ pub fn derive(password: &[u8], salt: &[u8; 32], params: KdfParams) -> Result<Zer
             )
         })
         .map_err(|err| match err {
-            argon2::Error::OutOfMemory => Malformed::because(NO_MEMORY),
-            err => Malformed::with(format!("key derivation failed: {err}")),
+            argon2::Error::OutOfMemory => DecodeError::because(NO_MEMORY),
+            err => DecodeError::with(format!("key derivation failed: {err}")),
         })?;
     Ok(out)
 }

@@ -8,7 +8,7 @@ use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::{cipher, hash, kdf};
 use crate::codec::wire;
 use crate::model::config::{CipherKind, Config, FORMAT};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 
@@ -43,7 +43,7 @@ pub fn close(
     password: &[u8],
     params: KdfParams,
     label: &SlotLabel,
-) -> Result<Vec<u8>, Malformed> {
+) -> Result<Vec<u8>, DecodeError> {
     let mut salt = [0u8; 32];
     cipher::random(&mut salt)?;
     let derived = kdf::derive(password, &salt, params)?;
@@ -68,25 +68,25 @@ pub fn close(
 ///
 /// # Errors
 /// When it is no slot.
-pub fn repo_of(slot: &[u8]) -> Result<RepoId, Malformed> {
+pub fn repo_of(slot: &[u8]) -> Result<RepoId, DecodeError> {
     let repo = slot.get(24..40).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     if !slot.starts_with(&SLOT) {
-        return Err(Malformed::because("not a key slot"));
+        return Err(DecodeError::because("not a key slot"));
     }
-    repo.map(RepoId::new).ok_or(Malformed::because("too short"))
+    repo.map(RepoId::new).ok_or(DecodeError::because("too short"))
 }
 
 /// What trying a password on a slot costs, by its own word.
 ///
 /// # Errors
 /// When it is no slot of a known kind, or the costs are out of bounds.
-pub fn costs(slot: &[u8]) -> Result<KdfParams, Malformed> {
+pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
     let number = |at: usize| {
         let bytes = slot.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        bytes.map(u32::from_le_bytes).ok_or(Malformed::because("too short"))
+        bytes.map(u32::from_le_bytes).ok_or(DecodeError::because("too short"))
     };
     if !slot.starts_with(&SLOT) || number(8)? != 1 {
-        return Err(Malformed::because("not a key slot of a known kind"));
+        return Err(DecodeError::because("not a key slot of a known kind"));
     }
     let costs = KdfParams { memory: number(12)?, passes: number(16)?, lanes: number(20)? };
     costs.check()?;
@@ -98,13 +98,13 @@ pub fn costs(slot: &[u8]) -> Result<KdfParams, Malformed> {
 ///
 /// # Errors
 /// When the slot is malformed.
-pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, Malformed> {
-    let (head, rest) = slot.split_at_checked(SLOT_HEAD).ok_or(Malformed::because("too short"))?;
-    let (sealed, _) = rest.split_at_checked(SEALED_KEY).ok_or(Malformed::because("too short"))?;
+pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, DecodeError> {
+    let (head, rest) = slot.split_at_checked(SLOT_HEAD).ok_or(DecodeError::because("too short"))?;
+    let (sealed, _) = rest.split_at_checked(SEALED_KEY).ok_or(DecodeError::because("too short"))?;
     let params = costs(slot)?;
     let field = |at: usize| head.get(at..at + 32).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let (Some(salt), Some(check)) = (field(40), field(72)) else {
-        return Err(Malformed::because("too short"));
+        return Err(DecodeError::because("too short"));
     };
     let derived = kdf::derive(password, &salt, params)?;
     let (kek, ours) = halves(&derived);
@@ -114,7 +114,7 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, Malformed> {
     let mut sealed = sealed.to_vec();
     let plain = Cipher::new(CipherKind::Xaes256Gcm, kek).open(head, &mut sealed)?;
     let master =
-        <[u8; 32]>::try_from(&*plain).map_err(|_| Malformed::because("a key of the wrong length"))?;
+        <[u8; 32]>::try_from(&*plain).map_err(|_| DecodeError::because("a key of the wrong length"))?;
     Ok(Some(Key::new(master)))
 }
 
@@ -122,9 +122,9 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, Malformed> {
 ///
 /// # Errors
 /// When the label is not what was written.
-pub fn label(slot: &[u8], meta: &Cipher) -> Result<SlotLabel, Malformed> {
+pub fn label(slot: &[u8], meta: &Cipher) -> Result<SlotLabel, DecodeError> {
     let (head, rest) =
-        slot.split_at_checked(SLOT_HEAD + SEALED_KEY).ok_or(Malformed::because("too short"))?;
+        slot.split_at_checked(SLOT_HEAD + SEALED_KEY).ok_or(DecodeError::because("too short"))?;
     let mut sealed = rest.to_vec();
     wire::decode(meta.open(head, &mut sealed)?)
 }
@@ -145,7 +145,7 @@ pub const CONFIG_FORMAT: std::ops::Range<usize> = 6..8;
 ///
 /// # Errors
 /// When it cannot be encoded.
-pub fn close_config(config: &Config, key: &Key) -> Result<Vec<u8>, Malformed> {
+pub fn close_config(config: &Config, key: &Key) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(config)?;
     let mut out = CONFIG.to_vec();
     out.extend_from_slice(&FORMAT.to_le_bytes());
@@ -160,12 +160,12 @@ pub fn close_config(config: &Config, key: &Key) -> Result<Vec<u8>, Malformed> {
 ///
 /// # Errors
 /// When it does not parse.
-pub fn open_config(bytes: &[u8]) -> Result<Config, Malformed> {
-    let (head, rest) = bytes.split_at_checked(12).ok_or(Malformed::because("too short"))?;
-    let (body, mac) = rest.split_last_chunk::<32>().ok_or(Malformed::because("too short"))?;
+pub fn open_config(bytes: &[u8]) -> Result<Config, DecodeError> {
+    let (head, rest) = bytes.split_at_checked(12).ok_or(DecodeError::because("too short"))?;
+    let (body, mac) = rest.split_last_chunk::<32>().ok_or(DecodeError::because("too short"))?;
     let len = head.last_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
     if !head.starts_with(&CONFIG) || len != Some(body.len()) || mac.is_empty() {
-        return Err(Malformed::because("not a configuration"));
+        return Err(DecodeError::because("not a configuration"));
     }
     wire::decode(body)
 }

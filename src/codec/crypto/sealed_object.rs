@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::cipher;
-use crate::codec::crypto::cipher::{OVERHEAD, Ring};
+use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
 use crate::codec::wire;
 use crate::model::config::FORMAT;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Bytes of the header.
 pub const HEADER: usize = 24;
@@ -38,7 +38,7 @@ pub const DAMAGE: Magic = *b"SNAPDM";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadHeader {
     /// It is none.
-    Malformed(Malformed),
+    Malformed(DecodeError),
     /// It is of a newer format.
     Newer(u16),
 }
@@ -51,11 +51,11 @@ pub fn magic_of(bytes: &[u8]) -> Result<Magic, BadHeader> {
     let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short())?;
     let (version, _) = rest.split_first_chunk::<2>().ok_or(short())?;
     if !magic.starts_with(b"SNAP") {
-        return Err(BadHeader::Malformed(Malformed::because("not an object of a snap repository")));
+        return Err(BadHeader::Malformed(DecodeError::because("not an object of a snap repository")));
     }
     match u16::from_le_bytes(*version) {
         FORMAT => Ok(*magic),
-        0 => Err(BadHeader::Malformed(Malformed::because("format 0"))),
+        0 => Err(BadHeader::Malformed(DecodeError::because("format 0"))),
         newer => Err(BadHeader::Newer(newer)),
     }
 }
@@ -67,20 +67,25 @@ pub fn object_len(bytes: &[u8]) -> Option<u64> {
 }
 
 fn short() -> BadHeader {
-    BadHeader::Malformed(Malformed::because("too short"))
+    BadHeader::Malformed(DecodeError::because("too short"))
 }
 
 /// The object of a value.
 ///
 /// # Errors
 /// When it cannot be sealed.
-pub fn close<T: Serialize>(ring: &Ring, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>, Malformed> {
+pub fn close<T: Serialize>(
+    ring: &CipherSuite,
+    magic: Magic,
+    name: &str,
+    value: &T,
+) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(value)?;
     let mut out = Vec::with_capacity(HEADER + body.len() + OVERHEAD);
     out.extend_from_slice(&magic);
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&[cipher::cipher_byte(ring.kind), 0, 0, 0]);
-    let len = u32::try_from(body.len()).map_err(|_| Malformed::because("an object too large"))?;
+    let len = u32::try_from(body.len()).map_err(|_| DecodeError::because("an object too large"))?;
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&[0; 8]);
     let aad = aad(ring, &out, name);
@@ -92,19 +97,19 @@ pub fn close<T: Serialize>(ring: &Ring, magic: Magic, name: &str, value: &T) -> 
 ///
 /// # Errors
 /// When it is of another type, another name's, another repository's, or not what was written.
-pub fn open<T>(ring: &Ring, magic: Magic, name: &str, mut bytes: Vec<u8>) -> Result<T, Malformed>
+pub fn open<T>(ring: &CipherSuite, magic: Magic, name: &str, mut bytes: Vec<u8>) -> Result<T, DecodeError>
 where
     T: for<'a> Deserialize<'a>,
 {
     if bytes.get(..6) != Some(&magic) {
-        return Err(Malformed::because("an object of another type"));
+        return Err(DecodeError::because("an object of another type"));
     }
-    let (header, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(Malformed::because("too short"))?;
+    let (header, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(DecodeError::because("too short"))?;
     let body = ring.meta.open(&aad(ring, header, name), sealed)?;
     wire::decode(body)
 }
 
-fn aad(ring: &Ring, header: &[u8], name: &str) -> Vec<u8> {
+fn aad(ring: &CipherSuite, header: &[u8], name: &str) -> Vec<u8> {
     let mut aad = header.to_vec();
     aad.extend_from_slice(ring.repo.as_bytes());
     aad.extend_from_slice(name.as_bytes());

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::pack;
 use crate::codec::pack::{ENDS, MAX_PACK, Table};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 
 /// What a segment holds, in order: of each pack its name, its bytes, and how many of them are here.
@@ -30,8 +30,8 @@ impl Contents {
     ///
     /// # Errors
     /// When they do not fill it, or there are lengths that no pack has.
-    pub fn parts(&self, start: u64, file_len: u64) -> Result<Vec<Part>, Malformed> {
-        let wrong = || Malformed::because("a segment whose lengths do not add up");
+    pub fn parts(&self, start: u64, file_len: u64) -> Result<Vec<Part>, DecodeError> {
+        let wrong = || DecodeError::because("a segment whose lengths do not add up");
         let mut parts = Vec::with_capacity(self.0.len());
         let mut at = start;
         for (pack, pack_len, len) in &self.0 {
@@ -50,7 +50,7 @@ impl Part {
     ///
     /// # Errors
     /// When it is not what was written, or of a pack of another length.
-    pub fn table(&self, ring: &Ring, front: &[u8]) -> Result<Table, Malformed> {
+    pub fn table(&self, ring: &CipherSuite, front: &[u8]) -> Result<Table, DecodeError> {
         pack::open_front(ring, front, self.pack_len)
     }
 }

@@ -8,15 +8,15 @@ pub(crate) mod row;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::chunk::block::SealedBlock;
-use crate::codec::chunk::compress::{Codec, Packer, Unpacker};
+use crate::codec::chunk::compress::{Codec, Compressor, Decompressor};
 use crate::codec::crypto::cipher;
-use crate::codec::crypto::cipher::{OVERHEAD, Ring};
+use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::base::BaseRef;
 use crate::codec::pack::row::Row;
 use crate::codec::wire;
 use crate::model::config::FORMAT;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::{ChunkId, SnapshotId};
 
 /// Bytes of preamble and trailer, each.
@@ -57,7 +57,7 @@ pub struct Table {
 
 /// The fixed fields at either end of a pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ends {
+pub struct PackHeader {
     kind: ChunkType,
     session: SnapshotId,
     codec: Codec,
@@ -70,7 +70,7 @@ pub struct Ends {
 
 /// Parts of a pack file in order, to be hashed and written: ends and table, then the blocks go between.
 #[derive(Debug)]
-pub struct Frame {
+pub struct PackFrame {
     /// Preamble and first table.
     pub head: Vec<u8>,
     /// Second table and trailer.
@@ -82,11 +82,11 @@ pub struct Frame {
 /// # Errors
 /// When there is no randomness or the table is too large.
 pub fn frame(
-    ring: &Ring,
+    ring: &CipherSuite,
     kind: ChunkType,
     session: SnapshotId,
     blocks: &[SealedBlock],
-) -> Result<Frame, Malformed> {
+) -> Result<PackFrame, DecodeError> {
     let rows: Vec<Row> = blocks
         .iter()
         .map(|block| Row {
@@ -99,9 +99,9 @@ pub fn frame(
         .collect();
     let plain = wire::encode(&rows)?;
     let mut space = Vec::new();
-    let (codec, packed) = Packer::new(3)?.pack(&plain, &mut space)?;
+    let (codec, packed) = Compressor::new(3)?.pack(&plain, &mut space)?;
     let table_plain = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_TABLE);
-    let table_plain = table_plain.ok_or(Malformed::because("a pack table too large"))?;
+    let table_plain = table_plain.ok_or(DecodeError::because("a pack table too large"))?;
     let area: u64 = blocks.iter().map(|block| block.sealed.len() as u64).sum();
     let mut ends = [0u8; ENDS];
     let mut fields = HEAD_MAGIC.to_vec();
@@ -122,19 +122,19 @@ pub fn frame(
     let mut tail = table;
     tail.extend_from_slice(&TAIL_MAGIC);
     tail.extend(ends.iter().skip(HEAD_MAGIC.len()));
-    Ok(Frame { head, tail })
+    Ok(PackFrame { head, tail })
 }
 
-impl Ends {
+impl PackHeader {
     /// Parses a preamble or a trailer of a file of `file_len` bytes.
     ///
     /// # Errors
     /// When it is none, or the lengths do not add up to the file's.
-    pub fn parse(bytes: &[u8; ENDS], file_len: u64) -> Result<Self, Malformed> {
+    pub fn parse(bytes: &[u8; ENDS], file_len: u64) -> Result<Self, DecodeError> {
         let ends = Self::claims(bytes)?;
         match ends.pack_len() == file_len {
             true => Ok(ends),
-            false => Err(Malformed::because("a pack of another length than it says")),
+            false => Err(DecodeError::because("a pack of another length than it says")),
         }
     }
 
@@ -147,10 +147,10 @@ impl Ends {
     ///
     /// # Errors
     /// When it is none.
-    pub fn claims(bytes: &[u8; ENDS]) -> Result<Self, Malformed> {
+    pub fn claims(bytes: &[u8; ENDS]) -> Result<Self, DecodeError> {
         let (magic, _) = bytes.split_at(6);
         if magic != HEAD_MAGIC && magic != TAIL_MAGIC {
-            return Err(Malformed::because("not a pack"));
+            return Err(DecodeError::because("not a pack"));
         }
         let number = |at: usize| {
             bytes
@@ -161,16 +161,16 @@ impl Ends {
         let [version_low, version_high, kind, _cipher, codec] =
             [bytes[6], bytes[7], bytes[8], bytes[9], bytes[10]];
         if u16::from_le_bytes([version_low, version_high]) != FORMAT {
-            return Err(Malformed::because("a pack of an unknown format"));
+            return Err(DecodeError::because("a pack of an unknown format"));
         }
-        let kind = ChunkType::from_byte(kind).ok_or(Malformed::because("a pack of an unknown kind"))?;
-        let codec = Codec::from_byte(codec).ok_or(Malformed::because("a table of an unknown codec"))?;
+        let kind = ChunkType::from_byte(kind).ok_or(DecodeError::because("a pack of an unknown kind"))?;
+        let codec = Codec::from_byte(codec).ok_or(DecodeError::because("a table of an unknown codec"))?;
         let (table_plain, table_len) = (number(12), number(16));
         let area = u64::from(number(20)) | u64::from(number(24)) << 32;
         let mut session = [0u8; 16];
         session.copy_from_slice(&bytes[32..48]);
         if table_plain > MAX_TABLE || table_len > MAX_TABLE + OVERHEAD as u32 || area > MAX_PACK {
-            return Err(Malformed::because("a pack that claims to be too large"));
+            return Err(DecodeError::because("a pack that claims to be too large"));
         }
         let mut aad = *bytes;
         aad[..6].copy_from_slice(&HEAD_MAGIC);
@@ -182,10 +182,10 @@ impl Ends {
     ///
     /// # Errors
     /// When it is not what was written, or its blocks do not fill the pack.
-    pub fn open_table(&self, ring: &Ring, mut sealed: Vec<u8>) -> Result<Table, Malformed> {
+    pub fn open_table(&self, ring: &CipherSuite, mut sealed: Vec<u8>) -> Result<Table, DecodeError> {
         let packed = ring.meta.open(&table_aad(ring, &self.aad), &mut sealed)?;
         let mut plain = Vec::new();
-        Unpacker::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
+        Decompressor::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
         let rows: Vec<Row> = wire::decode(&plain)?;
         let mut offset = ENDS as u64 + u64::from(self.table_len);
         let end = offset + self.area;
@@ -194,7 +194,7 @@ impl Ends {
             let codec = row.check()?;
             let chunks: u64 = row.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
             if chunks != u64::from(row.plain) || u64::from(row.stored) > end.saturating_sub(offset) {
-                return Err(Malformed::because("a table whose lengths do not add up"));
+                return Err(DecodeError::because("a table whose lengths do not add up"));
             }
             blocks.push(BlockRow {
                 offset: offset as u32,
@@ -207,7 +207,7 @@ impl Ends {
             offset += u64::from(row.stored);
         }
         if offset != end {
-            return Err(Malformed::because("a table that does not cover its pack"));
+            return Err(DecodeError::because("a table that does not cover its pack"));
         }
         Ok(Table { kind: self.kind, session: self.session, blocks })
     }
@@ -227,7 +227,7 @@ impl Table {
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn to_cached(&self) -> Result<Vec<u8>, Malformed> {
+    pub fn to_cached(&self) -> Result<Vec<u8>, DecodeError> {
         let rows = self.blocks.iter().map(|block| Row {
             stored: block.stored,
             plain: block.plain,
@@ -243,14 +243,14 @@ impl Table {
     ///
     /// # Errors
     /// When the bytes are not what [`Self::to_cached`] wrote.
-    pub fn from_cached(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn from_cached(bytes: &[u8]) -> Result<Self, DecodeError> {
         let cached: CachedV1 = wire::decode(bytes)?;
-        let kind = ChunkType::from_byte(cached.kind).ok_or(Malformed::because("an unknown kind"))?;
+        let kind = ChunkType::from_byte(cached.kind).ok_or(DecodeError::because("an unknown kind"))?;
         let mut offset = cached.start;
         let mut blocks = Vec::with_capacity(cached.rows.len());
         for row in cached.rows {
             let codec = row.check()?;
-            let next = offset.checked_add(row.stored).ok_or(Malformed::because("an offset too large"))?;
+            let next = offset.checked_add(row.stored).ok_or(DecodeError::because("an offset too large"))?;
             let Row { stored, plain, chunks, bases, .. } = row;
             blocks.push(BlockRow { offset, stored, plain, codec, chunks, bases });
             offset = next;
@@ -281,16 +281,16 @@ impl Table {
 ///
 /// # Errors
 /// When it is not what was written, or of a pack of another length.
-pub fn open_front(ring: &Ring, front: &[u8], pack_len: u64) -> Result<Table, Malformed> {
-    let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(Malformed::because("too short"))?;
-    let ends = Ends::parse(ends, pack_len)?;
+pub fn open_front(ring: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Table, DecodeError> {
+    let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(DecodeError::because("too short"))?;
+    let ends = PackHeader::parse(ends, pack_len)?;
     if sealed.len() as u64 != u64::from(ends.table_len) {
-        return Err(Malformed::because("a table of another length than it says"));
+        return Err(DecodeError::because("a table of another length than it says"));
     }
     ends.open_table(ring, sealed.to_vec())
 }
 
-fn table_aad(ring: &Ring, ends: &[u8; ENDS]) -> Vec<u8> {
+fn table_aad(ring: &CipherSuite, ends: &[u8; ENDS]) -> Vec<u8> {
     let mut aad = b"table".to_vec();
     aad.extend_from_slice(ring.repo.as_bytes());
     aad.extend_from_slice(ends);

@@ -10,7 +10,7 @@ use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
 use crate::codec::crypto::hash::{Hasher, sha256};
 use crate::model::config::FORMAT;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 
 /// Bytes of the header.
@@ -73,17 +73,17 @@ impl Layout {
     ///
     /// # Errors
     /// When it is none, or what it says cannot be.
-    pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, Malformed> {
-        let short = Malformed::because("a parity header cut short");
+    pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, DecodeError> {
+        let short = DecodeError::because("a parity header cut short");
         let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short.clone())?;
         let (version, rest) = rest.split_first_chunk::<2>().ok_or(short.clone())?;
         let (numbers, rest) = rest.split_first_chunk::<16>().ok_or(short.clone())?;
         let (len, pack) = rest.split_first_chunk::<8>().ok_or(short.clone())?;
         if *magic != MAGIC {
-            return Err(Malformed::because("not the parity of a pack"));
+            return Err(DecodeError::because("not the parity of a pack"));
         }
         if u16::from_le_bytes(*version) != FORMAT {
-            return Err(Malformed::because("parity of an unknown version"));
+            return Err(DecodeError::because("parity of an unknown version"));
         }
         let mut numbers =
             numbers.chunks_exact(4).filter_map(|four| Some(u32::from_le_bytes(*four.first_chunk()?)));
@@ -94,7 +94,7 @@ impl Layout {
         if zero == 0 && layout.is_sound() {
             Ok(layout)
         } else {
-            Err(Malformed::because("parity that cannot be"))
+            Err(DecodeError::because("parity that cannot be"))
         }
     }
 
@@ -161,13 +161,13 @@ impl Sums {
     ///
     /// # Errors
     /// When they are not what was written for this layout.
-    pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Self, DecodeError> {
         let (sums, check) = bytes
             .split_last_chunk::<CHECK>()
             .filter(|_| bytes.len() == layout.sums_len())
-            .ok_or(Malformed::because("hashes of parity cut short"))?;
+            .ok_or(DecodeError::because("hashes of parity cut short"))?;
         if check_of(layout, sums) != *check {
-            return Err(Malformed::because("the hashes of its shards do not fit their check"));
+            return Err(DecodeError::because("the hashes of its shards do not fit their check"));
         }
         Ok(Self(sums.chunks_exact(SHORT).filter_map(|sum| sum.first_chunk().copied()).collect()))
     }
@@ -250,7 +250,7 @@ impl<'a> Parts<'a> {
 ///
 /// # Errors
 /// When the code refuses the numbers; no layout of this program makes it.
-pub fn sidecar(layout: &Layout, parts: &[&[u8]]) -> Result<[Vec<u8>; 3], Malformed> {
+pub fn sidecar(layout: &Layout, parts: &[&[u8]]) -> Result<[Vec<u8>; 3], DecodeError> {
     let (parts, shard) = (Parts::new(parts), layout.shard as usize);
     let mut buffer = vec![0; shard];
     let mut sums = Vec::with_capacity((layout.data + layout.parity) as usize);
@@ -289,7 +289,7 @@ pub fn rebuild(
     sums: &Sums,
     pack: &mut [u8],
     parity: &[u8],
-) -> Result<Vec<usize>, Malformed> {
+) -> Result<Vec<usize>, DecodeError> {
     let (shard, data) = (layout.shard as usize, layout.data as usize);
     let bad: Vec<usize> = sums.wrong(layout, 0, pack).collect();
     if bad.is_empty() {
@@ -298,7 +298,7 @@ pub fn rebuild(
     let lost: Vec<usize> = sums.wrong(layout, data, parity).collect();
     let whole = layout.parity as usize - lost.len();
     if bad.len() > whole {
-        return Err(Malformed::with(format!(
+        return Err(DecodeError::with(format!(
             "{} of its {data} sectors are damaged, and its parity can rebuild {whole}",
             bad.len()
         )));
@@ -309,7 +309,7 @@ pub fn rebuild(
         ReedSolomonDecoder::new(data, layout.parity as usize, layout.width()).map_err(refused)?;
     for (at, width) in layout.columns() {
         decoder.reset(data, layout.parity as usize, width).map_err(refused)?;
-        let short = Malformed::because("a shard shorter than its layout says");
+        let short = DecodeError::because("a shard shorter than its layout says");
         let columns = |shard: &'_ [u8]| shard.get(at..at + width).map(<[u8]>::to_vec).ok_or(short.clone());
         for (number, shard) in pack.chunks_exact(shard).enumerate() {
             if bad.binary_search(&number).is_err() {
@@ -327,12 +327,12 @@ pub fn rebuild(
     }
     match sums.wrong(layout, 0, pack).next() {
         None => Ok(bad),
-        Some(_) => Err(Malformed::because("what its parity gives is not what it was")),
+        Some(_) => Err(DecodeError::because("what its parity gives is not what it was")),
     }
 }
 
-fn refused(err: reed_solomon_simd::Error) -> Malformed {
-    Malformed::with(format!("Reed-Solomon: {err}"))
+fn refused(err: reed_solomon_simd::Error) -> DecodeError {
+    DecodeError::with(format!("Reed-Solomon: {err}"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::codec::chunk::compress::Codec;
 use crate::codec::chunk::compress::delta::MAX_PREFIX;
 use crate::codec::pack::base::BaseRef;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 
 /// A row as it is written.
@@ -28,11 +28,12 @@ const DELTA: u8 = Codec::Delta.byte();
 
 impl Row {
     /// Its codec, if that is known and its bases are what it may have.
-    pub(in crate::codec) fn check(&self) -> Result<Codec, Malformed> {
-        let codec = Codec::from_byte(self.codec).ok_or(Malformed::because("a block of an unknown codec"))?;
+    pub(in crate::codec) fn check(&self) -> Result<Codec, DecodeError> {
+        let codec =
+            Codec::from_byte(self.codec).ok_or(DecodeError::because("a block of an unknown codec"))?;
         let prefix: u64 = self.bases.iter().map(|base| u64::from(base.len)).sum();
         if codec == Codec::Delta && (self.bases.is_empty() || prefix > u64::from(MAX_PREFIX)) {
-            return Err(Malformed::because("a delta of no bases, or of too many bytes of them"));
+            return Err(DecodeError::because("a delta of no bases, or of too many bytes of them"));
         }
         Ok(codec)
     }

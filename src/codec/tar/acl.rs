@@ -1,6 +1,6 @@
 //! POSIX ACLs: the bytes of the system's attribute, and the text that archives hold.
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 const VERSION: u32 = 2;
 const USER_OBJ: u16 = 0x01;
@@ -42,7 +42,7 @@ pub fn to_text(bytes: &[u8]) -> Option<String> {
 ///
 /// # Errors
 /// When the text is no ACL or names somebody that nobody knows.
-pub fn from_text(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Result<Vec<u8>, Malformed> {
+pub fn from_text(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Result<Vec<u8>, DecodeError> {
     let mut entries = Vec::new();
     let parts = text.split([',', '\n']).map(|part| part.split('#').next().unwrap_or_default().trim());
     for part in parts.filter(|part| !part.is_empty()) {
@@ -59,8 +59,8 @@ pub fn from_text(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Resul
 }
 
 /// One entry as (tag, id, permissions), the order in which the system wants them.
-fn entry(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Result<(u16, u32, u16), Malformed> {
-    let wrong = || Malformed::with(format!("an ACL entry that says {text:?}"));
+fn entry(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Result<(u16, u32, u16), DecodeError> {
+    let wrong = || DecodeError::with(format!("an ACL entry that says {text:?}"));
     let fields: Vec<&str> = text.split(':').map(str::trim).collect();
     let (word, who, perm, number) = match fields.as_slice() {
         // `mask:rwx` and `other:rwx` are written so by some.

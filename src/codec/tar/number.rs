@@ -1,6 +1,6 @@
 //! Numbers in headers: octal digits, or base 256 where those do not reach.
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Writes octal digits and a NUL; false, and zeros, when the number is too large for the field.
 pub(super) fn put_octal(field: &mut [u8], value: u64) -> bool {
@@ -18,8 +18,8 @@ pub(super) fn put_octal(field: &mut [u8], value: u64) -> bool {
 }
 
 /// Reads a number; blank is zero. Negative ones come only in base 256.
-pub(super) fn parse(field: &[u8]) -> Result<i64, Malformed> {
-    let wrong = || Malformed::because("a header with a number that is none");
+pub(super) fn parse(field: &[u8]) -> Result<i64, DecodeError> {
+    let wrong = || DecodeError::because("a header with a number that is none");
     match field.first() {
         Some(first) if first & 0x80 != 0 => {
             let negative = first & 0x40 != 0;

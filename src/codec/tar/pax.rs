@@ -1,6 +1,6 @@
 //! pax records: `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 
 /// A record: (key, value).
@@ -54,8 +54,8 @@ pub fn name_of(keyword: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// When it is not made of whole records.
-pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, Malformed> {
-    let wrong = || Malformed::because("an extended header that is not made of records");
+pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, DecodeError> {
+    let wrong = || DecodeError::because("an extended header that is not made of records");
     let mut all = Vec::new();
     // Some writers fill up with NULs.
     while bytes.first().is_some_and(|byte| *byte != 0) {
@@ -90,8 +90,8 @@ pub fn time_text(time: Time) -> String {
 ///
 /// # Errors
 /// When it is none.
-pub fn parse_time(text: &[u8]) -> Result<Time, Malformed> {
-    let wrong = || Malformed::because("a time that is none");
+pub fn parse_time(text: &[u8]) -> Result<Time, DecodeError> {
+    let wrong = || DecodeError::because("a time that is none");
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));

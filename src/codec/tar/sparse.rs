@@ -1,6 +1,6 @@
 //! Maps of files with holes, as GNU tar writes them.
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Most pieces of data between holes in one file: bounds the memory that an archive can ask for.
 pub const MAX_SEGMENTS: usize = 4 << 20;
@@ -44,11 +44,11 @@ pub fn line(number: u64) -> String {
 ///
 /// # Errors
 /// When pieces are out of order, overlap or reach beyond the file.
-pub fn check(segments: &Segments, size: u64) -> Result<(), Malformed> {
+pub fn check(segments: &Segments, size: u64) -> Result<(), DecodeError> {
     let mut at = 0;
     for (offset, len) in segments {
         let end = offset.checked_add(*len).filter(|end| *end <= size && *offset >= at);
-        at = end.ok_or(Malformed::because("a map of holes that cannot be true"))?;
+        at = end.ok_or(DecodeError::because("a map of holes that cannot be true"))?;
     }
     Ok(())
 }
@@ -57,9 +57,9 @@ pub fn check(segments: &Segments, size: u64) -> Result<(), Malformed> {
 ///
 /// # Errors
 /// When there are absurdly many.
-pub fn push(segments: &mut Segments, offset: u64, len: u64) -> Result<(), Malformed> {
+pub fn push(segments: &mut Segments, offset: u64, len: u64) -> Result<(), DecodeError> {
     if segments.len() >= MAX_SEGMENTS {
-        return Err(Malformed::because("a map of absurdly many holes"));
+        return Err(DecodeError::because("a map of absurdly many holes"));
     }
     segments.push((offset, len));
     Ok(())

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
-use crate::codec::crypto::hash::Namer;
+use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::tree::entry_ext;
-use crate::codec::tree::split::Splitter;
+use crate::codec::tree::split::RecordSplitter;
 use crate::codec::wire;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Entry, Kind, Meta, Part, Time, check_name, flags};
 use crate::model::id::ChunkId;
 
@@ -73,7 +73,7 @@ struct EntryV1<'a> {
 
 /// A child of a directory's index piece. Frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DirKid {
+pub struct DirChild {
     /// Name of its first entry.
     pub first: ByteBuf,
     /// The piece.
@@ -88,7 +88,7 @@ pub enum DirPiece {
     /// Entries.
     Leaf(Vec<Entry>),
     /// Further pieces.
-    Index(Vec<DirKid>),
+    Index(Vec<DirChild>),
 }
 
 /// Names of users and groups of one piece, each once.
@@ -119,8 +119,8 @@ pub struct DirBuilder {
     body: Vec<u8>,
     count: u32,
     first: Vec<u8>,
-    kids: Vec<DirKid>,
-    splitter: Splitter,
+    kids: Vec<DirChild>,
+    splitter: RecordSplitter,
 }
 
 impl DirBuilder {
@@ -131,7 +131,7 @@ impl DirBuilder {
     pub fn push(
         &mut self,
         entry: &Entry,
-        namer: &Namer,
+        namer: &ChunkHasher,
         put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
     ) -> Result<()> {
         let before = self.body.len();
@@ -158,7 +158,7 @@ impl DirBuilder {
         piece.extend_from_slice(&self.body);
         let id = put(&piece)?;
         let first = ByteBuf::from(std::mem::take(&mut self.first));
-        self.kids.push(DirKid { first, id, entries: u64::from(self.count) });
+        self.kids.push(DirChild { first, id, entries: u64::from(self.count) });
         self.body.clear();
         self.names = Names::default();
         self.count = 0;
@@ -180,7 +180,7 @@ impl DirBuilder {
             }
             let mut above = Vec::new();
             let mut open = Vec::new();
-            let mut splitter = Splitter::default();
+            let mut splitter = RecordSplitter::default();
             for kid in kids {
                 let ends = splitter.ends_after(40 + kid.first.len(), || kid.id.prefix());
                 open.push(kid);
@@ -196,16 +196,16 @@ impl DirBuilder {
     }
 }
 
-fn close_index(open: &mut Vec<DirKid>, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<DirKid> {
+fn close_index(open: &mut Vec<DirChild>, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<DirChild> {
     let piece = wire::append(open, vec![DIR_INDEX]).map_err(Error::making("a tree"))?;
     let id = put(&piece)?;
     let entries = open.iter().map(|kid| kid.entries).sum();
     let first = open.first().map(|kid| kid.first.clone()).unwrap_or_default();
     open.clear();
-    Ok(DirKid { first, id, entries })
+    Ok(DirChild { first, id, entries })
 }
 
-fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, Malformed> {
+fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, DecodeError> {
     let kind = match &entry.kind {
         Kind::File { size, content: Content::Parts(parts) } => {
             KindV1::File { size: *size, parts: Cow::Borrowed(parts) }
@@ -235,7 +235,7 @@ fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, Malfo
     })
 }
 
-fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, Malformed> {
+fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, DecodeError> {
     let kind = match row.kind {
         KindV1::File { size, parts } => {
             entry_ext::check_sum(&parts, size)?;
@@ -252,14 +252,14 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, Malformed> {
     let name_of = |number: u32| match number.checked_sub(1) {
         None => Ok(None),
         Some(at) => {
-            names.get(at as usize).cloned().map(Some).ok_or(Malformed::because("an owner without a name"))
+            names.get(at as usize).cloned().map(Some).ok_or(DecodeError::because("an owner without a name"))
         }
     };
     let sound = row.mode <= 0o7777 && row.mtime.nanos < 1_000_000_000 && row.ctime.nanos < 1_000_000_000;
     if !sound || row.flags & !flags::KNOWN != 0 {
-        return Err(Malformed::because("an entry that needs a newer program"));
+        return Err(DecodeError::because("an entry that needs a newer program"));
     }
-    check_name(row.name).map_err(|why| Malformed::with(format!("{why}: {}", shown(row.name))))?;
+    check_name(row.name).map_err(|why| DecodeError::with(format!("{why}: {}", shown(row.name))))?;
     let mut meta = Meta {
         mode: row.mode,
         uid: row.uid,
@@ -277,8 +277,8 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, Malformed> {
 }
 
 /// The first byte of a tree chunk says what kind of piece it is.
-pub(crate) fn split_tag(bytes: &[u8]) -> Result<(u8, &[u8]), Malformed> {
-    bytes.split_first().map(|(tag, rest)| (*tag, rest)).ok_or(Malformed::because("an empty piece"))
+pub(crate) fn split_tag(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
+    bytes.split_first().map(|(tag, rest)| (*tag, rest)).ok_or(DecodeError::because("an empty piece"))
 }
 
 impl DirPiece {
@@ -286,17 +286,17 @@ impl DirPiece {
     ///
     /// # Errors
     /// When it is none.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match split_tag(bytes)? {
             (DIR_LEAF, rest) => decode_leaf(rest).map(Self::Leaf),
             (DIR_INDEX, rest) => {
-                let kids: Vec<DirKid> = wire::decode(rest)?;
+                let kids: Vec<DirChild> = wire::decode(rest)?;
                 if kids.is_empty() || !kids.is_sorted_by(|a, b| a.first < b.first) {
-                    return Err(Malformed::because("a directory out of order"));
+                    return Err(DecodeError::because("a directory out of order"));
                 }
                 Ok(Self::Index(kids))
             }
-            _ => Err(Malformed::because("not a piece of a directory")),
+            _ => Err(DecodeError::because("not a piece of a directory")),
         }
     }
 }
@@ -306,7 +306,7 @@ fn shown(name: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(name.get(..300).unwrap_or(name)))
 }
 
-fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, Malformed> {
+fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
     let ((names, count), mut rest): ((Vec<&str>, u32), &[u8]) = wire::take(bytes)?;
     let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
     let mut entries: Vec<Entry> = Vec::with_capacity((count as usize).min(rest.len() / 16));
@@ -315,9 +315,9 @@ fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, Malformed> {
         rest = behind;
         let entry = from_wire(row, &names)?;
         if entries.last().is_some_and(|last| last.name >= entry.name) {
-            return Err(Malformed::with(format!("a directory out of order at {}", shown(&entry.name))));
+            return Err(DecodeError::with(format!("a directory out of order at {}", shown(&entry.name))));
         }
         entries.push(entry);
     }
-    if rest.is_empty() { Ok(entries) } else { Err(Malformed::because("bytes left over")) }
+    if rest.is_empty() { Ok(entries) } else { Err(DecodeError::because("bytes left over")) }
 }

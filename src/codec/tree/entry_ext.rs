@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
 use crate::codec::wire;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Meta, Part, Time, Xattr, XattrValue, check_xattrs};
 use crate::model::id::ChunkId;
 
@@ -49,7 +49,7 @@ struct XattrV1<'a> {
 }
 
 /// The rows of an entry: known tags ascending, then those that were read and not understood.
-pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, Malformed> {
+pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
     let mut rows = Vec::new();
     if !meta.xattrs.is_empty() {
         check_xattrs(&meta.xattrs)?;
@@ -70,12 +70,12 @@ pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, Malformed> {
 }
 
 /// Takes the rows of an entry apart.
-pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<(), Malformed> {
+pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<(), DecodeError> {
     let mut seen = Vec::new();
     for (tag, bytes) in rows {
         if matches!(tag, XATTRS | BORN | ATTRS | LOST) {
             if seen.contains(&tag) {
-                return Err(Malformed::because("an entry that says something twice"));
+                return Err(DecodeError::because("an entry that says something twice"));
             }
             seen.push(tag);
         }
@@ -84,18 +84,18 @@ pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<()
             BORN => meta.born = Some(time_from_wire(&bytes)?),
             ATTRS => meta.attrs = wire::decode(&bytes)?,
             LOST => meta.lost = wire::decode(&bytes)?,
-            tag if tag % 2 == 1 => return Err(Malformed::because("an entry that needs a newer program")),
+            tag if tag % 2 == 1 => return Err(DecodeError::because("an entry that needs a newer program")),
             tag => meta.extra.push((tag, bytes.into_vec())),
         }
     }
     Ok(())
 }
 
-fn time_from_wire(bytes: &[u8]) -> Result<Time, Malformed> {
+fn time_from_wire(bytes: &[u8]) -> Result<Time, DecodeError> {
     let time: Time = wire::decode(bytes)?;
     match time.nanos < 1_000_000_000 {
         true => Ok(time),
-        false => Err(Malformed::because("an impossible time")),
+        false => Err(DecodeError::because("an impossible time")),
     }
 }
 
@@ -112,7 +112,7 @@ fn xattr_to_wire(xattr: &Xattr) -> XattrV1<'_> {
     XattrV1 { name: Bytes::new(&xattr.name), value }
 }
 
-fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, Malformed> {
+fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
     let rows: Vec<XattrV1<'_>> = wire::decode(bytes)?;
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
@@ -131,10 +131,10 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, Malformed> {
 }
 
 /// Whether parts add up to a size.
-pub(crate) fn check_sum(parts: &[Part], size: u64) -> Result<(), Malformed> {
+pub(crate) fn check_sum(parts: &[Part], size: u64) -> Result<(), DecodeError> {
     let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
     match sum == Some(size) {
         true => Ok(()),
-        false => Err(Malformed::because("a file whose parts are not its size")),
+        false => Err(DecodeError::because("a file whose parts are not its size")),
     }
 }

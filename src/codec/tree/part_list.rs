@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::tree::dir::{LIST_INDEX, LIST_LEAF, split_tag};
-use crate::codec::tree::split::Splitter;
+use crate::codec::tree::split::RecordSplitter;
 use crate::codec::wire;
 use crate::error::Result;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Part};
 use crate::model::id::ChunkId;
 
@@ -15,7 +15,7 @@ pub const INLINE: usize = 1024;
 
 /// A child of a list's index piece. Frozen: format version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListKid {
+pub struct ListChild {
     /// The piece.
     pub id: ChunkId,
     /// Bytes of the file that it covers.
@@ -28,15 +28,15 @@ pub enum ListPiece {
     /// Parts.
     Leaf(Vec<Part>),
     /// Further pieces.
-    Index(Vec<ListKid>),
+    Index(Vec<ListChild>),
 }
 
 /// Collects a file's parts and stores full pieces as it goes. `put` stores a tree chunk.
 #[derive(Debug, Default)]
 pub struct ListBuilder {
     parts: Vec<Part>,
-    kids: Vec<ListKid>,
-    splitter: Splitter,
+    kids: Vec<ListChild>,
+    splitter: RecordSplitter,
     long: bool,
 }
 
@@ -74,7 +74,7 @@ impl ListBuilder {
     fn close_leaf(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
         let len = self.parts.iter().map(Part::len).sum();
         let id = put(&piece(LIST_LEAF, &self.parts)?)?;
-        self.kids.push(ListKid { id, len });
+        self.kids.push(ListChild { id, len });
         self.parts.clear();
         Ok(())
     }
@@ -94,7 +94,7 @@ impl ListBuilder {
         while kids.len() > 1 {
             let mut above = Vec::new();
             let mut open = Vec::new();
-            let mut splitter = Splitter::default();
+            let mut splitter = RecordSplitter::default();
             for kid in kids {
                 open.push(kid);
                 if splitter.ends_after(38, || kid.id.prefix()) {
@@ -111,11 +111,14 @@ impl ListBuilder {
     }
 }
 
-fn close_index(open: &mut Vec<ListKid>, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<ListKid> {
+fn close_index(
+    open: &mut Vec<ListChild>,
+    put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
+) -> Result<ListChild> {
     let len = open.iter().map(|kid| kid.len).sum();
     let id = put(&piece(LIST_INDEX, open)?)?;
     open.clear();
-    Ok(ListKid { id, len })
+    Ok(ListChild { id, len })
 }
 
 fn piece<T: Serialize>(tag: u8, value: &T) -> Result<Vec<u8>> {
@@ -127,11 +130,11 @@ impl ListPiece {
     ///
     /// # Errors
     /// When it is none.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match split_tag(bytes)? {
             (LIST_LEAF, rest) => Ok(Self::Leaf(wire::decode(rest)?)),
             (LIST_INDEX, rest) => Ok(Self::Index(wire::decode(rest)?)),
-            _ => Err(Malformed::because("not a piece of a list")),
+            _ => Err(DecodeError::because("not a piece of a list")),
         }
     }
 }

@@ -9,11 +9,11 @@ const MAX: usize = 256 << 10;
 
 /// Decides where a piece ends.
 #[derive(Debug, Default)]
-pub struct Splitter {
+pub struct RecordSplitter {
     len: usize,
 }
 
-impl Splitter {
+impl RecordSplitter {
     /// Tells of a record of `bytes` bytes, whose keyed hash is asked for only where it decides; true when the piece
     /// ends behind it. A long record is as likely to end a piece as the short ones in its place would be.
     pub fn ends_after(&mut self, bytes: usize, hash: impl FnOnce() -> u64) -> bool {

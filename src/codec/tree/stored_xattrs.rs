@@ -1,6 +1,6 @@
 //! Extended attributes as entries hold them: small values stand in the entry, large ones become chunks.
 
-use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::model::entry::{Content, Part, Xattr, XattrValue};
 use crate::model::id::ChunkId;
 
@@ -17,7 +17,7 @@ pub struct Value {
 }
 
 /// Attributes, ascending by name, as an entry holds them, and the values that it does not.
-pub fn lay_out(namer: &Namer, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xattr>, Vec<Value>) {
+pub fn lay_out(namer: &ChunkHasher, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xattr>, Vec<Value>) {
     let (mut all, mut large) = (Vec::with_capacity(found.len()), Vec::new());
     let mut inline = 0;
     for (name, bytes) in found {

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 
 pub use exclude_file::{patterns_of, text_of};
-pub use path_search::Names;
-pub use restore_filter::Selection;
+pub use path_search::PathSearch;
+pub use restore_filter::RestoreFilter;
 
 use cachedir_tag::{CACHE_SIGNATURE, Marker};
 use gitignore::GitRules;

@@ -11,7 +11,7 @@ use crate::fs::filter::pattern::{Pattern, components};
 use crate::fs::filter::pattern_set::PatternSet;
 
 /// What paths are looked for.
-pub struct Names(Kind);
+pub struct PathSearch(Kind);
 
 enum Kind {
     Globs(Box<PatternSet>),
@@ -19,7 +19,7 @@ enum Kind {
     All,
 }
 
-impl Names {
+impl PathSearch {
     /// Globs: without a slash, held against the name; with one, against as many last components of the path; with a
     /// leading one, against all of it. Any that matches is enough; none at all matches everything.
     ///
@@ -98,9 +98,9 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use super::Names;
+    use super::PathSearch;
 
-    fn found(names: &Names, paths: &[&'static str]) -> Vec<&'static str> {
+    fn found(names: &PathSearch, paths: &[&'static str]) -> Vec<&'static str> {
         paths.iter().copied().filter(|path| names.match_path(path.as_bytes())).collect()
     }
 
@@ -120,24 +120,24 @@ mod tests {
             ("src/", vec!["src"]),
             ("{a}", vec!["{a}"]),
         ] {
-            let names = Names::globs(&list(&[pattern]), false).unwrap();
+            let names = PathSearch::globs(&list(&[pattern]), false).unwrap();
             assert_eq!(found(&names, &paths), expected, "{pattern}");
         }
-        let names = Names::globs(&list(&["LIB.rs", "x"]), true).unwrap();
+        let names = PathSearch::globs(&list(&["LIB.rs", "x"]), true).unwrap();
         assert_eq!(found(&names, &paths), ["src/lib.rs", "src/a/lib.rs", "src/Lib.rs", "lib.rs/x"]);
-        assert!(Names::globs(&list(&["[a"]), false).is_err());
-        assert_eq!(found(&Names::globs::<String>(&[], false).unwrap(), &paths).len(), paths.len());
+        assert!(PathSearch::globs(&list(&["[a"]), false).is_err());
+        assert_eq!(found(&PathSearch::globs::<String>(&[], false).unwrap(), &paths).len(), paths.len());
     }
 
     #[test]
     fn a_regular_expression_is_searched_for_in_all_of_a_path() {
         let paths = ["src/lib.rs", "src/a/LIB.rs"];
-        let names = Names::regexes(&list(&["^src/[^/]+[.]rs$"]), false).unwrap();
+        let names = PathSearch::regexes(&list(&["^src/[^/]+[.]rs$"]), false).unwrap();
         assert_eq!(found(&names, &paths), ["src/lib.rs"]);
-        let names = Names::regexes(&list(&["/lib"]), true).unwrap();
+        let names = PathSearch::regexes(&list(&["/lib"]), true).unwrap();
         assert_eq!(found(&names, &paths), paths);
-        assert!(Names::regexes(&list(&["("]), false).is_err());
-        assert!(!Names::regexes(&list(&["a.c"]), false).unwrap().match_path(b"a\xffc"));
-        assert!(Names::regexes(&list(&["(?-u)a.c"]), false).unwrap().match_path(b"a\xffc"));
+        assert!(PathSearch::regexes(&list(&["("]), false).is_err());
+        assert!(!PathSearch::regexes(&list(&["a.c"]), false).unwrap().match_path(b"a\xffc"));
+        assert!(PathSearch::regexes(&list(&["(?-u)a.c"]), false).unwrap().match_path(b"a\xffc"));
     }
 }

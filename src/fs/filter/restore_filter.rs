@@ -11,7 +11,7 @@ use crate::fs::filter::pattern_set::PatternSet;
 
 /// What a restore or a listing takes: everything that an include matches (all, without includes) and no
 /// exclude does.
-pub struct Selection {
+pub struct RestoreFilter {
     excludes: PatternSet,
     includes: PatternSet,
     ways: Vec<Way>,
@@ -34,7 +34,7 @@ enum Step {
     Many,
 }
 
-impl Selection {
+impl RestoreFilter {
     /// Compiles the patterns; a leading slash means the root of the snapshot.
     ///
     /// # Errors

@@ -137,18 +137,18 @@ fn the_deeper_gitignore_wins_and_the_repository_is_the_limit() {
 
 #[test]
 fn a_selection_takes_what_is_included_and_not_excluded() {
-    let all = Selection::new::<&str>(&[], &[]).unwrap();
+    let all = RestoreFilter::new::<&str>(&[], &[]).unwrap();
     assert!(all.takes(b"a/b", false) && all.may_hold(b"a"));
-    let some = Selection::new(&strings(&["/home/*/docs"]), &strings(&["*.tmp"])).unwrap();
+    let some = RestoreFilter::new(&strings(&["/home/*/docs"]), &strings(&["*.tmp"])).unwrap();
     assert!(some.takes(b"home/me/docs/a", false) && !some.takes(b"home/me/docs/a.tmp", false));
     assert!(!some.takes(b"home", true) && some.may_hold(b"home") && some.may_hold(b"home/me"));
     assert!(some.may_hold(b"") && some.may_hold(b"home/me/docs/x"));
     assert!(!some.may_hold(b"etc") && !some.may_hold(b"home/me/other") && !some.may_hold(b"x.tmp"));
-    let names = Selection::new(&strings(&["*.txt"]), &[]).unwrap();
+    let names = RestoreFilter::new(&strings(&["*.txt"]), &[]).unwrap();
     assert!(names.may_hold(b"any/where") && names.takes(b"any/where/a.txt", false));
-    let again = Selection::new(&[], &strings(&["/a", "!/a/b"])).unwrap();
+    let again = RestoreFilter::new(&[], &strings(&["/a", "!/a/b"])).unwrap();
     assert!(again.may_hold(b"a") && again.takes(b"a/b/c", false) && !again.takes(b"a/c", false));
-    let deep = Selection::new(&strings(&["/a/**/z"]), &[]).unwrap();
+    let deep = RestoreFilter::new(&strings(&["/a/**/z"]), &[]).unwrap();
     assert!(deep.may_hold(b"a/b/c") && !deep.may_hold(b"b"));
 }
 

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UT
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::fs::metadata::Thing;
+use crate::fs::metadata::XattrTarget;
 use crate::fs::stat;
 use crate::fs::target::Target;
 use crate::fs::target::existing::Existing;
@@ -93,7 +93,7 @@ impl Target {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
         let found = rustix::fs::fstat(&dir.fd).map_err(shared.at("look at", path))?;
-        let extras = shared.owners.has_xattrs(Thing::Open(dir.fd.as_fd()), &meta.xattrs)
+        let extras = shared.owners.has_xattrs(XattrTarget::Open(dir.fd.as_fd()), &meta.xattrs)
             && (attrs_of(&dir.fd) ^ meta.attrs) & attrs::KNOWN == 0;
         if extras && shared.owners.is_set(&found, meta) {
             return Ok(());
@@ -185,7 +185,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
-    use crate::fs::ownership::LeftOut;
+    use crate::fs::ownership::SkippedMetadata;
     use crate::fs::target::support::{meta, target, write};
 
     #[test]
@@ -200,6 +200,6 @@ mod tests {
             assert_eq!(found.mode() & 0o7777, mode);
             assert_eq!((found.mtime(), found.mtime_nsec()), (1_000_000_000, 5));
         }
-        assert_eq!(target.left_out(), LeftOut::default());
+        assert_eq!(target.left_out(), SkippedMetadata::default());
     }
 }

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::fs::metadata::Thing;
+use crate::fs::metadata::XattrTarget;
 use crate::fs::target::Target;
 use crate::fs::target::dirs::Dir;
 use crate::fs::target::root::Shared;
@@ -74,7 +74,7 @@ impl Shared {
     pub(super) fn has_extras(&self, dir: &Dir, name: &[u8], meta: &Meta) -> bool {
         let path = path_in(dir.as_fd(), name);
         stat::look(dir, name).is_ok_and(|found| (found.attrs ^ meta.attrs) & attrs::KNOWN == 0)
-            && self.owners.has_xattrs(Thing::Named(&path), &meta.xattrs)
+            && self.owners.has_xattrs(XattrTarget::Named(&path), &meta.xattrs)
     }
 
     /// Keeps what did not fit the target, to be told as problems of the path.

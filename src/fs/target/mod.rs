@@ -21,14 +21,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::fs::ownership::LeftOut;
+use crate::fs::ownership::SkippedMetadata;
 use crate::fs::protected_dirs::{Guard, Protected};
 
 pub use dirs::Dir;
 pub use existing::{Existing, forget_cached, is_zero};
 pub use file::NewFile;
 pub use links::Lead;
-pub use remove::Clearing;
+pub use remove::RemovalFilter;
 
 use root::Shared;
 
@@ -90,7 +90,7 @@ impl Target {
     }
 
     /// What this user may not set, so far.
-    pub fn left_out(&self) -> LeftOut {
+    pub fn left_out(&self) -> SkippedMetadata {
         self.shared.owners.left_out()
     }
 }
@@ -99,14 +99,14 @@ impl Target {
 mod support {
     use std::path::Path;
 
-    use super::{Clearing, Target, TargetOptions};
+    use super::{RemovalFilter, Target, TargetOptions};
     use crate::error::{Error, Result};
     use crate::fs::protected_dirs::Protected;
     use crate::model::entry::{Meta, Time};
 
     pub(super) struct Everything;
 
-    impl Clearing for Everything {
+    impl RemovalFilter for Everything {
         fn takes(&self, _: &[u8], _: bool) -> bool {
             true
         }

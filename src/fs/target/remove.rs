@@ -13,7 +13,7 @@ use crate::fs::target::dirs::{DIR_FLAGS, Dir};
 use crate::fs::target::existing::Existing;
 
 /// Says what may go, and is told what went.
-pub trait Clearing {
+pub trait RemovalFilter {
     /// Whether this entry may go.
     fn takes(&self, path: &[u8], is_dir: bool) -> bool;
     /// Whether something below this directory may have to go.
@@ -58,7 +58,7 @@ impl Target {
     ///
     /// # Errors
     /// When the path is refused. What cannot be removed is told to `judge`.
-    pub fn clear(&self, path: &[u8], dry: bool, judge: &mut dyn Clearing) -> Result<()> {
+    pub fn clear(&self, path: &[u8], dry: bool, judge: &mut dyn RemovalFilter) -> Result<()> {
         let mut open: Vec<Level> = Vec::new();
         self.begin_to_clear(path, dry, judge, &mut open)?;
         while let Some(level) = open.last_mut() {
@@ -82,7 +82,7 @@ impl Target {
         &self,
         path: &[u8],
         dry: bool,
-        judge: &mut dyn Clearing,
+        judge: &mut dyn RemovalFilter,
         open: &mut Vec<Level>,
     ) -> Result<()> {
         let (dir, name) = self.shared.place(path)?;
@@ -144,7 +144,7 @@ impl Target {
         Ok(Level { path: path.to_vec(), names: dir.names()?.into_iter(), full: false })
     }
 
-    fn remove_dir(&self, path: &[u8], dry: bool, judge: &mut dyn Clearing) -> bool {
+    fn remove_dir(&self, path: &[u8], dry: bool, judge: &mut dyn RemovalFilter) -> bool {
         self.shared.forget(path);
         let removed = match dry {
             true => Ok(()),

@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::fs::metadata::Thing;
+use crate::fs::metadata::XattrTarget;
 use crate::fs::target::Target;
 use crate::fs::target::remove::chmod_by_name;
 use crate::fs::target::root::Shared;
@@ -122,7 +122,7 @@ impl Shared {
             rustix::fs::chownat(fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
         })?;
         let path = path_in(fd.as_fd(), name.as_bytes());
-        let notes = self.owners.set_xattrs_and_mode(Thing::Named(&path), meta, matches, chmod)?;
+        let notes = self.owners.set_xattrs_and_mode(XattrTarget::Named(&path), meta, matches, chmod)?;
         let utimens = |times: &_| rustix::fs::utimensat(fd, name, times, AtFlags::SYMLINK_NOFOLLOW);
         self.owners.set_times(meta, utimens).map(|()| notes)
     }

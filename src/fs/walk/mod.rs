@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::error::Result;
 use crate::fs::filter::Filter;
-use crate::fs::sources::Plan;
+use crate::fs::sources::SourceTree;
 use crate::fs::walk::walker::Walker;
 use crate::model::entry::{Entry, Time};
 use crate::util::threads;
@@ -23,7 +23,7 @@ const AHEAD: usize = 256;
 
 /// What is found, in order of stored paths.
 #[derive(Debug)]
-pub enum Found {
+pub enum WalkEvent {
     /// A directory, whose contents follow; its place in the file system, where that is not its name in the place of
     /// the one above.
     Enter(Entry, Option<PathBuf>),
@@ -68,7 +68,7 @@ impl Totals {
 }
 
 /// How to walk.
-pub struct SurveyOptions {
+pub struct WalkOptions {
     /// What stays out.
     pub filter: Arc<Filter>,
     /// Whether other file systems stay out.
@@ -82,21 +82,21 @@ pub struct SurveyOptions {
 
 /// A walk in a thread of its own, bounded in how far it runs ahead; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Survey {
+pub struct Walk {
     /// What is found, in groups; it ends with the walk.
-    pub found: Receiver<Vec<Found>>,
+    pub found: Receiver<Vec<WalkEvent>>,
     /// An instant before the first look.
     pub started: Time,
     /// How much there is.
     pub totals: Arc<Totals>,
 }
 
-impl Survey {
+impl Walk {
     /// Walks for the totals alone, as fast as it can, in threads of their own, until `stop` becomes true.
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn count(plan: Plan, options: SurveyOptions, stop: &Arc<AtomicBool>) -> Result<Arc<Totals>> {
+    pub fn count(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Arc<Totals>> {
         let Self { found, totals, .. } = Self::start(plan, options, stop)?;
         threads::detached("count", move || found.into_iter().for_each(drop))?;
         Ok(totals)
@@ -106,7 +106,7 @@ impl Survey {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn start(plan: Plan, options: SurveyOptions, stop: &Arc<AtomicBool>) -> Result<Self> {
+    pub fn start(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Self> {
         let started = Time::now();
         let (out, found) = bounded(AHEAD);
         let totals = Arc::<Totals>::default();

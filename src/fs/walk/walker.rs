@@ -15,11 +15,11 @@ use crossbeam_channel::Sender;
 use rustix::fs::CWD;
 
 use crate::fs::filter::{Against, Location, Verdict};
-use crate::fs::path_stack::Trail;
-use crate::fs::sources::{Place, Plan};
+use crate::fs::path_stack::PathStack;
+use crate::fs::sources::{SourceNode, SourceTree};
 use crate::fs::stat;
-use crate::fs::stat::{Describer, Inode};
-use crate::fs::walk::{Found, SurveyOptions, Totals};
+use crate::fs::stat::{Inode, MetadataReader};
+use crate::fs::walk::{Totals, WalkEvent, WalkOptions};
 use crate::model::entry::{Entry, Kind, MAX_NESTING, MAX_PATH, Meta, Time, flags};
 use crate::model::id::ChunkId;
 
@@ -29,7 +29,7 @@ const TOGETHER: usize = 128;
 const HELD: usize = 64;
 
 /// Nobody listens any more.
-pub(crate) struct Unheard;
+pub(crate) struct ReceiverGone;
 
 /// A directory that the walk is in.
 #[derive(Default)]
@@ -46,16 +46,16 @@ struct Open {
 
 /// A walk, and where it is.
 pub(crate) struct Walker {
-    options: SurveyOptions,
+    options: WalkOptions,
     /// Whether the filter has anything to say of single entries.
     filters: bool,
     stop: Arc<AtomicBool>,
     totals: Arc<Totals>,
-    out: Sender<Vec<Found>>,
-    waiting: Vec<Found>,
-    describer: Describer,
+    out: Sender<Vec<WalkEvent>>,
+    waiting: Vec<WalkEvent>,
+    describer: MetadataReader,
     own: Vec<(u64, u64)>,
-    trail: Trail,
+    trail: PathStack,
     open: Vec<Open>,
     /// The file system to stay on.
     device: Option<u64>,
@@ -73,11 +73,11 @@ pub(crate) struct Walker {
 impl Walker {
     /// Nothing is looked at yet.
     pub(crate) fn new(
-        plan: &Plan,
-        options: SurveyOptions,
+        plan: &SourceTree,
+        options: WalkOptions,
         stop: Arc<AtomicBool>,
         totals: Arc<Totals>,
-        out: Sender<Vec<Found>>,
+        out: Sender<Vec<WalkEvent>>,
     ) -> Self {
         let own = options.own.iter().filter_map(|own| stat::follow(own).ok());
         let mut sources = Vec::new();
@@ -90,8 +90,8 @@ impl Walker {
             totals,
             out,
             waiting: Vec::with_capacity(TOGETHER),
-            describer: Describer::default(),
-            trail: Trail::default(),
+            describer: MetadataReader::default(),
+            trail: PathStack::default(),
             open: Vec::new(),
             device: None,
             space: Vec::new(),
@@ -103,15 +103,15 @@ impl Walker {
     }
 
     /// Walks to the end.
-    pub(crate) fn all(&mut self, plan: &Plan) -> Result<(), Unheard> {
-        let (Place::Source(path) | Place::Passage { path, .. }) = &plan.root;
+    pub(crate) fn all(&mut self, plan: &SourceTree) -> Result<(), ReceiverGone> {
+        let (SourceNode::Source(path) | SourceNode::Passage { path, .. }) = &plan.root;
         self.enter(
             Entry { name: Vec::new(), kind: no_tree(), meta: Meta::default() },
             Some(path),
             Open::default(),
         )?;
         match &plan.root {
-            Place::Source(path) => match stat::follow(path) {
+            SourceNode::Source(path) => match stat::follow(path) {
                 Ok(found) if self.is_own(&found) => self.refuse_own(b"")?,
                 Ok(found) => {
                     self.remark(path, b"", &found)?;
@@ -119,28 +119,28 @@ impl Walker {
                 }
                 Err(err) => self.problem(path.as_os_str().as_bytes(), err.to_string())?,
             },
-            Place::Passage { below, .. } => self.passage(below)?,
+            SourceNode::Passage { below, .. } => self.passage(below)?,
         }
         self.leave()?;
         self.unreached()?;
         self.flush()
     }
 
-    fn send(&mut self, found: Found) -> Result<(), Unheard> {
+    fn send(&mut self, found: WalkEvent) -> Result<(), ReceiverGone> {
         self.waiting.push(found);
         if self.waiting.len() < TOGETHER { Ok(()) } else { self.flush() }
     }
 
-    fn flush(&mut self) -> Result<(), Unheard> {
+    fn flush(&mut self) -> Result<(), ReceiverGone> {
         let together = std::mem::replace(&mut self.waiting, Vec::with_capacity(TOGETHER));
-        self.out.send(together).map_err(|_| Unheard)
+        self.out.send(together).map_err(|_| ReceiverGone)
     }
 
-    fn problem(&mut self, path: &[u8], why: String) -> Result<(), Unheard> {
-        self.send(Found::Problem(path.to_vec(), why))
+    fn problem(&mut self, path: &[u8], why: String) -> Result<(), ReceiverGone> {
+        self.send(WalkEvent::Problem(path.to_vec(), why))
     }
 
-    fn enter(&mut self, entry: Entry, path: Option<&Path>, mut open: Open) -> Result<(), Unheard> {
+    fn enter(&mut self, entry: Entry, path: Option<&Path>, mut open: Open) -> Result<(), ReceiverGone> {
         self.trail.enter(&entry.name, path);
         open.is_below = path.is_none();
         self.open.push(open);
@@ -148,20 +148,20 @@ impl Walker {
             outer.fd = None;
         }
         self.sent += 1;
-        self.send(Found::Enter(entry, path.map(Path::to_path_buf)))
+        self.send(WalkEvent::Enter(entry, path.map(Path::to_path_buf)))
     }
 
-    fn leave(&mut self) -> Result<(), Unheard> {
+    fn leave(&mut self) -> Result<(), ReceiverGone> {
         self.open.pop();
         self.trail.leave();
-        self.send(Found::Leave)
+        self.send(WalkEvent::Leave)
     }
 
-    fn passage(&mut self, below: &BTreeMap<Vec<u8>, Place>) -> Result<(), Unheard> {
+    fn passage(&mut self, below: &BTreeMap<Vec<u8>, SourceNode>) -> Result<(), ReceiverGone> {
         for (name, place) in below {
             match place {
-                Place::Source(path) => self.source(name, path)?,
-                Place::Passage { path, below } => {
+                SourceNode::Source(path) => self.source(name, path)?,
+                SourceNode::Passage { path, below } => {
                     let mut meta = Meta { mode: 0o755, ..Meta::default() };
                     if let Ok(found) = stat::follow(path) {
                         meta = self.describer.meta(&found);
@@ -177,7 +177,7 @@ impl Walker {
     }
 
     /// A source under its stored name.
-    fn source(&mut self, name: &[u8], path: &Path) -> Result<(), Unheard> {
+    fn source(&mut self, name: &[u8], path: &Path) -> Result<(), ReceiverGone> {
         let stored = self.trail.stored_of(name);
         let is_nested = self.nested.remove(path);
         let looked = stat::look(CWD, path);
@@ -196,7 +196,7 @@ impl Walker {
         let entry = Entry { name: name.to_vec(), kind, meta: self.describer.meta(&found) };
         if !entry.is_dir() {
             self.count(&found);
-            return self.send(Found::Lone(entry, path.to_path_buf(), found.further_names()));
+            return self.send(WalkEvent::Lone(entry, path.to_path_buf(), found.further_names()));
         }
         self.enter(entry, Some(path), Open::default())?;
         self.below(path)?;
@@ -205,7 +205,7 @@ impl Walker {
 
     /// Everything below a source directory that is already entered: directories before their contents, names in order
     /// of their bytes. Follows no links.
-    fn below(&mut self, root: &Path) -> Result<(), Unheard> {
+    fn below(&mut self, root: &Path) -> Result<(), ReceiverGone> {
         let device = match self.options.one_file_system {
             true => stat::follow(root).ok().map(|root| root.id.0),
             false => None,
@@ -240,7 +240,7 @@ impl Walker {
     }
 
     /// Names in the open directory that are to be looked at.
-    fn names(&mut self) -> Result<vec::IntoIter<Vec<u8>>, Unheard> {
+    fn names(&mut self) -> Result<vec::IntoIter<Vec<u8>>, ReceiverGone> {
         let to_sources = self.names_to_sources();
         if self.open.last().is_some_and(|open| open.only_sources) {
             return Ok(Vec::from_iter(to_sources).into_iter());
@@ -262,17 +262,17 @@ impl Walker {
     }
 
     /// The open directory cannot be listed, or not to its end. What is gone before it is looked at was never there.
-    fn unreadable(&mut self, err: &io::Error, partly: bool) -> Result<(), Unheard> {
+    fn unreadable(&mut self, err: &io::Error, partly: bool) -> Result<(), ReceiverGone> {
         let path = self.trail.place().as_os_str().as_bytes().to_vec();
         match err.kind() {
-            io::ErrorKind::NotFound if !partly => self.send(Found::Vanished(path)),
+            io::ErrorKind::NotFound if !partly => self.send(WalkEvent::Vanished(path)),
             _ if partly => self.problem(&path, format!("not listed to its end: {err}")),
             _ => self.problem(&path, err.to_string()),
         }
     }
 
     /// An entry of the open directory; true when it is a directory that is now open itself.
-    fn entry(&mut self, name: Vec<u8>) -> Result<bool, Unheard> {
+    fn entry(&mut self, name: Vec<u8>) -> Result<bool, ReceiverGone> {
         let mut leads = false;
         if !self.nested.is_empty() {
             let place = self.trail.place_of(&name);
@@ -284,7 +284,7 @@ impl Walker {
         let (found, kind) = match self.look(&name) {
             Ok(looked) => looked,
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                return self.send(Found::Vanished(self.trail.stored_of(&name))).map(|()| false);
+                return self.send(WalkEvent::Vanished(self.trail.stored_of(&name))).map(|()| false);
             }
             Err(err) => return self.no_entry(&name, err.to_string()),
         };
@@ -301,7 +301,7 @@ impl Walker {
             let entry = Entry { name, kind, meta: self.describer.meta(&found) };
             self.sent += 1;
             self.count(&found);
-            return self.send(Found::Entry(entry, found.further_names())).map(|()| false);
+            return self.send(WalkEvent::Entry(entry, found.further_names())).map(|()| false);
         }
         let only_sources = out || self.is_elsewhere(&found) || self.is_marked(&name);
         let mut meta = self.describer.meta(&found);
@@ -334,7 +334,7 @@ impl Walker {
         }
     }
 
-    fn no_entry(&mut self, name: &[u8], why: String) -> Result<bool, Unheard> {
+    fn no_entry(&mut self, name: &[u8], why: String) -> Result<bool, ReceiverGone> {
         let path = self.trail.place_of(name);
         self.problem(path.as_os_str().as_bytes(), why).map(|()| false)
     }
@@ -390,7 +390,7 @@ impl Walker {
     }
 
     /// What is not there, or lies below something that could not be entered.
-    fn unreached(&mut self) -> Result<(), Unheard> {
+    fn unreached(&mut self) -> Result<(), ReceiverGone> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -417,7 +417,7 @@ impl Walker {
 
     /// A filter that leaves out whatever may come contradicts the source; that it leaves out all there happens to be does
     /// not.
-    fn nothing_left(&mut self) -> Result<(), Unheard> {
+    fn nothing_left(&mut self) -> Result<(), ReceiverGone> {
         // No name holds a NUL, so only what matches every name matches this one.
         let any = Location { dir: self.trail.place(), stored_dir: self.trail.stored(), name: b"\0" };
         let verdict = self.options.filter.judge(Verdict::default(), any);
@@ -425,12 +425,12 @@ impl Walker {
         let path = self.here();
         let why = "nothing of this source is saved: all that is in it is left out";
         if is_meant {
-            return self.send(Found::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
+            return self.send(WalkEvent::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
         }
         self.problem(&path, format!("{why} (--allow-empty takes that for meant)"))
     }
 
-    fn refuse_own(&mut self, stored: &[u8]) -> Result<(), Unheard> {
+    fn refuse_own(&mut self, stored: &[u8]) -> Result<(), ReceiverGone> {
         let path = if stored.is_empty() { self.here() } else { stored.to_vec() };
         let why = "not saved: snap itself writes here while it runs (this is the open repository, or its cache or state \
                    directory)";
@@ -438,7 +438,7 @@ impl Walker {
     }
 
     /// A rule that would leave it out, were it not named.
-    fn remark(&mut self, path: &Path, stored: &[u8], found: &Inode) -> Result<(), Unheard> {
+    fn remark(&mut self, path: &Path, stored: &[u8], found: &Inode) -> Result<(), ReceiverGone> {
         match self.options.filter.pattern_against(path, stored) {
             Some(Against { pattern, by_name: false }) => {
                 let why = format!(
@@ -452,19 +452,20 @@ impl Walker {
                 let path = path.display();
                 let text =
                     format!("{path} was named, so it is saved, although the pattern '{pattern}' matches it");
-                return self.send(Found::Warning(text));
+                return self.send(WalkEvent::Warning(text));
             }
             None => {}
         }
         if let Some(why) = self.options.filter.rule_against(path, found.is_dir(), found.size) {
             let path = path.display();
-            return self.send(Found::Warning(format!("{path} was named, so it is saved, although {why}")));
+            return self
+                .send(WalkEvent::Warning(format!("{path} was named, so it is saved, although {why}")));
         }
         Ok(())
     }
 
     /// Few who name a link mean no more than the link.
-    fn remark_link(&mut self, path: &Path, stored: &[u8], target: &[u8]) -> Result<(), Unheard> {
+    fn remark_link(&mut self, path: &Path, stored: &[u8], target: &[u8]) -> Result<(), ReceiverGone> {
         let real = std::fs::canonicalize(path).ok();
         let is_saved = |real: &PathBuf| {
             let others = self.sources.iter().filter(|source| *source != path);
@@ -481,7 +482,7 @@ impl Walker {
             Some(real) => format!(" (name {} to save that)", real.display()),
             None => String::new(),
         };
-        self.send(Found::Warning(format!(
+        self.send(WalkEvent::Warning(format!(
             "{stored} is a symbolic link: the link is saved, not {target}, which it points to{instead}"
         )))
     }
@@ -499,9 +500,9 @@ fn on_the_way(mut meta: Meta) -> Meta {
     meta
 }
 
-fn outermost(place: &Place, sources: &mut Vec<PathBuf>) {
+fn outermost(place: &SourceNode, sources: &mut Vec<PathBuf>) {
     match place {
-        Place::Source(path) => sources.push(path.clone()),
-        Place::Passage { below, .. } => below.values().for_each(|place| outermost(place, sources)),
+        SourceNode::Source(path) => sources.push(path.clone()),
+        SourceNode::Passage { below, .. } => below.values().for_each(|place| outermost(place, sources)),
     }
 }

@@ -17,16 +17,16 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Entry, Kind, Meta, Part, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
-use crate::ops::backup::dedup::{Finished, Store};
+use crate::ops::backup::dedup::{DedupWriter, Finished};
 use crate::ops::backup::read::{Batch, Outcome, Step};
-use crate::ops::backup::read_file::Seen;
+use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::{Assembled, Run, Stdin};
 use crate::progress::Event;
 use crate::repo::write::similarity::Pieces;
 
 /// What the walk found out about a file before it is read.
 #[derive(Debug)]
-pub(super) enum Was {
+pub(super) enum Previous {
     /// Not in the parent.
     New,
     /// In the parent, maybe as something else.
@@ -43,7 +43,7 @@ pub(super) enum Message {
     /// All is as in the parent.
     Root { tree: ChunkId },
     /// A file whose content follows from a reader, as `seq`; `pieces` are those of the list of what it may be like.
-    File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Was, pieces: Vec<ChunkId> },
+    File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Previous, pieces: Vec<ChunkId> },
     /// A directory ends; its own entry but for the tree. The root has none.
     Leave { seq: u64, entry: Option<Entry> },
     /// Chunks.
@@ -73,13 +73,13 @@ struct OpenFile {
     dir: u64,
     entry: Entry,
     path: Vec<u8>,
-    was: Was,
+    was: Previous,
     list: ListBuilder,
     pieces: Pieces,
 }
 
 struct Assembler<'run, 'scope, 'env> {
-    store: Store<'run, 'scope, 'env>,
+    store: DedupWriter<'run, 'scope, 'env>,
     dirs: HashMap<u64, OpenDir>,
     files: HashMap<u64, OpenFile>,
     /// Files' chunks may overtake the walk's word of the file.
@@ -96,7 +96,7 @@ pub(super) fn work<'run, 'scope, 'env>(
     buffers: &Sender<Vec<u8>>,
     scope: &'scope Scope<'scope, 'env>,
 ) -> Result<Assembled> {
-    let store = Store::new(run, scope);
+    let store = DedupWriter::new(run, scope);
     let mut all = Assembler {
         store,
         dirs: HashMap::new(),
@@ -269,12 +269,12 @@ impl Assembler<'_, '_, '_> {
                 }
                 self.counts.bytes_total += size;
                 let (count, action) = match was {
-                    Was::New => (&mut self.counts.files_new, "new"),
+                    Previous::New => (&mut self.counts.files_new, "new"),
                     // Read because its times could not be trusted, and found the same.
-                    Was::There(before) if is_same(&before, &entry) => {
+                    Previous::There(before) if is_same(&before, &entry) => {
                         (&mut self.counts.files_unchanged, "unchanged")
                     }
-                    Was::There(_) => (&mut self.counts.files_changed, "changed"),
+                    Previous::There(_) => (&mut self.counts.files_changed, "changed"),
                 };
                 *count += 1;
                 run.observer.notice(Event::Item { action, path: &path, size });
@@ -359,7 +359,7 @@ fn is_same(before: &Entry, now: &Entry) -> bool {
 }
 
 /// What the walk saw may have been replaced since: only what was read counts.
-fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: Seen) {
+fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: FileStat) {
     let link = if seen.same { entry.meta.link } else { 0 };
     entry.meta = Meta { link, ..seen.meta };
     run.incomplete(path, entry, &seen.problems);

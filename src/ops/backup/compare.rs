@@ -7,20 +7,20 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, Result};
-use crate::fs::path_stack::Trail;
-use crate::fs::walk::Found;
+use crate::fs::path_stack::PathStack;
+use crate::fs::walk::WalkEvent;
 use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
-use crate::ops::backup::assemble::{Message, Was};
+use crate::ops::backup::assemble::{Message, Previous};
 use crate::ops::backup::count::Counter;
 use crate::ops::backup::read::{Input, Job};
-use crate::ops::backup::unchanged_dirs::Untold;
+use crate::ops::backup::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::{Run, Source, Stdin};
 use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::write::similarity::{Older, Siblings};
 
 /// Messages that travel together: waking the assembler for each costs more than the comparing.
@@ -33,7 +33,7 @@ const HUGE: u64 = 16 << 30;
 
 /// A directory of the parent, read along with the live one.
 struct Before {
-    stream: DirStream,
+    stream: DirReader,
     /// The next entry that the walk has not come to.
     ahead: Option<Entry>,
 }
@@ -51,7 +51,7 @@ pub(super) struct Open {
     /// The assembler knows of it.
     pub(super) told: bool,
     /// As long as it does not.
-    pub(super) untold: Option<Untold>,
+    pub(super) untold: Option<UnchangedDir>,
 }
 
 /// What is counted here: entries taken over from the parent, and all that are not read.
@@ -83,7 +83,7 @@ pub(super) struct Comparer<'a, 'run> {
     links: HashMap<(u64, u64), u64>,
     seq: u64,
     tally: Tally,
-    pub(super) trail: Trail,
+    pub(super) trail: PathStack,
     /// Those of which nobody has been told come after all others.
     pub(super) stack: Vec<Open>,
 }
@@ -104,7 +104,7 @@ pub(super) fn work(
         links: HashMap::new(),
         seq: 0,
         tally: Tally::default(),
-        trail: Trail::default(),
+        trail: PathStack::default(),
         stack: Vec::new(),
     };
     match source {
@@ -151,21 +151,21 @@ impl Comparer<'_, '_> {
         self.stack.last().map_or(0, |open| open.seq)
     }
 
-    fn take(&mut self, found: Found) -> Result<()> {
+    fn take(&mut self, found: WalkEvent) -> Result<()> {
         match found {
-            Found::Enter(entry, place) => self.enter(entry, place),
-            Found::Leave => self.leave(),
-            Found::Entry(entry, inode) => self.entry(entry, None, inode),
-            Found::Lone(entry, path, inode) => self.entry(entry, Some(&path), inode),
-            Found::Problem(path, why) => {
+            WalkEvent::Enter(entry, place) => self.enter(entry, place),
+            WalkEvent::Leave => self.leave(),
+            WalkEvent::Entry(entry, inode) => self.entry(entry, None, inode),
+            WalkEvent::Lone(entry, path, inode) => self.entry(entry, Some(&path), inode),
+            WalkEvent::Problem(path, why) => {
                 self.run.problem(&path, &why);
                 Ok(())
             }
-            Found::Vanished(path) => {
+            WalkEvent::Vanished(path) => {
                 self.run.vanished(&path);
                 Ok(())
             }
-            Found::Warning(text) => {
+            WalkEvent::Warning(text) => {
                 self.run.observer.notice(Event::Warning(&text));
                 Ok(())
             }
@@ -184,10 +184,10 @@ impl Comparer<'_, '_> {
         };
         let kind = Kind::File { size: 0, content: Content::Parts(Vec::new()) };
         let entry = Entry { name: stdin.name.clone(), kind, meta };
-        let was = self.before(&entry.name)?.map_or(Was::New, |before| Was::There(Box::new(before)));
+        let was = self.before(&entry.name)?.map_or(Previous::New, |before| Previous::There(Box::new(before)));
         let older = match &was {
-            Was::There(before) => Older::of(before),
-            Was::New => self.sibling(&entry.name, u64::MAX)?,
+            Previous::There(before) => Older::of(before),
+            Previous::New => self.sibling(&entry.name, u64::MAX)?,
         };
         self.read(entry, Input::Stream(stdin.command.clone()), was, older)
     }
@@ -208,7 +208,7 @@ impl Comparer<'_, '_> {
         let (before, known) = self.before_of(tree)?;
         let seq = self.next_seq();
         let trusted = self.run.basis.trusted && before.is_some();
-        let untold = tree.filter(|_| trusted).map(|tree| Untold { tree, known, entries: 0, same });
+        let untold = tree.filter(|_| trusted).map(|tree| UnchangedDir { tree, known, entries: 0, same });
         self.stack.push(Open { seq, before, tree, siblings: None, entry, told: false, untold });
         if trusted { Ok(()) } else { self.tell() }
     }
@@ -257,11 +257,11 @@ impl Comparer<'_, '_> {
         before: Option<Entry>,
         inode: Option<(u64, u64)>,
     ) -> Result<()> {
-        let place = |trail: &Trail| path.map_or_else(|| trail.place_of(&entry.name), Path::to_path_buf);
+        let place = |trail: &PathStack| path.map_or_else(|| trail.place_of(&entry.name), Path::to_path_buf);
         let Some(before) = before else {
             let input = Input::File { path: place(&self.trail), size, inode };
             let sibling = self.sibling(&entry.name, size)?;
-            return self.read(entry, input, Was::New, sibling);
+            return self.read(entry, input, Previous::New, sibling);
         };
         if self.is_unchanged(&before, &entry, size) && self.may_reuse(&before)? {
             self.attributes(&mut entry, Some(&before), path)?;
@@ -270,7 +270,7 @@ impl Comparer<'_, '_> {
         }
         let input = Input::File { path: place(&self.trail), size, inode };
         let older = Older::of(&before);
-        self.read(entry, input, Was::There(Box::new(before)), older)
+        self.read(entry, input, Previous::There(Box::new(before)), older)
     }
 
     /// What the parent has beside a new file under almost the same name.
@@ -311,7 +311,7 @@ impl Comparer<'_, '_> {
         self.complete(entry, same)
     }
 
-    fn read(&mut self, entry: Entry, input: Input, was: Was, older: Option<Older>) -> Result<()> {
+    fn read(&mut self, entry: Entry, input: Input, was: Previous, older: Option<Older>) -> Result<()> {
         let older = older.filter(|_| self.run.deltas);
         let pieces = self.pieces_of(older.as_ref())?;
         let seq = self.next_seq();
@@ -326,7 +326,7 @@ impl Comparer<'_, '_> {
     /// Begins a directory of the parent; also those pieces of its tree that are known by then.
     fn before_of(&mut self, tree: Option<ChunkId>) -> Result<(Option<Before>, Vec<ChunkId>)> {
         let Some(tree) = tree else { return Ok((None, Vec::new())) };
-        let mut stream = DirStream::new(tree);
+        let mut stream = DirReader::new(tree);
         match stream.next(&mut self.reader) {
             Ok(ahead) => {
                 let mut known = stream.pieces.clone();
@@ -410,13 +410,13 @@ impl Comparer<'_, '_> {
         let stored = self.stored(&entry.name);
         self.run.observer.notice(Event::Item { action: "removed", path: &stored, size: entry.size() });
         self.tally.removed += u64::from(entry.is_file());
-        let mut todo: Vec<DirStream> = Vec::new();
+        let mut todo: Vec<DirReader> = Vec::new();
         if let Kind::Dir { tree } = &entry.kind {
-            todo.push(DirStream::new(*tree));
+            todo.push(DirReader::new(*tree));
         }
         while let Some(dir) = todo.last_mut() {
             match dir.next(&mut self.reader) {
-                Ok(Some(Entry { kind: Kind::Dir { tree }, .. })) => todo.push(DirStream::new(tree)),
+                Ok(Some(Entry { kind: Kind::Dir { tree }, .. })) => todo.push(DirReader::new(tree)),
                 Ok(Some(entry)) => self.tally.removed += u64::from(entry.is_file()),
                 Ok(None) => {
                     todo.pop();

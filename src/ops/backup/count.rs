@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::fs::walk::{Survey, Totals};
+use crate::fs::walk::{Totals, Walk};
 use crate::ops::backup::Run;
 use crate::progress::Event;
 
@@ -20,7 +20,7 @@ pub(super) struct Counter<'a, 'run> {
 }
 
 impl<'a, 'run> Counter<'a, 'run> {
-    pub(super) fn new(run: &'a Run<'run>, survey: &Survey) -> Self {
+    pub(super) fn new(run: &'a Run<'run>, survey: &Walk) -> Self {
         let (walked, stop) = (Arc::clone(&survey.totals), Arc::<AtomicBool>::default());
         Self { run, walked, ahead: None, stop, is_complete: false }
     }
@@ -34,7 +34,7 @@ impl<'a, 'run> Counter<'a, 'run> {
         let walked = self.walked.get();
         if is_behind && self.ahead.is_none() && !walked.2 && self.run.options.count_ahead {
             let begun = self.run.begun;
-            let ahead = Survey::count(begun.plan.clone(), begun.survey_options(), &self.stop);
+            let ahead = Walk::count(begun.plan.clone(), begun.survey_options(), &self.stop);
             // Without a thread, what the backup itself has come to is all that is known.
             self.ahead = Some(ahead.unwrap_or_default());
         }

@@ -14,7 +14,7 @@ use crate::repo::commit::reachability;
 use crate::repo::index::Index;
 use crate::repo::repository::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
-use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::pack_writer::Deltas;
 use crate::repo::write::similarity::Pieces;
 
@@ -22,10 +22,10 @@ use crate::repo::write::similarity::Pieces;
 const HARDER: u64 = 64 << 20;
 
 /// Who asks for a level gets it; who made the repository for speed, speed.
-fn effort(run: &Run<'_>) -> Effort {
+fn effort(run: &Run<'_>) -> CompressionPolicy {
     let usual = run.repo.config().level;
     let little = run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.compare.is_some();
-    Effort { level: run.options.level.unwrap_or(usual), harder: if little { HARDER } else { 0 } }
+    CompressionPolicy { level: run.options.level.unwrap_or(usual), harder: if little { HARDER } else { 0 } }
 }
 
 /// What was stored, once it is durable.
@@ -37,16 +37,16 @@ pub(super) struct Finished {
 }
 
 /// Where chunks go: nowhere in a dry run, else to a sink that is opened, with its session, at the first new one.
-pub(super) struct Store<'run, 'scope, 'env> {
+pub(super) struct DedupWriter<'run, 'scope, 'env> {
     pub(super) run: &'env Run<'run>,
     scope: &'scope Scope<'scope, 'env>,
     session: Option<Session>,
-    sink: Option<Sink<'scope>>,
+    sink: Option<ChunkWriter<'scope>>,
     dry: HashSet<ChunkId>,
     dry_added: u64,
 }
 
-impl<'run, 'scope, 'env> Store<'run, 'scope, 'env>
+impl<'run, 'scope, 'env> DedupWriter<'run, 'scope, 'env>
 where
     'env: 'scope,
 {
@@ -101,7 +101,7 @@ where
         self.sink()?.put_whole(ChunkType::Data, chunks, plain)
     }
 
-    fn sink(&mut self) -> Result<&mut Sink<'scope>> {
+    fn sink(&mut self) -> Result<&mut ChunkWriter<'scope>> {
         if self.sink.is_none() {
             self.open()?;
         }
@@ -131,7 +131,8 @@ where
         } else {
             Arc::new(Index::load(run.repo, sight)?)
         };
-        self.sink = Some(Sink::start(self.scope, run.repo, session.id, index, effort(run), &run.stored)?);
+        self.sink =
+            Some(ChunkWriter::start(self.scope, run.repo, session.id, index, effort(run), &run.stored)?);
         self.session = Some(session);
         Ok(())
     }

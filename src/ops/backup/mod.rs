@@ -26,16 +26,16 @@ use serde_bytes::ByteBuf;
 use crate::error::{Error, Result};
 use crate::fs::filter::{Filter, FilterOptions};
 use crate::fs::sources;
-use crate::fs::sources::Plan;
-use crate::fs::walk::{Survey, SurveyOptions};
+use crate::fs::sources::SourceTree;
+use crate::fs::walk::{Walk, WalkOptions};
 use crate::model::entry::{Entry, Time};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
-use crate::ops::backup::parent::Basis;
+use crate::ops::backup::parent::ParentChoice;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::write::delta_writer::Delta;
 use crate::repo::write::pack_writer::Deltas;
 use crate::util::{host, threads};
@@ -99,7 +99,7 @@ impl Options {
     /// When the options contradict one another.
     pub fn set(&self) -> Result<(String, Vec<Vec<u8>>)> {
         let sources = match &self.stdin {
-            Some(stdin) => Plan::stream(&stdin.name).sources,
+            Some(stdin) => SourceTree::stream(&stdin.name).sources,
             None => sources::plan(&self.sources, self.store_as.as_deref())?.sources,
         };
         Ok((self.host.clone().unwrap_or_else(host::host_name), sources))
@@ -172,7 +172,7 @@ struct Run<'a> {
     begun: &'a Backup,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
-    basis: &'a Basis,
+    basis: &'a ParentChoice,
     /// The listing that the run began with.
     index: Arc<Index>,
     /// Chunks may become deltas.
@@ -229,18 +229,18 @@ struct Assembled {
 
 /// Where the content comes from.
 enum Source<'a> {
-    Files(Survey),
+    Files(Walk),
     Stream(&'a Stdin),
 }
 
 /// A backup whose walk may have begun.
 pub struct Backup {
     options: Options,
-    plan: Plan,
+    plan: SourceTree,
     own: Option<PathBuf>,
     stop: Arc<AtomicBool>,
     filter: Arc<Filter>,
-    survey: Option<Survey>,
+    survey: Option<Walk>,
     clock: Instant,
 }
 
@@ -270,12 +270,12 @@ impl Backup {
         Ok(begun)
     }
 
-    fn survey(&self) -> Result<Survey> {
-        Survey::start(self.plan.clone(), self.survey_options(), &self.stop)
+    fn survey(&self) -> Result<Walk> {
+        Walk::start(self.plan.clone(), self.survey_options(), &self.stop)
     }
 
-    fn survey_options(&self) -> SurveyOptions {
-        SurveyOptions {
+    fn survey_options(&self) -> WalkOptions {
+        WalkOptions {
             filter: Arc::clone(&self.filter),
             one_file_system: self.options.one_file_system,
             allow_empty: self.options.allow_empty,
@@ -304,7 +304,7 @@ impl Backup {
             observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
         }
         loop {
-            let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+            let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
             basis.trusted &= basis.compare.as_ref().is_none_or(|parent| sight.vouches_for(&parent.id));
             let index = Arc::new(Index::load(repo, sight)?);
             for (pack, why) in &index.unreadable {
@@ -330,7 +330,7 @@ impl Backup {
                 index,
                 deltas,
                 started,
-                root_only_leads: matches!(self.plan.root, sources::Place::Passage { .. }),
+                root_only_leads: matches!(self.plan.root, sources::SourceNode::Passage { .. }),
                 problems: Mutex::default(),
                 failed: AtomicBool::new(false),
                 distrust: AtomicBool::new(false),
@@ -360,7 +360,7 @@ fn filter_of(options: &Options) -> Result<Filter> {
     Filter::new(&FilterOptions { anchors_in_snapshot, ..options.filter.clone() })
 }
 
-fn plan_of(options: &Options) -> Result<Plan> {
+fn plan_of(options: &Options) -> Result<SourceTree> {
     let Some(stdin) = &options.stdin else {
         let plan = sources::plan(&options.sources, options.store_as.as_deref())?;
         // One source may be missing; all missing is a mistake.
@@ -372,7 +372,7 @@ fn plan_of(options: &Options) -> Result<Plan> {
     }
     crate::model::entry::check_name(&stdin.name)
         .map_err(|why| Error::Usage(format!("the name of the stream: {why}")))?;
-    Ok(Plan::stream(&stdin.name))
+    Ok(SourceTree::stream(&stdin.name))
 }
 
 fn no_source(sources: &[PathBuf]) -> String {

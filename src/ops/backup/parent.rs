@@ -12,7 +12,7 @@ use crate::repo::snapshots::Snapshot;
 
 /// What a run stands on.
 #[derive(Debug)]
-pub(super) struct Basis {
+pub(super) struct ParentChoice {
     /// What it is, as opposed to what was asked for.
     pub(super) kind: SnapshotKind,
     /// It was to be something else, but there is nothing to compare with.
@@ -30,7 +30,12 @@ pub(super) struct Basis {
 }
 
 /// Chooses by the meaning of the kinds.
-pub(super) fn choose(repo: &Repository, options: &Options, host: &str, sources: &[ByteBuf]) -> Result<Basis> {
+pub(super) fn choose(
+    repo: &Repository,
+    options: &Options,
+    host: &str,
+    sources: &[ByteBuf],
+) -> Result<ParentChoice> {
     let all = snapshots::list(repo)?;
     let set: Vec<&Snapshot> = all.iter().filter(|found| found.manifest.same_set(host, sources)).collect();
     let newest = set.iter().rev().find(|found| !found.manifest.partial).copied();
@@ -57,7 +62,7 @@ pub(super) fn choose(repo: &Repository, options: &Options, host: &str, sources: 
         options.kind == SnapshotKind::Incremental
             && parent.as_ref().is_some_and(|parent| partial.manifest.started > parent.manifest.started)
     });
-    Ok(Basis {
+    Ok(ParentChoice {
         kind,
         became_full: kind != options.kind,
         parent: parent.as_ref().map(|parent| parent.id),

@@ -12,11 +12,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::stored_xattrs::Value;
 use crate::error::Error;
-use crate::fs::stat::Describer;
+use crate::fs::stat::MetadataReader;
 use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::ops::backup::assemble::Message;
-use crate::ops::backup::read_file::Seen;
+use crate::ops::backup::read_file::FileStat;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::{Follower, Older};
 use crate::util::programs;
@@ -59,7 +59,7 @@ pub(super) enum Outcome {
         /// Bytes read.
         size: u64,
         /// What the system said of it; nothing of a stream.
-        seen: Option<Box<Seen>>,
+        seen: Option<Box<FileStat>>,
         /// It changed each time it was read.
         changed: bool,
     },
@@ -133,7 +133,7 @@ pub(super) struct Reader<'a> {
     empty: &'a Receiver<Vec<u8>>,
     out: &'a Sender<Vec<Message>>,
     pub(super) batch: Batch,
-    pub(super) describer: Describer,
+    pub(super) describer: MetadataReader,
     /// Of the file that is being read.
     follower: Option<Follower>,
     /// Reads lists of older versions, once there was one.
@@ -149,7 +149,7 @@ pub(super) fn work(
     empty: &Receiver<Vec<u8>>,
     out: &Sender<Vec<Message>>,
 ) {
-    let (batch, describer) = (Batch::default(), Describer::default());
+    let (batch, describer) = (Batch::default(), MetadataReader::default());
     let mut reader = Reader { run, empty, out, batch, describer, follower: None, lists: None, used: 0 };
     loop {
         // A batch must not wait for the next job: the assembler may need it to go on.

@@ -23,7 +23,7 @@ const LARGE: u64 = 64 << 10;
 
 /// What the system said of the file that was read.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct FileStat {
     /// All but the group of hard links, as it was before the reading began.
     pub(super) meta: Meta,
     /// It is the file that the walk saw, if the walk told which.
@@ -68,7 +68,7 @@ impl Reader<'_> {
                 meta.xattrs = xattrs;
                 self.values(values);
                 let same = walked.is_none_or(|walked| walked == before.id);
-                let seen = Box::new(Seen { meta, same, problems: found.problems });
+                let seen = Box::new(FileStat { meta, same, problems: found.problems });
                 return Ok(Outcome::Done { size: read, seen: Some(seen), changed });
             }
             self.end(seq, Outcome::Again);

@@ -2,16 +2,16 @@
 //! entries are neither passed on nor encoded nor named again.
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;
-use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::walk::dir_reader::DirReader;
 
 /// A directory that is in a trusted parent, while all that the walk has found in it is what the parent has.
 #[derive(Debug)]
-pub(super) struct Untold {
+pub(super) struct UnchangedDir {
     /// The parent's tree of it.
     pub(super) tree: ChunkId,
     /// Pieces of that, known when it was begun.
@@ -47,7 +47,7 @@ impl Comparer<'_, '_> {
                 continue;
             };
             self.send(Message::Enter { seq, dir: above, known: untold.known })?;
-            let mut again = DirStream::new(untold.tree);
+            let mut again = DirReader::new(untold.tree);
             for _ in 0..untold.entries {
                 let entry = again.next(&mut self.reader)?.ok_or_else(shorter)?;
                 self.send(Message::Entry { dir: seq, entry })?;
@@ -58,6 +58,6 @@ impl Comparer<'_, '_> {
 }
 
 fn shorter() -> Error {
-    let source = Malformed::because("it has become shorter while it was read");
+    let source = DecodeError::because("it has become shorter while it was read");
     Error::Damaged { what: "the parent's tree".into(), source }
 }

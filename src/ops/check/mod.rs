@@ -19,11 +19,11 @@ use crate::model::records::Damaged;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::pack::header_bundles;
-use crate::repo::pack::header_bundles::Claims;
+use crate::repo::pack::header_bundles::BundleVerifier;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots;
 use crate::storage::names;
 
@@ -238,7 +238,7 @@ impl Checker<'_> {
         if !read && !options.tables {
             return self.segments().map(|()| HashSet::new());
         }
-        let claims = Claims::of(self.repo)?;
+        let claims = BundleVerifier::of(self.repo)?;
         let depth = if read { packs::Depth::All } else { packs::Depth::Tables };
         let chosen = packs::choose(&index.sight().packs, options.subset)?;
         let bytes = chosen.iter().map(|(_, len)| len).sum();
@@ -315,5 +315,5 @@ impl Checker<'_> {
 }
 
 fn is_listed(repo: &Repository, id: &PackId) -> Result<bool> {
-    Ok(Sight::packs(repo.storage())?.iter().any(|(listed, _)| listed == id))
+    Ok(RepoState::packs(repo.storage())?.iter().any(|(listed, _)| listed == id))
 }

@@ -9,16 +9,16 @@ use crate::codec::crypto::hash::{ChunkType, Hasher};
 use crate::codec::crypto::{cipher, hash};
 use crate::codec::pack::BlockRow;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 use crate::ops::check::Subset;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
-use crate::repo::pack::header_bundles::Claims;
+use crate::repo::pack::header_bundles::BundleVerifier;
 use crate::repo::pack::packs;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 use crate::util::threads;
 
 /// Bytes read at once: what a worker holds, whatever the size of packs. A block that is longer is read whole.
@@ -70,7 +70,7 @@ pub(super) fn verify_all(
     repo: &Repository,
     index: &Index,
     chosen: &[(PackId, u64)],
-    (depth, claims): (Depth, &Claims),
+    (depth, claims): (Depth, &BundleVerifier),
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<(PackId, Error)>> {
@@ -100,7 +100,7 @@ pub(super) fn verify_all(
 fn some(
     (repo, index): (&Repository, &Index),
     chosen: &[(PackId, u64)],
-    (depth, claims): (Depth, &Claims),
+    (depth, claims): (Depth, &BundleVerifier),
     next: &AtomicUsize,
     observer: &dyn Observer,
     stop: &AtomicBool,
@@ -131,7 +131,7 @@ fn some(
 struct Verifier<'a> {
     repo: &'a Repository,
     index: &'a Index,
-    claims: &'a Claims,
+    claims: &'a BundleVerifier,
     opener: BlockOpener,
     /// For deltas.
     reader: BlockReader,
@@ -144,8 +144,10 @@ impl Verifier<'_> {
     fn tables(&self, id: &PackId, len: u64) -> Result<()> {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
         let table = packs::table_at(storage, ring, id, len, false)?;
-        let damaged =
-            |why| Error::Damaged { what: Area::Packs.path(&id.hex()), source: Malformed::because(why) };
+        let damaged = |why| Error::Damaged {
+            what: ObjectKind::Packs.path(&id.hex()),
+            source: DecodeError::because(why),
+        };
         if table != packs::table_at(storage, ring, id, len, true)? {
             return Err(damaged("its two tables differ"));
         }
@@ -163,7 +165,7 @@ impl Verifier<'_> {
     fn pack(&mut self, id: &PackId, len: u64) -> Result<()> {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
         let name = id.hex();
-        let damaged = |source| Error::Damaged { what: Area::Packs.path(&name), source };
+        let damaged = |source| Error::Damaged { what: ObjectKind::Packs.path(&name), source };
         let table = match packs::table_at(storage, ring, id, len, false) {
             Err(err) if !err.is_damage() => return Err(err),
             other => other,
@@ -173,11 +175,11 @@ impl Verifier<'_> {
             self.read(&name, len, table.as_ref().map_or(ChunkType::Data, |table| table.kind), rows)?;
         // Of all that may be wrong with a pack this says most: it is not what was written.
         if hash != *id.as_bytes() {
-            return Err(damaged(Malformed::because("its bytes do not hash to its name")));
+            return Err(damaged(DecodeError::because("its bytes do not hash to its name")));
         }
         let table = table?;
         if table != packs::table_at(storage, ring, id, len, true)? {
-            return Err(damaged(Malformed::because("its two tables differ")));
+            return Err(damaged(DecodeError::because("its two tables differ")));
         }
         self.claims.compare(id, len, &table)?;
         wrong.map_or(Ok(()), |wrong| Err(damaged(wrong)))
@@ -190,14 +192,14 @@ impl Verifier<'_> {
         len: u64,
         kind: ChunkType,
         mut rows: &[BlockRow],
-    ) -> Result<([u8; 32], Option<Malformed>)> {
+    ) -> Result<([u8; 32], Option<DecodeError>)> {
         let mut hasher = Hasher::default();
         let mut wrong = None;
         let mut at = 0u64;
         while at < len {
             let (blocks, end) = span(rows, at, len);
             self.span.resize((end - at) as usize, 0);
-            self.repo.storage().read_range(Area::Packs, name, at, &mut self.span)?;
+            self.repo.storage().read_range(ObjectKind::Packs, name, at, &mut self.span)?;
             hasher.update(&self.span);
             let (within, behind) = rows.split_at(blocks);
             for row in within {
@@ -214,10 +216,16 @@ impl Verifier<'_> {
     }
 
     /// A block of the span that begins at `from`, which is scratch afterwards.
-    fn block(&mut self, kind: ChunkType, row: &BlockRow, prefix: &[u8], from: u64) -> Result<(), Malformed> {
+    fn block(
+        &mut self,
+        kind: ChunkType,
+        row: &BlockRow,
+        prefix: &[u8],
+        from: u64,
+    ) -> Result<(), DecodeError> {
         let start = (u64::from(row.offset) - from) as usize;
         let sealed = self.span.get_mut(start..start + row.stored as usize);
-        let sealed = sealed.ok_or(Malformed::because("a block past its end"))?;
+        let sealed = sealed.ok_or(DecodeError::because("a block past its end"))?;
         let plain = match row.codec {
             Codec::Delta => {
                 self.opener.open_delta(kind, row.plain, sealed, prefix, &mut self.plain)?;

@@ -9,7 +9,7 @@ use crate::model::id::PackId;
 use crate::ops::check::{Checker, Options, Subject};
 use crate::repo::index::Index;
 use crate::repo::pack::parity;
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 impl Checker<'_> {
     /// Says how many packs lack theirs. Reads those that are there, where packs are read.
@@ -47,10 +47,10 @@ impl Checker<'_> {
     /// Packs that could be read only with the help of their parity.
     pub(super) fn mended(&mut self, index: &Index) {
         for id in &index.mended {
-            let source = crate::model::decode_error::Malformed::because(
+            let source = crate::model::decode_error::DecodeError::because(
                 "neither of its tables can be read without its parity",
             );
-            self.pack_error(*id, &Error::Damaged { what: Area::Packs.path(&id.hex()), source });
+            self.pack_error(*id, &Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source });
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::repo::keys;
 use crate::repo::pack::{packs, parity as sidecars};
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 use crate::storage::Storage;
 
 /// Packs between two times that is remembered what was verified.
@@ -79,7 +79,7 @@ pub fn run(
     let mut report = Report::default();
     report.errors.extend(keys::all(storage)?.into_iter().filter_map(|(_, slot)| Some(slot.err()?.chain())));
     let sidecars: BTreeMap<PackId, u64> = sidecars::list(storage)?.into_iter().collect();
-    let listed = Sight::packs(storage)?;
+    let listed = RepoState::packs(storage)?;
     report.packs = listed.len() as u64;
     let mut verified = remembered(&cache, &listed);
     let todo = todo(&listed, &verified, options, &mut report);

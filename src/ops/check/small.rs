@@ -6,10 +6,10 @@ use crate::codec::crypto::sealed_object::Magic;
 use crate::codec::crypto::{key_slot, sealed_object};
 use crate::error::{Error, Result};
 use crate::model::manifest::Manifest;
-use crate::model::records::{Beat, DamageRecord, GcRecord, Seen, SessionRecord};
+use crate::model::records::{DamageRecord, GcRecord, Heartbeat, Seen, SessionRecord};
 use crate::ops::check::{Checker, Subject};
 use crate::repo::{keys, objects, snapshots};
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 impl Checker<'_> {
     /// Configurations, key slots, manifests, trash, and the records by which processes see each other.
@@ -33,35 +33,39 @@ impl Checker<'_> {
                 Ok(_) => {}
             }
         }
-        for found in self.repo.storage().list(Area::Config)? {
+        for found in self.repo.storage().list(ObjectKind::Config)? {
             self.finding(Subject::Config, self.repo.check_config(&found.name))?;
         }
-        for found in self.repo.storage().list(Area::Snapshots)? {
+        for found in self.repo.storage().list(ObjectKind::Snapshots)? {
             self.finding(Subject::Manifest, snapshots::verify(self.repo, &found.name))?;
         }
-        for found in self.repo.storage().list(Area::Trash)? {
+        for found in self.repo.storage().list(ObjectKind::Trash)? {
             let bound = found.name.split('.').next().unwrap_or_default().to_owned();
-            self.object::<Manifest>(sealed_object::MANIFEST, Area::Trash, &found.name, &bound)?;
+            self.object::<Manifest>(sealed_object::MANIFEST, ObjectKind::Trash, &found.name, &bound)?;
         }
         self.records()
     }
 
     fn records(&mut self) -> Result<()> {
         let storage = self.repo.storage();
-        for found in storage.list(Area::Gc)? {
+        for found in storage.list(ObjectKind::Gc)? {
             match found.name.ends_with(".done") {
-                true => self.object::<()>(sealed_object::GC_DONE, Area::Gc, &found.name, &found.name)?,
-                false => self.object::<GcRecord>(sealed_object::GC, Area::Gc, &found.name, &found.name)?,
+                true => {
+                    self.object::<()>(sealed_object::GC_DONE, ObjectKind::Gc, &found.name, &found.name)?
+                }
+                false => {
+                    self.object::<GcRecord>(sealed_object::GC, ObjectKind::Gc, &found.name, &found.name)?
+                }
             }
         }
-        for found in storage.list(Area::Damage)? {
-            self.object::<DamageRecord>(sealed_object::DAMAGE, Area::Damage, &found.name, &found.name)?;
+        for found in storage.list(ObjectKind::Damage)? {
+            self.object::<DamageRecord>(sealed_object::DAMAGE, ObjectKind::Damage, &found.name, &found.name)?;
         }
-        for found in storage.list(Area::Sessions)? {
-            let (area, name) = (Area::Sessions, &found.name);
+        for found in storage.list(ObjectKind::Sessions)? {
+            let (area, name) = (ObjectKind::Sessions, &found.name);
             match name.split_once('.').map(|(_, end)| end) {
                 None => self.object::<SessionRecord>(sealed_object::SESSION, area, name, name)?,
-                Some("beat" | "end") => self.fleeting::<Beat>(sealed_object::BEAT, name)?,
+                Some("beat" | "end") => self.fleeting::<Heartbeat>(sealed_object::BEAT, name)?,
                 Some("seen") => self.fleeting::<Seen>(sealed_object::SEEN, name)?,
                 Some(_) => self.error(Subject::Record, objects::unknown_name(area, name).chain()),
             }
@@ -76,8 +80,9 @@ impl Checker<'_> {
         T: for<'a> Deserialize<'a>,
     {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
-        let bytes = storage.read(Area::Sessions, name, sealed_object::MAX_OBJECT);
-        match bytes.and_then(|bytes| objects::open::<T>(ring, magic, Area::Sessions, name, name, bytes)) {
+        let bytes = storage.read(ObjectKind::Sessions, name, sealed_object::MAX_OBJECT);
+        match bytes.and_then(|bytes| objects::open::<T>(ring, magic, ObjectKind::Sessions, name, name, bytes))
+        {
             Err(err @ Error::Damaged { .. }) => {
                 self.report.warnings.push(format!("{}; it counts as none", err.chain()));
                 Ok(())
@@ -86,14 +91,14 @@ impl Checker<'_> {
         }
     }
 
-    fn object<T>(&mut self, magic: Magic, area: Area, name: &str, bound: &str) -> Result<()>
+    fn object<T>(&mut self, magic: Magic, area: ObjectKind, name: &str, bound: &str) -> Result<()>
     where
         T: for<'a> Deserialize<'a>,
     {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
         let bytes = storage.read(area, name, sealed_object::MAX_OBJECT);
         let opened = bytes.and_then(|bytes| objects::open::<T>(ring, magic, area, name, bound, bytes));
-        let subject = if area == Area::Trash { Subject::Manifest } else { Subject::Record };
+        let subject = if area == ObjectKind::Trash { Subject::Manifest } else { Subject::Record };
         self.finding(subject, opened.map(|_| ()))
     }
 

@@ -14,19 +14,19 @@ use crate::progress::Event;
 use crate::repo::index::{BlockAt, Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
+use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
 /// How often what is missing is looked for, where packs come and go meanwhile.
 const LOOKS: u32 = 3;
 
 /// A directory that the walk is in.
-struct Walked {
+struct WalkedDir {
     tree: ChunkId,
-    stream: DirStream,
+    stream: DirReader,
     /// Length of its path.
     path: usize,
     /// Nothing below it is missing, so far.
@@ -65,7 +65,8 @@ impl Checker<'_> {
         for look in 1.. {
             let mark = self.mark();
             let affected = self.walk_some(&index, &left)?;
-            let now: HashSet<PackId> = Sight::packs(self.repo.storage())?.iter().map(|(id, _)| *id).collect();
+            let now: HashSet<PackId> =
+                RepoState::packs(self.repo.storage())?.iter().map(|(id, _)| *id).collect();
             let before: HashSet<PackId> = index.sight().packs.iter().map(|(id, _)| *id).collect();
             let (gone, new) = (!before.is_subset(&now), !now.is_subset(&before));
             if affected.is_empty() || !gone && (!new || look >= LOOKS) {
@@ -117,9 +118,9 @@ impl Checker<'_> {
 impl Walk<'_, '_> {
     /// Not recursive: a hostile tree must not exhaust the stack.
     fn all(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let mut budget = Budget::of(&snapshot.manifest.counts);
+        let mut budget = WalkLimits::of(&snapshot.manifest.counts);
         let mut path = Vec::new();
-        let mut open: Vec<Walked> = Vec::new();
+        let mut open: Vec<WalkedDir> = Vec::new();
         self.descend(&mut open, snapshot.manifest.root, &path);
         while let Some(dir) = open.last_mut() {
             if self.checker.stop.load(Ordering::Relaxed) {
@@ -136,7 +137,7 @@ impl Walk<'_, '_> {
                         self.checker.note(Damaged::Chunk(tree), err.chain());
                         self.tell(&path, &format!("directory: {}", err.chain()));
                     }
-                    if let Some(Walked { tree, whole, .. }) = open.pop() {
+                    if let Some(WalkedDir { tree, whole, .. }) = open.pop() {
                         self.seen.insert(tree, whole);
                         open.last_mut().into_iter().for_each(|above| above.whole &= whole);
                     }
@@ -173,12 +174,12 @@ impl Walk<'_, '_> {
     }
 
     /// Goes into a directory that is not known to be whole.
-    fn descend(&mut self, open: &mut Vec<Walked>, tree: ChunkId, path: &[u8]) {
+    fn descend(&mut self, open: &mut Vec<WalkedDir>, tree: ChunkId, path: &[u8]) {
         if self.seen.get(&tree) == Some(&true) {
             return;
         }
         if open.len() < MAX_NESTING {
-            open.push(Walked { tree, stream: DirStream::new(tree), path: path.len(), whole: true });
+            open.push(WalkedDir { tree, stream: DirReader::new(tree), path: path.len(), whole: true });
             return;
         }
         self.tell(path, "too many directories inside one another: what lies below is not checked");

@@ -7,7 +7,7 @@ use crate::model::entry::{Content, Part};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-use crate::repo::write::chunk_writer::Sink;
+use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::similarity::{Follower, Older};
 
 /// A file being cut, one after the other.
@@ -24,7 +24,7 @@ pub(super) struct Cutter<'a> {
 /// Stores a piece of a tree or of a list, which may be like some that are there.
 pub(super) fn put_tree(
     repo: &Repository,
-    sink: &mut Sink<'_>,
+    sink: &mut ChunkWriter<'_>,
     bytes: &[u8],
     like: &[ChunkId],
 ) -> Result<ChunkId> {
@@ -46,28 +46,28 @@ impl<'a> Cutter<'a> {
     }
 
     /// More bytes.
-    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut ChunkWriter<'_>) -> Result<()> {
         self.rest.extend_from_slice(bytes);
         // Several chunks at once, so that what is left is seldom moved to the front.
         if self.rest.len() < 4 * self.repo.chunker().max() { Ok(()) } else { self.cut(sink, false) }
     }
 
     /// A hole: the data before it ends there.
-    pub(super) fn hole(&mut self, len: u64, sink: &mut Sink<'_>) -> Result<()> {
+    pub(super) fn hole(&mut self, len: u64, sink: &mut ChunkWriter<'_>) -> Result<()> {
         self.cut(sink, true)?;
         self.follower.iter_mut().for_each(|follower| follower.hole(len));
         self.part(Part::Hole { len }, sink)
     }
 
     /// What stands in the entry; the next file may begin.
-    pub(super) fn end(&mut self, sink: &mut Sink<'_>) -> Result<Content> {
+    pub(super) fn end(&mut self, sink: &mut ChunkWriter<'_>) -> Result<Content> {
         self.cut(sink, true)?;
         self.follower = None;
         let repo = self.repo;
         std::mem::take(&mut self.list).finish(&mut |bytes| put_tree(repo, sink, bytes, &[]))
     }
 
-    fn cut(&mut self, sink: &mut Sink<'_>, to_the_end: bool) -> Result<()> {
+    fn cut(&mut self, sink: &mut ChunkWriter<'_>, to_the_end: bool) -> Result<()> {
         let chunker = self.repo.chunker();
         let rest = std::mem::take(&mut self.rest);
         let mut ahead = rest.as_slice();
@@ -98,7 +98,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    fn part(&mut self, part: Part, sink: &mut Sink<'_>) -> Result<()> {
+    fn part(&mut self, part: Part, sink: &mut ChunkWriter<'_>) -> Result<()> {
         let repo = self.repo;
         self.list.push(part, &mut |bytes| put_tree(repo, sink, bytes, &[]))
     }

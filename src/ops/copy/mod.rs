@@ -21,21 +21,21 @@ use crate::ops::copy::move_blocks::Alike;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Choice;
-use crate::repo::walk::snapshot_set::Past;
-use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::snapshots::filter::SnapshotQuery;
+use crate::repo::walk::snapshot_set::SnapshotSet;
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::delta_writer::Delta;
 use crate::repo::write::pack_writer::Written;
 use crate::repo::{commit, snapshots};
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 /// What to copy.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Which snapshots; partial ones only by name.
-    pub choice: Choice,
+    pub choice: SnapshotQuery,
     /// Instead of the other repository's compression level; what stays packed as it is is not packed again.
     pub level: Option<i32>,
     /// Whether what is like something that is there becomes a delta there: in a sibling what is one here.
@@ -99,7 +99,7 @@ pub fn run(
     let mut known = Known::of(&there);
     let mut wanted = HashSet::new();
     // Those that are there already are read as well: they tell what of the others is there.
-    let past = Past::open(from, observer, |all| {
+    let past = SnapshotSet::open(from, observer, |all| {
         let mut places = options.choice.places(from, all)?;
         let named = !options.choice.selectors.is_empty();
         places.retain(|at| all.get(*at).is_some_and(|one| named || !one.manifest.partial));
@@ -189,7 +189,7 @@ struct Run<'a> {
     options: &'a Options,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
-    past: &'a Past,
+    past: &'a SnapshotSet,
     /// `None` where chunks are named otherwise.
     alike: Option<Alike<'a>>,
     /// Names there of those that this run has copied.
@@ -205,9 +205,10 @@ impl<'a> Run<'a> {
         let index = Arc::new(Index::load(self.to, sight)?);
         let stored = AtomicU64::new(0);
         let level = self.options.level.unwrap_or(self.to.config().level);
-        let effort = Effort { level, harder: 0 };
+        let effort = CompressionPolicy { level, harder: 0 };
         let (root, added, written) = std::thread::scope(|scope| {
-            let mut sink = Sink::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored)?;
+            let mut sink =
+                ChunkWriter::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored)?;
             let root = match &mut self.alike {
                 Some(alike) => alike.copy(self.to, old, vouched, &mut sink, self.observer, self.stop),
                 None => {
@@ -236,7 +237,7 @@ impl<'a> Run<'a> {
     }
 
     /// W2: the newest snapshot of the same set that is in both, if what it holds there may be reused.
-    fn base(&self, old: &Snapshot, known: &Known, sight: &Sight) -> Result<Option<Base<'a>>> {
+    fn base(&self, old: &Snapshot, known: &Known, sight: &RepoState) -> Result<Option<Base<'a>>> {
         let same = |one: &Snapshot| one.manifest.same_set(&old.manifest.host, &old.manifest.sources);
         let pairs = self.past.snapshots.iter().rev().filter(|one| same(one) && one.id != old.id);
         for pair in pairs {
@@ -249,11 +250,11 @@ impl<'a> Run<'a> {
     }
 
     /// W2: whether all of these are there, and what they hold may be reused.
-    fn stand(&self, there: &[SnapshotId], sight: &Sight) -> Result<bool> {
+    fn stand(&self, there: &[SnapshotId], sight: &RepoState) -> Result<bool> {
         if !there.iter().all(|id| sight.vouches_for(id)) {
             return Ok(false);
         }
-        let listed = self.to.storage().list(Area::Snapshots)?;
+        let listed = self.to.storage().list(ObjectKind::Snapshots)?;
         let names: HashSet<String> = listed.into_iter().map(|found| found.name).collect();
         Ok(there.iter().all(|id| names.contains(&id.hex())))
     }

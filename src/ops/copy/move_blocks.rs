@@ -9,7 +9,7 @@ use crossbeam_channel::{Sender, bounded};
 use crate::codec::chunk::block;
 use crate::codec::chunk::block::SealedBlock;
 use crate::codec::chunk::compress::Codec;
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::ChunkId;
@@ -18,10 +18,10 @@ use crate::repo::index::{BlockAt, Index};
 use crate::repo::read::chunk_reader::{BlockReader, ChunkReader};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::ref_graph::Need;
-use crate::repo::walk::snapshot_set::Past;
-use crate::repo::write::chunk_writer::Sink;
-use crate::util::bitset::Numbers;
+use crate::repo::walk::ref_graph::ChunkRef;
+use crate::repo::walk::snapshot_set::SnapshotSet;
+use crate::repo::write::chunk_writer::ChunkWriter;
+use crate::util::bitset::BitSet;
 use crate::util::threads;
 
 /// Share of a block's bytes that must be wanted for it to be moved whole; what of it is not wanted is stored for nothing.
@@ -61,7 +61,7 @@ struct Job {
 
 impl<'a> Alike<'a> {
     /// From these snapshots.
-    pub(super) fn new(from: &'a Repository, past: &Past, deltas: bool) -> Result<Self> {
+    pub(super) fn new(from: &'a Repository, past: &SnapshotSet, deltas: bool) -> Result<Self> {
         Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new(), deltas })
     }
 
@@ -72,7 +72,7 @@ impl<'a> Alike<'a> {
         to: &Repository,
         old: &Snapshot,
         vouched: bool,
-        sink: &mut Sink<'_>,
+        sink: &mut ChunkWriter<'_>,
         observer: &dyn Observer,
         stop: &AtomicBool,
     ) -> Result<ChunkId> {
@@ -91,9 +91,9 @@ impl<'a> Alike<'a> {
     }
 
     /// Rows of the chunks that are lacking there.
-    fn wanted(&mut self, root: &ChunkId, there: &Index, stop: &AtomicBool) -> Result<Numbers> {
-        let mut wanted = Numbers::default();
-        let mut todo = vec![Need::Dir(*root)];
+    fn wanted(&mut self, root: &ChunkId, there: &Index, stop: &AtomicBool) -> Result<BitSet> {
+        let mut wanted = BitSet::default();
+        let mut todo = vec![ChunkRef::Dir(*root)];
         while let Some(need) = todo.pop() {
             let (kind, id) = need.name();
             if kind == ChunkType::Tree && self.seen.contains(id) {
@@ -127,9 +127,9 @@ impl<'a> Alike<'a> {
     fn move_all(
         &mut self,
         here: &Index,
-        wanted: &Numbers,
-        ring: &Ring,
-        sink: &mut Sink<'_>,
+        wanted: &BitSet,
+        ring: &CipherSuite,
+        sink: &mut ChunkWriter<'_>,
         observer: &dyn Observer,
         stop: &AtomicBool,
     ) -> Result<()> {
@@ -156,7 +156,7 @@ impl<'a> Alike<'a> {
         })
     }
 
-    fn put(&mut self, moved: Moved, sink: &mut Sink<'_>) -> Result<u64> {
+    fn put(&mut self, moved: Moved, sink: &mut ChunkWriter<'_>) -> Result<u64> {
         match moved {
             Moved::Whole(block) => {
                 let bytes = u64::from(block.plain);
@@ -181,7 +181,7 @@ impl<'a> Alike<'a> {
 }
 
 /// Blocks of which something is wanted, as they lie.
-fn jobs(here: &Index, wanted: &Numbers) -> Result<Vec<Job>> {
+fn jobs(here: &Index, wanted: &BitSet) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for (number, pack) in (0..).zip(here.packs()) {
         let any = |first: usize, chunks: usize| (first..).take(chunks).any(|row| wanted.has(row));
@@ -206,9 +206,9 @@ fn jobs(here: &Index, wanted: &Numbers) -> Result<Vec<Job>> {
 struct Work<'a> {
     from: &'a Repository,
     here: &'a Index,
-    wanted: &'a Numbers,
+    wanted: &'a BitSet,
     /// Of the other repository.
-    ring: &'a Ring,
+    ring: &'a CipherSuite,
     jobs: &'a [Job],
 }
 

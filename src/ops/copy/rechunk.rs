@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::tree::dir::DirBuilder;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
 use crate::ops::copy::Base;
@@ -22,13 +22,13 @@ use crate::repo::read::sequential;
 use crate::repo::read::sequential::Feed;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::{Budget, DirStream};
-use crate::repo::walk::multi_walk::{Bounds, Tree, Version, Visitor};
-use crate::repo::walk::snapshot_set::Past;
+use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
+use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor};
+use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{dir_reader, multi_walk};
-use crate::repo::write::chunk_writer::Sink;
+use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::similarity::{Older, Pieces, Siblings};
-use crate::util::bitset::Numbers;
+use crate::util::bitset::BitSet;
 
 /// Numbers of the trees that are walked: the one that is in both, and the new one.
 const BASE: usize = 0;
@@ -62,7 +62,7 @@ pub(super) struct Work<'a> {
     pub(super) to: &'a Repository,
     /// What is like something that is there may become a delta.
     pub(super) deltas: bool,
-    pub(super) past: &'a Past,
+    pub(super) past: &'a SnapshotSet,
     pub(super) observer: &'a dyn Observer,
     pub(super) stop: &'a AtomicBool,
 }
@@ -74,7 +74,7 @@ impl Work<'_> {
         old: &Snapshot,
         base: Option<&Base<'_>>,
         there: &Arc<Index>,
-        sink: &mut Sink<'_>,
+        sink: &mut ChunkWriter<'_>,
     ) -> Result<ChunkId> {
         if let Some(base) = base.filter(|base| base.old.manifest.root == old.manifest.root) {
             return Ok(base.root);
@@ -89,12 +89,12 @@ impl Work<'_> {
             deltas: self.deltas,
             open: vec![Beside::of(base.map(|base| base.root))],
         };
-        let set = |numbers: &[usize]| Arc::new(numbers.iter().copied().collect::<Numbers>());
+        let set = |numbers: &[usize]| Arc::new(numbers.iter().copied().collect::<BitSet>());
         let new = Tree { id: old.manifest.root, among: set(&[NEW]) };
         let mut trees = vec![new];
         trees.extend(base.map(|base| Tree { id: base.old.manifest.root, among: set(&[BASE]) }));
         let counts = base.iter().map(|base| &base.old.manifest.counts).chain([&old.manifest.counts]);
-        let mut bounds = Bounds { budget: Budget::of_all(counts), stop: self.stop };
+        let mut bounds = Bounds { budget: WalkLimits::of_all(counts), stop: self.stop };
         let mut maker = Maker {
             to: self.to,
             reader: self.past.another_reader()?,
@@ -126,7 +126,7 @@ impl Work<'_> {
 /// A directory that the walk is in, as it is there.
 struct Beside {
     tree: Option<ChunkId>,
-    entries: Option<DirStream>,
+    entries: Option<DirReader>,
     next: Option<Entry>,
     /// Names in it, once a file that it does not have was met.
     siblings: Option<Siblings>,
@@ -134,7 +134,7 @@ struct Beside {
 
 impl Beside {
     fn of(tree: Option<ChunkId>) -> Self {
-        Self { tree, entries: tree.map(DirStream::new), next: None, siblings: None }
+        Self { tree, entries: tree.map(DirReader::new), next: None, siblings: None }
     }
 
     /// What a file of it may be like: the one of almost this name.
@@ -241,7 +241,7 @@ fn say(steps: &Steps, feed: &mut Feed<'_>, step: Step) -> Result<()> {
 }
 
 impl Visitor for Walking<'_, '_, '_> {
-    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+    fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         let of = |number| versions.iter().find(|one| one.among.has(number)).map(|one| &one.entry);
         let Some(new) = of(NEW) else { return Ok(false) };
         let old = of(BASE);
@@ -287,7 +287,7 @@ struct Made {
 struct Maker<'a, 's> {
     to: &'a Repository,
     reader: ChunkReader,
-    sink: &'a mut Sink<'s>,
+    sink: &'a mut ChunkWriter<'s>,
     observer: &'a dyn Observer,
     cutter: Cutter<'a>,
     /// The directory that is open, and those above it.
@@ -336,7 +336,7 @@ impl Maker<'_, '_> {
         let Self { to, reader, sink, .. } = self;
         let mut pieces = Pieces::new(pieces);
         let mut put = |bytes: &[u8]| put_tree(to, sink, bytes, &pieces.like_next());
-        let (mut entries, mut builder) = (DirStream::new(*old), DirBuilder::default());
+        let (mut entries, mut builder) = (DirReader::new(*old), DirBuilder::default());
         while let Some(mut entry) = entries.next(reader)? {
             for (_, content) in entry.contents_mut() {
                 if *content != Content::Parts(Vec::new()) {
@@ -354,6 +354,6 @@ impl Maker<'_, '_> {
 
 /// Nothing may keep a name that means something else there, or nothing.
 fn unknown() -> Error {
-    let source = Malformed::because("it holds something that walking it did not show");
+    let source = DecodeError::because("it holds something that walking it did not show");
     Error::Damaged { what: "a directory being copied".into(), source }
 }

@@ -9,53 +9,53 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::fs::OFlags;
 
-use crate::codec::crypto::hash::Namer;
+use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::tree::stored_xattrs;
 use crate::error::{Error, Result};
 use crate::fs::filter::{Filter, FilterOptions};
-use crate::fs::path_stack::Trail;
-use crate::fs::walk::{Found, Survey, SurveyOptions};
+use crate::fs::path_stack::PathStack;
+use crate::fs::walk::{Walk, WalkEvent, WalkOptions};
 use crate::fs::{long_path, sources, xattr};
 use crate::model::entry::{Content, Entry};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::compare_file;
-use crate::repo::walk::diff_walk::Side;
+use crate::repo::walk::diff_walk::TreeSource;
 
 /// A directory, walked as a backup would.
-pub(super) struct Live<'a> {
-    namer: &'a Namer,
-    survey: Survey,
-    trail: Trail,
-    ready: VecDeque<Found>,
+pub(super) struct LiveTree<'a> {
+    namer: &'a ChunkHasher,
+    survey: Walk,
+    trail: PathStack,
+    ready: VecDeque<WalkEvent>,
     links: HashMap<(u64, u64), u64>,
     problems: Vec<(Vec<u8>, String)>,
 }
 
-impl<'a> Live<'a> {
-    pub(super) fn new(namer: &'a Namer, dir: &Path, stop: &Arc<AtomicBool>) -> Result<Self> {
+impl<'a> LiveTree<'a> {
+    pub(super) fn new(namer: &'a ChunkHasher, dir: &Path, stop: &Arc<AtomicBool>) -> Result<Self> {
         if !std::fs::metadata(dir).map_err(Error::io("look at", dir))?.is_dir() {
             return Err(Error::Usage(format!("{} is no directory", dir.display())));
         }
         // A link is followed: the directory is meant.
         let dir = std::fs::canonicalize(dir).map_err(Error::io("look at", dir))?;
         let plan = sources::plan(std::slice::from_ref(&dir), Some(b"/"))?;
-        let options = SurveyOptions {
+        let options = WalkOptions {
             filter: Arc::new(Filter::new(&FilterOptions::default())?),
             one_file_system: false,
             allow_empty: true,
             own: Vec::new(),
         };
-        let survey = Survey::start(plan, options, stop)?;
+        let survey = Walk::start(plan, options, stop)?;
         let (ready, links, problems) = (VecDeque::new(), HashMap::new(), Vec::new());
-        let mut live = Self { namer, survey, trail: Trail::default(), ready, links, problems };
+        let mut live = Self { namer, survey, trail: PathStack::default(), ready, links, problems };
         live.trail.enter(b"", Some(&dir));
         // The root itself.
         live.found();
         Ok(live)
     }
 
-    fn found(&mut self) -> Option<Found> {
+    fn found(&mut self) -> Option<WalkEvent> {
         while self.ready.is_empty() {
             self.ready.extend(self.survey.found.recv().ok()?);
         }
@@ -75,21 +75,21 @@ impl<'a> Live<'a> {
     }
 }
 
-impl Side for Live<'_> {
+impl TreeSource for LiveTree<'_> {
     fn next(&mut self) -> Result<Option<Entry>> {
         loop {
             match self.found() {
                 None => return Ok(None),
-                Some(Found::Leave) => {
+                Some(WalkEvent::Leave) => {
                     self.trail.leave();
                     return Ok(None);
                 }
-                Some(Found::Enter(mut entry, place)) => {
+                Some(WalkEvent::Enter(mut entry, place)) => {
                     self.attributes(&mut entry, place.as_deref());
                     self.trail.enter(&entry.name, place.as_deref());
                     return Ok(Some(entry));
                 }
-                Some(Found::Entry(mut entry, inode)) => {
+                Some(WalkEvent::Entry(mut entry, inode)) => {
                     self.attributes(&mut entry, None);
                     if let Some(inode) = inode {
                         let next = self.links.len() as u64 + 1;
@@ -97,9 +97,9 @@ impl Side for Live<'_> {
                     }
                     return Ok(Some(entry));
                 }
-                Some(Found::Problem(path, why)) => self.problems.push((path, why)),
+                Some(WalkEvent::Problem(path, why)) => self.problems.push((path, why)),
                 // What vanished is not there, and only sources can stand alone.
-                Some(Found::Vanished(_) | Found::Lone(..) | Found::Warning(_)) => {}
+                Some(WalkEvent::Vanished(_) | WalkEvent::Lone(..) | WalkEvent::Warning(_)) => {}
             }
         }
     }
@@ -113,8 +113,8 @@ impl Side for Live<'_> {
         while depth > 0 {
             match self.found() {
                 None => return Ok(()),
-                Some(Found::Enter(..)) => depth += 1,
-                Some(Found::Leave) => depth -= 1,
+                Some(WalkEvent::Enter(..)) => depth += 1,
+                Some(WalkEvent::Leave) => depth -= 1,
                 Some(_) => {}
             }
         }

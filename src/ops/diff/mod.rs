@@ -14,15 +14,15 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Entry, Kind};
 use crate::model::entry_diff;
 use crate::model::id::SnapshotId;
-use crate::ops::diff::live::Live;
+use crate::ops::diff::live::LiveTree;
 use crate::progress::{Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Query;
-use crate::repo::snapshots::filter::Selection;
-use crate::repo::walk::diff_walk::{Budgets, One, Pair, Side, Stored};
+use crate::repo::snapshots::filter::SnapshotFilter;
+use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, SingleEntry, StoredTree, TreeSource};
 use crate::repo::walk::{diff_walk, dir_reader};
 
 /// What to compare.
@@ -33,7 +33,7 @@ pub struct Options {
     /// `SNAPSHOT[:path]`, or a directory: what begins with `/`, `./` or `../`, and what is a directory and no snapshot.
     pub after: PathBuf,
     /// Which snapshots `latest` and times look among.
-    pub among: Selection,
+    pub among: SnapshotFilter,
 }
 
 /// How a path differs.
@@ -153,7 +153,7 @@ struct Comparer<'a> {
     /// The second tree, if it is live.
     live: Option<PathBuf>,
     links: (Links, Links),
-    budgets: Budgets,
+    budgets: DiffLimits,
     summary: Summary,
 }
 
@@ -173,7 +173,7 @@ pub fn run(
     let (before, path) = session.resolve(Query::among(&options.before, &options.among))?;
     let second = second(&session, &options.after, &options.among)?;
     let mut read = vec![before.id];
-    if let Second::Stored(after, _) = &second {
+    if let RightSide::Stored(after, _) = &second {
         read.push(after.id);
     }
     session.begin(&read)?;
@@ -181,13 +181,13 @@ pub fn run(
     let mut side =
         |snapshot: &snapshots::Snapshot, path: Option<&[u8]>| side(&session, &mut reader, snapshot, path);
     let mut first = side(&before, path.as_deref())?;
-    let mut budgets = Budgets::of(Some(&before), None);
-    let (mut other, after, live): (Box<dyn Side>, _, _) = match second {
-        Second::Stored(after, path) => {
-            budgets = Budgets::of(Some(&before), Some(&after));
+    let mut budgets = DiffLimits::of(Some(&before), None);
+    let (mut other, after, live): (Box<dyn TreeSource>, _, _) = match second {
+        RightSide::Stored(after, path) => {
+            budgets = DiffLimits::of(Some(&before), Some(&after));
             (side(&after, path.as_deref())?, Some(after.id), None)
         }
-        Second::Live(dir) => (Box::new(Live::new(repo.namer(), &dir, stop)?), None, Some(dir)),
+        RightSide::Live(dir) => (Box::new(LiveTree::new(repo.namer(), &dir, stop)?), None, Some(dir)),
     };
     let summary = Summary {
         before: before.id,
@@ -215,12 +215,12 @@ pub fn run(
     if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(comparer.summary) }
 }
 
-enum Second {
+enum RightSide {
     Stored(Box<snapshots::Snapshot>, Option<Vec<u8>>),
     Live(PathBuf),
 }
 
-fn second(session: &ReadSession, given: &Path, among: &Selection) -> Result<Second> {
+fn second(session: &ReadSession, given: &Path, among: &SnapshotFilter) -> Result<RightSide> {
     let text = given.to_string_lossy();
     let is_path = text.starts_with('/')
         || text == "."
@@ -228,11 +228,11 @@ fn second(session: &ReadSession, given: &Path, among: &Selection) -> Result<Seco
         || text.starts_with("./")
         || text.starts_with("../");
     if is_path {
-        return Ok(Second::Live(given.to_path_buf()));
+        return Ok(RightSide::Live(given.to_path_buf()));
     }
     match session.resolve(Query::among(given.as_os_str().as_bytes(), among)) {
-        Ok((snapshot, path)) => Ok(Second::Stored(Box::new(snapshot), path)),
-        Err(Error::NoSnapshot { .. }) if given.is_dir() => Ok(Second::Live(given.to_path_buf())),
+        Ok((snapshot, path)) => Ok(RightSide::Stored(Box::new(snapshot), path)),
+        Err(Error::NoSnapshot { .. }) if given.is_dir() => Ok(RightSide::Live(given.to_path_buf())),
         Err(err) => Err(err),
     }
 }
@@ -242,21 +242,21 @@ fn side(
     reader: &mut ChunkReader,
     snapshot: &snapshots::Snapshot,
     path: Option<&[u8]>,
-) -> Result<Box<dyn Side>> {
-    let Some(path) = path else { return Ok(Box::new(Stored::new(session, snapshot.manifest.root)?)) };
+) -> Result<Box<dyn TreeSource>> {
+    let Some(path) = path else { return Ok(Box::new(StoredTree::new(session, snapshot.manifest.root)?)) };
     let found = dir_reader::lookup(reader, snapshot.manifest.root, path)?
         .ok_or_else(|| Error::no_path(&snapshot.id, path))?;
     match found.kind {
-        Kind::Dir { tree } => Ok(Box::new(Stored::new(session, tree)?)),
+        Kind::Dir { tree } => Ok(Box::new(StoredTree::new(session, tree)?)),
         // Two files are compared whatever they are called.
-        _ => Ok(Box::new(One(Some(Entry { name: b"file".to_vec(), ..found })))),
+        _ => Ok(Box::new(SingleEntry(Some(Entry { name: b"file".to_vec(), ..found })))),
     }
 }
 
 impl Comparer<'_> {
     fn pair(
         &mut self,
-        pair: &Pair<'_>,
+        pair: &DiffEntry<'_>,
         each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
         observer: &dyn Observer,
     ) -> Result<bool> {

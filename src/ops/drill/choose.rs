@@ -12,7 +12,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
+use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
 pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
     let snapshots = snapshots_of(reading, options)?;
@@ -25,7 +25,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
     // How far on the ring every snapshot has come.
     let mut arc: Option<u64> = None;
     for snapshot in snapshots {
-        let mut ring = Ring::new(options, number);
+        let mut ring = RotatingSample::new(options, number);
         match walk(&mut reader, &snapshot, stop, &mut |path, entry| ring.offer(path, entry)) {
             Ok(()) => {}
             Err(err) if err.is_damage() => {
@@ -100,7 +100,7 @@ fn random() -> Result<u32> {
 }
 
 /// The files that come next behind the cursor; never more are kept than may be taken.
-struct Ring {
+struct RotatingSample {
     cursor: u64,
     number: usize,
     largest: u64,
@@ -111,7 +111,7 @@ struct Ring {
     left_out: bool,
 }
 
-impl Ring {
+impl RotatingSample {
     fn new(options: &Options, number: usize) -> Self {
         Self {
             cursor: options.cursor,
@@ -169,8 +169,8 @@ fn walk(
     stop: &AtomicBool,
     each: &mut dyn FnMut(&[u8], &Entry),
 ) -> Result<()> {
-    let mut budget = Budget::of(&snapshot.manifest.counts);
-    let mut open = vec![(Vec::new(), DirStream::new(snapshot.manifest.root))];
+    let mut budget = WalkLimits::of(&snapshot.manifest.counts);
+    let mut open = vec![(Vec::new(), DirReader::new(snapshot.manifest.root))];
     while let Some((base, dir)) = open.last_mut() {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -183,7 +183,7 @@ fn walk(
             if base.is_empty() { entry.name.clone() } else { [base, b"/".as_slice(), &entry.name].concat() };
         budget.take(&path, &entry)?;
         match entry.kind {
-            Kind::Dir { tree } if open.len() < MAX_NESTING => open.push((path, DirStream::new(tree))),
+            Kind::Dir { tree } if open.len() < MAX_NESTING => open.push((path, DirReader::new(tree))),
             Kind::File { .. } => each(&path, &entry),
             _ => {}
         }
@@ -205,13 +205,13 @@ mod tests {
     fn drill(sizes: &[u64], number: usize, room: u64, cursor: u64) -> (Vec<Vec<u8>>, u64, u64) {
         let options = Options {
             selectors: Vec::new(),
-            selection: crate::repo::snapshots::filter::Selection::default(),
+            selection: crate::repo::snapshots::filter::SnapshotFilter::default(),
             recent: 1,
             files: 0,
             bytes: 100,
             cursor,
         };
-        let mut ring = Ring::new(&options, number);
+        let mut ring = RotatingSample::new(&options, number);
         for (at, size) in sizes.iter().enumerate() {
             ring.offer(format!("file {at}").as_bytes(), &file(*size));
         }

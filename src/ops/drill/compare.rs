@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
 
-use crate::codec::crypto::hash::Namer;
+use crate::codec::crypto::hash::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::fs::stat::Inode;
 use crate::fs::{long_path, stat, target};
@@ -75,7 +75,7 @@ pub(super) fn compare(
 
 /// Reads from the disk, not from memory.
 fn is_restored(
-    namer: &Namer,
+    namer: &ChunkHasher,
     reader: &mut ChunkReader,
     place: &Path,
     size: u64,
@@ -93,7 +93,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// Whether the source still holds it; `None` where it has changed since, is gone, or cannot be read.
 fn live<'a>(
-    namer: &Namer,
+    namer: &ChunkHasher,
     reader: &mut ChunkReader,
     sources: impl Iterator<Item = &'a [u8]>,
     stored: &[u8],

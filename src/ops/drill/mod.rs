@@ -17,14 +17,14 @@ use crate::progress::Observer;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Selection;
+use crate::repo::snapshots::filter::SnapshotFilter;
 
 /// How much to restore, of what.
 pub struct Options {
     /// Snapshots by name; none: recent ones of each set.
     pub selectors: Vec<String>,
     /// Whose.
-    pub selection: Selection,
+    pub selection: SnapshotFilter,
     /// How many of each set count as recent.
     pub recent: usize,
     /// Files in all; at least one of each snapshot is taken.

@@ -7,7 +7,7 @@ use crate::model::entry::Entry;
 use crate::model::entry_diff;
 use crate::ops::export::DELETED;
 use crate::repo::walk::diff_walk;
-use crate::repo::walk::diff_walk::{Budgets, Pair, Side};
+use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, TreeSource};
 
 /// What has to be known of a delta before it is written.
 #[derive(Debug, Default)]
@@ -23,7 +23,11 @@ pub(super) struct Delta {
 }
 
 impl Delta {
-    pub(super) fn find(before: &mut dyn Side, after: &mut dyn Side, mut budgets: Budgets) -> Result<Self> {
+    pub(super) fn find(
+        before: &mut dyn TreeSource,
+        after: &mut dyn TreeSource,
+        mut budgets: DiffLimits,
+    ) -> Result<Self> {
         let mut delta = Self::default();
         diff_walk::walk(before, after, &mut |pair| {
             budgets.take(&pair)?;
@@ -48,12 +52,12 @@ impl Delta {
         Ok(delta)
     }
 
-    pub(super) fn takes(&self, pair: &Pair<'_>, after: &Entry) -> bool {
+    pub(super) fn takes(&self, pair: &DiffEntry<'_>, after: &Entry) -> bool {
         is_changed(pair.before, after) || self.links.contains(&after.meta.link)
     }
 
     /// Whether a directory may hold something that the delta takes.
-    pub(super) fn may_hold(&self, pair: &Pair<'_>) -> bool {
+    pub(super) fn may_hold(&self, pair: &DiffEntry<'_>) -> bool {
         !self.links.is_empty() || !pair.same_tree()
     }
 }

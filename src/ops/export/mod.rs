@@ -23,10 +23,10 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
-use crate::repo::snapshots::filter::Selection;
+use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::repo::snapshots::{Query, Snapshot};
-use crate::repo::walk::diff_walk::Budgets;
-use crate::repo::walk::dir_reader::Budget;
+use crate::repo::walk::diff_walk::DiffLimits;
+use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::{dir_reader, totals};
 use crate::util::threads;
 
@@ -41,7 +41,7 @@ pub struct Options {
     /// `SNAPSHOT[:path]`; the path may be any bytes.
     pub selector: Vec<u8>,
     /// Which snapshots `latest` and times look among, also those of `since`.
-    pub among: Selection,
+    pub among: SnapshotFilter,
     /// Only what changed since the snapshot's parent, and a list of what is gone.
     pub delta: bool,
     /// As `delta`, since this snapshot.
@@ -125,14 +125,14 @@ pub fn run(
         before = root_at(&mut reader, since, &path)?;
     }
     expect(observer, &snapshot, &path, options);
-    let budgets = Budgets::of(since.as_ref(), Some(&snapshot));
+    let budgets = DiffLimits::of(since.as_ref(), Some(&snapshot));
     let mut walk = Walk::new(&session, reader, observer, stop, snapshot.manifest.started, budgets);
     let is_delta = options.delta || options.since.is_some();
     let mut archive_bytes = 0;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         if let (Root::Tree(tree), false, true) = (&root, is_delta || path.is_empty(), options.count_ahead) {
-            let (session, over, part) = (&session, &over, (*tree, Budget::of(&snapshot.manifest.counts)));
+            let (session, over, part) = (&session, &over, (*tree, WalkLimits::of(&snapshot.manifest.counts)));
             // Without a thread, nothing is counted.
             let _ = threads::start(scope, "count", move || {
                 if let Ok(mut reader) = session.chunks() {

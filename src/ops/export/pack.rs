@@ -6,10 +6,10 @@ use std::io::{BufWriter, Write};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::chunk::compress::FramePacker;
-use crate::codec::gzip::GzipPacker;
+use crate::codec::chunk::compress::FrameCompressor;
+use crate::codec::gzip::GzipCompressor;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::util::threads;
 
 /// Shape of an archive.
@@ -140,14 +140,14 @@ fn pack_all(format: Format, level: i32, jobs: &Receiver<Job>) {
     }
 }
 
-type Pack = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), Malformed>>;
+type Pack = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>>;
 
-fn packer(format: Format, level: i32) -> Result<Pack, Malformed> {
+fn packer(format: Format, level: i32) -> Result<Pack, DecodeError> {
     if format == Format::Zstd {
-        let mut packer = FramePacker::new(level)?;
+        let mut packer = FrameCompressor::new(level)?;
         return Ok(Box::new(move |plain, packed| packer.pack(plain, packed)));
     }
-    let mut packer = GzipPacker::new(level)?;
+    let mut packer = GzipCompressor::new(level)?;
     Ok(Box::new(move |plain, packed| packer.pack(plain, packed)))
 }
 

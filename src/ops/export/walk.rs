@@ -17,7 +17,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential;
 use crate::repo::read::sequential::Feed;
-use crate::repo::walk::diff_walk::{Budgets, Nothing, Pair, Side, Stored};
+use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, EmptyTree, StoredTree, TreeSource};
 use crate::repo::walk::{diff_walk, dir_reader};
 
 /// Bytes of a map of holes that travel together.
@@ -34,7 +34,7 @@ pub(super) struct Walk<'a> {
     /// Directories that the walk is in, and whether they are written: a delta has only those with a change below.
     above: Vec<(Vec<u8>, Entry, bool)>,
     /// What the snapshot may hold, and what it is compared with.
-    budgets: Budgets,
+    budgets: DiffLimits,
     pub(super) counts: Counts,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Walk<'a> {
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
         started: Time,
-        budgets: Budgets,
+        budgets: DiffLimits,
     ) -> Self {
         let counts =
             Counts { files: 0, dirs: 0, others: 0, bytes: 0, archive_bytes: 0, left_out: 0, deleted: 0 };
@@ -102,19 +102,19 @@ impl<'a> Walk<'a> {
         feed.zeros(padding(len))
     }
 
-    fn stored(&self, tree: ChunkId) -> Result<Box<dyn Side>> {
-        Ok(Box::new(Stored::new(self.session, tree)?))
+    fn stored(&self, tree: ChunkId) -> Result<Box<dyn TreeSource>> {
+        Ok(Box::new(StoredTree::new(self.session, tree)?))
     }
 
-    fn side(&self, root: Option<&Root>) -> Result<Box<dyn Side>> {
+    fn side(&self, root: Option<&Root>) -> Result<Box<dyn TreeSource>> {
         match root {
             Some(Root::Tree(tree)) => self.stored(*tree),
-            _ => Ok(Box::new(Nothing)),
+            _ => Ok(Box::new(EmptyTree)),
         }
     }
 
     /// One path; true when the walk is to go into it.
-    fn pair(&mut self, feed: &mut Feed<'_>, pair: &Pair<'_>, delta: Option<&Delta>) -> Result<bool> {
+    fn pair(&mut self, feed: &mut Feed<'_>, pair: &DiffEntry<'_>, delta: Option<&Delta>) -> Result<bool> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{Error, Result};
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
@@ -14,7 +14,7 @@ use crate::ops::find::Options;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::snapshot_set::Past;
+use crate::repo::walk::snapshot_set::SnapshotSet;
 
 /// Fewest digits of a chunk's id.
 const MIN_DIGITS: usize = 4;
@@ -22,7 +22,7 @@ const MIN_DIGITS: usize = 4;
 const PIECE: u64 = 256 << 10;
 
 /// Content that is asked for.
-pub(super) struct Wanted {
+pub(super) struct ContentQuery {
     chunk: Option<String>,
     live: Option<Live>,
     reader: ChunkReader,
@@ -34,12 +34,12 @@ struct Live {
     path: PathBuf,
     file: File,
     size: u64,
-    namer: Namer,
+    namer: ChunkHasher,
     named: HashMap<(u64, u32), ChunkId>,
 }
 
-impl Wanted {
-    pub(super) fn new(repo: &Repository, past: &Past, options: &Options) -> Result<Self> {
+impl ContentQuery {
+    pub(super) fn new(repo: &Repository, past: &SnapshotSet, options: &Options) -> Result<Self> {
         let chunk = options.chunk.as_ref().map(|text| text.to_ascii_lowercase());
         let is_id = |text: &String| {
             (MIN_DIGITS..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -8,18 +8,18 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
-use crate::fs::filter::Names;
+use crate::fs::filter::PathSearch;
 use crate::model::entry::{Entry, Kind, Time, flags};
 use crate::model::entry_diff;
-use crate::ops::find::content::Wanted;
+use crate::ops::find::content::ContentQuery;
 use crate::progress::{Event, Observer};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Choice;
+use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::walk::multi_walk;
-use crate::repo::walk::multi_walk::{Version, Visitor};
-use crate::repo::walk::snapshot_set::Past;
-use crate::util::bitset::Numbers;
+use crate::repo::walk::multi_walk::{EntryVersion, Visitor};
+use crate::repo::walk::snapshot_set::SnapshotSet;
+use crate::util::bitset::BitSet;
 
 /// What kind of thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Type {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// In which snapshots.
-    pub choice: Choice,
+    pub choice: SnapshotQuery,
     /// Globs, or regular expressions; any is enough.
     pub patterns: Vec<OsString>,
     /// Patterns are regular expressions.
@@ -90,7 +90,7 @@ pub struct Match<'a> {
     /// What it is in the newest of the snapshots.
     pub entry: &'a Entry,
     /// Numbers of the snapshots that have it so.
-    pub among: &'a Numbers,
+    pub among: &'a BitSet,
     /// All that were looked through, oldest first.
     pub snapshots: &'a [Snapshot],
 }
@@ -121,12 +121,12 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Summary> {
     let names = match options.regex {
-        true => Names::regexes(&options.patterns, options.ignore_case)?,
-        false => Names::globs(&options.patterns, options.ignore_case)?,
+        true => PathSearch::regexes(&options.patterns, options.ignore_case)?,
+        false => PathSearch::globs(&options.patterns, options.ignore_case)?,
     };
-    let mut past = Past::of(repo, observer, &options.choice)?;
+    let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));
-    let wanted = Wanted::new(repo, &past, options)?;
+    let wanted = ContentQuery::new(repo, &past, options)?;
     let snapshots = &past.snapshots;
     let (matches, unmatched, problems) = {
         let problems = Vec::new();
@@ -141,8 +141,8 @@ pub fn run(
 
 struct Finder<'a> {
     options: &'a Options,
-    names: Names,
-    wanted: Wanted,
+    names: PathSearch,
+    wanted: ContentQuery,
     snapshots: &'a [Snapshot],
     each: &'a mut dyn FnMut(&Match<'_>) -> Result<()>,
     observer: &'a dyn Observer,
@@ -151,11 +151,11 @@ struct Finder<'a> {
 }
 
 impl Visitor for Finder<'_> {
-    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+    fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         self.observer.notice(Event::Working { path });
         if self.names.match_path(path) {
-            let mut groups: Vec<(&Entry, Numbers)> = Vec::new();
-            for Version { entry, among } in versions {
+            let mut groups: Vec<(&Entry, BitSet)> = Vec::new();
+            for EntryVersion { entry, among } in versions {
                 if !self.fits(entry) || !self.has_content(path, entry)? {
                     continue;
                 }
@@ -177,7 +177,7 @@ impl Visitor for Finder<'_> {
         Ok(true)
     }
 
-    fn lost(&mut self, dir: &[u8], _: &Numbers, err: Error) -> Result<()> {
+    fn lost(&mut self, dir: &[u8], _: &BitSet, err: Error) -> Result<()> {
         self.problem(dir, &err);
         Ok(())
     }

@@ -8,14 +8,14 @@ use crate::ops::forget::groups::{Group, GroupBy};
 use crate::ops::forget::policy::{Now, Rule};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
-use crate::repo::snapshots::filter::Selection;
+use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::repo::snapshots::trash;
 
 /// What to keep, of what.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyOptions {
     /// Snapshots of nothing else are touched.
-    pub selection: Selection,
+    pub selection: SnapshotFilter,
     /// Rules count within each group.
     pub group_by: GroupBy,
     /// What any of these keeps stays.

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 use crate::ops::forget::policy;
 use crate::ops::forget::policy::{Decision, Now, Rule};
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Selection;
+use crate::repo::snapshots::filter::SnapshotFilter;
 
 /// What the snapshots of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,13 @@ pub fn group<'a>(
 }
 
 /// Decides for each group of the selected snapshots; `all` are those of the repository, oldest first.
-pub fn decide(all: &[Snapshot], selection: &Selection, by: GroupBy, rules: &[Rule], now: &Now) -> Vec<Group> {
+pub fn decide(
+    all: &[Snapshot],
+    selection: &SnapshotFilter,
+    by: GroupBy,
+    rules: &[Rule],
+    now: &Now,
+) -> Vec<Group> {
     let groups = group(all.iter().filter(|snapshot| selection.admits(&snapshot.manifest)), by);
     let decided = |(key, group): (Key, Vec<&Snapshot>)| {
         let decisions = policy::decide(&group, all, rules, now);

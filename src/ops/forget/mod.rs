@@ -16,9 +16,9 @@ use crate::model::manifest::Manifest;
 use crate::model::records::SessionKind;
 pub use crate::ops::forget::by_policy::{PolicyOptions, by_policy, plan};
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
-use crate::repo::snapshots::trash::Entry;
+use crate::repo::snapshots::trash::TrashEntry;
 use crate::repo::snapshots::{Listing, Snapshot, trash};
 
 /// What to forget.
@@ -153,10 +153,10 @@ fn set_of(snapshot: &Snapshot) -> (&str, &[ByteBuf]) {
 ///
 /// # Errors
 /// When the store fails.
-pub fn trashed(repo: &Repository) -> Result<Vec<(Entry, Snapshot)>> {
+pub fn trashed(repo: &Repository) -> Result<Vec<(TrashEntry, Snapshot)>> {
     let standing: HashSet<SnapshotId> =
         snapshots::list_all(repo)?.snapshots.iter().map(|snapshot| snapshot.id).collect();
-    let (mut found, mut known): (Vec<(Entry, Snapshot)>, HashSet<SnapshotId>) = Default::default();
+    let (mut found, mut known): (Vec<(TrashEntry, Snapshot)>, HashSet<SnapshotId>) = Default::default();
     for entry in trash::list(repo)? {
         if standing.contains(&entry.id) || known.contains(&entry.id) {
             continue;
@@ -191,14 +191,14 @@ pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId
     Ok(restored)
 }
 
-fn pick(repo: &Repository, prefix: &str) -> Result<Entry> {
+fn pick(repo: &Repository, prefix: &str) -> Result<TrashEntry> {
     let none = |why: &str| Error::NotFound {
         what: format!("nothing was brought back for '{prefix}': {why}"),
         help: "`snap undelete` lists what can be brought back".to_owned(),
     };
     let lower = prefix.to_ascii_lowercase();
     let trashed = trashed(repo)?;
-    let fits: Vec<&Entry> =
+    let fits: Vec<&TrashEntry> =
         trashed.iter().map(|(entry, _)| entry).filter(|entry| entry.id.hex().starts_with(&lower)).collect();
     match fits.as_slice() {
         [entry] if !lower.is_empty() => Ok(**entry),
@@ -208,8 +208,8 @@ fn pick(repo: &Repository, prefix: &str) -> Result<Entry> {
 }
 
 /// What a standing collection purges may be gone at any moment.
-fn refuse_purged(sight: &Sight, entry: &Entry) -> Result<()> {
-    let purges = |one: &crate::repo::sessions::gc_record::Collection| {
+fn refuse_purged(sight: &RepoState, entry: &TrashEntry) -> Result<()> {
+    let purges = |one: &crate::repo::sessions::gc_record::GcRun| {
         one.record.purged.iter().any(|(id, _)| *id == entry.id)
     };
     if sight.unfinished.iter().any(purges) {

@@ -21,7 +21,7 @@ pub(super) fn keep(
 ) -> Result<(Bits, BTreeSet<BlockAt>)> {
     loop {
         let (kept, chosen) = (Bits::default(), BTreeSet::new());
-        let mut keeper = Keeper { index, marks, live, kept, chosen, met: 0 };
+        let mut keeper = CopyChooser { index, marks, live, kept, chosen, met: 0 };
         if !index.each_group(&mut |group| keeper.group(group))? {
             continue;
         }
@@ -37,7 +37,7 @@ pub(super) fn keep(
     }
 }
 
-struct Keeper<'a> {
+struct CopyChooser<'a> {
     index: &'a Index,
     marks: &'a Marker,
     live: &'a HashSet<SnapshotId>,
@@ -47,7 +47,7 @@ struct Keeper<'a> {
     met: u64,
 }
 
-impl Keeper<'_> {
+impl CopyChooser<'_> {
     /// Copies that share eight bytes of their ids: nearly always one, or copies of one chunk.
     fn group(&mut self, group: &[ChunkAt]) -> Result<()> {
         let rows: Vec<usize> = group.iter().filter_map(|at| self.row(*at)).collect();

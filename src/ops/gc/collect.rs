@@ -12,21 +12,21 @@ use crate::model::entry::Time;
 use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::{GcRecord, SessionKind};
 use crate::ops::gc::mark::Marker;
-use crate::ops::gc::plan::{Fate, Plan};
-use crate::ops::gc::repack::Mover;
-use crate::ops::gc::sweep::Swept;
+use crate::ops::gc::plan::{PackAction, Plan};
+use crate::ops::gc::repack::Repacker;
+use crate::ops::gc::sweep::SweepOutcome;
 use crate::ops::gc::{Options, Report, damage, parity, plan, repack, sweep};
 use crate::progress::{Event, Observer};
 use crate::repo::gc::roots::Roots;
 use crate::repo::gc::{peers, roots};
 use crate::repo::index::Index;
 use crate::repo::pack::header_bundles;
-use crate::repo::pack::header_bundles::May;
+use crate::repo::pack::header_bundles::Maintenance;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record;
-use crate::repo::sessions::gc_record::Collection;
-use crate::repo::sessions::session::{Session, Sight};
-use crate::repo::snapshots::trash::Entry;
+use crate::repo::sessions::gc_record::GcRun;
+use crate::repo::sessions::session::{RepoState, Session};
+use crate::repo::snapshots::trash::TrashEntry;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::storage::names;
 
@@ -59,7 +59,7 @@ enum Attempt {
 pub(super) struct Marked {
     pub(super) index: Arc<Index>,
     pub(super) roots: Roots,
-    pub(super) purged: Vec<Entry>,
+    pub(super) purged: Vec<TrashEntry>,
     pub(super) plan: Plan,
     /// The highest collection before this one.
     pub(super) gc_seen: u64,
@@ -120,7 +120,7 @@ impl<'a> Collector<'a> {
         let Self { repo, session, mut report, full, stop, .. } = self;
         if let Some(session) = session {
             parity::tend(repo, session.id, full, &mut report, stop)?;
-            header_bundles::tend(repo, May { add: !full, remove: true }, stop)?;
+            header_bundles::tend(repo, Maintenance { add: !full, remove: true }, stop)?;
             let highest = gc_record::highest(repo.storage())?;
             let others = peers::others(repo, Some(&session.id), true)?;
             peers::bury_dead(repo, &others, session.id, highest)?;
@@ -134,7 +134,7 @@ impl<'a> Collector<'a> {
     }
 
     /// What there was in the beginning: before anything is swept.
-    pub(super) fn weigh(&mut self, sight: &Sight) {
+    pub(super) fn weigh(&mut self, sight: &RepoState) {
         if self.report.before == 0 {
             self.report.before = sight.packs.iter().map(|(_, len)| len).sum();
         }
@@ -148,7 +148,7 @@ impl<'a> Collector<'a> {
     /// C1 to C5, once.
     fn attempt(&mut self, own: SnapshotId) -> Result<Attempt> {
         let repo = self.repo;
-        let mut sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+        let mut sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
         self.weigh(&sight);
         // Whatever was marked by an earlier look is thrown away.
         self.has_seen(sight.gc_seen)?;
@@ -158,7 +158,7 @@ impl<'a> Collector<'a> {
                 return Ok(Attempt::Done);
             }
         }
-        sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+        sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
         if !sight.unfinished.is_empty() {
             return Ok(Attempt::Again);
         }
@@ -170,7 +170,7 @@ impl<'a> Collector<'a> {
         };
         match result {
             // Whoever took this run for dead may have deleted what it was reading.
-            Err(err) if err.is_missing() && Sight::packs(repo.storage())? != listed => {
+            Err(err) if err.is_missing() && RepoState::packs(repo.storage())? != listed => {
                 self.missed = Some(err);
                 Ok(Attempt::Again)
             }
@@ -179,15 +179,15 @@ impl<'a> Collector<'a> {
     }
 
     /// Sweeps one; `Done` when the run can do no more than wait.
-    fn sweep(&mut self, own: SnapshotId, collection: &Collection, sight: &Sight) -> Result<Attempt> {
+    fn sweep(&mut self, own: SnapshotId, collection: &GcRun, sight: &RepoState) -> Result<Attempt> {
         match sweep::sweep(self.repo, own, collection)? {
-            Swept::Done(deleted) => {
+            SweepOutcome::Done(deleted) => {
                 self.report.add(&deleted);
                 Ok(Attempt::Again)
             }
             // Somebody else has ended it.
-            Swept::Over => Ok(Attempt::Again),
-            Swept::Waiting(for_whom) => {
+            SweepOutcome::Over => Ok(Attempt::Again),
+            SweepOutcome::Waiting(for_whom) => {
                 self.report.waiting_for = for_whom;
                 self.report.later = sizes(sight, &collection.record.condemned);
                 Ok(Attempt::Done)
@@ -196,7 +196,7 @@ impl<'a> Collector<'a> {
     }
 
     /// C2: what is needed, and what becomes of each pack. `None` when something went while it was looked at.
-    pub(super) fn mark(&mut self, mut sight: Sight, own: Option<&SnapshotId>) -> Result<Option<Marked>> {
+    pub(super) fn mark(&mut self, mut sight: RepoState, own: Option<&SnapshotId>) -> Result<Option<Marked>> {
         let repo = self.repo;
         let gc_seen = sight.gc_seen;
         self.weigh(&sight);
@@ -206,7 +206,7 @@ impl<'a> Collector<'a> {
             others.iter().filter(|other| !other.dead).map(|other| other.id).collect();
         let roots = roots::look(repo)?;
         // A root that came since has packs that came since: they are looked into, and left alone.
-        let later = Sight::packs(repo.storage())?;
+        let later = RepoState::packs(repo.storage())?;
         let first: HashSet<PackId> =
             std::mem::replace(&mut sight.packs, later).iter().map(|(id, _)| *id).collect();
         let index = Arc::new(Index::load(repo, sight)?);
@@ -265,7 +265,7 @@ impl<'a> Collector<'a> {
     fn condemn(&mut self, own: SnapshotId, marked: &Marked) -> Result<Attempt> {
         let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
         let stays = |at: &crate::repo::index::BlockAt| {
-            plan.packs.get(at.pack as usize).is_some_and(|account| account.fate != Fate::Move)
+            plan.packs.get(at.pack as usize).is_some_and(|account| account.fate != PackAction::Move)
         };
         let chosen: Vec<_> = plan.chosen.iter().filter(|at| stays(at)).copied().collect();
         let damaged = repack::verify(repo, index, &chosen)?;
@@ -273,12 +273,12 @@ impl<'a> Collector<'a> {
             damage::write_down(repo, own, index, &damaged)?;
             return Ok(Attempt::Again);
         }
-        let moving = plan.packs_of(index, Fate::Move);
+        let moving = plan.packs_of(index, PackAction::Move);
         if !moving.is_empty() && !self.relocate(own, marked, &moving)? {
             return Ok(Attempt::Again);
         }
         // Wholly dead ones first: they give room soonest.
-        let mut condemned = plan.packs_of(index, Fate::Drop);
+        let mut condemned = plan.packs_of(index, PackAction::Drop);
         condemned.extend(moving);
         if self.report.lost == 0 {
             damage::end(repo, index.sight())?;
@@ -286,16 +286,16 @@ impl<'a> Collector<'a> {
         if condemned.is_empty() && marked.purged.is_empty() {
             return Ok(Attempt::Done);
         }
-        let collection = Collection { number: marked.gc_seen + 1, record: record(own, condemned, marked) };
+        let collection = GcRun { number: marked.gc_seen + 1, record: record(own, condemned, marked) };
         // C3: exactly the next number, or all over again.
         if !gc_record::publish(repo.storage(), repo.ring(), collection.number, &collection.record)? {
             return Ok(Attempt::Again);
         }
         self.has_seen(collection.number)?;
         match sweep::sweep(repo, own, &collection)? {
-            Swept::Done(deleted) => self.report.add(&deleted),
-            Swept::Over => return Ok(Attempt::Again),
-            Swept::Waiting(for_whom) => {
+            SweepOutcome::Done(deleted) => self.report.add(&deleted),
+            SweepOutcome::Over => return Ok(Attempt::Again),
+            SweepOutcome::Waiting(for_whom) => {
                 self.report.waiting_for = for_whom;
                 self.report.later = sizes(index.sight(), &collection.record.condemned);
             }
@@ -307,10 +307,10 @@ impl<'a> Collector<'a> {
     /// Writes what is needed of the packs that go. False when one of them turned out damaged.
     fn relocate(&mut self, own: SnapshotId, marked: &Marked, moving: &[PackId]) -> Result<bool> {
         let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
-        let bytes = plan.bytes_of(index, Fate::Move);
+        let bytes = plan.bytes_of(index, PackAction::Move);
         self.observer.notice(Event::Stage { name: "rewriting packs", unit: "packs" });
         self.observer.notice(Event::Expect { files: moving.len() as u64, bytes });
-        let mover = Mover { repo, index, plan, session: own, observer: self.observer, stop: self.stop };
+        let mover = Repacker { repo, index, plan, session: own, observer: self.observer, stop: self.stop };
         let moved = mover.run()?;
         if !moved.damaged.is_empty() {
             damage::write_down(repo, own, index, &moved.damaged)?;
@@ -353,7 +353,7 @@ fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {
 }
 
 /// How many of these packs are listed, and their bytes.
-pub(super) fn sizes(sight: &Sight, packs: &[PackId]) -> (u64, u64) {
+pub(super) fn sizes(sight: &RepoState, packs: &[PackId]) -> (u64, u64) {
     let packs: HashSet<&PackId> = packs.iter().collect();
     let found = sight.packs.iter().filter(|(id, _)| packs.contains(id));
     found.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + len))

@@ -8,7 +8,7 @@ use crate::model::records::Damaged;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 
 /// Writes down which packs are damaged: the next mark counts none of their copies.
 ///
@@ -32,7 +32,7 @@ pub(super) fn write_down(
 ///
 /// # Errors
 /// When the records cannot be read or removed.
-pub(super) fn end(repo: &Repository, sight: &Sight) -> Result<()> {
+pub(super) fn end(repo: &Repository, sight: &RepoState) -> Result<()> {
     if !sight.any_damage {
         return Ok(());
     }

@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::ops::gc::collect::{Collector, sizes};
-use crate::ops::gc::plan::Fate;
+use crate::ops::gc::plan::PackAction;
 use crate::ops::gc::sweep;
 use crate::repo::gc::peers;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 
 /// Looks at a repository that is changing before a dry run gives up.
 const LOOKS: usize = 8;
@@ -17,18 +17,18 @@ impl Collector<'_> {
     /// As [`crate::ops::gc::run`].
     pub(super) fn foresee(&mut self) -> Result<()> {
         for _ in 0..LOOKS {
-            let sight = Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
+            let sight = RepoState::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
             if !self.foresee_unfinished(&sight)? {
                 return Ok(());
             }
             let number = sight.gc_seen + 1;
             if let Some(marked) = self.mark(sight, None)? {
                 for (pack, account) in marked.index.packs().iter().zip(&marked.plan.packs) {
-                    if account.fate == Fate::Move {
+                    if account.fate == PackAction::Move {
                         self.report.packs_moved += 1;
                         self.report.bytes_written += pack.len.saturating_sub(account.dead) + account.grows;
                     }
-                    if account.fate != Fate::Keep {
+                    if account.fate != PackAction::Keep {
                         self.report.later.0 += 1;
                         self.report.later.1 += pack.len;
                     }
@@ -41,7 +41,7 @@ impl Collector<'_> {
     }
 
     /// What earlier collections left comes back first. False when it has to wait, and a run could do no more.
-    fn foresee_unfinished(&mut self, sight: &Sight) -> Result<bool> {
+    fn foresee_unfinished(&mut self, sight: &RepoState) -> Result<bool> {
         self.weigh(sight);
         for collection in &sight.unfinished {
             let others = peers::others(self.repo, None, false)?;

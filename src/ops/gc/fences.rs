@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model::entry::Time;
 use crate::ops::gc::collect::Collector;
 use crate::repo::snapshots;
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 /// Seconds that a fence stands, by the store's clock.
 const STANDS: i64 = 30 * 24 * 3600;
@@ -18,16 +18,16 @@ impl Collector<'_> {
     /// Removes those that have stood long enough. Where the store does not say when one was made, it stays.
     pub(super) fn remove_old_fences(&self, now: Time) -> Result<()> {
         let repo = self.repo;
-        let sessions = repo.storage().list(Area::Sessions)?;
+        let sessions = repo.storage().list(ObjectKind::Sessions)?;
         let mut removed = false;
-        for found in repo.storage().list(Area::Snapshots)? {
+        for found in repo.storage().list(ObjectKind::Snapshots)? {
             let old = found.modified.is_some_and(|at| now.sec.saturating_sub(at.sec) >= STANDS);
             if !old || sessions.iter().any(|session| session.name == found.name) {
                 continue;
             }
             match snapshots::fence(repo, &found) {
                 Ok(Some(_)) => {
-                    repo.storage().remove(Area::Snapshots, &found.name)?;
+                    repo.storage().remove(ObjectKind::Snapshots, &found.name)?;
                     repo.cache().drop_object(&found.name);
                     removed = true;
                 }
@@ -37,6 +37,6 @@ impl Collector<'_> {
                 Err(err) => return Err(err),
             }
         }
-        if removed { repo.storage().sync(Area::Snapshots) } else { Ok(()) }
+        if removed { repo.storage().sync(ObjectKind::Snapshots) } else { Ok(()) }
     }
 }

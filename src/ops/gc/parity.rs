@@ -12,8 +12,8 @@ use crate::ops::gc::Report;
 use crate::repo::pack::parity;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
-use crate::repo::sessions::session::Sight;
-use crate::storage::Area;
+use crate::repo::sessions::session::RepoState;
+use crate::storage::ObjectKind;
 
 /// Bytes of packs that one run reads to write what is missing: some seconds' work. `repair parity` has no such limit.
 const MOST: u64 = 1 << 30;
@@ -35,7 +35,7 @@ pub(super) fn tend(
     if sidecars.is_empty() && share == 0 {
         return Ok(());
     }
-    let sight = Sight::look(storage, repo.ring(), |_| Ok(()))?;
+    let sight = RepoState::look(storage, repo.ring(), |_| Ok(()))?;
     let packs: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
     // Where there is to be no parity it stays for what may need it still.
     let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !sight.damaged.contains(id);
@@ -45,7 +45,7 @@ pub(super) fn tend(
         report.parity_freed += len;
     }
     if report.parity_removed > 0 {
-        storage.sync(Area::Parity)?;
+        storage.sync(ObjectKind::Parity)?;
     }
     let has: HashSet<PackId> = sidecars.iter().map(|(id, _)| *id).collect();
     let lacks = |(id, len): &&(PackId, u64)| {

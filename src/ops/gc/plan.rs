@@ -18,7 +18,7 @@ const MANY_SMALL: usize = 32;
 
 /// What becomes of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum PackAction {
     /// It stays as it is.
     Keep,
     /// Nothing in it is needed.
@@ -29,8 +29,8 @@ pub(super) enum Fate {
 
 /// One pack's account.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Account {
-    pub(super) fate: Fate,
+pub(super) struct PackUsage {
+    pub(super) fate: PackAction,
     /// Stored bytes that hold nothing needed, about.
     pub(super) dead: u64,
     /// Bytes by which it grows when it moves, about.
@@ -42,7 +42,7 @@ pub(super) struct Account {
 /// The plan for all packs.
 pub(super) struct Plan {
     /// In the order of the index.
-    pub(super) packs: Vec<Account>,
+    pub(super) packs: Vec<PackUsage>,
     /// Rows of the copies that stay or move: one for each needed chunk.
     pub(super) kept: Bits,
     /// Delta blocks that are stored whole, and by how much they grow, about.
@@ -56,18 +56,18 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn with<'a>(&'a self, index: &'a Index, fate: Fate) -> impl Iterator<Item = &'a PackInfo> {
+    fn with<'a>(&'a self, index: &'a Index, fate: PackAction) -> impl Iterator<Item = &'a PackInfo> {
         let packs = index.packs().iter().zip(&self.packs);
         packs.filter(move |(_, account)| account.fate == fate).map(|(pack, _)| pack)
     }
 
     /// The packs with this fate.
-    pub(super) fn packs_of(&self, index: &Index, fate: Fate) -> Vec<PackId> {
+    pub(super) fn packs_of(&self, index: &Index, fate: PackAction) -> Vec<PackId> {
         self.with(index, fate).map(|pack| pack.id).collect()
     }
 
     /// Their bytes.
-    pub(super) fn bytes_of(&self, index: &Index, fate: Fate) -> u64 {
+    pub(super) fn bytes_of(&self, index: &Index, fate: PackAction) -> u64 {
         self.with(index, fate).map(|pack| pack.len).sum()
     }
 }
@@ -100,8 +100,8 @@ pub(super) fn plan(
         packs.push(account(index, number, (&kept, &marks.held), stays(pack))?);
     }
     for (at, grows) in &anew {
-        if let Some(pack) = packs.get_mut(at.pack as usize).filter(|pack| pack.fate != Fate::Drop) {
-            pack.fate = Fate::Move;
+        if let Some(pack) = packs.get_mut(at.pack as usize).filter(|pack| pack.fate != PackAction::Drop) {
+            pack.fate = PackAction::Move;
             pack.grows += grows;
         }
     }
@@ -116,8 +116,8 @@ pub(super) fn plan(
     Ok(Plan { packs, kept, anew, chosen, unused, whole })
 }
 
-fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable: bool) -> Result<Account> {
-    let stays = Account { fate: Fate::Keep, dead: 0, grows: 0, fixed: true };
+fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable: bool) -> Result<PackUsage> {
+    let stays = PackUsage { fate: PackAction::Keep, dead: 0, grows: 0, fixed: true };
     let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
     // Condemned ones have their own collection; damaged ones wait for repair.
     if pack.shunned || untouchable {
@@ -136,25 +136,28 @@ fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable
         fixed |= (pack.first + first as usize..).take(block.chunks.len()).any(|row| held.has(row));
         dead += f64::from(block.stored) * (1.0 - live as f64 / f64::from(block.plain.max(1)));
     }
-    let fate = if needed { Fate::Keep } else { Fate::Drop };
-    Ok(Account { fate, dead: dead.max(0.0) as u64, grows: 0, fixed })
+    let fate = if needed { PackAction::Keep } else { PackAction::Drop };
+    Ok(PackUsage { fate, dead: dead.max(0.0) as u64, grows: 0, fixed })
 }
 
 /// Moves packs, the deadest first, until what stays unused is within the limit. Returns what stays unused.
 fn choose(
     index: &Index,
-    packs: &mut [Account],
+    packs: &mut [PackUsage],
     live: &HashSet<SnapshotId>,
     limit: u64,
     budget: &mut u64,
 ) -> u64 {
-    let mut unused: u64 = packs.iter().filter(|pack| pack.fate == Fate::Keep).map(|pack| pack.dead).sum();
+    let mut unused: u64 =
+        packs.iter().filter(|pack| pack.fate == PackAction::Keep).map(|pack| pack.dead).sum();
     let mut candidates: Vec<usize> = (0..packs.len())
         .filter(|at| {
             let touchable =
                 index.packs().get(*at).is_some_and(|pack| !pack.shunned && !live.contains(&pack.session));
             touchable
-                && packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep && pack.dead > 0 && !pack.fixed)
+                && packs
+                    .get(*at)
+                    .is_some_and(|pack| pack.fate == PackAction::Keep && pack.dead > 0 && !pack.fixed)
         })
         .collect();
     let share = |at: &usize| {
@@ -171,7 +174,7 @@ fn choose(
             continue;
         }
         if let Some(pack) = packs.get_mut(at) {
-            pack.fate = Fate::Move;
+            pack.fate = PackAction::Move;
             unused -= pack.dead;
             *budget -= len;
         }
@@ -183,7 +186,7 @@ fn choose(
 /// reach is left to the next run.
 fn merge_small(
     index: &Index,
-    packs: &mut [Account],
+    packs: &mut [PackUsage],
     live: &HashSet<SnapshotId>,
     targets: &impl Fn(ChunkType) -> u64,
     budget: &mut u64,
@@ -196,7 +199,7 @@ fn merge_small(
                 && pack.len.saturating_mul(SMALL) < targets(kind)
         });
         let mut small: Vec<(u64, usize)> = small
-            .filter(|(at, _)| packs.get(*at).is_some_and(|pack| pack.fate == Fate::Keep && !pack.fixed))
+            .filter(|(at, _)| packs.get(*at).is_some_and(|pack| pack.fate == PackAction::Keep && !pack.fixed))
             .map(|(at, pack)| (pack.len, at))
             .collect();
         small.sort_unstable();
@@ -213,7 +216,7 @@ fn merge_small(
         *budget = left;
         for at in affordable {
             if let Some(pack) = packs.get_mut(at) {
-                pack.fate = Fate::Move;
+                pack.fate = PackAction::Move;
             }
         }
     }

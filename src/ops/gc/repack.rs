@@ -9,20 +9,20 @@ use crate::codec::chunk::block::SealedBlock;
 use crate::codec::pack::BlockRow;
 use crate::error;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::{ChunkId, SnapshotId};
-use crate::ops::gc::plan::{Fate, Plan};
+use crate::ops::gc::plan::{PackAction, Plan};
 use crate::progress::{Event, Observer};
 use crate::repo::index::catalog::PackInfo;
 use crate::repo::index::{BlockAt, Index};
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
-use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::pack_writer::Written;
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 /// What moving takes.
-pub(super) struct Mover<'a> {
+pub(super) struct Repacker<'a> {
     pub(super) repo: &'a Repository,
     pub(super) index: &'a Arc<Index>,
     pub(super) plan: &'a Plan,
@@ -40,11 +40,11 @@ pub(super) struct Moved {
     pub(super) read: u64,
 }
 
-impl Mover<'_> {
+impl Repacker<'_> {
     /// Writes what is needed of all packs that move, and waits until it is durable.
     pub(super) fn run(&self) -> Result<Moved> {
         // Blocks move as they are; few are packed again.
-        let effort = Effort { level: self.repo.config().level, harder: 0 };
+        let effort = CompressionPolicy { level: self.repo.config().level, harder: 0 };
         let stored = AtomicU64::new(0);
         // One for all packs: small ones may be many.
         let mut reader = BlockReader::new(self.repo)?;
@@ -52,10 +52,10 @@ impl Mover<'_> {
             let mut moved = Moved::default();
             // Dedup has been decided: an empty index lets everything through.
             let nothing = Arc::new(Index::default());
-            let mut sink = Sink::start(scope, self.repo, self.session, nothing, effort, &stored)?;
+            let mut sink = ChunkWriter::start(scope, self.repo, self.session, nothing, effort, &stored)?;
             let mut failed = None;
             for (at, pack) in self.index.packs().iter().enumerate() {
-                if self.plan.packs.get(at).is_none_or(|account| account.fate != Fate::Move) {
+                if self.plan.packs.get(at).is_none_or(|account| account.fate != PackAction::Move) {
                     continue;
                 }
                 if self.stop.load(Ordering::Relaxed) {
@@ -85,7 +85,13 @@ impl Mover<'_> {
         })
     }
 
-    fn pack(&self, at: u32, pack: &PackInfo, reader: &mut BlockReader, sink: &mut Sink<'_>) -> Result<()> {
+    fn pack(
+        &self,
+        at: u32,
+        pack: &PackInfo,
+        reader: &mut BlockReader,
+        sink: &mut ChunkWriter<'_>,
+    ) -> Result<()> {
         let mut plain = Vec::new();
         let kept = self.index.table(at)?;
         for (number, (row, first)) in (0..).zip(kept.blocks()) {
@@ -167,7 +173,7 @@ fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<
                 for copy in copies.iter().filter(|copy| !copy.shunned) {
                     let at = copy.location.block.pack as usize;
                     let Some(pack) = index.packs().get(at) else { continue };
-                    found.push((at, wrong_in(pack, Malformed::with(err.chain()))));
+                    found.push((at, wrong_in(pack, DecodeError::with(err.chain()))));
                 }
             }
             _ => {}
@@ -179,8 +185,8 @@ fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<
     Ok(found)
 }
 
-fn wrong_in(pack: &PackInfo, source: Malformed) -> Error {
-    Error::Damaged { what: Area::Packs.path(&pack.id.hex()), source }
+fn wrong_in(pack: &PackInfo, source: DecodeError) -> Error {
+    Error::Damaged { what: ObjectKind::Packs.path(&pack.id.hex()), source }
 }
 
 /// The kept ones of a block's chunks, and their bytes.
@@ -207,11 +213,11 @@ fn open(
 ) -> Result<Vec<u8>> {
     let name = pack.id.hex();
     let mut sealed = vec![0u8; row.stored as usize];
-    repo.storage().read_range(Area::Packs, &name, u64::from(row.offset), &mut sealed)?;
+    repo.storage().read_range(ObjectKind::Packs, &name, u64::from(row.offset), &mut sealed)?;
     let mut scratch = sealed.clone();
     let prefix = reader.prefix_of(index, pack.kind, row)?;
     let opened = reader.open(pack.kind, row, &prefix, &mut scratch, plain);
-    opened.map_err(Error::damaged(Area::Packs.path(&name)))?;
+    opened.map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(sealed)
 }
 

@@ -7,21 +7,21 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::{PackId, SnapshotId};
 use crate::ops::gc::mark::Marker;
-use crate::repo::gc::peers::Other;
+use crate::repo::gc::peers::Peer;
 use crate::repo::gc::{peers, roots};
 use crate::repo::index::{Copy, Index};
 use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record;
-use crate::repo::sessions::gc_record::Collection;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::gc_record::GcRun;
+use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots::trash;
-use crate::repo::snapshots::trash::Entry;
-use crate::storage::Area;
+use crate::repo::snapshots::trash::TrashEntry;
+use crate::storage::ObjectKind;
 
 /// How a sweep ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Swept {
+pub(super) enum SweepOutcome {
     /// All of it is gone, but for what was rescued.
     Done(Deleted),
     /// These might still need some of it.
@@ -43,10 +43,10 @@ pub(super) struct Deleted {
 ///
 /// # Errors
 /// When the store cannot be looked at.
-pub(super) fn waits_for(repo: &Repository, others: &[Other], number: u64) -> Result<Vec<String>> {
+pub(super) fn waits_for(repo: &Repository, others: &[Peer], number: u64) -> Result<Vec<String>> {
     let distrust = repo.storage().distrust()?;
     let waiting = others.iter().filter(|other| !other.dead && (distrust.is_some() || other.gc_seen < number));
-    let waiting: Vec<String> = waiting.map(Other::describe).collect();
+    let waiting: Vec<String> = waiting.map(Peer::describe).collect();
     if let Some(kind) = distrust.filter(|_| !waiting.is_empty()) {
         repo.warn(format!(
             "the repository lies on {kind}: nothing is deleted there while anybody else is at work"
@@ -56,12 +56,12 @@ pub(super) fn waits_for(repo: &Repository, others: &[Other], number: u64) -> Res
 }
 
 /// Sweeps one collection, whoever published it.
-pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &Collection) -> Result<Swept> {
+pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &GcRun) -> Result<SweepOutcome> {
     let number = collection.number;
     let others = peers::others(repo, Some(&own), true)?;
     let waiting = waits_for(repo, &others, number)?;
     if !waiting.is_empty() {
-        return Ok(Swept::Waiting(waiting));
+        return Ok(SweepOutcome::Waiting(waiting));
     }
     // C4: whoever is dead is fenced before anything is deleted. Who comes now sees this collection.
     peers::bury_dead(repo, &others, own, number)?;
@@ -69,7 +69,7 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &Collection)
     // C4: only now is it known that what was rescued was looked for while the collection stood. Whoever slept through
     // its end would find its packs in use; whoever is put to sleep from here on deletes what all others do.
     if !gc_record::stands(repo.storage(), repo.ring(), collection)? {
-        return Ok(Swept::Over);
+        return Ok(SweepOutcome::Over);
     }
     purge(repo, own, collection, &others)?;
     let gone: Vec<PackId> =
@@ -80,7 +80,7 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &Collection)
     if let Some(view) = repo.view() {
         view.drop_tables(gone.iter());
     }
-    Ok(Swept::Done(deleted))
+    Ok(SweepOutcome::Done(deleted))
 }
 
 /// Deletes packs, durably.
@@ -89,22 +89,22 @@ fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
     if gone.is_empty() {
         return Ok(deleted);
     }
-    let listed = repo.storage().list(Area::Packs)?;
+    let listed = repo.storage().list(ObjectKind::Packs)?;
     let names: Vec<String> = gone.iter().map(PackId::hex).collect();
-    objects::remove_all(repo.storage(), Area::Packs, &names)?;
+    objects::remove_all(repo.storage(), ObjectKind::Packs, &names)?;
     for name in &names {
         if let Ok(at) = listed.binary_search_by(|found| found.name.as_str().cmp(name)) {
             deleted.packs += 1;
             deleted.bytes += listed.get(at).map_or(0, |found| found.len);
         }
     }
-    repo.storage().sync(Area::Packs)?;
+    repo.storage().sync(ObjectKind::Packs)?;
     Ok(deleted)
 }
 
 /// Every condemned pack with a chunk that a root needs which the collection did not mark from, and of which there is
 /// no copy elsewhere. Never a choice among condemned copies: two sweepers must come to the same.
-pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashSet<PackId>> {
+pub(super) fn rescue(repo: &Repository, collection: &GcRun) -> Result<HashSet<PackId>> {
     let record = &collection.record;
     let purged: HashSet<(SnapshotId, SnapshotId)> = record.purged.iter().copied().collect();
     let marked: HashSet<&SnapshotId> = record.roots.iter().collect();
@@ -122,7 +122,7 @@ pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashS
     if new.is_empty() {
         return Ok(rescued);
     }
-    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
     let index = Arc::new(Index::load(repo, sight)?);
     let mut marker = Marker::new(repo, &index)?;
     for root in &new {
@@ -150,12 +150,13 @@ pub(super) fn rescue(repo: &Repository, collection: &Collection) -> Result<HashS
 }
 
 /// C5: purged entries go. A writer that is still there must not commit its purged snapshot once more.
-fn purge(repo: &Repository, own: SnapshotId, collection: &Collection, others: &[Other]) -> Result<()> {
+fn purge(repo: &Repository, own: SnapshotId, collection: &GcRun, others: &[Peer]) -> Result<()> {
     let at_work: HashSet<SnapshotId> = others.iter().map(|other| other.id).collect();
     for (id, _) in collection.record.purged.iter().filter(|(id, _)| at_work.contains(id)) {
         peers::close_name(repo, id, own, collection.number)?;
     }
-    let entries = collection.record.purged.iter().map(|(id, by)| Entry { id: *id, by: *by, at: None }.name());
-    objects::remove_all(repo.storage(), Area::Trash, &entries.collect::<Vec<_>>())?;
-    if collection.record.purged.is_empty() { Ok(()) } else { repo.storage().sync(Area::Trash) }
+    let entries =
+        collection.record.purged.iter().map(|(id, by)| TrashEntry { id: *id, by: *by, at: None }.name());
+    objects::remove_all(repo.storage(), ObjectKind::Trash, &entries.collect::<Vec<_>>())?;
+    if collection.record.purged.is_empty() { Ok(()) } else { repo.storage().sync(ObjectKind::Trash) }
 }

@@ -3,14 +3,14 @@
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::ops::gc::collect::Collector;
-use crate::repo::snapshots::trash::Entry;
-use crate::storage::Area;
+use crate::repo::snapshots::trash::TrashEntry;
+use crate::storage::ObjectKind;
 
 impl Collector<'_> {
     /// Entries that are purged, and those that stay roots.
-    pub(super) fn divide(&self, trash: &[Entry]) -> Result<(Vec<Entry>, Vec<Entry>)> {
+    pub(super) fn divide(&self, trash: &[TrashEntry]) -> Result<(Vec<TrashEntry>, Vec<TrashEntry>)> {
         let (now, window) = (self.now_there()?, self.repo.config().undelete_window);
-        let outlived = |entry: &Entry| entry.age(now).is_some_and(|age| age >= window);
+        let outlived = |entry: &TrashEntry| entry.age(now).is_some_and(|age| age >= window);
         Ok(trash.iter().copied().partition(|entry| self.options.empty_trash || outlived(entry)))
     }
 
@@ -19,7 +19,7 @@ impl Collector<'_> {
     pub(super) fn now_there(&self) -> Result<Time> {
         let Some(session) = &self.session else { return Ok(Time::now()) };
         session.beat()?;
-        let listed = self.repo.storage().list(Area::Sessions)?;
+        let listed = self.repo.storage().list(ObjectKind::Sessions)?;
         let beat = format!("{}.beat", session.id);
         let found = listed.into_iter().find(|found| found.name == beat);
         Ok(found.and_then(|found| found.modified).unwrap_or_else(Time::now))

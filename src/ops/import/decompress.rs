@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::codec::chunk::compress;
 use crate::codec::gzip;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::progress::{Event, Observer};
 use crate::util::threads;
 
@@ -30,7 +30,7 @@ pub(super) fn plain<'a>(
     input: Box<dyn Read + Send>,
     stop: &Arc<AtomicBool>,
     observer: &'a dyn Observer,
-) -> Result<Ahead<'a>> {
+) -> Result<DecompressThread<'a>> {
     let (out, pieces) = bounded(AHEAD);
     let taken = Arc::<AtomicU64>::default();
     let input = Counted { input, taken: Arc::clone(&taken) };
@@ -39,7 +39,14 @@ pub(super) fn plain<'a>(
         // Nobody listens when the import was interrupted.
         Err(err) => drop(out.send(Err(err))),
     })?;
-    Ok(Ahead { pieces, piece: Cursor::new(Vec::new()), stop: Arc::clone(stop), observer, taken, told: 0 })
+    Ok(DecompressThread {
+        pieces,
+        piece: Cursor::new(Vec::new()),
+        stop: Arc::clone(stop),
+        observer,
+        taken,
+        told: 0,
+    })
 }
 
 /// Counts what is read of an archive.
@@ -79,7 +86,7 @@ fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
 }
 
 fn bad(why: String) -> io::Error {
-    io::Error::other(Error::Archive { what: "the archive".into(), source: Malformed::with(why) })
+    io::Error::other(Error::Archive { what: "the archive".into(), source: DecodeError::with(why) })
 }
 
 fn pump(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
@@ -101,7 +108,7 @@ fn pump(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
 }
 
 /// Plain bytes that another thread has read.
-pub(super) struct Ahead<'a> {
+pub(super) struct DecompressThread<'a> {
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: Cursor<Vec<u8>>,
     stop: Arc<AtomicBool>,
@@ -111,7 +118,7 @@ pub(super) struct Ahead<'a> {
     told: u64,
 }
 
-impl Ahead<'_> {
+impl DecompressThread<'_> {
     fn tell(&mut self) {
         let taken = self.taken.load(Ordering::Relaxed);
         self.observer.notice(Event::Input { bytes: taken.saturating_sub(self.told) });
@@ -119,7 +126,7 @@ impl Ahead<'_> {
     }
 }
 
-impl Read for Ahead<'_> {
+impl Read for DecompressThread<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.piece.read(out)?;

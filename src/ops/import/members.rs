@@ -13,12 +13,12 @@ use crate::codec::tree::stored_xattrs;
 use crate::error;
 use crate::error::{Error, Result};
 use crate::fs::ownership;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{
     Content, Kind, MAX_NESTING, MAX_PATH, Meta, Part, Time, Xattr, XattrValue, check_name, check_xattrs,
 };
 use crate::ops::import::out::Out;
-use crate::ops::import::take::Work;
+use crate::ops::import::take::ImportJob;
 use crate::ops::import::tree::{Names, Node, Tree, no_tree};
 use crate::progress::Event;
 
@@ -38,8 +38,8 @@ pub(super) struct Place<'a> {
 }
 
 /// Takes an archive into a tree.
-pub(super) struct Intake<'a, 'scope> {
-    work: Work<'a>,
+pub(super) struct MemberReader<'a, 'scope> {
+    work: ImportJob<'a>,
     pub(super) out: Out<'scope>,
     pub(super) tree: Tree,
     /// Bytes read of files.
@@ -51,8 +51,8 @@ pub(super) struct Intake<'a, 'scope> {
     buffer: Vec<u8>,
 }
 
-impl<'a, 'scope> Intake<'a, 'scope> {
-    pub(super) fn new(work: Work<'a>, out: Out<'scope>, mut tree: Tree) -> Self {
+impl<'a, 'scope> MemberReader<'a, 'scope> {
+    pub(super) fn new(work: ImportJob<'a>, out: Out<'scope>, mut tree: Tree) -> Self {
         tree.begin();
         let (problems, names, buffer) = (Vec::new(), HashMap::new(), Vec::new());
         Self { work, out, tree, read: 0, problems, weight: 0, names, buffer }
@@ -91,7 +91,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
         self.problems.push((path.to_vec(), why));
     }
 
-    fn check_weight(&self) -> Result<(), Malformed> {
+    fn check_weight(&self) -> Result<(), DecodeError> {
         let most = self.work.memory;
         if self.tree.weight + self.weight <= most {
             return Ok(());
@@ -100,7 +100,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
             "names and metadata of the archive so far take more than {} MiB of memory, which is half of what there is",
             most >> 20
         );
-        Err(Malformed::with(why))
+        Err(DecodeError::with(why))
     }
 
     fn member<R: Read>(&mut self, found: Found, reader: &mut Reader<R>, place: Place<'_>) -> Result<()> {
@@ -112,7 +112,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
             // The place itself, which every archive of `.` begins with: a snapshot's root has no metadata.
             return match member.node {
                 TarNode::Dir => Ok(()),
-                _ => Err(bad(path, Malformed::because("a member without a name"))),
+                _ => Err(bad(path, DecodeError::because("a member without a name"))),
             };
         }
         let names = (place.of)(names);
@@ -203,7 +203,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
     ) -> Result<Content> {
         let mut list = ListBuilder::default();
         let Some(segments) = segments else {
-            self.cut(&mut Body(reader), &mut list)?;
+            self.cut(&mut ContentStream(reader), &mut list)?;
             return self.finish(list);
         };
         let mut at = 0;
@@ -212,7 +212,7 @@ impl<'a, 'scope> Intake<'a, 'scope> {
             if offset > at {
                 self.push(&mut list, Part::Hole { len: offset - at })?;
             }
-            self.cut(&mut Body(reader).take(len), &mut list)?;
+            self.cut(&mut ContentStream(reader).take(len), &mut list)?;
             at = offset + len;
         }
         self.finish(list)
@@ -271,21 +271,21 @@ impl<'a, 'scope> Intake<'a, 'scope> {
     }
 }
 
-fn bad(path: &[u8], source: Malformed) -> Error {
+fn bad(path: &[u8], source: DecodeError) -> Error {
     let what = if path.is_empty() { "the archive".into() } else { String::from_utf8_lossy(path) };
     Error::Archive { what: what.into_owned(), source }
 }
 
 /// The content of a member as a stream; its errors keep what they say.
-struct Body<'r, R>(&'r mut Reader<R>);
+struct ContentStream<'r, R>(&'r mut Reader<R>);
 
-impl<R: Read> Read for Body<'_, R> {
+impl<R: Read> Read for ContentStream<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(out).map_err(std::io::Error::other)
     }
 }
 
-/// The error that `Body` has wrapped.
+/// The error that `ContentStream` has wrapped.
 fn told(err: std::io::Error) -> Error {
     match err.downcast::<Error>() {
         Ok(err) => err,
@@ -293,12 +293,12 @@ fn told(err: std::io::Error) -> Error {
     }
 }
 
-fn kind(node: &TarNode) -> Result<Kind, Malformed> {
+fn kind(node: &TarNode) -> Result<Kind, DecodeError> {
     Ok(match node {
-        TarNode::File | TarNode::HardLink(_) => return Err(Malformed::because("a file without content")),
+        TarNode::File | TarNode::HardLink(_) => return Err(DecodeError::because("a file without content")),
         TarNode::Dir => no_tree(),
         TarNode::Symlink(target) if target.is_empty() || target.contains(&0) || target.len() > MAX_TARGET => {
-            return Err(Malformed::because("a link with a target that no link can have"));
+            return Err(DecodeError::because("a link with a target that no link can have"));
         }
         TarNode::Symlink(target) => Kind::Symlink { target: target.clone() },
         TarNode::Fifo => Kind::Fifo,
@@ -308,7 +308,7 @@ fn kind(node: &TarNode) -> Result<Kind, Malformed> {
 }
 
 impl Place<'_> {
-    fn names_of(&self, path: &[u8]) -> Result<Names, Malformed> {
+    fn names_of(&self, path: &[u8]) -> Result<Names, DecodeError> {
         let mut path = path;
         while self.from_beside && path.starts_with(b"../") {
             path = path.get(3..).unwrap_or(path);
@@ -319,20 +319,20 @@ impl Place<'_> {
 
 /// Names from the root down. A slash in front and `.` mean nothing; `..` is refused, as is what no file can be
 /// called.
-pub(super) fn names_of(path: &[u8]) -> Result<Names, Malformed> {
+pub(super) fn names_of(path: &[u8]) -> Result<Names, DecodeError> {
     let mut names = Vec::new();
     for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
         if name == b".." {
-            return Err(Malformed::because("a path with `..` leads outside"));
+            return Err(DecodeError::because("a path with `..` leads outside"));
         }
         check_name(name)?;
         names.push(name.to_vec());
     }
     if names.len() >= MAX_NESTING {
-        return Err(Malformed::because("too many directories inside one another"));
+        return Err(DecodeError::because("too many directories inside one another"));
     }
     if names.iter().map(|name| name.len() + 1).sum::<usize>() > MAX_PATH {
-        return Err(Malformed::because("a path of absurd length"));
+        return Err(DecodeError::because("a path of absurd length"));
     }
     Ok(names)
 }

@@ -23,7 +23,7 @@ use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::ops::import::members::Place;
-use crate::ops::import::take::{Record, Work};
+use crate::ops::import::take::{ImportJob, Record};
 use crate::ops::import::tree::{Names, Tree};
 use crate::progress::Observer;
 use crate::repo::repository::Repository;
@@ -91,7 +91,7 @@ pub fn run(
         level: options.level,
     };
     let memory = options.memory.unwrap_or_else(half_of_memory);
-    let work = Work { repo, observer, stop, memory, dry_run: options.dry_run };
+    let work = ImportJob { repo, observer, stop, memory, dry_run: options.dry_run };
     let place = Place { of: &place, from_beside: false };
     let (taken, _) = work.take(archive, Tree::default(), place, &record)?;
     let seconds = clock.elapsed().as_secs_f64();

@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
-use crate::repo::write::chunk_writer::Sink;
+use crate::repo::write::chunk_writer::ChunkWriter;
 
 /// Takes chunks, each once however often it is offered.
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(super) enum Out<'scope> {
     /// Stores them.
-    Sink(Sink<'scope>),
+    Writer(ChunkWriter<'scope>),
     /// Counts what would be stored.
     Dry { index: Arc<Index>, seen: HashSet<ChunkId>, added: u64 },
 }
@@ -26,7 +26,7 @@ impl Out<'_> {
 
     pub(super) fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
         match self {
-            Self::Sink(sink) => sink.put(kind, id, plain).map(|_| ()),
+            Self::Writer(sink) => sink.put(kind, id, plain).map(|_| ()),
             Self::Dry { index, seen, added } => {
                 if index.find(kind, &id)?.is_none() && seen.insert(id) {
                     *added += plain.len() as u64;
@@ -47,7 +47,7 @@ impl Out<'_> {
     pub(super) fn finish<T>(self, work: Result<T>) -> Result<(T, u64)> {
         match self {
             Self::Dry { added, .. } => work.map(|done| (done, added)),
-            Self::Sink(sink) => {
+            Self::Writer(sink) => {
                 let added = sink.added();
                 match (work, sink.finish()) {
                     // A sink that failed says so itself; whoever fed it only noticed.

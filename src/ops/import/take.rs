@@ -12,15 +12,15 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest, SnapshotKind};
 use crate::model::records::SessionKind;
 use crate::ops::import::decompress;
-use crate::ops::import::members::{Intake, Place};
+use crate::ops::import::members::{MemberReader, Place};
 use crate::ops::import::out::Out;
 use crate::ops::import::tree::Tree;
 use crate::progress::Observer;
 use crate::repo::commit::reachability;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{Session, Sight};
-use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::sessions::session::{RepoState, Session};
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::{commit, snapshots};
 use crate::util::host;
 
@@ -38,7 +38,7 @@ pub(super) struct Record {
 }
 
 /// What became of an archive.
-pub(super) struct Taken {
+pub(super) struct ImportedArchive {
     /// None in a dry run.
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) counts: Counts,
@@ -54,7 +54,7 @@ struct Stored {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
+pub(super) struct ImportJob<'a> {
     pub(super) repo: &'a Repository,
     pub(super) observer: &'a dyn Observer,
     pub(super) stop: &'a Arc<AtomicBool>,
@@ -63,7 +63,7 @@ pub(super) struct Work<'a> {
     pub(super) dry_run: bool,
 }
 
-impl Work<'_> {
+impl ImportJob<'_> {
     /// Reads an archive on top of a tree, which is that of the record's parent, and commits.
     pub(super) fn take(
         &self,
@@ -71,10 +71,10 @@ impl Work<'_> {
         base: Tree,
         place: Place<'_>,
         record: &Record,
-    ) -> Result<(Taken, Tree)> {
+    ) -> Result<(ImportedArchive, Tree)> {
         let repo = self.repo;
         let (session, sight) = match self.dry_run {
-            true => (None, Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?),
+            true => (None, RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?),
             false => {
                 Session::open(repo, SessionKind::Writer).map(|(session, sight)| (Some(session), sight))?
             }
@@ -93,7 +93,7 @@ impl Work<'_> {
         if let Some(session) = session {
             snapshot = Some(commit::commit(repo, session, &manifest(record, root, counts))?);
         }
-        Ok((Taken { snapshot, counts, problems }, tree))
+        Ok((ImportedArchive { snapshot, counts, problems }, tree))
     }
 
     /// W2: what the tree in memory refers to was found under earlier sessions.
@@ -130,20 +130,20 @@ impl Work<'_> {
         let repo = self.repo;
         let input = decompress::plain(archive, self.stop, self.observer)?;
         let stored = AtomicU64::new(0);
-        let effort = Effort { level: level.unwrap_or(repo.config().level), harder: 0 };
+        let effort = CompressionPolicy { level: level.unwrap_or(repo.config().level), harder: 0 };
         let mut done = std::thread::scope(|scope| {
             let out = match session {
                 Some(session) => {
-                    Out::Sink(Sink::start(scope, repo, session, Arc::clone(index), effort, &stored)?)
+                    Out::Writer(ChunkWriter::start(scope, repo, session, Arc::clone(index), effort, &stored)?)
                 }
                 None => Out::dry(Arc::clone(index)),
             };
-            let mut intake = Intake::new(*self, out, base);
+            let mut intake = MemberReader::new(*self, out, base);
             let taken = intake.archive(input, place).and_then(|()| {
-                let Intake { tree, out, .. } = &mut intake;
+                let MemberReader { tree, out, .. } = &mut intake;
                 tree.store(repo.namer(), &mut |bytes| out.put_tree(repo, bytes))
             });
-            let Intake { tree, out, problems, read, .. } = intake;
+            let MemberReader { tree, out, problems, read, .. } = intake;
             let ((root, counts), added) = out.finish(taken)?;
             let counts =
                 Counts { bytes_read: read, bytes_added: added, errors: problems.len() as u64, ..counts };

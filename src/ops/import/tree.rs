@@ -5,10 +5,10 @@ use std::collections::btree_map::Iter;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::codec::crypto::hash::Namer;
+use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::tree::dir::DirBuilder;
 use crate::error::Result;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Entry, Kind, Meta, Part, Xattr, XattrValue, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
@@ -119,8 +119,8 @@ impl Tree {
 
     /// Adds an entry; a later one replaces an earlier one. Directories above that nobody has told of are made up.
     /// True if it took the place of a directory with something in it.
-    pub(super) fn insert(&mut self, names: &Names, mut node: Node) -> Result<bool, Malformed> {
-        let nameless = Malformed::because("an entry without a name");
+    pub(super) fn insert(&mut self, names: &Names, mut node: Node) -> Result<bool, DecodeError> {
+        let nameless = DecodeError::because("an entry without a name");
         let (name, above) = names.split_last().ok_or(nameless)?;
         node.round = self.round;
         let dir = self.dir(above)?;
@@ -142,8 +142,8 @@ impl Tree {
     }
 
     /// Adds another name of an entry. True as of [`Self::insert`].
-    pub(super) fn link(&mut self, names: &Names, to: &Names) -> Result<bool, Malformed> {
-        let bad = |what: &str| Malformed::with(format!("a hard link to {}, {what}", shown(to)));
+    pub(super) fn link(&mut self, names: &Names, to: &Names) -> Result<bool, DecodeError> {
+        let bad = |what: &str| DecodeError::with(format!("a hard link to {}, {what}", shown(to)));
         match self.get(to) {
             None => return Err(bad("which is not there")),
             Some(target) if target.is_dir() => return Err(bad("which is a directory")),
@@ -174,7 +174,7 @@ impl Tree {
 
     /// The directory of these names. What is no directory is in the way, unless an earlier archive had it: there it has
     /// become one since.
-    fn dir(&mut self, names: &[Vec<u8>]) -> Result<&mut Node, Malformed> {
+    fn dir(&mut self, names: &[Vec<u8>]) -> Result<&mut Node, DecodeError> {
         let Self { root, round, weight, .. } = self;
         let mut dir = Arc::make_mut(root);
         for (depth, name) in names.iter().enumerate() {
@@ -182,7 +182,7 @@ impl Tree {
                 Some(node) if node.is_dir() => false,
                 Some(node) if node.round == *round => {
                     let way = names.get(..=depth).unwrap_or(names);
-                    return Err(Malformed::with(format!(
+                    return Err(DecodeError::with(format!(
                         "it lies below {}, which is no directory",
                         shown(way)
                     )));
@@ -196,7 +196,7 @@ impl Tree {
                 dir.below.insert(name.as_slice().into(), Arc::new(passage));
             }
             let next = dir.below.get_mut(name.as_slice());
-            dir = next.map(Arc::make_mut).ok_or(Malformed::because("a directory that is not there"))?;
+            dir = next.map(Arc::make_mut).ok_or(DecodeError::because("a directory that is not there"))?;
         }
         Ok(dir)
     }
@@ -204,7 +204,7 @@ impl Tree {
     /// Stores the directories from the bottom up; also how much there is.
     pub(super) fn store(
         &self,
-        namer: &Namer,
+        namer: &ChunkHasher,
         put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
     ) -> Result<(ChunkId, Counts)> {
         let links = self.links(namer);
@@ -244,7 +244,7 @@ impl Tree {
     }
 
     /// What the format calls each group: by its first path, as a backup does. A group of one is none.
-    fn links(&self, namer: &Namer) -> HashMap<u64, u64> {
+    fn links(&self, namer: &ChunkHasher) -> HashMap<u64, u64> {
         let mut found: HashMap<u64, (u64, u64)> = HashMap::new();
         let mut path = Vec::new();
         let mut ends = Vec::new();
@@ -273,7 +273,7 @@ impl Tree {
 /// Ends the innermost directory and puts it into the one above.
 fn close(
     open: &mut Vec<(Option<Entry>, DirBuilder)>,
-    namer: &Namer,
+    namer: &ChunkHasher,
     put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
 ) -> Result<()> {
     let Some((entry, builder)) = open.pop() else { return Ok(()) };

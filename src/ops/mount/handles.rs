@@ -7,7 +7,7 @@ use crate::model::entry::Content;
 use crate::model::id::SnapshotId;
 use crate::ops::mount::inodes::Dir;
 use crate::ops::mount::virtual_dirs::Child;
-use crate::repo::random::random_reader::Pace;
+use crate::repo::random::random_reader::ReadAhead;
 
 /// One thing that is open.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct OpenFile {
     pub(super) snapshot: SnapshotId,
     pub(super) size: u64,
     pub(super) content: Content,
-    pub(super) pace: Pace,
+    pub(super) pace: ReadAhead,
     /// The directory that it was opened in, and its name: for people.
     pub(super) parent: u64,
     pub(super) name: Vec<u8>,

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::codec::crypto::hash::Namer;
+use crate::codec::crypto::hash::ChunkHasher;
 use crate::model::entry::Entry;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::mount::virtual_dirs::Virtual;
@@ -17,10 +17,10 @@ const FIRST: u64 = 1 << 10;
 
 /// Makes numbers.
 #[derive(Debug)]
-pub(super) struct Numbers(Namer);
+pub(super) struct Numbers(ChunkHasher);
 
 impl Numbers {
-    pub(super) fn new(namer: &Namer) -> Self {
+    pub(super) fn new(namer: &ChunkHasher) -> Self {
         Self(namer.clone())
     }
 

@@ -7,8 +7,8 @@ use crate::model::entry::Kind;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::repo::random::dir_lookup;
-use crate::repo::random::random_reader::SharedReader;
-use crate::repo::walk::dir_reader::Budget;
+use crate::repo::random::random_reader::RandomReader;
+use crate::repo::walk::dir_reader::WalkLimits;
 
 /// Snapshots with more entries are not gone through for this: of their linked files it is said that they have two names,
 /// which is what programs want to know.
@@ -26,7 +26,7 @@ pub(super) struct Links(Mutex<Vec<(SnapshotId, Arc<Names>)>>);
 
 impl Links {
     /// How many names the file of this label has; at least two.
-    pub(super) fn of(&self, reader: &SharedReader, id: &SnapshotId, manifest: &Manifest, link: u64) -> u32 {
+    pub(super) fn of(&self, reader: &RandomReader, id: &SnapshotId, manifest: &Manifest, link: u64) -> u32 {
         let counts = &manifest.counts;
         let files =
             [counts.files_new, counts.files_changed, counts.files_unchanged, counts.dirs, counts.others];
@@ -48,9 +48,9 @@ impl Links {
 }
 
 /// Names in what can be read.
-fn count(reader: &SharedReader, manifest: &Manifest) -> Names {
+fn count(reader: &RandomReader, manifest: &Manifest) -> Names {
     let mut names = Names::new();
-    let mut budget = Budget::of(&manifest.counts);
+    let mut budget = WalkLimits::of(&manifest.counts);
     let mut todo: Vec<ChunkId> = vec![manifest.root];
     while let Some(tree) = todo.pop() {
         let read = dir_lookup::each_from(reader, &tree, 0, &mut |_, entry| {

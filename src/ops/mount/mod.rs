@@ -26,10 +26,10 @@ use crate::model::entry::{Entry, Time};
 use crate::model::manifest::Manifest;
 use crate::progress::{Event, Observer};
 use crate::repo::random::dir_lookup;
-use crate::repo::random::random_reader::SharedReader;
+use crate::repo::random::random_reader::RandomReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots::filter::Selection;
+use crate::repo::snapshots::filter::SnapshotFilter;
 
 pub use attributes::{Attributes, Type};
 pub use inodes::TOP;
@@ -38,7 +38,7 @@ pub use read::{List, Listed};
 use handles::Handles;
 use inodes::{Dir, Inodes, Known, Numbers};
 use links::Links;
-use snapshot_list::{Shown, Watch};
+use snapshot_list::{SnapshotList, SnapshotWatcher};
 use virtual_dirs::{Child, Virtual};
 
 /// After so long without a call the index and all that is kept are let go of.
@@ -50,7 +50,7 @@ const TOLD: usize = 1000;
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Which snapshots.
-    pub selection: Selection,
+    pub selection: SnapshotFilter,
     /// Owners by number, not by name.
     pub numeric_ids: bool,
     /// Others than who mounts it may enter, as far as modes let them.
@@ -59,7 +59,7 @@ pub struct Options {
 
 /// Why something cannot be done; what the system has numbers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum FsError {
     /// There is no such name.
     NoEntry,
     /// What is not a directory is taken for one.
@@ -79,7 +79,7 @@ pub enum Fault {
 }
 
 /// A result with it.
-pub type Answer<T> = std::result::Result<T, Fault>;
+pub type FsResult<T> = std::result::Result<T, FsError>;
 
 /// Snapshots as a file system. All calls may come from any thread.
 pub struct Mount {
@@ -92,12 +92,12 @@ pub struct Mount {
     begun: Instant,
     /// Milliseconds after `begun` of the last call.
     used: AtomicU64,
-    watch: Mutex<Watch>,
+    watch: Mutex<SnapshotWatcher>,
     inodes: Mutex<Inodes>,
     handles: Handles,
     links: Links,
     told: Mutex<HashSet<(Vec<u8>, String)>>,
-    reader: SharedReader,
+    reader: RandomReader,
     reading: Arc<ReadSession>,
 }
 
@@ -118,12 +118,12 @@ impl Mount {
             opened: Time::now(),
             begun: Instant::now(),
             used: AtomicU64::new(0),
-            watch: Mutex::new(Watch::new(options.selection, patience)),
+            watch: Mutex::new(SnapshotWatcher::new(options.selection, patience)),
             inodes: Mutex::new(Inodes::new()),
             handles: Handles::default(),
             links: Links::default(),
             told: Mutex::default(),
-            reader: SharedReader::new(&reading)?,
+            reader: RandomReader::new(&reading)?,
             reading,
         };
         mount.look(true)?;
@@ -166,17 +166,17 @@ impl Mount {
     ///
     /// # Errors
     /// `NoEntry`, `NotDir`, or as the others.
-    pub fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Attributes> {
+    pub fn lookup(&self, parent: u64, name: &[u8]) -> FsResult<Attributes> {
         self.call();
         let (dir, above) = self.directory(parent)?;
         let Some(dir) = dir else {
             let shown = self.shown()?;
-            let name = std::str::from_utf8(name).map_err(|_| Fault::NoEntry)?;
-            let child = above.child(name, &shown).ok_or(Fault::NoEntry)?;
+            let name = std::str::from_utf8(name).map_err(|_| FsError::NoEntry)?;
+            let child = above.child(name, &shown).ok_or(FsError::NoEntry)?;
             return self.introduce(parent, name, &child, &shown, true);
         };
         let found = self.told(|| self.path(dir.ino), dir_lookup::find(&self.reader, &dir.tree, name))?;
-        let (place, entry) = found.ok_or(Fault::NoEntry)?;
+        let (place, entry) = found.ok_or(FsError::NoEntry)?;
         self.introduce_entry(&dir, place, &entry)
     }
 
@@ -189,9 +189,9 @@ impl Mount {
     ///
     /// # Errors
     /// `Stale`, or as the others.
-    pub fn attributes(&self, ino: u64) -> Answer<Attributes> {
+    pub fn attributes(&self, ino: u64) -> FsResult<Attributes> {
         self.call();
-        let known = self.known().known(ino).ok_or(Fault::Stale)?;
+        let known = self.known().known(ino).ok_or(FsError::Stale)?;
         match known {
             Known::Virtual(what) => Ok(self.of_virtual(ino, &what)),
             Known::Root(snapshot) => Ok(self.of_root(ino, &snapshot.manifest)),
@@ -206,18 +206,18 @@ impl Mount {
     ///
     /// # Errors
     /// `Invalid` when it is none, or as the others.
-    pub fn readlink(&self, ino: u64) -> Answer<Vec<u8>> {
+    pub fn readlink(&self, ino: u64) -> FsResult<Vec<u8>> {
         self.call();
-        let known = self.known().known(ino).ok_or(Fault::Stale)?;
+        let known = self.known().known(ino).ok_or(FsError::Stale)?;
         match known {
             Known::Virtual(what) => match &*what {
                 Virtual::Link(target) => Ok(target.clone().into_bytes()),
-                _ => Err(Fault::Invalid),
+                _ => Err(FsError::Invalid),
             },
-            Known::Root(_) => Err(Fault::Invalid),
+            Known::Root(_) => Err(FsError::Invalid),
             Known::Entry(dir, place) => match &self.entry(&dir, place)?.kind {
                 crate::model::entry::Kind::Symlink { target } => Ok(target.clone()),
-                _ => Err(Fault::Invalid),
+                _ => Err(FsError::Invalid),
             },
         }
     }
@@ -226,7 +226,7 @@ impl Mount {
     ///
     /// # Errors
     /// `Io`.
-    pub fn stored(&self) -> Answer<u64> {
+    pub fn stored(&self) -> FsResult<u64> {
         self.call();
         let index = self.told(Vec::new, self.reading.index())?;
         Ok(index.packs().iter().map(|pack| pack.len).fold(0, u64::saturating_add))
@@ -237,15 +237,15 @@ impl Mount {
         self.used.store(now, Ordering::Relaxed);
     }
 
-    fn look(&self, now: bool) -> Result<Arc<Shown>> {
+    fn look(&self, now: bool) -> Result<Arc<SnapshotList>> {
         self.watch().look(&self.repo, &self.reading, &*self.observer, now)
     }
 
-    fn shown(&self) -> Answer<Arc<Shown>> {
+    fn shown(&self) -> FsResult<Arc<SnapshotList>> {
         self.told(|| b"snapshots".to_vec(), self.look(false))
     }
 
-    fn watch(&self) -> MutexGuard<'_, Watch> {
+    fn watch(&self) -> MutexGuard<'_, SnapshotWatcher> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -254,21 +254,21 @@ impl Mount {
     }
 
     /// A directory: of a snapshot, or else the one above them.
-    fn directory(&self, ino: u64) -> Answer<(Option<Dir>, Arc<Virtual>)> {
+    fn directory(&self, ino: u64) -> FsResult<(Option<Dir>, Arc<Virtual>)> {
         let known = self.known();
         if let Some(dir) = known.dir(ino) {
             return Ok((Some(dir), Arc::new(Virtual::Top)));
         }
         match known.known(ino) {
             Some(Known::Virtual(what)) if !what.is_link() => Ok((None, what)),
-            Some(_) => Err(Fault::NotDir),
-            None => Err(Fault::Stale),
+            Some(_) => Err(FsError::NotDir),
+            None => Err(FsError::Stale),
         }
     }
 
-    fn entry(&self, dir: &Dir, place: u64) -> Answer<Arc<Entry>> {
+    fn entry(&self, dir: &Dir, place: u64) -> FsResult<Arc<Entry>> {
         let found = self.told(|| self.path(dir.ino), dir_lookup::at(&self.reader, &dir.tree, place))?;
-        found.ok_or(Fault::Stale)
+        found.ok_or(FsError::Stale)
     }
 
     /// Tells the kernel of something above the entries.
@@ -277,9 +277,9 @@ impl Mount {
         parent: u64,
         name: &str,
         child: &Child,
-        shown: &Shown,
+        shown: &SnapshotList,
         add: bool,
-    ) -> Answer<Attributes> {
+    ) -> FsResult<Attributes> {
         match child {
             Child::Virtual(what) => {
                 let ino = self.numbers.of_virtual(parent, name, what);
@@ -287,7 +287,7 @@ impl Mount {
                 Ok(self.of_virtual(ino, what))
             }
             Child::Snapshot(name) => {
-                let snapshot = shown.snapshots.get(name).ok_or(Fault::NoEntry)?;
+                let snapshot = shown.snapshots.get(name).ok_or(FsError::NoEntry)?;
                 let ino = self.numbers.of_root(&snapshot.id);
                 if add {
                     self.known().add_root(ino, snapshot, name);
@@ -297,13 +297,13 @@ impl Mount {
         }
     }
 
-    fn introduce_entry(&self, dir: &Dir, place: u64, entry: &Entry) -> Answer<Attributes> {
+    fn introduce_entry(&self, dir: &Dir, place: u64, entry: &Entry) -> FsResult<Attributes> {
         let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);
         let attributes = self.of_entry(ino, dir, entry);
         if !self.known().add_entry(ino, dir, place, entry) {
             let why = Error::Refused("another entry has the number that is made of its name".into());
             self.tell(&[&self.path(dir.ino), b"/".as_slice(), &entry.name].concat(), &why);
-            return Err(Fault::Io);
+            return Err(FsError::Io);
         }
         Ok(attributes)
     }
@@ -340,10 +340,10 @@ impl Mount {
     }
 
     /// A failure becomes `Io`, and is told of.
-    fn told<T>(&self, path: impl FnOnce() -> Vec<u8>, result: Result<T>) -> Answer<T> {
+    fn told<T>(&self, path: impl FnOnce() -> Vec<u8>, result: Result<T>) -> FsResult<T> {
         result.map_err(|err| {
             self.tell(&path(), &err);
-            Fault::Io
+            FsError::Io
         })
     }
 

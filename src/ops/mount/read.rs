@@ -7,9 +7,9 @@ use crate::model::entry::{Entry, Kind, Xattr, XattrValue};
 use crate::ops::mount::handles::{Open, OpenFile};
 use crate::ops::mount::inodes::{Dir, Known};
 use crate::ops::mount::virtual_dirs::Child;
-use crate::ops::mount::{Answer, Attributes, Fault, Mount, Type};
+use crate::ops::mount::{Attributes, FsError, FsResult, Mount, Type};
 use crate::repo::random::dir_lookup;
-use crate::repo::random::random_reader::Pace;
+use crate::repo::random::random_reader::ReadAhead;
 
 /// Places of a listing before the first entry: `.` and `..`.
 const DOTS: u64 = 2;
@@ -37,7 +37,7 @@ impl Mount {
     ///
     /// # Errors
     /// `NotDir`, `Stale`, `Io`.
-    pub fn open_dir(&self, ino: u64) -> Answer<u64> {
+    pub fn open_dir(&self, ino: u64) -> FsResult<u64> {
         self.call();
         let (dir, above) = self.directory(ino)?;
         let open = match dir {
@@ -71,13 +71,13 @@ impl Mount {
     ///
     /// # Errors
     /// `Stale`, `Io`.
-    pub fn list(&self, handle: u64, from: u64, attributes: bool, list: List<'_>) -> Answer<()> {
+    pub fn list(&self, handle: u64, from: u64, attributes: bool, list: List<'_>) -> FsResult<()> {
         self.call();
-        let open = self.handles.get(handle).ok_or(Fault::Stale)?;
+        let open = self.handles.get(handle).ok_or(FsError::Stale)?;
         let (ino, parent) = match &*open {
             Open::Dir(dir) => (dir.ino, dir.parent),
             Open::Virtual { ino, .. } => (*ino, super::TOP),
-            Open::File(_) => return Err(Fault::NotDir),
+            Open::File(_) => return Err(FsError::NotDir),
         };
         for (at, name, ino) in [(0, b".".as_slice(), ino), (1, b"..", parent)] {
             let dot = Listed { ino, kind: Type::Dir, name, next: at + 1, attributes: None };
@@ -89,11 +89,11 @@ impl Mount {
         match &*open {
             Open::Dir(dir) => self.list_entries(dir, from, attributes, list),
             Open::Virtual { children, .. } => self.list_virtual(ino, children, from, attributes, list),
-            Open::File(_) => Err(Fault::NotDir),
+            Open::File(_) => Err(FsError::NotDir),
         }
     }
 
-    fn list_entries(&self, dir: &Dir, from: u64, attributes: bool, list: List<'_>) -> Answer<()> {
+    fn list_entries(&self, dir: &Dir, from: u64, attributes: bool, list: List<'_>) -> FsResult<()> {
         let mut fault = None;
         let read = dir_lookup::each_from(&self.reader, &dir.tree, from, &mut |place, entry| {
             let next = place.saturating_add(DOTS + 1);
@@ -129,7 +129,7 @@ impl Mount {
         from: u64,
         attributes: bool,
         list: List<'_>,
-    ) -> Answer<()> {
+    ) -> FsResult<()> {
         let shown = self.shown()?;
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         for ((name, ino, child), next) in children.iter().zip(DOTS + 1..).skip(from) {
@@ -159,22 +159,22 @@ impl Mount {
     ///
     /// # Errors
     /// `IsDir`, `Stale`, `Io`.
-    pub fn open_file(&self, ino: u64) -> Answer<u64> {
+    pub fn open_file(&self, ino: u64) -> FsResult<u64> {
         self.call();
-        let known = self.known().known(ino).ok_or(Fault::Stale)?;
-        let Known::Entry(dir, place) = known else { return Err(Fault::IsDir) };
+        let known = self.known().known(ino).ok_or(FsError::Stale)?;
+        let Known::Entry(dir, place) = known else { return Err(FsError::IsDir) };
         let entry = self.entry(&dir, place)?;
         match &entry.kind {
             Kind::File { size, content } => Ok(self.add(Open::File(OpenFile {
                 snapshot: dir.snapshot.id,
                 size: *size,
                 content: content.clone(),
-                pace: Pace::default(),
+                pace: ReadAhead::default(),
                 parent: dir.ino,
                 name: entry.name.clone(),
             }))),
-            Kind::Dir { .. } => Err(Fault::IsDir),
-            _ => Err(Fault::Invalid),
+            Kind::Dir { .. } => Err(FsError::IsDir),
+            _ => Err(FsError::Invalid),
         }
     }
 
@@ -196,10 +196,10 @@ impl Mount {
     ///
     /// # Errors
     /// `Stale`, `Io`.
-    pub fn read(&self, handle: u64, offset: u64, len: u32) -> Answer<Vec<u8>> {
+    pub fn read(&self, handle: u64, offset: u64, len: u32) -> FsResult<Vec<u8>> {
         self.call();
-        let open = self.handles.get(handle).ok_or(Fault::Stale)?;
-        let Open::File(file) = &*open else { return Err(Fault::IsDir) };
+        let open = self.handles.get(handle).ok_or(FsError::Stale)?;
+        let Open::File(file) = &*open else { return Err(FsError::IsDir) };
         let range = offset..offset.saturating_add(u64::from(len));
         let read = self.reader.read(file.size, &file.content, range, &file.pace);
         self.told(|| self.path_of(file), read)
@@ -209,19 +209,19 @@ impl Mount {
     ///
     /// # Errors
     /// `Beyond` where there is none, `Stale`, `Io`.
-    pub fn seek(&self, handle: u64, from: u64, data: bool) -> Answer<u64> {
+    pub fn seek(&self, handle: u64, from: u64, data: bool) -> FsResult<u64> {
         self.call();
-        let open = self.handles.get(handle).ok_or(Fault::Stale)?;
-        let Open::File(file) = &*open else { return Err(Fault::Invalid) };
+        let open = self.handles.get(handle).ok_or(FsError::Stale)?;
+        let Open::File(file) = &*open else { return Err(FsError::Invalid) };
         let found = self.reader.seek(file.size, &file.content, from, data);
-        self.told(|| self.path_of(file), found)?.ok_or(Fault::Beyond)
+        self.told(|| self.path_of(file), found)?.ok_or(FsError::Beyond)
     }
 
     /// Names of extended attributes.
     ///
     /// # Errors
     /// `Stale`, `Io`.
-    pub fn xattr_names(&self, ino: u64) -> Answer<Vec<Vec<u8>>> {
+    pub fn xattr_names(&self, ino: u64) -> FsResult<Vec<Vec<u8>>> {
         let entry = self.with_xattrs(ino)?;
         Ok(entry.iter().flat_map(|(entry, _)| &entry.meta.xattrs).map(|xattr| xattr.name.clone()).collect())
     }
@@ -230,9 +230,9 @@ impl Mount {
     ///
     /// # Errors
     /// `NoData` when there is none of this name, `Stale`, `Io`.
-    pub fn xattr(&self, ino: u64, name: &[u8]) -> Answer<Vec<u8>> {
-        let (entry, dir) = self.with_xattrs(ino)?.ok_or(Fault::NoData)?;
-        let found = entry.meta.xattrs.iter().find(|xattr| xattr.name == name).ok_or(Fault::NoData)?;
+    pub fn xattr(&self, ino: u64, name: &[u8]) -> FsResult<Vec<u8>> {
+        let (entry, dir) = self.with_xattrs(ino)?.ok_or(FsError::NoData)?;
+        let found = entry.meta.xattrs.iter().find(|xattr| xattr.name == name).ok_or(FsError::NoData)?;
         self.told(|| self.path_in(dir.ino, &entry.name), self.value(found))
     }
 
@@ -240,14 +240,14 @@ impl Mount {
     ///
     /// # Errors
     /// `Stale`, `Io`.
-    pub fn flags(&self, ino: u64) -> Answer<u32> {
+    pub fn flags(&self, ino: u64) -> FsResult<u32> {
         Ok(self.with_xattrs(ino)?.map_or(0, |(entry, _)| entry.meta.attrs))
     }
 
     /// What is above the snapshots has none.
-    fn with_xattrs(&self, ino: u64) -> Answer<Option<(Arc<Entry>, Dir)>> {
+    fn with_xattrs(&self, ino: u64) -> FsResult<Option<(Arc<Entry>, Dir)>> {
         self.call();
-        let known = self.known().known(ino).ok_or(Fault::Stale)?;
+        let known = self.known().known(ino).ok_or(FsError::Stale)?;
         let Known::Entry(dir, place) = known else { return Ok(None) };
         Ok(Some((self.entry(&dir, place)?, dir)))
     }
@@ -256,7 +256,7 @@ impl Mount {
         match &xattr.value {
             XattrValue::Inline(bytes) => Ok(bytes.clone()),
             XattrValue::Content { size, content } => {
-                let value = self.reader.read(*size, content, 0..*size, &Pace::default())?;
+                let value = self.reader.read(*size, content, 0..*size, &ReadAhead::default())?;
                 // Its size was bounded when the entry was decoded.
                 (value.len() as u64 == *size).then_some(value).ok_or(Error::Stopped)
             }

@@ -15,8 +15,8 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Selection;
-use crate::storage::{Area, Listed};
+use crate::repo::snapshots::filter::SnapshotFilter;
+use crate::storage::{Listed, ObjectKind};
 
 /// Looks at the repository are at least so far apart.
 const APART: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const LOOKS: usize = 4;
 
 /// All that is shown, as of one look.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct SnapshotList {
     /// By their names.
     pub(super) snapshots: BTreeMap<String, Arc<Snapshot>>,
     /// Names of each host's and of each tag's snapshots, oldest first, by their names.
@@ -35,10 +35,10 @@ pub(super) struct Shown {
     pub(super) latest: Option<String>,
 }
 
-/// Keeps [`Shown`] up to date.
+/// Keeps [`SnapshotList`] up to date.
 #[derive(Debug)]
-pub(super) struct Watch {
-    selection: Selection,
+pub(super) struct SnapshotWatcher {
+    selection: SnapshotFilter,
     zone: TimeZone,
     /// How long what is open of a forgotten snapshot keeps collections waiting.
     patience: Duration,
@@ -53,11 +53,11 @@ pub(super) struct Watch {
     /// Since when those that are open are forgotten.
     gone: HashMap<SnapshotId, Instant>,
     reads: BTreeSet<SnapshotId>,
-    shown: Arc<Shown>,
+    shown: Arc<SnapshotList>,
 }
 
-impl Watch {
-    pub(super) fn new(selection: Selection, patience: Duration) -> Self {
+impl SnapshotWatcher {
+    pub(super) fn new(selection: SnapshotFilter, patience: Duration) -> Self {
         Self {
             selection,
             zone: TimeZone::system(),
@@ -83,7 +83,7 @@ impl Watch {
         reading: &ReadSession,
         observer: &dyn Observer,
         now: bool,
-    ) -> Result<Arc<Shown>> {
+    ) -> Result<Arc<SnapshotList>> {
         if now || self.looked.is_none_or(|looked| looked.elapsed() >= APART) {
             self.refresh(repo, reading, observer)?;
         }
@@ -107,7 +107,7 @@ impl Watch {
 
     fn refresh(&mut self, repo: &Repository, reading: &ReadSession, observer: &dyn Observer) -> Result<()> {
         for _ in 0..LOOKS {
-            let listed = repo.storage().list(Area::Snapshots)?;
+            let listed = repo.storage().list(ObjectKind::Snapshots)?;
             let listing: BTreeMap<String, u64> =
                 listed.iter().map(|found| (found.name.clone(), found.len)).collect();
             if self.looked.is_none() || listing != self.listed {
@@ -154,7 +154,7 @@ impl Watch {
         let standing: BTreeSet<SnapshotId> = all.iter().map(|one| one.id).collect();
         self.names.retain(|id, _| standing.contains(id));
         let mut taken: BTreeSet<String> = self.names.values().cloned().collect();
-        let mut shown = Shown::default();
+        let mut shown = SnapshotList::default();
         for one in all {
             let name = self.names.entry(one.id).or_insert_with(|| {
                 let name = names::of_snapshot(&one.manifest, &self.zone);
@@ -194,7 +194,7 @@ impl Watch {
     }
 }
 
-impl Shown {
+impl SnapshotList {
     /// The newest complete one among these.
     pub(super) fn latest_of<'a>(&self, names: &'a [String]) -> Option<&'a String> {
         let complete =

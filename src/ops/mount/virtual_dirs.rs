@@ -1,6 +1,6 @@
 //! What is above the snapshots: directories of snapshots by name, and of links to them by host and tag.
 
-use crate::ops::mount::snapshot_list::Shown;
+use crate::ops::mount::snapshot_list::SnapshotList;
 
 /// A directory or link that no snapshot holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Virtual {
     }
 
     /// Names in it.
-    pub(super) fn names(&self, shown: &Shown) -> Vec<String> {
+    pub(super) fn names(&self, shown: &SnapshotList) -> Vec<String> {
         let with_latest = |names: &[String]| {
             let latest = shown.latest_of(names).map(|_| LATEST.to_owned());
             latest.into_iter().chain(names.iter().cloned()).collect()
@@ -59,7 +59,7 @@ impl Virtual {
     }
 
     /// What a name in it means.
-    pub(super) fn child(&self, name: &str, shown: &Shown) -> Option<Child> {
+    pub(super) fn child(&self, name: &str, shown: &SnapshotList) -> Option<Child> {
         let link = |name: &String| Virtual::Link(format!("../../snapshots/{name}"));
         let among = |names: Option<&Vec<String>>| {
             let names = names?;

@@ -13,7 +13,7 @@ use crate::model::entry::Time;
 use crate::model::records::{GcRecord, SessionKind};
 use crate::ops::repair::numbers;
 use crate::repo::gc::peers;
-use crate::repo::gc::peers::Other;
+use crate::repo::gc::peers::Peer;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record;
 use crate::repo::sessions::gc_record::Unreadable;
@@ -50,7 +50,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
     let session = Session::open_blind(repo, SessionKind::Collector)?;
     let sweepers = peers::sweepers(repo, &session.id)?;
     if !sweepers.is_empty() {
-        let whom: Vec<String> = sweepers.iter().map(Other::describe).collect();
+        let whom: Vec<String> = sweepers.iter().map(Peer::describe).collect();
         return Err(Error::Refused(format!(
             "{} may be deleting what the unreadable collection condemned: run `snap repair gc` again when that has ended",
             whom.join(", ")

@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 use crate::model::id::PackId;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
-use crate::repo::pack::header_bundles::Claims;
+use crate::repo::pack::header_bundles::BundleVerifier;
 use crate::repo::pack::{header_bundles, packs};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -49,14 +49,14 @@ pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &Ato
     Ok(report)
 }
 
-fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
+fn rebuild(repo: &Repository, sight: RepoState) -> Result<Report> {
     repo.renew_view()?;
     let index = Index::load_from_packs(repo, sight)?;
     // A collection may have swept packs since they were listed: they are not lost.
     let still = still_listed(repo, !index.unreadable.is_empty())?;
     let unreadable = index.unreadable.iter().filter(|(pack, _)| still.contains(pack));
     let unreadable: Vec<String> = unreadable.map(|(_, err)| err.chain()).collect();
-    let claims = Claims::of(repo)?;
+    let claims = BundleVerifier::of(repo)?;
     for (number, pack) in (0..).zip(index.packs()) {
         match index.table(number) {
             Ok(kept) => claims.compare(&pack.id, pack.len, &kept.table)?,
@@ -72,13 +72,18 @@ fn rebuild(repo: &Repository, sight: Sight) -> Result<Report> {
 
 /// Packs that are listed now; asked for only if something is to be compared with them.
 fn still_listed(repo: &Repository, wanted: bool) -> Result<HashSet<PackId>> {
-    let packs = if wanted { Sight::packs(repo.storage())? } else { Vec::new() };
+    let packs = if wanted { RepoState::packs(repo.storage())? } else { Vec::new() };
     Ok(packs.into_iter().map(|(id, _)| id).collect())
 }
 
-fn compare(repo: &Repository, sight: &Sight, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
+fn compare(
+    repo: &Repository,
+    sight: &RepoState,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
     let mut report = Report { packs: sight.packs.len() as u64, ..Report::default() };
-    let claims = Claims::of(repo)?;
+    let claims = BundleVerifier::of(repo)?;
     observer.notice(Event::Stage { name: "reading tables", unit: "packs" });
     observer.notice(Event::Expect { files: report.packs, bytes: 0 });
     for (id, len) in &sight.packs {

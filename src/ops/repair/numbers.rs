@@ -5,11 +5,11 @@ use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
 use crate::model::records::SessionKind;
 use crate::repo::gc::peers;
-use crate::repo::gc::peers::Other;
+use crate::repo::gc::peers::Peer;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record;
 use crate::repo::sessions::session::Session;
-use crate::storage::{Area, names};
+use crate::storage::{ObjectKind, names};
 
 /// Above this a collection's number is believed only if its record can be read.
 const COLLECTIONS: u64 = 1 << 40;
@@ -30,20 +30,20 @@ pub(super) fn remove(repo: &Repository, dry_run: bool) -> Result<Vec<String>> {
     if !dry_run && !records.is_empty() {
         remove_records(repo, &records)?;
     }
-    gone.extend(records.iter().map(|name| Area::Gc.path(name)));
+    gone.extend(records.iter().map(|name| ObjectKind::Gc.path(name)));
     Ok(gone)
 }
 
 /// What has the form of a number and is above what a name may hold.
-fn foreign(repo: &Repository) -> Result<Vec<(Area, String)>> {
+fn foreign(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
     let mut found = Vec::new();
-    for area in [Area::Gc, Area::Config] {
+    for area in [ObjectKind::Gc, ObjectKind::Config] {
         let begin = format!("{}/", area.folder());
         repo.storage().list(area)?;
         for path in repo.storage().strays(area)? {
             let Some(name) = path.strip_prefix(&begin) else { continue };
-            if names::collection(name).is_some() && area == Area::Gc
-                || names::generation(name).is_some() && area == Area::Config
+            if names::collection(name).is_some() && area == ObjectKind::Gc
+                || names::generation(name).is_some() && area == ObjectKind::Config
             {
                 found.push((area, name.to_owned()));
             }
@@ -52,12 +52,12 @@ fn foreign(repo: &Repository) -> Result<Vec<(Area, String)>> {
     Ok(found)
 }
 
-fn generations(repo: &Repository) -> Result<Vec<(Area, String)>> {
+fn generations(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
     let mut found = Vec::new();
-    for listed in repo.storage().list(Area::Config)? {
+    for listed in repo.storage().list(ObjectKind::Config)? {
         let high = names::generation(&listed.name).is_some_and(|number| number > GENERATIONS);
         match if high { repo.check_config(&listed.name) } else { Ok(()) } {
-            Err(Error::Damaged { .. }) => found.push((Area::Config, listed.name)),
+            Err(Error::Damaged { .. }) => found.push((ObjectKind::Config, listed.name)),
             Err(err) if err.is_missing() => {}
             other => other?,
         }
@@ -78,15 +78,15 @@ fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
     nobody_else(repo, &session)?;
     let mut removed = Vec::new();
     for name in records {
-        removed.push((name, repo.storage().read(Area::Gc, name, sealed_object::MAX_OBJECT)));
-        repo.storage().remove(Area::Gc, name)?;
+        removed.push((name, repo.storage().read(ObjectKind::Gc, name, sealed_object::MAX_OBJECT)));
+        repo.storage().remove(ObjectKind::Gc, name)?;
     }
-    repo.storage().sync(Area::Gc)?;
+    repo.storage().sync(ObjectKind::Gc)?;
     // Whoever came in between may have seen them: then they stay, until nobody comes.
     if let Err(err) = nobody_else(repo, &session) {
         for (name, bytes) in removed {
             // What could not be read holds its number without bytes just as well.
-            repo.storage().create(Area::Gc, name, &[&bytes.unwrap_or_default()])?;
+            repo.storage().create(ObjectKind::Gc, name, &[&bytes.unwrap_or_default()])?;
         }
         return Err(err);
     }
@@ -95,12 +95,12 @@ fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
 
 fn nobody_else(repo: &Repository, session: &Session) -> Result<()> {
     let others = peers::others(repo, Some(&session.id), true)?;
-    let alive: Vec<&Other> = others.iter().filter(|other| !other.dead).collect();
+    let alive: Vec<&Peer> = others.iter().filter(|other| !other.dead).collect();
     if alive.is_empty() {
         // One that wakes up must not commit: it would say that it has seen everything.
         return peers::bury_dead(repo, &others, session.id, 0);
     }
-    let whom: Vec<String> = alive.into_iter().map(Other::describe).collect();
+    let whom: Vec<String> = alive.into_iter().map(Peer::describe).collect();
     Err(Error::Refused(format!(
         "{} may have seen a number that no collection has reached: run `snap repair gc` again when that has ended",
         whom.join(", ")

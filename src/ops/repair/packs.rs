@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 use crate::model::records::{Damaged, SessionKind};
 use crate::ops::repair::salvage::{Salvage, Salvager};
@@ -20,9 +20,9 @@ use crate::repo::pack::{packs, parity};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
-use crate::repo::sessions::session::{Session, Sight};
-use crate::repo::write::chunk_writer::{Effort, Sink};
-use crate::storage::{Area, Created};
+use crate::repo::sessions::session::{RepoState, Session};
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
+use crate::storage::{CreateOutcome, ObjectKind};
 
 /// Which packs, and whether to write.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +119,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, sight: &Sight, ids: &[String]) -> Result<()> {
+    fn all(&mut self, sight: &RepoState, ids: &[String]) -> Result<()> {
         let listed = |id: &PackId| sight.packs.iter().any(|(found, _)| found == id);
         self.report.gone = sight.damaged.iter().filter(|id| !listed(id)).count() as u64;
         let chosen = if ids.is_empty() { known(self.repo, sight)? } else { named(sight, ids)? };
@@ -151,7 +151,10 @@ impl Run<'_> {
 
     /// Whether a pack is what was written, and can be read.
     fn verify(&self, id: &PackId, len: u64) -> Result<()> {
-        let bad = |why| Error::Damaged { what: Area::Packs.path(&id.hex()), source: Malformed::because(why) };
+        let bad = |why| Error::Damaged {
+            what: ObjectKind::Packs.path(&id.hex()),
+            source: DecodeError::because(why),
+        };
         if packs::hash(self.repo.storage(), id, len)? != *id.as_bytes() {
             return Err(packs::not_its_name(id));
         }
@@ -170,13 +173,13 @@ impl Run<'_> {
         let (salvaged, written) = std::thread::scope(|scope| {
             // An empty index lets everything through.
             let nothing = Arc::new(Index::default());
-            let effort = Effort { level: self.repo.config().level, harder: 0 };
+            let effort = CompressionPolicy { level: self.repo.config().level, harder: 0 };
             let mut sink = self
                 .session
-                .map(|session| Sink::start(scope, self.repo, session.id, nothing, effort, &stored))
+                .map(|session| ChunkWriter::start(scope, self.repo, session.id, nothing, effort, &stored))
                 .transpose()?;
             let salvaged = self.read(damaged, &mut sink);
-            match (sink.map(Sink::finish), salvaged) {
+            match (sink.map(ChunkWriter::finish), salvaged) {
                 // A sink that failed says so itself; whoever fed it only noticed.
                 (Some(Err(err)), Ok(_) | Err(Error::Stopped)) => Err(err),
                 (_, Err(err)) => Err(err),
@@ -188,7 +191,7 @@ impl Run<'_> {
         for (((id, ..), salvage), noted) in damaged.iter().zip(&salvaged).zip(noted) {
             let Some(salvage) = salvage else {
                 // Whoever moved it had ended the record of it, and it was made again only by this run.
-                if noted == Created::New {
+                if noted == CreateOutcome::New {
                     damage::end(self.repo, &id.hex())?;
                 }
                 self.report.packs.push((*id, Fate::Gone));
@@ -210,7 +213,7 @@ impl Run<'_> {
                 waiting: salvage.waiting,
                 mended: salvage.mended,
                 unknown: salvage.unknown,
-                aside: Area::Quarantine.path(&aside),
+                aside: ObjectKind::Quarantine.path(&aside),
             };
             self.report.packs.push((*id, fate));
         }
@@ -218,10 +221,10 @@ impl Run<'_> {
     }
 
     /// Writes down which packs are damaged; for each, whether that was new. Nothing in a dry run.
-    fn note(&self, damaged: &[(PackId, u64, Error)]) -> Result<Vec<Created>> {
+    fn note(&self, damaged: &[(PackId, u64, Error)]) -> Result<Vec<CreateOutcome>> {
         let each = damaged.iter().map(|(id, _, why)| match self.session {
             Some(session) => damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain()),
-            None => Ok(Created::Exists),
+            None => Ok(CreateOutcome::Exists),
         });
         each.collect()
     }
@@ -230,7 +233,7 @@ impl Run<'_> {
     fn read(
         &self,
         damaged: &[(PackId, u64, Error)],
-        sink: &mut Option<Sink<'_>>,
+        sink: &mut Option<ChunkWriter<'_>>,
     ) -> Result<Vec<Option<Salvage>>> {
         let mut salvager = Salvager::new(self.repo)?;
         let each = damaged.iter().map(|(id, len, _)| {
@@ -250,14 +253,14 @@ impl Run<'_> {
 /// Moves a pack's sidecar to where the pack is now: whoever reads more of that one day may have a use for it.
 fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
     let (from, to) = (id.hex(), format!("{aside}.parity"));
-    match repo.storage().move_to((Area::Parity, &from), (Area::Quarantine, &to)) {
+    match repo.storage().move_to((ObjectKind::Parity, &from), (ObjectKind::Quarantine, &to)) {
         Err(err) if !err.is_missing() => Err(err),
         _ => Ok(()),
     }
 }
 
 /// Packs that a record names, and those of which no table can be read, or only after it was rebuilt.
-fn known(repo: &Repository, sight: &Sight) -> Result<Vec<(PackId, u64)>> {
+fn known(repo: &Repository, sight: &RepoState) -> Result<Vec<(PackId, u64)>> {
     let index = Index::load(repo, sight.clone())?;
     let mut known: BTreeSet<PackId> = index.unreadable.iter().map(|(id, _)| *id).collect();
     known.extend(&index.mended);
@@ -265,7 +268,7 @@ fn known(repo: &Repository, sight: &Sight) -> Result<Vec<(PackId, u64)>> {
     Ok(sight.packs.iter().filter(|(id, _)| known.contains(id)).copied().collect())
 }
 
-fn named(sight: &Sight, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
+fn named(sight: &RepoState, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
     let mut chosen = BTreeSet::new();
     for id in ids {
         let start = id.to_ascii_lowercase();

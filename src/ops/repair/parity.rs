@@ -11,8 +11,8 @@ use crate::progress::{Event, Observer};
 use crate::repo::pack::parity;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
-use crate::repo::sessions::session::{Session, Sight};
-use crate::storage::Area;
+use crate::repo::sessions::session::{RepoState, Session};
+use crate::storage::ObjectKind;
 
 /// What was done, or would be.
 #[derive(Debug, Default)]
@@ -62,13 +62,13 @@ impl Run<'_> {
         let (storage, ring) = (self.repo.storage(), self.repo.ring());
         // Sidecars before packs: each is written after its pack.
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
-        let sight = Sight::look(storage, ring, |_| Ok(()))?;
+        let sight = RepoState::look(storage, ring, |_| Ok(()))?;
         let there: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
         for id in sidecars.keys().filter(|id| !there.contains_key(*id)) {
             self.remove(id)?;
         }
         if self.report.removed > 0 && self.session.is_some() {
-            storage.sync(Area::Parity)?;
+            storage.sync(ObjectKind::Parity)?;
         }
         let bytes = sight.packs.iter().map(|(_, len)| len).sum();
         observer.notice(Event::Stage { name: "parity", unit: "packs" });

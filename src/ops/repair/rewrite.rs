@@ -15,8 +15,8 @@ use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
-use crate::repo::write::chunk_writer::Sink;
+use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
+use crate::repo::write::chunk_writer::ChunkWriter;
 
 /// Most losses that are told one by one.
 const MOST: usize = 1000;
@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 8;
 
 /// What a snapshot lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Losses {
+pub struct LostEntries {
     /// Paths and what is wrong with each: the first thousand.
     pub told: Vec<(Vec<u8>, String)>,
     /// Entries that lost something or are gone.
@@ -34,7 +34,7 @@ pub struct Losses {
     pub bytes: u64,
 }
 
-impl Losses {
+impl LostEntries {
     fn tell(&mut self, path: &[u8], why: String) {
         self.entries += 1;
         if self.told.len() < MOST {
@@ -54,14 +54,14 @@ pub(super) struct Rewriter<'a, 'scope> {
     /// Directories below which nothing is lost.
     whole: HashMap<ChunkId, bool>,
     /// Where new pieces go; nowhere while one only looks.
-    pub(super) sink: Option<Sink<'scope>>,
+    pub(super) sink: Option<ChunkWriter<'scope>>,
     stop: &'a AtomicBool,
 }
 
 /// A directory that a walk is in.
 struct Open {
     tree: ChunkId,
-    stream: DirStream,
+    stream: DirReader,
     builder: DirBuilder,
     /// Its entry in the directory above.
     entry: Option<Entry>,
@@ -73,7 +73,7 @@ struct Open {
 }
 
 /// What became of an entry's content.
-struct Fixed {
+struct RepairedEntry {
     content: Content,
     lost: u64,
 }
@@ -101,9 +101,9 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     ///
     /// # Errors
     /// When the store fails or the run was interrupted.
-    pub(super) fn snapshot(&mut self, manifest: &Manifest) -> Result<(Option<ChunkId>, Losses)> {
-        let (mut losses, mut path) = (Losses::default(), Vec::new());
-        let mut budget = Budget::of(&manifest.counts);
+    pub(super) fn snapshot(&mut self, manifest: &Manifest) -> Result<(Option<ChunkId>, LostEntries)> {
+        let (mut losses, mut path) = (LostEntries::default(), Vec::new());
+        let mut budget = WalkLimits::of(&manifest.counts);
         let mut open = vec![self.enter(manifest.root, None, 0)];
         let mut entries = 0u64;
         loop {
@@ -141,7 +141,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 losses.tell(&path, err.chain());
                 // A tree without end: what was read of this directory is what is left.
                 dir.lost += 1;
-                dir.stream = DirStream::empty();
+                dir.stream = DirReader::empty();
                 continue;
             }
             if let Kind::Dir { tree } = entry.kind {
@@ -165,7 +165,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     }
 
     fn enter(&self, tree: ChunkId, entry: Option<Entry>, path: usize) -> Open {
-        let (stream, builder) = (DirStream::new(tree), DirBuilder::default());
+        let (stream, builder) = (DirReader::new(tree), DirBuilder::default());
         Open { tree, stream, builder, entry, path, lost: 0, whole: true }
     }
 
@@ -184,13 +184,18 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     }
 
     /// An entry without what it lost, and whether that was nothing; `None` where nothing is left of it.
-    fn fix(&mut self, mut entry: Entry, path: &[u8], losses: &mut Losses) -> Result<Option<(Entry, bool)>> {
+    fn fix(
+        &mut self,
+        mut entry: Entry,
+        path: &[u8],
+        losses: &mut LostEntries,
+    ) -> Result<Option<(Entry, bool)>> {
         let mut lost = 0;
         let (size, fixed) = match &entry.kind {
             Kind::File { size, content } => (*size, Some(self.content(*size, content)?)),
             _ => (0, None),
         };
-        if let Some(Fixed { content, lost: bytes }) = fixed.filter(|fixed| fixed.lost > 0) {
+        if let Some(RepairedEntry { content, lost: bytes }) = fixed.filter(|fixed| fixed.lost > 0) {
             losses.bytes += bytes;
             if bytes == size {
                 losses.tell(path, format!("all of its {size} bytes are lost"));
@@ -215,13 +220,13 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     }
 
     /// A content with holes for what is lost of it.
-    fn content(&mut self, size: u64, content: &Content) -> Result<Fixed> {
+    fn content(&mut self, size: u64, content: &Content) -> Result<RepairedEntry> {
         if let Content::Parts(parts) = content
             && self.all_there(parts)?
         {
-            return Ok(Fixed { content: content.clone(), lost: 0 });
+            return Ok(RepairedEntry { content: content.clone(), lost: 0 });
         }
-        let mut list = Patched::default();
+        let mut list = RepairedContent::default();
         let root = match content {
             Content::Parts(parts) => {
                 self.parts(parts, &mut list)?;
@@ -259,7 +264,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         Ok(true)
     }
 
-    fn parts(&mut self, parts: &[Part], list: &mut Patched) -> Result<()> {
+    fn parts(&mut self, parts: &[Part], list: &mut RepairedContent) -> Result<()> {
         for part in parts {
             let keep = match part {
                 Part::Chunk { id, .. } => self.is_there(id)?,
@@ -290,14 +295,14 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
 
 /// The parts of a content, with holes for what is lost.
 #[derive(Default)]
-struct Patched {
+struct RepairedContent {
     list: ListBuilder,
     /// Lost bytes that are not in the list yet: what lies together becomes one hole.
     pending: u64,
     lost: u64,
 }
 
-impl Patched {
+impl RepairedContent {
     fn lose(&mut self, len: u64) {
         self.pending += len;
         self.lost += len;
@@ -315,9 +320,9 @@ impl Patched {
         }
     }
 
-    fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<Fixed> {
+    fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<RepairedEntry> {
         self.flush(put)?;
-        Ok(Fixed { content: self.list.finish(put)?, lost: self.lost })
+        Ok(RepairedEntry { content: self.list.finish(put)?, lost: self.lost })
     }
 }
 
@@ -331,7 +336,7 @@ fn covers(piece: &ListPiece, len: u64) -> bool {
 }
 
 /// Names a tree chunk, and stores it if anything is to be stored.
-fn put(repo: &Repository, sink: &mut Option<Sink<'_>>, bytes: &[u8]) -> Result<ChunkId> {
+fn put(repo: &Repository, sink: &mut Option<ChunkWriter<'_>>, bytes: &[u8]) -> Result<ChunkId> {
     let id = repo.namer().name(ChunkType::Tree, bytes);
     if let Some(sink) = sink {
         sink.put(ChunkType::Tree, id, bytes)?;

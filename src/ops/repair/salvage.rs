@@ -3,17 +3,17 @@
 use crate::codec::chunk::block;
 use crate::codec::chunk::block::SealedBlock;
 use crate::codec::crypto::hash::ChunkType;
-use crate::codec::pack::{BlockRow, ENDS, Ends, Table};
+use crate::codec::pack::{BlockRow, ENDS, PackHeader, Table};
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId};
 use crate::repo::index::Index;
 use crate::repo::pack::packs;
-use crate::repo::pack::parity::Mended;
+use crate::repo::pack::parity::HealedPack;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::Sight;
-use crate::repo::write::chunk_writer::Sink;
-use crate::storage::Area;
+use crate::repo::sessions::session::RepoState;
+use crate::repo::write::chunk_writer::ChunkWriter;
+use crate::storage::ObjectKind;
 
 /// Reads damaged packs; one for all.
 pub(super) struct Salvager<'a> {
@@ -25,17 +25,17 @@ pub(super) struct Salvager<'a> {
 }
 
 /// What of one pack can be rebuilt from its parity: tried once, when the first of it turns out to be damaged.
-struct Help<'a> {
+struct ParitySource<'a> {
     repo: &'a Repository,
     pack: &'a PackId,
-    tried: Option<Option<Mended>>,
+    tried: Option<Option<HealedPack>>,
 }
 
-impl Help<'_> {
+impl ParitySource<'_> {
     /// `None` where there is none.
-    fn get(&mut self) -> Result<Option<&Mended>> {
+    fn get(&mut self) -> Result<Option<&HealedPack>> {
         if self.tried.is_none() {
-            self.tried = match Mended::of(self.repo.storage(), self.pack) {
+            self.tried = match HealedPack::of(self.repo.storage(), self.pack) {
                 Ok(mended) => Some(Some(mended)),
                 Err(err) if err.is_damage() => Some(None),
                 Err(err) => return Err(err),
@@ -82,9 +82,14 @@ impl<'a> Salvager<'a> {
     ///
     /// # Errors
     /// When the store fails otherwise than by what it holds, or the sink does.
-    pub(super) fn pack(&mut self, id: &PackId, len: u64, sink: &mut Option<Sink<'_>>) -> Result<Salvage> {
+    pub(super) fn pack(
+        &mut self,
+        id: &PackId,
+        len: u64,
+        sink: &mut Option<ChunkWriter<'_>>,
+    ) -> Result<Salvage> {
         let mut salvage = Salvage::default();
-        let mut help = Help { repo: self.repo, pack: id, tried: None };
+        let mut help = ParitySource { repo: self.repo, pack: id, tried: None };
         let Some(table) = self.table(id, len, &mut help)? else {
             return Ok(Salvage { unknown: true, ..salvage });
         };
@@ -142,7 +147,7 @@ impl<'a> Salvager<'a> {
                 other => return other.map(Some),
             }
         }
-        let sight = Sight::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
+        let sight = RepoState::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
         if self.index.as_ref().is_some_and(|index| index.sight().packs == sight.packs) {
             return Ok(None);
         }
@@ -160,10 +165,10 @@ impl<'a> Salvager<'a> {
         id: &PackId,
         what: (&Table, &BlockRow),
         prefix: Option<&[u8]>,
-        help: &mut Help<'_>,
+        help: &mut ParitySource<'_>,
     ) -> Result<Option<Vec<u8>>> {
         let (repo, name) = (self.repo, id.hex());
-        let direct = |at, out: &mut [u8]| repo.storage().read_range(Area::Packs, &name, at, out);
+        let direct = |at, out: &mut [u8]| repo.storage().read_range(ObjectKind::Packs, &name, at, out);
         match self.opened(what, prefix, &direct) {
             Ok(sealed) => return Ok(Some(sealed)),
             // Gone altogether is not damage of a block.
@@ -202,7 +207,7 @@ impl<'a> Salvager<'a> {
 
     /// Its table: the one at its front, the one at its end, what its parity makes of them, or what this machine remembers
     /// of it. None of them is believed further than that a chunk has its id.
-    fn table(&self, id: &PackId, len: u64, help: &mut Help<'_>) -> Result<Option<Table>> {
+    fn table(&self, id: &PackId, len: u64, help: &mut ParitySource<'_>) -> Result<Option<Table>> {
         for at_end in [false, true] {
             match self.table_at(id, len, at_end) {
                 Ok(table) => return Ok(Some(table)),
@@ -220,14 +225,14 @@ impl<'a> Salvager<'a> {
     /// As [`crate::repo::pack::packs::table_at`], of a pack that need not be as long as it says.
     fn table_at(&self, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
         let (storage, name) = (self.repo.storage(), id.hex());
-        let damaged = || Error::damaged(Area::Packs.path(&name));
+        let damaged = || Error::damaged(ObjectKind::Packs.path(&name));
         let at = if at_end { len.saturating_sub(ENDS as u64) } else { 0 };
         let mut ends = [0u8; ENDS];
-        storage.read_range(Area::Packs, &name, at, &mut ends)?;
-        let ends = Ends::claims(&ends).map_err(damaged())?;
+        storage.read_range(ObjectKind::Packs, &name, at, &mut ends)?;
+        let ends = PackHeader::claims(&ends).map_err(damaged())?;
         let start = if at_end { at.saturating_sub(u64::from(ends.table_len)) } else { ENDS as u64 };
         let mut sealed = vec![0u8; ends.table_len as usize];
-        storage.read_range(Area::Packs, &name, start, &mut sealed)?;
+        storage.read_range(ObjectKind::Packs, &name, start, &mut sealed)?;
         ends.open_table(self.repo.ring(), sealed).map_err(damaged())
     }
 }

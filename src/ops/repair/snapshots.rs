@@ -10,16 +10,16 @@ use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::records::SessionKind;
-pub use crate::ops::repair::rewrite::Losses;
+pub use crate::ops::repair::rewrite::LostEntries;
 use crate::ops::repair::rewrite::Rewriter;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
 use crate::repo::snapshots::{Snapshot, trash};
-use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 
 /// Row of a manifest's `extra`: the snapshot of which this one is what was left.
 const REPAIRED: u16 = 32;
@@ -58,7 +58,7 @@ pub struct Item {
     /// What became of it.
     pub fate: Fate,
     /// What it lost.
-    pub losses: Losses,
+    pub losses: LostEntries,
 }
 
 /// What was done.
@@ -100,7 +100,7 @@ pub fn run(
                 recover(repo, &snapshot.id)?;
             }
             let (id, fate) = (snapshot.id.hex(), Fate::Recovered);
-            report.items.push(Item { id, fate, losses: Losses::default() });
+            report.items.push(Item { id, fate, losses: LostEntries::default() });
         }
         if lost {
             let (fate, losses) = match options.dry_run {
@@ -149,7 +149,7 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
             continue;
         }
         let fate = Fate::Unreadable(err.chain());
-        report.items.push(Item { id: name, fate, losses: Losses::default() });
+        report.items.push(Item { id: name, fate, losses: LostEntries::default() });
     }
     Ok(chosen)
 }
@@ -160,7 +160,7 @@ fn look(
     index: &Arc<Index>,
     candidates: &[Candidate],
     stop: &AtomicBool,
-) -> Result<Vec<(usize, Losses)>> {
+) -> Result<Vec<(usize, LostEntries)>> {
     let mut rewriter = Rewriter::new((repo, observer), index, stop)?;
     let mut damaged = Vec::new();
     observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
@@ -189,7 +189,7 @@ fn replace(
     (repo, observer): (&Repository, &dyn Observer),
     original: &Snapshot,
     stop: &AtomicBool,
-) -> Result<(Fate, Losses)> {
+) -> Result<(Fate, LostEntries)> {
     observer.notice(Event::Part { bytes: original.manifest.counts.bytes_total });
     // W1: the name of the new snapshot is this session's.
     let (session, sight) = Session::open(repo, SessionKind::Writer)?;
@@ -198,8 +198,9 @@ fn replace(
     let stored = AtomicU64::new(0);
     let (root, losses) = std::thread::scope(|scope| {
         let mut rewriter = Rewriter::new((repo, observer), &index, stop)?;
-        let effort = Effort { level: repo.config().level, harder: 0 };
-        rewriter.sink = Some(Sink::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?);
+        let effort = CompressionPolicy { level: repo.config().level, harder: 0 };
+        rewriter.sink =
+            Some(ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?);
         let rewritten = rewriter.snapshot(&original.manifest);
         let finished = rewriter.sink.take().map_or(Ok(()), |sink| sink.finish().map(|_| ()));
         match (rewritten, finished) {
@@ -207,7 +208,7 @@ fn replace(
             (rewritten, _) => rewritten,
         }
     })?;
-    let now: HashSet<PackId> = Sight::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
+    let now: HashSet<PackId> = RepoState::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
     if losses.entries > 0 && packs.iter().any(|(id, _)| !now.contains(id)) {
         let why = "packs were moved by another process meanwhile: run the repair again";
         return Err(Error::Refused(why.into()));
@@ -256,7 +257,7 @@ fn standing(repo: &Repository, original: &SnapshotId, root: ChunkId) -> Result<O
     Ok(snapshots::list_all(repo)?.snapshots.iter().find(|one| of_it(one)).map(|one| one.id))
 }
 
-fn manifest(original: &Snapshot, root: ChunkId, losses: &Losses) -> Manifest {
+fn manifest(original: &Snapshot, root: ChunkId, losses: &LostEntries) -> Manifest {
     let mut manifest = Manifest { root, ..original.manifest.clone() };
     manifest.counts.errors = manifest.counts.errors.saturating_add(losses.entries);
     manifest.program = concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned();

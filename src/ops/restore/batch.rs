@@ -21,7 +21,7 @@ const WINDOW_FILES: usize = 100_000;
 const WINDOW_PARTS: usize = 500_000;
 
 /// A file in work.
-pub(super) struct Planned {
+pub(super) struct FilePlan {
     pub(super) path: Vec<u8>,
     pub(super) size: u64,
     pub(super) meta: Meta,
@@ -48,8 +48,8 @@ pub(super) enum State {
 }
 
 /// The parts of a file that are in this window.
-pub(super) struct Segment {
-    pub(super) file: Arc<Planned>,
+pub(super) struct FileSlice {
+    pub(super) file: Arc<FilePlan>,
     parts: Range<usize>,
     /// No more follow.
     pub(super) last: bool,
@@ -57,7 +57,7 @@ pub(super) struct Segment {
 
 /// One place that a chunk goes to. Ordered by where it lies, so that a block is read once and a chunk looked at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Use {
+pub(super) struct ChunkUse {
     pub(super) block: BlockAt,
     /// Where the chunk begins in its block.
     pub(super) start: u32,
@@ -67,13 +67,13 @@ pub(super) struct Use {
 }
 
 #[derive(Default)]
-pub(super) struct Window {
-    pub(super) segments: Vec<Segment>,
+pub(super) struct FileBatch {
+    pub(super) segments: Vec<FileSlice>,
     /// Each with where it begins in its file.
     parts: Vec<(u64, Part)>,
 }
 
-impl Window {
+impl FileBatch {
     pub(super) fn part(&self, number: u32) -> Option<(u64, Part)> {
         self.parts.get(number as usize).copied()
     }
@@ -82,7 +82,7 @@ impl Window {
     ///
     /// # Errors
     /// A bug: a segment whose parts are not in its window.
-    pub(super) fn parts(&self, segment: &Segment) -> Result<impl Iterator<Item = (u32, u64, Part)>> {
+    pub(super) fn parts(&self, segment: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, Part)>> {
         let parts = error::part(&self.parts, segment.parts.clone(), "a segment's parts lie in its window")?;
         let numbered = (segment.parts.start as u32..).zip(parts);
         Ok(numbered.map(|(number, (at, part))| (number, *at, *part)))
@@ -93,7 +93,7 @@ impl Window {
         &mut self,
         job: &Job<'_>,
         reader: &mut ChunkReader,
-        file: Planned,
+        file: FilePlan,
         content: &Content,
     ) -> Result<()> {
         let file = Arc::new(file);
@@ -131,9 +131,9 @@ impl Window {
         self.segments.len() >= WINDOW_FILES || self.parts.len() >= WINDOW_PARTS
     }
 
-    fn close(&mut self, file: &Arc<Planned>, start: usize, last: bool) {
+    fn close(&mut self, file: &Arc<FilePlan>, start: usize, last: bool) {
         let parts = start..self.parts.len();
-        self.segments.push(Segment { file: Arc::clone(file), parts, last });
+        self.segments.push(FileSlice { file: Arc::clone(file), parts, last });
     }
 
     /// Restores what is planned.
@@ -152,8 +152,8 @@ impl Window {
     }
 }
 
-fn too_long() -> crate::model::decode_error::Malformed {
-    crate::model::decode_error::Malformed::because("a chunk of absurd length")
+fn too_long() -> crate::model::decode_error::DecodeError {
+    crate::model::decode_error::DecodeError::because("a chunk of absurd length")
 }
 
 /// As many threads as there are processors run `work`, which takes numbers below `count` until none is left.

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::error::Result;
-use crate::fs::filter::Selection;
+use crate::fs::filter::RestoreFilter;
 use crate::model::entry::Meta;
 use crate::model::id::ChunkId;
 use crate::ops::restore::{Job, Options};
@@ -20,14 +20,14 @@ const SETUID: u32 = 0o6000;
 /// One `--include`.
 pub(super) struct Include {
     pattern: OsString,
-    alone: Selection,
+    alone: RestoreFilter,
 }
 
 impl Include {
     /// All of them.
     pub(super) fn all(options: &Options) -> Result<Vec<Self>> {
         let one = |pattern: &OsString| {
-            let alone = Selection::new(std::slice::from_ref(pattern), &[])?;
+            let alone = RestoreFilter::new(std::slice::from_ref(pattern), &[])?;
             Ok(Self { pattern: pattern.clone(), alone })
         };
         options.include.iter().filter(|_| options.only.is_none()).map(one).collect()

@@ -6,19 +6,19 @@ use std::iter::Peekable;
 
 use crate::error::{Error, Result};
 use crate::fs::protected_dirs::Protected;
-use crate::fs::target::{Clearing, fold};
+use crate::fs::target::{RemovalFilter, fold};
 use crate::model::entry::{Kind, Meta, flags};
 use crate::model::id::ChunkId;
-use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::{Job, Overwrite, overwrite};
 use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::walk::dir_reader::DirReader;
 
 /// A directory of both, the snapshot and the target.
 struct Level {
     base: Vec<u8>,
-    dir: DirStream,
+    dir: DirReader,
     /// Its attributes, to be set once more if something goes.
     meta: Option<Meta>,
     /// It only leads to sources: nothing of it goes.
@@ -81,7 +81,7 @@ impl Job<'_> {
         };
         let folds = self.target.as_ref().and_then(|target| target.folds(&base, &names)).unwrap_or(false);
         let (names, folded) = (names.into_iter().peekable(), folds.then(HashSet::new));
-        open.push(Level { base, dir: DirStream::new(tree), meta, way, folded, names, extra: Vec::new() });
+        open.push(Level { base, dir: DirReader::new(tree), meta, way, folded, names, extra: Vec::new() });
     }
 
     /// Removes what only the target has in a directory. That dates it anew, and its mode may forbid it: such a
@@ -140,7 +140,7 @@ impl Job<'_> {
 
 struct Remover<'a, 'j>(&'a Job<'j>);
 
-impl Clearing for Remover<'_, '_> {
+impl RemovalFilter for Remover<'_, '_> {
     fn takes(&self, path: &[u8], is_dir: bool) -> bool {
         self.0.selection.takes(path, is_dir)
     }
@@ -150,7 +150,7 @@ impl Clearing for Remover<'_, '_> {
     }
 
     fn gone(&mut self, path: &[u8], size: u64) {
-        self.0.did(Did::Deleted, path, size);
+        self.0.did(Action::Deleted, path, size);
     }
 
     fn stays(&mut self, path: &[u8], err: Error) {

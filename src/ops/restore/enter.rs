@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::fs::target::{Existing, Lead, Target, fold};
 use crate::model::entry::{Entry, Kind, MAX_PATH, Meta, flags};
 use crate::model::id::ChunkId;
-use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::walk::Walk;
 use crate::ops::restore::{Job, Overwrite};
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::{DirStream, MAX_NESTING};
+use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING};
 
 /// Links to directories inside one another that are compared with the snapshot before they are gone through.
 const DEEPEST_WAY: usize = 100;
@@ -21,7 +21,7 @@ const DEEPEST_WAY: usize = 100;
 /// A directory being walked.
 pub(super) struct Level {
     pub(super) base: Vec<u8>,
-    pub(super) dir: DirStream,
+    pub(super) dir: DirReader,
     pub(super) what: What,
     pub(super) state: State,
 }
@@ -98,7 +98,7 @@ impl Walk<'_, '_> {
         let (leftovers, folds) = self.look_around(&base, target.is_none(), job.root_folds());
         let folded = folds.then(Folded::default);
         let there = There { fresh: target.is_none(), end: was.map(End::PutBack), leftovers, folded };
-        Level { base, dir: DirStream::new(tree), what, state: State::There(there) }
+        Level { base, dir: DirReader::new(tree), what, state: State::There(there) }
     }
 
     /// Goes into a directory of the snapshot, if anything in it may be selected.
@@ -115,7 +115,7 @@ impl Walk<'_, '_> {
         let outer = way || open.last().is_some_and(|level| level.what.way);
         let what = What { way, outer, taken, tree };
         let state = State::Waiting(meta);
-        open.push(Level { base: path, dir: DirStream::new(tree), what, state });
+        open.push(Level { base: path, dir: DirReader::new(tree), what, state });
         if taken && self.make_ready(open) {
             self.dirs += 1;
         }
@@ -162,7 +162,7 @@ impl Walk<'_, '_> {
             Ok(Found::InTheWay) => (None, true),
             Ok(Found::Dir(found)) => (Some(found), false),
             Ok(Found::Kept) => {
-                job.did(Did::Kept, path, 0);
+                job.did(Action::Kept, path, 0);
                 return None;
             }
             Err(err) => {
@@ -179,7 +179,7 @@ impl Walk<'_, '_> {
                 if !job.step(path, make) {
                     return None;
                 }
-                job.tell(Did::Created, path, 0);
+                job.tell(Action::Created, path, 0);
                 Some(End::Set(meta))
             }
             Some(found) => {
@@ -248,7 +248,7 @@ impl Walk<'_, '_> {
         if !way || depth > DEEPEST_WAY {
             return Ok(true);
         }
-        let mut dir = DirStream::new(tree);
+        let mut dir = DirReader::new(tree);
         while let Some(entry) = dir.next(self.reader)? {
             let Some(theirs) = dir_reader::child(self.reader, other, &entry.name)? else { continue };
             let way = entry.meta.flags & flags::PASSAGE != 0;

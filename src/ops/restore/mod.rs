@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::fs::filter::Selection;
+use crate::fs::filter::RestoreFilter;
 use crate::fs::protected_dirs::{Guard, Protected};
 use crate::fs::target::{Target, TargetOptions};
 use crate::model::entry::{Entry, Kind, Meta, flags};
@@ -41,14 +41,14 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::{Query, Snapshot, filter};
-use crate::repo::walk::dir_reader::Budget;
+use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::{dir_reader, totals};
 use crate::util::threads;
 
 pub use overwrite::Overwrite;
 
 use chosen::Include;
-use overwrite::Did;
+use overwrite::Action;
 use walk::Walk;
 
 /// What to restore, and how.
@@ -59,7 +59,7 @@ pub struct Options {
     /// A stored path, instead of one behind the selector: it may be any bytes.
     pub below: Option<Vec<u8>>,
     /// Which snapshots `latest` and times look among.
-    pub among: filter::Selection,
+    pub among: filter::SnapshotFilter,
     /// Where to.
     pub target: PathBuf,
     /// Only these.
@@ -156,7 +156,7 @@ struct Job<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     reading: Arc<ReadSession>,
-    selection: Selection,
+    selection: RestoreFilter,
     /// Includes that have matched nothing so far.
     unmatched: Mutex<Vec<Include>>,
     all_matched: AtomicBool,
@@ -227,20 +227,20 @@ impl Job<'_> {
     }
 
     /// Counts and tells.
-    fn did(&self, did: Did, path: &[u8], size: u64) {
+    fn did(&self, did: Action, path: &[u8], size: u64) {
         let tally = &self.tally;
         let number = match did {
-            Did::Created => &tally.created,
-            Did::Updated => &tally.updated,
-            Did::Unchanged => &tally.unchanged,
-            Did::Kept => &tally.kept,
-            Did::Deleted => &tally.deleted,
+            Action::Created => &tally.created,
+            Action::Updated => &tally.updated,
+            Action::Unchanged => &tally.unchanged,
+            Action::Kept => &tally.kept,
+            Action::Deleted => &tally.deleted,
         };
         number.fetch_add(1, Ordering::Relaxed);
         self.tell(did, path, size);
     }
 
-    fn tell(&self, did: Did, path: &[u8], size: u64) {
+    fn tell(&self, did: Action, path: &[u8], size: u64) {
         self.observer.notice(Event::Item { action: did.word(), path, size });
     }
 
@@ -269,8 +269,8 @@ pub fn run(
 ) -> Result<Summary> {
     let clock = Instant::now();
     let selection = match &options.only {
-        Some(paths) => Selection::only(paths.clone())?,
-        None => Selection::new(&options.include, &options.exclude)?,
+        Some(paths) => RestoreFilter::only(paths.clone())?,
+        None => RestoreFilter::new(&options.include, &options.exclude)?,
     };
     refuse_to_empty_the_machine(options)?;
     // R1: a session before the choice, the packs after it.
@@ -311,7 +311,7 @@ pub fn run(
     let over = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {
         if let Some(root) = tree_to_count(&snapshot, path.is_some(), start.as_ref(), options) {
-            let (reading, over, budget) = (Arc::clone(&reading), &over, Budget::of(counts));
+            let (reading, over, budget) = (Arc::clone(&reading), &over, WalkLimits::of(counts));
             let count = move || count_part(&reading, (root, budget), options, observer, over);
             // Without a thread, nothing is counted.
             let _ = threads::start(scope, "count", count);
@@ -347,12 +347,12 @@ fn tree_to_count(
 
 fn count_part(
     reading: &Arc<ReadSession>,
-    part: (ChunkId, Budget),
+    part: (ChunkId, WalkLimits),
     options: &Options,
     observer: &dyn Observer,
     over: &AtomicBool,
 ) {
-    let selection = Selection::new(&options.include, &options.exclude);
+    let selection = RestoreFilter::new(&options.include, &options.exclude);
     if let (Ok(selection), Ok(mut reader)) = (selection, ChunkReader::following(reading)) {
         totals::below(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, over);
     }
@@ -368,7 +368,7 @@ impl Job<'_> {
             Some(entry) => (snapshot.manifest.root, false, Some(entry)),
         };
         let is_dir = alone.is_none();
-        let mut walk = Walk::new(&self, reader, root, Budget::of(&snapshot.manifest.counts));
+        let mut walk = Walk::new(&self, reader, root, WalkLimits::of(&snapshot.manifest.counts));
         match (walk.all(way, alone), self.full().take()) {
             (Ok(()) | Err(Error::Stopped), Some(full)) => return Err(full),
             (walked, _) => walked?,

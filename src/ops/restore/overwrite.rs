@@ -41,7 +41,7 @@ pub(super) fn lets_its_owner_in(meta: &Meta) -> bool {
 
 /// What became of an entry, or would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Did {
+pub(super) enum Action {
     /// It was not there.
     Created,
     /// It was there and differed.
@@ -54,7 +54,7 @@ pub(super) enum Did {
     Deleted,
 }
 
-impl Did {
+impl Action {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Created => "created",

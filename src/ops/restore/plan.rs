@@ -13,8 +13,8 @@ use crate::fs::target::Existing;
 use crate::model::entry::Part;
 use crate::model::id::ChunkId;
 use crate::ops::restore::Job;
-use crate::ops::restore::batch::{Planned, Segment, State, Use, Window, share_out};
-use crate::ops::restore::overwrite::{Did, Overwrite};
+use crate::ops::restore::batch::{ChunkUse, FileBatch, FilePlan, FileSlice, State, share_out};
+use crate::ops::restore::overwrite::{Action, Overwrite};
 use crate::progress::Event;
 use crate::repo::index::{BlockAt, Index};
 
@@ -43,7 +43,7 @@ impl Plan {
 
 impl Job<'_> {
     /// Where what is needed lies, in the order of the blocks. Files that need nothing are finished here.
-    pub(super) fn survey(&self, index: &Arc<Index>, window: &Window) -> Result<Vec<Use>> {
+    pub(super) fn survey(&self, index: &Arc<Index>, window: &FileBatch) -> Result<Vec<ChunkUse>> {
         let found = share_out(window.segments.len(), |next| {
             let (mut uses, mut buffer) = (Vec::new(), Vec::new());
             while let Some(number) = next() {
@@ -65,10 +65,10 @@ impl Job<'_> {
     /// Plans a segment.
     fn look(
         &self,
-        now: (&Arc<Index>, &Window),
+        now: (&Arc<Index>, &FileBatch),
         number: u32,
-        segment: &Segment,
-        uses: &mut Vec<Use>,
+        segment: &FileSlice,
+        uses: &mut Vec<ChunkUse>,
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
         let file = &*segment.file;
@@ -102,7 +102,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn decide(&self, file: &Planned) -> Result<Plan> {
+    fn decide(&self, file: &FilePlan) -> Result<Plan> {
         let (Some(target), false) = (&self.target, file.fresh) else { return Ok(Plan::Create(None)) };
         let Some(existing) = target.existing(&file.path)? else { return Ok(Plan::Create(None)) };
         let rule = self.options.overwrite;
@@ -125,10 +125,10 @@ impl Job<'_> {
     /// Finds the chunks of the parts that are not there. Nothing is written before all of them are found.
     fn need(
         &self,
-        (index, window): (&Arc<Index>, &Window),
+        (index, window): (&Arc<Index>, &FileBatch),
         number: u32,
-        segment: &Segment,
-        uses: &mut Vec<Use>,
+        segment: &FileSlice,
+        uses: &mut Vec<ChunkUse>,
         mut is_there: impl FnMut(u64, Part) -> Result<bool>,
     ) -> Result<()> {
         let (file, before) = (&*segment.file, uses.len());
@@ -150,11 +150,11 @@ impl Job<'_> {
             match index.find_any(ChunkType::Data, &id)?.filter(|location| location.len == len) {
                 Some(found) => {
                     wanted += u64::from(len);
-                    uses.push(Use { block: found.block, start: found.start, segment: number, part });
+                    uses.push(ChunkUse { block: found.block, start: found.start, segment: number, part });
                 }
                 None if self.has_moved(index, &id, len)? => {
                     wanted += u64::from(len);
-                    uses.push(Use { block: BlockAt::NOWHERE, start: 0, segment: number, part });
+                    uses.push(ChunkUse { block: BlockAt::NOWHERE, start: 0, segment: number, part });
                 }
                 None => {
                     uses.truncate(before);
@@ -194,23 +194,23 @@ impl Job<'_> {
     }
 
     /// A file that nothing had to be written to: its length and its attributes may still be others.
-    pub(super) fn settle(&self, file: &Planned, existing: &Existing) -> Result<Did> {
+    pub(super) fn settle(&self, file: &FilePlan, existing: &Existing) -> Result<Action> {
         let (target, meta) = (self.target()?, self.whole(&file.meta)?);
         let differs = file.differs.load(Ordering::Relaxed) || existing.size() != file.size;
         if self.options.dry_run {
             let same = !differs && target.is_set(&file.path, existing, &meta);
-            return Ok(if same { Did::Unchanged } else { Did::Updated });
+            return Ok(if same { Action::Unchanged } else { Action::Updated });
         }
         if !differs && target.is_set(&file.path, existing, &meta) {
-            return Ok(Did::Unchanged);
+            return Ok(Action::Unchanged);
         }
         if !differs && !existing.has_other_names() {
             target.set(&file.path, existing, &meta)?;
-            return Ok(Did::Updated);
+            return Ok(Action::Updated);
         }
         // Attributes belong to all names of a file, and some may lie elsewhere: this name gets a file of its own.
         let stays = Plan::may_stay(existing, self.options.overwrite);
         target.mend(&file.path, file.size, existing, stays)?.finish(&meta)?;
-        Ok(Did::Updated)
+        Ok(Action::Updated)
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::fs::target::Existing;
 use crate::model::entry::{Entry, Kind, Meta};
 use crate::ops::restore::Job;
-use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::overwrite::Action;
 
 /// A further name of a file.
 pub(super) struct Link {
@@ -38,13 +38,13 @@ impl Job<'_> {
         }
     }
 
-    fn make_node(&self, path: &[u8], entry: &Entry, fresh: bool) -> Result<Option<Did>> {
+    fn make_node(&self, path: &[u8], entry: &Entry, fresh: bool) -> Result<Option<Action>> {
         let found = self.existing(path, fresh)?;
         let did = match &found {
-            None => Did::Created,
-            Some(found) if self.options.overwrite.keeps(found, &entry.meta) => return Ok(Some(Did::Kept)),
-            Some(found) if self.is_same(path, found, entry)? => return Ok(Some(Did::Unchanged)),
-            Some(_) => Did::Updated,
+            None => Action::Created,
+            Some(found) if self.options.overwrite.keeps(found, &entry.meta) => return Ok(Some(Action::Kept)),
+            Some(found) if self.is_same(path, found, entry)? => return Ok(Some(Action::Unchanged)),
+            Some(_) => Action::Updated,
         };
         if found.is_some_and(|found| found.is_dir()) {
             self.make_way(path)?;
@@ -88,7 +88,7 @@ impl Job<'_> {
         }
     }
 
-    fn make_link(&self, link: &Link) -> Result<Option<Did>> {
+    fn make_link(&self, link: &Link) -> Result<Option<Action>> {
         match self.is_lost(&link.first) {
             Some(true) => {
                 let first = String::from_utf8_lossy(&link.first).into_owned();
@@ -102,9 +102,9 @@ impl Job<'_> {
         }
         let (first, found) = (self.existing(&link.first, false)?, self.existing(&link.path, false)?);
         let did = match (&first, &found) {
-            (_, None) => Did::Created,
-            (Some(first), Some(found)) if first.is_one_with(found) => return Ok(Some(Did::Unchanged)),
-            _ => Did::Updated,
+            (_, None) => Action::Created,
+            (Some(first), Some(found)) if first.is_one_with(found) => return Ok(Some(Action::Unchanged)),
+            _ => Action::Updated,
         };
         if found.is_some_and(|found| found.is_dir()) {
             self.make_way(&link.path)?;
@@ -116,7 +116,7 @@ impl Job<'_> {
     }
 
     /// A name that cannot be one of the same file becomes a file of its own, as in the snapshot.
-    fn copy_link(&self, link: &Link, found: Option<&Existing>) -> Result<Option<Did>> {
+    fn copy_link(&self, link: &Link, found: Option<&Existing>) -> Result<Option<Action>> {
         let Link { first, path, entry } = link;
         self.tally.copied_links.fetch_add(1, Ordering::Relaxed);
         if !entry.is_file() {
@@ -126,12 +126,12 @@ impl Job<'_> {
         let file = found.filter(|found| found.is_file() && !found.has_other_names());
         if let Some(file) = file.filter(|_| target.are_alike(first, path).unwrap_or(false)) {
             if target.is_set(path, file, &meta) {
-                return Ok(Some(Did::Unchanged));
+                return Ok(Some(Action::Unchanged));
             }
             target.set(path, file, &meta)?;
-            return Ok(Some(Did::Updated));
+            return Ok(Some(Action::Updated));
         }
         target.copy(first, path, &meta, found.is_none())?;
-        Ok(Some(if found.is_none() { Did::Created } else { Did::Updated }))
+        Ok(Some(if found.is_none() { Action::Created } else { Action::Updated }))
     }
 }

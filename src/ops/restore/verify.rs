@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 use crate::fs::target;
 use crate::model::entry::Part;
 use crate::ops::restore::Job;
-use crate::ops::restore::batch::{Planned, Segment, State, Window, share_out};
+use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, State, share_out};
 use crate::ops::restore::plan::Plan;
 
 impl Job<'_> {
     /// Every file of the window but those that were kept or have failed.
-    pub(super) fn verify(&self, window: &Window) -> Result<()> {
+    pub(super) fn verify(&self, window: &FileBatch) -> Result<()> {
         self.target()?.sync()?;
         share_out(window.segments.len(), |next| {
             let mut buffer = Vec::new();
@@ -29,7 +29,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn compare(&self, window: &Window, segment: &Segment, buffer: &mut Vec<u8>) -> Result<()> {
+    fn compare(&self, window: &FileBatch, segment: &FileSlice, buffer: &mut Vec<u8>) -> Result<()> {
         let Some(file) = self.to_read_back(&segment.file)? else { return Ok(()) };
         target::forget_cached(&file);
         let differs = || Error::Refused("what was written reads back differently".into());
@@ -52,7 +52,7 @@ impl Job<'_> {
         whole.then_some(()).ok_or_else(differs)
     }
 
-    fn to_read_back(&self, file: &Planned) -> Result<Option<File>> {
+    fn to_read_back(&self, file: &FilePlan) -> Result<Option<File>> {
         if matches!(file.plan.get(), Some(Plan::Keep) | None) {
             return Ok(None);
         }

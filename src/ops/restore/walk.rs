@@ -8,15 +8,15 @@ use std::sync::{Mutex, OnceLock};
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
-use crate::ops::restore::batch::{Planned, Window};
+use crate::ops::restore::batch::{FileBatch, FilePlan};
 use crate::ops::restore::delete::join;
 use crate::ops::restore::enter::{End, Level, State, There};
-use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::special::Link;
 use crate::ops::restore::{Job, batch, overwrite};
 use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::Budget;
+use crate::repo::walk::dir_reader::WalkLimits;
 
 /// Links, special files and left directories that wait at once for the files of their window.
 const WAITING: usize = 50_000;
@@ -27,8 +27,8 @@ pub(super) struct Walk<'a, 'j> {
     pub(super) reader: &'a mut ChunkReader,
     /// The tree that is restored.
     pub(super) root: ChunkId,
-    budget: Budget,
-    window: Window,
+    budget: WalkLimits,
+    window: FileBatch,
     /// First path of each group of hard links: all that grows with the snapshot.
     links: HashMap<u64, Vec<u8>>,
     /// What waits for the files of the window.
@@ -60,13 +60,18 @@ impl Later {
 }
 
 impl<'a, 'j> Walk<'a, 'j> {
-    pub(super) fn new(job: &'a Job<'j>, reader: &'a mut ChunkReader, root: ChunkId, budget: Budget) -> Self {
+    pub(super) fn new(
+        job: &'a Job<'j>,
+        reader: &'a mut ChunkReader,
+        root: ChunkId,
+        budget: WalkLimits,
+    ) -> Self {
         Self {
             job,
             root,
             budget,
             reader,
-            window: Window::default(),
+            window: FileBatch::default(),
             links: HashMap::new(),
             later: Later::default(),
             closed: Vec::new(),
@@ -253,7 +258,7 @@ impl<'a, 'j> Walk<'a, 'j> {
             self.later.nodes.push((path, entry, fresh));
             return Ok(());
         };
-        let file = Planned {
+        let file = FilePlan {
             path,
             size,
             meta: entry.meta,
@@ -274,7 +279,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         match self.job.keeps(path, &entry.meta, fresh) {
             Ok(false) => {}
             Ok(true) => {
-                self.job.did(Did::Kept, path, entry.size());
+                self.job.did(Action::Kept, path, entry.size());
                 return true;
             }
             Err(err) => {

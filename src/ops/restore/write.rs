@@ -9,8 +9,8 @@ use crate::fs::target::NewFile;
 use crate::model::entry::Part;
 use crate::model::id::ChunkId;
 use crate::ops::restore::Job;
-use crate::ops::restore::batch::{Planned, State, Use, Window, share_out};
-use crate::ops::restore::overwrite::Did;
+use crate::ops::restore::batch::{ChunkUse, FileBatch, FilePlan, State, share_out};
+use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::plan::Plan;
 use crate::progress::Event;
 use crate::repo::index::{Index, Location};
@@ -19,8 +19,8 @@ use crate::repo::read::chunk_reader::{BlockReader, ChunkReader};
 
 impl Job<'_> {
     /// Reads and decodes each block once, and writes it to all its places.
-    pub(super) fn fill(&self, index: &Index, window: &Window, uses: &[Use]) -> Result<()> {
-        let blocks: Vec<&[Use]> = uses.chunk_by(|a, b| a.block == b.block).collect();
+    pub(super) fn fill(&self, index: &Index, window: &FileBatch, uses: &[ChunkUse]) -> Result<()> {
+        let blocks: Vec<&[ChunkUse]> = uses.chunk_by(|a, b| a.block == b.block).collect();
         share_out(blocks.len(), |next| {
             // What is not right is read by `spare`.
             let mut reader = BlockReader::new(self.repo)?.without_naming_bases();
@@ -39,7 +39,7 @@ impl Job<'_> {
 
     /// Writes a block's chunks; those that are not what their ids say come from `spare`, if another copy is whole or
     /// they were moved.
-    fn block(&self, window: &Window, uses: &[Use], plain: Option<&[u8]>, spare: &mut ChunkReader) {
+    fn block(&self, window: &FileBatch, uses: &[ChunkUse], plain: Option<&[u8]>, spare: &mut ChunkReader) {
         let mut sound: Option<ChunkId> = None;
         for one in uses {
             let segment = window.segments.get(one.segment as usize);
@@ -69,7 +69,7 @@ impl Job<'_> {
         }
     }
 
-    fn write(&self, file: &Planned, at: u64, bytes: &[u8]) {
+    fn write(&self, file: &FilePlan, at: u64, bytes: &[u8]) {
         let open = match self.open(file) {
             Ok(Some(open)) => open,
             Ok(None) => return,
@@ -85,14 +85,14 @@ impl Job<'_> {
     }
 
     /// One thing less to do for this file.
-    pub(super) fn count_down(&self, file: &Planned) {
+    pub(super) fn count_down(&self, file: &FilePlan) {
         if file.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(file);
         }
     }
 
     /// The file to write to; `None` if it is not to be written any more.
-    pub(super) fn open(&self, file: &Planned) -> Result<Option<Arc<NewFile>>> {
+    pub(super) fn open(&self, file: &FilePlan) -> Result<Option<Arc<NewFile>>> {
         let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Waiting = *state {
             let (target, size) = (self.target()?, file.size);
@@ -114,7 +114,7 @@ impl Job<'_> {
         })
     }
 
-    pub(super) fn fail(&self, file: &Planned, err: &Error) {
+    pub(super) fn fail(&self, file: &FilePlan, err: &Error) {
         let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*state, State::Failed) {
             *state = State::Failed;
@@ -125,20 +125,20 @@ impl Job<'_> {
     }
 
     /// All parts are written: gives the file its name and attributes.
-    fn finish(&self, file: &Planned) {
+    fn finish(&self, file: &FilePlan) {
         let done = match self.finished(file) {
             Ok(Some(did)) => did,
             Ok(None) => return,
             Err(err) => return self.fail(file, &err),
         };
-        if matches!(done, Did::Created | Did::Updated) {
+        if matches!(done, Action::Created | Action::Updated) {
             self.tally.files_written.fetch_add(1, Ordering::Relaxed);
         }
         self.observer.notice(Event::Done { files: 1, bytes: 0 });
         self.did(done, &file.path, file.size);
     }
 
-    fn finished(&self, file: &Planned) -> Result<Option<Did>> {
+    fn finished(&self, file: &FilePlan) -> Result<Option<Action>> {
         let was = {
             let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
             match &*state {
@@ -148,7 +148,7 @@ impl Job<'_> {
         };
         let plan = file.plan.get().copied().unwrap_or(Plan::Create(None));
         let open = match (was, plan) {
-            (_, Plan::Keep) => return Ok(Some(Did::Kept)),
+            (_, Plan::Keep) => return Ok(Some(Action::Kept)),
             (State::Waiting, Plan::Trust(existing) | Plan::Mend(existing)) => {
                 return self.settle(file, &existing).map(Some);
             }
@@ -156,7 +156,7 @@ impl Job<'_> {
                 if found.is_some_and(|found| found.is_dir()) {
                     self.make_way(&file.path)?;
                 }
-                return Ok(Some(found.map_or(Did::Created, |_| Did::Updated)));
+                return Ok(Some(found.map_or(Action::Created, |_| Action::Updated)));
             }
             (State::Open(open), _) => open,
             (_, _) => Arc::new(self.target()?.new_file(&file.path, file.size)?),
@@ -170,9 +170,9 @@ impl Job<'_> {
         let meta = self.whole(&file.meta)?;
         if matches!(plan, Plan::Create(None)) {
             open.finish_new(&meta)?;
-            return Ok(Some(Did::Created));
+            return Ok(Some(Action::Created));
         }
         open.finish(&meta)?;
-        Ok(Some(Did::Updated))
+        Ok(Some(Action::Updated))
     }
 }

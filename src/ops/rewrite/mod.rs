@@ -14,17 +14,17 @@ use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest};
 use crate::model::records::SessionKind;
-pub use crate::ops::rewrite::trees::Dropped;
-use crate::ops::rewrite::trees::Rebuilt;
+pub use crate::ops::rewrite::trees::RemovedTotals;
+use crate::ops::rewrite::trees::RewrittenTrees;
 use crate::progress::{Event, Observer};
 use crate::repo::commit::reachability;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
 use crate::repo::snapshots;
-use crate::repo::snapshots::filter::Choice;
+use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::snapshots::{Snapshot, trash};
-use crate::repo::walk::snapshot_set::Past;
+use crate::repo::walk::snapshot_set::SnapshotSet;
 
 /// Sessions that are opened for one snapshot, each because the one before was taken for dead.
 const ATTEMPTS: usize = 3;
@@ -52,7 +52,7 @@ pub struct Change {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Which snapshots.
-    pub choice: Choice,
+    pub choice: SnapshotQuery,
     /// What they say.
     pub change: Change,
     /// Patterns of paths that they shall not hold; a leading slash means the root of the snapshot.
@@ -71,7 +71,7 @@ pub struct Rewritten {
     /// Its name now; `None` in a dry run, or where somebody else forgot or rewrote it meanwhile.
     pub new: Option<SnapshotId>,
     /// What it no longer holds.
-    pub dropped: Dropped,
+    pub dropped: RemovedTotals,
 }
 
 /// The answer.
@@ -96,12 +96,12 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let mut past = Past::of(repo, observer, &options.choice)?;
+    let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
     if !options.exclude.is_empty() && !options.force {
         refuse_pinned(&past.snapshots)?;
     }
     let rebuilt = match options.exclude.is_empty() {
-        true => Rebuilt::default(),
+        true => RewrittenTrees::default(),
         false => trees::rebuild(repo, &mut past, options, observer, stop)?,
     };
     let snapshots = std::mem::take(&mut past.snapshots);
@@ -143,7 +143,7 @@ fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
 }
 
 /// What a snapshot shall say.
-fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &Dropped) -> Result<Manifest> {
+fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTotals) -> Result<Manifest> {
     let mut manifest = old.manifest.clone();
     if let Some(host) = &change.host {
         manifest.host.clone_from(host);
@@ -179,7 +179,7 @@ fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &Dropped) 
 }
 
 /// Nobody knows any more in which way the run had met what is gone: unchanged files count as gone first.
-fn without(counts: &Counts, dropped: &Dropped) -> Counts {
+fn without(counts: &Counts, dropped: &RemovedTotals) -> Counts {
     let mut counts = *counts;
     let mut left = dropped.files;
     for files in [&mut counts.files_unchanged, &mut counts.files_changed, &mut counts.files_new] {
@@ -199,7 +199,7 @@ fn replace(
     repo: &Repository,
     old: &Snapshot,
     manifest: Manifest,
-    rebuilt: &Rebuilt,
+    rebuilt: &RewrittenTrees,
 ) -> Result<Option<SnapshotId>> {
     for _ in 0..ATTEMPTS {
         // W1, W2: all that the new one names is there for this session, and will be.

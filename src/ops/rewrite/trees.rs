@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::codec::tree::dir::DirBuilder;
 use crate::error::Result;
-use crate::fs::filter::Selection;
+use crate::fs::filter::RestoreFilter;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::model::records::SessionKind;
@@ -18,17 +18,17 @@ use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
-use crate::repo::walk::dir_reader::DirStream;
+use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::walk::multi_walk;
-use crate::repo::walk::multi_walk::{Tree, Version, Visitor};
-use crate::repo::walk::snapshot_set::Past;
-use crate::repo::write::chunk_writer::{Effort, Sink};
+use crate::repo::walk::multi_walk::{EntryVersion, Tree, Visitor};
+use crate::repo::walk::snapshot_set::SnapshotSet;
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::delta_writer::Delta;
-use crate::util::bitset::Numbers;
+use crate::util::bitset::BitSet;
 
 /// What a snapshot no longer holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
+pub struct RemovedTotals {
     /// Files.
     pub files: u64,
     /// Directories.
@@ -39,7 +39,7 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
-impl Dropped {
+impl RemovedTotals {
     fn add(&mut self, entry: &Entry) {
         match entry.kind {
             Kind::File { .. } => self.files += 1,
@@ -52,11 +52,11 @@ impl Dropped {
 
 /// Trees written anew.
 #[derive(Debug, Default)]
-pub(super) struct Rebuilt {
+pub(super) struct RewrittenTrees {
     /// New roots for old ones.
     pub(super) roots: HashMap<ChunkId, ChunkId>,
     /// What each snapshot loses.
-    pub(super) dropped: Vec<Dropped>,
+    pub(super) dropped: Vec<RemovedTotals>,
     /// All that was named anew, stored now or before.
     pub(super) written: HashSet<ChunkId>,
     /// Patterns that matched nothing.
@@ -68,14 +68,14 @@ pub(super) struct Rebuilt {
 /// Writes trees without what the options exclude.
 pub(super) fn rebuild(
     repo: &Repository,
-    past: &mut Past,
+    past: &mut SnapshotSet,
     options: &Options,
     observer: &dyn Observer,
     stop: &AtomicBool,
-) -> Result<Rebuilt> {
-    let selection = Selection::new(&[], &options.exclude)?;
+) -> Result<RewrittenTrees> {
+    let selection = RestoreFilter::new(&[], &options.exclude)?;
     expect(past, observer);
-    let run = |past: &mut Past, put: &mut Put<'_>| {
+    let run = |past: &mut SnapshotSet, put: &mut TreeStore<'_>| {
         let (trees, mut bounds) = (past.roots(), past.bounds(stop));
         let mut builder = Builder {
             selection: &selection,
@@ -87,7 +87,7 @@ pub(super) fn rebuild(
             dropping: None,
             maybe: HashSet::new(),
             roots: HashMap::new(),
-            dropped: vec![Dropped::default(); past.snapshots.len()],
+            dropped: vec![RemovedTotals::default(); past.snapshots.len()],
         };
         multi_walk::walk(&mut past.reader, b"", trees, &mut builder, &mut bounds)?;
         Ok((builder.roots, builder.dropped))
@@ -96,15 +96,15 @@ pub(super) fn rebuild(
     if options.dry_run {
         let (roots, dropped) = run(past, &mut |bytes, _| Ok(repo.namer().name(ChunkType::Tree, bytes)))?;
         let unmatched = selection.unmatched_excludes();
-        return Ok(Rebuilt { roots, dropped, written, unmatched, session: None });
+        return Ok(RewrittenTrees { roots, dropped, written, unmatched, session: None });
     }
     let (session, sight) = Session::open(repo, SessionKind::Writer)?;
     let index = Arc::new(Index::load(repo, sight)?);
     let stored = AtomicU64::new(0);
-    let effort = Effort { level: repo.config().level, harder: HARDER };
+    let effort = CompressionPolicy { level: repo.config().level, harder: HARDER };
     let deltas = Delta::Auto.holds(repo);
     let (roots, dropped) = std::thread::scope(|scope| {
-        let mut sink = Sink::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
+        let mut sink = ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
         let made = run(past, &mut |bytes, old| {
             let id = repo.namer().name(ChunkType::Tree, bytes);
             if written.insert(id) {
@@ -118,11 +118,11 @@ pub(super) fn rebuild(
         made
     })?;
     let unmatched = selection.unmatched_excludes();
-    Ok(Rebuilt { roots, dropped, written, unmatched, session: Some(session) })
+    Ok(RewrittenTrees { roots, dropped, written, unmatched, session: Some(session) })
 }
 
 /// Paths that several snapshots have are looked at once, so there are about as many as the largest has.
-fn expect(past: &Past, observer: &dyn Observer) {
+fn expect(past: &SnapshotSet, observer: &dyn Observer) {
     let largest =
         past.snapshots.iter().map(|one| &one.manifest.counts).max_by_key(|counts| counts.bytes_total);
     let Some(counts) = largest else { return };
@@ -135,13 +135,13 @@ fn expect(past: &Past, observer: &dyn Observer) {
 const HARDER: u64 = 16 << 20;
 
 /// Stores a piece, which is like some of the old tree's.
-type Put<'a> = dyn FnMut(&[u8], &[ChunkId]) -> Result<ChunkId> + 'a;
+type TreeStore<'a> = dyn FnMut(&[u8], &[ChunkId]) -> Result<ChunkId> + 'a;
 
 /// What is known of a directory that the walk is in.
 #[derive(Default)]
 struct Open {
     /// Trees of these are not as they were.
-    touched: Numbers,
+    touched: BitSet,
     /// Names that go.
     gone: HashSet<Vec<u8>>,
     /// Directories in it that are not as they were; `None` where they go.
@@ -149,22 +149,22 @@ struct Open {
 }
 
 struct Builder<'a, 'p> {
-    selection: &'a Selection,
-    namer: &'a Namer,
+    selection: &'a RestoreFilter,
+    namer: &'a ChunkHasher,
     observer: &'a dyn Observer,
     reader: ChunkReader,
-    put: &'a mut Put<'p>,
+    put: &'a mut TreeStore<'p>,
     open: HashMap<Vec<u8>, Open>,
     /// What is below this goes with it.
     dropping: Option<Vec<u8>>,
     /// Directories that stay only for what is taken below them.
     maybe: HashSet<Vec<u8>>,
     roots: HashMap<ChunkId, ChunkId>,
-    dropped: Vec<Dropped>,
+    dropped: Vec<RemovedTotals>,
 }
 
 impl Visitor for Builder<'_, '_> {
-    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+    fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         self.observer.notice(Event::Working { path });
         if let Some(size) = versions
             .iter()
@@ -214,7 +214,7 @@ impl Visitor for Builder<'_, '_> {
             }
             let (new, is_empty) = match touched {
                 true => self.build(id, &open)?,
-                false => (*id, DirStream::new(*id).next(&mut self.reader)?.is_none()),
+                false => (*id, DirReader::new(*id).next(&mut self.reader)?.is_none()),
             };
             if dir.is_empty() {
                 self.roots.insert(*id, new);
@@ -239,8 +239,8 @@ impl Visitor for Builder<'_, '_> {
 }
 
 impl Builder<'_, '_> {
-    fn count(&mut self, versions: &[Version]) {
-        for Version { entry, among } in versions {
+    fn count(&mut self, versions: &[EntryVersion]) {
+        for EntryVersion { entry, among } in versions {
             for number in among.iter() {
                 if let Some(dropped) = self.dropped.get_mut(number) {
                     dropped.add(entry);
@@ -251,7 +251,7 @@ impl Builder<'_, '_> {
 
     /// The new tree, and whether nothing is in it.
     fn build(&mut self, tree: &ChunkId, open: &Open) -> Result<(ChunkId, bool)> {
-        let mut old = DirStream::new(*tree);
+        let mut old = DirReader::new(*tree);
         let mut new = DirBuilder::default();
         let mut is_empty = true;
         while let Some(mut entry) = old.next(&mut self.reader)? {
@@ -274,7 +274,7 @@ impl Builder<'_, '_> {
 }
 
 /// The pieces of an old tree that were read last, and its root.
-fn nearest(old: &DirStream, tree: &ChunkId) -> Vec<ChunkId> {
+fn nearest(old: &DirReader, tree: &ChunkId) -> Vec<ChunkId> {
     let mut like: Vec<ChunkId> = old.pieces.iter().rev().take(3).rev().copied().collect();
     if !like.contains(tree) {
         like.push(*tree);

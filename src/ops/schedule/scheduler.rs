@@ -122,7 +122,7 @@ pub enum End {
 
 /// The jobs and what is remembered of them.
 #[derive(Debug)]
-pub struct Agenda {
+pub struct Scheduler {
     jobs: Vec<Job>,
     states: BTreeMap<String, State>,
     /// Names, and the lanes that they have.
@@ -132,7 +132,7 @@ pub struct Agenda {
     seed: String,
 }
 
-impl Agenda {
+impl Scheduler {
     /// Of jobs, and what is remembered from before. A job that nobody remembers begins now: it has missed nothing. `seed`
     /// makes the jitter of one machine another than that of the next.
     pub fn new(jobs: Vec<Job>, states: BTreeMap<String, State>, now: Timestamp, seed: &str) -> Self {

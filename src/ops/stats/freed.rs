@@ -7,18 +7,18 @@ use crate::codec::chunk::block::BlockSealer;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
-use crate::ops::stats::{Seen, owner};
+use crate::ops::stats::{LoadedRepository, owner};
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::ref_graph;
-use crate::repo::walk::ref_graph::{Amount, Owner};
+use crate::repo::walk::ref_graph::{ChunkTotals, Owner};
 
 /// What comes back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Freed {
     /// What only these snapshots need, by shares of the blocks that hold it.
-    pub only: Amount,
+    pub only: ChunkTotals,
     /// Bytes of packs that come back when they are purged and all that nobody needs is collected.
     pub bytes: u64,
 }
@@ -31,28 +31,28 @@ pub struct Freed {
 /// # Errors
 /// When a tree or a block cannot be read, the store fails or the run was interrupted.
 pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result<Freed> {
-    let seen = Seen::look(repo, stop)?;
+    let seen = LoadedRepository::look(repo, stop)?;
     let (mut going, mut staying) = (Vec::new(), Vec::new());
     for (snapshot, root) in seen.all.iter().zip(&seen.roots) {
         if ids.contains(&snapshot.id) { &mut going } else { &mut staying }.push(*root);
     }
     let (going, staying) = (seen.graph.owners(&going)?, seen.graph.owners(&staying)?);
     let fate = |row: u32| match (owner(&staying, row), owner(&going, row)) {
-        (Owner::Nobody, Owner::Nobody) => Fate::Waste,
-        (Owner::Nobody, _) => Fate::Goes,
-        _ => Fate::Stays,
+        (Owner::Nobody, Owner::Nobody) => ChunkFate::Waste,
+        (Owner::Nobody, _) => ChunkFate::Goes,
+        _ => ChunkFate::Stays,
     };
-    let mut scale = Scale::new(repo, &seen.index)?;
+    let mut scale = BlockShrinkEstimator::new(repo, &seen.index)?;
     let mut freed = Freed::default();
     let mut mixed = Vec::new();
     ref_graph::each_block(&seen.index, &mut |block| {
-        let fates: Vec<Fate> = block.rows.clone().map(fate).collect();
-        let goes = fates.iter().filter(|fate| **fate == Fate::Goes).count() as u64;
+        let fates: Vec<ChunkFate> = block.rows.clone().map(fate).collect();
+        let goes = fates.iter().filter(|fate| **fate == ChunkFate::Goes).count() as u64;
         if goes == 0 {
             return;
         }
         for (share, fate) in block.shares().zip(&fates) {
-            if *fate == Fate::Goes {
+            if *fate == ChunkFate::Goes {
                 freed.only.add(share);
             }
         }
@@ -74,7 +74,7 @@ pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result
 
 /// What becomes of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum ChunkFate {
     Stays,
     Goes,
     /// Nobody needs it now.
@@ -82,14 +82,14 @@ enum Fate {
 }
 
 /// Weighs parts of blocks.
-struct Scale<'a> {
+struct BlockShrinkEstimator<'a> {
     index: &'a Index,
     reader: BlockReader,
     sealer: BlockSealer,
     plain: Vec<u8>,
 }
 
-impl<'a> Scale<'a> {
+impl<'a> BlockShrinkEstimator<'a> {
     fn new(repo: &Repository, index: &'a Index) -> Result<Self> {
         let sealer = BlockSealer::new(repo.ring().clone(), repo.config().level);
         let sealer = sealer.map_err(Error::damaged("a block sealer"))?;
@@ -97,15 +97,27 @@ impl<'a> Scale<'a> {
     }
 
     /// By how much the block shrinks.
-    fn weigh(&mut self, at: ref_graph::BlockAt, lens: &[u32], fates: &[Fate], stored: u64) -> Result<u64> {
+    fn weigh(
+        &mut self,
+        at: ref_graph::BlockAt,
+        lens: &[u32],
+        fates: &[ChunkFate],
+        stored: u64,
+    ) -> Result<u64> {
         let mut plain = std::mem::take(&mut self.plain);
         self.reader.read(self.index, at, &mut plain)?;
         let place = self.index.place(at)?;
         let prefix = self.reader.prefix(self.index, place.kind, &place.bases)?;
         let made_from = (place.bases.as_slice(), prefix.as_slice());
-        let without = self.sealed(place.kind, &plain, (lens, fates), made_from, &[Fate::Stays])?;
-        let with = match fates.contains(&Fate::Waste) {
-            true => self.sealed(place.kind, &plain, (lens, fates), made_from, &[Fate::Stays, Fate::Goes])?,
+        let without = self.sealed(place.kind, &plain, (lens, fates), made_from, &[ChunkFate::Stays])?;
+        let with = match fates.contains(&ChunkFate::Waste) {
+            true => self.sealed(
+                place.kind,
+                &plain,
+                (lens, fates),
+                made_from,
+                &[ChunkFate::Stays, ChunkFate::Goes],
+            )?,
             false => stored,
         };
         self.plain = plain;
@@ -117,9 +129,9 @@ impl<'a> Scale<'a> {
         &mut self,
         kind: ChunkType,
         plain: &[u8],
-        (lens, fates): (&[u32], &[Fate]),
+        (lens, fates): (&[u32], &[ChunkFate]),
         made_from: (&[(ChunkId, u32)], &[u8]),
-        of: &[Fate],
+        of: &[ChunkFate],
     ) -> Result<u64> {
         let (mut rest, mut part) = (plain, Vec::new());
         for (len, fate) in lens.iter().zip(fates) {

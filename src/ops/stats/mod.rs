@@ -14,17 +14,17 @@ use crate::repo::index::Index;
 use crate::repo::pack::parity;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots::filter::Choice;
+use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::repo::walk::ref_graph;
-use crate::repo::walk::ref_graph::{Amount, Graph, Owner};
+use crate::repo::walk::ref_graph::{ChunkTotals, Owner, RefGraph};
 use crate::repo::write::pack_writer::Deltas;
 
 /// Of what.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Which snapshots.
-    pub choice: Choice,
+    pub choice: SnapshotQuery,
 }
 
 /// One snapshot's numbers.
@@ -33,9 +33,9 @@ pub struct Line {
     /// Which.
     pub snapshot: Snapshot,
     /// What no older snapshot of the repository needs.
-    pub added: Amount,
+    pub added: ChunkTotals,
     /// What no other snapshot of the repository needs: forgetting this one alone frees it.
-    pub unique: Amount,
+    pub unique: ChunkTotals,
 }
 
 /// All packs, down to the byte: `needed + trash + unused + frame` are `bytes`.
@@ -67,13 +67,13 @@ pub struct Report {
     /// Bytes of those files: what restoring all of them writes.
     pub raw: u64,
     /// What they need, each chunk once.
-    pub needed: Amount,
+    pub needed: ChunkTotals,
     /// Of the whole repository.
     pub packs: Packs,
     /// Those of its blocks that are deltas.
     pub deltas: Deltas,
     /// What is kept only because deltas are made from it.
-    pub bases: Amount,
+    pub bases: ChunkTotals,
     /// Chunks that they, or others, need and no pack holds.
     pub missing: u64,
     /// Stored and plain bytes of all blocks.
@@ -86,11 +86,11 @@ pub struct Report {
 /// # Errors
 /// When a selector names nothing, a tree cannot be read, the store fails or the run was interrupted.
 pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Report> {
-    let mut seen = Seen::look(repo, stop)?;
+    let mut seen = LoadedRepository::look(repo, stop)?;
     let chosen = options.choice.places(repo, &seen.all)?;
     let forgotten = forgotten(repo, &seen.all, &mut seen.graph)?;
     let wanted: Vec<u32> = chosen.iter().filter_map(|at| seen.roots.get(*at).copied()).collect();
-    let needs = Needs {
+    let needs = OwnerMaps {
         all: seen.graph.owners(&seen.roots)?,
         apart: seen.graph.owners_apart(&seen.roots)?.0,
         chosen: seen.graph.owners(&wanted)?,
@@ -103,17 +103,17 @@ pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Re
 }
 
 /// A repository at one moment, with what every standing snapshot needs.
-struct Seen<'a> {
+struct LoadedRepository<'a> {
     session: Arc<ReadSession>,
     index: Arc<Index>,
     /// Oldest first.
     all: Vec<Snapshot>,
     /// Of each of them.
     roots: Vec<u32>,
-    graph: Graph<'a>,
+    graph: RefGraph<'a>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> LoadedRepository<'a> {
     fn look(repo: &Repository, stop: &'a AtomicBool) -> Result<Self> {
         let session = Arc::new(ReadSession::open(repo, repo)?);
         let all = session.snapshots()?;
@@ -121,7 +121,7 @@ impl<'a> Seen<'a> {
         for (pack, why) in &index.unreadable {
             repo.warn(format!("{}: pack {} is not counted", why.chain(), pack.short()));
         }
-        let mut graph = Graph::new(repo, &index, stop)?;
+        let mut graph = RefGraph::new(repo, &index, stop)?;
         let mut roots = Vec::with_capacity(all.len());
         for snapshot in &all {
             roots.push(graph.learn(&snapshot.manifest.root).map_err(|err| of(&snapshot.id, err))?);
@@ -150,7 +150,7 @@ fn of(id: &SnapshotId, err: Error) -> Error {
 }
 
 /// Roots of snapshots that are only in the trash. One that cannot be read is not counted.
-fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut Graph<'_>) -> Result<Vec<u32>> {
+fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut RefGraph<'_>) -> Result<Vec<u32>> {
     let mut seen: BTreeSet<SnapshotId> = all.iter().map(|snapshot| snapshot.id).collect();
     let mut roots = Vec::new();
     for entry in trash::list(repo)? {
@@ -184,7 +184,7 @@ impl Report {
 }
 
 /// Who needs each row.
-struct Needs {
+struct OwnerMaps {
     /// Of all standing snapshots, oldest first.
     all: Vec<Owner>,
     /// The same, but for what is only made from them.
@@ -195,11 +195,12 @@ struct Needs {
     trash: Vec<Owner>,
 }
 
-fn count(seen: &Seen<'_>, chosen: &[usize], needs: &Needs) -> Result<Report> {
-    let Seen { index, all, .. } = seen;
+fn count(seen: &LoadedRepository<'_>, chosen: &[usize], needs: &OwnerMaps) -> Result<Report> {
+    let LoadedRepository { index, all, .. } = seen;
     let mut report = Report { missing: seen.graph.missing(), ..Report::default() };
-    let (mut added, mut unique) = (vec![Amount::default(); all.len()], vec![Amount::default(); all.len()]);
-    let credit = |amounts: &mut [Amount], number: u32, share: Amount| {
+    let (mut added, mut unique) =
+        (vec![ChunkTotals::default(); all.len()], vec![ChunkTotals::default(); all.len()]);
+    let credit = |amounts: &mut [ChunkTotals], number: u32, share: ChunkTotals| {
         if let Some(amount) = amounts.get_mut(number as usize) {
             amount.add(share);
         }

@@ -18,7 +18,7 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::{divergence, objects, snapshots};
 use crate::run_log::known::KnownPlace;
 use crate::run_log::{History, Name, Record};
-use crate::storage::{Area, Room, Storage};
+use crate::storage::{Capacity, ObjectKind, Storage};
 
 pub use growth::Growth;
 
@@ -61,7 +61,7 @@ pub struct Options {
 
 /// A backup that is good as far as can be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Good {
+pub struct LastSuccess {
     /// When it began: what it holds is the state of then.
     pub at: Time,
     /// `full`, `incremental` or `differential`.
@@ -88,7 +88,7 @@ pub struct SetStatus {
     /// How many more.
     pub more_sources: u64,
     /// The newest good one of each kind, newest first.
-    pub good: Vec<Good>,
+    pub good: Vec<LastSuccess>,
     /// The newest run that went wrong.
     pub failure: Option<Record>,
     /// A run that goes on.
@@ -182,7 +182,7 @@ pub struct Report {
     /// How that changes.
     pub growth: Option<Growth>,
     /// What is free where it lies.
-    pub room: Option<Room>,
+    pub room: Option<Capacity>,
     /// How it differs from what this machine knows of it.
     pub diverged: Vec<String>,
 }
@@ -206,7 +206,7 @@ impl Report {
 }
 
 /// What stands in the repository.
-enum Standing {
+enum StoredSnapshots {
     /// It could not be looked at: what records say is believed.
     Unknown,
     /// These names are listed; whether one is a fence is seen when it is asked for.
@@ -215,7 +215,7 @@ enum Standing {
     Manifests(Vec<Snapshot>),
 }
 
-impl Standing {
+impl StoredSnapshots {
     /// Whether a snapshot can still be restored, as far as can be seen.
     fn has(&self, storage: &dyn Storage, name: &str) -> bool {
         match self {
@@ -228,8 +228,8 @@ impl Standing {
 
 fn is_fence(storage: &dyn Storage, name: &str) -> bool {
     let header = storage
-        .read(Area::Snapshots, name, sealed_object::MAX_OBJECT)
-        .and_then(|bytes| objects::check_header(Area::Snapshots, name, &bytes));
+        .read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)
+        .and_then(|bytes| objects::check_header(ObjectKind::Snapshots, name, &bytes));
     // What cannot be read is no snapshot that one may count on, either.
     header.map_or(true, |kind| kind == sealed_object::FENCE)
 }
@@ -245,10 +245,10 @@ pub fn look(
     let runs: Vec<&Record> = history.runs.iter().filter(|run| run.repository == location).collect();
     let (standing, trouble) = match standing(storage, repo) {
         Ok(standing) => (standing, None),
-        Err(err) => (Standing::Unknown, Some(err.chain())),
+        Err(err) => (StoredSnapshots::Unknown, Some(err.chain())),
     };
     let bytes = match trouble {
-        None => storage.list(Area::Packs).map(|packs| packs.iter().map(|pack| pack.len).sum()).ok(),
+        None => storage.list(ObjectKind::Packs).map(|packs| packs.iter().map(|pack| pack.len).sum()).ok(),
         Some(_) => None,
     };
     let known = KnownPlace::new(options.state.as_deref(), &location);
@@ -259,7 +259,7 @@ pub fn look(
     };
     Report {
         diverged: diverged.unwrap_or_default(),
-        opened: matches!(standing, Standing::Manifests(_)),
+        opened: matches!(standing, StoredSnapshots::Manifests(_)),
         sets: sets::of(storage, &standing, &runs, options),
         works: works(&runs),
         growth: Growth::of(&runs, bytes, options.now),
@@ -270,15 +270,15 @@ pub fn look(
     }
 }
 
-fn standing(storage: &dyn Storage, repo: Option<&Repository>) -> Result<Standing> {
+fn standing(storage: &dyn Storage, repo: Option<&Repository>) -> Result<StoredSnapshots> {
     if let Some(repo) = repo {
-        return snapshots::list(repo).map(Standing::Manifests);
+        return snapshots::list(repo).map(StoredSnapshots::Manifests);
     }
     if !Repository::exists(storage)? {
         return Err(crate::error::Error::NoRepository { location: storage.location() });
     }
-    let listed = storage.list(Area::Snapshots)?;
-    Ok(Standing::Names(listed.into_iter().map(|found| found.name).collect()))
+    let listed = storage.list(ObjectKind::Snapshots)?;
+    Ok(StoredSnapshots::Names(listed.into_iter().map(|found| found.name).collect()))
 }
 
 /// The last runs of each verb. A backup whose set is unknown is nobody else's to tell of.

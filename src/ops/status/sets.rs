@@ -1,7 +1,7 @@
 //! What is known of each set.
 
 use crate::model::entry::Time;
-use crate::ops::status::{AHEAD, Good, Options, SetStatus, Standing, Wanted};
+use crate::ops::status::{AHEAD, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
 use crate::repo::snapshots::Snapshot;
 use crate::run_log;
 use crate::run_log::{Name, Record, State};
@@ -12,7 +12,7 @@ const TRIED_AGAIN: u64 = 3600;
 
 pub(super) fn of(
     storage: &dyn Storage,
-    standing: &Standing,
+    standing: &StoredSnapshots,
     runs: &[&Record],
     options: &Options,
 ) -> Vec<SetStatus> {
@@ -27,7 +27,7 @@ pub(super) fn of(
             });
         }
     }
-    if let Standing::Manifests(all) = standing {
+    if let StoredSnapshots::Manifests(all) = standing {
         for snapshot in all {
             let id = id_of(snapshot);
             if !sets.iter().any(|set| set.id == id) {
@@ -105,20 +105,21 @@ fn id_of(snapshot: &Snapshot) -> String {
 /// The newest of each kind whose snapshot stands, newest first.
 fn good(
     storage: &dyn Storage,
-    standing: &Standing,
+    standing: &StoredSnapshots,
     runs: &[&Record],
     set: &SetStatus,
     now: Time,
-) -> Vec<Good> {
-    let mut all: Vec<Good> = runs.iter().filter(|run| run.is_good()).filter_map(|run| of_run(run)).collect();
-    if let Standing::Manifests(snapshots) = standing {
+) -> Vec<LastSuccess> {
+    let mut all: Vec<LastSuccess> =
+        runs.iter().filter(|run| run.is_good()).filter_map(|run| of_run(run)).collect();
+    if let StoredSnapshots::Manifests(snapshots) = standing {
         let of_set = snapshots.iter().filter(|found| !found.manifest.partial && id_of(found) == set.id);
         all.extend(of_set.map(of_snapshot));
     }
     all.retain(|good| good.at.sec <= now.sec.saturating_add(AHEAD));
     // The same run is known twice: its record began first.
     all.sort_by_key(|good| std::cmp::Reverse(good.at));
-    let mut newest: Vec<Good> = Vec::new();
+    let mut newest: Vec<LastSuccess> = Vec::new();
     for good in all {
         if !newest.iter().any(|known| known.kind == good.kind) && standing.has(storage, &good.snapshot) {
             newest.push(good);
@@ -127,8 +128,8 @@ fn good(
     newest
 }
 
-fn of_run(run: &Record) -> Option<Good> {
-    Some(Good {
+fn of_run(run: &Record) -> Option<LastSuccess> {
+    Some(LastSuccess {
         at: run.start,
         kind: run.made.clone()?,
         snapshot: run.snapshot.clone()?,
@@ -137,8 +138,8 @@ fn of_run(run: &Record) -> Option<Good> {
     })
 }
 
-fn of_snapshot(snapshot: &Snapshot) -> Good {
-    Good {
+fn of_snapshot(snapshot: &Snapshot) -> LastSuccess {
+    LastSuccess {
         at: snapshot.manifest.started,
         kind: snapshot.manifest.kind.to_string(),
         snapshot: snapshot.id.hex(),

@@ -20,15 +20,15 @@ use crate::error::{Error, Result, together};
 use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::SessionKind;
 use crate::progress::{Event, Observer};
-use crate::repo::pack::header_bundles::May;
+use crate::repo::pack::header_bundles::Maintenance;
 use crate::repo::pack::{header_bundles, packs};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
-use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
 use crate::repo::snapshots::trash;
-use crate::storage::{Area, Created, Listed, Storage};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage};
 use crate::util::threads;
 
 /// Packs on their way at once; each is in memory.
@@ -120,7 +120,7 @@ struct Run<'a> {
 }
 
 /// What is lacking there.
-struct Lack {
+struct MissingObjects {
     packs: Vec<(PackId, u64)>,
     /// Manifests, and what stands there in the place of each.
     snapshots: Vec<(Listed, Option<InPlace>)>,
@@ -139,7 +139,7 @@ impl Run<'_> {
     fn bring_to(&mut self, to: &Repository) -> Result<()> {
         to.may_write()?;
         if self.options.dry_run {
-            let sight = Sight::look(to.storage(), to.ring(), |_| Ok(()))?;
+            let sight = RepoState::look(to.storage(), to.ring(), |_| Ok(()))?;
             return self.compare(Some((to, &sight))).map(|_| ());
         }
         self.keys(to.storage())?;
@@ -159,19 +159,19 @@ impl Run<'_> {
             if self.options.delete {
                 self.delete(to, &session)?;
             }
-            header_bundles::tend(to, May { add: true, remove: self.options.delete }, self.stop)?;
+            header_bundles::tend(to, Maintenance { add: true, remove: self.options.delete }, self.stop)?;
             return session.close();
         }
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
     }
 
     /// Manifests are listed before packs: what a manifest needs is durable before it is there.
-    fn compare(&mut self, to: Option<(&Repository, &Sight)>) -> Result<Lack> {
+    fn compare(&mut self, to: Option<(&Repository, &RepoState)>) -> Result<MissingObjects> {
         let snapshots = self.lacking_manifests(to.map(|(to, _)| to.storage()))?;
         let there: HashMap<PackId, u64> =
             to.map(|(_, sight)| sight.packs.iter().copied().collect()).unwrap_or_default();
         let damaged = |id: &PackId| to.is_some_and(|(_, sight)| sight.damaged.contains(id));
-        let mut packs = Sight::packs(self.from.storage())?;
+        let mut packs = RepoState::packs(self.from.storage())?;
         if let Some((to, sight)) = to
             && packs.iter().any(|(id, _)| sight.condemned.contains(id))
         {
@@ -189,11 +189,11 @@ impl Run<'_> {
             self.report.bytes = bytes;
             self.report.snapshots = snapshots.len() as u64;
         }
-        Ok(Lack { packs, snapshots })
+        Ok(MissingObjects { packs, snapshots })
     }
 
     /// Copies packs, several at once.
-    fn packs(&mut self, to: &Repository, sight: &Sight, lacking: &[(PackId, u64)]) -> Result<()> {
+    fn packs(&mut self, to: &Repository, sight: &RepoState, lacking: &[(PackId, u64)]) -> Result<()> {
         let there: HashSet<&PackId> = sight.packs.iter().map(|(id, _)| id).collect();
         let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let report = Mutex::new(std::mem::take(&mut self.report));
@@ -237,14 +237,14 @@ impl Run<'_> {
     /// Copies a pack; what stands there in its place is damaged. Whether something did.
     fn pack(&self, to: &Repository, id: &PackId, len: u64, stands: bool) -> Result<bool> {
         let name = id.hex();
-        let bytes = self.from.storage().read(Area::Packs, &name, len)?;
+        let bytes = self.from.storage().read(ObjectKind::Packs, &name, len)?;
         if hash::sha256(&bytes) != *id.as_bytes() {
             return Err(packs::not_its_name(id));
         }
         if stands {
             packs::set_aside(to.storage(), id)?;
         }
-        if to.storage().create(Area::Packs, &name, &[&bytes])? == Created::Exists {
+        if to.storage().create(ObjectKind::Packs, &name, &[&bytes])? == CreateOutcome::Exists {
             return Err(Error::Refused(format!(
                 "somebody else wrote pack {} at {} just now: run it again",
                 id.short(),
@@ -260,13 +260,13 @@ impl Run<'_> {
     /// What is gone here goes there, the passwords first; snapshots can be brought back until they are purged.
     fn delete(&mut self, to: &Repository, session: &Session) -> Result<()> {
         let here: HashSet<String> =
-            self.from.storage().list(Area::Keys)?.into_iter().map(|found| found.name).collect();
-        for found in to.storage().list(Area::Keys)?.iter().filter(|found| !here.contains(&found.name)) {
-            to.storage().remove(Area::Keys, &found.name)?;
-            to.cache().note(&Area::Keys.path(&found.name), false);
+            self.from.storage().list(ObjectKind::Keys)?.into_iter().map(|found| found.name).collect();
+        for found in to.storage().list(ObjectKind::Keys)?.iter().filter(|found| !here.contains(&found.name)) {
+            to.storage().remove(ObjectKind::Keys, &found.name)?;
+            to.cache().note(&ObjectKind::Keys.path(&found.name), false);
             self.report.keys_removed += 1;
         }
-        to.storage().sync(Area::Keys)?;
+        to.storage().sync(ObjectKind::Keys)?;
         let here: HashSet<SnapshotId> = snapshots::list(self.from)?.into_iter().map(|one| one.id).collect();
         let there = snapshots::list(to)?;
         if here.is_empty() && !there.is_empty() {
@@ -287,6 +287,6 @@ impl Run<'_> {
 
 /// Whether a collector took the session for dead.
 fn is_fenced(repo: &Repository, session: &Session) -> Result<bool> {
-    let listed = repo.storage().list(Area::Snapshots)?;
+    let listed = repo.storage().list(ObjectKind::Snapshots)?;
     Ok(listed.iter().any(|found| found.name == session.id.hex()))
 }

@@ -11,9 +11,9 @@ use crate::model::id::PackId;
 use crate::ops::sync::{InPlace, Run};
 use crate::repo::pack::parity;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 use crate::repo::{keys, snapshots};
-use crate::storage::{Area, Created, Listed, Storage, names};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, names};
 
 impl Run<'_> {
     /// Key slots; each is what its name says, so one there that is not is damaged.
@@ -23,8 +23,8 @@ impl Run<'_> {
         for (name, slot) in keys::all(self.from.storage())? {
             match (slot, there.get(&name)) {
                 (_, Some(true)) => {}
-                (Ok((_, bytes)), found) => self.put(to, Area::Keys, &name, &bytes, found.is_some())?,
-                (Err(err), _) => self.damaged_here(Area::Keys, &name, err)?,
+                (Ok((_, bytes)), found) => self.put(to, ObjectKind::Keys, &name, &bytes, found.is_some())?,
+                (Err(err), _) => self.damaged_here(ObjectKind::Keys, &name, err)?,
             }
         }
         Ok(())
@@ -33,11 +33,11 @@ impl Run<'_> {
     /// Generations of the configuration. Where both have one of a number and both are whole, each keeps its own.
     pub(super) fn configurations(&mut self, to: &dyn Storage) -> Result<()> {
         let there: HashSet<String> =
-            names::list(to, Area::Config)?.into_iter().map(|found| found.name).collect();
-        for found in self.from.storage().list(Area::Config)? {
+            names::list(to, ObjectKind::Config)?.into_iter().map(|found| found.name).collect();
+        for found in self.from.storage().list(ObjectKind::Config)? {
             let name = &found.name;
             let whole = |storage: &dyn Storage| {
-                let bytes = storage.read(Area::Config, name, sealed_object::MAX_OBJECT)?;
+                let bytes = storage.read(ObjectKind::Config, name, sealed_object::MAX_OBJECT)?;
                 self.from.is_its_config(name, &bytes).map(|()| bytes)
             };
             let stands = there.contains(name);
@@ -45,8 +45,8 @@ impl Run<'_> {
                 continue;
             }
             match whole(self.from.storage()) {
-                Ok(bytes) => self.put(to, Area::Config, name, &bytes, stands)?,
-                Err(err) => self.damaged_here(Area::Config, name, err)?,
+                Ok(bytes) => self.put(to, ObjectKind::Config, name, &bytes, stands)?,
+                Err(err) => self.damaged_here(ObjectKind::Config, name, err)?,
             }
         }
         Ok(())
@@ -56,8 +56,8 @@ impl Run<'_> {
     /// all the same: it has a key, a manifest or a pack that is here, and these names are random.
     pub(super) fn restore_configurations(&mut self, to: &dyn Storage) -> Result<()> {
         let mut damaged = false;
-        for found in names::list(to, Area::Config)? {
-            let read = to.read(Area::Config, &found.name, sealed_object::MAX_OBJECT);
+        for found in names::list(to, ObjectKind::Config)? {
+            let read = to.read(ObjectKind::Config, &found.name, sealed_object::MAX_OBJECT);
             match read.and_then(|bytes| self.from.is_its_config(&found.name, &bytes)) {
                 Err(err) if err.is_damage() => damaged = true,
                 other => other?,
@@ -67,7 +67,7 @@ impl Run<'_> {
     }
 
     fn is_copy(&self, to: &dyn Storage) -> Result<bool> {
-        for area in [Area::Snapshots, Area::Keys, Area::Packs] {
+        for area in [ObjectKind::Snapshots, ObjectKind::Keys, ObjectKind::Packs] {
             let here: HashSet<String> =
                 self.from.storage().list(area)?.into_iter().map(|found| found.name).collect();
             if names::list(to, area)?.iter().any(|found| here.contains(&found.name)) {
@@ -82,10 +82,10 @@ impl Run<'_> {
         &mut self,
         to: Option<&dyn Storage>,
     ) -> Result<Vec<(Listed, Option<InPlace>)>> {
-        let listed = to.map_or_else(|| Ok(Vec::new()), |to| to.list(Area::Snapshots))?;
+        let listed = to.map_or_else(|| Ok(Vec::new()), |to| to.list(ObjectKind::Snapshots))?;
         let there: HashMap<&str, u64> = listed.iter().map(|found| (found.name.as_str(), found.len)).collect();
         let mut lacking = Vec::new();
-        for found in self.from.storage().list(Area::Snapshots)? {
+        for found in self.from.storage().list(ObjectKind::Snapshots)? {
             let len = there.get(found.name.as_str()).copied();
             let Some((to, len)) = to.zip(len) else {
                 if self.manifest(&found.name)?.is_some() {
@@ -97,7 +97,7 @@ impl Run<'_> {
                 continue;
             }
             let Some(here) = self.manifest(&found.name)? else { continue };
-            let there = match to.read(Area::Snapshots, &found.name, sealed_object::MAX_OBJECT) {
+            let there = match to.read(ObjectKind::Snapshots, &found.name, sealed_object::MAX_OBJECT) {
                 // Too long to be one, or unreadable.
                 Err(err) if err.is_damage() && !err.is_missing() => Vec::new(),
                 Err(err) if err.is_missing() => continue,
@@ -113,9 +113,9 @@ impl Run<'_> {
 
     /// A manifest as it is here; `None` for a fence, for what was forgotten meanwhile, and for what is damaged, which is noted.
     fn manifest(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        let bytes = match self.from.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT) {
+        let bytes = match self.from.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT) {
             Err(err) if err.is_missing() => return Ok(None),
-            Err(err) => return self.damaged_here(Area::Snapshots, name, err).map(|()| None),
+            Err(err) => return self.damaged_here(ObjectKind::Snapshots, name, err).map(|()| None),
             Ok(bytes) if bytes.starts_with(&sealed_object::FENCE) => return Ok(None),
             Ok(bytes) => bytes,
         };
@@ -123,7 +123,7 @@ impl Run<'_> {
             Ok(()) => Ok(Some(bytes)),
             // It may be newer: it is copied as it is.
             Err(Error::NewerFormat { .. }) => Ok(Some(bytes)),
-            Err(err) => self.damaged_here(Area::Snapshots, name, err).map(|()| None),
+            Err(err) => self.damaged_here(ObjectKind::Snapshots, name, err).map(|()| None),
         }
     }
 
@@ -133,17 +133,17 @@ impl Run<'_> {
             let (storage, name) = (to.storage(), &found.name);
             match in_place {
                 None => {
-                    if storage.create(Area::Snapshots, name, &[&bytes])? == Created::Exists {
+                    if storage.create(ObjectKind::Snapshots, name, &[&bytes])? == CreateOutcome::Exists {
                         continue;
                     }
                 }
                 Some(InPlace::Fence) => {
-                    storage.remove(Area::Snapshots, name)?;
-                    storage.create(Area::Snapshots, name, &[&bytes])?;
+                    storage.remove(ObjectKind::Snapshots, name)?;
+                    storage.create(ObjectKind::Snapshots, name, &[&bytes])?;
                 }
-                Some(InPlace::Other) => self.put(storage, Area::Snapshots, name, &bytes, true)?,
+                Some(InPlace::Other) => self.put(storage, ObjectKind::Snapshots, name, &bytes, true)?,
             }
-            to.cache().note(&Area::Snapshots.path(name), true);
+            to.cache().note(&ObjectKind::Snapshots.path(name), true);
             if *in_place != Some(InPlace::Other) {
                 self.report.snapshots += 1;
             }
@@ -160,7 +160,7 @@ impl Run<'_> {
             return Ok(());
         }
         let there: HashMap<PackId, u64> = parity::list(to.storage())?.into_iter().collect();
-        let packs: HashMap<PackId, u64> = Sight::packs(to.storage())?.into_iter().collect();
+        let packs: HashMap<PackId, u64> = RepoState::packs(to.storage())?.into_iter().collect();
         for (id, len) in &sidecars {
             let Some(pack_len) = packs.get(id) else { continue };
             if there.get(id) == Some(len) {
@@ -174,13 +174,13 @@ impl Run<'_> {
                 true => parity::verify(from, (id, *pack_len), *len).map(drop),
                 false => Ok(()),
             };
-            match read.and_then(|()| from.read(Area::Parity, &id.hex(), *len)) {
+            match read.and_then(|()| from.read(ObjectKind::Parity, &id.hex(), *len)) {
                 Ok(bytes) => {
                     if stands {
-                        to.storage().remove(Area::Parity, &id.hex())?;
+                        to.storage().remove(ObjectKind::Parity, &id.hex())?;
                         self.report.objects_healed += 1;
                     }
-                    to.storage().create(Area::Parity, &id.hex(), &[&bytes]).map(drop)?;
+                    to.storage().create(ObjectKind::Parity, &id.hex(), &[&bytes]).map(drop)?;
                 }
                 // What cannot be read here is written anew, here and there, by who looks after it.
                 Err(err) if err.is_damage() => {}
@@ -191,12 +191,19 @@ impl Run<'_> {
     }
 
     /// Puts an object there, in the place of a damaged one, which is set aside.
-    fn put(&mut self, to: &dyn Storage, area: Area, name: &str, bytes: &[u8], stands: bool) -> Result<()> {
+    fn put(
+        &mut self,
+        to: &dyn Storage,
+        area: ObjectKind,
+        name: &str,
+        bytes: &[u8],
+        stands: bool,
+    ) -> Result<()> {
         if stands {
-            match to.move_to((area, name), (Area::Quarantine, name)) {
+            match to.move_to((area, name), (ObjectKind::Quarantine, name)) {
                 // One was set aside before under this name.
-                Ok(Created::Exists) => to.remove(area, name)?,
-                Ok(Created::New) => {}
+                Ok(CreateOutcome::Exists) => to.remove(area, name)?,
+                Ok(CreateOutcome::New) => {}
                 Err(err) if err.is_missing() => {}
                 // Whoever cannot read it cannot copy it, either.
                 Err(err) if err.is_damage() => to.remove(area, name)?,
@@ -208,7 +215,7 @@ impl Run<'_> {
     }
 
     /// Notes what cannot be copied, as it is damaged here; anything else is a failure.
-    fn damaged_here(&mut self, area: Area, name: &str, err: Error) -> Result<()> {
+    fn damaged_here(&mut self, area: ObjectKind, name: &str, err: Error) -> Result<()> {
         if err.is_missing() {
             return Ok(());
         }

@@ -10,15 +10,15 @@ use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::DirStream;
-use crate::storage::Area;
+use crate::repo::walk::dir_reader::DirReader;
+use crate::storage::ObjectKind;
 
 /// Whether a snapshot is still there, for a session that has just begun.
 ///
 /// # Errors
 /// When they cannot be listed.
 pub fn is_listed(repo: &Repository, id: &SnapshotId) -> Result<bool> {
-    let listed = repo.storage().list(Area::Snapshots)?;
+    let listed = repo.storage().list(ObjectKind::Snapshots)?;
     Ok(listed.iter().any(|found| found.name == id.hex()))
 }
 
@@ -28,7 +28,7 @@ pub fn is_listed(repo: &Repository, id: &SnapshotId) -> Result<bool> {
 /// When the store fails; what is missing or damaged does not stand.
 pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<bool> {
     let mut reader = ChunkReader::new(repo, Arc::clone(index))?;
-    let mut open = vec![DirStream::new(*root)];
+    let mut open = vec![DirReader::new(*root)];
     let sound = |found: Result<bool>| match found {
         Err(err) if err.is_damage() => Ok(false),
         other => other,
@@ -51,7 +51,7 @@ pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<b
             return Ok(false);
         }
         if let Kind::Dir { tree } = &entry.kind {
-            open.push(DirStream::new(*tree));
+            open.push(DirReader::new(*tree));
         }
     }
     Ok(true)

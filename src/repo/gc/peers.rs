@@ -6,16 +6,16 @@ use crate::codec::crypto::sealed_object;
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
-use crate::model::records::{Beat, Fence, Seen, SessionKind, SessionRecord};
+use crate::model::records::{Fence, Heartbeat, Seen, SessionKind, SessionRecord};
 use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::trash;
-use crate::storage::{Area, names};
+use crate::storage::{ObjectKind, names};
 use crate::util::{host, parallel};
 
 /// A session that stands in the repository.
 #[derive(Debug, Clone)]
-pub struct Other {
+pub struct Peer {
     /// Which.
     pub id: SnapshotId,
     /// What it says of itself; `None` when that cannot be read.
@@ -26,7 +26,7 @@ pub struct Other {
     pub dead: bool,
 }
 
-impl Other {
+impl Peer {
     /// For people.
     pub fn describe(&self) -> String {
         match &self.record {
@@ -50,7 +50,7 @@ impl Other {
 ///
 /// # Errors
 /// When they cannot be listed: then nobody may be taken for absent.
-pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Other>> {
+pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Peer>> {
     others_after(repo, own, note, 1)
 }
 
@@ -59,7 +59,7 @@ pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result
 ///
 /// # Errors
 /// As [`others`].
-pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Other>> {
+pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
     let distrusted = repo.storage().distrust()?.is_some();
     let mut others = others_after(repo, Some(own), true, DISTRUSTED)?;
     others.retain(|other| !other.dead && (distrusted || other.collects()));
@@ -67,18 +67,13 @@ pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Other>> {
 }
 
 /// As [`others`], with a heart that must stand still for so many times as long as the repository says.
-fn others_after(
-    repo: &Repository,
-    own: Option<&SnapshotId>,
-    note: bool,
-    patience: u64,
-) -> Result<Vec<Other>> {
-    let listed = repo.storage().list(Area::Sessions)?;
+fn others_after(repo: &Repository, own: Option<&SnapshotId>, note: bool, patience: u64) -> Result<Vec<Peer>> {
+    let listed = repo.storage().list(ObjectKind::Sessions)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
     let ids = listed.iter().filter_map(|found| SnapshotId::parse(&found.name).ok());
     let ids: Vec<SnapshotId> = ids.filter(|id| Some(id) != own).collect();
     let looked = parallel::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, patience));
-    let others: Vec<Option<Other>> = looked.into_iter().collect::<Result<_>>()?;
+    let others: Vec<Option<Peer>> = looked.into_iter().collect::<Result<_>>()?;
     Ok(others.into_iter().flatten().collect())
 }
 
@@ -94,9 +89,9 @@ fn look_at(
     names: &HashSet<&str>,
     note: bool,
     patience: u64,
-) -> Result<Option<Other>> {
+) -> Result<Option<Peer>> {
     let record =
-        objects::read(repo.storage(), repo.ring(), sealed_object::SESSION, Area::Sessions, &id.hex());
+        objects::read(repo.storage(), repo.ring(), sealed_object::SESSION, ObjectKind::Sessions, &id.hex());
     let record: Option<SessionRecord> = match record {
         Ok(record) => Some(record),
         Err(err) if err.is_missing() => return Ok(None),
@@ -108,12 +103,18 @@ fn look_at(
     let end = format!("{id}{}", names::END_MARKER);
     let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
     let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), patience)?;
-    Ok(Some(Other { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
+    Ok(Some(Peer { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
 }
 
 /// Whether a session's last word is its own. It will commit nothing, and cannot: it is buried like any that is dead.
 fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
-    match objects::read::<Beat>(repo.storage(), repo.ring(), sealed_object::BEAT, Area::Sessions, name) {
+    match objects::read::<Heartbeat>(
+        repo.storage(),
+        repo.ring(),
+        sealed_object::BEAT,
+        ObjectKind::Sessions,
+        name,
+    ) {
         Ok(_) => Ok(true),
         Err(err) if err.is_damage() => Ok(false),
         Err(err) => Err(err),
@@ -121,9 +122,9 @@ fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
 }
 
 /// Absent or unreadable is none: a session that has not said what it saw has seen nothing.
-fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Beat>> {
+fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat>> {
     let name = format!("{id}.beat");
-    match objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, Area::Sessions, &name) {
+    match objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, ObjectKind::Sessions, &name) {
         Ok(beat) => Ok(Some(beat)),
         Err(err) if err.is_damage() => Ok(None),
         Err(err) => Err(err),
@@ -145,14 +146,14 @@ fn is_dead(
     (count, note): (u64, bool),
     patience: u64,
 ) -> Result<bool> {
-    let held = repo.storage().is_held(Area::Sessions, &id.hex())?;
+    let held = repo.storage().is_held(ObjectKind::Sessions, &id.hex())?;
     let here = |record| is_of_this_boot(record, &host::boot_id(), &host::host_name());
     if held == Some(false) && record.is_some_and(here) {
         return Ok(true);
     }
     let name = format!("{id}.seen");
     let now = Time::now();
-    let seen = objects::read(repo.storage(), repo.ring(), sealed_object::SEEN, Area::Sessions, &name);
+    let seen = objects::read(repo.storage(), repo.ring(), sealed_object::SEEN, ObjectKind::Sessions, &name);
     let seen: Option<Seen> = match seen {
         Ok(seen) => Some(seen),
         Err(err) if err.is_damage() => None,
@@ -167,7 +168,7 @@ fn is_dead(
         return Ok(false);
     }
     let bytes = objects::close(repo.ring(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
-    repo.storage().replace(Area::Sessions, &name, &bytes)?;
+    repo.storage().replace(ObjectKind::Sessions, &name, &bytes)?;
     Ok(false)
 }
 
@@ -182,7 +183,14 @@ fn is_of_this_boot(record: &SessionRecord, boot: &str, host: &str) -> bool {
 /// When the fence could not be made durable.
 pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -> Result<()> {
     let fence = Fence { by, gc, at: Time::now() };
-    objects::create(repo.storage(), repo.ring(), sealed_object::FENCE, Area::Snapshots, &id.hex(), &fence)?;
+    objects::create(
+        repo.storage(),
+        repo.ring(),
+        sealed_object::FENCE,
+        ObjectKind::Snapshots,
+        &id.hex(),
+        &fence,
+    )?;
     Ok(())
 }
 
@@ -192,8 +200,8 @@ pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -
 ///
 /// # Errors
 /// When a fence could not be made durable, and then nothing may be deleted; or a session is still there.
-pub fn bury_dead(repo: &Repository, others: &[Other], by: SnapshotId, gc: u64) -> Result<()> {
-    let dead: Vec<&Other> = others.iter().filter(|other| other.dead).collect();
+pub fn bury_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) -> Result<()> {
+    let dead: Vec<&Peer> = others.iter().filter(|other| other.dead).collect();
     if dead.is_empty() {
         return Ok(());
     }
@@ -206,7 +214,7 @@ pub fn bury_dead(repo: &Repository, others: &[Other], by: SnapshotId, gc: u64) -
     // Each waits for the disk, too.
     let fenced = parallel::map(&writers, AT_ONCE, |id| close_name(repo, id, by, gc));
     fenced.into_iter().collect::<Result<()>>()?;
-    let listed = repo.storage().list(Area::Sessions)?;
+    let listed = repo.storage().list(ObjectKind::Sessions)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
     let removed = parallel::map(&dead, threads(repo), |other| remove(repo, &other.id, &names));
     removed.into_iter().collect()
@@ -217,7 +225,7 @@ pub fn bury_dead(repo: &Repository, others: &[Other], by: SnapshotId, gc: u64) -
 fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<()> {
     for name in [format!("{id}.beat"), format!("{id}.seen"), id.hex(), format!("{id}{}", names::END_MARKER)] {
         if names.contains(name.as_str()) {
-            repo.storage().remove(Area::Sessions, &name)?;
+            repo.storage().remove(ObjectKind::Sessions, &name)?;
         }
     }
     Ok(())
@@ -228,14 +236,14 @@ fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<(
 /// # Errors
 /// When the store fails.
 pub fn tidy(repo: &Repository) -> Result<()> {
-    let leftover = repo.storage().list(Area::Sessions)?;
+    let leftover = repo.storage().list(ObjectKind::Sessions)?;
     // Listed again: a session that began meanwhile has its beat only after itself.
-    let standing = repo.storage().list(Area::Sessions)?;
+    let standing = repo.storage().list(ObjectKind::Sessions)?;
     let standing: HashSet<&str> = standing.iter().map(|found| found.name.as_str()).collect();
     for found in leftover {
         let Some((id, _)) = found.name.split_once('.') else { continue };
         if !standing.contains(id) {
-            repo.storage().remove(Area::Sessions, &found.name)?;
+            repo.storage().remove(ObjectKind::Sessions, &found.name)?;
         }
     }
     Ok(())

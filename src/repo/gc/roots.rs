@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
-use crate::repo::snapshots::trash::Entry;
+use crate::repo::snapshots::trash::TrashEntry;
 use crate::repo::snapshots::{Snapshot, trash};
-use crate::storage::{Area, Listed};
+use crate::storage::{Listed, ObjectKind};
 
 /// All roots, as of one look.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Roots {
     /// Snapshots that stand.
     pub standing: BTreeMap<SnapshotId, Snapshot>,
     /// Forgotten ones.
-    pub trash: Vec<Entry>,
+    pub trash: Vec<TrashEntry>,
 }
 
 /// Looks at a repository in which something vanishes each time before giving up.
@@ -70,7 +70,7 @@ fn look_once(repo: &Repository) -> Result<Roots> {
 }
 
 fn names(repo: &Repository) -> Result<BTreeMap<String, Listed>> {
-    let listed = repo.storage().list(Area::Snapshots)?;
+    let listed = repo.storage().list(ObjectKind::Snapshots)?;
     Ok(listed.into_iter().map(|found| (found.name.clone(), found)).collect())
 }
 

@@ -13,11 +13,11 @@ const PROBES: u32 = 6;
 /// A Bloom filter in lines. Chunks with neighbouring prefixes share a line, so that building from sorted rows goes
 /// through memory once.
 #[derive(Debug)]
-pub(crate) struct Sieve {
+pub(crate) struct BloomFilter {
     lines: Vec<[u64; 8]>,
 }
 
-impl Sieve {
+impl BloomFilter {
     /// An empty one with room for so many chunks.
     pub(crate) fn for_rows(rows: u64) -> Self {
         let lines = (rows * BITS).div_ceil(LINE).clamp(1, MOST / LINE_BYTES as u64);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn all_that_was_put_in_passes_and_little_else() {
-        let mut sieve = Sieve::for_rows(100_000);
+        let mut sieve = BloomFilter::for_rows(100_000);
         prefixes(0).for_each(|prefix| sieve.insert(prefix));
         assert!(prefixes(0).all(|prefix| sieve.passes(prefix)));
         let others = prefixes(1 << 32).filter(|prefix| sieve.passes(*prefix)).count();
@@ -106,12 +106,12 @@ mod tests {
 
     #[test]
     fn its_pieces_make_it_again_and_fewer_make_none() {
-        let mut sieve = Sieve::for_rows(10_000);
+        let mut sieve = BloomFilter::for_rows(10_000);
         prefixes(0).take(10_000).for_each(|prefix| sieve.insert(prefix));
         let pieces: Vec<_> = sieve.pieces(LINE_BYTES * 96).map(Some).collect();
-        let again = Sieve::from_pieces(sieve.len(), pieces.iter().cloned()).unwrap();
+        let again = BloomFilter::from_pieces(sieve.len(), pieces.iter().cloned()).unwrap();
         assert_eq!(again.lines, sieve.lines);
-        assert!(Sieve::from_pieces(sieve.len(), pieces.iter().skip(1).cloned()).is_none());
-        assert!(Sieve::from_pieces(usize::MAX, pieces.into_iter()).is_none());
+        assert!(BloomFilter::from_pieces(sieve.len(), pieces.iter().skip(1).cloned()).is_none());
+        assert!(BloomFilter::from_pieces(usize::MAX, pieces.into_iter()).is_none());
     }
 }

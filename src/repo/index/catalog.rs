@@ -4,18 +4,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::chunk::compress::Codec;
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
-use crate::repo::index::entry::Row;
-use crate::repo::index::local_cache::View;
-use crate::repo::index::run::{Broken, Run};
-use crate::repo::index::run_pack::{Covered, TableAt};
-use crate::repo::index::table_cache::{Kept, Tables};
+use crate::repo::index::entry::IndexEntry;
+use crate::repo::index::local_cache::LocalIndexCache;
+use crate::repo::index::run::{CorruptRun, SortedRun};
+use crate::repo::index::run_pack::{RunPack, TableLocation};
+use crate::repo::index::table_cache::{PackTable, TableCache};
 use crate::repo::index::{BlockAt, Copy, Location, entry, run};
-use crate::repo::pack::heal::Mender;
+use crate::repo::pack::heal::PackHealer;
 use crate::repo::repository::{Repository, Warnings};
 use crate::storage::Storage;
 
@@ -24,7 +24,7 @@ const MOST_RUNS: usize = 6;
 
 /// What an index may take of this machine's memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct IndexLimits {
     /// Rows in memory; beyond, they become a run in this machine's view, if there is one.
     pub rows: usize,
     /// Bytes of decoded tables at hand.
@@ -33,7 +33,7 @@ pub struct Limits {
     pub before_sieve: u32,
 }
 
-impl Default for Limits {
+impl Default for IndexLimits {
     fn default() -> Self {
         // A hash table of rows doubles at 458 752.
         Self { rows: 450_000, tables: 24 << 20, before_sieve: 2000 }
@@ -42,16 +42,16 @@ impl Default for Limits {
 
 /// Where tables come from.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
+pub(crate) struct TableSource {
     pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) ring: Ring,
-    pub(crate) view: Option<Arc<View>>,
-    pub(crate) limits: Limits,
+    pub(crate) ring: CipherSuite,
+    pub(crate) view: Option<Arc<LocalIndexCache>>,
+    pub(crate) limits: IndexLimits,
     pub(crate) warnings: Warnings,
-    pub(crate) mender: Arc<Mender>,
+    pub(crate) mender: Arc<PackHealer>,
 }
 
-impl Source {
+impl TableSource {
     /// Of a repository.
     pub(crate) fn of(repo: &Repository) -> Self {
         Self {
@@ -89,32 +89,32 @@ pub struct PackInfo {
     /// Condemned, damaged or unreadable: may be read where nothing else holds a chunk, never written against.
     pub shunned: bool,
     /// A copy of its table in this machine's view, if its rows are in a run.
-    pub(crate) table: Option<TableAt>,
+    pub(crate) table: Option<TableLocation>,
 }
 
 /// The packs, and how their chunks are found.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
-    pub(crate) source: Option<Source>,
+pub(crate) struct Catalog {
+    pub(crate) source: Option<TableSource>,
     pub(crate) packs: Vec<PackInfo>,
-    pub(crate) runs: Vec<Run>,
-    tables: Mutex<Tables>,
+    pub(crate) runs: Vec<SortedRun>,
+    tables: Mutex<TableCache>,
 }
 
-impl Shelf {
-    pub(crate) fn new(source: Source) -> Self {
+impl Catalog {
+    pub(crate) fn new(source: TableSource) -> Self {
         Self { source: Some(source), packs: Vec::new(), runs: Vec::new(), tables: Mutex::default() }
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        self.source.as_ref().map_or_else(Limits::default, |source| source.limits)
+    pub(crate) fn limits(&self) -> IndexLimits {
+        self.source.as_ref().map_or_else(IndexLimits::default, |source| source.limits)
     }
 
-    pub(crate) fn view(&self) -> Option<&Arc<View>> {
+    pub(crate) fn view(&self) -> Option<&Arc<LocalIndexCache>> {
         self.source.as_ref().and_then(|source| source.view.as_ref())
     }
 
-    fn tables(&self) -> std::sync::MutexGuard<'_, Tables> {
+    fn tables(&self) -> std::sync::MutexGuard<'_, TableCache> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,7 +128,7 @@ impl Shelf {
     }
 
     /// What is known of the next pack to be put on it.
-    pub(crate) fn info(&self, pack: &Covered) -> PackInfo {
+    pub(crate) fn info(&self, pack: &RunPack) -> PackInfo {
         PackInfo {
             id: pack.id,
             len: pack.len,
@@ -145,7 +145,7 @@ impl Shelf {
     ///
     /// # Errors
     /// When it is damaged or cannot be read.
-    pub(crate) fn table(&self, pack: u32) -> Result<Arc<Kept>> {
+    pub(crate) fn table(&self, pack: u32) -> Result<Arc<PackTable>> {
         if let Some(kept) = self.tables().get(pack) {
             return Ok(kept);
         }
@@ -160,7 +160,7 @@ impl Shelf {
             Some(table) => table,
             None => source.table(&info.id, info.len)?,
         };
-        let kept = Arc::new(Kept::new(table));
+        let kept = Arc::new(PackTable::new(table));
         if kept.chunks() != info.chunks {
             // Rows are numbered by this: a collection must not go on with it.
             return Err(Error::Refused(format!(
@@ -173,12 +173,12 @@ impl Shelf {
     }
 
     /// Keeps a table at hand; `near`: its chunks are found without their rows.
-    pub(crate) fn keep(&self, pack: u32, table: &Arc<Kept>, near: bool) {
+    pub(crate) fn keep(&self, pack: u32, table: &Arc<PackTable>, near: bool) {
         self.tables().put(pack, table, near, self.limits().tables);
     }
 
     /// The copy that a row leads to, if it is of this chunk. A table that is damaged has no copies.
-    pub(crate) fn copy(&self, row: Row, kind: ChunkType, id: &ChunkId) -> Result<Option<Copy>> {
+    pub(crate) fn copy(&self, row: IndexEntry, kind: ChunkType, id: &ChunkId) -> Result<Option<Copy>> {
         if self.packs.get(row.pack as usize).is_none_or(|pack| pack.kind != kind) {
             return Ok(None);
         }
@@ -189,7 +189,7 @@ impl Shelf {
         }
     }
 
-    fn copy_in(&self, row: Row, table: &Kept, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
+    fn copy_in(&self, row: IndexEntry, table: &PackTable, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
         let pack = self.packs.get(row.pack as usize)?;
         let spot = table.spot(row.nth).filter(|spot| spot.id == id && table.table.kind == kind)?;
         let block = BlockAt { pack: row.pack, block: spot.block };
@@ -200,7 +200,7 @@ impl Shelf {
     }
 
     /// The chunk that a row leads to. A table that is damaged has none.
-    pub(crate) fn chunk(&self, row: Row, kind: ChunkType) -> Result<Option<(ChunkId, u32)>> {
+    pub(crate) fn chunk(&self, row: IndexEntry, kind: ChunkType) -> Result<Option<(ChunkId, u32)>> {
         if self.packs.get(row.pack as usize).is_none_or(|pack| pack.kind != kind) {
             return Ok(None);
         }
@@ -222,17 +222,17 @@ impl Shelf {
     pub(crate) fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
         let prefix = id.prefix();
         let (pack, nth, table) = self.tables().near(prefix)?;
-        self.copy_in(Row { prefix, pack, nth }, &table, kind, id)
+        self.copy_in(IndexEntry { prefix, pack, nth }, &table, kind, id)
     }
 
     /// Rows of a run; where the view turns out to have lost some, all rows of its packs are taken from their tables.
-    pub(crate) fn rows_in(&self, run: &Run, prefix: u64) -> Result<Vec<Row>> {
+    pub(crate) fn rows_in(&self, run: &SortedRun, prefix: u64) -> Result<Vec<IndexEntry>> {
         let Some(view) = self.view() else { return Ok(Vec::new()) };
         match run.find(view, prefix) {
             Ok(rows) => Ok(rows),
-            Err(Broken) => {
+            Err(CorruptRun) => {
                 self.rescue(run)?;
-                let rule = |Broken| Error::Bug { what: "rows that were taken from tables are in memory" };
+                let rule = |CorruptRun| Error::Bug { what: "rows that were taken from tables are in memory" };
                 run.find(view, prefix).map_err(rule)
             }
         }
@@ -247,7 +247,7 @@ impl Shelf {
     }
 
     /// Takes the rows of a run's packs from their tables.
-    pub(crate) fn rescue(&self, run: &Run) -> Result<()> {
+    pub(crate) fn rescue(&self, run: &SortedRun) -> Result<()> {
         self.warn_of_damage();
         let mut rows = Vec::new();
         for pack in run.packs() {
@@ -267,7 +267,11 @@ impl Shelf {
 
     /// Moves rows of all `pending` packs into a run, and their tables out of memory. Where that does not succeed they
     /// stay: false, and it is not worth another try.
-    pub(crate) fn spill(&mut self, pending: &mut Vec<(u32, Arc<Kept>)>, rows: &mut Vec<Row>) -> bool {
+    pub(crate) fn spill(
+        &mut self,
+        pending: &mut Vec<(u32, Arc<PackTable>)>,
+        rows: &mut Vec<IndexEntry>,
+    ) -> bool {
         let Some(view) = self.view().cloned() else { return false };
         rows.sort_unstable();
         let Some(_turn) = view.turn() else { return false };
@@ -293,7 +297,7 @@ impl Shelf {
     }
 
     /// Packs that stay in memory: their tables are kept at hand as far as the budget goes, and new ones copied.
-    pub(crate) fn settle(&self, pending: &[(u32, Arc<Kept>)], new: impl Fn(&PackId) -> bool) {
+    pub(crate) fn settle(&self, pending: &[(u32, Arc<PackTable>)], new: impl Fn(&PackId) -> bool) {
         let mut learned = self.view().map(|view| view.writer());
         for (number, kept) in pending {
             self.keep(*number, kept, false);
@@ -307,11 +311,11 @@ impl Shelf {
 
     fn build(
         &self,
-        view: &View,
+        view: &LocalIndexCache,
         mut numbers: Vec<u32>,
-        rows: impl Iterator<Item = Result<Row, Broken>>,
+        rows: impl Iterator<Item = Result<IndexEntry, CorruptRun>>,
         replaced: &[u64],
-    ) -> Option<Run> {
+    ) -> Option<SortedRun> {
         numbers.sort_unstable();
         let mut local = vec![0; self.packs.len()];
         let mut packs = Vec::with_capacity(numbers.len());
@@ -319,13 +323,13 @@ impl Shelf {
             let info = self.packs.get(*number as usize)?;
             *local.get_mut(*number as usize)? = at as u32;
             let PackInfo { id, len, session, chunks, table, .. } = *info;
-            packs.push(Covered { id, len, kind: info.kind.byte(), session, chunks, table });
+            packs.push(RunPack { id, len, kind: info.kind.byte(), session, chunks, table });
         }
         let rows = rows.map(|row| {
             let row = row?;
-            local.get(row.pack as usize).map(|pack| Row { pack: *pack, ..row }).ok_or(Broken)
+            local.get(row.pack as usize).map(|pack| IndexEntry { pack: *pack, ..row }).ok_or(CorruptRun)
         });
-        Run::build(view, &packs, numbers, rows, replaced)
+        SortedRun::build(view, &packs, numbers, rows, replaced)
     }
 
     /// Merges runs, so that each is at least twice as long as the next and no run is mostly rows of packs that are
@@ -338,12 +342,12 @@ impl Shelf {
             return;
         }
         let Some(_turn) = view.turn() else { return };
-        let mut merged: Vec<Run> = self.runs.drain(from..).collect();
-        let mut numbers: Vec<u32> = merged.iter().flat_map(Run::packs).collect();
+        let mut merged: Vec<SortedRun> = self.runs.drain(from..).collect();
+        let mut numbers: Vec<u32> = merged.iter().flat_map(SortedRun::packs).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let replaced: Vec<u64> = merged.iter().map(Run::id).collect();
-        merged.iter_mut().for_each(Run::drop_sieve);
+        let replaced: Vec<u64> = merged.iter().map(SortedRun::id).collect();
+        merged.iter_mut().for_each(SortedRun::drop_sieve);
         let rows = Merge::new(merged.iter().map(|run| run.rows(&view)).collect());
         match self.build(&view, numbers, rows, &replaced) {
             Some(run) => {
@@ -358,8 +362,8 @@ impl Shelf {
     /// From where on runs, longest first, are merged.
     fn merge_from(&self) -> usize {
         let mut from = self.runs.len().saturating_sub(1);
-        let mut sum = self.runs.last().map_or(0, Run::len);
-        while let Some(longer) = from.checked_sub(1).and_then(|at| self.runs.get(at)).map(Run::len) {
+        let mut sum = self.runs.last().map_or(0, SortedRun::len);
+        while let Some(longer) = from.checked_sub(1).and_then(|at| self.runs.get(at)).map(SortedRun::len) {
             if longer >= 2 * sum && from < MOST_RUNS {
                 break;
             }
@@ -370,31 +374,31 @@ impl Shelf {
             return from;
         }
         let chunks = |pack: u32| self.packs.get(pack as usize).map_or(0, |pack| u64::from(pack.chunks));
-        let dying = |run: &Run| run.packs().map(chunks).sum::<u64>() * 2 < run.len();
+        let dying = |run: &SortedRun| run.packs().map(chunks).sum::<u64>() * 2 < run.len();
         self.runs.iter().position(dying).unwrap_or(self.runs.len())
     }
 }
 
 /// Rows of several sorted sources, in order of their prefixes.
-pub(crate) struct Merge<I: Iterator<Item = Result<Row, Broken>>> {
+pub(crate) struct Merge<I: Iterator<Item = Result<IndexEntry, CorruptRun>>> {
     sources: Vec<std::iter::Peekable<I>>,
 }
 
-impl<I: Iterator<Item = Result<Row, Broken>>> Merge<I> {
+impl<I: Iterator<Item = Result<IndexEntry, CorruptRun>>> Merge<I> {
     pub(crate) fn new(sources: Vec<I>) -> Self {
         Self { sources: sources.into_iter().map(Iterator::peekable).collect() }
     }
 }
 
-impl<I: Iterator<Item = Result<Row, Broken>>> Iterator for Merge<I> {
-    type Item = Result<Row, Broken>;
+impl<I: Iterator<Item = Result<IndexEntry, CorruptRun>>> Iterator for Merge<I> {
+    type Item = Result<IndexEntry, CorruptRun>;
 
     fn next(&mut self) -> Option<Self::Item> {
         // There are at most a handful of them. One that is broken comes first.
         let heads = self.sources.iter_mut().filter_map(|source| {
             let prefix = match source.peek()? {
                 Ok(row) => row.prefix,
-                Err(Broken) => 0,
+                Err(CorruptRun) => 0,
             };
             Some((prefix, source))
         });

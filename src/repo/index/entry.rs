@@ -4,7 +4,7 @@ use crate::model::id::ChunkId;
 
 /// Where a chunk may lie: its prefix was seen there. Only the pack's table knows whether it is this chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Row {
+pub struct IndexEntry {
     /// Of the chunk's id.
     pub prefix: u64,
     /// Number of the pack, as whoever holds the row counts.
@@ -16,7 +16,7 @@ pub struct Row {
 /// Bytes of a row in this machine's view.
 pub(crate) const ROW_BYTES: usize = 16;
 
-impl Row {
+impl IndexEntry {
     /// As the view keeps it.
     pub(crate) fn to_bytes(self) -> [u8; ROW_BYTES] {
         let whole = u128::from(self.prefix) << 64 | u128::from(self.pack) << 32 | u128::from(self.nth);
@@ -34,12 +34,12 @@ impl Row {
 pub(crate) fn of_pack<'a>(
     pack: u32,
     ids: impl Iterator<Item = &'a ChunkId> + 'a,
-) -> impl Iterator<Item = Row> + 'a {
-    ids.zip(0..).map(move |(id, nth)| Row { prefix: id.prefix(), pack, nth })
+) -> impl Iterator<Item = IndexEntry> + 'a {
+    ids.zip(0..).map(move |(id, nth)| IndexEntry { prefix: id.prefix(), pack, nth })
 }
 
 /// The rows of this prefix, in rows that are sorted.
-pub(crate) fn with_prefix(rows: &[Row], prefix: u64) -> &[Row] {
+pub(crate) fn with_prefix(rows: &[IndexEntry], prefix: u64) -> &[IndexEntry] {
     let (_, rest) = rows.split_at(rows.partition_point(|row| row.prefix < prefix));
     rest.split_at(rest.iter().take_while(|row| row.prefix == prefix).count()).0
 }

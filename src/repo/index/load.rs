@@ -7,14 +7,14 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::Table;
 use crate::error::Result;
 use crate::model::id::{PackId, SnapshotId};
-use crate::repo::index::catalog::{PackInfo, Shelf, Source};
-use crate::repo::index::run::Run;
-use crate::repo::index::run_pack::Covered;
-use crate::repo::index::table_cache::Kept;
-use crate::repo::index::table_loader::{Ahead, Found};
+use crate::repo::index::catalog::{Catalog, PackInfo, TableSource};
+use crate::repo::index::run::SortedRun;
+use crate::repo::index::run_pack::RunPack;
+use crate::repo::index::table_cache::PackTable;
+use crate::repo::index::table_loader::{LoadedTable, TableLoader};
 use crate::repo::index::{Index, entry, run};
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::Sight;
+use crate::repo::sessions::session::RepoState;
 
 /// A pack's table takes as much memory as about so many rows, however little the pack holds.
 const PACK_IN_ROWS: usize = 16;
@@ -24,7 +24,7 @@ impl Index {
     ///
     /// # Errors
     /// When the store fails. A damaged table only takes its own chunks out.
-    pub fn load(repo: &Repository, sight: Sight) -> Result<Self> {
+    pub fn load(repo: &Repository, sight: RepoState) -> Result<Self> {
         Self::read(repo, sight, true)
     }
 
@@ -32,12 +32,12 @@ impl Index {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_from_packs(repo: &Repository, sight: Sight) -> Result<Self> {
+    pub fn load_from_packs(repo: &Repository, sight: RepoState) -> Result<Self> {
         Self::read(repo, sight, false)
     }
 
-    fn read(repo: &Repository, mut sight: Sight, by_segments: bool) -> Result<Self> {
-        let mut shelf = Shelf::new(Source::of(repo));
+    fn read(repo: &Repository, mut sight: RepoState, by_segments: bool) -> Result<Self> {
+        let mut shelf = Catalog::new(TableSource::of(repo));
         let known = open_runs(&mut shelf, &sight);
         let listed = std::mem::take(&mut sight.packs);
         let mut index = Self { sight, shelf, ..Self::default() };
@@ -46,16 +46,16 @@ impl Index {
             if covered.is_none() {
                 unknown.push_back((number, *id, *len));
             }
-            let covered = covered.unwrap_or_else(|| Covered::of(*id, *len, &Kept::new(nothing())));
+            let covered = covered.unwrap_or_else(|| RunPack::of(*id, *len, &PackTable::new(nothing())));
             index.shelf.packs.push(index.info(&covered, true));
         }
         let (mut pending, mut learned) = (Vec::new(), HashSet::new());
         let mut spills = true;
-        let mut ahead = Ahead::new(repo, unknown, by_segments);
+        let mut ahead = TableLoader::new(repo, unknown, by_segments);
         while let Some((number, found)) = ahead.next() {
             let Some((id, len)) = listed.get(number as usize) else { continue };
             let (kept, readable) = index.learn(id, found, &mut learned)?;
-            let info = index.info(&Covered::of(*id, *len, &kept), readable);
+            let info = index.info(&RunPack::of(*id, *len, &kept), readable);
             index.shelf.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
             index.rows.extend(entry::of_pack(number, kept.ids()));
             pending.push((number, kept));
@@ -77,16 +77,16 @@ impl Index {
     fn learn(
         &mut self,
         id: &PackId,
-        found: Result<Found>,
+        found: Result<LoadedTable>,
         learned: &mut HashSet<PackId>,
-    ) -> Result<(Arc<Kept>, bool)> {
+    ) -> Result<(Arc<PackTable>, bool)> {
         let (table, sound) = match found {
-            Ok(Found::Kept(table)) => (table, true),
-            Ok(Found::Read(table)) => {
+            Ok(LoadedTable::Kept(table)) => (table, true),
+            Ok(LoadedTable::Read(table)) => {
                 learned.insert(*id);
                 (table, true)
             }
-            Ok(Found::Mended(table)) => {
+            Ok(LoadedTable::Mended(table)) => {
                 self.mended.push(*id);
                 (table, false)
             }
@@ -96,7 +96,7 @@ impl Index {
             }
             Err(err) => return Err(err),
         };
-        Ok((Arc::new(Kept::new(table)), sound))
+        Ok((Arc::new(PackTable::new(table)), sound))
     }
 
     /// A pack that was collected after it was listed is none that cannot be read: nobody needs it, or what it held was
@@ -105,20 +105,20 @@ impl Index {
         if !self.unreadable.iter().any(|(_, err)| err.is_missing()) {
             return Ok(());
         }
-        let now: HashSet<PackId> = Sight::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
+        let now: HashSet<PackId> = RepoState::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
         self.unreadable.retain(|(id, err)| !err.is_missing() || now.contains(id));
         Ok(())
     }
 
-    fn info(&self, pack: &Covered, readable: bool) -> PackInfo {
+    fn info(&self, pack: &RunPack, readable: bool) -> PackInfo {
         let shunned = self.sight.condemned.contains(&pack.id) || self.sight.damaged.contains(&pack.id);
         PackInfo { shunned: shunned || !readable, ..self.shelf.info(pack) }
     }
 }
 
 /// Opens the view's runs; gives what they know of each listed pack.
-fn open_runs(shelf: &mut Shelf, sight: &Sight) -> Vec<Option<Covered>> {
-    let mut known: Vec<Option<Covered>> = vec![None; sight.packs.len()];
+fn open_runs(shelf: &mut Catalog, sight: &RepoState) -> Vec<Option<RunPack>> {
+    let mut known: Vec<Option<RunPack>> = vec![None; sight.packs.len()];
     let Some(view) = shelf.view().cloned() else { return known };
     // No other process replaces a run between its being listed and its being opened.
     let Some(turn) = view.turn() else { return known };
@@ -131,7 +131,7 @@ fn open_runs(shelf: &mut Shelf, sight: &Sight) -> Vec<Option<Covered>> {
     let numbers: HashMap<PackId, usize> = sight.packs.iter().map(|(id, _)| *id).zip(0..).collect();
     for head in heads {
         let id = head.id();
-        let run = Run::open(&view, head, |pack| {
+        let run = SortedRun::open(&view, head, |pack| {
             // Listed, with the recorded length, and in no other run: else its rows do not count.
             let number = *numbers.get(&pack.id)?;
             let slot = known.get_mut(number).filter(|slot| slot.is_none())?;

@@ -9,7 +9,7 @@
 //!
 //! Only one process can have sled's database open. So nobody keeps it: it is opened when it is needed and closed when it
 //! was not used for a moment (`IDLE`), and whoever finds it open waits for a turn (`PATIENCE`). Runs are read from
-//! their files, which need no turn. Whatever belongs together is done in one turn (`View::turn`).
+//! their files, which need no turn. Whatever belongs together is done in one turn (`LocalIndexCache::turn`).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::codec::crypto::hash::Namer;
+use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::pack::Table;
 use crate::model::id::{PackId, RepoId};
 use crate::util::threads;
@@ -46,9 +46,9 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// This machine's copy of what packs say.
 #[derive(Debug)]
-pub struct View {
+pub struct LocalIndexCache {
     place: Place,
-    namer: Namer,
+    namer: ChunkHasher,
     database: Arc<Mutex<Database>>,
     /// Held while a run is built: one at a time.
     building: Mutex<()>,
@@ -92,10 +92,10 @@ enum Failed {
     Broken(String),
 }
 
-impl View {
+impl LocalIndexCache {
     /// Opens or makes the view in `dir`, with a sentence for people where it was not as it should be. Nothing is
     /// lost without one: everything can be read from the packs.
-    pub fn open(dir: &Path, repo: &RepoId, namer: &Namer) -> (Option<Self>, Option<String>) {
+    pub fn open(dir: &Path, repo: &RepoId, namer: &ChunkHasher) -> (Option<Self>, Option<String>) {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
         let view = |open: Option<Arc<Handle>>| Self::over(place.clone(), namer, open);
         let why = match place.open_in_time() {
@@ -117,7 +117,7 @@ impl View {
         }
     }
 
-    fn over(place: Place, namer: &Namer, open: Option<Arc<Handle>>) -> Self {
+    fn over(place: Place, namer: &ChunkHasher, open: Option<Arc<Handle>>) -> Self {
         let busy_until = open.is_none().then(|| Instant::now() + PATIENCE);
         let used = Instant::now();
         let database = Database { open, used, busy_until, is_broken: false, has_closer: false };
@@ -346,7 +346,7 @@ fn discard(dir: &Path) -> std::io::Result<()> {
 
 /// Writes in batches; what is written first survives a power cut first.
 pub(crate) struct Writer<'a> {
-    view: &'a View,
+    view: &'a LocalIndexCache,
     /// Open until all is written.
     database: Option<Arc<Handle>>,
     batch: sled::Batch,

@@ -7,29 +7,29 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::repo::index::local_cache::{TAG, View};
+use crate::repo::index::local_cache::{LocalIndexCache, TAG};
 
 /// A file that is being written.
 #[derive(Debug)]
-pub(crate) struct TaggedFile<'a> {
-    view: &'a View,
+pub(crate) struct MacFile<'a> {
+    view: &'a LocalIndexCache,
     id: u64,
     out: BufWriter<File>,
     at: u64,
 }
 
 /// Where a file lies.
-pub(crate) fn path(view: &View, id: u64, ending: &str) -> PathBuf {
+pub(crate) fn path(view: &LocalIndexCache, id: u64, ending: &str) -> PathBuf {
     folder(view).join(format!("{id:016x}.{ending}"))
 }
 
 /// Where all of them lie.
-pub(crate) fn folder(view: &View) -> PathBuf {
+pub(crate) fn folder(view: &LocalIndexCache) -> PathBuf {
     view.dir().join("runs")
 }
 
-impl<'a> TaggedFile<'a> {
-    pub(crate) fn create(view: &'a View, id: u64, ending: &str) -> io::Result<Self> {
+impl<'a> MacFile<'a> {
+    pub(crate) fn create(view: &'a LocalIndexCache, id: u64, ending: &str) -> io::Result<Self> {
         fs::create_dir_all(folder(view))?;
         let out = BufWriter::with_capacity(1 << 17, File::create_new(path(view, id, ending))?);
         Ok(Self { view, id, out, at: 0 })
@@ -51,7 +51,7 @@ impl<'a> TaggedFile<'a> {
 }
 
 /// A piece of `len` bytes, if it is what was written there.
-pub(crate) fn read(view: &View, file: &File, id: u64, at: u64, len: usize) -> Option<Vec<u8>> {
+pub(crate) fn read(view: &LocalIndexCache, file: &File, id: u64, at: u64, len: usize) -> Option<Vec<u8>> {
     let mut bytes = vec![0; len + TAG];
     file.read_exact_at(&mut bytes, at).ok()?;
     let (piece, found) = bytes.split_at_checked(len)?;
@@ -65,7 +65,7 @@ pub(crate) fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-fn tag(view: &View, id: u64, at: u64, bytes: &[u8]) -> [u8; TAG] {
+fn tag(view: &LocalIndexCache, id: u64, at: u64, bytes: &[u8]) -> [u8; TAG] {
     view.tag(&[id.to_le_bytes(), at.to_le_bytes()].concat(), bytes)
 }
 
@@ -96,7 +96,7 @@ impl Section {
     /// All pieces in order, `None` for one that is not what was written.
     pub(crate) fn read<'a>(
         &self,
-        view: &'a View,
+        view: &'a LocalIndexCache,
         file: &'a File,
         id: u64,
     ) -> impl Iterator<Item = Option<Vec<u8>>> + 'a {

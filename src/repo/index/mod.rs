@@ -25,11 +25,11 @@ use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId};
-use crate::repo::index::catalog::{Merge, PackInfo, Shelf};
-use crate::repo::index::entry::Row;
-use crate::repo::index::run::Broken;
-use crate::repo::index::table_cache::Kept;
-use crate::repo::sessions::session::Sight;
+use crate::repo::index::catalog::{Catalog, Merge, PackInfo};
+use crate::repo::index::entry::IndexEntry;
+use crate::repo::index::run::CorruptRun;
+use crate::repo::index::table_cache::PackTable;
+use crate::repo::sessions::session::RepoState;
 
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,13 +97,13 @@ pub struct Copy {
     pub delta: bool,
 }
 
-/// All chunks of the packs that a [`Sight`] lists.
+/// All chunks of the packs that a [`RepoState`] lists.
 #[derive(Debug, Default)]
 pub struct Index {
-    sight: Sight,
-    shelf: Shelf,
+    sight: RepoState,
+    shelf: Catalog,
     /// Of packs that are in no run, in order.
-    rows: Vec<Row>,
+    rows: Vec<IndexEntry>,
     /// Look-ups of chunks that may be new.
     asked: AtomicU32,
     /// Delta blocks whose bases were looked up, and whether they may be written against.
@@ -116,7 +116,7 @@ pub struct Index {
 
 impl Index {
     /// What it was loaded from.
-    pub fn sight(&self) -> &Sight {
+    pub fn sight(&self) -> &RepoState {
         &self.sight
     }
 
@@ -223,7 +223,7 @@ impl Index {
     /// When a table could not be read, and what `each` returns.
     pub fn each_group(&self, each: &mut dyn FnMut(&[ChunkAt]) -> Result<()>) -> Result<bool> {
         let view = self.shelf.view();
-        let mut sources: Vec<Box<dyn Iterator<Item = std::result::Result<Row, Broken>> + '_>> =
+        let mut sources: Vec<Box<dyn Iterator<Item = std::result::Result<IndexEntry, CorruptRun>> + '_>> =
             vec![Box::new(self.rows.iter().map(|row| Ok(*row)))];
         for run in &self.shelf.runs {
             sources.extend(view.map(|view| Box::new(run.rows(view)) as Box<_>));
@@ -265,7 +265,7 @@ impl Index {
             Err(err) => return Err(err),
         };
         let Some(id) = table.spot(nth).map(|spot| *spot.id) else { return Ok(None) };
-        let copy = self.shelf.copy(Row { prefix: id.prefix(), pack, nth }, info.kind, &id)?;
+        let copy = self.shelf.copy(IndexEntry { prefix: id.prefix(), pack, nth }, info.kind, &id)?;
         Ok(copy.map(|copy| (info.kind, id, copy)))
     }
 
@@ -278,7 +278,7 @@ impl Index {
     ///
     /// # Errors
     /// When its table is damaged or cannot be read.
-    pub fn table(&self, pack: u32) -> Result<Arc<Kept>> {
+    pub fn table(&self, pack: u32) -> Result<Arc<PackTable>> {
         self.shelf.table(pack)
     }
 

@@ -10,29 +10,29 @@ use std::sync::Arc;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::ChunkId;
-use crate::repo::index::catalog::{Shelf, Source};
+use crate::repo::index::catalog::{Catalog, TableSource};
 use crate::repo::index::entry;
-use crate::repo::index::entry::Row;
-use crate::repo::index::run_pack::Covered;
-use crate::repo::index::table_cache::Kept;
+use crate::repo::index::entry::IndexEntry;
+use crate::repo::index::run_pack::RunPack;
+use crate::repo::index::table_cache::PackTable;
 use crate::repo::pack::packs::StoredPack;
 
 /// What was written since the run began.
 #[derive(Debug)]
-pub(crate) struct Fresh {
+pub(crate) struct PendingChunks {
     /// In no durable pack yet.
     flying: HashSet<ChunkId>,
-    shelf: Shelf,
+    shelf: Catalog,
     /// Place of one chunk of each prefix. Another of the same prefix is stored again, which costs its bytes.
     places: HashMap<u64, (u32, u32)>,
     /// Packs whose chunks are in `places`.
-    pending: Vec<(u32, Arc<Kept>)>,
+    pending: Vec<(u32, Arc<PackTable>)>,
 }
 
-impl Fresh {
+impl PendingChunks {
     /// Nothing yet.
-    pub(crate) fn new(source: Source) -> Self {
-        let shelf = Shelf::new(source);
+    pub(crate) fn new(source: TableSource) -> Self {
+        let shelf = Catalog::new(source);
         Self { flying: HashSet::new(), shelf, places: HashMap::new(), pending: Vec::new() }
     }
 
@@ -43,7 +43,7 @@ impl Fresh {
         }
         let prefix = id.prefix();
         if let Some((pack, nth)) = self.places.get(&prefix) {
-            let row = Row { prefix, pack: *pack, nth: *nth };
+            let row = IndexEntry { prefix, pack: *pack, nth: *nth };
             if self.shelf.copy(row, kind, id)?.is_some() {
                 return Ok(true);
             }
@@ -74,8 +74,8 @@ impl Fresh {
     /// A pack has become durable.
     pub(crate) fn landed(&mut self, pack: StoredPack) {
         let number = self.shelf.packs.len() as u32;
-        let kept = Arc::new(Kept::new(pack.table));
-        let info = self.shelf.info(&Covered::of(pack.id, pack.len, &kept));
+        let kept = Arc::new(PackTable::new(pack.table));
+        let info = self.shelf.info(&RunPack::of(pack.id, pack.len, &kept));
         self.shelf.packs.push(info);
         self.shelf.keep(number, &kept, false);
         for (id, row) in kept.ids().zip(entry::of_pack(number, kept.ids())) {
@@ -90,7 +90,7 @@ impl Fresh {
 
     /// From the tables, which have every copy.
     fn spill(&mut self) {
-        let mut rows: Vec<Row> = Vec::with_capacity(self.places.len());
+        let mut rows: Vec<IndexEntry> = Vec::with_capacity(self.places.len());
         for (number, kept) in &self.pending {
             rows.extend(entry::of_pack(*number, kept.ids()));
         }

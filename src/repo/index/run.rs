@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::codec::crypto::cipher;
 use crate::codec::pack::Table;
 use crate::codec::wire;
-use crate::repo::index::bloom::{LINE_BYTES, Sieve};
-use crate::repo::index::entry::{ROW_BYTES, Row};
-use crate::repo::index::local_cache::View;
-use crate::repo::index::mac_file::{Section, TaggedFile};
-use crate::repo::index::run_pack::{COVERED, Covered, TableAt};
+use crate::repo::index::bloom::{BloomFilter, LINE_BYTES};
+use crate::repo::index::entry::{IndexEntry, ROW_BYTES};
+use crate::repo::index::local_cache::LocalIndexCache;
+use crate::repo::index::mac_file::{MacFile, Section};
+use crate::repo::index::run_pack::{COVERED, RunPack, TableLocation};
 use crate::repo::index::{entry, mac_file};
 
 /// Rows of a page: with its tag, as much as is read at once anyway.
@@ -33,7 +33,7 @@ const GONE: u32 = u32::MAX;
 
 /// A run that counts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Head {
+pub(crate) struct RunMeta {
     id: u64,
     rows: u64,
     packs: u32,
@@ -44,35 +44,35 @@ pub(crate) struct Head {
 
 /// A run that is read from. Its file may be removed meanwhile.
 #[derive(Debug)]
-pub(crate) struct Run {
-    head: Head,
+pub(crate) struct SortedRun {
+    head: RunMeta,
     file: File,
     /// Its reader's number of each of its packs.
     numbers: Vec<u32>,
     /// First prefix of each page.
     firsts: Vec<u64>,
-    sieve: OnceLock<Option<Sieve>>,
+    sieve: OnceLock<Option<BloomFilter>>,
     /// Its rows, once the view turned out not to hold them any more.
-    rescued: OnceLock<Vec<Row>>,
+    rescued: OnceLock<Vec<IndexEntry>>,
 }
 
 /// Part of the view could not be read.
 #[derive(Debug)]
-pub(crate) struct Broken;
+pub(crate) struct CorruptRun;
 
 /// The runs that count.
-pub(crate) fn list(view: &View) -> Vec<Head> {
+pub(crate) fn list(view: &LocalIndexCache) -> Vec<RunMeta> {
     view.get(LIST).and_then(|bytes| wire::decode(&bytes).ok()).unwrap_or_default()
 }
 
-fn write_list(view: &View, heads: &[Head]) -> bool {
+fn write_list(view: &LocalIndexCache, heads: &[RunMeta]) -> bool {
     let Ok(bytes) = wire::encode(&heads) else { return false };
     let mut writer = view.writer();
     writer.put(LIST.to_vec(), &bytes);
     writer.finish()
 }
 
-impl Head {
+impl RunMeta {
     /// Which run it is of.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -97,12 +97,12 @@ impl Head {
     }
 }
 
-impl Run {
+impl SortedRun {
     /// Opens a run; `number` gives the reader's number of a pack, if it is listed.
     pub(crate) fn open(
-        view: &View,
-        head: Head,
-        mut number: impl FnMut(&Covered) -> Option<u32>,
+        view: &LocalIndexCache,
+        head: RunMeta,
+        mut number: impl FnMut(&RunPack) -> Option<u32>,
     ) -> Option<Self> {
         let file = File::open(mac_file::path(view, head.id, "rows")).ok()?;
         if head.rows > MOST_ROWS || file.metadata().ok()?.len() != head.packs().end() {
@@ -114,7 +114,7 @@ impl Run {
         }
         let mut packs = Vec::with_capacity(head.packs as usize);
         for piece in head.packs().read(view, &file, head.id) {
-            packs.extend(piece?.as_chunks::<COVERED>().0.iter().map(Covered::from_bytes));
+            packs.extend(piece?.as_chunks::<COVERED>().0.iter().map(RunPack::from_bytes));
         }
         if packs.iter().map(|pack| u64::from(pack.chunks)).sum::<u64>() != head.rows {
             return None;
@@ -127,19 +127,19 @@ impl Run {
     /// Writes a run of `packs`, from rows in order of their prefixes whose packs are numbered as in `packs`. It counts
     /// from now on, and those that it replaces do not. `numbers` are the reader's.
     pub(crate) fn build(
-        view: &View,
-        packs: &[Covered],
+        view: &LocalIndexCache,
+        packs: &[RunPack],
         numbers: Vec<u32>,
-        rows: impl Iterator<Item = Result<Row, Broken>>,
+        rows: impl Iterator<Item = Result<IndexEntry, CorruptRun>>,
         replaced: &[u64],
     ) -> Option<Self> {
         let total = packs.iter().map(|pack| u64::from(pack.chunks)).sum();
-        let mut sieve = Sieve::for_rows(total);
+        let mut sieve = BloomFilter::for_rows(total);
         let id = new_id()?;
         let mut tables: Vec<u64> = packs.iter().filter_map(|pack| Some(pack.table?.file)).collect();
         tables.sort_unstable();
         tables.dedup();
-        let head = Head { id, rows: total, packs: packs.len() as u32, lines: sieve.len() as u32, tables };
+        let head = RunMeta { id, rows: total, packs: packs.len() as u32, lines: sieve.len() as u32, tables };
         let firsts = write_rows(view, &head, packs, rows, &mut sieve).ok()?;
         let file = File::open(mac_file::path(view, id, "rows")).ok()?;
         let mut all = list(view);
@@ -165,10 +165,10 @@ impl Run {
     }
 
     /// False: no chunk of this prefix is in it.
-    pub(crate) fn passes(&self, view: &View, prefix: u64) -> bool {
+    pub(crate) fn passes(&self, view: &LocalIndexCache, prefix: u64) -> bool {
         let read = || {
             let pieces = self.head.sieve().read(view, &self.file, self.head.id);
-            Sieve::from_pieces(self.head.lines as usize, pieces)
+            BloomFilter::from_pieces(self.head.lines as usize, pieces)
         };
         self.sieve.get_or_init(read).as_ref().is_none_or(|sieve| sieve.passes(prefix))
     }
@@ -179,7 +179,7 @@ impl Run {
     }
 
     /// Its rows of a prefix.
-    pub(crate) fn find(&self, view: &View, prefix: u64) -> Result<Vec<Row>, Broken> {
+    pub(crate) fn find(&self, view: &LocalIndexCache, prefix: u64) -> Result<Vec<IndexEntry>, CorruptRun> {
         if let Some(rows) = self.rescued.get() {
             return Ok(entry::with_prefix(rows, prefix).to_vec());
         }
@@ -197,47 +197,50 @@ impl Run {
     }
 
     /// Gives it rows of its own, all of its packs', in place of what the view has lost.
-    pub(crate) fn rescue(&self, rows: Vec<Row>) {
+    pub(crate) fn rescue(&self, rows: Vec<IndexEntry>) {
         let _ = self.rescued.set(rows);
     }
 
     /// All rows in order of their prefixes.
-    pub(crate) fn rows<'a>(&'a self, view: &'a View) -> impl Iterator<Item = Result<Row, Broken>> + 'a {
+    pub(crate) fn rows<'a>(
+        &'a self,
+        view: &'a LocalIndexCache,
+    ) -> impl Iterator<Item = Result<IndexEntry, CorruptRun>> + 'a {
         let rescued = self.rescued.get();
         let pages = if rescued.is_some() { 0 } else { self.head.pages().pieces() };
         let read = move |page| {
             let read = self.read(view, page);
-            let broken = read.is_err().then_some(Err(Broken));
+            let broken = read.is_err().then_some(Err(CorruptRun));
             let rows = read.unwrap_or_default().into_iter();
             rows.filter_map(|row| self.translate(row)).map(Ok).chain(broken)
         };
         rescued.into_iter().flatten().map(|row| Ok(*row)).chain((0..pages).flat_map(read))
     }
 
-    fn translate(&self, row: Row) -> Option<Row> {
+    fn translate(&self, row: IndexEntry) -> Option<IndexEntry> {
         let pack = self.numbers.get(row.pack as usize).copied().filter(|number| *number != GONE)?;
-        Some(Row { pack, ..row })
+        Some(IndexEntry { pack, ..row })
     }
 
-    fn read(&self, view: &View, page: u64) -> Result<Vec<Row>, Broken> {
+    fn read(&self, view: &LocalIndexCache, page: u64) -> Result<Vec<IndexEntry>, CorruptRun> {
         let (at, len) = self.head.pages().piece(page);
-        let bytes = mac_file::read(view, &self.file, self.head.id, at, len).ok_or(Broken)?;
-        Ok(bytes.as_chunks::<ROW_BYTES>().0.iter().map(|row| Row::from_bytes(*row)).collect())
+        let bytes = mac_file::read(view, &self.file, self.head.id, at, len).ok_or(CorruptRun)?;
+        Ok(bytes.as_chunks::<ROW_BYTES>().0.iter().map(|row| IndexEntry::from_bytes(*row)).collect())
     }
 }
 
 /// Writes a run's file; gives the first prefix of each page.
 fn write_rows(
-    view: &View,
-    head: &Head,
-    packs: &[Covered],
-    rows: impl Iterator<Item = Result<Row, Broken>>,
-    sieve: &mut Sieve,
+    view: &LocalIndexCache,
+    head: &RunMeta,
+    packs: &[RunPack],
+    rows: impl Iterator<Item = Result<IndexEntry, CorruptRun>>,
+    sieve: &mut BloomFilter,
 ) -> io::Result<Vec<u64>> {
-    let mut file = TaggedFile::create(view, head.id, "rows")?;
+    let mut file = MacFile::create(view, head.id, "rows")?;
     let (mut firsts, mut page, mut count) = (Vec::new(), Vec::new(), 0);
     for row in rows {
-        let row = row.map_err(|Broken| io::Error::other("part of the view is lost"))?;
+        let row = row.map_err(|CorruptRun| io::Error::other("part of the view is lost"))?;
         if page.is_empty() {
             firsts.push(row.prefix);
         }
@@ -262,27 +265,30 @@ fn write_rows(
         file.put(&piece)?;
     }
     for piece in packs.chunks(PIECE as usize / COVERED) {
-        file.put(&piece.iter().flat_map(Covered::to_bytes).collect::<Vec<u8>>())?;
+        file.put(&piece.iter().flat_map(RunPack::to_bytes).collect::<Vec<u8>>())?;
     }
     file.finish()?;
     Ok(firsts)
 }
 
 /// Keeps copies of tables; gives the place of each.
-pub(crate) fn keep_tables<'a>(view: &View, tables: impl Iterator<Item = &'a Table>) -> Option<Vec<TableAt>> {
+pub(crate) fn keep_tables<'a>(
+    view: &LocalIndexCache,
+    tables: impl Iterator<Item = &'a Table>,
+) -> Option<Vec<TableLocation>> {
     let id = new_id()?;
-    let mut file = TaggedFile::create(view, id, "tables").ok()?;
+    let mut file = MacFile::create(view, id, "tables").ok()?;
     let mut places = Vec::new();
     for table in tables {
         let bytes = table.to_cached().ok()?;
         let offset = file.put(&bytes).ok()?;
-        places.push(TableAt { file: id, offset, size: bytes.len() as u32 });
+        places.push(TableLocation { file: id, offset, size: bytes.len() as u32 });
     }
     file.finish().ok().map(|()| places)
 }
 
 /// A table that was kept.
-pub(crate) fn table(view: &View, at: TableAt) -> Option<Table> {
+pub(crate) fn table(view: &LocalIndexCache, at: TableLocation) -> Option<Table> {
     let file = File::open(mac_file::path(view, at.file, "tables")).ok()?;
     if u64::from(at.size) > file.metadata().ok()?.len() {
         return None;
@@ -291,7 +297,7 @@ pub(crate) fn table(view: &View, at: TableAt) -> Option<Table> {
 }
 
 /// Makes a run not count any more.
-pub(crate) fn forget(view: &View, id: u64) {
+pub(crate) fn forget(view: &LocalIndexCache, id: u64) {
     let Some(_turn) = view.turn() else { return };
     let mut all = list(view);
     all.retain(|head| head.id != id);
@@ -299,7 +305,7 @@ pub(crate) fn forget(view: &View, id: u64) {
 }
 
 /// Removes files of runs that do not count: replaced ones, and those whose building was cut short.
-pub(crate) fn sweep(view: &View) {
+pub(crate) fn sweep(view: &LocalIndexCache) {
     let all = list(view);
     let counts =
         |name: &str| match name.split_once('.').map(|(id, ending)| (u64::from_str_radix(id, 16), ending)) {

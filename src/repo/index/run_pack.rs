@@ -1,14 +1,14 @@
 //! Packs as a run lists them, in rows of one length.
 
 use crate::model::id::{PackId, SnapshotId};
-use crate::repo::index::table_cache::Kept;
+use crate::repo::index::table_cache::PackTable;
 
 /// Bytes of one.
 pub(crate) const COVERED: usize = 84;
 
 /// Where a copy of a table lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TableAt {
+pub(crate) struct TableLocation {
     pub(crate) file: u64,
     pub(crate) offset: u64,
     pub(crate) size: u32,
@@ -16,18 +16,18 @@ pub(crate) struct TableAt {
 
 /// A pack whose rows are in a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Covered {
+pub(crate) struct RunPack {
     pub(crate) id: PackId,
     pub(crate) len: u64,
     pub(crate) kind: u8,
     pub(crate) session: SnapshotId,
     pub(crate) chunks: u32,
-    pub(crate) table: Option<TableAt>,
+    pub(crate) table: Option<TableLocation>,
 }
 
-impl Covered {
+impl RunPack {
     /// A pack with this table, of which the view has no copy.
-    pub(crate) fn of(id: PackId, len: u64, kept: &Kept) -> Self {
+    pub(crate) fn of(id: PackId, len: u64, kept: &PackTable) -> Self {
         let (kind, session) = (kept.table.kind.byte(), kept.table.session);
         Self { id, len, kind, session, chunks: kept.chunks(), table: None }
     }
@@ -40,7 +40,7 @@ impl Covered {
         bytes.extend_from_slice(&self.len.to_le_bytes());
         bytes.extend_from_slice(&self.chunks.to_le_bytes());
         bytes.extend_from_slice(&[self.kind, u8::from(self.table.is_some()), 0, 0]);
-        let at = self.table.unwrap_or(TableAt { file: 0, offset: 0, size: 0 });
+        let at = self.table.unwrap_or(TableLocation { file: 0, offset: 0, size: 0 });
         bytes.extend_from_slice(&at.file.to_le_bytes());
         bytes.extend_from_slice(&at.offset.to_le_bytes());
         bytes.extend_from_slice(&at.size.to_le_bytes());
@@ -58,7 +58,7 @@ impl Covered {
         let id = bytes.first_chunk().copied().unwrap_or_default();
         let session = bytes.get(32..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
         let [kind, kept] = [bytes[60], bytes[61]];
-        let table = TableAt { file: eight(64), offset: eight(72), size: four(80) };
+        let table = TableLocation { file: eight(64), offset: eight(72), size: four(80) };
         Self {
             id: PackId::new(id),
             len: eight(48),
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn a_pack_comes_back_as_it_was() {
-        let table = TableAt { file: 9, offset: u64::MAX, size: 7 };
+        let table = TableLocation { file: 9, offset: u64::MAX, size: 7 };
         for table in [None, Some(table)] {
             let (id, session) = (PackId::new([1; 32]), SnapshotId::new([2; 16]));
-            let pack = Covered { id, len: 1 << 40, kind: 2, session, chunks: 77, table };
-            assert_eq!(Covered::from_bytes(&pack.to_bytes()), pack);
+            let pack = RunPack { id, len: 1 << 40, kind: 2, session, chunks: 77, table };
+            assert_eq!(RunPack::from_bytes(&pack.to_bytes()), pack);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::id::ChunkId;
 
 /// A table, and how to count through it.
 #[derive(Debug)]
-pub struct Kept {
+pub struct PackTable {
     /// What the pack holds.
     pub table: Table,
     /// Number of each block's first chunk.
@@ -21,7 +21,7 @@ pub struct Kept {
 
 /// A chunk in a table.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Spot<'a> {
+pub(crate) struct ChunkInTable<'a> {
     pub(crate) id: &'a ChunkId,
     /// Which block.
     pub(crate) block: u32,
@@ -30,7 +30,7 @@ pub(crate) struct Spot<'a> {
     pub(crate) len: u32,
 }
 
-impl Kept {
+impl PackTable {
     /// Wraps a table.
     pub fn new(table: Table) -> Self {
         let mut next = 0u32;
@@ -68,13 +68,13 @@ impl Kept {
     }
 
     /// The chunk of a number.
-    pub(crate) fn spot(&self, nth: u32) -> Option<Spot<'_>> {
+    pub(crate) fn spot(&self, nth: u32) -> Option<ChunkInTable<'_>> {
         let block = self.firsts.partition_point(|first| *first <= nth).checked_sub(1)?;
         let (row, first) = self.block(block as u32)?;
         let inside = nth.checked_sub(first)? as usize;
         let (id, len) = row.chunks.get(inside)?;
         let start = *self.starts.get(nth as usize)?;
-        Some(Spot { id, block: block as u32, start, len: *len })
+        Some(ChunkInTable { id, block: block as u32, start, len: *len })
     }
 
     /// All ids in order.
@@ -93,10 +93,10 @@ impl Kept {
 
 /// Tables at hand.
 #[derive(Debug, Default)]
-pub(crate) struct Tables {
+pub(crate) struct TableCache {
     used: usize,
     clock: u64,
-    kept: HashMap<u32, (u64, Arc<Kept>)>,
+    kept: HashMap<u32, (u64, Arc<PackTable>)>,
     /// By the number of a use that may not be their last: who is asked to go and was used since takes the place of its
     /// last use instead, so that a use costs nothing here.
     order: BTreeMap<u64, u32>,
@@ -108,9 +108,9 @@ pub(crate) struct Tables {
     near: HashMap<u64, (u32, u32)>,
 }
 
-impl Tables {
+impl TableCache {
     /// A table that is at hand.
-    pub(crate) fn get(&mut self, pack: u32) -> Option<Arc<Kept>> {
+    pub(crate) fn get(&mut self, pack: u32) -> Option<Arc<PackTable>> {
         self.clock += 1;
         let (used, kept) = self.kept.get_mut(&pack)?;
         *used = self.clock;
@@ -118,13 +118,13 @@ impl Tables {
     }
 
     /// The place of a chunk with this prefix, in a table that is at hand.
-    pub(crate) fn near(&mut self, prefix: u64) -> Option<(u32, u32, Arc<Kept>)> {
+    pub(crate) fn near(&mut self, prefix: u64) -> Option<(u32, u32, Arc<PackTable>)> {
         let (pack, nth) = self.near.get(&prefix).copied()?;
         self.get(pack).map(|kept| (pack, nth, kept))
     }
 
     /// Keeps a table, within `budget` bytes; `near`: with its chunks.
-    pub(crate) fn put(&mut self, pack: u32, table: &Arc<Kept>, near: bool, budget: usize) {
+    pub(crate) fn put(&mut self, pack: u32, table: &Arc<PackTable>, near: bool, budget: usize) {
         self.drop_until(budget.saturating_sub(cost(table)));
         self.clock += 1;
         if let Some((_, before)) = self.kept.insert(pack, (self.clock, Arc::clone(table))) {
@@ -172,7 +172,7 @@ impl Tables {
 }
 
 /// With its chunks' entries in `near`, which take about as much again.
-fn cost(table: &Kept) -> usize {
+fn cost(table: &PackTable) -> usize {
     table.bytes() + table.chunks() as usize * 28
 }
 
@@ -183,7 +183,7 @@ mod tests {
     use crate::codec::crypto::hash::ChunkType;
     use crate::model::id::SnapshotId;
 
-    fn table(first: u8, blocks: &[usize]) -> Arc<Kept> {
+    fn table(first: u8, blocks: &[usize]) -> Arc<PackTable> {
         let mut number = 0u8;
         let mut chunk = || {
             number += 1;
@@ -201,7 +201,7 @@ mod tests {
         };
         let blocks = blocks.iter().map(|chunks| row(*chunks, &mut chunk)).collect();
         let session = SnapshotId::new([0; 16]);
-        Arc::new(Kept::new(Table { kind: ChunkType::Data, session, blocks }))
+        Arc::new(PackTable::new(Table { kind: ChunkType::Data, session, blocks }))
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         let blocks =
             vec![BlockRow { offset: 0, stored: 0, plain, codec, chunks: chunks_of_row, bases: Vec::new() }];
         let session = SnapshotId::new([0; 16]);
-        let table = Kept::new(Table { kind: ChunkType::Data, session, blocks });
+        let table = PackTable::new(Table { kind: ChunkType::Data, session, blocks });
         let mut start = 0;
         for (nth, (id, len)) in (0..).zip(&chunks) {
             let spot = table.spot(nth).unwrap();
@@ -243,13 +243,13 @@ mod tests {
     fn the_least_recently_used_table_goes_with_its_chunks() {
         let tables = [1, 2, 3].map(|first| table(first, &[4]));
         let budget = cost(&tables[0]) * 2;
-        let mut kept = Tables::default();
+        let mut kept = TableCache::default();
         kept.put(1, &tables[0], true, budget);
         kept.put(2, &tables[1], true, budget);
         assert!(kept.get(1).is_some());
         kept.put(3, &tables[2], true, budget);
         assert!(kept.get(1).is_some() && kept.get(2).is_none() && kept.get(3).is_some());
-        let near = |first: u8, kept: &mut Tables| {
+        let near = |first: u8, kept: &mut TableCache| {
             kept.near(table(first, &[1]).ids().next().unwrap().prefix()).map(|(pack, nth, _)| (pack, nth))
         };
         assert_eq!([1, 2, 3].map(|first| near(first, &mut kept)), [Some((1, 0)), None, Some((3, 0))]);
@@ -259,9 +259,9 @@ mod tests {
     /// Looking at all that are kept to find the oldest would take 100 000 000 looks here.
     #[test]
     fn who_goes_is_found_without_a_look_at_all_that_stay() {
-        let small: Vec<Arc<Kept>> = (0..10).map(|first| table(first, &[1])).collect();
+        let small: Vec<Arc<PackTable>> = (0..10).map(|first| table(first, &[1])).collect();
         let budget = cost(&small[0]) * 10_000;
-        let mut kept = Tables::default();
+        let mut kept = TableCache::default();
         for pack in 0..20_000u32 {
             kept.put(pack, &small[(pack % 10) as usize], false, budget);
             // Some are used again and again.

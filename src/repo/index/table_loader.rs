@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::Fetching;
+use crate::repo::pack::header_bundles::BundleFetcher;
 use crate::repo::repository::Repository;
 use crate::util::parallel;
 
@@ -15,7 +15,7 @@ const WINDOW: usize = 16;
 /// As many requests are under way at once.
 const THREADS: usize = WINDOW;
 /// A table.
-pub(crate) enum Found {
+pub(crate) enum LoadedTable {
     /// A copy that this machine has kept.
     Kept(Table),
     /// The pack's own.
@@ -25,27 +25,27 @@ pub(crate) enum Found {
 }
 
 /// A pack whose rows this machine does not have: its number in the listing, its name, its length.
-pub(crate) type Unknown = (u32, PackId, u64);
+pub(crate) type MissingTable = (u32, PackId, u64);
 
 /// Reads tables: those that segments have, and then each of the others, in the order of their packs.
-pub(crate) struct Ahead<'a> {
+pub(crate) struct TableLoader<'a> {
     repo: &'a Repository,
-    segments: Option<Fetching<'a>>,
-    todo: VecDeque<Unknown>,
+    segments: Option<BundleFetcher<'a>>,
+    todo: VecDeque<MissingTable>,
     /// Of what is to do, what segments had.
     done: HashSet<u32>,
-    ready: VecDeque<(u32, Result<Found>)>,
+    ready: VecDeque<(u32, Result<LoadedTable>)>,
 }
 
-impl<'a> Ahead<'a> {
+impl<'a> TableLoader<'a> {
     /// Of these packs; from their own tables alone, or also by segments.
-    pub(crate) fn new(repo: &'a Repository, packs: VecDeque<Unknown>, by_segments: bool) -> Self {
+    pub(crate) fn new(repo: &'a Repository, packs: VecDeque<MissingTable>, by_segments: bool) -> Self {
         let has = |id: &PackId, len| repo.view().is_some_and(|view| view.has_table(id, len));
         let segments = match by_segments && repo.storage().is_far() {
             true => {
                 let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
                 let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));
-                Some(Fetching::begin(repo, lacking.collect()))
+                Some(BundleFetcher::begin(repo, lacking.collect()))
             }
             false => None,
         };
@@ -54,7 +54,7 @@ impl<'a> Ahead<'a> {
 
     /// The table of one more pack, with its number: what it is, or that it is damaged and cannot be rebuilt, or cannot be
     /// read.
-    pub(crate) fn next(&mut self) -> Option<(u32, Result<Found>)> {
+    pub(crate) fn next(&mut self) -> Option<(u32, Result<LoadedTable>)> {
         if self.ready.is_empty() {
             self.fill();
         }
@@ -65,7 +65,7 @@ impl<'a> Ahead<'a> {
         if let Some(segments) = &mut self.segments {
             for (number, table) in segments.next() {
                 self.done.insert(number);
-                self.ready.push_back((number, Ok(Found::Read(table))));
+                self.ready.push_back((number, Ok(LoadedTable::Read(table))));
             }
             if !self.ready.is_empty() {
                 return;
@@ -84,23 +84,23 @@ impl<'a> Ahead<'a> {
     }
 
     /// All of these, what this machine has kept first.
-    fn read(&self, packs: &[Unknown]) -> VecDeque<(u32, Result<Found>)> {
+    fn read(&self, packs: &[MissingTable]) -> VecDeque<(u32, Result<LoadedTable>)> {
         let kept = packs.iter().map(|(_, id, len)| self.repo.view().and_then(|view| view.table(id, *len)));
         let kept: Vec<Option<Table>> = kept.collect();
         let missing = packs.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(pack, _)| *pack);
-        let missing: Vec<Unknown> = missing.collect();
+        let missing: Vec<MissingTable> = missing.collect();
         let mut read = parallel::map(&missing, THREADS, |(_, id, len)| self.one(id, *len)).into_iter();
         let found = packs.iter().zip(kept).map(|((number, ..), kept)| match kept {
-            Some(table) => (*number, Ok(Found::Kept(table))),
+            Some(table) => (*number, Ok(LoadedTable::Kept(table))),
             None => (*number, read.next().unwrap_or(Err(Error::Stopped))),
         });
         found.collect()
     }
 
-    fn one(&self, id: &PackId, len: u64) -> Result<Found> {
+    fn one(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
         let repo = self.repo;
         let (storage, warnings) = (repo.storage(), repo.warnings_kept());
         let (table, mended) = repo.mender().table(storage, warnings, repo.ring(), (id, len))?;
-        Ok(if mended { Found::Mended(table) } else { Found::Read(table) })
+        Ok(if mended { LoadedTable::Mended(table) } else { LoadedTable::Read(table) })
     }
 }

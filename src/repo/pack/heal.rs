@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 use crate::repo::pack::packs;
-use crate::repo::pack::parity::Mended;
+use crate::repo::pack::parity::HealedPack;
 use crate::repo::repository::Warnings;
 use crate::storage::Storage;
 
@@ -18,17 +18,17 @@ const KEPT_BYTES: usize = 64 << 20;
 
 /// Rebuilds what reads come upon. All readers of a repository share one.
 #[derive(Debug, Default)]
-pub struct Mender(Mutex<Known>);
+pub struct PackHealer(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     /// The last one was rebuilt last.
-    mended: Vec<(PackId, Arc<Mended>)>,
+    mended: Vec<(PackId, Arc<HealedPack>)>,
     /// Packs for which there is no help, and why, if they have a sidecar.
-    hopeless: HashMap<PackId, Option<Malformed>>,
+    hopeless: HashMap<PackId, Option<DecodeError>>,
 }
 
-impl Mender {
+impl PackHealer {
     /// What was rebuilt of a damaged pack; where that cannot be, the error that was met, and why it cannot be. The caller
     /// has met `met`; other errors than of what is stored there are no case for this.
     ///
@@ -40,7 +40,7 @@ impl Mender {
         warnings: &Warnings,
         pack: &PackId,
         met: Error,
-    ) -> Result<Arc<Mended>> {
+    ) -> Result<Arc<HealedPack>> {
         if !met.is_damage() || met.is_missing() {
             return Err(met);
         }
@@ -52,7 +52,7 @@ impl Mender {
         if let Some(why) = known.hopeless.get(pack) {
             return Err(with(met, why.clone()));
         }
-        match Mended::of(storage, pack) {
+        match HealedPack::of(storage, pack) {
             Ok(mended) => {
                 let mended = Arc::new(mended);
                 known.keep(*pack, &mended);
@@ -83,7 +83,7 @@ impl Mender {
         &self,
         storage: &dyn Storage,
         warnings: &Warnings,
-        ring: &Ring,
+        ring: &CipherSuite,
         (pack, len): (&PackId, u64),
     ) -> Result<(Table, bool)> {
         let met = match packs::read_table(storage, ring, pack, len) {
@@ -97,7 +97,7 @@ impl Mender {
 }
 
 impl Known {
-    fn keep(&mut self, pack: PackId, mended: &Arc<Mended>) {
+    fn keep(&mut self, pack: PackId, mended: &Arc<HealedPack>) {
         self.mended.push((pack, Arc::clone(mended)));
         while self.mended.len() > 1
             && self.mended.iter().map(|(_, mended)| mended.bytes()).sum::<usize>() > KEPT_BYTES
@@ -108,11 +108,11 @@ impl Known {
 }
 
 /// Damage for which there is a sidecar that does not help.
-fn with(met: Error, why: Option<Malformed>) -> Error {
+fn with(met: Error, why: Option<DecodeError>) -> Error {
     match (met, why) {
         (Error::Damaged { what, source }, Some(why)) => Error::Damaged {
             what,
-            source: Malformed::with(format!("{source}, and its parity cannot help: {why}")),
+            source: DecodeError::with(format!("{source}, and its parity cannot help: {why}")),
         },
         (met, _) => met,
     }

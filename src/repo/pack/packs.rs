@@ -1,16 +1,16 @@
 //! Packs in storage: written whole, named by their hash, read by table and block.
 
 use crate::codec::chunk::block::SealedBlock;
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::{ChunkType, Hasher};
 use crate::codec::pack;
-use crate::codec::pack::{ENDS, Ends, Frame, Table};
+use crate::codec::pack::{ENDS, PackFrame, PackHeader, Table};
 use crate::error;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::{PackId, SnapshotId};
 use crate::repo::pack::parity;
-use crate::storage::{Area, Created, Storage};
+use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// Bytes read at once to hash a pack.
 const SPAN: u64 = 1 << 20;
@@ -41,12 +41,13 @@ pub struct StoredPack {
 /// sidecar could not be written is none, and stands beside the pack.
 pub fn write(
     storage: &dyn Storage,
-    ring: &Ring,
+    ring: &CipherSuite,
     (kind, session): (ChunkType, SnapshotId),
     blocks: Vec<SealedBlock>,
     share: u8,
 ) -> Result<(StoredPack, Result<u64>)> {
-    let Frame { head, tail } = pack::frame(ring, kind, session, &blocks).map_err(Error::making("a pack"))?;
+    let PackFrame { head, tail } =
+        pack::frame(ring, kind, session, &blocks).map_err(Error::making("a pack"))?;
     let (table, sealed) = Table::of_blocks(kind, session, head.len() as u32, blocks);
     let front = if storage.is_far() { head.clone() } else { Vec::new() };
     let parts: Vec<Vec<u8>> = std::iter::once(head).chain(sealed).chain([tail]).collect();
@@ -56,7 +57,7 @@ pub fn write(
     let len = parts.iter().map(|part| part.len() as u64).sum();
     let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let sidecar = parity::of_parts(id, &slices, share);
-    if storage.create_owned(Area::Packs, &id.hex(), parts)? == Created::Exists {
+    if storage.create_owned(ObjectKind::Packs, &id.hex(), parts)? == CreateOutcome::Exists {
         return Err(Error::Refused(format!("pack {id} exists before it was written")));
     }
     let sidecar = sidecar.and_then(|sidecar| parity::write(storage, id, &sidecar));
@@ -67,7 +68,7 @@ pub fn write(
 ///
 /// # Errors
 /// When neither is whole.
-pub fn read_table(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> Result<Table> {
+pub fn read_table(storage: &dyn Storage, ring: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
     let front = table_at(storage, ring, id, len, false);
     match front {
         Err(err) if err.is_damage() => table_at(storage, ring, id, len, true).map_err(|_| err),
@@ -79,9 +80,21 @@ pub fn read_table(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> 
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
-pub fn table_at(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
+pub fn table_at(
+    storage: &dyn Storage,
+    ring: &CipherSuite,
+    id: &PackId,
+    len: u64,
+    at_end: bool,
+) -> Result<Table> {
     let name = id.hex();
-    table_by(&|at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out), ring, id, len, at_end)
+    table_by(
+        &|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out),
+        ring,
+        id,
+        len,
+        at_end,
+    )
 }
 
 /// As [`table_at`], of a pack whose bytes come from `read`.
@@ -90,19 +103,19 @@ pub fn table_at(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64, at_en
 /// When it is damaged or cannot be read.
 pub fn table_by(
     read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
-    ring: &Ring,
+    ring: &CipherSuite,
     id: &PackId,
     len: u64,
     at_end: bool,
 ) -> Result<Table> {
     let name = id.hex();
-    let damaged = || Error::damaged(Area::Packs.path(&name));
+    let damaged = || Error::damaged(ObjectKind::Packs.path(&name));
     if !at_end {
         return pack::open_front(ring, &front_by(read, &name, len)?, len).map_err(damaged());
     }
-    let short = Malformed::because("too short for a pack");
+    let short = DecodeError::because("too short for a pack");
     let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
-    let ends = Ends::parse(&ends_at(read, tail)?, len).map_err(damaged())?;
+    let ends = PackHeader::parse(&ends_at(read, tail)?, len).map_err(damaged())?;
     let start = tail.checked_sub(u64::from(ends.table_len)).ok_or(short).map_err(damaged())?;
     let mut sealed = vec![0u8; ends.table_len as usize];
     read(start, &mut sealed)?;
@@ -113,18 +126,19 @@ pub fn table_by(
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
-pub(crate) fn front(storage: &dyn Storage, ring: &Ring, id: &PackId, len: u64) -> Result<Vec<u8>> {
+pub(crate) fn front(storage: &dyn Storage, ring: &CipherSuite, id: &PackId, len: u64) -> Result<Vec<u8>> {
     let name = id.hex();
-    let front = front_by(&|at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out), &name, len)?;
-    pack::open_front(ring, &front, len).map_err(Error::damaged(Area::Packs.path(&name)))?;
+    let front =
+        front_by(&|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out), &name, len)?;
+    pack::open_front(ring, &front, len).map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(front)
 }
 
 /// Preamble and table as they stand in a pack's beginning. From afar one request takes as long as the other, and most tables
 /// come with the first.
 fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
-    let damaged = || Error::damaged(Area::Packs.path(name));
-    let tail = len.checked_sub(ENDS as u64).ok_or(Malformed::because("too short for a pack"));
+    let damaged = || Error::damaged(ObjectKind::Packs.path(name));
+    let tail = len.checked_sub(ENDS as u64).ok_or(DecodeError::because("too short for a pack"));
     let mut front = vec![0u8; GUESS.min(tail.map_err(damaged())?) as usize];
     match read(0, &mut front) {
         // It may lie behind the table.
@@ -135,7 +149,7 @@ fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -
         Some(ends) => *ends,
         None => ends_at(read, 0)?,
     };
-    let table_len = Ends::parse(&ends, len).map_err(damaged())?.table_len as usize;
+    let table_len = PackHeader::parse(&ends, len).map_err(damaged())?.table_len as usize;
     if front.len() < ENDS + table_len {
         front = ends.to_vec();
         front.resize(ENDS + table_len, 0);
@@ -160,7 +174,7 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
     while at < len {
         let some = SPAN.min(len - at);
         span.resize(some as usize, 0);
-        storage.read_range(Area::Packs, &name, at, &mut span)?;
+        storage.read_range(ObjectKind::Packs, &name, at, &mut span)?;
         hasher.update(&span);
         at += some;
     }
@@ -169,8 +183,8 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
 
 /// What is wrong with a pack whose bytes do not hash to its name.
 pub fn not_its_name(id: &PackId) -> Error {
-    let source = Malformed::because("its bytes do not hash to its name");
-    Error::Damaged { what: Area::Packs.path(&id.hex()), source }
+    let source = DecodeError::because("its bytes do not hash to its name");
+    Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source }
 }
 
 /// Moves a damaged pack to quarantine, durably; the name it has there.
@@ -181,10 +195,10 @@ pub fn set_aside(storage: &dyn Storage, id: &PackId) -> Result<String> {
     let name = id.hex();
     for number in 0..MOST_COPIES {
         let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };
-        match storage.move_to((Area::Packs, &name), (Area::Quarantine, &aside)) {
-            Ok(Created::New) => return Ok(aside),
+        match storage.move_to((ObjectKind::Packs, &name), (ObjectKind::Quarantine, &aside)) {
+            Ok(CreateOutcome::New) => return Ok(aside),
             // Another damaged copy of it was moved there before.
-            Ok(Created::Exists) => {}
+            Ok(CreateOutcome::Exists) => {}
             // Another repair was faster: it has saved what this one has.
             Err(err) if err.is_missing() => return Ok(aside),
             Err(err) => return Err(err),

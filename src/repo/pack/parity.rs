@@ -12,16 +12,16 @@ use crate::codec::pack::parity;
 use crate::codec::pack::parity::{HEADER, Layout, MAX_PACK, Sums};
 use crate::error;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 use crate::repo::pack::packs;
-use crate::storage::{Area, Created, Storage};
+use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// Bytes read at once.
 const SPAN: usize = 1 << 20;
 
-fn damaged(pack: &PackId) -> impl FnOnce(Malformed) -> Error {
-    Error::damaged(Area::Parity.path(&pack.hex()))
+fn damaged(pack: &PackId) -> impl FnOnce(DecodeError) -> Error {
+    Error::damaged(ObjectKind::Parity.path(&pack.hex()))
 }
 
 /// The sidecar of a pack whose bytes lie in `parts`, in parts; none where there is to be none.
@@ -42,7 +42,7 @@ pub fn of_parts(pack: PackId, parts: &[&[u8]], share: u8) -> Result<Vec<Vec<u8>>
 pub fn write(storage: &dyn Storage, pack: PackId, sidecar: &[Vec<u8>]) -> Result<u64> {
     let parts: Vec<&[u8]> = sidecar.iter().map(Vec::as_slice).collect();
     if !parts.is_empty() {
-        storage.create(Area::Parity, &pack.hex(), &parts)?;
+        storage.create(ObjectKind::Parity, &pack.hex(), &parts)?;
     }
     Ok(parts.iter().map(|part| part.len() as u64).sum())
 }
@@ -54,15 +54,15 @@ pub fn write(storage: &dyn Storage, pack: PackId, sidecar: &[Vec<u8>]) -> Result
 pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> Result<u64> {
     let Some(layout) = Layout::new(pack, len, share) else { return Ok(0) };
     let name = pack.hex();
-    let bytes = storage.read(Area::Packs, &name, MAX_PACK)?;
+    let bytes = storage.read(ObjectKind::Packs, &name, MAX_PACK)?;
     if sha256(&bytes) != *pack.as_bytes() {
         return Err(packs::not_its_name(&pack));
     }
     let [head, parity, tail] = parity::sidecar(&layout, &[&bytes]).map_err(damaged(&pack))?;
     let parts: [&[u8]; 3] = [&head, &parity, &tail];
-    if storage.create(Area::Parity, &name, &parts)? == Created::Exists {
-        storage.remove(Area::Parity, &name)?;
-        storage.create(Area::Parity, &name, &parts)?;
+    if storage.create(ObjectKind::Parity, &name, &parts)? == CreateOutcome::Exists {
+        storage.remove(ObjectKind::Parity, &name)?;
+        storage.create(ObjectKind::Parity, &name, &parts)?;
     }
     Ok(layout.sidecar_len())
 }
@@ -72,7 +72,7 @@ pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> 
 /// # Errors
 /// When it is still there.
 pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<()> {
-    storage.remove(Area::Parity, &pack.hex())
+    storage.remove(ObjectKind::Parity, &pack.hex())
 }
 
 /// All listed sidecars with their lengths. To be listed before packs are: one that is not among those has lost its pack.
@@ -80,7 +80,7 @@ pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<()> {
 /// # Errors
 /// When they cannot be listed.
 pub fn list(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
-    let listed = storage.list(Area::Parity)?;
+    let listed = storage.list(ObjectKind::Parity)?;
     Ok(listed.iter().filter_map(|found| Some((PackId::parse(&found.name).ok()?, found.len))).collect())
 }
 
@@ -89,7 +89,7 @@ pub fn list(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
 /// # Errors
 /// When it is missing, damaged, or of a pack of another length.
 pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) -> Result<Layout> {
-    let bad = |why| Err(damaged(pack)(Malformed::because(why)));
+    let bad = |why| Err(damaged(pack)(DecodeError::because(why)));
     let name = pack.hex();
     let front = front(storage, pack)?;
     let (layout, sums) = &front;
@@ -103,10 +103,10 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
         return bad("its two ends differ");
     }
     let mut shards = vec![0; layout.parity_len() as usize];
-    storage.read_range(Area::Parity, &name, layout.parity_at(), &mut shards)?;
+    storage.read_range(ObjectKind::Parity, &name, layout.parity_at(), &mut shards)?;
     match sums.wrong_parity(layout, &shards) {
         0 => Ok(*layout),
-        wrong => Err(damaged(pack)(Malformed::with(format!(
+        wrong => Err(damaged(pack)(DecodeError::with(format!(
             "{wrong} of its {} shards are damaged",
             layout.parity
         )))),
@@ -131,7 +131,7 @@ fn front(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
 }
 
 fn end(storage: &dyn Storage, pack: &PackId, len: u64) -> Result<(Layout, Sums)> {
-    let cut = || damaged(pack)(Malformed::because("cut short"));
+    let cut = || damaged(pack)(DecodeError::because("cut short"));
     let at = len.checked_sub(HEADER as u64).ok_or_else(cut)?;
     let layout = header(storage, pack, at)?;
     sums(storage, pack, layout, at.checked_sub(layout.sums_len() as u64).ok_or_else(cut)?)
@@ -139,17 +139,17 @@ fn end(storage: &dyn Storage, pack: &PackId, len: u64) -> Result<(Layout, Sums)>
 
 fn header(storage: &dyn Storage, pack: &PackId, at: u64) -> Result<Layout> {
     let mut bytes = [0; HEADER];
-    storage.read_range(Area::Parity, &pack.hex(), at, &mut bytes)?;
+    storage.read_range(ObjectKind::Parity, &pack.hex(), at, &mut bytes)?;
     let layout = Layout::decode(&bytes).map_err(damaged(pack))?;
     match layout.pack == *pack {
         true => Ok(layout),
-        false => Err(damaged(pack)(Malformed::because("it is that of another pack"))),
+        false => Err(damaged(pack)(DecodeError::because("it is that of another pack"))),
     }
 }
 
 fn sums(storage: &dyn Storage, pack: &PackId, layout: Layout, at: u64) -> Result<(Layout, Sums)> {
     let mut bytes = vec![0; layout.sums_len()];
-    storage.read_range(Area::Parity, &pack.hex(), at, &mut bytes)?;
+    storage.read_range(ObjectKind::Parity, &pack.hex(), at, &mut bytes)?;
     let sums = Sums::decode(&layout, &bytes).map_err(damaged(pack))?;
     Ok((layout, sums))
 }
@@ -157,7 +157,7 @@ fn sums(storage: &dyn Storage, pack: &PackId, layout: Layout, at: u64) -> Result
 /// What of these bytes can be read, with zeros for the rest. A span that cannot be is tried again shard by shard.
 fn read_patchy(
     storage: &dyn Storage,
-    place: (Area, &PackId),
+    place: (ObjectKind, &PackId),
     from: u64,
     out: &mut [u8],
     shard: usize,
@@ -186,13 +186,13 @@ fn read_patchy(
 
 /// What of a damaged pack was rebuilt.
 #[derive(Debug)]
-pub struct Mended {
+pub struct HealedPack {
     layout: Layout,
     /// Shards that were not what they had been.
     shards: BTreeMap<usize, Vec<u8>>,
 }
 
-impl Mended {
+impl HealedPack {
     /// Rebuilds what is damaged of a pack.
     ///
     /// # Errors
@@ -203,14 +203,16 @@ impl Mended {
         let mut bytes = vec![0; layout.padded_len()];
         let whole =
             error::part_mut(&mut bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
-        read_patchy(storage, (Area::Packs, pack), 0, whole, shard)?;
+        read_patchy(storage, (ObjectKind::Packs, pack), 0, whole, shard)?;
         let mut shards = vec![0; layout.parity_len() as usize];
-        read_patchy(storage, (Area::Parity, pack), layout.parity_at(), &mut shards, shard)?;
+        read_patchy(storage, (ObjectKind::Parity, pack), layout.parity_at(), &mut shards, shard)?;
         let bad = parity::rebuild(&layout, &sums, &mut bytes, &shards).map_err(damaged(pack))?;
         let whole = error::part(&bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
         // Whoever can write a sidecar can write any hashes into it.
         if sha256(whole) != *pack.as_bytes() {
-            return Err(damaged(pack)(Malformed::because("what it gives does not hash to the pack's name")));
+            return Err(damaged(pack)(DecodeError::because(
+                "what it gives does not hash to the pack's name",
+            )));
         }
         let take = |at: usize| Some((at, bytes.get(at * shard..(at + 1) * shard)?.to_vec()));
         Ok(Self { layout, shards: bad.into_iter().filter_map(take).collect() })
@@ -228,8 +230,8 @@ impl Mended {
     pub fn read(&self, storage: &dyn Storage, offset: u64, out: &mut [u8]) -> Result<()> {
         let (shard, pack) = (u64::from(self.layout.shard), &self.layout.pack);
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.layout.len) {
-            let source = Malformed::because("shorter than it should be");
-            return Err(Error::Damaged { what: Area::Packs.path(&pack.hex()), source });
+            let source = DecodeError::because("shorter than it should be");
+            return Err(Error::Damaged { what: ObjectKind::Packs.path(&pack.hex()), source });
         }
         let (mut at, mut rest) = (offset, out);
         while !rest.is_empty() {
@@ -239,7 +241,7 @@ impl Mended {
                 Some(bytes) => {
                     now.iter_mut().zip(bytes.iter().skip(within)).for_each(|(to, from)| *to = *from)
                 }
-                None => storage.read_range(Area::Packs, &pack.hex(), at, now)?,
+                None => storage.read_range(ObjectKind::Packs, &pack.hex(), at, now)?,
             }
             at += now.len() as u64;
             rest = later;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId};
@@ -28,7 +28,7 @@ type Key = (PackId, u32);
 
 /// The blocks, and the threads that read ahead.
 #[derive(Debug)]
-pub(crate) struct Blocks {
+pub(crate) struct BlockCache {
     room: Arc<Room>,
     jobs: Option<Sender<(Arc<Index>, BlockAt)>>,
     workers: Vec<JoinHandle<()>>,
@@ -37,7 +37,7 @@ pub(crate) struct Blocks {
 #[derive(Debug)]
 struct Room {
     repo: Repository,
-    namer: Namer,
+    namer: ChunkHasher,
     limit: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -89,7 +89,7 @@ impl Chunk {
     }
 }
 
-impl Blocks {
+impl BlockCache {
     /// At most `limit` bytes, beside those that are being read or used.
     ///
     /// # Errors
@@ -156,7 +156,7 @@ impl Blocks {
     }
 }
 
-impl Drop for Blocks {
+impl Drop for BlockCache {
     fn drop(&mut self) {
         self.jobs = None;
         for worker in self.workers.drain(..) {
@@ -172,12 +172,12 @@ impl Block {
 }
 
 /// A block that one thread has set out to read: if nothing comes of it, others must not wait for ever.
-struct Claim<'a> {
+struct FetchGuard<'a> {
     room: &'a Room,
     key: Key,
 }
 
-impl Drop for Claim<'_> {
+impl Drop for FetchGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.room.state();
         if matches!(state.slots.get(&self.key), Some(Slot::Waiting)) {
@@ -219,7 +219,7 @@ impl Room {
             }
             state.slots.insert(key, Slot::Waiting);
         }
-        let _claim = Claim { room: self, key };
+        let _claim = FetchGuard { room: self, key };
         let bytes = self.read(index, at)?;
         let block = Arc::new(Block { bytes, sound: Mutex::default() });
         self.state().put(key, &block, self.limit);

@@ -3,23 +3,23 @@
 
 use std::sync::Arc;
 
-use crate::codec::tree::dir::{DirKid, DirPiece};
+use crate::codec::tree::dir::{DirChild, DirPiece};
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
-use crate::repo::random::random_reader::SharedReader;
+use crate::repo::random::random_reader::RandomReader;
 use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
 
 /// A piece of a directory whose entries can be held one by one.
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub(crate) enum DirPieceRef {
     /// Entries.
     Leaf(Vec<Arc<Entry>>),
     /// Further pieces.
-    Index(Vec<DirKid>),
+    Index(Vec<DirChild>),
 }
 
-impl From<DirPiece> for Piece {
+impl From<DirPiece> for DirPieceRef {
     fn from(piece: DirPiece) -> Self {
         match piece {
             DirPiece::Leaf(entries) => Self::Leaf(entries.into_iter().map(Arc::new).collect()),
@@ -29,8 +29,8 @@ impl From<DirPiece> for Piece {
 }
 
 /// A piece, and what lies before it.
-struct Spot {
-    piece: Arc<Piece>,
+struct PieceCursor {
+    piece: Arc<DirPieceRef>,
     /// Entries before its first.
     before: u64,
     /// Index pieces above it.
@@ -41,17 +41,17 @@ struct Spot {
 ///
 /// # Errors
 /// When a piece is missing or damaged.
-pub fn find(reader: &SharedReader, tree: &ChunkId, name: &[u8]) -> Result<Option<(u64, Arc<Entry>)>> {
-    let mut spot = Spot { piece: reader.dir(tree)?, before: 0, depth: 0 };
+pub fn find(reader: &RandomReader, tree: &ChunkId, name: &[u8]) -> Result<Option<(u64, Arc<Entry>)>> {
+    let mut spot = PieceCursor { piece: reader.dir(tree)?, before: 0, depth: 0 };
     loop {
         let number = match &*spot.piece {
-            Piece::Leaf(entries) => {
+            DirPieceRef::Leaf(entries) => {
                 let Ok(at) = entries.binary_search_by(|entry| entry.name[..].cmp(name)) else {
                     return Ok(None);
                 };
                 return Ok(entries.get(at).map(|entry| (spot.before + at as u64, Arc::clone(entry))));
             }
-            Piece::Index(kids) => kids.partition_point(|kid| kid.first[..] <= *name),
+            DirPieceRef::Index(kids) => kids.partition_point(|kid| kid.first[..] <= *name),
         };
         // Before the first name of all there is none.
         let Some(number) = number.checked_sub(1) else { return Ok(None) };
@@ -64,7 +64,7 @@ pub fn find(reader: &SharedReader, tree: &ChunkId, name: &[u8]) -> Result<Option
 ///
 /// # Errors
 /// As [`find`].
-pub fn at(reader: &SharedReader, tree: &ChunkId, place: u64) -> Result<Option<Arc<Entry>>> {
+pub fn at(reader: &RandomReader, tree: &ChunkId, place: u64) -> Result<Option<Arc<Entry>>> {
     let mut found = None;
     each_from(reader, tree, place, &mut |_, entry| {
         found = Some(Arc::clone(entry));
@@ -78,19 +78,19 @@ pub fn at(reader: &SharedReader, tree: &ChunkId, place: u64) -> Result<Option<Ar
 /// # Errors
 /// As [`find`].
 pub fn each_from(
-    reader: &SharedReader,
+    reader: &RandomReader,
     tree: &ChunkId,
     place: u64,
     each: &mut dyn FnMut(u64, &Arc<Entry>) -> bool,
 ) -> Result<()> {
-    let root = Spot { piece: reader.dir(tree)?, before: 0, depth: 0 };
+    let root = PieceCursor { piece: reader.dir(tree)?, before: 0, depth: 0 };
     root.each_from(reader, place, each).map(drop)
 }
 
-impl Spot {
+impl PieceCursor {
     /// The piece below it of this number, which must be what is said of it here.
-    fn below(&self, reader: &SharedReader, number: usize) -> Result<Option<Self>> {
-        let Piece::Index(kids) = &*self.piece else { return Ok(None) };
+    fn below(&self, reader: &RandomReader, number: usize) -> Result<Option<Self>> {
+        let DirPieceRef::Index(kids) = &*self.piece else { return Ok(None) };
         let Some(kid) = kids.get(number) else { return Ok(None) };
         if self.depth >= MAX_DEPTH {
             return Err(bad("a tree of absurd depth"));
@@ -99,8 +99,10 @@ impl Spot {
         let before = entries.fold(self.before, u64::saturating_add);
         let piece = reader.dir(&kid.id)?;
         let (first, count) = match &*piece {
-            Piece::Leaf(entries) => (entries.first().map(|entry| &entry.name[..]), entries.len() as u64),
-            Piece::Index(kids) => {
+            DirPieceRef::Leaf(entries) => {
+                (entries.first().map(|entry| &entry.name[..]), entries.len() as u64)
+            }
+            DirPieceRef::Index(kids) => {
                 let count = kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add);
                 (kids.first().map(|kid| &kid.first[..]), count)
             }
@@ -114,17 +116,17 @@ impl Spot {
     /// Whether there was not enough yet.
     fn each_from(
         &self,
-        reader: &SharedReader,
+        reader: &RandomReader,
         place: u64,
         each: &mut dyn FnMut(u64, &Arc<Entry>) -> bool,
     ) -> Result<bool> {
         match &*self.piece {
-            Piece::Leaf(entries) => {
+            DirPieceRef::Leaf(entries) => {
                 let skip = usize::try_from(place.saturating_sub(self.before)).unwrap_or(usize::MAX);
                 let mut rest = (self.before..).zip(entries).skip(skip);
                 Ok(rest.all(|(at, entry)| each(at, entry)))
             }
-            Piece::Index(kids) => {
+            DirPieceRef::Index(kids) => {
                 let mut end = self.before;
                 for (number, kid) in kids.iter().enumerate() {
                     end = end.saturating_add(kid.entries);

@@ -12,14 +12,14 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Content, Part};
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;
-use crate::repo::random::block_cache::{Blocks, Chunk};
-use crate::repo::random::dir_lookup::Piece;
+use crate::repo::random::block_cache::{BlockCache, Chunk};
+use crate::repo::random::dir_lookup::DirPieceRef;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::walk::dir_reader::bad;
 use crate::repo::walk::file_parts;
-use crate::repo::walk::file_parts::Lists;
-use crate::util::lru::Recent;
+use crate::repo::walk::file_parts::PartListSource;
+use crate::util::lru::LruCache;
 
 /// Bytes of decoded blocks that are kept.
 const BLOCKS: usize = 48 << 20;
@@ -36,16 +36,16 @@ const NEAR: u64 = 1 << 20;
 
 /// Chunks, pieces and ranges of what a [`ReadSession`] reads.
 #[derive(Debug)]
-pub struct SharedReader {
-    blocks: Blocks,
-    dirs: Recent<Piece>,
-    lists: Recent<ListPiece>,
+pub struct RandomReader {
+    blocks: BlockCache,
+    dirs: LruCache<DirPieceRef>,
+    lists: LruCache<ListPiece>,
     reading: Arc<ReadSession>,
 }
 
 /// How somebody reads a file: whether in order, and how far it has been asked for.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<Place>);
+pub struct ReadAhead(Mutex<Place>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Place {
@@ -57,15 +57,15 @@ struct Place {
     asked: u64,
 }
 
-impl SharedReader {
+impl RandomReader {
     /// Of a session.
     ///
     /// # Errors
     /// When its threads cannot be started.
     pub fn new(reading: &Arc<ReadSession>) -> Result<Self> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4);
-        let blocks = Blocks::new(reading.repo(), BLOCKS, workers)?;
-        let (dirs, lists) = (Recent::new(DIRS), Recent::new(LISTS));
+        let blocks = BlockCache::new(reading.repo(), BLOCKS, workers)?;
+        let (dirs, lists) = (LruCache::new(DIRS), LruCache::new(LISTS));
         Ok(Self { blocks, dirs, lists, reading: Arc::clone(reading) })
     }
 
@@ -97,16 +97,16 @@ impl SharedReader {
     ///
     /// # Errors
     /// As [`Self::chunk`], and when it is none.
-    pub(crate) fn dir(&self, id: &ChunkId) -> Result<Arc<Piece>> {
+    pub(crate) fn dir(&self, id: &ChunkId) -> Result<Arc<DirPieceRef>> {
         if let Some(piece) = self.dirs.get(id) {
             return Ok(piece);
         }
         let chunk = self.chunk(ChunkType::Tree, id)?;
         let piece = DirPiece::decode(chunk.bytes());
-        let piece = Piece::from(piece.map_err(Error::damaged(format!("tree {}", id.short())))?);
+        let piece = DirPieceRef::from(piece.map_err(Error::damaged(format!("tree {}", id.short())))?);
         let entries = match &piece {
-            Piece::Leaf(entries) => entries.len(),
-            Piece::Index(_) => 0,
+            DirPieceRef::Leaf(entries) => entries.len(),
+            DirPieceRef::Index(_) => 0,
         };
         let cost = entries.saturating_mul(ENTRY).saturating_add(chunk.bytes().len().saturating_mul(2));
         Ok(self.dirs.put(*id, piece, cost))
@@ -117,14 +117,14 @@ impl SharedReader {
     ///
     /// # Errors
     /// When a chunk or a piece of the list is missing or damaged.
-    pub fn read(&self, size: u64, content: &Content, range: Range<u64>, pace: &Pace) -> Result<Vec<u8>> {
+    pub fn read(&self, size: u64, content: &Content, range: Range<u64>, pace: &ReadAhead) -> Result<Vec<u8>> {
         let range = range.start..range.end.min(size);
         if range.is_empty() {
             return Ok(Vec::new());
         }
         self.ask(size, content, pace.after(&range, size))?;
         let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
-        let lists: &mut dyn Lists = &mut &*self;
+        let lists: &mut dyn PartListSource = &mut &*self;
         file_parts::each_part_in(lists, size, content, range.clone(), &mut |at, part| {
             let start = range.start.saturating_sub(at);
             let end = part.len().min(range.end.saturating_sub(at));
@@ -155,7 +155,7 @@ impl SharedReader {
     /// When a piece of the list is missing or damaged.
     pub fn seek(&self, size: u64, content: &Content, from: u64, data: bool) -> Result<Option<u64>> {
         let mut found = None;
-        let lists: &mut dyn Lists = &mut &*self;
+        let lists: &mut dyn PartListSource = &mut &*self;
         let mut at = from;
         // A list of a large file is read piece by piece, and no further than needed.
         while at < size && found.is_none() {
@@ -178,7 +178,7 @@ impl SharedReader {
         }
         let index = self.reading.index()?;
         let mut last = None;
-        let lists: &mut dyn Lists = &mut &*self;
+        let lists: &mut dyn PartListSource = &mut &*self;
         let asked = file_parts::each_part_in(lists, size, content, range, &mut |_, part| {
             if let Part::Chunk { id, .. } = part
                 && let Some(location) = index.find_any(ChunkType::Data, &id)?
@@ -203,7 +203,7 @@ impl SharedReader {
     }
 }
 
-impl Lists for &SharedReader {
+impl PartListSource for &RandomReader {
     fn list(&mut self, id: &ChunkId) -> Result<Arc<ListPiece>> {
         if let Some(piece) = self.lists.get(id) {
             return Ok(piece);
@@ -214,7 +214,7 @@ impl Lists for &SharedReader {
     }
 }
 
-impl Pace {
+impl ReadAhead {
     /// Takes a read; what is to be asked for after it.
     fn after(&self, range: &Range<u64>, size: u64) -> Range<u64> {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_follows_is_asked_for_once_and_in_time() {
-        let pace = Pace::default();
+        let pace = ReadAhead::default();
         let mut asked = 0;
         for at in (0..SIZE).step_by(READ as usize) {
             let range = pace.after(&(at..at + READ), SIZE);
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn reads_that_overtake_each_other_are_in_order() {
-        let pace = Pace::default();
+        let pace = ReadAhead::default();
         let mut asked = 0;
         for pair in 0..64 {
             for at in [pair * 2 + 1, pair * 2] {
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_for_where_reads_jump() {
-        let pace = Pace::default();
+        let pace = ReadAhead::default();
         for number in 0..1000u64 {
             let at = (number * 7919) % 8000 * READ;
             assert_eq!(pace.after(&(at..at + 4096), SIZE), 0..0);

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use crate::codec::chunk::block::{BlockOpener, SealedBlock};
 use crate::codec::chunk::compress::Codec;
-use crate::codec::crypto::cipher::Ring;
-use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::crypto::cipher::CipherSuite;
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::codec::pack::BlockRow;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 use crate::repo::index::{BlockAt, BlockPlace, Index, Location};
-use crate::repo::pack::heal::Mender;
+use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::{Repository, Warnings};
-use crate::storage::{Area, Storage};
+use crate::storage::{ObjectKind, Storage};
 
 /// Decoded blocks kept, of whatever size: neighbours in a tree lie in few blocks.
 const KEPT: usize = 6;
@@ -30,11 +30,11 @@ const KEPT_MOST: usize = 1024;
 #[derive(Debug)]
 pub struct BlockReader {
     storage: Arc<dyn Storage>,
-    mender: Arc<Mender>,
+    mender: Arc<PackHealer>,
     warnings: Warnings,
     opener: BlockOpener,
     bases: Arc<BaseBlocks>,
-    pub(crate) namer: Namer,
+    pub(crate) namer: ChunkHasher,
     pub(crate) names_bases: bool,
     sealed: Vec<u8>,
 }
@@ -103,7 +103,7 @@ impl BlockReader {
     ) -> Result<()> {
         let storage = Arc::clone(&self.storage);
         let name = place.pack.hex();
-        let direct = |at, out: &mut [u8]| storage.read_range(Area::Packs, &name, at, out);
+        let direct = |at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out);
         let Err(met) = self.read_by(&direct, place, prefix, plain) else { return Ok(()) };
         let mended = self.mender.mend(storage.as_ref(), &self.warnings, &place.pack, met)?;
         self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), place, prefix, plain)
@@ -120,7 +120,7 @@ impl BlockReader {
         prefix: &[u8],
         sealed: &mut [u8],
         plain: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), DecodeError> {
         match row.codec {
             Codec::Delta => self.opener.open_delta(kind, row.plain, sealed, prefix, plain),
             codec => self.opener.open(kind, codec, row.plain, sealed, plain),
@@ -131,7 +131,7 @@ impl BlockReader {
     ///
     /// # Errors
     /// When they are not.
-    pub fn check_seal(&self, kind: ChunkType, row: &BlockRow, sealed: &mut [u8]) -> Result<(), Malformed> {
+    pub fn check_seal(&self, kind: ChunkType, row: &BlockRow, sealed: &mut [u8]) -> Result<(), DecodeError> {
         self.opener.check_seal(kind, row.codec, row.plain, sealed)
     }
 
@@ -141,7 +141,7 @@ impl BlockReader {
     /// As [`Self::read`].
     pub fn read_for(
         &mut self,
-        to: &Ring,
+        to: &CipherSuite,
         index: &Index,
         at: BlockAt,
         plain: &mut Vec<u8>,
@@ -149,13 +149,13 @@ impl BlockReader {
         let place = index.place(at)?;
         self.sealed.resize(place.stored as usize, 0);
         let offset = u64::from(place.offset);
-        self.storage.read_range(Area::Packs, &place.pack.hex(), offset, &mut self.sealed)?;
+        self.storage.read_range(ObjectKind::Packs, &place.pack.hex(), offset, &mut self.sealed)?;
         let mut scratch = self.sealed.clone();
         let (kind, codec, len) = (place.kind, place.codec, place.plain);
         let sealed = self.opener.reseal(to, kind, codec, len, &mut scratch);
-        let sealed = sealed.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
+        let sealed = sealed.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;
         let opened = self.opener.open(kind, codec, len, &mut self.sealed, plain);
-        opened.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))?;
+        opened.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;
         Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), bases: Vec::new(), sealed })
     }
 
@@ -173,7 +173,7 @@ impl BlockReader {
             Codec::Delta => self.opener.open_delta(kind, len, sealed, prefix, plain),
             codec => self.opener.open(kind, codec, len, sealed, plain),
         };
-        opened.map_err(Error::damaged(Area::Packs.path(&place.pack.hex())))
+        opened.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))
     }
 }
 
@@ -182,7 +182,7 @@ impl BlockReader {
 /// # Errors
 /// When they are not.
 pub fn slice<'a>(
-    namer: &Namer,
+    namer: &ChunkHasher,
     kind: ChunkType,
     id: &ChunkId,
     block: &'a [u8],
@@ -192,7 +192,7 @@ pub fn slice<'a>(
     let bytes = block.get(start..start + location.len as usize);
     bytes.filter(|bytes| namer.name(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
         what: format!("chunk {}", id.short()),
-        source: Malformed::because("its bytes do not have its id"),
+        source: DecodeError::because("its bytes do not have its id"),
     })
 }
 
@@ -200,7 +200,7 @@ pub fn slice<'a>(
 #[derive(Debug)]
 pub struct ChunkReader {
     reader: BlockReader,
-    namer: Namer,
+    namer: ChunkHasher,
     index: Arc<Index>,
     /// Lists again what turns out to be gone.
     reading: Option<Arc<ReadSession>>,

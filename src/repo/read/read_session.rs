@@ -11,7 +11,7 @@ use crate::progress::Observer;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{Session, Sight};
+use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
 use crate::repo::snapshots::{Query, Snapshot};
 
@@ -24,10 +24,10 @@ pub struct ReadSession {
     repo: Repository,
     /// `None` where none can be made: a read-only medium, a full disk.
     session: Mutex<Option<Session>>,
-    now: Mutex<Now>,
+    now: Mutex<Current>,
 }
 
-struct Now {
+struct Current {
     /// With this machine's view open as long as the index needs it.
     repo: Repository,
     /// `None` while it rests.
@@ -45,7 +45,7 @@ impl ReadSession {
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
         let session = Session::stand_by(repo, observer)?;
         // Nothing is listed yet.
-        let now = Now { repo: repo.clone(), index: Some(Arc::default()), idle: None };
+        let now = Current { repo: repo.clone(), index: Some(Arc::default()), idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
 
@@ -56,7 +56,7 @@ impl ReadSession {
     /// As [`Self::open`].
     pub fn open_to_stay(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
         let session = Session::stand_by(repo, observer)?;
-        let now = Now { repo: repo.afresh(), index: None, idle: None };
+        let now = Current { repo: repo.afresh(), index: None, idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
 
@@ -125,8 +125,8 @@ impl ReadSession {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn look(&self) -> Result<Sight> {
-        let (sight, met) = Sight::look_to_read(self.repo.storage(), self.repo.ring())?;
+    pub fn look(&self) -> Result<RepoState> {
+        let (sight, met) = RepoState::look_to_read(self.repo.storage(), self.repo.ring())?;
         met.iter().for_each(|err| self.repo.warn(format!("{}: reading all the same", err.chain())));
         Ok(sight)
     }
@@ -174,7 +174,7 @@ impl ReadSession {
         if now.idle.is_some_and(|since| since.elapsed() < PAUSE) {
             return Ok(None);
         }
-        if Sight::packs(self.repo.storage())? == before.sight().packs {
+        if RepoState::packs(self.repo.storage())? == before.sight().packs {
             now.idle = Some(Instant::now());
             return Ok(None);
         }
@@ -214,14 +214,14 @@ impl ReadSession {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn load(&self, now: &mut Now) -> Result<Arc<Index>> {
+    fn load(&self, now: &mut Current) -> Result<Arc<Index>> {
         let index = Arc::new(Index::load(&now.repo, self.look()?)?);
         now.index = Some(Arc::clone(&index));
         now.idle = None;
         Ok(index)
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
+    fn now(&self) -> MutexGuard<'_, Current> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -42,13 +42,13 @@ enum Step {
 /// What the planner talks to.
 pub struct Feed<'a> {
     index: &'a Index,
-    shelf: &'a Shelf,
+    shelf: &'a BlockQueue,
     jobs: Sender<BlockAt>,
     out: Sender<Vec<Step>>,
     waiting: Vec<Step>,
 }
 
-struct Shelf {
+struct BlockQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -91,7 +91,7 @@ pub fn run(
 ) -> Result<()> {
     let (repo, index) = (session.repo(), &session.index()?);
     let spare = session.chunks()?;
-    let shelf = Shelf { state: Mutex::default(), changed: Condvar::new() };
+    let shelf = BlockQueue { state: Mutex::default(), changed: Condvar::new() };
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     // What is asked for is bounded by the shelf.
     let (jobs, to_read) = unbounded();
@@ -122,7 +122,7 @@ pub fn run(
 fn give(
     repo: &Repository,
     mut spare: ChunkReader,
-    shelf: &Shelf,
+    shelf: &BlockQueue,
     steps: Receiver<Vec<Step>>,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
@@ -235,7 +235,7 @@ impl Feed<'_> {
     }
 }
 
-impl Shelf {
+impl BlockQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! Records of what was found damaged. While one stands nobody believes what a parent reuses, and nobody writes against
 //! a pack that one names.
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::sealed_object;
 use crate::error::Result;
 use crate::model::entry::Time;
@@ -9,16 +9,16 @@ use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::{DamageRecord, Damaged};
 use crate::repo::objects;
 use crate::repo::repository::Repository;
-use crate::storage::{Area, Created, Storage};
+use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// All records by their names. One that cannot be read itself still says by its name what it is about.
 ///
 /// # Errors
 /// When they cannot be listed, or the store fails.
-pub fn list(storage: &dyn Storage, ring: &Ring) -> Result<Vec<(String, Option<DamageRecord>)>> {
+pub fn list(storage: &dyn Storage, ring: &CipherSuite) -> Result<Vec<(String, Option<DamageRecord>)>> {
     let mut all = Vec::new();
-    for found in storage.list(Area::Damage)? {
-        match objects::read(storage, ring, sealed_object::DAMAGE, Area::Damage, &found.name) {
+    for found in storage.list(ObjectKind::Damage)? {
+        match objects::read(storage, ring, sealed_object::DAMAGE, ObjectKind::Damage, &found.name) {
             Ok(record) => all.push((found.name, Some(record))),
             // Ended since the listing.
             Err(err) if err.is_missing() => {}
@@ -50,10 +50,10 @@ pub fn name_of(what: &Damaged) -> String {
 ///
 /// # Errors
 /// When it could not be made durable.
-pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<Created> {
+pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<CreateOutcome> {
     let record = DamageRecord { what, by, at: Time::now(), why };
     let (storage, ring) = (repo.storage(), repo.ring());
-    objects::create(storage, ring, sealed_object::DAMAGE, Area::Damage, &name_of(&what), &record)
+    objects::create(storage, ring, sealed_object::DAMAGE, ObjectKind::Damage, &name_of(&what), &record)
 }
 
 /// Ends a record.
@@ -61,6 +61,6 @@ pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Re
 /// # Errors
 /// When it is still there.
 pub fn end(repo: &Repository, name: &str) -> Result<()> {
-    repo.storage().remove(Area::Damage, name)?;
-    repo.storage().sync(Area::Damage)
+    repo.storage().remove(ObjectKind::Damage, name)?;
+    repo.storage().sync(ObjectKind::Damage)
 }

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
 use crate::model::records::GcRecord;
 use crate::repo::objects;
 use crate::storage::names::LAST_COLLECTION;
-use crate::storage::{Area, Created, Listed, Storage, names};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, names};
 
 /// Ends the name of a collection's end.
 const DONE: &str = ".done";
 
 /// A collection that was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collection {
+pub struct GcRun {
     /// Counts up, without gaps; never used twice.
     pub number: u64,
     /// What it condemns.
@@ -36,7 +36,7 @@ pub(crate) fn name_of(number: u64) -> String {
 /// # Errors
 /// When they cannot be listed.
 pub fn highest(storage: &dyn Storage) -> Result<u64> {
-    Ok(storage.list(Area::Gc)?.iter().filter_map(|found| number(&found.name)).max().unwrap_or(0))
+    Ok(storage.list(ObjectKind::Gc)?.iter().filter_map(|found| number(&found.name)).max().unwrap_or(0))
 }
 
 /// Collections without an end: the highest, or none. The next number is taken only when every lower one has ended, so a
@@ -45,13 +45,13 @@ pub fn highest(storage: &dyn Storage) -> Result<u64> {
 ///
 /// # Errors
 /// When they cannot be listed or one cannot be read: what it condemns would then be unknown.
-pub fn unfinished(storage: &dyn Storage, ring: &Ring) -> Result<Vec<Collection>> {
-    let listed = storage.list(Area::Gc)?;
+pub fn unfinished(storage: &dyn Storage, ring: &CipherSuite) -> Result<Vec<GcRun>> {
+    let listed = storage.list(ObjectKind::Gc)?;
     let mut unfinished = Vec::new();
     for found in &listed {
         let Some(number) = number(&found.name).filter(|number| is_open(&listed, *number)) else { continue };
-        match objects::read(storage, ring, sealed_object::GC, Area::Gc, &found.name) {
-            Ok(record) => unfinished.push(Collection { number, record }),
+        match objects::read(storage, ring, sealed_object::GC, ObjectKind::Gc, &found.name) {
+            Ok(record) => unfinished.push(GcRun { number, record }),
             // Finished and tidied up since the listing.
             Err(err) if err.is_missing() => {}
             Err(err) => return Err(err),
@@ -73,13 +73,15 @@ pub struct Unreadable {
 ///
 /// # Errors
 /// When they cannot be listed, or one is newer than this program, or the store fails.
-pub fn unreadable(storage: &dyn Storage, ring: &Ring) -> Result<Unreadable> {
-    let listed = storage.list(Area::Gc)?;
+pub fn unreadable(storage: &dyn Storage, ring: &CipherSuite) -> Result<Unreadable> {
+    let listed = storage.list(ObjectKind::Gc)?;
     let mut found = Unreadable::default();
     for Listed { name, .. } in &listed {
         let read = match name.ends_with(DONE) {
-            true => objects::read(storage, ring, sealed_object::GC_DONE, Area::Gc, name),
-            false => objects::read::<GcRecord>(storage, ring, sealed_object::GC, Area::Gc, name).map(|_| ()),
+            true => objects::read(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, name),
+            false => {
+                objects::read::<GcRecord>(storage, ring, sealed_object::GC, ObjectKind::Gc, name).map(|_| ())
+            }
         };
         match read {
             Err(err) if err.is_missing() => {}
@@ -98,9 +100,9 @@ pub fn unreadable(storage: &dyn Storage, ring: &Ring) -> Result<Unreadable> {
 ///
 /// # Errors
 /// When the end could not be made durable.
-pub fn give_up(storage: &dyn Storage, ring: &Ring, number: u64) -> Result<()> {
+pub fn give_up(storage: &dyn Storage, ring: &CipherSuite, number: u64) -> Result<()> {
     let name = format!("{}{DONE}", name_of(number));
-    objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, &name, &()).map(|_| ())
+    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).map(|_| ())
 }
 
 /// Whether the listing holds this record, without an end, and none of a higher number.
@@ -117,7 +119,7 @@ fn is_open(listed: &[Listed], number: u64) -> bool {
 ///
 /// # Errors
 /// When they cannot be listed or the record cannot be read.
-pub fn stands(storage: &dyn Storage, ring: &Ring, collection: &Collection) -> Result<bool> {
+pub fn stands(storage: &dyn Storage, ring: &CipherSuite, collection: &GcRun) -> Result<bool> {
     Ok(unfinished(storage, ring)?.contains(collection))
 }
 
@@ -125,13 +127,14 @@ pub fn stands(storage: &dyn Storage, ring: &Ring, collection: &Collection) -> Re
 ///
 /// # Errors
 /// When it could not be made durable, or no number is left.
-pub fn publish(storage: &dyn Storage, ring: &Ring, number: u64, record: &GcRecord) -> Result<bool> {
+pub fn publish(storage: &dyn Storage, ring: &CipherSuite, number: u64, record: &GcRecord) -> Result<bool> {
     if number > LAST_COLLECTION {
         let why = "no number is left for a collection: somebody put the highest one into gc/";
         return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
     }
-    let created = objects::create(storage, ring, sealed_object::GC, Area::Gc, &name_of(number), record)?;
-    Ok(created == Created::New)
+    let created =
+        objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, &name_of(number), record)?;
+    Ok(created == CreateOutcome::New)
 }
 
 /// Writes the end of a collection, and removes all below the highest number: they have ended or never counted. Only
@@ -139,16 +142,16 @@ pub fn publish(storage: &dyn Storage, ring: &Ring, number: u64, record: &GcRecor
 ///
 /// # Errors
 /// When the end could not be made durable.
-pub fn finish(storage: &dyn Storage, ring: &Ring, number: u64) -> Result<()> {
+pub fn finish(storage: &dyn Storage, ring: &CipherSuite, number: u64) -> Result<()> {
     let name = format!("{}{DONE}", name_of(number));
-    objects::create(storage, ring, sealed_object::GC_DONE, Area::Gc, &name, &())?;
-    let listed = storage.list(Area::Gc)?;
+    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &name, &())?;
+    let listed = storage.list(ObjectKind::Gc)?;
     let numbers: BTreeSet<u64> = listed.iter().filter_map(|found| self::number(&found.name)).collect();
     let Some(highest) = numbers.last() else { return Ok(()) };
     for old in numbers.iter().filter(|old| *old < highest) {
         // The record first: an end without its record condemns nothing.
-        storage.remove(Area::Gc, &name_of(*old))?;
-        storage.remove(Area::Gc, &format!("{}{DONE}", name_of(*old)))?;
+        storage.remove(ObjectKind::Gc, &name_of(*old))?;
+        storage.remove(ObjectKind::Gc, &format!("{}{DONE}", name_of(*old)))?;
     }
     Ok(())
 }

@@ -6,21 +6,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::codec::crypto::cipher::Ring;
+use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::{cipher, sealed_object};
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{PackId, SnapshotId};
-use crate::model::records::{Beat, SessionKind, SessionRecord};
+use crate::model::records::{Heartbeat, SessionKind, SessionRecord};
 use crate::progress::{Event, Observer};
 use crate::repo::objects;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::gc_record::Collection;
+use crate::repo::sessions::gc_record::GcRun;
 use crate::repo::sessions::silence::Silence;
 use crate::repo::sessions::{damage, gc_record};
 use crate::repo::snapshots::trash;
 use crate::storage::names::END_MARKER;
-use crate::storage::{Area, Hold, Storage};
+use crate::storage::{LockGuard, ObjectKind, Storage};
 use crate::util::{host, threads};
 
 /// Beats within the time after which a collector may take a silent session for dead.
@@ -31,13 +31,13 @@ const SESSIONLESS: &str =
 
 /// What of a repository may be used: the fresh listing of packs, less what is condemned or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sight {
+pub struct RepoState {
     /// The highest collection there is.
     pub gc_seen: u64,
     /// Packs of unfinished collections.
     pub condemned: HashSet<PackId>,
     /// Unfinished collections, oldest first.
-    pub unfinished: Vec<Collection>,
+    pub unfinished: Vec<GcRun>,
     /// Packs found damaged.
     pub damaged: HashSet<PackId>,
     /// Whether any damage record stands.
@@ -46,12 +46,16 @@ pub struct Sight {
     pub packs: Vec<(PackId, u64)>,
 }
 
-impl Sight {
+impl RepoState {
     /// Looks, in the order of W1: collections twice, then damage, then packs. `seen` is called in between.
     ///
     /// # Errors
     /// When a listing or a record could not be read: an error is never an empty list.
-    pub fn look(storage: &dyn Storage, ring: &Ring, seen: impl FnOnce(u64) -> Result<()>) -> Result<Self> {
+    pub fn look(
+        storage: &dyn Storage,
+        ring: &CipherSuite,
+        seen: impl FnOnce(u64) -> Result<()>,
+    ) -> Result<Self> {
         let gc_seen = gc_record::highest(storage)?;
         // An empty first listing is followed by the second one as well: a record may have come in between.
         let unfinished = gc_record::unfinished(storage, ring)?;
@@ -71,7 +75,7 @@ impl Sight {
     ///
     /// # Errors
     /// When something cannot be listed.
-    pub(crate) fn look_to_read(storage: &dyn Storage, ring: &Ring) -> Result<(Self, Option<Error>)> {
+    pub(crate) fn look_to_read(storage: &dyn Storage, ring: &CipherSuite) -> Result<(Self, Option<Error>)> {
         match Self::look(storage, ring, |_| Ok(())) {
             Err(err) if err.is_damage() => {
                 Ok((Self { packs: Self::packs(storage)?, ..Self::default() }, Some(err)))
@@ -85,7 +89,7 @@ impl Sight {
     /// # Errors
     /// When they cannot be listed.
     pub fn packs(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
-        let listed = storage.list(Area::Packs)?;
+        let listed = storage.list(ObjectKind::Packs)?;
         Ok(listed.iter().filter_map(|found| Some((PackId::parse(&found.name).ok()?, found.len))).collect())
     }
 
@@ -109,18 +113,18 @@ pub struct Session {
     /// Names it, and the snapshot it may commit.
     pub id: SnapshotId,
     storage: Arc<dyn Storage>,
-    hold: Option<Box<dyn Hold>>,
-    pulse: Arc<Pulse>,
-    heart: Option<Heart>,
+    hold: Option<Box<dyn LockGuard>>,
+    pulse: Arc<HeartbeatState>,
+    heart: Option<HeartbeatThread>,
 }
 
 /// What the heartbeats say, shared with the thread that gives them.
 #[derive(Debug)]
-struct Pulse {
+struct HeartbeatState {
     storage: Arc<dyn Storage>,
-    ring: Ring,
+    ring: CipherSuite,
     id: SnapshotId,
-    said: Mutex<Beat>,
+    said: Mutex<Heartbeat>,
     /// What a reader reads, once it has said so.
     reads: Mutex<Option<Vec<SnapshotId>>>,
     noticed: AtomicU64,
@@ -128,7 +132,7 @@ struct Pulse {
 }
 
 #[derive(Debug)]
-struct Heart {
+struct HeartbeatThread {
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: JoinHandle<()>,
 }
@@ -138,10 +142,10 @@ impl Session {
     ///
     /// # Errors
     /// When the session could not be made durable or the repository could not be read.
-    pub fn open(repo: &Repository, kind: SessionKind) -> Result<(Self, Sight)> {
+    pub fn open(repo: &Repository, kind: SessionKind) -> Result<(Self, RepoState)> {
         let mut session = Self::appear(repo, kind)?;
         let storage = session.storage.as_ref();
-        let sight = Sight::look(storage, repo.ring(), |gc_seen| session.pulse.beat(gc_seen))?;
+        let sight = RepoState::look(storage, repo.ring(), |gc_seen| session.pulse.beat(gc_seen))?;
         session.live(repo)?;
         Ok((session, sight))
     }
@@ -185,7 +189,7 @@ impl Session {
         let id = cipher::new_id()?;
         // Where nothing is locked, a lock that is free tells nothing: whoever comes to the same place by another way, where
         // there are locks, must not take this session for one of its own boot that is gone.
-        let locks = !storage.is_far() && storage.is_held(Area::Sessions, &id.hex())?.is_some();
+        let locks = !storage.is_far() && storage.is_held(ObjectKind::Sessions, &id.hex())?.is_some();
         let record = SessionRecord {
             kind,
             host: host::host_name(),
@@ -194,12 +198,12 @@ impl Session {
             started: Time::now(),
         };
         let bytes = objects::close(ring, sealed_object::SESSION, &id.hex(), &record)?;
-        let hold = storage.create_held(Area::Sessions, &id.hex(), &bytes)?;
-        let pulse = Arc::new(Pulse {
+        let hold = storage.create_held(ObjectKind::Sessions, &id.hex(), &bytes)?;
+        let pulse = Arc::new(HeartbeatState {
             storage: Arc::clone(storage),
             ring: ring.clone(),
             id,
-            said: Mutex::new(Beat { count: 0, gc_seen: 0 }),
+            said: Mutex::new(Heartbeat { count: 0, gc_seen: 0 }),
             reads: Mutex::default(),
             noticed: AtomicU64::new(0),
             silence: Silence::new(Duration::from_secs(repo.config().stale_after)),
@@ -210,7 +214,7 @@ impl Session {
 
     fn live(&mut self, repo: &Repository) -> Result<()> {
         let every = Duration::from_secs(repo.config().stale_after) / BEATS;
-        self.heart = Some(Heart::start(Arc::clone(&self.pulse), every)?);
+        self.heart = Some(HeartbeatThread::start(Arc::clone(&self.pulse), every)?);
         Ok(())
     }
 
@@ -250,7 +254,7 @@ impl Session {
         if !self.pulse.silence.was_too_long() {
             return Ok(false);
         }
-        match self.storage.read(Area::Sessions, &self.id.hex(), sealed_object::MAX_OBJECT) {
+        match self.storage.read(ObjectKind::Sessions, &self.id.hex(), sealed_object::MAX_OBJECT) {
             Ok(_) => Ok(false),
             Err(err) if err.is_missing() => Ok(true),
             Err(err) => Err(err),
@@ -270,8 +274,8 @@ impl Session {
         if let Some(heart) = self.heart.take() {
             heart.stop();
         }
-        let beat = self.storage.remove(Area::Sessions, &format!("{}.beat", self.id));
-        match beat.and_then(|()| self.storage.remove(Area::Sessions, &self.id.hex())) {
+        let beat = self.storage.remove(ObjectKind::Sessions, &format!("{}.beat", self.id));
+        match beat.and_then(|()| self.storage.remove(ObjectKind::Sessions, &self.id.hex())) {
             Err(err) if err.is_forbidden() => self.pulse.say_that_it_ended()?,
             removed => removed?,
         }
@@ -287,8 +291,8 @@ impl Drop for Session {
     }
 }
 
-impl Pulse {
-    fn said(&self) -> MutexGuard<'_, Beat> {
+impl HeartbeatState {
+    fn said(&self) -> MutexGuard<'_, Heartbeat> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -327,10 +331,10 @@ impl Pulse {
     /// One more beat. What has been seen once is never taken back.
     fn beat(&self, gc_seen: u64) -> Result<()> {
         let mut said = self.said();
-        let next = Beat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
+        let next = Heartbeat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
         let name = format!("{}.beat", self.id);
         let bytes = objects::close(&self.ring, sealed_object::BEAT, &name, &next)?;
-        self.storage.replace(Area::Sessions, &name, &bytes)?;
+        self.storage.replace(ObjectKind::Sessions, &name, &bytes)?;
         self.silence.end();
         *said = next;
         Ok(())
@@ -339,13 +343,13 @@ impl Pulse {
     /// Where nothing may be removed: whoever may clears up.
     fn say_that_it_ended(&self) -> Result<()> {
         let (name, last) = (format!("{}{END_MARKER}", self.id), *self.said());
-        objects::create(&*self.storage, &self.ring, sealed_object::BEAT, Area::Sessions, &name, &last)
+        objects::create(&*self.storage, &self.ring, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
             .map(drop)
     }
 }
 
-impl Heart {
-    fn start(pulse: Arc<Pulse>, every: Duration) -> Result<Self> {
+impl HeartbeatThread {
+    fn start(pulse: Arc<HeartbeatState>, every: Duration) -> Result<Self> {
         // A repository that says 0 must not make this spin.
         let every = every.max(Duration::from_millis(50));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));

@@ -10,7 +10,7 @@ use crate::repo::snapshots::{Query, Snapshot};
 
 /// What a snapshot must be of; nothing given admits every snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
+pub struct SnapshotFilter {
     /// One of these machines.
     pub hosts: Vec<String>,
     /// All tags of one of these lists; an empty tag means a snapshot without any.
@@ -21,7 +21,7 @@ pub struct Selection {
     pub sources: Option<Vec<Vec<u8>>>,
 }
 
-impl Selection {
+impl SnapshotFilter {
     /// Whether it chooses this snapshot.
     pub fn admits(&self, manifest: &Manifest) -> bool {
         let has_path = |path: &Vec<u8>| manifest.sources.iter().any(|source| source[..] == path[..]);
@@ -78,14 +78,14 @@ const NAMED_AT_MOST: usize = 10;
 
 /// Whole snapshots: those that are named, among those that a selection admits, or else all of these.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Choice {
+pub struct SnapshotQuery {
     /// As people name them.
     pub selectors: Vec<String>,
     /// Among these.
-    pub selection: Selection,
+    pub selection: SnapshotFilter,
 }
 
-impl Choice {
+impl SnapshotQuery {
     /// Their places among all.
     ///
     /// # Errors

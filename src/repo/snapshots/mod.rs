@@ -17,8 +17,8 @@ use crate::model::records::Fence;
 use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
-use crate::repo::snapshots::filter::Selection;
-use crate::storage::{Area, Created, Listed};
+use crate::repo::snapshots::filter::SnapshotFilter;
+use crate::storage::{CreateOutcome, Listed, ObjectKind};
 
 /// Seconds that clocks may differ.
 const AHEAD: i64 = 600;
@@ -67,7 +67,7 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     // Known before it is listed: what is made meanwhile is not missed.
     let expected = repo.expected();
     let mut listing = Listing::default();
-    for found in repo.storage().list(Area::Snapshots)? {
+    for found in repo.storage().list(ObjectKind::Snapshots)? {
         match load_listed(repo, &found) {
             Ok(Some(snapshot)) => listing.snapshots.push(snapshot),
             Ok(None) => {}
@@ -123,7 +123,7 @@ pub fn load_listed(repo: &Repository, listed: &Listed) -> Result<Option<Snapshot
 /// # Errors
 /// When it is gone, damaged or newer.
 pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
-    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
     let Some(bytes) = repo.cache().object(name) else { return load_stored(repo, name) };
     if bytes.starts_with(&sealed_object::FENCE) && open_fence(repo, name, bytes.clone()).is_ok() {
         return Ok(None);
@@ -135,7 +135,7 @@ pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
 }
 
 fn open_fence(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<Fence> {
-    objects::open(repo.ring(), sealed_object::FENCE, Area::Snapshots, name, name, bytes)
+    objects::open(repo.ring(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)
 }
 
 /// The fence that a listing found; `None` for a manifest.
@@ -148,7 +148,7 @@ pub fn fence(repo: &Repository, listed: &Listed) -> Result<Option<Fence>> {
     if kept.is_some_and(|kept| !kept.starts_with(&sealed_object::FENCE)) {
         return Ok(None);
     }
-    let bytes = repo.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT)?;
+    let bytes = repo.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)?;
     match bytes.starts_with(&sealed_object::FENCE) {
         true => open_fence(repo, name, bytes).map(Some),
         false => Ok(None),
@@ -156,9 +156,9 @@ pub fn fence(repo: &Repository, listed: &Listed) -> Result<Option<Fence>> {
 }
 
 fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
-    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
-    let bytes = repo.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT)?;
-    if objects::check_header(Area::Snapshots, name, &bytes)? == sealed_object::FENCE {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
+    let bytes = repo.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)?;
+    if objects::check_header(ObjectKind::Snapshots, name, &bytes)? == sealed_object::FENCE {
         // One that is garbled is a fence all the same, and is looked at anew each time.
         match open_fence(repo, name, bytes.clone()) {
             Ok(_) => repo.cache().keep_object(name, &bytes),
@@ -179,9 +179,9 @@ pub fn kept(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
 fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot> {
     let name = id.hex();
     let manifest: Manifest =
-        objects::open(repo.ring(), sealed_object::MANIFEST, Area::Snapshots, &name, &name, bytes)?;
+        objects::open(repo.ring(), sealed_object::MANIFEST, ObjectKind::Snapshots, &name, &name, bytes)?;
     manifest.is_understood().then_some(Snapshot { id, manifest }).ok_or(Error::NewerFormat {
-        what: Area::Snapshots.path(&name),
+        what: ObjectKind::Snapshots.path(&name),
         found: crate::model::config::FORMAT + 1,
         known: crate::model::config::FORMAT,
     })
@@ -193,7 +193,7 @@ fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot>
 /// # Errors
 /// When it is not whole.
 pub fn verify(repo: &Repository, name: &str) -> Result<()> {
-    let bytes = repo.storage().read(Area::Snapshots, name, sealed_object::MAX_OBJECT)?;
+    let bytes = repo.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)?;
     verify_bytes(repo, name, bytes)
 }
 
@@ -202,11 +202,11 @@ pub fn verify(repo: &Repository, name: &str) -> Result<()> {
 /// # Errors
 /// When they are not.
 pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()> {
-    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(Area::Snapshots, name))?;
-    match objects::check_header(Area::Snapshots, name, &bytes)? {
+    let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
+    match objects::check_header(ObjectKind::Snapshots, name, &bytes)? {
         sealed_object::FENCE => {
             let _: Fence =
-                objects::open(repo.ring(), sealed_object::FENCE, Area::Snapshots, name, name, bytes)?;
+                objects::open(repo.ring(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)?;
             Ok(())
         }
         _ => decode(repo, id, bytes).map(|_| ()),
@@ -226,10 +226,10 @@ pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -
         return Ok(true);
     }
     let name = session.id.hex();
-    repo.storage().remove(Area::Snapshots, &name)?;
-    repo.storage().sync(Area::Snapshots)?;
+    repo.storage().remove(ObjectKind::Snapshots, &name)?;
+    repo.storage().sync(ObjectKind::Snapshots)?;
     repo.cache().drop_object(&name);
-    repo.cache().note(&Area::Snapshots.path(&name), false);
+    repo.cache().note(&ObjectKind::Snapshots.path(&name), false);
     Ok(false)
 }
 
@@ -240,14 +240,14 @@ pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -
 pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<bool> {
     let name = id.hex();
     let bytes = objects::close(repo.ring(), sealed_object::MANIFEST, &name, manifest)?;
-    if repo.storage().create(Area::Snapshots, &name, &[&bytes])? == Created::New {
+    if repo.storage().create(ObjectKind::Snapshots, &name, &[&bytes])? == CreateOutcome::New {
         repo.cache().keep_object(&name, &bytes);
-        repo.cache().note(&Area::Snapshots.path(&name), true);
+        repo.cache().note(&ObjectKind::Snapshots.path(&name), true);
         repo.note_made(&id, manifest);
         return Ok(true);
     }
     // A retry that finds its own bytes there has committed.
-    Ok(repo.storage().read(Area::Snapshots, &name, sealed_object::MAX_OBJECT)? == bytes)
+    Ok(repo.storage().read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT)? == bytes)
 }
 
 /// What a person types to name a snapshot, and which snapshots may be meant.
@@ -256,7 +256,7 @@ pub struct Query<'a> {
     /// `latest`, `latest~N`, the beginning of an id or a time, with `:path` behind it for a part.
     pub selector: &'a [u8],
     /// Among these; `None`: among all.
-    pub among: Option<&'a Selection>,
+    pub among: Option<&'a SnapshotFilter>,
 }
 
 impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Query<'a> {
@@ -267,8 +267,8 @@ impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Query<'a> {
 
 impl<'a> Query<'a> {
     /// Among the snapshots that the selection admits.
-    pub fn among(selector: &'a (impl AsRef<[u8]> + ?Sized), selection: &'a Selection) -> Self {
-        let among = (*selection != Selection::default()).then_some(selection);
+    pub fn among(selector: &'a (impl AsRef<[u8]> + ?Sized), selection: &'a SnapshotFilter) -> Self {
+        let among = (*selection != SnapshotFilter::default()).then_some(selection);
         Self { selector: selector.as_ref(), among }
     }
 }
@@ -331,7 +331,7 @@ fn behind(colon: &[u8]) -> Vec<u8> {
     parts.collect::<Vec<_>>().join(&b'/')
 }
 
-fn pick(all: &[Snapshot], selector: &str, among: Option<&Selection>) -> Result<Snapshot> {
+fn pick(all: &[Snapshot], selector: &str, among: Option<&SnapshotFilter>) -> Result<Snapshot> {
     let none = |why: &str| Error::NoSnapshot { selector: selector.to_owned(), why: why.to_owned() };
     if let Some(why) = among.and_then(|among| among.unmatched(all)) {
         return Err(none(&why));

@@ -12,12 +12,12 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::{objects, snapshots};
-use crate::storage::{Area, Created, Storage};
+use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
 
 /// A forgotten snapshot, as listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct TrashEntry {
     /// Which snapshot.
     pub id: SnapshotId,
     /// Which session forgot it.
@@ -26,7 +26,7 @@ pub struct Entry {
     pub at: Option<Time>,
 }
 
-impl Entry {
+impl TrashEntry {
     /// Its name in `trash/`.
     pub fn name(&self) -> String {
         format!("{}.{}", self.id, self.by)
@@ -42,16 +42,16 @@ impl Entry {
 ///
 /// # Errors
 /// When they cannot be listed.
-pub fn list(repo: &Repository) -> Result<Vec<Entry>> {
+pub fn list(repo: &Repository) -> Result<Vec<TrashEntry>> {
     list_in(repo.storage())
 }
 
-fn list_in(storage: &dyn Storage) -> Result<Vec<Entry>> {
-    let listed = storage.list(Area::Trash)?;
+fn list_in(storage: &dyn Storage) -> Result<Vec<TrashEntry>> {
+    let listed = storage.list(ObjectKind::Trash)?;
     let entries = listed.iter().filter_map(|found| {
         let (id, by) = found.name.split_once('.')?;
         let (id, by) = (SnapshotId::parse(id).ok()?, SnapshotId::parse(by).ok()?);
-        Some(Entry { id, by, at: found.modified })
+        Some(TrashEntry { id, by, at: found.modified })
     });
     Ok(entries.collect())
 }
@@ -60,12 +60,12 @@ fn list_in(storage: &dyn Storage) -> Result<Vec<Entry>> {
 ///
 /// # Errors
 /// When it is gone or damaged.
-pub fn read(repo: &Repository, entry: &Entry) -> Result<Snapshot> {
+pub fn read(repo: &Repository, entry: &TrashEntry) -> Result<Snapshot> {
     let name = entry.name();
-    let bytes = repo.storage().read(Area::Trash, &name, sealed_object::MAX_OBJECT)?;
+    let bytes = repo.storage().read(ObjectKind::Trash, &name, sealed_object::MAX_OBJECT)?;
     let bound = entry.id.hex();
     let manifest: Manifest =
-        objects::open(repo.ring(), sealed_object::MANIFEST, Area::Trash, &name, &bound, bytes)?;
+        objects::open(repo.ring(), sealed_object::MANIFEST, ObjectKind::Trash, &name, &bound, bytes)?;
     Ok(Snapshot { id: entry.id, manifest })
 }
 
@@ -80,7 +80,7 @@ const AT_ONCE: usize = 8;
 pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<()> {
     match forget_all(repo, session, std::slice::from_ref(id))?.is_empty() {
         true => Ok(()),
-        false => Err(Error::Missing { what: Area::Snapshots.path(&id.hex()) }),
+        false => Err(Error::Missing { what: ObjectKind::Snapshots.path(&id.hex()) }),
     }
 }
 
@@ -103,9 +103,9 @@ pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> R
     let removed: Vec<String> =
         ids.iter().zip(&outcomes).filter(|(_, outcome)| moved(outcome)).map(|(id, _)| id.hex()).collect();
     // Also where another failed: what was removed is to stay so.
-    let durable = if removed.is_empty() { Ok(()) } else { repo.storage().sync(Area::Snapshots) };
+    let durable = if removed.is_empty() { Ok(()) } else { repo.storage().sync(ObjectKind::Snapshots) };
     removed.iter().for_each(|name| repo.cache().drop_object(name));
-    repo.cache().note_removed(removed.iter().map(|name| Area::Snapshots.path(name)));
+    repo.cache().note_removed(removed.iter().map(|name| ObjectKind::Snapshots.path(name)));
     repo.note_removed(&removed);
     let mut gone = Vec::new();
     let mut first = None;
@@ -133,22 +133,22 @@ enum Moved {
 
 fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> Result<Moved> {
     let name = id.hex();
-    let bytes = match storage.read(Area::Snapshots, &name, sealed_object::MAX_OBJECT) {
+    let bytes = match storage.read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT) {
         Err(err) if err.is_missing() => return Ok(Moved::Gone),
         read => read?,
     };
     if bytes.starts_with(&sealed_object::FENCE) {
         return Ok(Moved::Gone);
     }
-    let entry = Entry { id: *id, by: session.id, at: None };
-    storage.create(Area::Trash, &entry.name(), &[&bytes])?;
+    let entry = TrashEntry { id: *id, by: session.id, at: None };
+    storage.create(ObjectKind::Trash, &entry.name(), &[&bytes])?;
     // Whoever else forgot it since it was read may have had it purged: an entry made after that must not stay.
-    if let Err(err) = storage.read(Area::Snapshots, &name, sealed_object::MAX_OBJECT) {
-        storage.remove(Area::Trash, &entry.name())?;
-        storage.sync(Area::Trash)?;
+    if let Err(err) = storage.read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT) {
+        storage.remove(ObjectKind::Trash, &entry.name())?;
+        storage.sync(ObjectKind::Trash)?;
         return if err.is_missing() { Ok(Moved::Meanwhile) } else { Err(err) };
     }
-    storage.remove(Area::Snapshots, &name)?;
+    storage.remove(ObjectKind::Snapshots, &name)?;
     Ok(Moved::Here)
 }
 
@@ -161,7 +161,7 @@ fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> R
 ///
 /// # Errors
 /// When the entry is gone or damaged, the session was taken for dead, or the manifest could not be made durable.
-pub fn undelete(repo: &Repository, session: &Session, entry: &Entry) -> Result<SnapshotId> {
+pub fn undelete(repo: &Repository, session: &Session, entry: &TrashEntry) -> Result<SnapshotId> {
     let manifest = read(repo, entry)?.manifest;
     if !snapshots::commit_under(repo, session, &manifest)? {
         return Err(Error::Refused("another process took this run for dead: run it again".into()));
@@ -170,10 +170,10 @@ pub fn undelete(repo: &Repository, session: &Session, entry: &Entry) -> Result<S
         return Ok(session.id);
     }
     let own = session.id.hex();
-    repo.storage().remove(Area::Snapshots, &own)?;
-    repo.storage().sync(Area::Snapshots)?;
+    repo.storage().remove(ObjectKind::Snapshots, &own)?;
+    repo.storage().sync(ObjectKind::Snapshots)?;
     repo.cache().drop_object(&own);
-    repo.cache().note(&Area::Snapshots.path(&own), false);
+    repo.cache().note(&ObjectKind::Snapshots.path(&own), false);
     repo.note_removed(&[own]);
     Ok(entry.id)
 }
@@ -185,19 +185,25 @@ pub fn undelete(repo: &Repository, session: &Session, entry: &Entry) -> Result<S
 /// When the bytes are not the manifest's, or as [`undelete`].
 pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[u8]) -> Result<SnapshotId> {
     let (storage, name) = (repo.storage(), id.hex());
-    let _: Manifest =
-        objects::open(repo.ring(), sealed_object::MANIFEST, Area::Snapshots, &name, &name, bytes.to_vec())?;
-    let entry = Entry { id: *id, by: session.id, at: None };
-    storage.create(Area::Trash, &entry.name(), &[bytes])?;
-    match storage.move_to((Area::Snapshots, &name), (Area::Quarantine, &name)) {
+    let _: Manifest = objects::open(
+        repo.ring(),
+        sealed_object::MANIFEST,
+        ObjectKind::Snapshots,
+        &name,
+        &name,
+        bytes.to_vec(),
+    )?;
+    let entry = TrashEntry { id: *id, by: session.id, at: None };
+    storage.create(ObjectKind::Trash, &entry.name(), &[bytes])?;
+    match storage.move_to((ObjectKind::Snapshots, &name), (ObjectKind::Quarantine, &name)) {
         // One like it was moved there before.
-        Ok(Created::Exists) => storage.remove(Area::Snapshots, &name)?,
-        Ok(Created::New) => {}
+        Ok(CreateOutcome::Exists) => storage.remove(ObjectKind::Snapshots, &name)?,
+        Ok(CreateOutcome::New) => {}
         // Forgotten meanwhile: then it is to stay so.
         Err(err) if err.is_missing() => return Ok(*id),
         Err(err) => return Err(err),
     }
-    storage.sync(Area::Snapshots)?;
+    storage.sync(ObjectKind::Snapshots)?;
     undelete(repo, session, &entry)
 }
 
@@ -207,14 +213,14 @@ pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[
 /// # Errors
 /// When the store fails.
 pub fn is_root_beside(storage: &dyn Storage, id: &SnapshotId, record: &GcRecord) -> Result<bool> {
-    let kept = |entry: &Entry| entry.id == *id && !record.purged.contains(&(entry.id, entry.by));
+    let kept = |entry: &TrashEntry| entry.id == *id && !record.purged.contains(&(entry.id, entry.by));
     // Twice, as it may be brought back or forgotten in between.
     Ok(stands_in(storage, id)? || list_in(storage)?.iter().any(kept) || stands_in(storage, id)?)
 }
 
 /// Whether the name is a manifest's, as opposed to a fence's or nobody's.
 fn stands_in(storage: &dyn Storage, id: &SnapshotId) -> Result<bool> {
-    match storage.read(Area::Snapshots, &id.hex(), sealed_object::MAX_OBJECT) {
+    match storage.read(ObjectKind::Snapshots, &id.hex(), sealed_object::MAX_OBJECT) {
         Ok(bytes) => Ok(!bytes.starts_with(&sealed_object::FENCE)),
         Err(err) if err.is_missing() => Ok(false),
         Err(err) => Err(err),

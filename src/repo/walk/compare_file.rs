@@ -5,7 +5,7 @@ use std::io;
 use std::io::Read;
 use std::path::Path;
 
-use crate::codec::crypto::hash::{ChunkType, Namer};
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{Error, Result};
 use crate::model::entry::{Content, Part};
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -17,7 +17,7 @@ use crate::repo::walk::dir_reader;
 /// # Errors
 /// When the file cannot be read, or the list is missing or damaged.
 pub fn holds(
-    namer: &Namer,
+    namer: &ChunkHasher,
     reader: &mut ChunkReader,
     (file, path): (&mut File, &Path),
     size: u64,

@@ -10,10 +10,10 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential::belonging;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
+use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
 /// A tree read from its root down, each directory in order of names.
-pub trait Side {
+pub trait TreeSource {
     /// The next entry of the innermost open directory; at its end `None`, and the one above is innermost again.
     ///
     /// # Errors
@@ -40,22 +40,22 @@ pub trait Side {
 
 /// A tree of the repository.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredTree {
     reader: ChunkReader,
-    open: Vec<DirStream>,
+    open: Vec<DirReader>,
 }
 
-impl Stored {
+impl StoredTree {
     /// With this root.
     ///
     /// # Errors
     /// When no reader can be made.
     pub fn new(session: &Arc<ReadSession>, root: ChunkId) -> Result<Self> {
-        Ok(Self { reader: session.chunks()?, open: vec![DirStream::new(root)] })
+        Ok(Self { reader: session.chunks()?, open: vec![DirReader::new(root)] })
     }
 }
 
-impl Side for Stored {
+impl TreeSource for StoredTree {
     fn next(&mut self) -> Result<Option<Entry>> {
         let Some(dir) = self.open.last_mut() else { return Ok(None) };
         let entry = dir.next(&mut self.reader)?;
@@ -67,7 +67,7 @@ impl Side for Stored {
 
     fn enter(&mut self, dir: &Entry) -> Result<()> {
         if let Kind::Dir { tree } = dir.kind {
-            self.open.push(DirStream::new(tree));
+            self.open.push(DirReader::new(tree));
         }
         Ok(())
     }
@@ -79,9 +79,9 @@ impl Side for Stored {
 
 /// A tree without entries.
 #[derive(Debug, Clone, Copy)]
-pub struct Nothing;
+pub struct EmptyTree;
 
-impl Side for Nothing {
+impl TreeSource for EmptyTree {
     fn next(&mut self) -> Result<Option<Entry>> {
         Ok(None)
     }
@@ -97,9 +97,9 @@ impl Side for Nothing {
 
 /// A tree of one entry that is no directory.
 #[derive(Debug)]
-pub struct One(pub Option<Entry>);
+pub struct SingleEntry(pub Option<Entry>);
 
-impl Side for One {
+impl TreeSource for SingleEntry {
     fn next(&mut self) -> Result<Option<Entry>> {
         Ok(self.0.take())
     }
@@ -115,7 +115,7 @@ impl Side for One {
 
 /// What the two trees have under one path; at least one has something.
 #[derive(Debug)]
-pub struct Pair<'a> {
+pub struct DiffEntry<'a> {
     /// Relative to the roots.
     pub path: &'a [u8],
     /// In the first tree.
@@ -124,7 +124,7 @@ pub struct Pair<'a> {
     pub after: Option<&'a Entry>,
 }
 
-impl Pair<'_> {
+impl DiffEntry<'_> {
     /// Whether both are directories that hold the same, and are stored.
     pub fn same_tree(&self) -> bool {
         match (self.before.map(|entry| &entry.kind), self.after.map(|entry| &entry.kind)) {
@@ -134,20 +134,20 @@ impl Pair<'_> {
     }
 }
 
-/// What either tree may hold: see [`Budget`]. One that is live has no bounds but the disk's.
+/// What either tree may hold: see [`WalkLimits`]. One that is live has no bounds but the disk's.
 #[derive(Debug, Clone, Copy)]
-pub struct Budgets {
+pub struct DiffLimits {
     /// Of the first tree.
-    pub before: Budget,
+    pub before: WalkLimits,
     /// Of the second.
-    pub after: Budget,
+    pub after: WalkLimits,
 }
 
-impl Budgets {
+impl DiffLimits {
     /// Of trees in these snapshots.
     pub fn of(before: Option<&Snapshot>, after: Option<&Snapshot>) -> Self {
         let of = |snapshot: Option<&Snapshot>| {
-            snapshot.map_or(Budget::BOUNDLESS, |snapshot| Budget::of(&snapshot.manifest.counts))
+            snapshot.map_or(WalkLimits::BOUNDLESS, |snapshot| WalkLimits::of(&snapshot.manifest.counts))
         };
         Self { before: of(before), after: of(after) }
     }
@@ -156,7 +156,7 @@ impl Budgets {
     ///
     /// # Errors
     /// When a snapshot holds more than it counts.
-    pub fn take(&mut self, pair: &Pair<'_>) -> Result<()> {
+    pub fn take(&mut self, pair: &DiffEntry<'_>) -> Result<()> {
         pair.before.map_or(Ok(()), |entry| self.before.take(pair.path, entry))?;
         pair.after.map_or(Ok(()), |entry| self.after.take(pair.path, entry))
     }
@@ -176,7 +176,7 @@ enum Ahead {
 }
 
 impl Ahead {
-    fn fill(&mut self, side: &mut dyn Side) -> Result<()> {
+    fn fill(&mut self, side: &mut dyn TreeSource) -> Result<()> {
         if matches!(self, Self::Unread) {
             *self = side.next()?.map_or(Self::Closed, |entry| Self::Read(Box::new(entry)));
         }
@@ -209,9 +209,9 @@ impl Ahead {
 /// # Errors
 /// When a tree cannot be read, is nested absurdly deep, or `each` fails.
 pub fn walk(
-    before: &mut dyn Side,
-    after: &mut dyn Side,
-    each: &mut dyn FnMut(Pair<'_>) -> Result<bool>,
+    before: &mut dyn TreeSource,
+    after: &mut dyn TreeSource,
+    each: &mut dyn FnMut(DiffEntry<'_>) -> Result<bool>,
 ) -> Result<()> {
     let root = Frame { path: Vec::new(), before: Ahead::Unread, after: Ahead::Unread };
     let mut stack = vec![root];
@@ -234,7 +234,7 @@ pub fn walk(
             b"" => name.to_vec(),
             above => [above, b"/", name].concat(),
         };
-        let go = each(Pair { path: &path, before: old.as_ref(), after: new.as_ref() })?;
+        let go = each(DiffEntry { path: &path, before: old.as_ref(), after: new.as_ref() })?;
         let mut frame = Frame { path, before: Ahead::Closed, after: Ahead::Closed };
         frame.before = open(before, old.as_ref(), go)?;
         frame.after = open(after, new.as_ref(), go)?;
@@ -250,7 +250,7 @@ pub fn walk(
 }
 
 /// Opens an entry that is a directory, or passes it by.
-fn open(side: &mut dyn Side, entry: Option<&Entry>, go: bool) -> Result<Ahead> {
+fn open(side: &mut dyn TreeSource, entry: Option<&Entry>, go: bool) -> Result<Ahead> {
     let Some(dir) = entry.filter(|entry| entry.is_dir()) else { return Ok(Ahead::Closed) };
     if go {
         side.enter(dir)?;

@@ -7,7 +7,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
 use crate::codec::tree::part_list::ListPiece;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Entry, Meta, Part, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
@@ -25,12 +25,12 @@ const MAX_VALUE_PARTS: usize = 1024;
 /// chunks can spell out a tree without end by naming the same subtree many times on many levels; nobody follows one
 /// further than this.
 #[derive(Debug, Clone, Copy)]
-pub struct Budget {
+pub struct WalkLimits {
     entries: u64,
     bytes: u64,
 }
 
-impl Budget {
+impl WalkLimits {
     /// Of what cannot lie.
     pub const BOUNDLESS: Self = Self { entries: u64::MAX, bytes: u64::MAX };
 
@@ -61,7 +61,10 @@ impl Budget {
     pub fn take(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
         let more = |why| {
             let path = String::from_utf8_lossy(path).into_owned();
-            Error::Damaged { what: format!("the snapshot's tree at {path}"), source: Malformed::because(why) }
+            Error::Damaged {
+                what: format!("the snapshot's tree at {path}"),
+                source: DecodeError::because(why),
+            }
         };
         let left = self.entries.checked_sub(1);
         self.entries = left.ok_or_else(|| more("it holds more entries than the snapshot counts"))?;
@@ -78,7 +81,7 @@ impl Budget {
 
 /// A piece of a directory that is still to be read, and what is said of it where it is named.
 #[derive(Debug)]
-struct Announced {
+struct PendingPiece {
     id: ChunkId,
     /// Index pieces above it.
     depth: usize,
@@ -88,9 +91,9 @@ struct Announced {
 
 /// A directory's entries in order, read piece by piece.
 #[derive(Debug)]
-pub struct DirStream {
+pub struct DirReader {
     /// Last first.
-    todo: Vec<Announced>,
+    todo: Vec<PendingPiece>,
     entries: std::vec::IntoIter<Entry>,
     /// Last name of the pieces read so far.
     last: Option<Vec<u8>>,
@@ -100,7 +103,7 @@ pub struct DirStream {
     pub pieces: Vec<ChunkId>,
 }
 
-impl DirStream {
+impl DirReader {
     /// Of the directory with this root piece.
     pub fn new(tree: ChunkId) -> Self {
         Self::starting(tree, b"")
@@ -108,7 +111,7 @@ impl DirStream {
 
     /// Of the same from this name on: of the pieces before it, none is read that need not be.
     pub fn starting(tree: ChunkId, from: &[u8]) -> Self {
-        let root = Announced { id: tree, depth: 0, says: None };
+        let root = PendingPiece { id: tree, depth: 0, says: None };
         Self { todo: vec![root], from: from.to_vec(), ..Self::empty() }
     }
 
@@ -159,7 +162,7 @@ impl DirStream {
                         .is_as_said(first, kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add))?;
                     // Which holds the name, or ends before it, the first name of the next one says.
                     let later = kids.iter().skip(1).filter(|kid| kid.first[..] <= self.from[..]).count();
-                    self.todo.extend(kids.into_iter().skip(later).rev().map(|kid| Announced {
+                    self.todo.extend(kids.into_iter().skip(later).rev().map(|kid| PendingPiece {
                         id: kid.id,
                         depth: piece.depth + 1,
                         says: Some((kid.first.into_vec(), kid.entries)),
@@ -170,7 +173,7 @@ impl DirStream {
     }
 }
 
-impl Announced {
+impl PendingPiece {
     /// Without this, pieces that hold nothing could be named without end.
     fn is_as_said(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
         let says = self.says.as_ref();
@@ -255,7 +258,7 @@ pub fn is_bearable(part: &Part) -> bool {
 
 /// A tree that cannot be what a backup wrote.
 pub fn bad(why: &'static str) -> Error {
-    Error::Damaged { what: "a tree".into(), source: Malformed::because(why) }
+    Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
 }
 
 /// The entry of this name in a directory.
@@ -263,7 +266,7 @@ pub fn bad(why: &'static str) -> Error {
 /// # Errors
 /// When a piece is missing or damaged.
 pub fn child(reader: &mut ChunkReader, tree: ChunkId, name: &[u8]) -> Result<Option<Entry>> {
-    let first = DirStream::starting(tree, name).next(reader)?;
+    let first = DirReader::starting(tree, name).next(reader)?;
     Ok(first.filter(|entry| entry.name == name))
 }
 

@@ -13,7 +13,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
 
 /// Where pieces of lists come from.
-pub trait Lists {
+pub trait PartListSource {
     /// A piece.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ pub trait Lists {
     fn list(&mut self, id: &ChunkId) -> Result<Arc<ListPiece>>;
 }
 
-impl Lists for ChunkReader {
+impl PartListSource for ChunkReader {
     fn list(&mut self, id: &ChunkId) -> Result<Arc<ListPiece>> {
         decode(id, &self.get(ChunkType::Tree, id)?).map(Arc::new)
     }
@@ -54,7 +54,7 @@ pub fn each_part(
 /// # Errors
 /// As [`each_part`].
 pub fn each_part_in(
-    reader: &mut dyn Lists,
+    reader: &mut dyn PartListSource,
     size: u64,
     content: &Content,
     range: Range<u64>,

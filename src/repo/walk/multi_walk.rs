@@ -10,23 +10,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::{Budget, MAX_NESTING};
-use crate::util::bitset::Numbers;
+use crate::repo::walk::dir_reader::{MAX_NESTING, WalkLimits};
+use crate::util::bitset::BitSet;
 
 /// Index pieces above one another.
 const MAX_DEPTH: usize = 8;
 
 /// One of the things that a path is.
 #[derive(Debug, Clone)]
-pub struct Version {
+pub struct EntryVersion {
     /// What.
     pub entry: Entry,
     /// In which trees.
-    pub among: Arc<Numbers>,
+    pub among: Arc<BitSet>,
 }
 
 /// A directory's tree.
@@ -35,7 +35,7 @@ pub struct Tree {
     /// Its root piece.
     pub id: ChunkId,
     /// Which of the trees that are walked have it here.
-    pub among: Arc<Numbers>,
+    pub among: Arc<BitSet>,
 }
 
 /// Takes what a walk finds, in order of paths.
@@ -45,13 +45,13 @@ pub trait Visitor {
     ///
     /// # Errors
     /// Ends the walk.
-    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool>;
+    fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool>;
 
     /// A piece of a directory, about to be read.
     ///
     /// # Errors
     /// Ends the walk.
-    fn piece(&mut self, dir: &[u8], id: &ChunkId, among: &Numbers) -> Result<()> {
+    fn piece(&mut self, dir: &[u8], id: &ChunkId, among: &BitSet) -> Result<()> {
         let _ = (dir, id, among);
         Ok(())
     }
@@ -75,7 +75,7 @@ pub trait Visitor {
     ///
     /// # Errors
     /// Ends the walk.
-    fn lost(&mut self, dir: &[u8], among: &Numbers, err: Error) -> Result<()> {
+    fn lost(&mut self, dir: &[u8], among: &BitSet, err: Error) -> Result<()> {
         let _ = (dir, among);
         Err(err)
     }
@@ -85,7 +85,7 @@ pub trait Visitor {
 #[derive(Debug)]
 pub struct Bounds<'a> {
     /// What the trees may hold together.
-    pub budget: Budget,
+    pub budget: WalkLimits,
     /// Told to stop.
     pub stop: &'a AtomicBool,
 }
@@ -143,16 +143,16 @@ pub fn look_up(
     path: &[u8],
     lost: &mut dyn FnMut(&[u8], Error) -> Result<()>,
     bounds: &mut Bounds<'_>,
-) -> Result<Vec<Version>> {
+) -> Result<Vec<EntryVersion>> {
     let mut search = Search { path, found: Vec::new(), lost };
     walk(reader, b"", trees, &mut search, bounds)?;
     Ok(search.found)
 }
 
 /// The distinct directories among the versions of a path.
-pub fn trees_of(versions: &[Version]) -> Vec<Tree> {
+pub fn trees_of(versions: &[EntryVersion]) -> Vec<Tree> {
     let mut trees: Vec<Tree> = Vec::new();
-    for Version { entry, among } in versions {
+    for EntryVersion { entry, among } in versions {
         let Kind::Dir { tree: id } = entry.kind else { continue };
         match trees.iter_mut().find(|tree| tree.id == id) {
             Some(tree) => unite(&mut tree.among, among),
@@ -166,7 +166,7 @@ fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
     if base.is_empty() { name.to_vec() } else { [base, b"/", name].concat() }
 }
 
-fn unite(set: &mut Arc<Numbers>, other: &Arc<Numbers>) {
+fn unite(set: &mut Arc<BitSet>, other: &Arc<BitSet>) {
     if !Arc::ptr_eq(set, other) {
         Arc::make_mut(set).add(other);
     }
@@ -175,7 +175,7 @@ fn unite(set: &mut Arc<Numbers>, other: &Arc<Numbers>) {
 /// Follows one path.
 struct Search<'a> {
     path: &'a [u8],
-    found: Vec<Version>,
+    found: Vec<EntryVersion>,
     lost: &'a mut dyn FnMut(&[u8], Error) -> Result<()>,
 }
 
@@ -190,7 +190,7 @@ impl Search<'_> {
 }
 
 impl Visitor for Search<'_> {
-    fn path(&mut self, path: &[u8], versions: &[Version]) -> Result<bool> {
+    fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         if path == self.path {
             self.found = versions.to_vec();
             return Ok(false);
@@ -203,7 +203,7 @@ impl Visitor for Search<'_> {
         name.is_some_and(|name| first <= name && end.is_none_or(|end| name < end))
     }
 
-    fn lost(&mut self, dir: &[u8], _: &Numbers, err: Error) -> Result<()> {
+    fn lost(&mut self, dir: &[u8], _: &BitSet, err: Error) -> Result<()> {
         (self.lost)(dir, err)
     }
 }
@@ -220,7 +220,7 @@ struct Place {
 }
 
 /// Those who name a piece, by the name before which all of its own come: the first of the next piece, if there is one.
-type Named = Vec<(Option<Vec<u8>>, Arc<Numbers>)>;
+type Named = Vec<(Option<Vec<u8>>, Arc<BitSet>)>;
 
 /// A directory that is open.
 struct Level {
@@ -228,7 +228,7 @@ struct Level {
     trees: Vec<Tree>,
     todo: BTreeMap<Place, Named>,
     /// What was read; a name is complete once no piece to come may hold it.
-    ready: BTreeMap<Vec<u8>, Vec<Version>>,
+    ready: BTreeMap<Vec<u8>, Vec<EntryVersion>>,
 }
 
 impl Level {
@@ -244,7 +244,7 @@ impl Level {
         &mut self,
         reader: &mut ChunkReader,
         visitor: &mut dyn Visitor,
-    ) -> Result<Option<(Vec<u8>, Vec<Version>)>> {
+    ) -> Result<Option<(Vec<u8>, Vec<EntryVersion>)>> {
         loop {
             let coming = self.todo.first_key_value().map(|(place, _)| place.first.as_slice());
             if let Some(entry) = self.ready.first_entry()
@@ -273,12 +273,7 @@ impl Level {
     }
 
     /// Those to whom its names come after what they name next, and who are not told of it therefore.
-    fn read(
-        &mut self,
-        reader: &mut ChunkReader,
-        place: &Place,
-        named: Named,
-    ) -> Result<Option<Arc<Numbers>>> {
+    fn read(&mut self, reader: &mut ChunkReader, place: &Place, named: Named) -> Result<Option<Arc<BitSet>>> {
         let bytes = reader.get(ChunkType::Tree, &place.id)?;
         let damaged = Error::damaged(format!("tree {}", place.id.short()));
         let piece = DirPiece::decode(&bytes).map_err(damaged)?;
@@ -311,7 +306,7 @@ impl Level {
         Ok(union(&liars))
     }
 
-    fn take(&mut self, entry: Entry, among: &Arc<Numbers>) {
+    fn take(&mut self, entry: Entry, among: &Arc<BitSet>) {
         let versions = match self.ready.get_mut(&entry.name) {
             Some(versions) => versions,
             None => self.ready.entry(entry.name.clone()).or_default(),
@@ -319,7 +314,7 @@ impl Level {
         // Neighbours in time are alike.
         match versions.iter_mut().rev().find(|version| version.entry == entry) {
             Some(version) => unite(&mut version.among, among),
-            None => versions.push(Version { entry, among: Arc::clone(among) }),
+            None => versions.push(EntryVersion { entry, among: Arc::clone(among) }),
         }
     }
 }
@@ -340,7 +335,7 @@ impl Place {
     }
 }
 
-fn say(sayers: &mut Named, end: Option<&Vec<u8>>, among: &Arc<Numbers>) {
+fn say(sayers: &mut Named, end: Option<&Vec<u8>>, among: &Arc<BitSet>) {
     match sayers.iter_mut().find(|(known, _)| known.as_ref() == end) {
         Some((_, set)) => unite(set, among),
         None => sayers.push((end.cloned(), Arc::clone(among))),
@@ -348,7 +343,7 @@ fn say(sayers: &mut Named, end: Option<&Vec<u8>>, among: &Arc<Numbers>) {
 }
 
 /// `None` of nobody.
-fn union(named: &Named) -> Option<Arc<Numbers>> {
+fn union(named: &Named) -> Option<Arc<BitSet>> {
     let mut all = named.iter().map(|(_, among)| among);
     let mut union = Arc::clone(all.next()?);
     all.for_each(|among| unite(&mut union, among));
@@ -356,5 +351,5 @@ fn union(named: &Named) -> Option<Arc<Numbers>> {
 }
 
 fn bad(why: &'static str) -> Error {
-    Error::Damaged { what: "a tree".into(), source: Malformed::because(why) }
+    Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
 }

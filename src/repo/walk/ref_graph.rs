@@ -23,7 +23,7 @@ use crate::repo::repository::Repository;
 
 /// A chunk, as the tree that names it means it.
 #[derive(Debug, Clone, Copy)]
-pub enum Need {
+pub enum ChunkRef {
     /// A piece of a directory.
     Dir(ChunkId),
     /// A piece of a list of parts.
@@ -32,7 +32,7 @@ pub enum Need {
     Data(ChunkId),
 }
 
-impl Need {
+impl ChunkRef {
     /// Its type and id.
     pub fn name(&self) -> (ChunkType, &ChunkId) {
         match self {
@@ -63,7 +63,7 @@ impl Need {
 
 /// Chunks, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Amount {
+pub struct ChunkTotals {
     /// How many.
     pub chunks: u64,
     /// Their plain bytes.
@@ -72,7 +72,7 @@ pub struct Amount {
     pub stored: u64,
 }
 
-impl Amount {
+impl ChunkTotals {
     /// Counts others as well.
     pub fn add(&mut self, other: Self) {
         self.chunks += other.chunks;
@@ -118,7 +118,7 @@ fn owned(owners: &mut Vec<Owner>, row: u32, number: u32) -> bool {
 
 /// What has been learned of the trees below some roots.
 #[derive(Debug)]
-pub struct Graph<'a> {
+pub struct RefGraph<'a> {
     index: Arc<Index>,
     reader: ChunkReader,
     stop: &'a AtomicBool,
@@ -135,7 +135,7 @@ pub struct Graph<'a> {
     deltas: HashMap<BlockAt, Range<usize>>,
 }
 
-impl<'a> Graph<'a> {
+impl<'a> RefGraph<'a> {
     /// Of nothing yet.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl<'a> Graph<'a> {
     /// # Errors
     /// When a tree is missing or damaged: nobody knows then what lies below it. Also when asked to stop.
     pub fn learn(&mut self, root: &ChunkId) -> Result<u32> {
-        let first = Need::Dir(*root);
+        let first = ChunkRef::Dir(*root);
         let found = self.find(&first)?.ok_or_else(|| missing_tree(root))?;
         let mut todo = vec![(found, first)];
         while let Some((piece, need)) = todo.pop() {
@@ -175,7 +175,7 @@ impl<'a> Graph<'a> {
             let bytes = self.reader.get(kind, id)?;
             for need in need.named_in(&bytes)? {
                 match (self.find(&need)?, need) {
-                    (Some(found), Need::Data(_)) => {
+                    (Some(found), ChunkRef::Data(_)) => {
                         self.edges.push(found.row);
                         self.learn_delta(ChunkType::Data, &found)?;
                     }
@@ -183,10 +183,10 @@ impl<'a> Graph<'a> {
                         self.edges.push(found.row);
                         todo.push((found, need));
                     }
-                    (None, Need::Data(id)) => {
+                    (None, ChunkRef::Data(id)) => {
                         self.missing.insert(id);
                     }
-                    (None, Need::Dir(id) | Need::List(id)) => return Err(missing_tree(&id)),
+                    (None, ChunkRef::Dir(id) | ChunkRef::List(id)) => return Err(missing_tree(&id)),
                 }
             }
             self.learn_delta(kind, &piece)?;
@@ -260,7 +260,7 @@ impl<'a> Graph<'a> {
         Ok((owners, bases))
     }
 
-    fn find(&self, need: &Need) -> Result<Option<Found>> {
+    fn find(&self, need: &ChunkRef) -> Result<Option<Found>> {
         let (kind, id) = need.name();
         let first = self.index.copies(kind, id)?.into_iter().next();
         let found = |copy: Copy| {
@@ -300,14 +300,14 @@ pub struct Block {
 
 impl Block {
     /// Each chunk's share of the stored bytes, by its length; together they are all of them.
-    pub fn shares(&self) -> impl Iterator<Item = Amount> {
+    pub fn shares(&self) -> impl Iterator<Item = ChunkTotals> {
         let (stored, plain) = (self.stored, self.plain.max(1));
         let share = move |upto: u64| stored * upto / plain;
         let mut start = 0;
         self.lens.iter().map(move |len| {
             let (before, len) = (share(start), u64::from(*len));
             start += len;
-            Amount { chunks: 1, plain: len, stored: share(start) - before }
+            ChunkTotals { chunks: 1, plain: len, stored: share(start) - before }
         })
     }
 }
@@ -349,29 +349,29 @@ pub fn each_block(index: &Index, each: &mut dyn FnMut(&Block)) -> Result<()> {
 ///
 /// # Errors
 /// As [`each_block`].
-pub fn each_copy(index: &Index, each: &mut dyn FnMut(u32, Amount)) -> Result<()> {
+pub fn each_copy(index: &Index, each: &mut dyn FnMut(u32, ChunkTotals)) -> Result<()> {
     each_block(index, &mut |block| {
         block.rows.clone().zip(block.shares()).for_each(|(row, share)| each(row, share));
     })
 }
 
-fn needs_of(entry: &Entry) -> Vec<Need> {
+fn needs_of(entry: &Entry) -> Vec<ChunkRef> {
     let mut needs = Vec::new();
     if let Kind::Dir { tree } = &entry.kind {
-        needs.push(Need::Dir(*tree));
+        needs.push(ChunkRef::Dir(*tree));
     }
     for (_, content) in entry.contents() {
         match content {
-            Content::List(list) => needs.push(Need::List(*list)),
+            Content::List(list) => needs.push(ChunkRef::List(*list)),
             Content::Parts(parts) => needs.extend(data_of(parts)),
         }
     }
     needs
 }
 
-fn data_of(parts: &[Part]) -> Vec<Need> {
+fn data_of(parts: &[Part]) -> Vec<ChunkRef> {
     let chunks = parts.iter().filter_map(|part| match part {
-        Part::Chunk { id, .. } => Some(Need::Data(*id)),
+        Part::Chunk { id, .. } => Some(ChunkRef::Data(*id)),
         Part::Hole { .. } => None,
     });
     chunks.collect()

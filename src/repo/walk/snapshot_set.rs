@@ -11,14 +11,14 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::snapshots::filter::Choice;
-use crate::repo::walk::dir_reader::Budget;
+use crate::repo::snapshots::filter::SnapshotQuery;
+use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::multi_walk::{Bounds, Tree};
-use crate::util::bitset::Numbers;
+use crate::util::bitset::BitSet;
 
 /// Snapshots, and a session that reads them.
 #[derive(Debug)]
-pub struct Past {
+pub struct SnapshotSet {
     /// Oldest first; sets of numbers count in this order.
     pub snapshots: Vec<Snapshot>,
     /// Reads them.
@@ -26,7 +26,7 @@ pub struct Past {
     session: Arc<ReadSession>,
 }
 
-impl Past {
+impl SnapshotSet {
     /// Opens a session and those of all snapshots that `choose` picks by their places, oldest first.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Past {
         // R1: the session stands before the listing.
         let session = Arc::new(ReadSession::open(repo, observer)?);
         let all = session.snapshots()?;
-        let chosen: Numbers = choose(&all)?.into_iter().collect();
+        let chosen: BitSet = choose(&all)?.into_iter().collect();
         let snapshots: Vec<Snapshot> =
             (0..).zip(all).filter(|(at, _)| chosen.has(*at)).map(|(_, snapshot)| snapshot).collect();
         let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.id).collect();
@@ -52,7 +52,7 @@ impl Past {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn of(repo: &Repository, observer: &dyn Observer, choice: &Choice) -> Result<Self> {
+    pub fn of(repo: &Repository, observer: &dyn Observer, choice: &SnapshotQuery) -> Result<Self> {
         Self::open(repo, observer, |all| choice.places(repo, all))
     }
 
@@ -76,12 +76,12 @@ impl Past {
 
     /// How far a walk through all of them goes.
     pub fn bounds<'a>(&self, stop: &'a AtomicBool) -> Bounds<'a> {
-        Bounds { budget: Budget::of_all(self.snapshots.iter().map(|one| &one.manifest.counts)), stop }
+        Bounds { budget: WalkLimits::of_all(self.snapshots.iter().map(|one| &one.manifest.counts)), stop }
     }
 
     /// For each snapshot, those of the same host and sources: the same numbers for all of a set.
-    pub fn sets(&self) -> Vec<Arc<Numbers>> {
-        let mut sets: HashMap<_, Numbers> = HashMap::new();
+    pub fn sets(&self) -> Vec<Arc<BitSet>> {
+        let mut sets: HashMap<_, BitSet> = HashMap::new();
         let key =
             |snapshot: &'_ Snapshot| (snapshot.manifest.host.clone(), snapshot.manifest.sources.clone());
         for (number, snapshot) in self.snapshots.iter().enumerate() {
@@ -104,12 +104,12 @@ impl Past {
 /// Root trees of snapshots that count from 0 in this order.
 pub fn roots(snapshots: &[Snapshot]) -> Vec<Tree> {
     let mut places: HashMap<ChunkId, usize> = HashMap::new();
-    let mut sets: Vec<(ChunkId, Numbers)> = Vec::new();
+    let mut sets: Vec<(ChunkId, BitSet)> = Vec::new();
     for (number, snapshot) in snapshots.iter().enumerate() {
         let root = snapshot.manifest.root;
         let at = *places.entry(root).or_insert(sets.len());
         if at == sets.len() {
-            sets.push((root, Numbers::default()));
+            sets.push((root, BitSet::default()));
         }
         if let Some((_, set)) = sets.get_mut(at) {
             set.insert(number);

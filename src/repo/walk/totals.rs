@@ -8,7 +8,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::progress::{Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::{Budget, DirStream, MAX_NESTING};
+use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
 /// Entries between two words to the observer.
 const OFTEN: u64 = 1024;
@@ -39,7 +39,7 @@ impl Counted {
 /// work itself to say: here it only ends the count.
 pub fn below(
     reader: &mut ChunkReader,
-    (root, mut budget): (ChunkId, Budget),
+    (root, mut budget): (ChunkId, WalkLimits),
     takes: &dyn Fn(&[u8], bool) -> bool,
     observer: &dyn Observer,
     over: &AtomicBool,
@@ -58,12 +58,12 @@ pub fn below(
 /// Whether all of it could be walked.
 fn walk(
     reader: &mut ChunkReader,
-    (root, budget): (ChunkId, &mut Budget),
+    (root, budget): (ChunkId, &mut WalkLimits),
     takes: &dyn Fn(&[u8], bool) -> bool,
     counted: &mut Counted,
     goes_on: &mut dyn FnMut(&Counted, u64) -> bool,
 ) -> Result<bool> {
-    let mut open = vec![(Vec::new(), DirStream::new(root))];
+    let mut open = vec![(Vec::new(), DirReader::new(root))];
     let mut entries = 0;
     while let Some((base, dir)) = open.last_mut() {
         let Some(entry) = dir.next(reader)? else {
@@ -79,7 +79,7 @@ fn walk(
         }
         match entry.kind {
             Kind::Dir { .. } if open.len() >= MAX_NESTING => return Ok(false),
-            Kind::Dir { tree } => open.push((path, DirStream::new(tree))),
+            Kind::Dir { tree } => open.push((path, DirReader::new(tree))),
             _ if takes(&path, false) => counted.add(&entry),
             _ => {}
         }

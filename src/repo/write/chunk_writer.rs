@@ -1,4 +1,4 @@
-//! Writing chunks: dedup, blocks, packs. Exactly one thread owns a [`Sink`], so dedup needs no lock.
+//! Writing chunks: dedup, blocks, packs. Exactly one thread owns a [`ChunkWriter`], so dedup needs no lock.
 //!
 //! The pipeline has no cycle: the owner hands full blocks to the sealing workers, they hand sealed blocks to the
 //! one packer, it hands complete packs to whoever writes (`writing`), and every channel is bounded. Only empty buffers go back,
@@ -17,15 +17,15 @@ use crate::error;
 use crate::error::{Error, Result, together};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::repo::index::Index;
-use crate::repo::index::catalog::Source;
-use crate::repo::index::pending::Fresh;
+use crate::repo::index::catalog::TableSource;
+use crate::repo::index::pending::PendingChunks;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
 use crate::repo::write::delta_writer::{Like, MadeFrom, Similar, bases_of};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::noise::Noise;
-use crate::repo::write::pack_writer::{FullPack, Writing, Written};
+use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
 use crate::util::threads;
 
 /// Chunks that become a block.
@@ -59,8 +59,8 @@ struct OpenPack {
 }
 
 impl OpenPack {
-    fn close(self) -> FullPack {
-        FullPack { kind: self.kind, blocks: self.blocks }
+    fn close(self) -> CompletePack {
+        CompletePack { kind: self.kind, blocks: self.blocks }
     }
 }
 
@@ -69,7 +69,7 @@ const HARDER: i32 = 9;
 
 /// How hard blocks are packed.
 #[derive(Debug, Clone, Copy)]
-pub struct Effort {
+pub struct CompressionPolicy {
     /// Compression level.
     pub level: i32,
     /// The first so many bytes are compressed harder: data at level 9 and deltas at level 12, unless `level` is higher.
@@ -78,7 +78,7 @@ pub struct Effort {
     pub harder: u64,
 }
 
-impl Effort {
+impl CompressionPolicy {
     fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
         let is_delta = block.made_from.is_some();
         if (is_delta || block.kind == ChunkType::Data) && self.level < HARDER && self.harder > 0 {
@@ -91,10 +91,10 @@ impl Effort {
 
 /// Takes chunks, each stored once however often it is offered.
 #[derive(Debug)]
-pub struct Sink<'scope> {
+pub struct ChunkWriter<'scope> {
     index: Arc<Index>,
     /// Put by this run, whether or not it is in a pack yet.
-    ours: Fresh,
+    ours: PendingChunks,
     /// Packs that have become durable. Without a bound: nobody waits for who reads this.
     landed: Receiver<StoredPack>,
     data: OpenBlock,
@@ -104,7 +104,7 @@ pub struct Sink<'scope> {
     deltas: bool,
     target: usize,
     blocks: Sender<OpenBlock>,
-    effort: Effort,
+    effort: CompressionPolicy,
     /// Buffers of blocks that are sealed.
     empty: Receiver<Vec<u8>>,
     /// For blocks that are sealed already.
@@ -112,11 +112,11 @@ pub struct Sink<'scope> {
     sealers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     packer: ScopedJoinHandle<'scope, Result<()>>,
     writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
-    writing: Arc<Writing<'scope>>,
+    writing: Arc<PackWriter<'scope>>,
     added: u64,
 }
 
-impl<'scope> Sink<'scope> {
+impl<'scope> ChunkWriter<'scope> {
     /// Starts the workers. `stored` grows as packs become durable.
     ///
     /// # Errors
@@ -126,14 +126,14 @@ impl<'scope> Sink<'scope> {
         repo: &'env Repository,
         session: SnapshotId,
         index: Arc<Index>,
-        effort: Effort,
+        effort: CompressionPolicy,
         stored: &'env AtomicU64,
     ) -> Result<Self> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
         // No room: at most one pack is complete and waits, while those before it are written and synced.
-        let (to_write, packs) = bounded::<FullPack>(0);
+        let (to_write, packs) = bounded::<CompletePack>(0);
         let (back, empty) = bounded::<Vec<u8>>(2 * workers);
         let (land, landed) = unbounded::<StoredPack>();
         let sealers = threads::pool(scope, "seal", workers, || {
@@ -142,14 +142,14 @@ impl<'scope> Sink<'scope> {
         })?;
         let sealed_in = to_pack.clone();
         let packer = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write))?;
-        let writing = Arc::new(Writing::new(repo, session, stored));
+        let writing = Arc::new(PackWriter::new(repo, session, stored));
         let writers = threads::pool(scope, "write", writing.threads(), || {
             let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
             move || writing.work(&packs, &land)
         })?;
         Ok(Self {
             index,
-            ours: Fresh::new(Source::of(repo)),
+            ours: PendingChunks::new(TableSource::of(repo)),
             landed,
             data: OpenBlock::new(ChunkType::Data, Vec::new()),
             tree: OpenBlock::new(ChunkType::Tree, Vec::new()),
@@ -431,7 +431,7 @@ fn seal_delta(
     }
 }
 
-fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<FullPack>) -> Result<()> {
+fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<CompletePack>) -> Result<()> {
     let config = repo.config();
     let new = |kind| {
         let target = u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });

@@ -10,7 +10,7 @@ use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::SnapshotId;
-use crate::repo::pack::header_bundles::Gathering;
+use crate::repo::pack::header_bundles::BundleBuilder;
 use crate::repo::pack::packs;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
@@ -19,7 +19,7 @@ use crate::repo::repository::Repository;
 const FAR: usize = 2;
 
 /// Blocks of one type that are a pack.
-pub(crate) struct FullPack {
+pub(crate) struct CompletePack {
     pub(crate) kind: ChunkType,
     pub(crate) blocks: Vec<SealedBlock>,
 }
@@ -68,17 +68,17 @@ impl Deltas {
 
 /// What the threads that write have in common.
 #[derive(Debug)]
-pub(crate) struct Writing<'a> {
+pub(crate) struct PackWriter<'a> {
     repo: &'a Repository,
     session: SnapshotId,
     /// Grows as packs become durable.
     stored: &'a AtomicU64,
     written: Mutex<Written>,
-    gathering: Mutex<Gathering>,
+    gathering: Mutex<BundleBuilder>,
     failed: AtomicBool,
 }
 
-impl<'a> Writing<'a> {
+impl<'a> PackWriter<'a> {
     pub(crate) fn new(repo: &'a Repository, session: SnapshotId, stored: &'a AtomicU64) -> Self {
         let (written, gathering, failed) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         Self { repo, session, stored, written, gathering, failed }
@@ -93,7 +93,7 @@ impl<'a> Writing<'a> {
     ///
     /// # Errors
     /// When a pack could not be made durable; `Stopped` where another thread says why.
-    pub(crate) fn work(&self, packs: &Receiver<FullPack>, land: &Sender<StoredPack>) -> Result<()> {
+    pub(crate) fn work(&self, packs: &Receiver<CompletePack>, land: &Sender<StoredPack>) -> Result<()> {
         for pack in packs {
             if self.failed.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
@@ -103,7 +103,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn one(&self, pack: FullPack, land: &Sender<StoredPack>) -> Result<()> {
+    fn one(&self, pack: CompletePack, land: &Sender<StoredPack>) -> Result<()> {
         let (repo, share) = (self.repo, self.repo.config().parity());
         let what = (pack.kind, self.session);
         let mut deltas = Deltas::default();

@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::DirStream;
-use crate::repo::walk::file_parts::Lists;
+use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::file_parts::PartListSource;
 use crate::repo::walk::{dir_reader, file_parts};
 
 /// Bytes on either side of where a chunk should have come from that are taken as well.
@@ -79,7 +79,7 @@ impl Follower {
     /// When the older version's parts cannot be read.
     pub(crate) fn next(
         &mut self,
-        lists: &mut dyn Lists,
+        lists: &mut dyn PartListSource,
         id: &ChunkId,
         len: u32,
     ) -> Result<Vec<(ChunkId, u32)>> {
@@ -112,7 +112,7 @@ impl Follower {
         u64::try_from(expected.max(0)).unwrap_or(u64::MAX)
     }
 
-    fn load(&mut self, lists: &mut dyn Lists, to: u64) -> Result<()> {
+    fn load(&mut self, lists: &mut dyn PartListSource, to: u64) -> Result<()> {
         let to = to.min(self.older.size);
         // In steps: a list is searched from its root each time.
         if to <= self.loaded || (to - self.loaded < AHEAD / 2 && to < self.older.size && self.loaded > 0) {
@@ -157,7 +157,7 @@ impl Siblings {
     /// # Errors
     /// When the store fails. What of the directory is damaged has no names.
     pub(crate) fn of(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
-        let (mut dir, mut found) = (DirStream::new(tree), Self::default());
+        let (mut dir, mut found) = (DirReader::new(tree), Self::default());
         for _ in 0..MOST_NAMES {
             match dir.next(reader) {
                 Ok(Some(entry)) if entry.size() > 0 => {
@@ -254,7 +254,7 @@ mod tests {
     /// For those whose parts are in their entries.
     struct NoLists;
 
-    impl Lists for NoLists {
+    impl PartListSource for NoLists {
         fn list(&mut self, _: &ChunkId) -> Result<Arc<ListPiece>> {
             Err(Error::Stopped)
         }

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::storage::Created;
+use crate::storage::CreateOutcome;
 use crate::storage::local::quirks::{Modes, Quirks, is_unsupported, is_unsupported_io};
 
 /// Makes names of temporary files differ within the process.
@@ -61,28 +61,28 @@ impl Temp {
     }
 
     /// Gives the file the name `to` if that is free, and removes it otherwise.
-    pub(super) fn publish(self, to: &Path, quirks: &Quirks) -> Result<(Created, File)> {
+    pub(super) fn publish(self, to: &Path, quirks: &Quirks) -> Result<(CreateOutcome, File)> {
         let Self { file, path } = self;
         match rustix::fs::renameat_with(CWD, &path.name, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => path.renamed(),
-            Err(Errno::EXIST) => return Ok((Created::Exists, file)),
+            Err(Errno::EXIST) => return Ok((CreateOutcome::Exists, file)),
             Err(errno) if is_unsupported(errno) => {
                 return link(path, to, quirks).map(|done| (done, file));
             }
             Err(errno) => return Err(Error::io("publish", to)(errno.into())),
         }
-        Ok((Created::New, file))
+        Ok((CreateOutcome::New, file))
     }
 }
 
 /// Publishes on file systems that cannot rename without replacing. The temporary name goes in any case.
-pub(super) fn link(from: TempPath, to: &Path, quirks: &Quirks) -> Result<Created> {
+pub(super) fn link(from: TempPath, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
     match rustix::fs::linkat(CWD, &from.name, CWD, to, AtFlags::empty()) {
-        Ok(()) => Ok(Created::New),
-        Err(Errno::EXIST) => Ok(Created::Exists),
+        Ok(()) => Ok(CreateOutcome::New),
+        Err(Errno::EXIST) => Ok(CreateOutcome::Exists),
         Err(errno) if has_no_links(errno) => {
             let created = look_and_rename(&from.name, to, quirks)?;
-            if created == Created::New {
+            if created == CreateOutcome::New {
                 from.renamed();
             }
             Ok(created)
@@ -98,15 +98,15 @@ fn has_no_links(errno: Errno) -> bool {
 
 /// The last resort: two who take one name at the same instant may both be told that it is theirs. So whoever collects is
 /// told not to trust this store.
-fn look_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<Created> {
+fn look_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
     quirks.overwrites.raise();
     match to.symlink_metadata() {
-        Ok(_) => return Ok(Created::Exists),
+        Ok(_) => return Ok(CreateOutcome::Exists),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("look at", to)(error)),
     }
     fs::rename(from, to).map_err(Error::io("publish", to))?;
-    Ok(Created::New)
+    Ok(CreateOutcome::New)
 }
 
 /// Tries whether names are taken exclusively in a folder; what cannot be tried is not found out.
@@ -125,14 +125,14 @@ pub(super) fn probe_exclusiveness(folder: &Path, quirks: &Quirks) {
 }
 
 /// Gives a file another name if that is free.
-pub(super) fn rename_free(from: &Path, to: &Path, quirks: &Quirks) -> Result<Created> {
+pub(super) fn rename_free(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(Created::New),
-        Err(Errno::EXIST) => Ok(Created::Exists),
+        Ok(()) => Ok(CreateOutcome::New),
+        Err(Errno::EXIST) => Ok(CreateOutcome::Exists),
         Err(errno) if is_unsupported(errno) => {
             // Linked first, so that it never stands under no name.
             let linked = link(TempPath { name: from.to_path_buf(), renamed: true }, to, quirks)?;
-            if linked == Created::New && !quirks.overwrites.is_raised() {
+            if linked == CreateOutcome::New && !quirks.overwrites.is_raised() {
                 fs::remove_file(from).map_err(Error::io("remove", from))?;
             }
             Ok(linked)
@@ -224,8 +224,8 @@ mod tests {
         let to = dir.path().join("name");
         let quirks = Quirks::default();
         let publish = || link(Temp::new(dir.path(), Modes::PRIVATE).unwrap().path, &to, &quirks).unwrap();
-        assert_eq!(publish(), Created::New);
-        assert_eq!(publish(), Created::Exists);
+        assert_eq!(publish(), CreateOutcome::New);
+        assert_eq!(publish(), CreateOutcome::Exists);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         probe_exclusiveness(dir.path(), &quirks);
         assert_eq!(quirks.lacks(), None);
@@ -236,7 +236,9 @@ mod tests {
     fn without_links_a_name_that_is_taken_stays_and_the_store_is_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to, quirks) = (dir.path().join("from"), dir.path().join("to"), Quirks::default());
-        for (text, wanted, left) in [("one", Created::New, "one"), ("two", Created::Exists, "one")] {
+        for (text, wanted, left) in
+            [("one", CreateOutcome::New, "one"), ("two", CreateOutcome::Exists, "one")]
+        {
             fs::write(&from, text).unwrap();
             assert_eq!(look_and_rename(&from, &to, &quirks).unwrap(), wanted);
             assert_eq!(fs::read_to_string(&to).unwrap(), left);

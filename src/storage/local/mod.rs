@@ -18,9 +18,9 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::storage::{Area, Created, Hold, Listed, Room, Storage, check_name};
+use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage, check_name};
 
 use files::{
     TEMP, Temp, make_folders, metadata_of, parent, probe_exclusiveness, read_folder, rename_free,
@@ -90,13 +90,13 @@ impl LocalStorage {
     }
 
     /// Path of an object.
-    fn path(&self, area: Area, name: &str) -> Result<PathBuf> {
+    fn path(&self, area: ObjectKind, name: &str) -> Result<PathBuf> {
         check_name(area, name)?;
         Ok(self.root.join(area.path(name)))
     }
 
     /// Opens an object for reading.
-    fn open(&self, area: Area, name: &str) -> Result<File> {
+    fn open(&self, area: ObjectKind, name: &str) -> Result<File> {
         let path = self.path(area, name)?;
         File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::Missing { what: area.path(name) },
@@ -154,7 +154,7 @@ impl LocalStorage {
     }
 
     /// Folders that hold an area's objects: one, where they are not spread.
-    fn folders(&self, area: Area) -> Result<Vec<PathBuf>> {
+    fn folders(&self, area: ObjectKind) -> Result<Vec<PathBuf>> {
         let folder = self.root.join(area.folder());
         if !area.is_spread() {
             return Ok(vec![folder]);
@@ -175,17 +175,17 @@ impl Storage for LocalStorage {
         Some(&self.root)
     }
 
-    fn room(&self) -> Option<Room> {
+    fn room(&self) -> Option<Capacity> {
         let found = rustix::fs::statvfs(&self.root).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Some(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+        Some(Capacity { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
     }
 
     fn location(&self) -> String {
         place_of(&self.root).display().to_string()
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let mut found = Vec::new();
         self.refresh(&self.root.join(area.folder()))?;
         for folder in self.folders(area)? {
@@ -209,18 +209,18 @@ impl Storage for LocalStorage {
         Ok(found)
     }
 
-    fn strays(&self, area: Area) -> Result<Vec<String>> {
+    fn strays(&self, area: ObjectKind) -> Result<Vec<String>> {
         let mut found = strays::within(&self.root, area)?;
         found.sort();
         Ok(found)
     }
 
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         let file = self.open(area, name)?;
         let what = self.path(area, name)?;
         let too_long = || Error::Damaged {
             what: area.path(name),
-            source: Malformed::because("longer than any such object can be"),
+            source: DecodeError::because("longer than any such object can be"),
         };
         let len = file.metadata().map_err(Error::io("read", &what))?.len();
         if len > limit {
@@ -234,7 +234,7 @@ impl Storage for LocalStorage {
         bounded.read_to_end(&mut bytes).map_err(|error| match is_bad_medium(&error) {
             true => Error::Damaged {
                 what: area.path(name),
-                source: Malformed::with(format!("the disk cannot read it: {error}")),
+                source: DecodeError::with(format!("the disk cannot read it: {error}")),
             },
             false => Error::io("read", &what)(error),
         })?;
@@ -244,11 +244,11 @@ impl Storage for LocalStorage {
         Ok(bytes)
     }
 
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         let file = self.open(area, name)?;
         let too_short = || Error::Damaged {
             what: area.path(name),
-            source: Malformed::because("shorter than it should be"),
+            source: DecodeError::because("shorter than it should be"),
         };
         if out.is_empty() {
             return Ok(());
@@ -261,13 +261,13 @@ impl Storage for LocalStorage {
             io::ErrorKind::UnexpectedEof => too_short(),
             _ if is_bad_medium(&error) => {
                 let why = format!("the disk cannot read {} bytes at {offset}: {error}", out.len());
-                Error::Damaged { what: area.path(name), source: Malformed::with(why) }
+                Error::Damaged { what: area.path(name), source: DecodeError::with(why) }
             }
             _ => Error::io("read", self.root.join(area.path(name)))(error),
         })
     }
 
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         let path = self.path(area, name)?;
         let (created, _) = self.write_temp(&path, parts, true)?.publish(&path, &self.quirks)?;
         // Also when it exists: its creator may not have come as far as this.
@@ -275,7 +275,7 @@ impl Storage for LocalStorage {
         Ok(created)
     }
 
-    fn create_held(&self, area: Area, name: &str, bytes: &[u8]) -> Result<Box<dyn Hold>> {
+    fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         let path = self.path(area, name)?;
         let temp = self.write_temp(&path, &[bytes], true)?;
         match temp.file.try_lock() {
@@ -285,14 +285,14 @@ impl Storage for LocalStorage {
             locked => locked.map_err(|error| Error::io("lock", &path)(error.into()))?,
         }
         let (created, file) = temp.publish(&path, &self.quirks)?;
-        if created == Created::Exists {
+        if created == CreateOutcome::Exists {
             return Err(Error::io("create", &path)(io::ErrorKind::AlreadyExists.into()));
         }
         sync_folder(parent(&path), &self.quirks)?;
         Ok(Box::new(HeldFile { _file: file }))
     }
 
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(area, name)?;
         let temp = self.write_temp(&path, &[bytes], false)?;
         fs::rename(&temp.path.name, &path).map_err(Error::io("replace", &path))?;
@@ -300,7 +300,7 @@ impl Storage for LocalStorage {
         Ok(())
     }
 
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         let path = self.path(area, name)?;
         // Locks on a network are seen by some clients and not by others.
         if self.network()?.is_some() || !self.has_locks()? {
@@ -322,7 +322,7 @@ impl Storage for LocalStorage {
         if let Some(network) = self.network()? {
             return Ok(Some(network.to_owned()));
         }
-        let sessions = self.root.join(Area::Sessions.folder());
+        let sessions = self.root.join(ObjectKind::Sessions.folder());
         self.has_locks()?;
         if sessions.is_dir() {
             self.probed.get_or_init(|| probe_exclusiveness(&sessions, &self.quirks));
@@ -334,7 +334,7 @@ impl Storage for LocalStorage {
         self.quirks.news(&self.root)
     }
 
-    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+    fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
         if !old.exists() {
             return Err(Error::Missing { what: from.0.path(from.1) });
@@ -351,7 +351,7 @@ impl Storage for LocalStorage {
         Ok(created)
     }
 
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         self.unlink(&self.path(area, name)?)
     }
 
@@ -368,7 +368,7 @@ impl Storage for LocalStorage {
         // Without room for a new file the time there cannot be told: then nothing is old.
         let Ok(now) = self.now() else { return Ok(()) };
         for folder in
-            Area::ALL.into_iter().map(|area| self.folders(area)).collect::<Result<Vec<_>>>()?.concat()
+            ObjectKind::ALL.into_iter().map(|area| self.folders(area)).collect::<Result<Vec<_>>>()?.concat()
         {
             for entry in read_folder(&folder)? {
                 let ours = entry.file_name().as_bytes().starts_with(TEMP.as_bytes());
@@ -384,7 +384,7 @@ impl Storage for LocalStorage {
         Ok(())
     }
 
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         for folder in self.folders(area)? {
             match File::open(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -423,14 +423,14 @@ struct HeldFile {
     _file: File,
 }
 
-impl Hold for HeldFile {}
+impl LockGuard for HeldFile {}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
-    fn names(store: &dyn Storage, area: Area) -> Vec<String> {
+    fn names(store: &dyn Storage, area: ObjectKind) -> Vec<String> {
         store.list(area).unwrap().into_iter().map(|listed| listed.name).collect()
     }
 
@@ -438,22 +438,22 @@ mod tests {
     fn local_list_ignores_what_is_no_object() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStorage::new(dir.path());
-        store.create(Area::Packs, "aa1", &[b"x"]).unwrap();
-        store.create(Area::Keys, "k", &[b"x"]).unwrap();
+        store.create(ObjectKind::Packs, "aa1", &[b"x"]).unwrap();
+        store.create(ObjectKind::Keys, "k", &[b"x"]).unwrap();
         fs::write(dir.path().join("packs/stray"), "x").unwrap();
         fs::write(dir.path().join("packs/aa/.tmp-1-1-00000000"), "x").unwrap();
         fs::write(dir.path().join("packs/aa/bb1"), "x").unwrap();
         fs::create_dir_all(dir.path().join("packs/aa/aadir")).unwrap();
         std::os::unix::fs::symlink("k", dir.path().join("keys/link")).unwrap();
-        assert_eq!(names(&store, Area::Packs), ["aa1"]);
-        assert_eq!(names(&store, Area::Keys), ["k"]);
+        assert_eq!(names(&store, ObjectKind::Packs), ["aa1"]);
+        assert_eq!(names(&store, ObjectKind::Keys), ["k"]);
     }
 
     #[test]
     fn what_a_killed_writer_left_goes_after_a_day() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStorage::new(dir.path());
-        store.create(Area::Packs, "aa1", &[b"x"]).unwrap();
+        store.create(ObjectKind::Packs, "aa1", &[b"x"]).unwrap();
         let day = Duration::from_secs(24 * 3600 + 60);
         for (name, age) in [(".tmp-1-1-0", day), (".tmp-1-2-0", Duration::ZERO)] {
             let file = File::create(dir.path().join("packs/aa").join(name)).unwrap();
@@ -470,13 +470,13 @@ mod tests {
     fn a_bad_sector_is_damage_of_its_object() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStorage::new(dir.path());
-        store.create(Area::Packs, "aa1", &[b"x"]).unwrap();
+        store.create(ObjectKind::Packs, "aa1", &[b"x"]).unwrap();
         // Nothing is mapped there: the system says EIO, as for a sector that cannot be read.
         std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("packs/aa/aa2")).unwrap();
         let mut out = [0; 8];
-        let err = store.read_range(Area::Packs, "aa2", 0, &mut out).unwrap_err();
+        let err = store.read_range(ObjectKind::Packs, "aa2", 0, &mut out).unwrap_err();
         assert!(err.is_damage() && err.chain().contains("packs/aa/aa2"), "{}", err.chain());
-        assert!(store.read(Area::Packs, "aa2", 100).unwrap_err().is_damage());
+        assert!(store.read(ObjectKind::Packs, "aa2", 100).unwrap_err().is_damage());
     }
 
     #[test]
@@ -485,7 +485,7 @@ mod tests {
         let store = LocalStorage::new(dir.path());
         fs::write(dir.path().join("snapshots"), "a file").unwrap();
         std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join("packs")).unwrap();
-        assert!(store.list(Area::Snapshots).is_err());
-        assert!(store.list(Area::Packs).is_err());
+        assert!(store.list(ObjectKind::Snapshots).is_err());
+        assert!(store.list(ObjectKind::Packs).is_err());
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::storage::local::files::{TEMP, metadata_of, read_folder};
-use crate::storage::{Area, names};
+use crate::storage::{ObjectKind, names};
 
 /// All of an area, by their paths in the repository.
-pub(super) fn within(root: &Path, area: Area) -> Result<Vec<String>> {
+pub(super) fn within(root: &Path, area: ObjectKind) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in read_folder(&root.join(area.folder()))? {
         let Some(metadata) = metadata_of(&entry)? else { continue };
@@ -23,7 +23,7 @@ pub(super) fn within(root: &Path, area: Area) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn within_shard(folder: &Path, area: Area, shard: &str, found: &mut Vec<String>) -> Result<()> {
+fn within_shard(folder: &Path, area: ObjectKind, shard: &str, found: &mut Vec<String>) -> Result<()> {
     for entry in read_folder(folder)? {
         let Some(metadata) = metadata_of(&entry)? else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -35,7 +35,7 @@ fn within_shard(folder: &Path, area: Area, shard: &str, found: &mut Vec<String>)
     Ok(())
 }
 
-fn is_own(area: Area, name: &str) -> bool {
+fn is_own(area: ObjectKind, name: &str) -> bool {
     name.starts_with(TEMP) || names::is_known(area, name)
 }
 
@@ -44,7 +44,7 @@ fn is_shard(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn path(area: Area, name: &str, is_dir: bool) -> String {
+fn path(area: ObjectKind, name: &str, is_dir: bool) -> String {
     format!("{}/{name}{}", area.folder(), if is_dir { "/" } else { "" })
 }
 
@@ -72,7 +72,7 @@ mod tests {
             }
         }
         fs::write(dir.path().join("packs/cd").join(&id), "in the folder of others").unwrap();
-        let mut found: Vec<String> = [Area::Packs, Area::Config]
+        let mut found: Vec<String> = [ObjectKind::Packs, ObjectKind::Config]
             .into_iter()
             .flat_map(|area| within(dir.path(), area).unwrap())
             .collect();

@@ -6,11 +6,11 @@ use std::io;
 use crate::error::Error;
 use crate::storage::http::Lost;
 use crate::storage::object_store::http_bridge::Refused;
-use crate::storage::retry::{Line, Trouble};
+use crate::storage::retry::{Failure, Retrier};
 
 /// What an answer means that was not good.
 #[derive(Debug)]
-pub(super) enum No {
+pub(super) enum Rejection {
     /// There is no such object.
     Missing,
     /// The name is taken.
@@ -20,7 +20,7 @@ pub(super) enum No {
     /// Not a word of a server's: an answer that is none.
     Unclear(String),
     /// Anything else.
-    Trouble(Trouble),
+    Trouble(Failure),
 }
 
 /// Codes of servers that have no time, whatever their number.
@@ -40,25 +40,25 @@ const WRONG: [&str; 4] =
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "InvalidToken"];
 
 /// What became of doing this to that.
-pub(super) fn judge(line: &Line, doing: &'static str, what: &str, err: &object_store::Error) -> No {
+pub(super) fn judge(line: &Retrier, doing: &'static str, what: &str, err: &object_store::Error) -> Rejection {
     let mut cause = err.source();
     while let Some(inner) = cause {
         if let Some(refused) = inner.downcast_ref::<Refused>() {
             return of_answer(line, doing, what, refused);
         }
         if let Some(Lost(why)) = inner.downcast_ref() {
-            return No::Trouble(Trouble::Passing(why.clone()));
+            return Rejection::Trouble(Failure::Passing(why.clone()));
         }
         cause = inner.source();
     }
     match err {
         // Azure deletes in a batch, whose parts have answers of their own.
-        object_store::Error::NotFound { .. } => No::Missing,
-        other => No::Unclear(other.to_string()),
+        object_store::Error::NotFound { .. } => Rejection::Missing,
+        other => Rejection::Unclear(other.to_string()),
     }
 }
 
-fn of_answer(line: &Line, doing: &'static str, what: &str, refused: &Refused) -> No {
+fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused) -> Rejection {
     let Refused { status, code, message } = refused;
     let is = |codes: &[&str]| codes.contains(&code.as_str());
     let said = match (code.is_empty(), message.is_empty()) {
@@ -68,7 +68,7 @@ fn of_answer(line: &Line, doing: &'static str, what: &str, refused: &Refused) ->
     };
     if is(&NO_BUCKET) || *status == 404 && message.contains("bucket does not exist") {
         let location = format!("{}: there is no such bucket", line.place);
-        return No::Trouble(Trouble::Final(Error::NoRepository { location }));
+        return Rejection::Trouble(Failure::Final(Error::NoRepository { location }));
     }
     if is(&EXPIRED) {
         return failed(
@@ -91,21 +91,21 @@ fn of_answer(line: &Line, doing: &'static str, what: &str, refused: &Refused) ->
         );
     }
     if is(&BUSY) {
-        return No::Trouble(Trouble::Passing(said));
+        return Rejection::Trouble(Failure::Passing(said));
     }
     match status {
-        404 => No::Missing,
-        412 => No::Taken,
-        409 if is(&TAKEN) => No::Taken,
-        416 => No::TooShort,
+        404 => Rejection::Missing,
+        412 => Rejection::Taken,
+        409 if is(&TAKEN) => Rejection::Taken,
+        416 => Rejection::TooShort,
         403 => failed(line, doing, what, io::ErrorKind::PermissionDenied, said),
         501 | 505 => failed(line, doing, what, io::ErrorKind::Unsupported, said),
         507 => failed(line, doing, what, io::ErrorKind::StorageFull, said),
-        408 | 425 | 429 | 500.. => No::Trouble(Trouble::Passing(said)),
+        408 | 425 | 429 | 500.. => Rejection::Trouble(Failure::Passing(said)),
         _ => failed(line, doing, what, io::ErrorKind::Other, said),
     }
 }
 
-fn failed(line: &Line, doing: &'static str, what: &str, kind: io::ErrorKind, why: String) -> No {
-    No::Trouble(Trouble::Final(Error::io(doing, line.full(what))(io::Error::new(kind, why))))
+fn failed(line: &Retrier, doing: &'static str, what: &str, kind: io::ErrorKind, why: String) -> Rejection {
+    Rejection::Trouble(Failure::Final(Error::io(doing, line.full(what))(io::Error::new(kind, why))))
 }

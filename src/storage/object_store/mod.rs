@@ -22,15 +22,15 @@ use object_store::{GetOptions, MultipartId, ObjectMeta, ObjectStore, ObjectStore
 
 use crate::error;
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::storage::http::{Http, Parts};
-use crate::storage::object_store::failure::{No, judge};
+use crate::storage::object_store::failure::{Rejection, judge};
 use crate::storage::object_store::http_bridge::wait;
-use crate::storage::object_store::probe::Tried;
-use crate::storage::object_store::url::Place;
-use crate::storage::rate_limit::Limits;
-use crate::storage::retry::{Line, Patience, Trouble};
-use crate::storage::{Area, Created, check_name};
+use crate::storage::object_store::probe::StorageProbe;
+use crate::storage::object_store::url::ObjectStoreUrl;
+use crate::storage::rate_limit::RateLimits;
+use crate::storage::retry::{Failure, Retrier, RetryPolicy};
+use crate::storage::{CreateOutcome, ObjectKind, check_name};
 
 /// Larger objects go up in parts.
 const LARGE: u64 = 128 << 20;
@@ -39,13 +39,13 @@ const PART: usize = 32 << 20;
 
 /// A prefix of a bucket.
 pub struct CloudStorage {
-    place: Place,
+    place: ObjectStoreUrl,
     store: Box<dyn Bucket>,
-    line: Arc<Line>,
+    line: Arc<Retrier>,
     /// What the server does not promise; known once it was tried.
     lacks: OnceLock<Option<&'static str>>,
     /// A session that this process has created, to try it with before anything else is.
-    tried: Mutex<Option<Tried>>,
+    tried: Mutex<Option<StorageProbe>>,
 }
 
 /// What is asked of a store's client.
@@ -67,9 +67,9 @@ pub struct Options {
     /// Variables of the environment: credentials, endpoint, region.
     pub variables: Vec<(String, String)>,
     /// How fast.
-    pub limits: Arc<Limits>,
+    pub limits: Arc<RateLimits>,
     /// How long what fails is tried.
-    pub patience: Patience,
+    pub patience: RetryPolicy,
 }
 
 impl fmt::Debug for CloudStorage {
@@ -83,8 +83,8 @@ impl CloudStorage {
     ///
     /// # Errors
     /// When the variables do not say how to reach it.
-    pub fn new(place: Place, options: Options) -> Result<Self> {
-        let line = Arc::new(Line::new(place.to_string(), options.patience));
+    pub fn new(place: ObjectStoreUrl, options: Options) -> Result<Self> {
+        let line = Arc::new(Retrier::new(place.to_string(), options.patience));
         let http = Arc::new(Http::new(Arc::clone(&line), options.patience, options.limits));
         let store = place.open(&options.variables, &http);
         let store = store.map_err(|err| {
@@ -98,7 +98,7 @@ impl CloudStorage {
         Ok(Self { place, store, line, lacks: OnceLock::new(), tried: Mutex::default() })
     }
 
-    fn path(&self, area: Area, name: &str) -> Result<Path> {
+    fn path(&self, area: ObjectKind, name: &str) -> Result<Path> {
         check_name(area, name)?;
         Ok(self.path_of(&area.path(name)))
     }
@@ -114,20 +114,20 @@ impl CloudStorage {
         doing: &'static str,
         what: &str,
         mut work: impl AsyncFnMut(bool) -> Result<T, object_store::Error>,
-    ) -> Result<Result<T, No>> {
+    ) -> Result<Result<T, Rejection>> {
         self.line.with(doing, what, |again| match wait(work(again)) {
             Ok(done) => Ok(Ok(done)),
             Err(err) => match judge(&self.line, doing, what, &err) {
-                No::Trouble(trouble) => Err(trouble),
-                no @ No::Unclear(_) => Err(self.odd(doing, what, &no).into()),
+                Rejection::Trouble(trouble) => Err(trouble),
+                no @ Rejection::Unclear(_) => Err(self.odd(doing, what, &no).into()),
                 other => Ok(Err(other)),
             },
         })
     }
 
-    fn odd(&self, doing: &'static str, what: &str, no: &No) -> Error {
+    fn odd(&self, doing: &'static str, what: &str, no: &Rejection) -> Error {
         let why = match no {
-            No::Unclear(why) => why.clone(),
+            Rejection::Unclear(why) => why.clone(),
             no => format!("the server's answer makes no sense here ({no:?})"),
         };
         Error::io(doing, self.line.full(what))(io::Error::other(why))
@@ -137,7 +137,7 @@ impl CloudStorage {
     fn head(&self, path: &Path, what: &str) -> Result<Option<ObjectMeta>> {
         match self.ask("look at", what, async |_| self.store.head(path).await)? {
             Ok(meta) => Ok(Some(meta)),
-            Err(No::Missing) => Ok(None),
+            Err(Rejection::Missing) => Ok(None),
             Err(no) => Err(self.odd("look at", what, &no)),
         }
     }
@@ -150,7 +150,7 @@ impl CloudStorage {
     /// Reads an object, or a part of it; `take` gets what comes, and all from the start where that was cut short.
     fn reading(
         &self,
-        area: Area,
+        area: ObjectKind,
         name: &str,
         range: Option<Range<u64>>,
         mut take: impl FnMut(Came<'_>) -> Result<()>,
@@ -158,14 +158,14 @@ impl CloudStorage {
         let (path, what) = (self.path(area, name)?, area.path(name));
         self.line.with("read", &what, |_| {
             let trouble = |err: object_store::Error| match judge(&self.line, "read", &what, &err) {
-                No::Trouble(trouble) => trouble,
-                No::Missing => Trouble::Final(Error::Missing { what: what.clone() }),
-                No::TooShort => Trouble::Final(short(&what)),
+                Rejection::Trouble(trouble) => trouble,
+                Rejection::Missing => Failure::Final(Error::Missing { what: what.clone() }),
+                Rejection::TooShort => Failure::Final(short(&what)),
                 // Not all say clearly that an object ends before.
-                No::Unclear(_) if self.ends_before(&path, &what, range.as_ref()) => {
-                    Trouble::Final(short(&what))
+                Rejection::Unclear(_) if self.ends_before(&path, &what, range.as_ref()) => {
+                    Failure::Final(short(&what))
                 }
-                no => Trouble::Final(self.odd("read", &what, &no)),
+                no => Failure::Final(self.odd("read", &what, &no)),
             };
             let options = GetOptions { range: range.clone().map(Into::into), ..GetOptions::default() };
             let found = wait(self.store.get_opts(&path, options)).map_err(trouble)?;
@@ -176,35 +176,41 @@ impl CloudStorage {
                 let bytes = bytes.map_err(trouble)?;
                 left = left
                     .checked_sub(bytes.len() as u64)
-                    .ok_or_else(|| Trouble::Passing("more bytes came than the server said".into()))?;
+                    .ok_or_else(|| Failure::Passing("more bytes came than the server said".into()))?;
                 take(Came::Bytes(&bytes))?;
             }
             match left {
                 0 => Ok(()),
-                left => Err(Trouble::Passing(format!("the last {left} of {coming} bytes did not come"))),
+                left => Err(Failure::Passing(format!("the last {left} of {coming} bytes did not come"))),
             }
         })
     }
 
-    /// Gives an object its name; [`Created::Exists`] where the server says that it is taken.
-    fn put(&self, path: &Path, what: &str, payload: &PutPayload, mode: PutMode) -> Result<(Created, bool)> {
+    /// Gives an object its name; [`CreateOutcome::Exists`] where the server says that it is taken.
+    fn put(
+        &self,
+        path: &Path,
+        what: &str,
+        payload: &PutPayload,
+        mode: PutMode,
+    ) -> Result<(CreateOutcome, bool)> {
         let mut doubt = false;
         let put = self.ask("write", what, async |again| {
             doubt = again;
             self.store.put_opts(path, payload.clone(), mode.clone().into()).await
         })?;
         match put {
-            Ok(_) => Ok((Created::New, doubt)),
-            Err(No::Taken) => Ok((Created::Exists, doubt)),
+            Ok(_) => Ok((CreateOutcome::New, doubt)),
+            Err(Rejection::Taken) => Ok((CreateOutcome::Exists, doubt)),
             Err(no) => Err(self.odd("write", what, &no)),
         }
     }
 
     /// As [`Self::put`] for what is too large to be sent twice because a line broke near its end. Servers cannot refuse
     /// a name then, but what is so large is a pack, whose name says what is in it.
-    fn put_in_parts(&self, path: &Path, what: &str, parts: &[&[u8]], len: u64) -> Result<Created> {
+    fn put_in_parts(&self, path: &Path, what: &str, parts: &[&[u8]], len: u64) -> Result<CreateOutcome> {
         if self.head(path, what)?.is_some() {
-            return Ok(Created::Exists);
+            return Ok(CreateOutcome::Exists);
         }
         let begun = self.ask("write", what, async |_| self.store.create_multipart(path).await)?;
         let upload = begun.map_err(|no| self.odd("write", what, &no))?;
@@ -213,7 +219,7 @@ impl CloudStorage {
             // What is left is in nobody's way: a rule of the bucket clears it up (docs/remote.md).
             let _ = wait(self.store.abort_multipart(path, &upload));
         }
-        sent.map(|()| Created::New)
+        sent.map(|()| CreateOutcome::New)
     }
 
     fn send_parts(
@@ -252,6 +258,6 @@ impl CloudStorage {
 }
 
 fn short(what: &str) -> Error {
-    let source = Malformed::because("shorter than it should be");
+    let source = DecodeError::because("shorter than it should be");
     Error::Damaged { what: what.to_owned(), source }
 }

@@ -7,7 +7,7 @@ use object_store::{PutMode, PutPayload};
 
 use crate::error::Result;
 use crate::storage::object_store::CloudStorage;
-use crate::storage::{Area, Created, Storage};
+use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// Larger objects are not written twice only to see whether the second time is refused.
 const MOST_TRIED: usize = 64 << 10;
@@ -18,8 +18,8 @@ const OVERWRITES: &str = "an object store that overwrites what should stand (no 
 const LATE: &str = "an object store whose listings lack what was just written";
 
 /// An object to try it with.
-pub(super) struct Tried {
-    area: Area,
+pub(super) struct StorageProbe {
+    area: ObjectKind,
     name: String,
     payload: PutPayload,
 }
@@ -31,12 +31,12 @@ impl CloudStorage {
     }
 
     /// A small object was created. A session tells of nothing to come: who only reads asks for no more.
-    pub(super) fn created(&self, area: Area, name: &str, payload: &PutPayload) -> Result<()> {
+    pub(super) fn created(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> Result<()> {
         if self.lacks.get().is_some() || payload.content_length() > MOST_TRIED {
             return Ok(());
         }
-        let tried = Tried { area, name: name.to_owned(), payload: payload.clone() };
-        if area != Area::Sessions {
+        let tried = StorageProbe { area, name: name.to_owned(), payload: payload.clone() };
+        if area != ObjectKind::Sessions {
             return self.probe(&tried);
         }
         *self.tried() = Some(tried);
@@ -50,23 +50,23 @@ impl CloudStorage {
     }
 
     /// What is gone is nothing to try with.
-    pub(super) fn removing(&self, area: Area, name: &str) {
+    pub(super) fn removing(&self, area: ObjectKind, name: &str) {
         self.tried().take_if(|tried| tried.area == area && tried.name == name);
     }
 
-    fn tried(&self) -> MutexGuard<'_, Option<Tried>> {
+    fn tried(&self) -> MutexGuard<'_, Option<StorageProbe>> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// With an object that this process has created: the same bytes under the same name must be refused, and do no
     /// harm where they are not.
-    fn probe(&self, tried: &Tried) -> Result<()> {
-        let Tried { area, name, payload } = tried;
+    fn probe(&self, tried: &StorageProbe) -> Result<()> {
+        let StorageProbe { area, name, payload } = tried;
         let path = self.path(*area, name)?;
         let (again, _) = self.put(&path, &area.path(name), payload, PutMode::Create)?;
         let lacks = match again {
-            Created::New => Some(OVERWRITES),
-            Created::Exists => {
+            CreateOutcome::New => Some(OVERWRITES),
+            CreateOutcome::Exists => {
                 let listed = self.list(*area)?.iter().any(|found| found.name == *name);
                 (!listed).then_some(LATE)
             }
@@ -83,8 +83,8 @@ impl CloudStorage {
             let random = crate::codec::crypto::cipher::random(&mut lot);
             random.map_err(crate::error::Error::damaged("a name to try"))?;
             let name = format!("probe-{:016x}", u64::from_le_bytes(lot));
-            self.create(Area::Quarantine, &name, &[b"snap"])?;
-            self.remove(Area::Quarantine, &name)?;
+            self.create(ObjectKind::Quarantine, &name, &[b"snap"])?;
+            self.remove(ObjectKind::Quarantine, &name)?;
         }
         Ok(self.lacks.get().copied().flatten())
     }

@@ -8,15 +8,15 @@ use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::storage::object_store::failure::No;
+use crate::storage::object_store::failure::Rejection;
 use crate::storage::object_store::{Came, CloudStorage, LARGE, short};
-use crate::storage::{Area, Created, Listed, Storage, are, check_name};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, are, check_name};
 
 impl CloudStorage {
     /// An object of a listing, if it is one of the area's.
-    fn listed(&self, area: Area, meta: &ObjectMeta) -> Option<Listed> {
+    fn listed(&self, area: ObjectKind, meta: &ObjectMeta) -> Option<Listed> {
         let folder = self.path_of(area.folder());
         let inside = meta.location.as_ref().strip_prefix(folder.as_ref())?.strip_prefix('/')?;
         let (shard, name) = match area {
@@ -36,36 +36,41 @@ impl CloudStorage {
     }
 
     /// Where servers do not refuse a name that is taken: looks first, and then whether what stands is what was written.
-    fn create_unprotected(&self, area: Area, name: &str, payload: &PutPayload) -> Result<Created> {
+    fn create_unprotected(
+        &self,
+        area: ObjectKind,
+        name: &str,
+        payload: &PutPayload,
+    ) -> Result<CreateOutcome> {
         let (path, what) = (self.path(area, name)?, area.path(name));
         if self.head(&path, &what)?.is_some() {
-            return Ok(Created::Exists);
+            return Ok(CreateOutcome::Exists);
         }
         self.put(&path, &what, payload, PutMode::Overwrite)?;
         // The name of a pack says what is in it.
-        if area == Area::Packs || self.holds(area, name, payload) {
-            return Ok(Created::New);
+        if area == ObjectKind::Packs || self.holds(area, name, payload) {
+            return Ok(CreateOutcome::New);
         }
-        Ok(Created::Exists)
+        Ok(CreateOutcome::Exists)
     }
 
-    fn create_whole(&self, area: Area, name: &str, payload: &PutPayload) -> Result<Created> {
+    fn create_whole(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> Result<CreateOutcome> {
         if self.overwrites() {
             return self.create_unprotected(area, name, payload);
         }
         let (path, what) = (self.path(area, name)?, area.path(name));
         let (created, doubt) = self.put(&path, &what, payload, PutMode::Create)?;
         // An answer was lost in between: what is there may be what came before it was.
-        if created == Created::Exists && doubt && self.holds(area, name, payload) {
-            return Ok(Created::New);
+        if created == CreateOutcome::Exists && doubt && self.holds(area, name, payload) {
+            return Ok(CreateOutcome::New);
         }
-        if created == Created::New {
+        if created == CreateOutcome::New {
             self.created(area, name, payload)?;
         }
         Ok(created)
     }
 
-    fn holds(&self, area: Area, name: &str, payload: &PutPayload) -> bool {
+    fn holds(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> bool {
         let parts: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
         self.read(area, name, payload.content_length() as u64).is_ok_and(|there| are(&parts, &there))
     }
@@ -76,7 +81,7 @@ impl Storage for CloudStorage {
         self.place.to_string()
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let folder = self.path_of(area.folder());
         let found = self.ask("list", area.folder(), async |_| {
             let mut listed = Vec::new();
@@ -93,12 +98,12 @@ impl Storage for CloudStorage {
         Ok(listed)
     }
 
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         self.reading(area, name, None, |came| {
             match came {
                 Came::Answer { len, .. } if len > limit => {
-                    let source = Malformed::because("longer than any such object can be");
+                    let source = DecodeError::because("longer than any such object can be");
                     return Err(Error::Damaged { what: area.path(name), source });
                 }
                 Came::Answer { len, .. } => {
@@ -114,7 +119,7 @@ impl Storage for CloudStorage {
         Ok(all)
     }
 
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         let what = area.path(name);
         let possible = offset.checked_add(out.len() as u64).filter(|end| *end <= i64::MAX as u64);
         let Some(end) = possible.filter(|_| !out.is_empty()) else {
@@ -140,7 +145,7 @@ impl Storage for CloudStorage {
         })
     }
 
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         self.creating()?;
         if len > LARGE {
@@ -149,7 +154,7 @@ impl Storage for CloudStorage {
         self.create_whole(area, name, &parts.iter().map(|part| Bytes::copy_from_slice(part)).collect())
     }
 
-    fn create_owned(&self, area: Area, name: &str, parts: Vec<Vec<u8>>) -> Result<Created> {
+    fn create_owned(&self, area: ObjectKind, name: &str, parts: Vec<Vec<u8>>) -> Result<CreateOutcome> {
         if parts.iter().map(|part| part.len() as u64).sum::<u64>() > LARGE {
             let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             return self.create(area, name, &parts);
@@ -162,13 +167,13 @@ impl Storage for CloudStorage {
         true
     }
 
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(area, name)?;
         let payload = PutPayload::from(Bytes::copy_from_slice(bytes));
         self.put(&path, &area.path(name), &payload, PutMode::Overwrite).map(drop)
     }
 
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         let there = self.head(&self.path(area, name)?, &area.path(name))?;
         Ok(if there.is_some() { None } else { Some(false) })
     }
@@ -177,15 +182,15 @@ impl Storage for CloudStorage {
         Ok(self.lacks()?.map(str::to_owned))
     }
 
-    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+    fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
         let (what, whither) = (from.0.path(from.1), to.0.path(to.1));
         let Some(there) = self.head(&old, &what)? else { return Err(Error::Missing { what }) };
         match self.head(&new, &whither)? {
             // Its own bytes there: it was cut short before.
-            Some(taken) if taken.size != there.size => return Ok(Created::Exists),
+            Some(taken) if taken.size != there.size => return Ok(CreateOutcome::Exists),
             Some(_) if self.read(to.0, to.1, there.size)? != self.read(from.0, from.1, there.size)? => {
-                return Ok(Created::Exists);
+                return Ok(CreateOutcome::Exists);
             }
             Some(_) => {}
             None => {
@@ -194,20 +199,20 @@ impl Storage for CloudStorage {
             }
         }
         self.remove(from.0, from.1)?;
-        Ok(Created::New)
+        Ok(CreateOutcome::New)
     }
 
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         let (path, what) = (self.path(area, name)?, area.path(name));
         self.removing(area, name);
         match self.ask("remove", &what, async |_| self.store.delete(&path).await)? {
-            Ok(()) | Err(No::Missing) => Ok(()),
+            Ok(()) | Err(Rejection::Missing) => Ok(()),
             Err(no) => Err(self.odd("remove", &what, &no)),
         }
     }
 
     /// An answer is given when it is so.
-    fn sync(&self, _area: Area) -> Result<()> {
+    fn sync(&self, _area: ObjectKind) -> Result<()> {
         Ok(())
     }
 }

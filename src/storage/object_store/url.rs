@@ -46,14 +46,14 @@ impl Kind {
 
 /// A bucket, or what is called a container elsewhere, and a path in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectStoreUrl {
     pub(super) kind: Kind,
     bucket: String,
     /// Without slashes at its ends; may be empty.
     pub(super) prefix: String,
 }
 
-impl Place {
+impl ObjectStoreUrl {
     /// Whether a text means a place of this kind, well written or not.
     pub fn is_meant(text: &[u8]) -> bool {
         Kind::ALL.iter().any(|kind| text.starts_with(kind.scheme().as_bytes()))
@@ -127,7 +127,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ObjectStoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.kind.scheme(), self.bucket)?;
         if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }
@@ -147,7 +147,7 @@ mod tests {
             ("gs://b/x", Kind::Google, "x", "gs://b/x"),
             ("az://c/x y", Kind::Azure, "x y", "az://c/x y"),
         ] {
-            let place = Place::parse(text).unwrap();
+            let place = ObjectStoreUrl::parse(text).unwrap();
             assert_eq!((place.kind, place.prefix.as_str(), place.to_string().as_str()), (kind, prefix, url));
         }
     }
@@ -157,7 +157,7 @@ mod tests {
         for text in
             ["s3://", "s3:///a", "s3://me:secret@b/a", "s3://b/a//c", "s3://b/../c", "http://b", "s3:b"]
         {
-            assert!(Place::parse(text).is_err(), "{text}");
+            assert!(ObjectStoreUrl::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -13,12 +13,12 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::storage::http::{Answer, HeaderValue, Http, Method, Parts};
-use crate::storage::rate_limit::Limits;
-use crate::storage::rest::url::Place;
-use crate::storage::retry::{Line, Patience, Trouble};
-use crate::storage::{Area, Created, Listed, Storage, are, check_name, http};
+use crate::storage::rate_limit::RateLimits;
+use crate::storage::rest::url::RestUrl;
+use crate::storage::retry::{Failure, Retrier, RetryPolicy};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, are, check_name, http};
 
 /// What a listing with sizes is asked for as.
 const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.rest.v2");
@@ -26,9 +26,9 @@ const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.
 /// A repository on such a server.
 #[derive(Debug)]
 pub struct RestStorage {
-    place: Place,
+    place: RestUrl,
     http: Http,
-    line: Arc<Line>,
+    line: Arc<Retrier>,
     /// The server has been told to make room for a repository.
     made: OnceLock<()>,
 }
@@ -42,13 +42,13 @@ struct Item {
 
 impl RestStorage {
     /// The repository at `place`. Touches nothing.
-    pub fn new(place: Place, limits: Arc<Limits>, patience: Patience) -> Self {
-        let line = Arc::new(Line::new(place.to_string(), patience));
+    pub fn new(place: RestUrl, limits: Arc<RateLimits>, patience: RetryPolicy) -> Self {
+        let line = Arc::new(Retrier::new(place.to_string(), patience));
         let http = Http::new(Arc::clone(&line), patience, limits);
         Self { place, http, line, made: OnceLock::new() }
     }
 
-    fn url(&self, area: Area, name: &str) -> Result<String> {
+    fn url(&self, area: ObjectKind, name: &str) -> Result<String> {
         check_name(area, name)?;
         Ok(self.place.url(&format!("{}/{}", names::kind(area), names::encode(area, name))))
     }
@@ -61,7 +61,7 @@ impl RestStorage {
         header: Option<(&'static str, HeaderValue)>,
         body: Option<(&mut dyn Read, u64)>,
         expected: &[u16],
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<Answer, Failure> {
         let mut head = http::request(method, url);
         if let Some((name, value)) = header {
             head.headers.insert(name, value);
@@ -72,7 +72,7 @@ impl RestStorage {
             value.set_sensitive(true);
             head.headers.insert("authorization", value);
         }
-        let mut answer = self.http.send(head, body).map_err(|lost| Trouble::Passing(lost.0))?;
+        let mut answer = self.http.send(head, body).map_err(|lost| Failure::Passing(lost.0))?;
         if answer.is_good() || expected.contains(&answer.status.as_u16()) {
             return Ok(answer);
         }
@@ -80,7 +80,7 @@ impl RestStorage {
         Err(self.refused(doing, what, answer.status.as_u16(), words.trim()))
     }
 
-    fn refused(&self, doing: &'static str, what: &str, status: u16, words: &str) -> Trouble {
+    fn refused(&self, doing: &'static str, what: &str, status: u16, words: &str) -> Failure {
         // A page is for browsers.
         let words = if words.len() > 400 || words.starts_with('<') { "" } else { words };
         let said = format!("the server answered {status} {words}");
@@ -91,13 +91,13 @@ impl RestStorage {
             }
             403 | 405 => (io::ErrorKind::PermissionDenied, said.trim_end().to_owned()),
             413 | 507 => (io::ErrorKind::StorageFull, said.trim_end().to_owned()),
-            408 | 425 | 429 | 500..=599 => return Trouble::Passing(said.trim_end().to_owned()),
+            408 | 425 | 429 | 500..=599 => return Failure::Passing(said.trim_end().to_owned()),
             _ => (io::ErrorKind::Other, said.trim_end().to_owned()),
         };
-        Trouble::Final(Error::io(doing, self.line.full(what))(io::Error::new(kind, said)))
+        Failure::Final(Error::io(doing, self.line.full(what))(io::Error::new(kind, said)))
     }
 
-    fn is_there(&self, area: Area, name: &str) -> Result<bool> {
+    fn is_there(&self, area: ObjectKind, name: &str) -> Result<bool> {
         let (url, what) = (self.url(area, name)?, area.path(name));
         self.line.with("look at", &what, |_| {
             let answer = self.ask(("look at", &what), (Method::HEAD, &url), None, None, &[404])?;
@@ -106,7 +106,7 @@ impl RestStorage {
     }
 
     /// Writes; false where the server says that this may not be, as it does where a name is taken.
-    fn post(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<bool> {
+    fn post(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<bool> {
         let (url, what) = (self.url(area, name)?, area.path(name));
         let len = parts.iter().map(|part| part.len() as u64).sum();
         self.line.with("write", &what, |_| {
@@ -121,7 +121,7 @@ impl RestStorage {
     }
 
     /// Why a server takes nothing under a name that it does not find in the bytes.
-    fn refused_content(&self, what: &str, mut answer: Answer) -> Trouble {
+    fn refused_content(&self, what: &str, mut answer: Answer) -> Failure {
         let words = answer.words();
         let hint = "it may compare what it is given with its name, as rest-server does unless it is started with \
                     --no-verify-upload; start it so (snap verifies all it reads)";
@@ -145,8 +145,8 @@ impl RestStorage {
     /// a repository. It is the last word of a session that never was, which a collection would clear away.
     fn try_a_name(&self) -> Result<()> {
         let name = format!("{:032}{}", 0, crate::storage::names::END_MARKER);
-        self.post(Area::Sessions, &name, &[b"snap"])?;
-        self.remove(Area::Sessions, &name)
+        self.post(ObjectKind::Sessions, &name, &[b"snap"])?;
+        self.remove(ObjectKind::Sessions, &name)
     }
 
     fn forbidden(&self, doing: &'static str, what: &str) -> Error {
@@ -154,19 +154,19 @@ impl RestStorage {
         Error::io(doing, self.line.full(what))(io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
 
-    fn holds(&self, area: Area, name: &str, parts: &[&[u8]]) -> bool {
+    fn holds(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> bool {
         let len = parts.iter().map(|part| part.len() as u64).sum();
         self.read(area, name, len).is_ok_and(|there| are(parts, &there))
     }
 }
 
-fn damaged(what: &str, why: &'static str) -> Trouble {
-    Trouble::Final(Error::Damaged { what: what.to_owned(), source: Malformed::because(why) })
+fn damaged(what: &str, why: &'static str) -> Failure {
+    Failure::Final(Error::Damaged { what: what.to_owned(), source: DecodeError::because(why) })
 }
 
 /// Fills `out`; what ends before is asked for again.
-fn fill(answer: &mut Answer, out: &mut [u8]) -> Result<(), Trouble> {
-    answer.body.read_exact(out).map_err(|err| Trouble::Passing(err.to_string()))
+fn fill(answer: &mut Answer, out: &mut [u8]) -> Result<(), Failure> {
+    answer.body.read_exact(out).map_err(|err| Failure::Passing(err.to_string()))
 }
 
 impl Storage for RestStorage {
@@ -174,12 +174,12 @@ impl Storage for RestStorage {
         self.place.to_string()
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let (url, what) = (self.place.url(&format!("{}/", names::kind(area))), area.folder());
         let items = self.line.with("list", what, |_| {
             let accept = Some(("accept", VERSION));
             // Where there is no repository, there may be no folder to list.
-            let first = matches!(area, Area::Config | Area::Keys);
+            let first = matches!(area, ObjectKind::Config | ObjectKind::Keys);
             let missing: &[u16] = if first { &[404] } else { &[] };
             let answer = self.ask(("list", what), (Method::GET, &url), accept, None, missing)?;
             if !answer.is_good() {
@@ -188,7 +188,7 @@ impl Storage for RestStorage {
             let items = serde_json::from_reader::<_, Option<Vec<Item>>>(BufReader::new(answer.body));
             items
                 .map(Option::unwrap_or_default)
-                .map_err(|err| Trouble::Passing(format!("no listing came: {err}")))
+                .map_err(|err| Failure::Passing(format!("no listing came: {err}")))
         })?;
         let listed = items.into_iter().filter_map(|item| {
             Some(Listed { name: names::decode(area, &item.name)?, len: item.size, modified: None })
@@ -199,14 +199,14 @@ impl Storage for RestStorage {
         Ok(listed)
     }
 
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         let (url, what) = (self.url(area, name)?, area.path(name));
         self.line.with("read", &what, |_| {
             let mut answer = self.ask(("read", &what), (Method::GET, &url), None, None, &[404])?;
             if !answer.is_good() {
-                return Err(Trouble::Final(Error::Missing { what: what.clone() }));
+                return Err(Failure::Final(Error::Missing { what: what.clone() }));
             }
-            let len = answer.len().ok_or_else(|| Trouble::Passing("the server says no length".into()))?;
+            let len = answer.len().ok_or_else(|| Failure::Passing("the server says no length".into()))?;
             if len > limit {
                 return Err(damaged(&what, "longer than any such object can be"));
             }
@@ -220,7 +220,7 @@ impl Storage for RestStorage {
         })
     }
 
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         let (url, what) = (self.url(area, name)?, area.path(name));
         let possible = offset.checked_add(out.len() as u64).filter(|end| *end <= i64::MAX as u64);
         let Some(end) = possible.filter(|_| !out.is_empty()) else {
@@ -228,7 +228,9 @@ impl Storage for RestStorage {
             return match self.is_there(area, name)? {
                 false => Err(Error::Missing { what }),
                 true if out.is_empty() => Ok(()),
-                true => Err(Error::Damaged { what, source: Malformed::because("shorter than it should be") }),
+                true => {
+                    Err(Error::Damaged { what, source: DecodeError::because("shorter than it should be") })
+                }
             };
         };
         let range = format!("bytes={offset}-{}", end - 1);
@@ -238,7 +240,7 @@ impl Storage for RestStorage {
             let mut answer = self.ask(("read", &what), (Method::GET, &url), header, None, &[404, 416])?;
             let given = answer.headers.get(http::CONTENT_RANGE).and_then(|given| given.to_str().ok());
             match (answer.status.as_u16(), given) {
-                (404, _) => Err(Trouble::Final(Error::Missing { what: what.clone() })),
+                (404, _) => Err(Failure::Final(Error::Missing { what: what.clone() })),
                 (206, Some(given)) if given.starts_with(&wanted) => fill(&mut answer, out),
                 (206, Some(_)) | (416, _) => Err(damaged(&what, "shorter than it should be")),
                 _ => Err(self.refused("read", &what, 400, "without the part that was asked for")),
@@ -246,12 +248,12 @@ impl Storage for RestStorage {
         })
     }
 
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
-        if matches!(area, Area::Config | Area::Keys) {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
+        if matches!(area, ObjectKind::Config | ObjectKind::Keys) {
             self.make()?;
         }
         if self.is_there(area, name)? {
-            return Ok(Created::Exists);
+            return Ok(CreateOutcome::Exists);
         }
         let posted = self.post(area, name, parts)?;
         // Refused: somebody else was faster; or so was this, and the answer was lost.
@@ -259,17 +261,17 @@ impl Storage for RestStorage {
             return Err(self.forbidden("write", &area.path(name)));
         }
         // The name of a pack says what is in it; of others the last writer's may stand.
-        if posted && area == Area::Packs || self.holds(area, name, parts) {
-            return Ok(Created::New);
+        if posted && area == ObjectKind::Packs || self.holds(area, name, parts) {
+            return Ok(CreateOutcome::New);
         }
-        Ok(Created::Exists)
+        Ok(CreateOutcome::Exists)
     }
 
     fn is_far(&self) -> bool {
         true
     }
 
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         if self.post(area, name, &[bytes])? {
             return Ok(());
         }
@@ -281,7 +283,7 @@ impl Storage for RestStorage {
         }
     }
 
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         Ok(if self.is_there(area, name)? { None } else { Some(false) })
     }
 
@@ -289,7 +291,7 @@ impl Storage for RestStorage {
         Ok(Some("a REST server, which may let two writers have one name".to_owned()))
     }
 
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         let (url, what) = (self.url(area, name)?, area.path(name));
         self.line.with("remove", &what, |_| {
             self.ask(("remove", &what), (Method::DELETE, &url), None, None, &[404]).map(drop)
@@ -297,7 +299,7 @@ impl Storage for RestStorage {
     }
 
     /// An answer is given when it is so, as far as the server knows.
-    fn sync(&self, _area: Area) -> Result<()> {
+    fn sync(&self, _area: ObjectKind) -> Result<()> {
         Ok(())
     }
 }

@@ -1,52 +1,52 @@
 //! How objects are called on a server that knows five types and names of 64 hexadecimal digits. See docs/format.md,
 //! "On REST servers".
 
-use crate::storage::{Area, check_name};
+use crate::storage::{ObjectKind, check_name};
 
 /// What stands behind a name of 32 digits or fewer: no random id ends so.
-const TAGS: [(Area, &str, &str); 10] = [
-    (Area::Config, "", "snap-config"),
-    (Area::Snapshots, "", "snap-snapshot"),
-    (Area::Sessions, "", "snap-session"),
-    (Area::Sessions, ".beat", "snap-beat"),
-    (Area::Sessions, ".seen", "snap-seen"),
-    (Area::Sessions, ".end", "snap-end"),
-    (Area::Gc, "", "snap-gc"),
-    (Area::Gc, ".done", "snap-gc-done"),
-    (Area::Index, "", "snap-segment"),
-    (Area::Quarantine, "", "snap-quarantine"),
+const TAGS: [(ObjectKind, &str, &str); 10] = [
+    (ObjectKind::Config, "", "snap-config"),
+    (ObjectKind::Snapshots, "", "snap-snapshot"),
+    (ObjectKind::Sessions, "", "snap-session"),
+    (ObjectKind::Sessions, ".beat", "snap-beat"),
+    (ObjectKind::Sessions, ".seen", "snap-seen"),
+    (ObjectKind::Sessions, ".end", "snap-end"),
+    (ObjectKind::Gc, "", "snap-gc"),
+    (ObjectKind::Gc, ".done", "snap-gc-done"),
+    (ObjectKind::Index, "", "snap-segment"),
+    (ObjectKind::Quarantine, "", "snap-quarantine"),
 ];
 /// What a name begins with that has another form; rest-server takes none of these.
 const FREE: &str = "snap-";
 
 /// The type that an area's objects have there. Append-only servers let locks be deleted, and nothing else.
-pub(super) fn kind(area: Area) -> &'static str {
+pub(super) fn kind(area: ObjectKind) -> &'static str {
     match area {
-        Area::Packs => "data",
-        Area::Keys | Area::Config => "keys",
-        Area::Snapshots | Area::Trash => "snapshots",
-        Area::Sessions | Area::Damage => "locks",
-        Area::Index | Area::Gc | Area::Quarantine | Area::Parity => "index",
+        ObjectKind::Packs => "data",
+        ObjectKind::Keys | ObjectKind::Config => "keys",
+        ObjectKind::Snapshots | ObjectKind::Trash => "snapshots",
+        ObjectKind::Sessions | ObjectKind::Damage => "locks",
+        ObjectKind::Index | ObjectKind::Gc | ObjectKind::Quarantine | ObjectKind::Parity => "index",
     }
 }
 
 /// Areas whose names are ids of 64 digits, one of each type.
-fn has_long_names(area: Area) -> bool {
-    matches!(area, Area::Packs | Area::Keys | Area::Damage | Area::Parity)
+fn has_long_names(area: ObjectKind) -> bool {
+    matches!(area, ObjectKind::Packs | ObjectKind::Keys | ObjectKind::Damage | ObjectKind::Parity)
 }
 
 /// What an object is called there.
-pub(super) fn encode(area: Area, name: &str) -> String {
+pub(super) fn encode(area: ObjectKind, name: &str) -> String {
     if has_long_names(area) && is_hex(name, 64) {
         return name.to_owned();
     }
     // Beside sidecars, which have the whole name; half an id is enough for what nobody reads.
     let name = match name.get(..32) {
-        Some(half) if area == Area::Quarantine && is_hex(name, 64) => half,
+        Some(half) if area == ObjectKind::Quarantine && is_hex(name, 64) => half,
         _ => name,
     };
     if let Some((id, by)) = name.split_once('.').filter(|(id, by)| is_hex(id, 32) && is_hex(by, 32))
-        && area == Area::Trash
+        && area == ObjectKind::Trash
     {
         return format!("{id}{by}");
     }
@@ -66,7 +66,7 @@ pub(super) fn encode(area: Area, name: &str) -> String {
 }
 
 /// The name in this area that is so called there; `None` for another area's, and for what is no object.
-pub(super) fn decode(area: Area, called: &str) -> Option<String> {
+pub(super) fn decode(area: ObjectKind, called: &str) -> Option<String> {
     let name = match called.strip_prefix(FREE) {
         Some(free) => unescape(free.strip_prefix(area.folder())?.strip_prefix('.')?)?,
         None if is_hex(called, 64) => read(area, called)?,
@@ -76,7 +76,7 @@ pub(super) fn decode(area: Area, called: &str) -> Option<String> {
     (check_name(area, &name).is_ok() && encode(area, &name) == called).then_some(name)
 }
 
-fn read(area: Area, called: &str) -> Option<String> {
+fn read(area: ObjectKind, called: &str) -> Option<String> {
     let (id, end) = called.split_at_checked(32)?;
     let (tag, len) = end.split_at_checked(30)?;
     if let Some((of, suffix, _)) = TAGS.iter().find(|(_, _, known)| spelt(known) == tag) {
@@ -84,7 +84,7 @@ fn read(area: Area, called: &str) -> Option<String> {
         return (*of == area).then(|| format!("{id}{suffix}"));
     }
     match area {
-        Area::Trash => Some(format!("{id}.{end}")),
+        ObjectKind::Trash => Some(format!("{id}.{end}")),
         area if has_long_names(area) => Some(called.to_owned()),
         _ => None,
     }
@@ -129,24 +129,24 @@ mod tests {
     fn what_snap_writes_has_names_that_strict_servers_take_and_all_come_back() {
         let long = ID.repeat(2);
         for (area, name) in [
-            (Area::Packs, long.clone()),
-            (Area::Keys, long.clone()),
-            (Area::Damage, long.clone()),
-            (Area::Parity, long.clone()),
-            (Area::Quarantine, ID.to_owned()),
-            (Area::Trash, format!("{ID}.{ID}")),
-            (Area::Snapshots, ID.to_owned()),
-            (Area::Sessions, ID.to_owned()),
-            (Area::Sessions, format!("{ID}.beat")),
-            (Area::Sessions, format!("{ID}.seen")),
-            (Area::Sessions, format!("{ID}.end")),
-            (Area::Gc, "0000000000000010".to_owned()),
-            (Area::Gc, "0000000000000010.done".to_owned()),
-            (Area::Config, "10".to_owned()),
+            (ObjectKind::Packs, long.clone()),
+            (ObjectKind::Keys, long.clone()),
+            (ObjectKind::Damage, long.clone()),
+            (ObjectKind::Parity, long.clone()),
+            (ObjectKind::Quarantine, ID.to_owned()),
+            (ObjectKind::Trash, format!("{ID}.{ID}")),
+            (ObjectKind::Snapshots, ID.to_owned()),
+            (ObjectKind::Sessions, ID.to_owned()),
+            (ObjectKind::Sessions, format!("{ID}.beat")),
+            (ObjectKind::Sessions, format!("{ID}.seen")),
+            (ObjectKind::Sessions, format!("{ID}.end")),
+            (ObjectKind::Gc, "0000000000000010".to_owned()),
+            (ObjectKind::Gc, "0000000000000010.done".to_owned()),
+            (ObjectKind::Config, "10".to_owned()),
         ] {
             let called = encode(area, &name);
             assert!(is_hex(&called, 64), "{area:?} {name}: {called}");
-            for other in Area::ALL {
+            for other in ObjectKind::ALL {
                 let wanted = (other == area).then_some(&name);
                 // Those of other types are never met there.
                 if kind(other) == kind(area) || other == area {
@@ -158,15 +158,15 @@ mod tests {
 
     #[test]
     fn what_is_set_aside_is_called_by_half_its_id() {
-        let (pack, called) = (ID.repeat(2), encode(Area::Quarantine, ID));
-        assert_eq!(encode(Area::Quarantine, &pack), called);
-        assert_eq!(decode(Area::Quarantine, &called).as_deref(), Some(ID));
-        assert_eq!(decode(Area::Parity, &called), None, "it is no sidecar");
+        let (pack, called) = (ID.repeat(2), encode(ObjectKind::Quarantine, ID));
+        assert_eq!(encode(ObjectKind::Quarantine, &pack), called);
+        assert_eq!(decode(ObjectKind::Quarantine, &called).as_deref(), Some(ID));
+        assert_eq!(decode(ObjectKind::Parity, &called), None, "it is no sidecar");
     }
 
     #[test]
     fn any_other_name_comes_back_too_but_what_is_no_object_does_not() {
-        for area in Area::ALL {
+        for area in ObjectKind::ALL {
             for name in ["there", "a b", "x.y", "AB", "%2e", "ab\nc", "\u{e4}", "__", ID, "f.beat"] {
                 assert_eq!(decode(area, &encode(area, name)).as_deref(), Some(name), "{area:?}");
             }

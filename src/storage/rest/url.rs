@@ -4,25 +4,25 @@ use std::fmt;
 
 /// A repository on such a server.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct RestUrl {
     /// Without user and password, and with a slash at its end.
     url: String,
     login: Option<(String, String)>,
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for RestUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Place({self})")
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RestUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rest:{}", self.url.trim_end_matches('/'))
     }
 }
 
-impl Place {
+impl RestUrl {
     /// Whether a text means a place of this kind, well written or not.
     pub fn is_meant(text: &[u8]) -> bool {
         text.starts_with(b"rest:")
@@ -123,12 +123,12 @@ mod tests {
             ("rest:https://h", "rest:https://h", "https://h/x", None),
             ("rest:https://me:p%40ss@h/r", "rest:https://h/r", "https://h/r/x", Some("Basic bWU6cEBzcw==")),
         ] {
-            let place = Place::parse(text).unwrap();
+            let place = RestUrl::parse(text).unwrap();
             assert_eq!((place.to_string().as_str(), place.url("x").as_str()), (shown, url));
             assert_eq!(place.authorization().as_deref(), login);
             assert!(!format!("{place:?}").contains("ss"));
         }
-        let place = Place::parse("rest:http://h/").unwrap().with_login(Some("u".into()), Some("pw".into()));
+        let place = RestUrl::parse("rest:http://h/").unwrap().with_login(Some("u".into()), Some("pw".into()));
         assert_eq!(place.authorization().as_deref(), Some("Basic dTpwdw=="));
     }
 
@@ -142,7 +142,7 @@ mod tests {
             "rest:http://h/a?b",
             "http://h",
         ] {
-            assert!(Place::parse(text).is_err(), "{text}");
+            assert!(RestUrl::parse(text).is_err(), "{text}");
         }
     }
 

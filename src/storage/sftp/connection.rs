@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::storage::rate_limit::{Limits, PIECE};
+use crate::storage::rate_limit::{PIECE, RateLimits};
 use crate::storage::sftp::protocol;
 use crate::storage::sftp::protocol::{Reply, Request};
 
@@ -44,7 +44,7 @@ pub(super) struct Channel {
     extensions: Vec<String>,
     /// Bytes of one read, and of one write.
     sizes: (u64, u64),
-    limits: Arc<Limits>,
+    limits: Arc<RateLimits>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Channel {
     /// Starts the command and greets the server behind it.
-    pub(super) fn open(mut command: Command, limits: Arc<Limits>) -> Result<Self, Fail> {
+    pub(super) fn open(mut command: Command, limits: Arc<RateLimits>) -> Result<Self, Fail> {
         let lost = |err: io::Error| Fail::Lost(format!("ssh cannot be started: {err}"));
         // What ssh has to say (a host key that changed, a key that is not taken) is for the person at the terminal.
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(lost)?;
@@ -126,7 +126,7 @@ impl Channel {
     }
 
     /// How fast bytes of files may go.
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &RateLimits {
         &self.limits
     }
 

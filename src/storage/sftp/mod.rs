@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::error::{Error, Result};
-use crate::storage::rate_limit::Limits;
+use crate::storage::rate_limit::RateLimits;
 use crate::storage::sftp::connection::{Channel, Fail, unexpected};
 use crate::storage::sftp::protocol::{Reply, Request};
 use crate::storage::sftp::transfer::File;
-use crate::storage::sftp::url::Place;
-use crate::storage::{Area, Created, Room, check_name};
+use crate::storage::sftp::url::SftpUrl;
+use crate::storage::{Capacity, CreateOutcome, ObjectKind, check_name};
 use crate::util::programs;
 
 const TEMP: &str = ".tmp-";
@@ -37,7 +37,7 @@ const NEXT_TO_NOTHING: u64 = 1 << 20;
 
 /// A directory of a server that speaks SFTP.
 pub struct SftpStorage {
-    place: Place,
+    place: SftpUrl,
     /// The program that is run as ssh is.
     ssh: String,
     channel: Mutex<Link>,
@@ -45,7 +45,7 @@ pub struct SftpStorage {
     folders: Mutex<HashSet<String>>,
     /// Whether a rename leaves a name alone that is taken, once somebody has tried.
     exclusive: OnceLock<bool>,
-    limits: Arc<Limits>,
+    limits: Arc<RateLimits>,
 }
 
 #[derive(Default)]
@@ -80,7 +80,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl SftpStorage {
     /// The repository at `place`. `ssh` is a command of the shell that takes ssh's arguments: `ssh`, unless somebody says
     /// otherwise. Touches nothing.
-    pub fn new(place: Place, ssh: impl Into<String>) -> Self {
+    pub fn new(place: SftpUrl, ssh: impl Into<String>) -> Self {
         Self {
             place,
             ssh: ssh.into(),
@@ -93,7 +93,7 @@ impl SftpStorage {
 
     /// The same, no faster than that.
     #[must_use]
-    pub fn limited(self, limits: Arc<Limits>) -> Self {
+    pub fn limited(self, limits: Arc<RateLimits>) -> Self {
         Self { limits, ..self }
     }
 
@@ -193,22 +193,22 @@ impl SftpStorage {
         self.room_by(channel).is_some_and(|room| room.free < NEXT_TO_NOTHING)
     }
 
-    fn room_by(&self, channel: &Channel) -> Option<Room> {
+    fn room_by(&self, channel: &Channel) -> Option<Capacity> {
         if !channel.knows("statvfs@openssh.com") {
             return None;
         }
         let reply = channel.ask(&Request::Room { path: self.place.directory() }).ok()?;
         let Reply::Extended(bytes) = reply else { return None };
         let (free, total) = protocol::room(&bytes).ok()?;
-        Some(Room { free, total })
+        Some(Capacity { free, total })
     }
 
-    fn path(&self, area: Area, name: &str) -> Result<String> {
+    fn path(&self, area: ObjectKind, name: &str) -> Result<String> {
         check_name(area, name)?;
         Ok(format!("{}/{}", self.place.directory(), area.path(name)))
     }
 
-    fn folder(&self, area: Area) -> String {
+    fn folder(&self, area: ObjectKind) -> String {
         format!("{}/{}", self.place.directory(), area.folder())
     }
 
@@ -274,8 +274,8 @@ impl SftpStorage {
         if let Some(known) = self.exclusive.get() {
             return Ok(*known);
         }
-        let folder = self.folder(Area::Sessions);
-        let found = self.with("try a rename in", Area::Sessions.folder(), |channel, _| {
+        let folder = self.folder(ObjectKind::Sessions);
+        let found = self.with("try a rename in", ObjectKind::Sessions.folder(), |channel, _| {
             let path = format!("{folder}/probe");
             let (_one, first) = self.temp(channel, &path, &[b"1"])?;
             let (_two, second) = self.temp(channel, &path, &[b"2"])?;
@@ -304,7 +304,7 @@ impl SftpStorage {
     /// Opens an object and runs `work` on it.
     fn reading<T>(
         &self,
-        area: Area,
+        area: ObjectKind,
         name: &str,
         mut work: impl FnMut(&File<'_>) -> Result<T, Trouble>,
     ) -> Result<T> {
@@ -320,14 +320,14 @@ impl SftpStorage {
         })
     }
 
-    /// Renames where the new name must be free; [`Created::Exists`] where it is not.
-    fn rename(&self, channel: &Channel, from: &str, to: &str) -> Result<Created, Trouble> {
+    /// Renames where the new name must be free; [`CreateOutcome::Exists`] where it is not.
+    fn rename(&self, channel: &Channel, from: &str, to: &str) -> Result<CreateOutcome, Trouble> {
         match channel.order(&Request::Rename { from, to }) {
-            Ok(()) => Ok(Created::New),
+            Ok(()) => Ok(CreateOutcome::New),
             Err(fail @ Fail::Lost(_)) => Err(fail.into()),
             // There is no word for a name that is taken.
             Err(fail) => match self.is_there(channel, to)? {
-                true => Ok(Created::Exists),
+                true => Ok(CreateOutcome::Exists),
                 false => Err(fail.into()),
             },
         }

@@ -2,7 +2,7 @@
 //! that a repository rests on (OpenSSH's PROTOCOL, section 4). Numbers are big-endian; a string is its length and its
 //! bytes.
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Most bytes of a reply that is believed: more than any server sends at once.
 pub(super) const MAX_REPLY: u32 = 1 << 20;
@@ -214,7 +214,7 @@ impl Attributes {
 ///
 /// # Errors
 /// When it is none that is known here.
-pub fn reply(packet: &[u8]) -> Result<(u32, Reply), Malformed> {
+pub fn reply(packet: &[u8]) -> Result<(u32, Reply), DecodeError> {
     let mut rest = Rest(packet);
     let (kind, id) = (rest.byte()?, rest.number()?);
     let reply = match kind {
@@ -238,7 +238,7 @@ pub fn reply(packet: &[u8]) -> Result<(u32, Reply), Malformed> {
         }
         105 => Reply::Attributes(rest.attributes()?),
         201 => Reply::Extended(rest.0.to_vec()),
-        _ => return Err(Malformed::with(format!("an answer of type {kind}"))),
+        _ => return Err(DecodeError::with(format!("an answer of type {kind}"))),
     };
     Ok((id, reply))
 }
@@ -247,14 +247,14 @@ pub fn reply(packet: &[u8]) -> Result<(u32, Reply), Malformed> {
 ///
 /// # Errors
 /// When it is none, or of a version that is not spoken.
-pub fn extensions(packet: &[u8]) -> Result<Vec<String>, Malformed> {
+pub fn extensions(packet: &[u8]) -> Result<Vec<String>, DecodeError> {
     let mut rest = Rest(packet);
     if rest.byte()? != 2 {
-        return Err(Malformed::because("it does not greet as an SFTP server does"));
+        return Err(DecodeError::because("it does not greet as an SFTP server does"));
     }
     let version = rest.number()?;
     if version != VERSION {
-        return Err(Malformed::with(format!("it speaks version {version} of SFTP, not {VERSION}")));
+        return Err(DecodeError::with(format!("it speaks version {version} of SFTP, not {VERSION}")));
     }
     let mut names = Vec::new();
     while !rest.0.is_empty() {
@@ -265,14 +265,14 @@ pub fn extensions(packet: &[u8]) -> Result<Vec<String>, Malformed> {
 }
 
 /// Most bytes of one read and one write, from an answer to [`Request::Limits`]; 0 is no limit.
-pub(super) fn limits(bytes: &[u8]) -> Result<(u64, u64), Malformed> {
+pub(super) fn limits(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     let mut rest = Rest(bytes);
     rest.long()?;
     Ok((rest.long()?, rest.long()?))
 }
 
 /// Bytes that may still be written and bytes of all, from an answer to [`Request::Room`].
-pub(super) fn room(bytes: &[u8]) -> Result<(u64, u64), Malformed> {
+pub(super) fn room(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     let mut rest = Rest(bytes);
     rest.long()?;
     let (unit, blocks, _, available) = (rest.long()?, rest.long()?, rest.long()?, rest.long()?);
@@ -283,36 +283,36 @@ pub(super) fn room(bytes: &[u8]) -> Result<(u64, u64), Malformed> {
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let split = self.0.split_at_checked(len);
-        let (taken, rest) = split.ok_or(Malformed::because("an answer ends too early"))?;
+        let (taken, rest) = split.ok_or(DecodeError::because("an answer ends too early"))?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let taken = self.take(N)?;
-        taken.try_into().map_err(|_| Malformed::because("an answer ends too early"))
+        taken.try_into().map_err(|_| DecodeError::because("an answer ends too early"))
     }
 
-    fn byte(&mut self) -> Result<u8, Malformed> {
+    fn byte(&mut self) -> Result<u8, DecodeError> {
         self.array().map(|[byte]| byte)
     }
 
-    fn number(&mut self) -> Result<u32, Malformed> {
+    fn number(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
     }
 
-    fn long(&mut self) -> Result<u64, Malformed> {
+    fn long(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_be_bytes)
     }
 
-    fn string(&mut self) -> Result<&'a [u8], Malformed> {
+    fn string(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = self.number()?;
         self.take(len as usize)
     }
 
-    fn attributes(&mut self) -> Result<Attributes, Malformed> {
+    fn attributes(&mut self) -> Result<Attributes, DecodeError> {
         let flags = self.number()?;
         let mut found = Attributes::default();
         if flags & 0x01 != 0 {

@@ -3,23 +3,23 @@
 use std::io;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::storage::sftp::connection::Fail;
 use crate::storage::sftp::protocol::{Attributes, Request};
 use crate::storage::sftp::transfer::File;
 use crate::storage::sftp::{ABANDONED, Reply, SftpStorage, TEMP, Trouble, protocol, transfer};
-use crate::storage::{Area, Created, Listed, Room, Storage, check_name};
+use crate::storage::{Capacity, CreateOutcome, Listed, ObjectKind, Storage, check_name};
 
 fn damaged(what: String, why: &'static str) -> Trouble {
-    Trouble::Final(Error::Damaged { what, source: Malformed::because(why) })
+    Trouble::Final(Error::Damaged { what, source: DecodeError::because(why) })
 }
 
 impl SftpStorage {
     /// What time it is by the clock that dates the files there: this machine's may be days ahead of it.
     fn now(&self) -> Result<Option<u64>> {
-        let path = format!("{}/now", self.folder(Area::Sessions));
-        self.with("tidy", Area::Sessions.folder(), |channel, _| {
+        let path = format!("{}/now", self.folder(ObjectKind::Sessions));
+        self.with("tidy", ObjectKind::Sessions.folder(), |channel, _| {
             let (_file, temp) = self.temp(channel, &path, &[])?;
             let found = channel.ask(&Request::Stat { path: &temp });
             drop(channel.send(&Request::Remove { path: &temp }));
@@ -36,7 +36,7 @@ impl Storage for SftpStorage {
         self.place.to_string()
     }
 
-    fn list(&self, area: Area) -> Result<Vec<Listed>> {
+    fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let folder = self.folder(area);
         let entries = self.with("list", area.folder(), |channel, _| {
             let entries = transfer::list(channel, std::slice::from_ref(&folder))?;
@@ -77,7 +77,7 @@ impl Storage for SftpStorage {
         Ok(listed)
     }
 
-    fn read(&self, area: Area, name: &str, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.reading(area, name, |file| {
             let len = file.len()?;
             if len > limit {
@@ -96,7 +96,7 @@ impl Storage for SftpStorage {
         })
     }
 
-    fn read_range(&self, area: Area, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         // A server may take an offset that no file can have for a failure of its own.
         let possible = offset.checked_add(out.len() as u64).is_some_and(|end| end <= i64::MAX as u64);
         self.reading(area, name, |file| {
@@ -107,10 +107,10 @@ impl Storage for SftpStorage {
         })
     }
 
-    fn create(&self, area: Area, name: &str, parts: &[&[u8]]) -> Result<Created> {
+    fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         let (path, what) = (self.path(area, name)?, area.path(name));
         // Before there is a repository that would rest on it.
-        if area == Area::Config && !self.is_exclusive()? {
+        if area == ObjectKind::Config && !self.is_exclusive()? {
             let why =
                 format!("the server at {} overwrites a file when another one gets its name", self.place);
             return Err(Error::Refused(why));
@@ -121,18 +121,18 @@ impl Storage for SftpStorage {
             let renamed =
                 file.sync().map_err(Trouble::from).and_then(|()| self.rename(channel, &temp, &path));
             match renamed {
-                Ok(Created::New) => file.sync()?,
+                Ok(CreateOutcome::New) => file.sync()?,
                 _ => drop(channel.send(&Request::Remove { path: &temp })),
             }
             doubt = again;
             renamed
         })?;
         // The line was lost in between: what is there may be what came before it was.
-        if created == Created::Exists && doubt {
+        if created == CreateOutcome::Exists && doubt {
             let len = parts.iter().map(|part| part.len() as u64).sum();
             let there = self.read(area, name, len);
             if there.is_ok_and(|there| there == parts.concat()) {
-                return Ok(Created::New);
+                return Ok(CreateOutcome::New);
             }
         }
         Ok(created)
@@ -142,7 +142,7 @@ impl Storage for SftpStorage {
         true
     }
 
-    fn replace(&self, area: Area, name: &str, bytes: &[u8]) -> Result<()> {
+    fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(area, name)?;
         self.with("write", &area.path(name), |channel, _| {
             let (_file, temp) = self.temp(channel, &path, &[bytes])?;
@@ -151,7 +151,7 @@ impl Storage for SftpStorage {
         })
     }
 
-    fn is_held(&self, area: Area, name: &str) -> Result<Option<bool>> {
+    fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         let path = self.path(area, name)?;
         let there = self.with("look at", &area.path(name), |channel, _| self.is_there(channel, &path))?;
         Ok(if there { None } else { Some(false) })
@@ -161,12 +161,12 @@ impl Storage for SftpStorage {
         Ok((!self.is_exclusive()?).then(|| "an SFTP server whose renames overwrite".to_owned()))
     }
 
-    fn move_to(&self, from: (Area, &str), to: (Area, &str)) -> Result<Created> {
+    fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
         self.with("move", &from.0.path(from.1), |channel, again| {
             if !self.is_there(channel, &old)? {
                 return match again && self.is_there(channel, &new)? {
-                    true => Ok(Created::New),
+                    true => Ok(CreateOutcome::New),
                     false => Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) })),
                 };
             }
@@ -183,7 +183,7 @@ impl Storage for SftpStorage {
         })
     }
 
-    fn remove(&self, area: Area, name: &str) -> Result<()> {
+    fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         let path = self.path(area, name)?;
         self.with("remove", &area.path(name), |channel, _| {
             match channel.order(&Request::Remove { path: &path }) {
@@ -193,7 +193,7 @@ impl Storage for SftpStorage {
         })
     }
 
-    fn room(&self) -> Option<Room> {
+    fn room(&self) -> Option<Capacity> {
         self.room_by(&*self.channel().ok()?)
     }
 
@@ -201,7 +201,7 @@ impl Storage for SftpStorage {
         // A server that dates nothing has nothing that is old.
         let Some(now) = self.now()? else { return Ok(()) };
         let oldest = now.saturating_sub(ABANDONED.as_secs());
-        for area in Area::ALL {
+        for area in ObjectKind::ALL {
             let folder = self.folder(area);
             self.with("tidy", area.folder(), |channel, _| {
                 let mut folders = vec![folder.clone()];
@@ -227,7 +227,7 @@ impl Storage for SftpStorage {
     }
 
     /// A new file is synced: a journal that has it has all that came before.
-    fn sync(&self, area: Area) -> Result<()> {
+    fn sync(&self, area: ObjectKind) -> Result<()> {
         let path = format!("{}/sync", self.folder(area));
         self.with("sync", area.folder(), |channel, _| {
             let (file, temp) = self.temp(channel, &path, &[])?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A place that ssh can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SftpUrl {
     user: Option<String>,
     host: String,
     port: Option<u16>,
@@ -12,7 +12,7 @@ pub struct Place {
     path: String,
 }
 
-impl Place {
+impl SftpUrl {
     /// Whether a text means a place of this kind, well written or not.
     pub fn is_meant(text: &[u8]) -> bool {
         text.starts_with(b"sftp:")
@@ -86,7 +86,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SftpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sftp://")?;
         if let Some(user) = &self.user {
@@ -115,7 +115,7 @@ mod tests {
             ("sftp://me@host:2222/~/repo", "repo", "-p 2222 -l me -s -- host sftp"),
             ("sftp://[::1]:22/x", "/x", "-p 22 -s -- ::1 sftp"),
         ] {
-            let place = Place::parse(text).unwrap();
+            let place = SftpUrl::parse(text).unwrap();
             assert_eq!((place.to_string().as_str(), place.directory()), (text, directory));
             assert!(place.arguments().join(" ").ends_with(arguments), "{:?}", place.arguments());
         }
@@ -124,7 +124,7 @@ mod tests {
             ("sftp:me@h:/srv/repo", "sftp://me@h/srv/repo"),
             ("sftp:h:repo", "sftp://h/~/repo"),
         ] {
-            assert_eq!(Place::parse(text).unwrap().to_string(), url);
+            assert_eq!(SftpUrl::parse(text).unwrap().to_string(), url);
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
             "sftp:h",
             "sftp:h:",
         ] {
-            assert!(Place::parse(text).is_err(), "{text}");
+            assert!(SftpUrl::parse(text).is_err(), "{text}");
         }
     }
 }

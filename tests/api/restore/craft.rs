@@ -11,24 +11,27 @@ use snap_backup::model::id::ChunkId;
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::model::records::SessionKind;
 use snap_backup::repo::index::Index;
-use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::repo::snapshots;
-use snap_backup::repo::write::chunk_writer::{Effort, Sink};
+use snap_backup::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use snap_backup::storage::local::LocalStorage;
 
 use crate::support::Sandbox;
 
 pub struct Craft<'a, 's> {
     repo: &'a Repository,
-    sink: Sink<'s>,
+    sink: ChunkWriter<'s>,
 }
 
 /// The sandbox's repository, which must be an open one.
 pub fn open(sandbox: &Sandbox) -> Repository {
     let storage = Arc::new(LocalStorage::new(sandbox.path("repo")));
-    Repository::open(storage, &Access { password: None, cache: Some(sandbox.cache()), ..Access::default() })
-        .unwrap()
+    Repository::open(
+        storage,
+        &OpenOptions { password: None, cache: Some(sandbox.cache()), ..OpenOptions::default() },
+    )
+    .unwrap()
 }
 
 /// Commits a snapshot of the root that `build` returns.
@@ -37,8 +40,15 @@ pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft
     let index = Arc::new(Index::load(repo, sight).unwrap());
     let stored = AtomicU64::new(0);
     let root = std::thread::scope(|scope| {
-        let sink =
-            Sink::start(scope, repo, session.id, index, Effort { level: 1, harder: 0 }, &stored).unwrap();
+        let sink = ChunkWriter::start(
+            scope,
+            repo,
+            session.id,
+            index,
+            CompressionPolicy { level: 1, harder: 0 },
+            &stored,
+        )
+        .unwrap();
         let mut craft = Craft { repo, sink };
         let root = build(&mut craft);
         craft.sink.finish().unwrap();

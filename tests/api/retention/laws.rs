@@ -15,7 +15,7 @@ use snap_backup::ops::forget::groups;
 use snap_backup::ops::forget::groups::GroupBy;
 use snap_backup::ops::forget::policy::{Count, Now, Period, Rule};
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::snapshot;
 
@@ -91,7 +91,7 @@ fn now() -> Now {
 }
 
 fn kept(all: &[Snapshot], by: GroupBy, rules: &[Rule]) -> BTreeSet<SnapshotId> {
-    let groups = groups::decide(all, &Selection::default(), by, rules, &now());
+    let groups = groups::decide(all, &SnapshotFilter::default(), by, rules, &now());
     let all = groups.iter().flat_map(|group| &group.decisions).filter(|one| one.stays());
     all.map(|one| one.snapshot.id).collect()
 }

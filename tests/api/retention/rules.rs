@@ -10,7 +10,7 @@ use snap_backup::ops::forget::groups::{Group, GroupBy};
 use snap_backup::ops::forget::policy::Count::{All, UpTo};
 use snap_backup::ops::forget::policy::{Now, Period, Reason, Rule};
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::{snapshot, time};
 
@@ -37,7 +37,7 @@ fn line(times: &[(&str, SnapshotKind)]) -> Vec<Snapshot> {
 
 fn decide(all: &[Snapshot], rules: &[Rule], now: &str, zone: TimeZone) -> Vec<Group> {
     let now = Now::new(time(now), zone);
-    groups::decide(all, &Selection::default(), GroupBy::default(), rules, &now)
+    groups::decide(all, &SnapshotFilter::default(), GroupBy::default(), rules, &now)
 }
 
 /// Numbers of those that stay.
@@ -209,7 +209,8 @@ fn rules_count_within_groups_and_the_newest_of_each_set_stays_in_any() {
     let last = [Rule::Last(UpTo(1))];
     let by = |host, paths, tags| {
         let now = Now::new(time(NOW), TimeZone::UTC);
-        let groups = groups::decide(&all, &Selection::default(), GroupBy { host, paths, tags }, &last, &now);
+        let groups =
+            groups::decide(&all, &SnapshotFilter::default(), GroupBy { host, paths, tags }, &last, &now);
         (groups.len(), stay(&groups))
     };
     assert_eq!(by(true, true, false), (3, vec![3, 4, 7]));
@@ -222,7 +223,7 @@ fn rules_count_within_groups_and_the_newest_of_each_set_stays_in_any() {
 fn what_is_not_selected_is_not_touched_and_still_replaces() {
     let mut all = line(&LINE);
     all[4].manifest.tags = vec!["a".into()];
-    let selection = Selection { tags: vec![vec!["a".into()]], ..Selection::default() };
+    let selection = SnapshotFilter { tags: vec![vec!["a".into()]], ..SnapshotFilter::default() };
     let now = Now::new(time(NOW), TimeZone::UTC);
     let groups = groups::decide(&all, &selection, GroupBy::default(), &[Rule::Within(age("1d"))], &now);
     assert_eq!(groups[0].decisions.len(), 1);
@@ -235,13 +236,13 @@ fn filters_choose_as_restics_do() {
     let mut one = snapshot(0, time(NOW), Full).manifest;
     one.tags = vec!["a".into(), "b".into()];
     one.sources = vec![ByteBuf::from(b"/x".to_vec()), ByteBuf::from(b"/y".to_vec())];
-    let tags = |lists: &[&[&str]]| Selection {
+    let tags = |lists: &[&[&str]]| SnapshotFilter {
         tags: lists.iter().map(|list| list.iter().map(|tag| (*tag).to_owned()).collect()).collect(),
-        ..Selection::default()
+        ..SnapshotFilter::default()
     };
-    let paths = |paths: &[&str]| Selection {
+    let paths = |paths: &[&str]| SnapshotFilter {
         paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
-        ..Selection::default()
+        ..SnapshotFilter::default()
     };
     for (selection, admitted) in [
         (tags(&[&["a"]]), true),
@@ -252,8 +253,8 @@ fn filters_choose_as_restics_do() {
         (paths(&["/x"]), true),
         (paths(&["/x", "/y"]), true),
         (paths(&["/x", "/z"]), false),
-        (Selection { hosts: vec!["other".into()], ..Selection::default() }, false),
-        (Selection { hosts: vec!["other".into(), "host".into()], ..Selection::default() }, true),
+        (SnapshotFilter { hosts: vec!["other".into()], ..SnapshotFilter::default() }, false),
+        (SnapshotFilter { hosts: vec!["other".into(), "host".into()], ..SnapshotFilter::default() }, true),
     ] {
         assert_eq!(selection.admits(&one), admitted, "{selection:?}");
     }

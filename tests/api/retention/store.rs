@@ -15,7 +15,7 @@ use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::policy::{Count, Rule};
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, forget, gc};
-use snap_backup::storage::Area;
+use snap_backup::storage::ObjectKind;
 use snap_backup::storage::memory::MemoryStorage;
 
 use crate::support::hooked::{Act, Hooked};
@@ -78,7 +78,7 @@ fn what_somebody_else_forgets_meanwhile_is_no_failure() {
         back_up(&library, SnapshotKind::Incremental);
     }
     let other = Arc::downgrade(&library);
-    storage.before(Act::Create, Area::Trash, move |_, _| {
+    storage.before(Act::Create, ObjectKind::Trash, move |_, _| {
         // Several go at once: one of them may be in the trash already.
         let going = keep_last(&other.upgrade().unwrap(), 1, false).len();
         assert!((1..=2).contains(&going), "{going}");

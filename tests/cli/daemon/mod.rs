@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::support::{Outcome, Sandbox, finish};
 use serde_json::Value;
-use snap_backup::run_log::{Journal, Record};
+use snap_backup::run_log::{Record, RunLog};
 
 /// Nothing waits so long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,7 +51,7 @@ const REPO: &str = "[repositories.main]\nlocation = \"store\"\npassword-file = \
 
 /// Records of runs that have ended, the oldest first.
 fn ended(sandbox: &Sandbox) -> Vec<Record> {
-    let runs = Journal::new(sandbox.state()).read().unwrap().runs;
+    let runs = RunLog::new(sandbox.state()).read().unwrap().runs;
     runs.into_iter().filter(|run| run.end.is_some()).collect()
 }
 

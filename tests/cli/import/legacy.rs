@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use snap_backup::ops::import;
 use snap_backup::ops::import::LegacyOptions;
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 
 use super::{has, run};
 use crate::support::hooked::{Act, Hooked};
@@ -343,9 +343,9 @@ fn what_is_built_on_and_collected_meanwhile_is_not_built_on() {
     let library = Library::on(Arc::clone(&hooked) as Arc<dyn Storage>, None);
     let repo = library.open();
     for nth in 0..2 {
-        hooked.before(Act::Create, Area::Sessions, move |store, _| {
+        hooked.before(Act::Create, ObjectKind::Sessions, move |store, _| {
             if nth == 1 {
-                for area in [Area::Snapshots, Area::Packs] {
+                for area in [ObjectKind::Snapshots, ObjectKind::Packs] {
                     for found in store.list(area).unwrap() {
                         store.remove(area, &found.name).unwrap();
                     }

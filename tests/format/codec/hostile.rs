@@ -4,10 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use snap_backup::codec::chunk::block::BlockOpener;
-use snap_backup::codec::chunk::compress::{Codec, NO_COMPRESSION, Packer, Unpacker};
+use snap_backup::codec::chunk::compress::{Codec, Compressor, Decompressor, NO_COMPRESSION};
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::crypto::{key_slot, sealed_object};
-use snap_backup::codec::pack::{Ends, Table};
+use snap_backup::codec::pack::{PackHeader, Table};
 use snap_backup::codec::wire;
 use snap_backup::model::config::Config;
 use snap_backup::model::manifest::Manifest;
@@ -59,7 +59,7 @@ proptest! {
         end.resize(64, 0);
         let len = 2 * (64 + u64::from(stored)) + u64::from(area);
         let fits = off == 0 && plain <= 32 << 20 && stored <= (32 << 20) + 40 && area <= 1 << 30;
-        prop_assert_eq!(Ends::parse(end.first_chunk().unwrap(), len + off).is_ok(), fits);
+        prop_assert_eq!(PackHeader::parse(end.first_chunk().unwrap(), len + off).is_ok(), fits);
     }
 
     #[test]
@@ -69,8 +69,8 @@ proptest! {
         bit in any::<usize>(),
     ) {
         let mut space = Vec::new();
-        let (codec, packed) = Packer::new(level).unwrap().pack(&plain, &mut space).unwrap();
-        let mut unpacker = Unpacker::new().unwrap();
+        let (codec, packed) = Compressor::new(level).unwrap().pack(&plain, &mut space).unwrap();
+        let mut unpacker = Decompressor::new().unwrap();
         let mut out = vec![9];
         unpacker.unpack(codec, packed, plain.len(), &mut out).unwrap();
         prop_assert!(out == plain);
@@ -87,9 +87,9 @@ proptest! {
 fn a_frame_that_unpacks_to_more_than_it_should_is_cut_off_there() {
     let mut space = Vec::new();
     let zeros = vec![0; 64 << 20];
-    let (codec, packed) = Packer::new(1).unwrap().pack(&zeros, &mut space).unwrap();
+    let (codec, packed) = Compressor::new(1).unwrap().pack(&zeros, &mut space).unwrap();
     assert_eq!(codec, Codec::Zstd);
     let mut out = Vec::new();
-    assert!(Unpacker::new().unwrap().unpack(codec, packed, 1000, &mut out).is_err());
+    assert!(Decompressor::new().unwrap().unpack(codec, packed, 1000, &mut out).is_err());
     assert!(out.capacity() < 64 << 10, "{} bytes were taken for 1000", out.capacity());
 }

@@ -10,8 +10,8 @@ mod trees;
 mod values;
 mod wires;
 
-use snap_backup::codec::crypto::cipher::Ring;
-use snap_backup::codec::crypto::hash::{Key, Namer, SubKeys};
+use snap_backup::codec::crypto::cipher::CipherSuite;
+use snap_backup::codec::crypto::hash::{ChunkHasher, Key, SubKeys};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 
@@ -19,12 +19,12 @@ fn keys() -> SubKeys {
     SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]))
 }
 
-fn ring(kind: CipherKind) -> Ring {
-    Ring::new(kind, RepoId::new([2; 16]), &keys())
+fn ring(kind: CipherKind) -> CipherSuite {
+    CipherSuite::new(kind, RepoId::new([2; 16]), &keys())
 }
 
-fn namer() -> Namer {
-    Namer::new(&keys().id)
+fn namer() -> ChunkHasher {
+    ChunkHasher::new(&keys().id)
 }
 
 /// A copy with one bit flipped; any number will do.

@@ -5,13 +5,13 @@ use proptest::prelude::{ProptestConfig, Strategy, any};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use snap_backup::codec::chunk::block::SealedBlock;
 use snap_backup::codec::chunk::compress::Codec;
-use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::pack::base::{BaseNamer, BaseRef};
-use snap_backup::codec::pack::{ENDS, Ends, Table};
+use snap_backup::codec::pack::{ENDS, PackHeader, Table};
 use snap_backup::codec::{pack, wire};
 use snap_backup::model::config::CipherKind;
-use snap_backup::model::decode_error::Malformed;
+use snap_backup::model::decode_error::DecodeError;
 use snap_backup::model::id::ChunkId;
 
 use super::{flipped, ring, values};
@@ -37,8 +37,8 @@ fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
 }
 
 /// Opens the table at an end of a pack of `len` bytes.
-fn opened(ring: &Ring, end: &[u8], table: &[u8], len: usize) -> Result<Table, Malformed> {
-    Ends::parse(end.first_chunk().unwrap(), len as u64)?.open_table(ring, table.to_vec())
+fn opened(ring: &CipherSuite, end: &[u8], table: &[u8], len: usize) -> Result<Table, DecodeError> {
+    PackHeader::parse(end.first_chunk().unwrap(), len as u64)?.open_table(ring, table.to_vec())
 }
 
 proptest! {
@@ -73,7 +73,7 @@ proptest! {
 type Row = (u32, u32, u8, Vec<(ChunkId, u32)>);
 
 /// A preamble and a table of these bytes, sealed by whoever can: without encryption that is anybody.
-fn sealed_bytes(ring: &Ring, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec<u8>) {
+fn sealed_bytes(ring: &CipherSuite, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec<u8>) {
     let mut head = b"SNAPPK\x01\0\x01\0\0\0".to_vec();
     head.extend(u32::try_from(plain.len()).unwrap().to_le_bytes());
     head.extend(u32::try_from(plain.len() + 40).unwrap().to_le_bytes());

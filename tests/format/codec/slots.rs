@@ -8,7 +8,7 @@ use snap_backup::codec::crypto::kdf::KdfParams;
 use snap_backup::codec::crypto::key_slot::SlotLabel;
 use snap_backup::codec::crypto::{kdf, key_slot};
 use snap_backup::model::config::CipherKind;
-use snap_backup::model::decode_error::Malformed;
+use snap_backup::model::decode_error::DecodeError;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::RepoId;
 
@@ -72,7 +72,7 @@ fn hostile_costs_are_refused_before_anything_is_spent() {
     ];
     for costs in hostile {
         let refusal = key_slot::open(&with_costs(costs), b"password").unwrap_err();
-        assert_eq!(refusal, Malformed::because("key derivation costs out of bounds"), "{costs:?}");
+        assert_eq!(refusal, DecodeError::because("key derivation costs out of bounds"), "{costs:?}");
         let [memory, passes, lanes] = costs;
         assert!(
             kdf::derive(b"password", &[0; 32], KdfParams { memory, passes, lanes }).is_err(),

@@ -5,7 +5,7 @@ use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::{ChunkType, sha256};
 use snap_backup::codec::pack;
 use snap_backup::codec::pack::base::BaseNamer;
-use snap_backup::codec::pack::{ENDS, Ends, Table};
+use snap_backup::codec::pack::{ENDS, PackHeader, Table};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{ChunkId, SnapshotId, hex};
 
@@ -52,7 +52,7 @@ fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
 }
 
 fn table(cipher: CipherKind, pack: &[u8]) -> Table {
-    let ends = Ends::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
+    let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
     ends.open_table(&ring(cipher), pack[ENDS..ENDS + ends.table_len as usize].to_vec()).unwrap()
 }
 
@@ -73,7 +73,7 @@ fn a_row_names_the_bases_in_the_order_of_the_prefix() {
 fn the_bytes_of_the_row_are_where_they_ever_were() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
-        let ends = Ends::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
+        let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
         let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
         let mut sealed = pack[ENDS..ENDS + ends.table_len as usize].to_vec();
         let plain = ring(cipher).meta.open(&aad, &mut sealed).unwrap();

@@ -18,8 +18,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use snap_backup::codec::crypto::cipher::Ring;
-use snap_backup::codec::crypto::hash::{Key, Namer, SubKeys};
+use snap_backup::codec::crypto::cipher::CipherSuite;
+use snap_backup::codec::crypto::hash::{ChunkHasher, Key, SubKeys};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 
@@ -32,12 +32,12 @@ fn keys() -> SubKeys {
     SubKeys::derive(&Key::new(MASTER), &REPO)
 }
 
-fn ring(kind: CipherKind) -> Ring {
-    Ring::new(kind, REPO, &keys())
+fn ring(kind: CipherKind) -> CipherSuite {
+    CipherSuite::new(kind, REPO, &keys())
 }
 
-fn namer() -> Namer {
-    Namer::new(&keys().id)
+fn namer() -> ChunkHasher {
+    ChunkHasher::new(&keys().id)
 }
 
 /// A file under `fixtures/format-1/records/`.

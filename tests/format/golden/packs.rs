@@ -4,7 +4,7 @@ use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer, SealedBlock};
 use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::{ChunkType, sha256};
 use snap_backup::codec::pack;
-use snap_backup::codec::pack::{BlockRow, ENDS, Ends, Table};
+use snap_backup::codec::pack::{BlockRow, ENDS, PackHeader, Table};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{ChunkId, SnapshotId, hex};
 
@@ -81,8 +81,8 @@ pub(crate) fn table() -> Table {
     Table { kind: ChunkType::Data, session: SESSION, blocks }
 }
 
-fn ends(bytes: &[u8]) -> Ends {
-    Ends::parse(bytes.first_chunk().unwrap(), LENGTH as u64).unwrap()
+fn ends(bytes: &[u8]) -> PackHeader {
+    PackHeader::parse(bytes.first_chunk().unwrap(), LENGTH as u64).unwrap()
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_flipped_bit_in_an_end_or_a_table_is_noticed() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let opens = |head: &[u8], table: &[u8]| {
-            let ends = Ends::parse(head.first_chunk().unwrap(), LENGTH as u64);
+            let ends = PackHeader::parse(head.first_chunk().unwrap(), LENGTH as u64);
             ends.and_then(|ends| ends.open_table(&ring(cipher), table.to_vec())).is_ok()
         };
         let (head, rest) = pack.split_at(ENDS);

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
-use snap_backup::codec::crypto::cipher::Ring;
+use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::codec::crypto::sealed_object::Magic;
 use snap_backup::codec::wire;
@@ -14,10 +14,10 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId, hex};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::model::records::{
-    Beat, DamageRecord, Damaged, Fence, GcRecord, Seen, SessionKind, SessionRecord,
+    DamageRecord, Damaged, Fence, GcRecord, Heartbeat, Seen, SessionKind, SessionRecord,
 };
 use snap_backup::repo::objects;
-use snap_backup::storage::Area;
+use snap_backup::storage::ObjectKind;
 
 use super::{CIPHERS, flips, golden, keys, ring};
 
@@ -61,9 +61,10 @@ where
     }
 }
 
-fn refuses<T: DeserializeOwned>(ring: &Ring, magic: Magic, name: &str, good: &[u8]) {
-    let opens =
-        |ring: &Ring, magic, name: &str, bytes| sealed_object::open::<T>(ring, magic, name, bytes).is_ok();
+fn refuses<T: DeserializeOwned>(ring: &CipherSuite, magic: Magic, name: &str, good: &[u8]) {
+    let opens = |ring: &CipherSuite, magic, name: &str, bytes| {
+        sealed_object::open::<T>(ring, magic, name, bytes).is_ok()
+    };
     for (bit, bad) in flips(good) {
         assert!(!opens(ring, magic, name, bad), "{name} with bit {bit} flipped");
     }
@@ -74,7 +75,7 @@ fn refuses<T: DeserializeOwned>(ring: &Ring, magic: Magic, name: &str, good: &[u
     }
     assert!(!opens(ring, magic, &format!("{name}.beat"), good.to_vec()), "{name} under a longer name");
     assert!(!opens(ring, magic, &name[1..], good.to_vec()), "{name} under a shorter name");
-    let elsewhere = Ring::new(ring.kind, RepoId::new([3; 16]), &keys());
+    let elsewhere = CipherSuite::new(ring.kind, RepoId::new([3; 16]), &keys());
     assert!(!opens(&elsewhere, magic, name, good.to_vec()), "{name} in another repository");
     assert!(!opens(ring, magic, name, good[..good.len() - 1].to_vec()), "{name} without its last byte");
     assert!(!opens(ring, magic, name, [good, &[0]].concat()), "{name} with a byte behind it");
@@ -107,7 +108,7 @@ fn sessions() {
 
 #[test]
 fn a_heartbeat_and_a_look_at_it() {
-    let beat = Beat { count: 300, gc_seen: 7 };
+    let beat = Heartbeat { count: 300, gc_seen: 7 };
     holds("beat", sealed_object::BEAT, &format!("{OURS}.beat"), &beat, "ac0207");
     let seen = Seen { count: 300, at: Time { sec: -1, nanos: 999_999_999 } };
     holds("seen", sealed_object::SEEN, &format!("{OURS}.seen"), &seen, "ac0201ff93ebdc03");
@@ -296,7 +297,7 @@ fn a_forgotten_manifest_keeps_its_bytes_and_the_name_it_was_sealed_under() {
             objects::open::<Manifest>(
                 &ring(kind),
                 sealed_object::MANIFEST,
-                Area::Trash,
+                ObjectKind::Trash,
                 &trash,
                 bound,
                 bytes.clone(),

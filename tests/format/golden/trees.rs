@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde_bytes::ByteBuf;
 use snap_backup::Result;
 use snap_backup::codec::crypto::hash::ChunkType;
-use snap_backup::codec::tree::dir::{DirBuilder, DirKid, DirPiece};
-use snap_backup::codec::tree::part_list::{ListBuilder, ListKid, ListPiece};
+use snap_backup::codec::tree::dir::{DirBuilder, DirChild, DirPiece};
+use snap_backup::codec::tree::part_list::{ListBuilder, ListChild, ListPiece};
 use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time, Xattr, XattrValue, attrs, flags};
 use snap_backup::model::id::{ChunkId, hex, unhex};
 
@@ -132,8 +132,8 @@ fn index_pieces_and_pieces_of_a_list() {
     let id = ChunkId::new([0xd4; 32]);
     let d4 = id.hex();
     let kids = vec![
-        DirKid { first: ByteBuf::from("a"), id, entries: 300 },
-        DirKid { first: ByteBuf::from("b"), id, entries: 1 },
+        DirChild { first: ByteBuf::from("a"), id, entries: 300 },
+        DirChild { first: ByteBuf::from("b"), id, entries: 1 },
     ];
     let index = unhex(&format!("02020161{d4}ac020162{d4}01")).unwrap();
     assert_eq!(DirPiece::decode(&index).unwrap(), DirPiece::Index(kids));
@@ -141,7 +141,7 @@ fn index_pieces_and_pieces_of_a_list() {
     let parts = vec![Part::Chunk { id, len: 200 }, Part::Hole { len: 300 }];
     assert_eq!(ListPiece::decode(&leaf).unwrap(), ListPiece::Leaf(parts));
     let index = unhex(&format!("0401{d4}ac02")).unwrap();
-    assert_eq!(ListPiece::decode(&index).unwrap(), ListPiece::Index(vec![ListKid { id, len: 300 }]));
+    assert_eq!(ListPiece::decode(&index).unwrap(), ListPiece::Index(vec![ListChild { id, len: 300 }]));
 }
 
 /// Root and how many pieces: every split position and every index above is in the root's id.

@@ -15,7 +15,7 @@ use snap_backup::ops::{diff, find, history, restore};
 use snap_backup::progress::Event;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::{Error, Result};
 
 use super::list::List;
@@ -190,7 +190,7 @@ impl Worker<'_> {
         let glob =
             if pattern.contains(['*', '?', '[']) { pattern.to_owned() } else { format!("*{pattern}*") };
         let options = find::Options {
-            choice: Choice { selectors, ..everything() },
+            choice: SnapshotQuery { selectors, ..everything() },
             patterns: vec![glob.into()],
             ignore_case: true,
             ..find::Options::default()
@@ -274,8 +274,8 @@ impl Worker<'_> {
 }
 
 /// All snapshots there are.
-fn everything() -> Choice {
-    Choice { selectors: Vec::new(), selection: Selection::default() }
+fn everything() -> SnapshotQuery {
+    SnapshotQuery { selectors: Vec::new(), selection: SnapshotFilter::default() }
 }
 
 /// The pattern that matches exactly this stored path, and all below it.

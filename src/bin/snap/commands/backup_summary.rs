@@ -6,7 +6,7 @@ use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::backup::{Options, Summary};
 use snap_backup::ops::status::Growth;
 use snap_backup::repo::repository::Repository;
-use snap_backup::run_log::Journal;
+use snap_backup::run_log::RunLog;
 
 use super::Context;
 use crate::output::{count, duration, size};
@@ -100,7 +100,7 @@ fn room(context: &Context, repo: &Repository, summary: &Summary) -> String {
     let mut text = format!("\nholds:   {} in the repository", size(summary.repository_bytes));
     let Some(room) = repo.storage().room() else { return text };
     text += &format!("; {} of {} free", size(room.free), size(room.total));
-    let records = || Journal::new(context.global.state()?).read().ok();
+    let records = || RunLog::new(context.global.state()?).read().ok();
     let location = repo.location();
     let runs = records().map(|read| read.runs).unwrap_or_default();
     let runs: Vec<_> = runs.iter().filter(|run| run.repository == location).collect();

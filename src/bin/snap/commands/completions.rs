@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use snap_backup::fs::atomic_file::WholeFile;
+use snap_backup::fs::atomic_file::AtomicFile;
 use snap_backup::{Error, Result};
 
 use super::protected;
@@ -67,7 +67,7 @@ fn page(command: &Command, name: &str, parent: Option<&Command>, dir: &Path, pag
     let mut text = Vec::new();
     let own = of_its_own(command, parent);
     Man::new(own).render(&mut text).map_err(Error::io("describe", name))?;
-    let mut file = WholeFile::create(&path, true)?;
+    let mut file = AtomicFile::create(&path, true)?;
     file.write_all(&text).map_err(Error::io("write", &path))?;
     file.publish()?;
     *pages += 1;

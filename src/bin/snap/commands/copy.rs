@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use snap_backup::ops::copy;
 use snap_backup::ops::copy::{Copied, Options, Report};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::{Error, Result};
 
@@ -51,10 +51,10 @@ pub(super) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
     args.among.with(context, |context, selection| copy(context, args, selection))
 }
 
-fn copy(context: &Context, args: &Copy, selection: Selection) -> Result<Outcome> {
+fn copy(context: &Context, args: &Copy, selection: SnapshotFilter) -> Result<Outcome> {
     context.begin("copy", args.dry_run, |_| {});
     context.recorder.tell();
-    let choice = Choice { selectors: args.snapshots.clone(), selection };
+    let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
     let options = Options { choice, level: args.compression, delta: args.delta, dry_run: args.dry_run };
     let other = args.other.context(context);
     context.with(|from| {

@@ -12,8 +12,8 @@ use crate::config::{Config, Set};
 use crate::exit::Outcome;
 use crate::output::count;
 use crate::schedule::Planned;
-use crate::schedule::daemon::Keeper;
-use crate::schedule::state::Memory;
+use crate::schedule::daemon::SchedulerDaemon;
+use crate::schedule::state::ScheduleState;
 use crate::{notify, output, schedule};
 
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
         }
     }
     let silenced = |planned: &Planned, why: &str| silenced(context, planned, why);
-    let mut keeper = Keeper::new(calling(context), planned, &memory, &silenced)?;
+    let mut keeper = SchedulerDaemon::new(calling(context), planned, &memory, &silenced)?;
     keeper.keep(&|| {
         let config = Config::load(&context.given)?;
         self::planned(&Context::new(context.given.clone(), config))
@@ -89,7 +89,7 @@ pub(super) fn calling(context: &Context) -> crate::args::Global {
 }
 
 /// What the schedule remembers: of this file and profile, or of the old script's variables in this directory.
-pub(super) fn memory(context: &Context) -> Result<Memory> {
+pub(super) fn memory(context: &Context) -> Result<ScheduleState> {
     let dir = context.global.state().ok_or_else(|| {
         Error::Usage(
             "there is no place for what the schedule remembers: give one with SNAP_STATE_DIR".to_owned(),
@@ -107,7 +107,7 @@ pub(super) fn memory(context: &Context) -> Result<Memory> {
         }
     };
     let dir = std::path::absolute(&dir).map_err(Error::io("make absolute", &dir))?;
-    Ok(Memory::new(dir, of))
+    Ok(ScheduleState::new(dir, of))
 }
 
 /// A job that was killed told nobody: so it is done here.

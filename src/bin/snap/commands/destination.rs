@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Args};
-use snap_backup::repo::init::Kin;
+use snap_backup::repo::init::SharedChunking;
 use snap_backup::repo::repository::{InitOptions, Repository};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
@@ -82,7 +82,7 @@ impl Other {
                     .to_owned(),
             ));
         }
-        let kin = Some(Kin::of(from)).filter(|kin| kin.allows(password.is_some()));
+        let kin = Some(SharedChunking::of(from)).filter(|kin| kin.allows(password.is_some()));
         let (level, cache) = (from.config().level, other.global.cache());
         Repository::init(storage, &InitOptions { password, level, cache, kin, ..InitOptions::default() })
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use snap_backup::Result;
 use snap_backup::ops::diff;
 use snap_backup::ops::diff::{Change, Difference, Options, Summary, Totals};
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::select::Among;
 use super::{Context, outcome};
@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
     args.among.with(context, |context, selection| diff(context, args, selection))
 }
 
-fn diff(context: &Context, args: &Diff, among: Selection) -> Result<Outcome> {
+fn diff(context: &Context, args: &Diff, among: SnapshotFilter) -> Result<Outcome> {
     let options = Options { before: args.before.as_bytes().to_vec(), after: args.after.clone(), among };
     let end = output::line_end(args.null, context.global.json)?;
     context.with(|repo| {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use snap_backup::fs::private_dir::Scratch;
+use snap_backup::fs::private_dir::PrivateDir;
 use snap_backup::ops::drill::{Chosen, Compared, Drill, Options, Sample};
 use snap_backup::ops::restore;
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
-use snap_backup::run_log::Journal;
+use snap_backup::run_log::RunLog;
 use snap_backup::{Error, Result};
 
 use super::{Context, sets};
@@ -127,7 +127,7 @@ fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
 fn cursor(context: &Context) -> u64 {
     let known = || {
         let location = context.storage().ok()?.location();
-        let runs = Journal::new(context.global.state()?).read().ok()?.runs;
+        let runs = RunLog::new(context.global.state()?).read().ok()?.runs;
         runs.iter()
             .rev()
             .filter(|run| run.verb == "drill" && run.repository == location)
@@ -144,7 +144,7 @@ fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Op
     let mut report = Report { cursor: options.cursor, ..Report::default() };
     let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     context.guard().check(&parent)?;
-    let scratch = Scratch::new(&parent)?;
+    let scratch = PrivateDir::new(&parent)?;
     let result = drill.choose(options, &stop).and_then(|chosen| {
         choose_told(context, &mut report, &chosen);
         let files = chosen.samples.iter().map(|sample| sample.files.len() as u64).sum();

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use snap_backup::ops::du;
 use snap_backup::ops::du::{Line, Options, Report};
-use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -70,9 +70,9 @@ pub(super) fn run(context: &Context, args: &Du) -> Result<Outcome> {
     args.among.with(context, |context, selection| du(context, args, selection))
 }
 
-fn du(context: &Context, args: &Du, selection: Selection) -> Result<Outcome> {
+fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome> {
     let mut options = Options {
-        choice: Choice { selectors: Vec::new(), selection },
+        choice: SnapshotQuery { selectors: Vec::new(), selection },
         below: args.below.clone().map(OsStringExt::into_vec).unwrap_or_default(),
         since: args.since.clone(),
         depth: args.depth,
@@ -80,7 +80,7 @@ fn du(context: &Context, args: &Du, selection: Selection) -> Result<Outcome> {
     };
     context.with(|repo| {
         for selector in &args.snapshots {
-            let (text, path) = text_and_path(repo, selector, &Selection::default())?;
+            let (text, path) = text_and_path(repo, selector, &SnapshotFilter::default())?;
             if let Some(path) = path {
                 if !options.below.is_empty() && options.below != path {
                     let selector = selector.display();

@@ -11,11 +11,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::fs::atomic_file::WholeFile;
+use snap_backup::fs::atomic_file::AtomicFile;
 use snap_backup::ops::export;
 use snap_backup::ops::export::{Format, Options, Summary};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Error, Result};
 
 use super::select::Among;
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context, args: &Export) -> Result<Outcome> {
     args.among.with(context, |context, selection| export(context, args, selection))
 }
 
-fn export(context: &Context, args: &Export, among: Selection) -> Result<Outcome> {
+fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Outcome> {
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
     if file.is_none() && io::stdout().is_terminal() {
         return Err(Error::Usage(
@@ -85,7 +85,7 @@ fn export(context: &Context, args: &Export, among: Selection) -> Result<Outcome>
         let summary = match file {
             Some(path) => {
                 context.guard().check_file(path)?;
-                let mut whole = WholeFile::create_private(path, args.force)?;
+                let mut whole = AtomicFile::create_private(path, args.force)?;
                 let summary = write(context, repo, &options, &mut whole, &stop)?;
                 whole.publish()?;
                 summary

@@ -11,8 +11,8 @@ use snap_backup::model::entry::{Entry, Time};
 use snap_backup::ops::find;
 use snap_backup::ops::find::{Match, Options, Type};
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::repo::snapshots::filter::{Choice, Selection};
-use snap_backup::util::bitset::Numbers;
+use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
+use snap_backup::util::bitset::BitSet;
 use snap_backup::{Error, Result};
 
 use super::select::Among;
@@ -88,9 +88,9 @@ pub(super) fn run(context: &Context, args: Find) -> Result<Outcome> {
     args.among.with(context, |context, selection| find(context, &args, selection))
 }
 
-fn find(context: &Context, args: &Find, selection: Selection) -> Result<Outcome> {
+fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Outcome> {
     let options = Options {
-        choice: Choice { selectors: args.snapshots.clone(), selection },
+        choice: SnapshotQuery { selectors: args.snapshots.clone(), selection },
         patterns: args.patterns.clone(),
         regex: args.regex,
         ignore_case: args.ignore_case,
@@ -162,7 +162,7 @@ fn find(context: &Context, args: &Find, selection: Selection) -> Result<Outcome>
 const HEAD: &str = "Snapshots           Count  Modified                   Size  Path";
 
 /// The first and the last snapshot that have it so.
-pub(super) fn range(snapshots: &[Snapshot], among: &Numbers) -> String {
+pub(super) fn range(snapshots: &[Snapshot], among: &BitSet) -> String {
     let short = |number: Option<usize>| {
         number.and_then(|at| snapshots.get(at)).map(|found| found.id.short()).unwrap_or_default()
     };
@@ -171,7 +171,7 @@ pub(super) fn range(snapshots: &[Snapshot], among: &Numbers) -> String {
 }
 
 /// As `range`, for programs: every run of neighbours, and how many there are in all.
-pub(super) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], among: &Numbers) {
+pub(super) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], among: &BitSet) {
     let id = |number: usize| snapshots.get(number).map(|found| found.id.hex());
     let runs: Vec<Value> =
         among.runs().into_iter().map(|(first, last)| json!([id(first), id(last)])).collect();

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use snap_backup::ops::history::{Options, Report};
 use snap_backup::ops::{history, restore};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::filter::{Choice, Selection};
-use snap_backup::repo::walk::multi_walk::Version;
+use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
+use snap_backup::repo::walk::multi_walk::EntryVersion;
 use snap_backup::{Error, Result};
 
 use super::select::Among;
@@ -47,9 +47,9 @@ pub(super) fn run(context: &Context, args: &History) -> Result<Outcome> {
     args.among.with(context, |context, selection| versions(context, args, selection))
 }
 
-fn versions(context: &Context, args: &History, selection: Selection) -> Result<Outcome> {
+fn versions(context: &Context, args: &History, selection: SnapshotFilter) -> Result<Outcome> {
     let options = Options {
-        choice: Choice { selectors: args.snapshots.clone(), selection },
+        choice: SnapshotQuery { selectors: args.snapshots.clone(), selection },
         path: args.stored.clone().into_os_string().into_vec(),
     };
     context.with(|repo| {
@@ -72,7 +72,7 @@ fn versions(context: &Context, args: &History, selection: Selection) -> Result<O
 }
 
 /// Numbers count from 1, as they are shown.
-fn chosen(report: &Report, number: Option<usize>) -> Result<&Version> {
+fn chosen(report: &Report, number: Option<usize>) -> Result<&EntryVersion> {
     let wanted = match number {
         Some(number) => number.checked_sub(1).and_then(|at| report.versions.get(at)),
         None => report.versions.iter().max_by_key(|version| version.among.last()),
@@ -84,7 +84,7 @@ fn chosen(report: &Report, number: Option<usize>) -> Result<&Version> {
 
 fn human(context: &Context, report: &Report) -> String {
     let head = ["#", "Snapshots", "Count", "First", "Modified", "Mode", "Size"].map(str::to_owned);
-    let row = |(number, Version { entry, among }): (usize, &Version)| {
+    let row = |(number, EntryVersion { entry, among }): (usize, &EntryVersion)| {
         let first = among.first().and_then(|at| report.snapshots.get(at));
         [
             number.to_string(),
@@ -113,7 +113,7 @@ fn human(context: &Context, report: &Report) -> String {
 
 fn json(report: &Report) -> String {
     let mut lines = Vec::new();
-    for (number, Version { entry, among }) in (1_u64..).zip(&report.versions) {
+    for (number, EntryVersion { entry, among }) in (1_u64..).zip(&report.versions) {
         let mut map = ls::node(&report.path, entry);
         map.insert("message_type".to_owned(), "version".into());
         map.insert("version".to_owned(), number.into());
@@ -139,7 +139,7 @@ fn restore_as(
     context: &Context,
     repo: &Repository,
     report: &Report,
-    version: &Version,
+    version: &EntryVersion,
     name: &Path,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
@@ -199,7 +199,7 @@ fn restore_into(
 }
 
 /// A directory's content was restored into `beside` itself.
-fn move_out(beside: &Path, version: &Version, path: &[u8], name: &Path) -> Result<()> {
+fn move_out(beside: &Path, version: &EntryVersion, path: &[u8], name: &Path) -> Result<()> {
     let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let from = match version.entry.is_dir() {
         true => beside.to_path_buf(),

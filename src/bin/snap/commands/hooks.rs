@@ -10,7 +10,7 @@ use snap_backup::{Error, Result};
 use super::Context;
 use crate::config::Set;
 use crate::exit::Outcome;
-use crate::notify::{End, Tale};
+use crate::notify::{End, Notification};
 use crate::progress::stop_on_signals;
 use crate::schedule::job_process::Order;
 use crate::shell_command::Trouble;
@@ -44,7 +44,7 @@ pub(super) fn run(
     let mut tale = context.tale(job.verb, kind.as_deref());
     let begun = notify::begin(&tale);
     let wants_hooks = wants_hooks(&tale);
-    let hooks = |tale: &Tale, which: &str| if wants_hooks { hooks(tale, which) } else { Ok(()) };
+    let hooks = |tale: &Notification, which: &str| if wants_hooks { hooks(tale, which) } else { Ok(()) };
     let mut result =
         hooks(&tale, "before").inspect_err(|_| context.begin_for_set(&tale)).and_then(|()| work());
     tale.end = Some(ending(context, &tale, &result));
@@ -64,12 +64,12 @@ pub(super) fn run(
     result
 }
 
-fn wants_hooks(tale: &Tale) -> bool {
+fn wants_hooks(tale: &Notification) -> bool {
     let jobs = tale.table.texts("hooks.jobs");
     if jobs.is_empty() { tale.verb == "backup" } else { jobs.contains(&tale.verb) }
 }
 
-fn ending(context: &Context, tale: &Tale, result: &Result<Outcome>) -> End {
+fn ending(context: &Context, tale: &Notification, result: &Result<Outcome>) -> End {
     let record = context.recorder.record();
     let error = match result {
         Err(error) => Some(error.chain()),
@@ -83,14 +83,14 @@ fn ending(context: &Context, tale: &Tale, result: &Result<Outcome>) -> End {
     }
 }
 
-fn warn(tale: &Tale, result: Result<()>) {
+fn warn(tale: &Notification, result: Result<()>) {
     if let Err(error) = result {
         output::warn(tale.json, &error.chain());
     }
 }
 
 /// Runs all commands of a kind, up to the first that fails.
-fn hooks(tale: &Tale, which: &str) -> Result<()> {
+fn hooks(tale: &Notification, which: &str) -> Result<()> {
     let at_the_end = matches!(which, "on-failure" | "finally");
     for (number, line) in tale.table.texts(&format!("hooks.{which}")).iter().enumerate() {
         let stop = stop_on_signals()?;
@@ -115,7 +115,7 @@ fn hooks(tale: &Tale, which: &str) -> Result<()> {
 
 impl Context {
     /// What is to be told of a run that begins now.
-    pub(super) fn tale(&self, verb: &str, kind: Option<&str>) -> Tale {
+    pub(super) fn tale(&self, verb: &str, kind: Option<&str>) -> Notification {
         let set = self.set.as_ref();
         let repository = match self.entry() {
             Some(entry) => entry.name.clone(),
@@ -126,7 +126,7 @@ impl Context {
                 .map(|repo| output::redacted(&repo.to_string_lossy()))
                 .unwrap_or_default(),
         };
-        Tale {
+        Notification {
             set: set.map(|set| set.name.clone()).unwrap_or_default(),
             table: set.map(|set| set.table.clone()).unwrap_or_default(),
             verb: verb.to_owned(),
@@ -147,7 +147,7 @@ impl Context {
     }
 
     /// A run that its first hook stopped is one, too.
-    fn begin_for_set(&self, tale: &Tale) {
+    fn begin_for_set(&self, tale: &Notification) {
         self.begin(&tale.verb, false, |record| {
             record.kind.clone_from(&tale.kind);
             if let Some(set) = &self.set {

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use serde_json::json;
 use snap_backup::repo::divergence;
 use snap_backup::repo::repository::{ChunkerProfile, InitOptions, Repository};
-use snap_backup::storage::{Area, Storage};
+use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -163,7 +163,7 @@ fn more_is_missing(err: Error) -> Error {
 pub(super) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
     let location = storage.location();
     let entries = Path::new(&location).is_absolute().then(|| fs::read_dir(&location).ok()).flatten();
-    let own = |name: &str| name == "lost+found" || Area::ALL.iter().any(|area| area.folder() == name);
+    let own = |name: &str| name == "lost+found" || ObjectKind::ALL.iter().any(|area| area.folder() == name);
     let names =
         entries.into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| !own(name)).collect();

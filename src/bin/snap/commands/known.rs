@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use snap_backup::repo::divergence;
-use snap_backup::repo::repository::{Access, Repository};
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::run_log::known::KnownPlace;
 use snap_backup::{Error, Result};
 
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     }
     let mut differences = divergence::of_place(&*storage, &known)?;
     let found = Repository::find(&*storage)?;
-    let access = Access { accept: !dry_run, ..context.access(&found, &storage.location())? };
+    let access = OpenOptions { accept: !dry_run, ..context.access(&found, &storage.location())? };
     if dry_run && !differences.is_empty() {
         return tell(context, &differences, dry_run);
     }

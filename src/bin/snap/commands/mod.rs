@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use snap_backup::model::config::CipherKind;
-use snap_backup::repo::repository::{Access, Found, Repository};
+use snap_backup::repo::repository::{Discovered, OpenOptions, Repository};
 use snap_backup::run_log::Record;
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
@@ -343,7 +343,12 @@ impl Context {
     }
 
     /// Who types a password may mistype it.
-    fn open_found(&self, storage: Arc<dyn Storage>, found: Found, mut access: Access) -> Result<Repository> {
+    fn open_found(
+        &self,
+        storage: Arc<dyn Storage>,
+        found: Discovered,
+        mut access: OpenOptions,
+    ) -> Result<Repository> {
         self.open_asking(storage, &found, &mut access)
     }
 
@@ -351,8 +356,8 @@ impl Context {
     fn open_asking(
         &self,
         storage: Arc<dyn Storage>,
-        found: &Found,
-        access: &mut Access,
+        found: &Discovered,
+        access: &mut OpenOptions,
     ) -> Result<Repository> {
         let tries = if password::is_asked_for(&self.global) { password::TRIES } else { 1 };
         for _ in 1..tries {
@@ -396,7 +401,7 @@ impl Context {
     }
 
     /// What opening takes; may ask for a password.
-    fn access(&self, found: &Found, location: &str) -> Result<Access> {
+    fn access(&self, found: &Discovered, location: &str) -> Result<OpenOptions> {
         let password = if found.is_encrypted() {
             password::existing(&self.global, location)?
         } else if password::is_given(&self.global) {
@@ -408,7 +413,7 @@ impl Context {
         } else {
             None
         };
-        Ok(Access { password, cache: self.global.cache(), state: self.global.state(), accept: false })
+        Ok(OpenOptions { password, cache: self.global.cache(), state: self.global.state(), accept: false })
     }
 
     fn pass_on_warnings(&self, repo: &Repository) {

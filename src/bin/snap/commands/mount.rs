@@ -7,7 +7,7 @@ use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::mount::Options;
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::select::Among;
 use super::{Context, select};
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
     args.among.with(context, |context, selection| mount(context, args, selection))
 }
 
-fn mount(context: &Context, args: &Mount, selection: Selection) -> Result<Outcome> {
+fn mount(context: &Context, args: &Mount, selection: SnapshotFilter) -> Result<Outcome> {
     let target = mount::check(&args.target)?;
     context.guard().check(&target)?;
     let log = mount::log(context.global.state());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::ops::restore;
 use snap_backup::ops::restore::{Options, Summary};
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::select::Among;
 use super::selector::text_and_path;
@@ -84,7 +84,7 @@ pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
 }
 
 /// All but the selector.
-fn options(context: &Context, args: &Restore, among: Selection) -> Options {
+fn options(context: &Context, args: &Restore, among: SnapshotFilter) -> Options {
     Options {
         selector: String::new(),
         below: None,

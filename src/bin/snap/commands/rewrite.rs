@@ -10,7 +10,7 @@ use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
 use snap_backup::ops::rewrite;
 use snap_backup::ops::rewrite::{Change, Options, Report, Rewritten};
-use snap_backup::repo::snapshots::filter::Choice;
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -122,7 +122,7 @@ pub(super) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
         return Err(Error::Usage(why.to_owned()));
     }
     args.among.with(context, |context, selection| {
-        let choice = Choice { selectors: args.snapshots.clone(), selection };
+        let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
         let (force, dry_run) = (args.force, args.dry_run);
         apply(context, &Options { choice, change, exclude, force, dry_run })
     })
@@ -138,12 +138,12 @@ pub(super) fn tag(context: &Context, args: &Tag) -> Result<Outcome> {
     if is_nothing(&change) {
         return Err(Error::Usage("nothing to change: give --add, --remove or --set".to_owned()));
     }
-    let choice = Choice { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
+    let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection: args.filters.selection()? };
     apply(context, &Options { choice, change, dry_run: args.dry_run, ..Options::default() })
 }
 
 pub(super) fn pin(context: &Context, args: &Pin, pinned: bool) -> Result<Outcome> {
-    let choice = Choice { selectors: args.snapshots.clone(), ..Choice::default() };
+    let choice = SnapshotQuery { selectors: args.snapshots.clone(), ..SnapshotQuery::default() };
     let change = Change { pinned: Some(pinned), ..Change::default() };
     apply(context, &Options { choice, change, ..Options::default() })
 }

@@ -9,7 +9,7 @@ use snap_backup::{Error, Result};
 
 use super::{Context, daemon};
 use crate::exit::Outcome;
-use crate::schedule::daemon::{Keeper, told};
+use crate::schedule::daemon::{SchedulerDaemon, told};
 use crate::schedule::install::Wanted;
 use crate::schedule::{Planned, install};
 use crate::table::Narrow;
@@ -130,7 +130,7 @@ fn pass(context: &Context) -> Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let silenced = |planned: &Planned, why: &str| daemon::silenced(context, planned, why);
-    let mut keeper = Keeper::new(daemon::calling(context), planned, &memory, &silenced)?;
+    let mut keeper = SchedulerDaemon::new(daemon::calling(context), planned, &memory, &silenced)?;
     keeper.pass()?;
     match (keeper.was_stopped(), keeper.failures()) {
         (true, _) => Ok(Outcome::Interrupted),

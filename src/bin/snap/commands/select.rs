@@ -7,7 +7,7 @@ use clap::Args;
 use snap_backup::Result;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::Context;
 use crate::keep_args::Filters;
@@ -29,13 +29,13 @@ impl Among {
     pub(super) fn with<T>(
         &self,
         context: &Context,
-        work: impl FnOnce(&Context, Selection) -> Result<T>,
+        work: impl FnOnce(&Context, SnapshotFilter) -> Result<T>,
     ) -> Result<T> {
         let Some(name) = &self.set else { return work(context, self.filters.selection()?) };
         let sets = context.config.named_sets(std::slice::from_ref(name))?;
         match sets.first() {
             Some(set) => work(&context.for_set(set), set.selection()),
-            None => work(context, Selection::default()),
+            None => work(context, SnapshotFilter::default()),
         }
     }
 }
@@ -52,8 +52,12 @@ pub(super) fn joined(selector: &OsStr, path: Option<&OsString>) -> Vec<u8> {
 }
 
 /// Warns where the filters of a listing leave nothing though there is something.
-pub(super) fn warn_if_unmatched(context: &Context, repo: &Repository, selection: &Selection) -> Result<()> {
-    if *selection != Selection::default()
+pub(super) fn warn_if_unmatched(
+    context: &Context,
+    repo: &Repository,
+    selection: &SnapshotFilter,
+) -> Result<()> {
+    if *selection != SnapshotFilter::default()
         && let Some(why) = selection.unmatched(&snapshots::list(repo)?)
     {
         output::warn(context.global.json, &why);

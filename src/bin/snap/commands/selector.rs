@@ -7,13 +7,13 @@ use snap_backup::Result;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Query;
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 /// The selector as text and, where it is not UTF-8, the path for itself. Names of snapshots are always text.
 pub(super) fn text_and_path(
     repo: &Repository,
     selector: &OsStr,
-    among: &Selection,
+    among: &SnapshotFilter,
 ) -> Result<(String, Option<Vec<u8>>)> {
     if let Some(text) = selector.to_str() {
         return Ok((text.to_owned(), None));

@@ -1,7 +1,7 @@
 //! Work for the sets of the configuration, one after the other: one that fails keeps no other from its turn.
 
 use snap_backup::ops::forget::policy::Rule;
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Error, Result};
 
 use super::Context;
@@ -63,7 +63,7 @@ pub(super) fn each(
 }
 
 /// The snapshots of the set, else those that the filters choose.
-pub(super) fn selection(context: &Context, filters: &Filters) -> Result<Selection> {
+pub(super) fn selection(context: &Context, filters: &Filters) -> Result<SnapshotFilter> {
     context.set.as_ref().map_or_else(|| filters.selection(), |set| Ok(set.selection()))
 }
 

@@ -11,7 +11,7 @@ use snap_backup::ops::forget::groups::{GroupBy, Key};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::repo::snapshots::filter::{Choice, Selection};
+use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 
 use super::select::Among;
 use super::{Context, forget};
@@ -52,7 +52,7 @@ fn choose(
     context: &Context,
     repo: &Repository,
     args: &Snapshots,
-    selection: Selection,
+    selection: SnapshotFilter,
 ) -> Result<Vec<Snapshot>> {
     let mut list = snapshots::list(repo)?;
     if args.snapshots.is_empty() {
@@ -61,7 +61,7 @@ fn choose(
         }
         list.retain(|snapshot| selection.admits(&snapshot.manifest));
     } else {
-        let choice = Choice { selectors: args.snapshots.clone(), selection };
+        let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
         let chosen: HashSet<usize> = choice.places(repo, &list)?.into_iter().collect();
         let mut place = 0..;
         list.retain(|_| place.next().is_some_and(|at| chosen.contains(&at)));

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::ops::stats;
 use snap_backup::ops::stats::{Freed, Line, Options, Report};
-use snap_backup::repo::snapshots::filter::{Choice, Selection};
-use snap_backup::repo::walk::ref_graph::Amount;
+use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
+use snap_backup::repo::walk::ref_graph::ChunkTotals;
 
 use super::Context;
 use super::select::Among;
@@ -31,8 +31,8 @@ pub(super) fn run(context: &Context, args: &Stats) -> Result<Outcome> {
     args.among.with(context, |context, selection| stats(context, args, selection))
 }
 
-fn stats(context: &Context, args: &Stats, selection: Selection) -> Result<Outcome> {
-    let choice = Choice { selectors: args.snapshots.clone(), selection };
+fn stats(context: &Context, args: &Stats, selection: SnapshotFilter) -> Result<Outcome> {
+    let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
     let options = Options { choice };
     context.with(|repo| {
         let report = stats::run(repo, &options, &*stop_on_signals()?)?;
@@ -43,7 +43,7 @@ fn stats(context: &Context, args: &Stats, selection: Selection) -> Result<Outcom
             );
             output::warn(context.global.json, &text);
         }
-        let freed = match options.choice == Choice::default() {
+        let freed = match options.choice == SnapshotQuery::default() {
             true => None,
             false => {
                 let ids: Vec<_> = report.lines.iter().map(|line| line.snapshot.id).collect();
@@ -159,7 +159,7 @@ fn ratio(of: u64, to: u64) -> f64 {
 }
 
 fn json(report: &Report, freed: Option<&Freed>) -> Value {
-    let amount = |amount: &Amount| json!({"chunks": amount.chunks, "bytes": amount.plain, "bytes_stored": amount.stored});
+    let amount = |amount: &ChunkTotals| json!({"chunks": amount.chunks, "bytes": amount.plain, "bytes_stored": amount.stored});
     let line = |line: &Line| {
         let mut map = output::snapshot(&line.snapshot);
         map.insert("added".to_owned(), amount(&line.added));

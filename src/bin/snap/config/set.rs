@@ -9,7 +9,7 @@ use snap_backup::fs::sources;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::check;
 use snap_backup::ops::forget::policy::{Period, Rule};
-use snap_backup::repo::snapshots::filter::Selection;
+use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::util::host;
 
 use super::node::Table;
@@ -90,18 +90,18 @@ impl Set {
     }
 
     /// Snapshots of this set and of no other: host and sources are the same, and it has the tags.
-    pub(crate) fn selection(&self) -> Selection {
+    pub(crate) fn selection(&self) -> SnapshotFilter {
         use std::os::unix::ffi::OsStrExt;
         let tags = self.tags();
         // As a backup stores them.
         let planned = sources::plan(&self.sources(), None).map(|plan| plan.sources);
         let raw = || self.sources().iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
         let sources = planned.unwrap_or_else(|_| raw());
-        Selection {
+        SnapshotFilter {
             hosts: vec![self.host().unwrap_or_else(host::host_name)],
             tags: if tags.is_empty() { Vec::new() } else { vec![tags] },
             sources: Some(sources),
-            ..Selection::default()
+            ..SnapshotFilter::default()
         }
     }
 

@@ -12,7 +12,7 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use snap_backup::model::entry::Time;
-use snap_backup::ops::mount::{Answer, Attributes, Fault, Mount, Type};
+use snap_backup::ops::mount::{Attributes, FsError, FsResult, Mount, Type};
 
 /// For how long the kernel need not ask again: what is in a snapshot never changes, ...
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -213,17 +213,17 @@ impl Filesystem for Kernel {
         let found = match (u64::try_from(offset), whence) {
             (Ok(from), SEEK_DATA) => self.mount.seek(fh.0, from, true),
             (Ok(from), SEEK_HOLE) => self.mount.seek(fh.0, from, false),
-            (Err(_), _) => Err(Fault::Beyond),
-            _ => Err(Fault::Invalid),
+            (Err(_), _) => Err(FsError::Beyond),
+            _ => Err(FsError::Invalid),
         };
-        match found.and_then(|at| i64::try_from(at).map_err(|_| Fault::Beyond)) {
+        match found.and_then(|at| i64::try_from(at).map_err(|_| FsError::Beyond)) {
             Ok(at) => reply.offset(at),
             Err(fault) => reply.error(errno(fault)),
         }
     }
 }
 
-fn opened(handle: Answer<u64>, flags: FopenFlags, reply: ReplyOpen) {
+fn opened(handle: FsResult<u64>, flags: FopenFlags, reply: ReplyOpen) {
     match handle {
         Ok(handle) => reply.opened(FileHandle(handle), flags),
         Err(fault) => reply.error(errno(fault)),
@@ -231,7 +231,7 @@ fn opened(handle: Answer<u64>, flags: FopenFlags, reply: ReplyOpen) {
 }
 
 /// Whoever gives no room asks how much it takes.
-fn value(value: Answer<Vec<u8>>, room: u32, reply: ReplyXattr) {
+fn value(value: FsResult<Vec<u8>>, room: u32, reply: ReplyXattr) {
     match value {
         Ok(bytes) if room == 0 => reply.size(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
         Ok(bytes) if bytes.len() > room as usize => reply.error(Errno::ERANGE),
@@ -240,16 +240,16 @@ fn value(value: Answer<Vec<u8>>, room: u32, reply: ReplyXattr) {
     }
 }
 
-fn errno(fault: Fault) -> Errno {
+fn errno(fault: FsError) -> Errno {
     match fault {
-        Fault::NoEntry => Errno::ENOENT,
-        Fault::NotDir => Errno::ENOTDIR,
-        Fault::IsDir => Errno::EISDIR,
-        Fault::Invalid => Errno::EINVAL,
-        Fault::NoData => Errno::NO_XATTR,
-        Fault::Beyond => Errno::ENXIO,
-        Fault::Stale => Errno::ESTALE,
-        Fault::Io => Errno::EIO,
+        FsError::NoEntry => Errno::ENOENT,
+        FsError::NotDir => Errno::ENOTDIR,
+        FsError::IsDir => Errno::EISDIR,
+        FsError::Invalid => Errno::EINVAL,
+        FsError::NoData => Errno::NO_XATTR,
+        FsError::Beyond => Errno::ENXIO,
+        FsError::Stale => Errno::ESTALE,
+        FsError::Io => Errno::EIO,
     }
 }
 

@@ -6,14 +6,14 @@ mod notification;
 
 use std::thread::JoinHandle;
 
-use snap_backup::run_log::{Journal, Record, State};
+use snap_backup::run_log::{Record, RunLog, State};
 use snap_backup::util::threads::Beside;
 use snap_backup::util::{programs, threads};
 
 use crate::args::Global;
 use crate::shell_command::Trouble;
 use crate::{output, shell_command, terminal};
-pub(crate) use notification::{End, Tale};
+pub(crate) use notification::{End, Notification};
 
 /// Seconds that a receiver has if the file does not say.
 const TIMEOUT: u64 = 10;
@@ -23,14 +23,19 @@ const TIMEOUT: u64 = 10;
 pub(crate) struct Begun(Option<JoinHandle<Result<(), String>>>);
 
 /// A backup begins: only the ping wants to know. It is not waited for.
-pub(crate) fn begin(tale: &Tale) -> Begun {
+pub(crate) fn begin(tale: &Notification) -> Begun {
     let Some(url) = ping_of(tale) else { return Begun(None) };
     let (url, timeout) = (below(url, "start"), tale.timeout("notify", TIMEOUT));
     Begun(threads::detached("ping", move || http::send(&url, None, timeout)).ok())
 }
 
 /// A run has ended: whoever is to know of such an end is told.
-pub(crate) fn end(tale: &Tale, begun: Begun, global: &Global, due: Option<snap_backup::model::entry::Time>) {
+pub(crate) fn end(
+    tale: &Notification,
+    begun: Begun,
+    global: &Global,
+    due: Option<snap_backup::model::entry::Time>,
+) {
     // The end must not arrive before the beginning.
     if let Some(Ok(Err(why))) = begun.0.map(JoinHandle::join) {
         warn(tale, "ping", &why);
@@ -48,7 +53,7 @@ pub(crate) fn end(tale: &Tale, begun: Begun, global: &Global, due: Option<snap_b
 }
 
 /// A process that was killed could tell nobody.
-pub(crate) fn of_a_silent_end(tale: &Tale, why: &str) {
+pub(crate) fn of_a_silent_end(tale: &Notification, why: &str) {
     let mut tale = tale.clone();
     tale.end = Some(End {
         code: 1,
@@ -59,7 +64,7 @@ pub(crate) fn of_a_silent_end(tale: &Tale, why: &str) {
 }
 
 /// Everybody, whatever is told otherwise. Each receiver, and why it did not take it.
-pub(crate) fn test(tale: &Tale) -> Vec<(&'static str, Result<(), String>)> {
+pub(crate) fn test(tale: &Notification) -> Vec<(&'static str, Result<(), String>)> {
     let mut all = send(tale, "test");
     if let Some(url) = tale.table.text("notify.ping") {
         all.push(("ping", http::send(url, None, tale.timeout("notify", TIMEOUT))));
@@ -67,7 +72,7 @@ pub(crate) fn test(tale: &Tale) -> Vec<(&'static str, Result<(), String>)> {
     all
 }
 
-fn tell(tale: &Tale, event: &'static str) {
+fn tell(tale: &Notification, event: &'static str) {
     let ping = ping_of(tale).map(str::to_owned);
     std::thread::scope(|scope| {
         let ping = ping.as_deref().map(|url| {
@@ -107,7 +112,7 @@ fn tell(tale: &Tale, event: &'static str) {
 type Sending<'a> = Beside<'a, Option<Result<(), String>>>;
 
 /// To all but the ping, at once.
-fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
+fn send(tale: &Notification, event: &str) -> Vec<(&'static str, Result<(), String>)> {
     let timeout = tale.timeout("notify", TIMEOUT);
     let webhook = || {
         let url = tale.table.text("notify.webhook")?;
@@ -143,7 +148,7 @@ fn send(tale: &Tale, event: &str) -> Vec<(&'static str, Result<(), String>)> {
     })
 }
 
-fn mail(tale: &Tale, event: &str, to: &[String]) -> String {
+fn mail(tale: &Notification, event: &str, to: &[String]) -> String {
     let line = output::printable;
     let mut subject = line(&tale.headline(event));
     if !subject.is_ascii() {
@@ -158,7 +163,7 @@ fn mail(tale: &Tale, event: &str, to: &[String]) -> String {
 }
 
 /// Only backups are pinged for: a cleanup that goes well must not hide that no backup was made.
-fn ping_of(tale: &Tale) -> Option<&str> {
+fn ping_of(tale: &Notification) -> Option<&str> {
     tale.table.text("notify.ping").filter(|_| tale.verb == "backup")
 }
 
@@ -171,9 +176,9 @@ fn below(url: &str, part: &str) -> String {
 
 /// Whether the run before this one, of the same set and verb, came to a bad end. Attempts at the same time are one run;
 /// what was interrupted says nothing.
-fn was_bad(tale: &Tale, global: &Global, due: Option<snap_backup::model::entry::Time>) -> bool {
+fn was_bad(tale: &Notification, global: &Global, due: Option<snap_backup::model::entry::Time>) -> bool {
     let Some(dir) = global.state() else { return false };
-    let Ok(history) = Journal::new(dir).read() else { return false };
+    let Ok(history) = RunLog::new(dir).read() else { return false };
     let same = |run: &&Record| run.set.as_deref() == Some(&tale.set) && run.verb == tale.verb;
     let other = |run: &&Record| due.is_none() || run.due != due;
     let ended = |run: &&Record| {
@@ -184,7 +189,7 @@ fn was_bad(tale: &Tale, global: &Global, due: Option<snap_backup::model::entry::
     history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(Record::is_bad)
 }
 
-fn warn(tale: &Tale, receiver: &str, why: &str) {
+fn warn(tale: &Notification, receiver: &str, why: &str) {
     output::warn(tale.json, &format!("{}: the {receiver} was not told: {why}", tale.set));
 }
 

@@ -12,7 +12,7 @@ use crate::schedule::job_process::Order;
 
 /// A run of a set, as far as it has come.
 #[derive(Debug, Clone)]
-pub(crate) struct Tale {
+pub(crate) struct Notification {
     pub(crate) set: String,
     /// The set's keys: whom to tell, and what to run.
     pub(crate) table: Table,
@@ -38,7 +38,7 @@ pub(crate) struct End {
     pub(crate) seconds: u64,
 }
 
-impl Tale {
+impl Notification {
     /// `success`, `problems`, `failure` or `interrupted`.
     pub(crate) fn status(&self) -> Option<&'static str> {
         Some(match self.end.as_ref()?.code {

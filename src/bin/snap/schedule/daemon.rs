@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use snap_backup::ops::schedule::scheduler::{Agenda, Skip, Step};
+use snap_backup::ops::schedule::scheduler::{Scheduler, Skip, Step};
 use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
@@ -24,7 +24,7 @@ use crate::output;
 use crate::output::count;
 use crate::schedule::job_process;
 use crate::schedule::sd_notify::notify;
-use crate::schedule::state::Memory;
+use crate::schedule::state::ScheduleState;
 
 /// How long the clock is trusted: a machine that slept is noticed after so much.
 const LOOK: Duration = Duration::from_secs(20);
@@ -42,11 +42,11 @@ pub(crate) enum Event {
 }
 
 /// Runs a schedule.
-pub(crate) struct Keeper<'a> {
+pub(crate) struct SchedulerDaemon<'a> {
     global: Global,
     planned: Vec<Planned>,
-    agenda: Agenda,
-    memory: &'a Memory,
+    agenda: Scheduler,
+    memory: &'a ScheduleState,
     processes: BTreeMap<String, u32>,
     lanes: BTreeMap<String, File>,
     events: (Sender<Event>, Receiver<Event>),
@@ -56,7 +56,7 @@ pub(crate) struct Keeper<'a> {
     silenced: &'a dyn Fn(&Planned, &str),
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> SchedulerDaemon<'a> {
     /// `global` is what the jobs are called with.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl<'a> Keeper<'a> {
     pub(crate) fn new(
         global: Global,
         planned: Vec<Planned>,
-        memory: &'a Memory,
+        memory: &'a ScheduleState,
         silenced: &'a dyn Fn(&Planned, &str),
     ) -> Result<Self> {
         let (states, warning) = memory.load();
@@ -72,7 +72,7 @@ impl<'a> Keeper<'a> {
             output::warn(global.json, &warning);
         }
         let jobs = planned.iter().map(|one| one.job.clone()).collect();
-        let agenda = Agenda::new(jobs, states, Timestamp::now(), &host::host_name());
+        let agenda = Scheduler::new(jobs, states, Timestamp::now(), &host::host_name());
         let events = mpsc::channel();
         watch(&events.0)?;
         Ok(Self {

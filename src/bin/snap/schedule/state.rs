@@ -14,7 +14,7 @@ use snap_backup::{Error, Result};
 
 /// A file in the folder of the records of runs, one for each configuration.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct ScheduleState {
     dir: PathBuf,
     key: String,
     /// Whose schedule it is.
@@ -27,7 +27,7 @@ struct Content {
     jobs: BTreeMap<String, State>,
 }
 
-impl Memory {
+impl ScheduleState {
     /// `of` names the configuration.
     pub(crate) fn new(dir: PathBuf, of: String) -> Self {
         Self { dir, key: short(&of), of }

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 use super::pages;
 use crate::serve::auth::{Access, Admission};
-use crate::serve::request::Asked;
+use crate::serve::request::PageRequest;
 use crate::serve::response;
-use crate::serve::response::{Body, Refusal};
+use crate::serve::response::{Body, HttpError};
 
 /// Bytes of a request's head, as it came.
 const HEAD: usize = 32 << 10;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What came of a request.
 pub(super) enum Door {
     /// It is to be answered; links of pages begin with `base`, and its address is below that.
-    Open { asked: Asked, base: String },
+    Open { asked: PageRequest, base: String },
     /// It has its answer.
     Answered(Response<Body>),
 }
@@ -44,18 +44,18 @@ pub(super) async fn pass(
     parts: &mut Parts,
     body: &mut Incoming,
     is_known: &AtomicBool,
-) -> Result<Door, Refusal> {
+) -> Result<Door, HttpError> {
     bounded(parts)?;
     if !access.is_meant(&parts.uri, &parts.headers) {
         let why = "this server is asked for by address or as localhost; --allow-host adds names";
-        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
+        return Err(HttpError::new(StatusCode::MISDIRECTED_REQUEST, why));
     }
     let below = access.below_base(parts.uri.path()).map(str::to_owned);
     let base = if below.is_some() { access.base().to_owned() } else { String::new() };
     if let Some(path) = below {
         parts.uri = with_path(&parts.uri, &path)?;
     }
-    let asked = Asked::of(&parts.uri)?;
+    let asked = PageRequest::of(&parts.uri)?;
     let now = Instant::now();
     if asked.first() == b"login" && parts.method == Method::POST {
         let token = form_token(body).await?;
@@ -83,22 +83,22 @@ pub(super) async fn pass(
 }
 
 /// The library that reads heads may have taken a little more than it was told.
-fn bounded(parts: &Parts) -> Result<(), Refusal> {
+fn bounded(parts: &Parts) -> Result<(), HttpError> {
     let address = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
     if address > ADDRESS {
         let why = format!("an address has at most {ADDRESS} bytes");
-        return Err(Refusal::new(StatusCode::URI_TOO_LONG, why));
+        return Err(HttpError::new(StatusCode::URI_TOO_LONG, why));
     }
     let lines = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     if address + lines.sum::<usize>() + parts.method.as_str().len() + 14 > HEAD {
         let why = format!("a request's head has at most {HEAD} bytes");
-        return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why));
+        return Err(HttpError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why));
     }
     Ok(())
 }
 
-fn with_path(uri: &Uri, path: &str) -> Result<Uri, Refusal> {
-    let bad = || Refusal::new(StatusCode::BAD_REQUEST, "that is no address");
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, HttpError> {
+    let bad = || HttpError::new(StatusCode::BAD_REQUEST, "that is no address");
     let text = match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
@@ -108,10 +108,10 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, Refusal> {
     Uri::from_parts(parts).map_err(|_| bad())
 }
 
-async fn form_token(body: &mut Incoming) -> Result<Vec<u8>, Refusal> {
+async fn form_token(body: &mut Incoming) -> Result<Vec<u8>, HttpError> {
     let whole = timeout(PATIENCE, Limited::new(body, FORM).collect()).await;
-    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end");
-    let bad = |_| Refusal::new(StatusCode::BAD_REQUEST, "that is no form with a token");
+    let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end");
+    let bad = |_| HttpError::new(StatusCode::BAD_REQUEST, "that is no form with a token");
     let bytes: Bytes = whole.map_err(late)?.map_err(bad)?.to_bytes();
     // Tokens are letters that a form leaves alone.
     let pairs = bytes.split(|byte| *byte == b'&');
@@ -120,13 +120,13 @@ async fn form_token(body: &mut Incoming) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The token goes out of the address, and a cookie takes its place.
-fn welcome(access: &Access, cookie: &str, is_known: &AtomicBool) -> Result<Response<Body>, Refusal> {
+fn welcome(access: &Access, cookie: &str, is_known: &AtomicBool) -> Result<Response<Body>, HttpError> {
     is_known.store(true, Ordering::Relaxed);
     redirect(&format!("{}/", access.base()), cookie)
 }
 
-fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, Refusal> {
-    let bad = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "no cookie could be made");
+fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, HttpError> {
+    let bad = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "no cookie could be made");
     let mut response = response::text(StatusCode::SEE_OTHER, "go on there");
     response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_str(cookie).map_err(bad)?);
     response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).map_err(bad)?);
@@ -134,7 +134,7 @@ fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, Refusal> {
 }
 
 /// A stranger is told nothing but how to come in.
-fn turned_away(asked: &Asked) -> Response<Body> {
+fn turned_away(asked: &PageRequest) -> Response<Body> {
     if asked.first() != b"dav" {
         return form("This needs the address that `snap serve` printed, or the token.");
     }

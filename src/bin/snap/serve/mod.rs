@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use auth::is_strong;
 use auth::{Access, Secret};
-use router::Site;
+use router::AppState;
 
 /// Threads that wait for the repository: requests beyond wait for one.
 const THREADS: usize = 8;
@@ -53,7 +53,7 @@ pub(crate) struct Settings {
 /// Listens.
 pub(crate) struct Server {
     listener: TcpListener,
-    site: Arc<Site>,
+    site: Arc<AppState>,
     address: SocketAddr,
     token: Zeroizing<String>,
     /// What one browser is let in by; `None` where the token is one that was given.
@@ -75,7 +75,7 @@ impl Server {
             None => (auth::made_up()?, Some(auth::made_up()?)),
         };
         let access = Access::new(Secret::new(token.clone()), once.clone().map(Secret::new), settings.names)?;
-        let site = Arc::new(Site::new(repo, access, settings.status, settings.json));
+        let site = Arc::new(AppState::new(repo, access, settings.status, settings.json));
         Ok(Self { listener, site, address, token, once })
     }
 

@@ -4,34 +4,34 @@ use hyper::{StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use snap_backup::model::id::SnapshotId;
 
-use crate::serve::response::Refusal;
+use crate::serve::response::HttpError;
 
 /// Everything but letters, digits and what RFC 3986 calls unreserved.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A request's address, taken apart.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PageRequest {
     /// Parts of the path, decoded: none is empty, `.` or `..`, or holds a slash or a NUL.
     pub(super) path: Vec<Vec<u8>>,
     query: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Asked {
+impl PageRequest {
     /// Takes an address apart.
     ///
     /// # Errors
     /// When it leads upwards, or is no address.
-    pub(super) fn of(uri: &Uri) -> Result<Self, Refusal> {
+    pub(super) fn of(uri: &Uri) -> Result<Self, HttpError> {
         let mut path = Vec::new();
         for part in uri.path().split('/').filter(|part| !part.is_empty()) {
             let part = decoded(part.as_bytes())?;
             if part == b"." || part == b".." {
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, "paths in snapshots have no '..'"));
+                return Err(HttpError::new(StatusCode::BAD_REQUEST, "paths in snapshots have no '..'"));
             }
             if part.iter().any(|byte| matches!(byte, b'/' | 0)) {
                 let why = "a name cannot hold a slash or a NUL";
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+                return Err(HttpError::new(StatusCode::BAD_REQUEST, why));
             }
             path.push(part);
         }
@@ -66,13 +66,13 @@ impl Asked {
     }
 }
 
-fn decoded(text: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn decoded(text: &[u8]) -> Result<Vec<u8>, HttpError> {
     let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let sound = |at: usize| hex(text.get(at + 1)) && hex(text.get(at + 2));
     let mut marks = text.iter().enumerate().filter(|(_, byte)| **byte == b'%').map(|(at, _)| at);
     match marks.all(sound) {
         true => Ok(percent_decode(text).collect()),
-        false => Err(Refusal::new(StatusCode::BAD_REQUEST, "a % in an address begins two digits")),
+        false => Err(HttpError::new(StatusCode::BAD_REQUEST, "a % in an address begins two digits")),
     }
 }
 
@@ -110,8 +110,8 @@ pub(super) fn versions_at(path: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn asked(uri: &str) -> Result<Asked, Refusal> {
-        Asked::of(&uri.parse().unwrap())
+    fn asked(uri: &str) -> Result<PageRequest, HttpError> {
+        PageRequest::of(&uri.parse().unwrap())
     }
 
     #[test]

@@ -44,12 +44,12 @@ const FOR_ALL: [(HeaderName, &str); 7] = [
 
 /// Why something is not answered.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct HttpError {
     pub(super) status: StatusCode,
     pub(super) why: String,
 }
 
-impl Refusal {
+impl HttpError {
     pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
         Self { status, why: why.into() }
     }
@@ -60,7 +60,7 @@ impl Refusal {
 }
 
 /// What went wrong below: whose fault it is decides the status.
-impl From<Error> for Refusal {
+impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::NoSnapshot { .. } | Error::NotFound { .. } => StatusCode::NOT_FOUND,

@@ -24,10 +24,10 @@ use super::pages::Shown;
 use super::{StatusOf, pages};
 use crate::serve::admission::Door;
 use crate::serve::auth::Access;
-use crate::serve::request::Asked;
-use crate::serve::response::{Body, Refusal};
+use crate::serve::request::PageRequest;
+use crate::serve::response::{Body, HttpError};
 use crate::serve::server::PATIENCE;
-use crate::serve::sessions::{Desk, Visit};
+use crate::serve::sessions::{SessionPool, SharedSession};
 use crate::serve::{admission, response, webdav};
 
 /// Bytes of a request's body: a PROPFIND names a few properties.
@@ -43,8 +43,8 @@ const STYLE: &str = include_str!("style.css");
 const ICON: &str = include_str!("icon.svg");
 
 /// All that answers need.
-pub(super) struct Site {
-    pub(super) desk: Desk,
+pub(super) struct AppState {
+    pub(super) desk: SessionPool,
     access: Access,
     status: StatusOf,
     dav: DavHandler,
@@ -64,11 +64,11 @@ impl Drop for Abandoned {
     }
 }
 
-impl Site {
+impl AppState {
     pub(super) fn new(repo: &Repository, access: Access, status: StatusOf, json: bool) -> Self {
         let location = repo.location();
         let title = Path::new(&location).file_name().map(|name| name.to_string_lossy().into_owned());
-        let desk = Desk::new(repo, json);
+        let desk = SessionPool::new(repo, json);
         Self {
             desk,
             access,
@@ -81,7 +81,7 @@ impl Site {
         }
     }
 
-    pub(super) fn idle(&self) -> Option<Arc<Visit>> {
+    pub(super) fn idle(&self) -> Option<Arc<SharedSession>> {
         self.desk.idle()
     }
 
@@ -90,7 +90,7 @@ impl Site {
     }
 
     /// How the repository is.
-    pub(super) fn status(&self, visit: &Visit) -> Result<String> {
+    pub(super) fn status(&self, visit: &SharedSession) -> Result<String> {
         (self.status)(visit.repo())
     }
 
@@ -107,7 +107,7 @@ impl Site {
 
 /// The answer to a request. `is_known` is raised once it is let in.
 pub(super) async fn answer(
-    site: &Arc<Site>,
+    site: &Arc<AppState>,
     request: Request<Incoming>,
     is_known: &AtomicBool,
 ) -> Response<Body> {
@@ -128,14 +128,14 @@ pub(super) async fn answer(
 }
 
 async fn admitted(
-    site: &Arc<Site>,
+    site: &Arc<AppState>,
     parts: Parts,
     body: Incoming,
-    asked: Asked,
+    asked: PageRequest,
     base: &str,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, HttpError> {
     if body.size_hint().lower() > LONGEST as u64 {
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, too_long()));
+        return Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, too_long()));
     }
     let is_dav = asked.first() == b"dav";
     let methods: &[&str] = if is_dav { &["GET", "HEAD", "OPTIONS", "PROPFIND"] } else { &["GET", "HEAD"] };
@@ -155,9 +155,9 @@ async fn admitted(
 }
 
 /// Waits for a place, but not for ever: whoever has it may read for hours.
-async fn in_turn<T>(place: impl Future<Output = Result<T, AcquireError>>) -> Result<T, Refusal> {
+async fn in_turn<T>(place: impl Future<Output = Result<T, AcquireError>>) -> Result<T, HttpError> {
     let busy = "others are being answered: try again when they have what they asked for";
-    let busy = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, busy);
+    let busy = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, busy);
     timeout(PATIENCE, place).await.map_err(busy)?.map_err(|_| Error::Stopped.into())
 }
 
@@ -166,19 +166,23 @@ fn too_long() -> String {
 }
 
 /// A body that was waited for, up to its greatest length.
-async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
+async fn whole(body: Incoming) -> Result<Bytes, HttpError> {
     let body = timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
-    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end");
+    let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end");
     match body.map_err(late)? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, too_long()))
+            Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, too_long()))
         }
-        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the request broke off")),
+        Err(_) => Err(HttpError::new(StatusCode::BAD_REQUEST, "the request broke off")),
     }
 }
 
-async fn webdav(site: &Arc<Site>, asked: &Asked, mut request: Request<Full<Bytes>>) -> Response<Body> {
+async fn webdav(
+    site: &Arc<AppState>,
+    asked: &PageRequest,
+    mut request: Request<Full<Bytes>>,
+) -> Response<Body> {
     // A thousand ranges would be a thousand files in one answer; whoever gets all of it has them too.
     if request.headers().get(header::RANGE).is_some_and(|range| range.as_bytes().contains(&b',')) {
         request.headers_mut().remove(header::RANGE);
@@ -205,11 +209,11 @@ async fn webdav(site: &Arc<Site>, asked: &Asked, mut request: Request<Full<Bytes
 }
 
 async fn page(
-    site: &Arc<Site>,
-    asked: Asked,
+    site: &Arc<AppState>,
+    asked: PageRequest,
     method: &Method,
     base: &str,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, HttpError> {
     let build: Shown = match asked.first() {
         b"" => pages::snapshots,
         b"s" => pages::browse,
@@ -221,7 +225,7 @@ async fn page(
         b"tar" => return archive(site, &asked, method).await,
         b"style.css" => return Ok(response::of(StatusCode::OK, "text/css; charset=utf-8", STYLE)),
         b"icon.svg" => return Ok(response::of(StatusCode::OK, "image/svg+xml", ICON)),
-        _ => return Err(Refusal::not_found("there is no such page")),
+        _ => return Err(HttpError::not_found("there is no such page")),
     };
     let walks = matches!(asked.first(), b"versions" | b"search" | b"compare" | b"stats");
     let places = if walks { &site.walks } else { &site.looks };
@@ -234,14 +238,14 @@ async fn page(
         site.desk.pass_on_warnings();
         page
     });
-    Ok(response::page(StatusCode::OK, built.await.map_err(|_| Refusal::from(Error::Stopped))??, base))
+    Ok(response::page(StatusCode::OK, built.await.map_err(|_| HttpError::from(Error::Stopped))??, base))
 }
 
 /// The snapshot that the address names, by its whole id.
-pub(super) fn snapshot<'a>(visit: &'a Visit, asked: &Asked) -> Result<&'a Snapshot, Refusal> {
+pub(super) fn snapshot<'a>(visit: &'a SharedSession, asked: &PageRequest) -> Result<&'a Snapshot, HttpError> {
     let id = asked.path.get(1).and_then(|id| std::str::from_utf8(id).ok());
     let id = id.and_then(|id| SnapshotId::parse(id).ok());
-    let gone = || Refusal::not_found("there is no such snapshot: it may have been forgotten since");
+    let gone = || HttpError::not_found("there is no such snapshot: it may have been forgotten since");
     id.and_then(|id| visit.browser.snapshot(&id)).ok_or_else(gone)
 }
 
@@ -252,7 +256,11 @@ pub(super) fn selector(id: &SnapshotId, path: &[u8]) -> Vec<u8> {
 }
 
 /// A snapshot, or a part of it, as tar.gz.
-async fn archive(site: &Arc<Site>, asked: &Asked, method: &Method) -> Result<Response<Body>, Refusal> {
+async fn archive(
+    site: &Arc<AppState>,
+    asked: &PageRequest,
+    method: &Method,
+) -> Result<Response<Body>, HttpError> {
     let path = asked.stored(2);
     let visit = site.look(|site| site.desk.visit()).await?;
     let id = snapshot(&visit, asked)?.id;
@@ -261,7 +269,7 @@ async fn archive(site: &Arc<Site>, asked: &Asked, method: &Method) -> Result<Res
         let snapshot = read.browser.snapshot(&id).ok_or(Error::Stopped)?;
         read.browser.entry(snapshot, &sought)
     });
-    let nothing = || Refusal::not_found("the snapshot holds no such thing");
+    let nothing = || HttpError::not_found("the snapshot holds no such thing");
     found.await?.ok_or_else(nothing)?;
     let (mut pipe, body) = response::pipe();
     let mut response = Response::new(body);

@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::serve::router;
-use crate::serve::router::Site;
+use crate::serve::router::AppState;
 
 /// Connections at once; more wait until one ends.
 const CONNECTIONS: usize = 64;
@@ -42,7 +42,7 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub(super) async fn serve(listener: Bound, site: &Arc<Site>, stop: &AtomicBool) -> io::Result<()> {
+pub(super) async fn serve(listener: Bound, site: &Arc<AppState>, stop: &AtomicBool) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -94,7 +94,7 @@ impl Strangers {
     }
 }
 
-async fn converse(stream: TcpStream, site: Arc<Site>, is_known: Arc<AtomicBool>) -> hyper::Result<()> {
+async fn converse(stream: TcpStream, site: Arc<AppState>, is_known: Arc<AtomicBool>) -> hyper::Result<()> {
     // Answers are written whole.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| {

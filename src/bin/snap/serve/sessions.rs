@@ -12,7 +12,7 @@ use snap_backup::ops::browse::Browser;
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::storage::Area;
+use snap_backup::storage::ObjectKind;
 
 use crate::output;
 
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Opens visits.
-pub(super) struct Desk {
+pub(super) struct SessionPool {
     /// Its own view is never opened.
     repo: Repository,
     open: Mutex<Open>,
@@ -32,14 +32,14 @@ pub(super) struct Desk {
 
 #[derive(Default)]
 struct Open {
-    visit: Option<Arc<Visit>>,
+    visit: Option<Arc<SharedSession>>,
     /// What the visits that still go on share.
     lent: Weak<Repository>,
     used: Option<Instant>,
 }
 
 /// Something is being looked at.
-pub(super) struct Visit {
+pub(super) struct SharedSession {
     pub(super) browser: Browser,
     repo: Arc<Repository>,
     /// Names and lengths of the manifests that were listed.
@@ -49,7 +49,7 @@ pub(super) struct Visit {
     since: Instant,
 }
 
-impl Desk {
+impl SessionPool {
     pub(super) fn new(repo: &Repository, json: bool) -> Self {
         Self { repo: repo.afresh(), open: Mutex::default(), json }
     }
@@ -58,9 +58,9 @@ impl Desk {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(super) fn visit(&self) -> Result<Arc<Visit>> {
+    pub(super) fn visit(&self) -> Result<Arc<SharedSession>> {
         let mut listed: Vec<(String, u64)> = Vec::new();
-        for found in self.repo.storage().list(Area::Snapshots)? {
+        for found in self.repo.storage().list(ObjectKind::Snapshots)? {
             listed.push((found.name, found.len));
         }
         listed.sort();
@@ -77,7 +77,7 @@ impl Desk {
         let name = |snapshot: &Snapshot| (name_of(snapshot), snapshot.id);
         let names = browser.snapshots().iter().map(name).collect();
         open.lent = Arc::downgrade(&repo);
-        let visit = Arc::new(Visit { browser, repo, listed, names, since: Instant::now() });
+        let visit = Arc::new(SharedSession { browser, repo, listed, names, since: Instant::now() });
         let before = open.visit.replace(Arc::clone(&visit));
         drop(open);
         drop(before);
@@ -87,7 +87,7 @@ impl Desk {
 
     /// Gives up what nobody has asked for lately, to be dropped where that may take a while; whoever still reads it keeps
     /// it until then. Never waits.
-    pub(super) fn idle(&self) -> Option<Arc<Visit>> {
+    pub(super) fn idle(&self) -> Option<Arc<SharedSession>> {
         let mut open = self.open.try_lock().ok()?;
         open.used.take_if(|at| at.elapsed() > IDLE).and_then(|_| open.visit.take())
     }
@@ -110,7 +110,7 @@ impl Desk {
     }
 }
 
-impl Observer for Desk {
+impl Observer for SessionPool {
     fn notice(&self, event: Event<'_>) {
         if let Event::Warning(text) = event {
             output::warn(self.json, text);
@@ -118,7 +118,7 @@ impl Observer for Desk {
     }
 }
 
-impl Visit {
+impl SharedSession {
     /// The repository, with the view that all visits share.
     pub(super) fn repo(&self) -> &Repository {
         &self.repo

@@ -20,8 +20,8 @@ use snap_backup::model::entry::{Content, Entry, Kind, Time};
 use snap_backup::model::id::ChunkId;
 use snap_backup::{Error, Result};
 
-use crate::serve::router::Site;
-use crate::serve::sessions::{Visit, name_of};
+use crate::serve::router::AppState;
+use crate::serve::sessions::{SharedSession, name_of};
 
 /// Bytes of a file that are read together.
 const PIECE: usize = 512 << 10;
@@ -31,7 +31,7 @@ const TOGETHER: usize = 500;
 const LAST: u64 = 253_402_300_799;
 
 /// How a request is handled.
-pub(super) fn config(site: &Arc<Site>) -> DavConfig {
+pub(super) fn config(site: &Arc<AppState>) -> DavConfig {
     DavConfig::new()
         .strip_prefix("/dav")
         .filesystem(Box::new(Tree { site: Arc::clone(site) }))
@@ -42,7 +42,7 @@ pub(super) fn config(site: &Arc<Site>) -> DavConfig {
 
 #[derive(Clone)]
 struct Tree {
-    site: Arc<Site>,
+    site: Arc<AppState>,
 }
 
 /// What a path is.
@@ -57,7 +57,7 @@ fn is_shown(entry: &Entry) -> bool {
     entry.is_dir() || entry.is_file()
 }
 
-fn find(visit: &Visit, path: &[u8]) -> Result<Option<Thing>> {
+fn find(visit: &SharedSession, path: &[u8]) -> Result<Option<Thing>> {
     let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
     let Some(name) = parts.next() else { return Ok(Some(Thing::All)) };
     let Some(snapshot) = visit.named(name) else { return Ok(None) };
@@ -74,7 +74,7 @@ fn failed(error: Error) -> FsError {
 }
 
 impl Tree {
-    async fn find(&self, path: &DavPath) -> FsResult<(Arc<Visit>, Thing)> {
+    async fn find(&self, path: &DavPath) -> FsResult<(Arc<SharedSession>, Thing)> {
         let path = path.as_bytes().to_vec();
         let found = self.site.look(move |site| {
             let visit = site.desk.visit()?;
@@ -140,7 +140,7 @@ impl DavFileSystem for Tree {
     }
 }
 
-fn snapshots(visit: &Visit) -> VecDeque<Named> {
+fn snapshots(visit: &SharedSession) -> VecDeque<Named> {
     let all = visit.browser.snapshots();
     let latest = visit.named(b"latest").map(|latest| ("latest".to_owned(), latest));
     let named = all.iter().map(|snapshot| (name_of(snapshot), snapshot)).chain(latest);
@@ -160,8 +160,8 @@ struct Listing {
 impl Listing {
     async fn step(
         mut self,
-        site: Arc<Site>,
-        visit: Arc<Visit>,
+        site: Arc<AppState>,
+        visit: Arc<SharedSession>,
     ) -> FsResult<Option<(Box<dyn DavDirEntry>, Self)>> {
         loop {
             if let Some(named) = self.ready.pop_front() {
@@ -245,8 +245,8 @@ impl DavMetaData for About {
 
 /// A file that is being read.
 struct Reading {
-    site: Arc<Site>,
-    visit: Arc<Visit>,
+    site: Arc<AppState>,
+    visit: Arc<SharedSession>,
     size: u64,
     content: Arc<Content>,
     about: About,

@@ -7,7 +7,7 @@ use zstd::zstd_safe;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx};
 
 use crate::codec::chunk::compress::{NO_MEMORY, failed};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// Most plain bytes of a prefix.
 pub const MAX_PREFIX: u32 = 4 << 20;
@@ -48,10 +48,10 @@ const MAX_WINDOW_LOG: u32 = 27;
 ///
 /// # Errors
 /// When zstd fails, or both together are too long.
-pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let window = window_log(prefix.len(), plain.len());
     if prefix.len() > MAX_PREFIX as usize || window > MAX_WINDOW_LOG {
-        return Err(Malformed::because("a delta of too many bytes"));
+        return Err(DecodeError::because("a delta of too many bytes"));
     }
     let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
     let effort = if prefix.len() > LONGEST_INDEXED { Effort::Quick } else { effort };
@@ -77,20 +77,20 @@ pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> R
 ///
 /// # Errors
 /// When the frame is not of this length and prefix.
-pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let window = Window::of(packed).ok_or(Malformed::because("a delta that is no zstd frame"))?;
+pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let window = Window::of(packed).ok_or(DecodeError::because("a delta that is no zstd frame"))?;
     if window.bytes() > 1 << window_log(prefix.len(), len).min(63) {
-        return Err(Malformed::because("a delta that asks for more memory than it needs"));
+        return Err(DecodeError::because("a delta that asks for more memory than it needs"));
     }
     if zstd_safe::find_frame_compressed_size(packed).map_err(failed)? != packed.len() {
-        return Err(Malformed::because("bytes left over behind a delta"));
+        return Err(DecodeError::because("bytes left over behind a delta"));
     }
     out.clear();
     out.reserve_exact(len);
     let mut context = DCtx::try_create().ok_or(NO_MEMORY)?;
     context.ref_prefix(prefix).map_err(failed)?;
     context.decompress(out, packed).map_err(failed)?;
-    if out.len() == len { Ok(()) } else { Err(Malformed::because("unpacks to another length")) }
+    if out.len() == len { Ok(()) } else { Err(DecodeError::because("unpacks to another length")) }
 }
 
 /// The smallest window that covers prefix and plain bytes, as a power of two.

@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, get_error_name};
 
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 /// How a block's bytes are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,22 +50,22 @@ const TUNED: i32 = 3;
 const TUNING: [CParameter; 2] = [CParameter::ChainLog(14), CParameter::MinMatch(6)];
 
 /// Compresses block after block with one context.
-pub struct Packer {
+pub struct Compressor {
     inner: Option<CCtx<'static>>,
 }
 
-impl fmt::Debug for Packer {
+impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Packer")
     }
 }
 
-impl Packer {
+impl Compressor {
     /// At a zstd level, or [`NO_COMPRESSION`].
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn new(level: i32) -> Result<Self, Malformed> {
+    pub fn new(level: i32) -> Result<Self, DecodeError> {
         if level == NO_COMPRESSION {
             return Ok(Self { inner: None });
         }
@@ -80,7 +80,7 @@ impl Packer {
         &mut self,
         plain: &'a [u8],
         out: &'a mut Vec<u8>,
-    ) -> Result<(Codec, &'a [u8]), Malformed> {
+    ) -> Result<(Codec, &'a [u8]), DecodeError> {
         let trial = plain.get(plain.len() / 2..plain.len() / 2 + TRIAL).filter(|_| looks_random(plain));
         if trial.map_or(Ok(true), |trial| self.shrinks(trial, out))? && self.shrinks(plain, out)? {
             return Ok((Codec::Zstd, out));
@@ -89,7 +89,7 @@ impl Packer {
     }
 
     /// Whether packing into `out` saves enough.
-    fn shrinks(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<bool, Malformed> {
+    fn shrinks(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         let Some(inner) = &mut self.inner else { return Ok(false) };
         out.clear();
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
@@ -126,22 +126,22 @@ pub(crate) fn looks_random(plain: &[u8]) -> bool {
 }
 
 /// Decompresses block after block with one context.
-pub struct Unpacker {
+pub struct Decompressor {
     inner: DCtx<'static>,
 }
 
-impl fmt::Debug for Unpacker {
+impl fmt::Debug for Decompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Unpacker")
     }
 }
 
-impl Unpacker {
+impl Decompressor {
     /// Sets up a context.
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn new() -> Result<Self, Malformed> {
+    pub fn new() -> Result<Self, DecodeError> {
         Ok(Self { inner: DCtx::try_create().ok_or(NO_MEMORY)? })
     }
 
@@ -155,7 +155,7 @@ impl Unpacker {
         packed: &[u8],
         len: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), DecodeError> {
         out.clear();
         match codec {
             Codec::Raw => out.extend_from_slice(packed),
@@ -163,32 +163,32 @@ impl Unpacker {
                 out.reserve_exact(len);
                 self.inner
                     .decompress(out, packed)
-                    .map_err(|_| Malformed::because("its bytes cannot be decompressed"))?;
+                    .map_err(|_| DecodeError::because("its bytes cannot be decompressed"))?;
             }
-            Codec::Delta => return Err(Malformed::because("a delta without the chunks it is made from")),
+            Codec::Delta => return Err(DecodeError::because("a delta without the chunks it is made from")),
         }
-        if out.len() == len { Ok(()) } else { Err(Malformed::because("unpacks to another length")) }
+        if out.len() == len { Ok(()) } else { Err(DecodeError::because("unpacks to another length")) }
     }
 }
 
 /// Compresses piece after piece, each as a frame of its own with a check value: one after the other they are one
 /// zstd file.
-pub struct FramePacker {
+pub struct FrameCompressor {
     inner: CCtx<'static>,
 }
 
-impl fmt::Debug for FramePacker {
+impl fmt::Debug for FrameCompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FramePacker")
     }
 }
 
-impl FramePacker {
+impl FrameCompressor {
     /// At a zstd level.
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn new(level: i32) -> Result<Self, Malformed> {
+    pub fn new(level: i32) -> Result<Self, DecodeError> {
         Ok(Self { inner: compressor(level, &[CParameter::ChecksumFlag(true)])? })
     }
 
@@ -196,7 +196,7 @@ impl FramePacker {
     ///
     /// # Errors
     /// When zstd fails.
-    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.clear();
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
         self.inner.compress2(out, plain).map(|_| ()).map_err(failed)
@@ -204,9 +204,9 @@ impl FramePacker {
 }
 
 /// zstd's own constructors panic instead.
-const NO_MEMORY: Malformed = Malformed::because("no memory for zstd");
+const NO_MEMORY: DecodeError = DecodeError::because("no memory for zstd");
 
-fn compressor(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>, Malformed> {
+fn compressor(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>, DecodeError> {
     let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
     for parameter in [CParameter::CompressionLevel(level)].iter().chain(parameters) {
         context.set_parameter(*parameter).map_err(failed)?;
@@ -214,8 +214,8 @@ fn compressor(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>, Ma
     Ok(context)
 }
 
-fn failed(code: usize) -> Malformed {
-    Malformed::with(get_error_name(code).to_owned())
+fn failed(code: usize) -> DecodeError {
+    DecodeError::with(get_error_name(code).to_owned())
 }
 
 /// Largest window that a foreign frame may ask for, as a power of two: 128 MiB, what zstd itself takes unasked.
@@ -247,7 +247,7 @@ mod tests {
     fn noise_stays_as_it_is_and_is_not_tried_whole() {
         let plain = noise(1 << 20);
         let mut out = Vec::new();
-        let (codec, packed) = Packer::new(3).unwrap().pack(&plain, &mut out).unwrap();
+        let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();
         assert_eq!((codec, packed), (Codec::Raw, plain.as_slice()));
         assert!(out.len() < 2 * TRIAL, "{} bytes were packed for nothing", out.len());
     }
@@ -257,7 +257,7 @@ mod tests {
         let text: Vec<u8> = b"one line like many others\n".iter().copied().cycle().take(512 << 10).collect();
         for plain in [[noise(512 << 10), text.clone()].concat(), [text, noise(512 << 10)].concat()] {
             let mut out = Vec::new();
-            let (codec, packed) = Packer::new(3).unwrap().pack(&plain, &mut out).unwrap();
+            let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();
             assert_eq!(codec, Codec::Zstd);
             assert!(packed.len() < 600 << 10);
         }
@@ -267,7 +267,7 @@ mod tests {
     fn noise_that_repeats_is_packed() {
         let plain = noise(40 << 10).repeat(25);
         let mut out = Vec::new();
-        let (codec, packed) = Packer::new(3).unwrap().pack(&plain, &mut out).unwrap();
+        let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();
         assert_eq!(codec, Codec::Zstd);
         assert!(packed.len() < 80 << 10);
     }

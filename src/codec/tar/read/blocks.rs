@@ -6,7 +6,7 @@ use std::io::Read;
 use crate::codec::tar::read::{MAX_NAME, Reader, field_number};
 use crate::codec::tar::{BLOCK, field, padding};
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 impl<R: Read> Reader<R> {
     /// A header that is one; `None` at the end of the archive.
@@ -102,19 +102,19 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn cut_short(&self) -> Error {
-        bad(&self.path, Malformed::because("the archive ends in the middle of it"))
+        bad(&self.path, DecodeError::because("the archive ends in the middle of it"))
     }
 
     pub(super) fn fail<T>(&self, why: &'static str) -> Result<T> {
-        Err(bad(&self.path, Malformed::because(why)))
+        Err(bad(&self.path, DecodeError::because(why)))
     }
 
-    pub(super) fn checked<T>(&self, result: Result<T, Malformed>) -> Result<T> {
+    pub(super) fn checked<T>(&self, result: Result<T, DecodeError>) -> Result<T> {
         result.map_err(|why| bad(&self.path, why))
     }
 }
 
-pub(super) fn bad(path: &[u8], source: Malformed) -> Error {
+pub(super) fn bad(path: &[u8], source: DecodeError) -> Error {
     let what = match path {
         b"" => "the archive".to_owned(),
         path => String::from_utf8_lossy(path).into_owned(),
@@ -130,10 +130,12 @@ pub(super) fn broken(path: &[u8], err: io::Error) -> Error {
         Err(err) => err,
     };
     match err.kind() {
-        io::ErrorKind::UnexpectedEof => bad(path, Malformed::because("the archive ends in the middle of it")),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-            bad(path, Malformed::because("the archive is damaged here: its bytes cannot be decompressed"))
+        io::ErrorKind::UnexpectedEof => {
+            bad(path, DecodeError::because("the archive ends in the middle of it"))
         }
-        _ => bad(path, Malformed::with(format!("it cannot be read further: {err}"))),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
+            bad(path, DecodeError::because("the archive is damaged here: its bytes cannot be decompressed"))
+        }
+        _ => bad(path, DecodeError::with(format!("it cannot be read further: {err}"))),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::codec::tar::read::MAX_EXTENDED;
 use crate::codec::tar::sparse::Segments;
 use crate::codec::tar::{ACL_ACCESS, ACL_DEFAULT, flags, pax, sparse};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{MAX_XATTR_NAMES, Time};
 
 /// What extended headers say of the next member.
@@ -42,14 +42,14 @@ pub(super) struct SparseWords {
 }
 
 impl Extended {
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         for (key, value) in pax::records(bytes)? {
             self.record(key, value)?;
         }
         Ok(())
     }
 
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), Malformed> {
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), DecodeError> {
         let text = || value.to_vec();
         let some = |value: Vec<u8>| Some(value).filter(|value| !value.is_empty());
         match key {
@@ -82,7 +82,7 @@ impl Extended {
         Ok(())
     }
 
-    fn xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+    fn xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), DecodeError> {
         let old = self.xattrs.insert(name.to_vec(), value.to_vec());
         let (names, values) = &mut self.xattr_bytes;
         match old {
@@ -92,13 +92,13 @@ impl Extended {
         *values += value.len();
         match *names <= MAX_XATTR_NAMES && *values as u64 <= MAX_EXTENDED {
             true => Ok(()),
-            false => Err(Malformed::because("extended attributes of absurd size")),
+            false => Err(DecodeError::because("extended attributes of absurd size")),
         }
     }
 
-    fn acl(&mut self, name: &'static [u8], value: &[u8]) -> Result<(), Malformed> {
+    fn acl(&mut self, name: &'static [u8], value: &[u8]) -> Result<(), DecodeError> {
         let text =
-            String::from_utf8(value.to_vec()).map_err(|_| Malformed::because("an ACL that is no text"))?;
+            String::from_utf8(value.to_vec()).map_err(|_| DecodeError::because("an ACL that is no text"))?;
         self.acls.retain(|(known, _)| *known != name);
         self.acls.push((name, text));
         Ok(())
@@ -119,7 +119,7 @@ impl Extended {
 }
 
 impl SparseWords {
-    fn record(&mut self, word: &[u8], value: &[u8]) -> Result<(), Malformed> {
+    fn record(&mut self, word: &[u8], value: &[u8]) -> Result<(), DecodeError> {
         match word {
             b"name" => self.name = Some(value.to_vec()),
             b"size" | b"realsize" => self.real = Some(decimal(value)?),
@@ -127,13 +127,14 @@ impl SparseWords {
             b"offset" => self.offset = Some(decimal(value)?),
             b"numbytes" => {
                 let offset =
-                    self.offset.take().ok_or(Malformed::because("a map of holes without offsets"))?;
+                    self.offset.take().ok_or(DecodeError::because("a map of holes without offsets"))?;
                 sparse::push(&mut self.segments, offset, decimal(value)?)?;
             }
             b"map" => {
                 let mut numbers = value.split(|byte| *byte == b',').filter(|text| !text.is_empty());
                 while let Some(offset) = numbers.next() {
-                    let len = numbers.next().ok_or(Malformed::because("a map of holes with half a piece"))?;
+                    let len =
+                        numbers.next().ok_or(DecodeError::because("a map of holes with half a piece"))?;
                     sparse::push(&mut self.segments, decimal(offset)?, decimal(len)?)?;
                 }
             }
@@ -143,13 +144,13 @@ impl SparseWords {
     }
 }
 
-fn decimal(value: &[u8]) -> Result<u64, Malformed> {
+fn decimal(value: &[u8]) -> Result<u64, DecodeError> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let number = text.and_then(|text| text.parse().ok());
-    number.ok_or(Malformed::because("an extended header with a number that is none"))
+    number.ok_or(DecodeError::because("an extended header with a number that is none"))
 }
 
-fn small(value: &[u8]) -> Result<u32, Malformed> {
+fn small(value: &[u8]) -> Result<u32, DecodeError> {
     let number = decimal(value)?;
-    u32::try_from(number).map_err(|_| Malformed::because("an owner or device of absurd number"))
+    u32::try_from(number).map_err(|_| DecodeError::because("an owner or device of absurd number"))
 }

@@ -7,7 +7,7 @@ use crate::codec::tar::read::{Found, Reader, field_number};
 use crate::codec::tar::sparse::Segments;
 use crate::codec::tar::{BLOCK, number, sparse};
 use crate::error::Result;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 
 impl<R: Read> Reader<R> {
     /// The map in the header of a member of type `S`, and in the blocks that follow it.
@@ -21,7 +21,7 @@ impl<R: Read> Reader<R> {
             self.checked(old_map(&mut segments, &block, 0, 21))?;
             more = block.get(504).is_some_and(|byte| *byte != 0);
         }
-        let absurd = || Malformed::because("a file of absurd size");
+        let absurd = || DecodeError::because("a file of absurd size");
         found.size = self.checked(u64::try_from(real).map_err(|_| absurd()))?;
         found.segments = Some(segments);
         Ok(())
@@ -84,14 +84,14 @@ impl<R: Read> MapReader<'_, R> {
     }
 }
 
-fn old_map(segments: &mut Segments, block: &[u8], start: usize, count: usize) -> Result<(), Malformed> {
+fn old_map(segments: &mut Segments, block: &[u8], start: usize, count: usize) -> Result<(), DecodeError> {
     for at in (0..count).map(|nth| start + 24 * nth) {
-        let cut = Malformed::because("a map of holes that goes beyond its header");
+        let cut = DecodeError::because("a map of holes that goes beyond its header");
         let field = |at: usize| block.get(at..at + 12).ok_or(cut.clone());
         if field(at)?.first().is_none_or(|byte| *byte == 0) {
             break;
         }
-        let wrong = |_| Malformed::because("a map of holes with negative numbers");
+        let wrong = |_| DecodeError::because("a map of holes with negative numbers");
         let offset = u64::try_from(number::parse(field(at)?)?).map_err(wrong)?;
         let len = u64::try_from(number::parse(field(at + 12)?)?).map_err(wrong)?;
         sparse::push(segments, offset, len)?;

@@ -13,7 +13,7 @@ use crate::codec::tar::read::extended::Extended;
 use crate::codec::tar::sparse::Segments;
 use crate::codec::tar::{BLOCK, Member, Node, field, number, padding, sparse};
 use crate::error::Result;
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 
 /// Most bytes of one extended header or long name: names, attributes and old maps of holes fit many times.
@@ -71,7 +71,7 @@ impl<R: Read> Reader<R> {
             let Some(head) = self.header()? else { return Ok(None) };
             let size = self.checked(
                 u64::try_from(self.checked(field_number(&head, field::SIZE))?)
-                    .map_err(|_| Malformed::because("a member of negative length")),
+                    .map_err(|_| DecodeError::because("a member of negative length")),
             )?;
             match head.get(field::TYPE.0) {
                 Some(b'x' | b'X') => {
@@ -202,7 +202,7 @@ impl<R: Read> Reader<R> {
             let found = self.checked(field_number(head, place))?;
             // Some writers put -1 or -2 for nobody.
             let wrapped = u32::try_from(found).or(i32::try_from(found).map(|found| found as u32));
-            self.checked(wrapped.map_err(|_| Malformed::because("an owner of absurd number")))
+            self.checked(wrapped.map_err(|_| DecodeError::because("an owner of absurd number")))
         };
         let mode = self.checked(field_number(head, field::MODE))?;
         let mtime = match extended.mtime {
@@ -232,12 +232,12 @@ impl<R: Read> Reader<R> {
             return Ok(given);
         }
         let found = self.checked(field_number(head, place))?;
-        self.checked(u32::try_from(found).map_err(|_| Malformed::because("a device of absurd number")))
+        self.checked(u32::try_from(found).map_err(|_| DecodeError::because("a device of absurd number")))
     }
 }
 
-fn field_number(head: &[u8; BLOCK], (start, len): (usize, usize)) -> Result<i64, Malformed> {
-    let field = head.get(start..start + len).ok_or(Malformed::because("a field beyond its header"))?;
+fn field_number(head: &[u8; BLOCK], (start, len): (usize, usize)) -> Result<i64, DecodeError> {
+    let field = head.get(start..start + len).ok_or(DecodeError::because("a field beyond its header"))?;
     number::parse(field)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::manifest::SnapshotKind;
 use crate::repo::snapshots;
@@ -18,7 +18,7 @@ const DEPTH: usize = 4;
 
 /// A backup of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct ChainLink {
     pub(crate) kind: SnapshotKind,
     pub(crate) time: Time,
     /// As the chain says; where it says nothing, its time.
@@ -29,20 +29,21 @@ pub(crate) struct Link {
 
 /// The chain in order of time, and entries that cannot be understood.
 #[derive(Debug, Default)]
-pub(crate) struct Chain {
-    pub(crate) links: Vec<Link>,
+pub(crate) struct BackupChain {
+    pub(crate) links: Vec<ChainLink>,
     pub(crate) unclear: Vec<String>,
 }
 
 /// Reads the chain of a directory.
-pub(crate) fn read(dir: &Path) -> Result<Chain> {
+pub(crate) fn read(dir: &Path) -> Result<BackupChain> {
     let path = dir.join("metadata.json");
     let len = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
     if len > MAX {
         return Err(Error::Refused(format!("{} has an absurd length", path.display())));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let bad = |why: String| Error::Archive { what: path.display().to_string(), source: Malformed::with(why) };
+    let bad =
+        |why: String| Error::Archive { what: path.display().to_string(), source: DecodeError::with(why) };
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|err| bad(format!("it is no JSON (line {}, column {})", err.line(), err.column())))?;
     let chain = ["backupChain", "chain", "backups"].iter().find_map(|name| value.get(name));
@@ -51,7 +52,7 @@ pub(crate) fn read(dir: &Path) -> Result<Chain> {
     let mut items = Vec::new();
     flatten(chain, &mut items);
     let files = files(dir);
-    let mut all = Chain::default();
+    let mut all = BackupChain::default();
     for item in items {
         match link(item, dir, &files) {
             Some(link) => all.links.push(link),
@@ -90,7 +91,7 @@ fn is_backups(value: &Value) -> bool {
     }
 }
 
-fn link(item: &Value, dir: &Path, files: &[PathBuf]) -> Option<Link> {
+fn link(item: &Value, dir: &Path, files: &[PathBuf]) -> Option<ChainLink> {
     let named = archive_name(item);
     let time = time_of(item).or_else(|| named.as_deref().and_then(time_in))?;
     let kind = kind_of(item).or_else(|| named.as_deref().and_then(kind_in))?;
@@ -99,7 +100,7 @@ fn link(item: &Value, dir: &Path, files: &[PathBuf]) -> Option<Link> {
         None => by_time(time, kind, files),
     };
     let name = named.unwrap_or_else(|| dashed(time));
-    Some(Link { kind, time, name, archive })
+    Some(ChainLink { kind, time, name, archive })
 }
 
 fn field<'a>(item: &'a Value, names: &[&str]) -> Option<&'a Value> {

@@ -15,14 +15,14 @@ use std::sync::atomic::AtomicBool;
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::SnapshotKind;
 use crate::ops::import::half_of_memory;
-use crate::ops::import::legacy::metadata::Link;
+use crate::ops::import::legacy::metadata::ChainLink;
 use crate::ops::import::legacy::names::Source;
 use crate::ops::import::members::Place;
-use crate::ops::import::take::{Record, Work};
+use crate::ops::import::take::{ImportJob, Record};
 use crate::ops::import::tree::{Names, Tree};
 use crate::progress::{Event, Observer};
 use crate::repo::repository::Repository;
@@ -67,27 +67,27 @@ pub struct LegacySummary {
 struct State {
     /// What it is in the repository; `None` for what was there before a full, and in a dry run.
     snapshot: Option<SnapshotId>,
-    held: Held,
+    held: PriorImport,
     /// An archive between the full and this state is missing.
     gap: bool,
 }
 
 #[derive(Debug, Clone)]
-enum Held {
+enum PriorImport {
     /// Here.
     Tree(Tree),
     /// In a snapshot that an earlier import made.
     Stored(Box<Snapshot>),
 }
 
-impl Default for Held {
+impl Default for PriorImport {
     fn default() -> Self {
         Self::Tree(Tree::default())
     }
 }
 
 struct Import<'a> {
-    work: Work<'a>,
+    work: ImportJob<'a>,
     options: &'a LegacyOptions,
     host: String,
     /// What the snapshots record as their sources.
@@ -118,7 +118,7 @@ pub fn run(
     let (recorded, sources) = names::sources(&options.sources, &options.dir)?;
     let memory = options.memory.unwrap_or_else(half_of_memory);
     let mut import = Import {
-        work: Work { repo, observer, stop, memory, dry_run: options.dry_run },
+        work: ImportJob { repo, observer, stop, memory, dry_run: options.dry_run },
         options,
         host: options.host.clone().unwrap_or_else(host::host_name),
         recorded,
@@ -133,7 +133,7 @@ pub fn run(
     }
     // What is imported already is read no more.
     let new = chain.links.iter().filter(|link| import.existing(link).is_none());
-    let size = |link: &Link| {
+    let size = |link: &ChainLink| {
         link.archive.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |meta| meta.len())
     };
     observer.notice(Event::ExpectInput { bytes: new.map(size).sum() });
@@ -150,7 +150,7 @@ impl Import<'_> {
     }
 
     /// The snapshot that an earlier import made of a backup.
-    fn existing(&self, link: &Link) -> Option<&Snapshot> {
+    fn existing(&self, link: &ChainLink) -> Option<&Snapshot> {
         self.there.iter().find(|found| {
             let manifest = &found.manifest;
             manifest.same_set(&self.host, &self.recorded)
@@ -159,13 +159,13 @@ impl Import<'_> {
         })
     }
 
-    fn link(&mut self, link: &Link) -> Result<()> {
+    fn link(&mut self, link: &ChainLink) -> Result<()> {
         if let Some(found) = self.existing(link).cloned() {
             self.summary.skipped += 1;
             let text = format!("{} is snapshot {} already", link.name, found.id.short());
             self.work.observer.notice(Event::Note(&text));
             let gap = found.manifest.tags.iter().any(|tag| tag == GAP);
-            let state = State { snapshot: Some(found.id), held: Held::Stored(Box::new(found)), gap };
+            let state = State { snapshot: Some(found.id), held: PriorImport::Stored(Box::new(found)), gap };
             self.follow(link.kind, Some(state));
             return Ok(());
         }
@@ -209,9 +209,9 @@ impl Import<'_> {
     }
 
     /// The archive on top of what it builds on.
-    fn read(&mut self, link: &Link, base: State) -> Result<State> {
+    fn read(&mut self, link: &ChainLink, base: State) -> Result<State> {
         let bad =
-            |why: String| Error::Archive { what: "the archive".to_owned(), source: Malformed::with(why) };
+            |why: String| Error::Archive { what: "the archive".to_owned(), source: DecodeError::with(why) };
         let path = link.archive.as_ref().ok_or_else(|| bad("it is missing".to_owned()))?;
         let file = File::open(path).map_err(|err| bad(err.to_string()))?;
         let mut tags = self.options.tags.clone();
@@ -233,10 +233,12 @@ impl Import<'_> {
             level: self.options.level,
         };
         let roots = match &full {
-            Some(State { held: Held::Tree(tree), .. }) if self.sources.is_empty() => tree.roots(),
+            Some(State { held: PriorImport::Tree(tree), .. }) if self.sources.is_empty() => tree.roots(),
             _ => Vec::new(),
         };
-        let Held::Tree(tree) = base.held else { return Err(bad("what it builds on is not read".to_owned())) };
+        let PriorImport::Tree(tree) = base.held else {
+            return Err(bad("what it builds on is not read".to_owned()));
+        };
         let place = |names: Names| names::place(names, is_full, &roots, &self.sources);
         let place = Place { of: &place, from_beside: !is_full };
         let (taken, tree) = self.work.take(Box::new(file), tree, place, &record)?;
@@ -246,7 +248,7 @@ impl Import<'_> {
         }
         self.summary.imported += 1;
         self.summary.made.extend(taken.snapshot);
-        Ok(State { snapshot: taken.snapshot, held: Held::Tree(tree), gap: base.gap })
+        Ok(State { snapshot: taken.snapshot, held: PriorImport::Tree(tree), gap: base.gap })
     }
 
     /// Reads from the repository what a backup of this kind builds on.
@@ -255,8 +257,8 @@ impl Import<'_> {
             return Ok(());
         }
         for state in [&mut self.full, &mut self.last].into_iter().flatten() {
-            if let Held::Stored(snapshot) = &state.held {
-                state.held = Held::Tree(resume::tree(self.work.repo, snapshot, self.work.observer)?);
+            if let PriorImport::Stored(snapshot) = &state.held {
+                state.held = PriorImport::Tree(resume::tree(self.work.repo, snapshot, self.work.observer)?);
             }
         }
         Ok(())

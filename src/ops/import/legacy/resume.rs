@@ -10,11 +10,11 @@ use crate::progress::Observer;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::{Budget, DirStream};
+use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
 
 struct Open {
     name: Vec<u8>,
-    stream: DirStream,
+    stream: DirReader,
     node: Node,
 }
 
@@ -31,9 +31,9 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
     }
     session.begin(&[snapshot.id])?;
     let mut reader = session.chunks()?;
-    let mut budget = Budget::of(&snapshot.manifest.counts);
+    let mut budget = WalkLimits::of(&snapshot.manifest.counts);
     let mut groups = HashMap::new();
-    let stream = DirStream::new(snapshot.manifest.root);
+    let stream = DirReader::new(snapshot.manifest.root);
     let mut root = Open { name: Vec::new(), stream, node: Node::passage() };
     let mut above: Vec<Open> = Vec::new();
     loop {
@@ -49,7 +49,7 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
         let next = groups.len() as u64 + 1;
         let group = if link == 0 { 0 } else { *groups.entry(link).or_insert(next) };
         if let Kind::Dir { tree } = kind {
-            let inside = Open { name, stream: DirStream::new(tree), node: Node::new(kind, meta) };
+            let inside = Open { name, stream: DirReader::new(tree), node: Node::new(kind, meta) };
             above.push(std::mem::replace(&mut root, inside));
         } else {
             root.node.put(name, Node::new(kind, meta).in_group(group));

@@ -7,17 +7,17 @@ use crate::model::id::PackId;
 use crate::repo::objects;
 use crate::repo::pack::header_bundles::{FEWEST, FULL};
 use crate::repo::repository::Repository;
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 /// What packs begin with, until there is enough for a segment.
 #[derive(Debug, Default)]
-pub(crate) struct Gathering {
+pub(crate) struct BundleBuilder {
     contents: Vec<(PackId, u64, u32)>,
     fronts: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-impl Gathering {
+impl BundleBuilder {
     /// Adds a pack of so many bytes that begins so; what is full is given away. An empty front is none.
     pub(crate) fn add(&mut self, pack: PackId, len: u64, front: Vec<u8>) -> Option<Self> {
         if front.is_empty() {
@@ -37,7 +37,7 @@ impl Gathering {
         let name = cipher::new_id()?.hex();
         let head = objects::close(repo.ring(), sealed_object::SEGMENT, &name, &Contents(self.contents))?;
         let parts = std::iter::once(head).chain(self.fronts).collect();
-        repo.storage().create_owned(Area::Index, &name, parts).map(drop)
+        repo.storage().create_owned(ObjectKind::Index, &name, parts).map(drop)
     }
 
     /// Writes what is left, if it is worth an object.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::codec::pack::Table;
 use crate::codec::pack::header_bundle::Part;
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::{FEWEST, Segment, all};
+use crate::repo::pack::header_bundles::{FEWEST, HeaderBundle, all};
 use crate::repo::repository::Repository;
 use crate::util::parallel;
 
@@ -17,14 +17,14 @@ type Wanted = (u32, u64);
 
 /// Packs whose tables are lacking, and the segments that may have them.
 #[derive(Debug)]
-pub(crate) struct Fetching<'a> {
+pub(crate) struct BundleFetcher<'a> {
     repo: &'a Repository,
     lacking: HashMap<PackId, Wanted>,
     /// The best one last.
-    segments: Vec<Segment>,
+    segments: Vec<HeaderBundle>,
 }
 
-impl<'a> Fetching<'a> {
+impl<'a> BundleFetcher<'a> {
     /// Looks for these packs, if they are many. What cannot be read is said, and counts as none.
     pub(crate) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Self {
         let mut fetching = Self { repo, lacking, segments: Vec::new() };
@@ -89,12 +89,15 @@ fn wants(lacking: &HashMap<PackId, Wanted>, part: &Part) -> bool {
     lacking.get(&part.pack).is_some_and(|(_, len)| *len == part.pack_len)
 }
 
-fn wanted<'a>(segment: &'a Segment, lacking: &'a HashMap<PackId, Wanted>) -> impl Iterator<Item = &'a Part> {
+fn wanted<'a>(
+    segment: &'a HeaderBundle,
+    lacking: &'a HashMap<PackId, Wanted>,
+) -> impl Iterator<Item = &'a Part> {
     segment.parts.iter().filter(|part| wants(lacking, part))
 }
 
 /// Whether it brings many tables, or not much else.
-fn is_worth_it(segment: &Segment, lacking: &HashMap<PackId, Wanted>) -> bool {
+fn is_worth_it(segment: &HeaderBundle, lacking: &HashMap<PackId, Wanted>) -> bool {
     let (count, bytes) = wanted(segment, lacking)
         .fold((0, 0), |(count, bytes), part| (count + 1, bytes + u64::from(part.len)));
     count >= FEWEST / 2 || count >= 2 && bytes * 4 >= segment.len

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::{FEWEST, FULL, Gathering, Segment, THREADS, all};
+use crate::repo::pack::header_bundles::{BundleBuilder, FEWEST, FULL, HeaderBundle, THREADS, all};
 use crate::repo::pack::packs;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::Sight;
-use crate::storage::Area;
+use crate::repo::sessions::session::RepoState;
+use crate::storage::ObjectKind;
 use crate::util::parallel;
 
 /// What may be done to segments.
 #[derive(Debug, Clone, Copy)]
-pub struct May {
+pub struct Maintenance {
     /// There is room for new ones.
     pub add: bool,
     /// Those that nobody needs may go.
@@ -26,7 +26,7 @@ pub struct May {
 ///
 /// # Errors
 /// When the run was interrupted.
-pub fn tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
+pub fn tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
     match try_tend(repo, may, stop) {
         Err(err) if !matches!(err, Error::Interrupted) => {
             repo.warn(format!("{}: nothing is lost, but segments are not as they should be", err.chain()));
@@ -36,7 +36,7 @@ pub fn tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
     }
 }
 
-fn try_tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
+fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
     if !repo.storage().is_far() {
         return Ok(());
     }
@@ -52,7 +52,7 @@ fn try_tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
             }
         }
     }
-    let sight = Sight::look(repo.storage(), repo.ring(), |_| Ok(()))?;
+    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
     let mut bare: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
     bare.retain(|id, _| !sight.condemned.contains(id) && !sight.damaged.contains(id));
     let sparse = take_covered(segments, &mut bare, &mut dropped);
@@ -61,8 +61,8 @@ fn try_tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
         dropped.extend(sparse);
     }
     if may.remove && !dropped.is_empty() {
-        dropped.iter().try_for_each(|name| repo.storage().remove(Area::Index, name))?;
-        repo.storage().sync(Area::Index)?;
+        dropped.iter().try_for_each(|name| repo.storage().remove(ObjectKind::Index, name))?;
+        repo.storage().sync(ObjectKind::Index)?;
     }
     Ok(())
 }
@@ -70,11 +70,11 @@ fn try_tend(repo: &Repository, may: May, stop: &AtomicBool) -> Result<()> {
 /// Takes away from `bare` what segments hold that stay; those that hold nothing more are dropped. Returns those that are to
 /// be replaced once there is enough for others.
 fn take_covered(
-    mut segments: Vec<Segment>,
+    mut segments: Vec<HeaderBundle>,
     bare: &mut HashMap<PackId, u64>,
     dropped: &mut Vec<String>,
 ) -> Vec<String> {
-    let alive = |segment: &Segment, packs: &HashMap<PackId, u64>| {
+    let alive = |segment: &HeaderBundle, packs: &HashMap<PackId, u64>| {
         segment.parts.iter().filter(|part| packs.get(&part.pack) == Some(&part.pack_len)).count()
     };
     segments.sort_by_cached_key(|segment| std::cmp::Reverse(alive(segment, bare)));
@@ -99,7 +99,7 @@ fn take_covered(
 fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> Result<()> {
     let mut packs: Vec<(PackId, u64)> = packs.iter().map(|(id, len)| (*id, *len)).collect();
     packs.sort_unstable();
-    let mut gathering = Gathering::default();
+    let mut gathering = BundleBuilder::default();
     for window in packs.chunks(THREADS) {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -124,6 +124,6 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
 
 /// Removes a segment that was found wrong; whether it is gone. Why not is said.
 pub fn remove(repo: &Repository, name: &str) -> bool {
-    let removed = repo.storage().remove(Area::Index, name);
+    let removed = repo.storage().remove(ObjectKind::Index, name);
     removed.inspect_err(|err| repo.warn(err.chain())).is_ok()
 }

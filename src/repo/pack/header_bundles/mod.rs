@@ -16,16 +16,16 @@ use crate::codec::crypto::sealed_object;
 use crate::codec::pack::Table;
 use crate::codec::pack::header_bundle::{Contents, Part};
 use crate::error::{Error, Result};
-use crate::model::decode_error::Malformed;
+use crate::model::decode_error::DecodeError;
 use crate::repo::objects;
 use crate::repo::repository::Repository;
-use crate::storage::{Area, Listed};
+use crate::storage::{Listed, ObjectKind};
 use crate::util::parallel;
 
-pub(crate) use crate::repo::pack::header_bundles::build::Gathering;
-pub(crate) use crate::repo::pack::header_bundles::fetch::Fetching;
-pub use crate::repo::pack::header_bundles::maintain::{May, remove, tend};
-pub use crate::repo::pack::header_bundles::verify::Claims;
+pub(crate) use crate::repo::pack::header_bundles::build::BundleBuilder;
+pub(crate) use crate::repo::pack::header_bundles::fetch::BundleFetcher;
+pub use crate::repo::pack::header_bundles::maintain::{Maintenance, remove, tend};
+pub use crate::repo::pack::header_bundles::verify::BundleVerifier;
 
 /// Fewer packs are asked for one by one.
 const FEWEST: usize = 32;
@@ -40,7 +40,7 @@ const THREADS: usize = 16;
 
 /// A segment that is listed, and what it says that it holds.
 #[derive(Debug)]
-pub struct Segment {
+pub struct HeaderBundle {
     /// Its name.
     pub name: String,
     len: u64,
@@ -51,8 +51,8 @@ pub struct Segment {
 ///
 /// # Errors
 /// When they cannot be listed. That one cannot be read is said in its place.
-pub fn all(repo: &Repository) -> Result<Vec<(String, Result<Segment>)>> {
-    let listed = repo.storage().list(Area::Index)?;
+pub fn all(repo: &Repository) -> Result<Vec<(String, Result<HeaderBundle>)>> {
+    let listed = repo.storage().list(ObjectKind::Index)?;
     let opened = parallel::map(&listed, THREADS, |found| open(repo, found));
     let mut all = Vec::new();
     for (found, opened) in listed.into_iter().zip(opened) {
@@ -67,42 +67,42 @@ pub fn all(repo: &Repository) -> Result<Vec<(String, Result<Segment>)>> {
 /// What is wrong with a segment, and with which.
 pub fn why(name: &str, err: &Error) -> String {
     let text = err.chain();
-    if text.contains(name) { text } else { format!("{}: {text}", Area::Index.path(name)) }
+    if text.contains(name) { text } else { format!("{}: {text}", ObjectKind::Index.path(name)) }
 }
 
-fn open(repo: &Repository, found: &Listed) -> Result<Segment> {
+fn open(repo: &Repository, found: &Listed) -> Result<HeaderBundle> {
     let (storage, name, len) = (repo.storage(), &found.name, found.len);
-    let short = || Error::damaged(Area::Index.path(name));
+    let short = || Error::damaged(ObjectKind::Index.path(name));
     let mut bytes = vec![0; GUESS.min(len) as usize];
-    storage.read_range(Area::Index, name, 0, &mut bytes)?;
-    objects::check_header(Area::Index, name, &bytes)?;
+    storage.read_range(ObjectKind::Index, name, 0, &mut bytes)?;
+    objects::check_header(ObjectKind::Index, name, &bytes)?;
     let start = sealed_object::object_len(&bytes).filter(|start| *start <= len.min(MOST));
-    let start = start.ok_or(Malformed::because("shorter than it says")).map_err(short())?;
+    let start = start.ok_or(DecodeError::because("shorter than it says")).map_err(short())?;
     if start > bytes.len() as u64 {
         bytes = vec![0; start as usize];
-        storage.read_range(Area::Index, name, 0, &mut bytes)?;
+        storage.read_range(ObjectKind::Index, name, 0, &mut bytes)?;
     }
     bytes.truncate(start as usize);
     let contents: Contents =
-        objects::open(repo.ring(), sealed_object::SEGMENT, Area::Index, name, name, bytes)?;
+        objects::open(repo.ring(), sealed_object::SEGMENT, ObjectKind::Index, name, name, bytes)?;
     let parts = contents.parts(start, len).map_err(short())?;
-    Ok(Segment { name: name.clone(), len, parts })
+    Ok(HeaderBundle { name: name.clone(), len, parts })
 }
 
-impl Segment {
+impl HeaderBundle {
     /// The tables of those packs that are asked for.
     ///
     /// # Errors
     /// When it is gone, damaged or cannot be read.
     fn tables(&self, repo: &Repository, wanted: impl Fn(&Part) -> bool) -> Result<Vec<(Part, Table)>> {
-        let bytes = repo.storage().read(Area::Index, &self.name, self.len.min(MOST))?;
+        let bytes = repo.storage().read(ObjectKind::Index, &self.name, self.len.min(MOST))?;
         let tables = self.parts.iter().filter(|part| wanted(part)).map(|part| {
             let front = bytes.get(part.at as usize..).and_then(|rest| rest.get(..part.len as usize));
-            let front = front.ok_or(Malformed::because("shorter than it says"));
+            let front = front.ok_or(DecodeError::because("shorter than it says"));
             front
                 .and_then(|front| part.table(repo.ring(), front))
                 .map(|table| (*part, table))
-                .map_err(Error::damaged(Area::Index.path(&self.name)))
+                .map_err(Error::damaged(ObjectKind::Index.path(&self.name)))
         });
         tables.collect()
     }

@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::model::id::PackId;
 use crate::repo::pack::header_bundles::{all, why};
 use crate::repo::repository::Repository;
-use crate::storage::Area;
+use crate::storage::ObjectKind;
 
 /// What all segments say.
 #[derive(Debug, Default)]
-pub struct Claims {
+pub struct BundleVerifier {
     said: HashMap<PackId, Vec<Claim>>,
     wrong: Mutex<BTreeMap<String, String>>,
 }
@@ -26,7 +26,7 @@ struct Claim {
     sum: [u8; 32],
 }
 
-impl Claims {
+impl BundleVerifier {
     /// Reads all segments. Those that cannot be read are wrong.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Claims {
         let Some(claims) = self.said.get(pack) else { return Ok(()) };
         let own = sum(table)?;
         for claim in claims.iter().filter(|claim| claim.pack_len != len || claim.sum != own) {
-            let path = Area::Index.path(&claim.segment);
+            let path = ObjectKind::Index.path(&claim.segment);
             self.found(
                 &claim.segment,
                 format!("{path} says something else of pack {} than the pack", pack.short()),

@@ -1,7 +1,7 @@
 //! The status for people.
 
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{Good, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Name, Record, State};
 
 use crate::output;
@@ -156,7 +156,7 @@ fn title_of(set: &SetStatus) -> String {
     text
 }
 
-fn good(good: &Good, now: Time) -> String {
+fn good(good: &LastSuccess, now: Time) -> String {
     let short: String = good.snapshot.chars().take(8).collect();
     let mut text = format!("{:<12} {} (snapshot {short}", good.kind, when(good.at, now));
     if good.unchanged {

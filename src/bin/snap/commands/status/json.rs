@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{Good, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Name, Record, State};
 
 use crate::output;
@@ -56,7 +56,7 @@ fn path(name: &Name) -> String {
     String::from_utf8_lossy(name.as_bytes()).into_owned()
 }
 
-fn good(good: &Good) -> Value {
+fn good(good: &LastSuccess) -> Value {
     json!({
         "kind": good.kind,
         "time": output::rfc3339(good.at),

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use snap_backup::fs::atomic_file::WholeFile;
+use snap_backup::fs::atomic_file::AtomicFile;
 use snap_backup::fs::sources;
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status;
 use snap_backup::ops::status::{Options, Report, Wanted};
 use snap_backup::repo::repository::Repository;
-use snap_backup::run_log::{History, Journal, Name};
+use snap_backup::run_log::{History, Name, RunLog};
 use snap_backup::storage::Storage;
 use snap_backup::util::host;
 use snap_backup::{Error, Result, run_log};
@@ -173,7 +173,7 @@ fn history(context: &Context) -> Result<History> {
         output::warn(context.global.json, why);
         return Ok(History::default());
     };
-    let journal = Journal::new(dir);
+    let journal = RunLog::new(dir);
     let history = journal.read()?;
     if history.unreadable > 0 {
         let lines = output::count(history.unreadable, "line", "lines");
@@ -262,7 +262,7 @@ fn open(context: &Context, storage: &Arc<dyn Storage>) -> Option<Repository> {
 /// Whoever reads the file reads a whole one.
 fn publish(context: &Context, path: &Path, text: &str) -> Result<()> {
     context.guard().check_file(path)?;
-    let mut file = WholeFile::create(path, true)?;
+    let mut file = AtomicFile::create(path, true)?;
     file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
     file.publish()
 }

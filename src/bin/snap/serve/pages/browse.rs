@@ -11,23 +11,23 @@ use snap_backup::repo::snapshots::Snapshot;
 
 use super::{frame, kind, name, size, size_of, snapshots, time};
 use crate::output;
-use crate::serve::request::{Asked, archive_at, encoded, encoded_path, file_at, shown_at, versions_at};
-use crate::serve::response::Refusal;
-use crate::serve::router::{Site, snapshot};
-use crate::serve::sessions::Visit;
+use crate::serve::request::{PageRequest, archive_at, encoded, encoded_path, file_at, shown_at, versions_at};
+use crate::serve::response::HttpError;
+use crate::serve::router::{AppState, snapshot};
+use crate::serve::sessions::SharedSession;
 
 /// Entries on a page.
 const ROWS: usize = 500;
 
 pub(crate) fn page(
-    site: &Site,
-    visit: &Visit,
-    asked: &Asked,
+    site: &AppState,
+    visit: &SharedSession,
+    asked: &PageRequest,
     _: &Arc<AtomicBool>,
-) -> Result<Markup, Refusal> {
+) -> Result<Markup, HttpError> {
     let snapshot = snapshot(visit, asked)?;
     let path = asked.stored(2);
-    let nothing = || Refusal::new(StatusCode::NOT_FOUND, "the snapshot holds no such thing");
+    let nothing = || HttpError::new(StatusCode::NOT_FOUND, "the snapshot holds no such thing");
     let entry = visit.browser.entry(snapshot, &path)?.ok_or_else(nothing)?;
     let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let title =
@@ -46,7 +46,7 @@ pub(crate) fn page(
 }
 
 /// The directories above, each a link.
-fn way(snapshot: &Snapshot, asked: &Asked) -> Markup {
+fn way(snapshot: &Snapshot, asked: &PageRequest) -> Markup {
     let id = &snapshot.id;
     let parts = asked.path.get(2..).unwrap_or_default();
     html! {
@@ -101,7 +101,7 @@ fn facts(entry: &Entry) -> Markup {
     }
 }
 
-fn actions(visit: &Visit, snapshot: &Snapshot, path: &[u8], entry: &Entry) -> Markup {
+fn actions(visit: &SharedSession, snapshot: &Snapshot, path: &[u8], entry: &Entry) -> Markup {
     let id = &snapshot.id;
     html! {
         p.actions {
@@ -118,12 +118,12 @@ fn actions(visit: &Visit, snapshot: &Snapshot, path: &[u8], entry: &Entry) -> Ma
 }
 
 fn directory(
-    visit: &Visit,
+    visit: &SharedSession,
     snapshot: &Snapshot,
     path: &[u8],
     tree: ChunkId,
-    asked: &Asked,
-) -> Result<Markup, Refusal> {
+    asked: &PageRequest,
+) -> Result<Markup, HttpError> {
     let from = asked.value("from").unwrap_or_default();
     let page = visit.browser.page(tree, from, ROWS)?;
     let here = shown_at(&snapshot.id, path);

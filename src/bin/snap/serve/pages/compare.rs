@@ -14,10 +14,10 @@ use snap_backup::repo::snapshots::Snapshot;
 use super::{frame, name, time};
 use crate::output;
 use crate::output::count;
-use crate::serve::request::{Asked, shown_at};
-use crate::serve::response::Refusal;
-use crate::serve::router::{Site, selector};
-use crate::serve::sessions::Visit;
+use crate::serve::request::{PageRequest, shown_at};
+use crate::serve::response::HttpError;
+use crate::serve::router::{AppState, selector};
+use crate::serve::sessions::SharedSession;
 
 /// Differences that are shown.
 const MOST: usize = 1000;
@@ -31,11 +31,11 @@ struct Row {
 }
 
 pub(crate) fn page(
-    site: &Site,
-    visit: &Visit,
-    asked: &Asked,
+    site: &AppState,
+    visit: &SharedSession,
+    asked: &PageRequest,
     stop: &Arc<AtomicBool>,
-) -> Result<Markup, Refusal> {
+) -> Result<Markup, HttpError> {
     let (before, after) = (chosen(visit, asked, "a")?, chosen(visit, asked, "b")?);
     let path = asked.value("path").unwrap_or_default();
     let options = Options {
@@ -82,9 +82,9 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Compare", "", content))
 }
 
-fn chosen<'a>(visit: &'a Visit, asked: &Asked, name: &str) -> Result<&'a Snapshot, Refusal> {
+fn chosen<'a>(visit: &'a SharedSession, asked: &PageRequest, name: &str) -> Result<&'a Snapshot, HttpError> {
     let id = SnapshotId::parse(&asked.text(name)).ok();
-    let gone = || Refusal::not_found("choose two snapshots that stand: one may have been forgotten since");
+    let gone = || HttpError::not_found("choose two snapshots that stand: one may have been forgotten since");
     id.and_then(|id| visit.browser.snapshot(&id)).ok_or_else(gone)
 }
 

@@ -26,14 +26,15 @@ pub(super) use status::page as status;
 pub(super) use versions::page as versions;
 
 use crate::output;
-use crate::serve::request::{Asked, shown_at};
+use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response;
-use crate::serve::response::{Body, Refusal};
-use crate::serve::router::Site;
-use crate::serve::sessions::Visit;
+use crate::serve::response::{Body, HttpError};
+use crate::serve::router::AppState;
+use crate::serve::sessions::SharedSession;
 
 /// Builds a page. The flag is raised when nobody waits for it any more.
-pub(super) type Shown = fn(&Site, &Visit, &Asked, &Arc<AtomicBool>) -> Result<Markup, Refusal>;
+pub(super) type Shown =
+    fn(&AppState, &SharedSession, &PageRequest, &Arc<AtomicBool>) -> Result<Markup, HttpError>;
 
 const PLACES: [(&str, &str); 4] =
     [("/", "Snapshots"), ("/search", "Search"), ("/stats", "Statistics"), ("/status", "Status")];
@@ -84,7 +85,7 @@ pub(super) fn stranger(content: Markup) -> Markup {
 }
 
 /// A page that says why there is none.
-pub(super) fn refusal(site: &str, refusal: &Refusal, base: &str) -> Response<Body> {
+pub(super) fn refusal(site: &str, refusal: &HttpError, base: &str) -> Response<Body> {
     let title = refusal.status.canonical_reason().unwrap_or("Error");
     let content = html! { p.bad role="alert" { (output::printable(&refusal.why)) } p { a href="/" { "All snapshots" } } };
     response::page(refusal.status, frame(site, title, "", content), base)

@@ -12,10 +12,10 @@ use snap_backup::ops::find;
 use snap_backup::ops::find::{Options, Type};
 
 use super::{frame, name, problems, size_of, time};
-use crate::serve::request::{Asked, shown_at, versions_at};
-use crate::serve::response::Refusal;
-use crate::serve::router::Site;
-use crate::serve::sessions::Visit;
+use crate::serve::request::{PageRequest, shown_at, versions_at};
+use crate::serve::response::HttpError;
+use crate::serve::router::AppState;
+use crate::serve::sessions::SharedSession;
 use crate::{output, times, values};
 
 /// Matches that are shown.
@@ -30,11 +30,11 @@ struct Found {
 }
 
 pub(crate) fn page(
-    site: &Site,
-    visit: &Visit,
-    asked: &Asked,
+    site: &AppState,
+    visit: &SharedSession,
+    asked: &PageRequest,
     stop: &Arc<AtomicBool>,
-) -> Result<Markup, Refusal> {
+) -> Result<Markup, HttpError> {
     let found = match options(asked)? {
         Some(options) => answer(site, visit, &options, stop)?,
         None => html! {},
@@ -43,9 +43,9 @@ pub(crate) fn page(
 }
 
 /// `None` where nothing is asked for.
-fn options(asked: &Asked) -> Result<Option<Options>, Refusal> {
+fn options(asked: &PageRequest) -> Result<Option<Options>, HttpError> {
     let words = asked.text("q");
-    let bad = |what: &str, why: String| Refusal::new(StatusCode::BAD_REQUEST, format!("{what}: {why}"));
+    let bad = |what: &str, why: String| HttpError::new(StatusCode::BAD_REQUEST, format!("{what}: {why}"));
     let given = |name: &str| Some(asked.text(name)).filter(|text| !text.is_empty());
     let time =
         |name: &str| given(name).map(|text| times::past(&text).map_err(|why| bad(name, why))).transpose();
@@ -68,7 +68,7 @@ fn options(asked: &Asked) -> Result<Option<Options>, Refusal> {
     Ok(Some(Options { patterns, ignore_case, newer, older, larger, types, ..Options::default() }))
 }
 
-fn form(asked: &Asked) -> Markup {
+fn form(asked: &PageRequest) -> Markup {
     let kind = asked.text("kind");
     let field = |label: &str, name: &str, hint: &str| {
         html! { label { (label) " " input name=(name) value=(asked.text(name)) placeholder=(hint) size="12"; } }
@@ -90,7 +90,12 @@ fn form(asked: &Asked) -> Markup {
     }
 }
 
-fn answer(site: &Site, visit: &Visit, options: &Options, stop: &Arc<AtomicBool>) -> Result<Markup, Refusal> {
+fn answer(
+    site: &AppState,
+    visit: &SharedSession,
+    options: &Options,
+    stop: &Arc<AtomicBool>,
+) -> Result<Markup, HttpError> {
     let mut found: Vec<Found> = Vec::new();
     let searched = find::run(
         visit.repo(),

@@ -12,10 +12,10 @@ use snap_backup::repo::snapshots::Snapshot;
 use super::chart::Line;
 use super::{chart, frame, link, name, size, time};
 use crate::output;
-use crate::serve::request::{Asked, archive_at};
-use crate::serve::response::Refusal;
-use crate::serve::router::Site;
-use crate::serve::sessions::Visit;
+use crate::serve::request::{PageRequest, archive_at};
+use crate::serve::response::HttpError;
+use crate::serve::router::AppState;
+use crate::serve::sessions::SharedSession;
 
 /// Snapshots on a page.
 const ROWS: usize = 100;
@@ -23,11 +23,11 @@ const ROWS: usize = 100;
 const LINES: usize = 6;
 
 pub(crate) fn page(
-    site: &Site,
-    visit: &Visit,
-    asked: &Asked,
+    site: &AppState,
+    visit: &SharedSession,
+    asked: &PageRequest,
     _: &Arc<AtomicBool>,
-) -> Result<Markup, Refusal> {
+) -> Result<Markup, HttpError> {
     let all = visit.browser.snapshots();
     let end = match asked.text("before") {
         before if before.is_empty() => all.len(),
@@ -59,8 +59,8 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Snapshots", "/", content))
 }
 
-fn end_of(visit: &Visit, before: &str) -> Result<usize, Refusal> {
-    let gone = || Refusal::not_found("there is no such snapshot: it may have been forgotten since");
+fn end_of(visit: &SharedSession, before: &str) -> Result<usize, HttpError> {
+    let gone = || HttpError::not_found("there is no such snapshot: it may have been forgotten since");
     let id = SnapshotId::parse(before).map_err(|_| gone())?;
     visit.browser.snapshots().iter().position(|one| one.id == id).ok_or_else(gone)
 }

@@ -11,15 +11,20 @@ use super::chart::Line;
 use super::{chart, frame, link, size, time};
 use crate::output;
 use crate::output::count;
-use crate::serve::request::Asked;
-use crate::serve::response::Refusal;
-use crate::serve::router::Site;
-use crate::serve::sessions::Visit;
+use crate::serve::request::PageRequest;
+use crate::serve::response::HttpError;
+use crate::serve::router::AppState;
+use crate::serve::sessions::SharedSession;
 
 /// Snapshots that are listed, the newest.
 const ROWS: usize = 500;
 
-pub(crate) fn page(site: &Site, visit: &Visit, _: &Asked, stop: &Arc<AtomicBool>) -> Result<Markup, Refusal> {
+pub(crate) fn page(
+    site: &AppState,
+    visit: &SharedSession,
+    _: &PageRequest,
+    stop: &Arc<AtomicBool>,
+) -> Result<Markup, HttpError> {
     let report = stats::run(visit.repo(), &Options::default(), stop)?;
     let content = html! {
         @if report.missing > 0 {

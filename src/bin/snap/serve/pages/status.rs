@@ -6,12 +6,17 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 
 use super::frame;
-use crate::serve::request::Asked;
-use crate::serve::response::Refusal;
-use crate::serve::router::Site;
-use crate::serve::sessions::Visit;
+use crate::serve::request::PageRequest;
+use crate::serve::response::HttpError;
+use crate::serve::router::AppState;
+use crate::serve::sessions::SharedSession;
 
-pub(crate) fn page(site: &Site, visit: &Visit, _: &Asked, _: &Arc<AtomicBool>) -> Result<Markup, Refusal> {
+pub(crate) fn page(
+    site: &AppState,
+    visit: &SharedSession,
+    _: &PageRequest,
+    _: &Arc<AtomicBool>,
+) -> Result<Markup, HttpError> {
     let text = site.status(visit)?;
     Ok(frame(&site.title, "Status", "/status", html! { pre.status tabindex="0" { (text) } }))
 }

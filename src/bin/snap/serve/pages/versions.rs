@@ -6,23 +6,23 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 use snap_backup::ops::history;
 use snap_backup::ops::history::{Options, Report};
-use snap_backup::repo::snapshots::filter::Choice;
-use snap_backup::repo::walk::multi_walk::Version;
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
+use snap_backup::repo::walk::multi_walk::EntryVersion;
 
 use super::{frame, link, name, problems, size_of, time};
 use crate::output;
-use crate::serve::request::{Asked, archive_at, file_at, shown_at};
-use crate::serve::response::Refusal;
-use crate::serve::router::Site;
-use crate::serve::sessions::Visit;
+use crate::serve::request::{PageRequest, archive_at, file_at, shown_at};
+use crate::serve::response::HttpError;
+use crate::serve::router::AppState;
+use crate::serve::sessions::SharedSession;
 
 pub(crate) fn page(
-    site: &Site,
-    visit: &Visit,
-    asked: &Asked,
+    site: &AppState,
+    visit: &SharedSession,
+    asked: &PageRequest,
     stop: &Arc<AtomicBool>,
-) -> Result<Markup, Refusal> {
-    let options = Options { choice: Choice::default(), path: asked.stored(1) };
+) -> Result<Markup, HttpError> {
+    let options = Options { choice: SnapshotQuery::default(), path: asked.stored(1) };
     let report = history::run(visit.repo(), &options, &site.desk, stop)?;
     let gone = report.gone.iter().filter_map(|number| report.snapshots.get(*number));
     let content = html! {
@@ -50,7 +50,7 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Versions", "", content))
 }
 
-fn row(report: &Report, number: usize, Version { entry, among }: &Version) -> Markup {
+fn row(report: &Report, number: usize, EntryVersion { entry, among }: &EntryVersion) -> Markup {
     let at = |number: Option<usize>| number.and_then(|at| report.snapshots.get(at));
     let path = &report.path;
     html! {
