@@ -215,7 +215,7 @@ impl Error {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(inner) = cause {
-            text = format!("{text}: {inner}");
+            text = format!("{text}: {}", without_number(&inner.to_string()));
             cause = inner.source();
         }
         text
@@ -364,6 +364,14 @@ pub(crate) fn credentials(what: &str) -> Option<&'static str> {
              (docs/remote.md)",
         ),
         _ => None,
+    }
+}
+
+/// What the system says of a failure, without the number that the standard library puts behind it.
+fn without_number(said: &str) -> &str {
+    match said.rsplit_once(" (os error ") {
+        Some((words, number)) if number.ends_with(')') => words,
+        _ => said,
     }
 }
 

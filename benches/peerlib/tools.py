@@ -179,6 +179,32 @@ class Borg(Tool):
         return [[self.program, "delete", f"::{number}"] for number in range(1, self.made)] + [[self.program, "compact"]]
 
 
+class Borg2(Borg):
+    """The beta, if its program is found as `borg2`."""
+    name = "borg2"
+
+    def init(self):
+        self.run("repo-create", "--encryption", "aes256-ocb")
+        self.made = 0
+
+    def first(self):
+        self.made += 1
+        return [[self.program, "create", "--compression", "zstd,3", str(self.made), self.source]]
+
+    unchanged = changed = first
+
+    def list(self):
+        return [[self.program, "repo-list"]]
+
+    def restore_old(self, point, out):
+        return [(out, [self.program, "extract", str(self.made if point else 1)])]
+
+    restore_new = restore_old
+
+    def forget(self):
+        return [[self.program, "delete", str(number)] for number in range(1, self.made)] + [[self.program, "compact"]]
+
+
 class Bupstash(Tool):
     name = "bupstash"
 
@@ -307,7 +333,7 @@ class Copy(Tool):
     restore_new = restore_old
 
 
-ALL = {tool.name: tool for tool in (Snap, Restic, Rustic, Borg, Bupstash, Conserve, Tar, Copy)}
+ALL = {tool.name: tool for tool in (Snap, Restic, Rustic, Borg, Borg2, Bupstash, Conserve, Tar, Copy)}
 
 
 def find(name, snap):

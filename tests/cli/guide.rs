@@ -39,7 +39,7 @@ fn run(home: &Path, titles: &[&str]) -> String {
 }
 
 /// `snap` is the first program that is found there; what belongs to the machine goes by programs that only take notes.
-fn run_script(home: &Path, script: &str) -> String {
+pub(crate) fn run_script(home: &Path, script: &str) -> String {
     let bin = home.join("bin");
     fs::create_dir(&bin).unwrap();
     for name in ["crontab", "systemctl"] {

@@ -9,6 +9,7 @@ mod import;
 mod limits;
 mod metrics;
 mod mount;
+mod pages;
 mod screens;
 mod serve;
 mod sources;

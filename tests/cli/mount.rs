@@ -87,7 +87,7 @@ impl Drop for Mounted {
     }
 }
 
-fn can_mount() -> bool {
+pub(crate) fn can_mount() -> bool {
     let able = File::options().read(true).write(true).open("/dev/fuse").is_ok();
     if !able || !rustix::process::geteuid().is_root() {
         crate::support::skipped("mounting needs root and /dev/fuse");

@@ -11,12 +11,12 @@ use snap_backup::run_log::{Ending, Record, RunLog};
 use crate::support::dates::{days, redate};
 use crate::support::{Outcome, PASSWORD, Sandbox, finish};
 
-fn journal(sandbox: &Sandbox) -> RunLog {
+pub(crate) fn journal(sandbox: &Sandbox) -> RunLog {
     RunLog::new(sandbox.state())
 }
 
 /// All that this machine remembers becomes so many hours older; its snapshot may have got another name for that.
-fn age_records(sandbox: &Sandbox, hours: i64, snapshot: Option<&String>) {
+pub(crate) fn age_records(sandbox: &Sandbox, hours: i64, snapshot: Option<&String>) {
     let runs = journal(sandbox).read().unwrap().runs;
     fs::remove_file(journal(sandbox).file()).unwrap();
     for mut run in runs {

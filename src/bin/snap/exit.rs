@@ -1,7 +1,6 @@
 //! How a run ends: the one place that knows exit codes, and how an error is told.
 #![allow(clippy::print_stderr)]
 
-use std::error::Error as _;
 use std::io;
 use std::process::ExitCode;
 
@@ -69,7 +68,7 @@ pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
 /// Tells an error, of a set if it is one's, and gives its code.
 pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
     let code = code(error);
-    let mut message = if json { output::printable(&message(error)) } else { output::plain(&message(error)) };
+    let mut message = if json { output::printable(&error.chain()) } else { output::plain(&error.chain()) };
     if let Some(set) = set {
         message = format!("{set}: {message}");
     }
@@ -122,17 +121,6 @@ fn code(error: &Error) -> u8 {
     }
 }
 
-fn message(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +128,7 @@ mod tests {
     #[test]
     fn a_broken_rule_is_exit_1_and_is_told_as_a_bug() {
         let bug = Error::Bug { what: "a rule" };
-        assert_eq!((code(&bug), message(&bug).as_str()), (1, "this is a bug in snap: a rule"));
+        assert_eq!((code(&bug), bug.chain().as_str()), (1, "this is a bug in snap: a rule"));
         assert!(bug.advice().is_some_and(|advice| advice.contains("report this line")));
         assert_eq!(exit_code(&Err(bug)), 1);
     }

@@ -316,7 +316,7 @@ fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     let sources = taken.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
     let sources = sources.collect::<Vec<_>>().join(", ");
     repo.note(format!(
-        "latest is taken of all {} sets in the repository: snapshot {} of host {}, {sources}; --host, --path or --tag \
+        "latest is the newest of {} sets: snapshot {} of host {}, {sources}; --host, --path or --tag \
          chooses among them",
         sets.len(),
         taken.id.short(),

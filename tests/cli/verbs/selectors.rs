@@ -46,7 +46,7 @@ fn latest_is_chosen_by_host_tag_and_path_in_every_verb() {
 fn latest_of_several_sets_says_which_one_it_took() {
     let sandbox = two_sets();
     let outcome = sandbox.ok(&["ls", "latest"]);
-    assert!(outcome.stderr.contains("latest is taken of all 3 sets"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("latest is the newest of 3 sets"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("src/other"), "{}", outcome.stderr);
     for quiet in [&["ls", "latest", "-q"][..], &["ls", "latest", "--host", "laptop"]] {
         assert_eq!(sandbox.ok(quiet).stderr, "");

@@ -9,8 +9,8 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::{Error, Result};
 
-use super::Context;
 use super::select::Among;
+use super::{Context, init};
 use crate::commands::destination::Other;
 use crate::exit::Outcome;
 use crate::output::{count, size};
@@ -59,7 +59,8 @@ fn copy(context: &Context, args: &Copy, selection: SnapshotFilter) -> Result<Out
     let other = args.other.context(context);
     context.with(|from| {
         let storage = other.storage()?;
-        let to = match args.init && !args.dry_run && !Repository::exists(&*storage)? {
+        let to = match args.init && !Repository::exists(&*storage)? {
+            true if args.dry_run => return Err(init::makes_none(&*storage)),
             true => Other::make(&other, storage, from, args.no_encryption)?,
             false => other.open(storage).map_err(missing)?,
         };

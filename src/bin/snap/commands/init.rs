@@ -86,10 +86,7 @@ pub(super) fn make_missing(
     asked: Missing,
 ) -> Result<Repository> {
     if asked.dry_run {
-        return Err(Error::Usage(format!(
-            "there is no repository at {} yet, and --dry-run makes none: run without it first",
-            storage.location()
-        )));
+        return Err(makes_none(&*storage));
     }
     divergence::refuse_emptied(&*storage, context.global.state().as_deref())?;
     let entry = context.entry();
@@ -105,6 +102,14 @@ pub(super) fn make_missing(
         output::tell(&made(&repo, no_encryption))?;
     }
     Ok(repo)
+}
+
+/// A dry run where the repository would have to be made first.
+pub(super) fn makes_none(storage: &dyn Storage) -> Error {
+    let place = storage.location();
+    Error::Usage(format!(
+        "there is no repository at {place} yet, and --dry-run makes none: run without it first"
+    ))
 }
 
 /// Also for `backup --init`.

@@ -80,7 +80,11 @@ fn one(context: &Context, repo: &Repository, name: &OsString, init: bool) -> Res
         divergence::refuse_emptied(&*storage, context.global.state().as_deref())?;
         sync::bring(context, repo, &storage, &Options::default())?;
     }
-    sync::there(&*storage, "`snap sync --init` makes one")?;
+    if !Repository::exists(&*storage)? {
+        return Err(Error::Refused(format!(
+            "there is no copy of the repository at {place} yet: `snap sync --init` makes one"
+        )));
+    }
     if Repository::id_at(&*storage)? != repo.config().repo {
         return Err(Error::Refused(format!(
             "at {place} is another repository, and no mirror of this one: `snap copy` copies snapshots into it"

@@ -45,10 +45,11 @@ pub(super) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
     context.with(|from| {
         let to = context.for_repository(&args.to).storage()?;
         not_itself(from, &*to)?;
-        if !args.init && !args.dry_run {
-            there(&*to, "--init makes one")?;
-        }
         if !Repository::exists(&*to)? {
+            // A disk that is not mounted must not be taken for an empty place.
+            if !args.init {
+                return Err(Error::NoOtherRepository { location: to.location() });
+            }
             context.may_make(&*to)?;
         }
         let options = Options { delete: args.delete, dry_run: args.dry_run };
@@ -72,15 +73,6 @@ pub(super) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
         return to.local_dir().map_or(Ok(()), |dir| guard.check(dir));
     }
     Err(Error::Refused(format!("{place} is the repository itself, and no copy of it")))
-}
-
-/// A disk that is not mounted must not be taken for an empty place.
-pub(super) fn there(to: &dyn Storage, how: &str) -> Result<()> {
-    if Repository::exists(to)? {
-        return Ok(());
-    }
-    let place = output::printable(&to.location());
-    Err(Error::Refused(format!("there is no copy of the repository at {place} yet: {how}")))
 }
 
 /// Copies, and tells of what is damaged.
