@@ -41,7 +41,7 @@ class Tool:
         return run(self.program, *args, env=self.env)
 
     def version(self):
-        said = re.search(r"\d+(\.\d+)+", run(self.program, "--version", stderr=subprocess.STDOUT))
+        said = re.search(r"\d+(\.\d+)+(b\d+)?", run(self.program, "--version", stderr=subprocess.STDOUT))
         return f"{self.name} {said.group() if said else '?'}"
 
     def restored(self, out):
@@ -180,16 +180,14 @@ class Borg(Tool):
 
 
 class Borg2(Borg):
-    """The beta, if its program is found as `borg2`."""
+    """The beta, if its program is found as `borg2`. Only archives of one name share what it knows of unchanged files."""
     name = "borg2"
 
     def init(self):
         self.run("repo-create", "--encryption", "aes256-ocb")
-        self.made = 0
 
     def first(self):
-        self.made += 1
-        return [[self.program, "create", "--compression", "zstd,3", str(self.made), self.source]]
+        return [[self.program, "create", "--compression", "zstd,3", "peers", self.source]]
 
     unchanged = changed = first
 
@@ -197,12 +195,17 @@ class Borg2(Borg):
         return [[self.program, "repo-list"]]
 
     def restore_old(self, point, out):
-        return [(out, [self.program, "extract", str(self.made if point else 1)])]
+        return [(out, [self.program, "extract", self.archives()[-1 if point else 0]])]
 
     restore_new = restore_old
 
     def forget(self):
-        return [[self.program, "delete", str(number)] for number in range(1, self.made)] + [[self.program, "compact"]]
+        return [[self.program, "delete", archive] for archive in self.archives()[:-1]] + [[self.program, "compact"]]
+
+    def archives(self):
+        """The oldest first."""
+        found = json.loads(self.run("repo-list", "--json"))["archives"]
+        return [f"aid:{one['id']}" for one in sorted(found, key=lambda one: one["time"])]
 
 
 class Bupstash(Tool):

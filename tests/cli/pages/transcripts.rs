@@ -161,9 +161,7 @@ fn a_drill_and_the_status_are_told_as_shown() {
         fs::remove_file(source.join(name)).unwrap();
     }
     back_up(&sandbox, &[]);
-    let mut drill = sandbox.command(&["drill"]);
-    drill.current_dir(sandbox.path("home"));
-    let told = finish(drill, b"").expect(0).text();
+    let told = sandbox.ok(&["drill"]).text();
     let shown = block("status.md", 1);
     assert_eq!(
         told.lines().map(shape).collect::<Vec<_>>(),
