@@ -22,7 +22,7 @@ fn keys() -> SubKeys {
     SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]))
 }
 
-fn ring() -> CipherSuite {
+fn suite() -> CipherSuite {
     CipherSuite::new(CipherKind::Xaes256Gcm, RepoId::new([2; 16]), &keys())
 }
 
@@ -39,7 +39,7 @@ fn cut(chunker: &Chunker, bytes: &[u8], mut each: impl FnMut(&[u8])) {
 fn reading(c: &mut Criterion) {
     let bytes = sample::noise(LEN);
     let keys = keys();
-    let (chunker, namer) = (Chunker::new(chunker::K64, &keys.gear).unwrap(), ChunkHasher::new(&keys.id));
+    let (chunker, hasher) = (Chunker::new(chunker::K64, &keys.gear).unwrap(), ChunkHasher::new(&keys.id));
     let mut group = c.benchmark_group("reading");
     group.throughput(Throughput::Bytes(LEN as u64)).sample_size(20);
     group.bench_function("cut", |b| {
@@ -51,13 +51,13 @@ fn reading(c: &mut Criterion) {
     });
     group.bench_function("name", |b| {
         b.iter(|| {
-            bytes.chunks(64 << 10).map(|chunk| namer.name(ChunkType::Data, chunk)).fold(0, |n, _| n + 1)
+            bytes.chunks(64 << 10).map(|chunk| hasher.name(ChunkType::Data, chunk)).fold(0, |n, _| n + 1)
         })
     });
     group.bench_function("cut and name", |b| {
         b.iter(|| {
             cut(&chunker, &bytes, |chunk| {
-                black_box(namer.name(ChunkType::Data, chunk));
+                black_box(hasher.name(ChunkType::Data, chunk));
             })
         })
     });
@@ -66,7 +66,7 @@ fn reading(c: &mut Criterion) {
 }
 
 fn sealed(plain: &[u8], level: i32) -> SealedBlock {
-    BlockSealer::new(ring(), level).unwrap().seal(ChunkType::Data, plain, Vec::new()).unwrap()
+    BlockSealer::new(suite(), level).unwrap().seal(ChunkType::Data, plain, Vec::new()).unwrap()
 }
 
 fn blocks(c: &mut Criterion) {
@@ -74,17 +74,17 @@ fn blocks(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(BLOCK as u64)).sample_size(20);
     for (name, plain) in [("text", sample::text(BLOCK)), ("noise", sample::noise(BLOCK))] {
         for level in [1, 3] {
-            let mut sealer = BlockSealer::new(ring(), level).unwrap();
+            let mut sealer = BlockSealer::new(suite(), level).unwrap();
             group.bench_function(format!("seal and verify {name} at level {level}"), |b| {
                 b.iter(|| sealer.seal(ChunkType::Data, &plain, Vec::new()).unwrap())
             });
         }
-        let (block, mut opener) = (sealed(&plain, 3), BlockOpener::new(ring()).unwrap());
-        let (mut scratch, mut out) = (Vec::new(), Vec::new());
+        let (block, mut opener) = (sealed(&plain, 3), BlockOpener::new(suite()).unwrap());
+        let (mut private_dir, mut out) = (Vec::new(), Vec::new());
         group.bench_function(format!("open {name}"), |b| {
             b.iter(|| {
-                scratch.clone_from(&block.sealed);
-                opener.open(block.kind, block.codec, block.plain, &mut scratch, &mut out).unwrap();
+                private_dir.clone_from(&block.sealed);
+                opener.open(block.kind, block.codec, block.plain, &mut private_dir, &mut out).unwrap();
             })
         });
     }

@@ -70,7 +70,7 @@ fn keys() -> SubKeys {
 }
 
 /// The keys of the golden files.
-fn ring(kind: CipherKind) -> CipherSuite {
+fn suite(kind: CipherKind) -> CipherSuite {
     CipherSuite::new(kind, RepoId::new([2; 16]), &keys())
 }
 
@@ -119,7 +119,7 @@ pub fn sftp_packet(bytes: &[u8]) {
 pub fn key_slot(bytes: &[u8]) {
     let _ = key_slot::repo_of(bytes);
     for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
-        let _ = key_slot::label(bytes, &ring(kind).meta);
+        let _ = key_slot::label(bytes, &suite(kind).meta);
     }
     let _ = again::<SlotLabel>(bytes);
     let number = |at: usize| {
@@ -153,12 +153,12 @@ pub fn records(bytes: &[u8]) {
 /// A whole small object, as it lies in a repository.
 pub fn sealed_object(bytes: &[u8]) {
     let _ = sealed_object::magic_of(bytes);
-    for ring in [ring(CipherKind::None), ring(CipherKind::Xaes256Gcm)] {
-        let _ = sealed_object::open::<Manifest>(&ring, sealed_object::MANIFEST, "name", bytes.to_vec());
-        let _ = sealed_object::open::<SessionRecord>(&ring, sealed_object::SESSION, "name", bytes.to_vec());
-        let _ = sealed_object::open::<Heartbeat>(&ring, sealed_object::BEAT, "name", bytes.to_vec());
-        let _ = sealed_object::open::<GcRecord>(&ring, sealed_object::GC, "name", bytes.to_vec());
-        let _ = sealed_object::open::<DamageRecord>(&ring, sealed_object::DAMAGE, "name", bytes.to_vec());
+    for suite in [suite(CipherKind::None), suite(CipherKind::Xaes256Gcm)] {
+        let _ = sealed_object::open::<Manifest>(&suite, sealed_object::MANIFEST, "name", bytes.to_vec());
+        let _ = sealed_object::open::<SessionRecord>(&suite, sealed_object::SESSION, "name", bytes.to_vec());
+        let _ = sealed_object::open::<Heartbeat>(&suite, sealed_object::BEAT, "name", bytes.to_vec());
+        let _ = sealed_object::open::<GcRecord>(&suite, sealed_object::GC, "name", bytes.to_vec());
+        let _ = sealed_object::open::<DamageRecord>(&suite, sealed_object::DAMAGE, "name", bytes.to_vec());
     }
 }
 
@@ -170,7 +170,7 @@ pub fn pack_ends(bytes: &[u8]) {
     if let Ok(ends) = PackHeader::parse(ends, file_len) {
         assert!(u64::from(ends.table_len) * 2 <= file_len, "tables longer than their pack");
         let sealed = rest.get(8..).unwrap_or_default().to_vec();
-        let _ = ends.open_table(&ring(CipherKind::None), sealed);
+        let _ = ends.open_table(&suite(CipherKind::None), sealed);
     }
 }
 
@@ -214,11 +214,11 @@ pub fn pack_table(bytes: &[u8]) {
     let Some(ends) = ends.first_chunk::<ENDS>() else { return };
     let file_len = 2 * (ENDS as u64 + u64::from(table)) + u64::from(area);
     let parsed = PackHeader::parse(ends, file_len).expect("these ends are right");
-    let ring = ring(CipherKind::None);
-    let aad = [&b"table"[..], ring.repo.as_bytes(), ends].concat();
+    let suite = suite(CipherKind::None);
+    let aad = [&b"table"[..], suite.repo.as_bytes(), ends].concat();
     let mut sealed = Vec::new();
-    ring.meta.seal(&aad, packed, &mut sealed).expect("sealing");
-    if let Ok(table) = parsed.open_table(&ring, sealed) {
+    suite.meta.seal(&aad, packed, &mut sealed).expect("sealing");
+    if let Ok(table) = parsed.open_table(&suite, sealed) {
         for block in &table.blocks {
             let end = u64::from(block.offset) + u64::from(block.stored);
             assert!(end <= file_len, "a block beyond its pack");
@@ -235,16 +235,16 @@ pub fn pack_table(bytes: &[u8]) {
 pub fn segment(bytes: &[u8]) {
     let start = sealed_object::object_len(bytes).filter(|start| *start <= bytes.len() as u64);
     let file_len = bytes.len() as u64;
-    for ring in [ring(CipherKind::None), ring(CipherKind::Xaes256Gcm)] {
+    for suite in [suite(CipherKind::None), suite(CipherKind::Xaes256Gcm)] {
         let head = bytes.get(..start.unwrap_or_default() as usize).unwrap_or_default().to_vec();
         let name = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
-        if let Ok(contents) = sealed_object::open::<Contents>(&ring, sealed_object::SEGMENT, name, head) {
+        if let Ok(contents) = sealed_object::open::<Contents>(&suite, sealed_object::SEGMENT, name, head) {
             parts(&contents, start.unwrap_or_default(), file_len);
         }
-        let _ = pack::open_front(&ring, bytes, file_len);
+        let _ = pack::open_front(&suite, bytes, file_len);
         // Lengths that fit what it says of itself.
         if let Some(Ok(ends)) = bytes.first_chunk::<ENDS>().map(PackHeader::claims) {
-            let _ = pack::open_front(&ring, bytes, ends.pack_len());
+            let _ = pack::open_front(&suite, bytes, ends.pack_len());
         }
     }
     if let Some(contents) = again::<Contents>(bytes) {
@@ -281,14 +281,14 @@ pub fn block(bytes: &[u8]) {
     let codec = if head[0] & 2 == 0 { Codec::Raw } else { Codec::Zstd };
     let claimed = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
     let len = if head[0] & 4 == 0 { packed.len() as u32 } else { claimed };
-    let ring = ring(CipherKind::None);
+    let suite = suite(CipherKind::None);
     let mut aad = b"SNAPBL\x01\0".to_vec();
-    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(&[kind.byte(), codec.byte()]);
     aad.extend_from_slice(&len.to_le_bytes());
     let mut sealed = Vec::new();
-    ring.block(kind).seal(&aad, packed, &mut sealed).expect("sealing");
-    let mut opener = BlockOpener::new(ring).expect("zstd");
+    suite.block(kind).seal(&aad, packed, &mut sealed).expect("sealing");
+    let mut opener = BlockOpener::new(suite).expect("zstd");
     let (mut plain, mut space) = (Vec::new(), Vec::new());
     let opened = opener.open(kind, codec, len, &mut sealed.clone(), &mut plain);
     let read = opener.read(kind, codec, len, &mut sealed, &mut space);
@@ -331,11 +331,11 @@ pub fn tree(bytes: &[u8]) {
             pieces.insert(id, piece.to_vec());
             Ok(id)
         };
-        let namer = ChunkHasher::new(&keys().id);
+        let hasher = ChunkHasher::new(&keys().id);
         let mut builder = DirBuilder::default();
         for entry in &entries {
             check_name(&entry.name).expect("a name that is none");
-            builder.push(entry, &namer, &mut put).expect("what was read can be written");
+            builder.push(entry, &hasher, &mut put).expect("what was read can be written");
         }
         let root = builder.finish(&mut put).expect("what was read can be written");
         if pieces.len() == 1 {

@@ -45,7 +45,7 @@ fn no_decoder_takes_memory_for_what_is_not_there() {
     for body in claiming(&wire::encode(&manifest()).unwrap()) {
         let _ = wire::decode::<Manifest>(&body);
     }
-    for body in claiming(&wire::encode(&collection()).unwrap()) {
+    for body in claiming(&wire::encode(&gc_run()).unwrap()) {
         let _ = wire::decode::<GcRecord>(&body);
     }
     let row = (100u32, 5u32, 0u8, vec![(ChunkId::new([4; 32]), 5u32)]);
@@ -58,7 +58,7 @@ fn no_decoder_takes_memory_for_what_is_not_there() {
 }
 
 fn leaf() -> Vec<u8> {
-    let namer = ChunkHasher::new(&Key::new([1; 32]));
+    let hasher = ChunkHasher::new(&Key::new([1; 32]));
     let content = Content::Parts(vec![Part::Chunk { id: ChunkId::new([4; 32]), len: 5 }]);
     let meta = Meta { user: Some("ada".into()), extra: vec![(2, b"x".to_vec())], ..Meta::default() };
     let entry = Entry { name: b"a".to_vec(), kind: Kind::File { size: 5, content }, meta };
@@ -68,7 +68,7 @@ fn leaf() -> Vec<u8> {
         Ok(ChunkId::new([0; 32]))
     };
     let mut builder = DirBuilder::default();
-    builder.push(&entry, &namer, &mut put).unwrap();
+    builder.push(&entry, &hasher, &mut put).unwrap();
     builder.finish(&mut put).unwrap();
     piece
 }
@@ -92,7 +92,7 @@ fn manifest() -> Manifest {
     }
 }
 
-fn collection() -> GcRecord {
+fn gc_run() -> GcRecord {
     let by = SnapshotId::new([1; 16]);
     let condemned = vec![PackId::new([5; 32])];
     GcRecord { by, at: Time::default(), condemned, roots: vec![by], purged: vec![(by, by)] }

@@ -98,10 +98,10 @@ mod tests {
 
     #[test]
     fn members_follow_one_another_with_zeros_between_and_behind() {
-        let mut packer = GzipCompressor::new(6).unwrap();
+        let mut compressor = GzipCompressor::new(6).unwrap();
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        packer.pack(b"one ", &mut first).unwrap();
-        packer.pack(b"two", &mut second).unwrap();
+        compressor.pack(b"one ", &mut first).unwrap();
+        compressor.pack(b"two", &mut second).unwrap();
         for zeros in [0, 1, 6, 7, 8, 1000] {
             let gap = vec![0; zeros];
             let bytes = [&first, &gap[..], &second, &gap[..]].concat();

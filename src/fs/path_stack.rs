@@ -102,20 +102,20 @@ mod tests {
 
     #[test]
     fn going_back_leads_to_where_one_was() {
-        let mut trail = PathStack::default();
-        trail.enter(b"", Some(Path::new("/")));
-        trail.enter(b"a", None);
-        trail.enter(b"b", Some(Path::new("else/where")));
-        trail.enter(b"c", None);
-        assert_eq!((trail.stored(), trail.place()), (&b"a/b/c"[..], Path::new("else/where/c")));
-        assert_eq!((trail.stored_of(b"d"), trail.depth()), (b"a/b/c/d".to_vec(), 4));
-        assert_eq!(trail.name(), b"c");
-        trail.with(b"e", |path| assert_eq!(path, b"a/b/c/e"));
-        assert_eq!(trail.stored(), b"a/b/c");
-        trail.leave();
-        trail.leave();
-        assert_eq!((trail.stored(), trail.place()), (&b"a"[..], Path::new("/a")));
-        trail.leave();
-        assert_eq!((trail.stored_of(b"x"), trail.place_of(b"x")), (b"x".to_vec(), "/x".into()));
+        let mut path_stack = PathStack::default();
+        path_stack.enter(b"", Some(Path::new("/")));
+        path_stack.enter(b"a", None);
+        path_stack.enter(b"b", Some(Path::new("else/where")));
+        path_stack.enter(b"c", None);
+        assert_eq!((path_stack.stored(), path_stack.place()), (&b"a/b/c"[..], Path::new("else/where/c")));
+        assert_eq!((path_stack.stored_of(b"d"), path_stack.depth()), (b"a/b/c/d".to_vec(), 4));
+        assert_eq!(path_stack.name(), b"c");
+        path_stack.with(b"e", |path| assert_eq!(path, b"a/b/c/e"));
+        assert_eq!(path_stack.stored(), b"a/b/c");
+        path_stack.leave();
+        path_stack.leave();
+        assert_eq!((path_stack.stored(), path_stack.place()), (&b"a"[..], Path::new("/a")));
+        path_stack.leave();
+        assert_eq!((path_stack.stored_of(b"x"), path_stack.place_of(b"x")), (b"x".to_vec(), "/x".into()));
     }
 }

@@ -35,7 +35,7 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for (name, found) in keys::all(repo.storage())? {
         let label = found.and_then(|(id, bytes)| {
-            let label = key_slot::label(&bytes, &repo.ring().meta)
+            let label = key_slot::label(&bytes, &repo.suite().meta)
                 .map_err(Error::damaged(ObjectKind::Keys.path(&name)))?;
             Ok((id, label))
         });
@@ -69,7 +69,7 @@ pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Resu
     if password.is_empty() {
         return Err(Error::Usage("an empty password protects nothing".into()));
     }
-    let id = keys::add(repo.storage(), repo.ring(), repo.master(), password.as_bytes(), label)?;
+    let id = keys::add(repo.storage(), repo.suite(), repo.master(), password.as_bytes(), label)?;
     repo.cache().note(&ObjectKind::Keys.path(&id.hex()), true);
     Ok(id)
 }

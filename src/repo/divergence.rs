@@ -237,7 +237,7 @@ fn lost_roots(repo: &Repository) -> Result<Option<String>> {
         Err(err) => return Err(err),
     };
     let Ok(record) =
-        objects::open::<GcRecord>(repo.ring(), sealed_object::GC, ObjectKind::Gc, &name, &name, bytes)
+        objects::open::<GcRecord>(repo.suite(), sealed_object::GC, ObjectKind::Gc, &name, &name, bytes)
     else {
         return Ok(None);
     };

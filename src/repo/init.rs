@@ -51,7 +51,7 @@ pub struct InitOptions {
     /// Blocks may be deltas.
     pub deltas: bool,
     /// The repository whose chunks it names and cuts alike, so that what is copied between them stays packed as it is.
-    pub kin: Option<SharedChunking>,
+    pub shared_chunking: Option<SharedChunking>,
 }
 
 /// What siblings have in common.
@@ -97,7 +97,7 @@ impl Default for InitOptions {
             stale_after: 3600,
             parity: 0,
             deltas: true,
-            kin: None,
+            shared_chunking: None,
         }
     }
 }
@@ -119,22 +119,24 @@ impl Repository {
             cipher::random(&mut bytes).map_err(Error::damaged("a new key"))?;
             Ok(bytes)
         };
-        let kin = options.kin.as_ref();
-        if kin.is_some_and(|kin| !kin.allows(options.password.is_some())) {
+        let shared_chunking = options.shared_chunking.as_ref();
+        if shared_chunking.is_some_and(|shared_chunking| !shared_chunking.allows(options.password.is_some()))
+        {
             return Err(cannot("of two that share a key, both are encrypted or neither"));
         }
-        let master = kin.map_or_else(|| random().map(Key::new), |kin| Ok(kin.master.clone()))?;
+        let master = shared_chunking
+            .map_or_else(|| random().map(Key::new), |shared_chunking| Ok(shared_chunking.master.clone()))?;
         let mut id = [0u8; 16];
         cipher::random(&mut id).map_err(Error::damaged("a new repository id"))?;
         let mut config = new_config(RepoId::new(id), &master, options);
-        if let Some(kin) = kin {
-            config.set_family(kin.family);
-            config.chunker = kin.chunker;
+        if let Some(shared_chunking) = shared_chunking {
+            config.set_family(shared_chunking.family);
+            config.chunker = shared_chunking.chunker;
         }
         let subkeys = keys_of(&master, &config);
-        let ring = CipherSuite::new(config.cipher, config.repo, &subkeys);
+        let suite = CipherSuite::new(config.cipher, config.repo, &subkeys);
         if let Some(password) = &options.password {
-            keys::add(storage.as_ref(), &ring, &master, password.as_bytes(), "")?;
+            keys::add(storage.as_ref(), &suite, &master, password.as_bytes(), "")?;
         }
         let bytes =
             key_slot::close_config(&config, &subkeys.config).map_err(Error::making("the configuration"))?;

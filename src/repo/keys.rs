@@ -26,7 +26,7 @@ pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 /// When it could not be made durable.
 pub fn add(
     storage: &dyn Storage,
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     master: &Key,
     password: &[u8],
     label: &str,
@@ -37,7 +37,7 @@ pub fn add(
         user: host::user_name(),
         label: label.to_owned(),
     };
-    let bytes = key_slot::close(&ring.repo, master, &ring.meta, password, kdf::DEFAULT, &label)
+    let bytes = key_slot::close(&suite.repo, master, &suite.meta, password, kdf::DEFAULT, &label)
         .map_err(failure("a key slot, being written,".to_owned()))?;
     let id = KeyId::new(hash::sha256(&bytes));
     match storage.create(ObjectKind::Keys, &id.hex(), &[&bytes])? {

@@ -27,7 +27,7 @@ pub fn check_header(area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Magic>
 /// # Errors
 /// When it is not what was written.
 pub fn open<T>(
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     magic: Magic,
     area: ObjectKind,
     name: &str,
@@ -38,7 +38,7 @@ where
     T: for<'a> Deserialize<'a>,
 {
     check_header(area, name, &bytes)?;
-    sealed_object::open(ring, magic, bound, bytes).map_err(Error::damaged(area.path(name)))
+    sealed_object::open(suite, magic, bound, bytes).map_err(Error::damaged(area.path(name)))
 }
 
 /// Reads an object.
@@ -47,7 +47,7 @@ where
 /// When it is not there or not what was written.
 pub fn read<T>(
     storage: &dyn Storage,
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     magic: Magic,
     area: ObjectKind,
     name: &str,
@@ -56,15 +56,15 @@ where
     T: for<'a> Deserialize<'a>,
 {
     let bytes = storage.read(area, name, sealed_object::MAX_OBJECT)?;
-    open(ring, magic, area, name, name, bytes)
+    open(suite, magic, area, name, name, bytes)
 }
 
 /// The bytes of an object.
 ///
 /// # Errors
 /// When it cannot be sealed.
-pub fn close<T: Serialize>(ring: &CipherSuite, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
-    sealed_object::close(ring, magic, name, value).map_err(Error::making(name))
+pub fn close<T: Serialize>(suite: &CipherSuite, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
+    sealed_object::close(suite, magic, name, value).map_err(Error::making(name))
 }
 
 /// Creates an object unless the name is taken.
@@ -73,13 +73,13 @@ pub fn close<T: Serialize>(ring: &CipherSuite, magic: Magic, name: &str, value: 
 /// When it could not be made durable.
 pub fn create<T: Serialize>(
     storage: &dyn Storage,
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     magic: Magic,
     area: ObjectKind,
     name: &str,
     value: &T,
 ) -> Result<CreateOutcome> {
-    storage.create(area, name, &[&close(ring, magic, name, value)?])
+    storage.create(area, name, &[&close(suite, magic, name, value)?])
 }
 
 /// Removals that are under way at once on a store that is far.
@@ -90,7 +90,7 @@ const REMOVALS: usize = 16;
 /// # Errors
 /// When one of them is still there.
 pub fn remove_all(storage: &dyn Storage, area: ObjectKind, names: &[String]) -> Result<()> {
-    let threads = if storage.is_far() { REMOVALS } else { 1 };
+    let threads = if storage.is_remote() { REMOVALS } else { 1 };
     parallel::map(names, threads, |name| storage.remove(area, name)).into_iter().collect()
 }
 

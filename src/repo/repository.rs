@@ -131,19 +131,19 @@ impl Discovered {
 pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
-    ring: CipherSuite,
-    namer: ChunkHasher,
+    suite: CipherSuite,
+    hasher: ChunkHasher,
     chunker: Chunker,
     master: Key,
     slot: Option<KeyId>,
     cache: Cache,
     known: KnownPlace,
     diverged: Diverged,
-    view: Arc<OnceLock<Option<Arc<LocalIndexCache>>>>,
+    index_cache: Arc<OnceLock<Option<Arc<LocalIndexCache>>>>,
     limits: IndexLimits,
     warnings: Warnings,
     notes: Warnings,
-    mender: Arc<PackHealer>,
+    healer: Arc<PackHealer>,
     bases: Arc<BaseBlocks>,
 }
 
@@ -214,25 +214,25 @@ impl Repository {
         let trouble = found.candidates.trouble;
         let subkeys = keys_of(&master, &config);
         let what = ObjectKind::Config.path(&config.generation.to_string());
-        let ring = CipherSuite::new(config.cipher, config.repo, &subkeys);
+        let suite = CipherSuite::new(config.cipher, config.repo, &subkeys);
         let chunker = Chunker::new(config.chunker, &subkeys.gear).map_err(Error::damaged(what))?;
-        let namer = ChunkHasher::new(&subkeys.id);
+        let hasher = ChunkHasher::new(&subkeys.id);
         let repo = Self {
             storage: OwnObjects::of(storage),
             config,
-            ring,
-            namer,
+            suite,
+            hasher,
             chunker,
             master,
             slot,
             cache,
             known,
             diverged: Diverged::default(),
-            view: Arc::default(),
+            index_cache: Arc::default(),
             limits: IndexLimits::default(),
             warnings: Warnings::default(),
             notes: Warnings::default(),
-            mender: Arc::default(),
+            healer: Arc::default(),
             bases: Arc::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
@@ -257,10 +257,20 @@ impl Repository {
         check_features(&config)?;
         let (cache, known) = (self.cache.elsewhere(&location), self.known.elsewhere(&location));
         let encrypted = config.cipher != CipherKind::None;
-        let (view, mender, warnings, diverged, bases) = Default::default();
+        let (index_cache, healer, warnings, diverged, bases) = Default::default();
         let storage = OwnObjects::of(storage);
-        let repo =
-            Self { storage, config, cache, known, view, mender, warnings, diverged, bases, ..self.clone() };
+        let repo = Self {
+            storage,
+            config,
+            cache,
+            known,
+            index_cache,
+            healer,
+            warnings,
+            diverged,
+            bases,
+            ..self.clone()
+        };
         found.trouble.into_iter().for_each(|text| repo.warn(text));
         repo.get_acquainted(encrypted, false);
         Ok(repo)
@@ -327,8 +337,8 @@ impl Repository {
     }
 
     /// What rebuilds damaged packs for those who read them.
-    pub fn mender(&self) -> &Arc<PackHealer> {
-        &self.mender
+    pub fn healer(&self) -> &Arc<PackHealer> {
+        &self.healer
     }
 
     /// Decoded blocks that deltas are made from.
@@ -371,13 +381,13 @@ impl Repository {
     }
 
     /// Its ciphers.
-    pub fn ring(&self) -> &CipherSuite {
-        &self.ring
+    pub fn suite(&self) -> &CipherSuite {
+        &self.suite
     }
 
     /// Names its chunks.
-    pub fn namer(&self) -> &ChunkHasher {
-        &self.namer
+    pub fn hasher(&self) -> &ChunkHasher {
+        &self.hasher
     }
 
     /// Cuts its chunks.
@@ -411,31 +421,31 @@ impl Repository {
     }
 
     /// This machine's view of the packs, opened when first asked for.
-    pub fn view(&self) -> Option<&Arc<LocalIndexCache>> {
+    pub fn index_cache(&self) -> Option<&Arc<LocalIndexCache>> {
         let open = || {
             let dir = self.cache.view_dir().unwrap_or_else(|why| {
                 self.warn(format!("{why}: working without it, which takes longer"));
                 None
             })?;
-            let (view, warning) = LocalIndexCache::open(&dir, &self.config.repo, &self.namer);
+            let (index_cache, warning) = LocalIndexCache::open(&dir, &self.config.repo, &self.hasher);
             warning.into_iter().for_each(|text| self.warn(text));
-            view.map(Arc::new)
+            index_cache.map(Arc::new)
         };
-        self.view.get_or_init(open).as_ref()
+        self.index_cache.get_or_init(open).as_ref()
     }
 
     /// The same repository, its view closed until it is asked for: of this machine's programs only one at a time has it
     /// open, so whoever stays for long opens one for each piece of work and lets go of it.
-    pub fn afresh(&self) -> Self {
-        Self { view: Arc::default(), ..self.clone() }
+    pub fn with_closed_index_cache(&self) -> Self {
+        Self { index_cache: Arc::default(), ..self.clone() }
     }
 
     /// Throws this machine's view away, before it is first asked for: it is then made anew.
     ///
     /// # Errors
     /// When somebody uses it, or it cannot be removed.
-    pub fn renew_view(&self) -> Result<()> {
-        if self.view.get().is_some() {
+    pub fn reset_index_cache(&self) -> Result<()> {
+        if self.index_cache.get().is_some() {
             return Err(Error::Refused("this machine's index cache is in use".into()));
         }
         let Some(dir) = self.cache.view_dir().map_err(Error::Refused)? else { return Ok(()) };

@@ -45,15 +45,15 @@ pub(crate) struct Answer {
 pub(crate) struct Lost(pub(crate) String);
 
 impl Http {
-    pub(crate) fn new(line: Arc<Retrier>, patience: RetryPolicy, limits: Arc<RateLimits>) -> Self {
-        let silence = Some(patience.silence);
+    pub(crate) fn new(line: Arc<Retrier>, retry_policy: RetryPolicy, limits: Arc<RateLimits>) -> Self {
+        let silence = Some(retry_policy.silence);
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("snap/", env!("CARGO_PKG_VERSION")))
             .timeout_resolve(Some(REACH))
-            .timeout_connect(Some(REACH.min(patience.silence)))
+            .timeout_connect(Some(REACH.min(retry_policy.silence)))
             .timeout_per_read(silence)
             .timeout_per_write(silence)
             .max_idle_connections(KEPT)

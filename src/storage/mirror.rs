@@ -59,8 +59,8 @@ impl Storage for Mirrored {
         self.first.location()
     }
 
-    fn is_far(&self) -> bool {
-        self.first.is_far()
+    fn is_remote(&self) -> bool {
+        self.first.is_remote()
     }
 
     fn local_dir(&self) -> Option<&Path> {
@@ -95,8 +95,8 @@ impl Storage for Mirrored {
         self.first.strays(area)
     }
 
-    fn distrust(&self) -> Result<Option<String>> {
-        self.first.distrust()
+    fn weakness(&self) -> Result<Option<String>> {
+        self.first.weakness()
     }
 
     fn cautions(&self) -> Vec<String> {
@@ -119,12 +119,12 @@ impl Storage for Mirrored {
         self.first.keep_reserve();
     }
 
-    fn room(&self) -> Option<Capacity> {
-        self.first.room()
+    fn capacity(&self) -> Option<Capacity> {
+        self.first.capacity()
     }
 
-    fn tidy(&self) -> Result<()> {
-        self.first.tidy()
+    fn remove_stale_temp_files(&self) -> Result<()> {
+        self.first.remove_stale_temp_files()
     }
 
     fn sync(&self, area: ObjectKind) -> Result<()> {

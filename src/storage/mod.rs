@@ -186,7 +186,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     }
 
     /// Whether a line lies in between, so that each request takes a while however small it is.
-    fn is_far(&self) -> bool {
+    fn is_remote(&self) -> bool {
         false
     }
 
@@ -230,7 +230,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When that cannot be told.
-    fn distrust(&self) -> Result<Option<String>> {
+    fn weakness(&self) -> Result<Option<String>> {
         Ok(None)
     }
 
@@ -274,7 +274,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn keep_reserve(&self) {}
 
     /// How much room there is; `None` where the store does not say.
-    fn room(&self) -> Option<Capacity> {
+    fn capacity(&self) -> Option<Capacity> {
         None
     }
 
@@ -282,7 +282,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When some of it is still there.
-    fn tidy(&self) -> Result<()> {
+    fn remove_stale_temp_files(&self) -> Result<()> {
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub fn is_known(area: ObjectKind, name: &str) -> bool {
             None => session(name),
             Some((id, end)) => session(id) && matches!(end, "beat" | "seen" | "end"),
         },
-        ObjectKind::Gc => collection(name).is_some_and(|number| number <= LAST_COLLECTION),
+        ObjectKind::Gc => gc_run(name).is_some_and(|number| number <= LAST_COLLECTION),
         ObjectKind::Damage => ChunkId::parse(name).is_ok(),
         // Nobody reads what lies there.
         ObjectKind::Quarantine => true,
@@ -50,7 +50,7 @@ pub fn generation(name: &str) -> Option<u32> {
 }
 
 /// The number of a collection's record or of its end, if the name is one as snap writes it.
-pub fn collection(name: &str) -> Option<u64> {
+pub fn gc_run(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".done").unwrap_or(name);
     let number = u64::from_str_radix(digits, 16).ok()?;
     (format!("{number:016x}") == digits).then_some(number)
@@ -153,8 +153,8 @@ impl Storage for OwnObjects {
         self.inner.create_owned(area, name, parts)
     }
 
-    fn is_far(&self) -> bool {
-        self.inner.is_far()
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
     }
 
     fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
@@ -169,8 +169,8 @@ impl Storage for OwnObjects {
         self.inner.is_held(area, name)
     }
 
-    fn distrust(&self) -> Result<Option<String>> {
-        self.inner.distrust()
+    fn weakness(&self) -> Result<Option<String>> {
+        self.inner.weakness()
     }
 
     fn cautions(&self) -> Vec<String> {
@@ -193,12 +193,12 @@ impl Storage for OwnObjects {
         self.inner.keep_reserve();
     }
 
-    fn room(&self) -> Option<Capacity> {
-        self.inner.room()
+    fn capacity(&self) -> Option<Capacity> {
+        self.inner.capacity()
     }
 
-    fn tidy(&self) -> Result<()> {
-        self.inner.tidy()
+    fn remove_stale_temp_files(&self) -> Result<()> {
+        self.inner.remove_stale_temp_files()
     }
 
     fn sync(&self, area: ObjectKind) -> Result<()> {

@@ -49,14 +49,14 @@ impl From<Error> for Failure {
 pub(crate) struct Retrier {
     /// The server and the place there, for messages.
     pub(crate) place: String,
-    patience: RetryPolicy,
+    retry_policy: RetryPolicy,
     /// The server has answered once: then it is there, and what fails is tried again.
     been: AtomicBool,
 }
 
 impl Retrier {
-    pub(crate) fn new(place: String, patience: RetryPolicy) -> Self {
-        Self { place, patience, been: AtomicBool::new(false) }
+    pub(crate) fn new(place: String, retry_policy: RetryPolicy) -> Self {
+        Self { place, retry_policy, been: AtomicBool::new(false) }
     }
 
     /// The server has answered, whatever it said.
@@ -71,7 +71,7 @@ impl Retrier {
         what: &str,
         mut work: impl FnMut(bool) -> Result<T, Failure>,
     ) -> Result<T> {
-        let (begun, mut wait, mut again) = (Instant::now(), self.patience.first_wait, false);
+        let (begun, mut wait, mut again) = (Instant::now(), self.retry_policy.first_wait, false);
         let mut tries = 0_u32;
         loop {
             tries = tries.saturating_add(1);
@@ -84,7 +84,7 @@ impl Retrier {
             if !self.been.load(Ordering::Relaxed) && tries >= FIRST_TRIES {
                 return Err(Error::io("reach", &self.place)(gone(why)));
             }
-            if begun.elapsed() + wait > self.patience.total {
+            if begun.elapsed() + wait > self.retry_policy.total {
                 let tried = format!("{why} (tried for {} s)", begun.elapsed().as_secs());
                 return Err(Error::io(doing, self.full(what))(gone(tried)));
             }

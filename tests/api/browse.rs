@@ -64,7 +64,7 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
     assert_eq!(paged, listed);
 
     let index =
-        Index::load(&repo, RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap();
+        Index::load(&repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap();
     let mut reader = ChunkReader::new(&repo, Arc::new(index)).unwrap();
     let mut all = DirReader::new(tree);
     while all.next(&mut reader).unwrap().is_some() {}

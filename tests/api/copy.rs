@@ -49,9 +49,9 @@ impl Pair {
         let (from, to) = (Arc::new(Hooked::default()), Arc::new(Hooked::default()));
         let library = Library::on(from.clone(), None);
         let pair = Self { library, from, to, cache: tempfile::tempdir().unwrap() };
-        let kin = (other == Other::Sibling).then(|| SharedChunking::of(&pair.library.open()));
-        let chunker = if kin.is_some() { ChunkerProfile::K64 } else { ChunkerProfile::K256 };
-        let options = InitOptions { kin, chunker, ..InitOptions::default() };
+        let shared_chunking = (other == Other::Sibling).then(|| SharedChunking::of(&pair.library.open()));
+        let chunker = if shared_chunking.is_some() { ChunkerProfile::K64 } else { ChunkerProfile::K256 };
+        let options = InitOptions { shared_chunking, chunker, ..InitOptions::default() };
         Repository::init(pair.to.clone(), &options).unwrap();
         pair
     }
@@ -93,7 +93,7 @@ impl Pair {
         let listed = storage.inner.list(ObjectKind::Packs).unwrap();
         let packs = listed.iter().map(|found| (PackId::parse(&found.name).unwrap(), found.len));
         let is = |(id, len): &(PackId, u64)| {
-            packs::read_table(storage, repo.ring(), id, *len).unwrap().kind == kind
+            packs::read_table(storage, repo.suite(), id, *len).unwrap().kind == kind
         };
         packs.filter(is).map(|(id, _)| id).collect()
     }
@@ -196,7 +196,7 @@ fn siblings_keep_blocks_as_they_are_packed_and_strangers_pack_anew() {
             let packs = pair.packs(storage, repo, ChunkType::Data);
             let len = |id: &PackId| storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap().len() as u64;
             let stored = |id: &PackId| -> u64 {
-                let table = packs::read_table(storage, repo.ring(), id, len(id)).unwrap();
+                let table = packs::read_table(storage, repo.suite(), id, len(id)).unwrap();
                 table.blocks.iter().map(|block| u64::from(block.stored)).sum()
             };
             packs.iter().map(stored).sum()
@@ -301,11 +301,11 @@ fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
     for other in BOTH {
         let pair = Pair::new(other);
         pair.save(&[("a", 1, 200_000)]);
-        let ring = pair.there().ring().clone();
+        let suite = pair.there().suite().clone();
         pair.to.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
             let by = cipher::new_id().unwrap();
             let fence = Fence { by, gc: 1, at: Time::now() };
-            objects::create(storage, &ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence)
+            objects::create(storage, &suite, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence)
                 .unwrap();
             for found in storage.list(ObjectKind::Packs).unwrap() {
                 storage.remove(ObjectKind::Packs, &found.name).unwrap();
@@ -337,12 +337,12 @@ fn what_a_collection_is_about_to_take_is_brought_again() {
             purged: Vec::new(),
         };
         let name = format!("{:016x}", 1);
-        objects::create(&*pair.to, repo.ring(), sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
+        objects::create(&*pair.to, repo.suite(), sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
         pair.save(&[("a", 1, 400_000), ("b", 2, 10)]);
         pair.copy();
         condemned.iter().for_each(|id| pair.to.inner.remove(ObjectKind::Packs, &id.hex()).unwrap());
         let done = format!("{:016x}.done", 1);
-        objects::create(&*pair.to, repo.ring(), sealed_object::GC_DONE, ObjectKind::Gc, &done, &()).unwrap();
+        objects::create(&*pair.to, repo.suite(), sealed_object::GC_DONE, ObjectKind::Gc, &done, &()).unwrap();
         let newest = snapshots::list(&pair.there()).unwrap().last().unwrap().id;
         let source = pair.library.path("src");
         assert_eq!(pair.library.differences(&pair.there(), newest, "src", &source), [] as [String; 0]);
@@ -354,7 +354,7 @@ fn a_key_that_stands_in_clear_opens_no_encrypted_repository() {
     let locked = Arc::new(Hooked::default());
     let options = InitOptions { password: Some("secret".to_owned().into()), ..InitOptions::default() };
     let locked = Repository::init(locked, &options).unwrap();
-    let open = InitOptions { kin: Some(SharedChunking::of(&locked)), ..InitOptions::default() };
+    let open = InitOptions { shared_chunking: Some(SharedChunking::of(&locked)), ..InitOptions::default() };
     let err = Repository::init(Arc::new(Hooked::default()), &open).unwrap_err();
     assert!(matches!(err, Error::CannotInit { .. }), "{}", err.chain());
 }
@@ -366,14 +366,14 @@ fn what_a_collection_takes_of_the_snapshot_before_is_brought_again() {
     pair.save(&[("d/a", 1, 400_000)]);
     pair.library.write("src", &[("b", b"new")]);
     pair.library.backup("src", backup::Options::default());
-    let ring = pair.there().ring().clone();
+    let suite = pair.there().suite().clone();
     pair.to.before(Act::Create, ObjectKind::Sessions, |_, _| {});
     pair.to.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
         let packs = storage.list(ObjectKind::Packs).unwrap();
         let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
         let (by, at) = (cipher::new_id().unwrap(), Time::now());
         let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
-        objects::create(storage, &ring, sealed_object::GC, ObjectKind::Gc, &format!("{:016x}", 1), &record)
+        objects::create(storage, &suite, sealed_object::GC, ObjectKind::Gc, &format!("{:016x}", 1), &record)
             .unwrap();
     });
     let report = pair.copy();

@@ -10,10 +10,10 @@ use snap_backup::run_log::{Record, RunLog};
 use crate::support::{Outcome, Random, Sandbox, finish};
 
 fn drill(sandbox: &Sandbox, args: &[&str]) -> Outcome {
-    let scratch = sandbox.path("out");
+    let private_dir = sandbox.path("out");
     let outcome =
-        sandbox.snap(&[&["drill", "--json", "--scratch", scratch.to_str().unwrap()], args].concat());
-    let left: Vec<_> = fs::read_dir(scratch).unwrap().collect();
+        sandbox.snap(&[&["drill", "--json", "--scratch", private_dir.to_str().unwrap()], args].concat());
+    let left: Vec<_> = fs::read_dir(private_dir).unwrap().collect();
     assert!(left.is_empty(), "{left:?} left behind");
     outcome
 }
@@ -149,10 +149,10 @@ fn what_is_locked_when_restored_goes_all_the_same_and_so_does_what_a_killed_dril
     fs::create_dir_all(sandbox.path("out/.snap-scratch-1-2-3/0/src")).unwrap();
     let held = fs::File::open(sandbox.path("out/.snap-scratch-1-2-3")).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-    let scratch = sandbox.path("out");
-    let run = || sandbox.ok(&["drill", "--scratch", scratch.to_str().unwrap()]);
+    let private_dir = sandbox.path("out");
+    let run = || sandbox.ok(&["drill", "--scratch", private_dir.to_str().unwrap()]);
     let names =
-        || fs::read_dir(&scratch).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<PathBuf>>();
+        || fs::read_dir(&private_dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<PathBuf>>();
     run();
     assert_eq!(names().len(), 1, "one that is in use stays, ours is gone: {:?}", names());
     drop(held);

@@ -196,8 +196,8 @@ fn a_file_is_found_by_a_chunk_and_a_directory_by_its_tree() {
         Ok(())
     })
     .unwrap();
-    ids.insert("data", repo.namer().name(ChunkType::Data, b"bytes"));
-    ids.insert("part", repo.namer().name(ChunkType::Data, &Random::new(700).bytes(4096)));
+    ids.insert("data", repo.hasher().name(ChunkType::Data, b"bytes"));
+    ids.insert("part", repo.hasher().name(ChunkType::Data, &Random::new(700).bytes(4096)));
     let chunk = |text: String| stage.find(&find::Options { chunk: Some(text), ..find::Options::default() });
     assert_eq!(chunk(ids["data"].hex()), found(&[("src/d/f", &[0])]));
     assert_eq!(chunk(ids["data"].hex()[..12].to_uppercase()), found(&[("src/d/f", &[0])]));
@@ -433,7 +433,7 @@ fn store(repo: &Repository, dirs: &[Vec<(String, u64)>]) -> Vec<ChunkId> {
     let roots = dirs.iter().map(|dir| {
         let mut builder = DirBuilder::default();
         let mut put = |bytes: &[u8]| {
-            let id = repo.namer().name(ChunkType::Tree, bytes);
+            let id = repo.hasher().name(ChunkType::Tree, bytes);
             if chunks.iter().all(|(known, _)| *known != id) {
                 chunks.push((id, bytes.to_vec()));
             }
@@ -445,7 +445,7 @@ fn store(repo: &Repository, dirs: &[Vec<(String, u64)>]) -> Vec<ChunkId> {
                 size => vec![snap_backup::model::entry::Part::Hole { len: *size }],
             };
             let kind = Kind::File { size: *size, content: Content::Parts(parts) };
-            builder.push(&entry(name, kind), repo.namer(), &mut put).unwrap();
+            builder.push(&entry(name, kind), repo.hasher(), &mut put).unwrap();
         }
         builder.finish(&mut put).unwrap()
     });
@@ -459,13 +459,14 @@ fn entry(name: &str, kind: Kind) -> Entry {
 }
 
 fn write(repo: &Repository, chunks: &[(ChunkId, Vec<u8>)]) {
-    let mut sealer = snap_backup::codec::chunk::block::BlockSealer::new(repo.ring().clone(), 1).unwrap();
+    let mut sealer = snap_backup::codec::chunk::block::BlockSealer::new(repo.suite().clone(), 1).unwrap();
     let plain: Vec<u8> = chunks.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
     let listed = chunks.iter().map(|(id, bytes)| (*id, bytes.len() as u32)).collect();
     let block = sealer.seal(ChunkType::Tree, &plain, listed).unwrap();
     let session = cipher::new_id().unwrap();
     let kind = (ChunkType::Tree, session);
-    let _ = snap_backup::repo::pack::packs::write(repo.storage(), repo.ring(), kind, vec![block], 0).unwrap();
+    let _ =
+        snap_backup::repo::pack::packs::write(repo.storage(), repo.suite(), kind, vec![block], 0).unwrap();
 }
 
 fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
@@ -562,7 +563,7 @@ fn an_index_that_lies_about_its_pieces_is_damage() {
         };
         let kids: Vec<DirChild> = kids.iter().map(kid).collect();
         let bytes = [vec![2], postcard_of(&kids)].concat();
-        let id = repo.namer().name(ChunkType::Tree, &bytes);
+        let id = repo.hasher().name(ChunkType::Tree, &bytes);
         write(&repo, &[(id, bytes)]);
         id
     };

@@ -16,7 +16,7 @@ use snap_backup::storage::memory::MemoryStorage;
 fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
     let chunk = |bytes: &[u8]| Part::Chunk {
-        id: repo.namer().name(ChunkType::Data, bytes),
+        id: repo.hasher().name(ChunkType::Data, bytes),
         len: u32::try_from(bytes.len()).unwrap(),
     };
     // A hole longer than what is read at once, between two chunks.
@@ -48,7 +48,7 @@ fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
         std::fs::write(&path, bytes).unwrap();
         let mut reader = ChunkReader::new(&repo, Arc::new(Index::default())).unwrap();
         let mut file = File::open(&path).unwrap();
-        let found = holds(repo.namer(), &mut reader, (&mut file, &path), right.len() as u64, &content);
+        let found = holds(repo.hasher(), &mut reader, (&mut file, &path), right.len() as u64, &content);
         assert_eq!(found.unwrap(), is, "{what}");
     }
 }

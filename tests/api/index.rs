@@ -22,7 +22,7 @@ use snap_backup::storage::{ObjectKind, Storage};
 
 const CHUNKS: u64 = 6000;
 /// Six thousand chunks are several runs, and hardly a table stays at hand.
-const SMALL: IndexLimits = IndexLimits { rows: 1000, tables: 64 << 10, before_sieve: 10 };
+const SMALL: IndexLimits = IndexLimits { rows: 1000, tables: 64 << 10, bloom_after_lookups: 10 };
 
 /// A repository in memory, and a cache for it.
 struct Store {
@@ -60,27 +60,27 @@ impl Store {
     }
 
     /// The view's values, through sled itself.
-    fn view(&self) -> sled::Db {
+    fn index_cache(&self) -> sled::Db {
         let mut dirs = fs::read_dir(self.cache()).unwrap().map(|dir| dir.unwrap().path().join("view"));
         let dir = dirs.find(|dir| dir.is_dir()).unwrap();
         // Threads of sled's may hold its lock for a moment after the last handle is gone.
         let open = |_| {
-            let view = sled::open(&dir);
-            if view.is_err() {
+            let index_cache = sled::open(&dir);
+            if index_cache.is_err() {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            view.ok()
+            index_cache.ok()
         };
         (0..200).find_map(open).expect("this machine's view stays locked")
     }
 
     /// Changes every value whose name begins so: in ways that sled knows nothing of.
     fn lie(&self, prefix: &[u8], lie: Lie) {
-        let view = self.view();
-        let all: Vec<_> = view.scan_prefix(prefix).map(|row| row.unwrap()).collect();
+        let index_cache = self.index_cache();
+        let all: Vec<_> = index_cache.scan_prefix(prefix).map(|row| row.unwrap()).collect();
         assert!(!all.is_empty());
-        all.iter().for_each(|(key, value)| lie(&view, key, value));
-        view.flush().unwrap();
+        all.iter().for_each(|(key, value)| lie(&index_cache, key, value));
+        index_cache.flush().unwrap();
     }
 
     /// The view's files with this ending.
@@ -107,7 +107,7 @@ impl Store {
 }
 
 fn load(repo: &Repository) -> Index {
-    Index::load(repo, RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap()
+    Index::load(repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
 }
 
 /// Every chunk is found where its pack's table has it, and no other.
@@ -185,20 +185,20 @@ type Lie = fn(&sled::Db, &[u8], &[u8]);
 
 /// What somebody or something may do to the values of a view behind sled's back.
 const LIES: [Lie; 3] = [
-    |view, key, value| {
+    |index_cache, key, value| {
         let mut value = value.to_vec();
         *value.last_mut().unwrap() ^= 1;
-        view.insert(key, value).unwrap();
+        index_cache.insert(key, value).unwrap();
     },
     // Under the name of another: each pack's table is its neighbour's.
-    |view, key, value| {
-        let next = view.get_gt(key).unwrap().map(|(next, _)| next);
+    |index_cache, key, value| {
+        let next = index_cache.get_gt(key).unwrap().map(|(next, _)| next);
         if let Some(next) = next.filter(|next| next.len() == key.len()) {
-            view.insert(next, value).unwrap();
+            index_cache.insert(next, value).unwrap();
         }
     },
-    |view, key, _| {
-        view.remove(key).unwrap();
+    |index_cache, key, _| {
+        index_cache.remove(key).unwrap();
     },
 ];
 
@@ -286,7 +286,7 @@ fn going_through_all_rows_notices_what_is_lost() {
 fn a_view_that_another_process_holds_changes_nothing_but_speed() {
     let store = Store::with_chunks();
     load(&store.open(SMALL));
-    let held = store.view();
+    let held = store.index_cache();
     let repo = store.open(SMALL);
     assert_knows_all(&repo, &load(&repo));
     assert_eq!(repo.warnings(), Vec::<String>::new());
@@ -413,8 +413,8 @@ fn tables_of_many_small_packs_do_not_stay_in_memory() {
     scale::make(&store.open(limits), Shape { per_pack: 1, packs: 300, per_file: 1, ..Shape::of(300) });
     assert_eq!(store.files("rows"), Vec::<PathBuf>::new());
     let repo = store.open(limits);
-    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
-    let index = Index::load(&repo, sight).unwrap();
+    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let index = Index::load(&repo, repo_state).unwrap();
     let found = (0..300)
         .filter(|number| index.find(ChunkType::Data, &scale::chunk_id(&repo, *number)).unwrap().is_some());
     assert_eq!(found.count(), 300);

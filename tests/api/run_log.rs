@@ -145,7 +145,7 @@ fn what_this_machine_keeps_stays_out_of_a_backup_of_home() {
 #[test]
 fn a_crowd_writes_whole_lines_and_the_file_stays_short_without_forgetting_what_counts() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = RunLog::new(dir.path());
+    let run_log = RunLog::new(dir.path());
     let record = |verb: &str, number: u64, ending: Ending| {
         let mut record = Record::new(verb, &format!("/repo/{verb}"));
         record.start = Time { sec: 1_700_000_000 + i64::try_from(number).unwrap(), nanos: 0 };
@@ -154,24 +154,24 @@ fn a_crowd_writes_whole_lines_and_the_file_stays_short_without_forgetting_what_c
         record
     };
     let old = record("check", 0, Ending::Damage);
-    journal.append(&old).unwrap();
+    run_log.append(&old).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..8 {
-            let journal = journal.clone();
+            let run_log = run_log.clone();
             scope.spawn(move || {
                 for number in 0..500 {
                     let mut begun = record("backup", 1 + number * 8 + thread, Ending::Done);
                     let ended = begun.clone();
                     (begun.end, begun.ending, begun.error) = (None, None, None);
-                    journal.append(&begun).unwrap();
-                    journal.append(&ended).unwrap();
+                    run_log.append(&begun).unwrap();
+                    run_log.append(&ended).unwrap();
                 }
             });
         }
     });
-    let history = journal.read().unwrap();
+    let history = run_log.read().unwrap();
     assert_eq!(history.unreadable, 0);
-    assert!(fs::metadata(journal.file()).unwrap().len() <= LIMIT + 4096);
+    assert!(fs::metadata(run_log.file()).unwrap().len() <= LIMIT + 4096);
     assert_eq!(history.runs[0], old, "the last bad check is older than all that was dropped");
     // What was dropped is the beginning of each thread's work, and no line between: nobody wrote to a file that had
     // lost its name.

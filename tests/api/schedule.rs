@@ -61,21 +61,21 @@ impl World {
 
     fn tick(
         &mut self,
-        agenda: &mut Scheduler,
+        scheduler: &mut Scheduler,
         now: Timestamp,
         lasts: &dyn Fn(&str, Timestamp) -> SignedDuration,
     ) {
-        for step in agenda.tick(now) {
+        for step in scheduler.tick(now) {
             match step {
                 Step::Start { job, due, missed, .. } => {
-                    let job = &agenda.jobs()[job];
+                    let job = &scheduler.jobs()[job];
                     assert!(self.running.iter().all(|(_, _, lane)| *lane != job.lane), "two in {}", job.lane);
                     self.starts.push((job.name.clone(), due, now));
                     *self.missed.entry(job.name.clone()).or_default() += missed;
                     self.running.push((now + lasts(&job.name, due), job.name.clone(), job.lane.clone()));
                 }
                 Step::Skip { job, times, why, .. } => {
-                    self.skips.push((agenda.jobs()[job].name.clone(), times, why));
+                    self.skips.push((scheduler.jobs()[job].name.clone(), times, why));
                 }
             }
         }
@@ -84,15 +84,15 @@ impl World {
     /// Lets the clock go on to `end`, from one thing that happens to the next.
     fn run(
         &mut self,
-        agenda: &mut Scheduler,
+        scheduler: &mut Scheduler,
         mut now: Timestamp,
         end: Timestamp,
         lasts: &dyn Fn(&str, Timestamp) -> SignedDuration,
     ) {
         loop {
-            self.tick(agenda, now, lasts);
+            self.tick(scheduler, now, lasts);
             let ended = self.running.iter().map(|(until, ..)| *until).min();
-            let Some(next) = agenda.next(now).into_iter().chain(ended).min() else { return };
+            let Some(next) = scheduler.next(now).into_iter().chain(ended).min() else { return };
             if next > end {
                 return;
             }
@@ -101,7 +101,7 @@ impl World {
             let (over, running) = self.running.drain(..).partition(|(until, ..)| *until <= now);
             self.running = running;
             for (_, name, _) in over {
-                agenda.finish(&name, now, End::Done);
+                scheduler.finish(&name, now, End::Done);
             }
         }
     }
@@ -141,14 +141,14 @@ fn in_a_year_every_time_is_run_for_once() {
         "full" => SignedDuration::from_hours(3),
         _ => SignedDuration::from_mins(2),
     };
-    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let mut scheduler = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
     let mut world = World::default();
-    world.run(&mut agenda, from, asleep.0, &lasts);
+    world.run(&mut scheduler, from, asleep.0, &lasts);
     assert!(world.running.is_empty());
     // The machine is off, not only asleep: what is remembered is all that there is.
-    let states: BTreeMap<String, State> = agenda.states().clone();
-    let mut agenda = Scheduler::new(jobs, states, asleep.1, "seed");
-    world.run(&mut agenda, asleep.1, to, &lasts);
+    let states: BTreeMap<String, State> = scheduler.states().clone();
+    let mut scheduler = Scheduler::new(jobs, states, asleep.1, "seed");
+    world.run(&mut scheduler, asleep.1, to, &lasts);
 
     let weekday = |civil: DateTime| civil.weekday().to_sunday_zero_offset();
     let all = |name: &str| match name {
@@ -187,10 +187,10 @@ fn jobs_of_one_repository_wait_for_each_other_in_the_order_of_their_times() {
     let from = at(date(2028, 1, 2).at(0, 0, 0, 0));
     let jobs =
         vec![job("later", "a", "20 1 * * *"), job("long", "a", "0 1 * * *"), job("other", "b", "30 1 * * *")];
-    let mut agenda = Scheduler::new(jobs, BTreeMap::new(), from, "seed");
+    let mut scheduler = Scheduler::new(jobs, BTreeMap::new(), from, "seed");
     let mut world = World::default();
     let lasts = |name: &str, _: Timestamp| SignedDuration::from_mins(if name == "long" { 60 } else { 1 });
-    world.run(&mut agenda, from, at(date(2028, 1, 2).at(12, 0, 0, 0)), &lasts);
+    world.run(&mut scheduler, from, at(date(2028, 1, 2).at(12, 0, 0, 0)), &lasts);
     let started: Vec<(&str, i64)> = world
         .starts
         .iter()
@@ -203,13 +203,13 @@ fn jobs_of_one_repository_wait_for_each_other_in_the_order_of_their_times() {
 fn what_was_missed_is_left_alone_where_it_is_not_to_be_made_up_for() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![Job { catch_up: false, ..job("a", "a", "0 2 * * *") }];
-    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let mut scheduler = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
     let morning = at(date(2028, 1, 5).at(9, 0, 0, 0));
     let due = at(date(2028, 1, 5).at(2, 0, 0, 0));
-    assert_eq!(agenda.tick(morning), [Step::Skip { job: 0, due, times: 3, why: Skip::Missed }]);
+    assert_eq!(scheduler.tick(morning), [Step::Skip { job: 0, due, times: 3, why: Skip::Missed }]);
     let next = at(date(2028, 1, 6).at(2, 4, 0, 0));
     assert!(
-        matches!(agenda.tick(next)[..], [Step::Start { missed: 0, .. }]),
+        matches!(scheduler.tick(next)[..], [Step::Start { missed: 0, .. }]),
         "a few minutes late is in time"
     );
 }
@@ -218,56 +218,56 @@ fn what_was_missed_is_left_alone_where_it_is_not_to_be_made_up_for() {
 fn what_was_cut_off_is_begun_again_and_counted_once() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![job("a", "a", "0 2 * * *")];
-    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
+    let mut scheduler = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
-    assert_eq!(agenda.tick(due), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
+    assert_eq!(scheduler.tick(due), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
     // The machine stops here: what was remembered before the start is all that is left.
-    let left = serde_json::to_string(agenda.states()).unwrap();
+    let left = serde_json::to_string(scheduler.states()).unwrap();
     let morning = at(date(2028, 1, 3).at(9, 0, 0, 0));
-    let mut agenda = Scheduler::new(jobs, serde_json::from_str(&left).unwrap(), morning, "seed");
-    assert_eq!(agenda.tick(morning), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
-    assert_eq!(agenda.tick(morning), [], "it runs already");
-    assert_eq!(agenda.finish("a", morning, End::Interrupted), None);
+    let mut scheduler = Scheduler::new(jobs, serde_json::from_str(&left).unwrap(), morning, "seed");
+    assert_eq!(scheduler.tick(morning), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
+    assert_eq!(scheduler.tick(morning), [], "it runs already");
+    assert_eq!(scheduler.finish("a", morning, End::Interrupted), None);
     assert_eq!(
-        agenda.tick(morning),
+        scheduler.tick(morning),
         [Step::Start { job: 0, due, attempt: 1, missed: 0 }],
         "stopped is still owed"
     );
-    agenda.finish("a", morning, End::Done);
-    assert_eq!(agenda.tick(morning), []);
+    scheduler.finish("a", morning, End::Done);
+    assert_eq!(scheduler.tick(morning), []);
 }
 
 #[test]
 fn a_failure_is_tried_again_after_ever_longer_waits_and_then_no_more() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
-    let mut agenda = Scheduler::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::new(), from, "seed");
+    let mut scheduler = Scheduler::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::new(), from, "seed");
     let mut now = at(date(2028, 1, 3).at(2, 0, 0, 0));
     let mut waits = Vec::new();
     for attempt in 1..=4 {
-        assert!(matches!(agenda.tick(now)[..], [Step::Start { attempt: said, .. }] if said == attempt));
-        let Some(again) = agenda.finish("a", now, End::Failed) else { break };
-        assert_eq!(agenda.tick(now), [], "not before its time");
-        assert_eq!(agenda.next(now), Some(again));
+        assert!(matches!(scheduler.tick(now)[..], [Step::Start { attempt: said, .. }] if said == attempt));
+        let Some(again) = scheduler.finish("a", now, End::Failed) else { break };
+        assert_eq!(scheduler.tick(now), [], "not before its time");
+        assert_eq!(scheduler.next(now), Some(again));
         waits.push(again.duration_since(now).as_secs());
         now = again;
     }
     assert_eq!(waits, [60, 120, 240]);
-    assert_eq!(agenda.tick(now), []);
-    assert_eq!(agenda.next(now), Some(at(date(2028, 1, 4).at(2, 0, 0, 0))));
+    assert_eq!(scheduler.tick(now), []);
+    assert_eq!(scheduler.next(now), Some(at(date(2028, 1, 4).at(2, 0, 0, 0))));
 }
 
 #[test]
 fn a_new_time_takes_the_place_of_a_retry() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![Job { retry_wait: Duration::from_secs(7200), ..job("a", "a", "0 * * * *") }];
-    let mut agenda = Scheduler::new(jobs, BTreeMap::new(), from, "seed");
+    let mut scheduler = Scheduler::new(jobs, BTreeMap::new(), from, "seed");
     let one = at(date(2028, 1, 3).at(1, 0, 0, 0));
-    assert_eq!(agenda.tick(one).len(), 1);
-    assert!(agenda.finish("a", one, End::Failed).is_some());
+    assert_eq!(scheduler.tick(one).len(), 1);
+    assert!(scheduler.finish("a", one, End::Failed).is_some());
     let two = at(date(2028, 1, 3).at(2, 0, 0, 0));
-    assert_eq!(agenda.tick(two), [Step::Start { job: 0, due: two, attempt: 1, missed: 0 }]);
-    agenda.finish("a", two, End::Done);
-    assert_eq!(agenda.tick(at(date(2028, 1, 3).at(2, 59, 0, 0))), []);
+    assert_eq!(scheduler.tick(two), [Step::Start { job: 0, due: two, attempt: 1, missed: 0 }]);
+    scheduler.finish("a", two, End::Done);
+    assert_eq!(scheduler.tick(at(date(2028, 1, 3).at(2, 59, 0, 0))), []);
 }
 
 #[test]
@@ -276,10 +276,10 @@ fn jitter_puts_off_by_less_than_it_says_and_always_by_the_same() {
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
     let start_of = |seed: &str| {
         let jobs = vec![Job { jitter: Duration::from_secs(600), ..job("a", "a", "0 2 * * *") }];
-        let mut agenda = Scheduler::new(jobs, BTreeMap::new(), from, seed);
-        let start = agenda.next(from).unwrap();
-        assert_eq!(agenda.tick(start - SignedDuration::from_secs(1)), []);
-        assert!(matches!(agenda.tick(start)[..], [Step::Start { due: said, .. }] if said == due));
+        let mut scheduler = Scheduler::new(jobs, BTreeMap::new(), from, seed);
+        let start = scheduler.next(from).unwrap();
+        assert_eq!(scheduler.tick(start - SignedDuration::from_secs(1)), []);
+        assert!(matches!(scheduler.tick(start)[..], [Step::Start { due: said, .. }] if said == due));
         let by = start.duration_since(due).as_secs();
         assert!((0..=600).contains(&by), "{by}");
         by
@@ -293,27 +293,27 @@ fn jitter_puts_off_by_less_than_it_says_and_always_by_the_same() {
 fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
     let now = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let ahead = State { handled: at(date(2031, 1, 1).at(0, 0, 0, 0)), open: None };
-    let mut agenda =
+    let mut scheduler =
         Scheduler::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::from([("a".to_owned(), ahead)]), now, "");
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
-    assert_eq!(agenda.next(now), Some(due));
-    assert_eq!(agenda.tick(due).len(), 1);
+    assert_eq!(scheduler.next(now), Some(due));
+    assert_eq!(scheduler.tick(due).len(), 1);
 }
 
 #[test]
 fn other_jobs_leave_alone_what_runs() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
-    let mut agenda = Scheduler::new(vec![job("a", "x", "0 1 * * *")], BTreeMap::new(), from, "");
+    let mut scheduler = Scheduler::new(vec![job("a", "x", "0 1 * * *")], BTreeMap::new(), from, "");
     let one = at(date(2028, 1, 3).at(1, 0, 0, 0));
-    assert_eq!(agenda.tick(one).len(), 1);
-    agenda.replace(vec![job("a", "x", "30 1 * * *"), job("b", "x", "15 1 * * *")], one);
+    assert_eq!(scheduler.tick(one).len(), 1);
+    scheduler.replace(vec![job("a", "x", "30 1 * * *"), job("b", "x", "15 1 * * *")], one);
     let two = at(date(2028, 1, 3).at(2, 0, 0, 0));
     assert!(
-        matches!(agenda.tick(two)[..], [Step::Skip { job: 0, why: Skip::Running, .. }]),
+        matches!(scheduler.tick(two)[..], [Step::Skip { job: 0, why: Skip::Running, .. }]),
         "the lane is taken"
     );
-    agenda.finish("a", two, End::Done);
-    assert!(matches!(agenda.tick(two)[..], [Step::Start { job: 1, .. }]));
+    scheduler.finish("a", two, End::Done);
+    assert!(matches!(scheduler.tick(two)[..], [Step::Start { job: 1, .. }]));
 }
 
 #[test]
@@ -335,10 +335,10 @@ fn default_jobs() -> Vec<Job> {
 
 /// Every job that starts when the machine comes back at `now`, in order.
 fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec<String> {
-    let mut agenda = Scheduler::new(jobs.to_vec(), BTreeMap::new(), gap_began, "seed");
+    let mut scheduler = Scheduler::new(jobs.to_vec(), BTreeMap::new(), gap_began, "seed");
     let mut starts = Vec::new();
     loop {
-        let started: Vec<String> = agenda
+        let started: Vec<String> = scheduler
             .tick(now)
             .into_iter()
             .filter_map(|step| match step {
@@ -350,7 +350,7 @@ fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec
             assert!(started.is_empty(), "{started:?} at once in one repository");
             return starts;
         };
-        agenda.finish(name, now, End::Done);
+        scheduler.finish(name, now, End::Done);
         starts.push(name.clone());
     }
 }
@@ -378,14 +378,14 @@ fn backups_that_become_due_do_not_hold_a_cleanup_back_for_ever() {
         job("cleanup", "one", "10 0 * * *"),
     ];
     let begin = at(date(2027, 5, 3).at(0, 0, 0, 0));
-    let mut agenda = Scheduler::new(jobs.clone(), BTreeMap::new(), later(begin, -1), "seed");
+    let mut scheduler = Scheduler::new(jobs.clone(), BTreeMap::new(), later(begin, -1), "seed");
     let mut starts: Vec<String> = Vec::new();
     for half_hour in 0..6 {
         let now = later(begin, half_hour * 1800);
         if let Some(running) = starts.last() {
-            agenda.finish(running, now, End::Done);
+            scheduler.finish(running, now, End::Done);
         }
-        starts.extend(agenda.tick(now).into_iter().filter_map(|step| match step {
+        starts.extend(scheduler.tick(now).into_iter().filter_map(|step| match step {
             Step::Start { job, .. } => Some(jobs[job].name.clone()),
             Step::Skip { .. } => None,
         }));

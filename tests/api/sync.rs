@@ -75,9 +75,9 @@ impl Pair {
     }
 }
 
-fn fence(storage: &dyn Storage, ring: &snap_backup::codec::crypto::cipher::CipherSuite, name: &str) {
+fn fence(storage: &dyn Storage, suite: &snap_backup::codec::crypto::cipher::CipherSuite, name: &str) {
     let fence = Fence { by: cipher::new_id().unwrap(), gc: 1, at: Time::now() };
-    objects::create(storage, ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
+    objects::create(storage, suite, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
 }
 
 #[test]
@@ -110,10 +110,10 @@ fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
         pair.save("a", 1);
         pair.sync();
         let made = pair.save("b", 2);
-        let ring = pair.library.open().ring().clone();
-        fence(pair.to.inner.as_ref(), &ring, &made.hex());
+        let suite = pair.library.open().suite().clone();
+        fence(pair.to.inner.as_ref(), &suite, &made.hex());
         // One here is nobody's manifest, and nothing to copy.
-        fence(pair.from.inner.as_ref(), &ring, &SnapshotId::new([9; 16]).hex());
+        fence(pair.from.inner.as_ref(), &suite, &SnapshotId::new([9; 16]).hex());
         pair.to.far.store(far, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(pair.sync().snapshots, 1);
         pair.from.inner.remove(ObjectKind::Snapshots, &SnapshotId::new([9; 16]).hex()).unwrap();
@@ -267,12 +267,12 @@ fn a_run_that_is_taken_for_dead_compares_everything_again() {
         pair.save("a", 1);
         pair.sync();
         pair.save("b", 2);
-        let ring = pair.library.open().ring().clone();
+        let suite = pair.library.open().suite().clone();
         pair.to.before(Act::Create, before, move |storage, _| {
             // The collector has fenced the session, and swept what nobody there refers to.
             let sessions = storage.list(ObjectKind::Sessions).unwrap();
             let own = sessions.iter().find(|found| !found.name.contains('.')).unwrap();
-            fence(storage, &ring, &own.name);
+            fence(storage, &suite, &own.name);
             for found in storage.list(ObjectKind::Packs).unwrap() {
                 storage.remove(ObjectKind::Packs, &found.name).unwrap();
             }
@@ -306,8 +306,8 @@ fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
         roots: Vec::new(),
         purged: Vec::new(),
     };
-    let ring = pair.library.open().ring().clone();
-    objects::create(&*pair.to, &ring, sealed_object::GC, ObjectKind::Gc, &format!("{:016x}", 1), &record)
+    let suite = pair.library.open().suite().clone();
+    objects::create(&*pair.to, &suite, sealed_object::GC, ObjectKind::Gc, &format!("{:016x}", 1), &record)
         .unwrap();
     pair.save("b", 2);
     let err = pair.try_sync().unwrap_err();

@@ -11,19 +11,19 @@ use snap_backup::run_log::{Ending, Record, RunLog};
 use crate::support::dates::{days, redate};
 use crate::support::{Outcome, PASSWORD, Sandbox, finish};
 
-pub(crate) fn journal(sandbox: &Sandbox) -> RunLog {
+pub(crate) fn run_log(sandbox: &Sandbox) -> RunLog {
     RunLog::new(sandbox.state())
 }
 
 /// All that this machine remembers becomes so many hours older; its snapshot may have got another name for that.
 pub(crate) fn age_records(sandbox: &Sandbox, hours: i64, snapshot: Option<&String>) {
-    let runs = journal(sandbox).read().unwrap().runs;
-    fs::remove_file(journal(sandbox).file()).unwrap();
+    let runs = run_log(sandbox).read().unwrap().runs;
+    fs::remove_file(run_log(sandbox).file()).unwrap();
     for mut run in runs {
         run.start.sec -= hours * 3600;
         run.snapshot = snapshot.cloned().or(run.snapshot);
         run.end = run.end.map(|end| Time { sec: end.sec - hours * 3600, ..end });
-        journal(sandbox).append(&run).unwrap();
+        run_log(sandbox).append(&run).unwrap();
     }
 }
 
@@ -151,11 +151,11 @@ fn a_refusal_and_an_interrupt_are_no_failures() {
     sandbox.snap(&["forget", "latest"]).expect(22);
     for (ending, exit) in [(Ending::Interrupted, 130), (Ending::Failed, 22)] {
         let mut record =
-            journal(&sandbox).read().unwrap().runs.into_iter().find(|run| run.verb == "backup").unwrap();
+            run_log(&sandbox).read().unwrap().runs.into_iter().find(|run| run.verb == "backup").unwrap();
         record.run.push('x');
         record.start.sec += 1;
         (record.ending, record.exit) = (Some(ending), Some(exit));
-        journal(&sandbox).append(&record).unwrap();
+        run_log(&sandbox).append(&record).unwrap();
     }
     let answer = status(&sandbox, &[]).expect(0).json();
     assert!(sets(&answer)[0]["failing"] == false && sets(&answer)[0]["failure"].is_null(), "{answer}");
@@ -188,7 +188,7 @@ fn a_failure_shows_why_until_a_run_goes_well() {
     let mut lost = Record::new("backup", fs::canonicalize(sandbox.path("repo")).unwrap().to_str().unwrap());
     lost.set_sources(&lost.host.clone(), &[sandbox.src().to_str().unwrap().as_bytes().to_vec()]);
     lost.process.ticks += 1;
-    journal(&sandbox).append(&lost).unwrap();
+    run_log(&sandbox).append(&lost).unwrap();
     let answer = status(&sandbox, &[]).json();
     assert_eq!(
         (&sets(&answer)[0]["failure"]["ending"], &sets(&answer)[0]["failing"]),
@@ -249,7 +249,7 @@ fn other_machines_are_seen_when_asked_for_and_nothing_is_written() {
     assert_eq!(hosts(&["--host", "far"]).len(), 2);
     assert_eq!(hosts(&["--all-hosts"]).len(), 2);
     assert_eq!(sandbox.listing(), before);
-    assert!(!journal(&sandbox).file().exists());
+    assert!(!run_log(&sandbox).file().exists());
 }
 
 #[test]
@@ -292,14 +292,14 @@ fn sets_of_the_configuration_are_told_of_by_name_also_those_never_saved() {
 fn days_left_follow_from_growth_and_room() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
-    let run = journal(&sandbox).read().unwrap().runs.pop().unwrap();
+    let run = run_log(&sandbox).read().unwrap().runs.pop().unwrap();
     let bytes = run.numbers.repository_bytes.unwrap();
     for day in 1..10_u64 {
         let mut earlier = Record::new("gc", &run.repository);
         earlier.start.sec -= 86_400 * i64::try_from(day).unwrap();
         (earlier.end, earlier.ending) = (Some(earlier.start), Some(Ending::Done));
         earlier.numbers.repository_bytes = Some(bytes - 10 * day);
-        journal(&sandbox).append(&earlier).unwrap();
+        run_log(&sandbox).append(&earlier).unwrap();
     }
     let answer = status(&sandbox, &[]).expect(0).json();
     let repository = &answer["repositories"][0];

@@ -25,15 +25,15 @@ fn library() -> (Library, Arc<MemoryStorage>) {
 }
 
 fn index(repo: &Repository) -> Arc<Index> {
-    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
-    Arc::new(Index::load(repo, sight).unwrap())
+    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    Arc::new(Index::load(repo, repo_state).unwrap())
 }
 
 /// Writes a pack of one block, whatever the ids say.
 fn write(repo: &Repository, plain: &[u8], chunks: Vec<(ChunkId, u32)>) -> PackId {
-    let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+    let mut sealer = BlockSealer::new(repo.suite().clone(), 3).unwrap();
     let block = sealer.seal(ChunkType::Data, plain, chunks).unwrap();
-    packs::write(repo.storage(), repo.ring(), (ChunkType::Data, WRITER), vec![block], 0).unwrap().0.id
+    packs::write(repo.storage(), repo.suite(), (ChunkType::Data, WRITER), vec![block], 0).unwrap().0.id
 }
 
 fn lone(repo: &Repository, id: ChunkId, bytes: &[u8]) -> PackId {
@@ -45,7 +45,7 @@ fn lone(repo: &Repository, id: ChunkId, bytes: &[u8]) -> PackId {
 fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
     let (library, _) = library();
     let repo = library.open();
-    let id = repo.namer().name(ChunkType::Data, b"the right bytes");
+    let id = repo.hasher().name(ChunkType::Data, b"the right bytes");
     lone(&repo, id, b"the wrong bytes");
     let mut reader = ChunkReader::new(&repo, index(&repo)).unwrap();
     let err = reader.get(ChunkType::Data, &id).unwrap_err();
@@ -57,7 +57,7 @@ fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
 fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
     let (library, storage) = library();
     let repo = library.open();
-    let id = repo.namer().name(ChunkType::Data, b"the right bytes");
+    let id = repo.hasher().name(ChunkType::Data, b"the right bytes");
     lone(&repo, id, b"the right bytes");
     for _ in 0..100 {
         let wrong = lone(&repo, id, b"the wrong bytes");
@@ -90,7 +90,7 @@ fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
     let mut plain = Vec::new();
     BlockReader::new(&repo).unwrap().read(&before, BlockAt { pack: at, block: 0 }, &mut plain).unwrap();
     // A dead one beside it, of less than the share that moves with what is needed.
-    let poison = repo.namer().name(ChunkType::Data, b"right");
+    let poison = repo.hasher().name(ChunkType::Data, b"right");
     plain.extend_from_slice(b"wrong");
     let mut chunks = row.chunks;
     chunks.push((poison, 5));

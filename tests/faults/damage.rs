@@ -351,8 +351,8 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
     let second = backup();
     let first_piece = {
         let repo = open("p");
-        let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
-        let mut reader = ChunkReader::new(&repo, Arc::new(Index::load(&repo, sight).unwrap())).unwrap();
+        let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+        let mut reader = ChunkReader::new(&repo, Arc::new(Index::load(&repo, repo_state).unwrap())).unwrap();
         let mut tree = root(&second);
         loop {
             let piece = reader.get(ChunkType::Tree, &tree).unwrap();

@@ -24,7 +24,7 @@ struct Story {
 }
 
 /// Where images are laid out: in memory, if there is such a place.
-fn scratch() -> tempfile::TempDir {
+fn private_dir() -> tempfile::TempDir {
     let shm = Path::new("/dev/shm");
     if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap()
 }
@@ -72,7 +72,7 @@ impl Story {
         let command = self.sandbox.command(&args);
         let (outcome, calls) = trace::record(&command, &self.sandbox.path("log"))?;
         outcome.expect(0);
-        let scratch = scratch();
+        let private_dir = private_dir();
         let (mut moments, mut seen) = (0, BTreeSet::new());
         let mut said = String::new();
         for (at, call) in calls.iter().enumerate() {
@@ -86,7 +86,7 @@ impl Story {
             for (what, image) in images(&disk, at as u64) {
                 if seen.insert(print(&image, said.len())) {
                     let moment = format!("{args:?}, after call {at}, {}, {what}", call.words());
-                    self.judge(&image, scratch.path(), &said, &moment);
+                    self.judge(&image, private_dir.path(), &said, &moment);
                 }
             }
         }
@@ -94,15 +94,15 @@ impl Story {
         Some((moments, seen.len()))
     }
 
-    fn judge(&self, image: &Image, scratch: &Path, said: &str, moment: &str) {
-        let home = tempfile::tempdir_in(scratch).unwrap();
+    fn judge(&self, image: &Image, private_dir: &Path, said: &str, moment: &str) {
+        let home = tempfile::tempdir_in(private_dir).unwrap();
         let repo = home.path().join("repo");
         lay_out(image, &repo);
         // No repository yet, and nobody was told that there is one.
         if !repo.join("config/1").exists() && said.is_empty() && self.promises.stand.is_empty() {
             return;
         }
-        let broken = self.promises.broken(&repo, scratch);
+        let broken = self.promises.broken(&repo, private_dir);
         assert!(broken.is_empty(), "{moment}: {broken:#?}");
     }
 }

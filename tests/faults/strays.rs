@@ -115,15 +115,15 @@ fn the_reserve_is_there_from_the_beginning_and_holds_room() {
     use std::os::unix::fs::MetadataExt;
     let sandbox = Sandbox::open();
     let path = sandbox.path("repo/reserve");
-    let room = || fs::metadata(&path).map_or(0, |found| found.blocks() * 512);
-    if room() == 0 {
+    let capacity = || fs::metadata(&path).map_or(0, |found| found.blocks() * 512);
+    if capacity() == 0 {
         return crate::support::skipped("this file system gives no blocks ahead");
     }
-    assert!(room() >= 8 << 20, "after init");
+    assert!(capacity() >= 8 << 20, "after init");
     fs::File::create(&path).unwrap().set_len(8 << 20).unwrap();
-    assert!(room() < 8 << 20);
+    assert!(capacity() < 8 << 20);
     sandbox.ok(&["gc"]);
-    assert!(room() >= 8 << 20, "after a copy that left holes out");
+    assert!(capacity() >= 8 << 20, "after a copy that left holes out");
 }
 
 /// A machine whose clock is two days ahead takes no writer's file for what a dead one left, and one that is two days

@@ -154,11 +154,11 @@ fn other() {
         snap_backup::codec::crypto::key_slot::open_config(&fs::read(repo.join("config/1")).unwrap()).unwrap();
     let repo_id: RepoId = config.repo;
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &repo_id);
-    let ring = CipherSuite::new(CipherKind::None, repo_id, &keys);
+    let suite = CipherSuite::new(CipherKind::None, repo_id, &keys);
     for (number, path) in files_below(&repo.join("packs")).into_iter().enumerate() {
         let bytes = fs::read(path).unwrap();
         let ends = PackHeader::parse(bytes.first_chunk().unwrap(), bytes.len() as u64).unwrap();
-        let table = ends.open_table(&ring, bytes[64..64 + ends.table_len as usize].to_vec()).unwrap();
+        let table = ends.open_table(&suite, bytes[64..64 + ends.table_len as usize].to_vec()).unwrap();
         seed("cached", &format!("pack-{number}"), &table.to_cached().unwrap());
         for (at, row) in table.blocks.iter().enumerate() {
             let (start, end) = (row.offset as usize, (row.offset + row.stored) as usize);
@@ -171,7 +171,7 @@ fn other() {
                 seed("block", &title, &[&[first], &row.plain.to_le_bytes()[..], &packed].concat());
             }
             let mut plain = Vec::new();
-            let mut opener = BlockOpener::new(ring.clone()).unwrap();
+            let mut opener = BlockOpener::new(suite.clone()).unwrap();
             opener.open(table.kind, row.codec, row.plain, &mut sealed, &mut plain).unwrap();
             let mut from = 0;
             for (piece, (_, len)) in row.chunks.iter().enumerate().filter(|_| kind == 1) {

@@ -38,10 +38,10 @@ fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
             if !golden.path().join("config").is_dir() {
                 continue;
             }
-            let scratch = tempfile::tempdir().unwrap();
-            copy(&golden.path(), scratch.path());
+            let private_dir = tempfile::tempdir().unwrap();
+            copy(&golden.path(), private_dir.path());
             let password = (golden.file_name() == "encrypted").then(|| "golden".to_owned().into());
-            let storage = Arc::new(LocalStorage::new(scratch.path()));
+            let storage = Arc::new(LocalStorage::new(private_dir.path()));
             let repo =
                 Repository::open(storage, &OpenOptions { password, cache: None, ..OpenOptions::default() })
                     .unwrap();

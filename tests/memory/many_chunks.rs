@@ -32,13 +32,13 @@ use snap_backup::storage::memory::MemoryStorage;
 const FEW: u64 = 300_000;
 const MANY: u64 = 1_200_000;
 /// A twentieth of the real ones, as the repository is a small part of a large one.
-const SMALL: IndexLimits = IndexLimits { rows: 20_000, tables: 1 << 20, before_sieve: 100 };
+const SMALL: IndexLimits = IndexLimits { rows: 20_000, tables: 1 << 20, bloom_after_lookups: 100 };
 /// KiB that a step may take more where there are four times as many chunks: eight bytes for each, of which one and a half
 /// are the sieve's and one the first prefixes' and the marks'. Rows and tables in memory are over fifty.
 const MOST: u64 = (MANY - FEW) * 8 / 1024;
 
 fn load(repo: &Repository) -> Index {
-    Index::load(repo, RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap()).unwrap()
+    Index::load(repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
 }
 
 /// One step, in a process whose memory is its own.
@@ -124,11 +124,11 @@ fn store<T>(
     repo: &Repository,
     build: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<T>,
 ) -> (T, u64) {
-    let (session, sight) = Session::open(repo, SessionKind::Writer).unwrap();
-    let index = Arc::new(Index::load(repo, sight).unwrap());
+    let (session, repo_state) = Session::open(repo, SessionKind::Writer).unwrap();
+    let index = Arc::new(Index::load(repo, repo_state).unwrap());
     let stored = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let mut sink = ChunkWriter::start(
+        let mut chunk_writer = ChunkWriter::start(
             scope,
             repo,
             session.id,
@@ -138,12 +138,12 @@ fn store<T>(
         )
         .unwrap();
         let mut put = |bytes: &[u8]| {
-            let id = repo.namer().name(ChunkType::Tree, bytes);
-            sink.put(ChunkType::Tree, id, bytes)?;
+            let id = repo.hasher().name(ChunkType::Tree, bytes);
+            chunk_writer.put(ChunkType::Tree, id, bytes)?;
             Ok(id)
         };
         let built = build(&mut put).unwrap();
-        (built, sink.finish().unwrap().bytes)
+        (built, chunk_writer.finish().unwrap().bytes)
     })
 }
 
@@ -164,7 +164,7 @@ fn one_changed_entry_of_a_million_stores_little() {
                 let id = scale::chunk_id(repo, number + if number == changed { ENTRIES } else { 0 });
                 let content = Content::Parts(vec![Part::Chunk { id, len: 8 }]);
                 let entry = scale::entry(format!("mail{number:09}"), Kind::File { size: 8, content });
-                dir.push(&entry, repo.namer(), put)?;
+                dir.push(&entry, repo.hasher(), put)?;
             }
             dir.finish(put)
         }

@@ -60,11 +60,11 @@ fn no_beat_takes_back_what_a_session_has_seen() {
     let repo = stage.library.open();
     for kind in [SessionKind::Writer, SessionKind::Reader, SessionKind::Collector] {
         let (session, _) = Session::open(&repo, kind).unwrap();
-        session.has_seen(7).unwrap();
+        session.acknowledge_gc(7).unwrap();
         session.beat().unwrap();
         let name = format!("{}.beat", session.id);
         let beat: Heartbeat =
-            objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, ObjectKind::Sessions, &name)
+            objects::read(repo.storage(), repo.suite(), sealed_object::BEAT, ObjectKind::Sessions, &name)
                 .unwrap();
         assert_eq!((beat.gc_seen, beat.count), (7, 3), "{kind:?}");
         session.close().unwrap();
@@ -78,11 +78,11 @@ fn a_manifest_that_is_kept_here_hides_no_fence() {
     stage.write("src", &[1]);
     let id = stage.backup("src");
     assert_eq!(stage.library.snapshots(), [id]);
-    let ring = stage.library.open().ring().clone();
+    let suite = stage.library.open().suite().clone();
     let inner = &stage.storage.inner;
     inner.remove(ObjectKind::Snapshots, &id.hex()).unwrap();
     let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-    objects::create(inner.as_ref(), &ring, sealed_object::FENCE, ObjectKind::Snapshots, &id.hex(), &fence)
+    objects::create(inner.as_ref(), &suite, sealed_object::FENCE, ObjectKind::Snapshots, &id.hex(), &fence)
         .unwrap();
     assert_eq!(stage.library.snapshots(), []);
 }

@@ -47,7 +47,7 @@ fn write_as(stage: &Stage, name: &str, number: usize) {
 pub(crate) fn tables(stage: &Stage) -> Vec<(PackId, Table)> {
     let repo = stage.library.open();
     let listed = stage.storage.inner.list(ObjectKind::Packs).unwrap();
-    let table = |id: PackId, len| (id, packs::read_table(repo.storage(), repo.ring(), &id, len).unwrap());
+    let table = |id: PackId, len| (id, packs::read_table(repo.storage(), repo.suite(), &id, len).unwrap());
     listed.iter().map(|found| table(PackId::parse(&found.name).unwrap(), found.len)).collect()
 }
 
@@ -66,9 +66,9 @@ fn assert_shallow(stage: &Stage) {
     };
     for (_, table) in &tables {
         for block in &table.blocks {
-            let namer = BaseNamer::of(&block.chunks);
+            let hasher = BaseNamer::of(&block.chunks);
             for base in &block.bases {
-                assert!(plain(table.kind, &|chunk| namer.means(base, chunk)), "{base:?} is in deltas only");
+                assert!(plain(table.kind, &|chunk| hasher.means(base, chunk)), "{base:?} is in deltas only");
             }
         }
     }
@@ -189,9 +189,9 @@ fn no_delta_is_made_from_what_is_condemned() {
     write(&stage, 1);
     let repo = stage.library.open();
     let condemned: Vec<PackId> = tables(&stage).into_iter().map(|(id, _)| id).collect();
-    let (ring, gone) = (repo.ring().clone(), condemned.clone());
+    let (suite, gone) = (repo.suite().clone(), condemned.clone());
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-        condemn(storage, &ring, gone, first);
+        condemn(storage, &suite, gone, first);
     });
     let second = stage.backup("src");
     condemned.iter().for_each(|id| stage.storage.inner.remove(ObjectKind::Packs, &id.hex()).unwrap());
@@ -207,24 +207,24 @@ fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
     let (_, table) = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap();
     let chunk = table.blocks[0].chunks[0];
     let mut repo = stage.library.open();
-    repo.set_limits(IndexLimits { rows: 1, tables: 1 << 20, before_sieve: 10 });
+    repo.set_limits(IndexLimits { rows: 1, tables: 1 << 20, bloom_after_lookups: 10 });
     let look = || {
-        let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
-        let index = Index::load(&repo, sight).unwrap();
+        let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+        let index = Index::load(&repo, repo_state).unwrap();
         index.copies(ChunkType::Data, &chunk.0).unwrap();
         (index.find_base(ChunkType::Data, &chunk).unwrap(), index.near(ChunkType::Data, &chunk.0))
     };
     let (found, near) = look();
     assert!(found.is_some() && near == found, "{near:?} is at hand");
     let condemned = tables(&stage).into_iter().map(|(id, _)| id).collect();
-    condemn(&stage.storage.inner, repo.ring(), condemned, first);
+    condemn(&stage.storage.inner, repo.suite(), condemned, first);
     assert_eq!(look(), (None, None));
 }
 
 /// What a collector publishes that has not marked from anything, and has seen to it that `first` is gone.
 fn condemn(
     storage: &MemoryStorage,
-    ring: &snap_backup::codec::crypto::cipher::CipherSuite,
+    suite: &snap_backup::codec::crypto::cipher::CipherSuite,
     condemned: Vec<PackId>,
     by: SnapshotId,
 ) {
@@ -233,7 +233,7 @@ fn condemn(
     use snap_backup::model::records::GcRecord;
     use snap_backup::repo::objects;
     let record = GcRecord { by, at: Time::now(), condemned, roots: Vec::new(), purged: Vec::new() };
-    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, "0000000000000001", &record).unwrap();
+    objects::create(storage, suite, sealed_object::GC, ObjectKind::Gc, "0000000000000001", &record).unwrap();
 }
 
 #[test]

@@ -24,13 +24,13 @@ fn no_delta_is_made_from_bytes_that_are_not_what_their_id_says() {
     stage.backup("src");
     let repo = stage.library.open();
     let (id, table) = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap();
-    let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+    let mut sealer = BlockSealer::new(repo.suite().clone(), 3).unwrap();
     let blocks = table.blocks.iter().map(|block| {
         assert_eq!(block.plain as usize, version(1, 0).len());
         sealer.seal(ChunkType::Data, &version(1, 7), block.chunks.clone()).unwrap()
     });
     let (blocks, what) = (blocks.collect(), (ChunkType::Data, FORGER));
-    packs::write(repo.storage(), repo.ring(), what, blocks, 0).unwrap().1.unwrap();
+    packs::write(repo.storage(), repo.suite(), what, blocks, 0).unwrap().1.unwrap();
     stage.storage.inner.remove(ObjectKind::Packs, &id.hex()).unwrap();
     write(&stage, 1);
     stage.backup("src");
@@ -49,11 +49,11 @@ fn where_a_copy_of_a_base_is_not_what_its_id_says_the_other_one_is_taken() {
     assert!(deltas(&stage, ChunkType::Data) > 0);
     // The name of a pack is random, and the first copy is tried first.
     loop {
-        let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+        let mut sealer = BlockSealer::new(repo.suite().clone(), 3).unwrap();
         let chunks = table.blocks[0].chunks.clone();
         let block = sealer.seal(ChunkType::Data, &version(1, 7), chunks).unwrap();
         let (pack, parity) =
-            packs::write(repo.storage(), repo.ring(), (ChunkType::Data, FORGER), vec![block], 0).unwrap();
+            packs::write(repo.storage(), repo.suite(), (ChunkType::Data, FORGER), vec![block], 0).unwrap();
         parity.unwrap();
         if pack.id < id {
             break;
@@ -77,7 +77,7 @@ fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
     like[10] ^= 1;
     stage.library.write("other", &[("file", &like)]);
     let other = stage.backup("other");
-    let wanted = repo.namer().name(ChunkType::Data, &like);
+    let wanted = repo.hasher().name(ChunkType::Data, &like);
     stage.stand_on(FORGER, "elsewhere".into());
     let whole = tables(&stage).into_iter().find(|(_, table)| {
         table.blocks.iter().any(|block| block.codec != Codec::Delta && block.chunks[0].0 == wanted)
@@ -104,17 +104,17 @@ const FORGER: SnapshotId = SnapshotId::new([9; 16]);
 
 /// A block of one chunk made from `base`, written as a pack by whoever can.
 fn forge(repo: &Repository, plain: &[u8], (base, prefix): ((ChunkId, u32), &[u8])) -> (ChunkId, u32) {
-    let named = (repo.namer().name(ChunkType::Data, plain), plain.len() as u32);
-    let mut sealer = BlockSealer::new(repo.ring().clone(), 3).unwrap();
+    let named = (repo.hasher().name(ChunkType::Data, plain), plain.len() as u32);
+    let mut sealer = BlockSealer::new(repo.suite().clone(), 3).unwrap();
     let block = sealer.seal_delta(ChunkType::Data, plain, &[named], (&[base], prefix)).unwrap().unwrap();
     let what = (ChunkType::Data, FORGER);
-    packs::write(repo.storage(), repo.ring(), what, vec![block], 0).unwrap().1.unwrap();
+    packs::write(repo.storage(), repo.suite(), what, vec![block], 0).unwrap().1.unwrap();
     named
 }
 
 fn read(repo: &Repository, id: &ChunkId) -> Result<Vec<u8>, Error> {
-    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
-    let index = Arc::new(Index::load(repo, sight).unwrap());
+    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let index = Arc::new(Index::load(repo, repo_state).unwrap());
     let found = index.find(ChunkType::Data, id).unwrap();
     let read = ChunkReader::new(repo, index).unwrap().get(ChunkType::Data, id);
     assert_eq!(
@@ -154,8 +154,8 @@ fn a_delta_of_data_is_not_made_from_a_tree() {
     let repo = stage.library.open();
     let trees = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Tree).unwrap().1;
     let base = *trees.blocks[0].chunks.iter().max_by_key(|(_, len)| *len).unwrap();
-    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(())).unwrap();
-    let index = Arc::new(Index::load(&repo, sight).unwrap());
+    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let index = Arc::new(Index::load(&repo, repo_state).unwrap());
     let prefix = ChunkReader::new(&repo, index).unwrap().get(ChunkType::Tree, &base.0).unwrap();
     let plain = prefix[1..].to_vec();
     let named = forge(&repo, &plain, (base, &prefix));

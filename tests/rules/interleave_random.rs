@@ -149,7 +149,7 @@ fn play(world: &World, seed: u64) -> Vec<String> {
     let weather = Weather { seed, order, hasty, kill, late };
     let is_damaged = cast.iter().any(|script| script.iter().any(|act| matches!(act, Act::Repair)));
     let begin = if is_damaged { world.damaged() } else { world.storage() };
-    let crossing = Crossing::new(begin, world.ring.clone(), weather.clone());
+    let crossing = Crossing::new(begin, world.suite.clone(), weather.clone());
     let promises = Mutex::new(Promises::default());
     let participants = cast.iter().enumerate().map(|(who, script)| {
         let door = crossing.door(who);

@@ -25,7 +25,7 @@ fn fence(stage: &Stage, days: i64) -> SnapshotId {
     let fence = Fence { by: SnapshotId::new([7; 16]), gc: 1, at: Time::now() };
     objects::create(
         repo.storage(),
-        repo.ring(),
+        repo.suite(),
         sealed_object::FENCE,
         ObjectKind::Snapshots,
         &id.hex(),
@@ -115,7 +115,7 @@ fn boot_of(storage: &Arc<Hooked>, library: &Library) -> String {
     let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
     let name = session.id.hex();
     let record: SessionRecord =
-        objects::read(storage.as_ref(), repo.ring(), sealed_object::SESSION, ObjectKind::Sessions, &name)
+        objects::read(storage.as_ref(), repo.suite(), sealed_object::SESSION, ObjectKind::Sessions, &name)
             .unwrap();
     session.close().unwrap();
     record.boot

@@ -173,11 +173,11 @@ fn two_collections_never_share_a_number() {
     stage.write("src", &[2]);
     stage.backup("src");
     stage.forget(id);
-    let ring = stage.library.open().ring().clone();
+    let suite = stage.library.open().suite().clone();
     stage.storage.before(Act::Create, ObjectKind::Gc, move |storage, name| {
         let record =
             GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
-        objects::create(storage, &ring, sealed_object::GC, ObjectKind::Gc, name, &record).unwrap();
+        objects::create(storage, &suite, sealed_object::GC, ObjectKind::Gc, name, &record).unwrap();
     });
     stage.gc();
     let numbers: Vec<String> = stage.names(ObjectKind::Gc);

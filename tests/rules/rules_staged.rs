@@ -212,12 +212,12 @@ fn of_two_copies_the_damaged_one_is_never_the_one_that_stays() {
 
 fn publish(stage: &Stage, number: u64, ended: bool) {
     let repo = stage.library.open();
-    let (storage, ring) = (stage.storage.inner.as_ref(), repo.ring());
+    let (storage, suite) = (stage.storage.inner.as_ref(), repo.suite());
     let record = GcRecord { by: NOBODY, at: Time::now(), condemned: vec![], roots: vec![], purged: vec![] };
     let name = format!("{number:016x}");
-    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
+    objects::create(storage, suite, sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
     if ended {
-        objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &format!("{name}.done"), &())
+        objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &format!("{name}.done"), &())
             .unwrap();
     }
 }
@@ -341,11 +341,11 @@ fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
     stage.write("src", &[1]);
     let id = stage.backup("src");
     stage.forget(id);
-    let ring = stage.library.open().ring().clone();
+    let suite = stage.library.open().suite().clone();
     stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
         assert_ne!(name, id.hex(), "no fence would stop this");
         let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-        objects::create(storage, &ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
+        objects::create(storage, &suite, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
     });
     assert!(forget::undelete(&stage.library.open(), &[id.hex()]).is_err());
     assert_eq!(stage.library.snapshots(), []);

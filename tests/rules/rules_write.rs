@@ -28,7 +28,7 @@ const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
 struct Stage {
     library: Library,
     storage: Arc<Hooked>,
-    ring: CipherSuite,
+    suite: CipherSuite,
 }
 
 impl Stage {
@@ -36,8 +36,8 @@ impl Stage {
     fn new() -> Self {
         let storage = Arc::new(Hooked::default());
         let library = Library::on(storage.clone(), None);
-        let ring = library.open().ring().clone();
-        Self { library, storage, ring }
+        let suite = library.open().suite().clone();
+        Self { library, storage, suite }
     }
 
     /// Files of a source that have not been touched for years; a seed each for what is in them.
@@ -77,44 +77,44 @@ fn pack_ids(storage: &MemoryStorage) -> Vec<PackId> {
     listed.iter().map(|found| PackId::parse(&found.name).unwrap()).collect()
 }
 
-fn packs_of(storage: &MemoryStorage, ring: &CipherSuite, kind: ChunkType) -> Vec<PackId> {
+fn packs_of(storage: &MemoryStorage, suite: &CipherSuite, kind: ChunkType) -> Vec<PackId> {
     let len = |id: &PackId| storage.get(ObjectKind::Packs, &id.hex()).unwrap().len() as u64;
-    let is = |id: &PackId| packs::read_table(storage, ring, id, len(id)).unwrap().kind == kind;
+    let is = |id: &PackId| packs::read_table(storage, suite, id, len(id)).unwrap().kind == kind;
     pack_ids(storage).into_iter().filter(is).collect()
 }
 
 /// What a collector publishes: collection `number` condemns `condemned` and has marked from `roots`.
 fn condemn(
     storage: &MemoryStorage,
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     number: u64,
     condemned: Vec<PackId>,
     roots: Vec<SnapshotId>,
 ) {
     let record = GcRecord { by: NOBODY, at: Time::now(), condemned, roots, purged: Vec::new() };
     let name = format!("{number:016x}");
-    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
+    objects::create(storage, suite, sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
 }
 
 /// What a collector does once nobody stands in its way.
-fn sweep(storage: &MemoryStorage, ring: &CipherSuite, number: u64, condemned: &[PackId]) {
+fn sweep(storage: &MemoryStorage, suite: &CipherSuite, number: u64, condemned: &[PackId]) {
     condemned.iter().for_each(|id| storage.remove(ObjectKind::Packs, &id.hex()).unwrap());
     let name = format!("{number:016x}.done");
-    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).unwrap();
+    objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).unwrap();
 }
 
 /// The whole way of what nobody refers to: forgotten, condemned, gone.
-fn forget_and_collect_all(storage: &MemoryStorage, ring: &CipherSuite) {
+fn forget_and_collect_all(storage: &MemoryStorage, suite: &CipherSuite) {
     for found in storage.list(ObjectKind::Snapshots).unwrap() {
         storage.remove(ObjectKind::Snapshots, &found.name).unwrap();
     }
-    condemn(storage, ring, 1, pack_ids(storage), Vec::new());
-    sweep(storage, ring, 1, &pack_ids(storage));
+    condemn(storage, suite, 1, pack_ids(storage), Vec::new());
+    sweep(storage, suite, 1, &pack_ids(storage));
 }
 
-fn fence(storage: &MemoryStorage, ring: &CipherSuite, name: &str) {
+fn fence(storage: &MemoryStorage, suite: &CipherSuite, name: &str) {
     let fence = Fence { by: NOBODY, gc: 1, at: Time::now() };
-    objects::create(storage, ring, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
+    objects::create(storage, suite, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
 }
 
 // W1: a session first, then the listings.
@@ -149,13 +149,13 @@ fn a_session_stands_before_the_first_pack_and_the_listings_come_after_it() {
 #[test]
 fn a_beat_says_which_collection_the_session_has_seen() {
     let stage = Stage::new();
-    condemn(&stage.storage.inner, &stage.ring, 41, Vec::new(), Vec::new());
-    let (session, sight) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
+    condemn(&stage.storage.inner, &stage.suite, 41, Vec::new(), Vec::new());
+    let (session, repo_state) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
     let name = format!("{}.beat", session.id);
     let beat: snap_backup::model::records::Heartbeat =
-        objects::read(&*stage.storage.inner, &stage.ring, sealed_object::BEAT, ObjectKind::Sessions, &name)
+        objects::read(&*stage.storage.inner, &stage.suite, sealed_object::BEAT, ObjectKind::Sessions, &name)
             .unwrap();
-    assert_eq!((beat.gc_seen, sight.gc_seen), (41, 41));
+    assert_eq!((beat.gc_seen, repo_state.gc_seen), (41, 41));
 }
 
 #[test]
@@ -164,15 +164,15 @@ fn a_record_published_between_the_two_listings_counts_and_is_not_said_to_be_seen
     stage.write("src", &[("a", 1)]);
     stage.backup("src");
     let condemned = pack_ids(&stage.storage.inner);
-    let ring = stage.ring.clone();
+    let suite = stage.suite.clone();
     // The first hook has the first listing to itself.
     stage.storage.before(Act::List, ObjectKind::Gc, |_, _| ());
     stage.storage.before(Act::List, ObjectKind::Gc, move |storage, _| {
-        condemn(storage, &ring, 1, pack_ids(storage), Vec::new());
+        condemn(storage, &suite, 1, pack_ids(storage), Vec::new());
     });
-    let (_session, sight) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
-    assert_eq!(sight.gc_seen, 0);
-    assert_eq!(sight.condemned, condemned.into_iter().collect());
+    let (_session, repo_state) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
+    assert_eq!(repo_state.gc_seen, 0);
+    assert_eq!(repo_state.condemned, condemned.into_iter().collect());
 }
 
 // W2: nothing is written against what may go.
@@ -188,13 +188,13 @@ fn what_was_condemned_before_the_session_is_stored_again() {
     stage.storage.inner.remove(ObjectKind::Snapshots, &other.hex()).unwrap();
     stage.write("src", &[("b", 1)]);
 
-    let (ring, condemned) = (stage.ring.clone(), garbage.clone());
+    let (suite, condemned) = (stage.suite.clone(), garbage.clone());
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-        condemn(storage, &ring, 1, condemned, vec![parent]);
+        condemn(storage, &suite, 1, condemned, vec![parent]);
     });
     let made = stage.backup("src");
     assert_eq!((made.counts.files_new, made.counts.files_unchanged), (1, 1));
-    sweep(&stage.storage.inner, &stage.ring, 1, &garbage);
+    sweep(&stage.storage.inner, &stage.suite, 1, &garbage);
     stage.library.assert_restores(made.snapshot, "src");
     assert_eq!(stage.library.errors(), Vec::<String>::new());
 }
@@ -205,9 +205,9 @@ fn a_parent_that_is_collected_before_the_session_is_believed_in_nothing() {
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
     stage.write("src", &[("c", 3)]);
-    let ring = stage.ring.clone();
+    let suite = stage.suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-        forget_and_collect_all(storage, &ring);
+        forget_and_collect_all(storage, &suite);
     });
     let made = stage.backup("src");
     assert_eq!(made.counts.bytes_added, 150_000 + made_of_trees(&made), "all is stored again");
@@ -221,9 +221,9 @@ fn a_parent_that_is_no_root_of_a_collection_is_looked_up_chunk_by_chunk() {
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
     stage.write("src", &[("c", 3)]);
-    let ring = stage.ring.clone();
+    let suite = stage.suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-        condemn(storage, &ring, 1, Vec::new(), Vec::new());
+        condemn(storage, &suite, 1, Vec::new(), Vec::new());
     });
     let made = stage.backup("src");
     assert_eq!(made.counts.files_unchanged, 2);
@@ -238,13 +238,13 @@ fn a_parent_that_is_no_root_gives_nothing_from_condemned_packs() {
         stage.write("src", &[("a", 1), ("d/b", 2)]);
         stage.backup("src");
         stage.write("src", &[("c", 3)]);
-        let condemned = packs_of(&stage.storage.inner, &stage.ring, kind);
-        let (ring, packs) = (stage.ring.clone(), condemned.clone());
+        let condemned = packs_of(&stage.storage.inner, &stage.suite, kind);
+        let (suite, packs) = (stage.suite.clone(), condemned.clone());
         stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-            condemn(storage, &ring, 1, packs, Vec::new());
+            condemn(storage, &suite, 1, packs, Vec::new());
         });
         let made = stage.backup("src");
-        sweep(&stage.storage.inner, &stage.ring, 1, &condemned);
+        sweep(&stage.storage.inner, &stage.suite, 1, &condemned);
         stage.library.assert_restores(made.snapshot, "src");
     }
 }
@@ -254,9 +254,9 @@ fn a_run_that_stores_nothing_commits_no_parent_that_was_collected_meanwhile() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
-    let ring = stage.ring.clone();
+    let suite = stage.suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-        forget_and_collect_all(storage, &ring);
+        forget_and_collect_all(storage, &suite);
     });
     let made = stage.backup_with("src", Options { allow_empty: true, ..options() });
     stage.library.assert_restores(made.snapshot, "src");
@@ -274,9 +274,9 @@ fn a_return_to_the_last_full_commits_no_full_that_was_collected_meanwhile() {
     stage.backup("src");
     fs::remove_file(root.join("b")).unwrap();
     fs::File::open(&root).unwrap().set_modified(time).unwrap();
-    let ring = stage.ring.clone();
+    let suite = stage.suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-        forget_and_collect_all(storage, &ring);
+        forget_and_collect_all(storage, &suite);
     });
     let made = stage.backup_with("src", Options { kind: SnapshotKind::Differential, ..options() });
     stage.library.assert_restores(made.snapshot, "src");
@@ -290,12 +290,12 @@ fn what_was_looked_up_before_the_session_is_looked_up_again() {
     stage.backup("src");
     stage.write("src", &[("c", 3)]);
     // The parent is no root: it is not believed from the first look on.
-    condemn(&stage.storage.inner, &stage.ring, 1, Vec::new(), Vec::new());
-    let ring = stage.ring.clone();
+    condemn(&stage.storage.inner, &stage.suite, 1, Vec::new(), Vec::new());
+    let suite = stage.suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
-        sweep(storage, &ring, 1, &[]);
-        condemn(storage, &ring, 2, pack_ids(storage), Vec::new());
-        sweep(storage, &ring, 2, &pack_ids(storage));
+        sweep(storage, &suite, 1, &[]);
+        condemn(storage, &suite, 2, pack_ids(storage), Vec::new());
+        sweep(storage, &suite, 2, &pack_ids(storage));
     });
     let made = stage.backup("src");
     stage.library.assert_restores(made.snapshot, "src");
@@ -362,9 +362,9 @@ fn a_fenced_run_commits_under_a_new_session_when_all_it_needs_is_there() {
         stage.write("src", &[("b", 2)]);
         let fenced = Arc::new(Mutex::new(Vec::new()));
         for _ in 0..fences {
-            let (ring, fenced) = (stage.ring.clone(), fenced.clone());
+            let (suite, fenced) = (stage.suite.clone(), fenced.clone());
             stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
-                fence(storage, &ring, name);
+                fence(storage, &suite, name);
                 fenced.lock().unwrap().push(name.to_owned());
             });
         }
@@ -392,14 +392,14 @@ fn a_fenced_run_that_lost_a_pack_says_so_and_commits_nothing() {
             let parent = stage.backup("src").snapshot.unwrap();
             let before = pack_ids(&stage.storage.inner);
             stage.write("src", &[("c", 3)]);
-            let ring = stage.ring.clone();
+            let suite = stage.suite.clone();
             stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
-                fence(storage, &ring, name);
+                fence(storage, &suite, name);
                 // A pack that the run wrote, or one that it found.
-                let mut lost = packs_of(storage, &ring, kind);
+                let mut lost = packs_of(storage, &suite, kind);
                 lost.retain(|id| before.contains(id) != new);
-                condemn(storage, &ring, 1, lost.clone(), Vec::new());
-                sweep(storage, &ring, 1, &lost);
+                condemn(storage, &suite, 1, lost.clone(), Vec::new());
+                sweep(storage, &suite, 1, &lost);
             });
             let err = stage.library.try_backup("src", options()).unwrap_err().chain();
             assert!(err.contains("collected"), "{kind:?}, new: {new}: {err}");
@@ -414,10 +414,10 @@ fn a_fenced_run_does_not_count_on_condemned_packs() {
     for kind in [ChunkType::Data, ChunkType::Tree] {
         let stage = Stage::new();
         stage.write("src", &[("a", 1), ("d/b", 2)]);
-        let ring = stage.ring.clone();
+        let suite = stage.suite.clone();
         stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
-            fence(storage, &ring, name);
-            condemn(storage, &ring, 1, packs_of(storage, &ring, kind), Vec::new());
+            fence(storage, &suite, name);
+            condemn(storage, &suite, 1, packs_of(storage, &suite, kind), Vec::new());
         });
         let err = stage.library.try_backup("src", options()).unwrap_err().chain();
         assert!(err.contains("collected"), "{kind:?}: {err}");
@@ -429,12 +429,12 @@ fn a_fenced_run_does_not_count_on_condemned_packs() {
 fn the_run_after_a_fenced_one_that_failed_is_whole() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
-    let ring = stage.ring.clone();
+    let suite = stage.suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, name| {
-        fence(storage, &ring, name);
-        let lost = packs_of(storage, &ring, ChunkType::Data);
-        condemn(storage, &ring, 1, lost.clone(), Vec::new());
-        sweep(storage, &ring, 1, &lost);
+        fence(storage, &suite, name);
+        let lost = packs_of(storage, &suite, ChunkType::Data);
+        condemn(storage, &suite, 1, lost.clone(), Vec::new());
+        sweep(storage, &suite, 1, &lost);
     });
     stage.library.try_backup("src", options()).unwrap_err();
     let made = stage.backup("src");
@@ -450,7 +450,7 @@ fn the_backup_after_a_check_stores_again_what_the_check_found_damaged() {
         let stage = Stage::new();
         stage.write("src", &[("a", 1), ("d/b", 2)]);
         let made = stage.backup("src").snapshot;
-        for id in packs_of(&stage.storage.inner, &stage.ring, kind) {
+        for id in packs_of(&stage.storage.inner, &stage.suite, kind) {
             let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap();
             // Behind the table, before its copy: one of the blocks.
             let middle = bytes.len() / 2;
@@ -471,7 +471,7 @@ fn the_backup_after_a_check_stores_again_what_the_check_missed() {
         let stage = Stage::new();
         stage.write("src", &[("a", 1), ("d/b", 2)]);
         let made = stage.backup("src").snapshot;
-        for id in packs_of(&stage.storage.inner, &stage.ring, kind) {
+        for id in packs_of(&stage.storage.inner, &stage.suite, kind) {
             stage.storage.inner.remove(ObjectKind::Packs, &id.hex()).unwrap();
         }
         assert_ne!(stage.library.errors(), Vec::<String>::new());

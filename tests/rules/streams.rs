@@ -63,7 +63,7 @@ impl Stage {
 }
 
 /// Forgets all, and deletes every pack.
-fn collect_all(storage: &impl Storage, ring: &CipherSuite) {
+fn collect_all(storage: &impl Storage, suite: &CipherSuite) {
     let packs = storage.list(ObjectKind::Packs).unwrap();
     let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();
     for found in storage.list(ObjectKind::Snapshots).unwrap() {
@@ -71,9 +71,9 @@ fn collect_all(storage: &impl Storage, ring: &CipherSuite) {
     }
     let (by, at) = (SnapshotId::new([7; 16]), Time::now());
     let record = GcRecord { by, at, condemned, roots: Vec::new(), purged: Vec::new() };
-    objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, "0000000000000001", &record).unwrap();
+    objects::create(storage, suite, sealed_object::GC, ObjectKind::Gc, "0000000000000001", &record).unwrap();
     packs.iter().for_each(|found| storage.remove(ObjectKind::Packs, &found.name).unwrap());
-    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, "0000000000000001.done", &())
+    objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, "0000000000000001.done", &())
         .unwrap();
 }
 
@@ -81,8 +81,8 @@ fn collect_all(storage: &impl Storage, ring: &CipherSuite) {
 fn a_stream_whose_parent_was_collected_is_read_once_and_saved_whole() {
     let stage = Stage::new();
     stage.save(&Random::new(1).bytes(300_000)).unwrap();
-    let ring = stage.library.open().ring().clone();
-    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| collect_all(storage, &ring));
+    let suite = stage.library.open().suite().clone();
+    stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| collect_all(storage, &suite));
     let bytes = Random::new(2).bytes(5_000_000);
     let summary = stage.save(&bytes).unwrap();
     assert!(stage.storage.is_spent(), "nothing was collected meanwhile");

@@ -172,9 +172,9 @@ impl Crowd {
         let (begin, rest) = bytes.split_at(len - 100_000);
         input.write_all(begin).unwrap();
         signal("-STOP", child.id());
-        let (before, patience) = (self.fences(), Instant::now());
+        let (before, retry_policy) = (self.fences(), Instant::now());
         while self.fences().is_subset(&before) {
-            assert!(patience.elapsed() < Duration::from_secs(40), "nobody took the writer for dead");
+            assert!(retry_policy.elapsed() < Duration::from_secs(40), "nobody took the writer for dead");
             thread::sleep(Duration::from_millis(50));
         }
         // And a collection after that.

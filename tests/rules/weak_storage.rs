@@ -43,7 +43,7 @@ fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
     let (repo, now) = (stage.library.open(), Time::now());
     let name = format!("{id}.seen");
     let seen = Seen { count: 0, at: Time { sec: now.sec - ago, ..now } };
-    let bytes = objects::close(repo.ring(), sealed_object::SEEN, &name, &seen).unwrap();
+    let bytes = objects::close(repo.suite(), sealed_object::SEEN, &name, &seen).unwrap();
     stage.storage.inner.put(ObjectKind::Sessions, &name, bytes);
 }
 
@@ -57,7 +57,7 @@ fn on_a_store_that_promises_nothing_nothing_is_deleted_beside_anybody() {
         let before = stage.bytes();
         let (session, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
         // It says that it has seen all there will be: elsewhere nobody waits for it.
-        session.has_seen(1000).unwrap();
+        session.acknowledge_gc(1000).unwrap();
         stage.storage.distrusted.store(distrusted, Ordering::Relaxed);
         let report = stage.gc();
         assert_eq!(report.waiting_for.is_empty(), !distrusted, "{report:?}");
@@ -91,24 +91,24 @@ fn a_lock_that_not_everybody_sees_makes_nobody_dead() {
 fn a_record_that_another_collector_overwrote_deletes_nothing() {
     let stage = Stage::new();
     garbage(&stage);
-    let ring = stage.library.open().ring().clone();
+    let suite = stage.library.open().suite().clone();
     let (weak, deleted) = (Arc::downgrade(&stage), Arc::new(Mutex::new(BTreeSet::new())));
     // Right after the record is published, and before it is looked at again, another of the same name is there.
-    let other = ring.clone();
+    let other = suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Gc, move |_, name| {
-        let (name, ring) = (name.to_owned(), other);
+        let (name, suite) = (name.to_owned(), other);
         weak.upgrade().unwrap().storage.before(Act::List, ObjectKind::Gc, move |storage, _| {
             let (condemned, purged) = (Vec::new(), Vec::new());
             let roots = storage.list(ObjectKind::Snapshots).unwrap();
             let roots = roots.iter().map(|found| SnapshotId::parse(&found.name).unwrap()).collect();
             let record = GcRecord { by: SOMEBODY, at: Time::now(), condemned, roots, purged };
-            let bytes = objects::close(&ring, sealed_object::GC, &name, &record).unwrap();
+            let bytes = objects::close(&suite, sealed_object::GC, &name, &record).unwrap();
             storage.put(ObjectKind::Gc, &name, bytes);
         });
     });
     let gone = Arc::clone(&deleted);
     stage.storage.before(Act::Remove, ObjectKind::Packs, move |storage, name| {
-        let open = gc_record::unfinished(storage, &ring).unwrap();
+        let open = gc_record::unfinished(storage, &suite).unwrap();
         let pack = PackId::parse(name).unwrap();
         let named = open.iter().any(|one| one.record.condemned.contains(&pack));
         gone.lock().unwrap().insert((name.to_owned(), named));
@@ -155,7 +155,7 @@ fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
     let repo = stage.library.open();
     let name = format!("{SOMEBODY}.seen");
     let seen: Seen =
-        objects::read(&*stage.storage.inner, repo.ring(), sealed_object::SEEN, ObjectKind::Sessions, &name)
+        objects::read(&*stage.storage.inner, repo.suite(), sealed_object::SEEN, ObjectKind::Sessions, &name)
             .unwrap();
     assert!(seen.at.sec <= Time::now().sec, "{seen:?}");
     assert_eq!(stage.gc().waiting_for.len(), 1);

@@ -139,7 +139,7 @@ fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
             let store = RestStorage::new(place, Arc::default(), RetryPolicy::default());
             assert!(!store.location().contains("it's"));
             match name {
-                "one winner" => assert!(store.distrust().unwrap().is_some()),
+                "one winner" => assert!(store.weakness().unwrap().is_some()),
                 _ => check(&store),
             }
         }
@@ -153,7 +153,7 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
         println!("{name}");
         let store = cloud(scheme, number, variables);
         if lacks == Some(name) {
-            let said = store.distrust().unwrap().unwrap();
+            let said = store.weakness().unwrap().unwrap();
             assert!(said.contains("no create-if-absent"), "{said}");
             continue;
         }
@@ -163,11 +163,11 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
             continue;
         }
         check(&store);
-        assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
+        assert_eq!(store.weakness().unwrap().is_some(), lacks.is_some());
     }
     let store = cloud(scheme, CONFORMANCE.len(), variables);
     // Before anything else is written, as a session's beginning does.
-    assert_eq!(store.distrust().unwrap().is_some(), lacks.is_some());
+    assert_eq!(store.weakness().unwrap().is_some(), lacks.is_some());
     in_parts(&store);
 }
 

@@ -70,12 +70,12 @@ impl Machine {
         Self { repo, _home: home }
     }
 
-    fn sight(&self) -> RepoState {
-        RepoState::look(self.repo.storage(), self.repo.ring(), |_| Ok(())).unwrap()
+    fn repo_state(&self) -> RepoState {
+        RepoState::look(self.repo.storage(), self.repo.suite(), |_| Ok(())).unwrap()
     }
 
     fn load(&self) -> Index {
-        Index::load(&self.repo, self.sight()).unwrap_or_else(|err| panic!("{}", err.chain()))
+        Index::load(&self.repo, self.repo_state()).unwrap_or_else(|err| panic!("{}", err.chain()))
     }
 }
 
@@ -89,7 +89,7 @@ fn reads(stage: &Stage) -> (usize, usize) {
 /// What the index says of every chunk that there is, told by the packs' own tables.
 fn assert_knows_all(stage: &Stage, index: &Index) {
     let other = Machine::new(stage);
-    let own = Index::load_from_packs(&other.repo, other.sight()).unwrap();
+    let own = Index::load_from_packs(&other.repo, other.repo_state()).unwrap();
     assert_eq!(index.chunks(), own.chunks());
     for (number, pack) in (0..).zip(own.packs()) {
         for id in own.table(number).unwrap().table.blocks.iter().flat_map(|block| &block.chunks) {
@@ -260,7 +260,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
-    let ring = stage.library.open().ring().clone();
+    let suite = stage.library.open().suite().clone();
     let found = stage.storage.inner.list(ObjectKind::Packs).unwrap()[0].clone();
     let (id, name) = (PackId::parse(&found.name).unwrap(), "ab".repeat(16));
     // As long as the pack, of a chunk that it does not hold.
@@ -272,11 +272,11 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
         bases: Vec::new(),
         sealed: vec![0; len],
     };
-    let frame = |len| pack::frame(&ring, ChunkType::Data, SnapshotId::new([1; 16]), &[block(len)]).unwrap();
+    let frame = |len| pack::frame(&suite, ChunkType::Data, SnapshotId::new([1; 16]), &[block(len)]).unwrap();
     let around = frame(1000);
     let front = frame(found.len as usize - around.head.len() - around.tail.len()).head;
     let contents = Contents(vec![(id, found.len, front.len() as u32)]);
-    let head = objects::close(&ring, sealed_object::SEGMENT, &name, &contents).unwrap();
+    let head = objects::close(&suite, sealed_object::SEGMENT, &name, &contents).unwrap();
     stage.storage.inner.create(ObjectKind::Index, &name, &[&head, &front]).unwrap();
     let found = stage.library.errors();
     assert!(found.len() == 1 && found[0].contains("says something else of pack"), "{found:?}");
@@ -406,28 +406,28 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
         let block =
             SealedBlock { kind, codec, plain: 7000, chunks, bases: Vec::new(), sealed: vec![0; 7040] };
         let blocks = std::slice::from_ref(&block);
-        let frame = pack::frame(repo.ring(), kind, SnapshotId::new([1; 16]), blocks).unwrap();
+        let frame = pack::frame(repo.suite(), kind, SnapshotId::new([1; 16]), blocks).unwrap();
         let parts = [frame.head.as_slice(), &block.sealed, &frame.tail];
         let name = PackId::new(sha256(&parts.concat())).hex();
         stage.storage.inner.create(ObjectKind::Packs, &name, &parts).unwrap();
     }
-    let tend = || {
+    let maintain = || {
         let may = header_bundles::Maintenance { add: true, remove: true };
-        header_bundles::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+        header_bundles::maintain(&repo, may, &AtomicBool::new(false)).unwrap();
         stage.names(ObjectKind::Index)
     };
-    let first = tend();
+    let first = maintain();
     assert!(first.len() >= 2, "{first:?}");
     reads(&stage);
-    assert_eq!(tend(), first);
+    assert_eq!(maintain(), first);
     assert_eq!(reads(&stage).0, 0, "packs that are in segments were read again");
     // Nothing goes where nothing may, and nothing comes where there is no room.
     let packs = stage.names(ObjectKind::Packs);
     packs.iter().for_each(|name| stage.storage.inner.remove(ObjectKind::Packs, name).unwrap());
     let may = header_bundles::Maintenance { add: true, remove: false };
-    header_bundles::tend(&repo, may, &AtomicBool::new(false)).unwrap();
+    header_bundles::maintain(&repo, may, &AtomicBool::new(false)).unwrap();
     assert_eq!(stage.names(ObjectKind::Index), first);
-    assert_eq!(tend(), Vec::<String>::new());
+    assert_eq!(maintain(), Vec::<String>::new());
 }
 
 /// A listing of packs that is older than that of the segments would not have its packs.

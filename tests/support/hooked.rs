@@ -151,10 +151,10 @@ impl Storage for Hooked {
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         if self.distrusted.load(Ordering::Relaxed) { Ok(None) } else { self.inner.is_held(area, name) }
     }
-    fn is_far(&self) -> bool {
+    fn is_remote(&self) -> bool {
         self.far.load(Ordering::Relaxed)
     }
-    fn distrust(&self) -> Result<Option<String>> {
+    fn weakness(&self) -> Result<Option<String>> {
         Ok(self.distrusted.load(Ordering::Relaxed).then(|| "a store of hearsay".to_owned()))
     }
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {

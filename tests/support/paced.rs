@@ -60,7 +60,7 @@ struct State {
 pub struct Crossing {
     pub inner: MemoryStorage,
     weather: Weather,
-    ring: CipherSuite,
+    suite: CipherSuite,
     state: Mutex<State>,
     moved: Condvar,
 }
@@ -72,8 +72,8 @@ pub struct Door {
 }
 
 impl Crossing {
-    pub fn new(inner: MemoryStorage, ring: CipherSuite, weather: Weather) -> Arc<Self> {
-        Arc::new(Self { inner, weather, ring, state: Mutex::default(), moved: Condvar::new() })
+    pub fn new(inner: MemoryStorage, suite: CipherSuite, weather: Weather) -> Arc<Self> {
+        Arc::new(Self { inner, weather, suite, state: Mutex::default(), moved: Condvar::new() })
     }
 
     pub fn door(self: &Arc<Self>, who: usize) -> Arc<Door> {
@@ -269,9 +269,13 @@ impl Storage for Door {
             }
             // By this clock it was an age ago.
             let mut seen: Seen =
-                objects::open(&self.crossing.ring, sealed_object::SEEN, area, name, name, bytes.to_vec())?;
+                objects::open(&self.crossing.suite, sealed_object::SEEN, area, name, name, bytes.to_vec())?;
             seen.at.sec -= 1_000_000;
-            inner.replace(area, name, &objects::close(&self.crossing.ring, sealed_object::SEEN, name, &seen)?)
+            inner.replace(
+                area,
+                name,
+                &objects::close(&self.crossing.suite, sealed_object::SEEN, name, &seen)?,
+            )
         })
     }
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {

@@ -41,7 +41,7 @@ impl Shape {
 }
 
 pub fn chunk_id(repo: &Repository, number: u64) -> ChunkId {
-    repo.namer().name(ChunkType::Data, &number.to_le_bytes())
+    repo.hasher().name(ChunkType::Data, &number.to_le_bytes())
 }
 
 /// Writes packs of chunks and a snapshot of files made of them, through the library.
@@ -50,17 +50,17 @@ pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
     let stored = AtomicU64::new(0);
     let effort = CompressionPolicy { level: 1, harder: 0 };
     let root = std::thread::scope(|scope| {
-        let mut sink =
+        let mut chunk_writer =
             ChunkWriter::start(scope, repo, session.id, Arc::new(Index::default()), effort, &stored).unwrap();
         let mut put = |bytes: &[u8]| {
-            let id = repo.namer().name(ChunkType::Tree, bytes);
-            sink.put(ChunkType::Tree, id, bytes)?;
+            let id = repo.hasher().name(ChunkType::Tree, bytes);
+            chunk_writer.put(ChunkType::Tree, id, bytes)?;
             Ok(id)
         };
         let mut root = DirBuilder::default();
         let mut dir = DirBuilder::default();
         let (mut files, mut parts) = (0, Vec::new());
-        let mut sealer = BlockSealer::new(repo.ring().clone(), 1).unwrap();
+        let mut sealer = BlockSealer::new(repo.suite().clone(), 1).unwrap();
         for pack in 0..shape.packs {
             let first = shape.first + pack * shape.per_pack;
             for (id, len) in write_pack(repo, &session, &mut sealer, first..first + shape.per_pack) {
@@ -69,22 +69,22 @@ pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
                     let content = Content::Parts(std::mem::take(&mut parts));
                     let size = shape.per_file * u64::from(CHUNK);
                     let entry = entry(format!("f{files:010}"), Kind::File { size, content });
-                    dir.push(&entry, repo.namer(), &mut put).unwrap();
+                    dir.push(&entry, repo.hasher(), &mut put).unwrap();
                     files += 1;
                     if files % shape.files_per_dir == 0 {
                         let tree = std::mem::take(&mut dir).finish(&mut put).unwrap();
                         let entry = entry_of_dir(files, tree);
-                        root.push(&entry, repo.namer(), &mut put).unwrap();
+                        root.push(&entry, repo.hasher(), &mut put).unwrap();
                     }
                 }
             }
         }
         if files % shape.files_per_dir != 0 {
             let tree = dir.finish(&mut put).unwrap();
-            root.push(&entry_of_dir(files + 1, tree), repo.namer(), &mut put).unwrap();
+            root.push(&entry_of_dir(files + 1, tree), repo.hasher(), &mut put).unwrap();
         }
         let root = root.finish(&mut put).unwrap();
-        sink.finish().unwrap();
+        chunk_writer.finish().unwrap();
         root
     });
     let id = session.id;
@@ -102,7 +102,8 @@ fn write_pack(
     let plain: Vec<u8> = numbers.clone().flat_map(u64::to_le_bytes).collect();
     let chunks: Vec<_> = numbers.map(|number| (chunk_id(repo, number), CHUNK)).collect();
     let block = sealer.seal(ChunkType::Data, &plain, chunks.clone()).unwrap();
-    let _ = packs::write(repo.storage(), repo.ring(), (ChunkType::Data, session.id), vec![block], 0).unwrap();
+    let _ =
+        packs::write(repo.storage(), repo.suite(), (ChunkType::Data, session.id), vec![block], 0).unwrap();
     chunks
 }
 

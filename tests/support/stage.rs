@@ -88,8 +88,8 @@ impl Stage {
             pid: 1,
             started: Time::now(),
         };
-        let (storage, ring) = (repo.storage(), repo.ring());
-        objects::create(storage, ring, sealed_object::SESSION, ObjectKind::Sessions, &id.hex(), &record)
+        let (storage, suite) = (repo.storage(), repo.suite());
+        objects::create(storage, suite, sealed_object::SESSION, ObjectKind::Sessions, &id.hex(), &record)
             .unwrap();
     }
 

@@ -38,20 +38,20 @@ pub fn open(repo: &Path) -> Result<Repository> {
 
 impl Promises {
     /// Every broken promise of a repository, before anybody helps it, and after a backup and a collection.
-    pub fn broken(&self, repo: &Path, scratch: &Path) -> Vec<String> {
-        let mut broken = self.broken_now(repo, scratch);
+    pub fn broken(&self, repo: &Path, private_dir: &Path) -> Vec<String> {
+        let mut broken = self.broken_now(repo, private_dir);
         if broken.is_empty() {
-            broken.extend(self.broken_later(repo, scratch).unwrap_or_else(|err| vec![err.chain()]));
+            broken.extend(self.broken_later(repo, private_dir).unwrap_or_else(|err| vec![err.chain()]));
         }
         broken
     }
 
-    pub fn broken_now(&self, repo: &Path, scratch: &Path) -> Vec<String> {
+    pub fn broken_now(&self, repo: &Path, private_dir: &Path) -> Vec<String> {
         let repo = match open(repo) {
             Ok(repo) => repo,
             Err(err) => return vec![err.chain()],
         };
-        let mut broken = self.look(&repo, scratch).unwrap_or_else(|err| vec![err.chain()]);
+        let mut broken = self.look(&repo, private_dir).unwrap_or_else(|err| vec![err.chain()]);
         let options = check::Options { read_data: true, ..check::Options::default() };
         match check::run(&repo, &options, &(), &AtomicBool::new(false)) {
             Ok(report) => broken.extend(report.errors.iter().map(|error| format!("check: {error}"))),
@@ -60,7 +60,7 @@ impl Promises {
         broken
     }
 
-    fn look(&self, repo: &Repository, scratch: &Path) -> Result<Vec<String>> {
+    fn look(&self, repo: &Repository, private_dir: &Path) -> Result<Vec<String>> {
         let listing = snapshots::list_all(repo)?;
         let mut broken: Vec<String> =
             listing.unreadable.iter().map(|(name, err)| format!("{name}: {}", err.chain())).collect();
@@ -71,7 +71,7 @@ impl Promises {
         broken.extend(missed.map(|made| format!("{made} was acknowledged and is gone")));
         for id in &standing {
             let original = self.stand.get(id).or(self.may_stand.get(id)).unwrap_or(&self.source);
-            let target = tempfile::tempdir_in(scratch).unwrap();
+            let target = tempfile::tempdir_in(private_dir).unwrap();
             let options = restore::Options {
                 selector: id.clone(),
                 target: target.path().to_path_buf(),
@@ -87,7 +87,7 @@ impl Promises {
     }
 
     /// The next runs need no help, and wait for nobody.
-    fn broken_later(&self, repo: &Path, scratch: &Path) -> Result<Vec<String>> {
+    fn broken_later(&self, repo: &Path, private_dir: &Path) -> Result<Vec<String>> {
         let options = backup::Options {
             sources: vec![self.source.clone()],
             store_as: Some(self.name.clone().into_bytes()),
@@ -103,7 +103,7 @@ impl Promises {
         let report = gc::run(&open(repo)?, &options, &(), &stop)?;
         broken.extend(report.waiting_for.iter().map(|who| format!("gc waits for {who}")));
         broken.extend(
-            self.broken_now(repo, scratch).iter().map(|what| format!("after a backup and gc: {what}")),
+            self.broken_now(repo, private_dir).iter().map(|what| format!("after a backup and gc: {what}")),
         );
         Ok(broken)
     }

@@ -31,7 +31,7 @@ use super::{Random, compare_trees};
 pub struct World {
     home: tempfile::TempDir,
     start: Vec<(ObjectKind, String, Vec<u8>)>,
-    pub ring: CipherSuite,
+    pub suite: CipherSuite,
     pub ids: BTreeMap<&'static str, SnapshotId>,
 }
 
@@ -65,7 +65,7 @@ impl World {
         let storage = Arc::new(MemoryStorage::default());
         let repo = InitOptions { parity, ..InitOptions::default() };
         let repo = Repository::init(storage.clone(), &repo).unwrap();
-        let mut world = Self { home, start: Vec::new(), ring: repo.ring().clone(), ids: BTreeMap::new() };
+        let mut world = Self { home, start: Vec::new(), suite: repo.suite().clone(), ids: BTreeMap::new() };
         // Each in packs of its own, as writers at one time leave them.
         let mut packs = Vec::new();
         for name in ["old", "dad", "keep"] {
@@ -137,7 +137,7 @@ impl World {
             at: Time::now(),
             why: "for a test".to_owned(),
         };
-        objects::create(&storage, &self.ring, sealed_object::DAMAGE, ObjectKind::Damage, &name, &record)
+        objects::create(&storage, &self.suite, sealed_object::DAMAGE, ObjectKind::Damage, &name, &record)
             .unwrap();
         storage
     }

@@ -14,7 +14,7 @@ use crate::{exit, output};
 /// Of one process.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    journal: Option<RunLog>,
+    run_log: Option<RunLog>,
     json: bool,
     record: RefCell<Option<Record>>,
     warned: Cell<bool>,
@@ -23,8 +23,8 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Writes nothing until a run begins.
     pub(crate) fn new(global: &Global) -> Self {
-        let journal = global.state().map(RunLog::new);
-        Self { journal, json: global.json, record: RefCell::default(), warned: Cell::new(false) }
+        let run_log = global.state().map(RunLog::new);
+        Self { run_log, json: global.json, record: RefCell::default(), warned: Cell::new(false) }
     }
 
     /// A run begins. It is not written down before `tell`.
@@ -49,7 +49,7 @@ impl Recorder {
     /// Whether a run of this machine ever saved a snapshot at `location`, as far as its history goes. A repository that was
     /// there and is gone is not one that is yet to come.
     pub(crate) fn saved_to(&self, location: &str) -> bool {
-        let history = self.journal.as_ref().and_then(|journal| journal.read().ok());
+        let history = self.run_log.as_ref().and_then(|run_log| run_log.read().ok());
         let saved = |run: &Record| {
             run.verb == "backup" && run.repository == location && matches!(run.exit, Some(0 | 3))
         };
@@ -76,8 +76,8 @@ impl Recorder {
     }
 
     fn write(&self, record: &Record) {
-        let written = match &self.journal {
-            Some(journal) => journal.append(record),
+        let written = match &self.run_log {
+            Some(run_log) => run_log.append(record),
             None => Err(Error::Usage(
                 "there is no place for the records of runs: give one with SNAP_STATE_DIR".into(),
             )),

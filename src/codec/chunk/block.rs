@@ -51,7 +51,7 @@ impl Opened<'_> {
 
 /// The chunks of the plain bytes of a block, as its pack's table has them.
 pub fn cut<'a>(
-    namer: &'a ChunkHasher,
+    hasher: &'a ChunkHasher,
     kind: ChunkType,
     chunks: &'a [(ChunkId, u32)],
     plain: &'a [u8],
@@ -61,15 +61,15 @@ pub fn cut<'a>(
         let found = rest.split_at_checked(*len as usize);
         let (bytes, behind) = found.unwrap_or((&[], &[]));
         rest = behind;
-        Opened { id: *id, bytes, is_right: found.is_some() && namer.name(kind, bytes) == *id }
+        Opened { id: *id, bytes, is_right: found.is_some() && hasher.name(kind, bytes) == *id }
     })
 }
 
 /// Compresses, seals and verifies blocks; one per worker.
 #[derive(Debug)]
 pub struct BlockSealer {
-    ring: CipherSuite,
-    packer: Compressor,
+    suite: CipherSuite,
+    compressor: Compressor,
     opener: BlockOpener,
     packed: Vec<u8>,
     copy: Vec<u8>,
@@ -81,10 +81,10 @@ impl BlockSealer {
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn new(ring: CipherSuite, level: i32) -> Result<Self, DecodeError> {
-        let opener = BlockOpener::new(ring.clone())?;
-        let packer = Compressor::new(level)?;
-        Ok(Self { ring, packer, opener, packed: Vec::new(), copy: Vec::new(), check: Vec::new() })
+    pub fn new(suite: CipherSuite, level: i32) -> Result<Self, DecodeError> {
+        let opener = BlockOpener::new(suite.clone())?;
+        let compressor = Compressor::new(level)?;
+        Ok(Self { suite, compressor, opener, packed: Vec::new(), copy: Vec::new(), check: Vec::new() })
     }
 
     /// Seals `plain`. The result is opened and compared before it is returned: compressors and memory have
@@ -99,9 +99,9 @@ impl BlockSealer {
         chunks: Vec<(ChunkId, u32)>,
     ) -> Result<SealedBlock, DecodeError> {
         let len = plain_len(plain)?;
-        let (codec, packed) = self.packer.pack(plain, &mut self.packed)?;
+        let (codec, packed) = self.compressor.pack(plain, &mut self.packed)?;
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        self.ring.block(kind).seal(&aad(&self.ring, kind, codec, len), packed, &mut sealed)?;
+        self.suite.block(kind).seal(&aad(&self.suite, kind, codec, len), packed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
         if self.opener.read(kind, codec, len, &mut self.copy, &mut self.check)? != plain {
@@ -150,7 +150,7 @@ impl BlockSealer {
             }
         }
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        self.ring.block(kind).seal(&aad(&self.ring, kind, Codec::Delta, len), &packed, &mut sealed)?;
+        self.suite.block(kind).seal(&aad(&self.suite, kind, Codec::Delta, len), &packed, &mut sealed)?;
         self.packed = packed;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
@@ -158,8 +158,8 @@ impl BlockSealer {
         if self.check != plain {
             return Err(DecodeError::because(DIFFERS));
         }
-        let namer = BaseNamer::of(chunks);
-        let bases = bases.iter().map(|base| namer.name(base)).collect();
+        let hasher = BaseNamer::of(chunks);
+        let bases = bases.iter().map(|base| hasher.name(base)).collect();
         let chunks = chunks.to_vec();
         Ok(Some(SealedBlock { kind, codec: Codec::Delta, plain: len, chunks, bases, sealed }))
     }
@@ -167,7 +167,7 @@ impl BlockSealer {
     /// About what the block takes without: an eighth of it is packed to see how far it shrinks.
     fn whole(&mut self, plain: &[u8]) -> Result<u64, DecodeError> {
         let sample = plain.get(..(plain.len() / 8).max(SAMPLE)).unwrap_or(plain);
-        let (_, packed) = self.packer.pack(sample, &mut self.packed)?;
+        let (_, packed) = self.compressor.pack(sample, &mut self.packed)?;
         Ok(packed.len() as u64 * plain.len() as u64 / sample.len().max(1) as u64)
     }
 }
@@ -192,7 +192,7 @@ fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
 /// Opens blocks; one per worker.
 #[derive(Debug)]
 pub struct BlockOpener {
-    ring: CipherSuite,
+    suite: CipherSuite,
     unpacker: Decompressor,
 }
 
@@ -201,8 +201,8 @@ impl BlockOpener {
     ///
     /// # Errors
     /// When zstd cannot be set up.
-    pub fn new(ring: CipherSuite) -> Result<Self, DecodeError> {
-        Ok(Self { ring, unpacker: Decompressor::new()? })
+    pub fn new(suite: CipherSuite) -> Result<Self, DecodeError> {
+        Ok(Self { suite, unpacker: Decompressor::new()? })
     }
 
     /// Replaces `plain` by what `sealed` holds. `sealed` is scratch afterwards.
@@ -304,16 +304,16 @@ impl BlockOpener {
         if len > MAX_PLAIN {
             return Err(DecodeError::because("a block that claims to be too large"));
         }
-        self.ring.block(kind).open(&aad(&self.ring, kind, codec, len), sealed).map(|packed| &*packed)
+        self.suite.block(kind).open(&aad(&self.suite, kind, codec, len), sealed).map(|packed| &*packed)
     }
 }
 
 /// What a block is bound to. Not its place: collecting moves whole blocks between packs.
-fn aad(ring: &CipherSuite, kind: ChunkType, codec: Codec, len: u32) -> Vec<u8> {
+fn aad(suite: &CipherSuite, kind: ChunkType, codec: Codec, len: u32) -> Vec<u8> {
     let mut aad = Vec::with_capacity(32);
     aad.extend_from_slice(b"SNAPBL");
     aad.extend_from_slice(&FORMAT.to_le_bytes());
-    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(&[kind.byte(), codec.byte()]);
     aad.extend_from_slice(&len.to_le_bytes());
     aad

@@ -188,8 +188,8 @@ mod tests {
 
     #[test]
     fn a_file_with_the_bytes_of_a_tree_has_another_name() {
-        let namer = ChunkHasher::new(&Key::new([7; 32]));
-        assert_ne!(namer.name(ChunkType::Data, b"x"), namer.name(ChunkType::Tree, b"x"));
+        let hasher = ChunkHasher::new(&Key::new([7; 32]));
+        assert_ne!(hasher.name(ChunkType::Data, b"x"), hasher.name(ChunkType::Tree, b"x"));
     }
 
     #[test]

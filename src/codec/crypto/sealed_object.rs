@@ -75,7 +75,7 @@ fn short() -> BadHeader {
 /// # Errors
 /// When it cannot be sealed.
 pub fn close<T: Serialize>(
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     magic: Magic,
     name: &str,
     value: &T,
@@ -84,12 +84,12 @@ pub fn close<T: Serialize>(
     let mut out = Vec::with_capacity(HEADER + body.len() + OVERHEAD);
     out.extend_from_slice(&magic);
     out.extend_from_slice(&FORMAT.to_le_bytes());
-    out.extend_from_slice(&[cipher::cipher_byte(ring.kind), 0, 0, 0]);
+    out.extend_from_slice(&[cipher::cipher_byte(suite.kind), 0, 0, 0]);
     let len = u32::try_from(body.len()).map_err(|_| DecodeError::because("an object too large"))?;
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&[0; 8]);
-    let aad = aad(ring, &out, name);
-    ring.meta.seal(&aad, &body, &mut out)?;
+    let aad = aad(suite, &out, name);
+    suite.meta.seal(&aad, &body, &mut out)?;
     Ok(out)
 }
 
@@ -97,7 +97,7 @@ pub fn close<T: Serialize>(
 ///
 /// # Errors
 /// When it is of another type, another name's, another repository's, or not what was written.
-pub fn open<T>(ring: &CipherSuite, magic: Magic, name: &str, mut bytes: Vec<u8>) -> Result<T, DecodeError>
+pub fn open<T>(suite: &CipherSuite, magic: Magic, name: &str, mut bytes: Vec<u8>) -> Result<T, DecodeError>
 where
     T: for<'a> Deserialize<'a>,
 {
@@ -105,13 +105,13 @@ where
         return Err(DecodeError::because("an object of another type"));
     }
     let (header, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(DecodeError::because("too short"))?;
-    let body = ring.meta.open(&aad(ring, header, name), sealed)?;
+    let body = suite.meta.open(&aad(suite, header, name), sealed)?;
     wire::decode(body)
 }
 
-fn aad(ring: &CipherSuite, header: &[u8], name: &str) -> Vec<u8> {
+fn aad(suite: &CipherSuite, header: &[u8], name: &str) -> Vec<u8> {
     let mut aad = header.to_vec();
-    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(name.as_bytes());
     aad
 }

@@ -74,10 +74,10 @@ mod tests {
             id[31] = last;
             ChunkId::new(id)
         };
-        let namer = BaseNamer::of(&[(ChunkId::new([1; 32]), 9)]);
-        let base = namer.name(&(id(1), 5));
-        assert!(namer.means(&base, &(id(1), 5)));
-        assert!(!namer.means(&base, &(id(2), 5)) && !namer.means(&base, &(id(1), 6)));
+        let hasher = BaseNamer::of(&[(ChunkId::new([1; 32]), 9)]);
+        let base = hasher.name(&(id(1), 5));
+        assert!(hasher.means(&base, &(id(1), 5)));
+        assert!(!hasher.means(&base, &(id(2), 5)) && !hasher.means(&base, &(id(1), 6)));
         let of_others = BaseNamer::of(&[(ChunkId::new([2; 32]), 9)]);
         assert!(
             !of_others.means(&base, &(id(1), 5)),

@@ -50,7 +50,7 @@ impl Part {
     ///
     /// # Errors
     /// When it is not what was written, or of a pack of another length.
-    pub fn table(&self, ring: &CipherSuite, front: &[u8]) -> Result<Table, DecodeError> {
-        pack::open_front(ring, front, self.pack_len)
+    pub fn table(&self, suite: &CipherSuite, front: &[u8]) -> Result<Table, DecodeError> {
+        pack::open_front(suite, front, self.pack_len)
     }
 }

@@ -82,7 +82,7 @@ pub struct PackFrame {
 /// # Errors
 /// When there is no randomness or the table is too large.
 pub fn frame(
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     kind: ChunkType,
     session: SnapshotId,
     blocks: &[SealedBlock],
@@ -106,7 +106,7 @@ pub fn frame(
     let mut ends = [0u8; ENDS];
     let mut fields = HEAD_MAGIC.to_vec();
     fields.extend_from_slice(&FORMAT.to_le_bytes());
-    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(ring.kind), codec.byte(), 0]);
+    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), 0]);
     fields.extend_from_slice(&table_plain.to_le_bytes());
     fields.extend_from_slice(&((packed.len() + OVERHEAD) as u32).to_le_bytes());
     fields.extend_from_slice(&area.to_le_bytes());
@@ -117,7 +117,7 @@ pub fn frame(
     fields.extend_from_slice(&noise);
     ends.copy_from_slice(&fields);
     let mut table = Vec::new();
-    ring.meta.seal(&table_aad(ring, &ends), packed, &mut table)?;
+    suite.meta.seal(&table_aad(suite, &ends), packed, &mut table)?;
     let head = [ends.as_slice(), &table].concat();
     let mut tail = table;
     tail.extend_from_slice(&TAIL_MAGIC);
@@ -182,8 +182,8 @@ impl PackHeader {
     ///
     /// # Errors
     /// When it is not what was written, or its blocks do not fill the pack.
-    pub fn open_table(&self, ring: &CipherSuite, mut sealed: Vec<u8>) -> Result<Table, DecodeError> {
-        let packed = ring.meta.open(&table_aad(ring, &self.aad), &mut sealed)?;
+    pub fn open_table(&self, suite: &CipherSuite, mut sealed: Vec<u8>) -> Result<Table, DecodeError> {
+        let packed = suite.meta.open(&table_aad(suite, &self.aad), &mut sealed)?;
         let mut plain = Vec::new();
         Decompressor::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
         let rows: Vec<Row> = wire::decode(&plain)?;
@@ -281,18 +281,18 @@ impl Table {
 ///
 /// # Errors
 /// When it is not what was written, or of a pack of another length.
-pub fn open_front(ring: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Table, DecodeError> {
+pub fn open_front(suite: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Table, DecodeError> {
     let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(DecodeError::because("too short"))?;
     let ends = PackHeader::parse(ends, pack_len)?;
     if sealed.len() as u64 != u64::from(ends.table_len) {
         return Err(DecodeError::because("a table of another length than it says"));
     }
-    ends.open_table(ring, sealed.to_vec())
+    ends.open_table(suite, sealed.to_vec())
 }
 
-fn table_aad(ring: &CipherSuite, ends: &[u8; ENDS]) -> Vec<u8> {
+fn table_aad(suite: &CipherSuite, ends: &[u8; ENDS]) -> Vec<u8> {
     let mut aad = b"table".to_vec();
-    aad.extend_from_slice(ring.repo.as_bytes());
+    aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(ends);
     aad
 }

@@ -131,7 +131,7 @@ impl DirBuilder {
     pub fn push(
         &mut self,
         entry: &Entry,
-        namer: &ChunkHasher,
+        hasher: &ChunkHasher,
         put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
     ) -> Result<()> {
         let before = self.body.len();
@@ -145,7 +145,7 @@ impl DirBuilder {
         self.body = row.and_then(|row| wire::append(&row, body)).map_err(written)?;
         // The hash is needed only where a piece may end: most directories are one short piece.
         let len = self.body.len() - before;
-        if self.splitter.ends_after(len, || namer.tag(b"split", &entry.name)) {
+        if self.splitter.ends_after(len, || hasher.tag(b"split", &entry.name)) {
             self.close_leaf(put)?;
         }
         Ok(())

@@ -17,7 +17,7 @@ pub struct Value {
 }
 
 /// Attributes, ascending by name, as an entry holds them, and the values that it does not.
-pub fn lay_out(namer: &ChunkHasher, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xattr>, Vec<Value>) {
+pub fn lay_out(hasher: &ChunkHasher, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xattr>, Vec<Value>) {
     let (mut all, mut large) = (Vec::with_capacity(found.len()), Vec::new());
     let mut inline = 0;
     for (name, bytes) in found {
@@ -25,7 +25,7 @@ pub fn lay_out(namer: &ChunkHasher, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xatt
             inline += bytes.len();
             XattrValue::Inline(bytes)
         } else {
-            let id = namer.name(ChunkType::Data, &bytes);
+            let id = hasher.name(ChunkType::Data, &bytes);
             let part = Part::Chunk { id, len: bytes.len() as u32 };
             let size = bytes.len() as u64;
             large.push(Value { id, bytes });

@@ -55,7 +55,7 @@ pub(crate) struct Walker {
     waiting: Vec<WalkEvent>,
     describer: MetadataReader,
     own: Vec<(u64, u64)>,
-    trail: PathStack,
+    path_stack: PathStack,
     open: Vec<Open>,
     /// The file system to stay on.
     device: Option<u64>,
@@ -91,7 +91,7 @@ impl Walker {
             out,
             waiting: Vec::with_capacity(TOGETHER),
             describer: MetadataReader::default(),
-            trail: PathStack::default(),
+            path_stack: PathStack::default(),
             open: Vec::new(),
             device: None,
             space: Vec::new(),
@@ -141,7 +141,7 @@ impl Walker {
     }
 
     fn enter(&mut self, entry: Entry, path: Option<&Path>, mut open: Open) -> Result<(), ReceiverGone> {
-        self.trail.enter(&entry.name, path);
+        self.path_stack.enter(&entry.name, path);
         open.is_below = path.is_none();
         self.open.push(open);
         if let Some(outer) = self.open.len().checked_sub(HELD).and_then(|at| self.open.get_mut(at)) {
@@ -153,7 +153,7 @@ impl Walker {
 
     fn leave(&mut self) -> Result<(), ReceiverGone> {
         self.open.pop();
-        self.trail.leave();
+        self.path_stack.leave();
         self.send(WalkEvent::Leave)
     }
 
@@ -178,7 +178,7 @@ impl Walker {
 
     /// A source under its stored name.
     fn source(&mut self, name: &[u8], path: &Path) -> Result<(), ReceiverGone> {
-        let stored = self.trail.stored_of(name);
+        let stored = self.path_stack.stored_of(name);
         let is_nested = self.nested.remove(path);
         let looked = stat::look(CWD, path);
         let looked = looked.and_then(|found| Ok((found, stat::kind(CWD, path.as_os_str(), &found)?)));
@@ -263,7 +263,7 @@ impl Walker {
 
     /// The open directory cannot be listed, or not to its end. What is gone before it is looked at was never there.
     fn unreadable(&mut self, err: &io::Error, partly: bool) -> Result<(), ReceiverGone> {
-        let path = self.trail.place().as_os_str().as_bytes().to_vec();
+        let path = self.path_stack.place().as_os_str().as_bytes().to_vec();
         match err.kind() {
             io::ErrorKind::NotFound if !partly => self.send(WalkEvent::Vanished(path)),
             _ if partly => self.problem(&path, format!("not listed to its end: {err}")),
@@ -275,7 +275,7 @@ impl Walker {
     fn entry(&mut self, name: Vec<u8>) -> Result<bool, ReceiverGone> {
         let mut leads = false;
         if !self.nested.is_empty() {
-            let place = self.trail.place_of(&name);
+            let place = self.path_stack.place_of(&name);
             if let Some(path) = self.nested.get(&place).cloned() {
                 return self.source(&name, &path).map(|()| false);
             }
@@ -284,7 +284,7 @@ impl Walker {
         let (found, kind) = match self.look(&name) {
             Ok(looked) => looked,
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                return self.send(WalkEvent::Vanished(self.trail.stored_of(&name))).map(|()| false);
+                return self.send(WalkEvent::Vanished(self.path_stack.stored_of(&name))).map(|()| false);
             }
             Err(err) => return self.no_entry(&name, err.to_string()),
         };
@@ -293,8 +293,8 @@ impl Walker {
             self.left_out += 1;
             return Ok(false);
         }
-        let long = self.trail.stored().len() + name.len() >= MAX_PATH - 256;
-        if found.is_dir() && (self.trail.depth() >= MAX_NESTING || long) {
+        let long = self.path_stack.stored().len() + name.len() >= MAX_PATH - 256;
+        if found.is_dir() && (self.path_stack.depth() >= MAX_NESTING || long) {
             return self.no_entry(&name, "left out: too many directories inside one another".to_owned());
         }
         if !found.is_dir() {
@@ -322,7 +322,7 @@ impl Walker {
         if !self.filters {
             return (Verdict::default(), false);
         }
-        let location = Location { dir: self.trail.place(), stored_dir: self.trail.stored(), name };
+        let location = Location { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name };
         let verdict =
             self.options.filter.judge(above.map(|above| above.verdict).unwrap_or_default(), location);
         (verdict, self.options.filter.leaves_out(verdict, location, found.is_dir(), found.size))
@@ -335,7 +335,7 @@ impl Walker {
     }
 
     fn no_entry(&mut self, name: &[u8], why: String) -> Result<bool, ReceiverGone> {
-        let path = self.trail.place_of(name);
+        let path = self.path_stack.place_of(name);
         self.problem(path.as_os_str().as_bytes(), why).map(|()| false)
     }
 
@@ -351,8 +351,8 @@ impl Walker {
         let (open, above) = self.open.split_last_mut().ok_or(io::ErrorKind::NotFound)?;
         let fd = match (open.fd.take(), above.last().and_then(|above| above.fd.as_ref())) {
             (Some(fd), _) => fd,
-            (None, Some(above)) if open.is_below => stat::open_dir_in(above, self.trail.name())?,
-            (None, _) => stat::open_dir(self.trail.place())?,
+            (None, Some(above)) if open.is_below => stat::open_dir_in(above, self.path_stack.name())?,
+            (None, _) => stat::open_dir(self.path_stack.place())?,
         };
         Ok(open.fd.insert(fd))
     }
@@ -368,7 +368,8 @@ impl Walker {
     }
 
     fn is_marked(&self, name: &[u8]) -> bool {
-        self.options.filter.has_markers() && self.options.filter.excludes_contents(&self.trail.place_of(name))
+        self.options.filter.has_markers()
+            && self.options.filter.excludes_contents(&self.path_stack.place_of(name))
     }
 }
 
@@ -383,7 +384,7 @@ impl Walker {
         if self.nested.is_empty() {
             return BTreeSet::new();
         }
-        let place = self.trail.place();
+        let place = self.path_stack.place();
         let below = self.nested.range(place.to_path_buf()..).map_while(|path| path.strip_prefix(place).ok());
         let first = below.filter_map(|rest| rest.components().next());
         first.map(|name| name.as_os_str().as_bytes().to_vec()).collect()
@@ -409,8 +410,8 @@ impl Walker {
 impl Walker {
     /// The open directory, by its stored path, or its place where that is empty.
     fn here(&self) -> Vec<u8> {
-        match self.trail.stored() {
-            b"" => self.trail.place().as_os_str().as_bytes().to_vec(),
+        match self.path_stack.stored() {
+            b"" => self.path_stack.place().as_os_str().as_bytes().to_vec(),
             stored => stored.to_vec(),
         }
     }
@@ -419,7 +420,8 @@ impl Walker {
     /// not.
     fn nothing_left(&mut self) -> Result<(), ReceiverGone> {
         // No name holds a NUL, so only what matches every name matches this one.
-        let any = Location { dir: self.trail.place(), stored_dir: self.trail.stored(), name: b"\0" };
+        let any =
+            Location { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name: b"\0" };
         let verdict = self.options.filter.judge(Verdict::default(), any);
         let is_meant = !self.options.filter.leaves_out(verdict, any, false, 0);
         let path = self.here();

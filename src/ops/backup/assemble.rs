@@ -183,8 +183,8 @@ impl Assembler<'_, '_, '_> {
         match pending {
             Pending::Ready(entry) if idle => {
                 let (store, known) = (&mut self.store, &mut open.known);
-                let namer = store.run.repo.namer();
-                open.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known, true))
+                let hasher = store.run.repo.hasher();
+                open.builder.push(&entry, hasher, &mut |bytes| store.put_tree(bytes, known, true))
             }
             pending => {
                 open.queue.push_back(pending);
@@ -303,7 +303,7 @@ impl Assembler<'_, '_, '_> {
         while let Some(seq) = at.take() {
             let Some(dir) = self.dirs.get_mut(&seq) else { return Ok(()) };
             let (store, known) = (&mut self.store, &mut dir.known);
-            let namer = store.run.repo.namer();
+            let hasher = store.run.repo.hasher();
             while let Some(head) = dir.queue.pop_front() {
                 let entry = match head {
                     Pending::Ready(entry) => Some(entry),
@@ -316,7 +316,7 @@ impl Assembler<'_, '_, '_> {
                     },
                 };
                 if let Some(entry) = entry {
-                    dir.builder.push(&entry, namer, &mut |bytes| store.put_tree(bytes, known, true))?;
+                    dir.builder.push(&entry, hasher, &mut |bytes| store.put_tree(bytes, known, true))?;
                 }
             }
             if dir.closed.is_none() {

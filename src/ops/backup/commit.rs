@@ -119,15 +119,15 @@ fn why_nothing(summary: &Summary) -> String {
 
 /// W1 and W2 for a run that stored nothing: all that its root needs was found before there was a session.
 fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
-    let (session, sight) = Session::open(run.repo, SessionKind::Writer)?;
+    let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
     let believed = match run.basis.compare.as_ref().filter(|_| run.basis.trusted) {
-        Some(parent) => sight.vouches_for(&parent.id) && reachability::is_listed(run.repo, &parent.id)?,
+        Some(parent) => repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?,
         None => false,
     };
-    if believed || reachability::stands(run.repo, &Arc::new(Index::load(run.repo, sight)?), root)? {
+    if believed || reachability::stands(run.repo, &Arc::new(Index::load(run.repo, repo_state)?), root)? {
         return Ok(session);
     }
-    run.distrust.store(true, Ordering::Relaxed);
+    run.weakness.store(true, Ordering::Relaxed);
     Err(Error::Stopped)
 }
 

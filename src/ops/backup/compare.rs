@@ -83,7 +83,7 @@ pub(super) struct Comparer<'a, 'run> {
     links: HashMap<(u64, u64), u64>,
     seq: u64,
     tally: Tally,
-    pub(super) trail: PathStack,
+    pub(super) path_stack: PathStack,
     /// Those of which nobody has been told come after all others.
     pub(super) stack: Vec<Open>,
 }
@@ -104,7 +104,7 @@ pub(super) fn work(
         links: HashMap::new(),
         seq: 0,
         tally: Tally::default(),
-        trail: PathStack::default(),
+        path_stack: PathStack::default(),
         stack: Vec::new(),
     };
     match source {
@@ -144,7 +144,7 @@ impl Comparer<'_, '_> {
     }
 
     pub(super) fn stored(&self, name: &[u8]) -> Vec<u8> {
-        self.trail.stored_of(name)
+        self.path_stack.stored_of(name)
     }
 
     pub(super) fn dir(&self) -> u64 {
@@ -204,7 +204,7 @@ impl Comparer<'_, '_> {
                 _ => None,
             });
         }
-        self.trail.enter(&entry.name, place.as_deref());
+        self.path_stack.enter(&entry.name, place.as_deref());
         let (before, known) = self.before_of(tree)?;
         let seq = self.next_seq();
         let trusted = self.run.basis.trusted && before.is_some();
@@ -221,7 +221,7 @@ impl Comparer<'_, '_> {
             self.gone(&entry)?;
         }
         let Some(Open { seq, mut entry, untold, .. }) = self.stack.pop() else { return Ok(()) };
-        self.trail.leave();
+        self.path_stack.leave();
         self.tally.dirs += u64::from(!self.stack.is_empty());
         let Some(untold) = untold else {
             let entry = (!self.stack.is_empty()).then_some(entry);
@@ -236,7 +236,7 @@ impl Comparer<'_, '_> {
 
     fn entry(&mut self, mut entry: Entry, path: Option<&Path>, inode: Option<(u64, u64)>) -> Result<()> {
         if let Some(inode) = inode {
-            let label = self.run.repo.namer().tag(b"link", &self.stored(&entry.name));
+            let label = self.run.repo.hasher().tag(b"link", &self.stored(&entry.name));
             entry.meta.link = *self.links.entry(inode).or_insert(label.max(1));
         }
         let before = self.before(&entry.name)?;
@@ -257,9 +257,10 @@ impl Comparer<'_, '_> {
         before: Option<Entry>,
         inode: Option<(u64, u64)>,
     ) -> Result<()> {
-        let place = |trail: &PathStack| path.map_or_else(|| trail.place_of(&entry.name), Path::to_path_buf);
+        let place =
+            |path_stack: &PathStack| path.map_or_else(|| path_stack.place_of(&entry.name), Path::to_path_buf);
         let Some(before) = before else {
-            let input = Input::File { path: place(&self.trail), size, inode };
+            let input = Input::File { path: place(&self.path_stack), size, inode };
             let sibling = self.sibling(&entry.name, size)?;
             return self.read(entry, input, Previous::New, sibling);
         };
@@ -268,7 +269,7 @@ impl Comparer<'_, '_> {
             entry.kind = before.kind;
             return self.unchanged(entry, &before.meta);
         }
-        let input = Input::File { path: place(&self.trail), size, inode };
+        let input = Input::File { path: place(&self.path_stack), size, inode };
         let older = Older::of(&before);
         self.read(entry, input, Previous::There(Box::new(before)), older)
     }
@@ -305,7 +306,8 @@ impl Comparer<'_, '_> {
         self.tally.unchanged += 1;
         self.tally.bytes += size;
         let observer = self.run.observer;
-        self.trail.with(&entry.name, |path| observer.notice(Event::Item { action: "unchanged", path, size }));
+        self.path_stack
+            .with(&entry.name, |path| observer.notice(Event::Item { action: "unchanged", path, size }));
         observer.notice(Event::Done { files: 1, bytes: size });
         let same = entry.meta == *before;
         self.complete(entry, same)
@@ -345,7 +347,7 @@ impl Comparer<'_, '_> {
     }
 
     fn lost(&self, err: &Error) {
-        let path = String::from_utf8_lossy(self.trail.stored());
+        let path = String::from_utf8_lossy(self.path_stack.stored());
         self.run
             .observer
             .notice(Event::Warning(&format!("the parent's /{path} cannot be read ({err}): reading it anew")));

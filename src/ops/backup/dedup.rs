@@ -41,7 +41,7 @@ pub(super) struct DedupWriter<'run, 'scope, 'env> {
     pub(super) run: &'env Run<'run>,
     scope: &'scope Scope<'scope, 'env>,
     session: Option<Session>,
-    sink: Option<ChunkWriter<'scope>>,
+    chunk_writer: Option<ChunkWriter<'scope>>,
     dry: HashSet<ChunkId>,
     dry_added: u64,
 }
@@ -52,13 +52,13 @@ where
 {
     /// Nothing is opened yet.
     pub(super) fn new(run: &'env Run<'run>, scope: &'scope Scope<'scope, 'env>) -> Self {
-        Self { run, scope, session: None, sink: None, dry: HashSet::new(), dry_added: 0 }
+        Self { run, scope, session: None, chunk_writer: None, dry: HashSet::new(), dry_added: 0 }
     }
 
     /// A piece of a directory or list, of which `pieces` are those that it has in the parent. Those of a directory are there
     /// (`stand`) and need not be stored again.
     pub(super) fn put_tree(&mut self, bytes: &[u8], pieces: &mut Pieces, stand: bool) -> Result<ChunkId> {
-        let id = self.run.repo.namer().name(ChunkType::Tree, bytes);
+        let id = self.run.repo.hasher().name(ChunkType::Tree, bytes);
         let like = pieces.like_next();
         if stand && pieces.known.contains(&id) {
             return Ok(id);
@@ -80,7 +80,7 @@ where
         if like.is_empty() || self.run.options.dry_run {
             return self.put(kind, id, plain);
         }
-        self.sink()?.put_similar(kind, id, plain, like).map(|_| ())
+        self.chunk_writer()?.put_similar(kind, id, plain, like).map(|_| ())
     }
 
     pub(super) fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
@@ -90,7 +90,7 @@ where
             }
             return Ok(());
         }
-        self.sink()?.put(kind, id, plain).map(|_| ())
+        self.chunk_writer()?.put(kind, id, plain).map(|_| ())
     }
 
     /// Stores the chunks of a batch as a block, if it can be one; a dry run looks at each by itself.
@@ -98,40 +98,40 @@ where
         if self.run.options.dry_run || chunks.is_empty() {
             return Ok(false);
         }
-        self.sink()?.put_whole(ChunkType::Data, chunks, plain)
+        self.chunk_writer()?.put_whole(ChunkType::Data, chunks, plain)
     }
 
-    fn sink(&mut self) -> Result<&mut ChunkWriter<'scope>> {
-        if self.sink.is_none() {
+    fn chunk_writer(&mut self) -> Result<&mut ChunkWriter<'scope>> {
+        if self.chunk_writer.is_none() {
             self.open()?;
         }
-        self.sink.as_mut().ok_or(Error::Stopped)
+        self.chunk_writer.as_mut().ok_or(Error::Stopped)
     }
 
     /// W1 and W2: the session is visible before the listings that dedup relies on.
     fn open(&mut self) -> Result<()> {
         let run = self.run;
-        let (session, sight) = Session::open(run.repo, SessionKind::Writer)?;
+        let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
         let stands = match run.basis.compare.as_ref() {
             None => true,
             // Nothing of a stream was looked up before there was a session.
             Some(_) if run.options.stdin.is_some() => true,
             Some(parent) if run.basis.trusted => {
-                sight.vouches_for(&parent.id) && reachability::is_listed(run.repo, &parent.id)?
+                repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?
             }
             // What was looked up one by one was looked up before there was a session.
-            Some(_) => sight.still_has(run.index.sight()),
+            Some(_) => repo_state.still_allows(run.index.repo_state()),
         };
         if !stands {
-            run.distrust.store(true, Ordering::Relaxed);
+            run.weakness.store(true, Ordering::Relaxed);
             return Err(Error::Stopped);
         }
-        let index = if sight == *run.index.sight() {
+        let index = if repo_state == *run.index.repo_state() {
             Arc::clone(&run.index)
         } else {
-            Arc::new(Index::load(run.repo, sight)?)
+            Arc::new(Index::load(run.repo, repo_state)?)
         };
-        self.sink =
+        self.chunk_writer =
             Some(ChunkWriter::start(self.scope, run.repo, session.id, index, effort(run), &run.stored)?);
         self.session = Some(session);
         Ok(())
@@ -139,11 +139,11 @@ where
 
     /// Makes everything durable.
     pub(super) fn finish(&mut self) -> Result<Finished> {
-        let Some(sink) = self.sink.take() else {
+        let Some(chunk_writer) = self.chunk_writer.take() else {
             return Ok(Finished { session: None, added: self.dry_added, deltas: Deltas::default() });
         };
-        let added = sink.added();
-        let deltas = sink.finish()?.deltas;
+        let added = chunk_writer.added();
+        let deltas = chunk_writer.finish()?.deltas;
         Ok(Finished { session: self.session.take(), added, deltas })
     }
 }

@@ -184,7 +184,7 @@ struct Run<'a> {
     /// Set by whoever fails first: everybody else stops.
     failed: AtomicBool,
     /// The parent turned out not to vouch for what it holds: begin again, looking everything up.
-    distrust: AtomicBool,
+    weakness: AtomicBool,
     stored: AtomicU64,
     vanished: AtomicU64,
     changing: AtomicU64,
@@ -304,9 +304,9 @@ impl Backup {
             observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
         }
         loop {
-            let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
-            basis.trusted &= basis.compare.as_ref().is_none_or(|parent| sight.vouches_for(&parent.id));
-            let index = Arc::new(Index::load(repo, sight)?);
+            let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+            basis.trusted &= basis.compare.as_ref().is_none_or(|parent| repo_state.protects(&parent.id));
+            let index = Arc::new(Index::load(repo, repo_state)?);
             for (pack, why) in &index.unreadable {
                 repo.warn(format!("{why}: pack {} is not used", pack.short()));
             }
@@ -333,14 +333,14 @@ impl Backup {
                 root_only_leads: matches!(self.plan.root, sources::SourceNode::Passage { .. }),
                 problems: Mutex::default(),
                 failed: AtomicBool::new(false),
-                distrust: AtomicBool::new(false),
+                weakness: AtomicBool::new(false),
                 stored: AtomicU64::new(0),
                 vanished: AtomicU64::new(0),
                 changing: AtomicU64::new(0),
             };
             let published = assemble_all(&run, source)
                 .and_then(|assembled| commit::publish(&run, assembled, &host, &sources));
-            if run.distrust.load(Ordering::Relaxed) {
+            if run.weakness.load(Ordering::Relaxed) {
                 if self.options.stdin.is_some() {
                     return Err(Error::Bug { what: "a stream is read once" });
                 }

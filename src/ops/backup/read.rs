@@ -279,7 +279,7 @@ impl Reader<'_> {
             let len = self.run.repo.chunker().cut(ahead);
             let chunk = ahead.get(..len).filter(|chunk| !chunk.is_empty());
             let chunk = chunk.ok_or_else(|| bug("a chunk is some of the bytes that were read"))?;
-            let id = self.run.repo.namer().name(ChunkType::Data, chunk);
+            let id = self.run.repo.hasher().name(ChunkType::Data, chunk);
             let like = self.like(&id, len as u32);
             self.batch.steps.push(Step::Chunk { seq, id, len: len as u32, like });
             self.used += len;

@@ -64,7 +64,7 @@ impl Reader<'_> {
             let changed = stamp(&before) != stamp(&after) || read != before.size;
             if !changed || last {
                 let mut meta = self.describer.meta(&before);
-                let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.namer(), found.values);
+                let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.hasher(), found.values);
                 meta.xattrs = xattrs;
                 self.values(values);
                 let same = walked.is_none_or(|walked| walked == before.id);

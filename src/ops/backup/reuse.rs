@@ -28,11 +28,11 @@ impl Comparer<'_, '_> {
         }
         let found = match place {
             Some(place) => xattr::of_path(place),
-            None => xattr::of_path(&self.trail.place_of(&entry.name)),
+            None => xattr::of_path(&self.path_stack.place_of(&entry.name)),
         };
         let found =
             found.unwrap_or_else(|err| Attributes { problems: vec![err.to_string()], values: Vec::new() });
-        let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.namer(), found.values);
+        let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.hasher(), found.values);
         entry.meta.xattrs = xattrs;
         if !found.problems.is_empty() {
             let stored = self.stored(&entry.name);

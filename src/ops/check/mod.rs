@@ -152,7 +152,7 @@ pub fn run(
     // Chosen before packs are listed: then all that they need is listed, whoever commits meanwhile.
     let chosen = snapshots::list_all(repo)?.snapshots;
     let index = session.fixed_index()?;
-    checker.report.packs = index.sight().packs.len() as u64;
+    checker.report.packs = index.repo_state().packs.len() as u64;
     checker.report.chunks = index.chunks();
     for (pack, why) in &index.unreadable {
         checker.pack_error(*pack, why);
@@ -240,7 +240,7 @@ impl Checker<'_> {
         }
         let claims = BundleVerifier::of(self.repo)?;
         let depth = if read { packs::Depth::All } else { packs::Depth::Tables };
-        let chosen = packs::choose(&index.sight().packs, options.subset)?;
+        let chosen = packs::choose(&index.repo_state().packs, options.subset)?;
         let bytes = chosen.iter().map(|(_, len)| len).sum();
         self.observer.notice(Event::Stage {
             name: if read { "reading packs" } else { "reading tables" },
@@ -284,9 +284,9 @@ impl Checker<'_> {
 
     /// What was found damaged before and still stands is damaged still, unless it has just been read whole.
     fn standing_records(&mut self, index: &Index, whole: &HashSet<PackId>) -> Result<()> {
-        for (name, record) in damage::list(self.repo.storage(), self.repo.ring())? {
+        for (name, record) in damage::list(self.repo.storage(), self.repo.suite())? {
             let Some(pack) = damage::pack_of(&name, record.as_ref()) else { continue };
-            let listed = index.sight().packs.iter().any(|(id, _)| *id == pack);
+            let listed = index.repo_state().packs.iter().any(|(id, _)| *id == pack);
             if !listed || self.bad.contains(&pack) {
                 continue;
             }

@@ -105,7 +105,7 @@ fn some(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Error)>> {
-    let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::making("a block reader"))?;
+    let opener = BlockOpener::new(repo.suite().clone()).map_err(Error::making("a block reader"))?;
     let reader = BlockReader::new(repo)?;
     let mut verifier = Verifier { repo, index, claims, opener, reader, span: Vec::new(), plain: Vec::new() };
     let mut found = Vec::new();
@@ -142,17 +142,17 @@ struct Verifier<'a> {
 impl Verifier<'_> {
     /// Both tables, and what this machine keeps of them.
     fn tables(&self, id: &PackId, len: u64) -> Result<()> {
-        let (storage, ring) = (self.repo.storage(), self.repo.ring());
-        let table = packs::table_at(storage, ring, id, len, false)?;
+        let (storage, suite) = (self.repo.storage(), self.repo.suite());
+        let table = packs::table_at(storage, suite, id, len, false)?;
         let damaged = |why| Error::Damaged {
             what: ObjectKind::Packs.path(&id.hex()),
             source: DecodeError::because(why),
         };
-        if table != packs::table_at(storage, ring, id, len, true)? {
+        if table != packs::table_at(storage, suite, id, len, true)? {
             return Err(damaged("its two tables differ"));
         }
         self.claims.compare(id, len, &table)?;
-        let kept = self.repo.view().and_then(|view| view.table(id, len));
+        let kept = self.repo.index_cache().and_then(|index_cache| index_cache.table(id, len));
         if kept.is_some_and(|kept| kept != table) {
             self.repo.warn(format!(
                 "this machine's index cache contradicts pack {}: run `snap repair index`",
@@ -163,10 +163,10 @@ impl Verifier<'_> {
     }
 
     fn pack(&mut self, id: &PackId, len: u64) -> Result<()> {
-        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let (storage, suite) = (self.repo.storage(), self.repo.suite());
         let name = id.hex();
         let damaged = |source| Error::Damaged { what: ObjectKind::Packs.path(&name), source };
-        let table = match packs::table_at(storage, ring, id, len, false) {
+        let table = match packs::table_at(storage, suite, id, len, false) {
             Err(err) if !err.is_damage() => return Err(err),
             other => other,
         };
@@ -178,7 +178,7 @@ impl Verifier<'_> {
             return Err(damaged(DecodeError::because("its bytes do not hash to its name")));
         }
         let table = table?;
-        if table != packs::table_at(storage, ring, id, len, true)? {
+        if table != packs::table_at(storage, suite, id, len, true)? {
             return Err(damaged(DecodeError::because("its two tables differ")));
         }
         self.claims.compare(id, len, &table)?;
@@ -233,7 +233,7 @@ impl Verifier<'_> {
             }
             codec => self.opener.read(kind, codec, row.plain, sealed, &mut self.plain)?,
         };
-        let wrong = block::cut(self.repo.namer(), kind, &row.chunks, plain).find(|chunk| !chunk.is_right);
+        let wrong = block::cut(self.repo.hasher(), kind, &row.chunks, plain).find(|chunk| !chunk.is_right);
         wrong.map_or(Ok(()), |chunk| Err(chunk.wrong()))
     }
 }

@@ -16,23 +16,23 @@ impl Checker<'_> {
     pub(super) fn parity(&mut self, index: &Index, options: &Options) -> Result<()> {
         let (storage, share) = (self.repo.storage(), self.repo.config().parity());
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
-        let sight = index.sight();
+        let repo_state = index.repo_state();
         let lacks = |(id, len): &&(PackId, u64)| {
             !sidecars.contains_key(id)
-                && !sight.condemned.contains(id)
+                && !repo_state.condemned.contains(id)
                 && Layout::new(*id, *len, share).is_some()
         };
-        let lacking = sight.packs.iter().filter(lacks).count();
+        let lacking = repo_state.packs.iter().filter(lacks).count();
         if lacking > 0 {
             self.report.warnings.push(format!(
                 "parity is missing for {lacking} of {} packs: the next `snap gc` writes some of it, `snap repair parity` all",
-                sight.packs.len()
+                repo_state.packs.len()
             ));
         }
         if !options.read_data {
             return Ok(());
         }
-        for (id, len) in &sight.packs {
+        for (id, len) in &repo_state.packs {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }

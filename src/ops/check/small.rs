@@ -24,7 +24,7 @@ impl Checker<'_> {
             match slot {
                 Err(err) => self.finding(Subject::KeySlot, Err(err))?,
                 // Anybody who may add objects can add a slot, but not one that the repository's own key has sealed.
-                Ok((_, bytes)) if key_slot::label(&bytes, &self.repo.ring().meta).is_err() => {
+                Ok((_, bytes)) if key_slot::label(&bytes, &self.repo.suite().meta).is_err() => {
                     self.report.warnings.push(format!(
                         "the key slot {name} was made by somebody who does not have the key, or is damaged: \
                          `snap key remove {name}` removes it"
@@ -79,9 +79,10 @@ impl Checker<'_> {
     where
         T: for<'a> Deserialize<'a>,
     {
-        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let (storage, suite) = (self.repo.storage(), self.repo.suite());
         let bytes = storage.read(ObjectKind::Sessions, name, sealed_object::MAX_OBJECT);
-        match bytes.and_then(|bytes| objects::open::<T>(ring, magic, ObjectKind::Sessions, name, name, bytes))
+        match bytes
+            .and_then(|bytes| objects::open::<T>(suite, magic, ObjectKind::Sessions, name, name, bytes))
         {
             Err(err @ Error::Damaged { .. }) => {
                 self.report.warnings.push(format!("{}; it counts as none", err.chain()));
@@ -95,9 +96,9 @@ impl Checker<'_> {
     where
         T: for<'a> Deserialize<'a>,
     {
-        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let (storage, suite) = (self.repo.storage(), self.repo.suite());
         let bytes = storage.read(area, name, sealed_object::MAX_OBJECT);
-        let opened = bytes.and_then(|bytes| objects::open::<T>(ring, magic, area, name, bound, bytes));
+        let opened = bytes.and_then(|bytes| objects::open::<T>(suite, magic, area, name, bound, bytes));
         let subject = if area == ObjectKind::Trash { Subject::Manifest } else { Subject::Record };
         self.finding(subject, opened.map(|_| ()))
     }

@@ -67,7 +67,7 @@ impl Checker<'_> {
             let affected = self.walk_some(&index, &left)?;
             let now: HashSet<PackId> =
                 RepoState::packs(self.repo.storage())?.iter().map(|(id, _)| *id).collect();
-            let before: HashSet<PackId> = index.sight().packs.iter().map(|(id, _)| *id).collect();
+            let before: HashSet<PackId> = index.repo_state().packs.iter().map(|(id, _)| *id).collect();
             let (gone, new) = (!before.is_subset(&now), !now.is_subset(&before));
             if affected.is_empty() || !gone && (!new || look >= LOOKS) {
                 self.report.affected = affected;

@@ -24,13 +24,13 @@ pub(super) struct Cutter<'a> {
 /// Stores a piece of a tree or of a list, which may be like some that are there.
 pub(super) fn put_tree(
     repo: &Repository,
-    sink: &mut ChunkWriter<'_>,
+    chunk_writer: &mut ChunkWriter<'_>,
     bytes: &[u8],
     like: &[ChunkId],
 ) -> Result<ChunkId> {
-    let id = repo.namer().name(ChunkType::Tree, bytes);
-    let like = sink.index().lengths(ChunkType::Tree, like)?;
-    sink.put_similar(ChunkType::Tree, id, bytes, &like)?;
+    let id = repo.hasher().name(ChunkType::Tree, bytes);
+    let like = chunk_writer.index().lengths(ChunkType::Tree, like)?;
+    chunk_writer.put_similar(ChunkType::Tree, id, bytes, &like)?;
     Ok(id)
 }
 
@@ -46,38 +46,38 @@ impl<'a> Cutter<'a> {
     }
 
     /// More bytes.
-    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut ChunkWriter<'_>) -> Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8], chunk_writer: &mut ChunkWriter<'_>) -> Result<()> {
         self.rest.extend_from_slice(bytes);
         // Several chunks at once, so that what is left is seldom moved to the front.
-        if self.rest.len() < 4 * self.repo.chunker().max() { Ok(()) } else { self.cut(sink, false) }
+        if self.rest.len() < 4 * self.repo.chunker().max() { Ok(()) } else { self.cut(chunk_writer, false) }
     }
 
     /// A hole: the data before it ends there.
-    pub(super) fn hole(&mut self, len: u64, sink: &mut ChunkWriter<'_>) -> Result<()> {
-        self.cut(sink, true)?;
+    pub(super) fn hole(&mut self, len: u64, chunk_writer: &mut ChunkWriter<'_>) -> Result<()> {
+        self.cut(chunk_writer, true)?;
         self.follower.iter_mut().for_each(|follower| follower.hole(len));
-        self.part(Part::Hole { len }, sink)
+        self.part(Part::Hole { len }, chunk_writer)
     }
 
     /// What stands in the entry; the next file may begin.
-    pub(super) fn end(&mut self, sink: &mut ChunkWriter<'_>) -> Result<Content> {
-        self.cut(sink, true)?;
+    pub(super) fn end(&mut self, chunk_writer: &mut ChunkWriter<'_>) -> Result<Content> {
+        self.cut(chunk_writer, true)?;
         self.follower = None;
         let repo = self.repo;
-        std::mem::take(&mut self.list).finish(&mut |bytes| put_tree(repo, sink, bytes, &[]))
+        std::mem::take(&mut self.list).finish(&mut |bytes| put_tree(repo, chunk_writer, bytes, &[]))
     }
 
-    fn cut(&mut self, sink: &mut ChunkWriter<'_>, to_the_end: bool) -> Result<()> {
+    fn cut(&mut self, chunk_writer: &mut ChunkWriter<'_>, to_the_end: bool) -> Result<()> {
         let chunker = self.repo.chunker();
         let rest = std::mem::take(&mut self.rest);
         let mut ahead = rest.as_slice();
         while ahead.len() >= chunker.max() || to_the_end && !ahead.is_empty() {
             let (chunk, behind) = ahead.split_at(chunker.cut(ahead));
-            let id = self.repo.namer().name(ChunkType::Data, chunk);
+            let id = self.repo.hasher().name(ChunkType::Data, chunk);
             let len = chunk.len() as u32;
             let like = self.like(&id, len)?;
-            sink.put_similar(ChunkType::Data, id, chunk, &like)?;
-            self.part(Part::Chunk { id, len }, sink)?;
+            chunk_writer.put_similar(ChunkType::Data, id, chunk, &like)?;
+            self.part(Part::Chunk { id, len }, chunk_writer)?;
             ahead = behind;
         }
         let left = ahead.len();
@@ -98,8 +98,8 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    fn part(&mut self, part: Part, sink: &mut ChunkWriter<'_>) -> Result<()> {
+    fn part(&mut self, part: Part, chunk_writer: &mut ChunkWriter<'_>) -> Result<()> {
         let repo = self.repo;
-        self.list.push(part, &mut |bytes| put_tree(repo, sink, bytes, &[]))
+        self.list.push(part, &mut |bytes| put_tree(repo, chunk_writer, bytes, &[]))
     }
 }

@@ -72,7 +72,7 @@ pub struct Report {
 
 /// Whether both repositories name and cut chunks alike.
 pub fn are_alike(from: &Repository, to: &Repository) -> bool {
-    let probe = |repo: &Repository| repo.namer().name(ChunkType::Data, b"");
+    let probe = |repo: &Repository| repo.hasher().name(ChunkType::Data, b"");
     probe(from) == probe(to) && from.config().chunker == to.config().chunker
 }
 
@@ -199,28 +199,28 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     /// W1 to W3 for each snapshot: a session, what is lacking, and the commit.
     fn one(&mut self, old: &Snapshot, known: &Known) -> Result<(Copied, ChunkId)> {
-        let (session, sight) = Session::open(self.to, SessionKind::Writer)?;
-        let base = self.base(old, known, &sight)?;
-        let vouched = self.stand(&self.new, &sight)?;
-        let index = Arc::new(Index::load(self.to, sight)?);
+        let (session, repo_state) = Session::open(self.to, SessionKind::Writer)?;
+        let base = self.base(old, known, &repo_state)?;
+        let vouched = self.stand(&self.new, &repo_state)?;
+        let index = Arc::new(Index::load(self.to, repo_state)?);
         let stored = AtomicU64::new(0);
         let level = self.options.level.unwrap_or(self.to.config().level);
         let effort = CompressionPolicy { level, harder: 0 };
         let (root, added, written) = std::thread::scope(|scope| {
-            let mut sink =
+            let mut chunk_writer =
                 ChunkWriter::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored)?;
             let root = match &mut self.alike {
-                Some(alike) => alike.copy(self.to, old, vouched, &mut sink, self.observer, self.stop),
+                Some(alike) => alike.copy(self.to, old, vouched, &mut chunk_writer, self.observer, self.stop),
                 None => {
                     let Self { to, past, observer, stop, .. } = *self;
                     let deltas = self.options.delta.holds(to);
                     let work = rechunk::Work { to, deltas, past, observer, stop };
-                    work.copy(old, base.as_ref(), &index, &mut sink)
+                    work.copy(old, base.as_ref(), &index, &mut chunk_writer)
                 }
             };
-            let added = sink.added();
+            let added = chunk_writer.added();
             // A sink that failed says so itself; whoever fed it only noticed.
-            match (root, sink.finish()) {
+            match (root, chunk_writer.finish()) {
                 (Err(Error::Stopped) | Ok(_), Err(err)) | (Err(err), _) => {
                     Err::<(ChunkId, u64, Written), _>(err)
                 }
@@ -237,12 +237,12 @@ impl<'a> Run<'a> {
     }
 
     /// W2: the newest snapshot of the same set that is in both, if what it holds there may be reused.
-    fn base(&self, old: &Snapshot, known: &Known, sight: &RepoState) -> Result<Option<Base<'a>>> {
+    fn base(&self, old: &Snapshot, known: &Known, repo_state: &RepoState) -> Result<Option<Base<'a>>> {
         let same = |one: &Snapshot| one.manifest.same_set(&old.manifest.host, &old.manifest.sources);
         let pairs = self.past.snapshots.iter().rev().filter(|one| same(one) && one.id != old.id);
         for pair in pairs {
             let Some((new, root)) = known.whole.get(&pair.id) else { continue };
-            if self.stand(&[*new], sight)? {
+            if self.stand(&[*new], repo_state)? {
                 return Ok(Some(Base { old: pair, root: *root }));
             }
         }
@@ -250,8 +250,8 @@ impl<'a> Run<'a> {
     }
 
     /// W2: whether all of these are there, and what they hold may be reused.
-    fn stand(&self, there: &[SnapshotId], sight: &RepoState) -> Result<bool> {
-        if !there.iter().all(|id| sight.vouches_for(id)) {
+    fn stand(&self, there: &[SnapshotId], repo_state: &RepoState) -> Result<bool> {
+        if !there.iter().all(|id| repo_state.protects(id)) {
             return Ok(false);
         }
         let listed = self.to.storage().list(ObjectKind::Snapshots)?;

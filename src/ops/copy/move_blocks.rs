@@ -72,7 +72,7 @@ impl<'a> Alike<'a> {
         to: &Repository,
         old: &Snapshot,
         vouched: bool,
-        sink: &mut ChunkWriter<'_>,
+        chunk_writer: &mut ChunkWriter<'_>,
         observer: &dyn Observer,
         stop: &AtomicBool,
     ) -> Result<ChunkId> {
@@ -80,9 +80,10 @@ impl<'a> Alike<'a> {
             self.seen.clear();
         }
         let root = old.manifest.root;
-        let wanted = self.wanted(&root, sink.index().as_ref(), stop);
+        let wanted = self.wanted(&root, chunk_writer.index().as_ref(), stop);
         let here = Arc::clone(self.reader.index());
-        let moved = wanted.and_then(|wanted| self.move_all(&here, &wanted, to.ring(), sink, observer, stop));
+        let moved =
+            wanted.and_then(|wanted| self.move_all(&here, &wanted, to.suite(), chunk_writer, observer, stop));
         if moved.is_err() {
             // Some of what was seen is not there after all.
             self.seen.clear();
@@ -120,7 +121,7 @@ impl<'a> Alike<'a> {
             return Ok(copy.row);
         }
         let copies = index.copies(kind, id)?;
-        let good = copies.iter().find(|copy| !copy.shunned).or(copies.first());
+        let good = copies.iter().find(|copy| !copy.not_writable).or(copies.first());
         good.map(|copy| copy.row).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
     }
 
@@ -128,14 +129,14 @@ impl<'a> Alike<'a> {
         &mut self,
         here: &Index,
         wanted: &BitSet,
-        ring: &CipherSuite,
-        sink: &mut ChunkWriter<'_>,
+        suite: &CipherSuite,
+        chunk_writer: &mut ChunkWriter<'_>,
         observer: &dyn Observer,
         stop: &AtomicBool,
     ) -> Result<()> {
         let jobs = jobs(here, wanted)?;
         observer.notice(Event::Part { bytes: jobs.iter().map(|job| job.bytes).sum() });
-        let work = Work { from: self.from, here, wanted, ring, jobs: &jobs };
+        let work = Work { from: self.from, here, wanted, suite, jobs: &jobs };
         let next = AtomicUsize::new(0);
         let (out, moved) = bounded(READERS);
         std::thread::scope(|scope| {
@@ -149,31 +150,31 @@ impl<'a> Alike<'a> {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
-                let bytes = self.put(one?, sink)?;
+                let bytes = self.put(one?, chunk_writer)?;
                 observer.notice(Event::Done { files: 0, bytes });
             }
             Ok(())
         })
     }
 
-    fn put(&mut self, moved: Moved, sink: &mut ChunkWriter<'_>) -> Result<u64> {
+    fn put(&mut self, moved: Moved, chunk_writer: &mut ChunkWriter<'_>) -> Result<u64> {
         match moved {
             Moved::Whole(block) => {
                 let bytes = u64::from(block.plain);
-                sink.put_block(block).map(|()| bytes)
+                chunk_writer.put_block(block).map(|()| bytes)
             }
             // Encoded anew, against what is there of that.
             Moved::Plain(kind, chunks, bases) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
                 match self.deltas {
-                    true => sink.put_similar(kind, *id, bytes, &bases)?,
-                    false => sink.put(kind, *id, bytes)?,
+                    true => chunk_writer.put_similar(kind, *id, bytes, &bases)?,
+                    false => chunk_writer.put(kind, *id, bytes)?,
                 };
                 Ok(sum + bytes.len() as u64)
             }),
             // What was here is damaged or has moved: the reader looks for other copies.
             Moved::Single(kind, chunks) => chunks.iter().try_fold(0, |sum, id| {
                 let bytes = self.reader.get(kind, id)?;
-                sink.put(kind, *id, &bytes)?;
+                chunk_writer.put(kind, *id, &bytes)?;
                 Ok(sum + bytes.len() as u64)
             }),
         }
@@ -208,7 +209,7 @@ struct Work<'a> {
     here: &'a Index,
     wanted: &'a BitSet,
     /// Of the other repository.
-    ring: &'a CipherSuite,
+    suite: &'a CipherSuite,
     jobs: &'a [Job],
 }
 
@@ -233,7 +234,7 @@ impl Work<'_> {
         let is_delta = self.here.place(job.at)?.codec == Codec::Delta;
         let read = match is_delta {
             true => reader.read(self.here, job.at, plain).map(|()| None),
-            false => reader.read_for(self.ring, self.here, job.at, plain).map(Some),
+            false => reader.read_for(self.suite, self.here, job.at, plain).map(Some),
         };
         match read {
             Ok(block) => Ok(self.sort(job, block, chunks, plain)),
@@ -245,7 +246,7 @@ impl Work<'_> {
     /// Whole or in parts; what is wanted must have its id.
     fn sort(&self, job: &Job, block: Option<SealedBlock>, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
         let (mut sound, mut bytes, mut chunks) = (true, 0, Vec::new());
-        for (row, chunk) in (job.first..).zip(block::cut(self.from.namer(), job.kind, all, plain)) {
+        for (row, chunk) in (job.first..).zip(block::cut(self.from.hasher(), job.kind, all, plain)) {
             let wanted = self.wanted.has(row);
             sound &= chunk.is_right;
             if wanted && !chunk.is_right {

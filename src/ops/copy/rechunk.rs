@@ -74,7 +74,7 @@ impl Work<'_> {
         old: &Snapshot,
         base: Option<&Base<'_>>,
         there: &Arc<Index>,
-        sink: &mut ChunkWriter<'_>,
+        chunk_writer: &mut ChunkWriter<'_>,
     ) -> Result<ChunkId> {
         if let Some(base) = base.filter(|base| base.old.manifest.root == old.manifest.root) {
             return Ok(base.root);
@@ -98,7 +98,7 @@ impl Work<'_> {
         let mut maker = Maker {
             to: self.to,
             reader: self.past.another_reader()?,
-            sink,
+            chunk_writer,
             observer: self.observer,
             cutter: Cutter::new(self.to, ChunkReader::new(self.to, Arc::clone(there))?),
             made: Made::default(),
@@ -287,7 +287,7 @@ struct Made {
 struct Maker<'a, 's> {
     to: &'a Repository,
     reader: ChunkReader,
-    sink: &'a mut ChunkWriter<'s>,
+    chunk_writer: &'a mut ChunkWriter<'s>,
     observer: &'a dyn Observer,
     cutter: Cutter<'a>,
     /// The directory that is open, and those above it.
@@ -299,7 +299,7 @@ struct Maker<'a, 's> {
 impl Maker<'_, '_> {
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
-        self.cutter.push(bytes, self.sink)
+        self.cutter.push(bytes, self.chunk_writer)
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
@@ -308,10 +308,10 @@ impl Maker<'_, '_> {
             Step::Like(older, size) => self.cutter.follow(older, size),
             Step::Hole(len) => {
                 self.observer.notice(Event::Done { files: 0, bytes: len });
-                self.cutter.hole(len, self.sink)?;
+                self.cutter.hole(len, self.chunk_writer)?;
             }
             Step::End(old) => {
-                let new = self.cutter.end(self.sink)?;
+                let new = self.cutter.end(self.chunk_writer)?;
                 self.made.contents.insert(old, new);
             }
             Step::Known(old, new) => drop(self.made.contents.insert(old, new)),
@@ -333,9 +333,9 @@ impl Maker<'_, '_> {
 
     /// The directory as it is there.
     fn build(&mut self, old: &ChunkId, made: &Made, pieces: Vec<ChunkId>) -> Result<ChunkId> {
-        let Self { to, reader, sink, .. } = self;
+        let Self { to, reader, chunk_writer, .. } = self;
         let mut pieces = Pieces::new(pieces);
-        let mut put = |bytes: &[u8]| put_tree(to, sink, bytes, &pieces.like_next());
+        let mut put = |bytes: &[u8]| put_tree(to, chunk_writer, bytes, &pieces.like_next());
         let (mut entries, mut builder) = (DirReader::new(*old), DirBuilder::default());
         while let Some(mut entry) = entries.next(reader)? {
             for (_, content) in entry.contents_mut() {
@@ -346,7 +346,7 @@ impl Maker<'_, '_> {
             if let Kind::Dir { tree } = &mut entry.kind {
                 *tree = *made.trees.get(tree).ok_or_else(unknown)?;
             }
-            builder.push(&entry, to.namer(), &mut put)?;
+            builder.push(&entry, to.hasher(), &mut put)?;
         }
         builder.finish(&mut put)
     }

@@ -24,16 +24,16 @@ use crate::repo::walk::diff_walk::TreeSource;
 
 /// A directory, walked as a backup would.
 pub(super) struct LiveTree<'a> {
-    namer: &'a ChunkHasher,
+    hasher: &'a ChunkHasher,
     survey: Walk,
-    trail: PathStack,
+    path_stack: PathStack,
     ready: VecDeque<WalkEvent>,
     links: HashMap<(u64, u64), u64>,
     problems: Vec<(Vec<u8>, String)>,
 }
 
 impl<'a> LiveTree<'a> {
-    pub(super) fn new(namer: &'a ChunkHasher, dir: &Path, stop: &Arc<AtomicBool>) -> Result<Self> {
+    pub(super) fn new(hasher: &'a ChunkHasher, dir: &Path, stop: &Arc<AtomicBool>) -> Result<Self> {
         if !std::fs::metadata(dir).map_err(Error::io("look at", dir))?.is_dir() {
             return Err(Error::Usage(format!("{} is no directory", dir.display())));
         }
@@ -48,8 +48,8 @@ impl<'a> LiveTree<'a> {
         };
         let survey = Walk::start(plan, options, stop)?;
         let (ready, links, problems) = (VecDeque::new(), HashMap::new(), Vec::new());
-        let mut live = Self { namer, survey, trail: PathStack::default(), ready, links, problems };
-        live.trail.enter(b"", Some(&dir));
+        let mut live = Self { hasher, survey, path_stack: PathStack::default(), ready, links, problems };
+        live.path_stack.enter(b"", Some(&dir));
         // The root itself.
         live.found();
         Ok(live)
@@ -64,12 +64,12 @@ impl<'a> LiveTree<'a> {
 
     /// Brings the extended attributes in, laid out as a backup would, so that equal ones are equal.
     fn attributes(&mut self, entry: &mut Entry, place: Option<&Path>) {
-        let place = place.map_or_else(|| self.trail.place_of(&entry.name), PathBuf::from);
+        let place = place.map_or_else(|| self.path_stack.place_of(&entry.name), PathBuf::from);
         let found = match xattr::of_path(&place) {
             Ok(found) => found,
             Err(err) => xattr::Attributes { values: Vec::new(), problems: vec![err.to_string()] },
         };
-        entry.meta.xattrs = stored_xattrs::lay_out(self.namer, found.values).0;
+        entry.meta.xattrs = stored_xattrs::lay_out(self.hasher, found.values).0;
         let path = place.as_os_str().as_bytes();
         self.problems.extend(found.problems.into_iter().map(|why| (path.to_vec(), why)));
     }
@@ -81,12 +81,12 @@ impl TreeSource for LiveTree<'_> {
             match self.found() {
                 None => return Ok(None),
                 Some(WalkEvent::Leave) => {
-                    self.trail.leave();
+                    self.path_stack.leave();
                     return Ok(None);
                 }
                 Some(WalkEvent::Enter(mut entry, place)) => {
                     self.attributes(&mut entry, place.as_deref());
-                    self.trail.enter(&entry.name, place.as_deref());
+                    self.path_stack.enter(&entry.name, place.as_deref());
                     return Ok(Some(entry));
                 }
                 Some(WalkEvent::Entry(mut entry, inode)) => {
@@ -118,7 +118,7 @@ impl TreeSource for LiveTree<'_> {
                 Some(_) => {}
             }
         }
-        self.trail.leave();
+        self.path_stack.leave();
         Ok(())
     }
 
@@ -139,5 +139,5 @@ pub(super) fn holds(
     let path = dir.join(OsStr::from_bytes(path));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut file = std::fs::File::from(long_path::open(&path, flags).map_err(Error::io("read", &path))?);
-    compare_file::holds(repo.namer(), reader, (&mut file, &path), size, content)
+    compare_file::holds(repo.hasher(), reader, (&mut file, &path), size, content)
 }

@@ -187,7 +187,7 @@ pub fn run(
             budgets = DiffLimits::of(Some(&before), Some(&after));
             (side(&after, path.as_deref())?, Some(after.id), None)
         }
-        RightSide::Live(dir) => (Box::new(LiveTree::new(repo.namer(), &dir, stop)?), None, Some(dir)),
+        RightSide::Live(dir) => (Box::new(LiveTree::new(repo.hasher(), &dir, stop)?), None, Some(dir)),
     };
     let summary = Summary {
         before: before.id,

@@ -30,7 +30,7 @@ pub(super) fn compare(
     stop: &AtomicBool,
 ) -> Result<Compared> {
     let mut reader = ChunkReader::following(reading)?;
-    let namer = reading.repo().namer();
+    let hasher = reading.repo().hasher();
     let manifest = &sample.snapshot.manifest;
     let here = manifest.host == host::host_name();
     let mut compared = Compared::default();
@@ -40,7 +40,7 @@ pub(super) fn compare(
         }
         let Kind::File { size, content } = &entry.kind else { continue };
         let place = target.join(OsStr::from_bytes(path));
-        match is_restored(namer, &mut reader, &place, *size, content) {
+        match is_restored(hasher, &mut reader, &place, *size, content) {
             Ok(true) => {}
             Ok(false) => {
                 compared.wrong.push((path.clone(), "what was restored is not what was stored".to_owned()));
@@ -60,7 +60,7 @@ pub(super) fn compare(
             continue;
         }
         let sources = manifest.sources.iter().map(|source| source.as_slice());
-        match live(namer, &mut reader, sources, path, entry) {
+        match live(hasher, &mut reader, sources, path, entry) {
             Some(true) => compared.live += 1,
             Some(false) => {
                 let why =
@@ -75,7 +75,7 @@ pub(super) fn compare(
 
 /// Reads from the disk, not from memory.
 fn is_restored(
-    namer: &ChunkHasher,
+    hasher: &ChunkHasher,
     reader: &mut ChunkReader,
     place: &Path,
     size: u64,
@@ -83,7 +83,7 @@ fn is_restored(
 ) -> Result<bool> {
     let mut file = open(place).map_err(Error::io("read back", place))?;
     target::forget_cached(&file);
-    compare_file::holds(namer, reader, (&mut file, place), size, content)
+    compare_file::holds(hasher, reader, (&mut file, place), size, content)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -93,7 +93,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// Whether the source still holds it; `None` where it has changed since, is gone, or cannot be read.
 fn live<'a>(
-    namer: &ChunkHasher,
+    hasher: &ChunkHasher,
     reader: &mut ChunkReader,
     sources: impl Iterator<Item = &'a [u8]>,
     stored: &[u8],
@@ -111,7 +111,7 @@ fn live<'a>(
         if !stat::look_open(&file).is_ok_and(|found| unchanged(&found)) {
             continue;
         }
-        let same = compare_file::holds(namer, reader, (&mut file, &place), *size, content).ok()?;
+        let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content).ok()?;
         // It may have changed while it was read.
         return (same || stat::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
     }

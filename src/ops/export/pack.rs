@@ -126,7 +126,7 @@ impl Cutter {
 }
 
 fn pack_all(format: Format, level: i32, jobs: &Receiver<Job>) {
-    let mut pack = packer(format, level);
+    let mut pack = compressor(format, level);
     for (plain, done) in jobs {
         let packed = match &mut pack {
             Ok(pack) => {
@@ -142,13 +142,13 @@ fn pack_all(format: Format, level: i32, jobs: &Receiver<Job>) {
 
 type Pack = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>>;
 
-fn packer(format: Format, level: i32) -> Result<Pack, DecodeError> {
+fn compressor(format: Format, level: i32) -> Result<Pack, DecodeError> {
     if format == Format::Zstd {
-        let mut packer = FrameCompressor::new(level)?;
-        return Ok(Box::new(move |plain, packed| packer.pack(plain, packed)));
+        let mut compressor = FrameCompressor::new(level)?;
+        return Ok(Box::new(move |plain, packed| compressor.pack(plain, packed)));
     }
-    let mut packer = GzipCompressor::new(level)?;
-    Ok(Box::new(move |plain, packed| packer.pack(plain, packed)))
+    let mut compressor = GzipCompressor::new(level)?;
+    Ok(Box::new(move |plain, packed| compressor.pack(plain, packed)))
 }
 
 fn write_all(pieces: &Receiver<Receiver<Result<Vec<u8>>>>, out: &mut (dyn Write + Send)) -> Result<()> {

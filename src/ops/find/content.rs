@@ -34,7 +34,7 @@ struct Live {
     path: PathBuf,
     file: File,
     size: u64,
-    namer: ChunkHasher,
+    hasher: ChunkHasher,
     named: HashMap<(u64, u32), ChunkId>,
 }
 
@@ -98,8 +98,8 @@ impl Live {
         if !found.is_file() {
             return Err(Error::Usage(format!("{}: only a file's content can be looked for", path.display())));
         }
-        let namer = repo.namer().clone();
-        Ok(Self { path, file, size: found.len(), namer, named: HashMap::new() })
+        let hasher = repo.hasher().clone();
+        Ok(Self { path, file, size: found.len(), hasher, named: HashMap::new() })
     }
 
     /// Whether a stored file of the same size has the same bytes.
@@ -130,7 +130,7 @@ impl Live {
         if !self.fill(at, &mut bytes)? {
             return Ok(None);
         }
-        let id = self.namer.name(ChunkType::Data, &bytes);
+        let id = self.hasher.name(ChunkType::Data, &bytes);
         self.named.insert((at, len), id);
         Ok(Some(id))
     }

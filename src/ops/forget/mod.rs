@@ -182,9 +182,9 @@ pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId
     let mut restored = Vec::new();
     for prefix in prefixes {
         // One session each: it lends its name where a fence has the snapshot's own.
-        let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+        let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
         let entry = pick(repo, prefix)?;
-        refuse_purged(&sight, &entry)?;
+        refuse_purged(&repo_state, &entry)?;
         restored.push(trash::undelete(repo, &session, &entry)?);
         session.close()?;
     }
@@ -208,11 +208,11 @@ fn pick(repo: &Repository, prefix: &str) -> Result<TrashEntry> {
 }
 
 /// What a standing collection purges may be gone at any moment.
-fn refuse_purged(sight: &RepoState, entry: &TrashEntry) -> Result<()> {
+fn refuse_purged(repo_state: &RepoState, entry: &TrashEntry) -> Result<()> {
     let purges = |one: &crate::repo::sessions::gc_record::GcRun| {
         one.record.purged.iter().any(|(id, _)| *id == entry.id)
     };
-    if sight.unfinished.iter().any(purges) {
+    if repo_state.unfinished.iter().any(purges) {
         return Err(Error::Refused(format!("a collection has begun to purge snapshot {}", entry.id.short())));
     }
     Ok(())

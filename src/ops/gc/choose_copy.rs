@@ -57,7 +57,7 @@ impl CopyChooser<'_> {
         }
         self.met += needed;
         if let ([at], [row]) = (group, rows.as_slice()) {
-            if self.index.packs().get(at.pack as usize).is_some_and(|pack| !pack.shunned) {
+            if self.index.packs().get(at.pack as usize).is_some_and(|pack| !pack.not_writable) {
                 self.kept.set(*row);
             }
             return Ok(());
@@ -99,7 +99,7 @@ impl CopyChooser<'_> {
         };
         let is_base = copies.iter().any(|copy| self.marks.bases.has(copy.row));
         let may_stay = |copy: &&Copy| !copy.delta || !is_base && self.marks.needed.has(copy.row);
-        let listed: Vec<&Copy> = copies.iter().filter(|copy| !copy.shunned).collect();
+        let listed: Vec<&Copy> = copies.iter().filter(|copy| !copy.not_writable).collect();
         let good: Vec<&Copy> = listed.iter().copied().filter(may_stay).collect();
         if let Some(best) = good.iter().find(|copy| of_live(copy)).or(good.first()) {
             self.kept.set(best.row);

@@ -119,51 +119,51 @@ impl<'a> Collector<'a> {
         }
         let Self { repo, session, mut report, full, stop, .. } = self;
         if let Some(session) = session {
-            parity::tend(repo, session.id, full, &mut report, stop)?;
-            header_bundles::tend(repo, Maintenance { add: !full, remove: true }, stop)?;
+            parity::maintain(repo, session.id, full, &mut report, stop)?;
+            header_bundles::maintain(repo, Maintenance { add: !full, remove: true }, stop)?;
             let highest = gc_record::highest(repo.storage())?;
             let others = peers::others(repo, Some(&session.id), true)?;
             peers::bury_dead(repo, &others, session.id, highest)?;
-            peers::tidy(repo)?;
+            peers::remove_stale_temp_files(repo)?;
             session.close()?;
         }
         names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
-        repo.storage().tidy()?;
+        repo.storage().remove_stale_temp_files()?;
         repo.storage().keep_reserve();
         Ok(report)
     }
 
     /// What there was in the beginning: before anything is swept.
-    pub(super) fn weigh(&mut self, sight: &RepoState) {
+    pub(super) fn weigh(&mut self, repo_state: &RepoState) {
         if self.report.before == 0 {
-            self.report.before = sight.packs.iter().map(|(_, len)| len).sum();
+            self.report.before = repo_state.packs.iter().map(|(_, len)| len).sum();
         }
     }
 
     /// Until it is said, other collectors wait for whoever began before theirs.
-    fn has_seen(&self, gc: u64) -> Result<()> {
-        self.session.as_ref().map_or(Ok(()), |session| session.has_seen(gc))
+    fn acknowledge_gc(&self, gc: u64) -> Result<()> {
+        self.session.as_ref().map_or(Ok(()), |session| session.acknowledge_gc(gc))
     }
 
     /// C1 to C5, once.
     fn attempt(&mut self, own: SnapshotId) -> Result<Attempt> {
         let repo = self.repo;
-        let mut sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
-        self.weigh(&sight);
+        let mut repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+        self.weigh(&repo_state);
         // Whatever was marked by an earlier look is thrown away.
-        self.has_seen(sight.gc_seen)?;
+        self.acknowledge_gc(repo_state.gc_seen)?;
         // C1: unfinished ones first; while one cannot be swept, no new one is published.
-        for collection in std::mem::take(&mut sight.unfinished) {
-            if let Attempt::Done = self.sweep(own, &collection, &sight)? {
+        for gc_run in std::mem::take(&mut repo_state.unfinished) {
+            if let Attempt::Done = self.sweep(own, &gc_run, &repo_state)? {
                 return Ok(Attempt::Done);
             }
         }
-        sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
-        if !sight.unfinished.is_empty() {
+        repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+        if !repo_state.unfinished.is_empty() {
             return Ok(Attempt::Again);
         }
-        let listed = sight.packs.clone();
-        let result = match self.mark(sight, Some(&own)) {
+        let listed = repo_state.packs.clone();
+        let result = match self.mark(repo_state, Some(&own)) {
             Ok(Some(marked)) => self.condemn(own, &marked),
             Ok(None) => Ok(Attempt::Again),
             Err(err) => Err(err),
@@ -179,8 +179,8 @@ impl<'a> Collector<'a> {
     }
 
     /// Sweeps one; `Done` when the run can do no more than wait.
-    fn sweep(&mut self, own: SnapshotId, collection: &GcRun, sight: &RepoState) -> Result<Attempt> {
-        match sweep::sweep(self.repo, own, collection)? {
+    fn sweep(&mut self, own: SnapshotId, gc_run: &GcRun, repo_state: &RepoState) -> Result<Attempt> {
+        match sweep::sweep(self.repo, own, gc_run)? {
             SweepOutcome::Done(deleted) => {
                 self.report.add(&deleted);
                 Ok(Attempt::Again)
@@ -189,17 +189,21 @@ impl<'a> Collector<'a> {
             SweepOutcome::Over => Ok(Attempt::Again),
             SweepOutcome::Waiting(for_whom) => {
                 self.report.waiting_for = for_whom;
-                self.report.later = sizes(sight, &collection.record.condemned);
+                self.report.later = sizes(repo_state, &gc_run.record.condemned);
                 Ok(Attempt::Done)
             }
         }
     }
 
     /// C2: what is needed, and what becomes of each pack. `None` when something went while it was looked at.
-    pub(super) fn mark(&mut self, mut sight: RepoState, own: Option<&SnapshotId>) -> Result<Option<Marked>> {
+    pub(super) fn mark(
+        &mut self,
+        mut repo_state: RepoState,
+        own: Option<&SnapshotId>,
+    ) -> Result<Option<Marked>> {
         let repo = self.repo;
-        let gc_seen = sight.gc_seen;
-        self.weigh(&sight);
+        let gc_seen = repo_state.gc_seen;
+        self.weigh(&repo_state);
         // C1: packs have been listed; now sessions, then the roots.
         let others = peers::others(repo, own, own.is_some())?;
         let mut live: HashSet<SnapshotId> =
@@ -208,8 +212,8 @@ impl<'a> Collector<'a> {
         // A root that came since has packs that came since: they are looked into, and left alone.
         let later = RepoState::packs(repo.storage())?;
         let first: HashSet<PackId> =
-            std::mem::replace(&mut sight.packs, later).iter().map(|(id, _)| *id).collect();
-        let index = Arc::new(Index::load(repo, sight)?);
+            std::mem::replace(&mut repo_state.packs, later).iter().map(|(id, _)| *id).collect();
+        let index = Arc::new(Index::load(repo, repo_state)?);
         let came = index.packs().iter().filter(|pack| !first.contains(&pack.id));
         live.extend(came.map(|pack| pack.session));
         for (pack, why) in &index.unreadable {
@@ -281,23 +285,23 @@ impl<'a> Collector<'a> {
         let mut condemned = plan.packs_of(index, PackAction::Drop);
         condemned.extend(moving);
         if self.report.lost == 0 {
-            damage::end(repo, index.sight())?;
+            damage::end(repo, index.repo_state())?;
         }
         if condemned.is_empty() && marked.purged.is_empty() {
             return Ok(Attempt::Done);
         }
-        let collection = GcRun { number: marked.gc_seen + 1, record: record(own, condemned, marked) };
+        let gc_run = GcRun { number: marked.gc_seen + 1, record: record(own, condemned, marked) };
         // C3: exactly the next number, or all over again.
-        if !gc_record::publish(repo.storage(), repo.ring(), collection.number, &collection.record)? {
+        if !gc_record::publish(repo.storage(), repo.suite(), gc_run.number, &gc_run.record)? {
             return Ok(Attempt::Again);
         }
-        self.has_seen(collection.number)?;
-        match sweep::sweep(repo, own, &collection)? {
+        self.acknowledge_gc(gc_run.number)?;
+        match sweep::sweep(repo, own, &gc_run)? {
             SweepOutcome::Done(deleted) => self.report.add(&deleted),
             SweepOutcome::Over => return Ok(Attempt::Again),
             SweepOutcome::Waiting(for_whom) => {
                 self.report.waiting_for = for_whom;
-                self.report.later = sizes(index.sight(), &collection.record.condemned);
+                self.report.later = sizes(index.repo_state(), &gc_run.record.condemned);
             }
         }
         self.report.purged = marked.lost_for_good();
@@ -310,8 +314,8 @@ impl<'a> Collector<'a> {
         let bytes = plan.bytes_of(index, PackAction::Move);
         self.observer.notice(Event::Stage { name: "rewriting packs", unit: "packs" });
         self.observer.notice(Event::Expect { files: moving.len() as u64, bytes });
-        let mover = Repacker { repo, index, plan, session: own, observer: self.observer, stop: self.stop };
-        let moved = mover.run()?;
+        let repacker = Repacker { repo, index, plan, session: own, observer: self.observer, stop: self.stop };
+        let moved = repacker.run()?;
         if !moved.damaged.is_empty() {
             damage::write_down(repo, own, index, &moved.damaged)?;
             return Ok(false);
@@ -353,9 +357,9 @@ fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {
 }
 
 /// How many of these packs are listed, and their bytes.
-pub(super) fn sizes(sight: &RepoState, packs: &[PackId]) -> (u64, u64) {
+pub(super) fn sizes(repo_state: &RepoState, packs: &[PackId]) -> (u64, u64) {
     let packs: HashSet<&PackId> = packs.iter().collect();
-    let found = sight.packs.iter().filter(|(id, _)| packs.contains(id));
+    let found = repo_state.packs.iter().filter(|(id, _)| packs.contains(id));
     found.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + len))
 }
 

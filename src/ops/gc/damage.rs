@@ -32,12 +32,12 @@ pub(super) fn write_down(
 ///
 /// # Errors
 /// When the records cannot be read or removed.
-pub(super) fn end(repo: &Repository, sight: &RepoState) -> Result<()> {
-    if !sight.any_damage {
+pub(super) fn end(repo: &Repository, repo_state: &RepoState) -> Result<()> {
+    if !repo_state.any_damage {
         return Ok(());
     }
-    let there: HashSet<PackId> = sight.packs.iter().map(|(id, _)| *id).collect();
-    for (name, record) in damage::list(repo.storage(), repo.ring())? {
+    let there: HashSet<PackId> = repo_state.packs.iter().map(|(id, _)| *id).collect();
+    for (name, record) in damage::list(repo.storage(), repo.suite())? {
         let pack = damage::pack_of(&name, record.as_ref());
         if pack.is_none_or(|pack| !there.contains(&pack)) {
             damage::end(repo, &name)?;

@@ -17,12 +17,12 @@ impl Collector<'_> {
     /// As [`crate::ops::gc::run`].
     pub(super) fn foresee(&mut self) -> Result<()> {
         for _ in 0..LOOKS {
-            let sight = RepoState::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
-            if !self.foresee_unfinished(&sight)? {
+            let repo_state = RepoState::look(self.repo.storage(), self.repo.suite(), |_| Ok(()))?;
+            if !self.foresee_unfinished(&repo_state)? {
                 return Ok(());
             }
-            let number = sight.gc_seen + 1;
-            if let Some(marked) = self.mark(sight, None)? {
+            let number = repo_state.gc_seen + 1;
+            if let Some(marked) = self.mark(repo_state, None)? {
                 for (pack, account) in marked.index.packs().iter().zip(&marked.plan.packs) {
                     if account.fate == PackAction::Move {
                         self.report.packs_moved += 1;
@@ -41,20 +41,20 @@ impl Collector<'_> {
     }
 
     /// What earlier collections left comes back first. False when it has to wait, and a run could do no more.
-    fn foresee_unfinished(&mut self, sight: &RepoState) -> Result<bool> {
-        self.weigh(sight);
-        for collection in &sight.unfinished {
+    fn foresee_unfinished(&mut self, repo_state: &RepoState) -> Result<bool> {
+        self.weigh(repo_state);
+        for gc_run in &repo_state.unfinished {
             let others = peers::others(self.repo, None, false)?;
-            let waiting = sweep::waits_for(self.repo, &others, collection.number)?;
+            let waiting = sweep::waits_for(self.repo, &others, gc_run.number)?;
             if !waiting.is_empty() {
-                self.report.later = sizes(sight, &collection.record.condemned);
+                self.report.later = sizes(repo_state, &gc_run.record.condemned);
                 self.report.waiting_for = waiting;
                 return Ok(false);
             }
-            let rescued = sweep::rescue(self.repo, collection)?;
+            let rescued = sweep::rescue(self.repo, gc_run)?;
             let gone: Vec<_> =
-                collection.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
-            let (packs, bytes) = sizes(sight, &gone);
+                gc_run.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
+            let (packs, bytes) = sizes(repo_state, &gone);
             self.report.packs_deleted += packs;
             self.report.bytes_deleted += bytes;
             self.report.rescued += rescued.len() as u64;

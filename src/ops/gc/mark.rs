@@ -48,7 +48,7 @@ pub(super) struct Lost {
     pub(super) kind: ChunkType,
     pub(super) id: ChunkId,
     /// There is a copy, in a pack that is damaged or condemned, or made from one that is.
-    pub(super) shunned: bool,
+    pub(super) not_writable: bool,
 }
 
 /// What marking a chunk came to.
@@ -93,7 +93,7 @@ impl Marker {
     /// Whether a file's chunk is in no listed pack. If it is a delta, of which the pack was not listed, comes back from a copy
     /// or cannot be read, nobody knows what that is made from.
     pub(super) fn misses_data(&self) -> bool {
-        self.lost.iter().any(|lost| !lost.shunned)
+        self.lost.iter().any(|lost| !lost.not_writable)
     }
 
     /// Marks a chunk.
@@ -107,7 +107,7 @@ impl Marker {
         }
         let copies = self.index.copies(kind, id)?;
         let Some(first) = copies.first() else {
-            self.lost.push(Lost { kind, id: *id, shunned: false });
+            self.lost.push(Lost { kind, id: *id, not_writable: false });
             return Ok(Found::Missing);
         };
         for copy in &copies {
@@ -116,7 +116,7 @@ impl Marker {
             }
         }
         if !self.needed.has(first.row) {
-            self.lost.push(Lost { kind, id: *id, shunned: true });
+            self.lost.push(Lost { kind, id: *id, not_writable: true });
         }
         for copy in copies.iter().filter(|copy| copy.delta) {
             self.hold(kind, copy)?;
@@ -142,8 +142,8 @@ impl Marker {
 
     /// Whether a copy's pack is good, and so is one of each of its bases; these are then marked, too (C2).
     fn is_sound(&mut self, kind: ChunkType, copy: &Copy) -> Result<bool> {
-        if copy.shunned || !copy.delta {
-            return Ok(!copy.shunned);
+        if copy.not_writable || !copy.delta {
+            return Ok(!copy.not_writable);
         }
         let block = copy.location.block;
         if let Some(sound) = self.met.get(&block) {

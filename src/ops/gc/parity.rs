@@ -22,7 +22,7 @@ const MOST: u64 = 1 << 30;
 ///
 /// # Errors
 /// When the store fails or the run was interrupted.
-pub(super) fn tend(
+pub(super) fn maintain(
     repo: &Repository,
     own: SnapshotId,
     full: bool,
@@ -35,10 +35,10 @@ pub(super) fn tend(
     if sidecars.is_empty() && share == 0 {
         return Ok(());
     }
-    let sight = RepoState::look(storage, repo.ring(), |_| Ok(()))?;
-    let packs: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
+    let repo_state = RepoState::look(storage, repo.suite(), |_| Ok(()))?;
+    let packs: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
     // Where there is to be no parity it stays for what may need it still.
-    let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !sight.damaged.contains(id);
+    let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !repo_state.damaged.contains(id);
     for (id, len) in sidecars.iter().filter(|(id, _)| garbage(id)) {
         parity::remove(storage, id)?;
         report.parity_removed += 1;
@@ -50,12 +50,12 @@ pub(super) fn tend(
     let has: HashSet<PackId> = sidecars.iter().map(|(id, _)| *id).collect();
     let lacks = |(id, len): &&(PackId, u64)| {
         !has.contains(id)
-            && !sight.condemned.contains(id)
-            && !sight.damaged.contains(id)
+            && !repo_state.condemned.contains(id)
+            && !repo_state.damaged.contains(id)
             && Layout::new(*id, *len, share).is_some()
     };
     let mut left = if full { 0 } else { MOST };
-    for (id, len) in sight.packs.iter().filter(lacks) {
+    for (id, len) in repo_state.packs.iter().filter(lacks) {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }

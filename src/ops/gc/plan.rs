@@ -91,7 +91,8 @@ pub(super) fn plan(
     // C2: what is not listed may be a delta against any of it.
     let misses_data = marks.misses_data();
     let stays = |pack: &PackInfo| misses_data && pack.kind == ChunkType::Data || live.contains(&pack.session);
-    let may_move = |at: u32| index.packs().get(at as usize).is_some_and(|pack| !pack.shunned && !stays(pack));
+    let may_move =
+        |at: u32| index.packs().get(at as usize).is_some_and(|pack| !pack.not_writable && !stays(pack));
     let mut budget = options.max_repack.unwrap_or(u64::MAX);
     let anew = reencode::choose(index, marks, &may_move, whole, &mut budget)?;
     let (kept, chosen) = keep(index, marks, live)?;
@@ -120,7 +121,7 @@ fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable
     let stays = PackUsage { fate: PackAction::Keep, dead: 0, grows: 0, fixed: true };
     let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
     // Condemned ones have their own collection; damaged ones wait for repair.
-    if pack.shunned || untouchable {
+    if pack.not_writable || untouchable {
         return Ok(stays);
     }
     let table = match index.table(number) {
@@ -152,8 +153,10 @@ fn choose(
         packs.iter().filter(|pack| pack.fate == PackAction::Keep).map(|pack| pack.dead).sum();
     let mut candidates: Vec<usize> = (0..packs.len())
         .filter(|at| {
-            let touchable =
-                index.packs().get(*at).is_some_and(|pack| !pack.shunned && !live.contains(&pack.session));
+            let touchable = index
+                .packs()
+                .get(*at)
+                .is_some_and(|pack| !pack.not_writable && !live.contains(&pack.session));
             touchable
                 && packs
                     .get(*at)
@@ -194,7 +197,7 @@ fn merge_small(
     for kind in [ChunkType::Data, ChunkType::Tree] {
         let small = index.packs().iter().enumerate().filter(|(_, pack)| {
             pack.kind == kind
-                && !pack.shunned
+                && !pack.not_writable
                 && !live.contains(&pack.session)
                 && pack.len.saturating_mul(SMALL) < targets(kind)
         });

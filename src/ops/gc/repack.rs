@@ -52,7 +52,8 @@ impl Repacker<'_> {
             let mut moved = Moved::default();
             // Dedup has been decided: an empty index lets everything through.
             let nothing = Arc::new(Index::default());
-            let mut sink = ChunkWriter::start(scope, self.repo, self.session, nothing, effort, &stored)?;
+            let mut chunk_writer =
+                ChunkWriter::start(scope, self.repo, self.session, nothing, effort, &stored)?;
             let mut failed = None;
             for (at, pack) in self.index.packs().iter().enumerate() {
                 if self.plan.packs.get(at).is_none_or(|account| account.fate != PackAction::Move) {
@@ -62,7 +63,7 @@ impl Repacker<'_> {
                     failed = Some(Error::Interrupted);
                     break;
                 }
-                match self.pack(at as u32, pack, &mut reader, &mut sink) {
+                match self.pack(at as u32, pack, &mut reader, &mut chunk_writer) {
                     Ok(()) => {}
                     // Gone since it was listed is no damage.
                     Err(err) if err.is_damage() && !err.is_missing() => {
@@ -76,7 +77,7 @@ impl Repacker<'_> {
                 moved.read += pack.len;
                 self.observer.notice(Event::Done { files: 1, bytes: pack.len });
             }
-            match (sink.finish(), failed) {
+            match (chunk_writer.finish(), failed) {
                 // A sink that failed says so itself; whoever fed it only noticed.
                 (Err(err), None | Some(Error::Stopped)) => Err(err),
                 (_, Some(err)) => Err(err),
@@ -90,7 +91,7 @@ impl Repacker<'_> {
         at: u32,
         pack: &PackInfo,
         reader: &mut BlockReader,
-        sink: &mut ChunkWriter<'_>,
+        chunk_writer: &mut ChunkWriter<'_>,
     ) -> Result<()> {
         let mut plain = Vec::new();
         let kept = self.index.table(at)?;
@@ -111,7 +112,7 @@ impl Repacker<'_> {
             let sound = self.sound(pack, row, &plain, &live)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
             if sound && !anew && dead <= self.plan.whole {
-                sink.put_block(SealedBlock {
+                chunk_writer.put_block(SealedBlock {
                     kind: pack.kind,
                     codec: row.codec,
                     plain: row.plain,
@@ -124,7 +125,7 @@ impl Repacker<'_> {
             if !row.bases.is_empty() && !anew {
                 let (chunks, plain) = only(row, &live, &plain);
                 let bases = self.index.bases_of(pack.kind, row)?;
-                sink.put_delta(pack.kind, chunks, plain, (self.index, bases))?;
+                chunk_writer.put_delta(pack.kind, chunks, plain, (self.index, bases))?;
                 continue;
             }
             let mut start = 0usize;
@@ -133,7 +134,7 @@ impl Repacker<'_> {
                 let chunk = error::part(&plain, start..end, "the chunks of a sound block lie in it")?;
                 start = end;
                 if *live {
-                    sink.put(pack.kind, *id, chunk)?;
+                    chunk_writer.put(pack.kind, *id, chunk)?;
                 }
             }
         }
@@ -147,7 +148,7 @@ impl Repacker<'_> {
 
     /// Whether every chunk has its id; an error when a needed one has not.
     fn sound(&self, pack: &PackInfo, row: &BlockRow, plain: &[u8], live: &[bool]) -> Result<bool> {
-        let chunks = block::cut(self.repo.namer(), pack.kind, &row.chunks, plain);
+        let chunks = block::cut(self.repo.hasher(), pack.kind, &row.chunks, plain);
         let mut wrong = chunks.zip(live).filter(|(chunk, _)| !chunk.is_right).peekable();
         let all = wrong.peek().is_none();
         match wrong.find(|(_, live)| **live) {
@@ -170,7 +171,7 @@ fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<
         match reader.prefix(index, table.table.kind, &[base]) {
             Err(err) if err.is_damage() && !err.is_missing() => {
                 let copies = index.base_copies(table.table.kind, &base)?;
-                for copy in copies.iter().filter(|copy| !copy.shunned) {
+                for copy in copies.iter().filter(|copy| !copy.not_writable) {
                     let at = copy.location.block.pack as usize;
                     let Some(pack) = index.packs().get(at) else { continue };
                     found.push((at, wrong_in(pack, DecodeError::with(err.chain()))));
@@ -214,9 +215,9 @@ fn open(
     let name = pack.id.hex();
     let mut sealed = vec![0u8; row.stored as usize];
     repo.storage().read_range(ObjectKind::Packs, &name, u64::from(row.offset), &mut sealed)?;
-    let mut scratch = sealed.clone();
+    let mut private_dir = sealed.clone();
     let prefix = reader.prefix_of(index, pack.kind, row)?;
-    let opened = reader.open(pack.kind, row, &prefix, &mut scratch, plain);
+    let opened = reader.open(pack.kind, row, &prefix, &mut private_dir, plain);
     opened.map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(sealed)
 }
@@ -230,7 +231,7 @@ pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Re
         let read = index.table(at.pack).and_then(|kept| {
             let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
             open((repo, index), &mut reader, pack, row, &mut plain)?;
-            let mut chunks = block::cut(repo.namer(), pack.kind, &row.chunks, &plain);
+            let mut chunks = block::cut(repo.hasher(), pack.kind, &row.chunks, &plain);
             let wrong = chunks.find(|chunk| !chunk.is_right);
             wrong.map_or(Ok(()), |chunk| Err(wrong_in(pack, chunk.wrong())))
         });

@@ -44,10 +44,10 @@ pub(super) struct Deleted {
 /// # Errors
 /// When the store cannot be looked at.
 pub(super) fn waits_for(repo: &Repository, others: &[Peer], number: u64) -> Result<Vec<String>> {
-    let distrust = repo.storage().distrust()?;
-    let waiting = others.iter().filter(|other| !other.dead && (distrust.is_some() || other.gc_seen < number));
+    let weakness = repo.storage().weakness()?;
+    let waiting = others.iter().filter(|other| !other.dead && (weakness.is_some() || other.gc_seen < number));
     let waiting: Vec<String> = waiting.map(Peer::describe).collect();
-    if let Some(kind) = distrust.filter(|_| !waiting.is_empty()) {
+    if let Some(kind) = weakness.filter(|_| !waiting.is_empty()) {
         repo.warn(format!(
             "the repository lies on {kind}: nothing is deleted there while anybody else is at work"
         ));
@@ -56,8 +56,8 @@ pub(super) fn waits_for(repo: &Repository, others: &[Peer], number: u64) -> Resu
 }
 
 /// Sweeps one collection, whoever published it.
-pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &GcRun) -> Result<SweepOutcome> {
-    let number = collection.number;
+pub(super) fn sweep(repo: &Repository, own: SnapshotId, gc_run: &GcRun) -> Result<SweepOutcome> {
+    let number = gc_run.number;
     let others = peers::others(repo, Some(&own), true)?;
     let waiting = waits_for(repo, &others, number)?;
     if !waiting.is_empty() {
@@ -65,20 +65,20 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, collection: &GcRun) -> R
     }
     // C4: whoever is dead is fenced before anything is deleted. Who comes now sees this collection.
     peers::bury_dead(repo, &others, own, number)?;
-    let rescued = rescue(repo, collection)?;
+    let rescued = rescue(repo, gc_run)?;
     // C4: only now is it known that what was rescued was looked for while the collection stood. Whoever slept through
     // its end would find its packs in use; whoever is put to sleep from here on deletes what all others do.
-    if !gc_record::stands(repo.storage(), repo.ring(), collection)? {
+    if !gc_record::stands(repo.storage(), repo.suite(), gc_run)? {
         return Ok(SweepOutcome::Over);
     }
-    purge(repo, own, collection, &others)?;
+    purge(repo, own, gc_run, &others)?;
     let gone: Vec<PackId> =
-        collection.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
+        gc_run.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
     let mut deleted = delete(repo, &gone)?;
     deleted.rescued = rescued.len() as u64;
-    gc_record::finish(repo.storage(), repo.ring(), number)?;
-    if let Some(view) = repo.view() {
-        view.drop_tables(gone.iter());
+    gc_record::finish(repo.storage(), repo.suite(), number)?;
+    if let Some(index_cache) = repo.index_cache() {
+        index_cache.drop_tables(gone.iter());
     }
     Ok(SweepOutcome::Done(deleted))
 }
@@ -104,8 +104,8 @@ fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
 
 /// Every condemned pack with a chunk that a root needs which the collection did not mark from, and of which there is
 /// no copy elsewhere. Never a choice among condemned copies: two sweepers must come to the same.
-pub(super) fn rescue(repo: &Repository, collection: &GcRun) -> Result<HashSet<PackId>> {
-    let record = &collection.record;
+pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId>> {
+    let record = &gc_run.record;
     let purged: HashSet<(SnapshotId, SnapshotId)> = record.purged.iter().copied().collect();
     let marked: HashSet<&SnapshotId> = record.roots.iter().collect();
     let roots = roots::settled(repo)?;
@@ -122,8 +122,8 @@ pub(super) fn rescue(repo: &Repository, collection: &GcRun) -> Result<HashSet<Pa
     if new.is_empty() {
         return Ok(rescued);
     }
-    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
-    let index = Arc::new(Index::load(repo, sight)?);
+    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+    let index = Arc::new(Index::load(repo, repo_state)?);
     let mut marker = Marker::new(repo, &index)?;
     for root in &new {
         marker.root(root)?;
@@ -132,7 +132,7 @@ pub(super) fn rescue(repo: &Repository, collection: &GcRun) -> Result<HashSet<Pa
         let pack = index.packs().get(copy.location.block.pack as usize);
         rescued.extend(pack.filter(|pack| record.condemned.contains(&pack.id)).map(|pack| pack.id));
     };
-    for lost in marker.lost.iter().filter(|lost| lost.shunned) {
+    for lost in marker.lost.iter().filter(|lost| lost.not_writable) {
         for copy in index.copies(lost.kind, &lost.id)? {
             needed(&copy);
             // What it is made from may be what is condemned.
@@ -150,13 +150,13 @@ pub(super) fn rescue(repo: &Repository, collection: &GcRun) -> Result<HashSet<Pa
 }
 
 /// C5: purged entries go. A writer that is still there must not commit its purged snapshot once more.
-fn purge(repo: &Repository, own: SnapshotId, collection: &GcRun, others: &[Peer]) -> Result<()> {
+fn purge(repo: &Repository, own: SnapshotId, gc_run: &GcRun, others: &[Peer]) -> Result<()> {
     let at_work: HashSet<SnapshotId> = others.iter().map(|other| other.id).collect();
-    for (id, _) in collection.record.purged.iter().filter(|(id, _)| at_work.contains(id)) {
-        peers::close_name(repo, id, own, collection.number)?;
+    for (id, _) in gc_run.record.purged.iter().filter(|(id, _)| at_work.contains(id)) {
+        peers::close_name(repo, id, own, gc_run.number)?;
     }
     let entries =
-        collection.record.purged.iter().map(|(id, by)| TrashEntry { id: *id, by: *by, at: None }.name());
+        gc_run.record.purged.iter().map(|(id, by)| TrashEntry { id: *id, by: *by, at: None }.name());
     objects::remove_all(repo.storage(), ObjectKind::Trash, &entries.collect::<Vec<_>>())?;
-    if collection.record.purged.is_empty() { Ok(()) } else { repo.storage().sync(ObjectKind::Trash) }
+    if gc_run.record.purged.is_empty() { Ok(()) } else { repo.storage().sync(ObjectKind::Trash) }
 }

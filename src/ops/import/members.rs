@@ -161,7 +161,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             }
         }
         values.sort();
-        let (xattrs, large) = stored_xattrs::lay_out(self.work.repo.namer(), values);
+        let (xattrs, large) = stored_xattrs::lay_out(self.work.repo.hasher(), values);
         check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
         for value in large {
             self.out.put(ChunkType::Data, value.id, &value.bytes)?;
@@ -256,7 +256,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             let ahead = error::part(&buffer, start..end, "what was read lies in its buffer")?;
             let len = self.work.repo.chunker().cut(ahead);
             let chunk = error::part(ahead, 0..len, "a chunk ends where its bytes do")?;
-            let id = self.work.repo.namer().name(ChunkType::Data, chunk);
+            let id = self.work.repo.hasher().name(ChunkType::Data, chunk);
             self.out.put(ChunkType::Data, id, chunk)?;
             self.read += len as u64;
             self.work.observer.notice(Event::Done { files: 0, bytes: len as u64 });

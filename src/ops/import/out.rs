@@ -26,7 +26,7 @@ impl Out<'_> {
 
     pub(super) fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
         match self {
-            Self::Writer(sink) => sink.put(kind, id, plain).map(|_| ()),
+            Self::Writer(chunk_writer) => chunk_writer.put(kind, id, plain).map(|_| ()),
             Self::Dry { index, seen, added } => {
                 if index.find(kind, &id)?.is_none() && seen.insert(id) {
                     *added += plain.len() as u64;
@@ -38,7 +38,7 @@ impl Out<'_> {
 
     /// Stores a piece of a tree or of a list.
     pub(super) fn put_tree(&mut self, repo: &Repository, bytes: &[u8]) -> Result<ChunkId> {
-        let id = repo.namer().name(ChunkType::Tree, bytes);
+        let id = repo.hasher().name(ChunkType::Tree, bytes);
         self.put(ChunkType::Tree, id, bytes)?;
         Ok(id)
     }
@@ -47,9 +47,9 @@ impl Out<'_> {
     pub(super) fn finish<T>(self, work: Result<T>) -> Result<(T, u64)> {
         match self {
             Self::Dry { added, .. } => work.map(|done| (done, added)),
-            Self::Writer(sink) => {
-                let added = sink.added();
-                match (work, sink.finish()) {
+            Self::Writer(chunk_writer) => {
+                let added = chunk_writer.added();
+                match (work, chunk_writer.finish()) {
                     // A sink that failed says so itself; whoever fed it only noticed.
                     (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(_), Err(err)) => Err(err),
                     (Ok(done), Ok(_)) => Ok((done, added)),

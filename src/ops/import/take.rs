@@ -73,13 +73,12 @@ impl ImportJob<'_> {
         record: &Record,
     ) -> Result<(ImportedArchive, Tree)> {
         let repo = self.repo;
-        let (session, sight) = match self.dry_run {
-            true => (None, RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?),
-            false => {
-                Session::open(repo, SessionKind::Writer).map(|(session, sight)| (Some(session), sight))?
-            }
+        let (session, repo_state) = match self.dry_run {
+            true => (None, RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?),
+            false => Session::open(repo, SessionKind::Writer)
+                .map(|(session, repo_state)| (Some(session), repo_state))?,
         };
-        let index = Arc::new(Index::load(repo, sight)?);
+        let index = Arc::new(Index::load(repo, repo_state)?);
         for (pack, why) in &index.unreadable {
             repo.warn(format!("{why}: pack {} is not used", pack.short()));
         }
@@ -107,7 +106,7 @@ impl ImportJob<'_> {
         if !reachability::is_listed(self.repo, parent)? {
             return Err(gone());
         }
-        if index.sight().vouches_for(parent) {
+        if index.repo_state().protects(parent) {
             return Ok(());
         }
         let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
@@ -141,7 +140,7 @@ impl ImportJob<'_> {
             let mut intake = MemberReader::new(*self, out, base);
             let taken = intake.archive(input, place).and_then(|()| {
                 let MemberReader { tree, out, .. } = &mut intake;
-                tree.store(repo.namer(), &mut |bytes| out.put_tree(repo, bytes))
+                tree.store(repo.hasher(), &mut |bytes| out.put_tree(repo, bytes))
             });
             let MemberReader { tree, out, problems, read, .. } = intake;
             let ((root, counts), added) = out.finish(taken)?;

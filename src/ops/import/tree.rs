@@ -204,16 +204,16 @@ impl Tree {
     /// Stores the directories from the bottom up; also how much there is.
     pub(super) fn store(
         &self,
-        namer: &ChunkHasher,
+        hasher: &ChunkHasher,
         put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
     ) -> Result<(ChunkId, Counts)> {
-        let links = self.links(namer);
+        let links = self.links(hasher);
         let mut counts = Counts::default();
         let mut open = vec![(None, DirBuilder::default())];
         for step in Walk::new(&self.root) {
             let (name, node) = match step {
                 Step::Leave => {
-                    close(&mut open, namer, put)?;
+                    close(&mut open, hasher, put)?;
                     continue;
                 }
                 Step::Node(name, node) => (name, node),
@@ -236,7 +236,7 @@ impl Tree {
                 _ => counts.others += 1,
             }
             if let Some((_, builder)) = open.last_mut() {
-                builder.push(&entry, namer, put)?;
+                builder.push(&entry, hasher, put)?;
             }
         }
         let root = open.pop().map(|(_, builder)| builder).unwrap_or_default();
@@ -244,7 +244,7 @@ impl Tree {
     }
 
     /// What the format calls each group: by its first path, as a backup does. A group of one is none.
-    fn links(&self, namer: &ChunkHasher) -> HashMap<u64, u64> {
+    fn links(&self, hasher: &ChunkHasher) -> HashMap<u64, u64> {
         let mut found: HashMap<u64, (u64, u64)> = HashMap::new();
         let mut path = Vec::new();
         let mut ends = Vec::new();
@@ -259,7 +259,7 @@ impl Tree {
             }
             path.extend_from_slice(name);
             if node.group != 0 {
-                found.entry(node.group).or_insert_with(|| (namer.tag(b"link", &path).max(1), 0)).1 += 1;
+                found.entry(node.group).or_insert_with(|| (hasher.tag(b"link", &path).max(1), 0)).1 += 1;
             }
             match node.is_dir() {
                 true => ends.push(end),
@@ -273,14 +273,14 @@ impl Tree {
 /// Ends the innermost directory and puts it into the one above.
 fn close(
     open: &mut Vec<(Option<Entry>, DirBuilder)>,
-    namer: &ChunkHasher,
+    hasher: &ChunkHasher,
     put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
 ) -> Result<()> {
     let Some((entry, builder)) = open.pop() else { return Ok(()) };
     let tree = builder.finish(put)?;
     if let (Some(mut entry), Some((_, above))) = (entry, open.last_mut()) {
         entry.kind = Kind::Dir { tree };
-        above.push(&entry, namer, put)?;
+        above.push(&entry, hasher, put)?;
     }
     Ok(())
 }

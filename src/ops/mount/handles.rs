@@ -26,7 +26,7 @@ pub(super) struct OpenFile {
     pub(super) snapshot: SnapshotId,
     pub(super) size: u64,
     pub(super) content: Content,
-    pub(super) pace: ReadAhead,
+    pub(super) read_ahead: ReadAhead,
     /// The directory that it was opened in, and its name: for people.
     pub(super) parent: u64,
     pub(super) name: Vec<u8>,

@@ -20,8 +20,8 @@ const FIRST: u64 = 1 << 10;
 pub(super) struct Numbers(ChunkHasher);
 
 impl Numbers {
-    pub(super) fn new(namer: &ChunkHasher) -> Self {
-        Self(namer.clone())
+    pub(super) fn new(hasher: &ChunkHasher) -> Self {
+        Self(hasher.clone())
     }
 
     fn number(&self, what: &[u8], parts: &[&[u8]]) -> u64 {

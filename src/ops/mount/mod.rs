@@ -108,17 +108,17 @@ impl Mount {
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, options: Options, observer: Box<dyn Observer + Send>) -> Result<Self> {
         let reading = Arc::new(ReadSession::open_to_stay(repo, &*observer)?);
-        let patience = Duration::from_secs(repo.config().stale_after);
+        let retry_policy = Duration::from_secs(repo.config().stale_after);
         let mount = Self {
             repo: repo.clone(),
             observer,
-            numbers: Numbers::new(repo.namer()),
+            numbers: Numbers::new(repo.hasher()),
             owners: Owners::new(options.numeric_ids, true),
             others: options.others,
             opened: Time::now(),
             begun: Instant::now(),
             used: AtomicU64::new(0),
-            watch: Mutex::new(SnapshotWatcher::new(options.selection, patience)),
+            watch: Mutex::new(SnapshotWatcher::new(options.selection, retry_policy)),
             inodes: Mutex::new(Inodes::new()),
             handles: Handles::default(),
             links: Links::default(),

@@ -169,7 +169,7 @@ impl Mount {
                 snapshot: dir.snapshot.id,
                 size: *size,
                 content: content.clone(),
-                pace: ReadAhead::default(),
+                read_ahead: ReadAhead::default(),
                 parent: dir.ino,
                 name: entry.name.clone(),
             }))),
@@ -201,7 +201,7 @@ impl Mount {
         let open = self.handles.get(handle).ok_or(FsError::Stale)?;
         let Open::File(file) = &*open else { return Err(FsError::IsDir) };
         let range = offset..offset.saturating_add(u64::from(len));
-        let read = self.reader.read(file.size, &file.content, range, &file.pace);
+        let read = self.reader.read(file.size, &file.content, range, &file.read_ahead);
         self.told(|| self.path_of(file), read)
     }
 

@@ -41,7 +41,7 @@ pub(super) struct SnapshotWatcher {
     selection: SnapshotFilter,
     zone: TimeZone,
     /// How long what is open of a forgotten snapshot keeps collections waiting.
-    patience: Duration,
+    retry_policy: Duration,
     looked: Option<Instant>,
     listed: BTreeMap<String, u64>,
     /// Loaded once; `None`: a fence, or what is not chosen.
@@ -57,11 +57,11 @@ pub(super) struct SnapshotWatcher {
 }
 
 impl SnapshotWatcher {
-    pub(super) fn new(selection: SnapshotFilter, patience: Duration) -> Self {
+    pub(super) fn new(selection: SnapshotFilter, retry_policy: Duration) -> Self {
         Self {
             selection,
             zone: TimeZone::system(),
-            patience,
+            retry_policy,
             looked: None,
             listed: BTreeMap::new(),
             loaded: HashMap::new(),
@@ -176,12 +176,12 @@ impl SnapshotWatcher {
     /// Tells the session what is shown or open; whether that is more than before.
     fn name_what_is_read(&mut self, reading: &ReadSession) -> bool {
         let mut reads: BTreeSet<SnapshotId> = self.shown.snapshots.values().map(|one| one.id).collect();
-        let (open, patience) = (&self.open, self.patience);
+        let (open, retry_policy) = (&self.open, self.retry_policy);
         self.gone.retain(|id, _| open.contains_key(id) && !reads.contains(id));
         for id in open.keys().filter(|id| !reads.contains(id)) {
             self.gone.entry(*id).or_insert_with(Instant::now);
         }
-        reads.extend(self.gone.iter().filter(|(_, since)| since.elapsed() < patience).map(|(id, _)| *id));
+        reads.extend(self.gone.iter().filter(|(_, since)| since.elapsed() < retry_policy).map(|(id, _)| *id));
         let more = !reads.is_subset(&self.reads);
         let fewer = !self.reads.is_subset(&reads);
         if more || fewer || self.looked.is_none() {

@@ -47,7 +47,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
     if dry_run || found.objects.is_empty() {
         return Ok(report(&found, false));
     }
-    let session = Session::open_blind(repo, SessionKind::Collector)?;
+    let session = Session::open_without_state(repo, SessionKind::Collector)?;
     let sweepers = peers::sweepers(repo, &session.id)?;
     if !sweepers.is_empty() {
         let whom: Vec<String> = sweepers.iter().map(Peer::describe).collect();
@@ -64,7 +64,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
 }
 
 fn look(repo: &Repository) -> Result<Unreadable> {
-    gc_record::unreadable(repo.storage(), repo.ring())
+    gc_record::unreadable(repo.storage(), repo.suite())
 }
 
 fn report(found: &Unreadable, left_to_gc: bool) -> Report {
@@ -73,14 +73,14 @@ fn report(found: &Unreadable, left_to_gc: bool) -> Report {
 }
 
 fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Report> {
-    let (storage, ring) = (repo.storage(), repo.ring());
+    let (storage, suite) = (repo.storage(), repo.suite());
     if found.objects.is_empty() {
         return Ok(report(found, false));
     }
     if let Some(number) = found.open {
-        gc_record::give_up(storage, ring, number)?;
+        gc_record::give_up(storage, suite, number)?;
     }
-    if !gc_record::unfinished(storage, ring)?.is_empty() {
+    if !gc_record::unfinished(storage, suite)?.is_empty() {
         return Ok(report(found, true));
     }
     let number = gc_record::highest(storage)? + 1;
@@ -92,9 +92,9 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
         purged: Vec::new(),
     };
     // A number that is taken: that collection clears up when it ends.
-    let ours = gc_record::publish(storage, ring, number, &nothing)?;
+    let ours = gc_record::publish(storage, suite, number, &nothing)?;
     if ours {
-        gc_record::finish(storage, ring, number)?;
+        gc_record::finish(storage, suite, number)?;
     }
     Ok(report(found, !ours))
 }

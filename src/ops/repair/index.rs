@@ -43,15 +43,16 @@ pub struct WrongSegment {
 /// When the store fails, another process uses the view, or the run was interrupted.
 pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
     let session = ReadSession::open(repo, observer)?;
-    let sight = session.look()?;
-    let report = if dry_run { compare(repo, &sight, observer, stop)? } else { rebuild(repo, sight)? };
+    let repo_state = session.look()?;
+    let report =
+        if dry_run { compare(repo, &repo_state, observer, stop)? } else { rebuild(repo, repo_state)? };
     session.close()?;
     Ok(report)
 }
 
-fn rebuild(repo: &Repository, sight: RepoState) -> Result<Report> {
-    repo.renew_view()?;
-    let index = Index::load_from_packs(repo, sight)?;
+fn rebuild(repo: &Repository, repo_state: RepoState) -> Result<Report> {
+    repo.reset_index_cache()?;
+    let index = Index::load_from_packs(repo, repo_state)?;
     // A collection may have swept packs since they were listed: they are not lost.
     let still = still_listed(repo, !index.unreadable.is_empty())?;
     let unreadable = index.unreadable.iter().filter(|(pack, _)| still.contains(pack));
@@ -78,20 +79,20 @@ fn still_listed(repo: &Repository, wanted: bool) -> Result<HashSet<PackId>> {
 
 fn compare(
     repo: &Repository,
-    sight: &RepoState,
+    repo_state: &RepoState,
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let mut report = Report { packs: sight.packs.len() as u64, ..Report::default() };
+    let mut report = Report { packs: repo_state.packs.len() as u64, ..Report::default() };
     let claims = BundleVerifier::of(repo)?;
     observer.notice(Event::Stage { name: "reading tables", unit: "packs" });
     observer.notice(Event::Expect { files: report.packs, bytes: 0 });
-    for (id, len) in &sight.packs {
+    for (id, len) in &repo_state.packs {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         observer.notice(Event::Done { files: 1, bytes: 0 });
-        let table = match packs::read_table(repo.storage(), repo.ring(), id, *len) {
+        let table = match packs::read_table(repo.storage(), repo.suite(), id, *len) {
             Ok(table) => table,
             // Moved since it was listed.
             Err(err) if err.is_missing() => continue,
@@ -105,7 +106,7 @@ fn compare(
         };
         report.chunks += table.blocks.iter().map(|block| block.chunks.len() as u64).sum::<u64>();
         claims.compare(id, *len, &table)?;
-        let kept = repo.view().and_then(|view| view.table_of(id));
+        let kept = repo.index_cache().and_then(|index_cache| index_cache.table_of(id));
         report.wrong += u64::from(kept.is_some_and(|kept| kept != (*len, table)));
     }
     let wrong = claims.wrong().into_values();

@@ -42,7 +42,7 @@ fn foreign(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
         repo.storage().list(area)?;
         for path in repo.storage().strays(area)? {
             let Some(name) = path.strip_prefix(&begin) else { continue };
-            if names::collection(name).is_some() && area == ObjectKind::Gc
+            if names::gc_run(name).is_some() && area == ObjectKind::Gc
                 || names::generation(name).is_some() && area == ObjectKind::Config
             {
                 found.push((area, name.to_owned()));
@@ -66,15 +66,15 @@ fn generations(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
 }
 
 fn records(repo: &Repository) -> Result<Vec<String>> {
-    let unreadable = gc_record::unreadable(repo.storage(), repo.ring())?;
+    let unreadable = gc_record::unreadable(repo.storage(), repo.suite())?;
     let names = unreadable.objects.into_iter().map(|(name, _)| name);
-    Ok(names.filter(|name| names::collection(name).is_some_and(|number| number > COLLECTIONS)).collect())
+    Ok(names.filter(|name| names::gc_run(name).is_some_and(|number| number > COLLECTIONS)).collect())
 }
 
 /// Removes records that nobody can have written. Whoever has seen one would take every collection to come for one that it has
 /// seen as well, and would not be waited for: so nobody else may be at work.
 fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
-    let session = Session::open_blind(repo, SessionKind::Collector)?;
+    let session = Session::open_without_state(repo, SessionKind::Collector)?;
     nobody_else(repo, &session)?;
     let mut removed = Vec::new();
     for name in records {

@@ -93,17 +93,17 @@ pub fn run(
 ) -> Result<Report> {
     if options.dry_run {
         let reading = ReadSession::open(repo, observer)?;
-        let sight = reading.look()?;
+        let repo_state = reading.look()?;
         let mut run = Run { repo, observer, stop, session: None, report: Report::default() };
-        run.all(&sight, &options.ids)?;
+        run.all(&repo_state, &options.ids)?;
         let report = run.report;
         reading.close()?;
         return Ok(report);
     }
     // W1: a writer.
-    let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+    let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
     let mut run = Run { repo, observer, stop, session: Some(&session), report: Report::default() };
-    run.all(&sight, &options.ids)?;
+    run.all(&repo_state, &options.ids)?;
     let report = run.report;
     session.close()?;
     Ok(report)
@@ -119,17 +119,17 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, sight: &RepoState, ids: &[String]) -> Result<()> {
-        let listed = |id: &PackId| sight.packs.iter().any(|(found, _)| found == id);
-        self.report.gone = sight.damaged.iter().filter(|id| !listed(id)).count() as u64;
-        let chosen = if ids.is_empty() { known(self.repo, sight)? } else { named(sight, ids)? };
+    fn all(&mut self, repo_state: &RepoState, ids: &[String]) -> Result<()> {
+        let listed = |id: &PackId| repo_state.packs.iter().any(|(found, _)| found == id);
+        self.report.gone = repo_state.damaged.iter().filter(|id| !listed(id)).count() as u64;
+        let chosen = if ids.is_empty() { known(self.repo, repo_state)? } else { named(repo_state, ids)? };
         let bytes = chosen.iter().map(|(_, len)| len).sum();
         self.observer.notice(Event::Stage { name: "reading packs", unit: "packs" });
         self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
         let mut damaged = Vec::new();
         for (id, len) in chosen {
             self.check_stop()?;
-            if sight.condemned.contains(&id) {
+            if repo_state.condemned.contains(&id) {
                 self.report.packs.push((id, Fate::Condemned));
                 continue;
             }
@@ -174,12 +174,12 @@ impl Run<'_> {
             // An empty index lets everything through.
             let nothing = Arc::new(Index::default());
             let effort = CompressionPolicy { level: self.repo.config().level, harder: 0 };
-            let mut sink = self
+            let mut chunk_writer = self
                 .session
                 .map(|session| ChunkWriter::start(scope, self.repo, session.id, nothing, effort, &stored))
                 .transpose()?;
-            let salvaged = self.read(damaged, &mut sink);
-            match (sink.map(ChunkWriter::finish), salvaged) {
+            let salvaged = self.read(damaged, &mut chunk_writer);
+            match (chunk_writer.map(ChunkWriter::finish), salvaged) {
                 // A sink that failed says so itself; whoever fed it only noticed.
                 (Some(Err(err)), Ok(_) | Err(Error::Stopped)) => Err(err),
                 (_, Err(err)) => Err(err),
@@ -233,12 +233,12 @@ impl Run<'_> {
     fn read(
         &self,
         damaged: &[(PackId, u64, Error)],
-        sink: &mut Option<ChunkWriter<'_>>,
+        chunk_writer: &mut Option<ChunkWriter<'_>>,
     ) -> Result<Vec<Option<Salvage>>> {
         let mut salvager = Salvager::new(self.repo)?;
         let each = damaged.iter().map(|(id, len, _)| {
             self.check_stop()?;
-            let salvage = match salvager.pack(id, *len, sink) {
+            let salvage = match salvager.pack(id, *len, chunk_writer) {
                 // What has gone to the sink by then is stored once more, and the next collection clears that up.
                 Err(err) if err.is_missing() => None,
                 other => Some(other?),
@@ -260,19 +260,19 @@ fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
 }
 
 /// Packs that a record names, and those of which no table can be read, or only after it was rebuilt.
-fn known(repo: &Repository, sight: &RepoState) -> Result<Vec<(PackId, u64)>> {
-    let index = Index::load(repo, sight.clone())?;
+fn known(repo: &Repository, repo_state: &RepoState) -> Result<Vec<(PackId, u64)>> {
+    let index = Index::load(repo, repo_state.clone())?;
     let mut known: BTreeSet<PackId> = index.unreadable.iter().map(|(id, _)| *id).collect();
     known.extend(&index.mended);
-    known.extend(&sight.damaged);
-    Ok(sight.packs.iter().filter(|(id, _)| known.contains(id)).copied().collect())
+    known.extend(&repo_state.damaged);
+    Ok(repo_state.packs.iter().filter(|(id, _)| known.contains(id)).copied().collect())
 }
 
-fn named(sight: &RepoState, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
+fn named(repo_state: &RepoState, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
     let mut chosen = BTreeSet::new();
     for id in ids {
         let start = id.to_ascii_lowercase();
-        let mut found = sight.packs.iter().filter(|(pack, _)| pack.hex().starts_with(&start));
+        let mut found = repo_state.packs.iter().filter(|(pack, _)| pack.hex().starts_with(&start));
         match (found.next(), found.next()) {
             (Some(only), None) => chosen.insert(*only),
             (Some(_), Some(_)) => return Err(Error::Usage(format!("more than one pack begins with {id}"))),

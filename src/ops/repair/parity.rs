@@ -59,21 +59,21 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&mut self, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
-        let (storage, ring) = (self.repo.storage(), self.repo.ring());
+        let (storage, suite) = (self.repo.storage(), self.repo.suite());
         // Sidecars before packs: each is written after its pack.
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
-        let sight = RepoState::look(storage, ring, |_| Ok(()))?;
-        let there: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
+        let repo_state = RepoState::look(storage, suite, |_| Ok(()))?;
+        let there: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
         for id in sidecars.keys().filter(|id| !there.contains_key(*id)) {
             self.remove(id)?;
         }
         if self.report.removed > 0 && self.session.is_some() {
             storage.sync(ObjectKind::Parity)?;
         }
-        let bytes = sight.packs.iter().map(|(_, len)| len).sum();
+        let bytes = repo_state.packs.iter().map(|(_, len)| len).sum();
         observer.notice(Event::Stage { name: "parity", unit: "packs" });
-        observer.notice(Event::Expect { files: sight.packs.len() as u64, bytes });
-        for (id, len) in sight.packs.iter().filter(|(id, _)| !sight.condemned.contains(id)) {
+        observer.notice(Event::Expect { files: repo_state.packs.len() as u64, bytes });
+        for (id, len) in repo_state.packs.iter().filter(|(id, _)| !repo_state.condemned.contains(id)) {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }

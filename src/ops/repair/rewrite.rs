@@ -54,7 +54,7 @@ pub(super) struct Rewriter<'a, 'scope> {
     /// Directories below which nothing is lost.
     whole: HashMap<ChunkId, bool>,
     /// Where new pieces go; nowhere while one only looks.
-    pub(super) sink: Option<ChunkWriter<'scope>>,
+    pub(super) chunk_writer: Option<ChunkWriter<'scope>>,
     stop: &'a AtomicBool,
 }
 
@@ -91,7 +91,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
             reader: ChunkReader::new(repo, Arc::clone(index))?,
             spare: ChunkReader::new(repo, Arc::clone(index))?,
             whole: HashMap::new(),
-            sink: None,
+            chunk_writer: None,
             stop,
         })
     }
@@ -158,8 +158,8 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
             let Some(dir) = open.last_mut() else { continue };
             dir.whole &= fixed.as_ref().is_some_and(|(_, whole)| *whole);
             if let Some((entry, _)) = fixed {
-                let (sink, namer) = (&mut self.sink, self.repo.namer());
-                dir.builder.push(&entry, namer, &mut |bytes| put(self.repo, sink, bytes))?;
+                let (chunk_writer, hasher) = (&mut self.chunk_writer, self.repo.hasher());
+                dir.builder.push(&entry, hasher, &mut |bytes| put(self.repo, chunk_writer, bytes))?;
             }
         }
     }
@@ -172,14 +172,14 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     /// Ends a directory: its entry goes to the one above; the root's tree is given.
     fn leave(&mut self, done: Open, above: Option<&mut Open>) -> Result<Option<ChunkId>> {
         let Open { tree, builder, entry, lost, whole, .. } = done;
-        let (repo, sink) = (self.repo, &mut self.sink);
+        let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
         self.whole.insert(tree, whole);
-        let tree = if whole { tree } else { builder.finish(&mut |bytes| put(repo, sink, bytes))? };
+        let tree = if whole { tree } else { builder.finish(&mut |bytes| put(repo, chunk_writer, bytes))? };
         let (Some(mut entry), Some(above)) = (entry, above) else { return Ok(Some(tree)) };
         entry.kind = Kind::Dir { tree };
         entry.meta.lost = entry.meta.lost.saturating_add(lost);
         above.whole &= whole;
-        above.builder.push(&entry, repo.namer(), &mut |bytes| put(repo, sink, bytes))?;
+        above.builder.push(&entry, repo.hasher(), &mut |bytes| put(repo, chunk_writer, bytes))?;
         Ok(None)
     }
 
@@ -249,8 +249,8 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 _ => list.lose(len),
             }
         }
-        let (repo, sink) = (self.repo, &mut self.sink);
-        list.finish(&mut |bytes| put(repo, sink, bytes))
+        let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
+        list.finish(&mut |bytes| put(repo, chunk_writer, bytes))
     }
 
     fn all_there(&mut self, parts: &[Part]) -> Result<bool> {
@@ -271,8 +271,8 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 Part::Hole { .. } => true,
             };
             if keep {
-                let (repo, sink) = (self.repo, &mut self.sink);
-                list.keep(*part, &mut |bytes| put(repo, sink, bytes))?;
+                let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
+                list.keep(*part, &mut |bytes| put(repo, chunk_writer, bytes))?;
             } else {
                 list.lose(part.len());
             }
@@ -336,10 +336,10 @@ fn covers(piece: &ListPiece, len: u64) -> bool {
 }
 
 /// Names a tree chunk, and stores it if anything is to be stored.
-fn put(repo: &Repository, sink: &mut Option<ChunkWriter<'_>>, bytes: &[u8]) -> Result<ChunkId> {
-    let id = repo.namer().name(ChunkType::Tree, bytes);
-    if let Some(sink) = sink {
-        sink.put(ChunkType::Tree, id, bytes)?;
+fn put(repo: &Repository, chunk_writer: &mut Option<ChunkWriter<'_>>, bytes: &[u8]) -> Result<ChunkId> {
+    let id = repo.hasher().name(ChunkType::Tree, bytes);
+    if let Some(chunk_writer) = chunk_writer {
+        chunk_writer.put(ChunkType::Tree, id, bytes)?;
     }
     Ok(id)
 }

@@ -86,7 +86,7 @@ impl<'a> Salvager<'a> {
         &mut self,
         id: &PackId,
         len: u64,
-        sink: &mut Option<ChunkWriter<'_>>,
+        chunk_writer: &mut Option<ChunkWriter<'_>>,
     ) -> Result<Salvage> {
         let mut salvage = Salvage::default();
         let mut help = ParitySource { repo: self.repo, pack: id, tried: None };
@@ -99,7 +99,9 @@ impl<'a> Salvager<'a> {
                     None => salvage.lost.extend(row.chunks.iter().map(|(chunk, _)| *chunk)),
                     Some(sealed) => {
                         salvage.waiting += row.chunks.len() as u64;
-                        sink.as_mut().map_or(Ok(()), |sink| sink.put_block(as_it_is(&table, row, sealed)))?;
+                        chunk_writer.as_mut().map_or(Ok(()), |chunk_writer| {
+                            chunk_writer.put_block(as_it_is(&table, row, sealed))
+                        })?;
                     }
                 }
                 continue;
@@ -116,10 +118,10 @@ impl<'a> Salvager<'a> {
                     false => salvage.lost.push(*chunk),
                 }
             }
-            let (Some(sink), Some(sealed)) = (sink.as_mut(), sealed) else { continue };
+            let (Some(chunk_writer), Some(sealed)) = (chunk_writer.as_mut(), sealed) else { continue };
             // A delta is stored for itself: what it is made from may be what is repaired.
             if all && row.bases.is_empty() {
-                sink.put_block(as_it_is(&table, row, sealed))?;
+                chunk_writer.put_block(as_it_is(&table, row, sealed))?;
                 continue;
             }
             let mut rest = self.plain.as_slice();
@@ -127,7 +129,7 @@ impl<'a> Salvager<'a> {
                 let (bytes, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
                 rest = behind;
                 if *good {
-                    sink.put(table.kind, *chunk, bytes)?;
+                    chunk_writer.put(table.kind, *chunk, bytes)?;
                 }
             }
         }
@@ -147,11 +149,11 @@ impl<'a> Salvager<'a> {
                 other => return other.map(Some),
             }
         }
-        let sight = RepoState::look(self.repo.storage(), self.repo.ring(), |_| Ok(()))?;
-        if self.index.as_ref().is_some_and(|index| index.sight().packs == sight.packs) {
+        let repo_state = RepoState::look(self.repo.storage(), self.repo.suite(), |_| Ok(()))?;
+        if self.index.as_ref().is_some_and(|index| index.repo_state().packs == repo_state.packs) {
             return Ok(None);
         }
-        let index = self.index.insert(Index::load(self.repo, sight)?);
+        let index = self.index.insert(Index::load(self.repo, repo_state)?);
         match self.reader.prefix_of(index, kind, row) {
             Err(err) if err.is_damage() => Ok(None),
             other => other.map(Some),
@@ -190,10 +192,10 @@ impl<'a> Salvager<'a> {
     ) -> Result<Vec<u8>> {
         let mut sealed = vec![0u8; row.stored as usize];
         read(u64::from(row.offset), &mut sealed)?;
-        let mut scratch = sealed.clone();
+        let mut private_dir = sealed.clone();
         let opened = match prefix {
-            Some(prefix) => self.reader.open(table.kind, row, prefix, &mut scratch, &mut self.plain),
-            None => self.reader.check_seal(table.kind, row, &mut scratch),
+            Some(prefix) => self.reader.open(table.kind, row, prefix, &mut private_dir, &mut self.plain),
+            None => self.reader.check_seal(table.kind, row, &mut private_dir),
         };
         opened.map_err(Error::damaged("a block"))?;
         Ok(sealed)
@@ -202,7 +204,7 @@ impl<'a> Salvager<'a> {
     /// Which chunks of the block at hand have their ids.
     fn good(&self, table: &Table, row: &BlockRow, opened: bool) -> Vec<bool> {
         let plain = if opened { self.plain.as_slice() } else { &[] };
-        block::cut(self.repo.namer(), table.kind, &row.chunks, plain).map(|chunk| chunk.is_right).collect()
+        block::cut(self.repo.hasher(), table.kind, &row.chunks, plain).map(|chunk| chunk.is_right).collect()
     }
 
     /// Its table: the one at its front, the one at its end, what its parity makes of them, or what this machine remembers
@@ -217,9 +219,9 @@ impl<'a> Salvager<'a> {
         }
         if let Some(found) = help.get()? {
             let read = |at, out: &mut [u8]| found.read(self.repo.storage(), at, out);
-            return packs::table_by(&read, self.repo.ring(), id, found.pack_len(), false).map(Some);
+            return packs::table_by(&read, self.repo.suite(), id, found.pack_len(), false).map(Some);
         }
-        Ok(self.repo.view().and_then(|view| view.table_of(id)).map(|(_, table)| table))
+        Ok(self.repo.index_cache().and_then(|index_cache| index_cache.table_of(id)).map(|(_, table)| table))
     }
 
     /// As [`crate::repo::pack::packs::table_at`], of a pack that need not be as long as it says.
@@ -233,7 +235,7 @@ impl<'a> Salvager<'a> {
         let start = if at_end { at.saturating_sub(u64::from(ends.table_len)) } else { ENDS as u64 };
         let mut sealed = vec![0u8; ends.table_len as usize];
         storage.read_range(ObjectKind::Packs, &name, start, &mut sealed)?;
-        ends.open_table(self.repo.ring(), sealed).map_err(damaged())
+        ends.open_table(self.repo.suite(), sealed).map_err(damaged())
     }
 }
 

@@ -192,17 +192,18 @@ fn replace(
 ) -> Result<(Fate, LostEntries)> {
     observer.notice(Event::Part { bytes: original.manifest.counts.bytes_total });
     // W1: the name of the new snapshot is this session's.
-    let (session, sight) = Session::open(repo, SessionKind::Writer)?;
-    let packs = sight.packs.clone();
-    let index = Arc::new(Index::load(repo, sight)?);
+    let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
+    let packs = repo_state.packs.clone();
+    let index = Arc::new(Index::load(repo, repo_state)?);
     let stored = AtomicU64::new(0);
     let (root, losses) = std::thread::scope(|scope| {
         let mut rewriter = Rewriter::new((repo, observer), &index, stop)?;
         let effort = CompressionPolicy { level: repo.config().level, harder: 0 };
-        rewriter.sink =
+        rewriter.chunk_writer =
             Some(ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?);
         let rewritten = rewriter.snapshot(&original.manifest);
-        let finished = rewriter.sink.take().map_or(Ok(()), |sink| sink.finish().map(|_| ()));
+        let finished =
+            rewriter.chunk_writer.take().map_or(Ok(()), |chunk_writer| chunk_writer.finish().map(|_| ()));
         match (rewritten, finished) {
             (Ok(_) | Err(Error::Stopped), Err(err)) => Err(err),
             (rewritten, _) => rewritten,

@@ -188,7 +188,8 @@ impl Job<'_> {
             Part::Hole { len } => target::is_zero(old, at, len).unwrap_or(false),
             Part::Chunk { id, len } => {
                 buffer.resize(len as usize, 0);
-                old.read_exact_at(buffer, at).is_ok() && self.repo.namer().name(ChunkType::Data, buffer) == id
+                old.read_exact_at(buffer, at).is_ok()
+                    && self.repo.hasher().name(ChunkType::Data, buffer) == id
             }
         }
     }
@@ -210,7 +211,7 @@ impl Job<'_> {
         }
         // Attributes belong to all names of a file, and some may lie elsewhere: this name gets a file of its own.
         let stays = Plan::may_stay(existing, self.options.overwrite);
-        target.mend(&file.path, file.size, existing, stays)?.finish(&meta)?;
+        target.heal(&file.path, file.size, existing, stays)?.finish(&meta)?;
         Ok(Action::Updated)
     }
 }

@@ -39,7 +39,7 @@ impl Job<'_> {
                 Part::Chunk { id, len } => {
                     buffer.resize(len as usize, 0);
                     let read = file.read_exact_at(buffer, at);
-                    read.map(|()| self.repo.namer().name(ChunkType::Data, buffer) == id)
+                    read.map(|()| self.repo.hasher().name(ChunkType::Data, buffer) == id)
                 }
             };
             let shown = self.options.target.join(String::from_utf8_lossy(&segment.file.path).as_ref());

@@ -159,7 +159,7 @@ impl<'a, 'j> Walk<'a, 'j> {
                 Ok(Some(entry)) => entry,
                 Ok(None) => {
                     if let Some(level) = open.pop() {
-                        self.tidy(&level);
+                        self.remove_stale_temp_files(&level);
                         self.leave(level);
                     }
                     continue;
@@ -227,7 +227,7 @@ impl<'a, 'j> Walk<'a, 'j> {
     }
 
     /// Removes what a killed run left in a directory and the snapshot does not hold.
-    fn tidy(&self, level: &Level) {
+    fn remove_stale_temp_files(&self, level: &Level) {
         for name in level.there().iter().flat_map(|there| &there.leftovers) {
             let path = join(&level.base, name);
             self.job.step(&path, |target| target.remove_leftover(&path));

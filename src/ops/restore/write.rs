@@ -53,7 +53,7 @@ impl Job<'_> {
                 }
                 Some(plain) => {
                     let location = Location { block: one.block, start: one.start, len };
-                    chunk_reader::slice(self.repo.namer(), ChunkType::Data, &id, plain, &location).ok()
+                    chunk_reader::slice(self.repo.hasher(), ChunkType::Data, &id, plain, &location).ok()
                 }
                 None => None,
             };
@@ -102,7 +102,7 @@ impl Job<'_> {
                     if file.agrees.load(Ordering::Relaxed) || file.spans.load(Ordering::Relaxed) =>
                 {
                     let stays = Plan::may_stay(existing, self.options.overwrite);
-                    target.mend(&file.path, size, existing, stays)?
+                    target.heal(&file.path, size, existing, stays)?
                 }
                 _ => target.new_file(&file.path, size)?,
             };

@@ -203,14 +203,14 @@ fn replace(
 ) -> Result<Option<SnapshotId>> {
     for _ in 0..ATTEMPTS {
         // W1, W2: all that the new one names is there for this session, and will be.
-        let (session, sight) = Session::open(repo, SessionKind::Writer)?;
+        let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
         if !reachability::is_listed(repo, &old.id)? {
             session.close()?;
             return Ok(None);
         }
-        let vouched = sight.vouches_for(&old.id);
+        let vouched = repo_state.protects(&old.id);
         if !vouched || !rebuilt.written.is_empty() {
-            let index = Arc::new(Index::load(repo, sight)?);
+            let index = Arc::new(Index::load(repo, repo_state)?);
             let sound = match vouched {
                 true => all_found(&index, &rebuilt.written)?,
                 false => reachability::stands(repo, &index, &manifest.root)?,

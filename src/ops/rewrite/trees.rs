@@ -79,7 +79,7 @@ pub(super) fn rebuild(
         let (trees, mut bounds) = (past.roots(), past.bounds(stop));
         let mut builder = Builder {
             selection: &selection,
-            namer: repo.namer(),
+            hasher: repo.hasher(),
             observer,
             reader: past.another_reader()?,
             put,
@@ -94,27 +94,28 @@ pub(super) fn rebuild(
     };
     let mut written = HashSet::new();
     if options.dry_run {
-        let (roots, dropped) = run(past, &mut |bytes, _| Ok(repo.namer().name(ChunkType::Tree, bytes)))?;
+        let (roots, dropped) = run(past, &mut |bytes, _| Ok(repo.hasher().name(ChunkType::Tree, bytes)))?;
         let unmatched = selection.unmatched_excludes();
         return Ok(RewrittenTrees { roots, dropped, written, unmatched, session: None });
     }
-    let (session, sight) = Session::open(repo, SessionKind::Writer)?;
-    let index = Arc::new(Index::load(repo, sight)?);
+    let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
+    let index = Arc::new(Index::load(repo, repo_state)?);
     let stored = AtomicU64::new(0);
     let effort = CompressionPolicy { level: repo.config().level, harder: HARDER };
     let deltas = Delta::Auto.holds(repo);
     let (roots, dropped) = std::thread::scope(|scope| {
-        let mut sink = ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
+        let mut chunk_writer =
+            ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
         let made = run(past, &mut |bytes, old| {
-            let id = repo.namer().name(ChunkType::Tree, bytes);
+            let id = repo.hasher().name(ChunkType::Tree, bytes);
             if written.insert(id) {
                 let like = if deltas { index.lengths(ChunkType::Tree, old)? } else { Vec::new() };
-                sink.put_similar(ChunkType::Tree, id, bytes, &like)?;
+                chunk_writer.put_similar(ChunkType::Tree, id, bytes, &like)?;
             }
             Ok(id)
         });
         // A sink that failed says so itself; whoever fed it only noticed.
-        sink.finish()?;
+        chunk_writer.finish()?;
         made
     })?;
     let unmatched = selection.unmatched_excludes();
@@ -150,7 +151,7 @@ struct Open {
 
 struct Builder<'a, 'p> {
     selection: &'a RestoreFilter,
-    namer: &'a ChunkHasher,
+    hasher: &'a ChunkHasher,
     observer: &'a dyn Observer,
     reader: ChunkReader,
     put: &'a mut TreeStore<'p>,
@@ -266,7 +267,7 @@ impl Builder<'_, '_> {
             }
             is_empty = false;
             let like = nearest(&old, tree);
-            new.push(&entry, self.namer, &mut |bytes| (self.put)(bytes, &like))?;
+            new.push(&entry, self.hasher, &mut |bytes| (self.put)(bytes, &like))?;
         }
         let like = nearest(&old, tree);
         Ok((new.finish(&mut |bytes| (self.put)(bytes, &like))?, is_empty))

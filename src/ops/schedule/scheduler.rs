@@ -136,15 +136,15 @@ impl Scheduler {
     /// Of jobs, and what is remembered from before. A job that nobody remembers begins now: it has missed nothing. `seed`
     /// makes the jitter of one machine another than that of the next.
     pub fn new(jobs: Vec<Job>, states: BTreeMap<String, State>, now: Timestamp, seed: &str) -> Self {
-        let mut agenda = Self {
+        let mut scheduler = Self {
             jobs: Vec::new(),
             states,
             running: BTreeMap::new(),
             missed: BTreeMap::new(),
             seed: seed.to_owned(),
         };
-        agenda.replace(jobs, now);
-        agenda
+        scheduler.replace(jobs, now);
+        scheduler
     }
 
     /// Other jobs from here on. Those that run go on.

@@ -91,7 +91,7 @@ struct BlockShrinkEstimator<'a> {
 
 impl<'a> BlockShrinkEstimator<'a> {
     fn new(repo: &Repository, index: &'a Index) -> Result<Self> {
-        let sealer = BlockSealer::new(repo.ring().clone(), repo.config().level);
+        let sealer = BlockSealer::new(repo.suite().clone(), repo.config().level);
         let sealer = sealer.map_err(Error::damaged("a block sealer"))?;
         Ok(Self { index, reader: BlockReader::new(repo)?, sealer, plain: Vec::new() })
     }

@@ -231,7 +231,7 @@ fn count(seen: &LoadedRepository<'_>, chosen: &[usize], needs: &OwnerMaps) -> Re
             report.needed.add(share);
         }
     })?;
-    for (_, len) in &index.sight().packs {
+    for (_, len) in &index.repo_state().packs {
         report.packs.packs += 1;
         report.packs.bytes += len;
     }

@@ -182,7 +182,7 @@ pub struct Report {
     /// How that changes.
     pub growth: Option<Growth>,
     /// What is free where it lies.
-    pub room: Option<Capacity>,
+    pub capacity: Option<Capacity>,
     /// How it differs from what this machine knows of it.
     pub diverged: Vec<String>,
 }
@@ -196,7 +196,7 @@ impl Report {
     /// Days until nothing is free if it goes on as in the last thirty.
     pub fn days_left(&self) -> Option<f64> {
         let growth = self.growth.filter(|growth| growth.bytes_per_day > 0.0)?;
-        Some(self.room?.free as f64 / growth.bytes_per_day)
+        Some(self.capacity?.free as f64 / growth.bytes_per_day)
     }
 
     /// The last runs of a verb.
@@ -263,7 +263,7 @@ pub fn look(
         sets: sets::of(storage, &standing, &runs, options),
         works: works(&runs),
         growth: Growth::of(&runs, bytes, options.now),
-        room: trouble.is_none().then(|| storage.room()).flatten(),
+        capacity: trouble.is_none().then(|| storage.capacity()).flatten(),
         location,
         trouble,
         bytes,

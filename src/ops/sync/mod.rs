@@ -139,15 +139,15 @@ impl Run<'_> {
     fn bring_to(&mut self, to: &Repository) -> Result<()> {
         to.may_write()?;
         if self.options.dry_run {
-            let sight = RepoState::look(to.storage(), to.ring(), |_| Ok(()))?;
-            return self.compare(Some((to, &sight))).map(|_| ());
+            let repo_state = RepoState::look(to.storage(), to.suite(), |_| Ok(()))?;
+            return self.compare(Some((to, &repo_state))).map(|_| ());
         }
         self.keys(to.storage())?;
         self.configurations(to.storage())?;
         for _ in 0..ATTEMPTS {
-            let (session, sight) = Session::open(to, SessionKind::Writer)?;
-            let lack = self.compare(Some((to, &sight)))?;
-            self.packs(to, &sight, &lack.packs)?;
+            let (session, repo_state) = Session::open(to, SessionKind::Writer)?;
+            let lack = self.compare(Some((to, &repo_state)))?;
+            self.packs(to, &repo_state, &lack.packs)?;
             self.sidecars(to)?;
             if is_fenced(to, &session)? {
                 continue;
@@ -159,7 +159,7 @@ impl Run<'_> {
             if self.options.delete {
                 self.delete(to, &session)?;
             }
-            header_bundles::tend(to, Maintenance { add: true, remove: self.options.delete }, self.stop)?;
+            header_bundles::maintain(to, Maintenance { add: true, remove: self.options.delete }, self.stop)?;
             return session.close();
         }
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
@@ -169,11 +169,11 @@ impl Run<'_> {
     fn compare(&mut self, to: Option<(&Repository, &RepoState)>) -> Result<MissingObjects> {
         let snapshots = self.lacking_manifests(to.map(|(to, _)| to.storage()))?;
         let there: HashMap<PackId, u64> =
-            to.map(|(_, sight)| sight.packs.iter().copied().collect()).unwrap_or_default();
-        let damaged = |id: &PackId| to.is_some_and(|(_, sight)| sight.damaged.contains(id));
+            to.map(|(_, repo_state)| repo_state.packs.iter().copied().collect()).unwrap_or_default();
+        let damaged = |id: &PackId| to.is_some_and(|(_, repo_state)| repo_state.damaged.contains(id));
         let mut packs = RepoState::packs(self.from.storage())?;
-        if let Some((to, sight)) = to
-            && packs.iter().any(|(id, _)| sight.condemned.contains(id))
+        if let Some((to, repo_state)) = to
+            && packs.iter().any(|(id, _)| repo_state.condemned.contains(id))
         {
             return Err(Error::Refused(format!(
                 "a collection at {} has yet to delete packs that are needed again: run `snap gc` there first",
@@ -193,8 +193,8 @@ impl Run<'_> {
     }
 
     /// Copies packs, several at once.
-    fn packs(&mut self, to: &Repository, sight: &RepoState, lacking: &[(PackId, u64)]) -> Result<()> {
-        let there: HashSet<&PackId> = sight.packs.iter().map(|(id, _)| id).collect();
+    fn packs(&mut self, to: &Repository, repo_state: &RepoState, lacking: &[(PackId, u64)]) -> Result<()> {
+        let there: HashSet<&PackId> = repo_state.packs.iter().map(|(id, _)| id).collect();
         let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let report = Mutex::new(std::mem::take(&mut self.report));
         let this = &*self;

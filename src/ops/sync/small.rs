@@ -93,7 +93,7 @@ impl Run<'_> {
                 }
                 continue;
             };
-            if len == found.len && to.is_far() {
+            if len == found.len && to.is_remote() {
                 continue;
             }
             let Some(here) = self.manifest(&found.name)? else { continue };

@@ -24,8 +24,8 @@ pub fn commit(repo: &Repository, session: Session, manifest: &Manifest) -> Resul
         session.close()?;
         return Ok(id);
     }
-    let (next, sight) = Session::open(repo, SessionKind::Writer)?;
-    let index = Arc::new(Index::load(repo, sight)?);
+    let (next, repo_state) = Session::open(repo, SessionKind::Writer)?;
+    let index = Arc::new(Index::load(repo, repo_state)?);
     if !reachability::stands(repo, &index, &manifest.root)? {
         return Err(Error::Refused(
             "another process took this run for dead and collected what it had stored: run it again".into(),

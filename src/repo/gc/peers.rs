@@ -60,26 +60,31 @@ pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result
 /// # Errors
 /// As [`others`].
 pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
-    let distrusted = repo.storage().distrust()?.is_some();
+    let distrusted = repo.storage().weakness()?.is_some();
     let mut others = others_after(repo, Some(own), true, DISTRUSTED)?;
     others.retain(|other| !other.dead && (distrusted || other.collects()));
     Ok(others)
 }
 
 /// As [`others`], with a heart that must stand still for so many times as long as the repository says.
-fn others_after(repo: &Repository, own: Option<&SnapshotId>, note: bool, patience: u64) -> Result<Vec<Peer>> {
+fn others_after(
+    repo: &Repository,
+    own: Option<&SnapshotId>,
+    note: bool,
+    retry_policy: u64,
+) -> Result<Vec<Peer>> {
     let listed = repo.storage().list(ObjectKind::Sessions)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
     let ids = listed.iter().filter_map(|found| SnapshotId::parse(&found.name).ok());
     let ids: Vec<SnapshotId> = ids.filter(|id| Some(id) != own).collect();
-    let looked = parallel::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, patience));
+    let looked = parallel::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, retry_policy));
     let others: Vec<Option<Peer>> = looked.into_iter().collect::<Result<_>>()?;
     Ok(others.into_iter().flatten().collect())
 }
 
 /// From afar each session takes a while; a disk has them faster than threads begin.
 fn threads(repo: &Repository) -> usize {
-    if repo.storage().is_far() { AT_ONCE } else { 1 }
+    if repo.storage().is_remote() { AT_ONCE } else { 1 }
 }
 
 /// One session; `None` when it ended since the listing, which held these `names`.
@@ -88,10 +93,10 @@ fn look_at(
     id: &SnapshotId,
     names: &HashSet<&str>,
     note: bool,
-    patience: u64,
+    retry_policy: u64,
 ) -> Result<Option<Peer>> {
     let record =
-        objects::read(repo.storage(), repo.ring(), sealed_object::SESSION, ObjectKind::Sessions, &id.hex());
+        objects::read(repo.storage(), repo.suite(), sealed_object::SESSION, ObjectKind::Sessions, &id.hex());
     let record: Option<SessionRecord> = match record {
         Ok(record) => Some(record),
         Err(err) if err.is_missing() => return Ok(None),
@@ -102,7 +107,7 @@ fn look_at(
     let count = beat.map_or(0, |beat| beat.count);
     let end = format!("{id}{}", names::END_MARKER);
     let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
-    let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), patience)?;
+    let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), retry_policy)?;
     Ok(Some(Peer { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
 }
 
@@ -110,7 +115,7 @@ fn look_at(
 fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
     match objects::read::<Heartbeat>(
         repo.storage(),
-        repo.ring(),
+        repo.suite(),
         sealed_object::BEAT,
         ObjectKind::Sessions,
         name,
@@ -124,7 +129,7 @@ fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
 /// Absent or unreadable is none: a session that has not said what it saw has seen nothing.
 fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat>> {
     let name = format!("{id}.beat");
-    match objects::read(repo.storage(), repo.ring(), sealed_object::BEAT, ObjectKind::Sessions, &name) {
+    match objects::read(repo.storage(), repo.suite(), sealed_object::BEAT, ObjectKind::Sessions, &name) {
         Ok(beat) => Ok(Some(beat)),
         Err(err) if err.is_damage() => Ok(None),
         Err(err) => Err(err),
@@ -144,7 +149,7 @@ fn is_dead(
     id: &SnapshotId,
     record: Option<&SessionRecord>,
     (count, note): (u64, bool),
-    patience: u64,
+    retry_policy: u64,
 ) -> Result<bool> {
     let held = repo.storage().is_held(ObjectKind::Sessions, &id.hex())?;
     let here = |record| is_of_this_boot(record, &host::boot_id(), &host::host_name());
@@ -153,21 +158,21 @@ fn is_dead(
     }
     let name = format!("{id}.seen");
     let now = Time::now();
-    let seen = objects::read(repo.storage(), repo.ring(), sealed_object::SEEN, ObjectKind::Sessions, &name);
+    let seen = objects::read(repo.storage(), repo.suite(), sealed_object::SEEN, ObjectKind::Sessions, &name);
     let seen: Option<Seen> = match seen {
         Ok(seen) => Some(seen),
         Err(err) if err.is_damage() => None,
         Err(err) => return Err(err),
     };
     if let Some(seen) = seen.filter(|seen| seen.count == count && seen.at.sec <= now.sec) {
-        let times = if repo.storage().distrust()?.is_some() { DISTRUSTED } else { patience };
+        let times = if repo.storage().weakness()?.is_some() { DISTRUSTED } else { retry_policy };
         let silent = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
         return Ok(silent >= repo.config().stale_after.saturating_mul(times));
     }
     if !note {
         return Ok(false);
     }
-    let bytes = objects::close(repo.ring(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
+    let bytes = objects::close(repo.suite(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
     repo.storage().replace(ObjectKind::Sessions, &name, &bytes)?;
     Ok(false)
 }
@@ -185,7 +190,7 @@ pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -
     let fence = Fence { by, gc, at: Time::now() };
     objects::create(
         repo.storage(),
-        repo.ring(),
+        repo.suite(),
         sealed_object::FENCE,
         ObjectKind::Snapshots,
         &id.hex(),
@@ -235,7 +240,7 @@ fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<(
 ///
 /// # Errors
 /// When the store fails.
-pub fn tidy(repo: &Repository) -> Result<()> {
+pub fn remove_stale_temp_files(repo: &Repository) -> Result<()> {
     let leftover = repo.storage().list(ObjectKind::Sessions)?;
     // Listed again: a session that began meanwhile has its beat only after itself.
     let standing = repo.storage().list(ObjectKind::Sessions)?;

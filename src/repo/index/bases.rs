@@ -19,7 +19,7 @@ impl Index {
         let (id, len) = base;
         let mut copies = self.copies(kind, id)?;
         copies.retain(|copy| !copy.delta && copy.location.len == *len);
-        copies.sort_by_key(|copy| copy.shunned);
+        copies.sort_by_key(|copy| copy.not_writable);
         Ok(copies)
     }
 
@@ -31,13 +31,13 @@ impl Index {
         if let Some(near) = self.near_base(kind, base) {
             return Ok(Some(near));
         }
-        Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.shunned))
+        Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.not_writable))
     }
 
     /// As [`Self::find_base`], where that costs no reading.
     pub(crate) fn near_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
-        let near = self.shelf.near(kind, &base.0);
-        near.filter(|copy| !copy.shunned && !copy.delta && copy.location.len == base.1)
+        let near = self.catalog.near(kind, &base.0);
+        near.filter(|copy| !copy.not_writable && !copy.delta && copy.location.len == base.1)
     }
 
     /// The bases of a block; none of one that is no delta.
@@ -45,7 +45,7 @@ impl Index {
     /// # Errors
     /// When its pack's table is damaged or cannot be read.
     pub fn bases(&self, at: BlockAt) -> Result<Vec<(ChunkId, u32)>> {
-        let kept = self.shelf.table(at.pack)?;
+        let kept = self.catalog.table(at.pack)?;
         kept.block(at.block).map_or(Ok(Vec::new()), |(row, _)| self.bases_of(kept.table.kind, row))
     }
 
@@ -57,23 +57,23 @@ impl Index {
         if row.bases.is_empty() {
             return Ok(Vec::new());
         }
-        let namer = BaseNamer::of(&row.chunks);
-        row.bases.iter().map(|base| self.base_meant(kind, base, &namer)).collect()
+        let hasher = BaseNamer::of(&row.chunks);
+        row.bases.iter().map(|base| self.base_meant(kind, base, &hasher)).collect()
     }
 
-    fn base_meant(&self, kind: ChunkType, base: &BaseRef, namer: &BaseNamer) -> Result<(ChunkId, u32)> {
-        let means = |chunk: &(ChunkId, u32)| namer.means(base, chunk);
-        if let Some(near) = self.shelf.near_chunk(kind, base.prefix()).filter(means) {
+    fn base_meant(&self, kind: ChunkType, base: &BaseRef, hasher: &BaseNamer) -> Result<(ChunkId, u32)> {
+        let means = |chunk: &(ChunkId, u32)| hasher.means(base, chunk);
+        if let Some(near) = self.catalog.near_chunk(kind, base.prefix()).filter(means) {
             return Ok(near);
         }
         for row in entry::with_prefix(&self.rows, base.prefix()) {
-            if let Some(found) = self.shelf.chunk(*row, kind)?.filter(means) {
+            if let Some(found) = self.catalog.chunk(*row, kind)?.filter(means) {
                 return Ok(found);
             }
         }
-        for run in &self.shelf.runs {
-            for row in self.shelf.rows_in(run, base.prefix())? {
-                if let Some(found) = self.shelf.chunk(row, kind)?.filter(means) {
+        for run in &self.catalog.runs {
+            for row in self.catalog.rows_in(run, base.prefix())? {
+                if let Some(found) = self.catalog.chunk(row, kind)?.filter(means) {
                     return Ok(found);
                 }
             }
@@ -83,7 +83,7 @@ impl Index {
 
     /// W2: whether a copy may be written against: its pack is good, and so is one of each of its bases.
     pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
-        Ok(!copy.shunned && (!copy.delta || self.bases_stand(copy.location.block)?))
+        Ok(!copy.not_writable && (!copy.delta || self.bases_stand(copy.location.block)?))
     }
 
     /// Whether all bases of a block may be written against.
@@ -94,7 +94,7 @@ impl Index {
         if let Some(stand) = self.standing.lock().unwrap_or_else(PoisonError::into_inner).get(&at) {
             return Ok(*stand);
         }
-        let kept = self.shelf.table(at.pack)?;
+        let kept = self.catalog.table(at.pack)?;
         let (kind, mut stand) = (kept.table.kind, true);
         for base in self.bases(at)? {
             stand = stand && self.find_base(kind, &base)?.is_some();

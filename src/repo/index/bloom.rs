@@ -97,21 +97,21 @@ mod tests {
 
     #[test]
     fn all_that_was_put_in_passes_and_little_else() {
-        let mut sieve = BloomFilter::for_rows(100_000);
-        prefixes(0).for_each(|prefix| sieve.insert(prefix));
-        assert!(prefixes(0).all(|prefix| sieve.passes(prefix)));
-        let others = prefixes(1 << 32).filter(|prefix| sieve.passes(*prefix)).count();
+        let mut bloom = BloomFilter::for_rows(100_000);
+        prefixes(0).for_each(|prefix| bloom.insert(prefix));
+        assert!(prefixes(0).all(|prefix| bloom.passes(prefix)));
+        let others = prefixes(1 << 32).filter(|prefix| bloom.passes(*prefix)).count();
         assert!(others < 1500, "{others} of 100000 absent chunks pass");
     }
 
     #[test]
     fn its_pieces_make_it_again_and_fewer_make_none() {
-        let mut sieve = BloomFilter::for_rows(10_000);
-        prefixes(0).take(10_000).for_each(|prefix| sieve.insert(prefix));
-        let pieces: Vec<_> = sieve.pieces(LINE_BYTES * 96).map(Some).collect();
-        let again = BloomFilter::from_pieces(sieve.len(), pieces.iter().cloned()).unwrap();
-        assert_eq!(again.lines, sieve.lines);
-        assert!(BloomFilter::from_pieces(sieve.len(), pieces.iter().skip(1).cloned()).is_none());
+        let mut bloom = BloomFilter::for_rows(10_000);
+        prefixes(0).take(10_000).for_each(|prefix| bloom.insert(prefix));
+        let pieces: Vec<_> = bloom.pieces(LINE_BYTES * 96).map(Some).collect();
+        let again = BloomFilter::from_pieces(bloom.len(), pieces.iter().cloned()).unwrap();
+        assert_eq!(again.lines, bloom.lines);
+        assert!(BloomFilter::from_pieces(bloom.len(), pieces.iter().skip(1).cloned()).is_none());
         assert!(BloomFilter::from_pieces(usize::MAX, pieces.into_iter()).is_none());
     }
 }

@@ -30,13 +30,13 @@ pub struct IndexLimits {
     /// Bytes of decoded tables at hand.
     pub tables: usize,
     /// Look-ups of chunks that may be new before a run's sieve is read into memory.
-    pub before_sieve: u32,
+    pub bloom_after_lookups: u32,
 }
 
 impl Default for IndexLimits {
     fn default() -> Self {
         // A hash table of rows doubles at 458 752.
-        Self { rows: 450_000, tables: 24 << 20, before_sieve: 2000 }
+        Self { rows: 450_000, tables: 24 << 20, bloom_after_lookups: 2000 }
     }
 }
 
@@ -44,11 +44,11 @@ impl Default for IndexLimits {
 #[derive(Debug, Clone)]
 pub(crate) struct TableSource {
     pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) ring: CipherSuite,
-    pub(crate) view: Option<Arc<LocalIndexCache>>,
+    pub(crate) suite: CipherSuite,
+    pub(crate) index_cache: Option<Arc<LocalIndexCache>>,
     pub(crate) limits: IndexLimits,
     pub(crate) warnings: Warnings,
-    pub(crate) mender: Arc<PackHealer>,
+    pub(crate) healer: Arc<PackHealer>,
 }
 
 impl TableSource {
@@ -56,17 +56,17 @@ impl TableSource {
     pub(crate) fn of(repo: &Repository) -> Self {
         Self {
             storage: Arc::clone(repo.shared_storage()),
-            ring: repo.ring().clone(),
-            view: repo.view().cloned(),
+            suite: repo.suite().clone(),
+            index_cache: repo.index_cache().cloned(),
             limits: repo.limits(),
             warnings: repo.warnings_kept().clone(),
-            mender: Arc::clone(repo.mender()),
+            healer: Arc::clone(repo.healer()),
         }
     }
 
     /// A pack's own table.
     fn table(&self, pack: &PackId, len: u64) -> Result<Table> {
-        let table = self.mender.table(self.storage.as_ref(), &self.warnings, &self.ring, (pack, len));
+        let table = self.healer.table(self.storage.as_ref(), &self.warnings, &self.suite, (pack, len));
         table.map(|(table, _)| table)
     }
 }
@@ -87,7 +87,7 @@ pub struct PackInfo {
     /// Number of its first chunk among all copies of the index.
     pub first: usize,
     /// Condemned, damaged or unreadable: may be read where nothing else holds a chunk, never written against.
-    pub shunned: bool,
+    pub not_writable: bool,
     /// A copy of its table in this machine's view, if its rows are in a run.
     pub(crate) table: Option<TableLocation>,
 }
@@ -110,8 +110,8 @@ impl Catalog {
         self.source.as_ref().map_or_else(IndexLimits::default, |source| source.limits)
     }
 
-    pub(crate) fn view(&self) -> Option<&Arc<LocalIndexCache>> {
-        self.source.as_ref().and_then(|source| source.view.as_ref())
+    pub(crate) fn index_cache(&self) -> Option<&Arc<LocalIndexCache>> {
+        self.source.as_ref().and_then(|source| source.index_cache.as_ref())
     }
 
     fn tables(&self) -> std::sync::MutexGuard<'_, TableCache> {
@@ -136,7 +136,7 @@ impl Catalog {
             session: pack.session,
             chunks: pack.chunks,
             first: self.packs.last().map_or(0, |pack| pack.first + pack.chunks as usize),
-            shunned: false,
+            not_writable: false,
             table: pack.table,
         }
     }
@@ -152,9 +152,9 @@ impl Catalog {
         let missing = || Error::Missing { what: "the table of an unknown pack".into() };
         let info = self.packs.get(pack as usize).ok_or_else(missing)?;
         let source = self.source.as_ref().ok_or_else(missing)?;
-        let copied = source.view.as_ref().and_then(|view| match info.table {
-            Some(at) => run::table(view, at),
-            None => view.table(&info.id, info.len),
+        let copied = source.index_cache.as_ref().and_then(|index_cache| match info.table {
+            Some(at) => run::table(index_cache, at),
+            None => index_cache.table(&info.id, info.len),
         });
         let table = match copied {
             Some(table) => table,
@@ -196,7 +196,7 @@ impl Catalog {
         let location = Location { block, start: spot.start, len: spot.len };
         let delta =
             table.table.blocks.get(spot.block as usize).is_some_and(|block| block.codec == Codec::Delta);
-        Some(Copy { row: pack.first + row.nth as usize, location, shunned: pack.shunned, delta })
+        Some(Copy { row: pack.first + row.nth as usize, location, not_writable: pack.not_writable, delta })
     }
 
     /// The chunk that a row leads to. A table that is damaged has none.
@@ -227,13 +227,13 @@ impl Catalog {
 
     /// Rows of a run; where the view turns out to have lost some, all rows of its packs are taken from their tables.
     pub(crate) fn rows_in(&self, run: &SortedRun, prefix: u64) -> Result<Vec<IndexEntry>> {
-        let Some(view) = self.view() else { return Ok(Vec::new()) };
-        match run.find(view, prefix) {
+        let Some(index_cache) = self.index_cache() else { return Ok(Vec::new()) };
+        match run.find(index_cache, prefix) {
             Ok(rows) => Ok(rows),
             Err(CorruptRun) => {
                 self.rescue(run)?;
                 let rule = |CorruptRun| Error::Bug { what: "rows that were taken from tables are in memory" };
-                run.find(view, prefix).map_err(rule)
+                run.find(index_cache, prefix).map_err(rule)
             }
         }
     }
@@ -259,8 +259,8 @@ impl Catalog {
         }
         rows.sort_unstable();
         run.rescue(rows);
-        if let Some(view) = self.view() {
-            run::forget(view, run.id());
+        if let Some(index_cache) = self.index_cache() {
+            run::forget(index_cache, run.id());
         }
         Ok(())
     }
@@ -272,11 +272,11 @@ impl Catalog {
         pending: &mut Vec<(u32, Arc<PackTable>)>,
         rows: &mut Vec<IndexEntry>,
     ) -> bool {
-        let Some(view) = self.view().cloned() else { return false };
+        let Some(index_cache) = self.index_cache().cloned() else { return false };
         rows.sort_unstable();
-        let Some(_turn) = view.turn() else { return false };
-        run::sweep(&view);
-        let Some(places) = run::keep_tables(&view, pending.iter().map(|(_, kept)| &kept.table)) else {
+        let Some(_turn) = index_cache.turn() else { return false };
+        run::sweep(&index_cache);
+        let Some(places) = run::keep_tables(&index_cache, pending.iter().map(|(_, kept)| &kept.table)) else {
             return false;
         };
         for ((number, _), at) in pending.iter().zip(places) {
@@ -285,10 +285,10 @@ impl Catalog {
             }
         }
         let numbers = pending.iter().map(|(number, _)| *number).collect();
-        let built = self.build(&view, numbers, rows.iter().map(|row| Ok(*row)), &[]);
+        let built = self.build(&index_cache, numbers, rows.iter().map(|row| Ok(*row)), &[]);
         let Some(run) = built else { return false };
         self.runs.push(run);
-        view.drop_tables(
+        index_cache.drop_tables(
             pending.iter().filter_map(|(number, _)| Some(&self.packs.get(*number as usize)?.id)),
         );
         pending.clear();
@@ -298,7 +298,7 @@ impl Catalog {
 
     /// Packs that stay in memory: their tables are kept at hand as far as the budget goes, and new ones copied.
     pub(crate) fn settle(&self, pending: &[(u32, Arc<PackTable>)], new: impl Fn(&PackId) -> bool) {
-        let mut learned = self.view().map(|view| view.writer());
+        let mut learned = self.index_cache().map(|index_cache| index_cache.writer());
         for (number, kept) in pending {
             self.keep(*number, kept, false);
             let Some(info) = self.packs.get(*number as usize).filter(|info| new(&info.id)) else { continue };
@@ -311,7 +311,7 @@ impl Catalog {
 
     fn build(
         &self,
-        view: &LocalIndexCache,
+        index_cache: &LocalIndexCache,
         mut numbers: Vec<u32>,
         rows: impl Iterator<Item = Result<IndexEntry, CorruptRun>>,
         replaced: &[u64],
@@ -329,31 +329,31 @@ impl Catalog {
             let row = row?;
             local.get(row.pack as usize).map(|pack| IndexEntry { pack: *pack, ..row }).ok_or(CorruptRun)
         });
-        SortedRun::build(view, &packs, numbers, rows, replaced)
+        SortedRun::build(index_cache, &packs, numbers, rows, replaced)
     }
 
     /// Merges runs, so that each is at least twice as long as the next and no run is mostly rows of packs that are
     /// gone. A look-up asks few runs then, and a row is written again about as often as rows double.
     pub(crate) fn merge_runs(&mut self) {
-        let Some(view) = self.view().cloned() else { return };
+        let Some(index_cache) = self.index_cache().cloned() else { return };
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
         let from = self.merge_from();
         if from >= self.runs.len() {
             return;
         }
-        let Some(_turn) = view.turn() else { return };
+        let Some(_turn) = index_cache.turn() else { return };
         let mut merged: Vec<SortedRun> = self.runs.drain(from..).collect();
         let mut numbers: Vec<u32> = merged.iter().flat_map(SortedRun::packs).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let replaced: Vec<u64> = merged.iter().map(SortedRun::id).collect();
         merged.iter_mut().for_each(SortedRun::drop_sieve);
-        let rows = Merge::new(merged.iter().map(|run| run.rows(&view)).collect());
-        match self.build(&view, numbers, rows, &replaced) {
+        let rows = Merge::new(merged.iter().map(|run| run.rows(&index_cache)).collect());
+        match self.build(&index_cache, numbers, rows, &replaced) {
             Some(run) => {
                 self.runs.push(run);
                 drop(merged);
-                run::sweep(&view);
+                run::sweep(&index_cache);
             }
             None => self.runs.extend(merged),
         }

@@ -24,30 +24,30 @@ impl Index {
     ///
     /// # Errors
     /// When the store fails. A damaged table only takes its own chunks out.
-    pub fn load(repo: &Repository, sight: RepoState) -> Result<Self> {
-        Self::read(repo, sight, true)
+    pub fn load(repo: &Repository, repo_state: RepoState) -> Result<Self> {
+        Self::read(repo, repo_state, true)
     }
 
     /// As [`Self::load`], from the packs' own tables alone wherever this machine's view has nothing.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_from_packs(repo: &Repository, sight: RepoState) -> Result<Self> {
-        Self::read(repo, sight, false)
+    pub fn load_from_packs(repo: &Repository, repo_state: RepoState) -> Result<Self> {
+        Self::read(repo, repo_state, false)
     }
 
-    fn read(repo: &Repository, mut sight: RepoState, by_segments: bool) -> Result<Self> {
-        let mut shelf = Catalog::new(TableSource::of(repo));
-        let known = open_runs(&mut shelf, &sight);
-        let listed = std::mem::take(&mut sight.packs);
-        let mut index = Self { sight, shelf, ..Self::default() };
+    fn read(repo: &Repository, mut repo_state: RepoState, by_segments: bool) -> Result<Self> {
+        let mut catalog = Catalog::new(TableSource::of(repo));
+        let known = open_runs(&mut catalog, &repo_state);
+        let listed = std::mem::take(&mut repo_state.packs);
+        let mut index = Self { repo_state, catalog, ..Self::default() };
         let mut unknown = VecDeque::new();
         for ((number, (id, len)), covered) in (0..).zip(&listed).zip(known) {
             if covered.is_none() {
                 unknown.push_back((number, *id, *len));
             }
             let covered = covered.unwrap_or_else(|| RunPack::of(*id, *len, &PackTable::new(nothing())));
-            index.shelf.packs.push(index.info(&covered, true));
+            index.catalog.packs.push(index.info(&covered, true));
         }
         let (mut pending, mut learned) = (Vec::new(), HashSet::new());
         let mut spills = true;
@@ -56,20 +56,20 @@ impl Index {
             let Some((id, len)) = listed.get(number as usize) else { continue };
             let (kept, readable) = index.learn(id, found, &mut learned)?;
             let info = index.info(&RunPack::of(*id, *len, &kept), readable);
-            index.shelf.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
+            index.catalog.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
             index.rows.extend(entry::of_pack(number, kept.ids()));
             pending.push((number, kept));
             let held = index.rows.len() + pending.len() * PACK_IN_ROWS;
-            if spills && held >= index.shelf.limits().rows {
-                spills = index.shelf.spill(&mut pending, &mut index.rows);
+            if spills && held >= index.catalog.limits().rows {
+                spills = index.catalog.spill(&mut pending, &mut index.rows);
             }
         }
         index.pass_over_the_swept(repo)?;
-        index.shelf.count();
-        index.shelf.settle(&pending, |id| learned.contains(id));
-        index.sight.packs = listed;
+        index.catalog.count();
+        index.catalog.settle(&pending, |id| learned.contains(id));
+        index.repo_state.packs = listed;
         index.rows.sort_unstable();
-        index.shelf.merge_runs();
+        index.catalog.merge_runs();
         Ok(index)
     }
 
@@ -111,43 +111,44 @@ impl Index {
     }
 
     fn info(&self, pack: &RunPack, readable: bool) -> PackInfo {
-        let shunned = self.sight.condemned.contains(&pack.id) || self.sight.damaged.contains(&pack.id);
-        PackInfo { shunned: shunned || !readable, ..self.shelf.info(pack) }
+        let not_writable =
+            self.repo_state.condemned.contains(&pack.id) || self.repo_state.damaged.contains(&pack.id);
+        PackInfo { not_writable: not_writable || !readable, ..self.catalog.info(pack) }
     }
 }
 
 /// Opens the view's runs; gives what they know of each listed pack.
-fn open_runs(shelf: &mut Catalog, sight: &RepoState) -> Vec<Option<RunPack>> {
-    let mut known: Vec<Option<RunPack>> = vec![None; sight.packs.len()];
-    let Some(view) = shelf.view().cloned() else { return known };
+fn open_runs(catalog: &mut Catalog, repo_state: &RepoState) -> Vec<Option<RunPack>> {
+    let mut known: Vec<Option<RunPack>> = vec![None; repo_state.packs.len()];
+    let Some(index_cache) = catalog.index_cache().cloned() else { return known };
     // No other process replaces a run between its being listed and its being opened.
-    let Some(turn) = view.turn() else { return known };
+    let Some(turn) = index_cache.turn() else { return known };
     // Where nothing is listed, as for who does not read yet, nothing is known to be gone.
-    let heads = if known.is_empty() { Vec::new() } else { run::list(&view) };
+    let heads = if known.is_empty() { Vec::new() } else { run::list(&index_cache) };
     if heads.is_empty() {
         return known;
     }
     let mut broken = Vec::new();
-    let numbers: HashMap<PackId, usize> = sight.packs.iter().map(|(id, _)| *id).zip(0..).collect();
+    let numbers: HashMap<PackId, usize> = repo_state.packs.iter().map(|(id, _)| *id).zip(0..).collect();
     for head in heads {
         let id = head.id();
-        let run = SortedRun::open(&view, head, |pack| {
+        let run = SortedRun::open(&index_cache, head, |pack| {
             // Listed, with the recorded length, and in no other run: else its rows do not count.
             let number = *numbers.get(&pack.id)?;
             let slot = known.get_mut(number).filter(|slot| slot.is_none())?;
-            sight.packs.get(number).filter(|(_, len)| *len == pack.len)?;
+            repo_state.packs.get(number).filter(|(_, len)| *len == pack.len)?;
             *slot = Some(pack.clone());
             Some(number as u32)
         });
         if run.is_none() {
             broken.push(id);
         }
-        shelf.runs.extend(run);
+        catalog.runs.extend(run);
     }
     drop(turn);
     for id in broken {
-        shelf.warn_of_damage();
-        run::forget(&view, id);
+        catalog.warn_of_damage();
+        run::forget(&index_cache, id);
     }
     known
 }

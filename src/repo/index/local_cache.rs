@@ -48,7 +48,7 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct LocalIndexCache {
     place: Place,
-    namer: ChunkHasher,
+    hasher: ChunkHasher,
     database: Arc<Mutex<Database>>,
     /// Held while a run is built: one at a time.
     building: Mutex<()>,
@@ -95,12 +95,12 @@ enum Failed {
 impl LocalIndexCache {
     /// Opens or makes the view in `dir`, with a sentence for people where it was not as it should be. Nothing is
     /// lost without one: everything can be read from the packs.
-    pub fn open(dir: &Path, repo: &RepoId, namer: &ChunkHasher) -> (Option<Self>, Option<String>) {
+    pub fn open(dir: &Path, repo: &RepoId, hasher: &ChunkHasher) -> (Option<Self>, Option<String>) {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
-        let view = |open: Option<Arc<Handle>>| Self::over(place.clone(), namer, open);
+        let index_cache = |open: Option<Arc<Handle>>| Self::over(place.clone(), hasher, open);
         let why = match place.open_in_time() {
-            Ok(open) => return (Some(view(Some(open))), None),
-            Err(Failed::Busy | Failed::NoThreads) => return (Some(view(None)), None),
+            Ok(open) => return (Some(index_cache(Some(open))), None),
+            Err(Failed::Busy | Failed::NoThreads) => return (Some(index_cache(None)), None),
             Err(Failed::Broken(why)) => why,
         };
         let unusable = |why: String| format!("this machine's index cache at {} {why}", dir.display());
@@ -110,21 +110,21 @@ impl LocalIndexCache {
         match place.open_in_time() {
             Ok(open) => {
                 let rebuilt = "this machine's index cache was damaged and is being rebuilt".to_owned();
-                (Some(view(Some(open))), Some(rebuilt))
+                (Some(index_cache(Some(open))), Some(rebuilt))
             }
-            Err(Failed::Busy | Failed::NoThreads) => (Some(view(None)), None),
+            Err(Failed::Busy | Failed::NoThreads) => (Some(index_cache(None)), None),
             Err(Failed::Broken(why)) => (None, Some(unusable(format!("cannot be used: {why}")))),
         }
     }
 
-    fn over(place: Place, namer: &ChunkHasher, open: Option<Arc<Handle>>) -> Self {
+    fn over(place: Place, hasher: &ChunkHasher, open: Option<Arc<Handle>>) -> Self {
         let busy_until = open.is_none().then(|| Instant::now() + PATIENCE);
         let used = Instant::now();
         let database = Database { open, used, busy_until, is_broken: false, has_closer: false };
         let (database, building) = (Arc::new(Mutex::new(database)), Mutex::default());
-        let view = Self { place, namer: namer.clone(), database, building };
-        view.close_when_idle();
-        view
+        let index_cache = Self { place, hasher: hasher.clone(), database, building };
+        index_cache.close_when_idle();
+        index_cache
     }
 
     /// Removes the view in `dir`, so that it is made anew.
@@ -225,13 +225,13 @@ impl LocalIndexCache {
 
     /// What only who has the repository's key can make of a name and its bytes.
     pub(crate) fn tag(&self, key: &[u8], bytes: &[u8]) -> [u8; TAG] {
-        self.namer.tag(b"view", &[&[key.len() as u8], key, bytes].concat()).to_le_bytes()
+        self.hasher.tag(b"view", &[&[key.len() as u8], key, bytes].concat()).to_le_bytes()
     }
 
     /// Begins to write.
     pub(crate) fn writer(&self) -> Writer<'_> {
         let (batch, database) = (sled::Batch::default(), self.database());
-        Writer { view: self, failed: database.is_none(), database, batch, size: 0, unflushed: 0 }
+        Writer { index_cache: self, failed: database.is_none(), database, batch, size: 0, unflushed: 0 }
     }
 
     /// Where files beside sled's own may lie.
@@ -346,7 +346,7 @@ fn discard(dir: &Path) -> std::io::Result<()> {
 
 /// Writes in batches; what is written first survives a power cut first.
 pub(crate) struct Writer<'a> {
-    view: &'a LocalIndexCache,
+    index_cache: &'a LocalIndexCache,
     /// Open until all is written.
     database: Option<Arc<Handle>>,
     batch: sled::Batch,
@@ -358,7 +358,7 @@ pub(crate) struct Writer<'a> {
 impl Writer<'_> {
     /// Writes a value under a name.
     pub(crate) fn put(&mut self, key: Vec<u8>, bytes: &[u8]) {
-        let value = [&self.view.tag(&key, bytes), bytes].concat();
+        let value = [&self.index_cache.tag(&key, bytes), bytes].concat();
         self.size += key.len() + value.len();
         self.batch.insert(key, value);
         self.advance();

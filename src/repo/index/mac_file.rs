@@ -12,34 +12,34 @@ use crate::repo::index::local_cache::{LocalIndexCache, TAG};
 /// A file that is being written.
 #[derive(Debug)]
 pub(crate) struct MacFile<'a> {
-    view: &'a LocalIndexCache,
+    index_cache: &'a LocalIndexCache,
     id: u64,
     out: BufWriter<File>,
     at: u64,
 }
 
 /// Where a file lies.
-pub(crate) fn path(view: &LocalIndexCache, id: u64, ending: &str) -> PathBuf {
-    folder(view).join(format!("{id:016x}.{ending}"))
+pub(crate) fn path(index_cache: &LocalIndexCache, id: u64, ending: &str) -> PathBuf {
+    folder(index_cache).join(format!("{id:016x}.{ending}"))
 }
 
 /// Where all of them lie.
-pub(crate) fn folder(view: &LocalIndexCache) -> PathBuf {
-    view.dir().join("runs")
+pub(crate) fn folder(index_cache: &LocalIndexCache) -> PathBuf {
+    index_cache.dir().join("runs")
 }
 
 impl<'a> MacFile<'a> {
-    pub(crate) fn create(view: &'a LocalIndexCache, id: u64, ending: &str) -> io::Result<Self> {
-        fs::create_dir_all(folder(view))?;
-        let out = BufWriter::with_capacity(1 << 17, File::create_new(path(view, id, ending))?);
-        Ok(Self { view, id, out, at: 0 })
+    pub(crate) fn create(index_cache: &'a LocalIndexCache, id: u64, ending: &str) -> io::Result<Self> {
+        fs::create_dir_all(folder(index_cache))?;
+        let out = BufWriter::with_capacity(1 << 17, File::create_new(path(index_cache, id, ending))?);
+        Ok(Self { index_cache, id, out, at: 0 })
     }
 
     /// Appends a piece; gives its place.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let at = self.at;
         self.out.write_all(bytes)?;
-        self.out.write_all(&tag(self.view, self.id, at, bytes))?;
+        self.out.write_all(&tag(self.index_cache, self.id, at, bytes))?;
         self.at += (bytes.len() + TAG) as u64;
         Ok(at)
     }
@@ -51,11 +51,17 @@ impl<'a> MacFile<'a> {
 }
 
 /// A piece of `len` bytes, if it is what was written there.
-pub(crate) fn read(view: &LocalIndexCache, file: &File, id: u64, at: u64, len: usize) -> Option<Vec<u8>> {
+pub(crate) fn read(
+    index_cache: &LocalIndexCache,
+    file: &File,
+    id: u64,
+    at: u64,
+    len: usize,
+) -> Option<Vec<u8>> {
     let mut bytes = vec![0; len + TAG];
     file.read_exact_at(&mut bytes, at).ok()?;
     let (piece, found) = bytes.split_at_checked(len)?;
-    let sound = *found == tag(view, id, at, piece);
+    let sound = *found == tag(index_cache, id, at, piece);
     bytes.truncate(len);
     sound.then_some(bytes)
 }
@@ -65,8 +71,8 @@ pub(crate) fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-fn tag(view: &LocalIndexCache, id: u64, at: u64, bytes: &[u8]) -> [u8; TAG] {
-    view.tag(&[id.to_le_bytes(), at.to_le_bytes()].concat(), bytes)
+fn tag(index_cache: &LocalIndexCache, id: u64, at: u64, bytes: &[u8]) -> [u8; TAG] {
+    index_cache.tag(&[id.to_le_bytes(), at.to_le_bytes()].concat(), bytes)
 }
 
 /// Items of one size that lie in a file one after the other, `per` of them in each piece.
@@ -96,14 +102,14 @@ impl Section {
     /// All pieces in order, `None` for one that is not what was written.
     pub(crate) fn read<'a>(
         &self,
-        view: &'a LocalIndexCache,
+        index_cache: &'a LocalIndexCache,
         file: &'a File,
         id: u64,
     ) -> impl Iterator<Item = Option<Vec<u8>>> + 'a {
         let section = *self;
         (0..section.pieces()).map(move |number| {
             let (at, len) = section.piece(number);
-            read(view, file, id, at, len)
+            read(index_cache, file, id, at, len)
         })
     }
 }

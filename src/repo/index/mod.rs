@@ -92,7 +92,7 @@ pub struct Copy {
     /// Where it lies.
     pub location: Location,
     /// As its pack is.
-    pub shunned: bool,
+    pub not_writable: bool,
     /// It lies in a delta block: reading it takes that block's bases as well.
     pub delta: bool,
 }
@@ -100,8 +100,8 @@ pub struct Copy {
 /// All chunks of the packs that a [`RepoState`] lists.
 #[derive(Debug, Default)]
 pub struct Index {
-    sight: RepoState,
-    shelf: Catalog,
+    repo_state: RepoState,
+    catalog: Catalog,
     /// Of packs that are in no run, in order.
     rows: Vec<IndexEntry>,
     /// Look-ups of chunks that may be new.
@@ -116,13 +116,13 @@ pub struct Index {
 
 impl Index {
     /// What it was loaded from.
-    pub fn sight(&self) -> &RepoState {
-        &self.sight
+    pub fn repo_state(&self) -> &RepoState {
+        &self.repo_state
     }
 
     /// How many chunks the listed packs hold, copies counted.
     pub fn chunks(&self) -> u64 {
-        self.shelf.packs.iter().map(|pack| u64::from(pack.chunks)).sum()
+        self.catalog.packs.iter().map(|pack| u64::from(pack.chunks)).sum()
     }
 
     /// A copy that may be written against.
@@ -131,10 +131,10 @@ impl Index {
     /// When a table could not be read.
     pub fn find(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Location>> {
         let asked = self.asked.load(Ordering::Relaxed);
-        if asked < self.shelf.limits().before_sieve {
+        if asked < self.catalog.limits().bloom_after_lookups {
             self.asked.store(asked + 1, Ordering::Relaxed);
         }
-        self.search(kind, id, asked >= self.shelf.limits().before_sieve)
+        self.search(kind, id, asked >= self.catalog.limits().bloom_after_lookups)
     }
 
     /// Lengths of those of these chunks that may be written against.
@@ -163,26 +163,28 @@ impl Index {
     }
 
     fn search(&self, kind: ChunkType, id: &ChunkId, sieved: bool) -> Result<Option<Location>> {
-        if !self.shelf.runs.is_empty()
-            && let Some(copy) = self.shelf.near(kind, id)
+        if !self.catalog.runs.is_empty()
+            && let Some(copy) = self.catalog.near(kind, id)
             && self.is_sound(&copy)?
         {
             return Ok(Some(copy.location));
         }
         let prefix = id.prefix();
         for row in entry::with_prefix(&self.rows, prefix) {
-            if let Some(copy) = self.shelf.copy(*row, kind, id)?
+            if let Some(copy) = self.catalog.copy(*row, kind, id)?
                 && self.is_sound(&copy)?
             {
                 return Ok(Some(copy.location));
             }
         }
-        for run in &self.shelf.runs {
-            if sieved && self.shelf.view().is_some_and(|view| !run.passes(view, prefix)) {
+        for run in &self.catalog.runs {
+            if sieved
+                && self.catalog.index_cache().is_some_and(|index_cache| !run.passes(index_cache, prefix))
+            {
                 continue;
             }
-            for row in self.shelf.rows_in(run, prefix)? {
-                if let Some(copy) = self.shelf.copy(row, kind, id)?
+            for row in self.catalog.rows_in(run, prefix)? {
+                if let Some(copy) = self.catalog.copy(row, kind, id)?
                     && self.is_sound(&copy)?
                 {
                     return Ok(Some(copy.location));
@@ -194,7 +196,7 @@ impl Index {
 
     /// A good copy near what was asked for last, if there is one: costs no reading.
     pub fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
-        self.shelf.near(kind, id).filter(|copy| self.is_sound(copy).unwrap_or(false))
+        self.catalog.near(kind, id).filter(|copy| self.is_sound(copy).unwrap_or(false))
     }
 
     /// All copies in listed packs, in order of their packs.
@@ -205,11 +207,11 @@ impl Index {
         let prefix = id.prefix();
         let mut found = Vec::new();
         for row in entry::with_prefix(&self.rows, prefix) {
-            found.extend(self.shelf.copy(*row, kind, id)?);
+            found.extend(self.catalog.copy(*row, kind, id)?);
         }
-        for run in &self.shelf.runs {
-            for row in self.shelf.rows_in(run, prefix)? {
-                found.extend(self.shelf.copy(row, kind, id)?);
+        for run in &self.catalog.runs {
+            for row in self.catalog.rows_in(run, prefix)? {
+                found.extend(self.catalog.copy(row, kind, id)?);
             }
         }
         found.sort_unstable_by_key(|copy| copy.row);
@@ -222,17 +224,17 @@ impl Index {
     /// # Errors
     /// When a table could not be read, and what `each` returns.
     pub fn each_group(&self, each: &mut dyn FnMut(&[ChunkAt]) -> Result<()>) -> Result<bool> {
-        let view = self.shelf.view();
+        let index_cache = self.catalog.index_cache();
         let mut sources: Vec<Box<dyn Iterator<Item = std::result::Result<IndexEntry, CorruptRun>> + '_>> =
             vec![Box::new(self.rows.iter().map(|row| Ok(*row)))];
-        for run in &self.shelf.runs {
-            sources.extend(view.map(|view| Box::new(run.rows(view)) as Box<_>));
+        for run in &self.catalog.runs {
+            sources.extend(index_cache.map(|index_cache| Box::new(run.rows(index_cache)) as Box<_>));
         }
         let mut group: Vec<ChunkAt> = Vec::new();
         let mut prefix = None;
         for row in Merge::new(sources) {
             let Ok(row) = row else {
-                self.shelf.runs.iter().try_for_each(|run| self.shelf.rescue(run))?;
+                self.catalog.runs.iter().try_for_each(|run| self.catalog.rescue(run))?;
                 return Ok(false);
             };
             if prefix != Some(row.prefix) && !group.is_empty() {
@@ -256,7 +258,7 @@ impl Index {
     /// As [`Self::find`].
     pub fn chunk(&self, at: ChunkAt) -> Result<Option<(ChunkType, ChunkId, Copy)>> {
         let ChunkAt { pack, nth } = at;
-        let (Some(info), table) = (self.shelf.packs.get(pack as usize), self.shelf.table(pack)) else {
+        let (Some(info), table) = (self.catalog.packs.get(pack as usize), self.catalog.table(pack)) else {
             return Ok(None);
         };
         let table = match table {
@@ -265,13 +267,13 @@ impl Index {
             Err(err) => return Err(err),
         };
         let Some(id) = table.spot(nth).map(|spot| *spot.id) else { return Ok(None) };
-        let copy = self.shelf.copy(IndexEntry { prefix: id.prefix(), pack, nth }, info.kind, &id)?;
+        let copy = self.catalog.copy(IndexEntry { prefix: id.prefix(), pack, nth }, info.kind, &id)?;
         Ok(copy.map(|copy| (info.kind, id, copy)))
     }
 
     /// All listed packs; a [`BlockAt`] counts in this order.
     pub fn packs(&self) -> &[PackInfo] {
-        &self.shelf.packs
+        &self.catalog.packs
     }
 
     /// What a pack holds.
@@ -279,7 +281,7 @@ impl Index {
     /// # Errors
     /// When its table is damaged or cannot be read.
     pub fn table(&self, pack: u32) -> Result<Arc<PackTable>> {
-        self.shelf.table(pack)
+        self.catalog.table(pack)
     }
 
     /// What reading a block takes.
@@ -288,8 +290,8 @@ impl Index {
     /// When there is no such block, or as [`Self::table`].
     pub fn place(&self, at: BlockAt) -> Result<BlockPlace> {
         let missing = || Error::Missing { what: "a block of an unknown pack".into() };
-        let pack = self.shelf.packs.get(at.pack as usize).ok_or_else(missing)?;
-        let kept = self.shelf.table(at.pack)?;
+        let pack = self.catalog.packs.get(at.pack as usize).ok_or_else(missing)?;
+        let kept = self.catalog.table(at.pack)?;
         let row = kept.table.blocks.get(at.block as usize).ok_or_else(missing)?;
         Ok(BlockPlace {
             pack: pack.id,

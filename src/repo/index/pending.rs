@@ -22,7 +22,7 @@ use crate::repo::pack::packs::StoredPack;
 pub(crate) struct PendingChunks {
     /// In no durable pack yet.
     flying: HashSet<ChunkId>,
-    shelf: Catalog,
+    catalog: Catalog,
     /// Place of one chunk of each prefix. Another of the same prefix is stored again, which costs its bytes.
     places: HashMap<u64, (u32, u32)>,
     /// Packs whose chunks are in `places`.
@@ -32,8 +32,8 @@ pub(crate) struct PendingChunks {
 impl PendingChunks {
     /// Nothing yet.
     pub(crate) fn new(source: TableSource) -> Self {
-        let shelf = Catalog::new(source);
-        Self { flying: HashSet::new(), shelf, places: HashMap::new(), pending: Vec::new() }
+        let catalog = Catalog::new(source);
+        Self { flying: HashSet::new(), catalog, places: HashMap::new(), pending: Vec::new() }
     }
 
     /// Whether a chunk was put by this run.
@@ -44,16 +44,16 @@ impl PendingChunks {
         let prefix = id.prefix();
         if let Some((pack, nth)) = self.places.get(&prefix) {
             let row = IndexEntry { prefix, pack: *pack, nth: *nth };
-            if self.shelf.copy(row, kind, id)?.is_some() {
+            if self.catalog.copy(row, kind, id)?.is_some() {
                 return Ok(true);
             }
         }
-        for run in &self.shelf.runs {
-            if self.shelf.view().is_none_or(|view| !run.passes(view, prefix)) {
+        for run in &self.catalog.runs {
+            if self.catalog.index_cache().is_none_or(|index_cache| !run.passes(index_cache, prefix)) {
                 continue;
             }
-            for row in self.shelf.rows_in(run, prefix)? {
-                if self.shelf.copy(row, kind, id)?.is_some() {
+            for row in self.catalog.rows_in(run, prefix)? {
+                if self.catalog.copy(row, kind, id)?.is_some() {
                     return Ok(true);
                 }
             }
@@ -73,17 +73,17 @@ impl PendingChunks {
 
     /// A pack has become durable.
     pub(crate) fn landed(&mut self, pack: StoredPack) {
-        let number = self.shelf.packs.len() as u32;
+        let number = self.catalog.packs.len() as u32;
         let kept = Arc::new(PackTable::new(pack.table));
-        let info = self.shelf.info(&RunPack::of(pack.id, pack.len, &kept));
-        self.shelf.packs.push(info);
-        self.shelf.keep(number, &kept, false);
+        let info = self.catalog.info(&RunPack::of(pack.id, pack.len, &kept));
+        self.catalog.packs.push(info);
+        self.catalog.keep(number, &kept, false);
         for (id, row) in kept.ids().zip(entry::of_pack(number, kept.ids())) {
             self.flying.remove(id);
             self.places.insert(row.prefix, (row.pack, row.nth));
         }
         self.pending.push((number, kept));
-        if self.places.len() >= self.shelf.limits().rows && self.shelf.view().is_some() {
+        if self.places.len() >= self.catalog.limits().rows && self.catalog.index_cache().is_some() {
             self.spill();
         }
     }
@@ -94,15 +94,15 @@ impl PendingChunks {
         for (number, kept) in &self.pending {
             rows.extend(entry::of_pack(*number, kept.ids()));
         }
-        self.shelf.spill(&mut self.pending, &mut rows);
+        self.catalog.spill(&mut self.pending, &mut rows);
         if self.pending.is_empty() {
             self.places.clear();
-            self.shelf.merge_runs();
+            self.catalog.merge_runs();
         }
     }
 
     /// Tells this machine's view of the packs that it has not heard of.
     pub(crate) fn settle(&self) {
-        self.shelf.settle(&self.pending, |_| true);
+        self.catalog.settle(&self.pending, |_| true);
     }
 }

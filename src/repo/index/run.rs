@@ -51,7 +51,7 @@ pub(crate) struct SortedRun {
     numbers: Vec<u32>,
     /// First prefix of each page.
     firsts: Vec<u64>,
-    sieve: OnceLock<Option<BloomFilter>>,
+    bloom: OnceLock<Option<BloomFilter>>,
     /// Its rows, once the view turned out not to hold them any more.
     rescued: OnceLock<Vec<IndexEntry>>,
 }
@@ -61,13 +61,13 @@ pub(crate) struct SortedRun {
 pub(crate) struct CorruptRun;
 
 /// The runs that count.
-pub(crate) fn list(view: &LocalIndexCache) -> Vec<RunMeta> {
-    view.get(LIST).and_then(|bytes| wire::decode(&bytes).ok()).unwrap_or_default()
+pub(crate) fn list(index_cache: &LocalIndexCache) -> Vec<RunMeta> {
+    index_cache.get(LIST).and_then(|bytes| wire::decode(&bytes).ok()).unwrap_or_default()
 }
 
-fn write_list(view: &LocalIndexCache, heads: &[RunMeta]) -> bool {
+fn write_list(index_cache: &LocalIndexCache, heads: &[RunMeta]) -> bool {
     let Ok(bytes) = wire::encode(&heads) else { return false };
-    let mut writer = view.writer();
+    let mut writer = index_cache.writer();
     writer.put(LIST.to_vec(), &bytes);
     writer.finish()
 }
@@ -86,67 +86,67 @@ impl RunMeta {
         Section { start: self.pages().end(), items: self.pages().pieces(), per: PIECE / 8, size: 8 }
     }
 
-    fn sieve(&self) -> Section {
+    fn bloom(&self) -> Section {
         let size = LINE_BYTES as u64;
         Section { start: self.firsts().end(), items: u64::from(self.lines), per: PIECE / size, size }
     }
 
     fn packs(&self) -> Section {
         let size = COVERED as u64;
-        Section { start: self.sieve().end(), items: u64::from(self.packs), per: PIECE / size, size }
+        Section { start: self.bloom().end(), items: u64::from(self.packs), per: PIECE / size, size }
     }
 }
 
 impl SortedRun {
     /// Opens a run; `number` gives the reader's number of a pack, if it is listed.
     pub(crate) fn open(
-        view: &LocalIndexCache,
+        index_cache: &LocalIndexCache,
         head: RunMeta,
         mut number: impl FnMut(&RunPack) -> Option<u32>,
     ) -> Option<Self> {
-        let file = File::open(mac_file::path(view, head.id, "rows")).ok()?;
+        let file = File::open(mac_file::path(index_cache, head.id, "rows")).ok()?;
         if head.rows > MOST_ROWS || file.metadata().ok()?.len() != head.packs().end() {
             return None;
         }
         let mut firsts = Vec::with_capacity(head.firsts().items as usize);
-        for piece in head.firsts().read(view, &file, head.id) {
+        for piece in head.firsts().read(index_cache, &file, head.id) {
             firsts.extend(piece?.as_chunks::<8>().0.iter().map(|first| u64::from_le_bytes(*first)));
         }
         let mut packs = Vec::with_capacity(head.packs as usize);
-        for piece in head.packs().read(view, &file, head.id) {
+        for piece in head.packs().read(index_cache, &file, head.id) {
             packs.extend(piece?.as_chunks::<COVERED>().0.iter().map(RunPack::from_bytes));
         }
         if packs.iter().map(|pack| u64::from(pack.chunks)).sum::<u64>() != head.rows {
             return None;
         }
         let numbers = packs.iter().map(|pack| number(pack).unwrap_or(GONE)).collect();
-        let (sieve, rescued) = (OnceLock::new(), OnceLock::new());
-        Some(Self { head, file, numbers, firsts, sieve, rescued })
+        let (bloom, rescued) = (OnceLock::new(), OnceLock::new());
+        Some(Self { head, file, numbers, firsts, bloom, rescued })
     }
 
     /// Writes a run of `packs`, from rows in order of their prefixes whose packs are numbered as in `packs`. It counts
     /// from now on, and those that it replaces do not. `numbers` are the reader's.
     pub(crate) fn build(
-        view: &LocalIndexCache,
+        index_cache: &LocalIndexCache,
         packs: &[RunPack],
         numbers: Vec<u32>,
         rows: impl Iterator<Item = Result<IndexEntry, CorruptRun>>,
         replaced: &[u64],
     ) -> Option<Self> {
         let total = packs.iter().map(|pack| u64::from(pack.chunks)).sum();
-        let mut sieve = BloomFilter::for_rows(total);
+        let mut bloom = BloomFilter::for_rows(total);
         let id = new_id()?;
         let mut tables: Vec<u64> = packs.iter().filter_map(|pack| Some(pack.table?.file)).collect();
         tables.sort_unstable();
         tables.dedup();
-        let head = RunMeta { id, rows: total, packs: packs.len() as u32, lines: sieve.len() as u32, tables };
-        let firsts = write_rows(view, &head, packs, rows, &mut sieve).ok()?;
-        let file = File::open(mac_file::path(view, id, "rows")).ok()?;
-        let mut all = list(view);
+        let head = RunMeta { id, rows: total, packs: packs.len() as u32, lines: bloom.len() as u32, tables };
+        let firsts = write_rows(index_cache, &head, packs, rows, &mut bloom).ok()?;
+        let file = File::open(mac_file::path(index_cache, id, "rows")).ok()?;
+        let mut all = list(index_cache);
         all.retain(|head| !replaced.contains(&head.id));
         all.push(head.clone());
-        let (sieve, rescued) = (OnceLock::from(Some(sieve)), OnceLock::new());
-        write_list(view, &all).then_some(Self { head, file, numbers, firsts, sieve, rescued })
+        let (bloom, rescued) = (OnceLock::from(Some(bloom)), OnceLock::new());
+        write_list(index_cache, &all).then_some(Self { head, file, numbers, firsts, bloom, rescued })
     }
 
     /// Which it is.
@@ -165,21 +165,25 @@ impl SortedRun {
     }
 
     /// False: no chunk of this prefix is in it.
-    pub(crate) fn passes(&self, view: &LocalIndexCache, prefix: u64) -> bool {
+    pub(crate) fn passes(&self, index_cache: &LocalIndexCache, prefix: u64) -> bool {
         let read = || {
-            let pieces = self.head.sieve().read(view, &self.file, self.head.id);
+            let pieces = self.head.bloom().read(index_cache, &self.file, self.head.id);
             BloomFilter::from_pieces(self.head.lines as usize, pieces)
         };
-        self.sieve.get_or_init(read).as_ref().is_none_or(|sieve| sieve.passes(prefix))
+        self.bloom.get_or_init(read).as_ref().is_none_or(|bloom| bloom.passes(prefix))
     }
 
     /// Gives its sieve's memory back.
     pub(crate) fn drop_sieve(&mut self) {
-        self.sieve.take();
+        self.bloom.take();
     }
 
     /// Its rows of a prefix.
-    pub(crate) fn find(&self, view: &LocalIndexCache, prefix: u64) -> Result<Vec<IndexEntry>, CorruptRun> {
+    pub(crate) fn find(
+        &self,
+        index_cache: &LocalIndexCache,
+        prefix: u64,
+    ) -> Result<Vec<IndexEntry>, CorruptRun> {
         if let Some(rows) = self.rescued.get() {
             return Ok(entry::with_prefix(rows, prefix).to_vec());
         }
@@ -187,7 +191,7 @@ impl SortedRun {
         let mut found = Vec::new();
         // Rows of one prefix may go on from page to page.
         for page in (0..behind as u64).rev() {
-            let rows = self.read(view, page)?;
+            let rows = self.read(index_cache, page)?;
             found.extend(entry::with_prefix(&rows, prefix).iter().filter_map(|row| self.translate(*row)));
             if self.firsts.get(page as usize).is_none_or(|first| *first < prefix) {
                 break;
@@ -204,12 +208,12 @@ impl SortedRun {
     /// All rows in order of their prefixes.
     pub(crate) fn rows<'a>(
         &'a self,
-        view: &'a LocalIndexCache,
+        index_cache: &'a LocalIndexCache,
     ) -> impl Iterator<Item = Result<IndexEntry, CorruptRun>> + 'a {
         let rescued = self.rescued.get();
         let pages = if rescued.is_some() { 0 } else { self.head.pages().pieces() };
         let read = move |page| {
-            let read = self.read(view, page);
+            let read = self.read(index_cache, page);
             let broken = read.is_err().then_some(Err(CorruptRun));
             let rows = read.unwrap_or_default().into_iter();
             rows.filter_map(|row| self.translate(row)).map(Ok).chain(broken)
@@ -222,29 +226,29 @@ impl SortedRun {
         Some(IndexEntry { pack, ..row })
     }
 
-    fn read(&self, view: &LocalIndexCache, page: u64) -> Result<Vec<IndexEntry>, CorruptRun> {
+    fn read(&self, index_cache: &LocalIndexCache, page: u64) -> Result<Vec<IndexEntry>, CorruptRun> {
         let (at, len) = self.head.pages().piece(page);
-        let bytes = mac_file::read(view, &self.file, self.head.id, at, len).ok_or(CorruptRun)?;
+        let bytes = mac_file::read(index_cache, &self.file, self.head.id, at, len).ok_or(CorruptRun)?;
         Ok(bytes.as_chunks::<ROW_BYTES>().0.iter().map(|row| IndexEntry::from_bytes(*row)).collect())
     }
 }
 
 /// Writes a run's file; gives the first prefix of each page.
 fn write_rows(
-    view: &LocalIndexCache,
+    index_cache: &LocalIndexCache,
     head: &RunMeta,
     packs: &[RunPack],
     rows: impl Iterator<Item = Result<IndexEntry, CorruptRun>>,
-    sieve: &mut BloomFilter,
+    bloom: &mut BloomFilter,
 ) -> io::Result<Vec<u64>> {
-    let mut file = MacFile::create(view, head.id, "rows")?;
+    let mut file = MacFile::create(index_cache, head.id, "rows")?;
     let (mut firsts, mut page, mut count) = (Vec::new(), Vec::new(), 0);
     for row in rows {
         let row = row.map_err(|CorruptRun| io::Error::other("part of the view is lost"))?;
         if page.is_empty() {
             firsts.push(row.prefix);
         }
-        sieve.insert(row.prefix);
+        bloom.insert(row.prefix);
         page.extend_from_slice(&row.to_bytes());
         count += 1;
         if count % PAGE == 0 {
@@ -261,7 +265,7 @@ fn write_rows(
     for piece in firsts.chunks(PIECE as usize / 8) {
         file.put(&piece.iter().flat_map(|first: &u64| first.to_le_bytes()).collect::<Vec<u8>>())?;
     }
-    for piece in sieve.pieces(PIECE as usize) {
+    for piece in bloom.pieces(PIECE as usize) {
         file.put(&piece)?;
     }
     for piece in packs.chunks(PIECE as usize / COVERED) {
@@ -273,11 +277,11 @@ fn write_rows(
 
 /// Keeps copies of tables; gives the place of each.
 pub(crate) fn keep_tables<'a>(
-    view: &LocalIndexCache,
+    index_cache: &LocalIndexCache,
     tables: impl Iterator<Item = &'a Table>,
 ) -> Option<Vec<TableLocation>> {
     let id = new_id()?;
-    let mut file = MacFile::create(view, id, "tables").ok()?;
+    let mut file = MacFile::create(index_cache, id, "tables").ok()?;
     let mut places = Vec::new();
     for table in tables {
         let bytes = table.to_cached().ok()?;
@@ -288,32 +292,32 @@ pub(crate) fn keep_tables<'a>(
 }
 
 /// A table that was kept.
-pub(crate) fn table(view: &LocalIndexCache, at: TableLocation) -> Option<Table> {
-    let file = File::open(mac_file::path(view, at.file, "tables")).ok()?;
+pub(crate) fn table(index_cache: &LocalIndexCache, at: TableLocation) -> Option<Table> {
+    let file = File::open(mac_file::path(index_cache, at.file, "tables")).ok()?;
     if u64::from(at.size) > file.metadata().ok()?.len() {
         return None;
     }
-    Table::from_cached(&mac_file::read(view, &file, at.file, at.offset, at.size as usize)?).ok()
+    Table::from_cached(&mac_file::read(index_cache, &file, at.file, at.offset, at.size as usize)?).ok()
 }
 
 /// Makes a run not count any more.
-pub(crate) fn forget(view: &LocalIndexCache, id: u64) {
-    let Some(_turn) = view.turn() else { return };
-    let mut all = list(view);
+pub(crate) fn forget(index_cache: &LocalIndexCache, id: u64) {
+    let Some(_turn) = index_cache.turn() else { return };
+    let mut all = list(index_cache);
     all.retain(|head| head.id != id);
-    write_list(view, &all);
+    write_list(index_cache, &all);
 }
 
 /// Removes files of runs that do not count: replaced ones, and those whose building was cut short.
-pub(crate) fn sweep(view: &LocalIndexCache) {
-    let all = list(view);
+pub(crate) fn sweep(index_cache: &LocalIndexCache) {
+    let all = list(index_cache);
     let counts =
         |name: &str| match name.split_once('.').map(|(id, ending)| (u64::from_str_radix(id, 16), ending)) {
             Some((Ok(id), "rows")) => all.iter().any(|head| head.id == id),
             Some((Ok(id), "tables")) => all.iter().any(|head| head.tables.contains(&id)),
             _ => false,
         };
-    for entry in fs::read_dir(mac_file::folder(view)).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(mac_file::folder(index_cache)).into_iter().flatten().flatten() {
         if !entry.file_name().to_str().is_some_and(counts) {
             mac_file::remove(&entry.path());
         }

@@ -40,8 +40,9 @@ pub(crate) struct TableLoader<'a> {
 impl<'a> TableLoader<'a> {
     /// Of these packs; from their own tables alone, or also by segments.
     pub(crate) fn new(repo: &'a Repository, packs: VecDeque<MissingTable>, by_segments: bool) -> Self {
-        let has = |id: &PackId, len| repo.view().is_some_and(|view| view.has_table(id, len));
-        let segments = match by_segments && repo.storage().is_far() {
+        let has =
+            |id: &PackId, len| repo.index_cache().is_some_and(|index_cache| index_cache.has_table(id, len));
+        let segments = match by_segments && repo.storage().is_remote() {
             true => {
                 let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
                 let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));
@@ -85,7 +86,9 @@ impl<'a> TableLoader<'a> {
 
     /// All of these, what this machine has kept first.
     fn read(&self, packs: &[MissingTable]) -> VecDeque<(u32, Result<LoadedTable>)> {
-        let kept = packs.iter().map(|(_, id, len)| self.repo.view().and_then(|view| view.table(id, *len)));
+        let kept = packs
+            .iter()
+            .map(|(_, id, len)| self.repo.index_cache().and_then(|index_cache| index_cache.table(id, *len)));
         let kept: Vec<Option<Table>> = kept.collect();
         let missing = packs.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(pack, _)| *pack);
         let missing: Vec<MissingTable> = missing.collect();
@@ -100,7 +103,7 @@ impl<'a> TableLoader<'a> {
     fn one(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
         let repo = self.repo;
         let (storage, warnings) = (repo.storage(), repo.warnings_kept());
-        let (table, mended) = repo.mender().table(storage, warnings, repo.ring(), (id, len))?;
+        let (table, mended) = repo.healer().table(storage, warnings, repo.suite(), (id, len))?;
         Ok(if mended { LoadedTable::Mended(table) } else { LoadedTable::Read(table) })
     }
 }

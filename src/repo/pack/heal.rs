@@ -34,7 +34,7 @@ impl PackHealer {
     ///
     /// # Errors
     /// `met`.
-    pub(crate) fn mend(
+    pub(crate) fn heal(
         &self,
         storage: &dyn Storage,
         warnings: &Warnings,
@@ -83,16 +83,16 @@ impl PackHealer {
         &self,
         storage: &dyn Storage,
         warnings: &Warnings,
-        ring: &CipherSuite,
+        suite: &CipherSuite,
         (pack, len): (&PackId, u64),
     ) -> Result<(Table, bool)> {
-        let met = match packs::read_table(storage, ring, pack, len) {
+        let met = match packs::read_table(storage, suite, pack, len) {
             Ok(table) => return Ok((table, false)),
             Err(err) => err,
         };
-        let mended = self.mend(storage, warnings, pack, met)?;
+        let mended = self.heal(storage, warnings, pack, met)?;
         let read = |at, out: &mut [u8]| mended.read(storage, at, out);
-        Ok((packs::table_by(&read, ring, pack, mended.pack_len(), false)?, true))
+        Ok((packs::table_by(&read, suite, pack, mended.pack_len(), false)?, true))
     }
 }
 

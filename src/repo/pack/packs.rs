@@ -41,15 +41,15 @@ pub struct StoredPack {
 /// sidecar could not be written is none, and stands beside the pack.
 pub fn write(
     storage: &dyn Storage,
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     (kind, session): (ChunkType, SnapshotId),
     blocks: Vec<SealedBlock>,
     share: u8,
 ) -> Result<(StoredPack, Result<u64>)> {
     let PackFrame { head, tail } =
-        pack::frame(ring, kind, session, &blocks).map_err(Error::making("a pack"))?;
+        pack::frame(suite, kind, session, &blocks).map_err(Error::making("a pack"))?;
     let (table, sealed) = Table::of_blocks(kind, session, head.len() as u32, blocks);
-    let front = if storage.is_far() { head.clone() } else { Vec::new() };
+    let front = if storage.is_remote() { head.clone() } else { Vec::new() };
     let parts: Vec<Vec<u8>> = std::iter::once(head).chain(sealed).chain([tail]).collect();
     let mut hasher = Hasher::default();
     parts.iter().for_each(|part| hasher.update(part));
@@ -68,10 +68,10 @@ pub fn write(
 ///
 /// # Errors
 /// When neither is whole.
-pub fn read_table(storage: &dyn Storage, ring: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
-    let front = table_at(storage, ring, id, len, false);
+pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
+    let front = table_at(storage, suite, id, len, false);
     match front {
-        Err(err) if err.is_damage() => table_at(storage, ring, id, len, true).map_err(|_| err),
+        Err(err) if err.is_damage() => table_at(storage, suite, id, len, true).map_err(|_| err),
         other => other,
     }
 }
@@ -82,7 +82,7 @@ pub fn read_table(storage: &dyn Storage, ring: &CipherSuite, id: &PackId, len: u
 /// When it is damaged or cannot be read.
 pub fn table_at(
     storage: &dyn Storage,
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     id: &PackId,
     len: u64,
     at_end: bool,
@@ -90,7 +90,7 @@ pub fn table_at(
     let name = id.hex();
     table_by(
         &|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out),
-        ring,
+        suite,
         id,
         len,
         at_end,
@@ -103,7 +103,7 @@ pub fn table_at(
 /// When it is damaged or cannot be read.
 pub fn table_by(
     read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
-    ring: &CipherSuite,
+    suite: &CipherSuite,
     id: &PackId,
     len: u64,
     at_end: bool,
@@ -111,7 +111,7 @@ pub fn table_by(
     let name = id.hex();
     let damaged = || Error::damaged(ObjectKind::Packs.path(&name));
     if !at_end {
-        return pack::open_front(ring, &front_by(read, &name, len)?, len).map_err(damaged());
+        return pack::open_front(suite, &front_by(read, &name, len)?, len).map_err(damaged());
     }
     let short = DecodeError::because("too short for a pack");
     let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
@@ -119,18 +119,18 @@ pub fn table_by(
     let start = tail.checked_sub(u64::from(ends.table_len)).ok_or(short).map_err(damaged())?;
     let mut sealed = vec![0u8; ends.table_len as usize];
     read(start, &mut sealed)?;
-    ends.open_table(ring, sealed).map_err(damaged())
+    ends.open_table(suite, sealed).map_err(damaged())
 }
 
 /// What a pack begins with, up to its first block, once its table has been opened.
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
-pub(crate) fn front(storage: &dyn Storage, ring: &CipherSuite, id: &PackId, len: u64) -> Result<Vec<u8>> {
+pub(crate) fn front(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Vec<u8>> {
     let name = id.hex();
     let front =
         front_by(&|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out), &name, len)?;
-    pack::open_front(ring, &front, len).map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
+    pack::open_front(suite, &front, len).map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(front)
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct BlockCache {
 #[derive(Debug)]
 struct Room {
     repo: Repository,
-    namer: ChunkHasher,
+    hasher: ChunkHasher,
     limit: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -97,7 +97,7 @@ impl BlockCache {
     pub(crate) fn new(repo: &Repository, limit: usize, workers: usize) -> Result<Self> {
         let room = Arc::new(Room {
             repo: repo.clone(),
-            namer: repo.namer().clone(),
+            hasher: repo.hasher().clone(),
             limit,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -128,7 +128,7 @@ impl BlockCache {
         let block = self.room.block(index, location.block)?;
         let (start, len) = (location.start as usize, location.len as usize);
         if block.sound().get(&location.start) != Some(id) {
-            chunk_reader::slice(&self.room.namer, kind, id, &block.bytes, location)?;
+            chunk_reader::slice(&self.room.hasher, kind, id, &block.bytes, location)?;
             if location.len >= REMEMBERED {
                 block.sound().insert(location.start, *id);
             }

@@ -112,17 +112,23 @@ impl RandomReader {
         Ok(self.dirs.put(*id, piece, cost))
     }
 
-    /// Bytes of a range of a file, holes as zeros; less where the file ends before. Where `pace` says that the file is
+    /// Bytes of a range of a file, holes as zeros; less where the file ends before. Where `read_ahead` says that the file is
     /// read in order, what follows is asked for.
     ///
     /// # Errors
     /// When a chunk or a piece of the list is missing or damaged.
-    pub fn read(&self, size: u64, content: &Content, range: Range<u64>, pace: &ReadAhead) -> Result<Vec<u8>> {
+    pub fn read(
+        &self,
+        size: u64,
+        content: &Content,
+        range: Range<u64>,
+        read_ahead: &ReadAhead,
+    ) -> Result<Vec<u8>> {
         let range = range.start..range.end.min(size);
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask(size, content, pace.after(&range, size))?;
+        self.ask(size, content, read_ahead.after(&range, size))?;
         let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
         let lists: &mut dyn PartListSource = &mut &*self;
         file_parts::each_part_in(lists, size, content, range.clone(), &mut |at, part| {
@@ -244,10 +250,10 @@ mod tests {
 
     #[test]
     fn what_follows_is_asked_for_once_and_in_time() {
-        let pace = ReadAhead::default();
+        let read_ahead = ReadAhead::default();
         let mut asked = 0;
         for at in (0..SIZE).step_by(READ as usize) {
-            let range = pace.after(&(at..at + READ), SIZE);
+            let range = read_ahead.after(&(at..at + READ), SIZE);
             if !range.is_empty() {
                 assert!(range.start >= asked && range.end <= SIZE, "asked twice or too much: {range:?}");
                 asked = range.end;
@@ -260,11 +266,11 @@ mod tests {
 
     #[test]
     fn reads_that_overtake_each_other_are_in_order() {
-        let pace = ReadAhead::default();
+        let read_ahead = ReadAhead::default();
         let mut asked = 0;
         for pair in 0..64 {
             for at in [pair * 2 + 1, pair * 2] {
-                let range = pace.after(&(at * READ..(at + 1) * READ), SIZE);
+                let range = read_ahead.after(&(at * READ..(at + 1) * READ), SIZE);
                 asked = asked.max(range.end);
             }
         }
@@ -273,10 +279,10 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_for_where_reads_jump() {
-        let pace = ReadAhead::default();
+        let read_ahead = ReadAhead::default();
         for number in 0..1000u64 {
             let at = (number * 7919) % 8000 * READ;
-            assert_eq!(pace.after(&(at..at + 4096), SIZE), 0..0);
+            assert_eq!(read_ahead.after(&(at..at + 4096), SIZE), 0..0);
         }
     }
 }

@@ -126,7 +126,7 @@ impl BlockReader {
         };
         let start = location.start as usize;
         let bytes = match self.names_bases {
-            true => slice(&self.namer, kind, id, &block, location)?,
+            true => slice(&self.hasher, kind, id, &block, location)?,
             false => block
                 .get(start..start + location.len as usize)
                 .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })?,

@@ -30,11 +30,11 @@ const KEPT_MOST: usize = 1024;
 #[derive(Debug)]
 pub struct BlockReader {
     storage: Arc<dyn Storage>,
-    mender: Arc<PackHealer>,
+    healer: Arc<PackHealer>,
     warnings: Warnings,
     opener: BlockOpener,
     bases: Arc<BaseBlocks>,
-    pub(crate) namer: ChunkHasher,
+    pub(crate) hasher: ChunkHasher,
     pub(crate) names_bases: bool,
     sealed: Vec<u8>,
 }
@@ -45,11 +45,11 @@ impl BlockReader {
     /// # Errors
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository) -> Result<Self> {
-        let opener = BlockOpener::new(repo.ring().clone()).map_err(Error::making("a block reader"))?;
-        let (mender, warnings) = (Arc::clone(repo.mender()), repo.warnings_kept().clone());
+        let opener = BlockOpener::new(repo.suite().clone()).map_err(Error::making("a block reader"))?;
+        let (healer, warnings) = (Arc::clone(repo.healer()), repo.warnings_kept().clone());
         let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
-        let (namer, sealed) = (repo.namer().clone(), Vec::new());
-        Ok(Self { storage, mender, warnings, opener, bases, namer, names_bases: true, sealed })
+        let (hasher, sealed) = (repo.hasher().clone(), Vec::new());
+        Ok(Self { storage, healer, warnings, opener, bases, hasher, names_bases: true, sealed })
     }
 
     /// Takes bases as they are: for those who compare what they read with its own id anyway, and have another reader for
@@ -105,7 +105,7 @@ impl BlockReader {
         let name = place.pack.hex();
         let direct = |at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out);
         let Err(met) = self.read_by(&direct, place, prefix, plain) else { return Ok(()) };
-        let mended = self.mender.mend(storage.as_ref(), &self.warnings, &place.pack, met)?;
+        let mended = self.healer.heal(storage.as_ref(), &self.warnings, &place.pack, met)?;
         self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), place, prefix, plain)
     }
 
@@ -150,9 +150,9 @@ impl BlockReader {
         self.sealed.resize(place.stored as usize, 0);
         let offset = u64::from(place.offset);
         self.storage.read_range(ObjectKind::Packs, &place.pack.hex(), offset, &mut self.sealed)?;
-        let mut scratch = self.sealed.clone();
+        let mut private_dir = self.sealed.clone();
         let (kind, codec, len) = (place.kind, place.codec, place.plain);
-        let sealed = self.opener.reseal(to, kind, codec, len, &mut scratch);
+        let sealed = self.opener.reseal(to, kind, codec, len, &mut private_dir);
         let sealed = sealed.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;
         let opened = self.opener.open(kind, codec, len, &mut self.sealed, plain);
         opened.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;
@@ -182,7 +182,7 @@ impl BlockReader {
 /// # Errors
 /// When they are not.
 pub fn slice<'a>(
-    namer: &ChunkHasher,
+    hasher: &ChunkHasher,
     kind: ChunkType,
     id: &ChunkId,
     block: &'a [u8],
@@ -190,7 +190,7 @@ pub fn slice<'a>(
 ) -> Result<&'a [u8]> {
     let start = location.start as usize;
     let bytes = block.get(start..start + location.len as usize);
-    bytes.filter(|bytes| namer.name(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
+    bytes.filter(|bytes| hasher.name(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
         what: format!("chunk {}", id.short()),
         source: DecodeError::because("its bytes do not have its id"),
     })
@@ -200,7 +200,7 @@ pub fn slice<'a>(
 #[derive(Debug)]
 pub struct ChunkReader {
     reader: BlockReader,
-    namer: ChunkHasher,
+    hasher: ChunkHasher,
     index: Arc<Index>,
     /// Lists again what turns out to be gone.
     reading: Option<Arc<ReadSession>>,
@@ -254,7 +254,7 @@ impl ChunkReader {
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository, index: Arc<Index>) -> Result<Self> {
         let reader = BlockReader::new(repo)?;
-        Ok(Self { reader, namer: repo.namer().clone(), index, reading: None, kept: Kept::default() })
+        Ok(Self { reader, hasher: repo.hasher().clone(), index, reading: None, kept: Kept::default() })
     }
 
     /// R1: over an index that follows what collectors move.
@@ -309,7 +309,7 @@ impl ChunkReader {
 
     fn at(&mut self, kind: ChunkType, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
         let block = self.block(location.block)?;
-        slice(&self.namer, kind, id, &block, location).map(<[u8]>::to_vec)
+        slice(&self.hasher, kind, id, &block, location).map(<[u8]>::to_vec)
     }
 
     fn block(&mut self, at: BlockAt) -> Result<Arc<Vec<u8>>> {

@@ -43,7 +43,7 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
-        let session = Session::stand_by(repo, observer)?;
+        let session = Session::open_deferred(repo, observer)?;
         // Nothing is listed yet.
         let now = Current { repo: repo.clone(), index: Some(Arc::default()), idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
@@ -55,8 +55,8 @@ impl ReadSession {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_to_stay(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
-        let session = Session::stand_by(repo, observer)?;
-        let now = Current { repo: repo.afresh(), index: None, idle: None };
+        let session = Session::open_deferred(repo, observer)?;
+        let now = Current { repo: repo.with_closed_index_cache(), index: None, idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
 
@@ -96,7 +96,7 @@ impl ReadSession {
     pub fn rest(&self) {
         let mut now = self.now();
         now.index = None;
-        now.repo = self.repo.afresh();
+        now.repo = self.repo.with_closed_index_cache();
     }
 
     /// Says what is read from now on, instead of what was, and lists the packs. From here on collections may go ahead
@@ -113,7 +113,7 @@ impl ReadSession {
         drop(now);
         // One that leaves these what they need shall not wait for the next heartbeat.
         match &*self.open_session() {
-            Some(session) if !index.sight().unfinished.is_empty() => session.beat()?,
+            Some(session) if !index.repo_state().unfinished.is_empty() => session.beat()?,
             _ => {}
         }
         Ok(index)
@@ -126,9 +126,9 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn look(&self) -> Result<RepoState> {
-        let (sight, met) = RepoState::look_to_read(self.repo.storage(), self.repo.ring())?;
+        let (repo_state, met) = RepoState::look_to_read(self.repo.storage(), self.repo.suite())?;
         met.iter().for_each(|err| self.repo.warn(format!("{}: reading all the same", err.chain())));
-        Ok(sight)
+        Ok(repo_state)
     }
 
     /// An index of what [`Self::look`] gives.
@@ -152,10 +152,10 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn index(&self) -> Result<Arc<Index>> {
-        let noticed = self.open_session().as_ref().map_or(0, Session::noticed);
+        let newest_gc_noticed = self.open_session().as_ref().map_or(0, Session::newest_gc_noticed);
         let mut now = self.now();
         match &now.index {
-            Some(index) if noticed <= index.sight().gc_seen => Ok(Arc::clone(index)),
+            Some(index) if newest_gc_noticed <= index.repo_state().gc_seen => Ok(Arc::clone(index)),
             _ => self.load(&mut now),
         }
     }
@@ -174,7 +174,7 @@ impl ReadSession {
         if now.idle.is_some_and(|since| since.elapsed() < PAUSE) {
             return Ok(None);
         }
-        if RepoState::packs(self.repo.storage())? == before.sight().packs {
+        if RepoState::packs(self.repo.storage())? == before.repo_state().packs {
             now.idle = Some(Instant::now());
             return Ok(None);
         }

@@ -42,7 +42,7 @@ enum Step {
 /// What the planner talks to.
 pub struct Feed<'a> {
     index: &'a Index,
-    shelf: &'a BlockQueue,
+    catalog: &'a BlockQueue,
     jobs: Sender<BlockAt>,
     out: Sender<Vec<Step>>,
     waiting: Vec<Step>,
@@ -91,25 +91,25 @@ pub fn run(
 ) -> Result<()> {
     let (repo, index) = (session.repo(), &session.index()?);
     let spare = session.chunks()?;
-    let shelf = BlockQueue { state: Mutex::default(), changed: Condvar::new() };
+    let catalog = BlockQueue { state: Mutex::default(), changed: Condvar::new() };
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     // What is asked for is bounded by the shelf.
     let (jobs, to_read) = unbounded();
     let (steps, taken) = bounded(AHEAD);
     std::thread::scope(|scope| {
-        let shelf = &shelf;
+        let catalog = &catalog;
         threads::pool(scope, "read", workers, || {
             let to_read = to_read.clone();
-            move || shelf.serve(repo, index, &to_read)
+            move || catalog.serve(repo, index, &to_read)
         })?;
         drop(to_read);
         let planner = threads::start(scope, "plan", move || {
-            let mut feed = Feed { index, shelf, jobs, out: steps, waiting: Vec::new() };
+            let mut feed = Feed { index, catalog, jobs, out: steps, waiting: Vec::new() };
             let planned = plan(&mut feed);
             planned.and(feed.flush())
         })?;
-        let given = give(repo, spare, shelf, taken, out);
-        shelf.end();
+        let given = give(repo, spare, catalog, taken, out);
+        catalog.end();
         let planned = planner.join().unwrap_or(Err(Error::Stopped));
         match (given, planned) {
             (Err(err), _) => Err(err),
@@ -122,7 +122,7 @@ pub fn run(
 fn give(
     repo: &Repository,
     mut spare: ChunkReader,
-    shelf: &BlockQueue,
+    catalog: &BlockQueue,
     steps: Receiver<Vec<Step>>,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
@@ -146,17 +146,17 @@ fn give(
                 out(&bytes)?;
             }
             Step::Chunk(id, location) => {
-                let block = shelf.wait(location.block);
-                let namer = repo.namer();
+                let block = catalog.wait(location.block);
+                let hasher = repo.hasher();
                 let sound = block.as_ref().and_then(|block| {
-                    chunk_reader::slice(namer, ChunkType::Data, &id, block, &location).ok()
+                    chunk_reader::slice(hasher, ChunkType::Data, &id, block, &location).ok()
                 });
                 match sound {
                     Some(bytes) => out(bytes)?,
                     // Another copy may be whole.
                     None => out(&spare.get(ChunkType::Data, &id).map_err(|err| belonging(&path, err))?)?,
                 }
-                shelf.release(location.block);
+                catalog.release(location.block);
             }
         }
     }
@@ -213,10 +213,10 @@ impl Feed<'_> {
         let location = self.index.find_any(ChunkType::Data, id)?.filter(|location| location.len == len);
         let Some(location) = location else { return self.push(Step::Unlisted(*id, len)) };
         let plain = u64::from(self.index.place(location.block)?.plain);
-        if !self.shelf.try_reserve(location.block, plain, &self.jobs)? {
+        if !self.catalog.try_reserve(location.block, plain, &self.jobs)? {
             // What is waiting must not wait here: the shelf is full of it.
             self.flush()?;
-            self.shelf.reserve(location.block, plain, &self.jobs)?;
+            self.catalog.reserve(location.block, plain, &self.jobs)?;
         }
         self.push(Step::Chunk(*id, location))
     }

@@ -15,10 +15,10 @@ use crate::storage::{CreateOutcome, ObjectKind, Storage};
 ///
 /// # Errors
 /// When they cannot be listed, or the store fails.
-pub fn list(storage: &dyn Storage, ring: &CipherSuite) -> Result<Vec<(String, Option<DamageRecord>)>> {
+pub fn list(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<(String, Option<DamageRecord>)>> {
     let mut all = Vec::new();
     for found in storage.list(ObjectKind::Damage)? {
-        match objects::read(storage, ring, sealed_object::DAMAGE, ObjectKind::Damage, &found.name) {
+        match objects::read(storage, suite, sealed_object::DAMAGE, ObjectKind::Damage, &found.name) {
             Ok(record) => all.push((found.name, Some(record))),
             // Ended since the listing.
             Err(err) if err.is_missing() => {}
@@ -52,8 +52,8 @@ pub fn name_of(what: &Damaged) -> String {
 /// When it could not be made durable.
 pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<CreateOutcome> {
     let record = DamageRecord { what, by, at: Time::now(), why };
-    let (storage, ring) = (repo.storage(), repo.ring());
-    objects::create(storage, ring, sealed_object::DAMAGE, ObjectKind::Damage, &name_of(&what), &record)
+    let (storage, suite) = (repo.storage(), repo.suite());
+    objects::create(storage, suite, sealed_object::DAMAGE, ObjectKind::Damage, &name_of(&what), &record)
 }
 
 /// Ends a record.

@@ -24,7 +24,7 @@ pub struct GcRun {
 
 /// The number of a collection's record or of its end.
 pub fn number(name: &str) -> Option<u64> {
-    names::collection(name).filter(|number| *number <= names::LAST_COLLECTION)
+    names::gc_run(name).filter(|number| *number <= names::LAST_COLLECTION)
 }
 
 pub(crate) fn name_of(number: u64) -> String {
@@ -45,12 +45,12 @@ pub fn highest(storage: &dyn Storage) -> Result<u64> {
 ///
 /// # Errors
 /// When they cannot be listed or one cannot be read: what it condemns would then be unknown.
-pub fn unfinished(storage: &dyn Storage, ring: &CipherSuite) -> Result<Vec<GcRun>> {
+pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRun>> {
     let listed = storage.list(ObjectKind::Gc)?;
     let mut unfinished = Vec::new();
     for found in &listed {
         let Some(number) = number(&found.name).filter(|number| is_open(&listed, *number)) else { continue };
-        match objects::read(storage, ring, sealed_object::GC, ObjectKind::Gc, &found.name) {
+        match objects::read(storage, suite, sealed_object::GC, ObjectKind::Gc, &found.name) {
             Ok(record) => unfinished.push(GcRun { number, record }),
             // Finished and tidied up since the listing.
             Err(err) if err.is_missing() => {}
@@ -73,14 +73,14 @@ pub struct Unreadable {
 ///
 /// # Errors
 /// When they cannot be listed, or one is newer than this program, or the store fails.
-pub fn unreadable(storage: &dyn Storage, ring: &CipherSuite) -> Result<Unreadable> {
+pub fn unreadable(storage: &dyn Storage, suite: &CipherSuite) -> Result<Unreadable> {
     let listed = storage.list(ObjectKind::Gc)?;
     let mut found = Unreadable::default();
     for Listed { name, .. } in &listed {
         let read = match name.ends_with(DONE) {
-            true => objects::read(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, name),
+            true => objects::read(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, name),
             false => {
-                objects::read::<GcRecord>(storage, ring, sealed_object::GC, ObjectKind::Gc, name).map(|_| ())
+                objects::read::<GcRecord>(storage, suite, sealed_object::GC, ObjectKind::Gc, name).map(|_| ())
             }
         };
         match read {
@@ -100,9 +100,9 @@ pub fn unreadable(storage: &dyn Storage, ring: &CipherSuite) -> Result<Unreadabl
 ///
 /// # Errors
 /// When the end could not be made durable.
-pub fn give_up(storage: &dyn Storage, ring: &CipherSuite, number: u64) -> Result<()> {
+pub fn give_up(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
     let name = format!("{}{DONE}", name_of(number));
-    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).map(|_| ())
+    objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).map(|_| ())
 }
 
 /// Whether the listing holds this record, without an end, and none of a higher number.
@@ -119,21 +119,21 @@ fn is_open(listed: &[Listed], number: u64) -> bool {
 ///
 /// # Errors
 /// When they cannot be listed or the record cannot be read.
-pub fn stands(storage: &dyn Storage, ring: &CipherSuite, collection: &GcRun) -> Result<bool> {
-    Ok(unfinished(storage, ring)?.contains(collection))
+pub fn stands(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun) -> Result<bool> {
+    Ok(unfinished(storage, suite)?.contains(gc_run))
 }
 
 /// C3: publishes a collection under exactly this number. False when the number is taken.
 ///
 /// # Errors
 /// When it could not be made durable, or no number is left.
-pub fn publish(storage: &dyn Storage, ring: &CipherSuite, number: u64, record: &GcRecord) -> Result<bool> {
+pub fn publish(storage: &dyn Storage, suite: &CipherSuite, number: u64, record: &GcRecord) -> Result<bool> {
     if number > LAST_COLLECTION {
         let why = "no number is left for a collection: somebody put the highest one into gc/";
         return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
     }
     let created =
-        objects::create(storage, ring, sealed_object::GC, ObjectKind::Gc, &name_of(number), record)?;
+        objects::create(storage, suite, sealed_object::GC, ObjectKind::Gc, &name_of(number), record)?;
     Ok(created == CreateOutcome::New)
 }
 
@@ -142,9 +142,9 @@ pub fn publish(storage: &dyn Storage, ring: &CipherSuite, number: u64, record: &
 ///
 /// # Errors
 /// When the end could not be made durable.
-pub fn finish(storage: &dyn Storage, ring: &CipherSuite, number: u64) -> Result<()> {
+pub fn finish(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
     let name = format!("{}{DONE}", name_of(number));
-    objects::create(storage, ring, sealed_object::GC_DONE, ObjectKind::Gc, &name, &())?;
+    objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &())?;
     let listed = storage.list(ObjectKind::Gc)?;
     let numbers: BTreeSet<u64> = listed.iter().filter_map(|found| self::number(&found.name)).collect();
     let Some(highest) = numbers.last() else { return Ok(()) };

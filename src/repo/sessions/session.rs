@@ -53,21 +53,21 @@ impl RepoState {
     /// When a listing or a record could not be read: an error is never an empty list.
     pub fn look(
         storage: &dyn Storage,
-        ring: &CipherSuite,
+        suite: &CipherSuite,
         seen: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Self> {
         let gc_seen = gc_record::highest(storage)?;
         // An empty first listing is followed by the second one as well: a record may have come in between.
-        let unfinished = gc_record::unfinished(storage, ring)?;
+        let unfinished = gc_record::unfinished(storage, suite)?;
         let condemned = unfinished.iter().flat_map(|one| one.record.condemned.iter().copied()).collect();
-        let mut sight = Self { gc_seen, condemned, unfinished, ..Self::default() };
+        let mut repo_state = Self { gc_seen, condemned, unfinished, ..Self::default() };
         seen(gc_seen)?;
-        for (name, record) in damage::list(storage, ring)? {
-            sight.any_damage = true;
-            sight.damaged.extend(damage::pack_of(&name, record.as_ref()));
+        for (name, record) in damage::list(storage, suite)? {
+            repo_state.any_damage = true;
+            repo_state.damaged.extend(damage::pack_of(&name, record.as_ref()));
         }
-        sight.packs = Self::packs(storage)?;
-        Ok(sight)
+        repo_state.packs = Self::packs(storage)?;
+        Ok(repo_state)
     }
 
     /// For readers. Where a record of collecting or of damage cannot be read, listed packs are taken as they are: nobody
@@ -75,8 +75,8 @@ impl RepoState {
     ///
     /// # Errors
     /// When something cannot be listed.
-    pub(crate) fn look_to_read(storage: &dyn Storage, ring: &CipherSuite) -> Result<(Self, Option<Error>)> {
-        match Self::look(storage, ring, |_| Ok(())) {
+    pub(crate) fn look_to_read(storage: &dyn Storage, suite: &CipherSuite) -> Result<(Self, Option<Error>)> {
+        match Self::look(storage, suite, |_| Ok(())) {
             Err(err) if err.is_damage() => {
                 Ok((Self { packs: Self::packs(storage)?, ..Self::default() }, Some(err)))
             }
@@ -94,15 +94,16 @@ impl RepoState {
     }
 
     /// Whether every pack that an earlier sight let be written against still may.
-    pub fn still_has(&self, earlier: &Self) -> bool {
+    pub fn still_allows(&self, earlier: &Self) -> bool {
         let packs: HashSet<PackId> = self.packs.iter().map(|(id, _)| *id).collect();
-        let usable = |sight: &Self, id| !sight.condemned.contains(id) && !sight.damaged.contains(id);
+        let usable =
+            |repo_state: &Self, id| !repo_state.condemned.contains(id) && !repo_state.damaged.contains(id);
         let mut before = earlier.packs.iter().map(|(id, _)| id).filter(|id| usable(earlier, id));
         before.all(|id| packs.contains(id) && usable(self, id))
     }
 
     /// W2: whether what this snapshot holds may be reused without looking.
-    pub fn vouches_for(&self, parent: &SnapshotId) -> bool {
+    pub fn protects(&self, parent: &SnapshotId) -> bool {
         !self.any_damage && self.unfinished.iter().all(|one| one.record.roots.contains(parent))
     }
 }
@@ -114,20 +115,20 @@ pub struct Session {
     pub id: SnapshotId,
     storage: Arc<dyn Storage>,
     hold: Option<Box<dyn LockGuard>>,
-    pulse: Arc<HeartbeatState>,
-    heart: Option<HeartbeatThread>,
+    heartbeat: Arc<HeartbeatState>,
+    heartbeat_thread: Option<HeartbeatThread>,
 }
 
 /// What the heartbeats say, shared with the thread that gives them.
 #[derive(Debug)]
 struct HeartbeatState {
     storage: Arc<dyn Storage>,
-    ring: CipherSuite,
+    suite: CipherSuite,
     id: SnapshotId,
     said: Mutex<Heartbeat>,
     /// What a reader reads, once it has said so.
     reads: Mutex<Option<Vec<SnapshotId>>>,
-    noticed: AtomicU64,
+    newest_gc_noticed: AtomicU64,
     silence: Silence,
 }
 
@@ -145,9 +146,9 @@ impl Session {
     pub fn open(repo: &Repository, kind: SessionKind) -> Result<(Self, RepoState)> {
         let mut session = Self::appear(repo, kind)?;
         let storage = session.storage.as_ref();
-        let sight = RepoState::look(storage, repo.ring(), |gc_seen| session.pulse.beat(gc_seen))?;
+        let repo_state = RepoState::look(storage, repo.suite(), |gc_seen| session.heartbeat.beat(gc_seen))?;
         session.live(repo)?;
-        Ok((session, sight))
+        Ok((session, repo_state))
     }
 
     /// Becomes visible and does not look: for whoever comes because the records of collecting cannot be read. It has seen
@@ -155,9 +156,9 @@ impl Session {
     ///
     /// # Errors
     /// When the session could not be made durable.
-    pub fn open_blind(repo: &Repository, kind: SessionKind) -> Result<Self> {
+    pub fn open_without_state(repo: &Repository, kind: SessionKind) -> Result<Self> {
         let mut session = Self::appear(repo, kind)?;
-        session.pulse.beat(0)?;
+        session.heartbeat.beat(0)?;
         session.live(repo)?;
         Ok(session)
     }
@@ -167,7 +168,7 @@ impl Session {
     ///
     /// # Errors
     /// When it cannot be told whether one can.
-    pub(crate) fn stand_by(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
+    pub(crate) fn open_deferred(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
         match Self::appear(repo, SessionKind::Reader) {
             Ok(mut session) => {
                 session.live(repo)?;
@@ -185,11 +186,11 @@ impl Session {
         if kind != SessionKind::Reader {
             repo.may_write()?;
         }
-        let (storage, ring) = (repo.shared_storage(), repo.ring());
+        let (storage, suite) = (repo.shared_storage(), repo.suite());
         let id = cipher::new_id()?;
         // Where nothing is locked, a lock that is free tells nothing: whoever comes to the same place by another way, where
         // there are locks, must not take this session for one of its own boot that is gone.
-        let locks = !storage.is_far() && storage.is_held(ObjectKind::Sessions, &id.hex())?.is_some();
+        let locks = !storage.is_remote() && storage.is_held(ObjectKind::Sessions, &id.hex())?.is_some();
         let record = SessionRecord {
             kind,
             host: host::host_name(),
@@ -197,24 +198,24 @@ impl Session {
             pid: std::process::id(),
             started: Time::now(),
         };
-        let bytes = objects::close(ring, sealed_object::SESSION, &id.hex(), &record)?;
+        let bytes = objects::close(suite, sealed_object::SESSION, &id.hex(), &record)?;
         let hold = storage.create_held(ObjectKind::Sessions, &id.hex(), &bytes)?;
-        let pulse = Arc::new(HeartbeatState {
+        let heartbeat = Arc::new(HeartbeatState {
             storage: Arc::clone(storage),
-            ring: ring.clone(),
+            suite: suite.clone(),
             id,
             said: Mutex::new(Heartbeat { count: 0, gc_seen: 0 }),
             reads: Mutex::default(),
-            noticed: AtomicU64::new(0),
+            newest_gc_noticed: AtomicU64::new(0),
             silence: Silence::new(Duration::from_secs(repo.config().stale_after)),
         });
         let storage = Arc::clone(storage);
-        Ok(Self { id, storage, hold: Some(hold), pulse, heart: None })
+        Ok(Self { id, storage, hold: Some(hold), heartbeat, heartbeat_thread: None })
     }
 
     fn live(&mut self, repo: &Repository) -> Result<()> {
         let every = Duration::from_secs(repo.config().stale_after) / BEATS;
-        self.heart = Some(HeartbeatThread::start(Arc::clone(&self.pulse), every)?);
+        self.heartbeat_thread = Some(HeartbeatThread::start(Arc::clone(&self.heartbeat), every)?);
         Ok(())
     }
 
@@ -223,19 +224,19 @@ impl Session {
     ///
     /// # Errors
     /// When it could not be said.
-    pub fn has_seen(&self, gc_seen: u64) -> Result<()> {
-        if gc_seen > self.pulse.said().gc_seen { self.pulse.beat(gc_seen) } else { Ok(()) }
+    pub fn acknowledge_gc(&self, gc_seen: u64) -> Result<()> {
+        if gc_seen > self.heartbeat.said().gc_seen { self.heartbeat.beat(gc_seen) } else { Ok(()) }
     }
 
     /// R1: what a reader reads from now on, instead of what it has read. Until this is said, every collection that begins
     /// later waits for its end; from then on, only those that would take something from these snapshots.
     pub fn reads(&self, snapshots: &[SnapshotId]) {
-        *self.pulse.reads() = Some(snapshots.to_vec());
+        *self.heartbeat.reads() = Some(snapshots.to_vec());
     }
 
     /// The highest collection that a heartbeat of this reader has met.
-    pub fn noticed(&self) -> u64 {
-        self.pulse.noticed.load(Ordering::Relaxed)
+    pub fn newest_gc_noticed(&self) -> u64 {
+        self.heartbeat.newest_gc_noticed.load(Ordering::Relaxed)
     }
 
     /// A heartbeat ahead of time.
@@ -243,15 +244,15 @@ impl Session {
     /// # Errors
     /// When it could not be given.
     pub fn beat(&self) -> Result<()> {
-        self.pulse.turn()
+        self.heartbeat.turn()
     }
 
     /// W3: whether somebody buried this session. Asked of the store only after a silence in which that may have happened.
     ///
     /// # Errors
     /// When it cannot be told.
-    pub fn was_buried(&self) -> Result<bool> {
-        if !self.pulse.silence.was_too_long() {
+    pub fn was_fenced(&self) -> Result<bool> {
+        if !self.heartbeat.silence.was_too_long() {
             return Ok(false);
         }
         match self.storage.read(ObjectKind::Sessions, &self.id.hex(), sealed_object::MAX_OBJECT) {
@@ -271,12 +272,12 @@ impl Session {
 
     fn end(&mut self) -> Result<()> {
         let Some(hold) = self.hold.take() else { return Ok(()) };
-        if let Some(heart) = self.heart.take() {
-            heart.stop();
+        if let Some(heartbeat_thread) = self.heartbeat_thread.take() {
+            heartbeat_thread.stop();
         }
         let beat = self.storage.remove(ObjectKind::Sessions, &format!("{}.beat", self.id));
         match beat.and_then(|()| self.storage.remove(ObjectKind::Sessions, &self.id.hex())) {
-            Err(err) if err.is_forbidden() => self.pulse.say_that_it_ended()?,
+            Err(err) if err.is_forbidden() => self.heartbeat.say_that_it_ended()?,
             removed => removed?,
         }
         drop(hold);
@@ -314,13 +315,13 @@ impl HeartbeatState {
     fn may_have_seen(&self, reads: &[SnapshotId]) -> Result<u64> {
         let storage = self.storage.as_ref();
         let highest = gc_record::highest(storage)?;
-        self.noticed.fetch_max(highest, Ordering::Relaxed);
+        self.newest_gc_noticed.fetch_max(highest, Ordering::Relaxed);
         if highest <= self.said().gc_seen {
             return Ok(0);
         }
-        for collection in gc_record::unfinished(storage, &self.ring)? {
-            for id in reads.iter().filter(|id| !collection.record.roots.contains(id)) {
-                if !trash::is_root_beside(storage, id, &collection.record)? {
+        for gc_run in gc_record::unfinished(storage, &self.suite)? {
+            for id in reads.iter().filter(|id| !gc_run.record.roots.contains(id)) {
+                if !trash::is_root_beside(storage, id, &gc_run.record)? {
                     return Ok(0);
                 }
             }
@@ -333,7 +334,7 @@ impl HeartbeatState {
         let mut said = self.said();
         let next = Heartbeat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
         let name = format!("{}.beat", self.id);
-        let bytes = objects::close(&self.ring, sealed_object::BEAT, &name, &next)?;
+        let bytes = objects::close(&self.suite, sealed_object::BEAT, &name, &next)?;
         self.storage.replace(ObjectKind::Sessions, &name, &bytes)?;
         self.silence.end();
         *said = next;
@@ -343,13 +344,13 @@ impl HeartbeatState {
     /// Where nothing may be removed: whoever may clears up.
     fn say_that_it_ended(&self) -> Result<()> {
         let (name, last) = (format!("{}{END_MARKER}", self.id), *self.said());
-        objects::create(&*self.storage, &self.ring, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
+        objects::create(&*self.storage, &self.suite, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
             .map(drop)
     }
 }
 
 impl HeartbeatThread {
-    fn start(pulse: Arc<HeartbeatState>, every: Duration) -> Result<Self> {
+    fn start(heartbeat: Arc<HeartbeatState>, every: Duration) -> Result<Self> {
         // A repository that says 0 must not make this spin.
         let every = every.max(Duration::from_millis(50));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
@@ -361,7 +362,7 @@ impl HeartbeatThread {
                 stopped = wait.0;
                 if wait.1.timed_out() && !*stopped {
                     // A missed beat costs at worst a fence and a re-check.
-                    let _ = pulse.turn();
+                    let _ = heartbeat.turn();
                 }
             }
         })?;

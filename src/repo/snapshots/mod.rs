@@ -135,7 +135,7 @@ pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
 }
 
 fn open_fence(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<Fence> {
-    objects::open(repo.ring(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)
+    objects::open(repo.suite(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)
 }
 
 /// The fence that a listing found; `None` for a manifest.
@@ -179,7 +179,7 @@ pub fn kept(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
 fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot> {
     let name = id.hex();
     let manifest: Manifest =
-        objects::open(repo.ring(), sealed_object::MANIFEST, ObjectKind::Snapshots, &name, &name, bytes)?;
+        objects::open(repo.suite(), sealed_object::MANIFEST, ObjectKind::Snapshots, &name, &name, bytes)?;
     manifest.is_understood().then_some(Snapshot { id, manifest }).ok_or(Error::NewerFormat {
         what: ObjectKind::Snapshots.path(&name),
         found: crate::model::config::FORMAT + 1,
@@ -206,7 +206,7 @@ pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()>
     match objects::check_header(ObjectKind::Snapshots, name, &bytes)? {
         sealed_object::FENCE => {
             let _: Fence =
-                objects::open(repo.ring(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)?;
+                objects::open(repo.suite(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)?;
             Ok(())
         }
         _ => decode(repo, id, bytes).map(|_| ()),
@@ -219,10 +219,10 @@ pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()>
 /// # Errors
 /// When it could not be made durable, or it cannot be told whether the session stands.
 pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<bool> {
-    if session.was_buried()? || !commit(repo, session.id, manifest)? {
+    if session.was_fenced()? || !commit(repo, session.id, manifest)? {
         return Ok(false);
     }
-    if !session.was_buried()? {
+    if !session.was_fenced()? {
         return Ok(true);
     }
     let name = session.id.hex();
@@ -239,7 +239,7 @@ pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -
 /// When it could not be made durable.
 pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<bool> {
     let name = id.hex();
-    let bytes = objects::close(repo.ring(), sealed_object::MANIFEST, &name, manifest)?;
+    let bytes = objects::close(repo.suite(), sealed_object::MANIFEST, &name, manifest)?;
     if repo.storage().create(ObjectKind::Snapshots, &name, &[&bytes])? == CreateOutcome::New {
         repo.cache().keep_object(&name, &bytes);
         repo.cache().note(&ObjectKind::Snapshots.path(&name), true);

@@ -65,7 +65,7 @@ pub fn read(repo: &Repository, entry: &TrashEntry) -> Result<Snapshot> {
     let bytes = repo.storage().read(ObjectKind::Trash, &name, sealed_object::MAX_OBJECT)?;
     let bound = entry.id.hex();
     let manifest: Manifest =
-        objects::open(repo.ring(), sealed_object::MANIFEST, ObjectKind::Trash, &name, &bound, bytes)?;
+        objects::open(repo.suite(), sealed_object::MANIFEST, ObjectKind::Trash, &name, &bound, bytes)?;
     Ok(Snapshot { id: entry.id, manifest })
 }
 
@@ -186,7 +186,7 @@ pub fn undelete(repo: &Repository, session: &Session, entry: &TrashEntry) -> Res
 pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[u8]) -> Result<SnapshotId> {
     let (storage, name) = (repo.storage(), id.hex());
     let _: Manifest = objects::open(
-        repo.ring(),
+        repo.suite(),
         sealed_object::MANIFEST,
         ObjectKind::Snapshots,
         &name,

@@ -17,7 +17,7 @@ use crate::repo::walk::dir_reader;
 /// # Errors
 /// When the file cannot be read, or the list is missing or damaged.
 pub fn holds(
-    namer: &ChunkHasher,
+    hasher: &ChunkHasher,
     reader: &mut ChunkReader,
     (file, path): (&mut File, &Path),
     size: u64,
@@ -36,7 +36,7 @@ pub fn holds(
                 }
                 buffer.resize(len as usize, 0);
                 same = fill(file, &mut buffer).map_err(Error::io("read", path))?
-                    && namer.name(ChunkType::Data, &buffer) == id;
+                    && hasher.name(ChunkType::Data, &buffer) == id;
             }
             Part::Hole { len } => {
                 let mut left = len;

@@ -110,7 +110,7 @@ pub struct ChunkWriter<'scope> {
     /// For blocks that are sealed already.
     sealed: Sender<SealedBlock>,
     sealers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
-    packer: ScopedJoinHandle<'scope, Result<()>>,
+    compressor: ScopedJoinHandle<'scope, Result<()>>,
     writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     writing: Arc<PackWriter<'scope>>,
     added: u64,
@@ -141,7 +141,7 @@ impl<'scope> ChunkWriter<'scope> {
             move || seal_all(repo, effort.level, &to_seal, &to_pack, &back)
         })?;
         let sealed_in = to_pack.clone();
-        let packer = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write))?;
+        let compressor = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write))?;
         let writing = Arc::new(PackWriter::new(repo, session, stored));
         let writers = threads::pool(scope, "write", writing.threads(), || {
             let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
@@ -161,7 +161,7 @@ impl<'scope> ChunkWriter<'scope> {
             empty,
             sealed: sealed_in,
             sealers,
-            packer,
+            compressor,
             writers,
             writing,
             added: 0,
@@ -328,7 +328,7 @@ impl<'scope> ChunkWriter<'scope> {
             mut effort,
             sealed,
             sealers,
-            packer,
+            compressor,
             writers,
             writing,
             landed,
@@ -345,7 +345,7 @@ impl<'scope> ChunkWriter<'scope> {
         drop((blocks, sealed));
         let sealed = sealers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped)));
         let sealed: Vec<Result<()>> = sealed.collect();
-        let packed = packer.join().unwrap_or(Err(Error::Stopped));
+        let packed = compressor.join().unwrap_or(Err(Error::Stopped));
         let written = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
         let written: Vec<Result<()>> = written.collect();
         landed.iter().for_each(|pack| ours.landed(pack));
@@ -365,7 +365,7 @@ fn seal_all(
     back: &Sender<Vec<u8>>,
 ) -> Result<()> {
     let failed = || Error::making("a block");
-    let mut sealer = BlockSealer::new(repo.ring().clone(), level).map_err(failed())?;
+    let mut sealer = BlockSealer::new(repo.suite().clone(), level).map_err(failed())?;
     let (mut harder, mut reader, mut noise) = (None, None, Noise::default());
     for block in blocks {
         let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
@@ -385,7 +385,7 @@ fn seal_all(
         let sealer = match (block.harder, &mut harder) {
             (false, _) => &mut sealer,
             (true, Some(harder)) => harder,
-            (true, none) => none.insert(BlockSealer::new(repo.ring().clone(), HARDER).map_err(failed())?),
+            (true, none) => none.insert(BlockSealer::new(repo.suite().clone(), HARDER).map_err(failed())?),
         };
         let sealed = sealer.seal(block.kind, plain, block.chunks).map_err(failed())?;
         // Where nobody wants it, it is freed.

@@ -28,7 +28,7 @@ impl Delta {
     /// Whether that is so in a repository.
     pub fn holds(self, repo: &Repository) -> bool {
         let wanted = match self {
-            Self::Auto => !repo.storage().is_far(),
+            Self::Auto => !repo.storage().is_remote(),
             Self::On => true,
             Self::Off => false,
         };

@@ -74,19 +74,19 @@ pub(crate) struct PackWriter<'a> {
     /// Grows as packs become durable.
     stored: &'a AtomicU64,
     written: Mutex<Written>,
-    gathering: Mutex<BundleBuilder>,
+    bundle_builder: Mutex<BundleBuilder>,
     failed: AtomicBool,
 }
 
 impl<'a> PackWriter<'a> {
     pub(crate) fn new(repo: &'a Repository, session: SnapshotId, stored: &'a AtomicU64) -> Self {
-        let (written, gathering, failed) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self { repo, session, stored, written, gathering, failed }
+        let (written, bundle_builder, failed) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { repo, session, stored, written, bundle_builder, failed }
     }
 
     /// How many threads are to write.
     pub(crate) fn threads(&self) -> usize {
-        if self.repo.storage().is_far() { FAR } else { 1 }
+        if self.repo.storage().is_remote() { FAR } else { 1 }
     }
 
     /// Writes packs until there are no more, or a thread has failed.
@@ -110,7 +110,7 @@ impl<'a> PackWriter<'a> {
         for block in &pack.blocks {
             deltas.count(block.codec, u64::from(block.plain), block.sealed.len() as u64);
         }
-        let (mut pack, sidecar) = packs::write(repo.storage(), repo.ring(), what, pack.blocks, share)?;
+        let (mut pack, sidecar) = packs::write(repo.storage(), repo.suite(), what, pack.blocks, share)?;
         let parity = sidecar.unwrap_or_else(|err| {
             // The pack is durable, and as good as it is without: the next collection writes what is missing.
             repo.warn(format!(
@@ -127,7 +127,7 @@ impl<'a> PackWriter<'a> {
         written.deltas.add(deltas);
         drop(written);
         let front = std::mem::take(&mut pack.front);
-        let full = lock(&self.gathering).add(pack.id, pack.len, front);
+        let full = lock(&self.bundle_builder).add(pack.id, pack.len, front);
         self.say(full.map_or(Ok(()), |full| full.write(repo)));
         // After a failure elsewhere nobody takes it.
         let _ = land.send(pack);
@@ -136,7 +136,7 @@ impl<'a> PackWriter<'a> {
 
     /// Once all threads are done.
     pub(crate) fn finish(&self) -> Written {
-        self.say(std::mem::take(&mut *lock(&self.gathering)).finish(self.repo));
+        self.say(std::mem::take(&mut *lock(&self.bundle_builder)).finish(self.repo));
         std::mem::take(&mut *lock(&self.written))
     }
 

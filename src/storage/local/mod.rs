@@ -175,7 +175,7 @@ impl Storage for LocalStorage {
         Some(&self.root)
     }
 
-    fn room(&self) -> Option<Capacity> {
+    fn capacity(&self) -> Option<Capacity> {
         let found = rustix::fs::statvfs(&self.root).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
         Some(Capacity { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
@@ -318,7 +318,7 @@ impl Storage for LocalStorage {
         }
     }
 
-    fn distrust(&self) -> Result<Option<String>> {
+    fn weakness(&self) -> Result<Option<String>> {
         if let Some(network) = self.network()? {
             return Ok(Some(network.to_owned()));
         }
@@ -364,7 +364,7 @@ impl Storage for LocalStorage {
         let _ = reserve::keep(&self.root);
     }
 
-    fn tidy(&self) -> Result<()> {
+    fn remove_stale_temp_files(&self) -> Result<()> {
         // Without room for a new file the time there cannot be told: then nothing is old.
         let Ok(now) = self.now() else { return Ok(()) };
         for folder in
@@ -459,7 +459,7 @@ mod tests {
             let file = File::create(dir.path().join("packs/aa").join(name)).unwrap();
             file.set_modified(std::time::SystemTime::now() - age).unwrap();
         }
-        store.tidy().unwrap();
+        store.remove_stale_temp_files().unwrap();
         let left = fs::read_dir(dir.path().join("packs/aa")).unwrap().map(|entry| entry.unwrap().file_name());
         let mut left: Vec<_> = left.collect();
         left.sort();

@@ -69,7 +69,7 @@ pub struct Options {
     /// How fast.
     pub limits: Arc<RateLimits>,
     /// How long what fails is tried.
-    pub patience: RetryPolicy,
+    pub retry_policy: RetryPolicy,
 }
 
 impl fmt::Debug for CloudStorage {
@@ -84,8 +84,8 @@ impl CloudStorage {
     /// # Errors
     /// When the variables do not say how to reach it.
     pub fn new(place: ObjectStoreUrl, options: Options) -> Result<Self> {
-        let line = Arc::new(Retrier::new(place.to_string(), options.patience));
-        let http = Arc::new(Http::new(Arc::clone(&line), options.patience, options.limits));
+        let line = Arc::new(Retrier::new(place.to_string(), options.retry_policy));
+        let http = Arc::new(Http::new(Arc::clone(&line), options.retry_policy, options.limits));
         let store = place.open(&options.variables, &http);
         let store = store.map_err(|err| {
             let why = match err {

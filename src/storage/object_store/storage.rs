@@ -163,7 +163,7 @@ impl Storage for CloudStorage {
         self.create_whole(area, name, &parts.into_iter().map(Bytes::from).collect())
     }
 
-    fn is_far(&self) -> bool {
+    fn is_remote(&self) -> bool {
         true
     }
 
@@ -178,7 +178,7 @@ impl Storage for CloudStorage {
         Ok(if there.is_some() { None } else { Some(false) })
     }
 
-    fn distrust(&self) -> Result<Option<String>> {
+    fn weakness(&self) -> Result<Option<String>> {
         Ok(self.lacks()?.map(str::to_owned))
     }
 

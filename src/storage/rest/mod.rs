@@ -42,9 +42,9 @@ struct Item {
 
 impl RestStorage {
     /// The repository at `place`. Touches nothing.
-    pub fn new(place: RestUrl, limits: Arc<RateLimits>, patience: RetryPolicy) -> Self {
-        let line = Arc::new(Retrier::new(place.to_string(), patience));
-        let http = Http::new(Arc::clone(&line), patience, limits);
+    pub fn new(place: RestUrl, limits: Arc<RateLimits>, retry_policy: RetryPolicy) -> Self {
+        let line = Arc::new(Retrier::new(place.to_string(), retry_policy));
+        let http = Http::new(Arc::clone(&line), retry_policy, limits);
         Self { place, http, line, made: OnceLock::new() }
     }
 
@@ -267,7 +267,7 @@ impl Storage for RestStorage {
         Ok(CreateOutcome::Exists)
     }
 
-    fn is_far(&self) -> bool {
+    fn is_remote(&self) -> bool {
         true
     }
 
@@ -287,7 +287,7 @@ impl Storage for RestStorage {
         Ok(if self.is_there(area, name)? { None } else { Some(false) })
     }
 
-    fn distrust(&self) -> Result<Option<String>> {
+    fn weakness(&self) -> Result<Option<String>> {
         Ok(Some("a REST server, which may let two writers have one name".to_owned()))
     }
 

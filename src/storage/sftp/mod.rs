@@ -190,7 +190,7 @@ impl SftpStorage {
     }
 
     fn is_full(&self, channel: &Channel) -> bool {
-        self.room_by(channel).is_some_and(|room| room.free < NEXT_TO_NOTHING)
+        self.room_by(channel).is_some_and(|capacity| capacity.free < NEXT_TO_NOTHING)
     }
 
     fn room_by(&self, channel: &Channel) -> Option<Capacity> {
@@ -199,7 +199,7 @@ impl SftpStorage {
         }
         let reply = channel.ask(&Request::Room { path: self.place.directory() }).ok()?;
         let Reply::Extended(bytes) = reply else { return None };
-        let (free, total) = protocol::room(&bytes).ok()?;
+        let (free, total) = protocol::capacity(&bytes).ok()?;
         Some(Capacity { free, total })
     }
 

@@ -272,7 +272,7 @@ pub(super) fn limits(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
 }
 
 /// Bytes that may still be written and bytes of all, from an answer to [`Request::Room`].
-pub(super) fn room(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
+pub(super) fn capacity(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     let mut rest = Rest(bytes);
     rest.long()?;
     let (unit, blocks, _, available) = (rest.long()?, rest.long()?, rest.long()?, rest.long()?);

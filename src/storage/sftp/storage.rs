@@ -138,7 +138,7 @@ impl Storage for SftpStorage {
         Ok(created)
     }
 
-    fn is_far(&self) -> bool {
+    fn is_remote(&self) -> bool {
         true
     }
 
@@ -157,7 +157,7 @@ impl Storage for SftpStorage {
         Ok(if there { None } else { Some(false) })
     }
 
-    fn distrust(&self) -> Result<Option<String>> {
+    fn weakness(&self) -> Result<Option<String>> {
         Ok((!self.is_exclusive()?).then(|| "an SFTP server whose renames overwrite".to_owned()))
     }
 
@@ -193,11 +193,11 @@ impl Storage for SftpStorage {
         })
     }
 
-    fn room(&self) -> Option<Capacity> {
+    fn capacity(&self) -> Option<Capacity> {
         self.room_by(&*self.channel().ok()?)
     }
 
-    fn tidy(&self) -> Result<()> {
+    fn remove_stale_temp_files(&self) -> Result<()> {
         // A server that dates nothing has nothing that is old.
         let Some(now) = self.now()? else { return Ok(()) };
         let oldest = now.saturating_sub(ABANDONED.as_secs());

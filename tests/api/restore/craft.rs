@@ -21,7 +21,7 @@ use crate::support::Sandbox;
 
 pub struct Craft<'a, 's> {
     repo: &'a Repository,
-    sink: ChunkWriter<'s>,
+    chunk_writer: ChunkWriter<'s>,
 }
 
 /// The sandbox's repository, which must be an open one.
@@ -36,11 +36,11 @@ pub fn open(sandbox: &Sandbox) -> Repository {
 
 /// Commits a snapshot of the root that `build` returns.
 pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft<'_, '_>) -> ChunkId) {
-    let (session, sight) = Session::open(repo, SessionKind::Writer).unwrap();
-    let index = Arc::new(Index::load(repo, sight).unwrap());
+    let (session, repo_state) = Session::open(repo, SessionKind::Writer).unwrap();
+    let index = Arc::new(Index::load(repo, repo_state).unwrap());
     let stored = AtomicU64::new(0);
     let root = std::thread::scope(|scope| {
-        let sink = ChunkWriter::start(
+        let chunk_writer = ChunkWriter::start(
             scope,
             repo,
             session.id,
@@ -49,9 +49,9 @@ pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft
             &stored,
         )
         .unwrap();
-        let mut craft = Craft { repo, sink };
+        let mut craft = Craft { repo, chunk_writer };
         let root = build(&mut craft);
-        craft.sink.finish().unwrap();
+        craft.chunk_writer.finish().unwrap();
         root
     });
     let manifest = Manifest {
@@ -76,15 +76,15 @@ pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft
 
 impl Craft<'_, '_> {
     pub fn data(&mut self, bytes: &[u8]) -> Part {
-        let id = self.repo.namer().name(ChunkType::Data, bytes);
-        self.sink.put(ChunkType::Data, id, bytes).unwrap();
+        let id = self.repo.hasher().name(ChunkType::Data, bytes);
+        self.chunk_writer.put(ChunkType::Data, id, bytes).unwrap();
         Part::Chunk { id, len: bytes.len().try_into().unwrap() }
     }
 
     /// Any bytes as a piece of a tree.
     pub fn piece(&mut self, bytes: &[u8]) -> ChunkId {
-        let id = self.repo.namer().name(ChunkType::Tree, bytes);
-        self.sink.put(ChunkType::Tree, id, bytes).unwrap();
+        let id = self.repo.hasher().name(ChunkType::Tree, bytes);
+        self.chunk_writer.put(ChunkType::Tree, id, bytes).unwrap();
         id
     }
 
@@ -95,11 +95,11 @@ impl Craft<'_, '_> {
 
     /// A directory in whose one piece some bytes are replaced by others.
     pub fn forged(&mut self, entries: &[Entry], from: &[u8], to: &[u8]) -> ChunkId {
-        let namer = self.repo.namer().clone();
+        let hasher = self.repo.hasher().clone();
         let mut put = |bytes: &[u8]| Ok(self.piece(&replaced(bytes, from, to)));
         let mut builder = DirBuilder::default();
         for entry in entries {
-            builder.push(entry, &namer, &mut put).unwrap();
+            builder.push(entry, &hasher, &mut put).unwrap();
         }
         builder.finish(&mut put).unwrap()
     }

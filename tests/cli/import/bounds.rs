@@ -41,10 +41,10 @@ fn peak(mut child: Child) -> u64 {
 }
 
 fn gzip(plain: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
-    let mut packer = snap_backup::codec::gzip::GzipCompressor::new(6).unwrap();
+    let mut compressor = snap_backup::codec::gzip::GzipCompressor::new(6).unwrap();
     let (mut all, mut out) = (Vec::new(), Vec::new());
     for piece in plain {
-        packer.pack(&piece, &mut out).unwrap();
+        compressor.pack(&piece, &mut out).unwrap();
         all.extend_from_slice(&out);
     }
     all

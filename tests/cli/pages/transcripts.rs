@@ -8,7 +8,7 @@ use snap_backup::run_log::{Ending, Record};
 
 use super::{REPOSITORY, block, shape, transcribe};
 use crate::guide::run_script;
-use crate::status::{age_records, journal};
+use crate::status::{age_records, run_log};
 use crate::support::dates::redate;
 use crate::support::{PASSWORD, Sandbox, finish};
 
@@ -145,12 +145,12 @@ fn a_drill_and_the_status_are_told_as_shown() {
     let before = Time { sec: Time::now().sec - 56 * 3600, ..Time::now() };
     let made = redate(&sandbox.path("repo"), Some(PASSWORD), &made, before);
     age_records(&sandbox, 49, Some(&made));
-    let run = journal(&sandbox).read().unwrap().runs.pop().unwrap();
+    let run = run_log(&sandbox).read().unwrap().runs.pop().unwrap();
     let mut earlier = Record::new("check", &run.repository);
     earlier.start.sec -= 86_400 * 9;
     (earlier.end, earlier.ending) = (Some(earlier.start), Some(Ending::Done));
     earlier.numbers.repository_bytes = Some(10);
-    journal(&sandbox).append(&earlier).unwrap();
+    run_log(&sandbox).append(&earlier).unwrap();
     sandbox.ok(&["backup", source.to_str().unwrap(), "--host", "vm"]);
     age_records(&sandbox, 7, Some(&made));
     let repo = sandbox.path("repo");

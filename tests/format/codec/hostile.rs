@@ -13,7 +13,7 @@ use snap_backup::model::config::Config;
 use snap_backup::model::manifest::Manifest;
 use snap_backup::model::records::{DamageRecord, GcRecord, SessionRecord};
 
-use super::{flipped, keys, ring, values};
+use super::{flipped, keys, suite, values};
 
 /// Small ones, any, and those at the bounds.
 fn numbers() -> impl Strategy<Value = u32> {
@@ -38,10 +38,10 @@ proptest! {
 
     #[test]
     fn sealed_things(cipher in values::ciphers(), bytes in vec(any::<u8>(), 0..300)) {
-        let ring = ring(cipher);
+        let suite = suite(cipher);
         let object = [&sealed_object::MANIFEST[..], &[1, 0], &bytes].concat();
-        prop_assert!(sealed_object::open::<Manifest>(&ring, sealed_object::MANIFEST, "name", object).is_err());
-        let mut opener = BlockOpener::new(ring.clone()).unwrap();
+        prop_assert!(sealed_object::open::<Manifest>(&suite, sealed_object::MANIFEST, "name", object).is_err());
+        let mut opener = BlockOpener::new(suite.clone()).unwrap();
         let len = u32::try_from(bytes.len()).unwrap();
         prop_assert!(opener.open(ChunkType::Data, Codec::Raw, len, &mut bytes.clone(), &mut Vec::new()).is_err());
         let config = [&key_slot::CONFIG[..], &[1, 0], &len.to_le_bytes(), &bytes].concat();
@@ -49,7 +49,7 @@ proptest! {
         prop_assert!(!key_slot::check_config(&config, &keys().config));
         let key_slot = [&key_slot::SLOT[..], &[1, 0, 1, 0, 0, 0], &bytes].concat();
         prop_assert!(key_slot::open(&key_slot, b"password").is_err());
-        prop_assert!(key_slot::label(&key_slot, &ring.meta).is_err());
+        prop_assert!(key_slot::label(&key_slot, &suite.meta).is_err());
     }
 
     #[test]

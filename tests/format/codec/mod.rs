@@ -19,11 +19,11 @@ fn keys() -> SubKeys {
     SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]))
 }
 
-fn ring(kind: CipherKind) -> CipherSuite {
+fn suite(kind: CipherKind) -> CipherSuite {
     CipherSuite::new(kind, RepoId::new([2; 16]), &keys())
 }
 
-fn namer() -> ChunkHasher {
+fn hasher() -> ChunkHasher {
     ChunkHasher::new(&keys().id)
 }
 

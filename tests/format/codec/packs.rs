@@ -14,7 +14,7 @@ use snap_backup::model::config::CipherKind;
 use snap_backup::model::decode_error::DecodeError;
 use snap_backup::model::id::ChunkId;
 
-use super::{flipped, ring, values};
+use super::{flipped, suite, values};
 
 fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
     let chunks = vec((values::chunk_ids(), 0..1u32 << 20), 0..20);
@@ -22,8 +22,8 @@ fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
     let block =
         (0..3u8, chunks, bases, vec(any::<u8>(), 0..200)).prop_map(|(codec, chunks, bases, sealed)| {
             let codec = Codec::from_byte(codec).unwrap();
-            let namer = BaseNamer::of(&chunks);
-            let bases = bases.iter().filter(|_| codec == Codec::Delta).map(|base| namer.name(base));
+            let hasher = BaseNamer::of(&chunks);
+            let bases = bases.iter().filter(|_| codec == Codec::Delta).map(|base| hasher.name(base));
             SealedBlock {
                 kind: ChunkType::Data,
                 codec,
@@ -37,8 +37,8 @@ fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
 }
 
 /// Opens the table at an end of a pack of `len` bytes.
-fn opened(ring: &CipherSuite, end: &[u8], table: &[u8], len: usize) -> Result<Table, DecodeError> {
-    PackHeader::parse(end.first_chunk().unwrap(), len as u64)?.open_table(ring, table.to_vec())
+fn opened(suite: &CipherSuite, end: &[u8], table: &[u8], len: usize) -> Result<Table, DecodeError> {
+    PackHeader::parse(end.first_chunk().unwrap(), len as u64)?.open_table(suite, table.to_vec())
 }
 
 proptest! {
@@ -51,21 +51,21 @@ proptest! {
         cipher in values::ciphers(),
         bit in any::<usize>(),
     ) {
-        let ring = ring(cipher);
-        let frame = pack::frame(&ring, ChunkType::Data, session, &blocks).unwrap();
+        let suite = suite(cipher);
+        let frame = pack::frame(&suite, ChunkType::Data, session, &blocks).unwrap();
         let area: usize = blocks.iter().map(|block| block.sealed.len()).sum();
         let len = frame.head.len() + area + frame.tail.len();
         let start = u32::try_from(frame.head.len()).unwrap();
         let (table, _) = Table::of_blocks(ChunkType::Data, session, start, blocks);
         let (head, first) = frame.head.split_at(ENDS);
         let (second, tail) = frame.tail.split_at(frame.tail.len() - ENDS);
-        prop_assert_eq!(opened(&ring, head, first, len), Ok(table.clone()));
-        prop_assert_eq!(opened(&ring, tail, second, len), Ok(table.clone()));
-        prop_assert!(opened(&ring, &flipped(head, bit), first, len).is_err());
-        prop_assert!(opened(&ring, &flipped(tail, bit), second, len).is_err());
-        prop_assert!(opened(&ring, head, &flipped(first, bit), len).is_err());
-        prop_assert!(opened(&ring, head, &first[..bit % first.len()], len).is_err());
-        prop_assert!(opened(&ring, head, first, len + 1).is_err());
+        prop_assert_eq!(opened(&suite, head, first, len), Ok(table.clone()));
+        prop_assert_eq!(opened(&suite, tail, second, len), Ok(table.clone()));
+        prop_assert!(opened(&suite, &flipped(head, bit), first, len).is_err());
+        prop_assert!(opened(&suite, &flipped(tail, bit), second, len).is_err());
+        prop_assert!(opened(&suite, head, &flipped(first, bit), len).is_err());
+        prop_assert!(opened(&suite, head, &first[..bit % first.len()], len).is_err());
+        prop_assert!(opened(&suite, head, first, len + 1).is_err());
         prop_assert_eq!(Table::from_cached(&table.to_cached().unwrap()), Ok(table));
     }
 }
@@ -73,15 +73,15 @@ proptest! {
 type Row = (u32, u32, u8, Vec<(ChunkId, u32)>);
 
 /// A preamble and a table of these bytes, sealed by whoever can: without encryption that is anybody.
-fn sealed_bytes(ring: &CipherSuite, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec<u8>) {
+fn sealed_bytes(suite: &CipherSuite, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec<u8>) {
     let mut head = b"SNAPPK\x01\0\x01\0\0\0".to_vec();
     head.extend(u32::try_from(plain.len()).unwrap().to_le_bytes());
     head.extend(u32::try_from(plain.len() + 40).unwrap().to_le_bytes());
     head.extend(area.to_le_bytes());
     head.resize(ENDS, 0);
     let mut table = Vec::new();
-    let aad = [b"table", &ring.repo.as_bytes()[..], &head].concat();
-    ring.meta.seal(&aad, &plain, &mut table).unwrap();
+    let aad = [b"table", &suite.repo.as_bytes()[..], &head].concat();
+    suite.meta.seal(&aad, &plain, &mut table).unwrap();
     (head, table)
 }
 
@@ -91,10 +91,10 @@ fn accepts(rows: &[Row], area: u64) -> bool {
 }
 
 fn accepts_bytes(plain: Vec<u8>, area: u64) -> bool {
-    let ring = ring(CipherKind::None);
-    let (head, table) = sealed_bytes(&ring, plain, area);
+    let suite = suite(CipherKind::None);
+    let (head, table) = sealed_bytes(&suite, plain, area);
     let len = 2 * (head.len() + table.len()) as u64 + area;
-    opened(&ring, &head, &table, usize::try_from(len).unwrap()).is_ok()
+    opened(&suite, &head, &table, usize::try_from(len).unwrap()).is_ok()
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn sealed_tables_whose_lengths_do_not_add_up_are_refused() {
 fn delta(bases: &[(ChunkId, u32)]) -> Vec<u8> {
     let id = ChunkId::new([3; 32]);
     let mut bytes = wire::encode(&vec![(100u32, 12u32, 2u8, vec![(id, 12u32)])]).unwrap();
-    let namer = BaseNamer::of(&[(id, 12)]);
-    let bases: Vec<BaseRef> = bases.iter().map(|base| namer.name(base)).collect();
+    let hasher = BaseNamer::of(&[(id, 12)]);
+    let bases: Vec<BaseRef> = bases.iter().map(|base| hasher.name(base)).collect();
     bytes.extend(wire::encode(&bases).unwrap());
     bytes
 }

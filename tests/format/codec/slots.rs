@@ -12,7 +12,7 @@ use snap_backup::model::decode_error::DecodeError;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::RepoId;
 
-use super::ring;
+use super::suite;
 
 /// The least that is allowed.
 const CHEAP: KdfParams = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
@@ -24,7 +24,7 @@ fn slot_for(password: &[u8], master: [u8; 32]) -> Vec<u8> {
         user: "ada".into(),
         label: String::new(),
     };
-    let meta = ring(CipherKind::Xaes256Gcm).meta;
+    let meta = suite(CipherKind::Xaes256Gcm).meta;
     key_slot::close(&RepoId::new([2; 16]), &Key::new(master), &meta, password, CHEAP, &label).unwrap()
 }
 
@@ -92,7 +92,7 @@ fn a_slot_whose_costs_were_changed_within_bounds_gives_no_key() {
 #[test]
 fn a_cut_slot_is_refused() {
     let slot = slot_for(b"password", [7; 32]);
-    let meta = ring(CipherKind::Xaes256Gcm).meta;
+    let meta = suite(CipherKind::Xaes256Gcm).meta;
     for len in 0..slot.len() {
         let cut = &slot[..len];
         assert!(key_slot::label(cut, &meta).is_err(), "label at {len} bytes");

@@ -12,12 +12,12 @@ use snap_backup::codec::tree::part_list::{INLINE, ListBuilder, ListPiece};
 use snap_backup::model::entry::{Content, Entry, Kind, Part, check_name, check_xattrs, flags};
 use snap_backup::model::id::ChunkId;
 
-use super::{flipped, namer, values};
+use super::{flipped, hasher, values};
 
 type Pieces = HashMap<ChunkId, Vec<u8>>;
 
 fn put(pieces: &mut Pieces, bytes: &[u8]) -> ChunkId {
-    let id = namer().name(ChunkType::Tree, bytes);
+    let id = hasher().name(ChunkType::Tree, bytes);
     pieces.insert(id, bytes.to_vec());
     id
 }
@@ -26,7 +26,7 @@ fn directory(entries: &[Entry]) -> (ChunkId, Pieces) {
     let mut pieces = Pieces::new();
     let mut builder = DirBuilder::default();
     for entry in entries {
-        builder.push(entry, &namer(), &mut |bytes| Ok(put(&mut pieces, bytes))).unwrap();
+        builder.push(entry, &hasher(), &mut |bytes| Ok(put(&mut pieces, bytes))).unwrap();
     }
     let root = builder.finish(&mut |bytes| Ok(put(&mut pieces, bytes))).unwrap();
     (root, pieces)

@@ -12,7 +12,7 @@ use snap_backup::codec::crypto::sealed_object::Magic;
 use snap_backup::codec::wire;
 use snap_backup::model::config::CipherKind;
 
-use super::{flipped, ring, values};
+use super::{flipped, suite, values};
 
 /// `bit` is anything: it chooses what is flipped.
 fn survives<T>(magic: Magic, value: &T, kind: CipherKind, bit: usize) -> Result<(), TestCaseError>
@@ -31,9 +31,9 @@ where
         let _ = wire::decode::<T>(&flipped(&plain, bit));
     }
 
-    let ring = ring(kind);
-    let open = |bytes: Vec<u8>| sealed_object::open::<T>(&ring, magic, "name", bytes);
-    let sealed = sealed_object::close(&ring, magic, "name", value).unwrap();
+    let suite = suite(kind);
+    let open = |bytes: Vec<u8>| sealed_object::open::<T>(&suite, magic, "name", bytes);
+    let sealed = sealed_object::close(&suite, magic, "name", value).unwrap();
     prop_assert_eq!(&open(sealed.clone()).unwrap(), value);
     prop_assert!(open(flipped(&sealed, bit)).is_err());
     prop_assert!(open(sealed[..bit % sealed.len()].to_vec()).is_err());

@@ -9,7 +9,7 @@ use snap_backup::codec::pack::{ENDS, PackHeader, Table};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{ChunkId, SnapshotId, hex};
 
-use super::{CIPHERS, REPO, flips, golden, namer, ring};
+use super::{CIPHERS, REPO, flips, golden, hasher, suite};
 
 const SESSION: SnapshotId = SnapshotId::new([0xa1; 16]);
 
@@ -34,16 +34,16 @@ fn changed() -> Vec<u8> {
 }
 
 fn named(plain: &[u8]) -> (ChunkId, u32) {
-    (namer().name(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
+    (hasher().name(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
 }
 
 fn make(cipher: CipherKind) -> Vec<u8> {
-    let mut sealer = BlockSealer::new(ring(cipher), 3).unwrap();
+    let mut sealer = BlockSealer::new(suite(cipher), 3).unwrap();
     let (bases, plain) = (bases(), changed());
     let names = bases.each_ref().map(|base| named(base));
     let block = sealer.seal_delta(ChunkType::Data, &plain, &[named(&plain)], (&names, &bases.concat()));
     let block = block.unwrap().unwrap();
-    let frame = pack::frame(&ring(cipher), ChunkType::Data, SESSION, std::slice::from_ref(&block)).unwrap();
+    let frame = pack::frame(&suite(cipher), ChunkType::Data, SESSION, std::slice::from_ref(&block)).unwrap();
     [frame.head, block.sealed, frame.tail].concat()
 }
 
@@ -53,7 +53,7 @@ fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
 
 fn table(cipher: CipherKind, pack: &[u8]) -> Table {
     let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
-    ends.open_table(&ring(cipher), pack[ENDS..ENDS + ends.table_len as usize].to_vec()).unwrap()
+    ends.open_table(&suite(cipher), pack[ENDS..ENDS + ends.table_len as usize].to_vec()).unwrap()
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn a_row_names_the_bases_in_the_order_of_the_prefix() {
         let table = table(cipher, &pack);
         let [row] = table.blocks.as_slice() else { panic!("{folder}: {table:?}") };
         assert_eq!((row.codec, &row.chunks), (Codec::Delta, &vec![named(&changed())]), "{folder}");
-        let namer = BaseNamer::of(&row.chunks);
-        assert_eq!(row.bases, bases().map(|base| namer.name(&named(&base))), "{folder}");
+        let hasher = BaseNamer::of(&row.chunks);
+        assert_eq!(row.bases, bases().map(|base| hasher.name(&named(&base))), "{folder}");
         assert!(row.stored < 200, "{folder}: {} bytes for three lines that changed", row.stored);
     }
 }
@@ -76,7 +76,7 @@ fn the_bytes_of_the_row_are_where_they_ever_were() {
         let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
         let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
         let mut sealed = pack[ENDS..ENDS + ends.table_len as usize].to_vec();
-        let plain = ring(cipher).meta.open(&aad, &mut sealed).unwrap();
+        let plain = suite(cipher).meta.open(&aad, &mut sealed).unwrap();
         let name = |plain: &[u8]| hex(named(plain).0.as_bytes());
         // What the id begins with, and a hash of the delta's chunks and the id.
         let [first, second] = bases().map(|base| {
@@ -106,7 +106,7 @@ fn the_frame_opens_beside_its_bases_in_their_order_and_beside_nothing_else() {
         let pack = stored(folder, cipher);
         let row = &table(cipher, &pack).blocks[0];
         let sealed = &pack[row.offset as usize..][..row.stored as usize];
-        let mut opener = BlockOpener::new(ring(cipher)).unwrap();
+        let mut opener = BlockOpener::new(suite(cipher)).unwrap();
         let [first, second] = bases();
         let mut opens = |prefix: &[u8], sealed: &[u8]| {
             let mut plain = Vec::new();

@@ -3,7 +3,7 @@
 use snap_backup::codec::crypto::hash::{ChunkType, mac, sha256};
 use snap_backup::model::id::hex;
 
-use super::{keys, namer};
+use super::{hasher, keys};
 
 #[test]
 fn the_derived_keys() {
@@ -27,7 +27,7 @@ fn the_gear_table() {
 
 #[test]
 fn the_ids_of_chunks() {
-    let id = |kind, plain: &[u8]| namer().name(kind, plain).hex();
+    let id = |kind, plain: &[u8]| hasher().name(kind, plain).hex();
     assert_eq!(
         id(ChunkType::Data, b"hello"),
         "a977463098b17cdf527a88b8ad942876211b95e627b7418e20abc1243bdd4e80"
@@ -42,6 +42,6 @@ fn the_ids_of_chunks() {
 
 #[test]
 fn the_numbers_that_split_directories_and_join_hard_links() {
-    assert_eq!(namer().tag(b"split", b"name"), 0x3317_e5b7_f022_3aeb);
-    assert_eq!(namer().tag(b"link", b"home/ada/a"), 0x926b_3a60_8f6a_b8f0);
+    assert_eq!(hasher().tag(b"split", b"name"), 0x3317_e5b7_f022_3aeb);
+    assert_eq!(hasher().tag(b"link", b"home/ada/a"), 0x926b_3a60_8f6a_b8f0);
 }

@@ -10,7 +10,7 @@ use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{RepoId, hex};
 
-use super::{CIPHERS, MASTER, REPO, flips, golden, keys, ring};
+use super::{CIPHERS, MASTER, REPO, flips, golden, keys, suite};
 
 fn config(cipher: CipherKind) -> Config {
     Config {
@@ -68,7 +68,7 @@ fn label() -> SlotLabel {
 
 fn made_today() -> Vec<u8> {
     let costs = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
-    let meta = ring(CipherKind::Xaes256Gcm).meta;
+    let meta = suite(CipherKind::Xaes256Gcm).meta;
     key_slot::close(&REPO, &Key::new(MASTER), &meta, b"golden", costs, &label()).unwrap()
 }
 
@@ -94,7 +94,7 @@ fn a_key_slot_gives_the_master_key_for_its_password_alone() {
     assert_eq!(*key_slot::open(&slot, b"golden").unwrap().unwrap().bytes(), MASTER);
     assert!(key_slot::open(&slot, b"Golden").unwrap().is_none());
     assert!(key_slot::open(&slot, b"").unwrap().is_none());
-    assert_eq!(key_slot::label(&slot, &ring(CipherKind::Xaes256Gcm).meta).unwrap(), label());
+    assert_eq!(key_slot::label(&slot, &suite(CipherKind::Xaes256Gcm).meta).unwrap(), label());
 }
 
 /// One bit of each byte: a derivation for every bit would take minutes. The lowest bit of each cost leads out of
@@ -102,7 +102,7 @@ fn a_key_slot_gives_the_master_key_for_its_password_alone() {
 #[test]
 fn a_key_slot_with_a_flipped_bit_gives_no_key_or_no_label() {
     let slot = key_slot();
-    let meta = ring(CipherKind::Xaes256Gcm).meta;
+    let meta = suite(CipherKind::Xaes256Gcm).meta;
     for at in 0..slot.len() {
         let mut bad = slot.clone();
         bad[at] ^= 1;

@@ -32,11 +32,11 @@ fn keys() -> SubKeys {
     SubKeys::derive(&Key::new(MASTER), &REPO)
 }
 
-fn ring(kind: CipherKind) -> CipherSuite {
+fn suite(kind: CipherKind) -> CipherSuite {
     CipherSuite::new(kind, REPO, &keys())
 }
 
-fn namer() -> ChunkHasher {
+fn hasher() -> ChunkHasher {
     ChunkHasher::new(&keys().id)
 }
 

@@ -8,7 +8,7 @@ use snap_backup::codec::pack::{BlockRow, ENDS, PackHeader, Table};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{ChunkId, SnapshotId, hex};
 
-use super::{CIPHERS, REPO, flips, golden, namer, ring};
+use super::{CIPHERS, REPO, flips, golden, hasher, suite};
 
 const SESSION: SnapshotId = SnapshotId::new([0xa1; 16]);
 
@@ -18,11 +18,11 @@ fn chunks() -> [Vec<Vec<u8>>; 2] {
 }
 
 fn named(plain: &[u8]) -> (ChunkId, u32) {
-    (namer().name(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
+    (hasher().name(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
 }
 
 fn make(cipher: CipherKind) -> Vec<u8> {
-    let mut sealer = BlockSealer::new(ring(cipher), 3).unwrap();
+    let mut sealer = BlockSealer::new(suite(cipher), 3).unwrap();
     let blocks = chunks().map(|chunks| {
         let named = chunks.iter().map(|plain| named(plain)).collect();
         sealer.seal(ChunkType::Data, &chunks.concat(), named).unwrap()
@@ -31,7 +31,7 @@ fn make(cipher: CipherKind) -> Vec<u8> {
 }
 
 fn framed(cipher: CipherKind, blocks: &[SealedBlock; 2]) -> Vec<u8> {
-    let frame = pack::frame(&ring(cipher), ChunkType::Data, SESSION, blocks).unwrap();
+    let frame = pack::frame(&suite(cipher), ChunkType::Data, SESSION, blocks).unwrap();
     [frame.head, blocks[0].sealed.clone(), blocks[1].sealed.clone(), frame.tail].concat()
 }
 
@@ -97,7 +97,7 @@ fn both_ends_and_both_tables_say_the_same() {
         assert_eq!(ends(head), ends(tail));
         let (first, second) = (&pack[ENDS..ENDS + TABLE], &pack[LENGTH - ENDS - TABLE..LENGTH - ENDS]);
         assert_eq!(first, second);
-        assert_eq!(ends(head).open_table(&ring(cipher), first.to_vec()).unwrap(), table(), "{folder}");
+        assert_eq!(ends(head).open_table(&suite(cipher), first.to_vec()).unwrap(), table(), "{folder}");
     }
     assert_eq!(
         hex(&sha256(&stored("open", CipherKind::None))),
@@ -120,7 +120,7 @@ fn the_fields_of_a_preamble_and_the_bytes_of_a_table_are_where_they_ever_were() 
         assert_eq!(pack[..48], clear.concat());
         let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
         let mut sealed = pack[ENDS..ENDS + TABLE].to_vec();
-        let plain = ring(cipher).meta.open(&aad, &mut sealed).unwrap();
+        let plain = suite(cipher).meta.open(&aad, &mut sealed).unwrap();
         assert_eq!(
             hex(plain),
             "02330b0002a977463098b17cdf527a88b8ad942876211b95e627b7418e20abc1243bdd4e8005d7e055a55715c5b4be74\
@@ -134,7 +134,7 @@ fn the_fields_of_a_preamble_and_the_bytes_of_a_table_are_where_they_ever_were() 
 fn blocks_open_to_the_chunks_that_the_table_names() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
-        let mut opener = BlockOpener::new(ring(cipher)).unwrap();
+        let mut opener = BlockOpener::new(suite(cipher)).unwrap();
         for (row, chunks) in table().blocks.iter().zip(chunks()) {
             let mut sealed = pack[row.offset as usize..][..row.stored as usize].to_vec();
             let mut plain = Vec::new();
@@ -150,7 +150,7 @@ fn a_flipped_bit_in_an_end_or_a_table_is_noticed() {
         let pack = stored(folder, cipher);
         let opens = |head: &[u8], table: &[u8]| {
             let ends = PackHeader::parse(head.first_chunk().unwrap(), LENGTH as u64);
-            ends.and_then(|ends| ends.open_table(&ring(cipher), table.to_vec())).is_ok()
+            ends.and_then(|ends| ends.open_table(&suite(cipher), table.to_vec())).is_ok()
         };
         let (head, rest) = pack.split_at(ENDS);
         let (sealed, rest) = rest.split_at(TABLE);
@@ -171,7 +171,7 @@ fn a_flipped_bit_in_an_end_or_a_table_is_noticed() {
 fn a_block_passes_for_no_other_and_for_no_other_type_codec_or_length() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
-        let mut opener = BlockOpener::new(ring(cipher)).unwrap();
+        let mut opener = BlockOpener::new(suite(cipher)).unwrap();
         let mut opens = |kind, codec, len, sealed: &[u8]| {
             opener.open(kind, codec, len, &mut sealed.to_vec(), &mut Vec::new()).is_ok()
         };

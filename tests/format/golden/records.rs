@@ -19,7 +19,7 @@ use snap_backup::model::records::{
 use snap_backup::repo::objects;
 use snap_backup::storage::ObjectKind;
 
-use super::{CIPHERS, flips, golden, keys, ring};
+use super::{CIPHERS, flips, golden, keys, suite};
 
 const OURS: SnapshotId = SnapshotId::new([0xa1; 16]);
 const THEIRS: SnapshotId = SnapshotId::new([0xb2; 16]);
@@ -42,11 +42,11 @@ where
 {
     assert_eq!(hex(&wire::encode(value).unwrap()), body, "{file}");
     for (folder, kind) in CIPHERS {
-        let ring = ring(kind);
-        let close = || sealed_object::close(&ring, magic, name, value).unwrap();
+        let suite = suite(kind);
+        let close = || sealed_object::close(&suite, magic, name, value).unwrap();
         let bytes = golden(folder, file, close);
         assert_eq!(
-            &sealed_object::open::<T>(&ring, magic, name, bytes.clone()).unwrap(),
+            &sealed_object::open::<T>(&suite, magic, name, bytes.clone()).unwrap(),
             value,
             "{folder}/{file}"
         );
@@ -57,28 +57,28 @@ where
         if kind == CipherKind::None {
             assert_eq!(close(), bytes, "{folder}/{file} is written otherwise today");
         }
-        refuses::<T>(&ring, magic, name, &bytes);
+        refuses::<T>(&suite, magic, name, &bytes);
     }
 }
 
-fn refuses<T: DeserializeOwned>(ring: &CipherSuite, magic: Magic, name: &str, good: &[u8]) {
-    let opens = |ring: &CipherSuite, magic, name: &str, bytes| {
-        sealed_object::open::<T>(ring, magic, name, bytes).is_ok()
+fn refuses<T: DeserializeOwned>(suite: &CipherSuite, magic: Magic, name: &str, good: &[u8]) {
+    let opens = |suite: &CipherSuite, magic, name: &str, bytes| {
+        sealed_object::open::<T>(suite, magic, name, bytes).is_ok()
     };
     for (bit, bad) in flips(good) {
-        assert!(!opens(ring, magic, name, bad), "{name} with bit {bit} flipped");
+        assert!(!opens(suite, magic, name, bad), "{name} with bit {bit} flipped");
     }
     for other in ALL.into_iter().filter(|other| *other != magic) {
-        assert!(!opens(ring, other, name, good.to_vec()), "{name} as {other:?}");
+        assert!(!opens(suite, other, name, good.to_vec()), "{name} as {other:?}");
         let relabelled = [&other[..], &good[6..]].concat();
-        assert!(!opens(ring, other, name, relabelled), "{name} relabelled as {other:?}");
+        assert!(!opens(suite, other, name, relabelled), "{name} relabelled as {other:?}");
     }
-    assert!(!opens(ring, magic, &format!("{name}.beat"), good.to_vec()), "{name} under a longer name");
-    assert!(!opens(ring, magic, &name[1..], good.to_vec()), "{name} under a shorter name");
-    let elsewhere = CipherSuite::new(ring.kind, RepoId::new([3; 16]), &keys());
+    assert!(!opens(suite, magic, &format!("{name}.beat"), good.to_vec()), "{name} under a longer name");
+    assert!(!opens(suite, magic, &name[1..], good.to_vec()), "{name} under a shorter name");
+    let elsewhere = CipherSuite::new(suite.kind, RepoId::new([3; 16]), &keys());
     assert!(!opens(&elsewhere, magic, name, good.to_vec()), "{name} in another repository");
-    assert!(!opens(ring, magic, name, good[..good.len() - 1].to_vec()), "{name} without its last byte");
-    assert!(!opens(ring, magic, name, [good, &[0]].concat()), "{name} with a byte behind it");
+    assert!(!opens(suite, magic, name, good[..good.len() - 1].to_vec()), "{name} without its last byte");
+    assert!(!opens(suite, magic, name, [good, &[0]].concat()), "{name} with a byte behind it");
 }
 
 #[test]
@@ -290,12 +290,12 @@ fn notes_of_a_manifest() {
 fn a_forgotten_manifest_keeps_its_bytes_and_the_name_it_was_sealed_under() {
     for (folder, kind) in CIPHERS {
         let name = OURS.hex();
-        let close = || sealed_object::close(&ring(kind), sealed_object::MANIFEST, &name, &full()).unwrap();
+        let close = || sealed_object::close(&suite(kind), sealed_object::MANIFEST, &name, &full()).unwrap();
         let bytes = golden(folder, "manifest-full", close);
         let trash = format!("{OURS}.{THEIRS}");
         let open = |bound: &str| {
             objects::open::<Manifest>(
-                &ring(kind),
+                &suite(kind),
                 sealed_object::MANIFEST,
                 ObjectKind::Trash,
                 &trash,

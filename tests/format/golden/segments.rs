@@ -9,7 +9,7 @@ use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{PackId, hex};
 
 use super::packs::{TABLE, stored, table};
-use super::{CIPHERS, flips, golden, ring};
+use super::{CIPHERS, flips, golden, suite};
 
 const NAME: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 
@@ -19,21 +19,21 @@ fn segments_are_written_and_read_as_ever() {
         let pack = stored(folder, cipher);
         let front = &pack[..ENDS + TABLE];
         let contents = Contents(vec![(PackId::new(sha256(&pack)), pack.len() as u64, front.len() as u32)]);
-        let close = || sealed_object::close(&ring(cipher), sealed_object::SEGMENT, NAME, &contents).unwrap();
+        let close = || sealed_object::close(&suite(cipher), sealed_object::SEGMENT, NAME, &contents).unwrap();
         let bytes = golden(folder, "segment", || [close().as_slice(), front].concat());
         let start = sealed_object::object_len(&bytes).unwrap();
         let (head, behind) = bytes.split_at(start as usize);
         assert_eq!((&bytes[..8], behind), (&b"SNAPIX\x01\0"[..], front), "{folder}");
         let open = |head: &[u8]| {
-            sealed_object::open::<Contents>(&ring(cipher), sealed_object::SEGMENT, NAME, head.to_vec())
+            sealed_object::open::<Contents>(&suite(cipher), sealed_object::SEGMENT, NAME, head.to_vec())
         };
         assert_eq!(open(head).unwrap(), contents);
         let parts = contents.parts(start, bytes.len() as u64).unwrap();
         let part = Part { pack: contents.0[0].0, pack_len: pack.len() as u64, at: start, len: 214 };
         assert_eq!(parts, [part]);
-        assert_eq!(part.table(&ring(cipher), behind).unwrap(), table());
+        assert_eq!(part.table(&suite(cipher), behind).unwrap(), table());
         assert!(flips(head).all(|(_, bad)| open(&bad).is_err()), "{folder}");
-        assert!(flips(behind).all(|(_, bad)| part.table(&ring(cipher), &bad).is_err()), "{folder}");
+        assert!(flips(behind).all(|(_, bad)| part.table(&suite(cipher), &bad).is_err()), "{folder}");
         if cipher == CipherKind::None {
             let body = "01\
                 5b51e23a50d1a0587a94fd3409665fd0d896d7489c995da69be0b8cd7c021f8b9a04d601";

@@ -10,7 +10,7 @@ use snap_backup::codec::tree::part_list::{ListBuilder, ListChild, ListPiece};
 use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time, Xattr, XattrValue, attrs, flags};
 use snap_backup::model::id::{ChunkId, hex, unhex};
 
-use super::namer;
+use super::hasher;
 
 /// Stored pieces by id.
 #[derive(Default)]
@@ -18,16 +18,16 @@ struct Pieces(HashMap<ChunkId, Vec<u8>>);
 
 impl Pieces {
     fn put(&mut self, bytes: &[u8]) -> Result<ChunkId> {
-        let id = namer().name(ChunkType::Tree, bytes);
+        let id = hasher().name(ChunkType::Tree, bytes);
         self.0.insert(id, bytes.to_vec());
         Ok(id)
     }
 
     fn directory(&mut self, entries: impl IntoIterator<Item = Entry>) -> ChunkId {
         let mut builder = DirBuilder::default();
-        let namer = namer();
+        let hasher = hasher();
         for entry in entries {
-            builder.push(&entry, &namer, &mut |bytes| self.put(bytes)).unwrap();
+            builder.push(&entry, &hasher, &mut |bytes| self.put(bytes)).unwrap();
         }
         builder.finish(&mut |bytes| self.put(bytes)).unwrap()
     }
@@ -166,7 +166,7 @@ fn where_a_directory_so_long_that_its_index_is_split_is_split() {
 }
 
 fn parts(count: u64) -> impl Iterator<Item = Part> {
-    let id = |number: u64| namer().name(ChunkType::Data, &number.to_le_bytes());
+    let id = |number: u64| hasher().name(ChunkType::Data, &number.to_le_bytes());
     (0..count).map(move |number| match number % 8 {
         7 => Part::Hole { len: number << 12 },
         _ => Part::Chunk { id: id(number), len: 70_000 },

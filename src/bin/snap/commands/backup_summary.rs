@@ -41,7 +41,7 @@ pub(super) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
     }
     text += &format!("\ntime:    {}", duration(summary.seconds));
     if summary.snapshot.is_some() {
-        text += &room(context, repo, summary);
+        text += &capacity(context, repo, summary);
     }
     if summary.vanished > 0 {
         text += &format!("\n{} vanished before being read", count(summary.vanished, "item", "items"));
@@ -96,17 +96,17 @@ fn ending(summary: &Summary, options: &Options) -> String {
 }
 
 /// What the repository holds now, what is free where it lies, and for how many days that lasts.
-fn room(context: &Context, repo: &Repository, summary: &Summary) -> String {
+fn capacity(context: &Context, repo: &Repository, summary: &Summary) -> String {
     let mut text = format!("\nholds:   {} in the repository", size(summary.repository_bytes));
-    let Some(room) = repo.storage().room() else { return text };
-    text += &format!("; {} of {} free", size(room.free), size(room.total));
+    let Some(capacity) = repo.storage().capacity() else { return text };
+    text += &format!("; {} of {} free", size(capacity.free), size(capacity.total));
     let records = || RunLog::new(context.global.state()?).read().ok();
     let location = repo.location();
     let runs = records().map(|read| read.runs).unwrap_or_default();
     let runs: Vec<_> = runs.iter().filter(|run| run.repository == location).collect();
     let growth = Growth::of(&runs, Some(summary.repository_bytes), Time::now());
     if let Some(growth) = growth.filter(|growth| growth.bytes_per_day > 0.0) {
-        text += &format!(", enough for {}", lasts(room.free as f64 / growth.bytes_per_day));
+        text += &format!(", enough for {}", lasts(capacity.free as f64 / growth.bytes_per_day));
     }
     text
 }

@@ -224,9 +224,9 @@ fn test_notify(global: &Global, names: &[String]) -> Result<Outcome> {
     let sets = sets::chosen(&context, names, true)?;
     let (mut told, mut deaf) = (0, 0);
     for set in &sets {
-        let mut tale = context.for_set(set).tale("backup", None);
-        tale.end = Some(End { error: Some("this is only a test".to_owned()), ..End::default() });
-        for (receiver, result) in notify::test(&tale) {
+        let mut notification = context.for_set(set).notification("backup", None);
+        notification.end = Some(End { error: Some("this is only a test".to_owned()), ..End::default() });
+        for (receiver, result) in notify::test(&notification) {
             let why = match result {
                 Ok(()) => "told".to_owned(),
                 Err(why) => {

@@ -114,5 +114,5 @@ pub(super) fn memory(context: &Context) -> Result<ScheduleState> {
 pub(super) fn silenced(context: &Context, planned: &Planned, why: &str) {
     let Some(set) = &planned.set else { return };
     let context = context.for_set(set);
-    notify::of_a_silent_end(&context.tale(planned.verb(), Some(planned.what)), why);
+    notify::of_a_silent_end(&context.notification(planned.verb(), Some(planned.what)), why);
 }

@@ -82,8 +82,12 @@ impl Other {
                     .to_owned(),
             ));
         }
-        let kin = Some(SharedChunking::of(from)).filter(|kin| kin.allows(password.is_some()));
+        let shared_chunking = Some(SharedChunking::of(from))
+            .filter(|shared_chunking| shared_chunking.allows(password.is_some()));
         let (level, cache) = (from.config().level, other.global.cache());
-        Repository::init(storage, &InitOptions { password, level, cache, kin, ..InitOptions::default() })
+        Repository::init(
+            storage,
+            &InitOptions { password, level, cache, shared_chunking, ..InitOptions::default() },
+        )
     }
 }

@@ -41,35 +41,38 @@ pub(super) fn run(
         return result;
     }
     let kind = job.kind.zip(context.set.as_ref()).map(|(kind, set)| kind(set));
-    let mut tale = context.tale(job.verb, kind.as_deref());
-    let begun = notify::begin(&tale);
-    let wants_hooks = wants_hooks(&tale);
-    let hooks = |tale: &Notification, which: &str| if wants_hooks { hooks(tale, which) } else { Ok(()) };
-    let mut result =
-        hooks(&tale, "before").inspect_err(|_| context.begin_for_set(&tale)).and_then(|()| work());
-    tale.end = Some(ending(context, &tale, &result));
+    let mut notification = context.notification(job.verb, kind.as_deref());
+    let begun = notify::begin(&notification);
+    let wants_hooks = wants_hooks(&notification);
+    let hooks = |notification: &Notification, which: &str| {
+        if wants_hooks { hooks(notification, which) } else { Ok(()) }
+    };
+    let mut result = hooks(&notification, "before")
+        .inspect_err(|_| context.begin_for_set(&notification))
+        .and_then(|()| work());
+    notification.end = Some(ending(context, &notification, &result));
     if matches!(result, Ok(Outcome::Done | Outcome::Problems))
-        && let Err(error) = hooks(&tale, "after")
+        && let Err(error) = hooks(&notification, "after")
     {
         result = Err(error);
-        tale.end = Some(ending(context, &tale, &result));
+        notification.end = Some(ending(context, &notification, &result));
     }
     // Neither can change how the run ended: that is told already to whoever reads its code.
-    if tale.status() == Some("failure") {
-        warn(&tale, hooks(&tale, "on-failure"));
+    if notification.status() == Some("failure") {
+        warn(&notification, hooks(&notification, "on-failure"));
     }
-    warn(&tale, hooks(&tale, "finally"));
-    notify::end(&tale, begun, &context.global, context.due());
+    warn(&notification, hooks(&notification, "finally"));
+    notify::end(&notification, begun, &context.global, context.due());
     context.recorder.end(&result);
     result
 }
 
-fn wants_hooks(tale: &Notification) -> bool {
-    let jobs = tale.table.texts("hooks.jobs");
-    if jobs.is_empty() { tale.verb == "backup" } else { jobs.contains(&tale.verb) }
+fn wants_hooks(notification: &Notification) -> bool {
+    let jobs = notification.table.texts("hooks.jobs");
+    if jobs.is_empty() { notification.verb == "backup" } else { jobs.contains(&notification.verb) }
 }
 
-fn ending(context: &Context, tale: &Notification, result: &Result<Outcome>) -> End {
+fn ending(context: &Context, notification: &Notification, result: &Result<Outcome>) -> End {
     let record = context.recorder.record();
     let error = match result {
         Err(error) => Some(error.chain()),
@@ -79,33 +82,34 @@ fn ending(context: &Context, tale: &Notification, result: &Result<Outcome>) -> E
         code: exit::exit_code(result),
         error,
         snapshot: record.and_then(|record| record.snapshot),
-        seconds: u64::try_from(Timestamp::now().duration_since(tale.started).as_secs()).unwrap_or_default(),
+        seconds: u64::try_from(Timestamp::now().duration_since(notification.started).as_secs())
+            .unwrap_or_default(),
     }
 }
 
-fn warn(tale: &Notification, result: Result<()>) {
+fn warn(notification: &Notification, result: Result<()>) {
     if let Err(error) = result {
-        output::warn(tale.json, &error.chain());
+        output::warn(notification.json, &error.chain());
     }
 }
 
 /// Runs all commands of a kind, up to the first that fails.
-fn hooks(tale: &Notification, which: &str) -> Result<()> {
+fn hooks(notification: &Notification, which: &str) -> Result<()> {
     let at_the_end = matches!(which, "on-failure" | "finally");
-    for (number, line) in tale.table.texts(&format!("hooks.{which}")).iter().enumerate() {
+    for (number, line) in notification.table.texts(&format!("hooks.{which}")).iter().enumerate() {
         let stop = stop_on_signals()?;
         if !at_the_end && stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         let mut command = shell_command::shell(line);
-        command.env("SNAP_HOOK", which).envs(tale.variables());
+        command.env("SNAP_HOOK", which).envs(notification.variables());
         // What cleans up must be able to do so when everything stops.
         let stop = (!at_the_end).then_some(&*stop);
-        match shell_command::run(command, b"", tale.timeout("hooks", TIMEOUT), stop) {
+        match shell_command::run(command, b"", notification.timeout("hooks", TIMEOUT), stop) {
             Ok(()) => {}
             Err(Trouble::Stopped) => return Err(Error::Interrupted),
             Err(Trouble::Failed(why)) => {
-                let what = format!("hook {} of `{which}` of the set {}", number + 1, tale.set);
+                let what = format!("hook {} of `{which}` of the set {}", number + 1, notification.set);
                 return Err(Error::Io { doing: "run", what, source: std::io::Error::other(why) });
             }
         }
@@ -115,7 +119,7 @@ fn hooks(tale: &Notification, which: &str) -> Result<()> {
 
 impl Context {
     /// What is to be told of a run that begins now.
-    pub(super) fn tale(&self, verb: &str, kind: Option<&str>) -> Notification {
+    pub(super) fn notification(&self, verb: &str, kind: Option<&str>) -> Notification {
         let set = self.set.as_ref();
         let repository = match self.entry() {
             Some(entry) => entry.name.clone(),
@@ -147,9 +151,9 @@ impl Context {
     }
 
     /// A run that its first hook stopped is one, too.
-    fn begin_for_set(&self, tale: &Notification) {
-        self.begin(&tale.verb, false, |record| {
-            record.kind.clone_from(&tale.kind);
+    fn begin_for_set(&self, notification: &Notification) {
+        self.begin(&notification.verb, false, |record| {
+            record.kind.clone_from(&notification.kind);
             if let Some(set) = &self.set {
                 let selection = set.selection();
                 let host = set.host().unwrap_or_else(host::host_name);

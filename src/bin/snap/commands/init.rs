@@ -144,7 +144,7 @@ pub(super) fn create(
     let options =
         InitOptions { password, chunker, level, cache, state, parity, deltas, ..InitOptions::default() };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
-    if let Some(kind) = storage.distrust()? {
+    if let Some(kind) = storage.weakness()? {
         let warning =
             format!("the repository lies on {kind}: nothing is deleted there while anybody else is at work");
         output::warn(context.global.json, &warning);

@@ -51,8 +51,8 @@ impl Context {
     /// The repository's directory, if it is one. Nobody is called for that.
     fn local_dir(&self) -> Option<PathBuf> {
         let named = self.global.repo.as_ref().map(|repo| repo.to_string_lossy().into_owned());
-        let is_far = named.is_some_and(|name| name.starts_with("rest:") || is_url(&name));
-        let storage = (!is_far).then(|| self.storage().ok()).flatten()?;
+        let is_remote = named.is_some_and(|name| name.starts_with("rest:") || is_url(&name));
+        let storage = (!is_remote).then(|| self.storage().ok()).flatten()?;
         storage.local_dir().map(std::path::Path::to_path_buf)
     }
 }

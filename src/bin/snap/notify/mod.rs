@@ -23,64 +23,64 @@ const TIMEOUT: u64 = 10;
 pub(crate) struct Begun(Option<JoinHandle<Result<(), String>>>);
 
 /// A backup begins: only the ping wants to know. It is not waited for.
-pub(crate) fn begin(tale: &Notification) -> Begun {
-    let Some(url) = ping_of(tale) else { return Begun(None) };
-    let (url, timeout) = (below(url, "start"), tale.timeout("notify", TIMEOUT));
+pub(crate) fn begin(notification: &Notification) -> Begun {
+    let Some(url) = ping_of(notification) else { return Begun(None) };
+    let (url, timeout) = (below(url, "start"), notification.timeout("notify", TIMEOUT));
     Begun(threads::detached("ping", move || http::send(&url, None, timeout)).ok())
 }
 
 /// A run has ended: whoever is to know of such an end is told.
 pub(crate) fn end(
-    tale: &Notification,
+    notification: &Notification,
     begun: Begun,
     global: &Global,
     due: Option<snap_backup::model::entry::Time>,
 ) {
     // The end must not arrive before the beginning.
     if let Some(Ok(Err(why))) = begun.0.map(JoinHandle::join) {
-        warn(tale, "ping", &why);
+        warn(notification, "ping", &why);
     }
-    let code = tale.end.as_ref().map_or(0, |end| end.code);
-    if tale.status() == Some("interrupted") || tale.order.is_tried_again(code) {
+    let code = notification.end.as_ref().map_or(0, |end| end.code);
+    if notification.status() == Some("interrupted") || notification.order.is_tried_again(code) {
         return;
     }
-    let event = match tale.status() {
-        Some("success") if was_bad(tale, global, due) => "recovery",
+    let event = match notification.status() {
+        Some("success") if was_bad(notification, global, due) => "recovery",
         Some(status) => status,
         None => return,
     };
-    tell(tale, event);
+    tell(notification, event);
 }
 
 /// A process that was killed could tell nobody.
-pub(crate) fn of_a_silent_end(tale: &Notification, why: &str) {
-    let mut tale = tale.clone();
-    tale.end = Some(End {
+pub(crate) fn of_a_silent_end(notification: &Notification, why: &str) {
+    let mut notification = notification.clone();
+    notification.end = Some(End {
         code: 1,
         error: Some(format!("the process ended without a word: {why}")),
         ..End::default()
     });
-    tell(&tale, "failure");
+    tell(&notification, "failure");
 }
 
 /// Everybody, whatever is told otherwise. Each receiver, and why it did not take it.
-pub(crate) fn test(tale: &Notification) -> Vec<(&'static str, Result<(), String>)> {
-    let mut all = send(tale, "test");
-    if let Some(url) = tale.table.text("notify.ping") {
-        all.push(("ping", http::send(url, None, tale.timeout("notify", TIMEOUT))));
+pub(crate) fn test(notification: &Notification) -> Vec<(&'static str, Result<(), String>)> {
+    let mut all = send(notification, "test");
+    if let Some(url) = notification.table.text("notify.ping") {
+        all.push(("ping", http::send(url, None, notification.timeout("notify", TIMEOUT))));
     }
     all
 }
 
-fn tell(tale: &Notification, event: &'static str) {
-    let ping = ping_of(tale).map(str::to_owned);
+fn tell(notification: &Notification, event: &'static str) {
+    let ping = ping_of(notification).map(str::to_owned);
     std::thread::scope(|scope| {
         let ping = ping.as_deref().map(|url| {
             Beside::begin(scope, "ping", move || {
-                let timeout = tale.timeout("notify", TIMEOUT);
+                let timeout = notification.timeout("notify", TIMEOUT);
                 match event {
                     "failure" => {
-                        let text = tale.text(event);
+                        let text = notification.text(event);
                         http::send(
                             &below(url, "fail"),
                             Some(("text/plain; charset=utf-8", text.as_bytes())),
@@ -91,19 +91,19 @@ fn tell(tale: &Notification, event: &'static str) {
                 }
             })
         });
-        let wanted = tale.table.texts("notify.on");
+        let wanted = notification.table.texts("notify.on");
         let default = ["failure", "problems", "recovery"].map(str::to_owned);
         let is_wanted = if wanted.is_empty() {
             default.contains(&event.to_owned())
         } else {
             wanted.iter().any(|one| one == event)
         };
-        let sent = if is_wanted { send(tale, event) } else { Vec::new() };
+        let sent = if is_wanted { send(notification, event) } else { Vec::new() };
         for (receiver, why) in sent.into_iter().filter_map(|(receiver, sent)| Some((receiver, sent.err()?))) {
-            warn(tale, receiver, &why);
+            warn(notification, receiver, &why);
         }
         if let Some(Some(Err(why))) = ping.map(Beside::join) {
-            warn(tale, "ping", &why);
+            warn(notification, "ping", &why);
         }
     });
 }
@@ -112,28 +112,31 @@ fn tell(tale: &Notification, event: &'static str) {
 type Sending<'a> = Beside<'a, Option<Result<(), String>>>;
 
 /// To all but the ping, at once.
-fn send(tale: &Notification, event: &str) -> Vec<(&'static str, Result<(), String>)> {
-    let timeout = tale.timeout("notify", TIMEOUT);
+fn send(notification: &Notification, event: &str) -> Vec<(&'static str, Result<(), String>)> {
+    let timeout = notification.timeout("notify", TIMEOUT);
     let webhook = || {
-        let url = tale.table.text("notify.webhook")?;
-        let body = tale.json(event).to_string();
+        let url = notification.table.text("notify.webhook")?;
+        let body = notification.json(event).to_string();
         Some(http::send(url, Some(("application/json", body.as_bytes())), timeout))
     };
     let command = || {
-        let mut command = shell_command::shell(tale.table.text("notify.command")?);
-        command.env("SNAP_EVENT", event).envs(tale.variables());
+        let mut command = shell_command::shell(notification.table.text("notify.command")?);
+        command.env("SNAP_EVENT", event).envs(notification.variables());
         Some(shell_command::run(command, b"", timeout, None).map_err(words))
     };
     let mail = || {
-        let to = tale.table.texts("notify.mail");
+        let to = notification.table.texts("notify.mail");
         let program =
-            tale.table.path("notify.sendmail").unwrap_or(std::path::Path::new("/usr/sbin/sendmail"));
+            notification.table.path("notify.sendmail").unwrap_or(std::path::Path::new("/usr/sbin/sendmail"));
         if to.is_empty() {
             return None;
         }
         let mut command = programs::foreign(program);
         command.args(["-i", "-t"]);
-        Some(shell_command::run(command, mail(tale, event, &to).as_bytes(), timeout, None).map_err(words))
+        Some(
+            shell_command::run(command, mail(notification, event, &to).as_bytes(), timeout, None)
+                .map_err(words),
+        )
     };
     std::thread::scope(|scope| {
         let threads: [(_, Sending<'_>); 3] = [
@@ -148,9 +151,9 @@ fn send(tale: &Notification, event: &str) -> Vec<(&'static str, Result<(), Strin
     })
 }
 
-fn mail(tale: &Notification, event: &str, to: &[String]) -> String {
+fn mail(notification: &Notification, event: &str, to: &[String]) -> String {
     let line = output::printable;
-    let mut subject = line(&tale.headline(event));
+    let mut subject = line(&notification.headline(event));
     if !subject.is_ascii() {
         subject = format!("=?UTF-8?B?{}?=", output::base64(subject.as_bytes()));
     }
@@ -158,13 +161,13 @@ fn mail(tale: &Notification, event: &str, to: &[String]) -> String {
         "To: {}\nSubject: {subject}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
          Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{}",
         to.iter().map(|address| line(address)).collect::<Vec<_>>().join(", "),
-        terminal::printable_lines(&tale.text(event))
+        terminal::printable_lines(&notification.text(event))
     )
 }
 
 /// Only backups are pinged for: a cleanup that goes well must not hide that no backup was made.
-fn ping_of(tale: &Notification) -> Option<&str> {
-    tale.table.text("notify.ping").filter(|_| tale.verb == "backup")
+fn ping_of(notification: &Notification) -> Option<&str> {
+    notification.table.text("notify.ping").filter(|_| notification.verb == "backup")
 }
 
 /// The URL with another part at the end of its path.
@@ -176,10 +179,14 @@ fn below(url: &str, part: &str) -> String {
 
 /// Whether the run before this one, of the same set and verb, came to a bad end. Attempts at the same time are one run;
 /// what was interrupted says nothing.
-fn was_bad(tale: &Notification, global: &Global, due: Option<snap_backup::model::entry::Time>) -> bool {
+fn was_bad(
+    notification: &Notification,
+    global: &Global,
+    due: Option<snap_backup::model::entry::Time>,
+) -> bool {
     let Some(dir) = global.state() else { return false };
     let Ok(history) = RunLog::new(dir).read() else { return false };
-    let same = |run: &&Record| run.set.as_deref() == Some(&tale.set) && run.verb == tale.verb;
+    let same = |run: &&Record| run.set.as_deref() == Some(&notification.set) && run.verb == notification.verb;
     let other = |run: &&Record| due.is_none() || run.due != due;
     let ended = |run: &&Record| {
         use snap_backup::run_log::Ending;
@@ -189,8 +196,8 @@ fn was_bad(tale: &Notification, global: &Global, due: Option<snap_backup::model:
     history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(Record::is_bad)
 }
 
-fn warn(tale: &Notification, receiver: &str, why: &str) {
-    output::warn(tale.json, &format!("{}: the {receiver} was not told: {why}", tale.set));
+fn warn(notification: &Notification, receiver: &str, why: &str) {
+    output::warn(notification.json, &format!("{}: the {receiver} was not told: {why}", notification.set));
 }
 
 fn words(trouble: Trouble) -> String {

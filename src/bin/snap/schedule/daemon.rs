@@ -45,7 +45,7 @@ pub(crate) enum Event {
 pub(crate) struct SchedulerDaemon<'a> {
     global: Global,
     planned: Vec<Planned>,
-    agenda: Scheduler,
+    scheduler: Scheduler,
     memory: &'a ScheduleState,
     processes: BTreeMap<String, u32>,
     lanes: BTreeMap<String, File>,
@@ -72,13 +72,13 @@ impl<'a> SchedulerDaemon<'a> {
             output::warn(global.json, &warning);
         }
         let jobs = planned.iter().map(|one| one.job.clone()).collect();
-        let agenda = Scheduler::new(jobs, states, Timestamp::now(), &host::host_name());
+        let scheduler = Scheduler::new(jobs, states, Timestamp::now(), &host::host_name());
         let events = mpsc::channel();
         watch(&events.0)?;
         Ok(Self {
             global,
             planned,
-            agenda,
+            scheduler,
             memory,
             processes: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -94,14 +94,14 @@ impl<'a> SchedulerDaemon<'a> {
     /// # Errors
     /// When what is remembered cannot be made safe.
     pub(crate) fn keep(&mut self, reload: &dyn Fn() -> Result<Vec<Planned>>) -> Result<()> {
-        self.memory.save(self.agenda.states())?;
+        self.memory.save(self.scheduler.states())?;
         notify("READY=1");
-        while !self.stopping || self.agenda.is_busy() {
+        while !self.stopping || self.scheduler.is_busy() {
             if !self.stopping {
                 self.tick()?;
             }
             let now = Timestamp::now();
-            let next = self.agenda.next(now).map(|next| next.duration_since(now));
+            let next = self.scheduler.next(now).map(|next| next.duration_since(now));
             let wait = next.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(LOOK).min(LOOK);
             match self.events.1.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(Event::Signal(SIGHUP)) => self.reload(reload),
@@ -118,12 +118,12 @@ impl<'a> SchedulerDaemon<'a> {
     /// # Errors
     /// When what is remembered cannot be made safe.
     pub(crate) fn pass(&mut self) -> Result<()> {
-        self.memory.save(self.agenda.states())?;
+        self.memory.save(self.scheduler.states())?;
         loop {
             if !self.stopping {
                 self.tick()?;
             }
-            if !self.agenda.is_busy() {
+            if !self.scheduler.is_busy() {
                 return Ok(());
             }
             if let Ok(event) = self.events.1.recv() {
@@ -144,10 +144,10 @@ impl<'a> SchedulerDaemon<'a> {
 
     fn tick(&mut self) -> Result<()> {
         let now = Timestamp::now();
-        let steps = self.agenda.tick(now);
+        let steps = self.scheduler.tick(now);
         if !steps.is_empty() {
             // First what is owed is safe, then it is begun: what is cut off is begun again.
-            self.memory.save(self.agenda.states())?;
+            self.memory.save(self.scheduler.states())?;
         }
         for step in steps {
             match step {
@@ -172,7 +172,7 @@ impl<'a> SchedulerDaemon<'a> {
     fn start(&mut self, job: usize, due: Timestamp, attempt: u32, missed: u64) -> Result<()> {
         let Some(planned) = self.planned.get(job).cloned() else { return Ok(()) };
         let Some(lane) = self.memory.lane(&planned.job.lane)? else {
-            self.agenda.put_off(&planned.job.name, Timestamp::now() + ELSEWHERE);
+            self.scheduler.put_off(&planned.job.name, Timestamp::now() + ELSEWHERE);
             return Ok(());
         };
         self.lanes.insert(planned.job.name.clone(), lane);
@@ -203,7 +203,7 @@ impl<'a> SchedulerDaemon<'a> {
                 self.processes.remove(&name);
                 self.lanes.remove(&name);
                 self.ended(&name, status);
-                self.memory.save(self.agenda.states())?;
+                self.memory.save(self.scheduler.states())?;
             }
             Event::Signal(signal) if signal == SIGINT || signal == SIGTERM => self.stop(),
             Event::Signal(_) => {}
@@ -213,7 +213,7 @@ impl<'a> SchedulerDaemon<'a> {
 
     fn ended(&mut self, name: &str, status: Option<ExitStatus>) {
         let end = job_process::end_of(status, self.stopping);
-        let again = self.agenda.finish(name, Timestamp::now(), end);
+        let again = self.scheduler.finish(name, Timestamp::now(), end);
         let Some(planned) = self.planned.iter().find(|one| one.job.name == name) else { return };
         let trouble = job_process::trouble(status);
         let text = match (&trouble, again) {
@@ -251,11 +251,11 @@ impl<'a> SchedulerDaemon<'a> {
             Ok(planned) => {
                 // What runs must find its name again when it ends.
                 let jobs = planned.iter().map(|one| one.job.clone()).collect();
-                self.agenda.replace(jobs, Timestamp::now());
+                self.scheduler.replace(jobs, Timestamp::now());
                 self.planned = planned;
                 let number = count(self.planned.len() as u64, "job", "jobs");
                 self.say("reloaded", None, &format!("read the configuration again: {number}"));
-                if let Err(error) = self.memory.save(self.agenda.states()) {
+                if let Err(error) = self.memory.save(self.scheduler.states()) {
                     output::warn(self.global.json, &error.chain());
                 }
             }

@@ -2,7 +2,7 @@
 //! repository are the operations that the other verbs call, on threads that may wait.
 //!
 //! A request comes through `net`, is let in by `door` and `access`, taken apart by `asked`, and answered by `site`: by a page
-//! (`pages`), an archive (`reply`) or WebDAV (`dav`), all of which read what a visit has open (`desk`).
+//! (`pages`), an archive (`reply`) or WebDAV (`dav`), all of which read what a visit has open (`session_pool`).
 
 mod admission;
 mod auth;

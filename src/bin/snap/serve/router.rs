@@ -44,7 +44,7 @@ const ICON: &str = include_str!("icon.svg");
 
 /// All that answers need.
 pub(super) struct AppState {
-    pub(super) desk: SessionPool,
+    pub(super) session_pool: SessionPool,
     access: Access,
     status: StatusOf,
     dav: DavHandler,
@@ -68,9 +68,9 @@ impl AppState {
     pub(super) fn new(repo: &Repository, access: Access, status: StatusOf, json: bool) -> Self {
         let location = repo.location();
         let title = Path::new(&location).file_name().map(|name| name.to_string_lossy().into_owned());
-        let desk = SessionPool::new(repo, json);
+        let session_pool = SessionPool::new(repo, json);
         Self {
-            desk,
+            session_pool,
             access,
             status,
             dav: DavHandler::default(),
@@ -82,11 +82,11 @@ impl AppState {
     }
 
     pub(super) fn idle(&self) -> Option<Arc<SharedSession>> {
-        self.desk.idle()
+        self.session_pool.idle()
     }
 
     pub(super) fn close(&self) {
-        self.desk.close();
+        self.session_pool.close();
     }
 
     /// How the repository is.
@@ -233,9 +233,9 @@ async fn page(
     let abandoned = Abandoned(Arc::default());
     let (stop, site) = (Arc::clone(&abandoned.0), Arc::clone(site));
     let built = spawn_blocking(move || {
-        let visit = site.desk.visit()?;
+        let visit = site.session_pool.visit()?;
         let page = build(&site, &visit, &asked, &stop);
-        site.desk.pass_on_warnings();
+        site.session_pool.pass_on_warnings();
         page
     });
     Ok(response::page(StatusCode::OK, built.await.map_err(|_| HttpError::from(Error::Stopped))??, base))
@@ -262,7 +262,7 @@ async fn archive(
     method: &Method,
 ) -> Result<Response<Body>, HttpError> {
     let path = asked.stored(2);
-    let visit = site.look(|site| site.desk.visit()).await?;
+    let visit = site.look(|site| site.session_pool.visit()).await?;
     let id = snapshot(&visit, asked)?.id;
     let (read, sought) = (Arc::clone(&visit), path.clone());
     let found = site.look(move |_| {
@@ -286,10 +286,10 @@ async fn archive(
     spawn_blocking(move || {
         // Whoever hangs up ends it: nothing can be written then.
         let never = AtomicBool::new(false);
-        let done = export::run(visit.repo(), &options, &mut pipe, &site.desk, &never);
+        let done = export::run(visit.repo(), &options, &mut pipe, &site.session_pool, &never);
         pipe.end(done.is_ok());
         drop(place);
-        site.desk.pass_on_warnings();
+        site.session_pool.pass_on_warnings();
     });
     Ok(response)
 }

@@ -51,7 +51,7 @@ pub(super) struct SharedSession {
 
 impl SessionPool {
     pub(super) fn new(repo: &Repository, json: bool) -> Self {
-        Self { repo: repo.afresh(), open: Mutex::default(), json }
+        Self { repo: repo.with_closed_index_cache(), open: Mutex::default(), json }
     }
 
     /// A visit that knows what stands now.
@@ -72,7 +72,7 @@ impl SessionPool {
         {
             return Ok(Arc::clone(visit));
         }
-        let repo = open.lent.upgrade().unwrap_or_else(|| Arc::new(self.repo.afresh()));
+        let repo = open.lent.upgrade().unwrap_or_else(|| Arc::new(self.repo.with_closed_index_cache()));
         let browser = Browser::open(&repo, self)?;
         let name = |snapshot: &Snapshot| (name_of(snapshot), snapshot.id);
         let names = browser.snapshots().iter().map(name).collect();

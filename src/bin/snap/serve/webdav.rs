@@ -77,7 +77,7 @@ impl Tree {
     async fn find(&self, path: &DavPath) -> FsResult<(Arc<SharedSession>, Thing)> {
         let path = path.as_bytes().to_vec();
         let found = self.site.look(move |site| {
-            let visit = site.desk.visit()?;
+            let visit = site.session_pool.visit()?;
             let thing = find(&visit, &path)?;
             Ok((visit, thing))
         });

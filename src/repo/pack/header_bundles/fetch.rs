@@ -27,9 +27,9 @@ pub(crate) struct BundleFetcher<'a> {
 impl<'a> BundleFetcher<'a> {
     /// Looks for these packs, if they are many. What cannot be read is said, and counts as none.
     pub(crate) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Self {
-        let mut fetching = Self { repo, lacking, segments: Vec::new() };
-        if fetching.lacking.len() < FEWEST {
-            return fetching;
+        let mut fetcher = Self { repo, lacking, segments: Vec::new() };
+        if fetcher.lacking.len() < FEWEST {
+            return fetcher;
         }
         let all = all(repo).unwrap_or_else(|err| {
             repo.warn(format!("{}: reading the packs' own tables", err.chain()));
@@ -37,14 +37,14 @@ impl<'a> BundleFetcher<'a> {
         });
         for (name, opened) in all {
             match opened {
-                Ok(segment) => fetching.segments.push(segment),
-                Err(err) => fetching.warn(&name, &err.chain()),
+                Ok(segment) => fetcher.segments.push(segment),
+                Err(err) => fetcher.warn(&name, &err.chain()),
             }
         }
         // One of two that hold the same is not read then.
-        let Self { lacking, segments, .. } = &mut fetching;
+        let Self { lacking, segments, .. } = &mut fetcher;
         segments.sort_by_cached_key(|segment| wanted(segment, lacking).count());
-        fetching
+        fetcher
     }
 
     /// Some of them, each with its number; none where there are no more.

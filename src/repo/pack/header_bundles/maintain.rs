@@ -26,7 +26,7 @@ pub struct Maintenance {
 ///
 /// # Errors
 /// When the run was interrupted.
-pub fn tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
+pub fn maintain(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
     match try_tend(repo, may, stop) {
         Err(err) if !matches!(err, Error::Interrupted) => {
             repo.warn(format!("{}: nothing is lost, but segments are not as they should be", err.chain()));
@@ -37,7 +37,7 @@ pub fn tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
 }
 
 fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
-    if !repo.storage().is_far() {
+    if !repo.storage().is_remote() {
         return Ok(());
     }
     // Segments before packs: each is written after its packs, so that one of which no pack is listed has lost them.
@@ -52,9 +52,9 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
             }
         }
     }
-    let sight = RepoState::look(repo.storage(), repo.ring(), |_| Ok(()))?;
-    let mut bare: HashMap<PackId, u64> = sight.packs.iter().copied().collect();
-    bare.retain(|id, _| !sight.condemned.contains(id) && !sight.damaged.contains(id));
+    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+    let mut bare: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
+    bare.retain(|id, _| !repo_state.condemned.contains(id) && !repo_state.damaged.contains(id));
     let sparse = take_covered(segments, &mut bare, &mut dropped);
     if may.add && bare.len() >= FEWEST {
         write(repo, &bare, stop)?;
@@ -99,17 +99,17 @@ fn take_covered(
 fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> Result<()> {
     let mut packs: Vec<(PackId, u64)> = packs.iter().map(|(id, len)| (*id, *len)).collect();
     packs.sort_unstable();
-    let mut gathering = BundleBuilder::default();
+    let mut bundle_builder = BundleBuilder::default();
     for window in packs.chunks(THREADS) {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         let fronts =
-            parallel::map(window, THREADS, |(id, len)| packs::front(repo.storage(), repo.ring(), id, *len));
+            parallel::map(window, THREADS, |(id, len)| packs::front(repo.storage(), repo.suite(), id, *len));
         for ((id, len), front) in window.iter().zip(fronts) {
             match front {
                 Ok(front) => {
-                    if let Some(full) = gathering.add(*id, *len, front) {
+                    if let Some(full) = bundle_builder.add(*id, *len, front) {
                         full.write(repo)?;
                     }
                 }
@@ -119,7 +119,7 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
             }
         }
     }
-    gathering.finish(repo)
+    bundle_builder.finish(repo)
 }
 
 /// Removes a segment that was found wrong; whether it is gone. Why not is said.

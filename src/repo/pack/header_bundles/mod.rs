@@ -4,7 +4,7 @@
 //! Nothing rests on them. What is in one was copied from its packs, of which it says the names; which packs there are is
 //! for the listing to say, and where no segment has a pack, or one is damaged or gone, the pack has its table still. So
 //! they may be written twice, or removed at any time. Whoever writes many packs writes segments of them (`gather`), a
-//! collection sees to the rest (`tend`), machines that lack tables take them from there (`fetch`), and whoever checks packs
+//! collection sees to the rest (`maintain`), machines that lack tables take them from there (`fetch`), and whoever checks packs
 //! compares what they say with that (`claims`).
 
 mod build;
@@ -24,7 +24,7 @@ use crate::util::parallel;
 
 pub(crate) use crate::repo::pack::header_bundles::build::BundleBuilder;
 pub(crate) use crate::repo::pack::header_bundles::fetch::BundleFetcher;
-pub use crate::repo::pack::header_bundles::maintain::{Maintenance, remove, tend};
+pub use crate::repo::pack::header_bundles::maintain::{Maintenance, maintain, remove};
 pub use crate::repo::pack::header_bundles::verify::BundleVerifier;
 
 /// Fewer packs are asked for one by one.
@@ -84,7 +84,7 @@ fn open(repo: &Repository, found: &Listed) -> Result<HeaderBundle> {
     }
     bytes.truncate(start as usize);
     let contents: Contents =
-        objects::open(repo.ring(), sealed_object::SEGMENT, ObjectKind::Index, name, name, bytes)?;
+        objects::open(repo.suite(), sealed_object::SEGMENT, ObjectKind::Index, name, name, bytes)?;
     let parts = contents.parts(start, len).map_err(short())?;
     Ok(HeaderBundle { name: name.clone(), len, parts })
 }
@@ -100,7 +100,7 @@ impl HeaderBundle {
             let front = bytes.get(part.at as usize..).and_then(|rest| rest.get(..part.len as usize));
             let front = front.ok_or(DecodeError::because("shorter than it says"));
             front
-                .and_then(|front| part.table(repo.ring(), front))
+                .and_then(|front| part.table(repo.suite(), front))
                 .map(|table| (*part, table))
                 .map_err(Error::damaged(ObjectKind::Index.path(&self.name)))
         });

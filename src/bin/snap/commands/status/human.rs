@@ -51,7 +51,7 @@ fn repository(report: &Report, now: Time) -> String {
                 .to_owned(),
         );
     }
-    lines.extend(room(report));
+    lines.extend(capacity(report));
     lines.extend(report.works.iter().map(|found| work(found, now)));
     if report.work("check").is_none() {
         lines.push("  check    never, as far as this machine knows".to_owned());
@@ -65,15 +65,15 @@ fn repository(report: &Report, now: Time) -> String {
     lines.join("\n")
 }
 
-fn room(report: &Report) -> Option<String> {
+fn capacity(report: &Report) -> Option<String> {
     let bytes = report.bytes?;
     let mut text = format!("  size     {}", size(bytes));
     if let Some(growth) = report.growth {
         let (word, rate) = if growth.bytes_per_day < 0.0 { ("shrinks", -1.0) } else { ("grows", 1.0) };
         text += &format!(", {word} {} a day", size((growth.bytes_per_day * rate) as u64));
     }
-    if let Some(room) = report.room {
-        text += &format!("; {} of {} free", size(room.free), size(room.total));
+    if let Some(capacity) = report.capacity {
+        text += &format!("; {} of {} free", size(capacity.free), size(capacity.total));
     }
     if let Some(days) = report.days_left() {
         text += &format!(", enough for {}", count(days as u64, "day", "days"));

@@ -26,8 +26,8 @@ fn repository(report: &Report) -> Value {
         "works": report.works.iter().map(work).collect::<Vec<Value>>(),
         "bytes": report.bytes,
         "bytes_per_day": report.growth.map(|growth| growth.bytes_per_day),
-        "disk_free": report.room.map(|room| room.free),
-        "disk_total": report.room.map(|room| room.total),
+        "disk_free": report.capacity.map(|capacity| capacity.free),
+        "disk_total": report.capacity.map(|capacity| capacity.total),
         "days_left": report.days_left(),
         "differences": report.diverged,
     })

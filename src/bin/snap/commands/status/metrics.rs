@@ -127,8 +127,8 @@ fn of_room(reports: &[Report]) -> [Metric; 7] {
         add(&mut diverged, report.trouble.is_none().then_some(report.diverged.len() as f64));
         add(&mut bytes, report.bytes.map(|bytes| bytes as f64));
         add(&mut growth, report.growth.map(|growth| growth.bytes_per_day));
-        add(&mut free, report.room.map(|room| room.free as f64));
-        add(&mut total, report.room.map(|room| room.total as f64));
+        add(&mut free, report.capacity.map(|capacity| capacity.free as f64));
+        add(&mut total, report.capacity.map(|capacity| capacity.total as f64));
         add(&mut days, report.days_left());
     }
     [reachable, diverged, bytes, growth, free, total, days]

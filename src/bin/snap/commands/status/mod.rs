@@ -173,11 +173,11 @@ fn history(context: &Context) -> Result<History> {
         output::warn(context.global.json, why);
         return Ok(History::default());
     };
-    let journal = RunLog::new(dir);
-    let history = journal.read()?;
+    let run_log = RunLog::new(dir);
+    let history = run_log.read()?;
     if history.unreadable > 0 {
         let lines = output::count(history.unreadable, "line", "lines");
-        let file = journal.file();
+        let file = run_log.file();
         let text = format!("{lines} of the run records in {} cannot be read", file.display());
         output::warn(context.global.json, &text);
     }

@@ -55,7 +55,7 @@ pub(crate) fn page(
             }
             Ok(())
         },
-        &site.desk,
+        &site.session_pool,
         stop,
     )?;
     let content = html! {

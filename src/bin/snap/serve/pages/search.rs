@@ -113,7 +113,7 @@ fn answer(
             });
             Ok(())
         },
-        &site.desk,
+        &site.session_pool,
         stop,
     );
     let (summary, all) = match searched {

@@ -23,7 +23,7 @@ pub(crate) fn page(
     stop: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
     let options = Options { choice: SnapshotQuery::default(), path: asked.stored(1) };
-    let report = history::run(visit.repo(), &options, &site.desk, stop)?;
+    let report = history::run(visit.repo(), &options, &site.session_pool, stop)?;
     let gone = report.gone.iter().filter_map(|number| report.snapshots.get(*number));
     let content = html! {
         p { code { (name(&report.path)) } }
