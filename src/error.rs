@@ -1,4 +1,4 @@
-//! What can go wrong, said so that a person knows what to do next.
+//! Errors of the library, with messages that tell a user what to do next.
 
 use std::io;
 use std::ops::Range;
@@ -7,24 +7,24 @@ use std::path::Path;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::SnapshotId;
 
-/// `Result` with this crate's error.
+/// `Result` with this crate's error type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done to what, and why it failed. A cause speaks for itself through `source()`.
+/// An error: which operation on which object failed, and why. The cause is available through `source()`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system refused an operation.
+    /// A system call or I/O operation failed.
     #[error("cannot {doing} {what}")]
     Io {
         /// A verb: "read", "publish".
         doing: &'static str,
         /// A path or an object.
         what: String,
-        /// The system's word.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// An object that should be there is not.
+    /// An object that should exist does not.
     #[error("{what} is missing")]
     Missing {
         /// Path of the object within the repository.
@@ -35,127 +35,129 @@ pub enum Error {
     Damaged {
         /// Path of the object within the repository, or a chunk.
         what: String,
-        /// What does not fit.
+        /// Which check failed.
         source: DecodeError,
     },
-    /// There is no repository.
+    /// No repository exists at the location.
     #[error("there is no repository at {location}")]
     NoRepository {
-        /// Where it was looked for.
+        /// The location that was examined.
         location: String,
     },
-    /// There is one already.
+    /// A repository cannot be created, for instance because one exists already.
     #[error("cannot make a repository at {location}: {why}")]
     CannotInit {
-        /// Where.
+        /// Where it was to be created.
         location: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
     /// No key slot opens with the password.
     #[error("wrong password for the repository at {location}{}", not_tried(*.untried))]
     WrongPassword {
-        /// Which.
+        /// Location of the repository.
         location: String,
-        /// Key slots that the password was not tried on, since they cost too much or are too many.
+        /// Number of key slots that were not tried, because they need too much memory or time, or are too
+        /// many.
         untried: usize,
     },
     /// The repository is encrypted and no password was given.
     #[error("the repository at {location} is encrypted and no password was given")]
     NoPassword {
-        /// Which.
+        /// Location of the repository.
         location: String,
     },
-    /// A file or a command that was to give the password does not.
+    /// The file or command that should supply the password failed.
     #[error("cannot get the password from {source_name}: {why}")]
     PasswordSource {
-        /// Which file or command.
+        /// The file or command.
         source_name: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// An archive that cannot be read as one, or not safely.
+    /// An archive cannot be parsed, or cannot be imported safely.
     #[error("cannot import {what}")]
     Archive {
-        /// The member.
+        /// The member of the archive.
         what: String,
-        /// What does not fit.
+        /// Which check failed.
         source: DecodeError,
     },
-    /// Written by a newer program.
+    /// An object was written by a newer program.
     #[error("{what} has format {found}; this program knows formats up to {known}")]
     NewerFormat {
-        /// Which object.
+        /// The object.
         what: String,
-        /// Its version.
+        /// The version of the object.
         found: u16,
-        /// The newest known here.
+        /// The newest version that this program knows.
         known: u16,
     },
-    /// Something that must not be believed.
+    /// The data or request was rejected because it must not be trusted.
     #[error("refused: {0}")]
     Refused(String),
-    /// The request makes no sense.
+    /// The arguments are invalid or contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// There was nothing to back up, or what there was is not whole: no snapshot was made.
+    /// There was nothing to back up, or the input was incomplete. No snapshot was made.
     #[error("nothing was backed up: {0}")]
     NothingRead(String),
-    /// A selector that names no snapshot, or more than one.
+    /// A selector matches no snapshot, or more than one.
     #[error("no snapshot for '{selector}': {why}")]
     NoSnapshot {
-        /// As given.
+        /// The selector as given.
         selector: String,
-        /// Why.
+        /// Why it selects nothing.
         why: String,
     },
-    /// Something that was named is not there.
+    /// A named thing was not found.
     #[error("{what}")]
     NotFound {
-        /// What is not where.
+        /// The message: what was not found, and where.
         what: String,
-        /// What helps to find it.
+        /// A hint for finding it.
         help: String,
     },
-    /// There is no second repository.
+    /// The second repository of the operation does not exist.
     #[error("there is no repository at {location}")]
     NoOtherRepository {
-        /// Where it was looked for.
+        /// The location that was examined.
         location: String,
     },
-    /// What would be forgotten must not be, or nothing says what to keep.
+    /// The snapshots to forget are protected, or no rule says what to keep.
     #[error("nothing was forgotten: {0}")]
     Retention(String),
-    /// A repository that is not what this machine last saw there.
+    /// The repository differs from what this machine last saw at the location.
     #[error("the repository at {location} is not as this machine knew it: {what}")]
     Diverged {
-        /// Where.
+        /// Location of the repository.
         location: String,
         /// How it differs.
         what: String,
     },
-    /// The system gives this process no more threads.
+    /// The system refused to create a thread.
     #[error("cannot start a thread")]
     NoThread {
-        /// The system's word.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Asked to stop.
+    /// The user or a signal asked the operation to stop.
     #[error("interrupted")]
     Interrupted,
     /// Another thread of this run failed first.
     #[error("stopped after another error")]
     Stopped,
-    /// The program broke a rule of its own: it stops before it reads or writes anything wrong by that.
+    /// An internal invariant is violated. The program stops before it reads or writes anything wrong because
+    /// of that.
     #[error("this is a bug in snap: {what}")]
     Bug {
-        /// The rule.
+        /// The invariant.
         what: &'static str,
     },
 }
 
-/// A part of a slice whose bounds the caller has made sure of. `rule` says why it cannot fail; if it does, the run ends:
-/// an empty part in its place would be taken for the end of a file.
+/// Returns a subslice whose bounds the caller has verified. `rule` says why this cannot fail. If it fails
+/// all the same, the run ends: an empty slice instead would look like the end of a file.
 ///
 /// # Errors
 /// [`Error::Bug`].
@@ -163,7 +165,7 @@ pub fn part<'a, T>(slice: &'a [T], range: Range<usize>, rule: &'static str) -> R
     slice.get(range).ok_or(Error::Bug { what: rule })
 }
 
-/// As [`part`], to write to.
+/// Like [`part`], but mutable.
 ///
 /// # Errors
 /// [`Error::Bug`].
@@ -171,11 +173,11 @@ pub fn part_mut<'a, T>(slice: &'a mut [T], range: Range<usize>, rule: &'static s
     slice.get_mut(range).ok_or(Error::Bug { what: rule })
 }
 
-/// How several threads of a run ended, as one: well, if all did, else by the error of the first that says why. Who was
-/// `Stopped` was stopped by somebody else's failure.
+/// Combines the results of several threads: `Ok` if all succeeded, otherwise the first error that is not
+/// `Stopped` (which only means that another thread failed first).
 ///
 /// # Errors
-/// That of the first that says why.
+/// The first error that is not `Stopped`, or `Stopped` if there is no other.
 pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     let mut told = Ok(());
     for end in ends {
@@ -195,22 +197,22 @@ fn not_tried(slots: usize) -> String {
 }
 
 impl Error {
-    /// For `map_err`: names the operation and its object.
+    /// For `map_err`: adds the operation and its object to an I/O error.
     pub fn io(doing: &'static str, what: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, what: what.as_ref().display().to_string(), source }
     }
 
-    /// For `map_err` on a decoder: names whose bytes they were.
+    /// For `map_err` on a decoder: adds which object was decoded.
     pub fn damaged(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
         move |source| Self::Damaged { what: what.into(), source }
     }
 
-    /// For `map_err` on an encoder: what was to be written could not be made. Nothing that is stored is damaged by that.
+    /// For `map_err` on an encoder: an object could not be encoded. Nothing that is stored is damaged.
     pub fn making(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
         move |why| Self::Io { doing: "make", what: what.into(), source: io::Error::other(why) }
     }
 
-    /// The message with all its causes, in one line.
+    /// Returns the message with all its causes, in one line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -221,33 +223,34 @@ impl Error {
         text
     }
 
-    /// Whether the object was simply not there.
+    /// Returns whether the object does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. })
     }
 
-    /// Whether whoever asked may not do that.
+    /// Returns whether permission was denied.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    /// Whether stored bytes are wrong or gone, as opposed to a failure of this machine.
+    /// Returns whether stored bytes are wrong or missing, as opposed to a failure of this machine.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. })
     }
 
-    /// Whether there was no room.
+    /// Returns whether the disk or quota is full.
     pub fn is_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
         matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
     }
 
-    /// Whether this machine had too little memory.
+    /// Returns whether this machine had too little memory.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory)
     }
 
-    /// The same error once more, if it is that there was no room: one of many threads meets it, and the run ends with it.
+    /// Returns a copy of the error if [`Self::is_full`]: one of many threads meets it, and the whole run ends
+    /// with it.
     pub fn if_full(&self) -> Option<Self> {
         match self {
             Self::Io { doing, what, source } if self.is_full() => {
@@ -259,7 +262,7 @@ impl Error {
         }
     }
 
-    /// The snapshot is there, and has no such path.
+    /// Returns the error for a path that does not exist in an existing snapshot.
     pub fn no_path(snapshot: &SnapshotId, path: &[u8]) -> Self {
         let (snapshot, path) = (snapshot.short(), String::from_utf8_lossy(path));
         let name = path.rsplit('/').next().unwrap_or_default();
@@ -272,12 +275,13 @@ impl Error {
         }
     }
 
-    /// Filters leave no snapshot.
+    /// Returns the error for filters that select no snapshot.
     pub fn none_selected(why: String) -> Self {
         Self::NotFound { what: why, help: "`snap snapshots` lists all".to_owned() }
     }
 
-    /// The next command to run, if one helps here: as [`Self::hint`], with the names that this error is about.
+    /// Returns the next command to run, if one helps. Like [`Self::hint`], but may contain names from this
+    /// error.
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::NotFound { help, .. } => Some(help.clone()),
@@ -286,7 +290,7 @@ impl Error {
         }
     }
 
-    /// The next command to run, if one helps.
+    /// Returns the next command to run, if one helps.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoRepository { .. } => {
@@ -343,12 +347,12 @@ impl Error {
     }
 }
 
-/// Whether a repository whose object of this name is gone cannot even be looked at.
+/// Returns whether a repository cannot be opened at all without the object of this name.
 fn opens_repository(what: &str) -> bool {
     ["config/", "keys/", "a key slot"].iter().any(|start| what.starts_with(start))
 }
 
-/// Which variables say who one is, where a server did not let somebody in.
+/// Returns which environment variables hold the credentials for a server that denied access.
 pub(crate) fn credentials(what: &str) -> Option<&'static str> {
     match what.split_once("://")?.0 {
         "s3" => Some(
@@ -367,7 +371,7 @@ pub(crate) fn credentials(what: &str) -> Option<&'static str> {
     }
 }
 
-/// What the system says of a failure, without the number that the standard library puts behind it.
+/// Removes the " (os error N)" that the standard library appends to system errors.
 fn without_number(said: &str) -> &str {
     match said.rsplit_once(" (os error ") {
         Some((words, number)) if number.ends_with(')') => words,

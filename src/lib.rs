@@ -1,11 +1,12 @@
-//! A content-addressed, deduplicating snapshot store.
+//! A content-addressed, deduplicating backup repository.
 //!
-//! Files are cut into content-defined chunks; every chunk is stored once, under a keyed hash of its bytes.
-//! A snapshot is a manifest that names the root of a tree of chunks, and restores alone.
+//! Files are cut into content-defined chunks. Every chunk is stored once, under a keyed hash of its bytes.
+//! A snapshot is a manifest that names the root of a tree of chunks; it is complete by itself.
 //!
-//! The floors, each of which imports only what lies below it: [`model`] (the domain's types) < [`error`] < [`progress`],
-//! [`util`] < [`codec`] (bytes and values, pure) < [`fs`] (the user's files), [`storage`] (where objects lie) < [`repo`]
-//! (a repository on a storage), [`run_log`] (what this machine has done) < [`ops`] (what a person asks for).
+//! The layers, each of which imports only those to its left: [`model`] (the domain's types) < [`error`] <
+//! [`progress`], [`util`] < [`codec`] (bytes and values, pure) < [`fs`] (the user's files), [`storage`]
+//! (where objects are stored) < [`repo`] (a repository on a storage), [`run_log`] (history of this
+//! machine's runs) < [`ops`] (the operations that a user runs).
 #![forbid(unsafe_code)]
 
 pub mod codec;

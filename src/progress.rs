@@ -1,91 +1,92 @@
-//! All that a caller may watch while work goes on. Numbers of record are in summaries; these only draw.
+//! Events that a caller can observe during an operation. They only drive a display; exact numbers are in
+//! the summaries that operations return.
 
-/// Something that happened.
+/// Something that happened during an operation.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// There is this much to do.
+    /// The total amount of work is known.
     Expect {
         /// Files to do.
         files: u64,
         /// Bytes to do.
         bytes: u64,
     },
-    /// A stage of the work begins: what is counted and expected starts anew.
+    /// A new stage begins: counts and totals restart at zero.
     Stage {
-        /// What is being done, as "reading packs".
+        /// What is being done, for instance "reading packs".
         name: &'static str,
-        /// What is counted beside bytes, as "packs".
+        /// The unit that is counted beside bytes, for instance "packs".
         unit: &'static str,
     },
-    /// It was this much last time. A scan will tell what it is now.
+    /// The amount of work of the previous run. A scan will report the actual amount.
     Estimate {
         /// Files to do.
         files: u64,
         /// Bytes to do.
         bytes: u64,
     },
-    /// The one that is begun, of those that are expected without bytes, has so many.
+    /// Of the items that were expected without a size, the one that just began has this size.
     Part {
         /// Bytes.
         bytes: u64,
     },
-    /// The input that the work follows is this long: it measures the work better than what comes out of it.
+    /// The length of the input that is processed. It measures the work better than the output does.
     ExpectInput {
         /// Bytes to read.
         bytes: u64,
     },
-    /// Read of the input since the last event.
+    /// Bytes of the input that were read since the last event.
     Input {
-        /// Bytes.
+        /// Bytes read.
         bytes: u64,
     },
-    /// A scan that goes on has found this much so far; `complete` when it is at its end.
+    /// What a running scan has found so far.
     Found {
         /// Files to do.
         files: u64,
         /// Bytes to do.
         bytes: u64,
-        /// Whether there is no more.
+        /// Whether the scan has ended.
         complete: bool,
     },
-    /// Done since the last event.
+    /// Work done since the last event.
     Done {
-        /// Files.
+        /// Files done.
         files: u64,
-        /// Bytes.
+        /// Bytes done.
         bytes: u64,
     },
-    /// Work on this file began.
+    /// Work on a file began.
     Working {
-        /// Stored path.
+        /// Stored path of the file.
         path: &'a [u8],
     },
     /// An entry was handled; `-v` prints it.
     Item {
         /// `new`, `changed`, `unchanged`, `removed`, `restored`, `skipped`.
         action: &'static str,
-        /// Stored path.
+        /// Stored path of the entry.
         path: &'a [u8],
-        /// Bytes.
+        /// Size in bytes.
         size: u64,
     },
-    /// An entry could not be handled; work goes on.
+    /// An entry could not be handled; the operation continues.
     Problem {
-        /// What.
+        /// Path of the entry.
         path: &'a [u8],
-        /// Why.
+        /// The reason.
         why: &'a str,
     },
-    /// Something a person should read; work goes on.
+    /// A warning for the user; the operation continues.
     Warning(&'a str),
-    /// Something a person may like to read.
+    /// Information for the user.
     Note(&'a str),
 }
 
-/// Watches. One method: a new event breaks nobody.
+/// Receives events. It has one method, so that a new kind of event needs no change in observers.
 pub trait Observer: Sync {
-    /// Called from any thread; must be quick.
+    /// Receives one event. Called from any thread; must return quickly.
     fn notice(&self, event: Event<'_>);
 }
 

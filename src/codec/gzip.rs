@@ -1,4 +1,4 @@
-//! gzip (RFC 1952): whole members out, streams of members in. The only user of libdeflate and flate2.
+//! gzip (RFC 1952): writes whole members, reads streams of members. The only user of libdeflate and flate2.
 
 use std::io::{BufRead, Read};
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +9,10 @@ use libdeflater::{CompressionLvl, Compressor};
 
 use crate::model::decode_error::DecodeError;
 
-/// Bytes that a compressor takes at most: it is at the highest level.
+/// Maximum memory of a compressor in bytes; reached at the highest level.
 const LARGEST: usize = 12 << 20;
 
-/// Compresses piece after piece, each as a member of its own: one after the other they are one gzip file.
+/// Compresses pieces, each as a separate member. Concatenated, the members form one gzip file.
 pub struct GzipCompressor {
     inner: Compressor,
 }
@@ -24,13 +24,14 @@ impl fmt::Debug for GzipCompressor {
 }
 
 impl GzipCompressor {
-    /// At a level from 1 to 12.
+    /// Creates a compressor for a level from 1 to 12.
     ///
     /// # Errors
-    /// When there is no such level, or no memory.
+    /// There is no such level, or not enough memory.
     pub fn new(level: i32) -> Result<Self, DecodeError> {
         let level = CompressionLvl::new(level).map_err(|_| DecodeError::because("no such level of gzip"))?;
-        // The library panics without memory. One at a time, so that none takes what another has found.
+        // The library panics without memory, so the memory is allocated and freed first. Only one thread at a
+        // time does this, so that none takes the memory that another has just probed.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut room = Vec::<u8>::new();
@@ -39,10 +40,10 @@ impl GzipCompressor {
         Ok(Self { inner: Compressor::new(level) })
     }
 
-    /// Replaces `out` by a member that holds `plain`. No name and no time is in it.
+    /// Replaces `out` by a member that contains `plain`, without name and time.
     ///
     /// # Errors
-    /// When compressing fails.
+    /// The compressor fails.
     pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.resize(self.inner.gzip_compress_bound(plain.len()), 0);
         let packed = self.inner.gzip_compress(plain, out);
@@ -51,7 +52,8 @@ impl GzipCompressor {
     }
 }
 
-/// The plain bytes of one or more members. Zeros behind a member, as tapes and disks add them, mean nothing.
+/// Returns a reader of the plain bytes of one or more members. Zeros after a member, as tapes and disks add
+/// them, are ignored.
 pub fn plain<'a, R: BufRead + Send + 'a>(input: R) -> Box<dyn Read + Send + 'a> {
     Box::new(Members { now: Some(GzDecoder::new(input)) })
 }
@@ -91,7 +93,7 @@ mod tests {
 
     fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        // A small buffer, so that members end in the middle of one and zeros fill more than one.
+        // A small buffer, so that members end in its middle and zeros fill it more than once.
         plain(io::BufReader::with_capacity(7, bytes)).read_to_end(&mut out)?;
         Ok(out)
     }

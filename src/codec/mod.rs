@@ -1,4 +1,4 @@
-//! Bytes to values and back. Pure: no files, no clocks; the targets of fuzzing.
+//! Conversion between bytes and values. Pure: no files, no clocks. These are the targets of fuzzing.
 
 pub mod chunk;
 pub mod crypto;

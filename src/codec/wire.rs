@@ -1,31 +1,32 @@
 //! serde values as postcard bytes. The only user of postcard.
 //!
-//! postcard is not self-describing: a struct that was ever written never changes; enums grow at the end only.
+//! postcard is not self-describing: a struct that was ever written must never change, and enums may only
+//! grow at their end.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::decode_error::DecodeError;
 
-/// Bytes of a value.
+/// Encodes a value.
 ///
 /// # Errors
-/// When a value has a part that cannot be written, which no type of this crate has.
+/// The value contains something that cannot be encoded; no type of this crate does.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, DecodeError> {
     postcard::to_stdvec(value).map_err(|err| DecodeError::with(err.to_string()))
 }
 
-/// Appends the bytes of a value.
+/// Appends an encoded value to `out`.
 ///
 /// # Errors
-/// As [`encode`].
+/// Like [`encode`].
 pub fn append<T: Serialize>(value: &T, out: Vec<u8>) -> Result<Vec<u8>, DecodeError> {
     postcard::to_extend(value, out).map_err(|err| DecodeError::with(err.to_string()))
 }
 
-/// The value of exactly these bytes.
+/// Decodes a value from exactly these bytes.
 ///
 /// # Errors
-/// When they do not parse or something is left over.
+/// The bytes do not parse, or some are left over.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     match take(bytes)? {
         (value, []) => Ok(value),
@@ -33,11 +34,11 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError>
     }
 }
 
-/// The value at the front, and the rest.
+/// Decodes a value from the front and returns it with the remaining bytes.
 ///
 /// # Errors
-/// When the front does not parse.
+/// The front does not parse.
 pub fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), DecodeError> {
-    // What the decoder says helps nobody: that it read a length where a text stood.
+    // The decoder's own message is of no use to anybody, such as that it read a length instead of text.
     postcard::take_from_bytes(bytes).map_err(|_| DecodeError::because("its bytes cannot be decoded"))
 }

@@ -1,4 +1,4 @@
-//! What is fixed when a repository is made, and what may change with a new generation.
+//! The repository configuration: what is fixed at creation, and what a new generation may change.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -9,7 +9,7 @@ use crate::model::id::RepoId;
 /// The version of the format that this program writes, and the newest it reads.
 pub const FORMAT: u16 = 1;
 
-/// How bodies are sealed.
+/// How the bodies of objects are sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CipherKind {
     /// Not encrypted; a truncated SHA-256 guards against accidents.
@@ -18,49 +18,50 @@ pub enum CipherKind {
     Xaes256Gcm,
 }
 
-/// The numbers of the chunker. Numbers, not names, so that no library update can move a cut.
+/// The chunker's parameters. They are stored as numbers so that no library update can move a chunk
+/// boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkerParams {
-    /// No chunk but a file's last is smaller. Bytes.
+    /// Minimum chunk size in bytes. Only the last chunk of a file may be smaller.
     pub min: u32,
-    /// Where the masks change. Bytes.
+    /// Offset in the chunk, in bytes, from which `mask_l` applies instead of `mask_s`.
     pub avg: u32,
-    /// No chunk is larger. Bytes.
+    /// Maximum chunk size in bytes.
     pub max: u32,
-    /// Mask before `avg`.
+    /// Mask for boundaries before `avg`.
     pub mask_s: u64,
-    /// Mask after `avg`.
+    /// Mask for boundaries from `avg` on.
     pub mask_l: u64,
 }
 
-/// A generation of the configuration. The struct is frozen: format version 1.
+/// One generation of the configuration. The struct is frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// Names the repository; equal in all generations.
+    /// Id of the repository; equal in all generations.
     pub repo: RepoId,
-    /// Highest wins.
+    /// Number of the generation; the highest one is in force.
     pub generation: u32,
-    /// When the repository was made.
+    /// When the repository was created.
     pub created: Time,
-    /// Features without which nothing may be done.
+    /// Feature bits that a program must know to open the repository at all.
     pub incompat: u64,
-    /// Features without which nothing may be written.
+    /// Feature bits that a program must know to write to the repository.
     pub ro_compat: u64,
-    /// Equal in all generations.
+    /// How objects are encrypted; equal in all generations.
     pub cipher: CipherKind,
-    /// The master key, in clear, of a repository without encryption.
+    /// The master key in plain text, for a repository without encryption.
     pub open_master: Option<[u8; 32]>,
-    /// Equal in all generations.
+    /// Chunker parameters; equal in all generations.
     pub chunker: ChunkerParams,
-    /// Plain bytes after which a block is closed.
+    /// A block is closed when it has this many plain bytes.
     pub block_target: u32,
-    /// Stored bytes after which a data pack is closed.
+    /// A data pack is closed when it has this many stored bytes.
     pub data_pack: u32,
-    /// Stored bytes after which a tree pack is closed.
+    /// A tree pack is closed when it has this many stored bytes.
     pub tree_pack: u32,
-    /// Default compression level.
+    /// Default zstd compression level.
     pub level: i32,
-    /// Seconds for which a forgotten snapshot can be brought back.
+    /// Seconds for which a forgotten snapshot can be restored from the trash.
     pub undelete_window: u64,
     /// Seconds without a heartbeat after which a session counts as dead.
     pub stale_after: u64,
@@ -68,29 +69,31 @@ pub struct Config {
     pub extra: Vec<(u16, ByteBuf)>,
 }
 
-/// The bit of [`Config::incompat`] that says that blocks may be deltas against chunks of other packs.
+/// The bit of [`Config::incompat`] for blocks that are deltas against chunks of other packs.
 pub const DELTAS: u64 = 1;
-/// Features that this program knows.
+/// Incompatible features that this program knows.
 const KNOWN: u64 = DELTAS;
 
-/// The repository whose chunks have the same names: 16 bytes, its id.
+/// Tag: id (16 bytes) of the repository whose chunk names and boundaries this one shares.
 const FAMILY: u16 = 1;
-/// The share of parity: one byte, in percent.
+/// Tag: size of parity in percent, one byte.
 const PARITY: u16 = 4;
 
 impl Config {
-    /// The repository after which chunks are named and cut: itself, unless it was made to share chunks with another.
+    /// Returns the repository whose chunk ids and boundaries this one uses: itself, unless it was created to
+    /// share chunks with another.
     pub fn family(&self) -> RepoId {
         let row = self.extra.iter().find(|(tag, _)| *tag == FAMILY);
         row.and_then(|(_, bytes)| bytes.as_slice().try_into().ok()).map_or(self.repo, RepoId::new)
     }
 
-    /// Names and cuts chunks as another repository does.
+    /// Makes this repository name and cut chunks as `family` does.
     pub fn set_family(&mut self, family: RepoId) {
         self.put(FAMILY, family.as_bytes().to_vec());
     }
 
-    /// Share of parity for new packs, in percent of their bytes; 0: none. What is not a share counts as none.
+    /// Returns the size of parity for new packs in percent of their bytes; 0 means none. An invalid value
+    /// counts as 0.
     pub fn parity(&self) -> u8 {
         let found = self.extra.iter().find(|(tag, _)| *tag == PARITY);
         match found.map(|(_, bytes)| bytes.as_slice()) {
@@ -99,7 +102,7 @@ impl Config {
         }
     }
 
-    /// Sets it.
+    /// Sets the size of parity for new packs, in percent; 0 means none.
     pub fn set_parity(&mut self, share: u8) {
         self.extra.retain(|(tag, _)| *tag != PARITY);
         if share > 0 {
@@ -107,19 +110,19 @@ impl Config {
         }
     }
 
-    /// Rows stay in order of their tags.
+    /// Inserts or replaces a tag. Tags stay in ascending order.
     fn put(&mut self, tag: u16, bytes: Vec<u8>) {
         self.extra.retain(|(known, _)| *known != tag);
         let at = self.extra.partition_point(|(known, _)| *known < tag);
         self.extra.insert(at, (tag, ByteBuf::from(bytes)));
     }
 
-    /// Whether blocks may be deltas.
+    /// Returns whether blocks may be deltas.
     pub fn has_deltas(&self) -> bool {
         self.incompat & DELTAS != 0
     }
 
-    /// Whether all that must be understood is.
+    /// Returns whether this program knows every feature and tag that must be understood.
     pub fn is_understood(&self) -> bool {
         self.incompat & !KNOWN == 0
             && self.extra.iter().all(|(tag, bytes)| match *tag {

@@ -1,17 +1,17 @@
-//! What a parser says when bytes or text are not what they should be; only the caller knows whose they were.
+//! The error of a parser. The parser does not know whose bytes it parses; its caller adds that.
 
-/// Bytes or text that do not parse, and why.
+/// Why bytes or text could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DecodeError(pub std::borrow::Cow<'static, str>);
 
 impl DecodeError {
-    /// A reason known when the program was written.
+    /// Creates an error with a constant reason.
     pub const fn because(why: &'static str) -> Self {
         Self(std::borrow::Cow::Borrowed(why))
     }
 
-    /// A reason that names a value.
+    /// Creates an error with a reason that contains a value.
     pub fn with(why: String) -> Self {
         Self(std::borrow::Cow::Owned(why))
     }

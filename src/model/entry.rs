@@ -1,4 +1,4 @@
-//! What is remembered about one file, directory or link.
+//! The entries of a tree: files, directories, links and special files, with their metadata.
 
 use std::sync::Arc;
 
@@ -17,32 +17,32 @@ pub struct Time {
 }
 
 impl Time {
-    /// The present, by this machine's clock. For people and for hints; never for safety.
+    /// Returns the present by this machine's clock. For display and for hints; never for safety.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self { sec: since.as_secs().try_into().unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
     }
 }
 
-/// A piece of a file's content, in order.
+/// A piece of a file's content. The parts of a file are in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Part {
     /// Bytes stored as a chunk.
     Chunk {
-        /// Names the bytes.
+        /// Id of the chunk.
         id: ChunkId,
-        /// How many bytes.
+        /// Length of the chunk in bytes.
         len: u32,
     },
     /// A run of zeros that is a hole in the file.
     Hole {
-        /// How many bytes.
+        /// Length of the hole in bytes.
         len: u64,
     },
 }
 
 impl Part {
-    /// Bytes of the file that this part covers.
+    /// Returns how many bytes of the file this part covers.
     pub fn len(&self) -> u64 {
         match self {
             Self::Chunk { len, .. } => u64::from(*len),
@@ -50,56 +50,57 @@ impl Part {
         }
     }
 
-    /// Whether the part covers nothing.
+    /// Returns whether the part covers no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Where a file's parts are.
+/// Where the parts of a file are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Content {
-    /// Here.
+    /// In the entry itself.
     Parts(Vec<Part>),
-    /// In a list of their own, split content-defined; this names its root.
+    /// In a separate part list, split by content; this is the id of its root chunk.
     List(ChunkId),
 }
 
-/// Directories inside one another; deeper ones are neither backed up nor restored.
+/// Maximum depth of directories. Deeper ones are neither backed up nor restored.
 pub const MAX_NESTING: usize = 8192;
-/// Bytes of a stored path; longer ones are not backed up.
+/// Maximum length of a stored path in bytes. Longer paths are not backed up.
 pub const MAX_PATH: usize = 64 << 10;
 
-/// Most bytes of a value of an extended attribute, and of all that stand in one entry: the system's own limit.
+/// Maximum size in bytes of one extended attribute's value, and of all values stored inline in one entry.
+/// This is the limit of Linux.
 pub const MAX_XATTR: u64 = 64 << 10;
-/// Most bytes of the names of one entry's extended attributes together: the system's own limit.
+/// Maximum size in bytes of the names of all extended attributes of one entry. This is the limit of Linux.
 pub const MAX_XATTR_NAMES: usize = 64 << 10;
 
-/// An extended attribute. POSIX ACLs and capabilities are such.
+/// An extended attribute. POSIX ACLs and capabilities are stored as extended attributes too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Xattr {
-    /// Raw bytes with the namespace, as in `user.comment`: 1 to 255, no NUL.
+    /// Raw bytes with the namespace, as in `user.comment`: 1 to 255 bytes, no NUL.
     pub name: Vec<u8>,
-    /// Its value.
+    /// The value, or where it is stored.
     pub value: XattrValue,
 }
 
-/// Where the value of an extended attribute is.
+/// Where the value of an extended attribute is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum XattrValue {
-    /// Here.
+    /// In the entry itself.
     Inline(Vec<u8>),
-    /// In chunks of data, as a file's content is.
+    /// In data chunks, like a file's content.
     Content {
-        /// Bytes, at most [`MAX_XATTR`].
+        /// Size in bytes, at most [`MAX_XATTR`].
         size: u64,
-        /// Its parts; their lengths add up to `size`.
+        /// Parts of the value; their lengths add up to `size`.
         content: Content,
     },
 }
 
 impl XattrValue {
-    /// Bytes of the value.
+    /// Returns the size of the value in bytes.
     pub fn size(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
@@ -108,19 +109,19 @@ impl XattrValue {
     }
 }
 
-/// What kind of thing an entry is, with what only that kind has.
+/// The type of an entry, with the data that only this type has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
     File {
-        /// Bytes.
+        /// Size in bytes.
         size: u64,
-        /// Its parts; their lengths add up to `size`.
+        /// Parts of the file; their lengths add up to `size`.
         content: Content,
     },
     /// A directory.
     Dir {
-        /// Root of the tree of its entries.
+        /// Id of the root chunk of the directory's tree.
         tree: ChunkId,
     },
     /// A symbolic link.
@@ -148,42 +149,42 @@ pub enum Kind {
     },
 }
 
-/// Everything about an entry but its name and kind.
+/// Metadata of an entry: everything but its name and type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// Permission bits with setuid, setgid and sticky (07777).
     pub mode: u32,
-    /// Owner.
+    /// Owner's numeric id.
     pub uid: u32,
-    /// Group.
+    /// Group's numeric id.
     pub gid: u32,
-    /// Owner's name where the system knew one.
+    /// Owner's name, if the system knew one.
     pub user: Option<Arc<str>>,
-    /// Group's name where the system knew one.
+    /// Group's name, if the system knew one.
     pub group: Option<Arc<str>>,
-    /// Last change of the content.
+    /// When the content last changed.
     pub mtime: Time,
-    /// Last change of the inode; compared, never restored.
+    /// When the inode last changed; compared, never restored.
     pub ctime: Time,
-    /// Entries of one snapshot with the same non-zero number are hard links of one file.
+    /// Hard link group: entries of one snapshot with the same non-zero number are hard links of one file.
     pub link: u64,
-    /// See [`flags`].
+    /// Bits that snap itself defines; see [`flags`].
     pub flags: u32,
-    /// Extended attributes, names ascending.
+    /// Extended attributes, sorted by name.
     pub xattrs: Vec<Xattr>,
-    /// When the file system made it, where that is known; never restored.
+    /// Birth time of the inode, if known; never restored.
     pub born: Option<Time>,
-    /// See [`attrs`].
+    /// Inode flags; see [`attrs`].
     pub attrs: u32,
-    /// 0 but where a repair could not save all of it: then how many bytes of a file are zeros for what was lost, or
-    /// how many pieces a directory lacks; at least 1.
+    /// What a repair could not save: for a file, how many bytes are zeros in place of lost content; for a
+    /// directory, how many pieces it lacks, at least 1. Otherwise 0.
     pub lost: u64,
     /// Later additions: (tag, bytes). An odd tag must be understood, an even one may be ignored.
     pub extra: Vec<(u16, Vec<u8>)>,
 }
 
 impl Meta {
-    /// What to say of an entry that a repair could not save all of.
+    /// Returns a message if a repair could not save all of the entry.
     pub fn loss(&self) -> Option<&'static str> {
         (self.lost > 0).then_some("not all of it could be saved when the repository was repaired")
     }
@@ -191,43 +192,43 @@ impl Meta {
 
 /// Bits of [`Meta::flags`].
 pub mod flags {
-    /// A directory that is only the way to a source: its times are not recorded.
+    /// A directory that is stored only because it leads to a source. Its times are not recorded.
     pub const PASSAGE: u32 = 1;
-    /// The file changed each time it was read; the content may mix versions.
+    /// The file changed during every attempt to read it; its content may mix versions.
     pub const CHANGED_WHILE_READ: u32 = 2;
-    /// All bits this version knows.
+    /// All bits that this version knows.
     pub const KNOWN: u32 = PASSAGE | CHANGED_WHILE_READ;
 }
 
-/// Bits of [`Meta::attrs`], inode flags with the numbers that Linux gives them. Others are kept and not restored.
+/// Bits of [`Meta::attrs`]: inode flags with their Linux numbers. Other bits are stored but not restored.
 pub mod attrs {
-    /// The file system compresses it.
+    /// `FS_COMPR_FL`: the file system compresses the file.
     pub const COMPRESSED: u32 = 0x04;
-    /// Nothing about it can be changed.
+    /// `FS_IMMUTABLE_FL`: nothing about the file can be changed.
     pub const IMMUTABLE: u32 = 0x10;
-    /// It can only grow.
+    /// `FS_APPEND_FL`: the file can only grow.
     pub const APPEND: u32 = 0x20;
-    /// `dump` passes it by.
+    /// `FS_NODUMP_FL`: `dump` skips the file.
     pub const NODUMP: u32 = 0x40;
-    /// All that are recorded and restored.
+    /// All flags that are recorded and restored.
     pub const KNOWN: u32 = COMPRESSED | IMMUTABLE | APPEND | NODUMP;
-    /// Those that stand in the way of any further change.
+    /// Flags that prevent any further change, so they must be set last.
     pub const LOCKS: u32 = IMMUTABLE | APPEND;
 }
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Raw bytes of the name: see [`check_name`].
+    /// Raw bytes of the name; valid by [`check_name`].
     pub name: Vec<u8>,
-    /// Kind and content.
+    /// Type and content.
     pub kind: Kind,
-    /// The rest.
+    /// Metadata.
     pub meta: Meta,
 }
 
 impl Entry {
-    /// Size for people and summaries: bytes of a file, 0 for everything else.
+    /// Returns the size for display and statistics: bytes of a file, 0 for everything else.
     pub fn size(&self) -> u64 {
         match &self.kind {
             Kind::File { size, .. } => *size,
@@ -235,8 +236,9 @@ impl Entry {
         }
     }
 
-    /// Everything of it that lies in chunks: the content of a file, then values of extended attributes, each with
-    /// its length. Whoever asks what an entry needs must ask here, so that nothing is forgotten.
+    /// Returns everything of the entry that is stored in chunks, each with its length: the content of a file,
+    /// then values of extended attributes. All code that asks which chunks an entry needs must use this, so
+    /// that none is forgotten.
     pub fn contents(&self) -> impl Iterator<Item = (u64, &Content)> {
         let own = match &self.kind {
             Kind::File { size, content } => Some((*size, content)),
@@ -249,7 +251,7 @@ impl Entry {
         own.into_iter().chain(values)
     }
 
-    /// The same, to be changed.
+    /// Like [`Self::contents`], but mutable.
     pub fn contents_mut(&mut self) -> impl Iterator<Item = (u64, &mut Content)> {
         let own = match &mut self.kind {
             Kind::File { size, content } => Some((*size, content)),
@@ -262,26 +264,27 @@ impl Entry {
         own.into_iter().chain(values)
     }
 
-    /// Whether this is a directory.
+    /// Returns whether this is a directory.
     pub fn is_dir(&self) -> bool {
         matches!(self.kind, Kind::Dir { .. })
     }
 
-    /// Whether this is a device node.
+    /// Returns whether this is a device node.
     pub fn is_device(&self) -> bool {
         matches!(self.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. })
     }
 
-    /// Whether this is a regular file.
+    /// Returns whether this is a regular file.
     pub fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File { .. })
     }
 }
 
-/// A name that may stand in a directory: not empty, not `.` or `..`, at most 255 bytes, no `/`, no NUL.
+/// Checks that a directory can hold this name: not empty, not `.` or `..`, at most 255 bytes, no `/`, no
+/// NUL.
 ///
 /// # Errors
-/// When it is none.
+/// The name is not valid.
 pub fn check_name(name: &[u8]) -> Result<(), DecodeError> {
     if name.is_empty() || name == b"." || name == b".." || name.len() > 255 {
         return Err(DecodeError::because("a name that no directory can hold"));
@@ -292,11 +295,11 @@ pub fn check_name(name: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Extended attributes that may stand in an entry: their names 1 to 255 bytes without a NUL and ascending, values
-/// and all together within [`MAX_XATTR`] and [`MAX_XATTR_NAMES`].
+/// Checks the extended attributes of one entry: valid names in strictly ascending order, each value and all
+/// inline values together within [`MAX_XATTR`], and all names together within [`MAX_XATTR_NAMES`].
 ///
 /// # Errors
-/// When they may not.
+/// The attributes are not valid.
 pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
     let named = |xattr: &Xattr| matches!(xattr.name.len(), 1..=255) && !xattr.name.contains(&0);
     if !xattrs.iter().all(named) || !xattrs.is_sorted_by(|a, b| a.name < b.name) {

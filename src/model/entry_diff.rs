@@ -1,8 +1,8 @@
-//! How two entries of one name differ.
+//! Compares two entries of the same name.
 
 use crate::model::entry::{Entry, Kind, Meta, attrs, flags};
 
-/// The kinds of entries, as people tell them apart.
+/// Numbers the types of entries.
 fn rank(kind: &Kind) -> u8 {
     match kind {
         Kind::File { .. } => 0,
@@ -15,24 +15,25 @@ fn rank(kind: &Kind) -> u8 {
     }
 }
 
-/// Whether both are files, both directories, and so on.
+/// Returns whether both entries have the same type.
 pub fn same_type(a: &Entry, b: &Entry) -> bool {
     rank(&a.kind) == rank(&b.kind)
 }
 
-/// Whether two entries of the same type have the same content: a file's bytes, a link's target, a device's
-/// numbers. What is in a directory is its entries' business.
+/// Returns whether two entries of the same type have the same content: a file's bytes, a link's target or a
+/// device's numbers. Directories always compare equal; their entries are compared one by one.
 pub fn same_content(a: &Entry, b: &Entry) -> bool {
     a.is_dir() && b.is_dir() || a.kind == b.kind
 }
 
-/// Which metadata differ, of what restoring would show. Hard links are left to those who see both trees.
+/// Returns the names of the metadata fields that differ, among those that a restore would set. Hard links
+/// are not compared: that needs both trees.
 pub fn metadata(a: &Meta, b: &Meta) -> Vec<&'static str> {
     let known = |a: &Option<std::sync::Arc<str>>, b: &Option<_>| a.is_some() && a == b;
     let passage = (a.flags | b.flags) & flags::PASSAGE != 0;
     let differences = [
         ("mode", a.mode != b.mode),
-        // The same name is the same owner, whatever number it has on which machine.
+        // The same name counts as the same owner: its number may differ between machines.
         ("user", a.uid != b.uid && !known(&a.user, &b.user)),
         ("group", a.gid != b.gid && !known(&a.group, &b.group)),
         ("mtime", a.mtime != b.mtime && !passage),

@@ -1,4 +1,4 @@
-//! Names of things in a repository: fixed-length byte strings, written as lower-case hex.
+//! Ids of objects in a repository: byte strings of fixed length, written as lower-case hex.
 
 use std::fmt;
 
@@ -16,27 +16,28 @@ macro_rules! id_type {
             /// Length in bytes.
             pub const LEN: usize = $len;
 
-            /// Wraps raw bytes.
+            /// Creates an id from raw bytes.
             pub const fn new(bytes: [u8; $len]) -> Self {
                 Self(bytes)
             }
 
-            /// The raw bytes.
+            /// Returns the raw bytes.
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
 
-            /// The first eight bytes as a number: the ids are uniform, so this is a good hash of them.
+            /// Returns the first eight bytes as a number. Ids are uniformly distributed, so this serves as a
+            /// hash.
             pub fn prefix(&self) -> u64 {
                 self.0.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
             }
 
-            /// Lower-case hex, the form used in file names.
+            /// Returns lower-case hex, the form used in file names.
             pub fn hex(&self) -> String {
                 hex(&self.0)
             }
 
-            /// The first eight hex digits, for people.
+            /// Returns the first eight hex digits, for display.
             pub fn short(&self) -> String {
                 hex(&self.0).chars().take(8).collect()
             }
@@ -44,7 +45,7 @@ macro_rules! id_type {
             /// Parses exactly the form that [`Self::hex`] writes.
             ///
             /// # Errors
-            /// When the text has another length or holds anything but lower-case hex digits.
+            /// The text has another length or contains anything but lower-case hex digits.
             pub fn parse(text: &str) -> Result<Self, DecodeError> {
                 let bytes = unhex(text).ok_or(DecodeError::because("not lower-case hex"))?;
                 let array = <[u8; $len]>::try_from(bytes).map_err(|_| DecodeError::because("wrong length of an id"))?;
@@ -67,39 +68,39 @@ macro_rules! id_type {
 }
 
 id_type!(
-    /// Names a chunk: HMAC-SHA-256 of its type and its plain bytes.
+    /// Id of a chunk: HMAC-SHA-256 of its type and its plain bytes.
     ChunkId,
     32
 );
 id_type!(
-    /// Names a pack: SHA-256 of the whole file.
+    /// Id of a pack: SHA-256 of the whole file.
     PackId,
     32
 );
 id_type!(
-    /// Names a key slot: SHA-256 of the whole file.
+    /// Id of a key slot: SHA-256 of the whole file.
     KeyId,
     32
 );
 id_type!(
-    /// Names a session, and the snapshot it commits: random.
+    /// Id of a session and of the snapshot that it commits; random.
     SnapshotId,
     16
 );
 id_type!(
-    /// Names a repository: random.
+    /// Id of a repository; random.
     RepoId,
     16
 );
 
-/// Lower-case hex of any bytes.
+/// Encodes bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-/// Bytes of lower-case hex; `None` when the text is anything else.
+/// Decodes lower-case hex; `None` if the text is anything else.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,7 +1,8 @@
-//! What format 1 learned about snapshots after its first day: rows of a manifest's `extra`, each with a tag.
+//! Fields that were added to format 1 later: rows in a manifest's `extra`, each with a tag.
 //!
-//! An odd tag must be understood: 1, because who does not know it would forget what is never to be forgotten. An even one
-//! may be ignored. (Tag 2 stands in the first golden files without a meaning and gets none.)
+//! An odd tag must be understood. Tag 1 (pinned) is odd because a program that does not know it would
+//! forget snapshots that must never be forgotten. An even tag may be ignored. (Tag 2 occurs without a
+//! meaning in the first golden files and stays unused.)
 
 use serde_bytes::ByteBuf;
 
@@ -10,46 +11,47 @@ use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
 
-/// Never forgotten by a rule; no bytes.
+/// Pinned: no rule forgets the snapshot. No bytes.
 const PINNED: u16 = 1;
-/// What a person says of it: UTF-8.
+/// A description by a person: UTF-8.
 const DESCRIPTION: u16 = 4;
-/// When it may go, whatever rules say: i64 seconds, u32 nanoseconds.
+/// When the snapshot expires regardless of rules: i64 seconds, u32 nanoseconds.
 const EXPIRES: u16 = 6;
-/// The snapshot that it was before it was rewritten for the first time.
+/// The snapshot that this one was before its first rewrite.
 const ORIGINAL: u16 = 8;
-/// The snapshot of another repository that it is a copy of, and its root tree when it was copied.
+/// The snapshot in another repository that this one is a copy of, and its root tree at the time of the
+/// copy.
 const COPIED: u16 = 10;
-/// What its root is, as one byte of the bits below.
+/// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
-/// The root is no source: it only leads to sources.
+/// The root is not a source; it only leads to sources.
 const ONLY_LEADS: u8 = 1;
-/// Every directory above the sources that the snapshot does not hold lets everybody pass.
+/// All directories above the sources that are not in the snapshot are searchable by everybody.
 const OPEN_ABOVE: u8 = 2;
 
-/// Most bytes of a description.
+/// Maximum length of a description in bytes.
 pub const MAX_DESCRIPTION: usize = 4096;
 
 impl Manifest {
-    /// Whether rules never forget it.
+    /// Returns whether the snapshot is pinned, so that no rule forgets it.
     pub fn is_pinned(&self) -> bool {
         self.note(PINNED).is_some()
     }
 
-    /// Pins it, or unpins it.
+    /// Pins or unpins the snapshot.
     pub fn set_pinned(&mut self, pinned: bool) {
         self.set_note(PINNED, pinned.then(Vec::new));
     }
 
-    /// What a person says of it.
+    /// Returns the description.
     pub fn description(&self) -> Option<&str> {
         self.note(DESCRIPTION).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// Says something else of it; `None` or an empty text: nothing.
+    /// Replaces the description; `None` or an empty text removes it.
     ///
     /// # Errors
-    /// When that is longer than [`MAX_DESCRIPTION`].
+    /// The text is longer than [`MAX_DESCRIPTION`].
     pub fn set_description(&mut self, text: Option<&str>) -> Result<(), DecodeError> {
         if text.is_some_and(|text| text.len() > MAX_DESCRIPTION) {
             return Err(DecodeError::with(format!("a description of more than {MAX_DESCRIPTION} bytes")));
@@ -59,56 +61,58 @@ impl Manifest {
         Ok(())
     }
 
-    /// When it may go, whatever rules say.
+    /// Returns when the snapshot expires, regardless of rules.
     pub fn expires(&self) -> Option<Time> {
         let (sec, nanos) = self.note(EXPIRES)?.split_first_chunk::<8>()?;
         let nanos = u32::from_le_bytes(nanos.try_into().ok()?);
         (nanos < 1_000_000_000).then_some(Time { sec: i64::from_le_bytes(*sec), nanos })
     }
 
-    /// Lets it go at another time, or stay.
+    /// Sets when the snapshot expires; `None` means never.
     pub fn set_expires(&mut self, at: Option<Time>) {
         let bytes = |at: Time| [&at.sec.to_le_bytes()[..], &at.nanos.to_le_bytes()].concat();
         self.set_note(EXPIRES, at.map(bytes));
     }
 
-    /// What it was before it was rewritten for the first time.
+    /// Returns the snapshot that this one was before its first rewrite.
     pub fn original(&self) -> Option<SnapshotId> {
         self.note(ORIGINAL).and_then(|bytes| bytes.try_into().ok()).map(SnapshotId::new)
     }
 
-    /// It is what another one was. Where that has been rewritten itself, the first counts.
+    /// Records that this is a rewrite of `id`. If `id` was itself a rewrite, the first original stays
+    /// recorded.
     pub fn set_original(&mut self, id: SnapshotId) {
         if self.original().is_none() {
             self.set_note(ORIGINAL, Some(id.as_bytes().to_vec()));
         }
     }
 
-    /// The snapshot of another repository that it was copied from, and the root tree that it got then: it may have been
-    /// rewritten since.
+    /// Returns the snapshot of another repository that this one was copied from, and the root tree that it
+    /// had after the copy: it may have been rewritten since.
     pub fn copied(&self) -> Option<(SnapshotId, ChunkId)> {
         let (id, root) = self.note(COPIED)?.split_first_chunk::<16>()?;
         Some((SnapshotId::new(*id), ChunkId::new(root.try_into().ok()?)))
     }
 
-    /// It is a copy, as it stands.
+    /// Records that this is a copy of `from`, with the current root tree.
     pub fn set_copied(&mut self, from: SnapshotId) {
         let bytes = [from.as_bytes().as_slice(), self.root.as_bytes()].concat();
         self.set_note(COPIED, Some(bytes));
     }
 
-    /// Whether the root of its tree only leads to sources, so that nothing in it is the snapshot's but these.
+    /// Returns whether the root of the tree only leads to sources, so that only the sources below it belong
+    /// to the snapshot.
     pub fn root_only_leads(&self) -> bool {
         self.root_bits() & ONLY_LEADS != 0
     }
 
-    /// Whether everybody could reach the sources as far as directories are concerned that the snapshot does not hold.
-    /// Where nobody noted it, they could not.
+    /// Returns whether all directories above the sources that are not in the snapshot are searchable by
+    /// everybody. If this was not recorded, the answer is no.
     pub fn is_open_above(&self) -> bool {
         self.root_bits() & OPEN_ABOVE != 0
     }
 
-    /// Notes what its root is.
+    /// Records the properties of the root.
     pub fn set_root(&mut self, only_leads: bool, open_above: bool) {
         let bits = (u8::from(only_leads) * ONLY_LEADS) | (u8::from(open_above) * OPEN_ABOVE);
         self.set_note(ROOT, (bits != 0).then(|| vec![bits]));
@@ -118,7 +122,7 @@ impl Manifest {
         self.note(ROOT).and_then(|bytes| bytes.first().copied()).unwrap_or(0)
     }
 
-    /// Whether all that must be understood is.
+    /// Returns whether this program knows every tag that must be understood.
     pub fn is_understood(&self) -> bool {
         self.extra.iter().all(|(tag, bytes)| match *tag {
             PINNED => bytes.is_empty(),
@@ -130,7 +134,7 @@ impl Manifest {
         self.extra.iter().find(|(tag, _)| *tag == wanted).map(|(_, bytes)| bytes.as_slice())
     }
 
-    /// Rows stay in order of their tags.
+    /// Inserts, replaces or removes a tag. Tags stay in ascending order.
     fn set_note(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
         self.extra.retain(|(known, _)| *known != tag);
         if let Some(bytes) = bytes {

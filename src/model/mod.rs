@@ -1,4 +1,4 @@
-//! Words of the domain. No I/O, no dependency on the rest.
+//! The types of the domain. No I/O, and no dependency on the rest of snap.
 
 pub mod config;
 pub mod decode_error;

@@ -1,98 +1,100 @@
-//! The small records by which writers, readers and collectors see each other. Frozen: format version 1.
+//! Small records through which writers, readers and garbage collectors see each other. Frozen: format
+//! version 1.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 
-/// What a session does.
+/// What a session does in the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionKind {
-    /// Writes chunks and a manifest.
+    /// Writes chunks and commits a manifest.
     Writer,
-    /// Reads.
+    /// Reads snapshots.
     Reader,
-    /// Collects.
+    /// Runs a garbage collection.
     Collector,
 }
 
-/// `sessions/<id>`: somebody is at work.
+/// `sessions/<id>`: a session is active.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
-    /// What it does.
+    /// What the session does.
     pub kind: SessionKind,
-    /// Machine.
+    /// Host name of its machine.
     pub host: String,
-    /// The kernel's boot id: a process id means something only within it.
+    /// The kernel's boot id. The process id is meaningful only within the same boot.
     pub boot: String,
     /// Process id.
     pub pid: u32,
-    /// When it began, by its own clock.
+    /// When the session started, by its own clock.
     pub started: Time,
 }
 
-/// `sessions/<id>.beat`: it is still at work.
+/// `sessions/<id>.beat`: the session is still alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Grows with each beat.
+    /// Counter that grows with every heartbeat.
     pub count: u64,
-    /// The highest collection the session has seen.
+    /// The highest gc run that the session has seen.
     pub gc_seen: u64,
 }
 
-/// `sessions/<id>.seen`: what a collector saw of a beat, and when by its own clock.
+/// `sessions/<id>.seen`: the heartbeat counter that a gc run observed, and when by its own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// The beat's count.
+    /// The observed counter.
     pub count: u64,
-    /// When the looker saw it first.
+    /// When the observer first saw this counter.
     pub at: Time,
 }
 
-/// A fence in `snapshots/<id>`: the session was taken for dead and can no longer commit.
+/// A fence in `snapshots/<id>`: the session was considered dead and can no longer commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fence {
-    /// The session that put it there.
+    /// The session that created the fence.
     pub by: SnapshotId,
-    /// The collection it was needed for.
+    /// Number of the gc run that needed it.
     pub gc: u64,
-    /// When.
+    /// When the fence was created.
     pub at: Time,
 }
 
-/// `gc/<n>`: what collection n condemned.
+/// `gc/<n>`: what gc run n condemned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GcRecord {
-    /// The collector.
+    /// The session of the gc run.
     pub by: SnapshotId,
-    /// When.
+    /// When the record was written.
     pub at: Time,
     /// Packs to delete.
     pub condemned: Vec<PackId>,
-    /// Manifests it marked from.
+    /// Manifests that were marked from.
     pub roots: Vec<SnapshotId>,
     /// Trash entries to remove: (snapshot, session that forgot it).
     pub purged: Vec<(SnapshotId, SnapshotId)>,
 }
 
-/// `damage/<name>`: something is not what it should be. While it stands nobody trusts what a parent reuses.
+/// `damage/<name>`: an object is damaged. While the record exists, no backup trusts what a parent would
+/// reuse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamageRecord {
     /// What is damaged.
     pub what: Damaged,
-    /// Who found it.
+    /// The session that found the damage.
     pub by: SnapshotId,
-    /// When.
+    /// When it was found.
     pub at: Time,
-    /// What was wrong, for people.
+    /// What is wrong, for display.
     pub why: String,
 }
 
-/// What a damage record is about; its id is the record's name.
+/// The subject of a damage record; its id is also the record's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Damaged {
     /// A pack that fails its own checks.
     Pack(PackId),
-    /// A chunk that something needs and no listed pack holds.
+    /// A chunk that is needed and that no listed pack has.
     Chunk(ChunkId),
 }

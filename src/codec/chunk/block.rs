@@ -1,4 +1,4 @@
-//! Blocks: chunks one after the other, compressed together and sealed together.
+//! Blocks: concatenated chunks that are compressed and sealed together.
 
 use crate::codec::chunk::compress::delta::Effort;
 use crate::codec::chunk::compress::{Codec, Compressor, Decompressor, delta};
@@ -9,47 +9,47 @@ use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 
-/// Most plain bytes of a block: its length is bounded by this before memory is taken.
+/// Maximum plain bytes of a block. A stored length is checked against this before memory is allocated.
 pub const MAX_PLAIN: u32 = 64 << 20;
 
 const DIFFERS: &str = "a block that does not read back as it was written: check this machine's memory";
 
-/// A block ready for a pack.
+/// A sealed block that is ready to be written to a pack.
 #[derive(Debug, Clone)]
 pub struct SealedBlock {
     /// Type of all its chunks.
     pub kind: ChunkType,
-    /// How it is packed.
+    /// How it is compressed.
     pub codec: Codec,
-    /// Plain bytes: the sum of its chunks' lengths.
+    /// Plain bytes: the sum of the lengths of its chunks.
     pub plain: u32,
-    /// Its chunks in order.
+    /// Its chunks in order, as (id, length).
     pub chunks: Vec<(ChunkId, u32)>,
-    /// Of a delta: the chunks whose plain bytes, in this order, are its prefix.
+    /// For a delta: the chunks whose plain bytes, in this order, are its prefix. Otherwise empty.
     pub bases: Vec<BaseRef>,
-    /// Nonce, sealed bytes, tag.
+    /// Nonce, ciphertext and tag.
     pub sealed: Vec<u8>,
 }
 
 /// A chunk of a block that was opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opened<'a> {
-    /// What the table calls it.
+    /// The id that the pack's table gives it.
     pub id: ChunkId,
-    /// Its bytes; empty where the block ends before.
+    /// Its bytes; empty if the block ends too early.
     pub bytes: &'a [u8],
-    /// Whether the bytes have that name.
+    /// Whether the bytes hash to this id.
     pub is_right: bool,
 }
 
 impl Opened<'_> {
-    /// What is to be said of one that is not right.
+    /// Returns the error for a chunk whose bytes do not match its id.
     pub fn wrong(&self) -> DecodeError {
         DecodeError::with(format!("chunk {} does not have its id", self.id.short()))
     }
 }
 
-/// The chunks of the plain bytes of a block, as its pack's table has them.
+/// Splits the plain bytes of a block into the chunks that its pack's table lists, and verifies their ids.
 pub fn cut<'a>(
     hasher: &'a ChunkHasher,
     kind: ChunkType,
@@ -65,7 +65,7 @@ pub fn cut<'a>(
     })
 }
 
-/// Compresses, seals and verifies blocks; one per worker.
+/// Compresses, seals and verifies blocks. Each worker has its own.
 #[derive(Debug)]
 pub struct BlockSealer {
     suite: CipherSuite,
@@ -77,10 +77,10 @@ pub struct BlockSealer {
 }
 
 impl BlockSealer {
-    /// For a repository, at a compression level.
+    /// Creates a sealer for a repository and compression level.
     ///
     /// # Errors
-    /// When zstd cannot be set up.
+    /// zstd cannot be initialized.
     pub fn new(suite: CipherSuite, level: i32) -> Result<Self, DecodeError> {
         let opener = BlockOpener::new(suite.clone())?;
         let compressor = Compressor::new(level)?;
@@ -88,10 +88,10 @@ impl BlockSealer {
     }
 
     /// Seals `plain`. The result is opened and compared before it is returned: compressors and memory have
-    /// both spoiled backups that nobody read back.
+    /// corrupted backups before, and nobody noticed until they were read.
     ///
     /// # Errors
-    /// When anything fails, the comparison included.
+    /// Any step fails, including the comparison.
     pub fn seal(
         &mut self,
         kind: ChunkType,
@@ -110,12 +110,12 @@ impl BlockSealer {
         Ok(SealedBlock { kind, codec, plain: len, chunks, bases: Vec::new(), sealed })
     }
 
-    /// Seals `plain` as a delta against `prefix`, the plain bytes of `bases`; verified as [`Self::seal`] does. `None` where that is
-    /// not worth while: a delta must save more than half of what the block takes without. That one is then a base for those
-    /// to come.
+    /// Seals `plain` as a delta against `prefix`, the plain bytes of `bases`, and verifies it as
+    /// [`Self::seal`] does. Returns `None` if the delta does not save more than half of the block's ordinary
+    /// size. The block is then stored whole and can serve as a base for later ones.
     ///
     /// # Errors
-    /// When anything fails, the comparison included.
+    /// Any step fails, including the comparison.
     pub fn seal_delta(
         &mut self,
         kind: ChunkType,
@@ -126,10 +126,10 @@ impl BlockSealer {
         self.seal_delta_if(kind, plain, chunks, made_from, Effort::Quick, &mut |_| Ok(true))
     }
 
-    /// As [`Self::seal_delta`]; `None` also where `pays` says so of what the block would take.
+    /// Like [`Self::seal_delta`], but also returns `None` if `pays` rejects the sizes.
     ///
     /// # Errors
-    /// As [`Self::seal_delta`], and what `pays` returns.
+    /// Like [`Self::seal_delta`], and what `pays` returns.
     pub fn seal_delta_if(
         &mut self,
         kind: ChunkType,
@@ -142,7 +142,8 @@ impl BlockSealer {
         let len = plain_len(plain)?;
         delta::pack(prefix, plain, effort, &mut self.packed)?;
         let packed = std::mem::take(&mut self.packed);
-        // Hardly any block shrinks to a hundredth without.
+        // Below this size the ordinary size need not be estimated: hardly any block compresses to a hundredth
+        // by itself.
         if packed.len() > plain.len() / 128 {
             let (delta, whole) = (packed.len() as u64, self.whole(plain)?);
             if delta * 2 >= whole || !pays(Weights { delta, whole })? {
@@ -164,7 +165,7 @@ impl BlockSealer {
         Ok(Some(SealedBlock { kind, codec: Codec::Delta, plain: len, chunks, bases, sealed }))
     }
 
-    /// About what the block takes without: an eighth of it is packed to see how far it shrinks.
+    /// Estimates the compressed size of the block without a prefix, from the first eighth of it.
     fn whole(&mut self, plain: &[u8]) -> Result<u64, DecodeError> {
         let sample = plain.get(..(plain.len() / 8).max(SAMPLE)).unwrap_or(plain);
         let (_, packed) = self.compressor.pack(sample, &mut self.packed)?;
@@ -172,16 +173,16 @@ impl BlockSealer {
     }
 }
 
-/// What a block takes.
+/// Stored sizes of a block in bytes, to decide whether a delta is worthwhile.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights {
-    /// As a delta.
+    /// Size as a delta.
     pub delta: u64,
-    /// About, if it is none.
+    /// Estimated size if it is no delta.
     pub whole: u64,
 }
 
-/// Of a smaller block all is packed.
+/// Minimum bytes that are compressed for the estimate.
 const SAMPLE: usize = 64 << 10;
 
 fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
@@ -189,7 +190,7 @@ fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
     len.ok_or(DecodeError::because("a block too large"))
 }
 
-/// Opens blocks; one per worker.
+/// Opens blocks. Each worker has its own.
 #[derive(Debug)]
 pub struct BlockOpener {
     suite: CipherSuite,
@@ -197,18 +198,18 @@ pub struct BlockOpener {
 }
 
 impl BlockOpener {
-    /// For a repository.
+    /// Creates an opener for a repository.
     ///
     /// # Errors
-    /// When zstd cannot be set up.
+    /// zstd cannot be initialized.
     pub fn new(suite: CipherSuite) -> Result<Self, DecodeError> {
         Ok(Self { suite, unpacker: Decompressor::new()? })
     }
 
-    /// Replaces `plain` by what `sealed` holds. `sealed` is scratch afterwards.
+    /// Replaces `plain` by the plain bytes of the block. `sealed` is overwritten.
     ///
     /// # Errors
-    /// When it is not what was sealed.
+    /// The bytes are not what was sealed.
     pub fn open(
         &mut self,
         kind: ChunkType,
@@ -221,10 +222,10 @@ impl BlockOpener {
         self.unpacker.unpack(codec, packed, len as usize, plain)
     }
 
-    /// Replaces `plain` by what a delta holds, made against `prefix`. `sealed` is scratch afterwards.
+    /// Replaces `plain` by the plain bytes of a delta made against `prefix`. `sealed` is overwritten.
     ///
     /// # Errors
-    /// When it is not what was sealed, or was made against other bytes.
+    /// The bytes are not what was sealed, or the delta was made against another prefix.
     pub fn open_delta(
         &mut self,
         kind: ChunkType,
@@ -237,10 +238,10 @@ impl BlockOpener {
         delta::unpack(prefix, packed, len as usize, plain)
     }
 
-    /// Whether `sealed` is what was sealed; nothing is unpacked. `sealed` is scratch afterwards.
+    /// Verifies the seal of a block without decompressing it. `sealed` is overwritten.
     ///
     /// # Errors
-    /// When it is not.
+    /// The bytes are not what was sealed.
     pub fn check_seal(
         &self,
         kind: ChunkType,
@@ -251,10 +252,11 @@ impl BlockOpener {
         self.unseal(kind, codec, len, sealed).map(|_| ())
     }
 
-    /// The plain bytes, where they come to lie: those of a raw block in `sealed`, others in `space`.
+    /// Returns the plain bytes without a needless copy: those of a raw block stay in `sealed`, others are
+    /// written to `space`.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// Like [`Self::open`].
     pub fn read<'a>(
         &mut self,
         kind: ChunkType,
@@ -271,11 +273,11 @@ impl BlockOpener {
         Ok(space)
     }
 
-    /// The block as another repository would have sealed it; what is packed stays packed as it is, and so must be what is
-    /// named. It is opened again and compared, as a new one is. `sealed` is scratch afterwards.
+    /// Seals the block again for another repository without recompressing it. Both repositories must name
+    /// chunks alike. The result is opened and compared, as for a new block. `sealed` is overwritten.
     ///
     /// # Errors
-    /// When it is not what was sealed, or anything fails, the comparison included.
+    /// The bytes are not what was sealed, or any step fails, including the comparison.
     pub fn reseal(
         &self,
         to: &CipherSuite,
@@ -308,7 +310,8 @@ impl BlockOpener {
     }
 }
 
-/// What a block is bound to. Not its place: collecting moves whole blocks between packs.
+/// Returns the associated data of a block. It does not include the block's position, because gc moves whole
+/// blocks between packs.
 fn aad(suite: &CipherSuite, kind: ChunkType, codec: Codec, len: u32) -> Vec<u8> {
     let mut aad = Vec::with_capacity(32);
     aad.extend_from_slice(b"SNAPBL");

@@ -1,18 +1,19 @@
-//! Where to cut a stream: FastCDC (Xia et al., USENIX ATC 2016; 2020 version with two-byte steps) over a Gear
-//! table made from the repository's key. The only user of fastcdc.
+//! Content-defined chunking: FastCDC (Xia et al., USENIX ATC 2016; 2020 version with two-byte steps) over a
+//! Gear table derived from the repository's key. The only user of fastcdc.
 
 use fastcdc::v2020::cut_gear;
 
 use crate::model::config::ChunkerParams;
 use crate::model::decode_error::DecodeError;
 
-/// Profiles offered at `init`; the repository stores the numbers.
+/// The default profile of `init`, with chunks of 64 KiB on average. The repository stores the numbers, not
+/// a name.
 pub const K64: ChunkerParams =
     ChunkerParams { min: 16 << 10, avg: 64 << 10, max: 256 << 10, mask_s: MASK_18, mask_l: MASK_14 };
-/// For few large files.
+/// Profile for few large files: 256 KiB on average.
 pub const K256: ChunkerParams =
     ChunkerParams { min: 64 << 10, avg: 256 << 10, max: 1 << 20, mask_s: MASK_20, mask_l: MASK_16 };
-/// For very large repositories.
+/// Profile for very large repositories: 1 MiB on average.
 pub const M1: ChunkerParams =
     ChunkerParams { min: 256 << 10, avg: 1 << 20, max: 4 << 20, mask_s: MASK_22, mask_l: MASK_18 };
 
@@ -24,10 +25,10 @@ const MASK_18: u64 = 0x0000_d907_0753_7000;
 const MASK_20: u64 = 0x0000_d917_4753_7000;
 const MASK_22: u64 = 0x0000_d937_6753_7000;
 
-/// Largest chunk that any configuration may ask for, so that lengths can be bounded before it is read.
+/// Largest chunk size that any configuration may use, so that lengths can be checked before it is known.
 pub const MAX_CHUNK: u32 = 16 << 20;
 
-/// Cuts one stream after the other. Cheap to clone.
+/// Cuts streams into chunks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Chunker {
     params: ChunkerParams,
@@ -36,10 +37,10 @@ pub struct Chunker {
 }
 
 impl Chunker {
-    /// With a repository's numbers and table.
+    /// Creates a chunker with a repository's parameters and Gear table.
     ///
     /// # Errors
-    /// When the numbers are not what this implementation can follow: fastcdc itself takes them silently.
+    /// The parameters are not supported by this implementation. fastcdc itself accepts them silently.
     pub fn new(params: ChunkerParams, gear: &[u64; 256]) -> Result<Self, DecodeError> {
         let sizes = [params.min, params.avg, params.max];
         let ordered = params.min >= 64 && params.min < params.avg && params.avg < params.max;
@@ -56,12 +57,14 @@ impl Chunker {
         Ok(Self { params, gear: Box::new(*gear), gear_ls })
     }
 
-    /// Most bytes of one chunk: with that many buffered, or all there are, [`Self::cut`] is final.
+    /// Returns the maximum chunk size. With that many bytes buffered, or the rest of the stream,
+    /// [`Self::cut`] is final.
     pub fn max(&self) -> usize {
         self.params.max as usize
     }
 
-    /// Length of the first chunk of `bytes`, which hold the stream's end or at least [`Self::max`] bytes.
+    /// Returns the length of the first chunk of `bytes`, which must contain the stream's end or at least
+    /// [`Self::max`] bytes.
     pub fn cut(&self, bytes: &[u8]) -> usize {
         let params = &self.params;
         if bytes.len() <= params.min as usize {
@@ -115,7 +118,8 @@ mod tests {
         all
     }
 
-    /// Golden: a change here moves the boundaries of every existing repository. Never edit the numbers.
+    /// Golden values. A change here moves the boundaries of every existing repository; never edit the
+    /// numbers.
     #[test]
     fn boundaries_never_move_between_releases() {
         let found = cuts(&chunker(), &noise(1 << 20));

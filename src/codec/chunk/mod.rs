@@ -1,4 +1,4 @@
-//! Chunks: where to cut, how blocks of them are compressed.
+//! Chunks: where to cut, and how blocks of them are compressed and sealed.
 
 pub mod block;
 pub mod chunker;

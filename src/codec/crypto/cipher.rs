@@ -1,5 +1,5 @@
 //! Sealing: XAES-256-GCM (C2SP, <https://c2sp.org/XAES-256-GCM>) on ring's AES-256-GCM, or a plain checksum
-//! where a repository is not encrypted. The only user of ring and aes.
+//! if the repository is not encrypted. The only user of ring and aes.
 
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -13,25 +13,25 @@ use crate::model::decode_error::DecodeError;
 use crate::model::id::RepoId;
 use crate::model::id::SnapshotId;
 
-/// Bytes of the random nonce in front of a sealed body.
+/// Length in bytes of the random nonce before a sealed body.
 pub const NONCE: usize = 24;
-/// Bytes of the tag behind it.
+/// Length in bytes of the tag after it.
 pub const TAG: usize = 16;
-/// What sealing adds.
+/// Bytes that sealing adds.
 pub const OVERHEAD: usize = NONCE + TAG;
 
 /// Fills a buffer from the system's random generator.
 ///
 /// # Errors
-/// When the system has none to give.
+/// The system's generator fails.
 pub fn random(out: &mut [u8]) -> Result<(), DecodeError> {
     getrandom::fill(out).map_err(|err| DecodeError::with(format!("no random bytes: {err}")))
 }
 
-/// A new random id.
+/// Returns a new random id.
 ///
 /// # Errors
-/// When the system gives no randomness.
+/// The system's random generator fails.
 pub fn new_id() -> crate::error::Result<SnapshotId> {
     let mut bytes = [0u8; 16];
     random(&mut bytes).map_err(crate::error::Error::making("a new session"))?;
@@ -46,15 +46,15 @@ pub struct Cipher {
 }
 
 impl Cipher {
-    /// With a key.
+    /// Creates a cipher with a key.
     pub fn new(kind: CipherKind, key: Key) -> Self {
         Self { kind, key }
     }
 
-    /// Appends nonce, sealed `plain` and tag to `out`. `aad` is bound to it and not stored.
+    /// Appends nonce, sealed `plain` and tag to `out`. `aad` is authenticated but not stored.
     ///
     /// # Errors
-    /// When there is no randomness for the nonce.
+    /// No random bytes for the nonce.
     pub fn seal(&self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let mut nonce = [0u8; NONCE];
         if self.kind == CipherKind::Xaes256Gcm {
@@ -95,7 +95,7 @@ impl Cipher {
     /// Opens in place what [`Self::seal`] wrote and returns the plain bytes.
     ///
     /// # Errors
-    /// When anything, `aad` included, is not what was sealed.
+    /// Anything, including `aad`, differs from what was sealed.
     pub fn open<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], DecodeError> {
         let (nonce, body) =
             sealed.split_first_chunk_mut::<NONCE>().ok_or(DecodeError::because("too short to be sealed"))?;
@@ -117,7 +117,8 @@ impl Cipher {
         }
     }
 
-    /// The key and nonce of one message: CMAC-based derivation of NIST SP 800-108 as XAES prescribes.
+    /// Derives the key and nonce of one message: the CMAC-based derivation of NIST SP 800-108, as XAES
+    /// prescribes.
     fn message_key(&self, nonce: &[u8; NONCE]) -> Result<(aead::LessSafeKey, aead::Nonce), DecodeError> {
         let outer = Aes256::new(&(*self.key.bytes()).into());
         let mut zero = aes::Block::default();
@@ -145,18 +146,18 @@ impl Cipher {
 /// The ciphers of one open repository.
 #[derive(Debug, Clone)]
 pub struct CipherSuite {
-    /// Bound to everything sealed, so that no object of another repository can stand in.
+    /// Part of all associated data, so that no object of another repository can be substituted.
     pub repo: RepoId,
-    /// For blocks of file data.
+    /// Seals blocks of file data.
     pub data: Cipher,
-    /// For everything else.
+    /// Seals everything else.
     pub meta: Cipher,
-    /// Which cipher it is.
+    /// The kind of both ciphers.
     pub kind: CipherKind,
 }
 
 impl CipherSuite {
-    /// With keys derived from the master key.
+    /// Creates the ciphers with keys derived from the master key.
     pub fn new(kind: CipherKind, repo: RepoId, keys: &SubKeys) -> Self {
         Self {
             repo,
@@ -166,7 +167,7 @@ impl CipherSuite {
         }
     }
 
-    /// The cipher for blocks of a type.
+    /// Returns the cipher for blocks of a type.
     pub fn block(&self, kind: ChunkType) -> &Cipher {
         match kind {
             ChunkType::Data => &self.data,
@@ -175,7 +176,7 @@ impl CipherSuite {
     }
 }
 
-/// The byte that stands for a cipher in the format.
+/// Returns the byte of a cipher in the format.
 pub const fn cipher_byte(kind: CipherKind) -> u8 {
     match kind {
         CipherKind::None => 0,
@@ -183,7 +184,7 @@ pub const fn cipher_byte(kind: CipherKind) -> u8 {
     }
 }
 
-/// First 16 bytes of SHA-256 over the length of `aad`, `aad` and the plain bytes.
+/// Returns the first 16 bytes of SHA-256 over the length of `aad`, `aad` and the plain bytes.
 fn checksum(aad: &[u8], plain: &[u8]) -> [u8; TAG] {
     let mut hasher = hash::Hasher::default();
     hasher.update(&(aad.len() as u64).to_le_bytes());

@@ -1,4 +1,4 @@
-//! Names and derived keys. The only user of sha2, hmac and hkdf.
+//! Chunk ids and derived keys. The only user of sha2, hmac and hkdf.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use zeroize::Zeroizing;
 
 use crate::model::id::{ChunkId, RepoId};
 
-/// What a chunk is; part of what is hashed, so that a file's bytes can never pass for a tree.
+/// The type of a chunk. It is part of what is hashed, so that a file's bytes can never pass for a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChunkType {
     /// A piece of a file.
     Data,
-    /// A piece of a directory or of a list of a file's parts.
+    /// A piece of a directory or of a part list.
     Tree,
 }
 
 impl ChunkType {
-    /// The byte that stands for it in the format.
+    /// Returns the type's byte in the format.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Data => 1,
@@ -27,7 +27,7 @@ impl ChunkType {
         }
     }
 
-    /// The type of a byte of the format.
+    /// Returns the type for a byte of the format.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Data),
@@ -37,7 +37,7 @@ impl ChunkType {
     }
 }
 
-/// A 256-bit key that never shows itself.
+/// A 256-bit key. It is not printed, and zeroed when dropped.
 #[derive(Clone)]
 pub struct Key(Zeroizing<[u8; 32]>);
 
@@ -47,7 +47,7 @@ impl Key {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The material.
+    /// Returns the key material.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -59,7 +59,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// SHA-256 of everything given to it.
+/// Computes SHA-256 incrementally.
 #[derive(Debug, Clone, Default)]
 pub struct Hasher(Sha256);
 
@@ -69,18 +69,18 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The hash.
+    /// Returns the hash.
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
     }
 }
 
-/// SHA-256 of some bytes.
+/// Returns the SHA-256 of some bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Names chunks: HMAC-SHA-256 (RFC 2104) with the key's state prepared once.
+/// Computes chunk ids: HMAC-SHA-256 (RFC 2104) with the key's state prepared once.
 #[derive(Clone)]
 pub struct ChunkHasher(Hmac<Sha256>);
 
@@ -91,12 +91,12 @@ impl fmt::Debug for ChunkHasher {
 }
 
 impl ChunkHasher {
-    /// With the repository's id key.
+    /// Creates a hasher with the repository's id key.
     pub fn new(key: &Key) -> Self {
         Self(keyed(key.bytes()))
     }
 
-    /// The id of a chunk.
+    /// Returns the id of a chunk.
     pub fn name(&self, kind: ChunkType, plain: &[u8]) -> ChunkId {
         let mut mac = self.0.clone();
         mac.update(&[kind.byte()]);
@@ -104,7 +104,8 @@ impl ChunkHasher {
         ChunkId::new(mac.finalize().into_bytes().into())
     }
 
-    /// Eight keyed bytes of a name: decides where directories are split and numbers groups of hard links.
+    /// Returns eight bytes of a keyed hash. They decide where directories are split, and number groups of
+    /// hard links.
     pub fn tag(&self, label: &[u8], bytes: &[u8]) -> u64 {
         let mut mac = self.0.clone();
         mac.update(label);
@@ -113,20 +114,20 @@ impl ChunkHasher {
     }
 }
 
-/// HMAC-SHA-256 of some bytes.
+/// Returns the HMAC-SHA-256 of some bytes.
 pub fn mac(key: &Key, bytes: &[u8]) -> [u8; 32] {
     let mut mac = keyed(key.bytes());
     mac.update(bytes);
     mac.finalize().into_bytes().into()
 }
 
-/// Whether two byte strings are equal, in time that does not tell where they differ.
+/// Compares two byte strings in constant time.
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0u8, |sum, (x, y)| sum | (x ^ y)) == 0
 }
 
 fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    // HMAC itself pads a short key with zeros to the hash's block of 64 bytes.
+    // HMAC itself pads a short key with zeros to the hash's block size of 64 bytes.
     let mut padded = Zeroizing::new([0u8; 64]);
     for (to, from) in padded.iter_mut().zip(key) {
         *to = *from;
@@ -137,32 +138,32 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
 /// Keys derived from a repository's master key by HKDF-SHA-256 (RFC 5869), one for each use.
 #[derive(Debug, Clone)]
 pub struct SubKeys {
-    /// Chunk ids.
+    /// For chunk ids.
     pub id: Key,
-    /// Blocks of file data.
+    /// Seals blocks of file data.
     pub data: Key,
-    /// Blocks of trees, pack tables, manifests and records.
+    /// Seals blocks of trees, pack tables, manifests and records.
     pub meta: Key,
-    /// The configuration's check.
+    /// Authenticates the configuration.
     pub config: Key,
     /// The chunker's Gear table.
     pub gear: Box<[u64; 256]>,
 }
 
 impl SubKeys {
-    /// Derives all of them.
+    /// Derives all keys.
     pub fn derive(master: &Key, repo: &RepoId) -> Self {
         Self::derive_in(master, repo, repo)
     }
 
-    /// Derives those of a repository whose chunks are named and cut as in the repository `family`, which has the same
-    /// master key.
+    /// Derives the keys of a repository that names and cuts chunks like the repository `family`, which has
+    /// the same master key.
     pub fn derive_in(master: &Key, repo: &RepoId, family: &RepoId) -> Self {
         let own = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
         let shared = Hkdf::<Sha256>::new(Some(family.as_bytes()), master.bytes());
         let key = |hkdf: &Hkdf<Sha256>, label: &[u8]| {
             let mut out = Zeroizing::new([0u8; 32]);
-            // 32 bytes are far below HKDF's limit of 255 hashes, the only error there is.
+            // HKDF's only error is a length over 255 hashes; 32 bytes are far below.
             let _ = hkdf.expand(label, out.as_mut());
             Key(out)
         };

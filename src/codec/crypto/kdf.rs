@@ -1,11 +1,11 @@
-//! From a password to a key: Argon2id (RFC 9106). The only user of argon2.
+//! Key derivation from a password: Argon2id (RFC 9106). The only user of argon2.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
 use crate::model::decode_error::DecodeError;
 
-/// Costs of one derivation, stored in each key slot.
+/// Costs of one derivation. Each key slot stores its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfParams {
     /// Memory in KiB.
@@ -16,16 +16,16 @@ pub struct KdfParams {
     pub lanes: u32,
 }
 
-/// RFC 9106's second choice: 64 MiB, 3 passes, 4 lanes. About 0.15 s.
+/// The second recommended option of RFC 9106: 64 MiB, 3 passes, 4 lanes. About 0.15 s.
 pub const DEFAULT: KdfParams = KdfParams { memory: 64 << 10, passes: 3, lanes: 4 };
 
 impl KdfParams {
-    /// What a derivation takes, to compare slots by: KiB times passes. Lanes only share the work out.
+    /// Returns the cost of a derivation in KiB times passes, to compare slots. Lanes only divide the work.
     pub const fn cost(self) -> u64 {
         self.memory as u64 * self.passes as u64
     }
 
-    /// A slot is read from a repository that may be hostile: its costs are bounded before memory is taken.
+    /// Checks the costs before memory is allocated: a slot may come from a hostile repository.
     pub(in crate::codec) fn check(&self) -> Result<(), DecodeError> {
         let is_bearable = (8 << 10..=2 << 20).contains(&self.memory)
             && (1..=16).contains(&self.passes)
@@ -34,13 +34,13 @@ impl KdfParams {
     }
 }
 
-/// What is said where this machine has too little memory: that is no fault of the slot.
+/// The message if this machine has too little memory, which is no fault of the slot.
 pub const NO_MEMORY: &str = "not enough memory to derive a key";
 
-/// 64 bytes from a password: a key and a check value.
+/// Derives 64 bytes from a password: a key and a check value.
 ///
 /// # Errors
-/// When the costs are out of bounds or there is not enough memory.
+/// The costs are out of bounds or there is not enough memory.
 pub fn derive(
     password: &[u8],
     salt: &[u8; 32],

@@ -1,4 +1,4 @@
-//! Key slots and the configuration's file: what is read before any key is known.
+//! Key slots and the configuration file: what is read before any key is known.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,30 +12,31 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 
-/// First bytes of a key slot.
+/// Magic bytes of a key slot.
 pub const SLOT: [u8; 6] = *b"SNAPKY";
-/// First bytes of a configuration.
+/// Magic bytes of a configuration.
 pub const CONFIG: [u8; 6] = *b"SNAPCF";
 const SLOT_HEAD: usize = 8 + 16 + 16 + 32 + 32;
 const SEALED_KEY: usize = 32 + cipher::OVERHEAD;
 
-/// Who made a slot, for `key list`. Frozen: format version 1.
+/// Where a slot came from, for `key list`. Frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotLabel {
-    /// When.
+    /// When it was created.
     pub created: Time,
-    /// On which machine.
+    /// Host name of the machine.
     pub host: String,
-    /// By whom.
+    /// Name of the user.
     pub user: String,
-    /// What for.
+    /// Its purpose, as given by the user.
     pub label: String,
 }
 
-/// Wraps the master key under a password. `meta` seals the label, so that whoever opens the repository can read it.
+/// Wraps the master key under a password. `meta` seals the label, so that everybody who can open the
+/// repository can read it.
 ///
 /// # Errors
-/// When there is no randomness or no memory.
+/// No random bytes or not enough memory.
 pub fn close(
     repo: &RepoId,
     master: &Key,
@@ -64,10 +65,10 @@ pub fn close(
     Ok(out)
 }
 
-/// The repository a slot is for.
+/// Returns the repository that a slot belongs to.
 ///
 /// # Errors
-/// When it is no slot.
+/// The bytes are not a slot.
 pub fn repo_of(slot: &[u8]) -> Result<RepoId, DecodeError> {
     let repo = slot.get(24..40).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     if !slot.starts_with(&SLOT) {
@@ -76,10 +77,10 @@ pub fn repo_of(slot: &[u8]) -> Result<RepoId, DecodeError> {
     repo.map(RepoId::new).ok_or(DecodeError::because("too short"))
 }
 
-/// What trying a password on a slot costs, by its own word.
+/// Returns the cost of trying a password on a slot, as the slot states it.
 ///
 /// # Errors
-/// When it is no slot of a known kind, or the costs are out of bounds.
+/// The bytes are not a slot of a known kind, or the costs are out of bounds.
 pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
     let number = |at: usize| {
         let bytes = slot.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
@@ -93,11 +94,11 @@ pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
     Ok(costs)
 }
 
-/// The master key, or `None` when the password is not this slot's. The check value is compared before anything
-/// is opened: AES-GCM does not commit to its key.
+/// Returns the master key, or `None` if the password is not this slot's. The check value is compared before
+/// anything is opened, because AES-GCM is not key-committing.
 ///
 /// # Errors
-/// When the slot is malformed.
+/// The slot is malformed.
 pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, DecodeError> {
     let (head, rest) = slot.split_at_checked(SLOT_HEAD).ok_or(DecodeError::because("too short"))?;
     let (sealed, _) = rest.split_at_checked(SEALED_KEY).ok_or(DecodeError::because("too short"))?;
@@ -118,10 +119,10 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, DecodeError> {
     Ok(Some(Key::new(master)))
 }
 
-/// Who made a slot.
+/// Returns the label of a slot.
 ///
 /// # Errors
-/// When the label is not what was written.
+/// The label is not what was written.
 pub fn label(slot: &[u8], meta: &Cipher) -> Result<SlotLabel, DecodeError> {
     let (head, rest) =
         slot.split_at_checked(SLOT_HEAD + SEALED_KEY).ok_or(DecodeError::because("too short"))?;
@@ -138,13 +139,13 @@ fn halves(derived: &[u8; 64]) -> (Key, [u8; 32]) {
     (Key::new(kek), check)
 }
 
-/// Where the number of its format stands in a configuration.
+/// Position of the format version in a configuration.
 pub const CONFIG_FORMAT: std::ops::Range<usize> = 6..8;
 
-/// The file of a configuration: readable without a key, checked with one.
+/// Encodes a configuration. It can be read without a key, and verified with one.
 ///
 /// # Errors
-/// When it cannot be encoded.
+/// The configuration cannot be encoded.
 pub fn close_config(config: &Config, key: &Key) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(config)?;
     let mut out = CONFIG.to_vec();
@@ -156,10 +157,10 @@ pub fn close_config(config: &Config, key: &Key) -> Result<Vec<u8>, DecodeError> 
     Ok(out)
 }
 
-/// A configuration as it claims to be; [`check_config`] says whether to believe it.
+/// Decodes a configuration without verifying it; see [`check_config`].
 ///
 /// # Errors
-/// When it does not parse.
+/// The bytes do not parse.
 pub fn open_config(bytes: &[u8]) -> Result<Config, DecodeError> {
     let (head, rest) = bytes.split_at_checked(12).ok_or(DecodeError::because("too short"))?;
     let (body, mac) = rest.split_last_chunk::<32>().ok_or(DecodeError::because("too short"))?;
@@ -170,7 +171,7 @@ pub fn open_config(bytes: &[u8]) -> Result<Config, DecodeError> {
     wire::decode(body)
 }
 
-/// Whether a configuration was written by somebody with the key.
+/// Returns whether a configuration was written with the repository's key.
 pub fn check_config(bytes: &[u8], key: &Key) -> bool {
     match bytes.split_last_chunk::<32>() {
         Some((rest, mac)) => hash::equal(mac, &hash::mac(key, rest)),

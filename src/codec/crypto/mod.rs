@@ -1,4 +1,4 @@
-//! Hashes, keys, and sealed objects.
+//! Hashes, keys and sealed objects.
 
 pub mod cipher;
 pub mod hash;

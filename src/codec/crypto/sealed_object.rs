@@ -1,4 +1,4 @@
-//! Small objects: a header in clear and a sealed postcard body, bound to repository, type and name.
+//! Small objects: a plain header and a sealed postcard body, bound to repository, type and name.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,12 @@ use crate::codec::wire;
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
 
-/// Bytes of the header.
+/// Length of the header in bytes.
 pub const HEADER: usize = 24;
-/// Most bytes of a small object.
+/// Maximum length of a small object in bytes.
 pub const MAX_OBJECT: u64 = 64 << 20;
 
-/// Six bytes that say what an object is.
+/// Six magic bytes that identify the type of an object.
 pub type Magic = [u8; 6];
 /// A manifest, in `snapshots/` and `trash/`.
 pub const MANIFEST: Magic = *b"SNAPMF";
@@ -23,30 +23,30 @@ pub const FENCE: Magic = *b"SNAPFN";
 pub const SESSION: Magic = *b"SNAPSE";
 /// A heartbeat.
 pub const BEAT: Magic = *b"SNAPBT";
-/// What a collector saw of a heartbeat.
+/// The heartbeat counter that a gc run observed.
 pub const SEEN: Magic = *b"SNAPSN";
-/// A collection.
+/// The record of a gc run.
 pub const GC: Magic = *b"SNAPGC";
-/// The end of a collection.
+/// The completion record of a gc run.
 pub const GC_DONE: Magic = *b"SNAPGD";
-/// The beginning of a segment, in `index/`.
+/// The start of a header bundle (*segment* in the format), in `index/`.
 pub const SEGMENT: Magic = *b"SNAPIX";
-/// Something damaged.
+/// A damage record.
 pub const DAMAGE: Magic = *b"SNAPDM";
 
 /// Why a header could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadHeader {
-    /// It is none.
+    /// It is not a header.
     Malformed(DecodeError),
-    /// It is of a newer format.
+    /// It has this newer format version.
     Newer(u16),
 }
 
-/// The type of an object, when its header is whole and its version known.
+/// Returns the type of an object if its header is complete and its version known.
 ///
 /// # Errors
-/// `Newer` names the version.
+/// `Newer` contains the version.
 pub fn magic_of(bytes: &[u8]) -> Result<Magic, BadHeader> {
     let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short())?;
     let (version, _) = rest.split_first_chunk::<2>().ok_or(short())?;
@@ -60,7 +60,8 @@ pub fn magic_of(bytes: &[u8]) -> Result<Magic, BadHeader> {
     }
 }
 
-/// Bytes of the object that begins so, as its header says; other bytes may lie behind it.
+/// Returns the length of the object that starts with these bytes, as its header states it. Other bytes may
+/// follow the object.
 pub fn object_len(bytes: &[u8]) -> Option<u64> {
     let body = bytes.get(12..16)?.try_into().ok()?;
     Some((HEADER + OVERHEAD) as u64 + u64::from(u32::from_le_bytes(body)))
@@ -70,10 +71,10 @@ fn short() -> BadHeader {
     BadHeader::Malformed(DecodeError::because("too short"))
 }
 
-/// The object of a value.
+/// Encodes and seals a value.
 ///
 /// # Errors
-/// When it cannot be sealed.
+/// The value cannot be encoded or sealed.
 pub fn close<T: Serialize>(
     suite: &CipherSuite,
     magic: Magic,
@@ -93,10 +94,10 @@ pub fn close<T: Serialize>(
     Ok(out)
 }
 
-/// The value of an object.
+/// Opens and decodes an object.
 ///
 /// # Errors
-/// When it is of another type, another name's, another repository's, or not what was written.
+/// The object has another type, name or repository, or is not what was written.
 pub fn open<T>(suite: &CipherSuite, magic: Magic, name: &str, mut bytes: Vec<u8>) -> Result<T, DecodeError>
 where
     T: for<'a> Deserialize<'a>,

@@ -1,31 +1,34 @@
-//! How the row of a delta names its bases: by the beginnings of their ids, which are half of what the tables of a small run take.
+//! How a table row names the bases of a delta: by prefixes of their ids. In a small backup run these take
+//! half of all table bytes.
 //!
-//! Eight bytes lead to a chunk, and are all that an index sorts by. Two chunks that share them can be made on purpose, where
-//! ids can be computed; so four bytes of a hash that also covers the chunks of the delta say which one is meant.
+//! Eight bytes lead to a chunk, and are all that an index sorts by. Where ids can be computed, two chunks
+//! that share these bytes can be made on purpose. Therefore four bytes of a hash that also covers the
+//! chunks of the delta select the right one.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::hash::Hasher;
 use crate::model::id::ChunkId;
 
-/// A base, as a row has it.
+/// A reference to a base, as stored in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseRef {
-    /// What its id begins with.
+    /// First bytes of its id.
     start: [u8; 8],
-    /// What a hash of the delta's chunks and its id begins with.
+    /// First bytes of a hash of the delta's chunks and its id.
     tag: [u8; 4],
-    /// Its plain bytes.
+    /// Length of its plain bytes.
     pub len: u32,
 }
 
 impl BaseRef {
-    /// What its id begins with, as [`ChunkId::prefix`] has it.
+    /// Returns the prefix of its id, like [`ChunkId::prefix`].
     pub fn prefix(&self) -> u64 {
         u64::from_be_bytes(self.start)
     }
 
-    /// An id for a base that nobody knows: no chunk's, and it begins as the base's does.
+    /// Returns a placeholder id for a base that is not known: it has the base's prefix and belongs to no
+    /// chunk.
     pub fn stand_in(&self) -> ChunkId {
         let mut id = [0; 32];
         id.iter_mut().zip(self.start).for_each(|(to, byte)| *to = byte);
@@ -33,12 +36,12 @@ impl BaseRef {
     }
 }
 
-/// Names the bases of one delta.
+/// Creates and matches the base references of one delta.
 #[derive(Debug)]
 pub struct BaseNamer(Hasher);
 
 impl BaseNamer {
-    /// For a delta of these chunks.
+    /// Creates a namer for a delta that contains these chunks.
     pub fn of(chunks: &[(ChunkId, u32)]) -> Self {
         let mut hasher = Hasher::default();
         chunks.iter().for_each(|(id, _)| hasher.update(id.as_bytes()));
@@ -52,12 +55,12 @@ impl BaseNamer {
         [a, b, c, d]
     }
 
-    /// A base, as its row has it.
+    /// Returns the reference to a base.
     pub fn name(&self, (id, len): &(ChunkId, u32)) -> BaseRef {
         BaseRef { start: id.prefix().to_be_bytes(), tag: self.tag(id), len: *len }
     }
 
-    /// Whether a chunk is meant by what its row has.
+    /// Returns whether a reference means this chunk.
     pub fn means(&self, base: &BaseRef, (id, len): &(ChunkId, u32)) -> bool {
         base.len == *len && base.prefix() == id.prefix() && base.tag == self.tag(id)
     }

@@ -1,4 +1,4 @@
-//! Segments: what many packs begin with, in one object. See docs/format.md, "Segments".
+//! Header bundles: the headers of many packs in one object. See docs/format.md, "Segments".
 
 use serde::{Deserialize, Serialize};
 
@@ -8,28 +8,28 @@ use crate::codec::pack::{ENDS, MAX_PACK, Table};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 
-/// What a segment holds, in order: of each pack its name, its bytes, and how many of them are here.
+/// The content of a bundle in order: for each pack its id, its length, and the length of its header here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents(pub Vec<(PackId, u64, u32)>);
 
-/// Where a segment holds what a pack begins with.
+/// The position of one pack's header in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     /// The pack.
     pub pack: PackId,
-    /// All its bytes.
+    /// Length of the pack in bytes.
     pub pack_len: u64,
-    /// Where its front begins in the segment.
+    /// Offset of the header in the bundle.
     pub at: u64,
-    /// How many bytes its front has.
+    /// Length of the header in bytes.
     pub len: u32,
 }
 
 impl Contents {
-    /// The parts of a segment of `file_len` bytes whose fronts begin at `start`.
+    /// Returns the parts of a bundle of `file_len` bytes whose headers begin at `start`.
     ///
     /// # Errors
-    /// When they do not fill it, or there are lengths that no pack has.
+    /// The parts do not fill the bundle, or a length is impossible for a pack.
     pub fn parts(&self, start: u64, file_len: u64) -> Result<Vec<Part>, DecodeError> {
         let wrong = || DecodeError::because("a segment whose lengths do not add up");
         let mut parts = Vec::with_capacity(self.0.len());
@@ -46,10 +46,10 @@ impl Contents {
 }
 
 impl Part {
-    /// The table in a front.
+    /// Opens the table in a header.
     ///
     /// # Errors
-    /// When it is not what was written, or of a pack of another length.
+    /// The header is not what was written, or belongs to a pack of another length.
     pub fn table(&self, suite: &CipherSuite, front: &[u8]) -> Result<Table, DecodeError> {
         pack::open_front(suite, front, self.pack_len)
     }

@@ -19,56 +19,56 @@ use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{ChunkId, SnapshotId};
 
-/// Bytes of preamble and trailer, each.
+/// Length of the preamble and of the trailer in bytes.
 pub const ENDS: usize = 64;
 const HEAD_MAGIC: [u8; 6] = *b"SNAPPK";
 const TAIL_MAGIC: [u8; 6] = *b"SNAPPE";
-/// Largest pack that is read.
+/// Maximum length of a pack that is read.
 pub const MAX_PACK: u64 = 1 << 30;
 const MAX_TABLE: u32 = 32 << 20;
 
-/// One block of a pack, as the table tells.
+/// One block of a pack, as the table lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockRow {
-    /// Where its sealed bytes begin in the file.
+    /// Offset of its sealed bytes in the file.
     pub offset: u32,
-    /// How many they are.
+    /// Length of its sealed bytes.
     pub stored: u32,
-    /// Plain bytes.
+    /// Length of its plain bytes.
     pub plain: u32,
-    /// How it is packed.
+    /// How it is compressed.
     pub codec: Codec,
-    /// Its chunks in order.
+    /// Its chunks in order, as (id, length).
     pub chunks: Vec<(ChunkId, u32)>,
-    /// Of a delta: the chunks whose plain bytes, in this order, are its prefix. None of another block.
+    /// For a delta: the chunks whose plain bytes, in this order, are its prefix. Otherwise empty.
     pub bases: Vec<BaseRef>,
 }
 
-/// What a pack holds.
+/// The table of a pack: which blocks and chunks it contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// Type of all chunks.
     pub kind: ChunkType,
-    /// Who wrote it.
+    /// The session that wrote it.
     pub session: SnapshotId,
     /// Blocks in order.
     pub blocks: Vec<BlockRow>,
 }
 
-/// The fixed fields at either end of a pack.
+/// The fixed fields of a preamble or trailer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackHeader {
     kind: ChunkType,
     session: SnapshotId,
     codec: Codec,
     table_plain: u32,
-    /// Stored bytes of each table.
+    /// Stored length of each of the two tables.
     pub table_len: u32,
     area: u64,
     aad: [u8; ENDS],
 }
 
-/// Parts of a pack file in order, to be hashed and written: ends and table, then the blocks go between.
+/// The two parts of a pack file that surround its blocks.
 #[derive(Debug)]
 pub struct PackFrame {
     /// Preamble and first table.
@@ -77,10 +77,10 @@ pub struct PackFrame {
     pub tail: Vec<u8>,
 }
 
-/// Frames blocks of one type.
+/// Creates the header and trailer for blocks of one type.
 ///
 /// # Errors
-/// When there is no randomness or the table is too large.
+/// No random bytes, or the table is too large.
 pub fn frame(
     suite: &CipherSuite,
     kind: ChunkType,
@@ -126,10 +126,10 @@ pub fn frame(
 }
 
 impl PackHeader {
-    /// Parses a preamble or a trailer of a file of `file_len` bytes.
+    /// Parses the preamble or trailer of a file of `file_len` bytes.
     ///
     /// # Errors
-    /// When it is none, or the lengths do not add up to the file's.
+    /// The bytes are no preamble or trailer, or the lengths do not add up to the file's.
     pub fn parse(bytes: &[u8; ENDS], file_len: u64) -> Result<Self, DecodeError> {
         let ends = Self::claims(bytes)?;
         match ends.pack_len() == file_len {
@@ -138,15 +138,15 @@ impl PackHeader {
         }
     }
 
-    /// Bytes of the pack that these are the ends of.
+    /// Returns the length of the pack in bytes.
     pub fn pack_len(&self) -> u64 {
         (ENDS as u64 + u64::from(self.table_len)) * 2 + self.area
     }
 
-    /// Parses a preamble or a trailer of what may no longer be as long as it says.
+    /// Parses a preamble or trailer without checking the length, for instance of a truncated file.
     ///
     /// # Errors
-    /// When it is none.
+    /// The bytes are no preamble or trailer.
     pub fn claims(bytes: &[u8; ENDS]) -> Result<Self, DecodeError> {
         let (magic, _) = bytes.split_at(6);
         if magic != HEAD_MAGIC && magic != TAIL_MAGIC {
@@ -178,10 +178,10 @@ impl PackHeader {
         Ok(Self { kind, session, codec, table_plain, table_len, area, aad })
     }
 
-    /// Opens a table that belongs to these ends.
+    /// Opens a table that belongs to this header.
     ///
     /// # Errors
-    /// When it is not what was written, or its blocks do not fill the pack.
+    /// The table is not what was written, or its blocks do not fill the pack.
     pub fn open_table(&self, suite: &CipherSuite, mut sealed: Vec<u8>) -> Result<Table, DecodeError> {
         let packed = suite.meta.open(&table_aad(suite, &self.aad), &mut sealed)?;
         let mut plain = Vec::new();
@@ -213,7 +213,7 @@ impl PackHeader {
     }
 }
 
-/// A table as this machine's view keeps it. Frozen only for as long as nobody minds the view being rebuilt.
+/// A table in the local index cache. It may change with the version of the cache, which is then rebuilt.
 #[derive(Serialize, Deserialize)]
 struct CachedV1 {
     kind: u8,
@@ -223,10 +223,10 @@ struct CachedV1 {
 }
 
 impl Table {
-    /// For this machine's view.
+    /// Encodes the table for the local index cache.
     ///
     /// # Errors
-    /// When it cannot be encoded.
+    /// The table cannot be encoded.
     pub fn to_cached(&self) -> Result<Vec<u8>, DecodeError> {
         let rows = self.blocks.iter().map(|block| Row {
             stored: block.stored,
@@ -239,10 +239,10 @@ impl Table {
         wire::encode(&CachedV1 { kind: self.kind.byte(), session: self.session, start, rows: rows.collect() })
     }
 
-    /// From this machine's view.
+    /// Decodes a table from the local index cache.
     ///
     /// # Errors
-    /// When the bytes are not what [`Self::to_cached`] wrote.
+    /// The bytes are not what [`Self::to_cached`] wrote.
     pub fn from_cached(bytes: &[u8]) -> Result<Self, DecodeError> {
         let cached: CachedV1 = wire::decode(bytes)?;
         let kind = ChunkType::from_byte(cached.kind).ok_or(DecodeError::because("an unknown kind"))?;
@@ -258,7 +258,7 @@ impl Table {
         Ok(Self { kind, session: cached.session, blocks })
     }
 
-    /// The table of blocks that were just framed behind `start` bytes, and their sealed bytes.
+    /// Returns the table of newly framed blocks that begin at offset `start`, and their sealed bytes.
     pub fn of_blocks(
         kind: ChunkType,
         session: SnapshotId,
@@ -277,10 +277,10 @@ impl Table {
     }
 }
 
-/// The table in what a pack of `pack_len` bytes begins with, its first block excluded.
+/// Opens the table in the header of a pack of `pack_len` bytes: everything before its first block.
 ///
 /// # Errors
-/// When it is not what was written, or of a pack of another length.
+/// The header is not what was written, or belongs to a pack of another length.
 pub fn open_front(suite: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Table, DecodeError> {
     let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(DecodeError::because("too short"))?;
     let ends = PackHeader::parse(ends, pack_len)?;

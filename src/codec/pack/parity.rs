@@ -1,10 +1,11 @@
-//! Sidecars of packs: Reed-Solomon parity over a pack's bytes, so that a scattering of bad sectors can be rebuilt. See
-//! docs/format.md, "Parity".
+//! Parity sidecars of packs: Reed-Solomon codes over a pack's bytes, from which scattered bad sectors can
+//! be rebuilt. See docs/format.md, "Parity".
 //!
-//! A pack is cut into shards of one sector each. The code is that of the crate (Leopard's, GF(2^16), after Lin, Al-Naffouri,
-//! Han, Chung: "Novel polynomial basis with fast Fourier transform"); it treats each 64 bytes across all shards for
-//! itself, so that many shards are done a few columns at a time, in little memory. A code only fills in what is known to be wrong:
-//! for that each shard has a short hash. Hashes and header stand at both ends of a sidecar.
+//! A pack is cut into shards of one sector each. The code is that of the crate (Leopard's, GF(2^16), after
+//! Lin, Al-Naffouri, Han, Chung: "Novel polynomial basis with fast Fourier transform"). It treats each 64
+//! bytes across all shards independently, so that many shards are coded a few columns at a time, in little
+//! memory. A code only fills in erasures, so each shard has a short hash that tells whether it is damaged.
+//! Hashes and header are stored at both ends of a sidecar.
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
@@ -13,66 +14,67 @@ use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 
-/// Bytes of the header.
+/// Length of the header in bytes.
 pub const HEADER: usize = 64;
-/// Longest pack that has a sidecar: all of it is in memory while it is rebuilt. Packs are about half as long.
+/// Longest pack that gets a sidecar, in bytes: the whole pack is in memory while it is rebuilt. Packs are
+/// about half as long.
 pub const MAX_PACK: u64 = 64 << 20;
-/// Longest sidecar.
+/// Maximum length of a sidecar in bytes.
 pub const MAX_SIDECAR: u64 = MAX_PACK + 2 * (HEADER as u64 + MAX_SUMS as u64);
-/// The largest share: as much parity as there are bytes.
+/// The largest share in percent: as much parity as data.
 pub const MAX_SHARE: u8 = 100;
 
 const MAGIC: [u8; 6] = *b"SNAPRS";
-/// Bytes of a shard: what a disk loses at once.
+/// Bytes of a shard: the unit that a disk loses.
 const SHARD: u32 = 4096;
-/// The code goes by columns of so many bytes.
+/// Width in bytes of the columns that the code treats independently.
 const COLUMN: usize = 64;
 /// Bytes of a shard's hash.
 const SHORT: usize = 8;
-/// Bytes of the check behind the hashes.
+/// Bytes of the checksum after the hashes.
 const CHECK: usize = 16;
 const MAX_SHARDS: u32 = (MAX_PACK / SHARD as u64) as u32;
 const MAX_SUMS: usize = 2 * MAX_SHARDS as usize * SHORT + CHECK;
-/// Bytes of all shards that are coded at once.
+/// Bytes of all shards together that are coded at once.
 const AT_ONCE: usize = 4 << 20;
 
-/// How a pack is cut, and how much parity there is.
+/// How a pack is cut into shards, and how much parity it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Whose parity it is.
+    /// The pack that it belongs to.
     pub pack: PackId,
-    /// Bytes of the pack.
+    /// Length of the pack in bytes.
     pub len: u64,
-    /// Bytes of a shard; the last of a pack is filled up with zeros.
+    /// Bytes of a shard; the last one of a pack is padded with zeros.
     pub shard: u32,
-    /// Shards of the pack.
+    /// Number of data shards.
     pub data: u32,
-    /// Shards of parity: as many damaged ones can be rebuilt.
+    /// Number of parity shards; as many damaged shards can be rebuilt.
     pub parity: u32,
 }
 
-/// A short hash for each shard of a pack, and of its parity behind them.
+/// Short hashes of all shards of a pack, followed by those of its parity shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sums(Vec<[u8; SHORT]>);
 
 impl Layout {
-    /// For a pack of `len` bytes with a share of parity, in percent of its shards and at least one. `None` where there is
-    /// to be none, or the pack is too long.
+    /// Returns the layout for a pack of `len` bytes with a share of parity, in percent of its shards and at
+    /// least one. `None` if the share is 0 or the pack too long.
     pub fn new(pack: PackId, len: u64, share: u8) -> Option<Self> {
         if len == 0 || len > MAX_PACK || share == 0 || share > MAX_SHARE {
             return None;
         }
-        // A pack shorter than a sector has one shard, which is a copy of it.
+        // A pack shorter than a sector has one data shard; its parity shard is a copy.
         let shard = (len.next_multiple_of(COLUMN as u64) as u32).min(SHARD);
         let data = len.div_ceil(u64::from(shard)) as u32;
         let parity = (data * u32::from(share)).div_ceil(100);
         Some(Self { pack, len, shard, data, parity })
     }
 
-    /// Reads a header.
+    /// Decodes a header.
     ///
     /// # Errors
-    /// When it is none, or what it says cannot be.
+    /// The bytes are not a header, or its values are impossible.
     pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, DecodeError> {
         let short = DecodeError::because("a parity header cut short");
         let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short.clone())?;
@@ -108,7 +110,7 @@ impl Layout {
             && self.len > whole - u64::from(self.shard)
     }
 
-    /// The header.
+    /// Encodes the header.
     pub fn encode(&self) -> [u8; HEADER] {
         let numbers = [self.shard, self.data, self.parity, 0].map(u32::to_le_bytes).concat();
         let parts: [&[u8]; 5] =
@@ -118,38 +120,39 @@ impl Layout {
         header
     }
 
-    /// Bytes of the hashes with their check: they follow the header at the front, and come before it at the end.
+    /// Returns the length of the hashes with their checksum. They follow the header at the front of a
+    /// sidecar, and precede it at the end.
     pub fn sums_len(&self) -> usize {
         (self.data + self.parity) as usize * SHORT + CHECK
     }
 
-    /// Where the shards of parity begin in a sidecar.
+    /// Returns the offset of the parity shards in a sidecar.
     pub fn parity_at(&self) -> u64 {
         HEADER as u64 + self.sums_len() as u64
     }
 
-    /// Bytes of the shards of parity.
+    /// Returns the total length of the parity shards.
     pub fn parity_len(&self) -> u64 {
         u64::from(self.parity) * u64::from(self.shard)
     }
 
-    /// Bytes of the sidecar.
+    /// Returns the length of the sidecar.
     pub fn sidecar_len(&self) -> u64 {
         2 * self.parity_at() + self.parity_len()
     }
 
-    /// Bytes of a pack with its last shard filled up.
+    /// Returns the length of the pack with its last shard padded.
     pub fn padded_len(&self) -> usize {
         self.data as usize * self.shard as usize
     }
 
-    /// How many columns are coded at once.
+    /// Returns how many bytes of each shard are coded at once.
     fn width(&self) -> usize {
         let most = AT_ONCE / self.data.max(1) as usize / COLUMN * COLUMN;
         most.clamp(COLUMN, self.shard as usize)
     }
 
-    /// Each run of columns: where it begins in a shard, and its bytes.
+    /// Iterates over the runs of columns: offset in a shard, and width in bytes.
     fn columns(&self) -> impl Iterator<Item = (usize, usize)> {
         let (shard, width) = (self.shard as usize, self.width());
         (0..shard).step_by(width).map(move |at| (at, width.min(shard - at)))
@@ -157,10 +160,10 @@ impl Layout {
 }
 
 impl Sums {
-    /// Reads hashes and their check.
+    /// Decodes hashes and their checksum.
     ///
     /// # Errors
-    /// When they are not what was written for this layout.
+    /// They are not what was written for this layout.
     pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Self, DecodeError> {
         let (sums, check) = bytes
             .split_last_chunk::<CHECK>()
@@ -179,7 +182,7 @@ impl Sums {
         bytes
     }
 
-    /// Which of these shards are not what they were; the first has the number `from`.
+    /// Iterates over the positions of damaged shards; the first shard given has the number `from`.
     fn wrong<'a>(
         &'a self,
         layout: &Layout,
@@ -191,7 +194,7 @@ impl Sums {
         shards.filter(|(_, (shard, sum))| short(shard) != **sum).map(|(at, _)| at)
     }
 
-    /// How many shards of parity are not what they were.
+    /// Returns the number of damaged parity shards.
     pub fn wrong_parity(&self, layout: &Layout, parity: &[u8]) -> usize {
         self.wrong(layout, layout.data as usize, parity).count()
     }
@@ -212,9 +215,9 @@ fn check_of(layout: &Layout, sums: &[u8]) -> [u8; CHECK] {
     check
 }
 
-/// Bytes that lie in parts one after the other, with zeros behind them.
+/// Several slices seen as one run of bytes, followed by zeros.
 struct Parts<'a> {
-    /// Each with where it begins.
+    /// Each slice with its offset.
     parts: Vec<(usize, &'a [u8])>,
 }
 
@@ -232,7 +235,7 @@ impl<'a> Parts<'a> {
     fn copy(&self, mut from: usize, mut out: &mut [u8]) {
         let first = self.parts.partition_point(|(start, _)| *start <= from).saturating_sub(1);
         for (start, part) in self.parts.iter().skip(first) {
-            // Nothing of a part that ends before: what lies behind all parts is zeros.
+            // A part that ends earlier contributes nothing; behind all parts there are zeros.
             let rest = part.get(from - start..).unwrap_or(&[]);
             let (now, later) = out.split_at_mut(rest.len().min(out.len()));
             now.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
@@ -246,10 +249,11 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The sidecar of a pack, whose bytes lie in `parts`: what comes before its shards of parity, these, and what comes behind.
+/// Computes the sidecar of a pack whose bytes are in `parts`: what precedes the parity shards, the parity
+/// shards, and what follows them.
 ///
 /// # Errors
-/// When the code refuses the numbers; no layout of this program makes it.
+/// The code rejects the numbers of shards; no layout that this program creates causes that.
 pub fn sidecar(layout: &Layout, parts: &[&[u8]]) -> Result<[Vec<u8>; 3], DecodeError> {
     let (parts, shard) = (Parts::new(parts), layout.shard as usize);
     let mut buffer = vec![0; shard];
@@ -278,12 +282,12 @@ pub fn sidecar(layout: &Layout, parts: &[&[u8]]) -> Result<[Vec<u8>; 3], DecodeE
     Ok([[&header[..], &sums].concat(), parity, [&sums[..], &header].concat()])
 }
 
-/// Rebuilds the shards of a pack that are not what they were; their numbers. `pack` is as long as its shards, with
-/// zeros for whatever could not be read; so is `parity`. Whoever asks must still compare the pack with its name: short hashes
-/// guard against accidents only.
+/// Rebuilds the damaged shards of a pack and returns their numbers. `pack` has the padded length, with
+/// zeros for what could not be read; so has `parity`. The caller must still compare the pack with its id:
+/// short hashes guard against accidents only.
 ///
 /// # Errors
-/// When more of them are damaged than there is parity for.
+/// More shards are damaged than parity can rebuild.
 pub fn rebuild(
     layout: &Layout,
     sums: &Sums,
@@ -340,7 +344,8 @@ fn refused(err: reed_solomon_simd::Error) -> DecodeError {
 mod tests {
     use super::*;
 
-    /// The code is that of the whole shards, however many columns are done at once: so a later program may choose.
+    /// The parity is that of whole shards, however many columns are coded at once. So a later program may
+    /// choose another width.
     #[test]
     fn columns_are_independent() {
         let shards: Vec<Vec<u8>> =

@@ -1,5 +1,5 @@
-//! A row of a pack's table. That of a delta block has one field more than others, so that packs without deltas are what they
-//! ever were.
+//! A row of a pack's table. A row of a delta block has one field more, so that packs without deltas keep
+//! their original encoding.
 
 use std::fmt;
 
@@ -13,21 +13,21 @@ use crate::codec::pack::base::BaseRef;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 
-/// A row as it is written.
+/// A row in its stored form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::codec) struct Row {
     pub(in crate::codec) stored: u32,
     pub(in crate::codec) plain: u32,
     pub(in crate::codec) codec: u8,
     pub(in crate::codec) chunks: Vec<(ChunkId, u32)>,
-    /// Written, and read, only of a delta.
+    /// Stored only for a delta.
     pub(in crate::codec) bases: Vec<BaseRef>,
 }
 
 const DELTA: u8 = Codec::Delta.byte();
 
 impl Row {
-    /// Its codec, if that is known and its bases are what it may have.
+    /// Returns the codec, if it is known and the bases are valid for it.
     pub(in crate::codec) fn check(&self) -> Result<Codec, DecodeError> {
         let codec =
             Codec::from_byte(self.codec).ok_or(DecodeError::because("a block of an unknown codec"))?;

@@ -1,4 +1,5 @@
-//! Directories as chunks: entries in order of their names' bytes, large ones split content-defined.
+//! Directories as chunks: entries sorted by the bytes of their names. Large directories are split by
+//! content.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ const DIR_INDEX: u8 = 2;
 pub(crate) const LIST_LEAF: u8 = 3;
 pub(crate) const LIST_INDEX: u8 = 4;
 
-/// Most bytes of a tree chunk; bounds what is read for one.
+/// Maximum length of a tree chunk in bytes.
 pub const MAX_PIECE: u32 = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -71,27 +72,27 @@ struct EntryV1<'a> {
     extra: Vec<(u16, ByteBuf)>,
 }
 
-/// A child of a directory's index piece. Frozen: format version 1.
+/// A child of an index piece of a directory. Frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirChild {
     /// Name of its first entry.
     pub first: ByteBuf,
-    /// The piece.
+    /// Id of the child's chunk.
     pub id: ChunkId,
-    /// Entries below it.
+    /// Number of entries below it.
     pub entries: u64,
 }
 
-/// A piece of a directory.
+/// A piece of a directory, stored as one chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DirPiece {
-    /// Entries.
+    /// Entries, sorted by name.
     Leaf(Vec<Entry>),
-    /// Further pieces.
+    /// References to further pieces.
     Index(Vec<DirChild>),
 }
 
-/// Names of users and groups of one piece, each once.
+/// Names of users and groups of one piece, each stored once.
 #[derive(Debug, Default)]
 struct Names {
     list: Vec<Arc<str>>,
@@ -99,7 +100,7 @@ struct Names {
 }
 
 impl Names {
-    /// 0 for none, else the place in the list plus one.
+    /// Returns 0 for none, otherwise the position in the list plus one.
     fn number(&mut self, name: Option<&Arc<str>>) -> u32 {
         let Some(name) = name else { return 0 };
         if let Some(number) = self.known.get(name) {
@@ -112,7 +113,7 @@ impl Names {
     }
 }
 
-/// Collects entries in order and stores full pieces as it goes. `put` stores a tree chunk.
+/// Collects entries in order and stores each piece as soon as it is full. `put` stores a tree chunk.
 #[derive(Debug, Default)]
 pub struct DirBuilder {
     names: Names,
@@ -124,10 +125,10 @@ pub struct DirBuilder {
 }
 
 impl DirBuilder {
-    /// Adds an entry, whose name comes after all before it.
+    /// Adds an entry, whose name must sort after all previous ones.
     ///
     /// # Errors
-    /// When storing a piece fails.
+    /// A piece cannot be stored.
     pub fn push(
         &mut self,
         entry: &Entry,
@@ -143,7 +144,7 @@ impl DirBuilder {
         let row = to_wire(entry, &mut self.names);
         let body = std::mem::take(&mut self.body);
         self.body = row.and_then(|row| wire::append(&row, body)).map_err(written)?;
-        // The hash is needed only where a piece may end: most directories are one short piece.
+        // The hash is computed only if a piece may end here: most directories are one short piece.
         let len = self.body.len() - before;
         if self.splitter.ends_after(len, || hasher.tag(b"split", &entry.name)) {
             self.close_leaf(put)?;
@@ -165,10 +166,10 @@ impl DirBuilder {
         Ok(())
     }
 
-    /// Root of the tree.
+    /// Stores what is left and returns the id of the tree's root chunk.
     ///
     /// # Errors
-    /// When storing a piece fails.
+    /// A piece cannot be stored.
     pub fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<ChunkId> {
         if self.count > 0 || self.kids.is_empty() {
             self.close_leaf(put)?;
@@ -276,16 +277,17 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, DecodeError>
     Ok(Entry { name: row.name.to_vec(), kind, meta })
 }
 
-/// The first byte of a tree chunk says what kind of piece it is.
+/// Splits off the first byte of a tree chunk: the type of the piece.
 pub(crate) fn split_tag(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
     bytes.split_first().map(|(tag, rest)| (*tag, rest)).ok_or(DecodeError::because("an empty piece"))
 }
 
 impl DirPiece {
-    /// Decodes a tree chunk that should be a piece of a directory. Names come out valid and ascending.
+    /// Decodes a tree chunk that should be a piece of a directory. Names are verified to be valid and
+    /// ascending.
     ///
     /// # Errors
-    /// When it is none.
+    /// The chunk is not a valid piece of a directory.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match split_tag(bytes)? {
             (DIR_LEAF, rest) => decode_leaf(rest).map(Self::Leaf),
@@ -301,7 +303,7 @@ impl DirPiece {
     }
 }
 
-/// A name that need not be one, for people.
+/// Formats a possibly invalid name for display.
 fn shown(name: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(name.get(..300).unwrap_or(name)))
 }

@@ -1,7 +1,7 @@
-//! What format 1 learned about entries after its first day: rows of an entry's `extra`, each with a tag.
+//! Fields of entries that were added to format 1 later: rows of an entry's `extra`, each with a tag.
 //!
-//! An odd tag must be understood: 1, because chunks that it names must not be collected; 3, because zeros that stand for
-//! what was lost must not pass for content. An even one may be ignored.
+//! An odd tag must be understood. Tag 1 is odd because gc must not delete the chunks that it names; tag 3
+//! because zeros in place of lost bytes must not pass for content. An even tag may be ignored.
 
 use std::borrow::Cow;
 
@@ -13,16 +13,16 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Meta, Part, Time, Xattr, XattrValue, check_xattrs};
 use crate::model::id::ChunkId;
 
-/// Extended attributes. (Tag 2 stands in the first golden files without a meaning and gets none.)
+/// Extended attributes. (Tag 2 occurs without a meaning in the first golden files and stays unused.)
 const XATTRS: u16 = 1;
-/// When the inode was made.
+/// Birth time of the inode.
 const BORN: u16 = 4;
 /// Inode flags.
 const ATTRS: u16 = 6;
-/// How much of it was lost.
+/// How much of the entry was lost; see `Meta::lost`.
 const LOST: u16 = 3;
 
-/// A value of an extended attribute. Frozen: format version 1.
+/// The value of an extended attribute. Frozen: format version 1.
 #[derive(Serialize, Deserialize)]
 enum ValueV1<'a> {
     Inline {
@@ -48,7 +48,7 @@ struct XattrV1<'a> {
     value: ValueV1<'a>,
 }
 
-/// The rows of an entry: known tags ascending, then those that were read and not understood.
+/// Returns the rows of an entry: known tags in order, then those that were read and not understood.
 pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
     let mut rows = Vec::new();
     if !meta.xattrs.is_empty() {
@@ -69,7 +69,7 @@ pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
     Ok(rows)
 }
 
-/// Takes the rows of an entry apart.
+/// Decodes the rows of an entry into `meta`.
 pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<(), DecodeError> {
     let mut seen = Vec::new();
     for (tag, bytes) in rows {
@@ -130,7 +130,7 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
     Ok(all)
 }
 
-/// Whether parts add up to a size.
+/// Checks that the lengths of the parts add up to `size`.
 pub(crate) fn check_sum(parts: &[Part], size: u64) -> Result<(), DecodeError> {
     let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
     match sum == Some(size) {

@@ -1,4 +1,4 @@
-//! Stored trees: directories, lists of parts, and what entries hold besides.
+//! Stored trees: directories, part lists, and additional fields of entries.
 
 pub mod dir;
 pub(crate) mod entry_ext;

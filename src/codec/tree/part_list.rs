@@ -1,4 +1,4 @@
-//! Lists of a file's parts, when there are too many to stand in its entry.
+//! Part lists: the parts of a file that has too many of them for its entry.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,28 +10,28 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Part};
 use crate::model::id::ChunkId;
 
-/// Most parts that stand in an entry.
+/// Maximum number of parts in an entry.
 pub const INLINE: usize = 1024;
 
-/// A child of a list's index piece. Frozen: format version 1.
+/// A child of an index piece of a part list. Frozen: format version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListChild {
-    /// The piece.
+    /// Id of the child's chunk.
     pub id: ChunkId,
     /// Bytes of the file that it covers.
     pub len: u64,
 }
 
-/// A piece of a list.
+/// A piece of a part list, stored as one chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ListPiece {
-    /// Parts.
+    /// Parts, in order.
     Leaf(Vec<Part>),
-    /// Further pieces.
+    /// References to further pieces.
     Index(Vec<ListChild>),
 }
 
-/// Collects a file's parts and stores full pieces as it goes. `put` stores a tree chunk.
+/// Collects a file's parts and stores each piece as soon as it is full. `put` stores a tree chunk.
 #[derive(Debug, Default)]
 pub struct ListBuilder {
     parts: Vec<Part>,
@@ -44,7 +44,7 @@ impl ListBuilder {
     /// Adds a part.
     ///
     /// # Errors
-    /// When storing a piece fails.
+    /// A piece cannot be stored.
     pub fn push(&mut self, part: Part, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
         if self.long {
             return self.add(part, put);
@@ -79,10 +79,10 @@ impl ListBuilder {
         Ok(())
     }
 
-    /// What stands in the entry.
+    /// Stores what is left and returns the content for the entry.
     ///
     /// # Errors
-    /// When storing a piece fails.
+    /// A piece cannot be stored.
     pub fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<Content> {
         if !self.long {
             return Ok(Content::Parts(self.parts));
@@ -126,10 +126,10 @@ fn piece<T: Serialize>(tag: u8, value: &T) -> Result<Vec<u8>> {
 }
 
 impl ListPiece {
-    /// Decodes a tree chunk that should be a piece of a list.
+    /// Decodes a tree chunk that should be a piece of a part list.
     ///
     /// # Errors
-    /// When it is none.
+    /// The chunk is not a valid piece of a part list.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match split_tag(bytes)? {
             (LIST_LEAF, rest) => Ok(Self::Leaf(wire::decode(rest)?)),

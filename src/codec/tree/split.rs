@@ -1,10 +1,10 @@
-//! Splitting long sequences of records content-defined, so that one changed record rewrites one piece.
+//! Content-defined splitting of long sequences of records, so that one changed record rewrites one piece.
 
-/// No piece but the last is smaller. Bytes of records.
+/// Minimum bytes of records in a piece. Only the last piece may be smaller.
 const MIN: usize = 32 << 10;
-/// Mean length beyond the minimum.
+/// Mean number of bytes beyond the minimum.
 const SPREAD: u64 = 64 << 10;
-/// No piece is larger, but for one record that is.
+/// Maximum bytes of records in a piece, except for a single record that is larger.
 const MAX: usize = 256 << 10;
 
 /// Decides where a piece ends.
@@ -14,8 +14,9 @@ pub struct RecordSplitter {
 }
 
 impl RecordSplitter {
-    /// Tells of a record of `bytes` bytes, whose keyed hash is asked for only where it decides; true when the piece
-    /// ends behind it. A long record is as likely to end a piece as the short ones in its place would be.
+    /// Counts a record of `bytes` bytes and returns whether the piece ends after it. `hash` returns the
+    /// record's keyed hash; it is called only if it decides. The probability of an end is proportional to the
+    /// record's length, so that long records end as many pieces as short ones of the same total length.
     pub fn ends_after(&mut self, bytes: usize, hash: impl FnOnce() -> u64) -> bool {
         self.len += bytes;
         let ends = self.len >= MAX || self.len >= MIN && hash() % SPREAD < bytes as u64;

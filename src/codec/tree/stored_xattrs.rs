@@ -1,22 +1,22 @@
-//! Extended attributes as entries hold them: small values stand in the entry, large ones become chunks.
+//! Extended attributes in entries: small values are stored in the entry, large ones become chunks.
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::model::entry::{Content, Part, Xattr, XattrValue};
 use crate::model::id::ChunkId;
 
-/// Most bytes of values that stand in one entry: room for ACLs, capabilities and labels.
+/// Maximum total bytes of values in one entry: enough for ACLs, capabilities and labels.
 const INLINE: usize = 512;
 
-/// A value that is to be stored as a chunk of data.
+/// A value that is to be stored as a data chunk.
 #[derive(Debug)]
 pub struct Value {
-    /// Its name.
+    /// Id of the chunk.
     pub id: ChunkId,
-    /// Its bytes.
+    /// Bytes of the chunk.
     pub bytes: Vec<u8>,
 }
 
-/// Attributes, ascending by name, as an entry holds them, and the values that it does not.
+/// Splits attributes, sorted by name, into those of the entry and the values that must be stored as chunks.
 pub fn lay_out(hasher: &ChunkHasher, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xattr>, Vec<Value>) {
     let (mut all, mut large) = (Vec::with_capacity(found.len()), Vec::new());
     let mut inline = 0;

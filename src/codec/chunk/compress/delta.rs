@@ -1,7 +1,8 @@
-//! Deltas: a zstd frame that refers to a prefix, the plain bytes of similar chunks.
+//! Deltas: zstd frames that refer to a prefix, the plain bytes of similar chunks.
 //!
-//! What decides is that the match finder indexes the whole prefix: with level 3's own tables a changed database dump of
-//! 490 MB takes 68.6 MB, with tables of 2^21 entries 1.8 MB. Contexts are made for each frame, since they borrow the prefix.
+//! It is decisive that the match finder indexes the whole prefix: with the default tables of level 3 a
+//! changed database dump of 490 MB takes 68.6 MB, with tables of 2^21 entries 1.8 MB. A context is created
+//! for each frame, because it borrows the prefix.
 
 use zstd::zstd_safe;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx};
@@ -9,25 +10,28 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx};
 use crate::codec::chunk::compress::{NO_MEMORY, failed};
 use crate::model::decode_error::DecodeError;
 
-/// Most plain bytes of a prefix.
+/// Maximum plain bytes of a prefix.
 pub const MAX_PREFIX: u32 = 4 << 20;
 
-/// How hard a delta is made.
+/// How much time to spend on a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// A gigabyte takes two or three seconds.
+    /// Two or three seconds per gigabyte.
     Quick,
-    /// For files: takes five times as long, and up to two fifths less room.
+    /// For files: five times as long, and up to two fifths smaller.
     Files,
-    /// For trees: as long, and a sixth less.
+    /// For trees: as long as `Files`, and a sixth smaller.
     Trees,
 }
 
 impl Effort {
-    /// Level; entries of the match finder's tables for long and for short matches, as a power of two: enough to index a
-    /// whole prefix; and the shortest match. With 2^21 and 2^21 the quick one would save 1 % more, and take 16 MiB for each
-    /// thread instead of 6; the others have a table of 10 MiB, and with half of it deltas of trees grow by half.
-    /// Short matches of files are mostly far away, and cost more than the bytes that they save; in trees they are times.
+    /// Returns the level, the sizes of the match finder's tables for long and for short matches (log2 of
+    /// entries), and the minimum match length.
+    ///
+    /// The tables are large enough to index a whole prefix. With 2^21 and 2^21 entries, `Quick` would save 1
+    /// % more but take 16 MiB per thread instead of 6. The others have tables of 10 MiB; with half of that,
+    /// deltas of trees grow by half. Short matches in files are mostly far away and cost more than they save;
+    /// in trees they are timestamps and worth encoding.
     fn numbers(self) -> (i32, u32, u32, u32) {
         match self {
             Self::Quick => (3, 20, 19, 7),
@@ -37,17 +41,18 @@ impl Effort {
     }
 }
 
-/// Of a longer prefix the tables of the thorough efforts, which take in every byte, would hold only the end.
+/// The longest prefix for the thorough efforts. They index every byte, so their tables would hold only the
+/// end of a longer prefix.
 const LONGEST_INDEXED: usize = 3 << 20;
-/// zstd's own bounds of what it takes for a window and a table.
+/// zstd's own bounds for window and tables.
 const MIN_WINDOW_LOG: u32 = 10;
 const MAX_WINDOW_LOG: u32 = 27;
 
-/// Replaces `out` by one frame that holds `plain`, made against `prefix`. They must not overlap in memory: zstd takes what
-/// does for overwritten, and finds nothing there.
+/// Replaces `out` by one frame that contains `plain`, compressed against `prefix`. The two must not overlap
+/// in memory: zstd treats an overlapping prefix as overwritten and finds no matches in it.
 ///
 /// # Errors
-/// When zstd fails, or both together are too long.
+/// zstd fails, or both together are too long.
 pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let window = window_log(prefix.len(), plain.len());
     if prefix.len() > MAX_PREFIX as usize || window > MAX_WINDOW_LOG {
@@ -72,11 +77,12 @@ pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> R
     Ok(())
 }
 
-/// Replaces `out` by what a frame made against `prefix` holds, which must be `len` bytes (the caller has bounded it). A frame
-/// that asks for a larger window than prefix and plain bytes fill is refused before memory is taken.
+/// Replaces `out` by the content of a frame made against `prefix`, which must be `len` bytes (bounded by
+/// the caller). A frame that asks for a larger window than prefix and content need is refused before memory
+/// is allocated.
 ///
 /// # Errors
-/// When the frame is not of this length and prefix.
+/// The frame does not have this length or prefix.
 pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let window = Window::of(packed).ok_or(DecodeError::because("a delta that is no zstd frame"))?;
     if window.bytes() > 1 << window_log(prefix.len(), len).min(63) {
@@ -93,22 +99,22 @@ pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Re
     if out.len() == len { Ok(()) } else { Err(DecodeError::because("unpacks to another length")) }
 }
 
-/// The smallest window that covers prefix and plain bytes, as a power of two.
+/// Returns the smallest window that covers prefix and plain bytes, as a power of two.
 fn window_log(prefix: usize, plain: usize) -> u32 {
     let all = prefix.saturating_add(plain).max(1);
     all.checked_next_power_of_two().map_or(64, usize::trailing_zeros).max(MIN_WINDOW_LOG)
 }
 
-/// What a frame's header asks for (RFC 8878, 3.1.1.1).
+/// The window that a frame's header requests (RFC 8878, 3.1.1.1).
 enum Window {
-    /// As many bytes as the content, in one segment.
+    /// A single segment: as many bytes as the content.
     Content(u64),
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 
 impl Window {
-    /// `None`: no frame, or one with a dictionary, which no delta has.
+    /// Parses a frame header. `None` if it is not a frame, or one with a dictionary, which no delta uses.
     fn of(frame: &[u8]) -> Option<Self> {
         let rest = frame.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?;
         let (descriptor, rest) = rest.split_first()?;
@@ -145,7 +151,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// Bytes that no compressor shrinks, the same each time.
+    /// Returns incompressible bytes, the same for the same seed.
     fn noise(len: usize, mut seed: u64) -> Vec<u8> {
         let step = || {
             seed ^= seed << 13;
@@ -206,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_frame_that_asks_for_a_larger_window_than_it_can_use_takes_no_memory() {
-        // One raw block of one byte, in a window of 2^41 bytes; then in one segment that claims 2^40 bytes.
+        // One raw block of one byte: first with a window of 2^41 bytes, then as a single segment that claims
+        // 2^40 bytes.
         let window = [0x28, 0xb5, 0x2f, 0xfd, 0, 0xf8, 9, 0, 0, b'x'];
         let segment = [0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 1, 0, 0, 9, 0, 0, b'x'];
         let small = [0x28, 0xb5, 0x2f, 0xfd, 0, 0, 9, 0, 0, b'x'];

@@ -9,19 +9,19 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, get_error_name};
 
 use crate::model::decode_error::DecodeError;
 
-/// How a block's bytes are packed.
+/// How the bytes of a block are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// As they are.
+    /// Not compressed.
     Raw,
     /// One zstd frame.
     Zstd,
-    /// One zstd frame that refers to other chunks' bytes, its prefix.
+    /// One zstd frame that refers to a prefix: the bytes of other chunks.
     Delta,
 }
 
 impl Codec {
-    /// The byte that stands for it in the format.
+    /// Returns the codec's byte in the format.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Raw => 0,
@@ -30,7 +30,7 @@ impl Codec {
         }
     }
 
-    /// The codec of a byte of the format.
+    /// Returns the codec for a byte of the format.
     pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Raw),
@@ -41,15 +41,16 @@ impl Codec {
     }
 }
 
-/// The level that stores everything as it is.
+/// The level that stores everything uncompressed.
 pub const NO_COMPRESSION: i32 = i32::MIN;
 
-/// The default level, with a second table of a quarter of its usual size, which stays nearer to the core, and no matches
-/// of five bytes: a twentieth faster, and 2 % larger, which blocks of 2 MiB make good (docs/performance.md).
+/// Tuning of the default level: the second table has a quarter of its usual size, so that it fits a nearer
+/// cache, and there are no matches of five bytes. This is a twentieth faster and 2 % larger, which blocks
+/// of 2 MiB make up for (docs/performance.md).
 const TUNED: i32 = 3;
 const TUNING: [CParameter; 2] = [CParameter::ChainLog(14), CParameter::MinMatch(6)];
 
-/// Compresses block after block with one context.
+/// Compresses blocks with one reused context.
 pub struct Compressor {
     inner: Option<CCtx<'static>>,
 }
@@ -61,10 +62,10 @@ impl fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    /// At a zstd level, or [`NO_COMPRESSION`].
+    /// Creates a compressor for a zstd level or [`NO_COMPRESSION`].
     ///
     /// # Errors
-    /// When zstd cannot be set up.
+    /// zstd cannot be initialized.
     pub fn new(level: i32) -> Result<Self, DecodeError> {
         if level == NO_COMPRESSION {
             return Ok(Self { inner: None });
@@ -72,10 +73,11 @@ impl Compressor {
         Ok(Self { inner: Some(compressor(level, if level == TUNED { &TUNING } else { &[] })?) })
     }
 
-    /// The packed form, in `out` or as it is. Raw unless zstd saves at least 3 %: decoding costs time, too.
+    /// Returns the compressed bytes (in `out`) or the plain ones. The codec is raw unless zstd saves at least
+    /// 3 %, because decompression costs time too.
     ///
     /// # Errors
-    /// When zstd fails.
+    /// zstd fails.
     pub fn pack<'a>(
         &mut self,
         plain: &'a [u8],
@@ -88,7 +90,7 @@ impl Compressor {
         Ok((Codec::Raw, plain))
     }
 
-    /// Whether packing into `out` saves enough.
+    /// Compresses into `out` and returns whether this saves enough.
     fn shrinks(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<bool, DecodeError> {
         let Some(inner) = &mut self.inner else { return Ok(false) };
         out.clear();
@@ -98,14 +100,15 @@ impl Compressor {
     }
 }
 
-/// Of a block that looks random so much is packed first: mostly it is random, and the rest need not be tried.
+/// Bytes of a random-looking block that are compressed as a trial. If they do not shrink, the rest is not
+/// tried.
 const TRIAL: usize = 64 << 10;
-/// What is looked at: so many places of so many bytes.
+/// The sample that is examined: this many places of this many bytes.
 const PLACES: usize = 16;
 const PLACE: usize = 1 << 10;
 
-/// Whether all bytes are about as frequent as one another in a sample, as in what is compressed or encrypted. Text,
-/// programs and pictures are far from it.
+/// Returns whether all byte values are about equally frequent in a sample, as in compressed or encrypted
+/// data. Text, programs and uncompressed images are far from it.
 pub(crate) fn looks_random(plain: &[u8]) -> bool {
     let mut counts = [0u32; 256];
     let step = plain.len() / PLACES;
@@ -119,13 +122,13 @@ pub(crate) fn looks_random(plain: &[u8]) -> bool {
             }
         }
     }
-    // Pearson's chi-squared: for random bytes 255, give or take 23; more than 400 once in a billion blocks.
+    // Pearson's chi-squared test: random bytes give 255 ± 23, and more than 400 once in a billion blocks.
     let expected = (PLACES * PLACE / 256) as f64;
     let distance: f64 = counts.iter().map(|count| (f64::from(*count) - expected).powi(2)).sum();
     distance / expected < 400.0
 }
 
-/// Decompresses block after block with one context.
+/// Decompresses blocks with one reused context.
 pub struct Decompressor {
     inner: DCtx<'static>,
 }
@@ -137,18 +140,18 @@ impl fmt::Debug for Decompressor {
 }
 
 impl Decompressor {
-    /// Sets up a context.
+    /// Creates a decompressor.
     ///
     /// # Errors
-    /// When zstd cannot be set up.
+    /// zstd cannot be initialized.
     pub fn new() -> Result<Self, DecodeError> {
         Ok(Self { inner: DCtx::try_create().ok_or(NO_MEMORY)? })
     }
 
-    /// Replaces `out` by the plain form, which must have exactly `len` bytes (the caller has bounded it).
+    /// Replaces `out` by the plain bytes, which must be exactly `len` bytes (bounded by the caller).
     ///
     /// # Errors
-    /// When the bytes do not unpack to that length.
+    /// The bytes do not decompress to that length.
     pub fn unpack(
         &mut self,
         codec: Codec,
@@ -171,8 +174,8 @@ impl Decompressor {
     }
 }
 
-/// Compresses piece after piece, each as a frame of its own with a check value: one after the other they are one
-/// zstd file.
+/// Compresses pieces, each as a separate frame with a checksum. Concatenated, the frames form one zstd
+/// file.
 pub struct FrameCompressor {
     inner: CCtx<'static>,
 }
@@ -184,18 +187,18 @@ impl fmt::Debug for FrameCompressor {
 }
 
 impl FrameCompressor {
-    /// At a zstd level.
+    /// Creates a compressor for a zstd level.
     ///
     /// # Errors
-    /// When zstd cannot be set up.
+    /// zstd cannot be initialized.
     pub fn new(level: i32) -> Result<Self, DecodeError> {
         Ok(Self { inner: compressor(level, &[CParameter::ChecksumFlag(true)])? })
     }
 
-    /// Replaces `out` by a frame that holds `plain`.
+    /// Replaces `out` by a frame that contains `plain`.
     ///
     /// # Errors
-    /// When zstd fails.
+    /// zstd fails.
     pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.clear();
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
@@ -203,7 +206,7 @@ impl FrameCompressor {
     }
 }
 
-/// zstd's own constructors panic instead.
+/// Out of memory. zstd's own constructors would panic instead.
 const NO_MEMORY: DecodeError = DecodeError::because("no memory for zstd");
 
 fn compressor(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>, DecodeError> {
@@ -218,13 +221,13 @@ fn failed(code: usize) -> DecodeError {
     DecodeError::with(get_error_name(code).to_owned())
 }
 
-/// Largest window that a foreign frame may ask for, as a power of two: 128 MiB, what zstd itself takes unasked.
+/// Largest window of a frame that snap did not write, as a power of two: 128 MiB, zstd's own default limit.
 const MAX_WINDOW: u32 = 27;
 
-/// The plain bytes of one or more frames of anybody's.
+/// Returns a reader of the plain bytes of one or more frames, written by any program.
 ///
 /// # Errors
-/// When zstd cannot be set up.
+/// zstd cannot be initialized.
 pub fn plain<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Read + Send + 'a>> {
     drop(DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?);
     let mut decoder = zstd::stream::read::Decoder::new(input)?;
@@ -236,7 +239,7 @@ pub fn plain<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Read + Sen
 mod tests {
     use super::*;
 
-    /// Bytes that no compressor shrinks.
+    /// Returns incompressible bytes.
     fn noise(len: usize) -> Vec<u8> {
         let mut plain = vec![0; len];
         getrandom::fill(&mut plain).unwrap();
