@@ -1,5 +1,6 @@
-//! Bases: the chunks that a delta block is made from. One lies in a block that is no delta, so that reading a chunk never
-//! leads further than to one more layer, and no circle can come about.
+//! Bases: the chunks that a delta block is made from.
+//! A base must lie in a block that is not a delta, so a read follows at most one level and cycles are
+//! impossible.
 
 use std::sync::PoisonError;
 
@@ -11,7 +12,7 @@ use crate::model::id::ChunkId;
 use crate::repo::index::{BlockAt, Copy, Index, entry};
 
 impl Index {
-    /// Copies of a chunk that a delta can be read with, good ones first.
+    /// Returns copies of a chunk that can serve as a base for reading a delta, copies in good packs first.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -23,7 +24,7 @@ impl Index {
         Ok(copies)
     }
 
-    /// A copy that a delta may be made from.
+    /// Returns a copy that a new delta may use as a base.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -34,13 +35,13 @@ impl Index {
         Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.not_writable))
     }
 
-    /// As [`Self::find_base`], where that costs no reading.
+    /// Like [`Self::find_base`], but searches cached tables only, without I/O.
     pub(crate) fn near_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
         let near = self.catalog.near(kind, &base.0);
         near.filter(|copy| !copy.not_writable && !copy.delta && copy.location.len == base.1)
     }
 
-    /// The bases of a block; none of one that is no delta.
+    /// Returns the bases of a block; empty if the block is not a delta.
     ///
     /// # Errors
     /// When its pack's table is damaged or cannot be read.
@@ -49,7 +50,8 @@ impl Index {
         kept.block(at.block).map_or(Ok(Vec::new()), |(row, _)| self.bases_of(kept.table.kind, row))
     }
 
-    /// What a row's bases are: their whole ids. One that is in no listed pack has an id that is no chunk's.
+    /// Returns the full ids and lengths of a block's bases.
+    /// A base that is in no listed pack gets a stand-in id that no chunk has.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -81,12 +83,13 @@ impl Index {
         Ok((base.stand_in(), base.len))
     }
 
-    /// W2: whether a copy may be written against: its pack is good, and so is one of each of its bases.
+    /// Returns whether new data may reference a copy (W2): its pack is writable, and each of its bases has a
+    /// writable copy.
     pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
         Ok(!copy.not_writable && (!copy.delta || self.bases_stand(copy.location.block)?))
     }
 
-    /// Whether all bases of a block may be written against.
+    /// Returns whether each base of a block has a copy that new data may reference.
     ///
     /// # Errors
     /// As [`Self::find`].

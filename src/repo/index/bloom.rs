@@ -1,30 +1,30 @@
-//! A filter in memory that says of most absent chunks that they are absent, without any reading.
+//! A blocked Bloom filter: answers most look-ups of unknown chunks without disk I/O.
 
-/// Bits for each chunk: about one absent chunk in a hundred passes.
+/// Bits per chunk; the false-positive rate is about 1 %.
 const BITS: u64 = 12;
-/// Most bytes of one filter: beyond, more absent chunks pass, and cost one reading each.
+/// Maximum bytes of one filter. Larger runs get more false positives; each costs one read.
 const MOST: u64 = 64 << 20;
-/// Bits of a line: what one chunk touches is one line of the processor's cache.
+/// Bits per block. All bits of one chunk lie in one block, which is one CPU cache line.
 const LINE: u64 = 512;
-/// Bytes of a line.
+/// Bytes per block.
 pub(crate) const LINE_BYTES: usize = 64;
 const PROBES: u32 = 6;
 
-/// A Bloom filter in lines. Chunks with neighbouring prefixes share a line, so that building from sorted rows goes
-/// through memory once.
+/// A blocked Bloom filter. Chunks with neighbouring prefixes share a block, so building the filter from
+/// sorted entries writes memory sequentially.
 #[derive(Debug)]
 pub(crate) struct BloomFilter {
     lines: Vec<[u64; 8]>,
 }
 
 impl BloomFilter {
-    /// An empty one with room for so many chunks.
+    /// Creates an empty filter sized for `rows` entries.
     pub(crate) fn for_rows(rows: u64) -> Self {
         let lines = (rows * BITS).div_ceil(LINE).clamp(1, MOST / LINE_BYTES as u64);
         Self { lines: vec![[0; 8]; lines as usize] }
     }
 
-    /// Lets a chunk pass from now on.
+    /// Adds a chunk.
     pub(crate) fn insert(&mut self, prefix: u64) {
         let at = place(prefix, self.lines.len());
         if let Some(line) = self.lines.get_mut(at) {
@@ -36,7 +36,7 @@ impl BloomFilter {
         }
     }
 
-    /// False: it was never put in.
+    /// Returns whether the chunk may be present; `false` is certain.
     pub(crate) fn passes(&self, prefix: u64) -> bool {
         let set =
             |line: &[u64; 8], bit: usize| line.get(bit / 64).is_some_and(|word| word & 1 << (bit % 64) != 0);
@@ -45,18 +45,18 @@ impl BloomFilter {
             .is_none_or(|line| bits(prefix).all(|bit| set(line, bit)))
     }
 
-    /// Its bytes in pieces of `size` bytes, which must be a multiple of a line's.
+    /// Returns the filter's bytes in pieces of `size` bytes, which must be a multiple of [`LINE_BYTES`].
     pub(crate) fn pieces(&self, size: usize) -> impl Iterator<Item = Vec<u8>> {
         let lines = self.lines.chunks((size / LINE_BYTES).max(1));
         lines.map(|lines| lines.iter().flatten().flat_map(|word| word.to_le_bytes()).collect())
     }
 
-    /// How many lines it has.
+    /// Returns the number of blocks.
     pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// From its pieces; `None` where they are not what was written.
+    /// Rebuilds a filter from its pieces; `None` if a piece is missing or the total length is wrong.
     pub(crate) fn from_pieces(lines: usize, pieces: impl Iterator<Item = Option<Vec<u8>>>) -> Option<Self> {
         if lines as u64 > MOST / LINE_BYTES as u64 {
             return None;
@@ -75,12 +75,13 @@ impl BloomFilter {
     }
 }
 
-/// Which of `count` equal parts of all prefixes this one falls into.
+/// Returns which of `count` equal ranges of the prefix space a prefix falls into.
 pub(crate) fn place(prefix: u64, count: usize) -> usize {
     ((u128::from(prefix) * count as u128) >> 64) as usize
 }
 
-/// The low bits of a prefix say nothing about its line.
+/// Returns the bits of a prefix within its block. They come from the low bits of the prefix, the block from
+/// the high bits.
 fn bits(prefix: u64) -> impl Iterator<Item = usize> {
     let mixed = prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (0..PROBES).map(move |probe| (mixed >> (10 + 9 * probe)) as usize % LINE as usize)

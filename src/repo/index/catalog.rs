@@ -1,5 +1,6 @@
-//! Packs that chunks are looked up in: tables at hand, runs in this machine's view, and the packs' own tables behind
-//! both. Rows only say where to look; a chunk is where its pack's table has its whole id.
+//! The index catalog: finds chunks in cached tables, in sorted runs of the local index cache, and in the
+//! packs' own tables.
+//! Entries are only hints. A chunk is where its pack's table lists its full id.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,28 +20,29 @@ use crate::repo::pack::heal::PackHealer;
 use crate::repo::repository::{Repository, Warnings};
 use crate::storage::Storage;
 
-/// More runs than this are merged, whatever their sizes.
+/// Maximum number of runs; above it runs are merged regardless of size.
 const MOST_RUNS: usize = 6;
 
-/// What an index may take of this machine's memory.
+/// Memory limits of an index.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexLimits {
-    /// Rows in memory; beyond, they become a run in this machine's view, if there is one.
+    /// Maximum entries in memory. Beyond it they become a sorted run in the local index cache, if there is
+    /// one.
     pub rows: usize,
-    /// Bytes of decoded tables at hand.
+    /// Maximum bytes of cached decoded tables.
     pub tables: usize,
-    /// Look-ups of chunks that may be new before a run's sieve is read into memory.
+    /// Number of look-ups of possibly new chunks before a run's Bloom filter is loaded.
     pub bloom_after_lookups: u32,
 }
 
 impl Default for IndexLimits {
     fn default() -> Self {
-        // A hash table of rows doubles at 458 752.
+        // A hash table of entries doubles its allocation at 458 752.
         Self { rows: 450_000, tables: 24 << 20, bloom_after_lookups: 2000 }
     }
 }
 
-/// Where tables come from.
+/// Where tables are read from.
 #[derive(Debug, Clone)]
 pub(crate) struct TableSource {
     pub(crate) storage: Arc<dyn Storage>,
@@ -52,7 +54,7 @@ pub(crate) struct TableSource {
 }
 
 impl TableSource {
-    /// Of a repository.
+    /// Creates a source that reads tables from a repository.
     pub(crate) fn of(repo: &Repository) -> Self {
         Self {
             storage: Arc::clone(repo.shared_storage()),
@@ -64,35 +66,36 @@ impl TableSource {
         }
     }
 
-    /// A pack's own table.
+    /// Reads a pack's own table.
     fn table(&self, pack: &PackId, len: u64) -> Result<Table> {
         let table = self.healer.table(self.storage.as_ref(), &self.warnings, &self.suite, (pack, len));
         table.map(|(table, _)| table)
     }
 }
 
-/// A pack that is listed.
+/// A listed pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackInfo {
-    /// Its name.
+    /// The pack's id.
     pub id: PackId,
-    /// Its bytes.
+    /// Length in bytes.
     pub len: u64,
     /// Type of its chunks.
     pub kind: ChunkType,
-    /// Who wrote it.
+    /// The session that wrote it.
     pub session: SnapshotId,
-    /// How many chunks it holds.
+    /// Number of chunks in it.
     pub chunks: u32,
-    /// Number of its first chunk among all copies of the index.
+    /// Number of its first chunk, counted over all copies in the index.
     pub first: usize,
-    /// Condemned, damaged or unreadable: may be read where nothing else holds a chunk, never written against.
+    /// Condemned, damaged or unreadable. It may be read if no other pack has the chunk, but new data must not
+    /// reference it.
     pub not_writable: bool,
-    /// A copy of its table in this machine's view, if its rows are in a run.
+    /// A copy of its table in the local index cache, if its entries are in a run.
     pub(crate) table: Option<TableLocation>,
 }
 
-/// The packs, and how their chunks are found.
+/// The listed packs, and the structures that find chunks in them.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     pub(crate) source: Option<TableSource>,
@@ -118,7 +121,7 @@ impl Catalog {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Numbers the copies, once all packs are known.
+    /// Assigns `first` to each pack, once all packs are known.
     pub(crate) fn count(&mut self) {
         let mut first = 0;
         for pack in &mut self.packs {
@@ -127,7 +130,7 @@ impl Catalog {
         }
     }
 
-    /// What is known of the next pack to be put on it.
+    /// Returns the [`PackInfo`] of the next pack to be added.
     pub(crate) fn info(&self, pack: &RunPack) -> PackInfo {
         PackInfo {
             id: pack.id,
@@ -141,7 +144,7 @@ impl Catalog {
         }
     }
 
-    /// A pack's table: at hand, or this machine's copy of it, or the pack's own.
+    /// Returns a pack's table: cached in memory, from the local index cache, or from the pack itself.
     ///
     /// # Errors
     /// When it is damaged or cannot be read.
@@ -162,7 +165,7 @@ impl Catalog {
         };
         let kept = Arc::new(PackTable::new(table));
         if kept.chunks() != info.chunks {
-            // Rows are numbered by this: a collection must not go on with it.
+            // Copies are numbered by this count, so a garbage collection must not continue if it is wrong.
             return Err(Error::Refused(format!(
                 "this machine's index cache contradicts pack {}: remove the cache's folder `view`",
                 info.id.short()
@@ -172,12 +175,12 @@ impl Catalog {
         Ok(kept)
     }
 
-    /// Keeps a table at hand; `near`: its chunks are found without their rows.
+    /// Caches a table in memory. With `near`, its chunks can also be looked up without their entries.
     pub(crate) fn keep(&self, pack: u32, table: &Arc<PackTable>, near: bool) {
         self.tables().put(pack, table, near, self.limits().tables);
     }
 
-    /// The copy that a row leads to, if it is of this chunk. A table that is damaged has no copies.
+    /// Returns the copy that an entry points to, if it is this chunk. `None` if the table is damaged.
     pub(crate) fn copy(&self, row: IndexEntry, kind: ChunkType, id: &ChunkId) -> Result<Option<Copy>> {
         if self.packs.get(row.pack as usize).is_none_or(|pack| pack.kind != kind) {
             return Ok(None);
@@ -199,7 +202,7 @@ impl Catalog {
         Some(Copy { row: pack.first + row.nth as usize, location, not_writable: pack.not_writable, delta })
     }
 
-    /// The chunk that a row leads to. A table that is damaged has none.
+    /// Returns the id and length of the chunk that an entry points to. `None` if the table is damaged.
     pub(crate) fn chunk(&self, row: IndexEntry, kind: ChunkType) -> Result<Option<(ChunkId, u32)>> {
         if self.packs.get(row.pack as usize).is_none_or(|pack| pack.kind != kind) {
             return Ok(None);
@@ -211,21 +214,22 @@ impl Catalog {
         }
     }
 
-    /// A chunk in a table that is at hand, by what its id begins with.
+    /// Finds a chunk by id prefix, in cached tables only.
     pub(crate) fn near_chunk(&self, kind: ChunkType, prefix: u64) -> Option<(ChunkId, u32)> {
         let (_, nth, table) = self.tables().near(prefix)?;
         let spot = table.spot(nth).filter(|_| table.table.kind == kind)?;
         Some((*spot.id, spot.len))
     }
 
-    /// A copy in a table that is at hand.
+    /// Finds a copy of a chunk, in cached tables only.
     pub(crate) fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
         let prefix = id.prefix();
         let (pack, nth, table) = self.tables().near(prefix)?;
         self.copy_in(IndexEntry { prefix, pack, nth }, &table, kind, id)
     }
 
-    /// Rows of a run; where the view turns out to have lost some, all rows of its packs are taken from their tables.
+    /// Returns a run's entries with a prefix. If the run turns out to be corrupt, rebuilds all its entries
+    /// from the packs' tables.
     pub(crate) fn rows_in(&self, run: &SortedRun, prefix: u64) -> Result<Vec<IndexEntry>> {
         let Some(index_cache) = self.index_cache() else { return Ok(Vec::new()) };
         match run.find(index_cache, prefix) {
@@ -246,7 +250,7 @@ impl Catalog {
         }
     }
 
-    /// Takes the rows of a run's packs from their tables.
+    /// Rebuilds a run's entries from its packs' tables.
     pub(crate) fn rescue(&self, run: &SortedRun) -> Result<()> {
         self.warn_of_damage();
         let mut rows = Vec::new();
@@ -265,8 +269,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Moves rows of all `pending` packs into a run, and their tables out of memory. Where that does not succeed they
-    /// stay: false, and it is not worth another try.
+    /// Moves the entries of all `pending` packs into a new run and releases their tables.
+    /// On failure they stay in memory, and `false` says that retrying is not worthwhile.
     pub(crate) fn spill(
         &mut self,
         pending: &mut Vec<(u32, Arc<PackTable>)>,
@@ -296,7 +300,8 @@ impl Catalog {
         true
     }
 
-    /// Packs that stay in memory: their tables are kept at hand as far as the budget goes, and new ones copied.
+    /// Caches the tables of packs that stay in memory, within the budget, and copies new ones to the local
+    /// index cache.
     pub(crate) fn settle(&self, pending: &[(u32, Arc<PackTable>)], new: impl Fn(&PackId) -> bool) {
         let mut learned = self.index_cache().map(|index_cache| index_cache.writer());
         for (number, kept) in pending {
@@ -332,8 +337,10 @@ impl Catalog {
         SortedRun::build(index_cache, &packs, numbers, rows, replaced)
     }
 
-    /// Merges runs, so that each is at least twice as long as the next and no run is mostly rows of packs that are
-    /// gone. A look-up asks few runs then, and a row is written again about as often as rows double.
+    /// Merges runs until each is at least twice as long as the next and none consists mostly of entries of
+    /// deleted packs.
+    /// This bounds the number of runs per look-up, and rewrites an entry about once per doubling of the
+    /// index.
     pub(crate) fn merge_runs(&mut self) {
         let Some(index_cache) = self.index_cache().cloned() else { return };
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
@@ -359,7 +366,7 @@ impl Catalog {
         }
     }
 
-    /// From where on runs, longest first, are merged.
+    /// Returns the position from which runs, sorted longest first, are to be merged.
     fn merge_from(&self) -> usize {
         let mut from = self.runs.len().saturating_sub(1);
         let mut sum = self.runs.last().map_or(0, SortedRun::len);
@@ -379,7 +386,7 @@ impl Catalog {
     }
 }
 
-/// Rows of several sorted sources, in order of their prefixes.
+/// Merges several sorted sources of entries in order of prefix.
 pub(crate) struct Merge<I: Iterator<Item = Result<IndexEntry, CorruptRun>>> {
     sources: Vec<std::iter::Peekable<I>>,
 }
@@ -394,7 +401,7 @@ impl<I: Iterator<Item = Result<IndexEntry, CorruptRun>>> Iterator for Merge<I> {
     type Item = Result<IndexEntry, CorruptRun>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // There are at most a handful of them. One that is broken comes first.
+        // There are at most a handful of sources. A corrupt one is returned first.
         let heads = self.sources.iter_mut().filter_map(|source| {
             let prefix = match source.peek()? {
                 Ok(row) => row.prefix,

@@ -1,36 +1,38 @@
-//! Rows: which pack holds a chunk, and where in its table. In memory for what is recent or little.
+//! Index entries: which pack holds a chunk, and its number in the pack's table. Recent or few entries stay in
+//! memory.
 
 use crate::model::id::ChunkId;
 
-/// Where a chunk may lie: its prefix was seen there. Only the pack's table knows whether it is this chunk.
+/// Where a chunk may lie. Only the prefix of the id was seen there; the pack's table decides whether the
+/// chunk matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexEntry {
-    /// Of the chunk's id.
+    /// The first eight bytes of the chunk's id.
     pub prefix: u64,
-    /// Number of the pack, as whoever holds the row counts.
+    /// The pack's number in the owner of this entry (an index or a run).
     pub pack: u32,
-    /// Which of the pack's chunks, counted through its blocks.
+    /// The chunk's number in the pack, counted through its blocks.
     pub nth: u32,
 }
 
-/// Bytes of a row in this machine's view.
+/// Bytes of an entry in the local index cache.
 pub(crate) const ROW_BYTES: usize = 16;
 
 impl IndexEntry {
-    /// As the view keeps it.
+    /// Encodes an entry as stored in the local index cache.
     pub(crate) fn to_bytes(self) -> [u8; ROW_BYTES] {
         let whole = u128::from(self.prefix) << 64 | u128::from(self.pack) << 32 | u128::from(self.nth);
         whole.to_be_bytes()
     }
 
-    /// Reads what [`Self::to_bytes`] wrote.
+    /// Decodes what [`Self::to_bytes`] wrote.
     pub(crate) fn from_bytes(bytes: [u8; ROW_BYTES]) -> Self {
         let whole = u128::from_be_bytes(bytes);
         Self { prefix: (whole >> 64) as u64, pack: (whole >> 32) as u32, nth: whole as u32 }
     }
 }
 
-/// Rows of one pack.
+/// Returns the entries of one pack.
 pub(crate) fn of_pack<'a>(
     pack: u32,
     ids: impl Iterator<Item = &'a ChunkId> + 'a,
@@ -38,7 +40,7 @@ pub(crate) fn of_pack<'a>(
     ids.zip(0..).map(move |(id, nth)| IndexEntry { prefix: id.prefix(), pack, nth })
 }
 
-/// The rows of this prefix, in rows that are sorted.
+/// Returns the slice with this prefix from sorted entries.
 pub(crate) fn with_prefix(rows: &[IndexEntry], prefix: u64) -> &[IndexEntry] {
     let (_, rest) = rows.split_at(rows.partition_point(|row| row.prefix < prefix));
     rest.split_at(rest.iter().take_while(|row| row.prefix == prefix).count()).0

@@ -1,4 +1,5 @@
-//! Making an index: what this machine's view has of each listed pack, and the tables of the others.
+//! Loading an index: entries from the local index cache for the packs it knows, tables of the others from
+//! storage.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,19 +17,21 @@ use crate::repo::index::{Index, entry, run};
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
 
-/// A pack's table takes as much memory as about so many rows, however little the pack holds.
+/// A pack's table takes about as much memory as this many entries, however few chunks the pack holds.
 const PACK_IN_ROWS: usize = 16;
 
 impl Index {
-    /// Looks at every listed pack: whether this machine's view has its rows, else reads its table, or a segment with it.
+    /// Loads the index of all listed packs, from the local index cache where possible, else from the packs'
+    /// tables or header bundles.
     ///
     /// # Errors
-    /// When the store fails. A damaged table only takes its own chunks out.
+    /// When the storage fails. A damaged table only leaves out its own chunks.
     pub fn load(repo: &Repository, repo_state: RepoState) -> Result<Self> {
         Self::read(repo, repo_state, true)
     }
 
-    /// As [`Self::load`], from the packs' own tables alone wherever this machine's view has nothing.
+    /// Like [`Self::load`], but does not use header bundles for packs that the local index cache does not
+    /// know.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -73,7 +76,8 @@ impl Index {
         Ok(index)
     }
 
-    /// A pack's table as it was found; an empty one where it is damaged. False: nobody may write against it.
+    /// Takes a pack's table as it was read; an empty one if it is damaged. With `false` new data must not
+    /// reference the pack.
     fn learn(
         &mut self,
         id: &PackId,
@@ -99,8 +103,8 @@ impl Index {
         Ok((Arc::new(PackTable::new(table)), sound))
     }
 
-    /// A pack that was collected after it was listed is none that cannot be read: nobody needs it, or what it held was
-    /// moved.
+    /// Drops packs from the unreadable list that a garbage collection deleted after they were listed.
+    /// Their chunks are not needed any more, or were moved to other packs.
     fn pass_over_the_swept(&mut self, repo: &Repository) -> Result<()> {
         if !self.unreadable.iter().any(|(_, err)| err.is_missing()) {
             return Ok(());
@@ -117,13 +121,13 @@ impl Index {
     }
 }
 
-/// Opens the view's runs; gives what they know of each listed pack.
+/// Opens the runs of the local index cache and returns what they know of each listed pack.
 fn open_runs(catalog: &mut Catalog, repo_state: &RepoState) -> Vec<Option<RunPack>> {
     let mut known: Vec<Option<RunPack>> = vec![None; repo_state.packs.len()];
     let Some(index_cache) = catalog.index_cache().cloned() else { return known };
-    // No other process replaces a run between its being listed and its being opened.
+    // Holding the database keeps other processes from replacing a run between listing and opening it.
     let Some(turn) = index_cache.turn() else { return known };
-    // Where nothing is listed, as for who does not read yet, nothing is known to be gone.
+    // Without a listing, as in a session that does not read yet, no run is known to be obsolete.
     let heads = if known.is_empty() { Vec::new() } else { run::list(&index_cache) };
     if heads.is_empty() {
         return known;
@@ -133,7 +137,7 @@ fn open_runs(catalog: &mut Catalog, repo_state: &RepoState) -> Vec<Option<RunPac
     for head in heads {
         let id = head.id();
         let run = SortedRun::open(&index_cache, head, |pack| {
-            // Listed, with the recorded length, and in no other run: else its rows do not count.
+            // An entry counts only if its pack is listed, has the recorded length, and is in no other run.
             let number = *numbers.get(&pack.id)?;
             let slot = known.get_mut(number).filter(|slot| slot.is_none())?;
             repo_state.packs.get(number).filter(|(_, len)| *len == pack.len)?;
@@ -153,7 +157,7 @@ fn open_runs(catalog: &mut Catalog, repo_state: &RepoState) -> Vec<Option<RunPac
     known
 }
 
-/// The table of a pack of which nothing is known.
+/// Returns an empty table, for a pack of which nothing is known.
 fn nothing() -> Table {
     Table { kind: ChunkType::Data, session: SnapshotId::new([0; 16]), blocks: Vec::new() }
 }

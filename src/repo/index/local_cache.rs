@@ -1,15 +1,21 @@
-//! This machine's view of a repository's packs, in sled: copies of recent packs' tables, and which runs of sorted rows
-//! lie in files beside it (`runs`). A hint and disposable: never trusted, never what a commit waits for. The only user of
+//! The local index cache: copies of recent packs' tables in sled, and the list of the sorted runs that lie in
+//! files beside
+//! it (`runs`). It is a disposable hint: never trusted, and no commit depends on it. This is the only user of
 //! sled.
 //!
 //! sled 0.34.7 loses acknowledged writes in a power cut, but what survives is a prefix of the write order. So
-//! whatever says "this is here" is written behind what it speaks of. And every value carries a tag that the
-//! repository's key makes of its name and its bytes: what is torn, garbled, of another repository or under another
-//! name is not there.
+//! a value that
+//! says "this is here" is always written after the data it refers to. Every value carries a MAC over its name
+//! and its
+//! bytes, made with a key of the repository. A value that is torn, corrupt, from another repository or under
+//! another name
+//! is treated as absent.
 //!
-//! Only one process can have sled's database open. So nobody keeps it: it is opened when it is needed and closed when it
-//! was not used for a moment (`IDLE`), and whoever finds it open waits for a turn (`PATIENCE`). Runs are read from
-//! their files, which need no turn. Whatever belongs together is done in one turn (`LocalIndexCache::turn`).
+//! Only one process can open a sled database. So it is opened on demand and closed after a short idle time
+//! (`IDLE`);
+//! a process that finds it open waits for it (`PATIENCE`). Runs are read from their files, which needs no
+//! database.
+//! Updates that belong together are made while holding one turn (`LocalIndexCache::turn`).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,38 +29,39 @@ use crate::codec::pack::Table;
 use crate::model::id::{PackId, RepoId};
 use crate::util::threads;
 
-/// Bytes of one value: far below sled's segment, so that none spills into a file of its own.
+/// Maximum bytes of one value: far below sled's segment size, so that no value goes to a file of its own.
 const VALUE: usize = 6 << 10;
-/// Bytes of one batch: sled holds all of a batch in memory several times over.
+/// Maximum bytes of one batch: sled holds several copies of a batch in memory.
 const BATCH: usize = 96 << 10;
-/// Bytes between two flushes while much is written: sled holds what is not flushed.
+/// Bytes between two flushes while much is written: sled keeps unflushed data in memory.
 const FLUSH: usize = 16 << 20;
-/// Bytes of pages that sled keeps, about.
+/// Approximate bytes of sled's page cache.
 const CACHE: u64 = 16 << 20;
-/// Bytes of a tag.
+/// Bytes of a MAC tag.
 pub(crate) const TAG: usize = 8;
 const VERSION: u8 = 3;
-/// Threads that sled starts with its first database, and bytes of the stack of each. It does not notice when it gets
-/// none, and then waits for them for ever.
+/// Number of threads that sled starts with its first database, and bytes of the stack of each.
+/// If the system refuses a thread, sled does not notice and waits for it forever.
 const SLED_THREADS: usize = 7;
 const SLED_STACK: usize = 2 << 20;
-/// A database that was not used for so long is closed, so that another process can have it.
+/// Idle time after which the database is closed, so that another process can open it.
 const IDLE: Duration = Duration::from_millis(100);
-/// How long to wait for a turn: longer than others need to load an index. Without one, packs' own tables are read.
+/// How long to wait for the database: longer than another process needs to load an index.
+/// Without it, the packs' own tables are read.
 const PATIENCE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(10);
 
-/// This machine's copy of what packs say.
+/// One machine's cache of a repository's index.
 #[derive(Debug)]
 pub struct LocalIndexCache {
     place: Place,
     hasher: ChunkHasher,
     database: Arc<Mutex<Database>>,
-    /// Held while a run is built: one at a time.
+    /// Held while a run is built, so that only one is built at a time.
     building: Mutex<()>,
 }
 
-/// Where a view is, and of what.
+/// The location of a cache, and the repository it belongs to.
 #[derive(Debug, Clone)]
 struct Place {
     dir: PathBuf,
@@ -65,19 +72,20 @@ struct Place {
 struct Database {
     open: Option<Arc<Handle>>,
     used: Instant,
-    /// Nobody got a turn before this: others do not wait as well.
+    /// Until this time the database is assumed busy, because a wait failed; other threads do not wait as
+    /// well.
     busy_until: Option<Instant>,
-    /// It is damaged, or cannot be read: it is not opened again.
+    /// The database is damaged or cannot be read; it is not opened again.
     is_broken: bool,
-    /// A thread waits to close it.
+    /// A thread is waiting to close the database.
     has_closer: bool,
 }
 
-/// sled's database, open. Gone only while this is dropped.
+/// An open sled database. `None` only during drop.
 #[derive(Debug)]
 struct Handle(Option<sled::Db>);
 
-/// The database is this process's until this is dropped, and no other thread of it builds a run.
+/// Exclusive use of the database: while it is held, neither another process nor another thread builds a run.
 pub(crate) struct Turn<'a> {
     _building: MutexGuard<'a, ()>,
     _open: Arc<Handle>,
@@ -85,16 +93,17 @@ pub(crate) struct Turn<'a> {
 
 /// Why a database could not be opened.
 enum Failed {
-    /// Another process has it.
+    /// Another process has it open.
     Busy,
-    /// sled could not start the threads that it needs.
+    /// sled could not start its threads.
     NoThreads,
     Broken(String),
 }
 
 impl LocalIndexCache {
-    /// Opens or makes the view in `dir`, with a sentence for people where it was not as it should be. Nothing is
-    /// lost without one: everything can be read from the packs.
+    /// Opens or creates the cache in `dir`. Also returns a warning for the user if something was wrong with
+    /// it.
+    /// Without a cache nothing is lost: everything can be read from the packs.
     pub fn open(dir: &Path, repo: &RepoId, hasher: &ChunkHasher) -> (Option<Self>, Option<String>) {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
         let index_cache = |open: Option<Arc<Handle>>| Self::over(place.clone(), hasher, open);
@@ -127,10 +136,10 @@ impl LocalIndexCache {
         index_cache
     }
 
-    /// Removes the view in `dir`, so that it is made anew.
+    /// Removes the cache in `dir`, so that it is rebuilt.
     ///
     /// # Errors
-    /// Why it cannot be: another process uses it, or it cannot be removed.
+    /// The reason as text: another process uses it, or it cannot be removed.
     pub fn discard(dir: &Path, repo: &RepoId) -> Result<(), String> {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
         let opened = place.open_in_time();
@@ -138,7 +147,7 @@ impl LocalIndexCache {
             let why = "is in use by another process all the time: run this again when it has ended";
             return Err(format!("this machine's index cache at {} {why}", dir.display()));
         }
-        // Whatever else is wrong with it goes with it.
+        // Removing the cache removes any other fault with it.
         let removed = discard(dir);
         drop(opened);
         removed.map_err(|err| {
@@ -146,7 +155,7 @@ impl LocalIndexCache {
         })
     }
 
-    /// The database, waiting for a turn if need be; `None` where it cannot be had now.
+    /// Returns the database, waiting for it if necessary; `None` if it cannot be opened now.
     fn database(&self) -> Option<Arc<Handle>> {
         let mut database = self.lock();
         database.used = Instant::now();
@@ -180,7 +189,7 @@ impl LocalIndexCache {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts what closes the database, if nothing does that yet.
+    /// Starts the thread that closes the idle database, unless it is running.
     fn close_when_idle(&self) {
         let mut database = self.lock();
         if database.open.is_none() || std::mem::replace(&mut database.has_closer, true) {
@@ -192,7 +201,8 @@ impl LocalIndexCache {
                 std::thread::sleep(IDLE);
                 let Some(kept) = kept.upgrade() else { return };
                 let mut database = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                // Whoever has it is not done with it: opened a second time it would seem to be another process's.
+                // Close only if no other handle exists: reopened meanwhile, the database would seem to be in
+                // use by another process.
                 let is_free = database.open.as_ref().is_none_or(|open| Arc::strong_count(open) == 1);
                 if is_free && database.used.elapsed() >= IDLE {
                     database.has_closer = false;
@@ -203,18 +213,18 @@ impl LocalIndexCache {
             }
         };
         let started = std::thread::Builder::new().name("close-view".to_owned()).spawn(close);
-        // Without one, it stays open until the end.
+        // Without that thread the database stays open until the cache is dropped.
         database.has_closer = started.is_ok();
     }
 
-    /// Keeps other processes, and this one's other threads, from writing which runs count; `None` where another process
-    /// has the database.
+    /// Keeps other processes, and other threads of this one, from changing the list of runs.
+    /// Returns `None` if another process has the database open.
     pub(crate) fn turn(&self) -> Option<Turn<'_>> {
         let building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         Some(Turn { _open: self.database()?, _building: building })
     }
 
-    /// A value, if it is here and what was written under this name.
+    /// Returns a value if it is present and its MAC matches.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let database = self.database()?;
         let db = database.0.as_ref()?;
@@ -223,33 +233,33 @@ impl LocalIndexCache {
         (*tag == self.tag(key, bytes)).then(|| bytes.to_vec())
     }
 
-    /// What only who has the repository's key can make of a name and its bytes.
+    /// Computes the MAC of a name and its bytes, with a key of the repository.
     pub(crate) fn tag(&self, key: &[u8], bytes: &[u8]) -> [u8; TAG] {
         self.hasher.tag(b"view", &[&[key.len() as u8], key, bytes].concat()).to_le_bytes()
     }
 
-    /// Begins to write.
+    /// Starts a batch of writes.
     pub(crate) fn writer(&self) -> Writer<'_> {
         let (batch, database) = (sled::Batch::default(), self.database());
         Writer { index_cache: self, failed: database.is_none(), database, batch, size: 0, unflushed: 0 }
     }
 
-    /// Where files beside sled's own may lie.
+    /// The directory for files beside sled's own.
     pub(crate) fn dir(&self) -> &Path {
         &self.place.dir
     }
 
-    /// A pack's table, if it is here whole.
+    /// Returns a pack's table if a complete copy is cached.
     pub fn table(&self, id: &PackId, len: u64) -> Option<Table> {
         self.table_of(id).filter(|(known, _)| *known == len).map(|(_, table)| table)
     }
 
-    /// Whether a pack's table was kept here; what is kept may still turn out not to be whole.
+    /// Returns whether a pack's table was cached. The copy may still turn out to be incomplete.
     pub(crate) fn has_table(&self, id: &PackId, len: u64) -> bool {
         self.get(&key(b"m", id, 0)).is_some_and(|mark| mark.starts_with(&len.to_le_bytes()))
     }
 
-    /// A pack's length and table as they were when this machine last saw them, if they are here whole.
+    /// Returns the length and table of a pack when it was last seen, if a complete copy is cached.
     pub fn table_of(&self, id: &PackId) -> Option<(u64, Table)> {
         let mark = self.get(&key(b"m", id, 0))?;
         let (pack, size) = mark.split_first_chunk::<8>()?;
@@ -269,7 +279,7 @@ impl LocalIndexCache {
         writer.finish();
     }
 
-    /// Drops the tables of packs that are gone. Best effort: what stays behind is never asked for.
+    /// Removes the tables of deleted packs. Best effort: tables that stay behind are never looked up.
     pub fn drop_tables<'a>(&self, gone: impl Iterator<Item = &'a PackId>) {
         let mut writer = self.writer();
         for id in gone {
@@ -284,12 +294,12 @@ impl LocalIndexCache {
 }
 
 impl Place {
-    /// Waits until the database can be had, but no longer than [`PATIENCE`].
+    /// Opens the database, waiting at most [`PATIENCE`].
     fn open_in_time(&self) -> Result<Arc<Handle>, Failed> {
         let since = Instant::now();
         loop {
             match self.open() {
-                // sled's own threads may hold its lock for a moment after it was closed.
+                // sled's own threads may hold the lock for a moment after the database was closed.
                 Err(Failed::Busy) if since.elapsed() < PATIENCE => std::thread::sleep(POLL),
                 other => return other.map(Arc::new),
             }
@@ -328,13 +338,13 @@ impl Place {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // sled flushes when its last handle goes, and panics where the disk says no.
+        // sled flushes when its last handle is dropped, and panics if the write fails.
         let db = self.0.take();
         let _ = quietly(|| drop(db));
     }
 }
 
-/// Removes a view at once, so that nobody opens what is half gone.
+/// Removes a cache atomically (by renaming it first), so that no process opens a half-removed one.
 fn discard(dir: &Path) -> std::io::Result<()> {
     let aside = dir.with_extension(format!("gone{}", std::process::id()));
     match std::fs::rename(dir, &aside) {
@@ -344,10 +354,10 @@ fn discard(dir: &Path) -> std::io::Result<()> {
     std::fs::remove_dir_all(&aside).or_else(|_| std::fs::remove_file(&aside))
 }
 
-/// Writes in batches; what is written first survives a power cut first.
+/// Writes in batches, in order: what is written first is the first to survive a power cut.
 pub(crate) struct Writer<'a> {
     index_cache: &'a LocalIndexCache,
-    /// Open until all is written.
+    /// Keeps the database open until all is written.
     database: Option<Arc<Handle>>,
     batch: sled::Batch,
     size: usize,
@@ -366,19 +376,19 @@ impl Writer<'_> {
 
     /// Removes a value.
     pub(crate) fn remove(&mut self, key: Vec<u8>) {
-        // sled reads the value's page to remove it, and keeps it until the batch is applied.
+        // sled reads the value's page to remove it, and keeps the page until the batch is applied.
         self.size += 2 << 10;
         self.batch.remove(key);
         self.advance();
     }
 
-    /// Keeps a copy of a pack's table.
+    /// Stores a copy of a pack's table.
     pub(crate) fn table(&mut self, id: &PackId, len: u64, table: &Table) {
         let Ok(bytes) = table.to_cached() else { return };
         for (number, row) in bytes.chunks(VALUE).enumerate() {
             self.put(key(b"t", id, number as u32), row);
         }
-        // Behind its rows: where this is, they are.
+        // Written after the table's values: if this one survives, they do.
         let mark = [len.to_le_bytes().as_slice(), &(bytes.len() as u32).to_le_bytes()].concat();
         self.put(key(b"m", id, 0), &mark);
     }
@@ -403,7 +413,7 @@ impl Writer<'_> {
         self.failed |= db.and_then(|db| quietly(|| write(db))) != Some(true);
     }
 
-    /// Writes the rest; whether all of it was taken.
+    /// Writes the rest and returns whether all writes succeeded.
     pub(crate) fn finish(mut self) -> bool {
         if self.size + self.unflushed == 0 {
             return !self.failed;
@@ -418,8 +428,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// sled panics on some damaged files; a view is not worth a crash. The panic's own message is kept from the
-/// terminal.
+/// Catches a panic and suppresses its message: sled panics on some damaged files, and a cache must not crash
+/// the program.
 fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

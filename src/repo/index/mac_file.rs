@@ -1,5 +1,6 @@
-//! Files of pieces, each with a tag that the repository's key makes of the file, the place and the bytes: what is torn,
-//! garbled or elsewhere is noticed when it is read.
+//! Files of pieces. Each piece has a MAC over the file's id, its position and its bytes, made with a key of
+//! the
+//! repository, so that a torn, corrupt or misplaced piece is detected when it is read.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -18,12 +19,12 @@ pub(crate) struct MacFile<'a> {
     at: u64,
 }
 
-/// Where a file lies.
+/// Returns the path of a file.
 pub(crate) fn path(index_cache: &LocalIndexCache, id: u64, ending: &str) -> PathBuf {
     folder(index_cache).join(format!("{id:016x}.{ending}"))
 }
 
-/// Where all of them lie.
+/// Returns the directory of all such files.
 pub(crate) fn folder(index_cache: &LocalIndexCache) -> PathBuf {
     index_cache.dir().join("runs")
 }
@@ -35,7 +36,7 @@ impl<'a> MacFile<'a> {
         Ok(Self { index_cache, id, out, at: 0 })
     }
 
-    /// Appends a piece; gives its place.
+    /// Appends a piece and returns its offset.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let at = self.at;
         self.out.write_all(bytes)?;
@@ -44,13 +45,13 @@ impl<'a> MacFile<'a> {
         Ok(at)
     }
 
-    /// Ends it. It is on disk then: what names it is not to survive a power cut that it did not.
+    /// Syncs and closes the file. It must be on disk before anything refers to it.
     pub(crate) fn finish(self) -> io::Result<()> {
         self.out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()
     }
 }
 
-/// A piece of `len` bytes, if it is what was written there.
+/// Returns a piece of `len` bytes if its MAC matches.
 pub(crate) fn read(
     index_cache: &LocalIndexCache,
     file: &File,
@@ -66,7 +67,7 @@ pub(crate) fn read(
     sound.then_some(bytes)
 }
 
-/// Removes a file; one that stays is removed another time.
+/// Removes a file. If that fails, a later sweep removes it.
 pub(crate) fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
@@ -75,7 +76,7 @@ fn tag(index_cache: &LocalIndexCache, id: u64, at: u64, bytes: &[u8]) -> [u8; TA
     index_cache.tag(&[id.to_le_bytes(), at.to_le_bytes()].concat(), bytes)
 }
 
-/// Items of one size that lie in a file one after the other, `per` of them in each piece.
+/// Items of one size, stored consecutively in a file with `per` items in each piece.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Section {
     pub(crate) start: u64,
@@ -89,7 +90,7 @@ impl Section {
         self.items.div_ceil(self.per)
     }
 
-    /// Place and length of a piece.
+    /// Returns offset and length of a piece.
     pub(crate) fn piece(&self, number: u64) -> (u64, usize) {
         let items = self.per.min(self.items.saturating_sub(number * self.per));
         (self.start + number * (self.per * self.size + TAG as u64), (items * self.size) as usize)
@@ -99,7 +100,7 @@ impl Section {
         self.start + self.items * self.size + self.pieces() * TAG as u64
     }
 
-    /// All pieces in order, `None` for one that is not what was written.
+    /// Returns all pieces in order, `None` for each whose MAC does not match.
     pub(crate) fn read<'a>(
         &self,
         index_cache: &'a LocalIndexCache,

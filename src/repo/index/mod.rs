@@ -1,8 +1,12 @@
-//! Chunk id to place. The packs' own tables are the truth and the fresh listing rules; what this machine's view holds
-//! only says where to look.
+//! The index: maps chunk ids to places. The packs' own tables and a fresh listing are authoritative; the
+//! local index
+//! cache only gives hints.
 //!
-//! Few or recent chunks have their rows in memory. Beyond the limit set at opening they move into runs in the view, which takes
-//! about twelve bits of memory for each chunk, and only where new ones are to be told from known ones.
+//! Entries of few or recent chunks are kept in memory. Beyond the limit set at opening they move into sorted
+//! runs in the
+//! local index cache, whose Bloom filters take about 12 bits of memory per chunk. The filters are loaded only
+//! by
+//! sessions that must tell new chunks from known ones.
 
 mod bases;
 pub(crate) mod bloom;
@@ -34,66 +38,66 @@ use crate::repo::sessions::session::RepoState;
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
-    /// Its block: pack number in this index and place in the pack.
+    /// The block: pack number in this index and number in the pack.
     pub block: BlockAt,
-    /// Where it begins in the plain block.
+    /// Offset of the chunk in the plain block.
     pub start: u32,
-    /// Its plain bytes.
+    /// Length of the plain chunk in bytes.
     pub len: u32,
 }
 
-/// A block of an [`Index`]; ordered as they lie in the packs.
+/// A block of an [`Index`]; sorts in pack order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockAt {
-    /// Which pack.
+    /// The pack's number in the index.
     pub pack: u32,
-    /// Which of its blocks.
+    /// The block's number in the pack.
     pub block: u32,
 }
 
 impl BlockAt {
-    /// In no pack of any index: what is looked for there has to be found anew.
+    /// In no pack of any index; a chunk with this place has to be looked up again.
     pub const NOWHERE: Self = Self { pack: u32::MAX, block: u32::MAX };
 }
 
-/// A copy of a chunk, by where its pack's table has it.
+/// A copy of a chunk, by its position in its pack's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChunkAt {
-    /// Which pack.
+    /// The pack's number in the index.
     pub pack: u32,
-    /// Which of its chunks, counted through its blocks.
+    /// The chunk's number in the pack, counted through its blocks.
     pub nth: u32,
 }
 
-/// What reading a block takes.
+/// What is needed to read a block.
 #[derive(Debug, Clone)]
 pub struct BlockPlace {
-    /// The pack.
+    /// The pack that holds the block.
     pub pack: PackId,
     /// Type of its chunks.
     pub kind: ChunkType,
-    /// Where it begins in the pack.
+    /// Offset of the block in the pack.
     pub offset: u32,
-    /// Its sealed bytes.
+    /// Sealed length in bytes.
     pub stored: u32,
-    /// Its plain bytes.
+    /// Plain length in bytes.
     pub plain: u32,
-    /// How it is packed.
+    /// How it is compressed.
     pub codec: Codec,
-    /// Of a delta: what it is made from, in the order of its prefix.
+    /// The bases of a delta block, in the order of its prefix; empty for other blocks.
     pub bases: Vec<(ChunkId, u32)>,
 }
 
-/// One copy of a chunk, for those who keep an account of all of them.
+/// One copy of a chunk, for callers that account for all copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copy {
-    /// Its number among all copies of this index: they are counted pack by pack.
+    /// Number of the copy among all copies of this index, counted pack by pack.
     pub row: usize,
     /// Where it lies.
     pub location: Location,
-    /// As its pack is.
+    /// Whether new data must not reference it, as for its pack.
     pub not_writable: bool,
-    /// It lies in a delta block: reading it takes that block's bases as well.
+    /// Whether it lies in a delta block: then reading it also needs that block's bases.
     pub delta: bool,
 }
 
@@ -102,30 +106,30 @@ pub struct Copy {
 pub struct Index {
     repo_state: RepoState,
     catalog: Catalog,
-    /// Of packs that are in no run, in order.
+    /// Entries of packs that are in no run, sorted.
     rows: Vec<IndexEntry>,
-    /// Look-ups of chunks that may be new.
+    /// Number of look-ups of possibly new chunks so far.
     asked: AtomicU32,
-    /// Delta blocks whose bases were looked up, and whether they may be written against.
+    /// Cache of delta blocks: whether new data may reference all their bases.
     standing: Mutex<HashMap<BlockAt, bool>>,
-    /// Packs whose tables could not be read: (object, why).
+    /// Packs whose tables could not be read, with the error.
     pub unreadable: Vec<(PackId, Error)>,
-    /// Packs whose tables could be read only after they were rebuilt.
+    /// Packs whose tables could be read only after they were rebuilt from parity.
     pub mended: Vec<PackId>,
 }
 
 impl Index {
-    /// What it was loaded from.
+    /// Returns the repository state that the index was loaded from.
     pub fn repo_state(&self) -> &RepoState {
         &self.repo_state
     }
 
-    /// How many chunks the listed packs hold, copies counted.
+    /// Returns the number of chunks in the listed packs, copies counted.
     pub fn chunks(&self) -> u64 {
         self.catalog.packs.iter().map(|pack| u64::from(pack.chunks)).sum()
     }
 
-    /// A copy that may be written against.
+    /// Returns a copy that new data may reference.
     ///
     /// # Errors
     /// When a table could not be read.
@@ -137,7 +141,7 @@ impl Index {
         self.search(kind, id, asked >= self.catalog.limits().bloom_after_lookups)
     }
 
-    /// Lengths of those of these chunks that may be written against.
+    /// Returns the lengths of those of these chunks that new data may reference.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -149,7 +153,7 @@ impl Index {
         Ok(found)
     }
 
-    /// A copy to read: a good one where there is one, else any.
+    /// Returns a copy to read: a writable one if there is one, else any.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -194,12 +198,13 @@ impl Index {
         Ok(None)
     }
 
-    /// A good copy near what was asked for last, if there is one: costs no reading.
+    /// Returns a writable copy from the cached tables, without I/O. Recently used tables are cached, so
+    /// neighbours of recent chunks are likely found.
     pub fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
         self.catalog.near(kind, id).filter(|copy| self.is_sound(copy).unwrap_or(false))
     }
 
-    /// All copies in listed packs, in order of their packs.
+    /// Returns all copies in listed packs, in pack order.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -218,8 +223,11 @@ impl Index {
         Ok(found)
     }
 
-    /// All copies that may be of one chunk at a time: they share eight bytes of their ids, and only [`Self::chunk`] knows
-    /// the rest. False: this machine's view broke on the way, and what was said is not all; ask again from the start.
+    /// Calls `each` with groups of copies that may be of one chunk: they share eight bytes of their ids, and
+    /// only
+    /// [`Self::chunk`] knows the rest. Returns `false` if the local index cache failed on the way: then the
+    /// groups seen are
+    /// incomplete, and the caller must start again.
     ///
     /// # Errors
     /// When a table could not be read, and what `each` returns.
@@ -252,7 +260,7 @@ impl Index {
         Ok(true)
     }
 
-    /// Type, id and copy of a chunk by its place; `None` where the table is damaged.
+    /// Returns type, id and copy of the chunk at a place; `None` if the table is damaged.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -271,20 +279,20 @@ impl Index {
         Ok(copy.map(|copy| (info.kind, id, copy)))
     }
 
-    /// All listed packs; a [`BlockAt`] counts in this order.
+    /// Returns all listed packs; [`BlockAt::pack`] is a position in this slice.
     pub fn packs(&self) -> &[PackInfo] {
         &self.catalog.packs
     }
 
-    /// What a pack holds.
+    /// Returns a pack's table.
     ///
     /// # Errors
-    /// When its table is damaged or cannot be read.
+    /// When it is damaged or cannot be read.
     pub fn table(&self, pack: u32) -> Result<Arc<PackTable>> {
         self.catalog.table(pack)
     }
 
-    /// What reading a block takes.
+    /// Returns what is needed to read a block.
     ///
     /// # Errors
     /// When there is no such block, or as [`Self::table`].

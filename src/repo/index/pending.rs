@@ -1,8 +1,10 @@
-//! The chunks that a run has written itself, so that each is written once.
+//! The chunks that this run has written itself, so that each is written once.
 //!
-//! What is on its way into a pack is known by its whole id. Once its pack is durable it is a row like any other, and
-//! beyond [`Limits::rows`] of them the rows move into a run of this machine's view, so that memory follows what is in
-//! flight and not what is stored.
+//! A chunk on its way into a pack is known by its full id. Once its pack is durable it becomes an index
+//! entry, and beyond
+//! [`IndexLimits::rows`](super::catalog::IndexLimits) entries they move into a sorted run of the local index
+//! cache. So
+//! memory follows the data in flight, not the data stored.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,26 +19,27 @@ use crate::repo::index::run_pack::RunPack;
 use crate::repo::index::table_cache::PackTable;
 use crate::repo::pack::packs::StoredPack;
 
-/// What was written since the run began.
+/// The chunks written since the run began.
 #[derive(Debug)]
 pub(crate) struct PendingChunks {
-    /// In no durable pack yet.
+    /// Chunks that are in no durable pack yet.
     flying: HashSet<ChunkId>,
     catalog: Catalog,
-    /// Place of one chunk of each prefix. Another of the same prefix is stored again, which costs its bytes.
+    /// Place of one chunk per prefix. A second chunk with the same prefix is stored again if it recurs, which
+    /// only costs space.
     places: HashMap<u64, (u32, u32)>,
     /// Packs whose chunks are in `places`.
     pending: Vec<(u32, Arc<PackTable>)>,
 }
 
 impl PendingChunks {
-    /// Nothing yet.
+    /// Creates an empty set.
     pub(crate) fn new(source: TableSource) -> Self {
         let catalog = Catalog::new(source);
         Self { flying: HashSet::new(), catalog, places: HashMap::new(), pending: Vec::new() }
     }
 
-    /// Whether a chunk was put by this run.
+    /// Returns whether this run already wrote a chunk.
     pub(crate) fn has(&self, kind: ChunkType, id: &ChunkId) -> Result<bool> {
         if self.flying.contains(id) {
             return Ok(true);
@@ -61,17 +64,17 @@ impl PendingChunks {
         Ok(false)
     }
 
-    /// A chunk is on its way.
+    /// Records that a chunk is on its way into a pack.
     pub(crate) fn add(&mut self, id: ChunkId) {
         self.flying.insert(id);
     }
 
-    /// A chunk that was on its way stays here after all.
+    /// Forgets a chunk that was on its way but will not be written.
     pub(crate) fn take_back(&mut self, id: &ChunkId) {
         self.flying.remove(id);
     }
 
-    /// A pack has become durable.
+    /// Records that a pack has become durable.
     pub(crate) fn landed(&mut self, pack: StoredPack) {
         let number = self.catalog.packs.len() as u32;
         let kept = Arc::new(PackTable::new(pack.table));
@@ -88,7 +91,7 @@ impl PendingChunks {
         }
     }
 
-    /// From the tables, which have every copy.
+    /// Moves the entries into a run. They are taken from the tables, which list every copy.
     fn spill(&mut self) {
         let mut rows: Vec<IndexEntry> = Vec::with_capacity(self.places.len());
         for (number, kept) in &self.pending {
@@ -101,7 +104,7 @@ impl PendingChunks {
         }
     }
 
-    /// Tells this machine's view of the packs that it has not heard of.
+    /// Adds the new packs to the local index cache.
     pub(crate) fn settle(&self) {
         self.catalog.settle(&self.pending, |_| true);
     }

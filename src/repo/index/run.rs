@@ -1,9 +1,12 @@
-//! Runs: the rows of many packs, sorted, in files of this machine's view, with copies of those packs' tables. A run
-//! never changes; a longer one replaces it.
+//! Sorted runs: the entries of many packs, sorted, in files of the local index cache, with copies of those
+//! packs' tables.
+//! A run is immutable; a longer one replaces it.
 //!
-//! `<id>.rows` holds pages of rows, the first prefix of each page, the sieve and the packs; `<id>.tables` the tables of
-//! the packs that were new when a run was made: runs that come of merging it refer to it. sled's value `runs` lists the
-//! runs that count, and is written when their files are on disk.
+//! `<id>.rows` holds pages of entries, the first prefix of each page, the Bloom filter and the packs.
+//! `<id>.tables` holds
+//! the tables of the packs that were new when the run was made; runs that result from merging refer to it.
+//! sled's value
+//! `runs` lists the live runs, and is written after their files are on disk.
 
 use std::fs::File;
 use std::sync::OnceLock;
@@ -21,46 +24,46 @@ use crate::repo::index::mac_file::{MacFile, Section};
 use crate::repo::index::run_pack::{COVERED, RunPack, TableLocation};
 use crate::repo::index::{entry, mac_file};
 
-/// Rows of a page: with its tag, as much as is read at once anyway.
+/// Entries per page: with its MAC, a page is as much as is read at once anyway.
 const PAGE: u64 = 255;
-/// Bytes of a piece of what is read whole.
+/// Bytes of a piece of the sections that are read as a whole.
 const PIECE: u64 = 32 << 10;
-/// Most rows of a run that are believed: lengths are made of this.
+/// Maximum number of entries of a run that is accepted, because lengths are computed from it.
 const MOST_ROWS: u64 = 1 << 36;
 const LIST: &[u8] = b"runs";
-/// The number of a pack that is not listed any more.
+/// The pack number of a pack that is no longer listed.
 const GONE: u32 = u32::MAX;
 
-/// A run that counts.
+/// Description of a live run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RunMeta {
     id: u64,
     rows: u64,
     packs: u32,
     lines: u32,
-    /// Files with tables of its packs.
+    /// Ids of the files that hold tables of its packs.
     tables: Vec<u64>,
 }
 
-/// A run that is read from. Its file may be removed meanwhile.
+/// An open run. Its file may be removed meanwhile.
 #[derive(Debug)]
 pub(crate) struct SortedRun {
     head: RunMeta,
     file: File,
-    /// Its reader's number of each of its packs.
+    /// The reader's number of each of the run's packs.
     numbers: Vec<u32>,
     /// First prefix of each page.
     firsts: Vec<u64>,
     bloom: OnceLock<Option<BloomFilter>>,
-    /// Its rows, once the view turned out not to hold them any more.
+    /// The entries rebuilt from the packs' tables, once the run turned out to be corrupt.
     rescued: OnceLock<Vec<IndexEntry>>,
 }
 
-/// Part of the view could not be read.
+/// Part of a run's file could not be read.
 #[derive(Debug)]
 pub(crate) struct CorruptRun;
 
-/// The runs that count.
+/// Returns the live runs.
 pub(crate) fn list(index_cache: &LocalIndexCache) -> Vec<RunMeta> {
     index_cache.get(LIST).and_then(|bytes| wire::decode(&bytes).ok()).unwrap_or_default()
 }
@@ -73,7 +76,7 @@ fn write_list(index_cache: &LocalIndexCache, heads: &[RunMeta]) -> bool {
 }
 
 impl RunMeta {
-    /// Which run it is of.
+    /// Returns the run's id.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -98,7 +101,7 @@ impl RunMeta {
 }
 
 impl SortedRun {
-    /// Opens a run; `number` gives the reader's number of a pack, if it is listed.
+    /// Opens a run. `number` returns the reader's number of a pack, if it is listed.
     pub(crate) fn open(
         index_cache: &LocalIndexCache,
         head: RunMeta,
@@ -124,8 +127,8 @@ impl SortedRun {
         Some(Self { head, file, numbers, firsts, bloom, rescued })
     }
 
-    /// Writes a run of `packs`, from rows in order of their prefixes whose packs are numbered as in `packs`. It counts
-    /// from now on, and those that it replaces do not. `numbers` are the reader's.
+    /// Writes a run of `packs` from entries in order of prefix, whose pack numbers are positions in `packs`.
+    /// On success the run is live and those it replaces are not. `numbers` are the reader's pack numbers.
     pub(crate) fn build(
         index_cache: &LocalIndexCache,
         packs: &[RunPack],
@@ -149,22 +152,22 @@ impl SortedRun {
         write_list(index_cache, &all).then_some(Self { head, file, numbers, firsts, bloom, rescued })
     }
 
-    /// Which it is.
+    /// Returns the run's id.
     pub(crate) fn id(&self) -> u64 {
         self.head.id
     }
 
-    /// How many rows it has.
+    /// Returns the number of entries.
     pub(crate) fn len(&self) -> u64 {
         self.head.rows
     }
 
-    /// Its reader's numbers of the packs that are listed.
+    /// Returns the reader's numbers of the run's packs that are listed.
     pub(crate) fn packs(&self) -> impl Iterator<Item = u32> {
         self.numbers.iter().copied().filter(|number| *number != GONE)
     }
 
-    /// False: no chunk of this prefix is in it.
+    /// Returns whether the run may hold a chunk of this prefix; `false` is certain.
     pub(crate) fn passes(&self, index_cache: &LocalIndexCache, prefix: u64) -> bool {
         let read = || {
             let pieces = self.head.bloom().read(index_cache, &self.file, self.head.id);
@@ -173,12 +176,12 @@ impl SortedRun {
         self.bloom.get_or_init(read).as_ref().is_none_or(|bloom| bloom.passes(prefix))
     }
 
-    /// Gives its sieve's memory back.
+    /// Releases the memory of the Bloom filter.
     pub(crate) fn drop_sieve(&mut self) {
         self.bloom.take();
     }
 
-    /// Its rows of a prefix.
+    /// Returns the entries with a prefix.
     pub(crate) fn find(
         &self,
         index_cache: &LocalIndexCache,
@@ -189,7 +192,7 @@ impl SortedRun {
         }
         let behind = self.firsts.partition_point(|first| *first <= prefix);
         let mut found = Vec::new();
-        // Rows of one prefix may go on from page to page.
+        // Entries of one prefix may continue over several pages.
         for page in (0..behind as u64).rev() {
             let rows = self.read(index_cache, page)?;
             found.extend(entry::with_prefix(&rows, prefix).iter().filter_map(|row| self.translate(*row)));
@@ -200,12 +203,12 @@ impl SortedRun {
         Ok(found)
     }
 
-    /// Gives it rows of its own, all of its packs', in place of what the view has lost.
+    /// Replaces the corrupt file by `rows`, the entries of all the run's packs.
     pub(crate) fn rescue(&self, rows: Vec<IndexEntry>) {
         let _ = self.rescued.set(rows);
     }
 
-    /// All rows in order of their prefixes.
+    /// Returns all entries in order of prefix.
     pub(crate) fn rows<'a>(
         &'a self,
         index_cache: &'a LocalIndexCache,
@@ -233,7 +236,7 @@ impl SortedRun {
     }
 }
 
-/// Writes a run's file; gives the first prefix of each page.
+/// Writes a run's file and returns the first prefix of each page.
 fn write_rows(
     index_cache: &LocalIndexCache,
     head: &RunMeta,
@@ -275,7 +278,7 @@ fn write_rows(
     Ok(firsts)
 }
 
-/// Keeps copies of tables; gives the place of each.
+/// Writes copies of tables and returns the place of each.
 pub(crate) fn keep_tables<'a>(
     index_cache: &LocalIndexCache,
     tables: impl Iterator<Item = &'a Table>,
@@ -291,7 +294,7 @@ pub(crate) fn keep_tables<'a>(
     file.finish().ok().map(|()| places)
 }
 
-/// A table that was kept.
+/// Returns a cached table.
 pub(crate) fn table(index_cache: &LocalIndexCache, at: TableLocation) -> Option<Table> {
     let file = File::open(mac_file::path(index_cache, at.file, "tables")).ok()?;
     if u64::from(at.size) > file.metadata().ok()?.len() {
@@ -300,7 +303,7 @@ pub(crate) fn table(index_cache: &LocalIndexCache, at: TableLocation) -> Option<
     Table::from_cached(&mac_file::read(index_cache, &file, at.file, at.offset, at.size as usize)?).ok()
 }
 
-/// Makes a run not count any more.
+/// Removes a run from the list of live runs.
 pub(crate) fn forget(index_cache: &LocalIndexCache, id: u64) {
     let Some(_turn) = index_cache.turn() else { return };
     let mut all = list(index_cache);
@@ -308,7 +311,7 @@ pub(crate) fn forget(index_cache: &LocalIndexCache, id: u64) {
     write_list(index_cache, &all);
 }
 
-/// Removes files of runs that do not count: replaced ones, and those whose building was cut short.
+/// Removes files of runs that are not live: replaced ones, and those whose building was interrupted.
 pub(crate) fn sweep(index_cache: &LocalIndexCache) {
     let all = list(index_cache);
     let counts =

@@ -1,12 +1,12 @@
-//! Packs as a run lists them, in rows of one length.
+//! The fixed-length records in which a run lists its packs.
 
 use crate::model::id::{PackId, SnapshotId};
 use crate::repo::index::table_cache::PackTable;
 
-/// Bytes of one.
+/// Bytes of one record.
 pub(crate) const COVERED: usize = 84;
 
-/// Where a copy of a table lies.
+/// Where a copy of a table lies in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TableLocation {
     pub(crate) file: u64,
@@ -14,7 +14,7 @@ pub(crate) struct TableLocation {
     pub(crate) size: u32,
 }
 
-/// A pack whose rows are in a run.
+/// A pack whose entries are in a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunPack {
     pub(crate) id: PackId,
@@ -26,13 +26,13 @@ pub(crate) struct RunPack {
 }
 
 impl RunPack {
-    /// A pack with this table, of which the view has no copy.
+    /// Describes a pack of which the cache holds no copy of the table.
     pub(crate) fn of(id: PackId, len: u64, kept: &PackTable) -> Self {
         let (kind, session) = (kept.table.kind.byte(), kept.table.session);
         Self { id, len, kind, session, chunks: kept.chunks(), table: None }
     }
 
-    /// As it stands in a run.
+    /// Encodes the record.
     pub(crate) fn to_bytes(&self) -> [u8; COVERED] {
         let mut bytes = Vec::with_capacity(COVERED);
         bytes.extend_from_slice(self.id.as_bytes());
@@ -47,7 +47,7 @@ impl RunPack {
         bytes.try_into().unwrap_or([0; COVERED])
     }
 
-    /// Reads what [`Self::to_bytes`] wrote.
+    /// Decodes what [`Self::to_bytes`] wrote.
     pub(crate) fn from_bytes(bytes: &[u8; COVERED]) -> Self {
         let four = |at: usize| {
             bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |n| u32::from_le_bytes(*n))

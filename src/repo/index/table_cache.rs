@@ -1,4 +1,4 @@
-//! Decoded tables, as many as a budget holds: the least recently used goes first.
+//! An LRU cache of decoded tables, bounded in bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use crate::codec::pack::base::BaseRef;
 use crate::codec::pack::{BlockRow, Table};
 use crate::model::id::ChunkId;
 
-/// A table, and how to count through it.
+/// A pack's table, with prefix sums for addressing its chunks by number.
 #[derive(Debug)]
 pub struct PackTable {
-    /// What the pack holds.
+    /// The pack's table.
     pub table: Table,
     /// Number of each block's first chunk.
     firsts: Vec<u32>,
-    /// Where each chunk begins in its plain block: a block may hold a hundred thousand, too many to add up at each
+    /// Offset of each chunk in its plain block. A block may hold 100 000 chunks, too many to add up at each
     /// look-up.
     starts: Vec<u32>,
 }
@@ -23,9 +23,9 @@ pub struct PackTable {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkInTable<'a> {
     pub(crate) id: &'a ChunkId,
-    /// Which block.
+    /// The block's number in the pack.
     pub(crate) block: u32,
-    /// Where in the plain block.
+    /// Offset of the chunk in the plain block.
     pub(crate) start: u32,
     pub(crate) len: u32,
 }
@@ -51,23 +51,23 @@ impl PackTable {
         Self { table, firsts, starts }
     }
 
-    /// How many chunks there are.
+    /// Returns the number of chunks.
     pub fn chunks(&self) -> u32 {
         let last = self.firsts.last().zip(self.table.blocks.last());
         last.map_or(0, |(first, block)| first.saturating_add(block.chunks.len() as u32))
     }
 
-    /// A block, and the number of its first chunk.
+    /// Returns a block and the number of its first chunk.
     pub fn block(&self, number: u32) -> Option<(&BlockRow, u32)> {
         self.table.blocks.get(number as usize).zip(self.firsts.get(number as usize).copied())
     }
 
-    /// All blocks, each with the number of its first chunk.
+    /// Returns all blocks, each with the number of its first chunk.
     pub fn blocks(&self) -> impl Iterator<Item = (&BlockRow, u32)> {
         self.table.blocks.iter().zip(self.firsts.iter().copied())
     }
 
-    /// The chunk of a number.
+    /// Returns the chunk with a number.
     pub(crate) fn spot(&self, nth: u32) -> Option<ChunkInTable<'_>> {
         let block = self.firsts.partition_point(|first| *first <= nth).checked_sub(1)?;
         let (row, first) = self.block(block as u32)?;
@@ -77,12 +77,12 @@ impl PackTable {
         Some(ChunkInTable { id, block: block as u32, start, len: *len })
     }
 
-    /// All ids in order.
+    /// Returns all ids in order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &ChunkId> {
         self.table.blocks.iter().flat_map(|block| block.chunks.iter().map(|(id, _)| id))
     }
 
-    /// Bytes that it takes, about.
+    /// Returns the approximate memory use in bytes.
     fn bytes(&self) -> usize {
         let chunk = size_of::<(ChunkId, u32)>() + size_of::<u32>();
         let bases: usize = self.table.blocks.iter().map(|block| block.bases.len()).sum();
@@ -91,25 +91,27 @@ impl PackTable {
     }
 }
 
-/// Tables at hand.
+/// The cached tables.
 #[derive(Debug, Default)]
 pub(crate) struct TableCache {
     used: usize,
     clock: u64,
     kept: HashMap<u32, (u64, Arc<PackTable>)>,
-    /// By the number of a use that may not be their last: who is asked to go and was used since takes the place of its
-    /// last use instead, so that a use costs nothing here.
+    /// Packs by number of use, updated lazily. A table whose turn comes to be evicted, but which was used
+    /// since, is moved
+    /// to the position of its last use instead. So a use itself costs nothing here.
     order: BTreeMap<u64, u32>,
-    /// Places looked at to find who goes.
+    /// Positions examined to find a table to evict.
     #[cfg(test)]
     looked: usize,
-    /// Chunks of those tables whose rows are not in memory. Neighbours in a tree lie in few packs, so most of what is
-    /// asked for next is here, and no row need be read for it.
+    /// Chunks of cached tables whose entries are not in memory. Neighbours in a tree lie in few packs, so
+    /// most of the next
+    /// look-ups hit here and read no entry from disk.
     near: HashMap<u64, (u32, u32)>,
 }
 
 impl TableCache {
-    /// A table that is at hand.
+    /// Returns a cached table.
     pub(crate) fn get(&mut self, pack: u32) -> Option<Arc<PackTable>> {
         self.clock += 1;
         let (used, kept) = self.kept.get_mut(&pack)?;
@@ -117,13 +119,13 @@ impl TableCache {
         Some(Arc::clone(kept))
     }
 
-    /// The place of a chunk with this prefix, in a table that is at hand.
+    /// Returns the place of a chunk with this prefix in a cached table.
     pub(crate) fn near(&mut self, prefix: u64) -> Option<(u32, u32, Arc<PackTable>)> {
         let (pack, nth) = self.near.get(&prefix).copied()?;
         self.get(pack).map(|kept| (pack, nth, kept))
     }
 
-    /// Keeps a table, within `budget` bytes; `near`: with its chunks.
+    /// Caches a table within `budget` bytes; with `near`, also its chunks.
     pub(crate) fn put(&mut self, pack: u32, table: &Arc<PackTable>, near: bool, budget: usize) {
         self.drop_until(budget.saturating_sub(cost(table)));
         self.clock += 1;
@@ -137,7 +139,7 @@ impl TableCache {
         }
     }
 
-    /// Takes the least recently used one out of the order.
+    /// Removes the least recently used table from the order and returns its pack.
     fn oldest(&mut self) -> Option<u32> {
         while let Some((place, pack)) = self.order.pop_first() {
             #[cfg(test)]
@@ -171,7 +173,7 @@ impl TableCache {
     }
 }
 
-/// With its chunks' entries in `near`, which take about as much again.
+/// Cost of a table including its chunks' entries in `near`, which take about as much again.
 fn cost(table: &PackTable) -> usize {
     table.bytes() + table.chunks() as usize * 28
 }
@@ -213,8 +215,9 @@ mod tests {
         assert!(table.spot(2).is_some_and(|spot| spot.id.as_bytes()[7] == 3));
     }
 
-    /// A directory of tiny files is one block of as many chunks. Adding up what lies before each at every look-up would
-    /// take 45 000 000 000 steps here.
+    /// A directory of tiny files is one block of as many chunks. Adding up the lengths before each chunk at
+    /// every look-up
+    /// would take 45 000 000 000 steps here.
     #[test]
     fn each_of_300_000_chunks_in_one_block_is_found_where_it_begins() {
         let chunks = (0..300_000u32).map(|number| {
@@ -256,7 +259,7 @@ mod tests {
         assert!(kept.used <= budget);
     }
 
-    /// Looking at all that are kept to find the oldest would take 100 000 000 looks here.
+    /// Examining all tables to find the oldest at every eviction would take 100 000 000 steps here.
     #[test]
     fn who_goes_is_found_without_a_look_at_all_that_stay() {
         let small: Vec<Arc<PackTable>> = (0..10).map(|first| table(first, &[1])).collect();
@@ -264,7 +267,7 @@ mod tests {
         let mut kept = TableCache::default();
         for pack in 0..20_000u32 {
             kept.put(pack, &small[(pack % 10) as usize], false, budget);
-            // Some are used again and again.
+            // Some tables are used repeatedly.
             assert!(kept.get(pack / 2).is_some() || pack >= 10_000);
         }
         assert!(kept.used <= budget && kept.kept.len() == 10_000);

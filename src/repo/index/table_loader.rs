@@ -1,5 +1,5 @@
-//! Tables of packs that this machine has not seen yet, read ahead of whoever takes them: from afar each takes a while,
-//! however small it is.
+//! Prefetches tables of packs that this machine has not seen yet, many at once, to hide the latency of remote
+//! storage.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -10,35 +10,35 @@ use crate::repo::pack::header_bundles::BundleFetcher;
 use crate::repo::repository::Repository;
 use crate::util::parallel;
 
-/// Tables read before any of them is taken; they are in memory until then.
+/// Tables read ahead; they are in memory until the caller takes them.
 const WINDOW: usize = 16;
-/// As many requests are under way at once.
+/// Number of concurrent requests.
 const THREADS: usize = WINDOW;
-/// A table.
+/// A loaded table, by where it came from.
 pub(crate) enum LoadedTable {
-    /// A copy that this machine has kept.
+    /// From the local index cache.
     Kept(Table),
-    /// The pack's own.
+    /// From the pack itself.
     Read(Table),
-    /// The pack's own, rebuilt from its parity.
+    /// From the pack, after rebuilding it from its parity.
     Mended(Table),
 }
 
-/// A pack whose rows this machine does not have: its number in the listing, its name, its length.
+/// A pack whose entries are not cached: its number in the listing, id and length.
 pub(crate) type MissingTable = (u32, PackId, u64);
 
-/// Reads tables: those that segments have, and then each of the others, in the order of their packs.
+/// Loads tables in pack order: first those that header bundles have, then each of the others.
 pub(crate) struct TableLoader<'a> {
     repo: &'a Repository,
     segments: Option<BundleFetcher<'a>>,
     todo: VecDeque<MissingTable>,
-    /// Of what is to do, what segments had.
+    /// Packs that the header bundles had.
     done: HashSet<u32>,
     ready: VecDeque<(u32, Result<LoadedTable>)>,
 }
 
 impl<'a> TableLoader<'a> {
-    /// Of these packs; from their own tables alone, or also by segments.
+    /// Loads the tables of these packs; with `by_segments`, from header bundles first.
     pub(crate) fn new(repo: &'a Repository, packs: VecDeque<MissingTable>, by_segments: bool) -> Self {
         let has =
             |id: &PackId, len| repo.index_cache().is_some_and(|index_cache| index_cache.has_table(id, len));
@@ -53,8 +53,8 @@ impl<'a> TableLoader<'a> {
         Self { repo, segments, todo: packs, done: HashSet::new(), ready: VecDeque::new() }
     }
 
-    /// The table of one more pack, with its number: what it is, or that it is damaged and cannot be rebuilt, or cannot be
-    /// read.
+    /// Returns the number of one more pack and its table, or the error: it is damaged beyond rebuilding, or
+    /// cannot be read.
     pub(crate) fn next(&mut self) -> Option<(u32, Result<LoadedTable>)> {
         if self.ready.is_empty() {
             self.fill();
@@ -84,7 +84,7 @@ impl<'a> TableLoader<'a> {
         self.ready = self.read(&window);
     }
 
-    /// All of these, what this machine has kept first.
+    /// Loads these tables, those of the local index cache first.
     fn read(&self, packs: &[MissingTable]) -> VecDeque<(u32, Result<LoadedTable>)> {
         let kept = packs
             .iter()
