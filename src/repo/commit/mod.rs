@@ -13,8 +13,8 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
 use crate::repo::snapshots;
 
-/// W3. A fence means that a collector took this session for dead: everything the snapshot needs is looked up
-/// again under a new session before it is committed there.
+/// Commits a snapshot (W3). A fence means that a gc run considered this session dead: then everything that
+/// the snapshot needs is looked up again under a new session, which commits it.
 ///
 /// # Errors
 /// When it could not be made durable, or what it needs is gone.

@@ -1,4 +1,4 @@
-//! W2: whether what a snapshot needs may be named by another one.
+//! W2: checks whether a new snapshot may reference what another one needs.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::DirReader;
 use crate::storage::ObjectKind;
 
-/// Whether a snapshot is still there, for a session that has just begun.
+/// Returns whether a snapshot is listed, for a session that has just begun.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -22,10 +22,11 @@ pub fn is_listed(repo: &Repository, id: &SnapshotId) -> Result<bool> {
     Ok(listed.iter().any(|found| found.name == id.hex()))
 }
 
-/// Whether everything that a root needs may be written against.
+/// Returns whether new data may reference everything that a root tree needs. `false` if some of it is missing
+/// or damaged.
 ///
 /// # Errors
-/// When the store fails; what is missing or damaged does not stand.
+/// When the storage fails.
 pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<bool> {
     let mut reader = ChunkReader::new(repo, Arc::clone(index))?;
     let mut open = vec![DirReader::new(*root)];
@@ -57,10 +58,10 @@ pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<b
     Ok(true)
 }
 
-/// Whether every chunk that an entry itself needs may be written against.
+/// Returns whether new data may reference every chunk that an entry itself needs.
 ///
 /// # Errors
-/// When a list of its parts is missing or damaged, or the store fails.
+/// When a part list is missing or damaged, or the storage fails.
 pub fn entry_stands(reader: &mut ChunkReader, entry: &Entry) -> Result<bool> {
     for (size, content) in entry.contents() {
         if !content_stands(reader, size, content)? {

@@ -1,4 +1,4 @@
-//! What every garbage collection needs to know first: who else is at work, and what keeps chunks alive.
+//! What every gc run needs to know first: which other sessions exist, and what keeps chunks alive.
 
 pub mod peers;
 pub mod roots;

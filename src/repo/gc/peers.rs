@@ -1,4 +1,4 @@
-//! Other people's sessions: whether they are alive, and what becomes of those that are not (rule C4).
+//! Other sessions: whether they are alive, and how dead ones are fenced and removed (rule C4).
 
 use std::collections::HashSet;
 
@@ -13,21 +13,21 @@ use crate::repo::snapshots::trash;
 use crate::storage::{ObjectKind, names};
 use crate::util::{host, parallel};
 
-/// A session that stands in the repository.
+/// Another session that is in the repository.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Which.
+    /// The session's id.
     pub id: SnapshotId,
-    /// What it says of itself; `None` when that cannot be read.
+    /// Its session record; `None` if it cannot be read.
     pub record: Option<SessionRecord>,
-    /// The highest collection that it has seen; 0 while it has not said so.
+    /// The highest gc number that it has acknowledged; 0 if none.
     pub gc_seen: u64,
-    /// Nobody is behind it any more, or nobody has moved for long.
+    /// Its process is gone, or its heartbeat has not changed for too long.
     pub dead: bool,
 }
 
 impl Peer {
-    /// For people.
+    /// Describes the session for a message to the user.
     pub fn describe(&self) -> String {
         match &self.record {
             Some(record) => format!("process {} on {}", record.pid, record.host),
@@ -35,27 +35,30 @@ impl Peer {
         }
     }
 
-    /// Whether it may be deleting what a collection condemned; one that cannot be read may.
+    /// Returns whether it may be deleting what a gc run condemned; assumed if its record cannot be read.
     fn collects(&self) -> bool {
         self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Collector)
     }
 
-    /// Whether it could still commit; one that cannot be read could.
+    /// Returns whether it could still commit; assumed if its record cannot be read.
     fn writes(&self) -> bool {
         self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Writer)
     }
 }
 
-/// All sessions but one's own. With `note`, looks are written down, so that a later one can tell who stood still.
+/// Returns all sessions except `own`. With `note`, records the heartbeats seen, so that a later call can tell
+/// which have not changed.
 ///
 /// # Errors
-/// When they cannot be listed: then nobody may be taken for absent.
+/// When they cannot be listed: then no session may be assumed absent.
 pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Peer>> {
     others_after(repo, own, note, 1)
 }
 
-/// Who may be in the middle of a sweep: collectors that are not dead, and on a store that is not trusted anybody. A fence
-/// does not stop one that wakes up again, so a heart must stand still for long before it is taken for dead.
+/// Returns the sessions that may be sweeping: gc runs that are not dead, and on untrusted storage every live
+/// session.
+/// A fence does not stop a sweep that resumes, so its heartbeat must be unchanged for much longer to be
+/// considered dead.
 ///
 /// # Errors
 /// As [`others`].
@@ -66,7 +69,7 @@ pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
     Ok(others)
 }
 
-/// As [`others`], with a heart that must stand still for so many times as long as the repository says.
+/// Like [`others`], but a heartbeat must be unchanged for `retry_policy` times `stale_after`.
 fn others_after(
     repo: &Repository,
     own: Option<&SnapshotId>,
@@ -82,12 +85,12 @@ fn others_after(
     Ok(others.into_iter().flatten().collect())
 }
 
-/// From afar each session takes a while; a disk has them faster than threads begin.
+/// Parallel requests hide the latency of remote storage; a local disk answers faster than threads start.
 fn threads(repo: &Repository) -> usize {
     if repo.storage().is_remote() { AT_ONCE } else { 1 }
 }
 
-/// One session; `None` when it ended since the listing, which held these `names`.
+/// Reads one session; `None` if it ended since the listing, which held these `names`.
 fn look_at(
     repo: &Repository,
     id: &SnapshotId,
@@ -111,7 +114,7 @@ fn look_at(
     Ok(Some(Peer { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
 }
 
-/// Whether a session's last word is its own. It will commit nothing, and cannot: it is buried like any that is dead.
+/// Returns whether a session has written a valid end marker. It will not commit, so it is treated as dead.
 fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
     match objects::read::<Heartbeat>(
         repo.storage(),
@@ -126,7 +129,7 @@ fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
     }
 }
 
-/// Absent or unreadable is none: a session that has not said what it saw has seen nothing.
+/// Reads a session's heartbeat. An absent or unreadable one is `None`: it acknowledges no gc run.
 fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat>> {
     let name = format!("{id}.beat");
     match objects::read(repo.storage(), repo.suite(), sealed_object::BEAT, ObjectKind::Sessions, &name) {
@@ -136,14 +139,14 @@ fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat>> {
     }
 }
 
-/// Sessions that are looked at, fenced or removed at once.
+/// Sessions that are read, fenced or removed concurrently.
 const AT_ONCE: usize = 8;
 
-/// How much longer a heart must stand still on a store that cannot promise that a fence stops whoever wakes up again.
+/// Factor on `stale_after` for storage that cannot guarantee that a fence stops a session that resumes.
 const DISTRUSTED: u64 = 24;
 
-/// Dead: its lock is free though it was taken on this machine since it booted, or its heart stood still between two
-/// looks far enough apart, by the looker's own clock.
+/// Returns whether a session is dead: its lock is free though it was taken on this machine since boot, or its
+/// heartbeat did not change between two observations that are far enough apart by the observer's own clock.
 fn is_dead(
     repo: &Repository,
     id: &SnapshotId,
@@ -177,12 +180,13 @@ fn is_dead(
     Ok(false)
 }
 
-/// Whether a session began on this machine since it booted. Where no boot has an id, nobody can tell.
+/// Returns whether a session was started on this machine since boot. `false` if the system provides no boot
+/// id.
 fn is_of_this_boot(record: &SessionRecord, boot: &str, host: &str) -> bool {
     !record.boot.is_empty() && record.boot == boot && record.host == host
 }
 
-/// Puts a fence there unless the name is taken.
+/// Creates a fence under a session's name, unless the name is taken.
 ///
 /// # Errors
 /// When the fence could not be made durable.
@@ -199,12 +203,13 @@ pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -
     Ok(())
 }
 
-/// Ends those of the sessions that are dead: they can commit nothing any more, and are gone. Each that could still commit
-/// gets a fence in place of its manifest, and all fences are durable before the first session goes. A manifest that is there,
-/// or forgotten, means that it has committed.
+/// Fences and removes the dead sessions. Each that could still commit gets a fence in place of its manifest,
+/// and all fences are durable before the first session is removed. If its manifest exists or is in the trash,
+/// it has committed.
 ///
 /// # Errors
-/// When a fence could not be made durable, and then nothing may be deleted; or a session is still there.
+/// When a fence could not be made durable, and then nothing may be deleted; or a session could not be
+/// removed.
 pub fn bury_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) -> Result<()> {
     let dead: Vec<&Peer> = others.iter().filter(|other| other.dead).collect();
     if dead.is_empty() {
@@ -216,7 +221,7 @@ pub fn bury_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) ->
         let forgotten: HashSet<SnapshotId> = trash::list(repo)?.iter().map(|entry| entry.id).collect();
         writers.retain(|id| !forgotten.contains(id));
     }
-    // Each waits for the disk, too.
+    // Each fence also waits for the disk.
     let fenced = parallel::map(&writers, AT_ONCE, |id| close_name(repo, id, by, gc));
     fenced.into_iter().collect::<Result<()>>()?;
     let listed = repo.storage().list(ObjectKind::Sessions)?;
@@ -225,8 +230,8 @@ pub fn bury_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) ->
     removed.into_iter().collect()
 }
 
-/// Removes what stands of a session: itself late, so that it is found again if this is cut short, and its last word last,
-/// as it is what tells that it is dead.
+/// Removes the objects of a session. The session itself goes late, so that an interrupted removal is found
+/// and repeated, and its end marker last, because it proves that the session is dead.
 fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<()> {
     for name in [format!("{id}.beat"), format!("{id}.seen"), id.hex(), format!("{id}{}", names::END_MARKER)] {
         if names.contains(name.as_str()) {
@@ -236,13 +241,13 @@ fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<(
     Ok(())
 }
 
-/// Removes looks at sessions that have ended, and beats they left.
+/// Removes recorded observations and heartbeats of sessions that have ended.
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub fn remove_stale_temp_files(repo: &Repository) -> Result<()> {
     let leftover = repo.storage().list(ObjectKind::Sessions)?;
-    // Listed again: a session that began meanwhile has its beat only after itself.
+    // List again: a session that began meanwhile writes its heartbeat only after its record.
     let standing = repo.storage().list(ObjectKind::Sessions)?;
     let standing: HashSet<&str> = standing.iter().map(|found| found.name.as_str()).collect();
     for found in leftover {

@@ -1,4 +1,4 @@
-//! Everything that keeps chunks alive: standing snapshots and forgotten ones.
+//! The roots of a gc run: the manifests that keep chunks alive, in `snapshots/` and in the trash.
 
 use std::collections::BTreeMap;
 
@@ -10,34 +10,35 @@ use crate::repo::snapshots::trash::TrashEntry;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::storage::{Listed, ObjectKind};
 
-/// All roots, as of one look.
+/// All roots, as of one instant.
 #[derive(Debug, Default)]
 pub struct Roots {
-    /// Snapshots that stand.
+    /// Snapshots in `snapshots/`.
     pub standing: BTreeMap<SnapshotId, Snapshot>,
-    /// Forgotten ones.
+    /// Forgotten snapshots in the trash.
     pub trash: Vec<TrashEntry>,
 }
 
-/// Looks at a repository in which something vanishes each time before giving up.
+/// Attempts to list a repository in which an object disappears each time, before giving up.
 const LOOKS: usize = 16;
 
 impl Roots {
-    /// Whether a snapshot stands.
+    /// Returns whether a snapshot is in `snapshots/`.
     pub fn stands(&self, id: &SnapshotId) -> bool {
         self.standing.contains_key(id)
     }
 }
 
-/// Lists snapshots, trash, snapshots again: one that is forgotten or brought back meanwhile is in one of them.
+/// Lists snapshots, trash, and snapshots again: a snapshot that is forgotten or undeleted meanwhile is in one
+/// of them.
 ///
 /// # Errors
-/// When a listing fails or a manifest cannot be read: an error is never an empty list.
+/// When a listing fails or a manifest cannot be read: an error is never treated as an empty list.
 pub fn look(repo: &Repository) -> Result<Roots> {
     let mut looks = 1;
     loop {
         match look_once(repo) {
-            // Listed and gone, with its entry: forgotten and purged, or undone. What is there now is to be seen anew.
+            // Listed, but now manifest and trash entry are gone: purged, or undeleted. List again.
             Err(err) if err.is_missing() && looks < LOOKS => looks += 1,
             other => return other,
         }
@@ -54,9 +55,9 @@ fn look_once(repo: &Repository) -> Result<Roots> {
             Ok(Some(snapshot)) => {
                 standing.insert(snapshot.id, snapshot);
             }
-            // A fence.
+            // The name belongs to a fence.
             Ok(None) => {}
-            // Forgotten since: it has an entry, which the listing of trash may have come too early for.
+            // Forgotten since: its trash entry may be newer than the listing of the trash.
             Err(err) if err.is_missing() => {
                 let id = SnapshotId::parse(&name).ok();
                 let entry = trash::list(repo)?.into_iter().find(|entry| Some(entry.id) == id).ok_or(err)?;
@@ -74,7 +75,7 @@ fn names(repo: &Repository) -> Result<BTreeMap<String, Listed>> {
     Ok(listed.into_iter().map(|found| (found.name.clone(), found)).collect())
 }
 
-/// Looks until two looks agree.
+/// Lists until two consecutive listings agree.
 ///
 /// # Errors
 /// As [`look`].

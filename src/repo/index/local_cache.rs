@@ -1,20 +1,15 @@
 //! The local index cache: copies of recent packs' tables in sled, and the list of the sorted runs that lie in
-//! files beside
-//! it (`runs`). It is a disposable hint: never trusted, and no commit depends on it. This is the only user of
-//! sled.
+//! files beside it (`runs`). It is a disposable hint: never trusted, and no commit depends on it. This is the
+//! only user of sled.
 //!
 //! sled 0.34.7 loses acknowledged writes in a power cut, but what survives is a prefix of the write order. So
-//! a value that
-//! says "this is here" is always written after the data it refers to. Every value carries a MAC over its name
-//! and its
-//! bytes, made with a key of the repository. A value that is torn, corrupt, from another repository or under
-//! another name
-//! is treated as absent.
+//! a value that says "this is here" is always written after the data it refers to. Every value carries a MAC
+//! over its name and its bytes, made with a key of the repository. A value that is torn, corrupt, from
+//! another repository or under another name is treated as absent.
 //!
 //! Only one process can open a sled database. So it is opened on demand and closed after a short idle time
-//! (`IDLE`);
-//! a process that finds it open waits for it (`PATIENCE`). Runs are read from their files, which needs no
-//! database.
+//! (`IDLE`); a process that finds it open waits for it (`PATIENCE`). Runs are read from their files, which
+//! needs no database.
 //! Updates that belong together are made while holding one turn (`LocalIndexCache::turn`).
 
 use std::cell::Cell;

@@ -1,6 +1,5 @@
 //! Files of pieces. Each piece has a MAC over the file's id, its position and its bytes, made with a key of
-//! the
-//! repository, so that a torn, corrupt or misplaced piece is detected when it is read.
+//! the repository, so that a torn, corrupt or misplaced piece is detected when it is read.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -1,12 +1,9 @@
 //! The index: maps chunk ids to places. The packs' own tables and a fresh listing are authoritative; the
-//! local index
-//! cache only gives hints.
+//! local index cache only gives hints.
 //!
 //! Entries of few or recent chunks are kept in memory. Beyond the limit set at opening they move into sorted
-//! runs in the
-//! local index cache, whose Bloom filters take about 12 bits of memory per chunk. The filters are loaded only
-//! by
-//! sessions that must tell new chunks from known ones.
+//! runs in the local index cache, whose Bloom filters take about 12 bits of memory per chunk. The filters are
+//! loaded only by sessions that must tell new chunks from known ones.
 
 mod bases;
 pub(crate) mod bloom;
@@ -224,10 +221,8 @@ impl Index {
     }
 
     /// Calls `each` with groups of copies that may be of one chunk: they share eight bytes of their ids, and
-    /// only
-    /// [`Self::chunk`] knows the rest. Returns `false` if the local index cache failed on the way: then the
-    /// groups seen are
-    /// incomplete, and the caller must start again.
+    /// only [`Self::chunk`] knows the rest. Returns `false` if the local index cache failed on the way: then
+    /// the groups seen are incomplete, and the caller must start again.
     ///
     /// # Errors
     /// When a table could not be read, and what `each` returns.

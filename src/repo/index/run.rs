@@ -3,10 +3,9 @@
 //! A run is immutable; a longer one replaces it.
 //!
 //! `<id>.rows` holds pages of entries, the first prefix of each page, the Bloom filter and the packs.
-//! `<id>.tables` holds
-//! the tables of the packs that were new when the run was made; runs that result from merging refer to it.
-//! sled's value
-//! `runs` lists the live runs, and is written after their files are on disk.
+//! `<id>.tables` holds the tables of the packs that were new when the run was made; runs that result from
+//! merging refer to it. sled's value `runs` lists the live runs, and is written after their files are on
+//! disk.
 
 use std::fs::File;
 use std::sync::OnceLock;

@@ -98,15 +98,13 @@ pub(crate) struct TableCache {
     clock: u64,
     kept: HashMap<u32, (u64, Arc<PackTable>)>,
     /// Packs by number of use, updated lazily. A table whose turn comes to be evicted, but which was used
-    /// since, is moved
-    /// to the position of its last use instead. So a use itself costs nothing here.
+    /// since, is moved to the position of its last use instead. So a use itself costs nothing here.
     order: BTreeMap<u64, u32>,
     /// Positions examined to find a table to evict.
     #[cfg(test)]
     looked: usize,
     /// Chunks of cached tables whose entries are not in memory. Neighbours in a tree lie in few packs, so
-    /// most of the next
-    /// look-ups hit here and read no entry from disk.
+    /// most of the next look-ups hit here and read no entry from disk.
     near: HashMap<u64, (u32, u32)>,
 }
 
@@ -216,8 +214,7 @@ mod tests {
     }
 
     /// A directory of tiny files is one block of as many chunks. Adding up the lengths before each chunk at
-    /// every look-up
-    /// would take 45 000 000 000 steps here.
+    /// every look-up would take 45 000 000 000 steps here.
     #[test]
     fn each_of_300_000_chunks_in_one_block_is_found_where_it_begins() {
         let chunks = (0..300_000u32).map(|number| {

@@ -1,4 +1,4 @@
-//! Readers and damaged packs: what they come upon is rebuilt from its parity, each pack once, and said once.
+//! Rebuilds damaged packs from parity while they are read: each pack once, with one warning.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,27 +13,27 @@ use crate::repo::pack::parity::HealedPack;
 use crate::repo::repository::Warnings;
 use crate::storage::Storage;
 
-/// Rebuilt bytes that are kept, of the packs that were rebuilt last.
+/// Maximum bytes of rebuilt data that are kept, for the packs rebuilt last.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// Rebuilds what reads come upon. All readers of a repository share one.
+/// Rebuilds damaged data that reads encounter. Shared by all readers of a repository.
 #[derive(Debug, Default)]
 pub struct PackHealer(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The last one was rebuilt last.
+    /// In the order of rebuilding, the most recent last.
     mended: Vec<(PackId, Arc<HealedPack>)>,
-    /// Packs for which there is no help, and why, if they have a sidecar.
+    /// Packs that cannot be rebuilt, and why, if they have a sidecar.
     hopeless: HashMap<PackId, Option<DecodeError>>,
 }
 
 impl PackHealer {
-    /// What was rebuilt of a damaged pack; where that cannot be, the error that was met, and why it cannot be. The caller
-    /// has met `met`; other errors than of what is stored there are no case for this.
+    /// Returns the rebuilt data of a damaged pack. `met` is the error that the caller encountered; only
+    /// errors about stored data are handled.
     ///
     /// # Errors
-    /// `met`.
+    /// `met`, extended by the reason if the pack has a sidecar that does not help.
     pub(crate) fn heal(
         &self,
         storage: &dyn Storage,
@@ -44,7 +44,7 @@ impl PackHealer {
         if !met.is_damage() || met.is_missing() {
             return Err(met);
         }
-        // One at a time: each takes as much memory as the pack has bytes.
+        // One at a time: each rebuild takes as much memory as the pack has bytes.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, mended)) = known.mended.iter().find(|(id, _)| id == pack) {
             return Ok(Arc::clone(mended));
@@ -64,7 +64,7 @@ impl PackHealer {
                 Ok(mended)
             }
             Err(err) => {
-                // What the store refused now it may give later.
+                // A failed request may succeed later, damage stays.
                 let is_final = err.is_damage();
                 let why = if let Error::Damaged { source, .. } = err { Some(source) } else { None };
                 if is_final {
@@ -75,10 +75,10 @@ impl PackHealer {
         }
     }
 
-    /// A pack's table, rebuilt if there is no other way.
+    /// Returns a pack's table, rebuilt from parity if necessary, and whether it was rebuilt.
     ///
     /// # Errors
-    /// When it is damaged and cannot be rebuilt, or cannot be read. True: it was rebuilt.
+    /// When it is damaged and cannot be rebuilt, or cannot be read.
     pub(crate) fn table(
         &self,
         storage: &dyn Storage,
@@ -107,7 +107,7 @@ impl Known {
     }
 }
 
-/// Damage for which there is a sidecar that does not help.
+/// Adds the reason why an existing sidecar does not help to the error of the damage.
 fn with(met: Error, why: Option<DecodeError>) -> Error {
     match (met, why) {
         (Error::Damaged { what, source }, Some(why)) => Error::Damaged {

@@ -1,4 +1,4 @@
-//! Packs in storage: written, read, rebuilt from parity, and their headers bundled for remote machines.
+//! Packs in storage: writing, reading, rebuilding from parity, and bundling their headers for remote storage.
 
 pub mod header_bundles;
 pub mod heal;

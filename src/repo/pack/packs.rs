@@ -1,4 +1,4 @@
-//! Packs in storage: written whole, named by their hash, read by table and block.
+//! Packs in storage: written as a whole, named by their hash, read by table and block.
 
 use crate::codec::chunk::block::SealedBlock;
 use crate::codec::crypto::cipher::CipherSuite;
@@ -15,30 +15,31 @@ use crate::storage::{CreateOutcome, ObjectKind, Storage};
 /// Bytes read at once to hash a pack.
 const SPAN: u64 = 1 << 20;
 
-/// Copies of one damaged pack that may stand in quarantine.
+/// Maximum copies of one damaged pack in quarantine.
 const MOST_COPIES: usize = 1000;
 
-/// Bytes of a pack's front that are read at once: as many as the table of a pack of chunks of the usual size takes.
+/// Bytes of a pack's front that are read at once: the table of a pack with chunks of the usual size fits.
 const GUESS: u64 = 64 << 10;
 
 /// A pack that is complete and durable.
 #[derive(Debug)]
 pub struct StoredPack {
-    /// Its name.
+    /// The pack's id.
     pub id: PackId,
-    /// Its length.
+    /// Length in bytes.
     pub len: u64,
-    /// What it holds.
+    /// The table of its chunks.
     pub table: Table,
-    /// What it begins with, up to its first block; empty where nobody needs it, as the store is near.
+    /// The pack's front, up to its first block; empty if no header bundle is written, as on local storage.
     pub front: Vec<u8>,
 }
 
-/// Writes blocks of one type as a pack, and then its sidecar if there is to be a `share` of parity.
+/// Writes blocks of one type as a pack, then its sidecar if `share` (of parity) is not 0.
+/// Failing to write the sidecar is not an error of this function; that result is returned separately.
 ///
 /// # Errors
-/// When it could not be made durable. A name that exists is an error: packs are random, so it cannot be ours. That the
-/// sidecar could not be written is none, and stands beside the pack.
+/// When the pack could not be made durable. An existing name is an error: packs contain random bytes, so it
+/// cannot be ours.
 pub fn write(
     storage: &dyn Storage,
     suite: &CipherSuite,
@@ -64,10 +65,10 @@ pub fn write(
     Ok((StoredPack { id, len, table, front }, sidecar))
 }
 
-/// A pack's table, from the front or, where that is damaged, from the end.
+/// Reads a pack's table from the front or, if that is damaged, from the end.
 ///
 /// # Errors
-/// When neither is whole.
+/// When both copies are damaged, or cannot be read.
 pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
     let front = table_at(storage, suite, id, len, false);
     match front {
@@ -76,7 +77,7 @@ pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: 
     }
 }
 
-/// One of a pack's two tables.
+/// Reads one of a pack's two tables.
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
@@ -97,7 +98,7 @@ pub fn table_at(
     )
 }
 
-/// As [`table_at`], of a pack whose bytes come from `read`.
+/// Like [`table_at`], for a pack whose bytes are returned by `read`.
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
@@ -122,7 +123,7 @@ pub fn table_by(
     ends.open_table(suite, sealed).map_err(damaged())
 }
 
-/// What a pack begins with, up to its first block, once its table has been opened.
+/// Returns a pack's front, up to its first block, after checking that its table opens.
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
@@ -134,14 +135,14 @@ pub(crate) fn front(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len
     Ok(front)
 }
 
-/// Preamble and table as they stand in a pack's beginning. From afar one request takes as long as the other, and most tables
-/// come with the first.
+/// Reads preamble and table from a pack's front. On remote storage a request costs about the same whatever
+/// its size, and most tables come with the first one.
 fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
     let damaged = || Error::damaged(ObjectKind::Packs.path(name));
     let tail = len.checked_sub(ENDS as u64).ok_or(DecodeError::because("too short for a pack"));
     let mut front = vec![0u8; GUESS.min(tail.map_err(damaged())?) as usize];
     match read(0, &mut front) {
-        // It may lie behind the table.
+        // The table at the end may be intact.
         Err(err) if err.is_damage() && !err.is_missing() => front.clear(),
         read => read?,
     }
@@ -164,7 +165,7 @@ fn ends_at(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; 
     read(at, &mut ends).map(|()| ends)
 }
 
-/// The hash of a pack's bytes as they are.
+/// Returns the SHA-256 of a pack's bytes.
 ///
 /// # Errors
 /// When they cannot be read.
@@ -181,13 +182,13 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
     Ok(hasher.finish())
 }
 
-/// What is wrong with a pack whose bytes do not hash to its name.
+/// Returns the error for a pack whose bytes do not hash to its name.
 pub fn not_its_name(id: &PackId) -> Error {
     let source = DecodeError::because("its bytes do not hash to its name");
     Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source }
 }
 
-/// Moves a damaged pack to quarantine, durably; the name it has there.
+/// Moves a damaged pack to quarantine, durably, and returns its name there.
 ///
 /// # Errors
 /// When it could not be made durable there.
@@ -197,9 +198,9 @@ pub fn set_aside(storage: &dyn Storage, id: &PackId) -> Result<String> {
         let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };
         match storage.move_to((ObjectKind::Packs, &name), (ObjectKind::Quarantine, &aside)) {
             Ok(CreateOutcome::New) => return Ok(aside),
-            // Another damaged copy of it was moved there before.
+            // Another damaged copy of it is in quarantine already.
             Ok(CreateOutcome::Exists) => {}
-            // Another repair was faster: it has saved what this one has.
+            // Another repair was faster, and saved the same.
             Err(err) if err.is_missing() => return Ok(aside),
             Err(err) => return Err(err),
         }

@@ -1,9 +1,10 @@
-//! Sidecars of packs in storage: written when a pack is, and used where one turns out to be damaged.
+//! Parity files (sidecars) of packs: written with a pack, and used when the pack turns out to be damaged.
 //!
-//! The pack is durable first, its sidecar after it: a pack without one is as good as any pack was before, and the next
-//! collection writes it; a sidecar without its pack is garbage, which anybody may remove who lists sidecars first and packs
-//! after them. Nothing that a sidecar gives is believed: a pack rebuilt by it must hash to its name, and then every
-//! block and chunk of it is verified as always.
+//! The pack is made durable first, then its sidecar. A pack without a sidecar is valid; the next gc run
+//! writes it. A sidecar without its pack is garbage, and may be removed by anyone who listed sidecars first
+//! and packs after them.
+//! Data from a sidecar is not trusted: a rebuilt pack must hash to its name, and then every block and chunk
+//! is verified as always.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ fn damaged(pack: &PackId) -> impl FnOnce(DecodeError) -> Error {
     Error::damaged(ObjectKind::Parity.path(&pack.hex()))
 }
 
-/// The sidecar of a pack whose bytes lie in `parts`, in parts; none where there is to be none.
+/// Computes the sidecar of a pack whose bytes lie in `parts`; empty if `share` is 0.
 ///
 /// # Errors
 /// When it cannot be computed.
@@ -34,8 +35,8 @@ pub fn of_parts(pack: PackId, parts: &[&[u8]], share: u8) -> Result<Vec<Vec<u8>>
     parity::sidecar(&layout, parts).map(Vec::from).map_err(damaged(&pack))
 }
 
-/// Writes a sidecar, whose pack is durable, if there is one; how many bytes it has. An existing one is left: it can only be
-/// the same.
+/// Writes the sidecar of a durable pack, unless it is empty, and returns its length in bytes.
+/// An existing sidecar is kept: it can only be the same.
 ///
 /// # Errors
 /// When it could not be made durable.
@@ -47,10 +48,11 @@ pub fn write(storage: &dyn Storage, pack: PackId, sidecar: &[Vec<u8>]) -> Result
     Ok(parts.iter().map(|part| part.len() as u64).sum())
 }
 
-/// Writes the sidecar of a pack that is there, in the place of the one it has: then the new one is made first.
+/// Writes the sidecar of an existing pack anew, replacing the old one, which stays until the new one is
+/// computed.
 ///
 /// # Errors
-/// When the pack is gone or not what it was (nothing is written then), or the sidecar could not be made durable.
+/// When the pack is gone or has changed (then nothing is written), or the sidecar could not be made durable.
 pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> Result<u64> {
     let Some(layout) = Layout::new(pack, len, share) else { return Ok(0) };
     let name = pack.hex();
@@ -67,15 +69,16 @@ pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> 
     Ok(layout.sidecar_len())
 }
 
-/// Removes the sidecar of a pack that is gone, if it has one.
+/// Removes the sidecar of a deleted pack, if there is one.
 ///
 /// # Errors
-/// When it is still there.
+/// When it could not be removed.
 pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<()> {
     storage.remove(ObjectKind::Parity, &pack.hex())
 }
 
-/// All listed sidecars with their lengths. To be listed before packs are: one that is not among those has lost its pack.
+/// Lists all sidecars with their lengths. To be called before packs are listed: a sidecar whose pack is not
+/// in that later listing is an orphan.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -84,7 +87,8 @@ pub fn list(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
     Ok(listed.iter().filter_map(|found| Some((PackId::parse(&found.name).ok()?, found.len))).collect())
 }
 
-/// How the sidecar of a pack of `len` bytes is laid out, if all of it, `sidecar` bytes by the listing, is what was written.
+/// Returns the layout of the sidecar of a pack of `len` bytes, after verifying all of it. `sidecar` is its
+/// listed length.
 ///
 /// # Errors
 /// When it is missing, damaged, or of a pack of another length.
@@ -113,7 +117,7 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
     }
 }
 
-/// Header and hashes, from the front or, where that is damaged, from the end.
+/// Reads header and hashes from the front or, if that is damaged, from the end.
 fn head(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
     match front(storage, pack) {
         Err(err) if err.is_damage() && !err.is_missing() => {
@@ -154,7 +158,7 @@ fn sums(storage: &dyn Storage, pack: &PackId, layout: Layout, at: u64) -> Result
     Ok((layout, sums))
 }
 
-/// What of these bytes can be read, with zeros for the rest. A span that cannot be is tried again shard by shard.
+/// Reads a range, with zeros for what cannot be read. A span that fails is read again shard by shard.
 fn read_patchy(
     storage: &dyn Storage,
     place: (ObjectKind, &PackId),
@@ -184,19 +188,19 @@ fn read_patchy(
     Ok(())
 }
 
-/// What of a damaged pack was rebuilt.
+/// The rebuilt parts of a damaged pack.
 #[derive(Debug)]
 pub struct HealedPack {
     layout: Layout,
-    /// Shards that were not what they had been.
+    /// The shards that were damaged, rebuilt.
     shards: BTreeMap<usize, Vec<u8>>,
 }
 
 impl HealedPack {
-    /// Rebuilds what is damaged of a pack.
+    /// Rebuilds the damaged shards of a pack.
     ///
     /// # Errors
-    /// `Missing` when the pack has no sidecar or is gone; `Damaged` when the sidecar is of no use.
+    /// `Missing` when the pack has no sidecar or is gone; `Damaged` when the sidecar does not suffice.
     pub fn of(storage: &dyn Storage, pack: &PackId) -> Result<Self> {
         let (layout, sums) = head(storage, pack)?;
         let shard = layout.shard as usize;
@@ -208,7 +212,7 @@ impl HealedPack {
         read_patchy(storage, (ObjectKind::Parity, pack), layout.parity_at(), &mut shards, shard)?;
         let bad = parity::rebuild(&layout, &sums, &mut bytes, &shards).map_err(damaged(pack))?;
         let whole = error::part(&bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
-        // Whoever can write a sidecar can write any hashes into it.
+        // Anyone who can write a sidecar can put any hashes into it.
         if sha256(whole) != *pack.as_bytes() {
             return Err(damaged(pack)(DecodeError::because(
                 "what it gives does not hash to the pack's name",
@@ -218,15 +222,15 @@ impl HealedPack {
         Ok(Self { layout, shards: bad.into_iter().filter_map(take).collect() })
     }
 
-    /// How many shards were rebuilt.
+    /// Returns the number of rebuilt shards.
     pub fn rebuilt(&self) -> usize {
         self.shards.len()
     }
 
-    /// Bytes of the pack as it was.
+    /// Reads bytes of the original pack.
     ///
     /// # Errors
-    /// When there are none there, or those that were whole have become damaged as well.
+    /// When the range is outside the pack, or shards that were intact have become damaged as well.
     pub fn read(&self, storage: &dyn Storage, offset: u64, out: &mut [u8]) -> Result<()> {
         let (shard, pack) = (u64::from(self.layout.shard), &self.layout.pack);
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.layout.len) {
@@ -249,12 +253,12 @@ impl HealedPack {
         Ok(())
     }
 
-    /// Bytes of the whole pack.
+    /// Returns the length of the whole pack in bytes.
     pub fn pack_len(&self) -> u64 {
         self.layout.len
     }
 
-    /// Bytes that were rebuilt.
+    /// Returns the number of rebuilt bytes.
     pub fn bytes(&self) -> usize {
         self.shards.len() * self.layout.shard as usize
     }

@@ -1,5 +1,5 @@
-//! Records of what was found damaged. While one stands nobody believes what a parent reuses, and nobody writes against
-//! a pack that one names.
+//! Damage records. While one exists, no backup trusts what its parent would let it reuse, and no new data
+//! references a pack that one names.
 
 use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::sealed_object;
@@ -11,16 +11,16 @@ use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
-/// All records by their names. One that cannot be read itself still says by its name what it is about.
+/// Lists all records by name. An unreadable record still tells by its name what it is about.
 ///
 /// # Errors
-/// When they cannot be listed, or the store fails.
+/// When they cannot be listed, or the storage fails.
 pub fn list(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<(String, Option<DamageRecord>)>> {
     let mut all = Vec::new();
     for found in storage.list(ObjectKind::Damage)? {
         match objects::read(storage, suite, sealed_object::DAMAGE, ObjectKind::Damage, &found.name) {
             Ok(record) => all.push((found.name, Some(record))),
-            // Ended since the listing.
+            // Removed since the listing.
             Err(err) if err.is_missing() => {}
             Err(err) if err.is_damage() => all.push((found.name, None)),
             Err(err) => return Err(err),
@@ -29,7 +29,8 @@ pub fn list(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<(String, O
     Ok(all)
 }
 
-/// The pack that a record is about. Of one that cannot be read it may be a chunk's id: no pack has that.
+/// Returns the pack that a record is about. For an unreadable record the id may be a chunk's, which matches
+/// no pack.
 pub fn pack_of(name: &str, record: Option<&DamageRecord>) -> Option<PackId> {
     match record.map(|record| record.what) {
         Some(Damaged::Pack(pack)) => Some(pack),
@@ -38,7 +39,7 @@ pub fn pack_of(name: &str, record: Option<&DamageRecord>) -> Option<PackId> {
     }
 }
 
-/// The name of a record.
+/// Returns the name of the record of a damaged object.
 pub fn name_of(what: &Damaged) -> String {
     match what {
         Damaged::Pack(id) => id.hex(),
@@ -46,7 +47,7 @@ pub fn name_of(what: &Damaged) -> String {
     }
 }
 
-/// Writes down that something is damaged, if that is not written yet.
+/// Creates a damage record, unless it exists.
 ///
 /// # Errors
 /// When it could not be made durable.
@@ -56,10 +57,10 @@ pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Re
     objects::create(storage, suite, sealed_object::DAMAGE, ObjectKind::Damage, &name_of(&what), &record)
 }
 
-/// Ends a record.
+/// Removes a record.
 ///
 /// # Errors
-/// When it is still there.
+/// When it could not be removed.
 pub fn end(repo: &Repository, name: &str) -> Result<()> {
     repo.storage().remove(ObjectKind::Damage, name)?;
     repo.storage().sync(ObjectKind::Damage)

@@ -1,4 +1,4 @@
-//! Collections: numbered records of what is condemned, and their ends.
+//! Records of gc runs: numbered lists of what each condemns, and markers of those that have finished.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use crate::repo::objects;
 use crate::storage::names::LAST_COLLECTION;
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, names};
 
-/// Ends the name of a collection's end.
+/// Suffix of the marker of a finished gc run.
 const DONE: &str = ".done";
 
-/// A collection that was published.
+/// A published gc run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcRun {
-    /// Counts up, without gaps; never used twice.
+    /// Its number. Numbers increase without gaps and are never reused.
     pub number: u64,
     /// What it condemns.
     pub record: GcRecord,
 }
 
-/// The number of a collection's record or of its end.
+/// Parses the number from the name of a record or of a finish marker.
 pub fn number(name: &str) -> Option<u64> {
     names::gc_run(name).filter(|number| *number <= names::LAST_COLLECTION)
 }
@@ -31,7 +31,7 @@ pub(crate) fn name_of(number: u64) -> String {
     format!("{number:016x}")
 }
 
-/// The highest number there is; 0 before the first collection.
+/// Returns the highest number in use; 0 before the first gc run.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -39,9 +39,9 @@ pub fn highest(storage: &dyn Storage) -> Result<u64> {
     Ok(storage.list(ObjectKind::Gc)?.iter().filter_map(|found| number(&found.name)).max().unwrap_or(0))
 }
 
-/// Collections without an end: the highest, or none. The next number is taken only when every lower one has ended, so a
-/// record below the highest is finished, or was published under a number that had been used and tidied away: such a
-/// one never counts.
+/// Returns the unfinished gc runs: the one with the highest number, or none. A number is taken only when
+/// every lower one has finished. So a record below the highest is finished, or was published under a number
+/// that had been used and removed; such a record is never valid.
 ///
 /// # Errors
 /// When they cannot be listed or one cannot be read: what it condemns would then be unknown.
@@ -52,7 +52,7 @@ pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRu
         let Some(number) = number(&found.name).filter(|number| is_open(&listed, *number)) else { continue };
         match objects::read(storage, suite, sealed_object::GC, ObjectKind::Gc, &found.name) {
             Ok(record) => unfinished.push(GcRun { number, record }),
-            // Finished and tidied up since the listing.
+            // Finished and removed since the listing.
             Err(err) if err.is_missing() => {}
             Err(err) => return Err(err),
         }
@@ -60,19 +60,19 @@ pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRu
     Ok(unfinished)
 }
 
-/// What of all this cannot be read.
+/// Unreadable records and finish markers.
 #[derive(Debug, Default)]
 pub struct Unreadable {
-    /// Names of records and ends, and why.
+    /// Their names, and the error of each.
     pub objects: Vec<(String, Error)>,
-    /// The number of the one that has not ended, if it is among them.
+    /// The number of the unfinished gc run, if its record is among them.
     pub open: Option<u64>,
 }
 
-/// Looks at every record and every end.
+/// Reads every record and every finish marker.
 ///
 /// # Errors
-/// When they cannot be listed, or one is newer than this program, or the store fails.
+/// When they cannot be listed, or one is newer than this program, or the storage fails.
 pub fn unreadable(storage: &dyn Storage, suite: &CipherSuite) -> Result<Unreadable> {
     let listed = storage.list(ObjectKind::Gc)?;
     let mut found = Unreadable::default();
@@ -95,17 +95,18 @@ pub fn unreadable(storage: &dyn Storage, suite: &CipherSuite) -> Result<Unreadab
     Ok(found)
 }
 
-/// Ends a collection whose record cannot be read: what it condemned, and was not deleted yet, is in use again. Nobody
-/// may be sweeping it.
+/// Marks a gc run with an unreadable record as finished. Condemned packs that were not deleted yet may be
+/// used again.
+/// No process may be sweeping it.
 ///
 /// # Errors
-/// When the end could not be made durable.
+/// When the marker could not be made durable.
 pub fn give_up(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
     let name = format!("{}{DONE}", name_of(number));
     objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).map(|_| ())
 }
 
-/// Whether the listing holds this record, without an end, and none of a higher number.
+/// Returns whether the listing has this record, unfinished, and no higher number.
 fn is_open(listed: &[Listed], number: u64) -> bool {
     let has = |name: &str| listed.iter().any(|found| found.name == name);
     let name = name_of(number);
@@ -114,8 +115,8 @@ fn is_open(listed: &[Listed], number: u64) -> bool {
         && !has(&format!("{name}{DONE}"))
 }
 
-/// Whether a collection counts, has not ended, and is what was published: a store that lets two create one name may hold
-/// another's record under its number.
+/// Returns whether a gc run is valid, unfinished, and as it was published. On storage that lets two processes
+/// create one name, another process's record may be under its number.
 ///
 /// # Errors
 /// When they cannot be listed or the record cannot be read.
@@ -123,7 +124,7 @@ pub fn stands(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun) -> Res
     Ok(unfinished(storage, suite)?.contains(gc_run))
 }
 
-/// C3: publishes a collection under exactly this number. False when the number is taken.
+/// C3: publishes a gc run under exactly this number. `false` if the number is taken.
 ///
 /// # Errors
 /// When it could not be made durable, or no number is left.
@@ -137,11 +138,11 @@ pub fn publish(storage: &dyn Storage, suite: &CipherSuite, number: u64, record: 
     Ok(created == CreateOutcome::New)
 }
 
-/// Writes the end of a collection, and removes all below the highest number: they have ended or never counted. Only
-/// the highest must never go.
+/// Marks a gc run as finished, and removes all records and markers below the highest number: they are
+/// finished or were never valid. Only the highest must never be removed.
 ///
 /// # Errors
-/// When the end could not be made durable.
+/// When the marker could not be made durable.
 pub fn finish(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
     let name = format!("{}{DONE}", name_of(number));
     objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &())?;
@@ -149,7 +150,7 @@ pub fn finish(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result
     let numbers: BTreeSet<u64> = listed.iter().filter_map(|found| self::number(&found.name)).collect();
     let Some(highest) = numbers.last() else { return Ok(()) };
     for old in numbers.iter().filter(|old| *old < highest) {
-        // The record first: an end without its record condemns nothing.
+        // Remove the record before its marker: a marker without its record condemns nothing.
         storage.remove(ObjectKind::Gc, &name_of(*old))?;
         storage.remove(ObjectKind::Gc, &format!("{}{DONE}", name_of(*old)))?;
     }

@@ -1,4 +1,4 @@
-//! Sessions and the records by which writers, readers and collectors see each other.
+//! Sessions, and the records through which writers, readers and gc runs see each other.
 
 pub mod damage;
 pub mod gc_record;

@@ -1,4 +1,4 @@
-//! Sessions: how writers, readers and collectors see each other (rules W1 and W2 of docs/collecting.md).
+//! Sessions: how writers, readers and gc runs see each other (rules W1 and W2 of docs/collecting.md).
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,41 +23,44 @@ use crate::storage::names::END_MARKER;
 use crate::storage::{LockGuard, ObjectKind, Storage};
 use crate::util::{host, threads};
 
-/// Beats within the time after which a collector may take a silent session for dead.
+/// Heartbeats per `stale_after`, the time after which a gc run may consider a silent session dead.
 const BEATS: u32 = 12;
 
 const SESSIONLESS: &str =
     "the repository cannot be written to: reading without a session, so do not run gc meanwhile";
 
-/// What of a repository may be used: the fresh listing of packs, less what is condemned or damaged.
+/// The repository state, as of one instant: the listed packs, and which of them new data must not reference.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RepoState {
-    /// The highest collection there is.
+    /// The highest number of a gc run.
     pub gc_seen: u64,
-    /// Packs of unfinished collections.
+    /// Packs condemned by unfinished gc runs.
     pub condemned: HashSet<PackId>,
-    /// Unfinished collections, oldest first.
+    /// Unfinished gc runs, oldest first.
     pub unfinished: Vec<GcRun>,
-    /// Packs found damaged.
+    /// Packs with a damage record.
     pub damaged: HashSet<PackId>,
-    /// Whether any damage record stands.
+    /// Whether there is any damage record.
     pub any_damage: bool,
     /// All listed packs with their lengths.
     pub packs: Vec<(PackId, u64)>,
 }
 
 impl RepoState {
-    /// Looks, in the order of W1: collections twice, then damage, then packs. `seen` is called in between.
+    /// Loads the repository state in the order that W1 requires: gc runs twice, then damage records, then
+    /// packs.
+    /// `seen` is called with the highest gc number before damage and packs are listed.
     ///
     /// # Errors
-    /// When a listing or a record could not be read: an error is never an empty list.
+    /// When a listing or a record could not be read: an error is never treated as an empty list.
     pub fn look(
         storage: &dyn Storage,
         suite: &CipherSuite,
         seen: impl FnOnce(u64) -> Result<()>,
     ) -> Result<Self> {
         let gc_seen = gc_record::highest(storage)?;
-        // An empty first listing is followed by the second one as well: a record may have come in between.
+        // The second listing follows even if the first was empty: a record may have been published in
+        // between.
         let unfinished = gc_record::unfinished(storage, suite)?;
         let condemned = unfinished.iter().flat_map(|one| one.record.condemned.iter().copied()).collect();
         let mut repo_state = Self { gc_seen, condemned, unfinished, ..Self::default() };
@@ -70,8 +73,8 @@ impl RepoState {
         Ok(repo_state)
     }
 
-    /// For readers. Where a record of collecting or of damage cannot be read, listed packs are taken as they are: nobody
-    /// can collect by it. Why it cannot be read is for people.
+    /// Like [`Self::look`], for readers. If a gc or damage record is unreadable, uses the listed packs as
+    /// they are: no gc run can delete by such a record. Also returns that error, for a warning.
     ///
     /// # Errors
     /// When something cannot be listed.
@@ -84,7 +87,7 @@ impl RepoState {
         }
     }
 
-    /// All listed packs with their lengths.
+    /// Lists all packs with their lengths.
     ///
     /// # Errors
     /// When they cannot be listed.
@@ -93,7 +96,7 @@ impl RepoState {
         Ok(listed.iter().filter_map(|found| Some((PackId::parse(&found.name).ok()?, found.len))).collect())
     }
 
-    /// Whether every pack that an earlier sight let be written against still may.
+    /// Returns whether every pack that new data could reference in an earlier state can still be referenced.
     pub fn still_allows(&self, earlier: &Self) -> bool {
         let packs: HashSet<PackId> = self.packs.iter().map(|(id, _)| *id).collect();
         let usable =
@@ -102,7 +105,7 @@ impl RepoState {
         before.all(|id| packs.contains(id) && usable(self, id))
     }
 
-    /// W2: whether what this snapshot holds may be reused without looking.
+    /// W2: returns whether the chunks of this snapshot may be reused without looking them up.
     pub fn protects(&self, parent: &SnapshotId) -> bool {
         !self.any_damage && self.unfinished.iter().all(|one| one.record.roots.contains(parent))
     }
@@ -111,7 +114,7 @@ impl RepoState {
 /// A session, visible in the repository until it is closed.
 #[derive(Debug)]
 pub struct Session {
-    /// Names it, and the snapshot it may commit.
+    /// The session's id, which is also the id of the snapshot that it may commit.
     pub id: SnapshotId,
     storage: Arc<dyn Storage>,
     hold: Option<Box<dyn LockGuard>>,
@@ -119,14 +122,14 @@ pub struct Session {
     heartbeat_thread: Option<HeartbeatThread>,
 }
 
-/// What the heartbeats say, shared with the thread that gives them.
+/// The content of the heartbeats, shared with the heartbeat thread.
 #[derive(Debug)]
 struct HeartbeatState {
     storage: Arc<dyn Storage>,
     suite: CipherSuite,
     id: SnapshotId,
     said: Mutex<Heartbeat>,
-    /// What a reader reads, once it has said so.
+    /// The snapshots that a reader reads, once it has declared them.
     reads: Mutex<Option<Vec<SnapshotId>>>,
     newest_gc_noticed: AtomicU64,
     silence: Silence,
@@ -139,7 +142,7 @@ struct HeartbeatThread {
 }
 
 impl Session {
-    /// W1: becomes visible, then looks.
+    /// W1: makes the session visible, then loads the repository state.
     ///
     /// # Errors
     /// When the session could not be made durable or the repository could not be read.
@@ -151,8 +154,8 @@ impl Session {
         Ok((session, repo_state))
     }
 
-    /// Becomes visible and does not look: for whoever comes because the records of collecting cannot be read. It has seen
-    /// no collection, so whoever wants to sweep one waits for it.
+    /// Makes the session visible without loading the repository state, for repairs of unreadable gc records.
+    /// It has acknowledged no gc run, so every sweep waits for it.
     ///
     /// # Errors
     /// When the session could not be made durable.
@@ -163,11 +166,12 @@ impl Session {
         Ok(session)
     }
 
-    /// R1: a reader that looks when it knows what it reads ([`Self::reads`]). Until then it has seen no collection, so every one
-    /// waits for it. `None`, and said, where no session can be made.
+    /// R1: opens a reader session without loading the repository state. Until [`Self::reads`] is called, it
+    /// has acknowledged no gc run, so every one waits for it. `None`, with a warning, if the repository is
+    /// not writable.
     ///
     /// # Errors
-    /// When it cannot be told whether one can.
+    /// When it cannot be determined whether a session can be created.
     pub(crate) fn open_deferred(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
         match Self::appear(repo, SessionKind::Reader) {
             Ok(mut session) => {
@@ -188,8 +192,8 @@ impl Session {
         }
         let (storage, suite) = (repo.shared_storage(), repo.suite());
         let id = cipher::new_id()?;
-        // Where nothing is locked, a lock that is free tells nothing: whoever comes to the same place by another way, where
-        // there are locks, must not take this session for one of its own boot that is gone.
+        // Without working locks a free lock means nothing. A process that reaches the same storage by another
+        // path, where locks work, must not take this session for a dead one of its own boot.
         let locks = !storage.is_remote() && storage.is_held(ObjectKind::Sessions, &id.hex())?.is_some();
         let record = SessionRecord {
             kind,
@@ -219,38 +223,40 @@ impl Session {
         Ok(())
     }
 
-    /// Says at once that collections up to this one have been seen: nothing that this session still goes by was
-    /// found before them.
+    /// Writes a heartbeat that acknowledges gc runs up to this number: nothing that this session still uses
+    /// was loaded before them.
     ///
     /// # Errors
-    /// When it could not be said.
+    /// When the heartbeat could not be written.
     pub fn acknowledge_gc(&self, gc_seen: u64) -> Result<()> {
         if gc_seen > self.heartbeat.said().gc_seen { self.heartbeat.beat(gc_seen) } else { Ok(()) }
     }
 
-    /// R1: what a reader reads from now on, instead of what it has read. Until this is said, every collection that begins
-    /// later waits for its end; from then on, only those that would take something from these snapshots.
+    /// R1: declares what the reader reads from now on, instead of what it declared before. Until the first
+    /// call every later gc run waits for this session to end; afterwards only those that would delete data of
+    /// these snapshots.
     pub fn reads(&self, snapshots: &[SnapshotId]) {
         *self.heartbeat.reads() = Some(snapshots.to_vec());
     }
 
-    /// The highest collection that a heartbeat of this reader has met.
+    /// Returns the highest gc number that a heartbeat of this reader has encountered.
     pub fn newest_gc_noticed(&self) -> u64 {
         self.heartbeat.newest_gc_noticed.load(Ordering::Relaxed)
     }
 
-    /// A heartbeat ahead of time.
+    /// Writes a heartbeat ahead of schedule.
     ///
     /// # Errors
-    /// When it could not be given.
+    /// When it could not be written.
     pub fn beat(&self) -> Result<()> {
         self.heartbeat.turn()
     }
 
-    /// W3: whether somebody buried this session. Asked of the store only after a silence in which that may have happened.
+    /// W3: returns whether this session was fenced. Checks the storage only if the session was silent long
+    /// enough for that.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When it cannot be determined.
     pub fn was_fenced(&self) -> Result<bool> {
         if !self.heartbeat.silence.was_too_long() {
             return Ok(false);
@@ -262,10 +268,10 @@ impl Session {
         }
     }
 
-    /// Ends it: the heartbeat goes first, the session last.
+    /// Closes the session: removes the heartbeat first, the session last.
     ///
     /// # Errors
-    /// When it is still visible.
+    /// When the session is still visible.
     pub fn close(mut self) -> Result<()> {
         self.end()
     }
@@ -287,7 +293,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // A session left behind costs a collector a look; there is nobody to tell.
+        // A leftover session only costs a gc run one check; there is nobody to report the error to.
         let _ = self.end();
     }
 }
@@ -301,17 +307,17 @@ impl HeartbeatState {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// R1: a heartbeat. A reader looks at the collections first, and says of those that leave it all it needs that it
-    /// has seen them.
+    /// R1: writes a heartbeat. A reader checks the gc runs first, and acknowledges those that leave all it
+    /// needs.
     fn turn(&self) -> Result<()> {
-        // Held until it is said: what is to be read next is not named in between.
+        // Locked until the heartbeat is written, so that `reads` does not change in between.
         let reads = self.reads();
         let seen = reads.as_ref().map_or(0, |reads| self.may_have_seen(reads).unwrap_or(0));
         self.beat(seen)
     }
 
-    /// The highest collection, if no unfinished one takes anything from these snapshots: it marked from them, or they
-    /// stand unpurged, and whoever sweeps it looks at the roots again. 0 otherwise.
+    /// Returns the highest gc number if no unfinished gc run deletes data of these snapshots: it marked from
+    /// them, or they are roots that it does not purge, and its sweep checks the roots again. Otherwise 0.
     fn may_have_seen(&self, reads: &[SnapshotId]) -> Result<u64> {
         let storage = self.storage.as_ref();
         let highest = gc_record::highest(storage)?;
@@ -329,7 +335,7 @@ impl HeartbeatState {
         Ok(highest)
     }
 
-    /// One more beat. What has been seen once is never taken back.
+    /// Writes the next heartbeat. An acknowledged gc run stays acknowledged.
     fn beat(&self, gc_seen: u64) -> Result<()> {
         let mut said = self.said();
         let next = Heartbeat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
@@ -341,7 +347,8 @@ impl HeartbeatState {
         Ok(())
     }
 
-    /// Where nothing may be removed: whoever may clears up.
+    /// Writes an end marker, on storage where this user may not remove objects; another user's gc run removes
+    /// the session.
     fn say_that_it_ended(&self) -> Result<()> {
         let (name, last) = (format!("{}{END_MARKER}", self.id), *self.said());
         objects::create(&*self.storage, &self.suite, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
@@ -351,7 +358,7 @@ impl HeartbeatState {
 
 impl HeartbeatThread {
     fn start(heartbeat: Arc<HeartbeatState>, every: Duration) -> Result<Self> {
-        // A repository that says 0 must not make this spin.
+        // A configured interval of 0 must not cause a busy loop.
         let every = every.max(Duration::from_millis(50));
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&stop);
@@ -361,7 +368,7 @@ impl HeartbeatThread {
                 let wait = signal.1.wait_timeout(stopped, every).unwrap_or_else(PoisonError::into_inner);
                 stopped = wait.0;
                 if wait.1.timed_out() && !*stopped {
-                    // A missed beat costs at worst a fence and a re-check.
+                    // The worst result of a missed heartbeat is a fence and a re-check.
                     let _ = heartbeat.turn();
                 }
             }

@@ -1,4 +1,5 @@
-//! Whether a session was silent for so long that a collector may have buried it, and removed its fence since (W3).
+//! Detects whether a session was silent for so long that a gc run may have fenced it, and removed the fence
+//! since (W3).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,16 +7,17 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Remembers when a session last showed that it is alive.
+/// Tracks when a session last wrote a heartbeat.
 #[derive(Debug)]
 pub(crate) struct Silence {
     limit: Duration,
     last: Mutex<Moment>,
-    /// Once too long is too long: a heartbeat that comes after it brings nothing back.
+    /// Never reset: a heartbeat after too long a silence does not undo it.
     exceeded: AtomicBool,
 }
 
-/// By a clock that goes on while the machine sleeps, and by the wall's, which goes on while a virtual machine is stored away.
+/// A time by two clocks: one that runs while the machine is suspended, and the wall clock, which also
+/// advances while a virtual machine is saved to disk.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     since_boot: i64,
@@ -37,12 +39,12 @@ impl Moment {
 }
 
 impl Silence {
-    /// Begins now; more than `limit` is too long.
+    /// Starts measuring now. A silence of `limit` or more is too long.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, last: Mutex::new(Moment::now()), exceeded: AtomicBool::new(false) }
     }
 
-    /// A heartbeat was given.
+    /// Records that a heartbeat was written.
     pub(crate) fn end(&self) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Moment::now();
@@ -50,7 +52,7 @@ impl Silence {
         *last = now;
     }
 
-    /// Whether it was too long, up to now.
+    /// Returns whether any silence was too long, including the current one.
     pub(crate) fn was_too_long(&self) -> bool {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         self.judge(Moment::now(), last);

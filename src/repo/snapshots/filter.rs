@@ -1,4 +1,4 @@
-//! Snapshots chosen by what they are of, as restic's filters choose them, or by name.
+//! Selects snapshots by host, tags and paths, as restic's filters do, or by name.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,21 +8,21 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::{Query, Snapshot};
 
-/// What a snapshot must be of; nothing given admits every snapshot.
+/// Conditions on a snapshot. An empty filter admits every snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotFilter {
-    /// One of these machines.
+    /// The host is one of these.
     pub hosts: Vec<String>,
-    /// All tags of one of these lists; an empty tag means a snapshot without any.
+    /// The snapshot has all tags of one of these lists. An empty tag matches a snapshot without tags.
     pub tags: Vec<Vec<String>>,
-    /// All of these absolute sources.
+    /// Its sources include all of these absolute paths.
     pub paths: Vec<Vec<u8>>,
-    /// These absolute sources and no others, in any order.
+    /// Its sources are exactly these absolute paths, in any order.
     pub sources: Option<Vec<Vec<u8>>>,
 }
 
 impl SnapshotFilter {
-    /// Whether it chooses this snapshot.
+    /// Returns whether the filter admits this snapshot.
     pub fn admits(&self, manifest: &Manifest) -> bool {
         let has_path = |path: &Vec<u8>| manifest.sources.iter().any(|source| source[..] == path[..]);
         (self.hosts.is_empty() || self.hosts.contains(&manifest.host))
@@ -34,8 +34,8 @@ impl SnapshotFilter {
             })
     }
 
-    /// What no snapshot of these is of, in words, with what there is; `None` where some are admitted, or where there is
-    /// nothing to choose from.
+    /// Explains which condition no snapshot meets, with the values that exist. `None` if some are admitted,
+    /// or if there are no snapshots at all.
     pub fn unmatched(&self, all: &[Snapshot]) -> Option<String> {
         if all.is_empty() || all.iter().any(|one| self.admits(&one.manifest)) {
             return None;
@@ -73,23 +73,24 @@ impl SnapshotFilter {
     }
 }
 
-/// Hosts, tags or sources that a message lists.
+/// Maximum hosts, tags or sources listed in a message.
 const NAMED_AT_MOST: usize = 10;
 
-/// Whole snapshots: those that are named, among those that a selection admits, or else all of these.
+/// Selects whole snapshots: the named ones among those the filter admits, or all that it admits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotQuery {
-    /// As people name them.
+    /// Snapshot selectors as the user typed them.
     pub selectors: Vec<String>,
-    /// Among these.
+    /// The filter.
     pub selection: SnapshotFilter,
 }
 
 impl SnapshotQuery {
-    /// Their places among all.
+    /// Returns the positions of the selected snapshots in `all`.
     ///
     /// # Errors
-    /// When a name means none, or a part of one, or the selection admits none of those that there are.
+    /// When a name matches no snapshot or names a part of one, or the filter admits none of the existing
+    /// snapshots.
     pub fn places(&self, repo: &Repository, all: &[Snapshot]) -> Result<Vec<usize>> {
         let places = 0..all.len();
         if self.selectors.is_empty() {

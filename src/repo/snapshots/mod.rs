@@ -1,4 +1,5 @@
-//! Manifests: list, find by what a person types, commit. A commit is the instant a snapshot exists.
+//! Manifests: listing, resolving what a user types, committing. A snapshot exists from the instant of its
+//! commit.
 
 pub mod filter;
 pub mod trash;
@@ -20,29 +21,29 @@ use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::storage::{CreateOutcome, Listed, ObjectKind};
 
-/// Seconds that clocks may differ.
+/// Seconds by which clocks may differ.
 const AHEAD: i64 = 600;
 
 /// A committed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its name.
+    /// The snapshot's id.
     pub id: SnapshotId,
-    /// What it says.
+    /// The manifest: time, host, sources and root tree.
     pub manifest: Manifest,
 }
 
-/// Everything in `snapshots/`, each in its state.
+/// All objects in `snapshots/`, readable or not.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Snapshots, oldest first.
     pub snapshots: Vec<Snapshot>,
-    /// Manifests that cannot be read: (name, why).
+    /// Names of unreadable manifests, with the error.
     pub unreadable: Vec<(String, Error)>,
 }
 
 impl Listing {
-    /// Says which manifests cannot be read.
+    /// Warns about each unreadable manifest.
     pub fn warn_of_unreadable(&self, repo: &Repository) {
         for (_, err) in &self.unreadable {
             repo.warn(format!("{err}: that snapshot cannot be used"));
@@ -59,12 +60,12 @@ impl Listing {
     }
 }
 
-/// Reads all manifests; one that is damaged stands beside the others.
+/// Reads all manifests. A damaged one is returned in [`Listing::unreadable`].
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub fn list_all(repo: &Repository) -> Result<Listing> {
-    // Known before it is listed: what is made meanwhile is not missed.
+    // Read before listing, so that snapshots that are made meanwhile are not reported missing.
     let expected = repo.expected();
     let mut listing = Listing::default();
     for found in repo.storage().list(ObjectKind::Snapshots)? {
@@ -83,31 +84,33 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     Ok(listing)
 }
 
-/// Oldest first. One that a wrong clock dated in the future comes before all others: it must not be the newest, and what
-/// others are compared with, until that time has come.
+/// Sorts oldest first. A snapshot dated in the future by a wrong clock comes before all others until that
+/// time has come:
+/// it must not be taken for the newest, or become a parent.
 fn sort(snapshots: &mut [Snapshot], now: Time) {
     snapshots.sort_by_key(|one| (!one.is_ahead(now), one.manifest.started, one.id));
 }
 
 impl Snapshot {
-    /// Whether it is dated in the future, and by more than clocks differ.
+    /// Returns whether it is dated in the future, by more than clocks differ.
     pub fn is_ahead(&self, now: Time) -> bool {
         self.manifest.started.sec > now.sec.saturating_add(AHEAD)
     }
 }
 
-/// All readable snapshots, oldest first. An unreadable one, and one that is dated in the future, is a warning.
+/// Returns all readable snapshots, oldest first. Warns about unreadable ones and those dated in the future.
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
     let listing = list_all(repo)?;
     listing.warn_of_unreadable(repo);
     Ok(listing.snapshots)
 }
 
-/// As [`load`]; what this machine keeps of it counts only if it is as long as what is listed: a fence may have taken
-/// the name since. It stays all the same: where what is listed is damaged, it is the last whole copy.
+/// Like [`load`], but uses the local copy of the manifest if it is as long as the listed one; otherwise a
+/// fence may have taken the name. The local copy is kept in any case: if the listed one is damaged, it is the
+/// last intact copy.
 ///
 /// # Errors
 /// As [`load`].
@@ -118,10 +121,10 @@ pub fn load_listed(repo: &Repository, listed: &Listed) -> Result<Option<Snapshot
     }
 }
 
-/// One manifest; `None` where a fence has the name.
+/// Reads one manifest; `None` if the name belongs to a fence.
 ///
 /// # Errors
-/// When it is gone, damaged or newer.
+/// When it is gone, damaged or newer than this program.
 pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
     let Some(bytes) = repo.cache().object(name) else { return load_stored(repo, name) };
@@ -138,7 +141,7 @@ fn open_fence(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<Fence> {
     objects::open(repo.suite(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)
 }
 
-/// The fence that a listing found; `None` for a manifest.
+/// Reads a listed fence; `None` if the name belongs to a manifest.
 ///
 /// # Errors
 /// When it is gone or damaged.
@@ -159,7 +162,7 @@ fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
     let bytes = repo.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)?;
     if objects::check_header(ObjectKind::Snapshots, name, &bytes)? == sealed_object::FENCE {
-        // One that is garbled is a fence all the same, and is looked at anew each time.
+        // A corrupt fence is still a fence, and is read again each time.
         match open_fence(repo, name, bytes.clone()) {
             Ok(_) => repo.cache().keep_object(name, &bytes),
             Err(_) => repo.cache().drop_object(name),
@@ -171,7 +174,7 @@ fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     Ok(Some(snapshot))
 }
 
-/// What this machine keeps of a manifest, if that is whole.
+/// Returns the local copy of a manifest, if it is intact.
 pub fn kept(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
     decode(repo, *id, repo.cache().object(&id.hex())?).ok()
 }
@@ -187,17 +190,17 @@ fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot>
     })
 }
 
-/// Reads a manifest from the repository itself, whatever this machine keeps of it: that may be the last whole copy, and
-/// stays.
+/// Reads and verifies a manifest in the repository itself. The local copy is not used, and is kept: it may be
+/// the last intact one.
 ///
 /// # Errors
-/// When it is not whole.
+/// When the manifest is damaged.
 pub fn verify(repo: &Repository, name: &str) -> Result<()> {
     let bytes = repo.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)?;
     verify_bytes(repo, name, bytes)
 }
 
-/// Whether these bytes are the manifest, or the fence, of that name.
+/// Verifies that these bytes are the manifest, or the fence, of that name.
 ///
 /// # Errors
 /// When they are not.
@@ -213,11 +216,12 @@ pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()>
     }
 }
 
-/// Commits under a session's name. False when the session was taken for dead: a fence has the name, or had it and was
-/// removed since, so that only the session's own absence tells. A manifest that came to stand meanwhile is withdrawn.
+/// Commits under a session's name. `false` if the session was considered dead: a fence has the name, or had
+/// it and was removed since, so that only the session's own absence shows it. A manifest that was created
+/// meanwhile is withdrawn.
 ///
 /// # Errors
-/// When it could not be made durable, or it cannot be told whether the session stands.
+/// When it could not be made durable, or it cannot be determined whether the session exists.
 pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<bool> {
     if session.was_fenced()? || !commit(repo, session.id, manifest)? {
         return Ok(false);
@@ -233,7 +237,7 @@ pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -
     Ok(false)
 }
 
-/// Commits: creates the manifest under its session's name. False when a fence has the name.
+/// Commits: creates the manifest under its session's name. `false` if a fence has the name.
 ///
 /// # Errors
 /// When it could not be made durable.
@@ -250,12 +254,12 @@ pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<
     Ok(repo.storage().read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT)? == bytes)
 }
 
-/// What a person types to name a snapshot, and which snapshots may be meant.
+/// A snapshot selector as typed by the user, and the snapshots it may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
-    /// `latest`, `latest~N`, the beginning of an id or a time, with `:path` behind it for a part.
+    /// `latest`, `latest~N`, an id prefix or a time, optionally followed by `:path` for a part.
     pub selector: &'a [u8],
-    /// Among these; `None`: among all.
+    /// Restricts the query to snapshots that this filter admits; `None` means all.
     pub among: Option<&'a SnapshotFilter>,
 }
 
@@ -266,14 +270,14 @@ impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Among the snapshots that the selection admits.
+    /// Creates a query among the snapshots that the filter admits.
     pub fn among(selector: &'a (impl AsRef<[u8]> + ?Sized), selection: &'a SnapshotFilter) -> Self {
         let among = (*selection != SnapshotFilter::default()).then_some(selection);
         Self { selector: selector.as_ref(), among }
     }
 }
 
-/// The snapshot that a person means, and the path behind the colon, which may be any bytes.
+/// Resolves a query to a snapshot and the path after the colon, which may be any bytes.
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
@@ -287,7 +291,7 @@ pub fn resolve<'a>(repo: &Repository, query: impl Into<Query<'a>>) -> Result<(Sn
     Ok((snapshot, path))
 }
 
-/// As [`resolve`], among `all` there are, oldest first: for whoever looks for several.
+/// Like [`resolve`], among `all` snapshots, oldest first; for callers that resolve several.
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
@@ -297,7 +301,7 @@ pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(
     if let Ok(snapshot) = pick(selector) {
         return Ok((snapshot, None));
     }
-    // Times hold colons as well, so the longest selector that names a snapshot wins.
+    // Times contain colons as well, so the longest selector that names a snapshot wins.
     for (at, _) in selector.iter().enumerate().rev().filter(|(_, byte)| **byte == b':') {
         let (name, path) = selector.split_at(at);
         if let Ok(snapshot) = pick(name) {
@@ -307,7 +311,7 @@ pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(
     pick(selector.split(|byte| *byte == b':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
 }
 
-/// Where several hosts or sources are saved, `latest` alone may not be the one that was meant.
+/// Reports which snapshot `latest` resolved to, if several hosts or sources make it ambiguous.
 fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     let sets: HashSet<_> = all.iter().map(|one| (&one.manifest.host, &one.manifest.sources)).collect();
     if sets.len() < 2 {
@@ -324,7 +328,8 @@ fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     ));
 }
 
-/// The path behind a colon. Slashes around it or twice, and `.` parts (`./src`), mean nothing.
+/// Normalizes the path after a colon: leading, trailing and double slashes and `.` parts (`./src`) are
+/// dropped.
 fn behind(colon: &[u8]) -> Vec<u8> {
     let path = colon.strip_prefix(b":").unwrap_or(colon);
     let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, [] | [b'.']));
@@ -364,7 +369,7 @@ fn pick(all: &[Snapshot], selector: &str, among: Option<&SnapshotFilter>) -> Res
     before.next().map(|found| (*found).clone()).ok_or_else(|| none("there is none at or before that time"))
 }
 
-/// Why the beginning of an id does not do: the ids that begin so, as far as there is room to name them.
+/// Explains that an id prefix is ambiguous, and lists the ids that begin with it, up to a limit.
 pub(crate) fn ambiguous(ids: impl ExactSizeIterator<Item = String>) -> String {
     const NAMED: usize = 10;
     let more = ids.len().saturating_sub(NAMED);
@@ -374,7 +379,7 @@ pub(crate) fn ambiguous(ids: impl ExactSizeIterator<Item = String>) -> String {
     format!("more than one id begins so: {}{more}", named.join(", "))
 }
 
-/// The time that a text means: RFC 3339, a local date (its beginning) or date and time, or the old script's
+/// Parses a time: RFC 3339, a local date (its beginning) or date and time, or the legacy backup script's
 /// `2026-11-24T02-00-00-000Z`.
 pub fn time_of(text: &str) -> Option<Time> {
     let date = text.parse::<Date>().ok().filter(|_| text.len() == 10);
@@ -385,7 +390,8 @@ pub fn time_of(text: &str) -> Option<Time> {
     Some(Time { sec: at.as_second(), nanos: u32::try_from(at.subsec_nanosecond()).ok()? })
 }
 
-/// The last instant that a time names: a date means its whole day, here; whole seconds mean all of the second.
+/// Returns the last instant that a time covers: a date means the whole local day, whole seconds mean the full
+/// second.
 fn instant(text: &str) -> Option<Time> {
     let at = timestamp(text)?;
     let fine = text.contains('.') || text.matches('-').count() == 5 && text.ends_with('Z');
@@ -401,7 +407,7 @@ fn timestamp(text: &str) -> Option<jiff::Timestamp> {
         let end = TimeZone::system().to_timestamp(date.tomorrow().ok()?.at(0, 0, 0, 0)).ok()?;
         return jiff::Timestamp::new(end.as_second() - 1, 0).ok();
     }
-    // The old script's names: 2026-11-24T02-00-00-000Z.
+    // Names of the legacy backup script: 2026-11-24T02-00-00-000Z.
     let old = text.split_once('T').filter(|(_, time)| time.len() == 13 && time.ends_with('Z'));
     if let Some((date, time)) = old {
         let fields: Vec<&str> = time.trim_end_matches('Z').split('-').collect();

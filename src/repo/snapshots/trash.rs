@@ -1,4 +1,4 @@
-//! Forgotten manifests: `trash/X.S` is what session S forgot of snapshot X, with the same bytes.
+//! The trash: `trash/X.S` is the manifest of snapshot X, forgotten by session S, with the same bytes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,27 +18,27 @@ use crate::util::parallel;
 /// A forgotten snapshot, as listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrashEntry {
-    /// Which snapshot.
+    /// The snapshot's id.
     pub id: SnapshotId,
-    /// Which session forgot it.
+    /// The session that forgot it.
     pub by: SnapshotId,
-    /// When, by the store's clock.
+    /// When it was forgotten, by the storage's clock; `None` if the storage reports no times.
     pub at: Option<Time>,
 }
 
 impl TrashEntry {
-    /// Its name in `trash/`.
+    /// Returns its name in `trash/`.
     pub fn name(&self) -> String {
         format!("{}.{}", self.id, self.by)
     }
 
-    /// Seconds since it was forgotten; `None` where the store does not say.
+    /// Returns the seconds since it was forgotten; `None` if the storage reports no times.
     pub fn age(&self, now: Time) -> Option<u64> {
         self.at.map(|at| now.sec.saturating_sub(at.sec).try_into().unwrap_or(0))
     }
 }
 
-/// All of them.
+/// Lists all forgotten snapshots.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -56,7 +56,7 @@ fn list_in(storage: &dyn Storage) -> Result<Vec<TrashEntry>> {
     Ok(entries.collect())
 }
 
-/// The manifest of a forgotten snapshot.
+/// Reads the manifest of a forgotten snapshot.
 ///
 /// # Errors
 /// When it is gone or damaged.
@@ -69,14 +69,14 @@ pub fn read(repo: &Repository, entry: &TrashEntry) -> Result<Snapshot> {
     Ok(Snapshot { id: entry.id, manifest })
 }
 
-/// Snapshots that are forgotten at once: most of the time goes by in waiting for the store.
+/// Snapshots that are forgotten concurrently: most of the time is spent waiting for the storage.
 const AT_ONCE: usize = 8;
 
-/// Forgets a snapshot, readable or not: its entry is durable before the manifest goes, so that a collector sees one
-/// or the other.
+/// Forgets a snapshot, readable or not. Its trash entry is durable before the manifest is removed, so that a
+/// gc run sees one or the other.
 ///
 /// # Errors
-/// When it is not there, or could not be forgotten.
+/// When it does not exist, or could not be forgotten.
 pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<()> {
     match forget_all(repo, session, std::slice::from_ref(id))?.is_empty() {
         true => Ok(()),
@@ -84,11 +84,11 @@ pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<(
     }
 }
 
-/// Forgets many, each as [`forget`] does; their removal is made durable once for all. Returns those that were not there
-/// any more.
+/// Forgets many snapshots, each as [`forget`] does, with a single sync of the removals. Returns those that no
+/// longer existed.
 ///
 /// # Errors
-/// When one of them could not be forgotten: nobody knows then how many of the others were.
+/// When one of them could not be forgotten: then it is unknown how many of the others were.
 pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> Result<Vec<SnapshotId>> {
     let failed = AtomicBool::new(false);
     let outcomes = parallel::map(ids, AT_ONCE, |id| {
@@ -102,7 +102,7 @@ pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> R
     let moved = |outcome: &Result<Moved>| matches!(outcome, Ok(Moved::Here));
     let removed: Vec<String> =
         ids.iter().zip(&outcomes).filter(|(_, outcome)| moved(outcome)).map(|(id, _)| id.hex()).collect();
-    // Also where another failed: what was removed is to stay so.
+    // Sync even if another one failed: completed removals must persist.
     let durable = if removed.is_empty() { Ok(()) } else { repo.storage().sync(ObjectKind::Snapshots) };
     removed.iter().for_each(|name| repo.cache().drop_object(name));
     repo.cache().note_removed(removed.iter().map(|name| ObjectKind::Snapshots.path(name)));
@@ -113,7 +113,7 @@ pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> R
         match outcome {
             Ok(Moved::Gone) => gone.push(*id),
             Ok(_) => {}
-            // One that was not tried any more only says that another failed.
+            // `Stopped` only means that another one failed; keep the cause.
             Err(err) if matches!(first, None | Some(Error::Stopped)) => first = Some(err),
             Err(_) => {}
         }
@@ -121,13 +121,13 @@ pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> R
     first.map_or(durable, Err).map(|()| gone)
 }
 
-/// What forgetting one came to.
+/// Result of forgetting one snapshot.
 enum Moved {
-    /// It went, and its removal is not durable yet.
+    /// Removed, but the removal is not durable yet.
     Here,
     /// Another run forgot it in between.
     Meanwhile,
-    /// It was not there.
+    /// It did not exist.
     Gone,
 }
 
@@ -142,7 +142,8 @@ fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> R
     }
     let entry = TrashEntry { id: *id, by: session.id, at: None };
     storage.create(ObjectKind::Trash, &entry.name(), &[&bytes])?;
-    // Whoever else forgot it since it was read may have had it purged: an entry made after that must not stay.
+    // Another run may have forgotten it since it was read, and a gc run purged it: a trash entry made after
+    // that must not stay.
     if let Err(err) = storage.read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT) {
         storage.remove(ObjectKind::Trash, &entry.name())?;
         storage.sync(ObjectKind::Trash)?;
@@ -152,15 +153,16 @@ fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> R
     Ok(Moved::Here)
 }
 
-/// Brings a snapshot back; the entry stays, and the collector removes it. Returns its name: another one where a fence
-/// has its own.
+/// Undeletes a snapshot and returns its id: a new one if a fence has its own. The trash entry stays until gc
+/// removes it.
 ///
-/// It is committed under the session's name before it gets its own back: whoever takes the session for dead puts a
-/// fence there, so that nothing comes back after its packs have gone. In between, or when the run is cut short there,
-/// it stands twice.
+/// The manifest is committed under the session's name before it gets its own name back. A gc run that
+/// considers the session dead puts a fence there, so that no snapshot returns after its packs were deleted.
+/// In between, or if the run is interrupted there, the snapshot exists twice.
 ///
 /// # Errors
-/// When the entry is gone or damaged, the session was taken for dead, or the manifest could not be made durable.
+/// When the entry is gone or damaged, the session was considered dead, or the manifest could not be made
+/// durable.
 pub fn undelete(repo: &Repository, session: &Session, entry: &TrashEntry) -> Result<SnapshotId> {
     let manifest = read(repo, entry)?.manifest;
     if !snapshots::commit_under(repo, session, &manifest)? {
@@ -178,8 +180,9 @@ pub fn undelete(repo: &Repository, session: &Session, entry: &TrashEntry) -> Res
     Ok(entry.id)
 }
 
-/// Puts a manifest that is damaged back as it was, from these `bytes` of it. They become an entry of the trash first, so that
-/// the snapshot is a root all the time; the damaged one is moved to quarantine; then the entry is brought back.
+/// Replaces a damaged manifest by these intact `bytes` of it. They become a trash entry first, so that the
+/// snapshot is a root all the time; then the damaged manifest is moved to quarantine, and the entry is
+/// undeleted.
 ///
 /// # Errors
 /// When the bytes are not the manifest's, or as [`undelete`].
@@ -196,10 +199,10 @@ pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[
     let entry = TrashEntry { id: *id, by: session.id, at: None };
     storage.create(ObjectKind::Trash, &entry.name(), &[bytes])?;
     match storage.move_to((ObjectKind::Snapshots, &name), (ObjectKind::Quarantine, &name)) {
-        // One like it was moved there before.
+        // An equal one is in quarantine already.
         Ok(CreateOutcome::Exists) => storage.remove(ObjectKind::Snapshots, &name)?,
         Ok(CreateOutcome::New) => {}
-        // Forgotten meanwhile: then it is to stay so.
+        // Forgotten meanwhile, and must stay so.
         Err(err) if err.is_missing() => return Ok(*id),
         Err(err) => return Err(err),
     }
@@ -207,18 +210,18 @@ pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[
     undelete(repo, session, &entry)
 }
 
-/// Whether a snapshot that a collection did not mark from is a root none the less: it stands, or has an entry that the
-/// collection does not purge.
+/// Returns whether a snapshot that a gc run did not mark from is still a root: it is in `snapshots/`, or has
+/// a trash entry that the gc run does not purge.
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub fn is_root_beside(storage: &dyn Storage, id: &SnapshotId, record: &GcRecord) -> Result<bool> {
     let kept = |entry: &TrashEntry| entry.id == *id && !record.purged.contains(&(entry.id, entry.by));
-    // Twice, as it may be brought back or forgotten in between.
+    // Check `snapshots/` twice, because it may be undeleted or forgotten in between.
     Ok(stands_in(storage, id)? || list_in(storage)?.iter().any(kept) || stands_in(storage, id)?)
 }
 
-/// Whether the name is a manifest's, as opposed to a fence's or nobody's.
+/// Returns whether the name belongs to a manifest, not to a fence or to nothing.
 fn stands_in(storage: &dyn Storage, id: &SnapshotId) -> Result<bool> {
     match storage.read(ObjectKind::Snapshots, &id.hex(), sealed_object::MAX_OBJECT) {
         Ok(bytes) => Ok(!bytes.starts_with(&sealed_object::FENCE)),

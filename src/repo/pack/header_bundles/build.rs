@@ -1,4 +1,4 @@
-//! Segments of packs that were just written.
+//! Builds header bundles of packs that were just written.
 
 use crate::codec::crypto::{cipher, sealed_object};
 use crate::codec::pack::header_bundle::Contents;
@@ -9,7 +9,7 @@ use crate::repo::pack::header_bundles::{FEWEST, FULL};
 use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 
-/// What packs begin with, until there is enough for a segment.
+/// Collects packs' fronts until there are enough for a header bundle.
 #[derive(Debug, Default)]
 pub(crate) struct BundleBuilder {
     contents: Vec<(PackId, u64, u32)>,
@@ -18,7 +18,8 @@ pub(crate) struct BundleBuilder {
 }
 
 impl BundleBuilder {
-    /// Adds a pack of so many bytes that begins so; what is full is given away. An empty front is none.
+    /// Adds the front of a pack of `len` bytes. Returns a full builder, to be written. An empty front is
+    /// ignored.
     pub(crate) fn add(&mut self, pack: PackId, len: u64, front: Vec<u8>) -> Option<Self> {
         if front.is_empty() {
             return None;
@@ -29,7 +30,7 @@ impl BundleBuilder {
         (self.bytes >= FULL).then(|| std::mem::take(self))
     }
 
-    /// Writes the segment.
+    /// Writes the header bundle.
     ///
     /// # Errors
     /// When it could not be made durable.
@@ -40,7 +41,7 @@ impl BundleBuilder {
         repo.storage().create_owned(ObjectKind::Index, &name, parts).map(drop)
     }
 
-    /// Writes what is left, if it is worth an object.
+    /// Writes the remaining fronts, if there are enough for an object.
     ///
     /// # Errors
     /// As [`Self::write`].

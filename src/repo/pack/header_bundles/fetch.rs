@@ -1,4 +1,4 @@
-//! Tables from segments, for a machine that lacks many of them.
+//! Fetches tables from header bundles, for a machine that lacks many of them.
 
 use std::collections::HashMap;
 
@@ -9,23 +9,24 @@ use crate::repo::pack::header_bundles::{FEWEST, HeaderBundle, all};
 use crate::repo::repository::Repository;
 use crate::util::parallel;
 
-/// Segments in memory at once.
+/// Header bundles in memory at once.
 const WINDOW: usize = 2;
 
-/// A pack that is wanted: its number among others, and its length.
+/// A wanted pack: the caller's number for it, and its length.
 type Wanted = (u32, u64);
 
-/// Packs whose tables are lacking, and the segments that may have them.
+/// The packs whose tables are wanted, and the header bundles that may have them.
 #[derive(Debug)]
 pub(crate) struct BundleFetcher<'a> {
     repo: &'a Repository,
     lacking: HashMap<PackId, Wanted>,
-    /// The best one last.
+    /// The most useful one last.
     segments: Vec<HeaderBundle>,
 }
 
 impl<'a> BundleFetcher<'a> {
-    /// Looks for these packs, if they are many. What cannot be read is said, and counts as none.
+    /// Starts fetching tables of these packs, if they are many enough. An unreadable header bundle is a
+    /// warning and is skipped.
     pub(crate) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Self {
         let mut fetcher = Self { repo, lacking, segments: Vec::new() };
         if fetcher.lacking.len() < FEWEST {
@@ -41,13 +42,13 @@ impl<'a> BundleFetcher<'a> {
                 Err(err) => fetcher.warn(&name, &err.chain()),
             }
         }
-        // One of two that hold the same is not read then.
+        // If two bundles hold the same tables, only one is read.
         let Self { lacking, segments, .. } = &mut fetcher;
         segments.sort_by_cached_key(|segment| wanted(segment, lacking).count());
         fetcher
     }
 
-    /// Some of them, each with its number; none where there are no more.
+    /// Returns some of the tables, each with its number; empty when there are no more.
     pub(crate) fn next(&mut self) -> Vec<(u32, Table)> {
         loop {
             let mut window = Vec::new();
@@ -96,7 +97,7 @@ fn wanted<'a>(
     segment.parts.iter().filter(|part| wants(lacking, part))
 }
 
-/// Whether it brings many tables, or not much else.
+/// Returns whether a bundle has many wanted tables, or little else.
 fn is_worth_it(segment: &HeaderBundle, lacking: &HashMap<PackId, Wanted>) -> bool {
     let (count, bytes) = wanted(segment, lacking)
         .fold((0, 0), |(count, bytes), part| (count + 1, bytes + u64::from(part.len)));

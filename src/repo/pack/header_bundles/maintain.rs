@@ -1,5 +1,5 @@
-//! What a collection does for segments in its end: packs that are in none get into one, and segments of packs that are gone
-//! go as well.
+//! Maintains header bundles at the end of a gc run: bundles packs that are in none, and removes bundles of
+//! deleted packs.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,16 +13,16 @@ use crate::repo::sessions::session::RepoState;
 use crate::storage::ObjectKind;
 use crate::util::parallel;
 
-/// What may be done to segments.
+/// What maintenance may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Maintenance {
-    /// There is room for new ones.
+    /// New bundles may be written: there is enough free space.
     pub add: bool,
-    /// Those that nobody needs may go.
+    /// Obsolete bundles may be removed.
     pub remove: bool,
 }
 
-/// Sees to the segments of a far store. Nobody needs them: what cannot be done is said, and is no failure.
+/// Maintains the header bundles of remote storage. They are optional: a failure is a warning, not an error.
 ///
 /// # Errors
 /// When the run was interrupted.
@@ -40,7 +40,8 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
     if !repo.storage().is_remote() {
         return Ok(());
     }
-    // Segments before packs: each is written after its packs, so that one of which no pack is listed has lost them.
+    // Bundles are listed before packs. A bundle is written after its packs, so if none of its packs is
+    // listed, they were deleted.
     let (mut segments, mut dropped) = (Vec::new(), Vec::new());
     for (name, opened) in all(repo)? {
         match opened {
@@ -67,8 +68,9 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
     Ok(())
 }
 
-/// Takes away from `bare` what segments hold that stay; those that hold nothing more are dropped. Returns those that are to
-/// be replaced once there is enough for others.
+/// Removes from `bare` the packs in bundles that stay, and adds bundles without listed packs to `dropped`.
+/// Returns the bundles that are too small or too sparse, to be replaced once there are enough packs for new
+/// ones.
 fn take_covered(
     mut segments: Vec<HeaderBundle>,
     bare: &mut HashMap<PackId, u64>,
@@ -95,7 +97,7 @@ fn take_covered(
     sparse
 }
 
-/// Segments of these packs; a few may be left over for the next time.
+/// Writes header bundles of these packs. A few packs may be left over for the next gc run.
 fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> Result<()> {
     let mut packs: Vec<(PackId, u64)> = packs.iter().map(|(id, len)| (*id, *len)).collect();
     packs.sort_unstable();
@@ -113,7 +115,7 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
                         full.write(repo)?;
                     }
                 }
-                // Whoever needs it asks the pack, and is told what is wrong with it.
+                // Readers of this table will ask the pack itself, and get its error.
                 Err(err) if err.is_damage() || err.is_missing() => {}
                 Err(err) => return Err(err),
             }
@@ -122,7 +124,7 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
     bundle_builder.finish(repo)
 }
 
-/// Removes a segment that was found wrong; whether it is gone. Why not is said.
+/// Removes a header bundle that was found wrong. Returns whether it is gone; a failure is a warning.
 pub fn remove(repo: &Repository, name: &str) -> bool {
     let removed = repo.storage().remove(ObjectKind::Index, name);
     removed.inspect_err(|err| repo.warn(err.chain())).is_ok()

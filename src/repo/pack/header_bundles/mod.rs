@@ -1,11 +1,11 @@
-//! Segments: what many packs begin with, in one object, so that a machine that knows nothing yet of a far store asks for few
-//! objects and not for the table of each pack.
+//! Header bundles: copies of many packs' fronts in one object, so that a machine without a cache fetches few
+//! objects from remote storage instead of the table of each pack. The format calls them segments.
 //!
-//! Nothing rests on them. What is in one was copied from its packs, of which it says the names; which packs there are is
-//! for the listing to say, and where no segment has a pack, or one is damaged or gone, the pack has its table still. So
-//! they may be written twice, or removed at any time. Whoever writes many packs writes segments of them (`gather`), a
-//! collection sees to the rest (`maintain`), machines that lack tables take them from there (`fetch`), and whoever checks packs
-//! compares what they say with that (`claims`).
+//! They are optional. A bundle names the packs its data was copied from. The listing decides which packs
+//! exist, and if no bundle has a pack, or the bundle is damaged or gone, the table is read from the pack. So
+//! bundles may be written twice and removed at any time. A process that writes many packs also writes bundles
+//! of them (`build`), gc maintains them (`maintain`), machines that lack tables fetch them (`fetch`), and
+//! checks compare them with the packs (`verify`).
 
 mod build;
 mod fetch;
@@ -27,30 +27,30 @@ pub(crate) use crate::repo::pack::header_bundles::fetch::BundleFetcher;
 pub use crate::repo::pack::header_bundles::maintain::{Maintenance, maintain, remove};
 pub use crate::repo::pack::header_bundles::verify::BundleVerifier;
 
-/// Fewer packs are asked for one by one.
+/// Minimum number of packs: the tables of fewer packs are read one by one.
 const FEWEST: usize = 32;
-/// Bytes of fronts after which a segment is closed.
+/// Bytes of fronts after which a bundle is written.
 const FULL: usize = 4 << 20;
-/// Most bytes of a segment that is read: a front may be long.
+/// Maximum bytes of a bundle that is read: a front may be long.
 const MOST: u64 = 64 << 20;
-/// Bytes of a segment's beginning that are read at once: as much as says what is in most of them.
+/// Bytes of a bundle's beginning that are read at once: its own table of contents usually fits.
 const GUESS: u64 = 64 << 10;
-/// Requests under way at once.
+/// Concurrent requests.
 const THREADS: usize = 16;
 
-/// A segment that is listed, and what it says that it holds.
+/// A listed header bundle and its table of contents.
 #[derive(Debug)]
 pub struct HeaderBundle {
-    /// Its name.
+    /// Its object name.
     pub name: String,
     len: u64,
     parts: Vec<Part>,
 }
 
-/// All that are listed, each as it was found; those that went meanwhile are left out.
+/// Reads the tables of contents of all listed bundles. One that was deleted meanwhile is left out.
 ///
 /// # Errors
-/// When they cannot be listed. That one cannot be read is said in its place.
+/// When they cannot be listed. The error of an unreadable bundle is returned in its place.
 pub fn all(repo: &Repository) -> Result<Vec<(String, Result<HeaderBundle>)>> {
     let listed = repo.storage().list(ObjectKind::Index)?;
     let opened = parallel::map(&listed, THREADS, |found| open(repo, found));
@@ -64,7 +64,7 @@ pub fn all(repo: &Repository) -> Result<Vec<(String, Result<HeaderBundle>)>> {
     Ok(all)
 }
 
-/// What is wrong with a segment, and with which.
+/// Formats what is wrong with a bundle, with its name.
 pub fn why(name: &str, err: &Error) -> String {
     let text = err.chain();
     if text.contains(name) { text } else { format!("{}: {text}", ObjectKind::Index.path(name)) }
@@ -90,10 +90,10 @@ fn open(repo: &Repository, found: &Listed) -> Result<HeaderBundle> {
 }
 
 impl HeaderBundle {
-    /// The tables of those packs that are asked for.
+    /// Reads the tables of the wanted packs.
     ///
     /// # Errors
-    /// When it is gone, damaged or cannot be read.
+    /// When the bundle is gone, damaged or cannot be read.
     fn tables(&self, repo: &Repository, wanted: impl Fn(&Part) -> bool) -> Result<Vec<(Part, Table)>> {
         let bytes = repo.storage().read(ObjectKind::Index, &self.name, self.len.min(MOST))?;
         let tables = self.parts.iter().filter(|part| wanted(part)).map(|part| {

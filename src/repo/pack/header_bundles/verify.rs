@@ -1,4 +1,4 @@
-//! What segments say of packs, to be compared with what those say themselves.
+//! Verifies header bundles against the tables of the packs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::repo::pack::header_bundles::{all, why};
 use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 
-/// What all segments say.
+/// The tables in all header bundles, by hash.
 #[derive(Debug, Default)]
 pub struct BundleVerifier {
     said: HashMap<PackId, Vec<Claim>>,
@@ -22,12 +22,12 @@ pub struct BundleVerifier {
 struct Claim {
     segment: String,
     pack_len: u64,
-    /// Of the table.
+    /// Hash of the table.
     sum: [u8; 32],
 }
 
 impl BundleVerifier {
-    /// Reads all segments. Those that cannot be read are wrong.
+    /// Reads all header bundles. Those that cannot be read are reported as wrong.
     ///
     /// # Errors
     /// When they cannot be listed.
@@ -54,7 +54,7 @@ impl BundleVerifier {
         wrong.entry(segment.to_owned()).or_insert(why);
     }
 
-    /// Compares with a pack's own table.
+    /// Compares the bundles' copies with a pack's own table.
     ///
     /// # Errors
     /// A bug.
@@ -71,7 +71,7 @@ impl BundleVerifier {
         Ok(())
     }
 
-    /// Segments that are wrong, and why.
+    /// Returns the wrong header bundles and what is wrong with each.
     pub fn wrong(self) -> BTreeMap<String, String> {
         self.wrong.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
