@@ -1,4 +1,4 @@
-//! A window: as many files as are planned and restored at once, so that memory stays bounded whatever the snapshot.
+//! A batch of files that are planned and restored together. Its limits bound memory for any snapshot.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,27 +15,27 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 use crate::util::threads;
 
-/// Files planned at once.
+/// Maximum number of files in a batch.
 const WINDOW_FILES: usize = 100_000;
-/// Parts planned at once. A file of more stays in work over several windows.
+/// Maximum number of parts in a batch. A file of more parts is restored over several batches.
 const WINDOW_PARTS: usize = 500_000;
 
-/// A file in work.
+/// A file that is being restored.
 pub(super) struct FilePlan {
     pub(super) path: Vec<u8>,
     pub(super) size: u64,
     pub(super) meta: Meta,
-    /// Nothing can be there: its directory is new.
+    /// Its directory is new, so nothing can exist at its path.
     pub(super) fresh: bool,
-    /// What to do, once somebody looked.
+    /// What to do, once the file has been compared.
     pub(super) plan: OnceLock<Plan>,
-    /// Some of what is there is right.
+    /// Some existing parts equal the snapshot's.
     pub(super) agrees: AtomicBool,
-    /// Some is not.
+    /// Some existing parts differ.
     pub(super) differs: AtomicBool,
-    /// It goes on in the next window.
+    /// It continues in the next batch.
     pub(super) spans: AtomicBool,
-    /// Parts still to be written, and one more until all parts are known.
+    /// Parts still to be written, plus one until all parts are known.
     pub(super) left: AtomicUsize,
     pub(super) state: Mutex<State>,
 }
@@ -47,29 +47,30 @@ pub(super) enum State {
     Done,
 }
 
-/// The parts of a file that are in this window.
+/// The parts of a file that are in this batch.
 pub(super) struct FileSlice {
     pub(super) file: Arc<FilePlan>,
     parts: Range<usize>,
-    /// No more follow.
+    /// Whether this is the last slice of the file.
     pub(super) last: bool,
 }
 
-/// One place that a chunk goes to. Ordered by where it lies, so that a block is read once and a chunk looked at once.
+/// One place that a chunk is written to. Sorted by location, so that a block is read and a chunk checked
+/// once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ChunkUse {
     pub(super) block: BlockAt,
-    /// Where the chunk begins in its block.
+    /// Offset of the chunk in the plain bytes of its block.
     pub(super) start: u32,
     pub(super) segment: u32,
-    /// Number of the part in the window.
+    /// Number of the part in the batch.
     pub(super) part: u32,
 }
 
 #[derive(Default)]
 pub(super) struct FileBatch {
     pub(super) segments: Vec<FileSlice>,
-    /// Each with where it begins in its file.
+    /// Each part with its offset in its file.
     parts: Vec<(u64, Part)>,
 }
 
@@ -78,17 +79,18 @@ impl FileBatch {
         self.parts.get(number as usize).copied()
     }
 
-    /// The parts of a segment with their numbers.
+    /// Returns the parts of a slice with their numbers and file offsets.
     ///
     /// # Errors
-    /// A bug: a segment whose parts are not in its window.
+    /// When the slice's parts are not in its batch, which is a bug.
     pub(super) fn parts(&self, segment: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, Part)>> {
         let parts = error::part(&self.parts, segment.parts.clone(), "a segment's parts lie in its window")?;
         let numbered = (segment.parts.start as u32..).zip(parts);
         Ok(numbered.map(|(number, (at, part))| (number, *at, *part)))
     }
 
-    /// Plans a file; of one that has more parts than a window holds, restores all but the last of them.
+    /// Plans a file. If it has more parts than a batch holds, flushes each full batch before planning the
+    /// next parts.
     pub(super) fn add(
         &mut self,
         job: &Job<'_>,
@@ -115,7 +117,7 @@ impl FileBatch {
         });
         match planned {
             Err(err) if err.is_damage() => {
-                // What was not yet looked at must not be: it is not the whole file.
+                // Parts not compared yet are dropped: they are not the whole file.
                 self.parts.truncate(start);
                 job.fail(&file, &err);
                 return Ok(());
@@ -126,7 +128,7 @@ impl FileBatch {
         Ok(())
     }
 
-    /// Whether what is planned is to be restored before anything is added.
+    /// Returns whether the batch must be restored before anything is added.
     pub(super) fn is_full(&self) -> bool {
         self.segments.len() >= WINDOW_FILES || self.parts.len() >= WINDOW_PARTS
     }
@@ -136,9 +138,9 @@ impl FileBatch {
         self.segments.push(FileSlice { file: Arc::clone(file), parts, last });
     }
 
-    /// Restores what is planned.
+    /// Restores the batch and empties it.
     pub(super) fn flush(&mut self, job: &Job<'_>) -> Result<()> {
-        // As it is when the window begins: what moves meanwhile is found where it went.
+        // The index as of the start of the batch. Chunks that move later are found by the second reader.
         let index = job.reading.index()?;
         let uses = job.survey(&index, self)?;
         if !job.options.dry_run {
@@ -156,7 +158,7 @@ fn too_long() -> crate::model::decode_error::DecodeError {
     crate::model::decode_error::DecodeError::because("a chunk of absurd length")
 }
 
-/// As many threads as there are processors run `work`, which takes numbers below `count` until none is left.
+/// Runs `work` on one thread per processor. Each takes numbers below `count` until none is left.
 pub(super) fn share_out<T: Send>(
     count: usize,
     work: impl Fn(&mut dyn FnMut() -> Option<usize>) -> Result<T> + Sync,

@@ -1,4 +1,4 @@
-//! What the user chose: attributes that are left out of all entries, and includes that matched nothing.
+//! The user's selection: attributes that are not restored, and includes that matched nothing.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -14,17 +14,17 @@ use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 
-/// Setuid and setgid.
+/// Mode bits setuid and setgid.
 const SETUID: u32 = 0o6000;
 
-/// One `--include`.
+/// One `--include` pattern.
 pub(super) struct Include {
     pattern: OsString,
     alone: RestoreFilter,
 }
 
 impl Include {
-    /// All of them.
+    /// Returns all include patterns.
     pub(super) fn all(options: &Options) -> Result<Vec<Self>> {
         let one = |pattern: &OsString| {
             let alone = RestoreFilter::new(std::slice::from_ref(pattern), &[])?;
@@ -35,7 +35,7 @@ impl Include {
 }
 
 impl Job<'_> {
-    /// Leaves out what the user does not want of an entry.
+    /// Clears the attributes of an entry that the user does not want restored.
     pub(super) fn tame(&self, meta: &mut Meta) {
         if self.options.no_setuid {
             meta.mode &= !SETUID;
@@ -43,9 +43,9 @@ impl Job<'_> {
         }
     }
 
-    /// A path is restored.
+    /// Notes that a path is restored, and which includes it matches.
     pub(super) fn matched(&self, path: &[u8]) {
-        // Nearly always there is none left, and nobody waits.
+        // Nearly always all have matched, and the lock is not taken.
         if !self.all_matched.load(Ordering::Relaxed) {
             let mut unmatched = self.unmatched.lock().unwrap_or_else(PoisonError::into_inner);
             unmatched.retain(|include| !include.alone.takes(path, false));
@@ -53,7 +53,7 @@ impl Job<'_> {
         }
     }
 
-    /// Tells which includes named nothing that was restored, and that nothing was.
+    /// Reports includes that matched nothing that was restored, and excludes that leave nothing to restore.
     pub(super) fn tell_unmatched(&self, reader: &mut ChunkReader, root: ChunkId, taken: u64) -> Result<()> {
         let unmatched = std::mem::take(&mut *self.unmatched.lock().unwrap_or_else(PoisonError::into_inner));
         let told = !unmatched.is_empty();
@@ -63,11 +63,11 @@ impl Job<'_> {
             let name = pattern.strip_prefix(b"/").unwrap_or(pattern);
             let name = name.strip_suffix(b"/").unwrap_or(name);
             let is_glob = name.iter().any(|byte| b"*?[]\\".contains(byte));
-            // A name that stands there as it was given, and means something else as a pattern.
+            // An entry has exactly this name, but as a pattern the name means something else.
             if is_glob && dir_reader::lookup(reader, root, name).is_ok_and(|found| found.is_some()) {
                 why += ", though there is an entry of this name: to mean it, put a backslash before each of * ? [ ] \\";
             }
-            // With `--delete` it may be meant for what only the target has.
+            // With `--delete` the pattern may be meant for entries that only the target has.
             if self.options.delete && taken > 0 {
                 let pattern = String::from_utf8_lossy(pattern);
                 self.observer.notice(Event::Warning(&format!("{pattern}: {why}")));

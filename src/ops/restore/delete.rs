@@ -1,5 +1,5 @@
-//! `--delete`: removes what the snapshot does not hold. It comes after everything else, and only if all of that went
-//! well; it knows the snapshot's names from the same trees, which are read once more.
+//! `--delete`: removes what the snapshot does not hold. Runs after everything else, and only if that
+//! succeeded. Reads the snapshot's trees a second time to know its names.
 
 use std::collections::HashSet;
 use std::iter::Peekable;
@@ -15,23 +15,23 @@ use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::DirReader;
 
-/// A directory of both, the snapshot and the target.
+/// A directory that both the snapshot and the target have.
 struct Level {
     base: Vec<u8>,
     dir: DirReader,
-    /// Its attributes, to be set once more if something goes.
+    /// Its attributes, to be set again if an entry in it is removed.
     meta: Option<Meta>,
-    /// It only leads to sources: nothing of it goes.
+    /// It only leads to sources: nothing in it is removed.
     way: bool,
-    /// Where the target takes different names for one: those of the snapshot, as it sees them.
+    /// The snapshot's names, folded, if the target does not distinguish all names here.
     folded: Option<HashSet<Vec<u8>>>,
-    /// Names in the target, ascending as the snapshot's are.
+    /// Names in the target, in ascending order as the snapshot's are.
     names: Peekable<std::vec::IntoIter<Vec<u8>>>,
     extra: Vec<Vec<u8>>,
 }
 
 impl Job<'_> {
-    /// Removes what is selected, in the target and not in the tree.
+    /// Removes selected entries of the target that are not in the tree.
     pub(super) fn delete(&self, reader: &mut ChunkReader, (root, way): (ChunkId, bool)) -> Result<()> {
         let mut open = Vec::new();
         self.enter(&mut open, Vec::new(), root, None, way);
@@ -44,7 +44,7 @@ impl Job<'_> {
                     continue;
                 }
                 Err(err) if err.is_damage() => {
-                    // Nobody knows what else it holds: nothing of it goes.
+                    // It is unknown what else the directory holds: nothing in it is removed.
                     self.problem(&level.base, &err);
                     open.pop();
                     continue;
@@ -84,8 +84,8 @@ impl Job<'_> {
         open.push(Level { base, dir: DirReader::new(tree), meta, way, folded, names, extra: Vec::new() });
     }
 
-    /// Removes what only the target has in a directory. That dates it anew, and its mode may forbid it: such a
-    /// directory is opened again, and finished again.
+    /// Removes entries of a directory that only the target has. Removing changes the directory's times, and
+    /// its mode may forbid it: such a directory is made writable and gets its attributes again afterwards.
     fn clear_extra(&self, level: Level) -> Result<()> {
         let Level { base, meta, way, folded, names, extra, .. } = level;
         if way {
@@ -117,12 +117,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Removes an entry with all below it, as far as it is selected.
+    /// Removes an entry and everything below it, as far as selected.
     fn clear(&self, path: &[u8]) -> Result<()> {
         self.target()?.clear(path, self.options.dry_run, &mut Remover(self))
     }
 
-    /// A directory stands where something else belongs: only `--delete` may remove what is in it.
+    /// Makes room where a directory exists and something else belongs: only `--delete` may remove a
+    /// directory's content.
     pub(super) fn make_way(&self, path: &[u8]) -> Result<()> {
         if let Some(found) = self.existing(path, false)? {
             self.is_free(path, &found)?;

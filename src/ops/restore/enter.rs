@@ -1,7 +1,9 @@
-//! Directories: when they are made, what is gone through on the way, and what they are like in the end.
+//! Creates directories, decides which existing ones and which links may be used, and sets their final
+//! attributes.
 //!
-//! A directory that only leads to what is restored is the user's, not the snapshot's: if it is there it keeps its mode,
-//! owner and times, if it is a link it stays one. One that is not selected itself is made when something in it is.
+//! A directory that only leads to restored entries belongs to the user, not to the snapshot: if it exists it
+//! keeps its mode, owner and times, and if it is a symbolic link it stays one. A directory that is not
+//! selected itself is created only when an entry in it is.
 
 use std::collections::HashSet;
 
@@ -15,10 +17,10 @@ use crate::ops::restore::{Job, Overwrite};
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING};
 
-/// Links to directories inside one another that are compared with the snapshot before they are gone through.
+/// Levels of directories that are compared with the snapshot before a symbolic link is followed.
 const DEEPEST_WAY: usize = 100;
 
-/// A directory being walked.
+/// A directory that is being walked.
 pub(super) struct Level {
     pub(super) base: Vec<u8>,
     pub(super) dir: DirReader,
@@ -26,12 +28,12 @@ pub(super) struct Level {
     pub(super) state: State,
 }
 
-/// What a directory is to the restore.
+/// The role of a directory in this restore.
 #[derive(Clone, Copy)]
 pub(super) struct What {
     /// It is in the snapshot only because a source lies below it.
     pub(super) way: bool,
-    /// It is a way or a source itself: the user may have put a link in its place.
+    /// It leads to a source or is one: the user may have replaced it by a symbolic link.
     pub(super) outer: bool,
     /// It is selected itself.
     pub(super) taken: bool,
@@ -39,29 +41,31 @@ pub(super) struct What {
 }
 
 impl What {
-    /// Nothing about it is the snapshot's to change.
+    /// Returns whether the directory only leads to restored entries, so that its attributes must not be
+    /// changed.
     fn only_leads(self) -> bool {
         self.way || !self.taken
     }
 }
 
 pub(super) enum State {
-    /// Made when something in it is selected.
+    /// Not created yet: it is when an entry in it is selected.
     Waiting(Meta),
     There(There),
-    /// Nothing can be restored in it; that was told.
+    /// Nothing can be restored in it; this has been reported.
     Barred,
 }
 
-/// A directory that is in the target, or would be.
+/// A directory that exists in the target, or would after a real run.
 pub(super) struct There {
-    /// It was not there before: nothing can be in it.
+    /// It did not exist before, so nothing can be in it.
     pub(super) fresh: bool,
-    /// What is to be done when nothing more is written to it.
+    /// What to do when nothing more is written to it.
     pub(super) end: Option<End>,
-    /// Temporary names that a killed run left in it.
+    /// Temporary files that a killed run left in it.
     pub(super) leftovers: Vec<Vec<u8>>,
-    /// Where the target takes different names for one: those that were met, as it sees them.
+    /// Names met so far, folded, if the target does not distinguish all names here (by case or
+    /// normalization).
     pub(super) folded: Option<Folded>,
 }
 
@@ -72,9 +76,9 @@ pub(super) struct Folded {
 }
 
 pub(super) enum End {
-    /// It gets the snapshot's attributes.
+    /// Set the snapshot's attributes.
     Set(Meta),
-    /// It gets its own back.
+    /// Restore the attributes it had before.
     PutBack(Existing),
 }
 
@@ -88,7 +92,7 @@ impl Level {
 }
 
 impl Walk<'_, '_> {
-    /// The directory that everything is restored to.
+    /// Returns the level of the directory to which everything is restored.
     pub(super) fn top(&self, tree: ChunkId, way: bool) -> Level {
         let (job, base) = (self.job, Vec::new());
         let is_part = !job.options.include.is_empty() || job.options.only.is_some();
@@ -101,7 +105,7 @@ impl Walk<'_, '_> {
         Level { base, dir: DirReader::new(tree), what, state: State::There(there) }
     }
 
-    /// Goes into a directory of the snapshot, if anything in it may be selected.
+    /// Enters a directory of the snapshot if anything in it may be selected.
     pub(super) fn descend(&mut self, open: &mut Vec<Level>, path: Vec<u8>, meta: Meta, tree: ChunkId) {
         let taken = self.job.selection.takes(&path, true);
         if open.len() >= MAX_NESTING || path.len() > MAX_PATH {
@@ -121,7 +125,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Makes the directories that are open and were not needed so far. Whether something can be restored in the last.
+    /// Creates the open directories that do not exist yet. Returns whether entries can be restored in the
+    /// last one.
     pub(super) fn make_ready(&mut self, open: &mut [Level]) -> bool {
         let mut barred = false;
         for at in 0..open.len() {
@@ -140,13 +145,13 @@ impl Walk<'_, '_> {
         !barred
     }
 
-    /// Makes a directory in the one above it.
+    /// Creates a directory in its parent directory.
     fn make_below(&mut self, above: Option<&mut Level>, level: &Level, meta: Meta) -> Option<There> {
         let mut known = (false, false);
         if let Some(above) = above {
             known = above.there().map_or(known, |there| (there.fresh, there.folded.is_some()));
             let name = level.base.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            // One that is selected itself was looked at when it was met.
+            // A directory that is selected itself was checked when it was met.
             if !level.what.taken && self.is_taken_for_another(above, &level.base, name) {
                 return None;
             }
@@ -154,7 +159,7 @@ impl Walk<'_, '_> {
         self.make(&level.base, meta, level.what, known)
     }
 
-    /// Makes a directory, or finds it; nothing if that is refused or fails, which is told.
+    /// Creates or finds a directory. Returns `None`, after reporting it, if that is refused or fails.
     fn make(&mut self, path: &[u8], meta: Meta, what: What, (fresh, folds): (bool, bool)) -> Option<There> {
         let job = self.job;
         let (found, replaces) = match self.find(path, &meta, what, fresh) {
@@ -198,7 +203,7 @@ impl Walk<'_, '_> {
         Some(There { fresh, end, leftovers, folded: folds.then(Folded::default) })
     }
 
-    /// What stands in a directory's place.
+    /// Determines what exists at a directory's path.
     fn find(&mut self, path: &[u8], meta: &Meta, what: What, fresh: bool) -> Result<Found> {
         let job = self.job;
         let Some(found) = job.existing(path, fresh)? else { return Ok(Found::Nothing) };
@@ -226,8 +231,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Whether what belongs below a link would be mixed up with something else that the snapshot holds where the link
-    /// leads.
+    /// Returns whether entries below a link would mix with other entries that the snapshot holds at the
+    /// link's destination.
     fn clashes(&mut self, what: What, real: &[u8]) -> Result<bool> {
         let other = match real.is_empty() {
             true => Some(self.root),
@@ -240,7 +245,7 @@ impl Walk<'_, '_> {
         other.map_or(Ok(false), |other| self.differ((what.tree, what.way), other, 0))
     }
 
-    /// Whether two directories hold different things of one name.
+    /// Returns whether two directories hold different things under the same name.
     fn differ(&mut self, (tree, way): (ChunkId, bool), other: ChunkId, depth: usize) -> Result<bool> {
         if tree == other {
             return Ok(false);
@@ -265,19 +270,19 @@ impl Walk<'_, '_> {
         Ok(false)
     }
 
-    /// What a killed run left in a directory, and whether the target takes different names in it for one: as above it,
-    /// where its own names do not say.
+    /// Returns temporary files that a killed run left in a directory, and whether the target folds names in
+    /// it. If the directory's own names do not show it, the parent's answer holds.
     fn look_around(&self, base: &[u8], fresh: bool, above: bool) -> (Vec<Vec<u8>>, bool) {
         let Some(target) = self.job.target.as_ref().filter(|_| !fresh) else { return (Vec::new(), above) };
-        // What cannot be listed is found out when something is written there.
+        // A directory that cannot be listed causes an error when something is written to it.
         let names = target.names(base).ok().flatten().unwrap_or_default();
         let folds = target.folds(base, &names).unwrap_or(above);
         let leftovers = if self.job.options.dry_run { Vec::new() } else { target.leftovers(names) };
         (leftovers, folds)
     }
 
-    /// Whether an entry would take the place of another of the same directory, where the target tells them not apart.
-    /// Tells so.
+    /// Returns whether an entry would replace another of the same directory because the target cannot
+    /// distinguish their names. Reports this as a problem.
     pub(super) fn is_taken_for_another(&self, level: &mut Level, path: &[u8], name: &[u8]) -> bool {
         let State::There(There { fresh, folded: Some(folded), .. }) = &mut level.state else { return false };
         let found = self.job.existing(path, *fresh).ok().flatten().filter(|found| !found.has_other_names());
@@ -294,13 +299,13 @@ impl Walk<'_, '_> {
 
 enum Found {
     Nothing,
-    /// What is no directory and leads to none.
+    /// Not a directory, and not a link to one.
     InTheWay,
     Dir(Existing),
     Kept,
 }
 
-/// Why a directory cannot be where something else stands.
+/// Explains why a directory cannot be restored over what exists at its path.
 fn barrier(lead: &Lead, what: What) -> String {
     match lead {
         Lead::Outside(to) => format!(
@@ -324,7 +329,7 @@ fn barrier(lead: &Lead, what: What) -> String {
 }
 
 impl Job<'_> {
-    /// Refuses a directory that must be left alone.
+    /// Refuses to restore into a protected directory.
     pub(super) fn is_free(&self, path: &[u8], found: &Existing) -> Result<()> {
         let Some(protected) = self.target.as_ref().and_then(|target| target.protected(found)) else {
             return Ok(());
@@ -337,7 +342,8 @@ impl Job<'_> {
         rustix::process::geteuid().is_root()
     }
 
-    /// Whether names are taken for one in the target's root or, where that is not there yet, in what will hold it.
+    /// Returns whether names are folded in the target's root or, if that does not exist, in its nearest
+    /// parent.
     fn root_folds(&self) -> bool {
         match &self.target {
             Some(target) if !self.options.dry_run => target.probe_folding(),

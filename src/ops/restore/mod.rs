@@ -1,14 +1,15 @@
-//! `restore`: look at what is there, plan by block what differs, read and decode each block once, write it to all its
-//! places.
+//! `restore`: compares the target with the snapshot, plans what differs sorted by block, reads and decodes
+//! each block once, and writes it to all its places.
 //!
-//! It goes window by window. Of each, directories come first (open to their owner alone), files as their blocks arrive,
-//! links when files are there, and last the own metadata of directories in which nothing more is to come, deepest
-//! first. In the end what the snapshot does not hold goes, if that is wanted, and what must not change is locked.
+//! Files are restored in batches. For each batch, directories are created first (accessible to their owner
+//! alone), files are written as their blocks arrive, and hard links follow once the files exist. Directories
+//! to which nothing more is written then get their final metadata, deepest first. At the end, `--delete`
+//! removes what the snapshot does not hold, and immutable flags are set.
 //!
-//! `walk` goes through the snapshot, `enter` makes its directories, `rules` say what may be overwritten, `chosen` what is
-//! selected. Files are collected in a `window`; `survey`
-//! compares them with what is there, `write` fills them block by block, `verify` reads them back. `nodes` makes what is
-//! no file, `delete` removes.
+//! `walk` walks the snapshot, `enter` creates its directories, `overwrite` decides what may be changed,
+//! `chosen` applies the user's selection. `batch` collects files, `plan` compares them with what exists,
+//! `write` fills them block by block, `verify` reads them back. `special` creates everything that is not a
+//! regular file or a directory, `delete` removes.
 
 mod batch;
 mod chosen;
@@ -51,53 +52,54 @@ use chosen::Include;
 use overwrite::Action;
 use walk::Walk;
 
-/// What to restore, and how.
+/// What to restore, where to, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// `SNAPSHOT[:path]`.
+    /// Snapshot to restore from: `SNAPSHOT[:path]`.
     pub selector: String,
-    /// A stored path, instead of one behind the selector: it may be any bytes.
+    /// Stored path to restore, if the selector names none. Unlike the selector it may hold any bytes.
     pub below: Option<Vec<u8>>,
-    /// Which snapshots `latest` and times look among.
+    /// Snapshots among which `latest` and times are resolved.
     pub among: filter::SnapshotFilter,
-    /// Where to.
+    /// Directory to restore to.
     pub target: PathBuf,
-    /// Only these.
+    /// Patterns of entries to restore; all entries if empty.
     pub include: Vec<OsString>,
-    /// Not these.
+    /// Patterns of entries to leave out.
     pub exclude: Vec<OsString>,
-    /// Instead of patterns: exactly these stored paths, and the directories above them.
+    /// Replaces the patterns: exactly these stored paths, and the directories above them.
     pub only: Option<BTreeSet<Vec<u8>>>,
-    /// Count a part beside the work, for an observer that shows how far it is.
+    /// Counts the selected part concurrently, for an observer that shows progress. The manifest only has
+    /// totals.
     pub count_ahead: bool,
-    /// Owners by number, not by name.
+    /// Restores owners by number, not by name.
     pub numeric_ids: bool,
-    /// Leave owners alone.
+    /// Does not restore owners.
     pub no_owner: bool,
-    /// Make no device nodes.
+    /// Does not create device nodes.
     pub no_devices: bool,
-    /// Give nothing the setuid and setgid bits, or capabilities.
+    /// Does not restore the setuid and setgid bits, nor capabilities.
     pub no_setuid: bool,
-    /// Leave extended attributes alone, ACLs and capabilities among them.
+    /// Does not restore extended attributes, including ACLs and capabilities.
     pub no_xattrs: bool,
-    /// Directories to leave alone beside those of the repository and its cache.
+    /// Directories that must not be written to, in addition to the repository and its cache.
     pub protected: Vec<Protected>,
-    /// Write runs of zeros as holes.
+    /// Writes runs of zeros as holes.
     pub sparse: bool,
-    /// What may be changed that is there already.
+    /// Which existing files may be changed.
     pub overwrite: Overwrite,
-    /// Remove what is selected, in the target and not in the snapshot.
+    /// Removes selected entries of the target that are not in the snapshot.
     pub delete: bool,
-    /// Write nothing, not even the target.
+    /// Writes nothing and does not create the target.
     pub dry_run: bool,
-    /// Read everything back and compare.
+    /// Reads every restored file back and compares it with the snapshot.
     pub verify: bool,
 }
 
-/// What was restored, or would be.
+/// What was restored, or would be in a dry run.
 #[derive(Debug)]
 pub struct Summary {
-    /// Which snapshot.
+    /// The snapshot that was restored.
     pub snapshot: SnapshotId,
     /// Files selected.
     pub files: u64,
@@ -107,37 +109,37 @@ pub struct Summary {
     pub others: u64,
     /// Bytes of the files selected.
     pub bytes: u64,
-    /// Files selected that changed each time they were read: they may mix versions.
+    /// Files selected that changed each time they were read for the snapshot: they may mix versions.
     pub changing: u64,
-    /// Files, links and special files that were not there.
+    /// Files, links and special files that did not exist.
     pub created: u64,
-    /// That differed.
+    /// Files, links and special files that existed and differed.
     pub updated: u64,
-    /// That were as in the snapshot.
+    /// Files, links and special files that existed and equal the snapshot's.
     pub unchanged: u64,
-    /// That `overwrite` protects.
+    /// Files, links and special files that `overwrite` protects.
     pub kept: u64,
-    /// Removed, directories counted.
+    /// Entries removed, including directories.
     pub deleted: u64,
     /// Files written, renamed or given attributes.
     pub files_written: u64,
-    /// Bytes of files written.
+    /// Bytes written to files.
     pub bytes_written: u64,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Excludes that matched nothing. Includes that did are problems.
+    /// Exclude patterns that matched nothing. Include patterns that matched nothing are listed as problems.
     pub unmatched: Vec<String>,
-    /// What could not be restored, and why.
+    /// Paths that could not be restored, and why.
     pub problems: Vec<(Vec<u8>, String)>,
-    /// Some of that because of damage in the repository.
+    /// Whether some of the problems are damage in the repository.
     pub damage: bool,
-    /// Owners, modes, times and devices that this user may not set.
+    /// Number of owners, modes, times and devices that this user may not set.
     pub left_out: u64,
-    /// Further names of files that became files of their own, because the target could not have them as hard links.
+    /// Hard links that were restored as independent files because the target allows no more links.
     pub copied_links: u64,
 }
 
-/// Numbers that many threads add to.
+/// Counters that all threads add to.
 #[derive(Default)]
 struct Tally {
     created: AtomicU64,
@@ -157,20 +159,20 @@ struct Job<'a> {
     stop: &'a AtomicBool,
     reading: Arc<ReadSession>,
     selection: RestoreFilter,
-    /// Includes that have matched nothing so far.
+    /// Include patterns that have matched nothing so far.
     unmatched: Mutex<Vec<Include>>,
     all_matched: AtomicBool,
-    /// `None` in a dry run to a place that is not there.
+    /// `None` in a dry run if the target does not exist.
     target: Option<Target>,
     tally: Tally,
-    /// For values of extended attributes that lie in chunks.
+    /// Reads extended attribute values that are stored in chunks.
     values: Mutex<ChunkReader>,
     problems: Mutex<Vec<(Vec<u8>, String)>>,
-    /// The target has no room left: that ends the run, since whatever comes next would fail as well.
+    /// Set when the target is full. It ends the run, since every later write would fail as well.
     full: Mutex<Option<Error>>,
     damage: AtomicBool,
-    /// First names of hard links that are not what they should be, and whether that is a problem: a device that this
-    /// user may not make is none.
+    /// First names of hard link groups that were not restored, and whether that is a problem: it is none for
+    /// a device that this user may not create.
     lost: Mutex<HashMap<Vec<u8>, bool>>,
 }
 
@@ -186,18 +188,18 @@ impl Job<'_> {
         self.note(path, err.chain());
     }
 
-    /// A problem that is no damage to what is stored.
+    /// Records a problem that is not damage to the repository.
     fn note(&self, path: &[u8], why: String) {
         self.observer.notice(Event::Problem { path, why: &why });
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_vec(), why));
     }
 
-    /// All that is to be set, with values from chunks: only as long as it is needed.
+    /// Returns metadata with the xattr values that are stored in chunks. Held only as long as needed.
     fn whole<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
         dir_reader::load_xattrs(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner), meta)
     }
 
-    /// Runs one step on the target; a failure is a problem of that path.
+    /// Runs one step on the target and records a failure as a problem of that path.
     fn step(&self, path: &[u8], work: impl FnOnce(&Target) -> Result<()>) -> bool {
         if self.options.dry_run {
             return true;
@@ -216,7 +218,7 @@ impl Job<'_> {
     fn check_stop(&self) -> Result<()> {
         match (self.stop.load(Ordering::Relaxed), self.full().is_some()) {
             (true, _) => Err(Error::Interrupted),
-            // Which error it was is said once, at the end.
+            // The error itself is reported once, at the end.
             (false, true) => Err(Error::Stopped),
             (false, false) => Ok(()),
         }
@@ -226,7 +228,7 @@ impl Job<'_> {
         self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts and tells.
+    /// Counts the action and reports it to the observer.
     fn did(&self, did: Action, path: &[u8], size: u64) {
         let tally = &self.tally;
         let number = match did {
@@ -244,7 +246,7 @@ impl Job<'_> {
         self.observer.notice(Event::Item { action: did.word(), path, size });
     }
 
-    /// What is at this path is not what the snapshot says: no other name may become one of it.
+    /// Records that the object at this path is not the snapshot's, so that no hard link is made to it.
     fn lose(&self, path: &[u8], link: u64, is_problem: bool) {
         if link != 0 {
             self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), is_problem);
@@ -256,11 +258,11 @@ impl Job<'_> {
     }
 }
 
-/// Restores.
+/// Restores a snapshot, or part of one.
 ///
 /// # Errors
-/// When the selector names nothing, the target cannot be opened or is full, or the run was interrupted. Single entries
-/// are listed in the summary.
+/// When the selector names nothing, the target cannot be opened or is full, or the run was interrupted.
+/// Failures of single entries are listed in the summary.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -273,7 +275,7 @@ pub fn run(
         None => RestoreFilter::new(&options.include, &options.exclude)?,
     };
     refuse_to_empty_the_machine(options)?;
-    // R1: a session before the choice, the packs after it.
+    // R1: the session is opened before the snapshot is resolved, and packs are listed after that.
     let reading = Arc::new(ReadSession::open(repo, observer)?);
     let (snapshot, path) = snapshots::resolve(repo, Query::among(&options.selector, &options.among))?;
     let path = path.or_else(|| options.below.clone());
@@ -313,7 +315,7 @@ pub fn run(
         if let Some(root) = tree_to_count(&snapshot, path.is_some(), start.as_ref(), options) {
             let (reading, over, budget) = (Arc::clone(&reading), &over, WalkLimits::of(counts));
             let count = move || count_part(&reading, (root, budget), options, observer, over);
-            // Without a thread, nothing is counted.
+            // If no thread can be started, nothing is counted.
             let _ = threads::start(scope, "count", count);
         }
         let result = job.run(&snapshot, start, &mut reader);
@@ -327,7 +329,7 @@ pub fn run(
     Ok(Summary { seconds: clock.elapsed().as_secs_f64(), ..summary })
 }
 
-/// Of a part, the manifest does not say how much it is.
+/// Returns the tree to count if only a part is restored: the manifest has totals of the whole snapshot only.
 fn tree_to_count(
     snapshot: &Snapshot,
     has_path: bool,
@@ -408,12 +410,12 @@ impl Job<'_> {
         })
     }
 
-    /// Gives a directory its attributes.
+    /// Sets a directory's final attributes.
     fn finish_dir(&self, path: &[u8], meta: &Meta) {
         self.step(path, |target| target.finish_dir(path, &*self.whole(meta)?));
     }
 
-    /// What did not fit the target is a problem of each path.
+    /// Records what the target could not represent as a problem of each path.
     fn tell_notes(&self) {
         let notes = self.target.as_ref().map(Target::take_notes).unwrap_or_default();
         notes.into_iter().for_each(|(path, why)| self.note(&path, why));
@@ -430,7 +432,7 @@ impl Job<'_> {
         }
     }
 
-    /// A restore that is not whole, or selects nothing, is no ground to remove anything.
+    /// Runs `--delete`. Removes nothing if the restore was incomplete, and fails if it selected nothing.
     fn delete_if_all_is_well(
         &self,
         reader: &mut ChunkReader,
@@ -450,7 +452,7 @@ impl Job<'_> {
     }
 }
 
-/// `None` in a dry run if it is not there.
+/// Opens the target. Returns `None` in a dry run if it does not exist.
 fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
     let guard = Guard::new(protected(repo, &options.protected));
     if options.dry_run && std::fs::metadata(&options.target).is_err() {
@@ -466,7 +468,8 @@ fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
     Target::open_guarded(&options.target, target, guard).map(Some)
 }
 
-/// What nothing may write to beside the repository itself: it, this machine's cache, and what else is named.
+/// Returns the directories that an operation must not write to: the repository, its local cache, and
+/// `others`.
 pub fn protected(repo: &Repository, others: &[Protected]) -> Vec<Protected> {
     let own = repo.storage().local_dir().map(|path| ("the repository", path));
     let cache = repo.cache().base().map(|path| ("snap's cache", path));
@@ -475,7 +478,7 @@ pub fn protected(repo: &Repository, others: &[Protected]) -> Vec<Protected> {
     named.chain(others.iter().cloned()).collect()
 }
 
-/// Whatever is on a machine and not in the snapshot would go.
+/// Refuses `--delete` on `/` without `--include`: it would remove everything that is not in the snapshot.
 fn refuse_to_empty_the_machine(options: &Options) -> Result<()> {
     let is_root = std::fs::canonicalize(&options.target).is_ok_and(|target| target.parent().is_none());
     if options.delete && is_root && options.include.is_empty() {

@@ -1,24 +1,25 @@
-//! What happens to what is there already.
+//! Rules for entries that already exist in the target.
 
 use crate::fs::target::Existing;
 use crate::model::entry::Meta;
 
-/// Which existing files a restore may change. Directories that are there are kept in any case.
+/// Which existing files a restore may change. Existing directories are kept in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overwrite {
-    /// All, after comparing their bytes with the snapshot: what is right already is not written.
+    /// All files, after comparing their bytes with the snapshot. Ranges that are equal are not written.
     #[default]
     Always,
-    /// As `Always`, but a file of the snapshot's size and time is taken to be the snapshot's, unread.
+    /// As `Always`, but a file with the snapshot's size and modification time is taken as equal without
+    /// reading it.
     IfChanged,
-    /// Only what is older than in the snapshot.
+    /// Only files that are older than in the snapshot.
     IfNewer,
-    /// None.
+    /// No files.
     Never,
 }
 
 impl Overwrite {
-    /// Whether what is there stays, whatever the snapshot says.
+    /// Returns whether the existing entry stays, whatever the snapshot has.
     pub(super) fn keeps(self, existing: &Existing, meta: &Meta) -> bool {
         match self {
             Self::Always | Self::IfChanged => false,
@@ -27,30 +28,30 @@ impl Overwrite {
         }
     }
 
-    /// Whether a file may be mended where it stands. An interruption leaves it with the present as its time: newer
-    /// than the snapshot, so that `IfNewer` would keep it half mended.
+    /// Returns whether a file may be updated in place. An interrupted update leaves the current time as the
+    /// file's mtime, which is newer than the snapshot's, so `IfNewer` would then keep the half updated file.
     pub(super) fn mends_in_place(self) -> bool {
         matches!(self, Self::Always | Self::IfChanged)
     }
 }
 
-/// Whether a directory's owner may list it and go into it.
+/// Returns whether a directory's owner may list and enter it.
 pub(super) fn lets_its_owner_in(meta: &Meta) -> bool {
     meta.mode & 0o500 == 0o500
 }
 
-/// What became of an entry, or would.
+/// What was done with an entry, or would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// It was not there.
+    /// It did not exist.
     Created,
-    /// It was there and differed.
+    /// It existed and differed.
     Updated,
-    /// It was there and is as in the snapshot.
+    /// It existed and equals the snapshot's.
     Unchanged,
-    /// It was there and the rule says to leave it.
+    /// It existed and the overwrite rule protects it.
     Kept,
-    /// It was there and is not in the snapshot.
+    /// It existed and is not in the snapshot.
     Deleted,
 }
 

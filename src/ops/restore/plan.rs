@@ -1,5 +1,5 @@
-//! Looks at what is there, and plans only what differs. Nothing is read from the repository for it: the bytes that
-//! are there are hashed, range by range, and compared with the snapshot's ids.
+//! Compares existing files with the snapshot and plans only what differs. The repository is not read for
+//! this: the existing bytes are hashed range by range, and the hashes compared with the snapshot's chunk ids.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,31 +18,31 @@ use crate::ops::restore::overwrite::{Action, Overwrite};
 use crate::progress::Event;
 use crate::repo::index::{BlockAt, Index};
 
-/// Smaller files are always built beside and take the place of the old ones at once.
+/// Minimum size of a file that is updated in place. Smaller ones are written to a temporary file and renamed.
 const MIN_IN_PLACE: u64 = 1 << 20;
 
 /// What to do about a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Plan {
-    /// Write all of it; something else may have to go.
+    /// Write all of it, replacing what exists, if anything.
     Create(Option<Existing>),
-    /// Write what differs.
+    /// Write the ranges that differ.
     Mend(Existing),
-    /// It has the snapshot's size and time: that is enough.
+    /// Do not compare: it has the snapshot's size and time.
     Trust(Existing),
-    /// Leave what is there.
+    /// Leave what exists.
     Keep,
 }
 
 impl Plan {
-    /// Whether a large file may be mended where it stands.
+    /// Returns whether a file is large enough, and the rule allows, to update it in place.
     pub(super) fn may_stay(existing: &Existing, rule: Overwrite) -> bool {
         existing.size() >= MIN_IN_PLACE && rule.mends_in_place()
     }
 }
 
 impl Job<'_> {
-    /// Where what is needed lies, in the order of the blocks. Files that need nothing are finished here.
+    /// Returns the chunks to read, sorted by block. Files that need none are finished here.
     pub(super) fn survey(&self, index: &Arc<Index>, window: &FileBatch) -> Result<Vec<ChunkUse>> {
         let found = share_out(window.segments.len(), |next| {
             let (mut uses, mut buffer) = (Vec::new(), Vec::new());
@@ -62,7 +62,7 @@ impl Job<'_> {
         Ok(uses)
     }
 
-    /// Plans a segment.
+    /// Plans one slice of a file.
     fn look(
         &self,
         now: (&Arc<Index>, &FileBatch),
@@ -122,7 +122,7 @@ impl Job<'_> {
         Ok(Plan::Mend(existing))
     }
 
-    /// Finds the chunks of the parts that are not there. Nothing is written before all of them are found.
+    /// Finds the chunks of the missing parts. Nothing is written before all of them are found.
     fn need(
         &self,
         (index, window): (&Arc<Index>, &FileBatch),
@@ -175,14 +175,14 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// R1: whether a chunk that this index lacks is in what is listed now. A collector may have deleted a pack while the
-    /// index was made; whoever fills the file then asks for the chunk alone.
+    /// Returns whether a chunk that `index` lacks is in the packs that are listed now (R1): gc may have
+    /// deleted a pack while the index was loaded. Such a chunk is then read by its id.
     fn has_moved(&self, index: &Arc<Index>, id: &ChunkId, len: u32) -> Result<bool> {
         let Some(newer) = self.reading.after(index)? else { return Ok(false) };
         Ok(newer.find_any(ChunkType::Data, id)?.is_some_and(|location| location.len == len))
     }
 
-    /// Whether the part's bytes are there. What cannot be read is not.
+    /// Returns whether the part's bytes exist in the file. A read error counts as no.
     fn is_there(&self, old: &File, at: u64, part: Part, buffer: &mut Vec<u8>) -> bool {
         match part {
             Part::Hole { len } => target::is_zero(old, at, len).unwrap_or(false),
@@ -194,7 +194,7 @@ impl Job<'_> {
         }
     }
 
-    /// A file that nothing had to be written to: its length and its attributes may still be others.
+    /// Finishes a file of which no bytes were written: its length or attributes may still differ.
     pub(super) fn settle(&self, file: &FilePlan, existing: &Existing) -> Result<Action> {
         let (target, meta) = (self.target()?, self.whole(&file.meta)?);
         let differs = file.differs.load(Ordering::Relaxed) || existing.size() != file.size;
@@ -209,7 +209,8 @@ impl Job<'_> {
             target.set(&file.path, existing, &meta)?;
             return Ok(Action::Updated);
         }
-        // Attributes belong to all names of a file, and some may lie elsewhere: this name gets a file of its own.
+        // Attributes belong to the inode, and other hard links may be outside the target: this name gets its
+        // own file.
         let stays = Plan::may_stay(existing, self.options.overwrite);
         target.heal(&file.path, file.size, existing, stays)?.finish(&meta)?;
         Ok(Action::Updated)

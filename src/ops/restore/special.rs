@@ -1,4 +1,5 @@
-//! What holds no bytes of its own: links, pipes, sockets, devices. They come when the files are there.
+//! Restores entries without content of their own (symbolic links, pipes, sockets, devices) and hard links.
+//! They are created after the files.
 
 use std::sync::atomic::Ordering;
 
@@ -8,16 +9,16 @@ use crate::model::entry::{Entry, Kind, Meta};
 use crate::ops::restore::Job;
 use crate::ops::restore::overwrite::Action;
 
-/// A further name of a file.
+/// A further name of a hard-linked file.
 pub(super) struct Link {
     pub(super) first: Vec<u8>,
     pub(super) path: Vec<u8>,
-    /// What it is; of a file without its content, which the first name has.
+    /// The entry. A file's has no content, which is restored under the first name.
     pub(super) entry: Entry,
 }
 
 impl Job<'_> {
-    /// What stands at the path, where anything can.
+    /// Returns what exists at the path. Looks only if something can be there.
     pub(super) fn existing(&self, path: &[u8], fresh: bool) -> Result<Option<Existing>> {
         match &self.target {
             Some(target) if !fresh => target.existing(path),
@@ -25,11 +26,11 @@ impl Job<'_> {
         }
     }
 
-    /// Makes a symbolic link, a pipe, a socket or a device.
+    /// Creates a symbolic link, a pipe, a socket or a device.
     pub(super) fn node(&self, path: &[u8], entry: &Entry, fresh: bool) {
         match self.make_node(path, entry, fresh) {
             Ok(Some(did)) => self.did(did, path, 0),
-            // A device that this user may not make; the target counts it.
+            // A device that this user may not create; the target counts it.
             Ok(None) => self.lose(path, entry.meta.link, false),
             Err(err) => {
                 self.lose(path, entry.meta.link, true);
@@ -73,13 +74,13 @@ impl Job<'_> {
         }
     }
 
-    /// Whether the rule leaves what is at a hard link's name.
+    /// Returns whether the overwrite rule keeps what exists at a hard link's name.
     pub(super) fn keeps(&self, path: &[u8], meta: &Meta, fresh: bool) -> Result<bool> {
         let found = self.existing(path, fresh)?;
         Ok(found.is_some_and(|found| self.options.overwrite.keeps(&found, meta)))
     }
 
-    /// Makes a further name of a file whose first name is there by now.
+    /// Creates a further name of a file whose first name exists by now.
     pub(super) fn link(&self, link: &Link) {
         match self.make_link(link) {
             Ok(Some(did)) => self.did(did, &link.path, link.entry.size()),
@@ -115,7 +116,7 @@ impl Job<'_> {
         Ok(Some(did))
     }
 
-    /// A name that cannot be one of the same file becomes a file of its own, as in the snapshot.
+    /// Restores a name that cannot be a hard link as an independent file with the snapshot's content.
     fn copy_link(&self, link: &Link, found: Option<&Existing>) -> Result<Option<Action>> {
         let Link { first, path, entry } = link;
         self.tally.copied_links.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Reads back what was restored, and compares it with the snapshot's ids: from the disk, not from memory.
+//! Reads restored files back and compares them with the snapshot's ids: from disk, not from the page cache.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,7 @@ use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, State, share_ou
 use crate::ops::restore::plan::Plan;
 
 impl Job<'_> {
-    /// Every file of the window but those that were kept or have failed.
+    /// Verifies every file of the batch except those that were kept or have failed.
     pub(super) fn verify(&self, window: &FileBatch) -> Result<()> {
         self.target()?.sync()?;
         share_out(window.segments.len(), |next| {

@@ -1,5 +1,5 @@
-//! Walks the snapshot: hands directories to `enter` and files to windows, keeps what is no file until its window's files are
-//! there, and gives directories their attributes when nothing more is written to them.
+//! Walks the snapshot: passes directories to `enter` and files to the batch, defers everything else until the
+//! files of its batch are written, and sets the attributes of directories to which nothing more is written.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -18,22 +18,23 @@ use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::WalkLimits;
 
-/// Links, special files and left directories that wait at once for the files of their window.
+/// Maximum number of links, special files and finished directories that wait for the files of their batch.
 const WAITING: usize = 50_000;
 
 /// The walk over the snapshot.
 pub(super) struct Walk<'a, 'j> {
     pub(super) job: &'a Job<'j>,
     pub(super) reader: &'a mut ChunkReader,
-    /// The tree that is restored.
+    /// Root of the tree that is restored.
     pub(super) root: ChunkId,
     budget: WalkLimits,
     window: FileBatch,
-    /// First path of each group of hard links: all that grows with the snapshot.
+    /// First path of each group of hard links. The only state that grows with the snapshot.
     links: HashMap<u64, Vec<u8>>,
-    /// What waits for the files of the window.
+    /// What waits for the files of the batch.
     later: Later,
-    /// Directories that their owner may not enter: they get their attributes when nobody has to go into them any more.
+    /// Directories that their owner may not enter. They get their attributes at the very end, when they need
+    /// not be entered any more.
     closed: Vec<(Vec<u8>, Meta)>,
     pub(super) files: u64,
     pub(super) dirs: u64,
@@ -42,12 +43,12 @@ pub(super) struct Walk<'a, 'j> {
     pub(super) changing: u64,
 }
 
-/// What comes when the files that were met before it are there, in this order.
+/// Work to do once the files met before it are written, in this order.
 #[derive(Default)]
 struct Later {
-    /// What is no file, and whether its directory is new.
+    /// Entries that are not regular files, and whether their directory is new.
     nodes: Vec<(Vec<u8>, Entry, bool)>,
-    /// Further names.
+    /// Further names of hard links.
     links: Vec<Link>,
     /// Directories that the walk has left, deepest first.
     dirs: Vec<(Vec<u8>, End)>,
@@ -83,8 +84,8 @@ impl<'a, 'j> Walk<'a, 'j> {
         }
     }
 
-    /// Restores everything but what `--delete` is about: what lies below the root, which may only lead to sources, or
-    /// one entry.
+    /// Restores everything below the root, or the single entry `alone`. `way`: the root only leads to
+    /// sources.
     pub(super) fn all(&mut self, way: bool, alone: Option<Entry>) -> Result<()> {
         match alone {
             None => self.tree(way)?,
@@ -101,7 +102,8 @@ impl<'a, 'j> Walk<'a, 'j> {
         self.settle()
     }
 
-    /// Restores what is planned, and then what waits for it: so memory follows the window, not the snapshot.
+    /// Restores the batch and then what waits for it, so that memory is bounded by the batch, not by the
+    /// snapshot.
     fn settle(&mut self) -> Result<()> {
         self.window.flush(self.job)?;
         let later = std::mem::take(&mut self.later);
@@ -116,7 +118,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         for (path, end) in later.dirs {
             self.job.check_stop()?;
             match end {
-                // Hard links and `--delete` may have to come by once more.
+                // Hard links and `--delete` may still have to enter it.
                 End::Set(meta) if overwrite::lets_its_owner_in(&meta) => self.job.finish_dir(&path, &meta),
                 End::Set(meta) => self.closed.push((path, meta)),
                 End::PutBack(was) => {
@@ -128,7 +130,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         Ok(())
     }
 
-    /// What can only be done when all else is: modes that let nobody in, and what locks a thing against any change.
+    /// Does what must come last: sets modes that shut the owner out, and immutable flags.
     pub(super) fn close(self) {
         for (path, meta) in &self.closed {
             self.job.finish_dir(path, meta);
@@ -139,7 +141,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         self.job.tell_notes();
     }
 
-    /// The reader, for what comes after the walk.
+    /// Returns the reader for steps that follow the walk.
     pub(super) fn reader(&mut self) -> &mut ChunkReader {
         self.reader
     }
@@ -190,7 +192,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         Ok(())
     }
 
-    /// An entry of the last open directory.
+    /// Handles an entry of the last open directory.
     fn one(&mut self, open: &mut Vec<Level>, path: Vec<u8>, entry: Entry) -> Result<()> {
         let taken = self.job.selection.takes(&path, entry.is_dir());
         if taken {
@@ -213,7 +215,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         Ok(())
     }
 
-    /// What a repair could not save all of is restored as far as it was, and said to be so.
+    /// Reports an entry of which a repair could save only a part. It is restored as far as it was saved.
     fn tell_loss(&self, path: &[u8], entry: &Entry) {
         if let Some(why) = entry.meta.loss().filter(|_| self.job.selection.takes(path, entry.is_dir())) {
             self.job.note(path, why.to_owned());
@@ -226,7 +228,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         }
     }
 
-    /// Removes what a killed run left in a directory and the snapshot does not hold.
+    /// Removes temporary files that a killed run left in a directory, unless the snapshot holds their names.
     fn remove_stale_temp_files(&self, level: &Level) {
         for name in level.there().iter().flat_map(|there| &there.leftovers) {
             let path = join(&level.base, name);
@@ -273,8 +275,8 @@ impl<'a, 'j> Walk<'a, 'j> {
         self.window.add(self.job, self.reader, file, &content)
     }
 
-    /// Whether a hard link's name is done with: it waits for the first one, or stays as it is. A name that stays as it
-    /// is cannot be the first: the others would become names of something else.
+    /// Returns whether a hard link's name needs no more work: it waits for the first name, or is kept as it
+    /// is. A kept name cannot be the first, or the others would become links to a different file.
     fn is_further_name(&mut self, path: &[u8], entry: &Entry, fresh: bool) -> bool {
         match self.job.keeps(path, &entry.meta, fresh) {
             Ok(false) => {}
@@ -292,7 +294,7 @@ impl<'a, 'j> Walk<'a, 'j> {
             return false;
         };
         let kind = match &entry.kind {
-            // The first name has it.
+            // The content is restored under the first name.
             Kind::File { size, .. } => Kind::File { size: *size, content: Content::Parts(Vec::new()) },
             other => other.clone(),
         };

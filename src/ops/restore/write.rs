@@ -1,4 +1,5 @@
-//! Fills a window's files: workers take block after block, and a file whose last part is written gets its name.
+//! Fills the files of a batch: workers take one block after another. A file is renamed when its last part is
+//! written.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -18,11 +19,11 @@ use crate::repo::read::chunk_reader;
 use crate::repo::read::chunk_reader::{BlockReader, ChunkReader};
 
 impl Job<'_> {
-    /// Reads and decodes each block once, and writes it to all its places.
+    /// Reads and decodes each block once, and writes its chunks to all their places.
     pub(super) fn fill(&self, index: &Index, window: &FileBatch, uses: &[ChunkUse]) -> Result<()> {
         let blocks: Vec<&[ChunkUse]> = uses.chunk_by(|a, b| a.block == b.block).collect();
         share_out(blocks.len(), |next| {
-            // What is not right is read by `spare`.
+            // Chunks that do not match their ids are read by `spare`, which finds other copies.
             let mut reader = BlockReader::new(self.repo)?.without_naming_bases();
             let mut spare = ChunkReader::following(&self.reading)?;
             let mut plain = Vec::new();
@@ -37,8 +38,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Writes a block's chunks; those that are not what their ids say come from `spare`, if another copy is whole or
-    /// they were moved.
+    /// Writes a block's chunks. A chunk that does not match its id is read by `spare`, which succeeds if
+    /// another copy is intact or the chunk was moved.
     fn block(&self, window: &FileBatch, uses: &[ChunkUse], plain: Option<&[u8]>, spare: &mut ChunkReader) {
         let mut sound: Option<ChunkId> = None;
         for one in uses {
@@ -84,20 +85,20 @@ impl Job<'_> {
         self.count_down(file);
     }
 
-    /// One thing less to do for this file.
+    /// Counts one part of this file as done, and finishes the file after the last.
     pub(super) fn count_down(&self, file: &FilePlan) {
         if file.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish(file);
         }
     }
 
-    /// The file to write to; `None` if it is not to be written any more.
+    /// Returns the file to write to, opening it if necessary; `None` if it has failed or is finished.
     pub(super) fn open(&self, file: &FilePlan) -> Result<Option<Arc<NewFile>>> {
         let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Waiting = *state {
             let (target, size) = (self.target()?, file.size);
             let new = match file.plan.get() {
-                // A file in one window of which nothing is right needs nothing of the old one.
+                // A file within one batch of which no part is right needs nothing of the old file.
                 Some(Plan::Mend(existing))
                     if file.agrees.load(Ordering::Relaxed) || file.spans.load(Ordering::Relaxed) =>
                 {
@@ -124,7 +125,7 @@ impl Job<'_> {
         }
     }
 
-    /// All parts are written: gives the file its name and attributes.
+    /// Gives a file whose parts are all written its name and attributes.
     fn finish(&self, file: &FilePlan) {
         let done = match self.finished(file) {
             Ok(Some(did)) => did,
@@ -161,7 +162,8 @@ impl Job<'_> {
             (State::Open(open), _) => open,
             (_, _) => Arc::new(self.target()?.new_file(&file.path, file.size)?),
         };
-        // Whoever wrote the last part holds the last reference: the others dropped theirs before counting down.
+        // The thread that wrote the last part has the last reference: the others dropped theirs before
+        // counting down.
         let open = Arc::into_inner(open).ok_or(Error::Stopped)?;
         match plan {
             Plan::Create(Some(found)) if found.is_dir() => self.make_way(&file.path)?,
