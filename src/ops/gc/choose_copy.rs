@@ -1,4 +1,4 @@
-//! Which copy of each needed chunk stays.
+//! Chooses which copy of each needed chunk stays.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,12 +8,15 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::gc::mark::{Bits, Marker};
 use crate::repo::index::{BlockAt, ChunkAt, Copy, Index};
 
-/// One copy of each needed chunk: the first in a pack of a running session (nobody may touch that), else the first
-/// good one. Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked; of what deltas
-/// are made from a copy stays that is no delta; what is held stays. Also the blocks of those instead of which another is given up.
+/// Chooses one copy of each needed chunk, and returns the blocks of copies that were chosen over a duplicate.
+///
+/// Prefers a copy in a pack of a running session, which must not be touched, else takes the first good one.
+/// Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked. Of a
+/// chunk that is a delta base, a copy that is not a delta stays. Copies that are held ([`Marker::held`])
+/// stay. The returned blocks must be verified before the duplicates are deleted.
 ///
 /// # Errors
-/// When a table could not be read, or this machine's view contradicts the packs.
+/// When a table could not be read, or the local index cache contradicts the packs.
 pub(super) fn keep(
     index: &Index,
     marks: &Marker,
@@ -26,7 +29,7 @@ pub(super) fn keep(
             continue;
         }
         if keeper.met != marks.needed.count() {
-            // Rows that are missing would pass for chunks that nobody needs.
+            // Chunks whose entries are missing would be taken for unneeded.
             return Err(Error::Refused(
                 "this machine's index cache lacks chunks that snapshots need; nothing is deleted. Remove the \
                  cache's folder `view` and collect again"
@@ -43,12 +46,12 @@ struct CopyChooser<'a> {
     live: &'a HashSet<SnapshotId>,
     kept: Bits,
     chosen: BTreeSet<BlockAt>,
-    /// Rows that are marked as needed.
+    /// Index entries met that are marked as needed.
     met: u64,
 }
 
 impl CopyChooser<'_> {
-    /// Copies that share eight bytes of their ids: nearly always one, or copies of one chunk.
+    /// Handles copies whose ids share the first eight bytes: nearly always one copy, or copies of one chunk.
     fn group(&mut self, group: &[ChunkAt]) -> Result<()> {
         let rows: Vec<usize> = group.iter().filter_map(|at| self.row(*at)).collect();
         let needed = rows.iter().filter(|row| self.marks.needed.has(**row)).count() as u64;
@@ -67,7 +70,7 @@ impl CopyChooser<'_> {
             match self.index.chunk(*at)? {
                 Some(chunk) => chunks.push(chunk),
                 None => {
-                    // Nobody knows any more which of them are the same: all of them stay.
+                    // It is unknown which of them are the same chunk: all of them stay.
                     rows.iter().for_each(|row| _ = self.kept.set(*row));
                     return Ok(());
                 }
@@ -86,7 +89,7 @@ impl CopyChooser<'_> {
         self.index.packs().get(at.pack as usize).map(|pack| pack.first + at.nth as usize)
     }
 
-    /// All copies of one chunk.
+    /// Chooses among all copies of one chunk.
     fn choose(&mut self, copies: &[Copy]) {
         if !copies.iter().any(|copy| self.marks.needed.has(copy.row)) {
             return;

@@ -1,4 +1,4 @@
-//! One run: sweep what is unfinished, mark, move, condemn, sweep (rules C1 to C5).
+//! One garbage collection: sweep unfinished runs, mark, move, condemn, sweep (rules C1 to C5).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,10 +30,10 @@ use crate::repo::snapshots::trash::TrashEntry;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::storage::names;
 
-/// Marks thrown away, because of another collector or of damage, before this one gives up.
+/// How often a mark is discarded, because of another collector or of damage, before this run gives up.
 const ATTEMPTS: usize = 8;
 
-/// A run.
+/// A run of gc.
 pub(super) struct Collector<'a> {
     pub(super) repo: &'a Repository,
     pub(super) options: &'a Options,
@@ -42,31 +42,32 @@ pub(super) struct Collector<'a> {
     /// `None` in a dry run.
     pub(super) session: Option<Session>,
     pub(super) report: Report,
-    /// Nothing may be moved: there is no room.
+    /// The disk is full: nothing may be moved.
     full: bool,
-    /// What was missing in the last attempt.
+    /// The missing object that made the last attempt fail.
     missed: Option<Error>,
 }
 
-/// What one attempt came to.
+/// The result of one attempt.
 enum Attempt {
     Done,
-    /// Somebody else was faster, or something turned out damaged: mark again.
+    /// Another collector was faster, or damage was found: mark again.
     Again,
 }
 
-/// What marking found.
+/// The result of marking.
 pub(super) struct Marked {
     pub(super) index: Arc<Index>,
     pub(super) roots: Roots,
     pub(super) purged: Vec<TrashEntry>,
     pub(super) plan: Plan,
-    /// The highest collection before this one.
+    /// The highest number of a gc run before this one.
     pub(super) gc_seen: u64,
 }
 
 impl Marked {
-    /// How many snapshots cannot be brought back any more; those that stand lose nothing with their entries.
+    /// Returns how many snapshots can no longer be brought back. Purging the trash entry of a snapshot that
+    /// still exists loses nothing.
     pub(super) fn lost_for_good(&self) -> u64 {
         let purged: HashSet<_> = self.purged.iter().map(|entry| (entry.id, entry.by)).collect();
         let kept = self.roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
@@ -77,7 +78,7 @@ impl Marked {
 }
 
 impl<'a> Collector<'a> {
-    /// Collects, moving nothing when the disk is `full`.
+    /// Runs a garbage collection. Moves nothing if the disk is `full`.
     ///
     /// # Errors
     /// As [`crate::ops::gc::run`].
@@ -133,26 +134,26 @@ impl<'a> Collector<'a> {
         Ok(report)
     }
 
-    /// What there was in the beginning: before anything is swept.
+    /// Records the size of all packs, once, before anything is swept.
     pub(super) fn weigh(&mut self, repo_state: &RepoState) {
         if self.report.before == 0 {
             self.report.before = repo_state.packs.iter().map(|(_, len)| len).sum();
         }
     }
 
-    /// Until it is said, other collectors wait for whoever began before theirs.
+    /// Acknowledges a gc run. Until then, other collectors wait for sessions that started before their runs.
     fn acknowledge_gc(&self, gc: u64) -> Result<()> {
         self.session.as_ref().map_or(Ok(()), |session| session.acknowledge_gc(gc))
     }
 
-    /// C1 to C5, once.
+    /// Makes one attempt, by rules C1 to C5.
     fn attempt(&mut self, own: SnapshotId) -> Result<Attempt> {
         let repo = self.repo;
         let mut repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
         self.weigh(&repo_state);
-        // Whatever was marked by an earlier look is thrown away.
+        // Marks made from earlier listings have been discarded.
         self.acknowledge_gc(repo_state.gc_seen)?;
-        // C1: unfinished ones first; while one cannot be swept, no new one is published.
+        // C1: unfinished runs are swept first; while one cannot be swept, no new one is published.
         for gc_run in std::mem::take(&mut repo_state.unfinished) {
             if let Attempt::Done = self.sweep(own, &gc_run, &repo_state)? {
                 return Ok(Attempt::Done);
@@ -169,7 +170,7 @@ impl<'a> Collector<'a> {
             Err(err) => Err(err),
         };
         match result {
-            // Whoever took this run for dead may have deleted what it was reading.
+            // A process that took this run for dead may have deleted what it was reading.
             Err(err) if err.is_missing() && RepoState::packs(repo.storage())? != listed => {
                 self.missed = Some(err);
                 Ok(Attempt::Again)
@@ -178,14 +179,14 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Sweeps one; `Done` when the run can do no more than wait.
+    /// Sweeps one gc run. Returns `Done` if this process can only wait.
     fn sweep(&mut self, own: SnapshotId, gc_run: &GcRun, repo_state: &RepoState) -> Result<Attempt> {
         match sweep::sweep(self.repo, own, gc_run)? {
             SweepOutcome::Done(deleted) => {
                 self.report.add(&deleted);
                 Ok(Attempt::Again)
             }
-            // Somebody else has ended it.
+            // Another process has finished it.
             SweepOutcome::Over => Ok(Attempt::Again),
             SweepOutcome::Waiting(for_whom) => {
                 self.report.waiting_for = for_whom;
@@ -195,7 +196,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// C2: what is needed, and what becomes of each pack. `None` when something went while it was looked at.
+    /// Determines what is needed and what happens to each pack (C2). Returns `None` if an object vanished
+    /// meanwhile.
     pub(super) fn mark(
         &mut self,
         mut repo_state: RepoState,
@@ -204,12 +206,12 @@ impl<'a> Collector<'a> {
         let repo = self.repo;
         let gc_seen = repo_state.gc_seen;
         self.weigh(&repo_state);
-        // C1: packs have been listed; now sessions, then the roots.
+        // C1: packs are listed; next are sessions, then roots.
         let others = peers::others(repo, own, own.is_some())?;
         let mut live: HashSet<SnapshotId> =
             others.iter().filter(|other| !other.dead).map(|other| other.id).collect();
         let roots = roots::look(repo)?;
-        // A root that came since has packs that came since: they are looked into, and left alone.
+        // A root added since has packs added since: they are read, but never deleted by this run.
         let later = RepoState::packs(repo.storage())?;
         let first: HashSet<PackId> =
             std::mem::replace(&mut repo_state.packs, later).iter().map(|(id, _)| *id).collect();
@@ -219,7 +221,7 @@ impl<'a> Collector<'a> {
         for (pack, why) in &index.unreadable {
             repo.warn(format!("{}: pack {} is left alone", why.chain(), pack.short()));
         }
-        // A dry run has left them where they are.
+        // A dry run has not removed the outdated partial snapshots.
         let partials = if own.is_none() { outdated_of(&roots) } else { Vec::new() };
         let (purged, waiting) = self.divide(&roots.trash)?;
         let mut marker = Marker::new(repo, &index)?;
@@ -245,7 +247,7 @@ impl<'a> Collector<'a> {
             marker.root(root).map_err(|err| unwalkable("forgotten snapshot", id, err))?;
         }
         self.report.purged = if self.options.empty_trash { partials.len() as u64 } else { 0 };
-        // One that was brought back is not in the trash, though its entry is.
+        // A snapshot that was brought back is not in the trash, though its entry still is.
         let gone = forgotten.iter().map(|(id, _)| id).filter(|id| !roots.stands(id) || partials.contains(id));
         self.report.in_trash = gone.collect::<HashSet<_>>().len() as u64;
         self.report.trash_plain = marker.plain - standing;
@@ -265,7 +267,7 @@ impl<'a> Collector<'a> {
         plan::plan(index, marker, live, target, &options)
     }
 
-    /// Moves what is needed, publishes the record, sweeps.
+    /// Moves what is needed, publishes the gc record and sweeps.
     fn condemn(&mut self, own: SnapshotId, marked: &Marked) -> Result<Attempt> {
         let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
         let stays = |at: &crate::repo::index::BlockAt| {
@@ -281,7 +283,7 @@ impl<'a> Collector<'a> {
         if !moving.is_empty() && !self.relocate(own, marked, &moving)? {
             return Ok(Attempt::Again);
         }
-        // Wholly dead ones first: they give room soonest.
+        // Entirely dead packs first: they free space soonest.
         let mut condemned = plan.packs_of(index, PackAction::Drop);
         condemned.extend(moving);
         if self.report.lost == 0 {
@@ -291,7 +293,7 @@ impl<'a> Collector<'a> {
             return Ok(Attempt::Done);
         }
         let gc_run = GcRun { number: marked.gc_seen + 1, record: record(own, condemned, marked) };
-        // C3: exactly the next number, or all over again.
+        // C3: exactly the next number, or start over.
         if !gc_record::publish(repo.storage(), repo.suite(), gc_run.number, &gc_run.record)? {
             return Ok(Attempt::Again);
         }
@@ -308,7 +310,8 @@ impl<'a> Collector<'a> {
         Ok(Attempt::Done)
     }
 
-    /// Writes what is needed of the packs that go. False when one of them turned out damaged.
+    /// Moves the needed blocks out of packs that are to be deleted. Returns false if one of the packs is
+    /// damaged.
     fn relocate(&mut self, own: SnapshotId, marked: &Marked, moving: &[PackId]) -> Result<bool> {
         let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
         let bytes = plan.bytes_of(index, PackAction::Move);
@@ -326,7 +329,8 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// A partial snapshot is a hint for the next run; once a newer complete one stands it is none.
+/// Returns the partial snapshots that a newer complete one of the same set replaces. They only speed up the
+/// next run.
 fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
     let mut newest: HashMap<(&str, &[ByteBuf]), Time> = HashMap::new();
     for one in roots.standing.values().filter(|one| !one.manifest.partial) {
@@ -339,7 +343,7 @@ fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
     outdated.map(|one| one.id).collect()
 }
 
-/// What tells sets of snapshots apart.
+/// Returns the key that identifies a set of snapshots.
 fn set_of(one: &Snapshot) -> (&str, &[ByteBuf]) {
     (&one.manifest.host, &one.manifest.sources)
 }
@@ -356,14 +360,14 @@ fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {
     GcRecord { by, at: Time::now(), condemned, roots, purged }
 }
 
-/// How many of these packs are listed, and their bytes.
+/// Returns how many of these packs are listed, and their total bytes.
 pub(super) fn sizes(repo_state: &RepoState, packs: &[PackId]) -> (u64, u64) {
     let packs: HashSet<&PackId> = packs.iter().collect();
     let found = repo_state.packs.iter().filter(|(id, _)| packs.contains(id));
     found.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + len))
 }
 
-/// Names the snapshot whose tree cannot be read: the run ends, as nobody knows what it needs.
+/// Adds which snapshot's tree cannot be read. That ends the run, as it is unknown what the snapshot needs.
 fn unwalkable(kind: &str, id: &SnapshotId, err: Error) -> Error {
     match err {
         Error::Missing { what } => Error::Missing { what: format!("{what} of {kind} {}", id.short()) },

@@ -1,4 +1,4 @@
-//! Damage that a collection meets, and damage that is over.
+//! Damage records of gc: recording damage that it meets, and removing records that are resolved.
 
 use std::collections::HashSet;
 
@@ -10,10 +10,10 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
 use crate::repo::sessions::session::RepoState;
 
-/// Writes down which packs are damaged: the next mark counts none of their copies.
+/// Records which packs are damaged. The next mark ignores their copies.
 ///
 /// # Errors
-/// When that cannot be made durable.
+/// When a record cannot be made durable.
 pub(super) fn write_down(
     repo: &Repository,
     by: SnapshotId,
@@ -28,7 +28,8 @@ pub(super) fn write_down(
     Ok(())
 }
 
-/// A damage record ends when its pack is gone; to be called when nothing that is needed is missing.
+/// Removes damage records whose pack no longer exists. To be called only if nothing that is needed is
+/// missing.
 ///
 /// # Errors
 /// When the records cannot be read or removed.

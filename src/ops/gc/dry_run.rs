@@ -1,4 +1,4 @@
-//! What a run would do: the same look, mark and plan, and nothing is written.
+//! Dry run of gc: the same listing, mark and plan, without writing anything.
 
 use crate::error::{Error, Result};
 use crate::ops::gc::collect::{Collector, sizes};
@@ -7,11 +7,11 @@ use crate::ops::gc::sweep;
 use crate::repo::gc::peers;
 use crate::repo::sessions::session::RepoState;
 
-/// Looks at a repository that is changing before a dry run gives up.
+/// How often a changing repository is listed before a dry run gives up.
 const LOOKS: usize = 8;
 
 impl Collector<'_> {
-    /// Fills the report.
+    /// Fills the report with what a run would do.
     ///
     /// # Errors
     /// As [`crate::ops::gc::run`].
@@ -40,7 +40,8 @@ impl Collector<'_> {
         Err(Error::Refused("the repository changes faster than it can be looked at: run it again".into()))
     }
 
-    /// What earlier collections left comes back first. False when it has to wait, and a run could do no more.
+    /// Reports what sweeping unfinished gc runs would free. Returns false if one has to wait, which would end
+    /// a real run.
     fn foresee_unfinished(&mut self, repo_state: &RepoState) -> Result<bool> {
         self.weigh(repo_state);
         for gc_run in &repo_state.unfinished {
@@ -62,7 +63,8 @@ impl Collector<'_> {
         Ok(true)
     }
 
-    /// Whoever is at work keeps what this run would condemn until a later one.
+    /// Reports what this run would delete, as deleted now or, if sessions at work delay the sweep, by a later
+    /// run.
     fn now_or_later(&mut self, number: u64) -> Result<()> {
         let others = peers::others(self.repo, None, false)?;
         let waiting = sweep::waits_for(self.repo, &others, number)?;

@@ -1,9 +1,10 @@
-//! Fences that nobody can need any more are removed, so that there are never more than a month brings.
+//! Removes fences that can no longer be needed, so that at most a month's worth of them exists.
 //!
-//! A fence stops the writer that it is for from committing what a sweep may have deleted. That writer's session went with it
-//! ([`crate::repo::gc::peers::bury_dead`]), and whoever commits after a silence looks for its own session, before and after
-//! ([`crate::repo::snapshots::commit_under`]): so without the fence it is stopped all the same. The month is for writers whose
-//! request to create the manifest is already on its way.
+//! A fence stops its writer from committing a snapshot whose chunks a sweep may have deleted. The sweep also
+//! removed that writer's session ([`crate::repo::gc::peers::bury_dead`]), and a writer that commits after a
+//! silence checks before and after that its own session exists ([`crate::repo::snapshots::commit_under`]). So
+//! it is stopped without the fence as well. The month is for writers whose request to create the manifest is
+//! already in flight.
 
 use crate::error::Result;
 use crate::model::entry::Time;
@@ -11,11 +12,11 @@ use crate::ops::gc::collect::Collector;
 use crate::repo::snapshots;
 use crate::storage::ObjectKind;
 
-/// Seconds that a fence stands, by the store's clock.
+/// Seconds that a fence is kept, by the storage's clock.
 const STANDS: i64 = 30 * 24 * 3600;
 
 impl Collector<'_> {
-    /// Removes those that have stood long enough. Where the store does not say when one was made, it stays.
+    /// Removes fences that are old enough. If the storage does not report an object's time, the fence stays.
     pub(super) fn remove_old_fences(&self, now: Time) -> Result<()> {
         let repo = self.repo;
         let sessions = repo.storage().list(ObjectKind::Sessions)?;
@@ -32,7 +33,7 @@ impl Collector<'_> {
                     removed = true;
                 }
                 Ok(None) => {}
-                // Whatever it is, it is for `check` to say.
+                // Whatever is wrong with it is for `check` to report.
                 Err(err) if err.is_damage() => {}
                 Err(err) => return Err(err),
             }

@@ -1,4 +1,4 @@
-//! Marking: every chunk that a root needs, each distinct tree read once.
+//! Marks every chunk that a root needs. Each distinct tree is read once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::repo::index::{BlockAt, Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 
-/// One bit for each row of an index.
+/// A bit set with one bit for each entry of an index.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Bits(Vec<u64>);
 
 impl Bits {
-    /// Sets a bit; true when it was not set.
+    /// Sets a bit. Returns true if it was not set before.
     pub(super) fn set(&mut self, at: usize) -> bool {
         let (word, bit) = (at / 64, 1u64 << (at % 64));
         if word >= self.0.len() {
@@ -31,51 +31,51 @@ impl Bits {
         })
     }
 
-    /// How many bits are set.
+    /// Returns the number of bits that are set.
     pub(super) fn count(&self) -> u64 {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Whether a bit is set.
+    /// Returns whether a bit is set.
     pub(super) fn has(&self, at: usize) -> bool {
         self.0.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
     }
 }
 
-/// A chunk that a root needs and no good pack holds.
+/// A chunk that a root needs and that no good pack holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) kind: ChunkType,
     pub(super) id: ChunkId,
-    /// There is a copy, in a pack that is damaged or condemned, or made from one that is.
+    /// A copy exists, but in a damaged or condemned pack, or as a delta whose base is in one.
     pub(super) not_writable: bool,
 }
 
-/// What marking a chunk came to.
+/// The result of marking a chunk.
 enum Found {
     New,
     Before,
     Missing,
 }
 
-/// Walks roots and marks what they need.
+/// Walks the trees of roots and marks what they need.
 pub(super) struct Marker {
     reader: ChunkReader,
     index: Arc<Index>,
-    /// A row of each needed chunk, sometimes more than one.
+    /// An index entry of each needed chunk, sometimes several.
     pub(super) needed: Bits,
-    /// Those of them that a root needs for what they hold.
+    /// Those entries whose content a root needs, rather than a delta that is made from it.
     pub(super) direct: Bits,
-    /// Rows of needed chunks that needed deltas are made from: these must stay in blocks that are no deltas.
+    /// Entries of bases of needed deltas: these chunks must stay in blocks that are not deltas.
     pub(super) bases: Bits,
-    /// Rows of needed chunks of which nothing but deltas that cannot be read is left: they stay, with all that is left of what
-    /// they are made from.
+    /// Entries of needed chunks that only unreadable deltas still have. They stay, together with all that is
+    /// left of their bases.
     pub(super) held: Bits,
-    /// Rows of trees that were walked: one that is only a base is needed, but not what it names.
+    /// Entries of trees that were walked. A tree that is only a base is needed, but not what it refers to.
     walked: Bits,
-    /// Delta blocks that were met, and whether all their bases are there. If they are, they are marked.
+    /// Delta blocks met so far, and whether all their bases exist. If so, the bases are marked.
     pub(super) met: HashMap<BlockAt, bool>,
-    /// Chunks without a good copy.
+    /// Needed chunks without a good copy.
     pub(super) lost: Vec<Lost>,
     /// Plain bytes newly marked.
     pub(super) plain: u64,
@@ -90,15 +90,17 @@ impl Marker {
         Ok(Self { reader, index, needed, direct, bases, held, walked, met, lost, plain: 0 })
     }
 
-    /// Whether a file's chunk is in no listed pack. If it is a delta, of which the pack was not listed, comes back from a copy
-    /// or cannot be read, nobody knows what that is made from.
+    /// Returns whether a needed file chunk is in no listed pack. It may be a delta of which the pack was not
+    /// listed, is later restored from another copy of the repository, or cannot be read; its bases are then
+    /// unknown.
     pub(super) fn misses_data(&self) -> bool {
         self.lost.iter().any(|lost| !lost.not_writable)
     }
 
     /// Marks a chunk.
     fn mark(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Found> {
-        // A tree is walked at its first copy; for a file's chunk any good one will do, and the nearest costs nothing.
+        // A tree is walked at its first copy. For a file chunk any good copy will do, and one in a cached
+        // table needs no I/O.
         let near = if kind == ChunkType::Data { self.index.near(kind, id) } else { None };
         if let Some(copy) = near
             && self.is_sound(kind, &copy)?
@@ -131,7 +133,7 @@ impl Marker {
         if is_new { Found::New } else { Found::Before }
     }
 
-    /// Marks a row; true when it was not marked.
+    /// Marks an index entry. Returns true if it was not marked.
     fn set(&mut self, copy: &Copy) -> bool {
         let fresh = self.needed.set(copy.row);
         if fresh {
@@ -140,7 +142,8 @@ impl Marker {
         fresh
     }
 
-    /// Whether a copy's pack is good, and so is one of each of its bases; these are then marked, too (C2).
+    /// Returns whether a copy's pack is good and each of its bases has a good copy. Marks these bases, too
+    /// (C2).
     fn is_sound(&mut self, kind: ChunkType, copy: &Copy) -> Result<bool> {
         if copy.not_writable || !copy.delta {
             return Ok(!copy.not_writable);
@@ -167,8 +170,8 @@ impl Marker {
         Ok(true)
     }
 
-    /// C2: a delta of which a base is lost, or its own pack damaged, may be readable again once that is mended, as long as nothing
-    /// else of what it is made from goes.
+    /// Marks a delta that cannot be read because a base is lost or its pack is damaged. It may become
+    /// readable after a repair, provided that the remaining bases are kept (C2).
     fn hold(&mut self, kind: ChunkType, copy: &Copy) -> Result<()> {
         self.set(copy);
         if !self.held.set(copy.row) {
@@ -183,10 +186,10 @@ impl Marker {
         Ok(())
     }
 
-    /// Marks everything below a root. A missing file chunk is noted and the mark goes on.
+    /// Marks everything below a root. A missing file chunk is recorded and marking continues.
     ///
     /// # Errors
-    /// When a tree cannot be read: nobody knows then what lies below it.
+    /// When a tree cannot be read: it is then unknown what lies below it.
     pub(super) fn root(&mut self, root: &ChunkId) -> Result<()> {
         let mut todo = vec![*root];
         while let Some(id) = todo.pop() {

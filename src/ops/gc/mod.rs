@@ -1,9 +1,10 @@
-//! `gc`: deletes what no snapshot needs, beside everybody else's work. See docs/collecting.md for the rules that the
-//! comments name.
+//! `gc`: deletes what no snapshot needs, concurrently with other sessions. The rules that the comments name
+//! are in docs/collecting.md.
 //!
-//! `collector` drives one run; `mark` finds what is needed, `keep` which copy of it stays, `plan` decides what becomes of
-//! each pack, `repack` moves what stays, `sweep` deletes. `window` says which
-//! forgotten snapshots are purged, `foresee` what a run would do. `parity` sees to the sidecars in the end.
+//! `collect` drives one run; `mark` finds what is needed, `choose_copy` which copy of it stays, `plan`
+//! decides what happens to each pack, `reencode` which deltas are stored whole. `repack` moves what stays,
+//! `sweep` deletes. `undelete_window` decides which forgotten snapshots are purged, `dry_run` reports what a
+//! run would do. `parity` maintains the parity files at the end, `fences` removes old fences.
 
 mod choose_copy;
 mod collect;
@@ -26,27 +27,27 @@ use crate::ops::gc::sweep::Deleted;
 use crate::progress::Observer;
 use crate::repo::repository::Repository;
 
-/// How much may stay in the repository that nobody needs.
+/// How much unneeded data may stay in the repository.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MaxUnused {
-    /// Of the repository's size.
+    /// A share of the repository's size, from 0 to 1.
     Share(f64),
-    /// So many bytes.
+    /// A number of bytes.
     Bytes(u64),
-    /// All of what is not in a pack of its own.
+    /// Any amount: only packs in which nothing is needed are deleted.
     Unlimited,
 }
 
-/// What to collect.
+/// Options of a garbage collection.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How much may stay unused.
+    /// How much unneeded data may stay.
     pub max_unused: MaxUnused,
-    /// Bytes of packs to move at most.
+    /// Maximum bytes of packs to move.
     pub max_repack: Option<u64>,
-    /// Purge forgotten snapshots now, whatever the undelete window.
+    /// Purge forgotten snapshots now, regardless of the undelete window.
     pub empty_trash: bool,
-    /// Write nothing.
+    /// Only report what would be done.
     pub dry_run: bool,
 }
 
@@ -59,45 +60,46 @@ impl Default for Options {
 /// What was collected.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Bytes of packs before.
+    /// Bytes of all packs before the run.
     pub before: u64,
-    /// Packs deleted, by this and by earlier collections that waited.
+    /// Packs deleted, condemned by this run or by earlier ones that had to wait.
     pub packs_deleted: u64,
-    /// Their bytes.
+    /// Bytes of the deleted packs.
     pub bytes_deleted: u64,
-    /// Packs that this run moved what is needed from.
+    /// Packs whose needed blocks this run moved to new packs.
     pub packs_moved: u64,
     /// Bytes of the packs written for that.
     pub bytes_written: u64,
-    /// Condemned packs that turned out needed.
+    /// Condemned packs that turned out to be needed and were kept.
     pub rescued: u64,
     /// Forgotten snapshots purged for good.
     pub purged: u64,
-    /// Bytes in packs that stay which nobody needs, about.
+    /// Unneeded bytes in packs that stay, approximately.
     pub unused: u64,
     /// Forgotten snapshots that can still be brought back.
     pub in_trash: u64,
-    /// Plain bytes that only those need.
+    /// Plain bytes that only the snapshots in the trash need.
     pub trash_plain: u64,
-    /// Condemned packs and their bytes that a later run deletes.
+    /// Number and bytes of condemned packs that a later run deletes.
     pub later: (u64, u64),
-    /// Who keeps them from being deleted now.
+    /// Descriptions of the sessions for which the sweep waits.
     pub waiting_for: Vec<String>,
-    /// Needed chunks that are not there or damaged.
+    /// Needed chunks that are missing or damaged.
     pub lost: u64,
-    /// Some of these are in no pack at all: no file data is deleted while they may be deltas against it.
+    /// Some of these are in no pack at all. No file data is deleted then, since they may be deltas made from
+    /// it.
     pub data_stays: bool,
-    /// There was no room to move anything.
+    /// The disk was full, so nothing was moved.
     pub no_room: bool,
-    /// Packs that lacked parity and have it now.
+    /// Packs without parity for which this run wrote it.
     pub parity_written: u64,
-    /// Bytes of that.
+    /// Bytes of parity written.
     pub parity_bytes: u64,
-    /// Packs that lack parity still.
+    /// Packs that still lack parity.
     pub parity_later: u64,
-    /// Sidecars that nothing needs any more.
+    /// Parity files removed because their packs are gone.
     pub parity_removed: u64,
-    /// Their bytes.
+    /// Bytes of the parity files removed.
     pub parity_freed: u64,
 }
 
@@ -109,11 +111,11 @@ impl Report {
     }
 }
 
-/// Collects.
+/// Runs a garbage collection.
 ///
 /// # Errors
-/// When the store fails, a manifest or a tree cannot be read, or the run was interrupted. Nothing that a snapshot
-/// needs is ever deleted then.
+/// When the storage fails, a manifest or a tree cannot be read, or the run was interrupted. Data that a
+/// snapshot needs is never deleted, even then.
 pub fn run(
     repo: &Repository,
     options: &Options,

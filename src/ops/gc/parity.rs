@@ -1,5 +1,5 @@
-//! Sidecars, at the end of a collection: those of packs that are gone go as well, and packs that lack theirs get them, as
-//! far as a run may read.
+//! Maintains parity files at the end of a gc run: removes those of deleted packs, and writes missing ones, up
+//! to a limit of bytes read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,14 @@ use crate::repo::sessions::damage;
 use crate::repo::sessions::session::RepoState;
 use crate::storage::ObjectKind;
 
-/// Bytes of packs that one run reads to write what is missing: some seconds' work. `repair parity` has no such limit.
+/// Maximum bytes of packs that one run reads to write missing parity: some seconds' work. `repair parity` has
+/// no limit.
 const MOST: u64 = 1 << 30;
 
-/// Does what is to be done. With `full` it only removes.
+/// Removes and writes parity files. If the disk is `full`, only removes.
 ///
 /// # Errors
-/// When the store fails or the run was interrupted.
+/// When the storage fails or the run was interrupted.
 pub(super) fn maintain(
     repo: &Repository,
     own: SnapshotId,
@@ -30,14 +31,14 @@ pub(super) fn maintain(
     stop: &AtomicBool,
 ) -> Result<()> {
     let (storage, share) = (repo.storage(), repo.config().parity());
-    // Sidecars before packs: each is written after its pack.
+    // Parity files are listed before packs: each is written after its pack.
     let sidecars = parity::list(storage)?;
     if sidecars.is_empty() && share == 0 {
         return Ok(());
     }
     let repo_state = RepoState::look(storage, repo.suite(), |_| Ok(()))?;
     let packs: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
-    // Where there is to be no parity it stays for what may need it still.
+    // If the repository is to have no parity, only the files of damaged packs stay: a repair may need them.
     let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !repo_state.damaged.contains(id);
     for (id, len) in sidecars.iter().filter(|(id, _)| garbage(id)) {
         parity::remove(storage, id)?;
@@ -74,7 +75,7 @@ pub(super) fn maintain(
                 repo.warn(format!("{}: it gets no parity; run `snap repair packs`", err.chain()));
                 damage::note(repo, own, Damaged::Pack(*id), err.chain())?;
             }
-            // What is saved is as good as it was.
+            // The packs are intact: only their parity is still missing.
             Err(err) if err.is_full() => {
                 repo.warn(format!("{}: there is no room for parity", err.chain()));
                 left = 0;

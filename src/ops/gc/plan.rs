@@ -1,4 +1,4 @@
-//! What becomes of each pack, given what is needed.
+//! Decides what happens to each pack, given what is needed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -11,31 +11,31 @@ use crate::ops::gc::{MaxUnused, Options, reencode};
 use crate::repo::index::catalog::PackInfo;
 use crate::repo::index::{BlockAt, Index};
 
-/// A pack below this share of its target is small.
+/// A pack smaller than its target size divided by this is small.
 const SMALL: u64 = 4;
-/// So many small packs of one type are worth merging.
+/// Minimum number of small packs of one type that are worth merging.
 const MANY_SMALL: usize = 32;
 
-/// What becomes of a pack.
+/// What happens to a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PackAction {
     /// It stays as it is.
     Keep,
-    /// Nothing in it is needed.
+    /// It is deleted: nothing in it is needed.
     Drop,
-    /// What is needed of it is written anew.
+    /// Its needed chunks are written to new packs, and it is deleted.
     Move,
 }
 
-/// One pack's account.
+/// How much of one pack is needed, and what happens to it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PackUsage {
     pub(super) fate: PackAction,
-    /// Stored bytes that hold nothing needed, about.
+    /// Stored bytes that hold nothing needed, approximately.
     pub(super) dead: u64,
-    /// Bytes by which it grows when it moves, about.
+    /// Bytes by which its content grows when moved, approximately.
     pub(super) grows: u64,
-    /// It is not to be moved: it must not be touched, or nobody can read all that is needed of it.
+    /// It must not be moved: it is off limits, or some needed chunk in it cannot be read.
     fixed: bool,
 }
 
@@ -43,15 +43,15 @@ pub(super) struct PackUsage {
 pub(super) struct Plan {
     /// In the order of the index.
     pub(super) packs: Vec<PackUsage>,
-    /// Rows of the copies that stay or move: one for each needed chunk.
+    /// Index entries of the copies that stay or are moved: one for each needed chunk.
     pub(super) kept: Bits,
-    /// Delta blocks that are stored whole, and by how much they grow, about.
+    /// Delta blocks that are re-encoded as whole blocks, and the bytes by which each grows, approximately.
     pub(super) anew: HashMap<BlockAt, u64>,
-    /// Kept copies instead of which another is given up: they must be looked at first.
+    /// Blocks of copies that were chosen over a duplicate. They must be verified first.
     pub(super) chosen: BTreeSet<BlockAt>,
-    /// Stored bytes in packs that stay which nobody needs, about.
+    /// Unneeded stored bytes in packs that stay, approximately.
     pub(super) unused: u64,
-    /// Blocks with at most this share of dead bytes move whole.
+    /// Maximum share of dead bytes at which a block is moved without re-encoding.
     pub(super) whole: f64,
 }
 
@@ -61,21 +61,21 @@ impl Plan {
         packs.filter(move |(_, account)| account.fate == fate).map(|(pack, _)| pack)
     }
 
-    /// The packs with this fate.
+    /// Returns the packs with this action.
     pub(super) fn packs_of(&self, index: &Index, fate: PackAction) -> Vec<PackId> {
         self.with(index, fate).map(|pack| pack.id).collect()
     }
 
-    /// Their bytes.
+    /// Returns the total bytes of the packs with this action.
     pub(super) fn bytes_of(&self, index: &Index, fate: PackAction) -> u64 {
         self.with(index, fate).map(|pack| pack.len).sum()
     }
 }
 
-/// Decides, by what was marked.
+/// Plans what happens to each pack, based on the marks.
 ///
 /// # Errors
-/// When a table could not be read, or this machine's view contradicts the packs.
+/// When a table could not be read, or the local index cache contradicts the packs.
 pub(super) fn plan(
     index: &Index,
     marks: &mut Marker,
@@ -88,7 +88,7 @@ pub(super) fn plan(
         MaxUnused::Bytes(0) => 0.0,
         MaxUnused::Bytes(_) | MaxUnused::Unlimited => 0.05,
     };
-    // C2: what is not listed may be a delta against any of it.
+    // C2: a chunk that is in no listed pack may be a delta against any file data.
     let misses_data = marks.misses_data();
     let stays = |pack: &PackInfo| misses_data && pack.kind == ChunkType::Data || live.contains(&pack.session);
     let may_move =
@@ -120,7 +120,7 @@ pub(super) fn plan(
 fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable: bool) -> Result<PackUsage> {
     let stays = PackUsage { fate: PackAction::Keep, dead: 0, grows: 0, fixed: true };
     let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
-    // Condemned ones have their own collection; damaged ones wait for repair.
+    // Condemned packs belong to another gc run; damaged ones wait for repair.
     if pack.not_writable || untouchable {
         return Ok(stays);
     }
@@ -141,7 +141,8 @@ fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable
     Ok(PackUsage { fate, dead: dead.max(0.0) as u64, grows: 0, fixed })
 }
 
-/// Moves packs, the deadest first, until what stays unused is within the limit. Returns what stays unused.
+/// Chooses packs to move, highest share of dead bytes first, until the unused rest is within the limit.
+/// Returns that rest in bytes.
 fn choose(
     index: &Index,
     packs: &mut [PackUsage],
@@ -185,8 +186,8 @@ fn choose(
     unused
 }
 
-/// Many small packs, as daily runs leave them, become few: the smallest first, as far as the budget goes. What it does not
-/// reach is left to the next run.
+/// Merges many small packs, as daily runs leave them, into few: smallest first, as far as the budget allows.
+/// The rest is left to the next run.
 fn merge_small(
     index: &Index,
     packs: &mut [PackUsage],

@@ -1,5 +1,5 @@
-//! Deltas whose bases nobody else needs any more: keeping those may take more than the delta saves. By bytes, they are then
-//! stored whole, and the bases go.
+//! Deltas whose bases nothing else needs: keeping those bases may take more space than the delta saves. Such
+//! deltas are stored as whole blocks, and their bases are deleted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,9 +14,11 @@ struct Delta {
     bases: Vec<Copy>,
 }
 
-/// Chooses the delta blocks to store whole: those for which keeping the bases that nobody else needs takes more than the
-/// delta saves, by more than `share` of what the block then takes. Packs count that `may_move`, as many as the `budget`
-/// allows. Returns by how much each block grows, about. Bases that only these blocks needed are not marked any more.
+/// Chooses the delta blocks to store whole, and returns by how many bytes each grows, approximately.
+///
+/// A block is chosen if keeping the bases that nothing else needs takes more than the delta saves, by more
+/// than `share` of the whole block's size. Only blocks in packs that `may_move` are considered, as many as
+/// the `budget` of bytes allows. Bases that only the chosen blocks needed are unmarked.
 ///
 /// # Errors
 /// When a table cannot be read.
@@ -27,7 +29,7 @@ pub(super) fn choose(
     share: f64,
     budget: &mut u64,
 ) -> Result<HashMap<BlockAt, u64>> {
-    // What is lost may come back, and be made from what would go.
+    // Lost data may be recovered, and may be a delta against a base that would be deleted.
     if !marks.lost.is_empty() || marks.met.is_empty() {
         return Ok(HashMap::new());
     }
@@ -69,7 +71,8 @@ fn bases(index: &Index, at: BlockAt) -> Result<Vec<Copy>> {
     Ok(found)
 }
 
-/// By how much a delta grows that is stored whole, if that takes less than keeping it and what nobody else needs of its bases.
+/// Returns by how many bytes a delta grows when stored whole; `None` if that takes more than keeping it and
+/// its unshared bases.
 fn grows(
     index: &Index,
     marks: &Marker,
@@ -91,7 +94,7 @@ fn grows(
     let first = index.packs().get(delta.at.pack as usize).map_or(0, |pack| pack.first) + first as usize;
     let live = row.chunks.iter().zip(first..).filter(|(_, row)| marks.needed.has(*row));
     let live: f64 = live.map(|((_, len), _)| f64::from(*len)).sum();
-    // It packs about as well as what it is like.
+    // It is assumed to compress about as well as its bases, which are similar.
     let whole = live * bases / f64::max(plain_bases, 1.0);
     let stored = f64::from(row.stored) * live / f64::from(row.plain.max(1));
     let pays = live > 0.0 && freed + stored > whole * (1.0 + share);

@@ -1,5 +1,5 @@
-//! Moving what is needed out of packs that go. What is moved is opened and named first: a collection must never be
-//! the moment at which damage becomes final.
+//! Moves needed blocks out of packs that are to be deleted. Each block is opened and its chunks are hashed
+//! first: gc must never make damage permanent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::pack_writer::Written;
 use crate::storage::ObjectKind;
 
-/// What moving takes.
+/// Inputs of a move.
 pub(super) struct Repacker<'a> {
     pub(super) repo: &'a Repository,
     pub(super) index: &'a Arc<Index>,
@@ -36,21 +36,21 @@ pub(super) struct Repacker<'a> {
 pub(super) struct Moved {
     pub(super) written: Written,
     pub(super) damaged: Vec<(usize, Error)>,
-    /// Bytes of packs that were moved from.
+    /// Bytes of the packs that were moved from.
     pub(super) read: u64,
 }
 
 impl Repacker<'_> {
-    /// Writes what is needed of all packs that move, and waits until it is durable.
+    /// Writes the needed blocks of all packs that are moved, and waits until they are durable.
     pub(super) fn run(&self) -> Result<Moved> {
-        // Blocks move as they are; few are packed again.
+        // Most blocks are copied as they are; few are compressed again.
         let effort = CompressionPolicy { level: self.repo.config().level, harder: 0 };
         let stored = AtomicU64::new(0);
-        // One for all packs: small ones may be many.
+        // One reader for all packs: there may be many small ones.
         let mut reader = BlockReader::new(self.repo)?;
         std::thread::scope(|scope| {
             let mut moved = Moved::default();
-            // Dedup has been decided: an empty index lets everything through.
+            // Dedup has been decided: with an empty index every chunk is written.
             let nothing = Arc::new(Index::default());
             let mut chunk_writer =
                 ChunkWriter::start(scope, self.repo, self.session, nothing, effort, &stored)?;
@@ -65,7 +65,7 @@ impl Repacker<'_> {
                 }
                 match self.pack(at as u32, pack, &mut reader, &mut chunk_writer) {
                     Ok(()) => {}
-                    // Gone since it was listed is no damage.
+                    // A pack that vanished since it was listed is not damage.
                     Err(err) if err.is_damage() && !err.is_missing() => {
                         moved.damaged.extend(blame(self.repo, self.index, at, err)?)
                     }
@@ -78,7 +78,7 @@ impl Repacker<'_> {
                 self.observer.notice(Event::Done { files: 1, bytes: pack.len });
             }
             match (chunk_writer.finish(), failed) {
-                // A sink that failed says so itself; whoever fed it only noticed.
+                // A writer that failed reports the cause; the thread that fed it only noticed.
                 (Err(err), None | Some(Error::Stopped)) => Err(err),
                 (_, Some(err)) => Err(err),
                 (Ok(written), None) => Ok(Moved { written, ..moved }),
@@ -141,12 +141,12 @@ impl Repacker<'_> {
         Ok(())
     }
 
-    /// Which chunks of a block are kept copies.
+    /// Returns which chunks of a block are kept copies.
     fn live(&self, first: usize, row: &BlockRow) -> Vec<bool> {
         (first..).take(row.chunks.len()).map(|chunk| self.plan.kept.has(chunk)).collect()
     }
 
-    /// Whether every chunk has its id; an error when a needed one has not.
+    /// Returns whether every chunk matches its id. Fails if a needed one does not.
     fn sound(&self, pack: &PackInfo, row: &BlockRow, plain: &[u8], live: &[bool]) -> Result<bool> {
         let chunks = block::cut(self.repo.hasher(), pack.kind, &row.chunks, plain);
         let mut wrong = chunks.zip(live).filter(|(chunk, _)| !chunk.is_right).peekable();
@@ -158,8 +158,8 @@ impl Repacker<'_> {
     }
 }
 
-/// Which packs are damaged, where `met` came up while this one was read: those of chunks that its deltas are made from, or
-/// itself.
+/// Returns which packs caused the error `met` while this one was read: those that hold bases of its deltas,
+/// or itself.
 fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<(usize, Error)>> {
     let (mut reader, mut found) = (BlockReader::new(repo)?, Vec::new());
     let table = index.table(at as u32)?;
@@ -190,7 +190,7 @@ fn wrong_in(pack: &PackInfo, source: DecodeError) -> Error {
     Error::Damaged { what: ObjectKind::Packs.path(&pack.id.hex()), source }
 }
 
-/// The kept ones of a block's chunks, and their bytes.
+/// Returns the kept chunks of a block, and their bytes.
 fn only(row: &BlockRow, live: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Vec<u8>) {
     let (mut rest, mut chunks, mut bytes) = (plain, Vec::new(), Vec::new());
     for ((id, len), live) in row.chunks.iter().zip(live) {
@@ -204,7 +204,7 @@ fn only(row: &BlockRow, live: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Ve
     (chunks, bytes)
 }
 
-/// Reads a block: its sealed bytes, and the plain ones in `plain`.
+/// Reads a block. Returns its sealed bytes, and puts the plain bytes into `plain`.
 fn open(
     (repo, index): (&Repository, &Index),
     reader: &mut BlockReader,
@@ -222,7 +222,7 @@ fn open(
     Ok(sealed)
 }
 
-/// Looks at blocks that are kept instead of other copies; the packs of those that are not whole.
+/// Verifies blocks that are kept instead of other copies. Returns the packs of those that are damaged.
 pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Result<Vec<(usize, Error)>> {
     let mut reader = BlockReader::new(repo)?;
     let (mut plain, mut damaged) = (Vec::new(), Vec::new());

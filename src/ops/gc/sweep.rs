@@ -1,4 +1,4 @@
-//! Sweeping: what a collection condemned is deleted, once nobody can need it (rules C4 and C5).
+//! Sweeping: deletes what a gc run condemned, once no session can need it (rules C4 and C5).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::repo::snapshots::trash;
 use crate::repo::snapshots::trash::TrashEntry;
 use crate::storage::ObjectKind;
 
-/// How a sweep ended.
+/// The outcome of a sweep.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SweepOutcome {
-    /// All of it is gone, but for what was rescued.
+    /// Everything was deleted except what was rescued.
     Done(Deleted),
-    /// These might still need some of it.
+    /// These sessions might still need some of it.
     Waiting(Vec<String>),
-    /// Somebody else has ended it, or its number was used before and it never counted.
+    /// Another process finished it, or its number had been used before, so that it never counted.
     Over,
 }
 
@@ -38,11 +38,11 @@ pub(super) struct Deleted {
     pub(super) rescued: u64,
 }
 
-/// C4: who keeps a collection from being swept: whoever had not seen it. On a store that cannot promise what that rests
-/// on, everybody.
+/// Returns the sessions that prevent a gc run from being swept (C4): those that had not seen its record. On a
+/// storage without the guarantees that this relies on, all sessions.
 ///
 /// # Errors
-/// When the store cannot be looked at.
+/// When the storage cannot be listed or read.
 pub(super) fn waits_for(repo: &Repository, others: &[Peer], number: u64) -> Result<Vec<String>> {
     let weakness = repo.storage().weakness()?;
     let waiting = others.iter().filter(|other| !other.dead && (weakness.is_some() || other.gc_seen < number));
@@ -55,7 +55,7 @@ pub(super) fn waits_for(repo: &Repository, others: &[Peer], number: u64) -> Resu
     Ok(waiting)
 }
 
-/// Sweeps one collection, whoever published it.
+/// Sweeps one gc run, whichever process published it.
 pub(super) fn sweep(repo: &Repository, own: SnapshotId, gc_run: &GcRun) -> Result<SweepOutcome> {
     let number = gc_run.number;
     let others = peers::others(repo, Some(&own), true)?;
@@ -63,11 +63,12 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, gc_run: &GcRun) -> Resul
     if !waiting.is_empty() {
         return Ok(SweepOutcome::Waiting(waiting));
     }
-    // C4: whoever is dead is fenced before anything is deleted. Who comes now sees this collection.
+    // C4: dead sessions are fenced before anything is deleted. Sessions that start now see this gc run.
     peers::bury_dead(repo, &others, own, number)?;
     let rescued = rescue(repo, gc_run)?;
-    // C4: only now is it known that what was rescued was looked for while the collection stood. Whoever slept through
-    // its end would find its packs in use; whoever is put to sleep from here on deletes what all others do.
+    // C4: only this check proves that the rescue ran while the gc run was unfinished. A collector that slept
+    // through its end would find its packs in use again. One that is suspended from here on deletes only what
+    // the others delete as well.
     if !gc_record::stands(repo.storage(), repo.suite(), gc_run)? {
         return Ok(SweepOutcome::Over);
     }
@@ -83,7 +84,7 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, gc_run: &GcRun) -> Resul
     Ok(SweepOutcome::Done(deleted))
 }
 
-/// Deletes packs, durably.
+/// Deletes packs durably.
 fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
     let mut deleted = Deleted::default();
     if gone.is_empty() {
@@ -102,8 +103,9 @@ fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
     Ok(deleted)
 }
 
-/// Every condemned pack with a chunk that a root needs which the collection did not mark from, and of which there is
-/// no copy elsewhere. Never a choice among condemned copies: two sweepers must come to the same.
+/// Returns every condemned pack with a chunk that exists nowhere else and that a new root needs, that is, one
+/// from which the gc run did not mark. Never chooses among condemned copies: two sweepers must come to the
+/// same result.
 pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId>> {
     let record = &gc_run.record;
     let purged: HashSet<(SnapshotId, SnapshotId)> = record.purged.iter().copied().collect();
@@ -115,7 +117,7 @@ pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId
     }
     let entries = roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
     for entry in entries.filter(|entry| !marked.contains(&entry.id)) {
-        // Whoever purges it by a later record has to end this one first, so a failure is one.
+        // A later run that purges this entry has to finish this one first, so a missing entry is an error.
         new.push(trash::read(repo, entry)?.manifest.root);
     }
     let mut rescued = HashSet::new();
@@ -135,21 +137,22 @@ pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId
     for lost in marker.lost.iter().filter(|lost| lost.not_writable) {
         for copy in index.copies(lost.kind, &lost.id)? {
             needed(&copy);
-            // What it is made from may be what is condemned.
+            // The bases of a delta may be condemned as well.
             for base in index.bases(copy.location.block)? {
                 index.base_copies(lost.kind, &base)?.iter().for_each(&mut needed);
             }
         }
     }
     if marker.misses_data() {
-        // What is not listed, or not any more, may be a delta against any of it.
+        // A chunk that is not listed, or no longer, may be a delta against any file data.
         let data = index.packs().iter().filter(|pack| pack.kind == ChunkType::Data);
         rescued.extend(data.filter(|pack| record.condemned.contains(&pack.id)).map(|pack| pack.id));
     }
     Ok(rescued)
 }
 
-/// C5: purged entries go. A writer that is still there must not commit its purged snapshot once more.
+/// Removes the purged trash entries (C5). A writer that still exists must not commit its purged snapshot
+/// again.
 fn purge(repo: &Repository, own: SnapshotId, gc_run: &GcRun, others: &[Peer]) -> Result<()> {
     let at_work: HashSet<SnapshotId> = others.iter().map(|other| other.id).collect();
     for (id, _) in gc_run.record.purged.iter().filter(|(id, _)| at_work.contains(id)) {

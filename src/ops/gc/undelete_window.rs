@@ -1,4 +1,4 @@
-//! Which forgotten snapshots have outlived the undelete window, by whose clock.
+//! Decides which forgotten snapshots are older than the undelete window.
 
 use crate::error::Result;
 use crate::model::entry::Time;
@@ -7,15 +7,15 @@ use crate::repo::snapshots::trash::TrashEntry;
 use crate::storage::ObjectKind;
 
 impl Collector<'_> {
-    /// Entries that are purged, and those that stay roots.
+    /// Divides trash entries into those that are purged and those that stay roots.
     pub(super) fn divide(&self, trash: &[TrashEntry]) -> Result<(Vec<TrashEntry>, Vec<TrashEntry>)> {
         let (now, window) = (self.now_there()?, self.repo.config().undelete_window);
         let outlived = |entry: &TrashEntry| entry.age(now).is_some_and(|age| age >= window);
         Ok(trash.iter().copied().partition(|entry| self.options.empty_trash || outlived(entry)))
     }
 
-    /// What time it is by the store's clock, which dates the entries: when it wrote this session's last heartbeat. This
-    /// machine's may be days ahead of it, and would purge what was forgotten just now.
+    /// Returns the time by the storage's clock, which dates the entries: when it wrote this session's last
+    /// heartbeat. This machine's clock may be days ahead and would purge snapshots forgotten just now.
     pub(super) fn now_there(&self) -> Result<Time> {
         let Some(session) = &self.session else { return Ok(Time::now()) };
         session.beat()?;
