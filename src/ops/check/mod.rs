@@ -1,7 +1,8 @@
-//! `check`: whether everything that a snapshot needs is there and what it should be.
+//! `check`: verifies that everything a snapshot needs exists and is intact.
 //!
-//! `small` reads the small objects, `packs` the packs as deep as was asked for, `walk` follows every snapshot and names
-//! what damage touches. `parity` looks at sidecars. `scrub` is a check of its own, which needs no key.
+//! `small` reads the small objects, `packs` the packs to the requested depth, `walk` walks every snapshot and
+//! lists the entries that damage affects. `parity` checks parity files. `scrub` is a check of its own that
+//! needs no key.
 
 mod packs;
 mod parity;
@@ -27,40 +28,40 @@ use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots;
 use crate::storage::names;
 
-/// Most findings that are told one by one, and most that are written down.
+/// Maximum number of findings that are reported one by one, and of damage records written.
 const MOST: usize = 1000;
 
 /// Which packs to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Subset {
-    /// One of `of` parts, counted from 1; all parts together are all packs.
+    /// One of `of` parts. Together the parts are all packs.
     Part {
-        /// Which.
+        /// Number of the part, from 1.
         index: u64,
-        /// Of how many.
+        /// Number of parts.
         of: u64,
     },
-    /// A random share.
+    /// A random selection of this percentage of the packs.
     Percent(f64),
-    /// Random packs of about so many bytes.
+    /// Random packs of about this many bytes in total.
     Bytes(u64),
 }
 
-/// How deep to look.
+/// How thoroughly to check.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Read and verify every byte of every pack.
     pub read_data: bool,
-    /// Only of these packs.
+    /// Restricts reading to these packs.
     pub subset: Option<Subset>,
-    /// Read both tables of every pack, whatever this machine knows of them.
+    /// Read both tables of every pack, even if the local index cache has them.
     pub tables: bool,
 }
 
-/// What something is wrong with.
+/// The kind of object that a finding is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// A pack, which holds data.
+    /// A pack.
     Pack,
     /// A snapshot's manifest.
     Manifest,
@@ -68,13 +69,13 @@ pub enum Subject {
     KeySlot,
     /// A configuration.
     Config,
-    /// What processes tell each other.
+    /// A record of sessions, gc or damage.
     Record,
-    /// A segment: tables of packs together, which only speed things up.
+    /// A header bundle (segment): tables of several packs in one object, which only speeds up opening.
     Segment,
-    /// The parity of a pack.
+    /// The parity file of a pack.
     Parity,
-    /// An entry of a snapshot: counted with the snapshots.
+    /// An entry of a snapshot. Not an object, and also counted in [`Report::affected`].
     Entry,
     /// The repository as a whole.
     Repository,
@@ -87,23 +88,23 @@ pub struct Report {
     pub snapshots: u64,
     /// Packs listed.
     pub packs: u64,
-    /// Chunks in them, copies counted.
+    /// Chunks in the packs, including duplicates.
     pub chunks: u64,
-    /// Bytes of packs read whole.
+    /// Bytes of packs that were read in full.
     pub bytes_read: u64,
-    /// What is wrong; each names its object. The first thousand.
+    /// The first thousand errors. Each names its object.
     pub errors: Vec<String>,
-    /// How many more there are.
+    /// Number of further errors.
     pub more: u64,
-    /// How many objects of which kind they are about.
+    /// Number of faulty objects by kind.
     pub subjects: BTreeMap<Subject, u64>,
-    /// Those of them that are not about an object.
+    /// Errors that are not about a single object.
     pub remarks: Vec<String>,
-    /// Snapshots that damage touches, and how many of their entries.
+    /// Affected snapshots, and how many of their entries are damaged.
     pub affected: Vec<(SnapshotId, u64)>,
-    /// The first of these entries' paths.
+    /// Paths of the first of these entries.
     pub paths: Vec<(SnapshotId, Vec<u8>)>,
-    /// What a person should know.
+    /// Facts that are not errors but need attention.
     pub warnings: Vec<String>,
 }
 
@@ -112,14 +113,14 @@ struct Checker<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     report: Report,
-    /// What is to be written down, and why.
+    /// Damage to record, and why.
     damage: Vec<(Damaged, String)>,
     noted: HashSet<Damaged>,
     /// Packs whose chunks count as lost.
     bad: HashSet<PackId>,
 }
 
-/// How much had been found at some time.
+/// State of the findings at one time, to which they can be rolled back.
 struct Mark {
     errors: usize,
     more: u64,
@@ -128,10 +129,10 @@ struct Mark {
     paths: usize,
 }
 
-/// Checks.
+/// Checks a repository.
 ///
 /// # Errors
-/// When the store fails or the run was interrupted; what is wrong with the repository is in the report.
+/// When the storage fails or the run was interrupted. Faults of the repository are in the report.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -149,7 +150,7 @@ pub fn run(
         bad: HashSet::new(),
     };
     checker.small_objects()?;
-    // Chosen before packs are listed: then all that they need is listed, whoever commits meanwhile.
+    // Snapshots are listed before packs: then all packs they need are listed, even with concurrent commits.
     let chosen = snapshots::list_all(repo)?.snapshots;
     let index = session.fixed_index()?;
     checker.report.packs = index.repo_state().packs.len() as u64;
@@ -178,7 +179,7 @@ impl Checker<'_> {
         if self.report.errors.contains(&text) {
             return;
         }
-        // Of one pack more than one thing may be wrong.
+        // One pack can have several errors but is counted once.
         if subject != Subject::Pack {
             *self.report.subjects.entry(subject).or_default() += 1;
         }
@@ -191,7 +192,7 @@ impl Checker<'_> {
         }
     }
 
-    /// How much was found so far.
+    /// Returns the current state of the findings.
     fn mark(&self) -> Mark {
         Mark {
             errors: self.report.errors.len(),
@@ -202,7 +203,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Takes back what was found since.
+    /// Discards all findings made since `mark`.
     fn return_to(&mut self, mark: &Mark) {
         self.report.errors.truncate(mark.errors);
         self.report.more = mark.more;
@@ -218,7 +219,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A pack is not what it should be.
+    /// Counts a pack as damaged.
     fn count_bad(&mut self, pack: PackId) {
         if self.bad.insert(pack) {
             *self.report.subjects.entry(Subject::Pack).or_default() += 1;
@@ -232,7 +233,7 @@ impl Checker<'_> {
         self.error(Subject::Pack, text);
     }
 
-    /// Reads packs as deep as was asked for; what is wrong with one is a finding. Returns those that are whole.
+    /// Reads packs to the requested depth. Faults become findings. Returns the packs that are intact.
     fn packs(&mut self, index: &Index, options: &Options) -> Result<HashSet<PackId>> {
         let read = options.read_data || options.subset.is_some();
         if !read && !options.tables {
@@ -265,7 +266,7 @@ impl Checker<'_> {
         Ok(whole)
     }
 
-    /// Whether segments can be read; what they say is compared with packs where those are read.
+    /// Checks whether header bundles can be read. Their content is compared with packs where those are read.
     fn segments(&mut self) -> Result<()> {
         for (name, segment) in header_bundles::all(self.repo)? {
             segment.map_or_else(|err| self.wrong_segment(&header_bundles::why(&name, &err)), drop);
@@ -282,7 +283,8 @@ impl Checker<'_> {
         self.report.warnings.push(text);
     }
 
-    /// What was found damaged before and still stands is damaged still, unless it has just been read whole.
+    /// Reports packs that were recorded as damaged before and still exist, unless they were just read in full
+    /// and are intact.
     fn standing_records(&mut self, index: &Index, whole: &HashSet<PackId>) -> Result<()> {
         for (name, record) in damage::list(self.repo.storage(), self.repo.suite())? {
             let Some(pack) = damage::pack_of(&name, record.as_ref()) else { continue };
@@ -302,8 +304,8 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Leaves records, so that the next backup stores again what its source still has. Best effort: the
-    /// repository may be read-only.
+    /// Writes damage records, so that the next backup stores again what its source still has. Best effort:
+    /// the repository may be read-only.
     fn record(&self, by: SnapshotId) {
         if self.repo.may_write().is_err() {
             return;

@@ -1,4 +1,4 @@
-//! Reading packs whole, on all cores: the hash of each file, both tables, each block, each chunk's id.
+//! Reads packs in full, on all cores: checks each file's hash, both tables, each block, and each chunk's id.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -21,10 +21,10 @@ use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 use crate::util::threads;
 
-/// Bytes read at once: what a worker holds, whatever the size of packs. A block that is longer is read whole.
+/// Bytes that a worker reads at a time, whatever the size of packs. A longer block is read in one piece.
 const SPAN: u64 = 4 << 20;
 
-/// How much of a pack is looked at.
+/// How much of a pack is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
     /// Both tables.
@@ -37,7 +37,7 @@ pub(super) enum Depth {
 pub(super) fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<Vec<(PackId, u64)>> {
     let mut all = packs.to_vec();
     let Some(subset) = subset else { return Ok(all) };
-    // By a random order, so that repeated small checks reach everything.
+    // In random order, so that repeated small checks eventually reach every pack.
     let salt = cipher::new_id()?;
     let draw = |id: &PackId| hash::sha256(&[salt.as_bytes().as_slice(), id.as_bytes()].concat());
     match subset {
@@ -62,10 +62,10 @@ pub(super) fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<
     Ok(all)
 }
 
-/// Reads these packs; returns those that are not whole, in the given order, and why.
+/// Reads these packs. Returns those that are damaged, in the given order, and why.
 ///
 /// # Errors
-/// When the store fails or the run was interrupted.
+/// When the storage fails or the run was interrupted.
 pub(super) fn verify_all(
     repo: &Repository,
     index: &Index,
@@ -78,7 +78,7 @@ pub(super) fn verify_all(
     let work = || {
         let found = some((repo, index), chosen, (depth, claims), &next, observer, stop);
         if found.is_err() {
-            // Nobody begins another pack.
+            // Keeps the other workers from starting another pack.
             next.store(chosen.len(), Ordering::Relaxed);
         }
         found
@@ -96,7 +96,7 @@ pub(super) fn verify_all(
     Ok(found.into_iter().filter_map(|(at, err)| Some((chosen.get(at)?.0, err))).collect())
 }
 
-/// A worker: takes the next pack until none is left. Returns the places of those that are not whole.
+/// Runs a worker, which takes the next pack until none is left. Returns the positions of damaged packs.
 fn some(
     (repo, index): (&Repository, &Index),
     chosen: &[(PackId, u64)],
@@ -133,14 +133,14 @@ struct Verifier<'a> {
     index: &'a Index,
     claims: &'a BundleVerifier,
     opener: BlockOpener,
-    /// For deltas.
+    /// Reads the bases of deltas.
     reader: BlockReader,
     span: Vec<u8>,
     plain: Vec<u8>,
 }
 
 impl Verifier<'_> {
-    /// Both tables, and what this machine keeps of them.
+    /// Verifies both tables and compares them with the local index cache.
     fn tables(&self, id: &PackId, len: u64) -> Result<()> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
         let table = packs::table_at(storage, suite, id, len, false)?;
@@ -173,7 +173,7 @@ impl Verifier<'_> {
         let rows = table.as_ref().map_or(&[][..], |table| &table.blocks);
         let (hash, wrong) =
             self.read(&name, len, table.as_ref().map_or(ChunkType::Data, |table| table.kind), rows)?;
-        // Of all that may be wrong with a pack this says most: it is not what was written.
+        // The most important fault of a pack: it is not the file that was written.
         if hash != *id.as_bytes() {
             return Err(damaged(DecodeError::because("its bytes do not hash to its name")));
         }
@@ -185,7 +185,7 @@ impl Verifier<'_> {
         wrong.map_or(Ok(()), |wrong| Err(damaged(wrong)))
     }
 
-    /// Reads a pack once, from its beginning to its end: its hash, and the first block that is not what `rows` say.
+    /// Reads a pack once from start to end. Returns its hash, and the first block that does not match `rows`.
     fn read(
         &mut self,
         name: &str,
@@ -204,7 +204,8 @@ impl Verifier<'_> {
             let (within, behind) = rows.split_at(blocks);
             for row in within {
                 let prefix = match self.reader.prefix_of(self.index, kind, row) {
-                    // No fault of this pack: who needs its chunks is told so for each of them.
+                    // Not this pack's fault: missing bases are reported for each snapshot entry that needs
+                    // them.
                     Err(err) if err.is_damage() => continue,
                     other => other?,
                 };
@@ -215,7 +216,7 @@ impl Verifier<'_> {
         Ok((hasher.finish(), wrong))
     }
 
-    /// A block of the span that begins at `from`, which is scratch afterwards.
+    /// Verifies a block in the span that begins at `from`. Overwrites the block's bytes.
     fn block(
         &mut self,
         kind: ChunkType,
@@ -238,8 +239,8 @@ impl Verifier<'_> {
     }
 }
 
-/// How many of the blocks that are left, and bytes up to where, are read together from `at`. The table has said that
-/// blocks lie one behind the other.
+/// Returns how many of the remaining blocks are read together from `at`, and the end of that range. The table
+/// has been checked: blocks do not overlap and are in order.
 fn span(rows: &[BlockRow], at: u64, len: u64) -> (usize, u64) {
     let end_of = |row: &BlockRow| u64::from(row.offset) + u64::from(row.stored);
     match rows.first() {

@@ -1,4 +1,5 @@
-//! Sidecars: whether packs have theirs, and whether these are what was written. What is wrong with one touches no file.
+//! Checks whether packs have parity files and whether these are intact. A damaged parity file affects no
+//! snapshot.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use crate::repo::pack::parity;
 use crate::storage::ObjectKind;
 
 impl Checker<'_> {
-    /// Says how many packs lack theirs. Reads those that are there, where packs are read.
+    /// Reports how many packs lack parity. Verifies existing parity files if packs are read as well.
     pub(super) fn parity(&mut self, index: &Index, options: &Options) -> Result<()> {
         let (storage, share) = (self.repo.storage(), self.repo.config().parity());
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
@@ -44,7 +45,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Packs that could be read only with the help of their parity.
+    /// Reports packs that could be read only with their parity.
     pub(super) fn mended(&mut self, index: &Index) {
         for id in &index.mended {
             let source = crate::model::decode_error::DecodeError::because(
@@ -55,14 +56,14 @@ impl Checker<'_> {
     }
 }
 
-/// What is to be told of a sidecar, and what to do about it.
+/// Returns what to report about a parity file, and how to fix it.
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub(super) fn wrong(verified: Result<()>) -> Result<Option<String>> {
     match verified {
         Ok(()) => Ok(None),
-        // Its pack was collected.
+        // Its pack was deleted by gc.
         Err(err) if err.is_missing() => Ok(None),
         Err(err) if err.is_damage() => {
             Ok(Some(format!("{}: no file is touched; `snap repair parity` writes it anew", err.chain())))

@@ -1,6 +1,8 @@
-//! `check --scrub`: whether packs and key slots hash to their names, and sidecars are what was written. It needs no key, so whoever keeps the disk can run it.
-//! What was verified when is remembered in this machine's cache, as the repository holds nothing that was written without
-//! its key: the least recently verified packs come first, whoever asks for a part.
+//! `check --scrub`: verifies that packs and key slots hash to their names and that parity files are intact.
+//! It needs no key, so the operator of the storage can run it.
+//!
+//! The times of verification are kept in this machine's cache, as nothing is written to a repository without
+//! its key. The least recently verified packs come first.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,24 +24,24 @@ use crate::repo::sessions::damage;
 use crate::repo::sessions::session::RepoState;
 use crate::storage::Storage;
 
-/// Packs between two times that is remembered what was verified.
+/// Number of packs after which verification times are saved.
 const NOTED: usize = 64;
 
 /// When to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
-    /// After so many bytes.
+    /// After this many bytes.
     Bytes(u64),
-    /// After so long.
+    /// After this time.
     Time(Duration),
 }
 
 /// What to verify.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Leave out what was verified within this time.
+    /// Skip packs verified within this time.
     pub max_age: Option<Duration>,
-    /// How much.
+    /// Limit of this run; none: all packs.
     pub budget: Option<Budget>,
 }
 
@@ -50,23 +52,24 @@ pub struct Report {
     pub packs: u64,
     /// Packs read.
     pub read: u64,
-    /// Their bytes.
+    /// Bytes read, parity files included.
     pub bytes: u64,
-    /// Packs left out as verified within `max_age`.
+    /// Packs skipped as verified within `max_age`.
     pub recent: u64,
-    /// Packs that the budget left for another run.
+    /// Packs left to another run because the budget was spent.
     pub later: u64,
-    /// What is wrong; each names its object.
+    /// Errors found. Each names its object.
     pub errors: Vec<String>,
 }
 
-/// When packs were verified last, by this machine's clock: seconds since 1970.
+/// When each pack was last verified, in seconds since 1970 by this machine's clock.
 type Verified = BTreeMap<PackId, i64>;
 
-/// Verifies. With the repository open as well, damage is written down in it.
+/// Verifies packs and key slots. If the repository is open as well, records damage in it.
 ///
 /// # Errors
-/// When the store fails, there is no repository, or the run was interrupted; what was verified until then is remembered.
+/// When the storage fails, there is no repository, or the run was interrupted. Verification times are saved
+/// in any case.
 pub fn run(
     storage: &dyn Storage,
     cache: Option<&Path>,
@@ -120,7 +123,7 @@ fn is_spent(budget: Option<Budget>, bytes: u64, began: Instant) -> bool {
     }
 }
 
-/// The packs to verify, the least recently verified first. A time to come is none.
+/// Returns the packs to verify, least recently verified first. A time in the future counts as never.
 fn todo(
     listed: &[(PackId, u64)],
     verified: &Verified,
@@ -150,10 +153,10 @@ fn one(
     });
     match sound {
         Ok(()) => _ = verified.insert(*id, Time::now().sec),
-        // Collected since it was listed.
+        // Deleted by gc since it was listed.
         Err(err) if err.is_missing() => return Ok(()),
         Err(err) if err.is_damage() => {
-            // Whoever asks again hears of it again.
+            // The next run verifies and reports it again.
             verified.remove(id);
             report.errors.push(err.chain());
             if let Some(repo) = repo.filter(|repo| repo.may_write().is_ok()) {
@@ -168,7 +171,7 @@ fn one(
     Ok(())
 }
 
-/// The sidecar of a pack: whether the pack is whole says nothing of it.
+/// Verifies the parity file of a pack. It can be damaged even if the pack is intact.
 fn beside(storage: &dyn Storage, pack: (&PackId, u64), sidecar: u64, report: &mut Report) -> Result<()> {
     report.bytes += sidecar;
     let verified = sidecars::verify(storage, pack, sidecar).map(|_| ());

@@ -1,4 +1,4 @@
-//! The small objects: each is read from the store itself, whatever this machine keeps of it.
+//! Checks the small objects. Each is read from the storage itself, even if a local cache has it.
 
 use serde::Deserialize;
 
@@ -12,7 +12,8 @@ use crate::repo::{keys, objects, snapshots};
 use crate::storage::ObjectKind;
 
 impl Checker<'_> {
-    /// Configurations, key slots, manifests, trash, and the records by which processes see each other.
+    /// Checks configurations, key slots, manifests, trash entries, and the records of sessions, gc and
+    /// damage.
     pub(super) fn small_objects(&mut self) -> Result<()> {
         let vanished = self.repo.vanished()?;
         for name in vanished {
@@ -23,7 +24,8 @@ impl Checker<'_> {
         for (name, slot) in keys::all(self.repo.storage())? {
             match slot {
                 Err(err) => self.finding(Subject::KeySlot, Err(err))?,
-                // Anybody who may add objects can add a slot, but not one that the repository's own key has sealed.
+                // Anybody with write access can add a slot, but not one that is sealed by the repository's
+                // own key.
                 Ok((_, bytes)) if key_slot::label(&bytes, &self.repo.suite().meta).is_err() => {
                     self.report.warnings.push(format!(
                         "the key slot {name} was made by somebody who does not have the key, or is damaged: \
@@ -73,8 +75,9 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// What a session writes again and again without waiting for the disk: a cut of the power may leave half of it, and
-    /// whoever cannot read it takes it for none, so it is told and is no damage.
+    /// Reports an unreadable object that a session rewrites repeatedly without waiting for the disk. A power
+    /// failure may leave half of it, and readers treat an unreadable one as absent, so it is a warning and
+    /// not damage.
     fn fleeting<T>(&mut self, magic: Magic, name: &str) -> Result<()>
     where
         T: for<'a> Deserialize<'a>,
@@ -103,7 +106,7 @@ impl Checker<'_> {
         self.finding(subject, opened.map(|_| ()))
     }
 
-    /// Damage is a finding; what went since it was listed is none.
+    /// Records damage as a finding. An object that vanished since it was listed is none.
     fn finding(&mut self, subject: Subject, read: Result<()>) -> Result<()> {
         match read {
             Err(err) if err.is_missing() => Ok(()),

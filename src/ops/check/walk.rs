@@ -1,4 +1,4 @@
-//! Following every snapshot down to its chunks, and naming what damage touches.
+//! Walks every snapshot down to its chunks, and lists the entries that damage affects.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
-/// How often what is missing is looked for, where packs come and go meanwhile.
+/// How often missing chunks are looked for in a new listing, in case packs are being moved.
 const LOOKS: u32 = 3;
 
 /// A directory that the walk is in.
 struct WalkedDir {
     tree: ChunkId,
     stream: DirReader,
-    /// Length of its path.
+    /// Length of its path in bytes.
     path: usize,
-    /// Nothing below it is missing, so far.
+    /// Nothing below it is missing so far.
     whole: bool,
 }
 
@@ -37,22 +37,22 @@ struct WalkedDir {
 struct Walk<'c, 'a> {
     checker: &'c mut Checker<'a>,
     reader: &'c mut ChunkReader,
-    /// For what is to be read while the other one is at a list.
+    /// Second reader, used while the first one is in a part list.
     spare: &'c mut ChunkReader,
-    /// Directories walked, and whether all below them is there: those that are whole are walked once for all.
+    /// Directories walked, and whether everything below them exists. Intact ones are not walked again.
     seen: &'c mut HashMap<ChunkId, bool>,
-    /// Delta blocks, and whether packs that are whole as far as is known hold all of their bases.
+    /// Delta blocks, and whether all of their bases are in packs not known to be damaged.
     made: &'c mut HashMap<BlockAt, bool>,
     snapshot: SnapshotId,
     affected: u64,
 }
 
 impl Checker<'_> {
-    /// Walks the chosen snapshots. What seems to be missing is looked for again in a new listing of packs before
-    /// anything is said or written down: another process may have moved it meanwhile.
+    /// Walks the chosen snapshots. Chunks that seem to be missing are looked for in a new listing of packs
+    /// before anything is reported or recorded, since another process may have moved them meanwhile.
     ///
     /// # Errors
-    /// When the store fails, the run was interrupted, or packs are moved faster than they are listed.
+    /// When the storage fails, the run was interrupted, or packs are moved faster than they are listed.
     pub(super) fn walk_snapshots(
         &mut self,
         session: &ReadSession,
@@ -78,7 +78,7 @@ impl Checker<'_> {
             }
             self.return_to(&mark);
             left.retain(|snapshot| affected.iter().any(|(id, _)| *id == snapshot.id));
-            // Where no session could be made, one may have been purged.
+            // If no session could be created, a snapshot may have been purged meanwhile.
             let standing = snapshots::list_all(self.repo)?.snapshots;
             left.retain(|snapshot| standing.iter().any(|one| one.id == snapshot.id));
             index = session.fixed_index()?;
@@ -87,7 +87,7 @@ impl Checker<'_> {
         Err(Error::Refused(why.into()))
     }
 
-    /// Walks snapshots once; gives those that something is missing of, and of how many entries.
+    /// Walks snapshots once. Returns those with missing chunks, and how many of their entries are affected.
     fn walk_some(&mut self, index: &Arc<Index>, some: &[&Snapshot]) -> Result<Vec<(SnapshotId, u64)>> {
         let mut reader = ChunkReader::new(self.repo, Arc::clone(index))?;
         let mut spare = ChunkReader::new(self.repo, Arc::clone(index))?;
@@ -116,7 +116,7 @@ impl Checker<'_> {
 }
 
 impl Walk<'_, '_> {
-    /// Not recursive: a hostile tree must not exhaust the stack.
+    /// Walks a snapshot. Not recursive: a maliciously deep tree must not exhaust the stack.
     fn all(&mut self, snapshot: &Snapshot) -> Result<()> {
         let mut budget = WalkLimits::of(&snapshot.manifest.counts);
         let mut path = Vec::new();
@@ -163,7 +163,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// One entry that is not whole.
+    /// Reports an affected entry.
     fn tell(&mut self, path: &[u8], why: &str) {
         self.affected += 1;
         let name = format!("snapshot {}", self.snapshot.short());
@@ -173,7 +173,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Goes into a directory that is not known to be whole.
+    /// Enters a directory that is not known to be intact.
     fn descend(&mut self, open: &mut Vec<WalkedDir>, tree: ChunkId, path: &[u8]) {
         if self.seen.get(&tree) == Some(&true) {
             return;
@@ -186,7 +186,7 @@ impl Walk<'_, '_> {
         open.last_mut().into_iter().for_each(|above| above.whole = false);
     }
 
-    /// What an entry itself needs; false when some of it is gone.
+    /// Checks the chunks of an entry itself. Returns false if some are missing.
     fn entry(&mut self, entry: &Entry, tree: ChunkId, path: &[u8]) -> Result<bool> {
         let mut lost = None;
         for (size, content) in entry.contents() {
@@ -208,7 +208,7 @@ impl Walk<'_, '_> {
     }
 }
 
-/// What is known of packs and deltas.
+/// What is known about packs and deltas.
 struct Known<'a> {
     bad: &'a HashSet<PackId>,
     made: &'a mut HashMap<BlockAt, bool>,
@@ -220,7 +220,7 @@ impl Known<'_> {
         pack.is_some_and(|pack| !self.bad.contains(&pack.id))
     }
 
-    /// Whether a copy lies in a pack that is whole as far as is known, and so do its bases.
+    /// Returns whether a copy and all its bases are in packs not known to be damaged.
     fn is_good(&mut self, index: &Index, copy: &Copy) -> Result<bool> {
         let at = copy.location.block;
         if !copy.delta || !self.is_good_pack(index, copy) {
@@ -239,7 +239,7 @@ impl Known<'_> {
     }
 }
 
-/// Whether every chunk of a file lies in a pack that is whole as far as is known, or can be read all the same.
+/// Verifies that every chunk of a file is in a pack not known to be damaged, or can still be read.
 fn stands(
     reader: &mut ChunkReader,
     spare: &mut ChunkReader,

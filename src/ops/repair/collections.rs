@@ -1,12 +1,15 @@
-//! `repair gc`: goes on where the record of a collection cannot be read, so that nobody knows what it condemned.
+//! `repair gc`: gives up a gc run whose record cannot be read, so that it is unknown what it condemned.
 //!
-//! Its end is written, and nothing is deleted. Why that is safe: whatever it condemned and still lies there is whole, and
-//! is in use again from then on. What it had deleted by then nobody needed: a sweep begins to delete when every session
-//! that had not seen the record has ended or was fenced, what new roots needed was rescued, and what it purged is out of
-//! the trash before the first pack goes. So all that must not happen is that somebody deletes packs after they are in use
-//! again: whoever might still be sweeping is waited for, and whoever wants to begin waits for this session, which has seen
-//! no collection. Then an empty collection takes the next number and clears away what cannot be read: numbers are never
-//! used twice.
+//! Writes the end of the run (`gc/<n>.done`) and deletes nothing. This is safe:
+//!
+//! - Condemned packs that still exist are intact, and are in use again from then on.
+//! - Packs already deleted were not needed. A sweep starts to delete only after every session that had not
+//! seen the record has ended or was fenced, and what new roots need was rescued; purged trash entries are
+//! removed before the first pack.
+//! - Packs must not be deleted after they are in use again. So this run waits for every process that may
+//! still be sweeping, and new sweeps wait for this session, which has seen no gc run.
+//!
+//! Then an empty gc run takes the next number and removes the unreadable objects: numbers are never reused.
 
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
@@ -22,20 +25,20 @@ use crate::repo::sessions::session::Session;
 /// What was found and done.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Why each record or end that cannot be read cannot be.
+    /// For each record or end that cannot be read, the reason.
     pub unreadable: Vec<String>,
-    /// The collection that was given up, or would be.
+    /// Number of the gc run that was given up, or would be.
     pub given_up: Option<u64>,
-    /// Names that hold a number which no collection or configuration can have reached, and that were, or would be, removed.
+    /// Names removed, or to be removed, because no gc run or configuration can have reached their number.
     pub removed: Vec<String>,
-    /// Another collection is unfinished and can be read: when `gc` has ended it, what is unreadable goes as well.
+    /// Another gc run is unfinished and readable: the unreadable objects are removed when `gc` finishes it.
     pub left_to_gc: bool,
 }
 
-/// Repairs; in a dry run it only looks.
+/// Repairs gc records. In a dry run only reports.
 ///
 /// # Errors
-/// When the store fails, a record is newer than this program, or somebody may be sweeping.
+/// When the storage fails, a record is newer than this program, or another process may be sweeping.
 pub fn run(repo: &Repository, dry_run: bool) -> Result<Report> {
     let removed = numbers::remove(repo, dry_run)?;
     let report = give_up(repo, dry_run)?;
@@ -56,7 +59,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
             whom.join(", ")
         )));
     }
-    // Whoever was sweeping may have ended it meanwhile.
+    // A process that was sweeping may have finished it meanwhile.
     let found = look(repo)?;
     let report = clear(repo, &session, &found)?;
     session.close()?;
@@ -91,7 +94,7 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
         roots: Vec::new(),
         purged: Vec::new(),
     };
-    // A number that is taken: that collection clears up when it ends.
+    // If the number is taken, that gc run removes them when it ends.
     let ours = gc_record::publish(storage, suite, number, &nothing)?;
     if ours {
         gc_record::finish(storage, suite, number)?;

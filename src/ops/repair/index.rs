@@ -1,4 +1,4 @@
-//! `repair index`: this machine's view, made anew from the packs' own tables.
+//! `repair index`: rebuilds the local index cache from the packs' own tables.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,29 +18,29 @@ use crate::repo::sessions::session::RepoState;
 pub struct Report {
     /// Packs listed.
     pub packs: u64,
-    /// Chunks in them, copies counted.
+    /// Chunks in the packs, including duplicates.
     pub chunks: u64,
     /// Packs of which neither table can be read, and why.
     pub unreadable: Vec<String>,
-    /// Packs of which this machine remembers something else than they say.
+    /// Packs for which the local index cache differs from their tables.
     pub wrong: u64,
-    /// Segments that are damaged or say something else than their packs.
+    /// Header bundles (segments) that are damaged or contradict their packs.
     pub segments: Vec<WrongSegment>,
 }
 
-/// A segment that is damaged or says something else than its packs.
+/// A header bundle (segment) that is damaged or contradicts its packs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrongSegment {
-    /// What is wrong; names it.
+    /// What is wrong; includes the object's name.
     pub why: String,
-    /// It is gone now: not in a dry run, and not where it may not be removed.
+    /// Whether it was removed. False in a dry run, and if removing is not permitted.
     pub removed: bool,
 }
 
-/// Rebuilds the view; in a dry run it is compared with the packs and left as it is.
+/// Rebuilds the index cache. In a dry run only compares it with the packs.
 ///
 /// # Errors
-/// When the store fails, another process uses the view, or the run was interrupted.
+/// When the storage fails, another process uses the index cache, or the run was interrupted.
 pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
     let session = ReadSession::open(repo, observer)?;
     let repo_state = session.look()?;
@@ -53,7 +53,7 @@ pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &Ato
 fn rebuild(repo: &Repository, repo_state: RepoState) -> Result<Report> {
     repo.reset_index_cache()?;
     let index = Index::load_from_packs(repo, repo_state)?;
-    // A collection may have swept packs since they were listed: they are not lost.
+    // gc may have deleted packs since they were listed: they are not lost.
     let still = still_listed(repo, !index.unreadable.is_empty())?;
     let unreadable = index.unreadable.iter().filter(|(pack, _)| still.contains(pack));
     let unreadable: Vec<String> = unreadable.map(|(_, err)| err.chain()).collect();
@@ -71,7 +71,7 @@ fn rebuild(repo: &Repository, repo_state: RepoState) -> Result<Report> {
     Ok(Report { packs: index.packs().len() as u64, chunks: index.chunks(), unreadable, wrong: 0, segments })
 }
 
-/// Packs that are listed now; asked for only if something is to be compared with them.
+/// Returns the packs that are listed now. Lists them only if `wanted`.
 fn still_listed(repo: &Repository, wanted: bool) -> Result<HashSet<PackId>> {
     let packs = if wanted { RepoState::packs(repo.storage())? } else { Vec::new() };
     Ok(packs.into_iter().map(|(id, _)| id).collect())
@@ -94,7 +94,7 @@ fn compare(
         observer.notice(Event::Done { files: 1, bytes: 0 });
         let table = match packs::read_table(repo.storage(), repo.suite(), id, *len) {
             Ok(table) => table,
-            // Moved since it was listed.
+            // Moved or deleted by gc since it was listed.
             Err(err) if err.is_missing() => continue,
             Err(err) if err.is_damage() => {
                 if still_listed(repo, true)?.contains(id) {

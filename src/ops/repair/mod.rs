@@ -1,9 +1,13 @@
-//! `repair`: only ever adds, but for wrong copies of what packs say (sidecars, segments). What can still be read is written anew, what it was read from is moved aside, and what is
-//! lost is marked as lost. See docs/repair.md.
+//! `repair`: readable data is rewritten to new packs, damaged packs are moved to quarantine, and lost data is
+//! recorded as lost. See docs/repair.md.
 //!
-//! `index` rebuilds this machine's view, `packs` saves what damaged packs hold (`salvage` reads one), `snapshots` makes
-//! snapshots of what is left of those that lost something (`rewrite` makes one tree), `collections` gives up a collection
-//! whose record cannot be read, `parity` writes sidecars.
+//! Repairs are additive. They only delete derived objects that are wrong (parity files, header bundles) and
+//! gc or configuration names with impossible numbers.
+//!
+//! `index` rebuilds the local index cache, `packs` saves what damaged packs hold (`salvage` reads one),
+//! `snapshots` replaces snapshots that lost data by what is left of them (`rewrite` builds one tree),
+//! `collections` gives up a gc run whose record cannot be read (`numbers` removes impossible numbers),
+//! `parity` writes parity files.
 
 pub mod collections;
 pub mod index;

@@ -1,5 +1,6 @@
-//! Names of collections and configurations with numbers so high that nobody can have counted to them. One above what a name
-//! may hold is not snap's, and in nobody's way; one below it would use up the numbers, or all but a few.
+//! Names of gc runs and configurations whose numbers are so high that no process can have counted to them. A
+//! number above what a name may hold is not snap's and blocks nothing. A number just below that would use up
+//! the remaining numbers.
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
@@ -11,12 +12,12 @@ use crate::repo::sessions::gc_record;
 use crate::repo::sessions::session::Session;
 use crate::storage::{ObjectKind, names};
 
-/// Above this a collection's number is believed only if its record can be read.
+/// Above this, a gc run's number is accepted only if its record can be read.
 const COLLECTIONS: u64 = 1 << 40;
-/// Above this a generation is believed only if it can be read.
+/// Above this, a configuration's generation is accepted only if it can be read.
 const GENERATIONS: u32 = 1 << 20;
 
-/// Removes them; in a dry run it only says which.
+/// Removes such names and returns them. In a dry run only returns them.
 pub(super) fn remove(repo: &Repository, dry_run: bool) -> Result<Vec<String>> {
     let mut gone = Vec::new();
     for (area, name) in foreign(repo)?.into_iter().chain(generations(repo)?) {
@@ -34,7 +35,7 @@ pub(super) fn remove(repo: &Repository, dry_run: bool) -> Result<Vec<String>> {
     Ok(gone)
 }
 
-/// What has the form of a number and is above what a name may hold.
+/// Returns names that have the form of a number and are above what a name may hold.
 fn foreign(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
     let mut found = Vec::new();
     for area in [ObjectKind::Gc, ObjectKind::Config] {
@@ -71,8 +72,8 @@ fn records(repo: &Repository) -> Result<Vec<String>> {
     Ok(names.filter(|name| names::gc_run(name).is_some_and(|number| number > COLLECTIONS)).collect())
 }
 
-/// Removes records that nobody can have written. Whoever has seen one would take every collection to come for one that it has
-/// seen as well, and would not be waited for: so nobody else may be at work.
+/// Removes gc records that no process can have written. A session that has seen one would be taken to have
+/// seen every later gc run as well, and sweeps would not wait for it. So no other session may be at work.
 fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
     let session = Session::open_without_state(repo, SessionKind::Collector)?;
     nobody_else(repo, &session)?;
@@ -82,10 +83,10 @@ fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
         repo.storage().remove(ObjectKind::Gc, name)?;
     }
     repo.storage().sync(ObjectKind::Gc)?;
-    // Whoever came in between may have seen them: then they stay, until nobody comes.
+    // Sessions that started meanwhile may have seen them: then the records are put back for a later attempt.
     if let Err(err) = nobody_else(repo, &session) {
         for (name, bytes) in removed {
-            // What could not be read holds its number without bytes just as well.
+            // An unreadable one is restored empty, which reserves the number as well.
             repo.storage().create(ObjectKind::Gc, name, &[&bytes.unwrap_or_default()])?;
         }
         return Err(err);
@@ -97,7 +98,7 @@ fn nobody_else(repo: &Repository, session: &Session) -> Result<()> {
     let others = peers::others(repo, Some(&session.id), true)?;
     let alive: Vec<&Peer> = others.iter().filter(|other| !other.dead).collect();
     if alive.is_empty() {
-        // One that wakes up must not commit: it would say that it has seen everything.
+        // A suspended session must not commit when it resumes: it would claim to have seen every gc run.
         return peers::bury_dead(repo, &others, session.id, 0);
     }
     let whom: Vec<String> = alive.into_iter().map(Peer::describe).collect();

@@ -1,9 +1,11 @@
-//! `repair packs`: what can be read of damaged packs is written into new ones, and the originals are moved aside.
+//! `repair packs`: writes what can be read of damaged packs to new packs, and moves the originals to
+//! quarantine.
 //!
-//! Why this may run beside everybody else: the new packs are durable, and their writer's session stands, before a damaged
-//! one leaves `packs/`; and every chunk that can be read is written, whether or not it lies elsewhere too, since a collection
-//! that began before the damage was known may keep just this copy. So whoever finds the old one gone finds the new one by
-//! listing again, and a collection does not touch it until the old one is gone.
+//! This is safe concurrently with other sessions. Before a damaged pack leaves `packs/`, the new packs are
+//! durable and their writer's session exists. Every readable chunk is written, even if another copy exists,
+//! because a gc run that began before the damage was known may keep only this copy. So a reader that misses
+//! the old pack finds the new one in a new listing, and gc does not touch the new one while its session
+//! exists.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,67 +26,69 @@ use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::storage::{CreateOutcome, ObjectKind};
 
-/// Which packs, and whether to write.
+/// Which packs to repair, and whether to write.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Beginnings of packs' names; none: all that are known to be damaged.
+    /// Prefixes of pack ids. If empty, all packs known to be damaged.
     pub ids: Vec<String>,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
 }
 
-/// What became of one pack.
+/// What happened to one pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It is whole: a record that it is damaged was ended.
+    /// It is intact: its damage record was removed.
     Whole,
-    /// It was written anew as far as it can be read, and moved aside.
+    /// Its readable part was written to new packs, and it was moved to quarantine.
     Salvaged {
         /// Chunks saved.
         saved: u64,
-        /// Their plain bytes.
+        /// Plain bytes of the saved chunks.
         bytes: u64,
         /// Chunks lost.
         lost: u64,
-        /// Chunks kept in deltas whose bases cannot be read: they can be read again once a backup has stored the bases anew.
+        /// Chunks kept in deltas whose bases cannot be read. They become readable once a backup stores the
+        /// bases again.
         waiting: u64,
         /// Some of it was rebuilt from its parity.
         mended: bool,
-        /// Neither of its tables can be read, so nobody knows what was in it.
+        /// Neither of its tables can be read, so its content is unknown.
         unknown: bool,
-        /// Where the original is now.
+        /// Name of the original in quarantine.
         aside: String,
     },
-    /// A collection has condemned it.
+    /// A gc run has condemned it.
     Condemned,
-    /// Another process moved it away meanwhile: a repair that was faster has saved what can be read of it, and what a
-    /// collection deleted nobody needs.
+    /// Another process removed it meanwhile: either a concurrent repair, which saved its readable part, or
+    /// gc, because nothing in it was needed.
     Gone,
 }
 
 /// What was done.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Each pack that was looked at.
+    /// Each pack that was examined, and what happened to it.
     pub packs: Vec<(PackId, Fate)>,
-    /// Bytes of the packs written.
+    /// Bytes of the new packs.
     pub bytes_written: u64,
-    /// Damage that is known of packs that are gone.
+    /// Damage records whose packs no longer exist.
     pub gone: u64,
 }
 
 impl Report {
-    /// Whether something is lost, or cannot be read for now.
+    /// Returns whether some chunks are lost, or cannot be read at present.
     pub fn has_lost(&self) -> bool {
         let lost = |fate: &Fate| matches!(fate, Fate::Salvaged { lost, waiting, unknown, .. } if lost + waiting > 0 || *unknown);
         self.packs.iter().any(|(_, fate)| lost(fate))
     }
 }
 
-/// Repairs.
+/// Repairs packs.
 ///
 /// # Errors
-/// When the store fails, a name is none of a pack, or the run was interrupted. The originals are then where they were.
+/// When the storage fails, a prefix matches no pack, or the run was interrupted. The originals then stay in
+/// place.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -100,7 +104,7 @@ pub fn run(
         reading.close()?;
         return Ok(report);
     }
-    // W1: a writer.
+    // W1: this session is a writer.
     let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
     let mut run = Run { repo, observer, stop, session: Some(&session), report: Report::default() };
     run.all(&repo_state, &options.ids)?;
@@ -149,7 +153,7 @@ impl Run<'_> {
         if damaged.is_empty() { Ok(()) } else { self.salvage(&damaged) }
     }
 
-    /// Whether a pack is what was written, and can be read.
+    /// Verifies that a pack hashes to its name and can be read.
     fn verify(&self, id: &PackId, len: u64) -> Result<()> {
         let bad = |why| Error::Damaged {
             what: ObjectKind::Packs.path(&id.hex()),
@@ -167,11 +171,11 @@ impl Run<'_> {
     }
 
     fn salvage(&mut self, damaged: &[(PackId, u64, Error)]) -> Result<()> {
-        // From here on nobody writes against them.
+        // From here on, writers do not refer to the damaged packs.
         let noted = self.note(damaged)?;
         let stored = AtomicU64::new(0);
         let (salvaged, written) = std::thread::scope(|scope| {
-            // An empty index lets everything through.
+            // With an empty index every chunk is written.
             let nothing = Arc::new(Index::default());
             let effort = CompressionPolicy { level: self.repo.config().level, harder: 0 };
             let mut chunk_writer = self
@@ -180,7 +184,7 @@ impl Run<'_> {
                 .transpose()?;
             let salvaged = self.read(damaged, &mut chunk_writer);
             match (chunk_writer.map(ChunkWriter::finish), salvaged) {
-                // A sink that failed says so itself; whoever fed it only noticed.
+                // A writer that failed reports the cause; the thread that fed it only noticed.
                 (Some(Err(err)), Ok(_) | Err(Error::Stopped)) => Err(err),
                 (_, Err(err)) => Err(err),
                 (None, Ok(salvaged)) => Ok((salvaged, 0)),
@@ -190,14 +194,14 @@ impl Run<'_> {
         self.report.bytes_written = written;
         for (((id, ..), salvage), noted) in damaged.iter().zip(&salvaged).zip(noted) {
             let Some(salvage) = salvage else {
-                // Whoever moved it had ended the record of it, and it was made again only by this run.
+                // The process that moved it had removed its damage record; only this run created it again.
                 if noted == CreateOutcome::New {
                     damage::end(self.repo, &id.hex())?;
                 }
                 self.report.packs.push((*id, Fate::Gone));
                 continue;
             };
-            // What was saved is durable by now.
+            // The saved chunks are durable by now.
             let aside =
                 if self.session.is_some() { packs::set_aside(self.repo.storage(), id)? } else { id.hex() };
             if self.session.is_some() && salvage.is_whole() {
@@ -220,7 +224,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes down which packs are damaged; for each, whether that was new. Nothing in a dry run.
+    /// Records which packs are damaged. Returns for each whether the record is new. Does nothing in a dry
+    /// run.
     fn note(&self, damaged: &[(PackId, u64, Error)]) -> Result<Vec<CreateOutcome>> {
         let each = damaged.iter().map(|(id, _, why)| match self.session {
             Some(session) => damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain()),
@@ -229,7 +234,7 @@ impl Run<'_> {
         each.collect()
     }
 
-    /// What can be read of each; `None` of one that went meanwhile.
+    /// Reads what can be read of each pack. `None` stands for a pack that vanished meanwhile.
     fn read(
         &self,
         damaged: &[(PackId, u64, Error)],
@@ -239,7 +244,7 @@ impl Run<'_> {
         let each = damaged.iter().map(|(id, len, _)| {
             self.check_stop()?;
             let salvage = match salvager.pack(id, *len, chunk_writer) {
-                // What has gone to the sink by then is stored once more, and the next collection clears that up.
+                // Chunks already passed to the writer are duplicates, which the next gc run removes.
                 Err(err) if err.is_missing() => None,
                 other => Some(other?),
             };
@@ -250,7 +255,7 @@ impl Run<'_> {
     }
 }
 
-/// Moves a pack's sidecar to where the pack is now: whoever reads more of that one day may have a use for it.
+/// Moves a pack's parity file to quarantine with it, as it may help to recover more of the pack later.
 fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
     let (from, to) = (id.hex(), format!("{aside}.parity"));
     match repo.storage().move_to((ObjectKind::Parity, &from), (ObjectKind::Quarantine, &to)) {
@@ -259,7 +264,7 @@ fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
     }
 }
 
-/// Packs that a record names, and those of which no table can be read, or only after it was rebuilt.
+/// Returns packs that a damage record names, and those whose tables cannot be read, or only with parity.
 fn known(repo: &Repository, repo_state: &RepoState) -> Result<Vec<(PackId, u64)>> {
     let index = Index::load(repo, repo_state.clone())?;
     let mut known: BTreeSet<PackId> = index.unreadable.iter().map(|(id, _)| *id).collect();

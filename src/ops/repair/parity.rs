@@ -1,4 +1,4 @@
-//! `repair parity`: every pack gets the sidecar that it should have, and sidecars without a pack go.
+//! `repair parity`: writes every missing or damaged parity file, and removes those without a pack.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,33 +14,33 @@ use crate::repo::sessions::damage;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::storage::ObjectKind;
 
-/// What was done, or would be.
+/// What was done, or would be in a dry run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The share of parity that packs are to have, in percent; 0: none.
+    /// The configured share of parity in percent; 0: none.
     pub share: u8,
-    /// Packs that had no sidecar, and have one now.
+    /// Packs without parity for which it was written.
     pub written: u64,
-    /// Packs whose sidecar was damaged or of another share, and was written anew.
+    /// Packs whose parity file was damaged or had another share, and was rewritten.
     pub renewed: u64,
-    /// Bytes of all that was written; none in a dry run.
+    /// Bytes written; 0 in a dry run.
     pub bytes: u64,
-    /// Sidecars that are what was written.
+    /// Parity files that are intact.
     pub whole: u64,
-    /// Sidecars of packs that are gone.
+    /// Parity files removed because their packs are gone.
     pub removed: u64,
-    /// What is wrong with sidecars.
+    /// Faults of parity files.
     pub wrong: Vec<String>,
-    /// Packs that are damaged: they get none, and keep the one that they have.
+    /// Damaged packs. No parity is written for them, and an existing parity file is kept.
     pub damaged: Vec<String>,
 }
 
-/// Repairs; in a dry run it only looks, and takes packs to be what they were.
+/// Repairs parity files. In a dry run only reports, and does not verify the packs.
 ///
 /// # Errors
-/// When the store fails or the run was interrupted; whatever was written until then is of use.
+/// When the storage fails or the run was interrupted. Files written until then are valid.
 pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
-    // A writer: what it reads is not deleted meanwhile.
+    // A writer session: the packs that it reads are not deleted meanwhile.
     let session = if dry_run { None } else { Some(Session::open(repo, SessionKind::Writer)?.0) };
     let share = repo.config().parity();
     let mut run = Run { repo, session: session.as_ref(), report: Report { share, ..Report::default() } };
@@ -60,7 +60,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(&mut self, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
-        // Sidecars before packs: each is written after its pack.
+        // Parity files are listed before packs: each is written after its pack.
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
         let repo_state = RepoState::look(storage, suite, |_| Ok(()))?;
         let there: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
@@ -92,7 +92,7 @@ impl Run<'_> {
         let wanted = Layout::new(*id, len, self.report.share);
         if let Some(sidecar) = sidecar {
             match parity::verify(self.repo.storage(), (id, len), sidecar) {
-                // One of another share is as good while there is to be none.
+                // If no parity is configured, a file of any share is as good.
                 Ok(found) if wanted.is_none_or(|wanted| wanted == found) => {
                     self.report.whole += 1;
                     return Ok(());

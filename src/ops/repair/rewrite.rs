@@ -1,4 +1,4 @@
-//! What is left of a tree: which entries lost something, and the tree without what they lost.
+//! Determines which entries of a tree lost data, and builds the tree without the lost parts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 use crate::repo::write::chunk_writer::ChunkWriter;
 
-/// Most losses that are told one by one.
+/// Maximum number of losses that are reported one by one.
 const MOST: usize = 1000;
-/// Pieces of a file's list above one another; as readers have it.
+/// Maximum depth of a part list, as in readers.
 const MAX_DEPTH: usize = 8;
 
 /// What a snapshot lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LostEntries {
-    /// Paths and what is wrong with each: the first thousand.
+    /// The first thousand affected paths, and what is wrong with each.
     pub told: Vec<(Vec<u8>, String)>,
-    /// Entries that lost something or are gone.
+    /// Entries that lost data or are gone.
     pub entries: u64,
-    /// Bytes of files.
+    /// Bytes of files that are lost.
     pub bytes: u64,
 }
 
@@ -43,27 +43,27 @@ impl LostEntries {
     }
 }
 
-/// Walks trees over one index.
+/// Walks trees over one index, and rewrites what lost data.
 pub(super) struct Rewriter<'a, 'scope> {
     repo: &'a Repository,
     observer: &'a dyn Observer,
     index: Arc<Index>,
     reader: ChunkReader,
-    /// For file data, while the reader is at a list.
+    /// Reads file data while `reader` is in a part list.
     spare: ChunkReader,
-    /// Directories below which nothing is lost.
+    /// Directories walked, and whether nothing below them is lost.
     whole: HashMap<ChunkId, bool>,
-    /// Where new pieces go; nowhere while one only looks.
+    /// Receives new pieces of trees. `None` while only examining.
     pub(super) chunk_writer: Option<ChunkWriter<'scope>>,
     stop: &'a AtomicBool,
 }
 
-/// A directory that a walk is in.
+/// A directory that the walk is in.
 struct Open {
     tree: ChunkId,
     stream: DirReader,
     builder: DirBuilder,
-    /// Its entry in the directory above.
+    /// Its entry in the parent directory.
     entry: Option<Entry>,
     path: usize,
     /// Pieces of it that cannot be read.
@@ -72,7 +72,7 @@ struct Open {
     whole: bool,
 }
 
-/// What became of an entry's content.
+/// The repaired content of an entry, with holes for what was lost.
 struct RepairedEntry {
     content: Content,
     lost: u64,
@@ -96,11 +96,11 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         })
     }
 
-    /// What a snapshot lost, and the root of what is left; `None` where that is nothing at all. Without a loss it is the
-    /// root that it has.
+    /// Returns what a snapshot lost, and the root of the repaired tree: `None` if nothing is left, the
+    /// original root if nothing is lost.
     ///
     /// # Errors
-    /// When the store fails or the run was interrupted.
+    /// When the storage fails or the run was interrupted.
     pub(super) fn snapshot(&mut self, manifest: &Manifest) -> Result<(Option<ChunkId>, LostEntries)> {
         let (mut losses, mut path) = (LostEntries::default(), Vec::new());
         let mut budget = WalkLimits::of(&manifest.counts);
@@ -139,7 +139,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
             if let Err(err) = budget.take(&path, &entry) {
                 dir.whole = false;
                 losses.tell(&path, err.chain());
-                // A tree without end: what was read of this directory is what is left.
+                // The tree exceeds its limits: keep the entries of this directory read so far.
                 dir.lost += 1;
                 dir.stream = DirReader::empty();
                 continue;
@@ -169,7 +169,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         Open { tree, stream, builder, entry, path, lost: 0, whole: true }
     }
 
-    /// Ends a directory: its entry goes to the one above; the root's tree is given.
+    /// Ends a directory and adds its entry to its parent. Returns the root's tree for the root.
     fn leave(&mut self, done: Open, above: Option<&mut Open>) -> Result<Option<ChunkId>> {
         let Open { tree, builder, entry, lost, whole, .. } = done;
         let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
@@ -183,7 +183,8 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         Ok(None)
     }
 
-    /// An entry without what it lost, and whether that was nothing; `None` where nothing is left of it.
+    /// Returns the entry without its lost parts, and whether nothing was lost; `None` if nothing is left of
+    /// it.
     fn fix(
         &mut self,
         mut entry: Entry,
@@ -219,7 +220,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         Ok(Some((entry, lost == 0)))
     }
 
-    /// A content with holes for what is lost of it.
+    /// Returns the content with holes in place of lost parts.
     fn content(&mut self, size: u64, content: &Content) -> Result<RepairedEntry> {
         if let Content::Parts(parts) = content
             && self.all_there(parts)?
@@ -280,7 +281,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         Ok(())
     }
 
-    /// Whether a chunk lies in a good pack, or can be read all the same.
+    /// Returns whether a chunk is in a good pack, or can still be read.
     fn is_there(&mut self, id: &ChunkId) -> Result<bool> {
         if self.index.near(ChunkType::Data, id).is_some() || self.index.find(ChunkType::Data, id)?.is_some() {
             return Ok(true);
@@ -293,11 +294,11 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     }
 }
 
-/// The parts of a content, with holes for what is lost.
+/// The parts of a content, with holes in place of lost parts.
 #[derive(Default)]
 struct RepairedContent {
     list: ListBuilder,
-    /// Lost bytes that are not in the list yet: what lies together becomes one hole.
+    /// Lost bytes not yet added to the list. Adjacent losses become one hole.
     pending: u64,
     lost: u64,
 }
@@ -326,7 +327,7 @@ impl RepairedContent {
     }
 }
 
-/// Whether a piece covers as many bytes as is said where it is named.
+/// Returns whether a piece covers as many bytes as its reference says.
 fn covers(piece: &ListPiece, len: u64) -> bool {
     let lengths: Vec<u64> = match piece {
         ListPiece::Leaf(parts) => parts.iter().map(Part::len).collect(),
@@ -335,7 +336,7 @@ fn covers(piece: &ListPiece, len: u64) -> bool {
     lengths.iter().try_fold(0u64, |sum, len| sum.checked_add(*len).filter(|_| *len > 0)) == Some(len)
 }
 
-/// Names a tree chunk, and stores it if anything is to be stored.
+/// Returns the id of a tree chunk, after storing it if there is a writer.
 fn put(repo: &Repository, chunk_writer: &mut Option<ChunkWriter<'_>>, bytes: &[u8]) -> Result<ChunkId> {
     let id = repo.hasher().name(ChunkType::Tree, bytes);
     if let Some(chunk_writer) = chunk_writer {

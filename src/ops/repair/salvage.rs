@@ -1,4 +1,4 @@
-//! What can still be read of a damaged pack.
+//! Reads what can still be read of a damaged pack.
 
 use crate::codec::chunk::block;
 use crate::codec::chunk::block::SealedBlock;
@@ -15,16 +15,16 @@ use crate::repo::sessions::session::RepoState;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::storage::ObjectKind;
 
-/// Reads damaged packs; one for all.
+/// Reads damaged packs. One is used for all.
 pub(super) struct Salvager<'a> {
     repo: &'a Repository,
     reader: BlockReader,
-    /// Where deltas' bases lie, once the first delta was met.
+    /// Locations of bases. Loaded when the first delta is met.
     index: Option<Index>,
     plain: Vec<u8>,
 }
 
-/// What of one pack can be rebuilt from its parity: tried once, when the first of it turns out to be damaged.
+/// The parity of one pack. Loaded once, when the first damage is met.
 struct ParitySource<'a> {
     repo: &'a Repository,
     pack: &'a PackId,
@@ -32,7 +32,7 @@ struct ParitySource<'a> {
 }
 
 impl ParitySource<'_> {
-    /// `None` where there is none.
+    /// Returns the rebuilt pack, or `None` if parity is missing or does not suffice.
     fn get(&mut self) -> Result<Option<&HealedPack>> {
         if self.tried.is_none() {
             self.tried = match HealedPack::of(self.repo.storage(), self.pack) {
@@ -49,24 +49,24 @@ impl ParitySource<'_> {
     }
 }
 
-/// What became of a pack's chunks.
+/// What happened to the chunks of a pack.
 #[derive(Debug, Default)]
 pub(super) struct Salvage {
-    /// Neither of its tables can be read, nor does this machine know what was in it.
+    /// Neither of its tables can be read, and the local index cache has none: its content is unknown.
     pub(super) unknown: bool,
     pub(super) saved: u64,
     pub(super) saved_bytes: u64,
-    /// Its bytes, or some of them, were rebuilt from its parity.
+    /// Some of its bytes were rebuilt from its parity.
     pub(super) mended: bool,
     /// Chunks that cannot be read.
     pub(super) lost: Vec<ChunkId>,
-    /// How many chunks lie in deltas whose bases cannot be read. That is no fault of this pack: they are kept as they are, and
-    /// can be read again once a backup has stored the bases anew.
+    /// Number of chunks in deltas whose bases cannot be read. This pack is not at fault: they are kept as
+    /// they are and become readable once a backup stores the bases again.
     pub(super) waiting: u64,
 }
 
 impl Salvage {
-    /// Nothing of the pack was lost.
+    /// Returns whether no chunk of the pack was lost.
     pub(super) fn is_whole(&self) -> bool {
         !self.unknown && self.lost.is_empty()
     }
@@ -77,11 +77,11 @@ impl<'a> Salvager<'a> {
         Ok(Self { repo, reader: BlockReader::new(repo)?, index: None, plain: Vec::new() })
     }
 
-    /// Every chunk of the pack that can be read goes to the sink, if there is one. Whoever it was stored for may have
-    /// given up another copy since, so what is stored elsewhere goes there as well.
+    /// Passes every readable chunk of the pack to the writer, if there is one. Chunks that exist elsewhere
+    /// are written as well, since a concurrent gc run may have given up the other copy.
     ///
     /// # Errors
-    /// When the store fails otherwise than by what it holds, or the sink does.
+    /// When the storage fails for a reason other than damage, or the writer fails.
     pub(super) fn pack(
         &mut self,
         id: &PackId,
@@ -119,7 +119,7 @@ impl<'a> Salvager<'a> {
                 }
             }
             let (Some(chunk_writer), Some(sealed)) = (chunk_writer.as_mut(), sealed) else { continue };
-            // A delta is stored for itself: what it is made from may be what is repaired.
+            // Chunks of a delta are stored without bases: its bases may be among the damaged chunks.
             if all && row.bases.is_empty() {
                 chunk_writer.put_block(as_it_is(&table, row, sealed))?;
                 continue;
@@ -137,7 +137,7 @@ impl<'a> Salvager<'a> {
         Ok(salvage)
     }
 
-    /// What a delta is made from, nothing of another block; `None` where it cannot be read.
+    /// Returns the bases of a delta, concatenated; empty for other blocks, `None` if they cannot be read.
     fn prefix(&mut self, kind: ChunkType, row: &BlockRow) -> Result<Option<Vec<u8>>> {
         if row.bases.is_empty() {
             return Ok(Some(Vec::new()));
@@ -160,8 +160,8 @@ impl<'a> Salvager<'a> {
         }
     }
 
-    /// A block's sealed bytes, if they can be read and opened, or be rebuilt; its plain ones are then at hand, unless it is a
-    /// delta whose prefix is not known: of that only its seal is looked at.
+    /// Returns a block's sealed bytes if they can be read and opened, or rebuilt. The plain bytes are then in
+    /// `self.plain`, except for a delta whose bases are unknown: only its authentication tag is checked.
     fn block(
         &mut self,
         id: &PackId,
@@ -173,7 +173,7 @@ impl<'a> Salvager<'a> {
         let direct = |at, out: &mut [u8]| repo.storage().read_range(ObjectKind::Packs, &name, at, out);
         match self.opened(what, prefix, &direct) {
             Ok(sealed) => return Ok(Some(sealed)),
-            // Gone altogether is not damage of a block.
+            // A pack that vanished is not a damaged block.
             Err(err) if err.is_damage() && !err.is_missing() => {}
             Err(err) => return Err(err),
         }
@@ -201,14 +201,14 @@ impl<'a> Salvager<'a> {
         Ok(sealed)
     }
 
-    /// Which chunks of the block at hand have their ids.
+    /// Returns which chunks of the current block match their ids.
     fn good(&self, table: &Table, row: &BlockRow, opened: bool) -> Vec<bool> {
         let plain = if opened { self.plain.as_slice() } else { &[] };
         block::cut(self.repo.hasher(), table.kind, &row.chunks, plain).map(|chunk| chunk.is_right).collect()
     }
 
-    /// Its table: the one at its front, the one at its end, what its parity makes of them, or what this machine remembers
-    /// of it. None of them is believed further than that a chunk has its id.
+    /// Returns the pack's table: from its front, its end, rebuilt from parity, or from the local index cache.
+    /// The table is not trusted: every chunk must match its id.
     fn table(&self, id: &PackId, len: u64, help: &mut ParitySource<'_>) -> Result<Option<Table>> {
         for at_end in [false, true] {
             match self.table_at(id, len, at_end) {
@@ -224,7 +224,7 @@ impl<'a> Salvager<'a> {
         Ok(self.repo.index_cache().and_then(|index_cache| index_cache.table_of(id)).map(|(_, table)| table))
     }
 
-    /// As [`crate::repo::pack::packs::table_at`], of a pack that need not be as long as it says.
+    /// Like [`crate::repo::pack::packs::table_at`], for a pack whose length may be wrong.
     fn table_at(&self, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
         let (storage, name) = (self.repo.storage(), id.hex());
         let damaged = || Error::damaged(ObjectKind::Packs.path(&name));
@@ -239,7 +239,7 @@ impl<'a> Salvager<'a> {
     }
 }
 
-/// The block as it lies in its pack.
+/// Returns the block as it is stored in its pack.
 fn as_it_is(table: &Table, row: &BlockRow, sealed: Vec<u8>) -> SealedBlock {
     let BlockRow { codec, plain, chunks, bases, .. } = row.clone();
     SealedBlock { kind: table.kind, codec, plain, chunks, bases, sealed }

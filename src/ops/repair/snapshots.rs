@@ -1,4 +1,5 @@
-//! `repair snapshots`: a snapshot that lost something is replaced by what is left of it; the original goes to the trash.
+//! `repair snapshots`: replaces a snapshot that lost data by what is left of it, and moves the original to
+//! the trash.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,41 +22,41 @@ use crate::repo::snapshots;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 
-/// Row of a manifest's `extra`: the snapshot of which this one is what was left.
+/// Tag in a manifest's `extra`: the id of the snapshot of which this one is the remainder.
 const REPAIRED: u16 = 32;
 
-/// Which snapshots, and whether to write.
+/// Which snapshots to repair, and whether to write.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Beginnings of ids; none: all.
+    /// Prefixes of snapshot ids. If empty, all snapshots.
     pub ids: Vec<String>,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
 }
 
-/// What became of a snapshot that is not whole.
+/// What happened to a snapshot that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// This one takes its place; `None` in a dry run.
+    /// It was replaced by this one; `None` in a dry run.
     Replaced(Option<SnapshotId>),
-    /// Its manifest was damaged, and this machine has kept it: it is back as it was.
+    /// Its manifest was damaged and was restored from this machine's cache.
     Recovered,
-    /// Nothing is left of it but its name.
+    /// No entry of it is left.
     Empty,
-    /// It is whole again, as a backup meanwhile stored what it lacked: it stays.
+    /// It is intact again, as a backup has stored what it lacked. It stays.
     Healed,
-    /// Another run forgot it meanwhile: it stays so.
+    /// Another process forgot it meanwhile. It stays forgotten.
     Forgotten,
-    /// Its manifest cannot be read, and this machine has not kept it.
+    /// Its manifest cannot be read, and this machine's cache does not have it.
     Unreadable(String),
 }
 
-/// A snapshot that is not whole.
+/// A snapshot that is damaged.
 #[derive(Debug)]
 pub struct Item {
-    /// Which.
+    /// Its id, or the name of an unreadable manifest.
     pub id: String,
-    /// What became of it.
+    /// What happened to it.
     pub fate: Fate,
     /// What it lost.
     pub losses: LostEntries,
@@ -64,19 +65,19 @@ pub struct Item {
 /// What was done.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Snapshots looked at.
+    /// Snapshots examined.
     pub looked_at: u64,
-    /// Those that are not whole.
+    /// Those that are damaged.
     pub items: Vec<Item>,
 }
 
-/// A snapshot to be looked at; `true` if its manifest is this machine's copy.
+/// A snapshot to examine, and whether its manifest is from this machine's cache.
 type Candidate = (Snapshot, bool);
 
-/// Repairs.
+/// Repairs snapshots.
 ///
 /// # Errors
-/// When the store fails, a name is none of a snapshot, or the run was interrupted.
+/// When the storage fails, a prefix matches no snapshot, or the run was interrupted.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -114,7 +115,7 @@ pub fn run(
     Ok(report)
 }
 
-/// The snapshots to look at. Of one whose manifest cannot be read this machine may have kept it.
+/// Returns the snapshots to examine. An unreadable manifest is taken from this machine's cache, if it has it.
 fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<Vec<Candidate>> {
     let listing = snapshots::list_all(repo)?;
     let all = listing.snapshots.iter().map(|snapshot| snapshot.id.hex());
@@ -133,7 +134,7 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
         |name: &str| ids.is_empty() || ids.iter().any(|id| name.starts_with(&id.to_ascii_lowercase()));
     let mut chosen = Vec::new();
     for snapshot in listing.snapshots.into_iter().filter(|snapshot| wanted(&snapshot.id.hex())) {
-        // What this machine keeps of a manifest must not hide that the repository's own is damaged.
+        // A cached manifest must not hide that the repository's own is damaged.
         let kept = match snapshots::verify(repo, &snapshot.id.hex()) {
             Ok(()) => false,
             Err(err) if err.is_missing() => continue,
@@ -154,7 +155,7 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
     Ok(chosen)
 }
 
-/// Which of the snapshots need to be replaced, and what they lost.
+/// Returns which of the snapshots need to be replaced, and what they lost.
 fn look(
     (repo, observer): (&Repository, &dyn Observer),
     index: &Arc<Index>,
@@ -176,7 +177,7 @@ fn look(
     Ok(damaged)
 }
 
-/// Puts this machine's copy of a manifest in the place of the damaged one.
+/// Replaces a damaged manifest by this machine's cached copy.
 fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
     let Some(bytes) = repo.cache().object(&id.hex()) else { return Ok(()) };
     let (session, _) = Session::open(repo, SessionKind::Writer)?;
@@ -184,14 +185,14 @@ fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
     session.close()
 }
 
-/// Commits what is left of a snapshot, then forgets it.
+/// Commits what is left of a snapshot, then forgets the original.
 fn replace(
     (repo, observer): (&Repository, &dyn Observer),
     original: &Snapshot,
     stop: &AtomicBool,
 ) -> Result<(Fate, LostEntries)> {
     observer.notice(Event::Part { bytes: original.manifest.counts.bytes_total });
-    // W1: the name of the new snapshot is this session's.
+    // W1: the new snapshot is named after this session.
     let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
     let packs = repo_state.packs.clone();
     let index = Arc::new(Index::load(repo, repo_state)?);
@@ -214,7 +215,7 @@ fn replace(
         let why = "packs were moved by another process meanwhile: run the repair again";
         return Err(Error::Refused(why.into()));
     }
-    // A backup may have stored again what was lacking when it was looked for.
+    // A backup may have stored the missing chunks again since they were looked for.
     if losses.entries == 0 {
         session.close()?;
         return Ok((Fate::Healed, losses));
@@ -231,7 +232,7 @@ fn replace(
         }
     };
     let fate = match trash::forget(repo, &session, &original.id) {
-        // Whoever else forgot it has the last word: what was left of it is not to stand in its place.
+        // The concurrent forget takes precedence: the remainder must not stay in its place.
         Err(err) if err.is_missing() => {
             forget_own(repo, &session, &id)?;
             Fate::Forgotten
@@ -249,7 +250,7 @@ fn forget_own(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<(
     }
 }
 
-/// What stands of an earlier run that was cut short before it forgot the original.
+/// Returns the replacement made by an earlier run that was interrupted before it forgot the original.
 fn standing(repo: &Repository, original: &SnapshotId, root: ChunkId) -> Result<Option<SnapshotId>> {
     let of_it = |one: &Snapshot| {
         let row = (REPAIRED, ByteBuf::from(original.as_bytes().to_vec()));
@@ -271,6 +272,6 @@ fn commit(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<(
     if snapshots::commit_under(repo, session, manifest)? {
         return Ok(());
     }
-    // W3: a fence. Nothing was forgotten, so nothing is lost by giving up.
+    // W3: there is a fence. Nothing was forgotten, so nothing is lost by giving up.
     Err(Error::Refused("another process took this run for dead: run it again".into()))
 }
