@@ -1,20 +1,22 @@
-//! The directories above sources that a snapshot does not hold: what they kept others from, it must not show them.
+//! Directories above the sources that a snapshot does not contain. If they kept other users out, the
+//! snapshot must not be visible to these users either.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Others may go through.
+/// Others may search the directory.
 const PASS: u32 = 0o001;
 
-/// Whether everybody may pass the directories above these sources that a snapshot does not hold: none of an absolute
-/// source, the working directory and what is above it of a relative one, all of one that is stored elsewhere (`moved`).
+/// Returns whether everybody may search all directories above these sources that a snapshot does not
+/// contain. For an absolute source these are none; for a relative one, the working directory and its
+/// ancestors; for one that is stored under another path (`moved`), all its ancestors.
 pub fn are_open(sources: &[PathBuf], moved: bool) -> bool {
     let Ok(here) = std::env::current_dir() else { return false };
     sources.iter().all(|source| {
         let absolute = here.join(source);
         match moved {
             true => absolute.parent().is_none_or(lets_all_pass),
-            // One with `..` in it is stored as an absolute one.
+            // A relative path with `..` is stored like an absolute one.
             false if source.is_absolute() || source.components().any(|part| part == Component::ParentDir) => {
                 true
             }

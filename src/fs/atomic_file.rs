@@ -1,4 +1,4 @@
-//! A file that appears under its name only when it is whole.
+//! A file that appears under its name only when it is complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,7 +12,8 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
-/// A file being written beside its name. Dropped before it is published, it is gone.
+/// A file that is written under a temporary name in the same directory. It is removed if it is dropped
+/// before [`Self::publish`].
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -22,15 +23,16 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins a file. What is there and no regular file, as a pipe or a device, is written to directly.
+    /// Creates the file. If the path is an existing special file, such as a pipe or a device, it is written
+    /// directly.
     ///
     /// # Errors
-    /// When a file of that name is there and is not to be replaced, or none can be made.
+    /// The path exists and must not be replaced, or the file cannot be created.
     pub fn create(path: &Path, replace: bool) -> Result<Self> {
         Self::create_with(path, replace, 0o666)
     }
 
-    /// The same, of a file that only its owner may read: it may hold what others must not see.
+    /// Like [`AtomicFile::create`], but only the owner can read the file.
     ///
     /// # Errors
     /// As [`AtomicFile::create`].
@@ -52,7 +54,7 @@ impl AtomicFile {
         }
         let name =
             path.file_name().ok_or_else(|| Error::Usage(format!("{} names no file", path.display())))?;
-        // Through a link, the file that it leads to is replaced, not the link.
+        // If the path is a symbolic link, its target is replaced, not the link.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let mut short = OsString::from(".");
         short.push(OsStr::new(&name.to_string_lossy().chars().take(60).collect::<String>()));
@@ -67,10 +69,10 @@ impl AtomicFile {
         Ok(Self { file, temp: Some(temp), path, replace })
     }
 
-    /// Makes it durable and gives it its name.
+    /// Syncs the file and renames it to its final name.
     ///
     /// # Errors
-    /// When that fails, or somebody has made a file of that name meanwhile.
+    /// This fails, or the name has been taken in the meantime and must not be replaced.
     pub fn publish(mut self) -> Result<()> {
         let Some(temp) = self.temp.as_ref() else { return Ok(()) };
         self.file.sync_all().map_err(Error::io("write", &self.path))?;
@@ -80,7 +82,8 @@ impl AtomicFile {
             match rustix::fs::renameat_with(CWD, temp, CWD, &self.path, RenameFlags::NOREPLACE) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => return Err(taken(&self.path)),
-                // A file system without that: a link takes no name that is taken.
+                // The file system lacks RENAME_NOREPLACE. A hard link does not replace an existing name
+                // either.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                     std::fs::hard_link(temp, &self.path).map_err(Error::io("publish", &self.path))?;
                     let _ = std::fs::remove_file(temp);
@@ -111,7 +114,7 @@ impl Write for AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(temp) = &self.temp {
-            // Nobody needs half a file; where it cannot be removed, its name says what it is.
+            // A partial file is useless. If it cannot be removed, its name tells what it is.
             let _ = std::fs::remove_file(temp);
         }
     }

@@ -1,4 +1,4 @@
-//! Paths longer than the system takes in one call.
+//! Paths longer than PATH_MAX.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,38 +11,39 @@ use rustix::io::retry_on_intr;
 
 use crate::fs::xattr;
 
-/// The system takes no path of 4096 bytes. One no longer than this may have a name appended.
+/// Length of a path that is passed to one system call. The kernel's limit is 4095 bytes; this leaves room
+/// for one more name.
 pub const ONE_CALL: usize = 3500;
 
-/// Opens what is at a path of any length.
+/// Opens a path of any length.
 ///
 /// # Errors
-/// When the system says no.
+/// A system call fails.
 pub fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let (dir, rest) = descend(path.as_os_str().as_bytes())?;
     let dir = dir.as_ref().map_or(CWD, AsFd::as_fd);
     Ok(retry_on_intr(|| rustix::fs::openat(dir, rest, flags, Mode::empty()))?)
 }
 
-/// A path that the system takes, to what is at a longer one.
+/// A short path that leads to the target of a longer one.
 #[derive(Debug)]
 pub struct Reached {
     path: PathBuf,
-    /// The path leads through it.
+    /// Keeps the directory open that the path goes through.
     _dir: Option<OwnedFd>,
 }
 
 impl Reached {
-    /// The path, valid as long as this lives.
+    /// Returns the path, which is valid as long as this value lives.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// For calls that know only paths.
+/// Shortens a path for system calls that take no directory descriptor.
 ///
 /// # Errors
-/// When a directory on the way cannot be opened.
+/// A directory on the way cannot be opened.
 pub fn reach(path: &Path) -> io::Result<Reached> {
     let (dir, rest) = descend(path.as_os_str().as_bytes())?;
     let path = match &dir {
@@ -52,7 +53,8 @@ pub fn reach(path: &Path) -> io::Result<Reached> {
     Ok(Reached { path, _dir: dir })
 }
 
-/// Opens directories on the way until the rest is short: as far as links go, like one call with the whole path.
+/// Opens directories on the way until the rest is short. Symbolic links are followed like in one call with
+/// the whole path.
 fn descend(mut rest: &[u8]) -> io::Result<(Option<OwnedFd>, &[u8])> {
     let mut dir: Option<OwnedFd> = None;
     while rest.len() > ONE_CALL {

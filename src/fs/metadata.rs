@@ -1,4 +1,4 @@
-//! Extended attributes and inode flags of restored things, as far as this process may set them.
+//! Sets extended attributes and inode flags of restored files, as far as this process may.
 
 use std::os::fd::BorrowedFd;
 
@@ -8,32 +8,34 @@ use rustix::io::Errno;
 use crate::fs::xattr::whole;
 use crate::model::entry::{Xattr, XattrValue, attrs};
 
-/// What attributes are set on.
+/// The file on which attributes are set.
 #[derive(Clone, Copy)]
 pub(crate) enum XattrTarget<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// What is at a path, be it a link.
+    /// A path; a symbolic link is not followed.
     Named(&'a [u8]),
 }
 
-/// Attributes that go hand in hand with the mode, and so come behind it.
+/// ACLs are connected with the mode and therefore set after it.
 fn is_acl(name: &[u8]) -> bool {
     name.starts_with(b"system.posix_acl_")
 }
 
-/// What a thing has beyond what it should have is taken away, but for what the system itself keeps there, as labels.
+/// Returns whether snap removes an attribute that the snapshot does not have. Attributes that the system
+/// itself maintains, such as labels, are left alone.
 fn is_ours(name: &[u8]) -> bool {
     let spaces: [&[u8]; 4] = [b"user.", b"trusted.", b"security.capability", b"system.posix_acl_"];
     spaces.iter().any(|space| name.starts_with(space))
 }
 
-/// Attributes that a thing could not be given.
+/// Attributes that could not be set.
 #[derive(Default)]
 pub(crate) struct Lacking {
-    /// How many this user may not set, or this file system has not at all.
+    /// Number of attributes that this user may not set or that the file system does not support.
     pub(crate) left_out: u64,
-    /// Those that do not fit it, each with the reason: their loss is a problem of this one file.
+    /// Attributes that this file cannot have, with the reason. Their loss is reported as a problem of the
+    /// file.
     pub(crate) unfit: Vec<String>,
 }
 
@@ -52,7 +54,7 @@ impl Lacking {
     }
 }
 
-/// Takes away what is not wanted and sets all that comes before the mode.
+/// Removes unwanted attributes and sets those that must be set before the mode.
 pub(crate) fn set_plain(
     thing: XattrTarget<'_>,
     wanted: &[Xattr],
@@ -72,7 +74,7 @@ pub(crate) fn set_plain(
     }
     for xattr in wanted.iter().filter(|xattr| !is_acl(&xattr.name)) {
         let value = value(xattr)?;
-        // One that is right may be one that this user could not set.
+        // An equal attribute is not set again: this user might not be allowed to.
         if !there.contains(&xattr.name) || !thing.get(&xattr.name).is_ok_and(|found| found == value) {
             lacking.note(&xattr.name, thing.set(&xattr.name, value))?;
         }
@@ -80,7 +82,7 @@ pub(crate) fn set_plain(
     Ok(())
 }
 
-/// Sets the ACLs, once the mode is set.
+/// Sets the ACLs, after the mode has been set.
 pub(crate) fn set_acls(thing: XattrTarget<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
     for xattr in wanted.iter().filter(|xattr| is_acl(&xattr.name)) {
         lacking.note(&xattr.name, thing.set(&xattr.name, value(xattr)?))?;
@@ -88,7 +90,7 @@ pub(crate) fn set_acls(thing: XattrTarget<'_>, wanted: &[Xattr], lacking: &mut L
     Ok(())
 }
 
-/// Whether a thing has just these, but for what the system keeps there itself.
+/// Returns whether a file has exactly these attributes, apart from those that the system maintains.
 pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
     let Ok(there) = thing.list() else { return wanted.is_empty() };
     let known = |name: &[u8]| wanted.iter().any(|xattr| xattr.name == name);
@@ -98,7 +100,7 @@ pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
     there.iter().all(|name| known(name) || !is_ours(name)) && wanted.iter().all(is_right)
 }
 
-/// Values in chunks are loaded by whoever knows of the store.
+/// Returns an inline value. Values in chunks must have been loaded by a caller that knows the repository.
 fn value(xattr: &Xattr) -> Result<&[u8], Errno> {
     match &xattr.value {
         XattrValue::Inline(bytes) => Ok(bytes),
@@ -137,8 +139,8 @@ impl XattrTarget<'_> {
     }
 }
 
-/// Makes those inode flags that `mask` names what `wanted` says. Returns how many this user, or this file system,
-/// cannot have.
+/// Sets the inode flags in `mask` to those in `wanted`. Returns how many could not be set because of
+/// permissions or the file system.
 pub(crate) fn set_attrs(fd: BorrowedFd<'_>, wanted: u32, mask: u32) -> Result<u64, Errno> {
     let mask = mask & attrs::KNOWN;
     let set = rustix::fs::ioctl_getflags(fd).and_then(|there| {

@@ -1,4 +1,4 @@
-//! The user's files: which to take, how to read them, how to write them. Knows nothing of the store.
+//! The user's files: selecting, reading and writing them. Knows nothing of repositories.
 
 pub mod ancestors;
 pub mod atomic_file;

@@ -1,4 +1,4 @@
-//! Owners, modes and times of restored things, as far as this process may set them.
+//! Sets owners, modes and times of restored files, as far as this process may.
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -12,25 +12,25 @@ use crate::fs::metadata;
 use crate::fs::metadata::{Lacking, XattrTarget};
 use crate::model::entry::{Meta, Time, Xattr, flags};
 
-/// How many things could not be given what the snapshot says, because this user may not.
+/// Numbers of files whose metadata could not be set because of missing privileges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SkippedMetadata {
     /// Owners or groups.
     pub owners: u64,
-    /// Modes, or the setuid and setgid bits of one whose owner does not match.
+    /// Modes, or setuid and setgid bits of files whose owner differs from the snapshot's.
     pub modes: u64,
-    /// Device nodes, not made at all.
+    /// Device nodes that were not created.
     pub devices: u64,
-    /// Times of things that belong to somebody else.
+    /// Times of files that belong to another user.
     pub times: u64,
-    /// Extended attributes, ACLs among them.
+    /// Extended attributes, including ACLs.
     pub xattrs: u64,
-    /// Inode flags of so many things.
+    /// Files whose inode flags were not set.
     pub attrs: u64,
 }
 
 impl SkippedMetadata {
-    /// All of them.
+    /// Returns the sum of all numbers.
     pub fn total(&self) -> u64 {
         self.owners + self.modes + self.devices + self.times + self.xattrs + self.attrs
     }
@@ -47,20 +47,20 @@ pub(crate) struct Counters {
     attrs: AtomicU64,
 }
 
-/// Who this process is, and who the snapshot's owners are here.
+/// The identity of this process, and the mapping of the snapshot's owners to this machine.
 pub(crate) struct Owners {
     euid: u32,
     egid: u32,
     numeric: bool,
     wanted: bool,
-    /// Extended attributes are set, not left alone.
+    /// Whether extended attributes are set.
     xattrs: bool,
     users: Mutex<HashMap<Arc<str>, Option<u32>>>,
     groups: Mutex<HashMap<Arc<str>, Option<u32>>>,
     counters: Counters,
 }
 
-/// Which of a thing's owners are now what the snapshot says.
+/// Whether a file's user and group are now those of the snapshot.
 #[derive(Clone, Copy)]
 pub(crate) struct Matches {
     user: bool,
@@ -81,12 +81,12 @@ impl Owners {
         }
     }
 
-    /// Sets extended attributes, or leaves them alone.
+    /// Sets whether extended attributes are set or left alone.
     pub(crate) fn with_xattrs(self, xattrs: bool) -> Self {
         Self { xattrs, ..self }
     }
 
-    /// Whether a thing has just these extended attributes, as far as they matter.
+    /// Returns whether a file has exactly these extended attributes, or attributes are to be left alone.
     pub(crate) fn has_xattrs(&self, thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
         !self.xattrs || metadata::has(thing, wanted)
     }
@@ -95,7 +95,7 @@ impl Owners {
         self.euid == 0
     }
 
-    /// Owners of something this process just made in a directory without setgid.
+    /// Returns the owners of a file that this process creates in a directory without setgid.
     pub(crate) fn fresh(&self) -> (u32, u32) {
         (self.euid, self.egid)
     }
@@ -116,7 +116,7 @@ impl Owners {
         self.counters.devices.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets the owners through `chown`, unless `current` are the right ones.
+    /// Sets the owners through `chown`, unless `current` are already right.
     pub(crate) fn set(
         &self,
         meta: &Meta,
@@ -139,12 +139,12 @@ impl Owners {
             Err(_) => {}
         }
         self.counters.owners.fetch_add(1, Ordering::Relaxed);
-        // An ordinary user may still hand a file to a group of their own.
+        // An unprivileged user may still change the group to one of their own.
         let group = group.is_some() && chown(None, group).is_ok();
         Ok(Matches { user: self.euid == uid, group })
     }
 
-    /// Sets the mode through `chmod`; setuid and setgid only where the owner is the snapshot's.
+    /// Sets the mode through `chmod`. Setuid and setgid are set only if the owner is the snapshot's.
     pub(crate) fn set_mode(
         &self,
         meta: &Meta,
@@ -173,7 +173,8 @@ impl Owners {
         result.or_else(pardon)
     }
 
-    /// Whether nothing is left to set of what `set_all` would. An owner that this user cannot give is counted.
+    /// Returns whether `set_all` would change nothing. An owner that this user cannot set is counted as
+    /// skipped.
     pub(crate) fn is_set(&self, found: &Stat, meta: &Meta) -> bool {
         let matches = Matches { user: found.st_uid == self.uid(meta), group: found.st_gid == self.gid(meta) };
         if self.wanted && !(matches.user && matches.group) {
@@ -188,9 +189,10 @@ impl Owners {
         (mode || is_link) && (mtime || meta.flags & flags::PASSAGE != 0)
     }
 
-    /// Sets extended attributes, and the mode through `chmod` between them: attributes need a file that may be
-    /// written to, and an ACL has the last word on the mode. Nothing changes the owner after this: that would take
-    /// capabilities away. Returns what does not fit the file system, and why.
+    /// Sets extended attributes, and between them the mode through `chmod`: setting attributes needs a
+    /// writable file, while an ACL must be set after the mode because it changes it. The owner must not
+    /// change afterwards, because that would remove capabilities. Returns the attributes that the file cannot
+    /// have, with reasons.
     pub(crate) fn set_xattrs_and_mode(
         &self,
         thing: XattrTarget<'_>,
@@ -209,15 +211,15 @@ impl Owners {
         Ok(lacking.unfit)
     }
 
-    /// Sets the inode flags that `mask` names.
+    /// Sets the inode flags in `mask`.
     pub(crate) fn set_attrs(&self, fd: BorrowedFd<'_>, wanted: u32, mask: u32) -> Result<(), Errno> {
         let left_out = metadata::set_attrs(fd, wanted, mask)?;
         self.counters.attrs.fetch_add(left_out, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Owner, extended attributes, mode and, if `times`, times of an open file or directory. Returns what does not fit
-    /// the file system, and why.
+    /// Sets owner, extended attributes, mode and, if `times`, times of an open file or directory. Returns the
+    /// attributes that the file cannot have, with reasons.
     pub(crate) fn set_all(
         &self,
         fd: BorrowedFd<'_>,
@@ -234,7 +236,7 @@ impl Owners {
         Ok(notes)
     }
 
-    /// The number of its user here.
+    /// Returns the id of the entry's user on this machine.
     pub(crate) fn uid(&self, meta: &Meta) -> u32 {
         self.by_name(&self.users, meta.user.as_ref(), |name| {
             uzers::get_user_by_name(name).map(|user| user.uid())
@@ -242,7 +244,7 @@ impl Owners {
         .unwrap_or(meta.uid)
     }
 
-    /// The number of its group here.
+    /// Returns the id of the entry's group on this machine.
     pub(crate) fn gid(&self, meta: &Meta) -> u32 {
         self.by_name(&self.groups, meta.group.as_ref(), |name| {
             uzers::get_group_by_name(name).map(|group| group.gid())
@@ -267,7 +269,7 @@ impl Owners {
     }
 }
 
-/// Setuid and setgid count only where the owner is the snapshot's.
+/// Returns the mode to set. Setuid and setgid are kept only if the owner is the snapshot's.
 fn mode_for(meta: &Meta, matches: Matches) -> Mode {
     let mut mode = Mode::from_bits_truncate(meta.mode & 0o7777);
     if !matches.user {
@@ -279,7 +281,7 @@ fn mode_for(meta: &Meta, matches: Matches) -> Mode {
     mode
 }
 
-/// The number of a user (true) or group of this machine.
+/// Returns the id of a user (true) or group of this machine.
 pub fn id_of(user: bool, name: &str) -> Option<u32> {
     if user {
         uzers::get_user_by_name(name).map(|found| found.uid())
@@ -288,22 +290,23 @@ pub fn id_of(user: bool, name: &str) -> Option<u32> {
     }
 }
 
-/// The all-ones id means "leave as is" to the system, so nothing can be given to it.
+/// Filters out the id with all bits set, which means "do not change" to `chown`.
 fn known(id: u32) -> Option<u32> {
     (id != u32::MAX).then_some(id)
 }
 
-/// Errors that mean that this user, or this file system, cannot have it so.
+/// Returns whether an error means that this user may not do this, or the file system cannot.
 fn not_allowed(error: Errno) -> bool {
     matches!(error, Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP)
 }
 
-/// Turns those into success.
+/// Turns such errors into success.
 fn pardon(error: Errno) -> Result<(), Errno> {
     if not_allowed(error) { Ok(()) } else { Err(error) }
 }
 
-/// For the system, which gives some values beyond the nanoseconds a special meaning.
+/// Converts a time. Values outside the range of nanoseconds are replaced by 0, because some have a special
+/// meaning for the kernel.
 fn timespec(time: Time) -> Timespec {
     let nanos = if time.nanos < 1_000_000_000 { time.nanos } else { 0 };
     Timespec { tv_sec: time.sec, tv_nsec: nanos.into() }

@@ -1,11 +1,11 @@
-//! Where a walk is: the stored path and the place in the file system of each directory that it is in. What it holds
-//! grows with the longest path, not with its square.
+//! The current position of a walk: stored path and file system path of each open directory. Memory is
+//! proportional to the longest path, not to its square.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The directories that a walk is in.
+/// The directories from the root to the current one.
 #[derive(Debug, Default)]
 pub struct PathStack {
     stored: Vec<u8>,
@@ -13,17 +13,17 @@ pub struct PathStack {
     marks: Vec<Mark>,
 }
 
-/// What to go back to.
+/// Lengths to restore when a directory is left.
 #[derive(Debug)]
 struct Mark {
     stored: usize,
     place: usize,
-    /// The place above, where that of this one does not continue it.
+    /// The file system path of the parent, if that of this directory does not continue it.
     above: Option<Vec<u8>>,
 }
 
 impl PathStack {
-    /// Goes into a directory of this name; `place` where that is not the name in the place of the one above.
+    /// Enters a directory. `place` is its file system path if that is not the parent's followed by `name`.
     pub fn enter(&mut self, name: &[u8], place: Option<&Path>) {
         let mut mark = Mark { stored: self.stored.len(), place: self.place.len(), above: None };
         append(&mut self.stored, name);
@@ -37,7 +37,7 @@ impl PathStack {
         self.marks.push(mark);
     }
 
-    /// Goes back.
+    /// Returns to the parent directory.
     pub fn leave(&mut self) {
         let Some(mark) = self.marks.pop() else { return };
         self.stored.truncate(mark.stored);
@@ -47,17 +47,17 @@ impl PathStack {
         }
     }
 
-    /// Directories inside one another.
+    /// Returns the number of open directories.
     pub fn depth(&self) -> usize {
         self.marks.len()
     }
 
-    /// Stored path of the innermost.
+    /// Returns the stored path of the current directory.
     pub fn stored(&self) -> &[u8] {
         &self.stored
     }
 
-    /// Stored path of what has this name in the innermost.
+    /// Returns the stored path of an entry of the current directory.
     pub fn stored_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path = Vec::with_capacity(self.stored.len() + 1 + name.len());
         path.extend_from_slice(&self.stored);
@@ -65,7 +65,7 @@ impl PathStack {
         path
     }
 
-    /// Shows the stored path of what has this name in the innermost.
+    /// Calls `show` with the stored path of an entry of the current directory.
     pub fn with(&mut self, name: &[u8], show: impl FnOnce(&[u8])) {
         let len = self.stored.len();
         append(&mut self.stored, name);
@@ -73,17 +73,17 @@ impl PathStack {
         self.stored.truncate(len);
     }
 
-    /// Place of the innermost.
+    /// Returns the file system path of the current directory.
     pub fn place(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.place))
     }
 
-    /// Name of the innermost: the end of its place.
+    /// Returns the name of the current directory: the last component of its file system path.
     pub fn name(&self) -> &[u8] {
         self.place.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
     }
 
-    /// Place of what has this name in the innermost.
+    /// Returns the file system path of an entry of the current directory.
     pub fn place_of(&self, name: &[u8]) -> PathBuf {
         self.place().join(OsStr::from_bytes(name))
     }

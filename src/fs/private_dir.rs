@@ -1,5 +1,5 @@
-//! A directory for a while, for what nobody else may read. It goes when it is dropped; what a killed run left behind goes
-//! when the next is made.
+//! A temporary directory that only its owner can read. It is removed when dropped. Directories that killed
+//! processes left behind are removed when the next one is created.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use crate::model::entry::attrs;
 
 const PREFIX: &str = ".snap-scratch-";
 
-/// The directory. A lock on it says that it is in use.
+/// A private temporary directory. A lock on it shows that it is in use.
 #[derive(Debug)]
 pub struct PrivateDir {
     path: PathBuf,
@@ -23,10 +23,10 @@ pub struct PrivateDir {
 }
 
 impl PrivateDir {
-    /// In `parent`.
+    /// Creates one in `parent`.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// The directory cannot be created.
     pub fn new(parent: &Path) -> Result<Self> {
         sweep(parent);
         let now = crate::model::entry::Time::now();
@@ -34,21 +34,21 @@ impl PrivateDir {
         let path = parent.join(name);
         DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make the directory", &path))?;
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
-        // Without a lock another drill might take it for one that was left behind.
+        // Without the lock another process might take it for one that was left behind.
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|err| Error::io("lock", &path)(err.into()))?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes it.
+    /// Removes the directory.
     ///
     /// # Errors
-    /// When something of it is still there.
+    /// Something in it could not be removed.
     pub fn remove(self) -> Result<()> {
         remove(&self.path).map_err(Error::io("remove", &self.path))
     }
@@ -56,12 +56,12 @@ impl PrivateDir {
 
 impl Drop for PrivateDir {
     fn drop(&mut self) {
-        // After `remove` there is nothing; else the next one tries again.
+        // After `remove` there is nothing to do. If this fails, the next one tries again.
         let _ = remove(&self.path);
     }
 }
 
-/// Removes what this user's dead runs have left behind. Best effort.
+/// Removes what this user's killed processes have left behind. Best effort.
 fn sweep(parent: &Path) {
     let Ok(found) = fs::read_dir(parent) else { return };
     let me = rustix::process::getuid().as_raw();
@@ -80,7 +80,8 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// What was restored may be locked against removal.
+/// Removes a directory. Restored files may have flags or modes that prevent removal; these are cleared
+/// first.
 fn remove(path: &Path) -> io::Result<()> {
     let gone = |result: io::Result<()>| match result {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -98,7 +99,7 @@ fn remove(path: &Path) -> io::Result<()> {
 fn unlock(path: &Path) {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let Ok(file) = long_path::open(path, flags) else { return };
-    // What cannot be unlocked is found out when it is removed.
+    // If this fails, the removal reports it.
     let _ = metadata::set_attrs(file.as_fd(), 0, attrs::KNOWN);
     let file = File::from(file);
     if file.metadata().is_ok_and(|found| found.is_dir()) {

@@ -1,6 +1,6 @@
-//! Directories that a verb must not write to or remove, whatever the user names: the open repository, its mirrors, and
-//! what this machine keeps of it. They are known by device and inode, so that a symbolic link or a bind mount to one of
-//! them is one of them.
+//! Directories that a verb must not write to or remove, whatever path the user gives: the open repository,
+//! its mirrors, and this machine's cache and state. They are identified by device and inode, so that a
+//! symbolic link or a bind mount to one of them is recognized.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -13,35 +13,35 @@ use rustix::path::Arg;
 use crate::error::{Error, Result};
 use crate::fs::stat;
 
-/// Directories of directories that are known one by one: a bind mount may show a part of a repository alone. The
-/// packs of a repository lie two levels below its root.
+/// Levels of subdirectories that are identified individually, because a bind mount may show only a part of
+/// a repository. The packs of a repository are two levels below its root.
 const LEVELS: usize = 2;
-/// No path leads through more directories; only a file system that lies about `..` does.
+/// Maximum number of `..` steps to the root. Only a file system with an inconsistent `..` needs more.
 const MOST_ABOVE: usize = 8192;
 
-/// A directory to be left alone.
+/// A protected directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protected {
-    /// What it is, as in "the repository".
+    /// Its role, for instance "the repository".
     pub what: &'static str,
-    /// Where it is; it need not exist.
+    /// Its path; it need not exist.
     pub path: PathBuf,
 }
 
-/// What is to be left alone.
+/// The set of protected directories.
 #[derive(Debug, Default)]
 pub struct Guard {
     protected: Vec<Protected>,
-    /// Device and inode of each, and of what lies in it.
+    /// Device and inode of each, and of its subdirectories.
     ids: HashMap<(u64, u64), usize>,
 }
 
 impl Guard {
-    /// Of these directories as they are now.
+    /// Identifies these directories in their present state.
     pub fn new(protected: Vec<Protected>) -> Self {
         let mut ids = HashMap::new();
         for (number, one) in protected.iter().enumerate() {
-            // Where it is a link, what it leads to.
+            // A symbolic link is resolved.
             let Ok(root) = std::fs::canonicalize(&one.path) else { continue };
             note(&root, LEVELS, &mut |id| {
                 ids.entry(id).or_insert(number);
@@ -50,15 +50,15 @@ impl Guard {
         Self { protected, ids }
     }
 
-    /// Whether this directory is to be left alone, and what it is.
+    /// Returns the protected directory with this device and inode.
     pub fn find(&self, id: (u64, u64)) -> Option<&Protected> {
         self.protected.get(*self.ids.get(&id)?)
     }
 
-    /// Refuses a directory, which need not exist yet, at or below one that is to be left alone.
+    /// Refuses a directory, which need not exist yet, that is or lies in a protected one.
     ///
     /// # Errors
-    /// When it is, or when nobody can say.
+    /// It does, or this cannot be determined.
     pub fn check(&self, dir: &Path) -> Result<()> {
         if self.ids.is_empty() {
             return Ok(());
@@ -80,7 +80,7 @@ impl Guard {
         Err(Error::Refused(format!("nobody can say where {} lies", dir.display())))
     }
 
-    /// The same of a file that is to be written, and of what it leads to if it is a link.
+    /// Like [`Guard::check`] for a file to be written, and for its target if it is a symbolic link.
     ///
     /// # Errors
     /// As [`Guard::check`].
@@ -97,7 +97,8 @@ impl Guard {
     }
 }
 
-/// Tells of a directory and of those in it, so many levels down. What cannot be looked at cannot be written to either.
+/// Calls `tell` for a directory and its subdirectories, `levels` levels down. What cannot be read is
+/// skipped: it cannot be written to either.
 fn note(dir: &Path, levels: usize, tell: &mut dyn FnMut((u64, u64))) {
     let Ok(found) = stat::look(CWD, dir) else { return };
     tell(found.id);
@@ -107,7 +108,6 @@ fn note(dir: &Path, levels: usize, tell: &mut dyn FnMut((u64, u64))) {
     }
 }
 
-/// Why nothing is written there.
 fn refused(dir: &Path, found: &Protected) -> Error {
     let (dir, what, path) = (dir.display(), found.what, found.path.display());
     Error::Refused(format!(
@@ -120,7 +120,7 @@ fn is_absent(path: &Path) -> bool {
         .is_err_and(|err| matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
 }
 
-/// Opens a directory to look at it; no right to read it is needed.
+/// Opens a directory to stat it; no read permission is needed.
 fn open(dir: impl AsFd, name: impl Arg) -> std::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)

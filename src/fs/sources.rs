@@ -1,4 +1,4 @@
-//! From the paths a person gives to places in the snapshot.
+//! Maps the paths that a user gives to paths in the snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -9,44 +9,46 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::model::entry::check_name;
 
-/// A place above or at the sources.
+/// A directory above a source, or a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceNode {
-    /// A source: everything below it is taken.
+    /// A source: everything below it is saved.
     Source(PathBuf),
-    /// The way to sources.
+    /// A directory that only leads to sources.
     Passage {
-        /// The directory it stands for, if there is one.
+        /// The directory in the file system that it stands for, if it exists.
         path: PathBuf,
-        /// What lies below, by name.
+        /// Its entries by name.
         below: BTreeMap<Vec<u8>, SourceNode>,
     },
 }
 
-/// Where the sources stand in the snapshot.
+/// The tree of all sources, as in the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceTree {
-    /// The snapshot's root.
+    /// Root of the snapshot.
     pub root: SourceNode,
-    /// What the snapshot records as its sources, sorted: where they are, or where they are stored if that was chosen.
+    /// The sources that the snapshot records, sorted: their absolute paths, or the stored path if one was
+    /// given.
     pub sources: Vec<Vec<u8>>,
     /// Sources inside other sources.
     pub nested: BTreeSet<PathBuf>,
 }
 
 impl SourceTree {
-    /// Of one entry that is not a file but a stream.
+    /// Creates a tree with a single entry that is read from a stream, not a file.
     pub fn stream(name: &[u8]) -> Self {
         let root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
         Self { root, sources: vec![[b"/", name].concat()], nested: BTreeSet::new() }
     }
 }
 
-/// Stored paths are as given: `src` stays `src`, `/etc` becomes `etc`, `.` parts vanish, a path with `..` is made absolute
-/// first. A link that is written with a slash behind it stands for what it points to.
+/// Computes the stored paths of sources. They are as given: `src` stays `src`, `/etc` becomes `etc`, `.`
+/// components are removed, and a path with `..` is made absolute first. A symbolic link with a trailing
+/// slash stands for its target.
 ///
 /// # Errors
-/// When there is no source, or two different ones would stand in the same place.
+/// There is no source, or two different ones have the same stored path.
 pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
     if paths.is_empty() {
         return Err(Error::Usage("nothing to back up: name at least one path".into()));
@@ -77,11 +79,11 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
     Ok(SourceTree { root, sources, nested })
 }
 
-/// A path as the system takes it, but without `.` and `..`, which go through a link where there is one. Links elsewhere
-/// stay: a name is what its user calls it.
+/// Returns an absolute path without `.` and `..`. As in the kernel, `..` after a symbolic link means the
+/// parent of its target. Other links are kept, so that a source has the name that its user gave it.
 ///
 /// # Errors
-/// When it is relative to a directory that is gone.
+/// The path is relative and the current directory no longer exists.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     let path = if path.is_absolute() { path.to_path_buf() } else { here()?.join(path) };
     let mut out = PathBuf::new();
@@ -109,7 +111,7 @@ fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
 }
 
-/// Where a source is walked: `link/` and `link/.` mean what the link points to.
+/// Returns the path from which a source is walked: `link/` and `link/.` mean the link's target.
 fn seen_as(given: &Path, absolute: PathBuf) -> PathBuf {
     let given = given.as_os_str().as_bytes();
     let is_behind = given.ends_with(b"/") || given.ends_with(b"/.");
@@ -147,7 +149,7 @@ fn insert(
             if !names.is_empty() {
                 nested.insert(source.to_path_buf());
             } else if source.as_os_str().len() > other.as_os_str().len() {
-                // What a link points to is more than the link.
+                // The target of a link takes precedence over the link itself.
                 *other = source.to_path_buf();
             }
             Ok(())
@@ -172,7 +174,7 @@ fn insert(
     }
 }
 
-/// Sources in a place, each behind where it would be if the place were this path.
+/// Collects the sources below a node, each with the path where it would be if the node were `path`.
 fn sources_below(place: &SourceNode, path: &Path, found: &mut Vec<(PathBuf, PathBuf)>) {
     match place {
         SourceNode::Source(source) => found.push((path.to_path_buf(), source.clone())),
@@ -184,7 +186,7 @@ fn sources_below(place: &SourceNode, path: &Path, found: &mut Vec<(PathBuf, Path
     }
 }
 
-/// Without `.`, and with `..` taken away textually.
+/// Removes `.`, and resolves `..` textually.
 fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {

@@ -1,4 +1,4 @@
-//! Reading a live tree: what is in a directory, and what the system says of an entry. The only user of walkdir.
+//! Reads a live file system: names in a directory and metadata of an entry. The only user of walkdir.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,23 +15,24 @@ use crate::fs::long_path;
 use crate::model::entry::{Content, Kind, Meta, Time, attrs};
 use crate::model::id::ChunkId;
 
-/// Walks below `root`, directories before their contents. Follows no links. For what no backup is made of: see `survey`.
+/// Walks below `root`, directories before their contents, without following links. Backups do not use this;
+/// see [`crate::fs::walk`].
 pub fn walk(root: &Path, one_file_system: bool) -> walkdir::IntoIter {
     WalkDir::new(root).follow_links(false).same_file_system(one_file_system).into_iter()
 }
 
-/// What a listing takes at a time: as much as the system's own library asks for.
+/// Size in bytes of the buffer for one `getdents` call: the same as in glibc.
 const LISTED: usize = 32 << 10;
 
-/// Opens a directory, which must not be a link, to list it and look at what is in it.
+/// Opens a directory for listing and for `stat` calls relative to it. Symbolic links are not followed.
 ///
 /// # Errors
-/// When there is none or this user may not read it.
+/// There is no such directory, or this user may not read it.
 pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     long_path::open(path, LISTING)
 }
 
-/// Opens a directory in another, which must not be a link.
+/// Like [`open_dir`], relative to another directory.
 ///
 /// # Errors
 /// As [`open_dir`].
@@ -42,8 +43,8 @@ pub fn open_dir_in(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
 const LISTING: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Names in a directory, in order of their bytes, and what ended the listing early. `space` is what a listing is read
-/// into.
+/// Returns the names in a directory, sorted by their bytes, and the error that ended the listing early.
+/// `space` is a buffer that is reused.
 pub fn names(dir: &OwnedFd, space: &mut Vec<u8>) -> (Vec<Vec<u8>>, Option<io::Error>) {
     space.clear();
     space.reserve(LISTED);
@@ -54,7 +55,8 @@ pub fn names(dir: &OwnedFd, space: &mut Vec<u8>) -> (Vec<Vec<u8>>, Option<io::Er
     })
 }
 
-/// All that comes before the end or the first error: one bad block of a directory hides nothing of the others.
+/// Collects the names before the end or the first error, so that one bad block of a directory does not hide
+/// the other names.
 fn until_error(mut next: impl FnMut() -> Option<io::Result<Vec<u8>>>) -> (Vec<Vec<u8>>, Option<io::Error>) {
     let (mut names, mut failed) = (Vec::new(), None);
     loop {
@@ -62,7 +64,7 @@ fn until_error(mut next: impl FnMut() -> Option<io::Result<Vec<u8>>>) -> (Vec<Ve
             None => break,
             Some(Ok(name)) if name == b"." || name == b".." => {}
             Some(Ok(name)) => names.push(name),
-            // A file system that fails once may do so forever.
+            // A file system that fails once may fail forever.
             Some(Err(err)) => {
                 failed = Some(err);
                 break;
@@ -73,69 +75,70 @@ fn until_error(mut next: impl FnMut() -> Option<io::Result<Vec<u8>>>) -> (Vec<Ve
     (names, failed)
 }
 
-/// What the system says of an entry.
+/// Metadata of an inode, as the kernel returns it.
 #[derive(Debug, Clone, Copy)]
 pub struct Inode {
-    /// Kind and permission bits.
+    /// Type and permission bits.
     pub mode: u32,
-    /// Owner.
+    /// Owner's numeric id.
     pub uid: u32,
-    /// Group.
+    /// Group's numeric id.
     pub gid: u32,
-    /// Bytes of a file.
+    /// Size of a file in bytes.
     pub size: u64,
-    /// What it takes up, in units of 512 bytes.
+    /// Allocated space in units of 512 bytes.
     pub blocks: u64,
-    /// Last change of the content.
+    /// When the content last changed.
     pub mtime: Time,
-    /// Last change of the inode.
+    /// When the inode last changed.
     pub ctime: Time,
-    /// When it was made, where that is known.
+    /// Birth time, if known.
     pub born: Option<Time>,
-    /// Inode flags that are recorded.
+    /// Inode flags that are recorded; see [`attrs`].
     pub attrs: u32,
-    /// Major and minor number of the device that it is.
+    /// Major and minor number of a device node.
     pub device: (u32, u32),
-    /// Device that it lies on, and its number there.
+    /// Device and inode number.
     pub id: (u64, u64),
-    /// Names that it has.
+    /// Number of hard links.
     pub links: u32,
 }
 
 impl Inode {
-    /// Whether it is a regular file.
+    /// Returns whether it is a regular file.
     pub fn is_file(&self) -> bool {
         FileType::from_raw_mode(self.mode).is_file()
     }
 
-    /// Whether it is a directory.
+    /// Returns whether it is a directory.
     pub fn is_dir(&self) -> bool {
         FileType::from_raw_mode(self.mode).is_dir()
     }
 
-    /// Its place, if it has further names.
+    /// Returns device and inode number if it has several hard links.
     pub fn further_names(&self) -> Option<(u64, u64)> {
         (self.links > 1 && !self.is_dir()).then_some(self.id)
     }
 }
 
-/// What the system says of an entry of a directory, be it a link. One call, and nothing is opened.
+/// Returns the metadata of an entry of a directory without following a link. This is one system call and
+/// opens nothing.
 ///
 /// # Errors
-/// When there is none or this user may not look.
+/// There is no such entry, or this user may not stat it.
 pub fn look(dir: impl AsFd, name: impl Arg + Copy) -> io::Result<Inode> {
     ask(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
 }
 
-/// What the system says of an open file.
+/// Returns the metadata of an open file.
 ///
 /// # Errors
-/// When it fails.
+/// The system call fails.
 pub fn look_open(file: impl AsFd) -> io::Result<Inode> {
     ask(file, "", AtFlags::EMPTY_PATH)
 }
 
-/// What the system says of what a path leads to.
+/// Returns the metadata of what a path leads to, following symbolic links.
 ///
 /// # Errors
 /// As [`look`].
@@ -146,7 +149,7 @@ pub fn follow(path: &Path) -> io::Result<Inode> {
 fn ask(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let found = match rustix::fs::statx(&dir, name, how, wanted) {
-        // Before Linux 4.11, and in some sandboxes.
+        // `statx` is missing before Linux 4.11 and blocked in some sandboxes.
         Err(Errno::NOSYS | Errno::PERM) => return Ok(without_birth(&rustix::fs::statat(&dir, name, how)?)),
         other => other?,
     };
@@ -161,7 +164,7 @@ fn ask(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode>
         mtime: instant(found.stx_mtime),
         ctime: instant(found.stx_ctime),
         born: has_birth.then(|| instant(found.stx_btime)),
-        // The numbers of these flags are those of the flags of the inode.
+        // `statx` attributes have the same numbers as the inode flags.
         attrs: found.stx_attributes.bits() as u32 & attrs::KNOWN,
         device: (found.stx_rdev_major, found.stx_rdev_minor),
         id: (rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino),
@@ -186,12 +189,12 @@ fn without_birth(found: &Stat) -> Inode {
     }
 }
 
-/// Turns what the system says into what is stored; remembers names of users and groups.
+/// Converts inode metadata to the stored form. Caches names of users and groups.
 #[derive(Debug, Default)]
 pub struct MetadataReader {
     users: HashMap<u32, Option<Arc<str>>>,
     groups: HashMap<u32, Option<Arc<str>>>,
-    /// Of the last entry: most have the same.
+    /// Owners of the previous entry: most entries have the same.
     last: Option<Owners>,
 }
 
@@ -218,7 +221,7 @@ impl MetadataReader {
         self.last.insert(found).clone()
     }
 
-    /// Everything but kind, name and hard-link group.
+    /// Returns all metadata except type, name and hard link group.
     pub fn meta(&mut self, found: &Inode) -> Meta {
         let Owners { uid, gid, user, group } = self.owners(found.uid, found.gid);
         Meta {
@@ -236,15 +239,15 @@ impl MetadataReader {
     }
 }
 
-/// An instant as the system gives it.
+/// Converts a time; invalid nanoseconds become 0.
 pub fn time(sec: i64, nanos: i64) -> Time {
     Time { sec, nanos: u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000).unwrap_or(0) }
 }
 
-/// Kind of an entry of a directory, without a file's content or a directory's tree.
+/// Returns the type of a directory's entry, without a file's content or a directory's tree.
 ///
 /// # Errors
-/// When a link cannot be read, or the kind is one that nobody stores.
+/// A symbolic link cannot be read, or the type is unknown.
 pub fn kind(dir: impl AsFd, name: impl Arg, found: &Inode) -> io::Result<Kind> {
     let (major, minor) = found.device;
     Ok(match FileType::from_raw_mode(found.mode) {

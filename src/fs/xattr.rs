@@ -1,4 +1,4 @@
-//! Extended attributes of live files, POSIX ACLs and capabilities among them.
+//! Reads extended attributes of live files, including POSIX ACLs and capabilities.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -8,21 +8,21 @@ use rustix::io::Errno;
 
 use crate::fs::long_path;
 
-/// What nearly all lists and values fit into, so that one call is enough.
+/// Initial buffer size in bytes: nearly all lists and values fit, so that one call is enough.
 const USUAL: usize = 1024;
-/// The system has no longer ones.
+/// Maximum size in bytes of a list or value in Linux.
 const MOST: usize = 64 << 10;
 
-/// Attributes by name, ascending, and what is wrong with those that could not be read.
+/// Attributes sorted by name, and errors for those that could not be read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// Names and values.
     pub values: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What could not be read, and why.
+    /// Attributes that could not be read, with reasons.
     pub problems: Vec<String>,
 }
 
-/// Of an open file.
+/// Reads the attributes of an open file.
 pub fn of_open(file: BorrowedFd<'_>) -> Attributes {
     read(
         |buffer| rustix::fs::flistxattr(file, buffer),
@@ -30,10 +30,10 @@ pub fn of_open(file: BorrowedFd<'_>) -> Attributes {
     )
 }
 
-/// Of what is at a path of any length, be it a link; nothing is opened for it.
+/// Reads the attributes at a path of any length without following a link. The file is not opened.
 ///
 /// # Errors
-/// When the path cannot be reached.
+/// The path cannot be reached.
 pub fn of_path(path: &Path) -> io::Result<Attributes> {
     let reached = long_path::reach(path)?;
     let path = reached.path();
@@ -72,12 +72,13 @@ fn read(
     found
 }
 
-/// There are none: this file system has no such thing, or what was listed is gone again.
+/// Returns whether an error means that there is no attribute: the file system does not support them, or it
+/// was removed after it was listed.
 fn is_none(err: Errno) -> bool {
     matches!(err, Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODATA | Errno::NOENT)
 }
 
-/// A list or a value, however long.
+/// Reads a list or value of any length.
 pub(crate) fn whole(ask: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
     let mut buffer = [0; USUAL];
     match ask(&mut buffer) {
@@ -90,8 +91,8 @@ pub(crate) fn whole(ask: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<V
     Ok(value)
 }
 
-/// An entry of an open directory as a path, for calls that know no descriptors. It leads through no link but
-/// `/proc`'s own to the directory.
+/// Returns a path to an entry of an open directory, for system calls without a directory descriptor. It
+/// goes through no link except `/proc`'s own to the directory.
 pub fn path_in(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
     [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat()
 }

@@ -1,4 +1,4 @@
-//! POSIX ACLs: the bytes of the system's attribute, and the text that archives hold.
+//! POSIX ACLs: conversion between the binary extended attribute of Linux and the text form in archives.
 
 use crate::model::decode_error::DecodeError;
 
@@ -9,10 +9,10 @@ const GROUP_OBJ: u16 = 0x04;
 const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
-/// The id of those that need none.
+/// The id in entries that have no owner.
 const NOBODY: u32 = u32::MAX;
 
-/// The text of an attribute's bytes, with owners by number; `None` where they are not what the system writes.
+/// Converts an attribute's bytes to text with numeric owners; `None` if they are not what Linux writes.
 pub fn to_text(bytes: &[u8]) -> Option<String> {
     let (version, rest) = bytes.split_first_chunk::<4>()?;
     let (entries, left) = rest.as_chunks::<8>();
@@ -38,10 +38,10 @@ pub fn to_text(bytes: &[u8]) -> Option<String> {
     Some(parts.join(","))
 }
 
-/// The attribute's bytes of a text. `id_of` turns a user's (true) or group's name into a number.
+/// Converts text to an attribute's bytes. `id_of` resolves a user's (true) or group's name to a number.
 ///
 /// # Errors
-/// When the text is no ACL or names somebody that nobody knows.
+/// The text is not an ACL or names an unknown user or group.
 pub fn from_text(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Result<Vec<u8>, DecodeError> {
     let mut entries = Vec::new();
     let parts = text.split([',', '\n']).map(|part| part.split('#').next().unwrap_or_default().trim());
@@ -58,12 +58,12 @@ pub fn from_text(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Resul
     Ok(bytes)
 }
 
-/// One entry as (tag, id, permissions), the order in which the system wants them.
+/// Parses one entry to (tag, id, permissions), which sort in the order that Linux requires.
 fn entry(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Result<(u16, u32, u16), DecodeError> {
     let wrong = || DecodeError::with(format!("an ACL entry that says {text:?}"));
     let fields: Vec<&str> = text.split(':').map(str::trim).collect();
     let (word, who, perm, number) = match fields.as_slice() {
-        // `mask:rwx` and `other:rwx` are written so by some.
+        // Some programs write `mask:rwx` and `other:rwx`.
         [word @ ("mask" | "m" | "other" | "o"), perm] => (*word, "", *perm, None),
         [word, who, perm] => (*word, *who, *perm, None),
         [word, who, perm, number, ..] => (*word, *who, *perm, Some(*number)),

@@ -1,4 +1,4 @@
-//! Inode flags by the names that `chflags` and archives have for them.
+//! Inode flags by the names that `chflags` and archives use.
 
 use crate::model::entry::attrs;
 
@@ -9,13 +9,13 @@ const NAMES: [(u32, &str, &[&str]); 4] = [
     (attrs::NODUMP, "nodump", &[]),
 ];
 
-/// Names of the flags, comma-separated.
+/// Returns the names of the flags, comma-separated.
 pub fn to_text(flags: u32) -> String {
     let names = NAMES.iter().filter(|(bit, ..)| flags & bit != 0).map(|(_, name, _)| *name);
     names.collect::<Vec<_>>().join(",")
 }
 
-/// The flags of such names. Others mean nothing here.
+/// Returns the flags for these names. Unknown names are ignored.
 pub fn from_text(text: &[u8]) -> u32 {
     let text = String::from_utf8_lossy(text);
     let words = text.split(',').map(str::trim);

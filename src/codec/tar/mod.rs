@@ -1,5 +1,5 @@
-//! tar: the header blocks of archives, both ways. Written as POSIX pax; read as pax, GNU, ustar and what came
-//! before. Knows members and their bytes, nothing of repositories or files.
+//! tar: reads and writes the headers of archives. Writes POSIX pax; reads pax, GNU, ustar and older
+//! formats. Knows members and their bytes, nothing of repositories or files.
 
 pub mod acl;
 pub mod flags;
@@ -11,10 +11,10 @@ pub mod write;
 
 use crate::model::entry::Time;
 
-/// Everything in an archive comes in blocks of this many bytes.
+/// Block size in bytes: an archive consists of blocks.
 pub const BLOCK: usize = 512;
 
-/// What a member is.
+/// The type of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// A regular file; its content follows.
@@ -23,7 +23,7 @@ pub enum Node {
     Dir,
     /// A symbolic link with its raw target.
     Symlink(Vec<u8>),
-    /// Another name of an earlier member.
+    /// Another name of an earlier member: its path.
     HardLink(Vec<u8>),
     /// A named pipe.
     Fifo,
@@ -43,46 +43,46 @@ pub enum Node {
     },
 }
 
-/// A member but for its content.
+/// A member without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Raw bytes, as in the archive but for the slash at a directory's end.
+    /// Raw bytes, as in the archive but without the slash at the end of a directory's path.
     pub path: Vec<u8>,
-    /// What it is.
+    /// Its type.
     pub node: Node,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u32,
-    /// Owner.
+    /// Owner's numeric id.
     pub uid: u32,
-    /// Group.
+    /// Group's numeric id.
     pub gid: u32,
-    /// Owner's name; empty: unknown.
+    /// Owner's name; empty if unknown.
     pub user: Vec<u8>,
-    /// Group's name; empty: unknown.
+    /// Group's name; empty if unknown.
     pub group: Vec<u8>,
-    /// Last change of the content.
+    /// When the content last changed.
     pub mtime: Time,
-    /// Extended attributes, ACLs among them as the system has them.
+    /// Extended attributes. ACLs are included in their binary form.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// ACLs as text, which only names of users and groups can turn into attributes.
+    /// ACLs as (attribute name, text). Converting them to attributes needs the ids of users and groups.
     pub acls: Vec<(&'static [u8], String)>,
-    /// Inode flags: [`crate::model::entry::attrs`].
+    /// Inode flags; see [`crate::model::entry::attrs`].
     pub flags: u32,
-    /// When the file system made it.
+    /// Birth time of the inode.
     pub born: Option<Time>,
 }
 
-/// The attribute that holds an access ACL.
+/// Name of the attribute that contains an access ACL.
 pub const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
-/// The attribute that holds a directory's default ACL.
+/// Name of the attribute that contains a directory's default ACL.
 pub const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
 
-/// Bytes after `len` up to the next whole block.
+/// Returns the number of padding bytes after `len` bytes of content.
 pub const fn padding(len: u64) -> u64 {
     (BLOCK as u64 - len % BLOCK as u64) % BLOCK as u64
 }
 
-/// Where the fields of a header lie: (start, length).
+/// Position of the fields in a header: (start, length).
 mod field {
     pub(super) const NAME: (usize, usize) = (0, 100);
     pub(super) const MODE: (usize, usize) = (100, 8);

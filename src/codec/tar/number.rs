@@ -1,8 +1,8 @@
-//! Numbers in headers: octal digits, or base 256 where those do not reach.
+//! Numbers in headers: octal digits, or base 256 for numbers that do not fit.
 
 use crate::model::decode_error::DecodeError;
 
-/// Writes octal digits and a NUL; false, and zeros, when the number is too large for the field.
+/// Writes octal digits and a NUL. If the number is too large for the field, writes zeros and returns false.
 pub(super) fn put_octal(field: &mut [u8], value: u64) -> bool {
     let digits = field.len().saturating_sub(1);
     let fits = digits >= 22 || value < 1 << (3 * digits);
@@ -17,7 +17,7 @@ pub(super) fn put_octal(field: &mut [u8], value: u64) -> bool {
     fits
 }
 
-/// Reads a number; blank is zero. Negative ones come only in base 256.
+/// Parses a number; a blank field is zero. Negative numbers exist only in base 256.
 pub(super) fn parse(field: &[u8]) -> Result<i64, DecodeError> {
     let wrong = || DecodeError::because("a header with a number that is none");
     match field.first() {
@@ -25,7 +25,7 @@ pub(super) fn parse(field: &[u8]) -> Result<i64, DecodeError> {
             let negative = first & 0x40 != 0;
             let mut value: i64 = if negative { -1 } else { 0 };
             for (at, byte) in field.iter().enumerate() {
-                // The first byte's topmost bit is the mark, the next one the sign.
+                // The most significant bit of the first byte marks base 256, the next one is the sign.
                 let byte = match (at, negative) {
                     (0, false) => byte & 0x3f,
                     (0, true) => byte | 0x80,

@@ -1,4 +1,4 @@
-//! pax records: `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
+//! pax records: `LENGTH KEY=VALUE\n`, where LENGTH includes itself.
 
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
@@ -21,7 +21,7 @@ pub fn put(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.push(b'\n');
 }
 
-/// A name as a part of a key, which ends at the first `=`: as GNU tar writes it.
+/// Escapes a name for use in a key, which ends at the first `=`. This is GNU tar's encoding.
 pub fn keyword(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     for byte in name {
@@ -34,7 +34,8 @@ pub fn keyword(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The name that [`keyword`] made this of. What else follows a `%` is from a writer that knows nothing of this.
+/// Decodes [`keyword`]. Other sequences after a `%` are kept, as they come from a writer that does not
+/// escape.
 pub fn name_of(keyword: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(keyword.len());
     let mut rest = keyword;
@@ -50,14 +51,14 @@ pub fn name_of(keyword: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Splits a header's content into (key, value), in order.
+/// Splits the content of an extended header into (key, value), in order.
 ///
 /// # Errors
-/// When it is not made of whole records.
+/// The content does not consist of complete records.
 pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, DecodeError> {
     let wrong = || DecodeError::because("an extended header that is not made of records");
     let mut all = Vec::new();
-    // Some writers fill up with NULs.
+    // Some writers pad with NULs.
     while bytes.first().is_some_and(|byte| *byte != 0) {
         let space = bytes.iter().take(24).position(|byte| *byte == b' ').ok_or_else(wrong)?;
         let (digits, _) = bytes.split_at(space);
@@ -73,7 +74,7 @@ pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, DecodeError> {
     Ok(all)
 }
 
-/// Seconds with as many digits of a fraction as it takes.
+/// Formats a time as seconds with as many fractional digits as needed.
 pub fn time_text(time: Time) -> String {
     let (sign, sec, nanos) = match time.sec {
         sec if sec < 0 && time.nanos > 0 => ("-", (sec + 1).unsigned_abs(), 1_000_000_000 - time.nanos),
@@ -86,10 +87,10 @@ pub fn time_text(time: Time) -> String {
     format!("{sign}{sec}.{nanos:09}").trim_end_matches('0').to_owned()
 }
 
-/// The time of such a text; digits beyond nanoseconds are dropped.
+/// Parses a time; digits beyond nanoseconds are dropped.
 ///
 /// # Errors
-/// When it is none.
+/// The text is not a time.
 pub fn parse_time(text: &[u8]) -> Result<Time, DecodeError> {
     let wrong = || DecodeError::because("a time that is none");
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;

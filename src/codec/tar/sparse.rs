@@ -1,49 +1,51 @@
-//! Maps of files with holes, as GNU tar writes them.
+//! Maps of sparse files, as GNU tar writes them.
 
 use crate::model::decode_error::DecodeError;
 
-/// Most pieces of data between holes in one file: bounds the memory that an archive can ask for.
+/// Maximum number of data segments of one file. It limits the memory that an archive can make the reader
+/// use.
 pub const MAX_SEGMENTS: usize = 4 << 20;
 
-/// Where the data of a file lies: (offset, length), ascending, no overlap.
+/// Positions of a file's data: (offset, length), ascending and without overlap.
 pub type Segments = Vec<(u64, u64)>;
 
-/// Writes the map that precedes the data of a sparse member, piece by piece: the count must be known first.
+/// Computes the size of the map that precedes the data of a sparse member, segment by segment. The count
+/// must be known before the map can be written.
 #[derive(Debug, Default)]
 pub struct MapText {
-    /// Pieces so far.
+    /// Number of segments so far.
     pub count: u64,
     /// Bytes of their text.
     pub len: u64,
 }
 
 impl MapText {
-    /// Counts a piece.
+    /// Counts a segment.
     pub fn add(&mut self, offset: u64, len: u64) {
         self.count += 1;
         self.len += line(offset).len() as u64 + line(len).len() as u64;
     }
 
-    /// First line of the map.
+    /// Returns the first line of the map.
     pub fn head(&self) -> String {
         line(self.count)
     }
 
-    /// Bytes of the map before it is padded.
+    /// Returns the length of the map without padding.
     pub fn bytes(&self) -> u64 {
         self.len + self.head().len() as u64
     }
 }
 
-/// A number as the map has it.
+/// Formats a number as a line of the map.
 pub fn line(number: u64) -> String {
     format!("{number}\n")
 }
 
-/// A map that can be true of a file of this size.
+/// Checks that a map is valid for a file of this size.
 ///
 /// # Errors
-/// When pieces are out of order, overlap or reach beyond the file.
+/// Segments are out of order, overlap or reach beyond the end of the file.
 pub fn check(segments: &Segments, size: u64) -> Result<(), DecodeError> {
     let mut at = 0;
     for (offset, len) in segments {
@@ -53,10 +55,10 @@ pub fn check(segments: &Segments, size: u64) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Adds a piece to a map that is being read.
+/// Appends a segment to a map.
 ///
 /// # Errors
-/// When there are absurdly many.
+/// There are more than [`MAX_SEGMENTS`].
 pub fn push(segments: &mut Segments, offset: u64, len: u64) -> Result<(), DecodeError> {
     if segments.len() >= MAX_SEGMENTS {
         return Err(DecodeError::because("a map of absurdly many holes"));

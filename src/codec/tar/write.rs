@@ -1,6 +1,6 @@
-//! Writing members: a ustar header, and before it a pax header for what that cannot hold. The bytes depend on the
-//! member alone. Names that are no UTF-8 go into records as they are: GNU tar and Python read them so, and GNU tar
-//! complains of the record that would announce them.
+//! Writes members: a ustar header, preceded by a pax header for what does not fit into it. The bytes depend
+//! on the member alone. Names that are not UTF-8 are written to records unchanged: GNU tar and Python read
+//! them so, and GNU tar warns about the record that would announce them.
 
 use crate::codec::tar::{
     ACL_ACCESS, ACL_DEFAULT, BLOCK, Member, Node, acl, field, flags, number, padding, pax,
@@ -9,21 +9,21 @@ use crate::codec::tar::{
 /// How a member's content follows its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// As so many bytes.
+    /// This many bytes.
     Plain(u64),
-    /// As a map and the bytes between holes: GNU.sparse 1.0.
+    /// A map and the bytes between holes: GNU.sparse 1.0.
     Sparse {
         /// Length of the file.
         real: u64,
-        /// Bytes that follow, the map among them.
+        /// Bytes that follow, including the map.
         stored: u64,
     },
 }
 
-/// What ends an archive: two blocks of zeros.
+/// The end of an archive: two blocks of zeros.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-/// Appends a member's headers. Content follows, [`padding`] after it.
+/// Appends a member's headers. Its content must follow, then [`padding`].
 pub fn member(member: &Member, stored: Stored, out: &mut Vec<u8>) {
     let mut records = Vec::new();
     let mut head = [0u8; BLOCK];
@@ -56,7 +56,7 @@ pub fn member(member: &Member, stored: Stored, out: &mut Vec<u8>) {
     out.extend_from_slice(&head);
 }
 
-/// The place that readers without knowledge of holes write a sparse member's bytes to.
+/// Returns the path to which a reader without support for sparse files extracts the member.
 fn sparse_name(path: &[u8]) -> Vec<u8> {
     let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (dir, base) = path.split_at(at);
@@ -80,7 +80,8 @@ fn pax_header(path: &[u8], records: &[u8], out: &mut Vec<u8>) {
     out.resize(out.len() + padding(records.len() as u64) as usize, 0);
 }
 
-/// The name where it fits, in one piece or two; else cut, and whole in a record.
+/// Writes the name to the name field, or to prefix and name. If it fits neither, truncates it and adds a
+/// record with the complete name.
 fn put_name(head: &mut [u8; BLOCK], name: &[u8], records: &mut Vec<u8>) {
     if name.len() <= field::NAME.1 {
         return put_bytes(head, field::NAME, name);
@@ -106,7 +107,7 @@ fn put_meta(head: &mut [u8; BLOCK], member: &Member, records: &mut Vec<u8>) {
         [(field::USER, b"uname".as_slice(), &member.user), (field::GROUP, b"gname", &member.group)]
     {
         put_bytes(head, place, name);
-        // The field ends with a NUL, and only ASCII means the same everywhere.
+        // The field must end with a NUL, and only ASCII means the same everywhere.
         if name.len() >= place.1 || !name.is_ascii() {
             pax::put(records, key, name);
         }
@@ -176,19 +177,19 @@ fn put_octal(head: &mut [u8; BLOCK], (start, len): (usize, usize), value: u64) -
     head.get_mut(start..start + len).is_some_and(|field| number::put_octal(field, value))
 }
 
-/// As much of it as fits.
+/// Writes as many bytes as fit.
 fn put_bytes(head: &mut [u8; BLOCK], (start, len): (usize, usize), bytes: &[u8]) {
     if let Some(field) = head.get_mut(start..start + len) {
         field.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     }
 }
 
-/// Magic and checksum.
+/// Writes magic and checksum.
 fn seal(head: &mut [u8; BLOCK]) {
     put_bytes(head, field::MAGIC, b"ustar\x0000");
     put_bytes(head, field::SUM, b"        ");
     let sum: u64 = head.iter().map(|byte| u64::from(*byte)).sum();
-    // Six digits, a NUL and a space: so every tar wants it.
+    // Six digits, a NUL and a space, as every tar expects.
     if let Some(digits) = head.get_mut(field::SUM.0..field::SUM.0 + 7) {
         number::put_octal(digits, sum);
     }

@@ -1,4 +1,4 @@
-//! Files whose presence says that a directory's contents need no backup.
+//! Marker files, such as `CACHEDIR.TAG`: their presence excludes the contents of a directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -9,10 +9,10 @@ use std::{fs, io};
 
 use crate::error::{Error, Result};
 
-/// First bytes of a `CACHEDIR.TAG` that means it.
+/// Required first bytes of a valid `CACHEDIR.TAG`.
 pub(super) const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
-/// A file whose presence makes a directory's contents unwanted.
+/// A marker file: its presence excludes the contents of its directory.
 pub(super) struct Marker {
     pub(super) name: OsString,
     pub(super) header: Vec<u8>,
@@ -36,7 +36,7 @@ impl Marker {
         if self.header.is_empty() {
             return fs::symlink_metadata(&path).is_ok();
         }
-        // Never opens a pipe, which might not answer.
+        // Never opens a pipe, because that might block.
         if !fs::metadata(&path).is_ok_and(|found| found.is_file()) {
             return false;
         }
@@ -44,7 +44,7 @@ impl Marker {
     }
 }
 
-/// Whether the file starts with these bytes.
+/// Returns whether the file starts with these bytes.
 fn starts_with(path: &Path, header: &[u8]) -> io::Result<bool> {
     let mut found = Vec::with_capacity(header.len());
     let limit = u64::try_from(header.len()).unwrap_or(u64::MAX);

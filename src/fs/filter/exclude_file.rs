@@ -1,4 +1,4 @@
-//! Lists that people keep in files: one pattern, or one path, a line.
+//! Files that contain lists: one pattern, or one path, per line.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,7 +11,7 @@ use crate::fs::filter::pattern::Pattern;
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// Patterns of an exclude file; empty lines and those that begin with `#` say nothing.
+/// Reads the patterns of an exclude file. Empty lines and lines that begin with `#` are skipped.
 pub(super) fn read(file: &Path, list: &mut Vec<Pattern>) -> Result<()> {
     for (number, line) in lines(file)? {
         let at = |err| match err {
@@ -23,10 +23,10 @@ pub(super) fn read(file: &Path, list: &mut Vec<Pattern>) -> Result<()> {
     Ok(())
 }
 
-/// The same as they are written, for those who take patterns as such.
+/// Returns the lines of an exclude file without parsing them as patterns.
 ///
 /// # Errors
-/// When the file cannot be read, or is not UTF-8 by its marks.
+/// The file cannot be read, or is not UTF-8.
 pub fn patterns_of(file: &Path) -> Result<Vec<OsString>> {
     Ok(lines(file)?.into_iter().map(|(_, line)| line).collect())
 }
@@ -39,10 +39,10 @@ fn lines(file: &Path) -> Result<Vec<(usize, OsString)>> {
     Ok(patterns.map(|(number, line)| (number, OsStr::from_bytes(line).to_owned())).collect())
 }
 
-/// Without the mark that editors of other systems put at the beginning.
+/// Removes the byte order mark that some editors write.
 ///
 /// # Errors
-/// When it is not text of bytes: UTF-16 would match nothing.
+/// The file is UTF-16 or contains a NUL: its patterns would match nothing.
 pub fn text_of<'a>(bytes: &'a [u8], file: &Path) -> Result<&'a [u8]> {
     let is_utf16 = UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark));
     if is_utf16 || bytes.contains(&0) {

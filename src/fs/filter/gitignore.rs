@@ -1,4 +1,4 @@
-//! `.gitignore` files, as git understands them.
+//! `.gitignore` files with git's semantics.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,27 +7,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-/// Directories whose `.gitignore` is remembered before all are forgotten.
+/// Number of directories whose `.gitignore` is cached before the cache is cleared.
 const REMEMBERED: usize = 8192;
-/// Lines that are compiled together: what that takes grows faster than their number.
+/// Number of lines that are compiled together. The cost of compilation grows faster than the number of
+/// lines.
 const TOGETHER: usize = 500;
 
-/// `.gitignore` files, read once each.
+/// Cache of `.gitignore` files.
 #[derive(Default)]
 pub(super) struct GitRules {
     seen: Mutex<HashMap<PathBuf, Arc<GitDir>>>,
 }
 
-/// What one directory says.
+/// The rules of one directory.
 struct GitDir {
-    /// In groups, the last of which counts most.
+    /// Compiled groups of lines; later groups take precedence.
     rules: Vec<Gitignore>,
-    /// It holds a `.git`: rules above do not count.
+    /// The directory contains a `.git`: rules above it do not apply.
     top: bool,
 }
 
 impl GitRules {
-    /// The deepest directory with an opinion decides.
+    /// Returns whether the path is ignored. The deepest directory with a matching rule decides.
     pub(super) fn ignores(&self, path: &Path, is_dir: bool) -> bool {
         for dir in path.ancestors().skip(1) {
             let found = self.of(dir);
@@ -59,14 +60,14 @@ impl GitRules {
 }
 
 impl GitDir {
-    /// A line that git would not understand is passed over.
+    /// Reads the rules of a directory. Lines that git would not understand are skipped.
     fn read(dir: &Path) -> Self {
         let top = fs::symlink_metadata(dir.join(".git")).is_ok();
         let file = dir.join(".gitignore");
         if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
             return Self { rules: Vec::new(), top };
         }
-        // What cannot be read leaves nothing out.
+        // An unreadable file excludes nothing.
         let bytes = fs::read(&file).unwrap_or_default();
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let lines: Vec<&str> =
@@ -82,7 +83,7 @@ impl GitDir {
     }
 }
 
-/// Braces mean themselves to git, but alternatives to the crate.
+/// Escapes braces: they are literal in git, but alternatives in the crate.
 fn literal_braces(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();

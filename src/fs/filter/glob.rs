@@ -1,8 +1,9 @@
-//! Globs over one name. They work on characters; a byte that is not part of a character counts as one.
+//! Globs for one path component. They work on characters; a byte that is not part of a valid character
+//! counts as one.
 
 use std::fmt;
 
-/// A character, or a byte that belongs to none: those lie above all characters.
+/// A character, or a byte that belongs to none. Such bytes have values above all characters.
 type Unit = u32;
 
 const FIRST_BYTE: Unit = 0x11_0000;
@@ -16,7 +17,7 @@ pub(super) struct Glob {
 
 #[derive(Debug, Clone)]
 enum Token {
-    /// Folded where case is ignored.
+    /// A literal; case-folded if case is ignored.
     Is(Unit),
     /// `?`.
     Any,
@@ -79,13 +80,13 @@ impl Glob {
         Ok(Self { tokens, ignore_case })
     }
 
-    /// Matches this name alone.
+    /// Creates a glob that matches exactly this name.
     pub(super) fn exactly(name: &[u8], ignore_case: bool) -> Self {
         let units = Units(name).map(|unit| Token::Is(if ignore_case { fold(unit) } else { unit }));
         Self { tokens: units.collect(), ignore_case }
     }
 
-    /// The one name that it matches, if there are no wildcards in it.
+    /// Returns the only matching name if the glob has no wildcards.
     pub(super) fn literal(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         for token in &self.tokens {
@@ -95,7 +96,7 @@ impl Glob {
         Some(bytes)
     }
 
-    /// The longest text that stands in every name that it matches.
+    /// Returns the longest literal text that every matching name contains.
     pub(super) fn longest_run(&self) -> Vec<u8> {
         let (mut longest, mut run) = (Vec::new(), Vec::new());
         for token in &self.tokens {
@@ -110,8 +111,8 @@ impl Glob {
         longest
     }
 
-    /// Whether all of a name matches. Each `*` gives back only to the next one, so that time grows with the product
-    /// of both lengths at most.
+    /// Returns whether the whole name matches. Backtracking goes only to the last `*`, so that time is at
+    /// most proportional to the product of both lengths.
     pub(super) fn matches(&self, name: &[u8]) -> bool {
         let (mut at, mut rest) = (0, Units(name));
         let mut retry: Option<(usize, Units<'_>)> = None;
@@ -127,7 +128,7 @@ impl Glob {
                 (Some(token), Some(unit)) if self.takes(token, unit) => at += 1,
                 _ => {
                     let Some((token, from)) = retry.as_mut() else { return false };
-                    // What `before` held is all used up: a longer `*` leaves even less.
+                    // The name is exhausted: a longer `*` would leave even less for the rest.
                     if before.0.is_empty() && self.tokens.get(at).is_some() || from.next().is_none() {
                         return false;
                     }
@@ -148,7 +149,7 @@ impl Glob {
 }
 
 impl Class {
-    /// What follows a `[`. A `]` that comes first is one of the characters.
+    /// Parses what follows a `[`. A `]` in first place is one of the characters.
     fn parse(units: &mut std::iter::Peekable<Units<'_>>) -> Result<Self, BadGlob> {
         let mut class = Self::default();
         let is = |c: char| move |unit: &Unit| *unit == u32::from(c);
@@ -171,7 +172,7 @@ impl Class {
         }
     }
 
-    /// The other end of a range; the same character where there is no `-`, or it is the last in the class.
+    /// Returns the upper end of a range; `low` itself if no `-` follows, or the `-` is the last character.
     fn end_of_range(low: Unit, units: &mut std::iter::Peekable<Units<'_>>) -> Result<Unit, BadGlob> {
         let mut ahead = units.clone();
         let is_range = ahead.next() == Some(Unit::from('-'))
@@ -208,7 +209,7 @@ impl Class {
     }
 }
 
-/// A class that POSIX names, behind its `[:`.
+/// Parses the name of a POSIX character class after its `[:`.
 fn kind(units: &mut std::iter::Peekable<Units<'_>>) -> Result<fn(char) -> bool, BadGlob> {
     let mut name = Vec::new();
     while let Some(unit) = units.next_if(|unit| *unit != Unit::from(':')) {
@@ -234,14 +235,15 @@ fn kind(units: &mut std::iter::Peekable<Units<'_>>) -> Result<fn(char) -> bool, 
     Ok(kind)
 }
 
-/// A name in one case, where that keeps the number of characters.
+/// Folds the case of a name where that keeps the number of characters.
 pub(super) fn folded(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     Units(name).for_each(|unit| push(&mut out, fold(unit)));
     out
 }
 
-/// One case of a character: by way of the upper case, since several lower ones share it (σ and ς).
+/// Folds the case of a character by way of upper case, because several lower-case characters share one (σ
+/// and ς).
 fn fold(unit: Unit) -> Unit {
     let Some(c) = char::from_u32(unit) else { return unit };
     if c.is_ascii() {
@@ -251,7 +253,7 @@ fn fold(unit: Unit) -> Unit {
     only(upper.to_lowercase(), upper).into()
 }
 
-/// The one character of a conversion, or else `c`.
+/// Returns the only character of a conversion, or `c` if there are several.
 fn only(mut converted: impl ExactSizeIterator<Item = char>, c: char) -> char {
     if converted.len() == 1 { converted.next().unwrap_or(c) } else { c }
 }
@@ -263,7 +265,7 @@ fn push(bytes: &mut Vec<u8>, unit: Unit) {
     }
 }
 
-/// What a text is made of.
+/// Iterator over the units of a text.
 #[derive(Debug, Clone)]
 struct Units<'a>(&'a [u8]);
 
@@ -315,7 +317,7 @@ mod tests {
         let is = |glob: &[u8], name: &[u8]| Glob::parse(glob, false).unwrap().matches(name);
         assert!(is(b"?", b"\xff") && is(b"??", b"\xc3\xff") && is(b"a*z", b"a\xfe\xffz"));
         assert!(is(b"bad\xff", b"bad\xff") && !is(b"bad\xff", b"bad\xfe"));
-        // Half of a character, an encoded surrogate, and a character that is encoded too long.
+        // Half a character, an encoded surrogate, and an overlong encoding.
         assert!(is(b"?", b"\xc3") && is(b"???", b"\xed\xa0\x80") && is(b"??", b"\xc0\xaf"));
         assert!(is(b"[\xfe-\xff]", b"\xff") && !is(b"[a-z]", b"\xff"));
     }
@@ -363,7 +365,7 @@ mod tests {
         assert_eq!(matching("\\*\\?\\[", &["*?[", "xx["]), ["*?["]);
     }
 
-    /// Slow, and plainly right.
+    /// Slow, but obviously correct.
     fn simply(tokens: &[Token], name: &[Unit]) -> bool {
         match (tokens.split_first(), name.split_first()) {
             (None, rest) => rest.is_none(),

@@ -1,5 +1,6 @@
-//! What a backup leaves out (`pattern`, `marker`, `gitignore`), what a restore or a listing takes in
-//! (`selection`), and what a search looks for (`names`). `docs/patterns.md` describes the patterns.
+//! Filters: what a backup excludes (`pattern`, `cachedir_tag`, `gitignore`), what a restore or a listing
+//! selects (`restore_filter`), and what a search finds (`path_search`). `docs/patterns.md` describes the
+//! patterns.
 
 mod cachedir_tag;
 mod exclude_file;
@@ -27,28 +28,29 @@ use gitignore::GitRules;
 use pattern::{Pattern, Scope, components};
 use pattern_set::PatternSet;
 
-/// What to leave out of a backup, as asked for.
+/// What to exclude from a backup, as given by the user.
 #[derive(Debug, Default, Clone)]
 pub struct FilterOptions {
     /// Patterns.
     pub exclude: Vec<OsString>,
-    /// Patterns that ignore case.
+    /// Patterns matched without regard to case.
     pub iexclude: Vec<OsString>,
     /// Files with one pattern per line.
     pub exclude_files: Vec<PathBuf>,
-    /// `NAME` or `NAME:header`: a directory with such a file keeps nothing else.
+    /// `NAME` or `NAME:header`: only this file is saved of a directory that contains it.
     pub exclude_if_present: Vec<OsString>,
-    /// Whether the contents of tagged cache directories stay out.
+    /// Whether to exclude the contents of directories with a `CACHEDIR.TAG`.
     pub exclude_caches: bool,
-    /// Files with more bytes stay out.
+    /// Excludes files with more bytes than this.
     pub larger_than: Option<u64>,
-    /// Whether `.gitignore` files are heeded.
+    /// Whether to apply `.gitignore` files.
     pub gitignore: bool,
-    /// Anchored patterns are also held against paths in the snapshot: for sources that are stored elsewhere.
+    /// Whether anchored patterns are also matched against paths in the snapshot, for sources that are stored
+    /// under another path.
     pub anchors_in_snapshot: bool,
 }
 
-/// [`FilterOptions`], compiled.
+/// Compiled [`FilterOptions`].
 pub struct Filter {
     patterns: PatternSet,
     markers: Vec<Marker>,
@@ -57,27 +59,28 @@ pub struct Filter {
     anchors_in_snapshot: bool,
 }
 
-/// What the patterns say of an entry below a source; handed down from each directory to what is in it.
+/// The last pattern that matches an entry or a directory above it, below a source. Each directory passes it
+/// on to its entries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict(Option<usize>);
 
-/// Where an entry stands.
+/// The path of an entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Location<'a> {
-    /// The directory that it is in, absolute.
+    /// Absolute path of its directory.
     pub dir: &'a Path,
-    /// That directory in the snapshot, without a leading slash.
+    /// Path of that directory in the snapshot, without a leading slash.
     pub stored_dir: &'a [u8],
-    /// Its name.
+    /// Name of the entry.
     pub name: &'a [u8],
 }
 
-/// The pattern that would leave out a source, were it not named.
+/// A pattern that matches a source. The source is saved all the same, because the user named it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Against<'a> {
-    /// As it was written.
+    /// The pattern as written.
     pub pattern: &'a str,
-    /// It matches the source itself, and not only a directory above it.
+    /// Whether it matches the source itself, not only a directory above it.
     pub by_name: bool,
 }
 
@@ -85,7 +88,7 @@ impl Filter {
     /// Reads the exclude files and compiles everything.
     ///
     /// # Errors
-    /// When a file cannot be read or a pattern is none.
+    /// A file cannot be read or a pattern is invalid.
     pub fn new(options: &FilterOptions) -> Result<Self> {
         let mut list = Vec::new();
         for text in &options.exclude {
@@ -111,8 +114,8 @@ impl Filter {
         })
     }
 
-    /// What the patterns say of an entry below a source, given what they say of the directory that it is in. A source
-    /// itself has the default: what is named is saved, and patterns speak of what is below it.
+    /// Returns the verdict for an entry below a source, given that of its directory. The verdict of a source
+    /// itself is the default: a named source is always saved, and patterns apply to what is below it.
     pub fn judge(&self, above: Verdict, location: Location<'_>) -> Verdict {
         if self.patterns.is_empty() {
             return above;
@@ -133,7 +136,7 @@ impl Filter {
         Verdict(self.patterns.last_of(name, matches).max(above.0))
     }
 
-    /// Whether an entry below a source stays out.
+    /// Returns whether an entry below a source is excluded.
     pub fn leaves_out(&self, verdict: Verdict, location: Location<'_>, is_dir: bool, size: u64) -> bool {
         let by_pattern = verdict.0.and_then(|number| self.patterns.get(number));
         by_pattern.is_some_and(|pattern| pattern.excludes)
@@ -143,9 +146,10 @@ impl Filter {
             })
     }
 
-    /// The pattern that would leave out a source, were it not named.
+    /// Returns the pattern that would exclude a source, had it not been named.
     pub fn pattern_against(&self, source: &Path, stored: &[u8]) -> Option<Against<'_>> {
-        // Number of the last pattern that matches on the way, and whether it matches all of the way.
+        // Number of the last pattern that matches the path or an ancestor, and whether it matches the whole
+        // path.
         let last = |path: &[u8], wanted: &dyn Fn(Scope) -> bool| {
             let parts: Vec<&[u8]> = components(path).collect();
             let at = |len: usize| {
@@ -162,7 +166,7 @@ impl Filter {
         pattern.excludes.then_some(Against { pattern: &pattern.text, by_name })
     }
 
-    /// Another reason why a source would be left out, were it not named.
+    /// Returns another reason why a source would be excluded, had it not been named.
     pub fn rule_against(&self, source: &Path, is_dir: bool, size: u64) -> Option<&'static str> {
         if self.is_too_large(is_dir, size) {
             return Some("it is larger than --exclude-larger-than allows");
@@ -178,29 +182,30 @@ impl Filter {
         !is_dir && self.larger_than.is_some_and(|limit| size > limit)
     }
 
-    /// Whether no entry stays out, whatever it is.
+    /// Returns whether no rule can exclude a single entry. Marker files are not considered.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty() && self.git.is_none() && self.larger_than.is_none()
     }
 
-    /// Whether any file marks directories.
+    /// Returns whether there are marker files to look for.
     pub fn has_markers(&self) -> bool {
         !self.markers.is_empty()
     }
 
-    /// Whether the directory says of itself that its contents need no backup.
+    /// Returns whether a marker file excludes the contents of the directory.
     pub fn excludes_contents(&self, dir: &Path) -> bool {
         self.markers.iter().any(|marker| marker.is_in(dir))
     }
 
-    /// Patterns that have matched nothing so far, as they were written.
+    /// Returns the patterns that have matched nothing so far, as written.
     pub fn unmatched(&self) -> Vec<String> {
         self.patterns.unmatched()
     }
 }
 
-/// A person who went through a link to where they are writes the path with the link in it, but paths of relative sources
-/// have none: such patterns hold for both.
+/// Adds equivalents to patterns that go through a symbolic link. A user whose shell is in a linked
+/// directory writes paths with the link in them, but the paths of relative sources are resolved; such
+/// patterns must match both.
 fn seen_through_links(list: Vec<Pattern>) -> Vec<Pattern> {
     let shell = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
     let (Some(shell), Ok(here)) = (shell, std::env::current_dir()) else { return list };

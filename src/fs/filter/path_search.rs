@@ -1,4 +1,4 @@
-//! Patterns that look for paths, as opposed to leaving them out.
+//! Patterns that search for paths, as opposed to excluding them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fs::filter::pattern::{Pattern, components};
 use crate::fs::filter::pattern_set::PatternSet;
 
-/// What paths are looked for.
+/// The patterns of a search.
 pub struct PathSearch(Kind);
 
 enum Kind {
@@ -20,11 +20,12 @@ enum Kind {
 }
 
 impl PathSearch {
-    /// Globs: without a slash, held against the name; with one, against as many last components of the path; with a
-    /// leading one, against all of it. Any that matches is enough; none at all matches everything.
+    /// Compiles globs. Without a slash, a glob is matched against the name; with a slash, against as many
+    /// last components of the path; with a leading slash, against the whole path. One match is enough. No
+    /// patterns at all match everything.
     ///
     /// # Errors
-    /// When one is no glob.
+    /// A glob is invalid.
     pub fn globs<P: AsRef<OsStr>>(patterns: &[P], ignore_case: bool) -> Result<Self> {
         if patterns.is_empty() {
             return Ok(Self(Kind::All));
@@ -34,10 +35,10 @@ impl PathSearch {
         Ok(Self(Kind::Globs(Box::new(set))))
     }
 
-    /// Regular expressions, searched for in the whole path, which begins without a slash.
+    /// Compiles regular expressions. They are searched for in the whole path, which has no leading slash.
     ///
     /// # Errors
-    /// When one is none.
+    /// An expression is invalid.
     pub fn regexes<P: AsRef<OsStr>>(patterns: &[P], ignore_case: bool) -> Result<Self> {
         if patterns.is_empty() {
             return Ok(Self(Kind::All));
@@ -52,7 +53,7 @@ impl PathSearch {
         };
         let texts = patterns.iter().map(text).collect::<Result<Vec<String>>>()?;
         let set = RegexSetBuilder::new(texts).case_insensitive(ignore_case).build();
-        // The library draws the place over several lines; the last one says what is wrong.
+        // The library's message spans several lines; the last one contains the reason.
         let bad = |cause: regex::Error| {
             let cause = cause.to_string();
             let why = cause.lines().last().unwrap_or(&cause).trim_start_matches("error: ");
@@ -63,7 +64,7 @@ impl PathSearch {
         Ok(Self(Kind::Regexes { set, hits }))
     }
 
-    /// Whether a stored path is one of those looked for.
+    /// Returns whether a stored path matches.
     pub fn match_path(&self, path: &[u8]) -> bool {
         match &self.0 {
             Kind::All => true,
@@ -83,7 +84,7 @@ impl PathSearch {
         }
     }
 
-    /// Those that have matched nothing so far, as they were written.
+    /// Returns the patterns that have matched nothing so far, as written.
     pub fn unmatched(&self) -> Vec<String> {
         match &self.0 {
             Kind::All => Vec::new(),

@@ -1,16 +1,16 @@
-//! Patterns as a person writes them: names, or parts of paths, that a path is held against.
+//! Parsed patterns: names or parts of paths that are matched against a path.
 
 use crate::error::{Error, Result};
 use crate::fs::filter::glob::Glob;
 
-/// What a pattern is held against.
+/// What a pattern is matched against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Starts with a slash: the whole path.
+    /// Begins with a slash: matches the whole path.
     Anchored,
-    /// Has a slash elsewhere: consecutive components anywhere.
+    /// Has a slash elsewhere: matches consecutive components anywhere.
     Floating,
-    /// Any one component.
+    /// Has no slash: matches any single component.
     Name,
 }
 
@@ -19,16 +19,16 @@ pub(super) enum Scope {
 pub(super) enum Part {
     /// `**`: any number of components; at the end, at least one.
     Many,
-    /// Exactly one.
+    /// Exactly one component.
     One(Glob),
 }
 
-/// One pattern, parsed.
+/// A parsed pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    /// As it was written, for people.
+    /// The pattern as written, for display.
     pub(super) text: String,
-    /// What it says about what it matches: leave out, or (after `!`) take in again.
+    /// Whether it excludes what it matches, or (after `!`) includes it again.
     pub(super) excludes: bool,
     pub(super) scope: Scope,
     pub(super) ignore_case: bool,
@@ -37,8 +37,8 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
-    /// `negatable`: whether a leading `!` turns the meaning around. `.`, `..` and doubled slashes are taken away by
-    /// their letters, as restic does.
+    /// Parses a pattern. If `negatable`, a leading `!` inverts the meaning. `.`, `..` and repeated slashes
+    /// are removed textually, as restic does.
     pub(super) fn parse(text: &[u8], negatable: bool, ignore_case: bool) -> Result<Self> {
         let shown = String::from_utf8_lossy(text).into_owned();
         let bad = |why: &str| Error::Usage(format!("bad pattern '{shown}': {why}"));
@@ -75,7 +75,7 @@ impl Pattern {
             return Err(bad("it names nothing"));
         }
         if parts.is_empty() {
-            // `/` is all that there is.
+            // `/` matches everything.
             parts.push(Part::Many);
         }
         let scope = match parts.as_slice() {
@@ -86,7 +86,7 @@ impl Pattern {
         Ok(Self { text: shown, excludes, scope, ignore_case, parts })
     }
 
-    /// The same in another place: `from` at its beginning becomes `to`.
+    /// Returns the pattern for another directory: the prefix `from` is replaced by `to`.
     pub(super) fn moved(&self, from: &[&[u8]], to: &[&[u8]]) -> Option<Self> {
         let is_same = |(part, name): (&Part, &&[u8])| matches!(part, Part::One(glob) if glob.matches(name));
         let begins = self.parts.len() > from.len() && self.parts.iter().zip(from).all(is_same);
@@ -99,12 +99,12 @@ impl Pattern {
         Some(Self { parts, ..self.clone() })
     }
 
-    /// Whether it matches a path of these components, itself and not merely something above it.
+    /// Returns whether it matches the path of these components itself, not only an ancestor.
     pub(super) fn matches(&self, path: &[&[u8]]) -> bool {
         let floats = self.scope != Scope::Anchored;
         let (mut part, mut name) = (self.parts.len(), path.len());
         let mut retry = None;
-        // From the end, where most patterns differ. `**` at the end takes at least one component.
+        // Matches from the end, where most patterns differ. `**` at the end takes at least one component.
         if let Some(Part::Many) = self.parts.last() {
             let Some(shorter) = name.checked_sub(1) else { return false };
             name = shorter;
@@ -138,7 +138,7 @@ impl Pattern {
     }
 }
 
-/// Components of a path, without empty ones and `.`.
+/// Iterates over the components of a path, without empty ones and `.`.
 pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."))
 }
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// Slow, and plainly right.
+    /// Slow, but obviously correct.
     fn simply(parts: &[Part], path: &[&[u8]]) -> bool {
         match parts {
             [] => path.is_empty(),

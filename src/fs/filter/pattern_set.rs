@@ -1,6 +1,6 @@
-//! Many patterns at once. Only those whose last component can match an entry's name are held against its path: names
-//! without wildcards are looked up, others are found by the longest text that they require. Memory follows the length of
-//! the patterns.
+//! Matches many patterns at once. Only patterns whose last component can match an entry's name are matched
+//! against its path: names without wildcards are looked up in a map, others are found by the longest
+//! literal text that they require. Memory is proportional to the length of the patterns.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,23 +11,23 @@ use crate::error::{Error, Result};
 use crate::fs::filter::glob::folded;
 use crate::fs::filter::pattern::{Part, Pattern, components};
 
-/// Patterns in order; a later one outweighs an earlier one.
+/// Patterns in order; a later one overrides an earlier one.
 pub(super) struct PatternSet {
     patterns: Vec<Pattern>,
     exact: Index,
     ignoring_case: Index,
-    /// Which have matched something.
+    /// Which patterns have matched something.
     hits: Vec<AtomicBool>,
 }
 
-/// Patterns by their last component.
+/// Patterns, indexed by their last component.
 #[derive(Default)]
 struct Index {
     names: HashMap<Vec<u8>, Vec<usize>>,
-    /// Texts of which a name must hold one, and whose they are.
+    /// Literal texts of which a name must contain one, and the patterns that require them.
     runs: Option<AhoCorasick>,
     owners: Vec<Vec<usize>>,
-    /// Those that say nothing of the name.
+    /// Patterns whose last component requires no literal text.
     others: Vec<usize>,
 }
 
@@ -52,7 +52,7 @@ impl PatternSet {
         self.patterns.iter()
     }
 
-    /// Those that have matched nothing yet, as they were written.
+    /// Returns the patterns that have matched nothing yet, as written.
     pub(super) fn unmatched(&self) -> Vec<String> {
         let all = || self.patterns.iter().zip(&self.hits);
         let is_hit = |hit: &AtomicBool| hit.load(Ordering::Relaxed);
@@ -62,7 +62,8 @@ impl PatternSet {
         all().map(|(pattern, _)| &pattern.text).filter(|text| known.insert(text)).cloned().collect()
     }
 
-    /// Number of the last pattern that `matches`, of those that can match an entry of this name.
+    /// Returns the number of the last pattern for which `matches` holds, among those that can match an entry
+    /// of this name.
     pub(super) fn last_of(&self, name: &[u8], matches: impl Fn(&Pattern) -> bool) -> Option<usize> {
         let mut last = None;
         let mut hold = |number: usize| {
@@ -80,7 +81,7 @@ impl PatternSet {
         last
     }
 
-    /// Number of the last pattern that matches the path or a directory above it.
+    /// Returns the number of the last pattern that matches the path or a directory above it.
     pub(super) fn last_on_the_way(&self, path: &[u8]) -> Option<usize> {
         if self.is_empty() {
             return None;
@@ -122,7 +123,7 @@ impl Index {
         self.names.is_empty() && self.owners.is_empty() && self.others.is_empty()
     }
 
-    /// Each pattern at most once.
+    /// Calls `hold` at most once for each pattern that can match the name.
     fn candidates(&self, name: &[u8], hold: &mut impl FnMut(usize)) {
         self.others.iter().for_each(|number| hold(*number));
         if let Some(numbers) = self.names.get(name) {
@@ -180,7 +181,7 @@ mod tests {
         assert!(runs.memory_usage() < 32 << 20, "{} bytes", runs.memory_usage());
         assert_eq!(set.last_on_the_way(b"a/file4999x.tmp"), Some(4999));
         assert_eq!(set.last_on_the_way(b"a/filex.tmp"), None);
-        // Of all these, few are held against a name.
+        // Only a few of all these are matched against a name.
         let mut held = 0;
         set.exact.candidates(b"file4999x.tmp", &mut |_| held += 1);
         assert!(held <= 5, "{held}");

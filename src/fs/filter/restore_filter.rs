@@ -1,4 +1,4 @@
-//! What a restore or a listing takes in.
+//! What a restore or a listing selects.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -9,8 +9,7 @@ use crate::fs::filter::glob::Glob;
 use crate::fs::filter::pattern::{Part, Pattern, Scope};
 use crate::fs::filter::pattern_set::PatternSet;
 
-/// What a restore or a listing takes: everything that an include matches (all, without includes) and no
-/// exclude does.
+/// Selects what matches an include (everything if there are none) and is not excluded.
 pub struct RestoreFilter {
     excludes: PatternSet,
     includes: PatternSet,
@@ -18,11 +17,11 @@ pub struct RestoreFilter {
     only: Option<BTreeSet<Vec<u8>>>,
 }
 
-/// Where an include can match.
+/// Directories below which an include can match.
 enum Way {
-    /// Anywhere.
+    /// Any directory.
     Any,
-    /// Below these components.
+    /// Directories that match a prefix of these components.
     Fixed(Vec<Step>),
 }
 
@@ -38,22 +37,22 @@ impl RestoreFilter {
     /// Compiles the patterns; a leading slash means the root of the snapshot.
     ///
     /// # Errors
-    /// When one is none.
+    /// A pattern is invalid.
     pub fn new<P: AsRef<OsStr>>(include: &[P], exclude: &[P]) -> Result<Self> {
         let includes = PatternSet::new(parse_all(include, false)?)?;
         let ways = includes.iter().map(Way::of).collect();
         Ok(Self { excludes: PatternSet::new(parse_all(exclude, true)?)?, includes, ways, only: None })
     }
 
-    /// Of exactly these paths, whatever characters are in them.
+    /// Creates a filter for exactly these paths, without interpreting any characters.
     ///
     /// # Errors
-    /// Never, but patterns are compiled.
+    /// Never in practice; empty pattern sets are compiled.
     pub fn only(paths: BTreeSet<Vec<u8>>) -> Result<Self> {
         Ok(Self { only: Some(paths), ..Self::new::<&OsStr>(&[], &[])? })
     }
 
-    /// Whether this entry is wanted.
+    /// Returns whether this entry is selected.
     pub fn takes(&self, stored: &[u8], _is_dir: bool) -> bool {
         if let Some(only) = &self.only {
             return only.contains(stored);
@@ -61,7 +60,7 @@ impl RestoreFilter {
         !self.leaves_out(stored) && (self.ways.is_empty() || self.includes.last_on_the_way(stored).is_some())
     }
 
-    /// Whether something below this directory might be wanted.
+    /// Returns whether something below this directory might be selected.
     pub fn may_hold(&self, stored_dir: &[u8]) -> bool {
         if let Some(only) = &self.only {
             let below = [stored_dir, b"/"].concat();
@@ -76,7 +75,7 @@ impl RestoreFilter {
             || self.ways.iter().any(|way| way.leads_through(stored_dir))
     }
 
-    /// Excludes that have matched nothing so far, as they were written.
+    /// Returns the excludes that have matched nothing so far, as written.
     pub fn unmatched_excludes(&self) -> Vec<String> {
         self.excludes.unmatched()
     }
@@ -87,7 +86,6 @@ impl RestoreFilter {
     }
 }
 
-/// Parses a list.
 fn parse_all<P: AsRef<OsStr>>(texts: &[P], negatable: bool) -> Result<Vec<Pattern>> {
     texts.iter().map(|text| Pattern::parse(text.as_ref().as_bytes(), negatable, false)).collect()
 }

@@ -1,4 +1,4 @@
-//! What filters leave out, as a walk asks them.
+//! Which entries filters exclude, queried as by a walk.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,8 @@ fn of(options: FilterOptions) -> Filter {
     Filter::new(&options).unwrap()
 }
 
-/// Whether a walk from `source` leaves a path below it out: the path, or a directory on the way to it.
+/// Returns whether a walk from `source` excludes a path below it: the path itself or a directory on the way
+/// to it.
 fn is_out(filter: &Filter, source: &str, path: &[u8], is_dir: bool, size: u64) -> bool {
     let names: Vec<&[u8]> = components(path).collect();
     let (mut dir, mut stored_dir) =
@@ -72,7 +73,7 @@ fn the_last_match_wins() {
     assert!(!excluded(&["*.log", "!keep.log"], b"/a/keep.log"));
     assert!(excluded(&["*.log", "!keep.log"], b"/a/other.log"));
     assert!(excluded(&["!keep.log", "/a"], b"/a/keep.log"));
-    // What is below something that was taken in again is in.
+    // What is below a re-included directory is included.
     assert!(!below("/", &["*.log", "!important"], "/a/important/x.log"));
 }
 

@@ -1,4 +1,4 @@
-//! From one open file to another: by sharing blocks, by the system's copying, by reading and writing.
+//! Copies between open files: by sharing blocks, with `copy_file_range`, or by reading and writing.
 
 use std::fs::File;
 use std::io;
@@ -7,15 +7,15 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// Bytes read at once where the system does not copy by itself.
+/// Buffer size in bytes if the kernel cannot copy.
 const STRIDE: usize = 256 << 10;
 
-/// Makes `to` share all blocks of `from`.
+/// Makes `to` share all blocks of `from` (FICLONE).
 pub(super) fn share(from: &File, to: &File) -> Result<(), Errno> {
     rustix::fs::ioctl_ficlone(to, from)
 }
 
-/// Copies the first `len` bytes, holes as holes.
+/// Copies the first `len` bytes and keeps holes.
 pub(super) fn bytes(from: &File, to: &File, len: u64) -> io::Result<()> {
     let mut at = 0;
     while at < len {

@@ -1,4 +1,4 @@
-//! Directories of the target: made, listed, finished.
+//! Directories of the target: creates, lists and finishes them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use crate::fs::target::remove::make_usable;
 use crate::fs::target::temp::came_meanwhile;
 use crate::model::entry::{Meta, attrs, flags};
 
-/// How directories are opened.
+/// Flags for opening directories.
 pub(super) const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// An open directory of the target.
 pub struct Dir {
     pub(super) fd: OwnedFd,
-    /// New entries get its group instead of the process's.
+    /// Whether new entries get its group instead of the process's.
     pub(super) setgid: bool,
-    /// Its inode flags: new entries get some of them.
+    /// Its inode flags; new entries inherit some of them.
     pub(super) attrs: u32,
     /// Device and inode.
     pub(super) id: (u64, u64),
 }
 
 impl Target {
-    /// Makes a directory whose parent exists; a real directory that is there is kept, anything else replaced but a link
-    /// to a directory.
+    /// Creates a directory whose parent exists. An existing directory is kept. Anything else is replaced,
+    /// except a symbolic link to a directory.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn make_dir(&self, path: &[u8]) -> Result<()> {
         let shared = &self.shared;
         if path.is_empty() || shared.is_followed(path) {
@@ -64,10 +64,10 @@ impl Target {
         make().map_err(shared.at("create", path))
     }
 
-    /// Makes a directory where nothing is.
+    /// Creates a directory where nothing exists.
     ///
     /// # Errors
-    /// When something is there by now, the path is refused or the system says no.
+    /// The name has been taken in the meantime, the path is refused or a system call fails.
     pub fn make_new_dir(&self, path: &[u8]) -> Result<()> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
@@ -77,18 +77,18 @@ impl Target {
         }
     }
 
-    /// The directory, opened; the empty path is the root.
+    /// Opens a directory; the empty path is the root.
     ///
     /// # Errors
-    /// When the path is refused, leads through a link, or the system says no.
+    /// The path is refused, leads through a symbolic link, or a system call fails.
     pub fn dir(&self, path: &[u8]) -> Result<Arc<Dir>> {
         self.shared.dir(path)
     }
 
-    /// Gives a directory its owner, mode and times, once nothing more is written to it.
+    /// Sets owner, mode and times of a directory, once nothing more is written to it.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn finish_dir(&self, path: &[u8], meta: &Meta) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
@@ -106,19 +106,19 @@ impl Target {
             .map_err(shared.at("set the attributes of", path))
     }
 
-    /// What a directory is like, be it reached through a link that is gone through.
+    /// Returns the state of a directory, which may be reached through a followed link.
     ///
     /// # Errors
-    /// When there is none or the system says no.
+    /// There is no such directory or a system call fails.
     pub fn look_at_dir(&self, path: &[u8]) -> Result<Existing> {
         let shared = &self.shared;
         rustix::fs::fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("look at", path))
     }
 
-    /// Gives a directory that only leads to what is restored the mode and the time of its content that it had before.
+    /// Restores mode and modification time that a directory had before, if it only leads to what is restored.
     ///
     /// # Errors
-    /// When there is no such directory any more. What only its owner may set is then left as it is.
+    /// There is no such directory any more. Failing to set its metadata is not an error.
     pub fn put_back(&self, path: &[u8], was: &Existing) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
@@ -126,7 +126,7 @@ impl Target {
         if (now.st_dev, now.st_ino) != was.id() {
             return Ok(());
         }
-        // Only its owner and root can have changed them, and these can change them back.
+        // Only the owner and root can have changed these, and they can change them back.
         if now.st_mode != was.0.st_mode {
             let _ = rustix::fs::fchmod(&dir.fd, Mode::from_raw_mode(was.0.st_mode & 0o7777));
         }
@@ -148,7 +148,7 @@ impl Dir {
         Ok(Self { fd, setgid: found.mode & 0o2000 != 0, attrs: found.attrs, id: found.id })
     }
 
-    /// Names in it, sorted.
+    /// Returns the names in it, sorted.
     pub(super) fn names(&self) -> Result<Vec<Vec<u8>>, Errno> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
@@ -161,14 +161,14 @@ impl Dir {
         Ok(names)
     }
 
-    /// Whether an entry is a link that leads to a directory.
+    /// Returns whether an entry is a symbolic link to a directory.
     fn leads_to_dir(&self, name: &[u8], found: &Stat) -> bool {
         FileType::from_raw_mode(found.st_mode).is_symlink()
             && rustix::fs::statat(&self.fd, name, AtFlags::empty())
                 .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir())
     }
 
-    /// Of the entry itself, be it a link.
+    /// Returns the state of an entry without following a link.
     pub(super) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
     }

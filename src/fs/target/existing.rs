@@ -1,4 +1,4 @@
-//! What stands in the target already: looked at and read, never followed, never changed.
+//! Inspects and reads what already exists in the target. Never follows links, never changes anything.
 
 use std::fs::File;
 use std::io;
@@ -14,16 +14,16 @@ use crate::fs::target::Target;
 use crate::fs::target::inode_flags::unlock_open;
 use crate::model::entry::{Kind, Meta, Time};
 
-/// How files are opened to be read: a pipe that somebody put there must not block.
+/// Flags for opening files to read them. A pipe that somebody put there must not block.
 const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
-/// Bytes looked at in one go where zeros are expected.
+/// Bytes that are read at once where zeros are expected.
 const STRIDE: usize = 64 << 10;
 
-/// What stands at a path of the target, as it was when it was looked at.
+/// The state of an entry of the target at the time of `stat`.
 #[derive(Debug, Clone, Copy)]
 pub struct Existing(pub(super) Stat);
 
@@ -32,52 +32,52 @@ impl Existing {
         FileType::from_raw_mode(self.0.st_mode)
     }
 
-    /// Whether it is a directory; a link to one is none.
+    /// Returns whether it is a directory. A symbolic link to one is not.
     pub fn is_dir(&self) -> bool {
         self.kind().is_dir()
     }
 
-    /// Whether it is a regular file.
+    /// Returns whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind().is_file()
     }
 
-    /// Whether it is a symbolic link.
+    /// Returns whether it is a symbolic link.
     pub fn is_symlink(&self) -> bool {
         self.kind().is_symlink()
     }
 
-    /// Device and inode.
+    /// Returns device and inode number.
     pub fn id(&self) -> (u64, u64) {
         (self.0.st_dev, self.0.st_ino)
     }
 
-    /// Whether its owner may read, write and search it.
+    /// Returns whether its owner may read, write and search it.
     pub fn is_usable(&self) -> bool {
         self.0.st_mode & 0o700 == 0o700
     }
 
-    /// Bytes of a file.
+    /// Returns the size of a file in bytes.
     pub fn size(&self) -> u64 {
         u64::try_from(self.0.st_size).unwrap_or(0)
     }
 
-    /// Last change of the content.
+    /// Returns when the content last changed.
     pub fn mtime(&self) -> Time {
         Time { sec: self.0.st_mtime, nanos: u32::try_from(self.0.st_mtime_nsec).unwrap_or(0) }
     }
 
-    /// Whether it can be reached by other names too, in the target or elsewhere.
+    /// Returns whether it has other hard links, in the target or elsewhere.
     pub fn has_other_names(&self) -> bool {
         self.0.st_nlink > 1 && !self.is_dir()
     }
 
-    /// Whether both are names of one thing.
+    /// Returns whether both are hard links of one file.
     pub fn is_one_with(&self, other: &Self) -> bool {
         (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
     }
 
-    /// Whether it is of this kind, and the same device if it is one; content aside.
+    /// Returns whether it has this type and, for a device node, these numbers. Content is not compared.
     pub fn is_a(&self, kind: &Kind) -> bool {
         let device = |major: &u32, minor: &u32| self.0.st_rdev == rustix::fs::makedev(*major, *minor);
         match (kind, self.kind()) {
@@ -92,8 +92,9 @@ impl Existing {
         }
     }
 
-    /// Whether `now` is the same thing and nobody has written to it. Of a file with several names the time of the last
-    /// change of the inode says nothing: it is another as soon as one of the names is replaced, by this very run.
+    /// Returns whether `now` is the same file and nobody has written to it. The ctime of a file with several
+    /// hard links is ignored: it changes as soon as one of the links is replaced, which this run may do
+    /// itself.
     pub(super) fn is_still(&self, now: &Stat) -> bool {
         let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
         let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
@@ -102,10 +103,11 @@ impl Existing {
 }
 
 impl Target {
-    /// What stands at the path, be it a link; nothing where a directory above it is missing or none.
+    /// Returns the state of the entry at the path without following a link; `None` if it or a directory above
+    /// it does not exist.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
         let shared = &self.shared;
         let absent = |errno: Errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
@@ -121,10 +123,10 @@ impl Target {
         }
     }
 
-    /// Opens a regular file to read it.
+    /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// When it is none, or is another than, or has changed since `existing`; when the system says no.
+    /// It is not a regular file, is not the file `existing`, or has changed since; or a system call fails.
     pub fn read(&self, path: &[u8], existing: Option<&Existing>) -> Result<File> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
@@ -138,10 +140,10 @@ impl Target {
         Ok(File::from(fd))
     }
 
-    /// Whether two files hold the same bytes.
+    /// Returns whether two files have the same bytes.
     ///
     /// # Errors
-    /// When one of them is none or the system says no.
+    /// One of them is not a file or a system call fails.
     pub fn are_alike(&self, one: &[u8], other: &[u8]) -> Result<bool> {
         let failed = || Error::io("compare", self.shared.show(other));
         let (one, two) = (self.read(one, None)?, self.read(other, None)?);
@@ -165,10 +167,10 @@ impl Target {
         }
     }
 
-    /// Where a link points.
+    /// Returns the target of a symbolic link.
     ///
     /// # Errors
-    /// When it is none or the system says no.
+    /// It is not a link or a system call fails.
     pub fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
@@ -176,10 +178,10 @@ impl Target {
         target.map(|target| target.into_bytes()).map_err(shared.at("read", path))
     }
 
-    /// Names in a directory, sorted; `None` if there is no such directory.
+    /// Returns the names in a directory, sorted; `None` if there is no such directory.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn names(&self, path: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
         let absent = |errno: Errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
         match self.shared.dir(path) {
@@ -188,16 +190,16 @@ impl Target {
         }
     }
 
-    /// Whether nothing of its owner, mode, times, extended attributes and flags is left to set.
+    /// Returns whether owner, mode, times, extended attributes and flags are already as in `meta`.
     pub fn is_set(&self, path: &[u8], existing: &Existing, meta: &Meta) -> bool {
         self.shared.owners.is_set(&existing.0, meta)
             && self.shared.place(path).is_ok_and(|(dir, name)| self.shared.has_extras(&dir, name, meta))
     }
 
-    /// Gives a file that nothing was written to all that is not its content. Opens it to read only.
+    /// Sets all metadata of a file whose content is already right. The file is only opened for reading.
     ///
     /// # Errors
-    /// When it changed since `existing`, or the system says no.
+    /// It changed since `existing`, or a system call fails.
     pub fn set(&self, path: &[u8], existing: &Existing, meta: &Meta) -> Result<()> {
         let file = self.read(path, Some(existing))?;
         let current = Some((existing.0.st_uid, existing.0.st_gid));
@@ -209,32 +211,33 @@ impl Target {
             .map_err(shared.at("set the attributes of", path))
     }
 
-    /// Lets the system write everything to its disks.
+    /// Syncs the file system of the target.
     ///
     /// # Errors
-    /// When it cannot.
+    /// The system call fails.
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.shared.dir(b"")?.fd).map_err(self.shared.at("sync", b""))
     }
 }
 
-/// Drops what the system keeps of a file in memory, so that it is read from the disk next.
+/// Drops the file's pages from the kernel's cache, so that it is read from the disk next.
 pub fn forget_cached(file: &File) {
-    // Advice: where it is not taken, memory is read.
+    // This is only advice. If the kernel ignores it, the cached pages are read.
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
-/// Whether a range of a file reads as zeros; holes are not read, and what lies behind the end counts as zeros.
+/// Returns whether a range of a file reads as zeros. Holes are not read, and what lies beyond the end
+/// counts as zeros.
 ///
 /// # Errors
-/// When the system says no.
+/// A system call fails.
 pub fn is_zero(file: &File, at: u64, len: u64) -> io::Result<bool> {
     let end = at.saturating_add(len);
     let (mut at, mut buffer) = (at, vec![0u8; STRIDE]);
     while at < end {
         at = match rustix::fs::seek(file, SeekFrom::Data(at)) {
             Err(Errno::NXIO) => return Ok(true),
-            // The system knows no holes here.
+            // This file system does not report holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
             other => other?,
         };

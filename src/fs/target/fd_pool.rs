@@ -1,4 +1,4 @@
-//! How many files may be open at once, and files that are closed and opened again between their writes.
+//! Limits the number of open files: files can be closed and reopened between writes.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,16 +11,17 @@ use rustix::process::Resource;
 use crate::error::{Error, Result};
 use crate::fs::target::root::Shared;
 
-/// Left to the repository, its view, the workers' reads and the standard streams.
+/// File descriptors reserved for the repository, its index cache, the workers' reads and the standard
+/// streams.
 const OTHERS: u64 = 40;
-/// A file that is there already is opened so to be written to.
+/// Flags for opening an existing file for writing.
 pub(super) const WRITE_FLAGS: OFlags = OFlags::WRONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// How many may be open.
+/// Maximum numbers of open files and directories.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) files: usize,
@@ -28,11 +29,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Raises the system's limit as far as it goes and shares it out.
+    /// Raises the soft limit of open files to the hard limit and divides it.
     pub(super) fn raise() -> Self {
         let mut limit = rustix::process::getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
-        // Best effort: what is asked next is what counts.
+        // Best effort: the limit that is read next is what counts.
         let _ = rustix::process::setrlimit(Resource::Nofile, limit);
         let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let spare = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
@@ -40,12 +41,12 @@ impl Limits {
     }
 }
 
-/// A file that is written to, by its name while it is closed.
+/// A file that is being written. It may be closed, and is reopened by its name.
 pub(super) struct Held {
     pub(super) shared: Arc<Shared>,
-    /// Its name for now, as a path of the target.
+    /// Its current name, as a path of the target.
     pub(super) path: Vec<u8>,
-    /// Device and inode: what is opened again must be the same, or somebody changed places.
+    /// Device and inode. The reopened file must be the same, otherwise it was replaced by somebody.
     identity: (u64, u64),
     slot: Mutex<Option<Arc<File>>>,
     used: AtomicBool,
@@ -66,7 +67,7 @@ impl Held {
         Ok(held)
     }
 
-    /// The file, opened again if need be.
+    /// Returns the file, reopened if necessary.
     pub(super) fn file(self: &Arc<Self>) -> Result<Arc<File>> {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &*slot {
@@ -88,7 +89,7 @@ impl Held {
     }
 }
 
-/// Open files in the order in which they were opened; finished ones among them are gone already.
+/// Open files in the order in which they were opened. Entries of finished files are dead references.
 pub(super) struct Pool {
     most: usize,
     open: Mutex<VecDeque<Weak<Held>>>,
@@ -99,8 +100,8 @@ impl Pool {
         Self { most, open: Mutex::default() }
     }
 
-    /// Counts a file in, and closes the one that was not used for longest if there are too many. Its caller may hold
-    /// the newcomer's slot, so other slots are only tried, never waited for.
+    /// Adds a file, and closes the least recently used ones if there are too many. The caller may hold the
+    /// slot of the new file, so other slots are only tried, never waited for.
     fn admit(&self, held: &Arc<Held>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tries = 2 * open.len();
@@ -116,7 +117,7 @@ impl Pool {
     }
 }
 
-/// Closes it, unless it was used since this was last tried or somebody uses it now.
+/// Closes a file, unless it was used since the last attempt or is in use now.
 pub(super) fn close(held: &Held) -> bool {
     let Ok(mut slot) = held.slot.try_lock() else { return false };
     if held.used.swap(false, Ordering::Relaxed) {

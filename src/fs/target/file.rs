@@ -1,4 +1,4 @@
-//! Files of the target, written under a temporary name until they are whole, or mended where they stand.
+//! Files of the target: written under a temporary name until they are complete, or repaired in place.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -17,30 +17,30 @@ use crate::fs::target::temp::Temp;
 use crate::fs::target::{Target, copy_range};
 use crate::model::entry::Meta;
 
-/// Holes are found in blocks of this many bytes.
+/// Granularity in bytes with which zeros become holes.
 const BLOCK: u64 = 4096;
 /// Zeros that are written where no hole can be made.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// A file being written, under a temporary name until it is whole; dropped, it vanishes. Or one that is mended in
-/// place; dropped, it stays as far as it is. It need not stay open: see `open`.
+/// A file that is being written under a temporary name and is removed if dropped before it is finished; or
+/// one that is repaired in place and stays as it is if dropped. It need not stay open: see `fd_pool`.
 pub struct NewFile {
     held: Arc<Held>,
     path: Vec<u8>,
     size: u64,
-    /// Its temporary name must be removed or made its own.
+    /// Whether it has a temporary name, which must be removed or renamed.
     is_temp: bool,
-    /// Nothing was in it before: what is not written is a hole.
+    /// Whether the file was created empty, so that what is not written is a hole.
     fresh: bool,
     /// End of the last byte written.
     written: AtomicU64,
 }
 
 impl Target {
-    /// Starts a file of this size under a temporary name beside its own.
+    /// Creates a file of this size under a temporary name in the same directory.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn new_file(&self, path: &[u8], size: u64) -> Result<NewFile> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
@@ -56,12 +56,12 @@ impl Target {
         Ok(NewFile { held, path: path.to_vec(), size, is_temp: true, fresh: true, written })
     }
 
-    /// Starts a file that begins with the bytes of what stands at the path: as a clone under a temporary name where
-    /// the file system shares blocks; else, if `in_place` and nobody else can be hurt, where it is; else as a copy
-    /// under a temporary name.
+    /// Creates a file that starts with the bytes of the existing one: as a clone under a temporary name if
+    /// the file system can share blocks; otherwise in place, if `in_place` is set and nobody else can be
+    /// affected; otherwise as a copy under a temporary name.
     ///
     /// # Errors
-    /// When it changed since `existing`, the path is refused or the system says no.
+    /// The file changed since `existing`, the path is refused or a system call fails.
     pub fn heal(&self, path: &[u8], size: u64, existing: &Existing, in_place: bool) -> Result<NewFile> {
         let shared = &self.shared;
         let old = self.read(path, Some(existing))?;
@@ -88,7 +88,7 @@ impl Target {
         Ok(new)
     }
 
-    /// Opens what stands there to write to it; `None` where that may not be.
+    /// Opens the existing file for writing; `None` if that is not allowed.
     fn in_place(&self, path: &[u8], existing: &Existing) -> Result<Option<File>> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
@@ -103,15 +103,15 @@ impl Target {
 }
 
 impl NewFile {
-    /// Writes bytes at their place; several threads may.
+    /// Writes bytes at an offset. Several threads may write at once.
     ///
     /// # Errors
-    /// When the system says no.
+    /// A system call fails.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         if !self.held.shared.sparse {
             return self.put(offset, bytes);
         }
-        // Runs of blocks, aligned in the file, that are all zeros or not.
+        // Split into runs of file-aligned blocks that are either all zeros or not.
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
             let mut len = block_len(at, rest);
@@ -145,10 +145,10 @@ impl NewFile {
         Ok(())
     }
 
-    /// Makes a range a hole, or zeros where there can be none.
+    /// Makes a range a hole, or writes zeros if the file system has no holes.
     ///
     /// # Errors
-    /// When the system says no.
+    /// A system call fails.
     pub fn punch(&self, offset: u64, len: u64) -> Result<()> {
         if self.fresh || len == 0 {
             return Ok(());
@@ -171,7 +171,7 @@ impl NewFile {
         Ok(())
     }
 
-    /// Writes all that another file holds.
+    /// Copies the content of another file.
     pub(super) fn fill_from(&self, from: &File) -> Result<()> {
         copy_range::bytes(from, &*self.held.file()?, self.size)
             .map_err(Error::io("copy", self.held.shared.show(&self.path)))?;
@@ -179,26 +179,27 @@ impl NewFile {
         Ok(())
     }
 
-    /// Opens what is written so far to read it.
+    /// Opens what is written so far for reading.
     ///
     /// # Errors
-    /// When the system says no.
+    /// A system call fails.
     pub fn read_back(&self, target: &Target) -> Result<File> {
         target.read(&self.held.path, None)
     }
 
-    /// Gives the file its size, owner, mode and times, and its name, in place of what has it.
+    /// Sets size, owner, mode and times of the file, and renames it to its final name, replacing what is
+    /// there.
     ///
     /// # Errors
-    /// When the system says no; then nothing is left of the file, unless it was mended in place.
+    /// A system call fails. Then nothing is left of the file, unless it was repaired in place.
     pub fn finish(self, meta: &Meta) -> Result<()> {
         self.end(meta, Temp::publish)
     }
 
-    /// The same, where nothing has the name.
+    /// Like [`NewFile::finish`], but does not replace anything.
     ///
     /// # Errors
-    /// As [`NewFile::finish`], and when something has it by now.
+    /// As [`NewFile::finish`], and if the name has been taken in the meantime.
     pub fn finish_new(self, meta: &Meta) -> Result<()> {
         self.end(meta, Temp::publish_new)
     }
@@ -230,7 +231,7 @@ impl NewFile {
         Ok(())
     }
 
-    /// Leaves nothing of it.
+    /// Discards the file.
     pub fn abandon(self) {
         drop(self);
     }
@@ -246,18 +247,18 @@ impl Drop for NewFile {
     }
 }
 
-/// Temporary names are made here, of plain letters.
+/// Returns the last component as text. Temporary names are made by this program and are ASCII.
 fn temp_name(path: &[u8]) -> String {
     String::from_utf8_lossy(path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).into_owned()
 }
 
-/// Bytes up to the next block boundary of the file, at most what there is.
+/// Returns the number of bytes up to the next block boundary of the file, at most `bytes.len()`.
 fn block_len(offset: u64, bytes: &[u8]) -> usize {
     let left = BLOCK - offset % BLOCK;
     usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len())
 }
 
-/// Whether the first `len` bytes are zeros.
+/// Returns whether the first `len` bytes are zeros.
 fn is_zero(bytes: &[u8], len: usize) -> bool {
     bytes.iter().take(len).all(|byte| *byte == 0)
 }

@@ -1,5 +1,5 @@
-//! Inode flags of the target. Immutable and append-only things cannot be changed, renamed or linked any more, so
-//! they are locked when all else is done, and unlocked where they stand in the way.
+//! Inode flags of the target. Immutable and append-only files cannot be changed, renamed or linked.
+//! Therefore these flags are set when all else is done, and cleared where they are in the way.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::PoisonError;
@@ -16,7 +16,7 @@ use crate::fs::xattr::path_in;
 use crate::fs::{metadata, stat};
 use crate::model::entry::{Meta, attrs};
 
-/// What can be asked for its flags without being read, and blocks nobody.
+/// Flags for opening a file only to read its inode flags, without blocking.
 const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
@@ -24,7 +24,8 @@ const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 impl Target {
-    /// Makes immutable and append-only what should be so: the last step of a restore. A failure is told to `problem`.
+    /// Sets the immutable and append-only flags: the last step of a restore. Failures are passed to
+    /// `problem`.
     pub fn lock(&self, problem: &mut dyn FnMut(&[u8], &Error)) {
         let shared = &self.shared;
         let all = std::mem::take(&mut *shared.locks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -50,8 +51,8 @@ impl Target {
 }
 
 impl Shared {
-    /// Sets the flags of an open file or directory whose own are `current`, but for those that lock it: their time
-    /// comes later.
+    /// Sets the flags of an open file or directory whose present ones are `current`. Immutable and
+    /// append-only are deferred to [`Target::lock`].
     pub(super) fn set_attrs(
         &self,
         fd: impl AsFd,
@@ -70,14 +71,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether an entry has the extended attributes and the flags that it should have.
+    /// Returns whether an entry has the extended attributes and inode flags of `meta`.
     pub(super) fn has_extras(&self, dir: &Dir, name: &[u8], meta: &Meta) -> bool {
         let path = path_in(dir.as_fd(), name);
         stat::look(dir, name).is_ok_and(|found| (found.attrs ^ meta.attrs) & attrs::KNOWN == 0)
             && self.owners.has_xattrs(XattrTarget::Named(&path), &meta.xattrs)
     }
 
-    /// Keeps what did not fit the target, to be told as problems of the path.
+    /// Records what the target cannot store, to be reported as problems of the path.
     pub(super) fn note(&self, path: &[u8], notes: Vec<String>) {
         if !notes.is_empty() {
             let mut all = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,12 +87,12 @@ impl Shared {
     }
 }
 
-/// The flags of an open file; none where they cannot be had.
+/// Returns the flags of an open file; 0 if they cannot be read.
 pub(super) fn attrs_of(file: impl AsFd) -> u32 {
     stat::look_open(file).map_or(0, |found| found.attrs)
 }
 
-/// Takes away what keeps an open file from being changed. Returns the flags that it has now.
+/// Clears the flags that prevent changes to an open file. Returns the flags that remain.
 pub(super) fn unlock_open(file: impl AsFd) -> u32 {
     let fd = file.as_fd();
     let found = attrs_of(fd);
@@ -104,7 +105,7 @@ pub(super) fn unlock_open(file: impl AsFd) -> u32 {
     }
 }
 
-/// Takes away what keeps an entry from being changed or replaced; true if there was something.
+/// Clears the flags that prevent changes to an entry; true if there were any.
 pub(super) fn unlock(dir: &OwnedFd, name: &[u8]) -> bool {
     let locked = stat::look(dir, name).is_ok_and(|found| found.attrs & attrs::LOCKS != 0);
     locked

@@ -1,6 +1,6 @@
-//! Links that stand in the target where the snapshot has a directory that only leads to a source, or a source itself.
-//! They are never replaced. One that stays beneath the target is gone through: what it leads to is found out once, and
-//! from then on reached by its real path, which no link may be part of.
+//! Symbolic links in the target in places where the snapshot has a source or a directory that only leads to
+//! one. Such links are never replaced. One that stays within the target is followed: it is resolved once,
+//! and from then on its target is reached by its real path, no component of which may be a link.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -13,22 +13,22 @@ use crate::error::{Error, Result};
 use crate::fs::target::Target;
 use crate::fs::target::root::Shared;
 
-/// What a link leads to.
+/// Where a link leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lead {
-    /// A directory beneath the target, with its real path there.
+    /// To a directory within the target: its real path relative to the root.
     Beneath(Vec<u8>),
-    /// A directory elsewhere.
+    /// To a directory elsewhere.
     Outside(PathBuf),
-    /// No directory.
+    /// Not to a directory.
     Nowhere,
 }
 
 impl Target {
-    /// What the link at a path leads to.
+    /// Resolves the link at a path.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn lead(&self, path: &[u8]) -> Result<Lead> {
         let shared = &self.shared;
         let (_, name) = shared.place(path)?;
@@ -51,14 +51,14 @@ impl Target {
         })
     }
 
-    /// From here on the path means the directory that `lead` found.
+    /// Makes the path mean the directory that `lead` found.
     pub fn follow(&self, path: &[u8], real: Vec<u8>) {
         let mut followed = self.shared.followed.write().unwrap_or_else(PoisonError::into_inner);
         followed.push((path.to_vec(), real));
     }
 }
 
-/// Too many links, or one that leads to itself.
+/// Errno for too many links, or a link to itself.
 const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
 
 fn is_nowhere(kind: ErrorKind) -> bool {
@@ -66,12 +66,12 @@ fn is_nowhere(kind: ErrorKind) -> bool {
 }
 
 impl Shared {
-    /// Whether the path is a link that is gone through.
+    /// Returns whether the path is a link that is followed.
     pub(super) fn is_followed(&self, path: &[u8]) -> bool {
         self.followed.read().unwrap_or_else(PoisonError::into_inner).iter().any(|(link, _)| link == path)
     }
 
-    /// The path without the links that are gone through.
+    /// Replaces followed links in the path by their real paths.
     pub(super) fn real<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
         let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
         let below =

@@ -1,8 +1,9 @@
-//! Writes a tree under one directory: never outside it, and never through a symbolic link.
+//! Writes a tree below one directory: never outside it, and never through a symbolic link.
 //!
-//! `root` finds directories, `dirs` makes them, `file` writes files (as many open as `open` allows), `nodes` makes links
-//! and special files; each puts a thing in its place by `temp`. `existing` looks at what is there, `links` goes through
-//! links that stand where directories lead to a source, `remove` removes; `locks` comes last.
+//! `root` opens directories, `dirs` creates them, `file` writes files (`fd_pool` limits how many are open),
+//! and `special` creates links and special files; all of these publish through `temp`. `existing` inspects
+//! what is there, `links` follows links in place of directories that lead to a source, `remove` removes,
+//! and `inode_flags` sets immutable flags last.
 
 mod copy_range;
 mod dirs;
@@ -32,18 +33,18 @@ pub use remove::RemovalFilter;
 
 use root::Shared;
 
-/// How to write.
+/// How to write to a target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TargetOptions {
-    /// Take owners by number even if their names exist here.
+    /// Use numeric owners even if their names exist on this machine.
     pub numeric_ids: bool,
     /// Try to set owners.
     pub owner: bool,
-    /// Leave holes where blocks of zeros would be written.
+    /// Make holes instead of writing blocks of zeros.
     pub sparse: bool,
-    /// Leave extended attributes alone, ACLs and capabilities among them.
+    /// Leave extended attributes alone, including ACLs and capabilities.
     pub no_xattrs: bool,
-    /// Write at all; else the target is only looked at.
+    /// Allow writing; otherwise the target is only inspected.
     pub writes: bool,
 }
 
@@ -53,18 +54,18 @@ pub struct Target {
 }
 
 impl Target {
-    /// Opens the root, which is made, with its parents, if it is missing and written to.
+    /// Opens the root. If it is missing and `options` allow writing, it is created with its parents.
     ///
     /// # Errors
-    /// When it cannot be made or opened.
+    /// It cannot be created or opened.
     pub fn open(root: &Path, options: TargetOptions) -> Result<Self> {
         Self::open_guarded(root, options, Guard::default())
     }
 
-    /// The same, where some directories must be left alone.
+    /// Like [`Target::open`], with protected directories.
     ///
     /// # Errors
-    /// As [`Target::open`], and when the root lies in one of them.
+    /// As [`Target::open`], and if the root lies in a protected directory.
     pub fn open_guarded(root: &Path, options: TargetOptions, guard: Guard) -> Result<Self> {
         guard.check(root)?;
         if options.writes {
@@ -74,22 +75,22 @@ impl Target {
         Ok(Self { shared: Arc::new(Shared::open(root, options, guard)?) })
     }
 
-    /// Whether a directory must be left alone, and what it is.
+    /// Returns the protected directory that this entry is.
     pub fn protected(&self, existing: &Existing) -> Option<&Protected> {
         self.shared.guard.find(existing.id()).filter(|_| existing.is_dir())
     }
 
-    /// Attributes that did not fit the target, since this was last asked: (path, why).
+    /// Returns and clears the attributes that the target could not store: (path, reason).
     pub fn take_notes(&self) -> Vec<(Vec<u8>, String)> {
         std::mem::take(&mut *self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts a device's further name, which this user may not make either.
+    /// Counts another hard link of a device node, which this user may not create either.
     pub fn leave_out_device(&self) {
         self.shared.owners.count_device();
     }
 
-    /// What this user may not set, so far.
+    /// Returns the metadata skipped so far because of missing privileges.
     pub fn left_out(&self) -> SkippedMetadata {
         self.shared.owners.left_out()
     }

@@ -1,5 +1,5 @@
-//! Removes what stands there, one thing at a time and as far as it may go, and opens modes that would keep this
-//! program out.
+//! Removes entries of the target one by one, as far as a filter allows. Opens modes that would keep this
+//! process out.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -12,29 +12,29 @@ use crate::fs::target::Target;
 use crate::fs::target::dirs::{DIR_FLAGS, Dir};
 use crate::fs::target::existing::Existing;
 
-/// Says what may go, and is told what went.
+/// Decides what is removed, and is notified of the results.
 pub trait RemovalFilter {
-    /// Whether this entry may go.
+    /// Returns whether this entry may be removed.
     fn takes(&self, path: &[u8], is_dir: bool) -> bool;
-    /// Whether something below this directory may have to go.
+    /// Returns whether something below this directory may have to be removed.
     fn may_hold(&self, dir: &[u8]) -> bool;
-    /// It is gone, or would be.
+    /// The entry was removed, or would be in a dry run.
     fn gone(&mut self, path: &[u8], size: u64);
-    /// It should go and stays.
+    /// The entry should be removed but could not.
     fn stays(&mut self, path: &[u8], err: Error);
-    /// It is a directory that must be left alone.
+    /// The entry is a protected directory and stays.
     fn spares(&mut self, path: &[u8], found: &Protected);
 }
 
-/// A directory being emptied.
+/// A directory that is being emptied.
 struct Level {
     path: Vec<u8>,
     names: std::vec::IntoIter<Vec<u8>>,
-    /// Something in it stays.
+    /// Whether something in it stays.
     full: bool,
 }
 
-/// Lets the owner read, write and search a directory, if this user may say so.
+/// Gives the owner read, write and search permission for a directory, if this user may change the mode.
 pub(super) fn make_usable(dir: &OwnedFd, name: &[u8], found: &Stat) -> Result<(), Errno> {
     match chmod_by_name(dir, name, Mode::from_raw_mode(found.st_mode & 0o7777) | Mode::RWXU) {
         Err(Errno::PERM | Errno::ACCESS) => Ok(()),
@@ -42,7 +42,7 @@ pub(super) fn make_usable(dir: &OwnedFd, name: &[u8], found: &Stat) -> Result<()
     }
 }
 
-/// Changes the mode of an entry that may not be opened for reading; of a link, fails.
+/// Changes the mode of an entry that may be unreadable; fails for a symbolic link.
 pub(super) fn chmod_by_name(dir: &OwnedFd, name: &[u8], mode: Mode) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
@@ -53,11 +53,11 @@ pub(super) fn chmod_by_name(dir: &OwnedFd, name: &[u8], mode: Mode) -> Result<()
 }
 
 impl Target {
-    /// Removes an entry and all below it, as far as `judge` lets it go: following no link, never leaving the target,
-    /// never entering another file system. With `dry`, only says what would go.
+    /// Removes an entry and everything below it, as far as `judge` allows. Follows no links, never leaves the
+    /// target and never enters another file system. With `dry`, only reports what would be removed.
     ///
     /// # Errors
-    /// When the path is refused. What cannot be removed is told to `judge`.
+    /// The path is refused. What cannot be removed is passed to `judge`.
     pub fn clear(&self, path: &[u8], dry: bool, judge: &mut dyn RemovalFilter) -> Result<()> {
         let mut open: Vec<Level> = Vec::new();
         self.begin_to_clear(path, dry, judge, &mut open)?;
@@ -77,7 +77,7 @@ impl Target {
         Ok(())
     }
 
-    /// Removes what is no directory; a directory becomes the next level.
+    /// Removes a file; a directory becomes the next level.
     fn begin_to_clear(
         &self,
         path: &[u8],
@@ -131,7 +131,7 @@ impl Target {
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         let fd = match rustix::fs::openat2(&above.fd, name, DIR_FLAGS, Mode::empty(), resolve) {
-            // Without the call: a file system mounted from itself looks like a directory then.
+            // Without `openat2`: a file system that is bind-mounted into itself looks like a directory then.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
                 rustix::fs::openat(&above.fd, name, DIR_FLAGS, Mode::empty())?
             }

@@ -1,4 +1,4 @@
-//! The root of the target, and the ways down from it: opened without ever leaving it or following a link.
+//! The root of the target. Opens directories below it without ever leaving it or following a link.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,37 +19,37 @@ use crate::fs::target::fd_pool::{Limits, Pool};
 use crate::fs::target::{TargetOptions, temp};
 use crate::model::entry::check_name;
 
-/// The system takes no path of 4096 bytes; well below it, one call opens a stretch of it.
+/// Maximum length of a path in one `openat` call, well below the kernel's limit of 4095 bytes.
 const LONG_PATH: usize = 3000;
 
-/// What the target and its unfinished files have in common.
+/// State that a target shares with its unfinished files.
 pub(super) struct Shared {
     root: PathBuf,
     top: Arc<Dir>,
     pub(super) sparse: bool,
     pub(super) owners: Owners,
     open: Mutex<Vec<(Vec<u8>, Arc<Dir>)>>,
-    /// The root without any link in its name.
+    /// The root's path without symbolic links.
     pub(super) canonical: PathBuf,
-    /// Directories that must be left alone.
+    /// Directories that must not be changed.
     pub(super) guard: Guard,
-    /// Links that are gone through: each with the real path of what it leads to.
+    /// Links that are followed, each with the real path of its target.
     pub(super) followed: RwLock<Vec<(Vec<u8>, Vec<u8>)>>,
-    /// Held while a free name is taken where the file system cannot do that in one step.
+    /// Held while a free name is taken on a file system that cannot do that atomically.
     pub(super) naming: Mutex<()>,
-    /// Attributes that did not fit the target.
+    /// Attributes that the target could not store.
     pub(super) notes: Mutex<Vec<(Vec<u8>, String)>>,
-    /// Directories kept open at hand.
+    /// Maximum number of directories that are kept open.
     kept_open: usize,
     pub(super) pool: Pool,
-    /// What is to be made immutable or append-only in the end, and all its flags.
+    /// Entries to be made immutable or append-only at the end, with all their flags.
     pub(super) locks: Mutex<Vec<(Vec<u8>, u32)>>,
     one_by_one: AtomicBool,
-    /// As long as the file system has not said that it cannot share blocks.
+    /// Cleared when the file system turns out not to share blocks.
     pub(super) clones: AtomicBool,
-    /// No other run writes to this target: what looks like one's leftovers is.
+    /// Whether no other process restores to this target, so that temporary files of other runs are leftovers.
     pub(super) alone: bool,
-    /// Of temporary names.
+    /// Prefix of this run's temporary names.
     pub(super) prefix: String,
     counter: AtomicU64,
 }
@@ -85,22 +85,22 @@ impl Shared {
         })
     }
 
-    /// For people.
+    /// Returns the path for display.
     pub(super) fn show(&self, path: &[u8]) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(OsStr::from_bytes(path)) }
     }
 
-    /// For `map_err`.
+    /// For `map_err`: adds operation and path to an error.
     pub(super) fn at(&self, doing: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Error {
         move |errno| Error::io(doing, self.show(path))(errno.into())
     }
 
-    /// A name that nothing has.
+    /// Returns an unused temporary name.
     pub(super) fn temp(&self) -> String {
         format!("{}{}", self.prefix, self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The open directory that holds the path, and the path's name in it.
+    /// Returns the open directory that contains the path, and the name in it.
     pub(super) fn place<'a>(&self, path: &'a [u8]) -> Result<(Arc<Dir>, &'a [u8])> {
         let mut parts = path.rsplitn(2, |byte| *byte == b'/');
         let name = parts.next().unwrap_or_default();
@@ -147,7 +147,7 @@ impl Shared {
         Ok(dir)
     }
 
-    /// Opens without ever leaving the root or following a link.
+    /// Opens a directory without leaving the root or following a link.
     fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         let mut current: Option<OwnedFd> = None;
         for stretch in stretches(path) {
@@ -161,9 +161,9 @@ impl Shared {
         if !self.one_by_one.load(Ordering::Relaxed) {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             match rustix::fs::openat2(above, stretch, DIR_FLAGS, Mode::empty(), resolve) {
-                // Some sandboxes say EPERM for calls they do not know.
+                // Some sandboxes return EPERM for unknown system calls.
                 Err(Errno::NOSYS | Errno::PERM) => self.one_by_one.store(true, Ordering::Relaxed),
-                // Somebody moves things about: smaller steps do not mind.
+                // Directories are being moved concurrently; opening one component at a time is not affected.
                 Err(Errno::AGAIN) => {}
                 other => return other,
             }
@@ -177,7 +177,7 @@ impl Shared {
         current.ok_or(Errno::NOENT)
     }
 
-    /// Forgets open directories at and below the path.
+    /// Drops open directories at and below the path.
     pub(super) fn forget(&self, path: &[u8]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|(known, _)| {
@@ -185,20 +185,20 @@ impl Shared {
         });
     }
 
-    /// Owners of what is made in this directory, if they are known.
+    /// Returns the owners of what is created in this directory, if they are known.
     pub(super) fn fresh(&self, dir: &Dir) -> Option<(u32, u32)> {
         (!dir.setgid).then(|| self.owners.fresh())
     }
 }
 
-/// Whether no other run writes here. While this one lasts, others see that it is there.
+/// Returns whether no other process restores to this target. A shared lock shows others that this one does.
 fn is_alone(top: &Dir) -> bool {
     let alone = rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockExclusive).is_ok();
-    // Where the system keeps no such locks, nobody is taken to be alone.
+    // If the file system does not support locks, other processes are assumed.
     rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockShared).is_ok() && alone
 }
 
-/// A path in pieces that the system takes.
+/// Splits a path into pieces that are short enough for a system call.
 fn stretches(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(path);
     std::iter::from_fn(move || {
@@ -216,12 +216,11 @@ fn stretches(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A directory that nothing is written to or removed from.
 pub(super) fn spared(path: &Path, found: &Protected) -> Error {
     Error::Refused(format!("{} is {}: it is left alone", path.display(), found.what))
 }
 
-/// A path that must not be believed.
+/// The error for an invalid path.
 fn refused(path: &[u8], why: &str) -> Error {
     Error::Refused(format!("path {:?}: {why}", OsStr::from_bytes(path)))
 }
@@ -249,7 +248,7 @@ mod tests {
             symlink(outside.path(), &link).unwrap();
             assert!(write(&target, b"d/f", b"x").is_err());
             assert!(target.make_dir(b"d/sub").is_err());
-            // Somebody may have put the link there on purpose: it is not replaced either.
+            // Somebody may have put the link there on purpose, so it is not replaced.
             assert!(matches!(target.make_dir(b"d"), Err(Error::Refused(_))));
             assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
             assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);

@@ -1,4 +1,4 @@
-//! What holds no bytes of its own: symbolic links, further names of files, pipes, sockets, devices.
+//! Entries without content: symbolic links, hard links, pipes, sockets and devices.
 
 use std::os::fd::AsFd;
 
@@ -15,10 +15,10 @@ use crate::fs::xattr::path_in;
 use crate::model::entry::{Kind, Meta};
 
 impl Target {
-    /// Makes a symbolic link: where nothing is, if it `is_new`, else in place of what is there.
+    /// Creates a symbolic link. If `is_new`, the name must be free; otherwise it is replaced.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn symlink(&self, path: &[u8], target: &[u8], meta: &Meta, is_new: bool) -> Result<()> {
         let shared = &self.shared;
         let (dir, _) = shared.place(path)?;
@@ -31,11 +31,11 @@ impl Target {
         temp.take_name(path, is_new)
     }
 
-    /// Makes `path` another name of what is at `existing`: where nothing is, if it `is_new`, else in place of what is
-    /// there. False where the file system has no hard links, or no more of this file.
+    /// Creates `path` as a hard link of `existing`. If `is_new`, the name must be free; otherwise it is
+    /// replaced. Returns false if the file system does not support hard links, or no more of this file.
     ///
     /// # Errors
-    /// When a path is refused or the system says no.
+    /// A path is refused or a system call fails.
     pub fn hard_link(&self, existing: &[u8], path: &[u8], is_new: bool) -> Result<bool> {
         let shared = &self.shared;
         let (from, from_name) = shared.place(existing)?;
@@ -56,11 +56,11 @@ impl Target {
         temp.arm().take_name(path, is_new).map(|()| true)
     }
 
-    /// Makes `path` a file of the same bytes as the one at `existing`: where nothing is, if it `is_new`, else in place of
-    /// what is there.
+    /// Creates `path` as a copy of the file `existing`. If `is_new`, the name must be free; otherwise it is
+    /// replaced.
     ///
     /// # Errors
-    /// When a path is refused or the system says no.
+    /// A path is refused or a system call fails.
     pub fn copy(&self, existing: &[u8], path: &[u8], meta: &Meta, is_new: bool) -> Result<()> {
         let from = self.read(existing, None)?;
         let size = from.metadata().map_err(Error::io("look at", self.shared.show(existing)))?.len();
@@ -69,11 +69,11 @@ impl Target {
         if is_new { new.finish_new(meta) } else { new.finish(meta) }
     }
 
-    /// Makes a pipe, a socket or a device: where nothing is, if it `is_new`, else in place of what is there. A device that
-    /// this user may not make is counted and left out; whether it was made.
+    /// Creates a pipe, a socket or a device node. If `is_new`, the name must be free; otherwise it is
+    /// replaced. A device that this user may not create is counted and skipped; then the result is false.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn special(&self, path: &[u8], kind: &Kind, meta: &Meta, is_new: bool) -> Result<bool> {
         let shared = &self.shared;
         let (file_type, device) = match kind {
@@ -110,7 +110,7 @@ impl Target {
 }
 
 impl Shared {
-    /// Attributes of something that cannot be opened; `chmod` where it has a mode.
+    /// Sets the attributes of an entry that cannot be opened. `chmod` sets its mode, if it has one.
     fn attributes(
         &self,
         temp: &Temp,

@@ -1,7 +1,8 @@
-//! Temporary names, and how what has one takes the place of what was there.
+//! Temporary names, and how an entry with one replaces what has its final name.
 //!
-//! A name tells its run and ends in a check of it, so that no name that a person gives passes for one. What a killed
-//! run left is found by it and removed, unless another run is at work in the same target.
+//! A temporary name contains the id of its run and a checksum of it, so that no user's file is mistaken for
+//! one. What a killed run left behind is found by its name and removed, unless another run is writing to
+//! the same target.
 
 use std::sync::{Arc, PoisonError};
 
@@ -17,13 +18,13 @@ use crate::fs::target::root::Shared;
 
 const PREFIX: &str = ".snap-tmp-";
 
-/// What all temporary names of a run begin with.
+/// Returns the prefix of all temporary names of a run.
 pub(super) fn prefix(run: u64) -> String {
     let run = format!("{run:016x}");
     format!("{PREFIX}{run}{}-", check(run.as_bytes()))
 }
 
-/// Whether the name is a temporary one, of whatever run.
+/// Returns whether a name is a temporary name of any run.
 fn is_temp(name: &[u8]) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX.as_bytes()) else { return false };
     let (Some(run), Some(sum), Some(number)) = (rest.get(..16), rest.get(16..24), rest.get(24..)) else {
@@ -39,24 +40,25 @@ fn check(run: &[u8]) -> String {
 }
 
 impl Target {
-    /// Those of a directory's names that a killed run left there; none while another run is at work in this target.
+    /// Returns the names that killed runs left in a directory; none while another run is writing to this
+    /// target.
     pub fn leftovers(&self, names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let own = self.shared.prefix.as_bytes();
         let is_left = |name: &Vec<u8>| self.shared.alone && is_temp(name) && !name.starts_with(own);
         names.into_iter().filter(is_left).collect()
     }
 
-    /// Removes what is no directory.
+    /// Removes a leftover that is not a directory.
     ///
     /// # Errors
-    /// When the path is refused or the system says no.
+    /// The path is refused or a system call fails.
     pub fn remove_leftover(&self, path: &[u8]) -> Result<()> {
         let (dir, name) = self.shared.place(path)?;
         rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()).map_err(self.shared.at("remove", path))
     }
 }
 
-/// A temporary name, unlinked on drop once something has it.
+/// A temporary name. Once armed, the entry with this name is removed on drop.
 pub(super) struct Temp {
     pub(super) shared: Arc<Shared>,
     pub(super) dir: Arc<Dir>,
@@ -69,35 +71,35 @@ impl Temp {
         Self { shared: Arc::clone(shared), dir, name: shared.temp(), armed: false }
     }
 
-    /// One that is taken.
+    /// Wraps a name that already exists.
     pub(super) fn found(shared: &Arc<Shared>, dir: Arc<Dir>, name: String) -> Self {
         Self { shared: Arc::clone(shared), dir, name, armed: true }
     }
 
-    /// Somebody else looks after it.
+    /// Leaves the entry to another owner.
     pub(super) fn leave(mut self) {
         self.armed = false;
     }
 
-    /// The name is taken now.
+    /// Arms it: an entry with this name exists now.
     pub(super) fn arm(mut self) -> Self {
         self.armed = true;
         self
     }
 
-    /// Moves it to its final name: one that nothing has, if it `is_new`.
+    /// Renames the entry to its final name. If `is_new`, the name must be free; otherwise it is replaced.
     pub(super) fn take_name(self, path: &[u8], is_new: bool) -> Result<()> {
         if is_new { self.publish_new(path) } else { self.publish(path) }
     }
 
-    /// Moves it to its final name, which nothing has: not even a name that the file system does not tell from it, as
-    /// another one of the same snapshot.
+    /// Renames the entry to its final name, which must be free. On a file system that folds names, an
+    /// equivalent name, for instance from the same snapshot, also counts as taken.
     pub(super) fn publish_new(mut self, path: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let fd = &self.dir.fd;
         let renamed =
             match rustix::fs::renameat_with(fd, self.name.as_str(), fd, name, RenameFlags::NOREPLACE) {
-                // A file system without that. No other thread of this run may come in between.
+                // The file system lacks RENAME_NOREPLACE. No other thread of this run may interfere.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                     let _alone = self.shared.naming.lock().unwrap_or_else(PoisonError::into_inner);
                     match self.dir.stat(name) {
@@ -115,7 +117,7 @@ impl Temp {
         Ok(())
     }
 
-    /// Moves it over its final name, in place of whatever is there but a directory that is not empty.
+    /// Renames the entry to its final name, replacing anything but a directory that is not empty.
     pub(super) fn publish(mut self, path: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let fd = &self.dir.fd;
@@ -142,7 +144,7 @@ impl Temp {
     }
 }
 
-/// The name was free when the run looked.
+/// The error for a name that was free when the run started and is taken now.
 pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
     let shown = shared.show(path);
     Error::Refused(format!(
@@ -155,7 +157,7 @@ pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
-            // Nothing can be done about a failure here; the name says what it is.
+            // A failure cannot be handled here; the name tells what the file is.
             let _left = rustix::fs::unlinkat(&self.dir.fd, self.name.as_str(), AtFlags::empty());
         }
     }

@@ -1,7 +1,8 @@
-//! The survey: visits every entry of the sources once, in order of stored paths, and tells what is there. The walk itself
-//! is in `walker`.
+//! The walk: visits every entry of the sources once, in order of stored paths, and reports it. The
+//! traversal itself is in `walker`.
 //!
-//! It knows nothing of repositories, so it can begin while the password is still being turned into a key.
+//! It knows nothing of repositories, so it can start while the key is still being derived from the
+//! password.
 
 pub(crate) mod walker;
 
@@ -18,30 +19,32 @@ use crate::fs::walk::walker::Walker;
 use crate::model::entry::{Entry, Time};
 use crate::util::threads;
 
-/// Groups of finds that may wait: what is walked while the repository is opened.
+/// Maximum number of groups of events in the channel. It allows the walk to run ahead while the repository
+/// is being opened.
 const AHEAD: usize = 256;
 
-/// What is found, in order of stored paths.
+/// What the walk finds, in order of stored paths.
 #[derive(Debug)]
 pub enum WalkEvent {
-    /// A directory, whose contents follow; its place in the file system, where that is not its name in the place of
-    /// the one above.
+    /// A directory, whose entries follow. With its file system path, if that is not the parent's followed by
+    /// its name.
     Enter(Entry, Option<PathBuf>),
-    /// The directory last entered ends.
+    /// The end of the directory that was entered last.
     Leave,
-    /// Anything else in the open directory; device and inode of what has further names.
+    /// Another entry of the current directory. With device and inode, if it has several hard links.
     Entry(Entry, Option<(u64, u64)>),
-    /// A source that is no directory, and its place: it need not have its stored name.
+    /// A source that is not a directory, with its path, which need not end with its stored name. With device
+    /// and inode, if it has several hard links.
     Lone(Entry, PathBuf, Option<(u64, u64)>),
-    /// Something that cannot be read, and why.
+    /// A path that cannot be read, and the reason.
     Problem(Vec<u8>, String),
-    /// Something that was gone before it could be looked at.
+    /// A path that disappeared before it could be examined.
     Vanished(Vec<u8>),
-    /// What its user should know of a source.
+    /// Information about a source for the user.
     Warning(String),
 }
 
-/// Files that a walk has come to.
+/// Number and size of the files found so far.
 #[derive(Debug, Default)]
 pub struct Totals {
     files: AtomicU64,
@@ -50,13 +53,13 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Files and bytes so far, and whether the walk is at its end.
+    /// Returns files and bytes so far, and whether the walk is complete.
     pub fn get(&self) -> (u64, u64, bool) {
         let complete = self.complete.load(Ordering::Acquire);
         (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed), complete)
     }
 
-    /// One more.
+    /// Counts one file.
     pub(super) fn add(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -67,45 +70,46 @@ impl Totals {
     }
 }
 
-/// How to walk.
+/// Options of a walk.
 pub struct WalkOptions {
-    /// What stays out.
+    /// What to exclude.
     pub filter: Arc<Filter>,
-    /// Whether other file systems stay out.
+    /// Whether to exclude other file systems.
     pub one_file_system: bool,
-    /// Whether a source of which nothing is left is no problem.
+    /// Whether a source of which everything is excluded is accepted.
     pub allow_empty: bool,
-    /// Folders of our own, which stay out: the repository, and what this machine keeps. A source that is one is a
-    /// problem.
+    /// snap's own directories, which are excluded: the repository, and this machine's cache and state. A
+    /// source that is one of them is a problem.
     pub own: Vec<PathBuf>,
 }
 
-/// A walk in a thread of its own, bounded in how far it runs ahead; it ends when this is dropped.
+/// A walk in a separate thread. A bounded channel limits how far it runs ahead. It ends when this is
+/// dropped.
 #[derive(Debug)]
 pub struct Walk {
-    /// What is found, in groups; it ends with the walk.
+    /// Receives the events in groups; disconnected at the end of the walk.
     pub found: Receiver<Vec<WalkEvent>>,
-    /// An instant before the first look.
+    /// A time before the first entry was examined.
     pub started: Time,
-    /// How much there is.
+    /// Number and size of the files found so far.
     pub totals: Arc<Totals>,
 }
 
 impl Walk {
-    /// Walks for the totals alone, as fast as it can, in threads of their own, until `stop` becomes true.
+    /// Walks only to count, as fast as possible, in separate threads, until `stop` becomes true.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// A thread cannot be started.
     pub fn count(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Arc<Totals>> {
         let Self { found, totals, .. } = Self::start(plan, options, stop)?;
         threads::detached("count", move || found.into_iter().for_each(drop))?;
         Ok(totals)
     }
 
-    /// Begins. When `stop` becomes true, the walk ends early, as if there were nothing more.
+    /// Starts a walk. When `stop` becomes true, it ends early, as if there were no more entries.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// The thread cannot be started.
     pub fn start(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Self> {
         let started = Time::now();
         let (out, found) = bounded(AHEAD);
@@ -113,7 +117,7 @@ impl Walk {
         let (stop, counted) = (Arc::clone(stop), Arc::clone(&totals));
         threads::detached("walk", move || {
             let mut walker = Walker::new(&plan, options, stop, Arc::clone(&counted), out);
-            // It fails only where nobody listens any more.
+            // The walk fails only if the receiver is gone.
             if walker.all(&plan).is_ok() {
                 counted.close();
             }

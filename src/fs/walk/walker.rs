@@ -1,7 +1,8 @@
-//! The walk of a survey: what is saved of the sources, and what is said of what is not.
+//! The traversal of a walk: which entries of the sources are saved, and what is reported about the others.
 //!
-//! A source is always saved: filters, marker files and the borders of file systems speak of what is below it. So where
-//! they take away a directory that leads to another source, it is entered for the sake of that source alone.
+//! A source is always saved: filters, marker files and file system boundaries apply only to what is below
+//! it. If they exclude a directory that leads to another source, the directory is entered for that source
+//! alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -23,31 +24,31 @@ use crate::fs::walk::{Totals, WalkEvent, WalkOptions};
 use crate::model::entry::{Entry, Kind, MAX_NESTING, MAX_PATH, Meta, Time, flags};
 use crate::model::id::ChunkId;
 
-/// Finds that travel together: waking the other side for each costs more than the walk.
+/// Number of events that are sent together: waking the receiver for each one costs more than the walk.
 const TOGETHER: usize = 128;
-/// Directories held open, the innermost.
+/// Number of innermost directories that are kept open.
 const HELD: usize = 64;
 
-/// Nobody listens any more.
+/// The receiver of the events is gone.
 pub(crate) struct ReceiverGone;
 
 /// A directory that the walk is in.
 #[derive(Default)]
 struct Open {
-    /// To look at what is in it without walking down to it again; opened when first used.
+    /// Descriptor for examining its entries without resolving its path again; opened when first used.
     fd: Option<OwnedFd>,
-    /// It has its name in the one above.
+    /// Whether its file system path is its parent's followed by its name.
     is_below: bool,
-    /// What the patterns say of it.
+    /// The verdict of the patterns.
     verdict: Verdict,
-    /// Nothing in it is wanted but what leads to sources.
+    /// Whether only entries that lead to sources are wanted.
     only_sources: bool,
 }
 
-/// A walk, and where it is.
+/// The state of a walk.
 pub(crate) struct Walker {
     options: WalkOptions,
-    /// Whether the filter has anything to say of single entries.
+    /// Whether the filter can exclude single entries.
     filters: bool,
     stop: Arc<AtomicBool>,
     totals: Arc<Totals>,
@@ -57,21 +58,21 @@ pub(crate) struct Walker {
     own: Vec<(u64, u64)>,
     path_stack: PathStack,
     open: Vec<Open>,
-    /// The file system to stay on.
+    /// The device to stay on.
     device: Option<u64>,
-    /// For listings.
+    /// Reused buffer for listings.
     space: Vec<u8>,
-    /// Sources inside sources that have not been come to.
+    /// Sources inside sources that have not been reached yet.
     nested: BTreeSet<PathBuf>,
-    /// Outermost sources, for what is said of links.
+    /// Outermost sources, for warnings about links.
     sources: Vec<PathBuf>,
-    /// Entries that were sent, and those that stayed out.
+    /// Numbers of entries that were sent and that were excluded.
     sent: u64,
     left_out: u64,
 }
 
 impl Walker {
-    /// Nothing is looked at yet.
+    /// Creates a walker without reading any source.
     pub(crate) fn new(
         plan: &SourceTree,
         options: WalkOptions,
@@ -102,7 +103,7 @@ impl Walker {
         }
     }
 
-    /// Walks to the end.
+    /// Walks all sources.
     pub(crate) fn all(&mut self, plan: &SourceTree) -> Result<(), ReceiverGone> {
         let (SourceNode::Source(path) | SourceNode::Passage { path, .. }) = &plan.root;
         self.enter(
@@ -176,7 +177,7 @@ impl Walker {
         Ok(())
     }
 
-    /// A source under its stored name.
+    /// Sends a source under its stored name.
     fn source(&mut self, name: &[u8], path: &Path) -> Result<(), ReceiverGone> {
         let stored = self.path_stack.stored_of(name);
         let is_nested = self.nested.remove(path);
@@ -239,7 +240,7 @@ impl Walker {
         Ok(())
     }
 
-    /// Names in the open directory that are to be looked at.
+    /// Returns the names in the current directory that are to be examined.
     fn names(&mut self) -> Result<vec::IntoIter<Vec<u8>>, ReceiverGone> {
         let to_sources = self.names_to_sources();
         if self.open.last().is_some_and(|open| open.only_sources) {
@@ -253,7 +254,7 @@ impl Walker {
             self.unreadable(&err, !names.is_empty())?;
         }
         if !to_sources.is_empty() {
-            // A directory that cannot be listed may be gone through all the same.
+            // A directory that cannot be listed may still be searchable.
             names.retain(|name| !to_sources.contains(name));
             names.extend(to_sources);
             names.sort_unstable();
@@ -261,7 +262,8 @@ impl Walker {
         Ok(names.into_iter())
     }
 
-    /// The open directory cannot be listed, or not to its end. What is gone before it is looked at was never there.
+    /// Reports that the current directory cannot be listed, or not completely. One that disappeared is no
+    /// problem.
     fn unreadable(&mut self, err: &io::Error, partly: bool) -> Result<(), ReceiverGone> {
         let path = self.path_stack.place().as_os_str().as_bytes().to_vec();
         match err.kind() {
@@ -271,7 +273,7 @@ impl Walker {
         }
     }
 
-    /// An entry of the open directory; true when it is a directory that is now open itself.
+    /// Handles an entry of the current directory; true if it is a directory that was entered.
     fn entry(&mut self, name: Vec<u8>) -> Result<bool, ReceiverGone> {
         let mut leads = false;
         if !self.nested.is_empty() {
@@ -306,14 +308,15 @@ impl Walker {
         let only_sources = out || self.is_elsewhere(&found) || self.is_marked(&name);
         let mut meta = self.describer.meta(&found);
         if only_sources && leads {
-            // A restore must not take it for all that was there.
+            // A restore must not take it for the complete directory.
             meta = on_the_way(meta);
         }
         let open = Open { verdict, only_sources, ..Open::default() };
         self.enter(Entry { name, kind, meta }, None, open).map(|()| true)
     }
 
-    /// What the patterns say of an entry of the open directory, and whether it stays out for any reason.
+    /// Returns the verdict of the patterns on an entry of the current directory, and whether it is excluded
+    /// for any reason.
     fn judge(&self, name: &[u8], found: &Inode) -> (Verdict, bool) {
         let above = self.open.last();
         if above.is_some_and(|above| above.only_sources) || self.is_own(found) {
@@ -346,7 +349,7 @@ impl Walker {
         Ok((found, kind))
     }
 
-    /// The open directory.
+    /// Returns the descriptor of the current directory.
     fn dir(&mut self) -> io::Result<&OwnedFd> {
         let (open, above) = self.open.split_last_mut().ok_or(io::ErrorKind::NotFound)?;
         let fd = match (open.fd.take(), above.last().and_then(|above| above.fd.as_ref())) {
@@ -357,12 +360,12 @@ impl Walker {
         Ok(open.fd.insert(fd))
     }
 
-    /// A folder of the program's own.
+    /// Returns whether it is one of snap's own directories.
     fn is_own(&self, found: &Inode) -> bool {
         found.is_dir() && self.own.contains(&found.id)
     }
 
-    /// On another file system, where that counts.
+    /// Returns whether it is on another file system and these are excluded.
     fn is_elsewhere(&self, found: &Inode) -> bool {
         self.device.is_some_and(|device| device != found.id.0)
     }
@@ -379,7 +382,7 @@ impl Walker {
         self.nested.range(place.to_path_buf()..).next().is_some_and(|next| next.starts_with(place))
     }
 
-    /// Names in the open directory that lead to sources.
+    /// Returns the names in the current directory that lead to nested sources.
     fn names_to_sources(&self) -> BTreeSet<Vec<u8>> {
         if self.nested.is_empty() {
             return BTreeSet::new();
@@ -390,7 +393,7 @@ impl Walker {
         first.map(|name| name.as_os_str().as_bytes().to_vec()).collect()
     }
 
-    /// What is not there, or lies below something that could not be entered.
+    /// Reports nested sources that do not exist, or lie below something that could not be entered.
     fn unreached(&mut self) -> Result<(), ReceiverGone> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(());
@@ -406,9 +409,9 @@ impl Walker {
     }
 }
 
-/// What is said of sources.
+/// Reports about sources.
 impl Walker {
-    /// The open directory, by its stored path, or its place where that is empty.
+    /// Returns the stored path of the current directory, or its file system path if that is empty.
     fn here(&self) -> Vec<u8> {
         match self.path_stack.stored() {
             b"" => self.path_stack.place().as_os_str().as_bytes().to_vec(),
@@ -416,10 +419,11 @@ impl Walker {
         }
     }
 
-    /// A filter that leaves out whatever may come contradicts the source; that it leaves out all there happens to be does
-    /// not.
+    /// Reports a source of which everything was excluded. If the filter excludes whatever may be there, it
+    /// contradicts the source, which is a problem. If it happens to exclude everything that is there now,
+    /// that is only a warning.
     fn nothing_left(&mut self) -> Result<(), ReceiverGone> {
-        // No name holds a NUL, so only what matches every name matches this one.
+        // No name contains a NUL, so only a pattern that matches every name matches this one.
         let any =
             Location { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name: b"\0" };
         let verdict = self.options.filter.judge(Verdict::default(), any);
@@ -439,7 +443,7 @@ impl Walker {
         self.problem(&path, why.to_owned())
     }
 
-    /// A rule that would leave it out, were it not named.
+    /// Reports a rule that would exclude a source, had it not been named.
     fn remark(&mut self, path: &Path, stored: &[u8], found: &Inode) -> Result<(), ReceiverGone> {
         match self.options.filter.pattern_against(path, stored) {
             Some(Against { pattern, by_name: false }) => {
@@ -466,7 +470,7 @@ impl Walker {
         Ok(())
     }
 
-    /// Few who name a link mean no more than the link.
+    /// Warns that only the link is saved: most users who name a link mean its target.
     fn remark_link(&mut self, path: &Path, stored: &[u8], target: &[u8]) -> Result<(), ReceiverGone> {
         let real = std::fs::canonicalize(path).ok();
         let is_saved = |real: &PathBuf| {
@@ -490,12 +494,12 @@ impl Walker {
     }
 }
 
-/// A directory whose tree is not known yet.
+/// Returns the type of a directory whose tree is not known yet.
 fn no_tree() -> Kind {
     Kind::Dir { tree: ChunkId::new([0; 32]) }
 }
 
-/// Of a directory that is there for the sake of what is below it.
+/// Marks the metadata of a directory that is stored only for what is below it, and removes its times.
 fn on_the_way(mut meta: Meta) -> Meta {
     (meta.mtime, meta.ctime) = (Time::default(), Time::default());
     meta.flags |= flags::PASSAGE;

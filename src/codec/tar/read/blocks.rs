@@ -1,4 +1,4 @@
-//! Blocks from the input: headers that are checked, texts of bounded length, and what is wrong when they are not there.
+//! Blocks of the input: verified headers, texts of bounded length, and the errors if they are missing.
 
 use std::io;
 use std::io::Read;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 
 impl<R: Read> Reader<R> {
-    /// A header that is one; `None` at the end of the archive.
+    /// Reads and verifies a header; `None` at the end of the archive.
     pub(super) fn header(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let Some(head) = self.block()? else {
             return self.fail(match self.members {
@@ -41,7 +41,7 @@ impl<R: Read> Reader<R> {
         self.fail("the header behind this member is damaged")
     }
 
-    /// The next whole block; `None` where the input ends before it.
+    /// Reads the next block; `None` if the input ends before it.
     pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let mut block = [0u8; BLOCK];
         let mut filled = 0;
@@ -57,7 +57,7 @@ impl<R: Read> Reader<R> {
         Ok(Some(block))
     }
 
-    /// The content of a header that is about the next one.
+    /// Reads the content of a header that describes the next member, at most `most` bytes.
     pub(super) fn text(&mut self, size: u64, most: u64) -> Result<Vec<u8>> {
         if size > most {
             return self.fail("an extended header of absurd length");
@@ -84,7 +84,7 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn pass_over(&mut self) -> Result<()> {
-        // Padding that is cut off at the very end harms nobody.
+        // Missing padding at the very end of the input is accepted.
         let mut buffer = [0u8; 16 << 10];
         while self.left > 0 {
             self.read(&mut buffer)?;
@@ -122,8 +122,8 @@ pub(super) fn bad(path: &[u8], source: DecodeError) -> Error {
     Error::Archive { what, source }
 }
 
-/// Whatever is wrong with the input is the archive's: an import of many goes on with the next. An input may wrap an
-/// error that says all itself.
+/// Converts an input error to an archive error, so that an import of several archives continues with the
+/// next one. An [`Error`] that the input wraps is returned unchanged.
 pub(super) fn broken(path: &[u8], err: io::Error) -> Error {
     let err = match err.downcast::<Error>() {
         Ok(told) => return told,

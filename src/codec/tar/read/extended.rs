@@ -1,4 +1,4 @@
-//! What extended headers say: records, gathered until the member that they are about.
+//! Extended headers: collects their records until the member that they describe.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::codec::tar::{ACL_ACCESS, ACL_DEFAULT, flags, pax, sparse};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::{MAX_XATTR_NAMES, Time};
 
-/// What extended headers say of the next member.
+/// The records that apply to the next member.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extended {
     pub(super) path: Option<Vec<u8>>,
@@ -24,18 +24,18 @@ pub(super) struct Extended {
     pub(super) major: Option<u32>,
     pub(super) minor: Option<u32>,
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Bytes of their names, and of their values.
+    /// Total bytes of the attributes' names, and of their values.
     xattr_bytes: (usize, usize),
     pub(super) acls: Vec<(&'static [u8], String)>,
     pub(super) sparse: Option<Box<SparseWords>>,
 }
 
-/// The words of GNU's three ways to describe holes in records.
+/// The records of GNU tar's three formats for sparse files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SparseWords {
     pub(super) name: Option<Vec<u8>>,
     pub(super) real: Option<u64>,
-    /// Version 1: the map stands before the data.
+    /// Format 1.0: the map precedes the data.
     pub(super) in_data: bool,
     pub(super) offset: Option<u64>,
     pub(super) segments: Segments,
@@ -67,7 +67,7 @@ impl Extended {
             b"SCHILY.devminor" => self.minor = Some(small(value)?),
             b"SCHILY.acl.access" => self.acl(ACL_ACCESS, value)?,
             b"SCHILY.acl.default" => self.acl(ACL_DEFAULT, value)?,
-            // A text with a NUL at its end in the file system, without one in archives.
+            // The value ends with a NUL in the file system, but not in archives.
             b"RHT.security.selinux" => self
                 .xattr(b"security.selinux", &[value.strip_suffix(b"\0").unwrap_or(value), b"\0"].concat())?,
             _ => {
@@ -104,7 +104,8 @@ impl Extended {
         Ok(())
     }
 
-    /// What a global header may say of all members: whose and when, never which.
+    /// Adopts what a global header may set for all members: owner and time, but nothing that identifies a
+    /// member.
     pub(super) fn adopt(&mut self, global: &Self) {
         let Self { uid, gid, user, group, mtime, .. } = global;
         self.uid = uid.or(self.uid);

@@ -1,4 +1,4 @@
-//! Maps of holes: in old GNU headers and the blocks behind them, or before the data.
+//! Maps of sparse files: in old GNU headers and the blocks after them, or before the data.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::decode_error::DecodeError;
 
 impl<R: Read> Reader<R> {
-    /// The map in the header of a member of type `S`, and in the blocks that follow it.
+    /// Reads the map in the header of a member of type `S` and in the blocks that follow it.
     pub(super) fn old_sparse(&mut self, head: &[u8; BLOCK], found: &mut Found) -> Result<()> {
         let mut segments = Segments::new();
         let real = self.checked(field_number(head, (483, 12)))?;
@@ -45,7 +45,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// The map before the data of a sparse member: lines of digits, filled up to a whole block.
+/// Reads the map before the data of a sparse member: lines of digits, padded to a whole block.
 struct MapReader<'a, R> {
     reader: &'a mut Reader<R>,
     block: [u8; BLOCK],

@@ -1,5 +1,6 @@
-//! Reading members in order: headers of every kind that tar has had. Every length is bounded before memory is
-//! taken; what an archive says about itself is believed only as far as its bytes go.
+//! Reads the members of an archive in order, with headers of every tar format. Every length is checked
+//! before memory is allocated, and nothing that an archive states is trusted beyond the bytes that it
+//! really contains.
 
 mod blocks;
 mod extended;
@@ -16,54 +17,55 @@ use crate::error::Result;
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 
-/// Most bytes of one extended header or long name: names, attributes and old maps of holes fit many times.
+/// Maximum bytes of one extended header or long name. Legitimate names, attributes and old sparse maps are
+/// far smaller.
 const MAX_EXTENDED: u64 = 16 << 20;
-/// Most bytes of a name.
+/// Maximum length of a name in bytes.
 const MAX_NAME: u64 = 1 << 20;
 
 /// A member; its content is read through the [`Reader`].
 #[derive(Debug)]
 pub struct Found {
-    /// All but the content.
+    /// The member without its content.
     pub member: Member,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// Where its data lies, if it has holes.
+    /// Position of its data, if the file is sparse.
     pub segments: Option<Segments>,
 }
 
-/// What comes next in an archive.
+/// The next item of an archive.
 #[derive(Debug)]
 pub enum Next {
     /// A member.
     Member(Box<Found>),
-    /// A member of a kind that cannot be stored: (path, why).
+    /// A member of a type that cannot be stored: (path, reason).
     Skipped(Vec<u8>, String),
 }
 
-/// Reads one archive from its plain bytes.
+/// Reads one archive from its uncompressed bytes.
 pub struct Reader<R> {
     input: R,
-    /// Bytes of the present member's content not read yet, and of the padding behind it.
+    /// Unread bytes of the current member's content, and of the padding after it.
     left: u64,
     padding: u64,
-    /// Records that hold for all members that follow.
+    /// Records that apply to all following members.
     global: Extended,
     members: u64,
-    /// What the present member is called, for errors.
+    /// Path of the current member, for errors.
     path: Vec<u8>,
 }
 
 impl<R: Read> Reader<R> {
-    /// Of the plain bytes of an archive.
+    /// Creates a reader of uncompressed bytes.
     pub fn new(input: R) -> Self {
         Self { input, left: 0, padding: 0, global: Extended::default(), members: 0, path: Vec::new() }
     }
 
-    /// The next member. What was not read of the one before is passed over.
+    /// Advances to the next member. Unread content of the previous one is skipped.
     ///
     /// # Errors
-    /// When the archive ends in the middle or is none; the error names the member.
+    /// The archive is truncated or malformed; the error names the member.
     pub fn advance(&mut self) -> Result<Option<Next>> {
         self.pass_over()?;
         let mut extended = self.global.clone();
@@ -89,7 +91,7 @@ impl<R: Read> Reader<R> {
                 }
                 Some(b'L') => extended.path = Some(self.long_name(size)?),
                 Some(b'K') => extended.link = Some(self.long_name(size)?),
-                // A volume's label.
+                // A volume label.
                 Some(b'V') => {
                     self.left = size;
                     self.padding = padding(size);
@@ -100,10 +102,10 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads content of the present member; 0 at its end.
+    /// Reads content of the current member; 0 at its end.
     ///
     /// # Errors
-    /// When the archive ends before the member does.
+    /// The archive ends before the member does.
     pub fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(out.len());
         if most == 0 {
@@ -122,11 +124,11 @@ impl<R: Read> Reader<R> {
         Ok(count)
     }
 
-    /// Reads to the end of the input, so that a check value at its end is checked. True if anything but zeros
-    /// stands behind the end of the archive.
+    /// Reads to the end of the input, so that a checksum at its end is verified. Returns whether anything but
+    /// zeros follows the end of the archive.
     ///
     /// # Errors
-    /// When the input is damaged there.
+    /// The input is damaged there.
     pub fn drain(&mut self) -> Result<bool> {
         let mut more = false;
         let mut buffer = vec![0u8; 64 << 10];
@@ -151,7 +153,7 @@ impl<R: Read> Reader<R> {
             self.path.pop();
         }
         let size = extended.size.unwrap_or(size);
-        // Links have no content, whatever their header says.
+        // Links have no content, even if their header states a size.
         self.left = if matches!(kind, b'1' | b'2') { 0 } else { size };
         self.padding = padding(self.left);
         let link = || extended.link.clone().unwrap_or_else(|| trimmed(head, field::LINK).to_vec());
@@ -200,7 +202,7 @@ impl<R: Read> Reader<R> {
                 return Ok(given);
             }
             let found = self.checked(field_number(head, place))?;
-            // Some writers put -1 or -2 for nobody.
+            // Some writers use -1 or -2 for nobody.
             let wrapped = u32::try_from(found).or(i32::try_from(found).map(|found| found as u32));
             self.checked(wrapped.map_err(|_| DecodeError::because("an owner of absurd number")))
         };
@@ -246,7 +248,7 @@ fn trimmed(head: &[u8; BLOCK], (start, len): (usize, usize)) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Name of a header; POSIX headers have its beginning in a field of their own.
+/// Returns the name in a header. POSIX headers have the first part of a long name in a separate field.
 fn header_name(head: &[u8; BLOCK]) -> Vec<u8> {
     let name = trimmed(head, field::NAME);
     let prefix = trimmed(head, field::PREFIX);
