@@ -1,5 +1,5 @@
-//! Generations of the configuration: the newest whole one wins. Whole is one whose check fits: that takes the key, so until
-//! there is one, all that parse are candidates.
+//! Generations of the configuration: the newest intact one is used. Intact means that its MAC matches, which
+//! takes the key; until there is a key, all that parse are candidates.
 
 use crate::codec::chunk::chunker;
 use crate::codec::crypto::hash::{Key, SubKeys};
@@ -43,8 +43,8 @@ pub(crate) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> C
     config
 }
 
-/// Writes a new generation with another share of parity, unless it is that already. Whoever is at work goes by the one it
-/// has read.
+/// Writes a new generation with another share of parity, unless it is the current one. Running processes keep
+/// using the generation they have read.
 pub(crate) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<Config> {
     change(storage, key, &|config| {
         let changes = config.parity() != share;
@@ -53,7 +53,7 @@ pub(crate) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<
     })
 }
 
-/// Writes a new generation that says that blocks may be deltas, unless it says so already.
+/// Writes a new generation that allows delta blocks, unless they are allowed already.
 pub(crate) fn allow_deltas(storage: &dyn Storage, key: &Key) -> Result<Config> {
     change(storage, key, &|config| {
         let changes = !config.has_deltas();
@@ -70,7 +70,7 @@ fn change(storage: &dyn Storage, key: &Key, set: &dyn Fn(&mut Config) -> bool) -
         if !set(&mut config) {
             return Ok(config);
         }
-        // Above damaged ones as well: their names are taken.
+        // Number above damaged generations as well: their names are taken.
         config.generation = numbers(storage)?.last().map_or(1, |last| last.saturating_add(1));
         if config.generation > LAST_GENERATION {
             let why = "no number is left for a configuration: somebody put the highest one into config/";
@@ -94,11 +94,11 @@ fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Generations that parse, newest first; there is at least one.
+/// Generations that parse, newest first; at least one.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidates {
     all: Vec<Candidate>,
-    /// What is wrong with newer ones.
+    /// Problems of newer generations.
     pub(crate) trouble: Vec<String>,
 }
 
@@ -106,14 +106,15 @@ pub(crate) struct Candidates {
 struct Candidate {
     bytes: Vec<u8>,
     config: Config,
-    /// The newer format that it says it has. That is a flipped byte if its check fits without it.
+    /// The newer format version that it claims. If its MAC matches with the known version, a byte was
+    /// flipped.
     newer: Option<u16>,
 }
 
-/// Generations that may be whole. Of those that are not encrypted it is seen already whether they are.
+/// Returns the generations that may be intact. For unencrypted ones the check is done here already.
 ///
 /// # Errors
-/// `NoRepository` when there is none; when the store fails or none can be whole.
+/// `NoRepository` when there is none; when the storage fails or none can be intact.
 pub(crate) fn candidates(storage: &dyn Storage) -> Result<Candidates> {
     let mut found = Candidates { all: Vec::new(), trouble: Vec::new() };
     let mut first = None;
@@ -153,7 +154,7 @@ fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
     }
 }
 
-/// One that says that it has a newer format, with the format that is known in its place.
+/// Parses a generation that claims a newer format version as if it had the known one.
 fn of_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Candidate> {
     let mut bytes = storage.read(ObjectKind::Config, &number.to_string(), MAX_CONFIG)?;
     let field = bytes.get_mut(key_slot::CONFIG_FORMAT);
@@ -178,7 +179,7 @@ fn older(err: &Error) -> String {
 }
 
 impl Candidates {
-    /// The newest.
+    /// Returns the newest.
     ///
     /// # Errors
     /// A bug.
@@ -186,12 +187,13 @@ impl Candidates {
         self.all.first().map(|newest| &newest.config).ok_or(Error::Bug { what: "there is a configuration" })
     }
 
-    /// Whether they say that there is a password. One that is whole without any outweighs others that may be damaged.
+    /// Returns whether the candidates say that there is a password. An intact unencrypted one outweighs
+    /// others, which may be damaged.
     pub(crate) fn are_encrypted(&self) -> bool {
         self.all.iter().all(|one| one.config.cipher != CipherKind::None)
     }
 
-    /// The newest that `fits`; where none does, the newest.
+    /// Returns the newest for which `fits` is true; if there is none, the newest.
     ///
     /// # Errors
     /// A bug.
@@ -200,11 +202,11 @@ impl Candidates {
         found.map_or_else(|| self.newest(), Ok)
     }
 
-    /// The newest whose check fits the key that is got for it; what is wrong with newer ones is added to the trouble. The
-    /// error is that of the newest.
+    /// Returns the newest whose MAC matches the key obtained for it; problems of newer ones are added to
+    /// `trouble`. On failure the error is that of the newest.
     ///
     /// # Errors
-    /// When none fits, or no key can be got.
+    /// When none matches, or no key can be obtained.
     pub(crate) fn first_whole(
         &mut self,
         mut key: impl FnMut(&Config) -> Result<Key>,
@@ -225,7 +227,7 @@ impl Candidates {
                     ));
                     return Ok((bytes, config));
                 }
-                // What a newer program wrote is not passed over.
+                // A generation that a newer program wrote is not skipped.
                 (Err(Error::Damaged { .. }), Some(found)) => {
                     return Err(of_newer_format(config.generation, found));
                 }
@@ -237,7 +239,7 @@ impl Candidates {
 
     fn passed_over(&mut self, config: &Config, err: Error, first: &mut Option<Error>) -> Result<()> {
         match err {
-            // Of a damaged one nothing can be believed, so also not that it has another key.
+            // Nothing in a damaged generation can be trusted, including that it has another key.
             Error::Damaged { .. }
             | Error::Missing { .. }
             | Error::WrongPassword { .. }
@@ -263,7 +265,7 @@ pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     Err(Error::Damaged { what: ObjectKind::Config.path(&name), source })
 }
 
-/// Its keys.
+/// Derives its keys.
 pub(crate) fn keys_of(master: &Key, config: &Config) -> SubKeys {
     SubKeys::derive_in(master, &config.repo, &config.family())
 }

@@ -1,5 +1,5 @@
-//! Comparing a repository with what this machine knows of it ([`known`](crate::run_log::known)). What has just been
-//! listed is compared, so this asks the store for nothing more unless something is missing.
+//! Compares a repository with what this machine knows of it ([`known`](crate::run_log::known)). It uses
+//! listings that are made anyway, so it sends no further requests unless something is missing.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::run_log;
 use crate::run_log::known::{Known, KnownPlace, Made};
 use crate::storage::{ObjectKind, Storage};
 
-/// Sentences about what is not as this machine knew it, each once.
+/// Messages about differences, each once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Diverged(Arc<Mutex<Vec<String>>>);
 
@@ -40,7 +40,7 @@ impl Diverged {
     }
 }
 
-/// Another repository than the one that was at this place must not be taken for it, least of all one without a cipher.
+/// Fails if another repository is at this location than before, in particular one without encryption.
 pub(crate) fn refuse_another(known: &KnownPlace, candidates: &Candidates, location: &str) -> Result<()> {
     let encrypted = candidates.are_encrypted();
     let place = known.read();
@@ -48,7 +48,7 @@ pub(crate) fn refuse_another(known: &KnownPlace, candidates: &Candidates, locati
     refuse(known, config, encrypted, location)
 }
 
-/// The same for a configuration that is whole.
+/// Like [`refuse_another`], for a verified configuration.
 pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, location: &str) -> Result<()> {
     match known.read().contradicts(&config.repo, encrypted) {
         None => Ok(()),
@@ -57,14 +57,14 @@ pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, locat
 }
 
 impl Repository {
-    /// Compares the configuration, and notes what was found.
+    /// Compares the configuration, and records what was found.
     pub(crate) fn get_acquainted(&self, encrypted: bool, accept: bool) {
         let config = self.config();
         let before = self.known_here();
         if !accept && before.as_ref().is_some_and(|known| known.generation > config.generation) {
             self.diverges(older_config(before.map_or(0, |known| known.generation), config.generation));
         }
-        // Best effort: who has no place for it is told so when something is made.
+        // Best effort: a machine without a writable state directory is warned when a snapshot is made.
         let _ = self.known().change(|place| place.found(&config.repo, encrypted, config.generation, accept));
     }
 
@@ -85,25 +85,26 @@ impl Repository {
         }
     }
 
-    /// How the repository differs from what this machine knows: snapshots that it made and nobody here forgot, a
-    /// configuration that is older.
+    /// Returns how the repository differs from what this machine knows: snapshots that it made are missing
+    /// though it did not forget them, or the configuration is older.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the storage fails.
     pub fn divergence(&self) -> Result<Vec<String>> {
         crate::repo::snapshots::list_all(self)?;
         Ok(self.diverged_kept().all())
     }
 
-    /// What was noticed of that until now, without looking.
+    /// Returns the differences noticed so far, without any I/O.
     pub fn diverged(&self) -> Vec<String> {
         self.diverged_kept().all()
     }
 
-    /// For those who delete what nothing refers to: nothing is as it seems while snapshots are missing.
+    /// Fails if the repository diverged; for operations that delete unreferenced data. While snapshots are
+    /// missing, reachability cannot be trusted.
     ///
     /// # Errors
-    /// `Diverged`, or when the store fails.
+    /// `Diverged`, or when the storage fails.
     pub fn refuse_diverged(&self) -> Result<()> {
         let mut all = self.divergence()?;
         all.extend(lost_roots(self)?);
@@ -113,7 +114,7 @@ impl Repository {
         }
     }
 
-    /// Snapshots that should stand, as known before a listing.
+    /// Returns the snapshots that should exist; to be called before listing.
     pub(crate) fn expected(&self) -> Vec<Made> {
         self.known_here().map_or_else(Vec::new, |known| known.expected(Time::now()))
     }
@@ -160,7 +161,7 @@ impl Repository {
         });
     }
 
-    /// Notes a snapshot that this machine has made.
+    /// Records a snapshot that this machine has made.
     pub(crate) fn note_made(&self, id: &SnapshotId, manifest: &Manifest) {
         let set = run_log::set_id(&manifest.host, &manifest.sources);
         let sources: Vec<_> =
@@ -178,13 +179,13 @@ impl Repository {
         });
     }
 
-    /// Notes that this machine has taken these snapshots away.
+    /// Records that this machine has removed these snapshots.
     pub(crate) fn note_removed(&self, names: &[String]) {
         let repo = self.config().repo.hex();
         self.learn(|place| place.repositories.entry(repo.clone()).or_default().removed(names));
     }
 
-    /// Takes the repository as it is now for right.
+    /// Accepts the current state of the repository as correct.
     ///
     /// # Errors
     /// When that could not be written.
@@ -200,8 +201,8 @@ impl Repository {
     }
 }
 
-/// Whether a newer complete snapshot of the same host and sources stands: somebody else who backs them up may then have
-/// forgotten the older one by a rule. The newest of a set is forgotten by none.
+/// Returns whether there is a newer complete snapshot of the same host and sources. Then another user may
+/// have forgotten the older one by a retention rule; no rule forgets the newest of a set.
 fn has_successor(listing: &Listing, set: &str, made: &Made) -> bool {
     let (now, then) = (Time::now(), Time { sec: made.at, nanos: made.nanos });
     listing.snapshots.iter().map(|snapshot| &snapshot.manifest).any(|manifest| {
@@ -218,8 +219,8 @@ fn older_config(known: u32, found: u32) -> String {
     format!("its newest whole configuration is config/{found}, and this machine knew config/{known}")
 }
 
-/// Whether no snapshot is left at all although the last collection left some that nobody forgot since: whoever forgets one
-/// leaves it in the trash, and nobody purges without a collection.
+/// Returns a message if no snapshot is left although the last gc run kept some and nobody has forgotten them
+/// since: a forgotten snapshot is in the trash, and only gc purges that.
 fn lost_roots(repo: &Repository) -> Result<Option<String>> {
     let storage = repo.storage();
     if !storage.list(ObjectKind::Snapshots)?.is_empty() {
@@ -246,7 +247,8 @@ fn lost_roots(repo: &Repository) -> Result<Option<String>> {
     Ok(left.then(|| "no snapshot is left, though the last collection left some".to_owned()))
 }
 
-/// Where this machine knows a repository none is made by the way: its disk may be away.
+/// Fails if this machine knows a repository at this location: then none is created implicitly, as its disk
+/// may be unmounted.
 ///
 /// # Errors
 /// `Diverged`.
@@ -262,10 +264,11 @@ pub fn refuse_emptied(storage: &dyn Storage, state: Option<&Path>) -> Result<()>
     Err(Error::Diverged { location, what })
 }
 
-/// What can be told without a key: compares what is listed with what is known of the place.
+/// Returns the differences that can be found without a key, by comparing names with what is known of the
+/// location.
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>> {
     let place = known.read();
     if place.repositories.is_empty() {

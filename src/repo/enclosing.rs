@@ -1,5 +1,4 @@
-//! Repositories that a place of this machine lies in, whether anybody has named them or not: they say themselves that they
-//! are one.
+//! Finds repositories that a local path lies in, configured or not, by their structure.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +7,24 @@ use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 use crate::storage::local::LocalStorage;
 
-/// The repository that this directory is or lies in. It need not exist.
+/// Returns the repository that this directory is or lies in. The directory need not exist.
 pub fn around(dir: &Path) -> Option<PathBuf> {
     let whole = std::path::absolute(dir).ok()?;
     let there = whole.ancestors().find_map(|path| path.canonicalize().ok())?;
     there.ancestors().find(|path| is_repository(path)).map(Path::to_path_buf)
 }
 
-/// The repository that this directory lies in and that it is not.
+/// Returns the repository that this directory lies in, other than itself.
 pub fn above(dir: &Path) -> Option<PathBuf> {
     let whole = dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok()?;
     around(whole.parent()?)
 }
 
-/// A damaged one is one, too.
+/// Returns whether the directory is a repository; a damaged one counts.
 fn is_repository(dir: &Path) -> bool {
     match Repository::id_at(&LocalStorage::new(dir)) {
         Ok(_) | Err(Error::NewerFormat { .. }) => true,
-        // Any file of a directory `config` may be called 1.
+        // A file named `1` in a directory `config` proves nothing by itself.
         Err(Error::Damaged { .. }) => dir.join(ObjectKind::Snapshots.folder()).is_dir(),
         Err(_) => false,
     }

@@ -1,4 +1,4 @@
-//! Making repositories.
+//! Creating repositories.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum ChunkerProfile {
     M1,
 }
 
-/// What making a repository takes.
+/// Options for creating a repository.
 #[derive(Debug, Clone)]
 pub struct InitOptions {
     /// `None`: not encrypted.
@@ -38,23 +38,24 @@ pub struct InitOptions {
     pub chunker: ChunkerProfile,
     /// Compression level.
     pub level: i32,
-    /// As in [`OpenOptions`].
+    /// Cache directory, as in [`OpenOptions`].
     pub cache: Option<PathBuf>,
-    /// As in [`OpenOptions`].
+    /// State directory, as in [`OpenOptions`].
     pub state: Option<PathBuf>,
-    /// Seconds for which a forgotten snapshot can be brought back.
+    /// Undelete window in seconds: how long a forgotten snapshot can be brought back.
     pub undelete_window: u64,
-    /// Seconds without a heartbeat after which a session counts as dead.
+    /// Seconds without a heartbeat after which a session is considered dead.
     pub stale_after: u64,
-    /// Share of parity, in percent; 0: none.
+    /// Share of parity in percent; 0: none.
     pub parity: u8,
-    /// Blocks may be deltas.
+    /// Whether blocks may be deltas.
     pub deltas: bool,
-    /// The repository whose chunks it names and cuts alike, so that what is copied between them stays packed as it is.
+    /// A repository whose chunking and chunk ids are adopted, so that copies between the two need not be
+    /// recompressed.
     pub shared_chunking: Option<SharedChunking>,
 }
 
-/// What siblings have in common.
+/// The parameters that make two repositories cut and name chunks alike.
 #[derive(Debug, Clone)]
 pub struct SharedChunking {
     master: Key,
@@ -64,7 +65,7 @@ pub struct SharedChunking {
 }
 
 impl SharedChunking {
-    /// With this repository.
+    /// Returns the parameters of this repository.
     pub fn of(repo: &Repository) -> Self {
         let config = repo.config();
         Self {
@@ -75,14 +76,14 @@ impl SharedChunking {
         }
     }
 
-    /// Whether a repository with or without a password may be a sibling. A master key that stands in one of them in
-    /// clear must not open the other.
+    /// Returns whether a repository with or without a password may share these parameters. A master key that
+    /// one of them stores in clear must not open the other.
     pub fn allows(&self, encrypted: bool) -> bool {
         self.encrypted == encrypted
     }
 }
 
-/// The compression level of a repository made without another.
+/// The default compression level.
 pub const DEFAULT_LEVEL: i32 = 3;
 
 impl Default for InitOptions {
@@ -103,16 +104,16 @@ impl Default for InitOptions {
 }
 
 impl Repository {
-    /// Makes a repository: the key slot first, the configuration last; with it, it exists.
+    /// Creates a repository: the key slot first, the configuration last; with the latter it exists.
     ///
     /// # Errors
-    /// When there is one, or it could not be made durable.
+    /// When there is one already, or it could not be made durable.
     pub fn init(storage: Arc<dyn Storage>, options: &InitOptions) -> Result<Self> {
         let cannot = |why: &str| Error::CannotInit { location: storage.location(), why: why.to_owned() };
         if Self::exists(storage.as_ref())? {
             return Err(cannot("there is one already"));
         }
-        // Whoever makes a repository here knows that it is another one than before.
+        // An explicit init means that a different repository at this location is intended.
         KnownPlace::new(options.state.as_deref(), &storage.location()).clear()?;
         let random = || -> Result<[u8; 32]> {
             let mut bytes = [0u8; 32];

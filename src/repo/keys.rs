@@ -1,4 +1,4 @@
-//! Key slots: one file for each password, all wrapping the same master key.
+//! Key slots: one file per password, all wrapping the same master key.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::util::host;
 
 const MAX_SLOT: u64 = 64 << 10;
 
-/// A slot's id and bytes, or what is wrong with it.
+/// A slot's id and bytes, or the error of reading it.
 pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 
 /// Writes a slot for a password.
@@ -46,7 +46,7 @@ pub fn add(
     }
 }
 
-/// All slots: (id, bytes). A slot that is not what its name says is an error in its place.
+/// Reads all slots by name. The error of a damaged slot is returned in its place.
 ///
 /// # Errors
 /// When they could not be listed.
@@ -66,7 +66,7 @@ fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     Ok((id, bytes))
 }
 
-/// For `map_err`: that this machine has too little memory is no damage.
+/// For `map_err`: too little memory on this machine is not damage.
 fn failure(what: String) -> impl FnOnce(DecodeError) -> Error {
     move |source| match source == DecodeError::because(kdf::NO_MEMORY) {
         true => Error::Io { doing: "derive the key of", what, source: io::ErrorKind::OutOfMemory.into() },
@@ -77,23 +77,23 @@ fn failure(what: String) -> impl FnOnce(DecodeError) -> Error {
 /// Which slots a password is tried on.
 #[derive(Debug, Clone, Default)]
 pub struct KeyChoice {
-    /// Only the slot whose id begins so, whatever it costs.
+    /// Only the slot whose id has this prefix, whatever it costs.
     pub only: Option<String>,
-    /// The slot that opened the repository last: it is tried first.
+    /// The slot that opened the repository last; it is tried first.
     pub last: Option<KeyId>,
 }
 
-/// Slots that are read at most. Whoever may only add objects can add any number.
+/// Maximum slots that are read. An attacker who may only add objects can add any number.
 const MAX_READ: usize = 256;
-/// Slots that are tried at most.
+/// Maximum slots that are tried.
 const MAX_TRIED: usize = 64;
-/// What all of them may cost together: about ten seconds.
+/// Maximum total cost of all tries: about ten seconds.
 const BUDGET: u64 = MAX_TRIED as u64 * DEFAULT_COST;
-/// Memory that one of them may take, in KiB.
+/// Maximum memory of one try, in KiB.
 const MAX_MEMORY: u32 = 512 << 10;
 const DEFAULT_COST: u64 = kdf::DEFAULT.cost();
 
-/// A whole slot of this repository.
+/// An intact slot of this repository.
 struct Candidate {
     id: KeyId,
     bytes: Vec<u8>,
@@ -108,19 +108,20 @@ impl Candidate {
         Ok(opened.map(|key| (self.id, key)))
     }
 
-    /// What is tried first: the slots that cost no more than this program's own, the oldest first, since a store's clock
-    /// does not let a stranger's slot be older than the owner's; then the others, by cost.
+    /// The order of tries: first the slots that cost no more than this program's default, oldest first,
+    /// because the storage's clock does not let an attacker's slot be older than the owner's; then the
+    /// others, by cost.
     fn order(&self) -> (u64, bool, Option<Time>, KeyId) {
         (self.costs.cost().max(DEFAULT_COST), self.modified.is_none(), self.modified, self.id)
     }
 }
 
-/// The master key and the slot that the password opens. Costs are a slot's own claim, and anybody who may add objects can
-/// make one that claims the highest: so what opened the repository last is tried first, then what is cheap, and number and
-/// costs are bounded.
+/// Returns the master key and the slot that the password opens. A slot states its own cost, and anyone who
+/// may add objects can add one with the highest. So the slot that opened the repository last is tried first,
+/// then cheap ones, and number and total cost are bounded.
 ///
 /// # Errors
-/// `WrongPassword` when none does; what is wrong with a slot when no whole one is left.
+/// `WrongPassword` when none opens; the error of a slot when no intact one is left.
 pub fn unlock(
     storage: &dyn Storage,
     repo: &RepoId,
@@ -134,7 +135,7 @@ pub fn unlock(
     match last.as_ref().map_or(Ok(None), |last| last.open(password)) {
         Ok(Some(found)) => return Ok(found),
         Err(err) if err.is_out_of_memory() => return Err(err),
-        // Whatever else is wrong with it, others are tried.
+        // Any other error of a slot: try the others.
         _ => {}
     }
     let mut listed = storage.list(ObjectKind::Keys)?;
@@ -178,7 +179,7 @@ pub fn unlock(
     }
 }
 
-/// The slot at `name`; `None` where it is one of another repository.
+/// Reads the slot at `name`; `None` if it belongs to another repository.
 fn candidate(
     storage: &dyn Storage,
     repo: &RepoId,

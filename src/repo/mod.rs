@@ -1,4 +1,4 @@
-//! A repository on a storage, in wings: keys and configuration, sessions, packs, snapshots, the index, reading,
+//! A repository on a storage: keys and configuration, sessions, packs, snapshots, the index, reading,
 //! writing, walking stored trees, and committing.
 
 pub mod cache;

@@ -11,7 +11,7 @@ use crate::model::decode_error::DecodeError;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
 
-/// Turns a header that cannot be read into an error that names the object.
+/// Parses an object's header; the error names the object.
 ///
 /// # Errors
 /// When the header is malformed or newer than this program.
@@ -22,10 +22,10 @@ pub fn check_header(area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Magic>
     })
 }
 
-/// The value of an object whose bytes are at hand. `bound` is the name it was sealed under.
+/// Decodes an object from its bytes. `bound` is the name it was sealed under.
 ///
 /// # Errors
-/// When it is not what was written.
+/// When the bytes are not authentic.
 pub fn open<T>(
     suite: &CipherSuite,
     magic: Magic,
@@ -44,7 +44,7 @@ where
 /// Reads an object.
 ///
 /// # Errors
-/// When it is not there or not what was written.
+/// When it does not exist or is not authentic.
 pub fn read<T>(
     storage: &dyn Storage,
     suite: &CipherSuite,
@@ -59,7 +59,7 @@ where
     open(suite, magic, area, name, name, bytes)
 }
 
-/// The bytes of an object.
+/// Encodes and seals an object.
 ///
 /// # Errors
 /// When it cannot be sealed.
@@ -82,19 +82,20 @@ pub fn create<T: Serialize>(
     storage.create(area, name, &[&close(suite, magic, name, value)?])
 }
 
-/// Removals that are under way at once on a store that is far.
+/// Concurrent removals on remote storage.
 const REMOVALS: usize = 16;
 
-/// Removes many objects; none of a name is no error. What fails does not keep the others from going.
+/// Removes many objects. A name that does not exist is not an error. A failure does not keep the others from
+/// being removed.
 ///
 /// # Errors
-/// When one of them is still there.
+/// When one of them could not be removed.
 pub fn remove_all(storage: &dyn Storage, area: ObjectKind, names: &[String]) -> Result<()> {
     let threads = if storage.is_remote() { REMOVALS } else { 1 };
     parallel::map(names, threads, |name| storage.remove(area, name)).into_iter().collect()
 }
 
-/// For names made by this program: a name that does not parse is somebody else's file.
+/// Returns the error for a name that does not parse: it is not a file of this program.
 pub fn unknown_name(area: ObjectKind, name: &str) -> Error {
     Error::Damaged { what: area.path(name), source: DecodeError::because("a name that snap does not write") }
 }

@@ -1,4 +1,4 @@
-//! Making and opening repositories; hands out the parts.
+//! Opening repositories, and access to their parts.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -31,28 +31,28 @@ use crate::run_log::known::KnownPlace;
 use crate::storage::names::OwnObjects;
 use crate::storage::{ObjectKind, Storage, names};
 
-/// Where this machine keeps the id of the key slot that opened the repository last.
+/// Name under which the cache keeps the id of the key slot that opened the repository last.
 const LAST_SLOT: &str = "slot";
 
-/// What opening a repository takes.
+/// Options for opening a repository.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
-    /// The password, for an encrypted one.
+    /// The password, if it is encrypted.
     pub password: Option<Zeroizing<String>>,
-    /// Where this machine keeps what it can lose; `None`: nowhere.
+    /// Directory of this machine's disposable cache; `None`: no cache.
     pub cache: Option<PathBuf>,
-    /// Where this machine keeps what it knows of repositories and of its runs; `None`: nowhere.
+    /// Directory of this machine's knowledge of repositories and its runs; `None`: none is kept.
     pub state: Option<PathBuf>,
-    /// Take what is there for the right repository, whatever this machine knows.
+    /// Accept the repository at this location, whatever this machine knows of it.
     pub accept: bool,
 }
 
-/// What a person should read, each sentence once.
+/// Warnings for the user, each once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    /// Notes a sentence.
+    /// Adds a warning.
     pub(crate) fn add(&self, text: String) {
         let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !warnings.contains(&text) {
@@ -61,7 +61,7 @@ impl Warnings {
     }
 }
 
-/// A repository that is not opened yet.
+/// A repository that was found but not opened yet.
 #[derive(Debug, Clone)]
 pub struct Discovered {
     candidates: Candidates,
@@ -69,25 +69,26 @@ pub struct Discovered {
 }
 
 impl Discovered {
-    /// Opens with the key slot whose id begins so, and with no other.
+    /// Restricts opening to the key slot whose id has this prefix.
     #[must_use]
     pub fn with_key(self, id: Option<String>) -> Self {
         Self { only_key: id, ..self }
     }
 
-    /// Whether it says that it is encrypted.
+    /// Returns whether it claims to be encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.candidates.are_encrypted()
     }
 
-    /// Opens the newest whole configuration: gives it with its bytes, the master key and the slot that held that.
+    /// Opens the newest intact configuration. Returns it with its bytes, the master key and the slot that
+    /// held the key.
     fn unlock(
         &mut self,
         storage: &dyn Storage,
         access: &OpenOptions,
     ) -> Result<(Config, Key, Option<KeyId>)> {
         let only_key = self.only_key.take();
-        // A key takes a while to derive: once for each repository that a configuration names.
+        // Key derivation is slow: once for each repository id that a configuration names.
         let mut derived: Vec<(RepoId, Key, KeyId)> = Vec::new();
         let mut wrong: Vec<RepoId> = Vec::new();
         let mut master = None;
@@ -126,7 +127,7 @@ impl Discovered {
     }
 }
 
-/// An open repository. Cheap to clone; clones share the view and the warnings.
+/// An open repository. Cheap to clone; clones share the local index cache and the warnings.
 #[derive(Debug, Clone)]
 pub struct Repository {
     storage: Arc<dyn Storage>,
@@ -148,15 +149,15 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Whether there is a repository.
+    /// Returns whether there is a repository.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the storage fails.
     pub fn exists(storage: &dyn Storage) -> Result<bool> {
         Ok(!names::list(storage, ObjectKind::Config)?.is_empty())
     }
 
-    /// Whether the repository says that it is encrypted.
+    /// Returns whether the repository claims to be encrypted.
     ///
     /// # Errors
     /// `NoRepository` when there is none.
@@ -164,7 +165,7 @@ impl Repository {
         Ok(candidates(storage)?.are_encrypted())
     }
 
-    /// Which repository is there, as it says itself: nothing is opened.
+    /// Returns the id that the repository claims, without opening it.
     ///
     /// # Errors
     /// `NoRepository` when there is none.
@@ -181,7 +182,7 @@ impl Repository {
         Self::open_found(storage, found, access)
     }
 
-    /// What says that there is a repository: for those who must know whether it is encrypted before they open it.
+    /// Finds a repository without opening it, for callers that must know first whether it is encrypted.
     ///
     /// # Errors
     /// `NoRepository` when there is none.
@@ -189,7 +190,7 @@ impl Repository {
         candidates(storage).map(|candidates| Discovered { candidates, only_key: None })
     }
 
-    /// Opens what was found.
+    /// Opens a repository that was found.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -201,7 +202,8 @@ impl Repository {
         let location = storage.location();
         let known = KnownPlace::new(access.state.as_deref(), &location);
         if !access.accept {
-            // Before anything is derived: what is not encrypted any more must not be shown a password.
+            // Before any key derivation: a repository that is no longer encrypted must not be given the
+            // password.
             refuse_another(&known, &found.candidates, &location)?;
         }
         let (config, master, slot) = found.unlock(storage.as_ref(), access)?;
@@ -240,10 +242,10 @@ impl Repository {
         Ok(repo)
     }
 
-    /// The same repository where a copy of it lies, object for object.
+    /// Opens an object-for-object copy of the same repository on another storage.
     ///
     /// # Errors
-    /// When there is none, or another one.
+    /// When there is none, or it is another repository.
     pub fn elsewhere(&self, storage: Arc<dyn Storage>) -> Result<Self> {
         let location = storage.location();
         let mut found = candidates(storage.as_ref())?;
@@ -276,10 +278,10 @@ impl Repository {
         Ok(repo)
     }
 
-    /// Whether a generation of the configuration is whole and this repository's.
+    /// Verifies a generation of the configuration, and that it belongs to this repository.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// The error says what is wrong with it.
     pub fn check_config(&self, name: &str) -> Result<()> {
         let number = name.parse().map_err(|_| objects::unknown_name(ObjectKind::Config, name))?;
         let (bytes, config) = read_config(self.storage(), number)?;
@@ -293,7 +295,7 @@ impl Repository {
         })
     }
 
-    /// Whether bytes are a generation of this repository's configuration.
+    /// Verifies bytes as a generation of this repository's configuration.
     ///
     /// # Errors
     /// `Damaged` says what is wrong with them.
@@ -308,10 +310,10 @@ impl Repository {
         its.then_some(()).ok_or(DecodeError::because("its check does not fit")).map_err(damaged())
     }
 
-    /// Sets the share of parity, in percent, for packs to come: a new generation of the configuration.
+    /// Sets the share of parity, in percent, for future packs, by a new generation of the configuration.
     ///
     /// # Errors
-    /// When it is no share, this program may not write here, or it could not be made durable.
+    /// When the share is out of range, this program may not write here, or it could not be made durable.
     pub fn set_parity(&mut self, share: u8) -> Result<()> {
         self.may_write()?;
         if share > MAX_SHARE {
@@ -324,7 +326,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Lets blocks be deltas from now on: a new generation of the configuration, which older versions of this program refuse.
+    /// Allows delta blocks from now on, by a new generation of the configuration that older versions of this
+    /// program refuse.
     ///
     /// # Errors
     /// When this program may not write here, or it could not be made durable.
@@ -336,20 +339,20 @@ impl Repository {
         Ok(())
     }
 
-    /// What rebuilds damaged packs for those who read them.
+    /// Returns what rebuilds damaged packs for readers.
     pub fn healer(&self) -> &Arc<PackHealer> {
         &self.healer
     }
 
-    /// Decoded blocks that deltas are made from.
+    /// Returns the cache of decoded blocks that hold bases of deltas.
     pub(crate) fn base_blocks(&self) -> &Arc<BaseBlocks> {
         &self.bases
     }
 
-    /// Whether this program may write here.
+    /// Checks that this program may write here.
     ///
     /// # Errors
-    /// When the repository uses a feature that only those who know it may write beside.
+    /// When the repository uses a feature that only programs knowing it may write with.
     pub fn may_write(&self) -> Result<()> {
         if self.config.ro_compat == 0 {
             return Ok(());
@@ -360,67 +363,67 @@ impl Repository {
         ))
     }
 
-    /// What is fixed and what is set.
+    /// Returns the configuration: what is fixed at creation and what can be set.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Where it is.
+    /// Returns the location of its storage.
     pub fn location(&self) -> String {
         self.storage.location()
     }
 
-    /// The store.
+    /// Returns the storage.
     pub fn storage(&self) -> &dyn Storage {
         self.storage.as_ref()
     }
 
-    /// The store, to keep.
+    /// Returns the shared handle of the storage.
     pub fn shared_storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
 
-    /// Its ciphers.
+    /// Returns its ciphers.
     pub fn suite(&self) -> &CipherSuite {
         &self.suite
     }
 
-    /// Names its chunks.
+    /// Returns the keyed hash that names its chunks.
     pub fn hasher(&self) -> &ChunkHasher {
         &self.hasher
     }
 
-    /// Cuts its chunks.
+    /// Returns the chunker.
     pub fn chunker(&self) -> &Chunker {
         &self.chunker
     }
 
-    /// The master key, to wrap it under another password.
+    /// Returns the master key, for wrapping it under another password.
     pub fn master(&self) -> &Key {
         &self.master
     }
 
-    /// The slot that opened it.
+    /// Returns the key slot that opened it; `None` without encryption.
     pub fn slot(&self) -> Option<KeyId> {
         self.slot
     }
 
-    /// What this machine knows of the place.
+    /// Returns what this machine knows of the location.
     pub fn known(&self) -> &KnownPlace {
         &self.known
     }
 
-    /// How it differs from what this machine knows, as far as was seen until now.
+    /// Returns the shared list of differences from what this machine knows, noticed so far.
     pub(crate) fn diverged_kept(&self) -> &Diverged {
         &self.diverged
     }
 
-    /// What this machine remembers of it.
+    /// Returns this machine's cache for it.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// This machine's view of the packs, opened when first asked for.
+    /// Returns the local index cache, opened on first use.
     pub fn index_cache(&self) -> Option<&Arc<LocalIndexCache>> {
         let open = || {
             let dir = self.cache.view_dir().unwrap_or_else(|why| {
@@ -434,16 +437,17 @@ impl Repository {
         self.index_cache.get_or_init(open).as_ref()
     }
 
-    /// The same repository, its view closed until it is asked for: of this machine's programs only one at a time has it
-    /// open, so whoever stays for long opens one for each piece of work and lets go of it.
+    /// Returns a handle of the same repository whose local index cache is closed until used. Only one process
+    /// of a machine can have it open, so long-lived processes use one such handle per piece of work and drop
+    /// it.
     pub fn with_closed_index_cache(&self) -> Self {
         Self { index_cache: Arc::default(), ..self.clone() }
     }
 
-    /// Throws this machine's view away, before it is first asked for: it is then made anew.
+    /// Deletes the local index cache, before its first use; it is then rebuilt.
     ///
     /// # Errors
-    /// When somebody uses it, or it cannot be removed.
+    /// When another process uses it, or it cannot be removed.
     pub fn reset_index_cache(&self) -> Result<()> {
         if self.index_cache.get().is_some() {
             return Err(Error::Refused("this machine's index cache is in use".into()));
@@ -452,37 +456,37 @@ impl Repository {
         LocalIndexCache::discard(&dir, &self.config.repo).map_err(Error::Refused)
     }
 
-    /// What an index may take of this machine's memory.
+    /// Returns the memory limits of an index.
     pub fn limits(&self) -> IndexLimits {
         self.limits
     }
 
-    /// Sets what an index may take of this machine's memory.
+    /// Sets the memory limits of an index.
     pub fn set_limits(&mut self, limits: IndexLimits) {
         self.limits = limits;
     }
 
-    /// Notes something a person should read.
+    /// Adds a warning for the user.
     pub fn warn(&self, text: String) {
         self.warnings.add(text);
     }
 
-    /// Keeps what a person may want to know, and who has nothing to fear from not knowing it.
+    /// Adds a note: information that is harmless to miss.
     pub fn note(&self, text: String) {
         self.notes.add(text);
     }
 
-    /// Such notes since the last call.
+    /// Takes the notes since the last call.
     pub fn notes(&self) -> Vec<String> {
         std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Where warnings are noted, for those who outlive a borrow of this.
+    /// Returns the shared list of warnings, for holders that outlive a borrow of this.
     pub(crate) fn warnings_kept(&self) -> &Warnings {
         &self.warnings
     }
 
-    /// Takes what was noted.
+    /// Takes the warnings.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings =
             std::mem::take(&mut *self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -490,10 +494,11 @@ impl Repository {
         warnings
     }
 
-    /// Names that stood here when this machine last looked and are gone now; remembers today's.
+    /// Returns objects that existed when this machine last listed them and are gone now; records the current
+    /// ones.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the storage fails.
     pub fn vanished(&self) -> Result<Vec<String>> {
         let mut seen = BTreeSet::new();
         for area in [ObjectKind::Config, ObjectKind::Keys, ObjectKind::Snapshots] {
@@ -506,7 +511,7 @@ impl Repository {
     }
 }
 
-/// What is to be read is kept with the repository's own warnings, for whoever asks for them.
+/// Adds warnings of an operation to the repository's own.
 impl Observer for Repository {
     fn notice(&self, event: Event<'_>) {
         if let Event::Warning(text) = event {

@@ -1,5 +1,5 @@
-//! Decoded blocks that many threads share: at most so many bytes of them, read ahead on request. Each is read once for
-//! all who wait for it, and each chunk of one is compared with its id once.
+//! A bounded cache of decoded blocks, shared by many threads, with read-ahead on request. Each block is read
+//! once for all threads that wait for it, and each of its chunks is verified against its id once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,16 +17,16 @@ use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
 use crate::util::threads;
 
-/// Blocks that wait to be read ahead; who asks for more is not heard.
+/// Maximum blocks queued for read-ahead; further requests are ignored.
 const AHEAD: usize = 16;
-/// Chunks from this length on are compared with their ids once for each time that their block is read; shorter ones each
-/// time, which costs less than to remember them.
+/// Chunks of at least this length are verified once each time their block is read. Shorter ones are verified
+/// at each use, which costs less than remembering them.
 const REMEMBERED: u32 = 4 << 10;
 
 /// A pack and the number of a block in it: the same in every index.
 type Key = (PackId, u32);
 
-/// The blocks, and the threads that read ahead.
+/// The blocks, and the read-ahead threads.
 #[derive(Debug)]
 pub(crate) struct BlockCache {
     room: Arc<Room>,
@@ -41,14 +41,14 @@ struct Room {
     limit: usize,
     state: Mutex<State>,
     changed: Condvar,
-    /// Readers that nobody uses.
+    /// Idle readers.
     readers: Mutex<Vec<BlockReader>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     slots: HashMap<Key, Slot>,
-    /// Blocks that are here, by the number of their last use.
+    /// Cached blocks by the number of their last use.
     order: BTreeMap<u64, Key>,
     uses: u64,
     held: usize,
@@ -56,7 +56,7 @@ struct State {
 
 #[derive(Debug)]
 enum Slot {
-    /// Somebody reads it.
+    /// A thread is reading it.
     Waiting,
     Ready(Arc<Block>, u64),
 }
@@ -64,11 +64,11 @@ enum Slot {
 #[derive(Debug)]
 struct Block {
     bytes: Vec<u8>,
-    /// Chunks that have their ids, by where they begin.
+    /// Verified chunks by their offset in the block.
     sound: Mutex<HashMap<u32, ChunkId>>,
 }
 
-/// Bytes of a chunk, which have its id.
+/// The verified bytes of a chunk.
 #[derive(Debug, Clone)]
 pub struct Chunk {
     block: Arc<Block>,
@@ -77,12 +77,12 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// The bytes. That they lie in the block was looked at when this was made.
+    /// Returns the bytes. The range was checked when this was created.
     pub fn bytes(&self) -> &[u8] {
         self.block.bytes.get(self.start..self.end).unwrap_or(&[])
     }
 
-    /// Of bytes that lie in no shared block.
+    /// Wraps bytes that lie in no shared block.
     pub(crate) fn alone(bytes: Vec<u8>) -> Self {
         let end = bytes.len();
         Self { block: Arc::new(Block { bytes, sound: Mutex::default() }), start: 0, end }
@@ -90,7 +90,7 @@ impl Chunk {
 }
 
 impl BlockCache {
-    /// At most `limit` bytes, beside those that are being read or used.
+    /// Creates a cache of at most `limit` bytes, not counting blocks that are being read or used.
     ///
     /// # Errors
     /// When the threads cannot be started.
@@ -107,17 +107,17 @@ impl BlockCache {
         let mut blocks = Self { room, jobs: Some(jobs), workers: Vec::new() };
         for _ in 0..workers {
             let (room, to_read) = (Arc::clone(&blocks.room), to_read.clone());
-            // With fewer, or none, whoever needs a block reads it.
+            // With fewer threads, or none, the thread that needs a block reads it.
             let Ok(worker) = threads::detached("ahead", move || room.read_ahead(&to_read)) else { break };
             blocks.workers.push(worker);
         }
         Ok(blocks)
     }
 
-    /// A chunk, at this place.
+    /// Returns the chunk at a place.
     ///
     /// # Errors
-    /// When its block cannot be read, or its bytes do not have its id.
+    /// When its block cannot be read, or its bytes do not match its id.
     pub(crate) fn chunk(
         &self,
         index: &Index,
@@ -138,14 +138,14 @@ impl BlockCache {
         Ok(Chunk { block, start, end })
     }
 
-    /// Asks for a block that will be wanted; best effort.
+    /// Requests read-ahead of a block. Best effort.
     pub(crate) fn ask(&self, index: &Arc<Index>, at: BlockAt) {
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !self.room.has(index, at)) {
             let _ = jobs.try_send((Arc::clone(index), at));
         }
     }
 
-    /// Lets go of all of them.
+    /// Releases all cached blocks.
     pub(crate) fn clear(&self) {
         let mut state = self.room.state();
         state.slots.retain(|_, slot| matches!(slot, Slot::Waiting));
@@ -171,7 +171,7 @@ impl Block {
     }
 }
 
-/// A block that one thread has set out to read: if nothing comes of it, others must not wait for ever.
+/// A block that one thread has started to read. If that fails, its drop wakes the waiting threads.
 struct FetchGuard<'a> {
     room: &'a Room,
     key: Key,
@@ -198,7 +198,7 @@ impl Room {
 
     fn read_ahead(&self, jobs: &Receiver<(Arc<Index>, BlockAt)>) {
         for (index, at) in jobs {
-            // Whoever needs it hears why it cannot be read.
+            // The thread that needs the block will get the error.
             let _ = self.block(&index, at);
         }
     }

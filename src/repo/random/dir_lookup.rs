@@ -1,5 +1,5 @@
-//! Entries of a directory by name or by place, without reading those before them. Places never change: a tree is named
-//! by what it holds.
+//! Finds entries of a directory by name or position without reading those before them. Positions never
+//! change, because a tree is named by its content.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::id::ChunkId;
 use crate::repo::random::random_reader::RandomReader;
 use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
 
-/// A piece of a directory whose entries can be held one by one.
+/// A decoded piece of a directory, with shared entries.
 #[derive(Debug)]
 pub(crate) enum DirPieceRef {
     /// Entries.
@@ -28,16 +28,16 @@ impl From<DirPiece> for DirPieceRef {
     }
 }
 
-/// A piece, and what lies before it.
+/// A piece and its position in the directory.
 struct PieceCursor {
     piece: Arc<DirPieceRef>,
-    /// Entries before its first.
+    /// Number of entries before its first.
     before: u64,
-    /// Index pieces above it.
+    /// Number of index pieces above it.
     depth: usize,
 }
 
-/// The entry of this name, and its place among all of its directory.
+/// Returns the entry with this name and its position in the directory.
 ///
 /// # Errors
 /// When a piece is missing or damaged.
@@ -53,14 +53,14 @@ pub fn find(reader: &RandomReader, tree: &ChunkId, name: &[u8]) -> Result<Option
             }
             DirPieceRef::Index(kids) => kids.partition_point(|kid| kid.first[..] <= *name),
         };
-        // Before the first name of all there is none.
+        // A name before the first of all is not in the directory.
         let Some(number) = number.checked_sub(1) else { return Ok(None) };
         let Some(below) = spot.below(reader, number)? else { return Ok(None) };
         spot = below;
     }
 }
 
-/// The entry at a place.
+/// Returns the entry at a position.
 ///
 /// # Errors
 /// As [`find`].
@@ -73,7 +73,7 @@ pub fn at(reader: &RandomReader, tree: &ChunkId, place: u64) -> Result<Option<Ar
     Ok(found)
 }
 
-/// Calls `each` for the entries from a place on, in order, until it says that this is enough.
+/// Calls `each` for the entries from a position on, in order, until it returns that it has enough.
 ///
 /// # Errors
 /// As [`find`].
@@ -88,7 +88,7 @@ pub fn each_from(
 }
 
 impl PieceCursor {
-    /// The piece below it of this number, which must be what is said of it here.
+    /// Reads a child piece by number, and checks it against its description here.
     fn below(&self, reader: &RandomReader, number: usize) -> Result<Option<Self>> {
         let DirPieceRef::Index(kids) = &*self.piece else { return Ok(None) };
         let Some(kid) = kids.get(number) else { return Ok(None) };
@@ -113,7 +113,7 @@ impl PieceCursor {
         Ok(Some(Self { piece, before, depth: self.depth + 1 }))
     }
 
-    /// Whether there was not enough yet.
+    /// Returns whether the caller wants more.
     fn each_from(
         &self,
         reader: &RandomReader,

@@ -1,5 +1,5 @@
-//! Reading for many threads at once and for as long as it takes: chunks through one bounded cache of blocks, pieces of
-//! directories and lists decoded once, ranges of files with the blocks behind them asked for in time.
+//! Random access for many threads, also for long-lived processes: chunks through one bounded cache of blocks,
+//! caches of decoded directory and list pieces, and ranges of files with read-ahead.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,20 +21,20 @@ use crate::repo::walk::file_parts;
 use crate::repo::walk::file_parts::PartListSource;
 use crate::util::lru::LruCache;
 
-/// Bytes of decoded blocks that are kept.
+/// Bytes of decoded blocks that are cached.
 const BLOCKS: usize = 48 << 20;
-/// Bytes of decoded pieces of directories that are kept, about.
+/// Approximate bytes of decoded directory pieces that are cached.
 const DIRS: usize = 16 << 20;
-/// Bytes of decoded pieces of lists that are kept, about.
+/// Approximate bytes of decoded list pieces that are cached.
 const LISTS: usize = 4 << 20;
-/// Bytes that an entry takes in memory beside what it is stored in, about.
+/// Approximate bytes that an entry takes in memory beyond its stored size.
 const ENTRY: usize = 400;
-/// How far before its reader a file that is read in order is asked for.
+/// Maximum bytes of read-ahead for a file that is read sequentially.
 const AHEAD: u64 = 12 << 20;
-/// Reads may come in another order than they were made in: so far from where one was expected it is still in order.
+/// Reads may arrive reordered: a read within this distance of the expected offset still counts as sequential.
 const NEAR: u64 = 1 << 20;
 
-/// Chunks, pieces and ranges of what a [`ReadSession`] reads.
+/// Reads chunks, pieces and ranges through a [`ReadSession`].
 #[derive(Debug)]
 pub struct RandomReader {
     blocks: BlockCache,
@@ -43,22 +43,22 @@ pub struct RandomReader {
     reading: Arc<ReadSession>,
 }
 
-/// How somebody reads a file: whether in order, and how far it has been asked for.
+/// Tracks how a file is read: whether sequentially, and how far read-ahead has been requested.
 #[derive(Debug, Default)]
 pub struct ReadAhead(Mutex<Place>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Place {
-    /// Where a read in order begins.
+    /// Where the next sequential read begins.
     next: u64,
-    /// Bytes that were read in order.
+    /// Bytes that were read sequentially.
     run: u64,
-    /// All before it was asked for.
+    /// Read-ahead was requested up to this offset.
     asked: u64,
 }
 
 impl RandomReader {
-    /// Of a session.
+    /// Creates a reader for a session.
     ///
     /// # Errors
     /// When its threads cannot be started.
@@ -69,15 +69,15 @@ impl RandomReader {
         Ok(Self { blocks, dirs, lists, reading: Arc::clone(reading) })
     }
 
-    /// The session.
+    /// Returns the session.
     pub fn reading(&self) -> &ReadSession {
         &self.reading
     }
 
-    /// A chunk. Where one copy is damaged, the others are tried; where all are gone, those that came since.
+    /// Returns a chunk. If one copy is damaged, tries the others; if all packs are gone, lists packs again.
     ///
     /// # Errors
-    /// When no copy is whole.
+    /// When no copy is intact.
     pub fn chunk(&self, kind: ChunkType, id: &ChunkId) -> Result<Chunk> {
         let index = self.reading.index()?;
         match self.listed(&index, kind, id) {
@@ -93,10 +93,10 @@ impl RandomReader {
         self.blocks.chunk(index, kind, id, &location)
     }
 
-    /// A piece of a directory.
+    /// Returns a piece of a directory.
     ///
     /// # Errors
-    /// As [`Self::chunk`], and when it is none.
+    /// As [`Self::chunk`], and when it is not a directory piece.
     pub(crate) fn dir(&self, id: &ChunkId) -> Result<Arc<DirPieceRef>> {
         if let Some(piece) = self.dirs.get(id) {
             return Ok(piece);
@@ -112,8 +112,8 @@ impl RandomReader {
         Ok(self.dirs.put(*id, piece, cost))
     }
 
-    /// Bytes of a range of a file, holes as zeros; less where the file ends before. Where `read_ahead` says that the file is
-    /// read in order, what follows is asked for.
+    /// Returns the bytes of a range of a file, holes as zeros; fewer at the end of the file. If `read_ahead`
+    /// finds that the file is read sequentially, requests the following blocks.
     ///
     /// # Errors
     /// When a chunk or a piece of the list is missing or damaged.
@@ -154,8 +154,8 @@ impl RandomReader {
         }
     }
 
-    /// Where, from an offset on, a file has data (or else a hole): `None` where it has none before its end, at which
-    /// there is a hole.
+    /// Returns the first offset from `from` on at which the file has data, or with `data` false a hole.
+    /// `None` if there is none before the end of the file; a hole at the end counts.
     ///
     /// # Errors
     /// When a piece of the list is missing or damaged.
@@ -163,7 +163,7 @@ impl RandomReader {
         let mut found = None;
         let lists: &mut dyn PartListSource = &mut &*self;
         let mut at = from;
-        // A list of a large file is read piece by piece, and no further than needed.
+        // The list of a large file is read piece by piece, no further than needed.
         while at < size && found.is_none() {
             let end = at.saturating_add(1 << 30).min(size);
             file_parts::each_part_in(lists, size, content, at..end, &mut |start, part| {
@@ -177,7 +177,7 @@ impl RandomReader {
         Ok(found.or((!data && from < size).then_some(size)))
     }
 
-    /// Asks for the blocks of a range; damage in it is the business of whoever reads it.
+    /// Requests the blocks of a range. Damage is left to be reported by the read itself.
     fn ask(&self, size: u64, content: &Content, range: Range<u64>) -> Result<()> {
         if range.is_empty() {
             return Ok(());
@@ -200,7 +200,7 @@ impl RandomReader {
         }
     }
 
-    /// Lets go of all that is kept, and of the index: it is read again when it is needed.
+    /// Releases all caches and the index; they are filled again when needed.
     pub fn rest(&self) {
         self.blocks.clear();
         self.dirs.clear();
@@ -221,7 +221,7 @@ impl PartListSource for &RandomReader {
 }
 
 impl ReadAhead {
-    /// Takes a read; what is to be asked for after it.
+    /// Records a read and returns the range to request read-ahead for.
     fn after(&self, range: &Range<u64>, size: u64) -> Range<u64> {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if range.start.abs_diff(place.next) > NEAR {
@@ -229,10 +229,10 @@ impl ReadAhead {
         }
         place.run = place.run.saturating_add(range.end - range.start);
         place.next = place.next.max(range.end);
-        // Whoever has read little may not go on; then twice as much at once is asked for each time.
+        // A reader that has read little may stop soon, so the window doubles as sequential reading continues.
         let from = place.asked.max(range.end);
         let to = range.end.saturating_add((place.run * 2).min(AHEAD)).min(size);
-        // Not for every read: to ask costs a look-up for each chunk's block.
+        // Not for every read: a request costs a look-up for each chunk's block.
         if to <= from || (to - from < NEAR && to < size) || place.run <= NEAR / 8 {
             return 0..0;
         }
@@ -258,7 +258,7 @@ mod tests {
                 assert!(range.start >= asked && range.end <= SIZE, "asked twice or too much: {range:?}");
                 asked = range.end;
             }
-            // After the first few reads nothing is read that was not asked for before.
+            // After the first few reads everything that is read was requested before.
             assert!(at < 2 << 20 || at + READ <= asked, "{at} is read and was not asked for");
             assert!(asked <= at + READ + AHEAD);
         }

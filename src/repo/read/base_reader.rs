@@ -1,5 +1,6 @@
-//! Reading what deltas are made from: blocks that hold bases, decoded, shared by all readers of a repository. Neighbours in
-//! a tree have bases in few blocks, and two readers come to the same ones.
+//! Reads the bases of deltas: decoded blocks that hold bases, in a cache shared by all readers of a
+//! repository.
+//! Bases of neighbours in a tree lie in few blocks, and two readers often need the same ones.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +12,14 @@ use crate::model::id::{ChunkId, PackId};
 use crate::repo::index::{Index, Location};
 use crate::repo::read::chunk_reader::{BlockReader, slice};
 
-/// Decoded bytes that are kept: two prefixes of the longest, as two readers come to at a time.
+/// Bytes of decoded blocks that are cached: two prefixes of maximum length, enough for two concurrent
+/// readers.
 const KEPT_BYTES: usize = 8 << 20;
 
 /// A pack and the number of a block in it.
 type Key = (PackId, u32);
 
-/// Decoded blocks; the last one was used last.
+/// Decoded blocks, the most recently used last.
 #[derive(Debug, Default)]
 pub(crate) struct BaseBlocks(Mutex<VecDeque<(Key, Arc<Vec<u8>>)>>);
 
@@ -47,18 +49,18 @@ impl BaseBlocks {
         }
     }
 
-    /// Lets go of all of them.
+    /// Releases all cached blocks.
     pub(crate) fn clear(&self) {
         self.kept().clear();
     }
 }
 
 impl BlockReader {
-    /// The plain bytes of bases one after the other: the prefix of a delta. What is damaged is rebuilt, or read from
-    /// another copy.
+    /// Returns the plain bytes of the bases, concatenated: the prefix of a delta. Damaged data is rebuilt
+    /// from parity, or read from another copy.
     ///
     /// # Errors
-    /// When a base can be read from no block that is no delta.
+    /// When a base cannot be read from any block that is not a delta.
     pub fn prefix(&mut self, index: &Index, kind: ChunkType, bases: &[(ChunkId, u32)]) -> Result<Vec<u8>> {
         let mut prefix = Vec::with_capacity(bases.iter().map(|(_, len)| *len as usize).sum());
         for base in bases {
@@ -67,7 +69,7 @@ impl BlockReader {
         Ok(prefix)
     }
 
-    /// As [`Self::prefix`], of the bases that a row names.
+    /// Like [`Self::prefix`], for the bases that a block's table row names.
     ///
     /// # Errors
     /// As [`Self::prefix`].
@@ -102,8 +104,8 @@ impl BlockReader {
         })
     }
 
-    /// Appends the bytes of a base. It must have its id, unless that is left to others: a delta that was made against other bytes could be read only as
-    /// long as just these are kept.
+    /// Appends the bytes of a base. They must match its id, unless the caller checks that later: a delta made
+    /// against other bytes would be readable only as long as exactly these bytes are kept.
     fn append(
         &mut self,
         index: &Index,

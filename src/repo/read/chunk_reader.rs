@@ -1,4 +1,4 @@
-//! Reading chunks: a block is fetched, opened and unpacked, and every chunk taken from it must have its id.
+//! Reads chunks: fetches, decrypts and decompresses blocks, and verifies each chunk against its id.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::{Repository, Warnings};
 use crate::storage::{ObjectKind, Storage};
 
-/// Decoded blocks kept, of whatever size: neighbours in a tree lie in few blocks.
+/// Minimum number of decoded blocks that are cached, of any size: neighbours in a tree lie in few blocks.
 const KEPT: usize = 6;
-/// Bytes up to which more are kept: a snapshot in which little changed has a small block of its own, and who walks
-/// through many snapshots at once comes back to each of these in every directory.
+/// Bytes up to which more blocks are cached. A snapshot in which little changed has a small block of its own,
+/// and a walk through many snapshots at once returns to each of these blocks in every directory.
 const KEPT_BYTES: usize = 12 << 20;
-/// Never more than this.
+/// Maximum number of cached blocks.
 const KEPT_MOST: usize = 1024;
 
 /// Reads blocks; one per thread.
@@ -40,7 +40,7 @@ pub struct BlockReader {
 }
 
 impl BlockReader {
-    /// For a repository.
+    /// Creates a reader for a repository.
     ///
     /// # Errors
     /// When zstd cannot be set up.
@@ -52,8 +52,8 @@ impl BlockReader {
         Ok(Self { storage, healer, warnings, opener, bases, hasher, names_bases: true, sealed })
     }
 
-    /// Takes bases as they are: for those who compare what they read with its own id anyway, and have another reader for
-    /// what does not have it.
+    /// Turns off verification of bases, for callers that verify each chunk themselves, and have another
+    /// reader for chunks that do not match.
     pub fn without_naming_bases(self) -> Self {
         Self { names_bases: false, ..self }
     }
@@ -62,7 +62,7 @@ impl BlockReader {
         &self.bases
     }
 
-    /// Replaces `plain` by a block's bytes. What is damaged of its pack is rebuilt, if the pack has parity for that.
+    /// Reads a block into `plain`. A damaged block is rebuilt if the pack has parity for it.
     ///
     /// # Errors
     /// When the pack is gone or the block is damaged.
@@ -72,7 +72,8 @@ impl BlockReader {
         self.read_place(&place, &prefix, plain)
     }
 
-    /// The bytes of chunks one after the other, as far as there are any: not compared with their ids.
+    /// Returns the bytes of those of these chunks that exist, concatenated. They are not verified against
+    /// their ids.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -109,10 +110,10 @@ impl BlockReader {
         self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), place, prefix, plain)
     }
 
-    /// Replaces `plain` by what sealed bytes of a block hold, which were read otherwise. `sealed` is scratch afterwards.
+    /// Decodes the sealed bytes of a block, read by the caller, into `plain`. `sealed` is scratch afterwards.
     ///
     /// # Errors
-    /// When they are not what was sealed, or were made against another prefix.
+    /// When they are not authentic, or were made against another prefix.
     pub fn open(
         &mut self,
         kind: ChunkType,
@@ -127,15 +128,15 @@ impl BlockReader {
         }
     }
 
-    /// Whether the sealed bytes of a block are what was sealed, whatever they were made from. `sealed` is scratch afterwards.
+    /// Verifies the seal of a block's bytes, without needing its bases. `sealed` is scratch afterwards.
     ///
     /// # Errors
-    /// When they are not.
+    /// When they are not authentic.
     pub fn check_seal(&self, kind: ChunkType, row: &BlockRow, sealed: &mut [u8]) -> Result<(), DecodeError> {
         self.opener.check_seal(kind, row.codec, row.plain, sealed)
     }
 
-    /// As [`Self::read`]; gives the block as it would lie in another repository as well.
+    /// Like [`Self::read`], but also returns the block as it would be stored in another repository.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -177,10 +178,10 @@ impl BlockReader {
     }
 }
 
-/// The bytes of a chunk in its block, if they are what the id says.
+/// Returns the bytes of a chunk in its block, verified against its id.
 ///
 /// # Errors
-/// When they are not.
+/// When they do not match.
 pub fn slice<'a>(
     hasher: &ChunkHasher,
     kind: ChunkType,
@@ -196,18 +197,18 @@ pub fn slice<'a>(
     })
 }
 
-/// Reads single chunks, trees mostly, through a few kept blocks.
+/// Reads single chunks, mostly of trees, through a small cache of blocks.
 #[derive(Debug)]
 pub struct ChunkReader {
     reader: BlockReader,
     hasher: ChunkHasher,
     index: Arc<Index>,
-    /// Lists again what turns out to be gone.
+    /// Lists packs again when a chunk turns out to be gone.
     reading: Option<Arc<ReadSession>>,
     kept: Kept,
 }
 
-/// Decoded blocks, the one not used for longest going first.
+/// An LRU cache of decoded blocks.
 #[derive(Debug, Default)]
 struct Kept {
     blocks: HashMap<BlockAt, (Arc<Vec<u8>>, u64)>,
@@ -220,7 +221,7 @@ struct Kept {
 impl Kept {
     fn get(&mut self, at: BlockAt) -> Option<Arc<Vec<u8>>> {
         let (block, last) = self.blocks.get_mut(&at)?;
-        // Most of the time it is the one that was used last.
+        // Usually it is the most recently used one.
         if *last != self.uses {
             self.uses += 1;
             self.order.remove(last);
@@ -248,7 +249,7 @@ impl Kept {
 }
 
 impl ChunkReader {
-    /// Over an index.
+    /// Creates a reader for an index.
     ///
     /// # Errors
     /// When zstd cannot be set up.
@@ -257,7 +258,7 @@ impl ChunkReader {
         Ok(Self { reader, hasher: repo.hasher().clone(), index, reading: None, kept: Kept::default() })
     }
 
-    /// R1: over an index that follows what collectors move.
+    /// R1: creates a reader whose index follows what gc runs move.
     ///
     /// # Errors
     /// When zstd cannot be set up or the repository cannot be read.
@@ -266,15 +267,16 @@ impl ChunkReader {
         Ok(Self { reading: Some(Arc::clone(reading)), ..reader })
     }
 
-    /// The index it reads through.
+    /// Returns the current index.
     pub fn index(&self) -> &Arc<Index> {
         &self.index
     }
 
-    /// A chunk's bytes. Where one copy is damaged, the others are tried; where all are gone, those that came since.
+    /// Returns a chunk's bytes. If one copy is damaged, tries the others; if all packs are gone, lists packs
+    /// again.
     ///
     /// # Errors
-    /// When no copy is whole.
+    /// When no copy is intact.
     pub fn get(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
         loop {
             match self.get_listed(kind, id) {
@@ -284,7 +286,7 @@ impl ChunkReader {
         }
     }
 
-    /// R1: whether there is more than was listed.
+    /// R1: reloads the index, and returns whether it has anything new.
     fn list_again(&mut self) -> Result<bool> {
         let Some(reading) = &self.reading else { return Ok(false) };
         let Some(index) = reading.after(&self.index)? else { return Ok(false) };

@@ -1,5 +1,6 @@
-//! The one door for readers (rule R1): the session stands before anything is chosen, packs are listed after that, and
-//! the index follows what collections move. A restore or a mount keeps one for all its threads.
+//! The session that every reader uses (rule R1): it is visible before anything is chosen, packs are listed
+//! after that, and the index follows what gc runs move. A restore or a mount shares one among all its
+//! threads.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,30 +16,30 @@ use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
 use crate::repo::snapshots::{Query, Snapshot};
 
-/// After a look that showed nothing new, what is missing stays missing for so long: a repository that lacks a million
-/// chunks must not be listed a million times.
+/// Time without a new listing after one that showed nothing new: a repository that lacks a million chunks
+/// must not be listed a million times.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// A reader at work.
+/// An open reader session.
 pub struct ReadSession {
     repo: Repository,
-    /// `None` where none can be made: a read-only medium, a full disk.
+    /// `None` if none can be created, as on a read-only medium or a full disk.
     session: Mutex<Option<Session>>,
     now: Mutex<Current>,
 }
 
 struct Current {
-    /// With this machine's view open as long as the index needs it.
+    /// Keeps the local index cache open as long as the index needs it.
     repo: Repository,
-    /// `None` while it rests.
+    /// `None` until needed, and after [`ReadSession::rest`].
     index: Option<Arc<Index>>,
-    /// When a look showed nothing new.
+    /// When a listing last showed nothing new.
     idle: Option<Instant>,
 }
 
 impl ReadSession {
-    /// Opens a session if one can be made; the observer is told if not. What is to be read must be chosen after this
-    /// and named to [`Self::begin`]: until then nothing that stands is deleted.
+    /// Opens a session if possible, else warns the observer. The snapshots must be chosen afterwards, and
+    /// passed to [`Self::begin`]: until then no gc run deletes data of listed snapshots.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -49,8 +50,8 @@ impl ReadSession {
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
 
-    /// As [`Self::open`], for those who stay for days: packs are listed when they are first needed, and while nobody reads
-    /// ([`Self::rest`]) there is no index, and this machine's view is open to others.
+    /// Like [`Self::open`], for long-lived readers: packs are listed when first needed, and while nothing is
+    /// read ([`Self::rest`]) no index is loaded and other processes can use the local index cache.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -60,16 +61,16 @@ impl ReadSession {
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
 
-    /// All readable snapshots that stand now, oldest first. None of them is deleted before the session ends, or before
-    /// [`Self::begin`] leaves it out.
+    /// Returns all readable snapshots, oldest first. None of their data is deleted before the session ends,
+    /// or before [`Self::begin`] leaves them out.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the storage fails.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
         snapshots::list(&self.repo)
     }
 
-    /// The snapshot that a person means, and the path behind the colon: see [`snapshots::resolve`].
+    /// Resolves a selector to a snapshot and the path after the colon: see [`snapshots::resolve`].
     ///
     /// # Errors
     /// `NoSnapshot` says why there is none.
@@ -77,30 +78,30 @@ impl ReadSession {
         snapshots::resolve(&self.repo, query)
     }
 
-    /// As [`Self::begin`], without listing anything yet. What is `fewer` is let go of at once: a collection may be waiting
-    /// for just that.
+    /// Like [`Self::begin`], but lists packs only when needed; `more` says that snapshots were added. If
+    /// snapshots were dropped (`fewer`), sends a heartbeat immediately so that a waiting gc run can proceed.
     ///
     /// # Errors
-    /// When the heartbeat that says so could not be given; the next one says it then.
+    /// When that heartbeat could not be written; the next scheduled one repeats it.
     pub fn follow(&self, snapshots: &[SnapshotId], more: bool, fewer: bool) -> Result<()> {
         let session = self.open_session();
         session.iter().for_each(|session| session.reads(snapshots));
         if more {
-            // What is listed may be older than they are.
+            // The loaded index may be older than the new snapshots.
             self.now().index = None;
         }
         session.as_ref().filter(|_| fewer).map_or(Ok(()), Session::beat)
     }
 
-    /// Lets go of the index, and of this machine's view, until they are needed again.
+    /// Releases the index and the local index cache until they are needed again.
     pub fn rest(&self) {
         let mut now = self.now();
         now.index = None;
         now.repo = self.repo.with_closed_index_cache();
     }
 
-    /// Says what is read from now on, instead of what was, and lists the packs. From here on collections may go ahead
-    /// as long as they leave these snapshots what they need.
+    /// Declares the snapshots read from now on, replacing the previous ones, and lists the packs. From here
+    /// on gc runs may proceed if they keep all data of these snapshots.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -111,7 +112,8 @@ impl ReadSession {
         let mut now = self.now();
         let index = self.load(&mut now)?;
         drop(now);
-        // One that leaves these what they need shall not wait for the next heartbeat.
+        // A waiting gc run that keeps these snapshots' data should not have to wait for the next scheduled
+        // heartbeat.
         match &*self.open_session() {
             Some(session) if !index.repo_state().unfinished.is_empty() => session.beat()?,
             _ => {}
@@ -119,9 +121,9 @@ impl ReadSession {
         Ok(index)
     }
 
-    /// What of the repository may be used, for a reader that looks through all of it: nothing is named, so every
-    /// collection waits for the end of this session, and what is listed stays. To be called after the snapshots were
-    /// chosen: then the packs of each of them are listed.
+    /// Loads the repository state for a reader that reads all of the repository. No snapshots are declared,
+    /// so every gc run waits for the end of this session, and all listed packs stay. To be called after the
+    /// snapshots were chosen, so that the packs of each of them are listed.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -131,7 +133,7 @@ impl ReadSession {
         Ok(repo_state)
     }
 
-    /// An index of what [`Self::look`] gives.
+    /// Loads an index of what [`Self::look`] returns.
     ///
     /// # Errors
     /// As [`Self::look`].
@@ -139,7 +141,7 @@ impl ReadSession {
         Ok(Arc::new(Index::load(&self.repo, self.look()?)?))
     }
 
-    /// Reads chunks, and lists again what turns out to be gone.
+    /// Creates a chunk reader that lists packs again when a chunk turns out to be gone.
     ///
     /// # Errors
     /// When zstd cannot be set up or the repository cannot be read.
@@ -147,7 +149,8 @@ impl ReadSession {
         ChunkReader::following(self)
     }
 
-    /// The index as it is now: listed again if a collection began since, so that what moved is read where it went.
+    /// Returns the index, reloaded if a gc run began since, so that moved chunks are read from their new
+    /// packs.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -160,7 +163,8 @@ impl ReadSession {
         }
     }
 
-    /// What is listed now, after something that `before` lists turned out to be gone; `None` when that is all there is.
+    /// Reloads the index after something that `before` lists turned out to be gone; `None` if there is
+    /// nothing new.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -181,20 +185,20 @@ impl ReadSession {
         self.load(&mut now).map(Some)
     }
 
-    /// The session, for those who leave records.
+    /// Returns the session's id, for callers that create records in its name.
     pub fn session(&self) -> Option<SnapshotId> {
         self.open_session().as_ref().map(|session| session.id)
     }
 
-    /// A heartbeat ahead of time.
+    /// Writes a heartbeat ahead of schedule.
     ///
     /// # Errors
-    /// When it could not be given.
+    /// When it could not be written.
     pub fn beat(&self) -> Result<()> {
         self.open_session().as_ref().map_or(Ok(()), Session::beat)
     }
 
-    /// Ends the session.
+    /// Closes the session.
     ///
     /// # Errors
     /// When it is still visible.
@@ -202,7 +206,8 @@ impl ReadSession {
         self.leave()
     }
 
-    /// As [`Self::close`], where others may still be reading: what they read may go from now on.
+    /// Like [`Self::close`], while other threads may still be reading: the data they read may be deleted from
+    /// now on.
     ///
     /// # Errors
     /// As [`Self::close`].
@@ -225,7 +230,7 @@ impl ReadSession {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The repository that is read.
+    /// Returns the repository that is read.
     pub fn repo(&self) -> &Repository {
         &self.repo
     }

@@ -1,8 +1,9 @@
-//! Stored content in the order in which it is wanted, read ahead of whoever takes it.
+//! Reads stored content in a planned order, with read-ahead.
 //!
-//! A planner says what comes next, on a thread of its own; workers read and decode the blocks that this takes; the
-//! caller's thread gets the bytes in order. Decoded blocks stand on a shelf of bounded size: the planner waits while
-//! what it has asked for fills it, and a block stays, as long as there is room, in case it is wanted again.
+//! A planner decides what comes next, on a thread of its own. Workers read and decode the blocks that this
+//! needs. The caller's thread receives the bytes in order. The cache of decoded blocks is bounded: the
+//! planner waits while its requests fill the cache, and a block stays cached while there is room, in case it
+//! is needed again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,25 +22,25 @@ use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader::bad;
 use crate::util::threads;
 
-/// Plain bytes of decoded blocks kept and asked for: about 48 blocks.
+/// Plain bytes of decoded and requested blocks: about 48 blocks.
 const SHELF: u64 = 48 << 20;
-/// Steps that travel together, and groups of them that may wait.
+/// Steps per group, and groups in the channel.
 const TOGETHER: usize = 64;
 const AHEAD: usize = 32;
-/// Zeros given out at once.
+/// Zeros written at once for a hole.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 enum Step {
     Bytes(Vec<u8>),
     Chunk(ChunkId, Location),
-    /// A chunk that was not where packs were listed: whoever takes it lists again.
+    /// A chunk that the planner's index does not have; the consumer lists packs again.
     Unlisted(ChunkId, u32),
     Zeros(u64),
-    /// What follows belongs to this path.
+    /// The steps that follow belong to this path.
     At(Vec<u8>),
 }
 
-/// What the planner talks to.
+/// The planner's handle for queueing content.
 pub struct Feed<'a> {
     index: &'a Index,
     catalog: &'a BlockQueue,
@@ -56,18 +57,18 @@ struct BlockQueue {
 #[derive(Default)]
 struct State {
     slots: HashMap<BlockAt, Slot>,
-    /// Blocks that nobody waits for, the longest idle first.
+    /// Blocks without pending uses, the longest idle first.
     idle: VecDeque<BlockAt>,
     /// Plain bytes of all slots.
     held: u64,
-    /// The caller has had enough.
+    /// The consumer has stopped.
     over: bool,
 }
 
 struct Slot {
     block: Block,
     plain: u64,
-    /// Steps that are still to take from it.
+    /// Number of steps that will still use it.
     uses: usize,
     is_idle: bool,
 }
@@ -76,14 +77,15 @@ struct Slot {
 enum Block {
     Waiting,
     Ready(Arc<Vec<u8>>),
-    /// It could not be read; whoever needs it tries again alone and hears why.
+    /// It could not be read; the consumer retries it and reports the error.
     Failed,
 }
 
-/// Runs `plan` on its own thread and gives what it asks for to `out`, in order.
+/// Runs `plan` on its own thread and passes the content that it queues to `out`, in order.
 ///
 /// # Errors
-/// The first failure: of the plan, of `out`, or a chunk of which no copy is whole; the error then names the path.
+/// The first failure: of the plan, of `out`, or a chunk without an intact copy; the error then names the
+/// path.
 pub fn run(
     session: &Arc<ReadSession>,
     plan: impl FnOnce(&mut Feed<'_>) -> Result<()> + Send,
@@ -93,7 +95,7 @@ pub fn run(
     let spare = session.chunks()?;
     let catalog = BlockQueue { state: Mutex::default(), changed: Condvar::new() };
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    // What is asked for is bounded by the shelf.
+    // Requests are bounded by the cache, so this channel need not be.
     let (jobs, to_read) = unbounded();
     let (steps, taken) = bounded(AHEAD);
     std::thread::scope(|scope| {
@@ -118,7 +120,7 @@ pub fn run(
     })
 }
 
-/// Takes steps until the plan ends.
+/// Consumes steps until the plan ends.
 fn give(
     repo: &Repository,
     mut spare: ChunkReader,
@@ -153,7 +155,7 @@ fn give(
                 });
                 match sound {
                     Some(bytes) => out(bytes)?,
-                    // Another copy may be whole.
+                    // Another copy may be intact.
                     None => out(&spare.get(ChunkType::Data, &id).map_err(|err| belonging(&path, err))?)?,
                 }
                 catalog.release(location.block);
@@ -163,7 +165,7 @@ fn give(
     Ok(())
 }
 
-/// Damage, with the name of what it damages; the root has none.
+/// Adds the path to an error of damage; the root has none.
 pub fn belonging(path: &[u8], err: Error) -> Error {
     if path.is_empty() {
         return err;
@@ -177,15 +179,15 @@ pub fn belonging(path: &[u8], err: Error) -> Error {
 }
 
 impl Feed<'_> {
-    /// Bytes of the planner's own.
+    /// Queues bytes of the planner's own.
     ///
     /// # Errors
-    /// `Stopped` when nobody takes them any more.
+    /// `Stopped` when the consumer has stopped.
     pub fn bytes(&mut self, bytes: Vec<u8>) -> Result<()> {
         self.push(Step::Bytes(bytes))
     }
 
-    /// A run of zeros.
+    /// Queues a run of zeros.
     ///
     /// # Errors
     /// As [`Self::bytes`].
@@ -193,7 +195,7 @@ impl Feed<'_> {
         if len == 0 { Ok(()) } else { self.push(Step::Zeros(len)) }
     }
 
-    /// What follows belongs to this path: for errors.
+    /// Sets the path of what follows, for errors.
     ///
     /// # Errors
     /// As [`Self::bytes`].
@@ -201,7 +203,7 @@ impl Feed<'_> {
         self.push(Step::At(path.to_vec()))
     }
 
-    /// A part of a file, holes as zeros.
+    /// Queues a part of a file; holes are zeros.
     ///
     /// # Errors
     /// When the index cannot be read; `Stopped` as [`Self::bytes`].
@@ -214,7 +216,7 @@ impl Feed<'_> {
         let Some(location) = location else { return self.push(Step::Unlisted(*id, len)) };
         let plain = u64::from(self.index.place(location.block)?.plain);
         if !self.catalog.try_reserve(location.block, plain, &self.jobs)? {
-            // What is waiting must not wait here: the shelf is full of it.
+            // Send the collected steps first: the cache is full of blocks that they use.
             self.flush()?;
             self.catalog.reserve(location.block, plain, &self.jobs)?;
         }
@@ -240,12 +242,12 @@ impl BlockQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a block if there is room; true when one use of it is counted.
+    /// Requests a block if there is room. Returns `true` if so; then one use of it is counted.
     fn try_reserve(&self, at: BlockAt, plain: u64, jobs: &Sender<BlockAt>) -> Result<bool> {
         self.lock().reserve(at, plain, jobs)
     }
 
-    /// As `try_reserve`, waiting for room.
+    /// Like `try_reserve`, but waits for room.
     fn reserve(&self, at: BlockAt, plain: u64, jobs: &Sender<BlockAt>) -> Result<()> {
         let mut state = self.lock();
         while !state.reserve(at, plain, jobs)? {
@@ -254,7 +256,7 @@ impl BlockQueue {
         Ok(())
     }
 
-    /// Waits until a block is there; `None` when it cannot be read.
+    /// Waits for a block; `None` if it cannot be read.
     fn wait(&self, at: BlockAt) -> Option<Arc<Vec<u8>>> {
         let mut state = self.lock();
         loop {
@@ -287,7 +289,7 @@ impl BlockQueue {
         self.changed.notify_all();
     }
 
-    /// A worker: reads what is asked for until nobody asks any more.
+    /// A worker: reads requested blocks until the channel closes.
     fn serve(&self, repo: &Repository, index: &Index, jobs: &Receiver<BlockAt>) {
         let mut reader = BlockReader::new(repo).ok();
         for at in jobs {
@@ -323,7 +325,7 @@ impl State {
                 self.slots.remove(&oldest);
             }
         }
-        // One block that is larger than the shelf still has to pass.
+        // A single block larger than the cache must still be accepted.
         if self.held + plain > SHELF && self.held > 0 {
             return Ok(false);
         }

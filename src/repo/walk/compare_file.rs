@@ -1,4 +1,4 @@
-//! Whether a file on a disk holds what is stored.
+//! Compares a file on disk with stored content.
 
 use std::fs::File;
 use std::io;
@@ -11,8 +11,8 @@ use crate::model::entry::{Content, Part};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 
-/// Reads the file from where it stands to its end; each part is named and compared with the stored name. No stored
-/// content is read for that, only the list of its parts.
+/// Returns whether the rest of the file, from its current position, equals the stored content. Each part is
+/// hashed and compared with the stored id; stored data is not read, only the part list.
 ///
 /// # Errors
 /// When the file cannot be read, or the list is missing or damaged.
@@ -53,7 +53,7 @@ pub fn holds(
     Ok(same && !fill(file, &mut [0]).map_err(Error::io("read", path))?)
 }
 
-/// False when the file ends before the buffer is full.
+/// Fills the buffer. Returns `false` if the file ends first.
 fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(false),

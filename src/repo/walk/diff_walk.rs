@@ -1,4 +1,4 @@
-//! Two trees side by side: every name that either has, in order, with what each has of it.
+//! Walks two trees in parallel: every name that either has, in order, with the entry of each.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -12,27 +12,28 @@ use crate::repo::read::sequential::belonging;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
-/// A tree read from its root down, each directory in order of names.
+/// A tree that is read depth first, each directory in order of names.
 pub trait TreeSource {
-    /// The next entry of the innermost open directory; at its end `None`, and the one above is innermost again.
+    /// Returns the next entry of the innermost open directory. At its end returns `None`, and its parent
+    /// becomes the innermost.
     ///
     /// # Errors
     /// When it cannot be read.
     fn next(&mut self) -> Result<Option<Entry>>;
 
-    /// Opens the directory that was given last.
+    /// Opens the directory that was returned last.
     ///
     /// # Errors
     /// When it cannot be read.
     fn enter(&mut self, dir: &Entry) -> Result<()>;
 
-    /// Leaves the directory that was given last closed.
+    /// Skips the directory that was returned last.
     ///
     /// # Errors
-    /// When what comes behind it cannot be read.
+    /// When what comes after it cannot be read.
     fn pass(&mut self) -> Result<()>;
 
-    /// Takes what could not be read and is missing therefore: (path, why).
+    /// Takes the list of what is missing because it could not be read: path and reason.
     fn problems(&mut self) -> Vec<(Vec<u8>, String)> {
         Vec::new()
     }
@@ -46,10 +47,10 @@ pub struct StoredTree {
 }
 
 impl StoredTree {
-    /// With this root.
+    /// Creates a source with this root.
     ///
     /// # Errors
-    /// When no reader can be made.
+    /// When no reader can be created.
     pub fn new(session: &Arc<ReadSession>, root: ChunkId) -> Result<Self> {
         Ok(Self { reader: session.chunks()?, open: vec![DirReader::new(root)] })
     }
@@ -95,7 +96,7 @@ impl TreeSource for EmptyTree {
     }
 }
 
-/// A tree of one entry that is no directory.
+/// A tree of one entry that is not a directory.
 #[derive(Debug)]
 pub struct SingleEntry(pub Option<Entry>);
 
@@ -113,19 +114,19 @@ impl TreeSource for SingleEntry {
     }
 }
 
-/// What the two trees have under one path; at least one has something.
+/// The entries of the two trees at one path; at least one exists.
 #[derive(Debug)]
 pub struct DiffEntry<'a> {
-    /// Relative to the roots.
+    /// Path relative to the roots.
     pub path: &'a [u8],
-    /// In the first tree.
+    /// The entry in the first tree.
     pub before: Option<&'a Entry>,
-    /// In the second.
+    /// The entry in the second tree.
     pub after: Option<&'a Entry>,
 }
 
 impl DiffEntry<'_> {
-    /// Whether both are directories that hold the same, and are stored.
+    /// Returns whether both are stored directories with the same tree id.
     pub fn same_tree(&self) -> bool {
         match (self.before.map(|entry| &entry.kind), self.after.map(|entry| &entry.kind)) {
             (Some(Kind::Dir { tree: a }), Some(Kind::Dir { tree: b })) => a == b,
@@ -134,17 +135,17 @@ impl DiffEntry<'_> {
     }
 }
 
-/// What either tree may hold: see [`WalkLimits`]. One that is live has no bounds but the disk's.
+/// Limits on what the two trees may hold, see [`WalkLimits`]. A live file tree has no limits.
 #[derive(Debug, Clone, Copy)]
 pub struct DiffLimits {
-    /// Of the first tree.
+    /// Limits of the first tree.
     pub before: WalkLimits,
-    /// Of the second.
+    /// Limits of the second tree.
     pub after: WalkLimits,
 }
 
 impl DiffLimits {
-    /// Of trees in these snapshots.
+    /// Returns the limits of trees in these snapshots.
     pub fn of(before: Option<&Snapshot>, after: Option<&Snapshot>) -> Self {
         let of = |snapshot: Option<&Snapshot>| {
             snapshot.map_or(WalkLimits::BOUNDLESS, |snapshot| WalkLimits::of(&snapshot.manifest.counts))
@@ -152,17 +153,17 @@ impl DiffLimits {
         Self { before: of(before), after: of(after) }
     }
 
-    /// Takes what both have under a path.
+    /// Counts the entries at a path.
     ///
     /// # Errors
-    /// When a snapshot holds more than it counts.
+    /// When a snapshot has more than its manifest counts.
     pub fn take(&mut self, pair: &DiffEntry<'_>) -> Result<()> {
         pair.before.map_or(Ok(()), |entry| self.before.take(pair.path, entry))?;
         pair.after.map_or(Ok(()), |entry| self.after.take(pair.path, entry))
     }
 }
 
-/// A directory that is open in one tree or both, and the entry of each that is not dealt with yet.
+/// A directory that is open in one tree or both, and the next unprocessed entry of each.
 struct Frame {
     path: Vec<u8>,
     before: Ahead,
@@ -204,10 +205,10 @@ impl Ahead {
     }
 }
 
-/// Calls `each` for every path; directories are opened where it says true.
+/// Calls `each` for every path; directories are opened if it returns `true`.
 ///
 /// # Errors
-/// When a tree cannot be read, is nested absurdly deep, or `each` fails.
+/// When a tree cannot be read, is nested too deeply, or `each` fails.
 pub fn walk(
     before: &mut dyn TreeSource,
     after: &mut dyn TreeSource,
@@ -249,7 +250,7 @@ pub fn walk(
     Ok(())
 }
 
-/// Opens an entry that is a directory, or passes it by.
+/// Opens an entry that is a directory, or skips it.
 fn open(side: &mut dyn TreeSource, entry: Option<&Entry>, go: bool) -> Result<Ahead> {
     let Some(dir) = entry.filter(|entry| entry.is_dir()) else { return Ok(Ahead::Closed) };
     if go {

@@ -1,4 +1,4 @@
-//! Walking stored trees: a directory's entries in order, piece by piece.
+//! Reads stored directories: their entries in order, piece by piece.
 
 use std::borrow::Cow;
 
@@ -14,16 +14,16 @@ use crate::model::manifest::Counts;
 use crate::repo::read::chunk_reader::ChunkReader;
 pub use crate::repo::walk::file_parts::each_part;
 
-/// Index pieces above one another: with hundreds of children each, four are beyond any directory.
+/// Maximum nesting of index pieces: with hundreds of children each, four levels exceed any real directory.
 pub(crate) const MAX_DEPTH: usize = 8;
 pub use crate::model::entry::MAX_NESTING;
 
-/// Parts of a value of an extended attribute.
+/// Maximum parts of the value of an extended attribute.
 const MAX_VALUE_PARTS: usize = 1024;
 
-/// What a snapshot may hold: what its own manifest counts, and a little more for what is counted otherwise. A few
-/// chunks can spell out a tree without end by naming the same subtree many times on many levels; nobody follows one
-/// further than this.
+/// Limits on what a walk of a snapshot may return: the counts of its manifest, and a little more for what is
+/// counted differently. A few malicious chunks can describe an endless tree by naming the same subtree many
+/// times on many levels; a walk stops at these limits.
 #[derive(Debug, Clone, Copy)]
 pub struct WalkLimits {
     entries: u64,
@@ -31,10 +31,10 @@ pub struct WalkLimits {
 }
 
 impl WalkLimits {
-    /// Of what cannot lie.
+    /// No limits, for sources that cannot be malicious.
     pub const BOUNDLESS: Self = Self { entries: u64::MAX, bytes: u64::MAX };
 
-    /// Of the snapshot with these counts.
+    /// Returns the limits of a snapshot with these counts.
     pub fn of(counts: &Counts) -> Self {
         let files = [counts.files_new, counts.files_changed, counts.files_unchanged];
         let all = files.into_iter().chain([counts.dirs, counts.others]);
@@ -45,7 +45,7 @@ impl WalkLimits {
         }
     }
 
-    /// Of several snapshots together.
+    /// Returns the limits of several snapshots together.
     pub fn of_all<'a>(counts: impl Iterator<Item = &'a Counts>) -> Self {
         counts.map(Self::of).fold(Self { entries: 0, bytes: 0 }, |sum, one| Self {
             entries: sum.entries.saturating_add(one.entries),
@@ -53,11 +53,11 @@ impl WalkLimits {
         })
     }
 
-    /// Takes an entry.
+    /// Counts an entry.
     ///
     /// # Errors
-    /// When there are more entries, or more bytes in files, than the manifest counts. An entry of too many bytes takes
-    /// nothing.
+    /// When there are more entries, or more bytes in files, than the manifest counts. An entry with too many
+    /// bytes is not counted.
     pub fn take(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
         let more = |why| {
             let path = String::from_utf8_lossy(path).into_owned();
@@ -73,49 +73,49 @@ impl WalkLimits {
         Ok(())
     }
 
-    /// Whether no further entry will be taken.
+    /// Returns whether no further entry will be accepted.
     pub fn is_spent(&self) -> bool {
         self.entries == 0
     }
 }
 
-/// A piece of a directory that is still to be read, and what is said of it where it is named.
+/// A directory piece that is still to be read, and its description in its parent.
 #[derive(Debug)]
 struct PendingPiece {
     id: ChunkId,
-    /// Index pieces above it.
+    /// Number of index pieces above it.
     depth: usize,
-    /// Its first name and how many entries it holds; unknown of a root.
+    /// Its first name and number of entries; `None` for a root.
     says: Option<(Vec<u8>, u64)>,
 }
 
-/// A directory's entries in order, read piece by piece.
+/// Iterates over a directory's entries in order, reading piece by piece.
 #[derive(Debug)]
 pub struct DirReader {
-    /// Last first.
+    /// In reverse order.
     todo: Vec<PendingPiece>,
     entries: std::vec::IntoIter<Entry>,
     /// Last name of the pieces read so far.
     last: Option<Vec<u8>>,
-    /// Names before it are passed over, with the pieces that hold no others.
+    /// Entries before this name are skipped, as are pieces that hold only such entries.
     from: Vec<u8>,
     /// Every piece read so far.
     pub pieces: Vec<ChunkId>,
 }
 
 impl DirReader {
-    /// Of the directory with this root piece.
+    /// Creates a reader of the directory with this root piece.
     pub fn new(tree: ChunkId) -> Self {
         Self::starting(tree, b"")
     }
 
-    /// Of the same from this name on: of the pieces before it, none is read that need not be.
+    /// Creates a reader that starts at a name, skipping earlier pieces where possible.
     pub fn starting(tree: ChunkId, from: &[u8]) -> Self {
         let root = PendingPiece { id: tree, depth: 0, says: None };
         Self { todo: vec![root], from: from.to_vec(), ..Self::empty() }
     }
 
-    /// Of no directory: what is left of one that is given up.
+    /// Creates a reader without entries, to replace one that is abandoned.
     pub fn empty() -> Self {
         Self {
             todo: Vec::new(),
@@ -126,15 +126,15 @@ impl DirReader {
         }
     }
 
-    /// Pieces that are known to follow.
+    /// Returns the pieces that are known to follow.
     pub fn announced(&self) -> impl Iterator<Item = ChunkId> {
         self.todo.iter().map(|piece| piece.id)
     }
 
-    /// The next entry.
+    /// Returns the next entry.
     ///
     /// # Errors
-    /// When a piece is missing or damaged; what follows in this directory is then lost to the caller.
+    /// When a piece is missing or damaged; the rest of this directory is then lost to the caller.
     pub fn next(&mut self, reader: &mut ChunkReader) -> Result<Option<Entry>> {
         loop {
             if let Some(entry) = self.entries.find(|entry| entry.name >= self.from) {
@@ -148,7 +148,7 @@ impl DirReader {
                 DirPiece::Leaf(entries) => {
                     let first = entries.first().map(|entry| entry.name.as_slice());
                     piece.is_as_said(first, entries.len() as u64)?;
-                    // Within a piece they ascend, or it would not have been decoded.
+                    // Within a piece names ascend, or it would not have been decoded.
                     if self.last.as_deref().is_some_and(|last| first.is_some_and(|first| last >= first)) {
                         return Err(bad("a directory out of order across its pieces"));
                     }
@@ -160,7 +160,8 @@ impl DirReader {
                     let first = kids.first().map(|kid| kid.first.as_slice());
                     piece
                         .is_as_said(first, kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add))?;
-                    // Which holds the name, or ends before it, the first name of the next one says.
+                    // Whether a child holds the name, or ends before it, is determined by the first name of
+                    // the next child.
                     let later = kids.iter().skip(1).filter(|kid| kid.first[..] <= self.from[..]).count();
                     self.todo.extend(kids.into_iter().skip(later).rev().map(|kid| PendingPiece {
                         id: kid.id,
@@ -174,7 +175,7 @@ impl DirReader {
 }
 
 impl PendingPiece {
-    /// Without this, pieces that hold nothing could be named without end.
+    /// Checks a piece against its description. Otherwise empty pieces could be named without end.
     fn is_as_said(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
         let says = self.says.as_ref();
         let right = says.is_none_or(|says| first == Some(says.0.as_slice()) && entries == says.1);
@@ -182,7 +183,7 @@ impl PendingPiece {
     }
 }
 
-/// Brings values of extended attributes that lie in chunks into the entry.
+/// Loads values of extended attributes that are stored in chunks.
 ///
 /// # Errors
 /// When a chunk is missing or damaged.
@@ -199,7 +200,7 @@ pub fn load_xattrs<'a>(reader: &mut ChunkReader, meta: &'a Meta) -> Result<Cow<'
     Ok(Cow::Owned(whole))
 }
 
-/// Bytes of a value, whose size was bounded when the entry was decoded.
+/// Reads a value, whose size was bounded when the entry was decoded.
 fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u8>> {
     let mut parts = Vec::new();
     let mut sum = 0u64;
@@ -228,7 +229,7 @@ fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// Pieces of a list, its chunks' ids aside.
+/// Returns the ids of the pieces of a part list, without the chunks of content.
 ///
 /// # Errors
 /// When a piece is missing or damaged.
@@ -248,7 +249,7 @@ pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<Ch
     Ok(all)
 }
 
-/// Whether a part's length can be true; readers allocate by it.
+/// Returns whether a part's length is plausible; readers allocate memory by it.
 pub fn is_bearable(part: &Part) -> bool {
     match part {
         Part::Chunk { len, .. } => *len <= MAX_CHUNK,
@@ -256,12 +257,12 @@ pub fn is_bearable(part: &Part) -> bool {
     }
 }
 
-/// A tree that cannot be what a backup wrote.
+/// Returns the error for a tree that no backup can have written.
 pub fn bad(why: &'static str) -> Error {
     Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
 }
 
-/// The entry of this name in a directory.
+/// Returns the entry with this name in a directory.
 ///
 /// # Errors
 /// When a piece is missing or damaged.
@@ -270,7 +271,7 @@ pub fn child(reader: &mut ChunkReader, tree: ChunkId, name: &[u8]) -> Result<Opt
     Ok(first.filter(|entry| entry.name == name))
 }
 
-/// The entry at a path below a root, if there is one.
+/// Returns the entry at a path below a root, if there is one.
 ///
 /// # Errors
 /// When a piece is missing or damaged.

@@ -1,4 +1,4 @@
-//! The parts of a file: all of them, or those of a range.
+//! Iterates over the parts of a file: all of them, or those of a range.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
 
-/// Where pieces of lists come from.
+/// Provides pieces of part lists.
 pub trait PartListSource {
-    /// A piece.
+    /// Returns a piece.
     ///
     /// # Errors
-    /// When it is missing, damaged or none.
+    /// When it is missing, damaged or not a list piece.
     fn list(&mut self, id: &ChunkId) -> Result<Arc<ListPiece>>;
 }
 
@@ -27,7 +27,7 @@ impl PartListSource for ChunkReader {
     }
 }
 
-/// A piece of a list from its bytes.
+/// Decodes a piece of a part list.
 pub(crate) fn decode(id: &ChunkId, bytes: &[u8]) -> Result<ListPiece> {
     ListPiece::decode(bytes).map_err(Error::damaged(format!("list {}", id.short())))
 }
@@ -35,7 +35,7 @@ pub(crate) fn decode(id: &ChunkId, bytes: &[u8]) -> Result<ListPiece> {
 /// Calls `each` for every part of a file in order.
 ///
 /// # Errors
-/// When a piece of its list is missing or damaged, or is not as long as is said where it is named.
+/// When a piece of its list is missing or damaged, or its length differs from its description.
 pub fn each_part(
     reader: &mut ChunkReader,
     size: u64,
@@ -48,8 +48,8 @@ pub fn each_part(
     }
 }
 
-/// As [`each_part`], of those parts alone that hold bytes of a range, each with the place of its first byte in the file.
-/// Pieces of the list that lie outside of it are not read.
+/// Like [`each_part`], but only for parts that overlap a range, each with its offset in the file.
+/// Pieces of the list outside the range are not read.
 ///
 /// # Errors
 /// As [`each_part`].
@@ -104,11 +104,13 @@ pub fn each_part_in(
     Ok(())
 }
 
-/// The bytes of a range of a file in order, part by part, holes as zeros. For those who want a little here and there;
-/// whoever wants much in order is read ahead for by `stream`.
+/// Passes the bytes of a range of a file to `out` in order, part by part, holes as zeros. For small reads
+/// here and there; large sequential reads use [`sequential`](crate::repo::read::sequential), which reads
+/// ahead.
 ///
 /// # Errors
-/// As [`each_part`]; when a chunk is missing, damaged, or not as long as is said; what `out` returns.
+/// As [`each_part`]; when a chunk is missing, damaged, or has another length than described; what `out`
+/// returns.
 pub fn read_range(
     reader: &mut ChunkReader,
     size: u64,
@@ -135,7 +137,7 @@ pub fn read_range(
         if chunk.len() as u64 != u64::from(len) {
             return Err(bad("a chunk that is not as long as its entry says"));
         }
-        // Both are at most a chunk's length.
+        // Both offsets are at most a chunk's length.
         out(error::part(&chunk, start as usize..end as usize, "a range ends within its chunk")?)?;
     }
     Ok(())
@@ -151,7 +153,7 @@ fn zeros(mut left: u64, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> 
     Ok(())
 }
 
-/// `None` if one is nothing, of which there could be any number, or if there are too many.
+/// Sums the lengths. `None` if one is zero (there could be any number of those) or the sum is too large.
 fn sum(mut lengths: impl Iterator<Item = u64>) -> Option<u64> {
     lengths.try_fold(0u64, |sum, len| sum.checked_add(len).filter(|_| len > 0))
 }

@@ -1,4 +1,4 @@
-//! Walking stored trees: one, two side by side, or many at once.
+//! Walking stored trees: one, two in parallel, or many at once.
 
 pub mod compare_file;
 pub mod diff_walk;

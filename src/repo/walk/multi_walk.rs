@@ -1,7 +1,8 @@
-//! Many trees side by side, as if they were one: each path that any of them has, with all that it is, and in which.
+//! Walks many trees at once: returns each path that any of them has, with its distinct entries and the trees
+//! that have each.
 //!
-//! Each distinct piece of a directory is read once, however many trees share it. Memory: the distinct entries of one
-//! directory and of those above it; of a directory in many pieces, those of pieces that overlap.
+//! Each distinct piece of a directory is read once, however many trees share it. Memory: the distinct entries
+//! of one directory and its ancestors; of a directory in many pieces, only those of pieces that overlap.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,37 +18,37 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::{MAX_NESTING, WalkLimits};
 use crate::util::bitset::BitSet;
 
-/// Index pieces above one another.
+/// Maximum nesting of index pieces.
 const MAX_DEPTH: usize = 8;
 
-/// One of the things that a path is.
+/// One distinct entry at a path.
 #[derive(Debug, Clone)]
 pub struct EntryVersion {
-    /// What.
+    /// The entry.
     pub entry: Entry,
-    /// In which trees.
+    /// The trees that have it.
     pub among: Arc<BitSet>,
 }
 
 /// A directory's tree.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    /// Its root piece.
+    /// Id of its root piece.
     pub id: ChunkId,
-    /// Which of the trees that are walked have it here.
+    /// Which of the walked trees have it at this path.
     pub among: Arc<BitSet>,
 }
 
-/// Takes what a walk finds, in order of paths.
+/// Receives what a walk finds, in order of paths.
 pub trait Visitor {
-    /// A path, with each distinct entry that it is in some tree, in order of the first that has it. True: what is in its
-    /// directories is wanted as well.
+    /// Called for a path with its distinct entries, ordered by the first tree that has each. Returning `true`
+    /// descends into its directories.
     ///
     /// # Errors
     /// Ends the walk.
     fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool>;
 
-    /// A piece of a directory, about to be read.
+    /// Called before a piece of a directory is read.
     ///
     /// # Errors
     /// Ends the walk.
@@ -56,13 +57,15 @@ pub trait Visitor {
         Ok(())
     }
 
-    /// Whether names of a directory are wanted, from `first` up to `end` without it. Pieces of others are not read.
+    /// Returns whether names of a directory in the range from `first` up to, but not including, `end` are
+    /// wanted.
+    /// Pieces outside are not read.
     fn wants(&self, dir: &[u8], first: &[u8], end: Option<&[u8]>) -> bool {
         let _ = (dir, first, end);
         true
     }
 
-    /// All of a directory has been told of.
+    /// Called at the end of a directory.
     ///
     /// # Errors
     /// Ends the walk.
@@ -71,7 +74,7 @@ pub trait Visitor {
         Ok(())
     }
 
-    /// A piece of a directory is missing or damaged: what it holds is not told of.
+    /// Called when a piece of a directory is missing or damaged; its entries are left out.
     ///
     /// # Errors
     /// Ends the walk.
@@ -81,20 +84,20 @@ pub trait Visitor {
     }
 }
 
-/// How far a walk goes.
+/// Limits of a walk.
 #[derive(Debug)]
 pub struct Bounds<'a> {
-    /// What the trees may hold together.
+    /// What the trees may hold in total.
     pub budget: WalkLimits,
-    /// Told to stop.
+    /// Set to interrupt the walk.
     pub stop: &'a AtomicBool,
 }
 
 /// Walks trees, each a directory at `base`.
 ///
 /// # Errors
-/// What the visitor returns; `Interrupted` when told to stop; when the trees hold more than they may, are nested
-/// absurdly, or the store fails.
+/// What the visitor returns; `Interrupted` when stopped; when the trees hold more than the limits, are nested
+/// too deeply, or the storage fails.
 pub fn walk(
     reader: &mut ChunkReader,
     base: &[u8],
@@ -133,10 +136,10 @@ pub fn walk(
     Ok(())
 }
 
-/// What one path is in all of the trees.
+/// Returns the distinct entries at one path in all of the trees.
 ///
 /// # Errors
-/// As [`walk`]; what is missing or damaged is told to `lost`.
+/// As [`walk`]; missing or damaged pieces are passed to `lost`.
 pub fn look_up(
     reader: &mut ChunkReader,
     trees: Vec<Tree>,
@@ -149,7 +152,7 @@ pub fn look_up(
     Ok(search.found)
 }
 
-/// The distinct directories among the versions of a path.
+/// Returns the distinct directories among the versions of a path.
 pub fn trees_of(versions: &[EntryVersion]) -> Vec<Tree> {
     let mut trees: Vec<Tree> = Vec::new();
     for EntryVersion { entry, among } in versions {
@@ -172,7 +175,7 @@ fn unite(set: &mut Arc<BitSet>, other: &Arc<BitSet>) {
     }
 }
 
-/// Follows one path.
+/// A visitor that follows one path.
 struct Search<'a> {
     path: &'a [u8],
     found: Vec<EntryVersion>,
@@ -180,7 +183,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// What comes behind a directory on the way.
+    /// Returns the rest of the path below a directory on the way.
     fn behind(&self, dir: &[u8]) -> Option<&[u8]> {
         match dir {
             b"" => Some(self.path),
@@ -208,26 +211,27 @@ impl Visitor for Search<'_> {
     }
 }
 
-/// Where a piece comes among those still to be read: by its first name (that of a root is not known, and before all),
-/// index pieces before those that they name. Who says otherwise of it means another one.
+/// The order in which pieces are read: by first name (that of a root is unknown, and sorts before all), and
+/// index pieces before their children. Descriptions that differ are different pieces.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     first: Vec<u8>,
     depth: usize,
     id: ChunkId,
-    /// Entries that it holds; not known of a root.
+    /// Number of its entries; unknown for a root.
     entries: Option<u64>,
 }
 
-/// Those who name a piece, by the name before which all of its own come: the first of the next piece, if there is one.
+/// The trees that name a piece, each with the exclusive upper bound of the piece's names: the first name of
+/// the next piece, if any.
 type Named = Vec<(Option<Vec<u8>>, Arc<BitSet>)>;
 
-/// A directory that is open.
+/// An open directory.
 struct Level {
     path: Vec<u8>,
     trees: Vec<Tree>,
     todo: BTreeMap<Place, Named>,
-    /// What was read; a name is complete once no piece to come may hold it.
+    /// Entries read so far; a name is complete once no pending piece can hold it.
     ready: BTreeMap<Vec<u8>, Vec<EntryVersion>>,
 }
 
@@ -272,7 +276,8 @@ impl Level {
         }
     }
 
-    /// Those to whom its names come after what they name next, and who are not told of it therefore.
+    /// Reads a piece. Returns the trees in which its names overlap the next piece; they do not get its
+    /// entries.
     fn read(&mut self, reader: &mut ChunkReader, place: &Place, named: Named) -> Result<Option<Arc<BitSet>>> {
         let bytes = reader.get(ChunkType::Tree, &place.id)?;
         let damaged = Error::damaged(format!("tree {}", place.id.short()));
@@ -311,7 +316,7 @@ impl Level {
             Some(versions) => versions,
             None => self.ready.entry(entry.name.clone()).or_default(),
         };
-        // Neighbours in time are alike.
+        // Consecutive snapshots are mostly alike, so search from the end.
         match versions.iter_mut().rev().find(|version| version.entry == entry) {
             Some(version) => unite(&mut version.among, among),
             None => versions.push(EntryVersion { entry, among: Arc::clone(among) }),
@@ -320,7 +325,7 @@ impl Level {
 }
 
 impl Place {
-    /// Whether a piece is what is said of it. Without this, pieces that hold nothing could be named without end.
+    /// Checks a piece against its description. Otherwise empty pieces could be named without end.
     fn check(&self, piece: &DirPiece) -> Result<()> {
         let (first, entries) = match piece {
             DirPiece::Index(_) if self.depth >= MAX_DEPTH => return Err(bad("a tree of absurd depth")),
@@ -342,7 +347,7 @@ fn say(sayers: &mut Named, end: Option<&Vec<u8>>, among: &Arc<BitSet>) {
     }
 }
 
-/// `None` of nobody.
+/// Returns the union of the trees; `None` if there are none.
 fn union(named: &Named) -> Option<Arc<BitSet>> {
     let mut all = named.iter().map(|(_, among)| among);
     let mut union = Arc::clone(all.next()?);

@@ -1,7 +1,8 @@
-//! Which chunk names which, below the roots of snapshots: each distinct tree is read once, however many share it.
+//! The graph of references between chunks below the roots of snapshots. Each distinct tree is read once,
+//! however many snapshots share it.
 //!
-//! Chunks are known by the row of their first copy in the index. Memory: four bytes for each row, and four for each
-//! time that a distinct tree names a chunk.
+//! A chunk is identified by the row (number) of its first copy in the index. Memory: four bytes per row, and
+//! four per reference from a distinct tree.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -21,19 +22,19 @@ use crate::repo::index::{Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 
-/// A chunk, as the tree that names it means it.
+/// A reference to a chunk, with its role.
 #[derive(Debug, Clone, Copy)]
 pub enum ChunkRef {
     /// A piece of a directory.
     Dir(ChunkId),
-    /// A piece of a list of parts.
+    /// A piece of a part list.
     List(ChunkId),
     /// Bytes of a file.
     Data(ChunkId),
 }
 
 impl ChunkRef {
-    /// Its type and id.
+    /// Returns its type and id.
     pub fn name(&self) -> (ChunkType, &ChunkId) {
         match self {
             Self::Dir(id) | Self::List(id) => (ChunkType::Tree, id),
@@ -41,10 +42,10 @@ impl ChunkRef {
         }
     }
 
-    /// What it names itself.
+    /// Returns the references in its bytes.
     ///
     /// # Errors
-    /// When its bytes are none of a tree.
+    /// When the bytes are not those of a tree.
     pub fn named_in(&self, bytes: &[u8]) -> Result<Vec<Self>> {
         let damaged = || Error::damaged(format!("tree {}", self.name().1.short()));
         match self {
@@ -61,19 +62,19 @@ impl ChunkRef {
     }
 }
 
-/// Chunks, counted.
+/// Counts of chunks and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChunkTotals {
-    /// How many.
+    /// Number of chunks.
     pub chunks: u64,
     /// Their plain bytes.
     pub plain: u64,
-    /// Their share of the stored blocks that hold them.
+    /// Their share of the stored bytes of their blocks.
     pub stored: u64,
 }
 
 impl ChunkTotals {
-    /// Counts others as well.
+    /// Adds other counts.
     pub fn add(&mut self, other: Self) {
         self.chunks += other.chunks;
         self.plain += other.plain;
@@ -81,19 +82,19 @@ impl ChunkTotals {
     }
 }
 
-/// Who needs a chunk.
+/// The roots that need a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Nobody.
+    /// No root.
     Nobody,
     /// Only the root with this number.
     Only(u32),
-    /// This one and some after it.
+    /// The root with this number and at least one later root.
     First(u32),
 }
 
 impl Owner {
-    /// Who needs a chunk that these two need.
+    /// Combines the owners of a chunk that both need.
     fn or(self, other: Self) -> Self {
         match (self, other) {
             (one, Self::Nobody) | (Self::Nobody, one) => one,
@@ -105,7 +106,7 @@ impl Owner {
     }
 }
 
-/// One more root needs a row; false if that was known well enough.
+/// Records that a root needs a row. Returns `false` if nothing changed.
 fn owned(owners: &mut Vec<Owner>, row: u32, number: u32) -> bool {
     let at = row as usize;
     if at >= owners.len() {
@@ -116,27 +117,27 @@ fn owned(owners: &mut Vec<Owner>, row: u32, number: u32) -> bool {
     std::mem::replace(owner, more) != more
 }
 
-/// What has been learned of the trees below some roots.
+/// The references below the roots that were added so far.
 #[derive(Debug)]
 pub struct RefGraph<'a> {
     index: Arc<Index>,
     reader: ChunkReader,
     stop: &'a AtomicBool,
-    /// Row of each tree piece that was read, and what it names among `edges`.
+    /// Row of each tree piece that was read, and the range of its references in `edges`.
     pieces: HashMap<u32, Range<usize>>,
-    /// Rows.
+    /// Referenced rows.
     edges: Vec<u32>,
     missing: HashSet<ChunkId>,
-    /// Row of each chunk that lies in a delta block, and what that is made from among `bases`.
+    /// Row of each chunk in a delta block, and the range of the block's bases in `bases`.
     made: HashMap<u32, Range<usize>>,
-    /// Rows.
+    /// Rows of bases.
     bases: Vec<u32>,
-    /// Delta blocks that were met.
+    /// Delta blocks seen so far, with the range of their bases.
     deltas: HashMap<BlockAt, Range<usize>>,
 }
 
 impl<'a> RefGraph<'a> {
-    /// Of nothing yet.
+    /// Creates an empty graph.
     ///
     /// # Errors
     /// When zstd cannot be set up.
@@ -155,10 +156,10 @@ impl<'a> RefGraph<'a> {
         })
     }
 
-    /// Reads what lies below a root and is not known yet. Its row.
+    /// Reads the trees below a root that are not known yet, and returns the root's row.
     ///
     /// # Errors
-    /// When a tree is missing or damaged: nobody knows then what lies below it. Also when asked to stop.
+    /// When a tree is missing or damaged: then what lies below it is unknown. Also when interrupted.
     pub fn learn(&mut self, root: &ChunkId) -> Result<u32> {
         let first = ChunkRef::Dir(*root);
         let found = self.find(&first)?.ok_or_else(|| missing_tree(root))?;
@@ -195,7 +196,7 @@ impl<'a> RefGraph<'a> {
         Ok(found.row)
     }
 
-    /// A chunk that lies in a delta block needs what that is made from; all chunks of one share it.
+    /// Records the bases of a chunk in a delta block; all chunks of the block share them.
     fn learn_delta(&mut self, kind: ChunkType, found: &Found) -> Result<()> {
         let Some(at) = found.delta else { return Ok(()) };
         if self.made.contains_key(&found.row) {
@@ -217,12 +218,13 @@ impl<'a> RefGraph<'a> {
         Ok(())
     }
 
-    /// Files' chunks that trees name and no pack holds.
+    /// Returns the number of data chunks that trees reference and no pack holds.
     pub fn missing(&self) -> u64 {
         self.missing.len() as u64
     }
 
-    /// Who of the roots, counted in this order, needs each row, be it only as a base. Rows beyond the end are nobody's.
+    /// Returns which of the roots, numbered in this order, need each row, also as a base. Rows beyond the end
+    /// have no owner.
     ///
     /// # Errors
     /// A bug.
@@ -235,7 +237,7 @@ impl<'a> RefGraph<'a> {
         Ok(owners)
     }
 
-    /// Who needs each row for what it holds, and who for what is made from it.
+    /// Returns the owners of each row twice: those that need its content, and those that need it as a base.
     ///
     /// # Errors
     /// A bug.
@@ -244,7 +246,7 @@ impl<'a> RefGraph<'a> {
         for (number, root) in (0..).zip(roots) {
             let mut todo = vec![*root];
             while let Some(row) = todo.pop() {
-                // Whatever lies below one that did not change has been seen in the same way.
+                // Everything below an unchanged row has been visited with the same result.
                 if !owned(&mut owners, row, number) {
                     continue;
                 }
@@ -282,24 +284,24 @@ struct Found {
 /// A block of a listed pack.
 #[derive(Debug)]
 pub struct Block {
-    /// Where it lies.
+    /// Its place.
     pub at: BlockAt,
     /// Rows of its chunks.
     pub rows: Range<u32>,
-    /// Their plain bytes.
+    /// Plain length of each chunk.
     pub lens: Vec<u32>,
-    /// Its stored bytes.
+    /// Stored bytes.
     pub stored: u64,
-    /// Its plain bytes.
+    /// Plain bytes.
     pub plain: u64,
-    /// How it is packed.
+    /// How it is compressed.
     pub codec: Codec,
-    /// Its part, by its number of chunks, of the tables and the frame of its pack.
+    /// Its share, by number of chunks, of the bytes of its pack outside of blocks (tables and framing).
     pub frame: u64,
 }
 
 impl Block {
-    /// Each chunk's share of the stored bytes, by its length; together they are all of them.
+    /// Returns each chunk's share of the stored bytes, by its length; the shares add up to all stored bytes.
     pub fn shares(&self) -> impl Iterator<Item = ChunkTotals> {
         let (stored, plain) = (self.stored, self.plain.max(1));
         let share = move |upto: u64| stored * upto / plain;
@@ -315,7 +317,7 @@ impl Block {
 /// Calls `each` for every block of the listed packs.
 ///
 /// # Errors
-/// When a table could not be read; one that is damaged has no blocks.
+/// When a table could not be read. A damaged table counts as having no blocks.
 pub fn each_block(index: &Index, each: &mut dyn FnMut(&Block)) -> Result<()> {
     for (number, pack) in (0..).zip(index.packs()) {
         let table = match index.table(number) {

@@ -1,4 +1,4 @@
-//! Chosen snapshots, opened together for reading.
+//! Selected snapshots, opened together for reading.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::util::bitset::BitSet;
 /// Snapshots, and a session that reads them.
 #[derive(Debug)]
 pub struct SnapshotSet {
-    /// Oldest first; sets of numbers count in this order.
+    /// Oldest first; bit sets of snapshots use positions in this list.
     pub snapshots: Vec<Snapshot>,
-    /// Reads them.
+    /// Reads their trees.
     pub reader: ChunkReader,
     session: Arc<ReadSession>,
 }
 
 impl SnapshotSet {
-    /// Opens a session and those of all snapshots that `choose` picks by their places, oldest first.
+    /// Opens a session, and the snapshots that `choose` selects from all by position, oldest first.
     ///
     /// # Errors
-    /// When a selector names nothing, or the repository cannot be read.
+    /// When a selector matches nothing, or the repository cannot be read.
     pub fn open(
         repo: &Repository,
         observer: &dyn Observer,
         choose: impl FnOnce(&[Snapshot]) -> Result<Vec<usize>>,
     ) -> Result<Self> {
-        // R1: the session stands before the listing.
+        // R1: the session exists before the listing.
         let session = Arc::new(ReadSession::open(repo, observer)?);
         let all = session.snapshots()?;
         let chosen: BitSet = choose(&all)?.into_iter().collect();
@@ -48,7 +48,7 @@ impl SnapshotSet {
         Ok(Self { snapshots, reader, session })
     }
 
-    /// Opens what is chosen.
+    /// Opens the snapshots of a query.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -56,30 +56,30 @@ impl SnapshotSet {
         Self::open(repo, observer, |all| choice.places(repo, all))
     }
 
-    /// One more reader of them.
+    /// Creates another reader of the same session.
     ///
     /// # Errors
-    /// When none can be made.
+    /// When none can be created.
     pub fn another_reader(&self) -> Result<ChunkReader> {
         ChunkReader::following(&self.session)
     }
 
-    /// The session that reads them.
+    /// Returns the session that reads them.
     pub fn session(&self) -> &Arc<ReadSession> {
         &self.session
     }
 
-    /// Their root trees.
+    /// Returns their root trees.
     pub fn roots(&self) -> Vec<Tree> {
         roots(&self.snapshots)
     }
 
-    /// How far a walk through all of them goes.
+    /// Returns the limits of a walk through all of them.
     pub fn bounds<'a>(&self, stop: &'a AtomicBool) -> Bounds<'a> {
         Bounds { budget: WalkLimits::of_all(self.snapshots.iter().map(|one| &one.manifest.counts)), stop }
     }
 
-    /// For each snapshot, those of the same host and sources: the same numbers for all of a set.
+    /// Returns for each snapshot the set of those with the same host and sources.
     pub fn sets(&self) -> Vec<Arc<BitSet>> {
         let mut sets: HashMap<_, BitSet> = HashMap::new();
         let key =
@@ -91,7 +91,7 @@ impl SnapshotSet {
         self.snapshots.iter().filter_map(|snapshot| sets.get(&key(snapshot)).cloned()).collect()
     }
 
-    /// Ends the session.
+    /// Closes the session.
     ///
     /// # Errors
     /// When it is still visible.
@@ -101,7 +101,7 @@ impl SnapshotSet {
     }
 }
 
-/// Root trees of snapshots that count from 0 in this order.
+/// Returns the root trees of snapshots, numbered from 0 in this order.
 pub fn roots(snapshots: &[Snapshot]) -> Vec<Tree> {
     let mut places: HashMap<ChunkId, usize> = HashMap::new();
     let mut sets: Vec<(ChunkId, BitSet)> = Vec::new();
@@ -118,10 +118,10 @@ pub fn roots(snapshots: &[Snapshot]) -> Vec<Tree> {
     sets.into_iter().map(|(id, set)| Tree { id, among: Arc::new(set) }).collect()
 }
 
-/// A stored path as people write it: without slashes around it or twice, or `.` parts.
+/// Normalizes a stored path as typed by a user: removes leading, trailing and double slashes, and `.` parts.
 ///
 /// # Errors
-/// When it leads upwards.
+/// When it contains `..`.
 pub fn stored_path(given: &[u8]) -> Result<Vec<u8>> {
     let parts = given.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     let parts: Vec<&[u8]> = parts.collect();

@@ -1,4 +1,5 @@
-//! How much a part of a snapshot is: counted beside the work, for whoever watches it.
+//! Counts the files and bytes of a part of a snapshot, concurrently with the work on it, for progress
+//! displays.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +11,15 @@ use crate::progress::{Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
-/// Entries between two words to the observer.
+/// Entries between two progress events.
 const OFTEN: u64 = 1024;
 
-/// What has been counted.
+/// The counts so far.
 #[derive(Debug, Default)]
 struct Counted {
     files: u64,
     bytes: u64,
-    /// Hard links whose bytes are counted.
+    /// Hard links whose bytes have been counted.
     links: HashSet<u64>,
 }
 
@@ -35,8 +36,8 @@ impl Counted {
     }
 }
 
-/// Tells how much there is to do below a tree, until it is counted or the work is over. What cannot be read is for the
-/// work itself to say: here it only ends the count.
+/// Reports the amount of work below a tree, until all is counted or the work is over. A read error only ends
+/// the count; the work itself will report it.
 pub fn below(
     reader: &mut ChunkReader,
     (root, mut budget): (ChunkId, WalkLimits),
@@ -55,7 +56,7 @@ pub fn below(
     }
 }
 
-/// Whether all of it could be walked.
+/// Returns whether all of it could be walked.
 fn walk(
     reader: &mut ChunkReader,
     (root, budget): (ChunkId, &mut WalkLimits),

@@ -1,8 +1,9 @@
-//! Writing chunks: dedup, blocks, packs. Exactly one thread owns a [`ChunkWriter`], so dedup needs no lock.
+//! Writing chunks: deduplication, blocks, packs. Exactly one thread owns a [`ChunkWriter`], so deduplication
+//! needs no lock.
 //!
-//! The pipeline has no cycle: the owner hands full blocks to the sealing workers, they hand sealed blocks to the
-//! one packer, it hands complete packs to whoever writes (`writing`), and every channel is bounded. Only empty buffers go back,
-//! and nobody waits for one.
+//! The pipeline has no cycle: the owner sends full blocks to the sealing workers, they send sealed blocks to
+//! the one packer, and it sends complete packs to the writers (`pack_writer`). All these channels are
+//! bounded. Only empty buffers go back, and no thread waits for one.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -28,29 +29,29 @@ use crate::repo::write::noise::Noise;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
 use crate::util::threads;
 
-/// Chunks that become a block.
+/// Chunks that are being collected into a block.
 #[derive(Debug)]
 pub(crate) struct OpenBlock {
     pub(crate) kind: ChunkType,
-    /// The block, then bytes without meaning.
+    /// The plain bytes of the block, followed by undefined bytes.
     pub(crate) plain: Vec<u8>,
     pub(crate) len: usize,
     pub(crate) chunks: Vec<(ChunkId, u32)>,
-    /// To be packed at [`HARDER`].
+    /// To be compressed at [`HARDER`].
     harder: bool,
-    /// It is to be a delta, if that is worth while.
+    /// To be stored as a delta if that saves enough.
     pub(crate) made_from: Option<MadeFrom>,
 }
 
 impl OpenBlock {
-    /// In a buffer that was used before, if there is one.
+    /// Creates an empty block, in a reused buffer if there is one.
     pub(crate) fn new(kind: ChunkType, mut plain: Vec<u8>) -> Self {
         plain.clear();
         Self { kind, plain, len: 0, chunks: Vec::new(), harder: false, made_from: None }
     }
 }
 
-/// Blocks of one type that become a pack.
+/// Blocks of one type that are being collected into a pack.
 struct OpenPack {
     kind: ChunkType,
     target: u64,
@@ -64,17 +65,18 @@ impl OpenPack {
     }
 }
 
-/// The level at which little is packed.
+/// The higher compression level for small amounts of data.
 const HARDER: i32 = 9;
 
-/// How hard blocks are packed.
+/// How blocks are compressed.
 #[derive(Debug, Clone, Copy)]
 pub struct CompressionPolicy {
     /// Compression level.
     pub level: i32,
-    /// The first so many bytes are compressed harder: data at level 9 and deltas at level 12, unless `level` is higher.
-    /// Where little is new, as in most runs that have a parent, that costs little; and it never costs more than for so
-    /// many bytes.
+    /// The first so many bytes are compressed harder: data at level 9 and deltas at level 12, unless `level`
+    /// is higher.
+    /// Most runs with a parent have little new data, so this costs little; the limit bounds the cost of the
+    /// others.
     pub harder: u64,
 }
 
@@ -89,25 +91,25 @@ impl CompressionPolicy {
     }
 }
 
-/// Takes chunks, each stored once however often it is offered.
+/// Stores chunks, each once however often it is offered.
 #[derive(Debug)]
 pub struct ChunkWriter<'scope> {
     index: Arc<Index>,
-    /// Put by this run, whether or not it is in a pack yet.
+    /// Chunks written by this run, in a durable pack or not.
     ours: PendingChunks,
-    /// Packs that have become durable. Without a bound: nobody waits for who reads this.
+    /// Packs that have become durable. Unbounded, so that no writer waits for the owner to receive.
     landed: Receiver<StoredPack>,
     data: OpenBlock,
     tree: OpenBlock,
     similar: [Similar; 2],
-    /// Blocks may be deltas here.
+    /// Blocks may be stored as deltas.
     deltas: bool,
     target: usize,
     blocks: Sender<OpenBlock>,
     effort: CompressionPolicy,
-    /// Buffers of blocks that are sealed.
+    /// Buffers of sealed blocks, for reuse.
     empty: Receiver<Vec<u8>>,
-    /// For blocks that are sealed already.
+    /// For blocks that are already sealed.
     sealed: Sender<SealedBlock>,
     sealers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     compressor: ScopedJoinHandle<'scope, Result<()>>,
@@ -120,7 +122,7 @@ impl<'scope> ChunkWriter<'scope> {
     /// Starts the workers. `stored` grows as packs become durable.
     ///
     /// # Errors
-    /// When there is no thread for one of the stages; those that were started end.
+    /// When a thread of a stage cannot be started; those that were started end.
     pub fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         repo: &'env Repository,
@@ -132,7 +134,7 @@ impl<'scope> ChunkWriter<'scope> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
-        // No room: at most one pack is complete and waits, while those before it are written and synced.
+        // Capacity 0: at most one complete pack waits while those before it are written and synced.
         let (to_write, packs) = bounded::<CompletePack>(0);
         let (back, empty) = bounded::<Vec<u8>>(2 * workers);
         let (land, landed) = unbounded::<StoredPack>();
@@ -168,12 +170,12 @@ impl<'scope> ChunkWriter<'scope> {
         })
     }
 
-    /// The index it writes against.
+    /// Returns the index that chunks are looked up in.
     pub fn index(&self) -> &Arc<Index> {
         &self.index
     }
 
-    /// Plain bytes stored so far.
+    /// Returns the number of plain bytes stored so far.
     pub fn added(&self) -> u64 {
         self.added
     }
@@ -184,10 +186,12 @@ impl<'scope> ChunkWriter<'scope> {
         }
     }
 
-    /// Stores a chunk unless it is stored. True when it was new. The caller has named it.
+    /// Stores a chunk unless it is stored already. Returns whether it was new. The caller has computed its
+    /// id.
     ///
     /// # Errors
-    /// `Stopped` when a worker has failed: [`Self::finish`] says why. When a table could not be read.
+    /// `Stopped` when a worker has failed: [`Self::finish`] returns the cause. When a table could not be
+    /// read.
     pub fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<bool> {
         self.land();
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
@@ -213,8 +217,8 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(true)
     }
 
-    /// As [`Self::put`]; a new chunk is stored as a delta against chunks that are like it, as far as those are stored, may be
-    /// written against, and make it much smaller.
+    /// Like [`Self::put`], but stores a new chunk as a delta against similar chunks, if those are stored, may
+    /// be referenced by new data, and make it much smaller.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -253,7 +257,7 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(true)
     }
 
-    /// Stores chunks as a delta against these bases of an index, which the caller has seen to.
+    /// Stores chunks as a delta against these bases of an index, which the caller has checked.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -272,9 +276,9 @@ impl<'scope> ChunkWriter<'scope> {
         self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
     }
 
-    /// Takes chunks that lie one after the other at the front of `plain` as a block of its own, without copying them,
-    /// if they are enough for one and each is new: true then, and `plain` is a buffer to go on with. The caller has
-    /// named them.
+    /// Takes the chunks at the front of `plain` as a block of their own, without copying them, if they are
+    /// enough for a block and all are new. Then returns `true`, and `plain` is another buffer. The caller has
+    /// computed the ids.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -291,7 +295,7 @@ impl<'scope> ChunkWriter<'scope> {
         self.land();
         for (at, (id, _)) in chunks.iter().enumerate() {
             if self.ours.has(kind, id)? || self.index.find(kind, id)?.is_some() {
-                // Those before it are not stored yet: that is for `put`.
+                // The chunks before it are not stored yet; `put` will do that.
                 chunks.iter().take(at).for_each(|(id, _)| self.ours.take_back(id));
                 return Ok(false);
             }
@@ -303,7 +307,7 @@ impl<'scope> ChunkWriter<'scope> {
         self.effort.send(block, &self.blocks).map(|()| true)
     }
 
-    /// Stores a block as it is. Its chunks are then taken for stored.
+    /// Stores a sealed block as it is. Its chunks count as stored from then on.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -314,7 +318,7 @@ impl<'scope> ChunkWriter<'scope> {
         self.sealed.send(block).map_err(|_| Error::Stopped)
     }
 
-    /// Writes what is left and waits until all is durable.
+    /// Writes the remaining data and waits until all is durable.
     ///
     /// # Errors
     /// The first failure of a worker.
@@ -350,7 +354,7 @@ impl<'scope> ChunkWriter<'scope> {
         let written: Vec<Result<()>> = written.collect();
         landed.iter().for_each(|pack| ours.landed(pack));
         ours.settle();
-        // The cause of all others is mostly a writer's failure.
+        // Writers first: their failure usually is the cause of the others.
         let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
         together(written.into_iter().chain(others))?;
         Ok(writing.finish())
@@ -388,14 +392,15 @@ fn seal_all(
             (true, none) => none.insert(BlockSealer::new(repo.suite().clone(), HARDER).map_err(failed())?),
         };
         let sealed = sealer.seal(block.kind, plain, block.chunks).map_err(failed())?;
-        // Where nobody wants it, it is freed.
+        // If the channel is full, the buffer is freed.
         let _ = back.try_send(block.plain);
         out.send(sealed).map_err(|_| Error::Stopped)?;
     }
     Ok(())
 }
 
-/// The block as a delta, if it is to be one and that is worth while. Where a base cannot be read it is stored for itself.
+/// Seals the block as a delta, if it is meant to be one and that saves enough. If a base cannot be read, the
+/// block is stored whole.
 fn seal_delta(
     repo: &Repository,
     block: &OpenBlock,
@@ -414,7 +419,7 @@ fn seal_delta(
         prefix => prefix?,
     };
     let effort = match (block.harder && !is_noise, block.kind) {
-        // What random bytes have in common with others are long matches, which the quick one finds as well.
+        // Random-looking bytes share only long matches with others, which the fast mode finds as well.
         (false, _) => delta::Effort::Quick,
         (true, ChunkType::Data) => delta::Effort::Files,
         (true, ChunkType::Tree) => delta::Effort::Trees,

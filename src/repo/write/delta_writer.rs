@@ -1,4 +1,4 @@
-//! Chunks that are to be stored as deltas, collected into blocks with what those are made from.
+//! Collects chunks to be stored as deltas into blocks, together with their bases.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::repo::write::drift::Probe;
 /// When new chunks become deltas, in repositories whose configuration allows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Delta {
-    /// Where what they are made from is near: reading it from afar may take longer than sending them whole.
+    /// On local storage only: reading bases from remote storage may take longer than sending the chunks
+    /// whole.
     #[default]
     Auto,
     /// Always.
@@ -25,7 +26,7 @@ pub enum Delta {
 }
 
 impl Delta {
-    /// Whether that is so in a repository.
+    /// Returns whether new chunks become deltas in a repository.
     pub fn holds(self, repo: &Repository) -> bool {
         let wanted = match self {
             Self::Auto => !repo.storage().is_remote(),
@@ -36,26 +37,26 @@ impl Delta {
     }
 }
 
-/// What is taken of a delta block's bases on either side of where a chunk of it should have come from.
+/// Bytes around a chunk's expected origin in the prefix of a delta block within which bases are taken.
 const MARGIN: u64 = 64 << 10;
 
-/// What a block is made from.
+/// What a delta block is made from.
 #[derive(Debug)]
 pub(crate) struct MadeFrom {
-    /// Where the bases lie.
+    /// The index that locates the bases.
     pub(crate) index: Arc<Index>,
-    /// In the order of the prefix.
+    /// The bases in the order of the prefix.
     pub(crate) bases: Vec<(ChunkId, u32)>,
-    /// Tells whether it is better stored whole.
+    /// Decides whether the block should be stored whole.
     pub(crate) probe: Probe,
 }
 
-/// What a chunk is like.
+/// The bases for a chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Like {
-    /// What a delta is made from.
+    /// The chunks to use as bases.
     pub(crate) bases: Vec<(ChunkId, u32)>,
-    /// Some of what it is like lies in deltas.
+    /// Whether some of the similar chunks are in delta blocks.
     pub(crate) drifts: bool,
 }
 
@@ -75,14 +76,14 @@ impl Similar {
         Self { block, bases: Vec::new(), known: HashSet::new(), prefix: 0, probe: Probe::default() }
     }
 
-    /// The block as it is, if these bases do not fit beside its own.
+    /// Returns the current block if these bases do not fit in addition to its own.
     pub(crate) fn make_room(&mut self, bases: &[(ChunkId, u32)], index: &Arc<Index>) -> Option<OpenBlock> {
         let new = bases.iter().filter(|(id, _)| !self.known.contains(id));
         let more: u64 = new.map(|(_, len)| u64::from(*len)).sum();
         if self.prefix + more <= u64::from(MAX_PREFIX) { None } else { self.take(index) }
     }
 
-    /// A chunk that is like others.
+    /// Adds a chunk with the bases it is similar to.
     pub(crate) fn push(
         &mut self,
         id: ChunkId,
@@ -102,25 +103,24 @@ impl Similar {
         self.block.chunks.push((id, plain.len() as u32));
     }
 
-    /// It has no buffer yet.
+    /// Returns whether it has no buffer yet.
     pub(crate) fn is_new(&self) -> bool {
         self.block.plain.capacity() == 0
     }
 
-    /// Takes a buffer that was used before, and sees to it that it has room for so many bytes. One that grew by doubling
-    /// might be twice as long.
+    /// Takes a reused buffer and reserves room for `bytes`. Growth by doubling could make it twice as large.
     pub(crate) fn reserve(&mut self, mut plain: Vec<u8>, bytes: usize) {
         plain.clear();
         plain.reserve_exact(bytes);
         self.block.plain = plain;
     }
 
-    /// The block, if it has so many bytes.
+    /// Returns the block if it has at least `target` bytes.
     pub(crate) fn take_if(&mut self, target: usize, index: &Arc<Index>) -> Option<OpenBlock> {
         if self.block.len < target { None } else { self.take(index) }
     }
 
-    /// The block, unless it is empty.
+    /// Returns the block, unless it is empty.
     pub(crate) fn take(&mut self, index: &Arc<Index>) -> Option<OpenBlock> {
         if self.block.len == 0 {
             return None;
@@ -132,8 +132,8 @@ impl Similar {
     }
 }
 
-/// W2: what a delta against these chunks is made from: those that may be written against, and instead of one that is in a delta
-/// block itself the bases from which it came.
+/// W2: returns the bases for a delta against these chunks: those that new data may reference, and for a chunk
+/// that is in a delta block itself the bases it came from.
 pub(crate) fn bases_of(index: &Index, kind: ChunkType, like: &[(ChunkId, u32)]) -> Result<Like> {
     let mut found: Vec<(ChunkId, u32)> = Vec::new();
     let (mut prefix, mut drifts) = (0, false);
@@ -154,14 +154,14 @@ pub(crate) fn bases_of(index: &Index, kind: ChunkType, like: &[(ChunkId, u32)]) 
     Ok(Like { bases: found, drifts })
 }
 
-/// Those of a delta block's bases that lie in its prefix about where the chunk lies in the block.
+/// Returns the bases of a delta block that lie in its prefix near the chunk's relative position in the block.
 fn bases_near(index: &Index, location: &Location) -> Result<Vec<(ChunkId, u32)>> {
     let bases = index.bases(location.block)?;
     let plain = u64::from(index.place(location.block)?.plain).max(1);
     let prefix: u64 = bases.iter().map(|(_, len)| u64::from(*len)).sum();
     let (start, end) = (u64::from(location.start), u64::from(location.start) + u64::from(location.len));
-    // At either end of the prefix are bases that were taken to be on the safe side: what lies between them is not where the
-    // proportion says. More than a quarter of those would let prefixes grow with each version.
+    // The prefix has extra bases at either end, which shift the relative position. A margin of more than a
+    // quarter of them would let prefixes grow with each version.
     let margin = MARGIN + prefix.saturating_sub(plain) / 4;
     let from = (start * prefix / plain).saturating_sub(margin);
     let to = end * prefix / plain + margin;

@@ -1,10 +1,12 @@
-//! Versions of a file that drift away from the first one, of which all are deltas: each delta is larger than the one
-//! before. At some point storing a version whole saves more than it costs, since those after it are made from that one.
+//! Drift: versions of a file move away from the first one, and all are deltas against it, so each delta is
+//! larger than the one before. At some point storing a version whole saves more than it costs, because later
+//! versions use it as a base.
 //!
-//! Let a whole version take w bytes, and each version add g bytes of changes: the deltas take g, 2g, 3g, ... In a series
-//! without end it is best to store a whole one every sqrt(2w/g) versions, when the delta has grown to sqrt(2wg). Here it is
-//! stored at 2 sqrt(wg): at most 6 % worse, and better where the series ends or its beginning is forgotten. Only w, the
-//! delta and g must be known; g is measured on a sample, as a delta against the version before.
+//! Let a whole version take w bytes, and each version add g bytes of changes: the deltas take g, 2g, 3g, ...
+//! In an infinite series it is best to store a whole one every sqrt(2w/g) versions, when the delta has grown
+//! to sqrt(2wg). Here it is stored at 2 sqrt(wg): at most 6 % worse, and better if the series ends or its
+//! beginning is forgotten. Only w, the delta and g must be known; g is measured on a sample, as a delta
+//! against the previous version.
 
 use crate::codec::chunk::block::Weights;
 use crate::codec::chunk::compress::delta;
@@ -15,11 +17,11 @@ use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 
-/// Bytes of a block that are tried against the version before, and most bytes of that.
+/// Maximum bytes of a block that are compared with the previous version, and of that version.
 const SAMPLE: usize = 512 << 10;
 const SAMPLE_PREFIX: u64 = 1 << 20;
 
-/// Part of a block, and what of the version before it is like, where that is a delta.
+/// A sample of a block, and the similar chunks of the previous version, if those are in a delta.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     start: usize,
@@ -29,7 +31,8 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// The next chunk of the block, from `at` on, is like these; `drifts`: some of them lie in a delta.
+    /// Adds the next chunk of the block, at offset `at`, with its similar chunks; `drifts`: some of them are
+    /// in a delta.
     pub(crate) fn add(&mut self, at: usize, len: usize, like: &[(ChunkId, u32)], drifts: bool) {
         let begins = self.like.is_empty();
         if !drifts || !(begins || self.end == at) || at + len - self.start > SAMPLE {
@@ -45,10 +48,10 @@ impl Probe {
         }
     }
 
-    /// Whether it is time to store the block whole.
+    /// Returns whether the block should be stored whole.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the storage fails.
     pub(crate) fn has_drifted(
         &self,
         reader: &mut BlockReader,
@@ -70,7 +73,8 @@ impl Probe {
     }
 }
 
-/// Whether a delta has grown so far, where it would be `fresh` against the version before.
+/// Returns whether a delta has grown too large, given that it would take `fresh` bytes against the previous
+/// version.
 fn is_time(Weights { delta, whole }: Weights, fresh: u64) -> bool {
     fresh < delta && u128::from(delta) * u128::from(delta) >= 4 * u128::from(whole) * u128::from(fresh)
 }
@@ -79,7 +83,8 @@ fn is_time(Weights { delta, whole }: Weights, fresh: u64) -> bool {
 mod tests {
     use super::*;
 
-    /// Bytes of a series, if each version changes `g` of `w` bytes and the block is stored whole when it is time.
+    /// Returns the bytes of a series in which each version changes `g` of `w` bytes and the block is stored
+    /// whole when it is time.
     fn series(versions: u64, w: u64, g: u64) -> (u64, u64) {
         let (mut bytes, mut since, mut whole) = (w, 0, 1);
         for _ in 1..versions {

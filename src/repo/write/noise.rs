@@ -1,12 +1,13 @@
-//! How often a delta of bytes that look random is tried: what is compressed or encrypted anew has nothing in common with what
-//! it was, and reading its bases and looking for matches in them takes more than all else that is done with it.
+//! Limits attempts to store random-looking data as deltas. Data that was recompressed or re-encrypted shares
+//! nothing with its old version, and reading its bases and searching matches costs more than everything else
+//! done with it.
 
-/// After so many tries in vain ...
+/// After this many failed attempts in a row ...
 const PATIENCE: u32 = 4;
-/// ... only one block of so many is tried.
+/// ... only one block of this many is attempted.
 const ONE_OF: u32 = 16;
 
-/// What came of the blocks that looked random.
+/// Results of attempts on random-looking blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Noise {
     in_vain: u32,
@@ -14,7 +15,7 @@ pub(crate) struct Noise {
 }
 
 impl Noise {
-    /// Whether the next one is tried.
+    /// Returns whether to attempt the next one.
     pub(crate) fn is_tried(&mut self) -> bool {
         if self.in_vain < PATIENCE {
             return true;
@@ -23,7 +24,7 @@ impl Noise {
         self.passed_over == 0
     }
 
-    /// One was tried.
+    /// Records the result of an attempt.
     pub(crate) fn came(&mut self, was_worth_it: bool) {
         self.in_vain = if was_worth_it { 0 } else { self.in_vain.saturating_add(1) };
     }

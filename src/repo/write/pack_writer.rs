@@ -1,4 +1,5 @@
-//! Writing packs that are complete: one after the other to a disk, several at once where each waits for a line.
+//! Writes complete packs: one at a time to a disk, several at once to remote storage, where each waits for
+//! the network.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,32 +16,33 @@ use crate::repo::pack::packs;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
 
-/// Packs on their way to a far store at once: while the answer to one is awaited, another fills the line. Each is in memory.
+/// Packs uploaded concurrently to remote storage: while one waits for its response, another uses the
+/// bandwidth. Each is held in memory.
 const FAR: usize = 2;
 
-/// Blocks of one type that are a pack.
+/// Blocks of one type that make up a pack.
 pub(crate) struct CompletePack {
     pub(crate) kind: ChunkType,
     pub(crate) blocks: Vec<SealedBlock>,
 }
 
-/// What a sink has written, once it is all durable.
+/// Counts of what a [`ChunkWriter`](super::chunk_writer::ChunkWriter) has written, once all is durable.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// How many packs.
+    /// Number of packs.
     pub packs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes of their parity.
+    /// Bytes of their parity files.
     pub parity: u64,
-    /// Those of their blocks that are deltas.
+    /// The delta blocks among them.
     pub deltas: Deltas,
 }
 
-/// Delta blocks, counted.
+/// Counts of delta blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deltas {
-    /// How many.
+    /// Number of blocks.
     pub blocks: u64,
     /// Plain bytes of their chunks.
     pub plain: u64,
@@ -49,7 +51,7 @@ pub struct Deltas {
 }
 
 impl Deltas {
-    /// Counts a block, if it is one.
+    /// Counts a block, if it is a delta.
     pub fn count(&mut self, codec: Codec, plain: u64, stored: u64) {
         if codec == Codec::Delta {
             self.blocks += 1;
@@ -58,7 +60,7 @@ impl Deltas {
         }
     }
 
-    /// Counts others as well.
+    /// Adds other counts.
     pub fn add(&mut self, other: Self) {
         self.blocks += other.blocks;
         self.plain += other.plain;
@@ -66,7 +68,7 @@ impl Deltas {
     }
 }
 
-/// What the threads that write have in common.
+/// State shared by the writing threads.
 #[derive(Debug)]
 pub(crate) struct PackWriter<'a> {
     repo: &'a Repository,
@@ -84,7 +86,7 @@ impl<'a> PackWriter<'a> {
         Self { repo, session, stored, written, bundle_builder, failed }
     }
 
-    /// How many threads are to write.
+    /// Returns the number of threads to start.
     pub(crate) fn threads(&self) -> usize {
         if self.repo.storage().is_remote() { FAR } else { 1 }
     }
@@ -92,7 +94,7 @@ impl<'a> PackWriter<'a> {
     /// Writes packs until there are no more, or a thread has failed.
     ///
     /// # Errors
-    /// When a pack could not be made durable; `Stopped` where another thread says why.
+    /// When a pack could not be made durable; `Stopped` if another thread has the cause.
     pub(crate) fn work(&self, packs: &Receiver<CompletePack>, land: &Sender<StoredPack>) -> Result<()> {
         for pack in packs {
             if self.failed.load(Ordering::Relaxed) {
@@ -112,7 +114,7 @@ impl<'a> PackWriter<'a> {
         }
         let (mut pack, sidecar) = packs::write(repo.storage(), repo.suite(), what, pack.blocks, share)?;
         let parity = sidecar.unwrap_or_else(|err| {
-            // The pack is durable, and as good as it is without: the next collection writes what is missing.
+            // The pack is durable and valid without parity; the next gc run writes it.
             repo.warn(format!(
                 "{}: what is saved is whole, but some of it has no parity; `snap repair parity` writes it",
                 err.chain()
@@ -129,18 +131,18 @@ impl<'a> PackWriter<'a> {
         let front = std::mem::take(&mut pack.front);
         let full = lock(&self.bundle_builder).add(pack.id, pack.len, front);
         self.say(full.map_or(Ok(()), |full| full.write(repo)));
-        // After a failure elsewhere nobody takes it.
+        // After a failure elsewhere nobody receives it.
         let _ = land.send(pack);
         Ok(())
     }
 
-    /// Once all threads are done.
+    /// Returns the counts, once all threads are done.
     pub(crate) fn finish(&self) -> Written {
         self.say(std::mem::take(&mut *lock(&self.bundle_builder)).finish(self.repo));
         std::mem::take(&mut *lock(&self.written))
     }
 
-    /// Nobody needs a segment: where one cannot be written, that is only said.
+    /// Reports a failed header bundle as a warning; bundles are optional.
     fn say(&self, segment: Result<()>) {
         if let Err(err) = segment {
             self.repo.warn(format!(

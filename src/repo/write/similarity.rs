@@ -1,5 +1,6 @@
-//! Which stored chunks a new chunk is like: those of an older version of its file, or of a sibling of nearly the same name, about
-//! where the new one lies. Chunks that both versions have are anchors: what follows one lies as far behind it in both.
+//! Finds stored chunks that a new chunk is similar to: chunks of an older version of its file, or of a
+//! sibling with nearly the same name, around the corresponding offset. Chunks that both versions have are
+//! anchors: what follows an anchor lies at the same distance behind it in both.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -11,12 +12,13 @@ use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::walk::file_parts::PartListSource;
 use crate::repo::walk::{dir_reader, file_parts};
 
-/// Bytes on either side of where a chunk should have come from that are taken as well.
+/// Bytes around a chunk's expected origin within which older chunks are taken.
 const MARGIN: u64 = 64 << 10;
-/// So far ahead of where the new file is, anchors are looked for in the older one; parts further behind are forgotten.
+/// How far ahead of the position in the new file anchors are searched in the older one; parts further behind
+/// are dropped.
 const AHEAD: u64 = 64 << 20;
 const BEHIND: u64 = 1 << 20;
-/// Names of a directory that are kept to find siblings.
+/// Maximum names of a directory that are kept to find siblings.
 const MOST_NAMES: usize = 65_536;
 
 /// An older version of a file.
@@ -27,7 +29,7 @@ pub(crate) struct Older {
 }
 
 impl Older {
-    /// What an entry holds, if it is a file that is not empty.
+    /// Returns the content of an entry, if it is a non-empty file.
     pub(crate) fn of(entry: &Entry) -> Option<Self> {
         match &entry.kind {
             Kind::File { size, content } if *size > 0 => Some(Self { size: *size, content: content.clone() }),
@@ -36,7 +38,7 @@ impl Older {
     }
 }
 
-/// A part of the older version that is ahead of, or about where the new one is.
+/// A part of the older version near or ahead of the current position.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     at: u64,
@@ -44,36 +46,37 @@ struct Place {
     len: u32,
 }
 
-/// Follows the older version while the new one is cut.
+/// Tracks the position in the older version while the new one is chunked.
 #[derive(Debug)]
 pub(crate) struct Follower {
     older: Older,
-    /// Length of the new version, as far as that is known; else that of the older.
+    /// Length of the new version if known, else of the older one.
     size: u64,
-    /// Where the new version is.
+    /// Current offset in the new version.
     at: u64,
-    /// How far behind its place in the new version the last anchor lies in the older.
+    /// Offset of the last anchor in the older version minus its offset in the new one.
     shift: Option<i128>,
     places: VecDeque<Place>,
-    /// Chunks of `places`; `None` where there are several of one.
+    /// Chunks of `places`; `None` if one occurs several times.
     known: HashMap<ChunkId, Option<u64>>,
-    /// Up to where parts were taken in.
+    /// Offset up to which parts were loaded.
     loaded: u64,
 }
 
 impl Follower {
-    /// From the beginning of both.
+    /// Starts at the beginning of both versions.
     pub(crate) fn new(older: Older, size: Option<u64>) -> Self {
         let size = size.filter(|size| *size > 0).unwrap_or(older.size);
         Self { older, size, at: 0, shift: None, places: VecDeque::new(), known: HashMap::new(), loaded: 0 }
     }
 
-    /// A hole is next in the new version.
+    /// Skips a hole in the new version.
     pub(crate) fn hole(&mut self, len: u64) {
         self.at = self.at.saturating_add(len);
     }
 
-    /// What the next chunk of the new version is like; nothing where the older one has that chunk itself.
+    /// Returns the chunks that the next chunk of the new version is similar to; none if the older version has
+    /// that chunk itself.
     ///
     /// # Errors
     /// When the older version's parts cannot be read.
@@ -102,8 +105,8 @@ impl Follower {
         Ok(near.map(|place| (place.id, place.len)).collect())
     }
 
-    /// Where in the older version what is here in the new one should come from: behind the last anchor; before the first, in
-    /// proportion.
+    /// Returns the offset in the older version that corresponds to the current one: relative to the last
+    /// anchor, or before the first anchor in proportion to the lengths.
     fn expected(&self, start: u64) -> u64 {
         let expected = match self.shift {
             Some(shift) => i128::from(start) + shift,
@@ -114,7 +117,7 @@ impl Follower {
 
     fn load(&mut self, lists: &mut dyn PartListSource, to: u64) -> Result<()> {
         let to = to.min(self.older.size);
-        // In steps: a list is searched from its root each time.
+        // Load in large steps: each search in a list starts at its root.
         if to <= self.loaded || (to - self.loaded < AHEAD / 2 && to < self.older.size && self.loaded > 0) {
             return Ok(());
         }
@@ -129,7 +132,7 @@ impl Follower {
             }
             Ok(())
         })?;
-        // The last part may reach further; it is not to be taken twice.
+        // The last loaded part may reach further, and must not be loaded twice.
         let end = self.places.back().map_or(to, |place| place.at + u64::from(place.len));
         self.loaded = to.max(end);
         Ok(())
@@ -144,18 +147,18 @@ impl Follower {
     }
 }
 
-/// Names of a directory of the parent, to find files by that are named almost alike.
+/// Names of a parent directory, to find files with similar names.
 #[derive(Debug, Default)]
 pub(crate) struct Siblings {
-    /// By what names are when each run of digits is one.
+    /// Names by their form in which each run of digits is replaced.
     alike: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
 }
 
 impl Siblings {
-    /// Of a directory; of a very large one, of its first names.
+    /// Reads the names of a directory; of a very large one, only its first names.
     ///
     /// # Errors
-    /// When the store fails. What of the directory is damaged has no names.
+    /// When the storage fails. Damaged pieces contribute no names.
     pub(crate) fn of(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
         let (mut dir, mut found) = (DirReader::new(tree), Self::default());
         for _ in 0..MOST_NAMES {
@@ -172,7 +175,7 @@ impl Siblings {
         Ok(found)
     }
 
-    /// The one of almost this name: the last before it, else the first after it.
+    /// Returns the most similar name: the last before it of the same form, else the first after it.
     pub(crate) fn name(&self, name: &[u8]) -> Option<&[u8]> {
         let names = self.alike.get(&folded(name))?;
         let before = names.partition_point(|other| other.as_slice() < name);
@@ -180,10 +183,10 @@ impl Siblings {
         Some(nearest.as_slice())
     }
 
-    /// What that one holds.
+    /// Returns the content of that sibling.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the storage fails.
     pub(crate) fn older(
         &self,
         reader: &mut ChunkReader,
@@ -198,7 +201,7 @@ impl Siblings {
     }
 }
 
-/// A name in which each run of digits is one zero.
+/// Replaces each run of digits in a name by one zero.
 fn folded(name: &[u8]) -> Vec<u8> {
     let mut folded: Vec<u8> = Vec::with_capacity(name.len());
     let mut in_digits = false;
@@ -213,14 +216,14 @@ fn folded(name: &[u8]) -> Vec<u8> {
     folded
 }
 
-/// Pieces that a directory or a list of parts has in the parent, and how many of the new one there are so far.
+/// The pieces that a directory or part list has in the parent, and the number of new pieces so far.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     pub(crate) known: Vec<ChunkId>,
     next: usize,
 }
 
-/// Up to so many, all are taken; of more, those about where the new piece is.
+/// Up to this many old pieces, all are taken; of more, those near the new piece's position.
 const FEW: usize = 6;
 
 impl Pieces {
@@ -228,14 +231,14 @@ impl Pieces {
         Self { known, next: 0 }
     }
 
-    /// Those that the next piece may be like.
+    /// Returns the old pieces that the next piece may be similar to.
     pub(crate) fn like_next(&mut self) -> Vec<ChunkId> {
         let at = self.next;
         self.next += 1;
         if self.known.len() <= FEW {
             return self.known.clone();
         }
-        // Leaves come first, then what lists them; known ones begin with the root.
+        // New leaves come before the index pieces that list them; the old pieces begin with the root.
         let mut like: Vec<ChunkId> = self.known.iter().skip(at.saturating_sub(1)).take(4).copied().collect();
         if at + 3 >= self.known.len() {
             like.extend(self.known.first());
@@ -251,7 +254,7 @@ mod tests {
     use crate::error::Error;
     use std::sync::Arc;
 
-    /// For those whose parts are in their entries.
+    /// A list source for files whose parts are all in their entries.
     struct NoLists;
 
     impl PartListSource for NoLists {
