@@ -55,6 +55,11 @@ impl Outcome {
     }
 }
 
+/// Done, or done with problems.
+pub(crate) fn outcome(problems: &[(Vec<u8>, String)]) -> Outcome {
+    if problems.is_empty() { Outcome::Done } else { Outcome::Problems }
+}
+
 /// Tells the error, if there is one, and gives the exit code.
 pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
     let error = match result {

@@ -1,15 +1,17 @@
 //! The program `snap`: parses, runs, and turns the result into an exit code. Everything else is a library call.
 
-mod args;
 #[cfg(feature = "browse")]
 mod browse;
 mod called;
 mod chart;
+mod cli;
 mod commands;
 mod compat;
 mod config;
+mod context;
 mod exit;
 mod foreign;
+mod global;
 mod help;
 mod keep_args;
 #[cfg(feature = "mount")]
@@ -42,13 +44,13 @@ fn main() -> ExitCode {
     signals::outlive_limits();
     secrets::keep_out_of_core_dumps();
     let words = || std::env::args_os();
-    match args::Cli::of_arguments(words()) {
+    match cli::Cli::of_arguments(words()) {
         Ok(cli) => {
             let json = cli.global.json;
             if cli.global.verbose > 0 {
                 output::name_objects();
             }
-            exit::finish(commands::run(cli), json)
+            exit::finish(cli::run(cli), json)
         }
         Err(mut error) => {
             let words: Vec<String> = words().skip(1).filter_map(|word| word.into_string().ok()).collect();

@@ -14,7 +14,7 @@ use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::output;
 
 /// Where a new password comes from.

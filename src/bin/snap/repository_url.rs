@@ -16,7 +16,7 @@ use snap_backup::storage::sftp::SftpStorage;
 use snap_backup::storage::{Storage, sftp};
 use snap_backup::{Error, Result};
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::{foreign, output};
 
 /// The storage at a place; it need not hold a repository yet.

@@ -7,8 +7,8 @@ use snap_backup::model::entry::Time;
 use snap_backup::run_log::{Ending, Record, RunLog};
 use snap_backup::{Error, Result};
 
-use crate::args::Global;
 use crate::exit::Outcome;
+use crate::global::Global;
 use crate::{exit, output};
 
 /// Of one process.

@@ -219,7 +219,7 @@ mod tests {
     /// A row that is never reached would be a slip.
     #[test]
     fn no_synonym_is_a_verb_or_an_option_that_there_is() {
-        let mut top = crate::args::Cli::command();
+        let mut top = crate::cli::Cli::command();
         top.build();
         for (name, _) in VERBS {
             assert!(top.find_subcommand(name).is_none(), "{name}");
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn advice_names_verbs_that_there_are() {
-        let top = crate::args::Cli::command();
+        let top = crate::cli::Cli::command();
         let advice =
             VERBS.iter().map(|(_, advice)| *advice).chain(OPTIONS.iter().map(|(.., advice)| *advice));
         for advice in advice {

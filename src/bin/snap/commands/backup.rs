@@ -21,12 +21,16 @@ use snap_backup::run_log::{Numbers, Record};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
+use super::backup_summary;
+use super::init;
 use super::mirror::Mirrors;
-use super::{Context, backup_summary, init, outcome, sets};
+use super::sets;
 use crate::commands::hooks::Job;
 use crate::compat::Legacy;
 use crate::config::Set;
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::exit::outcome;
 use crate::progress::{Progress, stop_on_signals};
 use crate::{output, times, values};
 
@@ -137,7 +141,7 @@ impl Backup {
     }
 }
 
-pub(super) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
     let sets = sets::chosen(context, &args.set, !args.names_sources())?;
     if sets.is_empty() {
         return one(context, args);

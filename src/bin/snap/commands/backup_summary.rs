@@ -8,10 +8,10 @@ use snap_backup::ops::status::Growth;
 use snap_backup::repo::repository::Repository;
 use snap_backup::run_log::RunLog;
 
-use super::Context;
+use crate::context::Context;
 use crate::output::{count, duration, size};
 
-pub(super) fn human(context: &Context, repo: &Repository, summary: &Summary, options: &Options) -> String {
+pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, options: &Options) -> String {
     let counts = &summary.counts;
     let mut text = format!("{} backup", summary.kind);
     if let Some(parent) = summary.parent {
@@ -122,7 +122,7 @@ fn lasts(days: f64) -> String {
 }
 
 /// Bytes that the repository should have had: an unchanged run adds nothing else.
-pub(super) fn healed(summary: &Summary) -> u64 {
+pub(crate) fn healed(summary: &Summary) -> u64 {
     if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
 }
 

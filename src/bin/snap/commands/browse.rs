@@ -6,15 +6,15 @@ use std::io::IsTerminal;
 use clap::Args;
 use snap_backup::{Error, Result};
 
-use super::Context;
 use crate::browse;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::progress::stop_on_signals;
 
 #[derive(Debug, Args)]
 pub(crate) struct Browse {}
 
-pub(super) fn run(context: &Context) -> Result<Outcome> {
+pub(crate) fn run(context: &Context) -> Result<Outcome> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Error::Usage(
             "`snap browse` needs a terminal: use `snap ls`, `snap find` and `snap restore` in scripts"

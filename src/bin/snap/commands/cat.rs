@@ -7,8 +7,9 @@ use snap_backup::Result;
 use snap_backup::ops::cat;
 use snap_backup::repo::snapshots::Query;
 
+use super::select;
 use super::select::Among;
-use super::{Context, select};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 
@@ -24,7 +25,7 @@ pub(crate) struct Cat {
     pub(crate) among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Cat) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Cat) -> Result<Outcome> {
     let selector = select::joined(&args.selector, args.stored.as_ref());
     args.among.with(context, |context, selection| {
         let query = Query::among(&selector, &selection);

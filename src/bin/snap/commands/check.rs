@@ -9,8 +9,10 @@ use snap_backup::ops::check;
 use snap_backup::ops::check::scrub::Budget;
 use snap_backup::ops::check::{Options, Report, Subject, Subset};
 
-use super::{Context, scrub, sets};
+use super::scrub;
+use super::sets;
 use crate::commands::hooks::Job;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
@@ -42,7 +44,7 @@ pub(crate) struct Check {
     pub(crate) read_data_subset: Option<Subset>,
 }
 
-pub(super) fn run(context: &Context, args: Check) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: Check) -> Result<Outcome> {
     if args.scrub {
         return scrub::run(context, args.max_age, args.budget);
     }

@@ -6,8 +6,11 @@ use snap_backup::ops::{forget, gc as collect};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
-use super::{Context, forget as forgetting, gc, sets};
+use super::forget as forgetting;
+use super::gc;
+use super::sets;
 use crate::commands::hooks::Job;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::keep_args::Cleanup;
 use crate::output;
@@ -17,7 +20,7 @@ const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep
     --keep-within 30d ...), in snap.toml ([sets.NAME.keep]), \
     or by BACKUP_RETENTION_DAYS";
 
-pub(super) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     let otherwise = args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise)?;
     if sets.is_empty() {

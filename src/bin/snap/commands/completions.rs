@@ -10,8 +10,8 @@ use snap_backup::fs::atomic_file::AtomicFile;
 use snap_backup::{Error, Result};
 
 use super::protected;
-use crate::args::Global;
 use crate::exit::Outcome;
+use crate::global::Global;
 use crate::output::count;
 use crate::{called, help, output};
 
@@ -29,7 +29,7 @@ pub(crate) struct Pages {
     pub(crate) dir: PathBuf,
 }
 
-pub(super) fn completions(args: &Completions) -> Result<Outcome> {
+pub(crate) fn completions(args: &Completions) -> Result<Outcome> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut once_global(help::command()), called::name(), &mut text);
     output::emit(|out| out.write_all(&text).map_err(output::failed))?;
@@ -47,7 +47,7 @@ fn once_global(top: Command) -> Command {
     })
 }
 
-pub(super) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
+pub(crate) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     protected::check_unconfigured(global, &args.dir)?;
     std::fs::create_dir_all(&args.dir).map_err(Error::io("make the directory", &args.dir))?;
     let mut top = help::command();

@@ -9,10 +9,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use snap_backup::{Error, Result};
 
-use super::{Context, load, protected, sets, show};
-use crate::args::Global;
+use super::protected;
+use super::sets;
+use super::show;
 use crate::config::{Config, find, passed_over, places, schema, told};
+use crate::context::Context;
+use crate::context::load_config;
 use crate::exit::Outcome;
+use crate::global::Global;
 use crate::notify::End;
 use crate::output::count;
 use crate::{notify, output, password, values};
@@ -68,12 +72,12 @@ pub(crate) enum Setting {
     Delta,
 }
 
-pub(super) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
+pub(crate) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
     match verb {
-        Verb::Set(args) => set(&Context::new(global.clone(), load(global)?), args),
+        Verb::Set(args) => set(&Context::new(global.clone(), load_config(global)?), args),
         Verb::Init(args) => init(global, args),
         Verb::Check => check(global),
-        Verb::Show(args) => show::run(global, &load(global)?, &args.set),
+        Verb::Show(args) => show::run(global, &load_config(global)?, &args.set),
         Verb::TestNotify(args) => test_notify(global, &args.set),
         Verb::Schema => {
             let text = serde_json::to_string_pretty(&schema());
@@ -220,7 +224,7 @@ fn warnings(config: &Config) -> Vec<String> {
 }
 
 fn test_notify(global: &Global, names: &[String]) -> Result<Outcome> {
-    let context = Context::new(global.clone(), load(global)?);
+    let context = Context::new(global.clone(), load_config(global)?);
     let sets = sets::chosen(&context, names, true)?;
     let (mut told, mut deaf) = (0, 0);
     for set in &sets {

@@ -9,9 +9,10 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::{Error, Result};
 
+use super::init;
 use super::select::Among;
-use super::{Context, init};
 use crate::commands::destination::Other;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
@@ -47,7 +48,7 @@ pub(crate) struct Copy {
     among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
     args.among.with(context, |context, selection| copy(context, args, selection))
 }
 

@@ -6,9 +6,9 @@ use clap::Args;
 use snap_backup::ops::forget::policy::Rule;
 use snap_backup::{Error, Result};
 
-use super::Context;
 use super::status::serve;
 use crate::config::{Config, Set};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::count;
 use crate::schedule::Planned;
@@ -26,7 +26,7 @@ pub(crate) struct Daemon {
     pub(crate) metrics: Option<SocketAddr>,
 }
 
-pub(super) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
     let memory = memory(context)?;
     let planned = planned(context)?;
     let Some(_lock) = memory.lock()? else {
@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
 ///
 /// # Errors
 /// When there is none: a schedule of nothing would be a mistake that nobody notices.
-pub(super) fn planned(context: &Context) -> Result<Vec<Planned>> {
+pub(crate) fn planned(context: &Context) -> Result<Vec<Planned>> {
     let lane = |set: Option<&Set>| {
         let storage = set.map_or_else(|| context.storage(), |set| context.for_set(set).storage());
         storage.map(|storage| storage.location()).unwrap_or_default()
@@ -80,7 +80,7 @@ fn by_itself(context: &Context) -> Result<Option<bool>> {
 }
 
 /// What the jobs are called with: what this call was given, the file by its full name.
-pub(super) fn calling(context: &Context) -> crate::args::Global {
+pub(crate) fn calling(context: &Context) -> crate::global::Global {
     let mut global = context.given.clone();
     if let Some(file) = &context.config.file {
         global.config = Some(file.clone().into());
@@ -89,7 +89,7 @@ pub(super) fn calling(context: &Context) -> crate::args::Global {
 }
 
 /// What the schedule remembers: of this file and profile, or of the old script's variables in this directory.
-pub(super) fn memory(context: &Context) -> Result<ScheduleState> {
+pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
     let dir = context.global.state().ok_or_else(|| {
         Error::Usage(
             "there is no place for what the schedule remembers: give one with SNAP_STATE_DIR".to_owned(),
@@ -111,7 +111,7 @@ pub(super) fn memory(context: &Context) -> Result<ScheduleState> {
 }
 
 /// A job that was killed told nobody: so it is done here.
-pub(super) fn silenced(context: &Context, planned: &Planned, why: &str) {
+pub(crate) fn silenced(context: &Context, planned: &Planned, why: &str) {
     let Some(set) = &planned.set else { return };
     let context = context.for_set(set);
     notify::of_a_silent_end(&context.notification(planned.verb(), Some(planned.what)), why);

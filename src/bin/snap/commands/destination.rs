@@ -10,7 +10,7 @@ use snap_backup::repo::repository::{InitOptions, Repository};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
-use super::Context;
+use crate::context::Context;
 use crate::password;
 
 /// Instead of SNAP_PASSWORD.
@@ -43,7 +43,7 @@ impl Other {
     }
 
     /// What holds for it.
-    pub(super) fn context(&self, context: &Context) -> Context {
+    pub(crate) fn context(&self, context: &Context) -> Context {
         let mut other = context.for_repository(&self.to);
         let given = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
         let (file, command) = (given(&self.to_password_file), given(&self.to_password_command));
@@ -66,7 +66,7 @@ impl Other {
     }
 
     /// Makes it, to share chunks with the first one if that can be.
-    pub(super) fn make(
+    pub(crate) fn make(
         other: &Context,
         storage: Arc<dyn Storage>,
         from: &Repository,

@@ -14,8 +14,9 @@ use snap_backup::ops::diff::{Change, Difference, Options, Summary, Totals};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::select::Among;
-use super::{Context, outcome};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::exit::outcome;
 use crate::output;
 use crate::output::{count, failed, size};
 use crate::progress::{Progress, stop_on_signals};
@@ -40,7 +41,7 @@ pub(crate) struct Diff {
     pub(crate) among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Diff) -> Result<Outcome> {
     args.among.with(context, |context, selection| diff(context, args, selection))
 }
 

@@ -15,8 +15,9 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::run_log::RunLog;
 use snap_backup::{Error, Result};
 
-use super::{Context, sets};
+use super::sets;
 use crate::commands::hooks::Job;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::keep_args::Filters;
 use crate::output::{count, size};
@@ -71,7 +72,7 @@ struct Report {
     cursor: u64,
 }
 
-pub(super) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     let sets = sets::chosen(context, &args.set, false)?;
     if sets.is_empty() {
         return all(context, args);

@@ -10,9 +10,9 @@ use snap_backup::ops::du::{Line, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::{Error, Result};
 
-use super::Context;
 use super::select::Among;
 use super::selector::text_and_path;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 use crate::output::{count, failed, size};
@@ -66,7 +66,7 @@ enum Column {
     Unique,
 }
 
-pub(super) fn run(context: &Context, args: &Du) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Du) -> Result<Outcome> {
     args.among.with(context, |context, selection| du(context, args, selection))
 }
 

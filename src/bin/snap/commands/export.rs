@@ -18,8 +18,9 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Error, Result};
 
+use super::select;
 use super::select::Among;
-use super::{Context, select};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 use crate::output::{count, duration, size};
@@ -55,7 +56,7 @@ pub(crate) struct Export {
     pub(crate) among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Export) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Export) -> Result<Outcome> {
     args.among.with(context, |context, selection| export(context, args, selection))
 }
 

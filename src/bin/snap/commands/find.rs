@@ -15,8 +15,9 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::util::bitset::BitSet;
 use snap_backup::{Error, Result};
 
+use super::ls;
 use super::select::Among;
-use super::{Context, ls};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{count, failed};
 use crate::progress::{Progress, stop_on_signals};
@@ -84,7 +85,7 @@ fn kind(text: &str) -> Result<Type, String> {
     }
 }
 
-pub(super) fn run(context: &Context, args: Find) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: Find) -> Result<Outcome> {
     args.among.with(context, |context, selection| find(context, &args, selection))
 }
 
@@ -162,7 +163,7 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
 const HEAD: &str = "Snapshots           Count  Modified                   Size  Path";
 
 /// The first and the last snapshot that have it so.
-pub(super) fn range(snapshots: &[Snapshot], among: &BitSet) -> String {
+pub(crate) fn range(snapshots: &[Snapshot], among: &BitSet) -> String {
     let short = |number: Option<usize>| {
         number.and_then(|at| snapshots.get(at)).map(|found| found.id.short()).unwrap_or_default()
     };
@@ -171,7 +172,7 @@ pub(super) fn range(snapshots: &[Snapshot], among: &BitSet) -> String {
 }
 
 /// As `range`, for programs: every run of neighbours, and how many there are in all.
-pub(super) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], among: &BitSet) {
+pub(crate) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], among: &BitSet) {
     let id = |number: usize| snapshots.get(number).map(|found| found.id.hex());
     let runs: Vec<Value> =
         among.runs().into_iter().map(|(first, last)| json!([id(first), id(last)])).collect();
@@ -182,7 +183,7 @@ pub(super) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], am
 }
 
 /// Size for people: only files have one.
-pub(super) fn shown_size(entry: &Entry) -> String {
+pub(crate) fn shown_size(entry: &Entry) -> String {
     if entry.is_file() { output::size(entry.size()) } else { "-".to_owned() }
 }
 

@@ -10,8 +10,11 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
 
-use super::{Context, gc, select, sets};
+use super::gc;
+use super::select;
+use super::sets;
 use crate::commands::hooks::Job;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::count;
 use crate::progress::stop_on_signals;
@@ -21,7 +24,7 @@ use crate::{keep_args, output};
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...) or name snapshots";
 
-pub(super) fn run(context: &Context, args: &keep_args::Forget) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &keep_args::Forget) -> Result<Outcome> {
     let otherwise = args.snapshots.is_empty() && args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise)?;
     if sets.is_empty() {
@@ -114,7 +117,7 @@ fn ending(number: usize, kept: usize, dry_run: bool) -> String {
 }
 
 /// Forgets what no rule keeps, and tells of every snapshot why it stays or goes. Which go.
-pub(super) fn by_policy(
+pub(crate) fn by_policy(
     context: &Context,
     repo: &Repository,
     options: &PolicyOptions,
@@ -141,7 +144,7 @@ pub(super) fn by_policy(
 }
 
 /// What forgetting these would free, which a collection that writes nothing cannot know.
-pub(super) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]) -> Result<()> {
+pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]) -> Result<()> {
     if going.is_empty() {
         return Ok(());
     }
@@ -175,7 +178,7 @@ pub(super) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
 
 /// Every snapshot with its reasons; restic's shape in JSON. Unless it is `decided`, what no rule keeps stays as well:
 /// there was none.
-pub(super) fn tell(context: &Context, groups: &[Group], decided: bool) -> Result<()> {
+pub(crate) fn tell(context: &Context, groups: &[Group], decided: bool) -> Result<()> {
     if context.global.json {
         let groups: Vec<Value> = groups.iter().map(|group| json_of(group, decided)).collect();
         return output::tell(&Value::from(groups).to_string());
@@ -208,7 +211,7 @@ fn human(group: &Group, decided: bool) -> String {
 }
 
 /// `host vm, paths /a /b`.
-pub(super) fn title(key: &Key) -> String {
+pub(crate) fn title(key: &Key) -> String {
     let mut parts = Vec::new();
     if let Some(host) = &key.host {
         parts.push(format!("host {}", output::printable(host)));

@@ -7,7 +7,7 @@ use snap_backup::ops::gc;
 use snap_backup::ops::gc::{MaxUnused, Options, Report};
 use snap_backup::repo::repository::Repository;
 
-use super::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
@@ -30,14 +30,14 @@ pub(crate) struct Collect {
     pub(crate) dry_run: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Collect) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Collect) -> Result<Outcome> {
     context.begin("gc", args.dry_run, |_| {});
     context.recorder.tell();
     context.with(|repo| collect(context, repo, &options(args)))
 }
 
 /// What was asked for.
-pub(super) fn options(args: &Collect) -> Options {
+pub(crate) fn options(args: &Collect) -> Options {
     Options {
         max_unused: args.max_unused,
         max_repack: args.max_repack,
@@ -47,7 +47,7 @@ pub(super) fn options(args: &Collect) -> Options {
 }
 
 /// Collects and says what came of it.
-pub(super) fn collect(context: &Context, repo: &Repository, options: &Options) -> Result<Outcome> {
+pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -> Result<Outcome> {
     let stop = stop_on_signals()?;
     let progress = Progress::start(&context.global, "gc", false);
     let result = gc::run(repo, options, &progress, &stop);

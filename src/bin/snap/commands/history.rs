@@ -17,9 +17,12 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::multi_walk::EntryVersion;
 use snap_backup::{Error, Result};
 
+use super::find;
+use super::ls;
 use super::select::Among;
-use super::{Context, find, ls, outcome};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::exit::outcome;
 use crate::output;
 use crate::output::count;
 use crate::progress::{Progress, stop_on_signals};
@@ -43,7 +46,7 @@ pub(crate) struct History {
     among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &History) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &History) -> Result<Outcome> {
     args.among.with(context, |context, selection| versions(context, args, selection))
 }
 

@@ -7,8 +7,8 @@ use snap_backup::model::entry::Time;
 use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
-use super::Context;
 use crate::config::Set;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::notify::{End, Notification};
 use crate::progress::stop_on_signals;
@@ -21,16 +21,16 @@ const TIMEOUT: u64 = 3600;
 
 /// What is to be done for a set.
 #[derive(Clone, Copy)]
-pub(super) struct Job<'a> {
-    pub(super) verb: &'static str,
+pub(crate) struct Job<'a> {
+    pub(crate) verb: &'static str,
     /// Of a backup.
-    pub(super) kind: Option<&'a dyn Fn(&Set) -> String>,
+    pub(crate) kind: Option<&'a dyn Fn(&Set) -> String>,
     /// Nothing is written, so nobody is told and nothing is run.
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// Does the work of a set's context with all that belongs to it, and writes down what came of it.
-pub(super) fn run(
+pub(crate) fn run(
     context: &Context,
     job: Job<'_>,
     work: impl FnOnce() -> Result<Outcome>,
@@ -119,7 +119,7 @@ fn hooks(notification: &Notification, which: &str) -> Result<()> {
 
 impl Context {
     /// What is to be told of a run that begins now.
-    pub(super) fn notification(&self, verb: &str, kind: Option<&str>) -> Notification {
+    pub(crate) fn notification(&self, verb: &str, kind: Option<&str>) -> Notification {
         let set = self.set.as_ref();
         let repository = match self.entry() {
             Some(entry) => entry.name.clone(),
@@ -146,7 +146,7 @@ impl Context {
     }
 
     /// The time that a schedule had for this run.
-    pub(super) fn due(&self) -> Option<Time> {
+    pub(crate) fn due(&self) -> Option<Time> {
         Order::of_environment().due.map(output::time)
     }
 

@@ -20,8 +20,10 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
 
-use super::{Context, init, outcome};
+use super::init;
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::exit::outcome;
 use crate::output::{count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::{output, values};
@@ -64,7 +66,7 @@ pub(crate) struct Import {
     pub(crate) dry_run: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Import) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
     let repo = open(context, args)?;
     context.watch(&repo, |repo| {
         let stop = stop_on_signals()?;

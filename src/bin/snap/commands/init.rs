@@ -11,12 +11,12 @@ use snap_backup::repo::repository::{ChunkerProfile, InitOptions, Repository};
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
-use super::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::{output, password, values};
 
 /// What a new repository gets where nothing says how well it is to compress.
-pub(super) const LEVEL: i32 = 3;
+pub(crate) const LEVEL: i32 = 3;
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
@@ -38,16 +38,16 @@ pub(crate) struct Init {
 }
 
 /// What is fixed or first set when a repository is made.
-pub(super) struct Make {
-    pub(super) no_encryption: bool,
-    pub(super) chunker: ChunkerProfile,
-    pub(super) level: i32,
-    pub(super) parity: u8,
+pub(crate) struct Make {
+    pub(crate) no_encryption: bool,
+    pub(crate) chunker: ChunkerProfile,
+    pub(crate) level: i32,
+    pub(crate) parity: u8,
     /// Blocks may be deltas.
-    pub(super) deltas: bool,
+    pub(crate) deltas: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Init) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
     let no_encryption = args.no_encryption || context.entry().is_some_and(|entry| entry.no_encryption);
     let level =
         args.compression.or_else(|| context.entry().and_then(|entry| entry.compression)).unwrap_or(LEVEL);
@@ -69,18 +69,18 @@ pub(super) fn run(context: &Context, args: &Init) -> Result<Outcome> {
 
 /// What a verb was asked that makes the repository where there is none.
 #[derive(Debug, Default)]
-pub(super) struct Missing {
-    pub(super) no_encryption: bool,
-    pub(super) parity: u8,
+pub(crate) struct Missing {
+    pub(crate) no_encryption: bool,
+    pub(crate) parity: u8,
     /// `None`: what the configuration says.
-    pub(super) level: Option<i32>,
+    pub(crate) level: Option<i32>,
     /// Asked for by --init, not by the configuration or the legacy script's variables.
-    pub(super) init: bool,
-    pub(super) dry_run: bool,
+    pub(crate) init: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// For `backup --init` and `import --init`.
-pub(super) fn make_missing(
+pub(crate) fn make_missing(
     context: &Context,
     storage: Arc<dyn Storage>,
     asked: Missing,
@@ -105,7 +105,7 @@ pub(super) fn make_missing(
 }
 
 /// A dry run where the repository would have to be made first.
-pub(super) fn makes_none(storage: &dyn Storage) -> Error {
+pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
     let place = storage.location();
     Error::Usage(format!(
         "there is no repository at {place} yet, and --dry-run makes none: run without it first"
@@ -113,7 +113,7 @@ pub(super) fn makes_none(storage: &dyn Storage) -> Error {
 }
 
 /// Also for `backup --init`.
-pub(super) fn create(
+pub(crate) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
     Make { no_encryption, chunker, level, parity, deltas }: Make,
@@ -165,7 +165,7 @@ fn more_is_missing(err: Error) -> Error {
 
 /// A repository is easier to move, to delete and to keep apart in a directory of its own. The legacy script's archives may
 /// lie there: that is what its page says.
-pub(super) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
+pub(crate) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
     let location = storage.location();
     let entries = Path::new(&location).is_absolute().then(|| fs::read_dir(&location).ok()).flatten();
     let own = |name: &str| name == "lost+found" || ObjectKind::ALL.iter().any(|area| area.folder() == name);
@@ -186,7 +186,7 @@ pub(super) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
 }
 
 /// What a person should know about a repository just made.
-pub(super) fn made(repo: &Repository, no_encryption: bool) -> String {
+pub(crate) fn made(repo: &Repository, no_encryption: bool) -> String {
     let care = if no_encryption {
         "it is not encrypted: whoever can read it can read what is saved in it"
     } else {

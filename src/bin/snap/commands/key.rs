@@ -7,7 +7,7 @@ use snap_backup::ops::key;
 use snap_backup::ops::key::Slot;
 use snap_backup::repo::repository::Repository;
 
-use super::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{failed, printable};
 use crate::password::NewPassword;
@@ -37,7 +37,7 @@ pub(crate) struct NewKey {
     pub(crate) new: NewPassword,
 }
 
-pub(super) fn run(context: &Context, args: &Key) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
     context.with(|repo| {
         let (action, id) = match args {
             Key::List => {

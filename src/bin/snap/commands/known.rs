@@ -6,11 +6,11 @@ use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::run_log::known::KnownPlace;
 use snap_backup::{Error, Result};
 
-use super::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 
-pub(super) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     let storage = context.storage()?;
     let known = KnownPlace::new(context.global.state().as_deref(), &storage.location());
     if !Repository::exists(&*storage)? {

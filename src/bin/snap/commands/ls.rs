@@ -14,8 +14,9 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Query;
 
+use super::select;
 use super::select::Among;
-use super::{Context, select};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 use crate::output::failed;
@@ -43,7 +44,7 @@ pub(crate) struct Ls {
     pub(crate) among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
     let selector = select::joined(&args.selector, args.stored.as_ref());
     args.among.with(context, |context, selection| {
         context.with(|repo| list(context, args, repo, Query::among(&selector, &selection)))
@@ -94,7 +95,7 @@ fn levels(args: &Ls) -> Levels {
 }
 
 /// Without an end of the line.
-pub(super) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
+pub(crate) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
     let meta = &entry.meta;
     let user = meta.user.as_ref().map_or_else(|| meta.uid.to_string(), |name| output::printable(name));
     let group = meta.group.as_ref().map_or_else(|| meta.gid.to_string(), |name| output::printable(name));
@@ -114,7 +115,7 @@ pub(super) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::
 }
 
 /// On a terminal in the colour of its kind.
-pub(super) fn name(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
+pub(crate) fn name(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
     let paint = match entry.kind {
         Kind::Dir { .. } => Some(Paint::Blue),
         Kind::Symlink { .. } => Some(Paint::Cyan),
@@ -134,7 +135,7 @@ fn may_mix_versions(entry: &Entry) -> bool {
     entry.meta.flags & flags::CHANGED_WHILE_READ != 0
 }
 
-pub(super) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
+pub(crate) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     let meta = &entry.meta;
     let mut map = Map::new();
     let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);

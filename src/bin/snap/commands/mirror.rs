@@ -11,13 +11,14 @@ use snap_backup::storage::Storage;
 use snap_backup::storage::mirror::Mirrored;
 use snap_backup::{Error, Result};
 
-use super::{Context, sync};
+use super::sync;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 
 /// The second copies of one run. That one of them fails is a problem, and none of the first repository's.
 #[derive(Default)]
-pub(super) struct Mirrors {
+pub(crate) struct Mirrors {
     there: Vec<Arc<dyn Storage>>,
     /// As far as it gets packs while they are written.
     live: Option<Arc<Mirrored>>,
@@ -27,7 +28,7 @@ pub(super) struct Mirrors {
 impl Mirrors {
     /// Looks which of them are there, and makes those that are not if that is wanted; the repository then writes its packs to
     /// one of them as well. Further ones are given them afterwards.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         context: &Context,
         repo: Repository,
         names: &[OsString],
@@ -48,7 +49,7 @@ impl Mirrors {
     }
 
     /// Brings what they lack, and tells what went wrong.
-    pub(super) fn end(&self, context: &Context, repo: &Repository) -> Result<Outcome> {
+    pub(crate) fn end(&self, context: &Context, repo: &Repository) -> Result<Outcome> {
         let mut problems = self.problems.take();
         if let Some(err) = self.live.as_ref().and_then(|live| live.failed()) {
             let text = format!("a pack could not be written to the mirror at once: {}", err.chain());

@@ -9,8 +9,9 @@ use snap_backup::ops::mount::Options;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
+use super::select;
 use super::select::Among;
-use super::{Context, select};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::{mount, output, password};
 
@@ -32,7 +33,7 @@ pub(crate) struct Mount {
     pub(crate) among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Mount) -> Result<Outcome> {
     args.among.with(context, |context, selection| mount(context, args, selection))
 }
 

@@ -8,13 +8,13 @@ use snap_backup::repo::{cache, enclosing};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
-use super::Context;
-use crate::args::Global;
 use crate::config::Config;
+use crate::context::Context;
+use crate::global::Global;
 
 impl Context {
     /// All of them, as far as they are directories of this machine.
-    pub(super) fn protected(&self) -> Vec<Protected> {
+    pub(crate) fn protected(&self) -> Vec<Protected> {
         let mut all = Vec::new();
         let mut add = |what, path: Option<PathBuf>| all.extend(path.map(|path| Protected { what, path }));
         add("the repository", self.local_dir());
@@ -34,12 +34,12 @@ impl Context {
     }
 
     /// What checks that a place lies in none of them.
-    pub(super) fn guard(&self) -> Guard {
+    pub(crate) fn guard(&self) -> Guard {
         Guard::new(self.protected())
     }
 
     /// Refuses a place for a new repository within another one, or within what this machine keeps.
-    pub(super) fn may_make(&self, storage: &dyn Storage) -> Result<()> {
+    pub(crate) fn may_make(&self, storage: &dyn Storage) -> Result<()> {
         let Some(dir) = storage.local_dir() else { return Ok(()) };
         let cannot = |why| Error::CannotInit { location: storage.location(), why };
         if let Some(other) = enclosing::above(dir) {
@@ -59,7 +59,7 @@ impl Context {
 
 /// For verbs that go by no configuration, since they help where it is wrong: refuses a directory within any repository,
 /// and within what this machine keeps.
-pub(super) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
+pub(crate) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
     if let Some(repository) = enclosing::around(dir) {
         return Err(Error::Refused(inside(dir, &repository)));
     }

@@ -8,7 +8,8 @@ use snap_backup::ops::repair::packs::Fate as PackFate;
 use snap_backup::ops::repair::snapshots::{Fate, Item};
 use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 
-use super::{Context, known};
+use super::known;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 use crate::output::{count, printable, size};
@@ -48,7 +49,7 @@ pub(crate) struct Named {
     dry_run: bool,
 }
 
-pub(super) fn run(context: &Context, args: Repair) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: Repair) -> Result<Outcome> {
     let stop = stop_on_signals()?;
     let progress = || Progress::start(&context.global, "repair", false);
     match args {

@@ -12,8 +12,9 @@ use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::select::Among;
 use super::selector::text_and_path;
-use super::{Context, outcome};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::exit::outcome;
 use crate::output;
 use crate::output::{count, duration, size};
 use crate::progress::{Progress, stop_on_signals};
@@ -78,7 +79,7 @@ pub(crate) enum Overwrite {
     Never,
 }
 
-pub(super) fn run(context: &Context, args: Restore) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: Restore) -> Result<Outcome> {
     let Restore { among, selector, .. } = &args;
     among.with(context, |context, selection| restore(context, selector, options(context, &args, selection)))
 }

@@ -13,8 +13,8 @@ use snap_backup::ops::rewrite::{Change, Options, Report, Rewritten};
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
-use super::Context;
 use super::select::Among;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::keep_args::Filters;
 use crate::output::{count, size};
@@ -103,7 +103,7 @@ fn expiry(text: &str) -> Result<Expiry, String> {
     }
 }
 
-pub(super) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
     let mut exclude = args.exclude.clone();
     for file in &args.exclude_file {
         exclude.extend(filter::patterns_of(file)?);
@@ -128,7 +128,7 @@ pub(super) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
     })
 }
 
-pub(super) fn tag(context: &Context, args: &Tag) -> Result<Outcome> {
+pub(crate) fn tag(context: &Context, args: &Tag) -> Result<Outcome> {
     let change = Change {
         set_tags: args.set.clone(),
         add_tags: args.add.clone(),
@@ -142,7 +142,7 @@ pub(super) fn tag(context: &Context, args: &Tag) -> Result<Outcome> {
     apply(context, &Options { choice, change, dry_run: args.dry_run, ..Options::default() })
 }
 
-pub(super) fn pin(context: &Context, args: &Pin, pinned: bool) -> Result<Outcome> {
+pub(crate) fn pin(context: &Context, args: &Pin, pinned: bool) -> Result<Outcome> {
     let choice = SnapshotQuery { selectors: args.snapshots.clone(), ..SnapshotQuery::default() };
     let change = Change { pinned: Some(pinned), ..Change::default() };
     apply(context, &Options { choice, change, ..Options::default() })

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use snap_backup::{Error, Result};
 
-use super::{Context, daemon};
+use super::daemon;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::schedule::daemon::{SchedulerDaemon, told};
 use crate::schedule::install::Wanted;
@@ -56,7 +57,7 @@ pub(crate) struct Install {
     pub(crate) dry_run: bool,
 }
 
-pub(super) fn run(context: &Context, verb: &Verb) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, verb: &Verb) -> Result<Outcome> {
     match verb {
         Verb::Show(args) => show(context, args),
         Verb::Run => pass(context),

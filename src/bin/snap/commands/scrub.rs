@@ -8,13 +8,13 @@ use snap_backup::ops::check::scrub;
 use snap_backup::ops::check::scrub::{Budget, Options, Report};
 use snap_backup::repo::repository::Repository;
 
-use super::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{count, size};
 use crate::progress::{Progress, stop_on_signals};
 use crate::{output, password};
 
-pub(super) fn run(context: &Context, max_age: Option<Duration>, budget: Option<Budget>) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<Budget>) -> Result<Outcome> {
     let options = Options { max_age, budget };
     let storage = context.storage()?;
     context.begin("check", false, |_| {});

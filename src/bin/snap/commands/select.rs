@@ -9,7 +9,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
-use super::Context;
+use crate::context::Context;
 use crate::keep_args::Filters;
 use crate::output;
 
@@ -26,7 +26,7 @@ pub(crate) struct Among {
 
 impl Among {
     /// Runs `work` for the repository and the snapshots that are meant.
-    pub(super) fn with<T>(
+    pub(crate) fn with<T>(
         &self,
         context: &Context,
         work: impl FnOnce(&Context, SnapshotFilter) -> Result<T>,
@@ -42,7 +42,7 @@ impl Among {
 
 /// A selector with the path that stands behind it as an argument of its own. The slash keeps apart what could be read as
 /// one time: `2026-11-24T10` and `30`.
-pub(super) fn joined(selector: &OsStr, path: Option<&OsString>) -> Vec<u8> {
+pub(crate) fn joined(selector: &OsStr, path: Option<&OsString>) -> Vec<u8> {
     let mut joined = selector.as_bytes().to_vec();
     if let Some(path) = path {
         joined.extend_from_slice(b":/");
@@ -52,7 +52,7 @@ pub(super) fn joined(selector: &OsStr, path: Option<&OsString>) -> Vec<u8> {
 }
 
 /// Warns where the filters of a listing leave nothing though there is something.
-pub(super) fn warn_if_unmatched(
+pub(crate) fn warn_if_unmatched(
     context: &Context,
     repo: &Repository,
     selection: &SnapshotFilter,

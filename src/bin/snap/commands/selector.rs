@@ -10,7 +10,7 @@ use snap_backup::repo::snapshots::Query;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 /// The selector as text and, where it is not UTF-8, the path for itself. Names of snapshots are always text.
-pub(super) fn text_and_path(
+pub(crate) fn text_and_path(
     repo: &Repository,
     selector: &OsStr,
     among: &SnapshotFilter,

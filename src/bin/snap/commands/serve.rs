@@ -8,7 +8,8 @@ use serde_json::json;
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
-use super::{Context, status};
+use super::status;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::progress::stop_on_signals;
 use crate::serve::{Server, Settings, is_strong};
@@ -34,7 +35,7 @@ pub(crate) struct Serve {
     pub(crate) allow_host: Vec<String>,
 }
 
-pub(super) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
     let token = args.token_file.as_deref().map(|path| token(context, path)).transpose()?;
     let is_given = token.is_some();
     context.with(|repo| {

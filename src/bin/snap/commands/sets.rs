@@ -4,16 +4,16 @@ use snap_backup::ops::forget::policy::Rule;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Error, Result};
 
-use super::Context;
 use crate::commands::hooks;
 use crate::commands::hooks::Job;
 use crate::config::Set;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::keep_args::Filters;
 use crate::{exit, output};
 
 /// The sets of these names; where there are none and nothing else says what is meant, `otherwise`, all.
-pub(super) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
+pub(crate) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
     if names.is_empty() && !otherwise {
         return Ok(Vec::new());
     }
@@ -21,7 +21,7 @@ pub(super) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Re
 }
 
 /// The same for retention: a set that is not named and says nothing of it is left alone.
-pub(super) fn with_rules(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
+pub(crate) fn with_rules(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
     let mut sets = chosen(context, names, otherwise)?;
     if names.is_empty() {
         sets.retain(|set| !set.rules().is_empty());
@@ -30,7 +30,7 @@ pub(super) fn with_rules(context: &Context, names: &[String], otherwise: bool) -
 }
 
 /// Does the work for each. The worst of what came of it.
-pub(super) fn each(
+pub(crate) fn each(
     context: &Context,
     sets: &[Set],
     job: Job<'_>,
@@ -63,12 +63,12 @@ pub(super) fn each(
 }
 
 /// The snapshots of the set, else those that the filters choose.
-pub(super) fn selection(context: &Context, filters: &Filters) -> Result<SnapshotFilter> {
+pub(crate) fn selection(context: &Context, filters: &Filters) -> Result<SnapshotFilter> {
     context.set.as_ref().map_or_else(|| filters.selection(), |set| Ok(set.selection()))
 }
 
 /// The rules that were given, else those of the set.
-pub(super) fn rules(context: &Context, given: Vec<Rule>) -> Vec<Rule> {
+pub(crate) fn rules(context: &Context, given: Vec<Rule>) -> Vec<Rule> {
     match &context.set {
         Some(set) if given.is_empty() => set.rules(),
         _ => given,

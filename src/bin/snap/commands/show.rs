@@ -7,12 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use serde_json::json;
 use snap_backup::Result;
 
-use crate::args::Global;
 use crate::compat::Legacy;
 use crate::config::keys::{Key, Kind};
 use crate::config::node::{Node, Table, Value};
 use crate::config::{Config, keys};
 use crate::exit::Outcome;
+use crate::global::Global;
 use crate::output;
 
 /// A value, as TOML, and its origin in words.
@@ -22,7 +22,7 @@ struct Line {
     from: String,
 }
 
-pub(super) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<Outcome> {
+pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<Outcome> {
     let mut lines = Vec::new();
     let sets = if sets.is_empty() { config.sets().to_vec() } else { config.named_sets(sets)? };
     top(global, config, &mut lines);

@@ -13,8 +13,9 @@ use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 
+use super::forget;
 use super::select::Among;
-use super::{Context, forget};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::keep_args::group_by;
 use crate::output;
@@ -40,7 +41,7 @@ pub(crate) struct Snapshots {
     pub(crate) among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Snapshots) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Snapshots) -> Result<Outcome> {
     args.among.with(context, |context, selection| {
         let chosen = context.with(|repo| choose(context, repo, args, selection))?;
         show(context, args, &chosen)?;

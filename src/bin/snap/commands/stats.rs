@@ -10,8 +10,8 @@ use snap_backup::ops::stats::{Freed, Line, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::ref_graph::ChunkTotals;
 
-use super::Context;
 use super::select::Among;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{count, size};
 use crate::progress::stop_on_signals;
@@ -27,7 +27,7 @@ pub(crate) struct Stats {
     pub(crate) among: Among,
 }
 
-pub(super) fn run(context: &Context, args: &Stats) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Stats) -> Result<Outcome> {
     args.among.with(context, |context, selection| stats(context, args, selection))
 }
 

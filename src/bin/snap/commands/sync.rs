@@ -13,7 +13,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
-use super::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 use crate::output::{count, size};
@@ -39,7 +39,7 @@ pub(crate) struct Sync {
     dry_run: bool,
 }
 
-pub(super) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
     context.begin("sync", args.dry_run, |_| {});
     context.recorder.tell();
     context.with(|from| {
@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
     })
 }
 
-pub(super) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
+pub(crate) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
     let place = output::printable(&to.location());
     if from.location() != to.location() {
         let own =
@@ -76,7 +76,7 @@ pub(super) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
 }
 
 /// Copies, and tells of what is damaged.
-pub(super) fn bring(
+pub(crate) fn bring(
     context: &Context,
     from: &Repository,
     to: &Arc<dyn Storage>,

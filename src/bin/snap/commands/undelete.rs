@@ -5,7 +5,7 @@ use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::forget;
 
-use super::Context;
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output;
 
@@ -16,7 +16,7 @@ pub(crate) struct Undelete {
     pub(crate) ids: Vec<String>,
 }
 
-pub(super) fn run(context: &Context, args: &Undelete) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Undelete) -> Result<Outcome> {
     context.with(|repo| {
         if args.ids.is_empty() {
             return list(context, &forget::trashed(repo)?);

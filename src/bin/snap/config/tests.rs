@@ -205,7 +205,7 @@ fn check(keys: &[Key], schema: &serde_json::Value) {
 fn a_repository_may_have_limits_that_a_flag_goes_before() {
     let text = "[repositories.far]\nlocation = \"s3://b/x\"\nlimit-upload = 100\nlimit-download = \"2M\"";
     let config = good(text, None);
-    let given = |args: &[&str]| crate::args::Cli::try_parse_from(args).unwrap().global;
+    let given = |args: &[&str]| crate::cli::Cli::try_parse_from(args).unwrap().global;
     let global = config.complete(&given(&["snap", "snapshots"]), None);
     assert_eq!((global.limit_upload, global.limit_download), (Some(102_400), Some(2 << 20)));
     let global = config.complete(&given(&["snap", "snapshots", "--limit-upload", "0"]), None);

@@ -16,7 +16,7 @@ mod verbs_write;
 use clap::{Args, Command, CommandFactory};
 use snap_backup::{Error, Result};
 
-use crate::args::Cli;
+use crate::cli::Cli;
 use crate::exit::Outcome;
 use crate::{called, output, synonyms};
 #[cfg(test)]

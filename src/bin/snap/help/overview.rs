@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_verb_has_its_task() {
-        let text = tasks(&crate::args::Cli::command(), clap::builder::styling::Style::new());
+        let text = tasks(&crate::cli::Cli::command(), clap::builder::styling::Style::new());
         assert!(!text.contains(OTHERS), "give the last ones a place in TASKS: {text}");
     }
 }

@@ -10,7 +10,7 @@ use snap_backup::run_log::{Record, RunLog, State};
 use snap_backup::util::threads::Beside;
 use snap_backup::util::{programs, threads};
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::shell_command::Trouble;
 use crate::{output, shell_command, terminal};
 pub(crate) use notification::{End, Notification};

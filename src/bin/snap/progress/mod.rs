@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use snap_backup::progress::{Event, Observer};
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::{output, terminal};
 
 use counters::{Counters, status_object};

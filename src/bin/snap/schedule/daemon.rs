@@ -19,7 +19,7 @@ use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
 use super::Planned;
-use crate::args::Global;
+use crate::global::Global;
 use crate::output;
 use crate::output::count;
 use crate::schedule::job_process;

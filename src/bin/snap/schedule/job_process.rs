@@ -13,7 +13,7 @@ use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
 use super::Planned;
-use crate::args::Global;
+use crate::global::Global;
 use crate::schedule::daemon::Event;
 use crate::{exit, password};
 

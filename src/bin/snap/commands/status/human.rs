@@ -9,7 +9,7 @@ use crate::output::{count, printable, size};
 use crate::terminal::Paint;
 
 /// All of it.
-pub(super) fn text(reports: &[Report], now: Time) -> String {
+pub(crate) fn text(reports: &[Report], now: Time) -> String {
     let overview: Vec<String> =
         reports.iter().flat_map(|report| &report.sets).map(|set| verdict(set, now)).collect();
     let details = reports.iter().map(|report| repository(report, now));

@@ -8,7 +8,7 @@ use snap_backup::run_log::{Name, Record, State};
 use crate::output;
 
 /// One object.
-pub(super) fn of(reports: &[Report], now: Time) -> Value {
+pub(crate) fn of(reports: &[Report], now: Time) -> Value {
     json!({
         "message_type": "summary",
         "time": output::rfc3339(now),

@@ -27,7 +27,7 @@ impl Metric {
 }
 
 /// All metrics. A metric that nothing is known of is left out.
-pub(super) fn text(reports: &[Report], now: Time) -> String {
+pub(crate) fn text(reports: &[Report], now: Time) -> String {
     let mut metrics = Vec::new();
     metrics.extend(of_sets(reports));
     metrics.extend(of_works(reports));

@@ -3,7 +3,7 @@
 mod human;
 mod json;
 mod metrics;
-pub(super) mod serve;
+pub(crate) mod serve;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -23,10 +23,10 @@ use snap_backup::storage::Storage;
 use snap_backup::util::host;
 use snap_backup::{Error, Result, run_log};
 
-use super::Context;
-use crate::args::Global;
 use crate::config::{Config, Set};
+use crate::context::Context;
 use crate::exit::Outcome;
+use crate::global::Global;
 use crate::output::failed;
 use crate::{output, password, schedule, values};
 
@@ -46,7 +46,7 @@ pub(crate) struct Status {
     pub(crate) prometheus: Option<PathBuf>,
 }
 
-pub(super) fn run(context: &Context, args: &Status) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &Status) -> Result<Outcome> {
     let reports = gather(context, args, true)?;
     let now = Time::now();
     if let Some(path) = &args.prometheus {
@@ -69,7 +69,7 @@ fn metrics_of(global: &Global) -> Result<String> {
 
 /// The status of one repository that is open, of all machines that save to it, for those who have no terminal.
 #[cfg(feature = "serve")]
-pub(super) fn text_of(global: &Global, repo: &Repository) -> Result<String> {
+pub(crate) fn text_of(global: &Global, repo: &Repository) -> Result<String> {
     let context = Context::new(global.clone(), Config::load(global)?);
     let history = history(&context)?;
     let mut places = places(&context, &history)?.into_iter();

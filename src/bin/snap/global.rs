@@ -1,57 +1,15 @@
-//! The command line, as clap reads it. What each verb takes lies with the verb.
+//! The global options, accepted before and after the verb.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, ArgMatches, Args, FromArgMatches, Parser};
+use clap::{ArgAction, Args};
 use snap_backup::repo::cache;
 use snap_backup::run_log;
 use snap_backup::storage::rate_limit::RateLimits;
 
-use crate::commands::Verb;
-use crate::{help, password, values};
-
-/// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
-#[derive(Debug, Parser)]
-#[command(name = "snap", version, propagate_version = true, disable_help_subcommand = true, after_help = CODES)]
-pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) global: Global,
-    #[command(subcommand)]
-    pub(crate) verb: Verb,
-}
-
-impl Cli {
-    /// Parses a command line. A flag that gives a password goes before every variable that does.
-    ///
-    /// # Errors
-    /// When it is not one of this program's, or only asks for help.
-    pub(crate) fn of_arguments(
-        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    ) -> Result<Self, clap::Error> {
-        let mut command = help::command();
-        let matches = command.try_get_matches_from_mut(arguments)?;
-        let mut cli = Self::from_arg_matches(&matches).map_err(|err| err.format(&mut command))?;
-        cli.choose_passwords(&matches).map_err(|why| command.error(ErrorKind::ArgumentConflict, why))?;
-        Ok(cli)
-    }
-
-    fn choose_passwords(&mut self, matches: &ArgMatches) -> Result<(), String> {
-        let Global { password_file, password_command, .. } = &mut self.global;
-        let ids = ["password_file", "password_command"];
-        password::choose(matches, ids, password_file, password_command, password::VARIABLE)?;
-        match (&mut self.verb, matches.subcommand()) {
-            (Verb::Copy(args), Some((_, matches))) => args.other.choose_password(matches),
-            _ => Ok(()),
-        }
-    }
-}
-
-const CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems, 10 no repository, \
-    12 wrong or no password, 20 damage found, 21 storage full, 22 nothing may be forgotten so, \
-    23 overdue, 130 interrupted.";
+use crate::{password, values};
 
 /// Accepted before and after the verb. What a variable may give is an `OsString`, since an empty variable
 /// counts as none and clap would refuse an empty path.
@@ -162,17 +120,5 @@ impl Global {
     pub(crate) fn state(&self) -> Option<PathBuf> {
         let given = self.state_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         given.or_else(run_log::default_dir)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::Cli;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
     }
 }
