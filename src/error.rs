@@ -238,6 +238,11 @@ impl Error {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. })
     }
 
+    /// Whether the reader of an output closed it: no failure for a program whose output is piped.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// Returns whether the disk or quota is full.
     pub fn is_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];

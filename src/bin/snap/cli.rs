@@ -52,7 +52,7 @@ impl Cli {
     fn choose_passwords(&mut self, matches: &ArgMatches) -> Result<(), String> {
         let Global { password_file, password_command, .. } = &mut self.global;
         let ids = ["password_file", "password_command"];
-        password::choose(matches, ids, password_file, password_command, password::VARIABLE)?;
+        password::choose(matches, ids, password_file, password_command, crate::global::PASSWORD_VARIABLE)?;
         match (&mut self.verb, matches.subcommand()) {
             (Verb::Copy(args), Some((_, matches))) => args.other.choose_password(matches),
             _ => Ok(()),

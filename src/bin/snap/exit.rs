@@ -1,7 +1,6 @@
 //! How a run ends: the one place that knows exit codes, and how an error is told.
 #![allow(clippy::print_stderr)]
 
-use std::io;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -64,7 +63,7 @@ pub(crate) fn outcome(problems: &[(Vec<u8>, String)]) -> Outcome {
 pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
     let error = match result {
         Ok(outcome) => return ExitCode::from(outcome.code()),
-        Err(error) if is_broken_pipe(&error) => return ExitCode::SUCCESS,
+        Err(error) if error.is_broken_pipe() => return ExitCode::SUCCESS,
         Err(error) => error,
     };
     ExitCode::from(tell(&error, None, json))
@@ -98,16 +97,11 @@ pub(crate) fn parse(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// Whether the reader of our output has simply had enough.
-pub(crate) fn is_broken_pipe(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
-}
-
 /// What the process exits with.
 pub(crate) fn exit_code(result: &Result<Outcome>) -> u8 {
     match result {
         Ok(outcome) => outcome.code(),
-        Err(error) if is_broken_pipe(error) => 0,
+        Err(error) if error.is_broken_pipe() => 0,
         Err(error) => code(error),
     }
 }

@@ -9,7 +9,10 @@ use snap_backup::repo::cache;
 use snap_backup::run_log;
 use snap_backup::storage::rate_limit::RateLimits;
 
-use crate::{password, values};
+use crate::values;
+
+/// Holds the password where no flag gives it.
+pub(crate) const PASSWORD_VARIABLE: &str = "SNAP_PASSWORD";
 
 /// Accepted before and after the verb. What a variable may give is an `OsString`, since an empty variable
 /// counts as none and clap would refuse an empty path.
@@ -48,7 +51,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "SNAP_LIMIT_DOWNLOAD", value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_download: Option<u64>,
     /// The variable that may hold the password.
-    #[arg(skip = password::VARIABLE)]
+    #[arg(skip = PASSWORD_VARIABLE)]
     pub(crate) password_variable: &'static str,
     /// Try the password on the key slot whose id begins so, and on no other (`snap key list`)
     #[arg(long, global = true, env = "SNAP_KEY_ID", value_name = "ID")]

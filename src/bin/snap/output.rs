@@ -16,12 +16,12 @@ use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::write::pack_writer::Deltas;
 use snap_backup::{Error, Result};
 
+use crate::called;
 use crate::pager::Paged;
 pub(crate) use crate::table::{padded, table};
 use crate::terminal;
 use crate::terminal::{Guarded, Paint};
 pub(crate) use crate::terminal::{name, printable};
-use crate::{called, exit};
 
 /// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics. A terminal gets nothing that
 /// would steer it.
@@ -48,7 +48,7 @@ pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Re
 /// As `tell`, for what may be long.
 pub(crate) fn tell_paged(text: &str) -> Result<()> {
     match emit_paged(|out| writeln!(out, "{text}").map_err(failed)) {
-        Err(error) if exit::is_broken_pipe(&error) => Ok(()),
+        Err(error) if error.is_broken_pipe() => Ok(()),
         result => result,
     }
 }
@@ -63,7 +63,7 @@ pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
 /// Prints lines after work whose result must show in the exit code even if nobody reads them.
 pub(crate) fn tell(text: &str) -> Result<()> {
     match emit(|out| writeln!(out, "{}", called::message(text)).map_err(failed)) {
-        Err(error) if exit::is_broken_pipe(&error) => Ok(()),
+        Err(error) if error.is_broken_pipe() => Ok(()),
         result => result,
     }
 }

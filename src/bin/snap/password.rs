@@ -30,7 +30,6 @@ type Password = Zeroizing<String>;
 /// Most bytes of a password: a file with more is another file than was meant.
 const LONGEST: u64 = 1 << 20;
 
-pub(crate) const VARIABLE: &str = "SNAP_PASSWORD";
 const NEW_VARIABLE: &str = "SNAP_NEW_PASSWORD";
 
 /// Leaves one source of a password: what a flag names goes before every variable; of the variables, the one that holds the

@@ -97,7 +97,7 @@ fn ending(result: &Result<Outcome>) -> Ending {
         Ok(Outcome::Damage) => Ending::Damage,
         Ok(Outcome::Failed(_)) => Ending::Failed,
         Ok(Outcome::Interrupted) | Err(Error::Interrupted) => Ending::Interrupted,
-        Err(error) if exit::is_broken_pipe(error) => Ending::Done,
+        Err(error) if error.is_broken_pipe() => Ending::Done,
         Err(error) if error.is_damage() => Ending::Damage,
         Err(_) => Ending::Failed,
     }

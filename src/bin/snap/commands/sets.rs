@@ -51,7 +51,7 @@ pub(crate) fn each(
         let outcome = match run(set) {
             Ok(outcome) => outcome,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(error) if exit::is_broken_pipe(&error) => return Err(error),
+            Err(error) if error.is_broken_pipe() => return Err(error),
             Err(error) => Outcome::Failed(exit::tell(&error, Some(&set.name), context.global.json)),
         };
         worst = worst.worse(outcome);

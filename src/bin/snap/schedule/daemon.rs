@@ -22,7 +22,7 @@ use super::Planned;
 use crate::global::Global;
 use crate::output;
 use crate::output::count;
-use crate::schedule::job_process;
+use crate::schedule::job_process::{self, Event};
 use crate::schedule::sd_notify::notify;
 use crate::schedule::state::ScheduleState;
 
@@ -30,16 +30,6 @@ use crate::schedule::state::ScheduleState;
 const LOOK: Duration = Duration::from_secs(20);
 /// When to try again for a repository that another schedule works on.
 const ELSEWHERE: SignedDuration = SignedDuration::from_secs(20);
-
-/// What the keeper hears of.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// The process of a job is there.
-    Started(String, u32),
-    /// It has ended; `None`: it never was.
-    Ended(String, Option<ExitStatus>),
-    Signal(i32),
-}
 
 /// Runs a schedule.
 pub(crate) struct SchedulerDaemon<'a> {

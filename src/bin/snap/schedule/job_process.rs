@@ -13,9 +13,18 @@ use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
 use super::Planned;
+use crate::exit;
 use crate::global::Global;
-use crate::schedule::daemon::Event;
-use crate::{exit, password};
+
+/// What the daemon learns of its jobs, and of signals.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The process of a job is there.
+    Started(String, u32),
+    /// It has ended; `None`: it never was.
+    Ended(String, Option<ExitStatus>),
+    Signal(i32),
+}
 
 /// Names the process whose end is to end this one.
 const PARENT: &str = "SNAP_JOB_PARENT";
@@ -101,7 +110,7 @@ pub(crate) fn start(
     }
     // A job must find the same source of the password: a variable that lost to a flag here would win there.
     if global.password_file().is_some() || global.password_command().is_some() {
-        for name in [password::VARIABLE, "SNAP_PASSWORD_FILE", "SNAP_PASSWORD_COMMAND"] {
+        for name in [crate::global::PASSWORD_VARIABLE, "SNAP_PASSWORD_FILE", "SNAP_PASSWORD_COMMAND"] {
             command.env_remove(name);
         }
     }
