@@ -5,11 +5,10 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::HeaderMap;
-use ureq::http::Request;
 pub(crate) use ureq::http::StatusCode;
 use ureq::http::header::CONTENT_LENGTH;
 pub(crate) use ureq::http::header::CONTENT_RANGE;
+use ureq::http::{HeaderMap, Request};
 pub(crate) use ureq::http::{HeaderValue, Method};
 use ureq::{SendBody, http};
 

@@ -6,6 +6,8 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches, Parser, Subcommand};
 use snap_backup::Result;
 
+use crate::args::global::Global;
+use crate::args::keep::{Cleanup, Forget};
 #[cfg(feature = "browse")]
 use crate::commands::browse;
 #[cfg(feature = "mount")]
@@ -17,12 +19,11 @@ use crate::commands::{
     gc, history, import, init, key, ls, repair, restore, rewrite, schedule, snapshots, stats, status, sync,
     undelete,
 };
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::exit::Outcome;
-use crate::global::Global;
-use crate::keep_args::{Cleanup, Forget};
+use crate::process::threads;
 use crate::schedule::job_process::follow_parent;
-use crate::{help, password, threads};
+use crate::{context, help, password};
 
 /// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
 #[derive(Debug, Parser)]
@@ -52,7 +53,13 @@ impl Cli {
     fn choose_passwords(&mut self, matches: &ArgMatches) -> Result<(), String> {
         let Global { password_file, password_command, .. } = &mut self.global;
         let ids = ["password_file", "password_command"];
-        password::choose(matches, ids, password_file, password_command, crate::global::PASSWORD_VARIABLE)?;
+        password::choose(
+            matches,
+            ids,
+            password_file,
+            password_command,
+            crate::args::global::PASSWORD_VARIABLE,
+        )?;
         match (&mut self.verb, matches.subcommand()) {
             (Verb::Copy(args), Some((_, matches))) => args.other.choose_password(matches),
             _ => Ok(()),

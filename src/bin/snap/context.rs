@@ -12,11 +12,13 @@ use snap_backup::run_log::Record;
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
+use crate::args::global::Global;
+use crate::args::repository_url;
 use crate::compat::Legacy;
 use crate::config::{Config, Entry, Set, passed_over};
-use crate::global::Global;
+use crate::password;
 use crate::run_log::Recorder;
-use crate::{output, password, repository_url};
+use crate::terminal::output;
 
 /// What every verb may need of the global options.
 pub(crate) struct Context {

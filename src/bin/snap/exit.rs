@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use snap_backup::{Error, Result};
 
-use crate::terminal::Paint;
-use crate::{output, progress};
+use crate::terminal::text::Paint;
+use crate::terminal::{output, progress};
 
 /// How a verb ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,44 +1,33 @@
 //! The program `snap`: parses, runs, and turns the result into an exit code. Everything else is a library call.
 
+mod args;
 #[cfg(feature = "browse")]
 mod browse;
-mod called;
-mod chart;
 mod cli;
 mod commands;
 mod compat;
 mod config;
 mod context;
 mod exit;
-mod foreign;
-mod global;
 mod help;
-mod keep_args;
 #[cfg(feature = "mount")]
 mod mount;
 mod notify;
-mod output;
-mod pager;
 mod password;
-mod progress;
+mod process;
 #[cfg(test)]
 mod reference;
-mod repository_url;
 mod run_log;
 mod schedule;
-mod secrets;
 #[cfg(feature = "serve")]
 mod serve;
-mod shell_command;
-mod signals;
-mod synonyms;
-mod table;
 mod terminal;
-mod threads;
-mod times;
-mod values;
 
 use std::process::ExitCode;
+
+use crate::args::synonyms;
+use crate::process::{secrets, signals};
+use crate::terminal::output;
 
 fn main() -> ExitCode {
     signals::outlive_limits();

@@ -14,8 +14,8 @@ use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
-use crate::global::Global;
-use crate::output;
+use crate::args::global::Global;
+use crate::terminal::output;
 
 /// Where a new password comes from.
 #[derive(Debug, Args)]

@@ -7,9 +7,10 @@ use snap_backup::model::entry::Time;
 use snap_backup::run_log::{Ending, Record, RunLog};
 use snap_backup::{Error, Result};
 
+use crate::args::global::Global;
+use crate::exit;
 use crate::exit::Outcome;
-use crate::global::Global;
-use crate::{exit, output};
+use crate::terminal::output;
 
 /// Of one process.
 #[derive(Debug)]

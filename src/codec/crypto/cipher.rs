@@ -10,8 +10,7 @@ use crate::codec::crypto::hash;
 use crate::codec::crypto::hash::{ChunkType, Key, SubKeys};
 use crate::model::config::CipherKind;
 use crate::model::decode_error::DecodeError;
-use crate::model::id::RepoId;
-use crate::model::id::SnapshotId;
+use crate::model::id::{RepoId, SnapshotId};
 
 /// Length in bytes of the random nonce before a sealed body.
 pub const NONCE: usize = 24;

@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use super::{REPOSITORY, block, shape, transcribe};
-use crate::support::{Sandbox, finish};
-use crate::support::{servers::Server, sftp};
+use crate::support::servers::Server;
+use crate::support::{Sandbox, finish, sftp};
 
 /// What a server of ssh's is reached by; `/srv` is in the sandbox.
 fn over_ssh(sandbox: &Sandbox) -> Option<(String, String)> {

@@ -9,7 +9,7 @@ use snap_backup::model::id::SnapshotId;
 use super::list::List;
 use super::screen::{Dir, Screen, join, parent};
 use super::worker::{Answer, Task};
-use crate::output;
+use crate::terminal::output;
 
 /// What is to be done after a key or an answer.
 #[derive(Debug)]

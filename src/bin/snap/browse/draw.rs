@@ -11,7 +11,7 @@ use snap_backup::repo::snapshots::Snapshot;
 use super::app::App;
 use super::list::List;
 use super::screen::{Found, Screen};
-use crate::output;
+use crate::terminal::output;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);

@@ -20,7 +20,7 @@ use snap_backup::{Error, Result};
 
 use super::list::List;
 use super::screen::{Diff, Dir, Found, Line, Text, Versions};
-use crate::output;
+use crate::terminal::output;
 
 /// A reader that is open makes a garbage collection wait, so an idle one is closed.
 const IDLE: Duration = Duration::from_secs(60);

@@ -21,18 +21,16 @@ use snap_backup::run_log::{Numbers, Record};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
-use super::backup_summary;
-use super::init;
 use super::mirror::Mirrors;
-use super::sets;
+use super::{backup_summary, init, sets};
+use crate::args::{times, values};
 use crate::commands::hooks::Job;
 use crate::compat::Legacy;
 use crate::config::Set;
 use crate::context::Context;
-use crate::exit::Outcome;
-use crate::exit::outcome;
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, times, values};
+use crate::exit::{Outcome, outcome};
+use crate::terminal::output;
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {

@@ -9,7 +9,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::run_log::RunLog;
 
 use crate::context::Context;
-use crate::output::{count, duration, size};
+use crate::terminal::output::{count, duration, size};
 
 pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, options: &Options) -> String {
     let counts = &summary.counts;

@@ -9,7 +9,7 @@ use snap_backup::{Error, Result};
 use crate::browse;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::progress::stop_on_signals;
+use crate::terminal::progress::stop_on_signals;
 
 #[derive(Debug, Args)]
 pub(crate) struct Browse {}

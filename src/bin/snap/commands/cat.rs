@@ -11,7 +11,7 @@ use super::select;
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
+use crate::terminal::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Cat {

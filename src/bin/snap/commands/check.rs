@@ -9,15 +9,15 @@ use snap_backup::ops::check;
 use snap_backup::ops::check::scrub::Budget;
 use snap_backup::ops::check::{Options, Report, Subject, Subset};
 
-use super::scrub;
-use super::sets;
+use super::{scrub, sets};
+use crate::args::values;
 use crate::commands::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::{count, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::terminal::Paint;
-use crate::{output, values};
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
+use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {

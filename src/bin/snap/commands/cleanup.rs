@@ -6,14 +6,12 @@ use snap_backup::ops::{forget, gc as collect};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
-use super::forget as forgetting;
-use super::gc;
-use super::sets;
+use super::{forget as forgetting, gc, sets};
+use crate::args::keep::Cleanup;
 use crate::commands::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::keep_args::Cleanup;
-use crate::output;
+use crate::terminal::output;
 
 /// Told, with the plan, where nothing says what to keep.
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \

@@ -10,10 +10,12 @@ use snap_backup::fs::atomic_file::AtomicFile;
 use snap_backup::{Error, Result};
 
 use super::protected;
+use crate::args::global::Global;
 use crate::exit::Outcome;
-use crate::global::Global;
-use crate::output::count;
-use crate::{called, help, output};
+use crate::help;
+use crate::process::called;
+use crate::terminal::output;
+use crate::terminal::output::count;
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {

@@ -9,17 +9,16 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use snap_backup::{Error, Result};
 
-use super::protected;
-use super::sets;
-use super::show;
+use super::{protected, sets, show};
+use crate::args::global::Global;
+use crate::args::values;
 use crate::config::{Config, find, passed_over, places, schema, told};
-use crate::context::Context;
-use crate::context::load_config;
+use crate::context::{Context, load_config};
 use crate::exit::Outcome;
-use crate::global::Global;
 use crate::notify::End;
-use crate::output::count;
-use crate::{notify, output, password, values};
+use crate::terminal::output;
+use crate::terminal::output::count;
+use crate::{notify, password};
 
 /// What a new file says.
 const TEMPLATE: &str = include_str!("../config/template.toml");

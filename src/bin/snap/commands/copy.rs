@@ -11,12 +11,13 @@ use snap_backup::{Error, Result};
 
 use super::init;
 use super::select::Among;
+use crate::args::values;
 use crate::commands::destination::Other;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::{count, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, values};
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(

@@ -10,11 +10,12 @@ use super::status::serve;
 use crate::config::{Config, Set};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::count;
 use crate::schedule::Planned;
 use crate::schedule::daemon::SchedulerDaemon;
 use crate::schedule::state::ScheduleState;
-use crate::{notify, output, schedule};
+use crate::terminal::output;
+use crate::terminal::output::count;
+use crate::{notify, schedule};
 
 #[derive(Debug, Args)]
 #[command(
@@ -80,7 +81,7 @@ fn by_itself(context: &Context) -> Result<Option<bool>> {
 }
 
 /// What the jobs are called with: what this call was given, the file by its full name.
-pub(crate) fn calling(context: &Context) -> crate::global::Global {
+pub(crate) fn calling(context: &Context) -> crate::args::global::Global {
     let mut global = context.given.clone();
     if let Some(file) = &context.config.file {
         global.config = Some(file.clone().into());

@@ -15,12 +15,11 @@ use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::select::Among;
 use crate::context::Context;
-use crate::exit::Outcome;
-use crate::exit::outcome;
-use crate::output;
-use crate::output::{count, failed, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::terminal::Paint;
+use crate::exit::{Outcome, outcome};
+use crate::terminal::output;
+use crate::terminal::output::{count, failed, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
+use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
 #[command(after_help = "+ added, - removed, M content changed, T type changed, U only metadata changed")]

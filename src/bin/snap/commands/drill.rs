@@ -16,13 +16,14 @@ use snap_backup::run_log::RunLog;
 use snap_backup::{Error, Result};
 
 use super::sets;
+use crate::args::keep::Filters;
+use crate::args::values;
 use crate::commands::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::keep_args::Filters;
-use crate::output::{count, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, values};
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct DrillArgs {

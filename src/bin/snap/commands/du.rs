@@ -14,10 +14,10 @@ use super::select::Among;
 use super::selector::text_and_path;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
-use crate::output::{count, failed, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::table::Narrow;
+use crate::terminal::output;
+use crate::terminal::output::{count, failed, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
+use crate::terminal::table::Narrow;
 
 #[derive(Debug, Args)]
 #[command(

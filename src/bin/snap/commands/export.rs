@@ -22,9 +22,9 @@ use super::select;
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
-use crate::output::{count, duration, size};
-use crate::progress::{Progress, stop_on_signals};
+use crate::terminal::output;
+use crate::terminal::output::{count, duration, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {

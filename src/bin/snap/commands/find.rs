@@ -17,11 +17,12 @@ use snap_backup::{Error, Result};
 
 use super::ls;
 use super::select::Among;
+use crate::args::{times, values};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::{count, failed};
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, times, values};
+use crate::terminal::output;
+use crate::terminal::output::{count, failed};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(

@@ -10,21 +10,20 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
 
-use super::gc;
-use super::select;
-use super::sets;
+use super::{gc, select, sets};
+use crate::args::keep;
 use crate::commands::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::count;
-use crate::progress::stop_on_signals;
-use crate::{keep_args, output};
+use crate::terminal::output;
+use crate::terminal::output::count;
+use crate::terminal::progress::stop_on_signals;
 
 /// What is told where nothing says what to keep.
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...) or name snapshots";
 
-pub(crate) fn run(context: &Context, args: &keep_args::Forget) -> Result<Outcome> {
+pub(crate) fn run(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     let otherwise = args.snapshots.is_empty() && args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise)?;
     if sets.is_empty() {
@@ -34,7 +33,7 @@ pub(crate) fn run(context: &Context, args: &keep_args::Forget) -> Result<Outcome
     sets::each(context, &sets, job, |context| one(context, args))
 }
 
-fn one(context: &Context, args: &keep_args::Forget) -> Result<Outcome> {
+fn one(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     context.begin("forget", args.dry_run, |_| {});
     context.recorder.tell();
     context.with(|repo| {
@@ -67,7 +66,7 @@ fn one(context: &Context, args: &keep_args::Forget) -> Result<Outcome> {
     })
 }
 
-fn by_name(context: &Context, repo: &Repository, args: &keep_args::Forget) -> Result<Vec<SnapshotId>> {
+fn by_name(context: &Context, repo: &Repository, args: &keep::Forget) -> Result<Vec<SnapshotId>> {
     let options = Options {
         selectors: args.snapshots.clone(),
         allow_remove_all: args.allow_remove_all,

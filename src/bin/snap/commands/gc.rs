@@ -7,11 +7,12 @@ use snap_backup::ops::gc;
 use snap_backup::ops::gc::{MaxUnused, Options, Report};
 use snap_backup::repo::repository::Repository;
 
+use crate::args::values;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::{count, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, values};
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 /// How to collect.
 #[derive(Debug, Args)]

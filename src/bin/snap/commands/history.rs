@@ -17,16 +17,14 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::multi_walk::EntryVersion;
 use snap_backup::{Error, Result};
 
-use super::find;
-use super::ls;
 use super::select::Among;
+use super::{find, ls};
 use crate::context::Context;
-use crate::exit::Outcome;
-use crate::exit::outcome;
-use crate::output;
-use crate::output::count;
-use crate::progress::{Progress, stop_on_signals};
-use crate::table::Narrow;
+use crate::exit::{Outcome, outcome};
+use crate::terminal::output;
+use crate::terminal::output::count;
+use crate::terminal::progress::{Progress, stop_on_signals};
+use crate::terminal::table::Narrow;
 
 #[derive(Debug, Args)]
 pub(crate) struct History {

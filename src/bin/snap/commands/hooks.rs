@@ -11,10 +11,12 @@ use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::notify::{End, Notification};
-use crate::progress::stop_on_signals;
+use crate::process::shell_command;
+use crate::process::shell_command::Trouble;
 use crate::schedule::job_process::Order;
-use crate::shell_command::Trouble;
-use crate::{exit, notify, output, shell_command};
+use crate::terminal::output;
+use crate::terminal::progress::stop_on_signals;
+use crate::{exit, notify};
 
 /// Seconds that a hook has if the file does not say.
 const TIMEOUT: u64 = 3600;

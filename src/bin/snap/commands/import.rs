@@ -21,12 +21,12 @@ use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
 
 use super::init;
+use crate::args::values;
 use crate::context::Context;
-use crate::exit::Outcome;
-use crate::exit::outcome;
-use crate::output::{count, duration, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, values};
+use crate::exit::{Outcome, outcome};
+use crate::terminal::output;
+use crate::terminal::output::{count, duration, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {

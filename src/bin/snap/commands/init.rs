@@ -11,9 +11,11 @@ use snap_backup::repo::repository::{ChunkerProfile, InitOptions, Repository};
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
+use crate::args::values;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::{output, password, values};
+use crate::password;
+use crate::terminal::output;
 
 /// What a new repository gets where nothing says how well it is to compress.
 pub(crate) const LEVEL: i32 = 3;

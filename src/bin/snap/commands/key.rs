@@ -9,9 +9,10 @@ use snap_backup::repo::repository::Repository;
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::{failed, printable};
+use crate::password;
 use crate::password::NewPassword;
-use crate::{output, password};
+use crate::terminal::output;
+use crate::terminal::output::{failed, printable};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {

@@ -8,7 +8,7 @@ use snap_backup::{Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
+use crate::terminal::output;
 
 pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     let storage = context.storage()?;

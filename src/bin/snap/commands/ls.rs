@@ -18,9 +18,9 @@ use super::select;
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
-use crate::output::failed;
-use crate::terminal::Paint;
+use crate::terminal::output;
+use crate::terminal::output::failed;
+use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {

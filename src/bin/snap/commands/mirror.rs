@@ -14,7 +14,7 @@ use snap_backup::{Error, Result};
 use super::sync;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
+use crate::terminal::output;
 
 /// The second copies of one run. That one of them fails is a problem, and none of the first repository's.
 #[derive(Default)]

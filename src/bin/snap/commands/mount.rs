@@ -13,7 +13,8 @@ use super::select;
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::{mount, output, password};
+use crate::terminal::output;
+use crate::{mount, password};
 
 #[derive(Debug, Args)]
 pub(crate) struct Mount {

@@ -8,9 +8,9 @@ use snap_backup::repo::{cache, enclosing};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
+use crate::args::global::Global;
 use crate::config::Config;
 use crate::context::Context;
-use crate::global::Global;
 
 impl Context {
     /// All of them, as far as they are directories of this machine.

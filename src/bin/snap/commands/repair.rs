@@ -11,9 +11,9 @@ use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 use super::known;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
-use crate::output::{count, printable, size};
-use crate::progress::{Progress, stop_on_signals};
+use crate::terminal::output;
+use crate::terminal::output::{count, printable, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Repair {

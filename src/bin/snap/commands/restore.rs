@@ -13,11 +13,10 @@ use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use super::select::Among;
 use super::selector::text_and_path;
 use crate::context::Context;
-use crate::exit::Outcome;
-use crate::exit::outcome;
-use crate::output;
-use crate::output::{count, duration, size};
-use crate::progress::{Progress, stop_on_signals};
+use crate::exit::{Outcome, outcome};
+use crate::terminal::output;
+use crate::terminal::output::{count, duration, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {

@@ -14,12 +14,13 @@ use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
 use super::select::Among;
+use crate::args::keep::Filters;
+use crate::args::times;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::keep_args::Filters;
-use crate::output::{count, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, times};
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(

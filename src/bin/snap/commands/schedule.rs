@@ -10,11 +10,12 @@ use snap_backup::{Error, Result};
 use super::daemon;
 use crate::context::Context;
 use crate::exit::Outcome;
+use crate::password;
 use crate::schedule::daemon::{SchedulerDaemon, told};
 use crate::schedule::install::Wanted;
 use crate::schedule::{Planned, install};
-use crate::table::Narrow;
-use crate::{output, password};
+use crate::terminal::output;
+use crate::terminal::table::Narrow;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

@@ -10,9 +10,10 @@ use snap_backup::repo::repository::Repository;
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::{count, size};
-use crate::progress::{Progress, stop_on_signals};
-use crate::{output, password};
+use crate::password;
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<Budget>) -> Result<Outcome> {
     let options = Options { max_age, budget };

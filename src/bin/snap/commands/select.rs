@@ -9,9 +9,9 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
+use crate::args::keep::Filters;
 use crate::context::Context;
-use crate::keep_args::Filters;
-use crate::output;
+use crate::terminal::output;
 
 /// Which snapshots are meant, also by the name of a set.
 #[derive(Debug, Args)]

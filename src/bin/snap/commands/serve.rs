@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use super::status;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::progress::stop_on_signals;
+use crate::password;
 use crate::serve::{Server, Settings, is_strong};
-use crate::{output, password};
+use crate::terminal::output;
+use crate::terminal::progress::stop_on_signals;
 
 #[derive(Debug, Args)]
 #[command(

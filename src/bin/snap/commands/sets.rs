@@ -4,13 +4,14 @@ use snap_backup::ops::forget::policy::Rule;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Error, Result};
 
+use crate::args::keep::Filters;
 use crate::commands::hooks;
 use crate::commands::hooks::Job;
 use crate::config::Set;
 use crate::context::Context;
+use crate::exit;
 use crate::exit::Outcome;
-use crate::keep_args::Filters;
-use crate::{exit, output};
+use crate::terminal::output;
 
 /// The sets of these names; where there are none and nothing else says what is meant, `otherwise`, all.
 pub(crate) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {

@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use serde_json::json;
 use snap_backup::Result;
 
+use crate::args::global::Global;
 use crate::compat::Legacy;
 use crate::config::keys::{Key, Kind};
 use crate::config::node::{Node, Table, Value};
 use crate::config::{Config, keys};
 use crate::exit::Outcome;
-use crate::global::Global;
-use crate::output;
+use crate::terminal::output;
 
 /// A value, as TOML, and its origin in words.
 struct Line {

@@ -15,13 +15,13 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 
 use super::forget;
 use super::select::Among;
+use crate::args::keep::group_by;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::keep_args::group_by;
-use crate::output;
-use crate::output::failed;
-use crate::table::Narrow;
-use crate::terminal::Paint;
+use crate::terminal::output;
+use crate::terminal::output::failed;
+use crate::terminal::table::Narrow;
+use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Snapshots {

@@ -13,10 +13,10 @@ use snap_backup::repo::walk::ref_graph::ChunkTotals;
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output::{count, size};
-use crate::progress::stop_on_signals;
-use crate::table::Narrow;
-use crate::{chart, output};
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::stop_on_signals;
+use crate::terminal::table::Narrow;
+use crate::terminal::{chart, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Stats {

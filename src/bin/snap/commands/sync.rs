@@ -15,9 +15,9 @@ use snap_backup::{Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
-use crate::output::{count, size};
-use crate::progress::{Progress, stop_on_signals};
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(

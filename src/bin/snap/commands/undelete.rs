@@ -7,7 +7,7 @@ use snap_backup::ops::forget;
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::output;
+use crate::terminal::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Undelete {

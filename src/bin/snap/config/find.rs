@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use snap_backup::{Error, Result};
 
-use crate::global::Global;
+use crate::args::global::Global;
 
 /// What it is called.
 pub(crate) const NAME: &str = "snap.toml";

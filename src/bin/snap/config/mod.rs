@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use snap_backup::{Error, Result};
 
-use crate::global::Global;
+use crate::args::global::Global;
 pub(crate) use find::{find, passed_over, places};
 use node::{Table, Value};
 pub(crate) use read::Complaint;

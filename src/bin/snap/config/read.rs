@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{Key, Kind, nearest};
 use super::node::{Node, Origin, Table, Value};
 use super::substitute::substitute;
-use crate::{keep_args, values};
+use crate::args::{keep, values};
 
 /// What is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,8 +233,8 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
         Kind::Duration => Value::Duration(values::duration(text)?),
         Kind::Size => Value::Size(values::size(text)?),
         Kind::Rate => Value::Size(values::rate(text)?),
-        Kind::Age => Value::Age(keep_args::age(text)?),
-        Kind::Count => Value::Count(keep_args::number(text)?),
+        Kind::Age => Value::Age(keep::age(text)?),
+        Kind::Count => Value::Count(keep::number(text)?),
         Kind::Level => Value::Level(values::level(text)?),
         Kind::Data => {
             if !matches!(text, "none" | "all") {

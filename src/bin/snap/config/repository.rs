@@ -8,7 +8,7 @@ use snap_backup::{Error, Result};
 
 use super::node::Table;
 use super::{Config, Set, find, keys};
-use crate::global::Global;
+use crate::args::global::Global;
 use crate::password;
 
 /// A repository with a name.

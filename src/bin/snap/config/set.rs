@@ -13,7 +13,7 @@ use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::util::host;
 
 use super::node::Table;
-use crate::{keep_args, values};
+use crate::args::{keep, values};
 
 /// A set of the file, its defaults filled in.
 #[derive(Debug, Clone)]
@@ -127,7 +127,7 @@ impl Set {
             count("full").map(Rule::Full),
         ];
         let tags = self.table.texts("keep.tags");
-        let tags = tags.iter().map(|tags| Rule::Tags(keep_args::list(tags)));
+        let tags = tags.iter().map(|tags| Rule::Tags(keep::list(tags)));
         rules.into_iter().flatten().chain(tags).collect()
     }
 }

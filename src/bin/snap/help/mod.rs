@@ -16,9 +16,11 @@ mod verbs_write;
 use clap::{Args, Command, CommandFactory};
 use snap_backup::{Error, Result};
 
+use crate::args::synonyms;
 use crate::cli::Cli;
 use crate::exit::Outcome;
-use crate::{called, output, synonyms};
+use crate::process::called;
+use crate::terminal::output;
 #[cfg(test)]
 pub(crate) use environment::markdown as environment_markdown;
 

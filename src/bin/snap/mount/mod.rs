@@ -23,7 +23,8 @@ use snap_backup::{Error, Result};
 pub(crate) use background::{is_child, log, password, ready, start};
 pub(crate) use mount_point::{check, how_to_unmount};
 
-use crate::{output, signals};
+use crate::process::signals;
+use crate::terminal::output;
 
 /// How often new and forgotten snapshots are looked for when nobody asks.
 const TICK: Duration = Duration::from_secs(10);

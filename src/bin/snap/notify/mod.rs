@@ -10,9 +10,10 @@ use snap_backup::run_log::{Record, RunLog, State};
 use snap_backup::util::threads::Beside;
 use snap_backup::util::{programs, threads};
 
-use crate::global::Global;
-use crate::shell_command::Trouble;
-use crate::{output, shell_command, terminal};
+use crate::args::global::Global;
+use crate::process::shell_command;
+use crate::process::shell_command::Trouble;
+use crate::terminal::{output, text};
 pub(crate) use notification::{End, Notification};
 
 /// Seconds that a receiver has if the file does not say.
@@ -161,7 +162,7 @@ fn mail(notification: &Notification, event: &str, to: &[String]) -> String {
         "To: {}\nSubject: {subject}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
          Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{}",
         to.iter().map(|address| line(address)).collect::<Vec<_>>().join(", "),
-        terminal::printable_lines(&notification.text(event))
+        text::printable_lines(&notification.text(event))
     )
 }
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::config::node::Table;
-use crate::output::printable;
 use crate::schedule::job_process::Order;
+use crate::terminal::output::printable;
 
 /// A run of a set, as far as it has come.
 #[derive(Debug, Clone)]

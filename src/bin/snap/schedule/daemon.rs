@@ -19,12 +19,13 @@ use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
 use super::Planned;
-use crate::global::Global;
-use crate::output;
-use crate::output::count;
-use crate::schedule::job_process::{self, Event};
+use crate::args::global::Global;
+use crate::schedule::job_process;
+use crate::schedule::job_process::Event;
 use crate::schedule::sd_notify::notify;
 use crate::schedule::state::ScheduleState;
+use crate::terminal::output;
+use crate::terminal::output::count;
 
 /// How long the clock is trusted: a machine that slept is noticed after so much.
 const LOOK: Duration = Duration::from_secs(20);

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
-use crate::output;
+use crate::terminal::output;
 
 /// What is to be installed.
 #[derive(Debug)]

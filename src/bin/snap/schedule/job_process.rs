@@ -13,8 +13,8 @@ use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
 use super::Planned;
+use crate::args::global::Global;
 use crate::exit;
-use crate::global::Global;
 
 /// What the daemon learns of its jobs, and of signals.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ pub(crate) fn start(
     }
     // A job must find the same source of the password: a variable that lost to a flag here would win there.
     if global.password_file().is_some() || global.password_command().is_some() {
-        for name in [crate::global::PASSWORD_VARIABLE, "SNAP_PASSWORD_FILE", "SNAP_PASSWORD_COMMAND"] {
+        for name in [crate::args::global::PASSWORD_VARIABLE, "SNAP_PASSWORD_FILE", "SNAP_PASSWORD_COMMAND"] {
             command.env_remove(name);
         }
     }

@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::browsers::{Browsers, LONGEST};
-use crate::output;
+use crate::terminal::output;
 
 /// Bytes of randomness in what is made up.
 const RANDOM: usize = 32;

@@ -15,8 +15,8 @@ use maud::Markup;
 use snap_backup::Error;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::output;
 use crate::serve::request::encoded;
+use crate::terminal::output;
 
 /// Pieces of an archive that wait to be sent.
 const AHEAD: usize = 4;

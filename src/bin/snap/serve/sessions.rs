@@ -14,7 +14,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::storage::ObjectKind;
 
-use crate::output;
+use crate::terminal::output;
 
 /// A visit that nobody asks anything of ends after this.
 const IDLE: Duration = Duration::from_secs(5);

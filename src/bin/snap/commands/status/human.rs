@@ -4,9 +4,9 @@ use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Name, Record, State};
 
-use crate::output;
-use crate::output::{count, printable, size};
-use crate::terminal::Paint;
+use crate::terminal::output;
+use crate::terminal::output::{count, printable, size};
+use crate::terminal::text::Paint;
 
 /// All of it.
 pub(crate) fn text(reports: &[Report], now: Time) -> String {

@@ -5,7 +5,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Name, Record, State};
 
-use crate::output;
+use crate::terminal::output;
 
 /// One object.
 pub(crate) fn of(reports: &[Report], now: Time) -> Value {

@@ -23,12 +23,14 @@ use snap_backup::storage::Storage;
 use snap_backup::util::host;
 use snap_backup::{Error, Result, run_log};
 
+use crate::args::global::Global;
+use crate::args::values;
 use crate::config::{Config, Set};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::global::Global;
-use crate::output::failed;
-use crate::{output, password, schedule, values};
+use crate::terminal::output;
+use crate::terminal::output::failed;
+use crate::{password, schedule};
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {

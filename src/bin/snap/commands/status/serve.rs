@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use snap_backup::{Error, Result};
 
-use crate::global::Global;
+use crate::args::global::Global;
 
 /// Bytes of a request that are read at most.
 const LONGEST: usize = 8 << 10;

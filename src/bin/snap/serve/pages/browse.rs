@@ -10,11 +10,11 @@ use snap_backup::model::id::ChunkId;
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::{frame, kind, name, size, size_of, snapshots, time};
-use crate::output;
 use crate::serve::request::{PageRequest, archive_at, encoded, encoded_path, file_at, shown_at, versions_at};
 use crate::serve::response::HttpError;
 use crate::serve::router::{AppState, snapshot};
 use crate::serve::sessions::SharedSession;
+use crate::terminal::output;
 
 /// Entries on a page.
 const ROWS: usize = 500;

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use snap_backup::model::entry::Time;
 
-use crate::output;
+use crate::terminal::output;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 180.0;

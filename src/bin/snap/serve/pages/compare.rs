@@ -12,12 +12,12 @@ use snap_backup::ops::diff::{Change, Options, Summary};
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::{frame, name, time};
-use crate::output;
-use crate::output::count;
 use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response::HttpError;
 use crate::serve::router::{AppState, selector};
 use crate::serve::sessions::SharedSession;
+use crate::terminal::output;
+use crate::terminal::output::count;
 
 /// Differences that are shown.
 const MOST: usize = 1000;

@@ -25,12 +25,12 @@ pub(super) use stats::page as stats;
 pub(super) use status::page as status;
 pub(super) use versions::page as versions;
 
-use crate::output;
 use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
 use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
+use crate::terminal::output;
 
 /// Builds a page. The flag is raised when nobody waits for it any more.
 pub(super) type Shown =

@@ -12,11 +12,12 @@ use snap_backup::ops::find;
 use snap_backup::ops::find::{Options, Type};
 
 use super::{frame, name, problems, size_of, time};
+use crate::args::{times, values};
 use crate::serve::request::{PageRequest, shown_at, versions_at};
 use crate::serve::response::HttpError;
 use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
-use crate::{output, times, values};
+use crate::terminal::output;
 
 /// Matches that are shown.
 const MOST: usize = 1000;

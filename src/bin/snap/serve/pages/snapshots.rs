@@ -11,11 +11,11 @@ use snap_backup::repo::snapshots::Snapshot;
 
 use super::chart::Line;
 use super::{chart, frame, link, name, size, time};
-use crate::output;
 use crate::serve::request::{PageRequest, archive_at};
 use crate::serve::response::HttpError;
 use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
+use crate::terminal::output;
 
 /// Snapshots on a page.
 const ROWS: usize = 100;

@@ -9,12 +9,12 @@ use snap_backup::ops::stats::{Line as Of, Options, Report};
 
 use super::chart::Line;
 use super::{chart, frame, link, size, time};
-use crate::output;
-use crate::output::count;
 use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
+use crate::terminal::output;
+use crate::terminal::output::count;
 
 /// Snapshots that are listed, the newest.
 const ROWS: usize = 500;

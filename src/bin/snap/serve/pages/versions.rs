@@ -10,11 +10,11 @@ use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::repo::walk::multi_walk::EntryVersion;
 
 use super::{frame, link, name, problems, size_of, time};
-use crate::output;
 use crate::serve::request::{PageRequest, archive_at, file_at, shown_at};
 use crate::serve::response::HttpError;
 use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
+use crate::terminal::output;
 
 pub(crate) fn page(
     site: &AppState,

@@ -9,7 +9,7 @@ use snap_backup::repo::cache;
 use snap_backup::run_log;
 use snap_backup::storage::rate_limit::RateLimits;
 
-use crate::values;
+use crate::args::values;
 
 /// Holds the password where no flag gives it.
 pub(crate) const PASSWORD_VARIABLE: &str = "SNAP_PASSWORD";

@@ -3,7 +3,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::called;
+use crate::process::called;
 
 /// Verbs of restic, borg, rustic, kopia, bup, duplicity, tar and rsnapshot.
 const VERBS: &[(&str, &str)] = &[

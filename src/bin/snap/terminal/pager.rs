@@ -14,7 +14,7 @@ use signal_hook::SigId;
 use signal_hook::consts::SIGINT;
 use snap_backup::util::programs;
 
-use crate::{output, progress, terminal};
+use crate::terminal::{output, progress, text};
 
 /// What a shell would see more in than words.
 const SHELL: &[u8] = b"|&;<>()$`\\\"'*?[#~=%{}\n";
@@ -38,7 +38,7 @@ enum To {
 impl Paged {
     /// For standard output.
     pub(crate) fn new() -> Self {
-        let size = terminal::size_of_stdout().filter(|_| terminal::can_page());
+        let size = text::size_of_stdout().filter(|_| text::can_page());
         match (size, command()) {
             (Some((rows, columns)), Some(command)) => {
                 Self { kept: Vec::new(), rows, columns: columns.max(1), to: To::Undecided(command) }
@@ -133,7 +133,7 @@ impl Pager {
                 return None;
             }
         };
-        let stderr = terminal::is_stderr().then(|| divert(&mut child)).flatten();
+        let stderr = text::is_stderr().then(|| divert(&mut child)).flatten();
         let interrupted = Arc::<AtomicBool>::default();
         let handler = signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).ok();
         Some(Self { child, stderr, interrupted, handler })

@@ -1,7 +1,7 @@
 //! Places as other backup programs write them. None of them is taken for a directory: a backup that was meant for another
 //! machine must not end up below the working directory.
 
-use crate::output;
+use crate::terminal::output;
 
 /// How `--repo` is to be written for what `text` probably means; `None` where it can only be a directory: it has no colon
 /// before its first slash.

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::counters::{Counters, get};
-use super::estimate::{Left, Rate};
-use super::line;
-use super::line::View;
+use crate::terminal::progress::counters::{Counters, get};
+use crate::terminal::progress::estimate::{Left, Rate};
+use crate::terminal::progress::line;
+use crate::terminal::progress::line::View;
 
 /// What is drawn of one verb.
 pub(super) struct Drawing {
@@ -62,8 +62,8 @@ mod tests {
     use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
     use super::{Counters, Drawing};
-    use crate::progress::screen;
-    use crate::progress::screen::Screen;
+    use crate::terminal::progress::screen;
+    use crate::terminal::progress::screen::Screen;
 
     const MIB: u64 = 1 << 20;
 

@@ -2,8 +2,8 @@
 
 use console::{measure_text_width, truncate_str};
 
-use crate::terminal;
-use crate::terminal::Paint;
+use crate::terminal::text;
+use crate::terminal::text::Paint;
 
 /// Most characters that a column is made wide for: a longer cell pushes the rest of its line to the right.
 const WIDEST: usize = 80;
@@ -34,7 +34,7 @@ pub(crate) fn table<const N: usize>(
     is_number: impl Fn(usize) -> bool,
     narrow: &Narrow<'_>,
 ) -> Vec<String> {
-    let Some((_, width)) = terminal::size_of_stdout() else { return columns(rows, is_number) };
+    let Some((_, width)) = text::size_of_stdout() else { return columns(rows, is_number) };
     let mut lines = fitted(rows, is_number, narrow, width);
     if let Some(head) = lines.first_mut() {
         *head = Paint::Bold.on(head);

@@ -20,8 +20,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use snap_backup::progress::{Event, Observer};
 
-use crate::global::Global;
-use crate::{output, terminal};
+use crate::args::global::Global;
+use crate::terminal::{output, text};
 
 use counters::{Counters, status_object};
 use drawing::Drawing;
@@ -44,15 +44,15 @@ pub(crate) struct Progress {
 impl Progress {
     /// Whether anybody sees how far work is.
     pub(crate) fn is_watched(global: &Global) -> bool {
-        !global.quiet && (global.json || terminal::is_stderr())
+        !global.quiet && (global.json || text::is_stderr())
     }
 
     /// Begins to watch; `status` says whether the verb tells its progress in JSON.
     pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
         let counters = Arc::<Counters>::default();
         // `snap find x | less`: the screen is the other program's.
-        let is_elsewhere = matches!(verb, "find" | "diff" | "history" | "du") && terminal::is_stdout_a_pipe();
-        let draw = !global.json && !global.quiet && terminal::can_draw();
+        let is_elsewhere = matches!(verb, "find" | "diff" | "history" | "du") && text::is_stdout_a_pipe();
+        let draw = !global.json && !global.quiet && text::can_draw();
         let draw = draw && !is_elsewhere && !stop::is_hidden();
         let bar = draw.then(|| {
             let bar = ProgressBar::with_draw_target(None, screen::target());

@@ -16,17 +16,17 @@ use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::write::pack_writer::Deltas;
 use snap_backup::{Error, Result};
 
-use crate::called;
-use crate::pager::Paged;
-pub(crate) use crate::table::{padded, table};
-use crate::terminal;
-use crate::terminal::{Guarded, Paint};
-pub(crate) use crate::terminal::{name, printable};
+use crate::process::called;
+use crate::terminal::pager::Paged;
+pub(crate) use crate::terminal::table::{padded, table};
+use crate::terminal::text;
+use crate::terminal::text::{Guarded, Paint};
+pub(crate) use crate::terminal::text::{name, printable};
 
 /// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics. A terminal gets nothing that
 /// would steer it.
 pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if !terminal::is_stdout() {
+    if !text::is_stdout() {
         return emit_raw(write);
     }
     let mut out = Guarded(BufWriter::new(io::stdout().lock()));
@@ -36,7 +36,7 @@ pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<(
 
 /// As `emit`, for what may be long: a terminal shows it in a pager.
 pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if !terminal::is_stdout() {
+    if !text::is_stdout() {
         return emit_raw(write);
     }
     let mut out = Guarded(BufWriter::new(Paged::new()));
@@ -91,8 +91,8 @@ pub(crate) fn failed(source: io::Error) -> Error {
 pub(crate) fn complain(line: &str) {
     let line = &*called::message(line);
     let mut err = io::stderr().lock();
-    let _ = match terminal::is_stderr() {
-        true => writeln!(err, "{}", terminal::painted_lines(line)),
+    let _ = match text::is_stderr() {
+        true => writeln!(err, "{}", text::painted_lines(line)),
         false => writeln!(err, "{line}"),
     };
 }
@@ -358,9 +358,9 @@ mod tests {
     use snap_backup::model::entry::Time;
 
     use super::{base64, count, duration, entries, local, path, rfc3339, size};
-    use crate::chart;
-    use crate::table::columns;
-    use crate::terminal::printable;
+    use crate::terminal::chart;
+    use crate::terminal::table::columns;
+    use crate::terminal::text::printable;
 
     proptest! {
         /// Whatever snapshots and names say of themselves: a table is lines, and no cell, width or time makes a panic.

@@ -2,7 +2,7 @@
 
 use snap_backup::model::entry::Time;
 
-use crate::output::padded;
+use crate::terminal::output::padded;
 
 const HEIGHT: u64 = 8;
 const WIDTH: u64 = 60;

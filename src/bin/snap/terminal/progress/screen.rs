@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use console::{Term, truncate_str};
 use indicatif::{ProgressDrawTarget, TermLike};
 
-use crate::terminal;
+use crate::terminal::text;
 
 /// `^C`, and the cursor.
 const MARGIN: usize = 3;
@@ -21,7 +21,7 @@ const CLEAR: &str = "\r\x1b[J";
 
 /// Columns that a line may have.
 pub(super) fn width() -> usize {
-    within(terminal::width_of_stderr())
+    within(text::width_of_stderr())
 }
 
 /// Columns of a window that a line may have.

@@ -7,17 +7,20 @@ use std::sync::Arc;
 
 use snap_backup::storage::local::LocalStorage;
 #[cfg(feature = "cloud")]
-use snap_backup::storage::object_store::{self, CloudStorage};
+use snap_backup::storage::object_store;
+use snap_backup::storage::object_store::CloudStorage;
 #[cfg(feature = "rest")]
-use snap_backup::storage::rest::{self, RestStorage};
+use snap_backup::storage::rest;
+use snap_backup::storage::rest::RestStorage;
 #[cfg(feature = "rest")]
 use snap_backup::storage::retry::RetryPolicy;
 use snap_backup::storage::sftp::SftpStorage;
 use snap_backup::storage::{Storage, sftp};
 use snap_backup::{Error, Result};
 
-use crate::global::Global;
-use crate::{foreign, output};
+use crate::args::foreign;
+use crate::args::global::Global;
+use crate::terminal::output;
 
 /// The storage at a place; it need not hold a repository yet.
 ///

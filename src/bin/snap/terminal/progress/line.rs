@@ -2,7 +2,7 @@
 
 use console::{measure_text_width, truncate_str};
 
-use crate::output;
+use crate::terminal::output;
 
 /// Columns of the bar, where there is room for more, and for less.
 const BAR: (usize, usize) = (30, 12);

@@ -10,8 +10,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use snap_backup::{Error, Result};
 
+use crate::exit;
+use crate::process::signals;
 use crate::schedule::job_process;
-use crate::{exit, output, signals, terminal};
+use crate::terminal::{output, text};
 
 /// What is on the screen, for who has to make room on it or to say that it ends.
 static SHOWN: Mutex<Shown> = Mutex::new(Shown { verb: "", bar: None, is_quiet: false });
@@ -89,7 +91,7 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         signal_hook::flag::register(job_process::ORPHANED, Arc::clone(&stop))
             .map_err(Error::io("watch for", "signals"))?;
     }
-    if terminal::is_stderr() {
+    if text::is_stderr() {
         answer(&watched);
     }
     *known = Some(Arc::clone(&stop));
@@ -109,7 +111,7 @@ fn answer(watched: &[i32]) {
             hide();
             if !is_quiet {
                 // What the terminal echoed for Ctrl-C stands at the beginning of the line.
-                let clean = if terminal::can_draw() { "\r\x1b[J" } else { "\n" };
+                let clean = if text::can_draw() { "\r\x1b[J" } else { "\n" };
                 let _ = io::stderr().lock().write_all(clean.as_bytes());
                 output::complain(&format!("snap: {doing}; press Ctrl-C again to stop now"));
             }

@@ -1,0 +1,9 @@
+//! What the command line says: global options, and values that several verbs take.
+
+pub(crate) mod foreign;
+pub(crate) mod global;
+pub(crate) mod keep;
+pub(crate) mod repository_url;
+pub(crate) mod synonyms;
+pub(crate) mod times;
+pub(crate) mod values;

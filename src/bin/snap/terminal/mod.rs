@@ -1,0 +1,8 @@
+//! The terminal: output, tables, colours, the pager, the progress bar.
+
+pub(crate) mod chart;
+pub(crate) mod output;
+pub(crate) mod pager;
+pub(crate) mod progress;
+pub(crate) mod table;
+pub(crate) mod text;
