@@ -4,10 +4,10 @@
 //!
 //! - Condemned packs that still exist are intact, and are in use again from then on.
 //! - Packs already deleted were not needed. A sweep starts to delete only after every session that had not
-//! seen the record has ended or was fenced, and what new roots need was rescued; purged trash entries are
-//! removed before the first pack.
+//!   seen the record has ended or was fenced, and what new roots need was rescued; purged trash entries are
+//!   removed before the first pack.
 //! - Packs must not be deleted after they are in use again. So this run waits for every process that may
-//! still be sweeping, and new sweeps wait for this session, which has seen no gc run.
+//!   still be sweeping, and new sweeps wait for this session, which has seen no gc run.
 //!
 //! Then an empty gc run takes the next number and removes the unreadable objects: numbers are never reused.
 
