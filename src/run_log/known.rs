@@ -1,9 +1,9 @@
-//! What this machine knows of the repository at each place where it used one: which it is, whether it is encrypted, its
-//! newest configuration and the newest snapshot that this machine made of each set. A repository that was swapped, rolled
-//! back or lost a part is told from what nobody has touched by comparing with this.
+//! What this machine knows of the repository at each location that it used: its id, whether it is encrypted,
+//! its newest configuration, and the newest snapshot that this machine made of each set. By comparing with
+//! this record snap detects a repository that was replaced, rolled back or lost data.
 //!
-//! One file for each place, `known/<hash of the place>.json` in the state directory. It is no cache: a repository cannot
-//! be asked for it.
+//! One file per location, `known/<hash of the location>.json` in the state directory. It is not a cache,
+//! because it cannot be rebuilt from the repository.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,36 +19,37 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{RepoId, hex};
 
-/// Seconds after which a set that this machine saves no more is not looked for: others may have forgotten it by then.
+/// Seconds after which a set that this machine no longer backs up is not expected: others may have forgotten
+/// it by then.
 const OLD: i64 = 180 * 86_400;
-/// Seconds that a clock may be ahead: a snapshot that is dated later was made by a wrong one.
+/// Seconds that a clock may be ahead: a snapshot with a later date was made with a wrong clock.
 const AHEAD: i64 = 600;
 const MOST: u64 = 16 << 20;
 
-/// What is known of a place.
+/// What is known of a location.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Where it is, for people who read the file.
+    /// The location, for people who read the file.
     #[serde(default)]
     pub location: String,
-    /// The repositories that were used there and accepted, by their ids: disks that take turns have the same place.
+    /// The accepted repositories at this location, by id: rotated disks have the same location.
     #[serde(default)]
     pub repositories: BTreeMap<String, Known>,
 }
 
-/// What is known of a repository at a place. Copies elsewhere may be older.
+/// What is known of a repository at a location. Copies elsewhere may be older.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// Whether it is encrypted.
     #[serde(default)]
     pub encrypted: bool,
-    /// Its highest configuration.
+    /// Its highest generation of the configuration.
     #[serde(default)]
     pub generation: u32,
     /// The newest snapshot of each set that this machine made, by [`set_id`](super::set_id).
     #[serde(default)]
     pub newest: BTreeMap<String, Made>,
-    /// Those that were found missing, by their names, until they stand again or that is accepted.
+    /// Snapshots found missing, by id, until they reappear or that is accepted.
     #[serde(default)]
     pub missing: BTreeMap<String, Made>,
 }
@@ -56,28 +57,28 @@ pub struct Known {
 /// A snapshot that this machine made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
-    /// Its name.
+    /// The snapshot's id.
     pub snapshot: String,
     /// When it began, in seconds since 1970.
     pub at: i64,
-    /// And the nanoseconds of that second.
+    /// Nanoseconds within that second.
     #[serde(default)]
     pub nanos: u32,
-    /// When it may go, whatever rules say.
+    /// Its expiry in seconds since 1970: afterwards it may be missing, whatever retention rules say.
     #[serde(default)]
     pub expires: Option<i64>,
-    /// Of what, for people.
+    /// Its host and sources, for people.
     #[serde(default)]
     pub of: String,
 }
 
 impl Made {
-    /// Whether it should still stand, unless somebody forgot it.
+    /// Returns whether it is expected to exist, unless someone forgot it.
     fn should_stand(&self, now: Time) -> bool {
         self.at.saturating_add(OLD) >= now.sec && self.expires.is_none_or(|at| at > now.sec)
     }
 
-    /// Its name, short, and of what and when it is.
+    /// Describes it by short id, time, host and sources.
     pub fn describe(&self) -> String {
         let short: String = self.snapshot.chars().take(8).collect();
         let at = jiff::Timestamp::new(self.at, 0).map(|at| at.to_string()).unwrap_or_default();
@@ -85,29 +86,29 @@ impl Made {
     }
 }
 
-/// The file of a place.
+/// The file of a location.
 #[derive(Debug, Clone, Default)]
 pub struct KnownPlace {
-    /// `None`: this machine remembers nothing.
+    /// `None`: this machine has no state directory.
     file: Option<PathBuf>,
     location: String,
 }
 
 impl KnownPlace {
-    /// In this state directory, of a repository at this place.
+    /// Creates the handle for a repository location in this state directory.
     pub fn new(state: Option<&Path>, location: &str) -> Self {
         let name: String = hex(&hash::sha256(location.as_bytes())).chars().take(32).collect();
         let file = state.map(|state| state.join("known").join(format!("{name}.json")));
         Self { file, location: location.to_owned() }
     }
 
-    /// Of the same repository at another place.
+    /// Returns the handle for the same repository at another location.
     pub fn elsewhere(&self, location: &str) -> Self {
         let state = self.file.as_ref().and_then(|file| file.parent()?.parent());
         Self::new(state, location)
     }
 
-    /// What is known; nothing where it cannot be read.
+    /// Reads what is known; empty if it cannot be read.
     pub fn read(&self) -> Place {
         let read = |file: &PathBuf| {
             let len = fs::metadata(file).ok()?.len();
@@ -117,13 +118,13 @@ impl KnownPlace {
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// Changes what is known, one process after the other. A file that cannot be read is replaced.
+    /// Changes the record, under a lock against other processes. An unreadable file is replaced.
     ///
     /// # Errors
     /// When it could not be written.
     pub fn change(&self, change: impl Fn(&mut Place)) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        // Mostly there is nothing new.
+        // Usually there is nothing to write.
         let before = self.read();
         let mut place = before.clone();
         change(&mut place);
@@ -147,7 +148,7 @@ impl KnownPlace {
         fs::rename(&temp, file)
     }
 
-    /// Forgets all: another repository is to be there from now on, or none.
+    /// Removes the record, because another repository or none will be at this location.
     ///
     /// # Errors
     /// When it could not be written.
@@ -157,12 +158,12 @@ impl KnownPlace {
 }
 
 impl Place {
-    /// Of one repository.
+    /// Returns what is known of one repository.
     pub fn of(&self, repo: &RepoId) -> Option<&Known> {
         self.repositories.get(&repo.hex())
     }
 
-    /// Notes what was found when a repository was opened; `accept`: what was known of it counts no more.
+    /// Records what was found when a repository was opened; `accept` discards what was known of it.
     pub fn found(&mut self, repo: &RepoId, encrypted: bool, generation: u32, accept: bool) {
         let known = self.repositories.entry(repo.hex()).or_default();
         if accept {
@@ -172,7 +173,7 @@ impl Place {
         known.generation = known.generation.max(generation);
     }
 
-    /// Why what is there is not what was there, if it is not.
+    /// Returns a message if the repository contradicts what is known of the location.
     pub fn contradicts(&self, repo: &RepoId, encrypted: bool) -> Option<String> {
         let kind = |encrypted: bool| if encrypted { "encrypted" } else { "not encrypted" };
         match self.of(repo) {
@@ -194,7 +195,7 @@ impl Place {
 }
 
 impl Known {
-    /// Notes a snapshot that this machine has made.
+    /// Records a snapshot that this machine has made.
     pub fn made(&mut self, set: &str, made: Made, now: Time) {
         let is_newer = |known: &Made| made.at >= known.at || known.at > now.sec.saturating_add(AHEAD);
         if self.newest.get(set).is_none_or(is_newer) {
@@ -202,19 +203,20 @@ impl Known {
         }
     }
 
-    /// Notes that this machine itself has taken these snapshots away.
+    /// Records that this machine has removed these snapshots.
     pub fn removed(&mut self, names: &[String]) {
         self.newest.retain(|_, made| !names.contains(&made.snapshot));
         names.iter().for_each(|name| _ = self.missing.remove(name));
     }
 
-    /// Notes which of those that were expected are missing: a newer one of the same set does not make up for them.
+    /// Records which of the expected snapshots are missing; a newer one of the same set does not replace
+    /// them.
     pub fn compared(&mut self, expected: &[Made], missing: &[Made]) {
         expected.iter().for_each(|made| _ = self.missing.remove(&made.snapshot));
         self.missing.extend(missing.iter().map(|made| (made.snapshot.clone(), made.clone())));
     }
 
-    /// Snapshots that should stand.
+    /// Returns the snapshots that should exist.
     pub fn expected(&self, now: Time) -> Vec<Made> {
         let newest = self.newest.values().filter(|made| !self.missing.contains_key(&made.snapshot));
         newest.chain(self.missing.values()).filter(|made| made.should_stand(now)).cloned().collect()
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(place.contradicts(&repo, true), None);
         assert!(place.contradicts(&repo, false).is_some());
         assert!(place.contradicts(&other, true).is_some());
-        // Disks that take turns: once both are accepted neither is news.
+        // Rotated disks: once both are accepted neither is reported.
         place.found(&other, false, 1, true);
         assert_eq!((place.contradicts(&other, false), place.contradicts(&repo, true)), (None, None));
     }
@@ -278,7 +280,7 @@ mod tests {
         assert_eq!(known.expected(NOW), [made(2, NOW.sec - 50)]);
         known.removed(&[SnapshotId::new([2; 16]).hex()]);
         assert_eq!(known.expected(NOW), []);
-        // One by a clock in the future does not stay the newest.
+        // A snapshot dated in the future does not stay the newest.
         known.made("a", made(6, NOW.sec + 100_000), NOW);
         known.made("a", made(7, NOW.sec), NOW);
         assert_eq!(known.expected(NOW), [made(7, NOW.sec)]);

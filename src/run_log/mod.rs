@@ -1,14 +1,18 @@
-//! What this machine has done: one line of JSON for each beginning and each end of a run. Unlike the cache it is not
-//! disposable, since nothing else knows of failures and of runs that found nothing changed; but it costs history only,
-//! and no backup fails for it.
+//! The log of this machine's runs: one line of JSON for the start and the end of each run. Unlike a cache it
+//! is not disposable, because failures and runs without changes are recorded nowhere else. But losing it
+//! costs only history, and no backup fails because of it.
 //!
-//! - A line is one `write` to a file opened for appending, under a lock that a dead process cannot keep. Whoever does
-//!   not get the lock in a second appends without it.
-//! - A line that was torn ends at the next one's beginning; a reader passes over what it cannot read.
-//! - Past [`LIMIT`] the file is written anew, under the lock, and takes the old one's name: the newest half stays, and
-//!   of each line of work the last good run and the last bad one. Who waits for the lock looks at the name again.
-//! - Nothing is synced but that new file: after a power cut the last seconds may be unknown, and what is then overdue is
-//!   said to be overdue.
+//! - A line is one `write` to a file opened for appending, under a lock that is released when its process
+//!   dies. A process
+//!   that does not get the lock within a second appends without it.
+//! - A torn line ends where the next one begins; a reader skips lines that it cannot parse.
+//! - Beyond [`LIMIT`] the file is rewritten under the lock and renamed over the old one. The newest half is
+//!   kept, and
+//!   for each kind of work the last good run and the last bad one. A process that waited for the lock reopens
+//!   the name.
+//! - Nothing is synced except the rewritten file: after a power cut the last seconds may be missing, and jobs
+//!   that look
+//!   overdue then are reported as overdue.
 
 pub mod known;
 mod record;
@@ -29,69 +33,70 @@ use crate::util::user_dirs;
 
 pub use record::{Ending, Name, Numbers, Process, Record, State, set_id};
 
-/// Bytes past which the file is made shorter.
+/// Bytes above which the file is shortened.
 pub const LIMIT: u64 = 4 << 20;
-/// Bytes of the newest lines that stay then.
+/// Bytes of the newest lines that are kept then.
 const KEPT: usize = 2 << 20;
-/// Bytes that stay with what else stays: enough below [`LIMIT`] that not every line makes the file anew.
+/// Bytes kept in total: far enough below [`LIMIT`] that not every line triggers a rewrite.
 const MOST: usize = 3 << 20;
-/// Bytes that are read at most: a file that somebody else filled takes no more memory than this.
+/// Maximum bytes that are read, so that a file filled by another program takes no more memory than this.
 const READ: u64 = 4 * LIMIT;
-/// Bytes of a line; none of ours is that long.
+/// Maximum bytes of a line; snap's own are shorter.
 const LINE: usize = 64 << 10;
-/// Looks for the lock before going on without it, [`PAUSE`] apart.
+/// Attempts to get the lock, [`PAUSE`] apart, before going on without it.
 const LOOKS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The file of runs.
+/// The log file.
 #[derive(Debug, Clone)]
 pub struct RunLog {
     dir: PathBuf,
 }
 
-/// What the file says.
+/// The content of the log.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Runs in the order of their beginning, each as it stands.
+    /// Runs in the order of their start, each in its latest state.
     pub runs: Vec<Record>,
-    /// Lines that could not be read.
+    /// Lines that could not be parsed.
     pub unreadable: u64,
 }
 
-/// `$XDG_STATE_HOME/snap`, else `~/.local/state/snap`. Services often have no HOME: the password database knows it, too.
+/// Returns `$XDG_STATE_HOME/snap`, else `~/.local/state/snap`. Services often have no HOME; then the password
+/// database is used.
 pub fn default_dir() -> Option<PathBuf> {
     user_dirs::user_dir("XDG_STATE_HOME", ".local/state")
 }
 
 impl RunLog {
-    /// In a folder, which is made when something is written.
+    /// Creates a handle for the log in a directory, which is created on the first write.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// The folder.
+    /// Returns the directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn file(&self) -> PathBuf {
         self.dir.join("runs.jsonl")
     }
 
-    /// Writes a line: of a run that begins, or of one that has ended.
+    /// Appends a line for the start or the end of a run.
     ///
     /// # Errors
-    /// When it could not be written; what was there before is untouched.
+    /// When it could not be written; earlier lines are untouched.
     pub fn append(&self, record: &Record) -> Result<()> {
         let line = serde_json::to_vec(record).map_err(|err| self.error("describe", err.into()))?;
         self.add(&line).map_err(|err| self.error("write to", err))
     }
 
-    /// All runs that the file knows of. A file that is not there knows of none.
+    /// Reads all runs. A missing file is empty.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// When it exists and cannot be read.
     pub fn read(&self) -> Result<History> {
         let bytes = match File::open(self.file()).and_then(tail) {
             Ok(bytes) => bytes,
@@ -130,7 +135,7 @@ impl RunLog {
         }
         text.extend_from_slice(line);
         text.push(b'\n');
-        // One call, so that lines of others cannot come between.
+        // One call, so that lines of other processes cannot interleave.
         let written = file.write(&text)?;
         if written < text.len() {
             return Err(io::ErrorKind::WriteZero.into());
@@ -141,7 +146,7 @@ impl RunLog {
         Ok(())
     }
 
-    /// The file that has the name, and whether it is locked.
+    /// Opens the file that currently has the name. Returns it and whether it is locked.
     fn open(&self) -> io::Result<(File, bool)> {
         for look in 0.. {
             let path = self.file();
@@ -159,7 +164,7 @@ impl RunLog {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    /// Keeps the newest lines and what each line of work last came to.
+    /// Rewrites the file with the newest lines and the latest results of each kind of work.
     fn shorten(&self, file: &File) -> io::Result<()> {
         let bytes = tail(file.try_clone()?)?;
         let temp = self.dir.join("runs.jsonl.new");
@@ -173,7 +178,7 @@ impl RunLog {
     }
 }
 
-/// The lines that stay, in their order.
+/// Returns the lines that are kept, in order.
 fn kept(bytes: &[u8]) -> Vec<&[u8]> {
     let all: Vec<(&[u8], Record)> =
         lines(bytes).filter_map(|line| parse(line).map(|record| (line, record))).collect();
@@ -183,7 +188,7 @@ fn kept(bytes: &[u8]) -> Vec<&[u8]> {
     let mut size = 0;
     let mut keep: Vec<&[u8]> = Vec::new();
     for (line, run) in all.iter().rev() {
-        // A beginning says nothing that the end does not say again.
+        // A start line adds nothing to the end line of the same run.
         if run.end.is_none() && ended.contains(run.run.as_str()) {
             continue;
         }
@@ -199,7 +204,7 @@ fn kept(bytes: &[u8]) -> Vec<&[u8]> {
     keep
 }
 
-/// The newest bytes of a file.
+/// Reads the newest bytes of a file.
 fn tail(mut file: File) -> io::Result<Vec<u8>> {
     let len = file.metadata()?.len();
     file.seek(SeekFrom::Start(len.saturating_sub(READ)))?;

@@ -1,4 +1,4 @@
-//! One run of a verb, as a line of JSON. What a reader does not know it passes over; what is absent is unknown.
+//! One run of a verb, as a line of JSON. Readers ignore unknown fields; absent fields are unknown.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,48 +8,48 @@ use crate::model::id::hex;
 use crate::run_log::timestamp;
 use crate::util::host;
 
-/// Sources that a record names; of more it only says how many.
+/// Maximum sources that a record names; beyond it only their number is recorded.
 const SOURCES: usize = 32;
-/// Bytes of a text from elsewhere that a record keeps.
+/// Maximum bytes of a text from elsewhere.
 const TEXT: usize = 2048;
 
-/// The exit code of those that may not forget what they were to forget.
+/// The exit code of a run that was not permitted to forget snapshots.
 const REFUSED: u8 = 22;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// As asked.
+    /// Successfully.
     Done,
-    /// Done, but something could not be read.
+    /// Completed, but something could not be read.
     Problems,
     /// Damage was found.
     Damage,
     /// It failed.
     Failed,
-    /// Somebody stopped it.
+    /// It was interrupted.
     Interrupted,
 }
 
-/// A path: text where it is text, bytes where it is not.
+/// A path: text if it is UTF-8, else bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Name {
     /// UTF-8.
     Text(String),
-    /// Anything else.
+    /// Any other bytes.
     Bytes(Vec<u8>),
 }
 
 impl Name {
-    /// Of a path.
+    /// Creates the representation of a path.
     pub fn of(bytes: &[u8]) -> Self {
         std::str::from_utf8(bytes)
             .map_or_else(|_| Self::Bytes(bytes.to_vec()), |text| Self::Text(text.to_owned()))
     }
 
-    /// The path.
+    /// Returns the path.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -58,43 +58,43 @@ impl Name {
     }
 }
 
-/// The process that a run is.
+/// The process of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Process {
-    /// Its number.
+    /// The process id.
     pub pid: u32,
-    /// The kernel's id of the boot that the number belongs to.
+    /// The kernel's id of the boot in which the process id is valid.
     pub boot: String,
-    /// When it began, in the kernel's ticks: numbers are used again.
+    /// When it started, in the kernel's clock ticks, because process ids are reused.
     pub ticks: u64,
 }
 
 impl Process {
-    /// This one.
+    /// Returns the current process.
     pub fn this() -> Self {
         let pid = std::process::id();
         Self { pid, boot: host::boot_id(), ticks: ticks(pid).unwrap_or_default() }
     }
 
-    /// Whether it still runs, as far as this machine can see.
+    /// Returns whether it still runs, as far as this machine can tell.
     pub fn lives(&self) -> bool {
         !self.boot.is_empty() && self.boot == host::boot_id() && ticks(self.pid) == Some(self.ticks)
     }
 }
 
-/// When a process began; `None` where there is none.
+/// Returns when a process started; `None` if it does not exist.
 fn ticks(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything: fields are counted behind it.
+    // The name, in brackets, may contain anything: fields are counted after it.
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Numbers of a run; those that say nothing of its verb are absent.
+/// Counts of a run; those that do not apply to its verb are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Numbers {
-    /// Files looked at.
+    /// Files examined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
     /// Their bytes.
@@ -103,16 +103,16 @@ pub struct Numbers {
     /// Bytes read: of sources by a backup, of packs by a check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_read: Option<u64>,
-    /// Plain bytes that were new.
+    /// New plain bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_added: Option<u64>,
     /// Bytes written to the repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_stored: Option<u64>,
-    /// Bytes of packs deleted.
+    /// Bytes of deleted packs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_deleted: Option<u64>,
-    /// Snapshots forgotten.
+    /// Number of forgotten snapshots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<u64>,
     /// Items that could not be read, or errors found.
@@ -126,19 +126,19 @@ pub struct Numbers {
     pub compared: Option<u64>,
 }
 
-/// A run: a line of it when it begins, another, which says all again, when it ends.
+/// A run: one line when it starts, and another with all fields when it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Names the run.
+    /// The run's id.
     pub run: String,
     /// `backup`, `cleanup`, `forget`, `gc`, `check`, `drill`.
     pub verb: String,
-    /// Where the repository is.
+    /// The repository's location.
     pub repository: String,
-    /// When it began.
+    /// When it started.
     #[serde(with = "timestamp")]
     pub start: Time,
-    /// When it ended; absent in the line of the beginning.
+    /// When it ended; absent in the start line.
     #[serde(default, with = "timestamp::maybe", skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
     /// How it ended.
@@ -147,7 +147,7 @@ pub struct Record {
     /// Its exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<u8>,
-    /// Why it failed, or the first of what was wrong.
+    /// Why it failed, or the first problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The set's name in the configuration.
@@ -156,22 +156,22 @@ pub struct Record {
     /// [`set_id`] of host and sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_id: Option<String>,
-    /// Whose files.
+    /// The host whose files were backed up.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// Which: the first of them, if there are many.
+    /// The sources: the first of them, if there are many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Name>,
-    /// How many more there were.
+    /// Number of further sources.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_sources: u64,
-    /// The kind of backup asked for.
+    /// The requested kind of backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The kind it became.
+    /// The actual kind of backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<String>,
-    /// The time that a schedule had for it.
+    /// The time at which a schedule planned it.
     #[serde(default, with = "timestamp::maybe", skip_serializing_if = "Option::is_none")]
     pub due: Option<Time>,
     /// The snapshot that was made, or the one that an unchanged run equals.
@@ -183,13 +183,13 @@ pub struct Record {
     /// A check that read data, not only the structure.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_data: bool,
-    /// Where the next drill goes on.
+    /// Where the next drill continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<u64>,
-    /// Numbers.
+    /// The counts.
     #[serde(flatten)]
     pub numbers: Numbers,
-    /// Who.
+    /// The process.
     #[serde(default)]
     pub process: Process,
 }
@@ -199,19 +199,19 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It goes on.
+    /// Still running.
     Running,
-    /// It ended so.
+    /// Ended with this result.
     Ended(Ending),
-    /// It is gone and said nothing: killed, or the machine stopped.
+    /// The process is gone without an end line: killed, or the machine stopped.
     Lost,
 }
 
 impl Record {
-    /// Of a run that begins now.
+    /// Creates the record of a run that starts now.
     pub fn new(verb: &str, repository: &str) -> Self {
         let run = cipher::new_id().map_or_else(
             |_| format!("{}-{}", std::process::id(), Time::now().sec),
@@ -243,7 +243,7 @@ impl Record {
         }
     }
 
-    /// Whose files these are.
+    /// Sets host and sources.
     pub fn set_sources(&mut self, host: &str, sources: &[Vec<u8>]) {
         host.clone_into(&mut self.host);
         self.set_id = Some(set_id(host, sources));
@@ -251,14 +251,14 @@ impl Record {
         self.more_sources = sources.len().saturating_sub(SOURCES) as u64;
     }
 
-    /// What was wrong; a long text is cut.
+    /// Sets the error; a long text is truncated.
     pub fn set_error(&mut self, text: &str) {
         let end = (0..=TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let (kept, rest) = text.split_at(end);
         self.error = Some(if rest.is_empty() { kept.to_owned() } else { format!("{kept} ...") });
     }
 
-    /// How it stands.
+    /// Returns the state of the run.
     pub fn state(&self) -> State {
         match self.ending {
             Some(ending) => State::Ended(ending),
@@ -267,7 +267,8 @@ impl Record {
         }
     }
 
-    /// Whether what was asked for was done, if not with every item. Of a check or a drill: nothing was wrong.
+    /// Returns whether the run did what was asked, possibly without some items. For a check or a drill: no
+    /// problem was found.
     pub fn is_good(&self) -> bool {
         match self.state() {
             State::Ended(Ending::Done) => true,
@@ -276,15 +277,15 @@ impl Record {
         }
     }
 
-    /// Whether it failed or said nothing of its end. That somebody stopped it, or that nothing may be forgotten as was
-    /// asked, is no failure.
+    /// Returns whether it failed, or ended without an end line. An interruption is not a failure, nor is a
+    /// refusal to forget.
     pub fn is_bad(&self) -> bool {
         let was_stopped = self.state() == State::Ended(Ending::Interrupted);
         !self.is_good() && !was_stopped && self.exit != Some(REFUSED) && self.state() != State::Running
     }
 }
 
-/// Names a set: the same for the same host and sources, whatever a configuration calls it.
+/// Returns the id of a set: the same for the same host and sources, whatever its name in the configuration.
 pub fn set_id<S: AsRef<[u8]>>(host: &str, sources: &[S]) -> String {
     let mut bytes = host.as_bytes().to_vec();
     for source in sources {

@@ -1,4 +1,4 @@
-//! Instants as RFC 3339 in UTC: people read these files, too.
+//! Times as RFC 3339 in UTC, because people read these files, too.
 
 use jiff::Timestamp;
 use serde::de::Error as _;
@@ -26,7 +26,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Time, D:
     time(&String::deserialize(from)?).map_err(D::Error::custom)
 }
 
-/// The same for a time that may be absent.
+/// Serializes an optional time.
 pub(super) mod maybe {
     use super::{Deserialize, Deserializer, Serializer, Time};
 

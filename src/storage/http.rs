@@ -1,4 +1,5 @@
-//! Requests to servers that keep repositories, one after the other on each thread. Certificates are checked by rustls.
+//! A blocking HTTP client for servers that keep repositories: one request at a time per thread. TLS is
+//! rustls.
 
 use std::io;
 use std::io::Read;
@@ -15,11 +16,11 @@ use ureq::{SendBody, http};
 use crate::storage::rate_limit::{PIECE, RateLimits};
 use crate::storage::retry::{Retrier, RetryPolicy};
 
-/// For so long a name is looked up, and a connection made.
+/// Timeout for name resolution and connecting.
 const REACH: Duration = Duration::from_secs(30);
-/// Connections that are kept for the next request.
+/// Idle connections kept for reuse.
 const KEPT: usize = 16;
-/// Bytes of an answer that says why something was not done.
+/// Maximum bytes of an error response that are read.
 const MOST_WORDS: u64 = 64 << 10;
 
 /// A client of one server.
@@ -30,15 +31,15 @@ pub(crate) struct Http {
     line: Arc<Retrier>,
 }
 
-/// What a server answered.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Fails where it ends before its time.
+    /// Reading fails if the body ends early.
     pub(crate) body: Box<dyn Read + Send>,
 }
 
-/// There is no answer; whether the request was carried out is unknown.
+/// No response was received; whether the request was carried out is unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Lost(pub(crate) String);
@@ -62,7 +63,7 @@ impl Http {
         Self { agent, limits, line }
     }
 
-    /// Asks, and waits for the answer's head. A body has its length beside it.
+    /// Sends a request and waits for the response's headers. A body is given with its length.
     pub(crate) fn send(
         &self,
         mut head: http::request::Parts,
@@ -86,36 +87,36 @@ impl Http {
     }
 }
 
-/// A request for a URL.
+/// Creates a request for a URL.
 pub(crate) fn request(method: Method, url: &str) -> http::request::Parts {
     let mut head = Request::new(()).into_parts().0;
     head.method = method;
-    // What is no URL is refused when it is asked for.
+    // An invalid URL makes the request fail when it is sent.
     head.uri = url.parse().unwrap_or_default();
     head
 }
 
 impl Answer {
-    /// Bytes that will come, if the server says so.
+    /// Returns the length of the body, if the server reports it.
     pub(crate) fn len(&self) -> Option<u64> {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    /// Whether it was done.
+    /// Returns whether the status is a success.
     pub(crate) fn is_good(&self) -> bool {
         self.status.is_success()
     }
 
-    /// What the server has to say, as far as it can be read.
+    /// Returns the text of an error response, as far as it can be read.
     pub(crate) fn words(&mut self) -> String {
         let mut words = Vec::new();
-        // What is cut short is still better than nothing.
+        // A truncated text is better than none.
         let _ = self.body.by_ref().take(MOST_WORDS).read_to_end(&mut words);
         String::from_utf8_lossy(&words).into_owned()
     }
 }
 
-/// What goes out, no faster than it may.
+/// A rate-limited request body.
 struct Paced<'a> {
     source: &'a mut dyn Read,
     limits: &'a RateLimits,
@@ -130,7 +131,7 @@ impl Read for Paced<'_> {
     }
 }
 
-/// What comes in, no faster than it may.
+/// A rate-limited response body.
 struct Received<R> {
     source: R,
     limits: Arc<RateLimits>,
@@ -145,7 +146,7 @@ impl<R: Read> Read for Received<R> {
     }
 }
 
-/// Slices one after the other.
+/// Reads slices one after the other.
 pub(crate) struct Parts<'a> {
     rest: std::slice::Iter<'a, &'a [u8]>,
     now: &'a [u8],

@@ -1,4 +1,4 @@
-//! A repository in memory: for tests, which may damage it as they like.
+//! A repository in memory: for tests, which may also damage objects.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,7 +10,7 @@ use crate::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage, chec
 
 type Objects = BTreeMap<(ObjectKind, String), Object>;
 
-/// Bytes, and who holds them: like a file, an object replaced or removed is no longer held.
+/// Bytes and their lock. As with a file, the lock of an object that is replaced or removed is lost.
 #[derive(Debug, Default)]
 struct Object {
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ impl Object {
     }
 }
 
-/// Alive as long as the holder is.
+/// The object is locked while this is alive.
 #[derive(Debug)]
 struct MemoryHold {
     _alive: Arc<()>,
@@ -39,17 +39,17 @@ pub struct MemoryStorage {
 }
 
 impl MemoryStorage {
-    /// The bytes of an object, if there is one.
+    /// Returns the bytes of an object, if it exists.
     pub fn get(&self, area: ObjectKind, name: &str) -> Option<Vec<u8>> {
         self.lock().get(&(area, name.to_owned())).map(|object| object.bytes.clone())
     }
 
-    /// Sets the bytes of an object whatever was there, so that tests can damage it. Its holder keeps it.
+    /// Sets the bytes of an object unconditionally, so that tests can damage it. Its lock is kept.
     pub fn put(&self, area: ObjectKind, name: &str, bytes: Vec<u8>) {
         self.lock().entry((area, name.to_owned())).or_default().bytes = bytes;
     }
 
-    /// Sets when an object was written, so that tests need not wait.
+    /// Sets the modification time of an object, so that tests need not wait.
     pub fn date(&self, area: ObjectKind, name: &str, modified: Time) {
         if let Some(object) = self.lock().get_mut(&(area, name.to_owned())) {
             object.modified = Some(modified);
@@ -60,7 +60,7 @@ impl MemoryStorage {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an object where none is.
+    /// Inserts an object unless the name is taken.
     fn insert(&self, area: ObjectKind, name: &str, object: Object) -> Result<CreateOutcome> {
         check_name(area, name)?;
         let mut objects = self.lock();

@@ -1,7 +1,8 @@
-//! Writing packs to two places at once: what `backup --mirror` does so that nothing is read again for the second one.
+//! Writes packs to two storages, for `backup --mirror`, so that nothing is read again for the second one.
 //!
-//! Only packs (and their parity) go to both, as soon as they are made; whatever else a copy needs is brought afterwards (`ops/sync`), which also
-//! finds what is lacking. So the second place may fail at any time, and the first one never waits for its mending.
+//! Only packs and their parity go to both, as soon as they are made. Everything else that a copy needs is
+//! transferred afterwards (`ops/sync`), which also finds what is missing. So the second storage may fail at
+//! any time, and the first never waits for it to recover.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use crate::util::threads::Beside;
 
-/// A store, and a second one that gets its packs as well.
+/// A storage, and a second one that gets its packs as well.
 pub struct Mirrored {
     first: Arc<dyn Storage>,
     second: Arc<dyn Storage>,
@@ -25,12 +26,12 @@ impl fmt::Debug for Mirrored {
 }
 
 impl Mirrored {
-    /// Both must hold the same repository.
+    /// Combines two storages, which must hold the same repository.
     pub fn new(first: Arc<dyn Storage>, second: Arc<dyn Storage>) -> Self {
         Self { first, second, failed: Mutex::default() }
     }
 
-    /// Why the second one gets nothing any more, if it failed.
+    /// Returns the error because of which the second storage is no longer written, if any.
     pub fn failed(&self) -> Option<Error> {
         self.failure().take()
     }

@@ -1,4 +1,4 @@
-//! The outside world as the repository sees it: one narrow trait.
+//! The storage of a repository: one narrow trait, and its implementations.
 
 #[cfg(any(feature = "cloud", feature = "rest"))]
 #[cfg_attr(not(feature = "rest"), allow(dead_code, unused_imports, reason = "for rest"))]
@@ -22,7 +22,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 
-/// Most bytes of an object that is moved by being read and written: a little more than any pack.
+/// Maximum bytes of an object that is moved by reading and writing it: a little more than any pack.
 const MAX_MOVED: u64 = (1 << 30) + (128 << 20);
 
 /// The folders of a repository. See docs/format.md, "Layout".
@@ -34,9 +34,9 @@ pub enum ObjectKind {
     Keys,
     /// Packs; spread over 256 folders by the first byte of the name.
     Packs,
-    /// Sidecars of packs, from which these can be rebuilt; spread as they are.
+    /// Parity files (sidecars) from which packs can be rebuilt; spread like packs.
     Parity,
-    /// Segments: what many packs begin with.
+    /// Header bundles (segments): copies of many packs' fronts.
     Index,
     /// Manifests and fences.
     Snapshots,
@@ -44,16 +44,16 @@ pub enum ObjectKind {
     Trash,
     /// Running sessions.
     Sessions,
-    /// Collections.
+    /// Records of gc runs.
     Gc,
-    /// What was found damaged.
+    /// Damage records.
     Damage,
-    /// Damaged packs, moved aside when what could be read of them had been written anew. Nobody reads these.
+    /// Damaged packs, moved here after their readable data was rewritten. Never read.
     Quarantine,
 }
 
 impl ObjectKind {
-    /// All areas.
+    /// All object kinds.
     pub const ALL: [Self; 11] = [
         Self::Config,
         Self::Keys,
@@ -68,7 +68,7 @@ impl ObjectKind {
         Self::Quarantine,
     ];
 
-    /// Folder name.
+    /// Returns the folder name.
     pub const fn folder(self) -> &'static str {
         match self {
             Self::Config => "config",
@@ -85,12 +85,12 @@ impl ObjectKind {
         }
     }
 
-    /// Whether its objects lie in 256 folders, by the first byte of their names.
+    /// Returns whether its objects are spread over 256 folders by the first byte of their names.
     pub const fn is_spread(self) -> bool {
         matches!(self, Self::Packs | Self::Parity)
     }
 
-    /// Path of an object within the repository, for messages and for stores that have paths.
+    /// Returns the path of an object within the repository, for messages and for storages that have paths.
     pub fn path(self, name: &str) -> String {
         match name.get(..2) {
             Some(shard) if self.is_spread() => format!("{}/{shard}/{name}", self.folder()),
@@ -99,68 +99,69 @@ impl ObjectKind {
     }
 }
 
-/// An object that a listing found.
+/// A listed object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
-    /// Name within its area.
+    /// Name within its folder.
     pub name: String,
-    /// Bytes.
+    /// Length in bytes.
     pub len: u64,
-    /// When it was written, by the store's clock; `None` where the store does not say. For people and for the
-    /// undelete window; never for safety.
+    /// Modification time by the storage's clock; `None` if the storage reports none. For display and the
+    /// undelete window only; never for safety.
     pub modified: Option<Time>,
 }
 
-/// What a create-if-absent found.
+/// Result of creating an object if it is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreateOutcome {
     /// The object is new, complete and durable.
     New,
-    /// An object of that name was there and is untouched.
+    /// An object of that name existed and is untouched.
     Exists,
 }
 
-/// The room of a store.
+/// Free and total space of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Bytes that may still be written.
+    /// Bytes that can still be written.
     pub free: u64,
-    /// Bytes of all.
+    /// Total bytes.
     pub total: u64,
 }
 
-/// Keeps a session visibly alive for as long as it is held (on a local disk: an flock on its file).
+/// A lock that marks a session as alive while it is held (on a local disk: flock on its file).
 pub trait LockGuard: Send + Sync + fmt::Debug {}
 
-/// Of stores where nothing holds an object: who is at work shows by its heartbeat.
+/// The guard of storages without locks, where only heartbeats show that a session is alive.
 #[derive(Debug)]
 struct Unheld;
 
 impl LockGuard for Unheld {}
 
-/// Where a repository lies. Every implementation passes the same conformance suite.
+/// Where a repository is stored. Every implementation passes the same conformance suite.
 pub trait Storage: Send + Sync + fmt::Debug {
-    /// For people, and to recognise the place again.
+    /// Returns the location, for messages and to recognize the storage again.
     fn location(&self) -> String;
 
-    /// All objects of an area, in order of name. An area never written to is empty.
+    /// Lists all objects of a kind, in order of name. A folder that was never written to is empty.
     ///
     /// # Errors
-    /// Whenever the listing may be incomplete: an error is never an empty list.
+    /// Whenever the listing may be incomplete: an error is never treated as an empty list.
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>>;
 
-    /// What lies in an area's folders, is not snap's, and is in no listing: by its path in the repository, for people.
+    /// Returns the paths of foreign files in a kind's folders that no listing returns, for messages.
     ///
     /// # Errors
-    /// When the area cannot be listed.
+    /// When the folder cannot be listed.
     fn strays(&self, _area: ObjectKind) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 
-    /// A whole object.
+    /// Reads a whole object.
     ///
     /// # Errors
-    /// `Missing` when there is none; `Damaged` when it is longer than `limit` bytes (nothing is allocated then).
+    /// `Missing` when there is none; `Damaged` when it is longer than `limit` bytes (nothing is allocated
+    /// then).
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>>;
 
     /// Fills `out` from `offset`.
@@ -169,14 +170,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// `Missing` when there is no object, `Damaged` when it ends before `out` is full.
     fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()>;
 
-    /// Creates an object from `parts`, one after the other, if the name is free. On return it is complete and
-    /// durable; before, nobody sees it. Exactly one of several callers gets `New`.
+    /// Creates an object from the concatenated `parts`, if the name is free. On return it is complete and
+    /// durable; before, it is not visible. Exactly one of several callers gets `New`.
     ///
     /// # Errors
-    /// When it could not be made durable. It is then not there, or its state is unknown: never retry the sync.
+    /// When it could not be made durable. Then it does not exist, or its state is unknown: never retry the
+    /// sync.
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome>;
 
-    /// Like `create`, of bytes that may go to whoever sends them: then they need not be copied for that.
+    /// Like `create`, but takes ownership of the bytes, which saves a copy on some storages.
     ///
     /// # Errors
     /// As `create`.
@@ -185,18 +187,18 @@ pub trait Storage: Send + Sync + fmt::Debug {
         self.create(area, name, &parts)
     }
 
-    /// Whether a line lies in between, so that each request takes a while however small it is.
+    /// Returns whether requests go over a network, so that each has latency however small it is.
     fn is_remote(&self) -> bool {
         false
     }
 
-    /// The directory that it is, if it is one of this machine.
+    /// Returns the directory, if the storage is a local one.
     fn local_dir(&self) -> Option<&Path> {
         None
     }
 
-    /// Like `create`, and the object is held until the returned value is dropped; where there are no locks, nothing
-    /// holds it.
+    /// Like `create`, and locks the object until the returned guard is dropped. On storages without locks the
+    /// guard does nothing.
     ///
     /// # Errors
     /// As `create`; an existing name is an error.
@@ -210,43 +212,43 @@ pub trait Storage: Send + Sync + fmt::Debug {
         }
     }
 
-    /// Writes an object whether or not the name is free. Only for heartbeats and what a collector saw of them.
+    /// Creates or replaces an object. Only for heartbeats, and for what a gc run observed of them.
     /// A reader sees the old bytes or the new, never a mixture. Not necessarily durable.
     ///
     /// # Errors
     /// When it could not be written.
     fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()>;
 
-    /// Whether somebody holds the object. `None` where the store cannot tell; unless it is far, it says so whether or not
-    /// there is such an object.
+    /// Returns whether a process holds the object's lock. `None` if the storage has no locks; local storages
+    /// return that whether or not the object exists.
     ///
     /// # Errors
-    /// When the object could not be looked at, but for its being missing: `Some(false)`.
+    /// When the object cannot be examined; a missing one is `Some(false)`.
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>>;
 
-    /// What kind of store this is, if it cannot promise what collecting beside others needs: that of several callers
-    /// exactly one creates a name, that a listing holds what others created before it, and that a lock is seen by all.
-    /// `None`: it promises that.
+    /// Returns why this storage is unsafe for concurrent garbage collection, or `None` if it guarantees
+    /// exclusive creation, read-after-write listings and visible locks.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that cannot be determined.
     fn weakness(&self) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// What a person should know of this store and has not been told yet: what it cannot do, found at work.
+    /// Returns new warnings about limitations of this storage that were found while using it.
     fn cautions(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Moves an object to another area under a name that is free there, durably. Cut short, it may stand in both.
+    /// Moves an object to another kind under a name that is free there, durably. If interrupted, it may exist
+    /// in both.
     ///
     /// # Errors
     /// `Missing` when there is none; when it could not be made durable in its new place.
     fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let bytes = self.read(from.0, from.1, MAX_MOVED)?;
         let created = self.create(to.0, to.1, &[&bytes])?;
-        // Its own bytes there: it was cut short before.
+        // If the target has the same bytes, an earlier move was interrupted.
         if created == CreateOutcome::Exists && self.read(to.0, to.1, MAX_MOVED)? != bytes {
             return Ok(CreateOutcome::Exists);
         }
@@ -255,45 +257,45 @@ pub trait Storage: Send + Sync + fmt::Debug {
         Ok(CreateOutcome::New)
     }
 
-    /// Removes an object; none there is no error.
+    /// Removes an object. It is not an error if there is none.
     ///
     /// # Errors
-    /// When it is still there.
+    /// When it could not be removed.
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()>;
 
-    /// Gives back the space kept for a full disk, so that something can be forgotten and collected there. Stores
-    /// without a limit of their own keep none.
+    /// Releases the space reserved for a full disk, so that snapshots can be forgotten and garbage collected.
+    /// Storages without a capacity limit of their own reserve none.
     ///
     /// # Errors
-    /// When it could not be given back.
+    /// When it could not be released.
     fn release_reserve(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Keeps some space for a full disk, unless it is kept already. Best effort.
+    /// Reserves some space for a full disk, unless it is reserved already. Best effort.
     fn keep_reserve(&self) {}
 
-    /// How much room there is; `None` where the store does not say.
+    /// Returns free and total space; `None` if the storage does not report it.
     fn capacity(&self) -> Option<Capacity> {
         None
     }
 
-    /// Removes what writers that are gone have left behind and nobody can see: temporary files.
+    /// Removes invisible leftovers of interrupted writers: temporary files.
     ///
     /// # Errors
-    /// When some of it is still there.
+    /// When some could not be removed.
     fn remove_stale_temp_files(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Makes removals in an area durable.
+    /// Makes removals of a kind durable.
     ///
     /// # Errors
-    /// When they may not be.
+    /// When they may not be durable.
     fn sync(&self, area: ObjectKind) -> Result<()>;
 }
 
-/// Whether the parts, one after the other, are these bytes.
+/// Returns whether the concatenated parts equal these bytes.
 #[cfg(any(feature = "cloud", feature = "rest"))]
 pub(crate) fn are(parts: &[&[u8]], bytes: &[u8]) -> bool {
     let mut rest = bytes;
@@ -301,7 +303,7 @@ pub(crate) fn are(parts: &[&[u8]], bytes: &[u8]) -> bool {
     all && rest.is_empty()
 }
 
-/// Refuses what cannot be an object's name, before it becomes a path: names may come from damaged objects.
+/// Rejects an invalid object name before it becomes a path: names may come from damaged objects.
 pub(crate) fn check_name(area: ObjectKind, name: &str) -> Result<()> {
     let unsharded = area.is_spread() && name.get(..2).is_none();
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || unsharded {

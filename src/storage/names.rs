@@ -1,5 +1,6 @@
-//! Which names are snap's. What else lies in a repository (`Thumbs.db`, a "conflicted copy", the folder of some other
-//! program) belongs to somebody: it is neither read, nor counted, nor removed, and only `check` and `gc` speak of it.
+//! Which object names are snap's. Anything else in a repository (`Thumbs.db`, a "conflicted copy", the folder
+//! of another program) is foreign: it is neither read, counted nor removed, and only `check` and `gc` report
+//! it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,19 +11,19 @@ use crate::error::Result;
 use crate::model::id::{ChunkId, KeyId, PackId, SnapshotId};
 use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 
-/// What the name of a session's end marker ends with: the session could not remove its record itself.
+/// Suffix of a session's end marker, written if the session could not remove its own record.
 pub const END_MARKER: &str = ".end";
 
-/// The highest number of a collection that a name may hold: what is above is not snap's, so counting on from any name
-/// never overflows.
+/// The highest number of a gc run that a name may have. Higher ones are not snap's, so incrementing never
+/// overflows.
 pub const LAST_COLLECTION: u64 = 1 << 48;
 /// The highest generation of the configuration, likewise.
 pub const LAST_GENERATION: u32 = 1 << 30;
 
-/// Stray names that are told one by one.
+/// Maximum foreign names that a message lists.
 const TOLD: usize = 5;
 
-/// Whether snap gives such a name in this area.
+/// Returns whether snap uses such a name for this kind of object.
 pub fn is_known(area: ObjectKind, name: &str) -> bool {
     let session = |name: &str| SnapshotId::parse(name).is_ok();
     match area {
@@ -38,25 +39,26 @@ pub fn is_known(area: ObjectKind, name: &str) -> bool {
         },
         ObjectKind::Gc => gc_run(name).is_some_and(|number| number <= LAST_COLLECTION),
         ObjectKind::Damage => ChunkId::parse(name).is_ok(),
-        // Nobody reads what lies there.
+        // These are never read.
         ObjectKind::Quarantine => true,
     }
 }
 
-/// The number of a generation, if the name is one as snap writes it.
+/// Parses the number of a generation, if the name is in the form that snap writes.
 pub fn generation(name: &str) -> Option<u32> {
     let number: u32 = name.parse().ok()?;
     (number > 0 && number.to_string() == name).then_some(number)
 }
 
-/// The number of a collection's record or of its end, if the name is one as snap writes it.
+/// Parses the number from the name of a gc record or its finish marker, if the name is in the form that snap
+/// writes.
 pub fn gc_run(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".done").unwrap_or(name);
     let number = u64::from_str_radix(digits, 16).ok()?;
     (format!("{number:016x}") == digits).then_some(number)
 }
 
-/// An area's objects: what is listed there, less what is not snap's.
+/// Lists objects of a kind, without foreign ones.
 ///
 /// # Errors
 /// As [`Storage::list`].
@@ -66,11 +68,11 @@ pub fn list(storage: &dyn Storage, area: ObjectKind) -> Result<Vec<Listed>> {
     Ok(listed)
 }
 
-/// One sentence about everything that is not snap's and was met in the repository's folders, or lies there where it can be
-/// looked for at no cost; `None` when there is nothing.
+/// Returns a message about foreign files that listings have found so far, or that the storage can find
+/// without extra cost; `None` if there are none.
 ///
 /// # Errors
-/// When an area cannot be listed.
+/// When a folder cannot be listed.
 pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
     let mut all = Vec::new();
     for area in ObjectKind::ALL {
@@ -86,15 +88,15 @@ pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
     )))
 }
 
-/// A store of which only snap's own objects are seen.
+/// A storage that shows only snap's own objects.
 pub struct OwnObjects {
     inner: Arc<dyn Storage>,
-    /// What else was listed, so that nothing is listed again to tell of it.
+    /// Foreign names found by listings, so that reporting them needs no further listing.
     met: Mutex<BTreeSet<(ObjectKind, String)>>,
 }
 
 impl OwnObjects {
-    /// Of this store.
+    /// Wraps a storage.
     pub fn of(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
         Arc::new(Self { inner: storage, met: Mutex::default() })
     }

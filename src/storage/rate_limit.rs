@@ -1,14 +1,14 @@
-//! How fast bytes may go out and come in: a bucket for each direction, shared by all threads of a store.
+//! Rate limits: one token bucket per direction, shared by all threads of a storage.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// No more than so many bytes pass at once, where there is a limit: what comes between two waits.
+/// Maximum bytes between two waits, if there is a limit.
 pub(crate) const PIECE: usize = 16 << 10;
-/// What was not used for so long is lost: a line that stood still does not make up for it.
+/// Unused allowance expires after this time: an idle connection may not catch up.
 const BURST: Duration = Duration::from_millis(100);
 
-/// The limits of one store.
+/// The limits of one storage.
 #[derive(Debug, Default)]
 pub struct RateLimits {
     up: Option<TokenBucket>,
@@ -17,14 +17,14 @@ pub struct RateLimits {
 
 #[derive(Debug)]
 struct TokenBucket {
-    /// Bytes a second.
+    /// Bytes per second.
     rate: u64,
-    /// When all that was taken will have passed.
+    /// When all bytes taken so far will have passed.
     passed: Mutex<Instant>,
 }
 
 impl RateLimits {
-    /// Bytes a second in each direction; `None` and 0 are no limit.
+    /// Creates limits in bytes per second for each direction; `None` and 0 are unlimited.
     pub fn new(up: Option<u64>, down: Option<u64>) -> Self {
         let limit = |rate: Option<u64>| {
             let rate = rate.filter(|rate| *rate > 0)?;
@@ -43,12 +43,12 @@ impl RateLimits {
         pass(self.down.as_ref(), bytes);
     }
 
-    /// Whether what is sent must go in pieces.
+    /// Returns whether data must be sent in pieces.
     pub(crate) fn shapes_sending(&self) -> bool {
         self.up.is_some()
     }
 
-    /// Whether what is received must be asked for in pieces.
+    /// Returns whether data must be requested in pieces.
     pub(crate) fn shapes_receiving(&self) -> bool {
         self.down.is_some()
     }
@@ -61,7 +61,7 @@ fn pass(limit: Option<&TokenBucket>, bytes: usize) {
 }
 
 impl TokenBucket {
-    /// How long whoever takes so many bytes at `now` has to wait.
+    /// Returns how long a caller that takes so many bytes at `now` has to wait.
     fn take(&self, now: Instant, bytes: usize) -> Duration {
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = now.checked_sub(BURST).unwrap_or(now);

@@ -1,4 +1,4 @@
-//! How long a line that fails is tried again.
+//! When and how long failed requests to remote storage are repeated.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How long a server may be silent or fail before it is given up.
+/// Timeouts and repetition of requests to a server.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// A server that neither takes nor gives a byte for so long has failed once.
+    /// A request fails after the server has neither sent nor taken a byte for this long.
     pub silence: Duration,
-    /// For so long what has failed is asked again.
+    /// A request is repeated for at most this long.
     pub total: Duration,
-    /// Before it is asked the second time; then twice as long each time, up to half a minute.
+    /// Wait before the first repetition; doubled each time, up to half a minute.
     pub first_wait: Duration,
 }
 
@@ -25,16 +25,16 @@ impl Default for RetryPolicy {
 }
 
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How often a server that has never answered is asked. One that was mistyped or is down is told of soon; a connection
-/// that breaks once is not the end of a run.
+/// Attempts at a server that has never answered. A mistyped or stopped server is reported soon, but a single
+/// broken connection does not end the run.
 const FIRST_TRIES: u32 = 3;
 
 /// Why one attempt failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It may go better the next time.
+    /// Temporary: repeat the request.
     Passing(String),
-    /// It will not.
+    /// Permanent.
     Final(Error),
 }
 
@@ -44,13 +44,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// The way to a server.
+/// Repeats requests to one server.
 #[derive(Debug)]
 pub(crate) struct Retrier {
-    /// The server and the place there, for messages.
+    /// The server and path, for messages.
     pub(crate) place: String,
     retry_policy: RetryPolicy,
-    /// The server has answered once: then it is there, and what fails is tried again.
+    /// Whether the server has answered before: then failures are repeated for the full time.
     been: AtomicBool,
 }
 
@@ -59,12 +59,13 @@ impl Retrier {
         Self { place, retry_policy, been: AtomicBool::new(false) }
     }
 
-    /// The server has answered, whatever it said.
+    /// Records that the server answered, with whatever status.
     pub(crate) fn is_there(&self) {
         self.been.store(true, Ordering::Relaxed);
     }
 
-    /// Does `work`, and again as long as patience lasts. `work` is told whether it may have been done before.
+    /// Calls `work` until it succeeds, fails permanently, or the time is over. Its argument is `true` for
+    /// repetitions: then the request may have been carried out before.
     pub(crate) fn with<T>(
         &self,
         doing: &'static str,
@@ -93,7 +94,7 @@ impl Retrier {
         }
     }
 
-    /// An object's path with its server, for messages.
+    /// Returns an object's path including the server, for messages.
     pub(crate) fn full(&self, what: &str) -> String {
         format!("{}/{what}", self.place)
     }

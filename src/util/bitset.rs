@@ -1,14 +1,14 @@
-//! A set of small numbers: which of many snapshots.
+//! A set of small numbers, used for subsets of snapshots.
 
-/// Small numbers, each once.
+/// A bit set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct BitSet {
-    /// Sixty-four each, the last one not zero.
+    /// 64 bits each; the last word is not zero.
     words: Vec<u64>,
 }
 
 impl BitSet {
-    /// Adds one.
+    /// Adds a number.
     pub fn insert(&mut self, number: usize) {
         let at = number / 64;
         if at >= self.words.len() {
@@ -19,7 +19,7 @@ impl BitSet {
         }
     }
 
-    /// Adds those of another set.
+    /// Adds all numbers of another set.
     pub fn add(&mut self, other: &Self) {
         if other.words.len() > self.words.len() {
             self.words.resize(other.words.len(), 0);
@@ -29,32 +29,32 @@ impl BitSet {
         }
     }
 
-    /// Whether one is in it.
+    /// Returns whether a number is in the set.
     pub fn has(&self, number: usize) -> bool {
         self.words.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
-    /// How many are in both.
+    /// Returns the size of the intersection.
     pub fn common(&self, other: &Self) -> u64 {
         self.words.iter().zip(&other.words).map(|(a, b)| u64::from((a & b).count_ones())).sum()
     }
 
-    /// Whether any is in both.
+    /// Returns whether the sets intersect.
     pub fn meets(&self, other: &Self) -> bool {
         self.words.iter().zip(&other.words).any(|(a, b)| a & b != 0)
     }
 
-    /// How many.
+    /// Returns the number of elements.
     pub fn count(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// All of them, ascending.
+    /// Iterates over the numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         (0..).zip(&self.words).flat_map(|(at, word)| {
             let mut rest = *word;
@@ -68,18 +68,18 @@ impl BitSet {
         })
     }
 
-    /// The lowest.
+    /// Returns the smallest number.
     pub fn first(&self) -> Option<usize> {
         self.iter().next()
     }
 
-    /// The highest.
+    /// Returns the largest number.
     pub fn last(&self) -> Option<usize> {
         let (at, word) = self.words.iter().enumerate().next_back()?;
         Some(at * 64 + 63 - word.leading_zeros() as usize)
     }
 
-    /// Runs of neighbours, each its first and its last.
+    /// Returns the runs of consecutive numbers, each as first and last.
     pub fn runs(&self) -> Vec<(usize, usize)> {
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for number in self.iter() {

@@ -1,11 +1,11 @@
-//! Decoded things that are kept as long as they fit, the one not used for longest going first. Shared by threads.
+//! An LRU cache of decoded objects, bounded by their estimated sizes and shared by threads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::id::ChunkId;
 
-/// At most so many bytes of them, as their makers estimate these.
+/// A cache with a limit on the total cost of its entries, as estimated by the caller.
 #[derive(Debug)]
 pub(crate) struct LruCache<T> {
     limit: usize,
@@ -44,7 +44,7 @@ impl<T> LruCache<T> {
         Some(Arc::clone(&kept.value))
     }
 
-    /// Keeps one, which is given back. One that is larger than all there may be is kept alone.
+    /// Inserts a value and returns it. A value larger than the limit is cached alone.
     pub(crate) fn put(&self, id: ChunkId, value: T, cost: usize) -> Arc<T> {
         let value = Arc::new(value);
         let mut state = self.state();

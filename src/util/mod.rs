@@ -1,4 +1,4 @@
-//! What any program could use. Knows no repository.
+//! Utilities that know nothing of repositories.
 
 pub mod bitset;
 pub mod host;

@@ -1,11 +1,11 @@
-//! The same for several things at once: from afar each takes a while, however small it is.
+//! Runs one function over many items in parallel, to hide the latency of remote storage.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// What `work` makes of each, in order, by at most so many threads.
+/// Applies `work` to all items with at most so many threads, and returns the results in order.
 pub(crate) fn map<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
@@ -24,7 +24,7 @@ pub(crate) fn map<T: Sync, R: Send>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.min(items.len()).max(1) {
-            // Where the system gives no thread, there is one less.
+            // If a thread cannot be started, continue with fewer.
             if std::thread::Builder::new().spawn_scoped(scope, some).is_err() {
                 break;
             }

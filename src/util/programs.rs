@@ -1,14 +1,14 @@
-//! Programs that are started: what they may know. ssh sends variables on to the server where it is told so (`SendEnv`), and
-//! hooks and receivers of notifications write theirs to logs.
+//! Starts programs with a safe environment. ssh sends variables to the server if configured (`SendEnv`), and
+//! hooks and notification receivers may log theirs.
 
 use std::ffi::OsStr;
 use std::io;
 use std::process::Command;
 
-/// Variables that hold a password of a repository.
+/// Variables that hold a repository password.
 const SECRETS: [&str; 4] = ["SNAP_PASSWORD", "SNAP_NEW_PASSWORD", "SNAP_TO_PASSWORD", "SNAP_REST_PASSWORD"];
 
-/// A program of somebody else's: it finds no password in its environment.
+/// Returns a command for a foreign program, without passwords in its environment.
 pub fn foreign(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in SECRETS {
@@ -17,10 +17,10 @@ pub fn foreign(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// This program once more, with all that it knows.
+/// Returns a command for this program itself, with the full environment.
 ///
 /// # Errors
-/// When it cannot be found.
+/// When its path cannot be determined.
 pub fn own() -> io::Result<Command> {
     std::env::current_exe().map(Command::new)
 }

@@ -1,5 +1,5 @@
-//! Threads. Where the system gives none, that is an error in words: a plain `spawn` would panic, and whoever waits for
-//! the thread that is not there would wait for ever.
+//! Starting threads. If the system refuses one, that is an error: a plain `spawn` would panic, and a thread
+//! waiting for the missing one would wait forever.
 
 use std::sync::RwLock;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// Starts a thread that ends before its scope does.
 ///
 /// # Errors
-/// When the system gives none. `work` is dropped then, and with it its ends of channels: threads that were started
-/// before end if they wait for nothing else.
+/// When the system refuses a thread. `work` is then dropped with its ends of channels, so threads that were
+/// started before end if they wait for nothing else.
 pub fn start<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
@@ -22,7 +22,7 @@ pub fn start<'scope, T: Send + 'scope>(
         .map_err(|source| Error::NoThread { source })
 }
 
-/// Starts a thread that nobody has to wait for.
+/// Starts a detached thread.
 ///
 /// # Errors
 /// As [`start`].
@@ -33,10 +33,10 @@ pub fn detached<T: Send + 'static>(
     Builder::new().name(name.to_owned()).spawn(work).map_err(|source| Error::NoThread { source })
 }
 
-/// Starts threads that take turns at the same work: as many as are wanted, or fewer where the system gives no more.
+/// Starts threads that share the same work: as many as wanted, or fewer if the system refuses more.
 ///
 /// # Errors
-/// When some are wanted and there is none.
+/// When some are wanted and none could be started.
 pub fn pool<'scope, T: Send + 'scope, W: FnOnce() -> T + Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
@@ -54,10 +54,10 @@ pub fn pool<'scope, T: Send + 'scope, W: FnOnce() -> T + Send + 'scope>(
     Ok(started)
 }
 
-/// Whether so many threads can run at once: they are started, and end when all are there. `stack` is in bytes.
+/// Checks whether so many threads can run at once, by starting them. `stack` is in bytes.
 ///
 /// # Errors
-/// When one of them cannot start.
+/// When one of them cannot be started.
 pub fn can_start(wanted: usize, stack: usize) -> std::io::Result<()> {
     let gate = RwLock::new(());
     let closed = gate.write();
@@ -70,17 +70,17 @@ pub fn can_start(wanted: usize, stack: usize) -> std::io::Result<()> {
     })
 }
 
-/// Work that is done beside other work or, where there is no thread for it, was done before that.
+/// Work that runs in a thread or, if none could be started, has already run in the caller's.
 #[derive(Debug)]
 pub enum Beside<'scope, T> {
-    /// On its way.
+    /// Running in a thread.
     Thread(ScopedJoinHandle<'scope, T>),
-    /// Done.
+    /// Finished.
     Done(T),
 }
 
 impl<'scope, T: Send + 'scope> Beside<'scope, T> {
-    /// Begins; without a thread, this returns when it is done.
+    /// Starts the work; without a thread, returns when it is finished.
     pub fn begin(
         scope: &'scope Scope<'scope, '_>,
         name: &str,
@@ -89,7 +89,7 @@ impl<'scope, T: Send + 'scope> Beside<'scope, T> {
         start(scope, name, work).map_or_else(|_| Self::Done(work()), Self::Thread)
     }
 
-    /// What came of it; `None` where it panicked.
+    /// Waits for the result; `None` if the work panicked.
     pub fn join(self) -> Option<T> {
         match self {
             Self::Thread(thread) => thread.join().ok(),
@@ -113,7 +113,7 @@ mod tests {
         });
     }
 
-    /// A name with a NUL cannot be had; a system without threads is in tests/cli/limits.rs.
+    /// A thread name with a NUL is rejected; a system that refuses threads is tested in tests/cli/limits.rs.
     #[test]
     fn a_thread_that_cannot_start_is_an_error_with_advice() {
         let refused = Error::NoThread { source: std::io::Error::from_raw_os_error(11) };

@@ -1,9 +1,10 @@
-//! Where a user's caches and state lie (XDG Base Directory Specification).
+//! The user's cache and state directories (XDG Base Directory Specification).
 
 use std::path::PathBuf;
 
-/// This user's folder `snap`: below what the variable names, else below `below` in the home directory. Services often have
-/// no HOME: the password database knows it, too.
+/// Returns the user's directory `snap`: below the directory in the variable, else below `below` in the home
+/// directory.
+/// Services often have no HOME; then the password database is used.
 pub fn user_dir(variable: &str, below: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || {

@@ -1,4 +1,4 @@
-//! Files and folders that appear complete and durable, or not at all.
+//! Atomic and durable creation of files and folders: they appear complete, or not at all.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::storage::CreateOutcome;
 use crate::storage::local::quirks::{Modes, Quirks, is_unsupported, is_unsupported_io};
 
-/// Makes names of temporary files differ within the process.
+/// Makes names of temporary files unique within the process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
-/// How names of temporary files begin: listings skip them.
+/// Prefix of temporary files: listings skip them.
 pub(super) const TEMP: &str = ".tmp-";
 
 /// A temporary file, removed unless it was published.
@@ -24,14 +24,14 @@ pub(super) struct Temp {
     pub(super) path: TempPath,
 }
 
-/// Removes the file of that name when dropped, unless it was renamed.
+/// A path whose file is removed on drop, unless it was renamed.
 pub(super) struct TempPath {
     pub(super) name: PathBuf,
     renamed: bool,
 }
 
 impl TempPath {
-    /// Nothing has this name any more.
+    /// Records that the file was renamed.
     pub(super) fn renamed(mut self) {
         self.renamed = true;
     }
@@ -40,14 +40,14 @@ impl TempPath {
 impl Drop for TempPath {
     fn drop(&mut self) {
         if !self.renamed {
-            // Nobody takes what stays behind for an object: listings skip it.
+            // A leftover is harmless: listings skip it.
             let _ = fs::remove_file(&self.name);
         }
     }
 }
 
 impl Temp {
-    /// A new file in `folder`, for those for whom the repository is.
+    /// Creates a file in `folder`, with permissions for those who share the repository.
     pub(super) fn new(folder: &Path, modes: Modes) -> Result<Self> {
         let random = getrandom::u32();
         let random = random.map_err(|error| io::Error::other(error.to_string()));
@@ -60,7 +60,7 @@ impl Temp {
         Ok(Self { file, path: TempPath { name: path, renamed: false } })
     }
 
-    /// Gives the file the name `to` if that is free, and removes it otherwise.
+    /// Renames the file to `to` if that name is free; otherwise removes it.
     pub(super) fn publish(self, to: &Path, quirks: &Quirks) -> Result<(CreateOutcome, File)> {
         let Self { file, path } = self;
         match rustix::fs::renameat_with(CWD, &path.name, CWD, to, RenameFlags::NOREPLACE) {
@@ -75,7 +75,8 @@ impl Temp {
     }
 }
 
-/// Publishes on file systems that cannot rename without replacing. The temporary name goes in any case.
+/// Publishes by hard link, on file systems without rename-no-replace. The temporary name is removed in any
+/// case.
 pub(super) fn link(from: TempPath, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
     match rustix::fs::linkat(CWD, &from.name, CWD, to, AtFlags::empty()) {
         Ok(()) => Ok(CreateOutcome::New),
@@ -91,13 +92,13 @@ pub(super) fn link(from: TempPath, to: &Path, quirks: &Quirks) -> Result<CreateO
     }
 }
 
-/// EPERM is what a file system without hard links says.
+/// File systems without hard links return EPERM.
 fn has_no_links(errno: Errno) -> bool {
     is_unsupported(errno) || errno == Errno::PERM
 }
 
-/// The last resort: two who take one name at the same instant may both be told that it is theirs. So whoever collects is
-/// told not to trust this store.
+/// The last resort: check, then rename. Two callers that take one name at the same instant may both get
+/// `New`, so the storage is reported as unsafe for concurrent gc.
 fn look_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
     quirks.overwrites.raise();
     match to.symlink_metadata() {
@@ -109,14 +110,14 @@ fn look_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutc
     Ok(CreateOutcome::New)
 }
 
-/// Tries whether names are taken exclusively in a folder; what cannot be tried is not found out.
+/// Tests whether a folder supports exclusive creation. If the test cannot be made, nothing is recorded.
 pub(super) fn probe_exclusiveness(folder: &Path, quirks: &Quirks) {
     let temp = || Temp::new(folder, Modes::PRIVATE).ok();
     let (Some(first), Some(second)) = (temp(), temp()) else { return };
     let renamed =
         rustix::fs::renameat_with(CWD, &first.path.name, CWD, &second.path.name, RenameFlags::NOREPLACE);
     if renamed.is_err_and(is_unsupported) {
-        // Onto a name that is taken: EEXIST where there are links.
+        // The target exists, so this returns EEXIST if links are supported.
         let linked = rustix::fs::linkat(CWD, &first.path.name, CWD, &second.path.name, AtFlags::empty());
         if linked.is_err_and(has_no_links) {
             quirks.overwrites.raise();
@@ -124,13 +125,13 @@ pub(super) fn probe_exclusiveness(folder: &Path, quirks: &Quirks) {
     }
 }
 
-/// Gives a file another name if that is free.
+/// Renames a file if the new name is free.
 pub(super) fn rename_free(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(CreateOutcome::New),
         Err(Errno::EXIST) => Ok(CreateOutcome::Exists),
         Err(errno) if is_unsupported(errno) => {
-            // Linked first, so that it never stands under no name.
+            // Link before removing, so that the file always has a name.
             let linked = link(TempPath { name: from.to_path_buf(), renamed: true }, to, quirks)?;
             if linked == CreateOutcome::New && !quirks.overwrites.is_raised() {
                 fs::remove_file(from).map_err(Error::io("remove", from))?;
@@ -141,7 +142,7 @@ pub(super) fn rename_free(from: &Path, to: &Path, quirks: &Quirks) -> Result<Cre
     }
 }
 
-/// Folder of a path; a bare name lies in the working directory.
+/// Returns the folder of a path; for a bare name the working directory.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -149,7 +150,7 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Creates a folder and those above it; syncs the parent of each that it made.
+/// Creates a folder and its ancestors; syncs the parent of each that it created.
 pub(super) fn make_folders(folder: &Path, modes: Modes, quirks: &Quirks) -> Result<()> {
     let make = || DirBuilder::new().mode(0o700).create(folder);
     let made = match make() {
@@ -171,14 +172,14 @@ pub(super) fn make_folders(folder: &Path, modes: Modes, quirks: &Quirks) -> Resu
     }
 }
 
-/// Makes durable which names a folder holds.
+/// Makes the entries of a folder durable.
 pub(super) fn sync_folder(folder: &Path, quirks: &Quirks) -> Result<()> {
     let file = File::open(folder).map_err(Error::io("open", folder))?;
     sync_open_folder(&file, folder, quirks)
 }
 
-/// The same of one that is open. A file system that has no such thing keeps names as well as it can; any other failure
-/// means that they may be lost.
+/// Like [`sync_folder`], for an open folder. A file system without folder sync is accepted; any other error
+/// means that entries may be lost.
 pub(super) fn sync_open_folder(open: &File, folder: &Path, quirks: &Quirks) -> Result<()> {
     match open.sync_all() {
         Err(error) if is_unsupported_io(&error) => {
@@ -189,12 +190,12 @@ pub(super) fn sync_open_folder(open: &File, folder: &Path, quirks: &Quirks) -> R
     }
 }
 
-/// Entries of a folder; none when there is no such folder. A link that leads nowhere is an error: what it led
-/// to may be on a disk that is not mounted.
+/// Returns the entries of a folder; none if it does not exist. A dangling symbolic link is an error: its
+/// target may be on a disk that is not mounted.
 pub(super) fn read_folder(folder: &Path) -> Result<Vec<fs::DirEntry>> {
     loop {
         match fs::read_dir(folder).and_then(Iterator::collect) {
-            // The standard library tries other calls again, but not this one.
+            // The standard library retries other calls on EINTR, but not this one.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_symlink() => {
                 return Ok(Vec::new());
@@ -204,7 +205,7 @@ pub(super) fn read_folder(folder: &Path) -> Result<Vec<fs::DirEntry>> {
     }
 }
 
-/// What an entry is; `None` when it has gone since it was listed.
+/// Returns an entry's metadata; `None` if it was removed since it was listed.
 pub(super) fn metadata_of(entry: &fs::DirEntry) -> Result<Option<fs::Metadata>> {
     match entry.metadata() {
         Ok(metadata) => Ok(Some(metadata)),

@@ -1,5 +1,5 @@
-//! A repository in a directory. An object appears under its name complete and durable, or not at all: it is
-//! written to a temporary file, synced, renamed without replacing, and the rename is synced.
+//! A repository in a local directory. An object appears under its name complete and durable, or not at all:
+//! it is written to a temporary file, synced, renamed without replacing, and the rename is synced.
 
 mod files;
 mod network_fs;
@@ -28,27 +28,27 @@ use files::{
 };
 use quirks::{Modes, Quirks};
 
-/// A temporary file this old is nobody's: writing a pack takes seconds. Whoever slept that long in the middle of one
-/// finds it gone and fails; nothing is lost.
+/// Age after which a temporary file is considered abandoned: writing a pack takes seconds. A process that was
+/// suspended that long while writing finds its file gone and fails; nothing is lost.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-/// A directory on a local disk (or what the system shows as one).
+/// A directory on a local disk, or on what the system presents as one.
 #[derive(Debug)]
 pub struct LocalStorage {
     root: PathBuf,
     /// Folders whose own entries this process has made durable: once is enough.
     durable: Mutex<HashSet<PathBuf>>,
-    /// The network file system that it lies on, once somebody has looked.
+    /// The network file system that it is on, once determined.
     network: OnceLock<Option<String>>,
     quirks: Quirks,
-    /// Whether names are taken exclusively has been tried.
+    /// Set once exclusive creation was tested.
     probed: OnceLock<()>,
-    /// Whether files can be locked, once that was tried.
+    /// Whether files can be locked, once tested.
     locks: OnceLock<bool>,
 }
 
 impl LocalStorage {
-    /// The repository at `root`. Touches nothing; folders are made when first written to.
+    /// Creates a storage at `root` without any I/O; folders are created when first written to.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -60,12 +60,12 @@ impl LocalStorage {
         }
     }
 
-    /// The directory of the repository.
+    /// Returns the directory of the repository.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whether files can be locked here: tried on the repository's directory, once there is one.
+    /// Returns whether files can be locked here: tested on the repository's directory, once it exists.
     fn has_locks(&self) -> Result<bool> {
         if let Some(known) = self.locks.get() {
             return Ok(*known);
@@ -84,12 +84,12 @@ impl LocalStorage {
         Ok(*self.locks.get_or_init(|| !lacks))
     }
 
-    /// Permissions of new objects.
+    /// Returns the permissions of new objects.
     fn modes(&self) -> Modes {
         self.quirks.modes(&self.root)
     }
 
-    /// Path of an object.
+    /// Returns the path of an object.
     fn path(&self, area: ObjectKind, name: &str) -> Result<PathBuf> {
         check_name(area, name)?;
         Ok(self.root.join(area.path(name)))
@@ -104,15 +104,15 @@ impl LocalStorage {
         })
     }
 
-    /// Makes a folder of the repository exist durably. The lock is held across the sync, so that no thread
-    /// relies on a folder whose entry another has made but not yet synced.
+    /// Creates a folder of the repository durably. The mutex is held across the sync, so that no thread
+    /// relies on a folder whose entry another thread has created but not synced yet.
     fn ensure_folder(&self, folder: &Path) -> Result<()> {
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         if durable.contains(folder) {
             return Ok(());
         }
         make_folders(folder, self.modes(), &self.quirks)?;
-        // Another process may have made it and died before it synced; the root's parent is not ours.
+        // Another process may have created it and died before syncing. The root's parent is not ours.
         for ancestor in folder.ancestors().take_while(|ancestor| *ancestor != self.root) {
             if durable.contains(ancestor) {
                 break;
@@ -124,7 +124,7 @@ impl LocalStorage {
         Ok(())
     }
 
-    /// Writes `parts` to a synced temporary file beside `path`.
+    /// Writes `parts` to a temporary file beside `path`, synced if `sync` is set.
     fn write_temp(&self, path: &Path, parts: &[&[u8]], sync: bool) -> Result<Temp> {
         let folder = parent(path);
         self.ensure_folder(folder)?;
@@ -138,14 +138,14 @@ impl LocalStorage {
         Ok(temp)
     }
 
-    /// What time it is by the clock that dates the files here: this machine's may be days ahead of it.
+    /// Returns the time by the clock of the file system, from which this machine's may differ by days.
     fn now(&self) -> Result<SystemTime> {
         let temp = Temp::new(&self.root, self.modes())?;
         let dated = temp.file.metadata().and_then(|found| found.modified());
         dated.map_err(Error::io("read", &self.root))
     }
 
-    /// Removes a file; none there is no error.
+    /// Removes a file. It is not an error if there is none.
     fn unlink(&self, path: &Path) -> Result<()> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
@@ -153,7 +153,7 @@ impl LocalStorage {
         }
     }
 
-    /// Folders that hold an area's objects: one, where they are not spread.
+    /// Returns the folders that hold a kind's objects: one, unless they are spread.
     fn folders(&self, area: ObjectKind) -> Result<Vec<PathBuf>> {
         let folder = self.root.join(area.folder());
         if !area.is_spread() {
@@ -194,7 +194,7 @@ impl Storage for LocalStorage {
             }
             for entry in read_folder(&folder)? {
                 let Ok(name) = entry.file_name().into_string() else { continue };
-                // Also skips temporary files, and packs in a folder where nobody would look for them.
+                // Also skips temporary files, and packs in the wrong folder.
                 if check_name(area, &name).is_err() || self.root.join(area.path(&name)) != entry.path() {
                     continue;
                 }
@@ -253,7 +253,7 @@ impl Storage for LocalStorage {
         if out.is_empty() {
             return Ok(());
         }
-        // The system refuses an offset that no file can have; to the caller that is an object too short.
+        // The system rejects an offset that no file can have; for the caller the object is too short.
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > i64::MAX as u64) {
             return Err(too_short());
         }
@@ -270,7 +270,7 @@ impl Storage for LocalStorage {
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         let path = self.path(area, name)?;
         let (created, _) = self.write_temp(&path, parts, true)?.publish(&path, &self.quirks)?;
-        // Also when it exists: its creator may not have come as far as this.
+        // Sync also if it exists: its creator may not have synced yet.
         sync_folder(parent(&path), &self.quirks)?;
         Ok(created)
     }
@@ -279,8 +279,9 @@ impl Storage for LocalStorage {
         let path = self.path(area, name)?;
         let temp = self.write_temp(&path, &[bytes], true)?;
         match temp.file.try_lock() {
-            // Who is at work shows by its heartbeat then, as in a store far away. Where others can lock, a session without a lock
-            // would be taken for dead: that is an error.
+            // Without any locks only heartbeats show that a session is alive, as on remote storage. But if
+            // other processes can lock here, a session without a lock would be considered dead: that is an
+            // error.
             Err(TryLockError::Error(error)) if quirks::has_no_locks(&error) && !self.has_locks()? => {}
             locked => locked.map_err(|error| Error::io("lock", &path)(error.into()))?,
         }
@@ -302,7 +303,7 @@ impl Storage for LocalStorage {
 
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         let path = self.path(area, name)?;
-        // Locks on a network are seen by some clients and not by others.
+        // Locks on network file systems may not be visible to all clients.
         if self.network()?.is_some() || !self.has_locks()? {
             return Ok(None);
         }
@@ -342,10 +343,10 @@ impl Storage for LocalStorage {
         self.ensure_folder(parent(&new))?;
         let created = rename_free(&old, &new, &self.quirks).map_err(|err| match old.exists() {
             true => err,
-            // Somebody else was faster.
+            // Another process was faster.
             false => Error::Missing { what: from.0.path(from.1) },
         })?;
-        // The new name first: what is lost in between must not be both.
+        // Sync the new name first: the object must not be lost in both places.
         sync_folder(parent(&new), &self.quirks)?;
         sync_folder(parent(&old), &self.quirks)?;
         Ok(created)
@@ -360,12 +361,12 @@ impl Storage for LocalStorage {
     }
 
     fn keep_reserve(&self) {
-        // What is not kept is missed on a full disk only.
+        // A missing reserve matters only on a full disk.
         let _ = reserve::keep(&self.root);
     }
 
     fn remove_stale_temp_files(&self) -> Result<()> {
-        // Without room for a new file the time there cannot be told: then nothing is old.
+        // Without space for a new file the file system's time is unknown; then nothing counts as old.
         let Ok(now) = self.now() else { return Ok(()) };
         for folder in
             ObjectKind::ALL.into_iter().map(|area| self.folders(area)).collect::<Result<Vec<_>>>()?.concat()
@@ -396,16 +397,18 @@ impl Storage for LocalStorage {
     }
 }
 
-/// Whether the disk, or the file system by its own checksums, says that these bytes are lost: that is damage to the
-/// object, of which there may be another copy, and no failure of the run.
+/// Returns whether the error means that these bytes are lost (by the disk, or by the file system's
+/// checksums). That is damage to the object, of which there may be another copy, and not a failure of the
+/// run.
 fn is_bad_medium(error: &io::Error) -> bool {
-    // EUCLEAN is what ext4, XFS and btrfs say of what does not fit its checksum.
+    // EUCLEAN is what ext4, XFS and btrfs return on a checksum mismatch.
     const LOST: [rustix::io::Errno; 3] =
         [rustix::io::Errno::IO, rustix::io::Errno::BADMSG, rustix::io::Errno::UCLEAN];
     error.raw_os_error().is_some_and(|raw| LOST.iter().any(|lost| lost.raw_os_error() == raw))
 }
 
-/// The path without links, also of a directory that is not there: it must not be another place once it is.
+/// Resolves symbolic links, also for a directory that does not exist yet: its location must not change when
+/// it is created.
 fn place_of(path: &Path) -> PathBuf {
     if let Ok(whole) = fs::canonicalize(path) {
         return whole;
@@ -417,7 +420,7 @@ fn place_of(path: &Path) -> PathBuf {
     }
 }
 
-/// A session's file, locked as long as it is open.
+/// A session's file, locked while it is open.
 #[derive(Debug)]
 struct HeldFile {
     _file: File,
@@ -471,7 +474,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStorage::new(dir.path());
         store.create(ObjectKind::Packs, "aa1", &[b"x"]).unwrap();
-        // Nothing is mapped there: the system says EIO, as for a sector that cannot be read.
+        // Nothing is mapped there: the system returns EIO, as for an unreadable sector.
         std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("packs/aa/aa2")).unwrap();
         let mut out = [0; 8];
         let err = store.read_range(ObjectKind::Packs, "aa2", 0, &mut out).unwrap_err();

@@ -1,4 +1,4 @@
-//! Which file systems are shared with other machines, by the numbers that statfs gives them.
+//! Detects network file systems, by the type numbers that statfs returns.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::storage::local::LocalStorage;
 use crate::storage::local::files::Temp;
 
-/// Numbers of file systems whose clients keep what they know for a while, or whose locks not every client sees.
+/// Types of file systems whose clients cache listings, or whose locks are not visible to all clients.
 const NETWORK: [(u64, &str); 16] = [
     (0x6969, "nfs"),
     (0xff53_4d42, "cifs"),
@@ -27,11 +27,12 @@ const NETWORK: [(u64, &str); 16] = [
     (0x786f_4256, "vboxsf"),
     (0xa501_fcf5, "vxfs"),
 ];
-/// What programs show as a file system; most of them are clients of something.
+/// FUSE file systems; most are clients of a network service.
 const FUSE: u64 = 0x6573_5546;
 
 impl LocalStorage {
-    /// The network file system that the directory lies on, if it does; asked for once there is a directory.
+    /// Returns the network file system that the directory is on, if any; determined once the directory
+    /// exists.
     pub(super) fn network(&self) -> Result<Option<&str>> {
         if let Some(known) = self.network.get() {
             return Ok(known.as_deref());
@@ -43,8 +44,8 @@ impl LocalStorage {
         }
     }
 
-    /// A client of a network file system keeps listings for a while; what it changes itself makes it ask again.
-    /// Whoever may not write here has to live with what it kept.
+    /// Makes a network client refresh its cached listing, by changing the folder. Without write permission
+    /// the cached listing has to do.
     pub(super) fn refresh(&self, folder: &Path) -> Result<()> {
         if self.network()?.is_some() && folder.is_dir() {
             drop(Temp::new(folder, self.modes()));
@@ -53,7 +54,7 @@ impl LocalStorage {
     }
 }
 
-/// The network file system that a path lies on; `None` on a local one.
+/// Returns the network file system that a path is on; `None` on a local one.
 fn kind(path: &Path) -> io::Result<Option<String>> {
     let number = rustix::fs::statfs(path)?.f_type as u64;
     if number & 0xffff_ffff != FUSE {
@@ -65,18 +66,18 @@ fn kind(path: &Path) -> io::Result<Option<String>> {
     Ok(named(number, kind_of_device(&mounts, &format!("{major}:{minor}"))))
 }
 
-/// The name for a number, and for what a FUSE program calls itself.
+/// Returns the name for a type number and a FUSE subtype; `None` for a local file system.
 fn named(number: u64, fuse: Option<&str>) -> Option<String> {
-    // The type has a sign on some machines, and 32 bits on others.
+    // The field is signed on some architectures, and has 32 bits on others.
     let number = number & 0xffff_ffff;
     if number == FUSE {
-        // On a block device of its own: ntfs-3g, exfat.
+        // FUSE on a local block device: ntfs-3g, exfat.
         return Some(fuse.unwrap_or("fuse").to_owned()).filter(|name| name != "fuseblk");
     }
     NETWORK.iter().find(|(known, _)| *known == number).map(|(_, name)| (*name).to_owned())
 }
 
-/// The type of the mount of a device, by the table of mounts: behind the dash.
+/// Returns the type of a device's mount from the mount table: the field after the dash.
 fn kind_of_device<'a>(mounts: &'a str, device: &str) -> Option<&'a str> {
     let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
     line.split_once(" - ")?.1.split(' ').next()

@@ -1,4 +1,4 @@
-//! What the file system below a repository cannot do, found by trying, and the modes that new objects get.
+//! Limitations of the file system below a repository, found by trying, and the permissions of new objects.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -11,21 +11,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::Gid;
 use rustix::io::Errno;
 
-/// Permissions of what is made in a repository.
+/// Permissions of new objects in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Modes {
     pub(super) dir: u32,
     pub(super) file: u32,
-    /// Whose members share it; `None` where nobody does.
+    /// The group that shares the repository; `None` if it is private.
     group: Option<u32>,
 }
 
 impl Modes {
-    /// Only for the owner.
+    /// For the owner only.
     pub(super) const PRIVATE: Self = Self { dir: 0o700, file: 0o600, group: None };
 
-    /// Those of the repository's directory, as far as they are for its group. A directory that merely has the mode that
-    /// most have, readable for everybody and writable for its owner, was not made to be shared.
+    /// Derives the permissions from the group bits of the repository's directory. A directory with the usual
+    /// default mode (readable for all, writable for its owner) does not count as shared.
     fn of(root: &Metadata) -> Self {
         let mode = root.mode();
         let group = mode & 0o070;
@@ -41,7 +41,8 @@ impl Modes {
         }
     }
 
-    /// Gives what was just made to the group, whatever the umask. Who may not do that has made it for himself, as before.
+    /// Sets group and permissions of a new object regardless of the umask. Without permission to do so it
+    /// keeps its own.
     pub(super) fn share(self, made: &File, mode: u32) {
         let Some(group) = self.group else { return };
         if made.metadata().is_ok_and(|found| found.gid() != group) {
@@ -51,7 +52,7 @@ impl Modes {
     }
 }
 
-/// What was found about a file system. A store that lacks one of these is used with more care, as one far away is.
+/// Limitations found so far. A storage with one of them is treated with more care, like remote storage.
 #[derive(Debug, Default)]
 pub(super) struct Quirks {
     modes: OnceLock<Modes>,
@@ -59,11 +60,11 @@ pub(super) struct Quirks {
     pub(super) unsynced: Flag,
     /// Files cannot be locked.
     pub(super) unlocked: Flag,
-    /// Names cannot be taken exclusively.
+    /// Exclusive creation is not supported.
     pub(super) overwrites: Flag,
 }
 
-/// Raised once something was found, and told of once.
+/// A limitation: set when found, and reported once.
 #[derive(Debug, Default)]
 pub(super) struct Flag {
     raised: AtomicBool,
@@ -85,7 +86,7 @@ impl Flag {
 }
 
 impl Quirks {
-    /// Permissions of new objects, by those of the repository's directory, once there is one.
+    /// Returns the permissions of new objects, derived from the repository's directory once it exists.
     pub(super) fn modes(&self, root: &Path) -> Modes {
         match (self.modes.get(), root.metadata()) {
             (Some(known), _) => *known,
@@ -94,7 +95,7 @@ impl Quirks {
         }
     }
 
-    /// What kind of store it is by what it lacks.
+    /// Describes the limitation that makes the storage unsafe for concurrent gc, if any.
     pub(super) fn lacks(&self) -> Option<&'static str> {
         if self.overwrites.is_raised() {
             return Some("a file system with neither exclusive renames nor hard links");
@@ -105,7 +106,7 @@ impl Quirks {
         self.unsynced.is_raised().then_some("a file system that cannot sync directories")
     }
 
-    /// What a person should know, once.
+    /// Returns new warnings for the user, each once.
     pub(super) fn news(&self, root: &Path) -> Vec<String> {
         let root = root.display();
         let mut news = Vec::new();
@@ -129,17 +130,17 @@ impl Quirks {
     }
 }
 
-/// Whether a file system says that it has no such operation.
+/// Returns whether the error means that the file system lacks the operation.
 pub(super) fn is_unsupported(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
-/// The same of an error of the standard library.
+/// Like [`is_unsupported`], for an error of the standard library.
 pub(super) fn is_unsupported_io(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(is_unsupported)
 }
 
-/// Whether a file system says that it has no locks, or that its server has none.
+/// Returns whether the error means that the file system, or its server, has no locks.
 pub(super) fn has_no_locks(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| is_unsupported(errno) || errno == Errno::NOLCK)
 }

@@ -1,4 +1,4 @@
-//! Space that is kept for a full disk: a file whose blocks are given back then. It holds nothing.
+//! Reserved space for a full disk: a file without content, whose blocks are released when needed.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -10,25 +10,26 @@ use rustix::fs::FallocateFlags;
 use crate::storage::local::files::TEMP;
 
 const RESERVE: &str = "reserve";
-/// Its bytes: room for a session, a record and the fences of a collection.
+/// Its size in bytes: room for a session, a record and the fences of a gc run.
 const RESERVED: u64 = 8 << 20;
 
-/// Where it is.
+/// Returns the path of the file.
 pub(super) fn path(root: &Path) -> PathBuf {
     root.join(RESERVE)
 }
 
-/// Makes it, unless it is there.
+/// Creates the file, unless it exists.
 pub(super) fn keep(root: &Path) -> io::Result<()> {
     let path = path(root);
-    // A copy that left holes out has the length and none of the room.
+    // A sparse copy has the length but reserves no space.
     if path.metadata().is_ok_and(|found| found.len() >= RESERVED && found.blocks() * 512 >= RESERVED) {
         return Ok(());
     }
     let temp = root.join(format!("{TEMP}{RESERVE}-{}", std::process::id()));
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
     let kept = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED);
-    // Where blocks cannot be had without writing them, there is no reserve: zeros may be compressed away.
+    // If blocks cannot be allocated without writing, there is no reserve: written zeros may be compressed
+    // away.
     kept.map_err(io::Error::from).and_then(|()| fs::rename(&temp, &path)).inspect_err(|_| {
         let _ = fs::remove_file(&temp);
     })

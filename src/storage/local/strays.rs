@@ -1,4 +1,4 @@
-//! What lies in a repository's folders and is not snap's: files and folders that somebody else put there.
+//! Finds foreign files and folders in a repository.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::storage::local::files::{TEMP, metadata_of, read_folder};
 use crate::storage::{ObjectKind, names};
 
-/// All of an area, by their paths in the repository.
+/// Returns all foreign paths in a kind's folders, relative to the repository.
 pub(super) fn within(root: &Path, area: ObjectKind) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in read_folder(&root.join(area.folder()))? {
@@ -39,7 +39,7 @@ fn is_own(area: ObjectKind, name: &str) -> bool {
     name.starts_with(TEMP) || names::is_known(area, name)
 }
 
-/// Whether a folder is one of the 256 over which objects are spread.
+/// Returns whether a folder is one of the 256 over which objects are spread.
 fn is_shard(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

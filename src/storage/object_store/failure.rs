@@ -1,4 +1,4 @@
-//! Why a request failed, said so that a person knows what to do next.
+//! Interprets failed requests, with messages that tell the user what to do next.
 
 use std::error::Error as _;
 use std::io;
@@ -8,22 +8,22 @@ use crate::storage::http::Lost;
 use crate::storage::object_store::http_bridge::Refused;
 use crate::storage::retry::{Failure, Retrier};
 
-/// What an answer means that was not good.
+/// The meaning of an error response.
 #[derive(Debug)]
 pub(super) enum Rejection {
     /// There is no such object.
     Missing,
     /// The name is taken.
     Taken,
-    /// The object ends before what was asked for.
+    /// The object ends before the requested range.
     TooShort,
-    /// Not a word of a server's: an answer that is none.
+    /// An error that did not come from the server.
     Unclear(String),
     /// Anything else.
     Trouble(Failure),
 }
 
-/// Codes of servers that have no time, whatever their number.
+/// Error codes of overloaded servers, whatever the status.
 const BUSY: [&str; 6] = [
     "SlowDown",
     "RequestTimeout",
@@ -34,12 +34,12 @@ const BUSY: [&str; 6] = [
 ];
 const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 const TAKEN: [&str; 3] = ["PreconditionFailed", "BlobAlreadyExists", "ConditionNotMet"];
-/// Credentials that were good once, or that were never any.
+/// Error codes of expired credentials.
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"];
 const WRONG: [&str; 4] =
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "InvalidToken"];
 
-/// What became of doing this to that.
+/// Interprets an error of doing `doing` to `what`.
 pub(super) fn judge(line: &Retrier, doing: &'static str, what: &str, err: &object_store::Error) -> Rejection {
     let mut cause = err.source();
     while let Some(inner) = cause {
@@ -52,7 +52,7 @@ pub(super) fn judge(line: &Retrier, doing: &'static str, what: &str, err: &objec
         cause = inner.source();
     }
     match err {
-        // Azure deletes in a batch, whose parts have answers of their own.
+        // Azure deletes in a batch, whose parts have responses of their own.
         object_store::Error::NotFound { .. } => Rejection::Missing,
         other => Rejection::Unclear(other.to_string()),
     }

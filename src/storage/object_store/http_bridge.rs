@@ -1,4 +1,5 @@
-//! What carries `object_store`'s requests: each is made on the thread that waits for it, so that nothing needs a runtime.
+//! The HTTP transport for `object_store`: each request is made on the thread that waits for it, so no async
+//! runtime is needed.
 
 use std::future::Future;
 use std::io;
@@ -18,10 +19,11 @@ use object_store::client::{
 
 use crate::storage::http::{Answer, CONTENT_RANGE, Http, Lost, StatusCode};
 
-/// Bytes of an answer that are handed on at once.
+/// Bytes of a response body that are passed on at once.
 const CHUNK: usize = 64 << 10;
 
-/// Runs a future on this thread. The requests in it block the thread; what it waits for is another thread's token.
+/// Runs a future on this thread. Its requests block the thread; it only ever waits for another thread's
+/// token.
 pub(super) fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -39,18 +41,18 @@ pub(super) fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A server's no. It travels as an error through `object_store`, which would keep the reason to itself.
+/// An error response. It is passed as an error through `object_store`, which would otherwise drop the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the server answered {status} {code}")]
 pub(super) struct Refused {
     pub(super) status: u16,
-    /// Its word for the reason, such as `NoSuchBucket`; empty where it has none.
+    /// The server's error code, such as `NoSuchBucket`; empty if it has none.
     pub(super) code: String,
-    /// Its sentence, if it has one.
+    /// The server's message, if there is one.
     pub(super) message: String,
 }
 
-/// Makes clients that share one agent.
+/// Creates clients that share one agent.
 #[derive(Debug)]
 pub(super) struct Connector(pub(super) Arc<Http>);
 
@@ -86,7 +88,7 @@ impl Service {
         if !answer.is_good() {
             return Err(HttpError::new(HttpErrorKind::Unknown, refused(answer)));
         }
-        // A part, and some servers say so beside a status that means the whole.
+        // A partial response that some servers send with status 200.
         if answer.status == StatusCode::OK && answer.headers.contains_key(CONTENT_RANGE) {
             answer.status = StatusCode::PARTIAL_CONTENT;
         }
@@ -110,7 +112,7 @@ fn refused(mut answer: Answer) -> Refused {
     Refused { status: answer.status.as_u16(), code, message }
 }
 
-/// The body of a request, as it is read.
+/// A request body as a reader.
 struct Sent {
     body: HttpRequestBody,
     now: Bytes,
@@ -119,7 +121,7 @@ struct Sent {
 impl Read for Sent {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.now.is_empty() {
-            // It is all there, so that it is never waited for.
+            // All of the body is in memory, so polling never waits.
             match Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Some(Ok(frame))) => self.now = frame.into_data().unwrap_or_default(),
                 Poll::Ready(Some(Err(err))) => return Err(io::Error::other(err)),
@@ -135,7 +137,7 @@ impl Read for Sent {
     }
 }
 
-/// The body of an answer. The lock is never contended: it makes what is read by one thread at a time fit for any.
+/// A response body. The mutex is never contended; it only makes the reader `Sync`.
 struct Received(Mutex<Box<dyn Read + Send>>);
 
 impl Body for Received {

@@ -1,7 +1,8 @@
-//! A repository on an object store, in the same folders as on a disk. A name is given by a PUT that the server must
-//! refuse where the name is taken; whether it does is tried with the first object that is written.
+//! A repository on an object store, in the same folders as on a disk. Exclusive creation is a conditional
+//! PUT, which the server must reject if the name is taken; whether it does is tested with the first object
+//! that is written.
 //!
-//! Each request is made by the thread that wants it and may be made again.
+//! Each request is made by the thread that needs it, and may be repeated.
 
 mod failure;
 mod http_bridge;
@@ -32,7 +33,7 @@ use crate::storage::rate_limit::RateLimits;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
 use crate::storage::{CreateOutcome, ObjectKind, check_name};
 
-/// Larger objects go up in parts.
+/// Larger objects are uploaded in parts.
 const LARGE: u64 = 128 << 20;
 /// Bytes of such a part.
 const PART: usize = 32 << 20;
@@ -42,33 +43,34 @@ pub struct CloudStorage {
     place: ObjectStoreUrl,
     store: Box<dyn Bucket>,
     line: Arc<Retrier>,
-    /// What the server does not promise; known once it was tried.
+    /// The guarantee that the server lacks; known once it was tested.
     lacks: OnceLock<Option<&'static str>>,
-    /// A session that this process has created, to try it with before anything else is.
+    /// An object that this process has created, with which the guarantees are tested before anything else is
+    /// created.
     tried: Mutex<Option<StorageProbe>>,
 }
 
-/// What is asked of a store's client.
+/// The operations that are needed of a client.
 trait Bucket: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Bucket for T {}
 
-/// What comes when an object is read.
+/// An event of reading an object.
 enum Came<'a> {
-    /// The object has so many bytes, and so many of them will come.
+    /// The object has `len` bytes, of which `coming` will follow.
     Answer { len: u64, coming: u64 },
-    /// The next of them.
+    /// The next bytes.
     Bytes(&'a [u8]),
 }
 
-/// How it is reached.
+/// How the object store is reached.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Variables of the environment: credentials, endpoint, region.
+    /// Environment variables: credentials, endpoint, region.
     pub variables: Vec<(String, String)>,
-    /// How fast.
+    /// Rate limits.
     pub limits: Arc<RateLimits>,
-    /// How long what fails is tried.
+    /// How failed requests are repeated.
     pub retry_policy: RetryPolicy,
 }
 
@@ -79,10 +81,10 @@ impl fmt::Debug for CloudStorage {
 }
 
 impl CloudStorage {
-    /// The repository at `place`. Touches nothing.
+    /// Creates a storage at `place` without any request.
     ///
     /// # Errors
-    /// When the variables do not say how to reach it.
+    /// When the variables are incomplete or invalid.
     pub fn new(place: ObjectStoreUrl, options: Options) -> Result<Self> {
         let line = Arc::new(Retrier::new(place.to_string(), options.retry_policy));
         let http = Arc::new(Http::new(Arc::clone(&line), options.retry_policy, options.limits));
@@ -104,11 +106,12 @@ impl CloudStorage {
     }
 
     fn path_of(&self, what: &str) -> Path {
-        // Encodes what the servers advise against, part for part.
+        // Percent-encodes characters that the servers advise against, in each path segment.
         Path::from(format!("{}/{what}", self.place.prefix))
     }
 
-    /// Asks again as long as patience lasts; what the answer means is for the caller, but for troubles.
+    /// Repeats a request as the retry policy allows. The caller interprets error responses other than
+    /// [`Rejection::Trouble`].
     fn ask<T>(
         &self,
         doing: &'static str,
@@ -133,7 +136,7 @@ impl CloudStorage {
         Error::io(doing, self.line.full(what))(io::Error::other(why))
     }
 
-    /// What is known of an object, `None` where there is none.
+    /// Returns an object's metadata; `None` if it does not exist.
     fn head(&self, path: &Path, what: &str) -> Result<Option<ObjectMeta>> {
         match self.ask("look at", what, async |_| self.store.head(path).await)? {
             Ok(meta) => Ok(Some(meta)),
@@ -147,7 +150,8 @@ impl CloudStorage {
         self.head(path, what).is_ok_and(|there| there.is_some_and(|meta| meta.size < end))
     }
 
-    /// Reads an object, or a part of it; `take` gets what comes, and all from the start where that was cut short.
+    /// Reads an object, or a range of it. `take` receives the data, and all of it again if the response was
+    /// cut short.
     fn reading(
         &self,
         area: ObjectKind,
@@ -161,7 +165,7 @@ impl CloudStorage {
                 Rejection::Trouble(trouble) => trouble,
                 Rejection::Missing => Failure::Final(Error::Missing { what: what.clone() }),
                 Rejection::TooShort => Failure::Final(short(&what)),
-                // Not all say clearly that an object ends before.
+                // Not all servers report clearly that an object ends before the range.
                 Rejection::Unclear(_) if self.ends_before(&path, &what, range.as_ref()) => {
                     Failure::Final(short(&what))
                 }
@@ -186,7 +190,7 @@ impl CloudStorage {
         })
     }
 
-    /// Gives an object its name; [`CreateOutcome::Exists`] where the server says that it is taken.
+    /// Creates an object; [`CreateOutcome::Exists`] if the server says that the name is taken.
     fn put(
         &self,
         path: &Path,
@@ -206,8 +210,9 @@ impl CloudStorage {
         }
     }
 
-    /// As [`Self::put`] for what is too large to be sent twice because a line broke near its end. Servers cannot refuse
-    /// a name then, but what is so large is a pack, whose name says what is in it.
+    /// Like [`Self::put`], for objects too large to be sent again as a whole after a broken connection.
+    /// Servers cannot make multipart uploads conditional, but an object that large is a pack, whose name
+    /// determines its content.
     fn put_in_parts(&self, path: &Path, what: &str, parts: &[&[u8]], len: u64) -> Result<CreateOutcome> {
         if self.head(path, what)?.is_some() {
             return Ok(CreateOutcome::Exists);
@@ -216,7 +221,7 @@ impl CloudStorage {
         let upload = begun.map_err(|no| self.odd("write", what, &no))?;
         let sent = self.send_parts((path, &upload), what, parts, len);
         if sent.is_err() {
-            // What is left is in nobody's way: a rule of the bucket clears it up (docs/remote.md).
+            // Leftover parts are harmless: a lifecycle rule of the bucket removes them (docs/remote.md).
             let _ = wait(self.store.abort_multipart(path, &upload));
         }
         sent.map(|()| CreateOutcome::New)
@@ -235,7 +240,8 @@ impl CloudStorage {
             source.read_exact(&mut part).map_err(Error::io("write", self.line.full(what)))?;
             left -= part.len() as u64;
             let payload = PutPayload::from(Bytes::from(part));
-            // One that is sent again has its number still, where parts have numbers; elsewhere what came of the first is left out.
+            // A part that is sent again keeps its number where parts have numbers; elsewhere the first upload
+            // is left out.
             let put = async |_| self.store.put_part(path, upload, sent.len(), payload.clone()).await;
             let part = self.ask("write", what, put)?;
             sent.push(part.map_err(|no| self.odd("write", what, &no))?);
@@ -245,8 +251,8 @@ impl CloudStorage {
             again = retry;
             self.store.complete_multipart(path, upload, sent.clone()).await
         });
-        // Where the answer to the first try was lost there is no such upload any more, as it is the object; servers say that
-        // in different ways.
+        // If the response to the first attempt was lost, the upload no longer exists because it has become
+        // the object; servers report that in different ways.
         if again
             && !matches!(done, Ok(Ok(_)))
             && self.head(path, what)?.is_some_and(|there| there.size == len)

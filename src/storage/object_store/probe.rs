@@ -1,5 +1,5 @@
-//! What a server promises is tried, not believed: whether a name that is taken is refused, and whether a listing holds
-//! what was just written.
+//! Tests a server's guarantees instead of trusting them: whether a taken name is rejected, and whether a
+//! listing contains what was just written.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -9,15 +9,15 @@ use crate::error::Result;
 use crate::storage::object_store::CloudStorage;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
-/// Larger objects are not written twice only to see whether the second time is refused.
+/// Larger objects are not written twice for a test.
 const MOST_TRIED: usize = 64 << 10;
 
-/// A server that lets the last of several writers win.
+/// A server on which the last of several writers wins.
 const OVERWRITES: &str = "an object store that overwrites what should stand (no create-if-absent)";
-/// A server whose listings come late.
+/// A server with delayed listings.
 const LATE: &str = "an object store whose listings lack what was just written";
 
-/// An object to try it with.
+/// An object to test with.
 pub(super) struct StorageProbe {
     area: ObjectKind,
     name: String,
@@ -25,12 +25,13 @@ pub(super) struct StorageProbe {
 }
 
 impl CloudStorage {
-    /// Whether a second writer of a name may have won, as far as is known.
+    /// Returns whether a second writer may have replaced an object, as far as is known.
     pub(super) fn overwrites(&self) -> bool {
         self.lacks.get().is_some_and(|lacks| *lacks == Some(OVERWRITES))
     }
 
-    /// A small object was created. A session tells of nothing to come: who only reads asks for no more.
+    /// Remembers a small object that was created. A session does not trigger the test by itself: a process
+    /// that only reads creates nothing else.
     pub(super) fn created(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> Result<()> {
         if self.lacks.get().is_some() || payload.content_length() > MOST_TRIED {
             return Ok(());
@@ -43,13 +44,13 @@ impl CloudStorage {
         Ok(())
     }
 
-    /// Before another object is created: what there is to try, is tried.
+    /// Runs the test, if it is pending, before another object is created.
     pub(super) fn creating(&self) -> Result<()> {
         let tried = if self.lacks.get().is_some() { None } else { self.tried().take() };
         tried.map_or(Ok(()), |tried| self.probe(&tried))
     }
 
-    /// What is gone is nothing to try with.
+    /// Cancels a pending test with an object that is removed.
     pub(super) fn removing(&self, area: ObjectKind, name: &str) {
         self.tried().take_if(|tried| tried.area == area && tried.name == name);
     }
@@ -58,8 +59,8 @@ impl CloudStorage {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With an object that this process has created: the same bytes under the same name must be refused, and do no
-    /// harm where they are not.
+    /// Tests with an object that this process has created: writing the same bytes under the same name must be
+    /// rejected, and is harmless if it is not.
     fn probe(&self, tried: &StorageProbe) -> Result<()> {
         let StorageProbe { area, name, payload } = tried;
         let path = self.path(*area, name)?;
@@ -75,7 +76,8 @@ impl CloudStorage {
         Ok(())
     }
 
-    /// What the server lacks. Where nothing was written yet, something is, and removed again.
+    /// Returns the guarantee that the server lacks. If nothing was written yet, writes an object and removes
+    /// it.
     pub(super) fn lacks(&self) -> Result<Option<&'static str>> {
         self.creating()?;
         if self.lacks.get().is_none() {

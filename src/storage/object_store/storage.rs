@@ -1,4 +1,4 @@
-//! What every store must do, by requests to an object store.
+//! The [`Storage`] implementation for object stores.
 
 use bytes::Bytes;
 use std::io;
@@ -15,7 +15,7 @@ use crate::storage::object_store::{Came, CloudStorage, LARGE, short};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, are, check_name};
 
 impl CloudStorage {
-    /// An object of a listing, if it is one of the area's.
+    /// Returns a listed object, if it belongs to the kind.
     fn listed(&self, area: ObjectKind, meta: &ObjectMeta) -> Option<Listed> {
         let folder = self.path_of(area.folder());
         let inside = meta.location.as_ref().strip_prefix(folder.as_ref())?.strip_prefix('/')?;
@@ -23,7 +23,7 @@ impl CloudStorage {
             area if area.is_spread() => inside.split_once('/')?,
             _ => ("", inside),
         };
-        // What lies where nobody would look for it is no object.
+        // An object in the wrong folder is ignored.
         let name = percent_decode_str(name).decode_utf8().ok()?.into_owned();
         if !name.starts_with(shard)
             || shard.len() != 2 && area.is_spread()
@@ -35,7 +35,8 @@ impl CloudStorage {
         Some(Listed { name, len: meta.size, modified: Some(Time { sec, nanos }) })
     }
 
-    /// Where servers do not refuse a name that is taken: looks first, and then whether what stands is what was written.
+    /// Creates an object on a server without conditional writes: checks that the name is free, and afterwards
+    /// that the object has the bytes written.
     fn create_unprotected(
         &self,
         area: ObjectKind,
@@ -47,7 +48,7 @@ impl CloudStorage {
             return Ok(CreateOutcome::Exists);
         }
         self.put(&path, &what, payload, PutMode::Overwrite)?;
-        // The name of a pack says what is in it.
+        // A pack's name determines its content.
         if area == ObjectKind::Packs || self.holds(area, name, payload) {
             return Ok(CreateOutcome::New);
         }
@@ -60,7 +61,7 @@ impl CloudStorage {
         }
         let (path, what) = (self.path(area, name)?, area.path(name));
         let (created, doubt) = self.put(&path, &what, payload, PutMode::Create)?;
-        // An answer was lost in between: what is there may be what came before it was.
+        // A response was lost in between: the object may be the one that was just written.
         if created == CreateOutcome::Exists && doubt && self.holds(area, name, payload) {
             return Ok(CreateOutcome::New);
         }
@@ -93,7 +94,7 @@ impl Storage for CloudStorage {
         })?;
         let mut listed = found.map_err(|no| self.odd("list", area.folder(), &no))?;
         listed.sort();
-        // A server that looks at a folder while a file in it is replaced may see both.
+        // A server that lists a folder while a file in it is replaced may return both.
         listed.dedup_by(|next, before| next.name == before.name);
         Ok(listed)
     }
@@ -123,7 +124,7 @@ impl Storage for CloudStorage {
         let what = area.path(name);
         let possible = offset.checked_add(out.len() as u64).filter(|end| *end <= i64::MAX as u64);
         let Some(end) = possible.filter(|_| !out.is_empty()) else {
-            // There is nothing to ask for; but it must be there.
+            // An empty range needs no request, but the object must exist.
             return match self.head(&self.path(area, name)?, &what)? {
                 None => Err(Error::Missing { what }),
                 Some(_) if out.is_empty() => Ok(()),
@@ -187,7 +188,7 @@ impl Storage for CloudStorage {
         let (what, whither) = (from.0.path(from.1), to.0.path(to.1));
         let Some(there) = self.head(&old, &what)? else { return Err(Error::Missing { what }) };
         match self.head(&new, &whither)? {
-            // Its own bytes there: it was cut short before.
+            // If the target has the same bytes, an earlier move was interrupted.
             Some(taken) if taken.size != there.size => return Ok(CreateOutcome::Exists),
             Some(_) if self.read(to.0, to.1, there.size)? != self.read(from.0, from.1, there.size)? => {
                 return Ok(CreateOutcome::Exists);
@@ -211,7 +212,7 @@ impl Storage for CloudStorage {
         }
     }
 
-    /// An answer is given when it is so.
+    /// Does nothing: a request is durable when it is answered.
     fn sync(&self, _area: ObjectKind) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`: where a repository lies, and what reaches it.
+//! Locations on object stores: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, and their
+//! clients.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use crate::storage::http::Http;
 use crate::storage::object_store::Bucket;
 use crate::storage::object_store::http_bridge::Connector;
 
-/// Whose protocol it is.
+/// The protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Amazon's S3 and all that is like it.
+    /// Amazon S3 and compatible servers.
     S3,
     /// Google Cloud Storage.
     Google,
@@ -34,7 +35,7 @@ impl Kind {
         }
     }
 
-    /// What the variables that concern it begin with.
+    /// Returns the prefix of its environment variables.
     fn variables(self) -> &'static str {
         match self {
             Self::S3 => "AWS_",
@@ -44,7 +45,7 @@ impl Kind {
     }
 }
 
-/// A bucket, or what is called a container elsewhere, and a path in it.
+/// A bucket (or container) and a path in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectStoreUrl {
     pub(super) kind: Kind,
@@ -54,15 +55,15 @@ pub struct ObjectStoreUrl {
 }
 
 impl ObjectStoreUrl {
-    /// Whether a text means a place of this kind, well written or not.
+    /// Returns whether a text is meant as such a location, valid or not.
     pub fn is_meant(text: &[u8]) -> bool {
         Kind::ALL.iter().any(|kind| text.starts_with(kind.scheme().as_bytes()))
     }
 
-    /// Reads `s3://bucket/prefix` and its like. Without a prefix the repository has the bucket to itself.
+    /// Parses `s3://bucket/prefix` and the like. Without a prefix the repository has the bucket to itself.
     ///
     /// # Errors
-    /// What is wrong with it, for a person.
+    /// The reason why it is invalid, for the user.
     pub fn parse(text: &str) -> Result<Self, String> {
         let found = Kind::ALL.into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind.scheme())?)));
         let (kind, rest) = found.ok_or("it does not begin with s3://, gs:// or az://")?;
@@ -79,16 +80,16 @@ impl ObjectStoreUrl {
         Ok(Self { kind, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
 
-    /// What reaches it, by what the variables say.
+    /// Creates the client, configured by the variables.
     ///
     /// # Errors
-    /// What is missing among them, or wrong.
+    /// The variable that is missing or wrong.
     pub(super) fn open(
         &self,
         variables: &[(String, String)],
         http: &Arc<Http>,
     ) -> object_store::Result<Box<dyn Bucket>> {
-        // What failed is asked again by whoever knows what it was for.
+        // Requests are repeated by the caller, which knows their meaning.
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let begin = self.kind.variables();
         let ours = variables.iter().filter(|(name, value)| name.starts_with(begin) && !value.is_empty());
@@ -96,7 +97,7 @@ impl ObjectStoreUrl {
         let connector = Connector(Arc::clone(http));
         Ok(match self.kind {
             Kind::S3 => {
-                // A digest beside the bytes, by which the server finds what was spoilt on the way.
+                // Sends a checksum, by which the server detects corruption in transit.
                 let first = AmazonS3Builder::new().with_checksum_algorithm(Checksum::SHA256);
                 let set = |builder: AmazonS3Builder, (name, value): (String, &String)| match name
                     .parse::<AmazonS3ConfigKey>(

@@ -1,7 +1,8 @@
-//! A repository behind a server that speaks restic's REST protocol, version 2: rest-server, `rclone serve restic` and with
-//! it whatever rclone reaches. Such servers know five types of objects; `names` says which of ours is which of theirs.
+//! A repository on a server that speaks restic's REST protocol, version 2: rest-server, or `rclone serve
+//! restic` and with it any storage that rclone supports. Such servers know five types of objects; `names`
+//! maps our object kinds to them.
 //!
-//! Nothing there lets exactly one of several writers create a name, so that nothing is collected beside others.
+//! The protocol has no exclusive creation, so it is unsafe for concurrent garbage collection.
 
 mod names;
 pub mod url;
@@ -20,7 +21,7 @@ use crate::storage::rest::url::RestUrl;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, are, check_name, http};
 
-/// What a listing with sizes is asked for as.
+/// The `Accept` header for a listing with sizes.
 const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.rest.v2");
 
 /// A repository on such a server.
@@ -29,11 +30,11 @@ pub struct RestStorage {
     place: RestUrl,
     http: Http,
     line: Arc<Retrier>,
-    /// The server has been told to make room for a repository.
+    /// Set once the server was told to create the repository.
     made: OnceLock<()>,
 }
 
-/// One of a listing.
+/// An item of a listing.
 #[derive(Debug, Deserialize)]
 struct Item {
     name: String,
@@ -41,7 +42,7 @@ struct Item {
 }
 
 impl RestStorage {
-    /// The repository at `place`. Touches nothing.
+    /// Creates a storage at `place` without any request.
     pub fn new(place: RestUrl, limits: Arc<RateLimits>, retry_policy: RetryPolicy) -> Self {
         let line = Arc::new(Retrier::new(place.to_string(), retry_policy));
         let http = Http::new(Arc::clone(&line), retry_policy, limits);
@@ -53,7 +54,7 @@ impl RestStorage {
         Ok(self.place.url(&format!("{}/{}", names::kind(area), names::encode(area, name))))
     }
 
-    /// One request, and an answer that is worth a look: good, or one of those that are no failure.
+    /// Sends a request. Returns success responses, and error statuses that the caller interprets.
     fn ask(
         &self,
         (doing, what): (&'static str, &str),
@@ -81,7 +82,7 @@ impl RestStorage {
     }
 
     fn refused(&self, doing: &'static str, what: &str, status: u16, words: &str) -> Failure {
-        // A page is for browsers.
+        // HTML pages are for browsers.
         let words = if words.len() > 400 || words.starts_with('<') { "" } else { words };
         let said = format!("the server answered {status} {words}");
         let (kind, said) = match status {
@@ -105,7 +106,7 @@ impl RestStorage {
         })
     }
 
-    /// Writes; false where the server says that this may not be, as it does where a name is taken.
+    /// Writes an object; `false` if the server answers 403, as it does if the name is taken.
     fn post(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<bool> {
         let (url, what) = (self.url(area, name)?, area.path(name));
         let len = parts.iter().map(|part| part.len() as u64).sum();
@@ -120,7 +121,7 @@ impl RestStorage {
         })
     }
 
-    /// Why a server takes nothing under a name that it does not find in the bytes.
+    /// Describes why a server rejects content whose hash differs from its name.
     fn refused_content(&self, what: &str, mut answer: Answer) -> Failure {
         let words = answer.words();
         let hint = "it may compare what it is given with its name, as rest-server does unless it is started with \
@@ -128,7 +129,7 @@ impl RestStorage {
         self.refused("write", what, 400, &format!("{}: {hint}", words.trim().trim_end_matches(':')))
     }
 
-    /// The folders of a repository, which some servers make only when they are told to.
+    /// Creates the folders of a repository, which some servers do only on request.
     fn make(&self) -> Result<()> {
         if self.made.get().is_some() {
             return Ok(());
@@ -141,8 +142,9 @@ impl RestStorage {
         Ok(())
     }
 
-    /// Writes what is named by no hash of its bytes, so that a server that takes no such thing says so before there is half
-    /// a repository. It is the last word of a session that never was, which a collection would clear away.
+    /// Writes an object that is not named by its hash, so that a server that verifies names fails before half
+    /// a repository exists. The object is the end marker of a session that never existed, which a gc run
+    /// would remove.
     fn try_a_name(&self) -> Result<()> {
         let name = format!("{:032}{}", 0, crate::storage::names::END_MARKER);
         self.post(ObjectKind::Sessions, &name, &[b"snap"])?;
@@ -164,7 +166,7 @@ fn damaged(what: &str, why: &'static str) -> Failure {
     Failure::Final(Error::Damaged { what: what.to_owned(), source: DecodeError::because(why) })
 }
 
-/// Fills `out`; what ends before is asked for again.
+/// Fills `out`; a body that ends early is requested again.
 fn fill(answer: &mut Answer, out: &mut [u8]) -> Result<(), Failure> {
     answer.body.read_exact(out).map_err(|err| Failure::Passing(err.to_string()))
 }
@@ -178,7 +180,7 @@ impl Storage for RestStorage {
         let (url, what) = (self.place.url(&format!("{}/", names::kind(area))), area.folder());
         let items = self.line.with("list", what, |_| {
             let accept = Some(("accept", VERSION));
-            // Where there is no repository, there may be no folder to list.
+            // Before there is a repository, there may be no folder to list.
             let first = matches!(area, ObjectKind::Config | ObjectKind::Keys);
             let missing: &[u16] = if first { &[404] } else { &[] };
             let answer = self.ask(("list", what), (Method::GET, &url), accept, None, missing)?;
@@ -224,7 +226,7 @@ impl Storage for RestStorage {
         let (url, what) = (self.url(area, name)?, area.path(name));
         let possible = offset.checked_add(out.len() as u64).filter(|end| *end <= i64::MAX as u64);
         let Some(end) = possible.filter(|_| !out.is_empty()) else {
-            // There is nothing to ask for; but it must be there.
+            // An empty range needs no request, but the object must exist.
             return match self.is_there(area, name)? {
                 false => Err(Error::Missing { what }),
                 true if out.is_empty() => Ok(()),
@@ -256,11 +258,12 @@ impl Storage for RestStorage {
             return Ok(CreateOutcome::Exists);
         }
         let posted = self.post(area, name, parts)?;
-        // Refused: somebody else was faster; or so was this, and the answer was lost.
+        // Rejected: another process was faster; or this request was carried out before and its response was
+        // lost.
         if !posted && !self.is_there(area, name)? {
             return Err(self.forbidden("write", &area.path(name)));
         }
-        // The name of a pack says what is in it; of others the last writer's may stand.
+        // A pack's name determines its content; for other objects a later writer may have replaced it.
         if posted && area == ObjectKind::Packs || self.holds(area, name, parts) {
             return Ok(CreateOutcome::New);
         }
@@ -275,7 +278,7 @@ impl Storage for RestStorage {
         if self.post(area, name, &[bytes])? {
             return Ok(());
         }
-        // A server that overwrites nothing lets locks go, which is what heartbeats are there.
+        // Append-only servers allow deleting locks, which is the type that heartbeats have there.
         self.remove(area, name)?;
         match self.post(area, name, &[bytes])? {
             true => Ok(()),
@@ -298,7 +301,7 @@ impl Storage for RestStorage {
         })
     }
 
-    /// An answer is given when it is so, as far as the server knows.
+    /// Does nothing: the server's response is the only confirmation there is.
     fn sync(&self, _area: ObjectKind) -> Result<()> {
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! How objects are called on a server that knows five types and names of 64 hexadecimal digits. See docs/format.md,
-//! "On REST servers".
+//! Maps object names to those of a server that knows five types and names of 64 hexadecimal digits. See
+//! docs/format.md, "On REST servers".
 
 use crate::storage::{ObjectKind, check_name};
 
-/// What stands behind a name of 32 digits or fewer: no random id ends so.
+/// Suffixes for names of at most 32 digits; no random id ends like this.
 const TAGS: [(ObjectKind, &str, &str); 10] = [
     (ObjectKind::Config, "", "snap-config"),
     (ObjectKind::Snapshots, "", "snap-snapshot"),
@@ -16,10 +16,10 @@ const TAGS: [(ObjectKind, &str, &str); 10] = [
     (ObjectKind::Index, "", "snap-segment"),
     (ObjectKind::Quarantine, "", "snap-quarantine"),
 ];
-/// What a name begins with that has another form; rest-server takes none of these.
+/// Prefix of names in any other form; rest-server rejects these.
 const FREE: &str = "snap-";
 
-/// The type that an area's objects have there. Append-only servers let locks be deleted, and nothing else.
+/// Returns the server's type for an object kind. Append-only servers allow deleting locks, and nothing else.
 pub(super) fn kind(area: ObjectKind) -> &'static str {
     match area {
         ObjectKind::Packs => "data",
@@ -30,17 +30,18 @@ pub(super) fn kind(area: ObjectKind) -> &'static str {
     }
 }
 
-/// Areas whose names are ids of 64 digits, one of each type.
+/// Returns whether an object kind has ids of 64 digits as names; at most one kind per type does.
 fn has_long_names(area: ObjectKind) -> bool {
     matches!(area, ObjectKind::Packs | ObjectKind::Keys | ObjectKind::Damage | ObjectKind::Parity)
 }
 
-/// What an object is called there.
+/// Returns an object's name on the server.
 pub(super) fn encode(area: ObjectKind, name: &str) -> String {
     if has_long_names(area) && is_hex(name, 64) {
         return name.to_owned();
     }
-    // Beside sidecars, which have the whole name; half an id is enough for what nobody reads.
+    // Shortened, because the full name is taken by sidecars; half an id is enough for objects that are never
+    // read.
     let name = match name.get(..32) {
         Some(half) if area == ObjectKind::Quarantine && is_hex(name, 64) => half,
         _ => name,
@@ -58,21 +59,21 @@ pub(super) fn encode(area: ObjectKind, name: &str) -> String {
     for byte in name.bytes() {
         match byte {
             b'0'..=b'9' | b'a'..=b'z' | b'-' | b'.' => free.push(char::from(byte)),
-            // What is one name to one server may be two to another.
+            // Case is escaped, because some servers ignore it.
             other => free.push_str(&format!("_{other:02x}")),
         }
     }
     free
 }
 
-/// The name in this area that is so called there; `None` for another area's, and for what is no object.
+/// Returns the object name for a server's name; `None` if it belongs to another kind, or is not an object's.
 pub(super) fn decode(area: ObjectKind, called: &str) -> Option<String> {
     let name = match called.strip_prefix(FREE) {
         Some(free) => unescape(free.strip_prefix(area.folder())?.strip_prefix('.')?)?,
         None if is_hex(called, 64) => read(area, called)?,
         None => return None,
     };
-    // Nobody else is called so.
+    // Each object has exactly one name on the server.
     (check_name(area, &name).is_ok() && encode(area, &name) == called).then_some(name)
 }
 
@@ -90,7 +91,7 @@ fn read(area: ObjectKind, called: &str) -> Option<String> {
     }
 }
 
-/// A tag as 30 digits: its letters, and zeros behind them.
+/// Encodes a tag as 30 digits: its letters, then zeros.
 fn spelt(tag: &str) -> String {
     let digits: String = tag.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("{digits:0<30}")
@@ -148,7 +149,7 @@ mod tests {
             assert!(is_hex(&called, 64), "{area:?} {name}: {called}");
             for other in ObjectKind::ALL {
                 let wanted = (other == area).then_some(&name);
-                // Those of other types are never met there.
+                // Objects of other server types are never listed together.
                 if kind(other) == kind(area) || other == area {
                     assert_eq!(decode(other, &called).as_ref(), wanted, "{name} in {other:?}");
                 }

@@ -1,8 +1,8 @@
-//! `rest:http://user:password@host:port/path/`: a server that speaks restic's REST protocol.
+//! Locations on servers that speak restic's REST protocol: `rest:http://user:password@host:port/path/`.
 
 use std::fmt;
 
-/// A repository on such a server.
+/// A location on such a server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RestUrl {
     /// Without user and password, and with a slash at its end.
@@ -23,15 +23,15 @@ impl fmt::Display for RestUrl {
 }
 
 impl RestUrl {
-    /// Whether a text means a place of this kind, well written or not.
+    /// Returns whether a text is meant as such a location, valid or not.
     pub fn is_meant(text: &[u8]) -> bool {
         text.starts_with(b"rest:")
     }
 
-    /// Reads `rest:http[s]://[USER[:PASSWORD]@]HOST[:PORT]/PATH`.
+    /// Parses `rest:http[s]://[USER[:PASSWORD]@]HOST[:PORT]/PATH`.
     ///
     /// # Errors
-    /// What is wrong with it, for a person.
+    /// The reason why it is invalid, for the user.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = text.strip_prefix("rest:").ok_or("it does not begin with rest:")?;
         let (scheme, rest) = url.split_once("://").ok_or("it is written rest:https://host/path")?;
@@ -57,7 +57,7 @@ impl RestUrl {
         Ok(Self { url: format!("{scheme}://{host}/{path}{end}"), login })
     }
 
-    /// The same with a user and a password, if it has none of its own.
+    /// Sets user and password, unless the URL has its own.
     #[must_use]
     pub fn with_login(mut self, user: Option<String>, password: Option<String>) -> Self {
         if self.login.is_none() && (user.is_some() || password.is_some()) {
@@ -70,7 +70,7 @@ impl RestUrl {
         format!("{}{what}", self.url)
     }
 
-    /// What a request says of who asks (RFC 7617).
+    /// Returns the value of the `Authorization` header (RFC 7617).
     pub(super) fn authorization(&self) -> Option<String> {
         let (user, password) = self.login.as_ref()?;
         Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes())))

@@ -1,5 +1,5 @@
-//! One conversation with a server: requests go out as they come, answers find who asked by number. Any number of threads
-//! may ask at once, and one may ask much before it waits.
+//! One SFTP connection with pipelined requests: responses are matched to requests by number. Any number of
+//! threads may send requests concurrently, and one thread may send many before it waits.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,23 +14,23 @@ use crate::storage::rate_limit::{PIECE, RateLimits};
 use crate::storage::sftp::protocol;
 use crate::storage::sftp::protocol::{Reply, Request};
 
-/// A server that says nothing for so long is taken for lost. Syncing a pack on a busy disk takes seconds.
+/// A server that is silent for this long is considered lost. Syncing a pack on a busy disk takes seconds.
 const SILENCE: Duration = Duration::from_secs(300);
-/// Bytes of a read or a write that every server takes (section 3 of the draft).
+/// Bytes per read or write that every server supports (section 3 of the draft).
 const ALWAYS: u64 = 32 << 10;
-/// No more at once, however much a server would take.
+/// Maximum bytes per read or write, however much a server would accept.
 const MOST: u64 = 255 << 10;
 
-/// Why there is no answer, or no good one.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Fail {
-    /// The connection is gone; whether the request was carried out is unknown.
+    /// The connection is lost; whether the request was carried out is unknown.
     Lost(String),
-    /// The server says no.
+    /// The server returned an error.
     Status {
-        /// Its reason.
+        /// Status code.
         code: u32,
-        /// Its words.
+        /// The server's message.
         message: String,
     },
 }
@@ -42,7 +42,7 @@ pub(super) struct Channel {
     input: Mutex<Option<ChildStdin>>,
     shared: Arc<Mutex<Waiting>>,
     extensions: Vec<String>,
-    /// Bytes of one read, and of one write.
+    /// Bytes per read, and per write.
     sizes: (u64, u64),
     limits: Arc<RateLimits>,
 }
@@ -54,7 +54,7 @@ struct Waiting {
     lost: Option<String>,
 }
 
-/// An answer to come.
+/// A pending response.
 #[derive(Debug)]
 pub(super) struct Pending {
     answer: Receiver<Reply>,
@@ -66,16 +66,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Channel {
-    /// Starts the command and greets the server behind it.
+    /// Starts the command and performs the handshake with the server behind it.
     pub(super) fn open(mut command: Command, limits: Arc<RateLimits>) -> Result<Self, Fail> {
         let lost = |err: io::Error| Fail::Lost(format!("ssh cannot be started: {err}"));
-        // What ssh has to say (a host key that changed, a key that is not taken) is for the person at the terminal.
+        // ssh's messages (a changed host key, a rejected key) go to the user's terminal.
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(lost)?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (Some(mut input), Some(mut output)) = (input, output) else {
             return Err(Fail::Lost("ssh has no input or output".into()));
         };
-        // What is no server has closed its input, perhaps; what it said instead is worth more.
+        // A program that is not a server may have closed its input; what it printed is the better error
+        // message.
         let sent = input.write_all(&protocol::greeting()).and_then(|()| input.flush());
         let greeted = packet(&mut output).and_then(|packet| sent.map(|()| packet));
         let greeted = greeted.and_then(|packet| protocol::extensions(&packet).map_err(io::Error::other));
@@ -88,7 +89,7 @@ impl Channel {
                     let _ = child.wait();
                     return Err(Fail::Lost(format!("no SFTP server answers: {err}")));
                 }
-                // ssh has said why, or is about to.
+                // ssh has printed the reason, or is about to.
                 let code = end(&mut child).and_then(|status| status.code());
                 let how = code.map_or("closed the line".to_owned(), |code| format!("ended with {code}"));
                 return Err(Fail::Lost(format!("ssh {how} before an SFTP server answered")));
@@ -110,27 +111,27 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Whether the server has an extension.
+    /// Returns whether the server has an extension.
     pub(super) fn knows(&self, extension: &str) -> bool {
         self.extensions.iter().any(|known| known == extension)
     }
 
-    /// Bytes of one read.
+    /// Returns the bytes per read.
     pub(super) fn read_size(&self) -> u64 {
         if self.limits.shapes_receiving() { PIECE as u64 } else { self.sizes.0 }
     }
 
-    /// Bytes of one write.
+    /// Returns the bytes per write.
     pub(super) fn write_size(&self) -> u64 {
         if self.limits.shapes_sending() { PIECE as u64 } else { self.sizes.1 }
     }
 
-    /// How fast bytes of files may go.
+    /// Returns the rate limits for file data.
     pub(super) fn limits(&self) -> &RateLimits {
         &self.limits
     }
 
-    /// Sends a request. Never waits for an answer.
+    /// Sends a request without waiting for the response.
     pub(super) fn send(&self, request: &Request<'_>) -> Result<Pending, Fail> {
         let (send, answer) = bounded(1);
         let id = {
@@ -153,37 +154,37 @@ impl Channel {
         }
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for its response.
     pub(super) fn ask(&self, request: &Request<'_>) -> Result<Reply, Fail> {
         self.send(request)?.wait()
     }
 
-    /// As [`Self::ask`], where the answer is whether it was done.
+    /// Like [`Self::ask`], for requests whose response is only a status.
     pub(super) fn order(&self, request: &Request<'_>) -> Result<(), Fail> {
         self.send(request)?.done()
     }
 
-    /// Opens a file or a folder.
+    /// Opens a file or folder and returns its handle.
     pub(super) fn handle(&self, request: &Request<'_>) -> Result<Vec<u8>, Fail> {
         self.send(request)?.handle()
     }
 
-    /// Closes what is open, without waiting.
+    /// Closes a handle without waiting.
     pub(super) fn close(&self, handle: &[u8]) {
-        // A server that cannot close has lost the connection, which the next request is told.
+        // If this fails, the connection is lost, which the next request will report.
         drop(self.send(&Request::Close { handle }));
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // The server ends when its input does.
+        // The server exits when its input is closed.
         *lock(&self.input) = None;
         end(&mut lock(&self.child));
     }
 }
 
-/// How a program ended that has nothing more to do. One that does not end within two seconds is killed.
+/// Waits for a program that has nothing more to do. It is killed if it does not exit within two seconds.
 fn end(child: &mut Child) -> Option<ExitStatus> {
     for _ in 0..100 {
         match child.try_wait() {
@@ -196,7 +197,7 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
 }
 
 impl Pending {
-    /// The answer; one that says no is a failure.
+    /// Waits for the response; an error status is a failure.
     pub(super) fn wait(self) -> Result<Reply, Fail> {
         match self.answer.recv_timeout(SILENCE) {
             Ok(Reply::Status { code, message }) if code != 0 => Err(Fail::Status { code, message }),
@@ -209,7 +210,7 @@ impl Pending {
         }
     }
 
-    /// For requests that are answered with whether they were carried out.
+    /// Waits for the status of the request.
     pub(super) fn done(self) -> Result<(), Fail> {
         match self.wait()? {
             Reply::Status { .. } => Ok(()),
@@ -217,7 +218,7 @@ impl Pending {
         }
     }
 
-    /// For requests that open something.
+    /// Waits for a handle.
     pub(super) fn handle(self) -> Result<Vec<u8>, Fail> {
         match self.wait()? {
             Reply::Handle(handle) => Ok(handle),
@@ -226,7 +227,7 @@ impl Pending {
     }
 }
 
-/// An answer that does not belong to its request: nothing that comes over this connection can be believed.
+/// A response that does not match its request: nothing on this connection can be trusted.
 pub(super) fn unexpected(reply: &Reply) -> Fail {
     let kind = match reply {
         Reply::Status { .. } => "a status",
@@ -239,7 +240,7 @@ pub(super) fn unexpected(reply: &Reply) -> Fail {
     Fail::Lost(format!("the server answered {kind} to something else"))
 }
 
-/// A packet without its length.
+/// Reads a packet and strips its length.
 fn packet(output: &mut ChildStdout) -> io::Result<Vec<u8>> {
     let mut len = [0; 4];
     output.read_exact(&mut len)?;
@@ -252,13 +253,13 @@ fn packet(output: &mut ChildStdout) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Hands out answers until there are no more.
+/// The receiver: dispatches responses until the connection ends.
 fn hear(output: &mut ChildStdout, shared: &Mutex<Waiting>) {
     let why = loop {
         let heard = packet(output).and_then(|packet| protocol::reply(&packet).map_err(io::Error::other));
         match heard {
             Ok((id, reply)) => {
-                // Who no longer waits does not care.
+                // The requester may no longer wait.
                 if let Some(asker) = lock(shared).answers.remove(&id) {
                     let _ = asker.send(reply);
                 }
@@ -271,6 +272,6 @@ fn hear(output: &mut ChildStdout, shared: &Mutex<Waiting>) {
     };
     let mut waiting = lock(shared);
     waiting.lost.get_or_insert(why);
-    // All who wait are told.
+    // Wakes all waiting requesters with an error.
     waiting.answers.clear();
 }

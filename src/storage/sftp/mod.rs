@@ -1,8 +1,8 @@
-//! A repository on another machine, through the system's ssh: keys, agents and configuration are ssh's own. An object is
-//! written under a temporary name, synced, and renamed to a name that must be free; then it is synced once more, which
-//! makes the new name durable on file systems that keep a journal.
+//! A repository on another machine, through the system's ssh, which handles keys, agents and configuration.
+//! An object is written under a temporary name, synced, and renamed to a name that must be free. Then it is
+//! synced once more, which makes the new name durable on journaling file systems.
 //!
-//! A connection that is lost is made again, and what was asked is asked again: every request may be made twice.
+//! A lost connection is reopened and its requests are repeated: every request may be carried out twice.
 
 mod connection;
 pub mod protocol;
@@ -26,24 +26,25 @@ use crate::storage::{Capacity, CreateOutcome, ObjectKind, check_name};
 use crate::util::programs;
 
 const TEMP: &str = ".tmp-";
-/// A temporary file this old is nobody's; a day more than on a local disk, because two clocks are compared.
+/// Age after which a temporary file is abandoned; a day more than on a local disk, because two clocks are
+/// compared.
 const ABANDONED: Duration = Duration::from_secs(48 * 3600);
-/// For so long a lost connection is made again.
+/// How long to try to reopen a lost connection.
 const PATIENCE: Duration = Duration::from_secs(300);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Free bytes below which a write that fails has filled the disk.
+/// Free bytes below which a failed write is reported as a full disk.
 const NEXT_TO_NOTHING: u64 = 1 << 20;
 
-/// A directory of a server that speaks SFTP.
+/// A directory on an SFTP server.
 pub struct SftpStorage {
     place: SftpUrl,
-    /// The program that is run as ssh is.
+    /// The command that is run instead of ssh.
     ssh: String,
     channel: Mutex<Link>,
-    /// Folders that are known to be there.
+    /// Folders that are known to exist.
     folders: Mutex<HashSet<String>>,
-    /// Whether a rename leaves a name alone that is taken, once somebody has tried.
+    /// Whether rename fails if the new name exists, once tested.
     exclusive: OnceLock<bool>,
     limits: Arc<RateLimits>,
 }
@@ -51,7 +52,7 @@ pub struct SftpStorage {
 #[derive(Default)]
 struct Link {
     open: Option<Arc<Channel>>,
-    /// There was one: then a lost one is made again.
+    /// There was a connection before: then a lost one is reopened.
     been: bool,
 }
 
@@ -61,7 +62,7 @@ impl fmt::Debug for SftpStorage {
     }
 }
 
-/// Of one attempt.
+/// Why one attempt failed.
 enum Trouble {
     Fail(Fail),
     Final(Error),
@@ -78,8 +79,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SftpStorage {
-    /// The repository at `place`. `ssh` is a command of the shell that takes ssh's arguments: `ssh`, unless somebody says
-    /// otherwise. Touches nothing.
+    /// Creates a storage at `place` without connecting. `ssh` is a shell command that takes ssh's arguments;
+    /// by default `ssh`.
     pub fn new(place: SftpUrl, ssh: impl Into<String>) -> Self {
         Self {
             place,
@@ -91,14 +92,14 @@ impl SftpStorage {
         }
     }
 
-    /// The same, no faster than that.
+    /// Sets rate limits.
     #[must_use]
     pub fn limited(self, limits: Arc<RateLimits>) -> Self {
         Self { limits, ..self }
     }
 
-    /// An interrupt is for snap, which saves what there is and needs the line for that; who ignores a signal passes that
-    /// on to the programs that it becomes.
+    /// Builds the ssh command. It ignores SIGINT: snap handles an interrupt by saving what it has, and needs
+    /// the connection for that. An ignored signal stays ignored across exec.
     fn command(&self) -> Command {
         let mut command = programs::foreign("/bin/sh");
         command.args(["-c", &format!("trap '' INT HUP TERM; exec {} \"$@\"", self.ssh), "ssh"]);
@@ -123,7 +124,7 @@ impl SftpStorage {
         Ok(channel)
     }
 
-    /// Forgets a channel that is lost; true if there ever was one.
+    /// Drops a lost connection; returns whether there ever was one.
     fn lose(&self, lost: Option<&Arc<Channel>>) -> bool {
         let mut link = lock(&self.channel);
         if let (Some(open), Some(lost)) = (&link.open, lost)
@@ -134,8 +135,8 @@ impl SftpStorage {
         link.been
     }
 
-    /// Does `work`, and again on a new connection as long as patience lasts. `work` is told whether it may have been done
-    /// before.
+    /// Calls `work`, and repeats it on a new connection for a limited time. Its argument is `true` for
+    /// repetitions: then the request may have been carried out before.
     fn with<T>(
         &self,
         doing: &'static str,
@@ -174,7 +175,7 @@ impl SftpStorage {
         }
     }
 
-    /// An object's path with its server, for messages.
+    /// Returns an object's path including the server, for messages.
     fn full(&self, what: &str) -> String {
         format!("{}/{what}", self.place)
     }
@@ -212,7 +213,7 @@ impl SftpStorage {
         format!("{}/{}", self.place.directory(), area.folder())
     }
 
-    /// Makes a folder and those above it, unless it is known to be there.
+    /// Creates a folder and its ancestors, unless it is known to exist.
     fn ensure_folder(&self, channel: &Channel, folder: &str) -> Result<(), Trouble> {
         if lock(&self.folders).contains(folder) {
             return Ok(());
@@ -225,7 +226,8 @@ impl SftpStorage {
                     self.ensure_folder(channel, above)?;
                 }
                 let made = channel.order(&Request::MakeFolder { path: folder });
-                // Somebody else was faster; or it cannot be made, and then what goes into it says so.
+                // Another process was faster; or it cannot be created, and then writing into it will report
+                // the error.
                 if let Err(fail @ Fail::Lost(_)) = made {
                     return Err(fail.into());
                 }
@@ -236,7 +238,7 @@ impl SftpStorage {
         Ok(())
     }
 
-    /// A temporary file beside `path`, open, with `parts` in it.
+    /// Creates an open temporary file beside `path` with `parts` as its content.
     fn temp<'a>(
         &self,
         channel: &'a Channel,
@@ -249,13 +251,14 @@ impl SftpStorage {
         getrandom::fill(&mut lot).map_err(|_| Fail::Lost("there is no randomness".into()))?;
         let temp = format!("{folder}/{TEMP}{:016x}", u64::from_le_bytes(lot));
         let file = File::open(channel, &temp, protocol::CREATE).inspect_err(|_| {
-            // It may be gone since.
+            // The folder may have been removed since.
             lock(&self.folders).remove(folder);
         })?;
         match file.write(parts) {
             Ok(()) => Ok((file, temp)),
             Err(fail) => {
-                // Before what was written gives its room back: the protocol has no word for a full disk.
+                // Check before the temporary file is removed and frees its space: the protocol has no status
+                // for a full disk.
                 let full = matches!(fail, Fail::Status { .. }) && self.is_full(channel);
                 drop(channel.send(&Request::Remove { path: &temp }));
                 match full {
@@ -269,7 +272,7 @@ impl SftpStorage {
         }
     }
 
-    /// Whether a rename onto a name that is taken fails, as the protocol says.
+    /// Returns whether a rename onto an existing name fails, as the protocol requires.
     fn is_exclusive(&self) -> Result<bool> {
         if let Some(known) = self.exclusive.get() {
             return Ok(*known);
@@ -320,12 +323,12 @@ impl SftpStorage {
         })
     }
 
-    /// Renames where the new name must be free; [`CreateOutcome::Exists`] where it is not.
+    /// Renames to a free name; [`CreateOutcome::Exists`] if it is taken.
     fn rename(&self, channel: &Channel, from: &str, to: &str) -> Result<CreateOutcome, Trouble> {
         match channel.order(&Request::Rename { from, to }) {
             Ok(()) => Ok(CreateOutcome::New),
             Err(fail @ Fail::Lost(_)) => Err(fail.into()),
-            // There is no word for a name that is taken.
+            // The protocol has no status for a taken name.
             Err(fail) => match self.is_there(channel, to)? {
                 true => Ok(CreateOutcome::Exists),
                 false => Err(fail.into()),

@@ -1,17 +1,17 @@
-//! Packets of the SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02), and the extensions of OpenSSH
-//! that a repository rests on (OpenSSH's PROTOCOL, section 4). Numbers are big-endian; a string is its length and its
-//! bytes.
+//! Packets of the SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02), and the OpenSSH
+//! extensions that a repository needs (OpenSSH's PROTOCOL, section 4). Numbers are big-endian; a string is
+//! its length and its bytes.
 
 use crate::model::decode_error::DecodeError;
 
-/// Most bytes of a reply that is believed: more than any server sends at once.
+/// Maximum bytes of a response that is accepted: more than any server sends at once.
 pub(super) const MAX_REPLY: u32 = 1 << 20;
-/// The version spoken.
+/// The protocol version.
 pub(super) const VERSION: u32 = 3;
 
-/// To read a file.
+/// Open for reading.
 pub(super) const READ: u32 = 0x01;
-/// To write a new one, which must not be there.
+/// Open for writing, as a new file that must not exist.
 pub(super) const CREATE: u32 = 0x02 | 0x08 | 0x20;
 
 /// `SSH_FX_EOF`.
@@ -20,15 +20,15 @@ pub(super) const EOF: u32 = 1;
 pub(super) const NO_SUCH_FILE: u32 = 2;
 /// `SSH_FX_PERMISSION_DENIED`.
 pub(super) const PERMISSION_DENIED: u32 = 3;
-/// `SSH_FX_FAILURE`: what the protocol has no word for, such as a full disk or a name that is taken.
+/// `SSH_FX_FAILURE`: any error without a status of its own, such as a full disk or a taken name.
 pub(super) const FAILURE: u32 = 4;
 
 const MODE: u32 = 0x04;
-/// For their owner only.
+/// For the owner only.
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_FOLDER: u32 = 0o700;
 
-/// A request, by the number that its answer will have.
+/// A request.
 #[derive(Debug, Clone)]
 pub(super) enum Request<'a> {
     Open {
@@ -63,16 +63,16 @@ pub(super) enum Request<'a> {
     MakeFolder {
         path: &'a str,
     },
-    /// Of a link, what it leads to.
+    /// Follows symbolic links.
     Stat {
         path: &'a str,
     },
-    /// Fails where the new name is taken.
+    /// Fails if the new name exists.
     Rename {
         from: &'a str,
         to: &'a str,
     },
-    /// `posix-rename@openssh.com`: takes a name that is taken.
+    /// `posix-rename@openssh.com`: replaces an existing name.
     Replace {
         from: &'a str,
         to: &'a str,
@@ -90,7 +90,7 @@ pub(super) enum Request<'a> {
 }
 
 impl Request<'_> {
-    /// The packet, its length first.
+    /// Encodes the packet with request number `id`, preceded by its length.
     pub(super) fn packet(&self, id: u32) -> Vec<u8> {
         match self {
             Self::Open { path, flags } => {
@@ -121,7 +121,7 @@ impl Request<'_> {
     }
 }
 
-/// The first packet, which has no number.
+/// Encodes the first packet (SSH_FXP_INIT), which has no number.
 pub(super) fn greeting() -> Vec<u8> {
     Packet { bytes: vec![0, 0, 0, 0, 1] }.number(VERSION).finish()
 }
@@ -165,62 +165,62 @@ impl Packet {
 /// Entries of a folder.
 pub type Names = Vec<(Vec<u8>, Attributes)>;
 
-/// What a server answers.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Done, or not.
+    /// A status.
     Status {
-        /// 0 is done.
+        /// Status code; 0 is success.
         code: u32,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// An open file or folder.
+    /// Handle of an open file or folder.
     Handle(Vec<u8>),
     /// Bytes of a file.
     Data(Vec<u8>),
     /// Entries of a folder.
     Names(Names),
-    /// What is known of a file.
+    /// Attributes of a file.
     Attributes(Attributes),
-    /// Of an extension.
+    /// The response of an extension.
     Extended(Vec<u8>),
 }
 
-/// What is known of a file.
+/// Attributes of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// Bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
     /// Type and permissions, as in `st_mode`.
     pub mode: Option<u32>,
-    /// Seconds since 1970.
+    /// Modification time in seconds since 1970.
     pub modified: Option<u32>,
 }
 
 impl Attributes {
-    /// Whether it is a folder. A server that says nothing of types is taken at the name.
+    /// Returns whether it is a folder. If the server reports no type, the caller decides by name.
     pub(super) fn is_folder(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o170_000 == 0o040_000)
     }
 
-    /// Whether it may be an object.
+    /// Returns whether it may be an object.
     pub(super) fn is_file(&self) -> bool {
         self.mode.is_none_or(|mode| mode & 0o170_000 == 0o100_000)
     }
 }
 
-/// The number and the answer in a packet without its length.
+/// Decodes a packet without its length into request number and response.
 ///
 /// # Errors
-/// When it is none that is known here.
+/// When it is not a known response.
 pub fn reply(packet: &[u8]) -> Result<(u32, Reply), DecodeError> {
     let mut rest = Rest(packet);
     let (kind, id) = (rest.byte()?, rest.number()?);
     let reply = match kind {
         101 => {
             let code = rest.number()?;
-            // Old servers leave the words out.
+            // Old servers omit the message.
             let message = rest.string().map(|text| String::from_utf8_lossy(text).into_owned());
             Reply::Status { code, message: message.unwrap_or_default() }
         }
@@ -243,10 +243,10 @@ pub fn reply(packet: &[u8]) -> Result<(u32, Reply), DecodeError> {
     Ok((id, reply))
 }
 
-/// The names of the extensions in a server's greeting, a packet without its length.
+/// Decodes the names of the extensions from a server's SSH_FXP_VERSION packet, without its length.
 ///
 /// # Errors
-/// When it is none, or of a version that is not spoken.
+/// When it is not such a packet, or has an unsupported version.
 pub fn extensions(packet: &[u8]) -> Result<Vec<String>, DecodeError> {
     let mut rest = Rest(packet);
     if rest.byte()? != 2 {
@@ -264,14 +264,14 @@ pub fn extensions(packet: &[u8]) -> Result<Vec<String>, DecodeError> {
     Ok(names)
 }
 
-/// Most bytes of one read and one write, from an answer to [`Request::Limits`]; 0 is no limit.
+/// Decodes the maximum bytes per read and per write from a response to [`Request::Limits`]; 0 is unlimited.
 pub(super) fn limits(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     let mut rest = Rest(bytes);
     rest.long()?;
     Ok((rest.long()?, rest.long()?))
 }
 
-/// Bytes that may still be written and bytes of all, from an answer to [`Request::Room`].
+/// Decodes free and total bytes from a response to [`Request::Room`].
 pub(super) fn capacity(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     let mut rest = Rest(bytes);
     rest.long()?;
@@ -279,7 +279,7 @@ pub(super) fn capacity(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     Ok((available.saturating_mul(unit), blocks.saturating_mul(unit)))
 }
 
-/// What is left of a packet.
+/// The undecoded rest of a packet.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {

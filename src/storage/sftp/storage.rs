@@ -1,4 +1,4 @@
-//! What every store must do, by requests to a server of SFTP.
+//! The [`Storage`] implementation for SFTP.
 
 use std::io;
 
@@ -16,7 +16,7 @@ fn damaged(what: String, why: &'static str) -> Trouble {
 }
 
 impl SftpStorage {
-    /// What time it is by the clock that dates the files there: this machine's may be days ahead of it.
+    /// Returns the time by the server's file system clock, from which this machine's may differ by days.
     fn now(&self) -> Result<Option<u64>> {
         let path = format!("{}/now", self.folder(ObjectKind::Sessions));
         self.with("tidy", ObjectKind::Sessions.folder(), |channel, _| {
@@ -51,7 +51,7 @@ impl Storage for SftpStorage {
                 .collect();
             let found = transfer::list(channel, &shards)?;
             let here = |shard: &String, name: &[u8]| {
-                // Packs in a folder where nobody would look for them are none.
+                // Packs in the wrong folder are not objects.
                 let shard = shard.rsplit_once('/').map_or("", |(_, shard)| shard).as_bytes();
                 name.get(..2) == Some(shard)
             };
@@ -97,7 +97,7 @@ impl Storage for SftpStorage {
     }
 
     fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
-        // A server may take an offset that no file can have for a failure of its own.
+        // A server may report an offset that no file can have as a failure of its own.
         let possible = offset.checked_add(out.len() as u64).is_some_and(|end| end <= i64::MAX as u64);
         self.reading(area, name, |file| {
             if out.is_empty() || possible && file.read(offset, out)? {
@@ -109,7 +109,7 @@ impl Storage for SftpStorage {
 
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         let (path, what) = (self.path(area, name)?, area.path(name));
-        // Before there is a repository that would rest on it.
+        // Test before a repository exists that would depend on it.
         if area == ObjectKind::Config && !self.is_exclusive()? {
             let why =
                 format!("the server at {} overwrites a file when another one gets its name", self.place);
@@ -127,7 +127,7 @@ impl Storage for SftpStorage {
             doubt = again;
             renamed
         })?;
-        // The line was lost in between: what is there may be what came before it was.
+        // The connection was lost in between: the object may be the one that was just written.
         if created == CreateOutcome::Exists && doubt {
             let len = parts.iter().map(|part| part.len() as u64).sum();
             let there = self.read(area, name, len);
@@ -172,7 +172,7 @@ impl Storage for SftpStorage {
             }
             self.ensure_folder(channel, new.rsplit_once('/').map_or("", |(folder, _)| folder))?;
             let created = match self.rename(channel, &old, &new) {
-                // Somebody else was faster.
+                // Another process was faster.
                 Err(Trouble::Fail(Fail::Status { .. })) if !self.is_there(channel, &old)? => {
                     return Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) }));
                 }
@@ -198,7 +198,7 @@ impl Storage for SftpStorage {
     }
 
     fn remove_stale_temp_files(&self) -> Result<()> {
-        // A server that dates nothing has nothing that is old.
+        // If the server reports no times, nothing counts as old.
         let Some(now) = self.now()? else { return Ok(()) };
         let oldest = now.saturating_sub(ABANDONED.as_secs());
         for area in ObjectKind::ALL {
@@ -226,7 +226,7 @@ impl Storage for SftpStorage {
         Ok(())
     }
 
-    /// A new file is synced: a journal that has it has all that came before.
+    /// Creates and syncs a new file: a journal that contains it also contains everything before it.
     fn sync(&self, area: ObjectKind) -> Result<()> {
         let path = format!("{}/sync", self.folder(area));
         self.with("sync", area.folder(), |channel, _| {

@@ -1,4 +1,5 @@
-//! Files of a server: whole ones written and read with many requests on their way at once, so that a slow line is full.
+//! Files on a server: whole files are written and read with many pipelined requests, to fill a slow
+//! connection.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,8 @@ use crate::storage::sftp::connection::{Channel, Fail, Pending, unexpected};
 use crate::storage::sftp::protocol;
 use crate::storage::sftp::protocol::{Attributes, Names, Reply, Request};
 
-/// Requests on their way at once for one file: 16 MiB of the largest, more than a line of 100 ms and 1 Gbit/s holds.
+/// Pipelined requests per file: 16 MiB at maximum size, more than the bandwidth-delay product of 100 ms at 1
+/// Gbit/s.
 const WINDOW: usize = 64;
 
 /// An open file; closed when dropped.
@@ -44,8 +46,8 @@ impl<'a> File<'a> {
         sent.into_iter().try_for_each(Pending::done)
     }
 
-    /// Makes what was written durable, and with it, on file systems that keep a journal, the name that the file has by
-    /// now. The protocol cannot sync a folder.
+    /// Syncs the file, and with it, on journaling file systems, its current name. The protocol cannot sync a
+    /// folder.
     pub(super) fn sync(&self) -> Result<(), Fail> {
         match self.channel.knows("fsync@openssh.com") {
             true => self.channel.order(&Request::Sync { handle: &self.handle }),
@@ -53,7 +55,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// Bytes of it.
+    /// Returns its length in bytes.
     pub(super) fn len(&self) -> Result<u64, Fail> {
         match self.channel.ask(&Request::HandleStat { handle: &self.handle })? {
             Reply::Attributes(Attributes { size: Some(size), .. }) => Ok(size),
@@ -61,7 +63,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// Fills `out` from `offset`; false where the file ends before.
+    /// Fills `out` from `offset`; `false` if the file ends first.
     pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> Result<bool, Fail> {
         let size = self.channel.read_size() as usize;
         let mut sent = VecDeque::<(Pending, u64, &mut [u8])>::new();
@@ -74,7 +76,7 @@ impl<'a> File<'a> {
                 return Ok(false);
             }
             let len = part.len();
-            // What is not asked for does not come.
+            // Limiting the requests limits the data received.
             self.channel.limits().receive(len);
             sent.push_back((self.ask(at, len)?, at, part));
             at += len as u64;
@@ -91,7 +93,7 @@ impl<'a> File<'a> {
         self.channel.send(&Request::Read { handle: &self.handle, offset, len: len as u32 })
     }
 
-    /// Copies an answer, and asks for what a short one leaves out.
+    /// Copies a response, and requests the rest if it is short.
     fn take(&self, answer: Pending, mut at: u64, mut part: &mut [u8]) -> Result<bool, Fail> {
         let mut answer = Some(answer);
         while !part.is_empty() {
@@ -114,7 +116,7 @@ impl<'a> File<'a> {
     }
 }
 
-/// Entries of folders, those of each together; a folder that is not there has none.
+/// Returns the entries of folders, grouped by folder. A missing folder has none.
 pub(super) fn list(channel: &Channel, folders: &[String]) -> Result<Vec<Names>, Fail> {
     let mut found = Vec::new();
     for some in folders.chunks(WINDOW) {

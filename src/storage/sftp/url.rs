@@ -1,28 +1,29 @@
-//! `sftp://user@host:port/path`, or `sftp:user@host:path` as restic has it: where a repository lies on another machine.
+//! Locations on SFTP servers: `sftp://user@host:port/path`, or `sftp:user@host:path` as in restic.
 
 use std::fmt;
 
-/// A place that ssh can reach.
+/// A location that ssh can reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SftpUrl {
     user: Option<String>,
     host: String,
     port: Option<u16>,
-    /// From the root of the file system; below the home of the user where it begins with `/~/`.
+    /// Absolute path, or relative to the user's home directory if it begins with `/~/`.
     path: String,
 }
 
 impl SftpUrl {
-    /// Whether a text means a place of this kind, well written or not.
+    /// Returns whether a text is meant as such a location, valid or not.
     pub fn is_meant(text: &[u8]) -> bool {
         text.starts_with(b"sftp:")
     }
 
-    /// Reads `sftp://[user@]host[:port]/path`, and `sftp:[user@]host:path` where what is not absolute lies below the home.
-    /// A host may be one that ssh's own configuration knows.
+    /// Parses `sftp://[user@]host[:port]/path`, and `sftp:[user@]host:path` with relative paths below the
+    /// home directory.
+    /// A host may be an alias in ssh's configuration.
     ///
     /// # Errors
-    /// What is wrong with it, for a person.
+    /// The reason why it is invalid, for the user.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("sftp:").ok_or("it does not begin with sftp:")?;
         let Some(rest) = rest.strip_prefix("//") else {
@@ -36,7 +37,7 @@ impl SftpUrl {
             None => (None, authority),
         };
         let (host, port) = match host.strip_prefix('[') {
-            // An address of IPv6.
+            // An IPv6 address.
             Some(rest) => {
                 let (host, behind) = rest.split_once(']').ok_or("its [ has no ]")?;
                 (host, behind.strip_prefix(':'))
@@ -64,14 +65,14 @@ impl SftpUrl {
         Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, path: format!("/{path}") })
     }
 
-    /// The directory, as the server takes it: what is not absolute lies below the home.
+    /// Returns the directory as sent to the server: a relative path is below the home directory.
     pub(super) fn directory(&self) -> &str {
         self.path.strip_prefix("/~/").unwrap_or(&self.path)
     }
 
-    /// What ssh is given to reach the server.
+    /// Returns ssh's arguments for reaching the server.
     pub(super) fn arguments(&self) -> Vec<String> {
-        // A line that is dead in silence is noticed after two minutes.
+        // Detects a silently dead connection after two minutes.
         let mut arguments = ["-oServerAliveInterval=30", "-oServerAliveCountMax=4", "-oConnectTimeout=60"]
             .map(str::to_owned)
             .to_vec();
