@@ -1,5 +1,6 @@
-//! `du`: which directories the bytes are in: to restore, in the repository, and how fast they grow. All chosen snapshots
-//! are walked at once, each distinct tree read once; each chunk counts once, where the walk meets it first.
+//! `du`: shows which directories hold the bytes: restored size, stored size, and growth. All chosen snapshots
+//! are walked together and each distinct tree is read once. Each chunk counts once, in the directory where
+//! the walk meets it first.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,75 +22,78 @@ use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{dir_reader, multi_walk, ref_graph, snapshot_set};
 use crate::util::bitset::BitSet;
 
-/// Of what.
+/// What to measure.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// `SNAPSHOT[:path]`, all of the same path; none: all snapshots that the choice's selection admits.
+    /// Snapshots to measure: `SNAPSHOT[:path]`, all with the same path. If there are no selectors, all
+    /// snapshots that the filter admits.
     pub choice: SnapshotQuery,
-    /// Below this stored path, where no selector names one.
+    /// Stored path to start from, if no selector has one.
     pub below: Vec<u8>,
-    /// Growth is what this snapshot has not; without it, what the oldest chosen one of each host and sources has not.
+    /// Growth is what this snapshot does not need. Without it: what the oldest chosen one of each host and
+    /// sources does not need.
     pub since: Option<String>,
-    /// Levels of directories to tell apart below the start.
+    /// Levels of directories that are listed separately below the start.
     pub depth: usize,
-    /// Also find out what no other snapshot needs: reads the trees of all of them.
+    /// Also determine what no other snapshot needs. Reads the trees of all snapshots.
     pub unique: bool,
 }
 
-/// The numbers of a directory and of all below it.
+/// Totals of a directory and everything below it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DirTotals {
-    /// Files in the newest chosen snapshot of each host and sources; one with several names counts once.
+    /// Files in the newest chosen snapshot of each host and sources. A file with several hard links counts
+    /// once.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of these files.
     pub size: u64,
-    /// The same of the snapshots that growth counts from.
+    /// Bytes of files in the snapshots from which growth counts.
     pub size_before: u64,
-    /// Stored bytes that the chosen snapshots need here, of files and of directories. What is also needed elsewhere counts
-    /// where it comes first.
+    /// Stored bytes that the chosen snapshots need here, for files and directories. Chunks that several
+    /// directories need count in the first.
     pub stored: u64,
-    /// Those of them that the snapshots which growth counts from do not need.
+    /// Those of `stored` that the snapshots from which growth counts do not need.
     pub grown: u64,
-    /// Those of them that no other snapshot needs.
+    /// Those of `stored` that no other snapshot needs.
     pub unique: u64,
 }
 
-/// A directory.
+/// One directory of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// As stored; empty for all of a snapshot.
+    /// Stored path; empty for a whole snapshot.
     pub path: Vec<u8>,
-    /// Its numbers.
+    /// Its totals.
     pub sums: DirTotals,
 }
 
-/// The answer.
+/// Stored and restored sizes by directory.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// How many snapshots were chosen.
+    /// Number of chosen snapshots.
     pub snapshots: usize,
-    /// From which snapshots growth counts; `None` if that is the only chosen one, and there is none.
+    /// Snapshots from which growth counts. `None` if only one was chosen and no other was given.
     pub since: Option<Vec<Snapshot>>,
-    /// The start, and all below that was to be told apart, in order of paths.
+    /// The start and all listed directories below it, sorted by path.
     pub lines: Vec<Line>,
-    /// Chunks that are needed and no pack holds.
+    /// Needed chunks that no pack holds.
     pub missing: u64,
 }
 
-/// Which of the snapshots that are walked are what.
+/// The roles of the snapshots that are walked.
 struct SnapshotRoles {
     chosen: BitSet,
-    /// Of which sizes are counted.
+    /// Those whose file sizes are counted.
     newest: BitSet,
     since: BitSet,
     others: BitSet,
 }
 
-/// Counts.
+/// Measures directories.
 ///
 /// # Errors
-/// When a selector names nothing, no snapshot holds the path, a tree is damaged, the store fails, or the run was
-/// interrupted.
+/// When a selector names nothing, no snapshot holds the path, a tree is damaged, the storage fails, or the
+/// run was interrupted.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -135,7 +139,7 @@ pub fn run(
     Ok(Report { since, snapshots: chosen.len(), ..report })
 }
 
-/// Whole snapshots, and the one path that is meant in all of them.
+/// Returns whole snapshots, and the one path that all selectors share.
 fn start(repo: &Repository, options: &Options) -> Result<(SnapshotQuery, Vec<u8>)> {
     let mut start = snapshot_set::stored_path(&options.below)?;
     let mut choice = options.choice.clone();
@@ -162,7 +166,8 @@ fn count(
 ) -> Result<Report> {
     let mut bounds = past.bounds(stop);
     let mut trees = past.roots();
-    // What is needed outside of the start counts there for those of whom it is asked whether they need it at all.
+    // To know whether snapshots need a chunk at all, what they need outside of the start has to be walked,
+    // too.
     let all = !roles.since.is_empty() || !roles.others.is_empty();
     let base = if all { b"" } else { start };
     let mut first = Vec::new();
@@ -206,7 +211,7 @@ fn count(
     counter.finish()
 }
 
-/// Takes what the walk finds.
+/// Collects what the walk finds.
 struct Counter<'a> {
     roles: &'a SnapshotRoles,
     observer: &'a dyn Observer,
@@ -214,25 +219,26 @@ struct Counter<'a> {
     start: &'a [u8],
     depth: usize,
     nodes: Vec<Line>,
-    /// Of each directory that is told apart.
+    /// Number of each listed directory in `nodes`.
     places: HashMap<Vec<u8>, u32>,
     rows: Rows,
-    /// Groups of hard links that have counted, and in which snapshot.
+    /// Hard link groups that were counted, with their snapshot.
     links: HashSet<(usize, u64)>,
 }
 
-/// What is known of each row of the index.
+/// What is known about each index entry.
 struct Rows {
     index: Arc<Index>,
     rows: Vec<Row>,
-    /// As `rows`, of chunks that others are made from: these count for those, where nobody needs them for what they hold.
+    /// As `rows`, for bases of deltas. A base counts for its deltas if no snapshot needs its own content.
     made: Vec<Row>,
-    /// Rows of what each delta block is made from.
+    /// Index entries of the bases of each delta block.
     bases: HashMap<BlockAt, Vec<usize>>,
     missing: HashSet<ChunkId>,
 }
 
-/// Who needs a chunk: the node that it counts for plus one (0: no chosen snapshot needs it), and marks.
+/// Which snapshots need a chunk: the directory it counts for plus one (0: no chosen snapshot needs it), and
+/// flags.
 #[derive(Clone, Copy, Default)]
 struct Row(u32);
 
@@ -274,7 +280,7 @@ impl Rows {
         Ok(rows)
     }
 
-    /// Who needs a row.
+    /// Returns who needs an index entry, for its own content or as a base.
     fn of(&self, row: usize) -> u32 {
         let known = |rows: &[Row]| rows.get(row).map_or(0, |Row(row)| *row);
         let (own, made) = (known(&self.rows), known(&self.made));
@@ -327,7 +333,7 @@ impl Visitor for Counter<'_> {
 }
 
 impl Counter<'_> {
-    /// The innermost directory that is told apart and holds this one, or is it; `None` outside of the start.
+    /// Returns the innermost listed directory that is or contains this one; `None` outside of the start.
     fn node_of(&self, dir: &[u8]) -> Option<u32> {
         let mut dir = dir;
         loop {
@@ -353,7 +359,7 @@ impl Counter<'_> {
         Ok(())
     }
 
-    /// Adds the sizes of a file for each snapshot whose sizes count.
+    /// Adds the size of a file once for each snapshot whose sizes are counted.
     fn sizes(&mut self, node: u32, entry: &Entry, among: &BitSet) {
         if !entry.is_file() {
             return;
@@ -386,7 +392,7 @@ impl Counter<'_> {
         })
     }
 
-    /// Shares out the stored bytes; what a directory has, those above it have.
+    /// Attributes the stored bytes to directories, and adds each directory's totals to those above it.
     fn finish(mut self) -> Result<Report> {
         let (rows, nodes) = (&self.rows, &mut self.nodes);
         ref_graph::each_copy(&rows.index, &mut |row, share| {
@@ -401,7 +407,7 @@ impl Counter<'_> {
                 sums.unique += share.stored;
             }
         })?;
-        // Whoever holds a directory comes before it.
+        // A directory comes before those in it.
         for at in (1..self.nodes.len()).rev() {
             let Some(Line { path, sums }) = self.nodes.get(at).cloned() else { continue };
             if let Some(line) = self.node_of(above(&path)).and_then(|node| self.nodes.get_mut(node as usize))
@@ -425,7 +431,7 @@ impl DirTotals {
     }
 }
 
-/// The directory that a path is in.
+/// Returns the parent directory of a path.
 fn above(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').map_or(&[], |at| path.split_at(at).0)
 }

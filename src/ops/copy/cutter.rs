@@ -1,4 +1,4 @@
-//! Bytes of files, as they come, into chunks of the other repository.
+//! Cuts the bytes of files into chunks of the destination repository.
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::part_list::ListBuilder;
@@ -10,18 +10,18 @@ use crate::repo::repository::Repository;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::similarity::{Follower, Older};
 
-/// A file being cut, one after the other.
+/// Cuts files, one after the other.
 pub(super) struct Cutter<'a> {
     repo: &'a Repository,
     list: ListBuilder,
-    /// Bytes that are not cut yet.
+    /// Bytes not cut yet.
     rest: Vec<u8>,
-    /// An older version of the file that is there, and who reads the lists of such.
+    /// Follows an older version of the file in the destination; `lists` reads its part list.
     follower: Option<Follower>,
     lists: ChunkReader,
 }
 
-/// Stores a piece of a tree or of a list, which may be like some that are there.
+/// Stores a piece of a tree or of a part list, as a delta if it is similar to a stored one.
 pub(super) fn put_tree(
     repo: &Repository,
     chunk_writer: &mut ChunkWriter<'_>,
@@ -35,31 +35,31 @@ pub(super) fn put_tree(
 }
 
 impl<'a> Cutter<'a> {
-    /// `lists` reads what is there.
+    /// Makes a cutter. `lists` reads the destination.
     pub(super) fn new(repo: &'a Repository, lists: ChunkReader) -> Self {
         Self { repo, list: ListBuilder::default(), rest: Vec::new(), follower: None, lists }
     }
 
-    /// The file that begins is like one that is there.
+    /// Announces that the next file is similar to one in the destination.
     pub(super) fn follow(&mut self, older: Older, size: u64) {
         self.follower = Some(Follower::new(older, Some(size)));
     }
 
-    /// More bytes.
+    /// Adds bytes to the current file.
     pub(super) fn push(&mut self, bytes: &[u8], chunk_writer: &mut ChunkWriter<'_>) -> Result<()> {
         self.rest.extend_from_slice(bytes);
-        // Several chunks at once, so that what is left is seldom moved to the front.
+        // Several chunks are cut at a time, so that the remainder is rarely moved to the front.
         if self.rest.len() < 4 * self.repo.chunker().max() { Ok(()) } else { self.cut(chunk_writer, false) }
     }
 
-    /// A hole: the data before it ends there.
+    /// Adds a hole. The current chunk ends before it.
     pub(super) fn hole(&mut self, len: u64, chunk_writer: &mut ChunkWriter<'_>) -> Result<()> {
         self.cut(chunk_writer, true)?;
         self.follower.iter_mut().for_each(|follower| follower.hole(len));
         self.part(Part::Hole { len }, chunk_writer)
     }
 
-    /// What stands in the entry; the next file may begin.
+    /// Ends the current file and returns its content.
     pub(super) fn end(&mut self, chunk_writer: &mut ChunkWriter<'_>) -> Result<Content> {
         self.cut(chunk_writer, true)?;
         self.follower = None;
@@ -86,7 +86,8 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
-    /// What the next chunk is like. Where that cannot be found out it is stored for itself.
+    /// Returns chunks that the next chunk is probably similar to. If they cannot be determined, it is stored
+    /// without a delta.
     fn like(&mut self, id: &ChunkId, len: u32) -> Result<Vec<(ChunkId, u32)>> {
         let Some(follower) = &mut self.follower else { return Ok(Vec::new()) };
         match follower.next(&mut self.lists, id, len) {

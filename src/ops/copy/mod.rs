@@ -1,8 +1,9 @@
-//! `copy`: snapshots into another repository, each committed there by itself, so that a run that is cut short has copied
-//! those before.
+//! `copy`: copies snapshots to another repository. Each is committed separately, so an interrupted run keeps
+//! the snapshots copied before.
 //!
-//! Where both repositories name chunks alike, what the other one lacks is moved block by block as it is packed (`alike`);
-//! where they do not, files are cut, named and packed anew (`anew`), but for what the last copy of the same files has.
+//! If both repositories name and cut chunks alike, missing blocks are moved as they are stored
+//! (`move_blocks`). Otherwise files are cut, hashed and compressed again (`rechunk`), except for files that
+//! were copied before.
 
 mod cutter;
 mod move_blocks;
@@ -34,53 +35,54 @@ use crate::storage::ObjectKind;
 /// What to copy.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Which snapshots; partial ones only by name.
+    /// Snapshots to copy. Partial ones are copied only if named.
     pub choice: SnapshotQuery,
-    /// Instead of the other repository's compression level; what stays packed as it is is not packed again.
+    /// Compression level to use instead of the destination's. Blocks moved unchanged keep theirs.
     pub level: Option<i32>,
-    /// Whether what is like something that is there becomes a delta there: in a sibling what is one here.
+    /// Whether similar chunks are stored as deltas in the destination. If chunks are named alike, only deltas
+    /// of the source become deltas.
     pub delta: Delta,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
 }
 
-/// A snapshot that was not there yet.
+/// A snapshot that was copied.
 #[derive(Debug)]
 pub struct Copied {
-    /// As it is here.
+    /// The snapshot in the source.
     pub old: Snapshot,
-    /// Its name there; `None` in a dry run.
+    /// Its id in the destination; `None` in a dry run.
     pub new: Option<SnapshotId>,
-    /// Plain bytes that the other repository lacked.
+    /// Plain bytes that the destination lacked.
     pub bytes_added: u64,
-    /// Bytes of the packs that were written there.
+    /// Bytes of the packs that were written to the destination.
     pub bytes_stored: u64,
 }
 
-/// The answer.
+/// What was copied.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Oldest first.
+    /// Copied snapshots, oldest first.
     pub copied: Vec<Copied>,
-    /// How many were there.
+    /// Number of snapshots that the destination already had.
     pub there: u64,
-    /// Those that could not be copied because something of them is damaged or missing.
+    /// Snapshots that could not be copied because some of their data is damaged or missing.
     pub damaged: Vec<(Snapshot, Error)>,
-    /// Whether blocks were moved as they are.
+    /// Whether blocks were moved without decoding.
     pub alike: bool,
 }
 
-/// Whether both repositories name and cut chunks alike.
+/// Returns whether both repositories name and cut chunks alike.
 pub fn are_alike(from: &Repository, to: &Repository) -> bool {
     let probe = |repo: &Repository| repo.hasher().name(ChunkType::Data, b"");
     probe(from) == probe(to) && from.config().chunker == to.config().chunker
 }
 
-/// Copies what is not there yet.
+/// Copies snapshots that the destination does not have.
 ///
 /// # Errors
-/// When a selector names nothing, both are the same repository, a store fails, or the run was interrupted. What was copied
-/// before stays.
+/// When a selector names nothing, both are the same repository, a storage fails, or the run was interrupted.
+/// Snapshots copied before stay.
 pub fn run(
     from: &Repository,
     to: &Repository,
@@ -98,7 +100,7 @@ pub fn run(
     let there = snapshots::list(to)?;
     let mut known = Known::of(&there);
     let mut wanted = HashSet::new();
-    // Those that are there already are read as well: they tell what of the others is there.
+    // Snapshots that the destination has are read as well: they show what it has of the others.
     let past = SnapshotSet::open(from, observer, |all| {
         let mut places = options.choice.places(from, all)?;
         let named = !options.choice.selectors.is_empty();
@@ -142,12 +144,12 @@ pub fn run(
     Ok(report)
 }
 
-/// Which snapshots are in the other repository.
+/// Which snapshots the destination has.
 #[derive(Debug, Default)]
 struct Known {
-    /// By what they were copied from, in either direction: their names there.
+    /// Ids in the destination by the id of the snapshot at the other end of the copy, in either direction.
     copies: HashMap<SnapshotId, SnapshotId>,
-    /// Those that are as they were copied, and their roots there.
+    /// Snapshots whose copies are unchanged, with the copies' ids and roots.
     whole: HashMap<SnapshotId, (SnapshotId, ChunkId)>,
 }
 
@@ -171,14 +173,15 @@ impl Known {
         self.whole.insert(old, (new, root));
     }
 
-    /// Its name there: of a copy of it, of what it is a copy of, or of another copy of the same.
+    /// Returns a snapshot's id in the destination: of its copy, of its original, or of another copy of the
+    /// same original.
     fn there(&self, snapshot: &Snapshot) -> Option<SnapshotId> {
         let origin = || self.copies.get(&snapshot.manifest.copied()?.0);
         self.copies.get(&snapshot.id).or_else(origin).copied()
     }
 }
 
-/// A snapshot that is in both, and its root there.
+/// A snapshot that both repositories have, and its root in the destination.
 struct Base<'a> {
     old: &'a Snapshot,
     root: ChunkId,
@@ -190,14 +193,14 @@ struct Run<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     past: &'a SnapshotSet,
-    /// `None` where chunks are named otherwise.
+    /// `None` if the repositories name chunks differently.
     alike: Option<Alike<'a>>,
-    /// Names there of those that this run has copied.
+    /// Ids in the destination of the snapshots copied by this run.
     new: Vec<SnapshotId>,
 }
 
 impl<'a> Run<'a> {
-    /// W1 to W3 for each snapshot: a session, what is lacking, and the commit.
+    /// Copies one snapshot by W1 to W3: opens a session, stores what is missing, and commits.
     fn one(&mut self, old: &Snapshot, known: &Known) -> Result<(Copied, ChunkId)> {
         let (session, repo_state) = Session::open(self.to, SessionKind::Writer)?;
         let base = self.base(old, known, &repo_state)?;
@@ -219,7 +222,7 @@ impl<'a> Run<'a> {
                 }
             };
             let added = chunk_writer.added();
-            // A sink that failed says so itself; whoever fed it only noticed.
+            // A writer that failed reports the cause; the thread that fed it only noticed.
             match (root, chunk_writer.finish()) {
                 (Err(Error::Stopped) | Ok(_), Err(err)) | (Err(err), _) => {
                     Err::<(ChunkId, u64, Written), _>(err)
@@ -236,7 +239,8 @@ impl<'a> Run<'a> {
         ))
     }
 
-    /// W2: the newest snapshot of the same set that is in both, if what it holds there may be reused.
+    /// Returns the newest snapshot of the same set that both have and whose data in the destination may be
+    /// reused (W2).
     fn base(&self, old: &Snapshot, known: &Known, repo_state: &RepoState) -> Result<Option<Base<'a>>> {
         let same = |one: &Snapshot| one.manifest.same_set(&old.manifest.host, &old.manifest.sources);
         let pairs = self.past.snapshots.iter().rev().filter(|one| same(one) && one.id != old.id);
@@ -249,7 +253,7 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    /// W2: whether all of these are there, and what they hold may be reused.
+    /// Returns whether all of these exist and their data may be reused (W2).
     fn stand(&self, there: &[SnapshotId], repo_state: &RepoState) -> Result<bool> {
         if !there.iter().all(|id| repo_state.protects(id)) {
             return Ok(false);
@@ -260,7 +264,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What it says there: as here, but for what the run there came to.
+/// Returns the manifest for the destination: as in the source, except for the statistics of this run.
 fn manifest(old: &Snapshot, root: ChunkId, known: &Known, added: u64, stored: u64) -> Manifest {
     let there = |id: Option<SnapshotId>| id.and_then(|id| known.copies.get(&id).copied());
     let mut manifest = Manifest {

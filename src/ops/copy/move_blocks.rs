@@ -1,4 +1,4 @@
-//! Between repositories that name chunks alike: what the other one lacks is moved block by block, packed as it is.
+//! Copies between repositories that name chunks alike: missing data is moved block by block, as it is stored.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,49 +24,50 @@ use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::util::bitset::BitSet;
 use crate::util::threads;
 
-/// Share of a block's bytes that must be wanted for it to be moved whole; what of it is not wanted is stored for nothing.
+/// Minimum share of needed bytes at which a block is moved whole, including its unneeded chunks.
 const WHOLE: f64 = 0.8;
-/// Blocks read at once, and as many that wait: reading from afar takes its time.
+/// Blocks read concurrently, and maximum number that wait. Hides the latency of remote storage.
 const READERS: usize = 4;
 
 /// Copies snapshots one after the other.
 pub(super) struct Alike<'a> {
     from: &'a Repository,
-    /// Reads here, also what a collector has moved or one copy of which is damaged.
+    /// Reads the source, including chunks that gc has moved or of which one copy is damaged.
     reader: ChunkReader,
-    /// Pieces of trees that are there, with all that is below them, as long as the snapshots before are.
+    /// Pieces of trees that the destination has with everything below, as long as the snapshots copied before
+    /// exist.
     seen: HashSet<ChunkId>,
-    /// What is a delta here may be one there.
+    /// Whether deltas of the source may become deltas in the destination.
     deltas: bool,
 }
 
-/// A block on its way.
+/// What one job passes to the writer.
 enum Moved {
     Whole(SealedBlock),
-    /// Chunks of it that are wanted, as they are to be read.
+    /// Needed chunks that have to be read one by one.
     Single(ChunkType, Vec<ChunkId>),
-    /// The same with their bytes, and what they are made from here.
+    /// Needed chunks with their bytes, and their bases in the source.
     Plain(ChunkType, Vec<(ChunkId, Vec<u8>)>, Vec<(ChunkId, u32)>),
 }
 
-/// A block of which something is wanted.
+/// A block of which some chunks are needed.
 struct Job {
     at: BlockAt,
     kind: ChunkType,
-    /// Row of its first chunk.
+    /// Index entry of its first chunk.
     first: usize,
-    /// Plain bytes that are wanted of it.
+    /// Plain bytes that are needed of it.
     bytes: u64,
 }
 
 impl<'a> Alike<'a> {
-    /// From these snapshots.
+    /// Makes a copier from `from`, for these snapshots.
     pub(super) fn new(from: &'a Repository, past: &SnapshotSet, deltas: bool) -> Result<Self> {
         Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new(), deltas })
     }
 
-    /// Stores what a snapshot needs and the sink's index does not have; its root. `vouched`: those that were copied before it
-    /// stand there, and all that they hold may be reused.
+    /// Stores what a snapshot needs and the writer's index does not have, and returns its root. `vouched`:
+    /// the snapshots copied before still exist, and all of their data may be reused.
     pub(super) fn copy(
         &mut self,
         to: &Repository,
@@ -85,13 +86,13 @@ impl<'a> Alike<'a> {
         let moved =
             wanted.and_then(|wanted| self.move_all(&here, &wanted, to.suite(), chunk_writer, observer, stop));
         if moved.is_err() {
-            // Some of what was seen is not there after all.
+            // Some of what was marked as seen was not stored after all.
             self.seen.clear();
         }
         moved.map(|()| root)
     }
 
-    /// Rows of the chunks that are lacking there.
+    /// Returns the index entries, in the source, of chunks that the destination lacks.
     fn wanted(&mut self, root: &ChunkId, there: &Index, stop: &AtomicBool) -> Result<BitSet> {
         let mut wanted = BitSet::default();
         let mut todo = vec![ChunkRef::Dir(*root)];
@@ -163,7 +164,7 @@ impl<'a> Alike<'a> {
                 let bytes = u64::from(block.plain);
                 chunk_writer.put_block(block).map(|()| bytes)
             }
-            // Encoded anew, against what is there of that.
+            // Encoded again, as a delta against the same bases in the destination.
             Moved::Plain(kind, chunks, bases) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
                 match self.deltas {
                     true => chunk_writer.put_similar(kind, *id, bytes, &bases)?,
@@ -171,7 +172,7 @@ impl<'a> Alike<'a> {
                 };
                 Ok(sum + bytes.len() as u64)
             }),
-            // What was here is damaged or has moved: the reader looks for other copies.
+            // The copy in the source is damaged or was moved: the reader looks for another one.
             Moved::Single(kind, chunks) => chunks.iter().try_fold(0, |sum, id| {
                 let bytes = self.reader.get(kind, id)?;
                 chunk_writer.put(kind, *id, &bytes)?;
@@ -181,7 +182,7 @@ impl<'a> Alike<'a> {
     }
 }
 
-/// Blocks of which something is wanted, as they lie.
+/// Returns blocks of which some chunks are needed, in storage order.
 fn jobs(here: &Index, wanted: &BitSet) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for (number, pack) in (0..).zip(here.packs()) {
@@ -203,12 +204,12 @@ fn jobs(here: &Index, wanted: &BitSet) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// What the threads that read share.
+/// What the reading threads share.
 struct Work<'a> {
     from: &'a Repository,
     here: &'a Index,
     wanted: &'a BitSet,
-    /// Of the other repository.
+    /// The cipher suite of the destination.
     suite: &'a CipherSuite,
     jobs: &'a [Job],
 }
@@ -230,7 +231,7 @@ impl Work<'_> {
     fn one(&self, job: &Job, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
         let table = self.here.table(job.at.pack)?;
         let chunks = table.block(job.at.block).map_or(&[][..], |(row, _)| &row.chunks);
-        // A delta is what it is only beside its bases, and those may not be there.
+        // A delta can be opened only with its bases, which the destination may not have.
         let is_delta = self.here.place(job.at)?.codec == Codec::Delta;
         let read = match is_delta {
             true => reader.read(self.here, job.at, plain).map(|()| None),
@@ -243,7 +244,7 @@ impl Work<'_> {
         }
     }
 
-    /// Whole or in parts; what is wanted must have its id.
+    /// Decides whether a block is moved whole or in parts. Needed chunks must match their ids.
     fn sort(&self, job: &Job, block: Option<SealedBlock>, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
         let (mut sound, mut bytes, mut chunks) = (true, 0, Vec::new());
         for (row, chunk) in (job.first..).zip(block::cut(self.from.hasher(), job.kind, all, plain)) {

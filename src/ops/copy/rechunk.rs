@@ -1,8 +1,9 @@
-//! Between repositories that name chunks otherwise: trees are walked beside those of the last copy of the same files, which
-//! tells what of them is there. What it does not tell is read, cut and named anew.
+//! Copies between repositories that name chunks differently. Trees are walked side by side with those of the
+//! last copy of the same files, which shows what the destination has. Everything else is read, cut and hashed
+//! again.
 //!
-//! One thread walks and says what comes next, others read ahead of it (`repo/read/sequential`), the caller's cuts, stores and
-//! builds the trees. What is to be done between the bytes of files travels beside them, in the same order.
+//! One thread walks and plans, others read ahead of it (`repo/read/sequential`), and the caller's thread
+//! cuts, stores and builds the trees. Steps between the bytes of files travel in the same order beside them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
@@ -30,25 +31,25 @@ use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::similarity::{Older, Pieces, Siblings};
 use crate::util::bitset::BitSet;
 
-/// Numbers of the trees that are walked: the one that is in both, and the new one.
+/// Indexes of the two trees that are walked: the one that both have, and the new one.
 const BASE: usize = 0;
 const NEW: usize = 1;
 
-/// What to do when the bytes so far have been taken.
+/// What to do after the bytes so far were taken.
 enum Step {
-    /// A directory begins.
+    /// Begin a directory.
     Enter,
-    /// A file of so many bytes begins that is like one that is there.
+    /// Begin a file of this size that is similar to one in the destination.
     Like(Older, u64),
-    /// A content begins, or goes on after a hole.
+    /// Begin a content, or continue it after a hole of this length.
     Hole(u64),
-    /// A content ends.
+    /// End a content.
     End(Content),
-    /// What is there of a content.
+    /// Reuse a content of the source: its content in the destination is known.
     Known(Content, Content),
-    /// What is there of a directory.
+    /// Reuse a tree of the source: its id in the destination is known.
     KnownTree(ChunkId, ChunkId),
-    /// A directory ends, of which these pieces are there of the one before it.
+    /// End a directory. These pieces of its older version are in the destination.
     Leave(ChunkId, Vec<ChunkId>),
 }
 
@@ -60,7 +61,7 @@ fn lock(steps: &Steps) -> MutexGuard<'_, VecDeque<Step>> {
 
 pub(super) struct Work<'a> {
     pub(super) to: &'a Repository,
-    /// What is like something that is there may become a delta.
+    /// Whether similar chunks may become deltas.
     pub(super) deltas: bool,
     pub(super) past: &'a SnapshotSet,
     pub(super) observer: &'a dyn Observer,
@@ -68,7 +69,8 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Stores all of a snapshot that is not there; its root there. What `base` holds there may be reused.
+    /// Stores everything of a snapshot that the destination lacks, and returns its root there. Data of `base`
+    /// may be reused.
     pub(super) fn copy(
         &self,
         old: &Snapshot,
@@ -123,12 +125,12 @@ impl Work<'_> {
     }
 }
 
-/// A directory that the walk is in, as it is there.
+/// A directory of the walk as the destination has it.
 struct Beside {
     tree: Option<ChunkId>,
     entries: Option<DirReader>,
     next: Option<Entry>,
-    /// Names in it, once a file that it does not have was met.
+    /// Names in it. Loaded when a file is met that it does not have.
     siblings: Option<Siblings>,
 }
 
@@ -137,7 +139,7 @@ impl Beside {
         Self { tree, entries: tree.map(DirReader::new), next: None, siblings: None }
     }
 
-    /// What a file of it may be like: the one of almost this name.
+    /// Returns the file with the most similar name, as a candidate for deltas.
     fn sibling(&mut self, name: &[u8], reader: &mut ChunkReader) -> Result<Option<Older>> {
         let Some(tree) = self.tree else { return Ok(None) };
         let siblings = match &mut self.siblings {
@@ -147,12 +149,12 @@ impl Beside {
         siblings.older(reader, tree, name)
     }
 
-    /// Pieces that were read of it.
+    /// Returns the pieces of it that were read.
     fn pieces(&self) -> Vec<ChunkId> {
         self.entries.as_ref().map_or(Vec::new(), |entries| entries.pieces.clone())
     }
 
-    /// The entry of this name; names are asked for in order.
+    /// Returns the entry of this name. Names must be asked for in order.
     fn find(&mut self, name: &[u8], reader: &mut ChunkReader) -> Result<Option<Entry>> {
         let Some(entries) = &mut self.entries else { return Ok(None) };
         loop {
@@ -168,7 +170,7 @@ impl Beside {
     }
 }
 
-/// Says what comes next.
+/// Walks the trees and emits steps.
 struct Walker<'a> {
     reader: ChunkReader,
     there: ChunkReader,
@@ -188,7 +190,7 @@ impl Walking<'_, '_, '_> {
         say(self.walker.steps, self.feed, step)
     }
 
-    /// Contents of an entry, those that are there as they are there.
+    /// Emits the contents of an entry, as references where the destination has them.
     fn contents(&mut self, entry: &Entry, old: Option<&Entry>, there: Option<&Entry>) -> Result<()> {
         let pairs: Vec<_> = match (old, there) {
             (Some(old), Some(there)) => old.contents().zip(there.contents()).collect(),
@@ -219,7 +221,7 @@ impl Walking<'_, '_, '_> {
 }
 
 impl Walking<'_, '_, '_> {
-    /// What is there that a content may be like.
+    /// Returns a file in the destination that a content may be similar to.
     fn like(&mut self, entry: &Entry, content: &Content, there: Option<&Entry>) -> Result<Option<Older>> {
         let walker = &mut self.walker;
         let is_the_file = matches!(&entry.kind, Kind::File { content: own, .. } if own == content);
@@ -234,7 +236,7 @@ impl Walking<'_, '_, '_> {
     }
 }
 
-/// What is said is taken when the bytes before it are: an empty piece stands in their line for it.
+/// Queues a step. An empty piece of bytes marks its position in the stream: the step runs when that arrives.
 fn say(steps: &Steps, feed: &mut Feed<'_>, step: Step) -> Result<()> {
     lock(steps).push_back(step);
     feed.bytes(Vec::new())
@@ -276,21 +278,21 @@ impl Visitor for Walking<'_, '_, '_> {
     }
 }
 
-/// What is there by now of a directory that is open.
+/// Known ids, in the destination, of parts of an open directory.
 #[derive(Default)]
 struct Made {
     contents: HashMap<Content, Content>,
     trees: HashMap<ChunkId, ChunkId>,
 }
 
-/// Cuts and stores what comes, and builds the trees.
+/// Cuts and stores the bytes, and builds the trees.
 struct Maker<'a, 's> {
     to: &'a Repository,
     reader: ChunkReader,
     chunk_writer: &'a mut ChunkWriter<'s>,
     observer: &'a dyn Observer,
     cutter: Cutter<'a>,
-    /// The directory that is open, and those above it.
+    /// The open directory. Those above it are in `above`.
     made: Made,
     above: Vec<Made>,
     root: Option<ChunkId>,
@@ -331,7 +333,7 @@ impl Maker<'_, '_> {
         Ok(())
     }
 
-    /// The directory as it is there.
+    /// Builds a directory for the destination.
     fn build(&mut self, old: &ChunkId, made: &Made, pieces: Vec<ChunkId>) -> Result<ChunkId> {
         let Self { to, reader, chunk_writer, .. } = self;
         let mut pieces = Pieces::new(pieces);
@@ -352,7 +354,8 @@ impl Maker<'_, '_> {
     }
 }
 
-/// Nothing may keep a name that means something else there, or nothing.
+/// The error for an id that was not translated: it must not be kept, as it means something else in the
+/// destination.
 fn unknown() -> Error {
     let source = DecodeError::because("it holds something that walking it did not show");
     Error::Damaged { what: "a directory being copied".into(), source }

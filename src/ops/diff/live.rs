@@ -1,4 +1,4 @@
-//! The live side of a comparison.
+//! Reads the live directory of a comparison.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ use crate::repo::repository::Repository;
 use crate::repo::walk::compare_file;
 use crate::repo::walk::diff_walk::TreeSource;
 
-/// A directory, walked as a backup would.
+/// A live directory, walked as a backup would.
 pub(super) struct LiveTree<'a> {
     hasher: &'a ChunkHasher,
     survey: Walk,
@@ -37,7 +37,7 @@ impl<'a> LiveTree<'a> {
         if !std::fs::metadata(dir).map_err(Error::io("look at", dir))?.is_dir() {
             return Err(Error::Usage(format!("{} is no directory", dir.display())));
         }
-        // A link is followed: the directory is meant.
+        // A symbolic link is followed: the directory is meant.
         let dir = std::fs::canonicalize(dir).map_err(Error::io("look at", dir))?;
         let plan = sources::plan(std::slice::from_ref(&dir), Some(b"/"))?;
         let options = WalkOptions {
@@ -50,7 +50,7 @@ impl<'a> LiveTree<'a> {
         let (ready, links, problems) = (VecDeque::new(), HashMap::new(), Vec::new());
         let mut live = Self { hasher, survey, path_stack: PathStack::default(), ready, links, problems };
         live.path_stack.enter(b"", Some(&dir));
-        // The root itself.
+        // The first event is the root itself.
         live.found();
         Ok(live)
     }
@@ -62,7 +62,7 @@ impl<'a> LiveTree<'a> {
         self.ready.pop_front()
     }
 
-    /// Brings the extended attributes in, laid out as a backup would, so that equal ones are equal.
+    /// Adds extended attributes, encoded as in a backup, so that equal ones compare as equal.
     fn attributes(&mut self, entry: &mut Entry, place: Option<&Path>) {
         let place = place.map_or_else(|| self.path_stack.place_of(&entry.name), PathBuf::from);
         let found = match xattr::of_path(&place) {
@@ -98,7 +98,7 @@ impl TreeSource for LiveTree<'_> {
                     return Ok(Some(entry));
                 }
                 Some(WalkEvent::Problem(path, why)) => self.problems.push((path, why)),
-                // What vanished is not there, and only sources can stand alone.
+                // A vanished file does not exist, and only a source can be a lone file.
                 Some(WalkEvent::Vanished(_) | WalkEvent::Lone(..) | WalkEvent::Warning(_)) => {}
             }
         }
@@ -127,7 +127,7 @@ impl TreeSource for LiveTree<'_> {
     }
 }
 
-/// Whether a live file holds what is stored: each part is read and named.
+/// Returns whether a live file equals the stored one: each part is read and hashed.
 pub(super) fn holds(
     repo: &Repository,
     reader: &mut ChunkReader,

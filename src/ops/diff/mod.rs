@@ -1,6 +1,6 @@
-//! `diff`: what differs between two snapshots, or between a snapshot and a live directory. Trees with the same id
-//! are not read. A live file's content is read, whatever its times say, and named piece by piece as the snapshot has
-//! it: nothing but trees is read from the repository.
+//! `diff`: compares two snapshots, or a snapshot and a live directory. Trees with the same id are not read. A
+//! live file's content is always read, regardless of its times, and hashed along the chunk boundaries of the
+//! snapshot, so only trees are read from the repository.
 
 mod live;
 
@@ -28,11 +28,12 @@ use crate::repo::walk::{diff_walk, dir_reader};
 /// What to compare.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// `SNAPSHOT[:path]`; the path may be any bytes.
+    /// First side: `SNAPSHOT[:path]`. The path may be any bytes.
     pub before: Vec<u8>,
-    /// `SNAPSHOT[:path]`, or a directory: what begins with `/`, `./` or `../`, and what is a directory and no snapshot.
+    /// Second side: `SNAPSHOT[:path]` or a directory. A directory begins with `/`, `./` or `../`, or exists
+    /// while no snapshot has that name.
     pub after: PathBuf,
-    /// Which snapshots `latest` and times look among.
+    /// Snapshots among which `latest` and times are resolved.
     pub among: SnapshotFilter,
 }
 
@@ -43,16 +44,16 @@ pub enum Change {
     Added,
     /// Only the first has it.
     Removed,
-    /// Another kind of thing.
+    /// The kind of entry differs.
     Type,
-    /// Another content: bytes of a file, target of a link, numbers of a device.
+    /// The content differs: bytes of a file, target of a symbolic link, numbers of a device.
     Content,
-    /// Only metadata.
+    /// Only metadata differs.
     Metadata,
 }
 
 impl Change {
-    /// restic's letter.
+    /// Returns the letter that restic prints for this change.
     pub const fn letter(self) -> char {
         match self {
             Self::Added => '+',
@@ -67,17 +68,17 @@ impl Change {
 /// A path that differs.
 #[derive(Debug)]
 pub struct Difference<'a> {
-    /// Relative to what is compared.
+    /// Path relative to the roots that are compared.
     pub path: &'a [u8],
-    /// How.
+    /// How it differs.
     pub change: Change,
-    /// Which metadata differ, beside whatever else does.
+    /// Names of metadata fields that differ, whatever else differs.
     pub fields: Vec<&'static str>,
-    /// What it is now or, where it is gone, was.
+    /// The entry of the second side or, if it was removed, of the first.
     pub entry: &'a Entry,
 }
 
-/// Things counted.
+/// Counts of entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Files.
@@ -100,7 +101,7 @@ impl Totals {
         self.bytes += entry.size();
     }
 
-    /// All of them.
+    /// Returns the number of all entries.
     pub fn count(&self) -> u64 {
         self.files + self.dirs + self.others
     }
@@ -111,30 +112,30 @@ impl Totals {
 pub struct Summary {
     /// The first snapshot.
     pub before: SnapshotId,
-    /// The second; `None` for a directory.
+    /// The second snapshot; `None` for a directory.
     pub after: Option<SnapshotId>,
-    /// Only in the second.
+    /// Entries only on the second side.
     pub added: Totals,
-    /// Only in the first.
+    /// Entries only on the first side.
     pub removed: Totals,
-    /// Paths with another content.
+    /// Paths whose content differs.
     pub content: u64,
-    /// Paths with another kind of thing.
+    /// Paths whose kind differs.
     pub types: u64,
-    /// Paths with other metadata only.
+    /// Paths of which only metadata differs.
     pub metadata: u64,
-    /// What could not be read in the directory, and why.
+    /// Paths of the live directory that could not be read, and why.
     pub problems: Vec<(Vec<u8>, String)>,
 }
 
 impl Summary {
-    /// Whether nothing differs, of what could be read.
+    /// Returns whether nothing differs among what could be read.
     pub fn is_same(&self) -> bool {
         self.added.count() + self.removed.count() + self.content + self.types + self.metadata == 0
     }
 }
 
-/// First path of each group of hard links on either side. Groups are the same when these are.
+/// First path of each hard link group on one side. Groups are equal if their first paths are.
 #[derive(Debug, Default)]
 struct Links(HashMap<u64, Vec<u8>>);
 
@@ -150,7 +151,7 @@ impl Links {
 struct Comparer<'a> {
     repo: &'a Repository,
     reader: ChunkReader,
-    /// The second tree, if it is live.
+    /// The live directory, if that is the second side.
     live: Option<PathBuf>,
     links: (Links, Links),
     budgets: DiffLimits,
@@ -160,8 +161,8 @@ struct Comparer<'a> {
 /// Calls `each` for every path that differs, in order.
 ///
 /// # Errors
-/// When a selector names nothing, something stored is damaged, or the run was interrupted. What cannot be read in a
-/// live directory is listed in the summary.
+/// When a selector names nothing, a stored object is damaged, or the run was interrupted. Unreadable files of
+/// a live directory are listed in the summary.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -211,7 +212,7 @@ pub fn run(
         comparer.summary.problems.push((path, why));
     }
     session.leave()?;
-    // A walk that was told to stop ends as if there were no more.
+    // An interrupted walk ends as if there were no more entries.
     if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(comparer.summary) }
 }
 
@@ -248,7 +249,7 @@ fn side(
         .ok_or_else(|| Error::no_path(&snapshot.id, path))?;
     match found.kind {
         Kind::Dir { tree } => Ok(Box::new(StoredTree::new(session, tree)?)),
-        // Two files are compared whatever they are called.
+        // Two single files are compared even if their names differ.
         _ => Ok(Box::new(SingleEntry(Some(Entry { name: b"file".to_vec(), ..found })))),
     }
 }

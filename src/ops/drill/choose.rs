@@ -1,4 +1,4 @@
-//! Which files of which snapshots.
+//! Chooses the snapshots and files of a drill.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
     let parts = (snapshots.len() as u64).max(1);
     let number = usize::try_from((options.files / parts).max(1)).unwrap_or(usize::MAX);
     let mut chosen = Chosen { cursor: options.cursor, ..Chosen::default() };
-    // How far on the ring every snapshot has come.
+    // How far on the ring every snapshot has advanced, at least.
     let mut arc: Option<u64> = None;
     for snapshot in snapshots {
         let mut suite = RotatingSample::new(options, number);
@@ -36,7 +36,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
         }
         chosen.too_large += suite.too_large;
         let (files, end) = suite.take(options.bytes / parts);
-        // Where a snapshot has no more files than were taken, its whole ring had its turn.
+        // If all files of a snapshot were taken, it has completed its ring.
         if let Some(end) = end {
             arc = Some(arc.map_or(end, |arc| arc.min(end)));
         }
@@ -48,7 +48,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
     Ok(chosen)
 }
 
-/// The named ones; else of each set the newest, and one of those that are recent, by lot.
+/// Returns the named snapshots; otherwise the newest of each set, and a random one of the recent ones.
 fn snapshots_of(reading: &ReadSession, options: &Options) -> Result<Vec<Snapshot>> {
     let repo = reading.repo();
     if !options.selectors.is_empty() {
@@ -99,15 +99,15 @@ fn random() -> Result<u32> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// The files that come next behind the cursor; never more are kept than may be taken.
+/// The next files after the cursor. Keeps no more than may be taken.
 struct RotatingSample {
     cursor: u64,
     number: usize,
     largest: u64,
-    /// By how far behind the cursor they are.
+    /// Files by their distance from the cursor.
     next: BTreeMap<(u64, Vec<u8>), Entry>,
     too_large: u64,
-    /// Not all are kept.
+    /// Some files were not kept.
     left_out: bool,
 }
 
@@ -139,7 +139,7 @@ impl RotatingSample {
         self.next.insert((way, path.to_vec()), entry.clone());
     }
 
-    /// Those that fit, one at least, and how far the last of them is; `None` where they are all there are.
+    /// Returns the files that fit, at least one, and the distance of the last; `None` if these are all.
     fn take(self, room: u64) -> (Vec<(Vec<u8>, Entry)>, Option<u64>) {
         let (mut files, mut bytes, mut end) = (Vec::new(), 0u64, None);
         let mut left_out = self.left_out;
@@ -156,7 +156,7 @@ impl RotatingSample {
     }
 }
 
-/// Where a path is on the ring.
+/// Returns the position of a path on the ring.
 fn place(path: &[u8]) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = hash::sha256(path);
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -201,7 +201,7 @@ mod tests {
         Entry { name: b"x".to_vec(), kind, meta: Meta::default() }
     }
 
-    /// The paths of one drill, and where the next begins.
+    /// Returns the paths of one drill, the next cursor, and the number of files that are too large.
     fn drill(sizes: &[u64], number: usize, room: u64, cursor: u64) -> (Vec<Vec<u8>>, u64, u64) {
         let options = Options {
             selectors: Vec::new(),
@@ -241,7 +241,7 @@ mod tests {
     fn what_fits_nowhere_is_counted_and_what_is_few_is_taken_whole() {
         let (files, next, too_large) = drill(&[1, 2, 101], 7, 90, 5);
         assert_eq!((files.len(), next, too_large), (2, 5, 1));
-        // Alone it may take all the room there is.
+        // A single file may take the whole limit.
         assert_eq!(drill(&[100, 100], 7, 10, 5).0.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether what was restored is what was stored, and that what the source still holds.
+//! Verifies that restored files equal the stored ones, and compares these with the source.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,7 +20,8 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::walk::compare_file;
 use crate::util::host;
 
-/// Seconds before the run began from which on a change may have come after the reading.
+/// Files changed within this many seconds before the run began are not compared: they may have changed after
+/// they were read.
 const RACY: i64 = 2;
 
 pub(super) fn compare(
@@ -73,7 +74,7 @@ pub(super) fn compare(
     Ok(compared)
 }
 
-/// Reads from the disk, not from memory.
+/// Returns whether a restored file is right. Reads from disk, not from the page cache.
 fn is_restored(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
@@ -91,7 +92,7 @@ fn open(path: &Path) -> std::io::Result<File> {
     long_path::open(path, flags).map(File::from)
 }
 
-/// Whether the source still holds it; `None` where it has changed since, is gone, or cannot be read.
+/// Returns whether the source equals the stored file; `None` if it changed since, is gone, or cannot be read.
 fn live<'a>(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
@@ -112,14 +113,14 @@ fn live<'a>(
             continue;
         }
         let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content).ok()?;
-        // It may have changed while it was read.
+        // The source may have changed while it was read.
         return (same || stat::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
     }
     None
 }
 
-/// Where a stored path may come from: sources are stored as they were given, of which the end of the absolute path is
-/// known. A wrong guess does no harm: its times would be others.
+/// Returns candidate source paths of a stored path. Sources are stored as given, which is the end of an
+/// absolute path. A wrong candidate is harmless: its times differ.
 fn places(source: &[u8], stored: &[u8]) -> Vec<PathBuf> {
     let parts = |path: &[u8]| -> Vec<Vec<u8>> {
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()

@@ -1,8 +1,10 @@
-//! `drill`: whether what was saved comes back. A sample of files is chosen here, restored by the restore that everybody
-//! uses, and compared here: with the stored names of its chunks, and where the source has not changed since, with that.
+//! `drill`: tests whether backups can be restored. Chooses a sample of files, which the normal restore
+//! restores, and compares the result with the stored chunk ids and, if the source has not changed since, with
+//! the source.
 //!
-//! Samples rotate. Every path has a place on a ring, by a hash of it; a drill takes what follows a cursor and the next
-//! one goes on where it ended, so that in time every file of a set has its turn, in an order that follows no directory.
+//! Samples rotate. Each path has a position on a ring, by its hash. A drill takes the files after a cursor,
+//! and the next drill continues where it ended. So every file of a set gets its turn, in an order that is
+//! independent of directories.
 
 mod choose;
 mod compare;
@@ -19,38 +21,38 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotFilter;
 
-/// How much to restore, of what.
+/// How much to restore, and of what.
 pub struct Options {
-    /// Snapshots by name; none: recent ones of each set.
+    /// Snapshots by selector. If empty, recent ones of each set.
     pub selectors: Vec<String>,
-    /// Whose.
+    /// Filter of snapshots.
     pub selection: SnapshotFilter,
-    /// How many of each set count as recent.
+    /// Number of snapshots of each set that count as recent.
     pub recent: usize,
-    /// Files in all; at least one of each snapshot is taken.
+    /// Maximum number of files in total. At least one of each snapshot is taken.
     pub files: u64,
-    /// Bytes in all; a larger file is never taken.
+    /// Maximum bytes in total. A larger file is never taken.
     pub bytes: u64,
-    /// Where the last drill ended.
+    /// Position where the last drill ended.
     pub cursor: u64,
 }
 
 /// Files of one snapshot that are to be restored.
 #[derive(Debug)]
 pub struct Sample {
-    /// Of which.
+    /// The snapshot.
     pub snapshot: Snapshot,
-    /// Which.
+    /// Paths and entries of the files.
     pub files: Vec<(Vec<u8>, Entry)>,
 }
 
 impl Sample {
-    /// Their paths.
+    /// Returns the paths of all files.
     pub fn paths(&self) -> BTreeSet<Vec<u8>> {
         self.files.iter().map(|(path, _)| path.clone()).collect()
     }
 
-    /// Their bytes.
+    /// Returns the total bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, entry)| entry.size()).fold(0, u64::saturating_add)
     }
@@ -59,37 +61,37 @@ impl Sample {
 /// What was chosen.
 #[derive(Debug, Default)]
 pub struct Chosen {
-    /// Of each snapshot.
+    /// One sample for each snapshot.
     pub samples: Vec<Sample>,
-    /// Files that are larger than all that may be restored.
+    /// Number of files that are larger than the limit.
     pub too_large: u64,
-    /// Where the next drill goes on.
+    /// Where the next drill continues.
     pub cursor: u64,
-    /// Trees that could not be read: (snapshot, why).
+    /// Snapshots whose trees could not be read, and why.
     pub damaged: Vec<(String, String)>,
 }
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Debug, Default)]
 pub struct Compared {
-    /// Files that are what they should be.
+    /// Files that are intact.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of the intact files.
     pub bytes: u64,
-    /// Of them, those that were compared with the source, too.
+    /// Intact files that were also compared with the source.
     pub live: u64,
-    /// What is not what it should be: (path, why).
+    /// Paths of wrong files, and what is wrong.
     pub wrong: Vec<(Vec<u8>, String)>,
 }
 
-/// A drill. As long as it lasts no collection takes away what it reads.
+/// A running drill. While it exists, gc does not delete what it reads.
 #[derive(Debug)]
 pub struct Drill {
     reading: Arc<ReadSession>,
 }
 
 impl Drill {
-    /// Begins.
+    /// Begins a drill.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -97,10 +99,11 @@ impl Drill {
         Ok(Self { reading: Arc::new(ReadSession::open(repo, observer)?) })
     }
 
-    /// Chooses what is to be restored.
+    /// Chooses the files to restore.
     ///
     /// # Errors
-    /// When a selector names nothing, there is no snapshot, the store fails or `stop` was set. Damage is in the answer.
+    /// When a selector names nothing, there is no snapshot, the storage fails or `stop` was set. Damage is
+    /// reported in the result.
     pub fn choose(&self, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
         choose::choose(&self.reading, options, stop)
     }
@@ -108,15 +111,15 @@ impl Drill {
     /// Compares what was restored to `target`.
     ///
     /// # Errors
-    /// When the repository cannot be read or `stop` was set; what is wrong with a file is in the answer.
+    /// When the repository cannot be read or `stop` was set. Wrong files are reported in the result.
     pub fn compare(&self, sample: &Sample, target: &std::path::Path, stop: &AtomicBool) -> Result<Compared> {
         compare::compare(&self.reading, sample, target, stop)
     }
 
-    /// Ends.
+    /// Ends the drill.
     ///
     /// # Errors
-    /// When its session is still visible.
+    /// When its session cannot be removed.
     pub fn end(self) -> Result<()> {
         Arc::into_inner(self.reading).map_or(Ok(()), ReadSession::close)
     }

@@ -1,4 +1,5 @@
-//! What a delta holds: found out before its first member is written, since the list of what is gone comes first.
+//! The content of a delta. It is determined before the first member is written, since the list of removed
+//! paths comes first.
 
 use std::collections::HashSet;
 
@@ -9,16 +10,16 @@ use crate::ops::export::DELETED;
 use crate::repo::walk::diff_walk;
 use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, TreeSource};
 
-/// What has to be known of a delta before it is written.
+/// What has to be known about a delta before it is written.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
-    /// Paths that are gone, or something else now, each followed by a NUL: to be removed before the rest is
+    /// Paths that were removed or changed kind, each followed by a NUL. To be removed before the rest is
     /// extracted.
     pub(super) deleted: Vec<u8>,
-    /// How many.
+    /// Number of these paths.
     pub(super) count: u64,
-    /// Groups of hard links of which some name changed: all their names belong to the delta, since a link can
-    /// only be made to what is in it.
+    /// Hard link groups of which some name changed. All names of a group are in the delta, since a link can
+    /// only refer to a member of the archive.
     links: HashSet<u64>,
 }
 
@@ -56,7 +57,7 @@ impl Delta {
         is_changed(pair.before, after) || self.links.contains(&after.meta.link)
     }
 
-    /// Whether a directory may hold something that the delta takes.
+    /// Returns whether a directory may hold an entry of the delta.
     pub(super) fn may_hold(&self, pair: &DiffEntry<'_>) -> bool {
         !self.links.is_empty() || !pair.same_tree()
     }

@@ -1,4 +1,4 @@
-//! From entries to members of an archive.
+//! Converts entries to archive members.
 
 use crate::codec::tar::{Member, Node};
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::model::entry::{Entry, Kind, Time, XattrValue, flags};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 
-/// The member of an entry, as `node`; `started` dates what has no time of its own.
+/// Returns the archive member of an entry, as `node`. `started` dates entries without a time.
 ///
 /// # Errors
 /// When the value of an extended attribute is damaged.
@@ -21,7 +21,7 @@ pub(super) fn of(
     let passage = meta.flags & flags::PASSAGE != 0;
     let name =
         |name: Option<&std::sync::Arc<str>>| name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-    // A further name of a file has no metadata of its own.
+    // A further hard link has no metadata of its own.
     let mut xattrs = Vec::new();
     if !matches!(node, Node::HardLink(_)) {
         let whole = dir_reader::load_xattrs(reader, meta)?;
@@ -48,7 +48,7 @@ pub(super) fn of(
     })
 }
 
-/// What an entry is in an archive; `None` for a socket.
+/// Returns what an entry becomes in an archive; `None` for a socket.
 pub(super) fn node(kind: &Kind) -> Option<Node> {
     Some(match kind {
         Kind::File { .. } => Node::File,
@@ -61,7 +61,7 @@ pub(super) fn node(kind: &Kind) -> Option<Node> {
     })
 }
 
-/// The list of what is gone.
+/// Returns the member that lists removed paths.
 pub(super) fn list(path: &[u8], started: Time) -> Member {
     Member {
         path: path.to_vec(),

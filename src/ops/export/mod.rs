@@ -1,6 +1,6 @@
-//! `export`: a snapshot, or a part of it, as a tar archive. The same snapshot gives the same bytes.
+//! `export`: writes a snapshot, or a part of it, as a tar archive. The same snapshot gives the same bytes.
 //!
-//! One thread walks the tree and says what comes next (`walk`), workers read and decode blocks ahead of it
+//! One thread walks the tree and plans the order (`walk`), workers read and decode blocks ahead of it
 //! (`repo::read::sequential`), and the archive is compressed in pieces on all cores (`pack`).
 
 mod delta;
@@ -32,29 +32,29 @@ use crate::util::threads;
 
 pub use crate::ops::export::pack::Format;
 
-/// The member of a delta that lists what is gone: paths, each followed by a NUL. It comes first.
+/// Name of the member of a delta that lists removed paths, each followed by a NUL. It comes first.
 pub const DELETED: &[u8] = b".snap-deleted";
 
 /// What to export, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// `SNAPSHOT[:path]`; the path may be any bytes.
+    /// Snapshot to export: `SNAPSHOT[:path]`. The path may be any bytes.
     pub selector: Vec<u8>,
-    /// Which snapshots `latest` and times look among, also those of `since`.
+    /// Snapshots among which `latest` and times are resolved, also those of `since`.
     pub among: SnapshotFilter,
-    /// Only what changed since the snapshot's parent, and a list of what is gone.
+    /// Export only changes since the snapshot's parent, and a list of removed paths.
     pub delta: bool,
-    /// As `delta`, since this snapshot.
+    /// As `delta`, relative to this snapshot.
     pub since: Option<String>,
-    /// Shape of the archive.
+    /// Format of the archive.
     pub format: Format,
-    /// Of compression; `None`: the format's default.
+    /// Compression level; `None`: the format's default.
     pub level: Option<i32>,
-    /// Count a part beside the work, for an observer that shows how far it is.
+    /// Counts a part concurrently, for an observer that shows progress.
     pub count_ahead: bool,
 }
 
-/// What was exported.
+/// Numbers of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Files.
@@ -67,38 +67,38 @@ pub struct Counts {
     pub bytes: u64,
     /// Bytes of the archive before compression.
     pub archive_bytes: u64,
-    /// Sockets, which no archive can hold.
+    /// Sockets, which an archive cannot hold.
     pub left_out: u64,
-    /// Paths in the list of what is gone.
+    /// Paths in the list of removed paths.
     pub deleted: u64,
 }
 
-/// What an export did.
+/// Result of an export.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
-    /// Which snapshot.
+    /// The exported snapshot.
     pub snapshot: SnapshotId,
-    /// What a delta is relative to.
+    /// The snapshot that a delta is relative to.
     pub since: Option<SnapshotId>,
-    /// Numbers.
+    /// What was exported.
     pub counts: Counts,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// What an export begins at.
+/// Where an export begins.
 enum Root {
-    /// What is in a directory.
+    /// The entries of a directory.
     Tree(ChunkId),
-    /// One entry.
+    /// A single entry.
     Lone(Box<Entry>),
 }
 
-/// Writes an archive to `out`. When `stop` becomes true, the run ends early with an error.
+/// Writes an archive to `out`. Ends early with an error when `stop` becomes true.
 ///
 /// # Errors
-/// When the selector names nothing, something stored is damaged, `out` fails or the run was interrupted: what was
-/// written is then no whole archive.
+/// When the selector names nothing, a stored object is damaged, `out` fails or the run was interrupted. The
+/// archive is then incomplete.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -133,7 +133,7 @@ pub fn run(
     std::thread::scope(|scope| {
         if let (Root::Tree(tree), false, true) = (&root, is_delta || path.is_empty(), options.count_ahead) {
             let (session, over, part) = (&session, &over, (*tree, WalkLimits::of(&snapshot.manifest.counts)));
-            // Without a thread, nothing is counted.
+            // If no thread can be started, nothing is counted.
             let _ = threads::start(scope, "count", move || {
                 if let Ok(mut reader) = session.chunks() {
                     totals::below(&mut reader, part, &|_, _| true, observer, over);
@@ -164,7 +164,7 @@ fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &O
     }
 }
 
-/// The snapshot that a delta is relative to.
+/// Returns the snapshot that a delta is relative to.
 fn earlier(
     session: &ReadSession,
     options: &Options,

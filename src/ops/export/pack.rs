@@ -1,6 +1,6 @@
-//! Compressing on all cores: the plain bytes are cut into pieces of fixed size, each becomes a member (gzip) or a
-//! frame (zstd) of its own, and they are written in order. So the bytes depend neither on how many workers there
-//! are nor on which is faster.
+//! Compresses on all cores. The plain bytes are cut into pieces of fixed size, each becomes a gzip member or
+//! a zstd frame, and they are written in order. So the output does not depend on the number or speed of
+//! workers.
 
 use std::io::{BufWriter, Write};
 
@@ -12,20 +12,20 @@ use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::util::threads;
 
-/// Shape of an archive.
+/// Format of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
-    /// Not compressed.
+    /// Uncompressed tar.
     Tar,
-    /// gzip.
+    /// tar compressed with gzip.
     #[default]
     Gzip,
-    /// zstd.
+    /// tar compressed with zstd.
     Zstd,
 }
 
 impl Format {
-    /// What the end of a file's name says.
+    /// Returns the format that a file name's extension stands for.
     pub fn of_name(name: &[u8]) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let ends = |ends: &[&[u8]]| ends.iter().any(|end| name.ends_with(end));
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// Levels of compression: (lowest, default, highest).
+    /// Returns compression levels: (lowest, default, highest).
     pub const fn levels(self) -> (i32, i32, i32) {
         match self {
             Self::Tar => (0, 0, 0),
@@ -46,7 +46,7 @@ impl Format {
         }
     }
 
-    /// Plain bytes of a piece.
+    /// Returns the plain bytes of a piece.
     const fn piece(self) -> usize {
         match self {
             Self::Tar | Self::Gzip => 1 << 20,
@@ -55,10 +55,10 @@ impl Format {
     }
 }
 
-/// A piece to compress, and where to.
+/// A piece to compress, and where to send the result.
 type Job = (Vec<u8>, Sender<Result<Vec<u8>>>);
 
-/// Lets `work` write the plain bytes of an archive to `out`.
+/// Runs `work`, which writes the plain bytes of an archive, and writes them compressed to `out`.
 pub(super) fn packed(
     format: Format,
     level: i32,
@@ -85,7 +85,7 @@ pub(super) fn packed(
         drop(cutter);
         let written = writer.join().unwrap_or(Err(Error::Stopped));
         match (worked, written) {
-            // Whoever fed the writer only noticed that it had failed.
+            // The thread that fed the writer only noticed that it had failed.
             (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(()), Err(err)) => Err(err),
             (Ok(()), Ok(())) => Ok(()),
         }
@@ -135,7 +135,7 @@ fn pack_all(format: Format, level: i32, jobs: &Receiver<Job>) {
             }
             Err(why) => Err(why.clone()),
         };
-        // The writer is gone only when it has failed.
+        // The receiver is gone only if the writer has failed.
         let _ = done.send(packed.map_err(Error::making("the archive")));
     }
 }

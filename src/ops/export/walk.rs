@@ -1,4 +1,4 @@
-//! The walk over a snapshot: which members come in which order, and the bytes between their contents.
+//! Walks a snapshot: determines the order of members, and writes the headers between their contents.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::repo::read::sequential::Feed;
 use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, EmptyTree, StoredTree, TreeSource};
 use crate::repo::walk::{diff_walk, dir_reader};
 
-/// Bytes of a map of holes that travel together.
+/// Bytes of a sparse map that are sent at a time.
 const MAP_PIECE: usize = 32 << 10;
 
 pub(super) struct Walk<'a> {
@@ -31,9 +31,10 @@ pub(super) struct Walk<'a> {
     started: Time,
     /// First path of each group of hard links.
     links: HashMap<u64, Vec<u8>>,
-    /// Directories that the walk is in, and whether they are written: a delta has only those with a change below.
+    /// Directories that the walk is in, and whether they are written. A delta has only those with a change
+    /// below.
     above: Vec<(Vec<u8>, Entry, bool)>,
-    /// What the snapshot may hold, and what it is compared with.
+    /// Limits from the counts of the snapshot, and of the one it is compared with.
     budgets: DiffLimits,
     pub(super) counts: Counts,
 }
@@ -53,7 +54,7 @@ impl<'a> Walk<'a> {
         Self { session, reader, observer, stop, started, links, above, budgets, counts }
     }
 
-    /// The whole archive.
+    /// Writes the whole archive.
     pub(super) fn all(
         &mut self,
         feed: &mut Feed<'_>,
@@ -91,7 +92,7 @@ impl<'a> Walk<'a> {
         diff_walk::walk(&mut *old, &mut *new, &mut |pair| self.pair(feed, &pair, delta.as_ref()))
     }
 
-    /// The list of what is gone: as the first member, so that it can be used while the rest arrives.
+    /// Writes the list of removed paths as the first member, so that it can be used while the rest arrives.
     fn deleted(&mut self, feed: &mut Feed<'_>, delta: &Delta) -> Result<()> {
         let mut bytes = Vec::new();
         let len = delta.deleted.len() as u64;
@@ -113,7 +114,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// One path; true when the walk is to go into it.
+    /// Writes one path. Returns true if the walk is to enter it.
     fn pair(&mut self, feed: &mut Feed<'_>, pair: &DiffEntry<'_>, delta: Option<&Delta>) -> Result<bool> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -140,7 +141,7 @@ impl<'a> Walk<'a> {
         Ok(after.is_dir() && delta.is_none_or(|delta| delta.may_hold(pair)))
     }
 
-    /// Writes the directories above that are not written yet.
+    /// Writes the parent directories that are not written yet.
     fn write_above(&mut self, feed: &mut Feed<'_>) -> Result<()> {
         let mut above = std::mem::take(&mut self.above);
         for (path, dir, written) in above.iter_mut().filter(|(_, _, written)| !written) {
@@ -235,7 +236,7 @@ impl<'a> Walk<'a> {
         feed.zeros(padding(data))
     }
 
-    /// The map of a file's data: its text can be long, so it is made twice rather than kept.
+    /// Writes the sparse map of a file. Its text can be long, so it is generated twice rather than kept.
     fn map(&mut self, feed: &mut Feed<'_>, map: &MapText, size: u64, content: &Content) -> Result<()> {
         let mut text = map.head().into_bytes();
         self.segments(size, content, &mut |offset, len| {
@@ -246,7 +247,8 @@ impl<'a> Walk<'a> {
         feed.bytes(text)
     }
 
-    /// Calls `each` for every run of data between holes, and for the end of a file that ends in one, or is empty.
+    /// Calls `each` for every run of data between holes, and for the end of a file that is empty or ends in a
+    /// hole.
     fn segments(
         &mut self,
         size: u64,

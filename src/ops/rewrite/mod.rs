@@ -1,5 +1,5 @@
-//! `rewrite`, `tag`, `pin`: a snapshot becomes another one that says something else of itself, or lacks some paths. The
-//! new manifest stands before the old one goes to the trash; trees in which nothing changed keep their ids.
+//! `rewrite`, `tag`, `pin`: replaces a snapshot by one with different metadata or without some paths. The new
+//! manifest exists before the old one goes to the trash. Unchanged trees keep their ids.
 
 mod trees;
 
@@ -26,70 +26,72 @@ use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 
-/// Sessions that are opened for one snapshot, each because the one before was taken for dead.
+/// Maximum number of sessions opened for one snapshot, each because the one before was taken for dead.
 const ATTEMPTS: usize = 3;
 
-/// What snapshots shall say of themselves; nothing given leaves all as it is.
+/// New metadata of snapshots. Fields that are not set leave it as it is.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// Another machine.
+    /// Host name.
     pub host: Option<String>,
-    /// Something else; empty: nothing.
+    /// Description; empty removes it.
     pub description: Option<String>,
-    /// Exactly these tags.
+    /// Replaces all tags.
     pub set_tags: Option<Vec<String>>,
-    /// These tags as well.
+    /// Tags to add.
     pub add_tags: Vec<String>,
-    /// None of these.
+    /// Tags to remove.
     pub remove_tags: Vec<String>,
-    /// Never forgotten by rules; or forgotten again.
+    /// Whether rules may never forget it.
     pub pinned: Option<bool>,
-    /// Forgotten after this, whatever rules say; `Some(None)`: never for that.
+    /// Time after which it is forgotten, whatever rules say; `Some(None)` removes the time.
     pub expires: Option<Option<Time>>,
 }
 
 /// What to rewrite.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Which snapshots.
+    /// Snapshots to rewrite.
     pub choice: SnapshotQuery,
-    /// What they say.
+    /// Their new metadata.
     pub change: Change,
-    /// Patterns of paths that they shall not hold; a leading slash means the root of the snapshot.
+    /// Patterns of paths to remove. A leading slash means the root of the snapshot.
     pub exclude: Vec<OsString>,
-    /// Also take paths from pinned ones.
+    /// Also remove paths from pinned snapshots.
     pub force: bool,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
 }
 
-/// What became of a snapshot that is no longer as it was.
+/// A snapshot that was changed.
 #[derive(Debug, Clone)]
 pub struct Rewritten {
-    /// As it was.
+    /// The original snapshot.
     pub old: Snapshot,
-    /// Its name now; `None` in a dry run, or where somebody else forgot or rewrote it meanwhile.
+    /// Id of the new one; `None` in a dry run, or if another process forgot or rewrote the original
+    /// meanwhile.
     pub new: Option<SnapshotId>,
-    /// What it no longer holds.
+    /// Totals of the removed entries.
     pub dropped: RemovedTotals,
 }
 
-/// The answer.
+/// What was done.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Oldest first.
+    /// Changed snapshots, oldest first.
     pub rewritten: Vec<Rewritten>,
-    /// How many stay as they were: nothing in them is other than was asked for.
+    /// Number of snapshots to which nothing had to be changed.
     pub unchanged: u64,
     /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
 }
 
-/// Rewrites. What is done when it fails stays done; running it again does the rest.
+/// Rewrites snapshots. After a failure the changes made so far stay, and another run does the rest.
 ///
 /// # Errors
-/// When a selector names nothing, a pattern is none, paths are to be taken from a pinned snapshot without force, a tree is
-/// damaged, something that a snapshot needs is being collected, the store fails, or the run was interrupted.
+/// When a selector names nothing, a pattern is invalid, paths are to be removed from a pinned snapshot
+/// without force, a tree is damaged, something that a snapshot needs is being garbage-collected, the storage
+/// fails, or the run was interrupted.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -142,7 +144,7 @@ fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
     )))
 }
 
-/// What a snapshot shall say.
+/// Returns the new manifest of a snapshot.
 fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTotals) -> Result<Manifest> {
     let mut manifest = old.manifest.clone();
     if let Some(host) = &change.host {
@@ -178,7 +180,8 @@ fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTo
     Ok(manifest)
 }
 
-/// Nobody knows any more in which way the run had met what is gone: unchanged files count as gone first.
+/// Subtracts removed entries from the counts. Whether these were new, changed or unchanged is unknown:
+/// unchanged files are subtracted first.
 fn without(counts: &Counts, dropped: &RemovedTotals) -> Counts {
     let mut counts = *counts;
     let mut left = dropped.files;
@@ -193,8 +196,8 @@ fn without(counts: &Counts, dropped: &RemovedTotals) -> Counts {
     counts
 }
 
-/// Commits the new one and forgets the old one, in this order. `None`: somebody else forgot or rewrote that meanwhile, and
-/// what they did stands.
+/// Commits the new snapshot, then forgets the old one. Returns `None` if another process forgot or rewrote
+/// the old one meanwhile; its result stands.
 fn replace(
     repo: &Repository,
     old: &Snapshot,
@@ -202,7 +205,7 @@ fn replace(
     rebuilt: &RewrittenTrees,
 ) -> Result<Option<SnapshotId>> {
     for _ in 0..ATTEMPTS {
-        // W1, W2: all that the new one names is there for this session, and will be.
+        // W1, W2: everything that the new manifest refers to exists for this session and will be kept.
         let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
         if !reachability::is_listed(repo, &old.id)? {
             session.close()?;
@@ -221,7 +224,7 @@ fn replace(
             }
         }
         if !snapshots::commit_under(repo, &session, &manifest)? {
-            // W3: a fence. Nothing was said; again under another name.
+            // W3: there is a fence. Nothing was forgotten; try again under another name.
             continue;
         }
         let new = session.id;

@@ -1,5 +1,5 @@
-//! Trees without some paths: all snapshots are walked at once, and only directories in or below which something goes are
-//! written anew.
+//! Builds trees without some paths. All snapshots are walked together, and only directories in or below which
+//! something is removed are rewritten.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::delta_writer::Delta;
 use crate::util::bitset::BitSet;
 
-/// What a snapshot no longer holds.
+/// Totals of what a snapshot no longer holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemovedTotals {
     /// Files.
@@ -50,22 +50,22 @@ impl RemovedTotals {
     }
 }
 
-/// Trees written anew.
+/// The result of rewriting trees.
 #[derive(Debug, Default)]
 pub(super) struct RewrittenTrees {
-    /// New roots for old ones.
+    /// Maps old roots to new ones.
     pub(super) roots: HashMap<ChunkId, ChunkId>,
     /// What each snapshot loses.
     pub(super) dropped: Vec<RemovedTotals>,
-    /// All that was named anew, stored now or before.
+    /// Ids of all new pieces, whether they were stored now or existed before.
     pub(super) written: HashSet<ChunkId>,
     /// Patterns that matched nothing.
     pub(super) unmatched: Vec<String>,
-    /// Who wrote it. It stands until all snapshots are committed, so that no collector takes its packs.
+    /// The writer's session. Stays open until all snapshots are committed, so that gc keeps its packs.
     pub(super) session: Option<Session>,
 }
 
-/// Writes trees without what the options exclude.
+/// Writes trees without the excluded paths.
 pub(super) fn rebuild(
     repo: &Repository,
     past: &mut SnapshotSet,
@@ -114,7 +114,7 @@ pub(super) fn rebuild(
             }
             Ok(id)
         });
-        // A sink that failed says so itself; whoever fed it only noticed.
+        // A writer that failed reports the cause; the thread that fed it only noticed.
         chunk_writer.finish()?;
         made
     })?;
@@ -122,7 +122,8 @@ pub(super) fn rebuild(
     Ok(RewrittenTrees { roots, dropped, written, unmatched, session: Some(session) })
 }
 
-/// Paths that several snapshots have are looked at once, so there are about as many as the largest has.
+/// Announces the expected totals. Paths that several snapshots share are walked once, so the largest is an
+/// estimate.
 fn expect(past: &SnapshotSet, observer: &dyn Observer) {
     let largest =
         past.snapshots.iter().map(|one| &one.manifest.counts).max_by_key(|counts| counts.bytes_total);
@@ -132,20 +133,20 @@ fn expect(past: &SnapshotSet, observer: &dyn Observer) {
     observer.notice(Event::Found { files: 0, bytes: 0, complete: false });
 }
 
-/// Bytes below which trees are packed harder: little is written.
+/// Plain bytes below which trees are compressed at a higher level, as little is written.
 const HARDER: u64 = 16 << 20;
 
-/// Stores a piece, which is like some of the old tree's.
+/// Stores a piece, given pieces of the old tree that it is similar to.
 type TreeStore<'a> = dyn FnMut(&[u8], &[ChunkId]) -> Result<ChunkId> + 'a;
 
-/// What is known of a directory that the walk is in.
+/// State of a directory that the walk is in.
 #[derive(Default)]
 struct Open {
-    /// Trees of these are not as they were.
+    /// Snapshots whose tree of this directory changes.
     touched: BitSet,
-    /// Names that go.
+    /// Names that are removed.
     gone: HashSet<Vec<u8>>,
-    /// Directories in it that are not as they were; `None` where they go.
+    /// New trees of changed subdirectories; `None` if they are removed.
     changed: HashMap<(Vec<u8>, ChunkId), Option<ChunkId>>,
 }
 
@@ -156,9 +157,9 @@ struct Builder<'a, 'p> {
     reader: ChunkReader,
     put: &'a mut TreeStore<'p>,
     open: HashMap<Vec<u8>, Open>,
-    /// What is below this goes with it.
+    /// Everything below this path is removed with it.
     dropping: Option<Vec<u8>>,
-    /// Directories that stay only for what is taken below them.
+    /// Directories that are kept only if something below them is.
     maybe: HashSet<Vec<u8>>,
     roots: HashMap<ChunkId, ChunkId>,
     dropped: Vec<RemovedTotals>,
@@ -250,7 +251,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// The new tree, and whether nothing is in it.
+    /// Returns the new tree, and whether it is empty.
     fn build(&mut self, tree: &ChunkId, open: &Open) -> Result<(ChunkId, bool)> {
         let mut old = DirReader::new(*tree);
         let mut new = DirBuilder::default();
@@ -274,7 +275,7 @@ impl Builder<'_, '_> {
     }
 }
 
-/// The pieces of an old tree that were read last, and its root.
+/// Returns the pieces of the old tree that were read last, and its root.
 fn nearest(old: &DirReader, tree: &ChunkId) -> Vec<ChunkId> {
     let mut like: Vec<ChunkId> = old.pieces.iter().rev().take(3).rev().copied().collect();
     if !like.contains(tree) {
@@ -283,7 +284,7 @@ fn nearest(old: &DirReader, tree: &ChunkId) -> Vec<ChunkId> {
     like
 }
 
-/// The directory that a path is in, and its name there.
+/// Splits a path into its directory and name.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/').map(|at| path.split_at(at)) {
         Some((dir, [_, name @ ..])) => (dir, name),

@@ -1,5 +1,5 @@
-//! What forgetting snapshots frees, before it is done. Where a block holds what goes and what stays, both are compressed
-//! alone: how much of a block a chunk takes does not follow from its length.
+//! Estimates what forgetting snapshots would free. If a block holds both needed and unneeded chunks, each
+//! part is compressed separately to measure it: a chunk's share of a block does not follow from its length.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,22 +14,24 @@ use crate::repo::repository::Repository;
 use crate::repo::walk::ref_graph;
 use crate::repo::walk::ref_graph::{ChunkTotals, Owner};
 
-/// What comes back.
+/// What would be freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Freed {
     /// What only these snapshots need, by shares of the blocks that hold it.
     pub only: ChunkTotals,
-    /// Bytes of packs that come back when they are purged and all that nobody needs is collected.
+    /// Bytes of packs freed when these snapshots are purged and all unneeded data is collected.
     pub bytes: u64,
 }
 
-/// What comes back when these snapshots are forgotten, taken together, and a collection purges them and rewrites all that
-/// is not wholly needed (`--empty-trash --max-unused 0`). What came back without that is not counted. An id that names no
-/// snapshot counts for nothing. Where there are deltas it is an
-/// estimate: bases count as needed, and a collection stores deltas whole whose bases take more than they save.
+/// Returns what forgetting these snapshots together frees.
+///
+/// Assumes that gc then purges them and rewrites all packs that are not entirely needed (`--empty-trash
+/// --max-unused 0`). Space that such a gc run would free anyway is not counted. An id of no snapshot is
+/// ignored. With deltas the result is an estimate: bases count as needed, while gc stores deltas whole if
+/// their bases take more than they save.
 ///
 /// # Errors
-/// When a tree or a block cannot be read, the store fails or the run was interrupted.
+/// When a tree or a block cannot be read, the storage fails or the run was interrupted.
 pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result<Freed> {
     let seen = LoadedRepository::look(repo, stop)?;
     let (mut going, mut staying) = (Vec::new(), Vec::new());
@@ -72,16 +74,16 @@ pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result
     Ok(freed)
 }
 
-/// What becomes of a chunk.
+/// What happens to a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChunkFate {
     Stays,
     Goes,
-    /// Nobody needs it now.
+    /// No snapshot needs it even now.
     Waste,
 }
 
-/// Weighs parts of blocks.
+/// Measures the stored size of parts of blocks.
 struct BlockShrinkEstimator<'a> {
     index: &'a Index,
     reader: BlockReader,
@@ -96,7 +98,7 @@ impl<'a> BlockShrinkEstimator<'a> {
         Ok(Self { index, reader: BlockReader::new(repo)?, sealer, plain: Vec::new() })
     }
 
-    /// By how much the block shrinks.
+    /// Returns by how many bytes the block shrinks.
     fn weigh(
         &mut self,
         at: ref_graph::BlockAt,
@@ -124,7 +126,7 @@ impl<'a> BlockShrinkEstimator<'a> {
         Ok(with.saturating_sub(without))
     }
 
-    /// Stored bytes of a block of these chunks alone, which is made from what it is made from now.
+    /// Returns the stored size of a block of only these chunks, with the bases that it has now.
     fn sealed(
         &mut self,
         kind: ChunkType,

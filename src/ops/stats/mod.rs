@@ -1,5 +1,5 @@
-//! `stats`: how much there is, how small it is stored, whose it is, and what of it is waste. Exact: every distinct tree
-//! is read once and every chunk counted once.
+//! `stats`: sizes before and after deduplication, per snapshot, and unused space. Exact: every distinct tree
+//! is read once and every chunk is counted once.
 
 mod freed;
 
@@ -20,17 +20,17 @@ use crate::repo::walk::ref_graph;
 use crate::repo::walk::ref_graph::{ChunkTotals, Owner, RefGraph};
 use crate::repo::write::pack_writer::Deltas;
 
-/// Of what.
+/// What to measure.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Which snapshots.
+    /// Snapshots to list.
     pub choice: SnapshotQuery,
 }
 
-/// One snapshot's numbers.
+/// Numbers of one snapshot.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// Which.
+    /// The snapshot.
     pub snapshot: Snapshot,
     /// What no older snapshot of the repository needs.
     pub added: ChunkTotals,
@@ -38,53 +38,53 @@ pub struct Line {
     pub unique: ChunkTotals,
 }
 
-/// All packs, down to the byte: `needed + trash + unused + frame` are `bytes`.
+/// Totals of all packs, exact to the byte: `needed + trash + unused + frame` equals `bytes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Packs {
-    /// How many.
+    /// Number of packs.
     pub packs: u64,
-    /// Their bytes.
+    /// Bytes of all packs.
     pub bytes: u64,
-    /// Stored bytes that standing snapshots need.
+    /// Stored bytes that existing snapshots need.
     pub needed: u64,
     /// Stored bytes that only forgotten snapshots need.
     pub trash: u64,
-    /// Stored bytes that nobody needs, second copies counted.
+    /// Stored bytes that no snapshot needs, including duplicate copies.
     pub unused: u64,
-    /// Tables and frames.
+    /// Bytes of tables and framing.
     pub frame: u64,
-    /// Bytes of their parity, which are beside all these.
+    /// Bytes of parity files. Not included in the other numbers.
     pub parity: u64,
 }
 
-/// The answer.
+/// Sizes by snapshot, and totals.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The chosen snapshots, oldest first.
     pub lines: Vec<Line>,
-    /// Files in them, each counted in each snapshot.
+    /// Files in the chosen snapshots, counted once per snapshot.
     pub files: u64,
-    /// Bytes of those files: what restoring all of them writes.
+    /// Bytes of these files: what restoring all of them writes.
     pub raw: u64,
-    /// What they need, each chunk once.
+    /// What the chosen snapshots need, each chunk counted once.
     pub needed: ChunkTotals,
-    /// Of the whole repository.
+    /// Packs of the whole repository.
     pub packs: Packs,
-    /// Those of its blocks that are deltas.
+    /// Delta blocks of the whole repository.
     pub deltas: Deltas,
-    /// What is kept only because deltas are made from it.
+    /// Chunks that are kept only because they are bases of deltas.
     pub bases: ChunkTotals,
-    /// Chunks that they, or others, need and no pack holds.
+    /// Needed chunks that no pack holds.
     pub missing: u64,
-    /// Stored and plain bytes of all blocks.
+    /// Stored bytes of all blocks; `plain`: their plain bytes.
     blocks: u64,
     plain: u64,
 }
 
-/// Counts.
+/// Measures the chosen snapshots and the repository.
 ///
 /// # Errors
-/// When a selector names nothing, a tree cannot be read, the store fails or the run was interrupted.
+/// When a selector names nothing, a tree cannot be read, the storage fails or the run was interrupted.
 pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Report> {
     let mut seen = LoadedRepository::look(repo, stop)?;
     let chosen = options.choice.places(repo, &seen.all)?;
@@ -102,13 +102,13 @@ pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Re
     Ok(report)
 }
 
-/// A repository at one moment, with what every standing snapshot needs.
+/// A repository at one moment, with what every existing snapshot needs.
 struct LoadedRepository<'a> {
     session: Arc<ReadSession>,
     index: Arc<Index>,
-    /// Oldest first.
+    /// All snapshots, oldest first.
     all: Vec<Snapshot>,
-    /// Of each of them.
+    /// Roots of these snapshots.
     roots: Vec<u32>,
     graph: RefGraph<'a>,
 }
@@ -138,7 +138,7 @@ fn owner(of: &[Owner], row: u32) -> Owner {
     of.get(row as usize).copied().unwrap_or(Owner::Nobody)
 }
 
-/// Names the snapshot whose tree cannot be read.
+/// Adds to an error which snapshot's tree cannot be read.
 fn of(id: &SnapshotId, err: Error) -> Error {
     match err {
         Error::Missing { what } => Error::Missing { what: format!("{what} of snapshot {}", id.short()) },
@@ -149,7 +149,7 @@ fn of(id: &SnapshotId, err: Error) -> Error {
     }
 }
 
-/// Roots of snapshots that are only in the trash. One that cannot be read is not counted.
+/// Returns the roots of snapshots that are only in the trash. Unreadable ones are skipped.
 fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut RefGraph<'_>) -> Result<Vec<u32>> {
     let mut seen: BTreeSet<SnapshotId> = all.iter().map(|snapshot| snapshot.id).collect();
     let mut roots = Vec::new();
@@ -174,7 +174,7 @@ fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut RefGraph<'_>) -> R
 }
 
 impl Report {
-    /// About how many bytes deltas save, going by how well everything else is packed.
+    /// Returns about how many bytes deltas save, assuming the compression ratio of all other blocks.
     pub fn saved(&self) -> u64 {
         let Deltas { plain, stored, .. } = self.deltas;
         let others = self.plain.saturating_sub(plain).max(1);
@@ -183,15 +183,15 @@ impl Report {
     }
 }
 
-/// Who needs each row.
+/// Which snapshots need each index entry.
 struct OwnerMaps {
-    /// Of all standing snapshots, oldest first.
+    /// Of all existing snapshots, oldest first.
     all: Vec<Owner>,
-    /// The same, but for what is only made from them.
+    /// The same without entries that are needed only as bases.
     apart: Vec<Owner>,
-    /// Of the chosen ones.
+    /// Of the chosen snapshots.
     chosen: Vec<Owner>,
-    /// Of those in the trash.
+    /// Of snapshots in the trash.
     trash: Vec<Owner>,
 }
 
@@ -242,7 +242,7 @@ fn count(seen: &LoadedRepository<'_>, chosen: &[usize], needs: &OwnerMaps) -> Re
             continue;
         };
         let counts = &snapshot.manifest.counts;
-        // As a manifest says: it may say anything.
+        // Saturating: these numbers are from a manifest, which may hold anything.
         for files in [counts.files_new, counts.files_changed, counts.files_unchanged] {
             report.files = report.files.saturating_add(files);
         }

@@ -1,13 +1,15 @@
-//! `sync`: a second copy of a repository elsewhere, object for object. Whoever has the password of one has that of the
-//! other, and either may be lost.
+//! `sync`: mirrors a repository to another storage, object by object. Both have the same passwords, and
+//! either may be lost.
 //!
-//! Objects never change, so whatever is there under its name and as long as here need not be copied again, and a run that is
-//! cut short goes on where it was; of small objects the bytes count as well (`small`). What stands there and is not what is
-//! here is set aside and copied again. Manifests come last: what stands there can be restored from there.
+//! Objects never change, so one of the same name and length need not be copied again, and an interrupted run
+//! resumes. For small objects the bytes are compared as well (`small`). An object in the destination that
+//! differs is moved to quarantine and copied again. Manifests are copied last, so every snapshot in the
+//! destination can be restored from there.
 //!
-//! Snapshots there keep their names, so they are not committed under the name of the session that brings them (W3). In its
-//! place the session looks whether it was taken for dead before it brings manifests and after: only then might a collector
-//! there have swept what they need, and all is compared once more under a new session.
+//! Snapshots keep their names in the destination, so they are not committed under the name of the copying
+//! session (W3). Instead the session checks before and after copying manifests whether it was taken for dead.
+//! Only then could gc in the destination have deleted what they need, and everything is compared again under
+//! a new session.
 
 mod small;
 
@@ -31,47 +33,48 @@ use crate::repo::snapshots::trash;
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage};
 use crate::util::threads;
 
-/// Packs on their way at once; each is in memory.
+/// Packs copied concurrently; each is in memory.
 const AT_ONCE: usize = 3;
-/// Sessions, each because the one before was taken for dead.
+/// Maximum number of sessions, each opened because the one before was taken for dead.
 const ATTEMPTS: usize = 3;
 
-/// What to do.
+/// Options of a sync.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Also forget there what is not here any more, and take away passwords that are not here any more.
+    /// Also forget snapshots and remove passwords in the destination that the source no longer has.
     pub delete: bool,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
 }
 
 /// What was done.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// There was none yet.
+    /// Whether the destination repository was created.
     pub made: bool,
     /// Packs copied.
     pub packs: u64,
-    /// Their bytes.
+    /// Bytes of the copied packs.
     pub bytes: u64,
-    /// Packs that stood there damaged, were moved aside and copied again; counted in `packs` as well.
+    /// Packs that were damaged in the destination, moved to quarantine and copied again. Also counted in
+    /// `packs`.
     pub healed: u64,
-    /// Snapshots that are there now and were not.
+    /// Snapshots that the destination did not have before.
     pub snapshots: u64,
-    /// Snapshots that were forgotten there.
+    /// Snapshots that were forgotten in the destination.
     pub forgotten: u64,
-    /// Passwords that were taken away there.
+    /// Passwords that were removed from the destination.
     pub keys_removed: u64,
-    /// Packs that are damaged here and were not copied.
+    /// Packs that are damaged in the source and were not copied.
     pub damaged: Vec<(PackId, Error)>,
-    /// Other objects that stood there damaged, were set aside and copied again.
+    /// Other objects that were damaged in the destination, moved to quarantine and copied again.
     pub objects_healed: u64,
-    /// Other objects that are damaged here and were not copied: which, and why.
+    /// Other objects that are damaged in the source and were not copied: which, and why.
     pub objects_damaged: Vec<(String, Error)>,
 }
 
 impl Report {
-    /// Nothing was left out because it is damaged here.
+    /// Returns whether nothing was skipped because it is damaged in the source.
     pub fn is_whole(&self) -> bool {
         self.damaged.is_empty() && self.objects_damaged.is_empty()
     }
@@ -80,7 +83,8 @@ impl Report {
 /// Makes the repository at `to` hold what this one holds.
 ///
 /// # Errors
-/// When there is another one, a store fails, a collection there waits for an end, or the run was interrupted.
+/// When `to` holds a different repository, a storage fails, the sync has to wait for a gc run in the
+/// destination, or the run was interrupted.
 pub fn run(
     from: &Repository,
     to: &Arc<dyn Storage>,
@@ -88,14 +92,14 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    // R1: what stands here stays until all is read.
+    // R1: objects of the source stay until all are read.
     let session = ReadSession::open(from, observer)?;
     let mut run = Run { from, options, observer, stop, report: Report::default() };
     if !Repository::exists(to.as_ref())? {
         run.report.made = true;
         if !options.dry_run {
             run.keys(to.as_ref())?;
-            // With it, it exists.
+            // From the configuration on, the repository exists.
             run.configurations(to.as_ref())?;
             to.keep_reserve();
         }
@@ -119,19 +123,20 @@ struct Run<'a> {
     report: Report,
 }
 
-/// What is lacking there.
+/// What the destination lacks.
 struct MissingObjects {
     packs: Vec<(PackId, u64)>,
-    /// Manifests, and what stands there in the place of each.
+    /// Manifests, and what exists under the name of each.
     snapshots: Vec<(Listed, Option<InPlace>)>,
 }
 
-/// What stands there under the name of a manifest that is here.
+/// What the destination has under the name of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InPlace {
-    /// A collector there took the session for dead while it was at work here. It has committed, so nobody needs that.
+    /// A fence: a collector there took this session for dead while it was at work here. The session has
+    /// committed here, so the fence is no longer needed.
     Fence,
-    /// Not the bytes that are here.
+    /// Different bytes.
     Other,
 }
 
@@ -165,7 +170,7 @@ impl Run<'_> {
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
     }
 
-    /// Manifests are listed before packs: what a manifest needs is durable before it is there.
+    /// Compares both. Manifests are listed before packs: what a manifest needs is durable before it exists.
     fn compare(&mut self, to: Option<(&Repository, &RepoState)>) -> Result<MissingObjects> {
         let snapshots = self.lacking_manifests(to.map(|(to, _)| to.storage()))?;
         let there: HashMap<PackId, u64> =
@@ -192,7 +197,7 @@ impl Run<'_> {
         Ok(MissingObjects { packs, snapshots })
     }
 
-    /// Copies packs, several at once.
+    /// Copies packs, several concurrently.
     fn packs(&mut self, to: &Repository, repo_state: &RepoState, lacking: &[(PackId, u64)]) -> Result<()> {
         let there: HashSet<&PackId> = repo_state.packs.iter().map(|(id, _)| id).collect();
         let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -215,7 +220,7 @@ impl Run<'_> {
                         report.healed += u64::from(healed);
                     }
                     Err(err @ Error::Damaged { .. }) => report.damaged.push((*id, err)),
-                    // A collector here moved what was needed of it since it was listed.
+                    // gc in the source moved its needed chunks since it was listed.
                     Err(err) if err.is_missing() => {}
                     Err(err) => {
                         over.store(true, Ordering::Relaxed);
@@ -234,7 +239,7 @@ impl Run<'_> {
         done
     }
 
-    /// Copies a pack; what stands there in its place is damaged. Whether something did.
+    /// Copies a pack, replacing a damaged one of the same name. Returns whether there was one.
     fn pack(&self, to: &Repository, id: &PackId, len: u64, stands: bool) -> Result<bool> {
         let name = id.hex();
         let bytes = self.from.storage().read(ObjectKind::Packs, &name, len)?;
@@ -257,7 +262,7 @@ impl Run<'_> {
         Ok(stands)
     }
 
-    /// What is gone here goes there, the passwords first; snapshots can be brought back until they are purged.
+    /// Removes in the destination what the source no longer has, passwords first. Snapshots go to the trash.
     fn delete(&mut self, to: &Repository, session: &Session) -> Result<()> {
         let here: HashSet<String> =
             self.from.storage().list(ObjectKind::Keys)?.into_iter().map(|found| found.name).collect();
@@ -278,14 +283,14 @@ impl Run<'_> {
             )));
         }
         let gone: Vec<SnapshotId> = there.iter().map(|one| one.id).filter(|id| !here.contains(id)).collect();
-        // Those that are not there any more somebody else forgot meanwhile.
+        // Missing ones were forgotten by another process meanwhile.
         let missing = trash::forget_all(to, session, &gone)?;
         self.report.forgotten += gone.len().saturating_sub(missing.len()) as u64;
         Ok(())
     }
 }
 
-/// Whether a collector took the session for dead.
+/// Returns whether a collector took the session for dead.
 fn is_fenced(repo: &Repository, session: &Session) -> Result<bool> {
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
     Ok(listed.iter().any(|found| found.name == session.id.hex()))

@@ -1,6 +1,7 @@
-//! What is small: keys, configurations, manifests, sidecars of parity. A name alone says nothing of it: what stands there
-//! may have been emptied or cut, or be a fence. Lengths are compared always, bytes wherever reading them costs no request over
-//! a line, and of keys and configurations everywhere. What differs there is replaced only by what is whole here.
+//! Syncs small objects: keys, configurations, manifests, parity files. Their names alone prove nothing: an
+//! object in the destination may be truncated, or be a fence. Lengths are always compared. Bytes are compared
+//! where reading them costs no network request, and always for keys and configurations. An object that
+//! differs is replaced only if the source's is intact.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use crate::repo::{keys, snapshots};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, names};
 
 impl Run<'_> {
-    /// Key slots; each is what its name says, so one there that is not is damaged.
+    /// Copies key slots. A slot is named by its content, so one that does not match its name is damaged.
     pub(super) fn keys(&mut self, to: &dyn Storage) -> Result<()> {
         let there: HashMap<String, bool> =
             keys::all(to)?.into_iter().map(|(name, slot)| (name, slot.is_ok())).collect();
@@ -30,7 +31,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Generations of the configuration. Where both have one of a number and both are whole, each keeps its own.
+    /// Copies generations of the configuration. If both have a number and both are intact, each keeps its
+    /// own.
     pub(super) fn configurations(&mut self, to: &dyn Storage) -> Result<()> {
         let there: HashSet<String> =
             names::list(to, ObjectKind::Config)?.into_iter().map(|found| found.name).collect();
@@ -52,8 +54,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Replaces configurations there that are not this repository's, before one is gone by, if the place is known to be a copy
-    /// all the same: it has a key, a manifest or a pack that is here, and these names are random.
+    /// Replaces damaged configurations in the destination, before they are needed. Only if the destination is
+    /// otherwise known to be a copy: it has a key, a manifest or a pack of the source, and these names are
+    /// random.
     pub(super) fn restore_configurations(&mut self, to: &dyn Storage) -> Result<()> {
         let mut damaged = false;
         for found in names::list(to, ObjectKind::Config)? {
@@ -77,7 +80,7 @@ impl Run<'_> {
         Ok(false)
     }
 
-    /// Manifests that are here and not there, or not there as they are here.
+    /// Returns manifests that the destination lacks, or has with different bytes.
     pub(super) fn lacking_manifests(
         &mut self,
         to: Option<&dyn Storage>,
@@ -98,7 +101,7 @@ impl Run<'_> {
             }
             let Some(here) = self.manifest(&found.name)? else { continue };
             let there = match to.read(ObjectKind::Snapshots, &found.name, sealed_object::MAX_OBJECT) {
-                // Too long to be one, or unreadable.
+                // Too long to be a manifest, or unreadable.
                 Err(err) if err.is_damage() && !err.is_missing() => Vec::new(),
                 Err(err) if err.is_missing() => continue,
                 read => read?,
@@ -111,7 +114,8 @@ impl Run<'_> {
         Ok(lacking)
     }
 
-    /// A manifest as it is here; `None` for a fence, for what was forgotten meanwhile, and for what is damaged, which is noted.
+    /// Returns a manifest of the source. `None` for a fence, one that was forgotten meanwhile, or a damaged
+    /// one, which is recorded.
     fn manifest(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let bytes = match self.from.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT) {
             Err(err) if err.is_missing() => return Ok(None),
@@ -121,7 +125,7 @@ impl Run<'_> {
         };
         match snapshots::verify_bytes(self.from, name, bytes.clone()) {
             Ok(()) => Ok(Some(bytes)),
-            // It may be newer: it is copied as it is.
+            // It may be in a newer format, and is copied as it is.
             Err(Error::NewerFormat { .. }) => Ok(Some(bytes)),
             Err(err) => self.damaged_here(ObjectKind::Snapshots, name, err).map(|()| None),
         }
@@ -151,8 +155,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Parity of packs that are there; a collection there removes what has lost its pack. One of another length there is
-    /// replaced by a whole one.
+    /// Copies parity files of packs that the destination has. gc there removes those without a pack. One of a
+    /// different length is replaced if the source's is intact.
     pub(super) fn sidecars(&mut self, to: &Repository) -> Result<()> {
         let (from, stop) = (self.from.storage(), self.stop);
         let sidecars = parity::list(from)?;
@@ -182,7 +186,7 @@ impl Run<'_> {
                     }
                     to.storage().create(ObjectKind::Parity, &id.hex(), &[&bytes]).map(drop)?;
                 }
-                // What cannot be read here is written anew, here and there, by who looks after it.
+                // A damaged one is rewritten in both repositories by gc or `repair parity`.
                 Err(err) if err.is_damage() => {}
                 Err(err) => return Err(err),
             }
@@ -190,7 +194,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts an object there, in the place of a damaged one, which is set aside.
+    /// Puts an object into the destination. A damaged one of the same name is moved to quarantine first.
     fn put(
         &mut self,
         to: &dyn Storage,
@@ -201,11 +205,11 @@ impl Run<'_> {
     ) -> Result<()> {
         if stands {
             match to.move_to((area, name), (ObjectKind::Quarantine, name)) {
-                // One was set aside before under this name.
+                // An object of this name was moved there before.
                 Ok(CreateOutcome::Exists) => to.remove(area, name)?,
                 Ok(CreateOutcome::New) => {}
                 Err(err) if err.is_missing() => {}
-                // Whoever cannot read it cannot copy it, either.
+                // An object that cannot be read cannot be moved by copying, either.
                 Err(err) if err.is_damage() => to.remove(area, name)?,
                 Err(err) => return Err(err),
             }
@@ -214,7 +218,7 @@ impl Run<'_> {
         to.create(area, name, &[bytes]).map(drop)
     }
 
-    /// Notes what cannot be copied, as it is damaged here; anything else is a failure.
+    /// Records an object that is damaged in the source and is not copied. Other errors are returned.
     fn damaged_here(&mut self, area: ObjectKind, name: &str, err: Error) -> Result<()> {
         if err.is_missing() {
             return Ok(());
@@ -230,7 +234,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether an object there that could not be read as what it should be stays all the same.
+/// Returns false for damage, so that an object in the destination is replaced; fails for other errors.
 fn keep_unless_damaged(err: Error) -> Result<bool> {
     if err.is_damage() { Ok(false) } else { Err(err) }
 }
