@@ -1,4 +1,4 @@
-//! Finding by what is stored: a chunk's id, or the bytes of a file on disk.
+//! Finds entries by content: by a chunk's id, or by the bytes of a file on disk.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,20 +16,20 @@ use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 
-/// Fewest digits of a chunk's id.
+/// Minimum number of digits of a chunk id.
 const MIN_DIGITS: usize = 4;
 /// Bytes that are compared with a hole at a time.
 const PIECE: u64 = 256 << 10;
 
-/// Content that is asked for.
+/// The content to look for.
 pub(super) struct ContentQuery {
     chunk: Option<String>,
     live: Option<Live>,
     reader: ChunkReader,
 }
 
-/// A file on disk. The stored parts of a file say how it was cut, so that the cuts of any version of snap can be
-/// compared; what was named once is remembered.
+/// A file on disk. It is hashed along the chunk boundaries of each stored file, so files cut by any version
+/// of snap can be compared. Hashes are cached.
 struct Live {
     path: PathBuf,
     file: File,
@@ -53,7 +53,7 @@ impl ContentQuery {
         Ok(Self { chunk, live, reader: past.another_reader()? })
     }
 
-    /// Whether an entry has it.
+    /// Returns whether an entry has the content.
     pub(super) fn is_in(&mut self, entry: &Entry) -> Result<bool> {
         if let Some(live) = &mut self.live {
             let Kind::File { size, content } = &entry.kind else { return Ok(false) };
@@ -102,7 +102,7 @@ impl Live {
         Ok(Self { path, file, size: found.len(), hasher, named: HashMap::new() })
     }
 
-    /// Whether a stored file of the same size has the same bytes.
+    /// Returns whether a stored file of the same size has the same bytes.
     fn is(&mut self, reader: &mut ChunkReader, content: &Content) -> Result<bool> {
         let (mut at, mut same) = (0, true);
         dir_reader::each_part(reader, self.size, content, &mut |part| {
@@ -121,7 +121,7 @@ impl Live {
         Ok(same)
     }
 
-    /// The id of some of its bytes; `None` where it has become shorter.
+    /// Returns the chunk id of a range of the file; `None` if the file has become shorter.
     fn name(&mut self, at: u64, len: u32) -> Result<Option<ChunkId>> {
         if let Some(id) = self.named.get(&(at, len)) {
             return Ok(Some(*id));

@@ -1,5 +1,5 @@
-//! `find`: paths by name, time, size, kind or content, over many snapshots at once. What did not change between them is
-//! found once, and each distinct tree is read once.
+//! `find`: finds paths by name, time, size, type or content in many snapshots at once. An entry that did not
+//! change between them is reported once, and each distinct tree is read once.
 
 mod content;
 
@@ -21,7 +21,7 @@ use crate::repo::walk::multi_walk::{EntryVersion, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::util::bitset::BitSet;
 
-/// What kind of thing.
+/// Type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
     /// A regular file.
@@ -41,7 +41,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// That of an entry.
+    /// Returns the type of an entry.
     pub fn of(entry: &Entry) -> Self {
         match entry.kind {
             Kind::File { .. } => Self::File,
@@ -55,64 +55,64 @@ impl Type {
     }
 }
 
-/// What to look for. All that is given must be so; nothing given finds everything.
+/// What to look for. All given criteria must hold; without any, everything matches.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// In which snapshots.
+    /// Snapshots to search.
     pub choice: SnapshotQuery,
-    /// Globs, or regular expressions; any is enough.
+    /// Globs or regular expressions, of which one must match.
     pub patterns: Vec<OsString>,
-    /// Patterns are regular expressions.
+    /// Whether patterns are regular expressions.
     pub regex: bool,
-    /// Patterns ignore case.
+    /// Whether patterns ignore case.
     pub ignore_case: bool,
-    /// Changed at or after this.
+    /// Modified at or after this time.
     pub newer: Option<Time>,
-    /// Changed before this.
+    /// Modified before this time.
     pub older: Option<Time>,
-    /// Files of more bytes.
+    /// Files of more bytes than this.
     pub larger: Option<u64>,
-    /// Files of fewer bytes.
+    /// Files of fewer bytes than this.
     pub smaller: Option<u64>,
-    /// Any of these; none given: all.
+    /// Types of which one must match; empty: all.
     pub types: Vec<Type>,
-    /// Files and directories that need a chunk whose id begins so.
+    /// Prefix of the id of a chunk that a file or directory needs.
     pub chunk: Option<String>,
-    /// Files with the bytes of this one on disk.
+    /// A file on disk with the same bytes.
     pub content: Option<PathBuf>,
 }
 
-/// A path, and one thing that it is.
+/// A path, and one version of it.
 #[derive(Debug)]
 pub struct Match<'a> {
-    /// As stored.
+    /// The stored path.
     pub path: &'a [u8],
-    /// What it is in the newest of the snapshots.
+    /// Its entry in the newest of the snapshots.
     pub entry: &'a Entry,
-    /// Numbers of the snapshots that have it so.
+    /// Indexes of the snapshots that have this version.
     pub among: &'a BitSet,
-    /// All that were looked through, oldest first.
+    /// All snapshots that were searched, oldest first.
     pub snapshots: &'a [Snapshot],
 }
 
-/// What was looked through.
+/// What was searched.
 #[derive(Debug)]
 pub struct Summary {
-    /// How many snapshots.
+    /// Number of snapshots.
     pub snapshots: u64,
-    /// How many matches were told of.
+    /// Number of matches reported.
     pub matches: u64,
-    /// Patterns that no path matches, whatever else was asked for.
+    /// Patterns that match no path, regardless of the other criteria.
     pub unmatched: Vec<String>,
-    /// What could not be read because of damage, and why.
+    /// Paths that could not be read because of damage, and why.
     pub problems: Vec<(Vec<u8>, String)>,
 }
 
-/// Calls `each` for every path that is what is looked for, in order; once for all snapshots in which it is the same.
+/// Calls `each` for every match, in order of paths. Snapshots with the same version are reported together.
 ///
 /// # Errors
-/// When a selector names nothing, a pattern is none, the file to compare with cannot be read, the store fails, or the
-/// run was interrupted. What is damaged is listed in the summary.
+/// When a selector names nothing, a pattern is invalid, the file to compare with cannot be read, the storage
+/// fails, or the run was interrupted. Damage is listed in the summary.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -190,10 +190,10 @@ impl Finder<'_> {
         self.problems.push((path.to_vec(), why));
     }
 
-    /// What an entry says by itself.
+    /// Returns whether the metadata of an entry meets the criteria.
     fn fits(&self, entry: &Entry) -> bool {
         let options = self.options;
-        // The way to a source has no time of its own.
+        // A directory that only leads to a source has no time of its own.
         let timeless = entry.meta.flags & flags::PASSAGE != 0;
         let time = |fits: bool, asked: Option<Time>| asked.is_none() || fits && !timeless;
         let size = |fits: bool, asked: Option<u64>| asked.is_none() || fits && entry.is_file();
@@ -204,7 +204,8 @@ impl Finder<'_> {
             && size(options.smaller.is_some_and(|limit| entry.size() < limit), options.smaller)
     }
 
-    /// What is stored of it. An entry of which that cannot be read is a problem, and no match.
+    /// Returns whether an entry has the content. An entry that cannot be read is reported as a problem and
+    /// does not match.
     fn has_content(&mut self, path: &[u8], entry: &Entry) -> Result<bool> {
         match self.wanted.is_in(entry) {
             Err(err) if err.is_damage() => {
@@ -216,7 +217,7 @@ impl Finder<'_> {
     }
 }
 
-/// Whether a person would see no difference. What is in a directory is its entries' business.
+/// Returns whether a user would see no difference. Entries of directories are compared on their own.
 fn is_same(a: &Entry, b: &Entry) -> bool {
     entry_diff::same_type(a, b)
         && entry_diff::same_content(a, b)

@@ -1,4 +1,4 @@
-//! Bytes of an archive: decompressed on a thread of its own, a few pieces ahead.
+//! Reads an archive: decompresses it in a separate thread, a few pieces ahead.
 
 use std::io;
 use std::io::{BufReader, Cursor, Read};
@@ -15,17 +15,19 @@ use crate::model::decode_error::DecodeError;
 use crate::progress::{Event, Observer};
 use crate::util::threads;
 
-/// Plain bytes that travel together, and pieces that may wait.
+/// Plain bytes of a piece, and maximum number of pieces that wait.
 const PIECE: usize = 256 << 10;
 const AHEAD: usize = 8;
-/// How often whoever waits for input asks whether to stop.
+/// How often a thread that waits for input checks whether to stop.
 const ASK: Duration = Duration::from_millis(100);
 
-/// Begins to read; the plain bytes come from what is returned, and errors that say themselves what is wrong. A pipe may
-/// give nothing for ever, so nobody waits for the thread that reads it: it ends when nobody listens.
+/// Starts to read an archive, and returns a reader of its plain bytes.
+///
+/// The reader's errors describe themselves what is wrong. A pipe may block forever, so the reading thread is
+/// not joined: it ends when the receiver is dropped.
 ///
 /// # Errors
-/// When there is no thread for it.
+/// When the thread cannot be started.
 pub(super) fn plain<'a>(
     input: Box<dyn Read + Send>,
     stop: &Arc<AtomicBool>,
@@ -36,7 +38,7 @@ pub(super) fn plain<'a>(
     let input = Counted { input, taken: Arc::clone(&taken) };
     threads::detached("input", move || match decompress(Box::new(input)) {
         Ok(plain) => pump(plain, &out),
-        // Nobody listens when the import was interrupted.
+        // The receiver is gone if the import was interrupted.
         Err(err) => drop(out.send(Err(err))),
     })?;
     Ok(DecompressThread {
@@ -49,7 +51,7 @@ pub(super) fn plain<'a>(
     })
 }
 
-/// Counts what is read of an archive.
+/// Counts the bytes read of an archive.
 struct Counted {
     input: Box<dyn Read + Send>,
     taken: Arc<AtomicU64>,
@@ -94,7 +96,7 @@ fn pump(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
         let mut piece = Vec::with_capacity(PIECE);
         let read = (&mut plain).take(PIECE as u64).read_to_end(&mut piece);
         let last = piece.is_empty() || read.is_err();
-        // What was read before a failure is still right. Nobody listens when the import has failed.
+        // Bytes read before a failure are valid. The receiver is gone if the import has failed.
         if !piece.is_empty() && out.send(Ok(piece)).is_err() {
             return;
         }
@@ -107,13 +109,13 @@ fn pump(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
     }
 }
 
-/// Plain bytes that another thread has read.
+/// Reads plain bytes that another thread has decompressed.
 pub(super) struct DecompressThread<'a> {
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: Cursor<Vec<u8>>,
     stop: Arc<AtomicBool>,
     observer: &'a dyn Observer,
-    /// Bytes of the archive that were read, and those that the observer knows of.
+    /// Bytes read of the archive; `told`: those reported to the observer.
     taken: Arc<AtomicU64>,
     told: u64,
 }

@@ -1,4 +1,4 @@
-//! From members of an archive to entries: names are checked and placed, content is cut and stored as it comes.
+//! Converts archive members to entries: checks and maps names, and cuts and stores content as it is read.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -22,29 +22,29 @@ use crate::ops::import::take::ImportJob;
 use crate::ops::import::tree::{Names, Node, Tree, no_tree};
 use crate::progress::Event;
 
-/// Longest target of a link: the system has no longer ones.
+/// Maximum length of a link's target in bytes, as in Linux.
 const MAX_TARGET: usize = 4095;
-/// Bytes read at once, beside the longest chunk.
+/// Bytes read at a time, in addition to the longest chunk.
 const BUFFER: usize = 1 << 20;
 
-/// Where a member of these names belongs.
+/// Maps member names to stored paths.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// Where it stands in the snapshot.
+    /// Returns the path in the snapshot.
     pub(super) of: &'a dyn Fn(Names) -> Names,
-    /// Names may begin with `..`: they are as seen from where the legacy script ran, and some of its sources may lie
-    /// beside that. The names that follow are placed like any other.
+    /// Names may begin with `..`: they are relative to the legacy backup script's working directory, and some
+    /// of its sources may be outside. The remaining components are mapped as usual.
     pub(super) from_beside: bool,
 }
 
-/// Takes an archive into a tree.
+/// Reads archives into a tree.
 pub(super) struct MemberReader<'a, 'scope> {
     work: ImportJob<'a>,
     pub(super) out: Out<'scope>,
     pub(super) tree: Tree,
-    /// Bytes read of files.
+    /// Bytes of files read.
     pub(super) read: u64,
-    /// Members that cannot be stored or not wholly, and why; and the bytes of memory that these take.
+    /// Members that cannot be stored, or only in part, and why. `weight`: the memory they take in bytes.
     pub(super) problems: Vec<(Vec<u8>, String)>,
     weight: u64,
     names: HashMap<Vec<u8>, Arc<str>>,
@@ -58,7 +58,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         Self { work, out, tree, read: 0, problems, weight: 0, names, buffer }
     }
 
-    /// Takes all members. `place` says where each belongs.
+    /// Reads all members. `place` maps their names.
     pub(super) fn archive(&mut self, input: impl Read, place: Place<'_>) -> Result<()> {
         let observer = self.work.observer;
         let mut reader = Reader::new(input);
@@ -109,7 +109,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         let path = member.path.as_slice();
         let names = place.names_of(path).map_err(|why| bad(path, why))?;
         if names.is_empty() {
-            // The place itself, which every archive of `.` begins with: a snapshot's root has no metadata.
+            // The root itself, with which every archive of `.` begins: a snapshot's root has no metadata.
             return match member.node {
                 TarNode::Dir => Ok(()),
                 _ => Err(bad(path, DecodeError::because("a member without a name"))),
@@ -181,20 +181,20 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         })
     }
 
-    /// A name that is shared; one that is no text is none.
+    /// Returns an owner's name, shared between entries; `None` if it is empty or not UTF-8.
     fn name(&mut self, bytes: &[u8]) -> Option<Arc<str>> {
         if let Some(name) = self.names.get(bytes) {
             return Some(Arc::clone(name));
         }
         let name: Arc<str> = Arc::from(std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())?);
-        // Hostile archives may have one for each member.
+        // Bounded: a malicious archive may have a different name in each member.
         if self.names.len() < 4096 {
             self.names.insert(bytes.to_vec(), Arc::clone(&name));
         }
         Some(name)
     }
 
-    /// Stores a file's content: what is there, and holes as such.
+    /// Stores a file's content: its data, and holes as such.
     fn content<R: Read>(
         &mut self,
         reader: &mut Reader<R>,
@@ -232,7 +232,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         Ok(content)
     }
 
-    /// Cuts and stores all that `input` gives.
+    /// Cuts and stores everything that `input` returns.
     fn cut(&mut self, input: &mut dyn Read, list: &mut ListBuilder) -> Result<()> {
         let max = self.work.repo.chunker().max();
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -276,7 +276,7 @@ fn bad(path: &[u8], source: DecodeError) -> Error {
     Error::Archive { what: what.into_owned(), source }
 }
 
-/// The content of a member as a stream; its errors keep what they say.
+/// Reads a member's content. Wraps errors so that [`told`] can recover them.
 struct ContentStream<'r, R>(&'r mut Reader<R>);
 
 impl<R: Read> Read for ContentStream<'_, R> {
@@ -285,7 +285,7 @@ impl<R: Read> Read for ContentStream<'_, R> {
     }
 }
 
-/// The error that `ContentStream` has wrapped.
+/// Returns the error that `ContentStream` has wrapped.
 fn told(err: std::io::Error) -> Error {
     match err.downcast::<Error>() {
         Ok(err) => err,
@@ -317,8 +317,8 @@ impl Place<'_> {
     }
 }
 
-/// Names from the root down. A slash in front and `.` mean nothing; `..` is refused, as is what no file can be
-/// called.
+/// Splits a path into names from the root down. Leading slashes and `.` are ignored. `..` and names that no
+/// file can have are refused.
 pub(super) fn names_of(path: &[u8]) -> Result<Names, DecodeError> {
     let mut names = Vec::new();
     for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {

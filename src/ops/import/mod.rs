@@ -1,8 +1,8 @@
-//! `import`: an archive, or the old script's directory of archives, as snapshots.
+//! `import`: imports an archive, or the legacy backup script's directory of archives, as snapshots.
 //!
-//! One thread decompresses, the caller's parses, cuts and names, the sink's workers compress and write. Members are
-//! not sorted, so the tree is gathered in memory and stored when the archive has ended. Nothing is committed unless
-//! all of it could be read.
+//! One thread decompresses, the caller's thread parses, cuts and hashes, and the writer's workers compress
+//! and write. Members are not sorted, so the tree is built in memory and stored at the end of the archive.
+//! Nothing is committed unless the whole archive could be read.
 
 mod decompress;
 mod legacy;
@@ -31,44 +31,44 @@ use crate::util::host;
 
 pub use crate::ops::import::legacy::{LegacyOptions, LegacySummary, run as run_legacy};
 
-/// What an import records.
+/// What to record, and how to import.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where the archive lies: with the host, the set that the snapshot belongs to.
+    /// Path of the archive, recorded as the snapshot's source. Together with the host it identifies the set.
     pub source: Vec<u8>,
-    /// Below which path its members stand; empty: at the root.
+    /// Stored path below which members are put; empty: at the root.
     pub store_as: Vec<u8>,
-    /// Labels.
+    /// Tags of the snapshot.
     pub tags: Vec<String>,
-    /// Instead of this machine's name.
+    /// Host name to record instead of this machine's.
     pub host: Option<String>,
-    /// Instead of now.
+    /// Time to record instead of now.
     pub time: Option<Time>,
-    /// Instead of the repository's compression level.
+    /// Compression level to use instead of the repository's.
     pub level: Option<i32>,
-    /// Most bytes of memory for names and metadata, instead of half of the machine's.
+    /// Maximum bytes of memory for names and metadata, instead of half of the machine's memory.
     pub memory: Option<u64>,
     /// Read everything, write nothing.
     pub dry_run: bool,
 }
 
-/// What an import did.
+/// Result of an import.
 #[derive(Debug)]
 pub struct Summary {
     /// The new snapshot; `None` in a dry run.
     pub snapshot: Option<SnapshotId>,
-    /// Numbers.
+    /// Statistics of the import.
     pub counts: Counts,
-    /// Members that cannot be stored or not wholly, and why.
+    /// Members that cannot be stored, or only in part, and why.
     pub problems: Vec<(Vec<u8>, String)>,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// Reads an archive, compressed with gzip or zstd or not at all, into a snapshot.
+/// Imports an archive (plain, gzip or zstd) as a snapshot.
 ///
 /// # Errors
-/// When it cannot be read to its end, or a member must not be believed: nothing is committed then.
+/// When it cannot be read to its end, or a member is invalid. Nothing is committed then.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -98,10 +98,10 @@ pub fn run(
     Ok(Summary { snapshot: taken.snapshot, counts: taken.counts, problems: taken.problems, seconds })
 }
 
-/// Half of what the machine has.
+/// Returns half of the machine's memory in bytes.
 fn half_of_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    // The types differ from one kind of machine to another.
+    // The integer types differ between architectures.
     #[allow(clippy::useless_conversion)]
     let (total, unit) = (u64::from(info.totalram), u64::from(info.mem_unit));
     total.saturating_mul(unit.max(1)) / 2

@@ -1,4 +1,4 @@
-//! Where chunks go: to a sink, or in a dry run nowhere.
+//! Destination of chunks: a writer, or nothing in a dry run.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::write::chunk_writer::ChunkWriter;
 
-/// Takes chunks, each once however often it is offered.
+/// Takes chunks. Each is stored or counted once, however often it is offered.
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(super) enum Out<'scope> {
-    /// Stores them.
+    /// Stores chunks.
     Writer(ChunkWriter<'scope>),
     /// Counts what would be stored.
     Dry { index: Arc<Index>, seen: HashSet<ChunkId>, added: u64 },
@@ -36,21 +36,21 @@ impl Out<'_> {
         }
     }
 
-    /// Stores a piece of a tree or of a list.
+    /// Stores a piece of a tree or of a part list.
     pub(super) fn put_tree(&mut self, repo: &Repository, bytes: &[u8]) -> Result<ChunkId> {
         let id = repo.hasher().name(ChunkType::Tree, bytes);
         self.put(ChunkType::Tree, id, bytes)?;
         Ok(id)
     }
 
-    /// Makes everything durable, unless `work` on it failed; bytes added beside what it gave.
+    /// Makes everything durable, unless `work` failed. Returns its result and the bytes added.
     pub(super) fn finish<T>(self, work: Result<T>) -> Result<(T, u64)> {
         match self {
             Self::Dry { added, .. } => work.map(|done| (done, added)),
             Self::Writer(chunk_writer) => {
                 let added = chunk_writer.added();
                 match (work, chunk_writer.finish()) {
-                    // A sink that failed says so itself; whoever fed it only noticed.
+                    // A writer that failed reports the cause; the thread that fed it only noticed.
                     (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(_), Err(err)) => Err(err),
                     (Ok(done), Ok(_)) => Ok((done, added)),
                 }

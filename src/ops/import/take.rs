@@ -1,4 +1,4 @@
-//! One archive on top of a tree, and the commit of what comes of it.
+//! Reads one archive on top of a tree, and commits the result.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::{commit, snapshots};
 use crate::util::host;
 
-/// What of a manifest does not come from the archive.
+/// Fields of the manifest that do not come from the archive.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) kind: SnapshotKind,
@@ -37,15 +37,15 @@ pub(super) struct Record {
     pub(super) level: Option<i32>,
 }
 
-/// What became of an archive.
+/// Result of importing one archive.
 pub(super) struct ImportedArchive {
-    /// None in a dry run.
+    /// `None` in a dry run.
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) counts: Counts,
     pub(super) problems: Vec<(Vec<u8>, String)>,
 }
 
-/// What came of an archive before it is committed.
+/// An archive's content, stored but not committed.
 struct Stored {
     root: ChunkId,
     counts: Counts,
@@ -58,13 +58,13 @@ pub(super) struct ImportJob<'a> {
     pub(super) repo: &'a Repository,
     pub(super) observer: &'a dyn Observer,
     pub(super) stop: &'a Arc<AtomicBool>,
-    /// Most bytes of memory for names and metadata.
+    /// Maximum bytes of memory for names and metadata.
     pub(super) memory: u64,
     pub(super) dry_run: bool,
 }
 
 impl ImportJob<'_> {
-    /// Reads an archive on top of a tree, which is that of the record's parent, and commits.
+    /// Reads an archive on top of the tree of the record's parent, and commits.
     pub(super) fn take(
         &self,
         archive: Box<dyn Read + Send>,
@@ -95,7 +95,8 @@ impl ImportJob<'_> {
         Ok((ImportedArchive { snapshot, counts, problems }, tree))
     }
 
-    /// W2: what the tree in memory refers to was found under earlier sessions.
+    /// Verifies that the parent may be reused (W2): the tree in memory refers to chunks found under earlier
+    /// sessions.
     fn may_build_on(&self, parent: &SnapshotId, index: &Arc<Index>) -> Result<()> {
         let gone = || {
             Error::Refused(format!(
@@ -116,7 +117,7 @@ impl ImportJob<'_> {
         }
     }
 
-    /// Stores all of an archive, and the tree.
+    /// Stores the content of an archive, and the tree.
     fn read(
         &self,
         archive: Box<dyn Read + Send>,
@@ -170,7 +171,7 @@ fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
         program: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
         extra: Vec::new(),
     };
-    // No archive says that there was nothing beside it, nor who could reach it.
+    // An archive records neither that it is complete nor who could access its root.
     manifest.set_root(true, false);
     manifest
 }

@@ -1,5 +1,5 @@
-//! A tree being gathered in any order: an archive's members are not sorted. Their metadata stand in memory, content is
-//! stored as it comes.
+//! A tree that is built in any order, as an archive's members are not sorted. Metadata is kept in memory,
+//! content is stored as it is read.
 
 use std::collections::btree_map::Iter;
 use std::collections::{BTreeMap, HashMap};
@@ -13,17 +13,17 @@ use crate::model::entry::{Content, Entry, Kind, Meta, Part, Xattr, XattrValue, f
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 
-/// Names from the root down.
+/// The components of a path, from the root down.
 pub(super) type Names = Vec<Vec<u8>>;
 
-/// One entry but for its name; a directory's tree is not known before all is gathered.
+/// One entry without its name. A directory's tree id is not known until the tree is complete.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) meta: Meta,
-    /// Names with the same non-zero number are hard links.
+    /// Number of its hard link group; 0: none.
     group: u64,
-    /// The archive it came from: see [`Tree::begin`].
+    /// Number of the archive it came from: see [`Tree::begin`].
     round: u32,
     below: BTreeMap<Box<[u8]>, Arc<Node>>,
 }
@@ -33,18 +33,18 @@ impl Node {
         Self { kind, meta, group: 0, round: 0, below: BTreeMap::new() }
     }
 
-    /// A directory that nobody has told of.
+    /// Makes a directory that no member describes.
     pub(super) fn passage() -> Self {
         Self::new(no_tree(), Meta { mode: 0o755, flags: flags::PASSAGE, ..Meta::default() })
     }
 
-    /// As one of the names of a file.
+    /// Makes it one of the hard links of a group.
     pub(super) fn in_group(mut self, group: u64) -> Self {
         self.group = group;
         self
     }
 
-    /// Puts something into a directory that nobody else has yet.
+    /// Adds an entry to a directory that is not shared.
     pub(super) fn put(&mut self, name: Vec<u8>, node: Self) {
         self.below.insert(name.into(), Arc::new(node));
     }
@@ -53,7 +53,7 @@ impl Node {
         matches!(self.kind, Kind::Dir { .. })
     }
 
-    /// Bytes of memory that it takes under this name, what is below it not counted.
+    /// Returns the bytes of memory that it takes under this name, excluding entries below it.
     fn weight(&self, name: &[u8]) -> u64 {
         let content = |content: &Content| match content {
             Content::Parts(parts) => parts.capacity() * size_of::<Part>(),
@@ -71,14 +71,14 @@ impl Node {
             };
             size_of::<Xattr>() + xattr.name.len() + value
         };
-        // What the allocator and the map add to each.
+        // Estimated overhead of the allocator and the map.
         let around = 96 + name.len();
         (size_of::<Self>() + around + own + self.meta.xattrs.iter().map(xattr).sum::<usize>()) as u64
     }
 }
 
 impl Drop for Node {
-    /// Not by recursion: thousands of directories inside one another would end the stack.
+    /// Not recursive: thousands of nested directories would overflow the stack.
     fn drop(&mut self) {
         let mut todo: Vec<Arc<Node>> = std::mem::take(&mut self.below).into_values().collect();
         while let Some(node) = todo.pop() {
@@ -89,13 +89,13 @@ impl Drop for Node {
     }
 }
 
-/// Cheap to clone: what is the same is shared.
+/// A tree. Cheap to clone: common parts are shared.
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
     root: Arc<Node>,
     groups: u64,
     round: u32,
-    /// Bytes of memory, about.
+    /// Bytes of memory, approximately.
     pub(super) weight: u64,
 }
 
@@ -106,19 +106,19 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// Of a root whose hard links are numbered up to `groups`.
+    /// Makes a tree from a root whose hard link groups are numbered up to `groups`.
     pub(super) fn of(root: Node, groups: u64) -> Self {
         let weight = weight_below(&root);
         Self { root: Arc::new(root), groups, round: 0, weight }
     }
 
-    /// What is inserted from now on is of another archive than what is there.
+    /// Starts the next archive: entries inserted from now on belong to it.
     pub(super) fn begin(&mut self) {
         self.round += 1;
     }
 
-    /// Adds an entry; a later one replaces an earlier one. Directories above that nobody has told of are made up.
-    /// True if it took the place of a directory with something in it.
+    /// Adds an entry. A later one replaces an earlier one, and missing parent directories are created.
+    /// Returns true if it replaced a directory that was not empty.
     pub(super) fn insert(&mut self, names: &Names, mut node: Node) -> Result<bool, DecodeError> {
         let nameless = DecodeError::because("an entry without a name");
         let (name, above) = names.split_last().ok_or(nameless)?;
@@ -141,7 +141,7 @@ impl Tree {
         Ok(lost)
     }
 
-    /// Adds another name of an entry. True as of [`Self::insert`].
+    /// Adds a hard link to an entry. Returns true as [`Self::insert`] does.
     pub(super) fn link(&mut self, names: &Names, to: &Names) -> Result<bool, DecodeError> {
         let bad = |what: &str| DecodeError::with(format!("a hard link to {}, {what}", shown(to)));
         match self.get(to) {
@@ -163,7 +163,7 @@ impl Tree {
         self.insert(names, node)
     }
 
-    /// First names of all there is.
+    /// Returns the top-level names.
     pub(super) fn roots(&self) -> Vec<Vec<u8>> {
         self.root.below.keys().map(|name| name.to_vec()).collect()
     }
@@ -172,8 +172,8 @@ impl Tree {
         names.iter().try_fold(&*self.root, |dir, name| dir.below.get(name.as_slice()).map(|node| &**node))
     }
 
-    /// The directory of these names. What is no directory is in the way, unless an earlier archive had it: there it has
-    /// become one since.
+    /// Returns the directory of these names. Another entry in its place is an error, unless it came from an
+    /// earlier archive: then it has been replaced by a directory since.
     fn dir(&mut self, names: &[Vec<u8>]) -> Result<&mut Node, DecodeError> {
         let Self { root, round, weight, .. } = self;
         let mut dir = Arc::make_mut(root);
@@ -201,7 +201,7 @@ impl Tree {
         Ok(dir)
     }
 
-    /// Stores the directories from the bottom up; also how much there is.
+    /// Stores the directories bottom-up. Returns the root, and the number of entries.
     pub(super) fn store(
         &self,
         hasher: &ChunkHasher,
@@ -243,7 +243,8 @@ impl Tree {
         Ok((root.finish(put)?, counts))
     }
 
-    /// What the format calls each group: by its first path, as a backup does. A group of one is none.
+    /// Returns the stored id of each hard link group, derived from its first path as in a backup. A group of
+    /// one has none.
     fn links(&self, hasher: &ChunkHasher) -> HashMap<u64, u64> {
         let mut found: HashMap<u64, (u64, u64)> = HashMap::new();
         let mut path = Vec::new();
@@ -270,7 +271,7 @@ impl Tree {
     }
 }
 
-/// Ends the innermost directory and puts it into the one above.
+/// Ends the innermost directory and adds it to its parent.
 fn close(
     open: &mut Vec<(Option<Entry>, DirBuilder)>,
     hasher: &ChunkHasher,
@@ -285,7 +286,7 @@ fn close(
     Ok(())
 }
 
-/// All there is, in order of names; a directory comes before what is in it.
+/// Walks all entries in order of names. A directory comes before its entries.
 struct Walk<'a>(Vec<Iter<'a, Box<[u8]>, Arc<Node>>>);
 
 enum Step<'a> {
@@ -323,7 +324,7 @@ fn weight_below(node: &Node) -> u64 {
     weights.sum()
 }
 
-/// A directory whose tree is not known yet.
+/// Returns a directory whose tree is not known yet.
 pub(super) fn no_tree() -> Kind {
     Kind::Dir { tree: ChunkId::new([0; 32]) }
 }

@@ -1,5 +1,6 @@
-//! The old script's `metadata.json`. Nobody keeps its format any more, so it is read tolerantly: a chain is any list
-//! of things that name an archive or a time, under whatever names; what is not understood is passed over.
+//! Reads the legacy backup script's `metadata.json`. Its format is not specified any more, so it is read
+//! tolerantly: a chain is any list of objects that name an archive or a time, under various keys. Anything
+//! else is skipped.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,9 @@ use crate::model::entry::Time;
 use crate::model::manifest::SnapshotKind;
 use crate::repo::snapshots;
 
-/// Most bytes of the file: it held a SHA-256 for every file.
+/// Maximum size of the file in bytes. It held a SHA-256 for every file.
 const MAX: u64 = 1 << 30;
-/// Folders inside one another that are searched for an archive.
+/// Levels of folders that are searched for an archive.
 const DEPTH: usize = 4;
 
 /// A backup of the chain.
@@ -21,13 +22,13 @@ const DEPTH: usize = 4;
 pub(crate) struct ChainLink {
     pub(crate) kind: SnapshotKind,
     pub(crate) time: Time,
-    /// As the chain says; where it says nothing, its time.
+    /// Its name in the chain, or else its time.
     pub(crate) name: String,
-    /// Where the archive is; `None` where there is none.
+    /// Path of the archive; `None` if it does not exist.
     pub(crate) archive: Option<PathBuf>,
 }
 
-/// The chain in order of time, and entries that cannot be understood.
+/// The chain in order of time, and entries that cannot be interpreted.
 #[derive(Debug, Default)]
 pub(crate) struct BackupChain {
     pub(crate) links: Vec<ChainLink>,
@@ -63,7 +64,7 @@ pub(crate) fn read(dir: &Path) -> Result<BackupChain> {
     Ok(all)
 }
 
-/// A list of backups, or fulls with their incrementals inside: the same to us.
+/// Collects the backups of a list. A full may have its incrementals nested in it.
 fn flatten<'a>(value: &'a Value, items: &mut Vec<&'a Value>) {
     match value {
         Value::Array(list) => list.iter().for_each(|item| flatten(item, items)),
@@ -80,7 +81,7 @@ fn flatten<'a>(value: &'a Value, items: &mut Vec<&'a Value>) {
     }
 }
 
-/// A list of objects with times in them; or one such object.
+/// Returns whether the value is an object with a time, or a list of such objects.
 fn is_backups(value: &Value) -> bool {
     match value {
         Value::Array(list) => !list.is_empty() && list.iter().all(is_backups),
@@ -118,7 +119,7 @@ fn kind_in(text: &str) -> Option<SnapshotKind> {
         ("incr", SnapshotKind::Incremental),
         ("diff", SnapshotKind::Differential),
     ];
-    // A path may hold more than one of the words: the last one is nearest to the file.
+    // A path may contain several of the words: the last one is closest to the file.
     let found = kinds.into_iter().filter_map(|(word, kind)| Some((text.rfind(word)?, kind)));
     found.max_by_key(|(at, _)| *at).map(|(_, kind)| kind)
 }
@@ -129,7 +130,7 @@ fn time_of(item: &Value) -> Option<Time> {
         Value::String(text) => snapshots::time_of(text).or_else(|| time_in(text)),
         Value::Number(number) => {
             let number = number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))?;
-            // Milliseconds, as JavaScript counts; a small number is seconds.
+            // Milliseconds, as in JavaScript. A small number is seconds.
             let (sec, nanos) = if number.unsigned_abs() > 100_000_000_000 {
                 (number.div_euclid(1000), number.rem_euclid(1000) as u32 * 1_000_000)
             } else {
@@ -141,7 +142,7 @@ fn time_of(item: &Value) -> Option<Time> {
     })
 }
 
-/// A time as the script put it into names: `2026-11-24T02-00-00-000Z`.
+/// Finds a time as the script put it into names: `2026-11-24T02-00-00-000Z`.
 fn time_in(text: &str) -> Option<Time> {
     text.as_bytes()
         .windows(24)
@@ -182,7 +183,8 @@ fn archive_name(item: &Value) -> Option<String> {
     named.chain(any).find(|name| is_archive(name)).map(str::to_owned)
 }
 
-/// The archive where the chain says or, since directories get moved, wherever below this one it is.
+/// Returns the archive where the chain says it is, or anywhere below the directory, which may have been
+/// moved.
 fn find(name: &str, dir: &Path, files: &[PathBuf]) -> Option<PathBuf> {
     let base = Path::new(name).file_name()?;
     let here = [dir.join(base), dir.join(name.trim_start_matches("./"))];
@@ -200,12 +202,12 @@ fn by_time(time: Time, kind: SnapshotKind, files: &[PathBuf]) -> Option<PathBuf>
         .cloned()
 }
 
-/// Archives below a directory, sorted; links are not followed.
+/// Returns the archives below a directory, sorted. Symbolic links are not followed.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut todo = vec![(dir.to_path_buf(), 0)];
     while let Some((dir, depth)) = todo.pop() {
-        // What cannot be looked at has no archives: those that are missed are told one by one.
+        // Unreadable folders are skipped: each archive that is missing is reported.
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && depth < DEPTH => todo.push((entry.path(), depth + 1)),

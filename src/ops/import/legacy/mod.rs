@@ -1,7 +1,8 @@
-//! The old script's directory: one snapshot for each backup of its chain, with its time and kind.
+//! Imports the legacy backup script's directory: one snapshot for each backup of its chain, with its time and
+//! kind.
 //!
-//! A full holds the whole state. An incremental holds what changed since the backup before it, a differential what
-//! changed since the last full. Nothing says what was deleted: a file that vanished stays until the next full.
+//! A full holds the whole state. An incremental holds what changed since the previous backup, a differential
+//! what changed since the last full. Deletions are not recorded: a deleted file stays until the next full.
 
 pub(crate) mod metadata;
 pub(crate) mod names;
@@ -35,37 +36,38 @@ use crate::util::host;
 pub struct LegacyOptions {
     /// The script's directory.
     pub dir: PathBuf,
-    /// Its sources, as they were given to it, seen from where it ran. None: names alone say what belongs together.
+    /// The sources given to the script, relative to its working directory. If empty, member names alone
+    /// decide which belong together.
     pub sources: Vec<PathBuf>,
-    /// Labels.
+    /// Tags of the snapshots.
     pub tags: Vec<String>,
-    /// Instead of this machine's name.
+    /// Host name to record instead of this machine's.
     pub host: Option<String>,
-    /// Instead of the repository's compression level.
+    /// Compression level to use instead of the repository's.
     pub level: Option<i32>,
-    /// Most bytes of memory for names and metadata of one state, instead of half of the machine's.
+    /// Maximum bytes of memory for names and metadata of one state, instead of half of the machine's memory.
     pub memory: Option<u64>,
     /// Read everything, write nothing.
     pub dry_run: bool,
 }
 
-/// What an import of a chain did.
+/// Result of importing a chain.
 #[derive(Debug, Default)]
 pub struct LegacySummary {
-    /// Backups that became snapshots, or would have in a dry run.
+    /// Backups that became snapshots, or would in a dry run.
     pub imported: u64,
-    /// The new snapshots, oldest first.
+    /// Ids of the new snapshots, oldest first.
     pub made: Vec<SnapshotId>,
-    /// Backups of the chain that are snapshots already.
+    /// Backups of the chain that had been imported before.
     pub skipped: u64,
-    /// What could not be imported, or not wholly, and why.
+    /// What could not be imported, or only in part, and why.
     pub problems: Vec<(Vec<u8>, String)>,
 }
 
-/// A state of the sources as the chain tells it.
+/// State of the sources after a backup of the chain.
 #[derive(Debug, Clone, Default)]
 struct State {
-    /// What it is in the repository; `None` for what was there before a full, and in a dry run.
+    /// Its snapshot; `None` before the first full, and in a dry run.
     snapshot: Option<SnapshotId>,
     held: PriorImport,
     /// An archive between the full and this state is missing.
@@ -74,7 +76,7 @@ struct State {
 
 #[derive(Debug, Clone)]
 enum PriorImport {
-    /// Here.
+    /// In memory.
     Tree(Tree),
     /// In a snapshot that an earlier import made.
     Stored(Box<Snapshot>),
@@ -90,20 +92,20 @@ struct Import<'a> {
     work: ImportJob<'a>,
     options: &'a LegacyOptions,
     host: String,
-    /// What the snapshots record as their sources.
+    /// Sources to record in the snapshots.
     recorded: Vec<ByteBuf>,
     sources: Vec<Source>,
     there: Vec<Snapshot>,
     summary: LegacySummary,
-    /// After the last full, and after the last backup of any kind; `None` where it is not known.
+    /// State after the last full, and after the last backup of any kind; `None` if unknown.
     full: Option<State>,
     last: Option<State>,
 }
 
-/// The label of a state that lacks an archive of its chain.
+/// Tag of a snapshot of whose chain an archive is missing.
 const GAP: &str = "gap";
 
-/// Imports the chain of a directory. Backups that are snapshots already are passed over.
+/// Imports the chain of a directory. Skips backups that were imported before.
 ///
 /// # Errors
 /// When there is no readable `metadata.json`, the repository fails or the run was interrupted. Archives that are
@@ -131,7 +133,7 @@ pub fn run(
     for unclear in chain.unclear {
         import.problem(&unclear, "an entry of the chain without a kind or a time");
     }
-    // What is imported already is read no more.
+    // Archives that were imported before are not read.
     let new = chain.links.iter().filter(|link| import.existing(link).is_none());
     let size = |link: &ChainLink| {
         link.archive.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |meta| meta.len())
@@ -149,7 +151,7 @@ impl Import<'_> {
         self.summary.problems.push((what.as_bytes().to_vec(), why.to_owned()));
     }
 
-    /// The snapshot that an earlier import made of a backup.
+    /// Returns the snapshot that an earlier import made of a backup.
     fn existing(&self, link: &ChainLink) -> Option<&Snapshot> {
         self.there.iter().find(|found| {
             let manifest = &found.manifest;
@@ -191,7 +193,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// What the backups that follow build on.
+    /// Updates the states that the following backups build on.
     fn follow(&mut self, kind: SnapshotKind, state: Option<State>) {
         match (kind, state) {
             (SnapshotKind::Full, state) => {
@@ -199,7 +201,7 @@ impl Import<'_> {
                 self.last = state;
             }
             (_, Some(state)) => self.last = Some(state),
-            // What it held is unknown to all that build on it.
+            // Every state that builds on this one lacks its content.
             (_, None) => {
                 if let Some(last) = &mut self.last {
                     last.gap = true;
@@ -208,7 +210,7 @@ impl Import<'_> {
         }
     }
 
-    /// The archive on top of what it builds on.
+    /// Reads an archive on top of the state that it builds on.
     fn read(&mut self, link: &ChainLink, base: State) -> Result<State> {
         let bad =
             |why: String| Error::Archive { what: "the archive".to_owned(), source: DecodeError::with(why) };
@@ -251,7 +253,7 @@ impl Import<'_> {
         Ok(State { snapshot: taken.snapshot, held: PriorImport::Tree(tree), gap: base.gap })
     }
 
-    /// Reads from the repository what a backup of this kind builds on.
+    /// Loads from the repository the state that a backup of this kind builds on.
     fn hold(&mut self, kind: SnapshotKind) -> Result<()> {
         if kind == SnapshotKind::Full {
             return Ok(());

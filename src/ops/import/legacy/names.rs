@@ -1,5 +1,6 @@
-//! Where names of the old script's archives belong: a full has the last part of each source in front (`data/...`), the
-//! others have names as seen from where the script ran (`srv/app/data/...`).
+//! Maps member names of the legacy backup script's archives to stored paths. In a full, names begin with the
+//! last component of a source (`data/...`). In other archives they are relative to the script's working
+//! directory (`srv/app/data/...`).
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -12,17 +13,17 @@ use crate::fs::sources::SourceNode;
 use crate::ops::import::members;
 use crate::ops::import::tree::Names;
 
-/// One of the script's sources.
+/// A source of the script.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// As seen from where the script ran.
+    /// Its path, relative to the script's working directory.
     pub(crate) seen: Names,
-    /// Where it stands in snapshots.
+    /// Its path in snapshots.
     pub(crate) stored: Names,
 }
 
-/// What the snapshots record as their sources, and where each of these stands. Without any, the directory of the
-/// archives is what they record.
+/// Returns the sources to record in snapshots, and the stored path of each. If none are given, the archives'
+/// directory is recorded.
 pub(crate) fn sources(given: &[PathBuf], dir: &Path) -> Result<(Vec<ByteBuf>, Vec<Source>)> {
     if given.is_empty() {
         let dir = std::fs::canonicalize(dir).map_err(Error::io("find", dir))?;
@@ -43,7 +44,7 @@ pub(crate) fn sources(given: &[PathBuf], dir: &Path) -> Result<(Vec<ByteBuf>, Ve
     Ok((planned.sources.into_iter().map(ByteBuf::from).collect(), sources))
 }
 
-/// Where `backup` would put a source.
+/// Returns the path at which `backup` would store a source.
 fn stored(source: &Path) -> Result<Names> {
     let plan = sources::plan(&[source.to_path_buf()], None)?;
     let (mut place, mut names) = (&plan.root, Names::new());
@@ -55,10 +56,10 @@ fn stored(source: &Path) -> Result<Names> {
     Ok(names)
 }
 
-/// Where a member stands in the snapshot. `roots` are the first names of the full.
+/// Returns a member's path in the snapshot. `roots` are the top-level names of the full.
 pub(crate) fn place(names: Names, is_full: bool, roots: &[Vec<u8>], sources: &[Source]) -> Names {
     if !is_full {
-        // Sources inside one another: the longest way that fits is meant.
+        // Sources may be nested: the longest matching one is used.
         let fitting = sources
             .iter()
             .filter_map(|source| names.strip_prefix(source.seen.as_slice()).map(|rest| (source, rest)));
@@ -66,7 +67,7 @@ pub(crate) fn place(names: Names, is_full: bool, roots: &[Vec<u8>], sources: &[S
             return source.stored.iter().chain(rest).cloned().collect();
         }
     }
-    // The leftmost part that is the last part of a source: there the source begins.
+    // The source begins at the leftmost component that is the last component of a source.
     let is_root = |name: &Vec<u8>| {
         roots.contains(name) || sources.iter().any(|source| source.seen.last() == Some(name))
     };

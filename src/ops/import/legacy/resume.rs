@@ -1,4 +1,4 @@
-//! The tree of a snapshot that an earlier import made, to go on from there.
+//! Loads the tree of a snapshot that an earlier import made, to continue from there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ struct Open {
     node: Node,
 }
 
-/// Reads it.
+/// Reads the tree of a snapshot into memory.
 ///
 /// # Errors
 /// When any of it is missing or damaged.
 pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observer) -> Result<Tree> {
-    // R1: until all is read.
+    // R1: the session is open until everything is read.
     let session = Arc::new(ReadSession::open(repo, observer)?);
     if !session.snapshots()?.iter().any(|one| one.id == snapshot.id) {
         let why = "it was forgotten meanwhile: run the import again".to_owned();
