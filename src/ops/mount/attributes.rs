@@ -1,12 +1,12 @@
-//! What `stat` says of things.
+//! File attributes, as `stat` returns them.
 
 use crate::fs::ownership::Owners;
 use crate::model::entry::{Content, Entry, Kind, Part, Time, flags};
 
-/// Bytes of the blocks that sizes on disk are told in.
+/// Bytes of a block, the unit of sizes on disk.
 const BLOCK: u64 = 512;
 
-/// What kind of thing.
+/// Type of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
     /// A regular file.
@@ -25,37 +25,37 @@ pub enum Type {
     BlockDevice,
 }
 
-/// What `stat` says.
+/// Attributes of an inode, as `stat` returns them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
-    /// Number of the inode.
+    /// Inode number.
     pub ino: u64,
-    /// Kind of thing.
+    /// Type of the inode.
     pub kind: Type,
     /// Permission bits (07777).
     pub mode: u32,
-    /// Names of a file; 1 of a directory, which says that its subdirectories are not counted.
+    /// Number of hard links. Of a directory it is 1: subdirectories are not counted.
     pub links: u32,
-    /// Owner.
+    /// Owner's number.
     pub uid: u32,
-    /// Group.
+    /// Group's number.
     pub gid: u32,
     /// Major and minor number of a device.
     pub device: (u32, u32),
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Blocks of 512 bytes; holes are none.
+    /// Allocated blocks of 512 bytes, without holes.
     pub blocks: u64,
-    /// Last change of the content.
+    /// Last modification of the content.
     pub mtime: Time,
     /// Last change of the inode.
     pub ctime: Time,
-    /// Whether it can never be anything else: whoever asks need not ask again.
+    /// Whether the attributes can never change, so that the kernel may cache them.
     pub lasts: bool,
 }
 
 impl Type {
-    /// That of an entry.
+    /// Returns the type of an entry.
     pub fn of(entry: &Entry) -> Self {
         match entry.kind {
             Kind::File { .. } => Self::File,
@@ -69,7 +69,7 @@ impl Type {
     }
 }
 
-/// Of an entry of a snapshot that was begun at this time.
+/// Returns the attributes of an entry of a snapshot that was started at `begun`.
 pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, begun: Time) -> Attributes {
     let meta = &entry.meta;
     let (size, blocks) = match &entry.kind {
@@ -81,7 +81,7 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
         Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => (major, minor),
         _ => (0, 0),
     };
-    // The way to a source has no time of its own.
+    // A directory that only leads to a source has no time of its own.
     let passage = meta.flags & flags::PASSAGE != 0;
     Attributes {
         ino,
@@ -99,7 +99,8 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
     }
 }
 
-/// Of what is above the snapshots, and of their roots: they are nobody's in the snapshot, so they are whoever's this is.
+/// Returns the attributes of virtual directories and of snapshot roots. They have no recorded owner, so they
+/// belong to the user who mounted.
 pub(super) fn of_virtual(ino: u64, kind: Type, size: u64, owners: &Owners, changed: Time) -> Attributes {
     let (uid, gid) = owners.fresh();
     Attributes {
@@ -122,7 +123,8 @@ fn entry_is_link(entry: &Entry) -> bool {
     matches!(entry.kind, Kind::Symlink { .. })
 }
 
-/// Of a file whose parts are too many to stand in its entry all bytes count.
+/// Returns the allocated blocks. For a file with a part list all bytes count, as its holes are not in the
+/// entry.
 fn blocks(size: u64, content: &Content) -> u64 {
     let bytes = match content {
         Content::List(_) => size,

@@ -1,12 +1,12 @@
-//! So many inodes and no more: the kernel remembers what it was told of until memory is short, and that may be long after
-//! this process has had enough.
+//! Limits the number of inodes. The kernel keeps inodes cached until memory is short, which may be long after
+//! this process should release them.
 
 use crate::ops::mount::Mount;
 use crate::repo::random::dir_lookup;
 
 impl Mount {
-    /// Files that the kernel may as well forget, as the directory and the name by which it was told of each; none if it
-    /// knows of no more than `most`. What is open can be read on by whoever has it open.
+    /// Returns files that the kernel should forget, each as directory inode and name; none if it knows of at
+    /// most `most` inodes. Files that are open can still be read.
     pub fn surplus(&self, most: usize) -> Vec<(u64, Vec<u8>)> {
         let mut wanted = self.inodes().saturating_sub(most);
         let mut surplus = Vec::new();
@@ -24,7 +24,7 @@ impl Mount {
                 }
                 wanted > 0
             });
-            // What cannot be read cannot be named; others can.
+            // Directories that cannot be read are skipped: their files have no known names.
             drop(read);
         }
         surplus

@@ -1,4 +1,4 @@
-//! What is open: files with how they are read, directories with what they showed when they were opened.
+//! Open files with their read-ahead state, and open directories with the entries they had when opened.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,31 +9,31 @@ use crate::ops::mount::inodes::Dir;
 use crate::ops::mount::virtual_dirs::Child;
 use crate::repo::random::random_reader::ReadAhead;
 
-/// One thing that is open.
+/// An open file or directory.
 #[derive(Debug)]
 pub(super) enum Open {
     /// A file.
     File(OpenFile),
     /// A directory of a snapshot.
     Dir(Dir),
-    /// A directory above the snapshots: names in it, with their numbers.
+    /// A virtual directory: its entries with their inode numbers.
     Virtual { ino: u64, children: Vec<(String, u64, Child)> },
 }
 
-/// A file that is read.
+/// An open file.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) snapshot: SnapshotId,
     pub(super) size: u64,
     pub(super) content: Content,
     pub(super) read_ahead: ReadAhead,
-    /// The directory that it was opened in, and its name: for people.
+    /// Inode of the directory in which it was opened, and its name. Only for messages.
     pub(super) parent: u64,
     pub(super) name: Vec<u8>,
 }
 
 impl Open {
-    /// The snapshot that it is of.
+    /// Returns the snapshot it belongs to.
     pub(super) fn snapshot(&self) -> Option<SnapshotId> {
         match self {
             Self::File(file) => Some(file.snapshot),
@@ -43,7 +43,7 @@ impl Open {
     }
 }
 
-/// All that is open, by numbers that are never used again.
+/// All open files and directories, by handle. Handles are never reused.
 #[derive(Debug, Default)]
 pub(super) struct Handles(Mutex<(u64, HashMap<u64, Arc<Open>>)>);
 

@@ -1,5 +1,5 @@
-//! Numbers of inodes, and where what they name lies. Numbers are made of names by the repository's key, so they are the
-//! same in every mount; what is kept here is only what the kernel knows of, and goes when that forgets it.
+//! Inode numbers, and what they refer to. Numbers are derived from names with the repository's key, so they
+//! are the same in every mount. Only inodes that the kernel knows of are kept, until it forgets them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::mount::virtual_dirs::Virtual;
 use crate::repo::snapshots::Snapshot;
 
-/// The number of the top.
+/// Inode number of the root of the mount.
 pub const TOP: u64 = 1;
-/// Numbers below have a meaning of their own.
+/// Lower numbers are reserved.
 const FIRST: u64 = 1 << 10;
 
-/// Makes numbers.
+/// Derives inode numbers.
 #[derive(Debug)]
 pub(super) struct Numbers(ChunkHasher);
 
@@ -28,7 +28,8 @@ impl Numbers {
         self.0.tag(what, &parts.concat()).max(FIRST)
     }
 
-    /// A link that points elsewhere is another one: the kernel remembers where it pointed.
+    /// Returns a virtual entry's number. A link's target is part of it: with another target it is another
+    /// inode, as the kernel caches targets.
     pub(super) fn of_virtual(&self, parent: u64, name: &str, what: &Virtual) -> u64 {
         let target = match what {
             Virtual::Link(target) => target.as_bytes(),
@@ -41,7 +42,7 @@ impl Numbers {
         self.number(b"inode root", &[snapshot.as_bytes()])
     }
 
-    /// Names of one file of a snapshot have one number.
+    /// Returns an entry's number. Hard links of a file have the same.
     pub(super) fn of_entry(&self, snapshot: &SnapshotId, parent: u64, entry: &Entry) -> u64 {
         if entry.meta.link != 0 && !entry.is_dir() {
             return self.number(b"inode linked", &[snapshot.as_bytes(), &entry.meta.link.to_le_bytes()]);
@@ -55,21 +56,21 @@ impl Numbers {
 pub(super) struct Dir {
     /// The snapshot that it is in.
     pub(super) snapshot: Arc<Snapshot>,
-    /// Its entries.
+    /// Id of its tree.
     pub(super) tree: ChunkId,
-    /// Its number.
+    /// Its inode number.
     pub(super) ino: u64,
-    /// That of what it is in.
+    /// Its parent's inode number.
     pub(super) parent: u64,
 }
 
-/// What an inode is.
+/// What an inode number refers to.
 #[derive(Debug, Clone)]
 pub(super) enum Known {
     Virtual(Arc<Virtual>),
     /// The root of a snapshot.
     Root(Arc<Snapshot>),
-    /// An entry by its place in the directory.
+    /// An entry, by its position in the directory.
     Entry(Dir, u64),
 }
 
@@ -86,7 +87,7 @@ enum Node {
         at: u64,
         lookups: u64,
     },
-    /// One of several names: its directory may be forgotten before it.
+    /// A file with several hard links: its directory may be forgotten first.
     Linked {
         dir: Dir,
         at: u64,
@@ -94,7 +95,7 @@ enum Node {
     },
 }
 
-/// A file of one name: there may be many.
+/// A file with one name. Kept small, as there may be many.
 #[derive(Debug)]
 struct File {
     parent: u64,
@@ -102,10 +103,10 @@ struct File {
     lookups: u32,
 }
 
-/// What the kernel knows of.
+/// All inodes that the kernel knows of.
 #[derive(Debug, Default)]
 pub(super) struct Inodes {
-    /// Few, and never forgotten.
+    /// Virtual directories and links. There are few, and they are never forgotten.
     virtuals: HashMap<u64, Arc<Virtual>>,
     nodes: HashMap<u64, Node>,
     files: HashMap<u64, File>,
@@ -126,8 +127,8 @@ impl Inodes {
         *self.nodes.entry(ino).or_insert_with(new).lookups() += 1;
     }
 
-    /// One more name of an entry has been told. False when the number is another's: of so many names that is next to
-    /// impossible, and one of the two cannot be shown.
+    /// Counts one more lookup of an entry. Returns false if the number belongs to another inode. Such a
+    /// collision is very unlikely; one of the two entries cannot be shown then.
     pub(super) fn add_entry(&mut self, ino: u64, dir: &Dir, place: u64, entry: &Entry) -> bool {
         let linked = entry.meta.link != 0 && !entry.is_dir();
         if let (false, false, Ok(at)) = (entry.is_dir(), linked, u32::try_from(place)) {
@@ -161,7 +162,7 @@ impl Inodes {
         same
     }
 
-    /// The kernel forgets so many of the times that it was told.
+    /// Subtracts lookups that the kernel has forgotten.
     pub(super) fn forget(&mut self, ino: u64, times: u64) {
         if let Some(file) = self.files.get_mut(&ino) {
             file.lookups = file.lookups.saturating_sub(u32::try_from(times).unwrap_or(u32::MAX));
@@ -175,7 +176,7 @@ impl Inodes {
                 self.nodes.remove(&ino);
             }
         }
-        // What a great tree took is given back when it is forgotten.
+        // Releases the memory of a large tree when it is forgotten.
         if self.files.capacity() > 1 << 16 && self.files.len() < self.files.capacity() / 8 {
             self.files.shrink_to(self.files.len() * 2);
         }
@@ -193,10 +194,10 @@ impl Inodes {
         }
     }
 
-    /// A directory of a snapshot.
+    /// Returns a directory of a snapshot.
     pub(super) fn dir(&self, ino: u64) -> Option<Dir> {
         match self.nodes.get(&ino)? {
-            // What a root is in has no number that would be of use.
+            // The parent of a snapshot's root is not used.
             Node::Root { snapshot, .. } => {
                 let tree = snapshot.manifest.root;
                 Some(Dir { snapshot: Arc::clone(snapshot), tree, ino, parent: TOP })
@@ -206,7 +207,7 @@ impl Inodes {
         }
     }
 
-    /// Where a directory is, from the snapshot's name on: for people.
+    /// Returns a directory's path, beginning with the snapshot's name. Only for messages.
     pub(super) fn path(&self, mut ino: u64) -> Vec<u8> {
         let mut names: Vec<&[u8]> = Vec::new();
         while let Some(node) = self.nodes.get(&ino) {
@@ -226,17 +227,17 @@ impl Inodes {
         names.join(&b'/')
     }
 
-    /// Directories with files of one name that the kernel knows of.
+    /// Returns the directories of all known files with one name.
     pub(super) fn parents(&self) -> HashSet<u64> {
         self.files.values().map(|file| file.parent).collect()
     }
 
-    /// Whether it is one of these files.
+    /// Returns whether an inode is a file with one name.
     pub(super) fn is_file(&self, ino: u64) -> bool {
         self.files.contains_key(&ino)
     }
 
-    /// How many inodes there are.
+    /// Returns the number of inodes, without virtual ones.
     pub(super) fn count(&self) -> usize {
         self.files.len() + self.nodes.len()
     }

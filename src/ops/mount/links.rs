@@ -1,4 +1,4 @@
-//! How many names hard-linked files of a snapshot have: counted when first asked for.
+//! Link counts of hard-linked files. They are counted per snapshot, when first asked for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,22 +10,22 @@ use crate::repo::random::dir_lookup;
 use crate::repo::random::random_reader::RandomReader;
 use crate::repo::walk::dir_reader::WalkLimits;
 
-/// Snapshots with more entries are not gone through for this: of their linked files it is said that they have two names,
-/// which is what programs want to know.
+/// Maximum number of entries of a snapshot for which links are counted. In larger ones every hard-linked file
+/// is said to have two names, which is enough for programs.
 const MOST: u64 = 250_000;
-/// Snapshots whose numbers are kept.
+/// Number of snapshots whose counts are kept.
 const KEPT: usize = 4;
-/// More than this is said of no file.
+/// The link count of hard-linked files that are not counted.
 const SEVERAL: u32 = 2;
 
 type Names = HashMap<u64, u32>;
 
-/// Numbers of names, the latest asked for last.
+/// Link counts by snapshot, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct Links(Mutex<Vec<(SnapshotId, Arc<Names>)>>);
 
 impl Links {
-    /// How many names the file of this label has; at least two.
+    /// Returns the link count of the group `link`; at least two.
     pub(super) fn of(&self, reader: &RandomReader, id: &SnapshotId, manifest: &Manifest, link: u64) -> u32 {
         let counts = &manifest.counts;
         let files =
@@ -47,7 +47,7 @@ impl Links {
     }
 }
 
-/// Names in what can be read.
+/// Counts the names in all readable directories.
 fn count(reader: &RandomReader, manifest: &Manifest) -> Names {
     let mut names = Names::new();
     let mut budget = WalkLimits::of(&manifest.counts);
@@ -62,7 +62,7 @@ fn count(reader: &RandomReader, manifest: &Manifest) -> Names {
             }
             budget.take(&entry.name, entry).is_ok()
         });
-        // What cannot be read has names that nobody can see.
+        // Names in unreadable directories cannot be seen, and are not counted.
         drop(read);
         if budget.is_spent() {
             break;

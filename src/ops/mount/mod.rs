@@ -1,9 +1,9 @@
-//! `mount`: snapshots as a file system that is only read. This is all of it but the talk with the kernel: whoever has a
-//! protocol of files calls [`Mount`].
+//! `mount`: snapshots as a read-only file system. Implements everything but the kernel protocol: an adapter
+//! such as FUSE calls [`Mount`].
 //!
-//! `shown` looks up which snapshots there are, `names` says what they are called, `virtuals` what is above them.
-//! `inodes` knows what the kernel knows of; an entry is kept as its place in its directory and decoded when it is asked
-//! for (`repo::random::random_reader`). `handles` are what is open.
+//! `snapshot_list` keeps the list of snapshots, `names` gives them names, `virtual_dirs` are the directories
+//! above them. `inodes` holds what the kernel knows of; an entry is kept as its position in its directory and
+//! decoded when asked for (`repo::random::random_reader`). `handles` are open files and directories.
 
 mod attributes;
 mod evict;
@@ -41,47 +41,47 @@ use links::Links;
 use snapshot_list::{SnapshotList, SnapshotWatcher};
 use virtual_dirs::{Child, Virtual};
 
-/// After so long without a call the index and all that is kept are let go of.
+/// Time without a call after which the index and all caches are released.
 const REST: Duration = Duration::from_secs(30);
-/// Problems that are told of, each once; a file system that lacks half of its chunks need not say so of every file.
+/// Maximum number of problems that are reported, each once.
 const TOLD: usize = 1000;
 
-/// What to show, and how.
+/// What to mount, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Which snapshots.
+    /// Snapshots to show.
     pub selection: SnapshotFilter,
-    /// Owners by number, not by name.
+    /// Show owners by number, not by name.
     pub numeric_ids: bool,
-    /// Others than who mounts it may enter, as far as modes let them.
+    /// Allow users other than the one who mounts, as far as modes permit.
     pub others: bool,
 }
 
-/// Why something cannot be done; what the system has numbers for.
+/// Errors of file system calls. Each corresponds to an `errno`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FsError {
-    /// There is no such name.
+    /// No such name (`ENOENT`).
     NoEntry,
-    /// What is not a directory is taken for one.
+    /// Not a directory (`ENOTDIR`).
     NotDir,
-    /// A directory is taken for a file.
+    /// Is a directory (`EISDIR`).
     IsDir,
-    /// Not a symbolic link, or no such place to seek to.
+    /// Not a symbolic link, or cannot be seeked (`EINVAL`).
     Invalid,
-    /// No such attribute.
+    /// No such extended attribute (`ENODATA`).
     NoData,
-    /// Beyond the end.
+    /// No data or hole beyond this offset (`ENXIO`).
     Beyond,
-    /// Nobody was told of this inode, or nothing is open under this number.
+    /// The inode or handle is unknown (`ESTALE`).
     Stale,
-    /// It cannot be read; the observer has been told why.
+    /// Reading failed (`EIO`). The observer was notified of the cause.
     Io,
 }
 
-/// A result with it.
+/// Result of a file system call.
 pub type FsResult<T> = std::result::Result<T, FsError>;
 
-/// Snapshots as a file system. All calls may come from any thread.
+/// Snapshots as a file system. All methods may be called from any thread.
 pub struct Mount {
     repo: Repository,
     observer: Box<dyn Observer + Send>,
@@ -90,7 +90,7 @@ pub struct Mount {
     others: bool,
     opened: Time,
     begun: Instant,
-    /// Milliseconds after `begun` of the last call.
+    /// Time of the last call, in milliseconds after `begun`.
     used: AtomicU64,
     watch: Mutex<SnapshotWatcher>,
     inodes: Mutex<Inodes>,
@@ -102,7 +102,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Opens a session, and looks which snapshots there are.
+    /// Opens a session and lists the snapshots.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -130,7 +130,8 @@ impl Mount {
         Ok(mount)
     }
 
-    /// To be called every few seconds: looks for new and forgotten snapshots, and rests when nobody has called.
+    /// Looks for new and forgotten snapshots, and releases caches if there were no calls. To be called every
+    /// few seconds.
     pub fn tick(&self) {
         if let Err(err) = self.look(true) {
             self.tell(b"snapshots", &err);
@@ -144,28 +145,28 @@ impl Mount {
         }
     }
 
-    /// How many files and directories are open.
+    /// Returns the number of open files and directories.
     pub fn open_count(&self) -> u64 {
         self.handles.count()
     }
 
-    /// How many inodes the kernel knows of.
+    /// Returns the number of inodes that the kernel knows of.
     pub fn inodes(&self) -> usize {
         self.known().count()
     }
 
-    /// Ends the session; calls may still come, and may find that what they want is gone.
+    /// Ends the session. Calls may still come, but what they need may have been deleted.
     ///
     /// # Errors
-    /// When it is still visible.
+    /// When the session cannot be removed.
     pub fn leave(&self) -> Result<()> {
         self.reading.leave()
     }
 
-    /// The entry of a name in a directory. The kernel is told of it, and says so when it forgets it.
+    /// Looks up a name in a directory. Counts as one lookup by the kernel, until [`Self::forget`].
     ///
     /// # Errors
-    /// `NoEntry`, `NotDir`, or as the others.
+    /// `NoEntry`, `NotDir`, `Stale`, `Io`.
     pub fn lookup(&self, parent: u64, name: &[u8]) -> FsResult<Attributes> {
         self.call();
         let (dir, above) = self.directory(parent)?;
@@ -180,15 +181,15 @@ impl Mount {
         self.introduce_entry(&dir, place, &entry)
     }
 
-    /// The kernel forgets so many of the times that it was told of an inode.
+    /// Subtracts lookups of an inode that the kernel has forgotten.
     pub fn forget(&self, ino: u64, times: u64) {
         self.known().forget(ino, times);
     }
 
-    /// What `stat` says of an inode.
+    /// Returns the attributes of an inode.
     ///
     /// # Errors
-    /// `Stale`, or as the others.
+    /// `Stale`, `Io`.
     pub fn attributes(&self, ino: u64) -> FsResult<Attributes> {
         self.call();
         let known = self.known().known(ino).ok_or(FsError::Stale)?;
@@ -202,10 +203,10 @@ impl Mount {
         }
     }
 
-    /// Where a symbolic link points to.
+    /// Returns the target of a symbolic link.
     ///
     /// # Errors
-    /// `Invalid` when it is none, or as the others.
+    /// `Invalid` if it is no symbolic link, `Stale`, `Io`.
     pub fn readlink(&self, ino: u64) -> FsResult<Vec<u8>> {
         self.call();
         let known = self.known().known(ino).ok_or(FsError::Stale)?;
@@ -222,7 +223,7 @@ impl Mount {
         }
     }
 
-    /// Bytes that the repository's packs take.
+    /// Returns the bytes of all packs of the repository.
     ///
     /// # Errors
     /// `Io`.
@@ -253,7 +254,7 @@ impl Mount {
         self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A directory: of a snapshot, or else the one above them.
+    /// Returns a directory: of a snapshot, or else a virtual one.
     fn directory(&self, ino: u64) -> FsResult<(Option<Dir>, Arc<Virtual>)> {
         let known = self.known();
         if let Some(dir) = known.dir(ino) {
@@ -271,7 +272,7 @@ impl Mount {
         found.ok_or(FsError::Stale)
     }
 
-    /// Tells the kernel of something above the entries.
+    /// Registers a virtual entry or a snapshot's root as known to the kernel, and returns its attributes.
     fn introduce(
         &self,
         parent: u64,
@@ -318,7 +319,8 @@ impl Mount {
 
     fn of_root(&self, ino: u64, manifest: &Manifest) -> Attributes {
         let mut root = attributes::of_virtual(ino, Type::Dir, 0, &self.owners, manifest.started);
-        // What kept others out may have been a directory that the snapshot does not hold.
+        // Above the sources there may have been a directory that kept other users out, and that the snapshot
+        // does not hold.
         if self.others && !manifest.is_open_above() {
             root.mode = 0o700;
         }
@@ -334,12 +336,12 @@ impl Mount {
         attributes::of_entry(ino, entry, &self.owners, links, dir.snapshot.manifest.started)
     }
 
-    /// Where a directory is, for people.
+    /// Returns a directory's path for messages.
     fn path(&self, ino: u64) -> Vec<u8> {
         self.known().path(ino)
     }
 
-    /// A failure becomes `Io`, and is told of.
+    /// Converts an error to `Io`, after reporting it.
     fn told<T>(&self, path: impl FnOnce() -> Vec<u8>, result: Result<T>) -> FsResult<T> {
         result.map_err(|err| {
             self.tell(&path(), &err);

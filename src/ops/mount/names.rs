@@ -1,4 +1,4 @@
-//! What snapshots, hosts and tags are called as directories.
+//! Directory names of snapshots, hosts and tags.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -6,16 +6,16 @@ use jiff::tz::TimeZone;
 use crate::model::entry::Time;
 use crate::model::manifest::Manifest;
 
-/// Bytes of a name beside which what makes it unique has room.
+/// Maximum bytes of a name without the suffix that makes it unique.
 const ROOM: usize = 200;
 
-/// When a snapshot was begun, by this machine's clock, such that names sort by it and shells need no quotes; one that
-/// was interrupted says so.
+/// Returns a snapshot's name: its start in the local time zone. Names sort by time and need no quotes in
+/// shells. Partial snapshots are marked.
 pub(super) fn of_snapshot(manifest: &Manifest, zone: &TimeZone) -> String {
     let Time { sec, .. } = manifest.started;
     let mut name = match Timestamp::from_second(sec) {
         Ok(at) => at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%dT%H-%M-%S").to_string(),
-        // A time that no calendar has.
+        // The time is outside of the calendar.
         Err(_) => format!("@{sec}"),
     };
     if manifest.partial {
@@ -24,13 +24,14 @@ pub(super) fn of_snapshot(manifest: &Manifest, zone: &TimeZone) -> String {
     name
 }
 
-/// A host or a tag: what no name may hold is written as in URLs, and what is too long is cut.
+/// Returns the name of a host or tag. Characters that names cannot hold are percent-encoded, and long names
+/// are cut.
 pub(super) fn of_label(label: &str) -> String {
     let mut name = String::new();
     for letter in label.chars() {
         match letter {
             '/' | '%' | '\0' => name.push_str(&format!("%{:02X}", u32::from(letter))),
-            // `.` and `..` are taken, and names that begin so are hidden.
+            // `.` and `..` are reserved, and names with a leading dot are hidden.
             '.' if name.is_empty() => name.push_str("%2E"),
             _ => name.push(letter),
         }
@@ -42,7 +43,7 @@ pub(super) fn of_label(label: &str) -> String {
     }
 }
 
-/// A name that is not taken: as it is, else with more of what is its own.
+/// Returns a name that is not taken, if necessary by appending part of the id `own`.
 pub(super) fn unique(name: String, own: &str, is_taken: impl Fn(&str) -> bool) -> String {
     if !is_taken(&name) {
         return name;

@@ -1,4 +1,4 @@
-//! Reading: what directories list, bytes of files, extended attributes.
+//! Reads directory listings, file content and extended attributes.
 
 use std::sync::Arc;
 
@@ -11,29 +11,30 @@ use crate::ops::mount::{Attributes, FsError, FsResult, Mount, Type};
 use crate::repo::random::dir_lookup;
 use crate::repo::random::random_reader::ReadAhead;
 
-/// Places of a listing before the first entry: `.` and `..`.
+/// Positions of a listing before the first entry: `.` and `..`.
 const DOTS: u64 = 2;
 
-/// An entry of a listing.
+/// An entry of a directory listing.
 #[derive(Debug)]
 pub struct Listed<'a> {
-    /// Number of its inode.
+    /// Its inode number.
     pub ino: u64,
-    /// Kind of thing.
+    /// Its type.
     pub kind: Type,
-    /// Name.
+    /// Its name.
     pub name: &'a [u8],
-    /// Where the listing goes on behind it.
+    /// Position at which the listing continues after it.
     pub next: u64,
-    /// What `stat` says of it, where that was asked for: then the kernel has been told of it. Never of `.` and `..`.
+    /// Its attributes, if requested: this then counts as a lookup by the kernel. Always `None` for `.` and
+    /// `..`.
     pub attributes: Option<Attributes>,
 }
 
-/// What a directory is listed into; false: it is full, and has not taken this one.
+/// Receives the entries of a listing. Returns false if it is full and has not taken the entry.
 pub type List<'a> = &'a mut dyn FnMut(&Listed<'_>) -> bool;
 
 impl Mount {
-    /// Opens a directory to be listed.
+    /// Opens a directory for listing, and returns a handle.
     ///
     /// # Errors
     /// `NotDir`, `Stale`, `Io`.
@@ -62,12 +63,12 @@ impl Mount {
         Ok(self.add(open))
     }
 
-    /// Whether what is listed there can never be anything else.
+    /// Returns whether the listing of an open directory can never change.
     pub fn lasts(&self, handle: u64) -> bool {
         self.handles.get(handle).is_some_and(|open| matches!(&*open, Open::Dir(_)))
     }
 
-    /// Lists an open directory from a place on; with attributes only if they are wanted.
+    /// Lists an open directory from a position on, with attributes if requested.
     ///
     /// # Errors
     /// `Stale`, `Io`.
@@ -138,7 +139,7 @@ impl Mount {
                 _ => Type::Dir,
             };
             let told = match attributes {
-                // One that went meanwhile is listed no more.
+                // A snapshot that was removed meanwhile is not listed.
                 true => match self.introduce(parent, name, child, &shown, true) {
                     Err(_) => continue,
                     Ok(attributes) => Some(attributes),
@@ -155,7 +156,7 @@ impl Mount {
         Ok(())
     }
 
-    /// Opens a file.
+    /// Opens a file, and returns a handle.
     ///
     /// # Errors
     /// `IsDir`, `Stale`, `Io`.
@@ -185,14 +186,14 @@ impl Mount {
         self.handles.add(open)
     }
 
-    /// Closes what is open under a number.
+    /// Closes a handle.
     pub fn release(&self, handle: u64) {
         if let Some(id) = self.handles.remove(handle).and_then(|open| open.snapshot()) {
             self.watch().closed(id);
         }
     }
 
-    /// Bytes of an open file; less than asked for only at its end.
+    /// Reads bytes of an open file. Returns fewer than requested only at its end.
     ///
     /// # Errors
     /// `Stale`, `Io`.
@@ -205,10 +206,10 @@ impl Mount {
         self.told(|| self.path_of(file), read)
     }
 
-    /// Where, from an offset on, an open file has data (or else a hole).
+    /// Returns the next offset at which an open file has data, or a hole if not `data`.
     ///
     /// # Errors
-    /// `Beyond` where there is none, `Stale`, `Io`.
+    /// `Beyond` if there is none, `Stale`, `Io`.
     pub fn seek(&self, handle: u64, from: u64, data: bool) -> FsResult<u64> {
         self.call();
         let open = self.handles.get(handle).ok_or(FsError::Stale)?;
@@ -217,7 +218,7 @@ impl Mount {
         self.told(|| self.path_of(file), found)?.ok_or(FsError::Beyond)
     }
 
-    /// Names of extended attributes.
+    /// Returns the names of extended attributes.
     ///
     /// # Errors
     /// `Stale`, `Io`.
@@ -226,17 +227,17 @@ impl Mount {
         Ok(entry.iter().flat_map(|(entry, _)| &entry.meta.xattrs).map(|xattr| xattr.name.clone()).collect())
     }
 
-    /// The value of an extended attribute.
+    /// Returns the value of an extended attribute.
     ///
     /// # Errors
-    /// `NoData` when there is none of this name, `Stale`, `Io`.
+    /// `NoData` if there is none of this name, `Stale`, `Io`.
     pub fn xattr(&self, ino: u64, name: &[u8]) -> FsResult<Vec<u8>> {
         let (entry, dir) = self.with_xattrs(ino)?.ok_or(FsError::NoData)?;
         let found = entry.meta.xattrs.iter().find(|xattr| xattr.name == name).ok_or(FsError::NoData)?;
         self.told(|| self.path_in(dir.ino, &entry.name), self.value(found))
     }
 
-    /// Inode flags, as Linux numbers them.
+    /// Returns the inode flags, with Linux's values (`FS_IOC_GETFLAGS`).
     ///
     /// # Errors
     /// `Stale`, `Io`.
@@ -244,7 +245,7 @@ impl Mount {
         Ok(self.with_xattrs(ino)?.map_or(0, |(entry, _)| entry.meta.attrs))
     }
 
-    /// What is above the snapshots has none.
+    /// Returns the entry with its xattrs; `None` for virtual inodes, which have none.
     fn with_xattrs(&self, ino: u64) -> FsResult<Option<(Arc<Entry>, Dir)>> {
         self.call();
         let known = self.known().known(ino).ok_or(FsError::Stale)?;
@@ -257,7 +258,7 @@ impl Mount {
             XattrValue::Inline(bytes) => Ok(bytes.clone()),
             XattrValue::Content { size, content } => {
                 let value = self.reader.read(*size, content, 0..*size, &ReadAhead::default())?;
-                // Its size was bounded when the entry was decoded.
+                // Its size was limited when the entry was decoded.
                 (value.len() as u64 == *size).then_some(value).ok_or(Error::Stopped)
             }
         }

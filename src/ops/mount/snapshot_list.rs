@@ -1,5 +1,5 @@
-//! The snapshots that are shown: looked up again now and then, so that new ones appear and forgotten ones go. What is
-//! shown is what the session says that it reads (R1).
+//! The list of visible snapshots. It is refreshed regularly, so that new snapshots appear and forgotten ones
+//! disappear. The session declares the listed snapshots as those that it reads (R1).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::storage::{Listed, ObjectKind};
 
-/// Looks at the repository are at least so far apart.
+/// Minimum time between two listings of the repository.
 const APART: Duration = Duration::from_secs(1);
-/// A look during which snapshots came or went is made again, so often at most.
+/// Maximum number of listings per refresh, while snapshots come or go.
 const LOOKS: usize = 4;
 
-/// All that is shown, as of one look.
+/// The visible snapshots as of one listing.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotList {
-    /// By their names.
+    /// Snapshots by directory name.
     pub(super) snapshots: BTreeMap<String, Arc<Snapshot>>,
-    /// Names of each host's and of each tag's snapshots, oldest first, by their names.
+    /// Directory names of the snapshots of each host and of each tag, oldest first.
     pub(super) hosts: BTreeMap<String, Vec<String>>,
     pub(super) tags: BTreeMap<String, Vec<String>>,
-    /// The newest that is complete.
+    /// The newest complete snapshot.
     pub(super) latest: Option<String>,
 }
 
@@ -40,17 +40,17 @@ pub(super) struct SnapshotList {
 pub(super) struct SnapshotWatcher {
     selection: SnapshotFilter,
     zone: TimeZone,
-    /// How long what is open of a forgotten snapshot keeps collections waiting.
+    /// How long open files of a forgotten snapshot delay gc.
     retry_policy: Duration,
     looked: Option<Instant>,
     listed: BTreeMap<String, u64>,
-    /// Loaded once; `None`: a fence, or what is not chosen.
+    /// Loaded snapshots by object name; `None`: a fence, or not selected.
     loaded: HashMap<String, Option<Arc<Snapshot>>>,
-    /// Names stay for as long as snapshots do.
+    /// Directory names. They stay as long as their snapshots.
     names: HashMap<SnapshotId, String>,
-    /// How much is open of each.
+    /// Number of open handles by snapshot.
     open: HashMap<SnapshotId, usize>,
-    /// Since when those that are open are forgotten.
+    /// When open snapshots were found to be forgotten.
     gone: HashMap<SnapshotId, Instant>,
     reads: BTreeSet<SnapshotId>,
     shown: Arc<SnapshotList>,
@@ -73,10 +73,10 @@ impl SnapshotWatcher {
         }
     }
 
-    /// What is shown now; the repository is looked at again if the last look is some time ago, or `now`.
+    /// Returns the current list. Refreshes it if the last listing is some time ago, or if `now`.
     ///
     /// # Errors
-    /// When it cannot be looked at: then what was shown still is.
+    /// When the repository cannot be listed. The previous list then stays visible.
     pub(super) fn look(
         &mut self,
         repo: &Repository,
@@ -90,12 +90,12 @@ impl SnapshotWatcher {
         Ok(Arc::clone(&self.shown))
     }
 
-    /// Something of a snapshot is opened.
+    /// Counts an opened handle of a snapshot.
     pub(super) fn opened(&mut self, id: SnapshotId) {
         *self.open.entry(id).or_default() += 1;
     }
 
-    /// And closed again.
+    /// Counts a closed handle of a snapshot.
     pub(super) fn closed(&mut self, id: SnapshotId) {
         if let Some(number) = self.open.get_mut(&id) {
             *number = number.saturating_sub(1);
@@ -115,7 +115,8 @@ impl SnapshotWatcher {
                 self.listed = listing;
                 self.show();
             }
-            // R1: what still stands when it has been named is safe from then on; so, after more was named, once more.
+            // R1: a snapshot that still exists after it was declared is safe from then on. So if more were
+            // declared, list again.
             let more = self.name_what_is_read(reading);
             self.looked = Some(Instant::now());
             if !more {
@@ -125,7 +126,7 @@ impl SnapshotWatcher {
         Ok(())
     }
 
-    /// Loads what is new and lets go of what is gone.
+    /// Loads new snapshots and drops those that are gone.
     fn load(&mut self, repo: &Repository, listed: &[Listed], observer: &dyn Observer) -> Result<()> {
         let changed = |found: &&Listed| self.listed.get(&found.name) != Some(&found.len);
         let mut new: Vec<(String, Option<Arc<Snapshot>>)> = Vec::new();
@@ -173,7 +174,8 @@ impl SnapshotWatcher {
         self.shown = Arc::new(shown);
     }
 
-    /// Tells the session what is shown or open; whether that is more than before.
+    /// Declares to the session which snapshots are visible or open. Returns whether there are more than
+    /// before.
     fn name_what_is_read(&mut self, reading: &ReadSession) -> bool {
         let mut reads: BTreeSet<SnapshotId> = self.shown.snapshots.values().map(|one| one.id).collect();
         let (open, retry_policy) = (&self.open, self.retry_policy);
@@ -187,7 +189,7 @@ impl SnapshotWatcher {
         if more || fewer || self.looked.is_none() {
             let ids: Vec<SnapshotId> = reads.iter().copied().collect();
             self.reads = reads;
-            // A heartbeat that could not be given is given later: nothing is lost by that.
+            // If the heartbeat fails, the next one makes up for it.
             let _ = reading.follow(&ids, more, fewer);
         }
         more
@@ -195,7 +197,7 @@ impl SnapshotWatcher {
 }
 
 impl SnapshotList {
-    /// The newest complete one among these.
+    /// Returns the newest complete one among these.
     pub(super) fn latest_of<'a>(&self, names: &'a [String]) -> Option<&'a String> {
         let complete =
             |name: &&String| self.snapshots.get(*name).is_some_and(|snapshot| !snapshot.manifest.partial);

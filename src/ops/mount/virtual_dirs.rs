@@ -1,30 +1,31 @@
-//! What is above the snapshots: directories of snapshots by name, and of links to them by host and tag.
+//! Virtual directories above the snapshots: directories of snapshots by name, and of links to them by host
+//! and tag.
 
 use crate::ops::mount::snapshot_list::SnapshotList;
 
-/// A directory or link that no snapshot holds.
+/// A directory or link that is not in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Virtual {
-    /// The top.
+    /// The root of the mount.
     Top,
-    /// All snapshots.
+    /// Directory of all snapshots.
     Snapshots,
     /// A directory for each host.
     Hosts,
     /// A directory for each tag.
     Tags,
-    /// Links to the snapshots of a host.
+    /// Links to the snapshots of this host.
     Host(String),
-    /// Links to the snapshots that have a tag.
+    /// Links to the snapshots with this tag.
     Tag(String),
-    /// A link.
+    /// A symbolic link with this target.
     Link(String),
 }
 
-/// What is under a name.
+/// An entry of a virtual directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Child {
-    /// More of the kind.
+    /// Another virtual directory or link.
     Virtual(Virtual),
     /// The root of the snapshot of this name.
     Snapshot(String),
@@ -33,12 +34,12 @@ pub(super) enum Child {
 const LATEST: &str = "latest";
 
 impl Virtual {
-    /// Whether it is a link: else it is a directory.
+    /// Returns whether it is a link and not a directory.
     pub(super) fn is_link(&self) -> bool {
         matches!(self, Self::Link(_))
     }
 
-    /// Names in it.
+    /// Returns the names of its entries.
     pub(super) fn names(&self, shown: &SnapshotList) -> Vec<String> {
         let with_latest = |names: &[String]| {
             let latest = shown.latest_of(names).map(|_| LATEST.to_owned());
@@ -58,7 +59,7 @@ impl Virtual {
         }
     }
 
-    /// What a name in it means.
+    /// Returns the entry of this name.
     pub(super) fn child(&self, name: &str, shown: &SnapshotList) -> Option<Child> {
         let link = |name: &String| Virtual::Link(format!("../../snapshots/{name}"));
         let among = |names: Option<&Vec<String>>| {
