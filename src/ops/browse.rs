@@ -1,5 +1,5 @@
-//! Looking around in snapshots for as long as somebody does: what a directory holds, page by page, what a path is, and
-//! bytes of files from anywhere. One session (R1) for all of it.
+//! Interactive browsing of snapshots: lists directories page by page, looks up paths, and reads ranges of
+//! files. Uses one session (R1) throughout.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,10 +17,10 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::walk::{dir_reader, file_parts};
 
-/// Readers that are kept, each with the blocks that it read last, while nobody uses them.
+/// Maximum number of idle readers that are kept, each with the blocks that it read last.
 const KEPT: usize = 2;
 
-/// Snapshots that are looked around in.
+/// Snapshots that are being browsed.
 #[derive(Debug)]
 pub struct Browser {
     readers: Mutex<Vec<ChunkReader>>,
@@ -32,19 +32,19 @@ pub struct Browser {
 /// Some entries of a directory.
 #[derive(Debug)]
 pub struct Page {
-    /// In order of their names' bytes.
+    /// Entries, sorted by the bytes of their names.
     pub entries: Vec<Entry>,
-    /// The name of the first one that did not fit.
+    /// Name of the first entry of the next page; `None` on the last page.
     pub next: Option<Vec<u8>>,
 }
 
 impl Browser {
-    /// Opens a session that reads all snapshots there are.
+    /// Opens a session that reads all existing snapshots.
     ///
     /// # Errors
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
-        // R1: the session stands before the listing.
+        // R1: the session exists before the listing.
         let reading = Arc::new(ReadSession::open(repo, observer)?);
         let snapshots = snapshots::list(repo)?;
         let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
@@ -53,24 +53,24 @@ impl Browser {
         Ok(Self { readers: Mutex::default(), reading, snapshots, places })
     }
 
-    /// All that stood when this was opened, oldest first.
+    /// Returns all snapshots that existed when this was opened, oldest first.
     pub fn snapshots(&self) -> &[Snapshot] {
         &self.snapshots
     }
 
-    /// One of them.
+    /// Returns the snapshot with this id.
     pub fn snapshot(&self, id: &SnapshotId) -> Option<&Snapshot> {
         self.places.get(id).and_then(|at| self.snapshots.get(*at))
     }
 
-    /// The newest one before it of the same host and sources.
+    /// Returns the next older snapshot of the same host and sources.
     pub fn before(&self, snapshot: &Snapshot) -> Option<&Snapshot> {
         let manifest = &snapshot.manifest;
         let older = self.places.get(&snapshot.id).and_then(|at| self.snapshots.get(..*at))?;
         older.iter().rev().find(|one| one.manifest.same_set(&manifest.host, &manifest.sources))
     }
 
-    /// What a path is in a snapshot, `None` if it is not there; the empty path is all of it.
+    /// Looks up a path in a snapshot; `None` if it does not exist. The empty path is the root.
     ///
     /// # Errors
     /// When a tree is damaged or the repository cannot be read.
@@ -82,7 +82,7 @@ impl Browser {
         self.with(|reader| dir_reader::lookup(reader, tree, path))
     }
 
-    /// At most `most` entries of a directory, from this name on.
+    /// Returns at most `most` entries of a directory, starting at the name `from`.
     ///
     /// # Errors
     /// As [`Self::entry`].
@@ -101,10 +101,10 @@ impl Browser {
         })
     }
 
-    /// Bytes of a range of a file, which is held in memory: holes as zeros.
+    /// Returns a range of a file in memory, with holes as zeros.
     ///
     /// # Errors
-    /// As [`Self::entry`]; when the file has fewer bytes.
+    /// As [`Self::entry`], and if the file has fewer bytes.
     pub fn read(&self, size: u64, content: &Content, range: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.with(|reader| {
@@ -119,10 +119,10 @@ impl Browser {
         }
     }
 
-    /// A heartbeat ahead of time.
+    /// Sends a heartbeat before it is due.
     ///
     /// # Errors
-    /// When it could not be given.
+    /// When it could not be written.
     pub fn beat(&self) -> Result<()> {
         self.reading.beat()
     }
@@ -130,13 +130,13 @@ impl Browser {
     /// Ends the session.
     ///
     /// # Errors
-    /// When it is still visible.
+    /// When the session cannot be removed.
     pub fn close(self) -> Result<()> {
         drop(self.readers);
         Arc::into_inner(self.reading).map_or(Ok(()), ReadSession::close)
     }
 
-    /// Lends a reader, one that is at hand if there is one.
+    /// Runs `work` with a reader, an idle one if there is one.
     fn with<T>(&self, work: impl FnOnce(&mut ChunkReader) -> Result<T>) -> Result<T> {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut reader = match kept {

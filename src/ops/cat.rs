@@ -1,4 +1,4 @@
-//! `cat`: one file's bytes.
+//! `cat`: writes the content of one file.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::repo::walk::dir_reader::WalkLimits;
 /// Writes the file that `SEL:path` names to `out`.
 ///
 /// # Errors
-/// When there is none, it is damaged (what was written until then is right), a repair could not save all of it (zeros
-/// stand for what is lost), or `out` fails.
+/// When there is none, it is damaged (bytes written before are valid), a repair could not save all of it
+/// (lost bytes read as zeros), or `out` fails.
 pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Write) -> Result<()> {
     let session = Arc::new(ReadSession::open(repo, repo)?);
     let (snapshot, path) = session.resolve(query)?;

@@ -1,4 +1,4 @@
-//! `history`: every distinct version of one path over many snapshots, and which of them have it.
+//! `history`: lists every distinct version of one path in many snapshots, and which of them have it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,35 +15,35 @@ use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{multi_walk, snapshot_set};
 use crate::util::bitset::BitSet;
 
-/// Of what.
+/// Which path, and where to look.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// In which snapshots.
+    /// Snapshots to search.
     pub choice: SnapshotQuery,
-    /// As stored; slashes around it mean nothing.
+    /// The stored path; leading and trailing slashes are ignored.
     pub path: Vec<u8>,
 }
 
-/// The versions.
+/// The versions of a path.
 #[derive(Debug)]
 pub struct Report {
-    /// All that were looked through, oldest first.
+    /// All snapshots that were searched, oldest first.
     pub snapshots: Vec<Snapshot>,
     /// The path, as stored.
     pub path: Vec<u8>,
-    /// Distinct versions in order of the first snapshot that has them. The entry is that of the newest which does.
+    /// Distinct versions, ordered by the first snapshot that has them. The entry is that of the newest one.
     pub versions: Vec<EntryVersion>,
-    /// For each host and sources that had it and no longer do: the first snapshot without it.
+    /// For each host and sources that no longer have the path: index of the first snapshot without it.
     pub gone: Vec<usize>,
-    /// What could not be read because of damage, and why.
+    /// Paths that could not be read because of damage, and why.
     pub problems: Vec<(Vec<u8>, String)>,
 }
 
-/// Looks.
+/// Finds the versions of a path.
 ///
 /// # Errors
-/// When a selector names nothing, no snapshot holds the path, the store fails, or the run was interrupted. What is
-/// damaged is listed in the report.
+/// When a selector names nothing, no snapshot holds the path, the storage fails, or the run was interrupted.
+/// Damage is listed in the report.
 pub fn run(
     repo: &Repository,
     options: &Options,
@@ -76,7 +76,7 @@ pub fn run(
     Ok(Report { snapshots, path, versions, gone, problems })
 }
 
-/// Versions that a person can tell apart.
+/// Merges versions that a user cannot tell apart.
 fn group(found: Vec<EntryVersion>) -> Vec<EntryVersion> {
     let mut groups: Vec<EntryVersion> = Vec::new();
     for version in found {
@@ -93,7 +93,7 @@ fn group(found: Vec<EntryVersion>) -> Vec<EntryVersion> {
     groups
 }
 
-/// A directory is another version when anything in it is.
+/// Returns whether two versions are the same. A directory differs if anything in it does.
 fn is_same(a: &Entry, b: &Entry) -> bool {
     let content = entry_diff::same_content(a, b) && (!a.is_dir() || a.kind == b.kind);
     entry_diff::same_type(a, b) && content && entry_diff::metadata(&a.meta, &b.meta).is_empty()
@@ -104,7 +104,7 @@ fn gone(past: &SnapshotSet, versions: &[EntryVersion]) -> Vec<usize> {
     versions.iter().for_each(|version| having.add(&version.among));
     let mut gone = BitSet::default();
     for set in past.sets() {
-        // A partial snapshot holds what its run came to.
+        // A partial snapshot may lack the path only because its run was interrupted.
         let whole = |number: &usize| past.snapshots.get(*number).is_some_and(|one| !one.manifest.partial);
         let last = set.iter().filter(|number| having.has(*number)).last();
         let after = last.and_then(|last| set.iter().filter(whole).find(|number| *number > last));

@@ -1,4 +1,4 @@
-//! `key`: several passwords for one repository.
+//! `key`: manages several passwords of one repository.
 
 use zeroize::Zeroizing;
 
@@ -10,24 +10,24 @@ use crate::repo::repository::Repository;
 use crate::repo::{keys, snapshots};
 use crate::storage::ObjectKind;
 
-/// A key slot, for people.
+/// A key slot.
 #[derive(Debug, Clone)]
 pub struct Slot {
-    /// Its name.
+    /// Its id.
     pub id: KeyId,
-    /// Whether it opened the repository now.
+    /// Whether this session opened the repository with it.
     pub current: bool,
-    /// Where it was made.
+    /// Host on which it was created.
     pub host: String,
-    /// By whom.
+    /// User who created it.
     pub user: String,
-    /// When.
+    /// Time of creation.
     pub created: Time,
-    /// What for.
+    /// Label that the user gave it.
     pub label: String,
 }
 
-/// All slots. A damaged one is a warning.
+/// Lists all key slots. Warns of damaged ones.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -74,7 +74,7 @@ pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Resu
     Ok(id)
 }
 
-/// Removes a slot; never the one in use.
+/// Removes a key slot; refuses the one in use.
 ///
 /// # Errors
 /// When the prefix names none, several, or the slot in use.
@@ -103,7 +103,7 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
     drop_slot(repo, *id)
 }
 
-/// Changes the password that opened the repository: the new slot is durable before the old one goes.
+/// Changes the password that opened the repository. The new slot is durable before the old one is removed.
 ///
 /// # Errors
 /// As [`add`].

@@ -1,4 +1,4 @@
-//! `ls`: the entries of a snapshot.
+//! `ls`: lists the entries of a snapshot.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 /// How deep a listing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Levels {
-    /// What is in the directory.
+    /// Only the entries of the directory.
     One,
-    /// Also what is below that.
+    /// All entries below it.
     All,
-    /// All of a whole snapshot, one of a path.
+    /// `All` for a whole snapshot, `One` for a path.
     AsNamed,
 }
 
-/// Calls `each` for every entry below what the selector names, in order; for a file, for itself.
+/// Calls `each` for every entry below the selected directory, in order, or for the selected file itself.
 ///
 /// # Errors
 /// When the selector names nothing or a tree is damaged.

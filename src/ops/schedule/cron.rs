@@ -1,4 +1,4 @@
-//! When: cron expressions in a time zone. The only module that names croner.
+//! Cron expressions in a time zone. The only module that uses croner.
 
 use std::cmp::Ordering;
 
@@ -8,11 +8,12 @@ use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
 
-/// A cron expression: five fields (minute, hour, day of the month, month, day of the week), six with seconds before
-/// them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Where both days are restricted, either is enough.
+/// A cron expression: five fields (minute, hour, day of the month, month, day of the week), six with seconds
+/// in front, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. If both day fields are restricted, one
+/// match is enough.
 ///
-/// One time of the day that a clock change leaves out is due when the change has been made, and one that comes twice is due
-/// once. What has several minutes or hours, a `*` or a step there, goes by the times that there are.
+/// A fixed time of day that a clock change skips is due right after the change; one that occurs twice is due
+/// once. Expressions with several minutes or hours, `*` or a step follow the times that exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
     cron: croner::Cron,
@@ -20,16 +21,16 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Reads one.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser
             .parse(text)
             .map_err(|err| format!("no cron expression (minute hour day month weekday): {err}"))?;
-        // What never comes would never be missed, either.
+        // An expression that never matches would never be reported as missed, either.
         let cron = Self { cron, text: text.to_owned() };
         match cron.after(Timestamp::UNIX_EPOCH, &TimeZone::UTC) {
             Some(_) => Ok(cron),
@@ -37,25 +38,25 @@ impl Cron {
         }
     }
 
-    /// The first time after an instant; `None` where there is none any more.
+    /// Returns the first time after an instant; `None` if there is none.
     pub fn after(&self, instant: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let from = Local(instant.to_zoned_datetime(zone.clone()));
         self.cron.find_next_occurrence(&from, false).ok().map(|next| next.0.timestamp())
     }
 
-    /// The last time up to and including an instant.
+    /// Returns the last time up to and including an instant.
     pub fn latest(&self, instant: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let from = Local(instant.to_zoned_datetime(zone.clone()));
         self.cron.find_previous_occurrence(&from, true).ok().map(|last| last.0.timestamp())
     }
 
-    /// As it was written.
+    /// Returns the expression as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
-/// A time as croner's search wants it: it knows another version of jiff.
+/// Adapts a time to croner, which uses another version of jiff.
 #[derive(Clone)]
 struct Local(ZonedDateTime);
 

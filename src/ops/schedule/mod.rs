@@ -1,4 +1,5 @@
-//! What is to run when: pure, so that a year can be tried in a second. It knows no process and no clock.
+//! Decides which jobs run when. Pure: it uses neither processes nor a clock, so a test can simulate a year in
+//! a second.
 
 pub mod cron;
 pub mod scheduler;

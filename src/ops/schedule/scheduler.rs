@@ -1,12 +1,14 @@
-//! Which job starts now: decided from the clock and from what is remembered, and from nothing else.
+//! Decides which job starts now, from the current time and the remembered state alone.
 //!
-//! - A time that is due makes a job start once. Times that were missed make it start once more, together.
-//! - A job that is due while it still runs, or still waits for its turn, is skipped for this time.
-//! - Jobs of one lane, which is a repository, run one at a time, in the order of the times from which they may start. What
-//!   was missed may start from the moment it is found, all of it together and by rank: after a gap the backups, the first
-//!   of which makes the repository, come before the cleanup. No job waits for one that became due after it was found.
-//! - A job that failed starts again after a while, a few times; if it is due anew before, that takes the place of the retry.
-//! - What was begun and did not end is begun again: it is part of what is remembered from before it starts.
+//! - A job that is due starts once. Times that were missed are made up for by one start in total.
+//! - A job that becomes due while it runs or waits is skipped for that time.
+//! - Jobs of one lane, which is a repository, run one at a time, in the order of the times from which they
+//! may start. Missed jobs may start from the moment they are found, all together and ordered by rank: after a
+//! gap, backups (the first of which creates the repository) come before the cleanup. No job waits for one
+//! that became due after it was found.
+//! - A failed job is retried a few times, with a delay. If it becomes due again before, that replaces the
+//! retry.
+//! - A run that started but did not end is started again: it is in the state that is saved before it starts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,82 +20,82 @@ use serde::{Deserialize, Serialize};
 use crate::codec::crypto::hash;
 use crate::ops::schedule::cron::Cron;
 
-/// How late a start may be and still be in time: a machine that is busy is not one that was off.
+/// How late a start may be and still count as in time: a busy machine was not switched off.
 pub const GRACE: SignedDuration = SignedDuration::from_mins(15);
-/// The longest wait before a retry.
+/// Maximum wait before a retry.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Missed times that are counted; what is more is more.
+/// Maximum number of missed times that are counted.
 const COUNTED: u64 = 1000;
-/// A clock that was this far ahead once is not believed.
+/// If the remembered state is ahead of the clock by more than this, the clock was wrong then.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is to run, and when.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Names it: what is remembered is found by it.
+    /// Name of the job, by which its state is remembered.
     pub name: String,
-    /// What it must have for itself: the repository.
+    /// The resource that it needs exclusively: the repository.
     pub lane: String,
     /// When it is due.
     pub cron: Cron,
-    /// Where these times hold.
+    /// Time zone of the cron expression.
     pub zone: TimeZone,
-    /// A start is put off by up to so much.
+    /// Each start is delayed by a pseudo-random time up to this long.
     pub jitter: Duration,
-    /// Whether what was missed is made up for.
+    /// Whether missed times are made up for.
     pub catch_up: bool,
-    /// How often it is tried again after a failure.
+    /// Number of retries after a failure.
     pub retries: u32,
-    /// How long before the first retry; each next one waits twice as long.
+    /// Wait before the first retry. It doubles for each further one.
     pub retry_wait: Duration,
-    /// Its place among jobs that may start from the same moment on; the lowest goes first.
+    /// Order among jobs that may start from the same time on; the lowest starts first.
     pub rank: usize,
 }
 
-/// What is remembered of a job.
+/// The remembered state of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Times up to here have been seen to.
+    /// Times up to and including this one have been handled.
     pub handled: Timestamp,
-    /// What is to be started, or was started and has not ended.
+    /// A run that is to be started, or was started and has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<Open>,
 }
 
-/// One run that is owed.
+/// A run that is owed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// The time that it is for.
+    /// The time for which it is due.
     pub due: Timestamp,
-    /// Which attempt, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Not before.
+    /// Earliest start.
     pub at: Timestamp,
 }
 
-/// What a look at the clock comes to.
+/// A decision of [`Scheduler::tick`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Start this job.
     Start {
-        /// Which, by its place in the list.
+        /// Index of the job.
         job: usize,
-        /// The time that it is for.
+        /// The time for which it is due.
         due: Timestamp,
-        /// Which attempt, from 1.
+        /// Number of the attempt, from 1.
         attempt: u32,
-        /// Times that were missed before this one.
+        /// Number of missed times before this one.
         missed: u64,
     },
     /// Some times of this job pass without a run.
     Skip {
-        /// Which, by its place in the list.
+        /// Index of the job.
         job: usize,
-        /// The last of them.
+        /// The last of these times.
         due: Timestamp,
-        /// How many.
+        /// Number of these times.
         times: u64,
-        /// Why.
+        /// The reason.
         why: Skip,
     },
 }
@@ -101,40 +103,40 @@ pub enum Step {
 /// Why a time passes without a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
-    /// The run before is not over.
+    /// The previous run has not ended.
     Running,
-    /// The run before has not begun: something else has the repository.
+    /// The previous run has not started, as its lane is in use.
     Waiting,
-    /// Nobody was there at the time, and what is missed is not made up for.
+    /// The scheduler was not running at that time, and missed times are not made up for.
     Missed,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// There is nothing more to do.
+    /// Nothing more to do.
     Done,
-    /// It may go better the next time.
+    /// It failed and may be retried.
     Failed,
     /// It was stopped and is still owed.
     Interrupted,
 }
 
-/// The jobs and what is remembered of them.
+/// The jobs and their remembered state.
 #[derive(Debug)]
 pub struct Scheduler {
     jobs: Vec<Job>,
     states: BTreeMap<String, State>,
-    /// Names, and the lanes that they have.
+    /// Running jobs by name, with their lanes.
     running: BTreeMap<String, String>,
-    /// Missed times of what waits.
+    /// Number of missed times of waiting jobs.
     missed: BTreeMap<String, u64>,
     seed: String,
 }
 
 impl Scheduler {
-    /// Of jobs, and what is remembered from before. A job that nobody remembers begins now: it has missed nothing. `seed`
-    /// makes the jitter of one machine another than that of the next.
+    /// Makes a scheduler from jobs and their remembered states. A job without a state starts now and has
+    /// missed nothing. `seed` makes the jitter differ between machines.
     pub fn new(jobs: Vec<Job>, states: BTreeMap<String, State>, now: Timestamp, seed: &str) -> Self {
         let mut scheduler = Self {
             jobs: Vec::new(),
@@ -147,7 +149,7 @@ impl Scheduler {
         scheduler
     }
 
-    /// Other jobs from here on. Those that run go on.
+    /// Replaces the jobs. Those that are running continue.
     pub fn replace(&mut self, jobs: Vec<Job>, now: Timestamp) {
         let known = |name: &String| jobs.iter().any(|job| job.name == *name);
         self.states.retain(|name, _| known(name));
@@ -169,17 +171,17 @@ impl Scheduler {
         &self.jobs
     }
 
-    /// What is to be remembered: to be made safe before what `tick` says is done.
+    /// Returns the states to remember. They must be durable before the steps of `tick` are carried out.
     pub fn states(&self) -> &BTreeMap<String, State> {
         &self.states
     }
 
-    /// Whether anything runs.
+    /// Returns whether any job is running.
     pub fn is_busy(&self) -> bool {
         !self.running.is_empty()
     }
 
-    /// What is to be done now. What is started counts as running from here on.
+    /// Returns what to do now. Started jobs count as running from here on.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Step> {
         let mut steps = Vec::new();
         for at in 0..self.jobs.len() {
@@ -209,7 +211,7 @@ impl Scheduler {
         steps
     }
 
-    /// Whether a time of this job has come since it was last looked at.
+    /// Determines whether a job has become due since the last call.
     fn look(&mut self, at: usize, now: Timestamp) -> Option<Step> {
         let job = self.jobs.get(at)?;
         let state = self.states.get_mut(&job.name)?;
@@ -240,7 +242,7 @@ impl Scheduler {
         None
     }
 
-    /// A run has ended. When it is tried again, if it is.
+    /// Records that a run has ended. Returns the time of its retry, if there is one.
     pub fn finish(&mut self, name: &str, now: Timestamp, end: End) -> Option<Timestamp> {
         self.running.remove(name);
         let job = self.jobs.iter().find(|job| job.name == name)?;
@@ -260,7 +262,7 @@ impl Scheduler {
         None
     }
 
-    /// What was to start could not, since somebody else has the repository: later.
+    /// Postpones a run that could not start because another process uses the repository.
     pub fn put_off(&mut self, name: &str, until: Timestamp) {
         self.running.remove(name);
         if let Some(open) = self.states.get_mut(name).and_then(|state| state.open.as_mut()) {
@@ -268,7 +270,7 @@ impl Scheduler {
         }
     }
 
-    /// When to look again if nothing ends before.
+    /// Returns when to call `tick` again if no run ends before.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let times = self.jobs.iter().filter_map(|job| {
             let state = self.states.get(&job.name)?;
@@ -279,7 +281,7 @@ impl Scheduler {
         times.min()
     }
 
-    /// The next times of a job, by its place in the list.
+    /// Returns the next time of a job, given its index.
     pub fn upcoming(&self, job: usize, now: Timestamp) -> Option<Timestamp> {
         let job = self.jobs.get(job)?;
         job.cron.after(now, &job.zone)
@@ -294,7 +296,7 @@ fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-/// The last time after `handled` whose start has come.
+/// Returns the last time after `handled` whose start, including jitter, has come.
 fn ripe(job: &Job, seed: &str, handled: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let mut due = job.cron.latest(now, &job.zone)?;
     while due > handled {
@@ -306,13 +308,13 @@ fn ripe(job: &Job, seed: &str, handled: Timestamp, now: Timestamp) -> Option<Tim
     None
 }
 
-/// When the next time after `handled` begins.
+/// Returns the start, including jitter, for the next time after `handled`.
 fn upcoming(job: &Job, seed: &str, handled: Timestamp) -> Option<Timestamp> {
     let due = job.cron.after(handled, &job.zone)?;
     Some(later(due, jitter(job, seed, due)))
 }
 
-/// Times after `from` up to and including `to`.
+/// Counts the times after `from` up to and including `to`.
 fn count(job: &Job, from: Timestamp, to: Timestamp) -> u64 {
     let (mut times, mut at) = (0, from);
     while let Some(next) = job.cron.after(at, &job.zone).filter(|next| *next <= to && times < COUNTED) {
@@ -322,7 +324,8 @@ fn count(job: &Job, from: Timestamp, to: Timestamp) -> u64 {
     times
 }
 
-/// The same for the same time however often one asks: a daemon that is started anew puts nothing off twice.
+/// Returns the jitter of a time. It is deterministic, so that a restarted daemon does not delay a start
+/// twice.
 fn jitter(job: &Job, seed: &str, due: Timestamp) -> SignedDuration {
     let most = job.jitter.as_secs();
     if most == 0 {

@@ -1,29 +1,29 @@
-//! How fast a repository grows.
+//! Estimates how fast a repository grows.
 
 use crate::model::entry::Time;
 use crate::run_log::Record;
 
-/// Days that are looked back.
+/// Days over which growth is measured.
 const DAYS: i64 = 30;
 const DAY: i64 = 24 * 3600;
 
-/// The line through what was measured.
+/// Linear regression of the repository's size.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Growth {
-    /// Bytes a day; negative where more is collected than saved.
+    /// Bytes per day; negative if more is deleted than added.
     pub bytes_per_day: f64,
     /// Days between the first and the last measurement.
     pub days: f64,
 }
 
 impl Growth {
-    /// From the sizes at the ends of runs of one repository, and the size of now, if that is known.
+    /// Estimates growth from the sizes recorded at the ends of runs, and the current size if known.
     pub fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Self> {
         of(runs, bytes, now)
     }
 }
 
-/// From the sizes at the ends of runs, and the size of now. Less than a day says nothing: a first backup is no growth.
+/// Estimates growth. Returns `None` for less than a day of data: a first backup is not growth.
 fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Growth> {
     let measured = runs.iter().filter_map(|run| Some((run.end?.sec, run.numbers.repository_bytes?)));
     let recent = measured.filter(|(at, _)| *at <= now.sec && *at > now.sec - DAYS * DAY);
@@ -34,7 +34,7 @@ fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Growth> {
     let first = points.iter().map(|point| point.0).fold(f64::INFINITY, f64::min);
     let last = points.iter().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
     let days = last - first;
-    // Also where there is no point at all.
+    // Also covers the case without any points.
     if days.is_nan() || days < 1.0 || !days.is_finite() {
         return None;
     }

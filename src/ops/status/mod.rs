@@ -1,8 +1,8 @@
-//! `status`: how long ago each set was last backed up, what failed since, and how long the disk will last. What happened
-//! is known from this machine's records of its runs; what of it still stands, from the repository.
+//! `status`: reports how old the last backup of each set is, what failed since, and how long the storage will
+//! last. The history of runs comes from this machine's run log, what still exists from the repository.
 //!
-//! Without the key the repository still says which snapshots stand and how large it is; with it, also what other
-//! machines, or runs whose records are lost, have saved.
+//! Without the key, the repository only shows which snapshots exist and how large it is. With the key,
+//! backups by other machines and runs whose log entries are lost are found as well.
 
 mod growth;
 mod sets;
@@ -22,111 +22,111 @@ use crate::storage::{Capacity, ObjectKind, Storage};
 
 pub use growth::Growth;
 
-/// Seconds that a clock may be ahead: what is dated later than that is not believed to be good.
+/// Seconds that a clock may be ahead. Backups dated later than that are not counted as good.
 const AHEAD: i64 = 600;
 
-/// A set that should be there, as a configuration has it.
+/// A set that a configuration expects.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// What it is called.
+    /// Its name in the configuration.
     pub name: String,
     /// Its [`set_id`](crate::run_log::set_id).
     pub id: String,
-    /// Whose files.
+    /// Host whose files it saves.
     pub host: String,
-    /// Which.
+    /// Its sources.
     pub sources: Vec<Name>,
-    /// Seconds after which it is overdue.
+    /// Age in seconds after which it is overdue.
     pub max_age: Option<u64>,
-    /// When it runs next.
+    /// Time of its next run.
     pub next: Option<Time>,
 }
 
-/// What to look at.
+/// What to report.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Only sets of these machines; none: of all.
+    /// Only sets of these hosts; empty: of all.
     pub hosts: Vec<String>,
-    /// Seconds after which a set is overdue, where it does not say so itself.
+    /// Age in seconds after which a set without a `max_age` of its own is overdue.
     pub max_age: Option<u64>,
-    /// Sets that should be in this repository, whether or not anything is known of them.
+    /// Sets that the repository should have, even if nothing is known about them.
     pub wanted: Vec<Wanted>,
-    /// Only those.
+    /// Report only the sets in `wanted`.
     pub only_wanted: bool,
-    /// The present.
+    /// The current time.
     pub now: Time,
-    /// This machine's state directory, where it is known what should stand.
+    /// This machine's state directory, which records what the repository should hold.
     pub state: Option<PathBuf>,
 }
 
-/// A backup that is good as far as can be seen.
+/// A backup that is good as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSuccess {
-    /// When it began: what it holds is the state of then.
+    /// When it started: its content is the state as of then.
     pub at: Time,
     /// `full`, `incremental` or `differential`.
     pub kind: String,
-    /// The snapshot that holds it.
+    /// Id of its snapshot.
     pub snapshot: String,
-    /// That snapshot is older: the run found nothing changed.
+    /// Whether the snapshot is older because the run found nothing changed.
     pub unchanged: bool,
-    /// Items that could not be read.
+    /// Entries that could not be read.
     pub problems: u64,
 }
 
-/// A set.
+/// The status of a set.
 #[derive(Debug, Clone)]
 pub struct SetStatus {
     /// Its [`set_id`](crate::run_log::set_id).
     pub id: String,
-    /// What the configuration calls it.
+    /// Its name in the configuration.
     pub name: Option<String>,
-    /// Whose files.
+    /// Host whose files it saves.
     pub host: String,
-    /// Which.
+    /// Its first sources.
     pub sources: Vec<Name>,
-    /// How many more.
+    /// Number of further sources.
     pub more_sources: u64,
-    /// The newest good one of each kind, newest first.
+    /// The newest good backup of each kind, newest first.
     pub good: Vec<LastSuccess>,
-    /// The newest run that went wrong.
+    /// The newest failed run.
     pub failure: Option<Record>,
-    /// A run that goes on.
+    /// A run that is in progress.
     pub running: Option<Record>,
-    /// Seconds since the newest good one began; `None`: there is none.
+    /// Seconds since the newest good backup started; `None` if there is none.
     pub age: Option<u64>,
-    /// Seconds after which it is overdue.
+    /// Age in seconds after which it is overdue.
     pub max_age: Option<u64>,
-    /// When it runs next.
+    /// Time of its next run.
     pub next: Option<Time>,
 }
 
 impl SetStatus {
-    /// Whether it is older than it may be, or not there at all though it should.
+    /// Returns whether the newest good backup is too old, or is missing although expected.
     pub fn is_overdue(&self) -> bool {
         self.max_age.is_some_and(|limit| self.age.is_none_or(|age| age > limit))
     }
 
-    /// Whether the newest run that went wrong is newer than the newest good one.
+    /// Returns whether the newest failed run is newer than the newest good one.
     pub fn is_failing(&self) -> bool {
         let newest = self.good.first().map(|good| good.at);
         self.failure.as_ref().is_some_and(|failure| newest.is_none_or(|at| failure.start > at))
     }
 }
 
-/// How a set does, in a word.
+/// Overall state of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The newest backup is good, and not too old.
+    /// The newest backup is good and recent enough.
     Green,
-    /// There is no good backup that is new enough, or none at all.
+    /// No good backup is recent enough, or there is none.
     Late,
-    /// The newest run went wrong.
+    /// The newest run failed.
     Failed,
 }
 
 impl Verdict {
-    /// That of a set.
+    /// Returns the verdict of a set.
     pub fn of(set: &SetStatus) -> Self {
         match set {
             set if set.is_failing() => Self::Failed,
@@ -135,7 +135,7 @@ impl Verdict {
         }
     }
 
-    /// For programs.
+    /// Returns a stable word for programs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Green => "green",
@@ -145,78 +145,79 @@ impl Verdict {
     }
 }
 
-/// The last runs of a verb that concerns a repository as a whole.
+/// The last runs of a verb that concerns the whole repository.
 #[derive(Debug, Clone)]
 pub struct Work {
-    /// `check`, `drill`, `cleanup`, `forget`, `gc`; or `backup`, for those that failed before their set was known.
+    /// `check`, `drill`, `cleanup`, `forget`, `gc`; or `backup` for runs that failed before their set was
+    /// known.
     pub verb: String,
-    /// The newest good one.
+    /// The newest good run.
     pub good: Option<Record>,
-    /// The newest that went wrong.
+    /// The newest failed run.
     pub bad: Option<Record>,
 }
 
 impl Work {
-    /// Whether the newest went wrong.
+    /// Returns whether the newest run failed.
     pub fn is_failing(&self) -> bool {
         let newest = self.good.as_ref().map(|good| good.start);
         self.bad.as_ref().is_some_and(|bad| newest.is_none_or(|at| bad.start > at))
     }
 }
 
-/// A repository.
+/// The status of a repository.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Where it is.
+    /// Location of the repository.
     pub location: String,
-    /// Why it could not be looked at: what is said is then from records alone.
+    /// Why the repository could not be read. The report is then based on the run log alone.
     pub trouble: Option<String>,
     /// Whether its manifests were read.
     pub opened: bool,
-    /// Sets, those of the configuration first.
+    /// All sets, those of the configuration first.
     pub sets: Vec<SetStatus>,
-    /// Checks, drills, cleanups.
+    /// Last runs of checks, drills and cleanups.
     pub works: Vec<Work>,
     /// Bytes of all packs.
     pub bytes: Option<u64>,
-    /// How that changes.
+    /// How fast it grows.
     pub growth: Option<Growth>,
-    /// What is free where it lies.
+    /// Capacity of the storage.
     pub capacity: Option<Capacity>,
-    /// How it differs from what this machine knows of it.
+    /// Differences between the repository and what this machine recorded about it.
     pub diverged: Vec<String>,
 }
 
 impl Report {
-    /// Whether a set is overdue.
+    /// Returns whether a set is overdue.
     pub fn is_overdue(&self) -> bool {
         self.sets.iter().any(SetStatus::is_overdue)
     }
 
-    /// Days until nothing is free if it goes on as in the last thirty.
+    /// Returns the days until the storage is full, at the growth of the last thirty days.
     pub fn days_left(&self) -> Option<f64> {
         let growth = self.growth.filter(|growth| growth.bytes_per_day > 0.0)?;
         Some(self.capacity?.free as f64 / growth.bytes_per_day)
     }
 
-    /// The last runs of a verb.
+    /// Returns the last runs of a verb.
     pub fn work(&self, verb: &str) -> Option<&Work> {
         self.works.iter().find(|work| work.verb == verb)
     }
 }
 
-/// What stands in the repository.
+/// Which snapshots the repository has.
 enum StoredSnapshots {
-    /// It could not be looked at: what records say is believed.
+    /// The repository could not be read: the run log is trusted.
     Unknown,
-    /// These names are listed; whether one is a fence is seen when it is asked for.
+    /// Listed names. Whether one is a fence is checked when it is needed.
     Names(HashSet<String>),
     /// All manifests.
     Manifests(Vec<Snapshot>),
 }
 
 impl StoredSnapshots {
-    /// Whether a snapshot can still be restored, as far as can be seen.
+    /// Returns whether a snapshot can still be restored, as far as is known.
     fn has(&self, storage: &dyn Storage, name: &str) -> bool {
         match self {
             Self::Unknown => true,
@@ -230,11 +231,11 @@ fn is_fence(storage: &dyn Storage, name: &str) -> bool {
     let header = storage
         .read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)
         .and_then(|bytes| objects::check_header(ObjectKind::Snapshots, name, &bytes));
-    // What cannot be read is no snapshot that one may count on, either.
+    // An unreadable object does not count as a snapshot, either.
     header.map_or(true, |kind| kind == sealed_object::FENCE)
 }
 
-/// Looks at one repository. `repo` is it, opened, if there is a key. Writes nothing.
+/// Reports on one repository. `repo` is the opened repository, if there is a key. Writes nothing.
 pub fn look(
     storage: &dyn Storage,
     repo: Option<&Repository>,
@@ -281,7 +282,7 @@ fn standing(storage: &dyn Storage, repo: Option<&Repository>) -> Result<StoredSn
     Ok(StoredSnapshots::Names(listed.into_iter().map(|found| found.name).collect()))
 }
 
-/// The last runs of each verb. A backup whose set is unknown is nobody else's to tell of.
+/// Returns the last runs of each verb, including backups whose set is unknown.
 fn works(runs: &[&Record]) -> Vec<Work> {
     let mut works: Vec<Work> = Vec::new();
     for run in runs.iter().filter(|run| run.verb != "backup" || run.set_id.is_none() && run.set.is_none()) {

@@ -1,4 +1,4 @@
-//! What is known of each set.
+//! Determines the status of each set.
 
 use crate::model::entry::Time;
 use crate::ops::status::{AHEAD, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
@@ -7,7 +7,7 @@ use crate::run_log;
 use crate::run_log::{Name, Record, State};
 use crate::storage::Storage;
 
-/// Seconds after which a second try of a set shows that it is meant.
+/// A further attempt at least this many seconds later shows that a set is intended.
 const TRIED_AGAIN: u64 = 3600;
 
 pub(super) fn of(
@@ -56,8 +56,8 @@ pub(super) fn of(
     sets
 }
 
-/// Whether a set was named by a slip of the finger: no configuration has it, it was never saved, and it was not tried again
-/// later, or not for longer than sets may be old. Told it is all the same.
+/// Returns whether a set is probably a typing error: it is in no configuration, was never saved, and was
+/// either not tried again later or not within the age limit. It is still reported, but not as overdue.
 fn is_slip(set: &SetStatus, runs: &[&Record], options: &Options) -> bool {
     let was_saved = !set.good.is_empty() || runs.iter().any(|run| run.is_good());
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return false };
@@ -90,7 +90,8 @@ fn wanted(wanted: &Wanted) -> SetStatus {
     }
 }
 
-/// A run that failed before it knew its sources may still know its set's name.
+/// Returns whether a run belongs to a set. A run that failed before it knew its sources may still have the
+/// set's name.
 fn is_of(run: &Record, set: &SetStatus) -> bool {
     match &run.set_id {
         Some(id) => *id == set.id,
@@ -102,7 +103,7 @@ fn id_of(snapshot: &Snapshot) -> String {
     run_log::set_id(&snapshot.manifest.host, &snapshot.manifest.sources)
 }
 
-/// The newest of each kind whose snapshot stands, newest first.
+/// Returns the newest backup of each kind whose snapshot exists, newest first.
 fn good(
     storage: &dyn Storage,
     standing: &StoredSnapshots,
@@ -117,7 +118,7 @@ fn good(
         all.extend(of_set.map(of_snapshot));
     }
     all.retain(|good| good.at.sec <= now.sec.saturating_add(AHEAD));
-    // The same run is known twice: its record began first.
+    // A run can be in the log and in a manifest: the log entry started first.
     all.sort_by_key(|good| std::cmp::Reverse(good.at));
     let mut newest: Vec<LastSuccess> = Vec::new();
     for good in all {
@@ -148,7 +149,7 @@ fn of_snapshot(snapshot: &Snapshot) -> LastSuccess {
     }
 }
 
-/// Whole seconds; what is a little ahead is new.
+/// Returns the age in whole seconds; 0 for a time in the future.
 fn age(at: Time, now: Time) -> u64 {
     u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0)
 }
