@@ -38,7 +38,7 @@ pub fn default_dir() -> Option<PathBuf> {
 }
 
 impl Cache {
-    /// Creates the cache in `base` for this repository at `location`; the record of seen objects is in
+    /// Creates the cache in `base` for this repository at `location`. The record of seen objects is in
     /// `state`.
     pub fn new(base: Option<&Path>, state: Option<&Path>, location: &str, repo: &RepoId) -> Self {
         let base = base.map(Path::to_path_buf);
@@ -88,8 +88,8 @@ impl Cache {
         LastSeen { objects: text.lines().map(str::to_owned).collect() }
     }
 
-    /// Records an object that this machine has created (`here`) or removed, so that a later comparison
-    /// reports only what others removed.
+    /// Records an object that this machine created (`here`) or removed.
+    /// A later comparison then reports only what others removed.
     pub fn note(&self, object: &str, here: bool) {
         let mut seen = self.remembered();
         let changed = if here { seen.objects.insert(object.to_owned()) } else { seen.objects.remove(object) };

@@ -202,8 +202,9 @@ impl Candidates {
         found.map_or_else(|| self.newest(), Ok)
     }
 
-    /// Returns the newest whose MAC matches the key obtained for it; problems of newer ones are added to
-    /// `trouble`. On failure the error is that of the newest.
+    /// Returns the newest whose MAC matches the key obtained for it. Problems of newer ones are added to
+    /// `trouble`.
+    /// On failure the error is that of the newest.
     ///
     /// # Errors
     /// When none matches, or no key can be obtained.
@@ -265,7 +266,6 @@ pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     Err(Error::Damaged { what: ObjectKind::Config.path(&name), source })
 }
 
-/// Derives its keys.
 pub(crate) fn keys_of(master: &Key, config: &Config) -> SubKeys {
     SubKeys::derive_in(master, &config.repo, &config.family())
 }

@@ -219,8 +219,8 @@ fn older_config(known: u32, found: u32) -> String {
     format!("its newest whole configuration is config/{found}, and this machine knew config/{known}")
 }
 
-/// Returns a message if no snapshot is left although the last gc run kept some and nobody has forgotten them
-/// since: a forgotten snapshot is in the trash, and only gc purges that.
+/// Returns a message if all snapshots are gone though the last gc run kept some, and none was forgotten.
+/// A forgotten snapshot is in the trash, and only gc purges that.
 fn lost_roots(repo: &Repository) -> Result<Option<String>> {
     let storage = repo.storage();
     if !storage.list(ObjectKind::Snapshots)?.is_empty() {
@@ -264,8 +264,7 @@ pub fn refuse_emptied(storage: &dyn Storage, state: Option<&Path>) -> Result<()>
     Err(Error::Diverged { location, what })
 }
 
-/// Returns the differences that can be found without a key, by comparing names with what is known of the
-/// location.
+/// Returns the differences that can be found without a key, by comparing names.
 ///
 /// # Errors
 /// When the storage fails.

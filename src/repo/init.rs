@@ -50,8 +50,7 @@ pub struct InitOptions {
     pub parity: u8,
     /// Whether blocks may be deltas.
     pub deltas: bool,
-    /// A repository whose chunking and chunk ids are adopted, so that copies between the two need not be
-    /// recompressed.
+    /// A repository whose chunking and chunk ids are adopted: copies between the two need no recompression.
     pub shared_chunking: Option<SharedChunking>,
 }
 

@@ -52,7 +52,6 @@ pub struct OpenOptions {
 pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    /// Adds a warning.
     pub(crate) fn add(&self, text: String) {
         let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !warnings.contains(&text) {
@@ -326,8 +325,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Allows delta blocks from now on, by a new generation of the configuration that older versions of this
-    /// program refuse.
+    /// Allows delta blocks from now on.
+    /// Writes a new generation of the configuration, which older versions of this program refuse.
     ///
     /// # Errors
     /// When this program may not write here, or it could not be made durable.
@@ -494,8 +493,7 @@ impl Repository {
         warnings
     }
 
-    /// Returns objects that existed when this machine last listed them and are gone now; records the current
-    /// ones.
+    /// Returns objects that are gone since this machine last listed them, and records the current ones.
     ///
     /// # Errors
     /// When the storage fails.

@@ -209,7 +209,7 @@ impl Known {
         names.iter().for_each(|name| _ = self.missing.remove(name));
     }
 
-    /// Records which of the expected snapshots are missing; a newer one of the same set does not replace
+    /// Records which of the expected snapshots are missing. A newer one of the same set does not replace
     /// them.
     pub fn compared(&mut self, expected: &[Made], missing: &[Made]) {
         expected.iter().for_each(|made| _ = self.missing.remove(&made.snapshot));

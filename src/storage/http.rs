@@ -31,7 +31,6 @@ pub(crate) struct Http {
     line: Arc<Retrier>,
 }
 
-/// A response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -87,7 +86,6 @@ impl Http {
     }
 }
 
-/// Creates a request for a URL.
 pub(crate) fn request(method: Method, url: &str) -> http::request::Parts {
     let mut head = Request::new(()).into_parts().0;
     head.method = method;

@@ -226,8 +226,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// When the object cannot be examined; a missing one is `Some(false)`.
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>>;
 
-    /// Returns why this storage is unsafe for concurrent garbage collection, or `None` if it guarantees
-    /// exclusive creation, read-after-write listings and visible locks.
+    /// Returns why this storage is unsafe for concurrent garbage collection.
+    /// `None` if it guarantees exclusive creation, read-after-write listings and visible locks.
     ///
     /// # Errors
     /// When that cannot be determined.

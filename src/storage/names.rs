@@ -50,8 +50,7 @@ pub fn generation(name: &str) -> Option<u32> {
     (number > 0 && number.to_string() == name).then_some(number)
 }
 
-/// Parses the number from the name of a gc record or its finish marker, if the name is in the form that snap
-/// writes.
+/// Parses the number from the name of a gc record or its finish marker, if snap writes such a name.
 pub fn gc_run(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".done").unwrap_or(name);
     let number = u64::from_str_radix(digits, 16).ok()?;
@@ -68,8 +67,8 @@ pub fn list(storage: &dyn Storage, area: ObjectKind) -> Result<Vec<Listed>> {
     Ok(listed)
 }
 
-/// Returns a message about foreign files that listings have found so far, or that the storage can find
-/// without extra cost; `None` if there are none.
+/// Returns a message about foreign files; `None` if there are none.
+/// It covers what listings have found so far, and what the storage can find without extra cost.
 ///
 /// # Errors
 /// When a folder cannot be listed.

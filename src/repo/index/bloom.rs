@@ -24,7 +24,6 @@ impl BloomFilter {
         Self { lines: vec![[0; 8]; lines as usize] }
     }
 
-    /// Adds a chunk.
     pub(crate) fn insert(&mut self, prefix: u64) {
         let at = place(prefix, self.lines.len());
         if let Some(line) = self.lines.get_mut(at) {

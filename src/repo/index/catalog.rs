@@ -300,8 +300,8 @@ impl Catalog {
         true
     }
 
-    /// Caches the tables of packs that stay in memory, within the budget, and copies new ones to the local
-    /// index cache.
+    /// Caches the tables of packs that stay in memory, within the budget.
+    /// Copies new ones to the local index cache.
     pub(crate) fn settle(&self, pending: &[(u32, Arc<PackTable>)], new: impl Fn(&PackId) -> bool) {
         let mut learned = self.index_cache().map(|index_cache| index_cache.writer());
         for (number, kept) in pending {
@@ -337,10 +337,8 @@ impl Catalog {
         SortedRun::build(index_cache, &packs, numbers, rows, replaced)
     }
 
-    /// Merges runs until each is at least twice as long as the next and none consists mostly of entries of
-    /// deleted packs.
-    /// This bounds the number of runs per look-up, and rewrites an entry about once per doubling of the
-    /// index.
+    /// Merges runs until each is at least twice as long as the next, and none has mostly deleted packs.
+    /// This bounds the number of runs per look-up, and rewrites an entry about once per doubling of the index.
     pub(crate) fn merge_runs(&mut self) {
         let Some(index_cache) = self.index_cache().cloned() else { return };
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));

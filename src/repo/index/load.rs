@@ -21,8 +21,8 @@ use crate::repo::sessions::session::RepoState;
 const PACK_IN_ROWS: usize = 16;
 
 impl Index {
-    /// Loads the index of all listed packs, from the local index cache where possible, else from the packs'
-    /// tables or header bundles.
+    /// Loads the index of all listed packs, from the local index cache where possible.
+    /// Otherwise entries come from the packs' tables or header bundles.
     ///
     /// # Errors
     /// When the storage fails. A damaged table only leaves out its own chunks.
@@ -30,8 +30,7 @@ impl Index {
         Self::read(repo, repo_state, true)
     }
 
-    /// Like [`Self::load`], but does not use header bundles for packs that the local index cache does not
-    /// know.
+    /// Like [`Self::load`], but without header bundles: unknown packs are read from their own tables.
     ///
     /// # Errors
     /// As [`Self::load`].

@@ -67,8 +67,7 @@ struct Place {
 struct Database {
     open: Option<Arc<Handle>>,
     used: Instant,
-    /// Until this time the database is assumed busy, because a wait failed; other threads do not wait as
-    /// well.
+    /// Until then the database is assumed busy: after one failed wait other threads do not wait as well.
     busy_until: Option<Instant>,
     /// The database is damaged or cannot be read; it is not opened again.
     is_broken: bool,
@@ -361,7 +360,6 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes a value under a name.
     pub(crate) fn put(&mut self, key: Vec<u8>, bytes: &[u8]) {
         let value = [&self.index_cache.tag(&key, bytes), bytes].concat();
         self.size += key.len() + value.len();
@@ -369,7 +367,6 @@ impl Writer<'_> {
         self.advance();
     }
 
-    /// Removes a value.
     pub(crate) fn remove(&mut self, key: Vec<u8>) {
         // sled reads the value's page to remove it, and keeps the page until the batch is applied.
         self.size += 2 << 10;

@@ -18,7 +18,6 @@ pub(crate) struct MacFile<'a> {
     at: u64,
 }
 
-/// Returns the path of a file.
 pub(crate) fn path(index_cache: &LocalIndexCache, id: u64, ending: &str) -> PathBuf {
     folder(index_cache).join(format!("{id:016x}.{ending}"))
 }

@@ -31,7 +31,6 @@ pub(crate) struct PendingChunks {
 }
 
 impl PendingChunks {
-    /// Creates an empty set.
     pub(crate) fn new(source: TableSource) -> Self {
         let catalog = Catalog::new(source);
         Self { flying: HashSet::new(), catalog, places: HashMap::new(), pending: Vec::new() }

@@ -75,7 +75,6 @@ fn write_list(index_cache: &LocalIndexCache, heads: &[RunMeta]) -> bool {
 }
 
 impl RunMeta {
-    /// Returns the run's id.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -151,7 +150,6 @@ impl SortedRun {
         write_list(index_cache, &all).then_some(Self { head, file, numbers, firsts, bloom, rescued })
     }
 
-    /// Returns the run's id.
     pub(crate) fn id(&self) -> u64 {
         self.head.id
     }
@@ -293,7 +291,6 @@ pub(crate) fn keep_tables<'a>(
     file.finish().ok().map(|()| places)
 }
 
-/// Returns a cached table.
 pub(crate) fn table(index_cache: &LocalIndexCache, at: TableLocation) -> Option<Table> {
     let file = File::open(mac_file::path(index_cache, at.file, "tables")).ok()?;
     if u64::from(at.size) > file.metadata().ok()?.len() {

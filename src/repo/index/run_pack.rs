@@ -32,7 +32,6 @@ impl RunPack {
         Self { id, len, kind, session, chunks: kept.chunks(), table: None }
     }
 
-    /// Encodes the record.
     pub(crate) fn to_bytes(&self) -> [u8; COVERED] {
         let mut bytes = Vec::with_capacity(COVERED);
         bytes.extend_from_slice(self.id.as_bytes());
@@ -47,7 +46,6 @@ impl RunPack {
         bytes.try_into().unwrap_or([0; COVERED])
     }
 
-    /// Decodes what [`Self::to_bytes`] wrote.
     pub(crate) fn from_bytes(bytes: &[u8; COVERED]) -> Self {
         let four = |at: usize| {
             bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |n| u32::from_le_bytes(*n))

@@ -19,7 +19,6 @@ pub struct PackTable {
     starts: Vec<u32>,
 }
 
-/// A chunk in a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkInTable<'a> {
     pub(crate) id: &'a ChunkId,
@@ -91,7 +90,6 @@ impl PackTable {
     }
 }
 
-/// The cached tables.
 #[derive(Debug, Default)]
 pub(crate) struct TableCache {
     used: usize,
@@ -109,7 +107,6 @@ pub(crate) struct TableCache {
 }
 
 impl TableCache {
-    /// Returns a cached table.
     pub(crate) fn get(&mut self, pack: u32) -> Option<Arc<PackTable>> {
         self.clock += 1;
         let (used, kept) = self.kept.get_mut(&pack)?;

@@ -1,5 +1,5 @@
-//! Prefetches tables of packs that this machine has not seen yet, many at once, to hide the latency of remote
-//! storage.
+//! Prefetches tables of packs that this machine has not seen yet.
+//! Many requests run at once, to hide the latency of remote storage.
 
 use std::collections::{HashSet, VecDeque};
 

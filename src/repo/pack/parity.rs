@@ -48,8 +48,7 @@ pub fn write(storage: &dyn Storage, pack: PackId, sidecar: &[Vec<u8>]) -> Result
     Ok(parts.iter().map(|part| part.len() as u64).sum())
 }
 
-/// Writes the sidecar of an existing pack anew, replacing the old one, which stays until the new one is
-/// computed.
+/// Replaces the sidecar of an existing pack. The old one stays until the new one is computed.
 ///
 /// # Errors
 /// When the pack is gone or has changed (then nothing is written), or the sidecar could not be made durable.

@@ -145,7 +145,6 @@ impl BlockCache {
         }
     }
 
-    /// Releases all cached blocks.
     pub(crate) fn clear(&self) {
         let mut state = self.room.state();
         state.slots.retain(|_, slot| matches!(slot, Slot::Waiting));

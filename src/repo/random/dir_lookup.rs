@@ -13,9 +13,7 @@ use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
 /// A decoded piece of a directory, with shared entries.
 #[derive(Debug)]
 pub(crate) enum DirPieceRef {
-    /// Entries.
     Leaf(Vec<Arc<Entry>>),
-    /// Further pieces.
     Index(Vec<DirChild>),
 }
 

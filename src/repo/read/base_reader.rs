@@ -49,7 +49,6 @@ impl BaseBlocks {
         }
     }
 
-    /// Releases all cached blocks.
     pub(crate) fn clear(&self) {
         self.kept().clear();
     }

@@ -52,8 +52,8 @@ impl BlockReader {
         Ok(Self { storage, healer, warnings, opener, bases, hasher, names_bases: true, sealed })
     }
 
-    /// Turns off verification of bases, for callers that verify each chunk themselves, and have another
-    /// reader for chunks that do not match.
+    /// Turns off verification of bases.
+    /// For callers that verify each chunk themselves, and have another reader for chunks that do not match.
     pub fn without_naming_bases(self) -> Self {
         Self { names_bases: false, ..self }
     }

@@ -149,8 +149,7 @@ impl ReadSession {
         ChunkReader::following(self)
     }
 
-    /// Returns the index, reloaded if a gc run began since, so that moved chunks are read from their new
-    /// packs.
+    /// Returns the index. It is reloaded if a gc run began since, so that moved chunks are found.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -163,8 +162,7 @@ impl ReadSession {
         }
     }
 
-    /// Reloads the index after something that `before` lists turned out to be gone; `None` if there is
-    /// nothing new.
+    /// Reloads the index after something that `before` lists is gone; `None` if there is nothing new.
     ///
     /// # Errors
     /// When the repository cannot be read.

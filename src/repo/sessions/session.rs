@@ -347,8 +347,8 @@ impl HeartbeatState {
         Ok(())
     }
 
-    /// Writes an end marker, on storage where this user may not remove objects; another user's gc run removes
-    /// the session.
+    /// Writes an end marker, on storage where this user may not remove objects.
+    /// Another user's gc run then removes the session.
     fn say_that_it_ended(&self) -> Result<()> {
         let (name, last) = (format!("{}{END_MARKER}", self.id), *self.said());
         objects::create(&*self.storage, &self.suite, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)

@@ -1,5 +1,5 @@
-//! Detects whether a session was silent for so long that a gc run may have fenced it, and removed the fence
-//! since (W3).
+//! Detects whether a session was silent for so long that it may have been fenced (W3).
+//! A gc run may also have removed the fence since.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

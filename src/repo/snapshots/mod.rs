@@ -108,9 +108,9 @@ pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
     Ok(listing.snapshots)
 }
 
-/// Like [`load`], but uses the local copy of the manifest if it is as long as the listed one; otherwise a
-/// fence may have taken the name. The local copy is kept in any case: if the listed one is damaged, it is the
-/// last intact copy.
+/// Like [`load`], but uses the local copy of the manifest if it is as long as the listed object.
+/// Otherwise a fence may have taken the name. The local copy is kept in any case: if the listed one is
+/// damaged, it is the last intact copy.
 ///
 /// # Errors
 /// As [`load`].

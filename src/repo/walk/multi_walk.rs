@@ -57,8 +57,7 @@ pub trait Visitor {
         Ok(())
     }
 
-    /// Returns whether names of a directory in the range from `first` up to, but not including, `end` are
-    /// wanted.
+    /// Returns whether names of a directory from `first` up to, but not including, `end` are wanted.
     /// Pieces outside are not read.
     fn wants(&self, dir: &[u8], first: &[u8], end: Option<&[u8]>) -> bool {
         let _ = (dir, first, end);

@@ -1,5 +1,5 @@
-//! Counts the files and bytes of a part of a snapshot, concurrently with the work on it, for progress
-//! displays.
+//! Counts the files and bytes of a part of a snapshot, for progress displays.
+//! Runs concurrently with the work.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,6 @@ use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 /// Entries between two progress events.
 const OFTEN: u64 = 1024;
 
-/// The counts so far.
 #[derive(Debug, Default)]
 struct Counted {
     files: u64,

@@ -217,8 +217,8 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(true)
     }
 
-    /// Like [`Self::put`], but stores a new chunk as a delta against similar chunks, if those are stored, may
-    /// be referenced by new data, and make it much smaller.
+    /// Like [`Self::put`], but stores a new chunk as a delta against similar chunks if possible.
+    /// They must be stored, be allowed as references of new data, and make the chunk much smaller.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -276,9 +276,9 @@ impl<'scope> ChunkWriter<'scope> {
         self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
     }
 
-    /// Takes the chunks at the front of `plain` as a block of their own, without copying them, if they are
-    /// enough for a block and all are new. Then returns `true`, and `plain` is another buffer. The caller has
-    /// computed the ids.
+    /// Stores the chunks at the front of `plain` as a block of their own, without copying them.
+    /// Does so only if they are enough for a block and all are new; then returns `true`, and `plain` is
+    /// another buffer. The caller has computed the ids.
     ///
     /// # Errors
     /// As [`Self::put`].

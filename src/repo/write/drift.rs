@@ -73,8 +73,7 @@ impl Probe {
     }
 }
 
-/// Returns whether a delta has grown too large, given that it would take `fresh` bytes against the previous
-/// version.
+/// Returns whether a delta has grown too large. Against the previous version it would take `fresh` bytes.
 fn is_time(Weights { delta, whole }: Weights, fresh: u64) -> bool {
     fresh < delta && u128::from(delta) * u128::from(delta) >= 4 * u128::from(whole) * u128::from(fresh)
 }
@@ -83,8 +82,8 @@ fn is_time(Weights { delta, whole }: Weights, fresh: u64) -> bool {
 mod tests {
     use super::*;
 
-    /// Returns the bytes of a series in which each version changes `g` of `w` bytes and the block is stored
-    /// whole when it is time.
+    /// Returns the bytes of a series in which each version changes `g` of `w` bytes.
+    /// The block is stored whole when it is time.
     fn series(versions: u64, w: u64, g: u64) -> (u64, u64) {
         let (mut bytes, mut since, mut whole) = (w, 0, 1);
         for _ in 1..versions {

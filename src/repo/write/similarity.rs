@@ -14,8 +14,8 @@ use crate::repo::walk::{dir_reader, file_parts};
 
 /// Bytes around a chunk's expected origin within which older chunks are taken.
 const MARGIN: u64 = 64 << 10;
-/// How far ahead of the position in the new file anchors are searched in the older one; parts further behind
-/// are dropped.
+/// How far ahead of the current position anchors are searched in the older file.
+/// Parts further behind are dropped.
 const AHEAD: u64 = 64 << 20;
 const BEHIND: u64 = 1 << 20;
 /// Maximum names of a directory that are kept to find siblings.
@@ -75,8 +75,8 @@ impl Follower {
         self.at = self.at.saturating_add(len);
     }
 
-    /// Returns the chunks that the next chunk of the new version is similar to; none if the older version has
-    /// that chunk itself.
+    /// Returns the chunks that the next chunk of the new version is similar to.
+    /// None if the older version has that chunk itself.
     ///
     /// # Errors
     /// When the older version's parts cannot be read.

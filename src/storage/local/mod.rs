@@ -84,18 +84,15 @@ impl LocalStorage {
         Ok(*self.locks.get_or_init(|| !lacks))
     }
 
-    /// Returns the permissions of new objects.
     fn modes(&self) -> Modes {
         self.quirks.modes(&self.root)
     }
 
-    /// Returns the path of an object.
     fn path(&self, area: ObjectKind, name: &str) -> Result<PathBuf> {
         check_name(area, name)?;
         Ok(self.root.join(area.path(name)))
     }
 
-    /// Opens an object for reading.
     fn open(&self, area: ObjectKind, name: &str) -> Result<File> {
         let path = self.path(area, name)?;
         File::open(&path).map_err(|error| match error.kind() {
@@ -397,9 +394,8 @@ impl Storage for LocalStorage {
     }
 }
 
-/// Returns whether the error means that these bytes are lost (by the disk, or by the file system's
-/// checksums). That is damage to the object, of which there may be another copy, and not a failure of the
-/// run.
+/// Returns whether the disk, or the file system by its checksums, reports these bytes as lost.
+/// That is damage to the object, of which there may be another copy, and not a failure of the run.
 fn is_bad_medium(error: &io::Error) -> bool {
     // EUCLEAN is what ext4, XFS and btrfs return on a checksum mismatch.
     const LOST: [rustix::io::Errno; 3] =

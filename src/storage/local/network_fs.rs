@@ -31,8 +31,8 @@ const NETWORK: [(u64, &str); 16] = [
 const FUSE: u64 = 0x6573_5546;
 
 impl LocalStorage {
-    /// Returns the network file system that the directory is on, if any; determined once the directory
-    /// exists.
+    /// Returns the network file system that the directory is on, if any.
+    /// It is determined once the directory exists.
     pub(super) fn network(&self) -> Result<Option<&str>> {
         if let Some(known) = self.network.get() {
             return Ok(known.as_deref());

@@ -13,7 +13,6 @@ const RESERVE: &str = "reserve";
 /// Its size in bytes: room for a session, a record and the fences of a gc run.
 const RESERVED: u64 = 8 << 20;
 
-/// Returns the path of the file.
 pub(super) fn path(root: &Path) -> PathBuf {
     root.join(RESERVE)
 }

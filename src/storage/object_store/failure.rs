@@ -11,9 +11,7 @@ use crate::storage::retry::{Failure, Retrier};
 /// The meaning of an error response.
 #[derive(Debug)]
 pub(super) enum Rejection {
-    /// There is no such object.
     Missing,
-    /// The name is taken.
     Taken,
     /// The object ends before the requested range.
     TooShort,

@@ -45,8 +45,7 @@ pub struct CloudStorage {
     line: Arc<Retrier>,
     /// The guarantee that the server lacks; known once it was tested.
     lacks: OnceLock<Option<&'static str>>,
-    /// An object that this process has created, with which the guarantees are tested before anything else is
-    /// created.
+    /// An object created by this process, with which the guarantees are tested before the next one.
     tried: Mutex<Option<StorageProbe>>,
 }
 

@@ -142,9 +142,9 @@ impl RestStorage {
         Ok(())
     }
 
-    /// Writes an object that is not named by its hash, so that a server that verifies names fails before half
-    /// a repository exists. The object is the end marker of a session that never existed, which a gc run
-    /// would remove.
+    /// Writes an object that is not named by its hash.
+    /// So a server that verifies names fails before half a repository exists. The object is the end marker of
+    /// a session that never existed, which a gc run would remove.
     fn try_a_name(&self) -> Result<()> {
         let name = format!("{:032}{}", 0, crate::storage::names::END_MARKER);
         self.post(ObjectKind::Sessions, &name, &[b"snap"])?;

@@ -28,9 +28,8 @@ pub(super) enum Fail {
     Lost(String),
     /// The server returned an error.
     Status {
-        /// Status code.
+        /// An `SSH_FX_` code.
         code: u32,
-        /// The server's message.
         message: String,
     },
 }
@@ -54,7 +53,6 @@ struct Waiting {
     lost: Option<String>,
 }
 
-/// A pending response.
 #[derive(Debug)]
 pub(super) struct Pending {
     answer: Receiver<Reply>,
@@ -116,12 +114,10 @@ impl Channel {
         self.extensions.iter().any(|known| known == extension)
     }
 
-    /// Returns the bytes per read.
     pub(super) fn read_size(&self) -> u64 {
         if self.limits.shapes_receiving() { PIECE as u64 } else { self.sizes.0 }
     }
 
-    /// Returns the bytes per write.
     pub(super) fn write_size(&self) -> u64 {
         if self.limits.shapes_sending() { PIECE as u64 } else { self.sizes.1 }
     }
@@ -218,7 +214,6 @@ impl Pending {
         }
     }
 
-    /// Waits for a handle.
     pub(super) fn handle(self) -> Result<Vec<u8>, Fail> {
         match self.wait()? {
             Reply::Handle(handle) => Ok(handle),

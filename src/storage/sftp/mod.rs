@@ -26,8 +26,7 @@ use crate::storage::{Capacity, CreateOutcome, ObjectKind, check_name};
 use crate::util::programs;
 
 const TEMP: &str = ".tmp-";
-/// Age after which a temporary file is abandoned; a day more than on a local disk, because two clocks are
-/// compared.
+/// Age after which a temporary file is abandoned. A day more than locally, as two clocks are compared.
 const ABANDONED: Duration = Duration::from_secs(48 * 3600);
 /// How long to try to reopen a lost connection.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -1,12 +1,11 @@
-//! Packets of the SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02), and the OpenSSH
-//! extensions that a repository needs (OpenSSH's PROTOCOL, section 4). Numbers are big-endian; a string is
-//! its length and its bytes.
+//! Packets of the SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02).
+//! Also the OpenSSH extensions that a repository needs (OpenSSH's PROTOCOL, section 4). Numbers are
+//! big-endian; a string is its length and its bytes.
 
 use crate::model::decode_error::DecodeError;
 
 /// Maximum bytes of a response that is accepted: more than any server sends at once.
 pub(super) const MAX_REPLY: u32 = 1 << 20;
-/// The protocol version.
 pub(super) const VERSION: u32 = 3;
 
 /// Open for reading.
@@ -28,7 +27,6 @@ const MODE: u32 = 0x04;
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_FOLDER: u32 = 0o700;
 
-/// A request.
 #[derive(Debug, Clone)]
 pub(super) enum Request<'a> {
     Open {

@@ -18,9 +18,9 @@ impl SftpUrl {
         text.starts_with(b"sftp:")
     }
 
-    /// Parses `sftp://[user@]host[:port]/path`, and `sftp:[user@]host:path` with relative paths below the
-    /// home directory.
-    /// A host may be an alias in ssh's configuration.
+    /// Parses `sftp://[user@]host[:port]/path` and `sftp:[user@]host:path`.
+    /// In the latter a relative path is below the home directory. A host may be an alias in ssh's
+    /// configuration.
     ///
     /// # Errors
     /// The reason why it is invalid, for the user.
