@@ -1,4 +1,4 @@
-//! What a person asks for, one file per verb. An op never imports another op; what several need stands in `count`.
+//! Operations that users invoke, one file or folder per verb. An operation never imports another.
 
 pub mod backup;
 pub mod browse;

@@ -1,7 +1,8 @@
-//! The assembler: the one owner of dedup (`put`), puts files' parts in order, builds trees bottom-up.
+//! The assembler: the only thread that decides dedup (`put`). Puts the parts of files in order and builds
+//! trees bottom-up.
 //!
-//! A directory's entries arrive in order of name, but the content of some comes later. Each open directory keeps
-//! a queue whose head is written as soon as it is known, so memory follows what is in flight, not what is there.
+//! A directory's entries arrive in order of name, but the content of some arrives later. Each open directory
+//! keeps a queue whose head is written as soon as it is complete, so memory is bounded by what is in flight.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -24,31 +25,32 @@ use crate::ops::backup::{Assembled, Run, Stdin};
 use crate::progress::Event;
 use crate::repo::write::similarity::Pieces;
 
-/// What the walk found out about a file before it is read.
+/// What the parent has in place of a file that is to be read.
 #[derive(Debug)]
 pub(super) enum Previous {
-    /// Not in the parent.
+    /// Nothing.
     New,
-    /// In the parent, maybe as something else.
+    /// This entry, possibly of another type.
     There(Box<Entry>),
 }
 
-/// What arrives from the walk and the readers.
+/// A message from the walk or the readers.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// A directory begins inside `dir`; `known` are the pieces that its tree has in a trusted parent.
+    /// A directory begins inside `dir`. `known` are the pieces of its tree in a trusted parent.
     Enter { seq: u64, dir: Option<u64>, known: Vec<ChunkId> },
-    /// An entry that is complete, and counted.
+    /// An entry that is complete and counted.
     Entry { dir: u64, entry: Entry },
-    /// All is as in the parent.
+    /// The whole tree is unchanged.
     Root { tree: ChunkId },
-    /// A file whose content follows from a reader, as `seq`; `pieces` are those of the list of what it may be like.
+    /// A file whose content a reader sends as `seq`. `pieces` are those of the part list of a file it may be
+    /// similar to.
     File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Previous, pieces: Vec<ChunkId> },
-    /// A directory ends; its own entry but for the tree. The root has none.
+    /// A directory ends. `entry` is its own entry without the tree; `None` for the root.
     Leave { seq: u64, entry: Option<Entry> },
-    /// Chunks.
+    /// Chunks of files.
     Batch(Batch),
-    /// The value of an extended attribute of an entry that follows.
+    /// The value of an extended attribute of a later entry.
     Value(Value),
 }
 
@@ -82,7 +84,7 @@ struct Assembler<'run, 'scope, 'env> {
     store: DedupWriter<'run, 'scope, 'env>,
     dirs: HashMap<u64, OpenDir>,
     files: HashMap<u64, OpenFile>,
-    /// Files' chunks may overtake the walk's word of the file.
+    /// Steps of files that arrived before the walk's message about the file.
     early: HashMap<u64, Vec<Step>>,
     resolved: HashMap<u64, Option<Entry>>,
     root: Option<ChunkId>,
@@ -108,7 +110,7 @@ pub(super) fn work<'run, 'scope, 'env>(
     };
     let mut result = Ok(());
     for mut message in messages.iter().flatten() {
-        // After a failure the channel is drained and buffers go back, so that nobody waits for them.
+        // After a failure the channel is drained and buffers are returned, so that no reader waits for one.
         let mut buffer = match &mut message {
             Message::Batch(batch) => std::mem::take(&mut batch.plain),
             _ => Vec::new(),
@@ -121,13 +123,13 @@ pub(super) fn work<'run, 'scope, 'env>(
             }
         }
         if goes_round {
-            // There is room for every buffer; nobody takes one when the readers are gone.
+            // The channel has room for every buffer. A failure means that all readers have ended.
             let _ = buffers.try_send(buffer);
         }
     }
     let finished = all.store.finish();
     match (result, finished) {
-        // A sink that failed says so itself; whoever fed it only noticed.
+        // A writer that failed reports the cause; the thread that fed it only noticed.
         (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(()), Err(err)) => Err(err),
         (Ok(()), Ok(Finished { session, added, deltas })) => {
             all.counts.bytes_added = added;
@@ -245,12 +247,13 @@ impl Assembler<'_, '_, '_> {
         let Some(file) = self.files.remove(&seq) else { return Ok(()) };
         let OpenFile { dir, mut entry, path, was, list, mut pieces } = file;
         let run = self.store.run;
-        // A stream is the whole snapshot: half of one must not pass for a backup, not even for a partial one.
+        // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
+        // one.
         if run.options.stdin.is_some() && run.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         let entry = match outcome {
-            // Whoever feeds a backup nothing has most likely failed before it.
+            // If the input is empty, the program that was to write it has most likely failed.
             Outcome::Done { size: 0, .. } if run.options.stdin.is_some() && !run.options.allow_empty => {
                 return Err(Error::NothingRead(nothing_came(run.options.stdin.as_ref())));
             }
@@ -270,7 +273,7 @@ impl Assembler<'_, '_, '_> {
                 self.counts.bytes_total += size;
                 let (count, action) = match was {
                     Previous::New => (&mut self.counts.files_new, "new"),
-                    // Read because its times could not be trusted, and found the same.
+                    // Read because its times could not be trusted, and found unchanged.
                     Previous::There(before) if is_same(&before, &entry) => {
                         (&mut self.counts.files_unchanged, "unchanged")
                     }
@@ -296,8 +299,8 @@ impl Assembler<'_, '_, '_> {
         self.drain(dir)
     }
 
-    /// Writes what is known at the head of a directory's queue; ends the directory, and so its parents, if that
-    /// was all.
+    /// Writes the complete entries at the head of a directory's queue. If the directory is finished, ends it
+    /// and then its parents, as far as they are finished.
     fn drain(&mut self, seq: u64) -> Result<()> {
         let mut at = Some(seq);
         while let Some(seq) = at.take() {
@@ -350,7 +353,7 @@ fn nothing_came(stdin: Option<&Stdin>) -> String {
     format!("{who}: no snapshot was saved (--allow-empty saves it all the same)")
 }
 
-/// Whether two entries differ in nothing that restore would show.
+/// Returns whether two entries would be restored identically.
 fn is_same(before: &Entry, now: &Entry) -> bool {
     let (old, new) = (&before.meta, &now.meta);
     before.kind == now.kind
@@ -358,7 +361,7 @@ fn is_same(before: &Entry, now: &Entry) -> bool {
         && (&old.xattrs, old.attrs) == (&new.xattrs, new.attrs)
 }
 
-/// What the walk saw may have been replaced since: only what was read counts.
+/// Replaces the walk's metadata by that of the file that was read: the file may have been replaced since.
 fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: FileStat) {
     let link = if seen.same { entry.meta.link } else { 0 };
     entry.meta = Meta { link, ..seen.meta };

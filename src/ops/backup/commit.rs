@@ -1,4 +1,4 @@
-//! The end of a run: nothing to say, or a manifest that is valid under a session that is.
+//! The end of a run: commits a manifest under a valid session, unless nothing changed.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -18,7 +18,7 @@ use crate::repo::index::Index;
 use crate::repo::sessions::session::Session;
 use crate::util::host;
 
-/// Commits, unless there is nothing to say.
+/// Commits the snapshot, unless nothing changed.
 pub(super) fn publish(
     run: &Run<'_>,
     assembled: Assembled,
@@ -90,17 +90,17 @@ pub(super) fn publish(
     Ok(summary)
 }
 
-/// Why what was read makes no snapshot, not even a partial one.
+/// Returns why no snapshot can be made of what was read, not even a partial one.
 fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
     if summary.partial {
-        // Half of a stream looks like the whole.
+        // Half of a stream cannot be told from the whole.
         return run.options.stdin.is_some().then_some(Error::Interrupted);
     }
     holds_nothing(run, summary).then(|| Error::NothingRead(why_nothing(summary)))
 }
 
-/// Whether nothing was saved of any source, and not because there is nothing: as a snapshot it would be complete, and
-/// outlive those that hold something.
+/// Returns whether nothing was saved because of problems. Such a snapshot would count as complete, and
+/// outlive those that hold data.
 fn holds_nothing(run: &Run<'_>, summary: &Summary) -> bool {
     let saved = summary.counts.files() + summary.counts.others;
     let counts = |(path, _): &(Vec<u8>, String)| !run.options.optional.contains(path);
@@ -117,7 +117,8 @@ fn why_nothing(summary: &Summary) -> String {
     format!("no snapshot was saved, since it would be empty: {}", why.join("; "))
 }
 
-/// W1 and W2 for a run that stored nothing: all that its root needs was found before there was a session.
+/// Opens a session for a run that stored nothing (W1, W2): everything its root needs was found before there
+/// was a session.
 fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
     let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
     let believed = match run.basis.compare.as_ref().filter(|_| run.basis.trusted) {

@@ -1,4 +1,4 @@
-//! The comparer: lays what the walk finds beside the parent's entries, and says what to read.
+//! The comparer: compares the entries found by the walk with the parent's, and decides which files to read.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,18 +23,18 @@ use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::write::similarity::{Older, Siblings};
 
-/// Messages that travel together: waking the assembler for each costs more than the comparing.
+/// Messages sent together: waking the assembler for each costs more than comparing.
 const TOGETHER: usize = 128;
 
-/// A smaller file is not worth the look for one that is like it.
+/// Minimum size in bytes of files for which a similar one is looked up.
 const SMALL: u64 = 4 << 10;
-/// Of a larger file the list's pieces are not read ahead.
+/// Maximum size in bytes of older versions whose part lists are read ahead.
 const HUGE: u64 = 16 << 30;
 
-/// A directory of the parent, read along with the live one.
+/// A directory of the parent, read side by side with the live one.
 struct Before {
     stream: DirReader,
-    /// The next entry that the walk has not come to.
+    /// The next entry, which the walk has not reached.
     ahead: Option<Entry>,
 }
 
@@ -42,19 +42,19 @@ struct Before {
 pub(super) struct Open {
     pub(super) seq: u64,
     before: Option<Before>,
-    /// The parent's tree of it.
+    /// Its tree in the parent.
     tree: Option<ChunkId>,
-    /// Names in that, once a file that is not there was met.
+    /// Names in that tree. Loaded when a file is met that it does not have.
     siblings: Option<Siblings>,
     /// Its own entry.
     entry: Entry,
-    /// The assembler knows of it.
+    /// Whether the assembler was sent its `Enter` message.
     pub(super) told: bool,
-    /// As long as it does not.
+    /// State while the message is deferred because the directory is unchanged so far.
     pub(super) untold: Option<UnchangedDir>,
 }
 
-/// What is counted here: entries taken over from the parent, and all that are not read.
+/// Counts of entries that are not read, including those taken from the parent.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) removed: u64,
@@ -84,11 +84,11 @@ pub(super) struct Comparer<'a, 'run> {
     seq: u64,
     tally: Tally,
     pub(super) path_stack: PathStack,
-    /// Those of which nobody has been told come after all others.
+    /// Open directories. Those not yet sent to the assembler are at the end.
     pub(super) stack: Vec<Open>,
 }
 
-/// Compares everything.
+/// Compares all entries.
 pub(super) fn work(
     run: &Run<'_>,
     source: &Source<'_>,
@@ -172,7 +172,7 @@ impl Comparer<'_, '_> {
         }
     }
 
-    /// The one entry of a snapshot of a stream.
+    /// Sends the only entry of a snapshot of a stream.
     fn stream(&mut self, stdin: &Stdin) -> Result<()> {
         let meta = Meta {
             mode: 0o600,
@@ -274,7 +274,7 @@ impl Comparer<'_, '_> {
         self.read(entry, input, Previous::There(Box::new(before)), older)
     }
 
-    /// What the parent has beside a new file under almost the same name.
+    /// Returns a file of the parent's directory whose name is almost that of a new file.
     fn sibling(&mut self, name: &[u8], size: u64) -> Result<Option<Older>> {
         if !self.run.deltas || size < SMALL || !name.iter().any(u8::is_ascii_digit) {
             return Ok(None);
@@ -288,7 +288,8 @@ impl Comparer<'_, '_> {
         siblings.older(&mut self.reader, tree, name)
     }
 
-    /// Pieces of the list that an older version has. To read those of a huge one for that costs more than it brings.
+    /// Returns the pieces of an older version's part list. For huge files reading them costs more than it
+    /// saves.
     fn pieces_of(&mut self, older: Option<&Older>) -> Result<Vec<ChunkId>> {
         match older {
             Some(older) if self.run.deltas && older.size <= HUGE => {
@@ -325,7 +326,7 @@ impl Comparer<'_, '_> {
         self.jobs.send(Job { seq, input, older }).map_err(|_| Error::Stopped)
     }
 
-    /// Begins a directory of the parent; also those pieces of its tree that are known by then.
+    /// Begins a directory of the parent. Also returns the pieces of its tree known so far.
     fn before_of(&mut self, tree: Option<ChunkId>) -> Result<(Option<Before>, Vec<ChunkId>)> {
         let Some(tree) = tree else { return Ok((None, Vec::new())) };
         let mut stream = DirReader::new(tree);
@@ -353,7 +354,7 @@ impl Comparer<'_, '_> {
             .notice(Event::Warning(&format!("the parent's /{path} cannot be read ({err}): reading it anew")));
     }
 
-    /// The parent's entry of this name in the open directory; those before it are gone.
+    /// Returns the parent's entry of this name in the open directory. Entries skipped on the way are gone.
     fn before(&mut self, name: &[u8]) -> Result<Option<Entry>> {
         loop {
             let Some(parent) = self.stack.last_mut().and_then(|open| open.before.as_mut()) else {
@@ -381,7 +382,7 @@ impl Comparer<'_, '_> {
             Err(err) if err.is_damage() => {
                 open.before = None;
                 self.lost(&err);
-                // However much was found again: nobody knows what else the parent has.
+                // It is unknown what else the parent's directory holds, so it does not count as unchanged.
                 self.tell()?;
             }
             Err(err) => return Err(err),
@@ -389,7 +390,7 @@ impl Comparer<'_, '_> {
         Ok(())
     }
 
-    /// An entry of the parent that the walk was kept from coming to.
+    /// Counts an entry of the parent that an interrupted walk did not reach.
     fn kept(&mut self, entry: &Entry) -> Result<()> {
         match &entry.kind {
             Kind::File { size, .. } => {
@@ -403,7 +404,7 @@ impl Comparer<'_, '_> {
         self.complete(entry.clone(), true)
     }
 
-    /// An entry that only the parent has: gone, unless the walk was interrupted before it came there.
+    /// Counts an entry that only the parent has. It was removed, unless the walk was interrupted before it.
     fn gone(&mut self, entry: &Entry) -> Result<()> {
         if self.run.stopping() {
             return if self.run.basis.trusted { self.kept(entry) } else { Ok(()) };

@@ -1,5 +1,5 @@
-//! How much there is to do. The walk counts what it comes to; where the readers are far behind, so that it has to wait for
-//! them, a second walk counts ahead.
+//! Determines the total amount of work. The walk counts what it finds. If it has to wait because the readers
+//! are far behind, a second walk counts ahead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,13 @@ use crate::fs::walk::{Totals, Walk};
 use crate::ops::backup::Run;
 use crate::progress::Event;
 
-/// Watches the walk, and tells the observer.
+/// Watches the walk, and reports totals to the observer.
 pub(super) struct Counter<'a, 'run> {
     run: &'a Run<'run>,
     walked: Arc<Totals>,
-    /// The second walk.
+    /// Totals of the second walk.
     ahead: Option<Arc<Totals>>,
-    /// Ends it.
+    /// Stops the second walk.
     stop: Arc<AtomicBool>,
     is_complete: bool,
 }
@@ -25,8 +25,8 @@ impl<'a, 'run> Counter<'a, 'run> {
         Self { run, walked, ahead: None, stop, is_complete: false }
     }
 
-    /// `is_behind`: the readers have so much to do that the walk waits for them. An unchanged backup never is, so it
-    /// walks once.
+    /// Reports the totals so far. `is_behind`: the readers are so far behind that the walk waits for them.
+    /// That never happens in an unchanged backup, which therefore walks once.
     pub(super) fn report(&mut self, is_behind: bool) {
         if self.is_complete {
             return;
@@ -35,7 +35,7 @@ impl<'a, 'run> Counter<'a, 'run> {
         if is_behind && self.ahead.is_none() && !walked.2 && self.run.options.count_ahead {
             let begun = self.run.begun;
             let ahead = Walk::count(begun.plan.clone(), begun.survey_options(), &self.stop);
-            // Without a thread, what the backup itself has come to is all that is known.
+            // If no thread can be started, only the totals of the backup's own walk are known.
             self.ahead = Some(ahead.unwrap_or_default());
         }
         let ahead = self.ahead.as_ref().map_or((0, 0, false), |ahead| ahead.get());

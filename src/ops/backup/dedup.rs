@@ -1,4 +1,4 @@
-//! Where chunks go, with dedup decided by one owner: nowhere in a dry run, else to a sink.
+//! Decides dedup in one place, and passes new chunks to a writer, or nowhere in a dry run.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::pack_writer::Deltas;
 use crate::repo::write::similarity::Pieces;
 
-/// Bytes that a run with a parent packs harder: about a second of one core.
+/// Plain bytes that a run with a parent compresses at a higher level: about a second of one core.
 const HARDER: u64 = 64 << 20;
 
-/// Who asks for a level gets it; who made the repository for speed, speed.
+/// Returns the compression policy. The higher level is used only if neither a level was requested nor the
+/// repository was configured for speed.
 fn effort(run: &Run<'_>) -> CompressionPolicy {
     let usual = run.repo.config().level;
     let little = run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.compare.is_some();
@@ -31,12 +32,13 @@ fn effort(run: &Run<'_>) -> CompressionPolicy {
 /// What was stored, once it is durable.
 pub(super) struct Finished {
     pub(super) session: Option<Session>,
-    /// Plain bytes.
+    /// Plain bytes of new chunks.
     pub(super) added: u64,
     pub(super) deltas: Deltas,
 }
 
-/// Where chunks go: nowhere in a dry run, else to a sink that is opened, with its session, at the first new one.
+/// Stores new chunks. The writer and its session are opened at the first one; in a dry run chunks are only
+/// counted.
 pub(super) struct DedupWriter<'run, 'scope, 'env> {
     pub(super) run: &'env Run<'run>,
     scope: &'scope Scope<'scope, 'env>,
@@ -50,13 +52,13 @@ impl<'run, 'scope, 'env> DedupWriter<'run, 'scope, 'env>
 where
     'env: 'scope,
 {
-    /// Nothing is opened yet.
+    /// Makes a writer without opening anything.
     pub(super) fn new(run: &'env Run<'run>, scope: &'scope Scope<'scope, 'env>) -> Self {
         Self { run, scope, session: None, chunk_writer: None, dry: HashSet::new(), dry_added: 0 }
     }
 
-    /// A piece of a directory or list, of which `pieces` are those that it has in the parent. Those of a directory are there
-    /// (`stand`) and need not be stored again.
+    /// Stores a piece of a directory or part list. `pieces` are its pieces in the parent. Those of a
+    /// directory exist (`stand`) and need not be stored again.
     pub(super) fn put_tree(&mut self, bytes: &[u8], pieces: &mut Pieces, stand: bool) -> Result<ChunkId> {
         let id = self.run.repo.hasher().name(ChunkType::Tree, bytes);
         let like = pieces.like_next();
@@ -69,7 +71,7 @@ where
         Ok(id)
     }
 
-    /// Stores a chunk, maybe as a delta against chunks that it is like.
+    /// Stores a chunk, possibly as a delta against similar chunks.
     pub(super) fn put_like(
         &mut self,
         kind: ChunkType,
@@ -93,7 +95,8 @@ where
         self.chunk_writer()?.put(kind, id, plain).map(|_| ())
     }
 
-    /// Stores the chunks of a batch as a block, if it can be one; a dry run looks at each by itself.
+    /// Stores the chunks of a batch as one block, if possible. In a dry run each chunk is looked up
+    /// separately.
     pub(super) fn put_whole(&mut self, chunks: &[(ChunkId, u32)], plain: &mut Vec<u8>) -> Result<bool> {
         if self.run.options.dry_run || chunks.is_empty() {
             return Ok(false);
@@ -108,18 +111,18 @@ where
         self.chunk_writer.as_mut().ok_or(Error::Stopped)
     }
 
-    /// W1 and W2: the session is visible before the listings that dedup relies on.
+    /// Opens the session, which is visible before the listings that dedup relies on (W1, W2).
     fn open(&mut self) -> Result<()> {
         let run = self.run;
         let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
         let stands = match run.basis.compare.as_ref() {
             None => true,
-            // Nothing of a stream was looked up before there was a session.
+            // No chunk of a stream was looked up before the session.
             Some(_) if run.options.stdin.is_some() => true,
             Some(parent) if run.basis.trusted => {
                 repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?
             }
-            // What was looked up one by one was looked up before there was a session.
+            // The parent's chunks were looked up one by one, but before the session.
             Some(_) => repo_state.still_allows(run.index.repo_state()),
         };
         if !stands {

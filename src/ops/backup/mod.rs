@@ -1,8 +1,9 @@
-//! `backup`: walk, compare with the parent, read and cut, dedup, seal, pack, trees, manifest.
+//! `backup`: walks the sources, compares them with the parent, reads and cuts changed files, deduplicates and
+//! stores new chunks, builds trees, and commits a manifest.
 //!
-//! Threads: the survey walks the sources (`fs::walk`); the caller's compares with the parent (`compare`, `untold`);
-//! readers read, cut and name chunks (`read`); one assembler owns dedup and builds trees bottom-up (`assemble`); the
-//! sink's workers seal and write. Data flows one way through bounded channels.
+//! Threads: the survey walks the sources (`fs::walk`); the caller's compares with the parent (`compare`,
+//! `unchanged_dirs`); readers read, cut and hash (`read`); one assembler decides dedup and builds trees
+//! bottom-up (`assemble`); the writer's workers seal and write. Data flows one way through bounded channels.
 
 mod assemble;
 mod commit;
@@ -40,60 +41,60 @@ use crate::repo::write::delta_writer::Delta;
 use crate::repo::write::pack_writer::Deltas;
 use crate::util::{host, threads};
 
-/// What standard input or a command's output is stored as.
+/// How standard input or a command's output is stored.
 #[derive(Debug, Clone)]
 pub struct Stdin {
-    /// Stored path.
+    /// Stored path of the file.
     pub name: Vec<u8>,
-    /// Run this and store its output; `None`: standard input.
+    /// Command to run, whose output is stored; `None`: standard input.
     pub command: Option<Vec<std::ffi::OsString>>,
 }
 
 /// What to back up, and how.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Files and directories.
+    /// Files and directories to back up.
     pub sources: Vec<PathBuf>,
-    /// What was asked for.
+    /// Requested kind of snapshot.
     pub kind: SnapshotKind,
-    /// Labels.
+    /// Tags of the snapshot.
     pub tags: Vec<String>,
-    /// What a person says of the snapshot.
+    /// The user's description of the snapshot.
     pub description: Option<String>,
-    /// When it may go, whatever rules say.
+    /// Time after which the snapshot is forgotten, regardless of rules.
     pub expires: Option<Time>,
-    /// Instead of this machine's name.
+    /// Host name to record instead of this machine's.
     pub host: Option<String>,
-    /// What to leave out.
+    /// Which entries to exclude.
     pub filter: FilterOptions,
-    /// Stay on each source's file system.
+    /// Do not leave each source's file system.
     pub one_file_system: bool,
-    /// Compare with this snapshot.
+    /// Selector of the parent to compare with.
     pub parent: Option<String>,
-    /// A file whose ctime alone differs is unchanged.
+    /// Treat a file of which only the ctime differs as unchanged.
     pub ignore_ctime: bool,
-    /// Write a manifest even where nothing changed.
+    /// Commit a snapshot even if nothing changed, and accept an empty stream.
     pub allow_empty: bool,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
-    /// Instead of the repository's compression level.
+    /// Compression level to use instead of the repository's.
     pub level: Option<i32>,
-    /// Store the one source under this path.
+    /// Stored path of the only source.
     pub store_as: Option<Vec<u8>>,
     /// Store a stream instead of files.
     pub stdin: Option<Stdin>,
-    /// Whether new chunks may become deltas against chunks that are like them.
+    /// Whether new chunks may be stored as deltas against similar ones.
     pub delta: Delta,
-    /// Folders that stay out: what this machine keeps of its runs would change with each of them.
+    /// Directories to exclude because every run changes them: this machine's run log.
     pub leave_out: Vec<PathBuf>,
-    /// Stored paths of sources that need not be there.
+    /// Stored paths of sources that may be missing.
     pub optional: Vec<Vec<u8>>,
-    /// Count ahead of what is read: somebody watches the progress.
+    /// Count ahead of the readers, for an observer that shows progress.
     pub count_ahead: bool,
 }
 
 impl Options {
-    /// Host and absolute sources: what makes snapshots states of the same thing.
+    /// Returns host and absolute sources, which identify the set.
     ///
     /// # Errors
     /// When the options contradict one another.
@@ -132,40 +133,40 @@ impl Default for Options {
     }
 }
 
-/// What a run did.
+/// Result of a backup.
 #[derive(Debug)]
 pub struct Summary {
-    /// The new snapshot; `None`: nothing had changed, or a dry run.
+    /// The new snapshot; `None` if nothing changed, and in a dry run.
     pub snapshot: Option<SnapshotId>,
-    /// What it became.
+    /// Actual kind of the snapshot.
     pub kind: SnapshotKind,
-    /// What it was compared with.
+    /// The snapshot it was compared with.
     pub parent: Option<SnapshotId>,
-    /// Numbers.
+    /// Statistics of the run.
     pub counts: Counts,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// The run was interrupted.
+    /// Whether the run was interrupted.
     pub partial: bool,
-    /// What could not be read, and why.
+    /// Paths that could not be read, and why.
     pub problems: Vec<(Vec<u8>, String)>,
-    /// Entries that were gone before they could be read.
+    /// Number of entries that vanished before they could be read.
     pub vanished: u64,
-    /// Files that changed each time they were read: stored, and marked as such.
+    /// Number of files that changed each time they were read. They are stored and marked.
     pub changing: u64,
     /// The snapshot that an unchanged run equals.
     pub newest: Option<SnapshotId>,
-    /// What of the new chunks became deltas.
+    /// New chunks that were stored as deltas.
     pub deltas: Deltas,
-    /// Bytes of all packs: those listed at the beginning, and what this run stored.
+    /// Bytes of all packs: those listed at the start, plus those that this run stored.
     pub repository_bytes: u64,
-    /// All is as in `newest`.
+    /// Whether everything equals `newest`.
     pub unchanged: bool,
-    /// Patterns that have matched nothing.
+    /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
 }
 
-/// What all threads of one run share.
+/// State that all threads of a run share.
 struct Run<'a> {
     repo: &'a Repository,
     options: &'a Options,
@@ -173,17 +174,17 @@ struct Run<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     basis: &'a ParentChoice,
-    /// The listing that the run began with.
+    /// The index as of the start of the run.
     index: Arc<Index>,
-    /// Chunks may become deltas.
+    /// Whether chunks may become deltas.
     deltas: bool,
     started: Time,
-    /// The root of the tree is no source, and only leads to them.
+    /// The root of the tree is not a source, and only leads to sources.
     root_only_leads: bool,
     problems: Mutex<Vec<(Vec<u8>, String)>>,
-    /// Set by whoever fails first: everybody else stops.
+    /// Set by the first thread that fails, to stop the others.
     failed: AtomicBool,
-    /// The parent turned out not to vouch for what it holds: begin again, looking everything up.
+    /// Set if the parent turns out not to guarantee its chunks: start over, looking up every chunk.
     weakness: AtomicBool,
     stored: AtomicU64,
     vanished: AtomicU64,
@@ -197,7 +198,7 @@ impl Run<'_> {
         problems.push((path.to_vec(), why.to_owned()));
     }
 
-    /// An entry is gone, unless the run is merely ending early.
+    /// Counts an entry that vanished, unless the run is being interrupted.
     fn vanished(&self, path: &[u8]) {
         if !self.stopping() {
             self.vanished.fetch_add(1, Ordering::Relaxed);
@@ -206,7 +207,7 @@ impl Run<'_> {
         }
     }
 
-    /// Attributes of an entry could not be read. Without its ctime the next run asks again.
+    /// Records unreadable attributes of an entry. Clears its ctime, so that the next run reads them again.
     fn incomplete(&self, path: &[u8], entry: &mut Entry, problems: &[String]) {
         if !problems.is_empty() {
             entry.meta.ctime = Time::default();
@@ -219,7 +220,7 @@ impl Run<'_> {
     }
 }
 
-/// What assembling gave.
+/// Result of the pipeline.
 struct Assembled {
     root: ChunkId,
     session: Option<Session>,
@@ -254,8 +255,8 @@ impl std::fmt::Debug for Backup {
 }
 
 impl Backup {
-    /// Begins to walk the sources, while the repository is still to be opened. `own` is the repository's folder,
-    /// which stays out. When `stop` becomes true, the run ends early.
+    /// Begins to walk the sources while the repository is not open yet. `own` is the repository's directory,
+    /// which is excluded. When `stop` becomes true, the run ends early.
     ///
     /// # Errors
     /// When the options contradict one another, or no source exists.
@@ -283,7 +284,7 @@ impl Backup {
         }
     }
 
-    /// Backs up.
+    /// Runs the backup.
     ///
     /// # Errors
     /// When nothing could be read, the repository fails, or the run was interrupted before anything was stored.
@@ -363,7 +364,7 @@ fn filter_of(options: &Options) -> Result<Filter> {
 fn plan_of(options: &Options) -> Result<SourceTree> {
     let Some(stdin) = &options.stdin else {
         let plan = sources::plan(&options.sources, options.store_as.as_deref())?;
-        // One source may be missing; all missing is a mistake.
+        // Single sources may be missing. If all are, it is a mistake.
         let there = options.sources.iter().any(|path| path.symlink_metadata().is_ok());
         return if there { Ok(plan) } else { Err(Error::NothingRead(no_source(&options.sources))) };
     };

@@ -1,4 +1,4 @@
-//! What a run is compared with, and what may be believed of it.
+//! Chooses the snapshot that a run is compared with, and whether it can be trusted.
 
 use serde_bytes::ByteBuf;
 
@@ -10,26 +10,26 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
 
-/// What a run stands on.
+/// The parent of a run.
 #[derive(Debug)]
 pub(super) struct ParentChoice {
-    /// What it is, as opposed to what was asked for.
+    /// Actual kind of the snapshot, which may differ from the requested one.
     pub(super) kind: SnapshotKind,
-    /// It was to be something else, but there is nothing to compare with.
+    /// Another kind was requested, but there is nothing to compare with.
     pub(super) became_full: bool,
-    /// Provenance.
+    /// Recorded as the manifest's `parent`.
     pub(super) parent: Option<SnapshotId>,
-    /// Provenance.
+    /// Recorded as the manifest's `based_on`.
     pub(super) based_on: Option<SnapshotId>,
-    /// Compared with, entry by entry: the parent, or a newer partial.
+    /// Snapshot to compare with, entry by entry: the parent, or a newer partial one.
     pub(super) compare: Option<Snapshot>,
-    /// W2: what `compare` holds may be reused without looking.
+    /// Chunks of `compare` may be reused without looking them up (W2).
     pub(super) trusted: bool,
-    /// The newest complete snapshot of the set: equal to it means that nothing changed.
+    /// The newest complete snapshot of the set. If the new tree equals its, nothing changed.
     pub(super) newest: Option<Snapshot>,
 }
 
-/// Chooses by the meaning of the kinds.
+/// Chooses the parent according to the requested kind.
 pub(super) fn choose(
     repo: &Repository,
     options: &Options,
@@ -68,7 +68,7 @@ pub(super) fn choose(
         parent: parent.as_ref().map(|parent| parent.id),
         based_on,
         compare: hint.copied().cloned().or(parent),
-        // A stream can be read only once: a run that stored none of it against the parent never has to begin again.
+        // A stream can be read only once. Without trust in the parent, the run never has to start over.
         trusted: options.stdin.is_none(),
         newest: newest.cloned(),
     })

@@ -1,4 +1,5 @@
-//! Readers: open, read, cut, name. Chunks travel in batches of about a block, small files together.
+//! Readers: open, read, cut and hash files. Chunks are sent in batches of about a block; small files share a
+//! batch.
 
 use std::io;
 use std::io::Read;
@@ -21,59 +22,59 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::{Follower, Older};
 use crate::util::programs;
 
-/// Plain bytes after which a batch is sent on: a block of its own, as new repositories have them.
+/// Plain bytes after which a batch is sent: a block, at the default block size.
 const BATCH: usize = 2 << 20;
-/// The same on every system.
+/// Number of the interrupt signal, the same on every system.
 const SIGINT: i32 = 2;
 
 /// What to read.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A file, as the walk saw it.
+    /// A file found by the walk.
     File {
-        /// Where.
+        /// Path to open.
         path: PathBuf,
-        /// Its length then.
+        /// Size in bytes that the walk found.
         size: u64,
-        /// Device and inode, if it had further names.
+        /// Device and inode, if it has several hard links.
         inode: Option<(u64, u64)>,
     },
-    /// Standard input or a command's output.
+    /// Standard input, or the output of this command.
     Stream(Option<Vec<std::ffi::OsString>>),
 }
 
-/// One file to read; `seq` names it to the assembler.
+/// One file to read. The assembler knows it as `seq`.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) seq: u64,
     pub(super) input: Input,
-    /// What it may be like.
+    /// An older version that it may be similar to.
     pub(super) older: Option<Older>,
 }
 
 /// How reading a file ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// All its chunks are sent.
+    /// All its chunks were sent.
     Done {
         /// Bytes read.
         size: u64,
-        /// What the system said of it; nothing of a stream.
+        /// Metadata of the file; `None` for a stream.
         seen: Option<Box<FileStat>>,
-        /// It changed each time it was read.
+        /// Whether it changed each time it was read.
         changed: bool,
     },
-    /// Begin again: the chunks sent so far are of a version that is gone.
+    /// Start over: the chunks sent so far are of an obsolete version.
     Again,
-    /// It was gone.
+    /// It did not exist any more.
     Vanished,
     /// It could not be read.
     Failed(String),
-    /// The program broke this rule of its own: the run ends.
+    /// An internal invariant was violated: the run ends.
     Bug(&'static str),
 }
 
-/// A broken rule as what fails to be read, until [`broken_rule`] tells it from what the system says.
+/// Wraps a violated invariant as an I/O error, which [`broken_rule`] recognizes.
 fn bug(what: &'static str) -> io::Error {
     io::Error::other(Error::Bug { what })
 }
@@ -88,40 +89,40 @@ fn broken_rule(err: &io::Error) -> Option<&'static str> {
 /// Chunks of some files, and which of the files ended with them.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Chunks one after the other, then bytes without meaning; empty, or one of the [`Buffers`].
+    /// The chunks, followed by unused bytes; empty, or one of the [`Buffers`].
     pub(super) plain: Vec<u8>,
-    /// What happened, in order.
+    /// Steps in order.
     pub(super) steps: Vec<Step>,
 }
 
-/// One thing a reader tells.
+/// One step of reading files.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// The next `len` bytes of the batch are a chunk of this file, which is like others.
+    /// The next `len` bytes of the batch are a chunk of this file. `like`: chunks it may be similar to.
     Chunk { seq: u64, id: ChunkId, len: u32, like: Vec<(ChunkId, u32)> },
-    /// What follows in this file is a hole.
+    /// A hole in this file.
     Hole { seq: u64, len: u64 },
-    /// A file ended.
+    /// The end of a file.
     End { seq: u64, outcome: Outcome },
 }
 
-/// Buffers that go round: readers fill them, the assembler empties them and gives them back. Their number bounds
-/// what is read ahead.
+/// Reused buffers: readers fill them, the assembler empties and returns them. Their number limits what is
+/// read ahead.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    /// For readers.
+    /// Empty buffers for the readers.
     pub(super) empty: Receiver<Vec<u8>>,
-    /// For the assembler.
+    /// Returns buffers from the assembler.
     pub(super) back: Sender<Vec<u8>>,
 }
 
 impl Buffers {
-    /// For so many readers.
+    /// Makes buffers for this many readers.
     pub(super) fn new(readers: usize) -> Self {
         let count = 2 * readers + 2;
         let (back, empty) = bounded(count);
         for _ in 0..count {
-            // There is room for all of them.
+            // The channel has room for all of them.
             let _ = back.try_send(Vec::new());
         }
         Self { empty, back }
@@ -134,11 +135,11 @@ pub(super) struct Reader<'a> {
     out: &'a Sender<Vec<Message>>,
     pub(super) batch: Batch,
     pub(super) describer: MetadataReader,
-    /// Of the file that is being read.
+    /// Follows an older version of the current file.
     follower: Option<Follower>,
-    /// Reads lists of older versions, once there was one.
+    /// Reads part lists of older versions. Opened at the first one.
     lists: Option<ChunkReader>,
-    /// Bytes of the batch that are chunks already.
+    /// Bytes of the batch that belong to chunks already cut.
     used: usize,
 }
 
@@ -152,7 +153,7 @@ pub(super) fn work(
     let (batch, describer) = (Batch::default(), MetadataReader::default());
     let mut reader = Reader { run, empty, out, batch, describer, follower: None, lists: None, used: 0 };
     loop {
-        // A batch must not wait for the next job: the assembler may need it to go on.
+        // A batch must not wait for the next job: the assembler may need it to continue.
         let job = match jobs.try_recv() {
             Ok(job) => job,
             Err(_) => {
@@ -175,24 +176,24 @@ impl Reader<'_> {
         if !self.batch.steps.is_empty() {
             self.used = 0;
             let batch = std::mem::take(&mut self.batch);
-            // The assembler is gone only when it has failed; the job loop drains then.
+            // The assembler is gone only if it has failed. The job loop then drains.
             let _ = self.out.send(vec![Message::Batch(batch)]);
         }
     }
 
-    /// An empty buffer; waits for the assembler where there is none.
+    /// Returns an empty buffer. Waits for the assembler if there is none.
     fn buffer(&self) -> io::Result<Vec<u8>> {
         let gone = |_| io::Error::from(io::ErrorKind::NotFound);
         let mut buffer = self.empty.recv().map_err(gone)?;
-        // Once each: they keep their length.
+        // Allocates only at the first use: buffers keep their length.
         buffer.resize(BATCH + self.run.repo.chunker().max(), 0);
         Ok(buffer)
     }
 
-    /// Sends values of extended attributes on, ahead of the file that has them.
+    /// Sends values of extended attributes before the file that has them.
     pub(super) fn values(&mut self, values: Vec<Value>) {
         if !values.is_empty() {
-            // As in `flush`.
+            // As in `flush`, a failure means that the assembler has failed.
             let _ = self.out.send(values.into_iter().map(Message::Value).collect());
         }
     }
@@ -235,7 +236,8 @@ impl Reader<'_> {
         let mut output = child.stdout.take().ok_or(io::Error::other("no output"))?;
         let size = self.chunks(seq, &mut output, u64::MAX)?;
         let status = child.wait()?;
-        // The terminal sends Ctrl-C to both, and this process may hear of it later than the command ends.
+        // The terminal sends Ctrl-C to both processes, and this one may handle it after the command has
+        // ended.
         if status.signal() == Some(SIGINT) {
             self.run.stop.store(true, Ordering::Relaxed);
         }
@@ -245,7 +247,7 @@ impl Reader<'_> {
         Ok(Outcome::Failed(format!("the command failed: {status}")))
     }
 
-    /// Reads to the end; cuts and names what comes, where it was read to.
+    /// Reads to the end. Cuts and hashes chunks in place, in the buffer they were read into.
     pub(super) fn chunks(&mut self, seq: u64, input: &mut dyn Read, expected: u64) -> io::Result<u64> {
         let max = self.run.repo.chunker().max();
         let mut total = 0u64;
@@ -256,14 +258,15 @@ impl Reader<'_> {
                 if self.batch.plain.is_empty() {
                     self.batch.plain = self.buffer()?;
                 }
-                // Never empty: less than a batch is used, and less than `max` waits behind it.
+                // Never empty: less than a batch is used, followed by fewer than `max` uncut bytes.
                 let free = self.batch.plain.get_mut(end..).filter(|free| !free.is_empty());
                 match input.read(free.ok_or_else(|| bug("a buffer that is not full has room"))?) {
                     Ok(0) => eof = true,
                     Ok(count) => {
                         end += count;
                         total += count as u64;
-                        // A regular file read to its known length: the short read says that this is the end.
+                        // A regular file was read to its known length: the short read shows that this is the
+                        // end.
                         let full = end == self.batch.plain.len();
                         eof = expected != u64::MAX && total >= expected && !full;
                     }
@@ -289,18 +292,19 @@ impl Reader<'_> {
         }
     }
 
-    /// Begins to read a file, from its beginning.
+    /// Begins a file.
     pub(super) fn follow(&mut self, older: Option<Older>, size: Option<u64>) {
         self.follower = older.map(|older| Follower::new(older, size));
     }
 
-    /// A hole of the file that is being read.
+    /// Adds a hole to the current file.
     pub(super) fn hole(&mut self, seq: u64, len: u64) {
         self.batch.steps.push(Step::Hole { seq, len });
         self.follower.iter_mut().for_each(|follower| follower.hole(len));
     }
 
-    /// What the next chunk is like. Where that cannot be found out it is stored for itself.
+    /// Returns chunks that the next chunk is probably similar to. If they cannot be determined, it is stored
+    /// without a delta.
     fn like(&mut self, id: &ChunkId, len: u32) -> Vec<(ChunkId, u32)> {
         let Some(follower) = &mut self.follower else { return Vec::new() };
         if self.lists.is_none() {
@@ -313,7 +317,7 @@ impl Reader<'_> {
         like.unwrap_or_default()
     }
 
-    /// Sends the full batch on; what was read beyond its last chunk begins the next. Returns where that ends.
+    /// Sends the full batch, and moves the bytes after its last chunk to the next. Returns where they end.
     fn turn_over(&mut self, end: usize) -> io::Result<usize> {
         let mut next = Vec::new();
         let rest = self.batch.plain.get(self.used..end);

@@ -1,4 +1,4 @@
-//! Reading one file: twice if it changed meanwhile; its holes are found, not read.
+//! Reads one file, and reads it again if it changed meanwhile. Holes are located without reading them.
 
 use std::fs::File;
 use std::io;
@@ -17,26 +17,26 @@ use crate::model::entry::{Meta, Time};
 use crate::ops::backup::read::{Outcome, Reader};
 use crate::repo::write::similarity::Older;
 
-/// Files longer than this are asked for holes whatever their number of blocks says: blocks that hold no bytes of
-/// the file may hide a hole, and one call is little beside the reading.
+/// Size in bytes above which files are checked for holes regardless of their block count: blocks without data
+/// of the file may hide a hole, and one system call is little compared with reading.
 const LARGE: u64 = 64 << 10;
 
-/// What the system said of the file that was read.
+/// Metadata of a file that was read.
 #[derive(Debug)]
 pub(super) struct FileStat {
-    /// All but the group of hard links, as it was before the reading began.
+    /// Metadata without the hard link group, from before the file was read.
     pub(super) meta: Meta,
-    /// It is the file that the walk saw, if the walk told which.
+    /// Whether it is the file that the walk saw, if the walk recorded its inode.
     pub(super) same: bool,
     /// Attributes that could not be read.
     pub(super) problems: Vec<String>,
 }
 
-/// Longer than a tick of any clock that files' times come from.
+/// Longer than the clock tick of any file system's timestamps.
 const TICK: Duration = Duration::from_millis(11);
 
 impl Reader<'_> {
-    /// Reads a file; once more if it changed meanwhile.
+    /// Reads a file, and reads it again if it changed meanwhile.
     pub(super) fn attempts(
         &mut self,
         seq: u64,
@@ -76,16 +76,16 @@ impl Reader<'_> {
         Err(io::Error::other("not read"))
     }
 
-    /// Reads the runs of data of a file, each cut by itself, and tells of the holes between. Returns the bytes that
-    /// both cover: fewer than `size` if the file became shorter.
+    /// Reads the data segments of a file, cutting each separately, and reports the holes between. Returns the
+    /// bytes that both cover: fewer than `size` if the file became shorter.
     fn runs(&mut self, seq: u64, file: &mut File, size: u64) -> io::Result<u64> {
         let mut at = 0;
         while at < size {
             let start = match rustix::fs::seek(&*file, SeekFrom::Data(at)) {
                 Ok(start) => start.min(size),
-                // Nothing but a hole follows.
+                // Only a hole follows.
                 Err(Errno::NXIO) => size,
-                // Nobody knows of holes here.
+                // The file system does not support locating holes.
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
                 Err(err) => return Err(err.into()),
             };
@@ -102,7 +102,7 @@ impl Reader<'_> {
             file.seek(io::SeekFrom::Start(start))?;
             let rest = end >= size;
             let read = match rest {
-                // To the end, wherever that is by now.
+                // Read to the end of the file, which may have moved.
                 true => self.chunks(seq, file, size - start)?,
                 false => self.chunks(seq, &mut (&mut *file).take(end - start), end - start)?,
             };
@@ -115,8 +115,8 @@ impl Reader<'_> {
     }
 }
 
-/// What the system says of a file once its ctime is past: a change while it is read must show in the ctime, and many
-/// systems' clocks for files go by ticks.
+/// Returns a file's metadata, after waiting until its ctime lies in the past. A change during reading must
+/// show in the ctime, and many file systems update times only once per clock tick.
 fn settled(file: &File) -> io::Result<Inode> {
     let found = stat::look_open(file)?;
     let now = Time::now();
@@ -129,8 +129,8 @@ fn settled(file: &File) -> io::Result<Inode> {
     Ok(found)
 }
 
-/// Opens without following a link that was put in a file's place, and without touching its access time where
-/// that is allowed.
+/// Opens a file without following a symbolic link that replaced it, and without changing its access time if
+/// permitted.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = match long_path::open(path, flags | OFlags::NOATIME) {
@@ -144,7 +144,8 @@ fn open(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    /// Whoever writes in the tick of the file's ctime leaves no mark: so nothing is read before that is over.
+    /// A write in the same clock tick as the file's ctime leaves no trace, so reading starts only after that
+    /// tick.
     #[test]
     fn a_file_that_has_just_changed_is_looked_at_when_its_tick_is_over() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What may be taken from the parent without another look.
+//! Decides what may be taken from the parent without reading it again.
 
 use std::path::Path;
 
@@ -12,7 +12,8 @@ use crate::ops::backup::compare::Comparer;
 use crate::repo::commit::reachability;
 
 impl Comparer<'_, '_> {
-    /// Extended attributes of what is not read itself: the parent's while its inode has not changed since.
+    /// Sets the extended attributes of an entry that is not read itself. Uses the parent's if the inode has
+    /// not changed since.
     pub(super) fn attributes(
         &mut self,
         entry: &mut Entry,
@@ -41,15 +42,16 @@ impl Comparer<'_, '_> {
         values.into_iter().try_for_each(|value| self.send(Message::Value(value)))
     }
 
-    /// What changed since may have the same times as when it was looked at.
+    /// Returns whether a time is safely before the parent's start. A later change may have left the same
+    /// times.
     fn is_safely_past(&self, time: Time) -> bool {
         let started = self.run.basis.compare.as_ref().map(|parent| parent.manifest.started);
         started
             .is_some_and(|started| time < Time { sec: started.sec.saturating_sub(2), nanos: started.nanos })
     }
 
-    /// Kind and ctime, and that safely before the parent began: whatever sets an attribute sets the ctime. The
-    /// times of a passage are not known.
+    /// Compares type and ctime, which must be safely before the parent's start: any change of an attribute
+    /// sets the ctime. Directories that only lead to a source have no recorded times.
     fn has_same_inode(&self, before: &Entry, now: &Entry) -> bool {
         let (old, new) = (&before.meta, &now.meta);
         std::mem::discriminant(&before.kind) == std::mem::discriminant(&now.kind)
@@ -58,7 +60,7 @@ impl Comparer<'_, '_> {
             && self.is_safely_past(new.ctime)
     }
 
-    /// Size, mtime, ctime and kind, and both times safely before the parent began.
+    /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start.
     pub(super) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
         let (old, new) = (&before.meta, &now.meta);
         before.is_file()
@@ -69,7 +71,8 @@ impl Comparer<'_, '_> {
             && (self.run.options.ignore_ctime || self.has_same_inode(before, now))
     }
 
-    /// W2: what an untrusted parent holds is looked up, chunk by chunk. What a repair could not save is read again.
+    /// Returns whether a file's chunks may be reused. Those of an untrusted parent are looked up one by one
+    /// (W2). A file that a repair could not save completely is read again.
     pub(super) fn may_reuse(&mut self, before: &Entry) -> Result<bool> {
         if before.meta.lost != 0 {
             return Ok(false);

@@ -1,5 +1,5 @@
-//! What need not be said: a directory that is as the parent has it, all the way down, has the parent's tree. Its
-//! entries are neither passed on nor encoded nor named again.
+//! Defers directories that look unchanged. If a directory and everything below it equal the parent's, the new
+//! tree references the parent's tree, and its entries are neither sent to the assembler nor encoded again.
 
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
@@ -9,21 +9,21 @@ use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;
 use crate::repo::walk::dir_reader::DirReader;
 
-/// A directory that is in a trusted parent, while all that the walk has found in it is what the parent has.
+/// A directory of a trusted parent in which everything found so far is unchanged.
 #[derive(Debug)]
 pub(super) struct UnchangedDir {
-    /// The parent's tree of it.
+    /// Its tree in the parent.
     pub(super) tree: ChunkId,
-    /// Pieces of that, known when it was begun.
+    /// Pieces of that tree known when the directory was entered.
     pub(super) known: Vec<ChunkId>,
-    /// Its first entries in the parent, which were found again.
+    /// Number of its first entries in the parent that were found unchanged.
     pub(super) entries: u64,
-    /// Its own entry, but for the tree, is the parent's, too.
+    /// Whether its own entry, without the tree, equals the parent's.
     pub(super) same: bool,
 }
 
 impl Comparer<'_, '_> {
-    /// An entry of the open directory that is not read; `same` if it is in all the parent's.
+    /// Handles an entry of the open directory that is not read; `same` if it equals the parent's.
     pub(super) fn complete(&mut self, entry: Entry, same: bool) -> Result<()> {
         if let Some(untold) = self.stack.last_mut().and_then(|open| open.untold.as_mut()).filter(|_| same) {
             untold.entries += 1;
@@ -34,7 +34,7 @@ impl Comparer<'_, '_> {
         self.send(Message::Entry { dir, entry })
     }
 
-    /// Something is not as in the parent: tells the assembler of the open directories, and of what is in them so far.
+    /// Sends the deferred directories and their entries so far to the assembler, as something has changed.
     pub(super) fn tell(&mut self) -> Result<()> {
         let first = self.stack.iter().rposition(|open| open.told).map_or(0, |at| at + 1);
         for at in first..self.stack.len() {

@@ -1,4 +1,4 @@
-//! Lengths of time as people give them: `2y5m7d3h`.
+//! Lengths of time as users write them: `2y5m7d3h`.
 
 use std::fmt;
 
@@ -6,10 +6,11 @@ use jiff::{Span, ZonedDateTime};
 
 use crate::model::entry::Time;
 
-/// The largest number before a unit: what is further back is further back than any snapshot.
+/// Maximum number of a unit. Anything longer reaches back before every snapshot.
 const MOST: u32 = 9999;
 
-/// A length of time by the calendar: a day is from noon to noon, however many hours lie between.
+/// A length of time by the calendar: a day ends at the same time of the next day, even if a clock change lies
+/// between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Age {
     years: u32,
@@ -20,12 +21,12 @@ pub struct Age {
 }
 
 impl Age {
-    /// So many days.
+    /// Makes an age of this many days.
     pub fn days(days: u32) -> Self {
         Self { days: days.min(MOST), ..Self::default() }
     }
 
-    /// Numbers with units, each at most once, the largest first: years, months, weeks, days, hours.
+    /// Parses numbers with units, each at most once and the largest first: years, months, weeks, days, hours.
     pub fn parse(text: &str) -> Option<Self> {
         let mut age = Self::default();
         let mut units = ['y', 'm', 'w', 'd', 'h'].into_iter();
@@ -52,12 +53,12 @@ impl Age {
         }
     }
 
-    /// The instant that lies this far before another; where there is none, all of time is younger.
+    /// Returns the instant this long before another; the earliest instant if it is out of range.
     pub fn before(&self, now: &ZonedDateTime) -> Time {
         now.checked_sub(self.span()).map_or(Time { sec: i64::MIN, nanos: 0 }, time)
     }
 
-    /// The instant that lies this far behind another; where there is none, all of time is older.
+    /// Returns the instant this long after another; the latest instant if it is out of range.
     pub fn after(&self, now: &ZonedDateTime) -> Time {
         now.checked_add(self.span()).map_or(Time { sec: i64::MAX, nanos: 0 }, time)
     }
@@ -107,7 +108,7 @@ mod tests {
     fn a_day_is_one_of_the_calendar() {
         let now = date(2026, 3, 29).at(12, 0, 0, 0).in_tz("Europe/Berlin").unwrap();
         let gone = |text: &str| now.timestamp().as_second() - Age::parse(text).unwrap().before(&now).sec;
-        // The night before, the clock went forward.
+        // In the night before, clocks were set forward.
         assert_eq!(gone("1d"), 23 * 3600);
         assert_eq!(gone("24h"), 24 * 3600);
         assert_eq!(gone("1m1d"), 30 * 86400 - 3600);

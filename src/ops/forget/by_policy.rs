@@ -1,4 +1,4 @@
-//! Forgetting what no rule keeps.
+//! Forgets snapshots that no rule keeps.
 
 use crate::error::{Error, Result};
 use crate::model::id::SnapshotId;
@@ -11,28 +11,29 @@ use crate::repo::snapshots;
 use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::repo::snapshots::trash;
 
-/// What to keep, of what.
+/// What to keep, and among which snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyOptions {
-    /// Snapshots of nothing else are touched.
+    /// Snapshots to consider; all others stay.
     pub selection: SnapshotFilter,
-    /// Rules count within each group.
+    /// How snapshots are grouped. Rules apply within each group.
     pub group_by: GroupBy,
-    /// What any of these keeps stays.
+    /// Rules. A snapshot stays if any rule keeps it.
     pub rules: Vec<Rule>,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
 }
 
-/// Forgets what no rule keeps. Says of every selected snapshot what became of it, and why.
+/// Forgets snapshots that no rule keeps. Returns for every selected snapshot whether it stays, and why.
 ///
 /// # Errors
-/// `Retention` when no rule says anything: then nothing says what to keep. Otherwise when the store fails.
+/// `Retention` if no rule can keep anything, since then everything would be forgotten. Otherwise when the
+/// storage fails.
 pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
     if !options.rules.iter().any(Rule::says_something) {
         return Err(Error::Retention("nothing says what to keep".into()));
     }
-    // W1: the session stands before the listing.
+    // W1: the session exists before the listing.
     let session = match options.dry_run {
         true => None,
         false => Some(forget::open(repo)?),
@@ -41,17 +42,17 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
     if let Some(session) = session {
         let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
         let ids: Vec<SnapshotId> = going.map(|decision| decision.snapshot.id).collect();
-        // What another run forgot meanwhile is as it should be.
+        // Snapshots that another process forgot meanwhile need nothing more.
         trash::forget_all(repo, &session, &ids)?;
         session.close()?;
     }
     Ok(groups)
 }
 
-/// What [`by_policy`] decides, with any rules or none; nothing is written.
+/// Returns what [`by_policy`] would decide, even without rules. Writes nothing.
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub fn plan(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
     let listing = snapshots::list_all(repo)?;
     for (_, err) in &listing.unreadable {

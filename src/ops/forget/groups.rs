@@ -1,4 +1,4 @@
-//! Which snapshots a policy weighs against one another.
+//! Groups snapshots to which a policy is applied together.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::ops::forget::policy::{Decision, Now, Rule};
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotFilter;
 
-/// What the snapshots of a group have in common.
+/// Which properties the snapshots of a group share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupBy {
-    /// The machine.
+    /// The host.
     pub host: bool,
     /// The sources.
     pub paths: bool,
@@ -26,10 +26,10 @@ impl Default for GroupBy {
     }
 }
 
-/// What a group has in common; `None` where it may differ.
+/// The shared properties of a group; `None` for those that may differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// The machine.
+    /// The host.
     pub host: Option<String>,
     /// The sources.
     pub paths: Option<Vec<ByteBuf>>,
@@ -51,16 +51,16 @@ impl Key {
     }
 }
 
-/// A group, and what becomes of each of its snapshots, oldest first.
+/// A group, and the decisions for its snapshots, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// What they have in common.
+    /// The shared properties.
     pub key: Key,
-    /// What becomes of them.
+    /// The decision for each snapshot.
     pub decisions: Vec<Decision>,
 }
 
-/// Snapshots by what they have in common, in their order.
+/// Groups snapshots, keeping their order within each group.
 pub fn group<'a>(
     snapshots: impl Iterator<Item = &'a Snapshot>,
     by: GroupBy,
@@ -72,7 +72,7 @@ pub fn group<'a>(
     groups
 }
 
-/// Decides for each group of the selected snapshots; `all` are those of the repository, oldest first.
+/// Decides for each group of the selected snapshots. `all` are those of the repository, oldest first.
 pub fn decide(
     all: &[Snapshot],
     selection: &SnapshotFilter,

@@ -1,4 +1,4 @@
-//! `forget` and `undelete`: snapshots go to the trash, by name or by policy, and come back from it.
+//! `forget` and `undelete`: moves snapshots to the trash, by name or by policy, and brings them back.
 
 pub mod age;
 mod by_policy;
@@ -24,32 +24,32 @@ use crate::repo::snapshots::{Listing, Snapshot, trash};
 /// What to forget.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Snapshots, as people name them; the id of an unreadable manifest works as well.
+    /// Selectors of snapshots. The id of an unreadable manifest is accepted as well.
     pub selectors: Vec<String>,
-    /// Also the newest complete snapshot of a set.
+    /// Also forget the newest complete snapshot of a set.
     pub allow_remove_all: bool,
-    /// Also pinned ones.
+    /// Also forget pinned snapshots.
     pub force: bool,
-    /// Write nothing.
+    /// Only report.
     pub dry_run: bool,
 }
 
-/// A snapshot that was, or would be, forgotten.
+/// A snapshot that was forgotten, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Which.
+    /// Id of the snapshot.
     pub id: SnapshotId,
-    /// What it says; `None` where that cannot be read.
+    /// Its manifest; `None` if it cannot be read.
     pub manifest: Option<Manifest>,
 }
 
-/// Forgets.
+/// Forgets snapshots by name. Forgets none unless all may be forgotten.
 ///
 /// # Errors
-/// When a selector names nothing, the newest complete snapshot of a set would go without being allowed to, or the
-/// store fails. Nothing is forgotten unless all of it may be.
+/// When a selector names nothing, the newest complete snapshot of a set would be forgotten without
+/// permission, or the storage fails.
 pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
-    // W1: the session stands before the listing.
+    // W1: the session exists before the listing.
     let session = match options.dry_run {
         true => None,
         false => Some(open(repo)?),
@@ -71,14 +71,14 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
     }
     if let Some(session) = session {
         let ids: Vec<SnapshotId> = chosen.iter().map(|one| one.id).collect();
-        // What another run forgot meanwhile is as it should be.
+        // Snapshots that another process forgot meanwhile need nothing more.
         trash::forget_all(repo, &session, &ids)?;
         session.close()?;
     }
     Ok(chosen)
 }
 
-/// Forgetting must be possible on a full disk: it is how room is made.
+/// Opens a session. Works even on a full disk, as forgetting is how space is freed.
 fn open(repo: &Repository) -> Result<Session> {
     match Session::open(repo, SessionKind::Writer) {
         Err(err) if err.is_full() => {
@@ -120,8 +120,8 @@ fn refuse_pinned(chosen: &[Forgotten]) -> Result<()> {
     )))
 }
 
-/// The newest complete snapshot of a set is the only copy of what the source is now. One that is dated in the future
-/// is not taken for it while there is another.
+/// Refuses to forget the newest complete snapshot of a set: it is the only copy of the source's current
+/// state. A snapshot dated in the future does not count as the newest if there is another.
 fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     let now = Time::now();
     let goes: HashSet<SnapshotId> = chosen.iter().map(|one| one.id).collect();
@@ -144,15 +144,15 @@ fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     )))
 }
 
-/// What tells sets of snapshots apart.
+/// Returns the key that identifies a set of snapshots.
 fn set_of(snapshot: &Snapshot) -> (&str, &[ByteBuf]) {
     (&snapshot.manifest.host, &snapshot.manifest.sources)
 }
 
-/// What can be brought back: entries whose snapshot does not stand, newest last.
+/// Returns what can be brought back: trash entries whose snapshot does not exist, newest last.
 ///
 /// # Errors
-/// When the store fails.
+/// When the storage fails.
 pub fn trashed(repo: &Repository) -> Result<Vec<(TrashEntry, Snapshot)>> {
     let standing: HashSet<SnapshotId> =
         snapshots::list_all(repo)?.snapshots.iter().map(|snapshot| snapshot.id).collect();
@@ -174,14 +174,14 @@ pub fn trashed(repo: &Repository) -> Result<Vec<(TrashEntry, Snapshot)>> {
     Ok(found)
 }
 
-/// Brings forgotten snapshots back, each named by the beginning of its id. Returns their names now.
+/// Brings back forgotten snapshots, each given by a prefix of its id. Returns their present ids.
 ///
 /// # Errors
-/// When a name fits none or several, or a collection that has begun purges it.
+/// When a prefix matches no snapshot or several, or an unfinished gc run purges the snapshot.
 pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId>> {
     let mut restored = Vec::new();
     for prefix in prefixes {
-        // One session each: it lends its name where a fence has the snapshot's own.
+        // One session for each: the snapshot gets the session's id if a fence has its own.
         let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
         let entry = pick(repo, prefix)?;
         refuse_purged(&repo_state, &entry)?;
@@ -207,7 +207,7 @@ fn pick(repo: &Repository, prefix: &str) -> Result<TrashEntry> {
     }
 }
 
-/// What a standing collection purges may be gone at any moment.
+/// Refuses an entry that an unfinished gc run purges: its data may be deleted at any moment.
 fn refuse_purged(repo_state: &RepoState, entry: &TrashEntry) -> Result<()> {
     let purges = |one: &crate::repo::sessions::gc_record::GcRun| {
         one.record.purged.iter().any(|(id, _)| *id == entry.id)

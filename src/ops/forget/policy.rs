@@ -1,11 +1,11 @@
-//! Retention, decided: which snapshots stay, and why. Pure; nothing here reads a clock or a repository.
+//! Retention policy: decides which snapshots stay, and why. Pure; uses neither a clock nor a repository.
 //!
-//! A snapshot is what its source was until the next one of the same set (host and sources) was made. So where a rule
-//! counts age, a snapshot is as old as its successor, and the newest has none.
+//! A snapshot is its source's current state until the next one of the same set (host and sources) is made. So
+//! where a rule counts age, a snapshot is as old as its successor, and the newest has no age.
 //!
-//! No rule counts a partial snapshot (it is a hint for the next run) or one that is dated in the future (nobody knows
-//! how old it is): both stay, and nothing goes because of them. The newest of each set stays whatever the rules say, and
-//! so does what is pinned; else what has expired goes, and no rule counts it.
+//! Rules ignore partial snapshots (which only speed up the next run) and those dated in the future (whose age
+//! is unknown): both stay, and they do not replace others. The newest of each set and pinned snapshots stay
+//! regardless of the rules. Other expired snapshots are forgotten, and rules ignore them.
 
 use std::fmt;
 
@@ -18,23 +18,23 @@ use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::ops::forget::age::Age;
 use crate::repo::snapshots::Snapshot;
 
-/// A stretch of the calendar.
+/// A calendar period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
-    /// By the clock on the wall; the hour that is set back is two.
+    /// An hour of local time. The hour that occurs twice when clocks are set back counts as two.
     Hour,
-    /// From midnight to midnight.
+    /// A day, from midnight to midnight.
     Day,
-    /// From Monday to Sunday.
+    /// A week, from Monday to Sunday.
     Week,
-    /// January to December.
+    /// A calendar month.
     Month,
-    /// By its number.
+    /// A calendar year.
     Year,
 }
 
 impl Period {
-    /// Equal for instants of the same stretch.
+    /// Returns a key that is equal for instants of the same period.
     fn of(self, at: &ZonedDateTime) -> (i16, i16, i8, i32) {
         let date = at.date();
         match self {
@@ -57,17 +57,17 @@ impl Period {
     }
 }
 
-/// How many.
+/// How many snapshots a rule keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
-    /// At most so many.
+    /// At most this many.
     UpTo(u64),
-    /// All.
+    /// Any number.
     All,
 }
 
 impl Count {
-    /// Counts one; false when there is none left.
+    /// Counts one. Returns false if none was left.
     fn take(&mut self) -> bool {
         match self {
             Self::All => true,
@@ -80,28 +80,28 @@ impl Count {
     }
 }
 
-/// One thing to keep. What any rule keeps stays.
+/// A retention rule. A snapshot stays if any rule keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
-    /// The newest.
+    /// Keeps the newest snapshots.
     Last(Count),
-    /// The newest of each stretch, for so many stretches that have one, counted from the newest. While there are
-    /// fewer, also the oldest of all: it stands for a stretch that is yet to fill.
+    /// Keeps the newest snapshot of each of the newest periods that have one. If there are fewer such periods
+    /// than the count, also keeps the oldest snapshot, for periods to come.
     Every(Period, Count),
-    /// What the source was at any time since.
+    /// Keeps every snapshot that was current at some time within this age.
     Within(Age),
-    /// Of that, the newest of each stretch.
+    /// Keeps the newest of each period among those within this age.
     WithinEvery(Period, Age),
-    /// Those with all of these tags; an empty one means that there are none.
+    /// Keeps snapshots with all of these tags; an empty tag stands for having no tags.
     Tags(Vec<String>),
-    /// The newest fulls.
+    /// Keeps the newest full snapshots.
     Full(Count),
-    /// All. What has expired goes whatever rules say.
+    /// Keeps everything that has not expired. Expired snapshots are forgotten regardless of rules.
     Unexpired,
 }
 
 impl Rule {
-    /// Whether it can keep anything at all.
+    /// Returns whether the rule can keep anything.
     pub fn says_something(&self) -> bool {
         let (Self::Last(count) | Self::Every(_, count) | Self::Full(count)) = self else { return true };
         *count != Count::UpTo(0)
@@ -111,29 +111,29 @@ impl Rule {
 /// Why a snapshot stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// Among the last.
+    /// It is among the newest.
     Last,
-    /// The newest of a stretch.
+    /// It is the newest of a period.
     Every(Period),
-    /// The oldest, while there are fewer stretches than are to be kept.
+    /// It is the oldest, and there are fewer periods than are to be kept.
     Oldest(Period),
-    /// Not aged so far.
+    /// It was current within this age.
     Within(Age),
-    /// The newest of a stretch, and not aged so far.
+    /// It is the newest of a period within this age.
     WithinEvery(Period, Age),
     /// It has these tags.
     Tags(Vec<String>),
-    /// A full.
+    /// It is a full snapshot.
     Full,
-    /// It has not expired, and nothing else was to go.
+    /// It has not expired, and only expired ones were to be forgotten.
     Unexpired,
-    /// Whatever rules say.
+    /// It is pinned.
     Pinned,
-    /// The newest complete one of its host and sources.
+    /// It is the newest complete one of its host and sources.
     Newest,
-    /// Not complete.
+    /// It is partial.
     Partial,
-    /// Dated in the future.
+    /// It is dated in the future.
     Future,
 }
 
@@ -156,27 +156,27 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What becomes of one snapshot.
+/// The decision for one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// Which.
+    /// The snapshot.
     pub snapshot: Snapshot,
-    /// Why it stays; it goes where there is no reason.
+    /// Why it stays. Without a reason it is forgotten.
     pub reasons: Vec<Reason>,
-    /// The next of its set, and when that took its place; from then on its age counts.
+    /// The next snapshot of its set, and when that was made. Its age counts from then.
     pub successor: Option<(SnapshotId, Time)>,
-    /// Since when no rule keeps it, as it says itself.
+    /// When it expired, according to its manifest.
     pub expired: Option<Time>,
 }
 
 impl Decision {
-    /// Whether it stays.
+    /// Returns whether it stays.
     pub fn stays(&self) -> bool {
         !self.reasons.is_empty()
     }
 }
 
-/// When it is, and by whose calendar.
+/// The current time, and a time zone for calendar periods.
 #[derive(Debug, Clone)]
 pub struct Now {
     time: Time,
@@ -184,12 +184,12 @@ pub struct Now {
 }
 
 impl Now {
-    /// An instant in a time zone.
+    /// Makes it from an instant and a time zone.
     pub fn new(time: Time, zone: TimeZone) -> Self {
         Self { time, zoned: zoned(time, &zone) }
     }
 
-    /// This machine's.
+    /// Returns the current time in this machine's time zone.
     pub fn here() -> Self {
         Self::new(Time::now(), TimeZone::system())
     }
@@ -199,14 +199,14 @@ impl Now {
     }
 }
 
-/// An instant that no calendar has is the end of the calendar that is nearer.
+/// Converts an instant to calendar time. One outside of the calendar becomes the nearer end of it.
 fn zoned(time: Time, zone: &TimeZone) -> ZonedDateTime {
     let nanos = i32::try_from(time.nanos).unwrap_or(0);
     let end = if time.sec < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::new(time.sec, nanos).unwrap_or(end).to_zoned_datetime(zone.clone())
 }
 
-/// Decides about the snapshots of a group, given all there are; both oldest first.
+/// Decides about the snapshots of a group, given all snapshots of the repository; both oldest first.
 pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = group
         .iter()
@@ -240,7 +240,7 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
     decisions
 }
 
-/// Whether rules look at it.
+/// Returns whether rules consider the snapshot.
 fn counts(manifest: &Manifest, now: &Now) -> bool {
     !manifest.partial && manifest.started <= now.time
 }
@@ -253,7 +253,7 @@ fn standing(snapshot: &Snapshot, now: &Now) -> Vec<Reason> {
     }
 }
 
-/// The next of the same set that counts.
+/// Returns the next snapshot of the same set that rules consider.
 fn successor(snapshot: &Snapshot, all: &[Snapshot], now: &Now) -> Option<(SnapshotId, Time)> {
     let place = |snapshot: &Snapshot| (snapshot.manifest.started, snapshot.id);
     let Manifest { host, sources, .. } = &snapshot.manifest;
@@ -263,7 +263,7 @@ fn successor(snapshot: &Snapshot, all: &[Snapshot], now: &Now) -> Option<(Snapsh
     next.map(|(id, other)| (id, other.started))
 }
 
-/// Why a rule keeps each snapshot of a line, newest first.
+/// Returns why a rule keeps each snapshot of a group, newest first.
 fn kept(line: &[Decision], rule: &Rule, now: &Now) -> Vec<Option<Reason>> {
     let each = |keep: &mut dyn FnMut(&Decision) -> bool, reason: Reason| {
         line.iter().map(|decision| keep(decision).then(|| reason.clone())).collect()
@@ -293,14 +293,14 @@ fn kept(line: &[Decision], rule: &Rule, now: &Now) -> Vec<Option<Reason>> {
     }
 }
 
-/// Whether it had been replaced by then.
+/// Returns whether its successor was made by then.
 fn aged(decision: &Decision, since: Time) -> bool {
     decision.successor.is_some_and(|(_, replaced)| replaced <= since)
 }
 
 type Stretch = (i16, i16, i8, i32);
 
-/// Whether it is the newest of its stretch; `last` is that of the one before, newer one.
+/// Returns whether it is the newest of its period; `last` is the period of the previous, newer one.
 fn begins(decision: &Decision, period: Period, now: &Now, last: &mut Option<Stretch>) -> bool {
     let stretch = period.of(&zoned(decision.snapshot.manifest.started, now.zone()));
     last.replace(stretch) != Some(stretch)
