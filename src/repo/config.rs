@@ -203,8 +203,7 @@ impl Candidates {
     }
 
     /// Returns the newest whose MAC matches the key obtained for it. Problems of newer ones are added to
-    /// `trouble`.
-    /// On failure the error is that of the newest.
+    /// `trouble`. On failure the error is that of the newest.
     ///
     /// # Errors
     /// When none matches, or no key can be obtained.

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 /// Returns the user's directory `snap`: below the directory in the variable, else below `below` in the home
-/// directory.
-/// Services often have no HOME; then the password database is used.
+/// directory. Services often have no HOME; then the password database is used.
 pub fn user_dir(variable: &str, below: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || {

@@ -56,9 +56,8 @@ pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result
 }
 
 /// Returns the sessions that may be sweeping: gc runs that are not dead, and on untrusted storage every live
-/// session.
-/// A fence does not stop a sweep that resumes, so its heartbeat must be unchanged for much longer to be
-/// considered dead.
+/// session. A fence does not stop a sweep that resumes, so its heartbeat must be unchanged for much longer to
+/// be considered dead.
 ///
 /// # Errors
 /// As [`others`].

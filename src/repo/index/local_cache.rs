@@ -9,8 +9,7 @@
 //!
 //! Only one process can open a sled database. So it is opened on demand and closed after a short idle time
 //! (`IDLE`); a process that finds it open waits for it (`PATIENCE`). Runs are read from their files, which
-//! needs no database.
-//! Updates that belong together are made while holding one turn (`LocalIndexCache::turn`).
+//! needs no database. Updates that belong together are made while holding one turn (`LocalIndexCache::turn`).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -96,8 +95,7 @@ enum Failed {
 
 impl LocalIndexCache {
     /// Opens or creates the cache in `dir`. Also returns a warning for the user if something was wrong with
-    /// it.
-    /// Without a cache nothing is lost: everything can be read from the packs.
+    /// it. Without a cache nothing is lost: everything can be read from the packs.
     pub fn open(dir: &Path, repo: &RepoId, hasher: &ChunkHasher) -> (Option<Self>, Option<String>) {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
         let index_cache = |open: Option<Arc<Handle>>| Self::over(place.clone(), hasher, open);

@@ -1,6 +1,5 @@
 //! Sorted runs: the entries of many packs, sorted, in files of the local index cache, with copies of those
-//! packs' tables.
-//! A run is immutable; a longer one replaces it.
+//! packs' tables. A run is immutable; a longer one replaces it.
 //!
 //! `<id>.rows` holds pages of entries, the first prefix of each page, the Bloom filter and the packs.
 //! `<id>.tables` holds the tables of the packs that were new when the run was made; runs that result from

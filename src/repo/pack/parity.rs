@@ -2,9 +2,8 @@
 //!
 //! The pack is made durable first, then its sidecar. A pack without a sidecar is valid; the next gc run
 //! writes it. A sidecar without its pack is garbage, and may be removed by anyone who listed sidecars first
-//! and packs after them.
-//! Data from a sidecar is not trusted: a rebuilt pack must hash to its name, and then every block and chunk
-//! is verified as always.
+//! and packs after them. Data from a sidecar is not trusted: a rebuilt pack must hash to its name, and then
+//! every block and chunk is verified as always.
 
 use std::collections::BTreeMap;
 

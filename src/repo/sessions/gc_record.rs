@@ -96,8 +96,7 @@ pub fn unreadable(storage: &dyn Storage, suite: &CipherSuite) -> Result<Unreadab
 }
 
 /// Marks a gc run with an unreadable record as finished. Condemned packs that were not deleted yet may be
-/// used again.
-/// No process may be sweeping it.
+/// used again. No process may be sweeping it.
 ///
 /// # Errors
 /// When the marker could not be made durable.

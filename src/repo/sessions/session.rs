@@ -48,8 +48,7 @@ pub struct RepoState {
 
 impl RepoState {
     /// Loads the repository state in the order that W1 requires: gc runs twice, then damage records, then
-    /// packs.
-    /// `seen` is called with the highest gc number before damage and packs are listed.
+    /// packs. `seen` is called with the highest gc number before damage and packs are listed.
     ///
     /// # Errors
     /// When a listing or a record could not be read: an error is never treated as an empty list.

@@ -85,8 +85,7 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
 }
 
 /// Sorts oldest first. A snapshot dated in the future by a wrong clock comes before all others until that
-/// time has come:
-/// it must not be taken for the newest, or become a parent.
+/// time has come: it must not be taken for the newest, or become a parent.
 fn sort(snapshots: &mut [Snapshot], now: Time) {
     snapshots.sort_by_key(|one| (!one.is_ahead(now), one.manifest.started, one.id));
 }

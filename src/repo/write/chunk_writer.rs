@@ -74,9 +74,8 @@ pub struct CompressionPolicy {
     /// Compression level.
     pub level: i32,
     /// The first so many bytes are compressed harder: data at level 9 and deltas at level 12, unless `level`
-    /// is higher.
-    /// Most runs with a parent have little new data, so this costs little; the limit bounds the cost of the
-    /// others.
+    /// is higher. Most runs with a parent have little new data, so this costs little; the limit bounds the
+    /// cost of the others.
     pub harder: u64,
 }
 
