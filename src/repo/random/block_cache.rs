@@ -93,7 +93,7 @@ impl BlockCache {
     /// Creates a cache of at most `limit` bytes, not counting blocks that are being read or used.
     ///
     /// # Errors
-    /// When the threads cannot be started.
+    /// None at present: if no thread can be started, blocks are read when they are needed.
     pub(crate) fn new(repo: &Repository, limit: usize, workers: usize) -> Result<Self> {
         let room = Arc::new(Room {
             repo: repo.clone(),

@@ -61,7 +61,7 @@ impl RandomReader {
     /// Creates a reader for a session.
     ///
     /// # Errors
-    /// When its threads cannot be started.
+    /// None at present: without threads there is no read-ahead.
     pub fn new(reading: &Arc<ReadSession>) -> Result<Self> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4);
         let blocks = BlockCache::new(reading.repo(), BLOCKS, workers)?;

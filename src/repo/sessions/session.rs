@@ -166,11 +166,11 @@ impl Session {
     }
 
     /// R1: opens a reader session without loading the repository state. Until [`Self::reads`] is called, it
-    /// has acknowledged no gc run, so every one waits for it. `None`, with a warning, if the repository is
-    /// not writable.
+    /// has acknowledged no gc run, so every one waits for it. `None`, with a warning, if a session cannot be
+    /// written, as on a read-only medium.
     ///
     /// # Errors
-    /// When it cannot be determined whether a session can be created.
+    /// When it cannot be determined whether a session can be written.
     pub(crate) fn open_deferred(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
         match Self::appear(repo, SessionKind::Reader) {
             Ok(mut session) => {

@@ -30,8 +30,8 @@ impl CloudStorage {
         self.lacks.get().is_some_and(|lacks| *lacks == Some(OVERWRITES))
     }
 
-    /// Remembers a small object that was created. A session does not trigger the test by itself: a process
-    /// that only reads creates nothing else.
+    /// Runs the test with a small object that was just created, unless it was run before. A session is only
+    /// remembered for a later test: a process that only reads creates nothing else, and needs no test.
     pub(super) fn created(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> Result<()> {
         if self.lacks.get().is_some() || payload.content_length() > MOST_TRIED {
             return Ok(());

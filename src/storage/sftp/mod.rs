@@ -97,8 +97,8 @@ impl SftpStorage {
         Self { limits, ..self }
     }
 
-    /// Builds the ssh command. It ignores SIGINT: snap handles an interrupt by saving what it has, and needs
-    /// the connection for that. An ignored signal stays ignored across exec.
+    /// Builds the ssh command. It ignores SIGINT, SIGHUP and SIGTERM: interrupted, snap saves what it has, and
+    /// needs the connection for that. An ignored signal stays ignored across exec.
     fn command(&self) -> Command {
         let mut command = programs::foreign("/bin/sh");
         command.args(["-c", &format!("trap '' INT HUP TERM; exec {} \"$@\"", self.ssh), "ssh"]);
