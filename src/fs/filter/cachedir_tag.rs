@@ -1,4 +1,4 @@
-//! Marker files, such as `CACHEDIR.TAG`: their presence excludes the contents of a directory.
+//! Marker files, such as `CACHEDIR.TAG`: their presence excludes all contents of a directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

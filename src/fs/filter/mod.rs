@@ -37,7 +37,7 @@ pub struct FilterOptions {
     pub iexclude: Vec<OsString>,
     /// Files with one pattern per line.
     pub exclude_files: Vec<PathBuf>,
-    /// `NAME` or `NAME:header`: only this file is saved of a directory that contains it.
+    /// `NAME` or `NAME:header`: directories that contain such a file are saved without their contents.
     pub exclude_if_present: Vec<OsString>,
     /// Whether to exclude the contents of directories with a `CACHEDIR.TAG`.
     pub exclude_caches: bool,
