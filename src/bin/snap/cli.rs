@@ -36,10 +36,10 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Parses a command line. A flag that gives a password goes before every variable that does.
+    /// Parses a command line. A flag that supplies a password takes precedence over every variable that does.
     ///
     /// # Errors
-    /// When it is not one of this program's, or only asks for help.
+    /// The arguments are invalid, or only ask for help.
     pub(crate) fn of_arguments(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
@@ -162,7 +162,7 @@ pub(crate) enum Verb {
 /// Runs the verb.
 pub(crate) fn run(cli: Cli) -> Result<Outcome> {
     follow_parent();
-    // What helps where the configuration is wrong must not need it.
+    // These verbs must work even if the configuration is invalid.
     match &cli.verb {
         Verb::Config(args) => return config::run(&cli.global, args),
         Verb::Completions(args) => return completions::completions(args),

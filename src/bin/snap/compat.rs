@@ -1,6 +1,6 @@
-//! The environment of the script that snap takes the place of: a repository, sources and days of retention by
-//! variables, each with the script's default once any of them is set. snap's own flags and variables win. An empty
-//! variable counts as none.
+//! The environment variables of the legacy backup script that snap replaces: repository, sources and days
+//! of retention. As soon as one of them is set, the others have the script's defaults. snap's own flags and
+//! variables take precedence. An empty variable counts as unset.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,23 +15,23 @@ use snap_backup::{Error, Result};
 const REPOSITORY: (&str, &str) = ("INCREMENTAL_BACKUP_PATH", "./backups/incremental");
 const SOURCES: [(&str, &str); 3] =
     [("APP_DATA_PATH", "./data"), ("UPLOADS_PATH", "./uploads"), ("LOGS_PATH", "./logs")];
-/// Days after which an incremental or a differential goes.
+/// Days after which incremental and differential snapshots expire: variable and default.
 const RETENTION: (&str, &str) = ("BACKUP_RETENTION_DAYS", "7");
 
-/// What the variables say.
+/// The settings of the variables.
 #[derive(Debug)]
 pub(crate) struct Legacy {
-    /// The repository.
+    /// Location of the repository.
     pub(crate) repository: OsString,
-    /// What is saved.
+    /// Paths to back up.
     pub(crate) sources: Vec<PathBuf>,
     days: OsString,
-    /// The days were given, not only assumed.
+    /// Whether the days were given, as opposed to the default.
     days_given: bool,
 }
 
 impl Legacy {
-    /// What this process's variables say; `None` when none of them is set.
+    /// Reads the variables of this process; `None` if none of them is set.
     pub(crate) fn from_environment() -> Option<Self> {
         Self::of(|name| env::var_os(name))
     }
@@ -51,7 +51,7 @@ impl Legacy {
         })
     }
 
-    /// Stored paths of the sources that are not there now.
+    /// Returns the stored paths of sources that do not exist now.
     pub(crate) fn missing(&self) -> Result<Vec<Vec<u8>>> {
         let is_gone = |path: &&PathBuf| {
             path.symlink_metadata().is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound)
@@ -59,8 +59,9 @@ impl Legacy {
         self.sources.iter().filter(is_gone).map(|path| stored(path)).collect()
     }
 
-    /// The script's rule: incrementals and differentials go when they have aged so many days, fulls stay, or so many
-    /// of them. Where the repository is not the script's, `assume` is false: then only days that were given count.
+    /// Returns the script's retention rules: incremental and differential snapshots expire after so many
+    /// days; full ones are all kept, or as many as `fulls` says. If the repository is not the script's,
+    /// `assume` is false: then the default number of days does not apply.
     pub(crate) fn rules(&self, fulls: Option<Count>, assume: bool) -> Result<Vec<Rule>> {
         if !assume && !self.days_given {
             return Ok(Vec::new());
@@ -76,7 +77,7 @@ impl Legacy {
     }
 }
 
-/// Where a source stands in the snapshot.
+/// Returns the path of a source in the snapshot.
 fn stored(path: &std::path::Path) -> Result<Vec<u8>> {
     let plan = sources::plan(&[path.to_path_buf()], None)?;
     let (mut place, mut names) = (&plan.root, Vec::new());

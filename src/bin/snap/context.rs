@@ -20,24 +20,24 @@ use crate::password;
 use crate::run_log::Recorder;
 use crate::terminal::output;
 
-/// What every verb may need of the global options.
+/// The options and settings that every verb may need.
 pub(crate) struct Context {
-    /// What was given.
+    /// Options of the command line.
     pub(crate) given: Global,
-    /// That, with what the configuration says where nothing was given.
+    /// The same, completed from the configuration.
     pub(crate) global: Global,
     pub(crate) config: Rc<Config>,
-    /// The set that the work is for.
+    /// The set that the verb works on.
     pub(crate) set: Option<Set>,
-    /// What the old script's variables say.
+    /// Settings from the variables of the legacy backup script.
     pub(crate) legacy: Option<Legacy>,
-    /// Writes down what this run does.
+    /// Records this run in the run log.
     pub(crate) recorder: Recorder,
 }
 
 impl Context {
-    /// From here on this run is one that `status` tells of, unless it is a dry one. To be called before anything can
-    /// fail; where the repository has no name there is nothing to tell of.
+    /// Begins the record of this run for `status`, unless it is a dry run. Must be called before anything can
+    /// fail. Without a repository there is nothing to record.
     pub(crate) fn begin(&self, verb: &str, dry_run: bool, fill: impl FnOnce(&mut Record)) {
         if let Ok(storage) = self.storage()
             && !dry_run
@@ -63,7 +63,7 @@ impl Context {
         }
     }
 
-    /// The same for one set: what the old script's variables say counts no more.
+    /// Returns the context of a set, in which the variables of the legacy backup script have no effect.
     pub(crate) fn for_set(&self, set: &Set) -> Self {
         let global = self.config.complete(&self.given, Some(set));
         let given = self.given.clone();
@@ -71,14 +71,14 @@ impl Context {
         Self { given, global, config, set: Some(set.clone()), legacy: None, recorder }
     }
 
-    /// The same once more.
+    /// Returns a copy with a new recorder.
     pub(crate) fn again(&self) -> Self {
         let (given, global, config) = (self.given.clone(), self.global.clone(), Rc::clone(&self.config));
         let recorder = Recorder::new(&global);
         Self { given, global, config, set: self.set.clone(), legacy: Legacy::from_environment(), recorder }
     }
 
-    /// The same for a repository, by its name in the configuration or where it is.
+    /// Returns the context of a repository, given by its name in the configuration or its location.
     pub(crate) fn for_repository(&self, name: impl Into<OsString>) -> Self {
         let given = Global { repo: Some(name.into()), ..self.given.clone() };
         let global = self.config.complete(&given, None);
@@ -86,12 +86,13 @@ impl Context {
         Self { given, global, config, set: None, legacy: None, recorder }
     }
 
-    /// What the configuration says of the repository.
+    /// Returns the configuration of the repository.
     pub(crate) fn entry(&self) -> Option<&Entry> {
         self.config.entry(self.global.repo.as_deref()?)
     }
 
-    /// The storage that -r, SNAP_REPO or the old script's variable names; it need not hold a repository yet.
+    /// Returns the storage that -r, SNAP_REPO or the legacy script's variable names. It need not contain a
+    /// repository.
     pub(crate) fn storage(&self) -> Result<Arc<dyn Storage>> {
         let named = self.global.repo.as_deref().filter(|repo| !repo.is_empty());
         let repo = named.or(self.legacy.as_ref().map(|legacy| legacy.repository.as_os_str()));
@@ -105,19 +106,19 @@ impl Context {
         repository_url::open(repo, &self.global)
     }
 
-    /// What the old script's variables say, where they alone name the repository.
+    /// Returns the legacy script's settings if only they name the repository.
     pub(crate) fn legacy_alone(&self) -> Option<&Legacy> {
         let named = self.global.repo.as_deref().is_some_and(|repo| !repo.is_empty());
         self.legacy.as_ref().filter(|_| !named)
     }
 
-    /// Opens the repository, runs `work`, and says what the repository warned of meanwhile.
+    /// Opens the repository, runs `work`, and prints the repository's warnings.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Repository) -> Result<T>) -> Result<T> {
         let repo = self.open(self.storage()?)?;
         self.watch(&repo, work)
     }
 
-    /// As `with`, for a repository that is open.
+    /// Like `with`, for a repository that is already open.
     pub(crate) fn watch<T>(
         &self,
         repo: &Repository,
@@ -136,7 +137,7 @@ impl Context {
         self.open_found(storage, found, access)
     }
 
-    /// Who types a password may mistype it.
+    /// Opens the repository; asks again if a typed password was wrong.
     pub(crate) fn open_found(
         &self,
         storage: Arc<dyn Storage>,
@@ -146,7 +147,7 @@ impl Context {
         self.open_asking(storage, &found, &mut access)
     }
 
-    /// As `open_found`; `access` is then what opened it.
+    /// Like `open_found`; afterwards `access` contains what opened it.
     pub(crate) fn open_asking(
         &self,
         storage: Arc<dyn Storage>,
@@ -165,7 +166,8 @@ impl Context {
         Repository::open_found(storage, found.clone(), access)
     }
 
-    /// The script knew no encryption, so nobody chose to have none. That is said once, and not to who has chosen it since.
+    /// Warns that the repository is not encrypted. The legacy script had no encryption, so nobody has decided
+    /// against it. The warning is given once, and not to users who have decided since.
     pub(crate) fn warn_of_openness(&self, repo: &Repository) {
         let is_open = self.legacy_alone().is_some() && repo.config().cipher == CipherKind::None;
         if is_open && !self.global.insecure_no_password && !self.has_heard_of_openness(repo) {
@@ -179,13 +181,14 @@ impl Context {
         }
     }
 
-    /// Whether this machine has said before that the repository is not encrypted; from here on it has.
+    /// Returns whether this machine has warned before that the repository is not encrypted, and records that
+    /// it has.
     pub(crate) fn has_heard_of_openness(&self, repo: &Repository) -> bool {
         let Some(dir) = self.global.state().map(|dir| dir.join("unencrypted")) else {
             return self.global.quiet;
         };
         let file = dir.join(repo.config().repo.hex());
-        // Where nothing can be remembered, it is said again.
+        // If nothing can be recorded, the warning is repeated.
         if file.exists() {
             return true;
         }
@@ -194,7 +197,7 @@ impl Context {
         false
     }
 
-    /// What opening takes; may ask for a password.
+    /// Returns what is needed to open the repository; may ask for a password.
     pub(crate) fn access(&self, found: &Discovered, location: &str) -> Result<OpenOptions> {
         let password = if found.is_encrypted() {
             password::existing(&self.global, location)?
@@ -221,7 +224,7 @@ impl Context {
         }
     }
 
-    /// Patterns that matched nothing, for who wants to know: they may be slips.
+    /// Prints the patterns that matched nothing, in verbose mode: they may be mistakes.
     pub(crate) fn tell_unmatched(&self, patterns: &[String]) {
         if self.global.verbose > 0 && !self.global.json {
             for pattern in patterns {
@@ -231,13 +234,13 @@ impl Context {
         }
     }
 
-    /// Whether sentences about success are wanted.
+    /// Returns whether to print messages about success.
     pub(crate) fn talks(&self) -> bool {
         !self.global.quiet
     }
 }
 
-/// The configuration; that one in the working directory was passed over is said where no other takes its place.
+/// Loads the configuration. Warns if a file in the working directory was ignored and no other one is used.
 pub(crate) fn load_config(global: &Global) -> Result<Config> {
     let config = Config::load(global)?;
     if let (None, false, Some(why)) = (&config.file, global.quiet, passed_over()) {

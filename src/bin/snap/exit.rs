@@ -1,4 +1,4 @@
-//! How a run ends: the one place that knows exit codes, and how an error is told.
+//! How a run ends: the only place that knows exit codes, and how errors are printed.
 #![allow(clippy::print_stderr)]
 
 use std::process::ExitCode;
@@ -9,28 +9,28 @@ use snap_backup::{Error, Result};
 use crate::terminal::text::Paint;
 use crate::terminal::{output, progress};
 
-/// How a verb ended that did not fail.
+/// The result of a verb that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// As asked.
+    /// Everything was done.
     Done,
-    /// Done, but not with everything.
+    /// Something could not be done.
     Problems,
-    /// Stored bytes are wrong or gone.
+    /// Stored bytes are wrong or missing.
     Damage,
     /// Stopped by a signal after saving what there was.
     Interrupted,
-    /// Failed with this code, which has been told: others of the same call may have gone well.
+    /// Failed with this code. The error has been printed; other parts of the same call may have succeeded.
     Failed(u8),
-    /// A set is older than it may be.
+    /// A set's last backup is older than allowed.
     Overdue,
 }
 
-/// What a second signal exits with; see `progress::stop_on_signals`.
+/// Exit code after a second signal; see `progress::stop_on_signals`.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Outcome {
-    /// The worse of two.
+    /// Returns the worse of two outcomes.
     pub(crate) fn worse(self, other: Self) -> Self {
         let rank = |outcome| match outcome {
             Self::Done => 0,
@@ -54,12 +54,12 @@ impl Outcome {
     }
 }
 
-/// Done, or done with problems.
+/// Returns `Problems` if there are any, otherwise `Done`.
 pub(crate) fn outcome(problems: &[(Vec<u8>, String)]) -> Outcome {
     if problems.is_empty() { Outcome::Done } else { Outcome::Problems }
 }
 
-/// Tells the error, if there is one, and gives the exit code.
+/// Prints the error, if there is one, and returns the exit code.
 pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
     let error = match result {
         Ok(outcome) => return ExitCode::from(outcome.code()),
@@ -69,7 +69,7 @@ pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
     ExitCode::from(tell(&error, None, json))
 }
 
-/// Tells an error, of a set if it is one's, and gives its code.
+/// Prints an error, with the name of its set if there is one, and returns its exit code.
 pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
     let code = code(error);
     let mut message = if json { output::printable(&error.chain()) } else { output::plain(&error.chain()) };
@@ -90,14 +90,14 @@ pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
     code
 }
 
-/// clap's own word: help and version are no errors.
+/// Prints an error of clap and returns its exit code. Help and version are not errors.
 pub(crate) fn parse(error: &clap::Error) -> ExitCode {
-    // A reader that left early is no failure, and there is nobody to tell another.
+    // A closed output is not a failure, and there is nowhere else to print.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// What the process exits with.
+/// Returns the exit code of a result.
 pub(crate) fn exit_code(result: &Result<Outcome>) -> u8 {
     match result {
         Ok(outcome) => outcome.code(),

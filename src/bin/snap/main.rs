@@ -1,4 +1,5 @@
-//! The program `snap`: parses, runs, and turns the result into an exit code. Everything else is a library call.
+//! The program `snap`: parses the command line, runs the verb, and converts the result to an exit code. The
+//! rest is in the library.
 
 mod args;
 #[cfg(feature = "browse")]

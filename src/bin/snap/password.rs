@@ -1,4 +1,4 @@
-//! Where passwords come from. They are kept in memory that is wiped, and never printed.
+//! Sources of passwords. They are kept in memory that is zeroed on drop, and are never printed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -27,16 +27,17 @@ pub(crate) struct NewPassword {
 
 type Password = Zeroizing<String>;
 
-/// Most bytes of a password: a file with more is another file than was meant.
+/// Maximum length of a password in bytes. A larger file is not the one that was meant.
 const LONGEST: u64 = 1 << 20;
 
 const NEW_VARIABLE: &str = "SNAP_NEW_PASSWORD";
 
-/// Leaves one source of a password: what a flag names goes before every variable; of the variables, the one that holds the
-/// password itself goes before the one that names a file, and that before the one that names a command.
+/// Reduces the given sources of a password to one. A flag takes precedence over every variable; among
+/// variables, the one that contains the password precedes the one that names a file, which precedes the one
+/// that names a command.
 ///
 /// # Errors
-/// When two flags contradict each other, or one is empty.
+/// Two flags contradict each other, or one is empty.
 pub(crate) fn choose(
     matches: &ArgMatches,
     [file_id, command_id]: [&str; 2],
@@ -68,7 +69,7 @@ pub(crate) fn choose(
     Ok(())
 }
 
-/// Whether a flag or a variable gives a password: a prompt is not counted.
+/// Returns whether a flag or a variable supplies a password. A prompt does not count.
 pub(crate) fn is_given(global: &Global) -> bool {
     !global.insecure_no_password
         && (global.password_file().is_some()
@@ -79,7 +80,7 @@ pub(crate) fn is_given(global: &Global) -> bool {
 /// How often a password may be typed.
 pub(crate) const TRIES: usize = 3;
 
-/// Whether the password of a repository is asked for at the terminal.
+/// Returns whether the password of a repository is asked for at the terminal.
 pub(crate) fn is_asked_for(global: &Global) -> bool {
     #[cfg(feature = "mount")]
     if crate::mount::is_child() {
@@ -88,12 +89,12 @@ pub(crate) fn is_asked_for(global: &Global) -> bool {
     !global.insecure_no_password && !is_given(global) && io::stdin().is_terminal()
 }
 
-/// Asks once more, after a wrong one.
+/// Asks again after a wrong password.
 pub(crate) fn again(location: &str) -> Result<Password> {
     ask(&format!("wrong password; password for the repository at {}: ", output::printable(location)))
 }
 
-/// The password of a repository that exists.
+/// Returns the password of an existing repository.
 pub(crate) fn existing(global: &Global, location: &str) -> Result<Option<Password>> {
     #[cfg(feature = "mount")]
     if crate::mount::is_child() {
@@ -102,12 +103,12 @@ pub(crate) fn existing(global: &Global, location: &str) -> Result<Option<Passwor
     find(global, || ask(&format!("password for the repository at {}: ", output::printable(location))))
 }
 
-/// The password of a repository to be made: who types it types it twice.
+/// Returns the password of a new repository. A typed one must be typed twice.
 pub(crate) fn first(global: &Global) -> Result<Option<Password>> {
     find(global, ask_twice)
 }
 
-/// The password that is to be added.
+/// Returns the password to be added.
 pub(crate) fn new(args: &NewPassword, json: bool) -> Result<Password> {
     if let Some(path) = &args.new_password_file {
         return from_file(path, json);
@@ -137,7 +138,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
     if io::stdin().is_terminal() { prompt().map(Some) } else { Ok(None) }
 }
 
-/// What is to be said of a password file that everybody may read.
+/// Returns a warning about a password file that everybody can read.
 pub(crate) fn exposed(path: &Path) -> Option<String> {
     let mode = path.metadata().ok().filter(|meta| meta.is_file())?.mode();
     let path = path.display();
@@ -172,12 +173,13 @@ fn no_password(source: &str, why: impl Into<String>) -> Error {
     Error::PasswordSource { source_name: source.to_owned(), why: why.into() }
 }
 
-/// An empty variable counts as none: that is how scripts unset one.
+/// Returns a password from a variable. An empty one counts as unset, because scripts unset variables that
+/// way.
 fn from_variable(name: &str) -> Option<Password> {
     env::var(name).ok().filter(|text| !text.is_empty()).map(Zeroizing::new)
 }
 
-/// Line ends at the end are the editor's, not the password's.
+/// Checks a password and removes line ends at its end, which editors add.
 fn checked(bytes: &[u8], source: &str) -> Result<Password> {
     if bytes.len() as u64 > LONGEST {
         return Err(no_password(source, "it gives more than a mebibyte, which is no password"));

@@ -1,4 +1,5 @@
-//! `docs/cli.md`, every verb and flag, written from what clap knows. `SNAP_BLESS=1 cargo test --bin snap reference` writes it.
+//! Generates `docs/cli.md`, the reference of all verbs and flags, from the clap command. `SNAP_BLESS=1
+//! cargo test --bin snap reference` writes it.
 
 use std::fs;
 use std::path::Path;
@@ -68,7 +69,7 @@ fn section(command: &Command, name: &str, level: usize, shown: &dyn Fn(&Arg) -> 
     }
 }
 
-/// Below their headings, in order of the first of each.
+/// Formats options under their headings, in the order of each heading's first option.
 fn options(command: &Command, shown: &dyn Fn(&Arg) -> bool) -> String {
     let own =
         |arg: &&Arg| shown(arg) && !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version");

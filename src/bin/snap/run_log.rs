@@ -1,5 +1,5 @@
-//! Writes down what this run does: a line when it begins, one when it ends. A record that cannot be written is a
-//! warning and nothing more.
+//! Records this run in the run log: one line when it begins, one when it ends. Failing to write a record
+//! only causes a warning.
 
 use std::cell::{Cell, RefCell};
 
@@ -12,7 +12,7 @@ use crate::exit;
 use crate::exit::Outcome;
 use crate::terminal::output;
 
-/// Of one process.
+/// The recorder of one process.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     run_log: Option<RunLog>,
@@ -22,33 +22,33 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Writes nothing until a run begins.
+    /// Creates a recorder that writes nothing until a run begins.
     pub(crate) fn new(global: &Global) -> Self {
         let run_log = global.state().map(RunLog::new);
         Self { run_log, json: global.json, record: RefCell::default(), warned: Cell::new(false) }
     }
 
-    /// A run begins. It is not written down before `tell`.
+    /// Begins the record of a run. It is written by `tell`.
     pub(crate) fn begin(&self, verb: &str, repository: &str, fill: impl FnOnce(&mut Record)) {
         let mut record = Record::new(verb, repository);
         fill(&mut record);
         self.record.replace(Some(record));
     }
 
-    /// Adds to what is known of the run, if it is one.
+    /// Updates the record, if there is one.
     pub(crate) fn note(&self, fill: impl FnOnce(&mut Record)) {
         if let Some(record) = self.record.borrow_mut().as_mut() {
             fill(record);
         }
     }
 
-    /// What is known of the run so far, if it is one.
+    /// Returns a copy of the record, if there is one.
     pub(crate) fn record(&self) -> Option<Record> {
         self.record.borrow().clone()
     }
 
-    /// Whether a run of this machine ever saved a snapshot at `location`, as far as its history goes. A repository that was
-    /// there and is gone is not one that is yet to come.
+    /// Returns whether the history contains a snapshot that this machine saved to `location`. If so, a
+    /// missing repository has disappeared, as opposed to not having been created yet.
     pub(crate) fn saved_to(&self, location: &str) -> bool {
         let history = self.run_log.as_ref().and_then(|run_log| run_log.read().ok());
         let saved = |run: &Record| {
@@ -57,14 +57,14 @@ impl Recorder {
         history.is_some_and(|history| history.runs.iter().any(saved))
     }
 
-    /// Writes down that the run began: if nothing follows, it was killed.
+    /// Writes that the run began. If no end follows, the process was killed.
     pub(crate) fn tell(&self) {
         if let Some(record) = self.record.borrow().as_ref() {
             self.write(record);
         }
     }
 
-    /// Writes down how the run ended.
+    /// Writes how the run ended.
     pub(crate) fn end(&self, result: &Result<Outcome>) {
         let Some(mut record) = self.record.take() else { return };
         record.end = Some(Time::now());

@@ -1,10 +1,10 @@
-//! Places as other backup programs write them. None of them is taken for a directory: a backup that was meant for another
-//! machine must not end up below the working directory.
+//! Repository locations in the syntax of other backup programs. They are rejected instead of being taken
+//! for a directory: a backup meant for another machine must not end up below the working directory.
 
 use crate::terminal::output;
 
-/// How `--repo` is to be written for what `text` probably means; `None` where it can only be a directory: it has no colon
-/// before its first slash.
+/// Returns how to write for `--repo` what `text` probably means; `None` if it can only be a directory,
+/// because it has no colon before its first slash.
 pub(crate) fn refusal(text: &str) -> Option<String> {
     let (word, rest) = text.split_once(':').filter(|(word, _)| !word.contains('/'))?;
     let advice = match rest.strip_prefix("//") {
@@ -20,7 +20,7 @@ pub(crate) fn refusal(text: &str) -> Option<String> {
     })
 }
 
-/// `WORD://REST`.
+/// Handles `WORD://REST`.
 fn url(word: &str, rest: &str) -> Option<String> {
     Some(match word.to_ascii_lowercase().as_str() {
         "ssh" | "scp" => format!("write sftp://{rest}"),
@@ -37,9 +37,9 @@ fn url(word: &str, rest: &str) -> Option<String> {
     })
 }
 
-/// `WORD:REST`, as restic, rclone and scp write places.
+/// Handles `WORD:REST`, the syntax of restic, rclone and scp.
 fn prefixed(word: &str, rest: &str) -> Option<String> {
-    // `bucket:/path`, as restic writes it for most services.
+    // `bucket:/path`, restic's syntax for most services.
     let bucket = || match rest.split_once(':') {
         Some((bucket, path)) => format!("{bucket}/{}", path.trim_start_matches('/')),
         None => rest.trim_start_matches('/').to_owned(),
@@ -60,13 +60,13 @@ fn prefixed(word: &str, rest: &str) -> Option<String> {
         "" => return None,
         _ if file_server(word).is_some() => return file_server(word),
         _ if rest.is_empty() => return None,
-        // `user@host:path`, as scp, rsync and borg have it.
+        // `user@host:path`, the syntax of scp, rsync and borg.
         _ if rest.starts_with('/') => format!("a directory that ssh reaches is written sftp://{word}{rest}"),
         _ => format!("a directory that ssh reaches is written sftp://{word}/~/{rest}"),
     })
 }
 
-/// What restic writes `s3:[https://]HOST/BUCKET[/PATH]`.
+/// Handles restic's `s3:[https://]HOST/BUCKET[/PATH]`.
 fn s3(rest: &str) -> String {
     let (scheme, rest) = rest.split_once("://").unwrap_or(("https", rest));
     match rest.split_once('/') {
@@ -89,7 +89,7 @@ fn rclone(remote: &str) -> String {
     format!("run `rclone serve restic {remote}` and write rest:http://localhost:8080/")
 }
 
-/// Protocols that the operating system speaks.
+/// Handles protocols for which the operating system has clients.
 fn file_server(word: &str) -> Option<String> {
     let word = word.to_ascii_lowercase();
     let known =
@@ -105,7 +105,7 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { "/ABSOLUTE/PATH".to_owned() }
 }
 
-/// The whole error text; passwords in a URL are not shown.
+/// Returns the whole error message; passwords in a URL are hidden.
 pub(crate) fn message(text: &str) -> Option<String> {
     let text = output::redacted(text);
     let advice = refusal(&text)?;

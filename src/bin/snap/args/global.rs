@@ -78,48 +78,48 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The configuration that is named.
+    /// Returns the configuration file given on the command line or by a variable.
     pub(crate) fn config(&self) -> Option<&Path> {
         self.config.as_deref().filter(|path| !path.is_empty()).map(Path::new)
     }
 
-    /// The profile that is chosen.
+    /// Returns the profile to use.
     pub(crate) fn profile(&self) -> Option<&str> {
         self.profile.as_deref().filter(|name| !name.is_empty())
     }
 
-    /// Where the password is read from.
+    /// Returns the file that contains the password.
     pub(crate) fn password_file(&self) -> Option<&Path> {
         self.password_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
     }
 
-    /// What prints the password.
+    /// Returns the command that prints the password.
     pub(crate) fn password_command(&self) -> Option<&OsStr> {
         self.password_command.as_deref().filter(|command| !command.is_empty())
     }
 
-    /// The key slot that is to open the repository.
+    /// Returns the id of the only key slot to try.
     pub(crate) fn key(&self) -> Option<String> {
         self.key.clone().filter(|id| !id.is_empty())
     }
 
-    /// What is run as ssh is.
+    /// Returns the command that is run instead of ssh.
     pub(crate) fn ssh_command(&self) -> &str {
         self.ssh_command.as_deref().filter(|command| !command.is_empty()).unwrap_or("ssh")
     }
 
-    /// How fast a repository elsewhere is written and read.
+    /// Returns the rate limits for remote repositories.
     pub(crate) fn limits(&self) -> Arc<RateLimits> {
         Arc::new(RateLimits::new(self.limit_upload, self.limit_download))
     }
 
-    /// Where what can be lost is kept; `None` where this user has no place for it.
+    /// Returns the cache directory; `None` if this user has no place for one.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
         let given = self.cache_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         given.or_else(cache::default_dir)
     }
 
-    /// Where the records of runs are kept; `None` where this user has no place for them.
+    /// Returns the state directory, which contains the run log; `None` if this user has no place for one.
     pub(crate) fn state(&self) -> Option<PathBuf> {
         let given = self.state_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
         given.or_else(run_log::default_dir)

@@ -1,4 +1,4 @@
-//! What stays and which snapshots are meant, as clap reads it.
+//! Arguments for retention rules and for selecting snapshots.
 
 use std::path::PathBuf;
 
@@ -109,7 +109,7 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    /// The rules that were given.
+    /// Returns the given rules.
     pub(crate) fn rules(&self) -> Vec<Rule> {
         let every = |period| move |count| Rule::Every(period, count);
         let within = |period| move |age| Rule::WithinEvery(period, age);
@@ -133,7 +133,7 @@ impl Keep {
         given.into_iter().flatten().chain(tags).collect()
     }
 
-    /// How many fulls, where that was given.
+    /// Returns the number of full snapshots to keep, if given.
     pub(crate) fn fulls(&self) -> Option<Count> {
         self.keep_full
     }
@@ -155,17 +155,17 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// Whether nothing was given.
+    /// Returns whether no filter was given.
     pub(crate) fn is_empty(&self) -> bool {
         self.host.is_empty() && self.tag.is_empty() && self.path.is_empty()
     }
 
-    /// What they choose.
+    /// Converts the arguments to a filter.
     pub(crate) fn selection(&self) -> Result<SnapshotFilter> {
         use std::os::unix::ffi::OsStrExt;
         let mut paths = Vec::new();
         for path in &self.path {
-            // As sources are recorded.
+            // In the form in which sources are recorded.
             let path = sources::absolute(path)?;
             paths.push(path.as_os_str().as_bytes().to_vec());
         }
@@ -174,12 +174,12 @@ impl Filters {
     }
 }
 
-/// Items with commas between.
+/// Splits a comma-separated list.
 pub(crate) fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::to_owned).collect()
 }
 
-/// How many snapshots.
+/// Parses a number of snapshots.
 pub(crate) fn number(text: &str) -> Result<Count, String> {
     match text {
         "unlimited" => Ok(Count::All),
@@ -188,7 +188,7 @@ pub(crate) fn number(text: &str) -> Result<Count, String> {
     }
 }
 
-/// A length of time by the calendar.
+/// Parses a calendar duration.
 pub(crate) fn age(text: &str) -> Result<Age, String> {
     Age::parse(text)
         .ok_or_else(|| "years, months, weeks, days and hours in this order: 2y5m1w7d3h".to_owned())

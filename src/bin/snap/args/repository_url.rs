@@ -1,4 +1,4 @@
-//! Where repositories lie: what `-r` takes, and what opens it.
+//! Parses locations of repositories, as for `-r`, and opens their storage.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -22,10 +22,10 @@ use crate::args::foreign;
 use crate::args::global::Global;
 use crate::terminal::output;
 
-/// The storage at a place; it need not hold a repository yet.
+/// Returns the storage at a location. It need not contain a repository.
 ///
 /// # Errors
-/// When the text means no place, or the environment does not say how to reach it.
+/// The text is not a valid location, or the environment lacks settings to access it.
 pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
     let bytes = repo.as_bytes();
     if sftp::url::SftpUrl::is_meant(bytes) {
@@ -50,7 +50,7 @@ pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
 fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T> {
     let place = repo.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse);
     place.map_err(|why| {
-        // It may hold a password.
+        // The text may contain a password.
         let name = match bytes_before_login(repo.as_bytes()) {
             Some(scheme) => format!("{}...", output::path(scheme)),
             None => output::path(repo.as_bytes()),
@@ -59,7 +59,7 @@ fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Res
     })
 }
 
-/// What stands before a user and a password, if there may be a password.
+/// Returns the part before user and password, if there may be a password.
 fn bytes_before_login(repo: &[u8]) -> Option<&[u8]> {
     let at = repo.iter().position(|byte| *byte == b'@')?;
     let scheme = repo.windows(3).position(|part| part == b"://")? + 3;
@@ -73,7 +73,7 @@ fn cloud_options(global: &Global) -> object_store::Options {
     object_store::Options { variables: variables.collect(), limits: global.limits(), ..Default::default() }
 }
 
-/// The directory that a repository's name means.
+/// Returns the directory of a local repository.
 fn local_path(repo: &OsStr) -> Result<&Path> {
     if let Some(path) = repo.as_bytes().strip_prefix(b"file://") {
         return Ok(Path::new(OsStr::from_bytes(path)));

@@ -1,5 +1,5 @@
-//! What other backup programs call verbs and options, and what snap has for it. clap itself would offer whatever is spelled
-//! most alike.
+//! Verbs and options of other backup programs, with snap's equivalents. clap itself would suggest whatever
+//! is spelled most similarly.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -81,7 +81,7 @@ const NO_LOCK: &str =
     "there is nothing to unlock: no lock outlives its process, and several may work at once";
 const UNMOUNT: &str = "`fusermount3 -u DIR` (or `umount DIR`) ends a mount";
 
-/// Options, and the verb that they are given to, if it matters.
+/// Options, with the verb to which they belong if it matters.
 const OPTIONS: &[(Option<&str>, &str, &str)] = &[
     (None, "--repository-file", "the place itself is given with -r REPO, SNAP_REPO or the configuration"),
     (None, "--repository", "-r REPO, or --repo REPO"),
@@ -157,20 +157,21 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
     ),
 ];
 
-/// What snap has for a verb of another program.
+/// Returns the equivalent of another program's verb.
 pub(crate) fn of_verb(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
     VERBS.iter().find(|(name, _)| *name == word).map(|(_, advice)| *advice)
 }
 
-/// What a verb of snap has for an option of another program.
+/// Returns the equivalent of another program's option for a verb of snap.
 pub(crate) fn of_option(verb: Option<&str>, option: &str) -> Option<&'static str> {
     let option = option.split('=').next().unwrap_or(option);
     let fits = |of: &Option<&str>| of.is_none() || *of == verb;
     OPTIONS.iter().find(|(of, name, _)| fits(of) && *name == option).map(|(.., advice)| *advice)
 }
 
-/// Puts the advice into clap's error instead of its nearest spelling, which its usage would show as well.
+/// Puts the advice into clap's error, in place of the most similar spelling, which its usage would show
+/// too.
 pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<&str>) {
     let text = |error: &clap::Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -200,7 +201,7 @@ pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<
     }
 }
 
-/// The verb of a command line that may be wrong elsewhere.
+/// Returns the verb of a command line that may contain errors elsewhere.
 pub(crate) fn verb_of<'a>(top: &clap::Command, words: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut known = words.filter_map(|word| top.find_subcommand(word));
     known.next().map(|verb| verb.get_name().to_owned())
@@ -216,7 +217,7 @@ mod tests {
         top.get_subcommands().find(|verb| verb.get_name() == name)
     }
 
-    /// A row that is never reached would be a slip.
+    /// An entry for an existing verb or option would never be used.
     #[test]
     fn no_synonym_is_a_verb_or_an_option_that_there_is() {
         let mut top = crate::cli::Cli::command();

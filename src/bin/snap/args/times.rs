@@ -1,4 +1,4 @@
-//! Instants, as people write them.
+//! Parses times and dates as users write them.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use snap_backup::model::entry::Time;
 use snap_backup::ops::forget::age::Age;
 
-/// An instant in the past: so long ago, or a date (its beginning, here) or a time.
+/// Parses a time in the past: an age, a date (its beginning in local time) or a time.
 pub(crate) fn past(text: &str) -> Result<Time, String> {
     match Age::parse(text) {
         Some(age) => Ok(age.before(&Timestamp::now().to_zoned_datetime(TimeZone::system()))),
@@ -14,7 +14,7 @@ pub(crate) fn past(text: &str) -> Result<Time, String> {
     }
 }
 
-/// An instant to come: so long from now, or a date (its end, here) or a time.
+/// Parses a time in the future: a duration from now, a date (its end in local time) or a time.
 pub(crate) fn future(text: &str) -> Result<Time, String> {
     let now = Timestamp::now();
     let at = match Age::parse(text) {
@@ -27,7 +27,7 @@ pub(crate) fn future(text: &str) -> Result<Time, String> {
     }
 }
 
-/// `date` says of which day the beginning is meant.
+/// Parses a date or a time. `date` maps a date to the day at whose beginning it is taken.
 fn instant(text: &str, date: impl Fn(Date) -> Option<Date>) -> Result<Time, String> {
     let wrong =
         || "a date (2026-11-24), a time (2026-11-24T10:00, ...Z) or an age (30d, 2y5m1w7d3h)".to_owned();

@@ -1,4 +1,4 @@
-//! Values of options that several verbs take, as people write them.
+//! Parses option values that several verbs use.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use snap_backup::codec::pack::parity::MAX_SHARE;
 use snap_backup::ops::check::Subset;
 use snap_backup::repo::write::delta_writer::Delta;
 
-/// A level of compression, by name or number.
+/// Parses a compression level, by name or number.
 pub(crate) fn level(text: &str) -> Result<i32, String> {
     match text {
         "none" => Ok(NO_COMPRESSION),
@@ -23,7 +23,7 @@ pub(crate) fn level(text: &str) -> Result<i32, String> {
     }
 }
 
-/// A number of bytes, with a unit of powers of 1024 behind it if one likes.
+/// Parses a number of bytes, with an optional unit that is a power of 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || "a number of bytes, with K, M, G or T for powers of 1024".to_owned();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -40,11 +40,11 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         return whole.checked_mul(1 << shift).ok_or_else(wrong);
     }
     let number: f64 = number.parse().map_err(|_| wrong())?;
-    // A fraction is for people: a cast that saturates is exact enough.
+    // The cast saturates, which is exact enough for a fraction.
     Ok((number * (1_u64 << shift) as f64) as u64)
 }
 
-/// Bytes a second: a number of KiB, or a size; nothing and 0 are no limit.
+/// Parses a rate: a number of KiB per second, or a size per second. Empty and 0 mean no limit.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let wrong = |_| "a number of KiB a second, or one with K, M or G behind it".to_owned();
     let kib = text.ends_with(|c: char| c.is_ascii_digit());
@@ -55,7 +55,7 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A path in a snapshot.
+/// Checks a path in a snapshot.
 pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
     let mut parts = path.as_bytes().split(|byte| *byte == b'/');
     if parts.any(|part| part == b"..") {
@@ -64,7 +64,7 @@ pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
     Ok(path)
 }
 
-/// When new chunks become deltas.
+/// Parses when new chunks become deltas.
 pub(crate) fn delta(text: &str) -> Result<Delta, String> {
     match text {
         "auto" => Ok(Delta::Auto),
@@ -74,7 +74,7 @@ pub(crate) fn delta(text: &str) -> Result<Delta, String> {
     }
 }
 
-/// `on` or `off`.
+/// Parses `on` or `off`.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "on" => Ok(true),
@@ -83,7 +83,7 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A share of parity, in percent.
+/// Parses the size of parity in percent.
 pub(crate) fn parity(text: &str) -> Result<u8, String> {
     match text.strip_suffix('%').unwrap_or(text).trim().parse() {
         Ok(share) if share <= MAX_SHARE => Ok(share),
@@ -91,7 +91,7 @@ pub(crate) fn parity(text: &str) -> Result<u8, String> {
     }
 }
 
-/// A part of the data.
+/// Parses which part of the data to read.
 pub(crate) fn subset(text: &str) -> Result<Subset, String> {
     let wrong = || "N/T with N from 1 to T, a percentage up to 100%, or a size".to_owned();
     if let Some(percent) = text.strip_suffix('%') {
@@ -108,7 +108,7 @@ pub(crate) fn subset(text: &str) -> Result<Subset, String> {
     }
 }
 
-/// A length of time: `90s`, `10m`, `26h`, `2d`, `1w`, or several of these, the largest first.
+/// Parses a duration: `90s`, `10m`, `26h`, `2d`, `1w`, or several of these, the largest first.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "numbers with s, m, h, d or w behind: 90s, 10m, 1d12h".to_owned();
     let mut units = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].into_iter();
@@ -119,7 +119,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         let unit = from.chars().next().ok_or_else(wrong)?;
         let (_, length) = units.find(|(known, _)| *known == unit).ok_or_else(wrong)?;
         let number: u64 = number.parse().map_err(|_| wrong())?;
-        // Longer than a century is a slip of the finger.
+        // More than a century is a typing error.
         let part = number.checked_mul(length).filter(|part| *part <= 3_153_600_000).ok_or_else(wrong)?;
         seconds += part;
         rest = from.get(1..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is shown, and what a key means there.
+//! The state of `snap browse`, and what each key does.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use super::screen::{Dir, Screen, join, parent};
 use super::worker::{Answer, Task};
 use crate::terminal::output;
 
-/// What is to be done after a key or an answer.
+/// What to do after a key or an answer of the worker.
 #[derive(Debug)]
 pub(super) enum Step {
     Ask(Task),
@@ -20,7 +20,7 @@ pub(super) enum Step {
     Wait,
 }
 
-/// A line of text that is being typed, and what it is for.
+/// A line of text that the user is entering, and its purpose.
 #[derive(Debug)]
 pub(super) struct Prompt {
     pub(super) label: String,
@@ -34,19 +34,19 @@ enum Purpose {
     Restore { snapshot: SnapshotId, paths: Vec<Vec<u8>> },
 }
 
-/// The screens, the newest on top, and what stands below them.
+/// The whole state: a stack of screens, the newest on top.
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) location: String,
     pub(super) screens: Vec<Screen>,
     pub(super) prompt: Option<Prompt>,
     pub(super) message: String,
-    /// What is being waited for, and for how many ticks.
+    /// The running task, and for how many ticks it has been running.
     pub(super) busy: Option<(&'static str, usize)>,
     pub(super) shows_help: bool,
-    /// Rows of the list that fit on the screen, set by the drawing.
+    /// Number of list rows that fit on the screen; set by `draw`.
     pub(super) page: usize,
-    /// The entry that the cursor is to stand on when the directory has come.
+    /// Name of the entry to put the cursor on when the directory has been loaded.
     wanted: Option<Vec<u8>>,
 }
 
@@ -64,7 +64,7 @@ impl App {
         }
     }
 
-    /// The first thing to be done.
+    /// Returns the first step.
     pub(super) fn begin(&mut self) -> Step {
         self.ask("listing snapshots", Task::Snapshots)
     }
@@ -85,7 +85,7 @@ impl App {
         Step::Ask(task)
     }
 
-    /// Puts what came on the screen.
+    /// Shows the worker's answer.
     pub(super) fn answer(&mut self, answer: Answer) -> Step {
         self.busy = None;
         let screen = match answer {
@@ -135,7 +135,7 @@ impl App {
         }
     }
 
-    /// What a key does.
+    /// Handles a key.
     pub(super) fn key(&mut self, key: KeyEvent) -> Step {
         if key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c')) {
             return if self.is_busy() { Step::Cancel } else { Step::Quit };
@@ -170,7 +170,7 @@ impl App {
 
     fn back(&mut self) -> Step {
         match self.screens.last() {
-            // The directory above, when it is not the screen below.
+            // Opens the parent directory, unless it is the screen below.
             Some(Screen::Dir(dir)) if !dir.path.is_empty() && !self.came_from_above() => {
                 let (snapshot, path) = (dir.snapshot.id, parent(&dir.path).to_vec());
                 self.wanted =
@@ -189,7 +189,7 @@ impl App {
         }
     }
 
-    /// Whether the screen below is the directory above, or where this one was jumped to from.
+    /// Returns whether the screen below is the parent directory, or a screen from which this one was opened.
     fn came_from_above(&self) -> bool {
         let below = self.screens.len().checked_sub(2).and_then(|at| self.screens.get(at));
         !matches!(below, Some(Screen::Snapshots(_)) | None)
@@ -292,7 +292,7 @@ impl App {
         path.map_or(Step::Wait, |path| self.ask("looking for versions", Task::Versions { path }))
     }
 
-    /// Two marked snapshots, or the current one and the one before it of the same host and sources.
+    /// Compares two marked snapshots, or the current one with its predecessor of the same host and sources.
     fn diff(&mut self) -> Step {
         let Some(Screen::Snapshots(list)) = self.screens.last() else { return Step::Wait };
         let pair = if list.marked.is_empty() {
@@ -305,7 +305,7 @@ impl App {
             })
         } else {
             match list.chosen()[..] {
-                // The list begins with the newest.
+                // The list is sorted newest first.
                 [after, before] => Some((before.id, after.id)),
                 _ => None,
             }
@@ -319,7 +319,7 @@ impl App {
         }
     }
 
-    /// Moves the cursor of whatever list is shown.
+    /// Moves the cursor of the current list.
     fn travel(&mut self, code: KeyCode) -> Step {
         let page = isize::try_from(self.page).unwrap_or(isize::MAX);
         let by = match code {
@@ -353,7 +353,7 @@ impl App {
     }
 }
 
-/// Moves by so many rows; by none marks.
+/// Moves the cursor by this many rows; 0 toggles the mark.
 fn go<T>(list: &mut List<T>, by: isize) {
     if by == 0 {
         list.toggle();

@@ -1,4 +1,4 @@
-//! How the state looks. It is drawn anew after each key, fitted to whatever size the terminal has by then.
+//! Draws the state. Everything is redrawn after each key, for the current size of the terminal.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -33,7 +33,7 @@ const HELP: &[&str] = &[
     "any key closes this",
 ];
 
-/// Draws everything.
+/// Draws the whole screen.
 pub(super) fn all(frame: &mut Frame<'_>, app: &mut App) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
@@ -147,7 +147,8 @@ fn draw_screen(frame: &mut Frame<'_>, area: Rect, screen: &mut Screen) {
     }
 }
 
-/// Only the rows that are on the screen are formatted: a directory may have a million. A width of 0 takes what is left.
+/// Draws a list. Only visible rows are formatted, because a directory may have a million entries. A width
+/// of 0 takes the remaining columns.
 fn draw_list<T>(
     frame: &mut Frame<'_>,
     area: Rect,

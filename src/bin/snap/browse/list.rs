@@ -1,14 +1,14 @@
-//! A list with a cursor, and what is marked in it.
+//! A list with a cursor and marked rows.
 
 use std::collections::BTreeSet;
 
-/// Rows, the one under the cursor, and marked ones by their index.
+/// Rows, the index of the current one, and the indices of marked ones.
 #[derive(Debug)]
 pub(super) struct List<T> {
     rows: Vec<T>,
     cursor: usize,
     pub(super) marked: BTreeSet<usize>,
-    /// The first row on the screen, kept by the drawing.
+    /// Index of the first visible row; set by `draw`.
     pub(super) offset: usize,
 }
 
@@ -33,7 +33,7 @@ impl<T> List<T> {
         self.rows.extend(more);
     }
 
-    /// Moves the cursor by so many rows, as far as there are any.
+    /// Moves the cursor by this many rows, within the list.
     pub(super) fn move_by(&mut self, rows: isize) {
         let last = self.rows.len().saturating_sub(1);
         self.cursor = self.cursor.saturating_add_signed(rows).min(last);
@@ -47,7 +47,7 @@ impl<T> List<T> {
         self.cursor + 1 >= self.rows.len()
     }
 
-    /// Marks the row under the cursor, or takes the mark away, and goes on to the next.
+    /// Toggles the mark of the current row and moves to the next.
     pub(super) fn toggle(&mut self) {
         if self.cursor < self.rows.len() && !self.marked.remove(&self.cursor) {
             self.marked.insert(self.cursor);
@@ -55,7 +55,7 @@ impl<T> List<T> {
         self.move_by(1);
     }
 
-    /// The marked rows or, without any, the one under the cursor.
+    /// Returns the marked rows or, if there are none, the current one.
     pub(super) fn chosen(&self) -> Vec<&T> {
         if self.marked.is_empty() {
             return self.current().into_iter().collect();

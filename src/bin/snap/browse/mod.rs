@@ -1,8 +1,9 @@
-//! `snap browse`: snapshots, directories, versions and differences in the terminal, and files back from there.
+//! `snap browse`: shows snapshots, directories, versions and differences in the terminal, and restores from
+//! there.
 //!
-//! The main thread draws and reads keys. Everything asked of the repository happens on a worker thread, so that the screen
-//! stays alive and Escape can stop it. `app` decides what a key means and knows no terminal; `draw` shows the state and
-//! changes nothing.
+//! The main thread draws and reads keys. A worker thread accesses the repository, so that the screen stays
+//! responsive and Escape can cancel a task. `app` handles keys and does not access the terminal; `draw`
+//! shows the state and does not change it.
 
 mod app;
 mod draw;
@@ -25,17 +26,17 @@ use snap_backup::{Error, Result};
 use app::{App, Step};
 use worker::{Answer, Task};
 
-/// How long a key is waited for before the worker's answers are looked at.
+/// How long to wait for a key before checking for answers of the worker.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Runs until the user quits.
 ///
 /// # Errors
-/// When the terminal cannot be used, or a worker's error ends the program.
+/// The terminal cannot be used, or an error of the worker ends the program.
 pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> Result<()> {
     let (to_worker, tasks) = mpsc::channel();
     let (answers, from_worker) = mpsc::channel();
-    // What the current task looks at; `stop` is the signal handler's and ends the whole program.
+    // The current task checks `cancel`. `stop` is set by the signal handler and ends the whole program.
     let cancel = Arc::new(AtomicBool::new(false));
     thread::scope(|scope| {
         let cancelled = Arc::clone(&cancel);
@@ -45,7 +46,7 @@ pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> 
             .map_err(Error::io("start", "a thread"))?;
         let mut terminal = ratatui::try_init().map_err(Error::io("use", "the terminal"))?;
         let result = interact(&mut terminal, location, &to_worker, &from_worker, &cancel, stop);
-        // The worker ends when the channel closes, also in the middle of a task.
+        // The worker ends when the channel closes, even in the middle of a task.
         cancel.store(true, Ordering::Relaxed);
         drop(to_worker);
         let restored = ratatui::try_restore().map_err(Error::io("restore", "the terminal"));

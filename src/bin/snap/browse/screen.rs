@@ -1,4 +1,4 @@
-//! What can be on the screen: each screen stands on the one it was opened from.
+//! The kinds of screens. Each screen lies on the one from which it was opened.
 
 use snap_backup::model::entry::Entry;
 use snap_backup::model::id::{ChunkId, SnapshotId};
@@ -7,7 +7,6 @@ use snap_backup::repo::snapshots::Snapshot;
 
 use super::list::List;
 
-/// One screen.
 #[derive(Debug)]
 pub(super) enum Screen {
     Snapshots(List<Snapshot>),
@@ -22,11 +21,11 @@ pub(super) enum Screen {
 #[derive(Debug)]
 pub(super) struct Dir {
     pub(super) snapshot: Snapshot,
-    /// As stored, without slashes around it.
+    /// Stored path, without slashes around it.
     pub(super) path: Vec<u8>,
     pub(super) tree: ChunkId,
     pub(super) list: List<Entry>,
-    /// Where the entries go on that are not loaded yet.
+    /// Name from which to load further entries, if not all are loaded.
     pub(super) next: Option<Vec<u8>>,
 }
 
@@ -43,11 +42,11 @@ pub(super) struct Found {
     pub(super) snapshot: Snapshot,
     pub(super) path: Vec<u8>,
     pub(super) entry: Entry,
-    /// How many snapshots have it so.
+    /// Number of snapshots that contain this version.
     pub(super) count: u64,
 }
 
-/// What differs between two snapshots.
+/// The differences between two snapshots.
 #[derive(Debug)]
 pub(super) struct Diff {
     pub(super) before: SnapshotId,
@@ -64,7 +63,7 @@ pub(super) struct Line {
     pub(super) size: u64,
 }
 
-/// The beginning of a file.
+/// The first part of a file's text.
 #[derive(Debug)]
 pub(super) struct Text {
     pub(super) title: String,
@@ -73,18 +72,18 @@ pub(super) struct Text {
 }
 
 impl Dir {
-    /// The stored path of an entry.
+    /// Returns the stored path of an entry.
     pub(super) fn path_of(&self, entry: &Entry) -> Vec<u8> {
         join(&self.path, &entry.name)
     }
 }
 
-/// A stored path and a name in it.
+/// Appends a name to a stored path.
 pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
-/// The stored path of the directory of a stored path.
+/// Returns the parent of a stored path.
 pub(super) fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').and_then(|at| path.get(..at)).unwrap_or(b"")
 }

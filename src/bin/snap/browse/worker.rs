@@ -1,4 +1,4 @@
-//! Everything that is asked of the repository, on a thread of its own.
+//! Accesses the repository for `snap browse` in a separate thread.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -22,16 +22,16 @@ use super::list::List;
 use super::screen::{Diff, Dir, Found, Line, Text, Versions};
 use crate::terminal::output;
 
-/// A reader that is open makes a garbage collection wait, so an idle one is closed.
+/// How long an unused session stays open. A longer one would make garbage collections wait.
 const IDLE: Duration = Duration::from_secs(60);
-/// Entries of a directory that are loaded at once.
+/// Number of a directory's entries that are loaded at once.
 const PAGE: usize = 5_000;
-/// Results that are shown; a search that finds more says so.
+/// Maximum number of results. A search that finds more says so.
 const MAX_RESULTS: usize = 10_000;
-/// Bytes of a file that are shown.
+/// Maximum number of bytes of a file that are shown.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// What to do.
+/// A request to the worker.
 #[derive(Debug)]
 pub(super) enum Task {
     Snapshots,
@@ -44,7 +44,7 @@ pub(super) enum Task {
     Restore { snapshot: SnapshotId, paths: Vec<Vec<u8>>, target: PathBuf },
 }
 
-/// What came of it.
+/// The worker's answer to a task.
 #[derive(Debug)]
 pub(super) enum Answer {
     Snapshots(Vec<Snapshot>),
@@ -58,7 +58,7 @@ pub(super) enum Answer {
     Failed(String),
 }
 
-/// Works until nobody asks any more.
+/// Handles tasks until the channel closes.
 pub(super) fn serve(
     repo: &Repository,
     tasks: &Receiver<Task>,
@@ -98,7 +98,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn run(&mut self, task: Task) -> Result<Answer> {
         match task {
-            // Listed anew, for somebody may have backed up meanwhile.
+            // Lists anew, because a backup may have finished in the meantime.
             Task::Snapshots => {
                 self.close();
                 let mut snapshots = self.browser()?.snapshots().to_vec();
@@ -118,7 +118,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Ends the session, if there is one. What cannot be ended goes stale like that of a killed process.
+    /// Closes the session, if one is open. If that fails, it becomes stale like that of a killed process.
     fn close(&mut self) {
         if let Some(browser) = self.browser.take() {
             drop(browser.close());
@@ -186,7 +186,7 @@ impl Worker<'_> {
 
     fn find(&self, pattern: &str, snapshot: Option<SnapshotId>) -> Result<Answer> {
         let selectors = snapshot.map(|id| id.hex()).into_iter().collect();
-        // A word without wildcards is looked for anywhere in a name, as in a search box.
+        // A pattern without wildcards matches anywhere in a name, as in a search box.
         let glob =
             if pattern.contains(['*', '?', '[']) { pattern.to_owned() } else { format!("*{pattern}*") };
         let options = find::Options {
@@ -243,7 +243,7 @@ impl Worker<'_> {
             selector: snapshot.hex(),
             include: paths.iter().map(|path| pattern(path)).collect(),
             target: target.clone(),
-            // Whoever looks around does not mean to lose what is there.
+            // A user who browses does not expect existing files to be replaced.
             overwrite: restore::Overwrite::Never,
             ..restore::Options::default()
         };
@@ -273,12 +273,12 @@ impl Worker<'_> {
     }
 }
 
-/// All snapshots there are.
+/// Returns the query for all snapshots.
 fn everything() -> SnapshotQuery {
     SnapshotQuery { selectors: Vec::new(), selection: SnapshotFilter::default() }
 }
 
-/// The pattern that matches exactly this stored path, and all below it.
+/// Returns the pattern that matches exactly this stored path and everything below it.
 fn pattern(path: &[u8]) -> OsString {
     let mut pattern = vec![b'/'];
     for byte in path {
@@ -290,7 +290,7 @@ fn pattern(path: &[u8]) -> OsString {
     OsString::from_vec(pattern)
 }
 
-/// Lines that a terminal can show, or a word about bytes that are no text.
+/// Converts bytes to lines that a terminal can show; of binary data only says that it is binary.
 fn lines(bytes: &[u8]) -> Vec<String> {
     if bytes.contains(&0) {
         return vec!["a binary file".to_owned()];

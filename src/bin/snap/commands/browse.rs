@@ -1,4 +1,4 @@
-//! `snap browse`: looks around in the terminal.
+//! `snap browse`: browses snapshots in the terminal.
 
 use std::io;
 use std::io::IsTerminal;

@@ -90,7 +90,8 @@ fn one(context: &Context, args: &Check) -> Result<Outcome> {
     Ok(if report.errors.is_empty() { Outcome::Done } else { Outcome::Damage })
 }
 
-/// Errors go to standard error, each as a line: they are the reason for the exit code. The verdict is the answer.
+/// Prints the report. Errors go to standard error, one per line, because they explain the exit code. The
+/// verdict is the answer and goes to standard output.
 fn print(context: &Context, report: &Report) -> Result<()> {
     match context.global.verbose {
         0 => print_sum(report),
@@ -114,7 +115,7 @@ fn print(context: &Context, report: &Report) -> Result<()> {
     ))
 }
 
-/// What helps, for each kind of damage.
+/// Returns hints for each kind of damage.
 fn hints(report: &Report) -> Vec<&'static str> {
     let mut hints = Vec::new();
     let is_data = |subject: &Subject| !matches!(subject, Subject::Parity | Subject::Segment);
@@ -135,7 +136,7 @@ fn hints(report: &Report) -> Vec<&'static str> {
     hints
 }
 
-/// What is damaged, as a sum, and whom that touches: few want the names of objects.
+/// Prints a summary of what is damaged and which snapshots are affected: few users want the ids of objects.
 fn print_sum(report: &Report) {
     let objects: Vec<String> =
         report.subjects.iter().filter_map(|(subject, number)| words(*subject, *number)).collect();
@@ -157,7 +158,7 @@ fn print_sum(report: &Report) {
     }
 }
 
-/// Paths of a snapshot that are named.
+/// Maximum number of paths that are named per snapshot.
 const PATHS: usize = 5;
 
 fn words(subject: Subject, number: u64) -> Option<String> {

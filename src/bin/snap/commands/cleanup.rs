@@ -1,4 +1,4 @@
-//! `snap cleanup`: forgets what no rule keeps, then collects.
+//! `snap cleanup`: forgets snapshots that no rule keeps, then runs a garbage collection.
 
 use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::policy::Rule;
@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
 
-/// Told, with the plan, where nothing says what to keep.
+/// Printed with the plan if no rule says what to keep.
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...), in snap.toml ([sets.NAME.keep]), \
     or by BACKUP_RETENTION_DAYS";
@@ -24,7 +24,7 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     if sets.is_empty() {
         return one(context, args, true);
     }
-    // A collection looks at the whole repository: one is enough for all its sets.
+    // A garbage collection covers the whole repository, so one is enough for all sets in it.
     let place = |set| context.for_set(set).global.repo;
     let collects = |at: usize| {
         let later = sets.get(at + 1..).unwrap_or_default();
@@ -35,7 +35,8 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     sets::each(context, &sets, job, |context| one(context, args, number.next().is_none_or(collects)))
 }
 
-/// A set, or the repository; `collects` unless another set of the same repository is still to come.
+/// Cleans up one set, or the whole repository. `collects` is false if another set of the same repository
+/// follows.
 fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
     context.begin("cleanup", args.collect.dry_run, |_| {});
     context.recorder.tell();
@@ -64,7 +65,7 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
     }
 }
 
-/// A schedule may come to its first cleanup before its first backup has made the repository.
+/// Reports that there is no repository yet: a schedule may start the first cleanup before the first backup.
 fn nothing_yet(context: &Context, location: &str) -> Result<Outcome> {
     let text = format!("nothing to clean up: there is no repository at {location} yet");
     if context.global.json {
@@ -77,7 +78,8 @@ fn nothing_yet(context: &Context, location: &str) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The given rules; where none but a number of fulls is given, the old script's, if its variables are set.
+/// Returns the given rules. If they are none, or only a number of full snapshots, returns those of the
+/// legacy backup script if its variables are set.
 fn rules(context: &Context, args: &Cleanup) -> Result<Vec<Rule>> {
     let given = sets::rules(context, args.keep.rules());
     let fulls = args.keep.fulls();
@@ -93,7 +95,7 @@ fn rules(context: &Context, args: &Cleanup) -> Result<Vec<Rule>> {
     }
 }
 
-/// Shows what there is and what a collection would free; writes nothing.
+/// Shows the snapshots and what a garbage collection would free; writes nothing.
 fn refuse(
     context: &Context,
     repo: &Repository,

@@ -1,4 +1,5 @@
-//! `snap completions` and `snap man`: what shells and readers of manual pages want to know of the command line.
+//! `snap completions` and `snap man`: shell completions and manual pages, generated from the command line's
+//! definition.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -38,8 +39,8 @@ pub(crate) fn completions(args: &Completions) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Options of all verbs that are typed behind many. The others are completed before the verb: a file that repeats all of them
-/// for each verb has 190 KB, and every shell that starts reads it.
+/// Global options that are completed after every verb. The others are completed only before the verb: a
+/// file that repeats all of them for each verb has 190 KB, and every new shell reads it.
 const COMMON: [&str; 4] = ["repo", "quiet", "verbose", "json"];
 
 fn once_global(top: Command) -> Command {
@@ -63,7 +64,7 @@ pub(crate) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Writes the page of a command and those of its verbs.
+/// Writes the manual page of a command and those of its subcommands.
 fn page(command: &Command, name: &str, parent: Option<&Command>, dir: &Path, pages: &mut u64) -> Result<()> {
     let path = dir.join(format!("{name}.1"));
     let mut text = Vec::new();
@@ -79,7 +80,7 @@ fn page(command: &Command, name: &str, parent: Option<&Command>, dir: &Path, pag
     Ok(())
 }
 
-/// The global options are told once, on the page of `snap`.
+/// Removes the global options: they are described once, on the page of `snap`.
 fn of_its_own(command: &Command, parent: Option<&Command>) -> Command {
     let Some(parent) = parent else { return command.clone() };
     let global: Vec<_> =

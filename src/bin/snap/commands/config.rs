@@ -1,4 +1,4 @@
-//! `snap config`: makes, checks and explains the configuration.
+//! `snap config`: creates, checks and explains the configuration.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -20,7 +20,7 @@ use crate::terminal::output;
 use crate::terminal::output::count;
 use crate::{notify, password};
 
-/// What a new file says.
+/// Content of a new configuration file.
 const TEMPLATE: &str = include_str!("../config/template.toml");
 
 #[derive(Debug, Subcommand)]
@@ -159,7 +159,7 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
         protected::check_unconfigured(global, if here { Path::new(".") } else { folder })?;
         std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
     }
-    // It may come to name a URL that is a secret.
+    // Mode 0600, because the file may later contain a URL that is a secret.
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
     let mut made = made.map_err(Error::io("make the configuration", &file))?;
     made.write_all(TEMPLATE.as_bytes()).map_err(Error::io("write", &file))?;
@@ -167,7 +167,7 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The machine's place for root, the user's for others.
+/// Returns the machine's configuration file for root, and the user's for others.
 fn own_place() -> Result<PathBuf> {
     let mut places = places().into_iter();
     let place = if rustix::process::geteuid().is_root() { places.next_back() } else { places.next() };
@@ -202,7 +202,7 @@ fn check(global: &Global) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// What is allowed and yet probably not meant.
+/// Returns warnings about settings that are valid but probably unintended.
 fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     for entry in config.repositories() {

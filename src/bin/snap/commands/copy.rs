@@ -1,4 +1,4 @@
-//! `snap copy`: snapshots into another repository.
+//! `snap copy`: copies snapshots to another repository.
 
 use clap::Args;
 use serde_json::{Value, json};

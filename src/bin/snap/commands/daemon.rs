@@ -1,4 +1,4 @@
-//! `snap daemon`: keeps the schedule in the foreground.
+//! `snap daemon`: runs the schedule in the foreground.
 
 use std::net::SocketAddr;
 
@@ -52,10 +52,10 @@ pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The jobs that there are.
+/// Returns the planned jobs.
 ///
 /// # Errors
-/// When there is none: a schedule of nothing would be a mistake that nobody notices.
+/// There are none: running an empty schedule would be a mistake that nobody notices.
 pub(crate) fn planned(context: &Context) -> Result<Vec<Planned>> {
     let lane = |set: Option<&Set>| {
         let storage = set.map_or_else(|| context.storage(), |set| context.for_set(set).storage());
@@ -73,14 +73,16 @@ pub(crate) fn planned(context: &Context) -> Result<Vec<Planned>> {
     Ok(planned)
 }
 
-/// Without sets: whether the old script's variables name what to save, and if so, whether they say what to keep.
+/// Without sets: returns whether the variables of the legacy backup script name sources, and if so, whether
+/// they contain retention rules.
 fn by_itself(context: &Context) -> Result<Option<bool>> {
     let Some(legacy) = &context.legacy else { return Ok(None) };
     let rules = legacy.rules(None, context.legacy_alone().is_some())?;
     Ok(Some(rules.iter().any(Rule::says_something)))
 }
 
-/// What the jobs are called with: what this call was given, the file by its full name.
+/// Returns the global options for jobs: those of this call, with an absolute path of the configuration
+/// file.
 pub(crate) fn calling(context: &Context) -> crate::args::global::Global {
     let mut global = context.given.clone();
     if let Some(file) = &context.config.file {
@@ -89,7 +91,8 @@ pub(crate) fn calling(context: &Context) -> crate::args::global::Global {
     global
 }
 
-/// What the schedule remembers: of this file and profile, or of the old script's variables in this directory.
+/// Returns the saved state of the schedule: of this file and profile, or of the legacy script's variables
+/// in this directory.
 pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
     let dir = context.global.state().ok_or_else(|| {
         Error::Usage(
@@ -111,7 +114,7 @@ pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
     Ok(ScheduleState::new(dir, of))
 }
 
-/// A job that was killed told nobody: so it is done here.
+/// Sends the notification for a job that was killed and could not send it itself.
 pub(crate) fn silenced(context: &Context, planned: &Planned, why: &str) {
     let Some(set) = &planned.set else { return };
     let context = context.for_set(set);

@@ -1,4 +1,4 @@
-//! The second repository of a verb that has two, and what opens it.
+//! The second repository of a verb that uses two, and its password.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use snap_backup::{Error, Result};
 use crate::context::Context;
 use crate::password;
 
-/// Instead of SNAP_PASSWORD.
+/// The variable that replaces SNAP_PASSWORD for the second repository.
 const VARIABLE: &str = "SNAP_TO_PASSWORD";
 
 /// Where to. What opens it is, in this order: what is said of it here, what the configuration says of it, and what opens
@@ -36,13 +36,13 @@ pub(crate) struct Other {
 }
 
 impl Other {
-    /// A flag goes before a variable.
+    /// Chooses the source of its password. A flag takes precedence over a variable.
     pub(crate) fn choose_password(&mut self, matches: &ArgMatches) -> Result<(), String> {
         let (file, command) = (&mut self.to_password_file, &mut self.to_password_command);
         password::choose(matches, ["to_password_file", "to_password_command"], file, command, VARIABLE)
     }
 
-    /// What holds for it.
+    /// Returns the context for the second repository.
     pub(crate) fn context(&self, context: &Context) -> Context {
         let mut other = context.for_repository(&self.to);
         let given = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
@@ -51,7 +51,7 @@ impl Other {
         let entry = other.entry().cloned();
         let global = &mut other.global;
         global.insecure_no_password = self.to_insecure_no_password;
-        // An id of the first repository's slots.
+        // This option is an id of the first repository's key slots.
         global.key = None;
         if file.is_some() || command.is_some() || variable {
             (global.password_file, global.password_command) = (file, command);
@@ -65,7 +65,7 @@ impl Other {
         other
     }
 
-    /// Makes it, to share chunks with the first one if that can be.
+    /// Creates the second repository. It shares chunk names with the first one if that is possible.
     pub(crate) fn make(
         other: &Context,
         storage: Arc<dyn Storage>,

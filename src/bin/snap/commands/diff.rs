@@ -1,4 +1,4 @@
-//! `snap diff`: says what differs. Names go out as the bytes they are.
+//! `snap diff`: shows differences. Names are printed as raw bytes.
 
 use std::ffi::OsString;
 use std::io;
@@ -93,7 +93,7 @@ fn line(out: &mut dyn Write, difference: &Difference<'_>, verbose: bool) -> io::
     let slash = if difference.entry.is_dir() { "/" } else { "" };
     let (letter, name) = (difference.change.letter(), output::name(difference.path));
     if paint.shows() {
-        // On a terminal names are text.
+        // On a terminal, names are printed as text.
         write!(out, "{}", paint.on(&format!("{letter}    {}{slash}", String::from_utf8_lossy(&name))))?;
     } else {
         write!(out, "{letter}    ")?;
@@ -135,7 +135,7 @@ fn statistics(summary: &Summary) -> Value {
     })
 }
 
-/// The numbers, with the letters beside them for whoever sees them for the first time.
+/// Formats the totals, with the letters of the changes beside them as an explanation.
 fn human(summary: &Summary) -> String {
     let part = |totals: &Totals| match output::entries(totals.files, totals.dirs, totals.others) {
         without_bytes if totals.files == 0 => without_bytes,

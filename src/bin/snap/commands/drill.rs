@@ -52,7 +52,7 @@ pub(crate) struct DrillArgs {
     pub(crate) filters: Filters,
 }
 
-/// Bytes that may be restored.
+/// Parses the maximum number of bytes to restore.
 fn sample(text: &str) -> std::result::Result<u64, String> {
     match values::size(text)? {
         0 => Err("with nothing to restore there is nothing to compare: give a size".to_owned()),
@@ -60,13 +60,13 @@ fn sample(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// What came of it.
+/// The results of a drill.
 #[derive(Debug, Default)]
 struct Report {
     snapshots: u64,
     compared: Compared,
     too_large: u64,
-    /// What could not be restored for another reason than damage.
+    /// Number of files that could not be restored, or differ.
     problems: u64,
     damage: bool,
     timed_out: bool,
@@ -82,7 +82,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     sets::each(context, &sets, job, |context| all(context, args))
 }
 
-/// What was named, or a set.
+/// Runs a drill on the named snapshots or a set.
 fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     context.begin("drill", false, |_| {});
     context.recorder.tell();
@@ -107,7 +107,7 @@ fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     })
 }
 
-/// A drill that tried nothing has shown nothing.
+/// Returns an error if nothing was tried, because such a drill has shown nothing.
 fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
     if report.timed_out {
         return Err(Error::Refused(format!(
@@ -125,7 +125,7 @@ fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
     Ok(())
 }
 
-/// Where the last drill of this repository ended.
+/// Returns where the last drill of this repository ended.
 fn cursor(context: &Context) -> u64 {
     let known = || {
         let location = context.storage().ok()?.location();
@@ -168,11 +168,11 @@ fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Op
     Ok(report)
 }
 
-/// Stops the work after a while, and says that it was this.
+/// Stops the work after `time`. The returned flag tells that this was the reason.
 fn alarm(time: Duration, stop: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let late = Arc::new(AtomicBool::new(false));
     let (stop, rung) = (Arc::clone(stop), Arc::clone(&late));
-    // It ends with the process.
+    // The thread ends with the process.
     snap_backup::util::threads::detached("alarm", move || {
         std::thread::sleep(time);
         if !stop.load(Ordering::Relaxed) {
@@ -215,7 +215,7 @@ fn one(
     let whys = restored.problems.iter().chain(&compared.wrong);
     let first = restored.problems.len();
     for (number, (path, why)) in whys.enumerate() {
-        // What is not restored is not what was stored, either: it is told once.
+        // A file that could not be restored also fails the comparison; it is reported once.
         let told = number >= first && restored.problems.iter().any(|(known, _)| known == path);
         if !told {
             let damage = number >= first || restored.damage;
@@ -225,7 +225,7 @@ fn one(
     Ok(())
 }
 
-/// Names what is wrong at once: it is the reason for the exit code.
+/// Reports an error at once, because it explains the exit code.
 fn wrong(context: &Context, report: &mut Report, what: &str, damage: bool) {
     report.damage |= damage;
     report.problems += 1;
@@ -288,7 +288,7 @@ fn tell(context: &Context, report: &Report) -> Result<()> {
         text += "\nthe time was up: the next drill goes on from the same place";
     }
     text += &match report.problems {
-        // That is an error of its own.
+        // This case is reported as an error.
         0 if *files == 0 && (report.too_large > 0 || report.timed_out) => String::new(),
         0 => "\nnothing was wrong".to_owned(),
         number => format!("\n{}", count(number, "error was found", "errors were found")),

@@ -1,4 +1,4 @@
-//! `snap du`: which directories fill a snapshot, or the repository.
+//! `snap du`: shows which directories take the space of a snapshot or of the repository.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -114,7 +114,7 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
     })
 }
 
-/// All but the start, which is the total.
+/// Returns all lines except the first, which is the total.
 fn sorted<'a>(report: &'a Report, args: &Du) -> Vec<&'a Line> {
     let by = args.sort.unwrap_or(if report.since.is_some() { Column::Growth } else { Column::Stored });
     let mut lines: Vec<&Line> = report.lines.iter().skip(1).collect();
@@ -125,7 +125,7 @@ fn sorted<'a>(report: &'a Report, args: &Du) -> Vec<&'a Line> {
         Column::Growth => line.sums.grown,
         Column::Unique => line.sums.unique,
     };
-    // Of equals, in order of paths.
+    // The sort is stable: lines with equal values stay in order of their paths.
     lines.sort_by_key(|line| std::cmp::Reverse(key(line)));
     lines.truncate(args.top.unwrap_or(usize::MAX));
     lines
@@ -167,7 +167,7 @@ fn human(context: &Context, report: &Report, lines: &[&Line], unique: bool) -> V
     shown
 }
 
-/// Only these columns; the last is text.
+/// Formats only these columns; the last one is text.
 fn only<const N: usize>(rows: &[[String; 6]], columns: [usize; N]) -> Vec<String> {
     let cell = |row: &[String; 6], column: usize| row.get(column).cloned().unwrap_or_default();
     let rows: Vec<[String; N]> = rows.iter().map(|row| columns.map(|column| cell(row, column))).collect();

@@ -92,7 +92,8 @@ fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Out
                 summary
             }
             None => {
-                // Standard output's own buffer looks for ends of lines, of which an archive has none.
+                // Rust's standard output is line-buffered and would search for newlines, of which an archive
+                // has none.
                 let out = io::stdout().as_fd().try_clone_to_owned().map_err(output::failed)?;
                 write(context, repo, &options, &mut File::from(out), &stop)?
             }
@@ -119,7 +120,7 @@ fn write(
     export::run(repo, options, out, &progress, stop)
 }
 
-/// What was asked for, else what the file's name says, else gzip.
+/// Returns the format that was given; otherwise that of the file's name; otherwise gzip.
 fn format(args: &Export, file: Option<&Path>) -> Result<Format> {
     if let Some(format) = args.format {
         return Ok(format);

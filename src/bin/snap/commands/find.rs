@@ -1,4 +1,4 @@
-//! `snap find`: says where a file is, and in which snapshots. Names go out as the bytes they are.
+//! `snap find`: shows where a file is, and in which snapshots. Names are printed as raw bytes.
 
 use std::ffi::OsString;
 use std::io;
@@ -163,7 +163,7 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
 
 const HEAD: &str = "Snapshots           Count  Modified                   Size  Path";
 
-/// The first and the last snapshot that have it so.
+/// Formats the first and the last snapshot that contain this version.
 pub(crate) fn range(snapshots: &[Snapshot], among: &BitSet) -> String {
     let short = |number: Option<usize>| {
         number.and_then(|at| snapshots.get(at)).map(|found| found.id.short()).unwrap_or_default()
@@ -172,7 +172,7 @@ pub(crate) fn range(snapshots: &[Snapshot], among: &BitSet) -> String {
     if among.count() == 1 { first } else { format!("{first}..{last}") }
 }
 
-/// As `range`, for programs: every run of neighbours, and how many there are in all.
+/// Like `range` for JSON: all runs of consecutive snapshots, and their total number.
 pub(crate) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], among: &BitSet) {
     let id = |number: usize| snapshots.get(number).map(|found| found.id.hex());
     let runs: Vec<Value> =
@@ -183,7 +183,7 @@ pub(crate) fn put_range(map: &mut Map<String, Value>, snapshots: &[Snapshot], am
     map.insert("ranges".to_owned(), runs.into());
 }
 
-/// Size for people: only files have one.
+/// Formats the size for display; only files have one.
 pub(crate) fn shown_size(entry: &Entry) -> String {
     if entry.is_file() { output::size(entry.size()) } else { "-".to_owned() }
 }
@@ -200,7 +200,7 @@ fn line(out: &mut dyn Write, found: &Match<'_>, long: bool) -> io::Result<()> {
     out.write_all(if found.entry.is_dir() { b"/\n" } else { b"\n" })
 }
 
-/// Matches come in order of their paths: versions of one follow each other.
+/// Prints a path once. Matches are sorted by path, so versions of one path follow each other.
 fn path(out: &mut dyn Write, path: &[u8], last: &mut Option<Vec<u8>>) -> io::Result<()> {
     if last.as_deref() == Some(path) {
         return Ok(());

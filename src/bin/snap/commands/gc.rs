@@ -1,4 +1,4 @@
-//! `snap gc`: deletes what no snapshot needs.
+//! `snap gc`: deletes data that no snapshot needs.
 
 use clap::Args;
 use serde_json::json;
@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context, args: &Collect) -> Result<Outcome> {
     context.with(|repo| collect(context, repo, &options(args)))
 }
 
-/// What was asked for.
+/// Converts the arguments to the operation's options.
 pub(crate) fn options(args: &Collect) -> Options {
     Options {
         max_unused: args.max_unused,
@@ -47,7 +47,7 @@ pub(crate) fn options(args: &Collect) -> Options {
     }
 }
 
-/// Collects and says what came of it.
+/// Runs the garbage collection and prints the report.
 pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -> Result<Outcome> {
     let stop = stop_on_signals()?;
     let progress = Progress::start(&context.global, "gc", false);

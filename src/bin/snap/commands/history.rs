@@ -1,4 +1,4 @@
-//! `snap history`: what versions of a path there are, and one of them back.
+//! `snap history`: lists the versions of a path, and restores one of them.
 
 use std::ffi::OsString;
 use std::fs;
@@ -72,7 +72,7 @@ fn versions(context: &Context, args: &History, selection: SnapshotFilter) -> Res
     })
 }
 
-/// Numbers count from 1, as they are shown.
+/// Returns the version to restore. Numbers start at 1, as in the list.
 fn chosen(report: &Report, number: Option<usize>) -> Result<&EntryVersion> {
     let wanted = match number {
         Some(number) => number.checked_sub(1).and_then(|at| report.versions.get(at)),
@@ -135,7 +135,8 @@ fn json(report: &Report) -> String {
     lines.join("\n")
 }
 
-/// Restores beside the name and moves there, so that nobody sees half of it and nothing is written over.
+/// Restores to a temporary directory and renames, so that no partial file is visible and nothing is
+/// overwritten.
 fn restore_as(
     context: &Context,
     repo: &Repository,
@@ -199,7 +200,7 @@ fn restore_into(
     restore::run(repo, &options, &progress, stop)
 }
 
-/// A directory's content was restored into `beside` itself.
+/// Moves the restored entry to its name. A directory's contents were restored to `beside` itself.
 fn move_out(beside: &Path, version: &EntryVersion, path: &[u8], name: &Path) -> Result<()> {
     let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let from = match version.entry.is_dir() {
@@ -209,7 +210,8 @@ fn move_out(beside: &Path, version: &EntryVersion, path: &[u8], name: &Path) -> 
     rename_new(&from, name).map_err(Error::io("write", name))
 }
 
-/// Moves, unless the name has been taken meanwhile; where a file system cannot say so, it was free a moment ago.
+/// Renames without replacing. On a file system without RENAME_NOREPLACE, the earlier check that the name is
+/// free must suffice.
 fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),

@@ -1,4 +1,4 @@
-//! What stands around the run of a set: hooks, and whom to tell.
+//! What happens before and after the run of a set: hooks and notifications.
 
 use std::sync::atomic::Ordering;
 
@@ -18,20 +18,20 @@ use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
 use crate::{exit, notify};
 
-/// Seconds that a hook has if the file does not say.
+/// Default timeout of a hook in seconds.
 const TIMEOUT: u64 = 3600;
 
-/// What is to be done for a set.
+/// What to do for a set.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) verb: &'static str,
-    /// Of a backup.
+    /// Returns the kind of snapshot; only for a backup.
     pub(crate) kind: Option<&'a dyn Fn(&Set) -> String>,
-    /// Nothing is written, so nobody is told and nothing is run.
+    /// Nothing is written, so no hooks run and no notifications are sent.
     pub(crate) dry_run: bool,
 }
 
-/// Does the work of a set's context with all that belongs to it, and writes down what came of it.
+/// Runs the work of a set with its hooks and notifications, and records the result.
 pub(crate) fn run(
     context: &Context,
     job: Job<'_>,
@@ -59,7 +59,7 @@ pub(crate) fn run(
         result = Err(error);
         notification.end = Some(ending(context, &notification, &result));
     }
-    // Neither can change how the run ended: that is told already to whoever reads its code.
+    // Neither can change the result of the run: it has been reported already.
     if notification.status() == Some("failure") {
         warn(&notification, hooks(&notification, "on-failure"));
     }
@@ -95,7 +95,7 @@ fn warn(notification: &Notification, result: Result<()>) {
     }
 }
 
-/// Runs all commands of a kind, up to the first that fails.
+/// Runs all hooks of a kind, until one fails.
 fn hooks(notification: &Notification, which: &str) -> Result<()> {
     let at_the_end = matches!(which, "on-failure" | "finally");
     for (number, line) in notification.table.texts(&format!("hooks.{which}")).iter().enumerate() {
@@ -105,7 +105,7 @@ fn hooks(notification: &Notification, which: &str) -> Result<()> {
         }
         let mut command = shell_command::shell(line);
         command.env("SNAP_HOOK", which).envs(notification.variables());
-        // What cleans up must be able to do so when everything stops.
+        // Cleanup hooks must run even after a signal.
         let stop = (!at_the_end).then_some(&*stop);
         match shell_command::run(command, b"", notification.timeout("hooks", TIMEOUT), stop) {
             Ok(()) => {}
@@ -120,7 +120,7 @@ fn hooks(notification: &Notification, which: &str) -> Result<()> {
 }
 
 impl Context {
-    /// What is to be told of a run that begins now.
+    /// Returns the notification for a run that begins now.
     pub(crate) fn notification(&self, verb: &str, kind: Option<&str>) -> Notification {
         let set = self.set.as_ref();
         let repository = match self.entry() {
@@ -147,12 +147,12 @@ impl Context {
         }
     }
 
-    /// The time that a schedule had for this run.
+    /// Returns the time for which a schedule planned this run.
     pub(crate) fn due(&self) -> Option<Time> {
         Order::of_environment().due.map(output::time)
     }
 
-    /// A run that its first hook stopped is one, too.
+    /// Begins the record of the run, so that one that its first hook stopped is recorded too.
     fn begin_for_set(&self, notification: &Notification) {
         self.begin(&notification.verb, false, |record| {
             record.kind.clone_from(&notification.kind);

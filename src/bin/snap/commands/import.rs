@@ -1,4 +1,4 @@
-//! `snap import`: reads an archive, or the old script's directory, into snapshots.
+//! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -78,7 +78,8 @@ pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
     })
 }
 
-/// What the legacy script's variables alone name is made by the first verb that saves something.
+/// Opens the repository. If only the variables of the legacy backup script name it, it is created if
+/// necessary.
 fn open(context: &Context, args: &Import) -> Result<Repository> {
     let storage = context.storage()?;
     let makes = args.init || args.legacy.is_some() && context.legacy_alone().is_some();
@@ -123,7 +124,7 @@ fn one(
         dry_run: args.dry_run,
     };
     let progress = Progress::start(&context.global, "import", true);
-    // Of a pipe nobody knows the end.
+    // The length of a pipe is unknown.
     if let Ok(meta) = path.metadata()
         && meta.is_file()
     {
@@ -152,7 +153,7 @@ fn legacy(
     dir: &Path,
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
-    // The script's own variables name its sources as well.
+    // The script's own variables can name the sources.
     let given = context.legacy.as_ref().filter(|_| args.sources.is_empty());
     let sources = given.map_or(&args.sources, |legacy| &legacy.sources);
     let options = LegacyOptions {

@@ -1,4 +1,4 @@
-//! `snap init`: makes a repository.
+//! `snap init`: creates a repository.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::exit::Outcome;
 use crate::password;
 use crate::terminal::output;
 
-/// What a new repository gets where nothing says how well it is to compress.
+/// Default compression level of a new repository.
 pub(crate) const LEVEL: i32 = 3;
 
 #[derive(Debug, Args)]
@@ -39,13 +39,13 @@ pub(crate) struct Init {
     pub(crate) parity: u8,
 }
 
-/// What is fixed or first set when a repository is made.
+/// Settings of a new repository.
 pub(crate) struct Make {
     pub(crate) no_encryption: bool,
     pub(crate) chunker: ChunkerProfile,
     pub(crate) level: i32,
     pub(crate) parity: u8,
-    /// Blocks may be deltas.
+    /// Whether blocks may be deltas.
     pub(crate) deltas: bool,
 }
 
@@ -69,19 +69,19 @@ pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
     })
 }
 
-/// What a verb was asked that makes the repository where there is none.
+/// The options of a verb that creates a missing repository.
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
     pub(crate) no_encryption: bool,
     pub(crate) parity: u8,
-    /// `None`: what the configuration says.
+    /// `None` means the configuration's level.
     pub(crate) level: Option<i32>,
-    /// Asked for by --init, not by the configuration or the legacy script's variables.
+    /// Whether --init was given, as opposed to the configuration or the legacy script's variables.
     pub(crate) init: bool,
     pub(crate) dry_run: bool,
 }
 
-/// For `backup --init` and `import --init`.
+/// Creates a missing repository, for `backup --init` and `import --init`.
 pub(crate) fn make_missing(
     context: &Context,
     storage: Arc<dyn Storage>,
@@ -93,7 +93,7 @@ pub(crate) fn make_missing(
     divergence::refuse_emptied(&*storage, context.global.state().as_deref())?;
     let entry = context.entry();
     let level = asked.level.or_else(|| entry.and_then(|entry| entry.compression)).unwrap_or(LEVEL);
-    // The legacy script asked for no password; nor is one asked for in its place.
+    // The legacy backup script needed no password, so its replacement does not ask for one.
     let asked_for = asked.no_encryption || entry.is_some_and(|entry| entry.no_encryption);
     let unasked = context.legacy_alone().is_some() && !asked.init && !password::is_given(&context.global);
     let no_encryption = asked_for || unasked;
@@ -106,7 +106,7 @@ pub(crate) fn make_missing(
     Ok(repo)
 }
 
-/// A dry run where the repository would have to be made first.
+/// The error of a dry run if the repository would have to be created first.
 pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
     let place = storage.location();
     Error::Usage(format!(
@@ -114,13 +114,13 @@ pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
     ))
 }
 
-/// Also for `backup --init`.
+/// Creates a repository. Also used by `backup --init`.
 pub(crate) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
     Make { no_encryption, chunker, level, parity, deltas }: Make,
 ) -> Result<Repository> {
-    // Nobody is asked for a password that would not be used.
+    // Check first, so that nobody is asked for a password that would not be used.
     if Repository::exists(&*storage).map_err(more_is_missing)? {
         let why = "there is one already; `snap snapshots` lists what it holds".to_owned();
         return Err(Error::CannotInit { location: storage.location(), why });
@@ -154,7 +154,8 @@ pub(crate) fn create(
     Ok(repo)
 }
 
-/// Where one is to be made, the lack of a repository is that of the bucket or the place for it.
+/// Converts an error of the creation: here, a missing repository means that its bucket or parent is
+/// missing.
 fn more_is_missing(err: Error) -> Error {
     match err {
         Error::NoRepository { location } => {
@@ -165,8 +166,8 @@ fn more_is_missing(err: Error) -> Error {
     }
 }
 
-/// A repository is easier to move, to delete and to keep apart in a directory of its own. The legacy script's archives may
-/// lie there: that is what its page says.
+/// Warns if the directory contains other files: a repository is easier to move, delete and keep apart in a
+/// directory of its own. Archives of the legacy backup script may be there, as its documentation describes.
 pub(crate) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
     let location = storage.location();
     let entries = Path::new(&location).is_absolute().then(|| fs::read_dir(&location).ok()).flatten();
@@ -187,7 +188,7 @@ pub(crate) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
     );
 }
 
-/// What a person should know about a repository just made.
+/// Returns what the user should know about a new repository.
 pub(crate) fn made(repo: &Repository, no_encryption: bool) -> String {
     let care = if no_encryption {
         "it is not encrypted: whoever can read it can read what is saved in it"

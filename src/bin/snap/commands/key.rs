@@ -1,4 +1,4 @@
-//! `snap key`: the passwords of an encrypted repository. Each opens the same master key.
+//! `snap key`: manages the passwords of an encrypted repository. Each of them opens the same master key.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `snap repair known`: takes what is at a repository's place for right.
+//! `snap repair known`: accepts the repository that is at the location now.
 
 use serde_json::json;
 use snap_backup::repo::divergence;
@@ -36,7 +36,7 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     differences.extend(
         repo.divergence()?.into_iter().filter(|what| !differences.contains(what)).collect::<Vec<_>>(),
     );
-    // It was said above that they are accepted; what it warns of is just that.
+    // Discards the warnings: they are about the differences that were just accepted.
     repo.warnings();
     tell(context, &differences, dry_run)
 }

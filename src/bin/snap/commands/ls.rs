@@ -1,4 +1,4 @@
-//! `snap ls`: lists a snapshot, or a directory of it. Names go out as the bytes they are.
+//! `snap ls`: lists a snapshot or a directory of it. Names are printed as raw bytes.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -60,7 +60,7 @@ fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Re
             let mut head = output::snapshot(&snapshot);
             head.insert("message_type".to_owned(), "snapshot".into());
             writeln!(out, "{}", Value::Object(head)).map_err(failed)?;
-            // What follows is of this one, whatever is the newest meanwhile.
+            // Lists exactly this snapshot, even if a newer one appears in the meantime.
             let path = path.map(OsString::from_vec);
             exact = Some(select::joined(OsStr::new(&snapshot.id.hex()), path.as_ref()));
         }
@@ -78,9 +78,9 @@ fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Re
     Ok(Outcome::Done)
 }
 
-/// A path may be that of the top: it is one, all the same.
+/// Returns how many levels to list. A path to the top counts as a path.
 fn levels(args: &Ls) -> Levels {
-    // `latest:/` is the top, as `latest:` and `latest:./` are.
+    // `latest:/` is the top, like `latest:` and `latest:./`.
     let is_nothing = |path: &[u8]| path.split(|byte| *byte == b'/').all(|part| matches!(part, [] | [b'.']));
     let is_top = || {
         let selector = args.selector.as_bytes();
@@ -94,7 +94,7 @@ fn levels(args: &Ls) -> Levels {
     }
 }
 
-/// Without an end of the line.
+/// Writes the long form without a line end.
 pub(crate) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
     let meta = &entry.meta;
     let user = meta.user.as_ref().map_or_else(|| meta.uid.to_string(), |name| output::printable(name));
@@ -114,7 +114,7 @@ pub(crate) fn long(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::
     Ok(())
 }
 
-/// On a terminal in the colour of its kind.
+/// Writes a name, on a terminal in the colour of its type.
 pub(crate) fn name(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::Result<()> {
     let paint = match entry.kind {
         Kind::Dir { .. } => Some(Paint::Blue),
@@ -125,7 +125,7 @@ pub(crate) fn name(out: &mut dyn Write, path: &[u8], entry: &Entry) -> std::io::
     };
     let name = output::name(path);
     match paint.filter(|paint| paint.shows()) {
-        // On a terminal names are text.
+        // On a terminal, names are printed as text.
         Some(paint) => out.write_all(paint.on(&String::from_utf8_lossy(&name)).as_bytes()),
         None => out.write_all(&name),
     }
@@ -163,7 +163,7 @@ pub(crate) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     map
 }
 
-/// restic's words.
+/// Returns the type of an entry as restic names it.
 fn kind(entry: &Entry) -> &'static str {
     match entry.kind {
         Kind::File { .. } => "file",

@@ -1,4 +1,4 @@
-//! `backup --mirror`: a second copy of the repository is kept as the first one is written.
+//! `backup --mirror`: maintains a second copy of the repository while the first one is written.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -16,18 +16,19 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
 
-/// The second copies of one run. That one of them fails is a problem, and none of the first repository's.
+/// The mirrors of one run. A failing mirror is a problem of the run, but does not affect the first
+/// repository.
 #[derive(Default)]
 pub(crate) struct Mirrors {
     there: Vec<Arc<dyn Storage>>,
-    /// As far as it gets packs while they are written.
+    /// The mirror that receives packs while they are written.
     live: Option<Arc<Mirrored>>,
     problems: RefCell<Vec<String>>,
 }
 
 impl Mirrors {
-    /// Looks which of them are there, and makes those that are not if that is wanted; the repository then writes its packs to
-    /// one of them as well. Further ones are given them afterwards.
+    /// Checks which mirrors exist, and creates missing ones if `init`. The returned repository also writes
+    /// its packs to one of them; the others are updated afterwards.
     pub(crate) fn begin(
         context: &Context,
         repo: Repository,
@@ -48,7 +49,7 @@ impl Mirrors {
         Ok((repo.elsewhere(live)?, mirrors))
     }
 
-    /// Brings what they lack, and tells what went wrong.
+    /// Copies what the mirrors lack, and reports problems.
     pub(crate) fn end(&self, context: &Context, repo: &Repository) -> Result<Outcome> {
         let mut problems = self.problems.take();
         if let Some(err) = self.live.as_ref().and_then(|live| live.failed()) {

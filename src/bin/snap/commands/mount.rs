@@ -1,4 +1,4 @@
-//! `snap mount`: shows the snapshots as directories.
+//! `snap mount`: mounts the snapshots as directories.
 
 use std::path::PathBuf;
 
@@ -65,7 +65,7 @@ fn mount(context: &Context, args: &Mount, selection: SnapshotFilter) -> Result<O
     let found = Repository::find(&*storage)?.with_key(context.global.key());
     let mut access = context.access(&found, &storage.location())?;
     if password::is_asked_for(&context.global) {
-        // The process in the background has nobody to ask again.
+        // The background process has no terminal to ask again.
         drop(context.open_asking(storage, &found, &mut access)?);
     }
     let id = match mount::start(access.password.as_ref().map(|password| password.as_str()))? {

@@ -1,5 +1,5 @@
-//! Directories that no verb writes to, whatever the user names: the repository, its mirrors, and what this machine keeps
-//! of its work.
+//! Directories that no verb writes to, whatever path the user gives: the repository, its mirrors, and this
+//! machine's cache and state.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::context::Context;
 
 impl Context {
-    /// All of them, as far as they are directories of this machine.
+    /// Returns all protected directories on this machine.
     pub(crate) fn protected(&self) -> Vec<Protected> {
         let mut all = Vec::new();
         let mut add = |what, path: Option<PathBuf>| all.extend(path.map(|path| Protected { what, path }));
@@ -26,19 +26,19 @@ impl Context {
         all
     }
 
-    /// What this machine keeps of repositories and runs.
+    /// Returns the cache and the state directory.
     fn kept(&self) -> Vec<Protected> {
         let cache = self.global.cache().or_else(cache::default_dir);
         let all = [("snap's cache", cache), ("snap's state directory", self.global.state())];
         all.into_iter().filter_map(|(what, path)| Some(Protected { what, path: path? })).collect()
     }
 
-    /// What checks that a place lies in none of them.
+    /// Returns a guard that rejects paths in these directories.
     pub(crate) fn guard(&self) -> Guard {
         Guard::new(self.protected())
     }
 
-    /// Refuses a place for a new repository within another one, or within what this machine keeps.
+    /// Rejects a location for a new repository that lies in another one, or in the cache or state directory.
     pub(crate) fn may_make(&self, storage: &dyn Storage) -> Result<()> {
         let Some(dir) = storage.local_dir() else { return Ok(()) };
         let cannot = |why| Error::CannotInit { location: storage.location(), why };
@@ -48,7 +48,7 @@ impl Context {
         Guard::new(self.kept()).check(dir).map_err(|err| cannot(err.to_string()))
     }
 
-    /// The repository's directory, if it is one. Nobody is called for that.
+    /// Returns the repository's directory if it is local. Makes no connection to find out.
     fn local_dir(&self) -> Option<PathBuf> {
         let named = self.global.repo.as_ref().map(|repo| repo.to_string_lossy().into_owned());
         let is_remote = named.is_some_and(|name| name.starts_with("rest:") || is_url(&name));
@@ -57,8 +57,8 @@ impl Context {
     }
 }
 
-/// For verbs that go by no configuration, since they help where it is wrong: refuses a directory within any repository,
-/// and within what this machine keeps.
+/// For verbs that must work with an invalid configuration: rejects a directory that lies in any repository,
+/// or in the cache or state directory.
 pub(crate) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
     if let Some(repository) = enclosing::around(dir) {
         return Err(Error::Refused(inside(dir, &repository)));

@@ -1,5 +1,5 @@
-//! `snap repair`: saves what can be saved. It only ever adds: what it replaces stays in quarantine or in the trash, but
-//! for sidecars and segments, which packs can make again.
+//! `snap repair`: saves what can be saved. Repairs are additive: what they replace stays in quarantine or
+//! in the trash. Only parity sidecars and header bundles are deleted, because packs can regenerate them.
 
 use clap::{Args, Subcommand};
 use serde_json::json;

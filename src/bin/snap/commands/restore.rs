@@ -83,7 +83,7 @@ pub(crate) fn run(context: &Context, args: Restore) -> Result<Outcome> {
     among.with(context, |context, selection| restore(context, selector, options(context, &args, selection)))
 }
 
-/// All but the selector.
+/// Converts the arguments to options, without the selector.
 fn options(context: &Context, args: &Restore, among: SnapshotFilter) -> Options {
     Options {
         selector: String::new(),
@@ -158,7 +158,8 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
     })
 }
 
-/// What is as it should be already, or must stay as it is, was not restored.
+/// Describes what was written. Entries that were already right, or had to be kept, do not count as
+/// restored.
 fn written(summary: &Summary) -> String {
     let (written, all) = (summary.created + summary.updated, summary.files + summary.others);
     let dirs = count(summary.dirs, "directory", "directories");

@@ -1,5 +1,5 @@
-//! `snap rewrite`, `snap tag`, `snap pin` and `snap unpin`: snapshots that say something else of themselves, or lack some
-//! paths.
+//! `snap rewrite`, `snap tag`, `snap pin` and `snap unpin`: change the metadata of snapshots, or remove
+//! paths from them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ pub(crate) struct Pin {
     snapshots: Vec<String>,
 }
 
-/// When something may go; `None`: never because of that.
+/// When a snapshot expires; `None` means never.
 #[derive(Debug, Clone, Copy)]
 struct Expiry(Option<Time>);
 

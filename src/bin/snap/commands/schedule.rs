@@ -1,4 +1,4 @@
-//! `snap schedule`: shows what runs when, runs what is due, and has the system call it.
+//! `snap schedule`: shows the planned runs, runs what is due, and installs the schedule in the system.
 
 use std::path::Path;
 
@@ -63,7 +63,7 @@ pub(crate) fn run(context: &Context, verb: &Verb) -> Result<Outcome> {
         Verb::Show(args) => show(context, args),
         Verb::Run => pass(context),
         Verb::Install(args) => {
-            // What nothing would come of is not installed.
+            // A schedule without jobs is not installed.
             daemon::planned(context)?;
             lacking(context)?;
             install::install(&wanted(context, args)?, args.dry_run)?;
@@ -136,13 +136,13 @@ fn pass(context: &Context) -> Result<Outcome> {
     keeper.pass()?;
     match (keeper.was_stopped(), keeper.failures()) {
         (true, _) => Ok(Outcome::Interrupted),
-        // What went wrong has been told by each of them.
+        // Each job has reported its own errors.
         (false, 0) => Ok(Outcome::Done),
         (false, _) => Ok(Outcome::Failed(1)),
     }
 }
 
-/// What this call has from its environment the installed one will not have.
+/// Rejects settings from the environment of this call that the installed schedule would not have.
 fn lacking(context: &Context) -> Result<()> {
     if context.config.file.is_none() {
         return Err(Error::Usage(
@@ -169,7 +169,7 @@ fn wanted(context: &Context, args: &Install) -> Result<Wanted> {
         state: context.given.state_dir.clone().filter(|dir| !dir.is_empty()).map(Into::into),
         daemon: args.daemon,
         system: args.system || root && !args.user,
-        // The folder is there if, and only if, systemd runs the machine.
+        // The directory exists if and only if systemd is the init system.
         cron: args.cron || !args.systemd && !Path::new("/run/systemd/system").is_dir(),
     })
 }

@@ -1,4 +1,4 @@
-//! `snap check --scrub`: whether packs and key slots are what their names say.
+//! `snap check --scrub`: checks whether packs and key slots match their names.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<B
     let options = Options { max_age, budget };
     let storage = context.storage()?;
     context.begin("check", false, |_| {});
-    // What is found can be written down only with the keys; nothing is asked for.
+    // Damage can be recorded only with the keys. The password is used if it is available, but not asked for.
     let open = !Repository::is_encrypted(&*storage)? || password::is_given(&context.global);
     let repo = open.then(|| context.open(std::sync::Arc::clone(&storage))).transpose()?;
     let stop = stop_on_signals()?;

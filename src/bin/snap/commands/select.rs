@@ -1,4 +1,5 @@
-//! Which snapshot a verb is about: among which ones `latest` is the newest, and a path given behind the selector.
+//! Selects snapshots for a verb: the snapshots among which `latest` is the newest, and a path given after
+//! the selector.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -25,7 +26,7 @@ pub(crate) struct Among {
 }
 
 impl Among {
-    /// Runs `work` for the repository and the snapshots that are meant.
+    /// Runs `work` for the repository and the selected snapshots.
     pub(crate) fn with<T>(
         &self,
         context: &Context,
@@ -40,8 +41,8 @@ impl Among {
     }
 }
 
-/// A selector with the path that stands behind it as an argument of its own. The slash keeps apart what could be read as
-/// one time: `2026-11-24T10` and `30`.
+/// Joins a selector with a path that was given as a separate argument. The slash separates what could
+/// otherwise be read as one time: `2026-11-24T10` and `30`.
 pub(crate) fn joined(selector: &OsStr, path: Option<&OsString>) -> Vec<u8> {
     let mut joined = selector.as_bytes().to_vec();
     if let Some(path) = path {
@@ -51,7 +52,7 @@ pub(crate) fn joined(selector: &OsStr, path: Option<&OsString>) -> Vec<u8> {
     joined
 }
 
-/// Warns where the filters of a listing leave nothing though there is something.
+/// Warns if the filters of a listing select nothing although there are snapshots.
 pub(crate) fn warn_if_unmatched(
     context: &Context,
     repo: &Repository,

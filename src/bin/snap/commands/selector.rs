@@ -1,4 +1,4 @@
-//! `SNAPSHOT:PATH` where PATH may be any bytes.
+//! Selectors `SNAPSHOT:PATH` in which PATH may contain any bytes.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,8 @@ use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Query;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
-/// The selector as text and, where it is not UTF-8, the path for itself. Names of snapshots are always text.
+/// Returns the selector as text and, if it is not UTF-8, the path separately. Snapshot names are always
+/// text.
 pub(crate) fn text_and_path(
     repo: &Repository,
     selector: &OsStr,

@@ -1,4 +1,4 @@
-//! `snap serve`: shows snapshots to a browser and to WebDAV.
+//! `snap serve`: serves snapshots to browsers and WebDAV clients.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -60,8 +60,9 @@ pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
     })
 }
 
-/// A token that lies in a file is not printed: it is there again tomorrow, and what is printed may be logged. One that is
-/// made up goes to standard error, apart from the address, which browsers keep.
+/// Prints the address. A token from a file is not printed: it stays valid, and output may be logged. A
+/// generated token is printed to standard error, separately from the address, which browsers keep in their
+/// history.
 fn announce(context: &Context, server: &Server, is_given: bool) -> Result<()> {
     let mut address = server.address();
     if address.ip().is_unspecified() {

@@ -1,4 +1,5 @@
-//! Work for the sets of the configuration, one after the other: one that fails keeps no other from its turn.
+//! Runs work for the sets of the configuration one after the other. A set that fails does not stop the
+//! others.
 
 use snap_backup::ops::forget::policy::Rule;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
@@ -13,7 +14,7 @@ use crate::exit;
 use crate::exit::Outcome;
 use crate::terminal::output;
 
-/// The sets of these names; where there are none and nothing else says what is meant, `otherwise`, all.
+/// Returns the named sets. Without names, returns all sets if `otherwise` is true, or none.
 pub(crate) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
     if names.is_empty() && !otherwise {
         return Ok(Vec::new());
@@ -21,7 +22,7 @@ pub(crate) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Re
     if names.is_empty() { Ok(context.config.sets().to_vec()) } else { context.config.named_sets(names) }
 }
 
-/// The same for retention: a set that is not named and says nothing of it is left alone.
+/// Like [`chosen`] for retention: without names, sets without retention rules are left out.
 pub(crate) fn with_rules(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
     let mut sets = chosen(context, names, otherwise)?;
     if names.is_empty() {
@@ -30,7 +31,7 @@ pub(crate) fn with_rules(context: &Context, names: &[String], otherwise: bool) -
     Ok(sets)
 }
 
-/// Does the work for each. The worst of what came of it.
+/// Runs the work for each set and returns the worst outcome.
 pub(crate) fn each(
     context: &Context,
     sets: &[Set],
@@ -63,12 +64,12 @@ pub(crate) fn each(
     Ok(worst)
 }
 
-/// The snapshots of the set, else those that the filters choose.
+/// Returns the filter for the set's snapshots, or that of the command line.
 pub(crate) fn selection(context: &Context, filters: &Filters) -> Result<SnapshotFilter> {
     context.set.as_ref().map_or_else(|| filters.selection(), |set| Ok(set.selection()))
 }
 
-/// The rules that were given, else those of the set.
+/// Returns the given rules, or those of the set if none were given.
 pub(crate) fn rules(context: &Context, given: Vec<Rule>) -> Vec<Rule> {
     match &context.set {
         Some(set) if given.is_empty() => set.rules(),

@@ -1,4 +1,4 @@
-//! `snap config show`: what holds, and where each value comes from. Secrets are not shown.
+//! `snap config show`: shows the effective settings and where each comes from. Secrets are not shown.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ use crate::config::{Config, keys};
 use crate::exit::Outcome;
 use crate::terminal::output;
 
-/// A value, as TOML, and its origin in words.
+/// A value as TOML, with a description of its origin.
 struct Line {
     key: String,
     value: String,
@@ -57,7 +57,7 @@ pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
     Ok(Outcome::Done)
 }
 
-/// What a call without a set goes by.
+/// Adds the settings of a call without a set.
 fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
     let mut put = |key: &str, value: &OsStr, from: String| {
         let value = quoted(&output::redacted(&value.to_string_lossy()));
@@ -103,7 +103,7 @@ fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
 
 const HIDDEN: &str = "\"(hidden)\"";
 
-/// All keys of a table: what is given, else what holds without.
+/// Adds all keys of a table with their values or defaults.
 fn fill(path: &str, keys: &[Key], table: &Table, lines: &mut Vec<Line>) {
     for key in keys {
         let at = format!("{path}.{}", key.name);
@@ -136,7 +136,7 @@ fn origin(node: Option<&Node>) -> String {
     }
 }
 
-/// As a TOML text; JSON's form is one.
+/// Quotes a text for TOML. A JSON string is valid TOML.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

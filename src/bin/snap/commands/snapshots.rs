@@ -1,4 +1,4 @@
-//! `snap snapshots`: lists them.
+//! `snap snapshots`: lists snapshots.
 
 use std::collections::HashSet;
 
@@ -70,7 +70,7 @@ fn choose(
     Ok(newest(list, args))
 }
 
-/// The newest of each group, if only these are wanted.
+/// Returns the newest snapshots of each group, if `--latest` is given.
 fn newest(list: Vec<Snapshot>, args: &Snapshots) -> Vec<Snapshot> {
     let Some(latest) = args.latest else { return list };
     let groups = groups::group(list.iter().rev(), args.group_by.unwrap_or_default());
@@ -85,7 +85,7 @@ fn show(context: &Context, args: &Snapshots, list: &[Snapshot]) -> Result<()> {
     };
     let groups = args.group_by.map(|by| groups::group(list.iter(), by));
     if context.global.json {
-        // As restic prints them: one array, of snapshots or of groups.
+        // Like restic: one array, of snapshots or of groups.
         let all = match &groups {
             None => json(&list.iter().collect::<Vec<_>>()),
             Some(groups) => groups
@@ -130,7 +130,7 @@ fn compact(list: &[&Snapshot]) -> Vec<String> {
     output::table(&rows, |column| column == 4, &Narrow { cut: &[(3, 8), (2, 6)], drop: &[3, 2] })
 }
 
-/// Where the snapshot is from and what it holds stays longest.
+/// Which columns shrink or vanish first on a narrow terminal: host and number of files stay longest.
 const NARROW: Narrow<'_> = Narrow { cut: &[(8, 12), (7, 8), (3, 16), (2, 6)], drop: &[7, 6, 4, 3, 2, 5] };
 
 fn table(list: &[&Snapshot]) -> Vec<String> {
@@ -166,7 +166,7 @@ fn row(Snapshot { id, manifest }: &Snapshot) -> [String; 9] {
     ]
 }
 
-/// What rules of retention see in it beside its age.
+/// Returns what retention rules consider besides the age.
 fn marks(manifest: &Manifest) -> String {
     let expires = manifest.expires().map(|at| format!("expires {}", output::local(at)));
     let marks = [

@@ -1,4 +1,4 @@
-//! `snap stats`: how much there is, how small it is stored, and whose it is.
+//! `snap stats`: shows the size of the data, how much space it takes, and which snapshots account for it.
 
 use std::io::IsTerminal;
 
@@ -116,7 +116,7 @@ fn human(report: &Report, freed: Option<&Freed>) -> String {
     text
 }
 
-/// How the chosen snapshots grew, each by what it added.
+/// Prints a chart of how the chosen snapshots grew, by what each added.
 fn chart(report: &Report) -> Result<()> {
     let mut sum = 0;
     let points = report.lines.iter().map(|line| {
@@ -134,7 +134,7 @@ fn chart(report: &Report) -> Result<()> {
     output::tell(&format!("\nneeded by these, over time:\n{}\n{axis}", shown.join("\n")))
 }
 
-/// Columns as wide as their widest cell.
+/// Formats a table with columns as wide as their widest cell.
 fn lines(lines: &[Line]) -> Vec<String> {
     let head = ["ID", "Time", "Kind", "Files", "Size", "Added", "Unique"].map(str::to_owned);
     let row = |line: &Line| {
@@ -153,7 +153,7 @@ fn lines(lines: &[Line]) -> Vec<String> {
     output::table(&rows, |column| column >= 3, &Narrow { cut: &[], drop: &[3, 2, 5] })
 }
 
-/// 0 where there is nothing to compare with.
+/// Returns the ratio; 0 if the divisor is 0.
 fn ratio(of: u64, to: u64) -> f64 {
     if to == 0 { 0.0 } else { of as f64 / to as f64 }
 }

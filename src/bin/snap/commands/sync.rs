@@ -1,4 +1,5 @@
-//! `snap sync`: a second copy of the repository, object for object; also what `backup --mirror` ends with.
+//! `snap sync`: maintains a second copy of the repository, object by object; also the last step of `backup
+//! --mirror`.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub(crate) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
         let to = context.for_repository(&args.to).storage()?;
         not_itself(from, &*to)?;
         if !Repository::exists(&*to)? {
-            // A disk that is not mounted must not be taken for an empty place.
+            // The directory of a disk that is not mounted must not be mistaken for a new location.
             if !args.init {
                 return Err(Error::NoOtherRepository { location: to.location() });
             }
@@ -75,7 +76,7 @@ pub(crate) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
     Err(Error::Refused(format!("{place} is the repository itself, and no copy of it")))
 }
 
-/// Copies, and tells of what is damaged.
+/// Copies, and reports what is damaged.
 pub(crate) fn bring(
     context: &Context,
     from: &Repository,
@@ -104,7 +105,8 @@ pub(crate) fn bring(
     Ok(report)
 }
 
-/// Frees what nobody needs there any more. Nothing is packed anew: the packs there are those that are here.
+/// Runs a garbage collection in the copy. It repacks nothing, so that the packs stay identical to those of
+/// the source.
 fn collect(context: &Context, from: &Repository, to: &Arc<dyn Storage>) -> Result<u64> {
     let to = from.elsewhere(Arc::clone(to))?;
     context.watch(&to, |to| {

@@ -1,4 +1,4 @@
-//! `snap undelete`: brings forgotten snapshots back.
+//! `snap undelete`: restores forgotten snapshots from the trash.
 
 use clap::Args;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Where the file is, and whether it can be believed: it names commands that are run.
+//! Finds the configuration file, and checks that it can be trusted: it contains commands that are run.
 
 use std::env;
 use std::fs::Metadata;
@@ -9,14 +9,14 @@ use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
 
-/// What it is called.
+/// Name of the file.
 pub(crate) const NAME: &str = "snap.toml";
 
-/// The file that is named, else the first that there is of the user's and the machine's. What merely lies in the working
-/// directory is never read: it may be a stranger's.
+/// Returns the file that was named, otherwise the first that exists of the user's and the machine's. A file
+/// in the working directory is never read unless it is named: it may come from somebody else.
 ///
 /// # Errors
-/// When one that is named is not there, or when somebody else may change the file.
+/// The named file does not exist, or somebody else can change the file.
 pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
     if let Some(named) = global.config() {
         named.metadata().map_err(Error::io("read the configuration", named))?;
@@ -33,7 +33,7 @@ pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
     Ok(Some(found))
 }
 
-/// Where it is looked for, the first first.
+/// Returns the default paths, in order of precedence.
 pub(crate) fn places() -> Vec<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
@@ -41,7 +41,8 @@ pub(crate) fn places() -> Vec<PathBuf> {
     user.into_iter().chain([Path::new("/etc/snap").join(NAME)]).collect()
 }
 
-/// What is to be said where a configuration would have helped: one in the working directory was passed over.
+/// Returns a message for situations in which a configuration would help: a file in the working directory
+/// was ignored.
 pub(crate) fn passed_over() -> Option<&'static str> {
     Path::new(NAME).is_file().then_some(
         "./snap.toml was not read, since a file in the working directory may be a stranger's and names commands to run: \
@@ -60,7 +61,7 @@ fn refuse_strangers(file: &Path) -> Result<()> {
     Err(refused(file, why, &format!("if you trust it, name it with --config {}", file.display())))
 }
 
-/// Root runs what the file says: nobody else may be able to change it, or to put another one in its place.
+/// Refuses a file that others could change or replace, because root runs the commands in it.
 fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
     let read = |path: &Path| path.metadata().map_err(Error::io("read the configuration", file));
     let meta = read(file)?;
@@ -70,7 +71,8 @@ fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
     }
     let path = file.canonicalize().map_err(Error::io("read the configuration", file))?;
     for folder in path.ancestors().skip(1) {
-        // Whoever is trusted with the file itself may as well own the folders above it.
+        // The owner of a named file is trusted with its content, and may therefore also own the directories
+        // above it.
         let owners: &[u32] = if is_named { &[0, meta.uid()] } else { &[0] };
         if let Some(why) = open_to_others(&read(folder)?, owners) {
             let help = format!("{} {why}: close it, or put the file elsewhere", folder.display());
@@ -80,7 +82,8 @@ fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
     Ok(())
 }
 
-/// Who, beside root and the owners, may rename what is in a folder. In a sticky one only owners may.
+/// Returns who, besides root and `owners`, could rename entries of a directory. In a sticky one only owners
+/// can.
 fn open_to_others(folder: &Metadata, owners: &[u32]) -> Option<&'static str> {
     let is_sticky = folder.mode() & 0o1000 != 0;
     match folder.mode() {

@@ -1,24 +1,24 @@
-//! Every key that the file knows: its kind, its default and what it is for. Checking, `config show` and
-//! `config schema` read this list and know no key by themselves.
+//! All keys of the configuration file: type, default and description. Validation, `config show` and `config
+//! schema` are driven by this list and contain no keys of their own.
 
-/// What a value may be.
+/// The type of a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     /// Any text.
     Text,
-    /// Text that is never shown.
+    /// Text that is never printed.
     Secret,
-    /// A command for the shell, which substitutes variables itself.
+    /// A shell command. The shell expands variables itself.
     Command,
-    /// As `Command`, never shown.
+    /// Like `Command`, but never printed.
     SecretCommand,
-    /// A path; a relative one begins at the file's folder.
+    /// A path; a relative one starts at the directory of the file.
     Path,
-    /// A pattern of paths; `~/` at its beginning is the home.
+    /// A path pattern; a leading `~/` is the home directory.
     Pattern,
-    /// A repository: a name, or where it is.
+    /// A repository: its name or location.
     Repository,
-    /// Where a repository is.
+    /// The location of a repository.
     Location,
     /// `true` or `false`.
     Bool,
@@ -26,17 +26,17 @@ pub(crate) enum Kind {
     Number,
     /// `90s`, `10m`, `26h`, `2d`, `1w`.
     Duration,
-    /// Bytes, with K, M, G or T.
+    /// A number of bytes, with K, M, G or T.
     Size,
-    /// KiB a second, or bytes a second with a unit.
+    /// A rate in KiB per second, or in bytes per second with a unit.
     Rate,
-    /// `2y5m7d3h`, as `--keep-within` has it.
+    /// A calendar duration such as `2y5m7d3h`, as for `--keep-within`.
     Age,
     /// A number of snapshots, or `unlimited`.
     Count,
-    /// A level of compression.
+    /// A compression level.
     Level,
-    /// How much of the data a check reads.
+    /// How much data a check reads.
     Data,
     /// A cron expression, or `off`.
     Cron,
@@ -44,20 +44,20 @@ pub(crate) enum Kind {
     Zone,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Some of the kind; one alone needs no brackets.
+    /// A list of values; a single value needs no brackets.
     List(&'static Kind),
-    /// A table of these keys.
+    /// A table with these keys.
     Table(&'static [Key]),
-    /// Tables of these keys, each under a name of its own.
+    /// Tables with these keys, each with a name that the user chooses.
     Named(&'static [Key]),
 }
 
-/// One key.
+/// A key of the configuration.
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// What holds when it is not there, as TOML; empty where that is nothing.
+    /// The default as TOML; empty if there is none.
     pub(crate) default: &'static str,
     pub(crate) help: &'static str,
 }
@@ -66,16 +66,16 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'stat
     Key { name, kind, default, help }
 }
 
-/// Kinds of backup.
+/// Kinds of snapshots.
 pub(crate) const KINDS: &[&str] = &["full", "incremental", "differential"];
 /// When new chunks become deltas.
 pub(crate) const DELTA: &[&str] = &["auto", "on", "off"];
-/// What hooks may stand around.
+/// Verbs that can have hooks.
 pub(crate) const JOBS: &[&str] = &["backup", "cleanup", "forget", "check", "drill"];
-/// What there is to tell of.
+/// Events that can cause notifications.
 pub(crate) const EVENTS: &[&str] = &["failure", "problems", "recovery", "success"];
 
-/// The whole file.
+/// The top level of the file.
 pub(crate) const TOP: &[Key] = &[
     key(
         "repository",
@@ -96,7 +96,7 @@ pub(crate) const TOP: &[Key] = &[
     ),
 ];
 
-/// What a profile may hold: all but profiles.
+/// Keys of a profile: everything except profiles.
 const PROFILE: &[Key] = &[
     key("repository", Kind::Repository, "", "As above"),
     key("cache-dir", Kind::Path, "", "As above"),
@@ -106,7 +106,7 @@ const PROFILE: &[Key] = &[
     key("sets", Kind::Named(SET), "", "As above"),
 ];
 
-/// A repository.
+/// Keys of a repository.
 pub(crate) const REPOSITORY: &[Key] = &[
     key("location", Kind::Location, "", "Where it is, as -r takes it"),
     key("password-file", Kind::Path, "", "As --password-file"),
@@ -118,7 +118,7 @@ pub(crate) const REPOSITORY: &[Key] = &[
     key("compression", Kind::Level, "\"default\"", "How well it compresses, where the set does not say"),
 ];
 
-/// A set.
+/// Keys of a set.
 pub(crate) const SET: &[Key] = &[
     key("repository", Kind::Repository, "", "Where to: a name from [repositories], or a location"),
     key(
@@ -227,7 +227,7 @@ const NOTIFY: &[Key] = &[
     key("timeout", Kind::Duration, "\"10s\"", "How long each of them may take"),
 ];
 
-/// Of some keys the one that was probably meant.
+/// Returns the known key that is most similar to `name`, if one is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
     let near = known.map(|other| (strsim::damerau_levenshtein(&plain(name), &plain(other)), other)).min()?;

@@ -1,5 +1,6 @@
-//! The file `snap.toml`: found, read, put together, and asked by the verbs. What a flag or a variable of the environment
-//! says goes before it, what the old script's variables say after it.
+//! The configuration file `snap.toml`: found, read, merged, and queried by the verbs. Flags and environment
+//! variables take precedence over it, and it takes precedence over the variables of the legacy backup
+//! script.
 
 mod find;
 pub(crate) mod keys;
@@ -24,24 +25,24 @@ pub(crate) use repository::Entry;
 pub(crate) use schema::schema;
 pub(crate) use set::Set;
 
-/// What the file says; without one, nothing.
+/// The configuration; empty if there is no file.
 #[derive(Debug, Default)]
 pub(crate) struct Config {
-    /// The file.
+    /// Path of the file.
     pub(crate) file: Option<PathBuf>,
-    /// The profile that was chosen.
+    /// The selected profile.
     pub(crate) profile: Option<String>,
-    /// All of it, the profile put over the rest.
+    /// The whole content, with the profile merged into it.
     pub(crate) root: Table,
     repositories: Vec<Entry>,
     sets: Vec<Set>,
 }
 
 impl Config {
-    /// What holds for this call.
+    /// Loads the configuration for this call.
     ///
     /// # Errors
-    /// When the file cannot be read or understood: the first thing that is wrong, with its line and column.
+    /// The file cannot be read or parsed. The error is the first complaint, with line and column.
     pub(crate) fn load(global: &Global) -> Result<Self> {
         let Some(file) = find(global)? else {
             return match global.profile() {
@@ -67,10 +68,10 @@ impl Config {
         }
     }
 
-    /// The file as far as it can be understood, and what is wrong with it.
+    /// Reads a file as far as it can be parsed, and returns all complaints about it.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// The file cannot be read.
     pub(crate) fn of_file(file: &Path, profile: Option<&str>) -> Result<(Self, Vec<Complaint>)> {
         let bytes = std::fs::read(file).map_err(Error::io("read the configuration", file))?;
         let text = String::from_utf8(bytes)
@@ -84,7 +85,7 @@ impl Config {
         Ok((config, complaints))
     }
 
-    /// The same of a text whose relative paths begin at `dir`.
+    /// Like [`Self::of_file`] for a text. Relative paths in it start at `dir`.
     fn of_text(
         text: &str,
         dir: &Path,
@@ -118,7 +119,7 @@ impl Config {
         (config, complaints)
     }
 
-    /// What is wrong though each value alone is right.
+    /// Returns complaints about values that are valid individually but contradict each other.
     fn contradictions(&self) -> Vec<Complaint> {
         let mut found = Vec::new();
         for set in &self.sets {
@@ -131,7 +132,7 @@ impl Config {
             } else if set.table.at("repository").is_none() && self.default_repository().is_none() {
                 let why =
                     format!("the set `{name}` has no repository, and there is no `repository` at the top");
-                // The old script's variable or SNAP_REPO may name one.
+                // The legacy script's variable or SNAP_REPO may name one.
                 if self.repositories.len() > 1 {
                     found.push(self.at(&format!("sets.{name}"), why));
                 }
@@ -166,26 +167,26 @@ impl Config {
         Some(Complaint { line: origin.line, column: origin.column, what })
     }
 
-    /// The repository of a name, or the one that is at a place.
+    /// Returns the repository with this name or location.
     pub(crate) fn repository(&self, named: &str) -> Option<&Entry> {
         let by_name = self.repositories.iter().find(|entry| entry.name == named);
         by_name.or_else(|| self.repositories.iter().find(|entry| entry.is_at(named)))
     }
 
-    /// All repositories that have a name, in the order of the file.
+    /// Returns all named repositories, in the order of the file.
     pub(crate) fn repositories(&self) -> &[Entry] {
         &self.repositories
     }
 
-    /// All sets, in the order of the file.
+    /// Returns all sets, in the order of the file.
     pub(crate) fn sets(&self) -> &[Set] {
         &self.sets
     }
 
-    /// The sets of these names.
+    /// Returns the sets with these names.
     ///
     /// # Errors
-    /// When one is not there.
+    /// One does not exist.
     pub(crate) fn named_sets(&self, names: &[String]) -> Result<Vec<Set>> {
         let find = |name: &String| {
             self.sets.iter().find(|set| set.name == *name).cloned().ok_or_else(|| {
@@ -207,7 +208,7 @@ impl Config {
     }
 }
 
-/// A complaint with its place, as compilers write it.
+/// Formats a complaint with its position, like compilers do.
 pub(crate) fn told(file: &Path, complaint: &Complaint) -> String {
     format!("{}:{}:{}: {}", file.display(), complaint.line, complaint.column, complaint.what)
 }

@@ -1,4 +1,4 @@
-//! Values of the file, checked, each with the place that it comes from.
+//! Validated values of the file, each with its origin.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,25 @@ use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::Count;
 use snap_backup::ops::schedule::cron::Cron;
 
-/// Where a value stands.
+/// The origin of a value: its position in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) line: usize,
     pub(crate) column: usize,
-    /// The profile that it is part of.
+    /// The profile that contains it.
     pub(crate) profile: Option<Arc<str>>,
 }
 
-/// A value.
+/// A value with its origin.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) value: Value,
-    /// As it is written, substituted; of a list or a table nothing.
+    /// The text in the file after substitution; empty for a list or a table.
     pub(crate) shown: String,
     pub(crate) origin: Origin,
 }
 
-/// What it is.
+/// A validated value.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Text(String),
@@ -41,14 +41,14 @@ pub(crate) enum Value {
     Age(Age),
     Count(Count),
     Level(i32),
-    /// `None`: off.
+    /// `None` means off.
     Cron(Option<Box<Cron>>),
     Zone(TimeZone),
     List(Vec<Node>),
     Table(Table),
 }
 
-/// Names and values in the order of the file.
+/// Names and values, in the order of the file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table(pub(crate) Vec<(String, Node)>);
 
@@ -57,7 +57,7 @@ impl Table {
         self.0.iter().find(|(known, _)| known == name).map(|(_, node)| node)
     }
 
-    /// Follows names with dots between.
+    /// Returns the value at a dotted path.
     pub(crate) fn at(&self, path: &str) -> Option<&Node> {
         match path.split_once('.') {
             None => self.get(path),
@@ -72,7 +72,7 @@ impl Table {
         }
     }
 
-    /// Puts another one over it: what both have as a table is put together key by key, all else is replaced.
+    /// Merges another table into this one: tables that both have are merged key by key, all else is replaced.
     pub(crate) fn put_over(&mut self, over: Table) {
         for (name, node) in over.0 {
             let there = self.0.iter_mut().find(|(known, _)| *known == name);
@@ -120,7 +120,7 @@ impl Table {
         self.list(path).iter().filter_map(path_of).collect()
     }
 
-    /// A repository's name, or where it is.
+    /// Returns a repository's name or location.
     pub(crate) fn location(&self, path: &str) -> Option<OsString> {
         match &self.at(path)?.value {
             Value::Path(path) => Some(path.clone().into()),
@@ -129,7 +129,7 @@ impl Table {
         }
     }
 
-    /// Names of repositories, or where they are.
+    /// Returns names or locations of repositories.
     pub(crate) fn locations(&self, path: &str) -> Vec<OsString> {
         let one = |node: &Node| match &node.value {
             Value::Path(path) => Some(path.clone().into()),
@@ -188,7 +188,7 @@ impl Table {
         }
     }
 
-    /// `None` where it is not given; within, where it is off.
+    /// Returns a schedule: `None` if it is not given, `Some(None)` if it is off.
     pub(crate) fn cron(&self, path: &str) -> Option<Option<&Cron>> {
         match &self.at(path)?.value {
             Value::Cron(cron) => Some(cron.as_deref()),

@@ -1,4 +1,5 @@
-//! Text to checked values. Every complaint names line and column; reading goes on after it, so that one run tells all.
+//! Parses text to validated values. Every complaint has line and column, and parsing continues after it, so
+//! that one run reports all of them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::node::{Node, Origin, Table, Value};
 use super::substitute::substitute;
 use crate::args::{keep, values};
 
-/// What is wrong, and where.
+/// An error in the file, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Complaint {
     pub(crate) line: usize,
@@ -21,13 +22,13 @@ pub(crate) struct Complaint {
     pub(crate) what: String,
 }
 
-/// Reads one file.
+/// Parses one file.
 pub(super) struct Reader<'a> {
     text: &'a str,
-    /// Where relative paths begin.
+    /// Start of relative paths.
     dir: &'a Path,
     variable: &'a dyn Fn(&str) -> Option<String>,
-    /// The profile that is chosen: variables in others are left alone.
+    /// The selected profile. Variables in other profiles are not expanded.
     chosen: Option<&'a str>,
     profile: Option<Arc<str>>,
     pub(super) complaints: Vec<Complaint>,
@@ -43,7 +44,7 @@ impl<'a> Reader<'a> {
         Self { text, dir, variable, chosen, profile: None, complaints: Vec::new() }
     }
 
-    /// The whole of it, as far as it can be understood.
+    /// Parses the whole file, as far as possible.
     pub(super) fn read(&mut self, keys: &[Key]) -> Table {
         match DeTable::parse(self.text) {
             Ok(table) => self.table(table.get_ref(), keys, ""),
@@ -111,7 +112,7 @@ impl<'a> Reader<'a> {
         Some(Node { value, shown, origin: Origin { line, column, profile: self.profile.clone() } })
     }
 
-    /// Tables under names of the user's.
+    /// Parses tables whose names the user chooses.
     fn named(&mut self, table: &DeTable<'_>, keys: &'static [Key], path: &str) -> Table {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
@@ -138,7 +139,7 @@ impl<'a> Reader<'a> {
         read
     }
 
-    /// Commands are the shell's, which has the same variables.
+    /// Expands variables. Commands are left to the shell, which has the same variables.
     fn substituted(&mut self, text: &str, kind: &Kind, at: usize) -> Option<String> {
         let asleep = self.profile.as_deref().is_some_and(|profile| Some(profile) != self.chosen);
         if matches!(kind, Kind::Command | Kind::SecretCommand) || asleep {
@@ -155,7 +156,7 @@ impl<'a> Reader<'a> {
         match scalar(text, kind, self.dir) {
             Ok(value) => Some(value),
             Err(why) => {
-                // What is hidden is not shown because it is wrong, either.
+                // A secret is not printed even if it is invalid.
                 let hidden = matches!(kind, Kind::Secret | Kind::SecretCommand);
                 let what = if hidden { String::new() } else { format!(" = \"{text}\"") };
                 self.complain(at, format!("`{path}`{what}: {why}"));
@@ -169,7 +170,7 @@ impl<'a> Reader<'a> {
         self.complaints.push(complaint);
     }
 
-    /// Lines and columns count from 1, columns in characters.
+    /// Creates a complaint at a byte offset. Lines and columns count from 1, columns in characters.
     fn spot(&self, at: usize, what: String) -> Complaint {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
@@ -261,16 +262,17 @@ fn some(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// A relative path begins at the file's folder, wherever snap is called from; `~` and `~/` at the home.
+/// Resolves a path: a relative one starts at the directory of the file, whatever the working directory is;
+/// `~` and `~/` are the home directory.
 fn path(text: &str, dir: &Path) -> Result<PathBuf, String> {
     if let Some(rest) = below_home(text)? {
         return Ok(home()?.join(rest).components().collect());
     }
-    // As the program elsewhere has absolute paths: without `.` in them.
+    // Normalized as absolute paths are everywhere in the program: without `.`.
     Ok(dir.join(text).components().collect())
 }
 
-/// What follows `~/` or `~`, if that is how the text begins.
+/// Returns what follows a leading `~/` or `~`.
 fn below_home(text: &str) -> Result<Option<&str>, String> {
     let Some(rest) = text.strip_prefix('~') else { return Ok(None) };
     match rest.strip_prefix('/') {
@@ -287,7 +289,7 @@ fn home() -> Result<PathBuf, String> {
     home.map(PathBuf::from).ok_or_else(|| "a path without `~`, since HOME is not set".to_owned())
 }
 
-/// A pattern; no shell reads it that would put the home for `~`.
+/// Expands a leading `~/` of a pattern, which no shell does here.
 fn pattern(text: &str) -> Result<String, String> {
     let (not, rest) = text.strip_prefix('!').map_or(("", text), |rest| ("!", rest));
     let Some(rest) = rest.strip_prefix("~/") else { return Ok(text.to_owned()) };
@@ -302,13 +304,13 @@ fn pattern(text: &str) -> Result<String, String> {
     Ok(format!("{pattern}/{rest}"))
 }
 
-/// What has a slash is where it is, what has none is a name.
+/// Parses a repository: a text with a slash is a location, one without is a name.
 fn repository(text: &str, dir: &Path) -> Result<Value, String> {
     let is_path = text.contains('/') || matches!(text, "." | ".." | "~");
     if is_path { location(text, dir) } else { Ok(Value::Text(text.to_owned())) }
 }
 
-/// A path, unless it begins with a scheme.
+/// Parses a location: a path, unless it begins with a scheme.
 fn location(text: &str, dir: &Path) -> Result<Value, String> {
     let has_scheme = text.split(['/', '.']).next().is_some_and(|start| start.contains(':'));
     if has_scheme { Ok(Value::Text(text.to_owned())) } else { Ok(Value::Path(path(text, dir)?)) }

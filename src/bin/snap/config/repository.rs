@@ -1,4 +1,4 @@
-//! Which repository a call means, and what opens it.
+//! Determines which repository a call means, and its settings.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -11,20 +11,20 @@ use super::{Config, Set, find, keys};
 use crate::args::global::Global;
 use crate::password;
 
-/// A repository with a name.
+/// A named repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) name: String,
-    /// As `-r` takes it.
+    /// Its location, as for `-r`.
     pub(crate) location: Option<OsString>,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) password_command: Option<OsString>,
-    /// A backup makes it if it is not there.
+    /// Whether a backup creates it if it does not exist.
     pub(crate) init: bool,
-    /// It is made without encryption.
+    /// Whether it is created without encryption.
     pub(crate) no_encryption: bool,
     pub(crate) compression: Option<i32>,
-    /// Bytes a second, up and down.
+    /// Rate limits in bytes per second: upload, download.
     limits: [Option<u64>; 2],
 }
 
@@ -42,7 +42,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is what this text, given as a location, names.
+    /// Returns whether the text, taken as a location, means this repository.
     pub(super) fn is_at(&self, named: &str) -> bool {
         let Some(location) = &self.location else { return false };
         if named.contains(':') || location.as_bytes().contains(&b':') {
@@ -55,7 +55,7 @@ impl Entry {
 }
 
 impl Config {
-    /// What is meant where nothing names a repository: what the top says, or the only one there is.
+    /// Returns the default repository: that of the top level, or the only one in the file.
     pub(crate) fn default_repository(&self) -> Option<OsString> {
         let only = match self.repositories() {
             [only] => Some(OsString::from(&only.name)),
@@ -64,13 +64,13 @@ impl Config {
         self.root.location("repository").or(only)
     }
 
-    /// The entry that a name or a location means.
+    /// Returns the repository with this name or location.
     pub(crate) fn entry(&self, named: &OsStr) -> Option<&Entry> {
         named.to_str().and_then(|named| self.repository(named))
     }
 
-    /// Refuses a word that names nothing where the file gives names to repositories: it was meant as one, and what it would
-    /// mean as a directory depends on where one stands.
+    /// Rejects a word that is not the name of a repository if the file names repositories. It was meant as a
+    /// name; as a directory, its meaning would depend on the working directory.
     pub(crate) fn expect_name(&self, named: &OsStr) -> Result<()> {
         let is_place = named.as_bytes().iter().any(|byte| matches!(byte, b'/' | b':'));
         let is_place = is_place || [".", "..", "~"].iter().any(|known| named == *known);
@@ -89,7 +89,7 @@ impl Config {
         )))
     }
 
-    /// The options with what the file says where flags and variables say nothing.
+    /// Completes the options: settings of the file apply where flags and variables set nothing.
     pub(crate) fn complete(&self, given: &Global, set: Option<&Set>) -> Global {
         let mut global = given.clone();
         let named = given.repo.clone().filter(|repo| !repo.is_empty());

@@ -1,11 +1,11 @@
-//! The file's keys as a JSON schema, for editors.
+//! Generates a JSON schema of the configuration's keys, for editors.
 
 use serde_json::{Map, Value, json};
 
 use super::keys;
 use super::keys::{Key, Kind};
 
-/// Draft 2020-12.
+/// Returns the schema; JSON Schema draft 2020-12.
 pub(crate) fn schema() -> Value {
     let mut whole = object(keys::TOP);
     if let Some(map) = whole.as_object_mut() {
@@ -30,7 +30,7 @@ fn object(keys: &[Key]) -> Value {
     json!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 
-/// Defaults are written so that they are JSON as well as TOML.
+/// Returns the default of a key. Defaults are written so that they are both valid JSON and TOML.
 fn default(key: &Key) -> Option<Value> {
     serde_json::from_str(key.default).ok()
 }

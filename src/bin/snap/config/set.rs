@@ -1,4 +1,4 @@
-//! A set: what is backed up together, and what goes with it.
+//! A set: sources that are backed up together, and their settings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use snap_backup::util::host;
 use super::node::Table;
 use crate::args::{keep, values};
 
-/// A set of the file, its defaults filled in.
+/// A set of the configuration, with defaults applied.
 #[derive(Debug, Clone)]
 pub(crate) struct Set {
     pub(crate) name: String,
@@ -27,17 +27,17 @@ impl Set {
         Self { name: name.to_owned(), table }
     }
 
-    /// The name of its repository, or where that is.
+    /// Returns the name or location of its repository.
     pub(crate) fn repository(&self) -> Option<OsString> {
         self.table.location("repository")
     }
 
-    /// Where second copies of it are kept.
+    /// Returns the names or locations of its mirrors.
     pub(crate) fn mirrors(&self) -> Vec<OsString> {
         self.table.locations("mirror")
     }
 
-    /// Absolute paths.
+    /// Returns its sources as absolute paths.
     pub(crate) fn sources(&self) -> Vec<PathBuf> {
         self.table.paths("sources")
     }
@@ -46,12 +46,12 @@ impl Set {
         self.table.texts("tags").into_iter().filter(|tag| !tag.is_empty()).collect()
     }
 
-    /// The host that its snapshots name.
+    /// Returns the host name for its snapshots.
     pub(crate) fn host(&self) -> Option<String> {
         self.table.text("host").filter(|host| !host.is_empty()).map(str::to_owned)
     }
 
-    /// The kind of a backup that nobody says more of.
+    /// Returns the kind of its backups unless a flag chooses another.
     pub(crate) fn kind(&self) -> SnapshotKind {
         match self.table.text("kind") {
             Some("full") => SnapshotKind::Full,
@@ -60,7 +60,7 @@ impl Set {
         }
     }
 
-    /// What stays out.
+    /// Returns what backups exclude.
     pub(crate) fn filter(&self) -> FilterOptions {
         let on = |name: &str| self.table.bool(name).unwrap_or_default();
         let patterns = |name: &str| self.table.texts(name).into_iter().map(OsString::from).collect();
@@ -76,24 +76,24 @@ impl Set {
         }
     }
 
-    /// The age of the last good backup from which on it is overdue.
+    /// Returns the age of the last good backup from which on it is overdue.
     #[allow(dead_code, reason = "for `status`")]
     pub(crate) fn max_age(&self) -> Option<Duration> {
         self.table.duration("max-age")
     }
 
-    /// What a check of it reads beside the structure.
+    /// Returns what a check reads besides the structure.
     pub(crate) fn check(&self) -> check::Options {
         let data = self.table.text("check-data").unwrap_or("none");
         let (read_data, subset) = (data == "all", values::subset(data).ok());
         check::Options { read_data, subset, ..check::Options::default() }
     }
 
-    /// Snapshots of this set and of no other: host and sources are the same, and it has the tags.
+    /// Returns a filter that selects exactly the snapshots of this set: same host and sources, and its tags.
     pub(crate) fn selection(&self) -> SnapshotFilter {
         use std::os::unix::ffi::OsStrExt;
         let tags = self.tags();
-        // As a backup stores them.
+        // In the form in which a backup records them.
         let planned = sources::plan(&self.sources(), None).map(|plan| plan.sources);
         let raw = || self.sources().iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
         let sources = planned.unwrap_or_else(|_| raw());
@@ -105,7 +105,7 @@ impl Set {
         }
     }
 
-    /// What is kept of it.
+    /// Returns its retention rules.
     pub(crate) fn rules(&self) -> Vec<Rule> {
         let count = |name: &str| self.table.count(&format!("keep.{name}"));
         let age = |name: &str| self.table.age(&format!("keep.{name}"));

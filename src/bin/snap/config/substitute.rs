@@ -1,9 +1,9 @@
-//! `${NAME}` and `${NAME:-default}` in the texts of the file.
+//! Expands `${NAME}` and `${NAME:-default}` in texts of the configuration.
 
-/// With variables in place. `$$` stands for one `$`; a `$` before anything but a brace is itself.
+/// Expands variables. `$$` is a literal `$`; a `$` before anything but a brace is literal too.
 ///
 /// # Errors
-/// Where a variable is not set and there is no default, or a brace is not closed.
+/// A variable is not set and has no default, or a brace is not closed.
 pub(super) fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -26,7 +26,7 @@ pub(super) fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) 
     Ok(out)
 }
 
-/// An empty variable counts as none: that is how scripts unset one.
+/// Returns the value of a variable. An empty one counts as unset, because scripts unset variables that way.
 fn value(inner: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

@@ -1,4 +1,4 @@
-//! The file as a value: no disk, no environment.
+//! Tests of the configuration as a value: no files, no environment.
 
 use std::path::Path;
 
@@ -184,7 +184,7 @@ fn the_template_is_right_and_every_key_is_in_the_schema() {
     check(keys::TOP, &schema);
 }
 
-/// The schema knows exactly the keys, and each default is one that the file would take.
+/// Checks that the schema has exactly the keys of the list, and that each default is valid in the file.
 fn check(keys: &[Key], schema: &serde_json::Value) {
     let properties = schema["properties"].as_object().unwrap();
     assert_eq!(schema["additionalProperties"], false);

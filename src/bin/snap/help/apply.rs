@@ -1,13 +1,13 @@
-//! Puts the texts of a verb onto its clap command.
+//! Adds the help of a verb to its clap command.
 
 use clap::Command;
 
 use super::VerbHelp;
 
-/// Changes the subcommand at a path; where a feature is left out there is none, and nothing happens.
+/// Changes the subcommand at a path. Without the feature that provides the subcommand, does nothing.
 pub(super) fn at_path(command: Command, path: &[&str], change: &dyn Fn(Command) -> Command) -> Command {
     let Some((first, rest)) = path.split_first() else { return change(command) };
-    // `mut_subcommand` would make what is not there.
+    // `mut_subcommand` would create a missing subcommand.
     if command.find_subcommand(first).is_none() {
         return command;
     }
@@ -32,7 +32,7 @@ fn heading(help: &VerbHelp, long: &str) -> Option<&'static str> {
     help.groups.iter().find(|(_, names)| names.contains(&long)).map(|(heading, _)| *heading)
 }
 
-/// What the verb itself says at the end of its help stays there.
+/// Adds the examples and keeps what the verb itself has at the end of its help.
 fn examples(command: Command, examples: &[(&str, &str)]) -> Command {
     let style = command.get_styles().get_header();
     let mut text = format!("{style}Examples:{style:#}");

@@ -1,4 +1,4 @@
-//! What the documents say of the command line: every verb and flag in them is one that there is.
+//! Tests that every verb and flag in the documentation exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::command;
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    // The reference is made of the program itself.
+    // The reference is generated from the program itself.
     let is_written =
         |path: &PathBuf| path.extension().is_some_and(|end| end == "md") && !path.ends_with("docs/cli.md");
     let mut pages: Vec<PathBuf> = docs.filter(is_written).collect();
@@ -18,7 +18,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Command lines of a page: lines of its blocks, and words between backquotes.
+/// Returns the command lines of a page: lines of code blocks, and code spans.
 fn lines_of(page: &str) -> Vec<String> {
     let (mut found, mut inside) = (Vec::new(), false);
     for line in page.lines() {
@@ -26,7 +26,7 @@ fn lines_of(page: &str) -> Vec<String> {
             inside = !inside;
         } else if inside {
             let line = line.trim_start().trim_start_matches("$ ");
-            // Times of a crontab may stand before it.
+            // The time fields of a crontab line may precede the command.
             let line = line
                 .find("snap ")
                 .filter(|at| !line[..*at].contains(char::is_alphabetic))
@@ -40,7 +40,7 @@ fn lines_of(page: &str) -> Vec<String> {
     found
 }
 
-/// The words up to where the shell, a comment or an ellipsis begins; quotes are taken away.
+/// Returns the words up to a shell operator, a comment or an ellipsis, without quotes.
 fn words_of(line: &str) -> Vec<String> {
     let ends = |word: &&str| {
         !matches!(*word, "|" | "&&" | "||" | ">" | ">>" | "<" | "#" | "..." | "\\" | ";" | "--")
@@ -60,7 +60,7 @@ fn every_command_line_in_the_documents_is_one_that_snap_has() {
     for page in pages() {
         for line in lines_of(&fs::read_to_string(&page).unwrap()) {
             let words = words_of(&line);
-            // One that stands for any verb.
+            // A placeholder for any verb.
             if words.get(1).is_none_or(|word| word.bytes().all(|byte| byte.is_ascii_uppercase())) {
                 continue;
             }

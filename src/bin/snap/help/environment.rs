@@ -1,5 +1,5 @@
-//! Every variable of the environment that snap reads, or sets for others: one table for `snap help environment` and the
-//! manual.
+//! All environment variables that snap reads or sets for others: one table for `snap help environment` and
+//! the manual.
 
 struct Group {
     title: &'static str,
@@ -93,7 +93,7 @@ const GROUPS: &[Group] = &[
 
 const HEAD: &str = "An empty variable counts as one that is not set. A flag goes before a variable, and a variable before the configuration.";
 
-/// For a terminal.
+/// Returns the text for a terminal.
 pub(super) fn text() -> String {
     let mut text = format!("{HEAD}\n");
     for group in GROUPS {
@@ -105,7 +105,7 @@ pub(super) fn text() -> String {
     text
 }
 
-/// For the manual.
+/// Returns the text for the manual.
 #[cfg(test)]
 pub(crate) fn markdown() -> String {
     let mut text = format!("\n## Environment\n{HEAD} `snap help environment` prints the same.\n");
@@ -126,7 +126,7 @@ mod tests {
 
     use super::GROUPS;
 
-    /// Between processes of snap itself, or for its tests.
+    /// Variables between processes of snap itself, or for its tests.
     const INTERNAL: [&str; 7] = [
         "SNAP_BLESS",
         "SNAP_JOB_ATTEMPT",

@@ -1,6 +1,7 @@
-//! What `--help` says beyond clap's own words: for every verb a paragraph, examples and groups of options; an overview of the
-//! verbs by task; and topics that belong to no single verb. The texts are data beside the verbs, so that a flag and its
-//! place in the help can change separately; the tests hold both together.
+//! The parts of `--help` that clap does not generate: a paragraph, examples and groups of options for every
+//! verb; an overview of the verbs by task; and topics that concern several verbs. The texts are data
+//! separate from the verbs, so that a flag and its place in the help can change independently; tests ensure
+//! that they match.
 
 mod apply;
 #[cfg(test)]
@@ -24,25 +25,25 @@ use crate::terminal::output;
 #[cfg(test)]
 pub(crate) use environment::markdown as environment_markdown;
 
-/// What is said of a verb.
+/// The help of a verb.
 struct VerbHelp {
-    /// As typed, without `snap`: `backup`, `repair packs`.
+    /// Name as typed, without `snap`: `backup`, `repair packs`.
     name: &'static str,
-    /// What it does, for somebody who sees it for the first time.
+    /// What the verb does, for a new user.
     paragraph: &'static str,
-    /// A purpose and the command that serves it.
+    /// Examples: a purpose and its command.
     examples: &'static [(&'static str, &'static str)],
     /// Headings, and the long names of the options below them.
     groups: &'static [(&'static str, &'static [&'static str])],
 }
 
-/// Every verb that has a help of its own.
+/// Iterates over all verbs with a help text.
 fn all() -> impl Iterator<Item = &'static VerbHelp> {
     let parts = [verbs_write::VERBS, verbs_read::VERBS, verbs_keep::VERBS, verbs_run::VERBS];
     parts.into_iter().flatten()
 }
 
-/// The command line as it is shown and parsed.
+/// Returns the complete clap command.
 pub(crate) fn command() -> Command {
     let mut top = overview::add_to(Cli::command());
     for verb in all() {
@@ -59,10 +60,10 @@ pub(crate) struct Help {
     words: Vec<String>,
 }
 
-/// `snap help [VERB|TOPIC]`.
+/// Runs `snap help [VERB|TOPIC]`.
 ///
 /// # Errors
-/// When there is no such verb or topic.
+/// There is no such verb or topic.
 pub(crate) fn run(args: &Help) -> Result<Outcome> {
     if let [word] = args.words.as_slice()
         && let Some(text) = topics::text(word)
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &Help) -> Result<Outcome> {
         };
         found = next;
     }
-    // A reader that left early is no failure.
+    // A closed output is not a failure.
     let _ = found.print_long_help();
     Ok(Outcome::Done)
 }
@@ -111,7 +112,7 @@ mod tests {
         long.filter(|name| !matches!(*name, "help" | "version")).map(str::to_owned).collect()
     }
 
-    /// Leaves, and verbs that only hold others.
+    /// Collects the names of all verbs and subcommands.
     fn names(command: &Command, before: &str, into: &mut BTreeSet<String>) {
         for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
             let name = format!("{before}{}", verb.get_name());
@@ -140,7 +141,7 @@ mod tests {
         for (verb, (_, line)) in all().flat_map(|verb| verb.examples.iter().map(move |one| (verb, one))) {
             assert!(line.len() < 76, "too wide: {line}");
             for part in line.split('|').map(str::trim).filter(|part| part.starts_with("snap ")) {
-                // Of what a shell does, examples use quotes without spaces, redirections and pipes.
+                // Of shell syntax, the examples use only quotes without spaces, redirections and pipes.
                 let part = part.split(" > ").next().unwrap_or(part);
                 let words = part.split(' ').map(|word| word.trim_matches(['"', '\'']));
                 let parsed = command().try_get_matches_from(words);
@@ -149,7 +150,7 @@ mod tests {
         }
     }
 
-    /// An option that no group names stands under `Options`.
+    /// An option that is in no group is listed under `Options`.
     #[test]
     fn groups_name_options_that_there_are_and_each_once() {
         let mut top = command();

@@ -1,4 +1,4 @@
-//! `snap --help`: the verbs by what one wants to do.
+//! The overview in `snap --help`: the verbs grouped by task.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ const OTHERS: &str = "Others";
 const MORE: &str = "`snap help VERB` has a paragraph and examples of each verb. Topics: `snap help environment` (all variables), \
     `snap help patterns` (what --exclude and --include match), `snap help selectors` (how a snapshot is named), `snap help terminal` (bars, colours, the pager).";
 
-/// Lists the verbs by task instead of in one row.
+/// Replaces clap's flat list of verbs by lists per task.
 pub(super) fn add_to(top: Command) -> Command {
     let style = *top.get_styles().get_header();
     let tasks = tasks(&top, style);

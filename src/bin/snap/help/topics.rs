@@ -1,11 +1,11 @@
-//! Help on what concerns several verbs. Pages of the manual are printed as they stand.
+//! Help topics that concern several verbs. They print pages of the manual unchanged.
 
 use super::environment;
 
-/// What can be asked for.
+/// Names of the topics.
 pub(super) const NAMES: [&str; 4] = ["environment", "patterns", "selectors", "terminal"];
 
-/// The text of a topic.
+/// Returns the text of a topic.
 pub(super) fn text(name: &str) -> Option<String> {
     match name {
         "environment" => Some(environment::text()),

@@ -1,4 +1,4 @@
-//! Help of the verbs that keep a repository small and whole.
+//! Help of the verbs that maintain a repository.
 
 use super::VerbHelp;
 use super::verbs_read::WHICH;

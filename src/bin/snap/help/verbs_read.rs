@@ -1,8 +1,8 @@
-//! Help of the verbs that look into snapshots and bring files back.
+//! Help of the verbs that inspect and restore snapshots.
 
 use super::VerbHelp;
 
-/// Options that choose among snapshots.
+/// Options that select snapshots.
 pub(super) const WHICH: &[&str] = &["host", "tag", "path"];
 
 pub(super) const VERBS: &[VerbHelp] = &[

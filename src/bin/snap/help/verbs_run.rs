@@ -1,4 +1,4 @@
-//! Help of the verbs that set snap up and let it run by itself.
+//! Help of the verbs that set up and automate snap.
 
 use super::VerbHelp;
 

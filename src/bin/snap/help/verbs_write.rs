@@ -1,4 +1,4 @@
-//! Help of the verbs that bring something into a repository, or into another one.
+//! Help of the verbs that write to a repository or copy to another one.
 
 use super::VerbHelp;
 use super::verbs_read::WHICH;

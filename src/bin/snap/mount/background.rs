@@ -1,6 +1,6 @@
-//! A mount in the background is this program once more, in a session of its own. It gets the password through its
-//! standard input, says through its standard output that the mount is there, and tells of failures on standard error
-//! until then; afterwards that is a file.
+//! Background mounts: the program starts itself again in a new session. The child receives the password
+//! through standard input, and reports through standard output that the mount is ready. Until then it
+//! prints errors to standard error; afterwards to a log file.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,32 +15,32 @@ use zeroize::Zeroizing;
 
 use crate::exit::Outcome;
 
-/// Set where this process is one of these.
+/// Set in the environment of the child process.
 const CHILD: &str = "SNAP_MOUNT_CHILD";
 const READY: &str = "ready";
-/// What mounts in the background tell of, in the directory of this machine's records.
+/// Log file of background mounts, in the state directory.
 const LOG: &str = "mount.log";
 
-/// Whether this process was started by [`start`].
+/// Returns whether this process was started by [`start`].
 pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// What [`start`] wrote.
+/// Reads the password that [`start`] wrote.
 pub(crate) fn password() -> Result<Option<Zeroizing<String>>> {
     let mut text = Zeroizing::new(String::new());
     io::stdin().read_to_string(&mut text).map_err(Error::io("read", "the password"))?;
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// Where a mount in the background tells of failures.
+/// Returns the path of the log file for background mounts.
 pub(crate) fn log(state: Option<PathBuf>) -> Option<PathBuf> {
     let dir = std::path::absolute(state?).ok()?;
     Some(dir.join(LOG))
 }
 
-/// Runs this program once more with the same arguments, and waits until it has mounted. Its id, or else how it ended,
-/// which it has told of.
+/// Starts the program again with the same arguments and waits until it has mounted. Returns its process id
+/// or, if it failed, its outcome; the child has printed the error.
 pub(crate) fn start(password: Option<&str>) -> Result<std::result::Result<u32, Outcome>> {
     let mut command = programs::own().map_err(Error::io("find", "this program"))?;
     command.args(std::env::args_os().skip(1)).env(CHILD, "1").env_remove("SNAP_PASSWORD");
@@ -48,7 +48,7 @@ pub(crate) fn start(password: Option<&str>) -> Result<std::result::Result<u32, O
     let cannot = || Error::io("start", "a process for the mount");
     let mut child = command.spawn().map_err(cannot())?;
     if let Some(mut input) = child.stdin.take() {
-        // One that does not wait for it has failed, and says why.
+        // A child that does not read it has failed and prints the reason.
         let _ = input.write_all(password.unwrap_or_default().as_bytes());
     }
     let mut line = String::new();
@@ -63,10 +63,10 @@ pub(crate) fn start(password: Option<&str>) -> Result<std::result::Result<u32, O
     Ok(Err(Outcome::Failed(code.max(1))))
 }
 
-/// In the process that [`start`] began: says that the mount is there. From here on nobody waits for this process, and
-/// what it tells goes to `log`.
+/// In the child process: reports that the mount is ready. Afterwards the parent no longer waits, and all
+/// output goes to `log`.
 pub(crate) fn ready(log: Option<&Path>) -> Result<()> {
-    // Already its own where a service manager has started it so.
+    // Fails if the process already leads a session, for instance under a service manager.
     let _ = rustix::process::setsid();
     let nowhere = open("/dev/null".as_ref())?;
     let told = match log {

@@ -1,4 +1,4 @@
-//! The talk with the kernel: each call of FUSE is a call of [`Mount`]. The only user of fuser.
+//! The FUSE interface: each request of the kernel becomes a call of [`Mount`]. The only user of fuser.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,30 +14,30 @@ use fuser::{
 use snap_backup::model::entry::Time;
 use snap_backup::ops::mount::{Attributes, FsError, FsResult, Mount, Type};
 
-/// For how long the kernel need not ask again: what is in a snapshot never changes, ...
+/// Cache lifetime in the kernel for the content of a snapshot, which never changes.
 const LONG: Duration = Duration::from_secs(24 * 3600);
-/// ... and which snapshots there are may change at any time.
+/// Cache lifetime in the kernel for the list of snapshots, which may change at any time.
 const SHORT: Duration = Duration::from_secs(1);
-/// Bytes of the blocks that `statfs` counts in, and that programs may like to read.
+/// Block size in bytes for `statfs` and as the preferred size of reads.
 const BLOCK: u32 = 4096;
-/// The most that the kernel writes at once; it never does.
+/// Maximum size of a write in bytes. The kernel never writes, because the mount is read-only.
 const WRITE: u32 = 128 << 10;
-/// `ioctl`s that ask for inode flags, for programs of 64 and of 32 bits.
+/// `ioctl` numbers for reading inode flags, for 64-bit and 32-bit programs.
 const GET_FLAGS: [u32; 2] = [0x8008_6601, 0x8004_6601];
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
-/// A [`Mount`] as fuser wants it.
+/// Adapter of a [`Mount`] to fuser's trait.
 #[derive(Debug)]
 pub(super) struct Kernel {
     pub(super) mount: Arc<Mount>,
-    /// Modes and ACLs count, as others may come in.
+    /// Whether to check modes and ACLs, because other users have access.
     pub(super) permissions: bool,
 }
 
 impl Filesystem for Kernel {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // A kernel that cannot do one of these does without.
+        // A kernel without one of these features works without it.
         let _ = config.set_max_write(WRITE);
         for wanted in [
             InitFlags::FUSE_PARALLEL_DIROPS,
@@ -230,7 +230,7 @@ fn opened(handle: FsResult<u64>, flags: FopenFlags, reply: ReplyOpen) {
     }
 }
 
-/// Whoever gives no room asks how much it takes.
+/// Replies with the value, or with its size if the caller's buffer has length 0.
 fn value(value: FsResult<Vec<u8>>, room: u32, reply: ReplyXattr) {
     match value {
         Ok(bytes) if room == 0 => reply.size(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
@@ -268,7 +268,7 @@ fn attr(found: &Attributes) -> FileAttr {
         ctime: time(found.ctime),
         crtime: SystemTime::UNIX_EPOCH,
         kind: kind(found.kind),
-        // All that is not the kind: it fits.
+        // Everything except the type; it fits.
         perm: u16::try_from(found.mode & 0o7777).unwrap_or(0),
         nlink: found.links,
         uid: found.uid,
@@ -279,7 +279,7 @@ fn attr(found: &Attributes) -> FileAttr {
     }
 }
 
-/// Of `.` and `..` the kernel takes the number and the kind.
+/// Returns attributes for `.` and `..`, of which the kernel uses only number and type.
 fn dot(ino: u64) -> FileAttr {
     let epoch = SystemTime::UNIX_EPOCH;
     FileAttr {
@@ -313,7 +313,7 @@ fn kind(kind: Type) -> FileType {
     }
 }
 
-/// A time that this system cannot tell becomes 1970.
+/// Converts a time. One that `SystemTime` cannot represent becomes 1970.
 fn time(time: Time) -> SystemTime {
     let whole = Duration::from_secs(time.sec.unsigned_abs());
     let second = match time.sec < 0 {
@@ -324,8 +324,8 @@ fn time(time: Time) -> SystemTime {
     exact.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// As the kernel takes devices from FUSE (`new_decode_dev` in its `kdev_t.h`): twelve bits of the major number between
-/// eight and twelve of the minor.
+/// Encodes a device number as the kernel expects it from FUSE (`new_decode_dev` in its `kdev_t.h`): 8 bits
+/// of the minor number, then 12 bits of the major, then 12 more of the minor.
 fn device((major, minor): (u32, u32)) -> u32 {
     (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xf_ff00) << 12)
 }

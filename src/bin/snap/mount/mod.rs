@@ -1,4 +1,4 @@
-//! `snap mount`: a file system that the kernel asks this process for, in the foreground or in a process of its own.
+//! `snap mount`: serves a FUSE file system in the foreground or in a background process.
 
 mod background;
 mod fuse;
@@ -26,22 +26,23 @@ pub(crate) use mount_point::{check, how_to_unmount};
 use crate::process::signals;
 use crate::terminal::output;
 
-/// How often new and forgotten snapshots are looked for when nobody asks.
+/// How often to check for new and forgotten snapshots while there are no requests.
 const TICK: Duration = Duration::from_secs(10);
-/// How long whoever has something open may go on reading when the end is asked for.
+/// How long processes with open files may continue to read after the mount is asked to end.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Inodes that the kernel may know of before it is asked to forget some: each takes memory here.
+/// Number of inodes that the kernel may know before it is asked to forget some. Each uses memory in this
+/// process.
 const INODES: usize = 500_000;
 
-/// What ends the waiting.
+/// What the main thread waits for.
 enum Happened {
     Signal,
-    /// It was unmounted.
+    /// The file system was unmounted.
     End(io::Result<()>),
 }
 
-/// Mounts, says when it is there, and stays until it is unmounted or a signal says so.
+/// Mounts, calls `ready`, and serves until unmounted or until a signal arrives.
 pub(crate) fn serve(
     repo: &Repository,
     target: &Path,
@@ -64,19 +65,19 @@ pub(crate) fn serve(
     let tick = || {
         mount.tick();
         for (parent, name) in mount.surplus(INODES) {
-            // One that it has forgotten meanwhile is as well.
+            // Fails if the kernel has forgotten the entry in the meantime, which is as good.
             let _ = notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(&name));
         }
     };
     let run = move || {
-        // Nobody hears it only when the process ends.
+        // The receiver is gone only if the process is ending.
         let _ = events.send(Happened::End(session.run()));
     };
     std::thread::Builder::new().name("fuse".into()).spawn(run).map_err(Error::io("start", "a thread"))?;
     let served = ready().and_then(|()| wait(&tick, &happened));
     let ended = match served {
         Ok(Some(end)) => end.map_err(Error::io("serve", target)),
-        // The session ends when the last reader has, or with this process.
+        // The session ends with the last reader, or with this process.
         Ok(None) => unmount(target, &mount, &happened),
         Err(err) => unmount(target, &mount, &happened).and(Err(err)),
     };
@@ -84,7 +85,7 @@ pub(crate) fn serve(
 }
 
 fn config(repo: &Repository, allow_other: bool) -> Config {
-    // Commas and backslashes would end the name where the system reads it.
+    // Commas and backslashes would end the name in the mount options.
     let name: String =
         repo.location().chars().filter(|letter| !matches!(letter, ',' | '\\' | '\0')).collect();
     let mut config = Config::default();
@@ -106,7 +107,7 @@ fn config(repo: &Repository, allow_other: bool) -> Config {
 
 fn watch_signals(events: &Sender<Happened>) -> Result<()> {
     let cannot = |err| Error::io("watch for", "signals")(err);
-    // Under nohup, whoever hangs up ends nothing.
+    // Under nohup, SIGHUP must not end the process.
     let hangs_up = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
     let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangs_up)).map_err(cannot)?;
     let events = events.clone();
@@ -120,7 +121,7 @@ fn watch_signals(events: &Sender<Happened>) -> Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(forward).map(drop).map_err(cannot)
 }
 
-/// How it ended when it was unmounted; `None` when a signal asks for the end.
+/// Waits for the end: returns the result if unmounted, `None` after a signal.
 fn wait(tick: &dyn Fn(), happened: &Receiver<Happened>) -> Result<Option<io::Result<()>>> {
     loop {
         match happened.recv_timeout(TICK) {
@@ -132,7 +133,7 @@ fn wait(tick: &dyn Fn(), happened: &Receiver<Happened>) -> Result<Option<io::Res
     }
 }
 
-/// Takes the mount out of the tree; whoever has something open may go on for a while, or until the next signal.
+/// Unmounts lazily. Processes with open files may continue for a while, or until the next signal.
 fn unmount(target: &Path, mount: &Mount, happened: &Receiver<Happened>) -> Result<()> {
     mount_point::unmount(target).map_err(Error::io("unmount", target))?;
     match happened.recv_timeout(GRACE) {
@@ -147,7 +148,8 @@ fn unmount(target: &Path, mount: &Mount, happened: &Receiver<Happened>) -> Resul
     }
 }
 
-/// Problems on standard error; in the background with when and where, as several mounts write into one file.
+/// Prints problems to standard error. In the background, adds time and mount point, because several mounts
+/// write to one file.
 struct Log(Option<PathBuf>);
 
 fn log_of(target: &Path) -> Log {

@@ -1,4 +1,4 @@
-//! The directory that is mounted on: whether it may be, and how to be rid of the mount.
+//! The mount point: checks that a directory can be mounted on, and unmounts it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,14 +10,14 @@ use rustix::mount::UnmountFlags;
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
-/// What unmounts for those who are not root.
+/// The program that unmounts for users other than root.
 const HELPER: &str = "fusermount3";
 
-/// The full name of a directory that can be mounted on.
+/// Checks a mount point and returns its absolute path.
 pub(crate) fn check(given: &Path) -> Result<PathBuf> {
     let shown = given.display();
     let refuse = |why: &str| Err(Error::Usage(format!("cannot mount at {shown}: {why}")));
-    // A path may be found although what is mounted there is dead: only a look at it tells.
+    // A path may resolve although the file system mounted there is dead; only `stat` reveals that.
     let target = match fs::canonicalize(given).and_then(|target| Ok((target.metadata()?.is_dir(), target))) {
         Ok((true, target)) => target,
         Ok((false, _)) => return refuse("it is not a directory"),
@@ -42,13 +42,13 @@ pub(crate) fn check(given: &Path) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// What the kernel says of a mount whose program, or whose server, is gone.
+/// Returns whether the error means a mount whose process or server is gone.
 fn is_dead(error: &io::Error) -> bool {
     let dead = [Errno::NOTCONN, Errno::CONNABORTED, Errno::STALE];
     Errno::from_io_error(error).is_some_and(|errno| dead.contains(&errno))
 }
 
-/// Whether the system has FUSE, and this user may use it.
+/// Checks that the system has FUSE and this user may use it.
 fn fuse(given: &Path) -> Result<()> {
     let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
     let why = match opened {
@@ -67,13 +67,13 @@ fn is_mount(target: &Path) -> io::Result<bool> {
     if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     }
-    // A kernel before 5.8: what is on another file system than its parent.
+    // Before kernel 5.8: a mount point is on another device than its parent.
     use std::os::unix::fs::MetadataExt;
     let parent = target.parent().unwrap_or(target);
     Ok(target.metadata()?.dev() != parent.metadata()?.dev())
 }
 
-/// Why a mount failed that could be made as far as [`check`] can tell.
+/// Explains why a mount failed although [`check`] succeeded.
 pub(super) fn failed(target: &Path, err: io::Error) -> Error {
     let why = match err.kind() {
         io::ErrorKind::NotFound => format!(
@@ -87,7 +87,7 @@ pub(super) fn failed(target: &Path, err: io::Error) -> Error {
     Error::io("mount at", target)(io::Error::other(why))
 }
 
-/// Unmounts. What is in use is taken out of the tree at once, and goes when it is used no more.
+/// Unmounts. If the mount is in use, detaches it at once; it is released after its last use.
 pub(super) fn unmount(target: &Path) -> io::Result<()> {
     match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
         Ok(()) => return Ok(()),
@@ -95,7 +95,7 @@ pub(super) fn unmount(target: &Path) -> io::Result<()> {
             return rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
                 .map_err(Into::into);
         }
-        // Somebody was faster.
+        // Somebody else has unmounted it already.
         Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
         Err(_) => {}
     }
@@ -110,7 +110,7 @@ pub(super) fn unmount(target: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("{HELPER} -u failed")))
 }
 
-/// How a person unmounts it.
+/// Returns the command with which a user can unmount it.
 pub(crate) fn how_to_unmount(target: &Path) -> String {
     let tool = if rustix::process::geteuid().is_root() { "umount" } else { "fusermount3 -u" };
     format!("{tool} {}", target.display())

@@ -1,11 +1,12 @@
-//! Requests to receivers. The only module that names ureq. A URL is a secret: no message holds it.
+//! HTTP requests to receivers of notifications. The only module that uses ureq. A URL is a secret: no
+//! message contains it.
 
 use std::time::Duration;
 
-/// Asks for a URL, or posts to it; redirects are followed.
+/// Sends a GET request, or a POST if there is a body. Redirects are followed.
 ///
 /// # Errors
-/// Why it was not taken, without the URL.
+/// Why the request failed, without the URL.
 pub(super) fn send(url: &str, body: Option<(&str, &[u8])>, timeout: Duration) -> Result<(), String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(timeout))

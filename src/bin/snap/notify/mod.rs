@@ -1,5 +1,5 @@
-//! Tells of failures and recoveries. A receiver that is dead, slow or wrong is a warning: it never fails a run, and none
-//! waits for another.
+//! Notifications of failures and recoveries. A receiver that is unreachable, slow or misconfigured causes a
+//! warning; it never fails a run, and no receiver delays another.
 
 mod http;
 mod notification;
@@ -16,28 +16,28 @@ use crate::process::shell_command::Trouble;
 use crate::terminal::{output, text};
 pub(crate) use notification::{End, Notification};
 
-/// Seconds that a receiver has if the file does not say.
+/// Default timeout of a receiver in seconds.
 const TIMEOUT: u64 = 10;
 
-/// The ping of a beginning, on its way.
+/// The start ping, which may still be in progress.
 #[must_use]
 pub(crate) struct Begun(Option<JoinHandle<Result<(), String>>>);
 
-/// A backup begins: only the ping wants to know. It is not waited for.
+/// Sends the start ping of a backup without waiting for it. Other receivers are not notified of starts.
 pub(crate) fn begin(notification: &Notification) -> Begun {
     let Some(url) = ping_of(notification) else { return Begun(None) };
     let (url, timeout) = (below(url, "start"), notification.timeout("notify", TIMEOUT));
     Begun(threads::detached("ping", move || http::send(&url, None, timeout)).ok())
 }
 
-/// A run has ended: whoever is to know of such an end is told.
+/// Notifies all receivers that are configured for the result of the run.
 pub(crate) fn end(
     notification: &Notification,
     begun: Begun,
     global: &Global,
     due: Option<snap_backup::model::entry::Time>,
 ) {
-    // The end must not arrive before the beginning.
+    // The end ping must not arrive before the start ping.
     if let Some(Ok(Err(why))) = begun.0.map(JoinHandle::join) {
         warn(notification, "ping", &why);
     }
@@ -53,7 +53,7 @@ pub(crate) fn end(
     tell(notification, event);
 }
 
-/// A process that was killed could tell nobody.
+/// Notifies of a process that was killed and could not notify itself.
 pub(crate) fn of_a_silent_end(notification: &Notification, why: &str) {
     let mut notification = notification.clone();
     notification.end = Some(End {
@@ -64,7 +64,7 @@ pub(crate) fn of_a_silent_end(notification: &Notification, why: &str) {
     tell(&notification, "failure");
 }
 
-/// Everybody, whatever is told otherwise. Each receiver, and why it did not take it.
+/// Sends a test to all receivers, whatever events they are configured for, and returns each one's result.
 pub(crate) fn test(notification: &Notification) -> Vec<(&'static str, Result<(), String>)> {
     let mut all = send(notification, "test");
     if let Some(url) = notification.table.text("notify.ping") {
@@ -109,10 +109,10 @@ fn tell(notification: &Notification, event: &'static str) {
     });
 }
 
-/// What a receiver said; `None` where there is no such receiver.
+/// The result of a receiver; `None` if it is not configured.
 type Sending<'a> = Beside<'a, Option<Result<(), String>>>;
 
-/// To all but the ping, at once.
+/// Sends to all receivers except the ping, concurrently.
 fn send(notification: &Notification, event: &str) -> Vec<(&'static str, Result<(), String>)> {
     let timeout = notification.timeout("notify", TIMEOUT);
     let webhook = || {
@@ -166,20 +166,20 @@ fn mail(notification: &Notification, event: &str, to: &[String]) -> String {
     )
 }
 
-/// Only backups are pinged for: a cleanup that goes well must not hide that no backup was made.
+/// Returns the ping URL for backups only: a successful cleanup must not hide that no backup was made.
 fn ping_of(notification: &Notification) -> Option<&str> {
     notification.table.text("notify.ping").filter(|_| notification.verb == "backup")
 }
 
-/// The URL with another part at the end of its path.
+/// Appends a component to the path of a URL.
 fn below(url: &str, part: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let (path, rest) = url.split_at(end);
     format!("{}/{part}{rest}", path.trim_end_matches('/'))
 }
 
-/// Whether the run before this one, of the same set and verb, came to a bad end. Attempts at the same time are one run;
-/// what was interrupted says nothing.
+/// Returns whether the previous run of the same set and verb failed. Attempts for the same due time are one
+/// run; interrupted runs are ignored.
 fn was_bad(
     notification: &Notification,
     global: &Global,
@@ -193,7 +193,7 @@ fn was_bad(
         use snap_backup::run_log::Ending;
         !matches!(run.state(), State::Running | State::Ended(Ending::Interrupted))
     };
-    // This run is still one that runs.
+    // The current run is still recorded as running.
     history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(Record::is_bad)
 }
 

@@ -1,4 +1,4 @@
-//! What there is to tell of a run: to hooks by variables, to receivers by JSON, to people by a mail.
+//! The content of a notification: variables for hooks, JSON for receivers, text for mails.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,22 +14,22 @@ use crate::terminal::output::printable;
 #[derive(Debug, Clone)]
 pub(crate) struct Notification {
     pub(crate) set: String,
-    /// The set's keys: whom to tell, and what to run.
+    /// The set's keys, including receivers and hooks.
     pub(crate) table: Table,
     pub(crate) verb: String,
     pub(crate) kind: Option<String>,
-    /// Its name, else where it is, without user and password.
+    /// Name of the repository, otherwise its location without user and password.
     pub(crate) repository: String,
     pub(crate) host: String,
     pub(crate) config: Option<PathBuf>,
     pub(crate) started: Timestamp,
     pub(crate) order: Order,
     pub(crate) end: Option<End>,
-    /// Warnings are JSON.
+    /// Whether to print warnings as JSON.
     pub(crate) json: bool,
 }
 
-/// How it ended.
+/// The result of the run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct End {
     pub(crate) code: u8,
@@ -39,7 +39,7 @@ pub(crate) struct End {
 }
 
 impl Notification {
-    /// `success`, `problems`, `failure` or `interrupted`.
+    /// Returns `success`, `problems`, `failure` or `interrupted`; `None` while it runs.
     pub(crate) fn status(&self) -> Option<&'static str> {
         Some(match self.end.as_ref()?.code {
             0 => "success",
@@ -49,12 +49,12 @@ impl Notification {
         })
     }
 
-    /// How long one of `hooks` or `notify` may take.
+    /// Returns the timeout for `hooks` or `notify`.
     pub(crate) fn timeout(&self, of: &str, default: u64) -> Duration {
         self.table.duration(&format!("{of}.timeout")).unwrap_or(Duration::from_secs(default))
     }
 
-    /// The variables that a command finds.
+    /// Returns the environment variables for a hook.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let mut all = vec![
             ("SNAP_SET", self.set.clone()),
@@ -79,7 +79,7 @@ impl Notification {
         all
     }
 
-    /// What is posted.
+    /// Returns the JSON body for a webhook.
     pub(crate) fn json(&self, event: &str) -> Value {
         let end = self.end.clone().unwrap_or_default();
         json!({
@@ -100,12 +100,12 @@ impl Notification {
         })
     }
 
-    /// The first line of a mail.
+    /// Returns the subject of a mail.
     pub(crate) fn headline(&self, event: &str) -> String {
         format!("[snap] {event}: {} of {} on {}", self.verb, self.set, self.host)
     }
 
-    /// What a person reads.
+    /// Returns the text of a mail.
     pub(crate) fn text(&self, event: &str) -> String {
         let end = self.end.clone().unwrap_or_default();
         let mut lines = vec![
@@ -123,7 +123,7 @@ impl Notification {
     }
 }
 
-/// A variable of the environment holds no zero byte.
+/// Escapes NUL, which environment variables cannot contain.
 fn plain(text: &str) -> String {
     text.replace('\0', "\\0")
 }

@@ -1,5 +1,5 @@
-//! The name by which the program was called. Packages install it as `snap-backup` where snapd has `snap`, and what a text says to
-//! run must be there.
+//! The name by which the program was called. Packages install it as `snap-backup` on systems where snapd
+//! owns `snap`; the commands that messages suggest must use the installed name.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,22 +8,23 @@ use std::sync::OnceLock;
 use clap::Command;
 use regex::Regex;
 
-/// In texts, and if the program was called by a name that cannot be typed.
+/// The name in texts, and the fallback if the program was called by a name that cannot be typed.
 const USUAL: &str = "snap";
 
-/// What to type.
+/// Returns the name to type.
 pub(crate) fn name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| {
         let called = std::env::args_os().next().unwrap_or_default();
         let name = Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or(USUAL);
         let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        // A test's own program has a name of cargo's.
+        // A test binary has a name that cargo generated.
         if is_plain && !cfg!(test) { name.to_owned() } else { USUAL.to_owned() }
     })
 }
 
-/// A message: commands in it, and the name before it. The rest may be anybody's file names.
+/// Replaces the name in a message: in quoted commands and at the beginning. The rest may contain file names
+/// and is left alone.
 pub(crate) fn message(text: &str) -> Cow<'_, str> {
     let name = name();
     if name == USUAL || !text.contains(USUAL) {
@@ -36,7 +37,7 @@ pub(crate) fn message(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// A text of the program's own.
+/// Replaces the name in one of the program's own texts.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     static WORD: OnceLock<Option<Regex>> = OnceLock::new();
     let word = || Regex::new(r"(^|[\s`(\x1b]|\x1b\[\d*m)snap([\s:`,;)]|-[a-z]|\(1\)|$)").ok();
@@ -46,7 +47,7 @@ pub(crate) fn text(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A command line by the name that the program was called by, in all that it says of itself.
+/// Replaces the name in a clap command and all its texts.
 pub(crate) fn command(top: Command) -> Command {
     if name() == USUAL {
         return top;

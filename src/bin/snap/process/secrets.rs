@@ -1,11 +1,11 @@
-//! What keeps passwords, tokens and keys in this process.
+//! Keeps passwords, tokens and keys within this process.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// No memory of this process is written to disk when it crashes, and no other process of this user may read it. A program
-/// that this one starts is dumped as its own settings say: only the soft limit is lowered, and `execve` resets the rest.
+/// Disables core dumps, and prevents other processes of this user from reading this one's memory. Child
+/// processes are not affected beyond the soft limit on core dumps, because `execve` resets the rest.
 pub(crate) fn keep_out_of_core_dumps() {
-    // A kernel that refuses leaves things as they were: no reason not to back up.
+    // If the kernel refuses, everything stays as it was; that is no reason not to back up.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }

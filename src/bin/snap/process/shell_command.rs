@@ -1,4 +1,5 @@
-//! Commands of the user's, with an end: what takes too long is stopped, with all that it started.
+//! Runs commands of the user with a timeout. A command that takes too long is killed with all its child
+//! processes.
 
 use std::io;
 use std::io::Write;
@@ -13,26 +14,27 @@ use snap_backup::util::programs;
 
 use crate::schedule::job_process::ORDERS;
 
-/// How long what was asked to stop may take to do so.
+/// How long a command may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// In words; the command itself is not among them, since it may hold a secret.
+    /// A message. It does not contain the command, which may contain a secret.
     Failed(String),
     /// This process was told to stop.
     Stopped,
 }
 
-/// A line for the shell.
+/// Returns a command that runs a line in the shell.
 pub(crate) fn shell(line: &str) -> Command {
     let mut command = programs::foreign("sh");
     command.arg("-c").arg(line);
     command
 }
 
-/// Runs it to its end, or to the end of its time. What it prints goes to standard error: standard output is the answer's.
+/// Runs a command until it ends or the timeout expires. Its output goes to standard error, because standard
+/// output is for the answer.
 pub(crate) fn run(
     mut command: Command,
     input: &[u8],
@@ -47,7 +49,7 @@ pub(crate) fn run(
     command.process_group(0).stdout(out).stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut pipe) = child.stdin.take() {
-        // What is told is shorter than a pipe is long; who does not want to hear it need not.
+        // The input is shorter than a pipe's buffer. A command that does not read it is accepted.
         let _ = pipe.write_all(input);
     }
     let begun = Instant::now();
@@ -67,7 +69,7 @@ pub(crate) fn run(
     }
 }
 
-/// Until it ends, or until `over`.
+/// Waits until the child ends, or until `over` returns true.
 fn wait(child: &mut Child, over: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_millis(1);
     loop {
@@ -82,7 +84,7 @@ fn wait(child: &mut Child, over: impl Fn() -> bool) -> io::Result<Option<ExitSta
     }
 }
 
-/// First asks, then does not ask.
+/// Sends SIGTERM, and later SIGKILL, to the process group.
 fn end(child: &mut Child) {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let send = |signal| group.map(|group| rustix::process::kill_process_group(group, signal));

@@ -1,16 +1,16 @@
-//! What the system does to programs unasked.
+//! Default actions of signals.
 
 use std::sync::Arc;
 
 use signal_hook::consts::SIGXFSZ;
 
-/// A file that grows beyond this user's limit is an error like any other, not the end of the program.
+/// Makes exceeding the file size limit (RLIMIT_FSIZE) an ordinary error instead of ending the program.
 pub(crate) fn outlive_limits() {
-    // Without it the program ends there, and has committed nothing.
+    // If this fails, the program ends at the limit, and has committed nothing.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Whether whoever started this program told it to ignore a signal.
+/// Returns whether the parent process made this one ignore a signal.
 pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

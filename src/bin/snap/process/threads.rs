@@ -1,16 +1,16 @@
-//! Threads: whether this user may have as many as a run takes. A run that got some of them and not the others would have
-//! to be stopped half-way.
+//! Checks whether this user may start as many threads as a run needs. A run that got only some of them
+//! would have to stop halfway.
 
 use snap_backup::{Error, Result};
 
-/// Of them this many go with each processor, ...
+/// Threads of a run per processor.
 const EACH: usize = 3;
-/// ... and these with the run.
+/// Further threads of a run.
 const OTHERS: usize = 8;
-/// Bytes for one that does nothing.
+/// Stack size in bytes of a test thread.
 const STACK: usize = 64 << 10;
 
-/// Whether there may be so many at once.
+/// Checks that all threads of a run can exist at once.
 pub(crate) fn check() -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     snap_backup::util::threads::can_start(EACH * processors + OTHERS, STACK)

@@ -1,5 +1,5 @@
-//! The process that keeps the schedule: waits, starts jobs, hears how they end. `snap daemon` goes on until it is stopped,
-//! `snap schedule run` until nothing that is due is left.
+//! Runs the schedule: waits, starts jobs, and handles their results. `snap daemon` runs until it is
+//! stopped, `snap schedule run` until no job is due.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,9 +27,9 @@ use crate::schedule::state::ScheduleState;
 use crate::terminal::output;
 use crate::terminal::output::count;
 
-/// How long the clock is trusted: a machine that slept is noticed after so much.
+/// Maximum time to sleep before the clock is read again, so that suspend and clock changes are noticed.
 const LOOK: Duration = Duration::from_secs(20);
-/// When to try again for a repository that another schedule works on.
+/// Delay before another attempt if another schedule is using the repository.
 const ELSEWHERE: SignedDuration = SignedDuration::from_secs(20);
 
 /// Runs a schedule.
@@ -43,15 +43,15 @@ pub(crate) struct SchedulerDaemon<'a> {
     events: (Sender<Event>, Receiver<Event>),
     stopping: bool,
     failures: u32,
-    /// Told of a job that could say nothing itself: it was killed, or never began.
+    /// Called for a job that was killed or could not be started, and so could not notify anybody itself.
     silenced: &'a dyn Fn(&Planned, &str),
 }
 
 impl<'a> SchedulerDaemon<'a> {
-    /// `global` is what the jobs are called with.
+    /// Creates a daemon. Jobs are called with the options `global`.
     ///
     /// # Errors
-    /// When signals cannot be watched.
+    /// Signal handlers cannot be installed.
     pub(crate) fn new(
         global: Global,
         planned: Vec<Planned>,
@@ -80,10 +80,10 @@ impl<'a> SchedulerDaemon<'a> {
         })
     }
 
-    /// Until it is told to stop. `reload` gives the jobs anew.
+    /// Runs until told to stop. `reload` returns the jobs after the configuration was read again.
     ///
     /// # Errors
-    /// When what is remembered cannot be made safe.
+    /// The state cannot be saved.
     pub(crate) fn keep(&mut self, reload: &dyn Fn() -> Result<Vec<Planned>>) -> Result<()> {
         self.memory.save(self.scheduler.states())?;
         notify("READY=1");
@@ -104,10 +104,10 @@ impl<'a> SchedulerDaemon<'a> {
         Ok(())
     }
 
-    /// Until nothing that is due now is left. Retries are left to the next pass.
+    /// Runs until no job is due now. Retries are left to the next pass.
     ///
     /// # Errors
-    /// When what is remembered cannot be made safe.
+    /// The state cannot be saved.
     pub(crate) fn pass(&mut self) -> Result<()> {
         self.memory.save(self.scheduler.states())?;
         loop {
@@ -123,12 +123,12 @@ impl<'a> SchedulerDaemon<'a> {
         }
     }
 
-    /// Runs that did not do what they were to do.
+    /// Returns the number of failed runs.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether it was told to stop.
+    /// Returns whether it was told to stop.
     pub(crate) fn was_stopped(&self) -> bool {
         self.stopping
     }
@@ -137,7 +137,7 @@ impl<'a> SchedulerDaemon<'a> {
         let now = Timestamp::now();
         let steps = self.scheduler.tick(now);
         if !steps.is_empty() {
-            // First what is owed is safe, then it is begun: what is cut off is begun again.
+            // The state is saved before a job starts, so that an interrupted job is started again.
             self.memory.save(self.scheduler.states())?;
         }
         for step in steps {
@@ -221,7 +221,8 @@ impl<'a> SchedulerDaemon<'a> {
         }
     }
 
-    /// The first time in good order: jobs save what they have. The second time at once.
+    /// Stops the jobs: the first time with SIGTERM, so that they save what they have; the second time with
+    /// SIGKILL.
     fn stop(&mut self) {
         let signal = if self.stopping { Signal::KILL } else { Signal::TERM };
         if !self.stopping {
@@ -240,7 +241,7 @@ impl<'a> SchedulerDaemon<'a> {
         notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic()));
         match reload() {
             Ok(planned) => {
-                // What runs must find its name again when it ends.
+                // Running jobs are matched by name when they end.
                 let jobs = planned.iter().map(|one| one.job.clone()).collect();
                 self.scheduler.replace(jobs, Timestamp::now());
                 self.planned = planned;
@@ -271,7 +272,7 @@ impl<'a> SchedulerDaemon<'a> {
     }
 }
 
-/// Passes signals on to the keeper.
+/// Forwards signals as events.
 fn watch(events: &Sender<Event>) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::io("watch for", "signals"))?;
     let events = events.clone();
@@ -286,7 +287,7 @@ fn watch(events: &Sender<Event>) -> Result<()> {
     thread.map(drop).map_err(Error::io("start", "a thread"))
 }
 
-/// `2026-11-25 02:00 Europe/Berlin`.
+/// Formats a time: `2026-11-25 02:00:00 CET`.
 pub(crate) fn told(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }

@@ -1,5 +1,5 @@
-//! What makes the system run the schedule: units of systemd, or a line of the crontab. Each is a value before it is written,
-//! so that it can be printed.
+//! Installs the schedule in the system: systemd units, or a line in the crontab. Both are built as values
+//! first, so that they can be printed.
 
 use std::fs;
 use std::io::Write;
@@ -11,26 +11,26 @@ use snap_backup::{Error, Result};
 
 use crate::terminal::output;
 
-/// What is to be installed.
+/// What to install.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) program: PathBuf,
     pub(crate) config: Option<PathBuf>,
     pub(crate) profile: Option<String>,
     pub(crate) state: Option<PathBuf>,
-    /// The daemon, not a timer.
+    /// A daemon instead of a timer.
     pub(crate) daemon: bool,
-    /// For the machine, not for the user.
+    /// For the machine instead of the user.
     pub(crate) system: bool,
-    /// A line of the crontab, not units.
+    /// A crontab line instead of units.
     pub(crate) cron: bool,
 }
 
-/// The line's end in the crontab: by it the line is found again.
+/// Mark at the end of the crontab line, by which it is found again.
 const MARK: &str = "# snap schedule";
 
 impl Wanted {
-    /// With the profile if there is one: two profiles may be installed beside each other.
+    /// Returns the name of the units. It contains the profile, so that several profiles can be installed.
     fn name(&self) -> String {
         match &self.profile {
             Some(profile) => format!("snap-backup-{profile}"),
@@ -51,7 +51,7 @@ impl Wanted {
         Ok(config.join("systemd/user"))
     }
 
-    /// The call, with its settings, each quoted by `quote`.
+    /// Returns the command line with its options, each word quoted by `quote`.
     fn call(&self, verb: &[&str], quote: impl Fn(&str) -> String) -> Result<String> {
         let text = |path: &Path| {
             path.to_str().map(str::to_owned).ok_or_else(|| {
@@ -75,12 +75,12 @@ impl Wanted {
         Ok(words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
     }
 
-    /// Names and texts of the units.
+    /// Returns names and contents of the units.
     fn units(&self) -> Result<Vec<(String, String)>> {
         let name = self.name();
         let target = if self.system { "multi-user.target" } else { "default.target" };
         let unit = "[Unit]\nDescription=Scheduled backups by snap\nDocumentation=man:snap(1)\n";
-        // Only the main process is told to stop: it tells its jobs, once.
+        // Only the main process gets SIGTERM; it forwards it to its jobs, once.
         let common = "KillMode=mixed\nTimeoutStopSec=5min\nNice=10\nIOSchedulingClass=idle\n";
         let network =
             if self.system { "Wants=network-online.target\nAfter=network-online.target\n" } else { "" };
@@ -99,7 +99,7 @@ impl Wanted {
         Ok(vec![(format!("{name}.service"), service), (format!("{name}.timer"), timer.to_owned())])
     }
 
-    /// What systemd is to start.
+    /// Returns the unit that systemd must start.
     fn started(&self) -> String {
         format!("{}.{}", self.name(), if self.daemon { "service" } else { "timer" })
     }
@@ -122,10 +122,10 @@ impl Wanted {
     }
 }
 
-/// Writes and starts it; with `dry_run` only says what.
+/// Writes and starts the schedule; with `dry_run` only prints what would be done.
 ///
 /// # Errors
-/// When something could not be written or run.
+/// A file cannot be written or a command fails.
 pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
     if wanted.cron {
         let line = wanted.cron_line()?;
@@ -150,10 +150,10 @@ pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
     Ok(())
 }
 
-/// Stops and removes it.
+/// Stops and removes the schedule.
 ///
 /// # Errors
-/// When it could not be removed.
+/// It cannot be removed.
 pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
     if wanted.cron {
         return change_crontab(dry_run, &wanted.cron_line()?, None);
@@ -178,7 +178,7 @@ pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
     call(&wanted.systemctl(&["daemon-reload"]), dry_run)
 }
 
-/// Puts the line into the crontab in the place of the one with the same mark, or takes that out.
+/// Replaces the crontab line with the same mark by `put`, or removes it.
 fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     let mark = line.find(MARK).and_then(|at| line.get(at..)).unwrap_or(MARK);
     if dry_run {
@@ -188,7 +188,7 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     }
     let listed = programs::foreign("crontab").arg("-l").stdin(Stdio::null()).output();
     let listed = listed.map_err(Error::io("run", "crontab"))?;
-    // Without a crontab it fails, and says so on standard error only.
+    // Without a crontab it fails, and tells the reason only on standard error.
     let old = if listed.status.success() { listed.stdout } else { Vec::new() };
     let old = String::from_utf8(old).map_err(|_| {
         Error::Usage("the crontab is not UTF-8: edit it by hand, `-n` prints the line".to_owned())
@@ -234,7 +234,7 @@ fn call(words: &[String], dry_run: bool) -> Result<()> {
     }
 }
 
-/// A word of a unit's command line: quoted, and without what systemd would replace.
+/// Quotes a word of a unit's command line, and escapes what systemd would expand.
 fn unit_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:+=@".contains(c);
     let doubled = word.replace('%', "%%").replace('$', "$$");
@@ -244,7 +244,7 @@ fn unit_word(word: &str) -> String {
     format!("\"{}\"", doubled.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// A word for the shell, in a line where cron takes % for an end of line.
+/// Quotes a word for the shell in a crontab line, where % means a newline.
 fn cron_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:+=@".contains(c);
     if word.chars().all(plain) {

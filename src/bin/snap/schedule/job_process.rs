@@ -1,5 +1,5 @@
-//! One job as a process of its own: what it does to its memory or its life stays with it. Secrets go by the environment,
-//! never by arguments, which everybody on the machine may read.
+//! Runs a job as a separate process, so that memory problems or a crash affect only that job. Secrets are
+//! passed in the environment, never as arguments, which every user of the machine can read.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
@@ -19,23 +19,23 @@ use crate::exit;
 /// What the daemon learns of its jobs, and of signals.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The process of a job is there.
+    /// The process of a job was started, with its process id.
     Started(String, u32),
-    /// It has ended; `None`: it never was.
+    /// The process has ended; `None` means that it could not be started.
     Ended(String, Option<ExitStatus>),
     Signal(i32),
 }
 
-/// Names the process whose end is to end this one.
+/// Variable: id of the process at whose end this one must stop.
 const PARENT: &str = "SNAP_JOB_PARENT";
-/// The time that the run is for.
+/// Variable: the time that the run was planned for.
 const DUE: &str = "SNAP_JOB_DUE";
 const ATTEMPT: &str = "SNAP_JOB_ATTEMPT";
 const ATTEMPTS: &str = "SNAP_JOB_ATTEMPTS";
-/// All of them: what a job starts in its turn is no job of the schedule.
+/// All these variables. They are removed from the environment of a job's own child processes.
 pub(crate) const ORDERS: [&str; 4] = [PARENT, DUE, ATTEMPT, ATTEMPTS];
 
-/// What a process that the schedule started knows of itself.
+/// What a process that the schedule started knows about its run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Order {
     pub(crate) due: Option<Timestamp>,
@@ -44,7 +44,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// What the environment says.
+    /// Reads the variables.
     pub(crate) fn of_environment() -> Self {
         let of = |name: &str| std::env::var(name).ok();
         let number = |name: &str| of(name).and_then(|text| text.parse().ok()).unwrap_or(1);
@@ -52,18 +52,20 @@ impl Order {
         Self { due, attempt: number(ATTEMPT), attempts: number(ATTEMPTS) }
     }
 
-    /// Whether a run that ends with this code is tried again, so that nobody need be told yet.
+    /// Returns whether a run with this exit code will be retried, so that no notification is needed yet.
     pub(crate) fn is_tried_again(self, code: u8) -> bool {
         self.attempt < self.attempts && is_retried(code)
     }
 }
 
-/// Whether another attempt may go better: not after a wrong password, a wrong call, damage or a refusal.
+/// Returns whether another attempt may succeed: not after a wrong password, invalid arguments, damage or a
+/// refusal.
 fn is_retried(code: u8) -> bool {
     matches!(code, 1 | 21 | exit::INTERRUPTED)
 }
 
-/// What an end means for the schedule. A run that somebody else stopped is tried again as one that failed.
+/// Converts an exit status for the scheduler. A run that somebody else stopped is retried like a failed
+/// one.
 pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
     match code {
@@ -75,11 +77,11 @@ pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     }
 }
 
-/// How it ended, for people; `None` where that was well.
+/// Describes how the process failed; `None` if it succeeded.
 pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
     match status {
         None => Some("it could not be started".to_owned()),
-        // An item that could not be read has been told of by whoever could not read it.
+        // The job itself has reported entries that it could not read.
         Some(status) if matches!(status.code(), Some(0 | 3)) => None,
         Some(status) => Some(match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
@@ -89,7 +91,7 @@ pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
     }
 }
 
-/// Starts it and waits for it on a thread of its own: the kernel ends the process when this thread ends.
+/// Starts a job and waits for it in a separate thread. The kernel signals the job when this thread ends.
 pub(crate) fn start(
     global: &Global,
     planned: &Planned,
@@ -108,7 +110,8 @@ pub(crate) fn start(
     if global.insecure_no_password {
         command.arg("--insecure-no-password");
     }
-    // A job must find the same source of the password: a variable that lost to a flag here would win there.
+    // The job must use the same source of the password: a variable that a flag overrides here would take
+    // precedence there.
     if global.password_file().is_some() || global.password_command().is_some() {
         for name in [crate::args::global::PASSWORD_VARIABLE, "SNAP_PASSWORD_FILE", "SNAP_PASSWORD_COMMAND"] {
             command.env_remove(name);
@@ -138,7 +141,7 @@ pub(crate) fn start(
     let wait = move || {
         let status = match command.spawn() {
             Ok(mut child) => {
-                // Nobody hears it only when the schedule has ended.
+                // The receiver is gone only if the schedule has ended.
                 let _ = events.send(Event::Started(name.clone(), child.id()));
                 child.wait().ok()
             }
@@ -153,30 +156,30 @@ pub(crate) fn start(
         .map_err(Error::io("start", "a thread"))
 }
 
-/// Sends a signal, if the process is still there.
+/// Sends a signal, if the process still exists.
 pub(crate) fn signal(id: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-        // One that has ended meanwhile needs none.
+        // Fails if the process has ended in the meantime.
         let _ = rustix::process::kill_process(pid, signal);
     }
 }
 
-/// What a job hears when its schedule is gone. The kernel may say so once for each thread that is gone: so it is none of
-/// the signals whose second one means at once.
+/// The signal for a job whose schedule is gone. The kernel may send it once for each thread that ends, so
+/// it is not one of the signals whose second occurrence ends the process at once.
 pub(crate) const ORPHANED: i32 = signal_hook::consts::SIGUSR2;
 static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process is to stop when it hears that.
+/// Returns whether this process must stop at that signal.
 pub(crate) fn follows() -> bool {
     FOLLOWS.load(Ordering::Relaxed)
 }
 
-/// In a process that the schedule started: if that is killed, this one stops in good order.
+/// In a process that the schedule started: makes it stop cleanly if the schedule is killed.
 pub(crate) fn follow_parent() {
     let Some(parent) = std::env::var(PARENT).ok().and_then(|text| text.parse::<i32>().ok()) else { return };
     let is_parent = || rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent);
     if is_parent() {
-        // A kernel that knows no such thing is one where an orphan simply ends its work.
+        // On a kernel without this feature an orphaned job simply finishes its work.
         let _ = rustix::process::set_parent_process_death_signal(Some(Signal::USR2));
         FOLLOWS.store(true, Ordering::Relaxed);
         if !is_parent() {

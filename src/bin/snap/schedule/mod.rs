@@ -1,4 +1,4 @@
-//! What runs by itself: jobs from the configuration, and the process that starts them.
+//! Scheduled jobs from the configuration, and the process that starts them.
 
 pub(crate) mod daemon;
 pub(crate) mod install;
@@ -16,28 +16,29 @@ use snap_backup::ops::schedule::scheduler::Job;
 
 use crate::config::{Config, Set};
 
-/// The old script's times: what holds where a set, or the whole file, has none of its own.
+/// Default times, those of the legacy backup script. They apply if a set, or the whole file, has none of
+/// its own.
 const FULL: &str = "0 1 * * 0";
 const INCREMENTAL: &str = "0 2 * * 1-6";
 const CLEANUP: &str = "0 3 * * 1";
 
-/// What a job does, in the order in which jobs of the same time are begun.
+/// Types of jobs, in the order in which jobs with the same time are started.
 const WHATS: &[&str] = &["full", "incremental", "differential", "cleanup", "check", "drill"];
-/// Those of them that make snapshots.
+/// The types that create snapshots.
 const BACKUPS: &[&str] = &["full", "incremental", "differential"];
 
-/// A job, and what is called for it.
+/// A job with what it runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
     pub(crate) job: Job,
-    /// `None`: what the old script's variables name.
+    /// `None` means the sources in the legacy script's variables.
     pub(crate) set: Option<Set>,
-    /// `full`, `cleanup` ...
+    /// Type of the job: `full`, `cleanup` ...
     pub(crate) what: &'static str,
 }
 
 impl Planned {
-    /// The arguments of the call. No secret is among them: those go by the environment.
+    /// Returns the command line arguments. They contain no secrets, which are passed in the environment.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
         let mut all: Vec<OsString> = match self.what {
             kind if BACKUPS.contains(&kind) => vec!["backup".into(), format!("--{kind}").into()],
@@ -49,14 +50,14 @@ impl Planned {
         all
     }
 
-    /// As the records of runs name the verb.
+    /// Returns the verb as in the run log.
     pub(crate) fn verb(&self) -> &'static str {
         if BACKUPS.contains(&self.what) { "backup" } else { self.what }
     }
 }
 
-/// All jobs. `lane` tells the repository of a set; `by_itself` says that there is something to save, and something to
-/// clean up by, even without sets.
+/// Returns all jobs. `lane` returns the location of a set's repository. `by_itself` is `Some` if there is
+/// something to back up even without sets, and true if there are retention rules too.
 pub(crate) fn plan(
     config: &Config,
     lane: impl Fn(Option<&Set>) -> String,
@@ -77,7 +78,7 @@ pub(crate) fn plan(
     all
 }
 
-/// When a set is run next, whatever for.
+/// Returns when the next job of a set runs, of whatever type.
 pub(crate) fn next(set: &Set, now: Timestamp) -> Option<Timestamp> {
     let enabled = set.table.bool("schedule.enabled").unwrap_or(true);
     let all = if enabled { of_set(set, "") } else { Vec::new() };

@@ -1,11 +1,11 @@
-//! Tells the service manager how things are, if there is one.
+//! Reports the state to the service manager, if there is one.
 
 use std::env;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Sends a state like `READY=1`. Without a manager, or if it does not listen, nothing happens: work matters more.
+/// Sends a state such as `READY=1`. Does nothing without a service manager, and ignores errors.
 pub(crate) fn notify(state: &str) {
     let Some(place) = env::var_os("NOTIFY_SOCKET").filter(|place| !place.is_empty()) else { return };
     let address = match place.as_bytes().strip_prefix(b"@") {

@@ -1,4 +1,5 @@
-//! What the schedule remembers from one start to the next, and the locks that keep two of the same from running.
+//! The saved state of the schedule, and locks that prevent two instances from running the same schedule or
+//! using the same repository.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,12 +13,12 @@ use snap_backup::codec::crypto::hash;
 use snap_backup::ops::schedule::scheduler::State;
 use snap_backup::{Error, Result};
 
-/// A file in the folder of the records of runs, one for each configuration.
+/// A file in the state directory, one for each configuration.
 #[derive(Debug)]
 pub(crate) struct ScheduleState {
     dir: PathBuf,
     key: String,
-    /// Whose schedule it is.
+    /// The configuration that the schedule belongs to.
     of: String,
 }
 
@@ -28,7 +29,7 @@ struct Content {
 }
 
 impl ScheduleState {
-    /// `of` names the configuration.
+    /// Creates the state of the schedule for the configuration `of`.
     pub(crate) fn new(dir: PathBuf, of: String) -> Self {
         Self { dir, key: short(&of), of }
     }
@@ -37,7 +38,7 @@ impl ScheduleState {
         self.dir.join(format!("schedule-{}.json", self.key))
     }
 
-    /// What is remembered; of a file that cannot be understood nothing, with the reason.
+    /// Loads the state. If the file is invalid, returns an empty state and the reason.
     pub(crate) fn load(&self) -> (BTreeMap<String, State>, Option<String>) {
         let file = self.file();
         let forgotten = |why: String| {
@@ -54,10 +55,10 @@ impl ScheduleState {
         }
     }
 
-    /// Makes safe what is to be remembered: the old file or the new one is there at any time.
+    /// Saves the state durably: at any time either the old or the new file exists.
     ///
     /// # Errors
-    /// When that could not be done.
+    /// The file cannot be written.
     pub(crate) fn save(&self, jobs: &BTreeMap<String, State>) -> Result<()> {
         let (file, temp) = (self.file(), self.file().with_extension("new"));
         let content = Content { of: self.of.clone(), jobs: jobs.clone() };
@@ -75,19 +76,20 @@ impl ScheduleState {
         fs::rename(&temp, &file).map_err(failed())
     }
 
-    /// The right to run this schedule; `None` while another process has it. Gone with the process, however that ends.
+    /// Locks the schedule; `None` if another process has the lock. It is released when the process ends,
+    /// however that happens.
     ///
     /// # Errors
-    /// When there is no place for a lock.
+    /// The lock file cannot be created.
     pub(crate) fn lock(&self) -> Result<Option<File>> {
         self.make_dir()?;
         try_lock(&self.dir.join(format!("schedule-{}.lock", self.key)))
     }
 
-    /// The right to work on a repository; `None` while another schedule has it.
+    /// Locks a repository against other schedules; `None` if another one has the lock.
     ///
     /// # Errors
-    /// When there is no place for a lock.
+    /// The lock file cannot be created.
     pub(crate) fn lane(&self, lane: &str) -> Result<Option<File>> {
         self.make_dir()?;
         try_lock(&self.dir.join(format!("repository-{}.lock", short(lane))))

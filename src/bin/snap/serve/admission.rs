@@ -1,4 +1,4 @@
-//! What a request meets before it is answered: bounds, the name it asks for, and whether it may come in.
+//! Checks of a request before it is answered: size limits, the host name it asks for, and authentication.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,27 +18,29 @@ use crate::serve::request::PageRequest;
 use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
 
-/// Bytes of a request's head, as it came.
+/// Maximum length of a request's head in bytes.
 const HEAD: usize = 32 << 10;
-/// Bytes of an address: a path of 4096 bytes takes three times as many when all of them are encoded.
+/// Maximum length of a URL in bytes. A path of 4096 bytes takes three times as many if all of them are
+/// percent-encoded.
 const ADDRESS: usize = 16 << 10;
-/// Bytes of a form with a token.
+/// Maximum length in bytes of a login form.
 const FORM: usize = 4096;
-/// How long a stranger may take to send it.
+/// How long an unauthenticated client may take to send the form.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What came of a request.
+/// The result of the checks.
 pub(super) enum Door {
-    /// It is to be answered; links of pages begin with `base`, and its address is below that.
+    /// The request is to be answered. Links in pages begin with `base`, and the path of `asked` is relative
+    /// to it.
     Open { asked: PageRequest, base: String },
-    /// It has its answer.
+    /// The request has been answered.
     Answered(Response<Body>),
 }
 
-/// Lets a request in, or answers it. A body is read only of a form.
+/// Checks a request, and answers it if it is a login. The body is read only if it is a login form.
 ///
 /// # Errors
-/// Why it is turned away, for a stranger.
+/// The request is rejected; the error is safe to show to an unauthenticated client.
 pub(super) async fn pass(
     access: &Access,
     parts: &mut Parts,
@@ -82,7 +84,7 @@ pub(super) async fn pass(
     Ok(Door::Open { asked, base })
 }
 
-/// The library that reads heads may have taken a little more than it was told.
+/// Checks the limits exactly; the HTTP library may accept slightly more than it was configured for.
 fn bounded(parts: &Parts) -> Result<(), HttpError> {
     let address = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
     if address > ADDRESS {
@@ -113,13 +115,13 @@ async fn form_token(body: &mut Incoming) -> Result<Vec<u8>, HttpError> {
     let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end");
     let bad = |_| HttpError::new(StatusCode::BAD_REQUEST, "that is no form with a token");
     let bytes: Bytes = whole.map_err(late)?.map_err(bad)?.to_bytes();
-    // Tokens are letters that a form leaves alone.
+    // Tokens consist of characters that a form does not encode.
     let pairs = bytes.split(|byte| *byte == b'&');
     let token = pairs.filter_map(|pair| pair.strip_prefix(b"token=")).next();
     Ok(token.unwrap_or_default().to_vec())
 }
 
-/// The token goes out of the address, and a cookie takes its place.
+/// Redirects to a URL without the token, and sets a cookie instead.
 fn welcome(access: &Access, cookie: &str, is_known: &AtomicBool) -> Result<Response<Body>, HttpError> {
     is_known.store(true, Ordering::Relaxed);
     redirect(&format!("{}/", access.base()), cookie)
@@ -133,7 +135,7 @@ fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, HttpError> {
     Ok(response)
 }
 
-/// A stranger is told nothing but how to come in.
+/// The response to an unauthenticated client. It reveals nothing but how to sign in.
 fn turned_away(asked: &PageRequest) -> Response<Body> {
     if asked.first() != b"dav" {
         return form("This needs the address that `snap serve` printed, or the token.");
@@ -145,7 +147,7 @@ fn turned_away(asked: &PageRequest) -> Response<Body> {
     response
 }
 
-/// Asks a person for the token. It holds nothing of the repository, not even its name.
+/// The login form. It contains nothing of the repository, not even its name.
 fn form(why: &str) -> Response<Body> {
     let page = pages::stranger(html! {
         p role="alert" { (why) }
@@ -155,7 +157,7 @@ fn form(why: &str) -> Response<Body> {
         }
     });
     let mut response = response::page(StatusCode::UNAUTHORIZED, page, "");
-    // A browser asks for a password by itself where it hears of Basic; its user has a form.
+    // Browsers show their own password prompt for Basic authentication; their users have the form instead.
     let how = HeaderValue::from_static("Bearer realm=\"snap\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
     response

@@ -1,10 +1,13 @@
-//! Who is let in: whoever knows a token, under an address or a name that is this server's.
+//! Authentication: clients must know a token, and must use an address or a name that belongs to this
+//! server.
 //!
-//! The printed address holds a token that is spent by the first browser that comes with it: its history then holds nothing of
-//! use. The browser gets a cookie, and pages below a path that nobody can guess: cookies of an address go to every port
-//! of it, and a page of another port's server must not be sent this one's. The lasting token is for WebDAV and scripts (the
-//! password of Basic authentication, or a bearer token), and for the form by which further browsers come in. A page
-//! of another site that has its own name point here (DNS rebinding) asks under that name, and is refused by it.
+//! The printed URL contains a token that is invalidated by the first browser that uses it, so that the
+//! browser's history contains nothing useful. The browser gets a cookie, and pages below an unguessable
+//! path: browsers send cookies of a host to all its ports, so a server on another port must not receive
+//! this one's cookie. The permanent token is for WebDAV and scripts (as the password of Basic
+//! authentication or as a bearer token), and for the login form for further browsers. A page of another
+//! site whose DNS name resolves to this server (DNS rebinding) sends its own name as host, and is rejected
+//! because of that.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -23,12 +26,12 @@ use zeroize::Zeroizing;
 use super::browsers::{Browsers, LONGEST};
 use crate::terminal::output;
 
-/// Bytes of randomness in what is made up.
+/// Bytes of randomness in generated secrets.
 const RANDOM: usize = 32;
-/// Fewest characters of a token that is given.
+/// Minimum length in characters of a token that the user chooses.
 const SHORTEST: usize = 20;
 
-/// Something only friends know.
+/// A secret that is compared in constant time.
 pub(super) struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -36,16 +39,16 @@ impl Secret {
         Self(text)
     }
 
-    /// Takes as long whatever is wrong with it, but for its length.
+    /// Compares in constant time, except for the length.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
 }
 
-/// A new secret, in letters that a URL may hold.
+/// Generates a secret from characters that need no encoding in a URL.
 ///
 /// # Errors
-/// When the system gives no randomness.
+/// The system's random generator fails.
 pub(super) fn made_up() -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0u8; RANDOM]);
     cipher::random(bytes.as_mut()).map_err(Error::damaged("a new token"))?;
@@ -53,45 +56,46 @@ pub(super) fn made_up() -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.trim_end_matches('=').replace('+', "-").replace('/', "_")))
 }
 
-/// Whether a token that somebody chose will do: long, and such that a URL may hold it as it is.
+/// Returns whether a token chosen by the user is long enough and needs no encoding in a URL.
 pub(crate) fn is_strong(token: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
     token.len() >= SHORTEST && token.bytes().all(plain)
 }
 
-/// How somebody was let in.
+/// The result of authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// By what came with the request.
+    /// The request contains valid credentials.
     Known,
-    /// Not at all.
+    /// It does not.
     Refused,
 }
 
-/// The rules.
+/// The secrets and rules for access.
 pub(super) struct Access {
-    /// For WebDAV, scripts and the form.
+    /// The permanent token for WebDAV, scripts and the login form.
     token: Secret,
-    /// In the printed address, until it is used.
+    /// The token in the printed URL, until it is used.
     once: Mutex<Option<Secret>>,
     browsers: Browsers,
-    /// What the paths of browsers begin with: `/` and a word.
+    /// Prefix of the paths for browsers: `/` and a secret word.
     base: String,
     names: Vec<String>,
 }
 
 impl Access {
-    /// `once` is the token of the printed address, if there is one.
+    /// Creates the rules. `once` is the token in the printed URL, if there is one.
     ///
     /// # Errors
-    /// When the system gives no randomness.
+    /// The system's random generator fails.
     pub(super) fn new(token: Secret, once: Option<Secret>, names: Vec<String>) -> Result<Self> {
         let names = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
         let base = format!("/{}", *made_up()?);
         Ok(Self { token, once: Mutex::new(once), browsers: Browsers::default(), base, names })
     }
 
-    /// Whether a request means this server: an address cannot be somebody else's name.
+    /// Returns whether the request's host is this server: an IP address, because nobody else's DNS name can
+    /// be one, or a known name.
     pub(super) fn is_meant(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
@@ -106,12 +110,13 @@ impl Access {
         host == "localhost" || bare.parse::<IpAddr>().is_ok() || self.names.contains(&host)
     }
 
-    /// What the paths of signed-in browsers begin with.
+    /// Returns the prefix of the paths for signed-in browsers.
     pub(super) fn base(&self) -> &str {
         &self.base
     }
 
-    /// A path without that beginning, if it has it: it is a secret, so it is compared as one.
+    /// Removes the prefix from a path, if it is there. The prefix is a secret, so it is compared in constant
+    /// time.
     pub(super) fn below_base<'a>(&self, path: &'a str) -> Option<&'a str> {
         let (base, rest) = path.split_at_checked(self.base.len())?;
         let is_ours: bool = base.as_bytes().ct_eq(self.base.as_bytes()).into();
@@ -121,7 +126,7 @@ impl Access {
         }
     }
 
-    /// Who comes with the token, or, below the base, with a browser's cookie.
+    /// Checks the credentials of a request: a token, or below the prefix a browser's cookie.
     pub(super) fn admit(&self, headers: &HeaderMap, is_below_base: bool, now: Instant) -> Admission {
         let basic = headers.typed_get::<Authorization<Basic>>();
         let bearer = headers.typed_get::<Authorization<Bearer>>();
@@ -132,20 +137,21 @@ impl Access {
         if is_known { Admission::Known } else { Admission::Refused }
     }
 
-    /// The lasting token; and that of the printed address, as long as no browser has spent it.
+    /// Returns whether this is the permanent token, or the one in the printed URL if it is still unused.
     fn is_token(&self, given: &[u8]) -> bool {
         let once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
         self.token.is(given) | once.as_ref().is_some_and(|once| once.is(given))
     }
 
-    /// Signs in a browser that came by the printed address, and spends its token: the cookie to set.
+    /// Signs in a browser with the token in the printed URL and invalidates the token. Returns the cookie to
+    /// set.
     pub(super) fn sign_in_once(&self, given: &[u8], now: Instant) -> Option<String> {
         let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
         once.take_if(|once| once.is(given))?;
         self.cookie_for(now)
     }
 
-    /// Signs in a browser whose form held a token.
+    /// Signs in a browser that sent a token in the login form.
     pub(super) fn sign_in(&self, given: &[u8], now: Instant) -> Option<String> {
         self.sign_in_once(given, now).or_else(|| self.token.is(given).then(|| self.cookie_for(now))?)
     }
@@ -159,7 +165,7 @@ impl Access {
         ))
     }
 
-    /// Signs a browser out: what takes its cookie away.
+    /// Signs a browser out and returns the cookie header that deletes its cookie.
     pub(super) fn sign_out(&self, headers: &HeaderMap) -> String {
         if let Some(cookie) = cookie(headers) {
             self.browsers.sign_out(cookie.as_bytes());

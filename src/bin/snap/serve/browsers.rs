@@ -1,4 +1,4 @@
-//! Browsers that are signed in. Each has a cookie of its own, which ends.
+//! Signed-in browsers. Each has its own cookie, which expires.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use snap_backup::Result;
 
 use crate::serve::auth::{Secret, made_up};
 
-/// A browser that asks for nothing for so long is signed out.
+/// A browser without requests for this long is signed out.
 const IDLE: Duration = Duration::from_secs(3600);
-/// No browser stays signed in for longer.
+/// Maximum time for which a browser stays signed in.
 pub(super) const LONGEST: Duration = Duration::from_secs(12 * 3600);
-/// More at once sign out the one that was used longest ago.
+/// Maximum number of signed-in browsers. One more signs out the least recently used one.
 const MOST: usize = 16;
 
 struct Session {
@@ -26,15 +26,15 @@ impl Session {
     }
 }
 
-/// Who is signed in.
+/// The sessions of all signed-in browsers.
 #[derive(Default)]
 pub(super) struct Browsers(Mutex<Vec<Session>>);
 
 impl Browsers {
-    /// Signs a browser in: the value of its cookie.
+    /// Signs a browser in and returns the value of its cookie.
     ///
     /// # Errors
-    /// When the system gives no randomness.
+    /// The system's random generator fails.
     pub(super) fn sign_in(&self, now: Instant) -> Result<String> {
         let value = made_up()?;
         let mut sessions = self.live(now);
@@ -47,7 +47,7 @@ impl Browsers {
         Ok(value.to_string())
     }
 
-    /// Whether a cookie is one of theirs.
+    /// Returns whether a cookie belongs to a signed-in browser, and marks it as used.
     pub(super) fn knows(&self, cookie: &[u8], now: Instant) -> bool {
         let mut known = false;
         for session in self.live(now).iter_mut().filter(|session| session.cookie.is(cookie)) {

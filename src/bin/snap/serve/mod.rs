@@ -1,8 +1,9 @@
-//! `snap serve`: a page to look at snapshots with, and WebDAV. All that is asynchronous is here; what is asked of the
-//! repository are the operations that the other verbs call, on threads that may wait.
+//! `snap serve`: pages for browsing snapshots, and WebDAV. All asynchronous code is in this module. The
+//! repository is accessed through the same operations as in the other verbs, on threads that may block.
 //!
-//! A request comes through `net`, is let in by `door` and `access`, taken apart by `asked`, and answered by `site`: by a page
-//! (`pages`), an archive (`reply`) or WebDAV (`dav`), all of which read what a visit has open (`session_pool`).
+//! A request is received by `server`, checked by `admission` and `auth`, parsed by `request`, and answered
+//! by `router`: with a page (`pages`), an archive (`response`) or by WebDAV (`webdav`). All of these read
+//! through a session of `sessions`.
 
 mod admission;
 mod auth;
@@ -29,42 +30,42 @@ pub(crate) use auth::is_strong;
 use auth::{Access, Secret};
 use router::AppState;
 
-/// Threads that wait for the repository: requests beyond wait for one.
+/// Number of threads that access the repository. Further requests wait for a free one.
 const THREADS: usize = 8;
-/// How long those that still read are waited for at the end.
+/// How long to wait for running requests at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Says how a repository is, as `snap status` does.
+/// Returns the state of the repository as `snap status` prints it.
 pub(crate) type StatusOf = Box<dyn Fn(&Repository) -> Result<String> + Send + Sync>;
 
-/// What is served, and to whom.
+/// What the server needs to know.
 pub(crate) struct Settings {
-    /// Where to listen; port 0 means any.
+    /// Address to listen on; port 0 means any free port.
     pub(crate) address: SocketAddr,
-    /// What lets in; without one, it is made up.
+    /// The permanent token; generated if it is `None`.
     pub(crate) token: Option<Zeroizing<String>>,
-    /// Names, beside addresses and `localhost`, by which this may be asked for.
+    /// Accepted host names, besides IP addresses and `localhost`.
     pub(crate) names: Vec<String>,
-    /// Warnings are JSON.
+    /// Whether to print warnings as JSON.
     pub(crate) json: bool,
     pub(crate) status: StatusOf,
 }
 
-/// Listens.
+/// A server that listens.
 pub(crate) struct Server {
     listener: TcpListener,
     site: Arc<AppState>,
     address: SocketAddr,
     token: Zeroizing<String>,
-    /// What one browser is let in by; `None` where the token is one that was given.
+    /// The token for one browser; `None` if the user chose the permanent token.
     once: Option<Zeroizing<String>>,
 }
 
 impl Server {
-    /// Begins to listen; nobody is answered before `run`.
+    /// Starts to listen. Requests are answered only by `run`.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// The address is not available.
     pub(crate) fn bind(repo: &Repository, settings: Settings) -> Result<Self> {
         let failed = |err| Error::io("listen on", settings.address.to_string())(err);
         let listener = TcpListener::bind(settings.address).map_err(failed)?;
@@ -79,25 +80,25 @@ impl Server {
         Ok(Self { listener, site, address, token, once })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What lets WebDAV clients and scripts in.
+    /// Returns the permanent token, for WebDAV clients and scripts.
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
 
-    /// What lets one browser in, once.
+    /// Returns the token that signs one browser in, once.
     pub(crate) fn once(&self) -> Option<&str> {
         self.once.as_ref().map(|once| once.as_str())
     }
 
-    /// Answers until told to stop; then what is being answered is cut off, and all sessions end.
+    /// Answers requests until `stop` is set. Then running requests are aborted, and all sessions end.
     ///
     /// # Errors
-    /// When the threads that it takes cannot be had.
+    /// The runtime or its threads cannot be started.
     pub(crate) fn run(self, stop: &AtomicBool) -> Result<()> {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -105,7 +106,7 @@ impl Server {
             .build()
             .map_err(Error::io("start", "the server"))?;
         let served = runtime.block_on(server::serve(self.listener, &self.site, stop));
-        // What reads for somebody notices that nobody waits for it any more.
+        // Threads that read for an aborted request notice that it was aborted.
         runtime.shutdown_timeout(GRACE);
         self.site.close();
         served.map_err(Error::io("listen on", self.address.to_string()))

@@ -1,4 +1,4 @@
-//! What a request asks for, as bytes: names need not be text. And the way back: addresses of things.
+//! Parses the URL of a request to bytes, because names need not be text; and generates URLs.
 
 use hyper::{StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
@@ -6,22 +6,22 @@ use snap_backup::model::id::SnapshotId;
 
 use crate::serve::response::HttpError;
 
-/// Everything but letters, digits and what RFC 3986 calls unreserved.
+/// All characters except letters, digits and those that RFC 3986 calls unreserved.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A request's address, taken apart.
+/// A parsed URL.
 #[derive(Debug)]
 pub(super) struct PageRequest {
-    /// Parts of the path, decoded: none is empty, `.` or `..`, or holds a slash or a NUL.
+    /// Decoded components of the path. None is empty, `.` or `..`, or contains a slash or a NUL.
     pub(super) path: Vec<Vec<u8>>,
     query: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl PageRequest {
-    /// Takes an address apart.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// When it leads upwards, or is no address.
+    /// The URL is invalid or contains `..`.
     pub(super) fn of(uri: &Uri) -> Result<Self, HttpError> {
         let mut path = Vec::new();
         for part in uri.path().split('/').filter(|part| !part.is_empty()) {
@@ -44,23 +44,23 @@ impl PageRequest {
         Ok(Self { path, query })
     }
 
-    /// The first value of this name.
+    /// Returns the first value of this query parameter.
     pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
         let mut found = self.query.iter().filter(|(known, _)| known == name.as_bytes());
         found.next().map(|(_, value)| value.as_slice())
     }
 
-    /// The same as text, without space around it; empty where there is none.
+    /// Returns the value as trimmed text; empty if there is none.
     pub(super) fn text(&self, name: &str) -> String {
         String::from_utf8_lossy(self.value(name).unwrap_or_default()).trim().to_owned()
     }
 
-    /// The first part of the path.
+    /// Returns the first component of the path.
     pub(super) fn first(&self) -> &[u8] {
         self.path.first().map_or(&[], Vec::as_slice)
     }
 
-    /// The stored path that the parts from this one on are.
+    /// Returns the components from this one on as a stored path.
     pub(super) fn stored(&self, from: usize) -> Vec<u8> {
         self.path.get(from..).unwrap_or_default().join(&b'/')
     }
@@ -76,32 +76,32 @@ fn decoded(text: &[u8]) -> Result<Vec<u8>, HttpError> {
     }
 }
 
-/// Bytes, as an address holds them.
+/// Percent-encodes bytes.
 pub(super) fn encoded(bytes: &[u8]) -> String {
     percent_encode(bytes, PLAIN).to_string()
 }
 
-/// A stored path, as an address holds it.
+/// Percent-encodes a stored path.
 pub(super) fn encoded_path(path: &[u8]) -> String {
     path.split(|byte| *byte == b'/').map(encoded).collect::<Vec<_>>().join("/")
 }
 
-/// Where something of a snapshot is shown.
+/// Returns the URL of a page for a path in a snapshot.
 pub(super) fn shown_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/s/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
 }
 
-/// Where a file is downloaded from.
+/// Returns the URL for downloading a file.
 pub(super) fn file_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/dav/{id}/{}", encoded_path(path))
 }
 
-/// Where an archive is downloaded from.
+/// Returns the URL for downloading an archive.
 pub(super) fn archive_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/tar/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
 }
 
-/// Where the versions of a path are.
+/// Returns the URL of the page with the versions of a path.
 pub(super) fn versions_at(path: &[u8]) -> String {
     format!("/versions/{}", encoded_path(path))
 }

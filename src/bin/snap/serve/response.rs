@@ -1,4 +1,4 @@
-//! Answers: what they are made of, and what all of them say.
+//! Responses: their bodies, and the headers that all of them have.
 
 use std::io;
 use std::io::Write;
@@ -18,16 +18,16 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::serve::request::encoded;
 use crate::terminal::output;
 
-/// Pieces of an archive that wait to be sent.
+/// Maximum number of pieces of an archive that are buffered.
 const AHEAD: usize = 4;
-/// Bytes of such a piece, about.
+/// Approximate size of such a piece in bytes.
 const PIECE: usize = 64 << 10;
 
-/// What an answer consists of.
+/// The body type of all responses.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// No scripts, nothing from anywhere else, in nobody's frame; no page of another site reads or embeds an answer, and
-/// nobody keeps one.
+/// Headers of all responses. No scripts, no external resources, no framing; no other site may read or embed
+/// a response, and nothing may cache it.
 const FOR_ALL: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -42,7 +42,7 @@ const FOR_ALL: [(HeaderName, &str); 7] = [
     (header::VARY, "Cookie, Authorization"),
 ];
 
-/// Why something is not answered.
+/// Status and reason of a request that failed.
 #[derive(Debug)]
 pub(super) struct HttpError {
     pub(super) status: StatusCode,
@@ -59,7 +59,7 @@ impl HttpError {
     }
 }
 
-/// What went wrong below: whose fault it is decides the status.
+/// Maps an error to a status: it depends on whether client or server caused it.
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         let status = match &error {
@@ -73,13 +73,13 @@ impl From<Error> for HttpError {
     }
 }
 
-/// Text, as it is.
+/// Returns a plain text response.
 pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
     of(status, "text/plain; charset=utf-8", format!("{}\n", output::printable(text)))
 }
 
-/// A page, with links that begin with `base`. All text in it is escaped, so a quotation mark before a slash stands only
-/// where an attribute begins.
+/// Returns a page in which links begin with `base`. All text in it is escaped, so a quotation mark before a
+/// slash occurs only at the beginning of an attribute.
 pub(super) fn page(status: StatusCode, page: Markup, base: &str) -> Response<Body> {
     let mut page = page.into_string();
     if !base.is_empty() {
@@ -90,7 +90,7 @@ pub(super) fn page(status: StatusCode, page: Markup, base: &str) -> Response<Bod
     of(status, "text/html; charset=utf-8", page)
 }
 
-/// Something whole, of this type.
+/// Returns a response with a complete body of this type.
 pub(super) fn of(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
@@ -98,7 +98,7 @@ pub(super) fn of(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>
     response
 }
 
-/// Adds what all answers say.
+/// Adds the headers that all responses have.
 pub(super) fn guarded(mut response: Response<Body>) -> Response<Body> {
     for (name, value) in FOR_ALL {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -106,7 +106,7 @@ pub(super) fn guarded(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Says that an answer is to be kept as a file of this name, and never shown.
+/// Makes the response a download with this file name, never shown inline.
 pub(super) fn attach(response: &mut Response<Body>, name: &[u8]) {
     let text = String::from_utf8_lossy(name);
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.+ ".contains(c) { c } else { '_' };
@@ -117,13 +117,13 @@ pub(super) fn attach(response: &mut Response<Body>, name: &[u8]) {
     }
 }
 
-/// Both ends of something that is written on a thread and sent as it comes.
+/// Returns both ends of a body that is written by a thread and sent as it is produced.
 pub(super) fn pipe() -> (Pipe, Body) {
     let (sender, receiver) = channel(AHEAD);
     (Pipe { sender, waiting: Vec::new() }, Coming(receiver).boxed_unsync())
 }
 
-/// The end that is written to, on a thread that may wait. It fails once nobody reads any more.
+/// The writing end, for a thread that may block. Writes fail once the client has disconnected.
 pub(super) struct Pipe {
     sender: Sender<io::Result<Bytes>>,
     waiting: Vec<u8>,
@@ -134,9 +134,9 @@ impl Pipe {
         self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Ends an answer that is whole, or breaks one off that is not, so that it is not taken for whole.
+    /// Ends a complete body, or aborts an incomplete one, so that it is not mistaken for complete.
     pub(super) fn end(mut self, whole: bool) {
-        // Where nobody reads, there is nobody to tell.
+        // If the client has disconnected, there is nobody to tell.
         let _ = match whole {
             true => self.flush(),
             false => self.send(Err(io::ErrorKind::UnexpectedEof.into())),

@@ -1,4 +1,4 @@
-//! Which answer a request gets.
+//! Routes requests to their responses.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,32 +30,32 @@ use crate::serve::server::PATIENCE;
 use crate::serve::sessions::{SessionPool, SharedSession};
 use crate::serve::{admission, response, webdav};
 
-/// Bytes of a request's body: a PROPFIND names a few properties.
+/// Maximum length in bytes of a request's body: a PROPFIND names a few properties.
 const LONGEST: usize = 64 << 10;
-/// Looks at single paths that go on at once; each may hold a few blocks.
+/// Number of concurrent accesses to single paths; each may use memory for a few blocks.
 const LOOKS: usize = 2;
-/// Walks through whole snapshots that go on at once.
+/// Number of concurrent walks through whole snapshots.
 const WALKS: usize = 2;
-/// Archives that are made at once: each reads far ahead and compresses on all processors.
+/// Number of concurrent archives: each reads far ahead and compresses on all processors.
 const ARCHIVES: usize = 1;
 
 const STYLE: &str = include_str!("style.css");
 const ICON: &str = include_str!("icon.svg");
 
-/// All that answers need.
+/// The state that responses are built from.
 pub(super) struct AppState {
     pub(super) session_pool: SessionPool,
     access: Access,
     status: StatusOf,
     dav: DavHandler,
-    /// For the head of pages.
+    /// Title of the pages.
     pub(super) title: String,
     looks: Semaphore,
     walks: Semaphore,
     archives: Arc<Semaphore>,
 }
 
-/// Raised when nobody waits for the answer any more.
+/// Sets the flag when it is dropped, because the client has disconnected.
 struct Abandoned(Arc<AtomicBool>);
 
 impl Drop for Abandoned {
@@ -89,12 +89,12 @@ impl AppState {
         self.session_pool.close();
     }
 
-    /// How the repository is.
+    /// Returns the state of the repository.
     pub(super) fn status(&self, visit: &SharedSession) -> Result<String> {
         (self.status)(visit.repo())
     }
 
-    /// Does what may wait for the disk, on a thread of its own, a few at a time.
+    /// Runs work that accesses a single path on a blocking thread; at most [`LOOKS`] at once.
     pub(super) async fn look<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
@@ -105,7 +105,7 @@ impl AppState {
     }
 }
 
-/// The answer to a request. `is_known` is raised once it is let in.
+/// Answers a request. `is_known` is set once the request is authenticated.
 pub(super) async fn answer(
     site: &Arc<AppState>,
     request: Request<Incoming>,
@@ -154,7 +154,7 @@ async fn admitted(
     page(site, asked, &parts.method, base).await
 }
 
-/// Waits for a place, but not for ever: whoever has it may read for hours.
+/// Waits for a permit, but not forever: its holder may read for hours.
 async fn in_turn<T>(place: impl Future<Output = Result<T, AcquireError>>) -> Result<T, HttpError> {
     let busy = "others are being answered: try again when they have what they asked for";
     let busy = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, busy);
@@ -165,7 +165,7 @@ fn too_long() -> String {
     format!("a request's body has at most {LONGEST} bytes")
 }
 
-/// A body that was waited for, up to its greatest length.
+/// Reads a body up to its maximum length, with a timeout.
 async fn whole(body: Incoming) -> Result<Bytes, HttpError> {
     let body = timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
     let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end");
@@ -183,7 +183,8 @@ async fn webdav(
     asked: &PageRequest,
     mut request: Request<Full<Bytes>>,
 ) -> Response<Body> {
-    // A thousand ranges would be a thousand files in one answer; whoever gets all of it has them too.
+    // A thousand ranges would mean a thousand files in one response. Without the header, the client gets the
+    // whole file.
     if request.headers().get(header::RANGE).is_some_and(|range| range.as_bytes().contains(&b',')) {
         request.headers_mut().remove(header::RANGE);
     }
@@ -191,7 +192,7 @@ async fn webdav(
     let response = site.dav.handle_with(webdav::config(site), request).await;
     let mut response = response.map(BodyExt::boxed_unsync);
     if response.headers().contains_key("dav") {
-        // Neither locks nor anything else that writing takes.
+        // Announces neither locks nor other features for writing.
         response.headers_mut().insert("dav", HeaderValue::from_static("1"));
     }
     match asked.path.last() {
@@ -241,7 +242,7 @@ async fn page(
     Ok(response::page(StatusCode::OK, built.await.map_err(|_| HttpError::from(Error::Stopped))??, base))
 }
 
-/// The snapshot that the address names, by its whole id.
+/// Returns the snapshot that the URL names by its full id.
 pub(super) fn snapshot<'a>(visit: &'a SharedSession, asked: &PageRequest) -> Result<&'a Snapshot, HttpError> {
     let id = asked.path.get(1).and_then(|id| std::str::from_utf8(id).ok());
     let id = id.and_then(|id| SnapshotId::parse(id).ok());
@@ -249,13 +250,13 @@ pub(super) fn snapshot<'a>(visit: &'a SharedSession, asked: &PageRequest) -> Res
     id.and_then(|id| visit.browser.snapshot(&id)).ok_or_else(gone)
 }
 
-/// `id:path`, as operations take it; the path may be any bytes.
+/// Returns `id:path` as a selector for operations; the path may contain any bytes.
 pub(super) fn selector(id: &SnapshotId, path: &[u8]) -> Vec<u8> {
     let id = id.hex().into_bytes();
     if path.is_empty() { id } else { [&id, b":".as_slice(), path].concat() }
 }
 
-/// A snapshot, or a part of it, as tar.gz.
+/// Responds with a snapshot or a part of it as tar.gz.
 async fn archive(
     site: &Arc<AppState>,
     asked: &PageRequest,
@@ -284,7 +285,7 @@ async fn archive(
     let options = export::Options { selector: selector(&id, &path), ..export::Options::default() };
     let site = Arc::clone(site);
     spawn_blocking(move || {
-        // Whoever hangs up ends it: nothing can be written then.
+        // A client that disconnects ends the export, because writes fail then.
         let never = AtomicBool::new(false);
         let done = export::run(visit.repo(), &options, &mut pipe, &site.session_pool, &never);
         pipe.end(done.is_ok());

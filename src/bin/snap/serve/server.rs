@@ -1,4 +1,4 @@
-//! Connections: how many, how long, and how much each may say before it is heard.
+//! Connections: their number, their timeouts, and how much an unauthenticated client may send.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -23,25 +23,25 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::serve::router;
 use crate::serve::router::AppState;
 
-/// Connections at once; more wait until one ends.
+/// Maximum number of connections; more wait until one ends.
 const CONNECTIONS: usize = 64;
-/// Of these, those on which nobody has been let in yet; one more hangs up on the one that has been there longest.
+/// Maximum number of connections without an authenticated request. One more closes the oldest of them.
 const STRANGERS: usize = 16;
-/// Bytes that are kept of a request's head; `door` bounds it exactly.
+/// Buffer size in bytes for a request's head; `admission` enforces the exact limit.
 const HEAD: usize = 32 << 10;
-/// Header lines of a request.
+/// Maximum number of header lines in a request.
 const LINES: usize = 64;
-/// Whoever takes nothing for so long is hung up on.
+/// A client that accepts no data for this long is disconnected.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// Whoever has not said for so long what is wanted is hung up on.
+/// A client that has not sent a complete head after this long is disconnected.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// How soon a signal is seen.
+/// Maximum delay before a signal is noticed.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Answers until `stop` is up.
+/// Accepts connections until `stop` is set.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// The listener cannot be used.
 pub(super) async fn serve(listener: Bound, site: &Arc<AppState>, stop: &AtomicBool) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -52,7 +52,7 @@ pub(super) async fn serve(listener: Bound, site: &Arc<AppState>, stop: &AtomicBo
         if let Some(visit) = site.idle() {
             spawn_blocking(move || drop(visit));
         }
-        // Without a place for it, a connection waits in the system's queue.
+        // Without a permit, a connection waits in the kernel's backlog.
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
             sleep(TICK).await;
             continue;
@@ -64,12 +64,12 @@ pub(super) async fn serve(listener: Bound, site: &Arc<AppState>, stop: &AtomicBo
                 let known = Arc::clone(&is_known);
                 let task = connections.spawn(async move {
                     let _place = place;
-                    // A caller that went away is its own affair.
+                    // A disconnected client is not an error of the server.
                     let _ = converse(stream, site, known).await;
                 });
                 strangers.add(is_known, task);
             }
-            // Too many open files, say: no reason to spin.
+            // For instance too many open files: retry later instead of spinning.
             Err(_) => sleep(TICK).await,
         }
     }
@@ -77,8 +77,8 @@ pub(super) async fn serve(listener: Bound, site: &Arc<AppState>, stop: &AtomicBo
     Ok(())
 }
 
-/// Connections on which nobody has been let in. Whoever opens many and says nothing must not keep others out, so they have
-/// few places, and the newest one gets one.
+/// Connections without an authenticated request. A client that opens many and sends nothing must not lock
+/// others out. Therefore they have few places, and a new connection always gets one.
 #[derive(Default)]
 struct Strangers(VecDeque<(Arc<AtomicBool>, AbortHandle)>);
 
@@ -95,7 +95,7 @@ impl Strangers {
 }
 
 async fn converse(stream: TcpStream, site: Arc<AppState>, is_known: Arc<AtomicBool>) -> hyper::Result<()> {
-    // Answers are written whole.
+    // Responses are written in large pieces, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| {
         let (site, is_known) = (Arc::clone(&site), Arc::clone(&is_known));
@@ -110,7 +110,8 @@ async fn converse(stream: TcpStream, site: Arc<AppState>, is_known: Arc<AtomicBo
         .await
 }
 
-/// A stream that fails when the other side takes nothing for too long: what it is sent holds a session.
+/// A stream that fails if the client accepts no data for too long, because a response in progress holds a
+/// session.
 struct Patient {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,

@@ -1,6 +1,7 @@
-//! What is open while somebody looks. A visit is a session that reads all snapshots there are (R1), and this machine's
-//! view; both are let go of soon after the last request, so that an idle server keeps nobody from anything. Whoever comes
-//! after something was committed or forgotten gets a visit of its own.
+//! Sessions on the repository while there are requests. A shared session reads all existing snapshots (rule
+//! R1) and uses the local index cache. Both are closed soon after the last request, so that an idle server
+//! does not delay garbage collections or block the cache. A request that comes after a snapshot was
+//! committed or forgotten gets a new session.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,15 +17,15 @@ use snap_backup::storage::ObjectKind;
 
 use crate::terminal::output;
 
-/// A visit that nobody asks anything of ends after this.
+/// A session without requests is closed after this time.
 const IDLE: Duration = Duration::from_secs(5);
-/// No new request uses a visit after this: a collection that takes what it reads waits for the requests that do, not for
-/// ever.
+/// No new request uses a session after this time. Thus a garbage collection that takes packs from it waits
+/// only for running requests, not forever.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Opens visits.
+/// Opens and shares sessions.
 pub(super) struct SessionPool {
-    /// Its own view is never opened.
+    /// Only for listings and settings; its index cache is never opened.
     repo: Repository,
     open: Mutex<Open>,
     json: bool,
@@ -33,18 +34,18 @@ pub(super) struct SessionPool {
 #[derive(Default)]
 struct Open {
     visit: Option<Arc<SharedSession>>,
-    /// What the visits that still go on share.
+    /// The repository that all live sessions share.
     lent: Weak<Repository>,
     used: Option<Instant>,
 }
 
-/// Something is being looked at.
+/// A session that several requests share.
 pub(super) struct SharedSession {
     pub(super) browser: Browser,
     repo: Arc<Repository>,
     /// Names and lengths of the manifests that were listed.
     listed: Vec<(String, u64)>,
-    /// By the names that WebDAV gives them.
+    /// Snapshots by the names that WebDAV uses.
     names: HashMap<String, SnapshotId>,
     since: Instant,
 }
@@ -54,10 +55,10 @@ impl SessionPool {
         Self { repo: repo.with_closed_index_cache(), open: Mutex::default(), json }
     }
 
-    /// A visit that knows what stands now.
+    /// Returns a session that knows the present snapshots.
     ///
     /// # Errors
-    /// When the repository cannot be read.
+    /// The repository cannot be read.
     pub(super) fn visit(&self) -> Result<Arc<SharedSession>> {
         let mut listed: Vec<(String, u64)> = Vec::new();
         for found in self.repo.storage().list(ObjectKind::Snapshots)? {
@@ -85,20 +86,20 @@ impl SessionPool {
         Ok(visit)
     }
 
-    /// Gives up what nobody has asked for lately, to be dropped where that may take a while; whoever still reads it keeps
-    /// it until then. Never waits.
+    /// Removes and returns a session that has been unused for a while, to be dropped where that may block.
+    /// Running requests keep it alive until then. Never blocks.
     pub(super) fn idle(&self) -> Option<Arc<SharedSession>> {
         let mut open = self.open.try_lock().ok()?;
         open.used.take_if(|at| at.elapsed() > IDLE).and_then(|_| open.visit.take())
     }
 
-    /// Lets go of everything.
+    /// Closes the session.
     pub(super) fn close(&self) {
         drop(self.open().visit.take());
         self.pass_on_warnings();
     }
 
-    /// What the repository warned of, to whoever started this.
+    /// Prints the repository's warnings.
     pub(super) fn pass_on_warnings(&self) {
         for warning in self.repo.warnings() {
             output::warn(self.json, &warning);
@@ -119,12 +120,12 @@ impl Observer for SessionPool {
 }
 
 impl SharedSession {
-    /// The repository, with the view that all visits share.
+    /// Returns the repository, with the index cache that all sessions share.
     pub(super) fn repo(&self) -> &Repository {
         &self.repo
     }
 
-    /// A snapshot by its whole id, by the name that WebDAV gives it, or as `latest`.
+    /// Returns a snapshot by its full id, by the name that WebDAV uses, or as `latest`.
     pub(super) fn named(&self, name: &[u8]) -> Option<&Snapshot> {
         let name = std::str::from_utf8(name).ok()?;
         if name == "latest" {
@@ -135,7 +136,7 @@ impl SharedSession {
     }
 }
 
-/// What WebDAV calls a snapshot: such that names sort by time, and every system takes them.
+/// Returns the WebDAV name of a snapshot. Names sort by time and are valid on every system.
 pub(super) fn name_of(snapshot: &Snapshot) -> String {
     let time = output::local(snapshot.manifest.started).replace(' ', "T").replace(':', "-");
     format!("{time}_{}", snapshot.id.short())

@@ -1,5 +1,5 @@
-//! Snapshots as WebDAV shows them: a directory of them by time, and `latest`. Reading alone; links and special files,
-//! which it does not know, are left out.
+//! Snapshots as a read-only WebDAV tree: a directory per snapshot, named by time, and `latest`. Symbolic
+//! links and special files are left out, because WebDAV does not have them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,14 +23,14 @@ use snap_backup::{Error, Result};
 use crate::serve::router::AppState;
 use crate::serve::sessions::{SharedSession, name_of};
 
-/// Bytes of a file that are read together.
+/// Bytes of a file that are read at once.
 const PIECE: usize = 512 << 10;
-/// Entries of a directory that are read together.
+/// Number of a directory's entries that are read at once.
 const TOGETHER: usize = 500;
-/// The last second of the year 9999: what HTTP can say of a time.
+/// The last second of the year 9999, the latest time that HTTP can express.
 const LAST: u64 = 253_402_300_799;
 
-/// How a request is handled.
+/// Returns the configuration of the WebDAV handler.
 pub(super) fn config(site: &Arc<AppState>) -> DavConfig {
     DavConfig::new()
         .strip_prefix("/dav")
@@ -45,11 +45,11 @@ struct Tree {
     site: Arc<AppState>,
 }
 
-/// What a path is.
+/// What a path refers to.
 enum Thing {
-    /// All snapshots.
+    /// The list of all snapshots.
     All,
-    /// A snapshot, or what is in one.
+    /// A snapshot or an entry in one, with its modification time.
     In(Box<Entry>, Time),
 }
 
@@ -151,7 +151,7 @@ fn snapshots(visit: &SharedSession) -> VecDeque<Named> {
     named.collect()
 }
 
-/// A directory that is being listed: what was read, and where it goes on.
+/// A directory that is being listed: entries already read, and where to continue.
 struct Listing {
     ready: VecDeque<Named>,
     next: Option<(ChunkId, Vec<u8>)>,
@@ -200,7 +200,7 @@ impl DavDirEntry for Named {
     }
 }
 
-/// What is said of a file or a directory.
+/// Metadata of a file or directory.
 #[derive(Debug, Clone)]
 struct About {
     is_dir: bool,
@@ -211,7 +211,7 @@ struct About {
 
 impl About {
     fn of(entry: &Entry, modified: Time) -> Self {
-        // Under `latest` one path is one thing today and another tomorrow; the inode's time then differs.
+        // The ETag contains the ctime: under `latest`, the same path can mean different files over time.
         let (meta, size) = (&entry.meta, entry.size());
         let changed = (meta.ctime.sec, meta.ctime.nanos);
         let tag = format!("{size:x}-{:x}.{:x}-{:x}.{:x}", modified.sec, modified.nanos, changed.0, changed.1);
@@ -219,7 +219,7 @@ impl About {
     }
 }
 
-/// What HTTP can say; whatever else a file's time may be is left out.
+/// Converts a time; `None` if HTTP cannot express it.
 fn instant(time: Time) -> Option<SystemTime> {
     let seconds = u64::try_from(time.sec).ok().filter(|seconds| *seconds <= LAST)?;
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))

@@ -1,4 +1,4 @@
-//! A chart of text: how something grew.
+//! A text chart of a value over time.
 
 use snap_backup::model::entry::Time;
 
@@ -6,11 +6,11 @@ use crate::terminal::output::padded;
 
 const HEIGHT: u64 = 8;
 const WIDTH: u64 = 60;
-/// Eighths of a character.
+/// Block characters in steps of one eighth.
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Lines of bars, time going to the right; points in order of time, each valid until the next. Nothing where there is no
-/// time between them, or nothing to show.
+/// Draws bars with time to the right. The points are in order of time, and each is valid until the next.
+/// Returns nothing if all points have the same time or all values are 0.
 pub(crate) fn lines(points: &[(Time, u64)], label: impl Fn(u64) -> String) -> Vec<String> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
     let (start, end) = (i128::from(first.0.sec), i128::from(last.0.sec));
@@ -24,7 +24,7 @@ pub(crate) fn lines(points: &[(Time, u64)], label: impl Fn(u64) -> String) -> Ve
             let known = points.iter().take_while(|(time, _)| i128::from(time.sec) <= at);
             let value = known.last().map_or(0, |(_, value)| *value);
             let eighths = u128::from(value) * u128::from(HEIGHT * 8) / u128::from(most);
-            // Something shows, however little.
+            // A value above 0 is always visible.
             u64::try_from(eighths).unwrap_or(0).max(u64::from(value > 0))
         })
         .collect();
@@ -47,7 +47,7 @@ pub(crate) fn lines(points: &[(Time, u64)], label: impl Fn(u64) -> String) -> Ve
     (0..HEIGHT).rev().map(row).collect()
 }
 
-/// As wide as the bars: the label of the beginning on the left, that of the end on the right.
+/// Returns the axis, as wide as the bars: the start label at the left, the end label at the right.
 pub(crate) fn axis(margin: usize, start: &str, end: &str) -> String {
     let width = usize::try_from(WIDTH).unwrap_or(0).saturating_sub(start.chars().count());
     format!("{} {start}{}", padded("", margin, true), padded(end, width, true))

@@ -1,4 +1,4 @@
-//! How values look, for people and in JSON, and the only way to standard output and standard error.
+//! Formats values for display and JSON. The only module that writes to standard output and standard error.
 
 use std::borrow::Cow;
 use std::io;
@@ -23,8 +23,8 @@ use crate::terminal::text;
 use crate::terminal::text::{Guarded, Paint};
 pub(crate) use crate::terminal::text::{name, printable};
 
-/// Lets `write` fill standard output, and flushes: nothing is lost at exit, nothing panics. A terminal gets nothing that
-/// would steer it.
+/// Runs `write` on buffered standard output and flushes it, so that no error is lost at exit and nothing
+/// panics. On a terminal, control characters are escaped.
 pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     if !text::is_stdout() {
         return emit_raw(write);
@@ -34,7 +34,7 @@ pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<(
     out.flush().map_err(failed)
 }
 
-/// As `emit`, for what may be long: a terminal shows it in a pager.
+/// Like `emit` for output that may be long: on a terminal it goes through a pager.
 pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     if !text::is_stdout() {
         return emit_raw(write);
@@ -45,7 +45,7 @@ pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Re
     paged.end().map_err(failed)
 }
 
-/// As `tell`, for what may be long.
+/// Like `tell` for text that may be long.
 pub(crate) fn tell_paged(text: &str) -> Result<()> {
     match emit_paged(|out| writeln!(out, "{text}").map_err(failed)) {
         Err(error) if error.is_broken_pipe() => Ok(()),
@@ -53,14 +53,15 @@ pub(crate) fn tell_paged(text: &str) -> Result<()> {
     }
 }
 
-/// As `emit`, for the bytes of a file, which go anywhere as they are.
+/// Like `emit` for the content of files, which is written unchanged.
 pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     write(&mut out)?;
     out.flush().map_err(failed)
 }
 
-/// Prints lines after work whose result must show in the exit code even if nobody reads them.
+/// Prints text after work is done. A closed output is ignored, so that the exit code reports the work's
+/// result.
 pub(crate) fn tell(text: &str) -> Result<()> {
     match emit(|out| writeln!(out, "{}", called::message(text)).map_err(failed)) {
         Err(error) if error.is_broken_pipe() => Ok(()),
@@ -68,10 +69,10 @@ pub(crate) fn tell(text: &str) -> Result<()> {
     }
 }
 
-/// What ends a line that holds a name.
+/// Returns what ends a line that contains a name.
 ///
 /// # Errors
-/// When JSON was asked for as well, which needs no NUL.
+/// JSON was requested too, which has no use for NUL.
 pub(crate) fn line_end(null: bool, json: bool) -> Result<&'static [u8]> {
     match (null, json) {
         (true, true) => {
@@ -87,7 +88,7 @@ pub(crate) fn failed(source: io::Error) -> Error {
     Error::io("write", "standard output")(source)
 }
 
-/// One line on standard error. If that is gone too, there is nobody left to tell.
+/// Prints one line to standard error. Errors are ignored, because there is nowhere else to report them.
 pub(crate) fn complain(line: &str) {
     let line = &*called::message(line);
     let mut err = io::stderr().lock();
@@ -99,12 +100,13 @@ pub(crate) fn complain(line: &str) {
 
 static NAMES_OBJECTS: AtomicBool = AtomicBool::new(false);
 
-/// Objects of the repository are named from here on: few know what to do with the name of a pack.
+/// From now on, messages contain the ids of objects. By default they do not: few users know what to do with
+/// a pack's id.
 pub(crate) fn name_objects() {
     NAMES_OBJECTS.store(true, Ordering::Relaxed);
 }
 
-/// What went wrong, for a person: with the names of objects only where they are wanted.
+/// Makes an error message readable; ids of objects are replaced unless [`name_objects`] was called.
 pub(crate) fn plain(message: &str) -> String {
     static NAMES: OnceLock<Option<[(Regex, &str); 5]>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
@@ -113,7 +115,7 @@ pub(crate) fn plain(message: &str) -> String {
             (name(r"\bchunk [0-9a-f]{8} is missing\b")?, "some of its data is missing from the repository"),
             (name(r"\bchunk [0-9a-f]{8}\b")?, "some of its data"),
             (name(r"\btree [0-9a-f]{8}\b")?, "a directory"),
-            // Not the end of a path, which says where a storage failed.
+            // Not at the end of a path, which tells where a storage failed.
             (name(r"(^|[\s(])packs/[0-9a-f]{2}/[0-9a-f]{64}\b")?, "${1}a pack of the repository"),
             (name(r"\bpack [0-9a-f]{8}\b")?, "a pack of the repository"),
         ])
@@ -129,7 +131,7 @@ pub(crate) fn plain(message: &str) -> String {
     text
 }
 
-/// A warning, for people or for a program.
+/// Prints a warning as text or JSON.
 pub(crate) fn warn(json: bool, message: &str) {
     if json {
         let message = printable(message);
@@ -140,17 +142,17 @@ pub(crate) fn warn(json: bool, message: &str) {
     }
 }
 
-/// Something that is wrong and was found: a reason for the exit code.
+/// Prints an error that was found and explains the exit code.
 pub(crate) fn error(message: &str) {
     complain(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), plain(message)));
 }
 
-/// What helps.
+/// Prints a hint.
 pub(crate) fn hint(message: &str) {
     complain(&format!("snap: {} {}", Paint::Cyan.on_stderr("hint:"), printable(message)));
 }
 
-/// What a person may want to know, beside the answer.
+/// Prints additional information besides the answer.
 pub(crate) fn note(json: bool, message: &str) {
     let message = printable(message);
     if json {
@@ -160,12 +162,12 @@ pub(crate) fn note(json: bool, message: &str) {
     }
 }
 
-/// A path for a person.
+/// Formats a path for display.
 pub(crate) fn path(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))
 }
 
-/// `12.3 MiB`.
+/// Formats a size: `12.3 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
@@ -180,12 +182,12 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
-/// `1 file`, `2 files`.
+/// Formats a count: `1 file`, `2 files`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// `2 files, 1 directory and 3 others`: what there is none of is not told.
+/// Formats counts: `2 files, 1 directory and 3 others`. Zero counts are left out.
 pub(crate) fn entries(files: u64, dirs: u64, others: u64) -> String {
     let parts = [(files, "file", "files"), (dirs, "directory", "directories"), (others, "other", "others")];
     let told = parts.into_iter().filter(|(number, ..)| *number > 0);
@@ -197,7 +199,7 @@ pub(crate) fn entries(files: u64, dirs: u64, others: u64) -> String {
     }
 }
 
-/// `0.42 s`, `1:02:03`.
+/// Formats a duration: `0.42 s`, `1:02:03`.
 pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.2} s");
@@ -211,12 +213,12 @@ fn timestamp(time: Time) -> Option<Timestamp> {
     Timestamp::new(time.sec, i32::try_from(time.nanos).ok()?).ok()
 }
 
-/// An instant as the library has it.
+/// Converts a timestamp to the library's type.
 pub(crate) fn time(at: Timestamp) -> Time {
     Time { sec: at.as_second(), nanos: u32::try_from(at.subsec_nanosecond()).unwrap_or_default() }
 }
 
-/// Local time for people.
+/// Formats a time in the local zone, for display.
 pub(crate) fn local(time: Time) -> String {
     match timestamp(time) {
         Some(stamp) => stamp.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
@@ -224,12 +226,12 @@ pub(crate) fn local(time: Time) -> String {
     }
 }
 
-/// RFC 3339 in UTC for programs.
+/// Formats a time as RFC 3339 in UTC, for programs.
 pub(crate) fn rfc3339(time: Time) -> String {
     timestamp(time).map_or_else(|| format!("@{}", time.sec), |stamp| stamp.to_string())
 }
 
-/// `drwxr-xr-x`, as `ls -l` has it.
+/// Formats type and mode like `ls -l`: `drwxr-xr-x`.
 pub(crate) fn permissions(entry: &Entry) -> String {
     let mode = entry.meta.mode;
     let kind = match entry.kind {
@@ -256,17 +258,17 @@ pub(crate) fn permissions(entry: &Entry) -> String {
     text
 }
 
-/// Files of a snapshot.
+/// Returns the number of files in a snapshot.
 pub(crate) fn files(counts: &Counts) -> u64 {
     counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unchanged)
 }
 
-/// Delta blocks, counted, for programs.
+/// Formats the statistics of delta blocks as JSON.
 pub(crate) fn deltas(deltas: &Deltas) -> Value {
     json!({"blocks": deltas.blocks, "bytes": deltas.plain, "bytes_stored": deltas.stored})
 }
 
-/// The numbers of a run under restic's names.
+/// Returns the statistics of a run with restic's names.
 pub(crate) fn counts(counts: &Counts) -> Map<String, Value> {
     let pairs = [
         ("files_new", counts.files_new),
@@ -285,7 +287,7 @@ pub(crate) fn counts(counts: &Counts) -> Map<String, Value> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
-/// A snapshot under restic's names.
+/// Returns a snapshot with restic's names.
 pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     let manifest = &snapshot.manifest;
     let mut summary = counts(&manifest.counts);
@@ -319,7 +321,8 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     }
 }
 
-/// Puts bytes under `name`; if they are not UTF-8, lossily, and exactly under `name_b64`.
+/// Inserts bytes under `name`. If they are not UTF-8, the text is lossy, and the exact bytes are under
+/// `name_b64`.
 pub(crate) fn put_bytes(map: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     map.insert(name.to_owned(), String::from_utf8_lossy(bytes).into());
     if std::str::from_utf8(bytes).is_err() {
@@ -327,7 +330,7 @@ pub(crate) fn put_bytes(map: &mut Map<String, Value>, name: &str, bytes: &[u8]) 
     }
 }
 
-/// Without what stands between `//` and `@`: user and password of a URL.
+/// Hides user and password in a URL: what is between `//` and `@`.
 pub(crate) fn redacted(text: &str) -> String {
     let Some((before, after)) = text.split_once("://") else { return text.to_owned() };
     let end = after.find('/').unwrap_or(after.len());
@@ -338,7 +341,7 @@ pub(crate) fn redacted(text: &str) -> String {
     }
 }
 
-/// RFC 4648, with padding.
+/// Encodes base64 (RFC 4648) with padding.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -363,7 +366,8 @@ mod tests {
     use crate::terminal::text::printable;
 
     proptest! {
-        /// Whatever snapshots and names say of themselves: a table is lines, and no cell, width or time makes a panic.
+        /// Whatever snapshots and names contain: a row stays one line, and no cell, width or time causes a
+        /// panic.
         #[test]
         fn no_table_chart_time_or_size_makes_a_panic(
             rows in prop::collection::vec([cell(), cell(), cell()], 0..6),
@@ -390,7 +394,7 @@ mod tests {
         }
     }
 
-    /// Short ones, wide characters, and more than the formatter takes.
+    /// Short texts, wide characters, and more than the formatter accepts.
     fn cell() -> impl proptest::strategy::Strategy<Value = String> {
         prop_oneof![".{0,20}", Just("x".repeat(70_000)), Just("\u{202e}\u{1f600}e\u{301}".repeat(30_000))]
     }

@@ -1,4 +1,4 @@
-//! Long lists on a terminal go through a pager, as git's do: `SNAP_PAGER`, `PAGER`, or `less -FRX`.
+//! Long lists on a terminal go through a pager, like in git: `SNAP_PAGER`, `PAGER`, or `less -FRX`.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,27 +16,28 @@ use snap_backup::util::programs;
 
 use crate::terminal::{output, progress, text};
 
-/// What a shell would see more in than words.
+/// Characters that have a special meaning for a shell.
 const SHELL: &[u8] = b"|&;<>()$`\\\"'*?[#~=%{}\n";
 
-/// Keeps what is written until it is more than a screen, and only then asks for the pager: short lists are simply printed.
+/// Buffers output until it exceeds one screen, and only then starts the pager. Short lists are printed
+/// directly.
 pub(crate) struct Paged {
     kept: Vec<u8>,
-    /// Of the screen.
+    /// Size of the screen.
     rows: usize,
     columns: usize,
     to: To,
 }
 
 enum To {
-    /// Not a screen full yet.
+    /// Less than a screen so far.
     Undecided(OsString),
     Pager(Box<Pager>),
     Screen,
 }
 
 impl Paged {
-    /// For standard output.
+    /// Creates one for standard output.
     pub(crate) fn new() -> Self {
         let size = text::size_of_stdout().filter(|_| text::can_page());
         match (size, command()) {
@@ -47,7 +48,7 @@ impl Paged {
         }
     }
 
-    /// Whether what is kept, and the next prompt, leave no row of the screen free.
+    /// Returns whether the buffered text and the next prompt exceed the screen.
     fn is_more_than_a_screen(&self) -> bool {
         let lines = self.kept.split(|byte| *byte == b'\n');
         let rows = lines.map(|line| {
@@ -56,7 +57,7 @@ impl Paged {
         rows.sum::<usize>() > self.rows
     }
 
-    /// Writes what is left, and waits until the reader has seen enough.
+    /// Writes the rest and waits for the pager to end.
     pub(crate) fn end(mut self) -> io::Result<()> {
         self.flush_kept()?;
         self.flush()
@@ -99,34 +100,34 @@ impl Write for Paged {
 }
 
 impl Drop for Paged {
-    /// What was written before a failure is shown as well.
+    /// Output before a failure is shown too.
     fn drop(&mut self) {
         let _ = self.flush_kept();
     }
 }
 
-/// What is to show long lists; none where they are to be printed as they are.
+/// Returns the pager command; `None` if no pager should be used.
 fn command() -> Option<OsString> {
     let given = |name: &str| std::env::var_os(name);
     let command = given("SNAP_PAGER").or_else(|| given("PAGER")).unwrap_or_else(|| "less".into());
     (!command.is_empty() && command != "cat").then_some(command)
 }
 
-/// A pager that runs. Warnings go through it as well as long as it has the screen.
+/// A running pager. While it owns the screen, standard error goes through it too.
 struct Pager {
     child: Child,
     stderr: Option<OwnedFd>,
-    /// Ctrl-C is the pager's, which stays; what feeds it stops.
+    /// Set by Ctrl-C. The pager handles the key itself and continues; its input stops.
     interrupted: Arc<AtomicBool>,
     handler: Option<SigId>,
 }
 
 impl Pager {
-    /// `None` where it cannot be run: then the list is printed without.
+    /// Starts the pager; `None` if it cannot be run, and the list is printed without it.
     fn start(command: &OsStr) -> Option<Self> {
         let mut child = match words(command).stdin(Stdio::piped()).spawn() {
             Ok(child) => child,
-            // Without less, nobody has asked for one.
+            // The user has not asked for less, so its absence needs no warning.
             Err(err) if err.kind() == io::ErrorKind::NotFound && command == "less" => return None,
             Err(err) => {
                 output::warn(false, &format!("cannot run the pager {}: {err}", command.display()));
@@ -140,7 +141,7 @@ impl Pager {
     }
 }
 
-/// The words of a command, or a shell that sees more in it.
+/// Splits a command into words, or runs it through a shell if it contains shell syntax.
 fn words(command: &OsStr) -> Command {
     let text = command.to_string_lossy();
     let mut words = text.split_whitespace();
@@ -156,7 +157,7 @@ fn words(command: &OsStr) -> Command {
             run
         }
     };
-    // As git does it: quit where all fits on the screen, show colours, leave the text there.
+    // Like git: quit if the text fits on the screen, show colours, leave the text there.
     for (name, value) in [("LESS", "FRX"), ("LV", "-c")] {
         if std::env::var_os(name).is_none() {
             run.env(name, value);
@@ -165,7 +166,7 @@ fn words(command: &OsStr) -> Command {
     run
 }
 
-/// Sends standard error to the pager; gives back where it went before.
+/// Redirects standard error to the pager and returns the previous descriptor.
 fn divert(child: &mut Child) -> Option<OwnedFd> {
     let before = fcntl_dupfd_cloexec(stderr(), 3).ok()?;
     dup2_stderr(child.stdin.as_ref()?).ok()?;
@@ -188,7 +189,7 @@ impl Write for Pager {
 impl Drop for Pager {
     fn drop(&mut self) {
         if let Some(before) = self.stderr.take() {
-            // The pager waits for the end of all that can write to it.
+            // The pager waits until all writers have closed the pipe.
             let _ = dup2_stderr(before);
         }
         drop(self.child.stdin.take());

@@ -1,24 +1,24 @@
-//! Rows as lines: columns that stand below each other, and fit the terminal.
+//! Formats tables with aligned columns that fit the terminal.
 
 use console::{measure_text_width, truncate_str};
 
 use crate::terminal::text;
 use crate::terminal::text::Paint;
 
-/// Most characters that a column is made wide for: a longer cell pushes the rest of its line to the right.
+/// Maximum width of a column. A longer cell moves the rest of its line to the right.
 const WIDEST: usize = 80;
 const GAP: usize = 2;
 
-/// What gives way where a table is wider than the terminal.
+/// How a table is narrowed if it is wider than the terminal.
 #[derive(Debug, Default)]
 pub(crate) struct Narrow<'a> {
-    /// Columns whose cells are cut, and the width that they keep.
+    /// Columns whose cells are truncated, with their minimum width.
     pub(crate) cut: &'a [(usize, usize)],
-    /// Columns that are left out, one after the other.
+    /// Columns that are left out, in this order.
     pub(crate) drop: &'a [usize],
 }
 
-/// Rows as lines, columns as wide as their widest cell; those with numbers to the right.
+/// Formats rows with columns as wide as their widest cell; numbers are aligned to the right.
 pub(crate) fn columns<const N: usize>(
     rows: &[[String; N]],
     is_number: impl Fn(usize) -> bool,
@@ -28,7 +28,8 @@ pub(crate) fn columns<const N: usize>(
     rows.iter().map(|row| line(row, &widths, &all, &is_number)).collect()
 }
 
-/// The same for a person, with the first row as the head. On a terminal it stands out, and the table fits.
+/// Like [`columns`], with the first row as a header. On a terminal, the header is highlighted and the table
+/// is narrowed to fit.
 pub(crate) fn table<const N: usize>(
     rows: &[[String; N]],
     is_number: impl Fn(usize) -> bool,
@@ -50,14 +51,14 @@ fn fitted<const N: usize>(
 ) -> Vec<String> {
     let natural = widths(rows);
     let least: Vec<usize> = (0..N).map(|column| least(narrow, &natural, column)).collect();
-    // As few columns as it takes are left out.
+    // Leaves out as few columns as necessary.
     let mut shown: Vec<usize> = (0..N).collect();
     let mut dropped = narrow.drop.iter();
     while total(&least, &shown) > width {
         let Some(column) = dropped.next() else { break };
         shown.retain(|one| one != column);
     }
-    // What is left goes to the columns that were cut.
+    // Distributes the remaining width to the truncated columns.
     let mut room = width.saturating_sub(total(&least, &shown));
     let mut taken = least;
     for column in &shown {
@@ -103,7 +104,7 @@ fn line<const N: usize>(
 ) -> String {
     let cell = |column: &usize| {
         let (cell, width) = (row.get(*column)?, widths.get(*column)?);
-        // Nothing stands behind the last.
+        // The last column needs no padding.
         let width = if shown.last() == Some(column) && !is_number(*column) { 0 } else { *width };
         Some(padded(cell, width, is_number(*column)))
     };
@@ -111,7 +112,7 @@ fn line<const N: usize>(
     cells.join(&" ".repeat(GAP)).trim_end().to_owned()
 }
 
-/// A cell with spaces before or behind it.
+/// Pads a cell with spaces on one side.
 pub(crate) fn padded(cell: &str, width: usize, to_the_right: bool) -> String {
     let spaces = " ".repeat(width.saturating_sub(measure_text_width(cell)));
     if to_the_right { spaces + cell } else { cell.to_owned() + &spaces }

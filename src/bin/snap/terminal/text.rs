@@ -1,5 +1,6 @@
-//! Text on its way to a terminal. Names, tags, hosts and descriptions come from anywhere: what would move the cursor, change
-//! the title, hide text or turn its direction is shown as an escape instead. Pipes get bytes as they are.
+//! Text for a terminal. Names, tags, hosts and descriptions can contain anything. Characters that would
+//! move the cursor, change the title, hide text or change its direction are shown as escapes. Pipes get the
+//! bytes unchanged.
 
 use std::borrow::Cow;
 use std::io;
@@ -9,19 +10,20 @@ use std::sync::OnceLock;
 use console::Term;
 use rustix::fs::FileType;
 
-/// Whether a character may do more than stand there: C0, DEL, C1, line and paragraph separators, and what turns the
-/// direction of the text behind it (so that `exe.txt` can be `txt.exe`).
+/// Returns whether a character may affect more than its own position: C0, DEL, C1, line and paragraph
+/// separators, and characters that change the direction of the following text (so that `exe.txt` looks like
+/// `txt.exe`).
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text for a person, with escapes for characters that would steer a terminal, or break a line in two.
+/// Escapes characters that would control a terminal or break a line.
 pub(crate) fn printable(text: &str) -> String {
     escaped(text, |_| false)
 }
 
-/// The same for text of several lines.
+/// Like [`printable`] for text of several lines.
 pub(crate) fn printable_lines(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
@@ -34,7 +36,7 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Lines that may hold colours of ours.
+/// Like [`printable_lines`], but keeps the program's own colours.
 pub(crate) fn painted_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -48,12 +50,12 @@ pub(crate) fn painted_lines(text: &str) -> String {
     out + &printable_lines(rest)
 }
 
-/// A name on standard output: as it is in a pipe, printable on a terminal.
+/// Returns a name for standard output: unchanged in a pipe, escaped on a terminal.
 pub(crate) fn name(bytes: &[u8]) -> Cow<'_, [u8]> {
     if is_stdout() { Cow::Owned(shown(bytes).into_bytes()) } else { Cow::Borrowed(bytes) }
 }
 
-/// Bytes that are not UTF-8 stay distinct.
+/// Escapes bytes that are not UTF-8 individually, so that different names stay different.
 fn shown(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -63,67 +65,67 @@ fn shown(bytes: &[u8]) -> String {
     out
 }
 
-/// Whether standard output is a terminal.
+/// Returns whether standard output is a terminal.
 pub(crate) fn is_stdout() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| io::stdout().is_terminal())
 }
 
-/// Whether standard error is a terminal.
+/// Returns whether standard error is a terminal.
 pub(crate) fn is_stderr() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| io::stderr().is_terminal())
 }
 
-/// Whether standard output goes to another program: that may be one that has the screen.
+/// Returns whether standard output is a pipe to another program, which may use the screen.
 pub(crate) fn is_stdout_a_pipe() -> bool {
     let mode = rustix::fs::fstat(rustix::stdio::stdout()).map(|found| found.st_mode);
     mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Fifo)
 }
 
-/// Whether a line on standard error can be drawn again and again.
+/// Returns whether a line on standard error can be redrawn.
 pub(crate) fn can_draw() -> bool {
     is_stderr() && !is_dumb()
 }
 
-/// Whether a pager can have the screen.
+/// Returns whether a pager can be used.
 pub(crate) fn can_page() -> bool {
     is_stdout() && !is_dumb()
 }
 
-/// A terminal, or what calls itself one, that only prints.
+/// Returns whether the terminal cannot move its cursor.
 fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
-/// Columns of standard error: 80 where nobody says.
+/// Returns the width of standard error; 80 if it is unknown.
 pub(crate) fn width_of_stderr() -> usize {
     Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns))
 }
 
-/// Rows and columns of standard output, if it is a terminal that says.
+/// Returns rows and columns of standard output, if it is a terminal of known size.
 pub(crate) fn size_of_stdout() -> Option<(usize, usize)> {
     static STDOUT: OnceLock<Term> = OnceLock::new();
     let size = STDOUT.get_or_init(Term::stdout).size_checked();
     size.filter(|_| is_stdout()).map(|(rows, columns)| (usize::from(rows), usize::from(columns)))
 }
 
-/// How a word stands out.
+/// How a word is highlighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Paint {
-    /// Heads of tables.
+    /// Table headers.
     Bold,
-    /// What matters less.
+    /// Less important text.
     Faint,
-    /// Failures, and what is gone.
+    /// Failures and removed items.
     Red,
-    /// What is well, and what is new.
+    /// Successes and new items.
     Green,
-    /// Warnings, and what is changed.
+    /// Warnings and changed items.
     Yellow,
     /// Directories.
     Blue,
-    /// Links, and what helps.
+    /// Links and hints.
     Cyan,
 }
 
@@ -143,17 +145,17 @@ impl Paint {
         }
     }
 
-    /// Whether standard output shows colours.
+    /// Returns whether standard output shows colours.
     pub(crate) fn shows(self) -> bool {
         has_colours(is_stdout())
     }
 
-    /// The text in this colour on standard output, if that shows any. The text is to be printable already.
+    /// Colours a text for standard output, if that shows colours. The text must be printable already.
     pub(crate) fn on(self, text: &str) -> String {
         if has_colours(is_stdout()) { self.wrap(text) } else { text.to_owned() }
     }
 
-    /// The same for standard error.
+    /// Like [`Self::on`] for standard error.
     pub(crate) fn on_stderr(self, text: &str) -> String {
         if has_colours(is_stderr()) { self.wrap(text) } else { text.to_owned() }
     }
@@ -165,18 +167,19 @@ impl Paint {
 
 const RESET: &str = "\x1b[0m";
 
-/// As <https://no-color.org> has it.
+/// Implements <https://no-color.org>.
 fn has_colours(is_terminal: bool) -> bool {
     is_terminal && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The colour that the text begins with, if it is one of ours: nothing else of what steers a terminal gets through.
+/// Returns the colour sequence of the program at the beginning of the text. No other control sequence is
+/// let through.
 fn own_colour(text: &str) -> Option<&'static str> {
     let mut all = Paint::ALL.iter().map(|paint| paint.code()).chain([RESET]);
     all.find(|code| text.starts_with(code))
 }
 
-/// Writes to a terminal. Whatever a caller forgot to make printable is made so here, but for the ends of lines.
+/// Writes to a terminal. Escapes whatever a caller forgot to escape, except line ends.
 pub(crate) struct Guarded<W>(pub(crate) W);
 
 impl<W: Write> Write for Guarded<W> {

@@ -36,9 +36,9 @@ pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
     snap_backup::util::threads::detached("metrics", move || {
         for stream in listener.incoming() {
             match stream {
-                // A caller that went away is its own affair.
+                // A disconnected client is not an error of the server.
                 Ok(stream) => drop(answer(stream, &global)),
-                // Too many open files, say: no reason to spin.
+                // For instance too many open files: retry later instead of spinning.
                 Err(_) => std::thread::sleep(Duration::from_secs(1)),
             }
         }

@@ -1,4 +1,4 @@
-//! What a snapshot holds: a directory, page by page, or what there is to say of anything else.
+//! The page for a path in a snapshot: a directory in parts, or the details of another entry.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +16,7 @@ use crate::serve::router::{AppState, snapshot};
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// Entries on a page.
+/// Number of entries on a page.
 const ROWS: usize = 500;
 
 pub(crate) fn page(
@@ -45,7 +45,7 @@ pub(crate) fn page(
     Ok(frame(&site.title, &title, "", content))
 }
 
-/// The directories above, each a link.
+/// Links to the parent directories.
 fn way(snapshot: &Snapshot, asked: &PageRequest) -> Markup {
     let id = &snapshot.id;
     let parts = asked.path.get(2..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A chart of how something grew: an SVG without scripts, coloured by the style sheet.
+//! An SVG chart of values over time, without scripts, coloured by the style sheet.
 
 use maud::{Markup, html};
 use snap_backup::model::entry::Time;
@@ -7,16 +7,16 @@ use crate::terminal::output;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 180.0;
-/// Points that are drawn at most; of more, some are left out.
+/// Maximum number of points in a line; of more, some are left out.
 const POINTS: usize = 400;
 
-/// A line over time; points in order of time, each valid until the next.
+/// A line of the chart. The points are in order of time, and each is valid until the next.
 pub(super) struct Line {
     pub(super) label: String,
     pub(super) points: Vec<(Time, u64)>,
 }
 
-/// All lines on one scale; nothing where there is no time between points, or nothing to show.
+/// Draws all lines on one scale. Returns nothing if all points have the same time or all values are 0.
 pub(super) fn of(title: &str, lines: &[Line]) -> Markup {
     let points = || lines.iter().flat_map(|line| &line.points);
     let first = points().map(|(at, _)| *at).min().unwrap_or_default();
@@ -56,7 +56,7 @@ pub(super) fn of(title: &str, lines: &[Line]) -> Markup {
     }
 }
 
-/// What was, stays until something else is.
+/// Draws steps: each value stays until the next one.
 fn steps(line: &Line, x: &dyn Fn(Time) -> f64, y: &dyn Fn(u64) -> f64) -> String {
     let mut text = String::new();
     let mut before = None;

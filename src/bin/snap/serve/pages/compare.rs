@@ -1,4 +1,4 @@
-//! What differs between two snapshots.
+//! The page with the differences between two snapshots.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -19,7 +19,7 @@ use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 use crate::terminal::output::count;
 
-/// Differences that are shown.
+/// Maximum number of differences that are shown.
 const MOST: usize = 1000;
 
 struct Row {

@@ -1,4 +1,4 @@
-//! Pages: plain HTML without scripts. All text goes through maud, which escapes it.
+//! HTML pages without scripts. All text goes through maud, which escapes it.
 
 mod browse;
 mod chart;
@@ -32,14 +32,14 @@ use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// Builds a page. The flag is raised when nobody waits for it any more.
+/// A function that builds a page. The flag is set when the client has disconnected.
 pub(super) type Shown =
     fn(&AppState, &SharedSession, &PageRequest, &Arc<AtomicBool>) -> Result<Markup, HttpError>;
 
 const PLACES: [(&str, &str); 4] =
     [("/", "Snapshots"), ("/search", "Search"), ("/stats", "Statistics"), ("/status", "Status")];
 
-/// The frame of all pages. `here` is the place that the page belongs to.
+/// Returns the frame of all pages. `here` is the entry of the navigation that the page belongs to.
 fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -73,7 +73,8 @@ fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
     }
 }
 
-/// A page for a stranger: it needs nothing else from here, and tells nothing.
+/// Returns a page for an unauthenticated client. It loads nothing else from the server, and reveals
+/// nothing.
 pub(super) fn stranger(content: Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -84,21 +85,21 @@ pub(super) fn stranger(content: Markup) -> Markup {
     }
 }
 
-/// A page that says why there is none.
+/// Returns an error page.
 pub(super) fn refusal(site: &str, refusal: &HttpError, base: &str) -> Response<Body> {
     let title = refusal.status.canonical_reason().unwrap_or("Error");
     let content = html! { p.bad role="alert" { (output::printable(&refusal.why)) } p { a href="/" { "All snapshots" } } };
     response::page(refusal.status, frame(site, title, "", content), base)
 }
 
-/// A name or a path, whatever it is made of; a line may end behind a slash.
+/// Formats a name or path of any bytes; a line may break after a slash.
 fn name(bytes: &[u8]) -> Markup {
     let shown = output::path(bytes);
     let mut parts = shown.split_inclusive('/');
     html! { bdi { (parts.next().unwrap_or_default()) @for part in parts { wbr; (part) } } }
 }
 
-/// A time, so that programs understand it too; a line may end between its day and its hour.
+/// Formats a time that is also machine-readable; a line may break between date and time.
 fn time(at: Time) -> Markup {
     let shown = output::local(at);
     let mut parts = shown.split(' ');
@@ -109,12 +110,12 @@ fn time(at: Time) -> Markup {
     }
 }
 
-/// A size; the exact one is shown on hovering.
+/// Formats a size, with the exact number as a tooltip.
 fn size(bytes: u64) -> Markup {
     html! { span title={ (bytes) " bytes" } { (output::size(bytes)) } }
 }
 
-/// Size of a file, nothing of anything else.
+/// Formats the size of a file, and a dash for other entries.
 fn size_of(entry: &Entry) -> Markup {
     if entry.is_file() {
         size(entry.size())
@@ -123,12 +124,12 @@ fn size_of(entry: &Entry) -> Markup {
     }
 }
 
-/// A link to a snapshot.
+/// Formats a link to a snapshot.
 fn link(snapshot: &Snapshot) -> Markup {
     html! { a.id href=(shown_at(&snapshot.id, b"")) { (snapshot.id.short()) } }
 }
 
-/// What kind of thing it is, where its name alone does not say.
+/// Returns the type of an entry.
 fn kind(entry: &Entry) -> &'static str {
     match entry.kind {
         Kind::File { .. } => "file",
@@ -140,7 +141,7 @@ fn kind(entry: &Entry) -> &'static str {
     }
 }
 
-/// What was met on the way, and could not be read.
+/// Lists problems that occurred while the page was built.
 fn problems(problems: &[(Vec<u8>, String)]) -> Markup {
     html! {
         @if !problems.is_empty() {

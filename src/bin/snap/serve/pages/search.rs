@@ -1,4 +1,4 @@
-//! Looking for files in all snapshots.
+//! The search page: finds files in all snapshots.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,10 +19,10 @@ use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// Matches that are shown.
+/// Maximum number of matches that are shown.
 const MOST: usize = 1000;
 
-/// Something that was found.
+/// A path that was found.
 struct Found {
     path: Vec<u8>,
     entry: Entry,
@@ -43,7 +43,7 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Search", "/search", html! { (form(asked)) (found) }))
 }
 
-/// `None` where nothing is asked for.
+/// Parses the search form; `None` if it is empty.
 fn options(asked: &PageRequest) -> Result<Option<Options>, HttpError> {
     let words = asked.text("q");
     let bad = |what: &str, why: String| HttpError::new(StatusCode::BAD_REQUEST, format!("{what}: {why}"));
@@ -56,7 +56,7 @@ fn options(asked: &PageRequest) -> Result<Option<Options>, HttpError> {
     if words.is_empty() && newer.is_none() && older.is_none() && larger.is_none() {
         return Ok(None);
     }
-    // Who knows globs writes them; who does not means a part of the name.
+    // A pattern without glob characters matches a part of the name.
     let is_glob = words.contains(['*', '?', '[', '/']);
     let pattern = if is_glob { words.clone() } else { format!("*{words}*") };
     let types = match asked.text("kind").as_str() {

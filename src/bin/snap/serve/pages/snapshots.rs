@@ -1,4 +1,4 @@
-//! The first page: all snapshots, newest first, and how they grew.
+//! The first page: all snapshots, newest first, and a chart of their size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// Snapshots on a page.
+/// Number of snapshots on a page.
 const ROWS: usize = 100;
-/// Lines of a chart: more cannot be told apart.
+/// Maximum number of lines in a chart: more cannot be distinguished.
 const LINES: usize = 6;
 
 pub(crate) fn page(
@@ -83,7 +83,8 @@ fn head() -> Markup {
     }
 }
 
-/// What is chosen for comparing: the newest, and the one before it of the same host and sources.
+/// Formats a snapshot. `chosen` is preselected for comparing: the newest one, and its predecessor of the
+/// same host and sources.
 fn row(snapshot: &Snapshot, chosen: (Option<SnapshotId>, Option<SnapshotId>)) -> Markup {
     let Snapshot { id, manifest } = snapshot;
     let counts = &manifest.counts;
@@ -105,7 +106,7 @@ fn row(snapshot: &Snapshot, chosen: (Option<SnapshotId>, Option<SnapshotId>)) ->
     }
 }
 
-/// What it is of, and what it is called.
+/// Formats sources, tags, pin and description of a snapshot.
 pub(super) fn about(manifest: &Manifest) -> Markup {
     html! {
         @for (number, source) in manifest.sources.iter().enumerate() {
@@ -118,7 +119,7 @@ pub(super) fn about(manifest: &Manifest) -> Markup {
     }
 }
 
-/// A line for each host and its sources, those with the most snapshots first.
+/// Returns a chart line for each host and its sources, those with the most snapshots first.
 fn growth(all: &[Snapshot]) -> Vec<Line> {
     let mut sets: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for Snapshot { manifest, .. } in all.iter().filter(|one| !one.manifest.partial) {

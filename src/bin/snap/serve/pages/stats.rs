@@ -1,4 +1,4 @@
-//! How much there is, how small it is stored, and whose it is.
+//! The page with statistics, like `snap stats`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +16,7 @@ use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 use crate::terminal::output::count;
 
-/// Snapshots that are listed, the newest.
+/// Maximum number of snapshots that are listed, newest first.
 const ROWS: usize = 500;
 
 pub(crate) fn page(

@@ -1,4 +1,4 @@
-//! How long ago what was backed up, and what is wrong: as `snap status` says it.
+//! The page with the state of the repository, as `snap status` prints it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,4 @@
-//! All versions of a path, each to be had.
+//! The page with all versions of a path, each with a download link.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,36 +1,36 @@
-//! What has happened so far: atomics that events add to, and the share of the whole that they make.
+//! Atomic counters that events update, and the share of the work that they represent.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
-/// What has happened so far.
+/// Progress so far.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) files: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) expected_files: AtomicU64,
     pub(super) expected_bytes: AtomicU64,
-    /// What it was last time: good enough until a scan has ended.
+    /// Bytes of the previous run: an estimate until a scan has ended.
     pub(super) guessed_bytes: AtomicU64,
-    /// Of the file, or whatever is counted, that is begun: its bytes, and all that were done before it.
+    /// Size of the current item in bytes, and the bytes that were done before it.
     pub(super) part: AtomicU64,
     pub(super) before_part: AtomicU64,
-    /// Of an archive that is read.
+    /// Bytes read of an archive, and its length.
     pub(super) input: AtomicU64,
     pub(super) expected_input: AtomicU64,
-    /// More may be found.
+    /// Whether a scan is still running, so that totals may grow.
     pub(super) at_least: AtomicBool,
     pub(super) current: Mutex<Vec<u8>>,
-    /// What is being done, what is counted, and since how many stages.
+    /// The current stage.
     pub(super) stage: Mutex<Stage>,
 }
 
-/// A part of the work that has its own totals.
+/// A stage of the work, with its own totals.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stage {
-    /// Empty: the verb says enough.
+    /// Name; empty if the verb's name suffices.
     pub(super) name: &'static str,
     pub(super) unit: &'static str,
     pub(super) number: u64,
@@ -42,12 +42,12 @@ impl Default for Stage {
     }
 }
 
-/// How much of the work is done.
+/// The share of the work that is done.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Share {
     /// From 0 to 1.
     pub(super) done: f64,
-    /// The total is that of the last time.
+    /// Whether the total is that of the previous run.
     pub(super) is_guess: bool,
 }
 
@@ -75,13 +75,13 @@ impl Counters {
         self.part.store(bytes, Ordering::Relaxed);
     }
 
-    /// How much of the one that is begun is done, from 0 to 1.
+    /// Returns the share of the current item that is done, from 0 to 1.
     fn part_done(&self) -> f64 {
         let (all, done) = (get(&self.part), get(&self.bytes).saturating_sub(get(&self.before_part)));
         if all == 0 { 0.0 } else { (done as f64 / all as f64).min(1.0) }
     }
 
-    /// Begins to count anew.
+    /// Begins a stage: resets all counters.
     pub(super) fn begin(&self, name: &'static str, unit: &'static str) {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         *stage = Stage { name, unit, number: stage.number + 1 };
@@ -97,15 +97,16 @@ impl Counters {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All bytes there will be, as far as anybody knows, and whether that is what they were last time. While a scan
-    /// goes on, the last time says more than what was found so far, unless more was found.
+    /// Returns the expected total of bytes, and whether it is that of the previous run. While a scan is
+    /// running, the previous run's total is better than what was found so far, unless more was found.
     pub(super) fn all_bytes(&self) -> (u64, bool) {
         let (found, guessed) = (get(&self.expected_bytes), get(&self.guessed_bytes));
         let is_guess = self.at_least.load(Ordering::Relaxed) && guessed > found;
         (if is_guess { guessed } else { found }, is_guess)
     }
 
-    /// The share that is done: by the input where there is one, else by bytes or, where there are none, by files.
+    /// Returns the share that is done: of the input if there is one, otherwise of the bytes, otherwise of the
+    /// files.
     pub(super) fn share(&self) -> Option<Share> {
         let (all_bytes, is_guess) = self.all_bytes();
         if self.at_least.load(Ordering::Relaxed) && !is_guess {
@@ -122,7 +123,7 @@ impl Counters {
     }
 }
 
-/// For programs. Of a total that is not final they are told no share.
+/// Returns the status object for programs. It contains no share while the total is not final.
 pub(super) fn status_object(verb: &str, counters: &Counters, seconds: f64) -> serde_json::Value {
     let share = counters.share().filter(|share| !share.is_guess).map(|share| share.done);
     let (files_name, bytes_name) =

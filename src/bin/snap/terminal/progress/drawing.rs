@@ -1,4 +1,4 @@
-//! What the line says as time goes by: counters, the rate and the time that is left, of one stage after the other.
+//! Computes the progress line over time: counters, rate and remaining time of successive stages.
 
 use std::sync::atomic::Ordering;
 
@@ -7,12 +7,12 @@ use crate::terminal::progress::estimate::{Left, Rate};
 use crate::terminal::progress::line;
 use crate::terminal::progress::line::View;
 
-/// What is drawn of one verb.
+/// The state of one verb's progress line.
 pub(super) struct Drawing {
     verb: &'static str,
     rate: Rate,
     left: Left,
-    /// The stage that both are of, and when it began.
+    /// The stage to which rate and remaining time belong, and when it began.
     stage: u64,
     began: f64,
 }
@@ -22,7 +22,7 @@ impl Drawing {
         Self { verb, rate: Rate::default(), left: Left::default(), stage: 0, began: 0.0 }
     }
 
-    /// The line after so many seconds, at most `width` columns wide.
+    /// Returns the line after so many seconds, at most `width` columns wide.
     pub(super) fn line(&mut self, counters: &Counters, seconds: f64, width: usize) -> String {
         let stage = counters.stage();
         if stage.number != self.stage {
@@ -80,7 +80,7 @@ mod tests {
         }
     }
 
-    /// A window with 24 rows in which the line is drawn.
+    /// A terminal window with 24 rows in which the line is drawn.
     struct Window {
         screen: vt100::Parser,
         written: Written,
@@ -104,7 +104,7 @@ mod tests {
             Self { screen, written, columns: width, bar, drawing, shown: String::new() }
         }
 
-        /// Draws what stands in the window then, and notes it if that is asked for.
+        /// Draws, and records the window's content if `noted` contains this time.
         fn at(&mut self, seconds: f64, counters: &Counters, noted: &[f64]) -> &mut Self {
             let width = screen::within(self.columns.load(Ordering::Relaxed));
             self.bar.set_message(self.drawing.line(counters, seconds, width));
@@ -122,7 +122,7 @@ mod tests {
             self
         }
 
-        /// As terminals do that wrap long lines anew: the cursor stays at its character.
+        /// Resizes like terminals that rewrap long lines: the cursor stays at its character.
         fn resize(&mut self, columns: usize) -> &mut Self {
             let (old, mut new) = (self.screen.screen(), parser(columns));
             let (_, wide) = old.size();
@@ -153,7 +153,7 @@ mod tests {
         vt100::Parser::new(size(24), size(columns), 0)
     }
 
-    /// A backup of 3 GiB, of which the last time had 2, at 20 MiB a second.
+    /// A backup of 3 GiB at 20 MiB per second; the previous one had 2 GiB.
     fn backup(mut step: impl FnMut(f64, &Counters)) {
         let counters = Counters::default();
         counters.guessed_bytes.store(2048 * MIB, Ordering::Relaxed);

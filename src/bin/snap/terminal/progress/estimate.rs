@@ -1,15 +1,15 @@
-//! How fast it goes, and for how long still.
+//! Estimates the rate and the remaining time.
 
-/// Seconds over which the rate is smoothed.
+/// Time constant in seconds for smoothing the rate.
 const RATE: f64 = 8.0;
-/// Seconds over which the time that is left follows what the whole run says.
+/// Time constant in seconds with which the remaining time follows the average of the whole run.
 const LEFT: f64 = 15.0;
-/// Before this many seconds nobody can say anything.
+/// Seconds before the first estimate.
 const FIRST: f64 = 5.0;
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 
-/// Bytes per second.
+/// Smoothed rate in bytes per second.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     bytes: u64,
@@ -22,7 +22,7 @@ impl Rate {
         let span = at - self.at;
         if span > 0.0 {
             let now = bytes.saturating_sub(self.bytes) as f64 / span;
-            // At first the average of all that was.
+            // At the beginning, the average of all so far.
             let weight = (1.0 - (-span / RATE).exp()).max(span / at);
             self.value += (now - self.value) * weight;
             (self.bytes, self.at) = (bytes, at);
@@ -31,8 +31,8 @@ impl Rate {
     }
 }
 
-/// The time that is left. It follows the average of the whole run, slowly, and what is shown stays as it is until it is
-/// clearly wrong: a number that jumps is worth less than one that is a little off.
+/// The remaining time. It slowly follows the average of the whole run, and the displayed value stays until
+/// it is clearly wrong: a number that jumps is worse than one that is slightly off.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     at: f64,
@@ -40,16 +40,17 @@ pub(super) struct Left {
     shown: Option<Shown>,
 }
 
-/// What stands on the screen: so many of a unit.
+/// The displayed value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Shown {
     number: f64,
-    /// Seconds.
+    /// Length of the unit in seconds.
     unit: f64,
 }
 
 impl Left {
-    /// `share` of the work was done in `at` seconds. `None` as long as nobody can say, and when all is done.
+    /// Updates the estimate: `share` of the work was done in `at` seconds. Returns `None` while there is no
+    /// estimate, and when everything is done.
     pub(super) fn update(&mut self, share: Option<f64>, at: f64) -> Option<String> {
         let share = share.filter(|share| *share > 0.001 && *share < 1.0 && at >= FIRST)?;
         let whole_run = at * (1.0 - share) / share;
@@ -71,7 +72,7 @@ impl Left {
     }
 }
 
-/// To 10 seconds, minutes, or 10 minutes.
+/// Rounds to 10 seconds, minutes, or 10 minutes.
 fn rounded(seconds: f64) -> Shown {
     let unit = match seconds {
         _ if seconds < 50.0 => 10.0,
@@ -105,7 +106,7 @@ fn words(Shown { number, unit }: Shown) -> String {
 mod tests {
     use super::{Left, Rate, rounded, words};
 
-    /// What is shown through a run that is `total` long, at so many a second, in bursts.
+    /// Returns what is displayed during a run with `total` work whose speed varies over time.
     fn shown(total: f64, speed: impl Fn(f64) -> f64) -> Vec<String> {
         let (mut left, mut done, mut at, mut all) = (Left::default(), 0.0, 0.0, Vec::<String>::new());
         while done < total {
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn bursts_do_not_make_it_jump() {
-        // Nothing for three seconds, four times the speed in the fourth, over and over.
+        // Nothing for three seconds, then four times the speed for one second, repeatedly.
         let bursts = shown(600.0, |at| if at % 4.0 < 3.0 { 0.0 } else { 4.0 });
         let number = |text: &String| text.split(' ').nth(1).and_then(|word| word.parse::<f64>().ok());
         let minutes: Vec<f64> =

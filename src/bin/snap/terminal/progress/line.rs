@@ -1,27 +1,27 @@
-//! The line that shows how far work is, fitted to a width. What matters most stays longest.
+//! Formats the progress line for a width. The most important parts are dropped last.
 
 use console::{measure_text_width, truncate_str};
 
 use crate::terminal::output;
 
-/// Columns of the bar, where there is room for more, and for less.
+/// Width of the bar if there is much room, and if there is little.
 const BAR: (usize, usize) = (30, 12);
-/// A path that is cut shorter says nothing.
+/// Minimum width of a path; a shorter part would be meaningless.
 const PATH: usize = 12;
 const GAP: &str = "  ";
-/// Columns for the percentage and the bytes.
+/// Width of the percentage and the bytes.
 const NUMBERS: usize = 28;
 
-/// What is to be shown.
+/// The values to display.
 #[derive(Debug, Default)]
 pub(super) struct View<'a> {
     pub(super) verb: &'a str,
-    /// What the verb is at; empty where it does one thing only.
+    /// Name of the stage; empty if the verb has only one.
     pub(super) stage: &'a str,
     pub(super) share: Option<f64>,
-    /// The total is that of the last time.
+    /// Whether the total is that of the previous run.
     pub(super) is_guess: bool,
-    /// The total is what was found so far.
+    /// Whether the total may still grow.
     pub(super) at_least: bool,
     pub(super) bytes: (u64, u64),
     pub(super) files: (u64, u64),
@@ -32,13 +32,13 @@ pub(super) struct View<'a> {
     pub(super) path: &'a [u8],
 }
 
-/// A part of the line; a smaller rank stays longer.
+/// A part of the line. Parts with a smaller rank are kept longer.
 struct Piece {
     rank: u8,
     text: String,
 }
 
-/// The line, at most `width` columns wide.
+/// Returns the line, at most `width` columns wide.
 pub(super) fn line(view: &View<'_>, width: usize) -> String {
     let pieces = pieces(view, width);
     let title = title(view, width);
@@ -48,7 +48,7 @@ pub(super) fn line(view: &View<'_>, width: usize) -> String {
     let mut kept = Vec::new();
     for rank in ranks {
         let length = pieces.iter().find(|piece| piece.rank == rank).map_or(0, |piece| piece.text.len());
-        // A later one that is shorter may still fit.
+        // A later part that is shorter may still fit.
         if used + GAP.len() + length <= width {
             used += GAP.len() + length;
             kept.push(rank);
@@ -67,7 +67,7 @@ pub(super) fn line(view: &View<'_>, width: usize) -> String {
     text
 }
 
-/// The stage, where that leaves room for how far it is.
+/// Returns the verb, with the stage if that leaves room for the numbers.
 fn title(view: &View<'_>, width: usize) -> String {
     let whole = format!("{}: {}", view.verb, view.stage);
     match view.stage.is_empty() || measure_text_width(&whole) + NUMBERS > width {
@@ -98,7 +98,7 @@ fn pieces(view: &View<'_>, width: usize) -> Vec<Piece> {
     pieces
 }
 
-/// `[=====>    ]`: characters that every terminal has.
+/// Formats the bar, `[=====>    ]`, with characters that every terminal has.
 fn bar(share: f64, width: usize) -> String {
     let inner = width - 2;
     let full = ((share * inner as f64) as usize).min(inner);
@@ -106,7 +106,7 @@ fn bar(share: f64, width: usize) -> String {
     format!("[{}{head}{}]", "=".repeat(full), " ".repeat(inner - full - head.len()))
 }
 
-/// `1.3 of 3.1 GiB`.
+/// Formats `1.3 of 3.1 GiB`.
 fn amount((done, all): (u64, u64), view: &View<'_>) -> String {
     if all <= done {
         return output::size(done);
@@ -132,7 +132,7 @@ fn number(view: &View<'_>) -> String {
     }
 }
 
-/// The end of a path says more than its beginning.
+/// Shortens a path at its beginning, because its end is more informative.
 fn tail(path: &str, width: usize) -> String {
     let mut text = path.to_owned();
     if measure_text_width(&text) <= width {

@@ -1,5 +1,6 @@
-//! Draws what a verb does: one line on a terminal, a status object per second in JSON, nothing when piped.
-//! Events only add to atomics; one thread draws, so that watching costs the work nothing.
+//! Displays the progress of a verb: one line on a terminal, a status object per second in JSON, nothing in
+//! a pipe. Events only update atomic counters and one thread draws, so that observing costs the work
+//! nothing.
 
 mod counters;
 mod drawing;
@@ -27,14 +28,14 @@ use counters::{Counters, status_object};
 use drawing::Drawing;
 pub(crate) use stop::{hide, how_to_go_on, stop_on_signals};
 
-/// Watches one verb. Dropped before the summary is printed: the line is gone then.
+/// Observes one verb. It must be dropped before the summary is printed, so that the line is removed.
 #[derive(Debug)]
 pub(crate) struct Progress {
     verb: &'static str,
     json: bool,
     quiet: bool,
     verbose: u8,
-    /// What is done is the answer, not a message.
+    /// Whether items are the answer, and not messages.
     lists: bool,
     counters: Arc<Counters>,
     bar: Option<ProgressBar>,
@@ -42,15 +43,15 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Whether anybody sees how far work is.
+    /// Returns whether progress is displayed at all.
     pub(crate) fn is_watched(global: &Global) -> bool {
         !global.quiet && (global.json || text::is_stderr())
     }
 
-    /// Begins to watch; `status` says whether the verb tells its progress in JSON.
+    /// Starts to observe; `status` tells whether the verb prints its progress in JSON.
     pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
         let counters = Arc::<Counters>::default();
-        // `snap find x | less`: the screen is the other program's.
+        // For instance `snap find x | less`: the other program uses the screen.
         let is_elsewhere = matches!(verb, "find" | "diff" | "history" | "du") && text::is_stdout_a_pipe();
         let draw = !global.json && !global.quiet && text::can_draw();
         let draw = draw && !is_elsewhere && !stop::is_hidden();
@@ -72,7 +73,7 @@ impl Progress {
             })
         } else if global.json && status && !global.quiet {
             spawn(&counters, Duration::from_secs(1), move |counters, seconds| {
-                // A reader that left is found out when the summary is printed.
+                // A closed output is noticed when the summary is printed.
                 let _ = writeln!(io::stdout().lock(), "{}", status_object(verb, counters, seconds));
             })
         } else {
@@ -82,7 +83,7 @@ impl Progress {
         Self { verb, json, quiet, verbose, lists: false, counters, bar, ticker }
     }
 
-    /// What is saved is a stream: interrupted, it leaves nothing.
+    /// Sets whether the source is a stream: if interrupted, nothing of it is saved.
     pub(crate) fn of_a_stream(self, is_one: bool) -> Self {
         if is_one {
             stop::show("stream", self.bar.as_ref(), self.quiet || self.json);
@@ -90,14 +91,14 @@ impl Progress {
         self
     }
 
-    /// With `on`, every item is part of the answer: what would be done is what was asked for.
+    /// With `on`, every item is part of the answer, as in a dry run.
     pub(crate) fn listing(mut self, on: bool) -> Self {
         self.lists = on;
         self.verbose += u8::from(on && !self.quiet);
         self
     }
 
-    /// Prints something on standard error without tearing the line.
+    /// Prints to standard error without corrupting the progress line.
     fn aside(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -118,7 +119,7 @@ impl Progress {
         } else {
             let text = format!("{action:<9} {} ({})", output::path(path), output::size(size));
             self.aside(|| match self.lists {
-                // A reader that left is found out when the summary is printed.
+                // A closed output is noticed when the summary is printed.
                 true => drop(writeln!(io::stdout().lock(), "{text}")),
                 false => output::complain(&text),
             });
@@ -156,7 +157,7 @@ impl Observer for Progress {
             Event::ExpectInput { bytes } => self.counters.expected_input.store(bytes, Ordering::Relaxed),
             Event::Input { bytes } => drop(self.counters.input.fetch_add(bytes, Ordering::Relaxed)),
             Event::Working { path } => {
-                // Never waits: whoever holds the lock shows a path that is as good.
+                // Never blocks: if the lock is taken, another path is being set, which is as good.
                 if self.ticker.is_some()
                     && let Ok(mut current) = self.counters.current.try_lock()
                 {
@@ -177,7 +178,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.ticker.take() {
             drop(stop);
-            // A ticker that panicked has only spoilt its line.
+            // If the ticker panicked, only the display was affected.
             let _ = thread.join();
         }
         stop::end();
@@ -187,7 +188,8 @@ impl Drop for Progress {
     }
 }
 
-/// Calls `draw` every `period` until the sender is dropped. Without a thread there is no progress, only work.
+/// Calls `draw` every `period` until the sender is dropped. If no thread can be started, there is just no
+/// display.
 fn spawn(
     counters: &Arc<Counters>,
     period: Duration,

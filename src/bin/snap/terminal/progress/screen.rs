@@ -1,6 +1,7 @@
-//! The terminal that the line is drawn on. The cursor waits at the beginning of the line: a terminal that wraps the line anew when
-//! its window becomes narrower takes the cursor along, so that clearing from there leaves nothing of it. The line is a little
-//! narrower than the window: what is echoed for Ctrl-C must not begin a new one.
+//! The terminal on which the line is drawn. The cursor rests at the beginning of the line: a terminal that
+//! rewraps the line when its window becomes narrower moves the cursor along, so that clearing from there
+//! removes all of it. The line is slightly narrower than the window, so that the echo of Ctrl-C does not
+//! start a new line.
 
 use std::fmt::Debug;
 use std::io;
@@ -12,33 +13,33 @@ use indicatif::{ProgressDrawTarget, TermLike};
 
 use crate::terminal::text;
 
-/// `^C`, and the cursor.
+/// Columns for `^C` and the cursor.
 const MARGIN: usize = 3;
-/// Draws a second.
+/// Redraws per second.
 const RATE: u8 = 20;
-/// To the beginning of the line, and nothing from there on.
+/// Moves to the beginning of the line and clears everything after it.
 const CLEAR: &str = "\r\x1b[J";
 
-/// Columns that a line may have.
+/// Returns the maximum width of a line.
 pub(super) fn width() -> usize {
     within(text::width_of_stderr())
 }
 
-/// Columns of a window that a line may have.
+/// Returns the maximum width of a line in a window with this many columns.
 pub(super) fn within(columns: usize) -> usize {
     columns.saturating_sub(MARGIN).max(1)
 }
 
-/// Where to draw.
+/// Returns the draw target for the progress bar.
 pub(super) fn target() -> ProgressDrawTarget {
     let screen = Screen { out: Mutex::new(Term::buffered_stderr()), width };
     ProgressDrawTarget::term_like_with_hz(Box::new(screen), RATE)
 }
 
-/// Draws one line.
+/// A terminal with one line.
 pub(super) struct Screen<W, F> {
     pub(super) out: Mutex<W>,
-    /// Columns that the line may have now.
+    /// Returns the current maximum width of the line.
     pub(super) width: F,
 }
 
@@ -59,7 +60,7 @@ impl<W: Write + Send, F: Fn() -> usize + Send + Sync> TermLike for Screen<W, F> 
         u16::try_from((self.width)()).unwrap_or(u16::MAX)
     }
 
-    // There is one line, and the cursor is at its beginning.
+    // There is only one line, and the cursor is at its beginning.
     fn move_cursor_up(&self, _: usize) -> io::Result<()> {
         Ok(())
     }
@@ -81,7 +82,8 @@ impl<W: Write + Send, F: Fn() -> usize + Send + Sync> TermLike for Screen<W, F> 
         self.put("\r\n")
     }
 
-    /// Without blanks at the end: they would wrap, too. The window may have become narrower since the line was made.
+    /// Writes the line without trailing spaces, which would wrap too. The window may have become narrower
+    /// since the line was formatted.
     fn write_str(&self, text: &str) -> io::Result<()> {
         self.put(&truncate_str(text.trim_end_matches(' '), (self.width)(), ""))
     }

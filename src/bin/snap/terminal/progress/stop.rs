@@ -1,4 +1,5 @@
-//! Ctrl-C: the first one is answered at once and ends the work in good order, the second ends the process.
+//! Ctrl-C: the first one is acknowledged at once and ends the work cleanly, the second one ends the
+//! process.
 
 use std::io;
 use std::io::Write;
@@ -15,36 +16,36 @@ use crate::process::signals;
 use crate::schedule::job_process;
 use crate::terminal::{output, text};
 
-/// What is on the screen, for who has to make room on it or to say that it ends.
+/// What is on the screen; used by code that must clear it or announce the end.
 static SHOWN: Mutex<Shown> = Mutex::new(Shown { verb: "", bar: None, is_quiet: false });
 
 struct Shown {
-    /// That was last begun.
+    /// The verb that was started last.
     verb: &'static str,
     bar: Option<ProgressBar>,
     is_quiet: bool,
 }
 
-/// Nothing is drawn any more.
+/// Whether drawing is disabled.
 static IS_HIDDEN: AtomicBool = AtomicBool::new(false);
 
-/// A verb begins to show how far it is.
+/// Registers a verb that displays its progress.
 pub(super) fn show(verb: &'static str, bar: Option<&ProgressBar>, is_quiet: bool) {
     let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
     *shown = Shown { verb, bar: bar.cloned(), is_quiet };
 }
 
-/// It has ended.
+/// Removes its progress line.
 pub(super) fn end() {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner).bar = None;
 }
 
-/// Whether nothing may be drawn.
+/// Returns whether drawing is disabled.
 pub(super) fn is_hidden() -> bool {
     IS_HIDDEN.load(Ordering::Relaxed)
 }
 
-/// Draws, unless nothing may be drawn. What takes the line away waits for the end of it.
+/// Draws unless that is disabled. Code that removes the line waits until drawing ends.
 pub(super) fn draw(work: impl FnOnce()) {
     let _shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if !is_hidden() {
@@ -52,19 +53,19 @@ pub(super) fn draw(work: impl FnOnce()) {
     }
 }
 
-/// Takes the line away for good: something else has the screen now.
+/// Removes the line for good, because something else uses the screen now.
 pub(crate) fn hide() {
     let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Under the lock: what draws must not begin again.
+    // Set under the lock, so that no other thread draws again.
     IS_HIDDEN.store(true, Ordering::Relaxed);
     if let Some(bar) = shown.bar.take() {
         bar.finish_and_clear();
     }
 }
 
-/// A flag that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process at once. Set up only where
-/// work can stop in good order: elsewhere the system's way is the right one. It is one for the whole process: what
-/// comes after the work that was stopped does not begin.
+/// Returns a flag that the first SIGINT, SIGTERM or SIGHUP sets; the second one ends the process at once.
+/// It is only used where work can stop cleanly; elsewhere the default action is right. There is one flag
+/// per process, so that work that follows the stopped one does not begin.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     static STOP: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
     let mut known = STOP.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,13 +73,13 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         return Ok(Arc::clone(stop));
     }
     let stop = Arc::new(AtomicBool::new(false));
-    // Under nohup, whoever hangs up ends nothing.
+    // Under nohup, SIGHUP must not end the work.
     let watched: Vec<i32> = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
         .filter(|signal| *signal != SIGHUP || !signals::is_ignored(*signal))
         .collect();
     for signal in &watched {
-        // In this order: the first signal must find the flag down.
+        // The order matters: the flag must still be unset when the first signal arrives.
         signal_hook::flag::register_conditional_shutdown(
             *signal,
             i32::from(exit::INTERRUPTED),
@@ -98,8 +99,8 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Answers the first signal, on a thread of its own: the work may be at a file or a server that takes its time. Without
-/// the thread the work ends all the same.
+/// Acknowledges the first signal in a separate thread, because the work may be blocked on a file or server.
+/// Without the thread the work ends all the same.
 fn answer(watched: &[i32]) {
     let Ok(mut signals) = Signals::new(watched) else { return };
     let wait = move || {
@@ -110,7 +111,7 @@ fn answer(watched: &[i32]) {
             };
             hide();
             if !is_quiet {
-                // What the terminal echoed for Ctrl-C stands at the beginning of the line.
+                // The terminal's echo of Ctrl-C is at the beginning of the line.
                 let clean = if text::can_draw() { "\r\x1b[J" } else { "\n" };
                 let _ = io::stderr().lock().write_all(clean.as_bytes());
                 output::complain(&format!("snap: {doing}; press Ctrl-C again to stop now"));
@@ -120,7 +121,7 @@ fn answer(watched: &[i32]) {
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
 }
 
-/// What a verb does when it is to stop.
+/// Describes what a verb does when it is asked to stop.
 fn doing(verb: &str) -> &'static str {
     match verb {
         "backup" => "saving what there is",
@@ -132,7 +133,7 @@ fn doing(verb: &str) -> &'static str {
     }
 }
 
-/// What to run next when a verb was interrupted.
+/// Returns what to run next after a verb was interrupted.
 pub(crate) fn how_to_go_on() -> Option<&'static str> {
     match SHOWN.lock().unwrap_or_else(PoisonError::into_inner).verb {
         "backup" => Some("nothing was saved yet: run the same command again"),
