@@ -34,9 +34,10 @@ const CACHE: u64 = 16 << 20;
 /// Bytes of a MAC tag.
 pub(crate) const TAG: usize = 8;
 const VERSION: u8 = 3;
-/// Number of threads that sled starts with its first database, and bytes of the stack of each.
+/// Number of threads that sled starts with its first database.
 /// If the system refuses a thread, sled does not notice and waits for it forever.
 const SLED_THREADS: usize = 7;
+/// Bytes of the stack of each of sled's threads.
 const SLED_STACK: usize = 2 << 20;
 /// Idle time after which the database is closed, so that another process can open it.
 const IDLE: Duration = Duration::from_millis(100);

@@ -24,8 +24,9 @@ use crate::util::threads;
 
 /// Plain bytes of decoded and requested blocks: about 48 blocks.
 const SHELF: u64 = 48 << 20;
-/// Steps per group, and groups in the channel.
+/// Steps per group.
 const TOGETHER: usize = 64;
+/// Groups in the channel.
 const AHEAD: usize = 32;
 /// Zeros written at once for a hole.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

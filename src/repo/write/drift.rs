@@ -17,8 +17,9 @@ use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 
-/// Maximum bytes of a block that are compared with the previous version, and of that version.
+/// Maximum bytes of a block that are compared with the previous version.
 const SAMPLE: usize = 512 << 10;
+/// Maximum bytes of the previous version for that comparison.
 const SAMPLE_PREFIX: u64 = 1 << 20;
 
 /// A sample of a block, and the similar chunks of the previous version, if those are in a delta.

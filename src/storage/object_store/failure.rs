@@ -34,6 +34,7 @@ const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 const TAKEN: [&str; 3] = ["PreconditionFailed", "BlobAlreadyExists", "ConditionNotMet"];
 /// Error codes of expired credentials.
 const EXPIRED: [&str; 3] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"];
+/// Error codes of invalid credentials.
 const WRONG: [&str; 4] =
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "InvalidToken"];
 
