@@ -390,7 +390,7 @@ impl Comparer<'_, '_> {
         Ok(())
     }
 
-    /// Counts an entry of the parent that an interrupted walk did not reach.
+    /// Takes over an entry of the parent that an interrupted walk did not reach.
     fn kept(&mut self, entry: &Entry) -> Result<()> {
         match &entry.kind {
             Kind::File { size, .. } => {
@@ -404,7 +404,7 @@ impl Comparer<'_, '_> {
         self.complete(entry.clone(), true)
     }
 
-    /// Counts an entry that only the parent has. It was removed, unless the walk was interrupted before it.
+    /// Handles an entry that only the parent has: it was removed, unless the walk was interrupted before it.
     fn gone(&mut self, entry: &Entry) -> Result<()> {
         if self.run.stopping() {
             return if self.run.basis.trusted { self.kept(entry) } else { Ok(()) };

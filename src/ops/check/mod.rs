@@ -81,7 +81,7 @@ pub enum Subject {
     Repository,
 }
 
-/// What was found.
+/// Result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Snapshots whose trees were walked.

@@ -45,7 +45,7 @@ pub struct Options {
     pub budget: Option<Budget>,
 }
 
-/// What was found.
+/// Result of a scrub.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Packs listed.

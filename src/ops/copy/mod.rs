@@ -59,7 +59,7 @@ pub struct Copied {
     pub bytes_stored: u64,
 }
 
-/// What was copied.
+/// Result of copying snapshots.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Copied snapshots, oldest first.

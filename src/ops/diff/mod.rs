@@ -107,7 +107,7 @@ impl Totals {
     }
 }
 
-/// What was found.
+/// Result of a comparison.
 #[derive(Debug)]
 pub struct Summary {
     /// The first snapshot.

@@ -58,7 +58,7 @@ impl Sample {
     }
 }
 
-/// What was chosen.
+/// The files chosen for a drill.
 #[derive(Debug, Default)]
 pub struct Chosen {
     /// One sample for each snapshot.

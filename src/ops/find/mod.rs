@@ -95,7 +95,7 @@ pub struct Match<'a> {
     pub snapshots: &'a [Snapshot],
 }
 
-/// What was searched.
+/// Result of a search.
 #[derive(Debug)]
 pub struct Summary {
     /// Number of snapshots.

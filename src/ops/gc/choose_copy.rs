@@ -8,12 +8,12 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::gc::mark::{Bits, Marker};
 use crate::repo::index::{BlockAt, ChunkAt, Copy, Index};
 
-/// Chooses one copy of each needed chunk, and returns the blocks of copies that were chosen over a duplicate.
+/// Returns which copy of each needed chunk stays, and the blocks of copies chosen over a duplicate.
 ///
 /// Prefers a copy in a pack of a running session, which must not be touched, else takes the first good one.
 /// Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked. Of a
 /// chunk that is a delta base, a copy that is not a delta stays. Copies that are held ([`Marker::held`])
-/// stay. The returned blocks must be verified before the duplicates are deleted.
+/// stay. These blocks must be verified before the duplicates are deleted.
 ///
 /// # Errors
 /// When a table could not be read, or the local index cache contradicts the packs.

@@ -97,7 +97,6 @@ impl Marker {
         self.lost.iter().any(|lost| !lost.not_writable)
     }
 
-    /// Marks a chunk.
     fn mark(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Found> {
         // A tree is walked at its first copy. For a file chunk any good copy will do, and one in a cached
         // table needs no I/O.

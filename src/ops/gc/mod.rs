@@ -57,7 +57,7 @@ impl Default for Options {
     }
 }
 
-/// What was collected.
+/// Result of a garbage collection.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Bytes of all packs before the run.

@@ -103,9 +103,10 @@ fn delete(repo: &Repository, gone: &[PackId]) -> Result<Deleted> {
     Ok(deleted)
 }
 
-/// Returns every condemned pack with a chunk that exists nowhere else and that a new root needs, that is, one
-/// from which the gc run did not mark. Never chooses among condemned copies: two sweepers must come to the
-/// same result.
+/// Returns every condemned pack with a chunk that a new root needs and that no usable pack holds.
+///
+/// A root is new if the gc run did not mark from it. Returns all condemned copies instead of choosing among
+/// them: two sweepers must come to the same result.
 pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId>> {
     let record = &gc_run.record;
     let purged: HashSet<(SnapshotId, SnapshotId)> = record.purged.iter().copied().collect();
@@ -144,7 +145,7 @@ pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId
         }
     }
     if marker.misses_data() {
-        // A chunk that is not listed, or no longer, may be a delta against any file data.
+        // A chunk that is in no listed pack, or no longer, may be a delta against any file data.
         let data = index.packs().iter().filter(|pack| pack.kind == ChunkType::Data);
         rescued.extend(data.filter(|pack| record.condemned.contains(&pack.id)).map(|pack| pack.id));
     }

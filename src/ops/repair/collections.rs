@@ -22,7 +22,7 @@ use crate::repo::sessions::gc_record;
 use crate::repo::sessions::gc_record::Unreadable;
 use crate::repo::sessions::session::Session;
 
-/// What was found and done.
+/// Result of repairing gc records.
 #[derive(Debug, Default)]
 pub struct Report {
     /// For each record or end that cannot be read, the reason.

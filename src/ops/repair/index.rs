@@ -13,7 +13,7 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
 
-/// What was read.
+/// Result of rebuilding the index cache.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Packs listed.

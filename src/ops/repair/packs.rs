@@ -65,7 +65,7 @@ pub enum Fate {
     Gone,
 }
 
-/// What was done.
+/// Result of repairing packs.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Each pack that was examined, and what happened to it.

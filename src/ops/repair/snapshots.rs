@@ -62,7 +62,7 @@ pub struct Item {
     pub losses: LostEntries,
 }
 
-/// What was done.
+/// Result of repairing snapshots.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Snapshots examined.

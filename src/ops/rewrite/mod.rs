@@ -75,7 +75,7 @@ pub struct Rewritten {
     pub dropped: RemovedTotals,
 }
 
-/// What was done.
+/// Result of rewriting snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Changed snapshots, oldest first.

@@ -47,7 +47,7 @@ pub struct Options {
     pub dry_run: bool,
 }
 
-/// What was done.
+/// Result of a sync.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Whether the destination repository was created.
