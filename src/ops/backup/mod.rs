@@ -287,8 +287,8 @@ impl Backup {
     /// Runs the backup.
     ///
     /// # Errors
-    /// When nothing could be read, the repository fails, or the run was interrupted before anything was stored.
-    /// Single entries that cannot be read are listed in the summary.
+    /// When nothing could be read, the repository fails, or the run was interrupted before anything was
+    /// stored. Entries that cannot be read are listed in the summary.
     pub fn run(mut self, repo: &Repository, observer: &dyn Observer) -> Result<Summary> {
         let host = self.options.host.clone().unwrap_or_else(host::host_name);
         let sources: Vec<ByteBuf> =

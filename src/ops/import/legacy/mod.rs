@@ -108,8 +108,8 @@ const GAP: &str = "gap";
 /// Imports the chain of a directory. Skips backups that were imported before.
 ///
 /// # Errors
-/// When there is no readable `metadata.json`, the repository fails or the run was interrupted. Archives that are
-/// missing or damaged are listed in the summary.
+/// When there is no readable `metadata.json`, the repository fails or the run was interrupted. Missing or
+/// damaged archives are listed in the summary.
 pub fn run(
     repo: &Repository,
     options: &LegacyOptions,
