@@ -238,7 +238,7 @@ impl Error {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. })
     }
 
-    /// Whether the reader of an output closed it: no failure for a program whose output is piped.
+    /// Returns whether the reader of an output has closed it. In a pipe this is no failure.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }

@@ -29,7 +29,7 @@ impl fmt::Display for SnapshotKind {
     }
 }
 
-/// Statistics of one backup run. Fields count regular files only, except `dirs` and `others`.
+/// Statistics of one backup run. Numbers and sizes of files are of regular files only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Files that the parent does not have.

@@ -1,4 +1,5 @@
-//! The command line as clap reads it, and which verb runs. Only `main` and what describes the command line name it.
+//! The command line as clap parses it, and the dispatch to its verb. Only `main` and the modules that
+//! describe the command line depend on it.
 
 use std::ffi::OsString;
 

@@ -64,7 +64,7 @@ impl fmt::Debug for Key {
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Adds bytes.
+    /// Appends bytes to the input.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

@@ -10,9 +10,9 @@ use crate::model::decode_error::DecodeError;
 pub struct KdfParams {
     /// Memory in KiB.
     pub memory: u32,
-    /// Passes.
+    /// Number of passes over the memory.
     pub passes: u32,
-    /// Lanes.
+    /// Number of lanes: the degree of parallelism.
     pub lanes: u32,
 }
 

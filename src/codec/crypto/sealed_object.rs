@@ -19,7 +19,7 @@ pub type Magic = [u8; 6];
 pub const MANIFEST: Magic = *b"SNAPMF";
 /// A fence, in `snapshots/`.
 pub const FENCE: Magic = *b"SNAPFN";
-/// A session.
+/// The record of a session, in `sessions/`.
 pub const SESSION: Magic = *b"SNAPSE";
 /// A heartbeat.
 pub const BEAT: Magic = *b"SNAPBT";

@@ -15,7 +15,7 @@ pub struct Contents(pub Vec<(PackId, u64, u32)>);
 /// The position of one pack's header in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// The pack.
+    /// Id of the pack.
     pub pack: PackId,
     /// Length of the pack in bytes.
     pub pack_len: u64,

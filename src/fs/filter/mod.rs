@@ -31,7 +31,7 @@ use pattern_set::PatternSet;
 /// What to exclude from a backup, as given by the user.
 #[derive(Debug, Default, Clone)]
 pub struct FilterOptions {
-    /// Patterns.
+    /// Patterns of paths to exclude.
     pub exclude: Vec<OsString>,
     /// Patterns matched without regard to case.
     pub iexclude: Vec<OsString>,

@@ -204,8 +204,8 @@ impl Walker {
         self.leave()
     }
 
-    /// Everything below a source directory that is already entered: directories before their contents, names in order
-    /// of their bytes. Follows no links.
+    /// Walks everything below a source directory that has been entered: directories before their contents,
+    /// names sorted by their bytes. Follows no links.
     fn below(&mut self, root: &Path) -> Result<(), ReceiverGone> {
         let device = match self.options.one_file_system {
             true => stat::follow(root).ok().map(|root| root.id.0),
@@ -376,7 +376,7 @@ impl Walker {
     }
 }
 
-/// Sources inside sources.
+/// Sources inside other sources.
 impl Walker {
     fn leads_to_source(&self, place: &Path) -> bool {
         self.nested.range(place.to_path_buf()..).next().is_some_and(|next| next.starts_with(place))

@@ -11,7 +11,7 @@ use snap_backup::storage::rate_limit::RateLimits;
 
 use crate::args::values;
 
-/// Holds the password where no flag gives it.
+/// The variable that supplies the password if no flag does.
 pub(crate) const PASSWORD_VARIABLE: &str = "SNAP_PASSWORD";
 
 /// Accepted before and after the verb. What a variable may give is an `OsString`, since an empty variable

@@ -1,4 +1,4 @@
-//! What the command line says: global options, and values that several verbs take.
+//! Arguments of the command line: global options, and values that several verbs use.
 
 pub(crate) mod foreign;
 pub(crate) mod global;

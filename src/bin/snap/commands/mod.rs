@@ -1,4 +1,4 @@
-//! One file per verb: its arguments, and a run that opens, calls the library and prints.
+//! One file per verb: its arguments, and a function that opens the repository, calls the library and prints.
 
 pub(crate) mod backup;
 pub(crate) mod backup_summary;

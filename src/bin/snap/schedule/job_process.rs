@@ -16,7 +16,7 @@ use super::Planned;
 use crate::args::global::Global;
 use crate::exit;
 
-/// What the daemon learns of its jobs, and of signals.
+/// Events for the daemon: of its jobs, and signals.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The process of a job was started, with its process id.

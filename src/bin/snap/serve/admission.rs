@@ -37,7 +37,8 @@ pub(super) enum Door {
     Answered(Response<Body>),
 }
 
-/// Checks a request, and answers it if it is a login. The body is read only if it is a login form.
+/// Checks a request. A login is answered here, and so is a request that is not authenticated. The body is
+/// read only if it is a login form.
 ///
 /// # Errors
 /// The request is rejected; the error is safe to show to an unauthenticated client.
