@@ -16,7 +16,7 @@ pub const END_MARKER: &str = ".end";
 
 /// The highest number of a gc run that a name may have. Higher ones are not snap's, so incrementing never
 /// overflows.
-pub const LAST_COLLECTION: u64 = 1 << 48;
+pub const LAST_GC_RUN: u64 = 1 << 48;
 /// The highest generation of the configuration, likewise.
 pub const LAST_GENERATION: u32 = 1 << 30;
 
@@ -37,7 +37,7 @@ pub fn is_known(area: ObjectKind, name: &str) -> bool {
             None => session(name),
             Some((id, end)) => session(id) && matches!(end, "beat" | "seen" | "end"),
         },
-        ObjectKind::Gc => gc_run(name).is_some_and(|number| number <= LAST_COLLECTION),
+        ObjectKind::Gc => gc_run(name).is_some_and(|number| number <= LAST_GC_RUN),
         ObjectKind::Damage => ChunkId::parse(name).is_ok(),
         // These are never read.
         ObjectKind::Quarantine => true,

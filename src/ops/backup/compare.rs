@@ -51,7 +51,7 @@ pub(super) struct Open {
     /// Whether the assembler was sent its `Enter` message.
     pub(super) told: bool,
     /// State while the message is deferred because the directory is unchanged so far.
-    pub(super) untold: Option<UnchangedDir>,
+    pub(super) unchanged: Option<UnchangedDir>,
 }
 
 /// Counts of entries that are not read, including those taken from the parent.
@@ -208,8 +208,8 @@ impl Comparer<'_, '_> {
         let (before, known) = self.before_of(tree)?;
         let seq = self.next_seq();
         let trusted = self.run.basis.trusted && before.is_some();
-        let untold = tree.filter(|_| trusted).map(|tree| UnchangedDir { tree, known, entries: 0, same });
-        self.stack.push(Open { seq, before, tree, siblings: None, entry, told: false, untold });
+        let unchanged = tree.filter(|_| trusted).map(|tree| UnchangedDir { tree, known, entries: 0, same });
+        self.stack.push(Open { seq, before, tree, siblings: None, entry, told: false, unchanged });
         if trusted { Ok(()) } else { self.tell() }
     }
 
@@ -220,18 +220,18 @@ impl Comparer<'_, '_> {
             self.advance()?;
             self.gone(&entry)?;
         }
-        let Some(Open { seq, mut entry, untold, .. }) = self.stack.pop() else { return Ok(()) };
+        let Some(Open { seq, mut entry, unchanged, .. }) = self.stack.pop() else { return Ok(()) };
         self.path_stack.leave();
         self.tally.dirs += u64::from(!self.stack.is_empty());
-        let Some(untold) = untold else {
+        let Some(unchanged) = unchanged else {
             let entry = (!self.stack.is_empty()).then_some(entry);
             return self.send(Message::Leave { seq, entry });
         };
         if self.stack.is_empty() {
-            return self.send(Message::Root { tree: untold.tree });
+            return self.send(Message::Root { tree: unchanged.tree });
         }
-        entry.kind = Kind::Dir { tree: untold.tree };
-        self.complete(entry, untold.same)
+        entry.kind = Kind::Dir { tree: unchanged.tree };
+        self.complete(entry, unchanged.same)
     }
 
     fn entry(&mut self, mut entry: Entry, path: Option<&Path>, inode: Option<(u64, u64)>) -> Result<()> {

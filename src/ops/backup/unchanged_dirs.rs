@@ -25,8 +25,10 @@ pub(super) struct UnchangedDir {
 impl Comparer<'_, '_> {
     /// Handles an entry of the open directory that is not read; `same` if it equals the parent's.
     pub(super) fn complete(&mut self, entry: Entry, same: bool) -> Result<()> {
-        if let Some(untold) = self.stack.last_mut().and_then(|open| open.untold.as_mut()).filter(|_| same) {
-            untold.entries += 1;
+        if let Some(unchanged) =
+            self.stack.last_mut().and_then(|open| open.unchanged.as_mut()).filter(|_| same)
+        {
+            unchanged.entries += 1;
             return Ok(());
         }
         self.tell()?;
@@ -42,13 +44,13 @@ impl Comparer<'_, '_> {
             let Some(open) = self.stack.get_mut(at) else { break };
             open.told = true;
             let seq = open.seq;
-            let Some(untold) = open.untold.take() else {
+            let Some(unchanged) = open.unchanged.take() else {
                 self.send(Message::Enter { seq, dir: above, known: Vec::new() })?;
                 continue;
             };
-            self.send(Message::Enter { seq, dir: above, known: untold.known })?;
-            let mut again = DirReader::new(untold.tree);
-            for _ in 0..untold.entries {
+            self.send(Message::Enter { seq, dir: above, known: unchanged.known })?;
+            let mut again = DirReader::new(unchanged.tree);
+            for _ in 0..unchanged.entries {
                 let entry = again.next(&mut self.reader)?.ok_or_else(shorter)?;
                 self.send(Message::Entry { dir: seq, entry })?;
             }

@@ -68,18 +68,18 @@ pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
     Ok(others)
 }
 
-/// Like [`others`], but a heartbeat must be unchanged for `retry_policy` times `stale_after`.
+/// Like [`others`], but a heartbeat must be unchanged for `stale_factor` times `stale_after`.
 fn others_after(
     repo: &Repository,
     own: Option<&SnapshotId>,
     note: bool,
-    retry_policy: u64,
+    stale_factor: u64,
 ) -> Result<Vec<Peer>> {
     let listed = repo.storage().list(ObjectKind::Sessions)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
     let ids = listed.iter().filter_map(|found| SnapshotId::parse(&found.name).ok());
     let ids: Vec<SnapshotId> = ids.filter(|id| Some(id) != own).collect();
-    let looked = parallel::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, retry_policy));
+    let looked = parallel::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, stale_factor));
     let others: Vec<Option<Peer>> = looked.into_iter().collect::<Result<_>>()?;
     Ok(others.into_iter().flatten().collect())
 }
@@ -95,7 +95,7 @@ fn look_at(
     id: &SnapshotId,
     names: &HashSet<&str>,
     note: bool,
-    retry_policy: u64,
+    stale_factor: u64,
 ) -> Result<Option<Peer>> {
     let record =
         objects::read(repo.storage(), repo.suite(), sealed_object::SESSION, ObjectKind::Sessions, &id.hex());
@@ -109,7 +109,7 @@ fn look_at(
     let count = beat.map_or(0, |beat| beat.count);
     let end = format!("{id}{}", names::END_MARKER);
     let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
-    let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), retry_policy)?;
+    let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), stale_factor)?;
     Ok(Some(Peer { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
 }
 
@@ -151,7 +151,7 @@ fn is_dead(
     id: &SnapshotId,
     record: Option<&SessionRecord>,
     (count, note): (u64, bool),
-    retry_policy: u64,
+    stale_factor: u64,
 ) -> Result<bool> {
     let held = repo.storage().is_held(ObjectKind::Sessions, &id.hex())?;
     let here = |record| is_of_this_boot(record, &host::boot_id(), &host::host_name());
@@ -167,7 +167,7 @@ fn is_dead(
         Err(err) => return Err(err),
     };
     if let Some(seen) = seen.filter(|seen| seen.count == count && seen.at.sec <= now.sec) {
-        let times = if repo.storage().weakness()?.is_some() { DISTRUSTED } else { retry_policy };
+        let times = if repo.storage().weakness()?.is_some() { DISTRUSTED } else { stale_factor };
         let silent = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
         return Ok(silent >= repo.config().stale_after.saturating_mul(times));
     }

@@ -351,7 +351,7 @@ impl Catalog {
         numbers.sort_unstable();
         numbers.dedup();
         let replaced: Vec<u64> = merged.iter().map(SortedRun::id).collect();
-        merged.iter_mut().for_each(SortedRun::drop_sieve);
+        merged.iter_mut().for_each(SortedRun::drop_bloom);
         let rows = Merge::new(merged.iter().map(|run| run.rows(&index_cache)).collect());
         match self.build(&index_cache, numbers, rows, &replaced) {
             Some(run) => {

@@ -8,7 +8,7 @@
 //! another repository or under another name is treated as absent.
 //!
 //! Only one process can open a sled database. So it is opened on demand and closed after a short idle time
-//! (`IDLE`); a process that finds it open waits for it (`PATIENCE`). Runs are read from their files, which
+//! (`IDLE`); a process that finds it open waits for it (`TIMEOUT`). Runs are read from their files, which
 //! needs no database. Updates that belong together are made while holding one turn (`LocalIndexCache::turn`).
 
 use std::cell::Cell;
@@ -43,7 +43,7 @@ const SLED_STACK: usize = 2 << 20;
 const IDLE: Duration = Duration::from_millis(100);
 /// How long to wait for the database: longer than another process needs to load an index.
 /// Without it, the packs' own tables are read.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(10);
 
 /// One machine's cache of a repository's index.
@@ -120,7 +120,7 @@ impl LocalIndexCache {
     }
 
     fn over(place: Place, hasher: &ChunkHasher, open: Option<Arc<Handle>>) -> Self {
-        let busy_until = open.is_none().then(|| Instant::now() + PATIENCE);
+        let busy_until = open.is_none().then(|| Instant::now() + TIMEOUT);
         let used = Instant::now();
         let database = Database { open, used, busy_until, is_broken: false, has_closer: false };
         let (database, building) = (Arc::new(Mutex::new(database)), Mutex::default());
@@ -168,7 +168,7 @@ impl LocalIndexCache {
                 Some(open)
             }
             Err(Failed::Busy | Failed::NoThreads) => {
-                database.busy_until = Some(Instant::now() + PATIENCE);
+                database.busy_until = Some(Instant::now() + TIMEOUT);
                 None
             }
             Err(Failed::Broken(_)) => {
@@ -287,13 +287,13 @@ impl LocalIndexCache {
 }
 
 impl Place {
-    /// Opens the database, waiting at most [`PATIENCE`].
+    /// Opens the database, waiting at most [`TIMEOUT`].
     fn open_in_time(&self) -> Result<Arc<Handle>, Failed> {
         let since = Instant::now();
         loop {
             match self.open() {
                 // sled's own threads may hold the lock for a moment after the database was closed.
-                Err(Failed::Busy) if since.elapsed() < PATIENCE => std::thread::sleep(POLL),
+                Err(Failed::Busy) if since.elapsed() < TIMEOUT => std::thread::sleep(POLL),
                 other => return other.map(Arc::new),
             }
         }

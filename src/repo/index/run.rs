@@ -173,7 +173,7 @@ impl SortedRun {
     }
 
     /// Releases the memory of the Bloom filter.
-    pub(crate) fn drop_sieve(&mut self) {
+    pub(crate) fn drop_bloom(&mut self) {
         self.bloom.take();
     }
 

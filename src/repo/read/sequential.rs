@@ -23,7 +23,7 @@ use crate::repo::walk::dir_reader::bad;
 use crate::util::threads;
 
 /// Plain bytes of decoded and requested blocks: about 48 blocks.
-const SHELF: u64 = 48 << 20;
+const QUEUE_BYTES: u64 = 48 << 20;
 /// Steps per group.
 const TOGETHER: usize = 64;
 /// Groups in the channel.
@@ -316,7 +316,7 @@ impl State {
             slot.uses += 1;
             return Ok(true);
         }
-        while self.held + plain > SHELF
+        while self.held + plain > QUEUE_BYTES
             && let Some(oldest) = self.idle.pop_front()
         {
             let Some(slot) = self.slots.get_mut(&oldest) else { continue };
@@ -327,7 +327,7 @@ impl State {
             }
         }
         // A single block larger than the cache must still be accepted.
-        if self.held + plain > SHELF && self.held > 0 {
+        if self.held + plain > QUEUE_BYTES && self.held > 0 {
             return Ok(false);
         }
         self.held += plain;

@@ -7,7 +7,7 @@ use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
 use crate::model::records::GcRecord;
 use crate::repo::objects;
-use crate::storage::names::LAST_COLLECTION;
+use crate::storage::names::LAST_GC_RUN;
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, names};
 
 /// Suffix of the marker of a finished gc run.
@@ -24,7 +24,7 @@ pub struct GcRun {
 
 /// Parses the number from the name of a record or of a finish marker.
 pub fn number(name: &str) -> Option<u64> {
-    names::gc_run(name).filter(|number| *number <= names::LAST_COLLECTION)
+    names::gc_run(name).filter(|number| *number <= names::LAST_GC_RUN)
 }
 
 pub(crate) fn name_of(number: u64) -> String {
@@ -128,7 +128,7 @@ pub fn stands(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun) -> Res
 /// # Errors
 /// When it could not be made durable, or no number is left.
 pub fn publish(storage: &dyn Storage, suite: &CipherSuite, number: u64, record: &GcRecord) -> Result<bool> {
-    if number > LAST_COLLECTION {
+    if number > LAST_GC_RUN {
         let why = "no number is left for a collection: somebody put the highest one into gc/";
         return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
     }

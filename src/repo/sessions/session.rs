@@ -282,7 +282,7 @@ impl Session {
         }
         let beat = self.storage.remove(ObjectKind::Sessions, &format!("{}.beat", self.id));
         match beat.and_then(|()| self.storage.remove(ObjectKind::Sessions, &self.id.hex())) {
-            Err(err) if err.is_forbidden() => self.heartbeat.say_that_it_ended()?,
+            Err(err) if err.is_forbidden() => self.heartbeat.write_end_marker()?,
             removed => removed?,
         }
         drop(hold);
@@ -348,7 +348,7 @@ impl HeartbeatState {
 
     /// Writes an end marker, on storage where this user may not remove objects.
     /// Another user's gc run then removes the session.
-    fn say_that_it_ended(&self) -> Result<()> {
+    fn write_end_marker(&self) -> Result<()> {
         let (name, last) = (format!("{}{END_MARKER}", self.id), *self.said());
         objects::create(&*self.storage, &self.suite, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
             .map(drop)

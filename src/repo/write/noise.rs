@@ -3,7 +3,7 @@
 //! done with it.
 
 /// After this many failed attempts in a row ...
-const PATIENCE: u32 = 4;
+const MAX_FRUITLESS: u32 = 4;
 /// ... only one block of this many is attempted.
 const ONE_OF: u32 = 16;
 
@@ -17,7 +17,7 @@ pub(crate) struct Noise {
 impl Noise {
     /// Returns whether to attempt the next one.
     pub(crate) fn is_tried(&mut self) -> bool {
-        if self.in_vain < PATIENCE {
+        if self.in_vain < MAX_FRUITLESS {
             return true;
         }
         self.passed_over = (self.passed_over + 1) % ONE_OF;
@@ -38,13 +38,13 @@ mod tests {
     fn what_was_in_vain_is_tried_seldom_until_it_is_worth_it_again() {
         let mut noise = Noise::default();
         let mut tried = 0;
-        for _ in 0..PATIENCE + 10 * ONE_OF {
+        for _ in 0..MAX_FRUITLESS + 10 * ONE_OF {
             if noise.is_tried() {
                 tried += 1;
                 noise.came(false);
             }
         }
-        assert_eq!(tried, PATIENCE + 10);
+        assert_eq!(tried, MAX_FRUITLESS + 10);
         noise.came(true);
         assert!((0..ONE_OF).all(|_| noise.is_tried()));
     }

@@ -29,7 +29,7 @@ const TEMP: &str = ".tmp-";
 /// Age after which a temporary file is abandoned. A day more than locally, as two clocks are compared.
 const ABANDONED: Duration = Duration::from_secs(48 * 3600);
 /// How long to try to reopen a lost connection.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Free bytes below which a failed write is reported as a full disk.
@@ -162,7 +162,7 @@ impl SftpStorage {
                 }
             };
             let been = self.lose(channel.as_ref().ok());
-            if !been || begun.elapsed() + wait > PATIENCE {
+            if !been || begun.elapsed() + wait > TIMEOUT {
                 let gone = io::Error::new(io::ErrorKind::ConnectionAborted, why);
                 return Err(match been {
                     true => Error::io(doing, self.full(what))(gone),

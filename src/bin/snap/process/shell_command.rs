@@ -15,7 +15,7 @@ use snap_backup::util::programs;
 use crate::schedule::job_process::ORDERS;
 
 /// How long a command may take to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ fn end(child: &mut Child) {
     let send = |signal| group.map(|group| rustix::process::kill_process_group(group, signal));
     let _ = send(Signal::TERM);
     let asked = Instant::now();
-    let _ = wait(child, || asked.elapsed() >= PATIENCE);
+    let _ = wait(child, || asked.elapsed() >= TIMEOUT);
     let _ = send(Signal::KILL);
     let _ = child.wait();
 }

@@ -26,7 +26,7 @@ const ADDRESS: usize = 16 << 10;
 /// Maximum length in bytes of a login form.
 const FORM: usize = 4096;
 /// How long an unauthenticated client may take to send the form.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of the checks.
 pub(super) enum Door {
@@ -112,7 +112,7 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, HttpError> {
 }
 
 async fn form_token(body: &mut Incoming) -> Result<Vec<u8>, HttpError> {
-    let whole = timeout(PATIENCE, Limited::new(body, FORM).collect()).await;
+    let whole = timeout(TIMEOUT, Limited::new(body, FORM).collect()).await;
     let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end");
     let bad = |_| HttpError::new(StatusCode::BAD_REQUEST, "that is no form with a token");
     let bytes: Bytes = whole.map_err(late)?.map_err(bad)?.to_bytes();

@@ -26,7 +26,7 @@ use crate::serve::admission::Door;
 use crate::serve::auth::Access;
 use crate::serve::request::PageRequest;
 use crate::serve::response::{Body, HttpError};
-use crate::serve::server::PATIENCE;
+use crate::serve::server::TIMEOUT;
 use crate::serve::sessions::{SessionPool, SharedSession};
 use crate::serve::{admission, response, webdav};
 
@@ -158,7 +158,7 @@ async fn admitted(
 async fn in_turn<T>(place: impl Future<Output = Result<T, AcquireError>>) -> Result<T, HttpError> {
     let busy = "others are being answered: try again when they have what they asked for";
     let busy = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, busy);
-    timeout(PATIENCE, place).await.map_err(busy)?.map_err(|_| Error::Stopped.into())
+    timeout(TIMEOUT, place).await.map_err(busy)?.map_err(|_| Error::Stopped.into())
 }
 
 fn too_long() -> String {
@@ -167,7 +167,7 @@ fn too_long() -> String {
 
 /// Reads a body up to its maximum length, with a timeout.
 async fn whole(body: Incoming) -> Result<Bytes, HttpError> {
-    let body = timeout(PATIENCE, Limited::new(body, LONGEST).collect()).await;
+    let body = timeout(TIMEOUT, Limited::new(body, LONGEST).collect()).await;
     let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end");
     match body.map_err(late)? {
         Ok(body) => Ok(body.to_bytes()),

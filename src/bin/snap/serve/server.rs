@@ -32,9 +32,9 @@ const HEAD: usize = 32 << 10;
 /// Maximum number of header lines in a request.
 const LINES: usize = 64;
 /// A client that accepts no data for this long is disconnected.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that has not sent a complete head after this long is disconnected.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum delay before a signal is noticed.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -103,7 +103,7 @@ async fn converse(stream: TcpStream, site: Arc<AppState>, is_known: Arc<AtomicBo
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(LINES)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Patient { stream, stalled: None }), answer)
@@ -123,7 +123,7 @@ impl Patient {
             self.stalled = None;
             return done;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(TIMEOUT)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

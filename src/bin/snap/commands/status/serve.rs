@@ -13,7 +13,7 @@ use crate::args::global::Global;
 /// Bytes of a request that are read at most.
 const LONGEST: usize = 8 << 10;
 /// How long a caller may take for each step.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Reads of one request: who drips bytes is left, too.
 const READS: usize = 64;
 
@@ -47,8 +47,8 @@ pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
 }
 
 fn answer(mut stream: TcpStream, global: &Global) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let request = request(&mut stream)?;
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');

@@ -1,6 +1,9 @@
 //! The house's rules, read from the source: who may name whom, and which module alone may name a crate.
 #![allow(clippy::unwrap_used)]
 
+mod circles;
+mod folders;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
