@@ -243,6 +243,11 @@ impl Error {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// Returns whether the program broke one of its own invariants.
+    pub fn is_bug(&self) -> bool {
+        matches!(self, Self::Bug { .. })
+    }
+
     /// Returns whether the disk or quota is full.
     pub fn is_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];

@@ -49,10 +49,18 @@ pub fn add(
 /// Reads all slots by name. The error of a damaged slot is returned in its place.
 ///
 /// # Errors
-/// When they could not be listed.
+/// When the slots could not be listed, or one could not be read for another reason than damage.
 pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
-    let listed = names::list(storage, ObjectKind::Keys)?;
-    Ok(listed.into_iter().map(|found| (found.name.clone(), read(storage, &found.name))).collect())
+    let mut slots = Vec::new();
+    for found in names::list(storage, ObjectKind::Keys)? {
+        match read(storage, &found.name) {
+            // Removed since it was listed.
+            Err(err) if err.is_missing() => {}
+            Err(err) if !err.is_damage() && !matches!(err, Error::NewerFormat { .. }) => return Err(err),
+            slot => slots.push((found.name, slot)),
+        }
+    }
+    Ok(slots)
 }
 
 fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
@@ -131,10 +139,13 @@ pub fn unlock(
     if let Some(prefix) = &choice.only {
         return unlock_only(storage, repo, password, prefix);
     }
-    let last = choice.last.and_then(|id| candidate(storage, repo, &id.hex(), None).ok().flatten());
+    let last = match choice.last.map(|id| candidate(storage, repo, &id.hex(), None)) {
+        Some(Err(err)) if err.is_bug() => return Err(err),
+        found => found.and_then(|found| found.ok().flatten()),
+    };
     match last.as_ref().map_or(Ok(None), |last| last.open(password)) {
         Ok(Some(found)) => return Ok(found),
-        Err(err) if err.is_out_of_memory() => return Err(err),
+        Err(err) if err.is_out_of_memory() || err.is_bug() => return Err(err),
         // Any other error of a slot: try the others.
         _ => {}
     }
@@ -151,6 +162,7 @@ pub fn unlock(
                 whole += 1;
                 candidates.extend(found);
             }
+            Err(err) if err.is_bug() => return Err(err),
             Err(err) => trouble = Some(err),
         }
     }
@@ -166,6 +178,7 @@ pub fn unlock(
         match candidate.open(password) {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
+            Err(err) if err.is_bug() => return Err(err),
             Err(err) => {
                 whole -= 1;
                 trouble = Some(err);

@@ -36,6 +36,8 @@ pub struct Hooked {
     pub closed: Mutex<Option<ObjectKind>>,
     /// A call of this kind fails, once, after so many others of its kind.
     pub failing: Mutex<Option<(Act, ObjectKind, usize)>>,
+    /// What fails breaks a rule of our own by that.
+    pub is_bug: AtomicBool,
     calls: Mutex<Vec<Call>>,
     hooks: Mutex<Vec<(Act, ObjectKind, Work)>>,
     /// Removed, and nobody has made that durable yet.
@@ -85,6 +87,9 @@ impl Hooked {
         match &mut *failing {
             Some((of, there, 0)) if (*of, *there) == (act, area) => {
                 *failing = None;
+                if self.is_bug.load(Ordering::Relaxed) {
+                    return Err(Error::Bug { what: "a rule" });
+                }
                 Err(Error::Refused(format!("{} fails", area.folder())))
             }
             Some((of, there, after)) if (*of, *there) == (act, area) => {
