@@ -11,6 +11,8 @@ use crate::fs::target::{Target, TargetOptions};
 
 /// Number of a directory's names that are tried.
 const TRIED: usize = 16;
+/// Names that must be told apart. A file system in user space may not find one for a moment, whose file was replaced.
+const SURE: usize = 3;
 
 /// Approximates how such a file system sees a name: without case, and without trailing characters that some
 /// do not store.
@@ -36,14 +38,13 @@ impl Target {
     /// Returns whether names are folded in a directory that contains these names; `None` if they do not tell.
     pub fn folds(&self, path: &[u8], names: &[Vec<u8>]) -> Option<bool> {
         let dir = self.shared.dir(path).ok()?;
-        let told = names.iter().take(TRIED).filter_map(|name| {
+        sum(names.iter().take(TRIED).filter_map(|name| {
             let other = turned(name)?;
             if names.binary_search(&other).is_ok() {
                 return Some(false);
             }
             is_one(&dir, name, &other)
-        });
-        told.into_iter().next()
+        }))
     }
 
     /// Like [`Self::folds`] for the root; creates a temporary file if necessary.
@@ -87,4 +88,29 @@ fn turned(name: &[u8]) -> Option<Vec<u8>> {
 fn is_one(dir: &Dir, name: &[u8], other: &[u8]) -> Option<bool> {
     dir.stat(name).ok()?;
     Some(dir.stat(other).is_ok())
+}
+
+/// What several names say together: one that is found by another name is enough.
+fn sum(told: impl Iterator<Item = bool>) -> Option<bool> {
+    told.take(SURE).fold(None, |known, is_one| Some(is_one || known == Some(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum;
+
+    #[test]
+    fn one_name_that_is_not_found_speaks_for_no_directory() {
+        for (told, wanted) in [
+            (&[][..], None),
+            (&[true], Some(true)),
+            (&[false], Some(false)),
+            (&[false, true], Some(true)),
+            (&[false, false, true, false], Some(true)),
+            (&[true, false, false], Some(true)),
+            (&[false, false, false, true], Some(false)),
+        ] {
+            assert_eq!(sum(told.iter().copied()), wanted, "{told:?}");
+        }
+    }
 }
