@@ -2,15 +2,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::AtomicBool;
 
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::policy::{Count, Rule};
-use snap_backup::ops::{forget, gc};
+use snap_backup::ops::{backup, forget, gc};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::ObjectKind;
 
+use crate::support::Random;
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
 
@@ -159,4 +161,28 @@ fn small_packs_are_merged_as_far_as_the_budget_goes() {
     assert!(last < after && last < 10, "{after} packs became {last}");
     stage.library.assert_restores(stage.library.snapshots().last().copied(), "src");
     stage.assert_sound();
+}
+
+/// A machine that lost its cache reads the table of each pack and each manifest once, and nothing of them the next time.
+#[test]
+fn an_unchanged_backup_without_a_cache_reads_each_pack_once() {
+    let counted = |runs: u64| {
+        let stage = Stage::new();
+        for run in 0..runs {
+            stage.library.write("src", &[("f", &Random::new(run).bytes(run as usize + 1))]);
+            stage.backup("src");
+        }
+        let unchanged = || {
+            stage.storage.calls();
+            let made = stage.library.backup("src", backup::Options::default());
+            assert!(made.snapshot.is_none(), "{made:?}");
+            calls(&stage)
+        };
+        fs::remove_dir_all(stage.library.cache()).unwrap();
+        (unchanged(), unchanged())
+    };
+    let ((few, few_later), (many, many_later)) = (counted(2), counted(42));
+    // Two packs of each run.
+    assert_linear(&few, &many, 40, &[("Read packs", 2), ("Read snapshots", 1)]);
+    assert_linear(&few_later, &many_later, 40, &[]);
 }

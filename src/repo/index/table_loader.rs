@@ -12,6 +12,10 @@ use crate::util::parallel;
 
 /// Tables read ahead; they are in memory until the caller takes them.
 const WINDOW: usize = 16;
+/// The same for small packs, whose tables are small: threads start once for all of them.
+const SMALL_WINDOW: usize = 1024;
+/// Total pack bytes up to which a window may exceed [`WINDOW`].
+const SMALL: u64 = 1 << 20;
 /// Number of concurrent requests.
 const THREADS: usize = WINDOW;
 /// A loaded table, by where it came from.
@@ -73,14 +77,7 @@ impl<'a> TableLoader<'a> {
             }
             self.segments = None;
         }
-        let mut window = Vec::with_capacity(WINDOW);
-        while window.len() < WINDOW
-            && let Some(unknown) = self.todo.pop_front()
-        {
-            if !self.done.contains(&unknown.0) {
-                window.push(unknown);
-            }
-        }
+        let window = window(&mut self.todo, &self.done);
         self.ready = self.read(&window);
     }
 
@@ -105,5 +102,41 @@ impl<'a> TableLoader<'a> {
         let (storage, warnings) = (repo.storage(), repo.warnings_kept());
         let (table, mended) = repo.healer().table(storage, warnings, repo.suite(), (id, len))?;
         Ok(if mended { LoadedTable::Mended(table) } else { LoadedTable::Read(table) })
+    }
+}
+
+/// What is read next, of what is to do and not yet done.
+fn window(todo: &mut VecDeque<MissingTable>, done: &HashSet<u32>) -> Vec<MissingTable> {
+    let (mut window, mut bytes) = (Vec::with_capacity(WINDOW), 0u64);
+    while let Some(unknown) = todo.front() {
+        bytes = bytes.saturating_add(unknown.2);
+        if window.len() >= SMALL_WINDOW || window.len() >= WINDOW && bytes > SMALL {
+            break;
+        }
+        window.extend(todo.pop_front().filter(|(number, ..)| !done.contains(number)));
+    }
+    window
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(lens: impl Iterator<Item = u64>, done: &[u32]) -> Vec<usize> {
+        let mut todo: VecDeque<MissingTable> =
+            (0..).zip(lens).map(|(at, len)| (at, PackId::new([0; 32]), len)).collect();
+        let done = done.iter().copied().collect();
+        let windows = std::iter::repeat_with(|| window(&mut todo, &done).len());
+        windows.take_while(|len| *len > 0).collect()
+    }
+
+    #[test]
+    fn small_packs_are_read_by_many_and_large_ones_by_few() {
+        assert_eq!(windows(std::iter::repeat_n(400, 100_000), &[]).len(), 98);
+        assert_eq!(windows(std::iter::repeat_n(32 << 20, 40), &[]), [16, 16, 8]);
+        assert_eq!(windows(std::iter::repeat_n(30_000, 80), &[]), [34, 34, 12]);
+        assert_eq!(windows([u64::MAX, u64::MAX, 1].into_iter(), &[]), [3]);
+        assert_eq!(windows(std::iter::repeat_n(400, 10), &[0, 9]), [8]);
+        assert_eq!(windows(std::iter::repeat_n(400, 2), &[0, 1]), [0usize; 0]);
     }
 }
