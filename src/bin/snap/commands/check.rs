@@ -118,7 +118,8 @@ fn print(context: &Context, report: &Report) -> Result<()> {
 /// Returns hints for each kind of damage.
 fn hints(report: &Report) -> Vec<&'static str> {
     let mut hints = Vec::new();
-    let is_data = |subject: &Subject| !matches!(subject, Subject::Parity | Subject::Segment);
+    let is_data =
+        |subject: &Subject| !matches!(subject, Subject::Parity | Subject::Segment | Subject::KeySlot);
     if report.subjects.keys().any(is_data) {
         hints.push(
             "back up again, which stores anew what the sources still have; then `snap repair packs`, and \
@@ -127,6 +128,11 @@ fn hints(report: &Report) -> Vec<&'static str> {
     }
     if report.subjects.contains_key(&Subject::Parity) {
         hints.push("`snap repair parity` writes parity anew");
+    }
+    if report.subjects.contains_key(&Subject::KeySlot) {
+        hints.push(
+            "`snap key list` names damaged key slots and `snap key remove` removes one; its password may be added anew",
+        );
     }
     if report.subjects.contains_key(&Subject::Segment) {
         hints.push(
