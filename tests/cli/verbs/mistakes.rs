@@ -58,7 +58,12 @@ fn values_that_make_no_sense_are_refused() {
     for args in [
         &["backup", "src", "--as", "../x"][..],
         &["backup", "src", "--as", "x/../../y"],
+        &["backup", "src", "--as", ""],
+        &["backup", "src", "--host", ""],
         &["import", "--as", "../x", "a.tar"],
+        &["import", "--as", "", "a.tar"],
+        &["import", "--host", " ", "a.tar"],
+        &["rewrite", "latest", "--new-host", ""],
         &["backup", "src", "--expires", "2020-01-01"],
         &["backup", "src", "--expires", "0d"],
         &["forget", "--keep-daily", "-1"],
@@ -204,6 +209,20 @@ fn a_check_says_what_is_damaged_as_a_sum_and_whom_it_touches() {
     assert!(told.contains(&format!("snap: error: snapshot {snapshot}: 1 entry affected: /\n")), "{told}");
     let named = sandbox.snap(&["check", "--read-data", "-v"]).expect(20).stderr;
     assert!(named.contains("packs/") && named.contains("is missing"), "{named}");
+}
+
+/// No backup helps there.
+#[test]
+fn a_damaged_key_slot_is_told_with_what_helps() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let name = "ab".repeat(32);
+    fs::write(sandbox.path("repo/keys").join(&name), "what was a key slot").unwrap();
+    let told = sandbox.snap(&["check"]).expect(20).stderr;
+    assert!(told.contains("damaged: 1 key slot") && told.contains("snap key remove"), "{told}");
+    assert!(!told.contains("back up again"), "{told}");
+    sandbox.ok(&["key", "remove", &name]);
+    sandbox.ok(&["check"]);
 }
 
 #[test]

@@ -23,6 +23,11 @@ pub(crate) fn level(text: &str) -> Result<i32, String> {
     }
 }
 
+/// Checks the name of a machine. An empty one, such as of a quoted variable that is not set, would begin a set of its own.
+pub(crate) fn some_host(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// Parses a number of bytes, with an optional unit that is a power of 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || "a number of bytes, with K, M, G or T for powers of 1024".to_owned();
@@ -57,6 +62,9 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
 
 /// Checks a path in a snapshot.
 pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
+    if path.is_empty() {
+        return Err("it is empty: the root of a snapshot is /".to_owned());
+    }
     let mut parts = path.as_bytes().split(|byte| *byte == b'/');
     if parts.any(|part| part == b"..") {
         return Err("a path in a snapshot has no ..: give it as it shall be stored, like home/me".to_owned());

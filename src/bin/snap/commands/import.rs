@@ -56,7 +56,7 @@ pub(crate) struct Import {
     #[arg(long, requires = "init")]
     pub(crate) no_encryption: bool,
     /// Record this host name instead of the machine's
-    #[arg(long)]
+    #[arg(long, value_parser = values::some_host)]
     pub(crate) host: Option<String>,
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]

@@ -15,7 +15,7 @@ use snap_backup::{Error, Result};
 
 use super::select::Among;
 use crate::args::keep::Filters;
-use crate::args::times;
+use crate::args::{times, values};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
@@ -38,7 +38,7 @@ pub(crate) struct Rewrite {
     #[arg(long, value_name = "FILE")]
     exclude_file: Vec<PathBuf>,
     /// Another host name
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = values::some_host)]
     new_host: Option<String>,
     /// Another description; '' for none
     #[arg(long, value_name = "TEXT")]
