@@ -453,10 +453,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStorage::new(dir.path());
         store.create(ObjectKind::Packs, "aa1", &[b"x"]).unwrap();
+        // By the clock of the file system, which may be another than ours.
+        let now = fs::metadata(dir.path().join("packs/aa/aa1")).unwrap().modified().unwrap();
         let day = Duration::from_secs(24 * 3600 + 60);
         for (name, age) in [(".tmp-1-1-0", day), (".tmp-1-2-0", Duration::ZERO)] {
             let file = File::create(dir.path().join("packs/aa").join(name)).unwrap();
-            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+            file.set_modified(now - age).unwrap();
         }
         store.remove_stale_temp_files().unwrap();
         let left = fs::read_dir(dir.path().join("packs/aa")).unwrap().map(|entry| entry.unwrap().file_name());
