@@ -80,11 +80,14 @@ fn a_repository_of_one_s_own_stays_so() {
 
 /// The output of a run whose standard output and error are a terminal; `None` where there is no `script`.
 fn on_terminal(sandbox: &Sandbox, args: &str) -> Option<Vec<u8>> {
+    in_shell(sandbox, &format!("{} -r repo {args}", env!("CARGO_BIN_EXE_snap")))
+}
+
+fn in_shell(sandbox: &Sandbox, line: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("script");
-    let line = format!("{} -r repo {args}", env!("CARGO_BIN_EXE_snap"));
-    command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(sandbox.path(""));
+    command.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(sandbox.path(""));
     command.env("SNAP_PASSWORD", PASSWORD).env("SNAP_CACHE_DIR", sandbox.cache());
-    command.env("SNAP_STATE_DIR", sandbox.state());
+    command.env("SNAP_STATE_DIR", sandbox.state()).env("PAGER", "cat");
     if command.get_program().is_empty() || Command::new("script").arg("--version").output().is_err() {
         skipped("no `script`, which makes a terminal");
         return None;
@@ -94,9 +97,36 @@ fn on_terminal(sandbox: &Sandbox, args: &str) -> Option<Vec<u8>> {
 
 const NAME: &[u8] = b"esc\x1b]0;pwned\x07\x1b[2J \xc2\x9b31m \xe2\x80\xaefdp.exe\n\x7f\xff";
 
-#[test]
-fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
-    let sandbox = Sandbox::with_tree(&[("plain", "1")]);
+/// What shows names, tags, hosts, descriptions or paths.
+const SHOWING: &[&str] = &[
+    "ls latest",
+    "ls -R -l latest",
+    "ls -R -0 latest",
+    "find 'esc*'",
+    "find -l 'esc*'",
+    "find -0 'esc*'",
+    "diff latest~1 latest",
+    "diff -0 latest~1 latest",
+    "snapshots",
+    "snapshots --compact",
+    "snapshots --group-by host,tags",
+    "forget -n --keep-last 1",
+    "check",
+    "key list",
+    "history 'src/plain'",
+    "du latest",
+    "stats",
+    "status",
+    "backup -vv src",
+    "restore latest --target out -v -n",
+    "--json snapshots",
+    "--json ls -R latest",
+    "ls latest:none",
+];
+
+/// The second snapshot has hostile words wherever somebody may have put some.
+fn with_hostile_names(sandbox: &Sandbox) {
+    sandbox.write(&[("plain", "1")]);
     sandbox.backup(&[]);
     fs::write(sandbox.src().join(OsStr::from_bytes(NAME)), "x").unwrap();
     std::os::unix::fs::symlink(OsStr::from_bytes(NAME), sandbox.src().join("link")).unwrap();
@@ -104,32 +134,41 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
     let mut command = sandbox.command(&["backup", "src", "--tag", evil, "--host", evil]);
     command.args(["--description", evil]);
     finish(command, b"").expect(0);
-    for args in [
-        "ls latest",
-        "ls -R -l latest",
-        "ls -R -0 latest",
-        "find 'esc*'",
-        "find -l 'esc*'",
-        "find -0 'esc*'",
-        "diff latest~1 latest",
-        "diff -0 latest~1 latest",
-        "snapshots",
-        "history 'src/plain'",
-        "du latest",
-        "stats",
-        "status",
-        "backup -vv src",
-        "restore latest --target out -v -n",
-        "--json snapshots",
-        "--json ls -R latest",
-        "ls latest:none",
-    ] {
-        let Some(out) = on_terminal(&sandbox, args) else { return };
-        // What a progress bar draws is the program's own, and so are colours: it knows no others.
-        let text = String::from_utf8(out).unwrap_or_else(|err| panic!("{args}: not UTF-8: {err}"));
-        for bad in ["\u{1b}]", "\u{1b}[2J ", "\u{1b}[45m", "\u{9b}", "\u{7f}", "\u{202e}", "\u{7}", "\0"] {
-            assert!(!text.contains(bad), "{args}: {bad:?} in {text:?}");
+}
+
+fn assert_tame(out: Vec<u8>, story: &str) {
+    // What a progress bar draws is the program's own, and so are colours: it knows no others.
+    let text = String::from_utf8(out).unwrap_or_else(|err| panic!("{story}: not UTF-8: {err}"));
+    for bad in ["\u{1b}]", "\u{1b}[2J ", "\u{1b}[45m", "\u{9b}", "\u{7f}", "\u{202e}", "\u{7}", "\0"] {
+        assert!(!text.contains(bad), "{story}: {bad:?} in {text:?}");
+    }
+}
+
+#[test]
+fn windows_of_every_width_show_every_list_and_nothing_raw() {
+    let sandbox = Sandbox::open();
+    with_hostile_names(&sandbox);
+    for columns in [1, 3, 31, 300] {
+        let mut lines = format!("stty cols {columns} rows 5\n");
+        for args in SHOWING {
+            // A program that panics ends with 101.
+            lines += &format!("{} -r repo {args}\n", env!("CARGO_BIN_EXE_snap"));
+            lines += "case $? in 0|1|3) ;; *) echo ENDED BADLY;; esac\n";
         }
+        let Some(out) = in_shell(&sandbox, &lines) else { return };
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(!text.contains("ENDED BADLY"), "{columns}: {text}");
+        assert_tame(out, &format!("{columns} columns"));
+    }
+}
+
+#[test]
+fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
+    let sandbox = Sandbox::new();
+    with_hostile_names(&sandbox);
+    for args in SHOWING {
+        let Some(out) = on_terminal(&sandbox, args) else { return };
+        assert_tame(out, args);
     }
     // Of the three snapshots the first has no such name; the last one was made on the terminal.
     let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|found| found == part);

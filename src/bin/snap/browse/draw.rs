@@ -221,3 +221,53 @@ fn found_cells(found: &Found) -> Vec<String> {
 fn size_of(entry: &Entry) -> String {
     if matches!(entry.kind, Kind::File { .. }) { output::size(entry.size()) } else { String::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use snap_backup::model::id::SnapshotId;
+    use snap_backup::ops::diff::Change;
+
+    use super::super::screen::{Diff, Line, Text};
+    use super::*;
+
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..40),
+            ".{0,20}".prop_map(String::into_bytes),
+            Just("\u{202e}\x1b[2J日e\u{301}".repeat(300).into_bytes()),
+        ]
+    }
+
+    proptest! {
+        /// Whatever a name is, and however small the window: it is drawn, and nothing on the screen steers it.
+        #[test]
+        fn windows_of_every_size_show_any_name(
+            names in prop::collection::vec(name(), 0..6),
+            size in (1..301_u16, 1..40_u16),
+            down in 0..9_isize,
+            shows_help in any::<bool>(),
+            message in name(),
+        ) {
+            let mut app = App::new(&String::from_utf8_lossy(&message));
+            app.message = output::path(&message);
+            app.shows_help = shows_help;
+            let rows = names.iter().map(|name| Line { change: Change::Added, path: name.clone(), size: u64::MAX });
+            let id = SnapshotId::new([7; 16]);
+            let mut diff = Diff { before: id, after: id, list: List::new(rows.collect()), is_cut: true };
+            diff.list.move_by(down);
+            let lines = names.iter().map(|name| output::path(name)).collect();
+            let text = Text { title: output::path(&message), list: List::new(lines), is_cut: false };
+            for screen in [Screen::Diff(diff), Screen::Text(text)] {
+                app.screens.push(screen);
+                let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).unwrap();
+                terminal.draw(|frame| all(frame, &mut app)).unwrap();
+                for cell in terminal.backend().buffer().content() {
+                    assert_eq!(output::printable(cell.symbol()), cell.symbol());
+                }
+            }
+        }
+    }
+}

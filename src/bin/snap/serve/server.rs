@@ -170,3 +170,36 @@ impl AsyncWrite for Patient {
         self.heed(context, done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// However many come, all but the sixteen newest are hung up on; who was let in is none of them.
+    #[test]
+    fn strangers_have_sixteen_places_and_the_newest_get_them() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let hung_up: Vec<usize> = runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            let mut strangers = Strangers::default();
+            let known = Arc::new(AtomicBool::new(true));
+            let handles: Vec<AbortHandle> = (0..40)
+                .map(|number| {
+                    let handle = tasks.spawn(std::future::pending::<()>());
+                    let is_known = if number == 3 { Arc::clone(&known) } else { Arc::default() };
+                    strangers.add(is_known, handle.clone());
+                    handle
+                })
+                .collect();
+            // Each that was hung up on ends when it is its turn.
+            for _ in 0..handles.len() {
+                tokio::task::yield_now().await;
+            }
+            (0..handles.len()).filter(|at| handles[*at].is_finished()).collect()
+        });
+        let wanted: Vec<usize> = (0..24).filter(|at| *at != 3).collect();
+        assert_eq!(hung_up, wanted);
+    }
+}

@@ -121,8 +121,10 @@ pub(crate) fn padded(cell: &str, width: usize, to_the_right: bool) -> String {
 #[cfg(test)]
 mod tests {
     use console::measure_text_width;
+    use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
-    use super::{Narrow, columns, fitted, padded};
+    use super::{Narrow, columns, fitted, least, padded, total, widths};
+    use crate::terminal::text::printable;
 
     fn rows(cells: &[[&str; 4]]) -> Vec<[String; 4]> {
         cells.iter().map(|row| row.map(str::to_owned)).collect()
@@ -158,6 +160,35 @@ mod tests {
                 "{width}: {:?}",
                 at(width)
             );
+        }
+    }
+
+    /// Cells are printable already.
+    fn cell() -> impl Strategy<Value = String> {
+        prop_oneof![".{0,20}", Just("x".repeat(7000)), Just("\u{1f600}e\u{301}日".repeat(50))]
+            .prop_map(|text| printable(&text))
+    }
+
+    proptest! {
+        /// Whatever stands in it and whatever gives way: no line is wider than the window, or than what never gives way.
+        #[test]
+        fn a_table_fits_windows_of_every_width(
+            rows in prop::collection::vec([cell(), cell(), cell(), cell()], 0..4),
+            numbers in any::<[bool; 4]>(),
+            cut in prop::collection::vec((0..5_usize, 1..30_usize), 0..4),
+            drop in prop::collection::vec(0..5_usize, 0..4),
+            width in 0..301_usize,
+        ) {
+            let narrow = Narrow { cut: &cut, drop: &drop };
+            let lines = fitted(&rows, |column| numbers[column], &narrow, width);
+            assert_eq!(lines.len(), rows.len());
+            let natural = widths(&rows);
+            let kept: Vec<usize> = (0..4).map(|column| least(&narrow, &natural, column)).collect();
+            let never: Vec<usize> = (0..4).filter(|column| !drop.contains(column)).collect();
+            let most = width.max(total(&kept, &never));
+            for line in lines {
+                assert!(measure_text_width(&line) <= most, "{most}: {line:?}");
+            }
         }
     }
 }

@@ -200,6 +200,8 @@ impl<W: Write> Write for Guarded<W> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
+
     use super::*;
 
     #[test]
@@ -232,5 +234,32 @@ mod tests {
         let mut out = Guarded(Vec::new());
         out.write_all(b"one\n\x1b]0;x\x07\ttwo\x80\n").unwrap();
         assert_eq!(out.0, b"one\n\\u{1b}]0;x\\u{7}\ttwo\\x80\n");
+    }
+
+    proptest! {
+        /// Whatever bytes a caller forgot to look at.
+        #[test]
+        fn no_bytes_steer_a_terminal_through_the_last_door(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..20),
+                    ".{0,10}".prop_map(String::into_bytes),
+                    prop::sample::select(vec!["\x1b", "\x1b[31", "\x1b[0m", "\u{9b}", "\u{202e}", "\x07", "\r", "\u{2028}"])
+                        .prop_map(|text| text.as_bytes().to_vec()),
+                ],
+                0..20,
+            )
+        ) {
+            let mut out = Guarded(Vec::new());
+            out.write_all(&parts.concat()).unwrap();
+            let mut text = String::from_utf8(out.0).unwrap();
+            for code in Paint::ALL.iter().map(|paint| paint.code()).chain([RESET]) {
+                text = text.replace(code, "");
+            }
+            let bad = text.chars().find(|c| is_harmful(*c) && !matches!(c, '\n' | '\t'));
+            assert_eq!(bad, None, "{text:?}");
+            let name = shown(&parts.concat());
+            assert!(!name.chars().any(is_harmful), "{name:?}");
+        }
     }
 }
