@@ -24,10 +24,43 @@ const ORIGINAL: u16 = 8;
 const COPIED: u16 = 10;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
+/// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a u64.
+const MORE_COUNTS: u16 = 18;
 /// The root is not a source; it only leads to sources.
 const ONLY_LEADS: u8 = 1;
 /// All directories above the sources that are not in the snapshot are searchable by everybody.
 const OPEN_ABOVE: u8 = 2;
+
+/// Numbers of one backup run beside [`Counts`](crate::model::manifest::Counts), which is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MoreCounts {
+    /// Directories not in the parent.
+    pub dirs_new: u64,
+    /// Directories that differ from the parent's, or hold something that does.
+    pub dirs_changed: u64,
+    /// Directories that are in all as in the parent.
+    pub dirs_unchanged: u64,
+    /// New chunks of files.
+    pub data_chunks: u64,
+    /// New chunks of directories and of lists.
+    pub tree_chunks: u64,
+}
+
+impl MoreCounts {
+    fn to_bytes(self) -> Vec<u8> {
+        let Self { dirs_new, dirs_changed, dirs_unchanged, data_chunks, tree_chunks } = self;
+        let all = [dirs_new, dirs_changed, dirs_unchanged, data_chunks, tree_chunks];
+        all.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let [dirs_new, dirs_changed, dirs_unchanged, data_chunks, tree_chunks] =
+            <[[u8; 8]; 5]>::try_from(numbers).ok()?.map(u64::from_le_bytes);
+        let counts = Self { dirs_new, dirs_changed, dirs_unchanged, data_chunks, tree_chunks };
+        rest.is_empty().then_some(counts)
+    }
+}
 
 /// Maximum length of a description in bytes.
 pub const MAX_DESCRIPTION: usize = 4096;
@@ -116,6 +149,16 @@ impl Manifest {
     pub fn set_root(&mut self, only_leads: bool, open_above: bool) {
         let bits = (u8::from(only_leads) * ONLY_LEADS) | (u8::from(open_above) * OPEN_ABOVE);
         self.set_note(ROOT, (bits != 0).then(|| vec![bits]));
+    }
+
+    /// Returns more numbers of the run, if they were recorded.
+    pub fn more_counts(&self) -> Option<MoreCounts> {
+        self.note(MORE_COUNTS).and_then(MoreCounts::from_bytes)
+    }
+
+    /// Records more numbers of the run.
+    pub fn set_more_counts(&mut self, counts: MoreCounts) {
+        self.set_note(MORE_COUNTS, Some(counts.to_bytes()));
     }
 
     fn root_bits(&self) -> u8 {

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Entry, Kind, Meta, Part, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
+use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::dedup::{DedupWriter, Finished};
 use crate::ops::backup::read::{Batch, Outcome, Step};
 use crate::ops::backup::read_file::FileStat;
@@ -46,8 +47,9 @@ pub(super) enum Message {
     /// A file whose content a reader sends as `seq`. `pieces` are those of the part list of a file it may be
     /// similar to.
     File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Previous, pieces: Vec<ChunkId> },
-    /// A directory ends. `entry` is its own entry without the tree; `None` for the root.
-    Leave { seq: u64, entry: Option<Entry> },
+    /// A directory ends. `entry` is its own entry without the tree; `None` for the root. `before` is its tree in the
+    /// parent, `same` whether the rest of its entry is unchanged.
+    Leave { seq: u64, entry: Option<Entry>, before: Option<ChunkId>, same: bool },
     /// Chunks of files.
     Batch(Batch),
     /// The value of an extended attribute of a later entry.
@@ -67,7 +69,16 @@ struct OpenDir {
     builder: DirBuilder,
     known: Pieces,
     parent: Option<u64>,
-    closed: Option<Option<Entry>>,
+    closed: Option<Closed>,
+}
+
+/// How a directory ended.
+#[derive(Debug)]
+struct Closed {
+    /// `None` for the root.
+    entry: Option<Entry>,
+    before: Option<ChunkId>,
+    same: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +100,7 @@ struct Assembler<'run, 'scope, 'env> {
     resolved: HashMap<u64, Option<Entry>>,
     root: Option<ChunkId>,
     counts: Counts,
+    more: MoreCounts,
 }
 
 /// Assembles until the walk and all readers have ended.
@@ -107,6 +119,7 @@ pub(super) fn work<'run, 'scope, 'env>(
         resolved: HashMap::new(),
         root: None,
         counts: Counts::default(),
+        more: MoreCounts::default(),
     };
     let mut result = Ok(());
     for mut message in messages.iter().flatten() {
@@ -131,10 +144,11 @@ pub(super) fn work<'run, 'scope, 'env>(
     match (result, finished) {
         // A writer that failed reports the cause; the thread that fed it only noticed.
         (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(()), Err(err)) => Err(err),
-        (Ok(()), Ok(Finished { session, added, deltas })) => {
+        (Ok(()), Ok(Finished { session, added, chunks, deltas })) => {
             all.counts.bytes_added = added;
+            (all.more.data_chunks, all.more.tree_chunks) = chunks;
             let root = all.root.ok_or(Error::Stopped)?;
-            Ok(Assembled { root, session, counts: all.counts, deltas })
+            Ok(Assembled { root, session, counts: all.counts, more: all.more, deltas })
         }
     }
 }
@@ -168,9 +182,9 @@ impl Assembler<'_, '_, '_> {
                 let early = self.early.remove(&seq).unwrap_or_default();
                 early.into_iter().try_for_each(|step| self.step(step))
             }
-            Message::Leave { seq, entry } => {
+            Message::Leave { seq, entry, before, same } => {
                 if let Some(dir) = self.dirs.get_mut(&seq) {
-                    dir.closed = Some(entry);
+                    dir.closed = Some(Closed { entry, before, same });
                 }
                 self.drain(seq)
             }
@@ -334,12 +348,18 @@ impl Assembler<'_, '_, '_> {
         let Some(mut dir) = self.dirs.remove(&seq) else { return Ok(None) };
         let (store, known) = (&mut self.store, &mut dir.known);
         let tree = dir.builder.finish(&mut |bytes| store.put_tree(bytes, known, true))?;
-        match dir.closed.flatten() {
-            Some(mut entry) => {
+        match dir.closed {
+            Some(Closed { entry: Some(mut entry), before, same }) => {
+                let count = match before {
+                    None => &mut self.more.dirs_new,
+                    Some(before) if same && before == tree => &mut self.more.dirs_unchanged,
+                    Some(_) => &mut self.more.dirs_changed,
+                };
+                *count += 1;
                 entry.kind = Kind::Dir { tree };
                 self.resolved.insert(seq, Some(entry));
             }
-            None => self.root = Some(tree),
+            _ => self.root = Some(tree),
         }
         Ok(dir.parent)
     }

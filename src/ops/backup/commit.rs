@@ -25,7 +25,7 @@ pub(super) fn publish(
     host: &str,
     sources: &[ByteBuf],
 ) -> Result<Summary> {
-    let Assembled { root, session, mut counts, deltas } = assembled;
+    let Assembled { root, session, mut counts, more, deltas } = assembled;
     let problems = std::mem::take(&mut *run.problems.lock().unwrap_or_else(PoisonError::into_inner));
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
@@ -36,6 +36,7 @@ pub(super) fn publish(
         kind: basis.kind,
         parent: basis.parent,
         counts,
+        more,
         seconds: 0.0,
         partial,
         problems,
@@ -80,6 +81,7 @@ pub(super) fn publish(
         .set_description(run.options.description.as_deref())
         .map_err(|why| Error::Usage(why.to_string()))?;
     manifest.set_expires(run.options.expires);
+    manifest.set_more_counts(more);
     let (sources, moved) = (&run.options.sources, run.options.store_as.is_some());
     manifest.set_root(run.root_only_leads, ancestors::are_open(sources, moved));
     let session = match session {

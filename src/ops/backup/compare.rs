@@ -12,6 +12,7 @@ use crate::fs::walk::WalkEvent;
 use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
+use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::assemble::{Message, Previous};
 use crate::ops::backup::count::Counter;
 use crate::ops::backup::read::{Input, Job};
@@ -48,6 +49,8 @@ pub(super) struct Open {
     siblings: Option<Siblings>,
     /// Its own entry.
     entry: Entry,
+    /// Whether that entry is unchanged, apart from the tree.
+    same: bool,
     /// Whether the assembler was sent its `Enter` message.
     pub(super) told: bool,
     /// State while the message is deferred because the directory is unchanged so far.
@@ -61,11 +64,15 @@ pub(super) struct Tally {
     pub(super) unchanged: u64,
     pub(super) bytes: u64,
     pub(super) dirs: u64,
+    pub(super) dirs_unchanged: u64,
+    pub(super) dirs_changed: u64,
     pub(super) others: u64,
 }
 
 impl Tally {
-    pub(super) fn add_to(&self, counts: &mut Counts) {
+    pub(super) fn add_to(&self, counts: &mut Counts, more: &mut MoreCounts) {
+        more.dirs_unchanged += self.dirs_unchanged;
+        more.dirs_changed += self.dirs_changed;
         counts.files_removed += self.removed;
         counts.files_unchanged += self.unchanged;
         counts.bytes_total += self.bytes;
@@ -209,7 +216,7 @@ impl Comparer<'_, '_> {
         let seq = self.next_seq();
         let trusted = self.run.basis.trusted && before.is_some();
         let unchanged = tree.filter(|_| trusted).map(|tree| UnchangedDir { tree, known, entries: 0, same });
-        self.stack.push(Open { seq, before, tree, siblings: None, entry, told: false, unchanged });
+        self.stack.push(Open { seq, before, tree, siblings: None, entry, same, told: false, unchanged });
         if trusted { Ok(()) } else { self.tell() }
     }
 
@@ -220,15 +227,19 @@ impl Comparer<'_, '_> {
             self.advance()?;
             self.gone(&entry)?;
         }
-        let Some(Open { seq, mut entry, unchanged, .. }) = self.stack.pop() else { return Ok(()) };
+        let Some(Open { seq, mut entry, same, tree, unchanged, .. }) = self.stack.pop() else { return Ok(()) };
         self.path_stack.leave();
         self.tally.dirs += u64::from(!self.stack.is_empty());
         let Some(unchanged) = unchanged else {
             let entry = (!self.stack.is_empty()).then_some(entry);
-            return self.send(Message::Leave { seq, entry });
+            return self.send(Message::Leave { seq, entry, before: tree, same });
         };
         if self.stack.is_empty() {
             return self.send(Message::Root { tree: unchanged.tree });
+        }
+        match unchanged.same {
+            true => self.tally.dirs_unchanged += 1,
+            false => self.tally.dirs_changed += 1,
         }
         entry.kind = Kind::Dir { tree: unchanged.tree };
         self.complete(entry, unchanged.same)

@@ -34,6 +34,8 @@ pub(super) struct Finished {
     pub(super) session: Option<Session>,
     /// Plain bytes of new chunks.
     pub(super) added: u64,
+    /// New chunks of files, and of trees.
+    pub(super) chunks: (u64, u64),
     pub(super) deltas: Deltas,
 }
 
@@ -46,6 +48,7 @@ pub(super) struct DedupWriter<'run, 'scope, 'env> {
     chunk_writer: Option<ChunkWriter<'scope>>,
     dry: HashSet<ChunkId>,
     dry_added: u64,
+    dry_chunks: (u64, u64),
 }
 
 impl<'run, 'scope, 'env> DedupWriter<'run, 'scope, 'env>
@@ -54,7 +57,15 @@ where
 {
     /// Makes a writer without opening anything.
     pub(super) fn new(run: &'env Run<'run>, scope: &'scope Scope<'scope, 'env>) -> Self {
-        Self { run, scope, session: None, chunk_writer: None, dry: HashSet::new(), dry_added: 0 }
+        Self {
+            run,
+            scope,
+            session: None,
+            chunk_writer: None,
+            dry: HashSet::new(),
+            dry_added: 0,
+            dry_chunks: (0, 0),
+        }
     }
 
     /// Stores a piece of a directory or part list. `pieces` are its pieces in the parent. Those of a
@@ -89,6 +100,10 @@ where
         if self.run.options.dry_run {
             if self.run.index.find(kind, &id)?.is_none() && self.dry.insert(id) {
                 self.dry_added += plain.len() as u64;
+                match kind {
+                    ChunkType::Data => self.dry_chunks.0 += 1,
+                    ChunkType::Tree => self.dry_chunks.1 += 1,
+                }
             }
             return Ok(());
         }
@@ -143,10 +158,11 @@ where
     /// Makes everything durable.
     pub(super) fn finish(&mut self) -> Result<Finished> {
         let Some(chunk_writer) = self.chunk_writer.take() else {
-            return Ok(Finished { session: None, added: self.dry_added, deltas: Deltas::default() });
+            let (added, chunks) = (self.dry_added, self.dry_chunks);
+            return Ok(Finished { session: None, added, chunks, deltas: Deltas::default() });
         };
-        let added = chunk_writer.added();
+        let (added, chunks) = (chunk_writer.added(), chunk_writer.new_chunks());
         let deltas = chunk_writer.finish()?.deltas;
-        Ok(Finished { session: self.session.take(), added, deltas })
+        Ok(Finished { session: self.session.take(), added, chunks, deltas })
     }
 }

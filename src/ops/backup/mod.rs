@@ -32,6 +32,7 @@ use crate::fs::walk::{Walk, WalkOptions};
 use crate::model::entry::{Entry, Time};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
+use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::parent::ParentChoice;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
@@ -144,6 +145,8 @@ pub struct Summary {
     pub parent: Option<SnapshotId>,
     /// Statistics of the run.
     pub counts: Counts,
+    /// More statistics of the run.
+    pub more: MoreCounts,
     /// Duration in seconds.
     pub seconds: f64,
     /// Whether the run was interrupted.
@@ -225,6 +228,7 @@ struct Assembled {
     root: ChunkId,
     session: Option<Session>,
     counts: Counts,
+    more: MoreCounts,
     deltas: Deltas,
 }
 
@@ -409,7 +413,7 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
         let assembled = assembler.join().unwrap_or(Err(Error::Stopped));
         match (compared, assembled) {
             (Ok(tally), Ok(mut assembled)) => {
-                tally.add_to(&mut assembled.counts);
+                tally.add_to(&mut assembled.counts, &mut assembled.more);
                 Ok(assembled)
             }
             (Err(err), Err(Error::Stopped)) | (_, Err(err)) | (Err(err), Ok(_)) => Err(err),

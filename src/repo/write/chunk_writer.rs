@@ -115,6 +115,8 @@ pub struct ChunkWriter<'scope> {
     writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     writing: Arc<PackWriter<'scope>>,
     added: u64,
+    /// Of files, and of trees.
+    new_chunks: (u64, u64),
 }
 
 impl<'scope> ChunkWriter<'scope> {
@@ -166,6 +168,7 @@ impl<'scope> ChunkWriter<'scope> {
             writers,
             writing,
             added: 0,
+            new_chunks: (0, 0),
         })
     }
 
@@ -177,6 +180,19 @@ impl<'scope> ChunkWriter<'scope> {
     /// Returns the number of plain bytes stored so far.
     pub fn added(&self) -> u64 {
         self.added
+    }
+
+    /// Chunks stored so far: of files, and of trees.
+    pub fn new_chunks(&self) -> (u64, u64) {
+        self.new_chunks
+    }
+
+    fn count(&mut self, kind: ChunkType, chunks: usize, bytes: u64) {
+        self.added += bytes;
+        match kind {
+            ChunkType::Data => self.new_chunks.0 += chunks as u64,
+            ChunkType::Tree => self.new_chunks.1 += chunks as u64,
+        }
     }
 
     fn land(&mut self) {
@@ -197,7 +213,7 @@ impl<'scope> ChunkWriter<'scope> {
             return Ok(false);
         }
         self.ours.add(id);
-        self.added += plain.len() as u64;
+        self.count(kind, 1, plain.len() as u64);
         let block = match kind {
             ChunkType::Data => &mut self.data,
             ChunkType::Tree => &mut self.tree,
@@ -237,7 +253,7 @@ impl<'scope> ChunkWriter<'scope> {
             return self.put(kind, id, plain);
         }
         self.ours.add(id);
-        self.added += plain.len() as u64;
+        self.count(kind, 1, plain.len() as u64);
         let index = Arc::clone(&self.index);
         let similar = match kind {
             ChunkType::Data => &mut self.similar[0],
@@ -269,7 +285,7 @@ impl<'scope> ChunkWriter<'scope> {
     ) -> Result<()> {
         self.land();
         chunks.iter().for_each(|(id, _)| self.ours.add(*id));
-        self.added += plain.len() as u64;
+        self.count(kind, chunks.len(), plain.len() as u64);
         let made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe: Probe::default() });
         let len = plain.len();
         self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
@@ -300,7 +316,7 @@ impl<'scope> ChunkWriter<'scope> {
             }
             self.ours.add(*id);
         }
-        self.added += len as u64;
+        self.count(kind, chunks.len(), len as u64);
         let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
         let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
         self.effort.send(block, &self.blocks).map(|()| true)
