@@ -1,6 +1,7 @@
 //! `stats`: sizes before and after deduplication, per snapshot, and unused space. Exact: every distinct tree
 //! is read once and every chunk is counted once.
 
+mod between;
 mod freed;
 
 use std::collections::BTreeSet;
@@ -9,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::model::id::SnapshotId;
+pub use crate::ops::stats::between::{Between, Chunks, between};
 pub use crate::ops::stats::freed::{Freed, freed};
 use crate::repo::index::Index;
 use crate::repo::pack::parity;
