@@ -10,6 +10,7 @@ mod limits;
 mod metrics;
 mod mount;
 mod pages;
+mod restic;
 mod screens;
 mod serve;
 mod sources;

@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::process::threads;
 use crate::schedule::job_process::follow_parent;
-use crate::{context, help, password};
+use crate::{context, help, password, restic};
 
 /// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
 #[derive(Debug, Parser)]
@@ -156,6 +156,8 @@ pub(crate) enum Verb {
     /// Manage the passwords of an encrypted repository
     #[command(subcommand)]
     Key(key::Key),
+    /// Answer to restic's command line, for programs that call restic
+    Restic(restic::Restic),
     /// Print the help of a verb, or of a topic
     Help(help::Help),
 }
@@ -169,6 +171,7 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
         Verb::Completions(args) => return completions::completions(args),
         Verb::Man(args) => return completions::man(&cli.global, args),
         Verb::Help(args) => return help::run(args),
+        Verb::Restic(args) => return restic::run(args),
         _ => {}
     }
     threads::check()?;
@@ -221,6 +224,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Cleanup(args) => cleanup::run(context, &args),
         Verb::Key(args) => key::run(context, &args),
         Verb::Help(args) => help::run(&args),
+        Verb::Restic(args) => restic::run(&args),
     }
 }
 

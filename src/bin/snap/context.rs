@@ -50,6 +50,13 @@ impl Context {
         }
     }
 
+    /// Returns a context without a configuration file and without the legacy script's variables.
+    pub(crate) fn plain(global: Global) -> Self {
+        let recorder = Recorder::new(&global);
+        let (given, config) = (global.clone(), Rc::default());
+        Self { given, global, config, set: None, legacy: None, recorder }
+    }
+
     pub(crate) fn new(given: Global, config: Config) -> Self {
         let global = config.complete(&given, None);
         let recorder = Recorder::new(&global);

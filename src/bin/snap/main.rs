@@ -18,6 +18,7 @@ mod password;
 mod process;
 #[cfg(test)]
 mod reference;
+mod restic;
 mod run_log;
 mod schedule;
 #[cfg(feature = "serve")]
@@ -33,6 +34,10 @@ use crate::terminal::output;
 fn main() -> ExitCode {
     signals::outlive_limits();
     secrets::keep_out_of_core_dumps();
+    let all: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let Some(words) = restic::words(&all) {
+        return restic::main(words);
+    }
     let words = || std::env::args_os();
     match cli::Cli::of_arguments(words()) {
         Ok(cli) => {

@@ -127,7 +127,9 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
         return Ok(None);
     }
     if let Some(path) = global.password_file() {
-        return from_file(path, global.json).map(Some);
+        // Who calls restic may read both streams as one.
+        let is_for_restic = global.json && global.password_variable.starts_with("RESTIC");
+        return if is_for_restic { read(path) } else { from_file(path, global.json) }.map(Some);
     }
     if let Some(command) = global.password_command() {
         return from_command(command).map(Some);
@@ -150,6 +152,10 @@ fn from_file(path: &Path, json: bool) -> Result<Password> {
     if let Some(warning) = exposed(path) {
         output::warn(json, &warning);
     }
+    read(path)
+}
+
+fn read(path: &Path) -> Result<Password> {
     let source = format!("the password file {}", path.display());
     let mut bytes = Zeroizing::new(Vec::new());
     let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));

@@ -227,7 +227,9 @@ impl Comparer<'_, '_> {
             self.advance()?;
             self.gone(&entry)?;
         }
-        let Some(Open { seq, mut entry, same, tree, unchanged, .. }) = self.stack.pop() else { return Ok(()) };
+        let Some(Open { seq, mut entry, same, tree, unchanged, .. }) = self.stack.pop() else {
+            return Ok(());
+        };
         self.path_stack.leave();
         self.tally.dirs += u64::from(!self.stack.is_empty());
         let Some(unchanged) = unchanged else {

@@ -15,7 +15,7 @@ const REPOSITORY: &str = "export SNAP_REPO=$HOME/../repo SNAP_PASSWORD=try";
 
 /// What each block of a page is, in their order. The README, the guide and the page on the old script have tests of their
 /// own (`guide.rs`); the reference of commands is made of the program, whose own tests parse its examples.
-const PAGES: [(&str, &[&str]); 24] = [
+const PAGES: [(&str, &[&str]); 25] = [
     ("README.md", &[]),
     ("architecture.md", &["drawing", "drawing", "drawing", "drawing", "drawing", "drawing", "drawing"]),
     ("archives.md", &["run"]),
@@ -34,6 +34,7 @@ const PAGES: [(&str, &[&str]); 24] = [
     // A policy of S3's, and a line of sshd's, under which `tests/storages/sftp.rs` works.
     ("remote.md", &["run", "run", "run", "of a server", "of a server"]),
     ("repair.md", &[]),
+    ("restic.md", &[]),
     ("restore.md", &[]),
     ("retention.md", &["run"]),
     ("schedule.md", &["run"]),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use snap_backup::fs::filter;
 use snap_backup::fs::filter::FilterOptions;
 use snap_backup::model::entry::Time;
@@ -333,7 +333,7 @@ fn lines(list: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// What this machine remembers of the run.
-fn record_of(summary: &Summary, record: &mut Record) {
+pub(crate) fn record_of(summary: &Summary, record: &mut Record) {
     let counts = &summary.counts;
     record.made = Some(summary.kind.to_string());
     record.unchanged = summary.snapshot.is_none() && !summary.partial;
@@ -354,15 +354,19 @@ fn record_of(summary: &Summary, record: &mut Record) {
 }
 
 fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
-    let mut map = output::counts(&summary.counts);
+    let mut map = Map::new();
+    map.insert("message_type".to_owned(), "summary".into());
+    map.extend(output::counts(&summary.counts));
+    map.extend(output::more_counts(Some(summary.more)));
     let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
     if let Some(set) = &context.set {
         put("set", set.name.clone().into());
     }
-    put("message_type", "summary".into());
     put("total_duration", summary.seconds.into());
     put("kind", summary.kind.to_string().into());
-    put("parent", summary.parent.map(|id| id.hex()).into());
+    if let Some(parent) = summary.parent {
+        put("parent", parent.hex().into());
+    }
     put("dry_run", dry_run.into());
     put("partial", summary.partial.into());
     put("unchanged", summary.unchanged.into());

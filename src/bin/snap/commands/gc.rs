@@ -156,7 +156,7 @@ fn json(report: &Report, dry_run: bool) -> serde_json::Value {
     })
 }
 
-fn max_unused(text: &str) -> Result<MaxUnused, String> {
+pub(crate) fn max_unused(text: &str) -> Result<MaxUnused, String> {
     let wrong = || "a percentage below 100%, a size, or unlimited".to_owned();
     if text == "unlimited" {
         return Ok(MaxUnused::Unlimited);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::{ArgAction, Args};
 use serde_json::json;
 use snap_backup::repo::divergence;
+use snap_backup::repo::init::SharedChunking;
 use snap_backup::repo::repository::{ChunkerProfile, InitOptions, Repository};
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
@@ -47,13 +48,22 @@ pub(crate) struct Make {
     pub(crate) parity: u8,
     /// Whether blocks may be deltas.
     pub(crate) deltas: bool,
+    /// Names and cuts chunks as this one does.
+    pub(crate) shared_chunking: Option<SharedChunking>,
 }
 
 pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
     let no_encryption = args.no_encryption || context.entry().is_some_and(|entry| entry.no_encryption);
     let level =
         args.compression.or_else(|| context.entry().and_then(|entry| entry.compression)).unwrap_or(LEVEL);
-    let make = Make { no_encryption, chunker: args.chunker, level, parity: args.parity, deltas: args.delta };
+    let make = Make {
+        no_encryption,
+        chunker: args.chunker,
+        level,
+        parity: args.parity,
+        deltas: args.delta,
+        shared_chunking: None,
+    };
     let repo = create(context, context.storage()?, make)?;
     context.watch(&repo, |repo| {
         let id = repo.config().repo;
@@ -98,7 +108,7 @@ pub(crate) fn make_missing(
     let unasked = context.legacy_alone().is_some() && !asked.init && !password::is_given(&context.global);
     let no_encryption = asked_for || unasked;
     let (chunker, parity) = (ChunkerProfile::default(), asked.parity);
-    let make = Make { no_encryption, chunker, level, parity, deltas: true };
+    let make = Make { no_encryption, chunker, level, parity, deltas: true, shared_chunking: None };
     let repo = create(context, storage, make)?;
     if context.talks() && !context.global.json {
         output::tell(&made(&repo, no_encryption))?;
@@ -118,7 +128,7 @@ pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
 pub(crate) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
-    Make { no_encryption, chunker, level, parity, deltas }: Make,
+    Make { no_encryption, chunker, level, parity, deltas, shared_chunking }: Make,
 ) -> Result<Repository> {
     // Check first, so that nobody is asked for a password that would not be used.
     if Repository::exists(&*storage).map_err(more_is_missing)? {
@@ -143,8 +153,19 @@ pub(crate) fn create(
         ));
     };
     let (cache, state) = (context.global.cache(), context.global.state());
-    let options =
-        InitOptions { password, chunker, level, cache, state, parity, deltas, ..InitOptions::default() };
+    let shared_chunking =
+        shared_chunking.filter(|shared_chunking| shared_chunking.allows(password.is_some()));
+    let options = InitOptions {
+        password,
+        chunker,
+        level,
+        cache,
+        state,
+        parity,
+        deltas,
+        shared_chunking,
+        ..InitOptions::default()
+    };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
     if let Some(kind) = storage.weakness()? {
         let warning =

@@ -162,4 +162,15 @@ pub(super) const VERBS: &[VerbHelp] = &[
         ],
         groups: &[],
     },
+    VerbHelp {
+        name: "restic",
+        paragraph: "For programs that call restic: its verbs, flags, variables, JSON and exit codes (those of restic 0.19), done on a \
+            repository of snap's. The program answers so to the name restic as well, for which --install makes a link. docs/restic.md says \
+            what is mapped and what is refused.",
+        examples: &[
+            ("A command line of restic's", "snap restic snapshots --json"),
+            ("The link that other programs find", "snap restic --install /usr/local/bin"),
+        ],
+        groups: &[],
+    },
 ];

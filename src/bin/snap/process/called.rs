@@ -18,8 +18,9 @@ pub(crate) fn name() -> &'static str {
         let called = std::env::args_os().next().unwrap_or_default();
         let name = Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or(USUAL);
         let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        // Called as restic, it answers to restic's command line; its own commands are typed as usual.
         // A test binary has a name that cargo generated.
-        if is_plain && !cfg!(test) { name.to_owned() } else { USUAL.to_owned() }
+        if is_plain && name != "restic" && !cfg!(test) { name.to_owned() } else { USUAL.to_owned() }
     })
 }
 

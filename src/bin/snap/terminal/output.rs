@@ -12,6 +12,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::manifest::Counts;
+use snap_backup::model::manifest_ext::MoreCounts;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::write::pack_writer::Deltas;
 use snap_backup::{Error, Result};
@@ -287,10 +288,45 @@ pub(crate) fn counts(counts: &Counts) -> Map<String, Value> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
+/// Returns the further numbers of a run with restic's names, if they are known.
+pub(crate) fn more_counts(counts: Option<MoreCounts>) -> Map<String, Value> {
+    let Some(counts) = counts else { return Map::new() };
+    let pairs = [
+        ("dirs_new", counts.dirs_new),
+        ("dirs_changed", counts.dirs_changed),
+        ("dirs_unmodified", counts.dirs_unchanged),
+        ("data_blobs", counts.data_chunks),
+        ("tree_blobs", counts.tree_chunks),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+/// Returns the numbers of a run that restic reports, with its names and in its order.
+pub(crate) fn restic_counts(counts: &Counts, more: Option<MoreCounts>) -> Map<String, Value> {
+    // Who did not count directories apart has those of the snapshot, as if they were new.
+    let more = more.unwrap_or(MoreCounts { dirs_new: counts.dirs, ..MoreCounts::default() });
+    let pairs = [
+        ("files_new", counts.files_new),
+        ("files_changed", counts.files_changed),
+        ("files_unmodified", counts.files_unchanged),
+        ("dirs_new", more.dirs_new),
+        ("dirs_changed", more.dirs_changed),
+        ("dirs_unmodified", more.dirs_unchanged),
+        ("data_blobs", more.data_chunks),
+        ("tree_blobs", more.tree_chunks),
+        ("data_added", counts.bytes_added),
+        ("data_added_packed", counts.bytes_stored),
+        ("total_files_processed", files(counts)),
+        ("total_bytes_processed", counts.bytes_total),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
 /// Returns a snapshot with restic's names.
 pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     let manifest = &snapshot.manifest;
     let mut summary = counts(&manifest.counts);
+    summary.extend(more_counts(manifest.more_counts()));
     summary.insert("backup_start".to_owned(), rfc3339(manifest.started).into());
     summary.insert("backup_end".to_owned(), rfc3339(manifest.ended).into());
     let paths: Vec<_> =

@@ -1,0 +1,83 @@
+//! How a run ends at this door: restic's exit codes, and its words for what went wrong.
+
+use serde_json::json;
+use snap_backup::{Error, Result};
+
+use crate::process::called;
+use crate::terminal::output;
+
+/// How a verb ended that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// As asked.
+    Done,
+    /// With this code, for this reason.
+    Code(u8, String),
+}
+
+/// The code of a backup of which something could not be read.
+pub(super) const INCOMPLETE: u8 = 3;
+const NO_REPOSITORY: u8 = 10;
+const WRONG_PASSWORD: u8 = 12;
+const INTERRUPTED: u8 = 130;
+
+/// Tells the error, if there is one, and gives the exit code.
+pub(super) fn finish(result: Result<End>, json: bool) -> u8 {
+    let (code, message) = match result {
+        Ok(End::Done) => return 0,
+        Ok(End::Code(code, message)) => (code, message),
+        Err(error) if error.is_broken_pipe() => return 0,
+        Err(error) => told(&error),
+    };
+    if json {
+        let value = json!({"message_type": "exit_error", "code": code, "message": message});
+        output::complain(&value.to_string());
+    } else if !message.is_empty() {
+        output::complain(&message.split('\n').map(output::printable).collect::<Vec<_>>().join("\n"));
+    }
+    code
+}
+
+/// A verb or a flag that this door does not have.
+pub(super) fn refused(what: &str, why: &str) -> Error {
+    Error::Usage(format!("{what} is not supported: {why}"))
+}
+
+/// The code of an error.
+pub(super) fn code(error: &Error) -> u8 {
+    told(error).0
+}
+
+fn told(error: &Error) -> (u8, String) {
+    match error {
+        Error::NoRepository { location } | Error::NoOtherRepository { location } => (
+            NO_REPOSITORY,
+            format!(
+                "Fatal: repository does not exist: unable to open config file: stat {location}/config: no such \
+                 file or directory\nIs there a repository at the following location?\n{location}"
+            ),
+        ),
+        Error::WrongPassword { .. } => (WRONG_PASSWORD, "Fatal: wrong password or no key found".to_owned()),
+        Error::NoPassword { .. } => (1, NO_PASSWORD.to_owned()),
+        Error::CannotInit { location, why } => {
+            let why =
+                if why.starts_with("there is one already") { "config file already exists" } else { why };
+            (1, format!("Fatal: create repository at {location} failed: {why}"))
+        }
+        Error::NoSnapshot { selector, .. } if selector.starts_with("latest") => {
+            (1, "no snapshot found".to_owned())
+        }
+        Error::NoSnapshot { selector, .. } => (1, no_match(selector)),
+        Error::Interrupted => (INTERRUPTED, "interrupted".to_owned()),
+        error => (1, format!("Fatal: {}", called::message(&error.chain()))),
+    }
+}
+
+/// What is said where no snapshot has a name.
+pub(super) fn no_match(selector: &str) -> String {
+    format!("no matching ID found for prefix \"{selector}\"")
+}
+
+/// What is said where nothing gives a password.
+pub(super) const NO_PASSWORD: &str = "Fatal: an empty password is not allowed by default. Pass the flag \
+    `--insecure-no-password` to restic to disable this check";

@@ -1,0 +1,32 @@
+//! `snap restic --install DIR`: a link by whose name the program answers to restic's command line.
+
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use snap_backup::{Error, Result};
+
+use crate::terminal::output;
+
+/// The name that callers look for.
+pub(super) const NAME: &str = "restic";
+
+/// Makes the link, unless something else has its name.
+///
+/// # Errors
+/// When there is something of that name, or the link cannot be made.
+pub(super) fn run(dir: &Path) -> Result<()> {
+    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    let link = dir.join(NAME);
+    match symlink(&program, &link) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            if std::fs::read_link(&link).is_ok_and(|there| there == program) {
+                return output::tell(&format!("{} is there already", link.display()));
+            }
+            let why = "there is something of that name already: remove it, or name another directory";
+            return Err(Error::Refused(format!("{}: {why}", link.display())));
+        }
+        done => done.map_err(Error::io("make the link", &link))?,
+    }
+    output::tell(&format!("made {}, a link to {}", link.display(), program.display()))
+}

@@ -1,0 +1,50 @@
+//! Repositories as restic writes their places.
+
+use std::ffi::{OsStr, OsString};
+
+/// The same place as the rest of the program writes it. What it cannot reach goes on as it is, and is refused there by name.
+pub(super) fn here(repo: &OsStr) -> OsString {
+    let Some(text) = repo.to_str() else { return repo.to_owned() };
+    let Some((word, rest)) = text.split_once(':') else { return repo.to_owned() };
+    let here = match word {
+        "local" => Some(rest.to_owned()),
+        "gs" | "azure" if !rest.starts_with("//") => rest.split_once(':').map(|(bucket, path)| {
+            let scheme = if word == "gs" { "gs" } else { "az" };
+            format!("{scheme}://{bucket}/{}", path.trim_start_matches('/'))
+        }),
+        "s3" if !rest.starts_with("//") => bucket_of_amazon(rest).map(|path| format!("s3://{path}")),
+        _ => None,
+    };
+    here.map_or_else(|| repo.to_owned(), OsString::from)
+}
+
+/// Another server is named by AWS_ENDPOINT_URL: what is said where it is refused tells so.
+fn bucket_of_amazon(rest: &str) -> Option<&str> {
+    let rest = rest.strip_prefix("https://").unwrap_or(rest);
+    let (host, path) = rest.split_once('/')?;
+    host.ends_with("amazonaws.com").then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::here;
+
+    #[test]
+    fn places_are_translated_and_others_stay() {
+        for (restic, snap) in [
+            ("/srv/r", "/srv/r"),
+            ("local:/srv/r", "/srv/r"),
+            ("sftp:me@h:/srv/r", "sftp:me@h:/srv/r"),
+            ("rest:https://h/x/", "rest:https://h/x/"),
+            ("gs:bucket:/a/b", "gs://bucket/a/b"),
+            ("azure:box:/a", "az://box/a"),
+            ("s3:s3.amazonaws.com/bucket/a", "s3://bucket/a"),
+            ("s3:https://s3.eu-central-1.amazonaws.com/bucket", "s3://bucket"),
+            ("s3://bucket/a", "s3://bucket/a"),
+            ("s3:https://minio:9000/bucket", "s3:https://minio:9000/bucket"),
+            ("b2:bucket:a", "b2:bucket:a"),
+        ] {
+            assert_eq!(here(restic.as_ref()), snap, "{restic}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `restic restore` and `restic dump`.
+
+use std::fs::File;
+use std::io;
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use snap_backup::fs::atomic_file::AtomicFile;
+use snap_backup::fs::filter;
+use snap_backup::ops::export::Format;
+use snap_backup::ops::ls::Levels;
+use snap_backup::ops::restore::{Options, Overwrite, Summary};
+use snap_backup::ops::{cat, export, ls, restore};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::{Error, Result};
+
+use super::ls::described;
+use crate::context::Context;
+use crate::restic::codes::{End, refused};
+use crate::restic::lines::{duration, size};
+use crate::restic::watch::Watch;
+use crate::restic::{choose, flags};
+use crate::terminal::output;
+use crate::terminal::progress::{Progress, stop_on_signals};
+
+/// What a pattern that matched nothing is told by: no failure here.
+const UNMATCHED: &str = "nothing that is restored matches this --include";
+
+pub(in crate::restic) fn run(context: &Context, args: &flags::Restore) -> Result<End> {
+    refuse(args)?;
+    let Some(target) = &args.target else {
+        return Err(Error::Usage("please specify a directory to restore to (--target)".to_owned()));
+    };
+    context.with(|repo| {
+        let (snapshot, below) = choose::one(repo, &args.snapshot, &args.filters)?;
+        if !context.global.json && !context.global.quiet {
+            let text = format!("restoring {} to {}", described(&snapshot), target.display());
+            output::tell(&output::printable(&text))?;
+        }
+        let options = options(context, args, target, &snapshot, below)?;
+        let stop = stop_on_signals()?;
+        let watch = Watch::start(&context.global, "restore", true);
+        let result = restore::run(repo, &options, &watch, &stop);
+        drop(watch);
+        let summary = result?;
+        if context.global.json {
+            output::tell(&Value::Object(json(&summary)).to_string())?;
+        } else if !context.global.quiet {
+            output::tell(&text(&summary))?;
+        }
+        match summary.problems.iter().filter(|(_, why)| !why.starts_with(UNMATCHED)).count() {
+            0 => Ok(End::Done),
+            errors => Ok(End::Code(1, format!("Fatal: There were {errors} errors"))),
+        }
+    })
+}
+
+fn refuse(args: &flags::Restore) -> Result<()> {
+    let lists = [("--iexclude", &args.iexclude), ("--iinclude", &args.iinclude)];
+    let files = [("--iexclude-file", &args.iexclude_file), ("--iinclude-file", &args.iinclude_file)];
+    let given = lists.iter().filter(|(_, list)| !list.is_empty()).map(|(name, _)| *name);
+    let given = given.chain(files.iter().filter(|(_, list)| !list.is_empty()).map(|(name, _)| *name));
+    if let Some(name) = given.into_iter().next() {
+        return Err(refused(name, "what is restored is chosen with upper and lower case apart"));
+    }
+    if args.exclude_xattr.iter().chain(&args.include_xattr).any(|pattern| pattern != "*") {
+        return Err(refused(
+            "a pattern of extended attributes",
+            "all are restored, or none (--exclude-xattr '*')",
+        ));
+    }
+    Ok(())
+}
+
+fn options(
+    context: &Context,
+    args: &flags::Restore,
+    target: &Path,
+    snapshot: &Snapshot,
+    below: Option<Vec<u8>>,
+) -> Result<Options> {
+    let (mut include, mut exclude) = (args.include.clone(), args.exclude.clone());
+    for file in &args.include_file {
+        include.extend(filter::patterns_of(file)?);
+    }
+    for file in &args.exclude_file {
+        exclude.extend(filter::patterns_of(file)?);
+    }
+    let overwrite = match args.overwrite.as_str() {
+        "always" => Overwrite::Always,
+        "if-changed" => Overwrite::IfChanged,
+        "if-newer" => Overwrite::IfNewer,
+        "never" => Overwrite::Never,
+        other => {
+            return Err(Error::Usage(format!(
+                "invalid argument \"{other}\" for \"--overwrite\" flag: invalid overwrite behavior \"{other}\", must be one of (always|if-changed|if-newer|never)"
+            )));
+        }
+    };
+    Ok(Options {
+        selector: snapshot.id.hex(),
+        below,
+        target: target.to_path_buf(),
+        include,
+        exclude,
+        count_ahead: Progress::is_watched(&context.global),
+        numeric_ids: !args.ownership_by_name,
+        no_xattrs: !args.exclude_xattr.is_empty(),
+        protected: context.protected(),
+        sparse: args.sparse,
+        overwrite,
+        delete: args.delete,
+        dry_run: args.dry_run,
+        verify: args.verify,
+        ..Options::default()
+    })
+}
+
+/// Entries that are as they should be were not restored.
+fn skipped(summary: &Summary) -> u64 {
+    summary.unchanged + summary.kept
+}
+
+fn total(summary: &Summary) -> u64 {
+    summary.files + summary.dirs + summary.others
+}
+
+fn json(summary: &Summary) -> Map<String, Value> {
+    let restored = total(summary).saturating_sub(skipped(summary));
+    let bytes_skipped =
+        if skipped(summary) > 0 { summary.bytes.saturating_sub(summary.bytes_written) } else { 0 };
+    let numbers = [
+        ("seconds_elapsed", summary.seconds as u64),
+        // What is skipped is no part of the total.
+        ("total_files", restored),
+        ("files_restored", restored),
+        ("files_skipped", skipped(summary)),
+        ("files_deleted", summary.deleted),
+        ("total_bytes", summary.bytes.saturating_sub(bytes_skipped)),
+        ("bytes_restored", summary.bytes_written),
+        ("bytes_skipped", bytes_skipped),
+    ];
+    // As there, what there is none of is left out.
+    let told = numbers.into_iter().filter(|(_, number)| *number > 0);
+    let told = told.map(|(name, number)| (name.to_owned(), number.into()));
+    [("message_type".to_owned(), Value::from("summary"))].into_iter().chain(told).collect()
+}
+
+fn text(summary: &Summary) -> String {
+    let (restored, bytes) = (total(summary).saturating_sub(skipped(summary)), size(summary.bytes_written));
+    let mut text =
+        format!("Summary: Restored {restored} files/dirs ({bytes}) in {}", duration(summary.seconds));
+    if skipped(summary) > 0 {
+        let bytes = size(summary.bytes.saturating_sub(summary.bytes_written));
+        text += &format!(", skipped {} files/dirs {bytes}", skipped(summary));
+    }
+    if summary.deleted > 0 {
+        text += &format!(", deleted {} files/dirs", summary.deleted);
+    }
+    text
+}
+
+pub(in crate::restic) fn dump(context: &Context, args: &flags::Dump) -> Result<End> {
+    match args.archive.as_str() {
+        "tar" => {}
+        "zip" => return Err(refused("--archive zip", "a directory is written as tar")),
+        other => return Err(Error::Usage(format!("unknown archive format \"{other}\""))),
+    }
+    context.with(|repo| {
+        let (snapshot, below) = choose::one(repo, &args.snapshot, &args.filters)?;
+        let mut path = below.unwrap_or_default();
+        let named = choose::stored(args.file.as_bytes());
+        if !path.is_empty() && !named.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&named);
+        let is_dir = is_dir(repo, &snapshot, &path)?;
+        if let Some(target) = &args.target {
+            context.guard().check_file(target)?;
+            let mut whole = AtomicFile::create_private(target, true)?;
+            write(context, repo, (&snapshot, &path, is_dir), &mut whole)?;
+            return whole.publish().map(|()| End::Done);
+        }
+        if is_dir && io::stdout().is_terminal() {
+            return Err(Error::Usage("stdout is the terminal, please redirect output".to_owned()));
+        }
+        let out = io::stdout().as_fd().try_clone_to_owned().map_err(output::failed)?;
+        write(context, repo, (&snapshot, &path, is_dir), &mut File::from(out))?;
+        Ok(End::Done)
+    })
+}
+
+fn write(
+    context: &Context,
+    repo: &Repository,
+    (snapshot, path, is_dir): (&Snapshot, &[u8], bool),
+    out: &mut (dyn Write + Send),
+) -> Result<()> {
+    let selector = choose::selector(snapshot, path);
+    if !is_dir {
+        return cat::run(repo, &selector, &mut *out);
+    }
+    let options = export::Options { selector, format: Format::Tar, ..export::Options::default() };
+    let watch = Watch::start(&context.global, "export", false);
+    export::run(repo, &options, out, &watch, &*stop_on_signals()?).map(drop)
+}
+
+fn is_dir(repo: &Repository, snapshot: &Snapshot, path: &[u8]) -> Result<bool> {
+    if path.is_empty() {
+        return Ok(true);
+    }
+    let mut is_dir = true;
+    let listed = ls::run(repo, &choose::selector(snapshot, path), Levels::One, &mut |found, entry| {
+        // Of a file, that itself is listed.
+        is_dir &= found != path || entry.is_dir();
+        Ok(())
+    });
+    match listed {
+        Err(Error::NotFound { .. }) => {
+            let path = String::from_utf8_lossy(path);
+            Err(Error::Usage(format!("cannot dump file: path \"/{path}\" not found in snapshot")))
+        }
+        other => other.map(|_| is_dir),
+    }
+}

@@ -1,0 +1,64 @@
+//! restic's command line on a repository of snap's: by its name, its JSON and its exit codes.
+
+mod schema;
+mod script;
+mod sentences;
+mod tools;
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::{Outcome, Sandbox, finish};
+
+/// A place with a link `restic`, and a repository without encryption.
+struct Door {
+    sandbox: Sandbox,
+    /// Runs restic's own program in its place.
+    other: Option<PathBuf>,
+}
+
+impl Door {
+    fn bare() -> Self {
+        let sandbox = Sandbox::bare();
+        std::fs::create_dir(sandbox.path("bin")).unwrap();
+        symlink(env!("CARGO_BIN_EXE_snap"), sandbox.path("bin/restic")).unwrap();
+        Self { sandbox, other: None }
+    }
+
+    fn new() -> Self {
+        let door = Self::bare();
+        door.ok(&["init"]);
+        door
+    }
+
+    /// The program by the name of restic, with nothing set but HOME and the repository, standing beside `src/`.
+    fn command(&self, args: &[&str]) -> Command {
+        let program = self.other.clone().unwrap_or_else(|| self.sandbox.path("bin/restic"));
+        let mut command = Command::new(program);
+        command.env_clear().current_dir(self.sandbox.path("")).env("HOME", self.sandbox.path("home"));
+        command
+            .env("RESTIC_REPOSITORY", self.sandbox.path("repo"))
+            .env("TZ", "UTC")
+            .env("PATH", "/usr/bin:/bin");
+        if args.first().is_some_and(|verb| !["version", "nosuchverb"].contains(verb)) {
+            command.arg("--insecure-no-password");
+        }
+        command.args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Outcome {
+        finish(self.command(args), b"")
+    }
+
+    fn ok(&self, args: &[&str]) -> Outcome {
+        self.run(args).expect(0)
+    }
+
+    /// Ids of all snapshots, oldest first.
+    fn ids(&self) -> Vec<String> {
+        let all = self.ok(&["snapshots", "--json"]).json();
+        all.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    }
+}

@@ -1,0 +1,232 @@
+//! What callers of restic rely on.
+
+use std::process::Command;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::Door;
+use crate::support::{Outcome, Sandbox, assert_same, finish};
+
+fn door() -> Door {
+    let door = Door::new();
+    door.sandbox.write(&[("a.txt", "hello\n"), ("sub/b.txt", "b\n"), ("sub/deep/c", "c\n")]);
+    door
+}
+
+fn with_password(door: &Door, password: &str, args: &[&str]) -> Outcome {
+    let mut command = Command::new(door.sandbox.path("bin/restic"));
+    command.env_clear().current_dir(door.sandbox.path("")).env("HOME", door.sandbox.path("home"));
+    command.env("RESTIC_REPOSITORY", "locked").env("RESTIC_PASSWORD", password).args(args);
+    finish(command, b"")
+}
+
+fn numbers(summary: &Value, names: [&str; 6]) -> [u64; 6] {
+    names.map(|name| summary[name].as_u64().unwrap())
+}
+
+const FATES: [&str; 6] =
+    ["files_new", "files_changed", "files_unmodified", "dirs_new", "dirs_changed", "dirs_unmodified"];
+
+#[test]
+fn snap_restic_and_the_name_restic_answer_alike() {
+    let door = Door::bare();
+    let by_name = door.ok(&["version"]).text();
+    let mut command = door.sandbox.bin();
+    command.args(["restic", "version"]);
+    assert_eq!(finish(command, b"").expect(0).text(), by_name);
+    assert!(by_name.starts_with("restic 0.19.1 "), "{by_name}");
+}
+
+#[test]
+fn install_makes_the_link_and_replaces_nothing() {
+    let sandbox = Sandbox::bare();
+    let install = || {
+        let mut command = sandbox.bin();
+        command.args(["restic", "--install", "out"]);
+        finish(command, b"")
+    };
+    install().expect(0);
+    let version = Command::new(sandbox.path("out/restic")).arg("version").output().unwrap();
+    assert!(version.stdout.starts_with(b"restic 0.19.1"), "{version:?}");
+    install().expect(0);
+    std::fs::remove_file(sandbox.path("out/restic")).unwrap();
+    std::fs::write(sandbox.path("out/restic"), "mine").unwrap();
+    assert!(install().expect(1).stderr.contains("already"));
+    assert_eq!(std::fs::read(sandbox.path("out/restic")).unwrap(), b"mine");
+}
+
+#[test]
+fn ids_have_64_digits_on_the_way_out_and_are_cut_on_the_way_in() {
+    let door = door();
+    let made = door.ok(&["backup", "src", "--json"]).summary()["snapshot_id"].as_str().unwrap().to_owned();
+    assert_eq!(made.len(), 64);
+    assert_eq!(door.ids(), std::slice::from_ref(&made));
+    for id in [&made, &made[..32], &made[..40], &made[..8], "latest"] {
+        assert_eq!(door.ok(&["dump", id, "/src/a.txt"]).text(), "hello\n", "{id}");
+        assert_eq!(door.ok(&["dump", &format!("{id}:src"), "a.txt"]).text(), "hello\n", "{id}");
+    }
+    let other = format!("{}{}", &made[..32], "1".repeat(32));
+    door.run(&["dump", &other, "/src/a.txt"]).expect(1);
+    // A time is no name of a snapshot here.
+    door.run(&["dump", "2126-01-01", "/src/a.txt"]).expect(1);
+}
+
+#[test]
+fn a_run_that_finds_nothing_changed_makes_a_snapshot_unless_it_is_told_not_to() {
+    let door = door();
+    let run = |args: &[&str]| door.ok(&[&["backup", "src", "--json"], args].concat()).summary();
+    assert_eq!(numbers(&run(&[]), FATES), [3, 0, 0, 3, 0, 0]);
+    assert_eq!(numbers(&run(&[]), FATES), [0, 0, 3, 0, 0, 3]);
+    assert!(run(&["--skip-if-unchanged"]).get("snapshot_id").is_none());
+    assert_eq!(door.ids().len(), 2);
+}
+
+#[test]
+fn directories_are_new_changed_or_unmodified() {
+    let door = door();
+    let run =
+        |args: &[&str]| numbers(&door.ok(&[&["backup", "src", "--json"], args].concat()).summary(), FATES);
+    run(&[]);
+    door.sandbox.write(&[("sub/b.txt", "other\n"), ("more/d", "d\n")]);
+    assert_eq!(run(&[]), [1, 1, 2, 1, 2, 1]);
+    // Nothing is compared then.
+    assert_eq!(run(&["--force"]), [4, 0, 0, 4, 0, 0]);
+    let listed = door.ok(&["snapshots", "--json"]).json();
+    assert_eq!(numbers(&listed[1]["summary"], FATES), [1, 1, 2, 1, 2, 1]);
+}
+
+#[test]
+fn the_lines_of_a_backup_are_those_that_callers_parse() {
+    let door = door();
+    door.ok(&["backup", "src"]);
+    door.sandbox.write(&[("a.txt", "changed\n")]);
+    let text = door.ok(&["backup", "src"]).text();
+    for line in [
+        r"(?m)^using parent snapshot [0-9a-f]{8}$",
+        r"(?m)^Files: +(\d+) new, +(\d+) changed, +(\d+) unmodified$",
+        r"(?m)^Dirs: +(\d+) new, +(\d+) changed, +(\d+) unmodified$",
+        r"(?m)^Added to the repository: (\d+(\.\d+)?) (B|KiB) +\((\d+(\.\d+)?) (B|KiB) +stored\)$",
+        r"(?m)^processed (\d+) files, (\d+(\.\d+)?) (B|KiB) in (\d+):(\d\d)$",
+        r"(?m)^snapshot [0-9a-f]{8} saved$",
+    ] {
+        assert!(Regex::new(line).unwrap().is_match(&text), "{line}: {text}");
+    }
+}
+
+#[test]
+fn message_type_comes_first_and_nothing_in_snapshots_is_null() {
+    let door = door();
+    for args in [
+        &["backup", "src", "--json"][..],
+        &["restore", "latest", "--target", "out/x", "--json"],
+        &["tag", "--add", "x", "latest", "--json"],
+        &["check", "--json"],
+        &["version", "--json"],
+    ] {
+        let text = door.ok(args).text();
+        assert!(
+            !text.is_empty() && text.lines().all(|line| line.starts_with("{\"message_type\":")),
+            "{text}"
+        );
+    }
+    let text = door.ok(&["snapshots", "--json"]).text();
+    assert!(!text.contains("null"), "{text}");
+}
+
+#[test]
+fn exit_codes_are_those_of_restic() {
+    let door = door();
+    with_password(&door, "right", &["snapshots"]).expect(10);
+    with_password(&door, "right", &["init"]).expect(0);
+    with_password(&door, "right", &["backup", "src"]).expect(0);
+    assert!(
+        with_password(&door, "wrong", &["snapshots"])
+            .expect(12)
+            .stderr
+            .contains("wrong password or no key found")
+    );
+    with_password(&door, "", &["snapshots"]).expect(1);
+    let told = with_password(&door, "wrong", &["snapshots", "--json"]).expect(12).stderr;
+    let told: Value = serde_json::from_str(told.trim()).unwrap();
+    assert_eq!((&told["message_type"], &told["code"]), (&"exit_error".into(), &12.into()));
+    let incomplete = with_password(&door, "right", &["backup", "src", "nothere", "--json"]).expect(3);
+    assert!(incomplete.summary()["snapshot_id"].is_string());
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_by_name() {
+    let door = door();
+    door.ok(&["backup", "src"]);
+    for (args, name) in [
+        (&["mount", "out", "--path-template", "x"][..], "--path-template"),
+        (&["self-update"], "self-update"),
+        (&["cat", "masterkey"], "masterkey"),
+        (&["backup", "src", "--time", "2020-01-01"], "--time"),
+        (&["snapshots", "--insecure-tls"], "--insecure-tls"),
+        (&["dump", "latest", "/src", "--archive", "zip"], "zip"),
+        (&["-r", "b2:bucket:x", "snapshots"], "b2"),
+    ] {
+        let told = door.run(args).expect(1).stderr;
+        assert!(told.contains(name), "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn copies_come_from_another_repository_and_are_not_made_twice() {
+    let door = door();
+    door.ok(&["backup", "src"]);
+    let from = ["--from-repo", "repo", "--from-insecure-no-password"];
+    let to = |args: &[&str]| door.ok(&[&["-r", "second"], args, &from[..]].concat());
+    to(&["init", "--copy-chunker-params"]);
+    let saved = to(&["copy"]).text();
+    assert!(saved.contains("saved, copied from source snapshot"), "{saved}");
+    assert!(!to(&["copy"]).text().contains("saved"));
+    assert_eq!(door.ok(&["-r", "second", "dump", "latest", "/src/a.txt"]).text(), "hello\n");
+}
+
+#[test]
+fn a_rewritten_snapshot_stands_beside_the_old_one_unless_that_is_to_be_forgotten() {
+    let door = door();
+    door.ok(&["backup", "src"]);
+    let old = door.ids();
+    door.ok(&["rewrite", "--exclude", "a.txt", "latest"]);
+    let all = door.ok(&["snapshots", "--json"]).json();
+    let tagged = |one: &&Value| one["tags"] == serde_json::json!(["rewrite"]);
+    let new = all.as_array().unwrap().iter().find(tagged).unwrap();
+    assert_eq!((all.as_array().unwrap().len(), new["original"].as_str()), (2, Some(old[0].as_str())));
+    assert_eq!(door.ok(&["dump", &old[0], "/src/a.txt"]).text(), "hello\n");
+    door.run(&["dump", new["id"].as_str().unwrap(), "/src/a.txt"]).expect(1);
+    door.ok(&["rewrite", "--exclude", "sub", "--forget", &old[0]]);
+    assert!(!door.ids().contains(&old[0]));
+}
+
+#[test]
+fn what_is_restored_is_what_was_saved() {
+    let door = door();
+    door.ok(&["backup", "src"]);
+    door.ok(&["restore", "latest", "--target", "out/a", "--verify"]);
+    assert_same(&door.sandbox.src(), &door.sandbox.path("out/a/src"));
+    // What matches nothing is no failure.
+    door.ok(&["restore", "latest", "--target", "out/b", "--include", "nothere"]);
+}
+
+#[test]
+fn a_directory_is_listed_with_itself_and_one_level() {
+    let door = door();
+    door.ok(&["backup", "src"]);
+    let paths = |args: &[&str]| {
+        let text = door.ok(&[&["ls", "latest", "--json"], args].concat()).text();
+        let values = text.lines().skip(1).map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let nodes: Vec<Value> = values.collect();
+        assert!(nodes.iter().all(|node| node["struct_type"] == "node"));
+        nodes.iter().map(|node| node["path"].as_str().unwrap().to_owned()).collect::<Vec<String>>()
+    };
+    assert_eq!(paths(&["/src/sub"]), ["/src/sub", "/src/sub/b.txt", "/src/sub/deep"]);
+    assert_eq!(
+        paths(&["--recursive", "/src/sub"]),
+        ["/src/sub", "/src/sub/b.txt", "/src/sub/deep", "/src/sub/deep/c"]
+    );
+    assert_eq!(paths(&["/"]), ["/src"]);
+    assert_eq!(paths(&[]).len(), 6);
+}
