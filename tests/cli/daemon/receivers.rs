@@ -188,7 +188,7 @@ fn a_repository_that_is_not_as_it_was_is_told_to_receivers() {
     run(&sandbox, &["backup", "--set", "docs"]).expect(0);
     assert_eq!(hook.all(), []);
     // Its newest snapshot vanished.
-    fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
+    fs::rename(sandbox.path("store/snapshots"), sandbox.path("away")).unwrap();
     run(&sandbox, &["backup", "--set", "docs"]).expect(3);
     told("problems", "was made by this machine and is gone");
     run(&sandbox, &["cleanup", "--set", "docs"]).expect(20);

@@ -78,7 +78,7 @@ fn paths_are_where_the_variables_say() {
     ];
     let outcome = run(&sandbox, &variables, &["backup"]).expect(0);
     assert!(outcome.stderr.contains("gone: No such file"), "{}", outcome.stderr);
-    assert!(sandbox.path("repo/config").is_dir() && !sandbox.path(REPO).join("config").exists());
+    assert!(sandbox.path("store/config").is_dir() && !sandbox.path(REPO).join("config").exists());
     let names = run(&sandbox, &variables, &["ls", "-R", "latest"]).expect(0).text();
     assert_eq!(names.lines().collect::<Vec<_>>(), ["elsewhere", "elsewhere/db.json", "logs here"]);
 }
