@@ -379,7 +379,7 @@ fn there(sandbox: &Sandbox, args: &[&str]) -> crate::support::Outcome {
 fn the_second_copy_opens_with_the_same_passwords_and_restores_alone() {
     let sandbox = Sandbox::with_tree(&[("a", "one"), ("d/b", "two")]);
     sandbox.backup(&[]);
-    sandbox.snap(&["sync", "--to", "second"]).expect(1);
+    sandbox.snap(&["sync", "--to", "second"]).expect(10);
     assert!(!sandbox.path("second").join("config").exists());
     sandbox.ok(&["sync", "--to", "second", "--init"]);
     assert_eq!(objects_of(&sandbox, "repo"), objects_of(&sandbox, "second"));
