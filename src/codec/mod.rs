@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod crypto;
 pub mod gzip;
+pub mod opaque;
 pub mod pack;
 pub mod tar;
 pub mod tree;

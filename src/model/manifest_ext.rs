@@ -10,9 +10,13 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
+use crate::model::signs::Signs;
+use crate::model::tripwire::State;
 
 /// Pinned: no rule forgets the snapshot. No bytes.
 const PINNED: u16 = 1;
+/// An alarm: a byte for what became of it, then the sentence, UTF-8. Who does not know it would forget what it holds.
+const ALARM: u16 = 3;
 /// A description by a person: UTF-8.
 const DESCRIPTION: u16 = 4;
 /// When the snapshot expires regardless of rules: i64 seconds, u32 nanoseconds.
@@ -22,6 +26,8 @@ const ORIGINAL: u16 = 8;
 /// The snapshot in another repository that this one is a copy of, and its root tree at the time of the
 /// copy.
 const COPIED: u16 = 10;
+/// What the run saw of its set: [`Signs`].
+const SIGNS: u16 = 20;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
 /// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a u64.
@@ -62,6 +68,8 @@ impl MoreCounts {
     }
 }
 
+/// Most bytes of the sentence of an alarm.
+const MAX_ALARM: usize = 2048;
 /// Maximum length of a description in bytes.
 pub const MAX_DESCRIPTION: usize = 4096;
 
@@ -165,10 +173,52 @@ impl Manifest {
         self.note(ROOT).and_then(|bytes| bytes.first().copied()).unwrap_or(0)
     }
 
+    /// What the run saw of its set; `None`: it did not look.
+    pub fn signs(&self) -> Option<Signs> {
+        self.note(SIGNS).and_then(Signs::from_bytes)
+    }
+
+    /// Notes what the run saw.
+    pub fn set_signs(&mut self, signs: Option<&Signs>) {
+        self.set_note(SIGNS, signs.map(Signs::to_bytes));
+    }
+
+    /// The alarm that the run gave: what became of it, and why it was given.
+    pub fn alarm(&self) -> Option<(State, &str)> {
+        let (state, why) = self.note(ALARM)?.split_first()?;
+        Some((state_of(*state)?, std::str::from_utf8(why).ok()?))
+    }
+
+    /// Whether it gave an alarm that nobody has looked at.
+    pub fn is_alarming(&self) -> bool {
+        matches!(self.alarm(), Some((State::Open, _)))
+    }
+
+    /// The run gives an alarm; a longer sentence is cut.
+    pub fn set_alarm(&mut self, why: &str) {
+        let end = (0..=MAX_ALARM.min(why.len())).rev().find(|at| why.is_char_boundary(*at)).unwrap_or(0);
+        let why = why.get(..end).unwrap_or_default();
+        self.set_note(ALARM, Some([&[OPEN], why.as_bytes()].concat()));
+    }
+
+    /// Somebody has looked at the alarm; where there is none, nothing happens.
+    pub fn settle_alarm(&mut self, state: State) {
+        let why = self.alarm().map(|(_, why)| why.to_owned());
+        let state = match state {
+            State::Open => OPEN,
+            State::Accepted => ACCEPTED,
+            State::Cleared => CLEARED,
+        };
+        if let Some(why) = why {
+            self.set_note(ALARM, Some([&[state], why.as_bytes()].concat()));
+        }
+    }
+
     /// Returns whether this program knows every tag that must be understood.
     pub fn is_understood(&self) -> bool {
         self.extra.iter().all(|(tag, bytes)| match *tag {
             PINNED => bytes.is_empty(),
+            ALARM => self.alarm().is_some(),
             tag => tag % 2 == 0,
         })
     }
@@ -184,5 +234,18 @@ impl Manifest {
             let at = self.extra.partition_point(|(known, _)| *known < tag);
             self.extra.insert(at, (tag, ByteBuf::from(bytes)));
         }
+    }
+}
+
+const OPEN: u8 = 1;
+const ACCEPTED: u8 = 2;
+const CLEARED: u8 = 3;
+
+fn state_of(byte: u8) -> Option<State> {
+    match byte {
+        OPEN => Some(State::Open),
+        ACCEPTED => Some(State::Accepted),
+        CLEARED => Some(State::Cleared),
+        _ => None,
     }
 }

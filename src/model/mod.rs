@@ -8,3 +8,5 @@ pub mod id;
 pub mod manifest;
 pub mod manifest_ext;
 pub mod records;
+pub mod signs;
+pub mod tripwire;

@@ -23,4 +23,5 @@ mod stats;
 mod support;
 mod sync;
 mod totals;
+mod tripwire;
 mod unchanged;

@@ -1,6 +1,7 @@
 //! The program as its users meet it: real processes, flags, output and exit codes.
 #![allow(clippy::unwrap_used)]
 
+mod alarms;
 mod browse;
 mod daemon;
 mod export;

@@ -16,9 +16,9 @@ use crate::commands::mount;
 #[cfg(feature = "serve")]
 use crate::commands::serve;
 use crate::commands::{
-    backup, cat, check, cleanup, completions, config, copy, daemon, diff, drill, du, export, find, forget,
-    gc, history, import, init, key, ls, repair, restore, rewrite, schedule, snapshots, stats, status, sync,
-    undelete,
+    alarm, backup, cat, check, cleanup, completions, config, copy, daemon, diff, drill, du, export, find,
+    forget, gc, history, import, init, key, ls, repair, restore, rewrite, schedule, snapshots, stats, status,
+    sync, undelete,
 };
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -70,7 +70,7 @@ impl Cli {
 
 const CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems, 10 no repository, \
     12 wrong or no password, 20 damage found, 21 storage full, 22 nothing may be forgotten so, \
-    23 overdue, 130 interrupted.";
+    23 overdue, 24 alarm: a backup is unlike those before it, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -134,6 +134,8 @@ pub(crate) enum Verb {
     Pin(rewrite::Pin),
     /// Let rules forget pinned snapshots again
     Unpin(rewrite::Pin),
+    /// List the alarms that backups gave, and settle them
+    Alarm(alarm::Alarm),
     /// Bring forgotten snapshots back, or list them
     Undelete(undelete::Undelete),
     /// Delete what no snapshot needs, beside whatever else is running
@@ -219,6 +221,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Drill(args) => drill::run(context, &args),
         Verb::Completions(args) => completions::completions(&args),
         Verb::Man(args) => completions::man(&context.given, &args),
+        Verb::Alarm(args) => alarm::run(context, &args),
         Verb::Undelete(args) => undelete::run(context, &args),
         Verb::Gc(args) => gc::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),

@@ -24,7 +24,12 @@ pub(crate) enum Outcome {
     Failed(u8),
     /// A set's last backup is older than allowed.
     Overdue,
+    /// A backup is unlike those before it.
+    Alarm,
 }
+
+/// A backup that is unlike those before it, or one of old that nobody has looked at.
+pub(crate) const ALARM: u8 = 24;
 
 /// Exit code after a second signal; see `progress::stop_on_signals`.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -35,9 +40,10 @@ impl Outcome {
         let rank = |outcome| match outcome {
             Self::Done => 0,
             Self::Problems | Self::Overdue => 1,
-            Self::Failed(_) => 2,
-            Self::Damage => 3,
-            Self::Interrupted => 4,
+            Self::Alarm => 2,
+            Self::Failed(_) => 3,
+            Self::Damage => 4,
+            Self::Interrupted => 5,
         };
         if rank(other) > rank(self) { other } else { self }
     }
@@ -50,6 +56,7 @@ impl Outcome {
             Self::Interrupted => INTERRUPTED,
             Self::Failed(code) => code,
             Self::Overdue => 23,
+            Self::Alarm => ALARM,
         }
     }
 }

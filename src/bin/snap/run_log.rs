@@ -52,7 +52,9 @@ impl Recorder {
     pub(crate) fn saved_to(&self, location: &str) -> bool {
         let history = self.run_log.as_ref().and_then(|run_log| run_log.read().ok());
         let saved = |run: &Record| {
-            run.verb == "backup" && run.repository == location && matches!(run.exit, Some(0 | 3))
+            run.verb == "backup"
+                && run.repository == location
+                && matches!(run.exit, Some(0 | 3 | exit::ALARM))
         };
         history.is_some_and(|history| history.runs.iter().any(saved))
     }
@@ -94,7 +96,8 @@ impl Recorder {
 fn ending(result: &Result<Outcome>) -> Ending {
     match result {
         Ok(Outcome::Done | Outcome::Overdue) => Ending::Done,
-        Ok(Outcome::Problems) => Ending::Problems,
+        // The snapshot is there, and as good as any.
+        Ok(Outcome::Problems | Outcome::Alarm) => Ending::Problems,
         Ok(Outcome::Damage) => Ending::Damage,
         Ok(Outcome::Failed(_)) => Ending::Failed,
         Ok(Outcome::Interrupted) | Err(Error::Interrupted) => Ending::Interrupted,

@@ -20,6 +20,7 @@ use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::dedup::{DedupWriter, Finished};
+use crate::ops::backup::observed::{Read, Tally};
 use crate::ops::backup::read::{Batch, Outcome, Step};
 use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::{Assembled, Run, Stdin};
@@ -89,6 +90,8 @@ struct OpenFile {
     was: Previous,
     list: ListBuilder,
     pieces: Pieces,
+    /// Its first chunk.
+    first: Option<ChunkId>,
 }
 
 struct Assembler<'run, 'scope, 'env> {
@@ -101,6 +104,7 @@ struct Assembler<'run, 'scope, 'env> {
     root: Option<ChunkId>,
     counts: Counts,
     more: MoreCounts,
+    read: Read,
 }
 
 /// Assembles until the walk and all readers have ended.
@@ -120,6 +124,7 @@ pub(super) fn work<'run, 'scope, 'env>(
         root: None,
         counts: Counts::default(),
         more: MoreCounts::default(),
+        read: Read::default(),
     };
     let mut result = Ok(());
     for mut message in messages.iter().flatten() {
@@ -148,7 +153,15 @@ pub(super) fn work<'run, 'scope, 'env>(
             all.counts.bytes_added = added;
             (all.more.data_chunks, all.more.tree_chunks) = chunks;
             let root = all.root.ok_or(Error::Stopped)?;
-            Ok(Assembled { root, session, counts: all.counts, more: all.more, deltas })
+            Ok(Assembled {
+                root,
+                session,
+                counts: all.counts,
+                more: all.more,
+                deltas,
+                read: all.read,
+                tally: Tally::default(),
+            })
         }
     }
 }
@@ -177,7 +190,7 @@ impl Assembler<'_, '_, '_> {
             }
             Message::File { seq, dir, entry, path, was, pieces } => {
                 let (list, pieces) = (ListBuilder::default(), Pieces::new(pieces));
-                self.files.insert(seq, OpenFile { dir, entry, path, was, list, pieces });
+                self.files.insert(seq, OpenFile { dir, entry, path, was, list, pieces, first: None });
                 self.queue(dir, Pending::Waiting(seq))?;
                 let early = self.early.remove(&seq).unwrap_or_default();
                 early.into_iter().try_for_each(|step| self.step(step))
@@ -241,6 +254,7 @@ impl Assembler<'_, '_, '_> {
         };
         match step {
             Step::Chunk { id, len, .. } => {
+                file.first.get_or_insert(id);
                 let (store, pieces) = (&mut self.store, &mut file.pieces);
                 file.list.push(Part::Chunk { id, len }, &mut |bytes| store.put_tree(bytes, pieces, false))
             }
@@ -251,6 +265,7 @@ impl Assembler<'_, '_, '_> {
             }
             Step::End { outcome: Outcome::Again, .. } => {
                 file.list = ListBuilder::default();
+                file.first = None;
                 Ok(())
             }
             Step::End { outcome, .. } => self.end_file(seq, outcome),
@@ -259,7 +274,7 @@ impl Assembler<'_, '_, '_> {
 
     fn end_file(&mut self, seq: u64, outcome: Outcome) -> Result<()> {
         let Some(file) = self.files.remove(&seq) else { return Ok(()) };
-        let OpenFile { dir, mut entry, path, was, list, mut pieces } = file;
+        let OpenFile { dir, mut entry, path, was, list, mut pieces, first } = file;
         let run = self.store.run;
         // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
         // one.
@@ -271,7 +286,7 @@ impl Assembler<'_, '_, '_> {
             Outcome::Done { size: 0, .. } if run.options.stdin.is_some() && !run.options.allow_empty => {
                 return Err(Error::NothingRead(nothing_came(run.options.stdin.as_ref())));
             }
-            Outcome::Done { size, seen, changed } => {
+            Outcome::Done { size, seen, changed, opaque } => {
                 let store = &mut self.store;
                 let content = list.finish(&mut |bytes| store.put_tree(bytes, &mut pieces, false))?;
                 entry.kind = Kind::File { size, content };
@@ -285,7 +300,9 @@ impl Assembler<'_, '_, '_> {
                     run.observer.notice(Event::Warning(&format!("{path} changed while it was being read")));
                 }
                 self.counts.bytes_total += size;
+                self.watch(&was, &entry, first, opaque)?;
                 let (count, action) = match was {
+                    Previous::There(_) if run.basis.rereads => (&mut self.counts.files_new, "new"),
                     Previous::New => (&mut self.counts.files_new, "new"),
                     // Read because its times could not be trusted, and found unchanged.
                     Previous::There(before) if is_same(&before, &entry) => {
@@ -311,6 +328,22 @@ impl Assembler<'_, '_, '_> {
         };
         self.resolved.insert(seq, entry);
         self.drain(dir)
+    }
+
+    /// What the tripwire is to know of a file that was read.
+    fn watch(&mut self, was: &Previous, entry: &Entry, first: Option<ChunkId>, opaque: bool) -> Result<()> {
+        if self.store.run.basis.compare.is_none() {
+            return Ok(());
+        }
+        match was {
+            Previous::There(before) => self.read.again(before, entry, opaque),
+            Previous::New => {
+                let index = &self.store.run.index;
+                let known = first.map_or(Ok(None), |first| index.find(ChunkType::Data, &first))?.is_some();
+                self.read.new_file(known, opaque);
+            }
+        }
+        Ok(())
     }
 
     /// Writes the complete entries at the head of a directory's queue. If the directory is finished, ends it

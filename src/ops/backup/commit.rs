@@ -11,7 +11,9 @@ use crate::model::entry::Time;
 use crate::model::id::ChunkId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::model::records::SessionKind;
-use crate::ops::backup::{Assembled, Run, Summary};
+use crate::model::tripwire;
+use crate::ops::backup::signs::Watched;
+use crate::ops::backup::{Assembled, Run, Summary, signs};
 use crate::repo::commit;
 use crate::repo::commit::reachability;
 use crate::repo::index::Index;
@@ -25,7 +27,7 @@ pub(super) fn publish(
     host: &str,
     sources: &[ByteBuf],
 ) -> Result<Summary> {
-    let Assembled { root, session, mut counts, more, deltas } = assembled;
+    let Assembled { root, session, mut counts, more, deltas, read, tally } = assembled;
     let problems = std::mem::take(&mut *run.problems.lock().unwrap_or_else(PoisonError::into_inner));
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
@@ -46,6 +48,7 @@ pub(super) fn publish(
         newest: basis.newest.as_ref().map(|newest| newest.id),
         unchanged: basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root) && !partial,
         unmatched: Vec::new(),
+        alarm: Vec::new(),
         repository_bytes: listed_bytes(run) + counts.bytes_stored,
     };
     if let Some(why) = why_no_snapshot(run, &summary) {
@@ -55,7 +58,12 @@ pub(super) fn publish(
         return Err(why);
     }
     let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !run.options.allow_empty;
-    if run.options.dry_run || silent {
+    let watched = match partial {
+        true => Watched::default(),
+        false => signs::weigh(run, read, &tally, &counts, silent),
+    };
+    summary.alarm = watched.reasons;
+    if run.options.dry_run || silent && summary.alarm.is_empty() {
         return Ok(summary);
     }
     if partial && session.is_none() {
@@ -82,6 +90,10 @@ pub(super) fn publish(
         .map_err(|why| Error::Usage(why.to_string()))?;
     manifest.set_expires(run.options.expires);
     manifest.set_more_counts(more);
+    manifest.set_signs(watched.signs.as_ref());
+    if !summary.alarm.is_empty() {
+        manifest.set_alarm(&tripwire::sentence(&summary.alarm));
+    }
     let (sources, moved) = (&run.options.sources, run.options.store_as.is_some());
     manifest.set_root(run.root_only_leads, ancestors::are_open(sources, moved));
     let session = match session {

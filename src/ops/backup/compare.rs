@@ -11,10 +11,9 @@ use crate::fs::path_stack::PathStack;
 use crate::fs::walk::WalkEvent;
 use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::ChunkId;
-use crate::model::manifest::Counts;
-use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::assemble::{Message, Previous};
 use crate::ops::backup::count::Counter;
+use crate::ops::backup::observed::Tally;
 use crate::ops::backup::read::{Input, Job};
 use crate::ops::backup::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::{Run, Source, Stdin};
@@ -55,30 +54,6 @@ pub(super) struct Open {
     pub(super) told: bool,
     /// State while the message is deferred because the directory is unchanged so far.
     pub(super) unchanged: Option<UnchangedDir>,
-}
-
-/// Counts of entries that are not read, including those taken from the parent.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) removed: u64,
-    pub(super) unchanged: u64,
-    pub(super) bytes: u64,
-    pub(super) dirs: u64,
-    pub(super) dirs_unchanged: u64,
-    pub(super) dirs_changed: u64,
-    pub(super) others: u64,
-}
-
-impl Tally {
-    pub(super) fn add_to(&self, counts: &mut Counts, more: &mut MoreCounts) {
-        more.dirs_unchanged += self.dirs_unchanged;
-        more.dirs_changed += self.dirs_changed;
-        counts.files_removed += self.removed;
-        counts.files_unchanged += self.unchanged;
-        counts.bytes_total += self.bytes;
-        counts.dirs += self.dirs;
-        counts.others += self.others;
-    }
 }
 
 pub(super) struct Comparer<'a, 'run> {
@@ -234,7 +209,9 @@ impl Comparer<'_, '_> {
         self.tally.dirs += u64::from(!self.stack.is_empty());
         let Some(unchanged) = unchanged else {
             let entry = (!self.stack.is_empty()).then_some(entry);
-            return self.send(Message::Leave { seq, entry, before: tree, same });
+            // To a full backup all directories are new.
+            let before = tree.filter(|_| !self.run.basis.rereads);
+            return self.send(Message::Leave { seq, entry, before, same });
         };
         if self.stack.is_empty() {
             return self.send(Message::Root { tree: unchanged.tree });
@@ -273,10 +250,12 @@ impl Comparer<'_, '_> {
         let place =
             |path_stack: &PathStack| path.map_or_else(|| path_stack.place_of(&entry.name), Path::to_path_buf);
         let Some(before) = before else {
+            self.tally.suffixes.comes(&entry.name);
             let input = Input::File { path: place(&self.path_stack), size, inode };
             let sibling = self.sibling(&entry.name, size)?;
             return self.read(entry, input, Previous::New, sibling);
         };
+        self.tally.suffixes.was(&entry.name);
         if self.is_unchanged(&before, &entry, size) && self.may_reuse(&before)? {
             self.attributes(&mut entry, Some(&before), path)?;
             entry.kind = before.kind;
@@ -289,7 +268,8 @@ impl Comparer<'_, '_> {
 
     /// Returns a file of the parent's directory whose name is almost that of a new file.
     fn sibling(&mut self, name: &[u8], size: u64) -> Result<Option<Older>> {
-        if !self.run.deltas || size < SMALL || !name.iter().any(u8::is_ascii_digit) {
+        if !self.run.deltas || self.run.basis.rereads || size < SMALL || !name.iter().any(u8::is_ascii_digit)
+        {
             return Ok(None);
         }
         let Some(open) = self.stack.last_mut() else { return Ok(None) };
@@ -328,7 +308,7 @@ impl Comparer<'_, '_> {
     }
 
     fn read(&mut self, entry: Entry, input: Input, was: Previous, older: Option<Older>) -> Result<()> {
-        let older = older.filter(|_| self.run.deltas);
+        let older = older.filter(|_| self.run.deltas && !self.run.basis.rereads);
         let pieces = self.pieces_of(older.as_ref())?;
         let seq = self.next_seq();
         let path = self.stored(&entry.name);
@@ -361,6 +341,9 @@ impl Comparer<'_, '_> {
     }
 
     fn lost(&self, err: &Error) {
+        if self.run.basis.rereads {
+            return;
+        }
         let path = String::from_utf8_lossy(self.path_stack.stored());
         self.run
             .observer
@@ -423,9 +406,11 @@ impl Comparer<'_, '_> {
             return if self.run.basis.trusted { self.kept(entry) } else { Ok(()) };
         }
         self.tell()?;
-        let stored = self.stored(&entry.name);
-        self.run.observer.notice(Event::Item { action: "removed", path: &stored, size: entry.size() });
-        self.tally.removed += u64::from(entry.is_file());
+        if !self.run.basis.rereads {
+            let stored = self.stored(&entry.name);
+            self.run.observer.notice(Event::Item { action: "removed", path: &stored, size: entry.size() });
+        }
+        self.removed(entry);
         let mut todo: Vec<DirReader> = Vec::new();
         if let Kind::Dir { tree } = &entry.kind {
             todo.push(DirReader::new(*tree));
@@ -433,7 +418,7 @@ impl Comparer<'_, '_> {
         while let Some(dir) = todo.last_mut() {
             match dir.next(&mut self.reader) {
                 Ok(Some(Entry { kind: Kind::Dir { tree }, .. })) => todo.push(DirReader::new(tree)),
-                Ok(Some(entry)) => self.tally.removed += u64::from(entry.is_file()),
+                Ok(Some(entry)) => self.removed(&entry),
                 Ok(None) => {
                     todo.pop();
                 }
@@ -444,5 +429,12 @@ impl Comparer<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    fn removed(&mut self, entry: &Entry) {
+        if entry.is_file() {
+            self.tally.removed += 1;
+            self.tally.suffixes.was(&entry.name);
+        }
     }
 }

@@ -25,7 +25,7 @@ const HARDER: u64 = 64 << 20;
 /// repository was configured for speed.
 fn effort(run: &Run<'_>) -> CompressionPolicy {
     let usual = run.repo.config().level;
-    let little = run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.compare.is_some();
+    let little = run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.parent.is_some();
     CompressionPolicy { level: run.options.level.unwrap_or(usual), harder: if little { HARDER } else { 0 } }
 }
 
@@ -132,8 +132,8 @@ where
         let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
         let stands = match run.basis.compare.as_ref() {
             None => true,
-            // No chunk of a stream was looked up before the session.
-            Some(_) if run.options.stdin.is_some() => true,
+            // No chunk of a stream was looked up before the session, and a full backup looks none up.
+            Some(_) if run.options.stdin.is_some() || run.basis.rereads => true,
             Some(parent) if run.basis.trusted => {
                 repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?
             }

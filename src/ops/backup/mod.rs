@@ -10,10 +10,12 @@ mod commit;
 mod compare;
 mod count;
 mod dedup;
+mod observed;
 mod parent;
 mod read;
 mod read_file;
 mod reuse;
+mod signs;
 mod unchanged_dirs;
 
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use crate::model::entry::{Entry, Time};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::manifest_ext::MoreCounts;
+use crate::model::tripwire::{Limits, Reason};
 use crate::ops::backup::parent::ParentChoice;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
@@ -92,6 +95,10 @@ pub struct Options {
     pub optional: Vec<Vec<u8>>,
     /// Count ahead of the readers, for an observer that shows progress.
     pub count_ahead: bool,
+    /// From where on a run is so unlike the set's past that it gives an alarm; `None`: no run does.
+    pub tripwire: Option<Limits>,
+    /// Whatever changes was announced: this run gives no alarm.
+    pub expect_change: bool,
 }
 
 impl Options {
@@ -130,6 +137,8 @@ impl Default for Options {
             leave_out: Vec::new(),
             optional: Vec::new(),
             count_ahead: false,
+            tripwire: None,
+            expect_change: false,
         }
     }
 }
@@ -167,6 +176,8 @@ pub struct Summary {
     pub unchanged: bool,
     /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
+    /// What is unlike the set's past: the snapshot gives an alarm.
+    pub alarm: Vec<Reason>,
 }
 
 /// State that all threads of a run share.
@@ -230,6 +241,8 @@ struct Assembled {
     counts: Counts,
     more: MoreCounts,
     deltas: Deltas,
+    read: observed::Read,
+    tally: observed::Tally,
 }
 
 /// Where the content comes from.
@@ -414,6 +427,10 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
         match (compared, assembled) {
             (Ok(tally), Ok(mut assembled)) => {
                 tally.add_to(&mut assembled.counts, &mut assembled.more);
+                if !run.basis.rereads {
+                    assembled.counts.files_removed += tally.removed;
+                }
+                assembled.tally = tally;
                 Ok(assembled)
             }
             (Err(err), Err(Error::Stopped)) | (_, Err(err)) | (Err(err), Ok(_)) => Err(err),

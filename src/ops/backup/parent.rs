@@ -3,9 +3,11 @@
 use serde_bytes::ByteBuf;
 
 use crate::error::Result;
+use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::SnapshotKind;
-use crate::ops::backup::Options;
+use crate::model::tripwire::Past;
+use crate::ops::backup::{Options, observed};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
@@ -25,8 +27,12 @@ pub(super) struct ParentChoice {
     pub(super) compare: Option<Snapshot>,
     /// Chunks of `compare` may be reused without looking them up (W2).
     pub(super) trusted: bool,
+    /// `compare` only tells what changed: every byte is read, and nothing of it is reused.
+    pub(super) rereads: bool,
     /// The newest complete snapshot of the set. If the new tree equals its, nothing changed.
     pub(super) newest: Option<Snapshot>,
+    /// What the runs of the set saw, oldest first.
+    pub(super) past: Vec<Past>,
 }
 
 /// Chooses the parent according to the requested kind.
@@ -62,14 +68,17 @@ pub(super) fn choose(
         options.kind == SnapshotKind::Incremental
             && parent.as_ref().is_some_and(|parent| partial.manifest.started > parent.manifest.started)
     });
+    let rereads = options.kind == SnapshotKind::Full && options.stdin.is_none();
     Ok(ParentChoice {
         kind,
         became_full: kind != options.kind,
         parent: parent.as_ref().map(|parent| parent.id),
         based_on,
-        compare: hint.copied().cloned().or(parent),
+        compare: hint.copied().cloned().or(parent).or_else(|| newest.filter(|_| rereads).cloned()),
         // A stream can be read only once. Without trust in the parent, the run never has to start over.
-        trusted: options.stdin.is_none(),
+        trusted: options.stdin.is_none() && !rereads,
+        rereads,
         newest: newest.cloned(),
+        past: observed::past(&set, Time::now()),
     })
 }

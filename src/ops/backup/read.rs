@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::codec::crypto::hash::ChunkType;
+use crate::codec::opaque;
 use crate::codec::tree::stored_xattrs::Value;
 use crate::error::Error;
 use crate::fs::stat::MetadataReader;
@@ -63,6 +64,8 @@ pub(super) enum Outcome {
         seen: Option<Box<FileStat>>,
         /// Whether it changed each time it was read.
         changed: bool,
+        /// Its beginning looks random.
+        opaque: bool,
     },
     /// Start over: the chunks sent so far are of an obsolete version.
     Again,
@@ -137,6 +140,8 @@ pub(super) struct Reader<'a> {
     pub(super) describer: MetadataReader,
     /// Follows an older version of the current file.
     follower: Option<Follower>,
+    /// Whether the file that is being read begins with what looks random; `None` before its first chunk.
+    pub(super) opaque: Option<bool>,
     /// Reads part lists of older versions. Opened at the first one.
     lists: Option<ChunkReader>,
     /// Bytes of the batch that belong to chunks already cut.
@@ -151,7 +156,8 @@ pub(super) fn work(
     out: &Sender<Vec<Message>>,
 ) {
     let (batch, describer) = (Batch::default(), MetadataReader::default());
-    let mut reader = Reader { run, empty, out, batch, describer, follower: None, lists: None, used: 0 };
+    let (follower, lists, opaque) = (None, None, None);
+    let mut reader = Reader { run, empty, out, batch, describer, follower, opaque, lists, used: 0 };
     loop {
         // A batch must not wait for the next job: the assembler may need it to continue.
         let job = match jobs.try_recv() {
@@ -226,7 +232,7 @@ impl Reader<'_> {
     fn stream(&mut self, seq: u64, command: Option<Vec<std::ffi::OsString>>) -> io::Result<Outcome> {
         let Some(command) = command else {
             let size = self.chunks(seq, &mut io::stdin().lock(), u64::MAX)?;
-            return Ok(Outcome::Done { size, seen: None, changed: false });
+            return Ok(Outcome::Done { size, seen: None, changed: false, opaque: false });
         };
         let (program, args) = command.split_first().ok_or(io::Error::other("no command given"))?;
         let mut command = programs::foreign(program);
@@ -242,7 +248,7 @@ impl Reader<'_> {
             self.run.stop.store(true, Ordering::Relaxed);
         }
         if status.success() {
-            return Ok(Outcome::Done { size, seen: None, changed: false });
+            return Ok(Outcome::Done { size, seen: None, changed: false, opaque: false });
         }
         Ok(Outcome::Failed(format!("the command failed: {status}")))
     }
@@ -283,6 +289,9 @@ impl Reader<'_> {
             let chunk = ahead.get(..len).filter(|chunk| !chunk.is_empty());
             let chunk = chunk.ok_or_else(|| bug("a chunk is some of the bytes that were read"))?;
             let id = self.run.repo.hasher().name(ChunkType::Data, chunk);
+            if self.run.basis.compare.is_some() {
+                self.opaque.get_or_insert_with(|| opaque::is_opaque(chunk));
+            }
             let like = self.like(&id, len as u32);
             self.batch.steps.push(Step::Chunk { seq, id, len: len as u32, like });
             self.used += len;

@@ -53,6 +53,7 @@ impl Reader<'_> {
             }
             let found = xattr::of_open(file.as_fd());
             self.follow(older.cloned(), Some(before.size));
+            self.opaque = None;
             let maybe_sparse =
                 before.blocks * 512 < before.size || before.size > LARGE || !found.values.is_empty();
             let read = match maybe_sparse && before.size > 0 {
@@ -69,7 +70,8 @@ impl Reader<'_> {
                 self.values(values);
                 let same = walked.is_none_or(|walked| walked == before.id);
                 let seen = Box::new(FileStat { meta, same, problems: found.problems });
-                return Ok(Outcome::Done { size: read, seen: Some(seen), changed });
+                let opaque = self.opaque.unwrap_or(false);
+                return Ok(Outcome::Done { size: read, seen: Some(seen), changed, opaque });
             }
             self.end(seq, Outcome::Again);
         }

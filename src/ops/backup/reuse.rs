@@ -21,6 +21,7 @@ impl Comparer<'_, '_> {
         place: Option<&Path>,
     ) -> Result<()> {
         if let Some(before) = before
+            && !self.run.basis.rereads
             && self.has_same_inode(before, entry)
             && self.may_reuse(before)?
         {
@@ -63,7 +64,8 @@ impl Comparer<'_, '_> {
     /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start.
     pub(super) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
         let (old, new) = (&before.meta, &now.meta);
-        before.is_file()
+        !self.run.basis.rereads
+            && before.is_file()
             && before.size() == size
             && old.flags & flags::CHANGED_WHILE_READ == 0
             && old.mtime == new.mtime

@@ -65,6 +65,7 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
     }
     if !options.force {
         refuse_pinned(&chosen)?;
+        refuse_held(&listing.snapshots, &chosen)?;
     }
     if !options.allow_remove_all {
         guard(&listing.snapshots, &chosen)?;
@@ -118,6 +119,23 @@ fn refuse_pinned(chosen: &[Forgotten]) -> Result<()> {
         "snapshot {} is pinned: name it with --force to forget it, or `snap unpin` it",
         pinned.id.short()
     )))
+}
+
+/// What an alarm holds may be the last good state of what it warns of.
+fn refuse_held(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
+    let alarms: Vec<&Snapshot> = all.iter().filter(|one| one.manifest.is_alarming()).collect();
+    let goes: HashSet<SnapshotId> = chosen.iter().map(|one| one.id).collect();
+    for one in all.iter().filter(|one| goes.contains(&one.id)) {
+        if let Some(alarm) = policy::alarm_above(one, &alarms) {
+            return Err(Error::Retention(format!(
+                "snapshot {} is held by the alarm of snapshot {}: name it with --force to forget it, or settle the alarm \
+                 with `snap alarm accept` or `snap alarm clear`",
+                one.id.short(),
+                alarm.short()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to forget the newest complete snapshot of a set: it is the only copy of the source's current

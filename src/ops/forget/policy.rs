@@ -135,6 +135,8 @@ pub enum Reason {
     Partial,
     /// It is dated in the future.
     Future,
+    /// Nobody has looked at the alarm that this snapshot, a later one of the same set, or itself, gave.
+    Alarm(SnapshotId),
 }
 
 impl fmt::Display for Reason {
@@ -151,6 +153,7 @@ impl fmt::Display for Reason {
             Self::Pinned => f.write_str("pinned"),
             Self::Newest => f.write_str("newest of its host and sources"),
             Self::Partial => f.write_str("partial: no rule counts it"),
+            Self::Alarm(id) => write!(f, "held by the alarm of snapshot {}", id.short()),
             Self::Future => f.write_str("dated in the future: no rule counts it"),
         }
     }
@@ -229,7 +232,11 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
             }
         }
     }
+    let alarms: Vec<&Snapshot> = all.iter().filter(|one| one.manifest.is_alarming()).collect();
     for decision in &mut decisions {
+        if let Some(alarm) = alarm_above(&decision.snapshot, &alarms) {
+            decision.reasons.push(Reason::Alarm(alarm));
+        }
         if decision.snapshot.manifest.is_pinned() {
             decision.reasons.push(Reason::Pinned);
         }
@@ -238,6 +245,15 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
         }
     }
     decisions
+}
+
+/// The alarm that holds a snapshot: nothing of a set that is older than one goes, nor what gave it.
+pub fn alarm_above(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<SnapshotId> {
+    let place = |one: &Snapshot| (one.manifest.started, one.id);
+    let Manifest { host, sources, .. } = &snapshot.manifest;
+    let holds =
+        |alarm: &&&Snapshot| place(alarm) >= place(snapshot) && alarm.manifest.same_set(host, sources);
+    alarms.iter().find(holds).map(|alarm| alarm.id)
 }
 
 /// Returns whether rules consider the snapshot.

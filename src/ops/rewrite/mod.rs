@@ -14,6 +14,7 @@ use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest};
 use crate::model::records::SessionKind;
+use crate::model::tripwire::State;
 pub use crate::ops::rewrite::trees::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
 use crate::progress::{Event, Observer};
@@ -42,6 +43,8 @@ pub struct Change {
     pub add_tags: Vec<String>,
     /// Tags to remove.
     pub remove_tags: Vec<String>,
+    /// What became of the alarm that they gave.
+    pub alarm: Option<State>,
     /// Whether rules may never forget it.
     pub pinned: Option<bool>,
     /// Time after which it is forgotten, whatever rules say; `Some(None)` removes the time.
@@ -166,6 +169,9 @@ fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTo
     });
     if let Some(pinned) = change.pinned {
         manifest.set_pinned(pinned);
+    }
+    if let Some(state) = change.alarm {
+        manifest.settle_alarm(state);
     }
     if let Some(at) = change.expires {
         manifest.set_expires(at);

@@ -99,6 +99,19 @@ pub struct SetStatus {
     pub max_age: Option<u64>,
     /// Time of its next run.
     pub next: Option<Time>,
+    /// Alarms that nobody has settled, newest first.
+    pub alarms: Vec<Alarm>,
+}
+
+/// A backup that is unlike those before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// When it began.
+    pub at: Time,
+    /// The snapshot that it made.
+    pub snapshot: String,
+    /// What is unusual about it.
+    pub why: String,
 }
 
 impl SetStatus {
@@ -117,6 +130,8 @@ impl SetStatus {
 /// Overall state of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// A backup was unlike those before it, and nobody has looked.
+    Alarm,
     /// The newest backup is good and recent enough.
     Green,
     /// No good backup is recent enough, or there is none.
@@ -129,6 +144,7 @@ impl Verdict {
     /// Returns the verdict of a set.
     pub fn of(set: &SetStatus) -> Self {
         match set {
+            set if !set.alarms.is_empty() => Self::Alarm,
             set if set.is_failing() => Self::Failed,
             set if set.is_overdue() || set.good.is_empty() => Self::Late,
             _ => Self::Green,
@@ -138,6 +154,7 @@ impl Verdict {
     /// Returns a stable word for programs.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Alarm => "alarm",
             Self::Green => "green",
             Self::Late => "late",
             Self::Failed => "failed",
@@ -192,6 +209,11 @@ impl Report {
     /// Returns whether a set is overdue.
     pub fn is_overdue(&self) -> bool {
         self.sets.iter().any(SetStatus::is_overdue)
+    }
+
+    /// Whether there is an alarm that nobody has settled.
+    pub fn is_alarming(&self) -> bool {
+        self.sets.iter().any(|set| !set.alarms.is_empty())
     }
 
     /// Returns the days until the storage is full, at the growth of the last thirty days.

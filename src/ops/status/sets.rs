@@ -1,11 +1,14 @@
 //! Determines the status of each set.
 
 use crate::model::entry::Time;
-use crate::ops::status::{AHEAD, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
+use crate::ops::status::{AHEAD, Alarm, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
 use crate::repo::snapshots::Snapshot;
 use crate::run_log;
 use crate::run_log::{Name, Record, State};
 use crate::storage::Storage;
+
+/// What a backup that gave an alarm exited with.
+const ALARM: u8 = 24;
 
 /// A further attempt at least this many seconds later shows that a set is intended.
 const TRIED_AGAIN: u64 = 3600;
@@ -45,6 +48,7 @@ pub(super) fn of(
         set.running = of_set.iter().rev().find(|run| run.state() == State::Running).map(|run| (*run).clone());
         set.failure = of_set.iter().rev().find(|run| run.is_bad()).map(|run| (*run).clone());
         set.good = good(storage, standing, &of_set, set, options.now);
+        set.alarms = alarms(storage, standing, &of_set, set);
         set.age = set.good.first().map(|good| age(good.at, options.now));
     }
     let is_any_good = sets.iter().any(|set| !set.good.is_empty());
@@ -78,6 +82,7 @@ fn new(id: &str, host: &str, sources: Vec<Name>) -> SetStatus {
         age: None,
         max_age: None,
         next: None,
+        alarms: Vec::new(),
     }
 }
 
@@ -127,6 +132,38 @@ fn good(
         }
     }
     newest
+}
+
+/// Without the key a record tells of an alarm: a snapshot whose alarm was settled has another name.
+fn alarms(
+    storage: &dyn Storage,
+    standing: &StoredSnapshots,
+    runs: &[&Record],
+    set: &SetStatus,
+) -> Vec<Alarm> {
+    let mut found: Vec<Alarm> = match standing {
+        StoredSnapshots::Manifests(all) => {
+            let open = all.iter().filter(|one| one.manifest.is_alarming() && id_of(one) == set.id);
+            open.map(|one| Alarm {
+                at: one.manifest.started,
+                snapshot: one.id.hex(),
+                why: one.manifest.alarm().map(|(_, why)| why.to_owned()).unwrap_or_default(),
+            })
+            .collect()
+        }
+        _ => runs
+            .iter()
+            .filter(|run| run.verb == "backup" && run.exit == Some(ALARM))
+            .filter_map(|run| alarm_of(run))
+            .collect(),
+    };
+    found.retain(|alarm| standing.has(storage, &alarm.snapshot));
+    found.sort_by_key(|alarm| std::cmp::Reverse(alarm.at));
+    found
+}
+
+fn alarm_of(run: &Record) -> Option<Alarm> {
+    Some(Alarm { at: run.start, snapshot: run.snapshot.clone()?, why: run.error.clone().unwrap_or_default() })
 }
 
 fn of_run(run: &Record) -> Option<LastSuccess> {

@@ -17,6 +17,8 @@ const REPOSITORY: &str = "export SNAP_REPO=$HOME/../repo SNAP_PASSWORD=try";
 /// own (`guide.rs`); the reference of commands is made of the program, whose own tests parse its examples.
 const PAGES: [(&str, &[&str]); 25] = [
     ("README.md", &[]),
+    // What a run says that gives an alarm: `alarms.rs` has such runs.
+    ("alarms.md", &["of a run"]),
     ("architecture.md", &["drawing", "drawing", "drawing", "drawing", "drawing", "drawing", "drawing"]),
     ("archives.md", &["run"]),
     ("browse.md", &[]),

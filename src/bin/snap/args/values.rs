@@ -60,6 +60,19 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A percentage, in millionths.
+pub(crate) fn share(text: &str) -> Result<u64, String> {
+    let wrong = || "a percentage, like 5%, or off".to_owned();
+    let number = text.strip_suffix('%').ok_or_else(wrong)?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let tenths = if part.len() == 1 { part.parse::<u64>().ok() } else { None };
+    let whole = whole.parse::<u64>().ok().filter(|whole| *whole <= 1_000_000);
+    match (whole, tenths) {
+        (Some(whole), Some(tenths)) if whole + tenths > 0 => Ok(whole * 10_000 + tenths * 1000),
+        _ => Err(wrong()),
+    }
+}
+
 /// Checks a path in a snapshot.
 pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
     if path.is_empty() {

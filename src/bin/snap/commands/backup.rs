@@ -13,6 +13,8 @@ use snap_backup::fs::filter;
 use snap_backup::fs::filter::FilterOptions;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::tripwire;
+use snap_backup::model::tripwire::Limits;
 use snap_backup::ops::backup;
 use snap_backup::ops::backup::{Options, Stdin, Summary};
 use snap_backup::repo::repository::Repository;
@@ -94,6 +96,9 @@ pub(crate) struct Backup {
     /// Save a snapshot even if nothing changed, filters leave nothing of a source, or standard input is empty
     #[arg(long)]
     pub(crate) allow_empty: bool,
+    /// Whatever changes is meant: give no alarm
+    #[arg(long)]
+    pub(crate) expect_change: bool,
     /// Label the snapshot
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
@@ -178,14 +183,33 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         } else if context.talks() {
             output::tell(&backup_summary::human(context, repo, &summary, &options))?;
         }
+        tell_alarm(context, &summary, options.dry_run);
         summary.problems.retain(|(path, _)| !options.optional.contains(path));
         if summary.partial {
             return Ok(Outcome::Interrupted);
         }
         let diverged = if repo.diverged().is_empty() { Outcome::Done } else { Outcome::Problems };
         repo.diverged().iter().take(1).for_each(|what| context.recorder.note(|run| run.set_error(what)));
-        Ok(outcome(&summary.problems).worse(diverged).worse(mirrors.end(context, repo)?))
+        let alarm = if summary.alarm.is_empty() || options.dry_run { Outcome::Done } else { Outcome::Alarm };
+        Ok(outcome(&summary.problems).worse(diverged).worse(mirrors.end(context, repo)?).worse(alarm))
     })
+}
+
+/// The one sentence of an alarm, and what can be done about it.
+fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
+    if summary.alarm.is_empty() {
+        return;
+    }
+    let (json, why) = (context.global.json, tripwire::sentence(&summary.alarm));
+    if dry_run {
+        return output::warn(json, &format!("this backup would give an alarm: {why}"));
+    }
+    output::warn(json, &format!("ALARM, this backup is unlike those before: {why}"));
+    if context.talks() {
+        let note = "nothing older of these sources is forgotten until `snap alarm accept` (the change is meant) or \
+             `snap alarm clear` (the harm is repaired)";
+        output::note(json, note);
+    }
 }
 
 /// The walk begins as soon as nobody has to be asked for anything more: deriving a key takes a while.
@@ -258,6 +282,8 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         // The old script's sources need not all be there.
         optional: legacy.map_or(Ok(Vec::new()), Legacy::missing)?,
         count_ahead: Progress::is_watched(&context.global),
+        tripwire: set.map_or_else(|| Some(Limits::default()), Set::tripwire),
+        expect_change: args.expect_change,
     })
 }
 
@@ -348,7 +374,9 @@ pub(crate) fn record_of(summary: &Summary, record: &mut Record) {
         repository_bytes: Some(summary.repository_bytes),
         ..Numbers::default()
     };
-    if let Some((path, why)) = summary.problems.first() {
+    if !summary.alarm.is_empty() {
+        record.set_error(&tripwire::sentence(&summary.alarm));
+    } else if let Some((path, why)) = summary.problems.first() {
         record.set_error(&format!("{}: {why}", String::from_utf8_lossy(path)));
     }
 }
@@ -375,6 +403,9 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     put("files_vanished", summary.vanished.into());
     put("deltas", output::deltas(&summary.deltas));
     put("files_changed_while_read", summary.changing.into());
+    if !summary.alarm.is_empty() {
+        put("alarm", tripwire::sentence(&summary.alarm).into());
+    }
     if let Some(id) = summary.snapshot {
         put("snapshot_id", id.hex().into());
     }

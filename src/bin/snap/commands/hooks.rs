@@ -53,7 +53,7 @@ pub(crate) fn run(
         .inspect_err(|_| context.begin_for_set(&notification))
         .and_then(|()| work());
     notification.end = Some(ending(context, &notification, &result));
-    if matches!(result, Ok(Outcome::Done | Outcome::Problems))
+    if matches!(result, Ok(Outcome::Done | Outcome::Problems | Outcome::Alarm))
         && let Err(error) = hooks(&notification, "after")
     {
         result = Err(error);

@@ -1,5 +1,6 @@
 //! One file per verb: its arguments, and a function that opens the repository, calls the library and prints.
 
+pub(crate) mod alarm;
 pub(crate) mod backup;
 pub(crate) mod backup_summary;
 #[cfg(feature = "browse")]

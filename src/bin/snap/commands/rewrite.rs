@@ -115,6 +115,7 @@ pub(crate) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
         set_tags: args.set_tags.clone(),
         add_tags: args.add_tags.clone(),
         remove_tags: args.remove_tags.clone(),
+        alarm: None,
         pinned: None,
         expires: args.expires.map(|Expiry(at)| at),
     };

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Age,
     /// A number of snapshots, or `unlimited`.
     Count,
+    /// A percentage, or `off`.
+    Share,
     /// A compression level.
     Level,
     /// How much data a check reads.
@@ -73,7 +75,7 @@ pub(crate) const DELTA: &[&str] = &["auto", "on", "off"];
 /// Verbs that can have hooks.
 pub(crate) const JOBS: &[&str] = &["backup", "cleanup", "forget", "check", "drill"];
 /// Events that can cause notifications.
-pub(crate) const EVENTS: &[&str] = &["failure", "problems", "recovery", "success"];
+pub(crate) const EVENTS: &[&str] = &["failure", "problems", "recovery", "alarm", "success"];
 
 /// The top level of the file.
 pub(crate) const TOP: &[Key] = &[
@@ -150,6 +152,12 @@ pub(crate) const SET: &[Key] = &[
         "How much of the data `check --set` reads: none, all, N/T, a percentage or a size",
     ),
     key("max-age", Kind::Duration, "", "The age of the last good backup from which on the set is overdue"),
+    key(
+        "alarm",
+        Kind::Table(ALARM),
+        "",
+        "From where on a backup is so unlike those before that it gives an alarm",
+    ),
     key("keep", Kind::Table(KEEP), "", "What `forget` and `cleanup` keep"),
     key("schedule", Kind::Table(SCHEDULE), "", "When `daemon` and `schedule run` do what"),
     key("hooks", Kind::Table(HOOKS), "", "Commands around a run"),
@@ -176,6 +184,16 @@ const KEEP: &[Key] = &[
         "[]",
         "As --keep-tag; each item may be several tags with commas between",
     ),
+];
+
+const ALARM: &[Key] = &[
+    key("enabled", Kind::Bool, "true", "Whether backups are compared with the set's past at all"),
+    key("after", Kind::Number, "7", "How many backups there must have been before one gives an alarm"),
+    key("lost", Kind::Share, "\"50%\"", "Files rewritten or removed by one backup"),
+    key("encrypted", Kind::Share, "\"5%\"", "Files that came to look encrypted, by one backup or by several"),
+    key("renamed", Kind::Share, "\"5%\"", "Files that came back with an ending that no file had"),
+    key("growth", Kind::Share, "\"200%\"", "How much the set may grow by one backup"),
+    key("silence", Kind::Bool, "true", "Whether it counts that what always changed does not"),
 ];
 
 const SCHEDULE: &[Key] = &[
@@ -213,7 +231,12 @@ const HOOKS: &[Key] = &[
 ];
 
 const NOTIFY: &[Key] = &[
-    key("on", Kind::List(&Kind::Choice(EVENTS)), "[\"failure\", \"problems\", \"recovery\"]", "What is told"),
+    key(
+        "on",
+        Kind::List(&Kind::Choice(EVENTS)),
+        "[\"failure\", \"problems\", \"recovery\", \"alarm\"]",
+        "What is told",
+    ),
     key("command", Kind::Command, "", "A command that is told through SNAP_* variables"),
     key("webhook", Kind::Secret, "", "A URL to which a JSON object is posted"),
     key(

@@ -41,6 +41,8 @@ pub(crate) enum Value {
     Age(Age),
     Count(Count),
     Level(i32),
+    /// Millionths; `None`: off.
+    Share(Option<u64>),
     /// `None` means off.
     Cron(Option<Box<Cron>>),
     Zone(TimeZone),
@@ -170,6 +172,14 @@ impl Table {
     pub(crate) fn count(&self, path: &str) -> Option<Count> {
         match self.at(path)?.value {
             Value::Count(count) => Some(count),
+            _ => None,
+        }
+    }
+
+    /// `None` where it is not given; within, where it is off.
+    pub(crate) fn share(&self, path: &str) -> Option<Option<u64>> {
+        match self.at(path)?.value {
+            Value::Share(share) => Some(share),
             _ => None,
         }
     }

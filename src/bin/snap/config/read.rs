@@ -237,6 +237,8 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
         Kind::Age => Value::Age(keep::age(text)?),
         Kind::Count => Value::Count(keep::number(text)?),
         Kind::Level => Value::Level(values::level(text)?),
+        Kind::Share if text == "off" => Value::Share(None),
+        Kind::Share => Value::Share(Some(values::share(text)?)),
         Kind::Data => {
             if !matches!(text, "none" | "all") {
                 values::subset(text).map_err(|why| format!("none, all, {why}"))?;

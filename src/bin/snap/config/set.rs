@@ -7,6 +7,7 @@ use std::time::Duration;
 use snap_backup::fs::filter::FilterOptions;
 use snap_backup::fs::sources;
 use snap_backup::model::manifest::SnapshotKind;
+use snap_backup::model::tripwire::Limits;
 use snap_backup::ops::check;
 use snap_backup::ops::forget::policy::{Period, Rule};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
@@ -80,6 +81,22 @@ impl Set {
     #[allow(dead_code, reason = "for `status`")]
     pub(crate) fn max_age(&self) -> Option<Duration> {
         self.table.duration("max-age")
+    }
+
+    /// From where on a backup of it gives an alarm; `None`: never.
+    pub(crate) fn tripwire(&self) -> Option<Limits> {
+        let share = |name: &str, default| self.table.share(&format!("alarm.{name}")).unwrap_or(default);
+        let on = |name: &str| self.table.bool(&format!("alarm.{name}")).unwrap_or(true);
+        let default = Limits::default();
+        let after = self.table.number("alarm.after").and_then(|after| usize::try_from(after).ok());
+        on("enabled").then(|| Limits {
+            runs: after.unwrap_or(default.runs),
+            lost: share("lost", default.lost),
+            opaque: share("encrypted", default.opaque),
+            renamed: share("renamed", default.renamed),
+            growth: share("growth", default.growth),
+            silence: on("silence"),
+        })
     }
 
     /// Returns what a check reads besides the structure.

@@ -56,6 +56,37 @@ pub(super) const VERBS: &[VerbHelp] = &[
         ],
     },
     VerbHelp {
+        name: "alarm",
+        paragraph: "A backup that is unlike those before it gives an alarm, and exit code 24: many files rewritten or gone, files that came \
+            to look encrypted or have a new ending, a set that grew beyond measure, or one that always changed and does not. Until somebody \
+            settles the alarm no rule forgets it, nor anything older of the same sources. Without a verb, open alarms are listed.",
+        examples: &[
+            ("See what is unusual", "snap alarm"),
+            ("The change was meant", "snap alarm accept"),
+            ("The harm was real, and is repaired", "snap alarm clear 1a2b3c4d"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "alarm accept",
+        paragraph: "Settles alarms of changes that were meant: from then on they belong to the past that backups are compared with.",
+        examples: &[
+            ("The only open one", "snap alarm accept"),
+            ("One by the beginning of its id", "snap alarm accept 1a2b3c4d"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "alarm clear",
+        paragraph: "Settles alarms of harm that is repaired: the snapshot is no measure for others, and the next backup, which finds the \
+            repaired files, gives no alarm.",
+        examples: &[
+            ("The only open one", "snap alarm clear"),
+            ("One by the beginning of its id", "snap alarm clear 1a2b3c4d"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
         name: "undelete",
         paragraph: "Brings forgotten snapshots back out of the trash, as long as no `snap gc` has purged them; that is a day at least.",
         examples: &[

@@ -49,7 +49,15 @@ pub(super) const VERBS: &[VerbHelp] = &[
             ),
             (
                 "How to find what changed",
-                &["full", "incremental", "differential", "parent", "ignore-ctime", "allow-empty"],
+                &[
+                    "full",
+                    "incremental",
+                    "differential",
+                    "parent",
+                    "ignore-ctime",
+                    "allow-empty",
+                    "expect-change",
+                ],
             ),
             ("What the snapshot says of itself", &["tag", "description", "expires", "host", "as"]),
             ("The repository", &["init", "no-encryption", "parity", "compression", "delta", "mirror"]),

@@ -80,7 +80,7 @@ fn tell(notification: &Notification, event: &'static str) {
             Beside::begin(scope, "ping", move || {
                 let timeout = notification.timeout("notify", TIMEOUT);
                 match event {
-                    "failure" => {
+                    "failure" | "alarm" => {
                         let text = notification.text(event);
                         http::send(
                             &below(url, "fail"),
@@ -93,7 +93,7 @@ fn tell(notification: &Notification, event: &'static str) {
             })
         });
         let wanted = notification.table.texts("notify.on");
-        let default = ["failure", "problems", "recovery"].map(str::to_owned);
+        let default = ["failure", "problems", "recovery", "alarm"].map(str::to_owned);
         let is_wanted = if wanted.is_empty() {
             default.contains(&event.to_owned())
         } else {

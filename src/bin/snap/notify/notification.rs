@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::config::node::Table;
+use crate::exit;
 use crate::schedule::job_process::Order;
 use crate::terminal::output::printable;
 
@@ -44,6 +45,7 @@ impl Notification {
         Some(match self.end.as_ref()?.code {
             0 => "success",
             3 => "problems",
+            exit::ALARM => "alarm",
             130 => "interrupted",
             _ => "failure",
         })

@@ -69,7 +69,7 @@ fn is_retried(code: u8) -> bool {
 pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
     match code {
-        Some(0 | 3) => End::Done,
+        Some(0 | 3 | exit::ALARM) => End::Done,
         Some(exit::INTERRUPTED) | None if stopping => End::Interrupted,
         None => End::Failed,
         Some(code) if is_retried(code) => End::Failed,
@@ -83,6 +83,7 @@ pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
         None => Some("it could not be started".to_owned()),
         // The job itself has reported entries that it could not read.
         Some(status) if matches!(status.code(), Some(0 | 3)) => None,
+        Some(status) if status.code() == Some(exit::ALARM.into()) => None,
         Some(status) => Some(match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("it was killed by signal {signal}"),

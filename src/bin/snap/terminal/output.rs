@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::manifest::Counts;
 use snap_backup::model::manifest_ext::MoreCounts;
+use snap_backup::model::tripwire::State;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::write::pack_writer::Deltas;
 use snap_backup::{Error, Result};
@@ -346,6 +347,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
         "partial": manifest.partial,
         "description": manifest.description(),
         "pinned": manifest.is_pinned(),
+        "alarm": manifest.alarm().map(|(state, why)| json!({"state": alarm_state(state), "reason": why})),
         "expires": manifest.expires().map(rfc3339),
         "original": manifest.original().map(|id| id.hex()),
         "program_version": manifest.program,
@@ -354,6 +356,15 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),
+    }
+}
+
+/// What became of an alarm, in a word.
+pub(crate) const fn alarm_state(state: State) -> &'static str {
+    match state {
+        State::Open => "open",
+        State::Accepted => "accepted",
+        State::Cleared => "cleared",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The status for people.
 
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{LastSuccess, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Name, Record, State};
 
 use crate::terminal::output;
@@ -17,6 +17,22 @@ pub(crate) fn text(reports: &[Report], now: Time) -> String {
     overview.into_iter().chain(details).collect::<Vec<String>>().join("\n\n")
 }
 
+/// Only what nobody has settled.
+pub(crate) fn alarms(reports: &[Report], now: Time) -> String {
+    let sets = reports.iter().flat_map(|report| &report.sets).filter(|set| !set.alarms.is_empty());
+    let mut lines: Vec<String> = Vec::new();
+    for set in sets {
+        lines.push(title(set).trim_start().to_owned());
+        lines.extend(set.alarms.iter().map(|alarm| format!("  {}", alarm_line(alarm, now))));
+    }
+    if lines.is_empty() { "no alarms".to_owned() } else { lines.join("\n") }
+}
+
+fn alarm_line(alarm: &Alarm, now: Time) -> String {
+    let short: String = alarm.snapshot.chars().take(8).collect();
+    format!("ALARM {} (snapshot {short}): {}", when(alarm.at, now), printable(&alarm.why))
+}
+
 /// One set in one line.
 fn verdict(set: &SetStatus, now: Time) -> String {
     let name = set.name.as_ref().map_or_else(|| title_of(set), |name| printable(name));
@@ -27,6 +43,10 @@ fn verdict(set: &SetStatus, now: Time) -> String {
     let limit = set.max_age.filter(|_| set.is_overdue());
     let late = limit.map(|limit| format!(", which may be {} at most", long(limit))).unwrap_or_default();
     let (word, paint, why) = match Verdict::of(set) {
+        Verdict::Alarm => {
+            let why = set.alarms.first().map(|alarm| printable(&alarm.why)).unwrap_or_default();
+            ("ALARM", Paint::Red, format!("{why}; {last}{late}"))
+        }
         Verdict::Green => ("ok", Paint::Green, last),
         Verdict::Late => ("LATE", Paint::Yellow, last + &late),
         Verdict::Failed => {
@@ -124,6 +144,9 @@ fn set(set: &SetStatus, now: Time) -> Vec<String> {
                 ));
             }
         }
+    }
+    for alarm in &set.alarms {
+        lines.push(format!("    {}", alarm_line(alarm, now)));
     }
     if let Some(running) = &set.running {
         lines.push(format!("    running since {}", when(running.start, now)));

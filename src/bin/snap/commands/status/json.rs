@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{LastSuccess, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Name, Record, State};
 
 use crate::terminal::output;
@@ -13,6 +13,7 @@ pub(crate) fn of(reports: &[Report], now: Time) -> Value {
         "message_type": "summary",
         "time": output::rfc3339(now),
         "overdue": reports.iter().any(Report::is_overdue),
+        "alarming": reports.iter().any(Report::is_alarming),
         "repositories": reports.iter().map(repository).collect::<Vec<Value>>(),
     })
 }
@@ -47,9 +48,14 @@ fn set(set: &SetStatus) -> Value {
         "overdue": set.is_overdue(),
         "failing": set.is_failing(),
         "failure": set.failure.as_ref().map(run),
+        "alarms": set.alarms.iter().map(alarm).collect::<Vec<Value>>(),
         "running": set.running.as_ref().map(run),
         "next_run": set.next.map(output::rfc3339),
     })
+}
+
+fn alarm(alarm: &Alarm) -> Value {
+    json!({"time": output::rfc3339(alarm.at), "snapshot_id": alarm.snapshot, "reason": alarm.why})
 }
 
 fn path(name: &Name) -> String {

@@ -43,7 +43,7 @@ pub(crate) fn text(reports: &[Report], now: Time) -> String {
     text
 }
 
-fn of_sets(reports: &[Report]) -> [Metric; 6] {
+fn of_sets(reports: &[Report]) -> [Metric; 7] {
     let mut success = Metric::new(
         "snap_backup_last_success_timestamp_seconds",
         "When the newest good backup of a kind began.",
@@ -56,6 +56,7 @@ fn of_sets(reports: &[Report]) -> [Metric; 6] {
         Metric::new("snap_backup_failing", "Whether the newest backup that ended went wrong: 1 or 0.");
     let mut limit = Metric::new("snap_backup_max_age_seconds", "The age from which on a set is overdue.");
     let mut overdue = Metric::new("snap_backup_overdue", "Whether a set is older than it may be: 1 or 0.");
+    let mut alarms = Metric::new("snap_backup_alarms", "How many alarms of a set nobody has settled.");
     let mut next =
         Metric::new("snap_backup_next_run_timestamp_seconds", "When the schedule runs the set next.");
     for (report, set) in reports.iter().flat_map(|report| report.sets.iter().map(move |set| (report, set))) {
@@ -73,11 +74,12 @@ fn of_sets(reports: &[Report]) -> [Metric; 6] {
             limit.add(&labels, age as f64);
         }
         overdue.add(&labels, flag(set.is_overdue()));
+        alarms.add(&labels, set.alarms.len() as f64);
         if let Some(at) = set.next {
             next.add(&labels, seconds(at));
         }
     }
-    [success, failure, failing, limit, overdue, next]
+    [success, failure, failing, limit, overdue, alarms, next]
 }
 
 fn of_works(reports: &[Report]) -> [Metric; 3] {

@@ -43,21 +43,28 @@ pub(crate) struct Status {
     /// Of all machines that save to the repository
     #[arg(long)]
     pub(crate) all_hosts: bool,
+    /// Only alarms that nobody has settled
+    #[arg(long)]
+    pub(crate) alarms: bool,
     /// Write metrics for Prometheus to this file, as its textfile collector reads them
     #[arg(long, value_name = "FILE")]
     pub(crate) prometheus: Option<PathBuf>,
 }
 
 pub(crate) fn run(context: &Context, args: &Status) -> Result<Outcome> {
-    let reports = gather(context, args, true)?;
+    let mut reports = gather(context, args, true)?;
     let now = Time::now();
+    if args.alarms {
+        reports.iter_mut().for_each(|report| report.sets.retain(|set| !set.alarms.is_empty()));
+    }
     if let Some(path) = &args.prometheus {
         publish(context, path, &metrics::text(&reports, now))?;
     }
     if context.global.json {
         output::tell(&json::of(&reports, now).to_string())?;
     } else if context.talks() || args.prometheus.is_none() {
-        output::emit(|out| writeln!(out, "{}", human::text(&reports, now)).map_err(failed))?;
+        let text = if args.alarms { human::alarms(&reports, now) } else { human::text(&reports, now) };
+        output::emit(|out| writeln!(out, "{text}").map_err(failed))?;
     }
     Ok(verdict(&reports))
 }
@@ -65,7 +72,7 @@ pub(crate) fn run(context: &Context, args: &Status) -> Result<Outcome> {
 /// The metrics, of what needs no key: nobody waits for one to be derived at each scrape.
 fn metrics_of(global: &Global) -> Result<String> {
     let context = Context::new(global.clone(), Config::load(global)?);
-    let args = Status { max_age: None, host: Vec::new(), all_hosts: false, prometheus: None };
+    let args = Status { max_age: None, host: Vec::new(), all_hosts: false, alarms: false, prometheus: None };
     Ok(metrics::text(&gather(&context, &args, false)?, Time::now()))
 }
 
@@ -88,6 +95,8 @@ fn verdict(reports: &[Report]) -> Outcome {
     let differs = reports.iter().any(|report| !report.diverged.is_empty());
     if differs || reports.iter().any(|report| found(report, "check") || found(report, "drill")) {
         Outcome::Damage
+    } else if reports.iter().any(Report::is_alarming) {
+        Outcome::Alarm
     } else if reports.iter().any(Report::is_overdue) {
         Outcome::Overdue
     } else {

@@ -1,0 +1,149 @@
+//! `snap alarm`: lists what backups warned of, and settles it.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use snap_backup::model::tripwire::State;
+use snap_backup::ops::rewrite;
+use snap_backup::ops::rewrite::Change;
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
+use snap_backup::{Error, Result};
+
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::terminal::output;
+use crate::terminal::output::printable;
+use crate::terminal::progress::stop_on_signals;
+
+#[derive(Debug, Args)]
+pub(crate) struct Alarm {
+    /// Also those that are settled
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The change was meant: it belongs to the past that backups are compared with
+    Accept(Which),
+    /// The harm was real and is repaired: the next backup gives no alarm
+    Clear(Which),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Snapshots that gave an alarm; without any, the only one that is open
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+}
+
+pub(crate) fn run(context: &Context, args: &Alarm) -> Result<Outcome> {
+    context.with(|repo| match &args.verb {
+        None => list(context, repo, args.all),
+        Some(Verb::Accept(which)) => settle(context, repo, &which.snapshots, State::Accepted),
+        Some(Verb::Clear(which)) => settle(context, repo, &which.snapshots, State::Cleared),
+    })
+}
+
+/// Those that nobody has settled make it exit with 24.
+fn list(context: &Context, repo: &Repository, all: bool) -> Result<Outcome> {
+    let snapshots = snapshots::list(repo)?;
+    let shown: Vec<&Snapshot> = snapshots
+        .iter()
+        .filter(|one| one.manifest.alarm().is_some_and(|(state, _)| all || state == State::Open))
+        .collect();
+    if context.global.json {
+        let alarms: Vec<Value> = shown.iter().filter_map(|one| json_of(one)).collect();
+        output::tell(&json!({"message_type": "summary", "alarms": alarms}).to_string())?;
+    } else if shown.is_empty() {
+        output::tell("no alarms")?;
+    } else {
+        shown.iter().filter_map(|one| line(one)).try_for_each(|line| output::tell(&line))?;
+    }
+    let is_open = shown.iter().any(|one| one.manifest.is_alarming());
+    Ok(if is_open { Outcome::Alarm } else { Outcome::Done })
+}
+
+fn line(snapshot: &Snapshot) -> Option<String> {
+    let (state, why) = snapshot.manifest.alarm()?;
+    let sources: Vec<String> = snapshot.manifest.sources.iter().map(|path| output::path(path)).collect();
+    Some(format!(
+        "{:<8}  {}  {}  {} of {}\n    {}",
+        output::alarm_state(state),
+        snapshot.id.short(),
+        output::local(snapshot.manifest.started),
+        sources.join(", "),
+        printable(&snapshot.manifest.host),
+        printable(why)
+    ))
+}
+
+fn json_of(snapshot: &Snapshot) -> Option<Value> {
+    let (state, why) = snapshot.manifest.alarm()?;
+    let mut map = output::snapshot(snapshot);
+    map.insert("state".to_owned(), output::alarm_state(state).into());
+    map.insert("reason".to_owned(), why.into());
+    Some(Value::Object(map))
+}
+
+fn settle(context: &Context, repo: &Repository, named: &[String], state: State) -> Result<Outcome> {
+    let chosen = chosen(&snapshots::list(repo)?, named)?;
+    let choice = SnapshotQuery { selectors: chosen, ..SnapshotQuery::default() };
+    let change = Change { alarm: Some(state), ..Change::default() };
+    let options = rewrite::Options { choice, change, ..rewrite::Options::default() };
+    let report = rewrite::run(repo, &options, &(), &*stop_on_signals()?)?;
+    let lost = report.rewritten.iter().filter(|one| one.new.is_none()).count();
+    for one in &report.rewritten {
+        let new = one.new.map(|id| id.hex());
+        if context.global.json {
+            let word = output::alarm_state(state);
+            let line = json!({"message_type": "alarm", "state": word, "old": one.old.id.hex(), "new": new});
+            output::tell(&line.to_string())?;
+        } else if context.talks() {
+            output::tell(&settled(one, state))?;
+        }
+    }
+    Ok(if lost > 0 { Outcome::Problems } else { Outcome::Done })
+}
+
+fn settled(one: &rewrite::Rewritten, state: State) -> String {
+    let (old, word) = (one.old.id.short(), output::alarm_state(state));
+    match one.new {
+        Some(new) => format!("alarm of snapshot {old} {word}: it is snapshot {} now", new.short()),
+        None => format!("somebody else forgot or rewrote snapshot {old} meanwhile: that stands"),
+    }
+}
+
+/// Ids of those that are named, each with an alarm; where nothing is named, of the only open one.
+fn chosen(all: &[Snapshot], named: &[String]) -> Result<Vec<String>> {
+    let mut chosen = Vec::new();
+    for selector in named {
+        let (snapshot, _) = snapshots::resolve_in(all, selector)?;
+        if snapshot.manifest.alarm().is_none() {
+            return Err(Error::Usage(format!("snapshot {} gave no alarm", snapshot.id.short())));
+        }
+        chosen.push(snapshot.id.hex());
+    }
+    if !named.is_empty() {
+        return Ok(chosen);
+    }
+    let open: Vec<&Snapshot> = all.iter().filter(|one| one.manifest.is_alarming()).collect();
+    match open.as_slice() {
+        [only] => Ok(vec![only.id.hex()]),
+        [] => Err(Error::Usage(
+            "there is no open alarm: `snap alarm --all` lists those that are settled".into(),
+        )),
+        several => {
+            let ids: Vec<String> = several.iter().map(|one| one.id.short()).collect();
+            Err(Error::Usage(format!(
+                "{} alarms are open, name those that are meant: {}",
+                ids.len(),
+                ids.join(", ")
+            )))
+        }
+    }
+}

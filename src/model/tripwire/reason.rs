@@ -1,0 +1,140 @@
+//! What is unusual about a run, in one sentence with its numbers.
+
+use std::fmt;
+
+use crate::model::signs::WHOLE;
+
+/// One thing that is unlike the set's past. Medians and limits are millionths, of silence seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Many files are not what they were.
+    Lost {
+        /// Other content.
+        rewritten: u64,
+        /// Gone, and not moved.
+        removed: u64,
+        /// Files before.
+        of: u64,
+        /// The usual share.
+        median: u64,
+        /// The share that is allowed.
+        limit: u64,
+    },
+    /// Files came to look random.
+    Opaque {
+        /// By this run.
+        now: u64,
+        /// By this run and those before.
+        files: u64,
+        /// Files before.
+        of: u64,
+        /// The usual share.
+        median: u64,
+        /// The share that is allowed.
+        limit: u64,
+    },
+    /// Many files went, and many came with a suffix that none had.
+    Renamed {
+        /// How many.
+        files: u64,
+        /// Files before.
+        of: u64,
+        /// The suffix.
+        suffix: Vec<u8>,
+        /// The usual share.
+        median: u64,
+        /// The share that is allowed.
+        limit: u64,
+    },
+    /// The set became much larger.
+    Growth {
+        /// Bytes before.
+        from: u64,
+        /// Bytes now.
+        to: u64,
+        /// The usual growth.
+        median: u64,
+        /// The growth that is allowed.
+        limit: u64,
+    },
+    /// What always changed does not.
+    Silence {
+        /// Since when.
+        seconds: u64,
+        /// The usual time between changes.
+        median: u64,
+        /// The longest so far.
+        longest: u64,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost { rewritten, removed, of, median, limit } => {
+                let share = percent(*rewritten + *removed, *of);
+                write!(f, "{rewritten} files rewritten and {removed} removed of {of} ({share}; ")?;
+                write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
+            }
+            Self::Opaque { now, files, of, median, limit } => {
+                let share = percent(*files, *of);
+                write!(
+                    f,
+                    "{now} files came to look encrypted, with the runs before {files} of {of} ({share}; "
+                )?;
+                write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
+            }
+            Self::Renamed { files, of, suffix, median, limit } => {
+                let (share, suffix) = (percent(*files, *of), String::from_utf8_lossy(suffix));
+                write!(
+                    f,
+                    "{files} files of {of} went and came back as .{suffix}, which none was before ({share}; "
+                )?;
+                write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
+            }
+            Self::Growth { from, to, median, limit } => {
+                write!(
+                    f,
+                    "grew from {} to {} MiB ({} more; ",
+                    from >> 20,
+                    to >> 20,
+                    percent(to.saturating_sub(*from), *from)
+                )?;
+                write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
+            }
+            Self::Silence { seconds, median, longest } => {
+                write!(
+                    f,
+                    "nothing changed for {}; a change each {} is usual, ",
+                    time(*seconds),
+                    time(*median)
+                )?;
+                write!(f, "and the longest pause was {}", time(*longest))
+            }
+        }
+    }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    tenths(u128::from(part) * 1000 / u128::from(whole.max(1)))
+}
+
+fn millionths(share: u64) -> String {
+    tenths(u128::from(share) * 1000 / u128::from(WHOLE))
+}
+
+/// Tenths of a percent.
+fn tenths(tenths: u128) -> String {
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole} %"),
+        (whole, rest) => format!("{whole}.{rest} %"),
+    }
+}
+
+fn time(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3600, seconds / 60) {
+        (days @ 2.., ..) => format!("{days} days"),
+        (_, hours @ 2.., _) => format!("{hours} hours"),
+        (.., minutes) => format!("{minutes} minutes"),
+    }
+}

@@ -1,0 +1,143 @@
+//! What a run sees of its set on the way, and what the snapshots of the set tell of runs before: for the tripwire.
+//! Nothing is read for it.
+
+use std::collections::HashMap;
+
+use crate::model::entry::{Entry, Time};
+use crate::model::manifest::{Counts, Manifest, SnapshotKind};
+use crate::model::manifest_ext::MoreCounts;
+use crate::model::signs;
+use crate::model::signs::Signs;
+use crate::model::tripwire::Past;
+use crate::repo::snapshots::Snapshot;
+
+/// Suffixes of new files that are told apart.
+const MANY: usize = 4096;
+/// Suffixes are known by this many bits of their hash.
+const BITS: u32 = 16;
+
+/// Suffixes of files: those that were there, and those of new ones.
+#[derive(Debug, Default)]
+pub(super) struct Suffixes {
+    known: Vec<u64>,
+    new: HashMap<Vec<u8>, u64>,
+}
+
+impl Suffixes {
+    /// A file that was there before has this name.
+    pub(super) fn was(&mut self, name: &[u8]) {
+        let Some(suffix) = signs::suffix(name) else { return };
+        if self.known.is_empty() {
+            self.known = vec![0; 1 << (BITS - 6)];
+        }
+        let bit = hash(suffix);
+        if let Some(word) = self.known.get_mut(bit / 64) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+
+    /// A new file has this name.
+    pub(super) fn comes(&mut self, name: &[u8]) {
+        let Some(suffix) = signs::suffix(name) else { return };
+        if let Some(count) = self.new.get_mut(suffix) {
+            *count += 1;
+        } else if self.new.len() < MANY {
+            self.new.insert(suffix.to_vec(), 1);
+        }
+    }
+
+    /// What most new files end in, and no file did before.
+    pub(super) fn strangest(&self) -> (Vec<u8>, u64) {
+        let is_known = |suffix: &[u8]| {
+            let bit = hash(suffix);
+            self.known.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        };
+        let strange = self.new.iter().filter(|(suffix, _)| !is_known(suffix));
+        let most = strange.max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
+        most.map(|(suffix, count)| (suffix.clone(), *count)).unwrap_or_default()
+    }
+}
+
+/// FNV-1a, folded.
+fn hash(suffix: &[u8]) -> usize {
+    let hash =
+        suffix.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    ((hash >> BITS) ^ (hash & ((1 << BITS) - 1))) as usize
+}
+
+/// What is seen of files that are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Read {
+    pub(super) new: u64,
+    pub(super) moved: u64,
+    pub(super) rewritten: u64,
+    pub(super) opaque: u64,
+    pub(super) opaque_new: u64,
+}
+
+impl Read {
+    /// A file that was not there; `known`: its content was.
+    pub(super) fn new_file(&mut self, known: bool, opaque: bool) {
+        self.new += 1;
+        self.moved += u64::from(known);
+        self.opaque_new += u64::from(opaque && !known);
+    }
+
+    /// A file that was there.
+    pub(super) fn again(&mut self, before: &Entry, now: &Entry, opaque: bool) {
+        if before.kind != now.kind {
+            self.rewritten += 1;
+            self.opaque += u64::from(opaque);
+        }
+    }
+}
+
+/// Counts of entries that are not read, including those taken from the parent.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) removed: u64,
+    pub(super) suffixes: Suffixes,
+    pub(super) unchanged: u64,
+    pub(super) bytes: u64,
+    pub(super) dirs: u64,
+    pub(super) dirs_unchanged: u64,
+    pub(super) dirs_changed: u64,
+    pub(super) others: u64,
+}
+
+impl Tally {
+    pub(super) fn add_to(&self, counts: &mut Counts, more: &mut MoreCounts) {
+        more.dirs_unchanged += self.dirs_unchanged;
+        more.dirs_changed += self.dirs_changed;
+        counts.files_unchanged += self.unchanged;
+        counts.bytes_total += self.bytes;
+        counts.dirs += self.dirs;
+        counts.others += self.others;
+    }
+}
+
+/// Seconds from one to the other.
+pub(super) fn between(from: Time, to: Time) -> u64 {
+    u64::try_from(to.sec.saturating_sub(from.sec)).unwrap_or(0)
+}
+
+/// What the snapshots of a set, oldest first, tell of its past. Of those that were made by programs that did not look,
+/// only the counts are known, and only where their parent stands.
+pub(super) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
+    let told = |snapshot: &&Snapshot| {
+        let manifest = &snapshot.manifest;
+        let signs = manifest.signs().or_else(|| counted(manifest, set))?;
+        Some(Past {
+            age: between(manifest.started, now),
+            signs,
+            alarm: manifest.alarm().map(|(state, _)| state),
+        })
+    };
+    set.iter().filter(|snapshot| !snapshot.manifest.partial).filter_map(told).collect()
+}
+
+fn counted(manifest: &Manifest, set: &[&Snapshot]) -> Option<Signs> {
+    let parent = manifest.parent.filter(|_| manifest.kind == SnapshotKind::Incremental)?;
+    let parent = &set.iter().find(|one| one.id == parent)?.manifest;
+    Some(Signs::of_counts(&manifest.counts, &parent.counts, between(parent.started, manifest.started)))
+}

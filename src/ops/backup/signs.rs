@@ -1,0 +1,64 @@
+//! Weighs what a run saw of its set: the tripwire.
+
+use crate::model::manifest::{Counts, SnapshotKind};
+use crate::model::signs::Signs;
+use crate::model::tripwire;
+use crate::model::tripwire::Reason;
+use crate::ops::backup::Run;
+use crate::ops::backup::observed::{Read, Tally, between};
+use crate::ops::backup::parent::ParentChoice;
+
+/// What the run saw, and why that is unusual.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    pub(super) signs: Option<Signs>,
+    pub(super) reasons: Vec<Reason>,
+}
+
+/// Weighs a run that came to its end.
+pub(super) fn weigh(run: &Run<'_>, read: Read, tally: &Tally, counts: &Counts, silent: bool) -> Watched {
+    let Some(compared) = run.basis.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
+        return Watched::default();
+    };
+    let (suffix, alike) = tally.suffixes.strangest();
+    let before = &compared.manifest.counts;
+    let mut now = Signs {
+        span: between(compared.manifest.started, run.started),
+        before: before.files(),
+        bytes_before: before.bytes_total,
+        bytes: counts.bytes_total,
+        new: read.new,
+        moved: read.moved,
+        rewritten: read.rewritten,
+        removed: tally.removed,
+        opaque: read.opaque,
+        opaque_new: read.opaque_new,
+        alike,
+        suffix,
+        ..Signs::default()
+    };
+    since_the_last(run.basis, &mut now);
+    let past = &run.basis.past;
+    let limits = run.options.tripwire.as_ref().filter(|_| !run.options.expect_change);
+    let mut reasons = tripwire::judge(past, &mut now, limits);
+    if silent {
+        let newest =
+            run.basis.newest.as_ref().map_or(0, |newest| between(newest.manifest.started, run.started));
+        reasons.extend(tripwire::silence(past, newest, limits));
+    }
+    Watched { signs: Some(now), reasons }
+}
+
+/// A differential is compared with the full: what the differentials before it saw is theirs.
+fn since_the_last(basis: &ParentChoice, now: &mut Signs) {
+    let Some(newest) = &basis.newest else { return };
+    let (Some(parent), SnapshotKind::Differential) = (basis.parent, newest.manifest.kind) else { return };
+    if basis.kind != SnapshotKind::Differential || newest.manifest.parent != Some(parent) {
+        return;
+    }
+    let less = |number: &mut u64, before: u64| *number = number.saturating_sub(before);
+    let counts = &newest.manifest.counts;
+    less(&mut now.new, counts.files_new);
+    less(&mut now.rewritten, counts.files_changed);
+    less(&mut now.removed, counts.files_removed);
+}
