@@ -127,6 +127,12 @@ pub enum Error {
     /// The snapshots to forget are protected, or no rule says what to keep.
     #[error("nothing was forgotten: {0}")]
     Retention(String),
+    /// The repository has as many bytes as it may have.
+    #[error("the repository has come to its quota of {quota} bytes")]
+    Quota {
+        /// What it may have.
+        quota: u64,
+    },
     /// The repository differs from what this machine last saw at the location.
     #[error("the repository at {location} is not as this machine knew it: {what}")]
     Diverged {
@@ -251,7 +257,8 @@ impl Error {
     /// Returns whether the disk or quota is full.
     pub fn is_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+        matches!(self, Self::Quota { .. })
+            || matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
     }
 
     /// Returns whether this machine had too little memory.
@@ -348,6 +355,9 @@ impl Error {
             ),
             Self::Io { .. } if self.is_out_of_memory() => {
                 Some("deriving a key from a password takes 64 MiB: raise the limit of memory")
+            }
+            Self::Quota { .. } => {
+                Some("make room by what is kept (`keep-below`, --keep-*), or set a larger quota")
             }
             Self::Io { .. } if self.is_full() => {
                 Some("free some space and run the same command again; nothing committed was lost")

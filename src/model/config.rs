@@ -78,6 +78,8 @@ const KNOWN: u64 = DELTAS;
 const FAMILY: u16 = 1;
 /// Tag: size of parity in percent, one byte.
 const PARITY: u16 = 4;
+/// Bytes of packs that writers do not go beyond: u64.
+const QUOTA: u16 = 6;
 
 impl Config {
     /// Returns the repository whose chunk ids and boundaries this one uses: itself, unless it was created to
@@ -107,6 +109,20 @@ impl Config {
         self.extra.retain(|(tag, _)| *tag != PARITY);
         if share > 0 {
             self.put(PARITY, vec![share]);
+        }
+    }
+
+    /// Bytes of packs that writers do not go beyond; `None`: as many as there is room for.
+    pub fn quota(&self) -> Option<u64> {
+        let (_, bytes) = self.extra.iter().find(|(tag, _)| *tag == QUOTA)?;
+        bytes.as_slice().try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// Sets it.
+    pub fn set_quota(&mut self, bytes: Option<u64>) {
+        self.extra.retain(|(tag, _)| *tag != QUOTA);
+        if let Some(bytes) = bytes {
+            self.put(QUOTA, bytes.to_le_bytes().to_vec());
         }
     }
 

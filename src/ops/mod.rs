@@ -20,6 +20,7 @@ pub mod mount;
 pub mod repair;
 pub mod restore;
 pub mod rewrite;
+pub mod room;
 pub mod schedule;
 pub mod stats;
 pub mod status;

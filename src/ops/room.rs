@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn gaps_are_those_of_one_set() {
-        let other = |day: u64| Point { set: 1, id: SnapshotId::new([200 + day as u8; 16]), ..point(day, 50, false) };
+        let other =
+            |day: u64| Point { set: 1, id: SnapshotId::new([200 + day as u8; 16]), ..point(day, 50, false) };
         let alone = order(&[point(10, 50, false), point(20, 50, false), point(50, 50, true)]);
         let both = order(&[point(10, 50, false), other(11), point(20, 50, false), point(50, 50, true)]);
         let ours: Vec<SnapshotId> = both.into_iter().filter(|id| alone.contains(id)).collect();
@@ -139,6 +140,9 @@ mod tests {
     #[test]
     fn no_more_go_than_must() {
         let found = |need: usize| fewest(10, &mut |gone| Ok(gone >= need)).unwrap();
-        assert_eq!((found(0), found(1), found(7), found(10), found(11)), (Some(0), Some(1), Some(7), Some(10), None));
+        assert_eq!(
+            (found(0), found(1), found(7), found(10), found(11)),
+            (Some(0), Some(1), Some(7), Some(10), None)
+        );
     }
 }

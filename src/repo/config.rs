@@ -53,6 +53,15 @@ pub(crate) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<
     })
 }
 
+/// Writes a new generation with another quota, unless it is that already.
+pub(crate) fn set_quota(storage: &dyn Storage, key: &Key, bytes: Option<u64>) -> Result<Config> {
+    change(storage, key, &|config| {
+        let changes = config.quota() != bytes;
+        config.set_quota(bytes);
+        changes
+    })
+}
+
 /// Writes a new generation that allows delta blocks, unless they are allowed already.
 pub(crate) fn allow_deltas(storage: &dyn Storage, key: &Key) -> Result<Config> {
     change(storage, key, &|config| {

@@ -325,6 +325,19 @@ impl Repository {
         Ok(())
     }
 
+    /// Sets how many bytes of packs writers may come to: a new generation of the configuration.
+    ///
+    /// # Errors
+    /// When this program may not write here, or it could not be made durable.
+    pub fn set_quota(&mut self, bytes: Option<u64>) -> Result<()> {
+        self.may_write()?;
+        let key = keys_of(&self.master, &self.config).config;
+        self.config = config::set_quota(self.storage(), &key, bytes)?;
+        self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
+        self.get_acquainted(self.config.cipher != CipherKind::None, false);
+        Ok(())
+    }
+
     /// Allows delta blocks from now on.
     /// Writes a new generation of the configuration, which older versions of this program refuse.
     ///

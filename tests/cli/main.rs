@@ -12,6 +12,7 @@ mod metrics;
 mod mount;
 mod pages;
 mod restic;
+mod room;
 mod screens;
 mod serve;
 mod sources;

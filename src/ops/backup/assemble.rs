@@ -239,6 +239,10 @@ impl Assembler<'_, '_, '_> {
                 self.store.put_like(ChunkType::Data, id, chunk, like)?;
             }
         }
+        let run = self.store.run;
+        if run.quota.is_some_and(|left| self.store.sealed_bytes() >= left) {
+            run.full.store(true, Ordering::Relaxed);
+        }
         let bytes = named.iter().map(|(_, len)| u64::from(*len)).sum();
         self.counts.bytes_read += bytes;
         self.store.run.observer.notice(Event::Done { files: 0, bytes });
@@ -278,8 +282,9 @@ impl Assembler<'_, '_, '_> {
         let run = self.store.run;
         // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
         // one.
-        if run.options.stdin.is_some() && run.stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
+        if run.options.stdin.is_some() && run.interrupted() {
+            let quota = run.repo.config().quota().filter(|_| run.full.load(Ordering::Relaxed));
+            return Err(quota.map_or(Error::Interrupted, |quota| Error::Quota { quota }));
         }
         let entry = match outcome {
             // If the input is empty, the program that was to write it has most likely failed.

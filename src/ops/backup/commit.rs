@@ -32,7 +32,7 @@ pub(super) fn publish(
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
     let basis = run.basis;
-    let partial = run.stop.load(Ordering::Relaxed);
+    let partial = run.interrupted();
     let mut summary = Summary {
         snapshot: None,
         kind: basis.kind,
@@ -49,6 +49,7 @@ pub(super) fn publish(
         unchanged: basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root) && !partial,
         unmatched: Vec::new(),
         alarm: Vec::new(),
+        quota: run.repo.config().quota().filter(|_| run.full.load(Ordering::Relaxed)),
         repository_bytes: listed_bytes(run) + counts.bytes_stored,
     };
     if let Some(why) = why_no_snapshot(run, &summary) {
@@ -108,7 +109,8 @@ pub(super) fn publish(
 fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
     if summary.partial {
         // Half of a stream cannot be told from the whole.
-        return run.options.stdin.is_some().then_some(Error::Interrupted);
+        let why = summary.quota.map_or(Error::Interrupted, |quota| Error::Quota { quota });
+        return run.options.stdin.is_some().then_some(why);
     }
     holds_nothing(run, summary).then(|| Error::NothingRead(why_nothing(summary)))
 }

@@ -155,6 +155,11 @@ where
         Ok(())
     }
 
+    /// Bytes that it has come to, of which packs in the making are a part.
+    pub(super) fn sealed_bytes(&self) -> u64 {
+        self.chunk_writer.as_ref().map_or(0, ChunkWriter::sealed_bytes)
+    }
+
     /// Makes everything durable.
     pub(super) fn finish(&mut self) -> Result<Finished> {
         let Some(chunk_writer) = self.chunk_writer.take() else {

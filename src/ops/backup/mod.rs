@@ -178,6 +178,8 @@ pub struct Summary {
     pub unmatched: Vec<String>,
     /// What is unlike the set's past: the snapshot gives an alarm.
     pub alarm: Vec<Reason>,
+    /// It ended where the quota of the repository was met.
+    pub quota: Option<u64>,
 }
 
 /// State that all threads of a run share.
@@ -196,6 +198,10 @@ struct Run<'a> {
     /// The root of the tree is not a source, and only leads to sources.
     root_only_leads: bool,
     problems: Mutex<Vec<(Vec<u8>, String)>>,
+    /// Bytes that the repository may still grow by.
+    quota: Option<u64>,
+    /// They are used up: what there is becomes a partial snapshot.
+    full: AtomicBool,
     /// Set by the first thread that fails, to stop the others.
     failed: AtomicBool,
     /// Set if the parent turns out not to guarantee its chunks: start over, looking up every chunk.
@@ -230,7 +236,12 @@ impl Run<'_> {
     }
 
     fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.failed.load(Ordering::Relaxed)
+        self.interrupted() || self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Ends early, in good order.
+    fn interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed)
     }
 }
 
@@ -328,6 +339,7 @@ impl Backup {
             for (pack, why) in &index.unreadable {
                 repo.warn(format!("{why}: pack {} is not used", pack.short()));
             }
+            let quota = left(repo, &index)?;
             let survey = self.survey.take();
             let (source, started) = match &self.options.stdin {
                 Some(stdin) => (Source::Stream(stdin), Time::now()),
@@ -350,6 +362,8 @@ impl Backup {
                 started,
                 root_only_leads: matches!(self.plan.root, sources::SourceNode::Passage { .. }),
                 problems: Mutex::default(),
+                quota,
+                full: AtomicBool::new(false),
                 failed: AtomicBool::new(false),
                 weakness: AtomicBool::new(false),
                 stored: AtomicU64::new(0),
@@ -370,6 +384,16 @@ impl Backup {
             summary.unmatched = self.filter.unmatched();
             return Ok(summary);
         }
+    }
+}
+
+/// Bytes that the repository may grow by; none may be left.
+fn left(repo: &Repository, index: &Index) -> Result<Option<u64>> {
+    let Some(quota) = repo.config().quota() else { return Ok(None) };
+    let bytes: u64 = index.packs().iter().map(|pack| pack.len).sum();
+    match quota.checked_sub(bytes) {
+        Some(left @ 1..) => Ok(Some(left)),
+        _ => Err(Error::Quota { quota }),
     }
 }
 

@@ -6,7 +6,7 @@
 //! bounded. Only empty buffers go back, and no thread waits for one.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -114,6 +114,7 @@ pub struct ChunkWriter<'scope> {
     compressor: ScopedJoinHandle<'scope, Result<()>>,
     writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     writing: Arc<PackWriter<'scope>>,
+    sealed_bytes: Arc<AtomicU64>,
     added: u64,
     /// Of files, and of trees.
     new_chunks: (u64, u64),
@@ -144,7 +145,9 @@ impl<'scope> ChunkWriter<'scope> {
             move || seal_all(repo, effort.level, &to_seal, &to_pack, &back)
         })?;
         let sealed_in = to_pack.clone();
-        let compressor = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write))?;
+        let sealed_bytes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&sealed_bytes);
+        let compressor = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write, &counted))?;
         let writing = Arc::new(PackWriter::new(repo, session, stored));
         let writers = threads::pool(scope, "write", writing.threads(), || {
             let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
@@ -167,6 +170,7 @@ impl<'scope> ChunkWriter<'scope> {
             compressor,
             writers,
             writing,
+            sealed_bytes,
             added: 0,
             new_chunks: (0, 0),
         })
@@ -193,6 +197,11 @@ impl<'scope> ChunkWriter<'scope> {
             ChunkType::Data => self.new_chunks.0 += chunks as u64,
             ChunkType::Tree => self.new_chunks.1 += chunks as u64,
         }
+    }
+
+    /// Bytes of blocks that go into packs, stored or not.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.sealed_bytes.load(Ordering::Relaxed)
     }
 
     fn land(&mut self) {
@@ -451,7 +460,12 @@ fn seal_delta(
     }
 }
 
-fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<CompletePack>) -> Result<()> {
+fn pack_all(
+    repo: &Repository,
+    blocks: &Receiver<SealedBlock>,
+    out: &Sender<CompletePack>,
+    bytes: &AtomicU64,
+) -> Result<()> {
     let config = repo.config();
     let new = |kind| {
         let target = u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
@@ -460,6 +474,7 @@ fn pack_all(repo: &Repository, blocks: &Receiver<SealedBlock>, out: &Sender<Comp
     let (mut data, mut tree) = (new(ChunkType::Data), new(ChunkType::Tree));
     for block in blocks {
         let open = if block.kind == ChunkType::Data { &mut data } else { &mut tree };
+        bytes.fetch_add(block.sealed.len() as u64, Ordering::Relaxed);
         open.size += block.sealed.len() as u64;
         open.blocks.push(block);
         if open.size >= open.target {

@@ -10,6 +10,8 @@ use snap_backup::ops::forget::groups::GroupBy;
 use snap_backup::ops::forget::policy::{Count, Period, Rule};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
+use crate::args::values;
+use crate::args::values::Line;
 use crate::commands::gc::Collect;
 
 #[derive(Debug, Args)]
@@ -43,6 +45,9 @@ pub(crate) struct Forget {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cleanup {
+    /// Beyond the rules, forget as many as must for the repository to be below this: a size, or a percentage of its file system
+    #[arg(long, value_name = "SIZE|P%", value_parser = values::line)]
+    pub(crate) keep_below: Option<Line>,
     /// Only of this set of the configuration, by its rules; given twice: of both
     #[arg(long, value_name = "NAME", conflicts_with = "Filters")]
     pub(crate) set: Vec<String>,

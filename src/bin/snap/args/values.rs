@@ -60,6 +60,27 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Up to where a repository may fill the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// The repository has so many bytes.
+    Bytes(u64),
+    /// So much of its file system is in use, in millionths.
+    Share(u64),
+}
+
+/// A size, or a percentage of the file system.
+pub(crate) fn line(text: &str) -> Result<Line, String> {
+    let wrong = |_| "a size, like 500G, or a percentage of the file system, like 80%".to_owned();
+    match text.ends_with('%') {
+        true => share(text).map_err(wrong).and_then(|share| match share {
+            0..=1_000_000 => Ok(Line::Share(share)),
+            _ => Err(wrong(String::new())),
+        }),
+        false => size(text).map_err(wrong).map(Line::Bytes),
+    }
+}
+
 /// A percentage, in millionths.
 pub(crate) fn share(text: &str) -> Result<u64, String> {
     let wrong = || "a percentage, like 5%, or off".to_owned();

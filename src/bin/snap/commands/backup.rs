@@ -185,6 +185,9 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         }
         tell_alarm(context, &summary, options.dry_run);
         summary.problems.retain(|(path, _)| !options.optional.contains(path));
+        if let Some(quota) = summary.quota {
+            return Err(Error::Quota { quota });
+        }
         if summary.partial {
             return Ok(Outcome::Interrupted);
         }

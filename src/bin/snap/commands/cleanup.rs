@@ -2,13 +2,15 @@
 
 use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::policy::Rule;
+use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{forget, gc as collect};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
-use super::{forget as forgetting, gc, sets};
+use super::{forget as forgetting, gc, room, sets};
 use crate::args::keep::Cleanup;
 use crate::commands::hooks::Job;
+use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
@@ -20,7 +22,7 @@ const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep
 
 pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     let otherwise = args.filters.is_empty() && args.keep.rules().is_empty();
-    let sets = sets::with_rules(context, &args.set, otherwise)?;
+    let sets = sets::with_rules(context, &args.set, otherwise, true)?;
     if sets.is_empty() {
         return one(context, args, true);
     }
@@ -48,14 +50,36 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
     };
     let collecting = gc::options(&args.collect);
     let result = context.with(|repo| {
-        if !options.rules.iter().any(Rule::says_something) {
+        let ruled = options.rules.iter().any(Rule::says_something);
+        let line = args.keep_below.or_else(|| context.set.as_ref().and_then(Set::keep_below));
+        if !ruled && line.is_none() {
             return refuse(context, repo, &options, collecting);
         }
-        let going = forgetting::by_policy(context, repo, &options)?;
+        let groups = match ruled {
+            true => forgetting::by_policy(context, repo, &options)?,
+            false => forget::plan(repo, &options)?,
+        };
+        let mut going = if ruled { forgetting::going(&groups) } else { Vec::new() };
+        let mut fitted = Outcome::Done;
+        let mut collecting = collecting;
+        if let Some(line) = line {
+            let fit = room::fit(
+                context,
+                repo,
+                &room::Asked { groups: &groups, ruled, line, dry_run: options.dry_run },
+            )?;
+            going.extend(fit.going);
+            fitted = if fit.fits { Outcome::Done } else { Outcome::Problems };
+            // What nobody needs is rewritten to the last byte where there is too little room for it.
+            collecting.max_unused = if fit.is_tight { MaxUnused::Share(0.0) } else { collecting.max_unused };
+        }
         if options.dry_run {
             forgetting::foresee(context, repo, &going)?;
         }
-        if collects { gc::collect(context, repo, &collecting) } else { Ok(Outcome::Done) }
+        if !collects {
+            return Ok(fitted);
+        }
+        Ok(gc::collect(context, repo, &collecting)?.worse(fitted))
     });
     match result {
         Err(Error::NoRepository { location }) if !context.recorder.saved_to(&location) => {

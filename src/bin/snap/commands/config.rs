@@ -58,7 +58,7 @@ pub(crate) struct Set {
     /// Which
     #[arg(value_name = "SETTING")]
     pub(crate) setting: Setting,
-    /// To what: of parity a percentage, or 0 for none; of delta `on`
+    /// To what: of parity a percentage, or 0 for none; of delta `on`; of quota a size, or `none`
     #[arg(value_name = "VALUE")]
     pub(crate) value: String,
 }
@@ -67,6 +67,8 @@ pub(crate) struct Set {
 pub(crate) enum Setting {
     /// Share of parity beside each new pack
     Parity,
+    /// Bytes that backups do not go beyond
+    Quota,
     /// Whether chunks may be stored as deltas; older versions of snap cannot read the repository from then on
     Delta,
 }
@@ -90,6 +92,8 @@ fn set(context: &Context, args: &Set) -> Result<Outcome> {
     let wrong = |why: String| Error::Usage(format!("{}: {why}", args.value));
     match args.setting {
         Setting::Parity => set_parity(context, values::parity(&args.value).map_err(wrong)?),
+        Setting::Quota if args.value == "none" => set_quota(context, None),
+        Setting::Quota => set_quota(context, Some(values::size(&args.value).map_err(wrong)?)),
         Setting::Delta if values::switch(&args.value).map_err(wrong)? => allow_deltas(context),
         Setting::Delta => Err(Error::Usage(
             "deltas that are there stay, and need what they are made from: `--delta off`, or `delta = \"off\"` in a set, makes no more of them"
@@ -112,6 +116,25 @@ fn allow_deltas(context: &Context) -> Result<Outcome> {
             output::tell(match before {
                 true => "deltas were allowed already",
                 false => "backups may store deltas from now on; what is stored already stays as it is",
+            })?;
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+fn set_quota(context: &Context, bytes: Option<u64>) -> Result<Outcome> {
+    let mut repo = context.open(context.storage()?)?;
+    let before = repo.config().quota();
+    repo.set_quota(bytes)?;
+    context.watch(&repo, |repo| {
+        if context.global.json {
+            let generation = repo.config().generation;
+            let told = json!({"message_type": "setting", "quota": bytes, "before": before, "generation": generation});
+            output::tell(&told.to_string())?;
+        } else if context.talks() {
+            output::tell(&match bytes {
+                None => "backups go on as long as there is room".to_owned(),
+                Some(bytes) => format!("a backup ends, with exit code 21, where the repository has {}", output::size(bytes)),
             })?;
         }
         Ok(Outcome::Done)

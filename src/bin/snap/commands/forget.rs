@@ -25,7 +25,7 @@ const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep
 
 pub(crate) fn run(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     let otherwise = args.snapshots.is_empty() && args.filters.is_empty() && args.keep.rules().is_empty();
-    let sets = sets::with_rules(context, &args.set, otherwise)?;
+    let sets = sets::with_rules(context, &args.set, otherwise, false)?;
     if sets.is_empty() {
         return one(context, args);
     }
@@ -47,7 +47,7 @@ fn one(context: &Context, args: &keep::Forget) -> Result<Outcome> {
             if !args.filters.is_empty() {
                 select::warn_if_unmatched(context, repo, &options.selection)?;
             }
-            let going = by_policy(context, repo, &options)?;
+            let going = going(&by_policy(context, repo, &options)?);
             // The answer in JSON is one array, as restic's, unless a collection follows.
             if args.dry_run && (args.prune || !context.global.json) {
                 foresee(context, repo, &going)?;
@@ -115,20 +115,21 @@ fn ending(number: usize, kept: usize, dry_run: bool) -> String {
     }
 }
 
-/// Forgets what no rule keeps, and tells of every snapshot why it stays or goes. Which go.
-pub(crate) fn by_policy(
-    context: &Context,
-    repo: &Repository,
-    options: &PolicyOptions,
-) -> Result<Vec<SnapshotId>> {
+/// Those that no rule keeps.
+pub(crate) fn going(groups: &[Group]) -> Vec<SnapshotId> {
+    let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
+    going.map(|one| one.snapshot.id).collect()
+}
+
+/// Forgets what no rule keeps, and tells of every snapshot why it stays or goes.
+pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
     let groups = forget::by_policy(repo, options).map_err(|err| match err {
         Error::Retention(_) => Error::Retention(NO_RULE.to_owned()),
         other => other,
     })?;
     tell(context, &groups, true)?;
     let kept = groups.iter().flat_map(|group| &group.decisions).filter(|one| one.stays()).count();
-    let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
-    let going: Vec<SnapshotId> = going.map(|one| one.snapshot.id).collect();
+    let going = going(&groups);
     context.recorder.note(|record| record.numbers.forgotten = Some(going.len() as u64));
     if context.talks() && !context.global.json {
         match going.len() {
@@ -139,7 +140,7 @@ pub(crate) fn by_policy(
             number => output::tell(&ending(number, kept, options.dry_run))?,
         }
     }
-    Ok(going)
+    Ok(groups)
 }
 
 /// What forgetting these would free, which a collection that writes nothing cannot know.

@@ -34,6 +34,7 @@ pub(crate) mod protected;
 pub(crate) mod repair;
 pub(crate) mod restore;
 pub(crate) mod rewrite;
+pub(crate) mod room;
 pub(crate) mod schedule;
 pub(crate) mod scrub;
 pub(crate) mod select;

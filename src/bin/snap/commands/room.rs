@@ -1,5 +1,7 @@
 //! `cleanup --keep-below`: beyond the rules, as many snapshots go as must for the repository to fit.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
@@ -11,11 +13,31 @@ use snap_backup::ops::{forget, room, stats};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
+use super::forget::going;
+use crate::args::values::Line;
 use crate::context::Context;
 use crate::terminal::output;
 use crate::terminal::output::{count, size};
 use crate::terminal::progress::stop_on_signals;
-use crate::args::values::Line;
+
+/// What is to fit.
+pub(crate) struct Asked<'a> {
+    /// What the rules decided; what they let go is gone, unless nothing is written.
+    pub(crate) groups: &'a [Group],
+    /// There are rules.
+    pub(crate) ruled: bool,
+    pub(crate) line: Line,
+    pub(crate) dry_run: bool,
+}
+
+impl Asked<'_> {
+    /// What the rules leave.
+    fn left(&self) -> impl Iterator<Item = (usize, &Decision)> {
+        let all = self.groups.iter().enumerate();
+        let each = all.flat_map(|(set, group)| group.decisions.iter().map(move |one| (set, one)));
+        each.filter(|(_, one)| !self.ruled || one.stays())
+    }
+}
 
 /// What came of it.
 pub(crate) struct Fitted {
@@ -23,46 +45,44 @@ pub(crate) struct Fitted {
     pub(crate) going: Vec<SnapshotId>,
     /// It is below the line, once what goes is collected.
     pub(crate) fits: bool,
+    /// It is above the line as it lies there.
+    pub(crate) is_tight: bool,
 }
 
-/// Forgets what must go; `groups` are what the rules decided, and what they let go is gone.
-pub(crate) fn fit(
-    context: &Context,
-    repo: &Repository,
-    groups: &[Group],
-    line: Line,
-    dry_run: bool,
-) -> Result<Fitted> {
+/// Forgets what must go.
+pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Result<Fitted> {
     let stop = stop_on_signals()?;
     let seen = stats::run(repo, &Options::default(), &stop)?;
-    let limit = limit(repo, line, &seen)?;
-    let gone: Vec<SnapshotId> = decisions(groups).filter(|one| !one.stays()).map(|one| one.snapshot.id).collect();
+    let limit = limit(repo, asked.line, &seen)?;
     // Where nothing was written, what rules let go still stands.
-    let gone = if dry_run { gone } else { Vec::new() };
-    let order = room::order(&points(groups, &seen));
+    let gone = if asked.dry_run && asked.ruled { going(asked.groups) } else { Vec::new() };
+    let order = room::order(&points(asked, &seen));
     let needed = needed(&seen.packs);
-    let mut after = needed;
-    let fewest = room::fewest(order.len(), &mut |many| {
+    let after = |many: usize| -> Result<u64> {
         let going: Vec<SnapshotId> = gone.iter().chain(order.iter().take(many)).copied().collect();
         let freed = if going.is_empty() { 0 } else { stats::freed(repo, &going, &stop)?.bytes };
-        after = needed.saturating_sub(freed);
-        Ok(after <= limit)
-    })?;
-    let many = fewest.unwrap_or(order.len());
+        Ok(needed.saturating_sub(freed))
+    };
+    let fewest = room::fewest(order.len(), &mut |many| Ok(after(many)? <= limit))?;
+    // What would not be enough is not done: it would cost history and make no room.
+    let many = fewest.unwrap_or(0);
+    let least = if fewest.is_none() { after(order.len())? } else { 0 };
+    let bytes = seen.packs.bytes.saturating_add(seen.packs.parity);
+    let told = Told { limit, needed, after: after(many)?, least, bytes, fits: fewest.is_some() };
     let going: Vec<SnapshotId> = order.into_iter().take(many).collect();
-    let all: Vec<SnapshotId> = gone.iter().chain(&going).copied().collect();
-    let freed = if all.is_empty() { 0 } else { stats::freed(repo, &all, &stop)?.bytes };
-    let told = Told { limit, needed, after: needed.saturating_sub(freed), dry_run, bytes: seen.packs.bytes };
     if !going.is_empty() {
         let selectors = going.iter().map(|id| id.hex()).collect();
-        forget::run(repo, &forget::Options { selectors, dry_run, ..forget::Options::default() })?;
+        forget::run(
+            repo,
+            &forget::Options { selectors, dry_run: asked.dry_run, ..forget::Options::default() },
+        )?;
     }
     context.recorder.note(|record| {
         let forgotten = record.numbers.forgotten.unwrap_or_default();
         record.numbers.forgotten = Some(forgotten + going.len() as u64);
     });
-    tell(context, groups, &going, fewest.is_some(), &told)?;
-    Ok(Fitted { going, fits: fewest.is_some() })
+    tell(context, asked, &going, &told)?;
+    Ok(Fitted { going, fits: told.fits, is_tight: bytes > limit })
 }
 
 /// Bytes that the repository may have.
@@ -70,8 +90,11 @@ fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
     match line {
         Line::Bytes(bytes) => Ok(bytes),
         Line::Share(share) => {
-            let room = repo.storage().room().ok_or_else(|| {
-                Error::Usage("nobody knows how large the file system of the repository is: give --keep-below a size".into())
+            let room = repo.storage().capacity().ok_or_else(|| {
+                Error::Usage(
+                    "nobody knows how large the file system of the repository is: give --keep-below a size"
+                        .into(),
+                )
             })?;
             let may = u128::from(room.total) * u128::from(share) / 1_000_000;
             let may = u64::try_from(may).unwrap_or(u64::MAX);
@@ -86,37 +109,35 @@ fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
 /// Bytes of packs and parity once all that no standing snapshot needs is collected.
 fn needed(packs: &Packs) -> u64 {
     let stored = packs.needed.saturating_add(packs.trash).saturating_add(packs.unused).max(1);
-    let beside = u128::from(packs.frame.saturating_add(packs.parity)) * u128::from(packs.needed) / u128::from(stored);
+    let beside =
+        u128::from(packs.frame.saturating_add(packs.parity)) * u128::from(packs.needed) / u128::from(stored);
     packs.needed.saturating_add(u64::try_from(beside).unwrap_or(u64::MAX))
 }
 
-fn decisions(groups: &[Group]) -> impl Iterator<Item = &Decision> {
-    groups.iter().flat_map(|group| &group.decisions)
-}
-
-/// What the rules keep, or all where there is none.
-fn points(groups: &[Group], seen: &Report) -> Vec<Point> {
+fn points(asked: &Asked<'_>, seen: &Report) -> Vec<Point> {
     let now = Time::now();
-    let of = |set: usize, one: &Decision| Point {
+    let unique: HashMap<SnapshotId, u64> =
+        seen.lines.iter().map(|line| (line.snapshot.id, line.unique.stored)).collect();
+    let of = |(set, one): (usize, &Decision)| Point {
         id: one.snapshot.id,
         age: u64::try_from(now.sec.saturating_sub(one.snapshot.manifest.started.sec)).unwrap_or(0),
         set,
-        unique: seen.lines.iter().find(|line| line.snapshot.id == one.snapshot.id).map_or(0, |line| line.unique.stored),
+        unique: unique.get(&one.snapshot.id).copied().unwrap_or(0),
         stays: one.successor.is_none() || one.reasons.iter().any(holds),
     };
-    let staying = |one: &&Decision| one.stays() || one.expired.is_none();
-    groups
-        .iter()
-        .enumerate()
-        .flat_map(|(set, group)| group.decisions.iter().filter(staying).map(move |one| of(set, one)))
-        .collect()
+    asked.left().map(of).collect()
 }
 
 /// What is stronger than the want of room.
 fn holds(reason: &Reason) -> bool {
     matches!(
         reason,
-        Reason::Tags(_) | Reason::Pinned | Reason::Newest | Reason::Partial | Reason::Future | Reason::Alarm(_)
+        Reason::Tags(_)
+            | Reason::Pinned
+            | Reason::Newest
+            | Reason::Partial
+            | Reason::Future
+            | Reason::Alarm(_)
     )
 }
 
@@ -125,12 +146,15 @@ struct Told {
     limit: u64,
     needed: u64,
     after: u64,
+    /// As small as it gets, where that is not enough.
+    least: u64,
     bytes: u64,
-    dry_run: bool,
+    fits: bool,
 }
 
-fn tell(context: &Context, groups: &[Group], going: &[SnapshotId], fits: bool, told: &Told) -> Result<()> {
-    let Told { limit, needed, after, bytes, dry_run } = *told;
+fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told) -> Result<()> {
+    let Told { limit, needed, after, bytes, fits, .. } = *told;
+    let dry_run = asked.dry_run;
     if context.global.json {
         let ids: Vec<String> = going.iter().map(|id| id.hex()).collect();
         let line = json!({
@@ -139,6 +163,7 @@ fn tell(context: &Context, groups: &[Group], going: &[SnapshotId], fits: bool, t
             "bytes": bytes,
             "bytes_needed": needed,
             "bytes_after": after,
+            "bytes_least": (!fits).then_some(told.least),
             "forgotten": ids,
             "fits": fits,
             "dry_run": dry_run,
@@ -147,31 +172,37 @@ fn tell(context: &Context, groups: &[Group], going: &[SnapshotId], fits: bool, t
     }
     if !fits {
         let text = format!(
-            "{} is as small as it gets, above the line of {}: what is left is pinned, tagged, held by an alarm, partial, or the newest of its sources",
-            size(after),
+            "nothing is forgotten for room, since that would not do: {} is as small as it gets, above the line of {}, by what is pinned, tagged, held by an alarm, partial, or the newest of its sources (a percentage is one of the file system: what others have there counts)",
+            size(told.least),
             size(limit)
         );
         output::warn(false, &text);
     }
-    if !context.talks() {
+    if !context.talks() || !fits {
         return Ok(());
     }
     if going.is_empty() {
-        let text = format!("room: {} are needed, the line is {}: nothing more has to go", size(after), size(limit));
+        let text =
+            format!("room: {} are needed, the line is {}: nothing more has to go", size(after), size(limit));
         return output::tell(&text);
     }
-    for one in decisions(groups).filter(|one| going.contains(&one.snapshot.id)) {
+    for (_, one) in asked.left().filter(|(_, one)| going.contains(&one.snapshot.id)) {
         let done = if dry_run { "would forget" } else { "forgot" };
         let when = output::local(one.snapshot.manifest.started);
         output::tell(&format!("{done} snapshot {} of {when}, for room", one.snapshot.id.short()))?;
     }
+    let later = if asked.dry_run {
+        ""
+    } else {
+        "; the space comes back when they are purged, after a day or with --empty-trash"
+    };
     output::tell(&format!(
-        "room: {} {} to come from {} to {}, the line is {}; {} stay",
+        "room: {} {} to come from {} to {}, the line is {}; {} stay{later}",
         count(going.len() as u64, "snapshot", "snapshots"),
         if dry_run { "would go" } else { "go" },
         size(needed),
         size(after),
         size(limit),
-        decisions(groups).filter(|one| (one.stays() || one.expired.is_none()) && !going.contains(&one.snapshot.id)).count(),
+        asked.left().count() - going.len(),
     ))
 }

@@ -22,11 +22,17 @@ pub(crate) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Re
     if names.is_empty() { Ok(context.config.sets().to_vec()) } else { context.config.named_sets(names) }
 }
 
-/// Like [`chosen`] for retention: without names, sets without retention rules are left out.
-pub(crate) fn with_rules(context: &Context, names: &[String], otherwise: bool) -> Result<Vec<Set>> {
+/// Like [`chosen`] for retention: without names, sets without retention rules are left out; with `room`, those that only say
+/// `keep-below` are not.
+pub(crate) fn with_rules(
+    context: &Context,
+    names: &[String],
+    otherwise: bool,
+    room: bool,
+) -> Result<Vec<Set>> {
     let mut sets = chosen(context, names, otherwise)?;
     if names.is_empty() {
-        sets.retain(|set| !set.rules().is_empty());
+        sets.retain(|set| !set.rules().is_empty() || room && set.keep_below().is_some());
     }
     Ok(sets)
 }

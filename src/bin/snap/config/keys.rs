@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Age,
     /// A number of snapshots, or `unlimited`.
     Count,
+    /// Bytes, or a percentage of a file system.
+    Line,
     /// A percentage, or `off`.
     Share,
     /// A compression level.
@@ -159,6 +161,7 @@ pub(crate) const SET: &[Key] = &[
         "From where on a backup is so unlike those before that it gives an alarm",
     ),
     key("keep", Kind::Table(KEEP), "", "What `forget` and `cleanup` keep"),
+    key("keep-below", Kind::Line, "", "As --keep-below of `cleanup`"),
     key("schedule", Kind::Table(SCHEDULE), "", "When `daemon` and `schedule run` do what"),
     key("hooks", Kind::Table(HOOKS), "", "Commands around a run"),
     key("notify", Kind::Table(NOTIFY), "", "Whom to tell"),

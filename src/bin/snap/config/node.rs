@@ -10,6 +10,8 @@ use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::Count;
 use snap_backup::ops::schedule::cron::Cron;
 
+use crate::args::values::Line;
+
 /// The origin of a value: its position in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
@@ -41,6 +43,8 @@ pub(crate) enum Value {
     Age(Age),
     Count(Count),
     Level(i32),
+    /// Up to where a repository may fill the disk.
+    Line(Line),
     /// Millionths; `None`: off.
     Share(Option<u64>),
     /// `None` means off.
@@ -172,6 +176,13 @@ impl Table {
     pub(crate) fn count(&self, path: &str) -> Option<Count> {
         match self.at(path)?.value {
             Value::Count(count) => Some(count),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn line(&self, path: &str) -> Option<Line> {
+        match self.at(path)?.value {
+            Value::Line(line) => Some(line),
             _ => None,
         }
     }

@@ -206,7 +206,7 @@ fn wanted(kind: &Kind) -> &'static str {
         Kind::List(_) => "a list of texts",
         Kind::Table(_) => "a table",
         Kind::Named(_) => "a table of tables",
-        Kind::Count | Kind::Size | Kind::Rate | Kind::Level => "a number or a text",
+        Kind::Count | Kind::Size | Kind::Rate | Kind::Level | Kind::Line => "a number or a text",
         _ => "a text",
     }
 }
@@ -237,6 +237,7 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
         Kind::Age => Value::Age(keep::age(text)?),
         Kind::Count => Value::Count(keep::number(text)?),
         Kind::Level => Value::Level(values::level(text)?),
+        Kind::Line => Value::Line(values::line(text)?),
         Kind::Share if text == "off" => Value::Share(None),
         Kind::Share => Value::Share(Some(values::share(text)?)),
         Kind::Data => {

@@ -39,7 +39,9 @@ fn of(kind: &Kind) -> Value {
     match kind {
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Number => json!({"type": "integer", "minimum": 0}),
-        Kind::Count | Kind::Level | Kind::Size | Kind::Rate => json!({"type": ["integer", "string"]}),
+        Kind::Count | Kind::Level | Kind::Size | Kind::Rate | Kind::Line => {
+            json!({"type": ["integer", "string"]})
+        }
         Kind::Duration => {
             json!({"type": "string", "pattern": "^([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"})
         }

@@ -14,6 +14,7 @@ use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::util::host;
 
 use super::node::Table;
+use crate::args::values::Line;
 use crate::args::{keep, values};
 
 /// A set of the configuration, with defaults applied.
@@ -120,6 +121,11 @@ impl Set {
             sources: Some(sources),
             ..SnapshotFilter::default()
         }
+    }
+
+    /// Up to where its repository may fill the disk.
+    pub(crate) fn keep_below(&self) -> Option<Line> {
+        self.table.line("keep-below")
     }
 
     /// Returns its retention rules.

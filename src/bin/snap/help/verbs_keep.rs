@@ -50,7 +50,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
             ),
         ],
         groups: &[
-            ("How", &["set", "group-by", "max-unused", "max-repack", "empty-trash", "dry-run"]),
+            ("How", &["set", "group-by", "keep-below", "max-unused", "max-repack", "empty-trash", "dry-run"]),
             ("What stays", STAYS),
             ("Which snapshots", WHICH),
         ],

@@ -1,0 +1,106 @@
+//! Room: `cleanup --keep-below` and the quota of a repository.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Random, Sandbox};
+
+/// Twelve snapshots, each with 200 KiB that no other one has.
+fn filled() -> Sandbox {
+    let sandbox = Sandbox::open();
+    for run in 0..12 {
+        fs::write(sandbox.src().join("file"), Random::new(run + 1).bytes(200 << 10)).unwrap();
+        sandbox.ok(&["backup", "src"]);
+    }
+    sandbox
+}
+
+/// The line of JSON that tells of room.
+fn room(text: &str) -> Value {
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.into_iter().find(|line| line["message_type"] == "room").unwrap()
+}
+
+fn bytes(sandbox: &Sandbox) -> u64 {
+    sandbox.objects("packs").iter().map(|pack| fs::metadata(pack).unwrap().len()).sum()
+}
+
+#[test]
+fn as_many_snapshots_go_as_must_and_never_those_that_stay() {
+    let sandbox = filled();
+    let line = 900 << 10;
+    sandbox.ok(&["pin", "latest~5"]);
+    sandbox.ok(&["tag", "--add", "release", "latest~7"]);
+    let before = sandbox.snapshot_names();
+    let args = ["cleanup", "--keep-below", "900K", "--keep-tag", "release", "--keep-last", "11", "--json"];
+    let planned = room(&sandbox.ok(&[&args[..], &["-n"]].concat()).text());
+    assert_eq!(sandbox.snapshot_names(), before, "nothing is written");
+    let done = room(&sandbox.ok(&[&args[..], &["--empty-trash"]].concat()).text());
+    assert_eq!(planned["forgotten"], done["forgotten"]);
+    let after = |told: &Value| told["bytes_after"].as_u64().unwrap();
+    assert!(after(&planned).abs_diff(after(&done)) < 1 << 10, "{planned} {done}");
+    assert!(done["fits"] == true && after(&done) <= line, "{done}");
+    let gone = done["forgotten"].as_array().unwrap().len();
+    assert_eq!(sandbox.snapshot_names().len(), 11 - gone, "one by the rule, the rest for room");
+    let listed = sandbox.ok(&["snapshots", "--json"]).json();
+    let left = listed.as_array().unwrap();
+    assert!(
+        left.iter().any(|one| one["pinned"] == true) && left.iter().any(|one| one["tags"][0] == "release")
+    );
+    // What was condemned goes with the collections that follow.
+    (0..2).for_each(|_| drop(sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0%"])));
+    assert!(bytes(&sandbox) <= line, "{} bytes", bytes(&sandbox));
+    assert_eq!(room(&sandbox.ok(&args).text())["forgotten"].as_array().unwrap().len(), 0);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn what_does_not_fit_is_told_and_costs_nothing() {
+    let sandbox = filled();
+    let told = sandbox.snap(&["cleanup", "--keep-below", "1K"]).expect(3);
+    assert!(told.stderr.contains("as small as it gets"), "{}", told.all());
+    assert_eq!(sandbox.snapshot_names().len(), 12, "what would not do is not done");
+    sandbox.snap(&["cleanup", "--keep-below", "120%"]).expect(2);
+    sandbox.snap(&["cleanup"]).expect(22);
+}
+
+#[test]
+fn a_set_says_how_much_may_be_and_a_share_is_one_of_the_file_system() {
+    let sandbox = filled();
+    let config = sandbox.path("snap.toml");
+    let set = |line: &str| {
+        let (repo, src) = (sandbox.path("repo"), sandbox.src());
+        let text = format!(
+            "[sets.a]\nrepository = \"{}\"\nsources = [\"{}\"]\nkeep-below = \"{line}\"\n",
+            repo.display(),
+            src.display()
+        );
+        fs::write(&config, text).unwrap();
+        sandbox.snap(&["cleanup", "--config", config.to_str().unwrap(), "--json"])
+    };
+    assert_eq!(room(&set("100%").expect(0).text())["forgotten"].as_array().unwrap().len(), 0);
+    assert_eq!(sandbox.snapshot_names().len(), 12);
+    assert!(!room(&set("600K").expect(0).text())["forgotten"].as_array().unwrap().is_empty());
+    set("much").expect(2);
+}
+
+#[test]
+fn a_backup_ends_where_the_quota_is_met_with_21_and_a_partial_snapshot() {
+    let sandbox = Sandbox::open();
+    for file in 0..14 {
+        fs::write(sandbox.src().join(format!("f{file:02}")), Random::new(file + 1).bytes(8 << 20)).unwrap();
+    }
+    assert!(sandbox.ok(&["config", "set", "quota", "40M"]).text().contains("21"));
+    let met = sandbox.snap(&["backup", "src"]).expect(21);
+    assert!(met.stderr.contains("quota of 41943040 bytes"), "{}", met.all());
+    let listed = sandbox.ok(&["snapshots", "--json"]).json();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["partial"]), (1, &true.into()));
+    assert!(bytes(&sandbox) < 112 << 20, "it ended early");
+    sandbox.snap(&["backup", "src"]).expect(21);
+    assert_eq!(sandbox.snapshot_names().len(), 1, "there is nothing to begin with");
+    sandbox.snap(&["config", "set", "quota", "much"]).expect(2);
+    sandbox.ok(&["config", "set", "quota", "none"]);
+    sandbox.ok(&["backup", "src"]);
+    sandbox.assert_clean();
+}
