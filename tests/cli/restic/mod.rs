@@ -59,6 +59,9 @@ impl Door {
     /// Ids of all snapshots, oldest first.
     fn ids(&self) -> Vec<String> {
         let all = self.ok(&["snapshots", "--json"]).json();
-        all.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+        let mut all = all.as_array().unwrap().clone();
+        // A rewritten snapshot has the time of its original: which of them comes first is a matter of random ids.
+        all.sort_by_key(|one| (one["time"].to_string(), one["hostname"] == "renamed"));
+        all.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
     }
 }
