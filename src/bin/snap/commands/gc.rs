@@ -47,6 +47,16 @@ pub(crate) fn options(args: &Collect) -> Options {
     }
 }
 
+/// Writes what the run deleted and stored into the run log.
+pub(crate) fn record_numbers(context: &Context, report: &Report) {
+    context.recorder.note(|record| {
+        let after = report.before.saturating_add(report.bytes_written).saturating_sub(report.bytes_deleted);
+        record.numbers.bytes_deleted = Some(report.bytes_deleted);
+        record.numbers.bytes_stored = Some(report.bytes_written);
+        record.numbers.repository_bytes = Some(after);
+    });
+}
+
 /// Runs the garbage collection and prints the report.
 pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -> Result<Outcome> {
     let stop = stop_on_signals()?;
@@ -54,12 +64,7 @@ pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -
     let result = gc::run(repo, options, &progress, &stop);
     drop(progress);
     let report = result?;
-    context.recorder.note(|record| {
-        let after = report.before.saturating_add(report.bytes_written).saturating_sub(report.bytes_deleted);
-        record.numbers.bytes_deleted = Some(report.bytes_deleted);
-        record.numbers.bytes_stored = Some(report.bytes_written);
-        record.numbers.repository_bytes = Some(after);
-    });
+    record_numbers(context, &report);
     if report.lost > 0 {
         let lost = count(report.lost, "chunk", "chunks");
         let stays = if report.data_stays { ", so no file data is deleted" } else { "" };

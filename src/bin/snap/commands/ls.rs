@@ -164,7 +164,7 @@ pub(crate) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
 }
 
 /// Returns the type of an entry as restic names it.
-fn kind(entry: &Entry) -> &'static str {
+pub(crate) fn kind(entry: &Entry) -> &'static str {
     match entry.kind {
         Kind::File { .. } => "file",
         Kind::Dir { .. } => "dir",

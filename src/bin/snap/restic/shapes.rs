@@ -5,6 +5,7 @@ use snap_backup::model::entry::{Entry, Kind};
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::ids;
+use crate::commands::ls::kind;
 use crate::terminal::output;
 use crate::terminal::output::rfc3339;
 
@@ -88,19 +89,6 @@ pub(super) fn permissions(entry: &Entry) -> String {
     let bits = (0_u32..9).zip("rwxrwxrwx".chars());
     text.extend(bits.map(|(at, letter)| if mode & 1 << (8 - at) != 0 { letter } else { '-' }));
     text
-}
-
-/// restic's word for a kind.
-fn kind(entry: &Entry) -> &'static str {
-    match entry.kind {
-        Kind::File { .. } => "file",
-        Kind::Dir { .. } => "dir",
-        Kind::Symlink { .. } => "symlink",
-        Kind::Fifo => "fifo",
-        Kind::Socket => "socket",
-        Kind::CharDevice { .. } => "chardev",
-        Kind::BlockDevice { .. } => "dev",
-    }
 }
 
 /// A stored path as callers see it.

@@ -13,6 +13,7 @@ use snap_backup::{Error, Result};
 
 use super::snapshots::{key_of, table};
 use crate::args::keep::list;
+use crate::commands::gc::record_numbers;
 use crate::context::Context;
 use crate::restic::codes::{End, refused};
 use crate::restic::lines::size;
@@ -236,12 +237,7 @@ fn collect(
     let result = gc::run(repo, &options, &watch, &*stop_on_signals()?);
     drop(watch);
     let report = result?;
-    context.recorder.note(|record| {
-        let after = report.before.saturating_add(report.bytes_written).saturating_sub(report.bytes_deleted);
-        record.numbers.bytes_deleted = Some(report.bytes_deleted);
-        record.numbers.bytes_stored = Some(report.bytes_written);
-        record.numbers.repository_bytes = Some(after);
-    });
+    record_numbers(context, &report);
     if !is_silent && !context.global.quiet {
         output::tell(&told(&report, (before, chunks(repo)?), dry_run))?;
     }
