@@ -22,25 +22,25 @@ pub(super) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global flags")]
 pub(super) struct Global {
-    /// The repository [RESTIC_REPOSITORY]
+    /// The repository (RESTIC_REPOSITORY)
     #[arg(short, long, global = true)]
     pub(super) repo: Option<OsString>,
-    /// Read where the repository is from this file [RESTIC_REPOSITORY_FILE]
+    /// Read where the repository is from this file (RESTIC_REPOSITORY_FILE)
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) repository_file: Option<PathBuf>,
-    /// Read the password from this file [RESTIC_PASSWORD_FILE]
+    /// Read the password from this file (RESTIC_PASSWORD_FILE)
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(super) password_file: Option<OsString>,
-    /// Read the password from what this shell command prints [RESTIC_PASSWORD_COMMAND]
+    /// Read the password from what this shell command prints (RESTIC_PASSWORD_COMMAND)
     #[arg(long, global = true, value_name = "COMMAND")]
     pub(super) password_command: Option<OsString>,
     /// The repository has no encryption
     #[arg(long, global = true)]
     pub(super) insecure_no_password: bool,
-    /// Keep the cache here [RESTIC_CACHE_DIR]
+    /// Keep the cache here (RESTIC_CACHE_DIR)
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) cache_dir: Option<OsString>,
-    /// auto, off, max, fastest or better [RESTIC_COMPRESSION]
+    /// auto, off, max, fastest or better (RESTIC_COMPRESSION)
     #[arg(long, global = true, value_name = "MODE")]
     pub(super) compression: Option<String>,
     /// Most KiB a second that are received

@@ -33,7 +33,7 @@ pub(super) struct Anything {
 /// Which snapshots are meant.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Filters {
-    /// Only of this host [RESTIC_HOST]
+    /// Only of this host (RESTIC_HOST)
     #[arg(short = 'H', long)]
     pub(super) host: Vec<String>,
     /// Only with all of these tags
@@ -47,16 +47,16 @@ pub(super) struct Filters {
 /// The repository to read from.
 #[derive(Debug, Clone, Args)]
 pub(super) struct From {
-    /// Where it is [RESTIC_FROM_REPOSITORY]
+    /// Where it is (RESTIC_FROM_REPOSITORY)
     #[arg(long, value_name = "REPO")]
     pub(super) from_repo: Option<OsString>,
-    /// Read where it is from this file [RESTIC_FROM_REPOSITORY_FILE]
+    /// Read where it is from this file (RESTIC_FROM_REPOSITORY_FILE)
     #[arg(long, value_name = "FILE")]
     pub(super) from_repository_file: Option<PathBuf>,
-    /// Read its password from this file [RESTIC_FROM_PASSWORD_FILE]
+    /// Read its password from this file (RESTIC_FROM_PASSWORD_FILE)
     #[arg(long, value_name = "FILE")]
     pub(super) from_password_file: Option<OsString>,
-    /// Read its password from what this command prints [RESTIC_FROM_PASSWORD_COMMAND]
+    /// Read its password from what this command prints (RESTIC_FROM_PASSWORD_COMMAND)
     #[arg(long, value_name = "COMMAND")]
     pub(super) from_password_command: Option<OsString>,
     /// It has no encryption

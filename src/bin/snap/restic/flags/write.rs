@@ -51,7 +51,7 @@ pub(in crate::restic) struct Backup {
     /// Compare with the newest snapshot of the same host, paths or tags
     #[arg(short, long, value_name = "GROUPS", value_parser = group_by)]
     pub(in crate::restic) group_by: Option<GroupBy>,
-    /// Record this host name [RESTIC_HOST]
+    /// Record this host name (RESTIC_HOST)
     #[arg(short = 'H', long)]
     pub(in crate::restic) host: Option<String>,
     /// Do not take a file for changed because its ctime is
