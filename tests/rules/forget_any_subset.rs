@@ -13,6 +13,7 @@ use snap_backup::codec::chunk::compress::NO_COMPRESSION;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, forget, gc};
+use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 
@@ -41,8 +42,8 @@ impl Place {
         fresh
     }
 
-    fn backup(&self) -> Option<SnapshotId> {
-        let options = backup::Options { level: Some(NO_COMPRESSION), ..backup::Options::default() };
+    fn backup(&self, delta: Delta) -> Option<SnapshotId> {
+        let options = backup::Options { level: Some(NO_COMPRESSION), delta, ..backup::Options::default() };
         self.library.backup("src", options).snapshot
     }
 
@@ -77,14 +78,15 @@ impl Place {
     }
 }
 
-/// Forgets some, collects, and compares with a repository that never held them.
-fn forget_and_compare(stories: &[Vec<(u8, u8, u8)>], forgotten: &[bool]) {
+/// Forgets some, collects, and compares with a repository that never held them and has no deltas. One with deltas may take
+/// less: its deltas have other bases than those that were made beside what is forgotten.
+fn forget_and_compare(stories: &[Vec<(u8, u8, u8)>], forgotten: &[bool], delta: Delta) {
     let place = Place::new();
     place.library.write("src", &[("always", b"here")]);
     let mut made = Vec::new();
     for (number, story) in stories.iter().enumerate() {
         story.iter().for_each(|change| place.change(*change));
-        if let Some(id) = place.backup() {
+        if let Some(id) = place.backup(delta) {
             let copy = place.library.path(&format!("copy{number}"));
             copy_tree(&place.library.path("src"), &copy);
             made.push((id, copy, forgotten[number]));
@@ -103,7 +105,7 @@ fn forget_and_compare(stories: &[Vec<(u8, u8, u8)>], forgotten: &[bool]) {
         assert_eq!(differences, Vec::<String>::new());
         let _ = fs::remove_dir_all(fresh.library.path("src"));
         copy_tree(copy, &fresh.library.path("src"));
-        fresh.backup();
+        fresh.backup(Delta::Off);
     }
     assert_eq!(place.library.errors(), Vec::<String>::new());
     let (is, should) = (place.packs(), fresh.packs());
@@ -117,7 +119,8 @@ proptest! {
     fn after_any_subset_is_forgotten_the_rest_restores_and_the_space_comes_back(
         stories in vec(vec(any::<(u8, u8, u8)>(), 1..6), 1..7),
         forgotten in vec(any::<bool>(), 7),
+        deltas in any::<bool>(),
     ) {
-        forget_and_compare(&stories, &forgotten);
+        forget_and_compare(&stories, &forgotten, if deltas { Delta::On } else { Delta::Off });
     }
 }
