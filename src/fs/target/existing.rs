@@ -274,7 +274,7 @@ mod tests {
         fs::write(dir.path().join("g"), "two").unwrap();
         fs::rename(dir.path().join("g"), &path).unwrap();
         assert!(target.read(b"f", Some(&existing)).is_err());
-        assert!(target.heal(b"f", 3, &existing, true).is_err());
+        assert!(target.update(b"f", 3, &existing, true).is_err());
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         assert!(target.read(b"f", None).is_err());

@@ -62,7 +62,7 @@ impl Target {
     ///
     /// # Errors
     /// The file changed since `existing`, the path is refused or a system call fails.
-    pub fn heal(&self, path: &[u8], size: u64, existing: &Existing, in_place: bool) -> Result<NewFile> {
+    pub fn update(&self, path: &[u8], size: u64, existing: &Existing, in_place: bool) -> Result<NewFile> {
         let shared = &self.shared;
         let old = self.read(path, Some(existing))?;
         if shared.clones.load(Ordering::Relaxed) {

@@ -144,7 +144,7 @@ fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
     if believed || reachability::stands(run.repo, &Arc::new(Index::load(run.repo, repo_state)?), root)? {
         return Ok(session);
     }
-    run.weakness.store(true, Ordering::Relaxed);
+    run.parent_invalidated.store(true, Ordering::Relaxed);
     Err(Error::Stopped)
 }
 

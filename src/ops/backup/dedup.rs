@@ -141,7 +141,7 @@ where
             Some(_) => repo_state.still_allows(run.index.repo_state()),
         };
         if !stands {
-            run.weakness.store(true, Ordering::Relaxed);
+            run.parent_invalidated.store(true, Ordering::Relaxed);
             return Err(Error::Stopped);
         }
         let index = if repo_state == *run.index.repo_state() {

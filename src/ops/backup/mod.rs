@@ -205,7 +205,7 @@ struct Run<'a> {
     /// Set by the first thread that fails, to stop the others.
     failed: AtomicBool,
     /// Set if the parent turns out not to guarantee its chunks: start over, looking up every chunk.
-    weakness: AtomicBool,
+    parent_invalidated: AtomicBool,
     stored: AtomicU64,
     vanished: AtomicU64,
     changing: AtomicU64,
@@ -365,14 +365,14 @@ impl Backup {
                 quota,
                 full: AtomicBool::new(false),
                 failed: AtomicBool::new(false),
-                weakness: AtomicBool::new(false),
+                parent_invalidated: AtomicBool::new(false),
                 stored: AtomicU64::new(0),
                 vanished: AtomicU64::new(0),
                 changing: AtomicU64::new(0),
             };
             let published = assemble_all(&run, source)
                 .and_then(|assembled| commit::publish(&run, assembled, &host, &sources));
-            if run.weakness.load(Ordering::Relaxed) {
+            if run.parent_invalidated.load(Ordering::Relaxed) {
                 if self.options.stdin.is_some() {
                     return Err(Error::Bug { what: "a stream is read once" });
                 }

@@ -25,8 +25,8 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
     // How far on the ring every snapshot has advanced, at least.
     let mut arc: Option<u64> = None;
     for snapshot in snapshots {
-        let mut suite = RotatingSample::new(options, number);
-        match walk(&mut reader, &snapshot, stop, &mut |path, entry| suite.offer(path, entry)) {
+        let mut sample = RotatingSample::new(options, number);
+        match walk(&mut reader, &snapshot, stop, &mut |path, entry| sample.offer(path, entry)) {
             Ok(()) => {}
             Err(err) if err.is_damage() => {
                 chosen.damaged.push((snapshot.id.short(), err.chain()));
@@ -34,8 +34,8 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
             }
             Err(err) => return Err(err),
         }
-        chosen.too_large += suite.too_large;
-        let (files, end) = suite.take(options.bytes / parts);
+        chosen.too_large += sample.too_large;
+        let (files, end) = sample.take(options.bytes / parts);
         // If all files of a snapshot were taken, it has completed its ring.
         if let Some(end) = end {
             arc = Some(arc.map_or(end, |arc| arc.min(end)));
@@ -211,12 +211,12 @@ mod tests {
             bytes: 100,
             cursor,
         };
-        let mut suite = RotatingSample::new(&options, number);
+        let mut sample = RotatingSample::new(&options, number);
         for (at, size) in sizes.iter().enumerate() {
-            suite.offer(format!("file {at}").as_bytes(), &file(*size));
+            sample.offer(format!("file {at}").as_bytes(), &file(*size));
         }
-        let too_large = suite.too_large;
-        let (files, end) = suite.take(room);
+        let too_large = sample.too_large;
+        let (files, end) = sample.take(room);
         let next = cursor.wrapping_add(end.map_or(0, |end| end.wrapping_add(1)));
         (files.into_iter().map(|(path, _)| path).collect(), next, too_large)
     }

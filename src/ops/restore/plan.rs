@@ -212,7 +212,7 @@ impl Job<'_> {
         // Attributes belong to the inode, and other hard links may be outside the target: this name gets its
         // own file.
         let stays = Plan::may_stay(existing, self.options.overwrite);
-        target.heal(&file.path, file.size, existing, stays)?.finish(&meta)?;
+        target.update(&file.path, file.size, existing, stays)?.finish(&meta)?;
         Ok(Action::Updated)
     }
 }

@@ -103,7 +103,7 @@ impl Job<'_> {
                     if file.agrees.load(Ordering::Relaxed) || file.spans.load(Ordering::Relaxed) =>
                 {
                     let stays = Plan::may_stay(existing, self.options.overwrite);
-                    target.heal(&file.path, size, existing, stays)?
+                    target.update(&file.path, size, existing, stays)?
                 }
                 _ => target.new_file(&file.path, size)?,
             };
