@@ -62,6 +62,26 @@ pub(crate) struct Cleanup {
     pub(crate) filters: Filters,
 }
 
+/// Rules of counts and ages, each of all snapshots first, then by hour, day, week, month and year; then `more`, then one
+/// for each list of tags.
+pub(crate) fn rules(
+    counts: [Option<Count>; 6],
+    ages: [Option<Age>; 6],
+    more: impl Iterator<Item = Rule>,
+    tags: &[String],
+) -> Vec<Rule> {
+    let [last, counts @ ..] = counts;
+    let [within, ages @ ..] = ages;
+    let periods = [Period::Hour, Period::Day, Period::Week, Period::Month, Period::Year];
+    let every =
+        periods.into_iter().zip(counts).filter_map(|(period, count)| Some(Rule::Every(period, count?)));
+    let each =
+        periods.into_iter().zip(ages).filter_map(|(period, age)| Some(Rule::WithinEvery(period, age?)));
+    let counted = last.map(Rule::Last).into_iter().chain(every);
+    let aged = within.map(Rule::Within).into_iter().chain(each);
+    counted.chain(aged).chain(more).chain(tags.iter().map(|tags| Rule::Tags(list(tags)))).collect()
+}
+
 /// Rules of retention. What any of them keeps stays.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What stays")]
@@ -116,26 +136,24 @@ pub(crate) struct Keep {
 impl Keep {
     /// Returns the given rules.
     pub(crate) fn rules(&self) -> Vec<Rule> {
-        let every = |period| move |count| Rule::Every(period, count);
-        let within = |period| move |age| Rule::WithinEvery(period, age);
-        let given = [
-            self.keep_last.map(Rule::Last),
-            self.keep_hourly.map(every(Period::Hour)),
-            self.keep_daily.map(every(Period::Day)),
-            self.keep_weekly.map(every(Period::Week)),
-            self.keep_monthly.map(every(Period::Month)),
-            self.keep_yearly.map(every(Period::Year)),
-            self.keep_within.map(Rule::Within),
-            self.keep_within_hourly.map(within(Period::Hour)),
-            self.keep_within_daily.map(within(Period::Day)),
-            self.keep_within_weekly.map(within(Period::Week)),
-            self.keep_within_monthly.map(within(Period::Month)),
-            self.keep_within_yearly.map(within(Period::Year)),
-            self.keep_full.map(Rule::Full),
-            self.expired.then_some(Rule::Unexpired),
+        let counts = [
+            self.keep_last,
+            self.keep_hourly,
+            self.keep_daily,
+            self.keep_weekly,
+            self.keep_monthly,
+            self.keep_yearly,
         ];
-        let tags = self.keep_tag.iter().map(|tags| Rule::Tags(list(tags)));
-        given.into_iter().flatten().chain(tags).collect()
+        let ages = [
+            self.keep_within,
+            self.keep_within_hourly,
+            self.keep_within_daily,
+            self.keep_within_weekly,
+            self.keep_within_monthly,
+            self.keep_within_yearly,
+        ];
+        let more = [self.keep_full.map(Rule::Full), self.expired.then_some(Rule::Unexpired)];
+        rules(counts, ages, more.into_iter().flatten(), &self.keep_tag)
     }
 
     /// Returns the number of full snapshots to keep, if given.

@@ -76,12 +76,10 @@ fn pick(all: &[Snapshot], named: &str, selection: &SnapshotFilter) -> Result<Sna
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(none());
     }
-    match snapshots::resolve_in(all, name) {
-        Err(Error::NoSnapshot { why, .. }) if why.starts_with("more than one") => {
-            Err(Error::Usage(format!("multiple IDs with prefix \"{name}\" found")))
-        }
-        found => found.map(|(found, _)| found).map_err(|_| none()),
+    if all.iter().filter(|one| one.id.hex().starts_with(&name.to_ascii_lowercase())).count() > 1 {
+        return Err(Error::Usage(format!("multiple IDs with prefix \"{name}\" found")));
     }
+    snapshots::resolve_in(all, name).map(|(found, _)| found).map_err(|_| none())
 }
 
 /// These and no others, for an operation that takes a choice.

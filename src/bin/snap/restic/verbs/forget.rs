@@ -12,7 +12,7 @@ use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::{Error, Result};
 
 use super::snapshots::{key_of, table};
-use crate::args::keep::list;
+use crate::args::keep;
 use crate::commands::gc::record_numbers;
 use crate::context::Context;
 use crate::restic::codes::{End, refused};
@@ -54,24 +54,23 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Forget) -> Result<
 }
 
 fn rules(args: &flags::Forget) -> Vec<Rule> {
-    let every = |period| move |count| Rule::Every(period, count);
-    let within = |period| move |age| Rule::WithinEvery(period, age);
-    let given = [
-        args.keep_last.map(Rule::Last),
-        args.keep_hourly.map(every(Period::Hour)),
-        args.keep_daily.map(every(Period::Day)),
-        args.keep_weekly.map(every(Period::Week)),
-        args.keep_monthly.map(every(Period::Month)),
-        args.keep_yearly.map(every(Period::Year)),
-        args.keep_within.map(Rule::Within),
-        args.keep_within_hourly.map(within(Period::Hour)),
-        args.keep_within_daily.map(within(Period::Day)),
-        args.keep_within_weekly.map(within(Period::Week)),
-        args.keep_within_monthly.map(within(Period::Month)),
-        args.keep_within_yearly.map(within(Period::Year)),
+    let counts = [
+        args.keep_last,
+        args.keep_hourly,
+        args.keep_daily,
+        args.keep_weekly,
+        args.keep_monthly,
+        args.keep_yearly,
     ];
-    let tags = args.keep_tag.iter().map(|tags| Rule::Tags(list(tags)));
-    given.into_iter().flatten().chain(tags).collect()
+    let ages = [
+        args.keep_within,
+        args.keep_within_hourly,
+        args.keep_within_daily,
+        args.keep_within_weekly,
+        args.keep_within_monthly,
+        args.keep_within_yearly,
+    ];
+    keep::rules(counts, ages, std::iter::empty(), &args.keep_tag)
 }
 
 /// The rules in restic's words.
