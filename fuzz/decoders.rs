@@ -33,7 +33,9 @@ use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::entry::check_name;
 use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId};
 use snap_backup::model::manifest::Manifest;
-use snap_backup::model::records::{DamageRecord, Fence, GcRecord, Heartbeat, Seen, SessionRecord};
+use snap_backup::model::records::{
+    AuditRecord, DamageRecord, Fence, GcRecord, Heartbeat, Seen, SessionRecord,
+};
 use snap_backup::storage::sftp::protocol as sftp;
 use snap_backup::storage::sftp::protocol::Reply;
 
@@ -137,13 +139,14 @@ pub fn key_slot(bytes: &[u8]) {
 /// The bodies of the small records: the first byte says of which.
 pub fn records(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
-    match which % 6 {
+    match which % 7 {
         0 => drop(again::<SessionRecord>(body)),
         1 => drop(again::<Heartbeat>(body)),
         2 => drop(again::<Seen>(body)),
         3 => drop(again::<Fence>(body)),
         4 => drop(again::<GcRecord>(body)),
-        _ => drop(again::<DamageRecord>(body)),
+        5 => drop(again::<DamageRecord>(body)),
+        _ => drop(again::<AuditRecord>(body)),
     }
     if let Ok(text) = std::str::from_utf8(body) {
         let _ = (SnapshotId::parse(text), PackId::parse(text), ChunkId::parse(text), RepoId::parse(text));
@@ -159,6 +162,7 @@ pub fn sealed_object(bytes: &[u8]) {
         let _ = sealed_object::open::<Heartbeat>(&suite, sealed_object::BEAT, "name", bytes.to_vec());
         let _ = sealed_object::open::<GcRecord>(&suite, sealed_object::GC, "name", bytes.to_vec());
         let _ = sealed_object::open::<DamageRecord>(&suite, sealed_object::DAMAGE, "name", bytes.to_vec());
+        let _ = sealed_object::open::<AuditRecord>(&suite, sealed_object::AUDIT, "name", bytes.to_vec());
     }
 }
 

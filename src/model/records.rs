@@ -2,6 +2,7 @@
 //! version 1.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, PackId, SnapshotId};
@@ -97,4 +98,99 @@ pub enum Damaged {
     Pack(PackId),
     /// A chunk that is needed and that no listed pack has.
     Chunk(ChunkId),
+}
+
+/// `audit/<id>`: somebody began to do something that destroys, or that changes who or what may. Written before
+/// it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// The code of an [`AuditAct`]; a newer program may know more.
+    pub act: u32,
+    /// When, by the clock of the machine that did it.
+    pub at: Time,
+    /// Host name of that machine.
+    pub host: String,
+    /// The user that ran the program.
+    pub user: String,
+    /// The program and its version.
+    pub program: String,
+    /// The command line without secrets; empty if a program used the library.
+    pub command: String,
+    /// The snapshots that it was about.
+    pub snapshots: Vec<SnapshotId>,
+    /// More about it, for display: a key slot, a setting.
+    pub detail: String,
+    /// Fields of later versions. Unknown ones are ignored.
+    pub extra: Vec<(u16, ByteBuf)>,
+}
+
+/// What an audit record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditAct {
+    /// Snapshots went to the trash.
+    Forget,
+    /// Snapshots were replaced by changed ones.
+    Rewrite,
+    /// Forgotten snapshots were deleted for good.
+    Purge,
+    /// Forgotten snapshots were brought back.
+    Undelete,
+    /// A password was added.
+    KeyAdd,
+    /// A password was removed.
+    KeyRemove,
+    /// A password was replaced by another.
+    KeyChange,
+    /// An alarm was accepted as a change that was meant.
+    AlarmAccept,
+    /// An alarm was cleared: its cause is repaired.
+    AlarmClear,
+    /// A setting of the repository was changed.
+    Config,
+    /// Damaged snapshots were replaced by what is left of them.
+    Repair,
+}
+
+impl AuditAct {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 11] = [
+        Self::Forget,
+        Self::Rewrite,
+        Self::Purge,
+        Self::Undelete,
+        Self::KeyAdd,
+        Self::KeyRemove,
+        Self::KeyChange,
+        Self::AlarmAccept,
+        Self::AlarmClear,
+        Self::Config,
+        Self::Repair,
+    ];
+
+    /// Returns the code that stands for it in a record.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// Returns what a code stands for; `None` for those of newer programs.
+    pub fn of_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|act| act.code() == code)
+    }
+
+    /// Returns its name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forget => "forget",
+            Self::Rewrite => "rewrite",
+            Self::Purge => "purge",
+            Self::Undelete => "undelete",
+            Self::KeyAdd => "key-add",
+            Self::KeyRemove => "key-remove",
+            Self::KeyChange => "key-change",
+            Self::AlarmAccept => "alarm-accept",
+            Self::AlarmClear => "alarm-clear",
+            Self::Config => "config",
+            Self::Repair => "repair",
+        }
+    }
 }

@@ -6,8 +6,9 @@ use crate::codec::crypto::key_slot;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
+use crate::model::records::AuditAct;
 use crate::repo::repository::Repository;
-use crate::repo::{keys, snapshots};
+use crate::repo::{audit, keys, snapshots};
 use crate::storage::ObjectKind;
 
 /// A key slot.
@@ -62,6 +63,12 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
 /// # Errors
 /// When the repository is not encrypted, or the slot could not be made durable.
 pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Result<KeyId> {
+    refuse_useless(repo, password)?;
+    audit::note(repo, AuditAct::KeyAdd, label)?;
+    put(repo, password, label)
+}
+
+fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()> {
     if repo.slot().is_none() {
         return Err(Error::Usage("an unencrypted repository has no passwords".into()));
     }
@@ -69,6 +76,10 @@ pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Resu
     if password.is_empty() {
         return Err(Error::Usage("an empty password protects nothing".into()));
     }
+    Ok(())
+}
+
+fn put(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Result<KeyId> {
     let id = keys::add(repo.storage(), repo.suite(), repo.master(), password.as_bytes(), label)?;
     repo.cache().note(&ObjectKind::Keys.path(&id.hex()), true);
     Ok(id)
@@ -100,6 +111,7 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
         let why = "that slot opened the repository just now; open it with another password to remove it";
         return Err(Error::Refused(why.into()));
     }
+    audit::note(repo, AuditAct::KeyRemove, &id.hex())?;
     drop_slot(repo, *id)
 }
 
@@ -110,7 +122,9 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
 pub fn change(repo: &Repository, password: &Zeroizing<String>) -> Result<KeyId> {
     let old = repo.slot();
     let label = list(repo)?.into_iter().find(|slot| slot.current).map(|slot| slot.label).unwrap_or_default();
-    let new = add(repo, password, &label)?;
+    refuse_useless(repo, password)?;
+    audit::note(repo, AuditAct::KeyChange, &old.map(|old| old.hex()).unwrap_or_default())?;
+    let new = put(repo, password, &label)?;
     if let Some(old) = old {
         drop_slot(repo, old)?;
     }

@@ -1,6 +1,7 @@
 //! A repository on a storage: keys and configuration, sessions, packs, snapshots, the index, reading,
 //! writing, walking stored trees, and committing.
 
+pub mod audit;
 pub mod cache;
 pub mod commit;
 pub(crate) mod config;
@@ -9,6 +10,7 @@ pub mod enclosing;
 pub mod index;
 pub mod init;
 pub mod keys;
+pub mod noted;
 pub mod objects;
 pub mod repository;
 pub mod snapshots;

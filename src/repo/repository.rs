@@ -145,6 +145,7 @@ pub struct Repository {
     notes: Warnings,
     healer: Arc<PackHealer>,
     bases: Arc<BaseBlocks>,
+    command: Arc<str>,
 }
 
 impl Repository {
@@ -235,6 +236,7 @@ impl Repository {
             notes: Warnings::default(),
             healer: Arc::default(),
             bases: Arc::default(),
+            command: Arc::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
         repo.get_acquainted(encrypted, access.accept);
@@ -393,6 +395,17 @@ impl Repository {
     /// Returns the shared handle of the storage.
     pub fn shared_storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// Says by which command the repository is used, for audit records. It must hold no secrets.
+    #[must_use]
+    pub fn used_by(self, command: &str) -> Self {
+        Self { command: command.into(), ..self }
+    }
+
+    /// Returns the command given to [`Self::used_by`]; empty if there was none.
+    pub fn command(&self) -> &str {
+        &self.command
     }
 
     /// Returns its ciphers.

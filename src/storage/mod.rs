@@ -50,11 +50,13 @@ pub enum ObjectKind {
     Damage,
     /// Damaged packs, moved here after their readable data was rewritten. Never read.
     Quarantine,
+    /// Who forgot, rewrote or purged what, and when.
+    Audit,
 }
 
 impl ObjectKind {
     /// All object kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Config,
         Self::Keys,
         Self::Packs,
@@ -66,6 +68,7 @@ impl ObjectKind {
         Self::Gc,
         Self::Damage,
         Self::Quarantine,
+        Self::Audit,
     ];
 
     /// Returns the folder name.
@@ -82,6 +85,7 @@ impl ObjectKind {
             Self::Gc => "gc",
             Self::Damage => "damage",
             Self::Quarantine => "quarantine",
+            Self::Audit => "audit",
         }
     }
 

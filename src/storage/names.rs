@@ -31,7 +31,7 @@ pub fn is_known(area: ObjectKind, name: &str) -> bool {
         ObjectKind::Keys => KeyId::parse(name).is_ok(),
         ObjectKind::Packs => PackId::parse(name).is_ok(),
         ObjectKind::Parity => PackId::parse(name).is_ok(),
-        ObjectKind::Index | ObjectKind::Snapshots => session(name),
+        ObjectKind::Index | ObjectKind::Snapshots | ObjectKind::Audit => session(name),
         ObjectKind::Trash => name.split_once('.').is_some_and(|(id, by)| session(id) && session(by)),
         ObjectKind::Sessions => match name.split_once('.') {
             None => session(name),
@@ -229,6 +229,7 @@ mod tests {
             (ObjectKind::Gc, "000000000000000a".to_owned()),
             (ObjectKind::Gc, "000000000000000a.done".to_owned()),
             (ObjectKind::Damage, long.clone()),
+            (ObjectKind::Audit, short.clone()),
         ] {
             assert!(is_known(area, &name), "{area:?} {name}");
             let copies = ["Thumbs.db".to_owned(), format!("{name} (1)"), format!("{name}.tmp"), name + "~"];

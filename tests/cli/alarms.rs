@@ -109,6 +109,7 @@ fn an_alarm_holds_what_is_older_until_it_is_settled() {
     assert!(settled.contains("accepted"), "{settled}");
     assert_eq!(sandbox.ok(&["alarm"]).text().trim(), "no alarms");
     assert!(sandbox.ok(&["alarm", "--all"]).text().contains("accepted"));
+    assert!(sandbox.ok(&["audit"]).text().contains("alarm-accept"));
     sandbox.snap(&["alarm", "accept"]).expect(2);
     assert_eq!(sandbox.ok(&["status", "--alarms"]).text().trim(), "no alarms");
     sandbox.ok(&["forget", "--keep-last", "1"]);
@@ -141,6 +142,7 @@ fn what_is_meant_gives_no_alarm() {
     same_names(&sandbox);
     sandbox.snap(&["backup", "src"]).expect(24);
     sandbox.ok(&["alarm", "clear"]);
+    assert!(sandbox.ok(&["audit"]).text().contains("alarm-clear"));
     each(&sandbox, |path, at| fs::write(path, format!("the text of {at} again\n").repeat(99)).unwrap());
     sandbox.ok(&["backup", "src"]);
     assert!(sandbox.ok(&["alarm", "--all"]).text().contains("cleared"));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alarms;
+mod audit;
 mod browse;
 mod daemon;
 mod export;

@@ -56,6 +56,33 @@ fn as_many_snapshots_go_as_must_and_never_those_that_stay() {
 }
 
 #[test]
+fn nothing_younger_than_the_least_age_goes_for_room_or_by_rules() {
+    let sandbox = filled();
+    let told = sandbox.snap(&["cleanup", "--keep-below", "900K", "--min-age", "14d"]).expect(3);
+    assert!(told.stderr.contains("as small as it gets"), "{}", told.all());
+    let kept = sandbox.ok(&["forget", "--keep-last", "1", "--min-age", "1h"]).text();
+    assert!(kept.contains("younger than 1h"), "{kept}");
+    let (repo, src) = (sandbox.path("repo"), sandbox.src());
+    let config = sandbox.path("snap.toml");
+    let set = |min_age: &str| {
+        let text = format!(
+            "[sets.a]\nrepository = \"{}\"\nsources = [\"{}\"]\nkeep.last = 2\n{min_age}\n",
+            repo.display(),
+            src.display()
+        );
+        fs::write(&config, text).unwrap();
+        sandbox.snap(&["cleanup", "--config", config.to_str().unwrap()])
+    };
+    set("min-age = \"14d\"").expect(0);
+    assert_eq!(sandbox.snapshot_names().len(), 12);
+    // By name, it is no rule that forgets.
+    sandbox.ok(&["forget", "latest~3"]);
+    set("").expect(0);
+    assert_eq!(sandbox.snapshot_names().len(), 2);
+    set("min-age = \"soon\"").expect(2);
+}
+
+#[test]
 fn what_does_not_fit_is_told_and_costs_nothing() {
     let sandbox = filled();
     let told = sandbox.snap(&["cleanup", "--keep-below", "1K"]).expect(3);

@@ -16,9 +16,9 @@ use crate::commands::mount;
 #[cfg(feature = "serve")]
 use crate::commands::serve;
 use crate::commands::{
-    alarm, backup, cat, check, cleanup, completions, config, copy, daemon, diff, drill, du, export, find,
-    forget, gc, history, import, init, key, ls, repair, restore, rewrite, schedule, snapshots, stats, status,
-    sync, undelete,
+    alarm, audit, backup, cat, check, cleanup, completions, config, copy, daemon, diff, drill, du, export,
+    find, forget, gc, history, import, init, key, ls, repair, restore, rewrite, schedule, snapshots, stats,
+    status, sync, undelete,
 };
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -136,6 +136,8 @@ pub(crate) enum Verb {
     Unpin(rewrite::Pin),
     /// List the alarms that backups gave, and settle them
     Alarm(alarm::Alarm),
+    /// List who forgot, rewrote or purged what, and when
+    Audit(audit::Audit),
     /// Bring forgotten snapshots back, or list them
     Undelete(undelete::Undelete),
     /// Delete what no snapshot needs, beside whatever else is running
@@ -222,6 +224,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Completions(args) => completions::completions(&args),
         Verb::Man(args) => completions::man(&context.given, &args),
         Verb::Alarm(args) => alarm::run(context, &args),
+        Verb::Audit(args) => audit::run(context, &args),
         Verb::Undelete(args) => undelete::run(context, &args),
         Verb::Gc(args) => gc::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),

@@ -17,6 +17,7 @@ use crate::args::repository_url;
 use crate::compat::Legacy;
 use crate::config::{Config, Entry, Set, passed_over};
 use crate::password;
+use crate::process::command_line;
 use crate::run_log::Recorder;
 use crate::terminal::output;
 
@@ -156,6 +157,15 @@ impl Context {
 
     /// Like `open_found`; afterwards `access` contains what opened it.
     pub(crate) fn open_asking(
+        &self,
+        storage: Arc<dyn Storage>,
+        found: &Discovered,
+        access: &mut OpenOptions,
+    ) -> Result<Repository> {
+        self.unlock(storage, found, access).map(|repo| repo.used_by(command_line::text()))
+    }
+
+    fn unlock(
         &self,
         storage: Arc<dyn Storage>,
         found: &Discovered,

@@ -33,6 +33,8 @@ pub const GC_DONE: Magic = *b"SNAPGD";
 pub const SEGMENT: Magic = *b"SNAPIX";
 /// A damage record.
 pub const DAMAGE: Magic = *b"SNAPDM";
+/// An audit record, in `audit/`.
+pub const AUDIT: Magic = *b"SNAPAU";
 
 /// Why a header could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

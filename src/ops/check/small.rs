@@ -6,7 +6,7 @@ use crate::codec::crypto::sealed_object::Magic;
 use crate::codec::crypto::{key_slot, sealed_object};
 use crate::error::{Error, Result};
 use crate::model::manifest::Manifest;
-use crate::model::records::{DamageRecord, GcRecord, Heartbeat, Seen, SessionRecord};
+use crate::model::records::{AuditRecord, DamageRecord, GcRecord, Heartbeat, Seen, SessionRecord};
 use crate::ops::check::{Checker, Subject};
 use crate::repo::{keys, objects, snapshots};
 use crate::storage::ObjectKind;
@@ -62,6 +62,9 @@ impl Checker<'_> {
         }
         for found in storage.list(ObjectKind::Damage)? {
             self.object::<DamageRecord>(sealed_object::DAMAGE, ObjectKind::Damage, &found.name, &found.name)?;
+        }
+        for found in storage.list(ObjectKind::Audit)? {
+            self.object::<AuditRecord>(sealed_object::AUDIT, ObjectKind::Audit, &found.name, &found.name)?;
         }
         for found in storage.list(ObjectKind::Sessions)? {
             let (area, name) = (ObjectKind::Sessions, &found.name);

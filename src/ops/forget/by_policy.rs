@@ -1,12 +1,19 @@
 //! Forgets snapshots that no rule keeps.
 
+use jiff::tz::TimeZone;
+
 use crate::error::{Error, Result};
+use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
+use crate::model::records::AuditAct;
 use crate::ops::forget;
-use crate::ops::forget::groups;
+use crate::ops::forget::age::Age;
 use crate::ops::forget::groups::{Group, GroupBy};
 use crate::ops::forget::policy::{Now, Rule};
+use crate::ops::forget::{clock, groups};
+use crate::repo::audit;
 use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Session;
 use crate::repo::snapshots;
 use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::repo::snapshots::trash;
@@ -20,6 +27,8 @@ pub struct PolicyOptions {
     pub group_by: GroupBy,
     /// Rules. A snapshot stays if any rule keeps it.
     pub rules: Vec<Rule>,
+    /// No rule forgets what is younger than this.
+    pub min_age: Option<Age>,
     /// Only report.
     pub dry_run: bool,
 }
@@ -38,12 +47,17 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
         true => None,
         false => Some(forget::open(repo)?),
     };
-    let groups = plan(repo, options)?;
+    let now = match &session {
+        None => Time::now(),
+        Some(session) => time(repo, session)?,
+    };
+    let groups = decide(repo, options, now)?;
     if let Some(session) = session {
         let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
         let ids: Vec<SnapshotId> = going.map(|decision| decision.snapshot.id).collect();
+        let noted = audit::note_snapshots(repo, AuditAct::Forget, &ids)?;
         // Snapshots that another process forgot meanwhile need nothing more.
-        trash::forget_all(repo, &session, &ids)?;
+        trash::forget_all(repo, &session, &ids, &noted)?;
         session.close()?;
     }
     Ok(groups)
@@ -54,10 +68,29 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
 /// # Errors
 /// When the storage fails.
 pub fn plan(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
+    decide(repo, options, Time::now())
+}
+
+/// Returns the time from which ages count: that of the storage's clock, if this machine's is ahead of it. A
+/// clock that is years ahead must not make every snapshot old.
+fn time(repo: &Repository, session: &Session) -> Result<Time> {
+    let here = Time::now();
+    let Some(there) = session.storage_time()? else { return Ok(here) };
+    if here.sec.saturating_sub(there.sec) > clock::DAY {
+        repo.warn(format!(
+            "this machine's clock is {} days ahead of the storage's: ages count by the storage's clock",
+            here.sec.saturating_sub(there.sec) / clock::DAY
+        ));
+    }
+    Ok(here.min(there))
+}
+
+fn decide(repo: &Repository, options: &PolicyOptions, now: Time) -> Result<Vec<Group>> {
     let listing = snapshots::list_all(repo)?;
     for (_, err) in &listing.unreadable {
         repo.warn(format!("{}: no rule counts that snapshot, and it stays", err.chain()));
     }
     let PolicyOptions { selection, group_by, rules, .. } = options;
-    Ok(groups::decide(&listing.snapshots, selection, *group_by, rules, &Now::here()))
+    let now = Now::new(now, TimeZone::system()).with_arrivals(listing.arrivals).with_min_age(options.min_age);
+    Ok(groups::decide(&listing.snapshots, selection, *group_by, rules, &now))
 }

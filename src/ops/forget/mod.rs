@@ -2,6 +2,7 @@
 
 pub mod age;
 mod by_policy;
+mod clock;
 pub mod groups;
 pub mod policy;
 
@@ -13,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
-use crate::model::records::SessionKind;
+use crate::model::records::{AuditAct, SessionKind};
 pub use crate::ops::forget::by_policy::{PolicyOptions, by_policy, plan};
+use crate::repo::audit;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
@@ -72,8 +74,9 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
     }
     if let Some(session) = session {
         let ids: Vec<SnapshotId> = chosen.iter().map(|one| one.id).collect();
+        let noted = audit::note_snapshots(repo, AuditAct::Forget, &ids)?;
         // Snapshots that another process forgot meanwhile need nothing more.
-        trash::forget_all(repo, &session, &ids)?;
+        trash::forget_all(repo, &session, &ids, &noted)?;
         session.close()?;
     }
     Ok(chosen)
@@ -203,7 +206,8 @@ pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId
         let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
         let entry = pick(repo, prefix)?;
         refuse_purged(&repo_state, &entry)?;
-        restored.push(trash::undelete(repo, &session, &entry)?);
+        let noted = audit::note_snapshots(repo, AuditAct::Undelete, &[entry.id])?;
+        restored.push(trash::undelete(repo, &session, &entry, &noted)?);
         session.close()?;
     }
     Ok(restored)

@@ -6,16 +6,20 @@
 //! Rules ignore partial snapshots (which only speed up the next run) and those dated in the future (whose age
 //! is unknown): both stay, and they do not replace others. The newest of each set and pinned snapshots stay
 //! regardless of the rules. Other expired snapshots are forgotten, and rules ignore them.
+//!
+//! Dates are claims of whoever made a snapshot. What the storage's clock says of its arrival only ever keeps
+//! more: copies and rewritten snapshots arrive late without anything being wrong with them.
 
 use std::fmt;
 
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::ZonedDateTime;
 
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::ops::forget::age::Age;
+pub use crate::ops::forget::clock::Now;
+use crate::ops::forget::clock::zoned;
 use crate::repo::snapshots::Snapshot;
 
 /// A calendar period.
@@ -135,6 +139,8 @@ pub enum Reason {
     Partial,
     /// It is dated in the future.
     Future,
+    /// It is younger than any rule may forget.
+    Young(Age),
     /// Nobody has looked at the alarm that this snapshot, a later one of the same set, or itself, gave.
     Alarm(SnapshotId),
 }
@@ -154,6 +160,7 @@ impl fmt::Display for Reason {
             Self::Newest => f.write_str("newest of its host and sources"),
             Self::Partial => f.write_str("partial: no rule counts it"),
             Self::Alarm(id) => write!(f, "held by the alarm of snapshot {}", id.short()),
+            Self::Young(age) => write!(f, "younger than {age}"),
             Self::Future => f.write_str("dated in the future: no rule counts it"),
         }
     }
@@ -179,36 +186,6 @@ impl Decision {
     }
 }
 
-/// The current time, and a time zone for calendar periods.
-#[derive(Debug, Clone)]
-pub struct Now {
-    time: Time,
-    zoned: ZonedDateTime,
-}
-
-impl Now {
-    /// Makes it from an instant and a time zone.
-    pub fn new(time: Time, zone: TimeZone) -> Self {
-        Self { time, zoned: zoned(time, &zone) }
-    }
-
-    /// Returns the current time in this machine's time zone.
-    pub fn here() -> Self {
-        Self::new(Time::now(), TimeZone::system())
-    }
-
-    fn zone(&self) -> &TimeZone {
-        self.zoned.time_zone()
-    }
-}
-
-/// Converts an instant to calendar time. One outside of the calendar becomes the nearer end of it.
-fn zoned(time: Time, zone: &TimeZone) -> ZonedDateTime {
-    let nanos = i32::try_from(time.nanos).unwrap_or(0);
-    let end = if time.sec < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::new(time.sec, nanos).unwrap_or(end).to_zoned_datetime(zone.clone())
-}
-
 /// Decides about the snapshots of a group, given all snapshots of the repository; both oldest first.
 pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = group
@@ -232,6 +209,7 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
             }
         }
     }
+    undisplaced(&mut decisions, &counted, all, rules, now);
     let alarms: Vec<&Snapshot> = all.iter().filter(|one| one.manifest.is_alarming()).collect();
     for decision in &mut decisions {
         if let Some(alarm) = alarm_above(&decision.snapshot, &alarms) {
@@ -243,8 +221,34 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
         if decision.successor.is_none() && counts(&decision.snapshot.manifest, now) {
             decision.reasons.push(Reason::Newest);
         }
+        if let Some(age) = now.too_young(&decision.snapshot) {
+            decision.reasons.push(Reason::Young(age));
+        }
     }
     decisions
+}
+
+/// Keeps what rules would keep if the late snapshots were not there: whoever makes up dates can add snapshots,
+/// but take the place of none. Late ones are counted all the same, since most are copies.
+fn undisplaced(decisions: &mut [Decision], counted: &[usize], all: &[Snapshot], rules: &[Rule], now: &Now) {
+    let on_time = |at: &usize| decisions.get(*at).is_some_and(|one| !now.is_late(&one.snapshot));
+    let punctual: Vec<usize> = counted.iter().copied().filter(on_time).collect();
+    if punctual.len() == counted.len() {
+        return;
+    }
+    let all: Vec<Snapshot> = all.iter().filter(|one| !now.is_late(one)).cloned().collect();
+    let mut line: Vec<Decision> = punctual.iter().filter_map(|at| decisions.get(*at).cloned()).collect();
+    for one in &mut line {
+        one.successor = successor(&one.snapshot, &all, now);
+    }
+    for rule in rules {
+        for (at, reason) in punctual.iter().zip(kept(&line, rule, now)) {
+            let went = decisions.get_mut(*at).filter(|one| !one.stays());
+            if let Some(decision) = went {
+                decision.reasons.extend(reason);
+            }
+        }
+    }
 }
 
 /// The alarm that holds a snapshot: nothing of a set that is older than one goes, nor what gave it.

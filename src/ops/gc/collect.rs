@@ -1,6 +1,6 @@
 //! One garbage collection: sweep unfinished runs, mark, move, condemn, sweep (rules C1 to C5).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,13 +10,14 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{PackId, SnapshotId};
-use crate::model::records::{GcRecord, SessionKind};
+use crate::model::records::{AuditAct, GcRecord, SessionKind};
 use crate::ops::gc::mark::Marker;
 use crate::ops::gc::plan::{PackAction, Plan};
 use crate::ops::gc::repack::Repacker;
 use crate::ops::gc::sweep::SweepOutcome;
 use crate::ops::gc::{Options, Report, damage, parity, plan, repack, sweep};
 use crate::progress::{Event, Observer};
+use crate::repo::audit;
 use crate::repo::gc::roots::Roots;
 use crate::repo::gc::{peers, roots};
 use crate::repo::index::Index;
@@ -46,6 +47,8 @@ pub(super) struct Collector<'a> {
     full: bool,
     /// The missing object that made the last attempt fail.
     missed: Option<Error>,
+    /// Purged snapshots that an audit record of this run names.
+    noted: BTreeSet<SnapshotId>,
 }
 
 /// The result of one attempt.
@@ -90,7 +93,17 @@ impl<'a> Collector<'a> {
         full: bool,
     ) -> Result<Report> {
         let report = Report { no_room: full, ..Report::default() };
-        let mut collector = Self { repo, options, observer, stop, session: None, report, full, missed: None };
+        let mut collector = Self {
+            repo,
+            options,
+            observer,
+            stop,
+            session: None,
+            report,
+            full,
+            missed: None,
+            noted: BTreeSet::new(),
+        };
         if options.dry_run {
             collector.foresee()?;
             names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
@@ -99,7 +112,8 @@ impl<'a> Collector<'a> {
         // C1: a collector is a session.
         let session = Session::open(repo, SessionKind::Collector)?.0;
         let outdated = outdated_of(&roots::look(repo)?);
-        trash::forget_all(repo, &session, &outdated)?;
+        let noted = audit::note_snapshots(repo, AuditAct::Forget, &outdated)?;
+        trash::forget_all(repo, &session, &outdated, &noted)?;
         let mut attempts = 0;
         let session = collector.session.insert(session).id;
         while let Attempt::Again = collector.attempt(session)? {
@@ -116,7 +130,9 @@ impl<'a> Collector<'a> {
 
     fn end(self) -> Result<Report> {
         if self.session.is_some() && !self.full {
-            self.remove_old_fences(self.now_there()?)?;
+            let now = self.now_there()?;
+            self.remove_old_fences(now)?;
+            audit::remove_old(self.repo, now)?;
         }
         let Self { repo, session, mut report, full, stop, .. } = self;
         if let Some(session) = session {
@@ -139,6 +155,17 @@ impl<'a> Collector<'a> {
         if self.report.before == 0 {
             self.report.before = repo_state.packs.iter().map(|(_, len)| len).sum();
         }
+    }
+
+    /// Puts on record what this run purges: each snapshot once, however many attempts it takes.
+    fn note_purge(&mut self, marked: &Marked) -> Result<()> {
+        let purged = marked.purged.iter().map(|entry| entry.id);
+        let new: BTreeSet<SnapshotId> =
+            purged.filter(|id| !marked.roots.stands(id) && !self.noted.contains(id)).collect();
+        let ids: Vec<SnapshotId> = new.iter().copied().collect();
+        audit::note_snapshots(self.repo, AuditAct::Purge, &ids)?;
+        self.noted.extend(new);
+        Ok(())
     }
 
     /// Acknowledges a gc run. Until then, other collectors wait for sessions that started before their runs.
@@ -293,6 +320,7 @@ impl<'a> Collector<'a> {
             return Ok(Attempt::Done);
         }
         let gc_run = GcRun { number: marked.gc_seen + 1, record: record(own, condemned, marked) };
+        self.note_purge(marked)?;
         // C3: exactly the next number, or start over.
         if !gc_record::publish(repo.storage(), repo.suite(), gc_run.number, &gc_run.record)? {
             return Ok(Attempt::Again);

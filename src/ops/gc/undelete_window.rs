@@ -4,7 +4,6 @@ use crate::error::Result;
 use crate::model::entry::Time;
 use crate::ops::gc::collect::Collector;
 use crate::repo::snapshots::trash::TrashEntry;
-use crate::storage::ObjectKind;
 
 impl Collector<'_> {
     /// Divides trash entries into those that are purged and those that stay roots.
@@ -14,14 +13,10 @@ impl Collector<'_> {
         Ok(trash.iter().copied().partition(|entry| self.options.empty_trash || outlived(entry)))
     }
 
-    /// Returns the time by the storage's clock, which dates the entries: when it wrote this session's last
-    /// heartbeat. This machine's clock may be days ahead and would purge snapshots forgotten just now.
+    /// Returns the time by the storage's clock, which dates the entries. This machine's clock may be days
+    /// ahead and would purge snapshots forgotten just now.
     pub(super) fn now_there(&self) -> Result<Time> {
         let Some(session) = &self.session else { return Ok(Time::now()) };
-        session.beat()?;
-        let listed = self.repo.storage().list(ObjectKind::Sessions)?;
-        let beat = format!("{}.beat", session.id);
-        let found = listed.into_iter().find(|found| found.name == beat);
-        Ok(found.and_then(|found| found.modified).unwrap_or_else(Time::now))
+        Ok(session.storage_time()?.unwrap_or_else(Time::now))
     }
 }

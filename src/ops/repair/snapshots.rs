@@ -10,10 +10,12 @@ use serde_bytes::ByteBuf;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::model::records::SessionKind;
+use crate::model::records::{AuditAct, SessionKind};
 pub use crate::ops::repair::rewrite::LostEntries;
 use crate::ops::repair::rewrite::Rewriter;
 use crate::progress::{Event, Observer};
+use crate::repo::audit;
+use crate::repo::audit::Noted;
 use crate::repo::index::Index;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -231,10 +233,11 @@ fn replace(
             session.id
         }
     };
-    let fate = match trash::forget(repo, &session, &original.id) {
+    let noted = audit::note_snapshots(repo, AuditAct::Repair, &[original.id])?;
+    let fate = match trash::forget(repo, &session, &original.id, &noted) {
         // The concurrent forget takes precedence: the remainder must not stay in its place.
         Err(err) if err.is_missing() => {
-            forget_own(repo, &session, &id)?;
+            forget_own(repo, &session, &id, &noted)?;
             Fate::Forgotten
         }
         other => other.map(|()| Fate::Replaced(Some(id)))?,
@@ -243,8 +246,8 @@ fn replace(
     Ok((fate, losses))
 }
 
-fn forget_own(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<()> {
-    match trash::forget(repo, session, id) {
+fn forget_own(repo: &Repository, session: &Session, id: &SnapshotId, noted: &Noted) -> Result<()> {
+    match trash::forget(repo, session, id, noted) {
         Err(err) if err.is_missing() => Ok(()),
         other => other,
     }

@@ -13,11 +13,13 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest};
-use crate::model::records::SessionKind;
+use crate::model::records::{AuditAct, SessionKind};
 use crate::model::tripwire::State;
 pub use crate::ops::rewrite::trees::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
 use crate::progress::{Event, Observer};
+use crate::repo::audit;
+use crate::repo::audit::Noted;
 use crate::repo::commit::reachability;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
@@ -113,10 +115,8 @@ pub fn run(
     let mut report = Report { unmatched: rebuilt.unmatched.clone(), ..Report::default() };
     observer.notice(Event::Stage { name: "writing snapshots", unit: "snapshots" });
     observer.notice(Event::Expect { files: snapshots.len() as u64, bytes: 0 });
+    let mut changed = Vec::new();
     for (number, old) in snapshots.into_iter().enumerate() {
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
         let dropped = rebuilt.dropped.get(number).copied().unwrap_or_default();
         let root = rebuilt.roots.get(&old.manifest.root).copied().unwrap_or(old.manifest.root);
         let manifest = rewritten(&old, &options.change, root, &dropped)?;
@@ -125,9 +125,20 @@ pub fn run(
             observer.notice(Event::Done { files: 1, bytes: 0 });
             continue;
         }
-        let new = match options.dry_run {
-            true => None,
-            false => replace(repo, &old, manifest, &rebuilt)?,
+        changed.push((old, manifest, dropped));
+    }
+    let ids: Vec<SnapshotId> = changed.iter().map(|(old, ..)| old.id).collect();
+    let noted = match options.dry_run {
+        true => None,
+        false => Some(audit::note_snapshots(repo, act(&options.change), &ids)?),
+    };
+    for (old, manifest, dropped) in changed {
+        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let new = match &noted {
+            None => None,
+            Some(noted) => replace(repo, &old, manifest, &rebuilt, noted)?,
         };
         report.rewritten.push(Rewritten { old, new, dropped });
         observer.notice(Event::Done { files: 1, bytes: 0 });
@@ -137,6 +148,15 @@ pub fn run(
         session.close()?;
     }
     Ok(report)
+}
+
+/// Returns what the audit record of it says.
+fn act(change: &Change) -> AuditAct {
+    match change.alarm {
+        Some(State::Accepted) => AuditAct::AlarmAccept,
+        Some(State::Cleared) => AuditAct::AlarmClear,
+        Some(State::Open) | None => AuditAct::Rewrite,
+    }
 }
 
 fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
@@ -209,6 +229,7 @@ fn replace(
     old: &Snapshot,
     manifest: Manifest,
     rebuilt: &RewrittenTrees,
+    noted: &Noted,
 ) -> Result<Option<SnapshotId>> {
     for _ in 0..ATTEMPTS {
         // W1, W2: everything that the new manifest refers to exists for this session and will be kept.
@@ -234,9 +255,9 @@ fn replace(
             continue;
         }
         let new = session.id;
-        let forgotten = match trash::forget(repo, &session, &old.id) {
+        let forgotten = match trash::forget(repo, &session, &old.id, noted) {
             Err(err) if err.is_missing() => {
-                trash::forget(repo, &session, &new)?;
+                trash::forget(repo, &session, &new, noted)?;
                 None
             }
             other => other.map(|()| Some(new))?,

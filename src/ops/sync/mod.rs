@@ -20,8 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::crypto::hash;
 use crate::error::{Error, Result, together};
 use crate::model::id::{PackId, SnapshotId};
-use crate::model::records::SessionKind;
+use crate::model::records::{AuditAct, SessionKind};
 use crate::progress::{Event, Observer};
+use crate::repo::audit;
 use crate::repo::pack::header_bundles::Maintenance;
 use crate::repo::pack::{header_bundles, packs};
 use crate::repo::read::read_session::ReadSession;
@@ -266,7 +267,13 @@ impl Run<'_> {
     fn delete(&mut self, to: &Repository, session: &Session) -> Result<()> {
         let here: HashSet<String> =
             self.from.storage().list(ObjectKind::Keys)?.into_iter().map(|found| found.name).collect();
-        for found in to.storage().list(ObjectKind::Keys)?.iter().filter(|found| !here.contains(&found.name)) {
+        let mut extra = to.storage().list(ObjectKind::Keys)?;
+        extra.retain(|found| !here.contains(&found.name));
+        if !extra.is_empty() {
+            let names: Vec<&str> = extra.iter().map(|found| found.name.as_str()).collect();
+            audit::note(to, AuditAct::KeyRemove, &names.join(" "))?;
+        }
+        for found in &extra {
             to.storage().remove(ObjectKind::Keys, &found.name)?;
             to.cache().note(&ObjectKind::Keys.path(&found.name), false);
             self.report.keys_removed += 1;
@@ -284,7 +291,8 @@ impl Run<'_> {
         }
         let gone: Vec<SnapshotId> = there.iter().map(|one| one.id).filter(|id| !here.contains(id)).collect();
         // Missing ones were forgotten by another process meanwhile.
-        let missing = trash::forget_all(to, session, &gone)?;
+        let noted = audit::note_snapshots(to, AuditAct::Forget, &gone)?;
+        let missing = trash::forget_all(to, session, &gone, &noted)?;
         self.report.forgotten += gone.len().saturating_sub(missing.len()) as u64;
         Ok(())
     }

@@ -251,6 +251,18 @@ impl Session {
         self.heartbeat.turn()
     }
 
+    /// Returns the time by the storage's clock, which dates objects: when it wrote this session's last
+    /// heartbeat. This machine's clock may be days ahead. `None` if the storage reports no times.
+    ///
+    /// # Errors
+    /// When the heartbeat could not be written or found.
+    pub fn storage_time(&self) -> Result<Option<Time>> {
+        self.beat()?;
+        let beat = format!("{}.beat", self.id);
+        let listed = self.storage.list(ObjectKind::Sessions)?;
+        Ok(listed.into_iter().find(|found| found.name == beat).and_then(|found| found.modified))
+    }
+
     /// W3: returns whether this session was fenced. Checks the storage only if the session was silent long
     /// enough for that.
     ///

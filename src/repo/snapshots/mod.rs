@@ -4,7 +4,7 @@
 pub mod filter;
 pub mod trash;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -40,6 +40,8 @@ pub struct Listing {
     pub snapshots: Vec<Snapshot>,
     /// Names of unreadable manifests, with the error.
     pub unreadable: Vec<(String, Error)>,
+    /// When each snapshot arrived, by the storage's clock, where the storage reports that.
+    pub arrivals: HashMap<SnapshotId, Time>,
 }
 
 impl Listing {
@@ -70,7 +72,10 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     let mut listing = Listing::default();
     for found in repo.storage().list(ObjectKind::Snapshots)? {
         match load_listed(repo, &found) {
-            Ok(Some(snapshot)) => listing.snapshots.push(snapshot),
+            Ok(Some(snapshot)) => {
+                listing.arrivals.extend(found.modified.map(|at| (snapshot.id, at)));
+                listing.snapshots.push(snapshot);
+            }
             Ok(None) => {}
             Err(err) if err.is_missing() => {}
             Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {

@@ -8,6 +8,7 @@ use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
 use crate::model::records::GcRecord;
+use crate::repo::noted::Noted;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::Snapshot;
@@ -77,19 +78,24 @@ const AT_ONCE: usize = 8;
 ///
 /// # Errors
 /// When it does not exist, or could not be forgotten.
-pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId) -> Result<()> {
-    match forget_all(repo, session, std::slice::from_ref(id))?.is_empty() {
+pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId, noted: &Noted) -> Result<()> {
+    match forget_all(repo, session, std::slice::from_ref(id), noted)?.is_empty() {
         true => Ok(()),
         false => Err(Error::Missing { what: ObjectKind::Snapshots.path(&id.hex()) }),
     }
 }
 
 /// Forgets many snapshots, each as [`forget`] does, with a single sync of the removals. Returns those that no
-/// longer existed.
+/// longer existed. `_noted` proves that the audit record of it was written.
 ///
 /// # Errors
 /// When one of them could not be forgotten: then it is unknown how many of the others were.
-pub fn forget_all(repo: &Repository, session: &Session, ids: &[SnapshotId]) -> Result<Vec<SnapshotId>> {
+pub fn forget_all(
+    repo: &Repository,
+    session: &Session,
+    ids: &[SnapshotId],
+    _noted: &Noted,
+) -> Result<Vec<SnapshotId>> {
     let failed = AtomicBool::new(false);
     let outcomes = parallel::map(ids, AT_ONCE, |id| {
         if failed.load(Ordering::Relaxed) {
@@ -163,7 +169,16 @@ fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> R
 /// # Errors
 /// When the entry is gone or damaged, the session was considered dead, or the manifest could not be made
 /// durable.
-pub fn undelete(repo: &Repository, session: &Session, entry: &TrashEntry) -> Result<SnapshotId> {
+pub fn undelete(
+    repo: &Repository,
+    session: &Session,
+    entry: &TrashEntry,
+    _noted: &Noted,
+) -> Result<SnapshotId> {
+    bring_back(repo, session, entry)
+}
+
+fn bring_back(repo: &Repository, session: &Session, entry: &TrashEntry) -> Result<SnapshotId> {
     let manifest = read(repo, entry)?.manifest;
     if !snapshots::commit_under(repo, session, &manifest)? {
         return Err(Error::Refused("another process took this run for dead: run it again".into()));
@@ -207,7 +222,7 @@ pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[
         Err(err) => return Err(err),
     }
     storage.sync(ObjectKind::Snapshots)?;
-    undelete(repo, session, &entry)
+    bring_back(repo, session, &entry)
 }
 
 /// Returns whether a snapshot that a gc run did not mark from is still a root: it is in `snapshots/`, or has

@@ -4,7 +4,7 @@
 use crate::storage::{ObjectKind, check_name};
 
 /// Suffixes for names of at most 32 digits; no random id ends like this.
-const TAGS: [(ObjectKind, &str, &str); 10] = [
+const TAGS: [(ObjectKind, &str, &str); 11] = [
     (ObjectKind::Config, "", "snap-config"),
     (ObjectKind::Snapshots, "", "snap-snapshot"),
     (ObjectKind::Sessions, "", "snap-session"),
@@ -15,6 +15,7 @@ const TAGS: [(ObjectKind, &str, &str); 10] = [
     (ObjectKind::Gc, ".done", "snap-gc-done"),
     (ObjectKind::Index, "", "snap-segment"),
     (ObjectKind::Quarantine, "", "snap-quarantine"),
+    (ObjectKind::Audit, "", "snap-audit"),
 ];
 /// Prefix of names in any other form; rest-server rejects these.
 const FREE: &str = "snap-";
@@ -26,7 +27,11 @@ pub(super) fn kind(area: ObjectKind) -> &'static str {
         ObjectKind::Keys | ObjectKind::Config => "keys",
         ObjectKind::Snapshots | ObjectKind::Trash => "snapshots",
         ObjectKind::Sessions | ObjectKind::Damage => "locks",
-        ObjectKind::Index | ObjectKind::Gc | ObjectKind::Quarantine | ObjectKind::Parity => "index",
+        ObjectKind::Index
+        | ObjectKind::Gc
+        | ObjectKind::Quarantine
+        | ObjectKind::Parity
+        | ObjectKind::Audit => "index",
     }
 }
 
@@ -144,6 +149,7 @@ mod tests {
             (ObjectKind::Gc, "0000000000000010".to_owned()),
             (ObjectKind::Gc, "0000000000000010.done".to_owned()),
             (ObjectKind::Config, "10".to_owned()),
+            (ObjectKind::Audit, ID.to_owned()),
         ] {
             let called = encode(area, &name);
             assert!(is_hex(&called, 64), "{area:?} {name}: {called}");

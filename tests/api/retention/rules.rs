@@ -1,7 +1,11 @@
 //! Each rule on one line of snapshots, and the cases that it must not get wrong.
 
+use std::collections::HashMap;
+
 use jiff::tz::TimeZone;
 use serde_bytes::ByteBuf;
+use snap_backup::model::entry::Time;
+use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::manifest::SnapshotKind::{Differential, Full, Incremental};
 use snap_backup::ops::forget::age::Age;
@@ -217,6 +221,54 @@ fn rules_count_within_groups_and_the_newest_of_each_set_stays_in_any() {
     assert_eq!(by(true, true, true), (4, vec![3, 4, 5, 7]));
     // Without groups, one is the last; but no set may lose its newest.
     assert_eq!(by(false, false, false), (1, vec![3, 4, 7]));
+}
+
+/// Expired ones as well: whoever makes a snapshot says when it expires.
+#[test]
+fn no_rule_forgets_what_is_younger_than_the_least_age_by_the_clock_of_the_storage() {
+    let mut all = line(&LINE);
+    all[6].manifest.set_expires(Some(time("2026-11-24T12:00:00Z")));
+    let arrived = HashMap::from([(all[2].id, time("2026-11-24T09:00:00Z")), (all[4].id, time(LINE[3].0))]);
+    let stays = |min_age: &str| {
+        let now = Now::new(time(NOW), TimeZone::UTC).with_arrivals(arrived.clone());
+        let now = now.with_min_age(Some(age(min_age)));
+        let last = [Rule::Last(UpTo(1))];
+        groups::decide(&all, &SnapshotFilter::default(), GroupBy::default(), &last, &now)
+    };
+    assert_eq!(stay(&stays("0d")), [7]);
+    // The third was dated in October and came yesterday; the fourth came no later than it says.
+    assert_eq!(stay(&stays("2d")), [2, 5, 6, 7]);
+    let groups = stays("5d");
+    assert_eq!(stay(&groups), [2, 4, 5, 6, 7]);
+    assert_eq!(groups[0].decisions[5].reasons, [Reason::Young(age("5d"))]);
+}
+
+/// Seven true ones, one a day, and seven that all came on the last day with dates after each of the true ones.
+#[test]
+fn snapshots_with_made_up_dates_take_the_place_of_none() {
+    let days = ["18", "19", "20", "21", "22", "23", "24"];
+    let at = |day: &str, hour: u8| time(&format!("2026-11-{day}T{hour:02}:00:00Z"));
+    let (mut all, mut arrived) = (Vec::new(), HashMap::new());
+    for (number, day) in (0..).zip(days) {
+        for (forged, hour) in [(0, 2), (1, 23)] {
+            let one = snapshot(number * 2 + forged, at(day, hour), Incremental);
+            arrived.insert(one.id, if forged == 1 { time("2026-11-24T23:30:00Z") } else { at(day, hour) });
+            all.push(one);
+        }
+    }
+    let decided = |rule: Rule, arrived: &HashMap<SnapshotId, Time>| {
+        let now = Now::new(time(NOW), TimeZone::UTC).with_arrivals(arrived.clone());
+        stay(&groups::decide(&all, &SnapshotFilter::default(), GroupBy::default(), &[rule], &now))
+    };
+    let daily = Rule::Every(Period::Day, UpTo(7));
+    let forged: Vec<u8> = (0..7).map(|number| number * 2 + 1).collect();
+    assert_eq!(decided(daily.clone(), &HashMap::new()), forged, "dates alone are believed");
+    // The last one came on the day that it says.
+    let both: Vec<u8> = (0..14).filter(|number| *number != 12).collect();
+    assert_eq!(decided(daily.clone(), &arrived), both);
+    // Where all came late, as in a copy of a repository, rules count as ever.
+    let copied = arrived.keys().map(|id| (*id, time("2027-11-24T23:30:00Z"))).collect();
+    assert_eq!(decided(daily, &copied), forged);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use snap_backup::codec::pack::{PackHeader, Table};
 use snap_backup::codec::wire;
 use snap_backup::model::config::Config;
 use snap_backup::model::manifest::Manifest;
-use snap_backup::model::records::{DamageRecord, GcRecord, SessionRecord};
+use snap_backup::model::records::{AuditRecord, DamageRecord, GcRecord, SessionRecord};
 
 use super::{flipped, keys, suite, values};
 
@@ -33,6 +33,7 @@ proptest! {
         let _ = wire::decode::<SessionRecord>(&bytes);
         let _ = wire::decode::<GcRecord>(&bytes);
         let _ = wire::decode::<DamageRecord>(&bytes);
+        let _ = wire::decode::<AuditRecord>(&bytes);
         let _ = Table::from_cached(&bytes);
     }
 

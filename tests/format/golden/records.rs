@@ -14,7 +14,8 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId, hex};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::model::records::{
-    DamageRecord, Damaged, Fence, GcRecord, Heartbeat, Seen, SessionKind, SessionRecord,
+    AuditAct, AuditRecord, DamageRecord, Damaged, Fence, GcRecord, Heartbeat, Seen, SessionKind,
+    SessionRecord,
 };
 use snap_backup::repo::objects;
 use snap_backup::storage::ObjectKind;
@@ -23,7 +24,7 @@ use super::{CIPHERS, flips, golden, keys, suite};
 
 const OURS: SnapshotId = SnapshotId::new([0xa1; 16]);
 const THEIRS: SnapshotId = SnapshotId::new([0xb2; 16]);
-const ALL: [Magic; 9] = [
+const ALL: [Magic; 10] = [
     sealed_object::MANIFEST,
     sealed_object::FENCE,
     sealed_object::SESSION,
@@ -33,6 +34,7 @@ const ALL: [Magic; 9] = [
     sealed_object::GC_DONE,
     sealed_object::SEGMENT,
     sealed_object::DAMAGE,
+    sealed_object::AUDIT,
 ];
 
 /// A value's body and its files, in both ciphers; each file says that and passes for nothing else.
@@ -173,6 +175,30 @@ fn damage_to_a_pack_and_to_a_chunk() {
         "01d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2\
         b2809becaf0d001b69742068617368657320746f20736f6d657468696e6720656c7365",
     );
+}
+
+#[test]
+fn an_audit_record() {
+    let record = AuditRecord {
+        act: AuditAct::Forget.code(),
+        at: Time { sec: 1_795_000_000, nanos: 0 },
+        host: "attic".into(),
+        user: "ada".into(),
+        program: "snap 1".into(),
+        command: "snap gc".into(),
+        snapshots: vec![THEIRS],
+        detail: "why".into(),
+        extra: vec![(9, ByteBuf::from("x"))],
+    };
+    holds(
+        "audit",
+        sealed_object::AUDIT,
+        &OURS.hex(),
+        &record,
+        "00809becaf0d000561747469630361646106736e6170203107736e617020676301b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2\
+        b20377687901090178",
+    );
+    assert_eq!(AuditAct::ALL.map(AuditAct::code), std::array::from_fn(|at| u32::try_from(at).unwrap()));
 }
 
 fn full() -> Manifest {

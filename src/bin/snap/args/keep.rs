@@ -131,6 +131,9 @@ pub(crate) struct Keep {
     /// All that has not expired
     #[arg(long)]
     expired: bool,
+    /// Whatever the rules say, nothing that is younger than this is forgotten by them
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    min_age: Option<Age>,
 }
 
 impl Keep {
@@ -154,6 +157,11 @@ impl Keep {
         ];
         let more = [self.keep_full.map(Rule::Full), self.expired.then_some(Rule::Unexpired)];
         rules(counts, ages, more.into_iter().flatten(), &self.keep_tag)
+    }
+
+    /// Returns the age below which nothing goes, if given.
+    pub(crate) fn min_age(&self) -> Option<Age> {
+        self.min_age
     }
 
     /// Returns the number of full snapshots to keep, if given.

@@ -46,6 +46,7 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
         selection: sets::selection(context, &args.filters)?,
         group_by: args.group_by,
         rules: rules(context, args)?,
+        min_age: sets::min_age(context, &args.keep),
         dry_run: args.collect.dry_run,
     };
     let collecting = gc::options(&args.collect);

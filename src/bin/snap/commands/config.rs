@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use snap_backup::model::records::AuditAct;
+use snap_backup::repo::audit;
 use snap_backup::{Error, Result};
 
 use super::{protected, sets, show};
@@ -105,6 +107,7 @@ fn set(context: &Context, args: &Set) -> Result<Outcome> {
 fn allow_deltas(context: &Context) -> Result<Outcome> {
     let mut repo = context.open(context.storage()?)?;
     let before = repo.config().has_deltas();
+    audit::note(&repo, AuditAct::Config, "delta on")?;
     repo.allow_deltas()?;
     context.watch(&repo, |repo| {
         if context.global.json {
@@ -125,6 +128,8 @@ fn allow_deltas(context: &Context) -> Result<Outcome> {
 fn set_quota(context: &Context, bytes: Option<u64>) -> Result<Outcome> {
     let mut repo = context.open(context.storage()?)?;
     let before = repo.config().quota();
+    let value = bytes.map_or_else(|| "none".to_owned(), |bytes| bytes.to_string());
+    audit::note(&repo, AuditAct::Config, &format!("quota {value}"))?;
     repo.set_quota(bytes)?;
     context.watch(&repo, |repo| {
         if context.global.json {
@@ -144,6 +149,7 @@ fn set_quota(context: &Context, bytes: Option<u64>) -> Result<Outcome> {
 fn set_parity(context: &Context, share: u8) -> Result<Outcome> {
     let mut repo = context.open(context.storage()?)?;
     let before = repo.config().parity();
+    audit::note(&repo, AuditAct::Config, &format!("parity {share}%"))?;
     repo.set_parity(share)?;
     context.watch(&repo, |repo| {
         if context.global.json {

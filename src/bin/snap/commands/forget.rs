@@ -42,6 +42,7 @@ fn one(context: &Context, args: &keep::Forget) -> Result<Outcome> {
                 selection: sets::selection(context, &args.filters)?,
                 group_by: args.group_by,
                 rules: sets::rules(context, args.keep.rules()),
+                min_age: sets::min_age(context, &args.keep),
                 dry_run: args.dry_run,
             };
             if !args.filters.is_empty() {

@@ -1,6 +1,7 @@
 //! One file per verb: its arguments, and a function that opens the repository, calls the library and prints.
 
 pub(crate) mod alarm;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod backup_summary;
 #[cfg(feature = "browse")]

@@ -137,6 +137,7 @@ fn holds(reason: &Reason) -> bool {
             | Reason::Newest
             | Reason::Partial
             | Reason::Future
+            | Reason::Young(_)
             | Reason::Alarm(_)
     )
 }

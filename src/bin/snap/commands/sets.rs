@@ -1,11 +1,12 @@
 //! Runs work for the sets of the configuration one after the other. A set that fails does not stop the
 //! others.
 
+use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::Rule;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Error, Result};
 
-use crate::args::keep::Filters;
+use crate::args::keep::{Filters, Keep};
 use crate::commands::hooks;
 use crate::commands::hooks::Job;
 use crate::config::Set;
@@ -73,6 +74,11 @@ pub(crate) fn each(
 /// Returns the filter for the set's snapshots, or that of the command line.
 pub(crate) fn selection(context: &Context, filters: &Filters) -> Result<SnapshotFilter> {
     context.set.as_ref().map_or_else(|| filters.selection(), |set| Ok(set.selection()))
+}
+
+/// Returns the age below which no rule forgets anything: the one given, or that of the set.
+pub(crate) fn min_age(context: &Context, keep: &Keep) -> Option<Age> {
+    keep.min_age().or_else(|| context.set.as_ref().and_then(Set::min_age))
 }
 
 /// Returns the given rules, or those of the set if none were given.

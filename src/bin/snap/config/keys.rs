@@ -162,6 +162,7 @@ pub(crate) const SET: &[Key] = &[
     ),
     key("keep", Kind::Table(KEEP), "", "What `forget` and `cleanup` keep"),
     key("keep-below", Kind::Line, "", "As --keep-below of `cleanup`"),
+    key("min-age", Kind::Age, "", "As --min-age: no rule forgets what is younger"),
     key("schedule", Kind::Table(SCHEDULE), "", "When `daemon` and `schedule run` do what"),
     key("hooks", Kind::Table(HOOKS), "", "Commands around a run"),
     key("notify", Kind::Table(NOTIFY), "", "Whom to tell"),

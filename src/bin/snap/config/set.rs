@@ -9,6 +9,7 @@ use snap_backup::fs::sources;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::tripwire::Limits;
 use snap_backup::ops::check;
+use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::{Period, Rule};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::util::host;
@@ -126,6 +127,11 @@ impl Set {
     /// Up to where its repository may fill the disk.
     pub(crate) fn keep_below(&self) -> Option<Line> {
         self.table.line("keep-below")
+    }
+
+    /// Returns the age below which no rule forgets a snapshot of it.
+    pub(crate) fn min_age(&self) -> Option<Age> {
+        self.table.age("min-age")
     }
 
     /// Returns its retention rules.

@@ -19,6 +19,7 @@ const STAYS: &[&str] = &[
     "keep-tag",
     "keep-full",
     "expired",
+    "min-age",
 ];
 
 pub(super) const VERBS: &[VerbHelp] = &[
@@ -83,6 +84,17 @@ pub(super) const VERBS: &[VerbHelp] = &[
         examples: &[
             ("The only open one", "snap alarm clear"),
             ("One by the beginning of its id", "snap alarm clear 1a2b3c4d"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "audit",
+        paragraph: "Lists who forgot, rewrote, purged or brought back snapshots, changed passwords or settings, or settled alarms: when, \
+            from which host, and by which command. Each record is written before the act and stays in the repository for a year.",
+        examples: &[
+            ("All of the last year", "snap audit"),
+            ("The last week", "snap audit --since 7d"),
+            ("For a program", "snap audit --since 2026-11-01 --json"),
         ],
         groups: &[],
     },

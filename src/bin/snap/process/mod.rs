@@ -1,6 +1,7 @@
 //! This process: its name, signals, threads and secrets, and the commands it starts.
 
 pub(crate) mod called;
+pub(crate) mod command_line;
 pub(crate) mod secrets;
 pub(crate) mod shell_command;
 pub(crate) mod signals;

@@ -114,6 +114,7 @@ fn by_rules(context: &Context, repo: &Repository, args: &flags::Forget, rules: V
         selection: choose::selection(&filters)?,
         group_by: args.group_by,
         rules,
+        min_age: None,
         dry_run: args.dry_run,
     };
     let groups = forget::by_policy(repo, &options)?;

@@ -1,0 +1,42 @@
+//! Arguments that say when a backup may run, for how long, and how fast.
+
+use std::time::Duration;
+
+use clap::Args;
+use snap_backup::ops::schedule::window::Window;
+
+use crate::args::values;
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "When and how fast")]
+pub(crate) struct Pace {
+    /// End after so long with what there is, as a partial snapshot; the next run goes on from there (exit 25)
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    pub(crate) max_duration: Option<Duration>,
+    /// Run only within these hours of local time, and end when they are over: 22:00-06:00
+    #[arg(long, value_name = "HH:MM-HH:MM", value_parser = Window::parse)]
+    pub(crate) window: Option<Window>,
+    /// Read no more of the sources: KiB a second, or with a unit (500K, 2M); 0 is no limit
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) limit_read: Option<u64>,
+}
+
+/// Parses a duration that is not zero.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    match values::duration(text)? {
+        Duration::ZERO => Err("a time in which nothing can be done: 30m, 2h".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Parses a number of threads.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
+    number.ok_or_else(|| "a number from 1 to 1024".to_owned())
+}
+
+/// Parses a niceness.
+pub(crate) fn nice(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number| (0..=19).contains(number));
+    number.ok_or_else(|| "a number from 0 (as ever) to 19 (only when nobody else wants to)".to_owned())
+}

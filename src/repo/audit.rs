@@ -1,0 +1,132 @@
+//! Audit records: who forgot, rewrote, purged or brought back what, when, from which host and by which command.
+//!
+//! A record is written before the act: an act without a record does not happen, while a record whose act
+//! failed says what was tried. [`Noted`] is the proof that it was written, which whoever forgets snapshots has
+//! to show.
+
+use crate::codec::crypto::{cipher, sealed_object};
+use crate::error::{Error, Result};
+use crate::model::entry::Time;
+use crate::model::id::SnapshotId;
+use crate::model::records::{AuditAct, AuditRecord};
+pub use crate::repo::noted::Noted;
+use crate::repo::objects;
+use crate::repo::repository::Repository;
+use crate::storage::{CreateOutcome, ObjectKind};
+use crate::util::{host, parallel};
+
+/// Seconds that a record stays: a year, and a day for clocks.
+const LIFE: i64 = 366 * 86_400;
+/// Records that are read at once: most of the time is spent waiting for the storage.
+const AT_ONCE: usize = 8;
+
+/// A record, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its name in `audit/`.
+    pub name: String,
+    /// When it arrived, by the storage's clock; `None` if the storage reports no times.
+    pub arrived: Option<Time>,
+    /// What it says.
+    pub record: AuditRecord,
+}
+
+impl AuditEntry {
+    /// Returns when it was written: by the storage's clock if that is known, which nobody who uses the
+    /// repository can set.
+    pub fn time(&self) -> Time {
+        self.arrived.unwrap_or(self.record.at)
+    }
+}
+
+/// Records an act on snapshots. Without any there is nothing to record.
+///
+/// # Errors
+/// As [`note`].
+pub fn note_snapshots(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId]) -> Result<Noted> {
+    if snapshots.is_empty() {
+        return Ok(Noted::written());
+    }
+    put(repo, act, snapshots, String::new())
+}
+
+/// Records an act that is not about snapshots; `detail` says about what.
+///
+/// # Errors
+/// When the record could not be made durable: then the act must not be done.
+pub fn note(repo: &Repository, act: AuditAct, detail: &str) -> Result<Noted> {
+    put(repo, act, &[], detail.to_owned())
+}
+
+fn put(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId], detail: String) -> Result<Noted> {
+    repo.may_write()?;
+    let record = AuditRecord {
+        act: act.code(),
+        at: Time::now(),
+        host: host::host_name(),
+        user: host::user_name(),
+        program: concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned(),
+        command: repo.command().to_owned(),
+        snapshots: snapshots.to_vec(),
+        detail,
+        extra: Vec::new(),
+    };
+    match create(repo, &record) {
+        // Forgetting is how space is freed.
+        Err(err) if err.is_full() => {
+            repo.storage().release_reserve()?;
+            create(repo, &record)?;
+        }
+        other => other?,
+    }
+    Ok(Noted::written())
+}
+
+fn create(repo: &Repository, record: &AuditRecord) -> Result<()> {
+    let (storage, suite, name) = (repo.storage(), repo.suite(), cipher::new_id()?.hex());
+    match objects::create(storage, suite, sealed_object::AUDIT, ObjectKind::Audit, &name, record)? {
+        CreateOutcome::New => Ok(()),
+        CreateOutcome::Exists => Err(Error::Bug { what: "random names are new" }),
+    }
+}
+
+/// Returns all records, oldest first, and of those that cannot be read the error.
+///
+/// # Errors
+/// When they cannot be listed, or the storage fails.
+pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
+    let (storage, suite) = (repo.storage(), repo.suite());
+    let listed = storage.list(ObjectKind::Audit)?;
+    let read = parallel::map(&listed, AT_ONCE, |found| {
+        objects::read(storage, suite, sealed_object::AUDIT, ObjectKind::Audit, &found.name)
+    });
+    let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+    for (found, record) in listed.into_iter().zip(read) {
+        match record {
+            Ok(record) => entries.push(AuditEntry { name: found.name, arrived: found.modified, record }),
+            // Removed since the listing.
+            Err(err) if err.is_missing() => {}
+            Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => unreadable.push(err),
+            Err(err) => return Err(err),
+        }
+    }
+    entries.sort_by(|a, b| (a.time(), &a.name).cmp(&(b.time(), &b.name)));
+    Ok((entries, unreadable))
+}
+
+/// Removes records that are older than a year by the storage's clock; `now` is by the same. Where the storage
+/// reports no times, they stay.
+///
+/// # Errors
+/// When they cannot be listed or removed.
+pub fn remove_old(repo: &Repository, now: Time) -> Result<()> {
+    let is_old = |at: Option<Time>| at.is_some_and(|at| now.sec.saturating_sub(at.sec) > LIFE);
+    let listed = repo.storage().list(ObjectKind::Audit)?;
+    let old: Vec<String> =
+        listed.into_iter().filter(|found| is_old(found.modified)).map(|found| found.name).collect();
+    if old.is_empty() {
+        return Ok(());
+    }
+    objects::remove_all(repo.storage(), ObjectKind::Audit, &old)?;
+    repo.storage().sync(ObjectKind::Audit)
+}

@@ -1,0 +1,132 @@
+//! Audit records: each verb that destroys, or that changes who may, leaves exactly one.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{PASSWORD, Random, Sandbox, finish};
+
+fn records(sandbox: &Sandbox, args: &[&str]) -> Vec<Value> {
+    let answer = sandbox.ok(&[&["audit", "--json"], args].concat()).json();
+    answer["records"].as_array().unwrap().clone()
+}
+
+/// Runs a command and checks that it left one record of this act, and no other.
+fn leaves(sandbox: &Sandbox, act: &str, args: &[&str]) -> Value {
+    let before = records(sandbox, &[]);
+    let done = sandbox.snap(args);
+    assert!(matches!(done.code, 0 | 3), "{args:?}: {}", done.all());
+    let mut new = records(sandbox, &[]);
+    new.retain(|record| !before.contains(record));
+    assert_eq!(new.len(), 1, "{args:?} left {new:?}");
+    let new = new.remove(0);
+    assert_eq!(new["act"], act, "{args:?}");
+    let command = new["command"].as_str().unwrap();
+    assert!(command.contains(args[0]), "{args:?}: {command}");
+    new
+}
+
+fn backups(sandbox: &Sandbox, number: u64) {
+    for run in 0..number {
+        fs::write(sandbox.src().join("file"), Random::new(run + 1).bytes(100 << 10)).unwrap();
+        sandbox.ok(&["backup", "src"]);
+    }
+}
+
+#[test]
+fn every_verb_that_destroys_leaves_one_record_and_dry_runs_leave_none() {
+    let sandbox = Sandbox::open();
+    backups(&sandbox, 8);
+    let id = sandbox.snapshot_names().into_iter().next().unwrap();
+    let forgotten = leaves(&sandbox, "forget", &["forget", &id]);
+    assert_eq!(forgotten["snapshots"][0], id.as_str());
+    assert_eq!(forgotten["command"], format!("snap -r repo forget {id}"));
+    let table: &[(&str, &[&str])] = &[
+        ("undelete", &["undelete", &id]),
+        ("forget", &["forget", "--keep-last", "7"]),
+        ("forget", &["cleanup", "--keep-last", "6"]),
+        ("forget", &["cleanup", "--keep-below", "550K"]),
+        ("purge", &["gc", "--empty-trash"]),
+        ("rewrite", &["rewrite", "latest", "--description", "a text"]),
+        ("rewrite", &["tag", "--add", "kept", "latest"]),
+        ("rewrite", &["pin", "latest"]),
+        ("rewrite", &["unpin", "latest"]),
+        ("config", &["config", "set", "quota", "1T"]),
+        ("config", &["config", "set", "parity", "5%"]),
+    ];
+    for (act, args) in table {
+        if matches!(args[0], "forget" | "cleanup" | "gc" | "rewrite") {
+            let before = records(&sandbox, &[]).len();
+            let planned = [args, &["-n"][..]].concat();
+            sandbox.ok(&planned);
+            assert_eq!(records(&sandbox, &[]).len(), before, "{planned:?}");
+        }
+        leaves(&sandbox, act, args);
+    }
+    let second = sandbox.path("second");
+    sandbox.ok(&["sync", "--to", "second", "--init"]);
+    sandbox.ok(&["forget", "--keep-last", "1"]);
+    sandbox.ok(&["sync", "--to", "second", "--delete"]);
+    let mut there = sandbox.bin();
+    there.args(["-r", second.to_str().unwrap(), "audit", "--json"]);
+    let answer = finish(there, b"").expect(0).json();
+    assert_eq!(answer["records"].as_array().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["records"][0]["act"], "forget");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn keys_and_repairs_leave_records_without_secrets() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    fs::write(sandbox.path("new"), "second\n").unwrap();
+    let command = format!("echo {PASSWORD}");
+    let added = leaves(
+        &sandbox,
+        "key-add",
+        &["key", "add", "--new-password-file", "new", "--label", "spare", "--password-command", &command],
+    );
+    assert_eq!(added["detail"], "spare");
+    assert!(added["command"].as_str().unwrap().ends_with("--password-command (hidden)"), "{added}");
+    let list = sandbox.ok(&["key", "list", "--json"]).json();
+    let spare = list.as_array().unwrap().iter().find(|key| key["label"] == "spare").unwrap();
+    let id = spare["id"].as_str().unwrap();
+    assert_eq!(leaves(&sandbox, "key-remove", &["key", "remove", id])["detail"], id);
+    let mut passwd = sandbox.command(&["key", "passwd"]);
+    passwd.env("SNAP_NEW_PASSWORD", PASSWORD);
+    finish(passwd, b"").expect(0);
+    assert_eq!(records(&sandbox, &[]).last().unwrap()["act"], "key-change");
+
+    let text = sandbox.ok(&["audit"]).text();
+    assert!(text.lines().next().unwrap().contains("key-add") && text.contains("spare"), "{text}");
+    assert_eq!(records(&sandbox, &["--since", "2126-01-01"]).len(), 0);
+    assert_eq!(records(&sandbox, &["--since", "1h"]).len(), 3);
+
+    // What is left of a damaged snapshot takes its place.
+    for pack in sandbox.objects("packs") {
+        if fs::read(&pack).unwrap()[8] == 1 {
+            fs::remove_file(pack).unwrap();
+        }
+    }
+    leaves(&sandbox, "repair", &["repair", "snapshots"]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_told_and_a_record_that_cannot_be_written_stops_the_act() {
+    let sandbox = Sandbox::open();
+    backups(&sandbox, 2);
+    sandbox.ok(&["forget", "latest~1"]);
+    let record = sandbox.objects("audit").into_iter().next().unwrap();
+    fs::write(&record, "no record").unwrap();
+    let told = sandbox.snap(&["audit"]).expect(3);
+    assert!(told.stderr.contains("cannot be read"), "{}", told.all());
+    sandbox.snap(&["check"]).expect(20);
+    fs::remove_dir_all(sandbox.path("repo/audit")).unwrap();
+    sandbox.ok(&["check"]);
+
+    fs::write(sandbox.path("repo/audit"), "a file in the way").unwrap();
+    sandbox.ok(&["backup", "src", "--allow-empty"]);
+    let before = sandbox.snapshot_names();
+    assert_eq!(sandbox.snap(&["forget", "latest~1"]).code, 1);
+    assert_eq!(sandbox.snapshot_names(), before);
+}
