@@ -4,6 +4,7 @@
 mod circles;
 mod folders;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -276,6 +277,36 @@ fn every_test_that_the_documents_name_is_one() {
         }
     }
     assert!(named > 100, "{named} tests were named");
+}
+
+/// Names of types, functions and constants in a text: `Type`, `Type::method`, `CONSTANT`, `some_function`.
+fn code_named_in(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
+    let words = text.split('`').skip(1).step_by(2);
+    words.filter(move |word| {
+        let is_code = word.contains("::") || word.starts_with(char::is_uppercase) || word.contains('_');
+        is_code && word.chars().all(is_part)
+    })
+}
+
+#[test]
+fn all_code_that_the_architecture_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut words = HashSet::new();
+    for folder in ["src", "tests"] {
+        walk(&root.join(folder), &mut |_, text| {
+            let of_file = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            words.extend(of_file.map(str::to_owned));
+        });
+    }
+    let text = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let mut named = 0;
+    for name in code_named_in(&text) {
+        named += 1;
+        let missing = name.split("::").find(|part| !words.contains(*part));
+        assert_eq!(missing, None, "docs/architecture.md: there is no {name}");
+    }
+    assert!(named > 40, "{named} names were found");
 }
 
 #[test]
