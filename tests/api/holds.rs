@@ -3,7 +3,11 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use snap_backup::Error;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::entry::{Content, Part};
 use snap_backup::repo::index::Index;
@@ -48,7 +52,31 @@ fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
         std::fs::write(&path, bytes).unwrap();
         let mut reader = ChunkReader::new(&repo, Arc::new(Index::default())).unwrap();
         let mut file = File::open(&path).unwrap();
-        let found = holds(repo.hasher(), &mut reader, (&mut file, &path), right.len() as u64, &content);
+        let size = right.len() as u64;
+        let stop = AtomicBool::new(false);
+        let found = holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &stop);
         assert_eq!(found.unwrap(), is, "{what}");
     }
+}
+
+#[test]
+fn a_comparison_of_one_large_file_ends_when_it_is_asked_to() {
+    let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("f");
+    // To read a hole of this size would take hours.
+    let size = 1 << 40;
+    File::create(&path).unwrap().set_len(size).unwrap();
+    let content = Content::Parts(vec![Part::Hole { len: size }]);
+    let mut reader = ChunkReader::new(&repo, Arc::new(Index::default())).unwrap();
+    let mut file = File::open(&path).unwrap();
+    let stop = AtomicBool::new(false);
+    let found = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(20));
+            stop.store(true, Ordering::Relaxed);
+        });
+        holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &stop)
+    });
+    assert!(matches!(found, Err(Error::Interrupted)), "{found:?}");
 }

@@ -135,9 +135,10 @@ pub(super) fn holds(
     path: &[u8],
     size: u64,
     content: &Content,
+    stop: &AtomicBool,
 ) -> Result<bool> {
     let path = dir.join(OsStr::from_bytes(path));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut file = std::fs::File::from(long_path::open(&path, flags).map_err(Error::io("read", &path))?);
-    compare_file::holds(repo.hasher(), reader, (&mut file, &path), size, content)
+    compare_file::holds(repo.hasher(), reader, (&mut file, &path), size, content, stop)
 }

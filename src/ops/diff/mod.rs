@@ -151,6 +151,7 @@ impl Links {
 struct Comparer<'a> {
     repo: &'a Repository,
     reader: ChunkReader,
+    stop: &'a AtomicBool,
     /// The live directory, if that is the second side.
     live: Option<PathBuf>,
     links: (Links, Links),
@@ -200,7 +201,7 @@ pub fn run(
         metadata: 0,
         problems: Vec::new(),
     };
-    let mut comparer = Comparer { repo, reader, live, links: Default::default(), budgets, summary };
+    let mut comparer = Comparer { repo, reader, stop, live, links: Default::default(), budgets, summary };
     diff_walk::walk(&mut *first, &mut *other, &mut |pair| {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -311,10 +312,14 @@ impl Comparer<'_> {
             (Some(dir), Kind::File { size, content }) => {
                 observer.notice(Event::Done { files: 1, bytes: after.size() });
                 let read = *size == after.size();
-                match read.then(|| live::holds(self.repo, &mut self.reader, dir, path, *size, content)) {
+                match read
+                    .then(|| live::holds(self.repo, &mut self.reader, dir, path, *size, content, self.stop))
+                {
                     None => false,
                     Some(Ok(same)) => same,
-                    Some(Err(err)) if err.is_damage() => return Err(err),
+                    Some(Err(err)) if err.is_damage() || matches!(err, Error::Interrupted) => {
+                        return Err(err);
+                    }
                     Some(Err(err)) => {
                         let why = err.chain();
                         observer.notice(Event::Problem { path, why: &why });

@@ -41,7 +41,7 @@ pub(super) fn compare(
         }
         let Kind::File { size, content } = &entry.kind else { continue };
         let place = target.join(OsStr::from_bytes(path));
-        match is_restored(hasher, &mut reader, &place, *size, content) {
+        match is_restored(hasher, &mut reader, &place, *size, content, stop) {
             Ok(true) => {}
             Ok(false) => {
                 compared.wrong.push((path.clone(), "what was restored is not what was stored".to_owned()));
@@ -61,7 +61,7 @@ pub(super) fn compare(
             continue;
         }
         let sources = manifest.sources.iter().map(|source| source.as_slice());
-        match live(hasher, &mut reader, sources, path, entry) {
+        match live(hasher, &mut reader, sources, path, entry, stop) {
             Some(true) => compared.live += 1,
             Some(false) => {
                 let why =
@@ -81,10 +81,11 @@ fn is_restored(
     place: &Path,
     size: u64,
     content: &Content,
+    stop: &AtomicBool,
 ) -> Result<bool> {
     let mut file = open(place).map_err(Error::io("read back", place))?;
     target::forget_cached(&file);
-    compare_file::holds(hasher, reader, (&mut file, place), size, content)
+    compare_file::holds(hasher, reader, (&mut file, place), size, content, stop)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -99,6 +100,7 @@ fn live<'a>(
     sources: impl Iterator<Item = &'a [u8]>,
     stored: &[u8],
     entry: &Entry,
+    stop: &AtomicBool,
 ) -> Option<bool> {
     let Kind::File { size, content } = &entry.kind else { return None };
     let unchanged = |found: &Inode| {
@@ -112,7 +114,7 @@ fn live<'a>(
         if !stat::look_open(&file).is_ok_and(|found| unchanged(&found)) {
             continue;
         }
-        let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content).ok()?;
+        let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content, stop).ok()?;
         // The source may have changed while it was read.
         return (same || stat::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{Error, Result};
@@ -15,17 +16,21 @@ use crate::repo::walk::dir_reader;
 /// hashed and compared with the stored id; stored data is not read, only the part list.
 ///
 /// # Errors
-/// When the file cannot be read, or the list is missing or damaged.
+/// When the file cannot be read, the list is missing or damaged, or `stop` is set.
 pub fn holds(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
     (file, path): (&mut File, &Path),
     size: u64,
     content: &Content,
+    stop: &AtomicBool,
 ) -> Result<bool> {
     let mut same = true;
     let mut buffer = Vec::new();
     dir_reader::each_part(reader, size, content, &mut |part| {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
         if !same {
             return Ok(());
         }
@@ -40,7 +45,8 @@ pub fn holds(
             }
             Part::Hole { len } => {
                 let mut left = len;
-                while left > 0 && same {
+                // A hole may be many gigabytes.
+                while left > 0 && same && !stop.load(Ordering::Relaxed) {
                     buffer.resize(left.min(256 << 10) as usize, 0);
                     same = fill(file, &mut buffer).map_err(Error::io("read", path))?
                         && buffer.iter().all(|byte| *byte == 0);
@@ -50,6 +56,9 @@ pub fn holds(
         }
         Ok(())
     })?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
     Ok(same && !fill(file, &mut [0]).map_err(Error::io("read", path))?)
 }
 
