@@ -108,7 +108,7 @@ impl Mount {
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, options: Options, observer: Box<dyn Observer + Send>) -> Result<Self> {
         let reading = Arc::new(ReadSession::open_to_stay(repo, &*observer)?);
-        let retry_policy = Duration::from_secs(repo.config().stale_after);
+        let kept_open = Duration::from_secs(repo.config().stale_after);
         let mount = Self {
             repo: repo.clone(),
             observer,
@@ -118,7 +118,7 @@ impl Mount {
             opened: Time::now(),
             begun: Instant::now(),
             used: AtomicU64::new(0),
-            watch: Mutex::new(SnapshotWatcher::new(options.selection, retry_policy)),
+            watch: Mutex::new(SnapshotWatcher::new(options.selection, kept_open)),
             inodes: Mutex::new(Inodes::new()),
             handles: Handles::default(),
             links: Links::default(),

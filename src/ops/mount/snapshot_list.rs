@@ -41,7 +41,7 @@ pub(super) struct SnapshotWatcher {
     selection: SnapshotFilter,
     zone: TimeZone,
     /// How long open files of a forgotten snapshot delay gc.
-    retry_policy: Duration,
+    kept_open: Duration,
     looked: Option<Instant>,
     listed: BTreeMap<String, u64>,
     /// Loaded snapshots by object name; `None`: a fence, or not selected.
@@ -57,11 +57,11 @@ pub(super) struct SnapshotWatcher {
 }
 
 impl SnapshotWatcher {
-    pub(super) fn new(selection: SnapshotFilter, retry_policy: Duration) -> Self {
+    pub(super) fn new(selection: SnapshotFilter, kept_open: Duration) -> Self {
         Self {
             selection,
             zone: TimeZone::system(),
-            retry_policy,
+            kept_open,
             looked: None,
             listed: BTreeMap::new(),
             loaded: HashMap::new(),
@@ -178,12 +178,12 @@ impl SnapshotWatcher {
     /// before.
     fn name_what_is_read(&mut self, reading: &ReadSession) -> bool {
         let mut reads: BTreeSet<SnapshotId> = self.shown.snapshots.values().map(|one| one.id).collect();
-        let (open, retry_policy) = (&self.open, self.retry_policy);
+        let (open, kept_open) = (&self.open, self.kept_open);
         self.gone.retain(|id, _| open.contains_key(id) && !reads.contains(id));
         for id in open.keys().filter(|id| !reads.contains(id)) {
             self.gone.entry(*id).or_insert_with(Instant::now);
         }
-        reads.extend(self.gone.iter().filter(|(_, since)| since.elapsed() < retry_policy).map(|(id, _)| *id));
+        reads.extend(self.gone.iter().filter(|(_, since)| since.elapsed() < kept_open).map(|(id, _)| *id));
         let more = !reads.is_subset(&self.reads);
         let fewer = !self.reads.is_subset(&reads);
         if more || fewer || self.looked.is_none() {

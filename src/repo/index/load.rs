@@ -38,7 +38,7 @@ impl Index {
         Self::read(repo, repo_state, false)
     }
 
-    fn read(repo: &Repository, mut repo_state: RepoState, by_segments: bool) -> Result<Self> {
+    fn read(repo: &Repository, mut repo_state: RepoState, use_bundles: bool) -> Result<Self> {
         let mut catalog = Catalog::new(TableSource::of(repo));
         let known = open_runs(&mut catalog, &repo_state);
         let listed = std::mem::take(&mut repo_state.packs);
@@ -53,7 +53,7 @@ impl Index {
         }
         let (mut pending, mut learned) = (Vec::new(), HashSet::new());
         let mut spills = true;
-        let mut ahead = TableLoader::new(repo, unknown, by_segments);
+        let mut ahead = TableLoader::new(repo, unknown, use_bundles);
         while let Some((number, found)) = ahead.next() {
             let Some((id, len)) = listed.get(number as usize) else { continue };
             let (kept, readable) = index.learn(id, found, &mut learned)?;

@@ -163,7 +163,7 @@ impl Index {
         Ok(best.map(|copy| copy.location))
     }
 
-    fn search(&self, kind: ChunkType, id: &ChunkId, sieved: bool) -> Result<Option<Location>> {
+    fn search(&self, kind: ChunkType, id: &ChunkId, use_filter: bool) -> Result<Option<Location>> {
         if !self.catalog.runs.is_empty()
             && let Some(copy) = self.catalog.near(kind, id)
             && self.is_sound(&copy)?
@@ -179,7 +179,7 @@ impl Index {
             }
         }
         for run in &self.catalog.runs {
-            if sieved
+            if use_filter
                 && self.catalog.index_cache().is_some_and(|index_cache| !run.passes(index_cache, prefix))
             {
                 continue;

@@ -42,11 +42,11 @@ pub(crate) struct TableLoader<'a> {
 }
 
 impl<'a> TableLoader<'a> {
-    /// Loads the tables of these packs; with `by_segments`, from header bundles first.
-    pub(crate) fn new(repo: &'a Repository, packs: VecDeque<MissingTable>, by_segments: bool) -> Self {
+    /// Loads the tables of these packs; with `use_bundles`, from header bundles first.
+    pub(crate) fn new(repo: &'a Repository, packs: VecDeque<MissingTable>, use_bundles: bool) -> Self {
         let has =
             |id: &PackId, len| repo.index_cache().is_some_and(|index_cache| index_cache.has_table(id, len));
-        let segments = match by_segments && repo.storage().is_remote() {
+        let segments = match use_bundles && repo.storage().is_remote() {
             true => {
                 let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
                 let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));

@@ -136,7 +136,7 @@ fn hints(report: &Report) -> Vec<&'static str> {
     }
     if report.subjects.contains_key(&Subject::Segment) {
         hints.push(
-            "`snap repair index` removes damaged segments: they only speed things up, and are made anew",
+            "`snap repair index` removes damaged header bundles: they only speed things up, and are written anew",
         );
     }
     hints
@@ -174,7 +174,7 @@ fn words(subject: Subject, number: u64) -> Option<String> {
         Subject::KeySlot => ("key slot", "key slots"),
         Subject::Config => ("configuration", "configurations"),
         Subject::Record => ("record", "records"),
-        Subject::Segment => ("segment", "segments"),
+        Subject::Segment => ("header bundle", "header bundles"),
         Subject::Parity => ("pack's parity", "packs' parity"),
         Subject::Entry | Subject::Repository => return None,
     };

@@ -188,7 +188,7 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
     for segment in &report.segments {
         let what = match (dry_run, segment.removed) {
             (true, _) => "it would be removed",
-            (false, true) => "it was removed, and the packs say it themselves",
+            (false, true) => "it was removed; the packs hold the same data",
             (false, false) => "it could not be removed",
         };
         output::complain(&format!("snap: {}: {what}", printable(&segment.why)));

@@ -82,7 +82,7 @@ impl<'a> BundleFetcher<'a> {
     }
 
     fn warn(&self, name: &str, why: &str) {
-        self.repo.warn(format!("{why}: segment {name} counts as none, and `snap repair index` removes it"));
+        self.repo.warn(format!("{why}: header bundle {name} is ignored; `snap repair index` removes it"));
     }
 }
 

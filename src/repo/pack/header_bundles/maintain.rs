@@ -29,7 +29,7 @@ pub struct Maintenance {
 pub fn maintain(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
     match try_tend(repo, may, stop) {
         Err(err) if !matches!(err, Error::Interrupted) => {
-            repo.warn(format!("{}: nothing is lost, but segments are not as they should be", err.chain()));
+            repo.warn(format!("{}: nothing is lost, but header bundles are incomplete", err.chain()));
             Ok(())
         }
         ended => ended,
@@ -48,7 +48,7 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
             Ok(segment) => segments.push(segment),
             Err(err) => {
                 let what = if may.remove { "is removed" } else { "is of no use" };
-                repo.warn(format!("{}: segment {name} {what}", err.chain()));
+                repo.warn(format!("{}: header bundle {name} {what}", err.chain()));
                 dropped.push(name);
             }
         }
