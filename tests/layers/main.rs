@@ -135,6 +135,26 @@ fn what_only_the_program_names_is_an_optional_dependency() {
 }
 
 #[test]
+fn all_dependencies_have_a_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let page = "docs/decisions/0040-what-each-dependency-is-for.md";
+    let reasons = fs::read_to_string(root.join(page)).unwrap();
+    let mut in_dependencies = false;
+    let mut count = 0;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = line == "[dependencies]" || line == "[dev-dependencies]";
+        } else if in_dependencies && let Some((name, _)) = line.split_once(" = ") {
+            count += 1;
+            let named = reasons.contains(&format!("`{name}`"));
+            assert!(named, "{name} is a dependency, and {page} does not say why");
+        }
+    }
+    assert!(count > 50, "{count} dependencies were found");
+}
+
+#[test]
 fn a_longer_word_is_not_a_crate() {
     assert!(!names_crate("String::new()", "ring"));
     assert!(names_crate("use ring::aead;", "ring"));
