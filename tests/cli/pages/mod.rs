@@ -15,7 +15,7 @@ const REPOSITORY: &str = "export SNAP_REPO=$HOME/../repo SNAP_PASSWORD=try";
 
 /// What each block of a page is, in their order. The README, the guide and the page on the old script have tests of their
 /// own (`guide.rs`); the reference of commands is made of the program, whose own tests parse its examples.
-const PAGES: [(&str, &[&str]); 26] = [
+const PAGES: [(&str, &[&str]); 27] = [
     ("README.md", &[]),
     // What a run says that gives an alarm: `alarms.rs` has such runs.
     ("alarms.md", &["of a run"]),
@@ -45,6 +45,7 @@ const PAGES: [(&str, &[&str]); 26] = [
     ("status.md", &["run", "run"]),
     // A line of a terminal, which a test of `progress/line.rs` has drawn.
     ("terminal.md", &["of a terminal", "run"]),
+    ("threat-model.md", &[]),
 ];
 
 fn page(name: &str) -> String {
