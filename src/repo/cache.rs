@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::codec::crypto::hash;
 use crate::model::id::{RepoId, hex};
-use crate::util::user_dirs;
+use crate::util::{new_file, user_dirs};
 
 /// Marks a directory as a cache: see bford.info/cachedir.
 const TAG_NAME: &str = "CACHEDIR.TAG";
@@ -77,7 +77,7 @@ impl Cache {
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         match &self.base {
-            Some(base) => fs::write(base.join(TAG_NAME), TAG_TEXT),
+            Some(base) => new_file::replace(&base.join(TAG_NAME), TAG_TEXT.as_ref()),
             None => Ok(()),
         }
     }
@@ -118,7 +118,7 @@ impl Cache {
         }
         let text: String = seen.objects.iter().map(|name| format!("{name}\n")).collect();
         let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        let _ = replace(file, text.as_bytes());
+        let _ = new_file::replace(file, text.as_bytes());
     }
 
     /// Returns a text stored under this name.
@@ -130,7 +130,7 @@ impl Cache {
     pub fn keep_text(&self, name: &str, text: &str) {
         let Some(dir) = &self.dir else { return };
         let _ = self.make(dir);
-        let _ = replace(&dir.join(name), text.as_bytes());
+        let _ = new_file::replace(&dir.join(name), text.as_bytes());
     }
 
     /// Returns the bytes of a small immutable object read before.
@@ -142,7 +142,7 @@ impl Cache {
     pub fn keep_object(&self, name: &str, bytes: &[u8]) {
         let Some(dir) = self.dir.as_ref().map(|dir| dir.join("objects")) else { return };
         let _ = self.make(&dir);
-        let _ = replace(&dir.join(name), bytes);
+        let _ = new_file::replace(&dir.join(name), bytes);
     }
 
     /// Removes an object that turned out to be wrong or gone.
@@ -156,10 +156,4 @@ impl Cache {
 fn seen_name(location: &str, repo: &RepoId) -> String {
     let place: String = hex(&hash::sha256(location.as_bytes())).chars().take(32).collect();
     format!("{place}-{}.seen", repo.short())
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temp = path.with_extension(format!("tmp{}", std::process::id()));
-    fs::write(&temp, bytes)?;
-    fs::rename(&temp, path)
 }

@@ -18,6 +18,7 @@ use crate::codec::crypto::hash;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{RepoId, hex};
+use crate::util::new_file;
 
 /// Seconds after which a set that this machine no longer backs up is not expected: others may have forgotten
 /// it by then.
@@ -143,9 +144,7 @@ impl KnownPlace {
         change(&mut place);
         place.location.clone_from(&self.location);
         let text = serde_json::to_vec_pretty(&place)?;
-        let temp = file.with_extension(format!("tmp{}", std::process::id()));
-        fs::write(&temp, text)?;
-        fs::rename(&temp, file)
+        new_file::replace(file, &text)
     }
 
     /// Removes the record, because another repository or none will be at this location.

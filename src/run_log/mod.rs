@@ -29,7 +29,7 @@ use std::{fs, io};
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
-use crate::util::user_dirs;
+use crate::util::{new_file, user_dirs};
 
 pub use record::{Ending, Name, Numbers, Process, Record, State, set_id};
 
@@ -168,7 +168,7 @@ impl RunLog {
     fn shorten(&self, file: &File) -> io::Result<()> {
         let bytes = tail(file.try_clone()?)?;
         let temp = self.dir.join("runs.jsonl.new");
-        let mut new = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
+        let mut new = new_file::create(&temp)?;
         for line in kept(&bytes) {
             new.write_all(line)?;
             new.write_all(b"\n")?;

@@ -3,6 +3,7 @@
 pub mod bitset;
 pub mod host;
 pub(crate) mod lru;
+pub mod new_file;
 pub(crate) mod parallel;
 pub mod programs;
 pub mod threads;

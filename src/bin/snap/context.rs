@@ -10,6 +10,7 @@ use snap_backup::model::config::CipherKind;
 use snap_backup::repo::repository::{Discovered, OpenOptions, Repository};
 use snap_backup::run_log::Record;
 use snap_backup::storage::Storage;
+use snap_backup::util::new_file;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
@@ -210,7 +211,7 @@ impl Context {
             return true;
         }
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        let _ = made.and_then(|()| std::fs::write(&file, ""));
+        let _ = made.and_then(|()| new_file::create(&file));
         false
     }
 

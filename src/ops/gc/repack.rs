@@ -215,9 +215,9 @@ fn open(
     let name = pack.id.hex();
     let mut sealed = vec![0u8; row.stored as usize];
     repo.storage().read_range(ObjectKind::Packs, &name, u64::from(row.offset), &mut sealed)?;
-    let mut private_dir = sealed.clone();
+    let mut scratch = sealed.clone();
     let prefix = reader.prefix_of(index, pack.kind, row)?;
-    let opened = reader.open(pack.kind, row, &prefix, &mut private_dir, plain);
+    let opened = reader.open(pack.kind, row, &prefix, &mut scratch, plain);
     opened.map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(sealed)
 }

@@ -192,10 +192,10 @@ impl<'a> Salvager<'a> {
     ) -> Result<Vec<u8>> {
         let mut sealed = vec![0u8; row.stored as usize];
         read(u64::from(row.offset), &mut sealed)?;
-        let mut private_dir = sealed.clone();
+        let mut scratch = sealed.clone();
         let opened = match prefix {
-            Some(prefix) => self.reader.open(table.kind, row, prefix, &mut private_dir, &mut self.plain),
-            None => self.reader.check_seal(table.kind, row, &mut private_dir),
+            Some(prefix) => self.reader.open(table.kind, row, prefix, &mut scratch, &mut self.plain),
+            None => self.reader.check_seal(table.kind, row, &mut scratch),
         };
         opened.map_err(Error::damaged("a block"))?;
         Ok(sealed)

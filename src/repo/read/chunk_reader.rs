@@ -151,9 +151,9 @@ impl BlockReader {
         self.sealed.resize(place.stored as usize, 0);
         let offset = u64::from(place.offset);
         self.storage.read_range(ObjectKind::Packs, &place.pack.hex(), offset, &mut self.sealed)?;
-        let mut private_dir = self.sealed.clone();
+        let mut scratch = self.sealed.clone();
         let (kind, codec, len) = (place.kind, place.codec, place.plain);
-        let sealed = self.opener.reseal(to, kind, codec, len, &mut private_dir);
+        let sealed = self.opener.reseal(to, kind, codec, len, &mut scratch);
         let sealed = sealed.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;
         let opened = self.opener.open(kind, codec, len, &mut self.sealed, plain);
         opened.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;

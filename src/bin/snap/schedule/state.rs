@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use snap_backup::codec::crypto::hash;
 use snap_backup::ops::schedule::scheduler::State;
+use snap_backup::util::new_file;
 use snap_backup::{Error, Result};
 
 /// A file in the state directory, one for each configuration.
@@ -65,13 +66,7 @@ impl ScheduleState {
         let text = serde_json::to_vec(&content).map_err(|err| Error::io("describe", &file)(err.into()))?;
         let failed = || Error::io("write what the schedule remembers to", &file);
         self.make_dir()?;
-        let mut new = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temp)
-            .map_err(failed())?;
+        let mut new = new_file::create(&temp).map_err(failed())?;
         new.write_all(&text).and_then(|()| new.sync_all()).map_err(failed())?;
         fs::rename(&temp, &file).map_err(failed())
     }

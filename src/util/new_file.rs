@@ -1,0 +1,51 @@
+//! Files of this user in directories that other users may be able to write.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::{fs, io, process};
+
+/// Creates a file that only this user can read. Whatever has the name is removed first: a symbolic link that
+/// somebody planted there would otherwise be followed, and the file it leads to be overwritten.
+///
+/// # Errors
+/// The old entry cannot be removed, a new one appeared meanwhile, or the file cannot be created.
+pub fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Replaces the content of a file at once: readers see the old or the new bytes. Not synced.
+///
+/// # Errors
+/// The new file cannot be written or renamed.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temp = path.with_extension(format!("tmp{}", process::id()));
+    create(&temp)?.write_all(bytes)?;
+    fs::rename(&temp, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_that_was_planted_is_replaced_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [victim, file] = ["victim", "file"].map(|name| dir.path().join(name));
+        fs::write(&victim, "precious").unwrap();
+        for planted in [file.clone(), file.with_extension(format!("tmp{}", process::id()))] {
+            symlink(&victim, planted).unwrap();
+        }
+        replace(&file, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert!(file.symlink_metadata().unwrap().is_file());
+    }
+}
