@@ -64,7 +64,7 @@ pub enum Event<'a> {
     },
     /// An entry was handled; `-v` prints it.
     Item {
-        /// `new`, `changed`, `unchanged`, `removed`, `restored`, `skipped`.
+        /// `new`, `changed`, `corrupt`, `unchanged`, `removed`, `restored`, `skipped`.
         action: &'static str,
         /// Stored path of the entry.
         path: &'a [u8],

@@ -1,13 +1,14 @@
 //! Paths longer than PATH_MAX.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::fs::xattr;
 
@@ -23,6 +24,20 @@ pub fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let (dir, rest) = descend(path.as_os_str().as_bytes())?;
     let dir = dir.as_ref().map_or(CWD, AsFd::as_fd);
     Ok(retry_on_intr(|| rustix::fs::openat(dir, rest, flags, Mode::empty()))?)
+}
+
+/// Opens a file for reading without following a symbolic link that replaced it, and without changing its access
+/// time if permitted.
+///
+/// # Errors
+/// A system call fails.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = match open(path, flags | OFlags::NOATIME) {
+        Err(err) if err.raw_os_error() == Some(Errno::PERM.raw_os_error()) => open(path, flags),
+        opened => opened,
+    };
+    Ok(opened?.into())
 }
 
 /// A short path that leads to the target of a longer one.

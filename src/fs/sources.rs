@@ -102,6 +102,45 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(out)
 }
 
+/// Where an entry of a snapshot may lie in the file system: below a directory that a source is or lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivePath {
+    /// The source, or the directory that holds a source that is a file.
+    pub root: PathBuf,
+    /// The path below it.
+    pub below: Vec<u8>,
+}
+
+impl LivePath {
+    /// Returns the whole path.
+    pub fn path(&self) -> PathBuf {
+        self.root.join(OsStr::from_bytes(&self.below))
+    }
+}
+
+/// Returns where an entry may lie that is stored under this path. A source is stored as it was given, which is
+/// an end of its absolute path, or nothing of it. The most likely place is the first; one that is wrong must be
+/// told by its metadata.
+pub fn live_paths(source: &[u8], stored: &[u8]) -> Vec<LivePath> {
+    let parts = |path: &[u8]| -> Vec<Vec<u8>> {
+        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    let (whole, path) = (parts(source), parts(stored));
+    let fits = |end: &usize| whole.get(whole.len() - end..).is_some_and(|tail| path.starts_with(tail));
+    let place = |end: usize| {
+        let below = path.get(end..).filter(|below| !below.is_empty());
+        let source = Path::new(OsStr::from_bytes(source));
+        match (below, source.parent(), source.file_name()) {
+            (Some(below), ..) => Some(LivePath { root: source.to_path_buf(), below: below.join(&b'/') }),
+            (None, Some(parent), Some(name)) => {
+                Some(LivePath { root: parent.to_path_buf(), below: name.as_bytes().to_vec() })
+            }
+            _ => None,
+        }
+    };
+    (0..=whole.len()).rev().filter(fits).filter_map(place).collect()
+}
+
 fn here() -> Result<PathBuf> {
     std::env::current_dir()
         .map_err(Error::io("find", "the current directory, from which a relative path leads"))
@@ -258,6 +297,22 @@ mod tests {
             place = below.into_values().next().unwrap();
         }
         assert!(matches!(place, SourceNode::Source(path) if path.as_os_str().as_bytes().ends_with(b"/.")));
+    }
+
+    #[test]
+    fn a_stored_path_leads_back_to_its_source() {
+        let of = |source: &str, stored: &str| {
+            live_paths(source.as_bytes(), stored.as_bytes())
+                .iter()
+                .map(|found| found.path().to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("/home/me/src", "src/a/b"), ["/home/me/src/a/b", "/home/me/src/src/a/b"]);
+        assert_eq!(of("/home/me/src", "home/me/src/a")[0], "/home/me/src/a");
+        assert_eq!(of("/home/me/file", "file")[0], "/home/me/file");
+        assert_eq!(of("/a/a", "a/a/a")[..2], ["/a/a/a", "/a/a/a/a"]);
+        assert_eq!(of("/home/me/src", "other/a"), ["/home/me/src/other/a"], "given as `.`");
+        assert_eq!(of("/", "etc/fstab"), ["/etc/fstab"]);
     }
 
     #[test]

@@ -179,6 +179,9 @@ pub struct Meta {
     /// What a repair could not save: for a file, how many bytes are zeros in place of lost content; for a
     /// directory, how many pieces it lacks, at least 1. Otherwise 0.
     pub lost: u64,
+    /// Bit rot: when the backup started that found other bytes here than the snapshot before, with the same
+    /// size and times. Later snapshots keep the mark as long as they have these bytes.
+    pub corrupt_since: Option<Time>,
     /// Later additions: (tag, bytes). An odd tag must be understood, an even one may be ignored.
     pub extra: Vec<(u16, Vec<u8>)>,
 }

@@ -28,6 +28,9 @@ const ORIGINAL: u16 = 8;
 const COPIED: u16 = 10;
 /// What the run saw of its set: [`Signs`].
 const SIGNS: u16 = 20;
+/// Bit rot that the run found: how many files (u64), and one byte: 1 if the alarm has other reasons, too.
+/// (Tag 22 is reserved.)
+const ROT: u16 = 24;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
 /// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a u64.
@@ -66,6 +69,15 @@ impl MoreCounts {
         let counts = Self { dirs_new, dirs_changed, dirs_unchanged, data_chunks, tree_chunks };
         rest.is_empty().then_some(counts)
     }
+}
+
+/// Bit rot that a backup found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rot {
+    /// Number of files.
+    pub files: u64,
+    /// It is the only reason of the alarm: otherwise the run is like those before it.
+    pub is_only_reason: bool,
 }
 
 /// Most bytes of the sentence of an alarm.
@@ -181,6 +193,26 @@ impl Manifest {
     /// Notes what the run saw.
     pub fn set_signs(&mut self, signs: Option<&Signs>) {
         self.set_note(SIGNS, signs.map(Signs::to_bytes));
+    }
+
+    /// Returns the bit rot that the run found, if there was any.
+    pub fn rot(&self) -> Option<Rot> {
+        let (files, rest) = self.note(ROT)?.split_first_chunk::<8>()?;
+        let files = u64::from_le_bytes(*files);
+        match rest {
+            [0] => Some(Rot { files, is_only_reason: true }),
+            [1] => Some(Rot { files, is_only_reason: false }),
+            _ => None,
+        }
+    }
+
+    /// Records the bit rot that the run found.
+    pub fn set_rot(&mut self, rot: Option<Rot>) {
+        let bytes = |rot: Rot| {
+            let others = u8::from(!rot.is_only_reason);
+            [rot.files.to_le_bytes().as_slice(), &[others]].concat()
+        };
+        self.set_note(ROT, rot.map(bytes));
     }
 
     /// The alarm that the run gave: what became of it, and why it was given.

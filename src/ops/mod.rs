@@ -12,6 +12,7 @@ pub mod export;
 pub mod find;
 pub mod forget;
 pub mod gc;
+pub mod heal;
 pub mod history;
 pub mod import;
 pub mod key;

@@ -118,6 +118,14 @@ fn a_source_that_rotted_in_silence_is_found() {
         "{}",
         outcome.stderr
     );
+
+    // A backup that reads it again finds it, too, and the good bytes can be put back.
+    assert_eq!(fs::read(&file).unwrap()[0], b'N');
+    sandbox.ok(&["backup", "mnt"]);
+    let found = sandbox.snap(&["backup", "mnt", "--reread", "100%"]).expect(24);
+    assert!(found.stderr.contains("silent corruption: mnt/file has other bytes"), "{}", found.stderr);
+    sandbox.ok(&["heal", "--yes", "mnt/file"]);
+    assert_eq!(fs::read(&file).unwrap()[0], b'n');
     drop(mounted);
 }
 

@@ -15,6 +15,7 @@ mod random_stories;
 mod restore;
 mod retention;
 mod rewrite;
+mod rot;
 mod run_log;
 mod schedule;
 mod slots;

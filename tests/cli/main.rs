@@ -14,6 +14,7 @@ mod mount;
 mod pages;
 mod restic;
 mod room;
+mod rot;
 mod screens;
 mod serve;
 mod sources;

@@ -9,6 +9,7 @@ pub mod hooked;
 pub mod library;
 pub mod paced;
 pub mod proxy;
+pub mod rot;
 pub mod scale;
 pub mod servers;
 pub mod sftp;

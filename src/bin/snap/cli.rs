@@ -17,8 +17,8 @@ use crate::commands::mount;
 use crate::commands::serve;
 use crate::commands::{
     alarm, audit, backup, cat, check, cleanup, completions, config, copy, daemon, diff, drill, du, export,
-    find, forget, gc, history, import, init, key, ls, repair, restore, rewrite, schedule, snapshots, stats,
-    status, sync, undelete,
+    find, forget, gc, heal, history, import, init, key, ls, repair, restore, rewrite, schedule, snapshots,
+    stats, status, sync, undelete,
 };
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -138,6 +138,8 @@ pub(crate) enum Verb {
     Alarm(alarm::Alarm),
     /// List who forgot, rewrote or purged what, and when
     Audit(audit::Audit),
+    /// Put the good bytes of files with bit rot back, or list such files
+    Heal(heal::Heal),
     /// Bring forgotten snapshots back, or list them
     Undelete(undelete::Undelete),
     /// Delete what no snapshot needs, beside whatever else is running
@@ -225,6 +227,7 @@ fn dispatch(context: &Context, verb: Verb) -> Result<Outcome> {
         Verb::Man(args) => completions::man(&context.given, &args),
         Verb::Alarm(args) => alarm::run(context, &args),
         Verb::Audit(args) => audit::run(context, &args),
+        Verb::Heal(args) => heal::run(context, &args),
         Verb::Undelete(args) => undelete::run(context, &args),
         Verb::Gc(args) => gc::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),

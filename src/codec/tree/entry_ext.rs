@@ -21,6 +21,8 @@ const BORN: u16 = 4;
 const ATTRS: u16 = 6;
 /// How much of the entry was lost; see `Meta::lost`.
 const LOST: u16 = 3;
+/// Start of the backup that found bit rot in the file. Tags 8 to 16 are reserved.
+const CORRUPT: u16 = 18;
 
 /// The value of an extended attribute. Frozen: format version 1.
 #[derive(Serialize, Deserialize)]
@@ -65,6 +67,9 @@ pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
     if meta.lost != 0 {
         rows.push((LOST, ByteBuf::from(wire::encode(&meta.lost)?)));
     }
+    if let Some(since) = &meta.corrupt_since {
+        rows.push((CORRUPT, ByteBuf::from(wire::encode(since)?)));
+    }
     rows.extend(meta.extra.iter().map(|(tag, bytes)| (*tag, ByteBuf::from(bytes.clone()))));
     Ok(rows)
 }
@@ -73,7 +78,7 @@ pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
 pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<(), DecodeError> {
     let mut seen = Vec::new();
     for (tag, bytes) in rows {
-        if matches!(tag, XATTRS | BORN | ATTRS | LOST) {
+        if matches!(tag, XATTRS | BORN | ATTRS | LOST | CORRUPT) {
             if seen.contains(&tag) {
                 return Err(DecodeError::because("an entry that says something twice"));
             }
@@ -84,6 +89,7 @@ pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<()
             BORN => meta.born = Some(time_from_wire(&bytes)?),
             ATTRS => meta.attrs = wire::decode(&bytes)?,
             LOST => meta.lost = wire::decode(&bytes)?,
+            CORRUPT => meta.corrupt_since = Some(time_from_wire(&bytes)?),
             tag if tag % 2 == 1 => return Err(DecodeError::because("an entry that needs a newer program")),
             tag => meta.extra.push((tag, bytes.into_vec())),
         }

@@ -67,6 +67,11 @@ impl Existing {
         Time { sec: self.0.st_mtime, nanos: u32::try_from(self.0.st_mtime_nsec).unwrap_or(0) }
     }
 
+    /// Returns when the inode last changed.
+    pub fn ctime(&self) -> Time {
+        Time { sec: self.0.st_ctime, nanos: u32::try_from(self.0.st_ctime_nsec).unwrap_or(0) }
+    }
+
     /// Returns whether it has other hard links, in the target or elsewhere.
     pub fn has_other_names(&self) -> bool {
         self.0.st_nlink > 1 && !self.is_dir()

@@ -25,7 +25,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// A file that is being written under a temporary name and is removed if dropped before it is finished; or
 /// one that is repaired in place and stays as it is if dropped. It need not stay open: see `fd_pool`.
 pub struct NewFile {
-    held: Arc<Held>,
+    pub(super) held: Arc<Held>,
     path: Vec<u8>,
     size: u64,
     /// Whether it has a temporary name, which must be removed or renamed.
@@ -204,7 +204,7 @@ impl NewFile {
         self.end(meta, Temp::publish_new)
     }
 
-    fn end(mut self, meta: &Meta, publish: fn(Temp, &[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn end(mut self, meta: &Meta, publish: impl FnOnce(Temp, &[u8]) -> Result<()>) -> Result<()> {
         let shared = Arc::clone(&self.held.shared);
         let file = self.held.file()?;
         let (dir, _) = shared.place(&self.path)?;

@@ -1,7 +1,8 @@
 //! Writes a tree below one directory: never outside it, and never through a symbolic link.
 //!
 //! `root` opens directories, `dirs` creates them, `file` writes files (`fd_pool` limits how many are open),
-//! and `special` creates links and special files; all of these publish through `temp`. `existing` inspects
+//! and `special` creates links and special files; all of these publish through `temp`, and `swap` keeps
+//! what was there. `existing` inspects
 //! what is there, `links` follows links in place of directories that lead to a source, `remove` removes,
 //! and `inode_flags` sets immutable flags last.
 
@@ -16,6 +17,7 @@ mod links;
 mod remove;
 mod root;
 mod special;
+mod swap;
 mod temp;
 
 use std::path::Path;

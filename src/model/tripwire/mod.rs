@@ -132,6 +132,11 @@ pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<R
     (seconds > limit).then_some(Reason::Silence { seconds, median, longest })
 }
 
+/// Returns whether bit rot is all that the reasons say.
+pub fn is_only_rot(reasons: &[Reason]) -> bool {
+    reasons.iter().all(|reason| matches!(reason, Reason::Rot { .. }))
+}
+
 /// The reasons of an alarm, in one sentence.
 pub fn sentence(reasons: &[Reason]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")

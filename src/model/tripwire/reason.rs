@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::model::signs::WHOLE;
 
+/// Most files with bit rot that a sentence names.
+const NAMED: usize = 5;
+
 /// One thing that is unlike the set's past. Medians and limits are millionths, of silence seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -57,6 +60,13 @@ pub enum Reason {
         /// The growth that is allowed.
         limit: u64,
     },
+    /// Bit rot: files have other bytes than in the snapshot before, with the same size and times.
+    Rot {
+        /// How many.
+        files: u64,
+        /// Stored paths of the first of them.
+        first: Vec<Vec<u8>>,
+    },
     /// What always changed does not.
     Silence {
         /// Since when.
@@ -101,6 +111,17 @@ impl fmt::Display for Reason {
                     percent(to.saturating_sub(*from), *from)
                 )?;
                 write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
+            }
+            Self::Rot { files, first } => {
+                let (word, have) = if *files == 1 { ("file", "has") } else { ("files", "have") };
+                write!(f, "silent corruption (bit rot): {files} {word} {have} other bytes than in the ")?;
+                write!(f, "snapshot before, with the same size and times: ")?;
+                let named = first.iter().take(NAMED).map(|path| String::from_utf8_lossy(path));
+                write!(f, "{}", named.collect::<Vec<_>>().join(", "))?;
+                match files.saturating_sub(first.len().min(NAMED) as u64) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
             }
             Self::Silence { seconds, median, longest } => {
                 write!(

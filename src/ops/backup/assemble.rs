@@ -5,6 +5,7 @@
 //! keeps a queue whose head is written as soon as it is complete, so memory is bounded by what is in flight.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::thread::Scope;
 
@@ -23,8 +24,9 @@ use crate::ops::backup::dedup::{DedupWriter, Finished};
 use crate::ops::backup::observed::{Read, Tally};
 use crate::ops::backup::read::{Batch, Outcome, Step};
 use crate::ops::backup::read_file::FileStat;
-use crate::ops::backup::{Assembled, Run, Stdin};
+use crate::ops::backup::{Assembled, Run, Stdin, rot};
 use crate::progress::Event;
+use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::Pieces;
 
 /// What the parent has in place of a file that is to be read.
@@ -47,7 +49,16 @@ pub(super) enum Message {
     Root { tree: ChunkId },
     /// A file whose content a reader sends as `seq`. `pieces` are those of the part list of a file it may be
     /// similar to.
-    File { seq: u64, dir: u64, entry: Entry, path: Vec<u8>, was: Previous, pieces: Vec<ChunkId> },
+    /// `steady` is where it is, if other bytes than the parent's are bit rot.
+    File {
+        seq: u64,
+        dir: u64,
+        entry: Entry,
+        path: Vec<u8>,
+        was: Previous,
+        steady: Option<PathBuf>,
+        pieces: Vec<ChunkId>,
+    },
     /// A directory ends. `entry` is its own entry without the tree; `None` for the root. `before` is its tree in the
     /// parent, `same` whether the rest of its entry is unchanged.
     Leave { seq: u64, entry: Option<Entry>, before: Option<ChunkId>, same: bool },
@@ -88,6 +99,7 @@ struct OpenFile {
     entry: Entry,
     path: Vec<u8>,
     was: Previous,
+    steady: Option<PathBuf>,
     list: ListBuilder,
     pieces: Pieces,
     /// Its first chunk.
@@ -105,6 +117,8 @@ struct Assembler<'run, 'scope, 'env> {
     counts: Counts,
     more: MoreCounts,
     read: Read,
+    /// Reads part lists of files that may have rotted. Opened at the first one.
+    lists: Option<ChunkReader>,
 }
 
 /// Assembles until the walk and all readers have ended.
@@ -125,6 +139,7 @@ pub(super) fn work<'run, 'scope, 'env>(
         counts: Counts::default(),
         more: MoreCounts::default(),
         read: Read::default(),
+        lists: None,
     };
     let mut result = Ok(());
     for mut message in messages.iter().flatten() {
@@ -188,9 +203,10 @@ impl Assembler<'_, '_, '_> {
                 self.root = Some(tree);
                 Ok(())
             }
-            Message::File { seq, dir, entry, path, was, pieces } => {
+            Message::File { seq, dir, entry, path, was, steady, pieces } => {
                 let (list, pieces) = (ListBuilder::default(), Pieces::new(pieces));
-                self.files.insert(seq, OpenFile { dir, entry, path, was, list, pieces, first: None });
+                let file = OpenFile { dir, entry, path, was, steady, list, pieces, first: None };
+                self.files.insert(seq, file);
                 self.queue(dir, Pending::Waiting(seq))?;
                 let early = self.early.remove(&seq).unwrap_or_default();
                 early.into_iter().try_for_each(|step| self.step(step))
@@ -278,7 +294,7 @@ impl Assembler<'_, '_, '_> {
 
     fn end_file(&mut self, seq: u64, outcome: Outcome) -> Result<()> {
         let Some(file) = self.files.remove(&seq) else { return Ok(()) };
-        let OpenFile { dir, mut entry, path, was, list, mut pieces, first } = file;
+        let OpenFile { dir, mut entry, path, was, steady, list, mut pieces, first } = file;
         let run = self.store.run;
         // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
         // one.
@@ -304,6 +320,7 @@ impl Assembler<'_, '_, '_> {
                     let path = String::from_utf8_lossy(&path);
                     run.observer.notice(Event::Warning(&format!("{path} changed while it was being read")));
                 }
+                let is_corrupt = self.is_corrupt((&path, steady.as_deref()), &was, &mut entry)?;
                 self.counts.bytes_total += size;
                 self.watch(&was, &entry, first, opaque)?;
                 let (count, action) = match was {
@@ -316,8 +333,20 @@ impl Assembler<'_, '_, '_> {
                     Previous::There(_) => (&mut self.counts.files_changed, "changed"),
                 };
                 *count += 1;
+                let action = if is_corrupt { "corrupt" } else { action };
                 run.observer.notice(Event::Item { action, path: &path, size });
                 run.observer.notice(Event::Done { files: 1, bytes: 0 });
+                Some(entry)
+            }
+            Outcome::Unchanged { read, problem } => {
+                let size = entry.size();
+                self.counts.files_unchanged += 1;
+                self.counts.bytes_total += size;
+                self.counts.bytes_read += read.unwrap_or(0);
+                read.iter().for_each(|bytes| run.findings.count(*bytes));
+                problem.iter().for_each(|why| run.problem(&path, why));
+                run.observer.notice(Event::Item { action: "unchanged", path: &path, size });
+                run.observer.notice(Event::Done { files: 1, bytes: size });
                 Some(entry)
             }
             Outcome::Bug(what) => return Err(Error::Bug { what }),
@@ -333,6 +362,29 @@ impl Assembler<'_, '_, '_> {
         };
         self.resolved.insert(seq, entry);
         self.drain(dir)
+    }
+
+    /// Returns whether a file that was read has rotted, and marks it then. A mark of the parent stays as long as
+    /// the bytes do.
+    fn is_corrupt(
+        &mut self,
+        (path, steady): (&[u8], Option<&Path>),
+        was: &Previous,
+        entry: &mut Entry,
+    ) -> Result<bool> {
+        let Previous::There(before) = was else { return Ok(false) };
+        if before.kind == entry.kind {
+            entry.meta.corrupt_since = before.meta.corrupt_since;
+            return Ok(false);
+        }
+        let (old, new) = (&before.meta, &entry.meta);
+        let is_still = (old.mtime, old.ctime, old.born) == (new.mtime, new.ctime, new.born)
+            && new.flags & flags::CHANGED_WHILE_READ == 0
+            && before.size() == entry.size();
+        match steady.filter(|_| is_still) {
+            Some(place) => rot::judge(self.store.run, &mut self.lists, (path, place), before, entry),
+            None => Ok(false),
+        }
     }
 
     /// What the tripwire is to know of a file that was read.

@@ -10,8 +10,10 @@ use crate::fs::ancestors;
 use crate::model::entry::Time;
 use crate::model::id::ChunkId;
 use crate::model::manifest::{Manifest, SnapshotKind};
+use crate::model::manifest_ext::Rot;
 use crate::model::records::SessionKind;
 use crate::model::tripwire;
+use crate::model::tripwire::Reason;
 use crate::ops::backup::signs::Watched;
 use crate::ops::backup::{Assembled, Run, Summary, signs};
 use crate::repo::commit;
@@ -49,6 +51,7 @@ pub(super) fn publish(
         unchanged: basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root) && !partial,
         unmatched: Vec::new(),
         alarm: Vec::new(),
+        reread: run.findings.rereading(run.arc, partial),
         quota: run.repo.config().quota().filter(|_| run.full.load(Ordering::Relaxed)),
         repository_bytes: listed_bytes(run) + counts.bytes_stored,
     };
@@ -64,6 +67,8 @@ pub(super) fn publish(
         false => signs::weigh(run, read, &tally, &counts, silent),
     };
     summary.alarm = watched.reasons;
+    let rot = run.findings.reason();
+    summary.alarm.extend(rot.clone());
     if run.options.dry_run || silent && summary.alarm.is_empty() {
         return Ok(summary);
     }
@@ -94,6 +99,10 @@ pub(super) fn publish(
     manifest.set_signs(watched.signs.as_ref());
     if !summary.alarm.is_empty() {
         manifest.set_alarm(&tripwire::sentence(&summary.alarm));
+    }
+    if let Some(Reason::Rot { files, .. }) = rot {
+        let is_only_reason = tripwire::is_only_rot(&summary.alarm);
+        manifest.set_rot(Some(Rot { files, is_only_reason }));
     }
     let (sources, moved) = (&run.options.sources, run.options.store_as.is_some());
     manifest.set_root(run.root_only_leads, ancestors::are_open(sources, moved));

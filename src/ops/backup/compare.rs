@@ -15,6 +15,7 @@ use crate::ops::backup::assemble::{Message, Previous};
 use crate::ops::backup::count::Counter;
 use crate::ops::backup::observed::Tally;
 use crate::ops::backup::read::{Input, Job};
+use crate::ops::backup::rot::Expected;
 use crate::ops::backup::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::{Run, Source, Stdin};
 use crate::progress::Event;
@@ -247,23 +248,47 @@ impl Comparer<'_, '_> {
         before: Option<Entry>,
         inode: Option<(u64, u64)>,
     ) -> Result<()> {
-        let place =
-            |path_stack: &PathStack| path.map_or_else(|| path_stack.place_of(&entry.name), Path::to_path_buf);
+        let place = |path_stack: &PathStack, name: &[u8]| {
+            path.map_or_else(|| path_stack.place_of(name), Path::to_path_buf)
+        };
         let Some(before) = before else {
             self.tally.suffixes.comes(&entry.name);
-            let input = Input::File { path: place(&self.path_stack), size, inode };
+            let input = Input::File { path: place(&self.path_stack, &entry.name), size, inode };
             let sibling = self.sibling(&entry.name, size)?;
             return self.read(entry, input, Previous::New, sibling);
         };
         self.tally.suffixes.was(&entry.name);
         if self.is_unchanged(&before, &entry, size) && self.may_reuse(&before)? {
             self.attributes(&mut entry, Some(&before), path)?;
+            entry.meta.corrupt_since = before.meta.corrupt_since;
+            if self.is_due(&entry.name) {
+                let input = Input::File { path: place(&self.path_stack, &entry.name), size, inode };
+                return self.reread(entry, input, before);
+            }
             entry.kind = before.kind;
             return self.unchanged(entry, &before.meta);
         }
-        let input = Input::File { path: place(&self.path_stack), size, inode };
+        let place = place(&self.path_stack, &entry.name);
+        let steady = self.is_steady(&before, &entry, size).then(|| place.clone());
+        let input = Input::File { path: place, size, inode };
         let older = Older::of(&before);
-        self.read(entry, input, Previous::There(Box::new(before)), older)
+        self.read_known(entry, input, (before, steady), older, None)
+    }
+
+    /// Reads an unchanged file again. If its bytes are the parent's, so is its entry.
+    fn reread(&mut self, mut entry: Entry, input: Input, before: Entry) -> Result<()> {
+        let steady = match &input {
+            Input::File { path, size, .. } => self.is_steady(&before, &entry, *size).then(|| path.clone()),
+            Input::Stream(_) => None,
+        };
+        let times = (entry.meta.mtime, entry.meta.ctime);
+        entry.kind = before.kind.clone();
+        let older = Older::of(&before);
+        let expected = match &before.kind {
+            Kind::File { size, content } => Some(Expected { size: *size, content: content.clone(), times }),
+            _ => None,
+        };
+        self.read_known(entry, input, (before, steady), older, expected)
     }
 
     /// Returns a file of the parent's directory whose name is almost that of a new file.
@@ -308,6 +333,30 @@ impl Comparer<'_, '_> {
     }
 
     fn read(&mut self, entry: Entry, input: Input, was: Previous, older: Option<Older>) -> Result<()> {
+        self.send_file(entry, (input, None), (was, None), older)
+    }
+
+    /// Reads a file that the parent has. `steady` is where it is, if other bytes than the parent's are bit rot;
+    /// with `expected` its bytes are first compared with the parent's.
+    fn read_known(
+        &mut self,
+        entry: Entry,
+        input: Input,
+        (before, steady): (Entry, Option<PathBuf>),
+        older: Option<Older>,
+        expected: Option<Expected>,
+    ) -> Result<()> {
+        let was = Previous::There(Box::new(before));
+        self.send_file(entry, (input, expected.map(Box::new)), (was, steady), older)
+    }
+
+    fn send_file(
+        &mut self,
+        entry: Entry,
+        (input, expected): (Input, Option<Box<Expected>>),
+        (was, steady): (Previous, Option<PathBuf>),
+        older: Option<Older>,
+    ) -> Result<()> {
         let older = older.filter(|_| self.run.deltas && !self.run.basis.rereads);
         let pieces = self.pieces_of(older.as_ref())?;
         let seq = self.next_seq();
@@ -315,8 +364,8 @@ impl Comparer<'_, '_> {
         self.run.observer.notice(Event::Working { path: &path });
         self.tell()?;
         let dir = self.dir();
-        self.send(Message::File { seq, dir, entry, path, was, pieces })?;
-        self.jobs.send(Job { seq, input, older }).map_err(|_| Error::Stopped)
+        self.send(Message::File { seq, dir, entry, path, was, steady, pieces })?;
+        self.jobs.send(Job { seq, input, older, expected }).map_err(|_| Error::Stopped)
     }
 
     /// Begins a directory of the parent. Also returns the pieces of its tree known so far.

@@ -15,6 +15,7 @@ mod parent;
 mod read;
 mod read_file;
 mod reuse;
+mod rot;
 mod signs;
 mod unchanged_dirs;
 
@@ -44,6 +45,8 @@ use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::write::delta_writer::Delta;
 use crate::repo::write::pack_writer::Deltas;
 use crate::util::{host, threads};
+
+pub use rot::{Reread, Rereading};
 
 /// How standard input or a command's output is stored.
 #[derive(Debug, Clone)]
@@ -97,8 +100,10 @@ pub struct Options {
     pub count_ahead: bool,
     /// From where on a run is so unlike the set's past that it gives an alarm; `None`: no run does.
     pub tripwire: Option<Limits>,
-    /// Whatever changes was announced: this run gives no alarm.
+    /// Whatever changes was announced: this run gives no alarm, unless it finds bit rot.
     pub expect_change: bool,
+    /// Unchanged files that are read all the same, to find bit rot.
+    pub reread: Option<Reread>,
 }
 
 impl Options {
@@ -139,6 +144,7 @@ impl Default for Options {
             count_ahead: false,
             tripwire: None,
             expect_change: false,
+            reread: None,
         }
     }
 }
@@ -176,8 +182,10 @@ pub struct Summary {
     pub unchanged: bool,
     /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
-    /// What is unlike the set's past: the snapshot gives an alarm.
+    /// What is unlike the set's past, and bit rot: the snapshot gives an alarm.
     pub alarm: Vec<Reason>,
+    /// What was read again although it was unchanged, if that was asked for.
+    pub reread: Option<Rereading>,
     /// It ended where the quota of the repository was met.
     pub quota: Option<u64>,
 }
@@ -198,6 +206,9 @@ struct Run<'a> {
     /// The root of the tree is not a source, and only leads to sources.
     root_only_leads: bool,
     problems: Mutex<Vec<(Vec<u8>, String)>>,
+    /// Unchanged files whose stored path lies here are read again.
+    arc: Option<rot::RingArc>,
+    findings: rot::Findings,
     /// Bytes that the repository may still grow by.
     quota: Option<u64>,
     /// They are used up: what there is becomes a partial snapshot.
@@ -332,6 +343,13 @@ impl Backup {
             let counts = &before.manifest.counts;
             observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
         }
+        let arc = match &self.options.reread {
+            // A full backup reads everything, and a stream is never unchanged.
+            Some(reread) if !basis.rereads && self.options.stdin.is_none() => {
+                Some(rot::RingArc::new(reread)?)
+            }
+            _ => None,
+        };
         loop {
             let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
             basis.trusted &= basis.compare.as_ref().is_none_or(|parent| repo_state.protects(&parent.id));
@@ -362,6 +380,8 @@ impl Backup {
                 started,
                 root_only_leads: matches!(self.plan.root, sources::SourceNode::Passage { .. }),
                 problems: Mutex::default(),
+                arc,
+                findings: rot::Findings::default(),
                 quota,
                 full: AtomicBool::new(false),
                 failed: AtomicBool::new(false),

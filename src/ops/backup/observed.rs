@@ -130,7 +130,11 @@ pub(super) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
         Some(Past {
             age: between(manifest.started, now),
             signs,
-            alarm: manifest.alarm().map(|(state, _)| state),
+            // Bit rot says nothing of what was changed.
+            alarm: manifest
+                .alarm()
+                .filter(|_| !manifest.rot().is_some_and(|rot| rot.is_only_reason))
+                .map(|(state, _)| state),
         })
     };
     set.iter().filter(|snapshot| !snapshot.manifest.partial).filter_map(told).collect()

@@ -19,6 +19,7 @@ use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::read_file::FileStat;
+use crate::ops::backup::rot::Expected;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::{Follower, Older};
 use crate::util::programs;
@@ -51,6 +52,8 @@ pub(super) struct Job {
     pub(super) input: Input,
     /// An older version that it may be similar to.
     pub(super) older: Option<Older>,
+    /// What the parent has of it, if it is unchanged: read again only to compare it.
+    pub(super) expected: Option<Box<Expected>>,
 }
 
 /// How reading a file ended.
@@ -66,6 +69,13 @@ pub(super) enum Outcome {
         changed: bool,
         /// Its beginning looks random.
         opaque: bool,
+    },
+    /// It is unchanged: what the assembler has of it stays.
+    Unchanged {
+        /// Bytes that were read and compared with the parent's; `None` if it was not read.
+        read: Option<u64>,
+        /// Why it could not be read.
+        problem: Option<String>,
     },
     /// Start over: the chunks sent so far are of an obsolete version.
     Again,
@@ -143,7 +153,7 @@ pub(super) struct Reader<'a> {
     /// Whether the file that is being read begins with what looks random; `None` before its first chunk.
     pub(super) opaque: Option<bool>,
     /// Reads part lists of older versions. Opened at the first one.
-    lists: Option<ChunkReader>,
+    pub(super) lists: Option<ChunkReader>,
     /// Bytes of the batch that belong to chunks already cut.
     used: usize,
 }
@@ -210,6 +220,9 @@ impl Reader<'_> {
 
     fn file(&mut self, job: Job) {
         let seq = job.seq;
+        if self.run.stopping() && job.expected.is_some() {
+            return self.end(seq, Outcome::Unchanged { read: None, problem: None });
+        }
         if self.run.stopping() {
             return self.end(seq, Outcome::Vanished);
         }
@@ -218,7 +231,10 @@ impl Reader<'_> {
                 self.follow(job.older, None);
                 self.stream(seq, command)
             }
-            Input::File { path, size, inode } => self.attempts(seq, &path, size, inode, job.older.as_ref()),
+            Input::File { path, size, inode } => match self.is_as_expected(&path, job.expected.as_deref()) {
+                Some(outcome) => Ok(outcome),
+                None => self.attempts(seq, &path, size, inode, job.older.as_ref()),
+            },
         };
         self.follower = None;
         let outcome = outcome.unwrap_or_else(|err| match (broken_rule(&err), err.kind()) {

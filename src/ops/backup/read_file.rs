@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::codec::tree::stored_xattrs;
@@ -15,6 +15,8 @@ use crate::fs::stat::Inode;
 use crate::fs::{long_path, stat, xattr};
 use crate::model::entry::{Meta, Time};
 use crate::ops::backup::read::{Outcome, Reader};
+use crate::ops::backup::rot;
+use crate::ops::backup::rot::{Comparison, Expected};
 use crate::repo::write::similarity::Older;
 
 /// Size in bytes above which files are checked for holes regardless of their block count: blocks without data
@@ -36,6 +38,32 @@ pub(super) struct FileStat {
 const TICK: Duration = Duration::from_millis(11);
 
 impl Reader<'_> {
+    /// Compares an unchanged file with what the parent has of it. `None`: it is to be read as one that changed.
+    pub(super) fn is_as_expected(&mut self, path: &Path, expected: Option<&Expected>) -> Option<Outcome> {
+        let Expected { size, content, times } = expected?;
+        let mut file = long_path::open_to_read(path).ok()?;
+        let is_still = |file: &File| {
+            let found = stat::look_open(file);
+            found.is_ok_and(|found| {
+                found.is_file() && found.size == *size && (found.mtime, found.ctime) == *times
+            })
+        };
+        if !is_still(&file) {
+            return None;
+        }
+        match rot::compare(self.run, &mut self.lists, (&mut file, path), (*size, content)) {
+            Comparison::Same if is_still(&file) => {
+                Some(Outcome::Unchanged { read: Some(*size), problem: None })
+            }
+            Comparison::Unreadable(err) => {
+                Some(Outcome::Unchanged { read: None, problem: Some(err.to_string()) })
+            }
+            // What an interruption keeps from being read again is unchanged all the same.
+            _ if self.run.stopping() => Some(Outcome::Unchanged { read: None, problem: None }),
+            Comparison::Same | Comparison::Differs | Comparison::Unknown => None,
+        }
+    }
+
     /// Reads a file, and reads it again if it changed meanwhile.
     pub(super) fn attempts(
         &mut self,
@@ -46,7 +74,7 @@ impl Reader<'_> {
         older: Option<&Older>,
     ) -> io::Result<Outcome> {
         for last in [false, true] {
-            let mut file = open(path)?;
+            let mut file = long_path::open_to_read(path)?;
             let before = settled(&file)?;
             if !before.is_file() {
                 return Err(io::Error::other("it is no regular file any more"));
@@ -129,17 +157,6 @@ fn settled(file: &File) -> io::Result<Inode> {
         return stat::look_open(file);
     }
     Ok(found)
-}
-
-/// Opens a file without following a symbolic link that replaced it, and without changing its access time if
-/// permitted.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = match long_path::open(path, flags | OFlags::NOATIME) {
-        Err(err) if err.raw_os_error() == Some(Errno::PERM.raw_os_error()) => long_path::open(path, flags),
-        opened => opened,
-    };
-    Ok(opened?.into())
 }
 
 #[cfg(test)]

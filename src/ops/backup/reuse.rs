@@ -61,16 +61,36 @@ impl Comparer<'_, '_> {
             && self.is_safely_past(new.ctime)
     }
 
-    /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start.
-    pub(super) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
+    /// Compares size, mtime and type. The mtime must be safely before the parent's start.
+    fn has_same_mtime(&self, before: &Entry, now: &Entry, size: u64) -> bool {
         let (old, new) = (&before.meta, &now.meta);
-        !self.run.basis.rereads
-            && before.is_file()
+        before.is_file()
             && before.size() == size
             && old.flags & flags::CHANGED_WHILE_READ == 0
             && old.mtime == new.mtime
             && self.is_safely_past(new.mtime)
+    }
+
+    /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start.
+    pub(super) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
+        !self.run.basis.rereads
+            && self.has_same_mtime(before, now, size)
             && (self.run.options.ignore_ctime || self.has_same_inode(before, now))
+    }
+
+    /// Returns whether nobody can have written to a file since the parent, so that other bytes are bit rot. A
+    /// ctime that is ignored elsewhere counts here: tools that set the mtime back cannot set it.
+    pub(super) fn is_steady(&self, before: &Entry, now: &Entry, size: u64) -> bool {
+        self.has_same_mtime(before, now, size)
+            && self.has_same_inode(before, now)
+            && before.meta.born == now.meta.born
+            && before.meta.lost == 0
+    }
+
+    /// Returns whether an unchanged file is read again.
+    pub(super) fn is_due(&self, name: &[u8]) -> bool {
+        let hasher = self.run.repo.hasher();
+        self.run.arc.is_some_and(|arc| arc.holds(hasher, &self.stored(name)))
     }
 
     /// Returns whether a file's chunks may be reused. Those of an untrusted parent are looked up one by one

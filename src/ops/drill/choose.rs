@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::codec::crypto::{cipher, hash};
 use crate::error::{Error, Result};
-use crate::model::entry::{Entry, Kind};
+use crate::model::entry::Entry;
 use crate::ops::drill::{Chosen, Options, Sample};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
+use crate::repo::walk::files;
 
 pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
     let snapshots = snapshots_of(reading, options)?;
@@ -26,7 +26,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
     let mut arc: Option<u64> = None;
     for snapshot in snapshots {
         let mut sample = RotatingSample::new(options, number);
-        match walk(&mut reader, &snapshot, stop, &mut |path, entry| sample.offer(path, entry)) {
+        match files::each(&mut reader, &snapshot, stop, &mut |path, entry| sample.offer(path, entry)) {
             Ok(()) => {}
             Err(err) if err.is_damage() => {
                 chosen.damaged.push((snapshot.id.short(), err.chain()));
@@ -162,39 +162,10 @@ fn place(path: &[u8]) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Calls `each` for every regular file.
-fn walk(
-    reader: &mut ChunkReader,
-    snapshot: &Snapshot,
-    stop: &AtomicBool,
-    each: &mut dyn FnMut(&[u8], &Entry),
-) -> Result<()> {
-    let mut budget = WalkLimits::of(&snapshot.manifest.counts);
-    let mut open = vec![(Vec::new(), DirReader::new(snapshot.manifest.root))];
-    while let Some((base, dir)) = open.last_mut() {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
-        let Some(entry) = dir.next(reader)? else {
-            open.pop();
-            continue;
-        };
-        let path: Vec<u8> =
-            if base.is_empty() { entry.name.clone() } else { [base, b"/".as_slice(), &entry.name].concat() };
-        budget.take(&path, &entry)?;
-        match entry.kind {
-            Kind::Dir { tree } if open.len() < MAX_NESTING => open.push((path, DirReader::new(tree))),
-            Kind::File { .. } => each(&path, &entry),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::entry::{Content, Meta};
+    use crate::model::entry::{Content, Kind, Meta};
 
     fn file(size: u64) -> Entry {
         let kind = Kind::File { size, content: Content::Parts(Vec::new()) };

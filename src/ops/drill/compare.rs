@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::fs::stat::Inode;
-use crate::fs::{long_path, stat, target};
+use crate::fs::{long_path, sources, stat, target};
 use crate::model::entry::{Content, Entry, Kind, Time};
 use crate::ops::drill::{Compared, Sample};
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -97,7 +97,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 fn live<'a>(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
-    sources: impl Iterator<Item = &'a [u8]>,
+    roots: impl Iterator<Item = &'a [u8]>,
     stored: &[u8],
     entry: &Entry,
     stop: &AtomicBool,
@@ -109,7 +109,8 @@ fn live<'a>(
             && found.mtime == entry.meta.mtime
             && found.ctime == entry.meta.ctime
     };
-    for place in sources.flat_map(|source| places(source, stored)) {
+    for place in roots.flat_map(|source| sources::live_paths(source, stored)) {
+        let place = place.path();
         let Ok(mut file) = open(&place) else { continue };
         if !stat::look_open(&file).is_ok_and(|found| unchanged(&found)) {
             continue;
@@ -119,39 +120,4 @@ fn live<'a>(
         return (same || stat::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
     }
     None
-}
-
-/// Returns candidate source paths of a stored path. Sources are stored as given, which is the end of an
-/// absolute path. A wrong candidate is harmless: its times differ.
-fn places(source: &[u8], stored: &[u8]) -> Vec<PathBuf> {
-    let parts = |path: &[u8]| -> Vec<Vec<u8>> {
-        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
-    };
-    let (whole, path) = (parts(source), parts(stored));
-    let fits = |end: &usize| whole.get(whole.len() - end..).is_some_and(|tail| path.starts_with(tail));
-    let rest = |end: usize| -> PathBuf {
-        let below = path.iter().skip(end).map(|part| OsStr::from_bytes(part));
-        Path::new(OsStr::from_bytes(source)).join(below.collect::<PathBuf>())
-    };
-    (1..=whole.len()).rev().filter(fits).map(rest).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stored_path_leads_back_to_its_source() {
-        let of = |source: &str, stored: &str| {
-            places(source.as_bytes(), stored.as_bytes())
-                .iter()
-                .map(|path| path.to_str().unwrap().to_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of("/home/me/src", "src/a/b"), ["/home/me/src/a/b"]);
-        assert_eq!(of("/home/me/src", "home/me/src/a"), ["/home/me/src/a"]);
-        assert_eq!(of("/home/me/file", "file"), ["/home/me/file/"]);
-        assert_eq!(of("/a/a", "a/a/a"), ["/a/a/a", "/a/a/a/a"]);
-        assert_eq!(of("/home/me/src", "other/a"), [""; 0]);
-    }
 }

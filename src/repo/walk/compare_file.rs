@@ -1,6 +1,5 @@
 //! Compares a file on disk with stored content.
 
-use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
@@ -12,7 +11,7 @@ use crate::model::entry::{Content, Part};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 
-/// Returns whether the rest of the file, from its current position, equals the stored content. Each part is
+/// Returns whether the rest of a file, from its current position, equals the stored content. Each part is
 /// hashed and compared with the stored id; stored data is not read, only the part list.
 ///
 /// # Errors
@@ -20,7 +19,7 @@ use crate::repo::walk::dir_reader;
 pub fn holds(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
-    (file, path): (&mut File, &Path),
+    (file, path): (&mut impl Read, &Path),
     size: u64,
     content: &Content,
     stop: &AtomicBool,
@@ -63,7 +62,7 @@ pub fn holds(
 }
 
 /// Fills the buffer. Returns `false` if the file ends first.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<bool> {
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         other => other.map(|()| true),

@@ -4,6 +4,7 @@ pub mod compare_file;
 pub mod diff_walk;
 pub mod dir_reader;
 pub mod file_parts;
+pub mod files;
 pub mod multi_walk;
 pub mod ref_graph;
 pub mod snapshot_set;

@@ -45,7 +45,8 @@ fn byte_strings(most: usize) -> impl Strategy<Value = Vec<u8>> {
 
 fn extras() -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
     // Beyond the tags that mean something.
-    vec(((4..u16::MAX / 2).prop_map(|tag| tag * 2), byte_strings(20)), 0..3)
+    let tags = (4..u16::MAX / 2).prop_map(|tag| tag * 2).prop_filter("a free tag", |tag| *tag != 18);
+    vec((tags, byte_strings(20)), 0..3)
 }
 
 pub(crate) fn parts() -> impl Strategy<Value = Part> {
@@ -97,10 +98,34 @@ fn xattrs() -> impl Strategy<Value = Vec<Xattr>> {
 
 fn metas() -> impl Strategy<Value = Meta> {
     let numbers = (0..=0o7777u32, any::<u32>(), any::<u32>(), any::<u64>(), 0..=flags::KNOWN);
-    let late = (xattrs(), option::of(times()), any::<u32>(), prop_oneof![Just(0), any::<u64>()], extras());
+    let lost = (prop_oneof![Just(0), any::<u64>()], option::of(times()));
+    let late = (xattrs(), option::of(times()), any::<u32>(), lost, extras());
     (numbers, owners(), owners(), times(), times(), late).prop_map(
-        |((mode, uid, gid, link, flags), user, group, mtime, ctime, (xattrs, born, attrs, lost, extra))| {
-            Meta { mode, uid, gid, user, group, mtime, ctime, link, flags, xattrs, born, attrs, lost, extra }
+        |(
+            (mode, uid, gid, link, flags),
+            user,
+            group,
+            mtime,
+            ctime,
+            (xattrs, born, attrs, (lost, corrupt_since), extra),
+        )| {
+            Meta {
+                mode,
+                uid,
+                gid,
+                user,
+                group,
+                mtime,
+                ctime,
+                link,
+                flags,
+                xattrs,
+                born,
+                attrs,
+                lost,
+                corrupt_since,
+                extra,
+            }
         },
     )
 }

@@ -13,10 +13,13 @@ use snap_backup::model::config::CipherKind;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId, hex};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
+use snap_backup::model::manifest_ext::{MoreCounts, Rot};
 use snap_backup::model::records::{
     AuditAct, AuditRecord, DamageRecord, Damaged, Fence, GcRecord, Heartbeat, Seen, SessionKind,
     SessionRecord,
 };
+use snap_backup::model::signs::Signs;
+use snap_backup::model::tripwire::State;
 use snap_backup::repo::objects;
 use snap_backup::storage::ObjectKind;
 
@@ -52,9 +55,9 @@ where
             value,
             "{folder}/{file}"
         );
-        let length = u8::try_from(body.len() / 2).unwrap();
-        let clear =
-            [&magic[..], &[1, 0, u8::from(kind != CipherKind::None), 0, 0, 0, length, 0, 0, 0], &[0; 8]];
+        let length = u32::try_from(body.len() / 2).unwrap().to_le_bytes();
+        let cipher = u8::from(kind != CipherKind::None);
+        let clear = [&magic[..], &[1, 0, cipher, 0, 0, 0], &length, &[0; 8]];
         assert_eq!(bytes[..24], clear.concat(), "{folder}/{file}");
         if kind == CipherKind::None {
             assert_eq!(close(), bytes, "{folder}/{file} is written otherwise today");
@@ -310,6 +313,56 @@ fn notes_of_a_manifest() {
     let torn =
         Manifest { extra: vec![(6, ByteBuf::from("short")), (4, ByteBuf::from(vec![0xff]))], ..full() };
     assert_eq!((torn.expires(), torn.description(), torn.is_understood()), (None, None, true));
+}
+
+/// What a backup saw of its set, and the alarm that it gave.
+#[test]
+fn an_alarm_of_a_manifest() {
+    let mut alarming = full();
+    let counts =
+        MoreCounts { dirs_new: 1, dirs_changed: 2, dirs_unchanged: 3, data_chunks: 4, tree_chunks: 5 };
+    let signs = Signs {
+        span: 86_400,
+        before: 9,
+        bytes_before: 900,
+        bytes: 100,
+        new: 1,
+        rewritten: 8,
+        removed: 1,
+        opaque: 9,
+        alike: 1,
+        suffix: b"locked".to_vec(),
+        level: 1_000_000,
+        ..Signs::default()
+    };
+    let rot = Rot { files: 2, is_only_reason: false };
+    alarming.set_rot(Some(rot));
+    alarming.set_signs(Some(&signs));
+    alarming.set_more_counts(counts);
+    alarming.set_alarm("9 of 9 files");
+    holds(
+        "manifest-alarm",
+        sealed_object::MANIFEST,
+        &OURS.hex(),
+        &alarming,
+        "000000809becaf0d959aef3af89becaf0d000561747469630361646101042f65746300d4d4d4d4d4d4d4d4d4d4d4d4d4\
+        d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d401020304050680808080802008090a0b000a736e617020302e312e3004\
+        030d0139206f6620392066696c6573122801000000000000000200000000000000030000000000000004000000000000\
+        000500000000000000146e80510100000000000900000000000000840300000000000064000000000000000100000000\
+        000000000000000000000008000000000000000100000000000000090000000000000000000000000000000100000000\
+        00000040420f000000000000000000000000006c6f636b65641809020000000000000001",
+    );
+    assert!(alarming.is_understood() && alarming.is_alarming());
+    assert_eq!(
+        (alarming.signs(), alarming.more_counts(), alarming.rot()),
+        (Some(signs), Some(counts), Some(rot))
+    );
+    alarming.settle_alarm(State::Accepted);
+    assert_eq!(alarming.alarm(), Some((State::Accepted, "9 of 9 files")));
+    for torn in [vec![], vec![2, 0, 0, 0, 0, 0, 0, 0], vec![2, 0, 0, 0, 0, 0, 0, 0, 7]] {
+        let torn = Manifest { extra: vec![(24, ByteBuf::from(torn))], ..full() };
+        assert_eq!((torn.rot(), torn.is_understood()), (None, true));
+    }
 }
 
 #[test]

@@ -94,6 +94,16 @@ pub(crate) fn share(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses a share of unchanged files, in millionths; 0 for none.
+pub(crate) fn reread(text: &str) -> Result<u64, String> {
+    let wrong = "a percentage up to 100%, like 1%, or off".to_owned();
+    match share(text) {
+        _ if matches!(text, "off" | "0%" | "0") => Ok(0),
+        Ok(share @ ..=1_000_000) => Ok(share),
+        _ => Err(wrong),
+    }
+}
+
 /// Checks a path in a snapshot.
 pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
     if path.is_empty() {

@@ -15,11 +15,12 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::tripwire;
 use snap_backup::model::tripwire::Limits;
+use snap_backup::model::tripwire::Reason;
 use snap_backup::ops::backup;
-use snap_backup::ops::backup::{Options, Stdin, Summary};
+use snap_backup::ops::backup::{Options, Reread, Stdin, Summary};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::write::delta_writer::Delta;
-use snap_backup::run_log::{Numbers, Record};
+use snap_backup::run_log::{Numbers, Record, RunLog, set_id};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
@@ -99,6 +100,9 @@ pub(crate) struct Backup {
     /// Whatever changes is meant: give no alarm
     #[arg(long)]
     pub(crate) expect_change: bool,
+    /// Read so many of the unchanged files as well, to find bit rot; others each time (off: none)
+    #[arg(long, value_name = "N%", conflicts_with = "full", value_parser = values::reread)]
+    pub(crate) reread: Option<u64>,
     /// Label the snapshot
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
@@ -163,6 +167,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
     options.leave_out.extend(context.global.state().into_iter().chain(context.global.cache()));
     if let Ok((host, sources)) = options.set() {
         context.recorder.note(|record| record.set_sources(&host, &sources));
+        options.reread = reread(context, args, &host, &sources);
     }
     context.recorder.tell();
     let (repo, begun) = open(context, args, &options)?;
@@ -207,7 +212,13 @@ fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
     if dry_run {
         return output::warn(json, &format!("this backup would give an alarm: {why}"));
     }
-    output::warn(json, &format!("ALARM, this backup is unlike those before: {why}"));
+    let is_rot = tripwire::is_only_rot(&summary.alarm);
+    let head = if is_rot { "ALARM" } else { "ALARM, this backup is unlike those before" };
+    output::warn(json, &format!("{head}: {why}"));
+    if context.talks() && summary.alarm.iter().any(|reason| matches!(reason, Reason::Rot { .. })) {
+        let note = "`snap heal` lists files with bit rot and puts their good bytes back";
+        output::note(json, note);
+    }
     if context.talks() {
         let note = "nothing older of these sources is forgotten until `snap alarm accept` (the change is meant) or \
              `snap alarm clear` (the harm is repaired)";
@@ -287,7 +298,32 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         count_ahead: Progress::is_watched(&context.global),
         tripwire: set.map_or_else(|| Some(Limits::default()), Set::tripwire),
         expect_change: args.expect_change,
+        reread: None,
     })
+}
+
+/// Share of unchanged files that runs of a schedule read again, in millionths.
+const SCHEDULED: u64 = 10_000;
+
+/// What was given, or else what the set says, or else the default. The records of this machine's runs know where
+/// the last one ended.
+fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> Option<Reread> {
+    let of_set = || context.set.as_ref().and_then(|set| set.table.share("reread"));
+    let default = if context.due().is_some() { SCHEDULED } else { 0 };
+    let share = args.reread.or_else(|| of_set().map(Option::unwrap_or_default)).unwrap_or(default);
+    if share == 0 {
+        return None;
+    }
+    let last = || {
+        let location = context.storage().ok()?.location();
+        let runs = RunLog::new(context.global.state()?).read().ok()?.runs;
+        let id = set_id(host, sources);
+        let of_set = |run: &&Record| {
+            run.verb == "backup" && run.repository == location && run.set_id.as_deref() == Some(&id)
+        };
+        runs.iter().rev().filter(of_set).find_map(|run| run.cursor)
+    };
+    Some(Reread { share, from: last() })
 }
 
 /// The configuration has been checked: what it says is one of the words.
@@ -367,6 +403,7 @@ pub(crate) fn record_of(summary: &Summary, record: &mut Record) {
     record.made = Some(summary.kind.to_string());
     record.unchanged = summary.snapshot.is_none() && !summary.partial;
     record.snapshot = summary.snapshot.or(summary.newest).map(|id| id.hex());
+    record.cursor = summary.reread.map(|reread| reread.next);
     record.numbers = Numbers {
         files: Some(output::files(counts)),
         bytes: Some(counts.bytes_total),
@@ -408,6 +445,16 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     put("files_changed_while_read", summary.changing.into());
     if !summary.alarm.is_empty() {
         put("alarm", tripwire::sentence(&summary.alarm).into());
+    }
+    if let Some(reread) = &summary.reread {
+        put("files_reread", reread.files.into());
+        put("bytes_reread", reread.bytes.into());
+    }
+    for reason in &summary.alarm {
+        if let Reason::Rot { files, first } = reason {
+            put("files_corrupt", (*files).into());
+            put("corrupt", first.iter().map(|path| output::path(path)).collect::<Vec<_>>().into());
+        }
     }
     if let Some(id) = summary.snapshot {
         put("snapshot_id", id.hex().into());

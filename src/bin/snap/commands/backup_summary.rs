@@ -26,6 +26,10 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
         count(counts.dirs, "directory", "directories"),
     );
     text += &format!("\nread:    {} of {}", size(counts.bytes_read), size(counts.bytes_total));
+    if let Some(reread) = &summary.reread {
+        let files = count(reread.files, "unchanged file", "unchanged files");
+        text += &format!("\nreread:  {files} ({}), to find bit rot", size(reread.bytes));
+    }
     text += &format!("\nadded:   {}", size(counts.bytes_added));
     // A dry run compresses nothing.
     if !options.dry_run {

@@ -156,6 +156,9 @@ pub(crate) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     if may_mix_versions(entry) {
         put("changed_while_read", true.into());
     }
+    if let Some(since) = meta.corrupt_since {
+        put("corrupt_since", output::rfc3339(since).into());
+    }
     output::put_bytes(&mut map, "path", path);
     if let Kind::Symlink { target } = &entry.kind {
         output::put_bytes(&mut map, "linktarget", target);

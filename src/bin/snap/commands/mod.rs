@@ -21,6 +21,7 @@ pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod forget;
 pub(crate) mod gc;
+pub(crate) mod heal;
 pub(crate) mod history;
 pub(crate) mod hooks;
 pub(crate) mod import;

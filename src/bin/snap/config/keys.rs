@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Line,
     /// A percentage, or `off`.
     Share,
+    /// A percentage up to 100, or `off`.
+    Reread,
     /// A compression level.
     Level,
     /// How much data a check reads.
@@ -153,6 +155,7 @@ pub(crate) const SET: &[Key] = &[
         "\"none\"",
         "How much of the data `check --set` reads: none, all, N/T, a percentage or a size",
     ),
+    key("reread", Kind::Reread, "", "As --reread; if not given, 1% in runs of a schedule and none in others"),
     key("max-age", Kind::Duration, "", "The age of the last good backup from which on the set is overdue"),
     key(
         "alarm",

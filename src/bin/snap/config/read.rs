@@ -240,6 +240,7 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
         Kind::Line => Value::Line(values::line(text)?),
         Kind::Share if text == "off" => Value::Share(None),
         Kind::Share => Value::Share(Some(values::share(text)?)),
+        Kind::Reread => Value::Share(Some(values::reread(text)?)),
         Kind::Data => {
             if !matches!(text, "none" | "all") {
                 values::subset(text).map_err(|why| format!("none, all, {why}"))?;

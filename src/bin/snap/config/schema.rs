@@ -45,7 +45,7 @@ fn of(kind: &Kind) -> Value {
         Kind::Duration => {
             json!({"type": "string", "pattern": "^([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"})
         }
-        Kind::Share => json!({"type": "string", "pattern": "^(off|[0-9]+([.][0-9])?%)$"}),
+        Kind::Share | Kind::Reread => json!({"type": "string", "pattern": "^(off|[0-9]+([.][0-9])?%)$"}),
         Kind::Choice(words) => json!({"type": "string", "enum": words}),
         Kind::List(kind) => {
             let item = of(kind);

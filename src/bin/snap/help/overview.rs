@@ -11,7 +11,7 @@ const TASKS: &[(&str, &[&str])] = &[
     ),
     ("Find and compare", &["find", "history", "diff", "du", "stats"]),
     ("Make room", &["forget", "undelete", "gc", "cleanup", "tag", "pin", "unpin", "rewrite"]),
-    ("Trust", &["status", "alarm", "audit", "check", "drill", "repair"]),
+    ("Trust", &["status", "alarm", "heal", "audit", "check", "drill", "repair"]),
     ("Second copies, other formats", &["copy", "sync", "export", "import", "restic"]),
     ("Set up", &["config", "schedule", "daemon", "key", "completions", "man", "help"]),
 ];

@@ -69,6 +69,19 @@ pub(super) const VERBS: &[VerbHelp] = &[
         groups: &[],
     },
     VerbHelp {
+        name: "heal",
+        paragraph: "A file whose bytes changed although its size and times are those of the last backup has rotted on its disk: `snap backup --full` \
+            and `snap backup --reread` find that, and give an alarm. This puts back the bytes and the metadata that an older snapshot has. \
+            The bad version stays beside it as NAME.corrupt-TIME. A file that was changed since is left alone. Without PATH, the files \
+            are listed that were found and are not healed yet (exit code 24).",
+        examples: &[
+            ("List files with bit rot", "snap heal"),
+            ("Put good bytes back", "snap heal ~/photos/2019/dune.jpg"),
+            ("When all are healed, settle the alarm", "snap alarm clear"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
         name: "alarm accept",
         paragraph: "Settles alarms of changes that were meant: from then on they belong to the past that backups are compared with.",
         examples: &[

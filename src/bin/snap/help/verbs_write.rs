@@ -57,6 +57,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                     "ignore-ctime",
                     "allow-empty",
                     "expect-change",
+                    "reread",
                 ],
             ),
             ("What the snapshot says of itself", &["tag", "description", "expires", "host", "as"]),

@@ -1,0 +1,222 @@
+//! `snap heal`: lists files with bit rot, and puts their good bytes back.
+
+use std::io;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+use snap_backup::fs::sources;
+use snap_backup::ops::heal::{CorruptFile, FileState, Healed, Healing, Options};
+use snap_backup::{Error, Result};
+
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::terminal::output;
+use crate::terminal::output::printable;
+use crate::terminal::progress::stop_on_signals;
+
+#[derive(Debug, Args)]
+pub(crate) struct Heal {
+    /// Files to heal, by their place in the file system or as stored; without any, files are listed
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Do not ask
+    #[arg(short, long, requires = "paths")]
+    pub(crate) yes: bool,
+    /// Change nothing, say what would be put back
+    #[arg(short = 'n', long, requires = "paths")]
+    pub(crate) dry_run: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &Heal) -> Result<Outcome> {
+    context.with(|repo| {
+        let stop = stop_on_signals()?;
+        let (mut healing, found) = Healing::begin(repo, repo, &stop)?;
+        let result = match args.paths.is_empty() {
+            true => list(context, &found),
+            false => heal_all(context, &mut healing, args, &found),
+        };
+        healing.end()?;
+        result
+    })
+}
+
+/// Files that are not healed yet make it exit with 24.
+fn list(context: &Context, found: &[CorruptFile]) -> Result<Outcome> {
+    let open: Vec<&CorruptFile> =
+        found.iter().filter(|one| matches!(one.state, FileState::Corrupt | FileState::Missing)).collect();
+    if context.global.json {
+        let corrupt: Vec<Value> = open.iter().map(|one| Value::Object(json_of(one))).collect();
+        output::tell(&json!({"message_type": "summary", "corrupt": corrupt}).to_string())?;
+    } else if open.is_empty() && found.is_empty() {
+        output::tell("no file with bit rot is known")?;
+    } else if open.is_empty() {
+        output::tell("all files with bit rot are healed or changed: `snap alarm clear` settles the alarm")?;
+    } else {
+        open.iter().try_for_each(|one| output::tell(&lines(one)))?;
+    }
+    Ok(if open.is_empty() { Outcome::Done } else { Outcome::Alarm })
+}
+
+fn lines(one: &CorruptFile) -> String {
+    let (id, when) = (one.snapshot.id.short(), output::local(one.snapshot.manifest.started));
+    let missing = match one.state {
+        FileState::Missing => {
+            format!("; it is not there now, it was on {}", printable(&one.snapshot.manifest.host))
+        }
+        _ => String::new(),
+    };
+    let good = match &one.good {
+        Some((good, _)) => format!("snapshot {} has its good bytes", good.id.short()),
+        None => "no older snapshot has its good bytes".to_owned(),
+    };
+    format!("{}\n    found by snapshot {id} of {when}; {good}{missing}", shown(one))
+}
+
+/// The file's place, or its stored path if the place is not known.
+fn shown(one: &CorruptFile) -> String {
+    match &one.place {
+        Some(place) => output::path(place.path().as_os_str().as_bytes()),
+        None => output::path(&one.path),
+    }
+}
+
+fn json_of(one: &CorruptFile) -> Map<String, Value> {
+    let mut map = Map::new();
+    output::put_bytes(&mut map, "path", &one.path);
+    if let Some(place) = &one.place {
+        output::put_bytes(&mut map, "file", place.path().as_os_str().as_bytes());
+    }
+    let state = match one.state {
+        FileState::Corrupt => "corrupt",
+        FileState::Healed => "healed",
+        FileState::Changed => "changed",
+        FileState::Missing => "missing",
+    };
+    let good = one.good.as_ref().map(|(snapshot, _)| snapshot.id.hex());
+    map.insert("state".to_owned(), state.into());
+    map.insert("host".to_owned(), one.snapshot.manifest.host.clone().into());
+    map.insert("snapshot_id".to_owned(), one.snapshot.id.hex().into());
+    map.insert("found".to_owned(), output::rfc3339(one.snapshot.manifest.started).into());
+    map.insert("good_snapshot_id".to_owned(), json!(good));
+    map
+}
+
+/// A failure of one file does not keep others from being healed.
+fn heal_all(
+    context: &Context,
+    healing: &mut Healing<'_>,
+    args: &Heal,
+    found: &[CorruptFile],
+) -> Result<Outcome> {
+    let chosen = args.paths.iter().map(|path| chosen(path, found)).collect::<Result<Vec<_>>>()?;
+    let mut failed = Vec::new();
+    for one in chosen {
+        match heal(context, healing, args, one) {
+            Err(error @ Error::Interrupted) => return Err(error),
+            Err(error) => failed.push(error),
+            Ok(()) => {}
+        }
+    }
+    match failed.len() {
+        0 => Ok(Outcome::Done),
+        1 if args.paths.len() == 1 => failed.pop().map_or(Ok(Outcome::Done), Err),
+        _ => {
+            failed.iter().for_each(|error| output::error(&error.chain()));
+            Ok(Outcome::Problems)
+        }
+    }
+}
+
+/// Returns the corrupt file that a path means: its place, or the path under which it is stored.
+fn chosen<'a>(path: &Path, found: &'a [CorruptFile]) -> Result<&'a CorruptFile> {
+    let absolute = sources::absolute(path)?;
+    let real = real(&absolute);
+    let stored = path.as_os_str().as_bytes();
+    let stored = stored.strip_prefix(b"/").unwrap_or(stored);
+    let is_there = |one: &&CorruptFile| {
+        let place = one.place.as_ref().map(sources::LivePath::path);
+        place.is_some_and(|place| place == absolute || self::real(&place) == real)
+    };
+    found.iter().find(is_there).or_else(|| found.iter().find(|one| one.path == stored)).ok_or_else(|| {
+        Error::NotFound {
+            what: format!("no open alarm says that {} has bit rot", path.display()),
+            help: "`snap heal` lists the files that are to be healed, `snap alarm --all` also alarms that are settled"
+                .to_owned(),
+        }
+    })
+}
+
+/// Resolves symbolic links of the directories above a file, not the file itself.
+fn real(path: &Path) -> Option<PathBuf> {
+    let parent = std::fs::canonicalize(path.parent()?).ok()?;
+    Some(parent.join(path.file_name()?))
+}
+
+fn heal(context: &Context, healing: &mut Healing<'_>, args: &Heal, one: &CorruptFile) -> Result<()> {
+    let suffix =
+        Timestamp::now().to_zoned_datetime(TimeZone::UTC).strftime(".corrupt-%Y%m%dT%H%M%SZ").to_string();
+    let good = one.good.as_ref().map(|(good, _)| good.id.short()).unwrap_or_default();
+    let question =
+        format!("{}: put back the bytes of snapshot {good}, and keep the bad ones as *{suffix}", shown(one));
+    let mut options = Options { suffix, protected: context.protected(), dry_run: args.dry_run || !args.yes };
+    let mut healed = healing.heal(one, &options)?;
+    if args.dry_run {
+        return say(context, one, &format!("would heal {question}"), "dry_run", None);
+    }
+    if !args.yes {
+        confirm(&question)?;
+        options.dry_run = false;
+        healed = healing.heal(one, &options)?;
+    }
+    for note in &healed.notes {
+        output::warn(context.global.json, &format!("{}: {note}", shown(one)));
+    }
+    if healed.has_other_names {
+        let text = format!(
+            "{} had other hard links: they still lead to the bad bytes, each is to be healed by itself",
+            shown(one)
+        );
+        output::warn(context.global.json, &text);
+    }
+    let kept = output::path(healed.kept_as.as_os_str().as_bytes());
+    let text = format!("healed {}; the bad version is {kept}", shown(one));
+    say(context, one, &text, "healed", Some(&healed))
+}
+
+fn say(
+    context: &Context,
+    one: &CorruptFile,
+    text: &str,
+    message_type: &str,
+    healed: Option<&Healed>,
+) -> Result<()> {
+    if context.global.json {
+        let mut map = json_of(one);
+        map.insert("message_type".to_owned(), message_type.into());
+        if let Some(healed) = healed {
+            map.insert("state".to_owned(), "healed".into());
+            output::put_bytes(&mut map, "kept_as", healed.kept_as.as_os_str().as_bytes());
+        }
+        return output::tell(&Value::Object(map).to_string());
+    }
+    if context.talks() { output::tell(text) } else { Ok(()) }
+}
+
+/// Asks on the terminal.
+fn confirm(question: &str) -> Result<()> {
+    if !io::stdin().is_terminal() {
+        return Err(Error::Usage(format!("{question}: nobody is there to be asked: --yes does it")));
+    }
+    output::complain(&printable(&format!("{question}? [y/N]")));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(Error::io("read", "the answer"))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Error::Refused("nothing was changed".to_owned())),
+    }
+}

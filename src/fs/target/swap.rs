@@ -1,0 +1,149 @@
+//! Puts a new file in the place of another, which stays under another name. At any time the path leads to one of
+//! the two.
+
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::fs::target::existing::Existing;
+use crate::fs::target::file::NewFile;
+use crate::fs::target::inode_flags::unlock;
+use crate::fs::target::temp::{Temp, came_meanwhile};
+use crate::model::entry::Meta;
+
+impl NewFile {
+    /// Sets the metadata of the file and syncs it. Then it takes the place of `existing`, which gets the name
+    /// `beside` in the same directory.
+    ///
+    /// # Errors
+    /// A system call fails, this user may not set owner or mode, `existing` was replaced or written to
+    /// meanwhile, or `beside` is taken. Then everything is as it was.
+    pub fn replace_keeping(self, meta: &Meta, existing: &Existing, beside: &[u8]) -> Result<()> {
+        let held = Arc::clone(&self.held);
+        let skipped = || {
+            let left_out = held.shared.owners.left_out();
+            left_out.owners + left_out.modes
+        };
+        let before = skipped();
+        self.end(meta, |temp, path| {
+            if skipped() > before {
+                let shown = held.shared.show(path);
+                let why = "this user may not give it the owner and the mode that it had";
+                return Err(Error::Refused(format!("{}: {why}", shown.display())));
+            }
+            held.file()?.sync_all().map_err(Error::io("sync", held.shared.show(path)))?;
+            temp.swap(path, existing, beside)
+        })
+    }
+}
+
+/// Returns whether this is the file that was looked at, and nobody wrote to it. Renaming it changes its ctime.
+fn is_still(existing: &Existing, now: &Stat) -> bool {
+    let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    of(&existing.0) == of(now)
+}
+
+impl Temp {
+    fn swap(self, path: &[u8], existing: &Existing, beside: &[u8]) -> Result<()> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let dir = Arc::clone(&self.dir);
+        let exchange =
+            || rustix::fs::renameat_with(&dir.fd, self.name.as_str(), &dir.fd, name, RenameFlags::EXCHANGE);
+        let exchanged = match exchange() {
+            Err(Errno::PERM) if unlock(&dir.fd, name) => exchange(),
+            other => other,
+        };
+        match exchanged {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                return self.link_and_replace(path, existing, beside);
+            }
+            other => other.map_err(self.shared.at("replace", path))?,
+        }
+        // The temporary name is now that of the file that must not be lost.
+        let is_ours = dir.stat(self.name.as_bytes()).is_ok_and(|now| is_still(existing, &now));
+        let renamed = match is_ours {
+            true => {
+                let flags = RenameFlags::NOREPLACE;
+                rustix::fs::renameat_with(&dir.fd, self.name.as_str(), &dir.fd, beside, flags)
+            }
+            false => Err(Errno::STALE),
+        };
+        if let Err(errno) = renamed {
+            if exchange().is_err() {
+                let left = self.name.clone();
+                self.leave();
+                let why = format!("it is under the name {left} in its directory now");
+                return Err(Error::Refused(why));
+            }
+            return Err(match errno {
+                Errno::STALE => changed(&self, path),
+                Errno::EXIST => came_meanwhile(&self.shared, path),
+                errno => self.shared.at("rename", path)(errno),
+            });
+        }
+        let synced = rustix::fs::fsync(&dir.fd).map_err(self.shared.at("sync the directory of", path));
+        self.leave();
+        synced
+    }
+
+    /// For file systems that cannot exchange two names.
+    fn link_and_replace(self, path: &[u8], existing: &Existing, beside: &[u8]) -> Result<()> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let dir = Arc::clone(&self.dir);
+        let linked = rustix::fs::linkat(&dir.fd, name, &dir.fd, beside, AtFlags::empty());
+        linked.map_err(self.shared.at("keep a link of", path))?;
+        if !dir.stat(beside).is_ok_and(|now| is_still(existing, &now)) {
+            // Another link of the file that is there now: nothing is lost with it.
+            let _ = rustix::fs::unlinkat(&dir.fd, beside, AtFlags::empty());
+            return Err(changed(&self, path));
+        }
+        self.publish(path)
+    }
+}
+
+fn changed(temp: &Temp, path: &[u8]) -> Error {
+    Error::Refused(format!(
+        "{} was replaced meanwhile: it is left as it is",
+        temp.shared.show(path).display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::fs::target::support::{meta, target};
+
+    #[test]
+    fn a_file_is_replaced_and_kept_or_neither() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, path) = (target(dir.path()), dir.path().join("f"));
+        let names = || {
+            let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            names
+        };
+        let new = || {
+            let file = target.new_file(b"f", 4).unwrap();
+            file.write_at(0, b"good").unwrap();
+            file
+        };
+        fs::write(&path, "bad!").unwrap();
+        let existing = target.existing(b"f").unwrap().unwrap();
+        fs::write(dir.path().join("taken"), "").unwrap();
+        assert!(new().replace_keeping(&meta(0o600), &existing, b"taken").is_err());
+        new().replace_keeping(&meta(0o600), &existing, b"f.bad").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"good");
+        assert_eq!(fs::read(dir.path().join("f.bad")).unwrap(), b"bad!");
+
+        // What came after the look at the file is not touched.
+        fs::write(dir.path().join("g"), "newer").unwrap();
+        fs::rename(dir.path().join("g"), &path).unwrap();
+        assert!(new().replace_keeping(&meta(0o600), &existing, b"f.worse").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(names(), ["f", "f.bad", "taken"]);
+    }
+}

@@ -1,0 +1,148 @@
+//! Finds the files that backups marked as corrupt, their good versions, and what has become of them.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::Result;
+use crate::fs::sources::LivePath;
+use crate::fs::target::{Target, TargetOptions};
+use crate::fs::{sources, target};
+use crate::model::entry::{Entry, Kind};
+use crate::model::manifest::Manifest;
+use crate::model::tripwire::State;
+use crate::ops::heal::{CorruptFile, FileState, Healing};
+use crate::repo::snapshots::Snapshot;
+use crate::repo::walk::{compare_file, dir_reader, files};
+
+/// Finds the files of all open alarms among these snapshots, which are all there are, oldest first.
+pub(super) fn all(healing: &mut Healing<'_>, snapshots: &[Snapshot]) -> Result<Vec<CorruptFile>> {
+    let alarming = |one: &&Snapshot| one.manifest.is_alarming() && one.manifest.rot().is_some();
+    let mut all: Vec<CorruptFile> = Vec::new();
+    for snapshot in snapshots.iter().rev().filter(alarming) {
+        let mut marked: Vec<(Vec<u8>, Entry)> = Vec::new();
+        files::each(&mut healing.reader, snapshot, healing.stop, &mut |path, entry| {
+            if entry.meta.corrupt_since == Some(snapshot.manifest.started) {
+                marked.push((path.to_vec(), entry.clone()));
+            }
+        })?;
+        for (path, bad) in marked {
+            let Manifest { host, sources, .. } = &snapshot.manifest;
+            let is_known =
+                |known: &CorruptFile| known.path == path && known.snapshot.manifest.same_set(host, sources);
+            if all.iter().any(is_known) {
+                continue;
+            }
+            let good = good(healing, snapshots, snapshot, &path, &bad)?;
+            let (place, state) = look(healing, &snapshot.manifest, &path, &bad, good.as_ref());
+            all.push(CorruptFile { snapshot: snapshot.clone(), path, place, bad, good, state });
+        }
+    }
+    Ok(all)
+}
+
+/// Returns the newest older version that has the size and the mtime of the bad one, and other bytes.
+fn good(
+    healing: &mut Healing<'_>,
+    snapshots: &[Snapshot],
+    found_by: &Snapshot,
+    path: &[u8],
+    bad: &Entry,
+) -> Result<Option<(Snapshot, Entry)>> {
+    let Manifest { host, sources, started, parent, .. } = &found_by.manifest;
+    let older = |one: &&Snapshot| one.manifest.started < *started && one.manifest.same_set(host, sources);
+    // The parent may have been named, and be of other sources.
+    let named = snapshots.iter().filter(|one| Some(one.id) == *parent);
+    for snapshot in named.chain(snapshots.iter().rev().filter(older)) {
+        let entry = match dir_reader::lookup(&mut healing.reader, snapshot.manifest.root, path) {
+            Err(err) if err.is_damage() => continue,
+            entry => entry?,
+        };
+        let Some(entry) = entry else { continue };
+        let is_version = entry.is_file()
+            && entry.size() == bad.size()
+            && entry.meta.mtime == bad.meta.mtime
+            && entry.kind != bad.kind
+            && entry.meta.lost == 0;
+        if is_version && !is_bad(snapshots, snapshot, &entry) {
+            return Ok(Some((snapshot.clone(), entry)));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns whether an entry has a mark that nobody accepted. An alarm that is open keeps its snapshot; one whose
+/// snapshot is gone was settled.
+fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
+    let Some(since) = entry.meta.corrupt_since else { return false };
+    let Manifest { host, sources, .. } = &of.manifest;
+    let by =
+        snapshots.iter().find(|one| one.manifest.started == since && one.manifest.same_set(host, sources));
+    by.and_then(|by| by.manifest.alarm()).is_some_and(|(state, _)| state != State::Accepted)
+}
+
+/// Returns where the file lies, and what it is now.
+fn look(
+    healing: &mut Healing<'_>,
+    manifest: &Manifest,
+    path: &[u8],
+    bad: &Entry,
+    good: Option<&(Snapshot, Entry)>,
+) -> (Option<LivePath>, FileState) {
+    let mut first = None;
+    for place in manifest.sources.iter().flat_map(|source| sources::live_paths(source, path)) {
+        let state = state(healing, &place, bad, good.map(|(_, entry)| entry));
+        match state {
+            FileState::Missing => {
+                first.get_or_insert((place, state));
+            }
+            // A place that is only possible may hold another file.
+            FileState::Changed if !matches!(first, Some((_, FileState::Changed))) => {
+                first = Some((place, state));
+            }
+            FileState::Changed => {}
+            FileState::Corrupt | FileState::Healed => return (Some(place), state),
+        }
+    }
+    first.map_or((None, FileState::Missing), |(place, state)| (Some(place), state))
+}
+
+fn state(healing: &mut Healing<'_>, place: &LivePath, bad: &Entry, good: Option<&Entry>) -> FileState {
+    let Ok(target) = Target::open(&place.root, TargetOptions::default()) else { return FileState::Missing };
+    let existing = match target.existing(&place.below) {
+        Ok(Some(existing)) => existing,
+        _ => return FileState::Missing,
+    };
+    if !existing.is_file() || existing.size() != bad.size() || existing.mtime() != bad.meta.mtime {
+        return FileState::Changed;
+    }
+    if existing.ctime() == bad.meta.ctime {
+        return FileState::Corrupt;
+    }
+    let mut holds = |entry: &Entry| {
+        let file = target.read(&place.below, Some(&existing));
+        file.is_ok_and(|mut file| holds(healing, (&mut file, &place.path()), entry).unwrap_or(false))
+    };
+    match good {
+        _ if holds(bad) => FileState::Corrupt,
+        Some(good) if holds(good) => FileState::Healed,
+        _ => FileState::Changed,
+    }
+}
+
+/// Returns whether a file has the bytes of an entry, read from the disk.
+pub(super) fn holds(
+    healing: &mut Healing<'_>,
+    (file, path): (&mut File, &Path),
+    entry: &Entry,
+) -> Result<bool> {
+    let Kind::File { size, content } = &entry.kind else { return Ok(false) };
+    target::forget_cached(file);
+    compare_file::holds(
+        healing.repo.hasher(),
+        &mut healing.reader,
+        (file, path),
+        *size,
+        content,
+        healing.stop,
+    )
+}

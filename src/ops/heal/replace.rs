@@ -1,0 +1,156 @@
+//! Puts the good bytes of a file back.
+
+use std::fs::File;
+use std::io::Seek;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::stored_xattrs;
+use crate::error::{Error, Result};
+use crate::fs::protected_dirs::Guard;
+use crate::fs::sources::LivePath;
+use crate::fs::stat::MetadataReader;
+use crate::fs::target::{Existing, NewFile, Target, TargetOptions};
+use crate::fs::{stat, xattr};
+use crate::model::decode_error::DecodeError;
+use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry_diff;
+use crate::ops::heal::{CorruptFile, Healing, Options, find};
+use crate::repo::walk::{dir_reader, file_parts};
+
+/// Longest name of a file in bytes.
+const MAX_NAME: usize = 255;
+
+/// A file that was healed.
+#[derive(Debug)]
+pub struct Healed {
+    /// The file.
+    pub path: PathBuf,
+    /// Where its bad version is now.
+    pub kept_as: PathBuf,
+    /// The bad version has other hard links, which still lead to it.
+    pub has_other_names: bool,
+    /// Attributes that the file system could not store.
+    pub notes: Vec<String>,
+}
+
+pub(super) fn replace(healing: &mut Healing<'_>, found: &CorruptFile, options: &Options) -> Result<Healed> {
+    let shown = String::from_utf8_lossy(&found.path).into_owned();
+    let Some((_, good)) = &found.good else {
+        return Err(Error::Refused(format!("{shown}: no older snapshot has it with the bytes from before")));
+    };
+    let Some(place) = &found.place else {
+        let why = "it is not known where it lies: `snap restore` writes it to any directory";
+        return Err(Error::Refused(format!("{shown}: {why}")));
+    };
+    let Kind::File { size, content } = &good.kind else {
+        return Err(Error::Bug { what: "the good version is a file" });
+    };
+    // Opening it for writing would make a root that is gone.
+    stat::follow(&place.root).map_err(Error::io("find", &place.root))?;
+    let writing = TargetOptions { owner: true, writes: !options.dry_run, ..TargetOptions::default() };
+    let target = Target::open_guarded(&place.root, writing, Guard::new(options.protected.clone()))?;
+    let existing = expect_bad(healing, &target, place, found, good)?;
+    let meta = dir_reader::load_xattrs(&mut healing.reader, &good.meta)?.into_owned();
+    let kept = free_name(&target, &place.below, &options.suffix)?;
+    let mut notes = Vec::new();
+    if !options.dry_run {
+        let new = target.new_file(&place.below, *size)?;
+        fill(healing, &new, *size, content)?;
+        let name = kept.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        new.replace_keeping(&meta, &existing, name)?;
+        notes.extend(target.take_notes().into_iter().map(|(_, why)| why));
+        target.lock(&mut |_, err| notes.push(err.chain()));
+    }
+    Ok(Healed {
+        path: place.path(),
+        kept_as: LivePath { root: place.root.clone(), below: kept }.path(),
+        has_other_names: existing.has_other_names(),
+        notes,
+    })
+}
+
+/// Refuses a file that is not the one that the backup found, so that nobody's work is replaced.
+fn expect_bad(
+    healing: &mut Healing<'_>,
+    target: &Target,
+    place: &LivePath,
+    found: &CorruptFile,
+    good: &Entry,
+) -> Result<Existing> {
+    let path = place.path();
+    let refused = |why: &str| Err(Error::Refused(format!("{}: {why}", path.display())));
+    let Some(existing) = target.existing(&place.below)? else {
+        return refused("it is gone, or a directory above it is a symbolic link now");
+    };
+    if !existing.is_file() {
+        return refused("it is no regular file any more");
+    }
+    let mut file = target.read(&place.below, Some(&existing))?;
+    if !find::holds(healing, (&mut file, &path), &found.bad)? {
+        file.rewind().map_err(Error::io("read", &path))?;
+        return match find::holds(healing, (&mut file, &path), good)? {
+            true => refused("it has its good bytes already: `snap alarm clear` settles the alarm"),
+            false => refused(
+                "it has changed since the backup that found it corrupt: it is left as it is \
+                 (`snap history` restores an older version under another name)",
+            ),
+        };
+    }
+    let differs = metadata_differs(healing, &file, &found.bad).map_err(Error::io("look at", &path))?;
+    if !differs.is_empty() {
+        return refused(&format!(
+            "it has changed since the backup that found it corrupt ({}): run `snap backup` first, then heal it",
+            differs.join(", ")
+        ));
+    }
+    Ok(existing)
+}
+
+fn metadata_differs(healing: &Healing<'_>, file: &File, bad: &Entry) -> std::io::Result<Vec<&'static str>> {
+    let mut meta = MetadataReader::default().meta(&stat::look_open(file)?);
+    let values = xattr::of_open(file.as_fd()).values;
+    meta.xattrs = stored_xattrs::lay_out(healing.repo.hasher(), values).0;
+    Ok(entry_diff::metadata(&bad.meta, &meta))
+}
+
+/// Writes the content. What is a hole in the snapshot is one in the file.
+fn fill(healing: &mut Healing<'_>, new: &NewFile, size: u64, content: &Content) -> Result<()> {
+    let mut parts: Vec<(u64, Part)> = Vec::new();
+    let mut at = 0;
+    file_parts::each_part(&mut healing.reader, size, content, &mut |part| {
+        parts.push((at, part));
+        at += part.len();
+        Ok(())
+    })?;
+    for (at, part) in parts {
+        if healing.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Part::Chunk { id, len } = part else { continue };
+        let chunk = healing.reader.get(ChunkType::Data, &id)?;
+        if chunk.len() as u64 != u64::from(len) {
+            let source = DecodeError::because("a chunk that is not as long as its entry says");
+            return Err(Error::Damaged { what: "the good version".into(), source });
+        }
+        new.write_at(at, &chunk)?;
+    }
+    Ok(())
+}
+
+/// Returns a path beside `path` that is free: its name, the suffix, and a number if that is taken.
+fn free_name(target: &Target, path: &[u8], suffix: &str) -> Result<Vec<u8>> {
+    let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (dir, name) = path.split_at_checked(at).unwrap_or_default();
+    for number in 1..=1000 {
+        let end = if number == 1 { suffix.to_owned() } else { format!("{suffix}-{number}") };
+        let room = MAX_NAME.saturating_sub(end.len()).min(name.len());
+        let free = [dir, name.get(..room).unwrap_or_default(), end.as_bytes()].concat();
+        if target.existing(&free)?.is_none() {
+            return Ok(free);
+        }
+    }
+    Err(Error::Refused(format!("{}: too many bad versions lie beside it", String::from_utf8_lossy(path))))
+}
