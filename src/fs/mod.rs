@@ -2,6 +2,7 @@
 
 pub mod ancestors;
 pub mod atomic_file;
+pub mod dated;
 pub mod filter;
 pub mod long_path;
 mod metadata;

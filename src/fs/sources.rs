@@ -79,6 +79,32 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
     Ok(SourceTree { root, sources, nested })
 }
 
+/// Computes the tree of sources that each have a stored path of their own, absolute, which is also recorded as the
+/// source. The directories above them have the metadata of those above the places where they lie, as far as the names
+/// are the same.
+///
+/// # Errors
+/// There is no source, a stored path is invalid, or two sources have the same one.
+pub fn plan_at(places: &[(PathBuf, Vec<u8>)]) -> Result<SourceTree> {
+    if places.is_empty() {
+        return Err(Error::Usage("nothing to back up: name at least one path".into()));
+    }
+    let mut root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
+    let (mut sources, mut nested) = (Vec::new(), BTreeSet::new());
+    for (place, stored) in places {
+        let stored = normal(&Path::new("/").join(OsStr::from_bytes(stored)));
+        let names = names_of(&stored)?;
+        let absolute = absolute(place)?;
+        let relative = stored.strip_prefix("/").unwrap_or(&stored);
+        let above = absolute.ancestors().nth(names.len()).filter(|_| absolute.ends_with(relative));
+        insert(&mut root, &names, &absolute, above.unwrap_or(Path::new("/")), &mut nested)?;
+        sources.push(stored.into_os_string().into_encoded_bytes());
+    }
+    sources.sort();
+    sources.dedup();
+    Ok(SourceTree { root, sources, nested })
+}
+
 /// Returns an absolute path without `.` and `..`. As in the kernel, `..` after a symbolic link means the
 /// parent of its target. Other links are kept, so that a source has the name that its user gave it.
 ///
@@ -334,6 +360,28 @@ mod tests {
         assert_eq!(planned.sources, [b"/home"]);
         let relative = plan(&[PathBuf::from("/snapshots/today")], Some(b"home/./me")).unwrap();
         assert_eq!(relative.sources, [b"/home/me"]);
+    }
+
+    #[test]
+    fn each_source_can_have_a_stored_path_of_its_own() {
+        let at = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> =
+                pairs.iter().map(|(from, to)| (PathBuf::from(from), to.as_bytes().to_vec())).collect();
+            plan_at(&pairs)
+        };
+        let planned = at(&[("/mnt/s/home/me", "/home/me"), ("/mnt/s/etc", "/etc/")]).unwrap();
+        assert_eq!(planned.sources, [b"/etc".to_vec(), b"/home/me".to_vec()]);
+        let SourceNode::Passage { below, .. } = planned.root else { panic!("no way") };
+        assert_eq!(below[b"etc".as_slice()], SourceNode::Source("/mnt/s/etc".into()));
+        let SourceNode::Passage { path, .. } = &below[b"home".as_slice()] else { panic!("no way") };
+        assert_eq!(
+            path,
+            Path::new("/mnt/s/home"),
+            "what leads to a source is described by what leads to its place"
+        );
+        let whole = at(&[("/mnt/s", "/")]).unwrap();
+        assert_eq!((whole.root, whole.sources), (SourceNode::Source("/mnt/s".into()), vec![b"/".to_vec()]));
+        assert!(at(&[("/a", "/x"), ("/b", "/x")]).is_err());
     }
 
     #[test]

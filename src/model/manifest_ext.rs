@@ -28,8 +28,9 @@ const ORIGINAL: u16 = 8;
 const COPIED: u16 = 10;
 /// What the run saw of its set: [`Signs`].
 const SIGNS: u16 = 20;
+/// What the snapshot was imported from: UTF-8.
+const ORIGIN: u16 = 22;
 /// Bit rot that the run found: how many files (u64), and one byte: 1 if the alarm has other reasons, too.
-/// (Tag 22 is reserved.)
 const ROT: u16 = 24;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
@@ -169,6 +170,16 @@ impl Manifest {
     pub fn set_root(&mut self, only_leads: bool, open_above: bool) {
         let bits = (u8::from(only_leads) * ONLY_LEADS) | (u8::from(open_above) * OPEN_ABOVE);
         self.set_note(ROOT, (bits != 0).then(|| vec![bits]));
+    }
+
+    /// Returns the lasting name of what the snapshot was imported from, such as `restic` and an id.
+    pub fn origin(&self) -> Option<&str> {
+        self.note(ORIGIN).and_then(|bytes| std::str::from_utf8(bytes).ok())
+    }
+
+    /// Records what the snapshot was imported from.
+    pub fn set_origin(&mut self, origin: Option<&str>) {
+        self.set_note(ORIGIN, origin.map(|origin| origin.as_bytes().to_vec()));
     }
 
     /// Returns more numbers of the run, if they were recorded.

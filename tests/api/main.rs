@@ -19,6 +19,7 @@ mod rot;
 mod run_log;
 mod schedule;
 mod slots;
+mod states;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;

@@ -24,6 +24,7 @@ use crate::ops::backup::dedup::{DedupWriter, Finished};
 use crate::ops::backup::observed::{Read, Tally};
 use crate::ops::backup::read::{Batch, Outcome, Step};
 use crate::ops::backup::read_file::FileStat;
+use crate::ops::backup::states::StoredFile;
 use crate::ops::backup::{Assembled, Run, Stdin, rot};
 use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -311,8 +312,14 @@ impl Assembler<'_, '_, '_> {
                 let store = &mut self.store;
                 let content = list.finish(&mut |bytes| store.put_tree(bytes, &mut pieces, false))?;
                 entry.kind = Kind::File { size, content };
+                let mut version = None;
                 if let Some(seen) = seen {
+                    version = seen.version(size).filter(|_| !changed);
                     take_over(run, &mut entry, &path, *seen);
+                }
+                if let (Some(recorded), Some(version)) = (&run.options.recorded, version) {
+                    let file = StoredFile::of(&entry);
+                    file.into_iter().for_each(|file| recorded.linked.insert(version, file));
                 }
                 if changed {
                     run.changing.fetch_add(1, Ordering::Relaxed);
@@ -475,5 +482,6 @@ fn is_same(before: &Entry, now: &Entry) -> bool {
 fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: FileStat) {
     let link = if seen.same { entry.meta.link } else { 0 };
     entry.meta = Meta { link, ..seen.meta };
+    run.strip(&mut entry.meta);
     run.incomplete(path, entry, &seen.problems);
 }

@@ -61,7 +61,9 @@ pub(super) fn publish(
         }
         return Err(why);
     }
-    let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !run.options.allow_empty;
+    let recorded = run.options.recorded.as_ref();
+    let saves_always = run.options.allow_empty || recorded.is_some();
+    let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !saves_always;
     let watched = match partial {
         true => Watched::default(),
         false => signs::weigh(run, read, &tally, &counts, silent),
@@ -80,9 +82,9 @@ pub(super) fn publish(
         parent: basis.parent,
         based_on: basis.based_on,
         started: run.started,
-        ended: Time::now(),
+        ended: recorded.map_or_else(Time::now, |recorded| recorded.time),
         host: host.to_owned(),
-        user: host::user_name(),
+        user: recorded.and_then(|recorded| recorded.user.clone()).unwrap_or_else(host::user_name),
         sources: sources.to_vec(),
         tags: run.options.tags.clone(),
         root,
@@ -96,6 +98,7 @@ pub(super) fn publish(
         .map_err(|why| Error::Usage(why.to_string()))?;
     manifest.set_expires(run.options.expires);
     manifest.set_more_counts(more);
+    manifest.set_origin(recorded.and_then(|recorded| recorded.origin.as_deref()));
     manifest.set_signs(watched.signs.as_ref());
     if !summary.alarm.is_empty() {
         manifest.set_alarm(&tripwire::sentence(&summary.alarm));
@@ -104,7 +107,7 @@ pub(super) fn publish(
         let is_only_reason = tripwire::is_only_rot(&summary.alarm);
         manifest.set_rot(Some(Rot { files, is_only_reason }));
     }
-    let (sources, moved) = (&run.options.sources, run.options.store_as.is_some());
+    let (sources, moved) = (&run.options.sources, run.options.store_as.is_some() || recorded.is_some());
     manifest.set_root(run.root_only_leads, ancestors::are_open(sources, moved));
     let session = match session {
         Some(session) => session,
@@ -117,9 +120,10 @@ pub(super) fn publish(
 /// Returns why no snapshot can be made of what was read, not even a partial one.
 fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
     if summary.partial {
-        // Half of a stream cannot be told from the whole.
+        // Half of a stream cannot be told from the whole. Half of a past state would be its snapshot for ever: no later
+        // run completes it.
         let why = summary.quota.map_or(Error::Interrupted, |quota| Error::Quota { quota });
-        return run.options.stdin.is_some().then_some(why);
+        return (run.options.stdin.is_some() || run.options.recorded.is_some()).then_some(why);
     }
     holds_nothing(run, summary).then(|| Error::NothingRead(why_nothing(summary)))
 }

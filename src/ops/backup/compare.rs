@@ -1,6 +1,6 @@
 //! The comparer: compares the entries found by the walk with the parent's, and decides which files to read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::ops::backup::count::Counter;
 use crate::ops::backup::observed::Tally;
 use crate::ops::backup::read::{Input, Job};
 use crate::ops::backup::rot::Expected;
+use crate::ops::backup::states::Version;
 use crate::ops::backup::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::{Run, Source, Stdin};
 use crate::progress::Event;
@@ -64,8 +65,10 @@ pub(super) struct Comparer<'a, 'run> {
     waiting: Vec<Message>,
     pub(super) reader: ChunkReader,
     links: HashMap<(u64, u64), u64>,
+    /// Inodes with several names in the walk; counted at the first that may be one, for a past state only.
+    pub(super) linked_inside: Option<HashSet<(u64, u64)>>,
     seq: u64,
-    tally: Tally,
+    pub(super) tally: Tally,
     pub(super) path_stack: PathStack,
     /// Open directories. Those not yet sent to the assembler are at the end.
     pub(super) stack: Vec<Open>,
@@ -85,6 +88,7 @@ pub(super) fn work(
         waiting: Vec::with_capacity(TOGETHER),
         reader: ChunkReader::new(run.repo, Arc::clone(&run.index))?,
         links: HashMap::new(),
+        linked_inside: None,
         seq: 0,
         tally: Tally::default(),
         path_stack: PathStack::default(),
@@ -178,6 +182,7 @@ impl Comparer<'_, '_> {
     fn enter(&mut self, mut entry: Entry, place: Option<PathBuf>) -> Result<()> {
         let mut tree = self.run.basis.compare.as_ref().map(|parent| parent.manifest.root);
         let mut same = true;
+        self.run.strip(&mut entry.meta);
         if !self.stack.is_empty() {
             let before = self.before(&entry.name)?;
             self.attributes(&mut entry, before.as_ref(), place.as_deref())?;
@@ -226,13 +231,20 @@ impl Comparer<'_, '_> {
     }
 
     fn entry(&mut self, mut entry: Entry, path: Option<&Path>, inode: Option<(u64, u64)>) -> Result<()> {
-        if let Some(inode) = inode {
+        let version = inode.map(|inode| Version::new(inode, entry.size(), &entry.meta));
+        self.run.strip(&mut entry.meta);
+        if let Some(inode) = inode
+            && self.has_names_inside(inode)?
+        {
             let label = self.run.repo.hasher().tag(b"link", &self.stored(&entry.name));
             entry.meta.link = *self.links.entry(inode).or_insert(label.max(1));
         }
         let before = self.before(&entry.name)?;
         if let Kind::File { size, .. } = entry.kind {
-            return self.file(entry, path, size, before, inode);
+            if let Some(file) = self.stored_earlier(version.as_ref(), before.as_ref(), size)? {
+                return self.reuse(entry, file, before);
+            }
+            return self.file(entry, path, size, before, version);
         }
         self.attributes(&mut entry, before.as_ref(), path)?;
         self.tally.others += 1;
@@ -246,8 +258,9 @@ impl Comparer<'_, '_> {
         path: Option<&Path>,
         size: u64,
         before: Option<Entry>,
-        inode: Option<(u64, u64)>,
+        version: Option<Version>,
     ) -> Result<()> {
+        let inode = version.map(|version| version.inode);
         let place = |path_stack: &PathStack, name: &[u8]| {
             path.map_or_else(|| path_stack.place_of(name), Path::to_path_buf)
         };
@@ -266,6 +279,7 @@ impl Comparer<'_, '_> {
                 return self.reread(entry, input, before);
             }
             entry.kind = before.kind;
+            self.remember(version, &entry);
             return self.unchanged(entry, &before.meta);
         }
         let place = place(&self.path_stack, &entry.name);
@@ -320,16 +334,19 @@ impl Comparer<'_, '_> {
         }
     }
 
-    fn unchanged(&mut self, entry: Entry, before: &Meta) -> Result<()> {
-        let size = entry.size();
+    pub(super) fn unchanged(&mut self, entry: Entry, before: &Meta) -> Result<()> {
         self.tally.unchanged += 1;
-        self.tally.bytes += size;
-        let observer = self.run.observer;
-        self.path_stack
-            .with(&entry.name, |path| observer.notice(Event::Item { action: "unchanged", path, size }));
-        observer.notice(Event::Done { files: 1, bytes: size });
+        self.not_read(&entry, "unchanged");
         let same = entry.meta == *before;
         self.complete(entry, same)
+    }
+
+    /// Counts a file whose content need not be read.
+    pub(super) fn not_read(&mut self, entry: &Entry, action: &'static str) {
+        let (size, observer) = (entry.size(), self.run.observer);
+        self.tally.bytes += size;
+        self.path_stack.with(&entry.name, |path| observer.notice(Event::Item { action, path, size }));
+        observer.notice(Event::Done { files: 1, bytes: size });
     }
 
     fn read(&mut self, entry: Entry, input: Input, was: Previous, older: Option<Older>) -> Result<()> {

@@ -130,7 +130,10 @@ where
     fn open(&mut self) -> Result<()> {
         let run = self.run;
         let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
+        let still_allows = || repo_state.still_allows(run.index.repo_state());
         let stands = match run.basis.compare.as_ref() {
+            // A past state uses what earlier ones stored, not only its parent: that was looked up before the session.
+            _ if run.options.recorded.is_some() && !still_allows() => false,
             None => true,
             // No chunk of a stream was looked up before the session, and a full backup looks none up.
             Some(_) if run.options.stdin.is_some() || run.basis.rereads => true,
@@ -138,7 +141,7 @@ where
                 repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?
             }
             // The parent's chunks were looked up one by one, but before the session.
-            Some(_) => repo_state.still_allows(run.index.repo_state()),
+            Some(_) => still_allows(),
         };
         if !stands {
             run.parent_invalidated.store(true, Ordering::Relaxed);

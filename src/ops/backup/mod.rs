@@ -17,6 +17,7 @@ mod read_file;
 mod reuse;
 mod rot;
 mod signs;
+pub mod states;
 mod unchanged_dirs;
 
 use std::path::PathBuf;
@@ -32,12 +33,13 @@ use crate::fs::filter::{Filter, FilterOptions};
 use crate::fs::sources;
 use crate::fs::sources::SourceTree;
 use crate::fs::walk::{Walk, WalkOptions};
-use crate::model::entry::{Entry, Time};
+use crate::model::entry::{Entry, Meta, Time};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::manifest_ext::MoreCounts;
 use crate::model::tripwire::{Limits, Reason};
 use crate::ops::backup::parent::ParentChoice;
+use crate::ops::backup::states::Recorded;
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
@@ -104,6 +106,8 @@ pub struct Options {
     pub expect_change: bool,
     /// Unchanged files that are read all the same, to find bit rot.
     pub reread: Option<Reread>,
+    /// The sources are a state of the past: see [`states`], which alone sets it.
+    pub recorded: Option<Recorded>,
 }
 
 impl Options {
@@ -145,6 +149,7 @@ impl Default for Options {
             tripwire: None,
             expect_change: false,
             reread: None,
+            recorded: None,
         }
     }
 }
@@ -250,6 +255,11 @@ impl Run<'_> {
         self.interrupted() || self.failed.load(Ordering::Relaxed)
     }
 
+    /// Removes from a state of the past what belongs to the copy of it.
+    fn strip(&self, meta: &mut Meta) {
+        self.options.recorded.iter().for_each(|recorded| recorded.strip(meta));
+    }
+
     /// Ends early, in good order.
     fn interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed)
@@ -333,7 +343,7 @@ impl Backup {
         let sources: Vec<ByteBuf> =
             self.plan.sources.iter().map(|path| ByteBuf::from(path.clone())).collect();
         let mut basis = parent::choose(repo, &self.options, &host, &sources)?;
-        if basis.became_full {
+        if basis.became_full && self.options.recorded.is_none() {
             let asked = self.options.kind;
             observer.notice(Event::Note(&format!(
                 "no snapshot to compare with yet: this {asked} backup becomes a full"
@@ -363,7 +373,8 @@ impl Backup {
                 Some(stdin) => (Source::Stream(stdin), Time::now()),
                 None => {
                     let survey = survey.map_or_else(|| self.survey(), Ok)?;
-                    let started = survey.started;
+                    let recorded = self.options.recorded.as_ref();
+                    let started = recorded.map_or(survey.started, |recorded| recorded.time);
                     (Source::Files(survey), started)
                 }
             };
@@ -418,13 +429,17 @@ fn left(repo: &Repository, index: &Index) -> Result<Option<u64>> {
 }
 
 fn filter_of(options: &Options) -> Result<Filter> {
-    let anchors_in_snapshot = options.store_as.is_some() || options.filter.anchors_in_snapshot;
+    let is_moved = options.store_as.is_some() || options.recorded.is_some();
+    let anchors_in_snapshot = is_moved || options.filter.anchors_in_snapshot;
     Filter::new(&FilterOptions { anchors_in_snapshot, ..options.filter.clone() })
 }
 
 fn plan_of(options: &Options) -> Result<SourceTree> {
     let Some(stdin) = &options.stdin else {
-        let plan = sources::plan(&options.sources, options.store_as.as_deref())?;
+        let plan = match &options.recorded {
+            Some(recorded) => sources::plan_at(&recorded.places(&options.sources))?,
+            None => sources::plan(&options.sources, options.store_as.as_deref())?,
+        };
         // Single sources may be missing. If all are, it is a mistake.
         let there = options.sources.iter().any(|path| path.symlink_metadata().is_ok());
         return if there { Ok(plan) } else { Err(Error::NothingRead(no_source(&options.sources))) };
@@ -471,6 +486,7 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
         match (compared, assembled) {
             (Ok(tally), Ok(mut assembled)) => {
                 tally.add_to(&mut assembled.counts, &mut assembled.more);
+                assembled.read.moved_files(tally.files_new);
                 if !run.basis.rereads {
                     assembled.counts.files_removed += tally.removed;
                 }

@@ -83,6 +83,12 @@ impl Read {
         self.opaque_new += u64::from(opaque && !known);
     }
 
+    /// New files that were not read: their content was stored under another name.
+    pub(super) fn moved_files(&mut self, files: u64) {
+        self.new += files;
+        self.moved += files;
+    }
+
     /// A file that was there.
     pub(super) fn again(&mut self, before: &Entry, now: &Entry, opaque: bool) {
         if before.kind != now.kind {
@@ -98,6 +104,9 @@ pub(super) struct Tally {
     pub(super) removed: u64,
     pub(super) suffixes: Suffixes,
     pub(super) unchanged: u64,
+    /// Files that the parent has not, or has with another content, and that need not be read all the same.
+    pub(super) files_new: u64,
+    pub(super) files_changed: u64,
     pub(super) bytes: u64,
     pub(super) dirs: u64,
     pub(super) dirs_unchanged: u64,
@@ -110,6 +119,8 @@ impl Tally {
         more.dirs_unchanged += self.dirs_unchanged;
         more.dirs_changed += self.dirs_changed;
         counts.files_unchanged += self.unchanged;
+        counts.files_new += self.files_new;
+        counts.files_changed += self.files_changed;
         counts.bytes_total += self.bytes;
         counts.dirs += self.dirs;
         counts.others += self.others;

@@ -43,7 +43,11 @@ pub(super) fn choose(
     sources: &[ByteBuf],
 ) -> Result<ParentChoice> {
     let all = snapshots::list(repo)?;
-    let set: Vec<&Snapshot> = all.iter().filter(|found| found.manifest.same_set(host, sources)).collect();
+    let mut set: Vec<&Snapshot> = all.iter().filter(|found| found.manifest.same_set(host, sources)).collect();
+    if let Some(recorded) = &options.recorded {
+        // The future of a past state has no say in it, and a part of it is no state.
+        set.retain(|found| found.manifest.started < recorded.time && !found.manifest.partial);
+    }
     let newest = set.iter().rev().find(|found| !found.manifest.partial).copied();
     let full =
         set.iter().rev().find(|found| !found.manifest.partial && found.manifest.kind == SnapshotKind::Full);

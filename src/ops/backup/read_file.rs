@@ -17,6 +17,7 @@ use crate::model::entry::{Meta, Time};
 use crate::ops::backup::read::{Outcome, Reader};
 use crate::ops::backup::rot;
 use crate::ops::backup::rot::{Comparison, Expected};
+use crate::ops::backup::states::Version;
 use crate::repo::write::similarity::Older;
 
 /// Size in bytes above which files are checked for holes regardless of their block count: blocks without data
@@ -30,8 +31,18 @@ pub(super) struct FileStat {
     pub(super) meta: Meta,
     /// Whether it is the file that the walk saw, if the walk recorded its inode.
     pub(super) same: bool,
+    /// Device and inode, if it has several hard links.
+    pub(super) inode: Option<(u64, u64)>,
     /// Attributes that could not be read.
     pub(super) problems: Vec<String>,
+}
+
+impl FileStat {
+    /// Returns which version of a file with several hard links it is, if all of it could be read.
+    pub(super) fn version(&self, size: u64) -> Option<Version> {
+        let inode = self.inode.filter(|_| self.problems.is_empty())?;
+        Some(Version::new(inode, size, &self.meta))
+    }
 }
 
 /// Longer than the clock tick of any file system's timestamps.
@@ -97,7 +108,8 @@ impl Reader<'_> {
                 meta.xattrs = xattrs;
                 self.values(values);
                 let same = walked.is_none_or(|walked| walked == before.id);
-                let seen = Box::new(FileStat { meta, same, problems: found.problems });
+                let inode = before.further_names();
+                let seen = Box::new(FileStat { meta, same, inode, problems: found.problems });
                 let opaque = self.opaque.unwrap_or(false);
                 return Ok(Outcome::Done { size: read, seen: Some(seen), changed, opaque });
             }

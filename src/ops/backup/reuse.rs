@@ -9,6 +9,7 @@ use crate::fs::xattr::Attributes;
 use crate::model::entry::{Entry, Time, flags};
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;
+use crate::ops::backup::states::Comparison;
 use crate::repo::commit::reachability;
 
 impl Comparer<'_, '_> {
@@ -55,10 +56,15 @@ impl Comparer<'_, '_> {
     /// sets the ctime. Directories that only lead to a source have no recorded times.
     fn has_same_inode(&self, before: &Entry, now: &Entry) -> bool {
         let (old, new) = (&before.meta, &now.meta);
+        let tells = match &self.run.options.recorded {
+            // It is compared with another state, which was over.
+            Some(recorded) => recorded.comparison == Comparison::Originals && new.ctime != Time::default(),
+            None => self.is_safely_past(new.ctime),
+        };
         std::mem::discriminant(&before.kind) == std::mem::discriminant(&now.kind)
             && (old.flags | new.flags) & flags::PASSAGE == 0
             && old.ctime == new.ctime
-            && self.is_safely_past(new.ctime)
+            && tells
     }
 
     /// Compares size, mtime and type. The mtime must be safely before the parent's start.
@@ -71,17 +77,24 @@ impl Comparer<'_, '_> {
             && self.is_safely_past(new.mtime)
     }
 
-    /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start.
+    /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start. A past state
+    /// says itself what is compared.
     pub(super) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
+        if let Some(recorded) = &self.run.options.recorded {
+            let was_read_whole = before.meta.flags & flags::CHANGED_WHILE_READ == 0;
+            return was_read_whole && recorded.is_unchanged(before, now, size);
+        }
         !self.run.basis.rereads
             && self.has_same_mtime(before, now, size)
             && (self.run.options.ignore_ctime || self.has_same_inode(before, now))
     }
 
     /// Returns whether nobody can have written to a file since the parent, so that other bytes are bit rot. A
-    /// ctime that is ignored elsewhere counts here: tools that set the mtime back cannot set it.
+    /// ctime that is ignored elsewhere counts here: tools that set the mtime back cannot set it. Nothing is known of a
+    /// past state.
     pub(super) fn is_steady(&self, before: &Entry, now: &Entry, size: u64) -> bool {
-        self.has_same_mtime(before, now, size)
+        self.run.options.recorded.is_none()
+            && self.has_same_mtime(before, now, size)
             && self.has_same_inode(before, now)
             && before.meta.born == now.meta.born
             && before.meta.lost == 0

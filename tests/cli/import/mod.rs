@@ -6,6 +6,8 @@ mod bounds;
 mod everything;
 mod hostile;
 mod legacy;
+mod trees;
+mod trees_times;
 
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,7 @@
 //! The blocks of the pages in `docs/`: commands run as they stand, and what a page shows of their output is compared with it.
 
 mod machines;
+mod migrating;
 mod transcripts;
 
 use std::fmt::Write;
@@ -15,7 +16,7 @@ const REPOSITORY: &str = "export SNAP_REPO=$HOME/../repo SNAP_PASSWORD=try";
 
 /// What each block of a page is, in their order. The README, the guide and the page on the old script have tests of their
 /// own (`guide.rs`); the reference of commands is made of the program, whose own tests parse its examples.
-const PAGES: [(&str, &[&str]); 27] = [
+const PAGES: [(&str, &[&str]); 28] = [
     ("README.md", &[]),
     // What a run says that gives an alarm: `alarms.rs` has such runs.
     ("alarms.md", &["of a run"]),
@@ -28,6 +29,7 @@ const PAGES: [(&str, &[&str]); 27] = [
     ("format.md", &["drawing", "drawing"]),
     ("glossary.md", &[]),
     ("history.md", &["run"]),
+    ("migrating.md", &["run", "run", "run"]),
     ("mount.md", &["run"]),
     ("patterns.md", &[]),
     ("performance.md", &[]),

@@ -1,5 +1,6 @@
 //! Arguments of the command line: global options, and values that several verbs use.
 
+pub(crate) mod filter;
 pub(crate) mod foreign;
 pub(crate) mod global;
 pub(crate) mod keep;

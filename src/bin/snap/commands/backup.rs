@@ -10,7 +10,6 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde_json::{Map, Value};
 use snap_backup::fs::filter;
-use snap_backup::fs::filter::FilterOptions;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::tripwire;
@@ -26,6 +25,7 @@ use snap_backup::{Error, Result};
 
 use super::mirror::Mirrors;
 use super::{backup_summary, init, sets};
+use crate::args::filter::FilterArgs;
 use crate::args::{times, values};
 use crate::commands::hooks::Job;
 use crate::compat::Legacy;
@@ -55,30 +55,8 @@ pub(crate) struct Backup {
     /// Save what a command prints as one file: -- COMMAND ARGUMENT...
     #[arg(long, requires = "paths", conflicts_with = "files_from")]
     pub(crate) stdin_from_command: bool,
-    /// Leave out what matches
-    #[arg(short = 'e', long, value_name = "PATTERN")]
-    pub(crate) exclude: Vec<OsString>,
-    /// Like --exclude, upper and lower case alike
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) iexclude: Vec<OsString>,
-    /// Read patterns from a file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) exclude_file: Vec<PathBuf>,
-    /// Leave out directories that hold FILE (beginning with HEADER)
-    #[arg(long, value_name = "FILE[:HEADER]")]
-    pub(crate) exclude_if_present: Vec<OsString>,
-    /// Leave out directories with a CACHEDIR.TAG
-    #[arg(long)]
-    pub(crate) exclude_caches: bool,
-    /// Leave out files larger than this (K, M, G and T are powers of 1024)
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
-    pub(crate) exclude_larger_than: Option<u64>,
-    /// Obey .gitignore files
-    #[arg(long)]
-    pub(crate) gitignore: bool,
-    /// Stay within the file systems of the sources
-    #[arg(short = 'x', long)]
-    pub(crate) one_file_system: bool,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     /// Read every byte again, whatever the timestamps say
     #[arg(long, conflicts_with_all = ["incremental", "differential"])]
     pub(crate) full: bool,
@@ -282,8 +260,8 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         description: args.description.clone(),
         expires: args.expires,
         host: args.host.clone().or_else(|| set.and_then(Set::host)),
-        filter: filter(args, set),
-        one_file_system: args.one_file_system || on("one-file-system"),
+        filter: args.filter.add_to(set.map(Set::filter).unwrap_or_default()),
+        one_file_system: args.filter.one_file_system || on("one-file-system"),
         parent: args.parent.clone(),
         ignore_ctime: args.ignore_ctime || on("ignore-ctime"),
         allow_empty: args.allow_empty || on("allow-empty"),
@@ -299,6 +277,7 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         tripwire: set.map_or_else(|| Some(Limits::default()), Set::tripwire),
         expect_change: args.expect_change,
         reread: None,
+        recorded: None,
     })
 }
 
@@ -350,19 +329,6 @@ fn tags(args: &Backup, set: Option<&Set>) -> Vec<String> {
         }
     }
     tags
-}
-
-/// What is given comes to what the set says.
-fn filter(args: &Backup, set: Option<&Set>) -> FilterOptions {
-    let mut filter = set.map(Set::filter).unwrap_or_default();
-    filter.exclude.extend(args.exclude.iter().cloned());
-    filter.iexclude.extend(args.iexclude.iter().cloned());
-    filter.exclude_files.extend(args.exclude_file.iter().cloned());
-    filter.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
-    filter.exclude_caches |= args.exclude_caches;
-    filter.larger_than = args.exclude_larger_than.or(filter.larger_than);
-    filter.gitignore |= args.gitignore;
-    filter
 }
 
 fn sources(args: &Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {

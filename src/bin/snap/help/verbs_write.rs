@@ -117,6 +117,45 @@ pub(super) const VERBS: &[VerbHelp] = &[
         groups: &[],
     },
     VerbHelp {
+        name: "import trees",
+        paragraph: "Directories that each are a state of the same thing become snapshots with their times, oldest first. Of each, only \
+            what differs is read: a file with several hard links is read once for all states (it is known by device, inode, \
+            size, mtime and ctime), and a file that equals the state before in path, size and mtime is not read again. In \
+            snapshots of a file system (snapper, ZFS, Btrfs) its ctime must be equal, too; elsewhere ctimes are those of the \
+            copy, and neither compared nor stored. Times in names are local unless they have an offset. Run again, it adds what \
+            is new: a state is there already if a snapshot has its host, its --as and its time.",
+        examples: &[
+            (
+                "The states of rsync --link-dest, each a directory with a date",
+                "snap import trees --children --as /home /mnt/backup",
+            ),
+            (
+                "One host and directory of rsnapshot, in a dry run",
+                "snap import trees /srv/rsnap --subdir localhost/home --as /home -n",
+            ),
+            ("snapper's snapshots of /home", "snap import trees /home/.snapshots"),
+        ],
+        groups: &[
+            ("Which states", &["children", "subdir", "as", "time", "time-pattern", "time-from"]),
+            (
+                "What to leave out",
+                &[
+                    "exclude",
+                    "iexclude",
+                    "exclude-file",
+                    "exclude-if-present",
+                    "exclude-caches",
+                    "exclude-larger-than",
+                    "gitignore",
+                    "one-file-system",
+                ],
+            ),
+            ("What the snapshots say of themselves", &["tag", "host"]),
+            ("The repository", &["init", "no-encryption", "compression"]),
+            ("How", &["reread", "dry-run"]),
+        ],
+    },
+    VerbHelp {
         name: "rewrite",
         paragraph: "Writes snapshots again without some paths, or with other words about themselves: for what should never have been \
             saved, or was saved under a wrong host name. The old ones go to the trash.",

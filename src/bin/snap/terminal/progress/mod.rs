@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use snap_backup::Result;
 use snap_backup::progress::{Event, Observer};
 
 use crate::args::global::Global;
@@ -96,6 +97,17 @@ impl Progress {
         self.lists = on;
         self.verbose += u8::from(on && !self.quiet);
         self
+    }
+
+    /// Prints a part of the answer to standard output.
+    ///
+    /// # Errors
+    /// The output is closed or full.
+    pub(crate) fn tell(&self, text: &str) -> Result<()> {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::tell(text)),
+            None => output::tell(text),
+        }
     }
 
     /// Prints to standard error without corrupting the progress line.

@@ -1,4 +1,7 @@
-//! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots.
+//! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots; its subcommands import
+//! what other programs keep.
+
+pub(crate) mod trees;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::import;
@@ -18,10 +21,11 @@ use snap_backup::ops::import::{LegacyOptions, LegacySummary, Options, Summary};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
+use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
-use super::init;
 use crate::args::values;
+use crate::commands::init;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
 use crate::terminal::output;
@@ -29,8 +33,15 @@ use crate::terminal::output::{count, duration, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
+#[command(
+    subcommand_negates_reqs = true,
+    subcommand_value_name = "SOURCE",
+    subcommand_help_heading = "Other sources"
+)]
 pub(crate) struct Import {
-    /// A tar, tar.gz or tar.zst; - is standard input
+    #[command(subcommand)]
+    pub(crate) other: Option<Other>,
+    /// A tar, tar.gz or tar.zst; - is standard input, ./trees a file of this name
     #[arg(value_name = "ARCHIVE", required_unless_present = "legacy", conflicts_with = "legacy")]
     pub(crate) archive: Option<PathBuf>,
     /// The directory of the old script: every backup of its chain becomes a snapshot
@@ -49,12 +60,8 @@ pub(crate) struct Import {
     /// Label the snapshot
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
-    /// Make the repository if there is none
-    #[arg(long)]
-    pub(crate) init: bool,
-    /// With --init: make it without encryption
-    #[arg(long, requires = "init")]
-    pub(crate) no_encryption: bool,
+    #[command(flatten)]
+    pub(crate) repository: NewRepository,
     /// Record this host name instead of the machine's
     #[arg(long, value_parser = values::some_host)]
     pub(crate) host: Option<String>,
@@ -66,7 +73,65 @@ pub(crate) struct Import {
     pub(crate) dry_run: bool,
 }
 
+/// What is imported by a subcommand.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Other {
+    /// Import directories that each are a state of the same thing: of rsync, rsnapshot, snapper, ZFS, mounted backups
+    Trees(Box<trees::Trees>),
+}
+
+/// What may make the repository.
+#[derive(Debug, Args)]
+pub(crate) struct NewRepository {
+    /// Make the repository if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// With --init: make it without encryption
+    #[arg(long, requires = "init")]
+    pub(crate) no_encryption: bool,
+}
+
+impl NewRepository {
+    /// Opens the repository, which is made if that was asked for.
+    pub(crate) fn open(&self, context: &Context, dry_run: bool) -> Result<Repository> {
+        let storage = context.storage()?;
+        if !self.init || Repository::exists(&*storage)? {
+            return context.open(storage);
+        }
+        self.make(context, storage, dry_run)
+    }
+
+    fn make(&self, context: &Context, storage: Arc<dyn Storage>, dry_run: bool) -> Result<Repository> {
+        let asked = init::Missing {
+            no_encryption: self.no_encryption,
+            init: self.init,
+            dry_run,
+            ..Default::default()
+        };
+        init::make_missing(context, storage, asked)
+    }
+}
+
+impl Import {
+    /// Options before the subcommand would be those of an archive, and mean nothing.
+    fn refuse_options_before(&self, name: &str) -> Result<()> {
+        let text =
+            self.archive.is_some() || self.legacy.is_some() || self.store_as.is_some() || self.time.is_some();
+        let lists = !self.sources.is_empty() || !self.tags.is_empty();
+        let others =
+            self.host.is_some() || self.compression.is_some() || self.dry_run || self.repository.init;
+        match text || lists || others {
+            true => Err(Error::Usage(format!("options of `snap import {name}` stand behind `{name}`"))),
+            false => Ok(()),
+        }
+    }
+}
+
 pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
+    if let Some(Other::Trees(trees)) = &args.other {
+        args.refuse_options_before("trees")?;
+        return trees::run(context, trees);
+    }
     let repo = open(context, args)?;
     context.watch(&repo, |repo| {
         let stop = stop_on_signals()?;
@@ -82,17 +147,11 @@ pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
 /// necessary.
 fn open(context: &Context, args: &Import) -> Result<Repository> {
     let storage = context.storage()?;
-    let makes = args.init || args.legacy.is_some() && context.legacy_alone().is_some();
-    if !makes || Repository::exists(&*storage)? {
-        return context.open(storage);
+    let makes = args.repository.init || args.legacy.is_some() && context.legacy_alone().is_some();
+    match makes && !Repository::exists(&*storage)? {
+        true => args.repository.make(context, storage, args.dry_run),
+        false => context.open(storage),
     }
-    let asked = init::Missing {
-        no_encryption: args.no_encryption,
-        init: args.init,
-        dry_run: args.dry_run,
-        ..Default::default()
-    };
-    init::make_missing(context, storage, asked)
 }
 
 fn one(
@@ -103,6 +162,12 @@ fn one(
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let is_stdin = archive == Path::new("-");
+    if archive.is_dir() {
+        let dir = archive.display();
+        return Err(Error::Usage(format!(
+            "{dir} is a directory, no archive: `snap import trees {dir}` imports states of a directory, `snap backup` saves one"
+        )));
+    }
     let input: Box<dyn Read + Send> = if is_stdin {
         Box::new(io::stdin())
     } else {

@@ -1,0 +1,170 @@
+//! Which directories hold states of the same thing, by the layouts of programs that keep such directories.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::fs::stat;
+
+/// Type number of a Btrfs file system, and the inode number of the root of each of its subvolumes.
+const BTRFS: i128 = 0x9123_683E;
+const SUBVOLUME: u64 = 256;
+
+/// What keeps a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// A directory of any name.
+    Plain,
+    /// rsnapshot's: `daily.0`, whose mtime is the time of the backup.
+    Numbered,
+    /// snapper's: `.snapshots/N/snapshot` beside `info.xml`.
+    Snapper,
+    /// A snapshot of ZFS: `.zfs/snapshot/NAME`.
+    Zfs,
+    /// A subvolume of Btrfs elsewhere.
+    Subvolume,
+}
+
+impl Layout {
+    /// Returns whether the ctimes in it are those of the source.
+    pub(super) fn keeps_ctimes(self) -> bool {
+        matches!(self, Self::Snapper | Self::Zfs | Self::Subvolume)
+    }
+}
+
+/// A directory that is a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// The directory, without symbolic links in its path.
+    pub(super) dir: PathBuf,
+    /// The directory whose name, mtime or birth time is that of the state.
+    pub(super) dated: PathBuf,
+    pub(super) layout: Layout,
+}
+
+impl Candidate {
+    /// Recognizes what a directory is.
+    pub(super) fn of(path: &Path) -> Self {
+        let (dir, dated, layout) = match () {
+            () if is_numbered_snapshot(path) => (path.join("snapshot"), path.to_path_buf(), Layout::Snapper),
+            () if path.file_name() == Some(OsStr::new("snapshot"))
+                && path.parent().is_some_and(is_numbered_snapshot) =>
+            {
+                (path.to_path_buf(), path.parent().unwrap_or(path).to_path_buf(), Layout::Snapper)
+            }
+            () if path.parent().is_some_and(|above| above.ends_with(".zfs/snapshot")) => {
+                (path.to_path_buf(), path.to_path_buf(), Layout::Zfs)
+            }
+            () if level(path).is_some() => (path.to_path_buf(), path.to_path_buf(), Layout::Numbered),
+            () if is_subvolume(path) => (path.to_path_buf(), path.to_path_buf(), Layout::Subvolume),
+            () => (path.to_path_buf(), path.to_path_buf(), Layout::Plain),
+        };
+        Self { dir, dated, layout }
+    }
+
+    /// Returns the directory that it is a state of, if the layout says so.
+    pub(super) fn source(&self) -> Option<&Path> {
+        match self.layout {
+            Layout::Snapper | Layout::Zfs => self.dated.parent()?.ancestors().find(|above| {
+                let last = above.file_name().unwrap_or_default();
+                ![".snapshots", "snapshot", ".zfs"].iter().any(|own| last == OsStr::new(own))
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Returns level and number of a name like `daily.0`.
+pub(super) fn level(path: &Path) -> Option<(Vec<u8>, u64)> {
+    let name = path.file_name()?.to_str()?;
+    let (level, number) = name.split_once('.')?;
+    let is_level = !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let number = number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()))?;
+    is_level.then(|| (level.as_bytes().to_vec(), number))
+}
+
+/// Returns the states in a directory whose layout is known: snapper's `.snapshots`, ZFS's `.zfs/snapshot` and
+/// rsnapshot's root. `None` if it is neither.
+pub(super) fn states_in(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let found = directories(dir)?;
+    let snapper: Vec<PathBuf> = found.iter().filter(|path| is_numbered_snapshot(path)).cloned().collect();
+    if !snapper.is_empty() {
+        return Ok(Some(snapper));
+    }
+    if dir.ends_with(".zfs/snapshot") {
+        return Ok(Some(found));
+    }
+    // What rsnapshot is about to delete.
+    let is_doomed =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"_delete."));
+    let found: Vec<PathBuf> = found.into_iter().filter(|path| !is_doomed(path)).collect();
+    let is_rsnapshot = !found.is_empty() && found.iter().all(|path| level(path).is_some());
+    Ok(is_rsnapshot.then_some(found))
+}
+
+/// Returns the directories in a directory, sorted. Hidden ones and symbolic links are none of its states.
+pub(super) fn directories(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        let kind = entry.file_type().map_err(Error::io("examine", entry.path()))?;
+        if kind.is_dir() && !entry.file_name().as_bytes().starts_with(b".") {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns the time in snapper's `info.xml`, which is in UTC: `2026-03-01 03:00:00`.
+pub(super) fn snapper_time(dated: &Path) -> Option<jiff::Timestamp> {
+    let text = fs::read_to_string(dated.join("info.xml")).ok()?;
+    let (_, rest) = text.split_once("<date>")?;
+    let (date, _) = rest.split_once("</date>")?;
+    let at: jiff::civil::DateTime = date.trim().parse().ok()?;
+    jiff::tz::TimeZone::UTC.to_timestamp(at).ok()
+}
+
+/// Checks that rsnapshot's numbers and the mtimes agree: the higher a number, the older. A copy without mtimes has
+/// them in any order.
+///
+/// # Errors
+/// They do not.
+pub(super) fn check_order(dated: &[(PathBuf, crate::model::entry::Time)]) -> Result<()> {
+    let mut levels: BTreeMap<(PathBuf, Vec<u8>), Vec<(u64, crate::model::entry::Time)>> = BTreeMap::new();
+    for (path, time) in dated {
+        if let (Some((level, number)), Some(above)) = (level(path), path.parent()) {
+            levels.entry((above.to_path_buf(), level)).or_default().push((number, *time));
+        }
+    }
+    for ((above, level), mut states) in levels {
+        states.sort();
+        for pair in states.windows(2) {
+            if let [(newer, later), (older, earlier)] = pair
+                && later < earlier
+            {
+                let level = String::from_utf8_lossy(&level);
+                return Err(Error::Usage(format!(
+                    "in {}, {level}.{older} has a newer mtime than {level}.{newer}: the mtimes are not the times of the \
+                     backups. Set them (touch -d), or import one directory at a time with --time",
+                    above.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_numbered_snapshot(path: &Path) -> bool {
+    let is_number = path.file_name().is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+    let above = path.parent().and_then(Path::file_name);
+    is_number && above == Some(OsStr::new(".snapshots")) && path.join("snapshot").is_dir()
+}
+
+fn is_subvolume(path: &Path) -> bool {
+    let is_btrfs = rustix::fs::statfs(path).is_ok_and(|found| i128::from(found.f_type) == BTRFS);
+    is_btrfs && stat::follow(path).is_ok_and(|found| found.id.1 == SUBVOLUME)
+}

@@ -1,0 +1,304 @@
+//! Backups of past states: directories that each are what some sources were at some time become snapshots with
+//! these times. `snap import trees` and the imports from other programs' mounts are built on it.
+//!
+//! Each state is a [`Backup`] like any other: the same walk, the same chunks, the same commit. It differs in what it
+//! records (time, host, paths, user), in its parent (the snapshot of the same set before it in time), and in what is
+//! not read again:
+//!
+//! - A file with several hard links is read once for all states of a run. It is known by device, inode, size, mtime
+//!   and ctime.
+//! - A file that equals the parent's in path, size and mtime is not read; with [`Comparison::Originals`] the ctime
+//!   must be equal, too.
+//!
+//! To use it: make a [`State`] of each directory, [`plan`], show the plan, [`run`]. An interrupted run commits nothing
+//! of the state it was at; to go on, plan and run with the same states again.
+
+mod linked;
+mod recorded;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_bytes::ByteBuf;
+
+use crate::error::{Error, Result};
+use crate::fs::filter::FilterOptions;
+use crate::fs::sources;
+use crate::model::entry::Time;
+use crate::model::id::SnapshotId;
+use crate::model::manifest::{Counts, Manifest};
+use crate::ops::backup;
+use crate::ops::backup::Backup;
+use crate::progress::{Event, Observer};
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::write::delta_writer::Delta;
+
+pub use crate::ops::backup::states::recorded::{Comparison, Recorded};
+pub(in crate::ops::backup) use crate::ops::backup::states::recorded::{LinkedFiles, StoredFile, Version};
+
+/// Seconds by which clocks may differ.
+const AHEAD: i64 = 600;
+
+/// Where a source lies now, and where it is in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateSource {
+    /// The directory or file to read.
+    pub place: PathBuf,
+    /// Its absolute path in the snapshot, which is recorded as the source: `/home/me`; `/` for the root.
+    pub stored: Vec<u8>,
+}
+
+/// What some sources were at some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The sources. Some may be missing; the snapshot lacks them then.
+    pub sources: Vec<StateSource>,
+    /// When it was so.
+    pub time: Time,
+    /// Host name to record. With the stored paths of the sources it identifies the set.
+    pub host: String,
+    /// Name of a user to record instead of this one's.
+    pub user: Option<String>,
+    /// Tags of the snapshot.
+    pub tags: Vec<String>,
+    /// Description of the snapshot.
+    pub description: Option<String>,
+    /// A lasting name of what the state is taken from, such as `restic` and a snapshot's id. It is recorded. A state
+    /// that has one is imported already if a snapshot has the same; one without, if a snapshot has its host, sources
+    /// and time.
+    pub origin: Option<String>,
+}
+
+impl State {
+    /// Returns the sources as they are recorded.
+    fn recorded_sources(&self) -> Result<Vec<ByteBuf>> {
+        let places: Vec<_> = self.sources.iter().map(|one| (one.place.clone(), one.stored.clone())).collect();
+        Ok(sources::plan_at(&places)?.sources.into_iter().map(ByteBuf::from).collect())
+    }
+
+    fn is_made_by(&self, manifest: &Manifest, sources: &[ByteBuf]) -> bool {
+        match &self.origin {
+            Some(origin) => manifest.origin() == Some(origin.as_str()),
+            None => manifest.same_set(&self.host, sources) && manifest.started == self.time,
+        }
+    }
+
+    fn place(&self) -> String {
+        self.sources.first().map(|source| source.place.display().to_string()).unwrap_or_default()
+    }
+}
+
+/// How to import.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which entries to exclude. Patterns with a slash are relative to the snapshot's root.
+    pub filter: FilterOptions,
+    /// Do not leave each source's file system.
+    pub one_file_system: bool,
+    /// What ctimes mean.
+    pub comparison: Comparison,
+    /// Read every file of every state, whatever its times say. A file with several links is still read once.
+    pub reread: bool,
+    /// Compression level to use instead of the repository's.
+    pub level: Option<i32>,
+    /// Whether new chunks may be stored as deltas against similar ones.
+    pub delta: Delta,
+    /// Directories to exclude because every run changes them: this machine's run log and cache.
+    pub leave_out: Vec<PathBuf>,
+    /// Count ahead of the readers, for an observer that shows progress.
+    pub count_ahead: bool,
+}
+
+/// A state, and the snapshot of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The state.
+    pub state: State,
+    /// The snapshot that it was imported as earlier.
+    pub there: Option<SnapshotId>,
+}
+
+/// Result of an import.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The new snapshots, oldest first.
+    pub made: Vec<SnapshotId>,
+    /// States that were there already.
+    pub there: u64,
+    /// States of which nothing could be saved.
+    pub failed: u64,
+    /// Sums over all new snapshots.
+    pub counts: Counts,
+    /// Paths that could not be read, and why.
+    pub problems: Vec<(Vec<u8>, String)>,
+    /// Entries that vanished before they could be read.
+    pub vanished: u64,
+    /// Patterns that matched nothing in any state.
+    pub unmatched: Vec<String>,
+    /// Duration in seconds.
+    pub seconds: f64,
+}
+
+/// What a caller does around each state.
+pub trait Each {
+    /// Called before a state is read, for instance to mount it.
+    ///
+    /// # Errors
+    /// Any; it ends the run.
+    fn before(&mut self, state: &State) -> Result<()> {
+        let _ = state;
+        Ok(())
+    }
+
+    /// Called when a state's snapshot has been committed.
+    ///
+    /// # Errors
+    /// Any; it ends the run.
+    fn after(&mut self, state: &State, summary: &backup::Summary) -> Result<()>;
+}
+
+impl Each for () {
+    fn after(&mut self, _: &State, _: &backup::Summary) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Sorts states by time, and looks up which are imported already.
+///
+/// # Errors
+/// Two states of one set have the same time, a state is in the future, its paths are invalid, or the snapshots cannot
+/// be listed.
+pub fn plan(repo: &Repository, mut states: Vec<State>) -> Result<Vec<Planned>> {
+    states.sort_by_key(|state| state.time);
+    let all = snapshots::list(repo)?;
+    let latest = Time::now().sec.saturating_add(AHEAD);
+    let mut times: HashMap<(String, Vec<ByteBuf>, (i64, u32)), String> = HashMap::new();
+    let mut planned = Vec::with_capacity(states.len());
+    for state in states {
+        let sources = state.recorded_sources()?;
+        if state.time.sec > latest {
+            return Err(Error::Usage(format!("{} is dated in the future", state.place())));
+        }
+        let key = (state.host.clone(), sources.clone(), (state.time.sec, state.time.nanos));
+        let other = times.insert(key, state.place()).filter(|_| state.origin.is_none());
+        if let Some(other) = other {
+            let place = state.place();
+            return Err(Error::Usage(format!(
+                "{other} and {place} have the same time: one set has one state at a time"
+            )));
+        }
+        let mut complete = all.iter().filter(|one| !one.manifest.partial);
+        let there = complete.find(|one| state.is_made_by(&one.manifest, &sources)).map(|one| one.id);
+        planned.push(Planned { state, there });
+    }
+    Ok(planned)
+}
+
+/// Imports the states of a plan that are not there yet, in its order. The parent of each is the newest snapshot of its
+/// set that is older.
+///
+/// # Errors
+/// Nothing could be saved of any state, the repository fails, or the run was interrupted. What was committed stays.
+pub fn run(
+    repo: &Repository,
+    planned: &[Planned],
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &Arc<AtomicBool>,
+    each: &mut dyn Each,
+) -> Result<Summary> {
+    let clock = Instant::now();
+    let linked = Arc::<LinkedFiles>::default();
+    let mut summary = Summary::default();
+    let mut nothing_read = None;
+    for Planned { state, there } in planned {
+        if there.is_some() {
+            summary.there += 1;
+            continue;
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        each.before(state)?;
+        observer.notice(Event::Stage { name: "", unit: "files" });
+        let made = Backup::begin(backup_options(state, options, &linked), Some(repo.location().into()), stop)
+            .and_then(|begun| begun.run(repo, observer));
+        linked.end_state();
+        match made {
+            Ok(made) => {
+                each.after(state, &made)?;
+                summary.add(made);
+            }
+            Err(Error::NothingRead(why)) => {
+                observer.notice(Event::Problem { path: state.place().as_bytes(), why: &why });
+                summary.problems.push((state.place().into_bytes(), why.clone()));
+                summary.failed += 1;
+                nothing_read = Some(why);
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    summary.seconds = clock.elapsed().as_secs_f64();
+    match nothing_read.filter(|_| summary.made.is_empty()) {
+        Some(why) => Err(Error::NothingRead(why)),
+        None => Ok(summary),
+    }
+}
+
+impl Summary {
+    fn add(&mut self, one: backup::Summary) {
+        let (sum, counts) = (&mut self.counts, one.counts);
+        for (sum, number) in [
+            (&mut sum.files_new, counts.files_new),
+            (&mut sum.files_changed, counts.files_changed),
+            (&mut sum.files_unchanged, counts.files_unchanged),
+            (&mut sum.files_removed, counts.files_removed),
+            (&mut sum.dirs, counts.dirs),
+            (&mut sum.others, counts.others),
+            (&mut sum.bytes_total, counts.bytes_total),
+            (&mut sum.bytes_read, counts.bytes_read),
+            (&mut sum.bytes_added, counts.bytes_added),
+            (&mut sum.bytes_stored, counts.bytes_stored),
+            (&mut sum.errors, counts.errors),
+        ] {
+            *sum = sum.saturating_add(number);
+        }
+        match self.made.is_empty() {
+            true => self.unmatched = one.unmatched,
+            false => self.unmatched.retain(|pattern| one.unmatched.contains(pattern)),
+        }
+        self.made.extend(one.snapshot);
+        self.problems.extend(one.problems);
+        self.vanished += one.vanished;
+    }
+}
+
+fn backup_options(state: &State, options: &Options, linked: &Arc<LinkedFiles>) -> backup::Options {
+    let recorded = Recorded {
+        stored: state.sources.iter().map(|source| source.stored.clone()).collect(),
+        time: state.time,
+        user: state.user.clone(),
+        origin: state.origin.clone(),
+        comparison: options.comparison,
+        reread: options.reread,
+        linked: Arc::clone(linked),
+    };
+    backup::Options {
+        sources: state.sources.iter().map(|source| source.place.clone()).collect(),
+        tags: state.tags.clone(),
+        description: state.description.clone(),
+        host: Some(state.host.clone()),
+        filter: options.filter.clone(),
+        one_file_system: options.one_file_system,
+        level: options.level,
+        delta: options.delta,
+        leave_out: options.leave_out.clone(),
+        count_ahead: options.count_ahead,
+        recorded: Some(recorded),
+        ..backup::Options::default()
+    }
+}

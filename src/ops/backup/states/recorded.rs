@@ -1,0 +1,171 @@
+//! What the backup of a past state records in place of what holds now, and the files that several states share.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::entry::{Content, Entry, Kind, Meta, Time, Xattr};
+
+/// Files that are remembered beyond those of the newest state: about 300 bytes of memory for each.
+const KEPT: usize = 1 << 20;
+
+/// What the ctimes of a state mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Comparison {
+    /// They are those of a copy, as are birth times: neither is compared or stored. A file equals the one of the
+    /// snapshot before if path, size and mtime are equal, which is what rsync compares.
+    #[default]
+    Copies,
+    /// They are those of the source, as in snapshots of a file system: both are stored, and a file is read if its
+    /// ctime differs.
+    Originals,
+}
+
+/// What the snapshot of a past state records. Only [`run`](super::run) makes one.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Absolute stored paths of the sources, in their order.
+    pub(in crate::ops::backup) stored: Vec<Vec<u8>>,
+    pub(in crate::ops::backup) time: Time,
+    pub(in crate::ops::backup) user: Option<String>,
+    pub(in crate::ops::backup) origin: Option<String>,
+    pub(in crate::ops::backup) comparison: Comparison,
+    /// No file of the snapshot before is reused.
+    pub(in crate::ops::backup) reread: bool,
+    pub(in crate::ops::backup) linked: Arc<LinkedFiles>,
+}
+
+impl Recorded {
+    /// Returns each source with its stored path.
+    pub(in crate::ops::backup) fn places(&self, sources: &[PathBuf]) -> Vec<(PathBuf, Vec<u8>)> {
+        sources.iter().cloned().zip(self.stored.iter().cloned()).collect()
+    }
+
+    /// Removes what belongs to the copy and not to what was copied.
+    pub(in crate::ops::backup) fn strip(&self, meta: &mut Meta) {
+        if self.comparison == Comparison::Copies {
+            (meta.ctime, meta.born) = (Time::default(), None);
+        }
+    }
+
+    /// Returns whether a file is taken for that of the snapshot before, without reading it. `now` is stripped.
+    pub(in crate::ops::backup) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
+        let (old, new) = (&before.meta, &now.meta);
+        let same_ctime = self.comparison == Comparison::Copies || old.ctime == new.ctime;
+        !self.reread && before.is_file() && before.size() == size && old.mtime == new.mtime && same_ctime
+    }
+}
+
+/// A version of a file with several hard links. Every change of its content or its attributes sets its ctime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::ops::backup) struct Version {
+    /// Device and inode number.
+    pub(in crate::ops::backup) inode: (u64, u64),
+    pub(in crate::ops::backup) size: u64,
+    pub(in crate::ops::backup) mtime: (i64, u32),
+    pub(in crate::ops::backup) ctime: (i64, u32),
+}
+
+impl Version {
+    /// Makes one of metadata that has not been stripped.
+    pub(in crate::ops::backup) fn new(inode: (u64, u64), size: u64, meta: &Meta) -> Self {
+        let pair = |time: Time| (time.sec, time.nanos);
+        Self { inode, size, mtime: pair(meta.mtime), ctime: pair(meta.ctime) }
+    }
+}
+
+/// What was stored of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ops::backup) struct StoredFile {
+    pub(in crate::ops::backup) content: Content,
+    pub(in crate::ops::backup) xattrs: Vec<Xattr>,
+}
+
+impl StoredFile {
+    /// Returns what an entry needs, if it is a file.
+    pub(in crate::ops::backup) fn of(entry: &Entry) -> Option<Self> {
+        let Kind::File { content, .. } = &entry.kind else { return None };
+        Some(Self { content: content.clone(), xattrs: entry.meta.xattrs.clone() })
+    }
+
+    /// Returns the kind of an entry with this content.
+    pub(in crate::ops::backup) fn kind(&self, size: u64) -> Kind {
+        Kind::File { size, content: self.content.clone() }
+    }
+}
+
+/// Files with several hard links that were stored for a state, by inode: a file that is linked in many states is
+/// read once.
+#[derive(Debug, Default)]
+pub(in crate::ops::backup) struct LinkedFiles(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    files: HashMap<Version, (StoredFile, u64)>,
+    /// Number of the current state.
+    state: u64,
+}
+
+impl LinkedFiles {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::ops::backup) fn get(&self, version: &Version) -> Option<StoredFile> {
+        let mut table = self.table();
+        let state = table.state;
+        let (file, used) = table.files.get_mut(version)?;
+        *used = state;
+        Some(file.clone())
+    }
+
+    pub(in crate::ops::backup) fn insert(&self, version: Version, file: StoredFile) {
+        let mut table = self.table();
+        let state = table.state;
+        table.files.insert(version, (file, state));
+    }
+
+    /// Ends a state. If there are too many files, those that it does not have are dropped.
+    pub(in crate::ops::backup) fn end_state(&self) {
+        let mut table = self.table();
+        let state = table.state;
+        if table.files.len() > KEPT {
+            table.files.retain(|_, (_, used)| *used == state);
+        }
+        table.state += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(byte: u8) -> StoredFile {
+        StoredFile {
+            content: Content::Parts(Vec::new()),
+            xattrs: vec![Xattr {
+                name: vec![byte],
+                value: crate::model::entry::XattrValue::Inline(Vec::new()),
+            }],
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_version_tells_it_from_others() {
+        let meta =
+            Meta { mtime: Time { sec: 1, nanos: 2 }, ctime: Time { sec: 3, nanos: 4 }, ..Meta::default() };
+        let version = Version::new((5, 6), 7, &meta);
+        let files = LinkedFiles::default();
+        files.insert(version, file(1));
+        assert_eq!(files.get(&version), Some(file(1)));
+        for other in [
+            Version { inode: (5, 7), ..version },
+            Version { inode: (6, 6), ..version },
+            Version { size: 8, ..version },
+            Version { mtime: (1, 3), ..version },
+            Version { ctime: (3, 5), ..version },
+        ] {
+            assert_eq!(files.get(&other), None, "{other:?}");
+        }
+    }
+}
