@@ -183,7 +183,10 @@ pub struct Record {
     /// A check that read data, not only the structure.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_data: bool,
-    /// Where the next drill continues.
+    /// The last line that the command of a drill printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// Where the next drill continues, or the next backup that reads unchanged files again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<u64>,
     /// The counts.
@@ -237,6 +240,7 @@ impl Record {
             snapshot: None,
             unchanged: false,
             read_data: false,
+            said: None,
             cursor: None,
             numbers: Numbers::default(),
             process: Process::this(),

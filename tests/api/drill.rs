@@ -143,6 +143,51 @@ fn what_cannot_be_tried_is_no_success() {
     drill(&sandbox, &["--tag", "none"]).expect(1);
 }
 
+/// What the command says of the restored tree is what the drill says.
+#[test]
+fn a_command_in_the_restored_tree_decides_how_the_drill_ends() {
+    let sandbox = Sandbox::with_tree(&[("a", "one\n"), ("sub/b", "two\n")]);
+    drill(&sandbox, &["--run", "true"]).expect(1);
+    sandbox.backup(&[]);
+    let check = "test \"$PWD\" = \"$SNAP_DRILL_DIR\" && test -z \"$SNAP_PASSWORD\" && cat src/a src/sub/b && \
+        echo $SNAP_SNAPSHOT && echo complaint >&2 && echo all is well";
+    let good = drill(&sandbox, &["--run", check]).expect(0);
+    for line in ["one", "two", "complaint", sandbox.snapshot_names().first().unwrap()] {
+        assert!(good.stderr.lines().any(|found| found == line), "{line}: {}", good.stderr);
+    }
+    let summary = good.summary();
+    let run = &summary["runs"][0];
+    assert_eq!((&run["succeeded"], &run["said"]), (&true.into(), &"all is well".into()), "{summary}");
+    assert_eq!(summary["files"], 2);
+    assert!(sandbox.ok(&["status"]).text().contains("the command said: all is well"));
+
+    let bad = drill(&sandbox, &["--run", "echo no such table; exit 3"]).expect(25);
+    assert_eq!(bad.summary()["runs"][0]["succeeded"], false);
+    for text in ["exit status: 3", "no such table"] {
+        assert!(last(&sandbox).error.unwrap().contains(text), "{}", bad.stderr);
+    }
+    assert!(!last(&sandbox).is_good());
+    let slow = drill(&sandbox, &["--run", "sleep 60", "--run-timeout", "1s"]).expect(25);
+    assert!(slow.stderr.contains("longer than 1 s"), "{}", slow.stderr);
+    // What it leaves running is stopped, and keeps nobody waiting.
+    drill(&sandbox, &["--run", "sleep 600 & echo started"]).expect(0);
+
+    drill(&sandbox, &["--run", "test ! -e src/a && cat src/sub/b", "--include", "src/sub"]).expect(0);
+    drill(&sandbox, &["--run", "true", "--include", "nothing"]).expect(3);
+    for wrong in [&["--include", "src/sub"][..], &["--run-timeout", "1s"], &["--run", ""]] {
+        drill(&sandbox, wrong).expect(2);
+    }
+    let (repo, src) = (sandbox.path("repo"), sandbox.src());
+    let set = format!("[sets.a]\nrepository = '{}'\nsources = ['{}']\n", repo.display(), src.display());
+    fs::write(
+        sandbox.path("snap.toml"),
+        format!("{set}drill = {{ run = 'ls missing', run-timeout = '1m' }}\n"),
+    )
+    .unwrap();
+    drill(&sandbox, &["--set", "a"]).expect(25);
+    drill(&sandbox, &["--set", "a", "--run", "true"]).expect(0);
+}
+
 /// As root the flags hold even against root; else a directory that nobody may write to does.
 #[test]
 fn what_is_locked_when_restored_goes_all_the_same_and_so_does_what_a_killed_drill_left() {

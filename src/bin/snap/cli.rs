@@ -70,7 +70,7 @@ impl Cli {
 
 const CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems, 10 no repository, \
     12 wrong or no password, 20 damage found, 21 storage full, 22 nothing may be forgotten so, \
-    23 overdue, 24 alarm: a backup is unlike those before it, 130 interrupted.";
+    23 overdue, 24 alarm: a backup is unlike those before it, 25 the command of a drill failed, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

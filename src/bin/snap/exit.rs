@@ -28,6 +28,9 @@ pub(crate) enum Outcome {
     Alarm,
 }
 
+/// The command of a drill failed.
+pub(crate) const DRILL: u8 = 25;
+
 /// A backup that is unlike those before it, or one of old that nobody has looked at.
 pub(crate) const ALARM: u8 = 24;
 

@@ -40,7 +40,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
         if let Some(end) = end {
             arc = Some(arc.map_or(end, |arc| arc.min(end)));
         }
-        if !files.is_empty() {
+        if !files.is_empty() || options.all_snapshots {
             chosen.samples.push(Sample { snapshot, files });
         }
     }
@@ -178,6 +178,7 @@ mod tests {
             selectors: Vec::new(),
             selection: crate::repo::snapshots::filter::SnapshotFilter::default(),
             recent: 1,
+            all_snapshots: false,
             files: 0,
             bytes: 100,
             cursor,

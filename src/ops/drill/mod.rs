@@ -33,6 +33,8 @@ pub struct Options {
     pub files: u64,
     /// Maximum bytes in total. A larger file is never taken.
     pub bytes: u64,
+    /// Also return snapshots of which no file is in the sample.
+    pub all_snapshots: bool,
     /// Position where the last drill ended.
     pub cursor: u64,
 }

@@ -79,7 +79,7 @@ pub(crate) struct Backup {
     #[arg(long)]
     pub(crate) expect_change: bool,
     /// Read so many of the unchanged files as well, to find bit rot; others each time (off: none)
-    #[arg(long, value_name = "N%", conflicts_with = "full", value_parser = values::reread)]
+    #[arg(long, value_name = "N%", conflicts_with_all = ["full", "stdin", "stdin_from_command"], value_parser = values::reread)]
     pub(crate) reread: Option<u64>,
     /// Label the snapshot
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]

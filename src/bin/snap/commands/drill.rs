@@ -1,17 +1,20 @@
 //! `snap drill`: restores a sample and compares it.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use snap_backup::fs::private_dir::PrivateDir;
 use snap_backup::ops::drill::{Chosen, Compared, Drill, Options, Sample};
 use snap_backup::ops::restore;
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::run_log::RunLog;
 use snap_backup::{Error, Result};
 
@@ -20,7 +23,10 @@ use crate::args::keep::Filters;
 use crate::args::values;
 use crate::commands::hooks::Job;
 use crate::context::Context;
+use crate::exit;
 use crate::exit::Outcome;
+use crate::process::shell_command;
+use crate::process::shell_command::Trouble;
 use crate::terminal::output;
 use crate::terminal::output::{count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
@@ -39,18 +45,90 @@ pub(crate) struct DrillArgs {
     /// So many bytes in all; a larger file is never part of the sample
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = sample)]
     pub(crate) bytes: u64,
-    /// Stop after this time
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = values::duration)]
-    pub(crate) time: Duration,
+    /// Stop after this time; if not given, 10m, with --run never
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) time: Option<Duration>,
     /// How many of each host and its sources are recent
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) recent: usize,
     /// Restore to a directory in this one, and remove it afterwards
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
+    /// Restore whole snapshots, of each host and its sources the newest, and run this shell command in each
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) run: Option<String>,
+    /// How long the command may take; if not given, 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) run_timeout: Option<Duration>,
+    /// With --run: restore only what matches
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<OsString>,
     #[command(flatten)]
     pub(crate) filters: Filters,
 }
+
+/// A command to run in what was restored.
+#[derive(Debug)]
+struct Trial {
+    command: String,
+    timeout: Duration,
+    include: Vec<OsString>,
+}
+
+impl Trial {
+    /// What was given, or else what the set says.
+    fn of(context: &Context, args: &DrillArgs) -> Result<Option<Self>> {
+        let table = context.set.as_ref().map(|set| &set.table);
+        let of_set = || table.and_then(|table| table.text("drill.run")).map(str::to_owned);
+        let Some(command) = args.run.clone().or_else(of_set) else {
+            return match args.include.is_empty() && args.run_timeout.is_none() {
+                true => Ok(None),
+                false => Err(Error::Usage(
+                    "--include and --run-timeout need --run: without a command a sample is restored"
+                        .to_owned(),
+                )),
+            };
+        };
+        if command.trim().is_empty() {
+            return Err(Error::Usage("--run: no command is given".to_owned()));
+        }
+        let of_set = || table.and_then(|table| table.duration("drill.run-timeout"));
+        let timeout = args.run_timeout.or_else(of_set).unwrap_or(RUN_TIMEOUT);
+        let mut include = args.include.clone();
+        if include.is_empty() {
+            include.extend(
+                table
+                    .map(|table| table.texts("drill.include"))
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(OsString::from),
+            );
+        }
+        Ok(Some(Self { command, timeout, include }))
+    }
+}
+
+/// How the command ended for one snapshot.
+#[derive(Debug)]
+struct Tried {
+    snapshot: String,
+    /// Why it failed.
+    trouble: Option<String>,
+    /// The last line that it printed.
+    said: String,
+}
+
+impl Tried {
+    fn json(&self) -> Value {
+        let succeeded = self.trouble.is_none();
+        json!({"snapshot_id": self.snapshot, "succeeded": succeeded, "error": self.trouble, "said": self.said})
+    }
+}
+
+/// How long the command may take.
+const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Time after which a drill of a sample stops.
+const TIME: Duration = Duration::from_secs(600);
 
 /// Parses the maximum number of bytes to restore.
 fn sample(text: &str) -> std::result::Result<u64, String> {
@@ -71,6 +149,8 @@ struct Report {
     damage: bool,
     timed_out: bool,
     cursor: u64,
+    /// Results of the command, one for each snapshot.
+    tried: Vec<Tried>,
 }
 
 pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
@@ -86,25 +166,32 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
 fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     context.begin("drill", false, |_| {});
     context.recorder.tell();
+    let trial = Trial::of(context, args)?;
     let options = Options {
         selectors: args.snapshots.clone(),
         selection: sets::selection(context, &args.filters)?,
-        recent: args.recent,
+        recent: if trial.is_some() { 1 } else { args.recent },
+        all_snapshots: trial.is_some(),
         files: args.files,
         bytes: args.bytes,
         cursor: cursor(context),
     };
-    let report = context.with(|repo| practise(context, repo, args, &options))?;
+    let report = context.with(|repo| practise(context, repo, args, (&options, trial.as_ref())))?;
     note(context, &report);
     tell(context, &report)?;
-    if report.compared.files == 0 && !report.damage && report.problems == 0 {
+    if trial.is_some() && report.timed_out {
+        return Err(Error::Refused("the command did not end within --time: give more".to_owned()));
+    }
+    if trial.is_none() && report.compared.files == 0 && !report.damage && report.problems == 0 {
         nothing(&report, args)?;
     }
-    Ok(match (report.damage, report.problems) {
+    let failed = report.tried.iter().any(|tried| tried.trouble.is_some());
+    let command = if failed { Outcome::Failed(exit::DRILL) } else { Outcome::Done };
+    Ok(command.worse(match (report.damage, report.problems) {
         (true, _) => Outcome::Damage,
         (false, 0) => Outcome::Done,
         (false, _) => Outcome::Problems,
-    })
+    }))
 }
 
 /// Returns an error if nothing was tried, because such a drill has shown nothing.
@@ -112,7 +199,7 @@ fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
     if report.timed_out {
         return Err(Error::Refused(format!(
             "no file was tried within {} s: give more --time",
-            args.time.as_secs()
+            args.time.unwrap_or(TIME).as_secs()
         )));
     }
     if report.too_large > 0 {
@@ -138,9 +225,17 @@ fn cursor(context: &Context) -> u64 {
     known().unwrap_or_default()
 }
 
-fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Options) -> Result<Report> {
+fn practise(
+    context: &Context,
+    repo: &Repository,
+    args: &DrillArgs,
+    (options, trial): (&Options, Option<&Trial>),
+) -> Result<Report> {
     let stop = stop_on_signals()?;
-    let late = alarm(args.time, &stop)?;
+    let late = match args.time.or_else(|| trial.is_none().then_some(TIME)) {
+        Some(time) => alarm(time, &stop)?,
+        None => Arc::default(),
+    };
     let progress = Progress::start(&context.global, "drill", true);
     let drill = Drill::begin(repo, &progress)?;
     let mut report = Report { cursor: options.cursor, ..Report::default() };
@@ -153,7 +248,7 @@ fn practise(context: &Context, repo: &Repository, args: &DrillArgs, options: &Op
         progress.notice(Event::Expect { files, bytes: chosen.samples.iter().map(Sample::bytes).sum() });
         for (number, sample) in chosen.samples.iter().enumerate() {
             let target = scratch.path().join(number.to_string());
-            one(context, repo, &drill, sample, (target, &progress, &stop), &mut report)?;
+            one(context, repo, &drill, (sample, trial), (target, &progress, &stop), &mut report)?;
         }
         report.cursor = chosen.cursor;
         Ok(())
@@ -194,7 +289,7 @@ fn one(
     context: &Context,
     repo: &Repository,
     drill: &Drill,
-    sample: &Sample,
+    (sample, trial): (&Sample, Option<&Trial>),
     (target, progress, stop): (PathBuf, &Progress, &AtomicBool),
     report: &mut Report,
 ) -> Result<()> {
@@ -202,11 +297,26 @@ fn one(
     let options = restore::Options {
         selector: sample.snapshot.id.hex(),
         target: target.clone(),
-        only: Some(sample.paths()),
+        only: trial.is_none().then(|| sample.paths()),
+        include: trial.map(|trial| trial.include.clone()).unwrap_or_default(),
+        // Of a sample, the comparison below reads every file back.
+        verify: trial.is_some(),
         ..restore::Options::default()
     };
     let short = sample.snapshot.id.short();
     let restored = restore::run(repo, &options, progress, stop)?;
+    for pattern in &restored.unmatched {
+        wrong(context, report, &format!("{short}: nothing matches '{pattern}'"), false);
+    }
+    // With patterns, only a part of the sample was restored.
+    let is_there = |path: &[u8]| target.join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
+    let sample = &match trial {
+        Some(trial) if !trial.include.is_empty() => {
+            let files = sample.files.iter().filter(|(path, _)| is_there(path)).cloned().collect();
+            Sample { snapshot: sample.snapshot.clone(), files }
+        }
+        _ => Sample { snapshot: sample.snapshot.clone(), files: sample.files.clone() },
+    };
     let compared = drill.compare(sample, &target, stop)?;
     report.snapshots += 1;
     report.compared.files += compared.files;
@@ -222,6 +332,39 @@ fn one(
             wrong(context, report, &format!("{short}:{}: {why}", output::path(path)), damage);
         }
     }
+    trial.map_or(Ok(()), |trial| try_out(context, &sample.snapshot, trial, (&target, stop), report))
+}
+
+/// Runs the command in what was restored.
+fn try_out(
+    context: &Context,
+    snapshot: &Snapshot,
+    trial: &Trial,
+    (target, stop): (&Path, &AtomicBool),
+    report: &mut Report,
+) -> Result<()> {
+    let mut command = shell_command::shell(&trial.command);
+    command.current_dir(target).envs(context.notification("drill", None).variables());
+    command
+        .env("SNAP_DRILL_DIR", target)
+        .env("SNAP_SNAPSHOT", snapshot.id.hex())
+        .env("SNAP_SNAPSHOT_TIME", output::rfc3339(snapshot.manifest.started))
+        .env("SNAP_HOST", &snapshot.manifest.host);
+    let (result, said) = shell_command::run_heard(command, trial.timeout, stop);
+    let trouble = match result {
+        Ok(()) => None,
+        Err(Trouble::Stopped) => return Err(Error::Interrupted),
+        Err(Trouble::Failed(why)) => Some(why),
+    };
+    let short = snapshot.id.short();
+    if let Some(why) = &trouble {
+        let end = if said.is_empty() { String::new() } else { format!("; it said: {said}") };
+        tell_wrong(context, &format!("the command of the drill failed in snapshot {short}: {why}{end}"));
+    }
+    if !said.is_empty() {
+        context.recorder.note(|record| record.said = Some(said.chars().take(500).collect()));
+    }
+    report.tried.push(Tried { snapshot: snapshot.id.hex(), trouble, said });
     Ok(())
 }
 
@@ -229,6 +372,10 @@ fn one(
 fn wrong(context: &Context, report: &mut Report, what: &str, damage: bool) {
     report.damage |= damage;
     report.problems += 1;
+    tell_wrong(context, what);
+}
+
+fn tell_wrong(context: &Context, what: &str) {
     context.recorder.note(|record| {
         if record.error.is_none() {
             record.set_error(what);
@@ -266,6 +413,7 @@ fn tell(context: &Context, report: &Report) -> Result<()> {
             "num_errors": report.problems,
             "damage": report.damage,
             "timed_out": report.timed_out,
+            "runs": report.tried.iter().map(Tried::json).collect::<Vec<_>>(),
         });
         return output::tell(&summary.to_string());
     }
@@ -287,11 +435,21 @@ fn tell(context: &Context, report: &Report) -> Result<()> {
     if report.timed_out {
         text += "\nthe time was up: the next drill goes on from the same place";
     }
-    text += &match report.problems {
-        // This case is reported as an error.
-        0 if *files == 0 && (report.too_large > 0 || report.timed_out) => String::new(),
-        0 => "\nnothing was wrong".to_owned(),
-        number => format!("\n{}", count(number, "error was found", "errors were found")),
-    };
+    for tried in report.tried.iter().filter(|tried| tried.trouble.is_none()) {
+        let said = if tried.said.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", output::printable(&tried.said))
+        };
+        let short: String = tried.snapshot.chars().take(8).collect();
+        text += &format!("\nthe command succeeded in snapshot {short}{said}");
+    }
+    text +=
+        &match report.problems + report.tried.iter().filter(|tried| tried.trouble.is_some()).count() as u64 {
+            // This case is reported as an error.
+            0 if *files == 0 && (report.too_large > 0 || report.timed_out) => String::new(),
+            0 => "\nnothing was wrong".to_owned(),
+            number => format!("\n{}", count(number, "error was found", "errors were found")),
+        };
     output::tell(&text)
 }

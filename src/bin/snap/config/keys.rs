@@ -166,6 +166,7 @@ pub(crate) const SET: &[Key] = &[
     key("keep", Kind::Table(KEEP), "", "What `forget` and `cleanup` keep"),
     key("keep-below", Kind::Line, "", "As --keep-below of `cleanup`"),
     key("min-age", Kind::Age, "", "As --min-age: no rule forgets what is younger"),
+    key("drill", Kind::Table(DRILL), "", "What `drill` does beyond restoring a sample"),
     key("schedule", Kind::Table(SCHEDULE), "", "When `daemon` and `schedule run` do what"),
     key("hooks", Kind::Table(HOOKS), "", "Commands around a run"),
     key("notify", Kind::Table(NOTIFY), "", "Whom to tell"),
@@ -201,6 +202,12 @@ const ALARM: &[Key] = &[
     key("renamed", Kind::Share, "\"5%\"", "Files that came back with an ending that no file had"),
     key("growth", Kind::Share, "\"200%\"", "How much the set may grow by one backup"),
     key("silence", Kind::Bool, "true", "Whether it counts that what always changed does not"),
+];
+
+const DRILL: &[Key] = &[
+    key("run", Kind::Command, "", "As --run of `drill`"),
+    key("run-timeout", Kind::Duration, "\"1h\"", "As --run-timeout of `drill`"),
+    key("include", Kind::List(&Kind::Pattern), "[]", "As --include of `drill`"),
 ];
 
 const SCHEDULE: &[Key] = &[

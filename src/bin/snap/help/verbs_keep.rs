@@ -156,10 +156,13 @@ pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {
         name: "drill",
         paragraph: "A fire drill: restores a sample of files to a scratch directory, compares them with what is stored and with the sources, and \
-            removes them again. The sample is another one each time.",
+            removes them again. The sample is another one each time. With --run, whole snapshots are restored, and a command says whether \
+            they are good: a database that starts, a list of checksums. It runs in the restored directory, SNAP_DRILL_DIR; if it fails, \
+            so does the drill (exit code 25).",
         examples: &[
             ("Try a sample of the newest snapshots", "snap drill"),
             ("A larger one", "snap drill --files 1000 --bytes 1G --time 30m"),
+            ("Let a script try what was restored", "snap drill --path /srv --run ./srv/verify.sh"),
         ],
         groups: &[],
     },

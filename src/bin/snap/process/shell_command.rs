@@ -2,20 +2,23 @@
 //! processes.
 
 use std::io;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
-use snap_backup::util::programs;
+use snap_backup::util::{programs, threads};
 
 use crate::schedule::job_process::ORDERS;
 
 /// How long a command may take to end after SIGTERM.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long output may stay open after a command has ended.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -69,6 +72,84 @@ pub(crate) fn run(
     }
 }
 
+/// Longest end of a command's output that is kept, in bytes.
+const KEPT: usize = 4096;
+
+/// Like [`run`], and also returns the last line that the command printed. What it has started and left running
+/// with its output is stopped when it has ended.
+pub(crate) fn run_heard(
+    mut command: Command,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> (Result<(), Trouble>, String) {
+    let failed = |err: io::Error| (Err(Trouble::Failed(err.to_string())), String::new());
+    for name in ORDERS {
+        command.env_remove(name);
+    }
+    let pipe = io::pipe().and_then(|(output, out)| Ok((output, out.try_clone()?, out)));
+    let (output, out, err) = match pipe {
+        Ok(pipe) => pipe,
+        Err(err) => return failed(err),
+    };
+    let child = command.process_group(0).stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+    // The pipe ends when the last process that can write to it does.
+    drop(command);
+    let mut child = match child {
+        Ok(child) => child,
+        Err(err) => return failed(err),
+    };
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (done, is_done) = mpsc::channel();
+    let kept = Arc::clone(&heard);
+    let passing = threads::detached("output", move || {
+        pass_on(output, &kept);
+        // The receiver is gone if nobody waits any more.
+        let _ = done.send(());
+    });
+    if passing.is_err() {
+        end(&mut child);
+        return (Err(Trouble::Failed("there is no thread for its output".to_owned())), String::new());
+    }
+    let begun = Instant::now();
+    let ended = wait(&mut child, || begun.elapsed() >= timeout || stop.load(Ordering::Relaxed));
+    let result = match ended {
+        Err(err) => Err(Trouble::Failed(err.to_string())),
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(Trouble::Failed(status.to_string())),
+        Ok(None) if stop.load(Ordering::Relaxed) => Err(Trouble::Stopped),
+        Ok(None) => {
+            Err(Trouble::Failed(format!("it took longer than {} s and was stopped", timeout.as_secs())))
+        }
+    };
+    if child.try_wait().ok().flatten().is_none() {
+        end(&mut child);
+    }
+    if is_done.recv_timeout(GRACE).is_err() {
+        signal(&child, Signal::TERM);
+        if is_done.recv_timeout(TIMEOUT).is_err() {
+            signal(&child, Signal::KILL);
+        }
+    }
+    let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = String::from_utf8_lossy(&heard);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    (result, last.unwrap_or_default().trim().to_owned())
+}
+
+/// Copies output to standard error, and keeps its end.
+fn pass_on(mut output: io::PipeReader, kept: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = output.read(&mut buffer) {
+        let read = buffer.get(..count).unwrap_or_default();
+        // If standard error is closed, the command goes on all the same.
+        let _ = io::stderr().write_all(read);
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(read);
+        let surplus = kept.len().saturating_sub(KEPT);
+        kept.drain(..surplus);
+    }
+}
+
 /// Waits until the child ends, or until `over` returns true.
 fn wait(child: &mut Child, over: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_millis(1);
@@ -86,11 +167,16 @@ fn wait(child: &mut Child, over: impl Fn() -> bool) -> io::Result<Option<ExitSta
 
 /// Sends SIGTERM, and later SIGKILL, to the process group.
 fn end(child: &mut Child) {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let send = |signal| group.map(|group| rustix::process::kill_process_group(group, signal));
-    let _ = send(Signal::TERM);
+    signal(child, Signal::TERM);
     let asked = Instant::now();
     let _ = wait(child, || asked.elapsed() >= TIMEOUT);
-    let _ = send(Signal::KILL);
+    signal(child, Signal::KILL);
     let _ = child.wait();
+}
+
+/// Sends a signal to the process group of a child, if there is still one.
+fn signal(child: &Child, signal: Signal) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
 }

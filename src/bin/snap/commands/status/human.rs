@@ -119,11 +119,15 @@ fn what(run: &Record) -> String {
     match run.verb.as_str() {
         "check" if run.read_data => format!("{} read", size(numbers.bytes_read.unwrap_or_default())),
         "check" => "structure only".to_owned(),
-        "drill" => format!(
-            "{} restored, {} compared with the source",
-            count(numbers.files.unwrap_or_default(), "file", "files"),
-            numbers.compared.unwrap_or_default()
-        ),
+        "drill" => {
+            let said = run.said.as_ref().map(|said| format!("; the command said: {}", printable(said)));
+            format!(
+                "{} restored, {} compared with the source{}",
+                count(numbers.files.unwrap_or_default(), "file", "files"),
+                numbers.compared.unwrap_or_default(),
+                said.unwrap_or_default()
+            )
+        }
         "forget" => {
             format!("{} forgotten", count(numbers.forgotten.unwrap_or_default(), "snapshot", "snapshots"))
         }
