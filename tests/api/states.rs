@@ -4,12 +4,13 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::backup;
 use snap_backup::ops::backup::states;
 use snap_backup::ops::backup::states::{Each, Options, State, StateSource, Summary};
+use snap_backup::progress::Event;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::{Error, Result};
@@ -127,10 +128,11 @@ fn each_source_of_a_state_has_its_own_place() {
 
 #[test]
 fn a_stopped_run_commits_no_half_of_a_state() {
-    struct Stop(Arc<AtomicBool>);
-    impl Each for Stop {
+    /// Says that the second state is being read.
+    struct Second<'a>(&'a AtomicBool);
+    impl Each for Second<'_> {
         fn before(&mut self, state: &State) -> Result<()> {
-            self.0.store(state.time.sec > 1_700_090_000, std::sync::atomic::Ordering::Relaxed);
+            self.0.store(state.time.sec > 1_700_090_000, Ordering::Relaxed);
             Ok(())
         }
         fn after(&mut self, _: &State, _: &backup::Summary) -> Result<()> {
@@ -139,11 +141,17 @@ fn a_stopped_run_commits_no_half_of_a_state() {
     }
     let library = library();
     library.write("a", &[("file", b"text")]);
-    library.write("b", &[("file", b"other text")]);
+    library.write("b", &[("file", b"other text"), ("other", b"more")]);
     let states = vec![state(&library, "b", 2), state(&library, "a", 1)];
-    let (repo, stop) = (library.open(), Arc::new(AtomicBool::new(false)));
+    let (repo, stop, second) = (library.open(), Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
     let planned = states::plan(&repo, states.clone()).unwrap();
-    let result = states::run(&repo, &planned, &Options::default(), &(), &stop, &mut Stop(Arc::clone(&stop)));
+    // A file of it is stored when the run is stopped.
+    let watch = |event: Event<'_>| {
+        if matches!(event, Event::Item { .. }) && second.load(Ordering::Relaxed) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let result = states::run(&repo, &planned, &Options::default(), &watch, &stop, &mut Second(&second));
     assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
     let listed = snapshots::list(&library.open()).unwrap();
     assert_eq!(listed.iter().map(|one| one.manifest.partial).collect::<Vec<_>>(), [false]);

@@ -23,7 +23,7 @@ struct Rsnapshot {
 
 impl Rsnapshot {
     fn new() -> Self {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::open();
         fs::create_dir_all(sandbox.path("rs/daily.0")).unwrap();
         Self { sandbox, days: 0 }
     }
@@ -79,14 +79,14 @@ fn touch(path: &Path, time: &str) {
     assert!(Command::new("touch").args(["-h", "-d", time]).arg(path).status().unwrap().success());
 }
 
-/// Ten states of forty files, each changed, added, removed and renamed ones.
-fn ten_days() -> Rsnapshot {
+/// States of forty files, each changed, added, removed and renamed ones.
+fn rsnapshot(days: u64) -> Rsnapshot {
     let mut all = Rsnapshot::new();
     for number in 0..40 {
         all.write(&format!("dir {}/{number}", number % 3), &Random::new(number).bytes(1000));
     }
     all.finish_day();
-    for day in 1..10_u64 {
+    for day in 1..days {
         all.next_day();
         all.write("dir 0/0", &Random::new(100 + day).bytes(1000));
         all.write(&format!("dir 1/new {day}"), &Random::new(200 + day).bytes(1000));
@@ -103,7 +103,7 @@ fn ten_days() -> Rsnapshot {
 
 #[test]
 fn what_linked_states_share_is_read_once_and_each_restores_as_it_was() {
-    let all = ten_days();
+    let all = rsnapshot(10);
     let command = all.sandbox.command(&["import", "trees", "rs", "--as", "/data", "--json"]);
     let log = all.sandbox.path("opened");
     let traced = under_strace(&command, &["-y", "-e", "trace=openat", "-o", log.to_str().unwrap()]);
@@ -138,13 +138,13 @@ fn what_linked_states_share_is_read_once_and_each_restores_as_it_was() {
 
 #[test]
 fn a_second_import_adds_what_is_new_and_reads_nothing_else() {
-    let mut all = ten_days();
+    let mut all = rsnapshot(4);
     all.import(&[]);
     let before = all.sandbox.listing();
     let again = all.import(&[]);
     assert_eq!(
         (&again["imported"], &again["skipped"], &again["bytes_read"]),
-        (&0.into(), &10.into(), &0.into())
+        (&0.into(), &4.into(), &0.into())
     );
     assert_eq!(all.sandbox.listing(), before, "nothing is written");
     // Linking and rotating gives every file another ctime and every state another name.
@@ -154,9 +154,9 @@ fn a_second_import_adds_what_is_new_and_reads_nothing_else() {
     let next = all.import(&[]);
     assert_eq!(
         (&next["imported"], &next["skipped"], &next["bytes_read"]),
-        (&1.into(), &10.into(), &1234.into())
+        (&1.into(), &4.into(), &1234.into())
     );
-    let unchanged_dirs = all.snapshots()[10]["summary"]["dirs_unmodified"].clone();
+    let unchanged_dirs = all.snapshots()[4]["summary"]["dirs_unmodified"].clone();
     assert_eq!(
         unchanged_dirs, 2,
         "entries of what did not change are equal, whatever the ctimes of the copies are"
@@ -214,7 +214,7 @@ fn whatever_a_state_holds_comes_back() {
 
 #[test]
 fn a_file_is_compared_by_path_size_and_mtime_unless_all_are_read_again() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::open();
     for (day, text) in [("2026-03-01", "old"), ("2026-03-02", "new")] {
         let dir = sandbox.path("states").join(day);
         fs::create_dir_all(&dir).unwrap();
@@ -242,7 +242,7 @@ fn a_file_is_compared_by_path_size_and_mtime_unless_all_are_read_again() {
 
 #[test]
 fn an_import_that_is_killed_goes_on_where_it_was() {
-    let all = ten_days();
+    let all = rsnapshot(4);
     let mut command = all.sandbox.command(&["import", "trees", "rs", "--as", "/data", "--json"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let first = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -261,7 +261,8 @@ fn an_import_that_is_killed_goes_on_where_it_was() {
 
 #[test]
 fn states_that_are_older_than_what_is_there_have_older_parents() {
-    let sandbox = Sandbox::with_tree(&[("a", "now")]);
+    let sandbox = Sandbox::open();
+    sandbox.write(&[("a", "now")]);
     let src = sandbox.src();
     let live = sandbox.backup(&["--as", "/data"]);
     for day in ["2026-03-01", "2026-03-02"] {
