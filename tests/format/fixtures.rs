@@ -12,7 +12,7 @@ use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::local::LocalStorage;
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

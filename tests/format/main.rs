@@ -5,5 +5,6 @@ mod codec;
 mod corpus;
 mod fixtures;
 mod golden;
+mod python;
 #[path = "../support/mod.rs"]
 mod support;

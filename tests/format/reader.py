@@ -1,0 +1,657 @@
+#!/usr/bin/env python3
+"""A reader of snap repositories, written from docs/format.md without a look at snap's code.
+
+It keeps that text honest: what it says must be enough to read a repository. So mend the text first,
+then this program after it, and never this program after the code in src/.
+
+  reader.py REPO snapshots         one line for each manifest, newest last
+  reader.py REPO ls [ID]           kind, mode, size, SHA-256 or target, path; tab-separated
+  reader.py REPO check             verifies every object, pack, block, chunk, sidecar and tree
+
+The password is that of the environment's SNAP_PASSWORD. Everything that is read is verified. Needs
+the modules zstandard, cryptography and argon2-cffi.
+"""
+import argparse
+import hashlib
+import hmac
+import os
+import re
+import struct
+import sys
+from collections import Counter
+
+import zstandard
+from argon2 import low_level as argon2
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from parity import Field, check_sidecar
+from postcard import Bad, Postcard, need, tags
+
+VERSION = 1
+DATA, TREE = 1, 2
+KINDS = ["file", "file", "dir", "symlink", "fifo", "socket", "char", "block"]
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def hmac256(key, *parts):
+    return hmac.new(key, b"".join(parts), "sha256").digest()
+
+
+# --------------------------------------------------------------------------- Keys, sealing
+
+
+class Keys:
+    def __init__(self, master, repo, family=None):
+        def derive(label, length, salt):
+            return HKDF(SHA256(), length, salt, b"snap/1 " + label).derive(master)
+
+        self.master = master
+        self.data = derive(b"data", 32, repo)
+        self.meta = derive(b"meta", 32, repo)
+        self.config = derive(b"config", 32, repo)
+        self.id = derive(b"id", 32, family or repo)
+        self.gear = derive(b"gear", 2048, family or repo)
+
+
+def xaes_open(key, nonce, body_and_tag, aad):
+    """XAES-256-GCM, https://c2sp.org/XAES-256-GCM"""
+
+    def aes(block):
+        return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+
+    first = int.from_bytes(aes(bytes(16)), "big")
+    mask = (first << 1) & ((1 << 128) - 1)
+    if first >> 127:
+        mask ^= 0x87
+
+    def derive(counter):
+        message = int.from_bytes(bytes([0, counter]) + b"X\0" + nonce[:12], "big")
+        return aes((message ^ mask).to_bytes(16, "big"))
+
+    return AESGCM(derive(1) + derive(2)).decrypt(nonce[12:], body_and_tag, aad)
+
+
+def unseal(cipher, key, aad, sealed):
+    need(len(sealed) >= 40, "a sealed box too short")
+    nonce, rest = bytes(sealed[:24]), bytes(sealed[24:])
+    if cipher == 1:
+        try:
+            return xaes_open(key, nonce, rest, aad)
+        except Exception as why:
+            raise Bad(f"the tag does not fit ({type(why).__name__})") from None
+    need(cipher == 0 and nonce == bytes(24), "an unknown cipher, or a nonce that is not zero")
+    plain, tag = rest[:-16], rest[-16:]
+    right = sha256(struct.pack("<Q", len(aad)), aad, plain)[:16]
+    need(right == tag, "the checksum does not fit")
+    return plain
+
+
+def open_slot(raw, password, repo):
+    """The master key; None if the password does not fit or the slot is another repository's."""
+    need(len(raw) >= 176 and raw[:6] == b"SNAPKY", "not a key slot")
+    version, kdf, kib, passes, lanes = struct.unpack_from("<HIIII", raw, 6)
+    need(version == VERSION and kdf == 1, "a key slot of an unknown version or kdf")
+    bearable = 8192 <= kib <= 2097152 and 1 <= passes <= 16 and 1 <= lanes <= 16
+    need(bearable, "costs out of range")
+    if raw[24:40] != repo:
+        return None
+    salt, check = raw[40:72], raw[72:104]
+    derived = argon2.hash_secret_raw(password, salt, passes, kib, lanes, 64, argon2.Type.ID, 0x13)
+    if not hmac.compare_digest(derived[32:], check):
+        return None
+    master = unseal(1, derived[:32], raw[:104], raw[104:176])
+    label = Postcard(unseal(1, Keys(master, repo).meta, raw[:176], raw[176:]))
+    label.time(), label.string(), label.string(), label.string()
+    label.end()
+    return master
+
+
+# --------------------------------------------------------------------------- Configuration
+
+
+def parse_config(raw):
+    """The body, unchecked."""
+    need(len(raw) >= 44 and raw[:6] == b"SNAPCF", "not a configuration")
+    (length,) = struct.unpack_from("<I", raw, 8)
+    need(len(raw) == 12 + length + 32, "a configuration of another length")
+    p = Postcard(raw[12 : 12 + length])
+    config = {"repo": p.id16(), "generation": p.u32(), "created": p.time()}
+    config.update(incompat=p.u64(), ro_compat=p.u64())
+    config.update(cipher=p.variant(2), open_master=p.option(p.id32))
+    config.update(min=p.u32(), avg=p.u32(), max=p.u32(), mask_s=p.u64(), mask_l=p.u64())
+    config.update(block_target=p.u32(), data_pack=p.u32(), tree_pack=p.u32())
+    config.update(level=p.signed(32), undelete_window=p.u64(), stale_after=p.u64())
+    config["extra"] = p.extra()
+    p.end()
+    return config
+
+
+# --------------------------------------------------------------------------- Small objects
+
+
+def small_object(cipher, meta, repo, raw, name):
+    """Magic, body, and what follows."""
+    need(len(raw) >= 64, "an object too short")
+    version, its_cipher, length = struct.unpack_from("<HB3xI", raw, 6)
+    need(version == VERSION and its_cipher == cipher, "an object of another version or cipher")
+    end = 64 + length
+    need(len(raw) >= end, "an object cut short")
+    body = unseal(cipher, meta, raw[:24] + repo + name.encode(), raw[24:end])
+    magic = raw[:6]
+    need(len(raw) == end or magic == b"SNAPIX", "bytes behind an object")
+    return magic, Postcard(body), raw[end:]
+
+
+COUNTS = "new changed unchanged removed directories others bytes read added stored errors".split()
+
+
+def parse_manifest(p):
+    m = {"kind": p.variant(3), "parent": p.option(p.id16), "based_on": p.option(p.id16)}
+    m.update(started=p.time(), ended=p.time(), host=p.string(), user=p.string())
+    m.update(sources=p.list(p.bytes), tags=p.list(p.string), root=p.id32())
+    m["counts"] = {name: p.u64() for name in COUNTS}
+    m.update(partial=p.bool(), program=p.string())
+    extra = tags(p.extra(), {1, 3})
+    p.end()
+    need(extra.get(1, b"") == b"", "a pin with bytes")
+    if 3 in extra:
+        need(extra[3][:1] in (b"\1", b"\2", b"\3"), "an alarm of an unknown state")
+        extra[3].decode("utf-8")
+    return m
+
+
+def parse_body(magic, p):
+    """The other small objects: their fields in order."""
+    if magic == b"SNAPMF":
+        return parse_manifest(p)
+    fields = {
+        b"SNAPFN": [p.id16, p.u64, p.time],
+        b"SNAPSE": [lambda: p.variant(3), p.string, p.string, p.u32, p.time],
+        b"SNAPBT": [p.u64, p.u64],
+        b"SNAPSN": [p.u64, p.time],
+        b"SNAPGC": [
+            p.id16,
+            p.time,
+            lambda: p.list(p.id32),
+            lambda: p.list(p.id16),
+            lambda: p.list(p.id16, p.id16),
+        ],
+        b"SNAPGD": [],
+        b"SNAPDM": [lambda: p.variant(2), p.id32, p.id16, p.time, p.string],
+        b"SNAPAU": [p.u32, p.time, p.string, p.string, p.string, p.string]
+        + [lambda: p.list(p.id16), p.string, p.extra],
+        b"SNAPIX": [lambda: p.list(p.id32, p.u64, p.u32)],
+    }
+    need(magic in fields, f"unknown magic {magic}")
+    body = [read() for read in fields[magic]]
+    p.end()
+    return body
+
+
+# --------------------------------------------------------------------------- Packs
+
+
+class Row:
+    """A block: where it is, and what is in it."""
+
+    def __init__(self, p):
+        self.stored, self.plain, self.codec = p.u32(), p.u32(), p.u8()
+        need(self.codec < 3, "an unknown codec")
+        self.chunks = p.list(p.id32, p.u32)
+        self.bases = p.list(lambda: p.take(8), lambda: p.take(4), p.u32) if self.codec == 2 else []
+        need(sum(n for _, n in self.chunks) == self.plain <= 64 << 20, "chunks do not add up")
+        prefix = sum(n for _, _, n in self.bases)
+        fits = self.codec != 2 or self.bases and prefix <= 4 << 20
+        need(fits, "a delta of no bases, or of too many bytes of them")
+
+
+def unzstd(data, plain_length, prefix=None):
+    """One frame, with nothing behind it."""
+    header = zstandard.get_frame_parameters(data)
+    need(header.dict_id == 0, "a frame with a dictionary")
+    if prefix is None:
+        opener = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    else:
+        most = max(1024, 1 << (len(prefix) + plain_length - 1).bit_length())
+        need(header.window_size <= most, "the window of a delta is too large")
+        raw = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        opener = zstandard.ZstdDecompressor(dict_data=raw, max_window_size=1 << 31)
+    frame = opener.decompressobj()
+    out = frame.decompress(data)
+    need(frame.eof and not frame.unused_data, "a frame cut short, or bytes behind it")
+    need(len(out) == plain_length, "another plain length")
+    return out
+
+
+def parse_front(front, cipher, meta, repo):
+    """Preamble and table: type, rows, and the length of the pack."""
+    need(len(front) >= 64 and front[:6] == b"SNAPPK", "not a pack")
+    numbers = struct.unpack_from("<HBBBxIIQ", front, 6)
+    version, kind, its_cipher, codec, plain, stored, area = numbers
+    need(version == VERSION and its_cipher == cipher, "a pack of another version or cipher")
+    need(kind in (DATA, TREE) and codec < 2, "a pack of an unknown type or codec")
+    need(plain <= 32 << 20 and area <= 1 << 30, "a pack too large")
+    table = unseal(cipher, meta, b"table" + repo + front[:64], front[64 : 64 + stored])
+    table = unzstd(table, plain) if codec else table
+    need(len(table) == plain, "a table of another length")
+    p = Postcard(table)
+    rows = p.list(lambda: Row(p))
+    p.end()
+    need(sum(row.stored for row in rows) == area, "stored lengths do not add up")
+    at = 64 + stored
+    for row in rows:
+        row.at = at
+        at += row.stored
+    return kind, rows, 128 + 2 * stored + area
+
+
+class Pack:
+    def __init__(self, raw, name, repo):
+        need(sha256(raw).hex() == name, "the name is not the hash")
+        stored = struct.unpack_from("<I", raw, 16)[0]
+        front = raw[: 64 + stored]
+        self.kind, self.rows, length = parse_front(front, repo.cipher, repo.keys.meta, repo.id)
+        need(len(raw) == length, "a pack of another length")
+        need(raw[-64 - stored :] == front[64:] + b"SNAPPE" + front[6:64], "the end differs")
+        self.raw, self.name = raw, name
+        for row in self.rows:
+            row.pack = self
+
+
+# --------------------------------------------------------------------------- The repository
+
+
+class Repository:
+    def __init__(self, path, password=None):
+        self.path, self.stats = path, Counter()
+        self.where, self.packs, self.plain, self.trees = {}, {}, {}, {}
+        self.begins = {}
+        self.open(password)
+
+    def names(self, folder, pattern):
+        """Names that have the form of the layout; others are ignored."""
+        try:
+            listed = os.listdir(os.path.join(self.path, folder))
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in listed if re.fullmatch(pattern, name))
+
+    def spread(self, folder):
+        for xx in self.names(folder, "[0-9a-f]{2}"):
+            yield from self.names(f"{folder}/{xx}", xx + "[0-9a-f]{62}")
+
+    def read(self, *parts):
+        with open(os.path.join(self.path, *parts), "rb") as file:
+            return file.read()
+
+    def open(self, password):
+        found = [int(n) for n in self.names("config", "[1-9][0-9]*") if int(n) <= 1 << 30]
+        complaints = []
+        for n in sorted(found, reverse=True):
+            try:
+                config, keys = self.generation(n, password)
+                break
+            except Bad as why:
+                complaints.append(f"config/{n}: {why}")
+                print("passed over:", complaints[-1], file=sys.stderr)
+        else:
+            raise Bad("; ".join(complaints) or "no repository")
+        need(config["incompat"] & ~1 == 0, "unknown bits of incompat")
+        extra = tags(config["extra"], {1})
+        family = extra.get(1)
+        need(family is None or len(family) == 16, "tag 1 of another length")
+        self.config, self.id, self.cipher = config, config["repo"], config["cipher"]
+        self.keys = Keys(keys.master, self.id, family)
+
+    def generation(self, n, password):
+        raw = self.read("config", str(n))
+        need(len(raw) > 8, "too short")
+        (version,) = struct.unpack_from("<H", raw, 6)
+        need(version > 0, "version 0")
+        raw = raw[:6] + struct.pack("<H", VERSION) + raw[8:]
+        try:
+            config = parse_config(raw)
+            need(config["generation"] == n, "the generation is not its number")
+            keys = self.unlock(config, password)
+            need(hmac256(keys.config, raw[:-32]) == raw[-32:], "its check does not fit")
+        except Bad as why:
+            if version != VERSION:
+                sys.exit(f"config/{n} is of the newer format {version}")
+            raise why
+        return config, keys
+
+    def unlock(self, config, password):
+        repo = config["repo"]
+        if config["cipher"] == 0:
+            need(config["open_master"] is not None, "no key")
+            return Keys(config["open_master"], repo)
+        need(password is not None, "it takes a password")
+        for name in self.names("keys", "[0-9a-f]{64}"):
+            raw = self.read("keys", name)
+            try:
+                need(sha256(raw).hex() == name, "its name is not its hash")
+                master = open_slot(raw, password, repo)
+            except Bad as why:
+                print(f"keys/{name}: {why}", file=sys.stderr)
+                continue
+            if master:
+                return Keys(master, repo)
+        raise Bad("no key slot fits the password")
+
+    # Small objects
+
+    def object(self, folder, name, bound=None):
+        raw = self.read(folder, name)
+        return small_object(self.cipher, self.keys.meta, self.id, raw, bound or name)
+
+    def manifests(self):
+        """Folder, id and manifest, oldest first, without fences."""
+        found = []
+        h32 = "[0-9a-f]{32}"
+        for folder, form in (("snapshots", h32), ("trash", rf"{h32}\.{h32}")):
+            for name in self.names(folder, form):
+                magic, body, _ = self.object(folder, name, name[:32])
+                content = parse_body(magic, body)
+                need(magic in (b"SNAPMF", b"SNAPFN"), "neither a manifest nor a fence")
+                if magic == b"SNAPMF":
+                    found.append((folder, name[:32], content))
+        return sorted(found, key=lambda item: item[2]["started"])
+
+    def other_objects(self):
+        """Opens sessions, collections, damage and audit records, and segments."""
+        h32 = "[0-9a-f]{32}"
+        for folder, form in (
+            ("sessions", h32 + r"(\.beat|\.seen|\.end)?"),
+            ("gc", r"[0-9a-f]{16}(\.done)?"),
+            ("damage", "[0-9a-f]{64}"),
+            ("audit", h32),
+        ):
+            for name in self.names(folder, form):
+                parse_body(*self.object(folder, name)[:2])
+                self.stats["small objects"] += 1
+        for name in self.names("index", h32):
+            magic, body, rest = self.object("index", name)
+            need(magic == b"SNAPIX", "not a segment")
+            for _, length, front in parse_body(magic, body)[0]:
+                parsed = parse_front(rest[:front], self.cipher, self.keys.meta, self.id)
+                need(parsed[2] == length, "a pack of another length in a segment")
+                rest = rest[front:]
+            need(not rest, "bytes behind the fronts")
+
+    # Chunks
+
+    def load_packs(self):
+        for name in self.spread("packs"):
+            pack = Pack(self.read("packs", name[:2], name), name, self)
+            self.packs[name] = pack
+            for row in pack.rows:
+                at = 0
+                for chunk, length in row.chunks:
+                    self.where.setdefault((pack.kind, chunk), []).append((row, at, length))
+                    self.begins.setdefault((pack.kind, chunk[:8]), set()).add(chunk)
+                    at += length
+                self.stats["blocks"] += 1
+                self.stats["deltas"] += row.codec == 2
+
+    def block(self, row):
+        """The plain bytes of a block, every chunk's id verified."""
+        if row in self.plain:
+            return self.plain[row]
+        kind, sealed = row.pack.kind, row.pack.raw[row.at : row.at + row.stored]
+        aad = b"SNAPBL" + struct.pack("<H", VERSION) + self.id
+        aad += struct.pack("<BBI", kind, row.codec, row.plain)
+        key = self.keys.data if kind == DATA else self.keys.meta
+        data = unseal(self.cipher, key, aad, sealed)
+        if row.codec == 1:
+            data = unzstd(data, row.plain)
+        elif row.codec == 2:
+            need(self.config["incompat"] & 1, "a delta where there may be none")
+            data = unzstd(data, row.plain, b"".join(self.base(row, *base) for base in row.bases))
+        need(len(data) == row.plain, "a block of another plain length")
+        at = 0
+        for chunk, length in row.chunks:
+            right = hmac256(self.keys.id, bytes([kind]), data[at : at + length])
+            need(right == chunk, f"chunk {chunk.hex()} has another id")
+            at += length
+        while len(self.plain) > 200:
+            self.plain.pop(next(iter(self.plain)))
+        self.plain[row] = data
+        return data
+
+    def base(self, row, begin, tag, length):
+        ids = b"".join(chunk for chunk, _ in row.chunks)
+        for chunk in self.begins.get((row.pack.kind, begin), ()):
+            if sha256(ids, chunk)[:4] == tag:
+                for other, at, n in self.where[row.pack.kind, chunk]:
+                    if other.codec != 2 and n == length:
+                        return self.block(other)[at : at + n]
+        raise Bad(f"base {begin.hex()} is nowhere outside of deltas")
+
+    def chunk(self, kind, chunk, length=None):
+        why = Bad(f"chunk {chunk.hex()} is missing")
+        for row, at, n in self.where.get((kind, chunk), ()):
+            try:
+                need(length in (None, n), f"chunk {chunk.hex()} has another length")
+                return self.block(row)[at : at + n]
+            except Bad as bad:
+                why = bad
+        raise why
+
+    # Trees
+
+    def piece(self, chunk):
+        """A tree chunk: its first byte, and records."""
+        if chunk not in self.trees:
+            p = Postcard(self.chunk(TREE, chunk))
+            form = p.u8()
+            need(1 <= form <= 4, "an unknown piece")
+            if form == 1:
+                names, count = p.list(p.string), p.u32()
+                records = [entry(p, names) for _ in range(count)]
+            elif form == 2:
+                records = p.list(p.bytes, p.id32, p.u64)
+            elif form == 3:
+                records = p.list(lambda: part(p))
+            else:
+                records = p.list(p.id32, p.u64)
+            p.end()
+            self.trees[chunk] = form, records
+        return self.trees[chunk]
+
+    def records(self, chunk, leaf, says=None, depth=0):
+        """Records of a directory (leaf 1) or list (leaf 3), as its indexes say."""
+        need(depth <= 8, "too many indexes")
+        form, records = self.piece(chunk)
+        need(form in (leaf, leaf + 1), "a piece of another kind")
+        need(records or says is None and form == leaf, "a piece without records")
+        if says:
+            first, count = says
+            mine = records[0]["name"] if form == 1 else records[0][0]
+            total = len(records) if form == 1 else sum(record[-1] for record in records)
+            need(total == count and first in (None, mine), "a piece is not what its index says")
+        if form == leaf:
+            yield from records
+            return
+        for record in records:
+            first = record[0] if leaf == 1 else None
+            yield from self.records(record[-2], leaf, (first, record[-1]), depth + 1)
+
+    def parts(self, size, content):
+        parts = content if isinstance(content, list) else list(self.records(content, 3))
+        need(sum(item[-1] for item in parts) == size, "parts do not add up to the size")
+        return parts
+
+    def content(self, parts):
+        for chunk, length in parts:
+            if chunk:
+                yield self.chunk(DATA, chunk, length)
+                continue
+            self.stats["holes"] += 1
+            while length:
+                some = min(length, 1 << 20)
+                yield bytes(some)
+                length -= some
+
+    def attributes(self, raw):
+        """Verifies extended attributes."""
+        p, last, inline, names = Postcard(raw), b"", 0, 0
+        for _ in range(p.u64()):
+            name, kind = p.bytes(), p.variant(3)
+            need(1 <= len(name) <= 255 and b"\0" not in name and name > last, "a name")
+            if kind == 0:
+                value = p.bytes()
+                inline += len(value)
+            else:
+                size = p.u64()
+                need(size <= 65536, "an attribute too large")
+                content = p.list(lambda: part(p)) if kind == 1 else p.id32()
+                value = b"".join(self.content(self.parts(size, content)))
+            last, names = name, names + len(name)
+            need(max(len(value), inline, names) <= 65536, "attributes too large")
+            self.stats["extended attributes"] += 1
+        p.end()
+
+    def walk(self, tree, path=b""):
+        """Path, entry and digest or target, depth first; everything is read."""
+        last = b""
+        for e in self.records(tree, 1):
+            need(e["name"] > last, "names do not ascend")
+            last = e["name"]
+            full, kind, says = path + b"/" + e["name"], e["kind"], "-"
+            self.stats["hard links"] += e["link"] != 0
+            if 1 in e["extra"]:
+                self.attributes(e["extra"][1])
+            if kind < 2:
+                digest = hashlib.sha256()
+                for data in self.content(self.parts(e["size"], e["content"])):
+                    digest.update(data)
+                says = digest.hexdigest()
+            elif kind == 3:
+                says = escape(e["target"])
+            elif kind > 5:
+                says = "%d,%d" % e["device"]
+            yield full, e, says
+            if kind == 2:
+                yield from self.walk(e["tree"], full)
+
+    def walk_snapshot(self, manifest):
+        """Like walk, within the bounds that the manifest's counts give."""
+        c = manifest["counts"]
+        counted = ("new", "changed", "unchanged", "directories", "others")
+        entries, size = sum(c[name] for name in counted), c["bytes"]
+        left, bytes_left = entries + entries // 8 + 1024, size + size // 8 + (1 << 30)
+        for item in self.walk(manifest["root"]):
+            left, bytes_left = left - 1, bytes_left - item[1].get("size", 0)
+            need(left >= 0 and bytes_left >= 0, "more than the manifest counts")
+            yield item
+
+
+def part(p):
+    """Id and length of a chunk; None and length of a hole."""
+    chunk, length = (p.id32(), p.u32()) if p.variant(2) == 0 else (None, p.u64())
+    need(length > 0, "an empty part")
+    need(chunk is None or length <= 16 << 20, "a chunk too long")
+    return chunk, length
+
+
+def entry(p, names):
+    e = {"name": p.bytes(), "kind": p.variant(8)}
+    name, kind = e["name"], e["kind"]
+    need(1 <= len(name) <= 255 and name not in (b".", b".."), "a name")
+    need(b"/" not in name and b"\0" not in name, "a name with a slash or NUL")
+    if kind < 2:
+        e["size"] = p.u64()
+        e["content"] = p.list(lambda: part(p)) if kind == 0 else p.id32()
+    elif kind == 2:
+        e["tree"] = p.id32()
+    elif kind == 3:
+        e["target"] = p.bytes()
+    elif kind > 5:
+        e["device"] = p.u32(), p.u32()
+    e["mode"], e["uid"], e["gid"], user, group = (p.u32() for _ in range(5))
+    need(e["mode"] <= 0o7777, "a mode")
+    need(max(user, group) <= len(names), "an owner without a name")
+    e["mtime"], e["ctime"], e["link"], e["flags"] = p.time(), p.time(), p.u64(), p.u32()
+    need(e["flags"] < 4, "unknown flags")
+    e["extra"] = tags(p.extra(), {1, 3, 4, 6, 18})
+    readers = {3: Postcard.u64, 4: Postcard.time, 6: Postcard.u32, 18: Postcard.time}
+    for tag, read in readers.items():
+        if tag in e["extra"]:
+            value = Postcard(e["extra"][tag])
+            read(value)
+            value.end()
+    return e
+
+
+# --------------------------------------------------------------------------- Commands
+
+
+def escape(raw):
+    plain = (chr(c) if 0x21 <= c < 0x7F and c != 0x5C else f"\\x{c:02x}" for c in raw)
+    return "".join(plain)
+
+
+def ls(repo, manifest):
+    for path, e, says in repo.walk_snapshot(manifest):
+        columns = KINDS[e["kind"]], f"{e['mode']:04o}", str(e.get("size", 0)), says, escape(path)
+        print("\t".join(columns))
+
+
+def check(repo):
+    repo.other_objects()
+    for pack in repo.packs.values():
+        for row in pack.rows:
+            repo.block(row)
+    field = None
+    for name in repo.spread("parity"):
+        if name in repo.packs:
+            field = field or Field()
+            check_sidecar(repo.read("parity", name[:2], name), repo.packs[name], field)
+            repo.stats["sidecars"] += 1
+    for folder, _, manifest in repo.manifests():
+        repo.stats["in " + folder] += 1
+        for _ in repo.walk_snapshot(manifest):
+            repo.stats["entries"] += 1
+    for name in sorted(repo.stats):
+        print(f"{name}: {repo.stats[name]}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("repo")
+    parser.add_argument("command", choices=["snapshots", "ls", "check"])
+    parser.add_argument("id", nargs="?", default="", help="how an id begins; none: the newest")
+    options = parser.parse_args()
+    password = os.environ.get("SNAP_PASSWORD")
+    repo = Repository(options.repo, None if password is None else os.fsencode(password))
+    if options.command == "snapshots":
+        for folder, name, m in repo.manifests():
+            kind = ["full", "incremental", "differential"][m["kind"]]
+            print(name, folder, kind, m["started"][0], m["host"], sep="\t")
+        return
+    repo.load_packs()
+    if options.command == "check":
+        check(repo)
+        return
+    found = [
+        manifest
+        for folder, name, manifest in repo.manifests()
+        if folder == "snapshots" and name.startswith(options.id)
+    ]
+    need(found, "no such snapshot")
+    ls(repo, found[-1])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Bad as why:
+        sys.exit(f"error: {why}")
