@@ -391,7 +391,10 @@ pub fn time_of(text: &str) -> Option<Time> {
         Some(date) => TimeZone::system().to_timestamp(date.at(0, 0, 0, 0)).ok()?,
         None => timestamp(text)?,
     };
-    Some(Time { sec: at.as_second(), nanos: u32::try_from(at.subsec_nanosecond()).ok()? })
+    // Before 1970 a fraction counts from the second before.
+    let (nanos, second) = (at.as_nanosecond(), 1_000_000_000);
+    let sec = i64::try_from(nanos.div_euclid(second)).ok()?;
+    Some(Time { sec, nanos: u32::try_from(nanos.rem_euclid(second)).ok()? })
 }
 
 /// Returns the last instant that a time covers: a date means the whole local day, whole seconds mean the full
