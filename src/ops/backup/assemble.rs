@@ -483,5 +483,7 @@ fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: FileStat) {
     let link = if seen.same { entry.meta.link } else { 0 };
     entry.meta = Meta { link, ..seen.meta };
     run.strip(&mut entry.meta);
+    run.amend(path, entry);
+    run.add_xattrs(path, entry);
     run.incomplete(path, entry, &seen.problems);
 }

@@ -62,6 +62,9 @@ pub(super) fn publish(
         return Err(why);
     }
     let recorded = run.options.recorded.as_ref();
+    if let Some(check) = recorded.and_then(|recorded| recorded.check.as_ref()) {
+        check.ask()?;
+    }
     let saves_always = run.options.allow_empty || recorded.is_some();
     let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !saves_always;
     let watched = match partial {

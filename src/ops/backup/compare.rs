@@ -184,6 +184,7 @@ impl Comparer<'_, '_> {
         let mut same = true;
         self.run.strip(&mut entry.meta);
         if !self.stack.is_empty() {
+            self.amend(&mut entry);
             let before = self.before(&entry.name)?;
             self.attributes(&mut entry, before.as_ref(), place.as_deref())?;
             same = before.as_ref().is_some_and(|before| before.meta == entry.meta);
@@ -230,9 +231,17 @@ impl Comparer<'_, '_> {
         self.complete(entry, unchanged.same)
     }
 
+    /// Corrects an entry of the open directory by what is known of it.
+    fn amend(&self, entry: &mut Entry) {
+        if self.run.supplement().is_some() {
+            self.run.amend(&self.stored(&entry.name), entry);
+        }
+    }
+
     fn entry(&mut self, mut entry: Entry, path: Option<&Path>, inode: Option<(u64, u64)>) -> Result<()> {
         let version = inode.map(|inode| Version::new(inode, entry.size(), &entry.meta));
         self.run.strip(&mut entry.meta);
+        self.amend(&mut entry);
         if let Some(inode) = inode
             && self.has_names_inside(inode)?
         {

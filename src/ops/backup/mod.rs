@@ -39,7 +39,7 @@ use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::manifest_ext::MoreCounts;
 use crate::model::tripwire::{Limits, Reason};
 use crate::ops::backup::parent::ParentChoice;
-use crate::ops::backup::states::Recorded;
+use crate::ops::backup::states::{Recorded, Supplement};
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
@@ -258,6 +258,23 @@ impl Run<'_> {
     /// Removes from a state of the past what belongs to the copy of it.
     fn strip(&self, meta: &mut Meta) {
         self.options.recorded.iter().for_each(|recorded| recorded.strip(meta));
+    }
+
+    /// Corrects an entry of a state of the past by what is known of it, but for its extended attributes.
+    fn amend(&self, path: &[u8], entry: &mut Entry) {
+        if let Some(supplement) = self.supplement() {
+            supplement.amend(path, entry);
+        }
+    }
+
+    /// Adds extended attributes that are known of an entry of a state of the past.
+    fn add_xattrs(&self, path: &[u8], entry: &mut Entry) {
+        let left_out = self.supplement().and_then(|supplement| supplement.add_xattrs(path, entry));
+        left_out.iter().for_each(|why| self.problem(path, why));
+    }
+
+    fn supplement(&self) -> Option<&Supplement> {
+        self.options.recorded.as_ref()?.supplement.as_deref()
     }
 
     /// Ends early, in good order.

@@ -37,6 +37,9 @@ impl Comparer<'_, '_> {
             found.unwrap_or_else(|err| Attributes { problems: vec![err.to_string()], values: Vec::new() });
         let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.hasher(), found.values);
         entry.meta.xattrs = xattrs;
+        if self.run.supplement().is_some() {
+            self.run.add_xattrs(&self.stored(&entry.name), entry);
+        }
         if !found.problems.is_empty() {
             let stored = self.stored(&entry.name);
             self.run.incomplete(&stored, entry, &found.problems);

@@ -20,10 +20,10 @@ use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::id::SnapshotId;
+use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::ops::import::members::Place;
-use crate::ops::import::take::{ImportJob, Record};
+use crate::ops::import::take::{ImportJob, ImportedArchive, Record};
 use crate::ops::import::tree::{Names, Tree};
 use crate::progress::Observer;
 use crate::repo::repository::Repository;
@@ -34,14 +34,21 @@ pub use crate::ops::import::legacy::{LegacyOptions, LegacySummary, run as run_le
 /// What to record, and how to import.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Path of the archive, recorded as the snapshot's source. Together with the host it identifies the set.
-    pub source: Vec<u8>,
+    /// What is recorded as the snapshot's sources, usually the path of the archive. Together with the host they
+    /// identify the set.
+    pub sources: Vec<Vec<u8>>,
     /// Stored path below which members are put; empty: at the root.
     pub store_as: Vec<u8>,
     /// Tags of the snapshot.
     pub tags: Vec<String>,
     /// Host name to record instead of this machine's.
     pub host: Option<String>,
+    /// User name to record instead of this process's.
+    pub user: Option<String>,
+    /// Description of the snapshot.
+    pub description: Option<String>,
+    /// A lasting name of what the archive is taken from; see [`Manifest::origin`](crate::model::manifest::Manifest::origin).
+    pub origin: Option<String>,
     /// Time to record instead of now.
     pub time: Option<Time>,
     /// Compression level to use instead of the repository's.
@@ -57,6 +64,8 @@ pub struct Options {
 pub struct Summary {
     /// The new snapshot; `None` in a dry run.
     pub snapshot: Option<SnapshotId>,
+    /// Root of the tree, also in a dry run: equal archives have equal ones.
+    pub root: ChunkId,
     /// Statistics of the import.
     pub counts: Counts,
     /// Members that cannot be stored, or only in part, and why.
@@ -86,8 +95,11 @@ pub fn run(
         based_on: None,
         started: options.time.unwrap_or_else(Time::now),
         host: options.host.clone().unwrap_or_else(host::host_name),
-        sources: vec![ByteBuf::from(options.source.clone())],
+        user: options.user.clone(),
+        sources: options.sources.iter().cloned().map(ByteBuf::from).collect(),
         tags: options.tags.clone(),
+        description: options.description.clone(),
+        origin: options.origin.clone(),
         level: options.level,
     };
     let memory = options.memory.unwrap_or_else(half_of_memory);
@@ -95,7 +107,8 @@ pub fn run(
     let place = Place { of: &place, from_beside: false };
     let (taken, _) = work.take(archive, Tree::default(), place, &record)?;
     let seconds = clock.elapsed().as_secs_f64();
-    Ok(Summary { snapshot: taken.snapshot, counts: taken.counts, problems: taken.problems, seconds })
+    let ImportedArchive { snapshot, root, counts, problems } = taken;
+    Ok(Summary { snapshot, root, counts, problems, seconds })
 }
 
 /// Returns half of the machine's memory in bytes.

@@ -32,8 +32,12 @@ pub(super) struct Record {
     pub(super) based_on: Option<SnapshotId>,
     pub(super) started: Time,
     pub(super) host: String,
+    /// `None`: this process's user.
+    pub(super) user: Option<String>,
     pub(super) sources: Vec<ByteBuf>,
     pub(super) tags: Vec<String>,
+    pub(super) description: Option<String>,
+    pub(super) origin: Option<String>,
     pub(super) level: Option<i32>,
 }
 
@@ -41,6 +45,7 @@ pub(super) struct Record {
 pub(super) struct ImportedArchive {
     /// `None` in a dry run.
     pub(super) snapshot: Option<SnapshotId>,
+    pub(super) root: ChunkId,
     pub(super) counts: Counts,
     pub(super) problems: Vec<(Vec<u8>, String)>,
 }
@@ -90,9 +95,9 @@ impl ImportJob<'_> {
         let Stored { root, counts, problems, tree } = stored;
         let mut snapshot = None;
         if let Some(session) = session {
-            snapshot = Some(commit::commit(repo, session, &manifest(record, root, counts))?);
+            snapshot = Some(commit::commit(repo, session, &manifest(record, root, counts)?)?);
         }
-        Ok((ImportedArchive { snapshot, counts, problems }, tree))
+        Ok((ImportedArchive { snapshot, root, counts, problems }, tree))
     }
 
     /// Verifies that the parent may be reused (W2): the tree in memory refers to chunks found under earlier
@@ -154,7 +159,7 @@ impl ImportJob<'_> {
     }
 }
 
-fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
+fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Result<Manifest> {
     let mut manifest = Manifest {
         kind: record.kind,
         parent: record.parent,
@@ -162,7 +167,7 @@ fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
         started: record.started,
         ended: Time::now().max(record.started),
         host: record.host.clone(),
-        user: host::user_name(),
+        user: record.user.clone().unwrap_or_else(host::user_name),
         sources: record.sources.clone(),
         tags: record.tags.clone(),
         root,
@@ -173,5 +178,7 @@ fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Manifest {
     };
     // An archive records neither that it is complete nor who could access its root.
     manifest.set_root(true, false);
-    manifest
+    manifest.set_description(record.description.as_deref()).map_err(|why| Error::Usage(why.to_string()))?;
+    manifest.set_origin(record.origin.as_deref());
+    Ok(manifest)
 }

@@ -4,6 +4,7 @@
 mod archives;
 mod bounds;
 mod everything;
+mod foreign;
 mod hostile;
 mod legacy;
 mod trees;

@@ -62,3 +62,35 @@ fn snapshots_of_snapper_are_imported_as_shown() {
     let places = [("/home/.snapshots", root.to_str().unwrap())];
     transcribe(&sandbox, REPOSITORY, &block("migrating.md", 2), &places);
 }
+
+/// What stands in for restic here only lists: the tests of the import have the real one.
+const RESTIC: &str = r#"#!/bin/sh
+one() {
+    printf '{"time":"%s","paths":["/home"],"hostname":"%s","username":"me","tags":null,"id":"%s"}' "$1" "$2" "$3$3$3$3$3$3$3$3"
+}
+case $1 in
+    version) echo 'restic 0.19.1 compiled with go1.26.4 on linux/amd64' ;;
+    snapshots) printf '[%s,%s]' "$(one 2024-01-01T02:04:05Z one 11111111)" "$(one 2024-01-02T02:04:05Z two 22222222)" ;;
+    stats) echo '{"total_size":1048576}' ;;
+esac
+"#;
+
+#[test]
+fn snapshots_of_restic_are_listed_as_shown() {
+    let sandbox = Sandbox::new();
+    let program = real(&sandbox, "bin").join("restic");
+    fs::write(&program, RESTIC).unwrap();
+    assert!(Command::new("chmod").arg("755").arg(&program).status().unwrap().success());
+    let before = format!("{REPOSITORY} PATH=$HOME/../bin:$PATH");
+    transcribe(&sandbox, &before, &block("migrating.md", 3), &[]);
+}
+
+#[test]
+fn every_snapshot_becomes_an_archive_as_shown() {
+    let sandbox = Sandbox::with_tree(&[("a", "a")]);
+    sandbox.backup(&["src"]);
+    sandbox.write(&[("b", "b")]);
+    sandbox.backup(&["src"]);
+    let leave = real(&sandbox, "leave");
+    transcribe(&sandbox, REPOSITORY, &block("migrating.md", 4), &[("/srv/leave", leave.to_str().unwrap())]);
+}

@@ -29,7 +29,7 @@ const PAGES: [(&str, &[&str]); 28] = [
     ("format.md", &["drawing", "drawing"]),
     ("glossary.md", &[]),
     ("history.md", &["run"]),
-    ("migrating.md", &["run", "run", "run"]),
+    ("migrating.md", &["run", "run", "run", "run", "run"]),
     ("mount.md", &["run"]),
     ("patterns.md", &[]),
     ("performance.md", &[]),

@@ -3,6 +3,14 @@
 use super::VerbHelp;
 use super::verbs_read::WHICH;
 
+/// Options of `import restic` and `import borg`.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("The other repository", &["program", "via"]),
+    ("What the snapshots say of themselves", &["tag", "host"]),
+    ("The repository", &["init", "no-encryption", "compression"]),
+    ("How", &["verify", "dry-run"]),
+];
+
 pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {
         name: "init",
@@ -154,6 +162,43 @@ pub(super) const VERBS: &[VerbHelp] = &[
             ("The repository", &["init", "no-encryption", "compression"]),
             ("How", &["reread", "dry-run"]),
         ],
+    },
+    VerbHelp {
+        name: "import restic",
+        paragraph: "Every snapshot of a restic repository becomes a snapshot with its time, host, user, tags and paths, oldest first. restic \
+            itself reads its repository: it mounts it for as long as the import takes, and of each snapshot only files are read that \
+            differ from the one before in size, mtime or ctime. Where there is no FUSE its tar archives are read, whole. Its \
+            variables (RESTIC_REPOSITORY, RESTIC_PASSWORD and so on) hold, and options behind -- are passed on to it. Run again, it \
+            adds what is new.",
+        examples: &[
+            ("Look at what would be imported", "snap import restic /srv/restic -n"),
+            (
+                "Import all, and compare it with the original",
+                "snap import restic /srv/restic --init --verify",
+            ),
+            (
+                "A repository on another machine, with an option of restic's",
+                "snap import restic sftp:nas:/srv/restic -- --limit-download 10000",
+            ),
+        ],
+        groups: FOREIGN,
+    },
+    VerbHelp {
+        name: "import borg",
+        paragraph: "Every archive of a borg repository, version 1 or 2, becomes a snapshot with its time, host, user, tags and comment, \
+            oldest first. borg itself reads its repository: it mounts it for as long as the import takes, and of each archive only \
+            files are read that differ from the one before in size, mtime or ctime. Where there is no FUSE its tar archives are \
+            read, whole. Its variables (BORG_REPO, BORG_PASSPHRASE and so on) hold, and options behind -- are passed on to it. Run \
+            again, it adds what is new.",
+        examples: &[
+            ("Look at what would be imported", "snap import borg ssh://nas/srv/borg -n"),
+            ("Import all, and compare it with the original", "snap import borg /srv/borg --init --verify"),
+            (
+                "Borg 2, which has another name here",
+                "snap import borg /srv/borg2 --program /opt/borg2/bin/borg",
+            ),
+        ],
+        groups: FOREIGN,
     },
     VerbHelp {
         name: "rewrite",

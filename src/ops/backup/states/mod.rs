@@ -15,6 +15,7 @@
 
 mod linked;
 mod recorded;
+mod supplement;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ use crate::repo::write::delta_writer::Delta;
 
 pub use crate::ops::backup::states::recorded::{Comparison, Recorded};
 pub(in crate::ops::backup) use crate::ops::backup::states::recorded::{LinkedFiles, StoredFile, Version};
+pub use crate::ops::backup::states::supplement::{Check, Facts, Supplement};
 
 /// Seconds by which clocks may differ.
 const AHEAD: i64 = 600;
@@ -111,6 +113,8 @@ pub struct Options {
     pub leave_out: Vec<PathBuf>,
     /// Count ahead of the readers, for an observer that shows progress.
     pub count_ahead: bool,
+    /// Asked before each snapshot is committed, whether what was read can be relied on.
+    pub check: Option<Check>,
 }
 
 /// A state, and the snapshot of it.
@@ -152,6 +156,15 @@ pub trait Each {
     fn before(&mut self, state: &State) -> Result<()> {
         let _ = state;
         Ok(())
+    }
+
+    /// Returns what is known of the state's entries beyond what their place shows. Called after [`Self::before`].
+    ///
+    /// # Errors
+    /// Any; it ends the run.
+    fn supplement(&mut self, state: &State) -> Result<Option<Supplement>> {
+        let _ = state;
+        Ok(None)
     }
 
     /// Called when a state's snapshot has been committed.
@@ -224,9 +237,14 @@ pub fn run(
             return Err(Error::Interrupted);
         }
         each.before(state)?;
+        let supplement = each.supplement(state)?.map(Arc::new);
         observer.notice(Event::Stage { name: "", unit: "files" });
-        let made = Backup::begin(backup_options(state, options, &linked), Some(repo.location().into()), stop)
-            .and_then(|begun| begun.run(repo, observer));
+        let made = Backup::begin(
+            backup_options(state, options, &linked, supplement),
+            Some(repo.location().into()),
+            stop,
+        )
+        .and_then(|begun| begun.run(repo, observer));
         linked.end_state();
         match made {
             Ok(made) => {
@@ -277,7 +295,12 @@ impl Summary {
     }
 }
 
-fn backup_options(state: &State, options: &Options, linked: &Arc<LinkedFiles>) -> backup::Options {
+fn backup_options(
+    state: &State,
+    options: &Options,
+    linked: &Arc<LinkedFiles>,
+    supplement: Option<Arc<Supplement>>,
+) -> backup::Options {
     let recorded = Recorded {
         stored: state.sources.iter().map(|source| source.stored.clone()).collect(),
         time: state.time,
@@ -286,6 +309,8 @@ fn backup_options(state: &State, options: &Options, linked: &Arc<LinkedFiles>) -
         comparison: options.comparison,
         reread: options.reread,
         linked: Arc::clone(linked),
+        supplement,
+        check: options.check.clone(),
     };
     backup::Options {
         sources: state.sources.iter().map(|source| source.place.clone()).collect(),

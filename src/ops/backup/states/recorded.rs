@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::entry::{Content, Entry, Kind, Meta, Time, Xattr};
+use crate::ops::backup::states::supplement::{Check, Supplement};
 
 /// Files that are remembered beyond those of the newest state: about 300 bytes of memory for each.
 const KEPT: usize = 1 << 20;
@@ -33,6 +34,9 @@ pub struct Recorded {
     /// No file of the snapshot before is reused.
     pub(in crate::ops::backup) reread: bool,
     pub(in crate::ops::backup) linked: Arc<LinkedFiles>,
+    /// What is known beyond what the places of the sources show.
+    pub(in crate::ops::backup) supplement: Option<Arc<Supplement>>,
+    pub(in crate::ops::backup) check: Option<Check>,
 }
 
 impl Recorded {

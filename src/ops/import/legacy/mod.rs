@@ -230,8 +230,11 @@ impl Import<'_> {
             based_on: full.and_then(|full| full.snapshot),
             started: link.time,
             host: self.host.clone(),
+            user: None,
             sources: self.recorded.clone(),
             tags,
+            description: None,
+            origin: None,
             level: self.options.level,
         };
         let roots = match &full {

@@ -1,6 +1,7 @@
 //! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots; its subcommands import
 //! what other programs keep.
 
+pub(crate) mod foreign;
 pub(crate) mod trees;
 
 use std::ffi::OsString;
@@ -78,6 +79,20 @@ pub(crate) struct Import {
 pub(crate) enum Other {
     /// Import directories that each are a state of the same thing: of rsync, rsnapshot, snapper, ZFS, mounted backups
     Trees(Box<trees::Trees>),
+    /// Import every snapshot of a repository of restic's
+    Restic(Box<foreign::Foreign>),
+    /// Import every archive of a repository of borg's, version 1 or 2
+    Borg(Box<foreign::Foreign>),
+}
+
+impl Other {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Trees(_) => "trees",
+            Self::Restic(_) => "restic",
+            Self::Borg(_) => "borg",
+        }
+    }
 }
 
 /// What may make the repository.
@@ -128,9 +143,13 @@ impl Import {
 }
 
 pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
-    if let Some(Other::Trees(trees)) = &args.other {
-        args.refuse_options_before("trees")?;
-        return trees::run(context, trees);
+    if let Some(other) = &args.other {
+        args.refuse_options_before(other.name())?;
+        return match other {
+            Other::Trees(trees) => trees::run(context, trees),
+            Other::Restic(restic) => foreign::run(context, restic, "restic"),
+            Other::Borg(borg) => foreign::run(context, borg, "borg"),
+        };
     }
     let repo = open(context, args)?;
     context.watch(&repo, |repo| {
@@ -179,14 +198,14 @@ fn one(
         std::fs::canonicalize(archive).map_err(Error::io("find", archive))?
     };
     let options = Options {
-        source: path.as_os_str().as_bytes().to_vec(),
+        sources: vec![path.as_os_str().as_bytes().to_vec()],
         store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()).unwrap_or_default(),
         tags: args.tags.clone(),
         host: args.host.clone(),
         time: args.time.as_deref().map(time).transpose()?,
         level: args.compression,
-        memory: None,
         dry_run: args.dry_run,
+        ..Options::default()
     };
     let progress = Progress::start(&context.global, "import", true);
     // The length of a pipe is unknown.

@@ -1,0 +1,62 @@
+//! Compares what was imported with the other program's mount, by reading it once more.
+
+use std::path::Path;
+
+use snap_backup::Result;
+use snap_backup::model::entry::Kind;
+use snap_backup::ops::backup::states;
+use snap_backup::ops::backup::states::Planned;
+use snap_backup::ops::diff;
+use snap_backup::ops::diff::{Change, Difference};
+use snap_backup::progress::{Event, Observer};
+
+use super::Job;
+use super::report::Done;
+use crate::terminal::progress::Progress;
+
+/// Reads every file of the mounted snapshots, whatever its times say, and compares it with what was stored.
+pub(super) fn by_mount(job: &Job<'_>, dir: &Path, planned: &[Planned], done: &mut Done) -> Result<()> {
+    // The new ones have their ids only now.
+    let planned = states::plan(job.repo, planned.iter().map(|one| one.state.clone()).collect())?;
+    let progress = Progress::start(&job.context.global, "import", true);
+    let (mut number, mut differences) = (0, 0);
+    for one in &planned {
+        let (Some(id), Some(found)) = (one.there, job.found_of(&one.state)) else { continue };
+        number += 1;
+        // The whole snapshot: its sources are all that is in it.
+        let options = diff::Options {
+            before: id.hex().into_bytes(),
+            after: dir.join(&found.dir),
+            ..diff::Options::default()
+        };
+        let mut each = |difference: &Difference<'_>| {
+            if let Some(why) = why(difference) {
+                differences += 1;
+                let path = [id.short().to_string().as_bytes(), b":", difference.path].concat();
+                progress.notice(Event::Problem { path: &path, why });
+            }
+            Ok(())
+        };
+        let compared = diff::run(job.repo, &options, &mut each, &progress, job.stop)?;
+        for (path, why) in &compared.problems {
+            progress.notice(Event::Problem { path, why });
+        }
+        differences += compared.problems.len() as u64;
+    }
+    drop(progress);
+    done.verified = Some((number, differences));
+    Ok(())
+}
+
+/// Returns what is wrong. Metadata and numbers of devices are not compared: the import has some that the mount lacks.
+fn why(difference: &Difference<'_>) -> Option<&'static str> {
+    let is_device = matches!(difference.entry.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. });
+    match difference.change {
+        Change::Metadata => None,
+        Change::Content if is_device => None,
+        Change::Content => Some("its content is not what was imported"),
+        Change::Type => Some("it is of another type than what was imported"),
+        Change::Added => Some("it was not imported"),
+        Change::Removed => Some("it was imported, and is not there"),
+    }
+}
