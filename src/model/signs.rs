@@ -1,54 +1,54 @@
-//! What a run saw of its set, compared with the snapshot before: the numbers that the tripwire weighs. They stand in the
-//! manifest, so that every machine that saves the set knows its past.
+//! Statistics of a backup compared with the snapshot before, from which alarms are decided. They are stored in the
+//! manifest, so that every machine that backs up the set knows its history.
 
 use crate::model::manifest::Counts;
 
-/// A file that many of a run's new files are like: at most so long.
+/// Maximum length in bytes of the recorded suffix of new files.
 pub const MAX_SUFFIX: usize = 16;
 
-/// Millionths: shares are whole numbers, so that they are the same on every machine.
+/// The whole in millionths. Shares are integers, so that they are the same on every machine.
 pub const WHOLE: u64 = 1_000_000;
 
-/// Numbers of one run.
+/// Statistics of one backup.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Signs {
-    /// Seconds from the snapshot that it was compared with to this one.
+    /// Seconds between the snapshot that it was compared with and this one.
     pub span: u64,
-    /// Files of that snapshot.
+    /// Number of files in the snapshot that it was compared with.
     pub before: u64,
-    /// Their bytes.
+    /// Bytes of those files.
     pub bytes_before: u64,
-    /// Bytes of all files now.
+    /// Bytes of all files in this snapshot.
     pub bytes: u64,
-    /// Files that were not there.
+    /// Files that the earlier snapshot does not have.
     pub new: u64,
-    /// Of these, those whose content was stored already: moved, or copied.
+    /// New files whose content was stored already, because they were moved or copied.
     pub moved: u64,
-    /// Files whose content is another one.
+    /// Files whose content changed.
     pub rewritten: u64,
-    /// Files that are gone.
+    /// Files that were removed.
     pub removed: u64,
-    /// Rewritten files whose bytes look random now.
+    /// Rewritten files whose content now looks random.
     pub opaque: u64,
-    /// New files whose bytes look random, and were not stored before.
+    /// New files whose content looks random and was not stored before.
     pub opaque_new: u64,
-    /// New files that end in the suffix below.
+    /// New files with the suffix below.
     pub alike: u64,
-    /// What most new files end in, and no file did before.
+    /// The most frequent suffix of new files that no file had before.
     pub suffix: Vec<u8>,
-    /// Of the files, in millionths: those that came to look random, counting older runs less and less.
+    /// Share of the files that came to look random, in millionths. It adds up over runs and decays with time.
     pub level: u64,
-    /// The largest share of files that an earlier run lost, in millionths, counting older runs less and less.
+    /// Largest share of files that an earlier run lost, in millionths. It decays with time.
     pub peak: u64,
-    /// Nothing is known of contents and suffixes: the run was one of a program that did not look.
+    /// Only counts are known: an older version of the program made the snapshot.
     pub is_blind: bool,
 }
 
-/// Numbers that are stored, each as eight bytes.
+/// Number of integers in the stored form, eight bytes each.
 const STORED: usize = 13;
 
 impl Signs {
-    /// Of a run that only counted.
+    /// Returns the statistics of a snapshot of which only counts are known.
     pub fn of_counts(counts: &Counts, before: &Counts, span: u64) -> Self {
         Self {
             span,
@@ -63,7 +63,7 @@ impl Signs {
         }
     }
 
-    /// As they are stored.
+    /// Encodes the statistics.
     pub fn to_bytes(&self) -> Vec<u8> {
         let numbers: [u64; STORED] = [
             self.span,
@@ -85,7 +85,7 @@ impl Signs {
         bytes
     }
 
-    /// As they were stored; `None` where these are none.
+    /// Decodes statistics; `None` if the bytes are too short.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (numbers, suffix) = bytes.split_at_checked(STORED * 8)?;
         let mut numbers =
@@ -110,39 +110,39 @@ impl Signs {
         })
     }
 
-    /// Files that are not what they were: rewritten, or gone and not moved.
+    /// Returns the number of files that were rewritten, or removed and not moved.
     pub fn lost(&self) -> u64 {
         self.rewritten.saturating_add(self.removed.saturating_sub(self.moved))
     }
 
-    /// Files that came to look random. New ones count only where others went.
+    /// Returns the number of files that came to look random. New files count only up to the number of removed ones.
     pub fn scrambled(&self) -> u64 {
         self.opaque.saturating_add(self.opaque_new.min(self.removed))
     }
 
-    /// Files that came under a suffix that none had, where others went.
+    /// Returns the number of new files with the new suffix, at most as many as were removed.
     pub fn renamed(&self) -> u64 {
         self.alike.min(self.removed)
     }
 
-    /// A number of files as a share of those before, in millionths.
+    /// Returns a number of files as a share of the files before, in millionths.
     pub fn share(&self, files: u64) -> u64 {
         portion(files, self.before)
     }
 
-    /// How much the bytes grew, in millionths of what they were.
+    /// Returns by how much the bytes grew, in millionths of the bytes before.
     pub fn growth(&self) -> u64 {
         portion(self.bytes.saturating_sub(self.bytes_before), self.bytes_before)
     }
 }
 
-/// `part` of `whole`, in millionths; of nothing, nothing.
+/// Returns `part` of `whole` in millionths; 0 if `whole` is 0.
 fn portion(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * u128::from(WHOLE) / u128::from(whole.max(1));
     if whole == 0 { 0 } else { u64::try_from(share).unwrap_or(u64::MAX) }
 }
 
-/// What a name ends in, if that may be the suffix of many: one to sixteen letters and digits behind the last dot.
+/// Returns the suffix of a name: 1 to 16 ASCII letters and digits behind its last dot.
 pub fn suffix(name: &[u8]) -> Option<&[u8]> {
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0)?;
     let suffix = name.get(dot + 1..)?;

@@ -1,7 +1,8 @@
-//! The tripwire: whether a run is unlike the set's own past. Pure: no clock, no repository.
+//! Decides whether a backup is so unlike earlier ones of its set that it gives an alarm. Pure functions: no clock, no
+//! repository.
 //!
-//! What is usual is the median of the set's past runs. A share of rewritten and removed files, a growth or a rename is
-//! measured by its own run; what came to look random also adds up over runs, so that what happens slowly is met as well.
+//! The baseline is the median of the set's earlier backups. Lost files, growth and renames are judged per backup. Files
+//! that came to look random also add up over backups, so that a slow attack is detected, too.
 
 mod reason;
 
@@ -9,42 +10,42 @@ pub use reason::Reason;
 
 use crate::model::signs::{Signs, WHOLE};
 
-/// Days in which half of what adds up is forgotten.
+/// Half-life in days of the share that adds up.
 const HALF_LIFE: f64 = 30.0;
-/// Days in which half of the largest loss is forgotten.
+/// Half-life in days of the largest loss.
 const PEAK_HALF_LIFE: f64 = 365.0;
-/// How many times the usual is unusual.
+/// Multiple of the baseline from which on a value is unusual.
 const TIMES: u64 = 8;
-/// As often as usual in seconds, at most: after a long pause much may have changed, but not anything.
+/// Maximum number of usual intervals that a long pause counts as: much may have changed since, but not everything.
 const MOST_SPANS: u64 = 30;
-/// Days like one that the level comes to: the half-life by the logarithm of two.
+/// Limit in days of a constant daily share that adds up and decays: the half-life divided by ln 2.
 const ADDS_UP_TO: u64 = 43;
 const DAY: u64 = 86_400;
-/// Files that must be touched before a share of them counts: of few files each is a large share.
+/// Minimum number of affected files: in a small set, each file is a large share.
 const FEW: u64 = 20;
-/// The same for what looks random, which hardly happens by itself.
+/// The same for files that came to look random, which rarely happens otherwise.
 const FEW_OPAQUE: u64 = 5;
-/// Bytes that a set must grow by.
+/// Minimum growth in bytes.
 const LITTLE: u64 = 1 << 30;
-/// Seconds after which what adds up is no longer of now.
+/// Age in seconds from which on backups belong to the baseline of the share that adds up.
 const LONG_AGO: u64 = 10 * 86_400;
-/// Seconds that a set may be silent, however busy it is.
+/// Minimum silence in seconds, however often a set changes.
 const QUIET: u64 = 7 * 86_400;
 
-/// From where on something is unusual; `None`: never. Shares are millionths.
+/// Thresholds; `None` turns one off. Shares are in millionths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Runs that must have been, before any is weighed.
+    /// Number of earlier backups without which none is judged.
     pub runs: usize,
-    /// Files rewritten or removed by one run.
+    /// Files rewritten or removed by one backup.
     pub lost: Option<u64>,
     /// Files that came to look random.
     pub opaque: Option<u64>,
-    /// Files that came under a new suffix while others went.
+    /// Files that got a new suffix.
     pub renamed: Option<u64>,
-    /// Growth by one run.
+    /// Growth by one backup.
     pub growth: Option<u64>,
-    /// Whether silence counts.
+    /// Whether a set that stops changing gives an alarm.
     pub silence: bool,
 }
 
@@ -61,37 +62,37 @@ impl Default for Limits {
     }
 }
 
-/// What became of an alarm.
+/// State of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Nobody has looked at it.
+    /// Not settled yet.
     Open,
-    /// The change was meant: it belongs to the set's past.
+    /// The change was intended: the backup belongs to the baseline.
     Accepted,
-    /// The harm was real and is repaired: it belongs to no past, and the run after it is not weighed.
+    /// The harm was real and is repaired: the backup is not part of the baseline, and the next one is not judged.
     Cleared,
 }
 
-/// A run of the set, as its manifest tells.
+/// An earlier backup of the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Past {
-    /// Seconds since it began.
+    /// Seconds since it started.
     pub age: u64,
-    /// What it saw.
+    /// Its statistics.
     pub signs: Signs,
-    /// The alarm that it gave.
+    /// State of its alarm, if it gave one.
     pub alarm: Option<State>,
 }
 
 impl Past {
-    /// Whether it tells what is usual.
+    /// Returns whether it belongs to the baseline.
     fn is_usual(&self) -> bool {
         matches!(self.alarm, None | Some(State::Accepted))
     }
 }
 
-/// Completes what a run saw by what adds up over runs, and says what is unusual about it; `past` is oldest first. A
-/// change that was announced is never unusual.
+/// Returns the reasons for an alarm, and sets the fields of `now` that add up over backups. `past` is oldest first.
+/// Without `limits`, for instance because a change was announced, there is no alarm.
 pub fn judge(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Reason> {
     carry(past, now);
     let newest = past.last().and_then(|newest| newest.alarm);
@@ -110,18 +111,18 @@ pub fn judge(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Rea
         growth(&usual, now, limits),
     ];
     let found: Vec<Reason> = found.into_iter().flatten().collect();
-    // The next alarm is one for what comes on top.
+    // Start over, so that an attack that goes on gives the next alarm only for further files.
     if !found.is_empty() {
         now.level = 0;
     }
     found
 }
 
-/// Whether nothing changed for too long: `seconds` have passed since the newest snapshot.
+/// Returns a reason if nothing changed for too long. `seconds` is the age of the newest snapshot.
 pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<Reason> {
     let limits = limits.filter(|limits| limits.silence)?;
     let usual: Vec<&Signs> = past.iter().filter(|one| one.is_usual()).map(|one| &one.signs).collect();
-    // A snapshot in which nothing changed tells of silence already.
+    // If nothing changed in the newest snapshot, the silence was reported then.
     let newest = past.last().filter(|newest| newest.alarm.is_none())?;
     if usual.len() < limits.runs || newest.signs.lost() + newest.signs.new == 0 {
         return None;
@@ -137,12 +138,12 @@ pub fn is_only_rot(reasons: &[Reason]) -> bool {
     reasons.iter().all(|reason| matches!(reason, Reason::Rot { .. }))
 }
 
-/// The reasons of an alarm, in one sentence.
+/// Joins the reasons of an alarm to one sentence.
 pub fn sentence(reasons: &[Reason]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// What adds up: the level of the run before, less by the time between, and what this one adds.
+/// Carries over the decaying values of the backup before, and adds those of this one.
 fn carry(past: &[Past], now: &mut Signs) {
     let Some(Past { signs: before, alarm, .. }) = past.last() else { return };
     let days = now.span as f64 / 86_400.0;
@@ -167,7 +168,7 @@ fn lost(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
     })
 }
 
-/// The usual level is that of some time ago: what goes on slowly must not become usual while it goes on.
+/// The baseline leaves out recent backups: a slow attack must not raise its own baseline.
 fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<Reason> {
     let seeing: Vec<&Past> = past.iter().filter(|one| one.is_usual() && !one.signs.is_blind).collect();
     if seeing.len() < limits.runs {
@@ -175,13 +176,13 @@ fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<Reason> {
     }
     let old = seeing.iter().take_while(|one| one.age >= LONG_AGO).count().max(limits.runs);
     let old: Vec<&Signs> = seeing.iter().take(old).map(|one| &one.signs).collect();
-    // In a young set the level still rises to what such days add up to.
+    // In a young set, the share still rises to the limit of its daily changes.
     let daily = median(old.iter().map(|signs| portion(signs.share(signs.scrambled()), DAY, signs.span)));
     let median = median(old.iter().map(|signs| signs.level)).max(daily.saturating_mul(ADDS_UP_TO));
     let limit = limits.opaque?.saturating_add(median.saturating_mul(3));
     let files = (u128::from(now.level) * u128::from(now.before)).div_ceil(u128::from(WHOLE));
     let files = u64::try_from(files).unwrap_or(u64::MAX).min(now.before);
-    // A run that adds nothing gives no alarm for what others did.
+    // A backup without such files gives no alarm for those of others.
     let enough = now.scrambled() > 0 && (files >= FEW_OPAQUE || now.level >= WHOLE / 2);
     (enough && now.level > limit).then(|| Reason::Opaque {
         now: now.scrambled(),
@@ -222,12 +223,12 @@ fn growth(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
     })
 }
 
-/// `value` in `unit` where it came in `span`.
+/// Scales `value` from the duration `span` to `unit`.
 fn portion(value: u64, unit: u64, span: u64) -> u64 {
     u64::try_from(u128::from(value) * u128::from(unit) / u128::from(span.max(1))).unwrap_or(u64::MAX)
 }
 
-/// The middle one; the larger of two.
+/// Returns the median; of an even number of values, the upper one.
 fn median(values: impl Iterator<Item = u64>) -> u64 {
     let mut values: Vec<u64> = values.collect();
     values.sort_unstable();

@@ -1,4 +1,4 @@
-//! What is unusual about a run, in one sentence with its numbers.
+//! Why a backup gives an alarm, with numbers.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use crate::model::signs::WHOLE;
 /// Most files with bit rot that a sentence names.
 const NAMED: usize = 5;
 
-/// One thing that is unlike the set's past. Medians and limits are millionths, of silence seconds.
+/// A reason for an alarm. Medians and limits are in millionths; those of silence are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// Many files are not what they were.
+    /// Many files were rewritten or removed.
     Lost {
-        /// Other content.
+        /// Number of rewritten files.
         rewritten: u64,
-        /// Gone, and not moved.
+        /// Number of files removed and not moved.
         removed: u64,
         /// Files before.
         of: u64,
@@ -23,11 +23,11 @@ pub enum Reason {
         /// The share that is allowed.
         limit: u64,
     },
-    /// Files came to look random.
+    /// Many files came to look random.
     Opaque {
-        /// By this run.
+        /// Number in this backup.
         now: u64,
-        /// By this run and those before.
+        /// Number in this and earlier backups.
         files: u64,
         /// Files before.
         of: u64,
@@ -36,7 +36,7 @@ pub enum Reason {
         /// The share that is allowed.
         limit: u64,
     },
-    /// Many files went, and many came with a suffix that none had.
+    /// Many files were replaced by files with a new suffix.
     Renamed {
         /// How many.
         files: u64,
@@ -67,9 +67,9 @@ pub enum Reason {
         /// Stored paths of the first of them.
         first: Vec<Vec<u8>>,
     },
-    /// What always changed does not.
+    /// A set that used to change does not.
     Silence {
-        /// Since when.
+        /// Seconds since the last change.
         seconds: u64,
         /// The usual time between changes.
         median: u64,

@@ -1,5 +1,5 @@
-//! What a run sees of its set on the way, and what the snapshots of the set tell of runs before: for the tripwire.
-//! Nothing is read for it.
+//! Collects the statistics from which alarms are decided: those of this backup, and those of earlier snapshots of the
+//! set. No file is read for them.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use crate::model::signs::Signs;
 use crate::model::tripwire::Past;
 use crate::repo::snapshots::Snapshot;
 
-/// Suffixes of new files that are told apart.
+/// Maximum number of different suffixes of new files that are counted.
 const MANY: usize = 4096;
-/// Suffixes are known by this many bits of their hash.
+/// Number of bits of a suffix's hash that are kept.
 const BITS: u32 = 16;
 
-/// Suffixes of files: those that were there, and those of new ones.
+/// Suffixes that files had before, as a bitmap of hashes, and counts of those of new files.
 #[derive(Debug, Default)]
 pub(super) struct Suffixes {
     known: Vec<u64>,
@@ -24,7 +24,7 @@ pub(super) struct Suffixes {
 }
 
 impl Suffixes {
-    /// A file that was there before has this name.
+    /// Records the name of a file of the parent.
     pub(super) fn was(&mut self, name: &[u8]) {
         let Some(suffix) = signs::suffix(name) else { return };
         if self.known.is_empty() {
@@ -36,7 +36,7 @@ impl Suffixes {
         }
     }
 
-    /// A new file has this name.
+    /// Records the name of a new file.
     pub(super) fn comes(&mut self, name: &[u8]) {
         let Some(suffix) = signs::suffix(name) else { return };
         if let Some(count) = self.new.get_mut(suffix) {
@@ -46,7 +46,7 @@ impl Suffixes {
         }
     }
 
-    /// What most new files end in, and no file did before.
+    /// Returns the most frequent suffix of new files that no file had before, and its count.
     pub(super) fn strangest(&self) -> (Vec<u8>, u64) {
         let is_known = |suffix: &[u8]| {
             let bit = hash(suffix);
@@ -58,14 +58,14 @@ impl Suffixes {
     }
 }
 
-/// FNV-1a, folded.
+/// 32-bit FNV-1a, folded to [`BITS`] bits.
 fn hash(suffix: &[u8]) -> usize {
     let hash =
         suffix.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     ((hash >> BITS) ^ (hash & ((1 << BITS) - 1))) as usize
 }
 
-/// What is seen of files that are read.
+/// Counts of files that were read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Read {
     pub(super) new: u64,
@@ -76,7 +76,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// A file that was not there; `known`: its content was.
+    /// Counts a new file; `known` says that its content was stored before.
     pub(super) fn new_file(&mut self, known: bool, opaque: bool) {
         self.new += 1;
         self.moved += u64::from(known);
@@ -89,7 +89,7 @@ impl Read {
         self.moved += files;
     }
 
-    /// A file that was there.
+    /// Counts a file that the parent has.
     pub(super) fn again(&mut self, before: &Entry, now: &Entry, opaque: bool) {
         if before.kind != now.kind {
             self.rewritten += 1;
@@ -127,13 +127,13 @@ impl Tally {
     }
 }
 
-/// Seconds from one to the other.
+/// Returns the seconds between two times; 0 if they are in the wrong order.
 pub(super) fn between(from: Time, to: Time) -> u64 {
     u64::try_from(to.sec.saturating_sub(from.sec)).unwrap_or(0)
 }
 
-/// What the snapshots of a set, oldest first, tell of its past. Of those that were made by programs that did not look,
-/// only the counts are known, and only where their parent stands.
+/// Returns the history of a set from its snapshots, oldest first. Snapshots without recorded statistics contribute
+/// their counts, if their parent still exists.
 pub(super) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
     let told = |snapshot: &&Snapshot| {
         let manifest = &snapshot.manifest;

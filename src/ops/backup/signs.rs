@@ -1,4 +1,4 @@
-//! Weighs what a run saw of its set: the tripwire.
+//! Decides whether this backup gives an alarm.
 
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::signs::Signs;
@@ -8,14 +8,14 @@ use crate::ops::backup::Run;
 use crate::ops::backup::observed::{Read, Tally, between};
 use crate::ops::backup::parent::ParentChoice;
 
-/// What the run saw, and why that is unusual.
+/// The statistics of the backup, and the reasons for an alarm.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) signs: Option<Signs>,
     pub(super) reasons: Vec<Reason>,
 }
 
-/// Weighs a run that came to its end.
+/// Judges a backup that was not interrupted. `silent` says that nothing changed.
 pub(super) fn weigh(run: &Run<'_>, read: Read, tally: &Tally, counts: &Counts, silent: bool) -> Watched {
     let Some(compared) = run.basis.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
         return Watched::default();
@@ -49,7 +49,7 @@ pub(super) fn weigh(run: &Run<'_>, read: Read, tally: &Tally, counts: &Counts, s
     Watched { signs: Some(now), reasons }
 }
 
-/// A differential is compared with the full: what the differentials before it saw is theirs.
+/// Subtracts what the previous differential already counted: all of them are compared with the same full.
 fn since_the_last(basis: &ParentChoice, now: &mut Signs) {
     let Some(newest) = &basis.newest else { return };
     let (Some(parent), SnapshotKind::Differential) = (basis.parent, newest.manifest.kind) else { return };
