@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::model::id::RepoId;
 use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 use crate::storage::local::LocalStorage;
@@ -14,14 +15,25 @@ pub fn around(dir: &Path) -> Option<PathBuf> {
     there.ancestors().find(|path| is_repository(path)).map(Path::to_path_buf)
 }
 
+/// Returns the directory of this repository if `dir` is or lies in one of that id: the repository itself,
+/// however its storage is reached, or a copy of it.
+pub fn same_around(dir: &Path, id: RepoId) -> Option<PathBuf> {
+    around(dir).filter(|found| Repository::id_at(&LocalStorage::new(found)).is_ok_and(|other| other == id))
+}
+
 /// Returns the repository that this directory lies in, other than itself.
 pub fn above(dir: &Path) -> Option<PathBuf> {
     let whole = dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok()?;
     around(whole.parent()?)
 }
 
+/// Returns whether a directory that holds these names is worth a look with [`is_repository`].
+pub fn may_be_one(names: &[Vec<u8>]) -> bool {
+    names.iter().any(|name| name == ObjectKind::Config.folder().as_bytes())
+}
+
 /// Returns whether the directory is a repository; a damaged one counts.
-fn is_repository(dir: &Path) -> bool {
+pub fn is_repository(dir: &Path) -> bool {
     match Repository::id_at(&LocalStorage::new(dir)) {
         Ok(_) | Err(Error::NewerFormat { .. }) => true,
         // A file named `1` in a directory `config` proves nothing by itself.

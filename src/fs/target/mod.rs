@@ -123,6 +123,9 @@ mod support {
         fn spares(&mut self, path: &[u8], found: &Protected) {
             panic!("{path:?}: {found:?}");
         }
+        fn keeps(&self, _: &Path, _: &[Vec<u8>]) -> Option<Protected> {
+            None
+        }
     }
 
     pub(super) fn target(root: &Path) -> Target {

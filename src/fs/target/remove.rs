@@ -2,6 +2,7 @@
 //! process out.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -24,6 +25,8 @@ pub trait RemovalFilter {
     fn stays(&mut self, path: &[u8], err: Error);
     /// The entry is a protected directory and stays.
     fn spares(&mut self, path: &[u8], found: &Protected);
+    /// Returns whether a directory that holds these names must stay for what it is, and what that is.
+    fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected>;
 }
 
 /// A directory that is being emptied.
@@ -111,10 +114,13 @@ impl Target {
             Ok(None)
         };
         match result {
-            Ok(Some(level)) => {
-                open.push(level);
-                return Ok(());
-            }
+            Ok(Some(level)) => match judge.keeps(&self.shared.show(path), level.names.as_slice()) {
+                Some(kept) => judge.spares(path, &kept),
+                None => {
+                    open.push(level);
+                    return Ok(());
+                }
+            },
             Ok(None) => {}
             Err(errno) => judge.stays(path, self.shared.at("remove", path)(errno)),
         }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::iter::Peekable;
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::fs::protected_dirs::Protected;
@@ -12,6 +13,7 @@ use crate::model::id::ChunkId;
 use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::{Job, Overwrite, overwrite};
 use crate::progress::Event;
+use crate::repo::enclosing;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::DirReader;
 
@@ -161,6 +163,12 @@ impl RemovalFilter for Remover<'_, '_> {
     fn spares(&mut self, path: &[u8], found: &Protected) {
         let text = format!("{} is {}: it stays", String::from_utf8_lossy(path), found.what);
         self.0.observer.notice(Event::Warning(&text));
+    }
+
+    fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected> {
+        // It may be the open one, reached over a network, or a second copy. No backup is worth one.
+        let is_one = enclosing::may_be_one(names) && enclosing::is_repository(dir);
+        is_one.then(|| Protected { what: "a snap repository", path: dir.to_owned() })
     }
 }
 

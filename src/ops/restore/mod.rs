@@ -37,6 +37,7 @@ use crate::fs::target::{Target, TargetOptions};
 use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::progress::{Event, Observer};
+use crate::repo::enclosing;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -454,7 +455,11 @@ impl Job<'_> {
 
 /// Opens the target. Returns `None` in a dry run if it does not exist.
 fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
-    let guard = Guard::new(protected(repo, &options.protected));
+    let mut dirs = protected(repo, &options.protected);
+    // Over SFTP or HTTP the repository may lie on this very machine.
+    let same = enclosing::same_around(&options.target, repo.config().repo);
+    dirs.extend(same.map(|path| Protected { what: "a copy of the repository", path }));
+    let guard = Guard::new(dirs);
     if options.dry_run && std::fs::metadata(&options.target).is_err() {
         return guard.check(&options.target).map(|()| None);
     }

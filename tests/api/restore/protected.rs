@@ -55,6 +55,49 @@ fn a_repository_somewhere_below_what_goes_stays_with_the_way_to_it() {
     sandbox.assert_clean();
 }
 
+#[test]
+fn a_repository_that_is_not_the_open_one_stays_as_well() {
+    let sandbox = own();
+    let copy = |to: &str| {
+        assert!(
+            Command::new("cp")
+                .args(["-r", "repo", to])
+                .current_dir(sandbox.path(""))
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    fs::create_dir_all(sandbox.path("gone/deep")).unwrap();
+    fs::write(sandbox.path("gone/file"), "").unwrap();
+    copy("gone/deep/second");
+    // Of a damaged one most can be saved.
+    copy("gone/cut");
+    fs::write(sandbox.path("gone/cut/config/1"), "x").unwrap();
+    // Not every directory that is called so makes a repository.
+    fs::create_dir_all(sandbox.path("gone/program/config")).unwrap();
+    for args in [&["-n"][..], &[]] {
+        let args = [&["restore", "latest", "-t", ".", "--delete"], args].concat();
+        let told = sandbox.snap(&args).expect(0).stderr;
+        for name in ["gone/deep/second", "gone/cut"] {
+            assert!(told.contains(&format!("{name} is a snap repository: it stays")), "{args:?}: {told}");
+        }
+    }
+    assert!(!sandbox.path("gone/file").exists() && !sandbox.path("gone/program").exists());
+    for args in [
+        &["restore", "latest", "-t", "gone/deep/second/new"][..],
+        &["export", "latest", "-o", "gone/deep/second/config/1", "--force"],
+        &["history", "src/a", "--restore-as", "gone/cut/x"],
+        &["status", "--prometheus", "gone/cut/x.prom"],
+    ] {
+        let outcome = sandbox.snap(args);
+        assert!(outcome.code == 1 && outcome.stderr.contains(" lies in "), "{args:?}: {}", outcome.all());
+    }
+    let mut check = sandbox.bin();
+    check.args(["-r", "./gone/deep/second", "check", "--read-data"]);
+    crate::support::finish(check, b"").expect(0);
+}
+
 /// All that would write somewhere, into this directory.
 fn refused(sandbox: &Sandbox, dir: &Path) {
     let at = dir.to_str().unwrap();

@@ -85,7 +85,7 @@ fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Out
         let stop = stop_on_signals()?;
         let summary = match file {
             Some(path) => {
-                context.guard().check_file(path)?;
+                context.may_write(path)?;
                 let mut whole = AtomicFile::create_private(path, args.force)?;
                 let summary = write(context, repo, &options, &mut whole, &stop)?;
                 whole.publish()?;

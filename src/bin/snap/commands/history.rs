@@ -152,7 +152,7 @@ fn restore_as(
     if fs::symlink_metadata(name).is_ok() {
         return Err(Error::Usage(format!("{} is there already: name another", name.display())));
     }
-    context.guard().check_file(name)?;
+    context.may_write(name)?;
     let base = name.file_name().map(|base| base.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = name.with_file_name(format!(".{base}.{}-snap", std::process::id()));
     fs::create_dir(&beside).map_err(Error::io("create", &beside))?;

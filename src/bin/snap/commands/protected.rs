@@ -38,6 +38,17 @@ impl Context {
         Guard::new(self.protected())
     }
 
+    /// Rejects a file to be written in one of these directories, or in any repository: a repository that is
+    /// reached over a network may lie on this machine.
+    pub(crate) fn may_write(&self, file: &Path) -> Result<()> {
+        self.guard().check_file(file)?;
+        let Some(dir) = file.parent() else { return Ok(()) };
+        match enclosing::around(dir) {
+            Some(repository) => Err(Error::Refused(inside(dir, &repository))),
+            None => Ok(()),
+        }
+    }
+
     /// Rejects a location for a new repository that lies in another one, or in the cache or state directory.
     pub(crate) fn may_make(&self, storage: &dyn Storage) -> Result<()> {
         let Some(dir) = storage.local_dir() else { return Ok(()) };

@@ -180,7 +180,7 @@ pub(in crate::restic) fn dump(context: &Context, args: &flags::Dump) -> Result<E
         path.extend_from_slice(&named);
         let is_dir = is_dir(repo, &snapshot, &path)?;
         if let Some(target) = &args.target {
-            context.guard().check_file(target)?;
+            context.may_write(target)?;
             let mut whole = AtomicFile::create_private(target, true)?;
             write(context, repo, (&snapshot, &path, is_dir), &mut whole)?;
             return whole.publish().map(|()| End::Done);
