@@ -139,7 +139,7 @@ fn a_source_of_which_nothing_is_left_is_a_problem_and_no_snapshot_by_itself() {
 #[test]
 fn what_the_program_writes_itself_is_no_source() {
     let sandbox = sandbox(&[("doc", "1")]);
-    for source in ["repo", "repo/", "home/.local/state/snap", "home/.cache/snap"] {
+    for source in ["repo", "repo/", "repo/packs", "home/.local/state/snap", "home/.cache/snap"] {
         fs::create_dir_all(sandbox.path(source)).unwrap();
         let outcome = backup(&sandbox, &[source]).expect(1);
         assert!(outcome.stderr.contains(source.trim_end_matches('/')), "{}", outcome.stderr);

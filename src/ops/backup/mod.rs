@@ -46,6 +46,7 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::write::delta_writer::Delta;
 use crate::repo::write::pack_writer::Deltas;
+use crate::storage::ObjectKind;
 use crate::util::{host, threads};
 
 pub use rot::{Reread, Rereading};
@@ -346,8 +347,16 @@ impl Backup {
             filter: Arc::clone(&self.filter),
             one_file_system: self.options.one_file_system,
             allow_empty: self.options.allow_empty,
-            own: self.own.iter().chain(&self.options.leave_out).cloned().collect(),
+            own: self.own_dirs(),
         }
+    }
+
+    /// Returns the directories that snap writes to meanwhile. The repository's folders are there for sources
+    /// that lie in it.
+    fn own_dirs(&self) -> Vec<PathBuf> {
+        let folders = |dir: &PathBuf| ObjectKind::ALL.map(|kind| dir.join(kind.folder())).to_vec();
+        let below = self.own.iter().flat_map(folders);
+        self.own.iter().chain(&self.options.leave_out).cloned().chain(below).collect()
     }
 
     /// Runs the backup.
