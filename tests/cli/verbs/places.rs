@@ -90,9 +90,18 @@ fn places_of_other_programs_make_no_directory_here() {
     let sandbox = Sandbox::bare();
     sandbox.write(&[("a", "1")]);
     let before = fs::read_dir(sandbox.path("")).unwrap().count();
-    for repo in
-        ["me@nas:/backup", "nas:repo", "rclone:r:p", "b2:bucket:x", "swift:c:/p", "file:/srv/r", "x://y"]
-    {
+    for repo in [
+        "me@nas:/backup",
+        "nas:repo",
+        "rclone:r:p",
+        "b2:bucket:x",
+        "swift:c:/p",
+        "file:/srv/r",
+        "x://y",
+        "~/repo",
+        "$HOME/repo",
+        "\\\\nas\\share",
+    ] {
         let run = |args: &[&str]| {
             let mut command = sandbox.bin();
             command.args(["-r", repo]).args(args).env("SNAP_PASSWORD", "x");
@@ -103,6 +112,9 @@ fn places_of_other_programs_make_no_directory_here() {
         run(&["init"]);
         run(&["snapshots"]);
     }
+    let mut command = sandbox.bin();
+    command.args(["-r", "file://nas/srv", "backup", "--init", "src"]).env("SNAP_PASSWORD", "x");
+    assert!(finish(command, b"").expect(2).stderr.contains("sftp://HOST/PATH"));
     assert_eq!(fs::read_dir(sandbox.path("")).unwrap().count(), before);
     let mut command = sandbox.bin();
     command.args(["-r", "./nas:repo", "init"]).env("SNAP_PASSWORD", "x");

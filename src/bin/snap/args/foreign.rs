@@ -4,8 +4,11 @@
 use crate::terminal::output;
 
 /// Returns how to write for `--repo` what `text` probably means; `None` if it can only be a directory,
-/// because it has no colon before its first slash.
+/// because it has no colon before its first slash, and is nothing that a shell should have replaced.
 pub(crate) fn refusal(text: &str) -> Option<String> {
+    if let Some(advice) = unexpanded(text) {
+        return Some(format!("{advice} (a directory of that name is written ./{text})"));
+    }
     let (word, rest) = text.split_once(':').filter(|(word, _)| !word.contains('/'))?;
     let advice = match rest.strip_prefix("//") {
         Some(rest) => url(word, rest),
@@ -18,6 +21,35 @@ pub(crate) fn refusal(text: &str) -> Option<String> {
              (a directory of that name is written ./{text})"
         ),
     })
+}
+
+/// Handles what a shell replaces unless it is quoted or stands in a variable or a unit of systemd, and names
+/// of Windows.
+fn unexpanded(text: &str) -> Option<String> {
+    let first = text.split('/').next().unwrap_or_default();
+    if let Some(user) = first.strip_prefix('~') {
+        let instead = if user.is_empty() { "$HOME" } else { "/home/" };
+        let rest = text.trim_start_matches('~');
+        return Some(format!("a shell replaces ~ only where it is not quoted: write \"{instead}{rest}\""));
+    }
+    if first.starts_with('$') {
+        return Some(
+            "a shell replaces variables only outside of single quotes: write the directory".to_owned(),
+        );
+    }
+    if text.starts_with("\\\\") || is_drive(text) {
+        return Some("it is a place of Windows: mount it and write the directory".to_owned());
+    }
+    text.trim().is_empty().then(|| "it is blank".to_owned())
+}
+
+/// Returns whether it begins with a drive of Windows: `C:\` or `c:/`.
+fn is_drive(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.next() == Some(':')
+        && matches!(chars.next(), Some('\\' | '/'))
+        && !text.get(2..).is_some_and(|rest| rest.starts_with("//"))
 }
 
 /// Handles `WORD://REST`.
@@ -138,6 +170,15 @@ mod tests {
             ("gdrive:x", "rclone"),
             ("foo://bar", "are supported"),
             ("C:", "are supported"),
+            ("C:\\backup", "place of Windows"),
+            ("c:/backup", "place of Windows"),
+            ("\\\\server\\share", "place of Windows"),
+            ("~/repo", "write \"$HOME/repo\""),
+            ("~", "write \"$HOME\""),
+            ("~me/repo", "write \"/home/me/repo\""),
+            ("$HOME/repo", "variables"),
+            ("${BACKUP}", "variables"),
+            (" ", "blank"),
             (":x", "are supported"),
         ] {
             let told = refusal(text).unwrap();
@@ -147,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_path_may_hold_colons_after_a_slash() {
-        for text in ["r", "./nas:repo", "/mnt/a:b", "a/b:c", "../x:y"] {
+        for text in
+            ["r", "./nas:repo", "/mnt/a:b", "a/b:c", "../x:y", "./~/r", "a~", "r$", "a/$b", "r/~", " r"]
+        {
             assert_eq!(refusal(text), None, "{text}");
         }
     }

@@ -76,7 +76,16 @@ fn cloud_options(global: &Global) -> object_store::Options {
 /// Returns the directory of a local repository.
 fn local_path(repo: &OsStr) -> Result<&Path> {
     if let Some(path) = repo.as_bytes().strip_prefix(b"file://") {
-        return Ok(Path::new(OsStr::from_bytes(path)));
+        // The part before the path is a host.
+        let path = path.strip_prefix(b"localhost").filter(|path| path.starts_with(b"/")).unwrap_or(path);
+        if path.starts_with(b"/") {
+            return Ok(Path::new(OsStr::from_bytes(path)));
+        }
+        let (repo, path) = (output::path(repo.as_bytes()), output::path(path));
+        return Err(Error::Usage(format!(
+            "{repo} is not a repository location: file:// names a directory of this machine by its whole path, as in \
+             file:///srv/backup; write ./{path} for a directory below this one, or sftp://HOST/PATH for another machine"
+        )));
     }
     match foreign::message(&repo.to_string_lossy()) {
         Some(message) => Err(Error::Usage(message)),
