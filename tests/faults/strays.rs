@@ -71,6 +71,18 @@ fn what_is_not_snaps_stops_no_verb_and_stays_and_is_told_of_once() {
     }
 }
 
+/// What is to be removed is named by its path, also where that looks like the name of a pack.
+#[test]
+fn a_pack_in_the_wrong_folder_is_named_by_its_path() {
+    let sandbox = Sandbox::with_tree(&[("a", "hello")]);
+    sandbox.backup(&[]);
+    let misplaced = format!("packs/11/{}", "00".repeat(32));
+    fs::create_dir_all(sandbox.path("repo/packs/11")).unwrap();
+    fs::write(sandbox.path("repo").join(&misplaced), "x").unwrap();
+    let said = sandbox.ok(&["check"]).all();
+    assert!(said.contains(&format!("{misplaced}; it may be removed")), "{said}");
+}
+
 #[test]
 fn a_file_in_the_place_of_a_configuration_makes_no_repository() {
     let sandbox = Sandbox::bare();

@@ -16,6 +16,7 @@ use snap_backup::model::manifest_ext::MoreCounts;
 use snap_backup::model::tripwire::State;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::write::pack_writer::Deltas;
+use snap_backup::storage::names::FOREIGN;
 use snap_backup::{Error, Result};
 
 use crate::process::called;
@@ -123,7 +124,9 @@ pub(crate) fn plain(message: &str) -> String {
         ])
     });
     let mut text = printable(message);
-    if let (Some(names), false) = (names, NAMES_OBJECTS.load(Ordering::Relaxed)) {
+    // What is not snap's is to be found by its name, whatever that looks like.
+    let is_named = NAMES_OBJECTS.load(Ordering::Relaxed) || text.contains(FOREIGN);
+    if let (Some(names), false) = (names, is_named) {
         for (name, instead) in names {
             if let Cow::Owned(changed) = name.replace_all(&text, *instead) {
                 text = changed;
