@@ -36,7 +36,13 @@ fn within_shard(folder: &Path, area: ObjectKind, shard: &str, found: &mut Vec<St
 }
 
 fn is_own(area: ObjectKind, name: &str) -> bool {
-    name.starts_with(TEMP) || names::is_known(area, name)
+    name.starts_with(TEMP) || names::is_known(area, name) || is_removed(name)
+}
+
+/// Returns whether FUSE or NFS shows a file under this name because it was removed while a process had it
+/// open, as a session's file is. It goes when the process closes it.
+fn is_removed(name: &str) -> bool {
+    name.starts_with(".fuse_hidden") || name.starts_with(".nfs")
 }
 
 /// Returns whether a folder is one of the 256 over which objects are spread.
@@ -59,11 +65,25 @@ mod tests {
     fn files_and_folders_that_are_not_snaps_are_found_wherever_they_lie() {
         let dir = tempfile::tempdir().unwrap();
         let id = "ab".repeat(32);
-        for own in [format!("packs/ab/{id}"), "packs/ab/.tmp-1-1-0".into(), "config/1".into()] {
+        for own in [
+            format!("packs/ab/{id}"),
+            "packs/ab/.tmp-1-1-0".into(),
+            "config/1".into(),
+            "config/.fuse_hidden0000007f00000012".into(),
+            "packs/ab/.nfs00000001".into(),
+        ] {
             fs::create_dir_all(dir.path().join(&own).parent().unwrap()).unwrap();
             fs::write(dir.path().join(own), "x").unwrap();
         }
-        let strays = ["packs/Thumbs.db", "packs/zz/", "packs/ab/x", "packs/cd/", "config/2/", "config/3 (1)"];
+        let strays = [
+            "packs/Thumbs.db",
+            "packs/zz/",
+            "packs/ab/x",
+            "packs/cd/",
+            "config/2/",
+            "config/3 (1)",
+            "config/.nfs1/",
+        ];
         for stray in strays {
             fs::create_dir_all(dir.path().join(stray).parent().unwrap()).unwrap();
             match stray.ends_with('/') {
@@ -78,7 +98,15 @@ mod tests {
             .collect();
         found.sort();
         let misplaced = format!("packs/cd/{id}");
-        let wanted = ["config/2/", "config/3 (1)", "packs/Thumbs.db", "packs/ab/x", &misplaced, "packs/zz/"];
+        let wanted = [
+            "config/.nfs1/",
+            "config/2/",
+            "config/3 (1)",
+            "packs/Thumbs.db",
+            "packs/ab/x",
+            &misplaced,
+            "packs/zz/",
+        ];
         assert_eq!(found, wanted);
     }
 }
