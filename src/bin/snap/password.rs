@@ -185,13 +185,14 @@ fn from_variable(name: &str) -> Option<Password> {
     env::var(name).ok().filter(|text| !text.is_empty()).map(Zeroizing::new)
 }
 
-/// Checks a password and removes line ends at its end, which editors add.
+/// Checks a password and removes what editors add: line ends at its end, a byte order mark before it.
 fn checked(bytes: &[u8], source: &str) -> Result<Password> {
     if bytes.len() as u64 > LONGEST {
         return Err(no_password(source, "it gives more than a mebibyte, which is no password"));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| no_password(source, "what it gives is not UTF-8"))?;
-    let text = text.trim_end_matches(['\r', '\n']);
+    // Editors of Windows begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(no_password(source, "it is empty"));
     }

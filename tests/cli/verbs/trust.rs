@@ -134,6 +134,9 @@ fn a_flag_that_gives_the_password_goes_before_every_variable() {
         assert_eq!(run(&[], &variables[first..]), 0, "{variables:?}");
         assert_eq!(run(&[], &[&[all_wrong[first]], &all_right[first + 1..]].concat()), 12);
     }
+    // As an editor of Windows writes it.
+    fs::write(sandbox.path("windows"), format!("\u{feff}{PASSWORD}\r\n")).unwrap();
+    assert_eq!(run(&["--password-file", "windows"], &[]), 0);
     assert_eq!(run(&["--password-file", "right", "--password-command", right], &[]), 2);
     assert_eq!(run(&["--password-file", ""], &all_right), 2);
 }
