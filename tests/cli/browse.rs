@@ -49,6 +49,21 @@ fn a_directory_is_walked_and_a_file_is_read_in_80_columns() {
 }
 
 #[test]
+fn a_window_that_needs_more_memory_than_there_is_is_refused() {
+    let sandbox = sandbox();
+    let home = sandbox.path("");
+    let vars = [("HOME", home.to_str().unwrap()), ("SNAP_PASSWORD", "try")];
+    let args = ["-r", "repo", "browse"];
+    let (code, text) = Terminal::start(&home, (60_000, 20), &vars, &args).finish();
+    assert!(code == 1 && text.contains("too large to draw on"), "{code}: {text}");
+    // Also one that becomes so large.
+    let mut terminal = browse(&sandbox, (80, 24));
+    terminal.resize(60_000, 20);
+    let (code, _) = terminal.finish();
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn versions_are_listed_and_an_old_one_is_restored() {
     let sandbox = sandbox();
     let mut terminal = browse(&sandbox, (80, 24));

@@ -18,8 +18,8 @@ use std::time::Duration;
 use std::{io, thread};
 
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event;
 use ratatui::crossterm::event::{Event, KeyEventKind};
+use ratatui::crossterm::{event, terminal};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
@@ -28,6 +28,8 @@ use worker::{Answer, Task};
 
 /// How long to wait for a key before checking for answers of the worker.
 const TICK: Duration = Duration::from_millis(50);
+/// The largest window, in cells: far more than the largest screens have, and tens of megabytes.
+const MOST_CELLS: u32 = 1 << 20;
 
 /// Runs until the user quits.
 ///
@@ -44,6 +46,7 @@ pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> 
         worker
             .spawn_scoped(scope, move || worker::serve(repo, &tasks, &answers, &cancelled))
             .map_err(Error::io("start", "a thread"))?;
+        check_size()?;
         let mut terminal = ratatui::try_init().map_err(Error::io("use", "the terminal"))?;
         let result = interact(&mut terminal, location, &to_worker, &from_worker, &cancel, stop);
         // The worker ends when the channel closes, even in the middle of a task.
@@ -52,6 +55,22 @@ pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> 
         let restored = ratatui::try_restore().map_err(Error::io("restore", "the terminal"));
         result.and(restored)
     })
+}
+
+/// Refuses a window that no screen can be kept in memory for.
+///
+/// # Errors
+/// The terminal claims to be so large. One that does not know its size is given another way.
+fn check_size() -> Result<()> {
+    match terminal::size() {
+        Ok((columns, lines)) if u32::from(columns) * u32::from(lines) > MOST_CELLS => {
+            Err(Error::Refused(format!(
+                "the terminal says that it has {columns} columns and {lines} lines, which is too large to draw on: `stty \
+                 columns 80 rows 24` sets it right"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn interact(
@@ -74,6 +93,7 @@ fn interact(
             Step::Quit => return Ok(()),
             Step::Wait => {}
         }
+        check_size()?;
         terminal.draw(|frame| draw::all(frame, &mut app)).map_err(Error::io("write to", "the terminal"))?;
         step = next(&mut app, answers, stop)?;
     }
