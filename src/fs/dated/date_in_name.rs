@@ -115,7 +115,9 @@ fn time_of_day(bytes: &[u8], (date, time, end): (Date, Option<Time>, usize)) -> 
     let sep = byte(bytes, end);
     let at = end + 1;
     let is_iso = matches!(sep, Some(b'T' | b't'));
-    if !is_iso && !sep.is_some_and(|sep| b"-_. @".contains(&sep)) {
+    let is_sep = is_iso || sep.is_some_and(|sep| b"-_. @".contains(&sep));
+    // The year of a second date looks like a time of day.
+    if !is_sep || self::date(bytes, at).is_some() {
         return Ok(plain);
     }
     let (time, end) = match digits(bytes, at) {

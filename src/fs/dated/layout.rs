@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::fs::stat;
+use crate::model::entry::Time;
 
 /// Type number of a Btrfs file system, and the inode number of the root of each of its subvolumes.
 const BTRFS: i128 = 0x9123_683E;
 const SUBVOLUME: u64 = 256;
+
+/// States of one level by their number, with their mtimes.
+type Numbered = Vec<(u64, Time)>;
 
 /// What keeps a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,12 +82,12 @@ impl Candidate {
 }
 
 /// Returns level and number of a name like `daily.0`.
-pub(super) fn level(path: &Path) -> Option<(Vec<u8>, u64)> {
+pub(super) fn level(path: &Path) -> Option<(String, u64)> {
     let name = path.file_name()?.to_str()?;
     let (level, number) = name.split_once('.')?;
     let is_level = !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     let number = number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()))?;
-    is_level.then(|| (level.as_bytes().to_vec(), number))
+    is_level.then(|| (level.to_owned(), number))
 }
 
 /// Returns the states in a directory whose layout is known: snapper's `.snapshots`, ZFS's `.zfs/snapshot` and
@@ -133,8 +137,8 @@ pub(super) fn snapper_time(dated: &Path) -> Option<jiff::Timestamp> {
 ///
 /// # Errors
 /// They do not.
-pub(super) fn check_order(dated: &[(PathBuf, crate::model::entry::Time)]) -> Result<()> {
-    let mut levels: BTreeMap<(PathBuf, Vec<u8>), Vec<(u64, crate::model::entry::Time)>> = BTreeMap::new();
+pub(super) fn check_order(dated: &[(PathBuf, Time)]) -> Result<()> {
+    let mut levels: BTreeMap<(PathBuf, String), Numbered> = BTreeMap::new();
     for (path, time) in dated {
         if let (Some((level, number)), Some(above)) = (level(path), path.parent()) {
             levels.entry((above.to_path_buf(), level)).or_default().push((number, *time));
@@ -146,7 +150,6 @@ pub(super) fn check_order(dated: &[(PathBuf, crate::model::entry::Time)]) -> Res
             if let [(newer, later), (older, earlier)] = pair
                 && later < earlier
             {
-                let level = String::from_utf8_lossy(&level);
                 return Err(Error::Usage(format!(
                     "in {}, {level}.{older} has a newer mtime than {level}.{newer}: the mtimes are not the times of the \
                      backups. Set them (touch -d), or import one directory at a time with --time",

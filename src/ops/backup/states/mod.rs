@@ -42,6 +42,9 @@ pub use crate::ops::backup::states::recorded::{Comparison, Recorded};
 pub(in crate::ops::backup) use crate::ops::backup::states::recorded::{LinkedFiles, StoredFile, Version};
 pub use crate::ops::backup::states::supplement::{Check, Facts, Supplement};
 
+/// Host, sources and time of a state.
+type SetAndTime = (String, Vec<ByteBuf>, (i64, u32));
+
 /// Seconds by which clocks may differ.
 const AHEAD: i64 = 600;
 
@@ -189,7 +192,7 @@ pub fn plan(repo: &Repository, mut states: Vec<State>) -> Result<Vec<Planned>> {
     states.sort_by_key(|state| state.time);
     let all = snapshots::list(repo)?;
     let latest = Time::now().sec.saturating_add(AHEAD);
-    let mut times: HashMap<(String, Vec<ByteBuf>, (i64, u32)), String> = HashMap::new();
+    let mut times: HashMap<SetAndTime, String> = HashMap::new();
     let mut planned = Vec::with_capacity(states.len());
     for state in states {
         let sources = state.recorded_sources()?;
