@@ -150,6 +150,9 @@ pub enum Error {
     /// The user or a signal asked the operation to stop.
     #[error("interrupted")]
     Interrupted,
+    /// The time limit was reached before anything could be kept.
+    #[error("its time was up, and a part of a stream is no backup: nothing was saved")]
+    TimeUp,
     /// Another thread of this run failed first.
     #[error("stopped after another error")]
     Stopped,

@@ -30,6 +30,18 @@ pub enum Ending {
     Failed,
     /// It was interrupted.
     Interrupted,
+    /// A condition did not hold, and it did nothing.
+    Skipped,
+    /// Its time was up before it was through.
+    TimeUp,
+}
+
+impl Ending {
+    /// Returns whether the run was ended, or kept from beginning, by somebody's wish: it neither succeeded nor
+    /// failed.
+    pub fn is_wished(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Skipped | Self::TimeUp)
+    }
 }
 
 /// A path: text if it is UTF-8, else bytes.
@@ -281,10 +293,10 @@ impl Record {
         }
     }
 
-    /// Returns whether it failed, or ended without an end line. An interruption is not a failure, nor is a
-    /// refusal to forget.
+    /// Returns whether it failed, or ended without an end line. An interruption is not a failure, nor is a run
+    /// that was skipped or ran out of time, nor a refusal to forget.
     pub fn is_bad(&self) -> bool {
-        let was_stopped = self.state() == State::Ended(Ending::Interrupted);
+        let was_stopped = matches!(self.state(), State::Ended(ending) if ending.is_wished());
         !self.is_good() && !was_stopped && self.exit != Some(REFUSED) && self.state() != State::Running
     }
 }

@@ -54,6 +54,22 @@ impl RateLimits {
     }
 }
 
+/// A limit that the caller waits for: how fast something else than a storage is read.
+#[derive(Debug)]
+pub struct RateLimit(TokenBucket);
+
+impl RateLimit {
+    /// Creates a limit in bytes per second; `None` for 0, which is unlimited.
+    pub fn new(rate: u64) -> Option<Self> {
+        (rate > 0).then(|| Self(TokenBucket { rate, passed: Mutex::new(Instant::now()) }))
+    }
+
+    /// Returns how long a caller that takes so many bytes now has to wait.
+    pub fn take(&self, bytes: usize) -> Duration {
+        self.0.take(Instant::now(), bytes)
+    }
+}
+
 fn pass(limit: Option<&TokenBucket>, bytes: usize) {
     if let Some(limit) = limit {
         std::thread::sleep(limit.take(Instant::now(), bytes));

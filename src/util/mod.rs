@@ -7,4 +7,5 @@ pub mod new_file;
 pub(crate) mod parallel;
 pub mod programs;
 pub mod threads;
+pub mod time_limit;
 pub mod user_dirs;

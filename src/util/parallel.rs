@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::util::threads;
 
 /// Applies `work` to all items with at most so many threads, and returns the results in order.
 pub(crate) fn map<T: Sync, R: Send>(
@@ -22,6 +23,7 @@ pub(crate) fn map<T: Sync, R: Send>(
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         }
     };
+    let threads = threads::at_most(threads);
     std::thread::scope(|scope| {
         for _ in 1..threads.min(items.len()).max(1) {
             // If a thread cannot be started, continue with fewer.

@@ -2,9 +2,34 @@
 //! waiting for the missing one would wait forever.
 
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::error::{Error, Result};
+
+/// The number of workers of a pool; 0: as many as there are processors.
+static LIMIT: AtomicUsize = AtomicUsize::new(0);
+
+/// Bounds the workers of each pool that is started from now on; 0 is no bound. Memory follows their number.
+pub fn limit(workers: usize) {
+    LIMIT.store(workers, Ordering::Relaxed);
+}
+
+/// Returns how many workers a pool has that computes: the limit, or one for each processor.
+pub fn workers() -> usize {
+    match LIMIT.load(Ordering::Relaxed) {
+        0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        limit => limit,
+    }
+}
+
+/// Returns how many workers a pool has that mostly waits: as many as wanted, or the limit.
+pub fn at_most(wanted: usize) -> usize {
+    match LIMIT.load(Ordering::Relaxed) {
+        0 => wanted,
+        limit => wanted.min(limit),
+    }
+}
 
 /// Starts a thread that ends before its scope does.
 ///

@@ -11,6 +11,7 @@ mod history;
 mod holds;
 mod index;
 mod io_budget;
+mod pace;
 mod random_stories;
 mod restore;
 mod retention;

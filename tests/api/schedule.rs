@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use snap_backup::ops::schedule::cron::Cron;
 use snap_backup::ops::schedule::scheduler::{End, Job, Scheduler, Skip, State, Step};
+use snap_backup::ops::schedule::window::Window;
 
 fn zone() -> TimeZone {
     TimeZone::get("Europe/Berlin").unwrap()
@@ -32,6 +33,7 @@ fn job(name: &str, lane: &str, cron: &str) -> Job {
         catch_up: true,
         retries: 3,
         retry_wait: Duration::from_secs(60),
+        window: None,
         rank: ["full", "incremental"].iter().position(|known| *known == name).unwrap_or(2),
     }
 }
@@ -41,6 +43,7 @@ fn job(name: &str, lane: &str, cron: &str) -> Job {
 struct World {
     starts: Vec<(String, Timestamp, Timestamp)>,
     skips: Vec<(String, u64, Skip)>,
+    waits: Vec<(String, Timestamp)>,
     missed: BTreeMap<String, u64>,
     /// What runs, and until when.
     running: Vec<(Timestamp, String, String)>,
@@ -74,6 +77,7 @@ impl World {
                     *self.missed.entry(job.name.clone()).or_default() += missed;
                     self.running.push((now + lasts(&job.name, due), job.name.clone(), job.lane.clone()));
                 }
+                Step::Wait { job, until } => self.waits.push((scheduler.jobs()[job].name.clone(), until)),
                 Step::Skip { job, times, why, .. } => {
                     self.skips.push((scheduler.jobs()[job].name.clone(), times, why));
                 }
@@ -343,7 +347,7 @@ fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec
             .into_iter()
             .filter_map(|step| match step {
                 Step::Start { job, .. } => Some(jobs[job].name.clone()),
-                Step::Skip { .. } => None,
+                Step::Skip { .. } | Step::Wait { .. } => None,
             })
             .collect();
         let [name] = &started[..] else {
@@ -387,8 +391,31 @@ fn backups_that_become_due_do_not_hold_a_cleanup_back_for_ever() {
         }
         starts.extend(scheduler.tick(now).into_iter().filter_map(|step| match step {
             Step::Start { job, .. } => Some(jobs[job].name.clone()),
-            Step::Skip { .. } => None,
+            Step::Skip { .. } | Step::Wait { .. } => None,
         }));
     }
     assert_eq!(starts, ["a", "b", "cleanup", "a", "b", "a"]);
+}
+
+#[test]
+fn a_job_whose_window_is_closed_starts_when_that_opens() {
+    let window = Window::parse("22:00-06:00").ok();
+    let jobs = vec![
+        Job { window, ..job("noon", "a", "0 12 * * *") },
+        Job { window, ..job("night", "b", "0 2 * * *") },
+        Job { window, catch_up: false, ..job("strict", "c", "0 12 * * *") },
+    ];
+    let (from, to) = (at(date(2028, 7, 1).at(0, 0, 0, 0)), at(date(2028, 7, 4).at(0, 0, 0, 0)));
+    let mut scheduler = Scheduler::new(jobs, BTreeMap::new(), from, "seed");
+    let mut world = World::default();
+    world.run(&mut scheduler, from, to, &|_, _| SignedDuration::from_mins(5));
+    let started = |name: &str| {
+        let starts = world.starts.iter().filter(|(job, ..)| job == name);
+        starts.map(|(_, _, at)| zone().to_datetime(*at)).collect::<Vec<_>>()
+    };
+    let each = |hour| [1, 2, 3].map(|day| date(2028, 7, day).at(hour, 0, 0, 0));
+    assert_eq!(started("noon"), each(22));
+    assert_eq!(started("night"), each(2));
+    assert_eq!(started("strict"), each(22), "waiting is not missing");
+    assert_eq!(world.waits.len(), 6, "each wait is told once");
 }

@@ -22,7 +22,7 @@ use crate::commands::{
 };
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::process::threads;
+use crate::process::{priority, threads};
 use crate::schedule::job_process::follow_parent;
 use crate::{context, help, password, restic};
 
@@ -70,7 +70,8 @@ impl Cli {
 
 const CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems, 10 no repository, \
     12 wrong or no password, 20 damage found, 21 storage full, 22 nothing may be forgotten so, \
-    23 overdue, 24 alarm: a backup is unlike those before it, 25 the command of a drill failed, 130 interrupted.";
+    23 overdue, 24 alarm: a backup is unlike those before it, 25 the command of a drill failed, \
+    26 time was up: a partial snapshot, 75 skipped, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -180,6 +181,8 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
         Verb::Restic(args) => return restic::run(args),
         _ => {}
     }
+    // Before any thread is started: they take over what holds for this one.
+    let _ = priority::apply(&cli.global);
     threads::check()?;
     let config = context::load_config(&cli.global)?;
     let context = Context::new(cli.global, config);

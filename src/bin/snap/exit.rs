@@ -26,6 +26,10 @@ pub(crate) enum Outcome {
     Overdue,
     /// A backup is unlike those before it.
     Alarm,
+    /// A condition did not hold, and nothing was done.
+    Skipped,
+    /// The time of a backup was up: what there was is saved.
+    TimeUp,
 }
 
 /// The command of a drill failed.
@@ -33,6 +37,12 @@ pub(crate) const DRILL: u8 = 25;
 
 /// A backup that is unlike those before it, or one of old that nobody has looked at.
 pub(crate) const ALARM: u8 = 24;
+
+/// The time of a backup was up: it ended as a partial snapshot, and the next run goes on from there.
+pub(crate) const TIME_UP: u8 = 26;
+
+/// A run was skipped since a condition did not hold: EX_TEMPFAIL of sysexits.h.
+pub(crate) const SKIPPED: u8 = 75;
 
 /// Exit code after a second signal; see `progress::stop_on_signals`.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -42,11 +52,13 @@ impl Outcome {
     pub(crate) fn worse(self, other: Self) -> Self {
         let rank = |outcome| match outcome {
             Self::Done => 0,
-            Self::Problems | Self::Overdue => 1,
-            Self::Alarm => 2,
-            Self::Failed(_) => 3,
-            Self::Damage => 4,
-            Self::Interrupted => 5,
+            Self::Skipped => 1,
+            Self::TimeUp => 2,
+            Self::Problems | Self::Overdue => 3,
+            Self::Alarm => 4,
+            Self::Failed(_) => 5,
+            Self::Damage => 6,
+            Self::Interrupted => 7,
         };
         if rank(other) > rank(self) { other } else { self }
     }
@@ -60,6 +72,8 @@ impl Outcome {
             Self::Failed(code) => code,
             Self::Overdue => 23,
             Self::Alarm => ALARM,
+            Self::Skipped => SKIPPED,
+            Self::TimeUp => TIME_UP,
         }
     }
 }
@@ -125,6 +139,7 @@ fn code(error: &Error) -> u8 {
         Error::Diverged { .. } => 20,
         error if error.is_full() => 21,
         Error::Interrupted => INTERRUPTED,
+        Error::TimeUp => TIME_UP,
         error if error.is_damage() => 20,
         _ => 1,
     }

@@ -100,6 +100,8 @@ fn ending(result: &Result<Outcome>) -> Ending {
         Ok(Outcome::Problems | Outcome::Alarm) => Ending::Problems,
         Ok(Outcome::Damage) => Ending::Damage,
         Ok(Outcome::Failed(_)) => Ending::Failed,
+        Ok(Outcome::Skipped) => Ending::Skipped,
+        Ok(Outcome::TimeUp) | Err(Error::TimeUp) => Ending::TimeUp,
         Ok(Outcome::Interrupted) | Err(Error::Interrupted) => Ending::Interrupted,
         Err(error) if error.is_broken_pipe() => Ending::Done,
         Err(error) if error.is_damage() => Ending::Damage,

@@ -300,8 +300,7 @@ impl Assembler<'_, '_, '_> {
         // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
         // one.
         if run.options.stdin.is_some() && run.interrupted() {
-            let quota = run.repo.config().quota().filter(|_| run.full.load(Ordering::Relaxed));
-            return Err(quota.map_or(Error::Interrupted, |quota| Error::Quota { quota }));
+            return Err(run.why_ended());
         }
         let entry = match outcome {
             // If the input is empty, the program that was to write it has most likely failed.

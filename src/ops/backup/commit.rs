@@ -34,7 +34,7 @@ pub(super) fn publish(
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
     let basis = run.basis;
-    let partial = run.interrupted();
+    let partial = run.ended_early();
     let mut summary = Summary {
         snapshot: None,
         kind: basis.kind,
@@ -43,6 +43,7 @@ pub(super) fn publish(
         more,
         seconds: 0.0,
         partial,
+        time_up: run.ran_out_of_time(),
         problems,
         deltas,
         vanished: run.vanished.load(Ordering::Relaxed),
@@ -78,7 +79,8 @@ pub(super) fn publish(
         return Ok(summary);
     }
     if partial && session.is_none() {
-        return Err(Error::Interrupted);
+        // Nothing new was read: the parent says all that a partial snapshot would.
+        return if summary.time_up { Ok(summary) } else { Err(Error::Interrupted) };
     }
     let mut manifest = Manifest {
         kind: basis.kind,
@@ -125,8 +127,8 @@ fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
     if summary.partial {
         // Half of a stream cannot be told from the whole. Half of a past state would be its snapshot for ever: no later
         // run completes it.
-        let why = summary.quota.map_or(Error::Interrupted, |quota| Error::Quota { quota });
-        return (run.options.stdin.is_some() || run.options.recorded.is_some()).then_some(why);
+        let is_whole = run.options.stdin.is_some() || run.options.recorded.is_some();
+        return is_whole.then(|| run.why_ended());
     }
     holds_nothing(run, summary).then(|| Error::NothingRead(why_nothing(summary)))
 }

@@ -47,8 +47,10 @@ use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::write::delta_writer::Delta;
 use crate::repo::write::pack_writer::Deltas;
 use crate::storage::ObjectKind;
+use crate::storage::rate_limit::RateLimit;
 use crate::util::{host, threads};
 
+pub use crate::util::time_limit::TimeLimit;
 pub use rot::{Reread, Rereading};
 
 /// How standard input or a command's output is stored.
@@ -109,6 +111,10 @@ pub struct Options {
     pub reread: Option<Reread>,
     /// The sources are a state of the past: see [`states`], which alone sets it.
     pub recorded: Option<Recorded>,
+    /// Ends the run with what there is, as a partial snapshot.
+    pub time_limit: Option<TimeLimit>,
+    /// Bytes per second that are read of the sources at most; 0 is no limit.
+    pub limit_read: Option<u64>,
 }
 
 impl Options {
@@ -151,6 +157,8 @@ impl Default for Options {
             expect_change: false,
             reread: None,
             recorded: None,
+            time_limit: None,
+            limit_read: None,
         }
     }
 }
@@ -170,8 +178,10 @@ pub struct Summary {
     pub more: MoreCounts,
     /// Duration in seconds.
     pub seconds: f64,
-    /// Whether the run was interrupted.
+    /// Whether the run ended before it was through.
     pub partial: bool,
+    /// Whether that is because its time was up.
+    pub time_up: bool,
     /// Paths that could not be read, and why.
     pub problems: Vec<(Vec<u8>, String)>,
     /// Number of entries that vanished before they could be read.
@@ -219,6 +229,10 @@ struct Run<'a> {
     quota: Option<u64>,
     /// They are used up: what there is becomes a partial snapshot.
     full: AtomicBool,
+    /// The time limit was reached.
+    time_up: AtomicBool,
+    /// How fast the sources may be read.
+    reading: Option<RateLimit>,
     /// Set by the first thread that fails, to stop the others.
     failed: AtomicBool,
     /// Set if the parent turns out not to guarantee its chunks: start over, looking up every chunk.
@@ -280,7 +294,31 @@ impl Run<'_> {
 
     /// Ends early, in good order.
     fn interrupted(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.full.load(Ordering::Relaxed)
+        let limit = &self.options.time_limit;
+        if !self.ended_early() && limit.as_ref().is_some_and(TimeLimit::is_up) {
+            self.time_up.store(true, Ordering::Relaxed);
+        }
+        self.ended_early()
+    }
+
+    /// Returns whether it has ended early, without looking at the clock once more.
+    fn ended_early(&self) -> bool {
+        [self.stop, &self.full, &self.time_up].iter().any(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// Returns why it ended early, if nothing of it can be kept.
+    fn why_ended(&self) -> Error {
+        let quota = self.repo.config().quota().filter(|_| self.full.load(Ordering::Relaxed));
+        match (quota, self.ran_out_of_time()) {
+            (Some(quota), _) => Error::Quota { quota },
+            (None, true) => Error::TimeUp,
+            (None, false) => Error::Interrupted,
+        }
+    }
+
+    /// A signal goes before the clock.
+    fn ran_out_of_time(&self) -> bool {
+        self.time_up.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -421,6 +459,8 @@ impl Backup {
                 findings: rot::Findings::default(),
                 quota,
                 full: AtomicBool::new(false),
+                time_up: AtomicBool::new(false),
+                reading: self.options.limit_read.and_then(RateLimit::new),
                 failed: AtomicBool::new(false),
                 parent_invalidated: AtomicBool::new(false),
                 stored: AtomicU64::new(0),
@@ -485,7 +525,7 @@ fn no_source(sources: &[PathBuf]) -> String {
 
 /// Runs the pipeline once.
 fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
-    let readers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let readers = threads::workers();
     let (jobs_in, jobs) = bounded::<read::Job>(8192);
     let (events_in, events) = bounded::<Vec<assemble::Message>>(64);
     let read::Buffers { empty, back } = read::Buffers::new(readers);

@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -26,6 +27,10 @@ use crate::util::programs;
 
 /// Plain bytes after which a batch is sent: a block, at the default block size.
 const BATCH: usize = 2 << 20;
+/// Bytes that are read at once under a limit of the rate: reading stays even.
+const PIECE: usize = 64 << 10;
+/// How long a reader sleeps before it looks whether the run is to end.
+const NAP: Duration = Duration::from_millis(100);
 /// Number of the interrupt signal, the same on every system.
 const SIGINT: i32 = 2;
 
@@ -188,6 +193,19 @@ pub(super) fn work(
 }
 
 impl Reader<'_> {
+    /// Waits until so many bytes may have been read, or the run is to end.
+    fn pass(&self, bytes: usize) {
+        let Some(limit) = &self.run.reading else { return };
+        let end = Instant::now() + limit.take(bytes);
+        while !self.run.stopping() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
+    }
+
     fn flush(&mut self) {
         if !self.batch.steps.is_empty() {
             self.used = 0;
@@ -282,9 +300,12 @@ impl Reader<'_> {
                 }
                 // Never empty: less than a batch is used, followed by fewer than `max` uncut bytes.
                 let free = self.batch.plain.get_mut(end..).filter(|free| !free.is_empty());
-                match input.read(free.ok_or_else(|| bug("a buffer that is not full has room"))?) {
+                let free = free.ok_or_else(|| bug("a buffer that is not full has room"))?;
+                let wanted = if self.run.reading.is_some() { free.len().min(PIECE) } else { free.len() };
+                match input.read(free.get_mut(..wanted).unwrap_or_default()) {
                     Ok(0) => eof = true,
                     Ok(count) => {
+                        self.pass(count);
                         end += count;
                         total += count as u64;
                         // A regular file was read to its known length: the short read shows that this is the

@@ -83,7 +83,7 @@ pub(super) fn verify_all(
         }
         found
     };
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(chosen.len());
+    let workers = threads::workers().min(chosen.len());
     let mut found: Vec<(usize, Error)> = Vec::new();
     std::thread::scope(|scope| -> Result<()> {
         let all = threads::pool(scope, "check", workers, || work)?;

@@ -70,7 +70,7 @@ pub(super) fn packed(
         work(&mut |bytes| out.write_all(bytes).map_err(Error::io("write", "the archive")))?;
         return out.flush().map_err(Error::io("write", "the archive"));
     }
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let workers = threads::workers();
     let (jobs, to_pack) = bounded::<Job>(workers);
     let (order, to_write) = bounded::<Receiver<Result<Vec<u8>>>>(2 * workers);
     std::thread::scope(|scope| {

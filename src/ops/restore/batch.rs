@@ -164,7 +164,7 @@ pub(super) fn share_out<T: Send>(
     work: impl Fn(&mut dyn FnMut() -> Option<usize>) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let next = AtomicUsize::new(0);
-    let most = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let most = threads::workers();
     std::thread::scope(|scope| {
         let run = || {
             work(&mut || {

@@ -3,3 +3,4 @@
 
 pub mod cron;
 pub mod scheduler;
+pub mod window;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::hash;
 use crate::ops::schedule::cron::Cron;
+use crate::ops::schedule::window::Window;
 
 /// How late a start may be and still count as in time: a busy machine was not switched off.
 pub const GRACE: SignedDuration = SignedDuration::from_mins(15);
@@ -48,6 +49,8 @@ pub struct Job {
     pub retries: u32,
     /// Wait before the first retry. It doubles for each further one.
     pub retry_wait: Duration,
+    /// The hours of the day in which it may start; at other times it waits.
+    pub window: Option<Window>,
     /// Order among jobs that may start from the same time on; the lowest starts first.
     pub rank: usize,
 }
@@ -87,6 +90,13 @@ pub enum Step {
         /// Number of missed times before this one.
         missed: u64,
     },
+    /// The window of this job is closed: it starts when that opens.
+    Wait {
+        /// Index of the job.
+        job: usize,
+        /// When the window opens.
+        until: Timestamp,
+    },
     /// Some times of this job pass without a run.
     Skip {
         /// Index of the job.
@@ -105,7 +115,7 @@ pub enum Step {
 pub enum Skip {
     /// The previous run has not ended.
     Running,
-    /// The previous run has not started, as its lane is in use.
+    /// The previous run has not started, as its lane is in use or its window closed.
     Waiting,
     /// The scheduler was not running at that time, and missed times are not made up for.
     Missed,
@@ -187,6 +197,9 @@ impl Scheduler {
         for at in 0..self.jobs.len() {
             steps.extend(self.look(at, now));
         }
+        for at in 0..self.jobs.len() {
+            steps.extend(self.wait_for_window(at, now));
+        }
         let mut waiting: Vec<(Timestamp, usize, usize)> = Vec::new();
         for (at, job) in self.jobs.iter().enumerate() {
             let open = self.states.get(&job.name).and_then(|state| state.open.as_ref());
@@ -240,6 +253,19 @@ impl Scheduler {
         state.open = Some(Open { due, attempt: 1, at });
         self.missed.insert(job.name.clone(), times.saturating_sub(1));
         None
+    }
+
+    /// Puts off a start until the window of the job opens.
+    fn wait_for_window(&mut self, at: usize, now: Timestamp) -> Option<Step> {
+        let job = self.jobs.get(at)?;
+        let window = job.window.filter(|window| !window.is_open(now, &job.zone))?;
+        let running = self.running.contains_key(&job.name);
+        let open = self.states.get_mut(&job.name)?.open.as_mut()?;
+        if running || open.at > now {
+            return None;
+        }
+        open.at = window.opens(now, &job.zone);
+        Some(Step::Wait { job: at, until: open.at })
     }
 
     /// Records that a run has ended. Returns the time of its retry, if there is one.

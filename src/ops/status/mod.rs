@@ -93,6 +93,8 @@ pub struct SetStatus {
     pub failure: Option<Record>,
     /// A run that is in progress.
     pub running: Option<Record>,
+    /// The newest run, if it was skipped or its time was up.
+    pub skipped: Option<Record>,
     /// Seconds since the newest good backup started; `None` if there is none.
     pub age: Option<u64>,
     /// Age in seconds after which it is overdue.

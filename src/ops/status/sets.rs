@@ -4,7 +4,7 @@ use crate::model::entry::Time;
 use crate::ops::status::{AHEAD, Alarm, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
 use crate::repo::snapshots::Snapshot;
 use crate::run_log;
-use crate::run_log::{Name, Record, State};
+use crate::run_log::{Ending, Name, Record, State};
 use crate::storage::Storage;
 
 /// What a backup that gave an alarm exited with.
@@ -46,6 +46,7 @@ pub(super) fn of(
     for set in &mut sets {
         let of_set: Vec<&Record> = backups().filter(|run| is_of(run, set)).collect();
         set.running = of_set.iter().rev().find(|run| run.state() == State::Running).map(|run| (*run).clone());
+        set.skipped = of_set.last().filter(|run| was_skipped(run)).map(|run| (*run).clone());
         set.failure = of_set.iter().rev().find(|run| run.is_bad()).map(|run| (*run).clone());
         set.good = good(storage, standing, &of_set, set, options.now);
         set.alarms = alarms(storage, standing, &of_set, set);
@@ -58,6 +59,11 @@ pub(super) fn of(
         set.max_age = set.max_age.or(options.max_age.filter(|_| !is_slip));
     }
     sets
+}
+
+/// Returns whether a run did nothing, or not all, since it was not its time.
+fn was_skipped(run: &Record) -> bool {
+    matches!(run.state(), State::Ended(Ending::Skipped | Ending::TimeUp))
 }
 
 /// Returns whether a set is probably a typing error: it is in no configuration, was never saved, and was
@@ -79,6 +85,7 @@ fn new(id: &str, host: &str, sources: Vec<Name>) -> SetStatus {
         good: Vec::new(),
         failure: None,
         running: None,
+        skipped: None,
         age: None,
         max_age: None,
         next: None,

@@ -20,6 +20,7 @@ use crate::repo::walk::dir_reader::bad;
 use crate::repo::walk::file_parts;
 use crate::repo::walk::file_parts::PartListSource;
 use crate::util::lru::LruCache;
+use crate::util::threads;
 
 /// Bytes of decoded blocks that are cached.
 const BLOCKS: usize = 48 << 20;
@@ -63,7 +64,7 @@ impl RandomReader {
     /// # Errors
     /// None at present: without threads there is no read-ahead.
     pub fn new(reading: &Arc<ReadSession>) -> Result<Self> {
-        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4);
+        let workers = threads::at_most(threads::workers().clamp(2, 4));
         let blocks = BlockCache::new(reading.repo(), BLOCKS, workers)?;
         let (dirs, lists) = (LruCache::new(DIRS), LruCache::new(LISTS));
         Ok(Self { blocks, dirs, lists, reading: Arc::clone(reading) })

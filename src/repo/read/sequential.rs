@@ -95,7 +95,7 @@ pub fn run(
     let (repo, index) = (session.repo(), &session.index()?);
     let spare = session.chunks()?;
     let catalog = BlockQueue { state: Mutex::default(), changed: Condvar::new() };
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let workers = threads::workers();
     // Requests are bounded by the cache, so this channel need not be.
     let (jobs, to_read) = unbounded();
     let (steps, taken) = bounded(AHEAD);

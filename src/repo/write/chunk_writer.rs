@@ -133,7 +133,7 @@ impl<'scope> ChunkWriter<'scope> {
         effort: CompressionPolicy,
         stored: &'env AtomicU64,
     ) -> Result<Self> {
-        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let workers = threads::workers();
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
         // Capacity 0: at most one complete pack waits while those before it are written and synced.

@@ -1,6 +1,7 @@
 //! Real processes: a schedule by the second, hooks, receivers on loopback, stops in the middle.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod gates;
 mod hooks;
 mod install;
 mod jobs;

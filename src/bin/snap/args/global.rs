@@ -9,7 +9,7 @@ use snap_backup::repo::cache;
 use snap_backup::run_log;
 use snap_backup::storage::rate_limit::RateLimits;
 
-use crate::args::values;
+use crate::args::{pace, values};
 
 /// The variable that supplies the password if no flag does.
 pub(crate) const PASSWORD_VARIABLE: &str = "SNAP_PASSWORD";
@@ -65,6 +65,15 @@ pub(crate) struct Global {
     /// Keep the records of runs here instead of the user's state directory
     #[arg(long, global = true, env = "SNAP_STATE_DIR", value_name = "DIR")]
     pub(crate) state_dir: Option<OsString>,
+    /// Use so many threads for each kind of work, instead of one for each processor; memory follows
+    #[arg(long, global = true, env = "SNAP_THREADS", value_name = "N", value_parser = pace::threads)]
+    pub(crate) threads: Option<usize>,
+    /// Leave the processors to others: from 1, a little, to 19, only when nobody else wants them
+    #[arg(long, global = true, value_name = "N", value_parser = pace::nice)]
+    pub(crate) nice: Option<i32>,
+    /// Read and write files only when no other program does
+    #[arg(long, global = true)]
+    pub(crate) io_idle: bool,
     /// Print only warnings, problems and what was asked for
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

@@ -5,9 +5,11 @@ use std::io;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
@@ -16,7 +18,7 @@ use snap_backup::model::tripwire;
 use snap_backup::model::tripwire::Limits;
 use snap_backup::model::tripwire::Reason;
 use snap_backup::ops::backup;
-use snap_backup::ops::backup::{Options, Reread, Stdin, Summary};
+use snap_backup::ops::backup::{Options, Reread, Stdin, Summary, TimeLimit};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::run_log::{Numbers, Record, RunLog, set_id};
@@ -24,8 +26,9 @@ use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
 use super::mirror::Mirrors;
-use super::{backup_summary, init, sets};
+use super::{backup_summary, gate, init, sets};
 use crate::args::filter::FilterArgs;
+use crate::args::pace::Pace;
 use crate::args::{times, values};
 use crate::commands::hooks::Job;
 use crate::compat::Legacy;
@@ -114,6 +117,8 @@ pub(crate) struct Backup {
     /// Keep a second copy of the repository here as well, as `snap sync` would; given twice: two
     #[arg(long, value_name = "REPO")]
     pub(crate) mirror: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
     /// What to save
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<OsString>,
@@ -128,11 +133,15 @@ impl Backup {
 
 pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
     let sets = sets::chosen(context, &args.set, !args.names_sources())?;
+    let gate = |context: &Context| gate::of_backup(context, &args.pace);
     if sets.is_empty() {
+        if let Some(why) = gate(context)?.filter(|_| !args.dry_run) {
+            return gate::tell(context, &why).map(|()| Outcome::Skipped);
+        }
         return one(context, args);
     }
     let kind = |set: &Set| kind(args, Some(set)).to_string();
-    let job = Job { verb: "backup", kind: Some(&kind), dry_run: args.dry_run };
+    let job = Job { verb: "backup", kind: Some(&kind), dry_run: args.dry_run, gate: Some(&gate) };
     sets::each(context, &sets, job, |context| one(context, args))
 }
 
@@ -170,6 +179,10 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         summary.problems.retain(|(path, _)| !options.optional.contains(path));
         if let Some(quota) = summary.quota {
             return Err(Error::Quota { quota });
+        }
+        if summary.time_up {
+            context.recorder.note(|run| run.set_error("its time was up before it was through"));
+            return Ok(Outcome::TimeUp);
         }
         if summary.partial {
             return Ok(Outcome::Interrupted);
@@ -278,6 +291,8 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         expect_change: args.expect_change,
         reread: None,
         recorded: None,
+        time_limit: time_limit(context, args).filter(|_| !args.dry_run),
+        limit_read: args.pace.limit_read.or_else(|| set.and_then(|set| set.table.number("limit-read"))),
     })
 }
 
@@ -303,6 +318,21 @@ fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> 
         runs.iter().rev().filter(of_set).find_map(|run| run.cursor)
     };
     Some(Reread { share, from: last() })
+}
+
+/// When the run ends with what there is: after so long, or when the window closes, whichever is first.
+fn time_limit(context: &Context, args: &Backup) -> Option<TimeLimit> {
+    let of_set = || context.set.as_ref().and_then(|set| set.table.duration("max-duration"));
+    let most = args.pace.max_duration.or_else(of_set);
+    let end = most.and_then(|most| Instant::now().checked_add(most)).map(TimeLimit::at);
+    let closing = gate::window(context, &args.pace).map(|(window, zone)| {
+        let closes = window.closes(Timestamp::now(), &zone);
+        TimeLimit::when(move || Timestamp::now() >= closes)
+    });
+    match (end, closing) {
+        (Some(end), closing) => Some(end.or(closing)),
+        (None, closing) => closing,
+    }
 }
 
 /// The configuration has been checked: what it says is one of the words.
@@ -403,6 +433,9 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     }
     put("dry_run", dry_run.into());
     put("partial", summary.partial.into());
+    if summary.time_up {
+        put("time_up", true.into());
+    }
     put("unchanged", summary.unchanged.into());
     put("bytes_healed", backup_summary::healed(summary).into());
     put("patterns_unmatched", summary.unmatched.clone().into());

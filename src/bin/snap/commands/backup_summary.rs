@@ -61,7 +61,9 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
 }
 
 fn ending(summary: &Summary, options: &Options) -> String {
-    let partial = if summary.partial {
+    let partial = if summary.time_up {
+        " (partial: its time was up; the next run goes on from there)"
+    } else if summary.partial {
         " (partial: interrupted before the end; what is stored already is not stored again)"
     } else {
         ""

@@ -52,7 +52,7 @@ pub(crate) fn run(context: &Context, args: Check) -> Result<Outcome> {
     if sets.is_empty() {
         return one(context, &args);
     }
-    let job = Job { verb: "check", kind: None, dry_run: false };
+    let job = Job { verb: "check", kind: None, dry_run: false, gate: None };
     sets::each(context, &sets, job, |context| one(context, &args))
 }
 

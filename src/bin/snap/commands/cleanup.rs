@@ -33,7 +33,7 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
         sets.get(at).is_none_or(|set| later.iter().all(|other| place(other) != place(set)))
     };
     let mut number = 0..;
-    let job = Job { verb: "cleanup", kind: None, dry_run: args.collect.dry_run };
+    let job = Job { verb: "cleanup", kind: None, dry_run: args.collect.dry_run, gate: None };
     sets::each(context, &sets, job, |context| one(context, args, number.next().is_none_or(collects)))
 }
 

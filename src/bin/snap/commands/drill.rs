@@ -158,7 +158,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     if sets.is_empty() {
         return all(context, args);
     }
-    let job = Job { verb: "drill", kind: None, dry_run: false };
+    let job = Job { verb: "drill", kind: None, dry_run: false, gate: None };
     sets::each(context, &sets, job, |context| all(context, args))
 }
 

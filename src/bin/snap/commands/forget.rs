@@ -29,7 +29,7 @@ pub(crate) fn run(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     if sets.is_empty() {
         return one(context, args);
     }
-    let job = Job { verb: "forget", kind: None, dry_run: args.dry_run };
+    let job = Job { verb: "forget", kind: None, dry_run: args.dry_run, gate: None };
     sets::each(context, &sets, job, |context| one(context, args))
 }
 

@@ -7,6 +7,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
+use crate::commands::gate;
 use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -21,6 +22,9 @@ use crate::{exit, notify};
 /// Default timeout of a hook in seconds.
 const TIMEOUT: u64 = 3600;
 
+/// Returns why a run may not begin now; `None` if it may.
+pub(crate) type Gate<'a> = dyn Fn(&Context) -> Result<Option<String>> + 'a;
+
 /// What to do for a set.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
@@ -29,6 +33,8 @@ pub(crate) struct Job<'a> {
     pub(crate) kind: Option<&'a dyn Fn(&Set) -> String>,
     /// Nothing is written, so no hooks run and no notifications are sent.
     pub(crate) dry_run: bool,
+    /// Returns why it may not begin now.
+    pub(crate) gate: Option<&'a Gate<'a>>,
 }
 
 /// Runs the work of a set with its hooks and notifications, and records the result.
@@ -44,8 +50,11 @@ pub(crate) fn run(
     }
     let kind = job.kind.zip(context.set.as_ref()).map(|(kind, set)| kind(set));
     let mut notification = context.notification(job.verb, kind.as_deref());
-    let begun = notify::begin(&notification);
     let wants_hooks = wants_hooks(&notification);
+    if let Some(why) = why_skipped(context, job, wants_hooks.then_some(&notification))? {
+        return skip(context, &notification, &why);
+    }
+    let begun = notify::begin(&notification);
     let hooks = |notification: &Notification, which: &str| {
         if wants_hooks { hooks(notification, which) } else { Ok(()) }
     };
@@ -66,6 +75,24 @@ pub(crate) fn run(
     warn(&notification, hooks(&notification, "finally"));
     notify::end(&notification, begun, &context.global, context.due());
     context.recorder.end(&result);
+    result
+}
+
+/// Returns why the run may not begin: its window, the machine, or a condition of the user's.
+fn why_skipped(context: &Context, job: Job<'_>, conditions: Option<&Notification>) -> Result<Option<String>> {
+    if let Some(why) = job.gate.map_or(Ok(None), |gate| gate(context))? {
+        return Ok(Some(why));
+    }
+    conditions.map_or(Ok(None), |notification| gate::conditions(context, &notification.variables()))
+}
+
+/// Records a run that is skipped, and says so. Nobody is notified: it is no failure.
+fn skip(context: &Context, notification: &Notification, why: &str) -> Result<Outcome> {
+    context.begin_for_set(notification);
+    context.recorder.note(|record| record.set_error(why));
+    let result = Ok(Outcome::Skipped);
+    context.recorder.end(&result);
+    gate::tell(context, why)?;
     result
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod du;
 pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod forget;
+pub(crate) mod gate;
 pub(crate) mod gc;
 pub(crate) mod heal;
 pub(crate) mod history;

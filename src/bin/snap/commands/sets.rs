@@ -4,6 +4,7 @@
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::Rule;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
+use snap_backup::util::threads;
 use snap_backup::{Error, Result};
 
 use crate::args::keep::{Filters, Keep};
@@ -13,6 +14,7 @@ use crate::config::Set;
 use crate::context::Context;
 use crate::exit;
 use crate::exit::Outcome;
+use crate::process::priority;
 use crate::terminal::output;
 
 /// Returns the named sets. Without names, returns all sets if `otherwise` is true, or none.
@@ -46,8 +48,12 @@ pub(crate) fn each(
     mut work: impl FnMut(&Context) -> Result<Outcome>,
 ) -> Result<Outcome> {
     let mut run = |set: &Set| {
-        let context = context.for_set(set);
-        hooks::run(&context, job, || work(&context))
+        let of_set = context.for_set(set);
+        let lowered = priority::apply(&of_set.global);
+        let result = hooks::run(&of_set, job, || work(&of_set));
+        lowered.undo(&of_set.global);
+        threads::limit(context.global.threads.unwrap_or(0));
+        result
     };
     if let [only] = sets {
         return run(only);

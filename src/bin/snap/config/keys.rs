@@ -40,6 +40,14 @@ pub(crate) enum Kind {
     Share,
     /// A percentage up to 100, or `off`.
     Reread,
+    /// Hours of the day: `22:00-06:00`.
+    Window,
+    /// A duration that is not zero.
+    Time,
+    /// A number of threads.
+    Threads,
+    /// A niceness, 0 to 19.
+    Nice,
     /// A compression level.
     Level,
     /// How much data a check reads.
@@ -167,6 +175,19 @@ pub(crate) const SET: &[Key] = &[
     key("keep-below", Kind::Line, "", "As --keep-below of `cleanup`"),
     key("min-age", Kind::Age, "", "As --min-age: no rule forgets what is younger"),
     key("drill", Kind::Table(DRILL), "", "What `drill` does beyond restoring a sample"),
+    key(
+        "max-duration",
+        Kind::Time,
+        "",
+        "As --max-duration: a backup ends after so long, the next one goes on",
+    ),
+    key("window", Kind::Window, "", "As --window: the hours of the day in which it may be backed up"),
+    key("on-battery", Kind::Bool, "true", "Whether it is backed up while the machine runs on battery"),
+    key("metered", Kind::Bool, "true", "Whether it is backed up over a connection that is metered"),
+    key("threads", Kind::Threads, "", "As --threads"),
+    key("nice", Kind::Nice, "", "As --nice"),
+    key("io-idle", Kind::Bool, "false", "As --io-idle"),
+    key("limit-read", Kind::Rate, "", "As --limit-read"),
     key("schedule", Kind::Table(SCHEDULE), "", "When `daemon` and `schedule run` do what"),
     key("hooks", Kind::Table(HOOKS), "", "Commands around a run"),
     key("notify", Kind::Table(NOTIFY), "", "Whom to tell"),
@@ -236,6 +257,12 @@ const SCHEDULE: &[Key] = &[
 ];
 
 const HOOKS: &[Key] = &[
+    key(
+        "condition",
+        Kind::List(&Kind::Command),
+        "[]",
+        "Run before anything else; one that fails lets the run be skipped, which is no failure",
+    ),
     key("before", Kind::List(&Kind::Command), "[]", "Run before; one that fails stops the run"),
     key("after", Kind::List(&Kind::Command), "[]", "Run after success"),
     key("on-failure", Kind::List(&Kind::Command), "[]", "Run after failure"),

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::Count;
 use snap_backup::ops::schedule::cron::Cron;
+use snap_backup::ops::schedule::window::Window;
 
 use crate::args::values::Line;
 
@@ -45,6 +46,7 @@ pub(crate) enum Value {
     Level(i32),
     /// Up to where a repository may fill the disk.
     Line(Line),
+    Window(Window),
     /// Millionths; `None`: off.
     Share(Option<u64>),
     /// `None` means off.
@@ -176,6 +178,13 @@ impl Table {
     pub(crate) fn count(&self, path: &str) -> Option<Count> {
         match self.at(path)?.value {
             Value::Count(count) => Some(count),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn window(&self, path: &str) -> Option<Window> {
+        match self.at(path)?.value {
+            Value::Window(window) => Some(window),
             _ => None,
         }
     }

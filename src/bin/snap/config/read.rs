@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use snap_backup::ops::schedule::cron::Cron;
+use snap_backup::ops::schedule::window::Window;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Key, Kind, nearest};
 use super::node::{Node, Origin, Table, Value};
 use super::substitute::substitute;
-use crate::args::{keep, values};
+use crate::args::{keep, pace, values};
 
 /// An error in the file, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,14 +92,23 @@ impl<'a> Reader<'a> {
             }
             (Kind::Bool, DeValue::Boolean(on)) => (Value::Bool(*on), on.to_string()),
             (
-                Kind::Number | Kind::Count | Kind::Size | Kind::Rate | Kind::Level,
+                Kind::Number
+                | Kind::Threads
+                | Kind::Nice
+                | Kind::Count
+                | Kind::Size
+                | Kind::Rate
+                | Kind::Level,
                 DeValue::Integer(number),
             ) => {
                 let text = number.to_string();
                 (self.scalar(&text, kind, at, path)?, text)
             }
             (kind, DeValue::String(text))
-                if !matches!(kind, Kind::Bool | Kind::Number | Kind::Table(_) | Kind::Named(_)) =>
+                if !matches!(
+                    kind,
+                    Kind::Bool | Kind::Number | Kind::Threads | Kind::Nice | Kind::Table(_) | Kind::Named(_)
+                ) =>
             {
                 let text = self.substituted(text, kind, at)?;
                 (self.scalar(&text, kind, at, path)?, text)
@@ -202,7 +212,7 @@ fn unknown(name: &str, keys: &[Key], path: &str) -> String {
 fn wanted(kind: &Kind) -> &'static str {
     match kind {
         Kind::Bool => "true or false",
-        Kind::Number => "a whole number",
+        Kind::Number | Kind::Threads | Kind::Nice => "a whole number",
         Kind::List(_) => "a list of texts",
         Kind::Table(_) => "a table",
         Kind::Named(_) => "a table of tables",
@@ -237,6 +247,10 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
         Kind::Age => Value::Age(keep::age(text)?),
         Kind::Count => Value::Count(keep::number(text)?),
         Kind::Level => Value::Level(values::level(text)?),
+        Kind::Window => Value::Window(Window::parse(text)?),
+        Kind::Time => Value::Duration(pace::some_time(text)?),
+        Kind::Threads => Value::Number(pace::threads(text)? as u64),
+        Kind::Nice => Value::Number(pace::nice(text)?.unsigned_abs().into()),
         Kind::Line => Value::Line(values::line(text)?),
         Kind::Share if text == "off" => Value::Share(None),
         Kind::Share => Value::Share(Some(values::share(text)?)),

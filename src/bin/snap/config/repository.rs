@@ -105,6 +105,9 @@ impl Config {
                 global.password_command = entry.password_command.clone();
             }
         }
+        global.threads = given.threads.or_else(|| set.and_then(Set::threads));
+        global.nice = given.nice.or_else(|| set.and_then(Set::nice));
+        global.io_idle |= set.and_then(|set| set.table.bool("io-idle")).unwrap_or_default();
         let path = |name: &str| self.root.path(name).map(|path| path.as_os_str().to_owned());
         global.cache_dir = global.cache_dir.filter(|dir| !dir.is_empty()).or_else(|| path("cache-dir"));
         global.state_dir = global.state_dir.filter(|dir| !dir.is_empty()).or_else(|| path("state-dir"));

@@ -38,11 +38,14 @@ fn default(key: &Key) -> Option<Value> {
 fn of(kind: &Kind) -> Value {
     match kind {
         Kind::Bool => json!({"type": "boolean"}),
+        Kind::Threads => json!({"type": "integer", "minimum": 1, "maximum": 1024}),
+        Kind::Nice => json!({"type": "integer", "minimum": 0, "maximum": 19}),
+        Kind::Window => json!({"type": "string", "pattern": "^[0-9]{1,2}:[0-9]{1,2}-[0-9]{1,2}:[0-9]{1,2}$"}),
         Kind::Number => json!({"type": "integer", "minimum": 0}),
         Kind::Count | Kind::Level | Kind::Size | Kind::Rate | Kind::Line => {
             json!({"type": ["integer", "string"]})
         }
-        Kind::Duration => {
+        Kind::Duration | Kind::Time => {
             json!({"type": "string", "pattern": "^([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"})
         }
         Kind::Share | Kind::Reread => json!({"type": "string", "pattern": "^(off|[0-9]+([.][0-9])?%)$"}),

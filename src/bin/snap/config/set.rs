@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use snap_backup::fs::filter::FilterOptions;
 use snap_backup::fs::sources;
 use snap_backup::model::manifest::SnapshotKind;
@@ -11,6 +12,7 @@ use snap_backup::model::tripwire::Limits;
 use snap_backup::ops::check;
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::{Period, Rule};
+use snap_backup::ops::schedule::window::Window;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::util::host;
 
@@ -122,6 +124,26 @@ impl Set {
             sources: Some(sources),
             ..SnapshotFilter::default()
         }
+    }
+
+    /// Returns the hours of the day in which it may be backed up.
+    pub(crate) fn window(&self) -> Option<Window> {
+        self.table.window("window")
+    }
+
+    /// Returns the time zone of its times; the machine's if `None`.
+    pub(crate) fn zone(&self) -> Option<TimeZone> {
+        self.table.zone("schedule.time-zone").cloned()
+    }
+
+    /// Returns how many threads its runs have.
+    pub(crate) fn threads(&self) -> Option<usize> {
+        self.table.number("threads").and_then(|number| usize::try_from(number).ok())
+    }
+
+    /// Returns how nice its runs are.
+    pub(crate) fn nice(&self) -> Option<i32> {
+        self.table.number("nice").and_then(|number| i32::try_from(number).ok())
     }
 
     /// Up to where its repository may fill the disk.

@@ -70,6 +70,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
             ),
             ("What the snapshot says of itself", &["tag", "description", "expires", "host", "as"]),
             ("The repository", &["init", "no-encryption", "parity", "compression", "delta", "mirror"]),
+            ("When and how fast", &["max-duration", "window", "limit-read"]),
         ],
     },
     VerbHelp {

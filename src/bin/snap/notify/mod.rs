@@ -42,7 +42,9 @@ pub(crate) fn end(
         warn(notification, "ping", &why);
     }
     let code = notification.end.as_ref().map_or(0, |end| end.code);
-    if notification.status() == Some("interrupted") || notification.order.is_tried_again(code) {
+    if matches!(notification.status(), Some("interrupted" | "time-up"))
+        || notification.order.is_tried_again(code)
+    {
         return;
     }
     let event = match notification.status() {
@@ -189,9 +191,10 @@ fn was_bad(
     let Ok(history) = RunLog::new(dir).read() else { return false };
     let same = |run: &&Record| run.set.as_deref() == Some(&notification.set) && run.verb == notification.verb;
     let other = |run: &&Record| due.is_none() || run.due != due;
-    let ended = |run: &&Record| {
-        use snap_backup::run_log::Ending;
-        !matches!(run.state(), State::Running | State::Ended(Ending::Interrupted))
+    let ended = |run: &&Record| match run.state() {
+        State::Running => false,
+        State::Ended(ending) => !ending.is_wished(),
+        State::Lost => true,
     };
     // The current run is still recorded as running.
     history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(Record::is_bad)

@@ -40,12 +40,13 @@ pub(crate) struct End {
 }
 
 impl Notification {
-    /// Returns `success`, `problems`, `failure` or `interrupted`; `None` while it runs.
+    /// Returns `success`, `problems`, `failure`, `alarm`, `time-up` or `interrupted`; `None` while it runs.
     pub(crate) fn status(&self) -> Option<&'static str> {
         Some(match self.end.as_ref()?.code {
             0 => "success",
             3 => "problems",
             exit::ALARM => "alarm",
+            exit::TIME_UP => "time-up",
             130 => "interrupted",
             _ => "failure",
         })

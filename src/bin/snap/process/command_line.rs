@@ -35,7 +35,8 @@ fn of_words(name: &str, words: impl Iterator<Item = String>) -> String {
         text.push_str(&quoted(&shown));
     }
     if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
         text.push_str(" ...");
     }
     text

@@ -2,6 +2,7 @@
 
 pub(crate) mod called;
 pub(crate) mod command_line;
+pub(crate) mod priority;
 pub(crate) mod secrets;
 pub(crate) mod shell_command;
 pub(crate) mod signals;

@@ -12,7 +12,7 @@ const STACK: usize = 64 << 10;
 
 /// Checks that all threads of a run can exist at once.
 pub(crate) fn check() -> Result<()> {
-    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let processors = snap_backup::util::threads::workers();
     snap_backup::util::threads::can_start(EACH * processors + OTHERS, STACK)
         .map_err(Error::io("start", "the threads that a run takes"))
 }

@@ -45,6 +45,9 @@ pub(super) fn global(given: &cli::Global) -> Result<Global> {
         limit_download: given.limit_download,
         password_variable: PASSWORD,
         key: None,
+        threads: None,
+        nice: None,
+        io_idle: false,
         insecure_no_password: given.insecure_no_password,
         cache_dir: given
             .cache_dir

@@ -143,6 +143,7 @@ impl<'a> SchedulerDaemon<'a> {
         for step in steps {
             match step {
                 Step::Skip { job, due, times, why } => self.skipped(job, due, times, why),
+                Step::Wait { job, until } => self.waits(job, until),
                 Step::Start { job, due, attempt, missed } => self.start(job, due, attempt, missed)?,
             }
         }
@@ -154,10 +155,16 @@ impl<'a> SchedulerDaemon<'a> {
         let what = if times == 1 { "skipped".to_owned() } else { format!("{times} times skipped") };
         let why = match why {
             Skip::Running => "the run before is not over",
-            Skip::Waiting => "the run before still waits for the repository",
+            Skip::Waiting => "the run before still waits for the repository, or for its window",
             Skip::Missed => "nothing ran at the time, and `catch-up` is off",
         };
         self.say("skipped", Some(planned), &format!("{what}, last {}: {why}", told(due, &planned.job.zone)));
+    }
+
+    fn waits(&self, job: usize, until: Timestamp) {
+        let Some(planned) = self.planned.get(job) else { return };
+        let text = format!("waits until its window opens, at {}", told(until, &planned.job.zone));
+        self.say("waiting", Some(planned), &text);
     }
 
     fn start(&mut self, job: usize, due: Timestamp, attempt: u32, missed: u64) -> Result<()> {
@@ -208,7 +215,7 @@ impl<'a> SchedulerDaemon<'a> {
         let Some(planned) = self.planned.iter().find(|one| one.job.name == name) else { return };
         let trouble = job_process::trouble(status);
         let text = match (&trouble, again) {
-            (None, _) => "done".to_owned(),
+            (None, _) => job_process::words(status).to_owned(),
             (Some(why), None) => why.clone(),
             (Some(why), Some(at)) => format!("{why}; again at {}", told(at, &planned.job.zone)),
         };

@@ -81,7 +81,8 @@ impl Wanted {
         let target = if self.system { "multi-user.target" } else { "default.target" };
         let unit = "[Unit]\nDescription=Scheduled backups by snap\nDocumentation=man:snap(1)\n";
         // Only the main process gets SIGTERM; it forwards it to its jobs, once.
-        let common = "KillMode=mixed\nTimeoutStopSec=5min\nNice=10\nIOSchedulingClass=idle\n";
+        let common =
+            "SuccessExitStatus=26 75\nKillMode=mixed\nTimeoutStopSec=5min\nNice=10\nIOSchedulingClass=idle\n";
         let network =
             if self.system { "Wants=network-online.target\nAfter=network-online.target\n" } else { "" };
         if self.daemon {

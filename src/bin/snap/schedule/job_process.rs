@@ -69,7 +69,8 @@ fn is_retried(code: u8) -> bool {
 pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
     match code {
-        Some(0 | 3 | exit::ALARM) => End::Done,
+        // What was skipped, or ran out of time, has its turn at the next time.
+        Some(0 | 3 | exit::ALARM | exit::SKIPPED | exit::TIME_UP) => End::Done,
         Some(exit::INTERRUPTED) | None if stopping => End::Interrupted,
         None => End::Failed,
         Some(code) if is_retried(code) => End::Failed,
@@ -77,18 +78,30 @@ pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     }
 }
 
+/// Codes of runs that did not fail, beside 0 and 3.
+const GOOD: [u8; 3] = [exit::ALARM, exit::SKIPPED, exit::TIME_UP];
+
 /// Describes how the process failed; `None` if it succeeded.
 pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
     match status {
         None => Some("it could not be started".to_owned()),
         // The job itself has reported entries that it could not read.
         Some(status) if matches!(status.code(), Some(0 | 3)) => None,
-        Some(status) if status.code() == Some(exit::ALARM.into()) => None,
+        Some(status) if GOOD.iter().any(|code| status.code() == Some((*code).into())) => None,
         Some(status) => Some(match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("it was killed by signal {signal}"),
             (None, None) => "nobody knows how it ended".to_owned(),
         }),
+    }
+}
+
+/// Says how a job ended that did not fail.
+pub(crate) fn words(status: Option<ExitStatus>) -> &'static str {
+    match status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()) {
+        Some(exit::SKIPPED) => "skipped",
+        Some(exit::TIME_UP) => "its time was up: the next run goes on",
+        _ => "done",
     }
 }
 
@@ -127,6 +140,7 @@ pub(crate) fn start(
         ("SNAP_SSH_COMMAND", &global.ssh_command.clone().map(Into::into)),
         ("SNAP_LIMIT_UPLOAD", &global.limit_upload.map(|rate| format!("{rate}B").into())),
         ("SNAP_LIMIT_DOWNLOAD", &global.limit_download.map(|rate| format!("{rate}B").into())),
+        ("SNAP_THREADS", &global.threads.map(|number| number.to_string().into())),
         ("SNAP_CACHE_DIR", &global.cache_dir),
         ("SNAP_STATE_DIR", &global.state_dir),
     ] {
@@ -185,6 +199,31 @@ pub(crate) fn follow_parent() {
         FOLLOWS.store(true, Ordering::Relaxed);
         if !is_parent() {
             let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::USR2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_or_ran_out_of_time_has_not_failed() {
+        let status = |code: i32| Some(ExitStatus::from_raw(code << 8));
+        for (code, end, fails) in [
+            (0, End::Done, false),
+            (1, End::Failed, true),
+            (2, End::Done, true),
+            (3, End::Done, false),
+            (24, End::Done, false),
+            (26, End::Done, false),
+            (75, End::Done, false),
+        ] {
+            assert_eq!(
+                (end_of(status(code), false), trouble(status(code)).is_some()),
+                (end, fails),
+                "{code}"
+            );
         }
     }
 }

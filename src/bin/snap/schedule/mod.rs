@@ -112,16 +112,14 @@ fn job(name: String, what: &str, lane: String, cron: Cron, set: Option<&Set>) ->
         name,
         lane,
         cron,
-        zone: table
-            .and_then(|table| table.zone("schedule.time-zone"))
-            .cloned()
-            .unwrap_or_else(TimeZone::system),
+        zone: set.and_then(Set::zone).unwrap_or_else(TimeZone::system),
         jitter: duration("schedule.jitter").unwrap_or_default(),
         catch_up: table.and_then(|table| table.bool("schedule.catch-up")).unwrap_or(true),
         retries: table
             .and_then(|table| table.number("schedule.retries"))
             .map_or(3, |number| u32::try_from(number).unwrap_or(u32::MAX)),
         retry_wait: duration("schedule.retry-wait").unwrap_or(Duration::from_secs(60)),
+        window: set.and_then(Set::window).filter(|_| BACKUPS.contains(&what)),
         rank: WHATS.iter().position(|other| *other == what).unwrap_or(WHATS.len()),
     }
 }

@@ -2,7 +2,7 @@
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
-use snap_backup::run_log::{Name, Record, State};
+use snap_backup::run_log::{Ending, Name, Record, State};
 
 use crate::terminal::output;
 use crate::terminal::output::{count, printable, size};
@@ -154,6 +154,10 @@ fn set(set: &SetStatus, now: Time) -> Vec<String> {
     }
     if let Some(running) = &set.running {
         lines.push(format!("    running since {}", when(running.start, now)));
+    }
+    if let Some(skipped) = &set.skipped {
+        let word = if skipped.state() == State::Ended(Ending::TimeUp) { "not through" } else { "skipped" };
+        lines.push(format!("    {word} {}: {}", when(skipped.start, now), why(skipped)));
     }
     if let Some(failure) = &set.failure {
         let word = if set.is_failing() { "FAILED" } else { "failed, and went well since:" };

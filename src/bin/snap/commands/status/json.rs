@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
-use snap_backup::run_log::{Name, Record, State};
+use snap_backup::run_log::{Ending, Name, Record, State};
 
 use crate::terminal::output;
 
@@ -35,7 +35,7 @@ fn repository(report: &Report) -> Value {
 }
 
 fn set(set: &SetStatus) -> Value {
-    json!({
+    let mut value = json!({
         "set": set.name,
         "set_id": set.id,
         "hostname": set.host,
@@ -51,7 +51,11 @@ fn set(set: &SetStatus) -> Value {
         "alarms": set.alarms.iter().map(alarm).collect::<Vec<Value>>(),
         "running": set.running.as_ref().map(run),
         "next_run": set.next.map(output::rfc3339),
-    })
+    });
+    if let (Some(skipped), Some(map)) = (&set.skipped, value.as_object_mut()) {
+        map.insert("skipped".to_owned(), run(skipped));
+    }
+    value
 }
 
 fn alarm(alarm: &Alarm) -> Value {
@@ -90,6 +94,7 @@ fn run(run: &Record) -> Value {
         "ending": match run.state() {
             State::Running => "running".to_owned(),
             State::Lost => "lost".to_owned(),
+            State::Ended(Ending::TimeUp) => "time_up".to_owned(),
             State::Ended(ending) => format!("{ending:?}").to_lowercase(),
         },
         "exit": run.exit,
