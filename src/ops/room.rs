@@ -1,30 +1,32 @@
-//! Room, decided: in which order snapshots go when rules leave more than there is room for. Pure: no clock, no repository.
+//! Decides in which order snapshots are forgotten when the repository is to become smaller than rules leave it.
+//! Pure: uses neither a clock nor a repository.
 //!
-//! What a snapshot is worth is the gap that it would leave: how many times as old the next older one is as the next
-//! younger one. So what stays lies close together near the present, and ever farther apart behind it. The oldest goes last.
+//! The cost of forgetting a snapshot is the gap that it leaves: the age of the next older snapshot divided by that of
+//! the next younger one. Forgetting the cheapest first keeps snapshots close together near the present and ever
+//! farther apart in the past. The oldest snapshot of a set is forgotten last.
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
 
-/// Seconds that are added to each age: what is of today is of one time.
+/// Seconds that are added to each age, so that snapshots of one day count as equally old.
 const DAY: f64 = 86_400.0;
 
 /// A snapshot of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
-    /// Which.
+    /// Its id.
     pub id: SnapshotId,
     /// Seconds since it began.
     pub age: u64,
-    /// Which set: gaps are those of one.
+    /// Number of its set. Gaps are measured within a set.
     pub set: usize,
-    /// Bytes that only it needs.
+    /// Stored bytes that no other snapshot needs.
     pub unique: u64,
-    /// It stays whatever happens: pinned, tagged, held by an alarm, the newest, partial.
+    /// Whether it must stay: it is pinned, tagged, young, held by an alarm, the newest, or partial.
     pub stays: bool,
 }
 
-/// Those that may go, in the order in which they go.
+/// Returns the snapshots that may be forgotten, in the order in which to forget them.
 pub fn order(points: &[Point]) -> Vec<SnapshotId> {
     let mut left: Vec<&Point> = points.iter().collect();
     left.sort_by_key(|point| (point.set, std::cmp::Reverse(point.age), point.id));
@@ -37,7 +39,7 @@ pub fn order(points: &[Point]) -> Vec<SnapshotId> {
     going
 }
 
-/// The place of the one that frees most for what it is worth.
+/// Returns the position of the snapshot that frees most for its cost.
 fn cheapest(left: &[&Point], mean: u64) -> Option<usize> {
     let movable = (0..left.len()).filter(|at| left.get(*at).is_some_and(|point| !point.stays));
     movable.min_by(|a, b| price(left, *a, mean).total_cmp(&price(left, *b, mean)))
@@ -50,18 +52,19 @@ fn price(left: &[&Point], at: usize, mean: u64) -> f64 {
     let younger = beside(at.checked_add(1)).map_or(DAY, |other| age(other));
     let gap = match beside(at.checked_sub(1)) {
         Some(older) => age(older) / younger,
-        // How far back one can go at all is worth more than any gap.
+        // The oldest snapshot is worth more than any gap.
         None => return f64::MAX,
     };
-    // What it frees counts, but not so much that holes come about where much was added.
+    // What it frees counts, but is bounded: otherwise gaps would open where much was added.
     let gain = (point.unique as f64 / mean.max(1) as f64).clamp(0.5, 2.0);
     gap.ln() / gain
 }
 
-/// How many of `all` must go at least until it fits; `None`: it does not fit even without all of them.
+/// Returns how many of `all` snapshots must be forgotten at least until the repository fits; `None` if it does not fit
+/// even without all of them. `fits` is asked by bisection.
 ///
 /// # Errors
-/// When it cannot be told whether it fits.
+/// When `fits` fails.
 pub fn fewest(all: usize, fits: &mut dyn FnMut(usize) -> Result<bool>) -> Result<Option<usize>> {
     if fits(0)? {
         return Ok(Some(0));
@@ -92,13 +95,13 @@ mod tests {
         Point { id: SnapshotId::new(id), age: (now - day) * SECONDS, set: 0, unique: 10 + day % 7, stays }
     }
 
-    /// The largest gap, as `price` measures it, of days up to now.
+    /// Returns the largest gap between days up to now, as `price` measures it.
     fn widest(days: &[u64], now: u64) -> f64 {
         let age = |day: u64| (now - day + 1) as f64;
         days.windows(2).map(|pair| age(pair[0]) / age(pair[1])).fold(1.0, f64::max)
     }
 
-    /// One a day, and room for twelve: each day what is too much goes.
+    /// One snapshot a day, and room for twelve.
     #[test]
     fn after_each_of_200_days_it_fits_and_what_stays_is_spread_as_evenly_as_by_rules() {
         let mut days: Vec<u64> = Vec::new();

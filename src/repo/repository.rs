@@ -173,6 +173,14 @@ impl Repository {
         Ok(candidates(storage)?.newest()?.repo)
     }
 
+    /// Returns the quota that the repository claims, without opening it.
+    ///
+    /// # Errors
+    /// `NoRepository` when there is none.
+    pub fn quota_at(storage: &dyn Storage) -> Result<Option<u64>> {
+        Ok(candidates(storage)?.newest()?.quota())
+    }
+
     /// Opens a repository.
     ///
     /// # Errors

@@ -292,6 +292,9 @@ fn sets_of_the_configuration_are_told_of_by_name_also_those_never_saved() {
 fn days_left_follow_from_growth_and_room() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
+    // Nothing is known yet of how it grows.
+    let answer = status(&sandbox, &[]).expect(0).json();
+    assert!(answer["repositories"][0].get("seconds_until_full").is_none(), "{answer}");
     let run = run_log(&sandbox).read().unwrap().runs.pop().unwrap();
     let bytes = run.numbers.repository_bytes.unwrap();
     for day in 1..10_u64 {
@@ -309,7 +312,23 @@ fn days_left_follow_from_growth_and_room() {
     assert!((9.9..10.1).contains(&rate), "{answer}");
     let free = repository["disk_free"].as_f64().unwrap();
     assert!((left - free / rate).abs() < 1e-6 * left, "{answer}");
+    let seconds = repository["seconds_until_full"].as_f64().unwrap();
+    assert!((seconds / 86_400.0 - left).abs() < 1e-6 * left, "{answer}");
     assert!(text(&sandbox).contains("grows 10 B a day") || text(&sandbox).contains("grows 9 B a day"));
+    assert!(text(&sandbox).contains(" free, more than 100 years until full"));
+    // The quota is met long before, and that is known without a password as well.
+    sandbox.ok(&["config", "set", "quota", &(bytes + 355).to_string()]);
+    let mut blind = sandbox.command(&["status"]);
+    blind.env_remove("SNAP_PASSWORD");
+    for told in [text(&sandbox), finish(blind, b"").expect(0).text()] {
+        assert!(told.contains("355 B of its quota left, about 5 weeks until the quota is met"), "{told}");
+    }
+    let answer = status(&sandbox, &[]).expect(0).json();
+    let repository = &answer["repositories"][0];
+    assert_eq!(repository["quota"], bytes + 355);
+    let days = repository["seconds_until_full"].as_f64().unwrap() / 86_400.0;
+    assert!((34.0..37.0).contains(&days), "{answer}");
+    sandbox.ok(&["config", "set", "quota", "none"]);
     // A backup says it, too.
     sandbox.write(&[("b", "2")]);
     let told = sandbox.ok(&["backup", "src"]).text();

@@ -203,6 +203,8 @@ pub struct Report {
     pub growth: Option<Growth>,
     /// Capacity of the storage.
     pub capacity: Option<Capacity>,
+    /// Bytes of packs that the repository may have. Without the key this is what its configuration claims.
+    pub quota: Option<u64>,
     /// Differences between the repository and what this machine recorded about it.
     pub diverged: Vec<String>,
 }
@@ -218,10 +220,24 @@ impl Report {
         self.sets.iter().any(|set| !set.alarms.is_empty())
     }
 
-    /// Returns the days until the storage is full, at the growth of the last thirty days.
+    /// Returns the days until the storage is full or the quota is met, at the growth of the last thirty days.
+    /// `None` if it does not grow, or there is no known end.
     pub fn days_left(&self) -> Option<f64> {
         let growth = self.growth.filter(|growth| growth.bytes_per_day > 0.0)?;
-        Some(self.capacity?.free as f64 / growth.bytes_per_day)
+        let free = self.capacity.map(|capacity| capacity.free);
+        let room = free.into_iter().chain(self.quota_left()).min()?;
+        Some(room as f64 / growth.bytes_per_day)
+    }
+
+    /// Returns how many bytes the repository may still grow by; `None` without a quota.
+    pub fn quota_left(&self) -> Option<u64> {
+        Some(self.quota?.saturating_sub(self.bytes?))
+    }
+
+    /// Returns whether the quota is met before the storage is full.
+    pub fn ends_by_quota(&self) -> bool {
+        let free = self.capacity.map_or(u64::MAX, |capacity| capacity.free);
+        self.quota_left().is_some_and(|left| left < free)
     }
 
     /// Returns the last runs of a verb.
@@ -289,9 +305,17 @@ pub fn look(
         works: works(&runs),
         growth: Growth::of(&runs, bytes, options.now),
         capacity: trouble.is_none().then(|| storage.capacity()).flatten(),
+        quota: trouble.is_none().then(|| quota(storage, repo)).flatten(),
         location,
         trouble,
         bytes,
+    }
+}
+
+fn quota(storage: &dyn Storage, repo: Option<&Repository>) -> Option<u64> {
+    match repo {
+        Some(repo) => repo.config().quota(),
+        None => Repository::quota_at(storage).ok().flatten(),
     }
 }
 

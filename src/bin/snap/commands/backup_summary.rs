@@ -9,7 +9,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::run_log::RunLog;
 
 use crate::context::Context;
-use crate::terminal::output::{count, duration, size};
+use crate::terminal::output::{count, days, duration, size};
 
 pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, options: &Options) -> String {
     let counts = &summary.counts;
@@ -112,41 +112,12 @@ fn capacity(context: &Context, repo: &Repository, summary: &Summary) -> String {
     let runs: Vec<_> = runs.iter().filter(|run| run.repository == location).collect();
     let growth = Growth::of(&runs, Some(summary.repository_bytes), Time::now());
     if let Some(growth) = growth.filter(|growth| growth.bytes_per_day > 0.0) {
-        text += &format!(", enough for {}", lasts(capacity.free as f64 / growth.bytes_per_day));
+        text += &format!(", enough for {}", days(capacity.free as f64 / growth.bytes_per_day));
     }
     text
-}
-
-/// Days that are far away are not counted.
-fn lasts(days: f64) -> String {
-    match days {
-        _ if days < 60.0 => format!("about {}", count(days as u64, "day", "days")),
-        _ if days < 730.0 => format!("about {:.0} months", days / 30.4),
-        _ if days < 36_500.0 => format!("about {:.0} years", days / 365.25),
-        _ => "more than 100 years".to_owned(),
-    }
 }
 
 /// Bytes that the repository should have had: an unchanged run adds nothing else.
 pub(crate) fn healed(summary: &Summary) -> u64 {
     if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::lasts;
-
-    #[test]
-    fn the_farther_the_end_the_rounder_the_number() {
-        for (days, text) in [
-            (0.5, "about 0 days"),
-            (1.0, "about 1 day"),
-            (59.0, "about 59 days"),
-            (100.0, "about 3 months"),
-            (1000.0, "about 3 years"),
-            (1e9, "more than 100 years"),
-        ] {
-            assert_eq!(lasts(days), text);
-        }
-    }
 }

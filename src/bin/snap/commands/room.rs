@@ -1,4 +1,4 @@
-//! `cleanup --keep-below`: beyond the rules, as many snapshots go as must for the repository to fit.
+//! `cleanup --keep-below`: forgets snapshots beyond the rules until the repository fits.
 
 use std::collections::HashMap;
 
@@ -20,18 +20,18 @@ use crate::terminal::output;
 use crate::terminal::output::{count, size};
 use crate::terminal::progress::stop_on_signals;
 
-/// What is to fit.
+/// What `--keep-below` has to decide.
 pub(crate) struct Asked<'a> {
-    /// What the rules decided; what they let go is gone, unless nothing is written.
+    /// The decisions of the rules. What they forget is forgotten already, except in a dry run.
     pub(crate) groups: &'a [Group],
-    /// There are rules.
+    /// Whether there are rules.
     pub(crate) ruled: bool,
     pub(crate) line: Line,
     pub(crate) dry_run: bool,
 }
 
 impl Asked<'_> {
-    /// What the rules leave.
+    /// Returns the snapshots that the rules leave, with the number of their group.
     fn left(&self) -> impl Iterator<Item = (usize, &Decision)> {
         let all = self.groups.iter().enumerate();
         let each = all.flat_map(|(set, group)| group.decisions.iter().map(move |one| (set, one)));
@@ -39,22 +39,22 @@ impl Asked<'_> {
     }
 }
 
-/// What came of it.
+/// The result.
 pub(crate) struct Fitted {
-    /// What goes beside what rules let go.
+    /// Snapshots that are forgotten in addition to those of the rules.
     pub(crate) going: Vec<SnapshotId>,
-    /// It is below the line, once what goes is collected.
+    /// Whether the repository is below the line once that is collected.
     pub(crate) fits: bool,
-    /// It is above the line as it lies there.
+    /// Whether the repository is above the line now.
     pub(crate) is_tight: bool,
 }
 
-/// Forgets what must go.
+/// Forgets as many snapshots as necessary.
 pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Result<Fitted> {
     let stop = stop_on_signals()?;
     let seen = stats::run(repo, &Options::default(), &stop)?;
     let limit = limit(repo, asked.line, &seen)?;
-    // Where nothing was written, what rules let go still stands.
+    // In a dry run the snapshots that the rules forget still exist.
     let gone = if asked.dry_run && asked.ruled { going(asked.groups) } else { Vec::new() };
     let order = room::order(&points(asked, &seen));
     let needed = needed(&seen.packs);
@@ -64,7 +64,7 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
         Ok(needed.saturating_sub(freed))
     };
     let fewest = room::fewest(order.len(), &mut |many| Ok(after(many)? <= limit))?;
-    // What would not be enough is not done: it would cost history and make no room.
+    // If forgetting all of them is not enough, none is forgotten: that would cost history for nothing.
     let many = fewest.unwrap_or(0);
     let least = if fewest.is_none() { after(order.len())? } else { 0 };
     let bytes = seen.packs.bytes.saturating_add(seen.packs.parity);
@@ -85,7 +85,7 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
     Ok(Fitted { going, fits: told.fits, is_tight: bytes > limit })
 }
 
-/// Bytes that the repository may have.
+/// Returns how many bytes the repository may have.
 fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
     match line {
         Line::Bytes(bytes) => Ok(bytes),
@@ -98,7 +98,7 @@ fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
             })?;
             let may = u128::from(room.total) * u128::from(share) / 1_000_000;
             let may = u64::try_from(may).unwrap_or(u64::MAX);
-            // What others have there is none of the repository's.
+            // The rest of the file system is in use by other files.
             let ours = seen.packs.bytes.saturating_add(seen.packs.parity);
             let others = room.total.saturating_sub(room.free).saturating_sub(ours);
             Ok(may.saturating_sub(others))
@@ -106,7 +106,7 @@ fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
     }
 }
 
-/// Bytes of packs and parity once all that no standing snapshot needs is collected.
+/// Returns the bytes of packs and parity once everything that no snapshot needs is collected.
 fn needed(packs: &Packs) -> u64 {
     let stored = packs.needed.saturating_add(packs.trash).saturating_add(packs.unused).max(1);
     let beside =
@@ -128,7 +128,7 @@ fn points(asked: &Asked<'_>, seen: &Report) -> Vec<Point> {
     asked.left().map(of).collect()
 }
 
-/// What is stronger than the want of room.
+/// Returns whether a snapshot stays for this reason even if there is too little room.
 fn holds(reason: &Reason) -> bool {
     matches!(
         reason,
@@ -142,12 +142,12 @@ fn holds(reason: &Reason) -> bool {
     )
 }
 
-/// Numbers of the answer.
+/// Numbers for the output.
 struct Told {
     limit: u64,
     needed: u64,
     after: u64,
-    /// As small as it gets, where that is not enough.
+    /// The smallest possible size, if that is not enough.
     least: u64,
     bytes: u64,
     fits: bool,
@@ -173,7 +173,7 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
     }
     if !fits {
         let text = format!(
-            "nothing is forgotten for room, since that would not do: {} is as small as it gets, above the line of {}, by what is pinned, tagged, held by an alarm, partial, or the newest of its sources (a percentage is one of the file system: what others have there counts)",
+            "nothing is forgotten for room, since that would not do: {} is as small as it gets, above the line of {}, by what is pinned, tagged, younger than --min-age, held by an alarm, partial, or the newest of its sources (a percentage is one of the file system: what others have there counts)",
             size(told.least),
             size(limit)
         );

@@ -380,6 +380,18 @@ pub(crate) fn put_bytes(map: &mut Map<String, Value>, name: &str, bytes: &[u8]) 
     }
 }
 
+/// Formats a number of days, the rounder the larger it is: `about 5 weeks`.
+pub(crate) fn days(days: f64) -> String {
+    let about = |one: f64, name: &str| format!("about {:.0} {name}", days / one);
+    match days {
+        _ if days < 14.0 => format!("about {}", count(days as u64, "day", "days")),
+        _ if days < 70.0 => about(7.0, "weeks"),
+        _ if days < 730.0 => about(30.4, "months"),
+        _ if days < 36_500.0 => about(365.25, "years"),
+        _ => "more than 100 years".to_owned(),
+    }
+}
+
 /// Hides user and password in a URL: what is between `//` and `@`.
 pub(crate) fn redacted(text: &str) -> String {
     let Some((before, after)) = text.split_once("://") else { return text.to_owned() };
@@ -410,7 +422,7 @@ mod tests {
     use proptest::prelude::{Just, any, prop, prop_oneof, proptest};
     use snap_backup::model::entry::Time;
 
-    use super::{base64, count, duration, entries, local, path, rfc3339, size};
+    use super::{base64, count, days, duration, entries, local, path, rfc3339, size};
     use crate::terminal::chart;
     use crate::terminal::table::columns;
     use crate::terminal::text::printable;
@@ -475,5 +487,20 @@ mod tests {
         assert_eq!(size(1024), "1.0 KiB");
         assert_eq!(size(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(size(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn the_farther_the_end_the_rounder_the_number() {
+        for (number, text) in [
+            (0.5, "about 0 days"),
+            (1.0, "about 1 day"),
+            (13.0, "about 13 days"),
+            (35.0, "about 5 weeks"),
+            (100.0, "about 3 months"),
+            (1000.0, "about 3 years"),
+            (1e9, "more than 100 years"),
+        ] {
+            assert_eq!(days(number), text);
+        }
     }
 }

@@ -5,7 +5,7 @@ use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, W
 use snap_backup::run_log::{Ending, Name, Record, State};
 
 use crate::terminal::output;
-use crate::terminal::output::{count, printable, size};
+use crate::terminal::output::{count, days, printable, size};
 use crate::terminal::text::Paint;
 
 /// All of it.
@@ -95,8 +95,12 @@ fn capacity(report: &Report) -> Option<String> {
     if let Some(capacity) = report.capacity {
         text += &format!("; {} of {} free", size(capacity.free), size(capacity.total));
     }
-    if let Some(days) = report.days_left() {
-        text += &format!(", enough for {}", count(days as u64, "day", "days"));
+    if let Some(left) = report.quota_left() {
+        text += &format!("; {} of its quota left", size(left));
+    }
+    if let Some(left) = report.days_left() {
+        let end = if report.ends_by_quota() { "until the quota is met" } else { "until full" };
+        text += &format!(", {} {end}", days(left));
     }
     Some(text)
 }

@@ -19,7 +19,7 @@ pub(crate) fn of(reports: &[Report], now: Time) -> Value {
 }
 
 fn repository(report: &Report) -> Value {
-    json!({
+    let mut value = json!({
         "repository": report.location,
         "trouble": report.trouble,
         "manifests_read": report.opened,
@@ -31,7 +31,13 @@ fn repository(report: &Report) -> Value {
         "disk_total": report.capacity.map(|capacity| capacity.total),
         "days_left": report.days_left(),
         "differences": report.diverged,
-    })
+    });
+    if let Some(map) = value.as_object_mut() {
+        let seconds = report.days_left().map(|days| (days * 86_400.0) as u64);
+        map.extend(seconds.map(|seconds| ("seconds_until_full".to_owned(), seconds.into())));
+        map.extend(report.quota.map(|quota| ("quota".to_owned(), quota.into())));
+    }
+    value
 }
 
 fn set(set: &SetStatus) -> Value {
