@@ -109,7 +109,7 @@ fn the_commands_for_a_new_machine_work_as_they_stand() {
     let here = dir.path().to_str().unwrap();
     let script = block("README.md", "On a new machine")
         .replace("sftp://me@server/backup/snap", repo.to_str().unwrap())
-        .replace("latest home/me", &format!("latest {}/home/me", &here[1..]))
+        .replace("latest /home/me", &format!("latest {here}/home/me"))
         .replace("--include /home/me", &format!("--include {here}/home/me"))
         .replace("/mnt/new", new.join("all").to_str().unwrap());
     run_script(&new, &format!("export SNAP_PASSWORD='on paper'\n{script}"));
