@@ -181,8 +181,19 @@ fn lists_are_shown_without_a_pager_and_with_another() {
 #[test]
 fn the_configurations_of_the_pages_are_taken() {
     let sandbox = Sandbox::bare();
-    for page in ["configuration.md", "schedule.md"] {
-        fs::write(sandbox.path("snap.toml"), block(page, 0)).unwrap();
+    for (page, number) in [("configuration.md", 0), ("schedule.md", 0), ("schedule.md", 1), ("status.md", 2)]
+    {
+        let added = block(page, number);
+        let set = added.split([']', '.']).nth(1).unwrap();
+        // A later block of a page shows a part of a set.
+        let text = match added.contains("sources = ") {
+            true => added.clone(),
+            false if added.starts_with(&format!("[sets.{set}]")) => {
+                added.replacen(']', "]\nsources = ['/home']", 1)
+            }
+            false => format!("[sets.{set}]\nsources = ['/home']\n{added}"),
+        };
+        fs::write(sandbox.path("snap.toml"), text).unwrap();
         let mut check = sandbox.bin();
         check.args(["config", "check"]).env("PING_KEY", "key");
         finish(check, b"").expect(0);
