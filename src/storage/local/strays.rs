@@ -27,7 +27,7 @@ fn within_shard(folder: &Path, area: ObjectKind, shard: &str, found: &mut Vec<St
     for entry in read_folder(folder)? {
         let Some(metadata) = metadata_of(&entry)? else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
-        let placed = name.starts_with(shard) || name.starts_with(TEMP);
+        let placed = name.starts_with(shard) || name.starts_with(TEMP) || is_removed(&name);
         if !(metadata.is_file() && placed && is_own(area, &name)) {
             found.push(path(area, &format!("{shard}/{name}"), metadata.is_dir()));
         }
