@@ -25,7 +25,7 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
         counts.files_removed,
         count(counts.dirs, "directory", "directories"),
     );
-    text += &format!("\nread:    {} of {}", size(counts.bytes_read), size(counts.bytes_total));
+    text += &format!("\nread:    {}", read(counts.bytes_read, counts.bytes_total));
     if let Some(reread) = &summary.reread {
         let files = count(reread.files, "unchanged file", "unchanged files");
         text += &format!("\nreread:  {files} ({}), to find bit rot", size(reread.bytes));
@@ -120,4 +120,25 @@ fn capacity(context: &Context, repo: &Repository, summary: &Summary) -> String {
 /// Bytes that the repository should have had: an unchanged run adds nothing else.
 pub(crate) fn healed(summary: &Summary) -> u64 {
     if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
+}
+
+/// Tells of the bytes that were read. They are more than the snapshot holds if files were read twice, or in
+/// part before an interruption.
+fn read(read: u64, total: u64) -> String {
+    if read > total {
+        format!("{}; the snapshot holds {}", size(read), size(total))
+    } else {
+        format!("{} of {}", size(read), size(total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn no_more_is_read_of_a_snapshot_than_it_holds() {
+        assert_eq!(read(1 << 20, 3 << 20), "1.0 MiB of 3.0 MiB");
+        assert_eq!(read(3 << 20, 1 << 20), "3.0 MiB; the snapshot holds 1.0 MiB");
+    }
 }
