@@ -54,6 +54,9 @@ const VERBS: &[(&str, &str)] = &[
         "snapshots have no names: `snap tag SNAPSHOT --add TAG` labels one, `snap rewrite --description` describes it",
     ),
     ("repo", "`snap init` makes a repository, `snap stats` and `snap status` tell of it"),
+    ("repo-create", "`snap init` makes a repository"),
+    ("repo-info", "`snap stats` says how large the repository is"),
+    ("repo-list", "`snap snapshots` lists snapshots"),
     ("repoinfo", "`snap stats` says how large the repository is"),
     ("repository", "`snap init` makes a repository, `snap stats` and `snap status` tell of it"),
     ("rm", "`snap forget SNAPSHOT` forgets a snapshot"),
@@ -132,6 +135,11 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
     (Some("restore"), "--to", "--target DIR, or -t DIR"),
     (Some("restore"), "--destination", "--target DIR, or -t DIR"),
     (Some("restore"), "--output", "--target DIR, or -t DIR"),
+    (Some("restore"), "--dest", "--target DIR, or -t DIR"),
+    (Some("restore"), "--dir", "--target DIR, or -t DIR"),
+    (Some("restore"), "--into", "--target DIR, or -t DIR"),
+    (Some("restore"), "--out", "--target DIR, or -t DIR"),
+    (Some("restore"), "--restore-to", "--target DIR, or -t DIR"),
     (Some("restore"), "--path-to", "--target DIR, or -t DIR"),
     (Some("restore"), "--numeric-owner", "--numeric-ids"),
     (Some("restore"), "--force", "--overwrite always, which is the default"),
@@ -156,6 +164,9 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
         "`snap copy --init` makes a repository that shares chunks with the first one",
     ),
 ];
+
+/// Options that destroy something.
+const GRAVE: [&str; 5] = ["--allow-remove-all", "--delete", "--empty-trash", "--force", "--prune"];
 
 /// Returns the equivalent of another program's verb.
 pub(crate) fn of_verb(word: &str) -> Option<&'static str> {
@@ -186,19 +197,37 @@ pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<
         }
         _ => None,
     };
-    let Some(advice) = advice else { return };
+    let typed = text(error, ContextKind::InvalidArg).unwrap_or_default();
+    let is_rash = text(error, ContextKind::SuggestedArg).is_some_and(|flag| is_rash(&typed, &flag));
+    if advice.is_none() && !is_rash {
+        return;
+    }
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedCommand] {
         error.remove(kind);
     }
-    error.insert(
-        ContextKind::Suggested,
-        ContextValue::StyledStrs(vec![called::message(advice).into_owned().into()]),
-    );
+    if let Some(advice) = advice {
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![called::message(advice).into_owned().into()]),
+        );
+    }
     if let Some(verb) = verb.and_then(|verb| top.find_subcommand(verb)) {
         let name = format!("{} {}", top.get_name(), verb.get_name());
         let usage = verb.clone().bin_name(name).render_usage();
         error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
     }
+}
+
+/// Returns whether a suggested option must not be suggested: it destroys something, and what was typed may
+/// mean something else. What lacks a hyphen or its end means nothing else.
+fn is_rash(typed: &str, suggested: &str) -> bool {
+    let letters = |option: &str| -> String {
+        let name = option.split([' ', '=']).next().unwrap_or(option);
+        name.chars().filter(char::is_ascii_alphanumeric).collect()
+    };
+    let (typed, suggested) = (letters(typed), letters(suggested));
+    GRAVE.iter().any(|grave| letters(grave) == suggested)
+        && !(typed.len() > 3 && suggested.starts_with(&typed))
 }
 
 /// Returns the verb of a command line that may contain errors elsewhere.
@@ -257,13 +286,27 @@ mod tests {
             ("snap backup --exclude-from=x y", "--exclude-file"),
             ("snap backup . --no-scan", "costs nothing"),
             ("snap list --no-lock", "no locks"),
+            ("snap restore latest --dest x", "--target DIR"),
+            ("snap repo-list", "snap snapshots"),
+            // The nearest spelling is --delete.
+            ("snap restore latest --deleat x", "unexpected argument"),
         ] {
             let top = crate::help::command();
             let mut error = top.clone().try_get_matches_from(line.split(' ')).unwrap_err();
             advise(&mut error, &top, verb_of(&top, line.split(' ').skip(1)).as_deref());
             let text = error.to_string();
             assert!(text.contains(wanted) && !text.contains("similar"), "{line}: {text}");
+            assert!(!text.contains("--delete"), "{line}: {text}");
             assert!(!text.contains("<RATE>") && !text.contains("--exclude <"), "{line}: {text}");
+        }
+        for (typed, suggested, is) in [
+            ("--dest", "--delete", true),
+            ("--delet", "--delete", false),
+            ("--emptytrash", "--empty-trash", false),
+            ("--forget", "--force", true),
+            ("--tagg", "--tag", false),
+        ] {
+            assert_eq!(super::is_rash(typed, suggested), is, "{typed}");
         }
     }
 }
