@@ -127,6 +127,9 @@ pub struct Numbers {
     /// Number of forgotten snapshots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<u64>,
+    /// Number of snapshots that lost paths by rules per path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<u64>,
     /// Items that could not be read, or errors found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problems: Option<u64>,

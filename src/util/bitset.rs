@@ -29,6 +29,24 @@ impl BitSet {
         }
     }
 
+    /// Returns the numbers that are in both sets.
+    pub fn and(&self, other: &Self) -> Self {
+        Self::of_words(self.words.iter().zip(&other.words).map(|(a, b)| a & b).collect())
+    }
+
+    /// Returns the numbers that are not in the other set.
+    pub fn minus(&self, other: &Self) -> Self {
+        let others = other.words.iter().copied().chain(std::iter::repeat(0));
+        Self::of_words(self.words.iter().zip(others).map(|(a, b)| a & !b).collect())
+    }
+
+    fn of_words(mut words: Vec<u64>) -> Self {
+        while words.last() == Some(&0) {
+            words.pop();
+        }
+        Self { words }
+    }
+
     /// Returns whether a number is in the set.
     pub fn has(&self, number: usize) -> bool {
         self.words.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
@@ -114,7 +132,12 @@ mod tests {
         assert!(set.has(63) && !set.has(62) && !set.has(5000));
         let other: BitSet = [1, 2, 300].into_iter().collect();
         assert!(set.meets(&other) && set.common(&other) == 1);
+        // Sets that hold the same are equal, however they came about.
+        assert_eq!(set.and(&other), [1].into_iter().collect());
+        assert_eq!(other.minus(&set), [2, 300].into_iter().collect());
+        assert_eq!(set.minus(&set), BitSet::default());
         set.add(&other);
+        assert_eq!(set.minus(&other), given.into_iter().filter(|number| *number != 1).collect());
         assert_eq!(set.last(), Some(300));
         assert_eq!(BitSet::default().last(), None);
         assert!(!BitSet::default().meets(&set) && BitSet::default().is_empty());

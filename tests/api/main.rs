@@ -5,6 +5,7 @@ mod browse;
 mod copy;
 mod diff;
 mod drill;
+mod expire;
 mod fidelity;
 mod files_changing;
 mod history;

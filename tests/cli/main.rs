@@ -5,6 +5,7 @@ mod alarms;
 mod audit;
 mod browse;
 mod daemon;
+mod expire;
 mod export;
 mod guide;
 mod import;

@@ -6,10 +6,12 @@ mod cachedir_tag;
 mod exclude_file;
 mod gitignore;
 mod glob;
+mod path_rules;
 mod path_search;
 mod pattern;
 mod pattern_set;
 mod restore_filter;
+mod way;
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 
 pub use exclude_file::{patterns_of, text_of};
+pub use path_rules::PathRules;
 pub use path_search::PathSearch;
 pub use restore_filter::RestoreFilter;
 

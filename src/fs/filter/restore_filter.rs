@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::error::Result;
-use crate::fs::filter::glob::Glob;
-use crate::fs::filter::pattern::{Part, Pattern, Scope};
+use crate::fs::filter::pattern::Pattern;
 use crate::fs::filter::pattern_set::PatternSet;
+use crate::fs::filter::way::Way;
 
 /// Selects what matches an include (everything if there are none) and is not excluded.
 pub struct RestoreFilter {
@@ -15,22 +15,6 @@ pub struct RestoreFilter {
     includes: PatternSet,
     ways: Vec<Way>,
     only: Option<BTreeSet<Vec<u8>>>,
-}
-
-/// Directories below which an include can match.
-enum Way {
-    /// Any directory.
-    Any,
-    /// Directories that match a prefix of these components.
-    Fixed(Vec<Step>),
-}
-
-/// One component of an anchored include.
-enum Step {
-    /// Matches a component.
-    One(Glob),
-    /// `**`.
-    Many,
 }
 
 impl RestoreFilter {
@@ -88,31 +72,4 @@ impl RestoreFilter {
 
 fn parse_all<P: AsRef<OsStr>>(texts: &[P], negatable: bool) -> Result<Vec<Pattern>> {
     texts.iter().map(|text| Pattern::parse(text.as_ref().as_bytes(), negatable, false)).collect()
-}
-
-impl Way {
-    fn of(pattern: &Pattern) -> Self {
-        if pattern.scope != Scope::Anchored {
-            return Self::Any;
-        }
-        let step = |part: &Part| match part {
-            Part::Many => Step::Many,
-            Part::One(glob) => Step::One(glob.clone()),
-        };
-        Self::Fixed(pattern.parts.iter().map(step).collect())
-    }
-
-    fn leads_through(&self, dir: &[u8]) -> bool {
-        let Self::Fixed(steps) = self else { return true };
-        let mut steps = steps.iter();
-        for part in dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-            match steps.next() {
-                None => return false,
-                Some(Step::Many) => return true,
-                Some(Step::One(glob)) if glob.matches(part) => {}
-                Some(Step::One(_)) => return false,
-            }
-        }
-        steps.next().is_some()
-    }
 }

@@ -21,7 +21,7 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
 use crate::repo::snapshots::trash::TrashEntry;
-use crate::repo::snapshots::{Listing, Snapshot, trash};
+use crate::repo::snapshots::{Listing, Snapshot, holds, trash};
 
 /// What to forget.
 #[derive(Debug, Clone, Default)]
@@ -129,7 +129,7 @@ fn refuse_held(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     let alarms: Vec<&Snapshot> = all.iter().filter(|one| one.manifest.is_alarming()).collect();
     let goes: HashSet<SnapshotId> = chosen.iter().map(|one| one.id).collect();
     for one in all.iter().filter(|one| goes.contains(&one.id)) {
-        if let Some(alarm) = policy::alarm_above(one, &alarms) {
+        if let Some(alarm) = holds::alarm_above(one, &alarms) {
             return Err(Error::Retention(format!(
                 "snapshot {} is held by the alarm of snapshot {}: name it with --force to forget it, or settle the alarm \
                  with `snap alarm accept` or `snap alarm clear`",

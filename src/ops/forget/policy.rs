@@ -21,6 +21,7 @@ use crate::ops::forget::age::Age;
 pub use crate::ops::forget::clock::Now;
 use crate::ops::forget::clock::zoned;
 use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::holds::alarm_above;
 
 /// A calendar period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,15 +250,6 @@ fn undisplaced(decisions: &mut [Decision], counted: &[usize], all: &[Snapshot], 
             }
         }
     }
-}
-
-/// The alarm that holds a snapshot: nothing of a set that is older than one goes, nor what gave it.
-pub fn alarm_above(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<SnapshotId> {
-    let place = |one: &Snapshot| (one.manifest.started, one.id);
-    let Manifest { host, sources, .. } = &snapshot.manifest;
-    let holds =
-        |alarm: &&&Snapshot| place(alarm) >= place(snapshot) && alarm.manifest.same_set(host, sources);
-    alarms.iter().find(holds).map(|alarm| alarm.id)
 }
 
 /// Returns whether rules consider the snapshot.

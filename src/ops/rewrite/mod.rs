@@ -1,36 +1,32 @@
 //! `rewrite`, `tag`, `pin`: replaces a snapshot by one with different metadata or without some paths. The new
-//! manifest exists before the old one goes to the trash. Unchanged trees keep their ids.
+//! manifest exists before the old one goes to the trash. Unchanged trees keep their ids. Rules per path
+//! (`expire`) do the same for old snapshots.
 
+pub mod expire;
+mod expiring;
+mod removal;
+mod replace;
+pub mod taken;
 mod trees;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
+use crate::fs::filter::RestoreFilter;
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest};
-use crate::model::records::{AuditAct, SessionKind};
 use crate::model::tripwire::State;
-pub use crate::ops::rewrite::trees::RemovedTotals;
+use crate::ops::rewrite::removal::Excluded;
+use crate::ops::rewrite::replace::{Replacing, earlier_rewrites};
+use crate::ops::rewrite::taken::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
-use crate::progress::{Event, Observer};
-use crate::repo::audit;
-use crate::repo::audit::Noted;
-use crate::repo::commit::reachability;
-use crate::repo::index::Index;
+use crate::progress::Observer;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::Session;
-use crate::repo::snapshots;
+use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
-use crate::repo::snapshots::{Snapshot, trash};
 use crate::repo::walk::snapshot_set::SnapshotSet;
-
-/// Maximum number of sessions opened for one snapshot, each because the one before was taken for dead.
-const ATTEMPTS: usize = 3;
 
 /// New metadata of snapshots. Fields that are not set leave it as it is.
 #[derive(Debug, Clone, Default)]
@@ -103,60 +99,27 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
-    let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
+    let mut earlier = Vec::new();
+    let mut past = SnapshotSet::open(repo, observer, |all| {
+        earlier = earlier_rewrites(all);
+        options.choice.places(repo, all)
+    })?;
     if !options.exclude.is_empty() && !options.force {
         refuse_pinned(&past.snapshots)?;
     }
     let rebuilt = match options.exclude.is_empty() {
         true => RewrittenTrees::default(),
-        false => trees::rebuild(repo, &mut past, options, observer, stop)?,
-    };
-    let snapshots = std::mem::take(&mut past.snapshots);
-    let mut report = Report { unmatched: rebuilt.unmatched.clone(), ..Report::default() };
-    observer.notice(Event::Stage { name: "writing snapshots", unit: "snapshots" });
-    observer.notice(Event::Expect { files: snapshots.len() as u64, bytes: 0 });
-    let mut changed = Vec::new();
-    for (number, old) in snapshots.into_iter().enumerate() {
-        let dropped = rebuilt.dropped.get(number).copied().unwrap_or_default();
-        let root = rebuilt.roots.get(&old.manifest.root).copied().unwrap_or(old.manifest.root);
-        let manifest = rewritten(&old, &options.change, root, &dropped)?;
-        if manifest == old.manifest {
-            report.unchanged += 1;
-            observer.notice(Event::Done { files: 1, bytes: 0 });
-            continue;
+        false => {
+            let mut removal = Excluded::new(RestoreFilter::new(&[], &options.exclude)?);
+            trees::rebuild(repo, &mut past, &mut removal, options.dry_run, observer, stop)?
         }
-        changed.push((old, manifest, dropped));
-    }
-    let ids: Vec<SnapshotId> = changed.iter().map(|(old, ..)| old.id).collect();
-    let noted = match options.dry_run {
-        true => None,
-        false => Some(audit::note_snapshots(repo, act(&options.change), &ids)?),
     };
-    for (old, manifest, dropped) in changed {
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
-        let new = match &noted {
-            None => None,
-            Some(noted) => replace(repo, &old, manifest, &rebuilt, noted)?,
-        };
-        report.rewritten.push(Rewritten { old, new, dropped });
-        observer.notice(Event::Done { files: 1, bytes: 0 });
-    }
+    let unmatched = rebuilt.unmatched.clone();
+    let replacing = Replacing { repo, change: &options.change, rebuilt, earlier, dry_run: options.dry_run };
+    let snapshots = (0..).zip(std::mem::take(&mut past.snapshots)).collect();
+    let (rewritten, unchanged) = replacing.run(snapshots, observer, stop)?;
     past.close()?;
-    if let Some(session) = rebuilt.session {
-        session.close()?;
-    }
-    Ok(report)
-}
-
-/// Returns what the audit record of it says.
-fn act(change: &Change) -> AuditAct {
-    match change.alarm {
-        Some(State::Accepted) => AuditAct::AlarmAccept,
-        Some(State::Cleared) => AuditAct::AlarmClear,
-        Some(State::Open) | None => AuditAct::Rewrite,
-    }
+    Ok(Report { rewritten, unchanged, unmatched })
 }
 
 fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
@@ -220,59 +183,4 @@ fn without(counts: &Counts, dropped: &RemovedTotals) -> Counts {
     counts.others = counts.others.saturating_sub(dropped.others);
     counts.bytes_total = counts.bytes_total.saturating_sub(dropped.bytes);
     counts
-}
-
-/// Commits the new snapshot, then forgets the old one. Returns `None` if another process forgot or rewrote
-/// the old one meanwhile; its result stands.
-fn replace(
-    repo: &Repository,
-    old: &Snapshot,
-    manifest: Manifest,
-    rebuilt: &RewrittenTrees,
-    noted: &Noted,
-) -> Result<Option<SnapshotId>> {
-    for _ in 0..ATTEMPTS {
-        // W1, W2: everything that the new manifest refers to exists for this session and will be kept.
-        let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
-        if !reachability::is_listed(repo, &old.id)? {
-            session.close()?;
-            return Ok(None);
-        }
-        let vouched = repo_state.protects(&old.id);
-        if !vouched || !rebuilt.written.is_empty() {
-            let index = Arc::new(Index::load(repo, repo_state)?);
-            let sound = match vouched {
-                true => all_found(&index, &rebuilt.written)?,
-                false => reachability::stands(repo, &index, &manifest.root)?,
-            };
-            if !sound {
-                let why = "something that it needs is damaged or being collected";
-                return Err(Error::Refused(format!("snapshot {} stays as it is: {why}", old.id.short())));
-            }
-        }
-        if !snapshots::commit_under(repo, &session, &manifest)? {
-            // W3: there is a fence. Nothing was forgotten; try again under another name.
-            continue;
-        }
-        let new = session.id;
-        let forgotten = match trash::forget(repo, &session, &old.id, noted) {
-            Err(err) if err.is_missing() => {
-                trash::forget(repo, &session, &new, noted)?;
-                None
-            }
-            other => other.map(|()| Some(new))?,
-        };
-        session.close()?;
-        return Ok(forgotten);
-    }
-    Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
-}
-
-fn all_found(index: &Index, trees: &HashSet<ChunkId>) -> Result<bool> {
-    for id in trees {
-        if index.find(ChunkType::Tree, id)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -1,5 +1,5 @@
 //! Builds trees without some paths. All snapshots are walked together, and only directories in or below which
-//! something is removed are rewritten.
+//! something is removed are rewritten, once for all snapshots that lose the same of the same tree.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::codec::tree::dir::DirBuilder;
 use crate::error::Result;
-use crate::fs::filter::RestoreFilter;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::model::records::SessionKind;
-use crate::ops::rewrite::Options;
+use crate::ops::rewrite::removal::Removal;
+use crate::ops::rewrite::taken::{Reason, RemovedTotals, Taken};
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -26,84 +26,68 @@ use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::delta_writer::Delta;
 use crate::util::bitset::BitSet;
 
-/// Totals of what a snapshot no longer holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RemovedTotals {
-    /// Files.
-    pub files: u64,
-    /// Directories.
-    pub dirs: u64,
-    /// Links and special files.
-    pub others: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-}
-
-impl RemovedTotals {
-    fn add(&mut self, entry: &Entry) {
-        match entry.kind {
-            Kind::File { .. } => self.files += 1,
-            Kind::Dir { .. } => self.dirs += 1,
-            _ => self.others += 1,
-        }
-        self.bytes = self.bytes.saturating_add(entry.size());
-    }
-}
-
 /// The result of rewriting trees.
 #[derive(Debug, Default)]
 pub(super) struct RewrittenTrees {
-    /// Maps old roots to new ones.
-    pub(super) roots: HashMap<ChunkId, ChunkId>,
+    /// The new root of each snapshot, by its number; `None` if it stays.
+    pub(super) roots: Vec<Option<ChunkId>>,
     /// What each snapshot loses.
     pub(super) dropped: Vec<RemovedTotals>,
-    /// Ids of all new pieces, whether they were stored now or existed before.
-    pub(super) written: HashSet<ChunkId>,
+    /// What is taken out of which directories.
+    pub(super) taken: Taken,
+    /// Number of directories that were built anew.
+    pub(super) built: u64,
+    /// Ids of the pieces of each new directory, whether they were stored now or existed before, and the
+    /// snapshots that need them.
+    pub(super) pieces: Vec<(Vec<ChunkId>, BitSet)>,
     /// Patterns that matched nothing.
     pub(super) unmatched: Vec<String>,
     /// The writer's session. Stays open until all snapshots are committed, so that gc keeps its packs.
     pub(super) session: Option<Session>,
 }
 
-/// Writes trees without the excluded paths.
+/// Writes trees without the paths that are to be removed.
 pub(super) fn rebuild(
     repo: &Repository,
     past: &mut SnapshotSet,
-    options: &Options,
+    removal: &mut dyn Removal,
+    dry_run: bool,
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<RewrittenTrees> {
-    let selection = RestoreFilter::new(&[], &options.exclude)?;
     expect(past, observer);
-    let run = |past: &mut SnapshotSet, put: &mut TreeStore<'_>| {
+    let mut run = |past: &mut SnapshotSet, put: &mut TreeStore<'_>| {
         let (trees, mut bounds) = (past.roots(), past.bounds(stop));
+        let number = past.snapshots.len();
         let mut builder = Builder {
-            selection: &selection,
+            removal,
             hasher: repo.hasher(),
             observer,
             reader: past.another_reader()?,
             put,
             open: HashMap::new(),
-            dropping: None,
+            dropping: Vec::new(),
             maybe: HashSet::new(),
-            roots: HashMap::new(),
-            dropped: vec![RemovedTotals::default(); past.snapshots.len()],
+            made: RewrittenTrees {
+                roots: vec![None; number],
+                dropped: vec![RemovedTotals::default(); number],
+                ..RewrittenTrees::default()
+            },
         };
         multi_walk::walk(&mut past.reader, b"", trees, &mut builder, &mut bounds)?;
-        Ok((builder.roots, builder.dropped))
+        builder.made.unmatched = builder.removal.unmatched();
+        Ok(builder.made)
     };
-    let mut written = HashSet::new();
-    if options.dry_run {
-        let (roots, dropped) = run(past, &mut |bytes, _| Ok(repo.hasher().name(ChunkType::Tree, bytes)))?;
-        let unmatched = selection.unmatched_excludes();
-        return Ok(RewrittenTrees { roots, dropped, written, unmatched, session: None });
+    if dry_run {
+        return run(past, &mut |bytes, _| Ok(repo.hasher().name(ChunkType::Tree, bytes)));
     }
     let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
     let index = Arc::new(Index::load(repo, repo_state)?);
     let stored = AtomicU64::new(0);
     let effort = CompressionPolicy { level: repo.config().level, harder: HARDER };
     let deltas = Delta::Auto.holds(repo);
-    let (roots, dropped) = std::thread::scope(|scope| {
+    let mut written = HashSet::new();
+    let made = std::thread::scope(|scope| {
         let mut chunk_writer =
             ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
         let made = run(past, &mut |bytes, old| {
@@ -118,8 +102,7 @@ pub(super) fn rebuild(
         chunk_writer.finish()?;
         made
     })?;
-    let unmatched = selection.unmatched_excludes();
-    Ok(RewrittenTrees { roots, dropped, written, unmatched, session: Some(session) })
+    Ok(RewrittenTrees { session: Some(session), ..made })
 }
 
 /// Announces the expected totals. Paths that several snapshots share are walked once, so the largest is an
@@ -139,140 +122,202 @@ const HARDER: u64 = 16 << 20;
 /// Stores a piece, given pieces of the old tree that it is similar to.
 type TreeStore<'a> = dyn FnMut(&[u8], &[ChunkId]) -> Result<ChunkId> + 'a;
 
+/// A tree, `None` if it is removed, and the snapshots that get it.
+type NewTree = (Option<ChunkId>, BitSet);
+
 /// State of a directory that the walk is in.
 #[derive(Default)]
 struct Open {
     /// Snapshots whose tree of this directory changes.
     touched: BitSet,
-    /// Names that are removed.
-    gone: HashSet<Vec<u8>>,
-    /// New trees of changed subdirectories; `None` if they are removed.
-    changed: HashMap<(Vec<u8>, ChunkId), Option<ChunkId>>,
+    /// Names that are removed, and the snapshots that lose them.
+    gone: HashMap<Vec<u8>, BitSet>,
+    /// New trees of changed subdirectories.
+    changed: HashMap<(Vec<u8>, ChunkId), Vec<NewTree>>,
+}
+
+/// A directory that snapshots lose with everything below it.
+struct Dropping {
+    path: Vec<u8>,
+    /// Snapshots that lose it, each with the row that counts it.
+    here: Vec<(usize, BitSet)>,
+    /// These, and those that lost a directory above it.
+    lost: BitSet,
 }
 
 struct Builder<'a, 'p> {
-    selection: &'a RestoreFilter,
+    removal: &'a mut dyn Removal,
     hasher: &'a ChunkHasher,
     observer: &'a dyn Observer,
     reader: ChunkReader,
     put: &'a mut TreeStore<'p>,
     open: HashMap<Vec<u8>, Open>,
-    /// Everything below this path is removed with it.
-    dropping: Option<Vec<u8>>,
+    /// From the outermost on.
+    dropping: Vec<Dropping>,
     /// Directories that are kept only if something below them is.
     maybe: HashSet<Vec<u8>>,
-    roots: HashMap<ChunkId, ChunkId>,
-    dropped: Vec<RemovedTotals>,
+    made: RewrittenTrees,
 }
 
 impl Visitor for Builder<'_, '_> {
     fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         self.observer.notice(Event::Working { path });
-        if let Some(size) = versions
-            .iter()
-            .map(|version| &version.entry)
-            .filter(|entry| entry.is_file())
-            .map(Entry::size)
-            .max()
-        {
+        let files = versions.iter().map(|version| &version.entry).filter(|entry| entry.is_file());
+        if let Some(size) = files.map(Entry::size).max() {
             self.observer.notice(Event::Done { files: 1, bytes: size });
         }
-        if self.dropping.is_some() {
-            self.count(versions);
-            return Ok(true);
-        }
-        let has_dir = versions.iter().any(|version| version.entry.is_dir());
-        if self.selection.takes(path, has_dir) {
-            return Ok(true);
-        }
-        if has_dir && self.selection.may_hold(path) {
+        let mut lost = self.dropping.last().map(|above| above.lost.clone()).unwrap_or_default();
+        let verdict = self.removal.judge(path, versions, &lost);
+        let above = self.dropping.iter().flat_map(|above| &above.here);
+        count(&mut self.made, versions, above);
+        let here = self.take(path, verdict.lose);
+        count(&mut self.made, versions, here.iter());
+        here.iter().for_each(|(_, gone)| lost.add(gone));
+        let mut dirs = versions.iter().filter(|version| version.entry.is_dir());
+        // What is below a directory that goes is counted.
+        let enters = dirs.any(|version| verdict.descend || version.among.meets(&lost));
+        if enters && verdict.only_if_filled {
             self.maybe.insert(path.to_vec());
-            return Ok(true);
         }
-        self.count(versions);
-        let (dir, name) = split(path);
-        let open = self.open.entry(dir.to_vec()).or_default();
-        open.gone.insert(name.to_vec());
-        versions.iter().for_each(|version| open.touched.add(&version.among));
-        if has_dir {
-            self.dropping = Some(path.to_vec());
+        if enters && !here.is_empty() {
+            self.dropping.push(Dropping { path: path.to_vec(), here, lost });
         }
-        Ok(has_dir)
+        Ok(enters)
     }
 
     fn leave(&mut self, dir: &[u8], trees: &[Tree]) -> Result<()> {
-        if self.dropping.as_deref() == Some(dir) {
-            self.dropping = None;
-        }
+        let lost = self.dropping.last().map(|above| above.lost.clone()).unwrap_or_default();
+        self.dropping.pop_if(|above| above.path == dir);
         let maybe = self.maybe.remove(dir);
         let open = match self.open.remove(dir) {
             None if !maybe => return Ok(()),
             open => open.unwrap_or_default(),
         };
+        let changed = open.changed.values().flatten().map(|(_, among)| among);
+        let parts: HashSet<&BitSet> = open.gone.values().chain(changed).collect();
         for Tree { id, among } in trees {
-            let touched = among.meets(&open.touched);
-            if !touched && !maybe {
-                continue;
+            for class in split_by(among.minus(&lost), &parts) {
+                self.leave_tree(dir, id, class, &open, maybe)?;
             }
-            let (new, is_empty) = match touched {
-                true => self.build(id, &open)?,
-                false => (*id, DirReader::new(*id).next(&mut self.reader)?.is_none()),
-            };
-            if dir.is_empty() {
-                self.roots.insert(*id, new);
-                continue;
-            }
-            let goes = maybe && is_empty;
-            if !touched && !goes {
-                continue;
-            }
-            if goes {
-                among.iter().for_each(|number| {
-                    self.dropped.get_mut(number).into_iter().for_each(|one| one.dirs += 1)
-                });
-            }
-            let (above, name) = split(dir);
-            let above = self.open.entry(above.to_vec()).or_default();
-            above.changed.insert((name.to_vec(), *id), (!goes).then_some(new));
-            above.touched.add(among);
         }
         Ok(())
     }
 }
 
 impl Builder<'_, '_> {
-    fn count(&mut self, versions: &[EntryVersion]) {
-        for EntryVersion { entry, among } in versions {
-            for number in among.iter() {
-                if let Some(dropped) = self.dropped.get_mut(number) {
-                    dropped.add(entry);
-                }
-            }
+    /// Notes that snapshots lose a path. Returns them with the rows that count it.
+    fn take(&mut self, path: &[u8], lose: Vec<(Reason, BitSet)>) -> Vec<(usize, BitSet)> {
+        let (dir, name) = split(path);
+        let mut here = Vec::new();
+        for (reason, gone) in lose {
+            let open = self.open.entry(dir.to_vec()).or_default();
+            open.touched.add(&gone);
+            open.gone.entry(name.to_vec()).or_default().add(&gone);
+            here.push((self.made.taken.begin(dir, path, reason, &gone), gone));
         }
+        here
     }
 
-    /// Returns the new tree, and whether it is empty.
-    fn build(&mut self, tree: &ChunkId, open: &Open) -> Result<(ChunkId, bool)> {
+    /// Ends a directory for snapshots that have the same tree there and lose the same of it: it is built once
+    /// for all of them.
+    fn leave_tree(
+        &mut self,
+        dir: &[u8],
+        id: &ChunkId,
+        class: BitSet,
+        open: &Open,
+        maybe: bool,
+    ) -> Result<()> {
+        let Some(one) = class.first() else { return Ok(()) };
+        let (new, is_empty) = match open.touched.has(one) {
+            true => self.build(id, open, &class)?,
+            false if maybe => (*id, DirReader::new(*id).next(&mut self.reader)?.is_none()),
+            false => return Ok(()),
+        };
+        let goes = maybe && is_empty;
+        if new == *id && !goes {
+            return Ok(());
+        }
+        if dir.is_empty() {
+            let roots = &mut self.made.roots;
+            class
+                .iter()
+                .for_each(|number| roots.get_mut(number).into_iter().for_each(|root| *root = Some(new)));
+            return Ok(());
+        }
+        if goes {
+            let dropped = &mut self.made.dropped;
+            class.iter().for_each(|number| dropped.get_mut(number).into_iter().for_each(|one| one.dirs += 1));
+        }
+        let (above, name) = split(dir);
+        let above = self.open.entry(above.to_vec()).or_default();
+        above.touched.add(&class);
+        let news = above.changed.entry((name.to_vec(), *id)).or_default();
+        news.push(((!goes).then_some(new), class));
+        Ok(())
+    }
+
+    /// Returns the new tree for snapshots that lose the same, and whether it is empty.
+    fn build(&mut self, tree: &ChunkId, open: &Open, class: &BitSet) -> Result<(ChunkId, bool)> {
+        let snapshot = class.first().unwrap_or_default();
+        self.made.built += 1;
+        let mut pieces = Vec::new();
+        let mut put = |bytes: &[u8], like: &[ChunkId]| {
+            let id = (self.put)(bytes, like)?;
+            pieces.push(id);
+            Ok(id)
+        };
         let mut old = DirReader::new(*tree);
         let mut new = DirBuilder::default();
         let mut is_empty = true;
         while let Some(mut entry) = old.next(&mut self.reader)? {
-            if open.gone.contains(&entry.name) {
+            if open.gone.get(&entry.name).is_some_and(|among| among.has(snapshot)) {
                 continue;
             }
             if let Kind::Dir { tree } = &mut entry.kind
                 && let Some(changed) = open.changed.get(&(entry.name.clone(), *tree))
+                && let Some((changed, _)) = changed.iter().find(|(_, among)| among.has(snapshot))
             {
                 let Some(changed) = changed else { continue };
                 *tree = *changed;
             }
             is_empty = false;
             let like = nearest(&old, tree);
-            new.push(&entry, self.hasher, &mut |bytes| (self.put)(bytes, &like))?;
+            new.push(&entry, self.hasher, &mut |bytes| put(bytes, &like))?;
         }
         let like = nearest(&old, tree);
-        Ok((new.finish(&mut |bytes| (self.put)(bytes, &like))?, is_empty))
+        let root = new.finish(&mut |bytes| put(bytes, &like))?;
+        self.made.pieces.push((pieces, class.clone()));
+        Ok((root, is_empty))
     }
+}
+
+/// Counts the entries of a path for the snapshots that lose it, each with its row.
+fn count<'b>(
+    made: &mut RewrittenTrees,
+    versions: &[EntryVersion],
+    lost: impl Iterator<Item = &'b (usize, BitSet)>,
+) {
+    for (row, gone) in lost {
+        made.taken.count(*row, versions, gone);
+        for EntryVersion { entry, among } in versions {
+            for number in among.and(gone).iter() {
+                if let Some(dropped) = made.dropped.get_mut(number) {
+                    dropped.add(entry);
+                }
+            }
+        }
+    }
+}
+
+/// Splits a set so that each part lies in each of the others wholly or not at all.
+fn split_by(set: BitSet, others: &HashSet<&BitSet>) -> Vec<BitSet> {
+    let mut parts = vec![set];
+    for other in others {
+        parts = parts.iter().flat_map(|part| [part.and(other), part.minus(other)]).collect();
+        parts.retain(|part| !part.is_empty());
+    }
+    parts
 }
 
 /// Returns the pieces of the old tree that were read last, and its root.

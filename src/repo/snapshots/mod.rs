@@ -2,6 +2,7 @@
 //! commit.
 
 pub mod filter;
+pub mod holds;
 pub mod trash;
 
 use std::collections::{HashMap, HashSet};

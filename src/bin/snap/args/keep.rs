@@ -10,6 +10,7 @@ use snap_backup::ops::forget::groups::GroupBy;
 use snap_backup::ops::forget::policy::{Count, Period, Rule};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
+use crate::args::path_rules::PathRules;
 use crate::args::values;
 use crate::args::values::Line;
 use crate::commands::gc::Collect;
@@ -48,6 +49,8 @@ pub(crate) struct Cleanup {
     /// Beyond the rules, forget as many as must for the repository to be below this: a size, or a percentage of its file system
     #[arg(long, value_name = "SIZE|P%", value_parser = values::line)]
     pub(crate) keep_below: Option<Line>,
+    #[command(flatten)]
+    pub(crate) paths: PathRules,
     /// Only of this set of the configuration, by its rules; given twice: of both
     #[arg(long, value_name = "NAME", conflicts_with = "Filters")]
     pub(crate) set: Vec<String>,
@@ -105,22 +108,22 @@ pub(crate) struct Keep {
     #[arg(short = 'y', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_yearly: Option<Count>,
     /// All that was the state of the source within this time: 2y5m7d3h (m: months), 30d
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within: Option<Age>,
     /// Of that time, the newest of each hour
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_hourly: Option<Age>,
     /// Of that time, the newest of each day
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_daily: Option<Age>,
     /// Of that time, the newest of each week
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_weekly: Option<Age>,
     /// Of that time, the newest of each month
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_monthly: Option<Age>,
     /// Of that time, the newest of each year
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_yearly: Option<Age>,
     /// Those with all of these tags; given twice: either
     #[arg(long, value_name = "TAG[,TAG]")]
@@ -132,7 +135,7 @@ pub(crate) struct Keep {
     #[arg(long)]
     expired: bool,
     /// Whatever the rules say, nothing that is younger than this is forgotten by them
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     min_age: Option<Age>,
 }
 
@@ -217,12 +220,6 @@ pub(crate) fn number(text: &str) -> Result<Count, String> {
         "-1" => Err("write unlimited instead".to_owned()),
         _ => text.parse().map(Count::UpTo).map_err(|_| "a number, or unlimited".to_owned()),
     }
-}
-
-/// Parses a calendar duration.
-pub(crate) fn age(text: &str) -> Result<Age, String> {
-    Age::parse(text)
-        .ok_or_else(|| "years, months, weeks, days and hours in this order: 2y5m1w7d3h".to_owned())
 }
 
 pub(crate) fn group_by(text: &str) -> Result<GroupBy, String> {

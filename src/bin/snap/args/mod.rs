@@ -5,6 +5,7 @@ pub(crate) mod foreign;
 pub(crate) mod global;
 pub(crate) mod keep;
 pub(crate) mod pace;
+pub(crate) mod path_rules;
 pub(crate) mod repository_url;
 pub(crate) mod synonyms;
 pub(crate) mod times;

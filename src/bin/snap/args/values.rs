@@ -7,6 +7,7 @@ use std::time::Duration;
 use snap_backup::codec::chunk::compress::NO_COMPRESSION;
 use snap_backup::codec::pack::parity::MAX_SHARE;
 use snap_backup::ops::check::Subset;
+use snap_backup::ops::forget::age::Age;
 use snap_backup::repo::write::delta_writer::Delta;
 
 /// Parses a compression level, by name or number.
@@ -158,6 +159,12 @@ pub(crate) fn subset(text: &str) -> Result<Subset, String> {
         Ok(bytes) if bytes > 0 => Ok(Subset::Bytes(bytes)),
         _ => Err(wrong()),
     }
+}
+
+/// Parses a calendar duration.
+pub(crate) fn age(text: &str) -> Result<Age, String> {
+    Age::parse(text)
+        .ok_or_else(|| "years, months, weeks, days and hours in this order: 2y5m1w7d3h".to_owned())
 }
 
 /// Parses a duration: `90s`, `10m`, `26h`, `2d`, `1w`, or several of these, the largest first.

@@ -1,14 +1,19 @@
 //! `snap cleanup`: forgets snapshots that no rule keeps, then runs a garbage collection.
 
+use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::PolicyOptions;
-use snap_backup::ops::forget::policy::Rule;
+use snap_backup::ops::forget::groups::Group;
+use snap_backup::ops::forget::policy::{Decision, Reason, Rule};
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{forget, gc as collect};
 use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
-use super::{forget as forgetting, gc, room, sets};
+use super::expire::Asked;
+use super::{expire, forget as forgetting, gc, room, sets};
 use crate::args::keep::Cleanup;
+use crate::args::path_rules::PathRules;
 use crate::commands::hooks::Job;
 use crate::config::Set;
 use crate::context::Context;
@@ -52,16 +57,25 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
     let collecting = gc::options(&args.collect);
     let result = context.with(|repo| {
         let ruled = options.rules.iter().any(Rule::says_something);
+        let paths = sets::path_rules(context, &args.paths);
         let line = args.keep_below.or_else(|| context.set.as_ref().and_then(Set::keep_below));
-        if !ruled && line.is_none() {
+        if !ruled && line.is_none() && paths.is_empty() {
             return refuse(context, repo, &options, collecting);
         }
-        let groups = match ruled {
+        let mut groups = match ruled {
             true => forgetting::by_policy(context, repo, &options)?,
             false => forget::plan(repo, &options)?,
         };
         let mut going = if ruled { forgetting::going(&groups) } else { Vec::new() };
         let mut fitted = Outcome::Done;
+        if !paths.is_empty() && !groups.is_empty() {
+            let (changed, outcome) = expire_paths(context, repo, &options, &paths, &groups)?;
+            fitted = outcome;
+            if changed > 0 && line.is_some() && !options.dry_run {
+                // Rewritten snapshots have other ids.
+                groups = forget::plan(repo, &options)?;
+            }
+        }
         let mut collecting = collecting;
         if let Some(line) = line {
             let fit = room::fit(
@@ -70,7 +84,7 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
                 &room::Asked { groups: &groups, ruled, line, dry_run: options.dry_run },
             )?;
             going.extend(fit.going);
-            fitted = if fit.fits { Outcome::Done } else { Outcome::Problems };
+            fitted = fitted.worse(if fit.fits { Outcome::Done } else { Outcome::Problems });
             // What nobody needs is rewritten to the last byte where there is too little room for it.
             collecting.max_unused = if fit.is_tight { MaxUnused::Share(0.0) } else { collecting.max_unused };
         }
@@ -87,6 +101,35 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
             nothing_yet(context, &location)
         }
         result => result,
+    }
+}
+
+/// Takes out of the selected snapshots what rules per path say. Returns how many changed, and whether all went
+/// well.
+fn expire_paths(
+    context: &Context,
+    repo: &Repository,
+    options: &PolicyOptions,
+    rules: &PathRules,
+    groups: &[Group],
+) -> Result<(usize, Outcome)> {
+    let dry_run = options.dry_run;
+    let ruled = options.rules.iter().any(Rule::says_something);
+    let except = if dry_run && ruled { forgetting::going(groups) } else { Vec::new() };
+    let all = groups.iter().flat_map(|group| &group.decisions);
+    let is_young = |one: &&Decision| one.reasons.iter().any(|why| matches!(why, Reason::Young(_)));
+    let young: Vec<SnapshotId> = all.filter(is_young).map(|one| one.snapshot.id).collect();
+    let choice = SnapshotQuery { selection: options.selection.clone(), ..SnapshotQuery::default() };
+    let (except, young) = (except.as_slice(), young.as_slice());
+    let asked = Asked { rules, choice, except, young, dry_run, message_type: "expired" };
+    match expire::apply(context, repo, &asked) {
+        // The collection that follows makes room.
+        Err(err) if err.is_full() => {
+            let text = format!("{}: rules per path wait until there is room", err.chain());
+            output::warn(context.global.json, &text);
+            Ok((0, Outcome::Problems))
+        }
+        other => other,
     }
 }
 

@@ -244,7 +244,7 @@ fn warnings(config: &Config) -> Vec<String> {
     for set in config.sets() {
         let gone = set.sources().into_iter().filter(|source| source.symlink_metadata().is_err());
         found.extend(gone.map(|source| format!("set {}: there is no {}", set.name, source.display())));
-        if set.table.at("schedule.cleanup").is_some() && set.rules().is_empty() {
+        if set.table.at("schedule.cleanup").is_some() && !set.is_cleaned() {
             found.push(format!("set {}: `schedule.cleanup` has nothing to go by: `keep` is empty", set.name));
         }
     }

@@ -9,17 +9,21 @@ use serde_json::{Value, json};
 use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
 use snap_backup::ops::rewrite;
-use snap_backup::ops::rewrite::{Change, Options, Report, Rewritten};
+use snap_backup::ops::rewrite::{Change, Options, Report};
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
+use super::expire;
+use super::expire::Asked;
+use super::rewritten;
 use super::select::Among;
 use crate::args::keep::Filters;
+use crate::args::path_rules::PathRules;
 use crate::args::{times, values};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::count;
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
@@ -32,32 +36,34 @@ pub(crate) struct Rewrite {
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     snapshots: Vec<String>,
     /// Take out what matches; a leading slash means the root of the snapshot
-    #[arg(short = 'e', long, value_name = "PATTERN")]
+    #[arg(short = 'e', long, value_name = "PATTERN", conflicts_with = "PathRules")]
     exclude: Vec<OsString>,
     /// Read such patterns from a file, one a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "PathRules")]
     exclude_file: Vec<PathBuf>,
     /// Another host name
-    #[arg(long, value_name = "HOST", value_parser = values::some_host)]
+    #[arg(long, value_name = "HOST", value_parser = values::some_host, conflicts_with = "PathRules")]
     new_host: Option<String>,
     /// Another description; '' for none
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "PathRules")]
     description: Option<String>,
     /// Let them be forgotten after this, whatever rules say: a date, a time, so long from now (30d), or never
-    #[arg(long, value_name = "WHEN", value_parser = expiry)]
+    #[arg(long, value_name = "WHEN", value_parser = expiry, conflicts_with = "PathRules")]
     expires: Option<Expiry>,
     /// More tags
-    #[arg(long = "add-tag", value_name = "TAG", value_delimiter = ',')]
+    #[arg(long = "add-tag", value_name = "TAG", value_delimiter = ',', conflicts_with = "PathRules")]
     add_tags: Vec<String>,
     /// None of these tags
-    #[arg(long = "remove-tag", value_name = "TAG", value_delimiter = ',')]
+    #[arg(long = "remove-tag", value_name = "TAG", value_delimiter = ',', conflicts_with = "PathRules")]
     remove_tags: Vec<String>,
     /// Exactly these tags; '' for none
-    #[arg(long = "set-tag", value_name = "TAG", value_delimiter = ',', conflicts_with_all = ["add_tags", "remove_tags"])]
+    #[arg(long = "set-tag", value_name = "TAG", value_delimiter = ',', conflicts_with_all = ["add_tags", "remove_tags", "PathRules"])]
     set_tags: Option<Vec<String>>,
     /// Take paths from pinned snapshots as well
-    #[arg(long)]
+    #[arg(long, conflicts_with = "PathRules")]
     force: bool,
+    #[command(flatten)]
+    paths: PathRules,
     /// Write nothing, say what would be
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -105,6 +111,9 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 }
 
 pub(crate) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
+    if !args.paths.is_empty() {
+        return by_rules(context, args);
+    }
     let mut exclude = args.exclude.clone();
     for file in &args.exclude_file {
         exclude.extend(filter::patterns_of(file)?);
@@ -120,13 +129,28 @@ pub(crate) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
         expires: args.expires.map(|Expiry(at)| at),
     };
     if exclude.is_empty() && is_nothing(&change) {
-        let why = "nothing to change: give --exclude, --new-host, --description, --expires or tags";
+        let why = "nothing to change: give --exclude, --expire, --keep-deleted, --new-host, --description, --expires or tags";
         return Err(Error::Usage(why.to_owned()));
     }
     args.among.with(context, |context, selection| {
         let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
         let (force, dry_run) = (args.force, args.dry_run);
         apply(context, &Options { choice, change, exclude, force, dry_run })
+    })
+}
+
+/// Takes out what rules per path say.
+fn by_rules(context: &Context, args: &Rewrite) -> Result<Outcome> {
+    args.among.with(context, |context, selection| {
+        let asked = Asked {
+            rules: &args.paths,
+            choice: SnapshotQuery { selectors: args.snapshots.clone(), selection },
+            except: &[],
+            young: &[],
+            dry_run: args.dry_run,
+            message_type: "summary",
+        };
+        context.with(|repo| Ok(expire::apply(context, repo, &asked)?.1))
     })
 }
 
@@ -164,23 +188,19 @@ fn apply(context: &Context, options: &Options) -> Result<Outcome> {
         drop(progress);
         let report = report?;
         context.tell_unmatched(&report.unmatched);
-        let met = report.rewritten.iter().filter(|one| one.new.is_none() && !options.dry_run);
-        let met: Vec<String> = met.map(|one| one.old.id.short()).collect();
         if context.global.json {
             output::tell(&json(&report, options.dry_run).to_string())?;
         } else if context.talks() {
             output::tell(&human(&report, options))?;
         }
-        for id in &met {
-            let text = format!("somebody else forgot or rewrote snapshot {id} meanwhile: that stands");
-            output::warn(context.global.json, &text);
-        }
-        Ok(if met.is_empty() { Outcome::Done } else { Outcome::Problems })
+        let met = rewritten::warn_of_others(context, &report.rewritten, options.dry_run);
+        Ok(if met { Outcome::Problems } else { Outcome::Done })
     })
 }
 
 fn human(report: &Report, options: &Options) -> String {
-    let mut lines: Vec<String> = report.rewritten.iter().map(|one| line(one, options.dry_run)).collect();
+    let mut lines: Vec<String> =
+        report.rewritten.iter().map(|one| rewritten::line(one, options.dry_run)).collect();
     let rewritten = count(report.rewritten.len() as u64, "snapshot", "snapshots");
     let unchanged = report.unchanged;
     lines.push(match (report.rewritten.is_empty(), options.dry_run) {
@@ -191,38 +211,10 @@ fn human(report: &Report, options: &Options) -> String {
     lines.join("\n")
 }
 
-fn line(one: &Rewritten, dry_run: bool) -> String {
-    let (id, when) = (one.old.id.short(), output::local(one.old.manifest.started));
-    let mut text = match one.new {
-        Some(new) => format!("snapshot {id} of {when} is now {}", new.short()),
-        None if dry_run => format!("snapshot {id} of {when} would be rewritten"),
-        None => format!("snapshot {id} of {when} was gone"),
-    };
-    let dropped = &one.dropped;
-    if dropped.files + dropped.dirs + dropped.others > 0 {
-        text += &format!(
-            ", without {} ({})",
-            output::entries(dropped.files, dropped.dirs, dropped.others),
-            size(dropped.bytes)
-        );
-    }
-    text
-}
-
 fn json(report: &Report, dry_run: bool) -> Value {
-    let one = |one: &Rewritten| {
-        json!({
-            "old": one.old.id.hex(),
-            "new": one.new.map(|id| id.hex()),
-            "files_dropped": one.dropped.files,
-            "dirs_dropped": one.dropped.dirs,
-            "others_dropped": one.dropped.others,
-            "bytes_dropped": one.dropped.bytes,
-        })
-    };
     json!({
         "message_type": "summary",
-        "rewritten": report.rewritten.iter().map(one).collect::<Vec<_>>(),
+        "rewritten": report.rewritten.iter().map(rewritten::to_json).collect::<Vec<_>>(),
         "unchanged": report.unchanged,
         "patterns_unmatched": report.unmatched,
         "dry_run": dry_run,

@@ -8,6 +8,7 @@ use snap_backup::util::threads;
 use snap_backup::{Error, Result};
 
 use crate::args::keep::{Filters, Keep};
+use crate::args::path_rules::PathRules;
 use crate::commands::hooks;
 use crate::commands::hooks::Job;
 use crate::config::Set;
@@ -25,17 +26,17 @@ pub(crate) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Re
     if names.is_empty() { Ok(context.config.sets().to_vec()) } else { context.config.named_sets(names) }
 }
 
-/// Like [`chosen`] for retention: without names, sets without retention rules are left out; with `room`, those that only say
-/// `keep-below` are not.
+/// Like [`chosen`] for retention: without names, sets without retention rules are left out. For a `cleanup`,
+/// those that only say `keep-below`, `expire` or `keep-deleted` are not.
 pub(crate) fn with_rules(
     context: &Context,
     names: &[String],
     otherwise: bool,
-    room: bool,
+    cleanup: bool,
 ) -> Result<Vec<Set>> {
     let mut sets = chosen(context, names, otherwise)?;
     if names.is_empty() {
-        sets.retain(|set| !set.rules().is_empty() || room && set.keep_below().is_some());
+        sets.retain(|set| if cleanup { set.is_cleaned() } else { !set.rules().is_empty() });
     }
     Ok(sets)
 }
@@ -85,6 +86,14 @@ pub(crate) fn selection(context: &Context, filters: &Filters) -> Result<Snapshot
 /// Returns the age below which no rule forgets anything: the one given, or that of the set.
 pub(crate) fn min_age(context: &Context, keep: &Keep) -> Option<Age> {
     keep.min_age().or_else(|| context.set.as_ref().and_then(Set::min_age))
+}
+
+/// Returns the rules per path: those of the set and the given ones. A given length of time replaces the set's.
+pub(crate) fn path_rules(context: &Context, given: &PathRules) -> PathRules {
+    let mut rules = context.set.as_ref().map(Set::path_rules).unwrap_or_default();
+    rules.expire.extend(given.expire.iter().cloned());
+    rules.keep_deleted = given.keep_deleted.or(rules.keep_deleted);
+    rules
 }
 
 /// Returns the given rules, or those of the set if none were given.

@@ -123,6 +123,10 @@ fn shown(node: &Node) -> String {
         Value::Secret(_) => HIDDEN.to_owned(),
         Value::Bool(_) | Value::Number(_) => node.shown.clone(),
         Value::Path(path) => quoted(&output::redacted(&String::from_utf8_lossy(path.as_os_str().as_bytes()))),
+        Value::Table(table) => {
+            let pair = |(name, node): &(String, Node)| format!("{name} = {}", shown(node));
+            format!("{{ {} }}", table.0.iter().map(pair).collect::<Vec<_>>().join(", "))
+        }
         Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
         _ => quoted(&output::redacted(&node.shown)),
     }

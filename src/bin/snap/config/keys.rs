@@ -188,9 +188,26 @@ pub(crate) const SET: &[Key] = &[
     key("nice", Kind::Nice, "", "As --nice"),
     key("io-idle", Kind::Bool, "false", "As --io-idle"),
     key("limit-read", Kind::Rate, "", "As --limit-read"),
+    key(
+        "expire",
+        Kind::List(&Kind::Table(EXPIRE)),
+        "[]",
+        "What `cleanup` takes out of old snapshots: { path = \"**/Downloads/**\", after = \"30d\" }",
+    ),
+    key(
+        "keep-deleted",
+        Kind::Age,
+        "",
+        "How long files that were deleted stay in older snapshots; for as long as these if not given",
+    ),
     key("schedule", Kind::Table(SCHEDULE), "", "When `daemon` and `schedule run` do what"),
     key("hooks", Kind::Table(HOOKS), "", "Commands around a run"),
     key("notify", Kind::Table(NOTIFY), "", "Whom to tell"),
+];
+
+const EXPIRE: &[Key] = &[
+    key("path", Kind::List(&Kind::Pattern), "", "What goes: one pattern or several, as those of --exclude"),
+    key("after", Kind::Age, "", "The age of the snapshots that lose it"),
 ];
 
 const KEEP: &[Key] = &[

@@ -15,6 +15,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use snap_backup::ops::rewrite::expire;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
@@ -127,6 +128,7 @@ impl Config {
             if set.sources().is_empty() {
                 found.push(self.at(&format!("sets.{name}"), format!("the set `{name}` has no sources")));
             }
+            found.extend(self.wrong_expiry(set));
             if let Some(wanted) = set.table.text("repository") {
                 found.extend(self.no_such(wanted, set.table.at("repository")));
             } else if set.table.at("repository").is_none() && self.default_repository().is_none() {
@@ -148,6 +150,20 @@ impl Config {
             }
         }
         found
+    }
+
+    /// Returns complaints about rules per path that lack something, or have a pattern that is none.
+    fn wrong_expiry(&self, set: &Set) -> Option<Complaint> {
+        let node = set.table.at("expire")?;
+        let lacks = |table: &Table| table.texts("path").is_empty() || table.age("after").is_none();
+        let what = if set.table.tables("expire").any(lacks) {
+            "`expire` needs a `path` and an `after`: { path = \"**/Downloads/**\", after = \"30d\" }"
+                .to_owned()
+        } else {
+            let patterns: Vec<_> = set.path_rules().expire.into_iter().map(|one| one.pattern).collect();
+            format!("`expire`: {}", expire::check_patterns(&patterns).err()?)
+        };
+        Some(Complaint { line: node.origin.line, column: node.origin.column, what })
     }
 
     fn at(&self, path: &str, what: String) -> Complaint {

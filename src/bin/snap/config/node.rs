@@ -128,6 +128,14 @@ impl Table {
         self.list(path).iter().filter_map(path_of).collect()
     }
 
+    /// Returns the tables of a list.
+    pub(crate) fn tables(&self, path: &str) -> impl Iterator<Item = &Table> {
+        self.list(path).iter().filter_map(|node| match &node.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        })
+    }
+
     /// Returns a repository's name or location.
     pub(crate) fn location(&self, path: &str) -> Option<OsString> {
         match &self.at(path)?.value {

@@ -213,6 +213,7 @@ fn wanted(kind: &Kind) -> &'static str {
     match kind {
         Kind::Bool => "true or false",
         Kind::Number | Kind::Threads | Kind::Nice => "a whole number",
+        Kind::List(Kind::Table(_)) => "a list of tables",
         Kind::List(_) => "a list of texts",
         Kind::Table(_) => "a table",
         Kind::Named(_) => "a table of tables",
@@ -244,7 +245,7 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
         Kind::Duration => Value::Duration(values::duration(text)?),
         Kind::Size => Value::Size(values::size(text)?),
         Kind::Rate => Value::Size(values::rate(text)?),
-        Kind::Age => Value::Age(keep::age(text)?),
+        Kind::Age => Value::Age(values::age(text)?),
         Kind::Count => Value::Count(keep::number(text)?),
         Kind::Level => Value::Level(values::level(text)?),
         Kind::Window => Value::Window(Window::parse(text)?),

@@ -17,6 +17,7 @@ use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::util::host;
 
 use super::node::Table;
+use crate::args::path_rules::{Expiry, PathRules};
 use crate::args::values::Line;
 use crate::args::{keep, values};
 
@@ -154,6 +155,24 @@ impl Set {
     /// Returns the age below which no rule forgets a snapshot of it.
     pub(crate) fn min_age(&self) -> Option<Age> {
         self.table.age("min-age")
+    }
+
+    /// Returns its rules per path.
+    pub(crate) fn path_rules(&self) -> PathRules {
+        let rule = |table: &Table| {
+            let after = table.age("after")?;
+            let patterns = table.texts("path").into_iter().map(OsString::from);
+            Some(patterns.map(move |pattern| Expiry { pattern, after }).collect::<Vec<_>>())
+        };
+        PathRules {
+            expire: self.table.tables("expire").filter_map(rule).flatten().collect(),
+            keep_deleted: self.table.age("keep-deleted"),
+        }
+    }
+
+    /// Returns whether it says anything that `cleanup` goes by.
+    pub(crate) fn is_cleaned(&self) -> bool {
+        !self.rules().is_empty() || self.keep_below().is_some() || !self.path_rules().is_empty()
     }
 
     /// Returns its retention rules.

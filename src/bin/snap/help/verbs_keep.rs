@@ -22,6 +22,9 @@ const STAYS: &[&str] = &[
     "min-age",
 ];
 
+/// Rules for paths in old snapshots.
+pub(super) const PATHS: &[&str] = &["expire", "keep-deleted"];
+
 pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {
         name: "forget",
@@ -42,7 +45,8 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "cleanup",
-        paragraph: "Does what `snap forget` and then `snap gc` do, by the rules that are given or by those of the sets in the configuration.",
+        paragraph: "Does what `snap forget` and then `snap gc` do, by the rules that are given or by those of the sets in the configuration; \
+            in between it takes out of old snapshots what rules per path say, as `snap rewrite --expire` does.",
         examples: &[
             ("By the rules of the configuration", "snap cleanup"),
             (
@@ -53,6 +57,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
         groups: &[
             ("How", &["set", "group-by", "keep-below", "max-unused", "max-repack", "empty-trash", "dry-run"]),
             ("What stays", STAYS),
+            ("Rules per path", PATHS),
             ("Which snapshots", WHICH),
         ],
     },

@@ -1,6 +1,7 @@
 //! Help of the verbs that write to a repository or copy to another one.
 
 use super::VerbHelp;
+use super::verbs_keep::PATHS;
 use super::verbs_read::WHICH;
 
 /// Options of `import restic` and `import borg`.
@@ -204,11 +205,15 @@ pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {
         name: "rewrite",
         paragraph: "Writes snapshots again without some paths, or with other words about themselves: for what should never have been \
-            saved, or was saved under a wrong host name. The old ones go to the trash.",
+            saved, or was saved under a wrong host name. The old ones go to the trash. With --expire and --keep-deleted only old snapshots \
+            lose paths; never the newest of a host and its sources, pinned ones, and those that an alarm holds.",
         examples: &[
             ("Take a file out of all snapshots", "snap rewrite --exclude /home/me/secret.key"),
             ("See what that would change", "snap rewrite --exclude /home/me/secret.key --dry-run"),
-            ("Correct the host name of one snapshot", "snap rewrite 1a2b3c4d --new-host laptop"),
+            (
+                "Take downloads out of what is older than 30 days",
+                "snap rewrite --expire '**/Downloads/**=30d' --dry-run",
+            ),
         ],
         groups: &[
             (
@@ -224,6 +229,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                     "set-tag",
                 ],
             ),
+            ("Rules per path", PATHS),
             ("How", &["force", "dry-run"]),
             ("Which snapshots", WHICH),
         ],

@@ -88,7 +88,7 @@ pub(crate) fn next(set: &Set, now: Timestamp) -> Option<Timestamp> {
 fn of_set(set: &Set, lane: &str) -> Vec<Planned> {
     let given = |what: &str| set.table.cron(&format!("schedule.{what}"));
     let times: Vec<(&'static str, Cron)> = if WHATS.iter().all(|what| given(what).is_none()) {
-        default_times(!set.rules().is_empty())
+        default_times(set.is_cleaned())
     } else {
         WHATS.iter().filter_map(|what| Some((*what, given(what)??.clone()))).collect()
     };

@@ -9,7 +9,7 @@ use snap_backup::ops::forget::groups::GroupBy;
 use snap_backup::ops::forget::policy::Count;
 
 use super::{Collect, Filters, Words};
-use crate::args::keep::{age, group_by, number};
+use crate::args::keep::{group_by, number};
 use crate::args::values;
 
 #[derive(Debug, Args)]
@@ -62,17 +62,17 @@ pub(in crate::restic) struct Forget {
     pub(in crate::restic) keep_monthly: Option<Count>,
     #[arg(short = 'y', long, value_name = "N", value_parser = number)]
     pub(in crate::restic) keep_yearly: Option<Count>,
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(in crate::restic) keep_within: Option<Age>,
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(in crate::restic) keep_within_hourly: Option<Age>,
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(in crate::restic) keep_within_daily: Option<Age>,
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(in crate::restic) keep_within_weekly: Option<Age>,
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(in crate::restic) keep_within_monthly: Option<Age>,
-    #[arg(long, value_name = "DURATION", value_parser = age)]
+    #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(in crate::restic) keep_within_yearly: Option<Age>,
     #[arg(long, value_name = "TAG[,TAG]")]
     pub(in crate::restic) keep_tag: Vec<String>,

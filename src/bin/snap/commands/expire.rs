@@ -1,0 +1,197 @@
+//! Rules per path: `snap rewrite --expire` and `--keep-deleted`, and what `snap cleanup` does of them.
+
+use serde_json::{Map, Value, json};
+use snap_backup::Result;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::rewrite::expire;
+use snap_backup::ops::rewrite::expire::{Hold, Options, Report};
+use snap_backup::ops::rewrite::taken::{Reason, Row};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
+
+use super::rewritten;
+use crate::args::path_rules;
+use crate::args::path_rules::{Expiry, PathRules};
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::terminal::output;
+use crate::terminal::output::{count, size};
+use crate::terminal::progress::{Progress, stop_on_signals};
+
+/// Rows that are printed without --verbose.
+const ROWS: usize = 20;
+
+/// What is asked for.
+pub(crate) struct Asked<'a> {
+    pub(crate) rules: &'a PathRules,
+    pub(crate) choice: SnapshotQuery,
+    /// Snapshots that would have been forgotten before.
+    pub(crate) except: &'a [SnapshotId],
+    /// Snapshots that are younger than any rule may change.
+    pub(crate) young: &'a [SnapshotId],
+    pub(crate) dry_run: bool,
+    /// The type of the answer in JSON.
+    pub(crate) message_type: &'a str,
+}
+
+/// Applies rules per path and prints what came of it. Returns how many snapshots changed, and whether all went
+/// well.
+pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Result<(usize, Outcome)> {
+    let now = path_rules::now();
+    let (rules, deleted_before) = asked.rules.at(&now);
+    let options = Options {
+        choice: asked.choice.clone(),
+        rules,
+        deleted_before,
+        now: output::time(now.timestamp()),
+        except: asked.except.iter().copied().collect(),
+        young: asked.young.iter().copied().collect(),
+        dry_run: asked.dry_run,
+    };
+    let stop = stop_on_signals()?;
+    let progress = Progress::start(&context.global, "expire", false);
+    let report = expire::run(repo, &options, &progress, &stop);
+    drop(progress);
+    let report = report?;
+    context.tell_unmatched(&report.unmatched);
+    if context.global.json {
+        output::tell(&Value::Object(to_json(&report, asked)).to_string())?;
+    } else if context.talks() {
+        output::tell(&human(&report, asked, context.global.verbose > 0))?;
+    }
+    context.recorder.note(|record| record.numbers.rewritten = Some(report.rewritten.len() as u64));
+    let met = rewritten::warn_of_others(context, &report.rewritten, asked.dry_run);
+    Ok((report.rewritten.len(), if met { Outcome::Problems } else { Outcome::Done }))
+}
+
+fn human(report: &Report, asked: &Asked<'_>, all: bool) -> String {
+    let dry_run = asked.dry_run;
+    let mut lines = Vec::new();
+    let mut rows: Vec<&Row> = report.taken.rows.iter().collect();
+    if !all && rows.len() > ROWS {
+        // The largest ones, which stay in order of their paths.
+        rows.sort_by_key(|row| std::cmp::Reverse(row.totals.bytes));
+        rows.truncate(ROWS);
+        rows.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    let beyond = report.taken.rows.len() - rows.len();
+    let did = if dry_run { "would take" } else { "took" };
+    lines.extend(rows.iter().map(|row| format!("{did} {}", row_line(row, asked.rules))));
+    if beyond > 0 {
+        lines.push(format!("{did} more from {beyond} smaller ones (-v shows them)"));
+    }
+    if let Some(rest) = &report.taken.rest {
+        lines.push(format!("{did} {} more paths ({}) elsewhere", rest.paths, size(rest.totals.bytes)));
+    }
+    lines.extend(report.rewritten.iter().map(|one| rewritten::line(one, dry_run)));
+    for (snapshot, hold) in &report.held {
+        let (id, when) = (snapshot.id.short(), output::local(snapshot.manifest.started));
+        lines.push(format!("snapshot {id} of {when} keeps all its paths: it is {}", why_held(*hold)));
+    }
+    lines.push(ending(report, dry_run));
+    lines.join("\n")
+}
+
+fn ending(report: &Report, dry_run: bool) -> String {
+    let (rewritten, unchanged) = (report.rewritten.len() as u64, report.unchanged);
+    let rewritten = count(rewritten, "snapshot", "snapshots");
+    match (report.rewritten.is_empty(), dry_run) {
+        (true, _) if unchanged == 0 => {
+            "rules per path: nothing to do, no snapshot that may change is old enough".to_owned()
+        }
+        (true, _) => {
+            let old = count(unchanged, "snapshot that is", "snapshots that are");
+            format!("rules per path: nothing to do in {old} old enough")
+        }
+        (_, true) => format!("rules per path: {rewritten} would be rewritten; nothing written"),
+        (_, false) => format!("rules per path: {rewritten} rewritten; the old ones are in the trash"),
+    }
+}
+
+/// `/home/me/Downloads: 3 paths, 12 files (1.2 GiB), from 5 snapshots: **/Downloads/** after 30d`.
+fn row_line(row: &Row, rules: &PathRules) -> String {
+    let totals = &row.totals;
+    let what = output::entries(totals.files, totals.dirs, totals.others);
+    let paths = if row.paths > 1 { format!("{} paths in it, ", row.paths) } else { String::new() };
+    format!(
+        "/{}: {paths}{what} ({}) from {}: {}",
+        output::path(&row.path),
+        size(totals.bytes),
+        count(row.snapshots.count(), "snapshot", "snapshots"),
+        why_taken(row.reason, rules),
+    )
+}
+
+fn why_taken(reason: Reason, rules: &PathRules) -> String {
+    match (rule(reason, rules), rules.keep_deleted) {
+        (Some(rule), _) => {
+            format!("{} after {}", output::printable(&rule.pattern.to_string_lossy()), rule.after)
+        }
+        (None, Some(age)) => format!("deleted more than {age} ago"),
+        (None, None) => String::new(),
+    }
+}
+
+fn rule(reason: Reason, rules: &PathRules) -> Option<&Expiry> {
+    match reason {
+        Reason::Rule(at) => rules.expire.get(at),
+        Reason::Deleted | Reason::Excluded => None,
+    }
+}
+
+fn why_held(hold: Hold) -> String {
+    match hold {
+        Hold::Pinned => "pinned".to_owned(),
+        Hold::Alarm(id) => format!("held by the alarm of snapshot {}", id.short()),
+    }
+}
+
+fn to_json(report: &Report, asked: &Asked<'_>) -> Map<String, Value> {
+    let rewritten: Vec<Value> = report.rewritten.iter().map(rewritten::to_json).collect();
+    let held: Vec<Value> = report.held.iter().map(held_json).collect();
+    let rows: Vec<Value> = report.taken.rows.iter().map(|row| row_json(row, asked.rules)).collect();
+    let mut map = Map::new();
+    map.insert("message_type".to_owned(), asked.message_type.into());
+    map.insert("rewritten".to_owned(), rewritten.into());
+    map.insert("unchanged".to_owned(), report.unchanged.into());
+    map.insert("held".to_owned(), held.into());
+    map.insert("taken".to_owned(), rows.into());
+    if let Some(rest) = &report.taken.rest {
+        map.insert("taken_elsewhere".to_owned(), json!({"paths": rest.paths, "bytes": rest.totals.bytes}));
+    }
+    map.insert("trees_rewritten".to_owned(), report.trees_built.into());
+    map.insert("patterns_unmatched".to_owned(), report.unmatched.clone().into());
+    map.insert("dry_run".to_owned(), asked.dry_run.into());
+    map
+}
+
+fn held_json((snapshot, hold): &(Snapshot, Hold)) -> Value {
+    let id = snapshot.id.hex();
+    match hold {
+        Hold::Pinned => json!({"snapshot": id, "reason": "pinned"}),
+        Hold::Alarm(alarm) => json!({"snapshot": id, "reason": "alarm", "alarm": alarm.hex()}),
+    }
+}
+
+fn row_json(row: &Row, rules: &PathRules) -> Value {
+    let mut map = Map::new();
+    output::put_bytes(&mut map, "path", &[b"/", row.path.as_slice()].concat());
+    let rule = rule(row.reason, rules);
+    map.insert("reason".to_owned(), if rule.is_some() { "expire" } else { "deleted" }.into());
+    if let Some(rule) = rule {
+        map.insert("pattern".to_owned(), rule.pattern.to_string_lossy().into());
+        map.insert("after".to_owned(), rule.after.to_string().into());
+    }
+    for (name, number) in [
+        ("paths", row.paths),
+        ("files", row.totals.files),
+        ("dirs", row.totals.dirs),
+        ("others", row.totals.others),
+        ("bytes", row.totals.bytes),
+        ("snapshots", row.snapshots.count()),
+    ] {
+        map.insert(name.to_owned(), number.into());
+    }
+    Value::Object(map)
+}

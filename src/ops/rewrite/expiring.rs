@@ -1,0 +1,221 @@
+//! Which snapshots rules per path concern, and what each of them loses.
+//!
+//! What a snapshot loses by a rule depends on its own age alone. What it loses as deleted depends on the others
+//! of its set: the state of the set at the time back to which deleted files are kept is its newest snapshot of
+//! then or before. A path that neither this one has, nor any after it, had been deleted by then.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
+
+use serde_bytes::ByteBuf;
+
+use crate::error::Result;
+use crate::fs::filter::PathRules;
+use crate::model::entry::Time;
+use crate::model::id::SnapshotId;
+use crate::ops::rewrite::removal::{Removal, Verdict, present};
+use crate::ops::rewrite::taken::Reason;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::filter::SnapshotQuery;
+use crate::repo::snapshots::holds::{alarm_above, place};
+use crate::repo::walk::multi_walk::{EntryVersion, trees_of};
+use crate::util::bitset::BitSet;
+
+/// A rule for the paths that a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The pattern. A leading slash means the root of the snapshot.
+    pub pattern: OsString,
+    /// Snapshots of this time and older ones lose what it matches.
+    pub before: Time,
+}
+
+/// What to take out of which snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Snapshots that may be rewritten.
+    pub choice: SnapshotQuery,
+    /// Rules for paths.
+    pub rules: Vec<Rule>,
+    /// Takes out what was deleted by this time: what is neither in the state that the set had then nor in any
+    /// later snapshot of it.
+    pub deleted_before: Option<Time>,
+    /// The present. Snapshots that are dated later are not rewritten.
+    pub now: Time,
+    /// Snapshots that are taken for forgotten.
+    pub except: HashSet<SnapshotId>,
+    /// Snapshots that are too young to lose anything.
+    pub young: HashSet<SnapshotId>,
+    /// Only report.
+    pub dry_run: bool,
+}
+
+/// What keeps all of a snapshot, whatever rules say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It is pinned.
+    Pinned,
+    /// Nobody has looked at the alarm that this snapshot gave, which is a later one of the set or itself.
+    Alarm(SnapshotId),
+}
+
+/// What is known before any tree is read.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Snapshots that may lose something.
+    pub(super) losing: HashSet<SnapshotId>,
+    /// Selected snapshots that are old enough to, but are held.
+    pub(super) held: Vec<(Snapshot, Hold)>,
+    /// For each set with deleted files that are kept for a time only: those that may lose them, and those that
+    /// show what there was since.
+    deleted: Vec<(Vec<SnapshotId>, Vec<SnapshotId>)>,
+}
+
+impl Plan {
+    /// Plans for `all` snapshots, of which those at `selected` may be rewritten.
+    pub(super) fn new(all: &[&Snapshot], selected: &HashSet<SnapshotId>, options: &Options) -> Self {
+        let mut plan = Self::default();
+        let by_rules = options.rules.iter().map(|rule| rule.before).max();
+        let alarms: Vec<&Snapshot> = all.iter().copied().filter(|one| one.manifest.is_alarming()).collect();
+        for set in sets(all) {
+            let last = |before: Time| {
+                set.iter().rposition(|one| counts(one, options.now) && one.manifest.started <= before)
+            };
+            let newest = last(options.now).unwrap_or(0);
+            // The state of the set at the time back to which deleted files are kept.
+            let state = options.deleted_before.and_then(last).unwrap_or(0);
+            let may = |(at, one): &(usize, &Snapshot)| {
+                let is_old = *at < state || by_rules.is_some_and(|before| one.manifest.started <= before);
+                let is_chosen = selected.contains(&one.id) && !options.young.contains(&one.id);
+                is_old && *at != newest && counts(one, options.now) && is_chosen
+            };
+            let (mut losing, mut older) = (Vec::new(), Vec::new());
+            for (at, one) in (0..).zip(set.iter().copied()).filter(may) {
+                match hold(one, &alarms) {
+                    Some(hold) => plan.held.push((one.clone(), hold)),
+                    None if at < state => older.push(one.id),
+                    None => losing.push(one.id),
+                }
+            }
+            plan.losing.extend(losing.iter().chain(&older));
+            if !older.is_empty() {
+                plan.deleted.push((older, set.iter().skip(state).map(|one| one.id).collect()));
+            }
+        }
+        plan
+    }
+
+    /// Returns whether a snapshot must be read.
+    pub(super) fn reads(&self, id: &SnapshotId) -> bool {
+        self.losing.contains(id) || self.deleted.iter().any(|(_, since)| since.contains(id))
+    }
+}
+
+/// Returns each host's sources with their snapshots, oldest first.
+fn sets<'a>(all: &[&'a Snapshot]) -> Vec<Vec<&'a Snapshot>> {
+    let mut sets: BTreeMap<(&str, &[ByteBuf]), Vec<&Snapshot>> = BTreeMap::new();
+    for one in all {
+        sets.entry((&one.manifest.host, &one.manifest.sources)).or_default().push(one);
+    }
+    let mut sets: Vec<Vec<&Snapshot>> = sets.into_values().collect();
+    sets.iter_mut().for_each(|set| set.sort_by_key(|one| place(one)));
+    sets
+}
+
+/// Returns whether a snapshot shows what there was at its time, and what there was not.
+fn counts(snapshot: &Snapshot, now: Time) -> bool {
+    !snapshot.manifest.partial && snapshot.manifest.started <= now
+}
+
+fn hold(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<Hold> {
+    match snapshot.manifest.is_pinned() {
+        true => Some(Hold::Pinned),
+        false => alarm_above(snapshot, alarms).map(Hold::Alarm),
+    }
+}
+
+/// Takes out what rules per path say.
+pub(super) struct Expiring {
+    rules: PathRules,
+    /// For each pattern its rule, and the snapshots that are old enough for it; the oldest first, so that the
+    /// last pattern that matches takes the path out of the most snapshots.
+    due: Vec<(usize, BitSet)>,
+    deleted: Vec<Deleted>,
+}
+
+/// Deleted files of one set.
+struct Deleted {
+    /// Snapshots that lose what none of `since` has.
+    losing: BitSet,
+    since: BitSet,
+}
+
+impl Expiring {
+    /// Prepares for the snapshots that are walked, in this order.
+    pub(super) fn new(walked: &[Snapshot], plan: &Plan, rules: &[Rule]) -> Result<Self> {
+        let numbers: HashMap<SnapshotId, usize> =
+            (0..).zip(walked).map(|(number, one)| (one.id, number)).collect();
+        let set = |ids: &[SnapshotId]| ids.iter().filter_map(|id| numbers.get(id).copied()).collect();
+        let mut order: Vec<(usize, &Rule)> = rules.iter().enumerate().collect();
+        order.sort_by_key(|(_, rule)| rule.before);
+        let old = |rule: &Rule| {
+            let old = (0..).zip(walked).filter(|(_, one)| one.manifest.started <= rule.before);
+            old.filter(|(_, one)| plan.losing.contains(&one.id)).map(|(number, _)| number).collect()
+        };
+        let patterns: Vec<&OsString> = order.iter().map(|(_, rule)| &rule.pattern).collect();
+        Ok(Self {
+            rules: PathRules::new(&patterns)?,
+            due: order.iter().map(|(number, rule)| (*number, old(rule))).collect(),
+            deleted: plan
+                .deleted
+                .iter()
+                .map(|(losing, since)| Deleted { losing: set(losing), since: set(since) })
+                .collect(),
+        })
+    }
+
+    /// Returns whether snapshots that keep this directory may lose something below it.
+    fn may_lose_below(&self, path: &[u8], versions: &[EntryVersion], gone: &BitSet) -> bool {
+        let by_rule = self.due.last().is_some_and(|(_, due)| {
+            let dirs = versions.iter().filter(|version| version.entry.is_dir());
+            let mut left = dirs.map(|version| version.among.and(due).minus(gone));
+            left.any(|left| !left.is_empty()) && self.rules.may_match_below(path)
+        });
+        // What is in a tree that was there since is not deleted.
+        let lacks = |set: &Deleted, among: &BitSet| {
+            !among.meets(&set.since) && !among.and(&set.losing).minus(gone).is_empty()
+        };
+        let by_deletion = || {
+            let trees = trees_of(versions);
+            self.deleted.iter().any(|set| trees.iter().any(|tree| lacks(set, &tree.among)))
+        };
+        by_rule || by_deletion()
+    }
+}
+
+impl Removal for Expiring {
+    fn judge(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict {
+        let present = present(versions);
+        let mut gone = lost.clone();
+        let mut lose = Vec::new();
+        let mut take = |reason: Reason, set: &BitSet| {
+            let more = present.and(set).minus(&gone);
+            if !more.is_empty() {
+                gone.add(&more);
+                lose.push((reason, more));
+            }
+        };
+        if let Some((rule, due)) = self.rules.last_match(path).and_then(|number| self.due.get(number)) {
+            take(Reason::Rule(*rule), due);
+        }
+        for set in self.deleted.iter().filter(|set| !present.meets(&set.since)) {
+            take(Reason::Deleted, &set.losing);
+        }
+        let descend = self.may_lose_below(path, versions, &gone);
+        Verdict { lose, descend, only_if_filled: false }
+    }
+
+    fn unmatched(&self) -> Vec<String> {
+        self.rules.unmatched()
+    }
+}

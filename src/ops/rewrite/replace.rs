@@ -1,0 +1,181 @@
+//! Replaces snapshots by their rewrites, one after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::manifest::Manifest;
+use crate::model::records::{AuditAct, SessionKind};
+use crate::model::tripwire::State;
+use crate::ops::rewrite::taken::RemovedTotals;
+use crate::ops::rewrite::trees::RewrittenTrees;
+use crate::ops::rewrite::{Change, Rewritten, rewritten};
+use crate::progress::{Event, Observer};
+use crate::repo::audit;
+use crate::repo::audit::Noted;
+use crate::repo::commit::reachability;
+use crate::repo::index::Index;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::session::Session;
+use crate::repo::snapshots;
+use crate::repo::snapshots::{Snapshot, trash};
+
+/// Maximum number of sessions opened for one snapshot, each because the one before was taken for dead.
+const ATTEMPTS: usize = 3;
+
+/// What snapshots are replaced by.
+pub(super) struct Replacing<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) change: &'a Change,
+    pub(super) rebuilt: RewrittenTrees,
+    /// Rewrites that were there before. One that is what a snapshot is replaced by was left by a run that was
+    /// killed before it forgot the original.
+    pub(super) earlier: Vec<Snapshot>,
+    pub(super) dry_run: bool,
+}
+
+/// Returns the snapshots that are rewrites of others.
+pub(super) fn earlier_rewrites(all: &[Snapshot]) -> Vec<Snapshot> {
+    all.iter().filter(|one| one.manifest.original().is_some()).cloned().collect()
+}
+
+impl Replacing<'_> {
+    /// Replaces snapshots, each given with its number among those that were walked. Returns those that changed,
+    /// and the number of the others.
+    pub(super) fn run(
+        mut self,
+        snapshots: Vec<(usize, Snapshot)>,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<(Vec<Rewritten>, u64)> {
+        observer.notice(Event::Stage { name: "writing snapshots", unit: "snapshots" });
+        observer.notice(Event::Expect { files: snapshots.len() as u64, bytes: 0 });
+        let (mut changed, mut unchanged) = (Vec::new(), 0);
+        for (number, old) in snapshots {
+            let dropped = self.rebuilt.dropped.get(number).copied().unwrap_or_default();
+            let root = self.rebuilt.roots.get(number).copied().flatten().unwrap_or(old.manifest.root);
+            let manifest = rewritten(&old, self.change, root, &dropped)?;
+            if manifest == old.manifest {
+                unchanged += 1;
+                observer.notice(Event::Done { files: 1, bytes: 0 });
+            } else {
+                changed.push((number, old, manifest, dropped));
+            }
+        }
+        let rewritten = self.replace_all(changed, observer, stop)?;
+        if let Some(session) = self.rebuilt.session {
+            session.close()?;
+        }
+        Ok((rewritten, unchanged))
+    }
+
+    fn replace_all(
+        &mut self,
+        changed: Vec<(usize, Snapshot, Manifest, RemovedTotals)>,
+        observer: &dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Rewritten>> {
+        let ids: Vec<SnapshotId> = changed.iter().map(|(_, old, ..)| old.id).collect();
+        let noted = match self.dry_run {
+            true => None,
+            false => Some(audit::note_snapshots(self.repo, act(self.change), &ids)?),
+        };
+        let mut rewritten = Vec::new();
+        for (number, old, manifest, dropped) in changed {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let new = match &noted {
+                None => None,
+                Some(noted) => self.replace(number, &old, manifest, noted)?,
+            };
+            rewritten.push(Rewritten { old, new, dropped });
+            observer.notice(Event::Done { files: 1, bytes: 0 });
+        }
+        Ok(rewritten)
+    }
+
+    /// Commits the new snapshot, then forgets the old one. Returns `None` if another process forgot or rewrote
+    /// the old one meanwhile; its result stands.
+    fn replace(
+        &mut self,
+        number: usize,
+        old: &Snapshot,
+        manifest: Manifest,
+        noted: &Noted,
+    ) -> Result<Option<SnapshotId>> {
+        let repo = self.repo;
+        let needs = self.rebuilt.pieces.iter().filter(|(_, among)| among.has(number));
+        let written: Vec<ChunkId> = needs.flat_map(|(ids, _)| ids).copied().collect();
+        for _ in 0..ATTEMPTS {
+            // W1, W2: everything that the new manifest refers to exists for this session and will be kept.
+            let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
+            if !reachability::is_listed(repo, &old.id)? {
+                session.close()?;
+                return Ok(None);
+            }
+            let vouched = repo_state.protects(&old.id);
+            if !vouched || !written.is_empty() {
+                let index = Arc::new(Index::load(repo, repo_state)?);
+                let sound = match vouched {
+                    true => all_found(&index, &written)?,
+                    false => reachability::stands(repo, &index, &manifest.root)?,
+                };
+                if !sound {
+                    let why = "something that it needs is damaged or being collected";
+                    return Err(Error::Refused(format!("snapshot {} stays as it is: {why}", old.id.short())));
+                }
+            }
+            if !snapshots::commit_under(repo, &session, &manifest)? {
+                // W3: there is a fence. Nothing was forgotten; try again under another name.
+                continue;
+            }
+            let new = session.id;
+            match trash::forget(repo, &session, &old.id, noted) {
+                Err(err) if err.is_missing() => {
+                    trash::forget_all(repo, &session, &[new], noted)?;
+                    session.close()?;
+                    return Ok(None);
+                }
+                other => other?,
+            }
+            self.forget_doubles(&session, &manifest, noted)?;
+            session.close()?;
+            self.earlier.push(Snapshot { id: new, manifest });
+            return Ok(Some(new));
+        }
+        Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
+    }
+
+    /// Forgets rewrites that are equal to the new one. It is done by whoever forgot the original, when its own
+    /// rewrite stands: so of several runs one is always left.
+    fn forget_doubles(&mut self, session: &Session, manifest: &Manifest, noted: &Noted) -> Result<()> {
+        let doubles: Vec<SnapshotId> =
+            self.earlier.iter().filter(|one| one.manifest == *manifest).map(|one| one.id).collect();
+        if doubles.is_empty() {
+            return Ok(());
+        }
+        self.earlier.retain(|one| !doubles.contains(&one.id));
+        trash::forget_all(self.repo, session, &doubles, noted).map(drop)
+    }
+}
+
+/// Returns what the audit record of a change says.
+fn act(change: &Change) -> AuditAct {
+    match change.alarm {
+        Some(State::Accepted) => AuditAct::AlarmAccept,
+        Some(State::Cleared) => AuditAct::AlarmClear,
+        Some(State::Open) | None => AuditAct::Rewrite,
+    }
+}
+
+fn all_found(index: &Index, trees: &[ChunkId]) -> Result<bool> {
+    for id in trees {
+        if index.find(ChunkType::Tree, id)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
