@@ -40,7 +40,7 @@ const PAGES: [(&str, &[&str]); 28] = [
     ("repair.md", &[]),
     ("restic.md", &[]),
     ("restore.md", &[]),
-    ("retention.md", &["run"]),
+    ("retention.md", &["run", "run", "of a run"]),
     ("schedule.md", &["run", "run"]),
     ("selectors.md", &["run", "run"]),
     ("serve.md", &["run", "run"]),

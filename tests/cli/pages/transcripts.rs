@@ -181,8 +181,13 @@ fn lists_are_shown_without_a_pager_and_with_another() {
 #[test]
 fn the_configurations_of_the_pages_are_taken() {
     let sandbox = Sandbox::bare();
-    for (page, number) in [("configuration.md", 0), ("schedule.md", 0), ("schedule.md", 1), ("status.md", 2)]
-    {
+    for (page, number) in [
+        ("configuration.md", 0),
+        ("schedule.md", 0),
+        ("schedule.md", 1),
+        ("status.md", 2),
+        ("retention.md", 1),
+    ] {
         let added = block(page, number);
         let set = added.split([']', '.']).nth(1).unwrap();
         // A later block of a page shows a part of a set.
