@@ -54,7 +54,9 @@ fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
         let mut file = File::open(&path).unwrap();
         let size = right.len() as u64;
         let stop = AtomicBool::new(false);
-        let found = holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &stop);
+        let found = holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &|| {
+            stop.load(Ordering::Relaxed)
+        });
         assert_eq!(found.unwrap(), is, "{what}");
     }
 }
@@ -76,7 +78,9 @@ fn a_comparison_of_one_large_file_ends_when_it_is_asked_to() {
             thread::sleep(Duration::from_millis(20));
             stop.store(true, Ordering::Relaxed);
         });
-        holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &stop)
+        holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &|| {
+            stop.load(Ordering::Relaxed)
+        })
     });
     assert!(matches!(found, Err(Error::Interrupted)), "{found:?}");
 }

@@ -127,8 +127,8 @@ fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
     if summary.partial {
         // Half of a stream cannot be told from the whole. Half of a past state would be its snapshot for ever: no later
         // run completes it.
-        let is_whole = run.options.stdin.is_some() || run.options.recorded.is_some();
-        return is_whole.then(|| run.why_ended());
+        let all_or_nothing = run.options.stdin.is_some() || run.options.recorded.is_some();
+        return all_or_nothing.then(|| run.why_ended());
     }
     holds_nothing(run, summary).then(|| Error::NothingRead(why_nothing(summary)))
 }

@@ -12,7 +12,6 @@
 
 use std::fs::File;
 use std::io;
-use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,21 +135,6 @@ pub(super) struct Expected {
     pub(super) times: (Time, Time),
 }
 
-/// Reads a file until the run is being stopped.
-struct Stoppable<'a> {
-    file: &'a mut File,
-    run: &'a Run<'a>,
-}
-
-impl Read for Stoppable<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.run.stopping() {
-            true => Err(io::Error::other(Error::Interrupted)),
-            false => self.file.read(buffer),
-        }
-    }
-}
-
 /// How the bytes of a file compare with the parent's.
 #[derive(Debug)]
 pub(super) enum Comparison {
@@ -176,12 +160,12 @@ pub(super) fn compare(
     }
     let Some(lists) = lists else { return Comparison::Unknown };
     target::forget_cached(file);
-    let mut input = Stoppable { file, run };
-    match compare_file::holds(run.repo.hasher(), lists, (&mut input, path), size, content, run.stop) {
+    let is_stopped = || run.stopping();
+    match compare_file::holds(run.repo.hasher(), lists, (file, path), size, content, &is_stopped) {
         Ok(true) => Comparison::Same,
         Ok(false) => Comparison::Differs,
         // The storage may fail, too.
-        Err(Error::Io { what, source, .. }) if what == path.display().to_string() && !run.stopping() => {
+        Err(Error::Io { what, source, .. }) if what == path.display().to_string() => {
             Comparison::Unreadable(source)
         }
         Err(_) => Comparison::Unknown,

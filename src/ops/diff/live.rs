@@ -5,9 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use rustix::fs::OFlags;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::tree::stored_xattrs;
@@ -138,7 +136,8 @@ pub(super) fn holds(
     stop: &AtomicBool,
 ) -> Result<bool> {
     let path = dir.join(OsStr::from_bytes(path));
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut file = std::fs::File::from(long_path::open(&path, flags).map_err(Error::io("read", &path))?);
-    compare_file::holds(repo.hasher(), reader, (&mut file, &path), size, content, stop)
+    let mut file = long_path::open_to_read(&path).map_err(Error::io("read", &path))?;
+    compare_file::holds(repo.hasher(), reader, (&mut file, &path), size, content, &|| {
+        stop.load(Ordering::Relaxed)
+    })
 }

@@ -1,13 +1,10 @@
 //! Verifies that restored files equal the stored ones, and compares these with the source.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use rustix::fs::OFlags;
 
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::error::{Error, Result};
@@ -83,14 +80,9 @@ fn is_restored(
     content: &Content,
     stop: &AtomicBool,
 ) -> Result<bool> {
-    let mut file = open(place).map_err(Error::io("read back", place))?;
+    let mut file = long_path::open_to_read(place).map_err(Error::io("read back", place))?;
     target::forget_cached(&file);
-    compare_file::holds(hasher, reader, (&mut file, place), size, content, stop)
-}
-
-fn open(path: &Path) -> std::io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    long_path::open(path, flags).map(File::from)
+    compare_file::holds(hasher, reader, (&mut file, place), size, content, &|| stop.load(Ordering::Relaxed))
 }
 
 /// Returns whether the source equals the stored file; `None` if it changed since, is gone, or cannot be read.
@@ -111,11 +103,14 @@ fn live<'a>(
     };
     for place in roots.flat_map(|source| sources::live_paths(source, stored)) {
         let place = place.path();
-        let Ok(mut file) = open(&place) else { continue };
+        let Ok(mut file) = long_path::open_to_read(&place) else { continue };
         if !stat::look_open(&file).is_ok_and(|found| unchanged(&found)) {
             continue;
         }
-        let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content, stop).ok()?;
+        let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content, &|| {
+            stop.load(Ordering::Relaxed)
+        })
+        .ok()?;
         // The source may have changed while it was read.
         return (same || stat::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use crate::error::Result;
 use crate::fs::sources::LivePath;
@@ -137,12 +138,7 @@ pub(super) fn holds(
 ) -> Result<bool> {
     let Kind::File { size, content } = &entry.kind else { return Ok(false) };
     target::forget_cached(file);
-    compare_file::holds(
-        healing.repo.hasher(),
-        &mut healing.reader,
-        (file, path),
-        *size,
-        content,
-        healing.stop,
-    )
+    compare_file::holds(healing.repo.hasher(), &mut healing.reader, (file, path), *size, content, &|| {
+        healing.stop.load(Ordering::Relaxed)
+    })
 }

@@ -1,9 +1,9 @@
 //! Compares a file on disk with stored content.
 
+use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{Error, Result};
@@ -15,19 +15,20 @@ use crate::repo::walk::dir_reader;
 /// hashed and compared with the stored id; stored data is not read, only the part list.
 ///
 /// # Errors
-/// When the file cannot be read, the list is missing or damaged, or `stop` is set.
+/// When the file cannot be read, the list is missing or damaged, or `is_stopped` says so, which is
+/// asked before each part and within long holes.
 pub fn holds(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
-    (file, path): (&mut impl Read, &Path),
+    (file, path): (&mut File, &Path),
     size: u64,
     content: &Content,
-    stop: &AtomicBool,
+    is_stopped: &dyn Fn() -> bool,
 ) -> Result<bool> {
     let mut same = true;
     let mut buffer = Vec::new();
     dir_reader::each_part(reader, size, content, &mut |part| {
-        if stop.load(Ordering::Relaxed) {
+        if is_stopped() {
             return Err(Error::Interrupted);
         }
         if !same {
@@ -45,7 +46,7 @@ pub fn holds(
             Part::Hole { len } => {
                 let mut left = len;
                 // A hole may be many gigabytes.
-                while left > 0 && same && !stop.load(Ordering::Relaxed) {
+                while left > 0 && same && !is_stopped() {
                     buffer.resize(left.min(256 << 10) as usize, 0);
                     same = fill(file, &mut buffer).map_err(Error::io("read", path))?
                         && buffer.iter().all(|byte| *byte == 0);
@@ -55,14 +56,14 @@ pub fn holds(
         }
         Ok(())
     })?;
-    if stop.load(Ordering::Relaxed) {
+    if is_stopped() {
         return Err(Error::Interrupted);
     }
     Ok(same && !fill(file, &mut [0]).map_err(Error::io("read", path))?)
 }
 
 /// Fills the buffer. Returns `false` if the file ends first.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         other => other.map(|()| true),

@@ -43,7 +43,7 @@ pub(in crate::ops::backup) use crate::ops::backup::states::recorded::{LinkedFile
 pub use crate::ops::backup::states::supplement::{Check, Facts, Supplement};
 
 /// Host, sources and time of a state.
-type SetAndTime = (String, Vec<ByteBuf>, (i64, u32));
+type SetAndTime = (String, Vec<ByteBuf>, Time);
 
 /// Seconds by which clocks may differ.
 const AHEAD: i64 = 600;
@@ -199,7 +199,7 @@ pub fn plan(repo: &Repository, mut states: Vec<State>) -> Result<Vec<Planned>> {
         if state.time.sec > latest {
             return Err(Error::Usage(format!("{} is dated in the future", state.place())));
         }
-        let key = (state.host.clone(), sources.clone(), (state.time.sec, state.time.nanos));
+        let key = (state.host.clone(), sources.clone(), state.time);
         let other = times.insert(key, state.place()).filter(|_| state.origin.is_none());
         if let Some(other) = other {
             let place = state.place();

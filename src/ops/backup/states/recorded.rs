@@ -66,15 +66,14 @@ pub(in crate::ops::backup) struct Version {
     /// Device and inode number.
     pub(in crate::ops::backup) inode: (u64, u64),
     pub(in crate::ops::backup) size: u64,
-    pub(in crate::ops::backup) mtime: (i64, u32),
-    pub(in crate::ops::backup) ctime: (i64, u32),
+    pub(in crate::ops::backup) mtime: Time,
+    pub(in crate::ops::backup) ctime: Time,
 }
 
 impl Version {
     /// Makes one of metadata that has not been stripped.
     pub(in crate::ops::backup) fn new(inode: (u64, u64), size: u64, meta: &Meta) -> Self {
-        let pair = |time: Time| (time.sec, time.nanos);
-        Self { inode, size, mtime: pair(meta.mtime), ctime: pair(meta.ctime) }
+        Self { inode, size, mtime: meta.mtime, ctime: meta.ctime }
     }
 }
 
@@ -166,8 +165,8 @@ mod tests {
             Version { inode: (5, 7), ..version },
             Version { inode: (6, 6), ..version },
             Version { size: 8, ..version },
-            Version { mtime: (1, 3), ..version },
-            Version { ctime: (3, 5), ..version },
+            Version { mtime: Time { sec: 1, nanos: 3 }, ..version },
+            Version { ctime: Time { sec: 3, nanos: 5 }, ..version },
         ] {
             assert_eq!(files.get(&other), None, "{other:?}");
         }
