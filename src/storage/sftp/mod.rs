@@ -34,6 +34,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Free bytes below which a failed write is reported as a full disk.
 const NEXT_TO_NOTHING: u64 = 1 << 20;
+/// How many uploads may fail at once for want of space.
+const UPLOADS: u64 = 4;
 
 /// A directory on an SFTP server.
 pub struct SftpStorage {
@@ -189,8 +191,11 @@ impl SftpStorage {
         Error::io(doing, self.full(what))(io::Error::new(kind, words.to_owned()))
     }
 
-    fn is_full(&self, channel: &Channel) -> bool {
-        self.room_by(channel).is_some_and(|capacity| capacity.free < NEXT_TO_NOTHING)
+    /// Returns whether a write of so many bytes failed for want of space. Other uploads that failed at the same moment
+    /// may have given back theirs already.
+    fn is_full(&self, channel: &Channel, wanted: u64) -> bool {
+        let needed = NEXT_TO_NOTHING.max(wanted.saturating_mul(UPLOADS));
+        self.room_by(channel).is_some_and(|capacity| capacity.free < needed)
     }
 
     fn room_by(&self, channel: &Channel) -> Option<Capacity> {
@@ -258,7 +263,8 @@ impl SftpStorage {
             Err(fail) => {
                 // Check before the temporary file is removed and frees its space: the protocol has no status
                 // for a full disk.
-                let full = matches!(fail, Fail::Status { .. }) && self.is_full(channel);
+                let full = matches!(fail, Fail::Status { .. })
+                    && self.is_full(channel, parts.iter().map(|part| part.len() as u64).sum());
                 drop(channel.send(&Request::Remove { path: &temp }));
                 match full {
                     true => {
