@@ -90,23 +90,17 @@ fn sftp_through_ssh_conforms() {
     }
 }
 
-/// A server that refuses names that are taken.
+/// Servers that look whether a name is taken and write then: two writers that come at once may both have it.
 #[cfg(feature = "cloud")]
 #[test]
-fn s3_conforms_on_moto() {
-    let Some(server) = crate::support::servers::Server::moto() else { return };
-    conforms_on("s3", &server.variables(), None);
-}
-
-/// A server that looks whether a name is taken and writes then: two that come at once may both have it.
-#[cfg(feature = "cloud")]
-#[test]
-fn s3_conforms_on_s3s_but_for_those_who_come_at_once() {
-    let Some(server) = crate::support::servers::Server::s3s() else { return };
-    for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
-        println!("{name}");
-        if name != "one winner" {
-            check(&cloud("s3", number, &server.variables()));
+fn s3_conforms_on_moto_and_s3s_but_for_those_who_come_at_once() {
+    use crate::support::servers::Server;
+    for server in [Server::moto(), Server::s3s()].into_iter().flatten() {
+        for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
+            println!("{name}");
+            if name != "one winner" {
+                check(&cloud("s3", number, &server.variables()));
+            }
         }
     }
 }
