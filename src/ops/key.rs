@@ -2,11 +2,13 @@
 
 use zeroize::Zeroizing;
 
+use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::key_slot;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::records::AuditAct;
+use crate::repo::keys::KeyChoice;
 use crate::repo::repository::Repository;
 use crate::repo::{audit, keys, snapshots};
 use crate::storage::ObjectKind;
@@ -26,6 +28,8 @@ pub struct Slot {
     pub created: Time,
     /// Label that the user gave it.
     pub label: String,
+    /// What trying a password on it costs.
+    pub costs: KdfParams,
 }
 
 /// Lists all key slots. Warns of damaged ones.
@@ -36,18 +40,19 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for (name, found) in keys::all(repo.storage())? {
         let label = found.and_then(|(id, bytes)| {
-            let label = key_slot::label(&bytes, &repo.suite().meta)
-                .map_err(Error::damaged(ObjectKind::Keys.path(&name)))?;
-            Ok((id, label))
+            let damaged = || Error::damaged(ObjectKind::Keys.path(&name));
+            let label = key_slot::label(&bytes, &repo.suite().meta).map_err(damaged())?;
+            Ok((id, label, key_slot::costs(&bytes).map_err(damaged())?))
         });
         match label {
-            Ok((id, label)) => slots.push(Slot {
+            Ok((id, label, costs)) => slots.push(Slot {
                 id,
                 current: repo.slot() == Some(id),
                 host: label.host,
                 user: label.user,
                 created: label.created,
                 label: label.label,
+                costs,
             }),
             Err(err) => repo.warn(format!(
                 "{}: it is damaged, or somebody made it who does not have the key; `snap key remove {name}` removes it",
@@ -62,10 +67,10 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
 ///
 /// # Errors
 /// When the repository is not encrypted, or the slot could not be made durable.
-pub fn add(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Result<KeyId> {
+pub fn add(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<KeyId> {
     refuse_useless(repo, password)?;
     audit::note(repo, AuditAct::KeyAdd, label)?;
-    put(repo, password, label)
+    put(repo, password, costs, label)
 }
 
 fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()> {
@@ -79,8 +84,8 @@ fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()>
     Ok(())
 }
 
-fn put(repo: &Repository, password: &Zeroizing<String>, label: &str) -> Result<KeyId> {
-    let id = keys::add(repo.storage(), repo.suite(), repo.master(), password.as_bytes(), label)?;
+fn put(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<KeyId> {
+    let id = keys::add(repo.storage(), repo.suite(), repo.master(), password.as_bytes(), costs, label)?;
     repo.cache().note(&ObjectKind::Keys.path(&id.hex()), true);
     Ok(id)
 }
@@ -119,16 +124,33 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
 ///
 /// # Errors
 /// As [`add`].
-pub fn change(repo: &Repository, password: &Zeroizing<String>) -> Result<KeyId> {
+pub fn change(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams) -> Result<KeyId> {
     let old = repo.slot();
     let label = list(repo)?.into_iter().find(|slot| slot.current).map(|slot| slot.label).unwrap_or_default();
     refuse_useless(repo, password)?;
     audit::note(repo, AuditAct::KeyChange, &old.map(|old| old.hex()).unwrap_or_default())?;
-    let new = put(repo, password, &label)?;
+    let new = put(repo, password, costs, &label)?;
     if let Some(old) = old {
         drop_slot(repo, old)?;
     }
     Ok(new)
+}
+
+/// Writes the key slot in use anew, with the same password at other costs. As in [`change`], the old one is removed
+/// last.
+///
+/// # Errors
+/// As [`change`]; `WrongPassword` when the password is not that of the slot in use.
+pub fn rehash(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams) -> Result<KeyId> {
+    refuse_useless(repo, password)?;
+    let only = repo.slot().map(|slot| slot.hex());
+    keys::unlock(
+        repo.storage(),
+        &repo.config().repo,
+        password.as_bytes(),
+        &KeyChoice { only, ..KeyChoice::default() },
+    )?;
+    change(repo, password, costs)
 }
 
 fn drop_slot(repo: &Repository, id: KeyId) -> Result<KeyId> {

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::Key;
+use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::{cipher, key_slot};
 use crate::error::{Error, Result};
 use crate::model::config::{ChunkerParams, CipherKind};
@@ -34,6 +35,8 @@ pub enum ChunkerProfile {
 pub struct InitOptions {
     /// `None`: not encrypted.
     pub password: Option<Zeroizing<String>>,
+    /// What trying a password costs.
+    pub kdf: KdfParams,
     /// Average chunk size.
     pub chunker: ChunkerProfile,
     /// Compression level.
@@ -89,6 +92,7 @@ impl Default for InitOptions {
     fn default() -> Self {
         Self {
             password: None,
+            kdf: KdfParams::default(),
             chunker: ChunkerProfile::default(),
             level: DEFAULT_LEVEL,
             cache: None,
@@ -136,7 +140,7 @@ impl Repository {
         let subkeys = keys_of(&master, &config);
         let suite = CipherSuite::new(config.cipher, config.repo, &subkeys);
         if let Some(password) = &options.password {
-            keys::add(storage.as_ref(), &suite, &master, password.as_bytes(), "")?;
+            keys::add(storage.as_ref(), &suite, &master, password.as_bytes(), options.kdf, "")?;
         }
         let bytes =
             key_slot::close_config(&config, &subkeys.config).map_err(Error::making("the configuration"))?;

@@ -20,7 +20,7 @@ const MAX_SLOT: u64 = 64 << 10;
 /// A slot's id and bytes, or the error of reading it.
 pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 
-/// Writes a slot for a password.
+/// Writes a slot for a password, derived at these costs.
 ///
 /// # Errors
 /// When it could not be made durable.
@@ -29,6 +29,7 @@ pub fn add(
     suite: &CipherSuite,
     master: &Key,
     password: &[u8],
+    costs: KdfParams,
     label: &str,
 ) -> Result<KeyId> {
     let label = SlotLabel {
@@ -37,7 +38,7 @@ pub fn add(
         user: host::user_name(),
         label: label.to_owned(),
     };
-    let bytes = key_slot::close(&suite.repo, master, &suite.meta, password, kdf::DEFAULT, &label)
+    let bytes = key_slot::close(&suite.repo, master, &suite.meta, password, costs, &label)
         .map_err(failure("a key slot, being written,".to_owned()))?;
     let id = KeyId::new(hash::sha256(&bytes));
     match storage.create(ObjectKind::Keys, &id.hex(), &[&bytes])? {

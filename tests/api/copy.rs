@@ -26,7 +26,7 @@ use snap_backup::{Error, Result};
 
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
-use crate::support::{Random, Sandbox, assert_same, copy_tree};
+use crate::support::{CHEAP_KDF, Random, Sandbox, assert_same, copy_tree};
 
 /// A repository with a source, and another one.
 struct Pair {
@@ -352,7 +352,8 @@ fn what_a_collection_is_about_to_take_is_brought_again() {
 #[test]
 fn a_key_that_stands_in_clear_opens_no_encrypted_repository() {
     let locked = Arc::new(Hooked::default());
-    let options = InitOptions { password: Some("secret".to_owned().into()), ..InitOptions::default() };
+    let options =
+        InitOptions { password: Some("secret".to_owned().into()), kdf: CHEAP_KDF, ..InitOptions::default() };
     let locked = Repository::init(locked, &options).unwrap();
     let open = InitOptions { shared_chunking: Some(SharedChunking::of(&locked)), ..InitOptions::default() };
     let err = Repository::init(Arc::new(Hooked::default()), &open).unwrap_err();

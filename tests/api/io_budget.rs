@@ -17,6 +17,7 @@ use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 
+use crate::support::CHEAP_KDF;
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -95,8 +96,12 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
     let cache = Some(home.path().join("cache"));
     let options = Options { sources: vec![source], ..Options::default() };
     let stop = Arc::new(AtomicBool::new(false));
-    let init =
-        InitOptions { password: Some("p".to_owned().into()), cache: cache.clone(), ..InitOptions::default() };
+    let init = InitOptions {
+        password: Some("p".to_owned().into()),
+        kdf: CHEAP_KDF,
+        cache: cache.clone(),
+        ..InitOptions::default()
+    };
     let first = Repository::init(storage.clone(), &init).unwrap();
     let made = Backup::begin(options.clone(), None, &stop).unwrap().run(&first, &()).unwrap();
     assert_eq!((made.counts.files_new, made.problems.len()), (400, 0));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::CHEAP_KDF;
 use snap_backup::error::{Error, Result};
 use snap_backup::ops::check::scrub;
 use snap_backup::ops::{check, key};
@@ -18,7 +19,7 @@ use crate::support::hooked::{Act, Hooked};
 fn a_key_slot_under_another_name_opens_nothing() {
     let storage = Arc::new(MemoryStorage::default());
     let password = Some("secret".to_owned().into());
-    let options = InitOptions { password: password.clone(), ..InitOptions::default() };
+    let options = InitOptions { password: password.clone(), kdf: CHEAP_KDF, ..InitOptions::default() };
     Repository::init(storage.clone(), &options).unwrap();
     let access = OpenOptions { password, cache: None, ..OpenOptions::default() };
     let open = || Repository::open(storage.clone(), &access).map(|_| ());
@@ -52,9 +53,9 @@ fn a_new_generation_is_above_the_damaged_ones() {
 fn with_two_slots() -> (Arc<Hooked>, OpenOptions) {
     let storage = Arc::new(Hooked::default());
     let password = Some("one".to_owned().into());
-    let options = InitOptions { password: password.clone(), ..InitOptions::default() };
+    let options = InitOptions { password: password.clone(), kdf: CHEAP_KDF, ..InitOptions::default() };
     let repo = Repository::init(storage.clone(), &options).unwrap();
-    key::add(&repo, &"two".to_owned().into(), "").unwrap();
+    key::add(&repo, &"two".to_owned().into(), CHEAP_KDF, "").unwrap();
     (storage, OpenOptions { password, cache: None, ..OpenOptions::default() })
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::support::CHEAP_KDF;
 use snap_backup::Error;
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
@@ -11,7 +12,7 @@ use snap_backup::storage::{ObjectKind, Storage};
 fn repository(password: Option<&str>) -> (Arc<MemoryStorage>, OpenOptions) {
     let storage = Arc::new(MemoryStorage::default());
     let password = password.map(|text| text.to_owned().into());
-    let options = InitOptions { password: password.clone(), ..InitOptions::default() };
+    let options = InitOptions { password: password.clone(), kdf: CHEAP_KDF, ..InitOptions::default() };
     let mut repo = Repository::init(storage.clone(), &options).unwrap();
     repo.set_parity(10).unwrap();
     (storage, OpenOptions { password, ..OpenOptions::default() })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::support::{Random, Sandbox, chmod, files_below, finish};
+use crate::support::{CHEAP_KDF, Random, Sandbox, chmod, files_below, finish};
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::DirPiece;
 use snap_backup::model::entry::Kind;
@@ -331,7 +331,8 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
         )
         .unwrap()
     };
-    let init = InitOptions { password: Some("p".to_owned().into()), ..InitOptions::default() };
+    let init =
+        InitOptions { password: Some("p".to_owned().into()), kdf: CHEAP_KDF, ..InitOptions::default() };
     Repository::init(Arc::new(LocalStorage::new(home.path().join("repo"))), &init).unwrap();
     let backup = || {
         let options = backup::Options { sources: vec![source.clone()], ..backup::Options::default() };

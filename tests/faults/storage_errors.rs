@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::{fmt, io};
 
+use crate::support::CHEAP_KDF;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::{check, key};
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
@@ -360,7 +361,8 @@ fn a_change_of_keys_that_fails_anywhere_locks_nobody_out() {
         ..OpenOptions::default()
     };
     let storage = Arc::new(MemoryStorage::default());
-    let options = InitOptions { password: Some("old".to_owned().into()), ..InitOptions::default() };
+    let options =
+        InitOptions { password: Some("old".to_owned().into()), kdf: CHEAP_KDF, ..InitOptions::default() };
     Repository::init(storage.clone(), &options).unwrap();
     let opens = |storage: &Arc<MemoryStorage>, text: &str| Repository::open(storage.clone(), &password(text));
     let mut runs = 0;
@@ -369,7 +371,7 @@ fn a_change_of_keys_that_fails_anywhere_locks_nobody_out() {
             let storage = copy_of(&storage);
             let faulty = Faulty::new(&storage, fault, at);
             let changed = Repository::open(faulty.clone(), &password("old"))
-                .and_then(|repo| key::change(&repo, &"new".to_owned().into()));
+                .and_then(|repo| key::change(&repo, &"new".to_owned().into(), CHEAP_KDF));
             let Some((what, area, name)) = faulty.hit() else {
                 assert!(changed.is_ok() && opens(&storage, "old").is_err());
                 opens(&storage, "new").unwrap();
@@ -381,7 +383,7 @@ fn a_change_of_keys_that_fails_anywhere_locks_nobody_out() {
             let Some(with) = with else { panic!("{story}: nobody gets in") };
             assert!(changed.is_err() || with == "new", "{story}: only the old password opens it");
             let repo = opens(&storage, with).unwrap();
-            key::change(&repo, &"newer".to_owned().into()).unwrap();
+            key::change(&repo, &"newer".to_owned().into(), CHEAP_KDF).unwrap();
             opens(&storage, "newer").unwrap();
         }
     }

@@ -14,8 +14,8 @@ use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::Storage;
 
-use super::compare_trees;
 use super::watchdog::Watchdog;
+use super::{CHEAP_KDF, compare_trees};
 
 /// A directory with sources in it, and a repository that lies elsewhere.
 pub struct Library {
@@ -37,7 +37,7 @@ impl Library {
         let home = tempfile::tempdir().unwrap();
         let password = options.password.as_ref().map(|password| password.to_string());
         let library = Self { home, storage, password, _watchdog: Watchdog::start() };
-        let options = InitOptions { cache: library.access().cache, ..options };
+        let options = InitOptions { cache: library.access().cache, kdf: CHEAP_KDF, ..options };
         Repository::init(Arc::clone(&library.storage), &options).unwrap();
         library
     }

@@ -31,6 +31,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{fs, thread};
 
+use snap_backup::codec::crypto::kdf::KdfParams;
 use watchdog::Watchdog;
 
 /// No process of a test takes so long unless something is broken.
@@ -38,6 +39,9 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What all sandboxes lock their repositories with.
 pub const PASSWORD: &str = "try";
+
+/// The least that a key slot may cost: with the default, deriving keys took half the time of the suite.
+pub const CHEAP_KDF: KdfParams = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
 
 /// `src/` to back up, `repo/`, `cache/` and `out/`, in a directory of its own.
 pub struct Sandbox {
@@ -125,10 +129,11 @@ impl Sandbox {
         self.path("home/.local/state/snap")
     }
 
-    /// The binary, with nothing set but HOME and the password, standing beside `src/`.
+    /// The binary, with nothing set but HOME, the password and low costs of key derivation, standing beside `src/`.
     pub fn bin(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
         command.env_clear().current_dir(self.dir.path()).env("HOME", self.path("home"));
+        command.envs([("SNAP_KDF_MEMORY", "8M"), ("SNAP_KDF_PASSES", "1")]);
         command.envs(faked_clock());
         // A file in the working directory is read only when it is named.
         let config = self.path("snap.toml");

@@ -1,5 +1,7 @@
 //! Key derivation from a password: Argon2id (RFC 9106). The only user of argon2.
 
+use std::ops::RangeInclusive;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
@@ -16,8 +18,19 @@ pub struct KdfParams {
     pub lanes: u32,
 }
 
+impl Default for KdfParams {
+    fn default() -> Self {
+        DEFAULT
+    }
+}
+
 /// The second recommended option of RFC 9106: 64 MiB, 3 passes, 4 lanes. About 0.15 s.
 pub const DEFAULT: KdfParams = KdfParams { memory: 64 << 10, passes: 3, lanes: 4 };
+
+/// The memory that a slot may ask for, in KiB: 8 MiB to 2 GiB.
+pub const MEMORY: RangeInclusive<u32> = 8 << 10..=2 << 20;
+/// The passes that a slot may ask for.
+pub const PASSES: RangeInclusive<u32> = 1..=16;
 
 impl KdfParams {
     /// Returns the cost of a derivation in KiB times passes, to compare slots. Lanes only divide the work.
@@ -27,9 +40,8 @@ impl KdfParams {
 
     /// Checks the costs before memory is allocated: a slot may come from a hostile repository.
     pub(in crate::codec) fn check(&self) -> Result<(), DecodeError> {
-        let is_bearable = (8 << 10..=2 << 20).contains(&self.memory)
-            && (1..=16).contains(&self.passes)
-            && (1..=16).contains(&self.lanes);
+        let is_bearable =
+            MEMORY.contains(&self.memory) && PASSES.contains(&self.passes) && (1..=16).contains(&self.lanes);
         is_bearable.then_some(()).ok_or(DecodeError::because("key derivation costs out of bounds"))
     }
 }

@@ -163,3 +163,39 @@ fn a_slot_that_is_named_is_the_only_one_tried() {
     sandbox.ok(&["snapshots"]);
     sandbox.snap(&["--key", &first, "snapshots"]).expect(12);
 }
+
+/// Tests make slots as cheap as they may be; users get what RFC 9106 recommends.
+#[test]
+fn a_new_slot_costs_what_is_asked_for_and_64_mib_by_default() {
+    let sandbox = Sandbox::bare();
+    let run = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = sandbox.bin();
+        command.env_remove("SNAP_KDF_MEMORY").env_remove("SNAP_KDF_PASSES");
+        command.envs(variables.iter().copied()).args(["-r", "repo"]).args(args);
+        finish(command, b"")
+    };
+    let costs = || -> Vec<(u64, u64)> {
+        let slots = run(&["key", "list", "--json"], &[]).expect(0).json();
+        let of = |slot: &serde_json::Value| {
+            (slot["kdf_memory"].as_u64().unwrap() >> 20, slot["kdf_passes"].as_u64().unwrap())
+        };
+        slots.as_array().unwrap().iter().map(of).collect()
+    };
+    run(&["init"], &[]).expect(0);
+    assert_eq!(costs(), [(64, 3)]);
+    run(&["key", "rehash", "--kdf-memory", "16M"], &[("SNAP_KDF_PASSES", "2")]).expect(0);
+    assert_eq!(costs(), [(16, 2)]);
+    run(&["key", "add", "--kdf-memory", "8M", "--kdf-passes", "1"], &[("SNAP_NEW_PASSWORD", "two")])
+        .expect(0);
+    let mut all = costs();
+    all.sort_unstable();
+    assert_eq!(all, [(8, 1), (16, 2)]);
+    for (flag, value) in
+        [("--kdf-memory", "7M"), ("--kdf-memory", "3G"), ("--kdf-passes", "0"), ("--kdf-passes", "17")]
+    {
+        run(&["key", "rehash", flag, value], &[]).expect(2);
+    }
+    let refused = run(&["key", "rehash"], &[("SNAP_KDF_MEMORY", "much")]).expect(2);
+    assert!(refused.stderr.contains("SNAP_KDF_MEMORY"), "{}", refused.stderr);
+    run(&["snapshots"], &[]).expect(0);
+}

@@ -3,6 +3,7 @@
 pub(crate) mod filter;
 pub(crate) mod foreign;
 pub(crate) mod global;
+pub(crate) mod kdf;
 pub(crate) mod keep;
 pub(crate) mod pace;
 pub(crate) mod path_rules;

@@ -12,6 +12,7 @@ use snap_backup::repo::repository::{ChunkerProfile, InitOptions, Repository};
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
+use crate::args::kdf::Kdf;
 use crate::args::values;
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -38,6 +39,8 @@ pub(crate) struct Init {
     /// Keep parity of so many percent beside each pack, so that a few bad sectors heal
     #[arg(long, value_name = "N%", default_value = "0%", value_parser = values::parity)]
     pub(crate) parity: u8,
+    #[command(flatten)]
+    pub(crate) kdf: Kdf,
 }
 
 /// Settings of a new repository.
@@ -50,6 +53,8 @@ pub(crate) struct Make {
     pub(crate) deltas: bool,
     /// Names and cuts chunks as this one does.
     pub(crate) shared_chunking: Option<SharedChunking>,
+    /// What trying the password costs.
+    pub(crate) kdf: Kdf,
 }
 
 pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
@@ -63,6 +68,7 @@ pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
         parity: args.parity,
         deltas: args.delta,
         shared_chunking: None,
+        kdf: args.kdf,
     };
     let repo = create(context, context.storage()?, make)?;
     context.watch(&repo, |repo| {
@@ -108,7 +114,8 @@ pub(crate) fn make_missing(
     let unasked = context.legacy_alone().is_some() && !asked.init && !password::is_given(&context.global);
     let no_encryption = asked_for || unasked;
     let (chunker, parity) = (ChunkerProfile::default(), asked.parity);
-    let make = Make { no_encryption, chunker, level, parity, deltas: true, shared_chunking: None };
+    let kdf = Kdf::default();
+    let make = Make { no_encryption, chunker, level, parity, deltas: true, shared_chunking: None, kdf };
     let repo = create(context, storage, make)?;
     if context.talks() && !context.global.json {
         output::tell(&made(&repo, no_encryption))?;
@@ -128,7 +135,7 @@ pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
 pub(crate) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
-    Make { no_encryption, chunker, level, parity, deltas, shared_chunking }: Make,
+    Make { no_encryption, chunker, level, parity, deltas, shared_chunking, kdf }: Make,
 ) -> Result<Repository> {
     // Check first, so that nobody is asked for a password that would not be used.
     if Repository::exists(&*storage).map_err(more_is_missing)? {
@@ -153,10 +160,12 @@ pub(crate) fn create(
         ));
     };
     let (cache, state) = (context.global.cache(), context.global.state());
+    let kdf = kdf.costs()?;
     let shared_chunking =
         shared_chunking.filter(|shared_chunking| shared_chunking.allows(password.is_some()));
     let options = InitOptions {
         password,
+        kdf,
         chunker,
         level,
         cache,

@@ -16,6 +16,8 @@ const GROUPS: &[Group] = &[
             ("SNAP_PASSWORD_COMMAND", "a shell command that prints the password, as --password-command"),
             ("SNAP_KEY_ID", "the one key slot to try, as --key"),
             ("SNAP_NEW_PASSWORD", "the new password, for `snap key add` and `snap key passwd`"),
+            ("SNAP_KDF_MEMORY", "memory that each try of a new password takes, as --kdf-memory"),
+            ("SNAP_KDF_PASSES", "passes over that memory, as --kdf-passes"),
             ("SNAP_TO_PASSWORD", "the password of the other repository, for `snap copy`"),
             ("SNAP_TO_PASSWORD_FILE", "a file that holds that password, as --to-password-file"),
             ("SNAP_TO_PASSWORD_COMMAND", "a shell command that prints it, as --to-password-command"),

@@ -145,7 +145,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "key list",
-        paragraph: "Lists the key slots with their labels and when they were made, and marks the one in use.",
+        paragraph: "Lists the key slots with when they were made, what a try of the password costs (memory x passes) and their labels, and marks the one in use.",
         examples: &[("List them", "snap key list"), ("For a program", "snap key list --json")],
         groups: &[],
     },
@@ -164,6 +164,16 @@ pub(super) const VERBS: &[VerbHelp] = &[
         examples: &[
             ("Type the new one", "snap key passwd"),
             ("Read it from a file", "snap key passwd --new-password-file new.txt"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "key rehash",
+        paragraph: "Writes the key slot in use anew, with the same password at other costs: more memory or passes make each guess \
+            dearer, also for you. Argon2id takes 64 MiB and 3 passes by default; a copy of the old slot can still be tried at its old costs.",
+        examples: &[
+            ("Raise an old slot to what is the default now", "snap key rehash"),
+            ("Make a guess eight times as dear", "snap key rehash --kdf-memory 512M"),
         ],
         groups: &[],
     },

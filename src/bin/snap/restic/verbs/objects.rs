@@ -9,6 +9,7 @@ use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
 
+use crate::args::kdf::Kdf;
 use crate::commands::init;
 use crate::context::Context;
 use crate::password;
@@ -72,6 +73,7 @@ pub(in crate::restic) fn init(context: &Context, args: &flags::Init, level: Opti
         parity: 0,
         deltas: true,
         shared_chunking,
+        kdf: Kdf::default(),
     };
     if !make.no_encryption && !password::is_given(&context.global) && !password::is_asked_for(&context.global)
     {
@@ -158,11 +160,11 @@ pub(in crate::restic) fn key(context: &Context, args: &flags::Key) -> Result<End
     context.with(|repo| match args {
         flags::Key::List => key_list(context, repo),
         flags::Key::Add(args) => {
-            let id = key::add(repo, &new_password(context, args)?, "")?;
+            let id = key::add(repo, &new_password(context, args)?, Kdf::default().costs()?, "")?;
             output::tell(&format!("saved new key with ID {}", id.short())).map(|()| End::Done)
         }
         flags::Key::Passwd(args) => {
-            let id = key::change(repo, &new_password(context, args)?)?;
+            let id = key::change(repo, &new_password(context, args)?, Kdf::default().costs()?)?;
             output::tell(&format!("saved new key as {}", id.short())).map(|()| End::Done)
         }
         flags::Key::Remove { id } => {
