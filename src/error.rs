@@ -93,6 +93,14 @@ pub enum Error {
         /// The newest version that this program knows.
         known: u16,
     },
+    /// An object of a known format holds something that only a newer program understands.
+    #[error("{what} needs a newer snap")]
+    NeedsNewer {
+        /// The object.
+        what: String,
+        /// What this program does not know.
+        source: DecodeError,
+    },
     /// The data or request was rejected because it must not be trusted.
     #[error("refused: {0}")]
     Refused(String),
@@ -211,9 +219,13 @@ impl Error {
         move |source| Self::Io { doing, what: what.as_ref().display().to_string(), source }
     }
 
-    /// For `map_err` on a decoder: adds which object was decoded.
+    /// For `map_err` on a decoder: adds which object was decoded. What only a newer program can decode is
+    /// not damage.
     pub fn damaged(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
-        move |source| Self::Damaged { what: what.into(), source }
+        move |source| match source.is_newer() {
+            true => Self::NeedsNewer { what: what.into(), source },
+            false => Self::Damaged { what: what.into(), source },
+        }
     }
 
     /// For `map_err` on an encoder: an object could not be encoded. Nothing that is stored is damaged.
@@ -245,6 +257,12 @@ impl Error {
     /// Returns whether stored bytes are wrong or missing, as opposed to a failure of this machine.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. })
+    }
+
+    /// Returns whether a newer program wrote it: it is neither damaged nor missing, and nothing may repair,
+    /// move or delete it.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::NewerFormat { .. } | Self::NeedsNewer { .. })
     }
 
     /// Returns whether the reader of an output has closed it. In a pipe this is no failure.
@@ -333,7 +351,7 @@ impl Error {
                 "a flag (--password-file, --password-command) goes before SNAP_PASSWORD, SNAP_PASSWORD_FILE, \
                  SNAP_PASSWORD_COMMAND and the configuration",
             ),
-            Self::NewerFormat { .. } => Some("use a newer snap"),
+            Self::NewerFormat { .. } | Self::NeedsNewer { .. } => Some("use a newer snap"),
             Self::Missing { what } | Self::Damaged { what, .. } if opens_repository(what) => Some(
                 "without it nobody can open the repository: put the file back from a copy of the repository \
                  (docs/repair.md)",

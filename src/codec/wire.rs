@@ -5,7 +5,31 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
+
+/// Checks the version field that follows every magic.
+///
+/// # Errors
+/// It is 0, or that of a newer format, which is not damage.
+pub fn check_version(field: [u8; 2]) -> Result<(), DecodeError> {
+    match u16::from_le_bytes(field) {
+        FORMAT => Ok(()),
+        0 => Err(DecodeError::because("format 0")),
+        found => Err(DecodeError::newer(format!("it has format {found}"))),
+    }
+}
+
+/// Checks the order of the tags of a record: each once, and ascending.
+///
+/// # Errors
+/// They are not.
+pub fn check_ascending(tags: impl IntoIterator<Item = u16>) -> Result<(), DecodeError> {
+    match tags.into_iter().is_sorted_by(|a, b| a < b) {
+        true => Ok(()),
+        false => Err(DecodeError::because("tags twice, or out of order")),
+    }
+}
 
 /// Encodes a value.
 ///

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 
@@ -136,6 +137,23 @@ impl Config {
     /// Returns whether blocks may be deltas.
     pub fn has_deltas(&self) -> bool {
         self.incompat & DELTAS != 0
+    }
+
+    /// Checks what no program may write, whatever features it has: the order of tags, and where the master
+    /// key stands.
+    ///
+    /// # Errors
+    /// The generation is not one that a program wrote.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        if self.open_master.is_some() != (self.cipher == CipherKind::None) {
+            return Err(DecodeError::because(
+                "a master key in the clear beside a cipher, or none without one",
+            ));
+        }
+        if !self.extra.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Err(DecodeError::because("tags twice, or out of order"));
+        }
+        Ok(())
     }
 
     /// Returns whether this program knows every feature and tag that must be understood.

@@ -9,11 +9,27 @@ use crate::model::id::ChunkId;
 
 /// An instant: seconds since 1970 (negative before) and nanoseconds within the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawTime")]
 pub struct Time {
     /// Whole seconds since the epoch.
     pub sec: i64,
     /// Nanoseconds, below 1 000 000 000.
     pub nanos: u32,
+}
+
+/// A time as it is stored, before it is checked.
+#[derive(Deserialize)]
+struct RawTime {
+    sec: i64,
+    nanos: u32,
+}
+
+impl TryFrom<RawTime> for Time {
+    type Error = &'static str;
+
+    fn try_from(RawTime { sec, nanos }: RawTime) -> Result<Self, Self::Error> {
+        if nanos < 1_000_000_000 { Ok(Self { sec, nanos }) } else { Err("a second of too many nanoseconds") }
+    }
 }
 
 impl Time {
@@ -70,8 +86,10 @@ pub const MAX_NESTING: usize = 8192;
 /// Maximum length of a stored path in bytes. Longer paths are not backed up.
 pub const MAX_PATH: usize = 64 << 10;
 
-/// Maximum size in bytes of one extended attribute's value, and of all values stored inline in one entry.
-/// This is the limit of Linux.
+/// Maximum length in bytes of a stored name: one of 255 UTF-16 units, as on NTFS, takes up to 765 bytes.
+pub const MAX_NAME: usize = 1024;
+
+/// Maximum size in bytes of all values stored inline in one entry, and of a value that Linux can have.
 pub const MAX_XATTR: u64 = 64 << 10;
 /// Maximum size in bytes of the names of all extended attributes of one entry. This is the limit of Linux.
 pub const MAX_XATTR_NAMES: usize = 64 << 10;
@@ -92,7 +110,7 @@ pub enum XattrValue {
     Inline(Vec<u8>),
     /// In data chunks, like a file's content.
     Content {
-        /// Size in bytes, at most [`MAX_XATTR`].
+        /// Size in bytes. Above [`MAX_XATTR`] it is of another system, such as a resource fork.
         size: u64,
         /// Parts of the value; their lengths add up to `size`.
         content: Content,
@@ -100,6 +118,11 @@ pub enum XattrValue {
 }
 
 impl XattrValue {
+    /// Returns whether no file on Linux can have a value of this size.
+    pub fn is_too_large(&self) -> bool {
+        self.size() > MAX_XATTR
+    }
+
     /// Returns the size of the value in bytes.
     pub fn size(&self) -> u64 {
         match self {
@@ -166,8 +189,9 @@ pub struct Meta {
     pub mtime: Time,
     /// When the inode last changed; compared, never restored.
     pub ctime: Time,
-    /// Hard link group: entries of one snapshot with the same non-zero number are hard links of one file.
-    pub link: u64,
+    /// Hard link group: entries of one snapshot with the same non-zero number are hard links of one file, if
+    /// they also agree in kind and content.
+    pub link: u128,
     /// Bits that snap itself defines; see [`flags`].
     pub flags: u32,
     /// Extended attributes, sorted by name.
@@ -187,6 +211,13 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Returns how many properties this program keeps and copies, but cannot restore: those of another system
+    /// or of a newer program.
+    pub fn not_restorable(&self) -> u64 {
+        let values = self.xattrs.iter().filter(|xattr| xattr.value.is_too_large());
+        (self.extra.len() + values.count()) as u64
+    }
+
     /// Returns a message if a repair could not save all of the entry.
     pub fn loss(&self) -> Option<&'static str> {
         (self.lost > 0).then_some("not all of it could be saved when the repository was repaired")
@@ -283,13 +314,13 @@ impl Entry {
     }
 }
 
-/// Checks that a directory can hold this name: not empty, not `.` or `..`, at most 255 bytes, no `/`, no
-/// NUL.
+/// Checks that a directory can hold this name: not empty, not `.` or `..`, at most [`MAX_NAME`] bytes, no
+/// `/`, no NUL. A file system may allow less.
 ///
 /// # Errors
 /// The name is not valid.
 pub fn check_name(name: &[u8]) -> Result<(), DecodeError> {
-    if name.is_empty() || name == b"." || name == b".." || name.len() > 255 {
+    if name.is_empty() || name == b"." || name == b".." || name.len() > MAX_NAME {
         return Err(DecodeError::because("a name that no directory can hold"));
     }
     if name.iter().any(|byte| matches!(byte, b'/' | 0)) {
@@ -298,7 +329,7 @@ pub fn check_name(name: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Checks the extended attributes of one entry: valid names in strictly ascending order, each value and all
+/// Checks the extended attributes of one entry: valid names in strictly ascending order, all
 /// inline values together within [`MAX_XATTR`], and all names together within [`MAX_XATTR_NAMES`].
 ///
 /// # Errors
@@ -313,9 +344,6 @@ pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
     for xattr in xattrs {
         if let XattrValue::Inline(bytes) = &xattr.value {
             inline += bytes.len() as u64;
-        }
-        if xattr.value.size() > MAX_XATTR {
-            return Err(DecodeError::because("an extended attribute of absurd size"));
         }
     }
     match names <= MAX_XATTR_NAMES && inline <= MAX_XATTR {

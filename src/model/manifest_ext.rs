@@ -32,6 +32,8 @@ const SIGNS: u16 = 20;
 const ORIGIN: u16 = 22;
 /// Bit rot that the run found: how many files (u64), and one byte: 1 if the alarm has other reasons, too.
 const ROT: u16 = 24;
+/// The system that it was made on: UTF-8.
+const SYSTEM: u16 = 28;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
 /// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a u64.
@@ -182,6 +184,21 @@ impl Manifest {
         self.set_note(ORIGIN, origin.map(|origin| origin.as_bytes().to_vec()));
     }
 
+    /// Returns the system that the snapshot was made on, such as `linux`, if that was recorded.
+    pub fn system(&self) -> Option<&str> {
+        self.note(SYSTEM).and_then(|bytes| std::str::from_utf8(bytes).ok())
+    }
+
+    /// Records the system that the files were read on: that which this program runs on.
+    pub fn set_system(&mut self) {
+        self.set_note(SYSTEM, Some(std::env::consts::OS.as_bytes().to_vec()));
+    }
+
+    /// Inserts, replaces or removes a tag that has no method here. Tags stay in ascending order.
+    pub fn set_tag(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
+        self.set_note(tag, bytes);
+    }
+
     /// Returns more numbers of the run, if they were recorded.
     pub fn more_counts(&self) -> Option<MoreCounts> {
         self.note(MORE_COUNTS).and_then(MoreCounts::from_bytes)
@@ -257,13 +274,23 @@ impl Manifest {
         }
     }
 
-    /// Returns whether this program knows every tag that must be understood.
-    pub fn is_understood(&self) -> bool {
-        self.extra.iter().all(|(tag, bytes)| match *tag {
-            PINNED => bytes.is_empty(),
-            ALARM => self.alarm().is_some(),
-            tag => tag % 2 == 0,
-        })
+    /// Checks that this program knows every tag that must be understood, and that each stands there once.
+    ///
+    /// # Errors
+    /// Tags are not in order; or, as an error that [is newer](DecodeError::is_newer), one is not understood.
+    pub fn check_tags(&self) -> Result<(), DecodeError> {
+        if !self.extra.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Err(DecodeError::because("tags twice, or out of order"));
+        }
+        let unknown = self.extra.iter().find(|(tag, bytes)| match *tag {
+            PINNED => !bytes.is_empty(),
+            ALARM => self.alarm().is_none(),
+            tag => tag % 2 == 1,
+        });
+        match unknown {
+            None => Ok(()),
+            Some((tag, _)) => Err(DecodeError::newer(format!("it has the unknown tag {tag}"))),
+        }
     }
 
     fn note(&self, wanted: u16) -> Option<&[u8]> {

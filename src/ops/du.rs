@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::codec::crypto::hash::ChunkType;
+use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::{Error, Result};
 use crate::model::entry::{Content, Entry, Part};
 use crate::model::id::ChunkId;
@@ -223,7 +224,7 @@ struct Counter<'a> {
     places: HashMap<Vec<u8>, u32>,
     rows: Rows,
     /// Hard link groups that were counted, with their snapshot.
-    links: HashSet<(usize, u64)>,
+    links: HashSet<(usize, LinkGroup)>,
 }
 
 /// What is known about each index entry.
@@ -364,9 +365,8 @@ impl Counter<'_> {
         if !entry.is_file() {
             return;
         }
-        let link = entry.meta.link;
         let (mut now, mut before) = (among.common(&self.roles.newest), among.common(&self.roles.since));
-        if link != 0 {
+        if let Some(link) = link_group(entry) {
             let links = &mut self.links;
             let mut new = |of: &BitSet, mark: usize| {
                 let both = among.iter().filter(|number| of.has(*number));

@@ -106,7 +106,7 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
             Ok(record) => entries.push(AuditEntry { name: found.name, arrived: found.modified, record }),
             // Removed since the listing.
             Err(err) if err.is_missing() => {}
-            Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => unreadable.push(err),
+            Err(err) if err.is_damage() || err.is_newer() => unreadable.push(err),
             Err(err) => return Err(err),
         }
     }

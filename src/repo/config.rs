@@ -169,7 +169,9 @@ fn of_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Can
     let field = bytes.get_mut(key_slot::CONFIG_FORMAT);
     field.ok_or_else(|| of_newer_format(number, found))?.copy_from_slice(&FORMAT.to_le_bytes());
     match key_slot::open_config(&bytes) {
-        Ok(config) if config.generation == number => Ok(Candidate { bytes, config, newer: Some(found) }),
+        Ok(config) if config.generation == number && config.check().is_ok() => {
+            Ok(Candidate { bytes, config, newer: Some(found) })
+        }
         _ => Err(of_newer_format(number, found)),
     }
 }
@@ -266,7 +268,9 @@ pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     let name = number.to_string();
     let bytes = storage.read(ObjectKind::Config, &name, MAX_CONFIG)?;
     objects::check_header(ObjectKind::Config, &name, &bytes)?;
-    let config = key_slot::open_config(&bytes).map_err(Error::damaged(ObjectKind::Config.path(&name)))?;
+    let config = key_slot::open_config(&bytes)
+        .and_then(|config| config.check().map(|()| config))
+        .map_err(Error::damaged(ObjectKind::Config.path(&name)))?;
     if config.generation == number {
         return Ok((bytes, config));
     }
@@ -279,8 +283,10 @@ pub(crate) fn keys_of(master: &Key, config: &Config) -> SubKeys {
 }
 
 pub(crate) fn check_features(config: &Config) -> Result<()> {
+    let name = || ObjectKind::Config.path(&config.generation.to_string());
     if !config.is_understood() {
-        return Err(Error::Refused("the repository uses a feature that this version does not know".into()));
+        let why = DecodeError::newer("the repository uses a feature that this version does not know");
+        return Err(Error::damaged(name())(why));
     }
-    Ok(())
+    chunker::check(&config.chunker).map_err(Error::damaged(name()))
 }

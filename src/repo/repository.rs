@@ -361,6 +361,16 @@ impl Repository {
         Ok(())
     }
 
+    /// Returns whether blocks may be deltas, by the configuration that was read or by a newer one: another
+    /// process may have allowed them since.
+    ///
+    /// # Errors
+    /// When the newer configuration cannot be read.
+    pub(crate) fn allows_deltas(&self) -> Result<bool> {
+        let key = || keys_of(&self.master, &self.config).config;
+        Ok(self.config.has_deltas() || candidates(self.storage())?.first_whole(|_| Ok(key()))?.1.has_deltas())
+    }
+
     /// Returns what rebuilds damaged packs for readers.
     pub fn healer(&self) -> &Arc<PackHealer> {
         &self.healer

@@ -8,6 +8,7 @@ mod disk_full;
 mod durable_names;
 mod gc_disk_full;
 mod kills;
+mod newer;
 mod odd_file_systems;
 mod parity;
 mod power_cut_real;

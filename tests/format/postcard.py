@@ -45,6 +45,9 @@ class Postcard:
     def u64(self):
         return self.varint(64)
 
+    def u128(self):
+        return self.varint(128)
+
     def signed(self, bits):
         value = self.varint(bits)
         return (value >> 1) ^ -(value & 1)
@@ -101,6 +104,6 @@ def tags(extra, known):
     """The values of an extra list by tag. An odd tag must be known."""
     for tag, _ in extra:
         need(tag in known or tag % 2 == 0, f"unknown odd tag {tag}")
-    found = [tag for tag, _ in extra if tag in known]
-    need(len(found) == len(set(found)), "a tag twice")
+    order = [tag for tag, _ in extra]
+    need(order == sorted(set(order)), "tags twice, or out of order")
     return dict(extra)

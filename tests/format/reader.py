@@ -139,7 +139,9 @@ def small_object(cipher, meta, repo, raw, name):
     """Magic, body, and what follows."""
     need(len(raw) >= 64, "an object too short")
     version, its_cipher, length = struct.unpack_from("<HB3xI", raw, 6)
+    need(version <= VERSION, "an object of a newer format")
     need(version == VERSION and its_cipher == cipher, "an object of another version or cipher")
+    need(raw[9:12] == bytes(3) and raw[16:24] == bytes(8), "reserved bytes that are not zero")
     end = 64 + length
     need(len(raw) >= end, "an object cut short")
     body = unseal(cipher, meta, raw[:24] + repo + name.encode(), raw[24:end])
@@ -204,22 +206,30 @@ class Row:
         self.stored, self.plain, self.codec = p.u32(), p.u32(), p.u8()
         need(self.codec < 3, "an unknown codec")
         self.chunks = p.list(p.id32, p.u32)
+        need(self.chunks and all(n for _, n in self.chunks), "a block or chunk of nothing")
         self.bases = p.list(lambda: p.take(8), lambda: p.take(4), p.u32) if self.codec == 2 else []
         need(sum(n for _, n in self.chunks) == self.plain <= 64 << 20, "chunks do not add up")
         prefix = sum(n for _, _, n in self.bases)
         fits = self.codec != 2 or self.bases and prefix <= 4 << 20
         need(fits, "a delta of no bases, or of too many bytes of them")
 
+    def aad(self):
+        """What binds a block to this row."""
+        row = b"".join(chunk + struct.pack("<I", n) for chunk, n in self.chunks)
+        row += b"".join(begin + tag + struct.pack("<I", n) for begin, tag, n in self.bases)
+        return struct.pack("<BI", self.codec, self.plain) + sha256(row)
+
 
 def unzstd(data, plain_length, prefix=None):
     """One frame, with nothing behind it."""
     header = zstandard.get_frame_parameters(data)
+    need(data[:4] == b"\x28\xb5\x2f\xfd", "no frame, or a skippable one")
     need(header.dict_id == 0, "a frame with a dictionary")
+    most = max(1024, 1 << (len(prefix or b"") + plain_length - 1).bit_length())
+    need(header.window_size <= most, "the window of a frame is too large")
     if prefix is None:
         opener = zstandard.ZstdDecompressor(max_window_size=1 << 31)
     else:
-        most = max(1024, 1 << (len(prefix) + plain_length - 1).bit_length())
-        need(header.window_size <= most, "the window of a delta is too large")
         raw = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
         opener = zstandard.ZstdDecompressor(dict_data=raw, max_window_size=1 << 31)
     frame = opener.decompressobj()
@@ -234,7 +244,9 @@ def parse_front(front, cipher, meta, repo):
     need(len(front) >= 64 and front[:6] == b"SNAPPK", "not a pack")
     numbers = struct.unpack_from("<HBBBxIIQ", front, 6)
     version, kind, its_cipher, codec, plain, stored, area = numbers
+    need(version <= VERSION, "a pack of a newer format")
     need(version == VERSION and its_cipher == cipher, "a pack of another version or cipher")
+    need(front[11] == 0 and front[28:32] == bytes(4), "reserved bytes that are not zero")
     need(kind in (DATA, TREE) and codec < 2, "a pack of an unknown type or codec")
     need(plain <= 32 << 20 and area <= 1 << 30, "a pack too large")
     table = unseal(cipher, meta, b"table" + repo + front[:64], front[64 : 64 + stored])
@@ -318,6 +330,10 @@ class Repository:
         try:
             config = parse_config(raw)
             need(config["generation"] == n, "the generation is not its number")
+            has_key = config["open_master"] is not None
+            need(has_key == (config["cipher"] == 0), "a master key beside a cipher, or none without")
+            order = [tag for tag, _ in config["extra"]]
+            need(order == sorted(set(order)), "tags twice, or out of order")
             keys = self.unlock(config, password)
             need(hmac256(keys.config, raw[:-32]) == raw[-32:], "its check does not fit")
         except Bad as why:
@@ -404,8 +420,7 @@ class Repository:
         if row in self.plain:
             return self.plain[row]
         kind, sealed = row.pack.kind, row.pack.raw[row.at : row.at + row.stored]
-        aad = b"SNAPBL" + struct.pack("<H", VERSION) + self.id
-        aad += struct.pack("<BBI", kind, row.codec, row.plain)
+        aad = b"SNAPBL" + struct.pack("<H", VERSION) + self.id + bytes([kind]) + row.aad()
         key = self.keys.data if kind == DATA else self.keys.meta
         data = unseal(self.cipher, key, aad, sealed)
         if row.codec == 1:
@@ -469,7 +484,7 @@ class Repository:
         need(depth <= 8, "too many indexes")
         form, records = self.piece(chunk)
         need(form in (leaf, leaf + 1), "a piece of another kind")
-        need(records or says is None and form == leaf, "a piece without records")
+        need(records or says is None and form == leaf == 1, "a piece without records")
         if says:
             first, count = says
             mine = records[0]["name"] if form == 1 else records[0][0]
@@ -508,12 +523,12 @@ class Repository:
                 value = p.bytes()
                 inline += len(value)
             else:
-                size = p.u64()
-                need(size <= 65536, "an attribute too large")
+                size, value = p.u64(), b""
                 content = p.list(lambda: part(p)) if kind == 1 else p.id32()
-                value = b"".join(self.content(self.parts(size, content)))
+                for _ in self.content(self.parts(size, content)):
+                    pass
             last, names = name, names + len(name)
-            need(max(len(value), inline, names) <= 65536, "attributes too large")
+            need(max(inline, names) <= 65536, "attributes too large")
             self.stats["extended attributes"] += 1
         p.end()
 
@@ -563,7 +578,7 @@ def part(p):
 def entry(p, names):
     e = {"name": p.bytes(), "kind": p.variant(8)}
     name, kind = e["name"], e["kind"]
-    need(1 <= len(name) <= 255 and name not in (b".", b".."), "a name")
+    need(1 <= len(name) <= 1024 and name not in (b".", b".."), "a name")
     need(b"/" not in name and b"\0" not in name, "a name with a slash or NUL")
     if kind < 2:
         e["size"] = p.u64()
@@ -577,8 +592,8 @@ def entry(p, names):
     e["mode"], e["uid"], e["gid"], user, group = (p.u32() for _ in range(5))
     need(e["mode"] <= 0o7777, "a mode")
     need(max(user, group) <= len(names), "an owner without a name")
-    e["mtime"], e["ctime"], e["link"], e["flags"] = p.time(), p.time(), p.u64(), p.u32()
-    need(e["flags"] < 4, "unknown flags")
+    e["mtime"], e["ctime"], e["link"], e["flags"] = p.time(), p.time(), p.u128(), p.u32()
+    need(e["flags"] < 4, "unknown flags: this needs a newer reader")
     e["extra"] = tags(p.extra(), {1, 3, 4, 6, 18})
     readers = {3: Postcard.u64, 4: Postcard.time, 6: Postcard.u32, 18: Postcard.time}
     for tag, read in readers.items():

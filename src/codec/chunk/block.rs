@@ -3,7 +3,7 @@
 use crate::codec::chunk::compress::delta::Effort;
 use crate::codec::chunk::compress::{Codec, Compressor, Decompressor, delta};
 use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
-use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
+use crate::codec::crypto::hash::{ChunkHasher, ChunkType, Hasher};
 use crate::codec::pack::base::{BaseNamer, BaseRef};
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
@@ -101,10 +101,11 @@ impl BlockSealer {
         let len = plain_len(plain)?;
         let (codec, packed) = self.compressor.pack(plain, &mut self.packed)?;
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        self.suite.block(kind).seal(&aad(&self.suite, kind, codec, len), packed, &mut sealed)?;
+        let seal = BlockSeal::new(kind, codec, len, &chunks, &[]);
+        self.suite.block(kind).seal(&seal.aad(&self.suite), packed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
-        if self.opener.read(kind, codec, len, &mut self.copy, &mut self.check)? != plain {
+        if self.opener.read(&seal, &mut self.copy, &mut self.check)? != plain {
             return Err(DecodeError::because(DIFFERS));
         }
         Ok(SealedBlock { kind, codec, plain: len, chunks, bases: Vec::new(), sealed })
@@ -150,17 +151,18 @@ impl BlockSealer {
                 return Ok(None);
             }
         }
+        let hasher = BaseNamer::of(chunks);
+        let bases: Vec<BaseRef> = bases.iter().map(|base| hasher.name(base)).collect();
+        let seal = BlockSeal::new(kind, Codec::Delta, len, chunks, &bases);
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        self.suite.block(kind).seal(&aad(&self.suite, kind, Codec::Delta, len), &packed, &mut sealed)?;
+        self.suite.block(kind).seal(&seal.aad(&self.suite), &packed, &mut sealed)?;
         self.packed = packed;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
-        self.opener.open_delta(kind, len, &mut self.copy, prefix, &mut self.check)?;
+        self.opener.open_delta(&seal, &mut self.copy, prefix, &mut self.check)?;
         if self.check != plain {
             return Err(DecodeError::because(DIFFERS));
         }
-        let hasher = BaseNamer::of(chunks);
-        let bases = bases.iter().map(|base| hasher.name(base)).collect();
         let chunks = chunks.to_vec();
         Ok(Some(SealedBlock { kind, codec: Codec::Delta, plain: len, chunks, bases, sealed }))
     }
@@ -212,14 +214,12 @@ impl BlockOpener {
     /// The bytes are not what was sealed.
     pub fn open(
         &mut self,
-        kind: ChunkType,
-        codec: Codec,
-        len: u32,
+        seal: &BlockSeal,
         sealed: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let packed = self.unseal(kind, codec, len, sealed)?;
-        self.unpacker.unpack(codec, packed, len as usize, plain)
+        let packed = self.unseal(seal, sealed)?;
+        self.unpacker.unpack(seal.codec, packed, seal.plain as usize, plain)
     }
 
     /// Replaces `plain` by the plain bytes of a delta made against `prefix`. `sealed` is overwritten.
@@ -228,28 +228,21 @@ impl BlockOpener {
     /// The bytes are not what was sealed, or the delta was made against another prefix.
     pub fn open_delta(
         &mut self,
-        kind: ChunkType,
-        len: u32,
+        seal: &BlockSeal,
         sealed: &mut [u8],
         prefix: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let packed = self.unseal(kind, Codec::Delta, len, sealed)?;
-        delta::unpack(prefix, packed, len as usize, plain)
+        let packed = self.unseal(seal, sealed)?;
+        delta::unpack(prefix, packed, seal.plain as usize, plain)
     }
 
     /// Verifies the seal of a block without decompressing it. `sealed` is overwritten.
     ///
     /// # Errors
     /// The bytes are not what was sealed.
-    pub fn check_seal(
-        &self,
-        kind: ChunkType,
-        codec: Codec,
-        len: u32,
-        sealed: &mut [u8],
-    ) -> Result<(), DecodeError> {
-        self.unseal(kind, codec, len, sealed).map(|_| ())
+    pub fn check_seal(&self, seal: &BlockSeal, sealed: &mut [u8]) -> Result<(), DecodeError> {
+        self.unseal(seal, sealed).map(|_| ())
     }
 
     /// Returns the plain bytes without a needless copy: those of a raw block stay in `sealed`, others are
@@ -259,17 +252,15 @@ impl BlockOpener {
     /// Like [`Self::open`].
     pub fn read<'a>(
         &mut self,
-        kind: ChunkType,
-        codec: Codec,
-        len: u32,
+        seal: &BlockSeal,
         sealed: &'a mut [u8],
         space: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], DecodeError> {
-        let packed = self.unseal(kind, codec, len, sealed)?;
-        if codec == Codec::Raw && packed.len() == len as usize {
+        let packed = self.unseal(seal, sealed)?;
+        if seal.codec == Codec::Raw && packed.len() == seal.plain as usize {
             return Ok(packed);
         }
-        self.unpacker.unpack(codec, packed, len as usize, space)?;
+        self.unpacker.unpack(seal.codec, packed, seal.plain as usize, space)?;
         Ok(space)
     }
 
@@ -281,43 +272,79 @@ impl BlockOpener {
     pub fn reseal(
         &self,
         to: &CipherSuite,
-        kind: ChunkType,
-        codec: Codec,
-        len: u32,
+        seal: &BlockSeal,
         sealed: &mut [u8],
     ) -> Result<Vec<u8>, DecodeError> {
-        let packed = self.unseal(kind, codec, len, sealed)?;
+        let packed = self.unseal(seal, sealed)?;
         let mut resealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        let aad = aad(to, kind, codec, len);
-        to.block(kind).seal(&aad, packed, &mut resealed)?;
-        if to.block(kind).open(&aad, &mut resealed.clone())? != packed {
+        let aad = seal.aad(to);
+        to.block(seal.kind).seal(&aad, packed, &mut resealed)?;
+        if to.block(seal.kind).open(&aad, &mut resealed.clone())? != packed {
             return Err(DecodeError::because(DIFFERS));
         }
         Ok(resealed)
     }
 
-    fn unseal<'a>(
-        &self,
-        kind: ChunkType,
-        codec: Codec,
-        len: u32,
-        sealed: &'a mut [u8],
-    ) -> Result<&'a [u8], DecodeError> {
-        if len > MAX_PLAIN {
+    fn unseal<'a>(&self, seal: &BlockSeal, sealed: &'a mut [u8]) -> Result<&'a [u8], DecodeError> {
+        if seal.plain > MAX_PLAIN {
             return Err(DecodeError::because("a block that claims to be too large"));
         }
-        self.suite.block(kind).open(&aad(&self.suite, kind, codec, len), sealed).map(|packed| &*packed)
+        self.suite.block(seal.kind).open(&seal.aad(&self.suite), sealed).map(|packed| &*packed)
     }
 }
 
-/// Returns the associated data of a block. It does not include the block's position, because gc moves whole
-/// blocks between packs.
-fn aad(suite: &CipherSuite, kind: ChunkType, codec: Codec, len: u32) -> Vec<u8> {
-    let mut aad = Vec::with_capacity(32);
-    aad.extend_from_slice(b"SNAPBL");
-    aad.extend_from_slice(&FORMAT.to_le_bytes());
-    aad.extend_from_slice(suite.repo.as_bytes());
-    aad.extend_from_slice(&[kind.byte(), codec.byte()]);
-    aad.extend_from_slice(&len.to_le_bytes());
-    aad
+/// What a block is bound to: the row of a pack's table that it was sealed for, wherever that row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockSeal {
+    /// Type of its chunks.
+    pub kind: ChunkType,
+    /// How it is compressed.
+    pub codec: Codec,
+    /// Its plain bytes.
+    pub plain: u32,
+    /// SHA-256 of the row's chunks and bases.
+    row: [u8; 32],
+}
+
+impl BlockSeal {
+    /// Returns the seal of a block of these chunks, made from these bases.
+    pub fn new(
+        kind: ChunkType,
+        codec: Codec,
+        plain: u32,
+        chunks: &[(ChunkId, u32)],
+        bases: &[BaseRef],
+    ) -> Self {
+        let mut hasher = Hasher::default();
+        for (id, len) in chunks {
+            hasher.update(id.as_bytes());
+            hasher.update(&len.to_le_bytes());
+        }
+        for base in bases {
+            hasher.update(&base.start);
+            hasher.update(&base.tag);
+            hasher.update(&base.len.to_le_bytes());
+        }
+        Self { kind, codec, plain, row: hasher.finish() }
+    }
+
+    /// Returns the associated data. It names no pack: gc moves whole blocks with their rows, and a table
+    /// that is authentic says which rows are in a pack.
+    fn aad(&self, suite: &CipherSuite) -> Vec<u8> {
+        let mut aad = Vec::with_capacity(64);
+        aad.extend_from_slice(b"SNAPBL");
+        aad.extend_from_slice(&FORMAT.to_le_bytes());
+        aad.extend_from_slice(suite.repo.as_bytes());
+        aad.extend_from_slice(&[self.kind.byte(), self.codec.byte()]);
+        aad.extend_from_slice(&self.plain.to_le_bytes());
+        aad.extend_from_slice(&self.row);
+        aad
+    }
+}
+
+impl SealedBlock {
+    /// Returns what the block is bound to.
+    pub fn seal(&self) -> BlockSeal {
+        BlockSeal::new(self.kind, self.codec, self.plain, &self.chunks, &self.bases)
+    }
 }

@@ -28,6 +28,22 @@ const MASK_22: u64 = 0x0000_d937_6753_7000;
 /// Largest chunk size that any configuration may use, so that lengths can be checked before it is known.
 pub const MAX_CHUNK: u32 = 16 << 20;
 
+/// Checks a repository's parameters. fastcdc itself accepts any, and shifts the masks by one bit.
+///
+/// # Errors
+/// They are out of range.
+pub fn check(params: &ChunkerParams) -> Result<(), DecodeError> {
+    let sizes = [params.min, params.avg, params.max];
+    let ordered = params.min >= 64 && params.min < params.avg && params.avg < params.max;
+    if !sizes.iter().all(|size| size.is_power_of_two()) || !ordered || params.max > MAX_CHUNK {
+        return Err(DecodeError::because("chunk sizes that are no powers of two in order"));
+    }
+    if [params.mask_s, params.mask_l].iter().any(|mask| *mask == 0 || mask >> 63 != 0) {
+        return Err(DecodeError::because("a chunker mask that is empty, or has its highest bit set"));
+    }
+    Ok(())
+}
+
 /// Cuts streams into chunks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Chunker {
@@ -40,16 +56,9 @@ impl Chunker {
     /// Creates a chunker with a repository's parameters and Gear table.
     ///
     /// # Errors
-    /// The parameters are not supported by this implementation. fastcdc itself accepts them silently.
+    /// As [`check`].
     pub fn new(params: ChunkerParams, gear: &[u64; 256]) -> Result<Self, DecodeError> {
-        let sizes = [params.min, params.avg, params.max];
-        let ordered = params.min >= 64 && params.min < params.avg && params.avg < params.max;
-        if !sizes.iter().all(|size| size.is_power_of_two()) || !ordered || params.max > MAX_CHUNK {
-            return Err(DecodeError::because("chunk sizes that are no powers of two in order"));
-        }
-        if params.mask_s == 0 || params.mask_l == 0 {
-            return Err(DecodeError::because("an empty chunker mask"));
-        }
+        check(&params)?;
         let mut gear_ls = Box::new([0u64; 256]);
         for (shifted, value) in gear_ls.iter_mut().zip(gear) {
             *shifted = value << 1;

@@ -107,10 +107,16 @@ impl ChunkHasher {
     /// Returns eight bytes of a keyed hash. They decide where directories are split, and number groups of
     /// hard links.
     pub fn tag(&self, label: &[u8], bytes: &[u8]) -> u64 {
+        (self.long_tag(label, bytes) >> 64) as u64
+    }
+
+    /// Like [`Self::tag`], of 128 bits.
+    pub fn long_tag(&self, label: &[u8], bytes: &[u8]) -> u128 {
         let mut mac = self.0.clone();
         mac.update(label);
         mac.update(bytes);
-        ChunkId::new(mac.finalize().into_bytes().into()).prefix()
+        let full: [u8; 32] = mac.finalize().into_bytes().into();
+        full.first_chunk().map_or(0, |first| u128::from_be_bytes(*first))
     }
 }
 

@@ -107,7 +107,20 @@ where
     if bytes.get(..6) != Some(&magic) {
         return Err(DecodeError::because("an object of another type"));
     }
+    if object_len(&bytes) != Some(bytes.len() as u64) {
+        return Err(DecodeError::because("an object of another length than it says"));
+    }
     let (header, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(DecodeError::because("too short"))?;
+    let [cipher, reserved @ ..] = header.get(8..HEADER).unwrap_or_default() else {
+        return Err(DecodeError::because("too short"));
+    };
+    if *cipher != cipher::cipher_byte(suite.kind) {
+        return Err(DecodeError::because("an object of another cipher than the repository's"));
+    }
+    // Behind three reserved bytes is the length.
+    if reserved.iter().enumerate().any(|(at, byte)| !(3..7).contains(&at) && *byte != 0) {
+        return Err(DecodeError::because("an object with reserved bytes that are not zero"));
+    }
     let body = suite.meta.open(&aad(suite, header, name), sealed)?;
     wire::decode(body)
 }

@@ -14,9 +14,9 @@ use crate::model::id::ChunkId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseRef {
     /// First bytes of its id.
-    start: [u8; 8],
+    pub(in crate::codec) start: [u8; 8],
     /// First bytes of a hash of the delta's chunks and its id.
-    tag: [u8; 4],
+    pub(in crate::codec) tag: [u8; 4],
     /// Length of its plain bytes.
     pub len: u32,
 }

@@ -7,7 +7,7 @@ pub(crate) mod row;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::chunk::block::SealedBlock;
+use crate::codec::chunk::block::{BlockSeal, SealedBlock};
 use crate::codec::chunk::compress::{Codec, Compressor, Decompressor};
 use crate::codec::crypto::cipher;
 use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
@@ -44,6 +44,13 @@ pub struct BlockRow {
     pub bases: Vec<BaseRef>,
 }
 
+impl BlockRow {
+    /// Returns what the block of this row, in a pack of chunks of this type, is bound to.
+    pub fn seal(&self, kind: ChunkType) -> BlockSeal {
+        BlockSeal::new(kind, self.codec, self.plain, &self.chunks, &self.bases)
+    }
+}
+
 /// The table of a pack: which blocks and chunks it contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -59,6 +66,7 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackHeader {
     kind: ChunkType,
+    cipher: u8,
     session: SnapshotId,
     codec: Codec,
     table_plain: u32,
@@ -158,10 +166,10 @@ impl PackHeader {
                 .and_then(|four| <[u8; 4]>::try_from(four).ok())
                 .map_or(0, u32::from_le_bytes)
         };
-        let [version_low, version_high, kind, _cipher, codec] =
-            [bytes[6], bytes[7], bytes[8], bytes[9], bytes[10]];
-        if u16::from_le_bytes([version_low, version_high]) != FORMAT {
-            return Err(DecodeError::because("a pack of an unknown format"));
+        let [kind, cipher, codec, reserved] = [bytes[8], bytes[9], bytes[10], bytes[11]];
+        wire::check_version([bytes[6], bytes[7]])?;
+        if reserved != 0 || number(28) != 0 {
+            return Err(DecodeError::because("a pack with reserved bytes that are not zero"));
         }
         let kind = ChunkType::from_byte(kind).ok_or(DecodeError::because("a pack of an unknown kind"))?;
         let codec = Codec::from_byte(codec).ok_or(DecodeError::because("a table of an unknown codec"))?;
@@ -175,7 +183,7 @@ impl PackHeader {
         let mut aad = *bytes;
         aad[..6].copy_from_slice(&HEAD_MAGIC);
         let session = SnapshotId::new(session);
-        Ok(Self { kind, session, codec, table_plain, table_len, area, aad })
+        Ok(Self { kind, cipher, session, codec, table_plain, table_len, area, aad })
     }
 
     /// Opens a table that belongs to this header.
@@ -183,6 +191,9 @@ impl PackHeader {
     /// # Errors
     /// The table is not what was written, or its blocks do not fill the pack.
     pub fn open_table(&self, suite: &CipherSuite, mut sealed: Vec<u8>) -> Result<Table, DecodeError> {
+        if self.cipher != cipher::cipher_byte(suite.kind) {
+            return Err(DecodeError::because("a pack of another cipher than the repository's"));
+        }
         let packed = suite.meta.open(&table_aad(suite, &self.aad), &mut sealed)?;
         let mut plain = Vec::new();
         Decompressor::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;

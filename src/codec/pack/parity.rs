@@ -10,6 +10,7 @@
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
 use crate::codec::crypto::hash::{Hasher, sha256};
+use crate::codec::wire;
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
@@ -84,9 +85,7 @@ impl Layout {
         if *magic != MAGIC {
             return Err(DecodeError::because("not the parity of a pack"));
         }
-        if u16::from_le_bytes(*version) != FORMAT {
-            return Err(DecodeError::because("parity of an unknown version"));
-        }
+        wire::check_version(*version)?;
         let mut numbers =
             numbers.chunks_exact(4).filter_map(|four| Some(u32::from_le_bytes(*four.first_chunk()?)));
         let mut number = || numbers.next().ok_or(short.clone());

@@ -31,6 +31,9 @@ impl Row {
     pub(in crate::codec) fn check(&self) -> Result<Codec, DecodeError> {
         let codec =
             Codec::from_byte(self.codec).ok_or(DecodeError::because("a block of an unknown codec"))?;
+        if self.chunks.is_empty() || self.chunks.iter().any(|(_, len)| *len == 0) {
+            return Err(DecodeError::because("a block without chunks, or a chunk without bytes"));
+        }
         let prefix: u64 = self.bases.iter().map(|base| u64::from(base.len)).sum();
         if codec == Codec::Delta && (self.bases.is_empty() || prefix > u64::from(MAX_PREFIX)) {
             return Err(DecodeError::because("a delta of no bases, or of too many bytes of them"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
-use crate::codec::crypto::hash::ChunkHasher;
+use crate::codec::crypto::hash::{ChunkHasher, sha256};
 use crate::codec::tree::entry_ext;
 use crate::codec::tree::split::RecordSplitter;
 use crate::codec::wire;
@@ -67,9 +67,20 @@ struct EntryV1<'a> {
     group: u32,
     mtime: Time,
     ctime: Time,
-    link: u64,
+    link: u128,
     flags: u32,
     extra: Vec<(u16, ByteBuf)>,
+}
+
+/// Hard links of one file; see [`link_group`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkGroup([u8; 32]);
+
+impl LinkGroup {
+    /// Returns its bytes, for a number that is made of them.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 /// A child of an index piece of a directory. Frozen: format version 1.
@@ -206,8 +217,16 @@ fn close_index(open: &mut Vec<DirChild>, put: &mut dyn FnMut(&[u8]) -> Result<Ch
     Ok(DirChild { first, id, entries })
 }
 
-fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, DecodeError> {
-    let kind = match &entry.kind {
+/// Returns what all names of one file have in common: equal for entries of the same number, kind and content.
+/// `None` for an entry without a number. A number alone must not give an entry the content of another.
+pub fn link_group(entry: &Entry) -> Option<LinkGroup> {
+    let number = Some(entry.meta.link).filter(|number| *number != 0)?;
+    let bytes = wire::encode(&(number, kind_to_wire(&entry.kind))).ok()?;
+    Some(LinkGroup(sha256(&bytes)))
+}
+
+fn kind_to_wire(kind: &Kind) -> KindV1<'_> {
+    match kind {
         Kind::File { size, content: Content::Parts(parts) } => {
             KindV1::File { size: *size, parts: Cow::Borrowed(parts) }
         }
@@ -218,11 +237,14 @@ fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, Decod
         Kind::Socket => KindV1::Socket,
         Kind::CharDevice { major, minor } => KindV1::CharDevice { major: *major, minor: *minor },
         Kind::BlockDevice { major, minor } => KindV1::BlockDevice { major: *major, minor: *minor },
-    };
+    }
+}
+
+fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, DecodeError> {
     let meta = &entry.meta;
     Ok(EntryV1 {
         name: Bytes::new(&entry.name),
-        kind,
+        kind: kind_to_wire(&entry.kind),
         mode: meta.mode,
         uid: meta.uid,
         gid: meta.gid,
@@ -256,9 +278,11 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, DecodeError>
             names.get(at as usize).cloned().map(Some).ok_or(DecodeError::because("an owner without a name"))
         }
     };
-    let sound = row.mode <= 0o7777 && row.mtime.nanos < 1_000_000_000 && row.ctime.nanos < 1_000_000_000;
-    if !sound || row.flags & !flags::KNOWN != 0 {
-        return Err(DecodeError::because("an entry that needs a newer program"));
+    if row.mode > 0o7777 {
+        return Err(DecodeError::because("an entry with an impossible mode"));
+    }
+    if row.flags & !flags::KNOWN != 0 {
+        return Err(DecodeError::newer(format!("the entry {} has unknown flags", shown(row.name))));
     }
     check_name(row.name).map_err(|why| DecodeError::with(format!("{why}: {}", shown(row.name))))?;
     let mut meta = Meta {

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
+use crate::codec::chunk::chunker::MAX_CHUNK;
 use crate::codec::wire;
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Meta, Part, Time, Xattr, XattrValue, check_xattrs};
+use crate::model::entry::{Content, Meta, Part, Xattr, XattrValue, check_xattrs};
 use crate::model::id::ChunkId;
 
 /// Extended attributes. (Tag 2 occurs without a meaning in the first golden files and stays unused.)
@@ -50,7 +51,7 @@ struct XattrV1<'a> {
     value: ValueV1<'a>,
 }
 
-/// Returns the rows of an entry: known tags in order, then those that were read and not understood.
+/// Returns the rows of an entry in the order of their tags, with those that were read and not understood.
 pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
     let mut rows = Vec::new();
     if !meta.xattrs.is_empty() {
@@ -71,38 +72,27 @@ pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
         rows.push((CORRUPT, ByteBuf::from(wire::encode(since)?)));
     }
     rows.extend(meta.extra.iter().map(|(tag, bytes)| (*tag, ByteBuf::from(bytes.clone()))));
+    rows.sort_by_key(|(tag, _)| *tag);
     Ok(rows)
 }
 
 /// Decodes the rows of an entry into `meta`.
 pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<(), DecodeError> {
-    let mut seen = Vec::new();
+    wire::check_ascending(rows.iter().map(|(tag, _)| *tag))?;
     for (tag, bytes) in rows {
-        if matches!(tag, XATTRS | BORN | ATTRS | LOST | CORRUPT) {
-            if seen.contains(&tag) {
-                return Err(DecodeError::because("an entry that says something twice"));
-            }
-            seen.push(tag);
-        }
         match tag {
             XATTRS => meta.xattrs = xattrs_from_wire(&bytes)?,
-            BORN => meta.born = Some(time_from_wire(&bytes)?),
+            BORN => meta.born = Some(wire::decode(&bytes)?),
             ATTRS => meta.attrs = wire::decode(&bytes)?,
             LOST => meta.lost = wire::decode(&bytes)?,
-            CORRUPT => meta.corrupt_since = Some(time_from_wire(&bytes)?),
-            tag if tag % 2 == 1 => return Err(DecodeError::because("an entry that needs a newer program")),
+            CORRUPT => meta.corrupt_since = Some(wire::decode(&bytes)?),
+            tag if tag % 2 == 1 => {
+                return Err(DecodeError::newer(format!("an entry has the unknown tag {tag}")));
+            }
             tag => meta.extra.push((tag, bytes.into_vec())),
         }
     }
     Ok(())
-}
-
-fn time_from_wire(bytes: &[u8]) -> Result<Time, DecodeError> {
-    let time: Time = wire::decode(bytes)?;
-    match time.nanos < 1_000_000_000 {
-        true => Ok(time),
-        false => Err(DecodeError::because("an impossible time")),
-    }
 }
 
 fn xattr_to_wire(xattr: &Xattr) -> XattrV1<'_> {
@@ -136,11 +126,24 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
     Ok(all)
 }
 
-/// Checks that the lengths of the parts add up to `size`.
+/// Checks the parts of a file or value: each by [`check_parts`], and that their lengths add up to `size`.
 pub(crate) fn check_sum(parts: &[Part], size: u64) -> Result<(), DecodeError> {
+    check_parts(parts)?;
     let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
     match sum == Some(size) {
         true => Ok(()),
         false => Err(DecodeError::because("a file whose parts are not its size")),
+    }
+}
+
+/// Checks that no part is empty, or a chunk that no chunker cuts: readers hold a chunk in memory.
+pub(crate) fn check_parts(parts: &[Part]) -> Result<(), DecodeError> {
+    let is_sound = |part: &Part| match part {
+        Part::Chunk { len, .. } => (1..=MAX_CHUNK).contains(len),
+        Part::Hole { len } => *len > 0,
+    };
+    match parts.iter().all(is_sound) {
+        true => Ok(()),
+        false => Err(DecodeError::because("a part without bytes, or a chunk of more than 16 MiB")),
     }
 }

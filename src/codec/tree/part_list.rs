@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::tree::dir::{LIST_INDEX, LIST_LEAF, split_tag};
+use crate::codec::tree::entry_ext;
 use crate::codec::tree::split::RecordSplitter;
 use crate::codec::wire;
 use crate::error::Result;
@@ -131,9 +132,17 @@ impl ListPiece {
     /// # Errors
     /// The chunk is not a valid piece of a part list.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let empty = DecodeError::because("a piece of a list without records");
         match split_tag(bytes)? {
-            (LIST_LEAF, rest) => Ok(Self::Leaf(wire::decode(rest)?)),
-            (LIST_INDEX, rest) => Ok(Self::Index(wire::decode(rest)?)),
+            (LIST_LEAF, rest) => {
+                let parts: Vec<Part> = wire::decode(rest)?;
+                entry_ext::check_parts(&parts)?;
+                if parts.is_empty() { Err(empty) } else { Ok(Self::Leaf(parts)) }
+            }
+            (LIST_INDEX, rest) => {
+                let kids: Vec<ListChild> = wire::decode(rest)?;
+                if kids.is_empty() { Err(empty) } else { Ok(Self::Index(kids)) }
+            }
             _ => Err(DecodeError::because("not a piece of a list")),
         }
     }

@@ -103,6 +103,10 @@ pub(super) fn publish(
         .map_err(|why| Error::Usage(why.to_string()))?;
     manifest.set_expires(run.options.expires);
     manifest.set_more_counts(more);
+    // What is imported or recorded was read elsewhere.
+    if recorded.is_none() {
+        manifest.set_system();
+    }
     manifest.set_origin(recorded.and_then(|recorded| recorded.origin.as_deref()));
     manifest.set_signs(watched.signs.as_ref());
     if !summary.alarm.is_empty() {

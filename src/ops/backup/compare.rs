@@ -64,7 +64,7 @@ pub(super) struct Comparer<'a, 'run> {
     out: &'a Sender<Vec<Message>>,
     waiting: Vec<Message>,
     pub(super) reader: ChunkReader,
-    links: HashMap<(u64, u64), u64>,
+    links: HashMap<(u64, u64), u128>,
     /// Inodes with several names in the walk; counted at the first that may be one, for a past state only.
     pub(super) linked_inside: Option<HashSet<(u64, u64)>>,
     seq: u64,
@@ -245,7 +245,7 @@ impl Comparer<'_, '_> {
         if let Some(inode) = inode
             && self.has_names_inside(inode)?
         {
-            let label = self.run.repo.hasher().tag(b"link", &self.stored(&entry.name));
+            let label = self.run.repo.hasher().long_tag(b"link", &self.stored(&entry.name));
             entry.meta.link = *self.links.entry(inode).or_insert(label.max(1));
         }
         let before = self.before(&entry.name)?;

@@ -113,7 +113,7 @@ impl Checker<'_> {
     fn finding(&mut self, subject: Subject, read: Result<()>) -> Result<()> {
         match read {
             Err(err) if err.is_missing() => Ok(()),
-            Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
+            Err(err) if err.is_damage() || err.is_newer() => {
                 self.error(subject, err.chain());
                 Ok(())
             }

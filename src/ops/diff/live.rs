@@ -26,7 +26,7 @@ pub(super) struct LiveTree<'a> {
     survey: Walk,
     path_stack: PathStack,
     ready: VecDeque<WalkEvent>,
-    links: HashMap<(u64, u64), u64>,
+    links: HashMap<(u64, u64), u128>,
     problems: Vec<(Vec<u8>, String)>,
 }
 
@@ -90,7 +90,7 @@ impl TreeSource for LiveTree<'_> {
                 Some(WalkEvent::Entry(mut entry, inode)) => {
                     self.attributes(&mut entry, None);
                     if let Some(inode) = inode {
-                        let next = self.links.len() as u64 + 1;
+                        let next = self.links.len() as u128 + 1;
                         entry.meta.link = *self.links.entry(inode).or_insert(next);
                     }
                     return Ok(Some(entry));

@@ -137,7 +137,7 @@ impl Summary {
 
 /// First path of each hard link group on one side. Groups are equal if their first paths are.
 #[derive(Debug, Default)]
-struct Links(HashMap<u64, Vec<u8>>);
+struct Links(HashMap<u128, Vec<u8>>);
 
 impl Links {
     fn first(&mut self, entry: &Entry, path: &[u8]) -> Vec<u8> {

@@ -20,7 +20,7 @@ pub(super) struct Delta {
     pub(super) count: u64,
     /// Hard link groups of which some name changed. All names of a group are in the delta, since a link can
     /// only refer to a member of the archive.
-    links: HashSet<u64>,
+    links: HashSet<u128>,
 }
 
 impl Delta {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::codec::tar::sparse::MapText;
 use crate::codec::tar::write::Stored as Size;
 use crate::codec::tar::{Node, padding, sparse, write};
+use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::{Error, Result};
 use crate::model::entry::{Content, Entry, Kind, Part, Time};
 use crate::model::id::ChunkId;
@@ -30,7 +31,7 @@ pub(super) struct Walk<'a> {
     stop: &'a AtomicBool,
     started: Time,
     /// First path of each group of hard links.
-    links: HashMap<u64, Vec<u8>>,
+    links: HashMap<LinkGroup, Vec<u8>>,
     /// Directories that the walk is in, and whether they are written. A delta has only those with a change
     /// below.
     above: Vec<(Vec<u8>, Entry, bool)>,
@@ -161,11 +162,11 @@ impl<'a> Walk<'a> {
         };
         self.observer.notice(Event::Working { path });
         let mut size = entry.size();
-        if entry.meta.link != 0 {
-            match self.links.get(&entry.meta.link) {
+        if let Some(group) = link_group(entry) {
+            match self.links.get(&group) {
                 Some(first) => (node, size) = (Node::HardLink(first.clone()), 0),
                 None => {
-                    self.links.insert(entry.meta.link, path.to_vec());
+                    self.links.insert(group, path.to_vec());
                 }
             }
         }

@@ -41,7 +41,10 @@ pub(super) fn maintain(
     // If the repository is to have no parity, only the files of damaged packs stay: a repair may need them.
     let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !repo_state.damaged.contains(id);
     for (id, len) in sidecars.iter().filter(|(id, _)| garbage(id)) {
-        parity::remove(storage, id)?;
+        if !parity::remove(storage, id)? {
+            repo.warn(format!("the parity of pack {} needs a newer snap, and stays", id.short()));
+            continue;
+        }
         report.parity_removed += 1;
         report.parity_freed += len;
     }

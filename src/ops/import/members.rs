@@ -317,6 +317,9 @@ impl Place<'_> {
     }
 }
 
+/// Maximum length of a name on Linux: archives are of systems that can have no longer ones.
+const MAX_LINUX_NAME: usize = 255;
+
 /// Splits a path into names from the root down. Leading slashes and `.` are ignored. `..` and names that no
 /// file can have are refused.
 pub(super) fn names_of(path: &[u8]) -> Result<Names, DecodeError> {
@@ -326,6 +329,9 @@ pub(super) fn names_of(path: &[u8]) -> Result<Names, DecodeError> {
             return Err(DecodeError::because("a path with `..` leads outside"));
         }
         check_name(name)?;
+        if name.len() > MAX_LINUX_NAME {
+            return Err(DecodeError::because("a name of more than 255 bytes, which no file here can have"));
+        }
         names.push(name.to_vec());
     }
     if names.len() >= MAX_NESTING {

@@ -245,8 +245,8 @@ impl Tree {
 
     /// Returns the stored id of each hard link group, derived from its first path as in a backup. A group of
     /// one has none.
-    fn links(&self, hasher: &ChunkHasher) -> HashMap<u64, u64> {
-        let mut found: HashMap<u64, (u64, u64)> = HashMap::new();
+    fn links(&self, hasher: &ChunkHasher) -> HashMap<u64, u128> {
+        let mut found: HashMap<u64, (u128, u64)> = HashMap::new();
         let mut path = Vec::new();
         let mut ends = Vec::new();
         for step in Walk::new(&self.root).take_while(|_| self.groups > 0) {
@@ -260,7 +260,7 @@ impl Tree {
             }
             path.extend_from_slice(name);
             if node.group != 0 {
-                found.entry(node.group).or_insert_with(|| (hasher.tag(b"link", &path).max(1), 0)).1 += 1;
+                found.entry(node.group).or_insert_with(|| (hasher.long_tag(b"link", &path).max(1), 0)).1 += 1;
             }
             match node.is_dir() {
                 true => ends.push(end),

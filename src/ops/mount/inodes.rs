@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::codec::crypto::hash::ChunkHasher;
+use crate::codec::tree::dir::link_group;
 use crate::model::entry::Entry;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::mount::virtual_dirs::Virtual;
@@ -44,8 +45,8 @@ impl Numbers {
 
     /// Returns an entry's number. Hard links of a file have the same.
     pub(super) fn of_entry(&self, snapshot: &SnapshotId, parent: u64, entry: &Entry) -> u64 {
-        if entry.meta.link != 0 && !entry.is_dir() {
-            return self.number(b"inode linked", &[snapshot.as_bytes(), &entry.meta.link.to_le_bytes()]);
+        if let Some(group) = link_group(entry).filter(|_| !entry.is_dir()) {
+            return self.number(b"inode linked", &[snapshot.as_bytes(), group.as_bytes()]);
         }
         self.number(b"inode", &[&parent.to_le_bytes(), &entry.name])
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::model::entry::Kind;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
@@ -18,15 +19,21 @@ const KEPT: usize = 4;
 /// The link count of hard-linked files that are not counted.
 const SEVERAL: u32 = 2;
 
-type Names = HashMap<u64, u32>;
+type Names = HashMap<LinkGroup, u32>;
 
 /// Link counts by snapshot, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct Links(Mutex<Vec<(SnapshotId, Arc<Names>)>>);
 
 impl Links {
-    /// Returns the link count of the group `link`; at least two.
-    pub(super) fn of(&self, reader: &RandomReader, id: &SnapshotId, manifest: &Manifest, link: u64) -> u32 {
+    /// Returns the link count of a group; at least two.
+    pub(super) fn of(
+        &self,
+        reader: &RandomReader,
+        id: &SnapshotId,
+        manifest: &Manifest,
+        group: LinkGroup,
+    ) -> u32 {
         let counts = &manifest.counts;
         let files =
             [counts.files_new, counts.files_changed, counts.files_unchanged, counts.dirs, counts.others];
@@ -43,7 +50,7 @@ impl Links {
             kept.push((*id, Arc::clone(&names)));
             names
         });
-        names.get(&link).map_or(SEVERAL, |number| (*number).max(SEVERAL))
+        names.get(&group).map_or(SEVERAL, |number| (*number).max(SEVERAL))
     }
 }
 
@@ -56,8 +63,8 @@ fn count(reader: &RandomReader, manifest: &Manifest) -> Names {
         let read = dir_lookup::each_from(reader, &tree, 0, &mut |_, entry| {
             if let Kind::Dir { tree } = entry.kind {
                 todo.push(tree);
-            } else if entry.meta.link != 0 {
-                let number = names.entry(entry.meta.link).or_default();
+            } else if let Some(group) = link_group(entry) {
+                let number = names.entry(group).or_default();
                 *number = number.saturating_add(1);
             }
             budget.take(&entry.name, entry).is_ok()

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::codec::tree::dir::link_group;
 use crate::error::{Error, Result};
 use crate::fs::ownership::Owners;
 use crate::model::entry::{Entry, Time};
@@ -328,10 +329,11 @@ impl Mount {
     }
 
     fn of_entry(&self, ino: u64, dir: &Dir, entry: &Entry) -> Attributes {
-        let links = match entry.meta.link {
-            0 => 1,
-            _ if entry.is_dir() => 1,
-            link => self.links.of(&self.reader, &dir.snapshot.id, &dir.snapshot.manifest, link),
+        let links = match link_group(entry) {
+            Some(group) if !entry.is_dir() => {
+                self.links.of(&self.reader, &dir.snapshot.id, &dir.snapshot.manifest, group)
+            }
+            _ => 1,
         };
         attributes::of_entry(ino, entry, &self.owners, links, dir.snapshot.manifest.started)
     }

@@ -224,7 +224,8 @@ impl Mount {
     /// `Stale`, `Io`.
     pub fn xattr_names(&self, ino: u64) -> FsResult<Vec<Vec<u8>>> {
         let entry = self.with_xattrs(ino)?;
-        Ok(entry.iter().flat_map(|(entry, _)| &entry.meta.xattrs).map(|xattr| xattr.name.clone()).collect())
+        let all = entry.iter().flat_map(|(entry, _)| &entry.meta.xattrs);
+        Ok(all.filter(|xattr| !xattr.value.is_too_large()).map(|xattr| xattr.name.clone()).collect())
     }
 
     /// Returns the value of an extended attribute.
@@ -233,7 +234,8 @@ impl Mount {
     /// `NoData` if there is none of this name, `Stale`, `Io`.
     pub fn xattr(&self, ino: u64, name: &[u8]) -> FsResult<Vec<u8>> {
         let (entry, dir) = self.with_xattrs(ino)?.ok_or(FsError::NoData)?;
-        let found = entry.meta.xattrs.iter().find(|xattr| xattr.name == name).ok_or(FsError::NoData)?;
+        let is_it = |xattr: &&Xattr| xattr.name == name && !xattr.value.is_too_large();
+        let found = entry.meta.xattrs.iter().find(is_it).ok_or(FsError::NoData)?;
         self.told(|| self.path_in(dir.ino, &entry.name), self.value(found))
     }
 
@@ -258,7 +260,6 @@ impl Mount {
             XattrValue::Inline(bytes) => Ok(bytes.clone()),
             XattrValue::Content { size, content } => {
                 let value = self.reader.read(*size, content, 0..*size, &ReadAhead::default())?;
-                // Its size was limited when the entry was decoded.
                 (value.len() as u64 == *size).then_some(value).ok_or(Error::Stopped)
             }
         }

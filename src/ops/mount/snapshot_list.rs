@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::ops::mount::names;
 use crate::progress::{Event, Observer};
@@ -134,7 +134,7 @@ impl SnapshotWatcher {
             let snapshot = match snapshots::load_listed(repo, found) {
                 Ok(snapshot) => snapshot,
                 Err(err) if err.is_missing() => None,
-                Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
+                Err(err) if err.is_damage() || err.is_newer() => {
                     observer.notice(Event::Warning(&format!("{}: that snapshot is not shown", err.chain())));
                     None
                 }

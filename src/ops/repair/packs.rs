@@ -257,6 +257,9 @@ impl Run<'_> {
 
 /// Moves a pack's parity file to quarantine with it, as it may help to recover more of the pack later.
 fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
+    if parity::is_newer(repo.storage(), id)? {
+        return Ok(());
+    }
     let (from, to) = (id.hex(), format!("{aside}.parity"));
     match repo.storage().move_to((ObjectKind::Parity, &from), (ObjectKind::Quarantine, &to)) {
         Err(err) if !err.is_missing() => Err(err),

@@ -84,8 +84,12 @@ impl Run<'_> {
     }
 
     fn remove(&mut self, id: &PackId) -> Result<()> {
+        if self.session.is_some() && !parity::remove(self.repo.storage(), id)? {
+            self.repo.warn(format!("the parity of pack {} needs a newer snap, and stays", id.short()));
+            return Ok(());
+        }
         self.report.removed += 1;
-        if self.session.is_some() { parity::remove(self.repo.storage(), id) } else { Ok(()) }
+        Ok(())
     }
 
     fn pack(&mut self, id: &PackId, len: u64, sidecar: Option<u64>) -> Result<()> {

@@ -37,7 +37,7 @@ impl ParitySource<'_> {
         if self.tried.is_none() {
             self.tried = match HealedPack::of(self.repo.storage(), self.pack) {
                 Ok(mended) => Some(Some(mended)),
-                Err(err) if err.is_damage() => Some(None),
+                Err(err) if err.is_damage() || err.is_newer() => Some(None),
                 Err(err) => return Err(err),
             };
         }
@@ -210,9 +210,11 @@ impl<'a> Salvager<'a> {
     /// Returns the pack's table: from its front, its end, rebuilt from parity, or from the local index cache.
     /// The table is not trusted: every chunk must match its id.
     fn table(&self, id: &PackId, len: u64, help: &mut ParitySource<'_>) -> Result<Option<Table>> {
+        let mut newer = None;
         for at_end in [false, true] {
             match self.table_at(id, len, at_end) {
                 Ok(table) => return Ok(Some(table)),
+                Err(err) if err.is_newer() => newer = Some(err),
                 Err(err) if err.is_damage() && !err.is_missing() => {}
                 Err(err) => return Err(err),
             }
@@ -221,6 +223,8 @@ impl<'a> Salvager<'a> {
             let read = |at, out: &mut [u8]| found.read(self.repo.storage(), at, out);
             return packs::table_by(&read, self.repo.suite(), id, found.pack_len(), false).map(Some);
         }
+        // Its content is not lost: a newer program reads it, and it stays where it is.
+        newer.map_or(Ok(()), Err)?;
         Ok(self.repo.index_cache().and_then(|index_cache| index_cache.table_of(id)).map(|(_, table)| table))
     }
 

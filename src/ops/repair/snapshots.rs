@@ -266,8 +266,7 @@ fn manifest(original: &Snapshot, root: ChunkId, losses: &LostEntries) -> Manifes
     let mut manifest = Manifest { root, ..original.manifest.clone() };
     manifest.counts.errors = manifest.counts.errors.saturating_add(losses.entries);
     manifest.program = concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned();
-    manifest.extra.retain(|(tag, _)| *tag != REPAIRED);
-    manifest.extra.push((REPAIRED, ByteBuf::from(original.id.as_bytes().to_vec())));
+    manifest.set_tag(REPAIRED, Some(original.id.as_bytes().to_vec()));
     manifest
 }
 

@@ -151,6 +151,7 @@ struct Tally {
     files_written: AtomicU64,
     bytes_written: AtomicU64,
     copied_links: AtomicU64,
+    not_restorable: AtomicU64,
 }
 
 struct Job<'a> {
@@ -248,7 +249,7 @@ impl Job<'_> {
     }
 
     /// Records that the object at this path is not the snapshot's, so that no hard link is made to it.
-    fn lose(&self, path: &[u8], link: u64, is_problem: bool) {
+    fn lose(&self, path: &[u8], link: u128, is_problem: bool) {
         if link != 0 {
             self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), is_problem);
         }
@@ -384,6 +385,7 @@ impl Job<'_> {
         }
         walk.close();
         self.tell_copies();
+        self.tell_not_restorable();
         if let Some(full) = self.full().take() {
             return Err(full);
         }
@@ -428,6 +430,18 @@ impl Job<'_> {
             let text = format!(
                 "{copied} hard links became files of their own: the target's file system has no hard links, or not \
                  so many of one file"
+            );
+            self.observer.notice(Event::Warning(&text));
+        }
+    }
+
+    /// Says in one sentence how much the snapshot has that this system cannot.
+    fn tell_not_restorable(&self) {
+        let count = self.tally.not_restorable.load(Ordering::Relaxed);
+        if count > 0 {
+            let text = format!(
+                "{count} properties of what was restored are of another system, or of a newer snap: they were left out, and \
+                 stay in the snapshot"
             );
             self.observer.notice(Event::Warning(&text));
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, OnceLock};
 
+use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
@@ -30,7 +31,7 @@ pub(super) struct Walk<'a, 'j> {
     budget: WalkLimits,
     window: FileBatch,
     /// First path of each group of hard links. The only state that grows with the snapshot.
-    links: HashMap<u64, Vec<u8>>,
+    links: HashMap<u128, (LinkGroup, Vec<u8>)>,
     /// What waits for the files of the batch.
     later: Later,
     /// Directories that their owner may not enter. They get their attributes at the very end, when they need
@@ -253,7 +254,9 @@ impl<'a, 'j> Walk<'a, 'j> {
             let why = format!("{path} changed each time it was read for this snapshot: it may mix versions");
             self.job.observer.notice(Event::Warning(&why));
         }
-        if entry.meta.link != 0 && self.is_further_name(&path, &entry, fresh) {
+        if let Some(group) = link_group(&entry)
+            && self.is_further_name(&path, &entry, group, fresh)
+        {
             return Ok(());
         }
         let Kind::File { size, content } = entry.kind else {
@@ -277,7 +280,7 @@ impl<'a, 'j> Walk<'a, 'j> {
 
     /// Returns whether a hard link's name needs no more work: it waits for the first name, or is kept as it
     /// is. A kept name cannot be the first, or the others would become links to a different file.
-    fn is_further_name(&mut self, path: &[u8], entry: &Entry, fresh: bool) -> bool {
+    fn is_further_name(&mut self, path: &[u8], entry: &Entry, group: LinkGroup, fresh: bool) -> bool {
         match self.job.keeps(path, &entry.meta, fresh) {
             Ok(false) => {}
             Ok(true) => {
@@ -289,10 +292,18 @@ impl<'a, 'j> Walk<'a, 'j> {
                 return true;
             }
         }
-        let Some(first) = self.links.get(&entry.meta.link).cloned() else {
-            self.links.insert(entry.meta.link, path.to_vec());
+        let Some((its_group, first)) = self.links.get(&entry.meta.link).cloned() else {
+            self.links.insert(entry.meta.link, (group, path.to_vec()));
             return false;
         };
+        if its_group != group {
+            let [path, first] = [path, &first].map(String::from_utf8_lossy);
+            let why = format!(
+                "{path} is stored as a hard link of {first}, but with other content: it is restored as a file of its own"
+            );
+            self.job.observer.notice(Event::Warning(&why));
+            return false;
+        }
         let kind = match &entry.kind {
             // The content is restored under the first name.
             Kind::File { size, .. } => Kind::File { size: *size, content: Content::Parts(Vec::new()) },

@@ -126,7 +126,7 @@ impl Run<'_> {
         match snapshots::verify_bytes(self.from, name, bytes.clone()) {
             Ok(()) => Ok(Some(bytes)),
             // It may be in a newer format, and is copied as it is.
-            Err(Error::NewerFormat { .. }) => Ok(Some(bytes)),
+            Err(err) if err.is_newer() => Ok(Some(bytes)),
             Err(err) => self.damaged_here(ObjectKind::Snapshots, name, err).map(|()| None),
         }
     }

@@ -4,9 +4,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::Table;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::decode_error::DecodeError;
 use crate::model::id::{PackId, SnapshotId};
 use crate::repo::index::catalog::{Catalog, PackInfo, TableSource};
 use crate::repo::index::run::SortedRun;
@@ -16,6 +18,7 @@ use crate::repo::index::table_loader::{LoadedTable, TableLoader};
 use crate::repo::index::{Index, entry, run};
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
+use crate::storage::ObjectKind;
 
 /// A pack's table takes about as much memory as this many entries, however few chunks the pack holds.
 const PACK_IN_ROWS: usize = 16;
@@ -56,6 +59,7 @@ impl Index {
         let mut ahead = TableLoader::new(repo, unknown, use_bundles);
         while let Some((number, found)) = ahead.next() {
             let Some((id, len)) = listed.get(number as usize) else { continue };
+            let found = found.and_then(|found| allowed(repo, id, found));
             let (kept, readable) = index.learn(id, found, &mut learned)?;
             let info = index.info(&RunPack::of(*id, *len, &kept), readable);
             index.catalog.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
@@ -118,6 +122,16 @@ impl Index {
             self.repo_state.condemned.contains(&pack.id) || self.repo_state.damaged.contains(&pack.id);
         PackInfo { not_writable: not_writable || !readable, ..self.catalog.info(pack) }
     }
+}
+
+/// Checks that a table has deltas only where the configuration allows them.
+fn allowed(repo: &Repository, id: &PackId, found: LoadedTable) -> Result<LoadedTable> {
+    let (LoadedTable::Kept(table) | LoadedTable::Read(table) | LoadedTable::Mended(table)) = &found;
+    if table.blocks.iter().all(|block| block.codec != Codec::Delta) || repo.allows_deltas()? {
+        return Ok(found);
+    }
+    let source = DecodeError::because("it has deltas, which the configuration does not allow");
+    Err(Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source })
 }
 
 /// Opens the runs of the local index cache and returns what they know of each listed pack.

@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::codec::chunk::block::BlockSeal;
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -81,6 +82,8 @@ pub struct BlockPlace {
     pub plain: u32,
     /// How it is compressed.
     pub codec: Codec,
+    /// What it is bound to.
+    pub seal: BlockSeal,
     /// The bases of a delta block, in the order of its prefix; empty for other blocks.
     pub bases: Vec<(ChunkId, u32)>,
 }
@@ -303,6 +306,7 @@ impl Index {
             stored: row.stored,
             plain: row.plain,
             codec: row.codec,
+            seal: row.seal(pack.kind),
             bases: self.bases_of(pack.kind, row)?,
         })
     }

@@ -65,8 +65,11 @@ impl PackHealer {
             }
             Err(err) => {
                 // A failed request may succeed later, damage stays.
-                let is_final = err.is_damage();
-                let why = if let Error::Damaged { source, .. } = err { Some(source) } else { None };
+                let is_final = err.is_damage() || err.is_newer();
+                let why = match err {
+                    Error::Damaged { source, .. } | Error::NeedsNewer { source, .. } => Some(source),
+                    _ => None,
+                };
                 if is_final {
                     known.hopeless.insert(*pack, why.clone());
                 }

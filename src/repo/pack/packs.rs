@@ -70,11 +70,46 @@ pub fn write(
 /// # Errors
 /// When both copies are damaged, or cannot be read.
 pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
-    let front = table_at(storage, suite, id, len, false);
-    match front {
-        Err(err) if err.is_damage() => table_at(storage, suite, id, len, true).map_err(|_| err),
+    match table_at(storage, suite, id, len, false) {
+        Err(err) if err.is_damage() || err.is_newer() => {
+            table_at(storage, suite, id, len, true).map_err(|other| worse(err, other))
+        }
         other => other,
     }
+}
+
+/// Reads both of a pack's tables, which must be equal.
+///
+/// # Errors
+/// When one of them is damaged or cannot be read. A pack needs a newer program only if neither end is of a
+/// known format.
+pub fn both_tables(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
+    let damaged =
+        |why| Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source: DecodeError::because(why) };
+    let end = || table_at(storage, suite, id, len, true);
+    match table_at(storage, suite, id, len, false) {
+        Ok(table) => match end() {
+            Ok(other) if other == table => Ok(table),
+            Ok(_) => Err(damaged("its two tables differ")),
+            Err(err) if err.is_newer() => Err(damaged("its end claims a newer format than its front")),
+            Err(err) => Err(err),
+        },
+        Err(err) if err.is_newer() => match end() {
+            Ok(_) => Err(damaged("its front claims a newer format than its end")),
+            Err(_) => Err(err),
+        },
+        Err(err) if err.is_damage() => Err(match end() {
+            Err(other) => worse(err, other),
+            Ok(_) => err,
+        }),
+        Err(err) => Err(err),
+    }
+}
+
+/// Returns the error for a pack neither end of which can be used. If one of them is of a newer format, so is
+/// the pack: to take it for damaged would be to move it away.
+fn worse(front: Error, end: Error) -> Error {
+    if end.is_newer() { end } else { front }
 }
 
 /// Reads one of a pack's two tables.

@@ -60,19 +60,34 @@ pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> 
     }
     let [head, parity, tail] = parity::sidecar(&layout, &[&bytes]).map_err(damaged(&pack))?;
     let parts: [&[u8]; 3] = [&head, &parity, &tail];
-    if storage.create(ObjectKind::Parity, &name, &parts)? == CreateOutcome::Exists {
-        storage.remove(ObjectKind::Parity, &name)?;
+    if storage.create(ObjectKind::Parity, &name, &parts)? == CreateOutcome::Exists && remove(storage, &pack)?
+    {
         storage.create(ObjectKind::Parity, &name, &parts)?;
     }
     Ok(layout.sidecar_len())
 }
 
-/// Removes the sidecar of a deleted pack, if there is one.
+/// Removes the sidecar of a deleted pack, unless a newer program wrote it. Returns whether it is gone.
 ///
 /// # Errors
 /// When it could not be removed.
-pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<()> {
-    storage.remove(ObjectKind::Parity, &pack.hex())
+pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<bool> {
+    match is_newer(storage, pack)? {
+        true => Ok(false),
+        false => storage.remove(ObjectKind::Parity, &pack.hex()).map(|()| true),
+    }
+}
+
+/// Returns whether a newer program wrote the sidecar of a pack, so that it stays where it is.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_newer(storage: &dyn Storage, pack: &PackId) -> Result<bool> {
+    match header(storage, pack, 0) {
+        Err(err) if err.is_newer() => Ok(true),
+        Err(err) if !err.is_damage() => Err(err),
+        _ => Ok(false),
+    }
 }
 
 /// Lists all sidecars with their lengths. To be called before packs are listed: a sidecar whose pack is not
@@ -93,7 +108,12 @@ pub fn list(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
 pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) -> Result<Layout> {
     let bad = |why| Err(damaged(pack)(DecodeError::because(why)));
     let name = pack.hex();
-    let front = front(storage, pack)?;
+    let front = match front(storage, pack) {
+        Err(err) if err.is_newer() && end(storage, pack, sidecar).is_ok() => {
+            return bad("its front claims a newer format than its end");
+        }
+        front => front?,
+    };
     let (layout, sums) = &front;
     if layout.len != len {
         return bad("it is of a pack of another length");
@@ -101,8 +121,10 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
     if sidecar != layout.sidecar_len() {
         return bad("it has not the length that it says");
     }
-    if end(storage, pack, layout.sidecar_len())? != front {
-        return bad("its two ends differ");
+    match end(storage, pack, layout.sidecar_len()) {
+        Ok(end) if end == front => {}
+        Err(err) if !err.is_newer() => return Err(err),
+        _ => return bad("its two ends differ"),
     }
     let mut shards = vec![0; layout.parity_len() as usize];
     storage.read_range(ObjectKind::Parity, &name, layout.parity_at(), &mut shards)?;
@@ -118,7 +140,7 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
 /// Reads header and hashes from the front or, if that is damaged, from the end.
 fn head(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
     match front(storage, pack) {
-        Err(err) if err.is_damage() && !err.is_missing() => {
+        Err(err) if err.is_newer() || err.is_damage() && !err.is_missing() => {
             let found = list(storage)?.into_iter().find(|(id, _)| id == pack);
             let Some((_, len)) = found else { return Err(err) };
             end(storage, pack, len).map_err(|_| err)

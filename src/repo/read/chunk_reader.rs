@@ -123,8 +123,8 @@ impl BlockReader {
         plain: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         match row.codec {
-            Codec::Delta => self.opener.open_delta(kind, row.plain, sealed, prefix, plain),
-            codec => self.opener.open(kind, codec, row.plain, sealed, plain),
+            Codec::Delta => self.opener.open_delta(&row.seal(kind), sealed, prefix, plain),
+            _ => self.opener.open(&row.seal(kind), sealed, plain),
         }
     }
 
@@ -133,7 +133,7 @@ impl BlockReader {
     /// # Errors
     /// When they are not authentic.
     pub fn check_seal(&self, kind: ChunkType, row: &BlockRow, sealed: &mut [u8]) -> Result<(), DecodeError> {
-        self.opener.check_seal(kind, row.codec, row.plain, sealed)
+        self.opener.check_seal(&row.seal(kind), sealed)
     }
 
     /// Like [`Self::read`], but also returns the block as it would be stored in another repository.
@@ -153,9 +153,9 @@ impl BlockReader {
         self.storage.read_range(ObjectKind::Packs, &place.pack.hex(), offset, &mut self.sealed)?;
         let mut scratch = self.sealed.clone();
         let (kind, codec, len) = (place.kind, place.codec, place.plain);
-        let sealed = self.opener.reseal(to, kind, codec, len, &mut scratch);
+        let sealed = self.opener.reseal(to, &place.seal, &mut scratch);
         let sealed = sealed.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;
-        let opened = self.opener.open(kind, codec, len, &mut self.sealed, plain);
+        let opened = self.opener.open(&place.seal, &mut self.sealed, plain);
         opened.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))?;
         Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), bases: Vec::new(), sealed })
     }
@@ -167,12 +167,12 @@ impl BlockReader {
         prefix: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<()> {
-        let (kind, len, sealed) = (place.kind, place.plain, &mut self.sealed);
+        let sealed = &mut self.sealed;
         sealed.resize(place.stored as usize, 0);
         read(u64::from(place.offset), sealed)?;
         let opened = match place.codec {
-            Codec::Delta => self.opener.open_delta(kind, len, sealed, prefix, plain),
-            codec => self.opener.open(kind, codec, len, sealed, plain),
+            Codec::Delta => self.opener.open_delta(&place.seal, sealed, prefix, plain),
+            _ => self.opener.open(&place.seal, sealed, plain),
         };
         opened.map_err(Error::damaged(ObjectKind::Packs.path(&place.pack.hex())))
     }

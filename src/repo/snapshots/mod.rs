@@ -79,7 +79,7 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
             }
             Ok(None) => {}
             Err(err) if err.is_missing() => {}
-            Err(err @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => {
+            Err(err) if err.is_damage() || err.is_newer() => {
                 listing.unreadable.push((found.name, err));
             }
             Err(err) => return Err(err),
@@ -188,11 +188,10 @@ fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot>
     let name = id.hex();
     let manifest: Manifest =
         objects::open(repo.suite(), sealed_object::MANIFEST, ObjectKind::Snapshots, &name, &name, bytes)?;
-    manifest.is_understood().then_some(Snapshot { id, manifest }).ok_or(Error::NewerFormat {
-        what: ObjectKind::Snapshots.path(&name),
-        found: crate::model::config::FORMAT + 1,
-        known: crate::model::config::FORMAT,
-    })
+    match manifest.check_tags() {
+        Ok(()) => Ok(Snapshot { id, manifest }),
+        Err(why) => Err(Error::damaged(ObjectKind::Snapshots.path(&name))(why)),
+    }
 }
 
 /// Reads and verifies a manifest in the repository itself. The local copy is not used, and is kept: it may be

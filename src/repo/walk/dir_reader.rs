@@ -183,7 +183,8 @@ impl PendingPiece {
     }
 }
 
-/// Loads values of extended attributes that are stored in chunks.
+/// Loads values of extended attributes that are stored in chunks. Those that no file on Linux can have are
+/// left out.
 ///
 /// # Errors
 /// When a chunk is missing or damaged.
@@ -192,6 +193,7 @@ pub fn load_xattrs<'a>(reader: &mut ChunkReader, meta: &'a Meta) -> Result<Cow<'
         return Ok(Cow::Borrowed(meta));
     }
     let mut whole = meta.clone();
+    whole.xattrs.retain(|xattr| !xattr.value.is_too_large());
     for xattr in &mut whole.xattrs {
         if let XattrValue::Content { size, content } = &xattr.value {
             xattr.value = XattrValue::Inline(value(reader, *size, content)?);
@@ -200,7 +202,7 @@ pub fn load_xattrs<'a>(reader: &mut ChunkReader, meta: &'a Meta) -> Result<Cow<'
     Ok(Cow::Owned(whole))
 }
 
-/// Reads a value, whose size was bounded when the entry was decoded.
+/// Reads a value, whose size the caller has bounded.
 fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u8>> {
     let mut parts = Vec::new();
     let mut sum = 0u64;

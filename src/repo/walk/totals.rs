@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::Result;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
@@ -19,13 +20,13 @@ struct Counted {
     files: u64,
     bytes: u64,
     /// Hard links whose bytes have been counted.
-    links: HashSet<u64>,
+    links: HashSet<LinkGroup>,
 }
 
 impl Counted {
     fn add(&mut self, entry: &Entry) {
         self.files += u64::from(entry.is_file());
-        if entry.meta.link == 0 || self.links.insert(entry.meta.link) {
+        if link_group(entry).is_none_or(|group| self.links.insert(group)) {
             self.bytes = self.bytes.saturating_add(entry.size());
         }
     }

@@ -166,16 +166,20 @@ fn index_pieces_over_nothing_are_refused() {
 fn chunks_of_absurd_length_and_a_nesting_without_end_are_refused() {
     let sandbox = hostile(counts(1, 20_000, 1 << 33), |craft| {
         let id = ChunkId::new([9; 32]);
-        let long = file("long", &[Part::Chunk { id, len: u32::MAX }]);
+        let long = craft.dir(&[file("long", &[Part::Chunk { id, len: (16 << 20) + 1 }])]);
         let mut tree = craft.dir(&[]);
         for _ in 0..10_000 {
             tree = craft.dir(&[dir("d", tree)]);
         }
-        craft.dir(&[dir("deep", tree), long])
+        craft.dir(&[dir("deep", tree), dir("long", long)])
     });
-    fs::write(sandbox.path("out/long"), "there").unwrap();
-    let outcome = refused(&sandbox, "long: ");
+    let outcome = refused(&sandbox, "more than 16 MiB");
     assert!(outcome.stderr.contains("deep/d/d"), "{}", outcome.stderr);
+    assert!(!sandbox.path("out/long/long").exists());
+    for args in [&["check"][..], &["cat", "latest:long/long"]] {
+        let outcome = limited(&sandbox, args).expect(20);
+        assert!(outcome.all().contains("more than 16 MiB"), "{args:?}: {}", outcome.all());
+    }
     refused_by_all(&sandbox, "deep/d/d");
 }
 

@@ -53,12 +53,12 @@ fn no_name_is_linked_to_a_file_that_was_not_restored() {
         let mut other = craft::file("b", &[craft.data(b"good")]);
         for one in [&mut lost, &mut other] {
             one.meta.link = 7;
-        }
-        // A chunk that nobody has.
-        if let snap_backup::model::entry::Kind::File { content, .. } = &mut lost.kind {
-            let id = snap_backup::model::id::ChunkId::new([9; 32]);
-            let part = snap_backup::model::entry::Part::Chunk { id, len: 4 };
-            *content = snap_backup::model::entry::Content::Parts(vec![part]);
+            // A chunk that nobody has.
+            if let snap_backup::model::entry::Kind::File { content, .. } = &mut one.kind {
+                let id = snap_backup::model::id::ChunkId::new([9; 32]);
+                let part = snap_backup::model::entry::Part::Chunk { id, len: 4 };
+                *content = snap_backup::model::entry::Content::Parts(vec![part]);
+            }
         }
         craft.dir(&[lost, other])
     });
@@ -72,4 +72,22 @@ fn no_name_is_linked_to_a_file_that_was_not_restored() {
     );
     assert!(!target.join("b").exists(), "it is a name of what is at `a` now");
     assert_eq!(fs::read(target.join("a")).unwrap(), b"evil", "what was there is left");
+}
+
+#[test]
+fn entries_of_one_number_with_other_content_are_files_of_their_own() {
+    let sandbox = Sandbox::open();
+    craft::snapshot(&craft::open(&sandbox), craft::counts(3, 0, 12), |craft| {
+        let mut all = [("a", "one!"), ("b", "two!"), ("c", "one!")]
+            .map(|(name, bytes)| craft::file(name, &[craft.data(bytes.as_bytes())]));
+        all.iter_mut().for_each(|one| one.meta.link = 7);
+        craft.dir(&all)
+    });
+    let target = sandbox.new_target();
+    let outcome = restore(&sandbox, &target, &[]).expect(0);
+    assert!(outcome.stderr.contains("b is stored as a hard link of a"), "{}", outcome.stderr);
+    let found = ["a", "b", "c"].map(|name| fs::read_to_string(target.join(name)).unwrap());
+    assert_eq!(found, ["one!", "two!", "one!"]);
+    let [a, c] = ["a", "c"].map(|name| fs::metadata(target.join(name)).unwrap());
+    assert_eq!((a.ino(), a.nlink()), (c.ino(), 2));
 }

@@ -4,6 +4,7 @@
 mod chosen;
 mod craft;
 mod delete;
+mod foreign;
 mod hostile;
 mod limits;
 mod links;

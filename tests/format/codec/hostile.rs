@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
-use snap_backup::codec::chunk::block::BlockOpener;
+use snap_backup::codec::chunk::block::{BlockOpener, BlockSeal};
 use snap_backup::codec::chunk::compress::{Codec, Compressor, Decompressor, NO_COMPRESSION};
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::crypto::{key_slot, sealed_object};
@@ -44,7 +44,8 @@ proptest! {
         prop_assert!(sealed_object::open::<Manifest>(&suite, sealed_object::MANIFEST, "name", object).is_err());
         let mut opener = BlockOpener::new(suite.clone()).unwrap();
         let len = u32::try_from(bytes.len()).unwrap();
-        prop_assert!(opener.open(ChunkType::Data, Codec::Raw, len, &mut bytes.clone(), &mut Vec::new()).is_err());
+        let seal = BlockSeal::new(ChunkType::Data, Codec::Raw, len, &[], &[]);
+        prop_assert!(opener.open(&seal, &mut bytes.clone(), &mut Vec::new()).is_err());
         let config = [&key_slot::CONFIG[..], &[1, 0], &len.to_le_bytes(), &bytes].concat();
         let _ = key_slot::open_config(&config);
         prop_assert!(!key_slot::check_config(&config, &keys().config));

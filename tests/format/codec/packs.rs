@@ -17,7 +17,7 @@ use snap_backup::model::id::ChunkId;
 use super::{flipped, suite, values};
 
 fn blocks() -> impl Strategy<Value = Vec<SealedBlock>> {
-    let chunks = vec((values::chunk_ids(), 0..1u32 << 20), 0..20);
+    let chunks = vec((values::chunk_ids(), 1..1u32 << 20), 1..20);
     let bases = vec((values::chunk_ids(), 0..1u32 << 20), 1..4);
     let block =
         (0..3u8, chunks, bases, vec(any::<u8>(), 0..200)).prop_map(|(codec, chunks, bases, sealed)| {
@@ -106,9 +106,37 @@ fn sealed_tables_whose_lengths_do_not_add_up_are_refused() {
     assert!(!accepts(&good, 151), "a gap behind the blocks");
     assert!(!accepts(&[(100, 13, 0, good[0].3.clone())], 100), "chunks shorter than their block");
     assert!(!accepts(&[(100, 4, 0, vec![(id, u32::MAX), (id, 5)])], 100), "lengths beyond 2^32");
-    assert!(!accepts(&[(100, 0, 3, Vec::new())], 100), "an unknown codec");
-    assert!(!accepts(&[(u32::MAX, 0, 0, Vec::new()), (101, 0, 0, Vec::new())], 100), "lengths that wrap");
+    assert!(!accepts(&[(100, 5, 3, vec![(id, 5)])], 100), "an unknown codec");
+    assert!(accepts(&[(100, 5, 0, vec![(id, 5)])], 100));
+    assert!(!accepts(&[(100, 0, 0, Vec::new())], 100), "a block without chunks");
+    assert!(!accepts(&[(100, 5, 0, vec![(id, 5), (id, 0)])], 100), "a chunk without bytes");
+    let short = || vec![(id, 5)];
+    assert!(!accepts(&[(u32::MAX, 5, 0, short()), (101, 5, 0, short())], 100), "lengths that wrap");
     assert!(!accepts(&[], (1 << 30) + 1), "a pack beyond all bounds");
+}
+
+#[test]
+fn a_sealed_pack_of_another_cipher_version_or_reserved_byte_is_refused() {
+    let suite = suite(CipherKind::None);
+    let plain = wire::encode(&vec![(100u32, 5u32, 0u8, vec![(ChunkId::new([3; 32]), 5u32)])]).unwrap();
+    let opens = |at: usize, byte: u8| {
+        let (mut head, _) = sealed_bytes(&suite, plain.clone(), 100);
+        head[at] = byte;
+        let mut table = Vec::new();
+        let aad = [b"table", &suite.repo.as_bytes()[..], &head].concat();
+        suite.meta.seal(&aad, &plain, &mut table).unwrap();
+        opened(&suite, &head, &table, 2 * (head.len() + table.len()) + 100)
+    };
+    assert!(opens(9, 0).is_ok());
+    for at in [9, 11, 28, 29, 30, 31] {
+        let why = opens(at, 1).unwrap_err();
+        assert!(!why.is_newer(), "byte {at}: {why}");
+    }
+    assert!(!opens(6, 0).unwrap_err().is_newer(), "version 0 is damage");
+    assert!(
+        opens(6, 2).unwrap_err().is_newer() && opens(7, 1).unwrap_err().is_newer(),
+        "a newer pack is not"
+    );
 }
 
 /// A table of one row, of a delta, with these bases.
@@ -142,6 +170,7 @@ proptest! {
         area in 0..30u64,
     ) {
         let fits = rows.iter().map(|row| u64::from(row.0)).sum::<u64>() == area
+            && rows.iter().all(|row| !row.3.is_empty() && row.3.iter().all(|(_, len)| *len > 0))
             && rows.iter().all(|row| row.2 < 2 && row.3.iter().map(|(_, len)| len).sum::<u32>() == row.1);
         prop_assert_eq!(accepts(&rows, area), fits);
     }

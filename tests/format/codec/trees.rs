@@ -9,7 +9,9 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
 use snap_backup::codec::tree::part_list::{INLINE, ListBuilder, ListPiece};
-use snap_backup::model::entry::{Content, Entry, Kind, Part, check_name, check_xattrs, flags};
+use snap_backup::model::entry::{
+    Content, Entry, Kind, Meta, Part, Xattr, XattrValue, check_name, check_xattrs, flags,
+};
 use snap_backup::model::id::ChunkId;
 
 use super::{flipped, hasher, values};
@@ -87,7 +89,8 @@ fn is_sound(entries: &[Entry]) -> bool {
     let each = entries.iter().all(|entry| {
         let content = match &entry.kind {
             Kind::File { size, content: Content::Parts(parts) } => {
-                parts.iter().map(|part| u128::from(part.len())).sum::<u128>() == u128::from(*size)
+                let lens = parts.iter().map(|part| u128::from(part.len()));
+                lens.clone().all(|len| len > 0) && lens.sum::<u128>() == u128::from(*size)
             }
             _ => true,
         };
@@ -173,6 +176,12 @@ fn entries_that_no_directory_has_are_refused() {
     for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0"] {
         assert!(!accepts(&[entry(name, &[4], &[0], 0)]), "{name:?}");
     }
+    // Names may have 1024 bytes; here the length takes two.
+    let long = |len: usize| {
+        let len_bytes = [0x80 | (len & 0x7f) as u8, (len >> 7) as u8];
+        accepts(&[[&len_bytes[..], &vec![b'n'; len], &entry(b"", &[4], &[0], 0)[1..]].concat()])
+    };
+    assert!(long(765) && long(1024) && !long(1025));
     assert!(!accepts(&[entry(b"a", &[8], &[0], 0)]), "an unknown kind");
     assert!(!accepts(&[entry(b"a", &[4], &[0x80, 0x20], 0)]), "mode 010000");
     assert!(!accepts(&[entry(b"a", &[4], &[0], 4)]), "an unknown flag");
@@ -199,10 +208,16 @@ fn attributes_that_no_file_has_are_refused() {
     assert!(!accepts(&[with_extra(1, &[2, 1, b'a', 0, 0, 1, b'a', 0, 0])]), "twice");
     assert!(accepts(&[with_extra(1, &[1, 1, b'a', 1, 5, 1, 1, 5])]), "5 bytes in one hole");
     assert!(!accepts(&[with_extra(1, &[1, 1, b'a', 1, 5, 1, 1, 4])]), "parts that are not the size");
-    assert!(
-        !accepts(&[with_extra(1, &[&[1, 1, b'a', 2, 0x81, 0x80, 4][..], &[7; 32]].concat())]),
-        "64 KiB and 1"
-    );
+    let large = [&[1, 1, b'a', 2, 0x81, 0x80, 4][..], &[7; 32]].concat();
+    assert!(accepts(&[with_extra(1, &large)]), "a list of more than 64 KiB");
+    let inline = |len: usize| {
+        let meta = Meta {
+            xattrs: vec![Xattr { name: b"a".to_vec(), value: XattrValue::Inline(vec![0; len]) }],
+            ..Meta::default()
+        };
+        check_xattrs(&meta.xattrs).is_ok()
+    };
+    assert!(inline(64 << 10) && !inline((64 << 10) + 1), "64 KiB and 1 in the entry");
     assert!(accepts(&[with_extra(4, &[1, 5])]));
     assert!(!accepts(&[with_extra(4, &[1, 0x80, 0x94, 0xeb, 0xdc, 3])]), "a second of nanoseconds");
     assert!(accepts(&[with_extra(6, &[0x10])]));
@@ -213,6 +228,11 @@ fn attributes_that_no_file_has_are_refused() {
     assert_eq!(twice[at], 1);
     let twice = [&twice[..at], &[2], &twice[at + 1..]].concat();
     assert!(!accepts(&[twice]), "flags twice");
+    let swapped = [&with_extra(8, &[1])[..], &[6, 1, 0x10]].concat();
+    let at = swapped.len() - 7;
+    assert_eq!(swapped[at], 1);
+    let swapped = [&swapped[..at], &[2], &swapped[at + 1..]].concat();
+    assert!(!accepts(&[swapped]), "tags that descend");
 }
 
 #[test]
@@ -239,4 +259,32 @@ fn files_whose_parts_do_not_add_up_to_their_size_are_refused() {
     let far = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
     let wrapping = [&[0, 1, 2, 1][..], &far, &[1, 2]].concat();
     assert!(!accepts(&[entry(b"a", &wrapping, &[0], 0)]), "lengths beyond 2^64");
+    assert!(accepts(&[entry(b"a", &[0, 0, 0], &[0], 0)]), "an empty file");
+    assert!(!accepts(&[entry(b"a", &[0, 0, 1, 1, 0], &[0], 0)]), "a hole of no bytes");
+    // Kind 0, and chunks (0, id, length): 16 MiB is the most.
+    let chunk = |len: &[u8]| [&[0][..], len, &[1, 0], &[7; 32], len].concat();
+    assert!(accepts(&[entry(b"a", &chunk(&[0x80, 0x80, 0x80, 8]), &[0], 0)]));
+    assert!(!accepts(&[entry(b"a", &chunk(&[0x81, 0x80, 0x80, 8]), &[0], 0)]), "a chunk too long");
+    assert!(!accepts(&[entry(b"a", &chunk(&[0]), &[0], 0)]), "a chunk of no bytes");
+}
+
+#[test]
+fn pieces_of_lists_without_records_or_with_impossible_parts_are_refused() {
+    let leaf = |part: &[u8]| ListPiece::decode(&[&[3, 1], part].concat());
+    assert!(leaf(&[1, 5]).is_ok());
+    assert!(ListPiece::decode(&[3, 0]).is_err(), "a leaf without parts");
+    assert!(ListPiece::decode(&[4, 0]).is_err(), "an index of nothing");
+    assert!(leaf(&[1, 0]).is_err(), "a hole of no bytes");
+    let chunk = |len: &[u8]| leaf(&[&[0][..], &[7; 32], len].concat());
+    assert!(chunk(&[0x80, 0x80, 0x80, 8]).is_ok() && chunk(&[0x81, 0x80, 0x80, 8]).is_err());
+    assert!(chunk(&[0]).is_err(), "a chunk of no bytes");
+}
+
+#[test]
+fn what_only_a_newer_program_knows_of_an_entry_is_not_damage() {
+    let why = |entry: Vec<u8>| DirPiece::decode(&[&[1, 0, 1], &entry[..]].concat()).unwrap_err();
+    assert!(why(entry(b"a", &[4], &[0], 4)).is_newer(), "a flag");
+    assert!(why(with_extra(5, &[1])).is_newer(), "an odd tag");
+    assert!(!why(with_extra(3, &[])).is_newer(), "a value that is not what its tag says");
+    assert!(!why(entry(b"a", &[4], &[0xff, 0x7f], 0)).is_newer(), "a mode");
 }

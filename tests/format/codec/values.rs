@@ -46,13 +46,13 @@ fn byte_strings(most: usize) -> impl Strategy<Value = Vec<u8>> {
 fn extras() -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
     // Beyond the tags that mean something.
     let tags = (4..u16::MAX / 2).prop_map(|tag| tag * 2).prop_filter("a free tag", |tag| *tag != 18);
-    vec((tags, byte_strings(20)), 0..3)
+    btree_map(tags, byte_strings(20), 0..3).prop_map(|all| all.into_iter().collect())
 }
 
 pub(crate) fn parts() -> impl Strategy<Value = Part> {
     prop_oneof![
-        3 => (chunk_ids(), any::<u32>()).prop_map(|(id, len)| Part::Chunk { id, len }),
-        1 => (0..1u64 << 40).prop_map(|len| Part::Hole { len }),
+        3 => (chunk_ids(), 1..=16u32 << 20).prop_map(|(id, len)| Part::Chunk { id, len }),
+        1 => (1..1u64 << 40).prop_map(|len| Part::Hole { len }),
     ]
 }
 
@@ -85,7 +85,7 @@ fn xattrs() -> impl Strategy<Value = Vec<Xattr>> {
         let content = list.map_or(Content::Parts(parts), Content::List);
         XattrValue::Content { size, content }
     };
-    let part = (chunk_ids(), 0..30_000u32).prop_map(|(id, len)| Part::Chunk { id, len });
+    let part = (chunk_ids(), 1..30_000u32).prop_map(|(id, len)| Part::Chunk { id, len });
     let values = prop_oneof![
         3 => byte_strings(40).prop_map(XattrValue::Inline),
         1 => (vec(part, 0..3), option::of(chunk_ids())).prop_map(content),
@@ -97,7 +97,7 @@ fn xattrs() -> impl Strategy<Value = Vec<Xattr>> {
 }
 
 fn metas() -> impl Strategy<Value = Meta> {
-    let numbers = (0..=0o7777u32, any::<u32>(), any::<u32>(), any::<u64>(), 0..=flags::KNOWN);
+    let numbers = (0..=0o7777u32, any::<u32>(), any::<u32>(), any::<u128>(), 0..=flags::KNOWN);
     let lost = (prop_oneof![Just(0), any::<u64>()], option::of(times()));
     let late = (xattrs(), option::of(times()), any::<u32>(), lost, extras());
     (numbers, owners(), owners(), times(), times(), late).prop_map(

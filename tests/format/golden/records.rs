@@ -295,7 +295,7 @@ fn notes_of_a_manifest() {
         d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d401020304050680808080802008090a0b000a736e617020302e312e30\
         050100020178040664c3a96ac3a0060cfeffffffffffffff070000000810b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2",
     );
-    assert!(noted.is_understood() && noted.is_pinned());
+    assert!(noted.check_tags().is_ok() && noted.is_pinned());
     assert_eq!((noted.description(), noted.original()), (Some("déjà"), Some(THEIRS)));
     assert_eq!(noted.expires(), Some(Time { sec: -2, nanos: 7 }));
     noted.set_original(OURS);
@@ -305,14 +305,18 @@ fn notes_of_a_manifest() {
     noted.set_description(Some("")).unwrap();
     assert_eq!(noted.extra.iter().map(|(tag, _)| *tag).collect::<Vec<_>>(), [2, 8]);
     // An odd tag that nobody knows, and one that is not what it should be.
-    for odd in [(3, ByteBuf::new()), (1, ByteBuf::from("x"))] {
+    for odd in [(3, ByteBuf::new()), (1, ByteBuf::from("x")), (5, ByteBuf::new())] {
         let unknown = Manifest { extra: vec![odd], ..full() };
-        assert!(!unknown.is_understood());
+        assert!(unknown.check_tags().unwrap_err().is_newer());
+    }
+    for tags in [[4, 4], [4, 2]] {
+        let extra = tags.map(|tag| (tag, ByteBuf::from("x"))).to_vec();
+        assert!(!Manifest { extra, ..full() }.check_tags().unwrap_err().is_newer(), "{tags:?} is damage");
     }
     // Impossible values are not there.
     let torn =
-        Manifest { extra: vec![(6, ByteBuf::from("short")), (4, ByteBuf::from(vec![0xff]))], ..full() };
-    assert_eq!((torn.expires(), torn.description(), torn.is_understood()), (None, None, true));
+        Manifest { extra: vec![(4, ByteBuf::from(vec![0xff])), (6, ByteBuf::from("short"))], ..full() };
+    assert_eq!((torn.expires(), torn.description(), torn.check_tags().is_ok()), (None, None, true));
 }
 
 /// What a backup saw of its set, and the alarm that it gave.
@@ -352,7 +356,7 @@ fn an_alarm_of_a_manifest() {
         000000000000000000000008000000000000000100000000000000090000000000000000000000000000000100000000\
         00000040420f000000000000000000000000006c6f636b65641809020000000000000001",
     );
-    assert!(alarming.is_understood() && alarming.is_alarming());
+    assert!(alarming.check_tags().is_ok() && alarming.is_alarming());
     assert_eq!(
         (alarming.signs(), alarming.more_counts(), alarming.rot()),
         (Some(signs), Some(counts), Some(rot))
@@ -361,7 +365,7 @@ fn an_alarm_of_a_manifest() {
     assert_eq!(alarming.alarm(), Some((State::Accepted, "9 of 9 files")));
     for torn in [vec![], vec![2, 0, 0, 0, 0, 0, 0, 0], vec![2, 0, 0, 0, 0, 0, 0, 0, 7]] {
         let torn = Manifest { extra: vec![(24, ByteBuf::from(torn))], ..full() };
-        assert_eq!((torn.rot(), torn.is_understood()), (None, true));
+        assert_eq!((torn.rot(), torn.check_tags().is_ok()), (None, true));
     }
 }
 

@@ -101,7 +101,7 @@ fn inode(path: &[u8], entry: &Entry) -> u64 {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
     // JSON's numbers are exact to 53 bits.
     let made = || path.iter().fold(0xcbf2_9ce4_8422_2325, fnv);
-    (if entry.meta.link != 0 { entry.meta.link } else { made() }) >> 11
+    (if entry.meta.link != 0 { entry.meta.link as u64 } else { made() }) >> 11
 }
 
 /// An entry of `ls`.

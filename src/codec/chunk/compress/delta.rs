@@ -7,7 +7,7 @@
 use zstd::zstd_safe;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx};
 
-use crate::codec::chunk::compress::{NO_MEMORY, failed};
+use crate::codec::chunk::compress::{NO_MEMORY, failed, frame};
 use crate::model::decode_error::DecodeError;
 
 /// Maximum plain bytes of a prefix.
@@ -44,8 +44,7 @@ impl Effort {
 /// The longest prefix for the thorough efforts. They index every byte, so their tables would hold only the
 /// end of a longer prefix.
 const LONGEST_INDEXED: usize = 3 << 20;
-/// zstd's own bounds for window and tables.
-const MIN_WINDOW_LOG: u32 = 10;
+/// zstd's own bound for window and tables.
 const MAX_WINDOW_LOG: u32 = 27;
 
 /// Replaces `out` by one frame that contains `plain`, compressed against `prefix`. The two must not overlap
@@ -54,7 +53,7 @@ const MAX_WINDOW_LOG: u32 = 27;
 /// # Errors
 /// zstd fails, or both together are too long.
 pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    let window = window_log(prefix.len(), plain.len());
+    let window = frame::window_log(prefix.len().saturating_add(plain.len()));
     if prefix.len() > MAX_PREFIX as usize || window > MAX_WINDOW_LOG {
         return Err(DecodeError::because("a delta of too many bytes"));
     }
@@ -84,67 +83,13 @@ pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> R
 /// # Errors
 /// The frame does not have this length or prefix.
 pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    let window = Window::of(packed).ok_or(DecodeError::because("a delta that is no zstd frame"))?;
-    if window.bytes() > 1 << window_log(prefix.len(), len).min(63) {
-        return Err(DecodeError::because("a delta that asks for more memory than it needs"));
-    }
-    if zstd_safe::find_frame_compressed_size(packed).map_err(failed)? != packed.len() {
-        return Err(DecodeError::because("bytes left over behind a delta"));
-    }
+    frame::check(packed, prefix.len().saturating_add(len))?;
     out.clear();
     out.reserve_exact(len);
     let mut context = DCtx::try_create().ok_or(NO_MEMORY)?;
     context.ref_prefix(prefix).map_err(failed)?;
     context.decompress(out, packed).map_err(failed)?;
     if out.len() == len { Ok(()) } else { Err(DecodeError::because("unpacks to another length")) }
-}
-
-/// Returns the smallest window that covers prefix and plain bytes, as a power of two.
-fn window_log(prefix: usize, plain: usize) -> u32 {
-    let all = prefix.saturating_add(plain).max(1);
-    all.checked_next_power_of_two().map_or(64, usize::trailing_zeros).max(MIN_WINDOW_LOG)
-}
-
-/// The window that a frame's header requests (RFC 8878, 3.1.1.1).
-enum Window {
-    /// A single segment: as many bytes as the content.
-    Content(u64),
-    /// This many bytes.
-    Bytes(u64),
-}
-
-impl Window {
-    /// Parses a frame header. `None` if it is not a frame, or one with a dictionary, which no delta uses.
-    fn of(frame: &[u8]) -> Option<Self> {
-        let rest = frame.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?;
-        let (descriptor, rest) = rest.split_first()?;
-        let (is_single, has_dictionary) = (descriptor & 0x20 != 0, descriptor & 3 != 0);
-        if has_dictionary || descriptor & 8 != 0 {
-            return None;
-        }
-        if !is_single {
-            let byte = u64::from(*rest.first()?);
-            let base = 1u64 << (MIN_WINDOW_LOG as u64 + (byte >> 3));
-            return Some(Self::Bytes(base + base / 8 * (byte & 7)));
-        }
-        let number = |len: usize| {
-            let bytes = rest.get(..len)?;
-            Some(bytes.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte)))
-        };
-        match descriptor >> 6 {
-            0 => number(1),
-            1 => number(2).map(|number| number + 256),
-            2 => number(4),
-            _ => number(8),
-        }
-        .map(Self::Content)
-    }
-
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Content(bytes) | Self::Bytes(bytes) => *bytes,
-        }
-    }
 }
 
 #[cfg(test)]

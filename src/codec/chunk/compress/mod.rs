@@ -1,6 +1,7 @@
 //! zstd (RFC 8878) with reused contexts. The only user of zstd.
 
 pub mod delta;
+mod frame;
 
 use std::io::Read;
 use std::{fmt, io};
@@ -163,6 +164,7 @@ impl Decompressor {
         match codec {
             Codec::Raw => out.extend_from_slice(packed),
             Codec::Zstd => {
+                frame::check(packed, len)?;
                 out.reserve_exact(len);
                 self.inner
                     .decompress(out, packed)
@@ -264,6 +266,29 @@ mod tests {
             assert_eq!(codec, Codec::Zstd);
             assert!(packed.len() < 600 << 10);
         }
+    }
+
+    #[test]
+    fn exactly_one_frame_with_no_larger_window_than_its_bytes_is_read() {
+        let plain = b"one line like many others\n".repeat(2000);
+        let mut packed = Vec::new();
+        assert_eq!(Compressor::new(3).unwrap().pack(&plain, &mut packed).unwrap().0, Codec::Zstd);
+        let unpack = |packed: &[u8], len| {
+            let mut out = Vec::new();
+            Decompressor::new().unwrap().unpack(Codec::Zstd, packed, len, &mut out).map(|()| out)
+        };
+        assert_eq!(unpack(&packed, plain.len()).unwrap(), plain);
+        let refused = |packed: &[u8], len| unpack(packed, len).unwrap_err().to_string();
+        let half = zstd::bulk::compress(&plain[..26_000], 3).unwrap();
+        let halves = [half.as_slice(), &half].concat();
+        assert!(refused(&halves, 52_000).contains("left over"), "two frames");
+        assert!(refused(&[packed.as_slice(), b"x"].concat(), plain.len()).contains("left over"));
+        let skipped = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
+        assert!(refused(&[packed.as_slice(), &skipped].concat(), plain.len()).contains("left over"));
+        assert!(refused(&[skipped.as_slice(), &packed].concat(), plain.len()).contains("no zstd frame"));
+        // One raw block of one byte, first with a window of 1 KiB, then of 2 KiB.
+        assert_eq!(unpack(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0, 9, 0, 0, b'x'], 1).unwrap(), b"x");
+        assert!(refused(&[0x28, 0xb5, 0x2f, 0xfd, 0, 8, 9, 0, 0, b'x'], 1).contains("more memory"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::codec::pack::Table;
 use crate::codec::pack::header_bundle::Part;
+use crate::error::Error;
 use crate::model::id::PackId;
 use crate::repo::pack::header_bundles::{FEWEST, HeaderBundle, all};
 use crate::repo::repository::Repository;
@@ -39,7 +40,7 @@ impl<'a> BundleFetcher<'a> {
         for (name, opened) in all {
             match opened {
                 Ok(segment) => fetcher.segments.push(segment),
-                Err(err) => fetcher.warn(&name, &err.chain()),
+                Err(err) => fetcher.warn(&name, &err),
             }
         }
         // If two bundles hold the same tables, only one is read.
@@ -72,7 +73,7 @@ impl<'a> BundleFetcher<'a> {
                         self.lacking.remove(&part.pack).map(|(number, _)| (number, table))
                     })),
                     Err(err) if err.is_missing() => {}
-                    Err(err) => self.warn(&segment.name, &err.chain()),
+                    Err(err) => self.warn(&segment.name, &err),
                 }
             }
             if !found.is_empty() {
@@ -81,8 +82,9 @@ impl<'a> BundleFetcher<'a> {
         }
     }
 
-    fn warn(&self, name: &str, why: &str) {
-        self.repo.warn(format!("{why}: header bundle {name} is ignored; `snap repair index` removes it"));
+    fn warn(&self, name: &str, err: &Error) {
+        let remedy = if err.is_damage() { "; `snap repair index` removes it" } else { "" };
+        self.repo.warn(format!("{}: header bundle {name} is ignored{remedy}", err.chain()));
     }
 }
 

@@ -46,6 +46,7 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
     for (name, opened) in all(repo)? {
         match opened {
             Ok(segment) => segments.push(segment),
+            Err(err) if !err.is_damage() => repo.warn(format!("{}: header bundle {name} stays", err.chain())),
             Err(err) => {
                 let what = if may.remove { "is removed" } else { "is of no use" };
                 repo.warn(format!("{}: header bundle {name} {what}", err.chain()));

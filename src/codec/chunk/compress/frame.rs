@@ -1,0 +1,73 @@
+//! What a stored zstd frame may be: exactly one, without a dictionary, with no larger window than it can use.
+
+use zstd::zstd_safe;
+
+use crate::codec::chunk::compress::failed;
+use crate::model::decode_error::DecodeError;
+
+/// zstd's own lower bound for windows.
+const MIN_WINDOW_LOG: u32 = 10;
+
+/// Checks that the bytes are one frame and nothing else, before memory is allocated for it. `reach` is the
+/// length of all that the frame can refer to: its plain bytes, and the prefix of a delta.
+///
+/// # Errors
+/// They are not such a frame, or it asks for a larger window than it can use.
+pub(super) fn check(packed: &[u8], reach: usize) -> Result<(), DecodeError> {
+    let window =
+        Window::of(packed).ok_or(DecodeError::because("no zstd frame of the kind that is stored"))?;
+    if window.bytes() > 1 << window_log(reach).min(63) {
+        return Err(DecodeError::because("a zstd frame that asks for more memory than it needs"));
+    }
+    if zstd_safe::find_frame_compressed_size(packed).map_err(failed)? != packed.len() {
+        return Err(DecodeError::because("bytes left over behind a zstd frame"));
+    }
+    Ok(())
+}
+
+/// Returns the smallest window that covers so many bytes, as a power of two.
+pub(super) fn window_log(reach: usize) -> u32 {
+    reach.max(1).checked_next_power_of_two().map_or(64, usize::trailing_zeros).max(MIN_WINDOW_LOG)
+}
+
+/// The window that a frame's header requests (RFC 8878, 3.1.1.1).
+enum Window {
+    /// A single segment: as many bytes as the content.
+    Content(u64),
+    /// This many bytes.
+    Bytes(u64),
+}
+
+impl Window {
+    /// Parses a frame header. `None` if it is not a frame, or one with a dictionary, which no delta uses.
+    fn of(frame: &[u8]) -> Option<Self> {
+        let rest = frame.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?;
+        let (descriptor, rest) = rest.split_first()?;
+        let (is_single, has_dictionary) = (descriptor & 0x20 != 0, descriptor & 3 != 0);
+        if has_dictionary || descriptor & 8 != 0 {
+            return None;
+        }
+        if !is_single {
+            let byte = u64::from(*rest.first()?);
+            let base = 1u64 << (MIN_WINDOW_LOG as u64 + (byte >> 3));
+            return Some(Self::Bytes(base + base / 8 * (byte & 7)));
+        }
+        let number = |len: usize| {
+            let bytes = rest.get(..len)?;
+            Some(bytes.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte)))
+        };
+        match descriptor >> 6 {
+            0 => number(1),
+            1 => number(2).map(|number| number + 256),
+            2 => number(4),
+            _ => number(8),
+        }
+        .map(Self::Content)
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Content(bytes) | Self::Bytes(bytes) => *bytes,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What a snapshot has of other systems and of newer programs: kept, copied, and said once where it cannot be
+//! restored.
+
+use std::fs;
+
+use snap_backup::model::entry::{Content, Xattr, XattrValue};
+
+use super::craft;
+use crate::support::Sandbox;
+
+/// A file with Windows attributes, a short name and a stream of 100 000 bytes, and one with a name of 300 bytes.
+fn snapshot(sandbox: &Sandbox) {
+    craft::snapshot(&craft::open(sandbox), craft::counts(2, 0, 8), |craft| {
+        let mut foreign = craft::file("a", &[craft.data(b"good")]);
+        foreign.meta.extra = vec![(8, vec![0x20]), (16, vec![2, b'A', 0])];
+        let stream = craft.data(&[b's'; 100_000]);
+        let value = XattrValue::Content { size: 100_000, content: Content::Parts(vec![stream]) };
+        foreign.meta.xattrs = vec![Xattr { name: b"user.stream".to_vec(), value }];
+        let long = craft::file(&"n".repeat(300), &[craft.data(b"good")]);
+        craft.dir(&[foreign, long])
+    });
+}
+
+#[test]
+fn what_this_system_cannot_have_is_left_out_with_one_sentence_and_stays_in_copies() {
+    let sandbox = Sandbox::open();
+    snapshot(&sandbox);
+    sandbox.ok(&["check", "--read-data"]);
+    let target = sandbox.new_target();
+    let outcome = super::restore(&sandbox, &target, &[]).expect(3);
+    assert!(outcome.stderr.contains("File name too long"), "{}", outcome.stderr);
+    sandbox.ok(&["rewrite", "latest", "--exclude", "n*"]);
+    sandbox.ok(&["check", "--read-data"]);
+    let target = sandbox.new_target();
+    let outcome = super::restore(&sandbox, &target, &[]).expect(0);
+    assert_eq!(outcome.stderr.matches("3 properties").count(), 1, "{}", outcome.stderr);
+    assert_eq!(fs::read(target.join("a")).unwrap(), b"good");
+}
