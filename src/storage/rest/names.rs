@@ -4,7 +4,7 @@
 use crate::storage::{ObjectKind, check_name};
 
 /// Suffixes for names of at most 32 digits; no random id ends like this.
-const TAGS: [(ObjectKind, &str, &str); 11] = [
+const TAGS: [(ObjectKind, &str, &str); 14] = [
     (ObjectKind::Config, "", "snap-config"),
     (ObjectKind::Snapshots, "", "snap-snapshot"),
     (ObjectKind::Sessions, "", "snap-session"),
@@ -15,6 +15,9 @@ const TAGS: [(ObjectKind, &str, &str); 11] = [
     (ObjectKind::Gc, ".done", "snap-gc-done"),
     (ObjectKind::Index, "", "snap-segment"),
     (ObjectKind::Quarantine, "", "snap-quarantine"),
+    (ObjectKind::Quarantine, ".parity", "snap-q-parity"),
+    (ObjectKind::Quarantine, ".copy", "snap-q-copy"),
+    (ObjectKind::Quarantine, ".copy.parity", "snap-q-copy-par"),
     (ObjectKind::Audit, "", "snap-audit"),
 ];
 /// Prefix of names in any other form; rest-server rejects these.
@@ -45,12 +48,8 @@ pub(super) fn encode(area: ObjectKind, name: &str) -> String {
     if has_long_names(area) && is_hex(name, 64) {
         return name.to_owned();
     }
-    // Shortened, because the full name is taken by sidecars; half an id is enough for objects that are never
-    // read.
-    let name = match name.get(..32) {
-        Some(half) if area == ObjectKind::Quarantine && is_hex(name, 64) => half,
-        _ => name,
-    };
+    let short = if area == ObjectKind::Quarantine { shortened(name) } else { None };
+    let name = short.as_deref().unwrap_or(name);
     if let Some((id, by)) = name.split_once('.').filter(|(id, by)| is_hex(id, 32) && is_hex(by, 32))
         && area == ObjectKind::Trash
     {
@@ -69,6 +68,21 @@ pub(super) fn encode(area: ObjectKind, name: &str) -> String {
         }
     }
     free
+}
+
+/// Shortens the name of a pack in quarantine, or of its sidecar, since the full name is taken by sidecars.
+/// Half an id is enough for objects that are never read. A further copy has its number in the last digits.
+fn shortened(name: &str) -> Option<String> {
+    let (id, rest) = name.split_at_checked(64).filter(|(id, _)| is_hex(id, 64))?;
+    let (copy, parity) = match rest.strip_suffix(".parity") {
+        Some(copy) => (copy, ".parity"),
+        None => (rest, ""),
+    };
+    if copy.is_empty() {
+        return Some(format!("{}{parity}", id.get(..32)?));
+    }
+    let number: u16 = copy.strip_prefix('.')?.parse().ok()?;
+    Some(format!("{}{number:04x}.copy{parity}", id.get(..28)?))
 }
 
 /// Returns the object name for a server's name; `None` if it belongs to another kind, or is not an object's.
@@ -140,6 +154,7 @@ mod tests {
             (ObjectKind::Damage, long.clone()),
             (ObjectKind::Parity, long.clone()),
             (ObjectKind::Quarantine, ID.to_owned()),
+            (ObjectKind::Quarantine, format!("{ID}.parity")),
             (ObjectKind::Trash, format!("{ID}.{ID}")),
             (ObjectKind::Snapshots, ID.to_owned()),
             (ObjectKind::Sessions, ID.to_owned()),
@@ -169,6 +184,10 @@ mod tests {
         assert_eq!(encode(ObjectKind::Quarantine, &pack), called);
         assert_eq!(decode(ObjectKind::Quarantine, &called).as_deref(), Some(ID));
         assert_eq!(decode(ObjectKind::Parity, &called), None, "it is no sidecar");
+        let names = ["", ".parity", ".1", ".1.parity", ".999"].map(|end| format!("{pack}{end}"));
+        let called = names.map(|name| encode(ObjectKind::Quarantine, &name));
+        assert!(called.iter().all(|called| is_hex(called, 64)), "{called:?}");
+        assert!((1..called.len()).all(|at| !called[..at].contains(&called[at])), "{called:?}");
     }
 
     #[test]
