@@ -44,7 +44,15 @@ pub enum Error {
         /// The location that was examined.
         location: String,
     },
-    /// A repository cannot be created, for instance because one exists already.
+    /// A repository cannot be created, since there is one already.
+    #[error(
+        "cannot make a repository at {location}: there is one already; `snap snapshots` lists what it holds"
+    )]
+    RepositoryExists {
+        /// Where it was to be created.
+        location: String,
+    },
+    /// A repository cannot be created for another reason.
     #[error("cannot make a repository at {location}: {why}")]
     CannotInit {
         /// Where it was to be created.

@@ -8,3 +8,4 @@ pub mod pack;
 pub mod tar;
 pub mod tree;
 pub mod wire;
+pub mod zip;

@@ -147,7 +147,8 @@ pub enum AuditAct {
     AlarmClear,
     /// A setting of the repository was changed.
     Config,
-    /// Damaged snapshots were replaced by what is left of them.
+    /// Damaged snapshots were replaced by what is left of them, damaged packs were moved to quarantine, or unreadable
+    /// records of collections were given up: the detail says which.
     Repair,
 }
 

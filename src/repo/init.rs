@@ -114,7 +114,7 @@ impl Repository {
     pub fn init(storage: Arc<dyn Storage>, options: &InitOptions) -> Result<Self> {
         let cannot = |why: &str| Error::CannotInit { location: storage.location(), why: why.to_owned() };
         if Self::exists(storage.as_ref())? {
-            return Err(cannot("there is one already"));
+            return Err(Error::RepositoryExists { location: storage.location() });
         }
         // An explicit init means that a different repository at this location is intended.
         KnownPlace::new(options.state.as_deref(), &storage.location()).clear()?;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use crate::support::rot::flip;
 use crate::support::{PASSWORD, Random, Sandbox, finish};
 
 fn records(sandbox: &Sandbox, args: &[&str]) -> Vec<Value> {
@@ -103,6 +104,19 @@ fn keys_and_repairs_leave_records_without_secrets() {
     assert!(text.lines().next().unwrap().contains("key-add") && text.contains("spare"), "{text}");
     assert_eq!(records(&sandbox, &["--since", "2126-01-01"]).len(), 0);
     assert_eq!(records(&sandbox, &["--since", "1h"]).len(), 3);
+
+    // A damaged pack goes to quarantine.
+    let pack = sandbox.objects("packs").remove(0);
+    let whole = fs::read(&pack).unwrap();
+    flip(&pack);
+    let id = pack.file_name().unwrap().to_str().unwrap().to_owned();
+    sandbox.snap(&["repair", "packs", &id, "-n"]);
+    assert_eq!(records(&sandbox, &[]).len(), 3, "a dry run leaves none");
+    sandbox.snap(&["repair", "packs", &id]);
+    let record = records(&sandbox, &[]).pop().unwrap();
+    assert_eq!(record["act"], "repair");
+    assert!(record["detail"].as_str().unwrap().contains(&id[..8]), "{record}");
+    fs::write(&pack, whole).unwrap();
 
     // What is left of a damaged snapshot takes its place.
     for pack in sandbox.objects("packs") {

@@ -69,6 +69,10 @@ fn a_rewrite_by_rules_says_what_goes_from_where_and_does_it_once() {
     assert!(again.contains("nothing to do in 2 snapshots that are old enough"), "{again}");
     let young = sandbox.ok(&["rewrite", "--expire", "x=5y"]).text();
     assert!(young.contains("no snapshot that may change is old enough"), "{young}");
+    // All of them arrived just now.
+    let young = sandbox.ok(&["rewrite", "--expire", "keep=30d", "--min-age", "14d", "-n"]).text();
+    assert!(young.contains("no snapshot that may change is old enough"), "{young}");
+    sandbox.snap(&["rewrite", "latest", "--exclude", "keep", "--min-age", "14d"]).expect(2);
     sandbox.assert_clean();
     sandbox.ok(&["undelete", done["rewritten"][0]["old"].as_str().unwrap()]);
     assert_eq!(sandbox.snapshot_names().len(), 5);

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use snap_backup::model::entry::{Entry, Time};
 
 use crate::support::rot::{flip, settle};
-use crate::support::{Sandbox, chmod};
+use crate::support::{Sandbox, chmod, finish, skipped};
 
 /// Files of an open repository that were backed up, and of which some have rotted since.
 fn rotten(files: &[&str], rotten: &[&str]) -> Sandbox {
@@ -198,6 +199,31 @@ fn files_that_are_read_again_and_are_as_before_leave_the_repository_as_it_was() 
     let mut wrong = sandbox.bin();
     wrong.args(["backup", "--set", "a"]);
     crate::support::finish(wrong, b"").expect(2);
+}
+
+/// A disk that cannot read a file is no rot, and is never passed over.
+#[test]
+fn a_file_that_cannot_be_read_again_is_a_problem_and_no_rot() {
+    let strace =
+        |args: &[&str]| Command::new("strace").args(["-f", "-qq", "-o", "/dev/null"]).args(args).status();
+    if !strace(&["true"]).is_ok_and(|status| status.success()) {
+        return skipped("errors of the disk: strace is not there or may not trace");
+    }
+    let sandbox = rotten(&["a", "b"], &[]);
+    let snap = sandbox.command(&["backup", "src", "--reread", "100%", "--json", "--allow-empty"]);
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(sandbox.src().join("a"));
+    traced.args(["-e", "inject=read,pread64,preadv,preadv2:error=EIO"]).arg(snap.get_program());
+    traced.args(snap.get_args()).current_dir(snap.get_current_dir().unwrap()).env_clear();
+    traced.envs(snap.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    traced.env("PATH", std::env::var_os("PATH").unwrap());
+    let met = finish(traced, b"").expect(3);
+    let summary = met.summary();
+    assert!(met.all().contains("src/a") && met.all().contains("os error 5"), "{}", met.all());
+    assert_eq!((&summary["files_reread"], summary.get("files_corrupt")), (&1.into(), None), "{summary}");
+    assert_eq!(sandbox.snap(&["alarm"]).code, 0, "it gives no alarm");
+    // The snapshot has the file as the one before.
+    assert_eq!(sandbox.ok(&["cat", "latest:src/a"]).stdout, good("a"));
 }
 
 /// Somebody wrote to the file, or it is another one, if ctime or birth time say so. That is a change like any other.

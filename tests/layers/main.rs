@@ -25,6 +25,7 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("fastcdc", "codec/chunk/chunker.rs"),
     ("zstd", "codec/chunk/compress"),
     ("flate2", "codec/gzip.rs"),
+    ("flate2", "codec/zip.rs"),
     ("libdeflater", "codec/gzip.rs"),
     ("postcard", "codec/wire.rs"),
     ("serde_json", "run_log"),

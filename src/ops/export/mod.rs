@@ -50,6 +50,8 @@ pub struct Options {
     pub format: Format,
     /// Compression level; `None`: the format's default.
     pub level: Option<i32>,
+    /// What stands before the path of each member, with a slash at its end.
+    pub prefix: Vec<u8>,
     /// Counts a part concurrently, for an observer that shows progress.
     pub count_ahead: bool,
 }
@@ -127,6 +129,7 @@ pub fn run(
     expect(observer, &snapshot, &path, options);
     let budgets = DiffLimits::of(since.as_ref(), Some(&snapshot));
     let mut walk = Walk::new(&session, reader, observer, stop, snapshot.manifest.started, budgets);
+    walk.prefix.clone_from(&options.prefix);
     let is_delta = options.delta || options.since.is_some();
     let mut archive_bytes = 0;
     let over = AtomicBool::new(false);

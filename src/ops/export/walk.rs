@@ -30,6 +30,8 @@ pub(super) struct Walk<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     started: Time,
+    /// What stands before the path of each member.
+    pub(super) prefix: Vec<u8>,
     /// First path of each group of hard links.
     links: HashMap<LinkGroup, Vec<u8>>,
     /// Directories that the walk is in, and whether they are written. A delta has only those with a change
@@ -52,7 +54,7 @@ impl<'a> Walk<'a> {
         let counts =
             Counts { files: 0, dirs: 0, others: 0, bytes: 0, archive_bytes: 0, left_out: 0, deleted: 0 };
         let (links, above) = (HashMap::new(), Vec::new());
-        Self { session, reader, observer, stop, started, links, above, budgets, counts }
+        Self { session, reader, observer, stop, started, prefix: Vec::new(), links, above, budgets, counts }
     }
 
     /// Writes the whole archive.
@@ -166,7 +168,7 @@ impl<'a> Walk<'a> {
             match self.links.get(&group) {
                 Some(first) => (node, size) = (Node::HardLink(first.clone()), 0),
                 None => {
-                    self.links.insert(group, path.to_vec());
+                    self.links.insert(group, self.named(path));
                 }
             }
         }
@@ -190,6 +192,11 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Returns the name of a member.
+    fn named(&self, path: &[u8]) -> Vec<u8> {
+        [self.prefix.as_slice(), path].concat()
+    }
+
     fn head(
         &mut self,
         feed: &mut Feed<'_>,
@@ -199,7 +206,7 @@ impl<'a> Walk<'a> {
         size: Size,
     ) -> Result<()> {
         let mut bytes = Vec::new();
-        let member = member::of(entry, path, node, self.started, &mut self.reader)?;
+        let member = member::of(entry, &self.named(path), node, self.started, &mut self.reader)?;
         write::member(&member, size, &mut bytes);
         feed.bytes(bytes)
     }

@@ -8,12 +8,12 @@ use crate::model::id::SnapshotId;
 use crate::model::records::AuditAct;
 use crate::ops::forget;
 use crate::ops::forget::age::Age;
+use crate::ops::forget::groups;
 use crate::ops::forget::groups::{Group, GroupBy};
 use crate::ops::forget::policy::{Now, Rule};
-use crate::ops::forget::{clock, groups};
 use crate::repo::audit;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::Session;
+use crate::repo::sessions::clock;
 use crate::repo::snapshots;
 use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::repo::snapshots::trash;
@@ -49,7 +49,7 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
     };
     let now = match &session {
         None => Time::now(),
-        Some(session) => time(repo, session)?,
+        Some(session) => clock::present(repo, session, Time::now())?,
     };
     let groups = decide(repo, options, now)?;
     if let Some(session) = session {
@@ -69,20 +69,6 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
 /// When the storage fails.
 pub fn plan(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
     decide(repo, options, Time::now())
-}
-
-/// Returns the time from which ages count: that of the storage's clock, if this machine's is ahead of it. A
-/// clock that is years ahead must not make every snapshot old.
-fn time(repo: &Repository, session: &Session) -> Result<Time> {
-    let here = Time::now();
-    let Some(there) = session.storage_time()? else { return Ok(here) };
-    if here.sec.saturating_sub(there.sec) > clock::DAY {
-        repo.warn(format!(
-            "this machine's clock is {} days ahead of the storage's: ages count by the storage's clock",
-            here.sec.saturating_sub(there.sec) / clock::DAY
-        ));
-    }
-    Ok(here.min(there))
 }
 
 fn decide(repo: &Repository, options: &PolicyOptions, now: Time) -> Result<Vec<Group>> {

@@ -8,10 +8,8 @@ use jiff::{Timestamp, ZonedDateTime};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::ops::forget::age::Age;
+use crate::repo::sessions::clock::DAY;
 use crate::repo::snapshots::Snapshot;
-
-/// Seconds of a day, by which the clocks of a machine and of a storage may differ.
-pub(super) const DAY: i64 = 86_400;
 
 /// The current time, a time zone for calendar periods, and what the storage's clock says.
 #[derive(Debug, Clone)]

@@ -13,8 +13,9 @@
 
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::records::{GcRecord, SessionKind};
+use crate::model::records::{AuditAct, GcRecord, SessionKind};
 use crate::ops::repair::numbers;
+use crate::repo::audit;
 use crate::repo::gc::peers;
 use crate::repo::gc::peers::Peer;
 use crate::repo::repository::Repository;
@@ -51,6 +52,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
         return Ok(report(&found, false));
     }
     let session = Session::open_without_state(repo, SessionKind::Collector)?;
+    audit::note(repo, AuditAct::Repair, "records of collections that cannot be read")?;
     let sweepers = peers::sweepers(repo, &session.id)?;
     if !sweepers.is_empty() {
         let whom: Vec<String> = sweepers.iter().map(Peer::describe).collect();

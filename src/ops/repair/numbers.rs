@@ -4,7 +4,8 @@
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
-use crate::model::records::SessionKind;
+use crate::model::records::{AuditAct, SessionKind};
+use crate::repo::audit;
 use crate::repo::gc::peers;
 use crate::repo::gc::peers::Peer;
 use crate::repo::repository::Repository;
@@ -20,7 +21,12 @@ const GENERATIONS: u32 = 1 << 20;
 /// Removes such names and returns them. In a dry run only returns them.
 pub(super) fn remove(repo: &Repository, dry_run: bool) -> Result<Vec<String>> {
     let mut gone = Vec::new();
-    for (area, name) in foreign(repo)?.into_iter().chain(generations(repo)?) {
+    let impossible: Vec<(ObjectKind, String)> =
+        foreign(repo)?.into_iter().chain(generations(repo)?).collect();
+    if !dry_run && !impossible.is_empty() {
+        audit::note(repo, AuditAct::Repair, "names with numbers that nobody can have counted to")?;
+    }
+    for (area, name) in impossible {
         if !dry_run {
             repo.storage().remove(area, &name)?;
             repo.storage().sync(area)?;
@@ -77,6 +83,7 @@ fn records(repo: &Repository) -> Result<Vec<String>> {
 fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
     let session = Session::open_without_state(repo, SessionKind::Collector)?;
     nobody_else(repo, &session)?;
+    audit::note(repo, AuditAct::Repair, "records of collections that nobody can have made")?;
     let mut removed = Vec::new();
     for name in records {
         removed.push((name, repo.storage().read(ObjectKind::Gc, name, sealed_object::MAX_OBJECT)));

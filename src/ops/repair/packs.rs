@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
-use crate::model::records::{Damaged, SessionKind};
+use crate::model::records::{AuditAct, Damaged, SessionKind};
 use crate::ops::repair::salvage::{Salvage, Salvager};
 use crate::progress::{Event, Observer};
+use crate::repo::audit;
 use crate::repo::index::Index;
 use crate::repo::pack::{packs, parity};
 use crate::repo::read::read_session::ReadSession;
@@ -25,6 +26,9 @@ use crate::repo::sessions::damage;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::storage::{CreateOutcome, ObjectKind};
+
+/// Damaged packs that an audit record names.
+const NAMED: usize = 20;
 
 /// Which packs to repair, and whether to write.
 #[derive(Debug, Clone, Default)]
@@ -171,6 +175,11 @@ impl Run<'_> {
     }
 
     fn salvage(&mut self, damaged: &[(PackId, u64, Error)]) -> Result<()> {
+        if self.session.is_some() {
+            let ids: Vec<String> = damaged.iter().take(NAMED).map(|(id, ..)| id.short()).collect();
+            let detail = format!("{} damaged packs: {}", damaged.len(), ids.join(" "));
+            audit::note(self.repo, AuditAct::Repair, &detail)?;
+        }
         // From here on, writers do not refer to the damaged packs.
         let noted = self.note(damaged)?;
         let stored = AtomicU64::new(0);

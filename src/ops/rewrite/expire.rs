@@ -16,6 +16,7 @@ use crate::ops::rewrite::taken::Taken;
 use crate::ops::rewrite::{Change, Rewritten, trees};
 use crate::progress::Observer;
 use crate::repo::repository::Repository;
+use crate::repo::sessions::clock;
 use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::snapshot_set::SnapshotSet;
@@ -98,9 +99,9 @@ fn by_storage_clock(repo: &Repository, options: &Options) -> Result<Options> {
         return Ok(options);
     }
     let (session, _) = Session::open(repo, SessionKind::Writer)?;
-    let there = session.storage_time()?;
+    let present = clock::present(repo, &session, options.now)?;
     session.close()?;
-    let ahead = there.map_or(0, |there| options.now.sec.saturating_sub(there.sec)).max(0);
+    let ahead = options.now.sec.saturating_sub(present.sec);
     let rules = options.rules.iter_mut().map(|rule| &mut rule.before);
     for time in rules.chain(&mut options.deleted_before).chain([&mut options.now]) {
         time.sec = time.sec.saturating_sub(ahead);

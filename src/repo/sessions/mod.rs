@@ -1,5 +1,6 @@
 //! Sessions, and the records through which writers, readers and gc runs see each other.
 
+pub mod clock;
 pub mod damage;
 pub mod gc_record;
 pub mod session;

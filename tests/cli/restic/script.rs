@@ -26,7 +26,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("find --blob abcd", "refused by name"),
     ("check --tag none", "refused by name: all snapshots are checked together"),
     ("backup src --with-atime", "refused by name: no access times are kept"),
-    ("dump $1 /src --archive zip", "refused by name: a directory is written as tar"),
     ("forget --unsafe-allow-remove-all --tag none", "refused by name: rules leave the newest of each source"),
     ("restore latest --target out/x --iinclude A", "refused by name: case counts"),
     ("backup src --dry-run --json", "no snapshot is made, so it has no id"),

@@ -164,12 +164,72 @@ fn what_cannot_be_had_is_refused_by_name() {
         (&["cat", "masterkey"], "masterkey"),
         (&["backup", "src", "--time", "2020-01-01"], "--time"),
         (&["snapshots", "--insecure-tls"], "--insecure-tls"),
-        (&["dump", "latest", "/src", "--archive", "zip"], "zip"),
         (&["-r", "b2:bucket:x", "snapshots"], "b2"),
     ] {
         let told = door.run(args).expect(1).stderr;
         assert!(told.contains(name), "{args:?}: {told}");
     }
+}
+
+/// Read by Python's own reader of ZIP archives: names as in the tar archive, the bytes of each name of a file, links as links.
+#[test]
+fn a_directory_is_dumped_as_a_zip_archive() {
+    let door = door();
+    let src = door.sandbox.src();
+    std::fs::hard_link(src.join("a.txt"), src.join("linked")).unwrap();
+    std::os::unix::fs::symlink("sub/b.txt", src.join("to")).unwrap();
+    let sparse = std::fs::File::create(src.join("sparse")).unwrap();
+    sparse.set_len(3 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_at(&sparse, b"in it", 2 << 20).unwrap();
+    door.ok(&["backup", "src"]);
+    std::fs::write(door.sandbox.path("x.tar"), door.ok(&["dump", "latest", "/"]).stdout).unwrap();
+    let zip = door.ok(&["dump", "latest", "/", "--archive", "zip"]).stdout;
+    std::fs::write(door.sandbox.path("x.zip"), &zip).unwrap();
+    assert!(zip.len() < 100 << 10, "it is compressed: {}", zip.len());
+    let members = |args: &[&str]| {
+        let archive = door.ok(&[&["dump"], args].concat()).stdout;
+        let mut command = Command::new("tar");
+        command.arg("-t").current_dir(door.sandbox.path(""));
+        finish(command, &archive).text()
+    };
+    assert_eq!(members(&["latest", "/src/sub"]), "src/sub/b.txt\nsrc/sub/deep/\nsrc/sub/deep/c\n");
+    assert_eq!(members(&["latest:/src", "/sub"]), "sub/b.txt\nsub/deep/\nsub/deep/c\n");
+    door.ok(&["dump", "latest", "/", "--archive", "zip", "--target", "whole.zip"]);
+    assert_eq!(std::fs::read(door.sandbox.path("whole.zip")).unwrap(), zip);
+    let script = r#"
+import tarfile, zipfile
+tar, zip = tarfile.open("x.tar"), zipfile.ZipFile("x.zip")
+assert zip.testzip() is None
+names = {one.name + ("/" if one.isdir() else "") for one in tar}
+assert names == set(zip.namelist()), (names, zip.namelist())
+for one in tar:
+    info = zip.getinfo(one.name + ("/" if one.isdir() else ""))
+    if one.issym():
+        assert zip.read(info).decode() == one.linkname and info.external_attr >> 28 == 0o12, info
+    elif not one.isdir():
+        assert zip.read(info) == tar.extractfile(one).read(), info
+    if not one.issym():
+        assert info.external_attr >> 16 & 0o777 == one.mode, (info, one.mode)
+"#;
+    let mut python = Command::new("python3");
+    python.arg("-c").arg(script).current_dir(door.sandbox.path(""));
+    match python.status() {
+        Err(_) => crate::support::skipped("ZIP archives: there is no python3 to read them"),
+        Ok(_) => assert!(finish(python, b"").code == 0),
+    }
+}
+
+#[test]
+fn pruning_says_the_stages_that_programs_look_for() {
+    let door = door();
+    door.ok(&["backup", "src"]);
+    let told = door.ok(&["prune"]).text();
+    for line in
+        ["finding data that is still in use for 1 snapshots", "collecting packs for deletion and repacking"]
+    {
+        assert!(told.contains(line), "{told}");
+    }
+    assert_eq!(door.ok(&["prune", "-q"]).text(), "");
 }
 
 #[test]

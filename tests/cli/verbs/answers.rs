@@ -124,7 +124,19 @@ fn excludes_keep_things_out() {
     }
 }
 
-/// Wrappers read either one value or a line at a time, and must know which.
+/// Returns where something is null.
+fn nulls(value: &serde_json::Value, at: &str) -> Vec<String> {
+    match value {
+        serde_json::Value::Null => vec![at.to_owned()],
+        serde_json::Value::Array(list) => list.iter().flat_map(|one| nulls(one, at)).collect(),
+        serde_json::Value::Object(map) => {
+            map.iter().flat_map(|(key, value)| nulls(value, &format!("{at}.{key}"))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Wrappers read either one value or a line at a time, and must know which; and what a line is from its first key.
 #[test]
 fn json_is_one_object_a_line_but_for_four_verbs() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
@@ -137,6 +149,7 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
         let value: serde_json::Value =
             serde_json::from_str(&text).unwrap_or_else(|err| panic!("{verb}: {err}: {text}"));
         assert!(value.is_array() && text.trim_end().lines().count() == 1, "{verb}: {text}");
+        assert!(nulls(&value, verb).is_empty(), "{:?}", nulls(&value, verb));
     }
     for verb in [
         "ls latest",
@@ -157,6 +170,19 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
         "cleanup --keep-last 9",
         "sync --to other --init",
         "repair index -n",
+        "repair packs -n",
+        "repair snapshots -n",
+        "repair gc -n",
+        "alarm --all",
+        "audit",
+        "heal",
+        "stats latest",
+        "backup src -n",
+        "restore latest --target out/none -n",
+        "rewrite latest --exclude d -n",
+        "rewrite --expire x=30d -n",
+        "pin latest",
+        "cleanup --keep-below 1T -n",
     ] {
         let args: Vec<&str> = verb.split(' ').chain(["--json"]).collect();
         let text = sandbox.ok(&args).text();
@@ -165,6 +191,9 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
                 serde_json::from_str(line).unwrap_or_else(|err| panic!("{verb}: {err}: {text}"));
             // A cleanup is a forget by rules and a collection, and prints what both print.
             assert!(value.is_object() || verb.starts_with("cleanup"), "{verb}: {line}");
+            let first = value.as_object().and_then(|map| map.keys().next());
+            assert!(first.is_none_or(|key| key == "message_type"), "{verb}: {line}");
+            assert!(nulls(&value, verb).is_empty(), "{:?}", nulls(&value, verb));
         }
         assert!(!text.is_empty(), "{verb}");
     }

@@ -1,9 +1,8 @@
 //! `snap cleanup`: forgets snapshots that no rule keeps, then runs a garbage collection.
 
-use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::groups::Group;
-use snap_backup::ops::forget::policy::{Decision, Reason, Rule};
+use snap_backup::ops::forget::policy::Rule;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{forget, gc as collect};
 use snap_backup::repo::repository::Repository;
@@ -116,9 +115,7 @@ fn expire_paths(
     let dry_run = options.dry_run;
     let ruled = options.rules.iter().any(Rule::says_something);
     let except = if dry_run && ruled { forgetting::going(groups) } else { Vec::new() };
-    let all = groups.iter().flat_map(|group| &group.decisions);
-    let is_young = |one: &&Decision| one.reasons.iter().any(|why| matches!(why, Reason::Young(_)));
-    let young: Vec<SnapshotId> = all.filter(is_young).map(|one| one.snapshot.id).collect();
+    let young = expire::young(groups);
     let choice = SnapshotQuery { selection: options.selection.clone(), ..SnapshotQuery::default() };
     let (except, young) = (except.as_slice(), young.as_slice());
     let asked = Asked { rules, choice, except, young, dry_run, message_type: "expired" };

@@ -3,6 +3,9 @@
 use serde_json::{Map, Value, json};
 use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::forget;
+use snap_backup::ops::forget::groups::Group;
+use snap_backup::ops::forget::policy::Decision;
 use snap_backup::ops::rewrite::expire;
 use snap_backup::ops::rewrite::expire::{Hold, Options, Report};
 use snap_backup::ops::rewrite::taken::{Reason, Row};
@@ -63,6 +66,14 @@ pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> 
     context.recorder.note(|record| record.numbers.rewritten = Some(report.rewritten.len() as u64));
     let met = rewritten::warn_of_others(context, &report.rewritten, asked.dry_run);
     Ok((report.rewritten.len(), if met { Outcome::Problems } else { Outcome::Done }))
+}
+
+/// Returns the snapshots that are younger than any rule may change.
+pub(crate) fn young(groups: &[Group]) -> Vec<SnapshotId> {
+    let all = groups.iter().flat_map(|group| &group.decisions);
+    let is_young =
+        |one: &&Decision| one.reasons.iter().any(|why| matches!(why, forget::policy::Reason::Young(_)));
+    all.filter(is_young).map(|one| one.snapshot.id).collect()
 }
 
 fn human(report: &Report, asked: &Asked<'_>, all: bool) -> String {

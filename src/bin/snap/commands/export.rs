@@ -22,6 +22,7 @@ use super::select;
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
+use crate::terminal::json::without_nulls;
 use crate::terminal::output;
 use crate::terminal::output::{count, duration, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
@@ -79,6 +80,7 @@ fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Out
         since: args.since.clone(),
         format: format(args, file)?,
         level: args.level,
+        prefix: Vec::new(),
         count_ahead: Progress::is_watched(&context.global),
     };
     context.with(|repo| {
@@ -136,7 +138,7 @@ fn format(args: &Export, file: Option<&Path>) -> Result<Format> {
 
 fn json(summary: &Summary) -> Value {
     let counts = &summary.counts;
-    json!({
+    without_nulls(json!({
         "message_type": "summary",
         "snapshot_id": summary.snapshot.hex(),
         "since": summary.since.map(|id| id.hex()),
@@ -148,7 +150,7 @@ fn json(summary: &Summary) -> Value {
         "left_out": counts.left_out,
         "deleted": counts.deleted,
         "total_duration": summary.seconds,
-    })
+    }))
 }
 
 fn human(summary: &Summary, file: Option<&Path>) -> String {

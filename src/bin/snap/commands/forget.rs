@@ -15,6 +15,7 @@ use crate::args::keep;
 use crate::commands::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
+use crate::terminal::json::without_nulls;
 use crate::terminal::output;
 use crate::terminal::output::count;
 use crate::terminal::progress::stop_on_signals;
@@ -259,7 +260,7 @@ fn json_of(group: &Group, decided: bool) -> Value {
     let paths = key.paths.as_ref().map(|paths| {
         paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect::<Vec<String>>()
     });
-    json!({
+    without_nulls(json!({
         "host": key.host,
         "paths": paths,
         "tags": key.tags,
@@ -267,5 +268,5 @@ fn json_of(group: &Group, decided: bool) -> Value {
         "remove": part(false),
         "reasons": reasons.collect::<Vec<Value>>(),
         "replaced": replaced.collect::<Vec<Value>>(),
-    })
+    }))
 }

@@ -139,8 +139,7 @@ pub(crate) fn create(
 ) -> Result<Repository> {
     // Check first, so that nobody is asked for a password that would not be used.
     if Repository::exists(&*storage).map_err(more_is_missing)? {
-        let why = "there is one already; `snap snapshots` lists what it holds".to_owned();
-        return Err(Error::CannotInit { location: storage.location(), why });
+        return Err(Error::RepositoryExists { location: storage.location() });
     }
     context.may_make(&*storage)?;
     warn_of_neighbours(context, &*storage);

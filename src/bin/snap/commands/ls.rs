@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use snap_backup::Result;
 use snap_backup::model::entry::{Entry, Kind, flags};
 use snap_backup::ops::ls;
@@ -57,8 +57,8 @@ fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Re
         let mut exact = None;
         if context.global.json {
             let (snapshot, path) = snapshots::resolve(repo, query)?;
-            let mut head = output::snapshot(&snapshot);
-            head.insert("message_type".to_owned(), "snapshot".into());
+            let mut head = Map::from_iter([("message_type".to_owned(), "snapshot".into())]);
+            head.extend(output::snapshot(&snapshot));
             writeln!(out, "{}", Value::Object(head)).map_err(failed)?;
             // Lists exactly this snapshot, even if a newer one appears in the meantime.
             let path = path.map(OsString::from_vec);
@@ -144,8 +144,11 @@ pub(crate) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     put("type", kind(entry).into());
     put("uid", meta.uid.into());
     put("gid", meta.gid.into());
-    put("user", json!(meta.user.as_deref()));
-    put("group", json!(meta.group.as_deref()));
+    for (of, name) in [("user", &meta.user), ("group", &meta.group)] {
+        if let Some(name) = name {
+            put(of, name.as_ref().into());
+        }
+    }
     put("mode", meta.mode.into());
     put("permissions", output::permissions(entry).into());
     put("mtime", output::rfc3339(meta.mtime).into());

@@ -11,6 +11,7 @@ use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 use super::known;
 use crate::context::Context;
 use crate::exit::Outcome;
+use crate::terminal::json::without_nulls;
 use crate::terminal::output;
 use crate::terminal::output::{count, printable, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
@@ -131,7 +132,7 @@ fn tell_collections(context: &Context, report: &collections::Report, dry_run: bo
             "left_to_gc": report.left_to_gc,
             "dry_run": dry_run,
         });
-        return output::tell(&summary.to_string()).map(|()| Outcome::Done);
+        return output::tell(&without_nulls(summary).to_string()).map(|()| Outcome::Done);
     }
     for why in &report.unreadable {
         output::complain(&format!("snap: {}", printable(why)));

@@ -8,8 +8,13 @@ use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::ops::forget;
+use snap_backup::ops::forget::PolicyOptions;
+use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::rewrite;
 use snap_backup::ops::rewrite::{Change, Options, Report};
+use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
@@ -20,6 +25,7 @@ use super::select::Among;
 use crate::args::keep::Filters;
 use crate::args::path_rules::PathRules;
 use crate::args::{times, values};
+use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
@@ -64,6 +70,9 @@ pub(crate) struct Rewrite {
     force: bool,
     #[command(flatten)]
     paths: PathRules,
+    /// Rules per path change nothing that is younger than this [default: as the set of --set says]
+    #[arg(long, value_name = "DURATION", value_parser = values::age, requires = "PathRules", help_heading = "Rules per path")]
+    min_age: Option<Age>,
     /// Write nothing, say what would be
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -142,16 +151,28 @@ pub(crate) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
 /// Takes out what rules per path say.
 fn by_rules(context: &Context, args: &Rewrite) -> Result<Outcome> {
     args.among.with(context, |context, selection| {
-        let asked = Asked {
-            rules: &args.paths,
-            choice: SnapshotQuery { selectors: args.snapshots.clone(), selection },
-            except: &[],
-            young: &[],
-            dry_run: args.dry_run,
-            message_type: "summary",
-        };
-        context.with(|repo| Ok(expire::apply(context, repo, &asked)?.1))
+        let min_age = args.min_age.or_else(|| context.set.as_ref().and_then(Set::min_age));
+        context.with(|repo| {
+            let asked = Asked {
+                rules: &args.paths,
+                choice: SnapshotQuery { selectors: args.snapshots.clone(), selection },
+                except: &[],
+                young: &young(repo, min_age)?,
+                dry_run: args.dry_run,
+                message_type: "summary",
+            };
+            Ok(expire::apply(context, repo, &asked)?.1)
+        })
     })
+}
+
+/// Returns the snapshots that are younger than any rule may change.
+fn young(repo: &Repository, min_age: Option<Age>) -> Result<Vec<SnapshotId>> {
+    if min_age.is_none() {
+        return Ok(Vec::new());
+    }
+    let options = PolicyOptions { min_age, dry_run: true, ..PolicyOptions::default() };
+    Ok(expire::young(&forget::plan(repo, &options)?))
 }
 
 pub(crate) fn tag(context: &Context, args: &Tag) -> Result<Outcome> {

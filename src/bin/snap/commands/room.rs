@@ -16,6 +16,7 @@ use snap_backup::{Error, Result};
 use super::forget::going;
 use crate::args::values::Line;
 use crate::context::Context;
+use crate::terminal::json::without_nulls;
 use crate::terminal::output;
 use crate::terminal::output::{count, size};
 use crate::terminal::progress::stop_on_signals;
@@ -169,7 +170,7 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
             "fits": fits,
             "dry_run": dry_run,
         });
-        return output::tell(&line.to_string());
+        return output::tell(&without_nulls(line).to_string());
     }
     if !fits {
         let text = format!(

@@ -13,6 +13,7 @@ use snap_backup::repo::walk::ref_graph::ChunkTotals;
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
+use crate::terminal::json::without_nulls;
 use crate::terminal::output::{count, size};
 use crate::terminal::progress::stop_on_signals;
 use crate::terminal::table::Narrow;
@@ -167,7 +168,7 @@ fn json(report: &Report, freed: Option<&Freed>) -> Value {
         Value::Object(map)
     };
     let Report { needed, packs, .. } = report;
-    json!({
+    without_nulls(json!({
         "message_type": "summary",
         "snapshots_count": report.lines.len(),
         "total_file_count": report.files,
@@ -191,5 +192,5 @@ fn json(report: &Report, freed: Option<&Freed>) -> Value {
         "chunks_missing": report.missing,
         "freed_if_forgotten": freed.map(|freed| freed.bytes),
         "snapshots": report.lines.iter().map(line).collect::<Vec<Value>>(),
-    })
+    }))
 }

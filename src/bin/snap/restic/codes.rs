@@ -59,9 +59,10 @@ fn told(error: &Error) -> (u8, String) {
         ),
         Error::WrongPassword { .. } => (WRONG_PASSWORD, "Fatal: wrong password or no key found".to_owned()),
         Error::NoPassword { .. } => (1, NO_PASSWORD.to_owned()),
+        Error::RepositoryExists { location } => {
+            (1, format!("Fatal: create repository at {location} failed: config file already exists"))
+        }
         Error::CannotInit { location, why } => {
-            let why =
-                if why.starts_with("there is one already") { "config file already exists" } else { why };
             (1, format!("Fatal: create repository at {location} failed: {why}"))
         }
         Error::NoSnapshot { selector, .. } if selector.starts_with("latest") => {

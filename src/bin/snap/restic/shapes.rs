@@ -12,7 +12,7 @@ use crate::terminal::output::rfc3339;
 /// Pairs as an object, without those that are null.
 fn object(value: Value) -> Map<String, Value> {
     match value {
-        Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        Value::Object(map) => crate::terminal::json::object(map),
         _ => Map::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The terminal: output, tables, colours, the pager, the progress bar.
 
 pub(crate) mod chart;
+pub(crate) mod json;
 pub(crate) mod output;
 pub(crate) mod pager;
 pub(crate) mod progress;

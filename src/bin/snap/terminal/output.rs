@@ -20,6 +20,7 @@ use snap_backup::storage::names::FOREIGN;
 use snap_backup::{Error, Result};
 
 use crate::process::called;
+use crate::terminal::json;
 use crate::terminal::pager::Paged;
 pub(crate) use crate::terminal::table::{padded, table};
 use crate::terminal::text;
@@ -326,7 +327,7 @@ pub(crate) fn restic_counts(counts: &Counts, more: Option<MoreCounts>) -> Map<St
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
-/// Returns a snapshot with restic's names.
+/// Returns a snapshot with restic's names. What there is nothing of is left out.
 pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     let manifest = &snapshot.manifest;
     let mut summary = counts(&manifest.counts);
@@ -357,7 +358,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
         "summary": summary,
     });
     match value {
-        Value::Object(map) => map,
+        Value::Object(map) => json::object(map),
         _ => Map::new(),
     }
 }

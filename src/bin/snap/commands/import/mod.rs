@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::import;
 use snap_backup::ops::import::{LegacyOptions, LegacySummary, Options, Summary};
@@ -262,9 +262,11 @@ fn legacy(
 }
 
 fn json(summary: &Summary) -> Value {
-    let mut map = output::counts(&summary.counts);
-    map.insert("message_type".to_owned(), "summary".into());
-    map.insert("snapshot_id".to_owned(), summary.snapshot.map(|id| id.hex()).into());
+    let mut map = Map::from_iter([("message_type".to_owned(), "summary".into())]);
+    map.extend(output::counts(&summary.counts));
+    if let Some(id) = summary.snapshot {
+        map.insert("snapshot_id".to_owned(), id.hex().into());
+    }
     map.insert("dry_run".to_owned(), summary.snapshot.is_none().into());
     map.insert("total_duration".to_owned(), summary.seconds.into());
     Value::Object(map)

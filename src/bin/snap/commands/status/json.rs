@@ -5,17 +5,18 @@ use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Ending, Name, Record, State};
 
+use crate::terminal::json::without_nulls;
 use crate::terminal::output;
 
-/// One object.
+/// One object. What there is nothing of is left out.
 pub(crate) fn of(reports: &[Report], now: Time) -> Value {
-    json!({
+    without_nulls(json!({
         "message_type": "summary",
         "time": output::rfc3339(now),
         "overdue": reports.iter().any(Report::is_overdue),
         "alarming": reports.iter().any(Report::is_alarming),
         "repositories": reports.iter().map(repository).collect::<Vec<Value>>(),
-    })
+    }))
 }
 
 fn repository(report: &Report) -> Value {

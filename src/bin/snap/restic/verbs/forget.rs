@@ -8,6 +8,7 @@ use snap_backup::ops::gc::Report;
 use snap_backup::ops::{forget, gc};
 use snap_backup::repo::read::read_session::ReadSession;
 use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::{Error, Result};
 
@@ -233,12 +234,16 @@ fn collect(
         dry_run,
     };
     let before = chunks(repo)?;
+    let speaks = !is_silent && !context.global.quiet;
+    if speaks {
+        output::tell(&stages(snapshots::list(repo)?.len()))?;
+    }
     let watch = Watch::start(&context.global, "gc", false);
     let result = gc::run(repo, &options, &watch, &*stop_on_signals()?);
     drop(watch);
     let report = result?;
     record_numbers(context, &report);
-    if !is_silent && !context.global.quiet {
+    if speaks {
         output::tell(&told(&report, (before, chunks(repo)?), dry_run))?;
     }
     match report.lost {
@@ -248,6 +253,14 @@ fn collect(
             format!("Fatal: {lost} blobs that snapshots need are missing or damaged: run check"),
         )),
     }
+}
+
+/// The lines that programs look for between the stages of a run.
+fn stages(snapshots: usize) -> String {
+    format!(
+        "loading all snapshots...\nfinding data that is still in use for {snapshots} snapshots\n\
+         searching used packs...\ncollecting packs for deletion and repacking"
+    )
 }
 
 /// How many chunks there are, copies counted.

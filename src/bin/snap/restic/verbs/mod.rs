@@ -9,3 +9,4 @@ pub(super) mod ls;
 pub(super) mod objects;
 pub(super) mod restore;
 pub(super) mod snapshots;
+mod zip;

@@ -19,6 +19,7 @@ use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::{Error, Result};
 
 use super::ls::described;
+use super::zip;
 use crate::context::Context;
 use crate::restic::codes::{End, refused};
 use crate::restic::lines::{duration, size};
@@ -165,11 +166,11 @@ fn text(summary: &Summary) -> String {
 }
 
 pub(in crate::restic) fn dump(context: &Context, args: &flags::Dump) -> Result<End> {
-    match args.archive.as_str() {
-        "tar" => {}
-        "zip" => return Err(refused("--archive zip", "a directory is written as tar")),
+    let is_zip = match args.archive.as_str() {
+        "tar" => false,
+        "zip" => true,
         other => return Err(Error::Usage(format!("unknown archive format \"{other}\""))),
-    }
+    };
     context.with(|repo| {
         let (snapshot, below) = choose::one(repo, &args.snapshot, &args.filters)?;
         let mut path = below.unwrap_or_default();
@@ -178,34 +179,56 @@ pub(in crate::restic) fn dump(context: &Context, args: &flags::Dump) -> Result<E
             path.push(b'/');
         }
         path.extend_from_slice(&named);
-        let is_dir = is_dir(repo, &snapshot, &path)?;
+        let dir = zip::Dir { repo, snapshot: &snapshot, path: &path, prefix: &prefix(&named) };
+        let form = match is_dir(repo, &snapshot, &path)? {
+            false => Form::File,
+            true if is_zip => Form::Zip,
+            true => Form::Tar,
+        };
         if let Some(target) = &args.target {
             context.may_write(target)?;
             let mut whole = AtomicFile::create_private(target, true)?;
-            write(context, repo, (&snapshot, &path, is_dir), &mut whole)?;
+            write(context, dir, form, &mut whole)?;
             return whole.publish().map(|()| End::Done);
         }
-        if is_dir && io::stdout().is_terminal() {
+        if form != Form::File && io::stdout().is_terminal() {
             return Err(Error::Usage("stdout is the terminal, please redirect output".to_owned()));
         }
         let out = io::stdout().as_fd().try_clone_to_owned().map_err(output::failed)?;
-        write(context, repo, (&snapshot, &path, is_dir), &mut File::from(out))?;
+        write(context, dir, form, &mut File::from(out))?;
         Ok(End::Done)
     })
 }
 
-fn write(
-    context: &Context,
-    repo: &Repository,
-    (snapshot, path, is_dir): (&Snapshot, &[u8], bool),
-    out: &mut (dyn Write + Send),
-) -> Result<()> {
-    let selector = choose::selector(snapshot, path);
-    if !is_dir {
+/// As what something is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The bytes of a file.
+    File,
+    /// A directory as an archive.
+    Tar,
+    Zip,
+}
+
+/// Members of an archive are named from where the call begins: `dump ID /a/b` gives `a/b/c`, and `dump ID:/a /b` gives `b/c`.
+fn prefix(named: &[u8]) -> Vec<u8> {
+    match named {
+        [] => Vec::new(),
+        named => [named, b"/"].concat(),
+    }
+}
+
+fn write(context: &Context, dir: zip::Dir<'_>, form: Form, out: &mut (dyn Write + Send)) -> Result<()> {
+    let (repo, selector) = (dir.repo, choose::selector(dir.snapshot, dir.path));
+    if form == Form::File {
         return cat::run(repo, &selector, &mut *out);
     }
-    let options = export::Options { selector, format: Format::Tar, ..export::Options::default() };
+    let prefix = dir.prefix.to_vec();
+    let options = export::Options { selector, format: Format::Tar, prefix, ..export::Options::default() };
     let watch = Watch::start(&context.global, "export", false);
+    if form == Form::Zip {
+        return zip::write(dir, out, &watch, &*stop_on_signals()?);
+    }
     export::run(repo, &options, out, &watch, &*stop_on_signals()?).map(drop)
 }
 

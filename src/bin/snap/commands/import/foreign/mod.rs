@@ -8,6 +8,7 @@ mod program;
 mod report;
 mod restic;
 mod restic_nodes;
+mod sample;
 mod sources;
 mod tar;
 mod verify;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use snap_backup::model::entry::Time;
@@ -160,9 +162,9 @@ impl Job<'_> {
         let states = self.found.iter().map(|found| self.state(found, dir.path())).collect();
         let planned = states::plan(self.repo, states)?;
         if self.args.dry_run {
-            return report::plan(self, &planned);
+            return report::plan(self, &planned, &|new, bytes| sample::seconds(self, new, bytes));
         }
-        let clock = std::time::Instant::now();
+        let clock = Instant::now();
         let there = planned.iter().filter(|one| one.there.is_some()).count() as u64;
         let mut done = Done { there, ..Done::default() };
         let needed = planned.iter().any(|one| one.there.is_none()) || self.args.verify && !planned.is_empty();
@@ -262,7 +264,14 @@ impl Job<'_> {
         };
         let progress = Progress::start(global, "import", true);
         let total = planned.iter().filter(|one| one.there.is_none()).count();
-        let mut each = Told { job: self, progress: &progress, check: mounted.check(), number: 0, total };
+        let mut each = Told {
+            job: self,
+            progress: &progress,
+            check: mounted.check(),
+            number: 0,
+            total,
+            clock: Instant::now(),
+        };
         let result = states::run(self.repo, &planned, &options, &progress, self.stop, &mut each);
         drop(progress);
         let summary = result.map_err(|err| self.interrupted(err))?;
@@ -290,6 +299,7 @@ struct Told<'a> {
     check: Check,
     number: usize,
     total: usize,
+    clock: Instant,
 }
 
 impl Each for Told<'_> {
@@ -313,8 +323,13 @@ impl Each for Told<'_> {
 
     fn after(&mut self, state: &State, summary: &backup::Summary) -> Result<()> {
         self.number += 1;
-        let made =
-            Made { id: summary.snapshot, counts: &summary.counts, number: self.number, total: self.total };
+        let made = Made {
+            id: summary.snapshot,
+            counts: &summary.counts,
+            number: self.number,
+            total: self.total,
+            elapsed: self.clock.elapsed(),
+        };
         report::made(self.job, self.progress, state, &made)
     }
 }

@@ -1,5 +1,7 @@
 //! What an import from another program prints: its plan, each snapshot that was made, and the sums.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
@@ -44,14 +46,35 @@ pub(super) struct Made<'a> {
     pub(super) counts: &'a Counts,
     pub(super) number: usize,
     pub(super) total: usize,
+    /// Since the first one began.
+    pub(super) elapsed: Duration,
 }
 
-/// Prints what would be imported.
-pub(super) fn plan(job: &Job<'_>, planned: &[Planned]) -> Result<Outcome> {
+impl Made<'_> {
+    /// Says where it stands among all, and how long the rest will take if it goes on so.
+    fn place(&self) -> String {
+        let (number, total) = (self.number, self.total);
+        match total.saturating_sub(number) {
+            0 => format!("{number} of {total}"),
+            left => {
+                let seconds = self.elapsed.as_secs_f64() * left as f64 / number.max(1) as f64;
+                format!("{number} of {total}, about {} left", duration(seconds))
+            }
+        }
+    }
+}
+
+/// Prints what would be imported. `estimate` says how many seconds it takes to read so many bytes of these.
+pub(super) fn plan(
+    job: &Job<'_>,
+    planned: &[Planned],
+    estimate: &dyn Fn(&[Found], u64) -> Option<f64>,
+) -> Result<Outcome> {
     let is_new = |one: &&Planned| one.there.is_none();
     let new: Vec<Found> =
         planned.iter().filter(is_new).filter_map(|one| job.found_of(&one.state).cloned()).collect();
     let bytes = if new.is_empty() { None } else { job.other.to_read(&new) };
+    let seconds = bytes.and_then(|bytes| estimate(&new, bytes));
     let there = (planned.len() - new.len()) as u64;
     if job.context.global.json {
         let mut text = String::new();
@@ -64,15 +87,23 @@ pub(super) fn plan(job: &Job<'_>, planned: &[Planned]) -> Result<Outcome> {
         if let Some(bytes) = bytes {
             map.insert("bytes_to_read".to_owned(), bytes.into());
         }
+        if let Some(seconds) = seconds {
+            map.insert("seconds_estimated".to_owned(), seconds.into());
+        }
         return output::tell(&(text + &Value::Object(map).to_string())).map(|()| Outcome::Done);
     }
     if job.context.talks() {
-        output::tell(&human_plan(job, planned, new.len() as u64, bytes))?;
+        output::tell(&human_plan(job, planned, new.len() as u64, (bytes, seconds)))?;
     }
     Ok(Outcome::Done)
 }
 
-fn human_plan(job: &Job<'_>, planned: &[Planned], new: u64, bytes: Option<u64>) -> String {
+fn human_plan(
+    job: &Job<'_>,
+    planned: &[Planned],
+    new: u64,
+    (bytes, seconds): (Option<u64>, Option<f64>),
+) -> String {
     let mut text = String::new();
     for one in planned {
         let fate = match one.there {
@@ -90,6 +121,13 @@ fn human_plan(job: &Job<'_>, planned: &[Planned], new: u64, bytes: Option<u64>) 
     }
     if let Some(bytes) = bytes {
         text += &format!("\nto read: at least {}", size(bytes));
+    }
+    if let Some(seconds) = seconds {
+        text += &format!(
+            "\ntakes:   about {}, at the rate at which {} gave a sample",
+            duration(seconds),
+            job.other.program().name
+        );
     }
     text
 }
@@ -119,7 +157,7 @@ fn object(job: &Job<'_>, state: &State, status: &str, id: Option<SnapshotId>) ->
 
 /// Prints a snapshot as soon as it is saved.
 pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &State, made: &Made<'_>) -> Result<()> {
-    let Made { id, counts, number, total } = made;
+    let Made { id, counts, .. } = made;
     if job.context.global.json {
         let mut map = object(job, state, "imported", *id);
         map.extend(output::counts(counts));
@@ -129,9 +167,10 @@ pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &State, made: &Mad
         return Ok(());
     }
     progress.tell(&format!(
-        "{}  snapshot {} saved ({number} of {total}): {} read  {}",
+        "{}  snapshot {} saved ({}): {} read  {}",
         local(state.time),
         id.map(|id| id.short()).unwrap_or_default(),
+        made.place(),
         size(counts.bytes_read),
         name(job, state),
     ))

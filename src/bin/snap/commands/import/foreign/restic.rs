@@ -124,7 +124,10 @@ impl OtherProgram for Restic {
     }
 
     fn lost_by_dump(&self) -> Option<&'static str> {
-        Some("restic's tar archives hold hard links as files of their own, and no devices, pipes and sockets")
+        Some(
+            "restic's tar archives hold hard links as files of their own, times to the second, and no devices, pipes and \
+             sockets",
+        )
     }
 }
 

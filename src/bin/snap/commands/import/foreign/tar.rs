@@ -4,6 +4,7 @@ use std::io;
 use std::io::Read;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use snap_backup::ops::backup::states::Planned;
 use snap_backup::ops::import;
@@ -25,6 +26,7 @@ pub(super) fn run(job: &Job<'_>, planned: &[Planned], done: &mut Done) -> Result
     let progress = Progress::start(&job.context.global, "import", true);
     let total = planned.iter().filter(|one| one.there.is_none()).count();
     let mut compared = (0, 0);
+    let clock = Instant::now();
     for one in planned {
         let Some(found) = job.found_of(&one.state) else { continue };
         let mut root = None;
@@ -33,7 +35,13 @@ pub(super) fn run(job: &Job<'_>, planned: &[Planned], done: &mut Done) -> Result
             root = Some(summary.root);
             done.made.extend(summary.snapshot.map(|id| id.hex()));
             let number = done.made.len();
-            let made = Made { id: summary.snapshot, counts: &summary.counts, number, total };
+            let made = Made {
+                id: summary.snapshot,
+                counts: &summary.counts,
+                number,
+                total,
+                elapsed: clock.elapsed(),
+            };
             report::made(job, &progress, &one.state, &made)?;
             add(done, &summary);
         }
@@ -89,7 +97,7 @@ fn import(
 }
 
 /// What a program writes. Its end is an error unless the program succeeded.
-struct Archive {
+pub(super) struct Archive {
     program: Program,
     child: Child,
     out: ChildStdout,
@@ -98,7 +106,7 @@ struct Archive {
 }
 
 impl Archive {
-    fn start(program: &Program, mut command: Command) -> Result<Self> {
+    pub(super) fn start(program: &Program, mut command: Command) -> Result<Self> {
         let cannot = |source: io::Error| Error::Io { doing: "read", what: program.shown(), source };
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(cannot)?;
         let missing = || cannot(io::ErrorKind::BrokenPipe.into());

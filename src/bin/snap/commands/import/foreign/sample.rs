@@ -1,0 +1,34 @@
+//! How long an import will take: a part of one snapshot is read, and its rate is taken for all.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use super::tar::Archive;
+use super::{Found, Job};
+
+/// Most bytes that are read.
+const BYTES: u64 = 32 << 20;
+/// Longest time that is spent on them.
+const TIME: Duration = Duration::from_secs(3);
+
+/// Returns about how many seconds it takes to read so many bytes of these snapshots. `None` if the program gives no
+/// sample: the import will say why.
+pub(super) fn seconds(job: &Job<'_>, new: &[Found], bytes: u64) -> Option<f64> {
+    let command = job.other.dump(new.last()?);
+    let clock = Instant::now();
+    let mut archive = Archive::start(job.other.program(), command).ok()?;
+    let mut buffer = vec![0; 256 << 10];
+    let (mut read, mut start) = (0, None);
+    while read < BYTES && start.is_none_or(|_| clock.elapsed() < TIME) {
+        match archive.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => read += count as u64,
+            Err(_) => return None,
+        }
+        start.get_or_insert_with(|| clock.elapsed());
+    }
+    // The program starts anew for each snapshot: for its archive, or for what the mount does not show.
+    let begun = start?.as_secs_f64();
+    let rest = (clock.elapsed().as_secs_f64() - begun).max(f64::EPSILON);
+    Some(begun * new.len() as f64 + rest * bytes as f64 / read as f64)
+}

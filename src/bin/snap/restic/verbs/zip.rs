@@ -1,0 +1,167 @@
+//! A directory as a ZIP archive, for `restic dump --archive zip`. The members are those of the tar archive that is
+//! written otherwise, taken from it one at a time. What ZIP cannot hold is left out, as restic does: devices and pipes,
+//! owners, extended attributes; of holes it holds the zeros.
+
+use std::io;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::sync::atomic::AtomicBool;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use snap_backup::codec::tar::Node;
+use snap_backup::codec::tar::read::{Found, Next, Reader};
+use snap_backup::codec::zip;
+use snap_backup::codec::zip::Writer;
+use snap_backup::model::entry::Time;
+use snap_backup::ops::{cat, export};
+use snap_backup::progress::{Event, Observer};
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::util::threads;
+use snap_backup::{Error, Result};
+
+use crate::restic::choose;
+
+/// Bytes that are copied at once.
+const PIECE: usize = 256 << 10;
+
+/// A directory of a snapshot.
+#[derive(Clone, Copy)]
+pub(super) struct Dir<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) path: &'a [u8],
+    /// What stands before the path of each member.
+    pub(super) prefix: &'a [u8],
+}
+
+/// Writes the directory to `out`, which is never read back nor sought in.
+pub(super) fn write(
+    dir: Dir<'_>,
+    out: &mut (dyn Write + Send),
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let selector = choose::selector(dir.snapshot, dir.path);
+    let prefix = dir.prefix.to_vec();
+    let options =
+        export::Options { selector, format: export::Format::Tar, prefix, ..export::Options::default() };
+    let (from, mut to) = io::pipe().map_err(Error::io("make", "a pipe"))?;
+    std::thread::scope(|scope| {
+        let made = threads::start(scope, "tar", move || {
+            export::run(dir.repo, &options, &mut to, observer, stop).map(drop)
+        })?;
+        // The reading end is closed when this returns, which ends the other thread.
+        let written = members(dir, from, out, observer);
+        match (made.join().unwrap_or(Err(Error::Stopped)), written) {
+            // The archive ended early since it could not be made, or making it ended since it could not be written.
+            (Err(err), _) if !err.is_broken_pipe() => Err(err),
+            (_, written) => written,
+        }
+    })
+}
+
+fn members(
+    dir: Dir<'_>,
+    tar: io::PipeReader,
+    out: &mut (dyn Write + Send),
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut reader = Reader::new(BufReader::with_capacity(PIECE, tar));
+    let mut zip = Writer::new(BufWriter::with_capacity(PIECE, out));
+    while let Some(next) = reader.advance()? {
+        match next {
+            Next::Member(found) => member(dir, &mut zip, &mut reader, &found, observer)?,
+            Next::Skipped(path, why) => left_out(&path, &why, observer),
+        }
+    }
+    zip.finish().map(drop)
+}
+
+fn member<R: Read, W: Write>(
+    dir: Dir<'_>,
+    zip: &mut Writer<W>,
+    reader: &mut Reader<R>,
+    found: &Found,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let Found { member, size, segments } = found;
+    let mut name = member.path.clone();
+    if member.node == Node::Dir {
+        name.push(b'/');
+    }
+    let (local, mtime) = (local(member.mtime), member.mtime.sec);
+    let of_type = |kind: u32| zip::Member { name: &name, mode: kind | member.mode & 0o7777, local, mtime };
+    match &member.node {
+        Node::Dir => zip.bare(&of_type(0o040_000)),
+        Node::Symlink(target) => zip.member(&of_type(0o120_000), |out| {
+            out.write_all(target).map_err(Error::io("write", "the archive"))
+        }),
+        Node::File => zip.member(&of_type(0o100_000), |out| content(reader, out, *size, segments.as_deref())),
+        // Tar names the first of several names of a file; ZIP has the bytes under each.
+        Node::HardLink(first) => {
+            let first = first.strip_prefix(dir.prefix).unwrap_or(first);
+            let path = [dir.path, b"/", first].concat();
+            let selector = choose::selector(dir.snapshot, path.strip_prefix(b"/").unwrap_or(&path));
+            zip.member(&of_type(0o100_000), |out| cat::run(dir.repo, &selector, out))
+        }
+        Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => {
+            left_out(&member.path, "ZIP holds no devices and no pipes", observer);
+            Ok(())
+        }
+    }
+}
+
+fn left_out(path: &[u8], why: &str, observer: &dyn Observer) {
+    let text = format!("{} is left out: {why}", String::from_utf8_lossy(path));
+    observer.notice(Event::Warning(&text));
+}
+
+/// A time and a date as MS-DOS has them: local, from 1980 to 2107, in steps of two seconds.
+fn local(time: Time) -> (u16, u16) {
+    let first = (0, 1 << 5 | 1);
+    let Ok(at) = Timestamp::from_second(time.sec) else { return first };
+    let at = at.to_zoned_datetime(TimeZone::system());
+    let part = |number: i8| u16::try_from(number).unwrap_or_default();
+    match u16::try_from(i32::from(at.year()) - 1980) {
+        Ok(year @ ..128) => (
+            part(at.hour()) << 11 | part(at.minute()) << 5 | part(at.second()) / 2,
+            year << 9 | part(at.month()) << 5 | part(at.day()),
+        ),
+        _ => first,
+    }
+}
+
+/// Copies what a file holds, with zeros for its holes.
+fn content<R: Read>(
+    reader: &mut Reader<R>,
+    out: &mut dyn Write,
+    size: u64,
+    segments: Option<&[(u64, u64)]>,
+) -> Result<()> {
+    let whole = [(0, size)];
+    let mut at = 0;
+    for (offset, len) in segments.unwrap_or(&whole).iter().copied().chain([(size, 0)]) {
+        let hole = io::repeat(0).take(offset.saturating_sub(at));
+        copy(hole, out)?;
+        copy(Content(reader).take(len), out)?;
+        at = offset.saturating_add(len);
+    }
+    Ok(())
+}
+
+fn copy(mut from: impl Read, out: &mut dyn Write) -> Result<()> {
+    match io::copy(&mut from, out) {
+        Ok(_) => Ok(()),
+        // An error of the reader comes back as it was.
+        Err(err) => Err(err.downcast::<Error>().unwrap_or_else(Error::io("write", "the archive"))),
+    }
+}
+
+struct Content<'r, R>(&'r mut Reader<R>);
+
+impl<R: Read> Read for Content<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,31 @@
+//! JSON for programs: what there is nothing of is left out, never null.
+
+use serde_json::{Map, Value};
+
+/// Returns the value without anything that is null in it.
+pub(crate) fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(object(map)),
+        Value::Array(list) => list.into_iter().filter(|value| !value.is_null()).map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+/// As [`without_nulls`], of an object.
+pub(crate) fn object(map: Map<String, Value>) -> Map<String, Value> {
+    let told = map.into_iter().filter(|(_, value)| !value.is_null());
+    told.map(|(name, value)| (name, without_nulls(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::without_nulls;
+
+    #[test]
+    fn what_is_null_is_left_out_at_any_depth_and_all_else_keeps_its_order() {
+        let value = json!({"a": null, "z": [null, {"b": null, "c": 0}], "d": {"e": null}, "f": ""});
+        assert_eq!(without_nulls(value).to_string(), r#"{"z":[{"c":0}],"d":{},"f":""}"#);
+    }
+}

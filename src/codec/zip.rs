@@ -1,0 +1,273 @@
+//! Writes ZIP archives (PKWARE's APPNOTE 6.3.10) to an output that is never read back nor sought in: sizes stand behind
+//! each member, and once more in the directory at the end. Whatever needs more than 32 bits is written as ZIP64.
+
+use std::io;
+use std::io::Write;
+
+use flate2::write::DeflateEncoder;
+use flate2::{Compression, Crc};
+
+use crate::error::{Error, Result};
+
+/// What a field of 32 bits holds when the number stands in an extra field.
+const BEYOND: u32 = u32::MAX;
+/// As [`BEYOND`], of 16 bits.
+const MANY: u16 = u16::MAX;
+/// Sizes and the checksum stand behind the member.
+const DESCRIBED_LATER: u16 = 1 << 3;
+const NAME_IS_UTF8: u16 = 1 << 11;
+const DEFLATED: u16 = 8;
+/// The first version of the format that has deflate and directories, and the one that has ZIP64.
+const PLAIN: u16 = 20;
+const ZIP64: u16 = 45;
+/// Attributes are those of Unix.
+const UNIX: u16 = 3 << 8;
+
+/// A member without its content.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    /// Its path; of a directory with a slash at the end.
+    pub name: &'a [u8],
+    /// Type and permissions, as `stat` gives them.
+    pub mode: u32,
+    /// Local time and date as MS-DOS has them.
+    pub local: (u16, u16),
+    /// Seconds since 1970.
+    pub mtime: i64,
+}
+
+/// Numbers of a member that are known when it is written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sizes {
+    crc: u32,
+    packed: u64,
+    plain: u64,
+}
+
+impl Sizes {
+    fn are_large(self) -> bool {
+        self.packed >= BEYOND.into() || self.plain >= BEYOND.into()
+    }
+}
+
+/// Writes an archive. Keeps its directory in memory: about a hundred bytes and the name of each member.
+#[derive(Debug)]
+pub struct Writer<W> {
+    out: Counted<W>,
+    directory: Vec<u8>,
+    members: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins an archive.
+    pub fn new(out: W) -> Self {
+        Self { out: Counted { out, at: 0 }, directory: Vec::new(), members: 0 }
+    }
+
+    /// Adds a member without content, such as a directory.
+    ///
+    /// # Errors
+    /// When the output fails, or the name is longer than 65535 bytes.
+    pub fn bare(&mut self, member: &Member<'_>) -> Result<()> {
+        let (at, flags) = (self.out.at, flags(member.name));
+        self.head(member, flags, 0)?;
+        self.list(member, at, (flags, 0), Sizes::default())
+    }
+
+    /// Adds a member whose content `write` writes.
+    ///
+    /// # Errors
+    /// As [`Self::bare`], and those of `write`.
+    pub fn member(
+        &mut self,
+        member: &Member<'_>,
+        write: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        let (at, flags) = (self.out.at, flags(member.name) | DESCRIBED_LATER);
+        self.head(member, flags, DEFLATED)?;
+        let begin = self.out.at;
+        let (crc, plain) = {
+            let deflate = DeflateEncoder::new(&mut self.out, Compression::default());
+            let mut content = Content { deflate, crc: Crc::new(), plain: 0 };
+            write(&mut content)?;
+            content.deflate.try_finish().map_err(failed)?;
+            (content.crc.sum(), content.plain)
+        };
+        let sizes = Sizes { crc, packed: self.out.at - begin, plain };
+        let mut told = Vec::with_capacity(24);
+        put32(&mut told, 0x0807_4b50);
+        put32(&mut told, sizes.crc);
+        for size in [sizes.packed, sizes.plain] {
+            match sizes.are_large() {
+                true => told.extend_from_slice(&size.to_le_bytes()),
+                false => put32(&mut told, small(size)),
+            }
+        }
+        self.out.write_all(&told).map_err(failed)?;
+        self.list(member, at, (flags, DEFLATED), sizes)
+    }
+
+    /// Writes the directory, and returns the output.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn finish(mut self) -> Result<W> {
+        let (at, len, members) = (self.out.at, self.directory.len() as u64, self.members);
+        let mut end = std::mem::take(&mut self.directory);
+        if members >= MANY.into() || at >= BEYOND.into() || len >= BEYOND.into() {
+            put32(&mut end, 0x0606_4b50);
+            end.extend_from_slice(&44u64.to_le_bytes());
+            put16(&mut end, UNIX | ZIP64);
+            put16(&mut end, ZIP64);
+            end.extend_from_slice(&[0; 8]);
+            for number in [members, members, len, at] {
+                end.extend_from_slice(&number.to_le_bytes());
+            }
+            put32(&mut end, 0x0706_4b50);
+            put32(&mut end, 0);
+            end.extend_from_slice(&(at + len).to_le_bytes());
+            put32(&mut end, 1);
+        }
+        put32(&mut end, 0x0605_4b50);
+        end.extend_from_slice(&[0; 4]);
+        let count = u16::try_from(members).unwrap_or(MANY);
+        put16(&mut end, count);
+        put16(&mut end, count);
+        put32(&mut end, small(len));
+        put32(&mut end, small(at));
+        put16(&mut end, 0);
+        self.out.write_all(&end).and_then(|()| self.out.flush()).map_err(failed)?;
+        Ok(self.out.out)
+    }
+
+    fn head(&mut self, member: &Member<'_>, flags: u16, method: u16) -> Result<()> {
+        let (mut head, time) = (Vec::new(), times(member));
+        put32(&mut head, 0x0403_4b50);
+        put16(&mut head, PLAIN);
+        put16(&mut head, flags);
+        put16(&mut head, method);
+        put16(&mut head, member.local.0);
+        put16(&mut head, member.local.1);
+        head.extend_from_slice(&[0; 12]);
+        put16(&mut head, length(member.name)?);
+        put16(&mut head, time.len() as u16);
+        head.extend_from_slice(member.name);
+        head.extend_from_slice(&time);
+        self.out.write_all(&head).map_err(failed)
+    }
+
+    /// Adds a member to the directory.
+    fn list(
+        &mut self,
+        member: &Member<'_>,
+        at: u64,
+        (flags, method): (u16, u16),
+        sizes: Sizes,
+    ) -> Result<()> {
+        let is_large = sizes.are_large() || at >= BEYOND.into();
+        let mut extra = Vec::new();
+        if is_large {
+            put16(&mut extra, 1);
+            put16(&mut extra, 24);
+            for number in [sizes.plain, sizes.packed, at] {
+                extra.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        extra.extend(times(member));
+        let version = if is_large { ZIP64 } else { PLAIN };
+        let short = |number: u64| if is_large { BEYOND } else { small(number) };
+        let directory = &mut self.directory;
+        put32(directory, 0x0201_4b50);
+        put16(directory, UNIX | version);
+        for number in [version, flags, method, member.local.0, member.local.1] {
+            put16(directory, number);
+        }
+        put32(directory, sizes.crc);
+        put32(directory, short(sizes.packed));
+        put32(directory, short(sizes.plain));
+        put16(directory, length(member.name)?);
+        put16(directory, extra.len() as u16);
+        directory.extend_from_slice(&[0; 6]);
+        // Behind the mode, what MS-DOS knows of it: a directory.
+        put32(directory, (member.mode & 0xffff) << 16 | u32::from(member.name.ends_with(b"/")) << 4);
+        put32(directory, short(at));
+        directory.extend_from_slice(member.name);
+        directory.extend_from_slice(&extra);
+        self.members += 1;
+        Ok(())
+    }
+}
+
+/// Counts what was written.
+#[derive(Debug)]
+struct Counted<W> {
+    out: W,
+    at: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+struct Content<W: Write> {
+    deflate: DeflateEncoder<W>,
+    crc: Crc,
+    plain: u64,
+}
+
+impl<W: Write> Write for Content<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.deflate.write_all(bytes)?;
+        self.crc.update(bytes);
+        self.plain += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn flags(name: &[u8]) -> u16 {
+    if !name.is_ascii() && std::str::from_utf8(name).is_ok() { NAME_IS_UTF8 } else { 0 }
+}
+
+/// The mtime in seconds since 1970, in the field that Info-ZIP defined for it.
+fn times(member: &Member<'_>) -> Vec<u8> {
+    let Ok(seconds) = i32::try_from(member.mtime) else { return Vec::new() };
+    let mut field = Vec::with_capacity(9);
+    put16(&mut field, 0x5455);
+    put16(&mut field, 5);
+    field.push(1);
+    field.extend_from_slice(&seconds.to_le_bytes());
+    field
+}
+
+fn length(name: &[u8]) -> Result<u16> {
+    u16::try_from(name.len())
+        .map_err(|_| Error::Usage("a path of more than 65535 bytes is none of a ZIP archive".to_owned()))
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(BEYOND)
+}
+
+fn put16(out: &mut Vec<u8>, number: u16) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put32(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn failed(source: io::Error) -> Error {
+    Error::io("write", "the archive")(source)
+}
