@@ -183,6 +183,8 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
         "rewrite --expire x=30d -n",
         "pin latest",
         "cleanup --keep-below 1T -n",
+        "import trees src --as /x --time 2024-01-01",
+        "import out/x.tar",
     ] {
         let args: Vec<&str> = verb.split(' ').chain(["--json"]).collect();
         let text = sandbox.ok(&args).text();
