@@ -83,6 +83,11 @@ const PARITY: u16 = 4;
 const QUOTA: u16 = 6;
 
 impl Config {
+    /// Returns whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.cipher != CipherKind::None
+    }
+
     /// Returns the repository whose chunk ids and boundaries this one uses: itself, unless it was created to
     /// share chunks with another.
     pub fn family(&self) -> RepoId {

@@ -32,8 +32,8 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// Returns when it was written: by the storage's clock if that is known, which nobody who uses the
-    /// repository can set.
+    /// Returns when it was written: by the storage's clock if that is known. An object store sets it itself. On
+    /// a local disk or over SFTP whoever may write there can set it.
     pub fn time(&self) -> Time {
         self.arrived.unwrap_or(self.record.at)
     }

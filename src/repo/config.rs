@@ -11,6 +11,7 @@ use crate::model::entry::Time;
 use crate::model::id::RepoId;
 use crate::repo::init::{ChunkerProfile, InitOptions};
 use crate::repo::objects;
+use crate::run_log::known::Place;
 use crate::storage::names::LAST_GENERATION;
 use crate::storage::{CreateOutcome, ObjectKind, Storage, names};
 
@@ -154,8 +155,12 @@ fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
     };
     let Candidate { bytes, config, newer } = &candidate;
     let key = config.open_master.map(|master| keys_of(&Key::new(master), config).config);
-    let is_whole =
-        config.cipher != CipherKind::None || key.is_some_and(|key| key_slot::check_config(bytes, &key));
+    // A generation with its key in the clear can be checked here, even if a flipped byte makes it claim to be
+    // encrypted.
+    let is_whole = match key {
+        Some(key) => key_slot::check_config(bytes, &key),
+        None => config.cipher != CipherKind::None,
+    };
     match (is_whole, newer) {
         (true, _) => Ok(candidate),
         (false, Some(found)) => Err(of_newer_format(number, *found)),
@@ -180,7 +185,7 @@ fn of_newer_format(generation: u32, found: u16) -> Error {
     Error::NewerFormat { what: ObjectKind::Config.path(&generation.to_string()), found, known: FORMAT }
 }
 
-fn unfit(generation: u32) -> Error {
+pub(crate) fn unfit(generation: u32) -> Error {
     let what = ObjectKind::Config.path(&generation.to_string());
     Error::Damaged { what, source: DecodeError::because("its check does not fit") }
 }
@@ -189,28 +194,59 @@ fn older(err: &Error) -> String {
     format!("{}; an older generation is used, run `snap check`", err.chain())
 }
 
+fn planted(config: &Config) -> String {
+    let (is, kind) = match config.is_encrypted() {
+        true => ("encrypted", "unencrypted"),
+        false => ("unencrypted", "encrypted"),
+    };
+    let path = ObjectKind::Config.path(&config.generation.to_string());
+    format!(
+        "{path} is {is} and does not belong to this {kind} repository: somebody put it there; it is not used, and \
+         `snap repair gc` removes it"
+    )
+}
+
 impl Candidates {
-    /// Returns the newest.
+    /// Returns the newest of those that are encrypted if the repository is.
     ///
     /// # Errors
     /// A bug.
     pub(crate) fn newest(&self) -> Result<&Config> {
-        self.all.first().map(|newest| &newest.config).ok_or(Error::Bug { what: "there is a configuration" })
+        self.newest_that(|_| true)
     }
 
-    /// Returns whether the candidates say that there is a password. An intact unencrypted one outweighs
-    /// others, which may be damaged.
+    /// Returns whether there is a password. No repository ever changes from encrypted to unencrypted, so
+    /// generations differ in this only if somebody put one there. Then the oldest decides: whoever may only
+    /// add objects has not made it.
     pub(crate) fn are_encrypted(&self) -> bool {
-        self.all.iter().all(|one| one.config.cipher != CipherKind::None)
+        self.all.last().is_some_and(|oldest| oldest.config.is_encrypted())
     }
 
-    /// Returns the newest for which `fits` is true; if there is none, the newest.
+    /// Drops the generations that are not encrypted if the repository is, or the reverse. What this machine
+    /// knows of one of them goes before the oldest. The dropped ones that are newer than all others are added
+    /// to `trouble`.
+    pub(crate) fn settle(&mut self, place: &Place) {
+        let is_known = |config: &&Config| {
+            place.of(&config.repo).is_some_and(|known| known.encrypted == config.is_encrypted())
+        };
+        let known = self.all.iter().map(|one| &one.config).find(is_known);
+        let encrypted = known.map_or_else(|| self.are_encrypted(), Config::is_encrypted);
+        let fits = |one: &Candidate| one.config.is_encrypted() == encrypted;
+        let planted = self.all.iter().take_while(|one| !fits(one)).map(|one| planted(&one.config));
+        self.trouble.extend(planted);
+        self.all.retain(fits);
+    }
+
+    /// Returns the newest for which `fits` is true; if there is none, the newest. Of encrypted and
+    /// unencrypted ones only those count that are as the repository is.
     ///
     /// # Errors
     /// A bug.
     pub(crate) fn newest_that(&self, fits: impl Fn(&Config) -> bool) -> Result<&Config> {
-        let found = self.all.iter().map(|one| &one.config).find(|config| fits(config));
-        found.map_or_else(|| self.newest(), Ok)
+        let encrypted = self.are_encrypted();
+        let all = || self.all.iter().map(|one| &one.config).filter(|one| one.is_encrypted() == encrypted);
+        let found = all().find(|config| fits(config)).or_else(|| all().next());
+        found.ok_or(Error::Bug { what: "there is a configuration" })
     }
 
     /// Returns the newest whose MAC matches the key obtained for it. Problems of newer ones are added to

@@ -19,7 +19,7 @@ use crate::repo::snapshots::{Listing, trash};
 use crate::repo::{config, objects};
 use crate::run_log;
 use crate::run_log::known::{Known, KnownPlace, Made};
-use crate::storage::{ObjectKind, Storage};
+use crate::storage::{Listed, ObjectKind, Storage};
 
 /// Messages about differences, each once.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +60,12 @@ impl Repository {
     /// Compares the configuration, and records what was found.
     pub(crate) fn get_acquainted(&self, encrypted: bool, accept: bool) {
         let config = self.config();
+        if let Some(why) = self.known().trouble() {
+            self.warn(format!(
+                "what this machine knows of the repository cannot be read ({why}): it is taken as seen for the first \
+                 time, and a swapped or lost part of it goes unnoticed"
+            ));
+        }
         let before = self.known_here();
         if !accept && before.as_ref().is_some_and(|known| known.generation > config.generation) {
             self.diverges(older_config(before.map_or(0, |known| known.generation), config.generation));
@@ -129,8 +135,7 @@ impl Repository {
             self.note_compared(expected, &[]);
             return Ok(());
         }
-        let trash = self.storage().list(ObjectKind::Trash)?;
-        missing.retain(|made| !trash.iter().any(|found| found.name.starts_with(&made.snapshot)));
+        self.drop_forgotten(&mut missing)?;
         // This machine may have forgotten it just now, and another may have rewritten it.
         let still = self.expected();
         missing.retain(|made| still.contains(made));
@@ -147,6 +152,20 @@ impl Repository {
         });
         missing.iter().for_each(|made| self.diverges(gone(made)));
         self.note_compared(expected, &missing.into_iter().cloned().collect::<Vec<Made>>());
+        Ok(())
+    }
+
+    /// Removes those that are in the trash. An entry counts only if the whole manifest is there: whoever may
+    /// add objects can make others.
+    fn drop_forgotten(&self, missing: &mut Vec<&Made>) -> Result<()> {
+        for entry in trash::list(self)? {
+            let id = entry.id.hex();
+            if missing.iter().any(|made| made.snapshot == id) {
+                if trash::is_whole(self, &entry)? {
+                    missing.retain(|made| made.snapshot != id);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -226,7 +245,6 @@ fn lost_roots(repo: &Repository) -> Result<Option<String>> {
     if !storage.list(ObjectKind::Snapshots)?.is_empty() {
         return Ok(None);
     }
-    let forgotten: HashSet<SnapshotId> = trash::list(repo)?.into_iter().map(|entry| entry.id).collect();
     let number = gc_record::highest(storage)?;
     if number == 0 {
         return Ok(None);
@@ -243,8 +261,13 @@ fn lost_roots(repo: &Repository) -> Result<Option<String>> {
         return Ok(None);
     };
     let purged = |id: &SnapshotId| record.purged.iter().any(|(purged, _)| purged == id);
-    let left = record.roots.iter().any(|id| !purged(id) && !forgotten.contains(id));
-    Ok(left.then(|| "no snapshot is left, though the last collection left some".to_owned()))
+    let mut left: HashSet<SnapshotId> = record.roots.iter().copied().filter(|id| !purged(id)).collect();
+    for entry in trash::list(repo)? {
+        if left.contains(&entry.id) && trash::is_whole(repo, &entry)? {
+            left.remove(&entry.id);
+        }
+    }
+    Ok((!left.is_empty()).then(|| "no snapshot is left, though the last collection left some".to_owned()))
 }
 
 /// Fails if this machine knows a repository at this location: then none is created implicitly, as its disk
@@ -273,7 +296,8 @@ pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>
     if place.repositories.is_empty() {
         return Ok(Vec::new());
     }
-    let candidates = config::candidates(storage)?;
+    let mut candidates = config::candidates(storage)?;
+    candidates.settle(&place);
     let encrypted = candidates.are_encrypted();
     let config = candidates.newest_that(|config| place.contradicts(&config.repo, encrypted).is_none())?;
     if let Some(what) = place.contradicts(&config.repo, encrypted) {
@@ -288,7 +312,13 @@ pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>
     for area in [ObjectKind::Snapshots, ObjectKind::Trash] {
         if !missing.is_empty() {
             let listed = storage.list(area)?;
-            missing.retain(|made| !listed.iter().any(|found| found.name.starts_with(&made.snapshot)));
+            // Without a key no more can be checked of an entry of the trash than that it may be a manifest.
+            let counts =
+                |found: &Listed| area == ObjectKind::Snapshots || found.len > sealed_object::HEADER as u64;
+            let stands = |made: &Made| {
+                listed.iter().any(|found| counts(found) && found.name.starts_with(&made.snapshot))
+            };
+            missing.retain(|made| !stands(made));
         }
     }
     let now = known.read();

@@ -10,7 +10,7 @@ use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::{cipher, key_slot};
 use crate::error::{Error, Result};
-use crate::model::config::{ChunkerParams, CipherKind};
+use crate::model::config::ChunkerParams;
 use crate::model::id::RepoId;
 use crate::repo::config::{keys_of, new_config};
 use crate::repo::keys;
@@ -73,7 +73,7 @@ impl SharedChunking {
         Self {
             master: repo.master().clone(),
             family: config.family(),
-            encrypted: config.cipher != CipherKind::None,
+            encrypted: config.is_encrypted(),
             chunker: config.chunker,
         }
     }

@@ -27,7 +27,7 @@ use crate::repo::keys::KeyChoice;
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::{keys, objects};
-use crate::run_log::known::KnownPlace;
+use crate::run_log::known::{KnownPlace, Place};
 use crate::storage::names::OwnObjects;
 use crate::storage::{ObjectKind, Storage, names};
 
@@ -72,6 +72,22 @@ impl Discovered {
     #[must_use]
     pub fn with_key(self, id: Option<String>) -> Self {
         Self { only_key: id, ..self }
+    }
+
+    /// Takes into account what this machine knows of the location, so that a configuration that somebody put
+    /// there does not count.
+    #[must_use]
+    pub fn known_by(mut self, known: &KnownPlace) -> Self {
+        self.candidates.settle(&known.read());
+        self
+    }
+
+    /// Returns whether this machine has used the repository without encryption before.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn is_known_open(&self, known: &KnownPlace) -> Result<bool> {
+        Ok(known.is_known_open(&self.candidates.newest()?.repo))
     }
 
     /// Returns whether it claims to be encrypted.
@@ -209,13 +225,15 @@ impl Repository {
     ) -> Result<Self> {
         let location = storage.location();
         let known = KnownPlace::new(access.state.as_deref(), &location);
+        let place = if access.accept { Place::default() } else { known.read() };
+        found.candidates.settle(&place);
         if !access.accept {
             // Before any key derivation: a repository that is no longer encrypted must not be given the
             // password.
             refuse_another(&known, &found.candidates, &location)?;
         }
         let (config, master, slot) = found.unlock(storage.as_ref(), access)?;
-        let encrypted = config.cipher != CipherKind::None;
+        let encrypted = config.is_encrypted();
         if !access.accept {
             refuse(&known, &config, encrypted, &location)?;
         }
@@ -260,14 +278,15 @@ impl Repository {
         let mut found = candidates(storage.as_ref())?;
         let another =
             || Error::Refused(format!("at {location} is another repository than at {}", self.location()));
+        // A generation of another repository does not count, like a damaged one, if an older one is ours.
         let ours = found.first_whole(|config| match config.repo == self.config.repo {
             true => Ok(keys_of(&self.master, config).config),
-            false => Err(another()),
+            false => Err(config::unfit(config.generation)),
         });
         let (_, config) = ours.map_err(|err| if err.is_damage() { another() } else { err })?;
         check_features(&config)?;
         let (cache, known) = (self.cache.elsewhere(&location), self.known.elsewhere(&location));
-        let encrypted = config.cipher != CipherKind::None;
+        let encrypted = config.is_encrypted();
         let (index_cache, healer, warnings, diverged, bases) = Default::default();
         let storage = OwnObjects::of(storage);
         let repo = Self {
@@ -304,6 +323,20 @@ impl Repository {
         })
     }
 
+    /// Returns whether a generation of the configuration is not encrypted although the repository is, or the
+    /// reverse: somebody put it there.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn is_planted_config(&self, name: &str) -> Result<bool> {
+        let number = name.parse().map_err(|_| objects::unknown_name(ObjectKind::Config, name))?;
+        match read_config(self.storage(), number) {
+            Ok((_, config)) => Ok(config.is_encrypted() != self.config.is_encrypted()),
+            Err(err) if err.is_missing() || err.is_damage() || err.is_newer() => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+
     /// Verifies bytes as a generation of this repository's configuration.
     ///
     /// # Errors
@@ -331,7 +364,7 @@ impl Repository {
         let key = keys_of(&self.master, &self.config).config;
         self.config = config::set_parity(self.storage(), &key, share)?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
-        self.get_acquainted(self.config.cipher != CipherKind::None, false);
+        self.get_acquainted(self.config.is_encrypted(), false);
         Ok(())
     }
 
@@ -344,7 +377,7 @@ impl Repository {
         let key = keys_of(&self.master, &self.config).config;
         self.config = config::set_quota(self.storage(), &key, bytes)?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
-        self.get_acquainted(self.config.cipher != CipherKind::None, false);
+        self.get_acquainted(self.config.is_encrypted(), false);
         Ok(())
     }
 

@@ -119,6 +119,29 @@ impl KnownPlace {
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
+    /// Returns whether this machine has used this repository without encryption, at whatever location: disks are
+    /// mounted elsewhere.
+    pub fn is_known_open(&self, repo: &RepoId) -> bool {
+        let listed = self.file.as_ref().and_then(|file| fs::read_dir(file.parent()?).ok());
+        listed.into_iter().flatten().flatten().any(|entry| {
+            let place = Self { file: Some(entry.path()), location: String::new() }.read();
+            place.of(repo).is_some_and(|known| !known.encrypted)
+        })
+    }
+
+    /// Returns why the record cannot be read although there is one. Then this machine knows nothing of the
+    /// repository, and the next change replaces the record.
+    pub fn trouble(&self) -> Option<String> {
+        let file = self.file.as_ref()?;
+        let why = match fs::read(file) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
+            Err(err) => err.to_string(),
+            Ok(bytes) if bytes.len() as u64 > MOST => "it is too long".to_owned(),
+            Ok(bytes) => serde_json::from_slice::<Place>(&bytes).err()?.to_string(),
+        };
+        Some(format!("{}: {why}", file.display()))
+    }
+
     /// Changes the record, under a lock against other processes. An unreadable file is replaced.
     ///
     /// # Errors
@@ -251,6 +274,30 @@ mod tests {
         assert_eq!(known.location, "/here");
         assert_eq!(KnownPlace::new(state, "/there").read(), Place::default());
         assert_eq!(KnownPlace::new(None, "/here").read(), Place::default());
+        let there = KnownPlace::new(state, "/there");
+        assert!(!there.is_known_open(&repo), "it is known as encrypted");
+        let other = RepoId::new([2; 16]);
+        here.change(|place| place.found(&other, false, 1, true)).unwrap_or_else(|err| panic!("{err}"));
+        assert!(there.is_known_open(&other) && !there.is_known_open(&RepoId::new([3; 16])));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_told_and_replaced() {
+        let dir = tempfile::tempdir().unwrap_or_else(|err| panic!("{err}"));
+        let here = KnownPlace::new(Some(dir.path()), "/here");
+        assert_eq!((here.trouble(), KnownPlace::new(None, "/here").trouble()), (None, None));
+        let change = |generation| {
+            here.change(|place| place.found(&RepoId::new([1; 16]), true, generation, false))
+                .unwrap_or_else(|err| panic!("{err}"));
+        };
+        change(1);
+        assert_eq!(here.trouble(), None);
+        let file = here.file.clone().unwrap_or_default();
+        fs::write(&file, "{").unwrap_or_else(|err| panic!("{err}"));
+        assert!(here.trouble().is_some_and(|why| why.contains(".json")));
+        assert_eq!(here.read(), Place::default());
+        change(2);
+        assert_eq!(here.trouble(), None);
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use crate::support::CHEAP_KDF;
 use snap_backup::Error;
+use snap_backup::codec::crypto::hash::{Key, SubKeys};
+use snap_backup::codec::crypto::key_slot;
+use snap_backup::model::config::{CipherKind, Config};
+use snap_backup::ops::repair::collections;
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
@@ -49,6 +53,57 @@ fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_an
     }
     let repo = Repository::open(storage, &access).unwrap();
     assert_eq!((repo.config().generation, repo.warnings()), (2, Vec::new()));
+}
+
+/// What somebody who may write to the storage and has no key puts there: a configuration of the same repository with
+/// another cipher.
+fn plant(storage: &MemoryStorage, repo: &Repository, generation: u32) {
+    let (cipher, open_master) = match repo.config().is_encrypted() {
+        true => (CipherKind::None, Some([1; 32])),
+        false => (CipherKind::Xaes256Gcm, None),
+    };
+    let config = Config { generation, cipher, open_master, ..repo.config().clone() };
+    let keys = SubKeys::derive_in(&Key::new([1; 32]), &config.repo, &config.family());
+    storage.put(
+        ObjectKind::Config,
+        &generation.to_string(),
+        key_slot::close_config(&config, &keys.config).unwrap(),
+    );
+}
+
+#[test]
+fn a_configuration_with_another_cipher_that_was_put_there_stops_nobody_and_is_told_and_removed() {
+    for password in [Some("p"), None] {
+        let (storage, access) = repository(password);
+        let repo = Repository::open(storage.clone(), &access).unwrap();
+        plant(&storage, &repo, 3);
+        let found = Repository::find(storage.as_ref()).unwrap();
+        assert_eq!(found.is_encrypted(), password.is_some());
+        let mut repo = Repository::open(storage.clone(), &access).unwrap();
+        assert_eq!((repo.config().generation, repo.config().is_encrypted()), (2, password.is_some()));
+        let told = repo.warnings();
+        assert!(
+            matches!(&told[..], [one] if one.contains("config/3") && one.contains("snap repair gc")),
+            "{told:?}"
+        );
+        assert_eq!(collections::run(&repo, true).unwrap().removed, ["config/3"]);
+        assert_eq!(collections::run(&repo, false).unwrap().removed, ["config/3"]);
+        repo.set_parity(20).unwrap();
+        assert_eq!(repo.config().generation, 3);
+    }
+}
+
+#[test]
+fn what_this_machine_knows_goes_before_the_oldest_configuration() {
+    let state = tempfile::tempdir().unwrap();
+    let (storage, access) = repository(Some("p"));
+    let access = OpenOptions { state: Some(state.path().into()), ..access };
+    let repo = Repository::open(storage.clone(), &access).unwrap();
+    // Somebody who may also overwrite.
+    plant(&storage, &repo, 1);
+    assert_eq!(Repository::open(storage.clone(), &access).unwrap().config().generation, 2);
+    let open = OpenOptions { password: None, ..access };
+    assert!(matches!(Repository::open(storage, &open), Err(Error::NoPassword { .. })));
 }
 
 #[test]

@@ -189,7 +189,18 @@ fn two_collections_never_share_a_number() {
 /// C4: a writer whose process is gone is fenced before anything is deleted, and its session removed.
 #[test]
 fn a_dead_writer_is_fenced_and_its_packs_are_collected() {
+    assert_fenced(&Stage::new());
+}
+
+/// Whoever may add objects could otherwise make a writer commit that was taken for dead.
+#[test]
+fn an_entry_of_the_trash_without_a_manifest_does_not_show_that_a_dead_writer_has_committed() {
     let stage = Stage::new();
+    stage.storage.inner.put(ObjectKind::Trash, &format!("{NOBODY}.{NOBODY}"), vec![0; 200]);
+    assert_fenced(&stage);
+}
+
+fn assert_fenced(stage: &Stage) {
     stage.write("src", &[1]);
     let kept = stage.backup("src");
     let dead = NOBODY.hex();
@@ -204,6 +215,7 @@ fn a_dead_writer_is_fenced_and_its_packs_are_collected() {
         assert!(fence.starts_with(&sealed_object::FENCE));
     });
     stage.gc();
+    assert!(stage.names(ObjectKind::Snapshots).contains(&NOBODY.hex()), "there is no fence");
     assert_eq!(stage.library.snapshots(), [kept]);
     stage.library.assert_restores(Some(kept), "src");
     stage.assert_sound();

@@ -30,7 +30,8 @@ pub struct Report {
     pub unreadable: Vec<String>,
     /// Number of the gc run that was given up, or would be.
     pub given_up: Option<u64>,
-    /// Names removed, or to be removed, because no gc run or configuration can have reached their number.
+    /// Names removed, or to be removed, because no gc run or configuration can have reached their number, or
+    /// because the configuration is another repository's.
     pub removed: Vec<String>,
     /// Another gc run is unfinished and readable: the unreadable objects are removed when `gc` finishes it.
     pub left_to_gc: bool,

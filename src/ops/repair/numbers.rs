@@ -1,6 +1,7 @@
 //! Names of gc runs and configurations whose numbers are so high that no process can have counted to them. A
 //! number above what a name may hold is not snap's and blocks nothing. A number just below that would use up
-//! the remaining numbers.
+//! the remaining numbers. Also configurations that are unencrypted in an encrypted repository, or the reverse:
+//! no process of this repository has written them.
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
@@ -63,7 +64,8 @@ fn generations(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
     let mut found = Vec::new();
     for listed in repo.storage().list(ObjectKind::Config)? {
         let high = names::generation(&listed.name).is_some_and(|number| number > GENERATIONS);
-        match if high { repo.check_config(&listed.name) } else { Ok(()) } {
+        let suspect = high || repo.is_planted_config(&listed.name)?;
+        match if suspect { repo.check_config(&listed.name) } else { Ok(()) } {
             Err(Error::Damaged { .. }) => found.push((ObjectKind::Config, listed.name)),
             Err(err) if err.is_missing() => {}
             other => other?,

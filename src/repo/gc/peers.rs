@@ -217,8 +217,11 @@ pub fn bury_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) ->
     let mut writers: Vec<SnapshotId> =
         dead.iter().filter(|other| other.writes()).map(|other| other.id).collect();
     if !writers.is_empty() {
-        let forgotten: HashSet<SnapshotId> = trash::list(repo)?.iter().map(|entry| entry.id).collect();
-        writers.retain(|id| !forgotten.contains(id));
+        for entry in trash::list(repo)? {
+            if writers.contains(&entry.id) && trash::is_whole(repo, &entry)? {
+                writers.retain(|id| *id != entry.id);
+            }
+        }
     }
     // Each fence also waits for the disk.
     let fenced = parallel::map(&writers, AT_ONCE, |id| close_name(repo, id, by, gc));

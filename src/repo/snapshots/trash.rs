@@ -70,6 +70,19 @@ pub fn read(repo: &Repository, entry: &TrashEntry) -> Result<Snapshot> {
     Ok(Snapshot { id: entry.id, manifest })
 }
 
+/// Returns whether an entry has the snapshot's manifest. Whoever may add objects can make an entry that has not,
+/// for a snapshot that nobody forgot. One that was purged since the listing has none either.
+///
+/// # Errors
+/// When the storage fails.
+pub fn is_whole(repo: &Repository, entry: &TrashEntry) -> Result<bool> {
+    match read(repo, entry) {
+        Ok(_) => Ok(true),
+        Err(err) if err.is_missing() || err.is_damage() || err.is_newer() => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
 /// Snapshots that are forgotten concurrently: most of the time is spent waiting for the storage.
 const AT_ONCE: usize = 8;
 

@@ -1,6 +1,7 @@
 //! A repository that is not as this machine knew it: swapped, rolled back, emptied, or short of snapshots.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::support::{Sandbox, copy_tree};
 
@@ -20,6 +21,8 @@ fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so(
     sandbox.backup(&[]);
     let packs = sandbox.objects("packs");
     fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
+    // Whoever may add objects can make entries of the trash, but not with a manifest.
+    let planted = plant_trash(&sandbox, &sandbox.path("away"));
     for args in [&["gc"][..], &["gc", "--empty-trash", "--max-unused", "0"], &["gc", "-n"]] {
         assert_told(&sandbox, args, 20, "was made by this machine and is gone");
     }
@@ -37,9 +40,26 @@ fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so(
         let entry = entry.unwrap();
         fs::copy(entry.path(), sandbox.path("repo/snapshots").join(entry.file_name())).unwrap();
     }
+    planted.iter().for_each(|file| fs::remove_file(file).unwrap());
     sandbox.assert_clean();
     sandbox.ok(&["gc"]);
     sandbox.ok(&["status"]);
+}
+
+/// An empty entry and one of other bytes for each snapshot. Returns their files.
+fn plant_trash(sandbox: &Sandbox, snapshots: &Path) -> Vec<PathBuf> {
+    let trash = sandbox.path("repo/trash");
+    fs::create_dir_all(&trash).unwrap();
+    let ids = fs::read_dir(snapshots).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files = Vec::new();
+    for id in ids {
+        for (by, bytes) in [("0", Vec::new()), ("1", vec![7; 300])] {
+            let file = trash.join(format!("{id}.{}", by.repeat(32)));
+            fs::write(&file, bytes).unwrap();
+            files.push(file);
+        }
+    }
+    files
 }
 
 /// What lies in the trash says nothing of what was lost with `snapshots/`, whoever collects.
