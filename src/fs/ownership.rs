@@ -229,9 +229,10 @@ impl Owners {
     ) -> Result<Vec<String>, Errno> {
         let matches = self.set(meta, current, |user, group| rustix::fs::fchown(fd, user, group))?;
         let chmod = |mode| rustix::fs::fchmod(fd, mode);
-        let notes = self.set_xattrs_and_mode(XattrTarget::Open(fd), meta, matches, chmod)?;
+        let mut notes = self.set_xattrs_and_mode(XattrTarget::Open(fd), meta, matches, chmod)?;
         if times {
             self.set_times(meta, |times| rustix::fs::futimens(fd, times))?;
+            notes.extend(time_that_does_not_fit(fd, meta)?);
         }
         Ok(notes)
     }
@@ -267,6 +268,24 @@ impl Owners {
         cache.insert(Arc::clone(name), number);
         number
     }
+}
+
+/// Times, in seconds since 1970, that every file system can store: FAT begins in 1980, and old ones end in 2038.
+const EVERYWHERE: std::ops::Range<i64> = 315_619_200..0x7fff_ffff;
+
+/// Returns a note if the file system has stored another time than the one that was set: it takes the nearest that
+/// it can store, without an error. Fractions of a second, and the odd seconds that FAT lacks, are not noted.
+fn time_that_does_not_fit(fd: BorrowedFd<'_>, meta: &Meta) -> Result<Option<String>, Errno> {
+    let wanted = meta.mtime.sec;
+    if EVERYWHERE.contains(&wanted) {
+        return Ok(None);
+    }
+    let found = rustix::fs::fstat(fd)?.st_mtime;
+    let shown =
+        |sec| jiff::Timestamp::from_second(sec).map_or_else(|_| format!("{sec} s"), |at| at.to_string());
+    let note =
+        || format!("its time {} does not fit this file system: it has {} now", shown(wanted), shown(found));
+    Ok((found.abs_diff(wanted) > 2).then(note))
 }
 
 /// Returns the mode to set. Setuid and setgid are kept only if the owner is the snapshot's.

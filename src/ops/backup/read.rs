@@ -302,7 +302,8 @@ impl Reader<'_> {
                 let free = self.batch.plain.get_mut(end..).filter(|free| !free.is_empty());
                 let free = free.ok_or_else(|| bug("a buffer that is not full has room"))?;
                 let wanted = if self.run.reading.is_some() { free.len().min(PIECE) } else { free.len() };
-                match input.read(free.get_mut(..wanted).unwrap_or_default()) {
+                let room = free.get_mut(..wanted).ok_or_else(|| bug("a piece is some of the room"))?;
+                match input.read(room) {
                     Ok(0) => eof = true,
                     Ok(count) => {
                         self.pass(count);

@@ -21,6 +21,7 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::storage::{CreateOutcome, Listed, ObjectKind};
+use crate::util::parallel;
 
 /// Seconds by which clocks may differ.
 const AHEAD: i64 = 600;
@@ -63,6 +64,11 @@ impl Listing {
     }
 }
 
+/// Up to so many objects are read one after the other.
+const FEW: usize = 32;
+/// Objects that are read concurrently.
+const AT_ONCE: usize = 8;
+
 /// Reads all manifests. A damaged one is returned in [`Listing::unreadable`].
 ///
 /// # Errors
@@ -71,8 +77,14 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     // Read before listing, so that snapshots that are made meanwhile are not reported missing.
     let expected = repo.expected();
     let mut listing = Listing::default();
-    for found in repo.storage().list(ObjectKind::Snapshots)? {
-        match load_listed(repo, &found) {
+    let listed = repo.storage().list(ObjectKind::Snapshots)?;
+    // A machine without a cache reads each from far.
+    let loaded = match listed.len() > FEW {
+        true => parallel::map(&listed, AT_ONCE, |found| load_listed(repo, found)),
+        false => listed.iter().map(|found| load_listed(repo, found)).collect(),
+    };
+    for (found, loaded) in listed.into_iter().zip(loaded) {
+        match loaded {
             Ok(Some(snapshot)) => {
                 listing.arrivals.extend(found.modified.map(|at| (snapshot.id, at)));
                 listing.snapshots.push(snapshot);

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{Error, Result};
+use crate::fs::target;
 use crate::model::entry::{Content, Part};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
@@ -44,14 +45,7 @@ pub fn holds(
                     && hasher.name(ChunkType::Data, &buffer) == id;
             }
             Part::Hole { len } => {
-                let mut left = len;
-                // A hole may be many gigabytes.
-                while left > 0 && same && !is_stopped() {
-                    buffer.resize(left.min(256 << 10) as usize, 0);
-                    same = fill(file, &mut buffer).map_err(Error::io("read", path))?
-                        && buffer.iter().all(|byte| *byte == 0);
-                    left -= buffer.len() as u64;
-                }
+                same = skip_zeros(file, len, is_stopped).map_err(Error::io("read", path))?;
             }
         }
         Ok(())
@@ -62,10 +56,64 @@ pub fn holds(
     Ok(same && !fill(file, &mut [0]).map_err(Error::io("read", path))?)
 }
 
+/// Bytes of zeros after which a stop is looked for.
+const STRIDE: u64 = 256 << 20;
+
+/// Moves behind `len` bytes if they exist and are zeros. Holes are not read.
+fn skip_zeros(file: &mut File, len: u64, is_stopped: &dyn Fn() -> bool) -> io::Result<bool> {
+    let mut at = file.stream_position()?;
+    let end = at.saturating_add(len);
+    if file.metadata()?.len() < end {
+        return Ok(false);
+    }
+    while at < end {
+        if is_stopped() {
+            return Ok(false);
+        }
+        let now = (end - at).min(STRIDE);
+        if !target::is_zero(file, at, now)? {
+            return Ok(false);
+        }
+        at += now;
+    }
+    file.seek(io::SeekFrom::Start(end)).map(|_| true)
+}
+
 /// Fills the buffer. Returns `false` if the file ends first.
 fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buffer) {
         Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         other => other.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn a_hole_is_passed_without_reading_it_and_bytes_in_it_are_found() {
+        let mut file = tempfile::tempfile().unwrap();
+        // Reading so much would take minutes.
+        let len = 1 << 40;
+        file.set_len(len).unwrap();
+        let asked = Cell::new(0);
+        let go_on = || {
+            asked.set(asked.get() + 1);
+            false
+        };
+        assert!(skip_zeros(&mut file, len, &go_on).unwrap());
+        assert_eq!((file.stream_position().unwrap(), asked.get()), (len, len / STRIDE));
+        assert!(!skip_zeros(&mut file, 1, &go_on).unwrap(), "the file ends");
+        file.rewind().unwrap();
+        assert!(!skip_zeros(&mut file, len, &|| true).unwrap(), "it was stopped");
+        file.write_all_at(b"x", len - 1).unwrap();
+        assert!(skip_zeros(&mut file, len - 1, &go_on).unwrap());
+        file.rewind().unwrap();
+        assert!(!skip_zeros(&mut file, len, &go_on).unwrap());
     }
 }

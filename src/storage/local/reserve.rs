@@ -1,12 +1,15 @@
 //! Reserved space for a full disk: a file without content, whose blocks are released when needed.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
+use crate::codec::crypto::cipher;
 use crate::storage::local::files::TEMP;
 
 const RESERVE: &str = "reserve";
@@ -26,10 +29,41 @@ pub(super) fn keep(root: &Path) -> io::Result<()> {
     }
     let temp = root.join(format!("{TEMP}{RESERVE}-{}", std::process::id()));
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
-    let kept = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED);
-    // If blocks cannot be allocated without writing, there is no reserve: written zeros may be compressed
-    // away.
-    kept.map_err(io::Error::from).and_then(|()| fs::rename(&temp, &path)).inspect_err(|_| {
+    fill(file).and_then(|()| fs::rename(&temp, &path)).inspect_err(|_| {
         let _ = fs::remove_file(&temp);
     })
+}
+
+/// Allocates the blocks: without writing, or by writing where the file system cannot do that (ntfs-3g and
+/// other FUSE file systems).
+fn fill(file: File) -> io::Result<()> {
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write(file),
+        other => other.map_err(io::Error::from),
+    }
+}
+
+/// Writes bytes that no file system compresses away or leaves out as a hole.
+fn write(mut file: File) -> io::Result<()> {
+    let mut noise = vec![0; 1 << 20];
+    for _ in 0..RESERVED >> 20 {
+        cipher::random(&mut noise).map_err(io::Error::other)?;
+        file.write_all(&noise)?;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_blocks_cannot_be_allocated_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        write(File::create(path(dir.path())).unwrap()).unwrap();
+        let found = path(dir.path()).metadata().unwrap();
+        assert_eq!(found.len(), RESERVED);
+        assert!(found.blocks() * 512 >= RESERVED, "{} blocks", found.blocks());
+    }
 }

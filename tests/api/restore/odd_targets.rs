@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{restore, summary};
 use crate::support::{Outcome, Sandbox};
@@ -144,6 +145,19 @@ fn an_attribute_that_does_not_fit_is_named() {
             Command::new("getfattr").args(["-n", "user.small"]).arg(target.join("xfs/f")).output().unwrap();
         assert!(found.status.success(), "the others are there");
     }
+}
+
+/// The file system takes the nearest time that it can store, without an error.
+#[test]
+fn a_time_that_does_not_fit_is_named() {
+    let sandbox = Sandbox::with_tree(&[("future", "1"), ("now", "2")]);
+    let future = fs::File::options().write(true).open(sandbox.src().join("future")).unwrap();
+    future.set_modified(UNIX_EPOCH + Duration::from_secs(4_102_444_800)).unwrap();
+    sandbox.backup(&[]);
+    let Some(old) = mounted(&sandbox, "old", &["mkfs.ext4", "-q", "-I", "128"], 20) else { return };
+    let told = restore(&sandbox, &old.at.join("out"), &[]).expect(3).stderr;
+    assert!(told.contains("src/future: its time 2100") && told.contains("2038-01-19"), "{told}");
+    assert!(!told.contains("src/now"), "{told}");
 }
 
 #[test]
